@@ -1,0 +1,374 @@
+"""Every error the store raises: one base, one branch per next move of the caller.
+
+```
+SteelyardError
+├── NotFound (LookupError)            nothing of that name: create it, or go on without
+├── AlreadyExists                     the blob is stored: use it
+├── Unavailable                       somebody else writes to the ref: wait or choose another ref
+├── FailedPrecondition                the state is not the one asked for: change it first
+│   ├── UnexpectedDigest              the bytes are not the expected ones; the ingest keeps them
+│   ├── UnexpectedSize                there are more or fewer bytes than expected; likewise
+│   ├── WriterClosed                  the writer is closed (anyio.ClosedResourceError)
+│   └── IncompatibleFormat            the root has another format than this release knows
+├── Aborted                           the ingest was discarded under its writer: start again
+├── InvalidArgument (ValueError)      the call itself is wrong: fix the caller
+│   ├── InvalidDigest                 not of the form algorithm:encoded
+│   │   ├── InvalidDigestLength       well-formed, but too long or too short for its algorithm
+│   │   └── UnsupportedAlgorithm      well-formed, but not an algorithm of this store
+│   ├── InvalidFilter                 a filter that does not parse, with the position
+│   └── InvalidLabel                  an empty key, or key and value over 4096 bytes
+├── OutOfRange                        an offset past the end
+├── DataCorrupt                       stored bytes are not what their name says: verify, repair
+└── StorageError (OSError)            the operating system refused; errno and path are kept
+    └── StorageFull                   no space or quota left: free some; reads and deletes still work
+```
+
+The classes are defined here and nowhere else; the native core reports a kind and fields, and one function maps them.
+Each instance pickles, and carries its facts as attributes; the message is made from them.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from typing import Any, ClassVar
+
+import anyio
+
+__all__ = (
+    "Aborted",
+    "AlreadyExists",
+    "DataCorrupt",
+    "FailedPrecondition",
+    "IncompatibleFormat",
+    "InvalidArgument",
+    "InvalidDigest",
+    "InvalidDigestLength",
+    "InvalidFilter",
+    "InvalidLabel",
+    "NotFound",
+    "OutOfRange",
+    "SteelyardError",
+    "StorageError",
+    "StorageFull",
+    "Unavailable",
+    "UnexpectedDigest",
+    "UnexpectedSize",
+    "UnsupportedAlgorithm",
+    "WriterClosed",
+)
+
+
+class SteelyardError(Exception):
+    """The base of everything this package raises on purpose."""
+
+    code: ClassVar[str] = "unknown"
+    """A stable word for the kind of error, for logs and wire formats."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions pickle by their `args`, which hold the message; ours are made from keyword fields.
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+def _restore(cls: type[SteelyardError], args: tuple[Any, ...], fields: dict[str, Any]) -> SteelyardError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(fields)
+    return error
+
+
+class NotFound(SteelyardError, LookupError):
+    """Nothing of that name is stored.
+
+    Attributes:
+        kind: what was looked for: ``"blob"`` or ``"ingest"``.
+        name: the digest or the ref.
+    """
+
+    code = "not_found"
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(f"{kind} {name}: not found")
+        self.kind = kind
+        self.name = name
+
+
+class AlreadyExists(SteelyardError):
+    """The blob is stored already.
+
+    From `Ingester.writer` nothing was begun; from `Writer.commit` the ingest is gone.
+
+    Attributes:
+        digest: the blob's digest, as text.
+    """
+
+    code = "already_exists"
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(f"blob {digest}: already exists")
+        self.digest = digest
+
+
+class Unavailable(SteelyardError):
+    """Another writer holds the ref.
+
+    Attributes:
+        ref: the ref.
+        holder: who holds it, for people: ``"this process"``, ``"process 4711"`` or ``"unknown"``.
+        since: when the holder took it (UTC), or None where that could not be found out.
+        local: whether the holder is a writer of the same store object, so that its end can be waited for without polling.
+    """
+
+    code = "unavailable"
+
+    def __init__(self, ref: str, *, holder: str = "unknown", since: datetime | None = None, local: bool = False) -> None:
+        age = ""
+        if since is not None:
+            seconds = max(0.0, (datetime.now(since.tzinfo) - since).total_seconds())
+            age = f" for {seconds:.1f} s"
+        super().__init__(f"ingest {ref}: held by {holder}{age}")
+        self.ref = ref
+        self.holder = holder
+        self.since = since
+        self.local = local
+
+
+class FailedPrecondition(SteelyardError):
+    """The state is not the one the call needs; nothing was changed."""
+
+    code = "failed_precondition"
+
+
+class UnexpectedDigest(FailedPrecondition):
+    """The ingest's bytes have another digest than expected; the ingest keeps them.
+
+    Attributes:
+        ref: the ingest, or None for a write without one.
+        expected: the digest that was asked for, as text.
+        actual: the digest of the bytes, as text.
+    """
+
+    code = "unexpected_digest"
+
+    def __init__(self, *, expected: str, actual: str, ref: str | None = None) -> None:
+        super().__init__(f"{_ingest(ref)}expected digest {expected}, found {actual}")
+        self.ref = ref
+        self.expected = expected
+        self.actual = actual
+
+
+class UnexpectedSize(FailedPrecondition):
+    """The ingest holds more or fewer bytes than expected; the ingest keeps them.
+
+    Attributes:
+        ref: the ingest, or None for a write without one.
+        expected: the size that was asked for, in bytes.
+        actual: the size of the ingest, in bytes.
+    """
+
+    code = "unexpected_size"
+
+    def __init__(self, *, expected: int, actual: int, ref: str | None = None) -> None:
+        super().__init__(f"{_ingest(ref)}expected {expected} bytes, found {actual}")
+        self.ref = ref
+        self.expected = expected
+        self.actual = actual
+
+
+class WriterClosed(FailedPrecondition, anyio.ClosedResourceError):
+    """The writer was committed or closed before; open another one with the same ref.
+
+    Attributes:
+        ref: the writer's ref.
+    """
+
+    code = "writer_closed"
+
+    def __init__(self, ref: str) -> None:
+        super().__init__(f"ingest {ref}: the writer is closed")
+        self.ref = ref
+
+
+class IncompatibleFormat(FailedPrecondition):
+    """The root was written in another format than this release reads.
+
+    Attributes:
+        path: the root.
+        found: the format found there.
+        supported: the newest format this release reads.
+    """
+
+    code = "incompatible_format"
+
+    def __init__(self, *, path: str, found: str, supported: str) -> None:
+        super().__init__(f"{path}: store format {found}, this release reads up to {supported}")
+        self.path = path
+        self.found = found
+        self.supported = supported
+
+
+class Aborted(SteelyardError):
+    """The ingest was discarded by `abort` while this writer had it open; what it wrote is gone.
+
+    Attributes:
+        ref: the ref.
+    """
+
+    code = "aborted"
+
+    def __init__(self, ref: str) -> None:
+        super().__init__(f"ingest {ref}: aborted by another caller")
+        self.ref = ref
+
+
+class InvalidArgument(SteelyardError, ValueError):
+    """The call can never succeed as it is; nothing was changed."""
+
+    code = "invalid_argument"
+
+
+class InvalidDigest(InvalidArgument):
+    """The text is not a digest of the form ``algorithm:encoded``.
+
+    Attributes:
+        text: the text, shortened to at most 200 characters.
+    """
+
+    code = "invalid_digest"
+
+    def __init__(self, text: str, reason: str = "expected algorithm:encoded in lower-case hex") -> None:
+        self.text = text if len(text) <= 200 else text[:199] + "…"
+        super().__init__(f"digest {self.text!r}: {reason}")
+
+
+class InvalidDigestLength(InvalidDigest):
+    """The encoded part has not the length its algorithm gives.
+
+    Attributes:
+        expected: hex digits of that algorithm.
+        actual: hex digits found.
+    """
+
+    code = "invalid_digest_length"
+
+    def __init__(self, text: str, *, expected: int, actual: int) -> None:
+        super().__init__(text, f"expected {expected} hex digits, found {actual}")
+        self.expected = expected
+        self.actual = actual
+
+
+class UnsupportedAlgorithm(InvalidDigest):
+    """The digest or name is well-formed, but this store does not compute that algorithm.
+
+    Attributes:
+        algorithm: its name.
+    """
+
+    code = "unsupported_algorithm"
+
+    def __init__(self, text: str, *, algorithm: str) -> None:
+        super().__init__(text, f"unsupported algorithm {algorithm[:64]!r}; sha256, sha384, sha512 and blake3 are known")
+        self.algorithm = algorithm
+
+
+class InvalidFilter(InvalidArgument):
+    """A filter does not parse.
+
+    Attributes:
+        text: the filter.
+        position: where, in characters from 0.
+        reason: what is wrong there.
+    """
+
+    code = "invalid_filter"
+
+    def __init__(self, text: str, *, position: int, reason: str) -> None:
+        super().__init__(f"filter {text!r}, position {position}: {reason}")
+        self.text = text
+        self.position = position
+        self.reason = reason
+
+
+class InvalidLabel(InvalidArgument):
+    """A label has an empty key, or key and value together are over 4096 bytes.
+
+    Attributes:
+        key: the label's key, shortened to at most 100 characters.
+        size: bytes of key and value together, in UTF-8.
+        limit: the most there may be.
+    """
+
+    code = "invalid_label"
+
+    def __init__(self, key: str, *, size: int, limit: int = 4096) -> None:
+        self.key = key if len(key) <= 100 else key[:99] + "…"
+        what = "the key is empty" if not key else f"key and value are {size} bytes, at most {limit} are allowed"
+        super().__init__(f"label {self.key!r}: {what}")
+        self.size = size
+        self.limit = limit
+
+
+class OutOfRange(SteelyardError):
+    """An offset lies past the end.
+
+    Attributes:
+        name: the digest or ref.
+        offset: the offset asked for, in bytes.
+        size: the size found, in bytes.
+    """
+
+    code = "out_of_range"
+
+    def __init__(self, name: str, *, offset: int, size: int) -> None:
+        super().__init__(f"{name}: offset {offset} is past the end at {size}")
+        self.name = name
+        self.offset = offset
+        self.size = size
+
+
+class DataCorrupt(SteelyardError):
+    """Stored bytes are not what their name says.
+
+    Attributes:
+        name: what is damaged: a digest, or the path of a control file.
+        expected: what should have been found.
+        actual: what was found.
+    """
+
+    code = "data_corrupt"
+
+    def __init__(self, name: str, *, expected: str, actual: str) -> None:
+        super().__init__(f"{name}: corrupt: expected {expected}, found {actual}")
+        self.name = name
+        self.expected = expected
+        self.actual = actual
+
+
+class StorageError(SteelyardError, OSError):
+    """The operating system refused; `errno`, `strerror` and `filename` are those of the call.
+
+    Attributes:
+        operation: the system call or step that failed.
+    """
+
+    code = "storage"
+
+    def __init__(self, errno: int, path: str | None, operation: str) -> None:
+        super().__init__(errno, os.strerror(errno), path)
+        self.operation = operation
+
+    def __str__(self) -> str:
+        return f"{self.operation}: {OSError.__str__(self)}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.errno, self.filename, self.operation)
+
+
+class StorageFull(StorageError):
+    """No space or quota is left (ENOSPC, EDQUOT). Nothing half-made is visible; reads and deletes still work."""
+
+    code = "storage_full"
+
+
+def _ingest(ref: str | None) -> str:
+    return "" if ref is None else f"ingest {ref}: "

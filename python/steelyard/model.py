@@ -1,0 +1,158 @@
+"""The values that the interfaces exchange: frozen, slotted, hashable, ordered where an order makes sense."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+from steelyard.digest import Algorithm, Digest
+from steelyard.errors import InvalidLabel
+
+__all__ = ("LABEL_LIMIT", "Descriptor", "Info", "Labels", "Progress", "PutManyResult", "PutResult", "Status")
+
+LABEL_LIMIT = 4096
+"""The most bytes that a label's key and value may have together, in UTF-8 (containerd's limit)."""
+
+
+class Labels(Mapping[str, str]):
+    """An immutable mapping of label keys to values, equal to any mapping with the same items, hashable.
+
+    Raises:
+        InvalidLabel: a key is empty, or a key and its value are over `LABEL_LIMIT` bytes.
+    """
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Mapping[str, str] | None = None) -> None:
+        self._items = dict(items) if items else {}
+        for key, value in self._items.items():
+            size = len(key.encode()) + len(value.encode())
+            if not key or size > LABEL_LIMIT:
+                raise InvalidLabel(key, size=size, limit=LABEL_LIMIT)
+
+    def __getitem__(self, key: str) -> str:
+        return self._items[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._items.items()))
+
+    def __repr__(self) -> str:
+        return f"Labels({self._items!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Labels, (self._items,)
+
+
+NO_LABELS = Labels()
+
+
+class Info(msgspec.Struct, frozen=True, kw_only=True):
+    """What the store knows of a blob.
+
+    Attributes:
+        digest: its name.
+        size: its length in bytes.
+        created_at: when it was committed (UTC).
+        updated_at: when its labels were last set (UTC); reading never moves it.
+        labels: its labels, the only part that can change.
+    """
+
+    digest: Digest
+    size: int
+    created_at: datetime
+    updated_at: datetime
+    labels: Labels = NO_LABELS
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """What the store knows of an ingest.
+
+    Attributes:
+        ref: the caller's name for it.
+        offset: bytes held; after a crash, the bytes that survived it.
+        total: the size the caller announced, or None.
+        expected: the digest the caller announced, or None.
+        started_at: when it was begun (UTC).
+        updated_at: when bytes were last added or cut (UTC).
+    """
+
+    ref: str
+    offset: int
+    total: int | None
+    expected: Digest | None
+    started_at: datetime
+    updated_at: datetime
+
+
+class Descriptor(msgspec.Struct, frozen=True, kw_only=True):
+    """A reference to a blob from elsewhere.
+
+    Attributes:
+        digest: the blob's name.
+        size: its length in bytes, or None where it is unknown.
+        media_type: what the bytes are, or None.
+        annotations: anything else that was said of it.
+    """
+
+    digest: Digest
+    size: int | None = None
+    media_type: str | None = None
+    annotations: Labels = NO_LABELS
+
+
+class PutResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What `put` did.
+
+    Attributes:
+        digest: the blob's name.
+        size: its length in bytes.
+        new: whether this call stored it; False when it was there already.
+    """
+
+    digest: Digest
+    size: int
+    new: bool
+
+
+class PutManyResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What `put_many` did with one source: exactly one of `result` and `error` is set.
+
+    Attributes:
+        index: the source's place among the sources, from 0.
+        source: the source itself.
+        result: what was stored.
+        error: why it was not.
+    """
+
+    index: int
+    source: Any
+    result: PutResult | None = None
+    error: Exception | None = None
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a long operation has come; given to ``on_progress`` callbacks.
+
+    Attributes:
+        phase: what is happening now.
+        name: the ref, digest or source it happens to.
+        done: bytes done in this phase.
+        total: bytes there are to do, or None where that is unknown.
+    """
+
+    phase: Literal["hash", "write", "commit", "read", "verify"]
+    name: str
+    done: int
+    total: int | None
+
+
+DEFAULT_ALGORITHM = Algorithm.SHA256
