@@ -234,7 +234,12 @@ class Ingester(ABC):
 
     @abstractmethod
     async def writer(
-        self, ref: str, *, size: int | None = None, expected: Digest | str | None = None, algorithm: Algorithm | None = None
+        self,
+        ref: str,
+        *,
+        size: int | None = None,
+        expected: Digest | str | None = None,
+        algorithm: Algorithm | None = None,
     ) -> Writer:
         """Begin the ingest `ref`, or resume it where it was left: look at `Writer.offset`.
 

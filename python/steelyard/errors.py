@@ -121,7 +121,9 @@ class Unavailable(SteelyardError):
 
     code = "unavailable"
 
-    def __init__(self, ref: str, *, holder: str = "unknown", since: datetime | None = None, local: bool = False) -> None:
+    def __init__(
+        self, ref: str, *, holder: str = "unknown", since: datetime | None = None, local: bool = False
+    ) -> None:
         age = ""
         if since is not None:
             seconds = max(0.0, (datetime.now(since.tzinfo) - since).total_seconds())

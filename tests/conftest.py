@@ -1,0 +1,67 @@
+"""What all tests share: both async backends, a guard against leaks, reproducible hypothesis runs."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+# A debug build of the extension warns when it is imported. Tests may run on one; measurements may not.
+os.environ.setdefault("STEELYARD_ALLOW_DEBUG", "1")
+
+# A failing example is printed as a `@reproduce_failure` line, so no run depends on a database that others lack.
+hypothesis.settings.register_profile(
+    "steelyard", deadline=None, database=None, print_blob=True, max_examples=50, stateful_step_count=30
+)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steelyard"))
+
+_DESCRIPTORS = Path("/proc/self/fd")
+_POOLS = ("AnyIO worker thread", "Trio thread", "steelyard-")
+"""Prefixes of the names of pooled threads: they outlive a test by design and hold nothing of it."""
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Run every async test on both backends."""
+    backend: str = request.param
+    return backend
+
+
+@pytest.fixture(autouse=True)
+def no_leaks() -> Iterator[None]:
+    """Fail a test that leaves a descriptor or a thread behind.
+
+    It is set up before the other fixtures of a test, hence torn down after them and after the event loop.
+    """
+    descriptors = _open_descriptors()
+    threads = set(threading.enumerate())
+    yield
+    leaked = _leaked(descriptors, threads)
+    if leaked:
+        # Something dropped, but part of a reference cycle, is not a leak.
+        gc.collect()
+        leaked = _leaked(descriptors, threads)
+    assert not leaked, f"left behind: {', '.join(leaked)}"
+
+
+def _open_descriptors() -> dict[str, str]:
+    found = {}
+    if _DESCRIPTORS.is_dir():
+        for entry in list(_DESCRIPTORS.iterdir()):
+            try:
+                found[entry.name] = str(entry.readlink())
+            except OSError:  # the descriptor that read the directory itself
+                continue
+    return found
+
+
+def _leaked(descriptors: dict[str, str], threads: set[threading.Thread]) -> list[str]:
+    now = _open_descriptors()
+    files = [f"descriptor {number} ({target})" for number, target in now.items() if descriptors.get(number) != target]
+    pooled = [thread for thread in threading.enumerate() if not thread.name.startswith(_POOLS)]
+    return files + [f"thread {thread.name}" for thread in pooled if thread not in threads]
