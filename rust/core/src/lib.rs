@@ -1,1 +1,5 @@
 //! Steelyard core.
+#![cfg_attr(
+    test,
+    allow(clippy::disallowed_methods, reason = "tests look at the disk")
+)]
