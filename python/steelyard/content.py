@@ -21,10 +21,8 @@ from __future__ import annotations
 import io
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
-from types import TracebackType
-from typing import Self
 
-from anyio.abc import ByteReceiveStream, ByteSendStream
+from anyio.abc import AsyncResource, ByteReceiveStream, ByteSendStream
 
 from steelyard._types import Buffer, OnProgress, Source
 from steelyard.digest import Algorithm, Digest
@@ -43,7 +41,7 @@ __all__ = (
 )
 
 
-class ReaderAt(ABC):
+class ReaderAt(AsyncResource):
     """Random reads of one blob, and a verified stream of it. An async context manager; `aclose` releases it.
 
     The blob stays readable through an open reader even when it is deleted meanwhile.
@@ -68,7 +66,7 @@ class ReaderAt(ABC):
             size: most bytes to read.
 
         Returns:
-            Exactly `size` bytes, or fewer where the blob ends; none at its very end.
+            Exactly `size` bytes, or fewer where the blob ends.
 
         Raises:
             OutOfRange: `offset` is past the end.
@@ -85,7 +83,7 @@ class ReaderAt(ABC):
             buffer: writable, one-dimensional, contiguous, one-byte items. It must not be touched until the call returns.
 
         Raises:
-            As `read_at`.
+            The same as `read_at`.
         """
 
     @abstractmethod
@@ -107,14 +105,6 @@ class ReaderAt(ABC):
     @abstractmethod
     async def aclose(self) -> None:
         """Release the reader; it may be called twice."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
 
 class Writer(ByteSendStream):
@@ -142,8 +132,8 @@ class Writer(ByteSendStream):
     async def write(self, data: Buffer) -> None:
         """Append all of `data`.
 
-        On return the bytes are accepted and count in `offset`, but are durable only after `sync`, `aclose` or `commit`.
-        A disk's refusal may show on a later call.
+        On return they count in `offset`, but are durable only after `sync`, `aclose` or `commit`. A disk's refusal may
+        show on a later call.
 
         Args:
             data: one-dimensional, contiguous, one-byte items; borrowed for the call only. It may be empty.
@@ -152,7 +142,7 @@ class Writer(ByteSendStream):
             WriterClosed, Aborted, StorageError.
 
         Cancellation:
-            Either all of `data` is accepted or none; `offset` says which.
+            Data of up to 8 MiB is accepted whole or not at all, of longer data perhaps a prefix; `offset` says how much.
         """
 
     async def send(self, item: Buffer) -> None:
@@ -342,8 +332,8 @@ class IngestManager(ABC):
 class Store(Provider, Ingester, Manager, IngestManager):
     """All interfaces together, and what a person expects of a store.
 
-    To write your own, inherit `steelyard.base.BaseStore`, which builds these extra methods on the four interfaces, and
-    run `steelyard.testing` on it.
+    To write your own, inherit `steelyard.base.BaseStore`, which builds these methods on the four interfaces, and run
+    `steelyard.testing` on it.
     """
 
     @abstractmethod
@@ -391,15 +381,9 @@ class Store(Provider, Ingester, Manager, IngestManager):
     ) -> AsyncIterator[PutManyResult]:
         """Store many sources at once and yield each result as it finishes.
 
-        `sources` is read only as fast as results are taken, so memory is bounded by `concurrency`. A source that fails
-        yields its error and does not stop the others. Close the iterator (`contextlib.aclosing`) to stop early.
-
-        Args:
-            sources: see `Source`.
-            concurrency: the most sources in work at a time.
-            algorithm: as for `put`.
-            labels: as for `put`, for each.
-            on_progress: as for `put`.
+        `sources` is read only as fast as results are taken, so memory is bounded by `concurrency`, the most sources in
+        work at a time. A source that fails yields its error and does not stop the others. Close the iterator
+        (`contextlib.aclosing`) to stop early. The other arguments are those of `put`, for each source.
         """
 
     @abstractmethod
