@@ -280,10 +280,7 @@ class Manager(ABC):
         """Iterate over the blobs that match any of the filters, ordered by digest.
 
         Memory does not grow with the store. Blobs that come or go during the walk may be seen or not; all others are
-        seen exactly once.
-
-        Args:
-            filters: see `steelyard.filters`; none match everything.
+        seen exactly once. `steelyard.filters` has the language; no filters match everything.
 
         Raises:
             InvalidFilter: when the iteration begins.
@@ -321,11 +318,9 @@ class IngestManager(ABC):
     async def abort(self, ref: str) -> None:
         """Discard an ingest and its bytes.
 
-        A writer of this store that has it open is fenced: its next call raises Aborted.
-
         Raises:
             NotFound: there is none of that ref.
-            Unavailable: a writer in another process holds it; end that one first.
+            Unavailable: a writer in another process holds it. One of this store is fenced: its next call raises Aborted.
         """
 
 
@@ -356,8 +351,8 @@ class Store(Provider, Ingester, Manager, IngestManager):
             expected: the digest that it must have; when that is stored already, `source` is not read.
             algorithm: what to name it by; by default that of `expected`, or SHA-256.
             labels: labels for the blob if it is new; those of a blob that is there already stay as they are.
-            ref: a ref that makes the put resumable: should it fail midway, another put of the same source with the
-                same ref goes on where it stopped. Without one, nothing remains of a failed put.
+            ref: makes the put resumable: after a failure, another put of the same source with the same ref goes on
+                where it stopped. Without one, nothing remains of a failed put.
             on_progress: called with `Progress`.
 
         Raises:
