@@ -1,0 +1,42 @@
+//! The values that the core hands out: what is known of a blob and of an ingest.
+//!
+//! Times are nanoseconds since the epoch (UTC), sizes and offsets are bytes.
+
+use std::collections::BTreeMap;
+
+use crate::digest::Digest;
+
+/// A blob's labels.
+pub type Labels = BTreeMap<String, String>;
+
+/// What the store knows of a blob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Info {
+    /// Its name.
+    pub digest: Digest,
+    /// Its length.
+    pub size: u64,
+    /// When it was committed; never moves.
+    pub created_ns: i64,
+    /// When its labels were last set; reading never moves it.
+    pub updated_ns: i64,
+    /// Its labels, the only part that can change.
+    pub labels: Labels,
+}
+
+/// What the store knows of an ingest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The caller's name for it.
+    pub ref_: String,
+    /// Bytes held; after a crash, the bytes that survived it.
+    pub offset: u64,
+    /// The size the caller announced.
+    pub total: Option<u64>,
+    /// The digest the caller announced.
+    pub expected: Option<Digest>,
+    /// When it was begun.
+    pub started_ns: i64,
+    /// When bytes were last added or cut.
+    pub updated_ns: i64,
+}
