@@ -3,3 +3,6 @@
     test,
     allow(clippy::disallowed_methods, reason = "tests look at the disk")
 )]
+
+pub mod error;
+pub mod sys;

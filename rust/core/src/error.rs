@@ -1,0 +1,339 @@
+//! Every error of the core: one enum, mapped to the Python classes of the same names in one `match`.
+//!
+//! The messages are those of `python/steelyard/errors.py`; that file is the contract and explains each kind.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What the core's functions return.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A refusal, with its facts. It can be cloned, so that a poisoned ingest can give the same one again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// Nothing of that name is stored.
+    NotFound {
+        /// What was looked for: `blob` or `ingest`.
+        kind: &'static str,
+        /// The digest or the ref.
+        name: String,
+    },
+    /// The blob is stored already.
+    AlreadyExists {
+        /// Its digest, as text.
+        digest: String,
+    },
+    /// Another writer holds the ref, or another user the store.
+    Unavailable {
+        /// The ref, or the path of the store.
+        name: String,
+        /// For people: `this process`, `process 4711` or `unknown`.
+        holder: String,
+        /// When the holder took it (ns since the epoch), where that could be found out.
+        since_ns: Option<i64>,
+        /// Whether the holder uses the same store object.
+        local: bool,
+    },
+    /// The state is not the one the call needs; nothing was changed.
+    FailedPrecondition {
+        /// What was found, and what to do.
+        message: String,
+    },
+    /// The bytes have another digest than expected.
+    UnexpectedDigest {
+        /// What was asked for, as text.
+        expected: String,
+        /// What the bytes have, as text.
+        actual: String,
+        /// The ingest's ref, or nothing for a write without one.
+        name: Option<String>,
+    },
+    /// There are more or fewer bytes than expected.
+    UnexpectedSize {
+        /// What was asked for, in bytes.
+        expected: u64,
+        /// What there is, in bytes.
+        actual: u64,
+        /// The ingest's ref, or nothing for a write without one.
+        name: Option<String>,
+    },
+    /// The writer, reader or store is closed.
+    Closed {
+        /// Its ref, digest or path.
+        name: String,
+    },
+    /// The root was written in a format that this release does not read.
+    IncompatibleFormat {
+        /// The root.
+        path: PathBuf,
+        /// The format found there.
+        found: String,
+        /// The newest format that this release reads.
+        supported: String,
+    },
+    /// The ingest was discarded under its writer.
+    Aborted {
+        /// Its ref.
+        name: String,
+    },
+    /// The call can never succeed as it is.
+    InvalidArgument {
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The text is no digest.
+    InvalidDigest {
+        /// The text.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The digest is too long or too short for its algorithm.
+    InvalidDigestLength {
+        /// The text.
+        text: String,
+        /// Hex digits of that algorithm.
+        expected: usize,
+        /// Hex digits found.
+        actual: usize,
+    },
+    /// The name is well-formed, but none of our algorithms.
+    UnsupportedAlgorithm {
+        /// The digest or name.
+        text: String,
+        /// The algorithm's name.
+        algorithm: String,
+    },
+    /// A filter does not parse.
+    InvalidFilter {
+        /// The filter.
+        text: String,
+        /// Where, in characters from 0.
+        position: usize,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// A label has an empty key, or is too long.
+    InvalidLabel {
+        /// Its key.
+        key: String,
+        /// Bytes of key and value together.
+        size: usize,
+        /// The most there may be.
+        limit: usize,
+    },
+    /// An offset lies past the end.
+    OutOfRange {
+        /// The digest or ref.
+        name: String,
+        /// The offset asked for, in bytes.
+        offset: u64,
+        /// The size found, in bytes.
+        size: u64,
+    },
+    /// Stored bytes are not what their name says.
+    DataCorrupt {
+        /// A digest, or the path of a control file.
+        name: String,
+        /// What should have been found.
+        expected: String,
+        /// What was found.
+        actual: String,
+    },
+    /// The operating system refused.
+    Io {
+        /// The number it gave.
+        errno: i32,
+        /// What it was asked for, where there is a path.
+        path: Option<PathBuf>,
+        /// The call or step that failed.
+        operation: &'static str,
+    },
+}
+
+impl Error {
+    /// Return the error for a refusal of the operating system. A failure without a number counts as EIO.
+    pub fn io(error: &io::Error, path: impl Into<PathBuf>, operation: &'static str) -> Self {
+        let errno = error.raw_os_error().unwrap_or(libc::EIO);
+        Self::Io {
+            errno,
+            path: Some(path.into()),
+            operation,
+        }
+    }
+
+    /// Return the error for a blob that is not stored.
+    pub fn no_blob(digest: impl fmt::Display) -> Self {
+        Self::NotFound {
+            kind: "blob",
+            name: digest.to_string(),
+        }
+    }
+
+    /// Return the error for an ingest that does not exist.
+    pub fn no_ingest(ref_: impl Into<String>) -> Self {
+        Self::NotFound {
+            kind: "ingest",
+            name: ref_.into(),
+        }
+    }
+}
+
+/// Gives a system call's failure its step and its path.
+pub trait At<T> {
+    /// Turn a failure into [`Error::Io`]; the path is only made when it is needed.
+    fn at<P: Into<PathBuf>>(self, operation: &'static str, path: impl FnOnce() -> P) -> Result<T>;
+}
+
+impl<T> At<T> for io::Result<T> {
+    fn at<P: Into<PathBuf>>(self, operation: &'static str, path: impl FnOnce() -> P) -> Result<T> {
+        self.map_err(|error| Error::io(&error, path(), operation))
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFound { kind, name } => write!(f, "{kind} {name}: not found"),
+            Self::AlreadyExists { digest } => write!(f, "blob {digest}: already exists"),
+            Self::Unavailable { name, holder, .. } => write!(f, "ingest {name}: held by {holder}"),
+            Self::FailedPrecondition { message } | Self::InvalidArgument { message } => {
+                f.write_str(message)
+            }
+            Self::UnexpectedDigest {
+                expected,
+                actual,
+                name,
+            } => {
+                write!(
+                    f,
+                    "{}expected digest {expected}, found {actual}",
+                    Of(name.as_deref())
+                )
+            }
+            Self::UnexpectedSize {
+                expected,
+                actual,
+                name,
+            } => {
+                write!(
+                    f,
+                    "{}expected {expected} bytes, found {actual}",
+                    Of(name.as_deref())
+                )
+            }
+            Self::Closed { name } => write!(f, "{name}: closed"),
+            Self::IncompatibleFormat {
+                path,
+                found,
+                supported,
+            } => {
+                write!(
+                    f,
+                    "{}: store format {found}, this release reads up to {supported}",
+                    path.display()
+                )
+            }
+            Self::Aborted { name } => write!(f, "ingest {name}: aborted by another caller"),
+            Self::InvalidDigest { text, reason } => write!(f, "digest {text:?}: {reason}"),
+            Self::InvalidDigestLength {
+                text,
+                expected,
+                actual,
+            } => {
+                write!(
+                    f,
+                    "digest {text:?}: expected {expected} hex digits, found {actual}"
+                )
+            }
+            Self::UnsupportedAlgorithm { text, algorithm } => {
+                write!(f, "digest {text:?}: unsupported algorithm {algorithm:?}; ")?;
+                f.write_str("sha256, sha384, sha512 and blake3 are known")
+            }
+            Self::InvalidFilter {
+                text,
+                position,
+                reason,
+            } => {
+                write!(f, "filter {text:?}, position {position}: {reason}")
+            }
+            Self::InvalidLabel { key, .. } if key.is_empty() => {
+                write!(f, "label {key:?}: the key is empty")
+            }
+            Self::InvalidLabel { key, size, limit } => {
+                write!(
+                    f,
+                    "label {key:?}: key and value are {size} bytes, at most {limit} are allowed"
+                )
+            }
+            Self::OutOfRange { name, offset, size } => {
+                write!(f, "{name}: offset {offset} is past the end at {size}")
+            }
+            Self::DataCorrupt {
+                name,
+                expected,
+                actual,
+            } => {
+                write!(f, "{name}: corrupt: expected {expected}, found {actual}")
+            }
+            Self::Io {
+                errno,
+                path,
+                operation,
+            } => io_message(f, *errno, path.as_deref(), operation),
+        }
+    }
+}
+
+fn io_message(
+    f: &mut fmt::Formatter<'_>,
+    errno: i32,
+    path: Option<&Path>,
+    operation: &str,
+) -> fmt::Result {
+    let text = io::Error::from_raw_os_error(errno).to_string();
+    let reason = text.split(" (os error").next().unwrap_or(&text);
+    write!(f, "{operation}: [Errno {errno}] {reason}")?;
+    path.map_or(Ok(()), |path| write!(f, ": '{}'", path.display()))
+}
+
+/// The beginning of a message about an ingest; nothing for a write without one.
+struct Of<'a>(Option<&'a str>);
+
+impl fmt::Display for Of<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |name| write!(f, "ingest {name}: "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_io_error_keeps_its_number_and_path() {
+        let refused: io::Result<()> = Err(io::Error::from_raw_os_error(libc::ENOSPC));
+
+        let error = refused.at("write", || "/store/blobs").unwrap_err();
+
+        assert_eq!(
+            error.to_string(),
+            "write: [Errno 28] No space left on device: '/store/blobs'"
+        );
+    }
+
+    #[test]
+    fn messages_are_those_of_python() {
+        let name = Some("layer".to_owned());
+        let error = Error::UnexpectedSize {
+            expected: 3,
+            actual: 4,
+            name,
+        };
+
+        assert_eq!(error.to_string(), "ingest layer: expected 3 bytes, found 4");
+    }
+}

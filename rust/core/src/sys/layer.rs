@@ -1,0 +1,262 @@
+//! A `Sys` around another one: sees each call before it happens, and may answer in its place.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use libc::AT_FDCWD;
+
+use super::{FileKind, Hold, Stat, Sys};
+
+/// Which call it is; the names are those of [`Sys`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is the method of the same name")]
+pub enum Op {
+    OpenRoot,
+    MkdirRoot,
+    Mkdir,
+    OpenDir,
+    Create,
+    CreateUnnamed,
+    Open,
+    WriteAt,
+    ReadAt,
+    Truncate,
+    StartWriteback,
+    SyncData,
+    SyncDir,
+    SetMode,
+    SetMtime,
+    LinkUnnamed,
+    Link,
+    Rename,
+    Unlink,
+    Rmdir,
+    Stat,
+    StatAt,
+    Visit,
+    Lock,
+}
+
+/// One call: what, on which descriptor or name, and where to.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// Which call.
+    pub op: Op,
+    /// The descriptor it starts from.
+    pub fd: RawFd,
+    /// The name under that descriptor; empty where the call takes none.
+    pub name: &'a str,
+    /// The directory and name it leads to, of links and renames.
+    pub to: Option<(RawFd, &'a str)>,
+}
+
+/// What a layer does around each call.
+pub trait Around: Send + Sync {
+    /// Make the call with `run`, once, often or never.
+    fn around<T>(&self, call: Call<'_>, run: impl FnMut() -> io::Result<T>) -> io::Result<T>;
+
+    /// Return how many of the `size` bytes of the coming write are let through.
+    fn write_limit(&self, size: usize) -> usize {
+        size
+    }
+}
+
+/// A `Sys` with something around its calls.
+pub struct Layer<A> {
+    /// What is around.
+    pub around: A,
+    inner: Arc<dyn Sys>,
+}
+
+impl<A: Around> Layer<A> {
+    /// Put `around` around `inner`.
+    pub fn new(inner: Arc<dyn Sys>, around: A) -> Self {
+        Self { around, inner }
+    }
+
+    fn on<T>(
+        &self,
+        op: Op,
+        fd: BorrowedFd<'_>,
+        run: impl FnMut() -> io::Result<T>,
+    ) -> io::Result<T> {
+        self.named(op, fd, "", run)
+    }
+
+    fn rooted<T>(&self, op: Op, path: &Path, run: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        let name = path.to_str().unwrap_or_default();
+        self.around.around(
+            Call {
+                op,
+                fd: AT_FDCWD,
+                name,
+                to: None,
+            },
+            run,
+        )
+    }
+
+    fn named<T>(
+        &self,
+        op: Op,
+        fd: BorrowedFd<'_>,
+        name: &str,
+        run: impl FnMut() -> io::Result<T>,
+    ) -> io::Result<T> {
+        self.around.around(
+            Call {
+                op,
+                fd: fd.as_raw_fd(),
+                name,
+                to: None,
+            },
+            run,
+        )
+    }
+}
+
+impl<A: Around> Sys for Layer<A> {
+    fn open_root(&self, path: &Path) -> io::Result<OwnedFd> {
+        self.rooted(Op::OpenRoot, path, || self.inner.open_root(path))
+    }
+
+    fn mkdir_root(&self, path: &Path, mode: u32) -> io::Result<()> {
+        self.rooted(Op::MkdirRoot, path, || self.inner.mkdir_root(path, mode))
+    }
+
+    fn mkdir(&self, dir: BorrowedFd<'_>, name: &str, mode: u32) -> io::Result<()> {
+        self.named(Op::Mkdir, dir, name, || self.inner.mkdir(dir, name, mode))
+    }
+
+    fn open_dir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
+        self.named(Op::OpenDir, dir, name, || self.inner.open_dir(dir, name))
+    }
+
+    fn create(&self, dir: BorrowedFd<'_>, name: &str, mode: u32) -> io::Result<OwnedFd> {
+        self.named(Op::Create, dir, name, || self.inner.create(dir, name, mode))
+    }
+
+    fn create_unnamed(&self, dir: BorrowedFd<'_>, mode: u32) -> io::Result<OwnedFd> {
+        self.on(Op::CreateUnnamed, dir, || {
+            self.inner.create_unnamed(dir, mode)
+        })
+    }
+
+    fn open(&self, dir: BorrowedFd<'_>, name: &str, write: bool) -> io::Result<OwnedFd> {
+        self.named(Op::Open, dir, name, || self.inner.open(dir, name, write))
+    }
+
+    fn write_at(&self, fd: BorrowedFd<'_>, data: &[u8], offset: u64) -> io::Result<usize> {
+        let limit = self.around.write_limit(data.len());
+        self.on(Op::WriteAt, fd, || {
+            self.inner.write_at(fd, &data[..limit], offset)
+        })
+    }
+
+    fn read_at(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.on(Op::ReadAt, fd, || self.inner.read_at(fd, buffer, offset))
+    }
+
+    fn truncate(&self, fd: BorrowedFd<'_>, size: u64) -> io::Result<()> {
+        self.on(Op::Truncate, fd, || self.inner.truncate(fd, size))
+    }
+
+    fn start_writeback(&self, fd: BorrowedFd<'_>, offset: u64, size: u64) -> io::Result<()> {
+        self.on(Op::StartWriteback, fd, || {
+            self.inner.start_writeback(fd, offset, size)
+        })
+    }
+
+    fn sync_data(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        self.on(Op::SyncData, fd, || self.inner.sync_data(fd))
+    }
+
+    fn sync_dir(&self, dir: BorrowedFd<'_>) -> io::Result<()> {
+        self.on(Op::SyncDir, dir, || self.inner.sync_dir(dir))
+    }
+
+    fn set_mode(&self, fd: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
+        self.on(Op::SetMode, fd, || self.inner.set_mode(fd, mode))
+    }
+
+    fn set_mtime(&self, fd: BorrowedFd<'_>, ns: i64) -> io::Result<()> {
+        self.on(Op::SetMtime, fd, || self.inner.set_mtime(fd, ns))
+    }
+
+    fn link_unnamed(&self, fd: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+        let to = Some((dir.as_raw_fd(), name));
+        let call = Call {
+            op: Op::LinkUnnamed,
+            fd: fd.as_raw_fd(),
+            name: "",
+            to,
+        };
+        self.around
+            .around(call, || self.inner.link_unnamed(fd, dir, name))
+    }
+
+    fn link(
+        &self,
+        from: BorrowedFd<'_>,
+        name: &str,
+        to: BorrowedFd<'_>,
+        new: &str,
+    ) -> io::Result<()> {
+        let call = Call {
+            op: Op::Link,
+            fd: from.as_raw_fd(),
+            name,
+            to: Some((to.as_raw_fd(), new)),
+        };
+        self.around
+            .around(call, || self.inner.link(from, name, to, new))
+    }
+
+    fn rename(
+        &self,
+        from: BorrowedFd<'_>,
+        name: &str,
+        to: BorrowedFd<'_>,
+        new: &str,
+        replace: bool,
+    ) -> io::Result<()> {
+        let call = Call {
+            op: Op::Rename,
+            fd: from.as_raw_fd(),
+            name,
+            to: Some((to.as_raw_fd(), new)),
+        };
+        self.around
+            .around(call, || self.inner.rename(from, name, to, new, replace))
+    }
+
+    fn unlink(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+        self.named(Op::Unlink, dir, name, || self.inner.unlink(dir, name))
+    }
+
+    fn rmdir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+        self.named(Op::Rmdir, dir, name, || self.inner.rmdir(dir, name))
+    }
+
+    fn stat(&self, fd: BorrowedFd<'_>) -> io::Result<Stat> {
+        self.on(Op::Stat, fd, || self.inner.stat(fd))
+    }
+
+    fn stat_at(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<Stat> {
+        self.named(Op::StatAt, dir, name, || self.inner.stat_at(dir, name))
+    }
+
+    fn visit(&self, dir: BorrowedFd<'_>, each: &mut dyn FnMut(&str, FileKind)) -> io::Result<()> {
+        self.on(Op::Visit, dir, || self.inner.visit(dir, &mut *each))
+    }
+
+    fn lock(&self, fd: BorrowedFd<'_>, byte: u64, hold: Hold, wait: bool) -> io::Result<bool> {
+        self.on(Op::Lock, fd, || self.inner.lock(fd, byte, hold, wait))
+    }
+
+    fn now_ns(&self) -> i64 {
+        self.inner.now_ns()
+    }
+}

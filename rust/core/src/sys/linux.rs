@@ -1,0 +1,241 @@
+//! The real system calls.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this is the module that makes them"
+)]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{
+    self, AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT,
+};
+use rustix::io::Errno;
+
+use super::{FileKind, Hold, Stat, Sys, raw};
+
+const NS: i64 = 1_000_000_000;
+
+/// Linux.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Linux;
+
+impl Sys for Linux {
+    fn open_root(&self, path: &Path) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(fs::openat(CWD, path, flags, Mode::empty())?)
+    }
+
+    fn mkdir_root(&self, path: &Path, mode: u32) -> io::Result<()> {
+        mkdir(CWD, path, mode)
+    }
+
+    fn mkdir(&self, dir: BorrowedFd<'_>, name: &str, mode: u32) -> io::Result<()> {
+        mkdir(dir, Path::new(name), mode)
+    }
+
+    fn open_dir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(fs::openat(dir, name, flags, Mode::empty())?)
+    }
+
+    fn create(&self, dir: BorrowedFd<'_>, name: &str, mode: u32) -> io::Result<OwnedFd> {
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(mode);
+        let file = fs::openat(dir, name, flags, mode)?;
+        if let Err(error) = fs::fchmod(&file, mode) {
+            fs::unlinkat(dir, name, AtFlags::empty()).ok();
+            return Err(error.into());
+        }
+        Ok(file)
+    }
+
+    fn create_unnamed(&self, dir: BorrowedFd<'_>, mode: u32) -> io::Result<OwnedFd> {
+        let mode = Mode::from_raw_mode(mode);
+        let file = fs::openat(
+            dir,
+            ".",
+            OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC,
+            mode,
+        )?;
+        fs::fchmod(&file, mode)?;
+        Ok(file)
+    }
+
+    fn open(&self, dir: BorrowedFd<'_>, name: &str, write: bool) -> io::Result<OwnedFd> {
+        let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
+        // NONBLOCK: the name may stand for a pipe or a terminal, which must not stop us; files ignore it.
+        let flags = access | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        Ok(fs::openat(dir, name, flags, Mode::empty())?)
+    }
+
+    fn write_at(&self, fd: BorrowedFd<'_>, data: &[u8], offset: u64) -> io::Result<usize> {
+        Ok(rustix::io::pwrite(fd, data, offset)?)
+    }
+
+    fn read_at(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        Ok(rustix::io::pread(fd, buffer, offset)?)
+    }
+
+    fn truncate(&self, fd: BorrowedFd<'_>, size: u64) -> io::Result<()> {
+        Ok(fs::ftruncate(fd, size)?)
+    }
+
+    fn start_writeback(&self, fd: BorrowedFd<'_>, offset: u64, size: u64) -> io::Result<()> {
+        raw::start_writeback(fd, offset, size)
+    }
+
+    fn sync_data(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        // DURABILITY: the callers say what a power cut here leaves.
+        Ok(fs::fdatasync(fd)?)
+    }
+
+    fn sync_dir(&self, dir: BorrowedFd<'_>) -> io::Result<()> {
+        // DURABILITY: the callers say what a power cut here leaves.
+        Ok(fs::fsync(dir)?)
+    }
+
+    fn set_mode(&self, fd: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
+        Ok(fs::fchmod(fd, Mode::from_raw_mode(mode))?)
+    }
+
+    fn set_mtime(&self, fd: BorrowedFd<'_>, ns: i64) -> io::Result<()> {
+        let omit = Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        };
+        let modified = Timespec {
+            tv_sec: ns.div_euclid(NS),
+            tv_nsec: ns.rem_euclid(NS),
+        };
+        Ok(fs::futimens(
+            fd,
+            &Timestamps {
+                last_access: omit,
+                last_modification: modified,
+            },
+        )?)
+    }
+
+    fn link_unnamed(&self, fd: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+        let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        match fs::linkat(CWD, path, dir, name, AtFlags::SYMLINK_FOLLOW) {
+            // Without /proc there is the direct way, which older kernels only grant to the privileged.
+            Err(Errno::NOENT) => Ok(fs::linkat(fd, "", dir, name, AtFlags::EMPTY_PATH)?),
+            other => Ok(other?),
+        }
+    }
+
+    fn link(
+        &self,
+        from: BorrowedFd<'_>,
+        name: &str,
+        to: BorrowedFd<'_>,
+        new: &str,
+    ) -> io::Result<()> {
+        Ok(fs::linkat(from, name, to, new, AtFlags::empty())?)
+    }
+
+    fn rename(
+        &self,
+        from: BorrowedFd<'_>,
+        name: &str,
+        to: BorrowedFd<'_>,
+        new: &str,
+        replace: bool,
+    ) -> io::Result<()> {
+        // DURABILITY: durable once the callers have synced both directories; they say what a power cut before leaves.
+        if replace {
+            return Ok(fs::renameat(from, name, to, new)?);
+        }
+        match fs::renameat_with(from, name, to, new, RenameFlags::NOREPLACE) {
+            // Some network and stacked file systems lack the flag; a link never replaces either.
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                fs::linkat(from, name, to, new, AtFlags::empty())?;
+                Ok(fs::unlinkat(from, name, AtFlags::empty())?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    fn unlink(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+        Ok(fs::unlinkat(dir, name, AtFlags::empty())?)
+    }
+
+    fn rmdir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+        Ok(fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?)
+    }
+
+    fn stat(&self, fd: BorrowedFd<'_>) -> io::Result<Stat> {
+        Ok(stat(&fs::fstat(fd)?))
+    }
+
+    fn stat_at(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<Stat> {
+        Ok(stat(&fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?))
+    }
+
+    fn visit(&self, dir: BorrowedFd<'_>, each: &mut dyn FnMut(&str, FileKind)) -> io::Result<()> {
+        for entry in Dir::read_from(dir)? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().to_str() else {
+                continue;
+            };
+            if matches!(name, "." | "..") {
+                continue;
+            }
+            match entry.file_type() {
+                FileType::Unknown => match self.stat_at(dir, name) {
+                    Ok(stat) => each(name, stat.kind),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                },
+                known => each(name, kind(known)),
+            }
+        }
+        Ok(())
+    }
+
+    fn lock(&self, fd: BorrowedFd<'_>, byte: u64, hold: Hold, wait: bool) -> io::Result<bool> {
+        raw::lock_byte(fd, byte, hold, wait)
+    }
+
+    fn now_ns(&self) -> i64 {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+        now.tv_sec.saturating_mul(NS).saturating_add(now.tv_nsec)
+    }
+}
+
+fn mkdir(dir: BorrowedFd<'_>, path: &Path, mode: u32) -> io::Result<()> {
+    let mode = Mode::from_raw_mode(mode);
+    fs::mkdirat(dir, path, mode)?;
+    // The umask may have taken bits away. Nobody would ever repair a directory with too few, so then it goes again.
+    fs::chmodat(dir, path, mode, AtFlags::empty()).map_err(|error| {
+        fs::unlinkat(dir, path, AtFlags::REMOVEDIR).ok();
+        error.into()
+    })
+}
+
+fn kind(file_type: FileType) -> FileKind {
+    match file_type {
+        FileType::RegularFile => FileKind::File,
+        FileType::Directory => FileKind::Directory,
+        FileType::Symlink => FileKind::Symlink,
+        _ => FileKind::Other,
+    }
+}
+
+fn stat(found: &fs::Stat) -> Stat {
+    let nanoseconds = i64::try_from(found.st_mtime_nsec).unwrap_or_default();
+    Stat {
+        size: u64::try_from(found.st_size).unwrap_or_default(),
+        mtime_ns: found
+            .st_mtime
+            .saturating_mul(NS)
+            .saturating_add(nanoseconds),
+        kind: kind(FileType::from_raw_mode(found.st_mode)),
+        mode: found.st_mode & 0o7777,
+        nlink: found.st_nlink,
+    }
+}

@@ -1,0 +1,193 @@
+//! Every system call that touches a store, behind one trait.
+//!
+//! Directories are descriptors and names are single components that the core computed, so no text from outside ever
+//! becomes a path. Because nothing else in the core calls the system, each call can be made to fail in a test.
+
+mod faulty;
+mod layer;
+mod linux;
+mod raw;
+mod retry;
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
+
+pub use faulty::{Fault, Faulty};
+pub use layer::{Around, Call, Layer, Op};
+pub use linux::Linux;
+pub use retry::Retry;
+
+/// What a name in a directory stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link, never followed.
+    Symlink,
+    /// A device, socket or pipe.
+    Other,
+}
+
+/// What the file system knows of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Its length in bytes.
+    pub size: u64,
+    /// When its content or its time was last set, in ns since the epoch.
+    pub mtime_ns: i64,
+    /// What it is.
+    pub kind: FileKind,
+    /// Its permission bits.
+    pub mode: u32,
+    /// How many names it has.
+    pub nlink: u64,
+}
+
+/// One name in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The name.
+    pub name: String,
+    /// What it stands for.
+    pub kind: FileKind,
+}
+
+/// How a byte of a lock file is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// Together with others.
+    Shared,
+    /// Alone.
+    Exclusive,
+    /// Not at all: the lock is given back.
+    Free,
+}
+
+/// The system calls of a store. Modes are set exactly, whatever the umask.
+pub trait Sys: Send + Sync {
+    /// Open the directory that a store's path names; symbolic links are followed.
+    fn open_root(&self, path: &Path) -> io::Result<OwnedFd>;
+    /// Make the directory that a store's path names; its parent exists.
+    fn mkdir_root(&self, path: &Path, mode: u32) -> io::Result<()>;
+    /// Make a directory.
+    fn mkdir(&self, dir: BorrowedFd<'_>, name: &str, mode: u32) -> io::Result<()>;
+    /// Open a directory; a symbolic link is refused.
+    fn open_dir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd>;
+    /// Make a file for reading and writing; a name that exists is refused.
+    fn create(&self, dir: BorrowedFd<'_>, name: &str, mode: u32) -> io::Result<OwnedFd>;
+    /// Make a file without a name for reading and writing; it is gone with its last descriptor.
+    fn create_unnamed(&self, dir: BorrowedFd<'_>, mode: u32) -> io::Result<OwnedFd>;
+    /// Open a file; a symbolic link is refused, and a pipe is not waited for.
+    fn open(&self, dir: BorrowedFd<'_>, name: &str, write: bool) -> io::Result<OwnedFd>;
+    /// Write at an offset; it may write less than given.
+    fn write_at(&self, fd: BorrowedFd<'_>, data: &[u8], offset: u64) -> io::Result<usize>;
+    /// Read at an offset; it may read less than there is. Nothing read means the end.
+    fn read_at(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Set a file's size.
+    fn truncate(&self, fd: BorrowedFd<'_>, size: u64) -> io::Result<()>;
+    /// Have the kernel begin to write a range to the disk. Advice only: nothing is durable by it.
+    fn start_writeback(&self, fd: BorrowedFd<'_>, offset: u64, size: u64) -> io::Result<()>;
+    /// Make a file's bytes and size survive a power loss.
+    fn sync_data(&self, fd: BorrowedFd<'_>) -> io::Result<()>;
+    /// Make a directory's names survive a power loss.
+    fn sync_dir(&self, dir: BorrowedFd<'_>) -> io::Result<()>;
+    /// Set a file's permission bits.
+    fn set_mode(&self, fd: BorrowedFd<'_>, mode: u32) -> io::Result<()>;
+    /// Set a file's modification time, in ns since the epoch.
+    fn set_mtime(&self, fd: BorrowedFd<'_>, ns: i64) -> io::Result<()>;
+    /// Give a file without a name its name; a name that exists is refused.
+    fn link_unnamed(&self, fd: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &str) -> io::Result<()>;
+    /// Give a file a further name; a name that exists is refused.
+    fn link(
+        &self,
+        from: BorrowedFd<'_>,
+        name: &str,
+        to: BorrowedFd<'_>,
+        new: &str,
+    ) -> io::Result<()>;
+    /// Rename a file. Without `replace`, a name that exists is refused.
+    fn rename(
+        &self,
+        from: BorrowedFd<'_>,
+        name: &str,
+        to: BorrowedFd<'_>,
+        new: &str,
+        replace: bool,
+    ) -> io::Result<()>;
+    /// Remove a file's name.
+    fn unlink(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()>;
+    /// Remove an empty directory.
+    fn rmdir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()>;
+    /// Look at an open file.
+    fn stat(&self, fd: BorrowedFd<'_>) -> io::Result<Stat>;
+    /// Look at a name; a symbolic link is not followed.
+    fn stat_at(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<Stat>;
+    /// Call `each` with every name in a directory, in no order. Names that are not UTF-8 are skipped: none is ours.
+    fn visit(&self, dir: BorrowedFd<'_>, each: &mut dyn FnMut(&str, FileKind)) -> io::Result<()>;
+    /// Hold or free one byte of a lock file for this descriptor. False: another descriptor holds it, and `wait` was not set.
+    fn lock(&self, fd: BorrowedFd<'_>, byte: u64, hold: Hold, wait: bool) -> io::Result<bool>;
+    /// The wall clock, in ns since the epoch.
+    fn now_ns(&self) -> i64;
+
+    /// Return every name in a directory, in no order; for directories that are known to be small.
+    fn list(&self, dir: BorrowedFd<'_>) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        self.visit(dir, &mut |name, kind| {
+            entries.push(Entry {
+                name: name.to_owned(),
+                kind,
+            });
+        })?;
+        Ok(entries)
+    }
+}
+
+/// Write all of `data`. After a failure an unknown part of it is written.
+pub fn write_all_at(sys: &dyn Sys, fd: BorrowedFd<'_>, data: &[u8], offset: u64) -> io::Result<()> {
+    let mut done = 0;
+    while done < data.len() {
+        match sys.write_at(fd, &data[done..], offset + done as u64) {
+            // A disk that takes nothing and gives no reason would otherwise be asked for ever.
+            Ok(0) => return Err(io::Error::from_raw_os_error(libc::EIO)),
+            Ok(written) => done += written,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Fill the buffer, or read to the end of the file; return the bytes read.
+pub fn read_full_at(
+    sys: &dyn Sys,
+    fd: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    offset: u64,
+) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buffer.len() {
+        match sys.read_at(fd, &mut buffer[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(read) => done += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
+/// Fill the buffer; a file that ends before is an error (`UnexpectedEof`).
+pub fn read_exact_at(
+    sys: &dyn Sys,
+    fd: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    offset: u64,
+) -> io::Result<()> {
+    if read_full_at(sys, fd, buffer, offset)? < buffer.len() {
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+    }
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! The two calls that rustix lacks: the only unsafe code of `sys`.
+#![allow(unsafe_code, reason = "there is no safe wrapper of these two")]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::Hold;
+
+/// Hold or free one byte of a file for this open file description.
+///
+/// Unlike POSIX locks these do not vanish when another descriptor of the same file is closed, and two opens in one
+/// process exclude each other. The kernel frees them with the last descriptor, however the process ends.
+pub(super) fn lock_byte(fd: BorrowedFd<'_>, byte: u64, hold: Hold, wait: bool) -> io::Result<bool> {
+    let kind = match hold {
+        Hold::Shared => libc::F_RDLCK,
+        Hold::Exclusive => libc::F_WRLCK,
+        Hold::Free => libc::F_UNLCK,
+    };
+    let start = i64::try_from(byte).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    // SAFETY: all-zero bytes are a valid `flock`: it has integer fields only.
+    let mut range: libc::flock = unsafe { std::mem::zeroed() };
+    range.l_type = short(kind);
+    range.l_whence = short(libc::SEEK_SET);
+    range.l_start = start;
+    range.l_len = 1;
+    let command = if wait {
+        libc::F_OFD_SETLKW
+    } else {
+        libc::F_OFD_SETLK
+    };
+    // SAFETY: the descriptor is open for the borrow, and the kernel only reads `range`, which outlives the call.
+    let done = unsafe { libc::fcntl(fd.as_raw_fd(), command, &raw const range) };
+    if done == 0 {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::EAGAIN | libc::EACCES) if !wait => Ok(false),
+        _ => Err(error),
+    }
+}
+
+/// Begin to write a range to the disk, without waiting.
+pub(super) fn start_writeback(fd: BorrowedFd<'_>, offset: u64, size: u64) -> io::Result<()> {
+    let invalid = |_| io::Error::from_raw_os_error(libc::EINVAL);
+    let offset = i64::try_from(offset).map_err(invalid)?;
+    let size = i64::try_from(size).map_err(invalid)?;
+    // SAFETY: the descriptor is open for the borrow; the call takes no pointers.
+    let done =
+        unsafe { libc::sync_file_range(fd.as_raw_fd(), offset, size, libc::SYNC_FILE_RANGE_WRITE) };
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// The lock kinds are C ints of the values 0 to 2, in a field of C shorts.
+fn short(value: impl TryInto<libc::c_short>) -> libc::c_short {
+    value.try_into().unwrap_or_default()
+}
