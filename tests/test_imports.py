@@ -1,0 +1,76 @@
+"""Imports run one way, and the two borders, native code and threads, are crossed in the modules meant for it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "python" / "steelyard"
+
+LAYERS = (
+    {"errors"},
+    {"digest"},
+    {"model"},
+    {"_types", "_bridge"},
+    {"content", "hashing", "filters"},
+    {"_refqueue"},
+    {"transfer"},
+    {"base"},
+    {"local", "memory"},
+    {"__init__"},
+    {"testing", "cli"},
+)
+"""A module imports from layers above its own in this list only, and from its own package. A new module needs a place."""
+
+NATIVE = {"hashing", "filters", "local"}
+THREADS = {"_bridge"}
+THREAD_MODULES = {"anyio.to_thread", "anyio.from_thread", "asyncio", "concurrent", "threading", "trio"}
+
+
+def _room(path: Path) -> str:
+    """Name a module by its part of the house: the file or folder directly below the package."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def _imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute"
+            assert node.module is not None
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "anyio":
+            yield f"anyio.{node.attr}"
+
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_run_one_way(path: Path) -> None:
+    level = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
+    room = _room(path)
+    assert room in level, f"{room} has no place in LAYERS"
+
+    for name in _imports(path):
+        parts = name.split(".")
+        if parts[0] != "steelyard" or parts[1] in {"_native", room}:
+            continue
+        # `from steelyard import X` is for users of the package, above it.
+        imported = parts[1] if parts[1] in level else "__init__"
+        assert level[imported] < level[room], f"{room} imports {name}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_the_borders_know_native_code_and_threads(path: Path) -> None:
+    room = _room(path)
+    names = set(_imports(path))
+
+    native = {name for name in names if name.startswith("steelyard._native")}
+    assert not native or room in NATIVE, f"{room} imports {native}"
+    threads = {name for name in names if any(f"{name}.".startswith(f"{module}.") for module in THREAD_MODULES)}
+    assert not threads or room in THREADS, f"{room} imports {threads}"
