@@ -4,5 +4,7 @@
     allow(clippy::disallowed_methods, reason = "tests look at the disk")
 )]
 
+pub mod digest;
 pub mod error;
+pub mod hash;
 pub mod sys;

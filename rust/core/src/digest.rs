@@ -1,0 +1,228 @@
+//! Digests: the names of blobs.
+//!
+//! Text from outside becomes a [`Digest`] at the door; nothing else in the core builds a path or a query from text.
+//! The rules and the errors are those of `steelyard.digest`, which is tested against this module.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
+
+/// The longest hash of any algorithm, in bytes.
+const LONGEST: usize = 64;
+
+/// A digest algorithm of the store, ordered by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Algorithm {
+    /// BLAKE3 with 32 bytes of output.
+    Blake3,
+    /// SHA-256.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
+}
+
+impl Algorithm {
+    /// All of them, in order.
+    pub const ALL: [Self; 4] = [Self::Blake3, Self::Sha256, Self::Sha384, Self::Sha512];
+
+    /// The name, as in a digest's text.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Blake3 => "blake3",
+            Self::Sha256 => "sha256",
+            Self::Sha384 => "sha384",
+            Self::Sha512 => "sha512",
+        }
+    }
+
+    /// The hash's length in bytes.
+    pub const fn digest_size(self) -> usize {
+        match self {
+            Self::Blake3 | Self::Sha256 => 32,
+            Self::Sha384 => 48,
+            Self::Sha512 => 64,
+        }
+    }
+
+    /// Return the algorithm of that name.
+    pub fn parse(name: &str) -> Result<Self> {
+        match Self::find(name) {
+            Some(algorithm) => Ok(algorithm),
+            None if is_algorithm_name(name) => Err(unsupported(name, name)),
+            None => Err(invalid(name, "malformed algorithm name")),
+        }
+    }
+
+    fn find(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|algorithm| algorithm.name() == name)
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Algorithm {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::parse(name)
+    }
+}
+
+/// The name of a blob: an algorithm and the hash of the bytes. A small value, ordered as its text is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest {
+    algorithm: Algorithm,
+    /// Zero beyond the algorithm's size, so that the derived comparisons are right.
+    bytes: [u8; LONGEST],
+}
+
+impl Digest {
+    /// Make a digest of the hash that `algorithm` gave.
+    ///
+    /// # Panics
+    ///
+    /// If `hash` has not the algorithm's size.
+    pub fn new(algorithm: Algorithm, hash: &[u8]) -> Self {
+        assert_eq!(
+            hash.len(),
+            algorithm.digest_size(),
+            "a hash has its algorithm's size"
+        );
+        let mut bytes = [0; LONGEST];
+        bytes[..hash.len()].copy_from_slice(hash);
+        Self { algorithm, bytes }
+    }
+
+    /// Parse `algorithm:encoded`.
+    pub fn parse(text: &str) -> Result<Self> {
+        const FORM: &str = "expected algorithm:encoded in lower-case hex";
+        let Some((name, encoded)) = text.split_once(':') else {
+            return Err(invalid(text, FORM));
+        };
+        if !is_algorithm_name(name) {
+            return Err(invalid(text, FORM));
+        }
+        let Some(algorithm) = Algorithm::find(name) else {
+            return Err(if is_foreign_encoded(encoded) {
+                unsupported(text, name)
+            } else {
+                invalid(text, FORM)
+            });
+        };
+        if encoded.is_empty() || !encoded.bytes().all(|byte| hex_value(byte).is_some()) {
+            return Err(invalid(text, FORM));
+        }
+        let expected = algorithm.digest_size() * 2;
+        if encoded.len() != expected {
+            return Err(Error::InvalidDigestLength {
+                text: shorten(text),
+                expected,
+                actual: encoded.len(),
+            });
+        }
+        let mut bytes = [0; LONGEST];
+        for (byte, pair) in bytes.iter_mut().zip(encoded.as_bytes().chunks_exact(2)) {
+            // Both are hex digits, as checked above.
+            *byte = hex_value(pair[0]).unwrap_or_default() << 4
+                | hex_value(pair[1]).unwrap_or_default();
+        }
+        Ok(Self { algorithm, bytes })
+    }
+
+    /// The algorithm.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The hash.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.algorithm.digest_size()]
+    }
+
+    /// The hash in lower-case hex: a single path component that is safe as it is.
+    pub fn encoded(&self) -> String {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = String::with_capacity(LONGEST * 2);
+        for byte in self.as_bytes() {
+            text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+            text.push(char::from(DIGITS[usize::from(byte & 15)]));
+        }
+        text
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.algorithm.name(), self.encoded())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({self})")
+    }
+}
+
+impl FromStr for Digest {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::parse(text)
+    }
+}
+
+fn invalid(text: &str, reason: &str) -> Error {
+    Error::InvalidDigest {
+        text: shorten(text),
+        reason: reason.to_owned(),
+    }
+}
+
+fn unsupported(text: &str, algorithm: &str) -> Error {
+    Error::UnsupportedAlgorithm {
+        text: shorten(text),
+        algorithm: shorten(algorithm),
+    }
+}
+
+/// Keep what an error needs to show: Python cuts at 200 characters and adds an ellipsis where there were more.
+fn shorten(text: &str) -> String {
+    text.chars().take(201).collect()
+}
+
+/// Whether it is lower-case letters and digits in parts joined by single separators, as the OCI grammar has it.
+fn is_algorithm_name(name: &str) -> bool {
+    name.split(['+', '.', '_', '-']).all(|part| {
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    })
+}
+
+fn is_foreign_encoded(encoded: &str) -> bool {
+    !encoded.is_empty()
+        && encoded
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'=' | b'_' | b'-'))
+}
+
+fn hex_value(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! Streaming hashes whose state can be saved and restored.
+//!
+//! [`Hasher`] computes one algorithm, [`MultiHasher`] several in one pass. A hasher can give the digest at any moment
+//! and go on; an update never allocates more than a few bytes and never starts a thread.
+
+mod blake3_tree;
+mod multi;
+mod sha2_state;
+mod state;
+
+pub use multi::MultiHasher;
+
+use crate::digest::{Algorithm, Digest};
+use crate::error::Result;
+
+use blake3_tree::Tree;
+use sha2_state::{Sha256, Sha512};
+
+/// The most bytes that a saved state takes.
+pub const STATE_LIMIT: usize = 2600;
+
+/// Computes the digest of a sequence of bytes.
+#[derive(Clone, Debug)]
+pub struct Hasher {
+    algorithm: Algorithm,
+    inner: Inner,
+}
+
+#[derive(Clone, Debug)]
+enum Inner {
+    Sha256(Sha256),
+    /// SHA-384 is SHA-512 with other initial words, cut short.
+    Sha512(Sha512),
+    /// Boxed because it is ten times the size of the others.
+    Blake3(Box<Tree>),
+}
+
+/// A hash state that outlives the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedState {
+    /// The bytes it covers, from the first: hashing goes on there. At most the offset of the hasher it was taken from.
+    pub offset: u64,
+    /// Its encoding, at most [`STATE_LIMIT`] bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl Hasher {
+    /// Make a hasher that has seen nothing.
+    pub fn new(algorithm: Algorithm) -> Self {
+        let inner = match algorithm {
+            Algorithm::Blake3 => Inner::Blake3(Box::default()),
+            Algorithm::Sha256 => Inner::Sha256(Sha256::new(sha2_state::SHA256)),
+            Algorithm::Sha384 => Inner::Sha512(Sha512::new(sha2_state::SHA384)),
+            Algorithm::Sha512 => Inner::Sha512(Sha512::new(sha2_state::SHA512)),
+        };
+        Self { algorithm, inner }
+    }
+
+    /// The algorithm.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The bytes seen so far.
+    pub fn offset(&self) -> u64 {
+        match &self.inner {
+            Inner::Sha256(state) => state.offset(),
+            Inner::Sha512(state) => state.offset(),
+            Inner::Blake3(tree) => tree.offset(),
+        }
+    }
+
+    /// Go on with `data`.
+    pub fn update(&mut self, data: &[u8]) {
+        match &mut self.inner {
+            Inner::Sha256(state) => state.update(data),
+            Inner::Sha512(state) => state.update(data),
+            Inner::Blake3(tree) => tree.update(data),
+        }
+    }
+
+    /// The digest of the bytes seen so far. More may follow.
+    pub fn digest(&self) -> Digest {
+        let size = self.algorithm.digest_size();
+        match &self.inner {
+            Inner::Sha256(state) => Digest::new(self.algorithm, &state.finish()[..size]),
+            Inner::Sha512(state) => Digest::new(self.algorithm, &state.finish()[..size]),
+            Inner::Blake3(tree) => Digest::new(self.algorithm, &tree.finish()),
+        }
+    }
+
+    /// Save the state at the last offset where that is possible.
+    ///
+    /// The SHA-2 family can be saved at any offset. A BLAKE3 tree is saved as the chaining values of its whole 1 MiB
+    /// subtrees: at offset 0, and at the multiples of 1 MiB from 2 MiB on (one subtree alone has no root above it).
+    pub fn save(&self) -> SavedState {
+        let (offset, payload) = match &self.inner {
+            Inner::Sha256(state) => (state.offset(), state.save()),
+            Inner::Sha512(state) => (state.offset(), state.save()),
+            Inner::Blake3(tree) => tree.save(),
+        };
+        SavedState {
+            offset,
+            bytes: state::encode(self.algorithm, offset, &payload),
+        }
+    }
+
+    /// Make a hasher from a saved state; it stands at the state's offset.
+    ///
+    /// Fails with `InvalidArgument` when the bytes are not a state of that algorithm that [`Hasher::save`] made.
+    pub fn restore(algorithm: Algorithm, bytes: &[u8]) -> Result<Self> {
+        let (frame, rest) = state::decode(bytes)?;
+        if !rest.is_empty() {
+            return Err(state::garbage("bytes after its end"));
+        }
+        if frame.algorithm != algorithm {
+            return Err(state::garbage(&format!(
+                "of {}, not of {algorithm}",
+                frame.algorithm
+            )));
+        }
+        Self::from_frame(&frame)
+    }
+
+    fn from_frame(frame: &state::Frame<'_>) -> Result<Self> {
+        let inner = match frame.algorithm {
+            Algorithm::Blake3 => {
+                Tree::restore(frame.offset, frame.payload).map(|tree| Inner::Blake3(Box::new(tree)))
+            }
+            Algorithm::Sha256 => Sha256::restore(frame.offset, frame.payload).map(Inner::Sha256),
+            Algorithm::Sha384 | Algorithm::Sha512 => {
+                Sha512::restore(frame.offset, frame.payload).map(Inner::Sha512)
+            }
+        };
+        let inner = inner.ok_or_else(|| state::garbage("its parts do not fit together"))?;
+        Ok(Self {
+            algorithm: frame.algorithm,
+            inner,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod vectors;
