@@ -7,4 +7,5 @@
 pub mod digest;
 pub mod error;
 pub mod hash;
+pub mod model;
 pub mod sys;
