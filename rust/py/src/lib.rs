@@ -1,11 +1,40 @@
-//! `steelyard._native`.
-use pyo3::prelude::*;
+//! The extension module `steelyard._native`: buffers in, calls of the core with the GIL released, errors out.
+//!
+//! It is private: the documented names are those of the Python package, and `python/steelyard/_native.pyi` lists what
+//! it takes and gives. Nothing is decided here.
+
+mod buffer;
+mod errors;
+mod hasher;
+
+use pyo3::prelude::pymodule;
+
+/// Who serves or measures with an unoptimised build should know.
+const DEBUG_WARNING: &std::ffi::CStr =
+    c"steelyard._native is a debug build and slow: use a release build (pip builds \
+one, and so does `maturin develop --release`), or set STEELYARD_ALLOW_DEBUG=1 to silence this";
 
 #[pymodule]
 mod _native {
+    use pyo3::exceptions::PyRuntimeWarning;
     use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use crate::hasher::Hasher;
+
     #[pymodule_init]
-    fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
-        m.add("__version__", env!("CARGO_PKG_VERSION"))
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let py = module.py();
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("debug_build", cfg!(debug_assertions))?;
+        if cfg!(debug_assertions) && std::env::var_os("STEELYARD_ALLOW_DEBUG").is_none() {
+            PyErr::warn(
+                py,
+                &py.get_type::<PyRuntimeWarning>(),
+                super::DEBUG_WARNING,
+                1,
+            )?;
+        }
+        Ok(())
     }
 }

@@ -1,0 +1,106 @@
+//! Python's buffers as Rust slices, without a copy: the one place of the extension with `unsafe`.
+//!
+//! A buffer is borrowed for one call and released at its end; nothing keeps it across calls. What is accepted is any
+//! object with a contiguous buffer of one-byte items in at most one dimension: `bytes`, `bytearray`, `memoryview`,
+//! `mmap`, `array` and numpy arrays of bytes. Another thread may change such an object while we read it; what we do
+//! about that is said at each `unsafe`.
+#![allow(unsafe_code)]
+
+use pyo3::buffer::PyUntypedBuffer;
+use pyo3::exceptions::PyBufferError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use std::slice;
+
+/// Bytes of the caller, to read during one call.
+pub(crate) enum Input<'a> {
+    /// A `bytes` object needs none of the protocol: it cannot change, and the call's argument keeps it alive.
+    Bytes(&'a [u8]),
+    /// Anything else. The exporter may not free or resize the memory until this is dropped.
+    Borrowed(PyUntypedBuffer),
+}
+
+/// Memory of the caller, to fill during one call.
+pub(crate) struct Output(PyUntypedBuffer);
+
+impl Input<'_> {
+    /// The bytes.
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Borrowed(buffer) if buffer.len_bytes() == 0 => &[],
+            // SAFETY: the memory is valid for reads of `len_bytes` as long as `buffer` lives: the protocol forbids the
+            // exporter to move or free it before the release, `checked` made sure that it is contiguous and of
+            // one-byte items, and every bit pattern is a `u8`.
+            //
+            // What the protocol does not promise is that nobody *writes* to it meanwhile. Another thread can change a
+            // `bytearray` under us whenever the GIL is released, and on a free-threaded build at any time. By Rust's
+            // rules that is a data race, thus undefined behaviour, and no check of ours can exclude it; hashlib and
+            // every other zero-copy reader live with the same. In practice the bytes only flow through loads into hash
+            // rounds and system calls: they are never used as an index, a length or a type, and never read twice with
+            // the need to be equal. So a racing writer gets the digest of a mixture, which the next verification
+            // finds. The alternative, copying every buffer first, would cost every honest caller a pass over memory.
+            Self::Borrowed(buffer) => unsafe {
+                slice::from_raw_parts(buffer.buf_ptr().cast_const().cast(), buffer.len_bytes())
+            },
+        }
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Input<'a> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if object.is_exact_instance_of::<PyBytes>() {
+            return Ok(Self::Bytes(object.extract()?));
+        }
+        checked(&object).map(Self::Borrowed)
+    }
+}
+
+impl Output {
+    /// The memory.
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
+        if self.0.len_bytes() == 0 {
+            return &mut [];
+        }
+        // SAFETY: as in `Input::as_slice`, and the exporter said that the memory may be written. Exclusive access is
+        // what the caller promises (`readinto_at`: "must not be touched until the call returns"); a caller that breaks
+        // it reads or leaves a mixture of bytes in memory that is its own. Every byte is initialised: the exporter
+        // could be asked to read it at any time.
+        unsafe { slice::from_raw_parts_mut(self.0.buf_ptr().cast(), self.0.len_bytes()) }
+    }
+}
+
+impl<'py> FromPyObject<'_, 'py> for Output {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let buffer = checked(&object)?;
+        if buffer.readonly() {
+            return Err(PyBufferError::new_err("the buffer is read-only"));
+        }
+        Ok(Self(buffer))
+    }
+}
+
+/// Borrow the object's buffer if it has a shape that a slice of bytes can have.
+fn checked(object: &Bound<'_, PyAny>) -> PyResult<PyUntypedBuffer> {
+    let buffer = PyUntypedBuffer::get(object)?;
+    let wrong = if buffer.item_size() != 1 {
+        Some(format!(
+            "the buffer's items are {} bytes wide, expected 1",
+            buffer.item_size()
+        ))
+    } else if buffer.dimensions() > 1 {
+        Some(format!(
+            "the buffer has {} dimensions, expected 1",
+            buffer.dimensions()
+        ))
+    } else if !buffer.is_c_contiguous() {
+        Some("the buffer is not contiguous".to_owned())
+    } else {
+        None
+    };
+    wrong.map_or(Ok(buffer), |reason| Err(PyBufferError::new_err(reason)))
+}

@@ -1,0 +1,113 @@
+//! `Hasher`: one or more hashes over the same bytes.
+
+use std::sync::{Mutex, PoisonError};
+
+use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
+use pyo3::types::PyBytes;
+use steelyard_core::digest::{Algorithm, Digest};
+use steelyard_core::hash::MultiHasher;
+
+use crate::buffer::Input;
+use crate::errors::Result;
+
+/// From this size on the GIL is released; below, handing it over costs more than it frees (as in hashlib).
+const DETACH_FROM: usize = 2048;
+
+/// Frozen, with the state under a lock of its own: calls from several threads queue and never see a borrow error.
+#[pyclass(frozen, module = "steelyard._native")]
+pub(crate) struct Hasher {
+    inner: Mutex<MultiHasher>,
+}
+
+impl Hasher {
+    fn wrap(inner: MultiHasher) -> Self {
+        Self {
+            inner: Mutex::new(inner),
+        }
+    }
+
+    /// Call `work` with the state. The GIL is given up while another thread holds the state.
+    fn with<T>(&self, py: Python<'_>, work: impl FnOnce(&mut MultiHasher) -> T) -> T {
+        // A panic in the middle of an update cannot happen; should it, the state is still one that some input gives.
+        work(
+            &mut self
+                .inner
+                .lock_py_attached(py)
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+
+    /// Hash `data`; for callers that have given up the GIL.
+    pub(crate) fn update_detached(&self, data: &[u8]) {
+        self.inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .update(data);
+    }
+}
+
+#[pymethods]
+impl Hasher {
+    #[new]
+    #[pyo3(signature = (algorithms, /))]
+    #[allow(clippy::needless_pass_by_value, reason = "how PyO3 hands over a list")]
+    fn new(algorithms: Vec<String>) -> Result<Self> {
+        let parsed: steelyard_core::error::Result<Vec<_>> = algorithms
+            .iter()
+            .map(|name| Algorithm::parse(name))
+            .collect();
+        Ok(Self::wrap(MultiHasher::new(&parsed?)?))
+    }
+
+    #[getter]
+    fn algorithms(&self, py: Python<'_>) -> Vec<&'static str> {
+        self.with(py, |inner| {
+            inner.algorithms().map(Algorithm::name).collect()
+        })
+    }
+
+    #[getter]
+    fn offset(&self, py: Python<'_>) -> u64 {
+        self.with(py, |inner| inner.offset())
+    }
+
+    #[pyo3(signature = (data, /))]
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "the buffer is released when the call ends"
+    )]
+    fn update(&self, py: Python<'_>, data: Input<'_>) {
+        let bytes = data.as_slice();
+        if bytes.len() < DETACH_FROM {
+            self.with(py, |inner| inner.update(bytes));
+        } else {
+            py.detach(|| self.update_detached(bytes));
+        }
+    }
+
+    fn encoded(&self, py: Python<'_>) -> Vec<String> {
+        self.with(py, |inner| {
+            inner.digests().iter().map(Digest::encoded).collect()
+        })
+    }
+
+    fn copy(&self, py: Python<'_>) -> Self {
+        Self::wrap(self.with(py, |inner| inner.clone()))
+    }
+
+    fn state<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyBytes>> {
+        let bytes = self.with(py, |inner| inner.save())?;
+        Ok(PyBytes::new(py, &bytes))
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (state, /))]
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "the buffer is released when the call ends"
+    )]
+    fn from_state(state: Input<'_>) -> Result<Self> {
+        Ok(Self::wrap(MultiHasher::restore(state.as_slice())?))
+    }
+}
