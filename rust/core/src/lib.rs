@@ -8,4 +8,5 @@ pub mod digest;
 pub mod error;
 pub mod hash;
 pub mod model;
+pub mod state;
 pub mod sys;
