@@ -14,7 +14,7 @@ LAYERS = (
     {"errors"},
     {"digest"},
     {"model"},
-    {"_types", "_bridge"},
+    {"_types", "_background", "_bridge", "_buffers"},
     {"content", "hashing", "filters"},
     {"_refqueue"},
     {"transfer"},

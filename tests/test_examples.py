@@ -1,0 +1,70 @@
+"""Every program under examples/ runs and does what its docstring says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+pytestmark = pytest.mark.slow
+
+
+def _run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    # The child imports what the tests import, installed or not.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run(
+        [sys.executable, "-W", "error", *map(str, arguments)], env=environment, capture_output=True, text=True
+    )
+
+
+def _damage(root: Path) -> Path:
+    """Flip one byte of the first blob, as a bad disk would."""
+    path = next(path for path in sorted((root / "blobs").rglob("*")) if path.is_file())
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.chmod(0o600)
+    path.write_bytes(data)
+    path.chmod(0o444)
+    return path
+
+
+def test_every_example_is_tested() -> None:
+    text = Path(__file__).read_text(encoding="utf-8")
+
+    assert [] == [path.name for path in EXAMPLES.glob("*.py") if f'"{path.name}"' not in text]
+
+
+def test_import_tree_writes_nothing_the_second_time(tmp_path: Path) -> None:
+    first = _run(EXAMPLES / "import_tree.py", tmp_path / "store", ROOT / "python")
+    assert first.returncode == 0, first.stderr
+    second = _run(EXAMPLES / "import_tree.py", tmp_path / "store", ROOT / "python")
+    assert second.returncode == 0, second.stderr
+
+    assert ", 0 of them new, 0 failed" in second.stdout
+    assert first.stdout.splitlines()[-1] == second.stdout.splitlines()[-1]
+
+
+def test_resume_download_goes_on_where_the_line_dropped(tmp_path: Path) -> None:
+    done = _run(EXAMPLES / "resume_download.py", tmp_path / "store")
+    assert done.returncode == 0, done.stderr
+
+    offsets = [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("from ")]
+    assert [0, 3_000_000, 5_500_000] == offsets
+
+
+def test_repair_takes_the_good_copy_of_the_second_store(tmp_path: Path) -> None:
+    for name in ("store", "second"):
+        assert _run(EXAMPLES / "import_tree.py", tmp_path / name, ROOT / "examples").returncode == 0
+    damaged = _damage(tmp_path / "store")
+
+    repair = (EXAMPLES / "repair.py", tmp_path / "store", tmp_path / "second")
+    first, second = _run(*repair), _run(*repair)
+
+    assert f"{damaged.parent.name}:{damaged.name}: repaired\n" == first.stdout, first.stderr
+    assert "" == second.stdout, second.stderr
+    assert damaged.read_bytes() == (tmp_path / "second" / damaged.relative_to(tmp_path / "store")).read_bytes()
