@@ -7,6 +7,9 @@
 pub mod digest;
 pub mod error;
 pub mod hash;
+pub mod layout;
+pub mod lock;
 pub mod model;
 pub mod state;
 pub mod sys;
+mod temp;

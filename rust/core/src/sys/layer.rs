@@ -57,6 +57,11 @@ pub trait Around: Send + Sync {
     /// Make the call with `run`, once, often or never.
     fn around<T>(&self, call: Call<'_>, run: impl FnMut() -> io::Result<T>) -> io::Result<T>;
 
+    /// Return whether a call of that kind is left out, as if it had succeeded. Only asked for syncs.
+    fn skips(&self, _op: Op) -> bool {
+        false
+    }
+
     /// Return how many of the `size` bytes of the coming write are let through.
     fn write_limit(&self, size: usize) -> usize {
         size
@@ -164,16 +169,25 @@ impl<A: Around> Sys for Layer<A> {
     }
 
     fn start_writeback(&self, fd: BorrowedFd<'_>, offset: u64, size: u64) -> io::Result<()> {
+        if self.around.skips(Op::StartWriteback) {
+            return Ok(());
+        }
         self.on(Op::StartWriteback, fd, || {
             self.inner.start_writeback(fd, offset, size)
         })
     }
 
     fn sync_data(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        if self.around.skips(Op::SyncData) {
+            return Ok(());
+        }
         self.on(Op::SyncData, fd, || self.inner.sync_data(fd))
     }
 
     fn sync_dir(&self, dir: BorrowedFd<'_>) -> io::Result<()> {
+        if self.around.skips(Op::SyncDir) {
+            return Ok(());
+        }
         self.on(Op::SyncDir, dir, || self.inner.sync_dir(dir))
     }
 
@@ -253,6 +267,10 @@ impl<A: Around> Sys for Layer<A> {
     }
 
     fn lock(&self, fd: BorrowedFd<'_>, byte: u64, hold: Hold, wait: bool) -> io::Result<bool> {
+        // The kernel never refuses to take a lock back, so no layer may.
+        if hold == Hold::Free {
+            return self.inner.lock(fd, byte, hold, wait);
+        }
         self.on(Op::Lock, fd, || self.inner.lock(fd, byte, hold, wait))
     }
 

@@ -227,15 +227,17 @@ fn kind(file_type: FileType) -> FileKind {
 }
 
 fn stat(found: &fs::Stat) -> Stat {
-    let nanoseconds = i64::try_from(found.st_mtime_nsec).unwrap_or_default();
     Stat {
         size: u64::try_from(found.st_size).unwrap_or_default(),
-        mtime_ns: found
-            .st_mtime
-            .saturating_mul(NS)
-            .saturating_add(nanoseconds),
+        mtime_ns: time_ns(found.st_mtime, found.st_mtime_nsec),
+        ctime_ns: time_ns(found.st_ctime, found.st_ctime_nsec),
         kind: kind(FileType::from_raw_mode(found.st_mode)),
         mode: found.st_mode & 0o7777,
         nlink: found.st_nlink,
     }
+}
+
+fn time_ns(seconds: i64, nanoseconds: u64) -> i64 {
+    let nanoseconds = i64::try_from(nanoseconds).unwrap_or_default();
+    seconds.saturating_mul(NS).saturating_add(nanoseconds)
 }

@@ -6,8 +6,8 @@
 mod faulty;
 mod layer;
 mod linux;
+mod policy;
 mod raw;
-mod retry;
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -16,7 +16,7 @@ use std::path::Path;
 pub use faulty::{Fault, Faulty};
 pub use layer::{Around, Call, Layer, Op};
 pub use linux::Linux;
-pub use retry::Retry;
+pub use policy::Policy;
 
 /// What a name in a directory stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub struct Stat {
     pub size: u64,
     /// When its content or its time was last set, in ns since the epoch.
     pub mtime_ns: i64,
+    /// When anything of it last changed, its names included; the kernel's coarse clock, in ns since the epoch.
+    pub ctime_ns: i64,
     /// What it is.
     pub kind: FileKind,
     /// Its permission bits.

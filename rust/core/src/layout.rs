@@ -1,0 +1,316 @@
+//! The root: its directories as descriptors, and the only place where names in it are made.
+//!
+//! Every name is fixed, or comes from a parsed [`Digest`] or from the hash of a ref, so no text from outside is ever part
+//! of a path. The table of what lies where is in `docs/format.md`.
+
+mod make;
+mod marker;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sha2::Digest as _;
+
+use crate::digest::{Algorithm, Digest};
+use crate::error::{At, Error, Result};
+use crate::sys::{Stat, Sys};
+
+pub(crate) use make::missing;
+
+const BLOBS: &str = "blobs";
+const INGEST: &str = "ingest";
+const QUARANTINE: &str = "quarantine";
+const TMP: &str = "tmp";
+
+/// The kernel stamps files with a clock that lags by up to a tick; this is more than the longest tick, ten times over.
+const CLOCK_LAG_NS: i64 = 100_000_000;
+
+/// An open root.
+pub struct Root {
+    sys: Arc<dyn Sys>,
+    path: PathBuf,
+    dir: OwnedFd,
+    /// None in a read-only store that has none.
+    blobs: Option<OwnedFd>,
+    /// None in a read-only store that has none.
+    ingests: Option<OwnedFd>,
+    /// The directories of the algorithms, opened when first needed, in the order of `Algorithm::ALL`.
+    blob_dirs: Mutex<[Option<Arc<BlobDir>>; Algorithm::ALL.len()]>,
+    new: bool,
+}
+
+/// The directory of one algorithm's blobs.
+pub struct BlobDir {
+    fd: OwnedFd,
+    path: PathBuf,
+    /// Whether its own name survives a power loss, as far as this store has seen to it.
+    linked: AtomicBool,
+    /// When the last sync that succeeded began: older names survive a power loss.
+    synced_ns: AtomicI64,
+}
+
+impl Root {
+    /// Open a root, made or adopted if need be. With `read_only` nothing is made, changed or locked.
+    pub fn open(sys: Arc<dyn Sys>, path: &Path, read_only: bool) -> Result<Self> {
+        if path.as_os_str().is_empty() {
+            let message = "the store's path is empty".to_owned();
+            return Err(Error::InvalidArgument { message });
+        }
+        let path = std::path::absolute(path).at("find", || path)?;
+        let dir = match sys.open_root(&path) {
+            Err(error) if missing(&error) && !read_only => make::root(sys.as_ref(), &path)?,
+            other => other.at("open", || &path)?,
+        };
+        let marked = marker::check(sys.as_ref(), dir.as_fd(), &path)?;
+        let mut root = Self {
+            sys,
+            path,
+            dir,
+            blobs: None,
+            ingests: None,
+            blob_dirs: Mutex::default(),
+            new: !marked,
+        };
+        if read_only {
+            root.blobs = root.find_dir(root.dir(), BLOBS)?;
+            root.ingests = root.find_dir(root.dir(), INGEST)?;
+        } else {
+            root.complete(marked)?;
+        }
+        Ok(root)
+    }
+
+    /// Make what is missing in a root that is open for writing.
+    fn complete(&mut self, marked: bool) -> Result<()> {
+        if !marked {
+            self.refuse_foreign_ingests()?;
+        }
+        let (blobs, new_blobs) = self.make_dir(self.dir(), BLOBS, 0o755)?;
+        let (ingests, new_ingests) = self.make_dir(self.dir(), INGEST, 0o700)?;
+        self.blobs = Some(blobs);
+        self.ingests = Some(ingests);
+        if !marked {
+            // DURABILITY: the root's own name. The marker comes after it, so that a root with one needs no second look.
+            make::sync_parent(self.sys.as_ref(), &self.path)?;
+            marker::write(self)?;
+        }
+        if !marked || new_blobs || new_ingests {
+            // DURABILITY: the directories' names, and the marker's; before it, a power cut leaves a root without marker,
+            // which the next open completes.
+            self.sys.sync_dir(self.dir()).at("fsync", || &self.path)?;
+        }
+        Ok(())
+    }
+
+    /// Refuse to adopt the root of a running containerd: it would take our ingests for its own and we its.
+    fn refuse_foreign_ingests(&self) -> Result<()> {
+        let Some(ingests) = self.find_dir(self.dir(), INGEST)? else {
+            return Ok(());
+        };
+        let path = self.path.join(INGEST);
+        for entry in self.sys.list(ingests.as_fd()).at("list", || &path)? {
+            let Ok(Some(dir)) = self.find_dir(ingests.as_fd(), &entry.name) else {
+                continue;
+            };
+            if self.sys.stat_at(dir.as_fd(), "ref").is_ok() {
+                let path = self.path.display();
+                let message = format!("{path}: holds containerd's ingests; open it read-only");
+                return Err(Error::FailedPrecondition { message });
+            }
+        }
+        Ok(())
+    }
+
+    /// The absolute path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The root itself.
+    pub fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
+    /// Whether this open found no marker: the root was made or adopted by it.
+    pub fn is_new(&self) -> bool {
+        self.new
+    }
+
+    /// The system that the root is on.
+    pub(crate) fn sys(&self) -> &Arc<dyn Sys> {
+        &self.sys
+    }
+
+    /// The directory of all ingests; None in a read-only store that has none.
+    pub fn ingests(&self) -> Option<BorrowedFd<'_>> {
+        self.ingests.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The path of the directory of all ingests.
+    pub fn ingests_path(&self) -> PathBuf {
+        self.path.join(INGEST)
+    }
+
+    /// The name of an ingest's directory: the hash of its ref, as containerd has it.
+    pub fn ingest_name(ref_: &str) -> String {
+        use std::fmt::Write as _;
+        let mut name = String::with_capacity(64);
+        for byte in sha2::Sha256::digest(ref_) {
+            write!(name, "{byte:02x}").unwrap_or_default();
+        }
+        name
+    }
+
+    /// The path of a blob, for messages.
+    pub fn blob_path(&self, digest: &Digest) -> PathBuf {
+        let algorithm = digest.algorithm().name();
+        self.path.join(BLOBS).join(algorithm).join(digest.encoded())
+    }
+
+    /// The directory of an algorithm's blobs, if there is one.
+    pub fn blob_dir(&self, algorithm: Algorithm) -> Result<Option<Arc<BlobDir>>> {
+        self.open_blob_dir(algorithm, false)
+    }
+
+    /// The directory of an algorithm's blobs, made if need be; its own name survives a power loss.
+    pub(crate) fn make_blob_dir(&self, algorithm: Algorithm) -> Result<Arc<BlobDir>> {
+        let dir = self.open_blob_dir(algorithm, true)?;
+        dir.ok_or_else(|| Error::Io {
+            errno: libc::ENOENT,
+            path: Some(self.path.join(BLOBS)),
+            operation: "open",
+        })
+    }
+
+    fn open_blob_dir(&self, algorithm: Algorithm, make: bool) -> Result<Option<Arc<BlobDir>>> {
+        let Some(blobs) = &self.blobs else {
+            return Ok(None);
+        };
+        let index = Algorithm::ALL
+            .iter()
+            .position(|known| *known == algorithm)
+            .unwrap_or_default();
+        let mut dirs = self
+            .blob_dirs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if dirs[index].is_none() {
+            let name = algorithm.name();
+            let fd = if make {
+                Some(self.make_dir(blobs.as_fd(), name, 0o755)?.0)
+            } else {
+                self.find_dir(blobs.as_fd(), name)?
+            };
+            dirs[index] = fd.map(|fd| Arc::new(BlobDir::new(fd, self.path.join(BLOBS).join(name))));
+        }
+        let Some(dir) = &dirs[index] else {
+            return Ok(None);
+        };
+        if make && !dir.linked.load(Ordering::Relaxed) {
+            // DURABILITY: without it a power cut takes the new directory, and all blobs in it. Not only when it was made
+            // here: whoever made it may have died before this step.
+            let path = || self.path.join(BLOBS);
+            self.sys.sync_dir(blobs.as_fd()).at("fsync", path)?;
+            dir.linked.store(true, Ordering::Relaxed);
+        }
+        Ok(Some(Arc::clone(dir)))
+    }
+
+    /// Make and open the directory for damaged copies of that algorithm; its name survives a power loss.
+    pub(crate) fn make_quarantine(&self, algorithm: Algorithm) -> Result<(OwnedFd, PathBuf)> {
+        let path = self.path.join(QUARANTINE);
+        let (all, _) = self.make_dir(self.dir(), QUARANTINE, 0o700)?;
+        let (dir, _) = self.make_dir(all.as_fd(), algorithm.name(), 0o700)?;
+        // DURABILITY: both names, before anything damaged is moved there; a power cut before leaves it where it was.
+        self.sys.sync_dir(all.as_fd()).at("fsync", || &path)?;
+        self.sys.sync_dir(self.dir()).at("fsync", || &self.path)?;
+        Ok((dir, path.join(algorithm.name())))
+    }
+
+    /// The directory for damaged copies of that algorithm, if there is one.
+    pub(crate) fn quarantine(&self, algorithm: Algorithm) -> Result<Option<OwnedFd>> {
+        match self.find_dir(self.dir(), QUARANTINE)? {
+            Some(all) => self.find_dir(all.as_fd(), algorithm.name()),
+            None => Ok(None),
+        }
+    }
+
+    /// Make and open the directory for temporary files, where unnamed ones are not to be had.
+    pub(crate) fn make_tmp(&self) -> Result<(OwnedFd, PathBuf)> {
+        let (dir, _) = self.make_dir(self.dir(), TMP, 0o700)?;
+        Ok((dir, self.path.join(TMP)))
+    }
+
+    /// The directory for temporary files, if there is one.
+    pub(crate) fn tmp(&self) -> Result<Option<OwnedFd>> {
+        self.find_dir(self.dir(), TMP)
+    }
+
+    fn find_dir(&self, parent: BorrowedFd<'_>, name: &str) -> Result<Option<OwnedFd>> {
+        match self.sys.open_dir(parent, name) {
+            Ok(dir) => Ok(Some(dir)),
+            Err(error) if missing(&error) => Ok(None),
+            Err(error) => Err(error).at("open", || self.path.join(name)),
+        }
+    }
+
+    /// Open a directory, made if need be, and say whether it was.
+    fn make_dir(&self, parent: BorrowedFd<'_>, name: &str, mode: u32) -> Result<(OwnedFd, bool)> {
+        make::dir(self.sys.as_ref(), parent, name, mode).at("mkdir", || self.path.join(name))
+    }
+}
+
+impl BlobDir {
+    fn new(fd: OwnedFd, path: PathBuf) -> Self {
+        let (linked, synced_ns) = (AtomicBool::new(false), AtomicI64::new(i64::MIN));
+        Self {
+            fd,
+            path,
+            linked,
+            synced_ns,
+        }
+    }
+
+    /// The directory.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Its path, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Make all its names survive a power loss.
+    pub(crate) fn sync(&self, sys: &dyn Sys) -> Result<()> {
+        let began = sys.now_ns();
+        // DURABILITY: a power cut before takes names that were not acknowledged, and nothing else.
+        sys.sync_dir(self.fd()).at("fsync", || &self.path)?;
+        self.synced_ns.fetch_max(began, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether a file got its name here before the last sync, and so survives a power loss.
+    pub(crate) fn covers(&self, file: &Stat) -> bool {
+        let synced = self.synced_ns.load(Ordering::Relaxed);
+        file.ctime_ns < synced.saturating_sub(CLOCK_LAG_NS)
+    }
+}
+
+impl std::fmt::Debug for Root {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Root").field(&self.path).finish()
+    }
+}
+
+/// Turn "there is none" into nothing.
+pub(crate) fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if missing(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,195 @@
+//! Locks: one writer per ref and one publisher per digest, across threads and processes.
+//!
+//! The kernel locks single bytes of the file `lock` for an open file description, and frees them when its last descriptor
+//! goes, however the process ends. All threads of a store share one description, so that a table in memory keeps them
+//! apart; two stores on one root, in one process or in two, are kept apart by the kernel.
+//!
+//! | Byte | Holds |
+//! | --- | --- |
+//! | hash of the ref, below 2^61 | the right to write to its ingest, as long as it is open |
+//! | 2^61 + hash of the digest | the right to publish, delete or label that blob, for a moment |
+//! | 2^62 | shared: the store is open for writing; exclusive: its metadata is rebuilt |
+//!
+//! Two names whose hashes meet share a lock, which costs waiting and nothing else. A process that is forked off keeps
+//! the locks of its parent alive until it ends or executes another program.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use sha2::Digest as _;
+
+use crate::digest::Digest;
+use crate::error::{At, Error, Result};
+use crate::sys::{Hold, Sys};
+
+/// The file's name in the root.
+pub(crate) const FILE: &str = "lock";
+
+const DIGESTS: u64 = 1 << 61;
+const STORE: u64 = 1 << 62;
+
+/// The locks of one open store.
+#[derive(Clone)]
+pub struct Locks(Arc<Table>);
+
+struct Table {
+    sys: Arc<dyn Sys>,
+    path: PathBuf,
+    /// None in a read-only store, which takes no locks.
+    file: Option<OwnedFd>,
+    held: Mutex<HashSet<u64>>,
+    freed: Condvar,
+}
+
+/// The right to write to a ref's ingest; given back on drop.
+pub struct RefLock {
+    _guard: Guard,
+}
+
+/// The right to publish, delete or label a blob; given back on drop.
+pub struct DigestLock {
+    _guard: Guard,
+}
+
+/// The store to itself; given back on drop.
+pub struct StoreLock {
+    _guard: Guard,
+}
+
+impl Locks {
+    /// Open the lock file in `root`, made if need be, and hold the store open for writing.
+    pub(crate) fn open(sys: Arc<dyn Sys>, root: BorrowedFd<'_>, path: &Path) -> Result<Self> {
+        let file = open_file(sys.as_ref(), root).at("open", || path.join(FILE))?;
+        let locks = Self::new(sys, path, Some(file));
+        if !locks.0.set(STORE, Hold::Shared, false)? {
+            return Err(locks.busy());
+        }
+        Ok(locks)
+    }
+
+    /// Return the locks of a read-only store: there are none.
+    pub(crate) fn none(sys: Arc<dyn Sys>, path: &Path) -> Self {
+        Self::new(sys, path, None)
+    }
+
+    fn new(sys: Arc<dyn Sys>, path: &Path, file: Option<OwnedFd>) -> Self {
+        let path = path.join(FILE);
+        Self(Arc::new(Table {
+            sys,
+            path,
+            file,
+            held: Mutex::default(),
+            freed: Condvar::new(),
+        }))
+    }
+
+    /// Take a ref, or return nothing when another writer has it, in this store or elsewhere.
+    pub fn try_ref(&self, ref_: &str) -> Result<Option<RefLock>> {
+        let guard = self.try_byte(hash(ref_), Hold::Free)?;
+        Ok(guard.map(|guard| RefLock { _guard: guard }))
+    }
+
+    /// Take a digest, waiting for whoever has it: it is only ever held for a moment. One thread must not take two.
+    pub fn digest(&self, digest: &Digest) -> Result<DigestLock> {
+        let byte = DIGESTS + hash(&digest.to_string());
+        let mut held = self.0.held();
+        while held.contains(&byte) {
+            held = self
+                .0
+                .freed
+                .wait(held)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        held.insert(byte);
+        drop(held);
+        // From here on the guard gives back what we have, if the kernel refuses.
+        let guard = self.guard(byte, Hold::Free);
+        self.0.set(byte, Hold::Exclusive, true)?;
+        Ok(DigestLock { _guard: guard })
+    }
+
+    /// Take the whole store, which no other store object may have open for writing.
+    pub fn exclusive_store(&self) -> Result<StoreLock> {
+        match self.try_byte(STORE, Hold::Shared)? {
+            Some(guard) => Ok(StoreLock { _guard: guard }),
+            None => Err(self.busy()),
+        }
+    }
+
+    /// Take a byte without waiting. `after` is how it is held when the guard is gone.
+    fn try_byte(&self, byte: u64, after: Hold) -> Result<Option<Guard>> {
+        let mut held = self.0.held();
+        if held.contains(&byte) || !self.0.set(byte, Hold::Exclusive, false)? {
+            return Ok(None);
+        }
+        held.insert(byte);
+        Ok(Some(self.guard(byte, after)))
+    }
+
+    fn guard(&self, byte: u64, after: Hold) -> Guard {
+        let table = Arc::clone(&self.0);
+        Guard { table, byte, after }
+    }
+
+    fn busy(&self) -> Error {
+        let root = self.0.path.parent().unwrap_or(&self.0.path);
+        Error::Unavailable {
+            name: root.display().to_string(),
+            holder: "another store object".to_owned(),
+            since_ns: None,
+            local: false,
+        }
+    }
+}
+
+impl Table {
+    fn held(&self) -> MutexGuard<'_, HashSet<u64>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, byte: u64, hold: Hold, wait: bool) -> Result<bool> {
+        let read_only = || io::Error::from_raw_os_error(libc::EROFS);
+        let file = self.file.as_ref().ok_or_else(read_only);
+        file.and_then(|file| self.sys.lock(file.as_fd(), byte, hold, wait))
+            .at("lock", || &self.path)
+    }
+}
+
+/// One byte, held by this store.
+struct Guard {
+    table: Arc<Table>,
+    byte: u64,
+    after: Hold,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // Both under the table's mutex: otherwise another thread could take the byte between the two, and lose it.
+        let mut held = self.table.held();
+        self.table.set(self.byte, self.after, false).ok();
+        held.remove(&self.byte);
+        self.table.freed.notify_all();
+    }
+}
+
+/// Open the lock file, or make it. Two openers may meet here; both find the same file.
+fn open_file(sys: &dyn Sys, root: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    match sys.open(root, FILE, true) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        other => return other,
+    }
+    match sys.create(root, FILE, 0o600) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => sys.open(root, FILE, true),
+        other => other,
+    }
+}
+
+/// A name's place among the lock bytes, below 2^61.
+fn hash(name: &str) -> u64 {
+    let hash = sha2::Sha256::digest(name);
+    let first = hash.iter().take(8);
+    first.fold(0, |value, byte| value << 8 | u64::from(*byte)) & (DIGESTS - 1)
+}

@@ -1,0 +1,155 @@
+//! Files that have no final name yet.
+//!
+//! They are unnamed (`O_TMPFILE`), so that a crash leaves nothing. Where the file system has no such files, they have a
+//! name in `tmp/` and hold a lock on themselves: what is found there without a lock belongs to nobody and is swept.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::{At, Result};
+use crate::layout::Root;
+use crate::sys::{Hold, Sys};
+
+/// A file that will be published, as publication sees it. Its bytes are synced by whoever offers it.
+#[derive(Clone, Copy)]
+pub(crate) enum Staged<'a> {
+    /// A file without a name.
+    Unnamed(BorrowedFd<'a>),
+    /// A file with a provisional name, which it loses by publication.
+    Named {
+        dir: BorrowedFd<'a>,
+        name: &'a str,
+        fd: BorrowedFd<'a>,
+    },
+}
+
+impl<'a> Staged<'a> {
+    /// The file.
+    pub(crate) fn fd(self) -> BorrowedFd<'a> {
+        match self {
+            Self::Unnamed(fd) | Self::Named { fd, .. } => fd,
+        }
+    }
+
+    /// Give the file its final name; a name that exists is refused. Durable when the caller has synced `to`.
+    pub(crate) fn place(self, sys: &dyn Sys, to: BorrowedFd<'_>, new: &str) -> io::Result<()> {
+        match self {
+            Self::Unnamed(fd) => sys.link_unnamed(fd, to, new),
+            // DURABILITY: the callers sync `to`; a power cut before leaves one of the two names.
+            Self::Named { dir, name, .. } => sys.rename(dir, name, to, new, false),
+        }
+    }
+}
+
+/// A temporary file; gone when dropped, unless it was published.
+pub(crate) struct Temp {
+    sys: Arc<dyn Sys>,
+    fd: OwnedFd,
+    name: Option<(OwnedFd, String)>,
+}
+
+impl Temp {
+    /// Make one for the file system of `dir`, open for reading and writing.
+    pub(crate) fn create(root: &Root, dir: BorrowedFd<'_>, mode: u32) -> Result<Self> {
+        let sys = root.sys();
+        match sys.create_unnamed(dir, mode) {
+            Err(error) if unsupported(&error) => Self::named(root, mode),
+            other => {
+                let fd = other.at("open", || root.path())?;
+                let sys = Arc::clone(sys);
+                Ok(Self {
+                    sys,
+                    fd,
+                    name: None,
+                })
+            }
+        }
+    }
+
+    fn named(root: &Root, mode: u32) -> Result<Self> {
+        let (dir, path) = root.make_tmp()?;
+        let sys = root.sys();
+        loop {
+            let name = unique_name(sys.as_ref());
+            let fd = match sys.create(dir.as_fd(), &name, mode) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                other => other.at("create", || path.join(&name))?,
+            };
+            let temp = Self {
+                sys: Arc::clone(sys),
+                fd,
+                name: Some((dir.try_clone().at("dup", || &path)?, name)),
+            };
+            hold(sys.as_ref(), temp.fd()).at("lock", || &path)?;
+            // A sweep may have come between the name and the lock. Then there is a file, but no name to publish it by.
+            if sys.stat(temp.fd()).at("stat", || &path)?.nlink > 0 {
+                return Ok(temp);
+            }
+        }
+    }
+
+    /// The file.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// The file as publication wants it.
+    pub(crate) fn staged(&self) -> Staged<'_> {
+        match &self.name {
+            None => Staged::Unnamed(self.fd()),
+            Some((dir, name)) => Staged::Named {
+                dir: dir.as_fd(),
+                name,
+                fd: self.fd(),
+            },
+        }
+    }
+}
+
+impl Drop for Temp {
+    fn drop(&mut self) {
+        if let Some((dir, name)) = &self.name {
+            // After publication the name is gone; names are never used twice, so it cannot be another's.
+            self.sys.unlink(dir.as_fd(), name).ok();
+        }
+    }
+}
+
+/// Keep a file in `tmp/` from being swept, as long as it is open.
+pub(crate) fn hold(sys: &dyn Sys, fd: BorrowedFd<'_>) -> io::Result<()> {
+    sys.lock(fd, 0, Hold::Exclusive, true).map(|_| ())
+}
+
+/// Return a name for `tmp/` that this process has not used before.
+pub(crate) fn unique_name(sys: &dyn Sys) -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("{}-{}-{count}", std::process::id(), sys.now_ns())
+}
+
+/// Remove what crashed processes left in `tmp/`. What cannot be removed now is left to the next open.
+pub(crate) fn sweep(root: &Root) {
+    let Ok(Some(tmp)) = root.tmp() else { return };
+    let sys = root.sys().as_ref();
+    let Ok(entries) = sys.list(tmp.as_fd()) else {
+        return;
+    };
+    for entry in entries {
+        let Ok(file) = sys.open(tmp.as_fd(), &entry.name, false) else {
+            continue;
+        };
+        // A shared lock is enough to find out, and is to be had for files that are read-only already.
+        if matches!(sys.lock(file.as_fd(), 0, Hold::Shared, false), Ok(true)) {
+            sys.unlink(tmp.as_fd(), &entry.name).ok();
+        }
+    }
+}
+
+fn unsupported(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL)
+    )
+}
