@@ -9,6 +9,7 @@ pub mod error;
 pub mod hash;
 pub mod layout;
 pub mod lock;
+pub mod meta;
 pub mod model;
 pub mod state;
 pub mod sys;

@@ -1,0 +1,281 @@
+//! Opening `meta.db`: to write, to read only, or finding it missing or damaged.
+//!
+//! The file is never opened here but by SQLite: closing any descriptor of it would drop the locks that SQLite holds on it
+//! in this process (POSIX locks belong to the process, not to the descriptor).
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::fault::{self, Fault};
+use super::schema::{self, Found};
+use super::wal;
+use crate::error::{At, Error, Result};
+use crate::sys::{FileKind, Stat, Sys};
+
+/// The file's name in the root.
+pub(super) const NAME: &str = "meta.db";
+/// Its write-ahead log's name.
+pub(super) const WAL: &str = "meta.db-wal";
+
+/// How long a writer waits for those of other processes; each holds the file for milliseconds.
+const BUSY: Duration = Duration::from_secs(60);
+
+/// Where the file is.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub sys: &'a dyn Sys,
+    pub dir: BorrowedFd<'a>,
+    /// The absolute path of [`NAME`] in `dir`: SQLite takes no descriptors.
+    pub path: &'a Path,
+}
+
+/// What was found in the place of the file.
+pub(super) enum Opened<T> {
+    /// A good file.
+    Good(T),
+    /// None.
+    Missing,
+    /// Something else; in words, what.
+    Damaged(String),
+}
+
+/// What tells a reader without locks that the file may have changed under it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Print {
+    file: Option<(u64, i64)>,
+    wal: bool,
+}
+
+impl Place<'_> {
+    fn stat(&self, name: &str) -> Result<Option<Stat>> {
+        match self.sys.stat_at(self.dir, name) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io(&error, self.path, "stat metadata")),
+        }
+    }
+
+    /// Whether the file is there at all.
+    pub fn exists(&self) -> Result<bool> {
+        Ok(self.stat(NAME)?.is_some())
+    }
+
+    /// Return the print of the file as it is now. While a log is there, SQLite itself follows changes of the file.
+    pub fn print(&self) -> Result<Print> {
+        let wal = self.stat(WAL)?.is_some_and(|stat| stat.size > 0);
+        let file = self.stat(NAME)?.map(|stat| {
+            if wal {
+                (0, 0)
+            } else {
+                (stat.size, stat.mtime_ns)
+            }
+        });
+        Ok(Print { file, wal })
+    }
+
+    /// Look at what SQLite would not complain about, and would silently take for an empty file or log.
+    fn look(&self) -> Result<Opened<()>> {
+        let log = self.stat(WAL)?.is_some_and(|stat| stat.size > 0);
+        let Some(stat) = self.stat(NAME)? else {
+            return Ok(if log {
+                Opened::Damaged("is missing, but its log (-wal) is there".to_owned())
+            } else {
+                Opened::Missing
+            });
+        };
+        Ok(match stat.kind {
+            FileKind::File if stat.size == 0 => Opened::Damaged("is empty".to_owned()),
+            FileKind::File if log && !wal::is_log(self)? => {
+                Opened::Damaged("its log (-wal) holds something else".to_owned())
+            }
+            FileKind::File => Opened::Good(()),
+            other => Opened::Damaged(format!("is not a file but a {other:?}").to_lowercase()),
+        })
+    }
+}
+
+/// Open one more connection to a file that is there.
+type Open = fn(Place<'_>) -> rusqlite::Result<Connection>;
+
+/// Open the file for reading and writing; migrate an older one.
+pub(super) fn writable(place: Place<'_>) -> Result<Opened<Connection>> {
+    open_with(place, |place| {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(place.path, flags)?;
+        prepare(&connection)?;
+        if let Found::Older(_) = schema::look(&connection)? {
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            // Another process may have been faster.
+            if let Found::Older(version) = schema::look(&transaction)? {
+                schema::migrate(&transaction, version)?;
+            }
+            transaction.commit()?;
+        }
+        Ok(connection)
+    })
+}
+
+/// Open the file for reading without making, changing or locking any file.
+///
+/// Without a log the file is whole, and SQLite may read it as if nothing could change; the caller compares its
+/// [`Print`] before each use. With a log, SQLite reads it through the index that its writer made; a log without an
+/// index (a copy, or a root that was cut off) cannot be read without writing, so that what it holds is not seen.
+pub(super) fn readable(place: Place<'_>) -> Result<Opened<Connection>> {
+    if place.print()?.wal {
+        let opened = open_with(place, |place| uri(place.path, "mode=ro&readonly_shm=1"));
+        match opened {
+            Err(Error::Io {
+                errno: libc::EIO | libc::EROFS,
+                ..
+            }) => {}
+            other => return other,
+        }
+    }
+    open_with(place, |place| uri(place.path, "mode=ro&immutable=1"))
+}
+
+fn open_with(place: Place<'_>, open: Open) -> Result<Opened<Connection>> {
+    match place.look()? {
+        Opened::Good(()) => {}
+        Opened::Missing => return Ok(Opened::Missing),
+        Opened::Damaged(reason) => return Ok(Opened::Damaged(reason)),
+    }
+    let found = open(place).and_then(|connection| Ok((schema::look(&connection)?, connection)));
+    match found {
+        Ok((Found::Ours, connection)) => Ok(Opened::Good(connection)),
+        Ok((Found::Older(version), _)) => Ok(Opened::Damaged(format!(
+            "is of the older version {version}; a store that may write brings it up to date"
+        ))),
+        Ok((Found::Newer(version), _)) => Err(Error::IncompatibleFormat {
+            path: place.path.to_owned(),
+            found: version.to_string(),
+            supported: schema::VERSION.to_string(),
+        }),
+        Ok((Found::Foreign(what), _)) => Ok(Opened::Damaged(format!("is {what}"))),
+        Err(error) => match fault::classify(&error) {
+            Fault::Damage(reason) => Ok(Opened::Damaged(format!("is damaged ({reason})"))),
+            Fault::Refused(errno) => Err(fault::refused(errno, place.path, "open metadata")),
+        },
+    }
+}
+
+fn uri(path: &Path, query: &str) -> rusqlite::Result<Connection> {
+    use std::fmt::Write;
+
+    let mut uri = String::from("file:");
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
+                uri.push(char::from(*byte));
+            }
+            // Writing to a string cannot fail.
+            _ => write!(uri, "%{byte:02x}").unwrap_or_default(),
+        }
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_URI;
+    let connection = Connection::open_with_flags(format!("{uri}?{query}"), flags)?;
+    prepare(&connection)?;
+    Ok(connection)
+}
+
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY)?;
+    // A damaged schema must not run anything.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    // After an import of many labels, give the log's space back.
+    connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(())
+}
+
+/// Make a new file and give it its name at once, whole; false if another process was faster.
+pub(super) fn create(place: Place<'_>) -> Result<bool> {
+    let temporary = fresh_name(place);
+    let made = build(place, &temporary, |_| Ok(()));
+    // DURABILITY: link, not rename: never over a file that another process has made and filled. A power cut before the
+    // directory is synced leaves no file, and the next open makes it again.
+    let linked = made.and_then(
+        |()| match place.sys.link(place.dir, &temporary, place.dir, NAME) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(Error::io(&error, place.path, "link metadata")),
+        },
+    );
+    discard(place, &temporary);
+    if linked? {
+        place
+            .sys
+            .sync_dir(place.dir)
+            .at("sync directory", || place.path)?;
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+/// Return a name for a file under construction. What a crash leaves of it is small, and the next rebuild removes it.
+pub(super) fn fresh_name(place: Place<'_>) -> String {
+    format!("{NEW}{}-{}", std::process::id(), place.sys.now_ns())
+}
+
+/// How the names of files under construction begin.
+pub(super) const NEW: &str = "meta.db.new-";
+
+/// Make a whole database under another name, fill it, and make it durable.
+pub(super) fn build(
+    place: Place<'_>,
+    name: &str,
+    fill: impl FnOnce(&Connection) -> Result<()>,
+) -> Result<()> {
+    let path = place.path.with_file_name(name);
+    // Made before SQLite opens it, for its mode: the log and its index then get the same.
+    drop(
+        place
+            .sys
+            .create(place.dir, name, 0o600)
+            .at("create metadata", || &path)?,
+    );
+    let refused = |error: rusqlite::Error| match fault::classify(&error) {
+        Fault::Damage(reason) => fault::damaged(&path, &reason),
+        Fault::Refused(errno) => fault::refused(errno, &path, "create metadata"),
+    };
+    let mut connection = Connection::open(&path).map_err(refused)?;
+    // Nothing has to survive before the one sync below, and a rollback journal leaves no log to mind.
+    connection
+        .pragma_update(None, "synchronous", "OFF")
+        .map_err(refused)?;
+    let transaction = connection.transaction().map_err(refused)?;
+    schema::create(&transaction).map_err(refused)?;
+    fill(&transaction)?;
+    transaction.commit().map_err(refused)?;
+    connection
+        .pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))
+        .map_err(refused)?;
+    connection.close().map_err(|(_, error)| refused(error))?;
+    let whole = place
+        .sys
+        .open(place.dir, name, true)
+        .at("open metadata", || &path)?;
+    // DURABILITY: before the file gets its name; a power cut here leaves a file of a name that nobody reads.
+    place
+        .sys
+        .sync_data(whole.as_fd())
+        .at("sync metadata", || &path)
+}
+
+/// Remove a file under construction and what SQLite put beside it, as far as they are there.
+pub(super) fn discard(place: Place<'_>, name: &str) {
+    for suffix in ["", "-journal", "-wal", "-shm"] {
+        place.sys.unlink(place.dir, &format!("{name}{suffix}")).ok();
+    }
+}

@@ -1,0 +1,77 @@
+//! What a failure of SQLite means for us: a damaged file, or a refusal of the operating system.
+
+use std::path::Path;
+
+use rusqlite::ErrorCode;
+
+use crate::error::Error;
+
+/// What a failed call leaves.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The file is not what we wrote; in words, what was found.
+    Damage(String),
+    /// The operating system refused, with this number.
+    Refused(i32),
+}
+
+/// Sort an error. SQLite has no call here to ask for the system's number, so that the nearest one stands for it.
+pub(super) fn classify(error: &rusqlite::Error) -> Fault {
+    let rusqlite::Error::SqliteFailure(cause, message) = error else {
+        // Nothing but conversions and missing rows is left: the statements and parameters are ours and are tested.
+        return Fault::Damage(error.to_string());
+    };
+    Fault::Refused(match cause.code {
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => libc::EBUSY,
+        ErrorCode::DiskFull => libc::ENOSPC,
+        ErrorCode::ReadOnly => libc::EROFS,
+        ErrorCode::OutOfMemory => libc::ENOMEM,
+        ErrorCode::PermissionDenied => libc::EACCES,
+        // Making room for the shared index is the first thing that fails on a full disk.
+        ErrorCode::SystemIoFailure
+            if cause.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE =>
+        {
+            libc::ENOSPC
+        }
+        ErrorCode::SystemIoFailure | ErrorCode::CannotOpen => libc::EIO,
+        _ => return Fault::Damage(message.clone().unwrap_or_else(|| error.to_string())),
+    })
+}
+
+/// Return the error for a refusal.
+pub(super) fn refused(errno: i32, path: &Path, operation: &'static str) -> Error {
+    Error::Io {
+        errno,
+        path: Some(path.to_owned()),
+        operation,
+    }
+}
+
+/// Return the error for a write to a damaged file.
+pub(super) fn damaged(path: &Path, reason: &str) -> Error {
+    Error::DataCorrupt {
+        name: path.display().to_string(),
+        expected:
+            "the store's labels and times (`steelyard doctor --rebuild` keeps what can be read)"
+                .to_owned(),
+        actual: reason.to_owned(),
+    }
+}
+
+/// Say to people what a damaged file means.
+pub(super) fn damage_note(path: &Path, reason: &str) -> String {
+    format!(
+        "{}: {reason}: labels cannot be read and are not shown, and none can be set; all blobs are still there and \
+         readable; `steelyard doctor --rebuild` makes the file anew and keeps what can be read of it",
+        path.display()
+    )
+}
+
+/// Say to people what a missing file means.
+pub(super) fn missing_note(path: &Path) -> String {
+    format!(
+        "{}: was missing and has been made anew: all labels set before, and when blobs were last verified, are lost; \
+         all blobs are still there",
+        path.display()
+    )
+}

@@ -1,0 +1,300 @@
+//! `meta.db`: labels, the times that go with them, and what is cheap to keep and dear to find out again.
+//!
+//! The files of the blobs are the truth. A row whose blob has no file means nothing; a blob without a row has no labels.
+//! So this module never stands in the way of a blob: when the file is missing, damaged or unreadable, reads find no
+//! labels, and only calls that would set labels fail. It never repairs, moves or overwrites anything by itself.
+
+mod connect;
+mod fault;
+mod json;
+mod query;
+mod rows;
+mod schema;
+mod state;
+mod wal;
+mod writer;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+
+use rusqlite::Connection;
+
+use self::connect::Place;
+use self::fault::Fault;
+use self::state::State;
+use self::writer::Sync;
+use crate::digest::Digest;
+use crate::error::{At, Result};
+use crate::model::Labels;
+use crate::sys::Sys;
+
+pub use query::MOST_PAIRS;
+pub use rows::Row;
+pub use schema::{LARGE, sqlite_is_fixed};
+
+/// How a store uses its metadata.
+#[derive(Clone, Copy, Debug)]
+pub struct Mode {
+    /// Nothing is written, made or locked.
+    pub read_only: bool,
+    /// Whether durable writes are synced.
+    pub durable: bool,
+    /// Whether the store itself is new, so that a missing file has lost nothing.
+    pub fresh: bool,
+}
+
+/// The metadata of a store. Its methods may be called from any thread.
+pub struct Meta {
+    sys: Arc<dyn Sys>,
+    dir: OwnedFd,
+    path: PathBuf,
+    mode: Mode,
+    state: RwLock<State>,
+}
+
+impl Meta {
+    /// Open the metadata in the directory `dir`, whose absolute path is `root`. Damage never fails it.
+    ///
+    /// Returns what people should know: that labels are lost or cannot be read.
+    ///
+    /// # Panics
+    ///
+    /// If the SQLite that was linked has the fault of [`sqlite_is_fixed`].
+    pub fn open(
+        sys: Arc<dyn Sys>,
+        dir: &impl AsFd,
+        root: &Path,
+        mode: Mode,
+    ) -> Result<(Self, Vec<String>)> {
+        let version = rusqlite::version_number();
+        assert!(
+            sqlite_is_fixed(version),
+            "SQLite {} can corrupt a log; it must not be linked",
+            rusqlite::version()
+        );
+        let dir = dir.as_fd().try_clone_to_owned().at("dup", || root)?;
+        let path = root.join(connect::NAME);
+        let meta = Self {
+            sys,
+            dir,
+            path,
+            mode,
+            state: RwLock::new(State::Closed),
+        };
+        let mut notes = Vec::new();
+        let mut state = meta.connect()?;
+        if matches!(state, State::Absent) && !mode.read_only {
+            if connect::create(meta.place())? && !mode.fresh {
+                notes.push(fault::missing_note(&meta.path));
+            }
+            state = meta.connect()?;
+        }
+        if let State::Damaged(reason) = &state {
+            notes.push(fault::damage_note(&meta.path, reason));
+        }
+        meta.set_state(state);
+        Ok((meta, notes))
+    }
+
+    /// Return what is wrong with the file, in words for people, if anything was found to be.
+    pub fn damage(&self) -> Option<String> {
+        match &*self.state() {
+            State::Damaged(reason) => Some(fault::damage_note(&self.path, reason)),
+            _ => None,
+        }
+    }
+
+    /// Let go of the file. Later calls find it closed.
+    pub fn close(&self) {
+        self.set_state(State::Closed);
+    }
+
+    /// Return a blob's row.
+    pub fn get(&self, digest: &Digest) -> Result<Option<Row>> {
+        Ok(self
+            .read(|connection| rows::get(connection, digest))?
+            .flatten())
+    }
+
+    /// Return the rows of the digests, in their order; None where there is none.
+    pub fn get_many(&self, digests: &[Digest]) -> Result<Vec<Option<Row>>> {
+        let found = self.read(|connection| query::get_many(connection, digests))?;
+        Ok(found.unwrap_or_else(|| vec![None; digests.len()]))
+    }
+
+    /// Return the rows from `first` to `last`, both included, ordered by digest.
+    pub fn range(&self, first: &Digest, last: &Digest) -> Result<Vec<Row>> {
+        Ok(self
+            .read(|connection| query::range(connection, first, last))?
+            .unwrap_or_default())
+    }
+
+    /// Return at most `most` rows after `after` that have one of the labels, ordered by digest.
+    ///
+    /// At most [`MOST_PAIRS`] labels may be given.
+    pub fn labelled(
+        &self,
+        pairs: &[(String, String)],
+        after: Option<&Digest>,
+        most: usize,
+    ) -> Result<Vec<Row>> {
+        if pairs.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(self
+            .read(|connection| query::labelled(connection, pairs, after, most))?
+            .unwrap_or_default())
+    }
+
+    /// Whether a blob of that size may be stored: a hint. It is always true below [`LARGE`], and when there is no telling.
+    pub fn has_size(&self, size: u64) -> Result<bool> {
+        if size < LARGE {
+            return Ok(true);
+        }
+        Ok(self
+            .read(|connection| query::has_size(connection, size))?
+            .unwrap_or(true))
+    }
+
+    /// Insert a row, or change all of it but when the blob was verified; on return that survives a power loss.
+    pub fn put(&self, row: &Row) -> Result<()> {
+        self.write(Sync::Durable, |connection| rows::put(connection, row))
+    }
+
+    /// Remember rows of blobs that have none and no labels. Losing them costs time only, so that a failure is no error.
+    pub fn remember(&self, rows: &[Row]) {
+        if !rows.is_empty() && !self.mode.read_only && self.damage().is_none() {
+            self.write(Sync::Cheap, |connection| {
+                rows::put_missing(connection, rows)
+            })
+            .ok();
+        }
+    }
+
+    /// Prepare for a new blob, under its digest's lock and before its file gets its name.
+    ///
+    /// On return a row with its labels is durable, and a stale row of an earlier blob of that digest (its file is gone)
+    /// is not: whatever a crash leaves, the name never shows up without its labels or with another blob's.
+    pub fn before_publish(
+        &self,
+        digest: &Digest,
+        size: u64,
+        labels: Option<&Labels>,
+        created_ns: i64,
+    ) -> Result<()> {
+        let mut row = Row::plain(*digest, size, created_ns);
+        row.labels = labels.cloned().unwrap_or_default();
+        if row.labels.is_empty() && self.get(digest)?.is_none() {
+            if size >= LARGE {
+                self.remember(&[row]);
+            }
+            return Ok(());
+        }
+        if row.labels.is_empty() && self.damage().is_some() {
+            return Ok(());
+        }
+        self.write(Sync::Durable, |connection| {
+            rows::forget(connection, digest)?;
+            rows::put(connection, &row)
+        })
+    }
+
+    /// Remove the row of a blob that was deleted; on return that survives a power loss.
+    ///
+    /// The blob is gone without it: call it after the file was removed, so that a full disk cannot keep a blob.
+    pub fn forget(&self, digest: &Digest) -> Result<()> {
+        if self.damage().is_some() || self.get(digest)?.is_none() {
+            return Ok(());
+        }
+        self.write(Sync::Durable, |connection| rows::forget(connection, digest))
+    }
+
+    /// Note when blobs were last found whole: of rows that are there, and of blobs that have none yet. Cheap: a power
+    /// loss may take it back, and they are verified once more.
+    pub fn set_verified(&self, blobs: &[Row], at_ns: i64) -> Result<()> {
+        self.write(Sync::Cheap, |connection| {
+            rows::put_missing(connection, blobs)?;
+            rows::set_verified(connection, blobs, at_ns)
+        })
+    }
+
+    /// Return a setting.
+    pub fn setting(&self, name: &str) -> Result<Option<String>> {
+        Ok(self
+            .read(|connection| query::setting(connection, name))?
+            .flatten())
+    }
+
+    /// Change a setting, or remove it with None; on return that survives a power loss.
+    pub fn set_setting(&self, name: &str, value: Option<&str>) -> Result<()> {
+        self.write(Sync::Durable, |connection| {
+            query::set_setting(connection, name, value)
+        })
+    }
+
+    /// Ask the file, if it can be asked: None stands for a missing or damaged one.
+    fn read<T>(&self, run: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<Option<T>> {
+        // A file that is read without locks may change under the question; then the answer is not used.
+        for _ in 0..8 {
+            let Some(connections) = self.connections()? else {
+                return Ok(None);
+            };
+            let answer = connections.read(&run);
+            if self.mode.read_only && connections.print != self.place().print()? {
+                continue;
+            }
+            match answer {
+                Ok(answer) => return Ok(Some(answer)),
+                Err(error) => self.sort(&error, "read metadata")?,
+            }
+        }
+        Err(fault::refused(libc::EBUSY, &self.path, "read metadata"))
+    }
+
+    fn write<T>(
+        &self,
+        sync: Sync,
+        run: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        if self.mode.read_only {
+            return Err(fault::refused(libc::EROFS, &self.path, "write metadata"));
+        }
+        // SQLite would go on writing to a file that has lost its name.
+        if matches!(&*self.state(), State::Open(_)) && !self.place().exists()? {
+            self.set_state(State::Damaged(
+                "was removed while the store was open".to_owned(),
+            ));
+        }
+        let Some(connections) = self.connections()? else {
+            return Err(self.corrupt());
+        };
+        let sync = if self.mode.durable { sync } else { Sync::Cheap };
+        match connections.write(sync, run) {
+            Ok(result) => Ok(result),
+            Err(error) => {
+                self.sort(&error, "write metadata")?;
+                Err(self.corrupt())
+            }
+        }
+    }
+
+    /// Turn damage into the damaged state, and a refusal into an error.
+    fn sort(&self, error: &rusqlite::Error, operation: &'static str) -> Result<()> {
+        match fault::classify(error) {
+            Fault::Damage(reason) => {
+                self.set_state(State::Damaged(format!("is damaged ({reason})")));
+                Ok(())
+            }
+            Fault::Refused(errno) => Err(fault::refused(errno, &self.path, operation)),
+        }
+    }
+
+    fn place(&self) -> Place<'_> {
+        Place {
+            sys: &*self.sys,
+            dir: self.dir.as_fd(),
+            path: &self.path,
+        }
+    }
+}

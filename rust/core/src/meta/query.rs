@@ -1,0 +1,111 @@
+//! Questions about many rows, each answered from one state of the file.
+
+use std::fmt::Write;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
+
+use super::rows::{self, COLUMNS, Row};
+use crate::digest::Digest;
+
+/// The most label pairs that one indexed question takes; a filter with more walks the whole store.
+pub const MOST_PAIRS: usize = 100;
+
+/// Return the rows of the digests, in their order; None where there is none.
+pub(super) fn get_many(
+    connection: &Connection,
+    digests: &[Digest],
+) -> rusqlite::Result<Vec<Option<Row>>> {
+    // Besides being one state, one transaction costs one lock instead of one per row.
+    let transaction = connection.unchecked_transaction()?;
+    let rows = digests
+        .iter()
+        .map(|digest| rows::get(&transaction, digest))
+        .collect::<rusqlite::Result<_>>()?;
+    transaction.commit()?;
+    Ok(rows)
+}
+
+/// Return the rows from `first` to `last`, both included, ordered by digest.
+pub(super) fn range(
+    connection: &Connection,
+    first: &Digest,
+    last: &Digest,
+) -> rusqlite::Result<Vec<Row>> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM blobs WHERE digest BETWEEN ?1 AND ?2 ORDER BY digest"
+    ))?;
+    statement
+        .query_map([first.to_string(), last.to_string()], rows::read)?
+        .collect()
+}
+
+/// Return at most `most` rows after `after` that have one of the labels, ordered by digest.
+pub(super) fn labelled(
+    connection: &Connection,
+    pairs: &[(String, String)],
+    after: Option<&Digest>,
+    most: usize,
+) -> rusqlite::Result<Vec<Row>> {
+    debug_assert!(
+        !pairs.is_empty() && pairs.len() <= MOST_PAIRS,
+        "the caller keeps to the limit"
+    );
+    // Every branch reads the index in order of digest and SQLite merges them, so that a step reads about `most` rows.
+    let mut union = String::new();
+    for number in 0..pairs.len() {
+        let (key, value) = (number * 2 + 3, number * 2 + 4);
+        let join = if number == 0 { "" } else { " UNION " };
+        // Writing to a string cannot fail.
+        let _ = write!(
+            union,
+            "{join}SELECT digest FROM labels WHERE key = ?{key} AND value = ?{value} AND digest > ?1"
+        );
+    }
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM ({union} ORDER BY digest LIMIT ?2) AS found
+         CROSS JOIN blobs ON blobs.digest = found.digest ORDER BY found.digest"
+    ))?;
+    let after = after.map_or_else(String::new, ToString::to_string);
+    let mut values = vec![Value::Text(after), Value::Integer(rows::whole(most as u64))];
+    for (key, value) in pairs {
+        values.push(Value::Text(key.clone()));
+        values.push(Value::Text(value.clone()));
+    }
+    statement
+        .query_map(params_from_iter(values), rows::read)?
+        .collect()
+}
+
+/// Whether there is a row of that size.
+pub(super) fn has_size(connection: &Connection, size: u64) -> rusqlite::Result<bool> {
+    // The constant condition lets SQLite use the partial index.
+    connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM blobs WHERE size = ?1 AND size >= 8388608)")?
+        .query_row([rows::whole(size)], |row| row.get(0))
+}
+
+/// Return a setting.
+pub(super) fn setting(connection: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
+    connection
+        .prepare_cached("SELECT value FROM settings WHERE name = ?1")?
+        .query_row([name], |row| row.get(0))
+        .optional()
+}
+
+/// Change or, with None, remove a setting.
+pub(super) fn set_setting(
+    connection: &Connection,
+    name: &str,
+    value: Option<&str>,
+) -> rusqlite::Result<()> {
+    match value {
+        Some(value) => connection
+            .prepare_cached("INSERT OR REPLACE INTO settings (name, value) VALUES (?1, ?2)")?
+            .execute(params![name, value])?,
+        None => connection
+            .prepare_cached("DELETE FROM settings WHERE name = ?1")?
+            .execute([name])?,
+    };
+    Ok(())
+}

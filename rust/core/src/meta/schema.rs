@@ -1,0 +1,157 @@
+//! The tables of `meta.db`, and the numbers that tell it from other files and other releases.
+//!
+//! Labels are kept twice on purpose: whole in the blob's row, where listing finds them without a join, and one by one in
+//! an index that answers `label == value`. Both change in one transaction, and a rebuild reads whichever is left.
+
+use rusqlite::Connection;
+
+/// SQLite's `application_id` of our files: "Stly".
+pub(super) const APPLICATION_ID: i32 = 0x5374_6c79;
+
+/// The newest `user_version` that this release reads and the one it writes.
+pub(super) const VERSION: i32 = 1;
+
+/// Blobs of at least this size get a row when they are published, so that a second `put` of the same large file can
+/// find by its size that hashing it first is worth while.
+pub const LARGE: u64 = 8 << 20;
+
+/// Tables a whole file has. `size` is indexed only from [`LARGE`] on: that many rows do not slow the small ones down.
+const TABLES: &str = "
+    CREATE TABLE blobs (
+        digest TEXT NOT NULL PRIMARY KEY,
+        size INTEGER NOT NULL CHECK (size >= 0),
+        created_ns INTEGER NOT NULL,
+        updated_ns INTEGER NOT NULL,
+        verified_ns INTEGER,
+        labels TEXT
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX blobs_by_size ON blobs (size) WHERE size >= 8388608;
+    CREATE TABLE labels (
+        key TEXT NOT NULL,
+        value TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        PRIMARY KEY (key, value, digest)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE settings (
+        name TEXT NOT NULL PRIMARY KEY,
+        value TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// What a file that SQLite can open turned out to be.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Ours, of this version.
+    Ours,
+    /// Ours, of an older version: migrate before use.
+    Older(i32),
+    /// Ours, of a version this release does not read.
+    Newer(i32),
+    /// Not ours, or without its tables.
+    Foreign(String),
+}
+
+/// Make the tables in an empty database.
+pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    connection.execute_batch(TABLES)?;
+    connection.pragma_update(None, "user_version", VERSION)
+}
+
+/// Look at the header and the names of the tables; reads two or three pages.
+pub(super) fn look(connection: &Connection) -> rusqlite::Result<Found> {
+    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+    let application = number("application_id")?;
+    let version = number("user_version")?;
+    if application != APPLICATION_ID || version < 1 {
+        return Ok(Found::Foreign(
+            "a database that is not Steelyard's".to_owned(),
+        ));
+    }
+    if version > VERSION {
+        return Ok(Found::Newer(version));
+    }
+    if version < VERSION {
+        return Ok(Found::Older(version));
+    }
+    let tables: i64 = connection.query_row(
+        "SELECT count(*) FROM sqlite_schema WHERE name IN ('blobs', 'blobs_by_size', 'labels', 'settings')",
+        [],
+        |row| row.get(0),
+    )?;
+    if tables == 4 {
+        Ok(Found::Ours)
+    } else {
+        Ok(Found::Foreign(
+            "a database without some of its tables".to_owned(),
+        ))
+    }
+}
+
+/// Bring an older file to [`VERSION`], in the transaction that the caller holds. There is none older than 1 yet; each
+/// release that raises the number adds its step here.
+pub(super) fn migrate(connection: &Connection, from: i32) -> rusqlite::Result<()> {
+    debug_assert!(from < VERSION, "only older files are migrated");
+    connection.pragma_update(None, "user_version", VERSION)
+}
+
+/// Whether a SQLite of this version has the fix for the fault that can corrupt a WAL that is reset while another
+/// connection writes: 3.51.3 and later, and the lines 3.50 from .7 and 3.44 from .6 on.
+pub fn sqlite_is_fixed(version: i32) -> bool {
+    version >= 3_051_003
+        || (3_050_007..3_051_000).contains(&version)
+        || (3_044_006..3_045_000).contains(&version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bundled_sqlite_has_the_wal_reset_fix() {
+        assert!(
+            sqlite_is_fixed(rusqlite::version_number()),
+            "{}",
+            rusqlite::version()
+        );
+    }
+
+    #[test]
+    fn releases_with_the_wal_reset_fault_are_known() {
+        for bad in [3_040_001, 3_044_005, 3_045_000, 3_050_006, 3_051_002] {
+            assert!(!sqlite_is_fixed(bad), "{bad}");
+        }
+        for good in [3_044_006, 3_050_007, 3_051_003, 3_053_002] {
+            assert!(sqlite_is_fixed(good), "{good}");
+        }
+    }
+
+    #[test]
+    fn a_new_database_is_ours_and_a_newer_one_is_told() {
+        let connection = Connection::open_in_memory().unwrap();
+        assert!(matches!(look(&connection).unwrap(), Found::Foreign(_)));
+
+        create(&connection).unwrap();
+        assert_eq!(look(&connection).unwrap(), Found::Ours);
+
+        connection
+            .pragma_update(None, "user_version", VERSION + 1)
+            .unwrap();
+        assert_eq!(look(&connection).unwrap(), Found::Newer(VERSION + 1));
+    }
+
+    #[test]
+    fn a_database_without_its_tables_is_not_taken_for_ours() {
+        let connection = Connection::open_in_memory().unwrap();
+        create(&connection).unwrap();
+
+        connection.execute_batch("DROP TABLE labels").unwrap();
+
+        assert!(matches!(look(&connection).unwrap(), Found::Foreign(_)));
+    }
+
+    #[test]
+    fn the_size_index_begins_at_large() {
+        assert!(TABLES.contains(&format!("WHERE size >= {LARGE}")));
+    }
+}

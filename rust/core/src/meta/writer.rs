@@ -1,0 +1,80 @@
+//! The one connection of a store that writes.
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, TransactionBehavior, ffi};
+
+/// What a write promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sync {
+    /// It survives a power loss (`synchronous=FULL`): the log is synced before the call returns.
+    Durable,
+    /// It survives the process (`synchronous=NORMAL`); after a power loss it may be gone, but the file is whole.
+    Cheap,
+}
+
+/// A connection and the promise it is set to. Setting it anew costs a microsecond, a second connection would cost a
+/// cache and two descriptors more.
+pub(super) struct Writer {
+    connection: Connection,
+    sync: Option<Sync>,
+    /// The refusal after which nothing in the log is certain any more.
+    failed: Option<ffi::Error>,
+}
+
+impl Writer {
+    pub fn new(connection: Connection) -> Self {
+        Self {
+            connection,
+            sync: None,
+            failed: None,
+        }
+    }
+
+    /// Run `run` in a transaction of its own; an error leaves everything as it was.
+    pub fn write<T>(
+        &mut self,
+        sync: Sync,
+        run: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        if let Some(failed) = self.failed {
+            return Err(rusqlite::Error::SqliteFailure(failed, None));
+        }
+        if self.sync != Some(sync) {
+            let level = if sync == Sync::Durable {
+                "FULL"
+            } else {
+                "NORMAL"
+            };
+            self.connection.pragma_update(None, "synchronous", level)?;
+            self.sync = Some(sync);
+        }
+        // Immediate: two writers then queue at the beginning, where SQLite's busy handler waits, and never half-way.
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let result = run(&transaction)?;
+        // DURABILITY: a power cut here leaves the transaction as a whole or not at all.
+        match transaction.commit() {
+            Ok(()) => Ok(result),
+            Err(error) => Err(self.poison(error)),
+        }
+    }
+
+    /// Remember a failed write or sync. The kernel drops what it could not write and reports it once, so that cheap
+    /// writes before it may be lost in the middle of the log, and durable ones after it with them.
+    fn poison(&mut self, error: rusqlite::Error) -> rusqlite::Error {
+        if let rusqlite::Error::SqliteFailure(cause, _) = &error
+            && cause.code == ErrorCode::SystemIoFailure
+        {
+            self.failed = Some(*cause);
+        }
+        error
+    }
+
+    /// Have the last close leave the log as it is.
+    pub fn spare(&self) {
+        self.connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+            .ok();
+    }
+}

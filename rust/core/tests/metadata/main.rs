@@ -1,0 +1,11 @@
+//! Labels, listing and `meta.db`, on real files. One test program, so that it is linked once.
+#![allow(
+    missing_docs,
+    clippy::disallowed_methods,
+    reason = "tests look at the disk"
+)]
+
+mod damage;
+mod meta;
+mod read_only;
+mod support;

@@ -1,0 +1,109 @@
+//! A directory that goes away, and metadata opened in it.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use steelyard_core::digest::{Algorithm, Digest};
+use steelyard_core::meta::{Meta, Mode, Row};
+use steelyard_core::model::Labels;
+use steelyard_core::sys::Linux;
+
+pub const WRITE: Mode = Mode {
+    read_only: false,
+    durable: true,
+    fresh: false,
+};
+pub const FRESH: Mode = Mode {
+    read_only: false,
+    durable: true,
+    fresh: true,
+};
+pub const READ: Mode = Mode {
+    read_only: true,
+    durable: true,
+    fresh: false,
+};
+
+/// A new directory, removed at the end of the test.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path =
+            std::env::temp_dir().join(format!("steelyard-meta ?%-{}-{number}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Open the metadata here.
+    pub fn open(&self, mode: Mode) -> (Meta, Vec<String>) {
+        self.try_open(mode).unwrap()
+    }
+
+    pub fn try_open(&self, mode: Mode) -> steelyard_core::error::Result<(Meta, Vec<String>)> {
+        Meta::open(
+            Arc::new(Linux),
+            &File::open(&self.0).unwrap(),
+            &self.0,
+            mode,
+        )
+    }
+
+    /// Return the names that begin with `prefix`, in order.
+    pub fn names(&self, prefix: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.0).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.retain(|name| name.starts_with(prefix));
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+/// A digest of no bytes in particular; those of greater numbers sort later.
+pub fn digest(number: u32) -> Digest {
+    let mut hash = [0; 32];
+    hash[..4].copy_from_slice(&number.to_be_bytes());
+    Digest::new(Algorithm::Sha256, &hash)
+}
+
+pub fn labels(pairs: &[(&str, &str)]) -> Labels {
+    pairs
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+pub fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    labels(pairs).into_iter().collect()
+}
+
+/// A row with labels.
+pub fn row(number: u32, with: &[(&str, &str)]) -> Row {
+    let mut row = Row::plain(
+        digest(number),
+        100 + u64::from(number),
+        1_000 + i64::from(number),
+    );
+    row.labels = labels(with);
+    row
+}
