@@ -9,7 +9,7 @@
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::PyBufferError;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyMemoryView};
 use std::slice;
 
 /// Bytes of the caller, to read during one call.
@@ -86,7 +86,9 @@ impl<'py> FromPyObject<'_, 'py> for Output {
 
 /// Borrow the object's buffer if it has a shape that a slice of bytes can have.
 fn checked(object: &Bound<'_, PyAny>) -> PyResult<PyUntypedBuffer> {
-    let buffer = PyUntypedBuffer::get(object)?;
+    // Some exporters, ctypes among them, leave out the strides that PyO3 asks for; a memoryview fills them in.
+    let buffer = PyUntypedBuffer::get(object)
+        .or_else(|_| PyMemoryView::from(object).and_then(|view| PyUntypedBuffer::get(&view)))?;
     let wrong = if buffer.item_size() != 1 {
         Some(format!(
             "the buffer's items are {} bytes wide, expected 1",

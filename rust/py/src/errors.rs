@@ -2,7 +2,8 @@
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::PyDict;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use steelyard_core::error::Error;
 
@@ -44,118 +45,65 @@ impl From<Failure> for PyErr {
     }
 }
 
-/// The name of a class, what its constructor gets by position, and what by keyword.
-type Call<'py> = (&'static str, Bound<'py, PyTuple>, Bound<'py, PyDict>);
-
+/// One `match` from rows `Variant { fields } => Class (by position) by: keyword;`. Leaving out a variant does not compile.
 macro_rules! call {
-    ($py:expr, $class:expr, ($($argument:expr),*) $(, $key:literal: $value:expr)*) => {{
-        let keywords = PyDict::new($py);
-        $(keywords.set_item($key, $value)?;)*
-        ($class, ($($argument,)*).into_pyobject($py)?, keywords)
+    ($errors:ident, $error:ident; $($variant:ident { $($field:ident),* } =>
+        $class:literal ($($argument:expr),*) $($key:literal: $value:expr),*;)*) => {{
+        let keywords = PyDict::new($errors.py());
+        match $error {
+            $(Error::$variant { $($field),* } => {
+                $(keywords.set_item($key, $value)?;)*
+                $errors.getattr($class)?.call(($($argument,)*), Some(&keywords))?
+            })*
+        }
     }};
 }
 
 fn make(py: Python<'_>, error: Error) -> PyResult<PyErr> {
     static ERRORS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    let errors = ERRORS.get_or_try_init(py, || py.import("steelyard.errors").map(Bound::unbind))?;
-    let (class, arguments, keywords) = constructor(py, error)?;
-    let instance = errors
-        .bind(py)
-        .getattr(class)?
-        .call(arguments, Some(&keywords))?;
-    Ok(PyErr::from_value(instance))
-}
-
-fn constructor(py: Python<'_>, error: Error) -> PyResult<Call<'_>> {
-    Ok(match error {
-        Error::NotFound { kind, name } => call!(py, "NotFound", (kind, name)),
-        Error::AlreadyExists { digest } => call!(py, "AlreadyExists", (digest)),
-        Error::Unavailable {
-            name,
-            holder,
-            since_ns,
-            local,
-        } => {
-            call!(py, "Unavailable", (name), "holder": holder, "since": since_ns.map(time), "local": local)
-        }
-        Error::FailedPrecondition { message } => call!(py, "FailedPrecondition", (message)),
-        Error::UnexpectedDigest {
-            expected,
-            actual,
-            name,
-        } => {
-            call!(py, "UnexpectedDigest", (), "expected": expected, "actual": actual, "ref": name)
-        }
-        Error::UnexpectedSize {
-            expected,
-            actual,
-            name,
-        } => {
-            call!(py, "UnexpectedSize", (), "expected": expected, "actual": actual, "ref": name)
-        }
-        Error::Closed { name } => call!(py, "WriterClosed", (name)),
-        Error::IncompatibleFormat {
-            path,
-            found,
-            supported,
-        } => {
-            let path = path.into_os_string();
-            call!(py, "IncompatibleFormat", (), "path": path, "found": found, "supported": supported)
-        }
-        Error::Aborted { name } => call!(py, "Aborted", (name)),
-        Error::InvalidArgument { message } => call!(py, "InvalidArgument", (message)),
-        Error::InvalidDigest { text, reason } => call!(py, "InvalidDigest", (text, reason)),
-        Error::InvalidDigestLength {
-            text,
-            expected,
-            actual,
-        } => {
-            call!(py, "InvalidDigestLength", (text), "expected": expected, "actual": actual)
-        }
-        Error::UnsupportedAlgorithm { text, algorithm } => {
-            call!(py, "UnsupportedAlgorithm", (text), "algorithm": algorithm)
-        }
-        Error::InvalidFilter {
-            text,
-            position,
-            reason,
-        } => {
-            call!(py, "InvalidFilter", (text), "position": position, "reason": reason)
-        }
-        Error::InvalidLabel { key, size, limit } => {
-            call!(py, "InvalidLabel", (key), "size": size, "limit": limit)
-        }
-        Error::OutOfRange { name, offset, size } => {
-            call!(py, "OutOfRange", (name), "offset": offset, "size": size)
-        }
-        Error::DataCorrupt {
-            name,
-            expected,
-            actual,
-        } => {
-            call!(py, "DataCorrupt", (name), "expected": expected, "actual": actual)
-        }
-        Error::Io {
+    let errors = ERRORS
+        .get_or_try_init(py, || py.import("steelyard.errors").map(Bound::unbind))?
+        .bind(py);
+    if let Error::Io {
+        errno,
+        path,
+        operation,
+    } = &error
+        && NO_SPACE.contains(errno)
+    {
+        let full = errors.getattr("StorageFull")?.call1((
             errno,
-            path,
+            path.as_deref().map(Path::as_os_str),
             operation,
-        } => {
-            let class = if NO_SPACE.contains(&errno) {
-                "StorageFull"
-            } else {
-                "StorageError"
-            };
-            call!(
-                py,
-                class,
-                (
-                    errno,
-                    path.map(std::path::PathBuf::into_os_string),
-                    operation
-                )
-            )
-        }
-    })
+        ))?;
+        return Ok(PyErr::from_value(full));
+    }
+    let instance = call! { errors, error;
+        NotFound { kind, name } => "NotFound" (kind, name);
+        AlreadyExists { digest } => "AlreadyExists" (digest);
+        Unavailable { name, holder, since_ns, local } =>
+            "Unavailable" (name) "holder": holder, "since": since_ns.map(time), "local": local;
+        FailedPrecondition { message } => "FailedPrecondition" (message);
+        UnexpectedDigest { expected, actual, name } =>
+            "UnexpectedDigest" () "expected": expected, "actual": actual, "ref": name;
+        UnexpectedSize { expected, actual, name } =>
+            "UnexpectedSize" () "expected": expected, "actual": actual, "ref": name;
+        Closed { name } => "WriterClosed" (name);
+        IncompatibleFormat { path, found, supported } =>
+            "IncompatibleFormat" () "path": path.into_os_string(), "found": found, "supported": supported;
+        Aborted { name } => "Aborted" (name);
+        InvalidArgument { message } => "InvalidArgument" (message);
+        InvalidDigest { text, reason } => "InvalidDigest" (text, reason);
+        InvalidDigestLength { text, expected, actual } =>
+            "InvalidDigestLength" (text) "expected": expected, "actual": actual;
+        UnsupportedAlgorithm { text, algorithm } => "UnsupportedAlgorithm" (text) "algorithm": algorithm;
+        InvalidFilter { text, position, reason } => "InvalidFilter" (text) "position": position, "reason": reason;
+        InvalidLabel { key, size, limit } => "InvalidLabel" (key) "size": size, "limit": limit;
+        OutOfRange { name, offset, size } => "OutOfRange" (name) "offset": offset, "size": size;
+        DataCorrupt { name, expected, actual } => "DataCorrupt" (name) "expected": expected, "actual": actual;
+        Io { errno, path, operation } => "StorageError" (errno, path.map(PathBuf::into_os_string), operation);
+    };
+    Ok(PyErr::from_value(instance))
 }
 
 /// Nanoseconds since the epoch as what becomes an aware `datetime` in UTC.

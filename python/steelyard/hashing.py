@@ -1,0 +1,294 @@
+"""Digests of bytes that are not stored yet: a streaming `Hasher`, and `digest_of` for any source.
+
+The work is done in native code with the GIL released, at the speed of one core per call: about 2 GB/s for SHA-256 on a
+processor with SHA instructions, several times that for BLAKE3.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import AsyncIterable, Iterable
+from typing import Protocol, final, runtime_checkable
+
+from anyio.lowlevel import checkpoint
+
+from steelyard import _bridge
+from steelyard._native import Hasher as _NativeHasher
+from steelyard._types import Buffer, OnProgress, Source
+from steelyard.digest import Algorithm, Digest
+from steelyard.errors import InvalidArgument
+from steelyard.model import DEFAULT_ALGORITHM, Progress
+
+__all__ = ("Hasher", "digest_of")
+
+_INLINE = 64 << 10
+"""Below this, hashing (30 µs) costs less than a hop to a thread; that many bytes also go between two checkpoints."""
+
+_READ = 256 << 10
+"""What one read of a file asks for: it is hashed while it is still in the processor's second-level cache."""
+
+
+@final
+class Hasher:
+    """Computes digests of one sequence of bytes, by one or more algorithms in one pass, in the manners of hashlib.
+
+    `update` works in the caller's thread; in an async program use `digest_of`, or a thread, for more than a few KiB.
+    Calls from several threads are safe and happen one after the other.
+
+    >>> hasher = Hasher("sha256")
+    >>> hasher.update(b"hello ")
+    >>> hasher.update(b"world")
+    >>> str(hasher.digest())
+    'sha256:b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9'
+    >>> [digest.algorithm.value for digest in Hasher("sha512", "blake3").digests()]
+    ['sha512', 'blake3']
+
+    Args:
+        algorithms: what to compute, none twice; SHA-256 when there is none.
+
+    Raises:
+        UnsupportedAlgorithm, InvalidDigest: not the name of an algorithm.
+        InvalidArgument: an algorithm was given twice.
+    """
+
+    __slots__ = ("_native",)
+
+    def __init__(self, *algorithms: Algorithm | str) -> None:
+        self._native = _NativeHasher([str(algorithm) for algorithm in algorithms or (DEFAULT_ALGORITHM,)])
+
+    @property
+    def algorithms(self) -> tuple[Algorithm, ...]:
+        """What is computed, in the order given."""
+        return tuple(Algorithm(name) for name in self._native.algorithms)
+
+    @property
+    def offset(self) -> int:
+        """Bytes seen so far."""
+        return self._native.offset
+
+    def update(self, data: Buffer) -> None:
+        """Go on with `data`; from 2 KiB on other threads run meanwhile.
+
+        Args:
+            data: one-dimensional, contiguous, one-byte items; borrowed for the call only. If another thread changes it
+                during the call, the digest is that of some mixture.
+
+        Raises:
+            BufferError: a buffer of another shape.
+            TypeError: not a buffer.
+        """
+        self._native.update(data)
+
+    def digest(self) -> Digest:
+        """Return the digest of the bytes seen so far; more may follow.
+
+        Raises:
+            InvalidArgument: the hasher computes several; ask for `digests`.
+        """
+        first, *others = self.digests()
+        if others:
+            raise InvalidArgument("the hasher computes several digests: use digests()")
+        return first
+
+    def digests(self) -> tuple[Digest, ...]:
+        """Return the digests of the bytes seen so far, in the order of `algorithms`; more may follow."""
+        return tuple(map(Digest, self.algorithms, self._native.encoded()))
+
+    def copy(self) -> Hasher:
+        """Return a hasher that has seen the same bytes and goes its own way."""
+        return self._wrap(self._native.copy())
+
+    def state(self) -> bytes:
+        """Return what `from_state` needs to go on from here, in another process too; at most 2600 bytes per algorithm.
+
+        It is bound to the algorithms and the offset and guarded against damage, not against malice: whoever can write
+        a state can choose the digest that comes of it.
+
+        SHA-256, SHA-384 and SHA-512 have a state at any offset. BLAKE3 is saved as the hashes of whole 1 MiB subtrees
+        of its input, so it has one at offset 0 and at multiples of 1 MiB from 2 MiB on.
+
+        Raises:
+            FailedPrecondition: BLAKE3 is among the algorithms and has no state at this offset.
+        """
+        return self._native.state()
+
+    @classmethod
+    def from_state(cls, state: Buffer) -> Hasher:
+        """Return a hasher that stands where the one stood that gave the state: look at its `offset` and `algorithms`.
+
+        Raises:
+            InvalidArgument: `state` is damaged, or of another version.
+        """
+        return cls._wrap(_NativeHasher.from_state(state))
+
+    @classmethod
+    def _wrap(cls, native: _NativeHasher) -> Hasher:
+        hasher = cls.__new__(cls)
+        hasher._native = native  # noqa: SLF001  # one of our own
+        return hasher
+
+    def __repr__(self) -> str:
+        return f"<Hasher {', '.join(self._native.algorithms)} at {self.offset}>"
+
+
+@runtime_checkable
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes | None: ...
+
+
+async def digest_of(
+    source: Source, *, algorithm: Algorithm | str = DEFAULT_ALGORITHM, on_progress: OnProgress | None = None
+) -> Digest:
+    """Return the digest of all that `source` gives, without storing it.
+
+    >>> import anyio
+    >>> str(anyio.run(digest_of, b"abc"))
+    'sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'
+
+    Args:
+        source: see `Source`. A file that was given open is left open, at its end.
+        algorithm: what to compute.
+        on_progress: called with `Progress` of phase ``hash``: after each piece, and at the end.
+
+    Raises:
+        UnsupportedAlgorithm, InvalidDigest: not the name of an algorithm.
+        TypeError: `source` is none of the kinds that a `Source` can be.
+        BufferError: a buffer that is not one-dimensional, contiguous, of one-byte items.
+        Whatever the source raises.
+
+    Cancellation:
+        No effect but on the source, which may be partly read.
+
+    Cost:
+        Less than 64 KiB in memory are hashed in the event loop's thread; the rest in threads, in pieces of at most
+        8 MiB. A file is read through one buffer of 256 KiB.
+    """
+    digesting = _Digesting(source, Hasher(algorithm), on_progress)
+    await checkpoint()
+    if isinstance(source, str | os.PathLike):
+        await digesting.path(source)
+    elif (view := _view(source)) is not None:
+        with view:
+            digesting.total = view.nbytes
+            await digesting.buffer(view)
+    elif isinstance(source, _Readable):
+        await digesting.file(source)
+    elif isinstance(source, AsyncIterable):
+        async for item in source:
+            await digesting.buffer(item)
+    elif isinstance(source, Iterable):
+        for item in source:
+            await digesting.buffer(item)
+    else:
+        raise TypeError(
+            f"expected a buffer, a path, a binary file or an iterable of buffers, not {type(source).__name__}"
+        )
+    return digesting.finish()
+
+
+class _Digesting:
+    """One run of `digest_of`: what was hashed so far, and whom to tell."""
+
+    def __init__(self, source: Source, hasher: Hasher, on_progress: OnProgress | None) -> None:
+        self.hasher = hasher
+        self.on_progress = on_progress
+        self.name = _name(source)
+        self.total: int | None = None
+        self.reported = -1
+        self.inline = 0
+
+    async def buffer(self, data: Buffer) -> None:
+        """Hash one buffer: a small one here, a large one piece by piece in threads."""
+        with memoryview(data) as view:
+            plain = view.ndim == 1 and view.itemsize == 1
+            if view.nbytes < _INLINE or not plain:  # `update` refuses what is not plain
+                self.hasher.update(view)
+                await self.breathe(view.nbytes)
+                return
+            for start in range(0, view.nbytes, _bridge.PIECE):
+                with view[start : start + _bridge.PIECE] as piece:
+                    await _bridge.run(self.hasher.update, piece)
+                self.report()
+
+    async def breathe(self, size: int) -> None:
+        """Let others run once enough small buffers were hashed here."""
+        self.inline += size
+        if self.inline >= _INLINE:
+            self.inline = 0
+            self.report()
+            await checkpoint()
+
+    async def path(self, path: str | os.PathLike[str]) -> None:
+        """Hash the file of that name."""
+        file = await _bridge.run(io.FileIO, path)
+        try:
+            await self.file(file)
+        finally:
+            file.close()
+
+    async def file(self, file: _Readable) -> None:
+        """Hash an open file from where it stands to its end."""
+        self.total = await _bridge.run(_remaining, file)
+        while await _bridge.run(self.read_piece, file):
+            self.report()
+
+    def read_piece(self, file: _Readable) -> bool:
+        """Read and hash a piece, in a thread; return whether there may be more.
+
+        What is not a regular file, a pipe for example, can give little and then nothing for long: its piece ends with
+        the first short read, so that a cancelled caller does not wait for the rest.
+        """
+        readinto = getattr(file, "readinto", None)
+        done = 0
+        with memoryview(bytearray(_READ)) as buffer:
+            while done < _bridge.PIECE:
+                data = None if readinto else file.read(_READ)
+                size = readinto(buffer) if readinto else None if data is None else len(data)
+                if size is None:
+                    raise InvalidArgument("a file in non-blocking mode cannot be hashed")
+                if size == 0:
+                    return False
+                self.hasher.update(buffer[:size] if data is None else data)
+                done += size
+                if size < _READ and self.total is None:
+                    return True
+        return True
+
+    def report(self) -> None:
+        """Tell the caller how far it is, unless nothing was hashed since the last time."""
+        if self.on_progress is not None and self.reported != self.hasher.offset:
+            self.reported = self.hasher.offset
+            self.on_progress(Progress(phase="hash", name=self.name, done=self.reported, total=self.total))
+
+    def finish(self) -> Digest:
+        self.report()
+        return self.hasher.digest()
+
+
+def _remaining(file: _Readable) -> int | None:
+    """Return the bytes from where a file stands to its end, or None for all but plain regular files."""
+    if not isinstance(file, io.FileIO | io.BufferedReader | io.BufferedRandom):
+        return None
+    raw = file if isinstance(file, io.FileIO) else file.raw
+    # A buffered reader may stand on anything, a decompressor for example, whose descriptor tells another size.
+    if not isinstance(raw, io.FileIO):
+        return None
+    status = os.fstat(raw.fileno())
+    return max(0, status.st_size - file.tell()) if stat.S_ISREG(status.st_mode) else None
+
+
+def _view(source: object) -> memoryview | None:
+    try:
+        return memoryview(source)  # type: ignore[arg-type]  # asking is the only way to know
+    except TypeError:
+        return None
+
+
+def _name(source: object) -> str:
+    """Return a name for progress: the path of a file, or the kind of source."""
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)
+    name = getattr(source, "name", None)
+    return name if isinstance(name, str) else type(source).__name__
