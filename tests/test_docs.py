@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import os
 import re
 import shlex
@@ -13,6 +15,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "python" / "steelyard"
+MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if ">>> " in path.read_text(encoding="utf-8")]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROSE = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "benches" / "README.md"]
 INSTALLS = re.compile(r"pip install|\.ci/run")
@@ -56,6 +60,14 @@ def test_programs_in_the_docs_run(text: str, tmp_path: Path, environment: dict[s
     )
 
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_examples_in_docstrings_give_what_they_show(path: Path) -> None:
+    name = ".".join(("steelyard", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+    found = doctest.testmod(importlib.import_module(name))
+
+    assert found.failed == 0
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if any(_blocks(page, "console"))], ids=lambda page: page.name)

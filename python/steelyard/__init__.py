@@ -34,6 +34,8 @@ from steelyard.errors import UnexpectedDigest as UnexpectedDigest
 from steelyard.errors import UnexpectedSize as UnexpectedSize
 from steelyard.errors import UnsupportedAlgorithm as UnsupportedAlgorithm
 from steelyard.errors import WriterClosed as WriterClosed
+from steelyard.hashing import Hasher as Hasher
+from steelyard.hashing import digest_of as digest_of
 from steelyard.model import Descriptor as Descriptor
 from steelyard.model import Info as Info
 from steelyard.model import Labels as Labels
@@ -50,6 +52,7 @@ __all__ = (
     "Descriptor",
     "Digest",
     "FailedPrecondition",
+    "Hasher",
     "IncompatibleFormat",
     "Info",
     "IngestManager",
@@ -81,4 +84,5 @@ __all__ = (
     "UnsupportedAlgorithm",
     "Writer",
     "WriterClosed",
+    "digest_of",
 )
