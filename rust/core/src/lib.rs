@@ -4,6 +4,7 @@
     allow(clippy::disallowed_methods, reason = "tests look at the disk")
 )]
 
+pub mod blob;
 pub mod digest;
 pub mod error;
 pub mod hash;
@@ -11,6 +12,8 @@ pub mod layout;
 pub mod lock;
 pub mod meta;
 pub mod model;
+mod publish;
 pub mod state;
+pub mod store;
 pub mod sys;
 mod temp;

@@ -1,0 +1,142 @@
+//! What there is under a blob's name, and whether it is what the name says.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::digest::Digest;
+use crate::error::{At, Result};
+use crate::layout::{BlobDir, missing};
+use crate::store::Store;
+use crate::sys::{FileKind, Stat, Sys, read_exact_at, read_full_at};
+
+const PIECE: usize = 256 * 1024;
+
+/// Bytes that a stored blob is compared with.
+#[derive(Clone, Copy)]
+pub(crate) enum Content<'a> {
+    /// All bytes of a file of ours.
+    File(BorrowedFd<'a>),
+    /// Bytes in memory.
+    Memory(&'a [u8]),
+}
+
+/// How a blob's name compares with our bytes.
+pub(crate) enum Existing {
+    /// There is no such name.
+    Absent,
+    /// A symbolic link, a directory or the like: no blob.
+    Stray,
+    /// The same bytes, which survive a power loss.
+    Same,
+    /// Other bytes, or bytes that the disk cannot read any more.
+    Damaged {
+        /// When the blob was created, as far as the file tells.
+        mtime_ns: i64,
+    },
+}
+
+/// What a name in a blob directory stands for.
+pub(crate) enum Named {
+    /// Nothing.
+    Absent,
+    /// Something that is no blob.
+    Stray,
+    /// A regular file, open for reading.
+    File(OwnedFd, Stat),
+}
+
+/// Open a name in a blob directory.
+pub(crate) fn find(sys: &dyn Sys, dir: BorrowedFd<'_>, name: &str) -> io::Result<Named> {
+    let file = match sys.open(dir, name, false) {
+        Ok(file) => file,
+        Err(error) if missing(&error) => return Ok(Named::Absent),
+        // A symbolic link, and a socket or a device without a driver.
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::ELOOP | libc::ENXIO | libc::ENODEV)
+            ) =>
+        {
+            return Ok(Named::Stray);
+        }
+        Err(error) => return Err(error),
+    };
+    let stat = sys.stat(file.as_fd())?;
+    if stat.kind == FileKind::File {
+        Ok(Named::File(file, stat))
+    } else {
+        Ok(Named::Stray)
+    }
+}
+
+impl Store {
+    /// Compare what is stored under a digest with bytes that have that digest.
+    pub(crate) fn existing(
+        &self,
+        dir: &BlobDir,
+        digest: &Digest,
+        content: Content<'_>,
+        size: u64,
+    ) -> Result<Existing> {
+        let sys = self.sys.as_ref();
+        let path = || self.root.blob_path(digest);
+        let (file, stat) = match find(sys, dir.fd(), &digest.encoded()).at("open", path)? {
+            Named::Absent => return Ok(Existing::Absent),
+            Named::Stray => return Ok(Existing::Stray),
+            Named::File(file, stat) => (file, stat),
+        };
+        let same = stat.size == size && same(sys, file.as_fd(), content, size).at("read", path)?;
+        if !same {
+            let mtime_ns = stat.mtime_ns;
+            return Ok(Existing::Damaged { mtime_ns });
+        }
+        if !dir.covers(&stat) {
+            // DURABILITY: whoever stored it may have died before it was durable. The caller will rely on it from now on, so
+            // it is made durable here; a power cut before takes what nobody was told of.
+            sys.sync_data(file.as_fd()).at("fdatasync", path)?;
+            dir.sync(sys)?;
+        }
+        Ok(Existing::Same)
+    }
+}
+
+/// Whether a stored file of `size` bytes holds that content.
+fn same(sys: &dyn Sys, file: BorrowedFd<'_>, content: Content<'_>, size: u64) -> io::Result<bool> {
+    let piece = usize::try_from(size).unwrap_or(PIECE).min(PIECE);
+    let (mut stored, mut ours) = (vec![0; piece], Vec::new());
+    let mut offset = 0;
+    while offset < size {
+        let take = usize::try_from(size - offset).unwrap_or(PIECE).min(PIECE);
+        let stored = &mut stored[..take];
+        match read_full_at(sys, file, stored, offset) {
+            Ok(read) if read == take => {}
+            Ok(_) => return Ok(false),
+            // The disk has lost it. Ours takes its place, which is all that anybody could do.
+            Err(error) if lost(&error) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        let expected = match content {
+            Content::Memory(bytes) => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX);
+                &bytes[start..start + take]
+            }
+            Content::File(fd) => {
+                ours.resize(take, 0);
+                read_exact_at(sys, fd, &mut ours, offset)?;
+                &ours
+            }
+        };
+        if stored != expected {
+            return Ok(false);
+        }
+        offset += take as u64;
+    }
+    Ok(true)
+}
+
+fn lost(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EIO | libc::EUCLEAN | libc::EBADMSG)
+    )
+}

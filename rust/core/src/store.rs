@@ -1,0 +1,151 @@
+//! The store: a root that is open, with its locks and its metadata.
+//!
+//! | File | Does |
+//! | --- | --- |
+//! | `store/put.rs` | blobs from memory, in one go |
+//! | `store/remove.rs` | delete, quarantine |
+//! | `store/stats.rs` | how much there is |
+//! | `publish.rs` | the way by which all bytes become blobs |
+//! | `ingest/` | blobs in pieces, resumable |
+//! | `labels.rs`, `walk.rs`, `meta/` | what is known of blobs |
+
+mod put;
+mod remove;
+mod stats;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::digest::Algorithm;
+use crate::error::{Error, Result};
+use crate::layout::Root;
+use crate::lock::Locks;
+use crate::meta::{Meta, Mode};
+use crate::sys::{Layer, Linux, Policy, Sys};
+use crate::temp::{self, Temp};
+
+pub use put::Put;
+pub use stats::Stats;
+
+/// How a store is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Change nothing, make nothing, lock nothing: also for read-only file systems and containerd's content roots.
+    pub read_only: bool,
+    /// Whether what was acknowledged survives a power loss, or only the end of the process.
+    pub durable: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            read_only: false,
+            durable: true,
+        }
+    }
+}
+
+/// An open store. All methods may be called from any thread.
+pub struct Store {
+    pub(crate) sys: Arc<dyn Sys>,
+    pub(crate) root: Root,
+    pub(crate) locks: Locks,
+    pub(crate) meta: Meta,
+    pub(crate) options: Options,
+    notes: Vec<String>,
+    closed: AtomicBool,
+}
+
+impl Store {
+    /// Open the store at that path; its root is made or adopted if need be.
+    pub fn open(path: &Path, options: Options) -> Result<Arc<Self>> {
+        Self::open_with(path, options, Arc::new(Linux))
+    }
+
+    /// Open a store whose calls all go through `sys`.
+    pub fn open_with(path: &Path, options: Options, sys: Arc<dyn Sys>) -> Result<Arc<Self>> {
+        let Options { read_only, durable } = options;
+        let sys: Arc<dyn Sys> = Arc::new(Layer::new(sys, Policy { durable }));
+        let root = Root::open(Arc::clone(&sys), path, read_only)?;
+        let locks = if read_only {
+            Locks::none(Arc::clone(&sys), root.path())
+        } else {
+            Locks::open(Arc::clone(&sys), root.dir(), root.path())?
+        };
+        if !read_only {
+            temp::sweep(&root);
+        }
+        let fresh = root.is_new();
+        let mode = Mode {
+            read_only,
+            durable,
+            fresh,
+        };
+        let (meta, notes) = Meta::open(Arc::clone(&sys), &root.dir(), root.path(), mode)?;
+        Ok(Arc::new(Self {
+            sys,
+            root,
+            locks,
+            meta,
+            options,
+            notes,
+            closed: AtomicBool::new(false),
+        }))
+    }
+
+    /// The root's absolute path.
+    pub fn path(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// Whether the store was opened to change nothing.
+    pub fn read_only(&self) -> bool {
+        self.options.read_only
+    }
+
+    /// What people should know of this store: that labels were lost, for example.
+    pub fn notes(&self) -> Vec<String> {
+        self.notes.clone()
+    }
+
+    /// Refuse all later calls. Open ingests and blobs stay usable until they are closed; locks and descriptors go with
+    /// the last of them.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// Refuse a call to a closed store.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            let name = self.path().display().to_string();
+            return Err(Error::Closed { name });
+        }
+        Ok(())
+    }
+
+    /// Refuse a call that would change a closed or read-only store.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        self.check_open()?;
+        if self.options.read_only {
+            return Err(Error::Io {
+                errno: libc::EROFS,
+                path: Some(self.path().to_owned()),
+                operation: "write to a store that is open read-only",
+            });
+        }
+        Ok(())
+    }
+
+    /// Make a file without a name, for a blob of that algorithm.
+    pub(crate) fn temp(&self, algorithm: Algorithm) -> Result<Temp> {
+        let dir = self.root.make_blob_dir(algorithm)?;
+        Temp::create(&self.root, dir.fd(), 0o600)
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Store").field(&self.path()).finish()
+    }
+}

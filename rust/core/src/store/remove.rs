@@ -1,0 +1,54 @@
+//! Taking blobs out of the store.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::Store;
+use crate::digest::Digest;
+use crate::error::{At, Error, Result};
+use crate::layout::{BlobDir, found};
+use crate::sys::FileKind;
+
+impl Store {
+    /// Delete a blob and its labels; on return that survives a power loss. It needs no space on the disk.
+    pub fn delete(&self, digest: &Digest) -> Result<()> {
+        self.check_writable()?;
+        let _lock = self.locks.digest(digest)?;
+        let dir = self.stored_in(digest)?;
+        let path = || self.root.blob_path(digest);
+        self.sys
+            .unlink(dir.fd(), &digest.encoded())
+            .at("unlink", path)?;
+        dir.sync(self.sys.as_ref())?;
+        self.forget(digest);
+        Ok(())
+    }
+
+    /// Move a blob into quarantine and return its path there; on return that survives a power loss. Its labels go.
+    pub fn quarantine(&self, digest: &Digest) -> Result<PathBuf> {
+        self.check_writable()?;
+        let _lock = self.locks.digest(digest)?;
+        let dir = self.stored_in(digest)?;
+        let path = self.move_aside(&dir, digest)?;
+        self.forget(digest);
+        Ok(path)
+    }
+
+    /// Return the directory that holds a blob; its digest's lock is held.
+    fn stored_in(&self, digest: &Digest) -> Result<Arc<BlobDir>> {
+        let dir = self.root.blob_dir(digest.algorithm())?;
+        let dir = dir.ok_or_else(|| Error::no_blob(digest))?;
+        let stat = found(self.sys.stat_at(dir.fd(), &digest.encoded()));
+        match stat.at("stat", || self.root.blob_path(digest))? {
+            Some(stat) if stat.kind == FileKind::File => Ok(dir),
+            _ => Err(Error::no_blob(digest)),
+        }
+    }
+
+    /// Remove a blob's row, after its file is durably gone.
+    fn forget(&self, digest: &Digest) {
+        // A row without a file means nothing, and the next blob of that digest replaces it. So a full disk or damaged
+        // metadata cannot keep anybody from deleting.
+        self.meta.forget(digest).ok();
+    }
+}
