@@ -238,6 +238,34 @@ impl fmt::Display for Error {
                 )
             }
             Self::Aborted { name } => write!(f, "ingest {name}: aborted by another caller"),
+            Self::InvalidDigest { .. }
+            | Self::InvalidDigestLength { .. }
+            | Self::UnsupportedAlgorithm { .. }
+            | Self::InvalidFilter { .. }
+            | Self::InvalidLabel { .. } => self.fmt_invalid(f),
+            Self::OutOfRange { name, offset, size } => {
+                write!(f, "{name}: offset {offset} is past the end at {size}")
+            }
+            Self::DataCorrupt {
+                name,
+                expected,
+                actual,
+            } => {
+                write!(f, "{name}: corrupt: expected {expected}, found {actual}")
+            }
+            Self::Io {
+                errno,
+                path,
+                operation,
+            } => io_message(f, *errno, path.as_deref(), operation),
+        }
+    }
+}
+
+impl Error {
+    /// The messages about values that were refused.
+    fn fmt_invalid(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Self::InvalidDigest { text, reason } => write!(f, "digest {text:?}: {reason}"),
             Self::InvalidDigestLength {
                 text,
@@ -269,21 +297,7 @@ impl fmt::Display for Error {
                     "label {key:?}: key and value are {size} bytes, at most {limit} are allowed"
                 )
             }
-            Self::OutOfRange { name, offset, size } => {
-                write!(f, "{name}: offset {offset} is past the end at {size}")
-            }
-            Self::DataCorrupt {
-                name,
-                expected,
-                actual,
-            } => {
-                write!(f, "{name}: corrupt: expected {expected}, found {actual}")
-            }
-            Self::Io {
-                errno,
-                path,
-                operation,
-            } => io_message(f, *errno, path.as_deref(), operation),
+            _ => unreachable!("`fmt` sends the kinds above only"),
         }
     }
 }

@@ -15,6 +15,7 @@ impl Store {
         let (quarantine, path) = self.root.make_quarantine(digest.algorithm())?;
         let encoded = digest.encoded();
         let linked = free_name(&encoded, |name| {
+            // DURABILITY: synced below; a power cut before leaves the damaged blob where it was.
             self.sys.link(dir.fd(), &encoded, quarantine.as_fd(), name)
         });
         match linked {
