@@ -9,9 +9,19 @@ from typing import Any, Literal
 import msgspec
 
 from steelyard.digest import Algorithm, Digest
-from steelyard.errors import InvalidLabel
+from steelyard.errors import DataCorrupt, InvalidLabel
 
-__all__ = ("LABEL_LIMIT", "Descriptor", "Info", "Labels", "Progress", "PutManyResult", "PutResult", "Status")
+__all__ = (
+    "LABEL_LIMIT",
+    "Descriptor",
+    "Info",
+    "Labels",
+    "Progress",
+    "PutManyResult",
+    "PutResult",
+    "Status",
+    "Verified",
+)
 
 LABEL_LIMIT = 4096
 """The most bytes that a label's key and value may have together, in UTF-8 (containerd's limit)."""
@@ -137,6 +147,20 @@ class PutManyResult(msgspec.Struct, frozen=True, kw_only=True):
     source: Any
     result: PutResult | None = None
     error: Exception | None = None
+
+
+class Verified(msgspec.Struct, frozen=True, kw_only=True):
+    """What verifying one of many blobs found.
+
+    Attributes:
+        digest: the blob's name.
+        size: its length in bytes, as far as that is known.
+        error: the damage, or None for a whole blob.
+    """
+
+    digest: Digest
+    size: int
+    error: DataCorrupt | None = None
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
