@@ -1,0 +1,70 @@
+"""A task that belongs to an object, not to a scope: for iterators that work ahead of their consumer.
+
+An iterator must not keep a task group open between two of its values: its scope would lie across the consumer's own
+scopes, which trio forbids and asyncio muddles. So the work runs in a task of the event loop itself, and the object that
+started it is responsible for its end: by `aclose`, by being exhausted, or when it is dropped, by `cancel_soon`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import anyio
+from anyio import CancelScope
+
+__all__ = ("Background",)
+
+
+class Background:
+    """A running task; `function` must raise nothing but cancellation."""
+
+    def __init__(self, function: Callable[[], Awaitable[None]]) -> None:
+        self._scope = CancelScope()
+        self._done = anyio.Event()
+        scope, done = self._scope, self._done
+
+        async def run() -> None:
+            # It refers to no part of its owner but `function`, so that a dropped owner is noticed.
+            try:
+                with scope:
+                    await function()
+            finally:
+                done.set()
+
+        self._soon = _start(run)
+
+    def cancel_soon(self) -> None:
+        """Have the task cancelled; from any thread, even while objects are collected."""
+        with suppress(RuntimeError):  # the event loop has ended, and the task with it
+            self._soon(self._scope.cancel)
+
+    async def aclose(self) -> None:
+        """Cancel the task and wait for its end."""
+        self._scope.cancel()
+        with CancelScope(shield=True):
+            await self._done.wait()
+
+
+_tasks: set[asyncio.Task[None]] = set()
+"""asyncio itself keeps only weak references to tasks."""
+
+
+def _start(run: Callable[[], Any]) -> Callable[[Callable[[], object]], object]:
+    try:
+        # Inside trio there is no asyncio task, even when trio is a guest in asyncio's loop.
+        on_asyncio = asyncio.current_task() is not None
+    except RuntimeError:
+        on_asyncio = False
+    if on_asyncio:
+        task: asyncio.Task[None] = asyncio.create_task(run())
+        _tasks.add(task)
+        task.add_done_callback(_tasks.discard)
+        return asyncio.get_running_loop().call_soon_threadsafe
+    import trio  # noqa: PLC0415  # only a program that runs on trio has it
+
+    trio.lowlevel.spawn_system_task(run, context=contextvars.copy_context())
+    return trio.lowlevel.current_trio_token().run_sync_soon

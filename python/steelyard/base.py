@@ -1,0 +1,152 @@
+"""What a `Store` adds to the four interfaces, built on them alone; to inherit when you write your own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+
+import anyio
+from anyio import ClosedResourceError, EndOfStream
+from anyio.abc import ByteReceiveStream
+
+from steelyard import transfer
+from steelyard._buffers import view
+from steelyard._refqueue import ref_queue
+from steelyard._types import Buffer, OnProgress, Source
+from steelyard.content import ReaderAt, Store
+from steelyard.digest import Algorithm, Digest
+from steelyard.errors import DataCorrupt, InvalidArgument, NotFound
+from steelyard.hashing import Hasher
+from steelyard.model import Info, PutManyResult, PutResult
+from steelyard.transfer._source import hash_piece
+
+__all__ = ("REF_LIMIT", "BaseReader", "BaseStore", "check_ref")
+
+REF_LIMIT = 1 << 20
+"""The most bytes that a ref may have, in UTF-8."""
+
+
+def check_ref(ref: str) -> str:
+    """Return the ref, if it can be one.
+
+    Raises:
+        InvalidArgument: it is empty, longer than `REF_LIMIT`, or no Unicode text (a lone surrogate).
+    """
+    try:
+        size = len(ref.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"ref {ref[:100]!r}: not Unicode text: {error.reason}") from None
+    if not 0 < size <= REF_LIMIT:
+        raise InvalidArgument(f"ref {ref[:100]!r}: expected 1 to {REF_LIMIT} bytes in UTF-8, found {size}")
+    return ref
+
+
+class BaseStore(Store):
+    """A store of which only the four interfaces are left to write.
+
+    `open_writer` must learn when a ref becomes free: call `_ref_released` whenever a writer of yours lets go of its ref,
+    and raise `Unavailable` with ``local=True`` exactly when such a call will follow.
+    """
+
+    def _ref_released(self, ref: str) -> None:
+        """Wake the task that waits for `ref`; after a commit, a close or an abort has freed it."""
+        ref_queue(self).released(ref)
+
+    async def put(
+        self,
+        source: Source,
+        *,
+        size: int | None = None,
+        expected: Digest | str | None = None,
+        algorithm: Algorithm | None = None,
+        labels: Mapping[str, str] | None = None,
+        ref: str | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> PutResult:
+        """Store a source through an ingest of its own; see `Store.put` and `steelyard.transfer.put`."""
+        return await transfer.put(
+            self,
+            source,
+            size=size,
+            expected=expected,
+            algorithm=algorithm,
+            labels=labels,
+            ref=ref,
+            on_progress=on_progress,
+        )
+
+    def put_many(
+        self,
+        sources: Iterable[Source] | AsyncIterable[Source],
+        *,
+        concurrency: int = 8,
+        algorithm: Algorithm | None = None,
+        labels: Mapping[str, str] | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> AsyncIterator[PutManyResult]:
+        """Put many sources at once; see `Store.put_many` and `steelyard.transfer.put_many`."""
+        return transfer.put_many(
+            self, sources, concurrency=concurrency, algorithm=algorithm, labels=labels, on_progress=on_progress
+        )
+
+    async def get(self, digest: Digest | str) -> bytes:
+        """Return a whole blob, verified; see `Store.get`."""
+        return await transfer.read_blob(self, digest)
+
+    async def exists(self, digest: Digest | str) -> bool:
+        """Return whether the blob is stored."""
+        return await transfer.exists(self, digest)
+
+    async def infos(self, digests: Iterable[Digest | str]) -> dict[Digest, Info]:
+        """Return what is known of each of the digests that is stored, one look-up after the other."""
+        await anyio.lowlevel.checkpoint()
+        found = {}
+        for digest in [Digest.parse(digest) for digest in digests]:
+            try:
+                found[digest] = await self.info(digest)
+            except NotFound:
+                continue
+        return found
+
+
+class BaseReader(ReaderAt):
+    """A reader of which only `digest`, `size`, `read_at` and `aclose` are left to write."""
+
+    async def readinto_at(self, offset: int, buffer: Buffer) -> int:
+        """Read a range into the caller's memory, unverified; return the bytes read."""
+        target = view(buffer)
+        if target.readonly:
+            raise BufferError("expected a writable buffer")
+        data = await self.read_at(offset, len(target))
+        target[: len(data)] = data
+        return len(data)
+
+    def stream(self) -> ByteReceiveStream:
+        """Return a stream of the whole blob, verified at its end."""
+        return _BlobStream(self)
+
+
+class _BlobStream(ByteReceiveStream):
+    """Reads piece by piece and hashes what it gave; a blob that is longer than its size is read on, and so found out."""
+
+    def __init__(self, reader: ReaderAt) -> None:
+        self._reader = reader
+        self._hasher = Hasher(reader.digest.algorithm)
+        self._offset = 0
+        self._closed = False
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        if self._closed:
+            raise ClosedResourceError
+        piece = await self._reader.read_at(self._offset, max_bytes)
+        if piece:
+            await hash_piece(self._hasher, piece)
+            self._offset += len(piece)
+            return piece
+        found = self._hasher.digest()
+        if found != self._reader.digest:
+            raise DataCorrupt(str(self._reader.digest), expected=str(self._reader.digest), actual=str(found))
+        raise EndOfStream
+
+    async def aclose(self) -> None:
+        self._closed = True
+        await anyio.lowlevel.checkpoint()

@@ -1,0 +1,265 @@
+"""Every kind of source as one: pieces of at most 1 MiB in order, from any offset where the source allows it."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from anyio import CancelScope, wait_readable
+from anyio.lowlevel import checkpoint
+
+from steelyard._bridge import run
+from steelyard._buffers import view
+from steelyard._types import Buffer, Source
+from steelyard.content import ReaderAt
+from steelyard.digest import Algorithm, Digest
+from steelyard.hashing import Hasher
+
+__all__ = ("PIECE", "BlobPieces", "Pieces", "hash_piece", "name_of", "opened")
+
+PIECE = 1 << 20
+"""The most bytes that are read or written at once, and so what a transfer holds in memory."""
+
+_INLINE = 64 << 10
+
+
+async def hash_piece(hasher: Hasher, piece: Buffer) -> None:
+    """Update the hasher, off the event loop when that takes longer than the way there."""
+    if len(memoryview(piece)) > _INLINE:
+        await run(hasher.update, piece)
+    else:
+        hasher.update(piece)
+
+
+class Pieces(ABC):
+    """A source, opened.
+
+    Attributes:
+        size: its length in bytes from where it stood, or None where that is unknown.
+        seekable: whether `seek` goes to any offset up to `size` at no cost.
+    """
+
+    size: int | None = None
+    seekable: bool = False
+    _rest = memoryview(b"")
+
+    async def read(self, most: int = PIECE) -> memoryview:
+        """Return the next piece, of at most `most` bytes; it is empty only at the end."""
+        if self._rest:
+            await checkpoint()
+        else:
+            self._rest = await self._next()
+        piece, self._rest = self._rest[:most], self._rest[most:]
+        return piece
+
+    async def skip(self, size: int, algorithm: Algorithm) -> Digest:
+        """Read and drop the next `size` bytes, or fewer where the source ends, and return their digest."""
+        hasher = Hasher(algorithm)
+        while size and (piece := await self.read(min(size, PIECE))):
+            await hash_piece(hasher, piece)
+            size -= len(piece)
+        return hasher.digest()
+
+    @abstractmethod
+    async def _next(self) -> memoryview:
+        """Return the source's next bytes, however many; empty only at the end."""
+
+    @abstractmethod
+    async def seek(self, offset: int) -> bool:
+        """Go on from `offset`; return False when the source can't. One that is not seekable may still start over at 0."""
+
+    async def aclose(self) -> None:  # noqa: B027  # most sources hold nothing
+        """Release what was opened for the source, and nothing that is the caller's."""
+
+
+class BytesPieces(Pieces):
+    """Pieces of a bytes-like object, without a copy."""
+
+    seekable = True
+
+    def __init__(self, data: Buffer) -> None:
+        self._data = self._rest = view(data)
+        self.size = len(self._data)
+
+    async def _next(self) -> memoryview:
+        await checkpoint()
+        return self._rest
+
+    async def seek(self, offset: int) -> bool:
+        self._rest = self._data[offset:]
+        return True
+
+
+class FilePieces(Pieces):
+    """Pieces of a binary file, from where it stands, read on worker threads."""
+
+    def __init__(self, file: BinaryIO, *, owned: bool = False) -> None:
+        self._file = file
+        self._owned = owned
+        self._start = 0
+        self._waits = True
+        # A pipe has bytes now and then. `read1` gives what there is, where `read` waits for a whole piece.
+        self._read: Callable[[int], object] = getattr(file, "read1", file.read)
+
+    async def measure(self) -> None:
+        """Find out whether the file has a size and can be positioned."""
+        self.seekable, self._start, self.size = await run(_measure, self._file)
+        if self.seekable:
+            self._read, self._waits = self._file.read, False
+
+    async def _next(self) -> memoryview:
+        if self._waits:
+            # A piece on a worker thread can't be cancelled, so the wait for a quiet pipe or terminal happens here.
+            self._waits = await _readable(self._file)
+        data = await run(self._read, PIECE)
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(f"the file gave {type(data).__name__} in place of bytes: open it in binary mode")
+        return view(data)
+
+    async def seek(self, offset: int) -> bool:
+        if self.seekable:
+            await run(self._file.seek, self._start + offset)
+            self._rest = memoryview(b"")
+        return self.seekable
+
+    async def aclose(self) -> None:
+        if self._owned:
+            with CancelScope(shield=True):
+                await run(self._file.close)
+
+
+def _measure(file: BinaryIO) -> tuple[bool, int, int | None]:
+    seekable = getattr(file, "seekable", None)
+    if seekable is None or not seekable():
+        return False, 0, None
+    start = file.tell()
+    try:
+        end = file.seek(0, os.SEEK_END)
+    except (OSError, ValueError):
+        return False, 0, None  # a compressed file goes back and forth, but doesn't know its end
+    file.seek(start)
+    return True, start, max(0, end - start)
+
+
+async def _readable(file: BinaryIO) -> bool:
+    try:
+        await wait_readable(file.fileno())
+    except (AttributeError, OSError, ValueError):
+        return False  # no descriptor, or one of a kind that is always ready
+    return True
+
+
+class IterablePieces(Pieces):
+    """Pieces of an iterable or async iterable of buffers; one longer than a piece is cut, an empty one skipped."""
+
+    def __init__(self, source: Iterable[Buffer] | AsyncIterable[Buffer]) -> None:
+        self._source = source
+        self._iterator = _iterate(source)
+
+    async def _next(self) -> memoryview:
+        data = memoryview(b"")
+        while not data:
+            try:
+                item = await self._item()
+            except StopAsyncIteration:
+                break
+            data = view(item)
+        return data
+
+    async def _item(self) -> Buffer:
+        if isinstance(self._iterator, AsyncIterator):
+            return await anext(self._iterator)
+        await checkpoint()
+        try:
+            return next(self._iterator)
+        except StopIteration:
+            raise StopAsyncIteration from None
+
+    async def seek(self, offset: int) -> bool:
+        again = _iterate(self._source)
+        if offset or again is self._iterator:
+            return False
+        await self.aclose()
+        self._iterator, self._rest = again, memoryview(b"")
+        return True
+
+    async def aclose(self) -> None:
+        # An iterator that is the source itself is the caller's; one that we asked for is ours to end.
+        close = getattr(self._iterator, "aclose", None)
+        if close is not None and self._iterator is not self._source:
+            await close()
+
+
+def _iterate(source: Iterable[Buffer] | AsyncIterable[Buffer]) -> Iterator[Buffer] | AsyncIterator[Buffer]:
+    return aiter(source) if isinstance(source, AsyncIterable) else iter(source)
+
+
+class BlobPieces(Pieces):
+    """Pieces of a stored blob, **unverified**: whoever takes them checks the digest of the whole."""
+
+    seekable = True
+
+    def __init__(self, reader: ReaderAt) -> None:
+        self._reader = reader
+        self._offset = 0
+        self.size = reader.size
+
+    async def _next(self) -> memoryview:
+        piece = await self._reader.read_at(self._offset, PIECE)
+        self._offset += len(piece)
+        return memoryview(piece)
+
+    async def seek(self, offset: int) -> bool:
+        self._offset, self._rest = offset, memoryview(b"")
+        return True
+
+
+def name_of(source: Source) -> str:
+    """Return what a progress report calls the source: its path if it has one, else the name of its type."""
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)
+    name = getattr(source, "name", None)
+    return name if isinstance(name, str) else type(source).__name__
+
+
+@asynccontextmanager
+async def opened(source: Source) -> AsyncIterator[Pieces]:
+    """Open a source of any kind; a path's file is closed on the way out, an object of the caller's is not.
+
+    Raises:
+        TypeError: the object is no source.
+        OSError: the file does not open.
+    """
+    pieces = await _open(source)
+    try:
+        yield pieces
+    finally:
+        await pieces.aclose()
+
+
+async def _open(source: Source) -> Pieces:
+    if isinstance(source, str | os.PathLike):
+        file = await run(open, Path(source), "rb")
+        return await _measured(FilePieces(cast("BinaryIO", file), owned=True))
+    try:
+        return BytesPieces(cast("Buffer", source))
+    except TypeError:
+        pass
+    if hasattr(source, "read") and not isinstance(source, AsyncIterable):
+        return await _measured(FilePieces(cast("BinaryIO", source)))
+    if isinstance(source, Iterable | AsyncIterable):
+        return IterablePieces(cast("Iterable[Buffer] | AsyncIterable[Buffer]", source))
+    raise TypeError(f"expected a buffer, a path, a binary file or an iterable of buffers, not {type(source).__name__}")
+
+
+async def _measured(pieces: FilePieces) -> FilePieces:
+    try:
+        await pieces.measure()
+    except BaseException:
+        await pieces.aclose()
+        raise
+    return pieces

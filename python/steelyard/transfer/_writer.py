@@ -1,0 +1,51 @@
+"""Opening a writer, waiting while another one holds the ref."""
+
+from __future__ import annotations
+
+import anyio
+
+from steelyard._refqueue import ref_queue
+from steelyard.content import Ingester, Writer
+from steelyard.digest import Algorithm, Digest
+from steelyard.errors import Unavailable
+
+__all__ = ("open_writer",)
+
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 1.0
+
+
+async def open_writer(
+    ingester: Ingester,
+    ref: str,
+    *,
+    size: int | None = None,
+    expected: Digest | str | None = None,
+    algorithm: Algorithm | None = None,
+) -> Writer:
+    """Begin or resume the ingest `ref` as `Ingester.writer` does, but wait while another writer holds it.
+
+    The tasks of this event loop that wait for a ref of the same store get it in the order in which they came, and wake
+    when it is freed. A holder in another process can't wake us; it is asked again after pauses of 50 ms to 1 s. There is
+    no limit of time: put the call into a cancel scope.
+
+    Raises:
+        AlreadyExists: `expected` is stored already, perhaps by the writer that was waited for.
+        InvalidArgument, StorageError: as from `Ingester.writer`.
+
+    Cancellation:
+        Leaves the queue without an effect.
+    """
+    async with ref_queue(ingester).turn(ref) as turn:
+        pause = _FIRST_PAUSE
+        while True:
+            turn.watch()
+            try:
+                return await ingester.writer(ref, size=size, expected=expected, algorithm=algorithm)
+            except Unavailable as held:
+                if held.local:
+                    await turn.wait_released()
+                    continue
+            with anyio.move_on_after(pause):
+                await turn.wait_released()
+            pause = min(pause * 2, _LONGEST_PAUSE)
