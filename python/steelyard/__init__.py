@@ -43,6 +43,12 @@ from steelyard.model import Progress as Progress
 from steelyard.model import PutManyResult as PutManyResult
 from steelyard.model import PutResult as PutResult
 from steelyard.model import Status as Status
+from steelyard.model import Verified as Verified
+from steelyard.transfer import copy as copy
+from steelyard.transfer import exists as exists
+from steelyard.transfer import open_writer as open_writer
+from steelyard.transfer import read_blob as read_blob
+from steelyard.transfer import write_blob as write_blob
 
 __all__ = (
     "Aborted",
@@ -82,7 +88,13 @@ __all__ = (
     "UnexpectedDigest",
     "UnexpectedSize",
     "UnsupportedAlgorithm",
+    "Verified",
     "Writer",
     "WriterClosed",
+    "copy",
     "digest_of",
+    "exists",
+    "open_writer",
+    "read_blob",
+    "write_blob",
 )

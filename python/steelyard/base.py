@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 
 import anyio
 from anyio import ClosedResourceError, EndOfStream
@@ -82,7 +82,7 @@ class BaseStore(Store):
         algorithm: Algorithm | None = None,
         labels: Mapping[str, str] | None = None,
         on_progress: OnProgress | None = None,
-    ) -> AsyncIterator[PutManyResult]:
+    ) -> AsyncGenerator[PutManyResult, None]:
         """Put many sources at once; see `Store.put_many` and `steelyard.transfer.put_many`."""
         return transfer.put_many(
             self, sources, concurrency=concurrency, algorithm=algorithm, labels=labels, on_progress=on_progress

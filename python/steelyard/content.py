@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import io
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 
 from anyio.abc import AsyncResource, ByteReceiveStream, ByteSendStream
 
@@ -276,7 +276,7 @@ class Manager(ABC):
         """
 
     @abstractmethod
-    def walk(self, *filters: str) -> AsyncIterator[Info]:
+    def walk(self, *filters: str) -> AsyncGenerator[Info, None]:
         """Iterate over the blobs that match any of the filters, ordered by digest.
 
         Memory does not grow with the store. Blobs that come or go during the walk may be seen or not; all others are
@@ -373,7 +373,7 @@ class Store(Provider, Ingester, Manager, IngestManager):
         algorithm: Algorithm | None = None,
         labels: Mapping[str, str] | None = None,
         on_progress: OnProgress | None = None,
-    ) -> AsyncIterator[PutManyResult]:
+    ) -> AsyncGenerator[PutManyResult, None]:
         """Store many sources at once and yield each result as it finishes.
 
         `sources` is read only as fast as results are taken, so memory is bounded by `concurrency`, the most sources in

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from typing import Self
+from typing import Any
 
 import anyio
 from anyio import CancelScope, get_cancelled_exc_class
@@ -30,7 +30,7 @@ def put_many(
     algorithm: Algorithm | None = None,
     labels: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
-) -> AsyncIterator[PutManyResult]:
+) -> AsyncGenerator[PutManyResult, None]:
     """Store many sources at once and yield each result as it finishes; see `Store.put_many`.
 
     Work begins when the first result is asked for. A source counts as in work until its result is taken. When `sources`
@@ -135,18 +135,17 @@ async def _each(sources: Iterable[Source]) -> AsyncIterator[Source]:
         yield source
 
 
-class _PutMany(AsyncIterator[PutManyResult]):
-    """The consumer's side."""
+class _PutMany(AsyncGenerator[PutManyResult, None]):
+    """The consumer's side. A generator by its methods, so that `contextlib.aclosing` and type checkers know `aclose`."""
 
     def __init__(self, work: _Work) -> None:
         self._work = work
         self._background: Background | None = None
         self._closed = False
 
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> PutManyResult:
+    async def asend(self, value: None) -> PutManyResult:
+        """Return the next result; what `anext` calls."""
+        del value
         if self._closed:
             raise StopAsyncIteration
         if self._background is None:
@@ -167,6 +166,11 @@ class _PutMany(AsyncIterator[PutManyResult]):
         self._closed = True
         if self._background is not None:
             await self._background.aclose()
+
+    async def athrow(self, *error: Any) -> PutManyResult:
+        """Stop, and raise the error in the consumer."""
+        await self.aclose()
+        raise error[-1] if isinstance(error[-1], BaseException) else error[0]
 
     def __del__(self) -> None:
         if self._background is not None and not self._closed:
