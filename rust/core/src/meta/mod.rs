@@ -8,7 +8,9 @@ mod connect;
 mod fault;
 mod json;
 mod query;
+mod rebuild;
 mod rows;
+mod salvage;
 mod schema;
 mod state;
 mod wal;
@@ -30,6 +32,7 @@ use crate::model::Labels;
 use crate::sys::Sys;
 
 pub use query::MOST_PAIRS;
+pub use rebuild::Take;
 pub use rows::Row;
 pub use schema::{LARGE, sqlite_is_fixed};
 
@@ -237,11 +240,13 @@ impl Meta {
     fn read<T>(&self, run: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<Option<T>> {
         // A file that is read without locks may change under the question; then the answer is not used.
         for _ in 0..8 {
-            let Some(connections) = self.connections()? else {
-                return Ok(None);
+            self.refresh()?;
+            let (answer, print) = match &*self.state() {
+                State::Open(connections) => (connections.read(&run), connections.print),
+                State::Closed => return Err(self.closed()),
+                State::Absent | State::Damaged(_) => return Ok(None),
             };
-            let answer = connections.read(&run);
-            if self.mode.read_only && connections.print != self.place().print()? {
+            if self.mode.read_only && print != self.place().print()? {
                 continue;
             }
             match answer {
@@ -260,23 +265,23 @@ impl Meta {
         if self.mode.read_only {
             return Err(fault::refused(libc::EROFS, &self.path, "write metadata"));
         }
-        // SQLite would go on writing to a file that has lost its name.
-        if matches!(&*self.state(), State::Open(_)) && !self.place().exists()? {
-            self.set_state(State::Damaged(
-                "was removed while the store was open".to_owned(),
-            ));
-        }
-        let Some(connections) = self.connections()? else {
-            return Err(self.corrupt());
-        };
         let sync = if self.mode.durable { sync } else { Sync::Cheap };
-        match connections.write(sync, run) {
-            Ok(result) => Ok(result),
-            Err(error) => {
-                self.sort(&error, "write metadata")?;
-                Err(self.corrupt())
-            }
+        // SQLite would go on writing to a file that has lost its name.
+        let there = self.place().exists()?;
+        let result = match &*self.state() {
+            State::Open(connections) if there => Some(connections.write(sync, run)),
+            State::Open(_) => None,
+            State::Closed => return Err(self.closed()),
+            State::Absent | State::Damaged(_) => return Err(self.corrupt()),
+        };
+        match result {
+            Some(Ok(result)) => return Ok(result),
+            Some(Err(error)) => self.sort(&error, "write metadata")?,
+            None => self.set_state(State::Damaged(
+                "was removed while the store was open".to_owned(),
+            )),
         }
+        Err(self.corrupt())
     }
 
     /// Turn damage into the damaged state, and a refusal into an error.

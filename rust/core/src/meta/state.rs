@@ -1,6 +1,6 @@
 //! What a store's metadata stands on at the moment: open connections, nothing, or a damaged file.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLockReadGuard};
+use std::sync::{Mutex, PoisonError, RwLockReadGuard};
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 /// What there is.
 pub(super) enum State {
     /// A good file.
-    Open(Arc<Connections>),
+    Open(Box<Connections>),
     /// No file, in a store that must not make one.
     Absent,
     /// Something that is not our file; in words, what.
@@ -93,41 +93,38 @@ impl Meta {
                 Opened::Damaged(reason) => return Ok(State::Damaged(reason)),
             }
         };
-        Ok(State::Open(Arc::new(Connections {
+        Ok(State::Open(Box::new(Connections {
             reader,
             writer,
             print,
         })))
     }
 
-    /// Return the connections, or None where there is nothing to ask. A read-only store looks whether the file changed.
-    pub(super) fn connections(&self) -> Result<Option<Arc<Connections>>> {
-        let known = match &*self.state() {
-            State::Open(connections) => Some(Arc::clone(connections)),
-            State::Damaged(_) => return Ok(None),
-            State::Absent => None,
-            State::Closed => {
-                return Err(Error::Closed {
-                    name: self.path.display().to_string(),
-                });
-            }
-        };
+    /// Have a read-only store look at the file as it is now.
+    pub(super) fn refresh(&self) -> Result<()> {
         if !self.mode.read_only {
-            return Ok(known);
+            return Ok(());
         }
         let print = self.place().print()?;
-        if let Some(connections) = known.filter(|connections| connections.print == print) {
-            return Ok(Some(connections));
+        match &*self.state() {
+            State::Open(connections) if connections.print != print => {}
+            State::Absent => {}
+            _ => return Ok(()),
         }
         let state = self.connect()?;
-        let connections = match &state {
-            State::Open(connections) => Some(Arc::clone(connections)),
-            _ => None,
-        };
         self.set_state(state);
-        Ok(connections)
+        Ok(())
     }
 
+    /// Return the error of a store that was closed.
+    pub(super) fn closed(&self) -> Error {
+        Error::Closed {
+            name: self.path.display().to_string(),
+        }
+    }
+
+    /// The state, which cannot change while this is held: a connection must never be left behind by one that does, for
+    /// SQLite's last close of a file removes the log by its name, whosever that is by then.
     pub(super) fn state(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }

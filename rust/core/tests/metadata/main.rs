@@ -8,4 +8,5 @@
 mod damage;
 mod meta;
 mod read_only;
+mod rebuild;
 mod support;

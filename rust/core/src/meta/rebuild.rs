@@ -1,0 +1,207 @@
+//! Making the file anew from what is left of it and from the blobs on disk.
+
+use std::collections::HashMap;
+use std::sync::PoisonError;
+
+use rusqlite::Connection;
+
+use super::connect::{self, NAME, NEW, Place, WAL};
+use super::rows::{self, Row};
+use super::salvage::{Salvaged, salvage};
+use super::state::State;
+use super::{Meta, fault};
+use crate::digest::Digest;
+use crate::error::{At, Result};
+use crate::model::Labels;
+use crate::sys::FileKind;
+
+/// Takes one blob that is on disk: a row without labels.
+pub type Take<'a> = dyn FnMut(Row) -> Result<()> + 'a;
+
+#[derive(Default)]
+struct Report {
+    /// Blobs whose row was kept.
+    kept: u64,
+    /// Blobs that the old file did not know, or not any more.
+    made: u64,
+    /// Blobs of which only the labels were left.
+    relabelled: u64,
+    /// Labelled rows whose blob is gone.
+    gone: u64,
+}
+
+impl Meta {
+    /// Make the file anew, move the old one aside, and return what was kept and lost, in lines for people.
+    ///
+    /// `blobs` gives every blob on disk to its argument, ordered by digest. The caller holds the store to itself; calls
+    /// from other threads wait. A failure leaves the old file in its place, or aside with nothing in its place.
+    pub fn rebuild(&self, blobs: impl FnOnce(&mut Take<'_>) -> Result<()>) -> Result<Vec<String>> {
+        if self.mode.read_only {
+            return Err(fault::refused(libc::EROFS, &self.path, "rebuild metadata"));
+        }
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        // Closes a good file, so that its log is folded in.
+        *state = State::Closed;
+        let place = self.place();
+        sweep(place);
+        let name = connect::fresh_name(place);
+        let mut lines = Vec::new();
+        let result = connect::build(place, &name, |new| {
+            let salvaged = salvage(place, new)?;
+            let report = fill(place, new, &salvaged.orphans, blobs)?;
+            lines = describe(&salvaged, &report);
+            Ok(())
+        });
+        let moved = result.and_then(|()| put_in_place(place, &name));
+        connect::discard(place, &name);
+        *state = self.connect()?;
+        if let Some(aside) = moved? {
+            lines.push(format!("the old file is kept as {aside}"));
+        }
+        Ok(lines)
+    }
+}
+
+/// Remove what crashed openers and rebuilds left.
+fn sweep(place: Place<'_>) {
+    for entry in place.sys.list(place.dir).unwrap_or_default() {
+        if entry.name.starts_with(NEW) {
+            place.sys.unlink(place.dir, &entry.name).ok();
+        }
+    }
+}
+
+/// Give every blob on disk a row, and take away the rows between them.
+fn fill(
+    place: Place<'_>,
+    new: &Connection,
+    orphans: &HashMap<Digest, Labels>,
+    blobs: impl FnOnce(&mut Take<'_>) -> Result<()>,
+) -> Result<Report> {
+    let refused = |error: rusqlite::Error| match fault::classify(&error) {
+        fault::Fault::Damage(reason) => fault::damaged(place.path, &reason),
+        fault::Fault::Refused(errno) => fault::refused(errno, place.path, "fill metadata"),
+    };
+    let mut report = Report::default();
+    let mut last = String::new();
+    blobs(&mut |mut blob: Row| {
+        let digest = blob.digest.to_string();
+        report.gone += forget_between(new, &last, &digest).map_err(refused)?;
+        last = digest;
+        if let Some(known) = rows::get(new, &blob.digest).map_err(refused)? {
+            report.kept += 1;
+            if known.size == blob.size {
+                return Ok(());
+            }
+            blob = Row {
+                size: blob.size,
+                ..known
+            };
+        } else {
+            report.made += 1;
+            if let Some(labels) = orphans.get(&blob.digest) {
+                report.relabelled += 1;
+                blob.labels.clone_from(labels);
+            }
+        }
+        rows::put(new, &blob).map_err(refused)
+    })?;
+    report.gone += forget_between(new, &last, "~").map_err(refused)?;
+    Ok(report)
+}
+
+/// Forget the blobs between two texts, both excluded; return how many of them had labels.
+fn forget_between(new: &Connection, after: &str, before: &str) -> rusqlite::Result<u64> {
+    let mut statement = new.prepare_cached(
+        "SELECT digest, labels IS NOT NULL FROM blobs WHERE digest > ?1 AND digest < ?2",
+    )?;
+    let found = statement.query_map([after, before], |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, bool>(1)?))
+    })?;
+    let mut labelled = 0;
+    for (digest, has_labels) in found.collect::<rusqlite::Result<Vec<_>>>()? {
+        labelled += u64::from(has_labels);
+        if let Ok(digest) = Digest::parse(&digest) {
+            rows::forget(new, &digest)?;
+        }
+    }
+    Ok(labelled)
+}
+
+/// Move the old file and its log aside and the new one into its place; return the name of the old one, if there was one.
+fn put_in_place(place: Place<'_>, name: &str) -> Result<Option<String>> {
+    let Place { sys, dir, path } = place;
+    let exists = |name: &str| sys.stat_at(dir, name).is_ok();
+    let mut number = 1;
+    while exists(&format!("{NAME}.damaged-{number}"))
+        || exists(&format!("{NAME}.damaged-{number}-wal"))
+    {
+        number += 1;
+    }
+    let aside = format!("{NAME}.damaged-{number}");
+    let log = exists(WAL);
+    // The log goes first: SQLite would apply it to whatever file has the name.
+    for suffix in ["-wal", "-shm"] {
+        if exists(&format!("{NAME}{suffix}")) {
+            // DURABILITY: a power cut from here on leaves the old file without its log, which is kept aside.
+            sys.rename(
+                dir,
+                &format!("{NAME}{suffix}"),
+                dir,
+                &format!("{aside}{suffix}"),
+                false,
+            )
+            .at("rename metadata", || path)?;
+        }
+    }
+    let old = sys.stat_at(dir, NAME).ok();
+    match old.map(|stat| stat.kind) {
+        Some(FileKind::File) => sys
+            .link(dir, NAME, dir, &aside)
+            .at("link metadata", || path)?,
+        // DURABILITY: what is no file cannot have two names; a power cut here leaves none in its place.
+        Some(_) => sys
+            .rename(dir, NAME, dir, &aside, false)
+            .at("rename metadata", || path)?,
+        None => {}
+    }
+    // DURABILITY: the new file is synced; a power cut leaves the old or the new one under the name.
+    sys.rename(dir, name, dir, NAME, true)
+        .at("rename metadata", || path)?;
+    sys.sync_dir(dir).at("sync directory", || path)?;
+    Ok((old.is_some() || log).then_some(aside))
+}
+
+fn describe(salvaged: &Salvaged, report: &Report) -> Vec<String> {
+    let mut lines = vec![format!(
+        "kept what was known of {} blobs, made rows for {} others",
+        report.kept + report.relabelled,
+        report.made - report.relabelled
+    )];
+    if report.relabelled > 0 {
+        lines.push(format!(
+            "of {} blobs only the labels were left; their times are those of their files",
+            report.relabelled
+        ));
+    }
+    if !salvaged.opened {
+        lines.push(
+            "lost all labels, and when blobs were verified: nothing of an old file could be read"
+                .to_owned(),
+        );
+    } else if salvaged.gaps > 0 {
+        lines.push(format!(
+            "lost the labels, if any, of blobs in {} parts of the old file that could not be read",
+            salvaged.gaps
+        ));
+    } else {
+        lines.push("lost nothing: all of the old file could be read".to_owned());
+    }
+    if report.gone > 0 {
+        lines.push(format!(
+            "dropped the labels of {} blobs that are not there any more",
+            report.gone
+        ));
+    }
+    lines
+}
