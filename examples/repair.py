@@ -9,8 +9,7 @@ import sys
 
 import anyio
 
-from steelyard import LocalStore, NotFound
-from steelyard.transfer import copy
+from steelyard import LocalStore, NotFound, copy
 
 
 async def main(root: str, second: str) -> int:
@@ -31,4 +30,5 @@ async def main(root: str, second: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(anyio.run(main, *sys.argv[1:3]))
+    store, other = sys.argv[1:3]
+    sys.exit(anyio.run(main, store, other))
