@@ -8,6 +8,7 @@ pub mod blob;
 pub mod digest;
 pub mod error;
 pub mod hash;
+pub mod ingest;
 pub mod layout;
 pub mod lock;
 pub mod meta;

@@ -5,9 +5,28 @@
 use std::collections::BTreeMap;
 
 use crate::digest::Digest;
+use crate::error::{Error, Result};
 
 /// A blob's labels.
 pub type Labels = BTreeMap<String, String>;
+
+/// The most bytes that a label's key and value may have together (containerd's limit).
+pub const LABEL_LIMIT: usize = 4096;
+
+/// Refuse labels that are too long, or without a key.
+pub fn check_labels(labels: &Labels) -> Result<()> {
+    for (key, value) in labels {
+        let size = key.len() + value.len();
+        if key.is_empty() || size > LABEL_LIMIT {
+            return Err(Error::InvalidLabel {
+                key: key.clone(),
+                size,
+                limit: LABEL_LIMIT,
+            });
+        }
+    }
+    Ok(())
+}
 
 /// What the store knows of a blob.
 #[derive(Clone, Debug, PartialEq, Eq)]

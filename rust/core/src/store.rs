@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::digest::Algorithm;
 use crate::error::{Error, Result};
+use crate::ingest::Live;
 use crate::layout::Root;
 use crate::lock::Locks;
 use crate::meta::{Meta, Mode};
@@ -53,6 +54,7 @@ pub struct Store {
     pub(crate) locks: Locks,
     pub(crate) meta: Meta,
     pub(crate) options: Options,
+    pub(crate) ingests: Live,
     notes: Vec<String>,
     closed: AtomicBool,
 }
@@ -89,6 +91,7 @@ impl Store {
             locks,
             meta,
             options,
+            ingests: Live::default(),
             notes,
             closed: AtomicBool::new(false),
         }))

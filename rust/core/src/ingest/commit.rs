@@ -1,0 +1,166 @@
+//! Publication: check the size, check the digest, make the bytes durable, give them their name.
+
+use std::sync::atomic::Ordering;
+
+use super::control::Found;
+use super::{Ingest, Inner, Phase};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::hash::Hasher;
+use crate::layout::Root;
+use crate::model::{Info, Labels, check_labels};
+use crate::publish::Published;
+
+impl Ingest {
+    /// Publish the bytes under their digest, and close the ingest whatever happens.
+    ///
+    /// `UnexpectedSize`, `UnexpectedDigest`, `InvalidLabel`: the bytes are kept, durably. `AlreadyExists`: they are gone.
+    /// Any other error: the last checkpoint counts, or the blob is stored whole without having been acknowledged.
+    pub fn commit(
+        &self,
+        size: Option<u64>,
+        expected: Option<&Digest>,
+        labels: Option<&Labels>,
+    ) -> Result<Info> {
+        let mut inner = self.lock();
+        match &inner.phase {
+            Phase::Open => {}
+            Phase::Closed => {
+                return Err(Error::Closed {
+                    name: self.name.clone(),
+                });
+            }
+            Phase::Aborted => {
+                return Err(Error::Aborted {
+                    name: self.name.clone(),
+                });
+            }
+            Phase::Poisoned(error) => {
+                let error = error.clone();
+                self.release(&mut inner, Phase::Closed);
+                return Err(error);
+            }
+        }
+        let result = self.publish(&mut inner, size, expected, labels);
+        self.release(&mut inner, Phase::Closed);
+        result
+    }
+
+    fn publish(
+        &self,
+        inner: &mut Inner,
+        size: Option<u64>,
+        expected: Option<&Digest>,
+        labels: Option<&Labels>,
+    ) -> Result<Info> {
+        inner.flush(&self.store)?;
+        self.offset.store(inner.offset(), Ordering::Release);
+        let checked = self.check(inner, size, expected, labels);
+        let digest = match checked {
+            Ok(digest) => digest,
+            Err(error) => {
+                // The caller is told that the bytes are kept, so they are made durable first.
+                inner.settle(&self.store)?;
+                return Err(error);
+            }
+        };
+        // DURABILITY: before the blob has a name its bytes are on the disk; a power cut leaves the ingest.
+        inner.sync_written(&self.store)?;
+        let created_ns = self.store.sys.now_ns();
+        let size = inner.written;
+        match self
+            .store
+            .publish(inner.backing()?.staged(), &digest, size, labels, created_ns)
+        {
+            Ok(published) => {
+                self.discard(inner, published)?;
+                match published {
+                    Published::New => {
+                        let (updated_ns, labels) =
+                            (created_ns, labels.cloned().unwrap_or_default());
+                        Ok(Info {
+                            digest,
+                            size,
+                            created_ns,
+                            updated_ns,
+                            labels,
+                        })
+                    }
+                    Published::Existed | Published::Healed => Err(Error::AlreadyExists {
+                        digest: digest.to_string(),
+                    }),
+                }
+            }
+            Err(error) => {
+                // The bytes are synced; should they still be ours, a resume finds all of them.
+                inner.settle(&self.store).ok();
+                self.sweep().ok();
+                Err(error)
+            }
+        }
+    }
+
+    fn check(
+        &self,
+        inner: &mut Inner,
+        size: Option<u64>,
+        expected: Option<&Digest>,
+        labels: Option<&Labels>,
+    ) -> Result<Digest> {
+        let name = || (!self.name.is_empty()).then(|| self.name.clone());
+        labels.map_or(Ok(()), check_labels)?;
+        if let Some(expected) = size
+            && expected != inner.written
+        {
+            return Err(Error::UnexpectedSize {
+                expected,
+                actual: inner.written,
+                name: name(),
+            });
+        }
+        let actual = match expected {
+            Some(expected) if expected.algorithm() != inner.hasher.algorithm() => {
+                let mut hasher = Hasher::new(expected.algorithm());
+                inner.hash_to(&self.store, &mut hasher, inner.written)?;
+                hasher.digest()
+            }
+            _ => {
+                inner.catch_up(&self.store, u64::MAX)?;
+                inner.hasher.digest()
+            }
+        };
+        match expected {
+            Some(expected) if *expected != actual => {
+                let (expected, actual) = (expected.to_string(), actual.to_string());
+                Err(Error::UnexpectedDigest {
+                    expected,
+                    actual,
+                    name: name(),
+                })
+            }
+            _ => Ok(actual),
+        }
+    }
+
+    /// Remove what publication left of the ingest.
+    fn discard(&self, inner: &Inner, published: Published) -> Result<()> {
+        if inner.control().is_none() {
+            return Ok(());
+        }
+        let removed = self.store.place()?.remove(&Root::ingest_name(&self.name));
+        match published {
+            // The data was renamed away, so what remains is garbage, which nobody sees and the next writer sweeps.
+            Published::New | Published::Healed => Ok(()),
+            Published::Existed => removed,
+        }
+    }
+
+    /// Remove the ingest if a failed publication has already taken its data away.
+    fn sweep(&self) -> Result<()> {
+        let (place, name) = (self.store.place()?, Root::ingest_name(&self.name));
+        match place.find(&name)? {
+            Found::Garbage(_) => place.remove(&name),
+            Found::Whole(_) | Found::Absent => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Looking at ingests from outside, and discarding them.
+
+use super::control::{Found, Place, Whole};
+use super::open::check_ref;
+use super::{Backing, Ingest, Phase, foreign};
+use crate::error::{At, Error, Result};
+use crate::layout::Root;
+use crate::model::Status;
+use crate::state::Holder;
+use crate::store::Store;
+use crate::sys::FileKind;
+
+impl Store {
+    /// What is known of an ingest: the live offset of one that this store has open, else the durable one.
+    pub fn status(&self, ref_: &str) -> Result<Status> {
+        check_ref(ref_)?;
+        self.check_open()?;
+        let live = self
+            .ingests
+            .get(ref_)
+            .and_then(|ingest| ingest.live_status());
+        let status = match live {
+            Some(status) => Some(status),
+            None => self.stored_status(&Root::ingest_name(ref_))?,
+        };
+        status.ok_or_else(|| Error::no_ingest(ref_))
+    }
+
+    /// The statuses of all ingests, ordered by ref. What is no ingest is skipped.
+    pub fn statuses(&self) -> Result<Vec<Status>> {
+        self.check_open()?;
+        let mut statuses = Vec::new();
+        let Some(place) = self.find_place() else {
+            return Ok(statuses);
+        };
+        for entry in self.sys.list(place.dir).at("list", || &place.path)? {
+            if entry.kind != FileKind::Directory {
+                continue;
+            }
+            if let Some(stored) = self.stored_status(&entry.name)? {
+                let live = self
+                    .ingests
+                    .get(&stored.ref_)
+                    .and_then(|ingest| ingest.live_status());
+                statuses.push(live.unwrap_or(stored));
+            }
+        }
+        statuses.sort_by(|one, other| one.ref_.cmp(&other.ref_));
+        Ok(statuses)
+    }
+
+    /// Discard an ingest; on return that survives a power loss. A writer of this store that has it open is fenced.
+    pub fn abort(&self, ref_: &str) -> Result<()> {
+        check_ref(ref_)?;
+        self.check_writable()?;
+        let place = self.place()?;
+        let name = Root::ingest_name(ref_);
+        let fenced = self.ingests.get(ref_).and_then(|ingest| ingest.fence());
+        if let Some(backing) = fenced {
+            let result = place.remove(&name).and_then(|()| place.sync());
+            drop(backing);
+            self.ingests.remove(ref_);
+            return result;
+        }
+        let Some(_reserved) = self.ingests.reserve(ref_) else {
+            return Err(self.held_here(ref_));
+        };
+        let Some(_lock) = self.locks.try_ref(ref_)? else {
+            return Err(self.held_elsewhere(ref_));
+        };
+        match place.find(&name)? {
+            Found::Whole(_) => {
+                place.remove(&name)?;
+                place.sync()
+            }
+            Found::Garbage(_) => {
+                place.remove(&name)?;
+                Err(Error::no_ingest(ref_))
+            }
+            Found::Absent => Err(Error::no_ingest(ref_)),
+        }
+    }
+
+    fn stored_status(&self, name: &str) -> Result<Option<Status>> {
+        let Some(place) = self.find_place() else {
+            return Ok(None);
+        };
+        match place.find(name)? {
+            Found::Whole(whole) => Ok(Some(whole.status())),
+            Found::Garbage(Some(dir)) if self.options.read_only => {
+                let status =
+                    foreign::status(place.sys, &dir).at("read", || place.path.join(name))?;
+                Ok(status.filter(|status| Root::ingest_name(&status.ref_) == name))
+            }
+            Found::Absent | Found::Garbage(_) => Ok(None),
+        }
+    }
+
+    /// Where ingests live; an error in a read-only store without any.
+    pub(super) fn place(&self) -> Result<Place<'_>> {
+        self.find_place().ok_or_else(|| Error::Io {
+            errno: libc::ENOENT,
+            path: Some(self.root.ingests_path()),
+            operation: "open",
+        })
+    }
+
+    fn find_place(&self) -> Option<Place<'_>> {
+        let dir = self.root.ingests()?;
+        let (sys, path) = (self.sys.as_ref(), self.root.ingests_path());
+        Some(Place { sys, dir, path })
+    }
+
+    /// The refusal for a ref that an ingest of this store has.
+    pub(super) fn held_here(&self, ref_: &str) -> Error {
+        let since_ns = self.ingests.get(ref_).map(|ingest| ingest.since_ns);
+        Error::Unavailable {
+            name: ref_.to_owned(),
+            holder: "this process".to_owned(),
+            since_ns,
+            local: true,
+        }
+    }
+
+    /// The refusal for a ref that is locked, but not by this store.
+    pub(super) fn held_elsewhere(&self, ref_: &str) -> Error {
+        // The record is for people only, and one that cannot be read must not hide the refusal.
+        let holder = self.holder(ref_).ok().flatten();
+        let text = match holder {
+            Some(Holder { pid, .. }) if pid == std::process::id() => "this process".to_owned(),
+            Some(Holder { pid, .. }) => format!("process {pid}"),
+            None => "unknown".to_owned(),
+        };
+        let since_ns = holder.map(|holder| holder.since_ns);
+        Error::Unavailable {
+            name: ref_.to_owned(),
+            holder: text,
+            since_ns,
+            local: false,
+        }
+    }
+
+    fn holder(&self, ref_: &str) -> Result<Option<Holder>> {
+        match self.place()?.find(&Root::ingest_name(ref_))? {
+            Found::Whole(whole) => Ok(whole.state.holder),
+            Found::Absent | Found::Garbage(_) => Ok(None),
+        }
+    }
+}
+
+impl Ingest {
+    /// The status while the ingest can still be written.
+    fn live_status(&self) -> Option<Status> {
+        let inner = self.lock();
+        matches!(inner.phase, Phase::Open).then(|| inner.status(&self.name))
+    }
+
+    /// Take everything from the writer, whose next call says Aborted. None when there is nothing left to take.
+    fn fence(&self) -> Option<Backing> {
+        let mut inner = self.lock();
+        let backing = inner.backing.take()?;
+        inner.phase = Phase::Aborted;
+        inner.pending = Vec::new();
+        Some(backing)
+    }
+}
+
+impl Whole {
+    fn status(self) -> Status {
+        let header = self.state.header.clone();
+        let slot = self
+            .state
+            .usable(self.data.size)
+            .and_then(|index| self.state.slots[index].clone());
+        Status {
+            ref_: header.ref_,
+            offset: slot.as_ref().map_or(0, |slot| slot.offset),
+            total: slot.as_ref().and_then(|slot| slot.total),
+            expected: slot.as_ref().and_then(|slot| slot.expected),
+            started_ns: header.started_ns,
+            updated_ns: slot.map_or(header.started_ns, |slot| slot.updated_ns),
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Ingests: unfinished writes under a caller's ref, resumable, fenced, and published by commit.
+//!
+//! What is promised is written in `python/steelyard/content.py` (`Writer`, `Ingester`, `IngestManager`); what is on the
+//! disk in `state.rs`. One invariant carries everything here: **a whole slot never claims bytes that a power cut could
+//! take or that a later write replaced**. So data is synced before a slot that counts it is written, and when the ingest
+//! goes back behind a slot's offset both slots are rewritten, durably, before the first byte is touched.
+//!
+//! | File | Owns |
+//! | --- | --- |
+//! | `mod.rs` | the struct, its phases, closing |
+//! | `open.rs` | beginning and resuming |
+//! | `control.rs` | an ingest's directory and state file |
+//! | `write.rs` | bytes in, the hash, truncation, checkpoints |
+//! | `commit.rs` | publication |
+//! | `manage.rs` | status, list, abort |
+//! | `live.rs` | the ingests that this store has open |
+//! | `foreign.rs` | containerd's ingests, read-only |
+
+mod commit;
+mod control;
+mod foreign;
+mod live;
+mod manage;
+mod open;
+mod write;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::digest::{Algorithm, Digest};
+use crate::error::{Error, Result};
+use crate::hash::Hasher;
+use crate::lock::RefLock;
+use crate::model::Status;
+use crate::store::Store;
+use crate::temp::{Staged, Temp};
+
+use control::Control;
+pub(crate) use live::Live;
+
+/// An open ingest. One task at a time may use it; `abort` may come from any.
+pub struct Ingest {
+    store: Arc<Store>,
+    /// The ref; empty for an anonymous ingest.
+    name: String,
+    since_ns: i64,
+    /// Bytes accepted, readable while another thread writes.
+    offset: AtomicU64,
+    inner: Mutex<Inner>,
+}
+
+/// What an ingest can still do.
+enum Phase {
+    Open,
+    Closed,
+    Aborted,
+    /// A write or sync failed. What the disk holds is unknown and a repeated sync may lie, so nothing is tried again.
+    Poisoned(Error),
+}
+
+struct Inner {
+    phase: Phase,
+    /// None once the ingest is closed, aborted or committed.
+    backing: Option<Backing>,
+    hasher: Hasher,
+    /// Bytes accepted but not yet written.
+    pending: Vec<u8>,
+    /// Bytes in the data file.
+    written: u64,
+    /// Bytes for which the kernel was asked to begin writing.
+    written_back: u64,
+    /// Bytes that the last checkpoint covers.
+    durable: u64,
+    /// Whether anything differs from the last checkpoint.
+    dirty: bool,
+    total: Option<u64>,
+    expected: Option<Digest>,
+    started_ns: i64,
+    updated_ns: i64,
+}
+
+/// What an open ingest holds of the system.
+enum Backing {
+    /// That of a ref.
+    Named(Box<Named>),
+    /// An anonymous one: a file that nobody else sees.
+    Unnamed(Temp),
+}
+
+/// What the ingest of a ref holds; given back in this order, the ref last.
+struct Named {
+    data: OwnedFd,
+    control: Control,
+    _lock: RefLock,
+}
+
+impl Ingest {
+    /// The caller's name of the ingest; empty for an anonymous one.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Bytes accepted so far.
+    pub fn offset(&self) -> u64 {
+        self.offset.load(Ordering::Acquire)
+    }
+
+    /// What `digest` computes.
+    pub fn algorithm(&self) -> Algorithm {
+        self.lock().hasher.algorithm()
+    }
+
+    /// What is known of the ingest.
+    pub fn status(&self) -> Result<Status> {
+        Ok(self.open()?.status(&self.name))
+    }
+
+    /// Make the bytes durable, keep the ingest for a resume, and free the ref. A second call does nothing.
+    ///
+    /// Everything is released whatever happens; an error says that not all accepted bytes are durable.
+    pub fn close(&self) -> Result<()> {
+        let mut inner = self.lock();
+        let result = match &inner.phase {
+            Phase::Closed | Phase::Aborted => return Ok(()),
+            Phase::Poisoned(error) => Err(error.clone()),
+            Phase::Open => inner.settle(&self.store),
+        };
+        self.release(&mut inner, Phase::Closed);
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lock, or say why the ingest cannot be used any more.
+    fn open(&self) -> Result<MutexGuard<'_, Inner>> {
+        let inner = self.lock();
+        match &inner.phase {
+            Phase::Open => Ok(inner),
+            Phase::Closed => Err(Error::Closed {
+                name: self.name.clone(),
+            }),
+            Phase::Aborted => Err(Error::Aborted {
+                name: self.name.clone(),
+            }),
+            Phase::Poisoned(error) => Err(error.clone()),
+        }
+    }
+
+    /// Use the open ingest, and publish its offset afterwards.
+    fn with<T>(&self, work: impl FnOnce(&mut Inner) -> Result<T>) -> Result<T> {
+        let mut inner = self.open()?;
+        let result = work(&mut inner);
+        self.offset.store(inner.offset(), Ordering::Release);
+        result
+    }
+
+    /// Give everything back and enter a final phase. The ref is free for others before this store forgets the ingest.
+    fn release(&self, inner: &mut Inner, phase: Phase) {
+        inner.phase = phase;
+        inner.pending = Vec::new();
+        if let Some(backing) = inner.backing.take() {
+            let named = matches!(backing, Backing::Named(_));
+            drop(backing);
+            if named {
+                self.store.ingests.remove(&self.name);
+            }
+        }
+    }
+}
+
+impl Drop for Ingest {
+    fn drop(&mut self) {
+        // Forgotten without `close`: the last checkpoint counts, as after a crash. A drop is no place for a sync.
+        let this = &*self;
+        this.release(&mut this.lock(), Phase::Closed);
+    }
+}
+
+impl Backing {
+    fn data(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Named(named) => named.data.as_fd(),
+            Self::Unnamed(temp) => temp.fd(),
+        }
+    }
+
+    /// The data as publication takes it.
+    fn staged(&self) -> Staged<'_> {
+        match self {
+            Self::Named(named) => Staged::Named {
+                dir: named.control.dir(),
+                name: control::DATA,
+                fd: named.data.as_fd(),
+            },
+            Self::Unnamed(temp) => temp.staged(),
+        }
+    }
+}
+
+impl Inner {
+    fn offset(&self) -> u64 {
+        self.written + self.pending.len() as u64
+    }
+
+    fn status(&self, name: &str) -> Status {
+        Status {
+            ref_: name.to_owned(),
+            offset: self.offset(),
+            total: self.total,
+            expected: self.expected,
+            started_ns: self.started_ns,
+            updated_ns: self.updated_ns,
+        }
+    }
+
+    /// Pass on the result of a step after whose failure the disk's content is unknown.
+    fn poisoning<T>(&mut self, result: Result<T>) -> Result<T> {
+        if let Err(error) = &result {
+            self.phase = Phase::Poisoned(error.clone());
+        }
+        result
+    }
+}

@@ -1,0 +1,287 @@
+//! Beginning an ingest, and resuming one where its last checkpoint left it.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+
+use super::control::{Control, DATA, Found, Place, Whole};
+use super::{Backing, Ingest, Inner, Named, Phase};
+use crate::digest::{Algorithm, Digest};
+use crate::error::{At, Error, Result};
+use crate::hash::Hasher;
+use crate::layout::Root;
+use crate::lock::RefLock;
+use crate::publish::{Named as NamedBlob, find};
+use crate::state::{Header, Holder, REF_LIMIT, Slot};
+use crate::store::Store;
+
+/// What the caller of `Store::ingest` said of the bytes to come.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    total: Option<u64>,
+    expected: Option<&'a Digest>,
+    algorithm: Option<Algorithm>,
+}
+
+impl Store {
+    /// Begin the ingest of that ref, or resume it; the rules are those of `Ingester.writer`.
+    pub fn ingest(
+        self: &Arc<Self>,
+        ref_: &str,
+        total: Option<u64>,
+        expected: Option<&Digest>,
+        algorithm: Option<Algorithm>,
+    ) -> Result<Arc<Ingest>> {
+        check_ref(ref_)?;
+        self.check_writable()?;
+        let Some(reserved) = self.ingests.reserve(ref_) else {
+            return Err(self.held_here(ref_));
+        };
+        let Some(lock) = self.locks.try_ref(ref_)? else {
+            return Err(self.held_elsewhere(ref_));
+        };
+        if let Some(digest) = expected
+            && self.is_stored(digest, total)?
+        {
+            // As containerd does: what was begun under this ref has become pointless.
+            self.place()?.remove(&Root::ingest_name(ref_))?;
+            return Err(Error::AlreadyExists {
+                digest: digest.to_string(),
+            });
+        }
+        let since_ns = self.sys.now_ns();
+        let inner = self.open_inner(
+            ref_,
+            Wanted {
+                total,
+                expected,
+                algorithm,
+            },
+            since_ns,
+            lock,
+        )?;
+        let ingest = Arc::new(Ingest {
+            store: Arc::clone(self),
+            name: ref_.to_owned(),
+            since_ns,
+            offset: AtomicU64::new(inner.offset()),
+            inner: Mutex::new(inner),
+        });
+        reserved.fill(&ingest);
+        Ok(ingest)
+    }
+
+    /// Begin an ingest without a ref: nobody else sees it, and nothing remains of it unless it is committed.
+    pub fn anonymous(self: &Arc<Self>, algorithm: Algorithm) -> Result<Arc<Ingest>> {
+        self.check_writable()?;
+        let now = self.sys.now_ns();
+        let backing = Backing::Unnamed(self.temp(algorithm)?);
+        let slot = Slot::start(None, None, algorithm, now);
+        let inner = Inner::new(backing, &slot, now, Hasher::new(algorithm));
+        Ok(Arc::new(Ingest {
+            store: Arc::clone(self),
+            name: String::new(),
+            since_ns: now,
+            offset: AtomicU64::new(0),
+            inner: Mutex::new(inner),
+        }))
+    }
+
+    /// Whether a blob is there, whole as far as its size tells; if so, it survives a power loss.
+    fn is_stored(&self, digest: &Digest, total: Option<u64>) -> Result<bool> {
+        if self.root.blob_dir(digest.algorithm())?.is_none() {
+            return Ok(false);
+        }
+        let (sys, path) = (self.sys.as_ref(), || self.root.blob_path(digest));
+        let dir = self.root.make_blob_dir(digest.algorithm())?;
+        let named = find(sys, dir.fd(), &digest.encoded()).at("open", path)?;
+        let NamedBlob::File(file, stat) = named else {
+            return Ok(false);
+        };
+        if total.is_some_and(|total| total != stat.size) {
+            return Ok(false);
+        }
+        if !dir.covers(&stat) {
+            // DURABILITY: the caller will rely on it, and whoever stored it may have died before it was durable.
+            sys.sync_data(file.as_fd()).at("fdatasync", path)?;
+            dir.sync(sys)?;
+        }
+        Ok(true)
+    }
+
+    fn open_inner(
+        &self,
+        ref_: &str,
+        wanted: Wanted<'_>,
+        since_ns: i64,
+        lock: RefLock,
+    ) -> Result<Inner> {
+        let place = self.place()?;
+        let name = Root::ingest_name(ref_);
+        let holder = Holder {
+            pid: std::process::id(),
+            since_ns,
+        };
+        match place.find(&name)? {
+            Found::Whole(whole) => return resume(&place, &name, *whole, holder, wanted, lock),
+            Found::Garbage(_) => place.remove(&name)?,
+            Found::Absent => {}
+        }
+        let algorithm = wanted.algorithm(None);
+        let slot = Slot::start(wanted.total, wanted.expected.copied(), algorithm, since_ns);
+        let header = Header {
+            ref_: ref_.to_owned(),
+            started_ns: since_ns,
+        };
+        let (data, control) = place.create(&name, &header, holder, slot.clone())?;
+        let backing = Backing::Named(Box::new(Named {
+            data,
+            control,
+            _lock: lock,
+        }));
+        Ok(Inner::new(backing, &slot, since_ns, Hasher::new(algorithm)))
+    }
+}
+
+impl Wanted<'_> {
+    /// What the digest is to be of: as asked, or that of the expected digest, or the ingest's own, or SHA-256.
+    fn algorithm(&self, stored: Option<Algorithm>) -> Algorithm {
+        let expected = self.expected.map(Digest::algorithm);
+        self.algorithm
+            .or(expected)
+            .or(stored)
+            .unwrap_or(Algorithm::Sha256)
+    }
+}
+
+impl Slot {
+    /// The slot of an ingest without bytes.
+    fn start(
+        total: Option<u64>,
+        expected: Option<Digest>,
+        algorithm: Algorithm,
+        now_ns: i64,
+    ) -> Self {
+        let saved = Hasher::new(algorithm).save();
+        let (sequence, offset, updated_ns) = (1, 0, now_ns);
+        let (hash_offset, hash_state) = (saved.offset, saved.bytes);
+        Self {
+            sequence,
+            offset,
+            updated_ns,
+            total,
+            expected,
+            algorithm,
+            hash_offset,
+            hash_state,
+        }
+    }
+
+    /// Save a hasher that stands at or before the slot's offset.
+    pub(super) fn set_hash(&mut self, hasher: &Hasher) {
+        let saved = hasher.save();
+        self.algorithm = hasher.algorithm();
+        (self.hash_offset, self.hash_state) = (saved.offset, saved.bytes);
+    }
+
+    /// The hasher that the slot saved. One that does not fit is no loss: the bytes are read again.
+    pub(super) fn hasher(&self, algorithm: Algorithm) -> Hasher {
+        if self.algorithm == algorithm
+            && let Ok(hasher) = Hasher::restore(algorithm, &self.hash_state)
+            && hasher.offset() == self.hash_offset
+        {
+            return hasher;
+        }
+        Hasher::new(algorithm)
+    }
+}
+
+impl Inner {
+    fn new(backing: Backing, slot: &Slot, started_ns: i64, hasher: Hasher) -> Self {
+        Self {
+            phase: Phase::Open,
+            backing: Some(backing),
+            hasher,
+            pending: Vec::new(),
+            written: slot.offset,
+            written_back: slot.offset,
+            durable: slot.offset,
+            // Also after a resume: a killed writer may have left the slot, or the directory, without its sync.
+            dirty: true,
+            total: slot.total,
+            expected: slot.expected,
+            started_ns,
+            updated_ns: slot.updated_ns,
+        }
+    }
+}
+
+/// Go on from the newest slot whose bytes are all there, or from nothing.
+fn resume(
+    place: &Place<'_>,
+    name: &str,
+    whole: Whole,
+    holder: Holder,
+    wanted: Wanted<'_>,
+    lock: RefLock,
+) -> Result<Inner> {
+    let (header, size) = (whole.state.header.clone(), whole.data.size);
+    let index = whole.state.usable(size);
+    let (data, mut control) = place.resume(name, whole, holder)?;
+    let mut slot = match index {
+        Some(index) => {
+            control.use_slot(index);
+            control.slots()[index]
+                .clone()
+                .unwrap_or_else(|| unreachable!("a usable slot is there"))
+        }
+        None => Slot::start(None, None, Algorithm::Sha256, header.started_ns),
+    };
+    let stored = index.map(|_| slot.algorithm);
+    let before = slot.clone();
+    slot.total = wanted.total.or(slot.total);
+    slot.expected = wanted.expected.copied().or(slot.expected);
+    let hasher = slot.hasher(wanted.algorithm(stored));
+    slot.set_hash(&hasher);
+    cut(place, &mut control, &data, &slot, size)?;
+    if index.is_none() || slot != before {
+        // The bytes that it counts are durable already: it only says something new of them.
+        control.checkpoint(place, slot.clone())?;
+    }
+    let backing = Backing::Named(Box::new(Named {
+        data,
+        control,
+        _lock: lock,
+    }));
+    Ok(Inner::new(backing, &slot, header.started_ns, hasher))
+}
+
+/// Cut the bytes after the slot's: they were never acknowledged, and nothing says what they are.
+fn cut(
+    place: &Place<'_>,
+    control: &mut Control,
+    data: &OwnedFd,
+    slot: &Slot,
+    size: u64,
+) -> Result<()> {
+    if control.claims_more_than(slot.offset) {
+        // A slot whose bytes were lost would count again as soon as others have taken their place.
+        control.pin(place, slot)?;
+    }
+    if size > slot.offset {
+        place
+            .sys
+            .truncate(data.as_fd(), slot.offset)
+            .at("truncate", || control.path().join(DATA))?;
+    }
+    Ok(())
+}
+
+pub(super) fn check_ref(ref_: &str) -> Result<()> {
+    let message = match ref_.len() {
+        0 => "the ref is empty".to_owned(),
+        1..=REF_LIMIT => return Ok(()),
+        length => format!("the ref is {length} bytes, at most {REF_LIMIT} are allowed"),
+    };
+    Err(Error::InvalidArgument { message })
+}

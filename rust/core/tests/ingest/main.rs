@@ -1,0 +1,16 @@
+//! Ingests: what `Writer`, `Ingester.writer` and `IngestManager` in `content.py` promise, on real files.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the tests look at the disk themselves"
+)]
+
+mod abort;
+mod anonymous;
+mod begin;
+mod commit;
+#[path = "../common/mod.rs"]
+mod common;
+mod foreign;
+mod resume;
+mod support;
+mod truncate;
