@@ -16,7 +16,7 @@ LAYERS = (
     {"model"},
     {"_types", "_background", "_bridge"},
     {"_buffers", "content", "hashing", "filters"},
-    {"_refqueue"},
+    {"_refqueue", "_unordered"},
     {"transfer"},
     {"base"},
     {"local", "memory"},

@@ -1,0 +1,168 @@
+"""Many items through one function at once, the results as they finish: workers ahead, a consumer behind."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any, Generic, TypeVar
+
+import anyio
+from anyio import CancelScope, get_cancelled_exc_class
+from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
+
+from steelyard._background import Background
+from steelyard.errors import InvalidArgument
+
+__all__ = ("unordered",)
+
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+
+
+def unordered(
+    items: Iterable[ItemT] | AsyncIterable[ItemT],
+    function: Callable[[int, ItemT], Awaitable[ResultT | None]],
+    *,
+    concurrency: int,
+) -> AsyncGenerator[ResultT, None]:
+    """Call `function` with each item and its place, and yield what it returns, as it finishes.
+
+    Work begins when the first result is asked for. An item counts as in work until its result is taken, so memory is
+    bounded by `concurrency`. When `items` itself raises, what was begun still finishes and yields, then the error is
+    raised. An async generator of items is closed together with the iterator. A None from `function` is not yielded; what it raises ends everything.
+
+    The iterator ends its work when it is exhausted, closed, or cancelled while it waits for a result. One that is simply
+    dropped, by a ``break`` without `contextlib.aclosing`, ends its work soon after, not before the next line.
+
+    Raises:
+        InvalidArgument: `concurrency` is less than 1.
+    """
+    if concurrency < 1:
+        raise InvalidArgument(f"concurrency: expected at least 1, found {concurrency}")
+    return _Results(_Work(items, function, concurrency))
+
+
+class _Work(Generic[ItemT, ResultT]):
+    """The workers' side: it knows nothing of the consumer's object, so that it is noticed when that is dropped."""
+
+    def __init__(
+        self,
+        items: Iterable[ItemT] | AsyncIterable[ItemT],
+        function: Callable[[int, ItemT], Awaitable[ResultT | None]],
+        concurrency: int,
+    ) -> None:
+        self._function = function
+        self._items = items
+        self._places = anyio.Semaphore(concurrency)
+        self._finished: deque[tuple[ResultT, anyio.Event]] = deque()
+        self._changed = anyio.Event()
+        self._ended = False
+        self._error: BaseException | None = None
+
+    async def run(self) -> None:
+        """Work until the items end."""
+        items = aiter(self._items if isinstance(self._items, AsyncIterable) else _each(self._items))
+        try:
+            async with anyio.create_task_group() as workers:
+                # One task alone advances the items: a generator may have scopes of its own open between two of them.
+                try:
+                    await self._feed(items, workers)
+                finally:
+                    if isinstance(items, AsyncGenerator):
+                        with CancelScope(shield=True):
+                            await items.aclose()
+        except get_cancelled_exc_class():
+            raise
+        except BaseException as error:  # noqa: BLE001  # it belongs to the consumer, not to the event loop
+            self._error = error
+            if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+                self._error = error.exceptions[0]
+        finally:
+            self._ended = True
+            self._changed.set()
+
+    async def _feed(self, items: AsyncIterator[ItemT], workers: TaskGroup) -> None:
+        for index in itertools.count():
+            await self._places.acquire()
+            try:
+                item = await anext(items)
+            except StopAsyncIteration:
+                return
+            except Exception as error:  # noqa: BLE001  # told when the items in work have finished
+                self._error = error
+                return
+            workers.start_soon(self._work, index, item)
+
+    async def _work(self, index: int, item: ItemT) -> None:
+        result = await self._function(index, item)
+        if result is None:
+            self._places.release()
+            return
+        taken = anyio.Event()
+        self._finished.append((result, taken))
+        self._changed.set()
+        await taken.wait()
+        self._places.release()
+
+    async def take(self) -> ResultT | None:
+        """Wait for the next result; None at the end."""
+        await checkpoint()
+        while not self._finished:
+            if self._ended:
+                if self._error is not None:
+                    raise self._error
+                return None
+            self._changed = anyio.Event()
+            await self._changed.wait()
+        result, taken = self._finished.popleft()
+        taken.set()
+        return result
+
+
+async def _each(items: Iterable[ItemT]) -> AsyncIterator[ItemT]:
+    for item in items:
+        yield item
+
+
+class _Results(AsyncGenerator[ResultT, None]):
+    """The consumer's side. A generator by its methods, so that `contextlib.aclosing` and type checkers know `aclose`."""
+
+    def __init__(self, work: _Work[Any, ResultT]) -> None:
+        self._work = work
+        self._background: Background | None = None
+        self._closed = False
+
+    async def asend(self, value: None) -> ResultT:
+        """Return the next result; what `anext` calls."""
+        del value
+        if self._closed:
+            raise StopAsyncIteration
+        if self._background is None:
+            self._background = Background(self._work.run)
+        try:
+            result = await self._work.take()
+        except BaseException:
+            # CANCEL: nobody may come back for the rest, as with an async generator; what is under way is cancelled.
+            await self.aclose()
+            raise
+        if result is None:
+            await self.aclose()
+            raise StopAsyncIteration
+        return result
+
+    async def aclose(self) -> None:
+        """Stop: cancel the items in work and wait until nothing of them remains. It may be called twice."""
+        self._closed = True
+        if self._background is not None:
+            await self._background.aclose()
+
+    async def athrow(self, *error: Any) -> ResultT:
+        """Stop, and raise the error in the consumer."""
+        await self.aclose()
+        raise error[-1] if isinstance(error[-1], BaseException) else error[0]
+
+    def __del__(self) -> None:
+        if self._background is not None and not self._closed:
+            self._background.cancel_soon()
