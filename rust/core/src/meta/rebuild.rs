@@ -156,6 +156,7 @@ fn put_in_place(place: Place<'_>, name: &str) -> Result<Option<String>> {
     }
     let old = sys.stat_at(dir, NAME).ok();
     match old.map(|stat| stat.kind) {
+        // DURABILITY: a second name, so that a power cut never leaves a store without the file it had.
         Some(FileKind::File) => sys
             .link(dir, NAME, dir, &aside)
             .at("link metadata", || path)?,
