@@ -7,6 +7,7 @@
 pub mod blob;
 pub mod digest;
 pub mod error;
+pub mod filter;
 pub mod hash;
 pub mod ingest;
 pub mod layout;

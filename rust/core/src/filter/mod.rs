@@ -1,0 +1,210 @@
+//! containerd's filter language, compiled once, with numbers and times added.
+//!
+//! ```text
+//! filter     = selector *( "," selector )            all of them must hold
+//! selector   = field-path [ operator value ]         without an operator: the field is present
+//! field-path = field *( "." field )
+//! field      = 1*( ASCII letter / digit / "_" ) / quoted
+//! operator   = "==" / "!=" / "~=" / "<" / "<=" / ">" / ">="
+//! value      = quoted / 1*( graphic character but "," )
+//! ```
+//!
+//! Of several filters one has to match; none at all, or an empty one, matches everything. `~=` is a regular expression
+//! that is not anchored. `!=` holds for an absent field, and `~=` sees an absent one as the empty string. Ordering is
+//! ours, and so are the fields it works on: sizes in bytes and times.
+//!
+//! Spec: containerd's `pkg/filters`; `steelyard.filters` explains the language to users. Unlike there, a regular
+//! expression that does not compile is an error, and found before anything is matched.
+
+mod operand;
+mod parse;
+mod quoted;
+mod subject;
+
+use regex::Regex;
+use std::cmp::Ordering;
+
+use crate::error::{Error, Result};
+use operand::Kind;
+use parse::{Operator, Selector};
+
+pub use subject::{Subject, Value};
+
+/// A compiled list of filters.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    /// One has to match. None: everything matches.
+    alternatives: Option<Vec<Vec<Test>>>,
+}
+
+/// A compiled selector.
+#[derive(Clone, Debug)]
+struct Test {
+    path: Vec<String>,
+    condition: Condition,
+}
+
+#[derive(Clone, Debug)]
+enum Condition {
+    Present,
+    Equal(String),
+    NotEqual(String),
+    Matches(Regex),
+    /// For fields that are numbers or times: in bytes, or in microseconds since the epoch.
+    Compares(Operator, i128),
+}
+
+impl Filter {
+    /// Compile the filters; `InvalidFilter` for the first that is wrong.
+    pub fn compile<T: AsRef<str>>(texts: &[T]) -> Result<Self> {
+        let mut everything = texts.is_empty();
+        let mut alternatives = Vec::with_capacity(texts.len());
+        for text in texts {
+            let text = text.as_ref();
+            // Those after an empty one are still looked at, so that an error is never hidden.
+            everything |= text.is_empty();
+            if !text.is_empty() {
+                let selectors = parse::selectors(text)?.into_iter();
+                let compiled = selectors.map(|selector| Test::compile(text, selector));
+                alternatives.push(compiled.collect::<Result<_>>()?);
+            }
+        }
+        Ok(Self {
+            alternatives: (!everything).then_some(alternatives),
+        })
+    }
+
+    /// Whether the subject matches.
+    pub fn matches(&self, subject: &dyn Subject) -> bool {
+        let Some(alternatives) = &self.alternatives else {
+            return true;
+        };
+        alternatives
+            .iter()
+            .any(|tests| tests.iter().all(|test| test.holds(subject)))
+    }
+
+    /// Whether it matches everything without a look.
+    pub fn matches_everything(&self) -> bool {
+        self.alternatives.is_none()
+    }
+
+    /// Label keys and values of which every match has at least one, for the use of an index. None where the filter
+    /// gives no such list.
+    pub fn indexed_label(&self) -> Option<Vec<(String, String)>> {
+        let mut pairs = Vec::new();
+        for tests in self.alternatives.as_ref()? {
+            let pair = tests.iter().find_map(Test::label)?;
+            if !pairs.contains(&pair) {
+                pairs.push(pair);
+            }
+        }
+        Some(pairs)
+    }
+}
+
+impl Test {
+    fn compile(text: &str, selector: Selector) -> Result<Self> {
+        let Selector { path, comparison } = selector;
+        let Some(parse::Comparison {
+            operator,
+            operator_at,
+            value,
+            value_at,
+        }) = comparison
+        else {
+            return Ok(Self {
+                path,
+                condition: Condition::Present,
+            });
+        };
+        let wrong = |position, reason| Error::InvalidFilter {
+            text: text.to_owned(),
+            position,
+            reason,
+        };
+        let kind = Kind::of(&path);
+        let condition = match operator {
+            Operator::Matches if kind != Kind::Text => {
+                let reason = format!(
+                    "{} is {kind}, which no regular expression matches: compare it",
+                    path.join(".")
+                );
+                return Err(wrong(operator_at, reason));
+            }
+            Operator::Matches => Condition::Matches(
+                Regex::new(&value).map_err(|error| wrong(value_at, bad_pattern(&error)))?,
+            ),
+            _ if kind != Kind::Text => {
+                let operand = kind
+                    .parse(&value)
+                    .ok_or_else(|| wrong(value_at, kind.expected(&path, &value)))?;
+                Condition::Compares(operator, operand)
+            }
+            Operator::Equal => Condition::Equal(value),
+            Operator::NotEqual => Condition::NotEqual(value),
+            _ => {
+                let reason = format!(
+                    "{} is text, which has no order: use ==, != or ~=",
+                    path.join(".")
+                );
+                return Err(wrong(operator_at, reason));
+            }
+        };
+        Ok(Self { path, condition })
+    }
+
+    fn holds(&self, subject: &dyn Subject) -> bool {
+        let value = subject.field(&self.path);
+        match &self.condition {
+            Condition::Present => value.is_some(),
+            Condition::Equal(expected) => value.as_ref().and_then(Value::text) == Some(expected),
+            Condition::NotEqual(expected) => value.as_ref().and_then(Value::text) != Some(expected),
+            Condition::Matches(pattern) => {
+                pattern.is_match(value.as_ref().and_then(Value::text).unwrap_or_default())
+            }
+            Condition::Compares(operator, expected) => match value.as_ref().and_then(Value::number)
+            {
+                Some(number) => operator.holds(number.cmp(expected)),
+                None => *operator == Operator::NotEqual,
+            },
+        }
+    }
+
+    fn label(&self) -> Option<(String, String)> {
+        match &self.condition {
+            Condition::Equal(value) => {
+                Some((subject::label_key(&self.path)?.into_owned(), value.clone()))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// One line of what the regex crate explains in several.
+fn bad_pattern(error: &regex::Error) -> String {
+    let text = error.to_string();
+    let reason = text
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_prefix("error: "))
+        .unwrap_or(&text);
+    format!("bad regular expression: {reason}")
+}
+
+impl Operator {
+    fn holds(self, order: Ordering) -> bool {
+        match self {
+            Self::Equal => order.is_eq(),
+            Self::NotEqual => order.is_ne(),
+            Self::Less => order.is_lt(),
+            Self::LessOrEqual => order.is_le(),
+            Self::Greater => order.is_gt(),
+            Self::GreaterOrEqual => order.is_ge(),
+            Self::Matches => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! What filters look at: things with named fields.
+
+use std::borrow::Cow;
+
+use crate::model::{Info, Status};
+
+/// The value of a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value<'a> {
+    /// Text.
+    Text(Cow<'a, str>),
+    /// A number of bytes.
+    Number(u64),
+    /// Nanoseconds since the epoch.
+    TimeNs(i64),
+}
+
+impl Value<'_> {
+    pub(super) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Number(_) | Self::TimeNs(_) => None,
+        }
+    }
+
+    /// The number as it is compared. Of a time these are whole microseconds: finer ones are never shown, and a time
+    /// that was shown has to compare equal to itself.
+    pub(super) fn number(&self) -> Option<i128> {
+        match self {
+            Self::Text(_) => None,
+            Self::Number(number) => Some(i128::from(*number)),
+            Self::TimeNs(ns) => Some(i128::from(ns.div_euclid(1000))),
+        }
+    }
+}
+
+/// Something that a filter matches or not.
+pub trait Subject {
+    /// The value of the field at `path`, which is never empty; none where there is no such field.
+    fn field(&self, path: &[String]) -> Option<Value<'_>>;
+}
+
+/// The key of the label that a path names. A key with dots may be written as several fields.
+pub(super) fn label_key(path: &[String]) -> Option<Cow<'_, str>> {
+    match path {
+        [labels, key] if labels == "labels" => Some(Cow::Borrowed(key)),
+        [labels, keys @ ..] if labels == "labels" && !keys.is_empty() => {
+            Some(Cow::Owned(keys.join(".")))
+        }
+        _ => None,
+    }
+}
+
+impl Subject for Info {
+    fn field(&self, path: &[String]) -> Option<Value<'_>> {
+        if let Some(key) = label_key(path) {
+            return self
+                .labels
+                .get(key.as_ref())
+                .map(|value| Value::Text(Cow::Borrowed(value)));
+        }
+        let [name] = path else { return None };
+        match name.as_str() {
+            "digest" => Some(Value::Text(Cow::Owned(self.digest.to_string()))),
+            "size" => Some(Value::Number(self.size)),
+            "created_at" => Some(Value::TimeNs(self.created_ns)),
+            "updated_at" => Some(Value::TimeNs(self.updated_ns)),
+            _ => None,
+        }
+    }
+}
+
+impl Subject for Status {
+    fn field(&self, path: &[String]) -> Option<Value<'_>> {
+        let [name] = path else { return None };
+        match name.as_str() {
+            "ref" => Some(Value::Text(Cow::Borrowed(&self.ref_))),
+            "offset" => Some(Value::Number(self.offset)),
+            "total" => self.total.map(Value::Number),
+            "expected" => self
+                .expected
+                .map(|digest| Value::Text(Cow::Owned(digest.to_string()))),
+            "started_at" => Some(Value::TimeNs(self.started_ns)),
+            "updated_at" => Some(Value::TimeNs(self.updated_ns)),
+            _ => None,
+        }
+    }
+}
