@@ -10,7 +10,9 @@ mod begin;
 mod commit;
 #[path = "../common/mod.rs"]
 mod common;
+mod faults;
 mod foreign;
+mod poison;
 mod resume;
 mod support;
 mod truncate;
