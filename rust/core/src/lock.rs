@@ -61,7 +61,7 @@ pub struct StoreLock {
 
 impl Locks {
     /// Open the lock file in `root`, made if need be, and hold the store open for writing.
-    pub(crate) fn open(sys: Arc<dyn Sys>, root: BorrowedFd<'_>, path: &Path) -> Result<Self> {
+    pub fn open(sys: Arc<dyn Sys>, root: BorrowedFd<'_>, path: &Path) -> Result<Self> {
         let file = open_file(sys.as_ref(), root).at("open", || path.join(FILE))?;
         let locks = Self::new(sys, path, Some(file));
         if !locks.0.set(STORE, Hold::Shared, false)? {
@@ -71,7 +71,7 @@ impl Locks {
     }
 
     /// Return the locks of a read-only store: there are none.
-    pub(crate) fn none(sys: Arc<dyn Sys>, path: &Path) -> Self {
+    pub fn none(sys: Arc<dyn Sys>, path: &Path) -> Self {
         Self::new(sys, path, None)
     }
 

@@ -16,6 +16,8 @@ pub enum Fault {
     From(u64, i32),
     /// The first call of that kind fails with the errno, once.
     First(Op, i32),
+    /// Every call of that kind fails with the errno.
+    Every(Op, i32),
 }
 
 /// A `Sys` around another one that counts its calls and makes chosen ones fail.
@@ -74,6 +76,7 @@ impl Faults {
         match *plan {
             Some(Fault::Once(at, errno)) if call == at => Some(errno),
             Some(Fault::From(at, errno)) if call >= at => Some(errno),
+            Some(Fault::Every(which, errno)) if which == op => Some(errno),
             Some(Fault::First(which, errno)) if which == op => {
                 *plan = None;
                 Some(errno)
