@@ -92,17 +92,25 @@ impl Root {
         let (ingests, new_ingests) = self.make_dir(self.dir(), INGEST, 0o700)?;
         self.blobs = Some(blobs);
         self.ingests = Some(ingests);
-        if !marked {
-            // DURABILITY: the root's own name. The marker comes after it, so that a root with one needs no second look.
-            make::sync_parent(self.sys.as_ref(), &self.path)?;
-            marker::write(self)?;
-        }
-        if !marked || new_blobs || new_ingests {
-            // DURABILITY: the directories' names, and the marker's; before it, a power cut leaves a root without marker,
-            // which the next open completes.
+        if marked && (new_blobs || new_ingests) {
+            // DURABILITY: somebody removed them, and a power cut before this would do so again. In a root without marker
+            // they become durable together with it.
             self.sys.sync_dir(self.dir()).at("fsync", || &self.path)?;
         }
         Ok(())
+    }
+
+    /// Write the marker, the last step of making or adopting a root: one that has it is complete and durable.
+    pub(crate) fn mark(&self) -> Result<()> {
+        if !self.new {
+            return Ok(());
+        }
+        // DURABILITY: the root's own name first. Until the marker is durable, a power cut leaves a root without one, which
+        // the next open completes.
+        make::sync_parent(self.sys.as_ref(), &self.path)?;
+        marker::write(self)?;
+        // DURABILITY: the marker's name, and those of all that was made before it.
+        self.sys.sync_dir(self.dir()).at("fsync", || &self.path)
     }
 
     /// Refuse to adopt the root of a running containerd: it would take our ingests for its own and we its.

@@ -85,6 +85,9 @@ impl Store {
             fresh,
         };
         let (meta, notes) = Meta::open(Arc::clone(&sys), &root.dir(), root.path(), mode)?;
+        if !read_only {
+            root.mark()?;
+        }
         Ok(Arc::new(Self {
             sys,
             root,

@@ -153,3 +153,32 @@ fn unsupported(error: &io::Error) -> bool {
         Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL)
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::sys::{Fault, Faulty, Linux, Op};
+
+    #[test]
+    fn a_named_file_is_swept_once_nobody_holds_it() {
+        let path = std::env::temp_dir().join(format!("steelyard-temp-{}", std::process::id()));
+        let faulty = Faulty::over(Arc::new(Linux));
+        let root = Root::open(faulty.clone(), &path, false).unwrap();
+        faulty.set(Some(Fault::Every(Op::CreateUnnamed, libc::EOPNOTSUPP)));
+        let temp = Temp::create(&root, root.dir(), 0o600).unwrap();
+        fs::write(path.join("tmp/left"), "").unwrap();
+        // Another open of the same root: locks of this one would not count.
+        let other = Root::open(Arc::new(Linux), &path, false).unwrap();
+
+        sweep(&other);
+
+        let count = || fs::read_dir(path.join("tmp")).unwrap().count();
+        assert_eq!(count(), 1);
+        assert!(!path.join("tmp/left").exists());
+        drop(temp);
+        assert_eq!(count(), 0);
+        fs::remove_dir_all(&path).unwrap();
+    }
+}

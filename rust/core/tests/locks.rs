@@ -1,0 +1,147 @@
+//! Locks between threads, between stores and between processes, and the death of a holder.
+#![allow(clippy::disallowed_methods, reason = "tests look at the disk")]
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+
+use common::{Scratch, sha256};
+use steelyard_core::error::Error;
+use steelyard_core::lock::Locks;
+use steelyard_core::sys::{Linux, Sys};
+
+/// Tells a child of this program which root to hold locks in.
+const HOLD: &str = "STEELYARD_TEST_HOLD";
+
+fn locks(root: &Path) -> Locks {
+    let directory: OwnedFd = Linux.open_root(root).unwrap();
+    Locks::open(Arc::new(Linux), directory.as_fd(), root).unwrap()
+}
+
+/// Not a test by itself: what the child process runs, until it is killed or its input ends.
+#[test]
+fn child_holds_locks() {
+    let Some(root) = std::env::var_os(HOLD) else {
+        return;
+    };
+    let locks = locks(Path::new(&root));
+    let _ref = locks.try_ref("layer").unwrap().unwrap();
+    let _digest = locks.digest(&sha256(b"hello")).unwrap();
+    println!("\nheld");
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+}
+
+/// Start another process that holds the ref `layer` and the digest of `hello`.
+fn holder(root: &Path) -> Child {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child_holds_locks", "--nocapture"])
+        .env(HOLD, root)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    assert!(output.lines().any(|line| line.unwrap() == "held"));
+    child
+}
+
+fn end(mut child: Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_ref_has_one_holder_among_threads_and_stores() {
+    let scratch = Scratch::new();
+    let (one, two) = (locks(&scratch.path), locks(&scratch.path));
+
+    let held = one.try_ref("layer").unwrap();
+
+    assert!(held.is_some());
+    assert!(one.clone().try_ref("layer").unwrap().is_none());
+    assert!(two.try_ref("layer").unwrap().is_none());
+    assert!(two.try_ref("other").unwrap().is_some());
+    drop(held);
+    assert!(two.try_ref("layer").unwrap().is_some());
+}
+
+#[test]
+fn a_ref_is_free_as_soon_as_its_holder_is_killed() {
+    let scratch = Scratch::new();
+    let locks = locks(&scratch.path);
+    let child = holder(&scratch.path);
+    assert!(locks.try_ref("layer").unwrap().is_none());
+
+    end(child);
+
+    assert!(locks.try_ref("layer").unwrap().is_some());
+}
+
+#[test]
+fn a_digest_is_waited_for_until_its_holder_is_killed() {
+    let scratch = Scratch::new();
+    let locks = locks(&scratch.path);
+    let child = holder(&scratch.path);
+    let (taken, was_taken) = mpsc::channel();
+    let waiter = thread::spawn(move || {
+        let _lock = locks.digest(&sha256(b"hello")).unwrap();
+        taken.send(()).unwrap();
+    });
+    assert!(was_taken.try_recv().is_err());
+
+    end(child);
+
+    was_taken.recv().unwrap();
+    waiter.join().unwrap();
+}
+
+#[test]
+fn one_thread_at_a_time_has_a_digest() {
+    let scratch = Scratch::new();
+    let locks = locks(&scratch.path);
+    let inside = std::sync::atomic::AtomicBool::new(false);
+    let digest = sha256(b"hello");
+
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    let _lock = locks.digest(&digest).unwrap();
+                    assert!(!inside.swap(true, std::sync::atomic::Ordering::SeqCst));
+                    thread::yield_now();
+                    inside.store(false, std::sync::atomic::Ordering::SeqCst);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn the_whole_store_is_to_be_had_only_alone_and_keeps_others_out() {
+    let scratch = Scratch::new();
+    let one = locks(&scratch.path);
+    let two = locks(&scratch.path);
+    assert!(matches!(
+        one.exclusive_store().map(drop),
+        Err(Error::Unavailable { .. })
+    ));
+    drop(two);
+
+    let alone = one.exclusive_store().unwrap();
+
+    let directory = Linux.open_root(&scratch.path).unwrap();
+    let other = Locks::open(Arc::new(Linux), directory.as_fd(), &scratch.path);
+    assert!(matches!(other.map(drop), Err(Error::Unavailable { .. })));
+    drop(alone);
+    let _two = locks(&scratch.path);
+    assert!(matches!(
+        one.exclusive_store().map(drop),
+        Err(Error::Unavailable { .. })
+    ));
+}

@@ -1,0 +1,189 @@
+//! What is acknowledged was made durable first: the order of the system calls, step by step.
+#![allow(clippy::disallowed_methods, reason = "tests look at the disk")]
+
+mod common;
+#[path = "common/recorder.rs"]
+mod recorder;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+
+use common::{SHA256, Scratch, sha256};
+use recorder::{Event, Recorder, assert_durable, changes, recorder};
+use steelyard_core::store::{Options, Store};
+use steelyard_core::sys::Op;
+
+/// Open a store over a recorder, and forget what opening did.
+fn open(scratch: &Scratch) -> (Arc<Store>, Arc<Recorder>) {
+    let recorder = recorder();
+    let store = scratch.open_with(recorder.clone()).unwrap();
+    recorder.around.take();
+    (store, recorder)
+}
+
+fn position(events: &[Event], op: Op, ends: &str) -> usize {
+    let found = events.iter().position(|event| {
+        event.op == op
+            && (event.path.ends_with(ends)
+                || event.to.as_ref().is_some_and(|to| to.ends_with(ends)))
+    });
+    found.unwrap_or_else(|| panic!("no {op:?} of {ends} in {events:#?}"))
+}
+
+/// Overwrite a blob's first byte behind the store's back.
+fn damage(path: &std::path::Path) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[0] ^= 1;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_new_root_is_durable_up_to_its_parents() {
+    let scratch = Scratch::new();
+    let recorder = recorder();
+    let path = scratch.path.join("some/where/store");
+
+    let store = Store::open_with(&path, Options::default(), recorder.clone()).unwrap();
+
+    let events = recorder.around.take();
+    assert_durable(&events);
+    let marked = position(&events, Op::LinkUnnamed, "steelyard.json");
+    assert!(
+        position(&events, Op::SyncDir, "where") < marked,
+        "{events:#?}"
+    );
+    drop(store);
+}
+
+#[test]
+fn the_first_put_syncs_the_bytes_then_the_name_then_the_new_directory() {
+    let scratch = Scratch::new();
+    let (store, recorder) = open(&scratch);
+
+    let digest = store.put(b"hello", SHA256, None, None).unwrap().digest;
+
+    let events = recorder.around.take();
+    assert_durable(&events);
+    let synced = position(&events, Op::SyncDir, "blobs");
+    let linked = position(&events, Op::LinkUnnamed, &digest.encoded());
+    assert!(
+        position(&events, Op::Mkdir, "sha256") < synced && synced < linked,
+        "{events:#?}"
+    );
+    assert!(position(&events, Op::SetMode, "") < linked, "{events:#?}");
+    assert!(position(&events, Op::SetMtime, "") < linked, "{events:#?}");
+}
+
+#[test]
+fn a_put_of_what_is_there_is_durable_even_if_its_writer_died() {
+    let scratch = Scratch::new();
+    let digest = scratch
+        .open()
+        .put(b"hello", SHA256, None, None)
+        .unwrap()
+        .digest;
+    let (store, recorder) = open(&scratch);
+
+    let put = store.put(b"hello", SHA256, None, None).unwrap();
+
+    let events = recorder.around.take();
+    assert!(!put.new);
+    assert!(
+        position(&events, Op::SyncData, &digest.encoded())
+            < position(&events, Op::SyncDir, "sha256")
+    );
+}
+
+#[test]
+fn healing_keeps_a_durable_copy_before_it_replaces() {
+    let scratch = Scratch::new();
+    let digest = scratch
+        .open()
+        .put(b"hello", SHA256, None, None)
+        .unwrap()
+        .digest;
+    damage(&scratch.blob(&digest));
+    let (store, recorder) = open(&scratch);
+
+    let put = store.put(b"hello", SHA256, None, None).unwrap();
+
+    let events = recorder.around.take();
+    assert!(!put.new);
+    assert_durable(&events);
+    let kept = position(&events, Op::SyncDir, "quarantine/sha256");
+    assert!(
+        kept < position(&events, Op::Rename, &digest.encoded()),
+        "{events:#?}"
+    );
+    assert_eq!(fs::read(scratch.blob(&digest)).unwrap(), b"hello");
+    let copy = scratch
+        .root
+        .join(format!("quarantine/sha256/{}.1", digest.encoded()));
+    assert_eq!(fs::read(copy).unwrap(), b"iello");
+}
+
+#[test]
+fn delete_and_quarantine_are_durable() {
+    let scratch = Scratch::new();
+    let (store, recorder) = open(&scratch);
+    for quarantine in [false, true] {
+        let digest = store.put(b"hello", SHA256, None, None).unwrap().digest;
+        recorder.around.take();
+
+        if quarantine {
+            store.quarantine(&digest).unwrap();
+        } else {
+            store.delete(&digest).unwrap();
+        }
+
+        assert_durable(&recorder.around.take());
+    }
+}
+
+#[test]
+fn without_durability_the_same_is_done_but_nothing_is_synced() {
+    let scratch = Scratch::new();
+    let recorder = recorder();
+    let options = Options {
+        read_only: false,
+        durable: false,
+    };
+
+    let store = Store::open_with(&scratch.root, options, recorder.clone()).unwrap();
+    let digest = store.put(b"hello", SHA256, None, None).unwrap().digest;
+
+    let events = recorder.around.take();
+    assert!(
+        events
+            .iter()
+            .all(|event| !matches!(event.op, Op::SyncData | Op::SyncDir))
+    );
+    assert_eq!(digest, sha256(&fs::read(scratch.blob(&digest)).unwrap()));
+}
+
+#[test]
+fn a_read_only_store_changes_and_locks_nothing() {
+    let scratch = Scratch::new();
+    let digest = scratch
+        .open()
+        .put(b"hello", SHA256, None, None)
+        .unwrap()
+        .digest;
+    let recorder = recorder();
+    let options = Options {
+        read_only: true,
+        durable: true,
+    };
+
+    let store = Store::open_with(&scratch.root, options, recorder.clone()).unwrap();
+    assert_eq!(store.blob(&digest).unwrap().size(), 5);
+    assert_eq!(store.stats().unwrap().blobs, 1);
+    store.put(b"other", SHA256, None, None).unwrap_err();
+    store.delete(&digest).unwrap_err();
+
+    let events = recorder.around.take();
+    let changed: Vec<_> = events.iter().filter(|event| changes(event.op)).collect();
+    assert!(changed.is_empty(), "{changed:#?}");
+}
