@@ -14,7 +14,6 @@ impl Store {
     pub(crate) fn keep_copy(&self, dir: &BlobDir, digest: &Digest) -> Result<()> {
         let (quarantine, path) = self.root.make_quarantine(digest.algorithm())?;
         let encoded = digest.encoded();
-        // DURABILITY: synced below; a power cut before leaves the damaged name as it was.
         let linked = free_name(&encoded, |name| {
             // DURABILITY: synced below; a power cut before leaves the damaged blob where it was.
             self.sys.link(dir.fd(), &encoded, quarantine.as_fd(), name)
