@@ -15,4 +15,5 @@ mod foreign;
 mod poison;
 mod resume;
 mod support;
+mod torn;
 mod truncate;
