@@ -5,6 +5,7 @@
 
 mod buffer;
 mod errors;
+mod filter;
 mod hasher;
 
 use pyo3::prelude::pymodule;
@@ -19,6 +20,8 @@ mod _native {
     use pyo3::exceptions::PyRuntimeWarning;
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use crate::filter::Filter;
     #[pymodule_export]
     use crate::hasher::Hasher;
 

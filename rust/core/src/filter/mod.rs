@@ -37,6 +37,11 @@ pub struct Filter {
     alternatives: Option<Vec<Vec<Test>>>,
 }
 
+/// Whether the field at `path` is a time, so that a bare number there means nanoseconds since the epoch.
+pub fn is_time(path: &[String]) -> bool {
+    Kind::of(path) == Kind::Time
+}
+
 /// A compiled selector.
 #[derive(Clone, Debug)]
 struct Test {

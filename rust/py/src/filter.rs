@@ -1,0 +1,86 @@
+//! `Filter`: containerd's filter language on fields that Python looks up.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyString, PyTuple};
+use steelyard_core::filter::{Filter as Compiled, Subject, Value, is_time};
+
+use crate::errors::Result;
+
+/// A compiled list of filters.
+#[pyclass(frozen, module = "steelyard._native")]
+pub(crate) struct Filter {
+    compiled: Compiled,
+}
+
+impl Filter {
+    /// What the core compiled, for calls that match natively.
+    #[allow(dead_code, reason = "used by the store's walk and statuses")]
+    pub(crate) fn compiled(&self) -> &Compiled {
+        &self.compiled
+    }
+}
+
+#[pymethods]
+impl Filter {
+    #[new]
+    #[pyo3(signature = (texts, /))]
+    #[allow(clippy::needless_pass_by_value, reason = "how PyO3 hands over a list")]
+    fn new(texts: Vec<Bound<'_, PyString>>) -> Result<Self> {
+        // What is no Unicode becomes U+FFFD here, which the core refuses at its place.
+        let texts: Vec<_> = texts.iter().map(|text| text.to_string_lossy()).collect();
+        Ok(Self {
+            compiled: Compiled::compile(&texts)?,
+        })
+    }
+
+    #[pyo3(signature = (field, /))]
+    fn matches(&self, field: Bound<'_, PyAny>) -> PyResult<bool> {
+        let subject = Lookup {
+            field,
+            failed: RefCell::new(None),
+        };
+        let matched = self.compiled.matches(&subject);
+        subject.failed.into_inner().map_or(Ok(matched), Err)
+    }
+}
+
+/// A subject whose fields a Python function gives: text, a number, nanoseconds for a field of time, or None.
+struct Lookup<'py> {
+    field: Bound<'py, PyAny>,
+    /// The first exception of that function; it is raised when the match is over.
+    failed: RefCell<Option<PyErr>>,
+}
+
+impl Lookup<'_> {
+    fn look_up(&self, path: &[String]) -> PyResult<Option<Value<'static>>> {
+        let value = self.field.call1((PyTuple::new(self.field.py(), path)?,))?;
+        if value.is_none() {
+            return Ok(None);
+        }
+        if let Ok(text) = value.cast::<PyString>() {
+            return Ok(Some(Value::Text(Cow::Owned(
+                text.to_string_lossy().into_owned(),
+            ))));
+        }
+        Ok(Some(if is_time(path) {
+            Value::TimeNs(value.extract()?)
+        } else {
+            Value::Number(value.extract()?)
+        }))
+    }
+}
+
+impl Subject for Lookup<'_> {
+    fn field(&self, path: &[String]) -> Option<Value<'_>> {
+        if self.failed.borrow().is_some() {
+            return None;
+        }
+        self.look_up(path).unwrap_or_else(|error| {
+            self.failed.replace(Some(error));
+            None
+        })
+    }
+}
