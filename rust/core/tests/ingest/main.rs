@@ -12,7 +12,10 @@ mod commit;
 mod common;
 mod faults;
 mod foreign;
+mod order;
 mod poison;
+#[path = "../common/recorder.rs"]
+mod recorder;
 mod resume;
 mod support;
 mod torn;
