@@ -30,6 +30,7 @@ mod _native {
         let py = module.py();
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("debug_build", cfg!(debug_assertions))?;
+        module.add("sqlite_version", steelyard_core::meta::sqlite_version())?;
         if cfg!(debug_assertions) && std::env::var_os("STEELYARD_ALLOW_DEBUG").is_none() {
             PyErr::warn(
                 py,

@@ -34,6 +34,8 @@ use crate::sys::Sys;
 pub use query::MOST_PAIRS;
 pub use rebuild::Take;
 pub use rows::Row;
+/// The version of the SQLite that is compiled in.
+pub use rusqlite::version as sqlite_version;
 pub use schema::{LARGE, sqlite_is_fixed};
 
 /// How a store uses its metadata.
