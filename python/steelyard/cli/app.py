@@ -1,0 +1,173 @@
+"""The table of commands, and the options that all of them share.
+
+Commands are loaded when they are called. `--help` needs only the table, and the options, to be quick.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from inspect import BoundArguments
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+
+__all__ = ("COMMANDS", "Options", "build", "launch")
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "put": ("put:put", "Store files, directory trees or standard input, and print their digests."),
+    "get": ("get:get", "Write a blob to a file or to standard output."),
+    "ls": ("look:ls", "List blobs."),
+    "info": ("look:info", "Show what is known of blobs."),
+    "label": ("edit:label", "Set and remove labels of a blob."),
+    "rm": ("edit:rm", "Delete blobs."),
+    "ingests": ("ingests:ingests", "List unfinished ingests."),
+    "abort": ("ingests:abort", "Discard unfinished ingests."),
+    "verify": ("check:verify", "Read blobs again and compare them with their digests."),
+    "stat": ("look:stat", "Count and size what the store holds."),
+    "doctor": ("doctor:doctor", "Show versions, settings and the store's health; repair its metadata."),
+    "help": ("topics:help_", "Show help on a command or a topic."),
+    "completion": ("topics:completion", "Print or install shell completion."),
+}
+"""Each command's function, below this package, and what it does in a line: the first of the function's docstring."""
+
+
+@Parameter(name="*", group="Options of every command")
+@dataclass(frozen=True)
+class Options:
+    """What every command understands, before or after its name."""
+
+    store: Path | None = None
+    """The store's root. Otherwise $STEELYARD_STORE, `store` in the config file, or the platform's data directory."""
+    format: Literal["text", "json", "jsonl"] | None = None
+    """The shape of the output: for people, one JSON document, or one JSON record a line."""
+    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"])] = False
+    """Print digests or refs only, one a line; no notices, no progress."""
+    no_progress: bool = False
+    """Show no progress on standard error."""
+    durability: Literal["power-loss", "process-crash"] | None = None
+    """What a finished write survives: the loss of power (the default), or only the end of the process."""
+    backend: Literal["asyncio", "trio"] | None = None
+    """The async library to run on."""
+    debug: bool = False
+    """Show a traceback with every error."""
+
+
+STDIO_WORD = "\0stdio"
+"""Stands for a lone ``-``, which the parser would take for an option; NUL can't be in a real argument."""
+
+
+def launch(words: Sequence[str]) -> int:
+    """Parse a command line, run its command and return the exit code."""
+    parsed: list[_Parsed] = []
+    app = build(words, parsed.append)
+    if words[:1] == ["__complete"]:
+        app(list(words), result_action="return_value")
+        return 0
+    try:
+        app.meta(_hide_lone_dashes(words), exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        return _refuse(str(error), words)
+    if not parsed:
+        return 0  # help was asked for, and printed
+    found = parsed[0]
+    if not found.wants_context:
+        found.command(*found.bound.args, **found.bound.kwargs)
+        return 0
+    return _run(found, words)
+
+
+@dataclass(frozen=True)
+class _Parsed:
+    """A command line, understood."""
+
+    command: Any
+    bound: BoundArguments
+    options: Options
+    wants_context: bool
+
+
+def build(words: Sequence[str] = (), found: Callable[[_Parsed], None] = lambda _: None) -> App:
+    """Return the application.
+
+    Args:
+        words: the command line. With a command on it, that command's own docstring is its help; without, the lines of
+            `COMMANDS` are, so that the list of commands loads none of them.
+        found: called with what the command line says.
+    """
+    app = App(
+        name="steelyard",
+        help="A durable, resumable, verified content store: blobs named by the digest of their bytes.",
+        help_epilogue="Exit codes: steelyard help exit-codes. Documentation of every command: docs/cli.md.",
+        help_format="plaintext",
+        default_parameter=Parameter(negative="", show_default=False),
+        version_flags=["--version"],
+        version=_version,
+    )
+    chosen = next((word for word in words if word in COMMANDS), None)
+    for name, (target, summary) in COMMANDS.items():
+        app.command(f"steelyard.cli.{target}", name=name, help=None if chosen else summary)
+    if chosen:
+        app[chosen].help = _help_of(app[chosen].default_command)
+
+    def collect(
+        *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+        options: Options = Options(),
+    ) -> None:
+        command, bound, extra = app.parse_args(tokens, exit_on_error=False, print_error=False)
+        found(_Parsed(command=command, bound=bound, options=options, wants_context="context" in extra))
+
+    app.meta.default(collect)
+    return app
+
+
+def _help_of(function: Callable[..., Any] | None) -> str:
+    """Return a docstring without its list of arguments, each paragraph in one line, for the terminal to wrap."""
+    text = (inspect.getdoc(function) or "").partition("\nArgs:\n")[0]
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.strip().split("\n\n"))
+
+
+def _version() -> str:
+    from steelyard.cli import version  # noqa: PLC0415 - steelyard.cli imports this module
+
+    return f"steelyard {version()}"
+
+
+def _run(found: _Parsed, words: Sequence[str]) -> int:
+    from steelyard.cli.context import Context  # noqa: PLC0415 - anyio and the library, which help does without
+    from steelyard.cli.run import run  # noqa: PLC0415
+    from steelyard.errors import InvalidArgument  # noqa: PLC0415
+
+    try:
+        context = Context(found.options, words)
+    except InvalidArgument as error:
+        return _refuse(str(error), ())
+    _show_lone_dashes(found.bound)
+
+    async def call(context: Context) -> None:
+        await found.command(*found.bound.args, **found.bound.kwargs, context=context)
+
+    return run(call, context, found.command.__name__)
+
+
+def _refuse(message: str, words: Sequence[str]) -> int:
+    command = next((word for word in words if word in COMMANDS), "")
+    print(f"steelyard: error: {message.replace(STDIO_WORD, '-')}", file=sys.stderr)
+    print(f"  next: steelyard {command}{' ' if command else ''}--help", file=sys.stderr)
+    return 2
+
+
+def _hide_lone_dashes(words: Sequence[str]) -> list[str]:
+    return [STDIO_WORD if word == "-" else word for word in words]
+
+
+def _show_lone_dashes(bound: BoundArguments) -> None:
+    """Put the dashes back, once the parser is done."""
+    for name, value in bound.arguments.items():
+        if value == STDIO_WORD:
+            bound.arguments[name] = "-"
+        elif isinstance(value, list | tuple):
+            bound.arguments[name] = type(value)("-" if word == STDIO_WORD else word for word in value)

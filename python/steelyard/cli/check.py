@@ -1,0 +1,105 @@
+"""`verify`: is what is stored what its name says."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from steelyard.cli.complete import complete_digest
+from steelyard.cli.context import Context
+from steelyard.cli.explain import UsageError
+from steelyard.cli.names import amount, counted, resolve
+from steelyard.cli.progress import Meter
+from steelyard.cli.records import VerifiedRecord
+from steelyard.digest import Digest
+from steelyard.errors import DataCorrupt, SteelyardError
+from steelyard.local import LocalStore, Verified
+
+
+async def verify(
+    *digests: Annotated[str, Parameter(name="DIGEST", completer=complete_digest)],
+    all_: Annotated[bool, Parameter(name="--all")] = False,
+    resume: bool = False,
+    keep: bool = False,
+    context: Annotated[Context, Parameter(parse=False)],
+) -> None:
+    """Read blobs again and compare them with their digests.
+
+    A damaged blob is moved to quarantine/ under the store's root, and the exit code is 5. Store the right bytes again
+    to repair it. With --quiet, only damaged blobs are printed.
+
+    Args:
+        digests: digests, or at least 8 hex digits of each.
+        all_: verify every blob.
+        resume: leave out what an interrupted run of --all has verified.
+        keep: leave damaged blobs where they are.
+        context: the run.
+    """
+    if all_ == bool(digests):
+        found = "both" if digests else "neither"
+        raise UsageError(
+            f"verify: expected DIGEST… or --all, found {found}", next_step=f"{context.program} verify --all"
+        )
+    if resume and not all_:
+        raise UsageError("--resume: expected --all with it", next_step=f"{context.program} verify --all --resume")
+    context.begin("verified", "blobs", "bytes", "damaged", meter=Meter(items="blobs"))
+    async with context.open_store() as store:
+        if all_:
+            await _verify_all(context, store, resume=resume, keep=keep)
+        else:
+            async with aclosing(_verify_each(context, store, digests, keep=keep)) as results:
+                async for result in results:
+                    await _report(context, result, keep=keep or store.read_only)
+    counts = context.counts
+    what = counted(counts["blobs"], "blob")
+    context.conclude(f"{what}, {amount(counts['bytes'])}: {counts['damaged']} damaged")
+
+
+async def _verify_all(context: Context, store: LocalStore, *, resume: bool, keep: bool) -> None:
+    total = (await store.stats()).blob_bytes
+    meter = context.display.begin(Meter(items="blobs", total=None if resume else total))
+    context.leave_behind(f"go on with: {context.program} verify --all --resume")
+    progress = None if context.quiet else meter.take
+    async with aclosing(store.verify_all(resume=resume, quarantine=not keep, on_progress=progress)) as results:
+        async for result in results:
+            await _report(context, result, keep=keep or store.read_only)
+
+
+async def _verify_each(
+    context: Context, store: LocalStore, texts: tuple[str, ...], *, keep: bool
+) -> AsyncGenerator[Verified, None]:
+    for text, name in zip(texts, await resolve(store, texts), strict=True):
+        if isinstance(name, SteelyardError):
+            context.fail(name, about=text)
+            continue
+        try:
+            yield await _verify_one(context, store, name, keep=keep)
+        except SteelyardError as error:
+            context.fail(error, about=str(name))
+
+
+async def _verify_one(context: Context, store: LocalStore, name: Digest, *, keep: bool) -> Verified:
+    size = (await store.info(name)).size
+    try:
+        await store.verify(name, quarantine=not keep, on_progress=context.display.follow(str(name)))
+    except DataCorrupt as error:
+        return Verified(digest=name, size=size, error=error)
+    return Verified(digest=name, size=size)
+
+
+async def _report(context: Context, result: Verified, *, keep: bool) -> None:
+    digest = str(result.digest)
+    context.display.finished(digest, result.size)
+    context.counts["blobs"] += 1
+    context.counts["bytes"] += result.size
+    found = None if result.error is None else result.error.actual
+    record = VerifiedRecord(digest=digest, size=result.size, ok=result.error is None, found=found)
+    if result.error is None:
+        await context.out.emit(record, "" if context.quiet else f"ok       {digest}")
+        return
+    context.counts["damaged"] += 1
+    await context.out.emit(record, digest if context.quiet else f"damaged  {digest}")
+    context.fail(result.error, about=None if keep else f"blob {digest} (moved to quarantine)")

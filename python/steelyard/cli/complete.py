@@ -1,0 +1,55 @@
+"""What the shell offers for a half-typed digest or ref: asked of the store itself, for a bounded time."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import Any
+
+__all__ = ("complete_digest", "complete_ref")
+
+_SECONDS = 0.3
+_CANDIDATES = 200
+
+
+def complete_digest(words: Any) -> list[tuple[str, str]]:
+    """Return digests that begin as typed; see cyclopts' completers."""
+    return _ask(words, "digest")
+
+
+def complete_ref(words: Any) -> list[tuple[str, str]]:
+    """Return refs that begin as typed; see cyclopts' completers."""
+    return _ask(words, "ref")
+
+
+def _ask(words: Any, what: str) -> list[tuple[str, str]]:
+    import anyio  # noqa: PLC0415 - this module is loaded with every command, and used for completion only
+
+    return anyio.run(_candidates, words, what)
+
+
+async def _candidates(words: Any, what: str) -> list[tuple[str, str]]:
+    import anyio  # noqa: PLC0415
+
+    from steelyard.cli.names import human_size  # noqa: PLC0415
+    from steelyard.cli.settings import load  # noqa: PLC0415
+    from steelyard.local import LocalStore  # noqa: PLC0415
+
+    found: list[tuple[str, str]] = []
+    with anyio.move_on_after(_SECONDS):
+        async with LocalStore(load({"store": _store_option(words)}).store_path, read_only=True) as store:
+            if what == "ref":
+                statuses = await store.list_statuses()
+                return [(one.ref, human_size(one.offset)) for one in statuses if one.ref.startswith(words.incomplete)]
+            async with aclosing(store.walk()) as infos:
+                async for info in infos:
+                    if str(info.digest).startswith(words.incomplete):
+                        found.append((str(info.digest), human_size(info.size)))
+                    if len(found) == _CANDIDATES:
+                        break
+    return found
+
+
+def _store_option(words: Any) -> str | None:
+    """Return the --store of the command line, as far as it is typed."""
+    option = words["store"]
+    return option.raw if option is not None and option.provided else None

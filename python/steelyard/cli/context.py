@@ -1,0 +1,165 @@
+"""What every command is given: the options, the store, where results and notices go."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from steelyard._bridge import run
+from steelyard.cli import stdio
+from steelyard.cli.exits import Exit, combined
+from steelyard.cli.explain import Report, explain, leaves
+from steelyard.cli.names import printable, quoted
+from steelyard.cli.output import Output
+from steelyard.cli.progress import Display, Meter, choose_mode
+from steelyard.cli.settings import Settings, load
+from steelyard.errors import NotFound
+
+if TYPE_CHECKING:
+    from steelyard.cli.app import Options
+    from steelyard.local import LocalStore
+
+__all__ = ("Context",)
+
+_LISTED_FAILURES = 20
+
+
+class Context:
+    """One run of one command.
+
+    Attributes:
+        options: what was said on the command line.
+        settings: the store's root, the format, the backend, the durability, each with its origin.
+        out: standard output.
+        display: progress.
+        counts: what the command has done so far; its result, however it ends.
+        words: the command line, for messages that repeat it.
+        program: how a command line begins that reaches the same store.
+
+    Raises (when it is made):
+        InvalidArgument: an option's value is not understood.
+    """
+
+    def __init__(self, options: Options, words: Sequence[str]) -> None:
+        flags: Mapping[str, str | None] = {
+            "store": None if options.store is None else str(options.store),
+            "format": options.format,
+            "backend": options.backend,
+            "durability": options.durability,
+        }
+        self.options = options
+        self.settings: Settings = load(flags)
+        self.words = list(words)
+        self.program = "steelyard" if options.store is None else f"steelyard --store {quoted(str(options.store))}"
+        self.display = Display(choose_mode(quiet=options.quiet, no_progress=options.no_progress))
+        self.out = Output(self.settings.output_format, before_write=self._clear_for_results)
+        self.counts: dict[str, int] = {}
+        self.failures: list[Report] = []
+        self.farewell: list[str] = []
+        self.conclusion: list[str] = []
+
+    @property
+    def quiet(self) -> bool:
+        """Whether text output is digests or refs only, and standard error tells of errors only."""
+        return self.options.quiet
+
+    def begin(self, plural: str, *counts: str, meter: Meter | None = None) -> Meter:
+        """Announce what the command reports: the name of its list of records, and its counts, all 0 now."""
+        self.out.plural = plural
+        self.counts = dict.fromkeys(counts, 0)
+        return self.display.begin(meter or Meter())
+
+    def note(self, text: str) -> None:
+        """Tell a person something on standard error."""
+        if not self.quiet:
+            self.say(text)
+
+    def say(self, text: str) -> None:
+        """Tell it even where notices are not wanted."""
+        self.display.erase()
+        print(f"steelyard: {text}", file=sys.stderr, flush=True)
+
+    def fail(self, error: BaseException, *, about: str | None = None) -> None:
+        """Report an error; the command may go on, and ends with a code that is not 0."""
+        for leaf in leaves(error):
+            report = explain(leaf, program=self.program, about=about)
+            self.failures.append(report)
+            self.out.fail(report.record())
+            self.display.erase()
+            for line in (f"steelyard: error: {report.message}", *(f"  {line}" for line in report.details)):
+                print(line, file=sys.stderr)
+            if report.next_step is not None:
+                print(f"  next: {report.next_step}", file=sys.stderr)
+            if self.options.debug:
+                traceback.print_exception(leaf, file=sys.stderr)
+            sys.stderr.flush()
+
+    def conclude(self, text: str) -> None:
+        """Say this at the very end, when all results are out; not if the run is interrupted."""
+        self.conclusion.append(text)
+
+    def say_conclusion(self) -> None:
+        """Say what was kept for the end, and repeat what failed, as it may have scrolled away between results."""
+        for text in self.conclusion:
+            self.note(text)
+        if len(self.failures) < 2:
+            return
+        self.say(f"{len(self.failures)} failed:")
+        for report in self.failures[:_LISTED_FAILURES]:
+            print(f"  {report.message}", file=sys.stderr)
+        if len(self.failures) > _LISTED_FAILURES:
+            print(f"  and {len(self.failures) - _LISTED_FAILURES} more", file=sys.stderr)
+
+    def exit_code(self) -> Exit:
+        """Return the code that the failures so far amount to."""
+        return combined(report.exit for report in self.failures)
+
+    def leave_behind(self, text: str) -> None:
+        """Say this when the run is interrupted: what was kept, and the command that goes on from there."""
+        self.farewell.append(printable(text))
+
+    @property
+    def same_command(self) -> str:
+        """This command line, as it can be typed again."""
+        return " ".join(["steelyard", *map(quoted, self.words)])
+
+    @asynccontextmanager
+    async def open_store(self, *, create: bool = False, change: bool = False) -> AsyncIterator[LocalStore]:
+        """Open the store.
+
+        Looking never changes a directory into a store: without `create` a root that is not there is an error, and
+        without `change` one that was not made by Steelyard, or can't be written, is opened read-only.
+
+        Args:
+            create: make the root if it is not there.
+            change: the command changes something.
+
+        Raises:
+            NotFound: there is no store.
+            StorageError, FailedPrecondition: see `LocalStore`.
+        """
+        from steelyard.local import LocalStore  # noqa: PLC0415 - the extension, which help does without
+
+        path = self.settings.store_path
+        exists, ours = await run(_look_at, str(path))
+        if not exists and not create:
+            raise NotFound("store", f"{path} (from {self.settings.store.origin})")
+        store = LocalStore(path, read_only=not (create or change or ours), durability=self.settings.durability_name)
+        async with store:
+            for note in store.notes():
+                self.note(f"store {path}: {note}")
+            yield store
+
+    def _clear_for_results(self) -> None:
+        if stdio.is_terminal(stdio.STDOUT):
+            self.display.erase()
+
+
+def _look_at(path: str) -> tuple[bool, bool]:
+    """Return whether something is there, and whether it is a store of ours that can be written."""
+    ours = os.path.isfile(os.path.join(path, "steelyard.json"))  # noqa: PTH113, PTH118 - one call each, on a thread
+    return os.path.lexists(path), ours and os.access(path, os.W_OK)

@@ -1,0 +1,165 @@
+"""`doctor`: what a bug report needs, and the repair of the store's metadata."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
+from typing import Annotated, Any
+
+import msgspec
+from cyclopts import Parameter
+
+from steelyard._bridge import run
+from steelyard.cli import version
+from steelyard.cli.context import Context
+from steelyard.cli.names import exact_size, human_size, printable, quoted
+from steelyard.cli.settings import config_path
+from steelyard.errors import SteelyardError
+from steelyard.local import LocalStore
+
+STALE = timedelta(days=1)
+"""An ingest that nobody has touched for so long is worth a look."""
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that was looked at; `next` is a command that helps."""
+
+    name: str
+    ok: bool
+    message: str
+    next: str | None = None
+
+
+async def doctor(
+    *,
+    rebuild: bool = False,
+    context: Annotated[Context, Parameter(parse=False)],
+) -> None:
+    """Show versions, settings and the store's health; repair its metadata.
+
+    The exit code is 1 when something is wrong with the store. Paste the output into bug reports.
+
+    Args:
+        rebuild: make the metadata anew from the blobs and from what can be read of the old file.
+        context: the run.
+    """
+    report: dict[str, Any] = {
+        "type": "doctor",
+        "versions": await run(versions),
+        "settings": msgspec.to_builtins(context.settings),
+        "config_file": str(config_path()),
+        "store": await run(store_facts, str(context.settings.store_path)),
+    }
+    checks: list[Check] = []
+    rebuilt: list[str] = []
+    try:
+        async with context.open_store(change=rebuild) as store:
+            if rebuild:
+                rebuilt = await store.rebuild()
+            checks = await _checks(context, store)
+    except (SteelyardError, OSError) as error:
+        context.fail(error)
+    report["checks"] = msgspec.to_builtins(checks)
+    report["rebuilt"] = rebuilt
+    report["ok"] = all(check.ok for check in checks) and not context.failures
+    await context.out.document(report, _text(report, checks))
+    for check in checks:
+        if not check.ok:
+            context.fail(DoctorFinding(f"{check.name}: {check.message}"))
+
+
+class DoctorFinding(SteelyardError):
+    """Something is wrong with the store, but not with the command."""
+
+    code = "finding"
+
+
+async def _checks(context: Context, store: LocalStore) -> list[Check]:
+    checks = [
+        Check(name="metadata", ok=False, message=printable(note), next=f"{context.program} doctor --rebuild")
+        for note in store.notes()
+    ] or [Check(name="metadata", ok=True, message="readable")]
+    stats = await store.stats()
+    checks.append(Check(name="blobs", ok=True, message=f"{stats.blobs}, {exact_size(stats.blob_bytes)}"))
+    quarantined = stats.quarantined
+    checks.append(Check(name="quarantine", ok=True, message=f"{quarantined} damaged set aside"))
+    now = datetime.now(UTC)
+    statuses = await store.list_statuses()
+    stale = [status for status in statuses if now - status.updated_at > STALE]
+    message = f"{len(statuses)} unfinished, {len(stale)} untouched for a day"
+    hint = f"{context.program} abort {quoted(stale[0].ref)}" if stale else None
+    checks.append(Check(name="ingests", ok=True, message=message, next=hint))
+    return checks
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of everything that takes part."""
+    found = {
+        "steelyard": version(),
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "platform": platform.platform(),
+        "executable": sys.executable,
+    }
+    for package in ("anyio", "trio", "msgspec", "cyclopts", "rich"):
+        try:
+            found[package] = version_of(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def store_facts(path: str) -> dict[str, Any]:
+    """Return what the operating system says of the root."""
+    facts: dict[str, Any] = {"path": path, "exists": os.path.isdir(path)}  # noqa: PTH112 - on a thread already
+    if not facts["exists"]:
+        return facts
+    disk = os.statvfs(path)
+    return facts | {
+        "writable": os.access(path, os.W_OK),
+        "filesystem": _filesystem(os.path.realpath(path)),
+        "size": disk.f_frsize * disk.f_blocks,
+        "free": disk.f_frsize * disk.f_bavail,
+    }
+
+
+def _filesystem(path: str) -> str | None:
+    """Return the type of the file system that a path is on, where the system tells."""
+    best, kind = "", None
+    try:
+        with open("/proc/self/mounts", encoding="utf-8", errors="replace") as mounts:  # noqa: PTH123
+            for line in mounts:
+                _, point, found, *_ = line.split(" ")
+                point = point.replace("\\040", " ")
+                inside = path == point or path.startswith(point.rstrip("/") + "/")
+                if inside and len(point) >= len(best):
+                    best, kind = point, found
+    except OSError:
+        return None
+    return kind
+
+
+def _text(report: dict[str, Any], checks: list[Check]) -> str:
+    lines = [f"{name:<12}{value}" for name, value in report["versions"].items()]
+    lines += ["", f"{'config file':<12}{report['config_file']}"]
+    for name, setting in report["settings"].items():
+        lines.append(f"{name:<12}{setting['value']}  (from {setting['origin']})")
+    lines.append("")
+    for name, value in report["store"].items():
+        shown = human_size(value) if name in {"size", "free"} else value
+        lines.append(f"{name:<12}{shown}")
+    lines += [""] if checks else []
+    for check in checks:
+        lines.append(f"{'ok' if check.ok else 'WRONG':<6}{check.name}: {check.message}")
+        if check.next is not None:
+            lines.append(f"      next: {check.next}")
+    lines += [f"rebuilt: {line}" for line in report["rebuilt"]]
+    return printable_lines(lines)
+
+
+def printable_lines(lines: list[str]) -> str:
+    """Return lines as text, each safe for a terminal."""
+    return "\n".join(map(printable, lines))

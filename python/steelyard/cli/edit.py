@@ -1,0 +1,97 @@
+"""`label` and `rm`: changing and deleting what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+
+from steelyard.cli.complete import complete_digest
+from steelyard.cli.context import Context
+from steelyard.cli.explain import UsageError
+from steelyard.cli.look import line_of
+from steelyard.cli.names import amount, counted, exact_size, resolve, resolve_one
+from steelyard.cli.records import BlobRecord, RemovedRecord
+from steelyard.errors import SteelyardError
+from steelyard.model import Labels
+
+
+async def label(
+    digest: Annotated[str, Parameter(name="DIGEST", completer=complete_digest)],
+    changes: Annotated[list[str], Parameter(name="CHANGE")],
+    /,
+    *,
+    context: Annotated[Context, Parameter(parse=False)],
+) -> None:
+    """Set and remove labels of a blob.
+
+    Labels that are not named stay as they are.
+
+    Args:
+        digest: a digest, or at least 8 hex digits of one.
+        changes: KEY=VALUE sets a label, KEY- removes one.
+        context: the run.
+    """
+    values = parse_changes(changes)
+    context.begin("blobs", "blobs")
+    async with context.open_store(change=True) as store:
+        found = await store.info(await resolve_one(store, digest))
+        labels = Labels({key: value for key, value in values.items() if value is not None})
+        wanted = msgspec.structs.replace(found, labels=labels)
+        updated = await store.update(wanted, *(f"labels.{key}" for key in values))
+        context.counts["blobs"] = 1
+        await context.out.emit(BlobRecord.of(updated), str(updated.digest) if context.quiet else line_of(updated))
+
+
+async def rm(
+    digests: Annotated[list[str], Parameter(name="DIGEST", completer=complete_digest)],
+    /,
+    *,
+    dry_run: bool = False,
+    context: Annotated[Context, Parameter(parse=False)],
+) -> None:
+    """Delete blobs.
+
+    Args:
+        digests: digests, or at least 8 hex digits of each.
+        dry_run: only say what would be deleted.
+        context: the run.
+    """
+    context.begin("removed", "blobs", "bytes")
+    async with context.open_store(change=not dry_run) as store:
+        for text, name in zip(digests, await resolve(store, digests), strict=True):
+            try:
+                if isinstance(name, SteelyardError):
+                    raise name
+                size = (await store.info(name)).size
+                if not dry_run:
+                    await store.delete(name)
+            except SteelyardError as error:
+                context.fail(error, about=text)
+                continue
+            context.counts["blobs"] += 1
+            context.counts["bytes"] += size
+            record = RemovedRecord(digest=str(name), size=size, dry_run=dry_run)
+            await context.out.emit(record, str(name) if context.quiet else f"{name}  {exact_size(size)}")
+    what = "would delete" if dry_run else "deleted"
+    context.conclude(f"{what} {counted(context.counts['blobs'], 'blob')}, {amount(context.counts['bytes'])}")
+
+
+def parse_changes(words: Iterable[str]) -> dict[str, str | None]:
+    """Return the value that each named label shall have, None for one to remove.
+
+    Raises:
+        UsageError: a word is neither KEY=VALUE nor KEY-.
+    """
+    values: dict[str, str | None] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if equals and key:
+            values[key] = value
+        elif not equals and len(word) > 1 and word.endswith("-"):
+            values[word[:-1]] = None
+        else:
+            raise UsageError(f"label {word!r}: expected KEY=VALUE or KEY-", next_step="steelyard label --help")
+    return values

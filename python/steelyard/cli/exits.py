@@ -1,0 +1,87 @@
+"""Exit codes: what each means, and which one an error gets."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable
+from enum import IntEnum
+
+from steelyard import errors
+
+__all__ = ("MEANINGS", "Exit", "combined", "exit_of")
+
+
+class Exit(IntEnum):
+    """The exit codes of ``steelyard``. Scripts rely on them: one never changes its meaning."""
+
+    OK = 0
+    ERROR = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    CONFLICT = 4
+    MISMATCH = 5
+    BUSY = 6
+    TRANSIENT = 7
+    PERMISSION = 8
+    NO_SPACE = 9
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+    TERMINATED = 143
+
+
+MEANINGS: dict[Exit, str] = {
+    Exit.OK: "it worked; content that was stored already counts as success",
+    Exit.ERROR: "another error, or errors of several kinds in one batch",
+    Exit.USAGE: "the command line is wrong, or a package it needs is missing; nothing was done",
+    Exit.NOT_FOUND: "no such blob, ingest, file or store",
+    Exit.CONFLICT: "stored already, where --fail-if-exists asked to fail; or the ingest was aborted by somebody else",
+    Exit.MISMATCH: "a digest or size is not the expected one, or stored bytes are damaged",
+    Exit.BUSY: "another writer holds the ingest, or another process the store",
+    Exit.TRANSIENT: "a remote or passing failure: trying again may help (kept for remote stores; no command uses it yet)",
+    Exit.PERMISSION: "the operating system does not permit it, or the store is read-only",
+    Exit.NO_SPACE: "no space or quota is left",
+    Exit.INTERRUPTED: "ended by Ctrl-C (SIGINT); what can be resumed was kept, and the message says how",
+    Exit.BROKEN_PIPE: "the reader of the output went away (as in `steelyard ls | head`)",
+    Exit.TERMINATED: "ended by SIGTERM; as for Ctrl-C",
+}
+
+_BY_ERRNO = {
+    errno.ENOENT: Exit.NOT_FOUND,
+    errno.ENOTDIR: Exit.NOT_FOUND,
+    errno.EACCES: Exit.PERMISSION,
+    errno.EPERM: Exit.PERMISSION,
+    errno.EROFS: Exit.PERMISSION,
+    errno.ENOSPC: Exit.NO_SPACE,
+    errno.EDQUOT: Exit.NO_SPACE,
+    errno.EPIPE: Exit.BROKEN_PIPE,
+}
+
+_BY_KIND: tuple[tuple[type[Exception], Exit], ...] = (
+    (errors.NotFound, Exit.NOT_FOUND),
+    (errors.AlreadyExists, Exit.CONFLICT),
+    (errors.Aborted, Exit.CONFLICT),
+    (errors.UnexpectedDigest, Exit.MISMATCH),
+    (errors.UnexpectedSize, Exit.MISMATCH),
+    (errors.DataCorrupt, Exit.MISMATCH),
+    (errors.Unavailable, Exit.BUSY),
+    (errors.OutOfRange, Exit.USAGE),
+    (errors.InvalidArgument, Exit.USAGE),
+)
+
+
+def exit_of(error: BaseException) -> Exit:
+    """Return the exit code of an error."""
+    for kind, code in _BY_KIND:
+        if isinstance(error, kind):
+            return code
+    if isinstance(error, OSError):
+        return _BY_ERRNO.get(error.errno or 0, Exit.ERROR)
+    return Exit.ERROR
+
+
+def combined(codes: Iterable[Exit]) -> Exit:
+    """Return the exit code of a batch: that of its failures where they agree, otherwise `Exit.ERROR`."""
+    different = set(codes)
+    if not different:
+        return Exit.OK
+    return different.pop() if len(different) == 1 else Exit.ERROR

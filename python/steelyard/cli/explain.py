@@ -1,0 +1,152 @@
+"""What a person is told about an error: the object, what was expected and found, and a command that helps."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Iterator
+
+import msgspec
+
+from steelyard import errors
+from steelyard.cli.exits import Exit, exit_of
+from steelyard.cli.names import AmbiguousDigest, printable, quoted
+from steelyard.cli.records import ErrorRecord
+
+__all__ = ("Report", "UsageError", "explain", "leaves")
+
+
+class UsageError(errors.InvalidArgument):
+    """The command line is wrong.
+
+    Attributes:
+        next_step: a command that helps, or None.
+    """
+
+    code = "usage"
+
+    def __init__(self, message: str, *, next_step: str | None = None) -> None:
+        super().__init__(message)
+        self.next_step = next_step
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """An error, as it is shown.
+
+    Attributes:
+        code: the error's stable word.
+        message: what happened, to which object, with what was expected and found.
+        next_step: a command that can be run as it stands, or None where there is none.
+        exit: the exit code.
+        details: further lines, such as the blobs that an ambiguous prefix could mean.
+    """
+
+    code: str
+    message: str
+    next_step: str | None
+    exit: Exit
+    details: tuple[str, ...] = ()
+
+    def record(self) -> ErrorRecord:
+        """Return the report as it goes to JSON."""
+        return ErrorRecord(code=self.code, message=self.message, next=self.next_step, exit_code=int(self.exit))
+
+
+def explain(error: BaseException, *, program: str = "steelyard", about: str | None = None) -> Report:
+    """Return what to say about an error.
+
+    Args:
+        error: any exception.
+        program: how the command line begins that reaches the same store: ``steelyard`` and the `--store` given.
+        about: the file or name in question, put in front of the message where that does not name it.
+    """
+    code = (
+        error.code if isinstance(error, errors.SteelyardError) else "io" if isinstance(error, OSError) else "internal"
+    )
+    message = _message(error)
+    if about is not None and about not in message:
+        message = f"{about}: {message}"
+    return Report(
+        code=code,
+        message=printable(message),
+        next_step=_next_step(error, program, about),
+        exit=exit_of(error),
+        details=tuple(map(str, error.candidates)) if isinstance(error, AmbiguousDigest) else (),
+    )
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """Yield the errors in an exception group, or the error itself."""
+    if isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            yield from leaves(part)
+    else:
+        yield error
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, errors.StorageError):
+        return f"{error.operation}: {os.strerror(error.errno or 0)}: {os.fspath(error.filename or 'the store')}"
+    if isinstance(error, errors.SteelyardError):
+        return str(error)
+    if isinstance(error, OSError):
+        subject = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes) else ""
+        return f"{error.strerror or error}{subject}"
+    where = traceback.extract_tb(error.__traceback__)[-1:] if error.__traceback__ else []
+    place = f" at {os.path.basename(where[0].filename)}:{where[0].lineno}" if where else ""  # noqa: PTH119 - a bare name
+    return f"internal error{place}: {type(error).__name__}: {error}"
+
+
+def _next_step(error: BaseException, program: str, about: str | None) -> str | None:
+    match error:
+        case UsageError():
+            return error.next_step
+        case errors.NotFound(kind="ingest"):
+            return f"{program} ingests"
+        case errors.NotFound(kind="store"):
+            return f"{program} doctor"
+        case errors.NotFound():
+            return f"{program} ls"
+        case errors.Unavailable() | errors.Aborted():
+            return f"{program} ingests --watch"
+        case errors.UnexpectedDigest(ref=str(ref)) | errors.UnexpectedSize(ref=str(ref)):
+            return f"{program} abort {quoted(ref)}"
+        case errors.UnexpectedDigest(expected=expected):
+            # What the source has by another program's reckoning; sha256sum and b3sum are the usual names.
+            algorithm = expected.partition(":")[0].replace("blake3", "b3")
+            return f"{algorithm}sum {quoted(about)}" if about is not None and about != "-" else None
+        case errors.OutOfRange(name=name):
+            return f"{program} info {name.removeprefix('blob ')}"
+        case errors.AlreadyExists(digest=digest):
+            return f"{program} info {digest}"
+        case errors.DataCorrupt(name=name):
+            blob = name.removeprefix("blob ")
+            return f"{program} verify {blob}" if ":" in blob and "/" not in blob else f"{program} doctor --rebuild"
+        case AmbiguousDigest(candidates=(first, *_)):
+            return f"{program} info {first}"
+        case errors.InvalidFilter():
+            return "steelyard help filters"
+        case errors.InvalidDigest():
+            return f"{program} ls -q"
+        case errors.IncompatibleFormat():
+            return "pip install --upgrade 'steelyard[cli]'"
+        case _:
+            return _next_step_of_system(error, program)
+
+
+def _next_step_of_system(error: BaseException, program: str) -> str | None:
+    path = getattr(error, "filename", None)
+    name = quoted(os.fsdecode(path)) if isinstance(path, str | bytes) else None
+    match exit_of(error):
+        case Exit.NO_SPACE:
+            return f"df -h {name}" if name else f"{program} stat"
+        case Exit.PERMISSION:
+            return f"ls -ld {name}" if name else f"{program} doctor"
+        case Exit.NOT_FOUND if isinstance(error, errors.StorageError):
+            return f"{program} doctor"
+        case Exit.NOT_FOUND if isinstance(path, str | bytes):
+            return f"ls -ld {quoted(os.path.dirname(os.fsdecode(path)) or '.')}"  # noqa: PTH120 - text, not a path to open
+        case Exit.ERROR if not isinstance(error, errors.SteelyardError | OSError):
+            return f"{program} doctor"
+        case _:
+            return None

@@ -1,0 +1,166 @@
+"""`get`: a blob goes to a file or to standard output."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+from cyclopts import Parameter
+
+from steelyard._bridge import run
+from steelyard.cli import stdio
+from steelyard.cli.complete import complete_digest
+from steelyard.cli.context import Context
+from steelyard.cli.explain import UsageError
+from steelyard.cli.names import path_text, printable, resolve_one
+from steelyard.cli.progress import Meter
+from steelyard.cli.records import FetchedRecord
+from steelyard.content import ReaderAt
+from steelyard.digest import Digest
+from steelyard.errors import OutOfRange
+from steelyard.model import Progress
+
+_CHUNK = 4 << 20
+
+
+async def get(
+    digest: Annotated[str, Parameter(name="DIGEST", completer=complete_digest)],
+    /,
+    *,
+    output: Annotated[str | None, Parameter(name=["--output", "-o"])] = None,
+    byte_range: Annotated[str | None, Parameter(name="--range", allow_leading_hyphen=True)] = None,
+    force: bool = False,
+    context: Annotated[Context, Parameter(parse=False)],
+) -> None:
+    """Write a blob to a file or to standard output.
+
+    The blob is verified against its digest as it is read. A file appears under its name only when it is whole and
+    right. On standard output, the bytes are proven only by exit code 0. A range is raw: the digest of a whole blob says
+    nothing of a part of it.
+
+    Args:
+        digest: a digest, or at least 8 hex digits of one.
+        output: the file to write, replaced if it exists; - is standard output, as is leaving it out.
+        byte_range: A-B, both included and counted from 0, or A- to the end, or -N for the last N bytes; unverified.
+        force: write a blob's bytes to a terminal.
+        context: the run.
+    """
+    wanted = None if byte_range is None else parse_range(byte_range)
+    target = None if output in {None, "-"} else output
+    if target is None:
+        next_step = f"{context.program} get {digest} -o FILE"
+        stdio.refuse_terminal(force=force, next_step=next_step)
+    async with context.open_store() as store:
+        name = await resolve_one(store, digest)
+        async with await store.reader_at(name) as reader:
+            start, size = (0, reader.size) if wanted is None else wanted_bytes(wanted, name, reader.size)
+            context.display.begin(Meter(total=size))
+            pieces = _pieces(context, reader, start, size, whole=wanted is None)
+            if target is None:
+                async for piece in pieces:
+                    await stdio.write(piece)
+                return
+            await _to_file(pieces, Path(target))
+        context.begin("fetched", "bytes")
+        context.counts["bytes"] = size
+        record = FetchedRecord(
+            digest=str(name), path=path_text(target), offset=start, size=size, verified=wanted is None
+        )
+        await context.out.emit(record, str(name) if context.quiet else f"{name}  {printable(path_text(target))}")
+
+
+async def _pieces(context: Context, reader: ReaderAt, start: int, size: int, *, whole: bool) -> AsyncIterator[bytes]:
+    report = context.display.follow(str(reader.digest)) or (lambda _: None)
+    done = 0
+    if whole:
+        async with reader.stream() as stream:
+            async for piece in stream:
+                done += len(piece)
+                report(Progress(phase="read", name=str(reader.digest), done=done, total=size))
+                yield piece
+        return
+    while done < size:
+        piece = await reader.read_at(start + done, min(_CHUNK, size - done))
+        if not piece:
+            return
+        done += len(piece)
+        report(Progress(phase="read", name=str(reader.digest), done=done, total=size))
+        yield piece
+
+
+async def _to_file(pieces: AsyncIterator[bytes], target: Path) -> None:
+    """Write to a temporary file beside the target, and give it the target's name when all of it is there."""
+    path = await run(target.resolve)
+    if await run(_is_special, path):
+        descriptor = await run(os.open, path, os.O_WRONLY)
+        try:
+            async for piece in pieces:
+                await stdio.write(piece, descriptor)
+        finally:
+            os.close(descriptor)
+        return
+    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.part")
+    descriptor = await run(_create, temporary)
+    try:
+        async for piece in pieces:
+            await run(stdio.write_all, descriptor, piece)
+        await run(_publish, descriptor, temporary, path)
+    except BaseException:
+        # CANCEL: the target is as it was; the part of it that was written goes.
+        with anyio.CancelScope(shield=True):
+            await run(lambda: temporary.unlink(missing_ok=True))
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _is_special(path: Path) -> bool:
+    """Return whether bytes are written into what is there, a device or a named pipe, rather than in its place."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a directory: expected the name of a file", str(path))
+    return path.exists() and not path.is_file()
+
+
+def _create(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+
+
+def _publish(descriptor: int, temporary: Path, path: Path) -> None:
+    # DURABILITY: synced before it gets its name, so that a power cut leaves the old file or all of the new one.
+    os.fsync(descriptor)
+    temporary.replace(path)
+
+
+def parse_range(text: str) -> tuple[int | None, int | None]:
+    """Return the first and the last byte of ``A-B``, ``A-`` or ``-N``; the latter has no first, and N in place of a last.
+
+    Raises:
+        UsageError: it is none of the three.
+    """
+    match = re.fullmatch(r"(\d*)-(\d*)", text, re.ASCII)
+    first, last = (int(part) if part else None for part in match.groups()) if match else (None, None)
+    backwards = first is not None and last is not None and last < first
+    if (first is None and last is None) or backwards:
+        raise UsageError(f"--range {text!r}: expected A-B, A- or -N, A up to B", next_step="steelyard get --help")
+    return first, last
+
+
+def wanted_bytes(wanted: tuple[int | None, int | None], digest: Digest, size: int) -> tuple[int, int]:
+    """Return the offset and the size of a parsed range in a blob of `size` bytes.
+
+    Raises:
+        OutOfRange: it begins behind the last byte.
+    """
+    first, last = wanted
+    if first is None:
+        count = min(last or 0, size)
+        return size - count, count
+    if first >= size:
+        raise OutOfRange(f"blob {digest}", offset=first, size=size)
+    return first, (size if last is None else min(last + 1, size)) - first

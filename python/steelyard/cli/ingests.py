@@ -1,0 +1,130 @@
+"""`ingests` and `abort`: unfinished work."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import Annotated
+
+import anyio
+from cyclopts import Parameter
+
+from steelyard.cli import stdio
+from steelyard.cli.complete import complete_ref
+from steelyard.cli.context import Context
+from steelyard.cli.explain import UsageError
+from steelyard.cli.names import human_size, printable, timestamp
+from steelyard.cli.records import AbortedRecord, IngestGoneRecord, IngestRecord
+from steelyard.content import Store
+from steelyard.errors import SteelyardError
+from steelyard.model import Status
+
+
+async def ingests(
+    *filters: Annotated[str, Parameter(name="FILTER")],
+    watch: bool = False,
+    interval: float = 1.0,
+    context: Annotated[Context, Parameter(parse=False)],
+) -> None:
+    """List unfinished ingests.
+
+    One line each, ordered by ref: bytes held, of how many, time of the last change, ref.
+
+    Args:
+        filters: for example 'ref~=^put:'; see `steelyard help filters`.
+        watch: go on until Ctrl-C, and report every change.
+        interval: seconds between two looks with --watch.
+        context: the run.
+    """
+    if watch and context.out.shape == "json":
+        raise UsageError("--watch: expected --format text or jsonl, found json", next_step="steelyard ingests --watch")
+    if not 0.05 <= interval <= 3600:
+        raise UsageError(f"--interval {interval}: expected 0.05 to 3600 seconds", next_step="steelyard ingests --help")
+    context.begin("ingests", "ingests", "bytes")
+    async with context.open_store() as store:
+        statuses = await store.list_statuses(*filters)
+        context.counts.update(ingests=len(statuses), bytes=sum(status.offset for status in statuses))
+        if not watch:
+            for status in statuses:
+                await _emit(context, status)
+        elif context.out.shape == "text" and stdio.is_terminal(stdio.STDOUT):
+            await _watch_screen(store, filters, interval)
+        else:
+            await _watch_changes(context, store, filters, interval)
+
+
+async def abort(
+    refs: Annotated[list[str], Parameter(name="REF", completer=complete_ref)],
+    /,
+    *,
+    dry_run: bool = False,
+    context: Annotated[Context, Parameter(parse=False)],
+) -> None:
+    """Discard unfinished ingests.
+
+    Args:
+        refs: as `ingests` shows them.
+        dry_run: only say what would be discarded.
+        context: the run.
+    """
+    context.begin("aborted", "ingests", "bytes")
+    async with context.open_store(change=not dry_run) as store:
+        for ref in refs:
+            try:
+                offset = (await store.status(ref)).offset
+                if not dry_run:
+                    await store.abort(ref)
+            except SteelyardError as error:
+                context.fail(error)
+                continue
+            context.counts["ingests"] += 1
+            context.counts["bytes"] += offset
+            record = AbortedRecord(ref=ref, offset=offset, dry_run=dry_run)
+            await context.out.emit(
+                record, printable(ref) if context.quiet else f"{printable(ref)}  {human_size(offset)}"
+            )
+
+
+def _line(status: Status) -> str:
+    total = "?" if status.total is None else human_size(status.total)
+    share = f"{100 * status.offset / status.total:.0f} %" if status.total else ""
+    held = human_size(status.offset)
+    return f"{held:>10} of {total:<10} {share:>5}  {timestamp(status.updated_at)}  {printable(status.ref)}"
+
+
+async def _emit(context: Context, status: Status) -> None:
+    await context.out.emit(IngestRecord.of(status), printable(status.ref) if context.quiet else _line(status))
+
+
+async def _watch_changes(context: Context, store: Store, filters: tuple[str, ...], interval: float) -> None:
+    """Report each ingest when it is new or has changed, and when it is gone."""
+    before: dict[str, Status] = {}
+    while True:
+        now = {status.ref: status for status in await store.list_statuses(*filters)}
+        for ref in before.keys() - now.keys():
+            await context.out.emit(IngestGoneRecord(ref=ref), "" if context.quiet else f"gone: {printable(ref)}")
+        for ref, status in now.items():
+            if before.get(ref) != status:
+                await _emit(context, status)
+        before = now
+        await anyio.sleep(interval)
+
+
+async def _watch_screen(store: Store, filters: tuple[str, ...], interval: float) -> None:
+    """Show the list in place, with rates."""
+    before: dict[str, Status] = {}
+    drawn = 0
+    while True:
+        statuses = await store.list_statuses(*filters)
+        lines = [_line(status) + _rate(status, before.get(status.ref), interval) for status in statuses]
+        lines = lines or [f"no ingests at {timestamp(datetime.now(UTC))}"]
+        up = f"\x1b[{drawn}F\x1b[J" if drawn else ""
+        await stdio.write((up + "\n".join(lines) + "\n").encode(sys.stdout.encoding, "backslashreplace"))
+        drawn, before = len(lines), {status.ref: status for status in statuses}
+        await anyio.sleep(interval)
+
+
+def _rate(status: Status, before: Status | None, interval: float) -> str:
+    if before is None or status.offset <= before.offset:
+        return ""
+    return f"  {human_size((status.offset - before.offset) / interval)}/s"

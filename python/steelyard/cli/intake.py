@@ -1,0 +1,228 @@
+"""The work of `put`: small files many at a time, large ones and streams one by one, each under its ref."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+import anyio
+import msgspec
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from steelyard._bridge import run
+from steelyard.cli import stdio
+from steelyard.cli.context import Context
+from steelyard.cli.exits import Exit, exit_of
+from steelyard.cli.names import exact_size, path_text, printable, quoted
+from steelyard.cli.records import PutRecord
+from steelyard.cli.sources import RESUMABLE_BYTES, Found, automatic_ref, find_all
+from steelyard.content import Store
+from steelyard.digest import Algorithm
+from steelyard.errors import AlreadyExists, NotFound, UnexpectedDigest
+from steelyard.model import PutResult
+
+__all__ = ("Intake", "Request")
+
+_SMALL_AT_ONCE = 16
+_LARGE_AT_ONCE = 2
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What `put` was asked for; see its options."""
+
+    labels: dict[str, str]
+    algorithm: Algorithm | None
+    expected: str | None
+    ref: str | None
+    recursive: bool
+    fail_if_exists: bool
+
+
+class Intake:
+    """One `put`.
+
+    Attributes:
+        request: what was asked for.
+        skipped: how many things were left out, by the reason.
+    """
+
+    def __init__(self, context: Context, store: Store, request: Request) -> None:
+        self.request = request
+        self.skipped: dict[str, int] = defaultdict(int)
+        self._context = context
+        self._store = store
+        self._turns: dict[str, anyio.Lock] = defaultdict(anyio.Lock)
+
+    async def run(self, sources: list[str]) -> None:
+        """Store everything that the sources name; bounded queues keep the walk only a little ahead of the disk."""
+        send_small, small = anyio.create_memory_object_stream[str](64)
+        send_large, large = anyio.create_memory_object_stream[Found](4)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._store_small, small)
+            for _ in range(_LARGE_AT_ONCE):
+                tasks.start_soon(self._store_large, large.clone())
+            large.close()
+            async with send_small, send_large:
+                await self._sort(sources, send_small, send_large)
+
+    async def _sort(
+        self, sources: list[str], small: MemoryObjectSendStream[str], large: MemoryObjectSendStream[Found]
+    ) -> None:
+        root = await run(_identity, self._context.settings.store_path)
+        for source in sources:
+            if source == "-":
+                await large.send(Found(path="-", kind="stream"))
+                continue
+            async with aclosing(find_all([source], recursive=self.request.recursive, leave_out=root)) as everything:
+                async for found in everything:
+                    if found.error is not None:
+                        self._fail(found.error, found.path)
+                    elif found.kind == "skipped":
+                        self._skip(found)
+                    elif self._is_small(found):
+                        await small.send(found.path)
+                    else:
+                        await large.send(found)
+
+    def _is_small(self, found: Found) -> bool:
+        named = self.request.ref is not None or self.request.expected is not None
+        small = found.status is not None and found.status.st_size < RESUMABLE_BYTES
+        return found.kind == "file" and small and not named
+
+    def _skip(self, found: Found) -> None:
+        self._context.counts["skipped"] += 1
+        self.skipped[found.reason] += 1
+        if found.reason != "symbolic link":
+            self._context.note(f"left out: {printable(path_text(found.path))}: {found.reason}")
+
+    def _fail(self, error: Exception, path: str) -> None:
+        if exit_of(error) is Exit.NO_SPACE:
+            raise error  # every other file would fail as well
+        self._context.fail(error, about=path_text(path))
+
+    async def _store_small(self, paths: MemoryObjectReceiveStream[str]) -> None:
+        request = self.request
+        many = self._store.put_many(
+            (Path(path) async for path in paths),
+            concurrency=_SMALL_AT_ONCE,
+            algorithm=request.algorithm,
+            labels=request.labels or None,
+        )
+        async with paths, aclosing(many) as results:
+            async for one in results:
+                if one.result is not None:
+                    await self._stored(str(one.source), one.result)
+                elif one.error is not None:
+                    self._fail(one.error, str(one.source))
+
+    async def _store_large(self, sources: MemoryObjectReceiveStream[Found]) -> None:
+        async with sources:
+            async for found in sources:
+                try:
+                    result = await self._store_one(found)
+                except Exception as error:  # noqa: BLE001 - the batch goes on, and the error is told to a person
+                    self._fail(error, found.path)
+                else:
+                    await self._stored(found.path, result)
+
+    async def _stored(self, path: str, result: PutResult) -> None:
+        context, text = self._context, path_text(path)
+        context.display.finished(path, result.size)
+        for name, number in (("files", 1), ("bytes", result.size), ("new" if result.new else "existing", 1)):
+            context.counts[name] += number
+        digest = str(result.digest)
+        record = PutRecord(path=text, digest=digest, size=result.size, new=result.new)
+        await context.out.emit(record, digest if context.quiet else f"{digest}  {printable(text)}")
+        if self.request.fail_if_exists and not result.new:
+            context.fail(AlreadyExists(digest), about=text)
+
+    async def _store_one(self, found: Found) -> PutResult:
+        ref = self._ref_of(found)
+        if ref is None:
+            return await self._read_and_put(found, None)
+        async with self._turns[ref]:  # the same file twice on one command line
+            offset = await self._offset(ref)
+            if offset:
+                self._announce_resume(found, ref, offset)
+            try:
+                return await self._read_and_put(found, ref)
+            except anyio.get_cancelled_exc_class():
+                # CANCEL: the store keeps the bytes accepted so far; the person is told how to go on from there.
+                with anyio.CancelScope(shield=True):
+                    self._say_goodbye(found, ref, await self._offset(ref))
+                raise
+
+    async def _read_and_put(self, found: Found, ref: str | None) -> PutResult:
+        if found.kind == "file":
+            return await self._put(Path(found.path), found, ref)
+        if found.path == "-":
+            if ref is None:
+                self._context.leave_behind("standard input: nothing was kept; --ref NAME makes it resumable")
+            async with aclosing(stdio.chunks()) as pieces:
+                return await self._put(pieces, found, ref)
+        descriptor = os.open(found.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a named pipe is waited for later
+        try:
+            async with aclosing(stdio.chunks(descriptor)) as pieces:
+                return await self._put(pieces, found, ref)
+        finally:
+            os.close(descriptor)
+
+    async def _put(self, source: Path | AsyncIterator[bytes], found: Found, ref: str | None) -> PutResult:
+        request = self.request
+        try:
+            return await self._store.put(
+                source,
+                expected=request.expected,
+                algorithm=request.algorithm,
+                labels=request.labels or None,
+                ref=ref,
+                on_progress=self._context.display.follow(found.path),
+            )
+        except UnexpectedDigest as error:
+            if ref is not None:
+                raise
+            # The store has put it under a ref of its own making, which is gone; nobody could do anything with it.
+            raise UnexpectedDigest(expected=error.expected, actual=error.actual) from error
+
+    def _ref_of(self, found: Found) -> str | None:
+        if self.request.ref is not None:
+            return self.request.ref
+        if found.kind == "file" and found.status is not None and found.status.st_size >= RESUMABLE_BYTES:
+            return automatic_ref(found.path, found.status)
+        return None
+
+    async def _offset(self, ref: str) -> int:
+        try:
+            return (await self._store.status(ref)).offset
+        except NotFound:
+            return 0
+
+    def _announce_resume(self, found: Found, ref: str, offset: int) -> None:
+        size = exact_size(offset)
+        if found.kind == "file":
+            self._context.note(f"{printable(path_text(found.path))}: resumed at {size}")
+        else:
+            self._context.note(
+                f"ingest {printable(ref)}: resumed at {size}; that much of the input is read and skipped"
+            )
+
+    def _say_goodbye(self, found: Found, ref: str, offset: int) -> None:
+        context = self._context
+        if not offset:
+            context.leave_behind(f"nothing was kept yet; begin again with: {context.same_command}")
+            return
+        context.leave_behind(f"ingest {ref} keeps {exact_size(offset)}")
+        input_ = "" if found.kind == "file" else "… | "
+        context.leave_behind(f"resume with: {input_}{context.same_command}")
+        context.leave_behind(f"or discard it: {context.program} abort {quoted(ref)}")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -1,0 +1,99 @@
+"""`ls`, `info`, `stat`: looking at what is stored."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+
+from steelyard.cli.complete import complete_digest
+from steelyard.cli.context import Context
+from steelyard.cli.names import exact_size, human_size, printable, resolve, timestamp
+from steelyard.cli.records import BlobRecord
+from steelyard.errors import NotFound, SteelyardError
+from steelyard.model import Info
+
+
+async def ls(
+    *filters: Annotated[str, Parameter(name="FILTER")],
+    context: Annotated[Context, Parameter(parse=False)],
+) -> None:
+    """List blobs.
+
+    One line each, ordered by digest: digest, size, time of creation, labels. Several filters are alternatives: a blob is
+    listed if any of them matches. See `steelyard help filters`.
+
+    Args:
+        filters: for example 'labels.kind==layer,size>1048576'.
+        context: the run.
+    """
+    context.begin("blobs", "blobs", "bytes")
+    async with context.open_store() as store, aclosing(store.walk(*filters)) as infos:
+        async for info in infos:
+            context.counts["blobs"] += 1
+            context.counts["bytes"] += info.size
+            await context.out.emit(BlobRecord.of(info), str(info.digest) if context.quiet else line_of(info))
+
+
+async def info(
+    digests: Annotated[list[str], Parameter(name="DIGEST", completer=complete_digest)],
+    /,
+    *,
+    context: Annotated[Context, Parameter(parse=False)],
+) -> None:
+    """Show what is known of blobs.
+
+    Args:
+        digests: digests, or at least 8 hex digits of each.
+        context: the run.
+    """
+    context.begin("blobs", "blobs", "bytes")
+    async with context.open_store() as store:
+        names = await resolve(store, digests)
+        known = await store.infos(name for name in names if not isinstance(name, SteelyardError))
+        for name in names:
+            if isinstance(name, SteelyardError):
+                context.fail(name)
+            elif name not in known:
+                context.fail(NotFound("blob", str(name)))
+            else:
+                found = known[name]
+                context.counts["blobs"] += 1
+                context.counts["bytes"] += found.size
+                await context.out.emit(BlobRecord.of(found), str(name) if context.quiet else block_of(found))
+
+
+async def stat(*, context: Annotated[Context, Parameter(parse=False)]) -> None:
+    """Count and size what the store holds.
+
+    Args:
+        context: the run.
+    """
+    async with context.open_store() as store:
+        stats: dict[str, int] = msgspec.to_builtins(await store.stats())
+        lines = [f"{'store':<18}{printable(str(store.path))}"]
+        for name, number in stats.items():
+            size = name == "size" or name.endswith("bytes")
+            label = name.replace("_", " ")
+            lines.append(f"{label:<18}{exact_size(number) if size else number}")
+        await context.out.document({"type": "stat", "store": str(store.path), **stats}, "\n".join(lines))
+
+
+def line_of(info: Info) -> str:
+    """Return a blob as a line of `ls`."""
+    labels = ",".join(f"{printable(key)}={printable(value)}" for key, value in sorted(info.labels.items()))
+    return f"{info.digest}  {human_size(info.size):>10}  {timestamp(info.created_at)}  {labels}".rstrip()
+
+
+def block_of(info: Info) -> str:
+    """Return a blob as `info` shows it."""
+    lines = [
+        f"digest   {info.digest}",
+        f"size     {exact_size(info.size)}",
+        f"created  {timestamp(info.created_at)}",
+        f"updated  {timestamp(info.updated_at)}",
+    ]
+    lines += [f"label    {printable(key)}={printable(value)}" for key, value in sorted(info.labels.items())]
+    return "\n".join(lines)

@@ -1,0 +1,183 @@
+"""What people type for blobs and labels, and how names are shown."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime
+
+from steelyard.content import Manager
+from steelyard.digest import Algorithm, Digest
+from steelyard.errors import InvalidArgument, InvalidDigest, NotFound, SteelyardError
+
+__all__ = (
+    "AmbiguousDigest",
+    "amount",
+    "counted",
+    "exact_size",
+    "human_size",
+    "labels_of",
+    "path_text",
+    "printable",
+    "quoted",
+    "resolve",
+    "resolve_one",
+    "timestamp",
+)
+
+MIN_PREFIX = 8
+"""The fewest hex digits that stand for a digest. Below it, chance collisions would be common in a large store."""
+
+_SHOWN_CANDIDATES = 10
+_PREFIX = re.compile(r"(?:([a-z0-9]+):)?([0-9a-f]+)", re.ASCII)
+
+
+class AmbiguousDigest(InvalidArgument):
+    """A prefix stands for more than one blob.
+
+    Attributes:
+        prefix: what was typed.
+        candidates: the blobs it could mean, at most ten.
+    """
+
+    code = "ambiguous_digest"
+
+    def __init__(self, prefix: str, candidates: Sequence[Digest]) -> None:
+        super().__init__(f"digest prefix {prefix}: expected one blob, found {len(candidates)}")
+        self.prefix = prefix
+        self.candidates = tuple(candidates)
+
+
+async def resolve(store: Manager, texts: Iterable[str]) -> list[Digest | SteelyardError]:
+    """Return the digest that each text stands for, or the error it deserves, in the same order.
+
+    A whole digest is taken as it is, whether it is stored or not. Prefixes cost one walk over the store for all of them.
+    """
+    found: list[Digest | SteelyardError] = []
+    prefixes: dict[int, str] = {}
+    for text in texts:
+        try:
+            found.append(Digest.parse(text))
+        except InvalidDigest as error:
+            found.append(error)
+            match = _PREFIX.fullmatch(text)
+            if match and _is_prefix(match[1], match[2]):
+                prefixes[len(found) - 1] = text
+            elif match and len(match[2]) < MIN_PREFIX:
+                found[-1] = InvalidDigest(text, f"expected at least {MIN_PREFIX} hex digits, found {len(match[2])}")
+    if prefixes:
+        hits = await _hits(store, set(prefixes.values()))
+        for place, text in prefixes.items():
+            digests = hits[text]
+            found[place] = (
+                digests[0]
+                if len(digests) == 1
+                else AmbiguousDigest(text, digests)
+                if digests
+                else NotFound("blob", text)
+            )
+    return found
+
+
+async def resolve_one(store: Manager, text: str) -> Digest:
+    """Return the digest that the text stands for.
+
+    Raises:
+        InvalidDigest, AmbiguousDigest, NotFound.
+    """
+    (found,) = await resolve(store, [text])
+    if isinstance(found, SteelyardError):
+        raise found
+    return found
+
+
+def _is_prefix(algorithm: str | None, encoded: str) -> bool:
+    if algorithm is None:
+        return MIN_PREFIX <= len(encoded) <= Algorithm.SHA512.encoded_length
+    known = algorithm in Algorithm.__members__.values()
+    return known and MIN_PREFIX <= len(encoded) < Algorithm(algorithm).encoded_length
+
+
+async def _hits(store: Manager, prefixes: set[str]) -> dict[str, list[Digest]]:
+    hits: dict[str, list[Digest]] = {prefix: [] for prefix in prefixes}
+    filters = [f'digest~="^{prefix}"' if ":" in prefix else f'digest~="^[a-z0-9]+:{prefix}"' for prefix in prefixes]
+    async with aclosing(store.walk(*filters)) as infos:
+        async for info in infos:
+            for prefix, digests in hits.items():
+                name = str(info.digest) if ":" in prefix else info.digest.encoded
+                if name.startswith(prefix) and len(digests) < _SHOWN_CANDIDATES:
+                    digests.append(info.digest)
+    return hits
+
+
+def labels_of(words: Iterable[str]) -> dict[str, str]:
+    """Return the labels that ``key=value`` words give.
+
+    Raises:
+        InvalidArgument: a word has no equals sign, or none before it.
+    """
+    labels: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise InvalidArgument(f"label {word!r}: expected KEY=VALUE")
+        labels[key] = value
+    return labels
+
+
+def path_text(path: str | bytes | os.PathLike[str]) -> str:
+    r"""Return a path as text that JSON can hold: bytes that are not UTF-8 become ``\xff``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def printable(text: str) -> str:
+    """Return text with every character escaped that could move a terminal's cursor or break a line into two."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
+def quoted(text: str) -> str:
+    """Return a word as it is typed in a shell, control characters included."""
+    if text.isprintable():
+        return shlex.quote(text)
+    return "$'" + printable(text.replace("\\", "\\\\").replace("'", "\\'")) + "'"
+
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def human_size(size: float) -> str:
+    """Return a size in bytes as a person reads it: ``17 B``, ``4.0 KiB``, ``1.5 GiB``."""
+    number = float(size)
+    for unit in _UNITS:
+        if number < 1024 or unit == _UNITS[-1]:
+            break
+        number /= 1024
+    return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+
+
+def exact_size(size: int) -> str:
+    """Return a size as a person reads it, and in bytes."""
+    return amount(size) if size < 1024 else f"{human_size(size)} ({size} bytes)"
+
+
+def amount(size: int) -> str:
+    """Return a size in a sentence: ``1 byte``, ``5 bytes``, ``4.0 KiB``."""
+    return counted(size, "byte") if size < 1024 else human_size(size)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number of things: ``1 file``, ``2 files``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def timestamp(moment: datetime) -> str:
+    """Return a time in RFC 3339, UTC, in whole seconds."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

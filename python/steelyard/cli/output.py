@@ -1,0 +1,113 @@
+"""What goes to standard output: text, one JSON document, or JSON Lines; and only that."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+
+from steelyard.cli import stdio
+from steelyard.cli.records import ErrorRecord, Record, encode, summary
+from steelyard.cli.settings import Format
+
+__all__ = ("Output",)
+
+_FLUSH_BYTES = 32 << 10
+_FLUSH_SECONDS = 0.05
+
+
+class Output:
+    """The results of one command.
+
+    Records come one by one and leave soon after, so that memory does not grow with their number and a pipeline sees
+    them as they are made. A JSON document is written piece by piece and is complete after `finish`.
+
+    Args:
+        shape: the format.
+        before_write: called before lines go to standard output, to take a progress line off the same terminal.
+
+    Attributes:
+        plural: what the JSON document calls its list of records: ``blobs``, ``ingests``; empty where there is no list.
+    """
+
+    def __init__(self, shape: Format, *, before_write: Callable[[], None] = lambda: None) -> None:
+        self.shape = shape
+        self.plural = ""
+        self.failures: list[ErrorRecord] = []
+        self._before_write = before_write
+        self._buffer = bytearray()
+        self._lock = anyio.Lock()
+        self._flushed_at = 0.0
+        self._count = 0
+
+    async def emit(self, record: Record, text: str) -> None:
+        """Report one thing.
+
+        Args:
+            record: its JSON.
+            text: its line of text, without the newline; with an empty one, text output says nothing.
+        """
+        if self.shape == "text":
+            if text:
+                self._buffer += text.encode(sys.stdout.encoding or "utf-8", "backslashreplace") + b"\n"
+        else:
+            self._add(encode(record))
+        if len(self._buffer) >= _FLUSH_BYTES or time.monotonic() - self._flushed_at > _FLUSH_SECONDS:
+            await self.flush()
+
+    def fail(self, error: ErrorRecord) -> None:
+        """Keep a failure for the result; standard error tells of it at once."""
+        self.failures.append(error)
+        if self.shape == "jsonl":
+            self._add(encode(error))
+
+    async def finish(self, command: str, counts: dict[str, int]) -> None:
+        """End the output with the command's result: counts of what was done."""
+        result = encode(summary(command, failed=len(self.failures), counts=counts))
+        if self.shape == "jsonl":
+            self._add(result)
+        elif self.shape == "json":
+            start = b"" if self._count else b'{"%s":[' % self.plural.encode()
+            self._buffer += start + b'],"errors":' + encode_list(self.failures) + b',"summary":' + result + b"}\n"
+        await self.flush()
+
+    async def finish_failed(self) -> None:
+        """End the output of a command that failed before it had anything to report."""
+        if self.shape == "json":
+            self._buffer += b'{"errors":' + encode_list(self.failures) + b"}\n"
+        await self.flush()
+
+    async def document(self, record: dict[str, Any], text: str) -> None:
+        """Report the only result of a command that has just one."""
+        self._buffer += (
+            text.encode(sys.stdout.encoding or "utf-8", "backslashreplace") if self.shape == "text" else encode(record)
+        )
+        self._buffer += b"\n"
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Write what is there."""
+        async with self._lock:
+            if not self._buffer:
+                return
+            data = bytes(self._buffer)
+            self._buffer.clear()
+            self._before_write()
+            await stdio.write(data)
+            self._flushed_at = time.monotonic()
+
+    def _add(self, line: bytes) -> None:
+        if self.shape == "jsonl":
+            self._buffer += line + b"\n"
+        else:
+            start = b"," if self._count else b'{"%s":[' % self.plural.encode()
+            self._buffer += start + b"\n" + line
+        self._count += 1
+
+
+def encode_list(records: list[ErrorRecord]) -> bytes:
+    """Return records as a JSON list."""
+    return b"[" + b",".join(map(encode, records)) + b"]"

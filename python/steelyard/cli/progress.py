@@ -1,0 +1,201 @@
+"""How far a long command has come: a live line on a terminal, a plain one every 10 s elsewhere, both on standard error.
+
+The library reports events (`steelyard.model.Progress`); a `Meter` adds them up; a `Display` shows the meter. The live
+line is rendered by rich's columns, but drawn here, without rich's own thread and redirections, so that results can go
+to standard output in between on the same terminal.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+from steelyard._types import OnProgress
+from steelyard.cli import stdio
+from steelyard.cli.names import human_size, printable
+from steelyard.model import Progress
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+__all__ = ("Display", "Meter", "Mode", "choose_mode")
+
+Mode = Literal["live", "plain", "none"]
+
+LIVE_SECONDS = 0.1
+PLAIN_SECONDS = 10.0
+_PHASES = {"hash": "hashing", "write": "storing", "commit": "committing", "read": "reading", "verify": "verifying"}
+
+
+def choose_mode(*, quiet: bool, no_progress: bool) -> Mode:
+    """Return how to show progress here; a terminal that can't move its cursor, and a CI log, get plain lines."""
+    if quiet or no_progress:
+        return "none"
+    able = stdio.is_terminal(sys.stderr.fileno()) and os.environ.get("TERM") != "dumb" and not os.environ.get("CI")
+    return "live" if able else "plain"
+
+
+class Meter:
+    """The sum of many reports: bytes done and to do, items finished, what is happening now.
+
+    Args:
+        total: bytes there are to do in all, or None where that is unknown.
+        items: what is counted, ``files`` or ``blobs``; empty for a single thing.
+    """
+
+    def __init__(self, *, total: int | None = None, items: str = "") -> None:
+        self.total = total
+        self.items = items
+        self.items_done = 0
+        self.phase = ""
+        self.name = ""
+        self._finished = 0
+        self._active: dict[str, int] = {}
+
+    @property
+    def done(self) -> int:
+        """Bytes done."""
+        return self._finished + sum(self._active.values())
+
+    def follow(self, name: str) -> OnProgress:
+        """Return the callback that takes in the library's reports of one item."""
+
+        def update(report: Progress) -> None:
+            self._take(name, report)
+
+        return update
+
+    def take(self, report: Progress) -> None:
+        """Take in one report of the library, under the name it gives."""
+        self._take(report.name, report)
+
+    def _take(self, name: str, report: Progress) -> None:
+        self._active[name] = report.done
+        self.name = name
+        self.phase = _PHASES[report.phase]
+        if not self.items and report.total is not None:
+            self.total = report.total
+
+    def finished(self, name: str, size: int) -> None:
+        """Count one item as done."""
+        self._active.pop(name, None)
+        self._finished += size
+        self.items_done += 1
+
+
+class Display:
+    """Shows a meter on standard error.
+
+    Args:
+        mode: how.
+        plain_seconds: the time between two plain lines.
+        clock: the time in seconds.
+    """
+
+    def __init__(
+        self, mode: Mode, *, plain_seconds: float = PLAIN_SECONDS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.mode = mode
+        self._plain_seconds = plain_seconds
+        self._clock = clock
+        self._meter: Meter | None = None
+        self._bars: Bars | None = None
+        self._bar: TaskID | None = None
+        self._drawn = False
+        self._started_at = self._shown_at = clock()
+
+    def begin(self, meter: Meter) -> Meter:
+        """Show this meter from now on; it is returned."""
+        self._meter = meter
+        self._started_at = self._shown_at = self._clock()
+        return meter
+
+    def follow(self, name: str) -> OnProgress | None:
+        """Return the callback for the library's reports of one item, or None where nobody looks."""
+        return None if self._meter is None or self.mode == "none" else self._meter.follow(name)
+
+    def finished(self, name: str, size: int) -> None:
+        """Count one item as done."""
+        if self._meter is not None:
+            self._meter.finished(name, size)
+
+    def end(self) -> None:
+        """Show nothing any more, and leave no trace of the live line."""
+        self.erase()
+        self._meter = None
+
+    def tick(self) -> None:
+        """Show the meter's state if it is time to; called several times a second."""
+        if self._meter is None or self.mode == "none":
+            return
+        now = self._clock()
+        if now - self._shown_at < (LIVE_SECONDS if self.mode == "live" else self._plain_seconds):
+            return
+        self._shown_at = now
+        if self.mode == "live":
+            self._draw(self._meter)
+        else:
+            print(self.plain_line(self._meter), file=sys.stderr, flush=True)
+
+    def erase(self) -> None:
+        """Take the live line off the terminal, before something else is written there."""
+        if self._drawn:
+            sys.stderr.write("\r\x1b[2K")
+            sys.stderr.flush()
+            self._drawn = False
+
+    def plain_line(self, meter: Meter) -> str:
+        """Return the meter as a line for a log."""
+        seconds = max(self._clock() - self._started_at, 0.001)
+        rate = meter.done / seconds
+        words = [meter.phase or "starting", human_size(meter.done)]
+        if meter.total is not None:
+            share = 100 * meter.done / meter.total if meter.total else 100
+            words[-1] += f" of {human_size(meter.total)} ({share:.0f} %)"
+        if meter.items:
+            words.append(f"{meter.items_done} {meter.items}")
+        words.append(f"{human_size(rate)}/s")
+        if meter.total is not None and rate > 0 and meter.done < meter.total:
+            words.append(f"{(meter.total - meter.done) / rate:.0f} s left")
+        return f"steelyard: {', '.join(words)}" + (f": {printable(meter.name)}" if meter.name else "")
+
+    def _draw(self, meter: Meter) -> None:
+        bars, bar = self._prepare()
+        done = meter.done
+        complete = meter.total is not None and done >= meter.total
+        what = meter.phase if not complete or meter.phase in {"committing", "verifying"} else "finishing"
+        count = f"{meter.items_done} {meter.items}  " if meter.items else ""
+        bars.update(bar, completed=done, total=meter.total, description=f"{count}{what or 'starting'}", name=meter.name)
+        with bars.console.capture() as captured:
+            bars.console.print(bars.make_tasks_table(bars.tasks), end="", no_wrap=True, overflow="crop")
+        sys.stderr.write("\r\x1b[2K" + captured.get().split("\n")[0].rstrip())
+        sys.stderr.flush()
+        self._drawn = True
+
+    def _prepare(self) -> tuple[Bars, TaskID]:
+        if self._bars is None or self._bar is None:
+            from rich.console import Console  # noqa: PLC0415 - 50 ms that only a terminal needs
+            from rich.progress import (  # noqa: PLC0415
+                BarColumn,
+                DownloadColumn,
+                TextColumn,
+                TimeRemainingColumn,
+                TransferSpeedColumn,
+            )
+            from rich.progress import Progress as Bars  # noqa: PLC0415
+
+            self._bars = Bars(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=24),
+                DownloadColumn(binary_units=True),
+                TransferSpeedColumn(),
+                TimeRemainingColumn(compact=True),
+                console=Console(file=sys.stderr, highlight=False),
+                auto_refresh=False,
+            )
+            self._bar = self._bars.add_task("starting", total=None, name="")
+        return self._bars, self._bar

@@ -1,0 +1,72 @@
+"""`put`: files, trees and streams go into the store."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from steelyard.cli.context import Context
+from steelyard.cli.explain import UsageError
+from steelyard.cli.intake import Intake, Request
+from steelyard.cli.names import amount, counted, labels_of
+from steelyard.cli.progress import Meter
+from steelyard.digest import Algorithm
+
+
+async def put(
+    sources: Annotated[list[str], Parameter(name="FILE")],
+    /,
+    *,
+    recursive: Annotated[bool, Parameter(name=["--recursive", "-r"])] = False,
+    label: list[str] | None = None,
+    algorithm: Algorithm | None = None,
+    expected: str | None = None,
+    ref: str | None = None,
+    fail_if_exists: bool = False,
+    context: Annotated[Context, Parameter(parse=False)],
+) -> None:
+    """Store files, directory trees or standard input, and print their digests.
+
+    Content that is stored already counts as success. A file of 16 MiB or more resumes by itself: repeat the command
+    after it was interrupted. So does standard input with --ref: give it the same bytes from the start again.
+
+    Args:
+        sources: files, directories with -r, or - for standard input.
+        recursive: store all files below a directory. Symbolic links and special files are left out.
+        label: KEY=VALUE, set on blobs that are new; may be repeated.
+        algorithm: what to name blobs by: sha256 unless --expected says otherwise.
+        expected: the digest that the source must have; when that is stored already, nothing is read.
+        ref: the name of the ingest, to make standard input resumable.
+        fail_if_exists: exit with code 4 when the content is stored already.
+        context: the run.
+    """
+    if len(sources) > 1 and (ref is not None or expected is not None):
+        option = "--ref" if ref is not None else "--expected"
+        raise UsageError(f"{option}: expected one source, found {len(sources)}", next_step="steelyard put --help")
+    if sources.count("-") > 1:
+        raise UsageError("-: standard input can be read only once", next_step="steelyard put --help")
+    request = Request(
+        labels=labels_of(label or ()),
+        algorithm=algorithm,
+        expected=expected,
+        ref=ref,
+        recursive=recursive,
+        fail_if_exists=fail_if_exists,
+    )
+    many = recursive or len(sources) > 1
+    context.begin("puts", "files", "bytes", "new", "existing", "skipped", meter=Meter(items="files" if many else ""))
+    async with context.open_store(create=True) as store:
+        intake = Intake(context, store, request)
+        await intake.run(sources)
+    _sum_up(context, intake)
+
+
+def _sum_up(context: Context, intake: Intake) -> None:
+    for reason, number in sorted(intake.skipped.items()):
+        context.conclude(f"left out: {number} × {reason}")
+    counts = context.counts
+    what = counted(counts["files"], "file")
+    context.conclude(f"{what}, {amount(counts['bytes'])}: {counts['new']} new, {counts['existing']} already there")
+    if counts["existing"] and intake.request.labels:
+        context.conclude("blobs that were already there keep the labels they had; `steelyard label` changes them")

@@ -1,0 +1,109 @@
+"""One run: the event loop, the signals that end it, and the code it exits with."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+from steelyard.cli import stdio
+from steelyard.cli.context import Context
+from steelyard.cli.exits import Exit
+from steelyard.cli.explain import UsageError, leaves
+
+__all__ = ("Command", "run")
+
+Command = Callable[[Context], Awaitable[None]]
+
+_TICK_SECONDS = 0.1
+_SIGNALS = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}
+
+
+def run(command: Command, context: Context, name: str) -> int:
+    """Run a command to its end and return the exit code.
+
+    SIGINT and SIGTERM cancel it; a second one ends the process at once, and then the store recovers as after a crash.
+    """
+    backend = context.settings.backend_name
+    if backend == "trio":
+        try:
+            import trio  # noqa: F401, PLC0415
+        except ModuleNotFoundError:
+            context.fail(UsageError("backend trio: the package trio is not installed", next_step="pip install trio"))
+            return int(Exit.USAGE)
+    return int(anyio.run(_supervise, command, context, name, backend=backend))
+
+
+async def _supervise(command: Command, context: Context, name: str) -> Exit:
+    """Run the command beside the watch for signals and the clock of the display."""
+    received: list[signal.Signals] = []
+    closed = False
+    async with anyio.create_task_group() as background:
+        scope = anyio.CancelScope()
+        await background.start(_watch_signals, scope, received)
+        background.start_soon(_tick, context)
+        with scope:
+            try:
+                await command(context)
+            except Exception as error:  # noqa: BLE001 - this is where every error ends, and is told to a person
+                closed = any(isinstance(leaf, stdio.OutputClosed) for leaf in leaves(error))
+                if not closed:
+                    context.fail(error)
+        interrupted = scope.cancelled_caught and bool(received)
+        context.display.end()
+        # The result of what was done is owed even after Ctrl-C, but not at the price of hanging on a full pipe.
+        with anyio.move_on_after(2, shield=True):
+            try:
+                if not closed:
+                    await _finish(context, name)
+            except stdio.OutputClosed:
+                closed = True
+            except OSError as error:
+                context.fail(error)
+        background.cancel_scope.cancel()
+    if interrupted:
+        _say_farewell(context, received[0])
+        return _SIGNALS[received[0]]
+    if not closed:
+        context.say_conclusion()
+    return Exit.BROKEN_PIPE if closed else context.exit_code()
+
+
+async def _finish(context: Context, name: str) -> None:
+    if context.out.plural:
+        await context.out.finish(name, context.counts)
+    elif context.failures and context.out.shape != "text":
+        await context.out.finish_failed()
+    else:
+        await context.out.flush()
+
+
+def _say_farewell(context: Context, number: signal.Signals) -> None:
+    context.say("interrupted" if number is signal.SIGINT else "ended by SIGTERM")
+    for line in context.farewell:
+        context.say(line)
+
+
+async def _watch_signals(
+    scope: anyio.CancelScope, received: list[signal.Signals], *, task_status: anyio.abc.TaskStatus[None]
+) -> None:
+    with anyio.open_signal_receiver(*_SIGNALS) as signals:
+        task_status.started()
+        async for number in signals:
+            if received:
+                os._exit(_SIGNALS[number])
+            received.append(number)
+            scope.cancel()
+
+
+async def _tick(context: Context) -> None:
+    """Show progress and let finished lines out, also while the command waits."""
+    while True:
+        await anyio.sleep(_TICK_SECONDS)
+        context.display.tick()
+        try:
+            await context.out.flush()
+        except (stdio.OutputClosed, OSError):
+            return  # the command meets the same error at its next line, where it is reported

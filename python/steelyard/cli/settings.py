@@ -1,0 +1,133 @@
+"""Where each option comes from: the flag, the environment, the config file, or the default, in that order."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, cast
+
+import msgspec
+
+from steelyard.errors import InvalidArgument
+
+__all__ = ("Backend", "Durability", "Format", "Setting", "Settings", "config_path", "default_store", "load")
+
+Format = Literal["text", "json", "jsonl"]
+Backend = Literal["asyncio", "trio"]
+Durability = Literal["power-loss", "process-crash"]
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "format": ("text", "json", "jsonl"),
+    "backend": ("asyncio", "trio"),
+    "durability": ("power-loss", "process-crash"),
+}
+"""The options that take one of a few words; the first is the default."""
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """The value of an option, and where it was found.
+
+    Attributes:
+        value: the value.
+        origin: a flag, a variable, the path of a config file, or ``default``.
+    """
+
+    value: str
+    origin: str
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The options that have a place in the environment and in the config file."""
+
+    store: Setting
+    format: Setting
+    backend: Setting
+    durability: Setting
+
+    @property
+    def store_path(self) -> Path:
+        """The root of the store, absolute."""
+        return Path(self.store.value)
+
+    @property
+    def output_format(self) -> Format:
+        """The shape of the output."""
+        return cast("Format", self.format.value)
+
+    @property
+    def backend_name(self) -> Backend:
+        """The async backend to run on."""
+        return cast("Backend", self.backend.value)
+
+    @property
+    def durability_name(self) -> Durability:
+        """What a finished write survives."""
+        return cast("Durability", self.durability.value)
+
+
+def load(flags: Mapping[str, str | None], environment: Mapping[str, str] | None = None) -> Settings:
+    """Return the options that hold for this run.
+
+    Args:
+        flags: the values given on the command line, by option; None where it was not given.
+        environment: by default that of the process. An empty variable counts as not set.
+
+    Raises:
+        InvalidArgument: a value is none of the choices, or the config file is not understood.
+    """
+    variables = os.environ if environment is None else environment
+    config = config_path()
+    entries = _read(config)
+    found: dict[str, Setting] = {}
+    for name in ("store", *_CHOICES):
+        setting = _find(name, flags.get(name), variables.get(f"STEELYARD_{name.upper()}"), entries.get(name), config)
+        choices = _CHOICES.get(name)
+        if choices is not None and setting.value not in choices:
+            raise InvalidArgument(f"{setting.origin}: {name} {setting.value!r}: expected one of {', '.join(choices)}")
+        found[name] = setting
+    return Settings(**found)
+
+
+def _find(name: str, flag: str | None, variable: str | None, entry: str | None, config: Path) -> Setting:
+    if flag is not None:
+        return Setting(value=_absolute(name, flag, Path()), origin=f"--{name}")
+    if variable:
+        return Setting(value=_absolute(name, variable, Path()), origin=f"STEELYARD_{name.upper()}")
+    if entry is not None:
+        return Setting(value=_absolute(name, entry, config.parent), origin=str(config))
+    return Setting(value=_CHOICES[name][0] if name in _CHOICES else str(default_store()), origin="default")
+
+
+def _absolute(name: str, value: str, base: Path) -> str:
+    return str((base / Path(value).expanduser()).absolute()) if name == "store" else value
+
+
+def config_path() -> Path:
+    """Return the path of the user's config file, which need not exist."""
+    from platformdirs import user_config_path  # noqa: PLC0415 - completion and help do without it
+
+    return user_config_path("steelyard") / "config.toml"
+
+
+def default_store() -> Path:
+    """Return the root that holds where nothing else is said: a folder in the platform's data directory."""
+    from platformdirs import user_data_path  # noqa: PLC0415 - completion and help do without it
+
+    return user_data_path("steelyard") / "store"
+
+
+def _read(path: Path) -> dict[str, str]:
+    try:
+        entries = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidArgument(f"{path}: not valid TOML: {error}") from error
+    for key, value in entries.items():
+        if key != "store" and key not in _CHOICES:
+            raise InvalidArgument(f"{path}: unknown key {key!r}: expected one of store, {', '.join(_CHOICES)}")
+        if not isinstance(value, str):
+            raise InvalidArgument(f"{path}: {key}: expected text in quotes, found {value!r}")
+    return entries

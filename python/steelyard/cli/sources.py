@@ -1,0 +1,153 @@
+"""What `put` stores: files, trees of files, streams; and the ref under which a large file resumes by itself."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import AsyncGenerator, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from steelyard._bridge import run
+from steelyard.cli.explain import UsageError
+from steelyard.cli.names import path_text, quoted
+
+__all__ = ("RESUMABLE_BYTES", "Found", "automatic_ref", "find", "find_all")
+
+RESUMABLE_BYTES = 16 << 20
+"""Files of at least this size are stored through an ingest with a ref. Smaller ones are quick to store again."""
+
+_BATCH = 256
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """Something on the way through a tree.
+
+    Attributes:
+        path: where, as the caller named it.
+        kind: a regular file, a stream such as a named pipe, something that is left out, or an error.
+        status: of a file or a stream.
+        reason: why it is left out.
+        error: why it can't be read.
+    """
+
+    path: str
+    kind: Literal["file", "stream", "skipped", "error"]
+    status: os.stat_result | None = None
+    reason: str = ""
+    error: Exception | None = None
+
+
+def automatic_ref(path: str, status: os.stat_result) -> str:
+    """Return a ref that stands for this content of this file, as far as its metadata tells.
+
+    The same command finds the same ref again; a file that was changed or replaced gets another one, and so does not
+    go on from bytes that it does not have any more. The path is in it for people who look at `ingests`.
+    """
+    absolute = Path(path).absolute()
+    identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    key = hashlib.sha256(os.fsencode(absolute) + b"\0" + repr(identity).encode()).hexdigest()
+    return f"put:{path_text(absolute)}#{key[:32]}"
+
+
+async def find_all(
+    paths: list[str], *, recursive: bool, leave_out: tuple[int, int] | None
+) -> AsyncGenerator[Found, None]:
+    """Yield what the paths name, in their order; see `find`. Trees are read on a worker thread, in bounded batches."""
+    for path in paths:
+        walk = find(path, recursive=recursive, leave_out=leave_out)
+        while batch := await run(_take, walk):
+            for found in batch:
+                yield found
+
+
+def _take(walk: Iterator[Found]) -> list[Found]:
+    return list(islice(walk, _BATCH))
+
+
+def find(path: str, *, recursive: bool, leave_out: tuple[int, int] | None) -> Iterator[Found]:
+    """Yield the file at `path`, or the files below it, in the order of their names.
+
+    A path that is given is followed if it is a symbolic link, as `find -H` does; links inside a tree are left out, so
+    nothing is stored twice and no loop is entered. Memory: the names of the directories on the way down.
+
+    Args:
+        path: a file, a directory or a stream.
+        recursive: go into directories.
+        leave_out: device and inode of the store's root, which would otherwise swallow itself.
+    """
+    try:
+        status = Path(path).stat()
+    except OSError as error:
+        yield Found(path=path, kind="error", error=error)
+        return
+    if not stat.S_ISDIR(status.st_mode):
+        yield _classified(path, status)
+    elif recursive:
+        yield from _tree(path, leave_out)
+    else:
+        yield Found(path=path, kind="error", error=_is_directory(path))
+
+
+def _is_directory(path: str) -> UsageError:
+    name = path_text(path)
+    return UsageError(f"{name}: is a directory: expected a file, or -r", next_step=f"steelyard put -r {quoted(name)}")
+
+
+def _classified(path: str, status: os.stat_result) -> Found:
+    if stat.S_ISREG(status.st_mode):
+        return Found(path=path, kind="file", status=status)
+    if stat.S_ISFIFO(status.st_mode) or stat.S_ISCHR(status.st_mode):
+        return Found(path=path, kind="stream", status=status)
+    return Found(path=path, kind="error", error=OSError(22, "not a file that can be read", path))
+
+
+def _tree(top: str, leave_out: tuple[int, int] | None) -> Iterator[Found]:
+    stack: list[Iterator[os.DirEntry[str]]] = []
+    pending: str | None = top
+    while pending is not None or stack:
+        if pending is not None:
+            try:
+                stack.append(iter(_listed(pending, leave_out)))
+            except _StoreItself:
+                yield Found(path=pending, kind="skipped", reason="the store itself")
+            except OSError as error:
+                yield Found(path=pending, kind="error", error=error)
+            pending = None
+            continue
+        entry = next(stack[-1], None)
+        if entry is None:
+            stack.pop()
+        elif entry.is_dir(follow_symlinks=False):
+            pending = entry.path
+        else:
+            yield _entry(entry)
+
+
+class _StoreItself(Exception):
+    """The walk has come to the store's own root."""
+
+
+def _listed(path: str, leave_out: tuple[int, int] | None) -> list[os.DirEntry[str]]:
+    if leave_out is not None:
+        status = Path(path).stat()
+        if (status.st_dev, status.st_ino) == leave_out:
+            raise _StoreItself
+    with os.scandir(path) as entries:
+        return sorted(entries, key=lambda entry: entry.name)
+
+
+def _entry(entry: os.DirEntry[str]) -> Found:
+    if entry.is_symlink():
+        return Found(path=entry.path, kind="skipped", reason="symbolic link")
+    try:
+        status = entry.stat(follow_symlinks=False)
+    except OSError as error:
+        return Found(path=entry.path, kind="error", error=error)
+    if stat.S_ISREG(status.st_mode):
+        return Found(path=entry.path, kind="file", status=status)
+    return Found(path=entry.path, kind="skipped", reason="special file")
