@@ -210,7 +210,14 @@ impl Root {
             let fd = if make {
                 Some(self.make_dir(blobs.as_fd(), name, 0o755)?.0)
             } else {
-                self.find_dir(blobs.as_fd(), name)?
+                match self.sys.open_dir(blobs.as_fd(), name) {
+                    Ok(dir) => Some(dir),
+                    // A stray file or link under the name of an algorithm holds no blobs.
+                    Err(error) if missing(&error) || stray(&error) => None,
+                    Err(error) => {
+                        return Err(error).at("open", || self.path.join(BLOBS).join(name));
+                    }
+                }
             };
             dirs[index] = fd.map(|fd| Arc::new(BlobDir::new(fd, self.path.join(BLOBS).join(name))));
         }
@@ -312,6 +319,11 @@ impl std::fmt::Debug for Root {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Root").field(&self.path).finish()
     }
+}
+
+/// Whether the name stands for something else than a directory.
+fn stray(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOTDIR | libc::ELOOP))
 }
 
 /// Turn "there is none" into nothing.

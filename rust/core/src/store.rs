@@ -112,7 +112,10 @@ impl Store {
 
     /// What people should know of this store: that labels were lost, for example.
     pub fn notes(&self) -> Vec<String> {
-        self.notes.clone()
+        let mut notes = self.notes.clone();
+        // Damage may have been found since.
+        notes.extend(self.meta.damage().filter(|note| !self.notes.contains(note)));
+        notes
     }
 
     /// Refuse all later calls. Open ingests and blobs stay usable until they are closed; locks and descriptors go with

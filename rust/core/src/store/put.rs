@@ -4,7 +4,7 @@ use super::Store;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, Result};
 use crate::hash::Hasher;
-use crate::model::Labels;
+use crate::model::{Labels, check_labels};
 use crate::publish::{Content, Existing, Published};
 use crate::sys::write_all_at;
 
@@ -31,6 +31,7 @@ impl Store {
         labels: Option<&Labels>,
     ) -> Result<Put> {
         self.check_writable()?;
+        labels.map_or(Ok(()), check_labels)?;
         let digest = digest_of(data, algorithm);
         check_digest(data, &digest, expected)?;
         let size = data.len() as u64;
