@@ -26,15 +26,13 @@ struct Report {
     made: u64,
     /// Blobs of which only the labels were left.
     relabelled: u64,
-    /// Labelled rows whose blob is gone.
-    gone: u64,
 }
 
 impl Meta {
     /// Make the file anew, move the old one aside, and return what was kept and lost, in lines for people.
     ///
-    /// `blobs` gives every blob on disk to its argument, ordered by digest. The caller holds the store to itself; calls
-    /// from other threads wait. A failure leaves the old file in its place, or aside with nothing in its place.
+    /// `blobs` gives every blob on disk to its argument. The caller holds the store to itself; calls from other threads
+    /// wait. A failure leaves the old file in its place, or aside with nothing in its place.
     pub fn rebuild(&self, blobs: impl FnOnce(&mut Take<'_>) -> Result<()>) -> Result<Vec<String>> {
         if self.mode.read_only {
             return Err(fault::refused(libc::EROFS, &self.path, "rebuild metadata"));
@@ -71,7 +69,8 @@ fn sweep(place: Place<'_>) {
     }
 }
 
-/// Give every blob on disk a row, and take away the rows between them.
+/// Give every blob on disk a row. Rows of blobs that are not there mean nothing and stay: one may be of a blob that
+/// another thread is about to publish.
 fn fill(
     place: Place<'_>,
     new: &Connection,
@@ -83,11 +82,7 @@ fn fill(
         fault::Fault::Refused(errno) => fault::refused(errno, place.path, "fill metadata"),
     };
     let mut report = Report::default();
-    let mut last = String::new();
     blobs(&mut |mut blob: Row| {
-        let digest = blob.digest.to_string();
-        report.gone += forget_between(new, &last, &digest).map_err(refused)?;
-        last = digest;
         if let Some(known) = rows::get(new, &blob.digest).map_err(refused)? {
             report.kept += 1;
             if known.size == blob.size {
@@ -106,26 +101,7 @@ fn fill(
         }
         rows::put(new, &blob).map_err(refused)
     })?;
-    report.gone += forget_between(new, &last, "~").map_err(refused)?;
     Ok(report)
-}
-
-/// Forget the blobs between two texts, both excluded; return how many of them had labels.
-fn forget_between(new: &Connection, after: &str, before: &str) -> rusqlite::Result<u64> {
-    let mut statement = new.prepare_cached(
-        "SELECT digest, labels IS NOT NULL FROM blobs WHERE digest > ?1 AND digest < ?2",
-    )?;
-    let found = statement.query_map([after, before], |row| {
-        Ok((row.get::<_, String>(0)?, row.get::<_, bool>(1)?))
-    })?;
-    let mut labelled = 0;
-    for (digest, has_labels) in found.collect::<rusqlite::Result<Vec<_>>>()? {
-        labelled += u64::from(has_labels);
-        if let Ok(digest) = Digest::parse(&digest) {
-            rows::forget(new, &digest)?;
-        }
-    }
-    Ok(labelled)
 }
 
 /// Move the old file and its log aside and the new one into its place; return the name of the old one, if there was one.
@@ -197,12 +173,6 @@ fn describe(salvaged: &Salvaged, report: &Report) -> Vec<String> {
         ));
     } else {
         lines.push("lost nothing: all of the old file could be read".to_owned());
-    }
-    if report.gone > 0 {
-        lines.push(format!(
-            "dropped the labels of {} blobs that are not there any more",
-            report.gone
-        ));
     }
     lines
 }

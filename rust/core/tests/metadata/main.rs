@@ -6,7 +6,11 @@
 )]
 
 mod damage;
+mod degraded;
+mod labels;
 mod meta;
 mod read_only;
 mod rebuild;
+mod scale;
 mod support;
+mod walk;

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use steelyard_core::digest::{Algorithm, Digest};
+use steelyard_core::filter::Filter;
 use steelyard_core::meta::{Meta, Mode, Row};
-use steelyard_core::model::Labels;
+use steelyard_core::model::{Info, Labels};
+use steelyard_core::store::{Options, Store};
 use steelyard_core::sys::Linux;
 
 pub const WRITE: Mode = Mode {
@@ -106,4 +108,46 @@ pub fn row(number: u32, with: &[(&str, &str)]) -> Row {
     );
     row.labels = labels(with);
     row
+}
+
+/// Open the store here.
+pub fn store(scratch: &Scratch) -> Arc<Store> {
+    Store::open(scratch.path(), Options::default()).unwrap()
+}
+
+/// Open the store here, to change nothing.
+pub fn read_only(scratch: &Scratch) -> Arc<Store> {
+    Store::open(
+        scratch.path(),
+        Options {
+            read_only: true,
+            durable: true,
+        },
+    )
+    .unwrap()
+}
+
+/// Store a blob of a few bytes.
+pub fn put(store: &Store, text: &str, with: &[(&str, &str)]) -> Digest {
+    let labels = labels(with);
+    let labels = (!labels.is_empty()).then_some(&labels);
+    store
+        .put(text.as_bytes(), Algorithm::Sha256, None, labels)
+        .unwrap()
+        .digest
+}
+
+/// Walk to the end in steps of `most`.
+pub fn walk(store: &Arc<Store>, filters: &[&str], most: usize) -> Vec<Info> {
+    let mut walk = store
+        .walk(&Filter::compile(filters).unwrap(), None)
+        .unwrap();
+    let mut all = Vec::new();
+    while let infos = walk.next(most).unwrap()
+        && !infos.is_empty()
+    {
+        assert!(infos.len() <= most.max(1));
+        all.extend(infos);
+    }
+    all
 }
