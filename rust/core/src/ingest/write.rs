@@ -126,7 +126,8 @@ impl Inner {
     /// Write bytes out after those written. Any failure poisons: how much of them is in the file is unknown.
     fn append(&mut self, store: &Store, data: &[u8]) -> Result<()> {
         if self.behind() <= PIECE {
-            self.catch_up(store, PIECE)?;
+            // It is cheaper now than later. A failure is nobody's yet: the hash stays behind, and who needs it will see.
+            self.catch_up(store, PIECE).ok();
         }
         for piece in data.chunks(usize::try_from(PIECE).unwrap_or(usize::MAX)) {
             let result = self.append_piece(store, piece);

@@ -13,6 +13,7 @@ mod common;
 mod faults;
 mod foreign;
 mod order;
+mod others;
 mod poison;
 #[path = "../common/recorder.rs"]
 mod recorder;

@@ -150,16 +150,23 @@ fn a_sync_that_fails_in_commit_is_not_repeated() {
 }
 
 #[test]
-fn a_failed_read_can_be_tried_again() {
+fn a_failed_read_costs_nothing_and_can_be_tried_again() {
     let root = Root::new();
     let faulty = Faulty::over(Arc::new(Linux));
     let store = root.open_with(faulty.clone());
     leave(&store, b"abc");
-    let ingest = store
-        .ingest(REF, None, None, Some(Algorithm::Sha512))
-        .unwrap();
-    faulty.set(Some(Fault::First(Op::ReadAt, libc::EIO)));
+    let sha512 = Some(Algorithm::Sha512);
+    let ingest = store.ingest(REF, None, None, sha512).unwrap();
+    ingest.push(b"def").unwrap();
+    faulty.set(Some(Fault::Every(Op::ReadAt, libc::EIO)));
 
     assert!(ingest.digest().is_err());
-    assert_eq!(digest(Algorithm::Sha512, b"abc"), ingest.digest().unwrap());
+    ingest.flush().unwrap();
+    ingest.write(b"ghi").unwrap();
+    assert!(ingest.digest().is_err());
+    faulty.set(None);
+
+    let expected = digest(Algorithm::Sha512, b"abcdefghi");
+    assert_eq!((9, expected), (ingest.offset(), ingest.digest().unwrap()));
+    assert_eq!(expected, ingest.commit(None, None, None).unwrap().digest);
 }

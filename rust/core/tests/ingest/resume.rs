@@ -1,6 +1,7 @@
 //! Resuming: everything that was checkpointed, nothing else.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use steelyard_core::digest::Algorithm;
 use steelyard_core::model::Status;
@@ -225,4 +226,17 @@ fn data_that_is_also_a_blob_is_never_written_to() {
     assert_eq!(0, ingest.offset());
     ingest.write(b"other bytes").unwrap();
     assert_eq!(Some(data), fs::read(&blob).ok());
+}
+
+#[test]
+fn data_that_a_failed_commit_made_read_only_is_writable_again() {
+    let root = Root::new();
+    let store = root.open();
+    leave(&store, b"abc");
+    let data = root.ingest(REF).join("data");
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o444)).unwrap();
+
+    begin(&store).write(b"def").unwrap();
+
+    assert_eq!(0o100_600, fs::metadata(&data).unwrap().permissions().mode());
 }
