@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from steelyard.digest import Algorithm, Digest
-from steelyard.errors import DataCorrupt, InvalidLabel
+from steelyard.errors import DataCorrupt, InvalidArgument, InvalidLabel
 
 __all__ = (
     "LABEL_LIMIT",
@@ -32,6 +32,7 @@ class Labels(Mapping[str, str]):
 
     Raises:
         InvalidLabel: a key is empty, or a key and its value are over `LABEL_LIMIT` bytes.
+        InvalidArgument: a lone surrogate, which is no Unicode text.
     """
 
     __slots__ = ("_items",)
@@ -39,7 +40,10 @@ class Labels(Mapping[str, str]):
     def __init__(self, items: Mapping[str, str] | None = None) -> None:
         self._items = dict(items) if items else {}
         for key, value in self._items.items():
-            size = len(key.encode()) + len(value.encode())
+            try:
+                size = len(key.encode()) + len(value.encode())
+            except UnicodeEncodeError as error:
+                raise InvalidArgument(f"label {key[:100]!r}: not Unicode text: {error.reason}") from None
             if not key or size > LABEL_LIMIT:
                 raise InvalidLabel(key, size=size, limit=LABEL_LIMIT)
 
