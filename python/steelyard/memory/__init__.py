@@ -1,0 +1,5 @@
+"""A store in memory: short and obvious, because every other store is measured against it."""
+
+from steelyard.memory._store import MemoryStore
+
+__all__ = ("MemoryStore",)

@@ -1,0 +1,150 @@
+"""An ingest in memory, and its writer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from anyio.lowlevel import checkpoint
+
+from steelyard._buffers import view
+from steelyard._types import Buffer
+from steelyard.content import Writer
+from steelyard.digest import Digest
+from steelyard.errors import (
+    Aborted,
+    InvalidArgument,
+    OutOfRange,
+    UnexpectedDigest,
+    UnexpectedSize,
+    WriterClosed,
+)
+from steelyard.hashing import digest_of
+from steelyard.model import DEFAULT_ALGORITHM, Info, Labels, Status
+
+__all__ = ("Ingest", "MemoryWriter", "now")
+
+
+def now() -> datetime:
+    """Return the time, in UTC."""
+    return datetime.now(UTC)
+
+
+class Ingest:
+    """An unfinished write; `held_since` is when its writer took it, or None while it has none."""
+
+    def __init__(self, ref: str) -> None:
+        self.ref = ref
+        self.algorithm = DEFAULT_ALGORITHM
+        self.data = bytearray()
+        self.total: int | None = None
+        self.expected: Digest | None = None
+        self.started_at = self.updated_at = now()
+        self.held_since: datetime | None = None
+        self.aborted = False
+
+    def status(self) -> Status:
+        """Return what there is to know of it."""
+        return Status(
+            ref=self.ref,
+            offset=len(self.data),
+            total=self.total,
+            expected=self.expected,
+            started_at=self.started_at,
+            updated_at=self.updated_at,
+        )
+
+
+class MemoryWriter(Writer):
+    """The one writer of an ingest, until it is closed or the ingest is aborted."""
+
+    def __init__(
+        self,
+        ingest: Ingest,
+        publish: Callable[[Ingest, bytes, Digest, Labels], Info],
+        released: Callable[[str], None],
+    ) -> None:
+        self._ingest = ingest
+        self._publish = publish
+        self._released = released
+        self._closed = False
+
+    @property
+    def ref(self) -> str:
+        return self._ingest.ref
+
+    @property
+    def offset(self) -> int:
+        return len(self._ingest.data)
+
+    async def write(self, data: Buffer) -> None:
+        self._check()
+        await checkpoint()
+        self._check()
+        added = view(data)
+        if added:
+            self._ingest.data += added
+            self._ingest.updated_at = now()
+
+    async def digest(self) -> Digest:
+        self._check()
+        return await digest_of(bytes(self._ingest.data), algorithm=self._ingest.algorithm)
+
+    async def status(self) -> Status:
+        self._check()
+        await checkpoint()
+        return self._ingest.status()
+
+    async def truncate(self, size: int) -> None:
+        self._check()
+        await checkpoint()
+        self._check()
+        if size < 0:
+            raise InvalidArgument(f"size: expected 0 or more, found {size}")
+        if size > self.offset:
+            raise OutOfRange(self.ref, offset=size, size=self.offset)
+        if size < self.offset:
+            del self._ingest.data[size:]
+            self._ingest.updated_at = now()
+
+    async def sync(self) -> None:
+        self._check()
+        await checkpoint()
+
+    async def commit(
+        self,
+        size: int | None = None,
+        expected: Digest | str | None = None,
+        *,
+        labels: Mapping[str, str] | None = None,
+    ) -> Info:
+        self._check()
+        try:
+            kept = Labels(labels)
+            wanted = None if expected is None else Digest.parse(expected)
+            data = bytes(self._ingest.data)
+            if size is not None and size != len(data):
+                raise UnexpectedSize(expected=size, actual=len(data), ref=self.ref)
+            found = await digest_of(data, algorithm=self._ingest.algorithm if wanted is None else wanted.algorithm)
+            if wanted is not None and wanted != found:
+                raise UnexpectedDigest(expected=str(wanted), actual=str(found), ref=self.ref)
+            self._check()
+            return self._publish(self._ingest, data, found, kept)
+        finally:
+            self._close()
+
+    async def aclose(self) -> None:
+        self._close()
+        await checkpoint()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise WriterClosed(self.ref)
+        if self._ingest.aborted:
+            raise Aborted(self.ref)
+
+    def _close(self) -> None:
+        if not self._closed and not self._ingest.aborted:
+            self._ingest.held_since = None
+            self._released(self.ref)
+        self._closed = True

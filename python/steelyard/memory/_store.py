@@ -1,0 +1,213 @@
+"""`MemoryStore` itself."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from types import TracebackType
+from typing import Self
+
+import msgspec
+from anyio.lowlevel import checkpoint
+
+from steelyard._types import OnProgress
+from steelyard.base import BaseStore, check_ref
+from steelyard.content import ReaderAt, Writer
+from steelyard.digest import Algorithm, Digest
+from steelyard.errors import AlreadyExists, DataCorrupt, InvalidArgument, NotFound, Unavailable
+from steelyard.filters import compile as compile_filters
+from steelyard.filters import info_fields, status_fields
+from steelyard.hashing import digest_of
+from steelyard.memory._blob import Blob, MemoryReader
+from steelyard.memory._ingest import Ingest, MemoryWriter, now
+from steelyard.model import Descriptor, Info, Labels, Progress, Status, Verified
+
+__all__ = ("MemoryStore",)
+
+
+class MemoryStore(BaseStore):
+    """A content store in memory, for tests and for what need not outlive the program.
+
+    It keeps every promise of `steelyard.content` but durability. It may be used plainly or in an ``async with``, which
+    does nothing more. Each blob is one `bytes`, and an ingest is hashed anew by each `Writer.digest`.
+    """
+
+    def __init__(self) -> None:
+        self._blobs: dict[Digest, Blob] = {}
+        self._ingests: dict[str, Ingest] = {}
+        self._quarantined: list[Blob] = []
+        self._verified: set[Digest] = set()
+
+    async def __aenter__(self) -> Self:
+        await checkpoint()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await checkpoint()
+
+    async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
+        """Open a blob for reading; see `Provider.reader_at`."""
+        await checkpoint()
+        given = blob if isinstance(blob, Descriptor) else Descriptor(digest=Digest.parse(blob))
+        found = self._blob(given.digest)
+        if given.size is not None and given.size != len(found.data):
+            raise DataCorrupt(str(given.digest), expected=f"{given.size} bytes", actual=f"{len(found.data)} bytes")
+        return MemoryReader(found)
+
+    async def writer(
+        self,
+        ref: str,
+        *,
+        size: int | None = None,
+        expected: Digest | str | None = None,
+        algorithm: Algorithm | None = None,
+    ) -> Writer:
+        """Begin or resume an ingest; see `Ingester.writer`."""
+        await checkpoint()
+        check_ref(ref)
+        if size is not None and size < 0:
+            raise InvalidArgument(f"size: expected 0 or more, found {size}")
+        wanted = None if expected is None else Digest.parse(expected)
+        chosen = None if algorithm is None else Algorithm.parse(algorithm)
+        if chosen is None and wanted is not None:
+            chosen = wanted.algorithm
+        ingest = self._ingests.get(ref)
+        if ingest is not None and ingest.held_since is not None:
+            raise Unavailable(ref, holder="this process", since=ingest.held_since, local=True)
+        if wanted is not None and wanted in self._blobs and self._blobs[wanted].is_whole(size):
+            self._ingests.pop(ref, None)  # what was begun under this ref has become pointless
+            raise AlreadyExists(str(wanted))
+        if ingest is None:
+            ingest = self._ingests[ref] = Ingest(ref)
+        ingest.held_since = now()
+        ingest.algorithm = ingest.algorithm if chosen is None else chosen
+        ingest.total = ingest.total if size is None else size
+        ingest.expected = ingest.expected if wanted is None else wanted
+        return MemoryWriter(ingest, self._publish, self._ref_released)
+
+    async def info(self, digest: Digest | str) -> Info:
+        """Return what is known of a blob; see `Manager.info`."""
+        await checkpoint()
+        return self._blob(Digest.parse(digest)).info
+
+    async def update(self, info: Info, *fieldpaths: str) -> Info:
+        """Set a blob's labels; see `Manager.update`."""
+        await checkpoint()
+        for path in fieldpaths:
+            if path != "labels" and not (path.startswith("labels.") and len(path) > len("labels.")):
+                raise InvalidArgument(f"field path {path!r}: only labels and labels.<key> can change")
+        given = Labels(info.labels)
+        blob = self._blob(info.digest)
+        if not fieldpaths or "labels" in fieldpaths:
+            labels = dict(given)
+        else:
+            labels = dict(blob.info.labels)
+            for key in (path.removeprefix("labels.") for path in fieldpaths):
+                labels.pop(key, None)
+                if key in given:
+                    labels[key] = given[key]
+        blob.info = msgspec.structs.replace(blob.info, labels=Labels(labels), updated_at=now())
+        return blob.info
+
+    async def walk(self, *filters: str) -> AsyncGenerator[Info, None]:
+        """Iterate over blobs, ordered by digest; see `Manager.walk`."""
+        await checkpoint()
+        chosen = compile_filters(*filters)
+        for digest in sorted(self._blobs):
+            blob = self._blobs.get(digest)
+            if blob is not None and chosen.matches(info_fields(blob.info)):
+                yield blob.info
+                await checkpoint()
+
+    async def delete(self, digest: Digest | str) -> None:
+        """Delete a blob and its labels; see `Manager.delete`."""
+        await checkpoint()
+        del self._blobs[self._blob(Digest.parse(digest)).info.digest]
+
+    async def status(self, ref: str) -> Status:
+        """Return what is known of an ingest; see `IngestManager.status`."""
+        await checkpoint()
+        return self._ingest(ref).status()
+
+    async def list_statuses(self, *filters: str) -> list[Status]:
+        """Return the statuses of ingests, ordered by ref; see `IngestManager.list_statuses`."""
+        await checkpoint()
+        chosen = compile_filters(*filters)
+        statuses = [self._ingests[ref].status() for ref in sorted(self._ingests)]
+        return [status for status in statuses if chosen.matches(status_fields(status))]
+
+    async def abort(self, ref: str) -> None:
+        """Discard an ingest; see `IngestManager.abort`."""
+        await checkpoint()
+        self._ingest(ref).aborted = True
+        del self._ingests[ref]
+        self._ref_released(ref)
+
+    async def verify(
+        self, digest: Digest | str, *, quarantine: bool = True, on_progress: OnProgress | None = None
+    ) -> None:
+        """Compare a blob with its digest, and move it aside when it is damaged.
+
+        Raises:
+            NotFound: it is not stored.
+            DataCorrupt: it is damaged; with `quarantine` it is no longer stored.
+        """
+        await checkpoint()
+        blob = self._blob(Digest.parse(digest))
+        name = str(blob.info.digest)
+        found = await digest_of(blob.data, algorithm=blob.info.digest.algorithm)
+        if on_progress is not None:
+            on_progress(Progress(phase="verify", name=name, done=len(blob.data), total=blob.info.size))
+        if found == blob.info.digest:
+            return
+        if quarantine and self._blobs.get(blob.info.digest) is blob:
+            self._quarantined.append(self._blobs.pop(blob.info.digest))
+        raise DataCorrupt(name, expected=name, actual=str(found))
+
+    async def verify_all(
+        self,
+        *,
+        concurrency: int = 2,
+        resume: bool = False,
+        quarantine: bool = True,
+        on_progress: OnProgress | None = None,
+    ) -> AsyncGenerator[Verified, None]:
+        """Verify every blob and yield what was found of each; with `resume`, only those an unfinished run left."""
+        if concurrency < 1:
+            raise InvalidArgument(f"concurrency: expected at least 1, found {concurrency}")
+        if not resume:
+            self._verified.clear()
+        for digest in sorted(self._blobs.keys() - self._verified):
+            error = None
+            try:
+                size = (await self.info(digest)).size
+                await self.verify(digest, quarantine=quarantine, on_progress=on_progress)
+            except NotFound:
+                continue
+            except DataCorrupt as damage:
+                error = damage
+            self._verified.add(digest)
+            yield Verified(digest=digest, size=size, error=error)
+        self._verified.clear()
+
+    def _blob(self, digest: Digest) -> Blob:
+        if digest not in self._blobs:
+            raise NotFound("blob", str(digest))
+        return self._blobs[digest]
+
+    def _ingest(self, ref: str) -> Ingest:
+        if check_ref(ref) not in self._ingests:
+            raise NotFound("ingest", ref)
+        return self._ingests[ref]
+
+    def _publish(self, ingest: Ingest, data: bytes, digest: Digest, labels: Labels) -> Info:
+        del self._ingests[ingest.ref]
+        stored = self._blobs.get(digest)
+        if stored is not None:
+            stored.data = data  # it heals a damaged copy
+            raise AlreadyExists(str(digest))
+        time = now()
+        info = Info(digest=digest, size=len(data), created_at=time, updated_at=time, labels=labels)
+        self._blobs[digest] = Blob(data, info)
+        return info

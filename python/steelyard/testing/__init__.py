@@ -1,0 +1,93 @@
+"""The contract that every `Store` must keep, as tests to inherit. It needs pytest, and nothing else imports it.
+
+```python
+import pytest
+from steelyard.testing import StoreContract
+
+class TestMyStore(StoreContract):
+    @pytest.fixture
+    async def store(self, tmp_path):
+        async with MyStore(tmp_path) as store:
+            yield store
+```
+
+The tests are async and marked ``anyio``, so anyio's pytest plugin runs each of them on asyncio and trio. They cover what
+containerd's content test suite covers, the traps that implementers fall into, and cancellation at every await. A store
+that differs on purpose overrides that one test, where the difference can then be read.
+
+A store whose blobs can be damaged from outside inherits `DamageContract` as well. `cancel_at` and `every_wait` cancel
+operations of your own in the same way.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+pytest.register_assert_rewrite(
+    *(
+        f"steelyard.testing._{name}"
+        for name in (
+            "cancelling",
+            "committing",
+            "damage",
+            "labelling",
+            "listing",
+            "putting",
+            "reading",
+            "refs",
+            "resuming",
+            "writing",
+        )
+    )
+)
+
+from steelyard.digest import Digest  # noqa: E402  # after the line above, which the tests need
+from steelyard.testing._cancelling import CancellingContract  # noqa: E402
+from steelyard.testing._committing import CommittingContract  # noqa: E402
+from steelyard.testing._damage import DamagingContract  # noqa: E402
+from steelyard.testing._labelling import LabellingContract  # noqa: E402
+from steelyard.testing._listing import ListingContract  # noqa: E402
+from steelyard.testing._putting import PuttingContract  # noqa: E402
+from steelyard.testing._reading import ReadingContract  # noqa: E402
+from steelyard.testing._refs import RefsContract  # noqa: E402
+from steelyard.testing._resuming import ResumingContract  # noqa: E402
+from steelyard.testing._steps import cancel_at, every_wait  # noqa: E402
+from steelyard.testing._writing import WritingContract  # noqa: E402
+
+__all__ = ("DamageContract", "StoreContract", "cancel_at", "every_wait")
+
+
+class StoreContract(
+    WritingContract,
+    ResumingContract,
+    CommittingContract,
+    LabellingContract,
+    ReadingContract,
+    ListingContract,
+    RefsContract,
+    PuttingContract,
+    CancellingContract,
+):
+    """All rules of `steelyard.content`, for a `store` fixture that gives a new, empty store to each test.
+
+    Attributes:
+        large_size: bytes of the largest blob; containerd's suite takes 32 MiB.
+    """
+
+    @pytest.fixture
+    async def store(self) -> Any:
+        """Give a new, empty store; to be overridden."""
+        raise NotImplementedError
+
+
+class DamageContract(DamagingContract):
+    """For stores whose blobs can be damaged from outside, and that have `verify` and `verify_all` as `MemoryStore` does.
+
+    Inherit it together with `StoreContract`.
+    """
+
+    async def damage(self, store: Any, digest: Digest, data: bytes) -> None:
+        """Replace the stored bytes of a blob behind the store's back; to be overridden."""
+        raise NotImplementedError

@@ -1,0 +1,70 @@
+"""Cancelling an operation at each of its waits, one after the other."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from functools import partial
+from typing import Any
+
+from anyio import CancelScope
+
+__all__ = ("cancel_at", "every_wait")
+
+
+class _Counted(Awaitable[None]):
+    """Runs a coroutine inside of the current task, counts how often it waits, and acts at one of these moments."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, object], step: int, act: Callable[[], object]) -> None:
+        self._coroutine = coroutine
+        self._step = step
+        self._act = act
+        self.steps = 0
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        """Pass on what the coroutine yields to the event loop, and what that sends or throws back."""
+        resume: Callable[[], Any] = partial(self._coroutine.send, None)
+        try:
+            while True:
+                trap = resume()
+                self.steps += 1
+                if self.steps == self._step:
+                    self._act()
+                try:
+                    value = yield trap
+                except BaseException as error:  # noqa: BLE001  # it goes where it belongs
+                    resume = partial(self._coroutine.throw, error)
+                else:
+                    resume = partial(self._coroutine.send, value)
+        except StopIteration:
+            return
+
+
+async def cancel_at(step: int, operation: Callable[[], Coroutine[Any, Any, object]]) -> bool:
+    """Run the operation in a scope that is cancelled when it waits for the `step`-th time; return whether it never did.
+
+    It works on asyncio and trio alike, because on both a wait is a value that the coroutine yields.
+
+    Args:
+        step: which wait, from 1.
+        operation: called once; its coroutine is the operation.
+    """
+    with CancelScope() as scope:
+        counted = _Counted(operation(), step, scope.cancel)
+        await counted
+    return counted.steps < step
+
+
+async def every_wait(operation: Callable[[int], Coroutine[Any, Any, object]]) -> AsyncIterator[int]:
+    """Cancel the operation at its first wait, then anew at its second, and so on until it completes untouched.
+
+    After each run the number of the run, from 1, is yielded, to check what it left. The last run was not cancelled.
+
+    Args:
+        operation: called with the number of the run.
+    """
+    for step in itertools.count(1):
+        untouched = await cancel_at(step, partial(operation, step))
+        yield step
+        if untouched:
+            return

@@ -1,0 +1,154 @@
+"""The queue for a held ref: first come, first served, no wake-up lost, nothing left behind."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from steelyard._refqueue import RefQueue, ref_queue
+from steelyard.content import Writer
+from steelyard.errors import AlreadyExists, InvalidArgument, Unavailable
+from steelyard.memory import MemoryStore
+from steelyard.transfer import open_writer
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_waiters_get_the_ref_in_the_order_in_which_they_came() -> None:
+    store = MemoryStore()
+    order: list[int] = []
+
+    async def wait(number: int) -> None:
+        async with await open_writer(store, "ref") as writer:
+            order.append(number)
+            await checkpoint()
+            await writer.write(bytes([number]))
+
+    async with await store.writer("ref") as held, anyio.create_task_group() as tasks:
+        for number in range(10):
+            tasks.start_soon(wait, number)
+            await anyio.wait_all_tasks_blocked()
+        assert [] == order
+        await held.aclose()
+
+    assert list(range(10)) == order
+    assert 10 == (await store.status("ref")).offset
+
+
+async def test_a_cancelled_waiter_leaves_the_queue_and_those_behind_move_up() -> None:
+    store = MemoryStore()
+    order: list[str] = []
+
+    async def wait(name: str, scope: anyio.CancelScope) -> None:
+        with scope:
+            async with await open_writer(store, "ref"):
+                order.append(name)
+
+    first, second, third = anyio.CancelScope(), anyio.CancelScope(), anyio.CancelScope()
+    async with anyio.create_task_group() as tasks:
+        held = await store.writer("ref")
+        for name, scope in (("first", first), ("second", second), ("third", third)):
+            tasks.start_soon(wait, name, scope)
+            await anyio.wait_all_tasks_blocked()
+        first.cancel()
+        second.cancel()
+        await anyio.wait_all_tasks_blocked()
+        assert [] == order
+        await held.aclose()
+
+    assert ["third"] == order
+    assert not ref_queue(store)._turns
+
+
+@pytest.mark.parametrize("end", ["close", "commit", "abort"])
+async def test_each_way_of_freeing_a_ref_wakes_the_waiter(end: str) -> None:
+    store = MemoryStore()
+
+    async with anyio.create_task_group() as tasks:
+        held = await store.writer("ref")
+        await held.write(b"held")
+
+        async def wait() -> None:
+            async with await open_writer(store, "ref") as writer:
+                assert (4 if end == "close" else 0) == writer.offset
+
+        tasks.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        if end == "close":
+            await held.aclose()
+        elif end == "commit":
+            await held.commit()
+        else:
+            await store.abort("ref")
+
+
+async def test_a_release_between_the_refusal_and_the_wait_is_not_missed() -> None:
+    class Racing(MemoryStore):
+        """Frees the ref at the very moment at which it is refused."""
+
+        async def writer(self, ref: str, **options: Any) -> Writer:
+            try:
+                return await super().writer(ref, **options)
+            except Unavailable:
+                await held.aclose()
+                raise
+
+    store = Racing()
+    held = await MemoryStore.writer(store, "ref")
+    with anyio.fail_after(5):
+        await (await open_writer(store, "ref")).aclose()
+
+
+async def test_a_holder_elsewhere_is_asked_again_without_being_told() -> None:
+    tries: list[float] = []
+
+    class Elsewhere(MemoryStore):
+        async def writer(self, ref: str, **options: Any) -> Writer:
+            tries.append(anyio.current_time())
+            if len(tries) < 3:
+                raise Unavailable(ref, holder="process 1")
+            return await super().writer(ref, **options)
+
+    await (await open_writer(Elsewhere(), "ref")).aclose()
+    pauses = [later - earlier for earlier, later in itertools.pairwise(tries)]
+
+    assert 2 == len(pauses)
+    assert pauses[0] >= 0.045
+    assert pauses[0] < pauses[1] < 1
+
+
+async def test_refs_do_not_wait_for_each_other() -> None:
+    store = MemoryStore()
+    async with await store.writer("a"), await open_writer(store, "b") as writer:
+        assert "b" == writer.ref
+
+
+async def test_errors_other_than_a_held_ref_end_the_wait() -> None:
+    store = MemoryStore()
+    digest = (await store.put(b"stored")).digest
+
+    with pytest.raises(AlreadyExists):
+        await open_writer(store, "ref", expected=digest)
+    with pytest.raises(InvalidArgument):
+        await open_writer(store, "")
+    assert not ref_queue(store)._turns
+
+
+def test_a_store_has_one_queue_which_ends_with_it() -> None:
+    first, second = MemoryStore(), MemoryStore()
+
+    assert ref_queue(first) is ref_queue(first)
+    assert ref_queue(first) is not ref_queue(second)
+
+
+async def test_a_release_that_nobody_waits_for_leaves_nothing() -> None:
+    queue = RefQueue()
+    queue.released("ref")
+    async with queue.turn("ref"):
+        assert ["ref"] == list(queue._turns)
+
+    assert not queue._turns
