@@ -107,6 +107,11 @@ class Filter:
         self.texts = texts
         """The filters as they were given."""
 
+    @property
+    def native(self) -> _NativeFilter:
+        """What the native core compiled, for stores that match there."""
+        return self._native
+
     def matches(self, fields: Fields) -> bool:
         """Return whether the thing with these fields matches; see `info_fields` and `status_fields`.
 

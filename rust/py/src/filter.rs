@@ -17,7 +17,6 @@ pub(crate) struct Filter {
 
 impl Filter {
     /// What the core compiled, for calls that match natively.
-    #[allow(dead_code, reason = "used by the store's walk and statuses")]
     pub(crate) fn compiled(&self) -> &Compiled {
         &self.compiled
     }

@@ -3,10 +3,15 @@
 //! It is private: the documented names are those of the Python package, and `python/steelyard/_native.pyi` lists what
 //! it takes and gives. Nothing is decided here.
 
+mod blob;
 mod buffer;
 mod errors;
 mod filter;
 mod hasher;
+mod ingest;
+mod rows;
+mod store;
+mod walk;
 
 use pyo3::prelude::pymodule;
 
@@ -21,9 +26,17 @@ mod _native {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    use crate::blob::Blob;
+    #[pymodule_export]
     use crate::filter::Filter;
     #[pymodule_export]
     use crate::hasher::Hasher;
+    #[pymodule_export]
+    use crate::ingest::Ingest;
+    #[pymodule_export]
+    use crate::store::Store;
+    #[pymodule_export]
+    use crate::walk::Walk;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -1,0 +1,60 @@
+"""From the native core's tuples to the values of `steelyard.model`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from steelyard.digest import Algorithm, Digest
+from steelyard.errors import InvalidArgument
+from steelyard.model import NO_LABELS, Info, Labels, Status
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+InfoRow = tuple[str, str, int, int, int, dict[str, str]]
+StatusRow = tuple[str, int, int | None, str | None, int, int]
+
+
+def to_time(ns: int) -> datetime:
+    """Return nanoseconds since the epoch as a UTC time of whole microseconds, without a detour through floats."""
+    return _EPOCH + timedelta(microseconds=ns // 1000)
+
+
+def to_ns(time: datetime) -> int:
+    """Return a time as nanoseconds since the epoch."""
+    return (time - _EPOCH) // timedelta(microseconds=1) * 1000
+
+
+def to_digest(algorithm: str, encoded: str) -> Digest:
+    """Return the digest of a native pair."""
+    return Digest(Algorithm(algorithm), encoded)
+
+
+def to_info(row: InfoRow) -> Info:
+    """Return the info of a native row."""
+    algorithm, encoded, size, created, updated, labels = row
+    return Info(
+        digest=to_digest(algorithm, encoded),
+        size=size,
+        created_at=to_time(created),
+        updated_at=to_time(updated),
+        labels=Labels(labels) if labels else NO_LABELS,
+    )
+
+
+def to_status(row: StatusRow) -> Status:
+    """Return the status of a native row."""
+    ref, offset, total, expected, started, updated = row
+    return Status(
+        ref=ref,
+        offset=offset,
+        total=total,
+        expected=None if expected is None else Digest.parse(expected),
+        started_at=to_time(started),
+        updated_at=to_time(updated),
+    )
+
+
+def check_size(size: int | None) -> None:
+    """Refuse a size that cannot be one, before the native core finds that it does not fit its type."""
+    if size is not None and not 0 <= size < 1 << 63:
+        raise InvalidArgument(f"size {size}: expected a number of bytes from 0 to 2**63 - 1")

@@ -1,0 +1,322 @@
+"""`LocalStore`: the embedded, durable store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import msgspec
+from anyio import CancelScope
+from anyio.lowlevel import checkpoint
+
+from steelyard import _native, filters
+from steelyard._bridge import PIECE, run
+from steelyard._refqueue import ref_queue
+from steelyard._types import OnProgress, Source
+from steelyard.base import BaseStore
+from steelyard.digest import Algorithm, Digest
+from steelyard.errors import DataCorrupt, FailedPrecondition, InvalidArgument
+from steelyard.local import put, verify
+from steelyard.local._rows import check_size, to_info, to_status
+from steelyard.local.reader import LocalReader, mismatch, read_and_hash
+from steelyard.local.writer import LocalWriter
+from steelyard.model import DEFAULT_ALGORITHM, Descriptor, Info, Labels, PutResult, Status, Verified
+
+__all__ = ("Durability", "LocalStore", "StoreStats")
+
+Durability = Literal["power-loss", "process-crash"]
+"""What an acknowledged change survives: the loss of power, or only the death of the process (no flush to the disk)."""
+
+_BATCH = 512
+
+
+class StoreStats(msgspec.Struct, frozen=True, kw_only=True):
+    """Sizes of a store at one moment.
+
+    Attributes:
+        blobs: blobs stored.
+        blob_bytes: bytes of all blobs.
+        ingests: unfinished ingests.
+        ingest_bytes: bytes that they hold.
+        quarantined: damaged copies that were moved aside.
+        quarantined_bytes: bytes of those.
+    """
+
+    blobs: int
+    blob_bytes: int
+    ingests: int
+    ingest_bytes: int
+    quarantined: int
+    quarantined_bytes: int
+
+
+class LocalStore(BaseStore):
+    """A store in a directory of a local file system, safe to use from many tasks and many processes at once.
+
+    ```python
+    async with LocalStore("/srv/blobs") as store:
+        result = await store.put(b"hello")
+        assert await store.get(result.digest) == b"hello"
+    ```
+
+    The files are the truth: ``blobs/<algorithm>/<encoded>`` holds a blob and nothing else. Labels live in SQLite beside
+    them; if that file is lost the blobs are all still there.
+
+    Args:
+        path: the root; made with mode 0700 if it is not there. An OCI image layout can be adopted; containerd's content
+            root can be opened with `read_only`.
+        read_only: change nothing, take no lock, work on a read-only file system.
+        durability: ``"power-loss"`` (default): what was acknowledged survives a power cut. ``"process-crash"``: it
+            survives the end of the process only; for caches and tests.
+
+    Raises (when it is opened):
+        IncompatibleFormat: the root has a newer format.
+        FailedPrecondition: the root belongs to containerd and `read_only` was not given.
+        StorageError: the root is a file, or cannot be made or read.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, read_only: bool = False, durability: Durability = "power-loss"
+    ) -> None:
+        if durability not in ("power-loss", "process-crash"):
+            raise InvalidArgument(f"durability {durability!r}: expected 'power-loss' or 'process-crash'")
+        self._path = Path(path).absolute()
+        self._read_only = read_only
+        self._durable = durability == "power-loss"
+        self._native: _native.Store | None = None
+
+    @property
+    def path(self) -> Path:
+        """The root, absolute."""
+        return self._path
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the store was opened to change nothing."""
+        return self._read_only
+
+    async def aopen(self) -> Self:
+        """Open the store, unless it is open; ``async with`` does it."""
+        if self._native is None:
+            opening = partial(_native.Store.open, str(self._path), read_only=self._read_only, durable=self._durable)
+            self._native = await run(opening)
+        return self
+
+    async def aclose(self) -> None:
+        """Close the store; may be called twice. Readers and writers that are still open go on until they are closed."""
+        core, self._native = self._native, None
+        if core is not None:
+            with CancelScope(shield=True):
+                await run(core.close)
+        await checkpoint()
+
+    async def __aenter__(self) -> Self:
+        return await self.aopen()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def notes(self) -> list[str]:
+        """Return what the store found wrong with itself when it was opened, a sentence each; normally nothing."""
+        return self._core.notes()
+
+    async def stats(self) -> StoreStats:
+        """Count and size what is stored."""
+        return StoreStats(**await run(self._core.stats))
+
+    async def rebuild(self) -> list[str]:
+        """Make the metadata anew from the blobs and whatever can be read of the old file, which is kept beside it.
+
+        Returns:
+            What was kept and what was lost, a sentence each.
+
+        Raises:
+            Unavailable: another process has the store open.
+        """
+        return await run(self._core.rebuild)
+
+    # Provider and Ingester
+
+    async def reader_at(self, blob: Descriptor | Digest | str) -> LocalReader:
+        """Open a blob for reading; see `Provider.reader_at`."""
+        size = blob.size if isinstance(blob, Descriptor) else None
+        digest = blob.digest if isinstance(blob, Descriptor) else Digest.parse(blob)
+        native = await run(self._core.blob, str(digest))
+        if size is not None and native.size != size:
+            found = native.size
+            native.close()
+            raise DataCorrupt(f"blob {digest}", expected=f"{size} bytes", actual=f"{found} bytes")
+        return LocalReader(digest, native)
+
+    async def writer(
+        self,
+        ref: str,
+        *,
+        size: int | None = None,
+        expected: Digest | str | None = None,
+        algorithm: Algorithm | None = None,
+    ) -> LocalWriter:
+        """Begin or resume an ingest; see `Ingester.writer`. Two stores on one root, in any processes, share refs."""
+        digest = None if expected is None else Digest.parse(expected)
+        check_size(size)
+        begin = partial(self._core.ingest, total=size, expected=None if digest is None else str(digest))
+        chosen = None if algorithm is None else Algorithm.parse(algorithm).value
+        native = await run(partial(begin, algorithm=chosen), ref)
+        return LocalWriter(native, ref_queue(self))
+
+    # Manager
+
+    async def info(self, digest: Digest | str) -> Info:
+        """Return what is known of a blob; see `Manager.info`."""
+        return to_info(await run(self._core.info, str(Digest.parse(digest))))
+
+    async def infos(self, digests: Iterable[Digest | str]) -> dict[Digest, Info]:
+        """Return what is known of each that is stored; one trip for `_BATCH` of them."""
+        names = [str(Digest.parse(digest)) for digest in digests]
+        found: dict[Digest, Info] = {}
+        for start in range(0, len(names), _BATCH):
+            rows = await run(self._core.infos, names[start : start + _BATCH])
+            found.update((info.digest, info) for info in map(to_info, rows))
+        if not names:
+            await checkpoint()
+        return found
+
+    async def update(self, info: Info, *fieldpaths: str) -> Info:
+        """Set a blob's labels; see `Manager.update`."""
+        keys = _label_keys(fieldpaths)
+        return to_info(await run(self._core.update, str(info.digest), dict(Labels(info.labels)), keys))
+
+    async def walk(self, *filters_: str) -> AsyncGenerator[Info, None]:
+        """Iterate over matching blobs in the order of their digests; see `Manager.walk`."""
+        cursor = await run(self._core.walk, filters.compile(*filters_).native)
+        while rows := await run(cursor.next, _BATCH):
+            for row in rows:
+                yield to_info(row)
+
+    async def delete(self, digest: Digest | str) -> None:
+        """Delete a blob; see `Manager.delete`."""
+        await run(self._core.delete, str(Digest.parse(digest)))
+
+    # IngestManager
+
+    async def status(self, ref: str) -> Status:
+        """Return what is known of an ingest; see `IngestManager.status`."""
+        return to_status(await run(self._core.status, ref))
+
+    async def list_statuses(self, *filters_: str) -> list[Status]:
+        """Return the matching ingests; see `IngestManager.list_statuses`."""
+        return [to_status(row) for row in await run(self._core.statuses, filters.compile(*filters_).native)]
+
+    async def abort(self, ref: str) -> None:
+        """Discard an ingest; see `IngestManager.abort`."""
+        await run(self._core.abort, ref)
+        ref_queue(self).released(ref)
+
+    # Store
+
+    async def put(
+        self,
+        source: Source,
+        *,
+        size: int | None = None,
+        expected: Digest | str | None = None,
+        algorithm: Algorithm | None = None,
+        labels: Mapping[str, str] | None = None,
+        ref: str | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> PutResult:
+        """Store what `source` gives; see `Store.put`.
+
+        Cost:
+            A source that fits in memory at once (8 MiB) takes one trip to a thread, and writes nothing when the blob is
+            there already and whole. A larger file whose size the store already has is hashed first, for the same reason.
+        """
+        name = None if expected is None else Digest.parse(expected)
+        chosen = Algorithm.parse(algorithm) if algorithm else name.algorithm if name else DEFAULT_ALGORITHM
+        check_size(size)
+        request = put.Request(
+            size=size, expected=name, algorithm=chosen, labels=Labels(labels), ref=ref, on_progress=on_progress
+        )
+        return await put.put(self, self._core, request, source)
+
+    async def get(self, digest: Digest | str) -> bytes:
+        """Return a whole blob, verified; see `Store.get`."""
+        name = Digest.parse(digest)
+        async with await self.reader_at(name) as reader:
+            native, hasher = reader.native, _native.Hasher([name.algorithm.value])
+            # One byte more than there should be, so that a blob that grew is noticed.
+            pieces = [await run(read_and_hash, native, hasher, at, PIECE) for at in range(0, reader.size + 1, PIECE)]
+        if failure := mismatch(name, hasher):
+            raise failure
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def exists(self, digest: Digest | str) -> bool:
+        """Return whether the blob is stored."""
+        return bool(await self.infos([digest]))
+
+    # Verification
+
+    async def verify(
+        self, digest: Digest | str, *, quarantine: bool = True, on_progress: OnProgress | None = None
+    ) -> None:
+        """Read a blob again and compare it with its digest.
+
+        Args:
+            digest: the blob.
+            quarantine: move a damaged blob aside, to ``quarantine/`` under the root; it is then NotFound.
+            on_progress: called with `Progress`.
+
+        Raises:
+            NotFound: it is not stored.
+            DataCorrupt: it does not match.
+        """
+        await verify.verify(self._core, Digest.parse(digest), quarantine=quarantine, on_progress=on_progress)
+
+    def verify_all(
+        self,
+        *,
+        concurrency: int = 2,
+        resume: bool = False,
+        quarantine: bool = True,
+        on_progress: OnProgress | None = None,
+    ) -> AsyncGenerator[Verified, None]:
+        """Verify every blob and yield what was found of each, as it is found.
+
+        Args:
+            concurrency: blobs in work at a time.
+            resume: leave out what the last run, if it did not reach its end, has verified already.
+            quarantine: as for `verify`.
+            on_progress: called with `Progress`.
+
+        Cancellation:
+            Stops after the pieces under way; a run with `resume` goes on from there.
+        """
+        return verify.verify_all(
+            self._core, concurrency=concurrency, resume=resume, quarantine=quarantine, on_progress=on_progress
+        )
+
+    @property
+    def _core(self) -> _native.Store:
+        if self._native is None:
+            raise FailedPrecondition(f"store {self._path}: not open; use it in `async with`")
+        return self._native
+
+
+def _label_keys(fieldpaths: tuple[str, ...]) -> list[str] | None:
+    """Return the label keys that the field paths name, or None for all labels."""
+    keys: list[str] = []
+    everything = not fieldpaths
+    for path in fieldpaths:
+        if path == "labels":
+            everything = True
+        elif path.startswith("labels.") and path != "labels.":
+            keys.append(path.removeprefix("labels."))
+        else:
+            raise InvalidArgument(f"field path {path!r}: only 'labels' and 'labels.<key>' can be updated")
+    return None if everything else keys

@@ -1,0 +1,135 @@
+"""Writing: an open ingest of a `LocalStore`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import anyio
+from anyio import CancelScope
+from anyio.lowlevel import checkpoint
+
+from steelyard import _native
+from steelyard._bridge import PIECE, run
+from steelyard._refqueue import RefQueue
+from steelyard._types import Buffer
+from steelyard.content import Writer
+from steelyard.digest import Digest
+from steelyard.local._rows import check_size, to_digest, to_info, to_status
+from steelyard.model import Info, Labels, Status
+
+__all__ = ("LocalWriter",)
+
+_GATHER = 256 << 10
+"""Smaller writes are copied into the ingest's own buffer, without leaving the event loop…"""
+
+_FLUSH = 1 << 20
+"""…which goes to the disk when this much has gathered."""
+
+
+class LocalWriter(Writer):
+    """An open ingest. Without a ref it is anonymous: nothing of it stays when it is closed uncommitted."""
+
+    def __init__(self, ingest: _native.Ingest, queue: RefQueue | None) -> None:
+        self._ingest = ingest
+        self._queue = queue
+        self._guard = anyio.ResourceGuard("using this writer")
+        self._released = False
+
+    @property
+    def ref(self) -> str:
+        """The caller's name of the ingest."""
+        return self._ingest.ref
+
+    @property
+    def offset(self) -> int:
+        """Bytes accepted so far."""
+        return self._ingest.offset
+
+    async def write(self, data: Buffer) -> None:
+        """Append all of `data`; see `Writer.write`.
+
+        Cost:
+            A copy for pieces under 256 KiB, and a trip to a thread whenever 1 MiB has gathered; larger pieces are
+            hashed and written from the caller's memory.
+        """
+        with self._guard, memoryview(data) as view, view.cast("B") as octets:
+            if octets.nbytes < _GATHER:
+                await checkpoint()
+                if self._ingest.push(octets) >= _FLUSH:
+                    # CANCEL: the bytes are accepted already; a cancel here leaves them in the buffer, and `offset` counts them.
+                    await run(self._ingest.flush)
+                return
+            for start in range(0, octets.nbytes, PIECE):
+                with octets[start : start + PIECE] as piece:
+                    # CANCEL: whole pieces are accepted or not; `offset` says where the source has to be continued.
+                    await run(self._ingest.write, piece)
+
+    async def digest(self) -> Digest:
+        """Return the digest of the bytes accepted so far."""
+        with self._guard:
+            await self._catch_up()
+            return to_digest(*await run(self._ingest.digest))
+
+    async def status(self) -> Status:
+        """Return the ingest's status."""
+        with self._guard:
+            return to_status(await run(self._ingest.status))
+
+    async def truncate(self, size: int) -> None:
+        """Cut the ingest to its first `size` bytes.
+
+        Cost:
+            The hash starts again from the nearest saved state; what lies between is read again when it is next needed.
+        """
+        check_size(size)
+        with self._guard:
+            await run(self._ingest.truncate, size)
+
+    async def sync(self) -> None:
+        """Make the bytes accepted so far, and the hash state at their end, durable."""
+        with self._guard:
+            await self._catch_up()
+            await run(self._ingest.sync)
+
+    async def commit(
+        self,
+        size: int | None = None,
+        expected: Digest | str | None = None,
+        *,
+        labels: Mapping[str, str] | None = None,
+    ) -> Info:
+        """Publish the ingest and close the writer; see `Writer.commit`."""
+        with self._guard:
+            try:
+                check_size(size)
+                digest = None if expected is None else Digest.parse(expected)
+                checked = None if labels is None else dict(Labels(labels))
+                if digest is not None and digest.algorithm != self._ingest.algorithm:
+                    await run(self._ingest.set_algorithm, digest.algorithm.value)
+                await self._catch_up()
+                # CANCEL: before the piece starts the ingest keeps its bytes; afterwards it is waited for and has happened.
+                row = await run(self._ingest.commit, size, None if digest is None else str(digest), checked)
+            finally:
+                await self._release()
+        return to_info(row)
+
+    async def aclose(self) -> None:
+        """Keep the ingest for a resume and free the ref."""
+        await self._release()
+        await checkpoint()
+
+    async def _catch_up(self) -> None:
+        """Hash again what was written before this writer, where no saved state covers it, in bounded pieces."""
+        # CANCEL: only reads; the next call goes on where this one stopped.
+        while await run(self._ingest.catch_up, PIECE):
+            pass
+
+    async def _release(self) -> None:
+        # CANCEL: shielded, because an unreleased ref would stay held until the writer is garbage.
+        with CancelScope(shield=True):
+            try:
+                await run(self._ingest.close)
+            finally:
+                if self._queue is not None and not self._released:
+                    self._queue.released(self.ref)
+                self._released = True

@@ -1,0 +1,108 @@
+//! `Ingest`: an open ingest.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use steelyard_core::digest::Algorithm;
+use steelyard_core::ingest;
+
+use crate::buffer::Input;
+use crate::errors::{Failure, Result};
+use crate::rows::{InfoRow, StatusRow, info_row, optional_digest, status_row};
+
+/// An open ingest; closing is explicit, dropping it only frees the ref.
+#[pyclass(frozen, module = "steelyard._native")]
+pub(crate) struct Ingest(Arc<ingest::Ingest>);
+
+impl Ingest {
+    pub(crate) fn new(core: Arc<ingest::Ingest>) -> Self {
+        Self(core)
+    }
+}
+
+#[pymethods]
+impl Ingest {
+    #[getter]
+    fn r#ref(&self) -> &str {
+        self.0.name()
+    }
+
+    #[getter]
+    fn offset(&self) -> u64 {
+        self.0.offset()
+    }
+
+    #[getter]
+    fn algorithm(&self) -> &'static str {
+        self.0.algorithm().name()
+    }
+
+    /// Copies at most a few hundred KiB and makes no system call, so the GIL stays where it is.
+    #[pyo3(signature = (data, /))]
+    fn push(&self, data: Input<'_>) -> Result<usize> {
+        self.0.push(data.as_slice()).map_err(Failure::from)
+    }
+
+    #[pyo3(signature = (data, /))]
+    fn write(&self, py: Python<'_>, data: Input<'_>) -> Result<()> {
+        let octets = data.as_slice();
+        py.detach(|| self.0.write(octets)).map_err(Failure::from)
+    }
+
+    fn flush(&self, py: Python<'_>) -> Result<()> {
+        py.detach(|| self.0.flush()).map_err(Failure::from)
+    }
+
+    #[pyo3(signature = (most, /))]
+    fn catch_up(&self, py: Python<'_>, most: u64) -> Result<u64> {
+        py.detach(|| self.0.catch_up(most)).map_err(Failure::from)
+    }
+
+    #[pyo3(signature = (algorithm, /))]
+    fn set_algorithm(&self, py: Python<'_>, algorithm: &str) -> Result<()> {
+        py.detach(|| self.0.set_algorithm(Algorithm::parse(algorithm)?))
+            .map_err(Failure::from)
+    }
+
+    fn digest(&self, py: Python<'_>) -> Result<(&'static str, String)> {
+        py.detach(|| self.0.digest())
+            .map(|digest| (digest.algorithm().name(), digest.encoded()))
+            .map_err(Failure::from)
+    }
+
+    fn status(&self, py: Python<'_>) -> Result<StatusRow> {
+        py.detach(|| self.0.status())
+            .map(status_row)
+            .map_err(Failure::from)
+    }
+
+    #[pyo3(signature = (size, /))]
+    fn truncate(&self, py: Python<'_>, size: u64) -> Result<()> {
+        py.detach(|| self.0.truncate(size)).map_err(Failure::from)
+    }
+
+    fn sync(&self, py: Python<'_>) -> Result<()> {
+        py.detach(|| self.0.sync()).map_err(Failure::from)
+    }
+
+    #[pyo3(signature = (size, expected, labels, /))]
+    fn commit(
+        &self,
+        py: Python<'_>,
+        size: Option<u64>,
+        expected: Option<&str>,
+        labels: Option<BTreeMap<String, String>>,
+    ) -> Result<InfoRow> {
+        py.detach(|| {
+            self.0
+                .commit(size, optional_digest(expected)?.as_ref(), labels.as_ref())
+        })
+        .map(info_row)
+        .map_err(Failure::from)
+    }
+
+    fn close(&self, py: Python<'_>) -> Result<()> {
+        py.detach(|| self.0.close()).map_err(Failure::from)
+    }
+}

@@ -1,0 +1,229 @@
+//! `Store`: the local store's calls. Each releases the GIL for as long as the core works.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use steelyard_core::digest::{Algorithm, Digest};
+use steelyard_core::error::Error;
+use steelyard_core::store::{self, Options};
+
+use crate::blob::Blob;
+use crate::buffer::Input;
+use crate::errors::{Failure, Result};
+use crate::filter::Filter;
+use crate::ingest::Ingest;
+use crate::rows::{InfoRow, StatusRow, info_row, optional_algorithm, optional_digest, status_row};
+use crate::walk::Walk;
+
+/// An open root. Handles given out by it keep it alive.
+#[pyclass(frozen, module = "steelyard._native")]
+pub(crate) struct Store(Arc<store::Store>);
+
+#[pymethods]
+impl Store {
+    #[staticmethod]
+    #[pyo3(signature = (path, /, *, read_only, durable))]
+    fn open(py: Python<'_>, path: &str, read_only: bool, durable: bool) -> Result<Self> {
+        py.detach(|| store::Store::open(Path::new(path), Options { read_only, durable }))
+            .map(Self)
+            .map_err(Failure::from)
+    }
+
+    #[getter]
+    fn path(&self) -> String {
+        self.0.path().display().to_string()
+    }
+
+    #[getter]
+    fn read_only(&self) -> bool {
+        self.0.read_only()
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.0.notes()
+    }
+
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| self.0.close());
+    }
+
+    #[pyo3(signature = (data, /, *, algorithm, expected, labels))]
+    fn put(
+        &self,
+        py: Python<'_>,
+        data: Input<'_>,
+        algorithm: &str,
+        expected: Option<&str>,
+        labels: Option<BTreeMap<String, String>>,
+    ) -> Result<(&'static str, String, u64, bool)> {
+        let octets = data.as_slice();
+        py.detach(|| {
+            let algorithm = Algorithm::parse(algorithm)?;
+            let expected = optional_digest(expected)?;
+            let put = self
+                .0
+                .put(octets, algorithm, expected.as_ref(), labels.as_ref())?;
+            Ok::<_, Error>((
+                put.digest.algorithm().name(),
+                put.digest.encoded(),
+                put.size,
+                put.new,
+            ))
+        })
+        .map_err(Failure::from)
+    }
+
+    #[pyo3(signature = (r#ref, /, *, total, expected, algorithm))]
+    fn ingest(
+        &self,
+        py: Python<'_>,
+        r#ref: &str,
+        total: Option<u64>,
+        expected: Option<&str>,
+        algorithm: Option<&str>,
+    ) -> Result<Ingest> {
+        py.detach(|| {
+            let expected = optional_digest(expected)?;
+            let algorithm = optional_algorithm(algorithm)?;
+            self.0.ingest(r#ref, total, expected.as_ref(), algorithm)
+        })
+        .map(Ingest::new)
+        .map_err(Failure::from)
+    }
+
+    #[pyo3(signature = (*, algorithm))]
+    fn anonymous(&self, py: Python<'_>, algorithm: &str) -> Result<Ingest> {
+        py.detach(|| self.0.anonymous(Algorithm::parse(algorithm)?))
+            .map(Ingest::new)
+            .map_err(Failure::from)
+    }
+
+    #[pyo3(signature = (digest, /))]
+    fn blob(&self, py: Python<'_>, digest: &str) -> Result<Blob> {
+        py.detach(|| self.0.blob(&Digest::parse(digest)?))
+            .map(Blob::new)
+            .map_err(Failure::from)
+    }
+
+    #[pyo3(signature = (digest, /))]
+    fn info(&self, py: Python<'_>, digest: &str) -> Result<InfoRow> {
+        py.detach(|| self.0.info(&Digest::parse(digest)?))
+            .map(info_row)
+            .map_err(Failure::from)
+    }
+
+    #[pyo3(signature = (digests, /))]
+    fn infos(&self, py: Python<'_>, digests: Vec<String>) -> Result<Vec<InfoRow>> {
+        py.detach(|| {
+            let digests = parse_all(&digests)?;
+            Ok::<_, Error>(self.0.infos(&digests)?.into_iter().map(info_row).collect())
+        })
+        .map_err(Failure::from)
+    }
+
+    #[pyo3(signature = (digest, /, labels, keys))]
+    fn update(
+        &self,
+        py: Python<'_>,
+        digest: &str,
+        labels: BTreeMap<String, String>,
+        keys: Option<Vec<String>>,
+    ) -> Result<InfoRow> {
+        py.detach(|| {
+            self.0
+                .update(&Digest::parse(digest)?, &labels, keys.as_deref())
+        })
+        .map(info_row)
+        .map_err(Failure::from)
+    }
+
+    #[pyo3(signature = (filter, /, *, unverified_before = None))]
+    fn walk(
+        &self,
+        py: Python<'_>,
+        filter: &Filter,
+        unverified_before: Option<i64>,
+    ) -> Result<Walk> {
+        py.detach(|| self.0.walk(filter.compiled(), unverified_before))
+            .map(Walk::new)
+            .map_err(Failure::from)
+    }
+
+    #[pyo3(signature = (digest, /))]
+    fn delete(&self, py: Python<'_>, digest: &str) -> Result<()> {
+        py.detach(|| self.0.delete(&Digest::parse(digest)?))
+            .map_err(Failure::from)
+    }
+
+    #[pyo3(signature = (r#ref, /))]
+    fn status(&self, py: Python<'_>, r#ref: &str) -> Result<StatusRow> {
+        py.detach(|| self.0.status(r#ref))
+            .map(status_row)
+            .map_err(Failure::from)
+    }
+
+    #[pyo3(signature = (filter, /))]
+    fn statuses(&self, py: Python<'_>, filter: &Filter) -> Result<Vec<StatusRow>> {
+        py.detach(|| {
+            let mut statuses = self.0.statuses()?;
+            statuses.retain(|status| filter.compiled().matches(status));
+            Ok::<_, Error>(statuses.into_iter().map(status_row).collect())
+        })
+        .map_err(Failure::from)
+    }
+
+    #[pyo3(signature = (r#ref, /))]
+    fn abort(&self, py: Python<'_>, r#ref: &str) -> Result<()> {
+        py.detach(|| self.0.abort(r#ref)).map_err(Failure::from)
+    }
+
+    #[pyo3(signature = (size, /))]
+    fn has_size(&self, py: Python<'_>, size: u64) -> Result<bool> {
+        py.detach(|| self.0.has_size(size)).map_err(Failure::from)
+    }
+
+    #[pyo3(signature = (digest, /))]
+    fn quarantine(&self, py: Python<'_>, digest: &str) -> Result<String> {
+        py.detach(|| self.0.quarantine(&Digest::parse(digest)?))
+            .map(|path| path.display().to_string())
+            .map_err(Failure::from)
+    }
+
+    #[pyo3(signature = (digests, at, /))]
+    fn mark_verified(&self, py: Python<'_>, digests: Vec<String>, at: i64) -> Result<()> {
+        py.detach(|| self.0.mark_verified(&parse_all(&digests)?, at))
+            .map_err(Failure::from)
+    }
+
+    fn verify_started(&self, py: Python<'_>) -> Result<Option<i64>> {
+        py.detach(|| self.0.verify_started()).map_err(Failure::from)
+    }
+
+    #[pyo3(signature = (at, /))]
+    fn set_verify_started(&self, py: Python<'_>, at: Option<i64>) -> Result<()> {
+        py.detach(|| self.0.set_verify_started(at))
+            .map_err(Failure::from)
+    }
+
+    fn stats(&self, py: Python<'_>) -> Result<BTreeMap<&'static str, u64>> {
+        let stats = py.detach(|| self.0.stats())?;
+        Ok(BTreeMap::from([
+            ("blobs", stats.blobs),
+            ("blob_bytes", stats.blob_bytes),
+            ("ingests", stats.ingests),
+            ("ingest_bytes", stats.ingest_bytes),
+            ("quarantined", stats.quarantined),
+            ("quarantined_bytes", stats.quarantined_bytes),
+        ]))
+    }
+
+    fn rebuild(&self, py: Python<'_>) -> Result<Vec<String>> {
+        py.detach(|| self.0.rebuild()).map_err(Failure::from)
+    }
+}
+
+fn parse_all(texts: &[String]) -> steelyard_core::error::Result<Vec<Digest>> {
+    texts.iter().map(|text| Digest::parse(text)).collect()
+}
