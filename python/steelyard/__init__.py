@@ -36,6 +36,8 @@ from steelyard.errors import UnsupportedAlgorithm as UnsupportedAlgorithm
 from steelyard.errors import WriterClosed as WriterClosed
 from steelyard.hashing import Hasher as Hasher
 from steelyard.hashing import digest_of as digest_of
+from steelyard.local import LocalStore as LocalStore
+from steelyard.local import StoreStats as StoreStats
 from steelyard.model import Descriptor as Descriptor
 from steelyard.model import Info as Info
 from steelyard.model import Labels as Labels
@@ -69,6 +71,7 @@ __all__ = (
     "InvalidFilter",
     "InvalidLabel",
     "Labels",
+    "LocalStore",
     "Manager",
     "NotFound",
     "OnProgress",
@@ -84,6 +87,7 @@ __all__ = (
     "StorageError",
     "StorageFull",
     "Store",
+    "StoreStats",
     "Unavailable",
     "UnexpectedDigest",
     "UnexpectedSize",
