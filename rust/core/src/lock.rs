@@ -119,6 +119,14 @@ impl Locks {
         }
     }
 
+    /// Stop holding the store open for writing. Refs and digests that are held stay held.
+    pub(crate) fn leave(&self) {
+        // While the metadata is being rebuilt the lock is that call's.
+        if !self.0.held().contains(&STORE) {
+            self.0.set(STORE, Hold::Free, false).ok();
+        }
+    }
+
     /// Take a byte without waiting. `after` is how it is held when the guard is gone.
     fn try_byte(&self, byte: u64, after: Hold) -> Result<Option<Guard>> {
         let mut held = self.0.held();

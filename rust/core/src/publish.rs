@@ -20,6 +20,7 @@ use std::os::fd::AsFd;
 use crate::digest::Digest;
 use crate::error::{At, Error, Result};
 use crate::layout::BlobDir;
+use crate::meta::Row;
 use crate::model::Labels;
 use crate::store::Store;
 use crate::temp;
@@ -56,6 +57,7 @@ impl Store {
         labels: Option<&Labels>,
         created_ns: i64,
     ) -> Result<Published> {
+        self.check_open()?;
         let dir = self.root.make_blob_dir(digest.algorithm())?;
         let _lock = self.locks.digest(digest)?;
         let publication = Publication {
@@ -155,6 +157,13 @@ impl Publication<'_> {
             }
         }
         self.dir.sync(sys)?;
+        // A row may have been made from the damaged file; its size is for listings only, so a failure costs little.
+        if let Ok(Some(row)) = store.meta.get(self.digest)
+            && row.size != self.size
+        {
+            let size = self.size;
+            store.meta.put(&Row { size, ..row }).ok();
+        }
         Ok(Published::Healed)
     }
 

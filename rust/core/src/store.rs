@@ -118,10 +118,14 @@ impl Store {
         notes
     }
 
-    /// Refuse all later calls. Open ingests and blobs stay usable until they are closed; locks and descriptors go with
-    /// the last of them.
+    /// Refuse all later calls, and let go of the metadata and of the store's lock. May be called twice.
+    ///
+    /// Blobs that are open can still be read. Ingests that are open can still be closed, but not committed.
     pub fn close(&self) {
-        self.closed.store(true, Ordering::Release);
+        if !self.closed.swap(true, Ordering::AcqRel) {
+            self.meta.close();
+            self.locks.leave();
+        }
     }
 
     /// Refuse a call to a closed store.

@@ -46,6 +46,10 @@ impl Store {
                 stats.quarantined_bytes += bytes;
             }
         }
+        for status in self.statuses()? {
+            stats.ingests += 1;
+            stats.ingest_bytes += status.offset;
+        }
         Ok(stats)
     }
 
