@@ -24,6 +24,8 @@ from steelyard.transfer._source import FilePieces, Pieces, name_of, opened
 if TYPE_CHECKING:
     from steelyard.local.store import LocalStore
 
+__all__ = ("ONE_TRIP", "Request", "put")
+
 ONE_TRIP = PIECE
 """A source of up to this many bytes is held in memory whole and stored in one trip to a thread."""
 

@@ -13,7 +13,7 @@ from steelyard.content import ReaderAt
 from steelyard.digest import Digest
 from steelyard.errors import DataCorrupt, InvalidArgument, OutOfRange
 
-__all__ = ("LocalReader", "VerifiedStream")
+__all__ = ("LocalReader", "VerifiedStream", "mismatch", "read_and_hash")
 
 _CHUNK = 1 << 20
 
