@@ -29,6 +29,7 @@ fn a_committed_blob_is_whole_read_only_and_labelled_and_its_ref_is_free() {
         (info.digest, info.size, &info.labels)
     );
     assert!((before..=now()).contains(&info.created_ns) && info.created_ns == info.updated_ns);
+    assert_eq!(Ok(&info), store.info(&info.digest).as_ref());
     assert_eq!(Some(b"abc".to_vec()), root.blob(&info.digest));
     let mode = fs::metadata(root.blob_path(&info.digest))
         .unwrap()
