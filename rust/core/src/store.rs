@@ -23,6 +23,7 @@ use crate::ingest::Live;
 use crate::layout::Root;
 use crate::lock::Locks;
 use crate::meta::{Meta, Mode};
+use crate::publish::BLOB_MODE;
 use crate::sys::{Layer, Linux, Policy, Sys};
 use crate::temp::{self, Temp};
 
@@ -150,10 +151,10 @@ impl Store {
         Ok(())
     }
 
-    /// Make a file without a name, for a blob of that algorithm.
+    /// Make a file without a name, for a blob of that algorithm: read-only from the start, but for its maker.
     pub(crate) fn temp(&self, algorithm: Algorithm) -> Result<Temp> {
         let dir = self.root.make_blob_dir(algorithm)?;
-        Temp::create(&self.root, dir.fd(), 0o600)
+        Temp::create(&self.root, dir.fd(), BLOB_MODE)
     }
 }
 
