@@ -8,6 +8,7 @@ from anyio.lowlevel import checkpoint
 
 from steelyard import _native
 from steelyard._bridge import PIECE, run
+from steelyard._buffers import view
 from steelyard._types import Buffer
 from steelyard.content import ReaderAt
 from steelyard.digest import Digest
@@ -50,7 +51,7 @@ class LocalReader(ReaderAt):
 
     async def readinto_at(self, offset: int, buffer: Buffer) -> int:
         """Read a range into the caller's memory, unverified; see `ReaderAt.readinto_at`."""
-        with memoryview(buffer) as view, view.cast("B") as target:
+        with view(buffer) as target:
             self._check_range(offset, target.nbytes)
             done = 0
             while True:
@@ -77,7 +78,7 @@ class LocalReader(ReaderAt):
         if offset < 0 or size < 0:
             raise InvalidArgument(f"blob {self._digest}: offset {offset} and size {size} must not be negative")
         if offset > self.size:
-            raise OutOfRange(f"blob {self._digest}", offset=offset, size=self.size)
+            raise OutOfRange(str(self._digest), offset=offset, size=self.size)
 
 
 class VerifiedStream(ByteReceiveStream):
@@ -132,4 +133,4 @@ def mismatch(digest: Digest, hasher: _native.Hasher) -> DataCorrupt | None:
     (encoded,) = hasher.encoded()
     if encoded == digest.encoded:
         return None
-    return DataCorrupt(f"blob {digest}", expected=str(digest), actual=f"{digest.algorithm}:{encoded}")
+    return DataCorrupt(str(digest), expected=str(digest), actual=f"{digest.algorithm}:{encoded}")

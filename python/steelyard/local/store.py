@@ -17,7 +17,7 @@ from steelyard import _native, filters
 from steelyard._bridge import PIECE, run
 from steelyard._refqueue import ref_queue
 from steelyard._types import OnProgress, Source
-from steelyard.base import BaseStore
+from steelyard.base import BaseStore, check_ref
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import DataCorrupt, FailedPrecondition, InvalidArgument
 from steelyard.local import put, verify
@@ -151,7 +151,7 @@ class LocalStore(BaseStore):
         if size is not None and native.size != size:
             found = native.size
             native.close()
-            raise DataCorrupt(f"blob {digest}", expected=f"{size} bytes", actual=f"{found} bytes")
+            raise DataCorrupt(str(digest), expected=f"{size} bytes", actual=f"{found} bytes")
         return LocalReader(digest, native)
 
     async def writer(
@@ -167,7 +167,7 @@ class LocalStore(BaseStore):
         check_size(size)
         begin = partial(self._core.ingest, total=size, expected=None if digest is None else str(digest))
         chosen = None if algorithm is None else Algorithm.parse(algorithm).value
-        native = await run(partial(begin, algorithm=chosen), ref)
+        native = await run(partial(begin, algorithm=chosen), check_ref(ref))
         return LocalWriter(native, ref_queue(self))
 
     # Manager
@@ -207,7 +207,7 @@ class LocalStore(BaseStore):
 
     async def status(self, ref: str) -> Status:
         """Return what is known of an ingest; see `IngestManager.status`."""
-        return to_status(await run(self._core.status, ref))
+        return to_status(await run(self._core.status, check_ref(ref)))
 
     async def list_statuses(self, *filters_: str) -> list[Status]:
         """Return the matching ingests; see `IngestManager.list_statuses`."""
@@ -215,7 +215,7 @@ class LocalStore(BaseStore):
 
     async def abort(self, ref: str) -> None:
         """Discard an ingest; see `IngestManager.abort`."""
-        await run(self._core.abort, ref)
+        await run(self._core.abort, check_ref(ref))
         ref_queue(self).released(ref)
 
     # Store

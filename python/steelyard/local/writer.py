@@ -10,6 +10,7 @@ from anyio.lowlevel import checkpoint
 
 from steelyard import _native
 from steelyard._bridge import PIECE, run
+from steelyard._buffers import view
 from steelyard._refqueue import RefQueue
 from steelyard._types import Buffer
 from steelyard.content import Writer
@@ -52,7 +53,7 @@ class LocalWriter(Writer):
             A copy for pieces under 256 KiB, and a trip to a thread whenever 1 MiB has gathered; larger pieces are
             hashed and written from the caller's memory.
         """
-        with self._guard, memoryview(data) as view, view.cast("B") as octets:
+        with self._guard, view(data) as octets:
             if octets.nbytes < _GATHER:
                 await checkpoint()
                 if self._ingest.push(octets) >= _FLUSH:
