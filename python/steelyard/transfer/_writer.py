@@ -26,8 +26,8 @@ async def open_writer(
     """Begin or resume the ingest `ref` as `Ingester.writer` does, but wait while another writer holds it.
 
     The tasks of this event loop that wait for a ref of the same store get it in the order in which they came, and wake
-    when it is freed. A holder in another process can't wake us; it is asked again after pauses of 50 ms to 1 s. There is
-    no limit of time: put the call into a cancel scope.
+    when it is freed. A holder in another process can't wake us; the store is asked again after pauses of 50 ms to 1 s.
+    There is no limit of time: put the call into a cancel scope.
 
     Raises:
         AlreadyExists: `expected` is stored already, perhaps by the writer that was waited for.
@@ -43,9 +43,8 @@ async def open_writer(
             try:
                 return await ingester.writer(ref, size=size, expected=expected, algorithm=algorithm)
             except Unavailable as held:
-                if held.local:
-                    await turn.wait_released()
-                    continue
-            with anyio.move_on_after(pause):
+                local = held.local
+            # Even a local holder may end unheard: dropped instead of closed, or cancelled by asyncio past our shields.
+            with anyio.move_on_after(_LONGEST_PAUSE if local else pause):
                 await turn.wait_released()
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            pause = pause if local else min(pause * 2, _LONGEST_PAUSE)
