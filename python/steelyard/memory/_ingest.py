@@ -122,10 +122,12 @@ class MemoryWriter(Writer):
         try:
             kept = Labels(labels)
             wanted = None if expected is None else Digest.parse(expected)
+            if wanted is not None:
+                self._ingest.algorithm = wanted.algorithm
             data = bytes(self._ingest.data)
             if size is not None and size != len(data):
                 raise UnexpectedSize(expected=size, actual=len(data), ref=self.ref)
-            found = await digest_of(data, algorithm=self._ingest.algorithm if wanted is None else wanted.algorithm)
+            found = await digest_of(data, algorithm=self._ingest.algorithm)
             if wanted is not None and wanted != found:
                 raise UnexpectedDigest(expected=str(wanted), actual=str(found), ref=self.ref)
             self._check()

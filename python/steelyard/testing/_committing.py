@@ -95,7 +95,7 @@ class CommittingContract:
         assert left == await store.status("ref")
         assert not await store.exists(digest)
 
-        async with await store.writer("ref") as again:
+        async with await store.writer("ref", algorithm=digest.algorithm) as again:
             assert (4, digest) == (again.offset, await again.digest())
             assert digest == (await again.commit(4, digest)).digest
         assert [] == await store.list_statuses()
