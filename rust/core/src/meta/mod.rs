@@ -244,11 +244,16 @@ impl Meta {
         for _ in 0..8 {
             self.refresh()?;
             let (answer, print) = match &*self.state() {
-                State::Open(connections) => (connections.read(&run), connections.print),
+                State::Open(connections) => {
+                    let print = connections.frozen().then_some(connections.print);
+                    (connections.read(&run), print)
+                }
                 State::Closed => return Err(self.closed()),
                 State::Absent | State::Damaged(_) => return Ok(None),
             };
-            if self.mode.read_only && print != self.place().print()? {
+            if let Some(print) = print
+                && print != self.place().print()?
+            {
                 continue;
             }
             match answer {
@@ -268,11 +273,15 @@ impl Meta {
             return Err(fault::refused(libc::EROFS, &self.path, "write metadata"));
         }
         let sync = if self.mode.durable { sync } else { Sync::Cheap };
+        self.thaw()?;
         // SQLite would go on writing to a file that has lost its name.
         let there = self.place().exists()?;
         let result = match &*self.state() {
-            State::Open(connections) if there => Some(connections.write(sync, run)),
-            State::Open(_) => None,
+            State::Open(_) if !there => None,
+            State::Open(connections) => match connections.write(sync, run) {
+                Some(result) => Some(result),
+                None => return Err(fault::refused(libc::ENOSPC, &self.path, "write metadata")),
+            },
             State::Closed => return Err(self.closed()),
             State::Absent | State::Damaged(_) => return Err(self.corrupt()),
         };

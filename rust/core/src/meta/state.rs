@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError, RwLockReadGuard};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use super::connect::{self, Opened, Print};
+use super::connect::{self, Opened, Place, Print};
 use super::writer::{Sync, Writer};
 use super::{Meta, fault};
 use crate::error::{Error, Result};
@@ -22,11 +22,21 @@ pub(super) enum State {
     Closed,
 }
 
-/// A connection to read and, unless the store is read-only, one to write: so that no reader waits for a writer's sync.
+impl State {
+    fn open(reader: Connection, writer: Option<Connection>, print: Print) -> Self {
+        Self::Open(Box::new(Connections {
+            reader: Mutex::new(reader),
+            writer: writer.map(|connection| Mutex::new(Writer::new(connection))),
+            print,
+        }))
+    }
+}
+
+/// A connection to read and, unless the store is read-only or the disk full, one to write: so that no reader waits for a writer's sync.
 pub(super) struct Connections {
     reader: Mutex<Connection>,
     writer: Option<Mutex<Writer>>,
-    /// What the file looked like when a read-only store opened it.
+    /// What the file looked like before it was opened; of use where it is read without locks.
     pub print: Print,
 }
 
@@ -36,19 +46,20 @@ impl Connections {
         run(&self.reader.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Change the file.
+    /// Change the file; None where that is not possible now.
     pub fn write<T>(
         &self,
         sync: Sync,
         run: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-    ) -> rusqlite::Result<T> {
-        let Some(writer) = &self.writer else {
-            return Err(rusqlite::Error::InvalidQuery);
-        };
-        writer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .write(sync, run)
+    ) -> Option<rusqlite::Result<T>> {
+        let writer = self.writer.as_ref()?;
+        let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(writer.write(sync, run))
+    }
+
+    /// Whether the file is read without locks, so that it may change at any time.
+    pub fn frozen(&self) -> bool {
+        self.writer.is_none()
     }
 
     /// Have the last close leave the log alone: what is damaged is evidence.
@@ -69,50 +80,73 @@ impl Connections {
 }
 
 impl Meta {
-    /// Open the file as the mode says.
+    /// Open the file as the mode says, or to read only where the disk is too full for more: whoever has to make room
+    /// must be able to look at the store and to delete.
     pub(super) fn connect(&self) -> Result<State> {
-        let place = self.place();
-        // Taken first: a change while the file is opened then shows as a difference.
-        let print = place.print()?;
-        let first = if self.mode.read_only {
-            connect::readable(place)?
-        } else {
-            connect::writable(place)?
-        };
-        let reader = match first {
-            Opened::Good(connection) => Mutex::new(connection),
-            Opened::Missing => return Ok(State::Absent),
-            Opened::Damaged(reason) => return Ok(State::Damaged(reason)),
-        };
-        let writer = if self.mode.read_only {
-            None
-        } else {
-            match connect::writable(place)? {
-                Opened::Good(connection) => Some(Mutex::new(Writer::new(connection))),
-                Opened::Missing => return Ok(State::Absent),
-                Opened::Damaged(reason) => return Ok(State::Damaged(reason)),
-            }
-        };
-        Ok(State::Open(Box::new(Connections {
-            reader,
-            writer,
-            print,
-        })))
+        if self.mode.read_only {
+            return self.connect_frozen();
+        }
+        match self.connect_writable() {
+            Err(Error::Io {
+                errno: libc::ENOSPC,
+                ..
+            }) => self.connect_frozen(),
+            other => other,
+        }
     }
 
-    /// Have a read-only store look at the file as it is now.
-    pub(super) fn refresh(&self) -> Result<()> {
-        if !self.mode.read_only {
-            return Ok(());
-        }
+    fn connect_frozen(&self) -> Result<State> {
+        // Taken first: a change while the file is opened then shows as a difference.
         let print = self.place().print()?;
+        self.state_of(connect::readable, |reader| {
+            Ok(State::open(reader, None, print))
+        })
+    }
+
+    fn connect_writable(&self) -> Result<State> {
+        let print = self.place().print()?;
+        self.state_of(connect::writable, |reader| {
+            self.state_of(connect::writable, |writer| {
+                Ok(State::open(reader, Some(writer), print))
+            })
+        })
+    }
+
+    fn state_of(
+        &self,
+        open: fn(Place<'_>) -> Result<Opened<Connection>>,
+        good: impl FnOnce(Connection) -> Result<State>,
+    ) -> Result<State> {
+        match open(self.place())? {
+            Opened::Good(connection) => good(connection),
+            Opened::Missing => Ok(State::Absent),
+            Opened::Damaged(reason) => Ok(State::Damaged(reason)),
+        }
+    }
+
+    /// Look at a file that is read without locks as it is now.
+    pub(super) fn refresh(&self) -> Result<()> {
         match &*self.state() {
-            State::Open(connections) if connections.print != print => {}
-            State::Absent => {}
+            State::Open(connections) if connections.frozen() => {
+                if connections.print == self.place().print()? {
+                    return Ok(());
+                }
+            }
+            State::Absent if self.mode.read_only => {}
             _ => return Ok(()),
         }
         let state = self.connect()?;
         self.set_state(state);
+        Ok(())
+    }
+
+    /// Have another try at a file that could not be opened to write, because the disk was full.
+    pub(super) fn thaw(&self) -> Result<()> {
+        let frozen = matches!(&*self.state(), State::Open(connections) if connections.frozen());
+        if frozen {
+            let state = self.connect()?;
+            self.set_state(state);
+        }
         Ok(())
     }
 

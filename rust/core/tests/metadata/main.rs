@@ -9,6 +9,7 @@ mod damage;
 mod degraded;
 mod labels;
 mod meta;
+mod processes;
 mod read_only;
 mod rebuild;
 mod scale;

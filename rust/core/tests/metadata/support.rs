@@ -28,8 +28,11 @@ pub const READ: Mode = Mode {
     fresh: false,
 };
 
-/// A new directory, removed at the end of the test.
-pub struct Scratch(PathBuf);
+/// A directory; one that is new is removed at the end of the test.
+pub struct Scratch {
+    path: PathBuf,
+    keep: bool,
+}
 
 impl Scratch {
     pub fn new() -> Self {
@@ -38,15 +41,20 @@ impl Scratch {
         let path =
             std::env::temp_dir().join(format!("steelyard-meta ?%-{}-{number}", std::process::id()));
         std::fs::create_dir(&path).unwrap();
-        Self(path)
+        Self { path, keep: false }
+    }
+
+    /// A directory of another process's.
+    pub fn existing(path: PathBuf) -> Self {
+        Self { path, keep: true }
     }
 
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     pub fn join(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.path.join(name)
     }
 
     /// Open the metadata here.
@@ -57,15 +65,15 @@ impl Scratch {
     pub fn try_open(&self, mode: Mode) -> steelyard_core::error::Result<(Meta, Vec<String>)> {
         Meta::open(
             Arc::new(Linux),
-            &File::open(&self.0).unwrap(),
-            &self.0,
+            &File::open(&self.path).unwrap(),
+            &self.path,
             mode,
         )
     }
 
     /// Return the names that begin with `prefix`, in order.
     pub fn names(&self, prefix: &str) -> Vec<String> {
-        let entries = std::fs::read_dir(&self.0).unwrap();
+        let entries = std::fs::read_dir(&self.path).unwrap();
         let mut names: Vec<_> = entries
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
@@ -77,7 +85,9 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).ok();
+        if !self.keep {
+            std::fs::remove_dir_all(&self.path).ok();
+        }
     }
 }
 
