@@ -68,3 +68,17 @@ def test_repair_takes_the_good_copy_of_the_second_store(tmp_path: Path) -> None:
     assert f"{damaged.parent.name}:{damaged.name}: repaired\n" == first.stdout, first.stderr
     assert "" == second.stdout, second.stderr
     assert damaged.read_bytes() == (tmp_path / "second" / damaged.relative_to(tmp_path / "store")).read_bytes()
+
+
+def test_own_store_passes_the_contract_suite() -> None:
+    done = _run("-m", "pytest", "-q", "-p", "no:cacheprovider", f"--rootdir={ROOT}", EXAMPLES / "own_store.py")
+
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout
+    assert "failed" not in done.stdout
+
+
+def test_every_example_is_at_hand_in_the_docs() -> None:
+    pages = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md"))
+
+    assert [] == [path.name for path in EXAMPLES.glob("*.py") if path.name not in pages]

@@ -22,6 +22,7 @@ LAYERS = (
     {"local", "memory"},
     {"__init__"},
     {"testing", "cli"},
+    {"__main__"},
 )
 """A module imports from layers above its own in this list only, and from its own package. A new module needs a place."""
 

@@ -59,9 +59,9 @@ VALUES: tuple[Any, ...] = (
 
 
 def _public_modules() -> list[ModuleType]:
-    names = [module.name for module in pkgutil.walk_packages(steelyard.__path__, "steelyard.")]
-    public = [name for name in names if not any(part.startswith("_") for part in name.split("."))]
-    return [steelyard, *(importlib.import_module(name) for name in public if not name.startswith("steelyard.cli"))]
+    """The package and what lies directly below it; a folder's own modules are how it is made, not what it offers."""
+    names = [module.name for module in pkgutil.iter_modules(steelyard.__path__) if not module.name.startswith("_")]
+    return [steelyard, *(importlib.import_module(f"steelyard.{name}") for name in names if name != "cli")]
 
 
 MODULES = _public_modules()

@@ -38,6 +38,7 @@ from steelyard.hashing import Hasher as Hasher
 from steelyard.hashing import digest_of as digest_of
 from steelyard.local import LocalStore as LocalStore
 from steelyard.local import StoreStats as StoreStats
+from steelyard.memory import MemoryStore as MemoryStore
 from steelyard.model import Descriptor as Descriptor
 from steelyard.model import Info as Info
 from steelyard.model import Labels as Labels
@@ -73,6 +74,7 @@ __all__ = (
     "Labels",
     "LocalStore",
     "Manager",
+    "MemoryStore",
     "NotFound",
     "OnProgress",
     "OutOfRange",

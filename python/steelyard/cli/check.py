@@ -16,7 +16,8 @@ from steelyard.cli.progress import Meter
 from steelyard.cli.records import VerifiedRecord
 from steelyard.digest import Digest
 from steelyard.errors import DataCorrupt, SteelyardError
-from steelyard.local import LocalStore, Verified
+from steelyard.local import LocalStore
+from steelyard.model import Verified
 
 
 async def verify(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -27,12 +28,9 @@ def run(command: Command, context: Context, name: str) -> int:
     SIGINT and SIGTERM cancel it; a second one ends the process at once, and then the store recovers as after a crash.
     """
     backend = context.settings.backend_name
-    if backend == "trio":
-        try:
-            import trio  # noqa: F401, PLC0415
-        except ModuleNotFoundError:
-            context.fail(UsageError("backend trio: the package trio is not installed", next_step="pip install trio"))
-            return int(Exit.USAGE)
+    if backend == "trio" and importlib.util.find_spec("trio") is None:
+        context.fail(UsageError("backend trio: the package trio is not installed", next_step="pip install trio"))
+        return int(Exit.USAGE)
     return int(anyio.run(_supervise, command, context, name, backend=backend))
 
 
