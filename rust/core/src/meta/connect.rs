@@ -23,6 +23,9 @@ pub(super) const NAME: &str = "meta.db";
 /// Its write-ahead log's name.
 pub(super) const WAL: &str = "meta.db-wal";
 
+/// The name of the log's index.
+const SHM: &str = "meta.db-shm";
+
 /// How long a writer waits for those of other processes; each holds the file for milliseconds.
 const BUSY: Duration = Duration::from_secs(60);
 
@@ -64,6 +67,11 @@ impl Place<'_> {
     /// Whether the file is there at all.
     pub fn exists(&self) -> Result<bool> {
         Ok(self.stat(NAME)?.is_some())
+    }
+
+    /// Whether there is a log without its index, which cannot be read without writing.
+    pub fn log_is_cut_off(&self) -> Result<bool> {
+        Ok(self.print()?.wal && self.stat(SHM)?.is_none())
     }
 
     /// Return the print of the file as it is now. While a log is there, SQLite itself follows changes of the file.

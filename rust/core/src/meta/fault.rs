@@ -75,3 +75,12 @@ pub(super) fn missing_note(path: &Path) -> String {
         path.display()
     )
 }
+
+/// Say to people what a log without its index means to a read-only store.
+pub(super) fn cut_off_note(path: &Path) -> String {
+    format!(
+        "{}: the labels set last are in its log (-wal), which cannot be read without writing, and are not shown; open \
+         the store once to write",
+        path.display()
+    )
+}

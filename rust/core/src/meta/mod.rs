@@ -95,8 +95,12 @@ impl Meta {
             }
             state = meta.connect()?;
         }
-        if let State::Damaged(reason) = &state {
-            notes.push(fault::damage_note(&meta.path, reason));
+        match &state {
+            State::Damaged(reason) => notes.push(fault::damage_note(&meta.path, reason)),
+            State::Open(_) if mode.read_only && meta.place().log_is_cut_off()? => {
+                notes.push(fault::cut_off_note(&meta.path));
+            }
+            _ => {}
         }
         meta.set_state(state);
         Ok((meta, notes))

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use steelyard_core::digest::Digest;
 use steelyard_core::error::Error;
 
-use crate::support::{Scratch, labels, put, store, walk};
+use crate::support::{Scratch, labels, put, read_only, store, walk};
 
 const PART: &str = "STEELYARD_TEST_PART";
 const ROOT: &str = "STEELYARD_TEST_ROOT";
@@ -33,6 +33,7 @@ fn child() {
     };
     let scratch = Scratch::existing(PathBuf::from(root));
     match part.as_str() {
+        "frozen" => read_on_a_read_only_file_system(&scratch),
         "full" => delete_on_a_full_disk(&scratch),
         "endless" => put_labelled(&scratch, "endless", usize::MAX),
         name => put_labelled(&scratch, name, 40),
@@ -135,4 +136,75 @@ fn delete_on_a_full_disk(scratch: &Scratch) {
     store.mark_verified(&[digest], 1).unwrap();
     store.delete(&digest).unwrap();
     assert_eq!(Vec::<String>::new(), store.notes());
+}
+
+/// Run what follows where the root is mounted read-only.
+const FROZEN: &str = "exec unshare -rm sh -c 'mount --bind \"$STEELYARD_TEST_ROOT\" \"$STEELYARD_TEST_ROOT\" && \
+    mount -o remount,bind,ro \"$STEELYARD_TEST_ROOT\" && exec \"$0\" \"$@\"' \"$0\" \"$@\";";
+
+#[test]
+fn a_read_only_file_system_is_read_with_and_without_a_log() {
+    let allowed = Command::new("unshare").args(["-rm", "true"]).status();
+    if !allowed.is_ok_and(|status| status.success()) {
+        eprintln!("not tested: this machine lets nobody mount");
+        return;
+    }
+    let scratch = Scratch::new();
+    put(&store(&scratch), "here", &[("a", "b")]);
+    assert!(
+        start("frozen", &scratch, FROZEN)
+            .wait_with_output()
+            .unwrap()
+            .status
+            .success()
+    );
+
+    // What a kill leaves: the label is in the log only.
+    let copy = Scratch::new();
+    let open = store(&scratch);
+    let digest = walk(&open, &[], 9)[0].digest;
+    open.update(&digest, &labels(&[("a", "c")]), None).unwrap();
+    assert!(
+        Command::new("cp")
+            .arg("-a")
+            .arg(scratch.join("."))
+            .arg(copy.path())
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert!(
+        start("frozen", &copy, FROZEN)
+            .wait_with_output()
+            .unwrap()
+            .status
+            .success()
+    );
+
+    std::fs::remove_file(copy.join("meta.db-shm")).unwrap();
+    assert!(
+        start("frozen", &copy, FROZEN)
+            .wait_with_output()
+            .unwrap()
+            .status
+            .success()
+    );
+}
+
+fn read_on_a_read_only_file_system(scratch: &Scratch) {
+    let refused = std::fs::write(scratch.join("try"), "").unwrap_err();
+    assert_eq!(Some(libc::EROFS), refused.raw_os_error());
+    let [log, index] = ["meta.db-wal", "meta.db-shm"].map(|name| scratch.join(name).exists());
+    let store = read_only(scratch);
+    assert_eq!(log && !index, store.notes().join("").contains("not shown"));
+
+    let all = walk(&store, &[], 9);
+
+    let expected = if index { "c" } else { "b" };
+    assert_eq!(
+        vec![labels(&[("a", expected)])],
+        all.iter()
+            .map(|info| info.labels.clone())
+            .collect::<Vec<_>>()
+    );
 }

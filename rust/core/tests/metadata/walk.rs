@@ -180,3 +180,31 @@ fn verified_blobs_can_be_passed_over() {
     left.sort();
     assert_eq!(left, digests(&walk.next(9).unwrap()));
 }
+
+#[test]
+fn a_foreign_root_is_listed_by_its_files_alone() {
+    let scratch = Scratch::new();
+    fs::create_dir_all(scratch.join("blobs/sha256")).unwrap();
+    let name = "ab".repeat(32);
+    let file = fs::File::create(scratch.join("blobs/sha256").join(&name)).unwrap();
+    let modified = std::time::UNIX_EPOCH + std::time::Duration::from_nanos(1_234_567_891);
+    file.set_modified(modified).unwrap();
+    let store = read_only(&scratch);
+
+    let all = walk(&store, &["size==0"], 9);
+
+    let digest = Digest::parse(&format!("sha256:{name}")).unwrap();
+    let (created_ns, updated_ns) = (1_234_567_891, 1_234_567_891);
+    assert_eq!(
+        vec![Info {
+            digest,
+            size: 0,
+            created_ns,
+            updated_ns,
+            labels: labels(&[])
+        }],
+        all
+    );
+    assert_eq!(all[0], store.info(&digest).unwrap());
+    assert_eq!(vec!["blobs"], scratch.names(""));
+}
