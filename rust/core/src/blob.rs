@@ -34,13 +34,7 @@ impl Store {
         match find(self.sys.as_ref(), dir.fd(), &digest.encoded()).at("open", || &path)? {
             Named::File(file, stat) => {
                 let (sys, digest) = (Arc::clone(&self.sys), *digest);
-                Ok(Blob {
-                    sys,
-                    file,
-                    digest,
-                    path,
-                    stat,
-                })
+                Ok(Blob { sys, file, digest, path, stat })
             }
             Named::Absent | Named::Stray => Err(Error::no_blob(digest)),
         }
@@ -68,11 +62,7 @@ impl Blob {
         let size = self.size();
         let end = offset.checked_add(buffer.len() as u64);
         if end.is_none_or(|end| end > size) {
-            let offset = if offset > size {
-                offset
-            } else {
-                end.unwrap_or(u64::MAX)
-            };
+            let offset = if offset > size { offset } else { end.unwrap_or(u64::MAX) };
             let name = self.digest.to_string();
             return Err(Error::OutOfRange { name, offset, size });
         }

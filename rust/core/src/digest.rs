@@ -57,9 +57,7 @@ impl Algorithm {
     }
 
     fn find(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|algorithm| algorithm.name() == name)
+        Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
     }
 }
 
@@ -92,11 +90,7 @@ impl Digest {
     ///
     /// If `hash` has not the algorithm's size.
     pub fn new(algorithm: Algorithm, hash: &[u8]) -> Self {
-        assert_eq!(
-            hash.len(),
-            algorithm.digest_size(),
-            "a hash has its algorithm's size"
-        );
+        assert_eq!(hash.len(), algorithm.digest_size(), "a hash has its algorithm's size");
         let mut bytes = [0; LONGEST];
         bytes[..hash.len()].copy_from_slice(hash);
         Self { algorithm, bytes }
@@ -112,28 +106,19 @@ impl Digest {
             return Err(invalid(text, FORM));
         }
         let Some(algorithm) = Algorithm::find(name) else {
-            return Err(if is_foreign_encoded(encoded) {
-                unsupported(text, name)
-            } else {
-                invalid(text, FORM)
-            });
+            return Err(if is_foreign_encoded(encoded) { unsupported(text, name) } else { invalid(text, FORM) });
         };
         if encoded.is_empty() || !encoded.bytes().all(|byte| hex_value(byte).is_some()) {
             return Err(invalid(text, FORM));
         }
         let expected = algorithm.digest_size() * 2;
         if encoded.len() != expected {
-            return Err(Error::InvalidDigestLength {
-                text: shorten(text),
-                expected,
-                actual: encoded.len(),
-            });
+            return Err(Error::InvalidDigestLength { text: shorten(text), expected, actual: encoded.len() });
         }
         let mut bytes = [0; LONGEST];
         for (byte, pair) in bytes.iter_mut().zip(encoded.as_bytes().chunks_exact(2)) {
             // Both are hex digits, as checked above.
-            *byte = hex_value(pair[0]).unwrap_or_default() << 4
-                | hex_value(pair[1]).unwrap_or_default();
+            *byte = hex_value(pair[0]).unwrap_or_default() << 4 | hex_value(pair[1]).unwrap_or_default();
         }
         Ok(Self { algorithm, bytes })
     }
@@ -181,17 +166,11 @@ impl FromStr for Digest {
 }
 
 fn invalid(text: &str, reason: &str) -> Error {
-    Error::InvalidDigest {
-        text: shorten(text),
-        reason: reason.to_owned(),
-    }
+    Error::InvalidDigest { text: shorten(text), reason: reason.to_owned() }
 }
 
 fn unsupported(text: &str, algorithm: &str) -> Error {
-    Error::UnsupportedAlgorithm {
-        text: shorten(text),
-        algorithm: shorten(algorithm),
-    }
+    Error::UnsupportedAlgorithm { text: shorten(text), algorithm: shorten(algorithm) }
 }
 
 /// Keep what an error needs to show: Python cuts at 200 characters and adds an ellipsis where there were more.
@@ -201,19 +180,13 @@ fn shorten(text: &str) -> String {
 
 /// Whether it is lower-case letters and digits in parts joined by single separators, as the OCI grammar has it.
 fn is_algorithm_name(name: &str) -> bool {
-    name.split(['+', '.', '_', '-']).all(|part| {
-        !part.is_empty()
-            && part
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-    })
+    name.split(['+', '.', '_', '-'])
+        .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()))
 }
 
 fn is_foreign_encoded(encoded: &str) -> bool {
     !encoded.is_empty()
-        && encoded
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'=' | b'_' | b'-'))
+        && encoded.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'=' | b'_' | b'-'))
 }
 
 fn hex_value(byte: u8) -> Option<u8> {

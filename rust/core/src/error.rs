@@ -156,27 +156,17 @@ impl Error {
     /// Return the error for a refusal of the operating system. A failure without a number counts as EIO.
     pub fn io(error: &io::Error, path: impl Into<PathBuf>, operation: &'static str) -> Self {
         let errno = error.raw_os_error().unwrap_or(libc::EIO);
-        Self::Io {
-            errno,
-            path: Some(path.into()),
-            operation,
-        }
+        Self::Io { errno, path: Some(path.into()), operation }
     }
 
     /// Return the error for a blob that is not stored.
     pub fn no_blob(digest: impl fmt::Display) -> Self {
-        Self::NotFound {
-            kind: "blob",
-            name: digest.to_string(),
-        }
+        Self::NotFound { kind: "blob", name: digest.to_string() }
     }
 
     /// Return the error for an ingest that does not exist.
     pub fn no_ingest(ref_: impl Into<String>) -> Self {
-        Self::NotFound {
-            kind: "ingest",
-            name: ref_.into(),
-        }
+        Self::NotFound { kind: "ingest", name: ref_.into() }
     }
 }
 
@@ -200,42 +190,16 @@ impl fmt::Display for Error {
             Self::NotFound { kind, name } => write!(f, "{kind} {name}: not found"),
             Self::AlreadyExists { digest } => write!(f, "blob {digest}: already exists"),
             Self::Unavailable { name, holder, .. } => write!(f, "ingest {name}: held by {holder}"),
-            Self::FailedPrecondition { message } | Self::InvalidArgument { message } => {
-                f.write_str(message)
+            Self::FailedPrecondition { message } | Self::InvalidArgument { message } => f.write_str(message),
+            Self::UnexpectedDigest { expected, actual, name } => {
+                write!(f, "{}expected digest {expected}, found {actual}", Of(name.as_deref()))
             }
-            Self::UnexpectedDigest {
-                expected,
-                actual,
-                name,
-            } => {
-                write!(
-                    f,
-                    "{}expected digest {expected}, found {actual}",
-                    Of(name.as_deref())
-                )
-            }
-            Self::UnexpectedSize {
-                expected,
-                actual,
-                name,
-            } => {
-                write!(
-                    f,
-                    "{}expected {expected} bytes, found {actual}",
-                    Of(name.as_deref())
-                )
+            Self::UnexpectedSize { expected, actual, name } => {
+                write!(f, "{}expected {expected} bytes, found {actual}", Of(name.as_deref()))
             }
             Self::Closed { name } => write!(f, "{name}: closed"),
-            Self::IncompatibleFormat {
-                path,
-                found,
-                supported,
-            } => {
-                write!(
-                    f,
-                    "{}: store format {found}, this release reads up to {supported}",
-                    path.display()
-                )
+            Self::IncompatibleFormat { path, found, supported } => {
+                write!(f, "{}: store format {found}, this release reads up to {supported}", path.display())
             }
             Self::Aborted { name } => write!(f, "ingest {name}: aborted by another caller"),
             Self::InvalidDigest { .. }
@@ -246,18 +210,10 @@ impl fmt::Display for Error {
             Self::OutOfRange { name, offset, size } => {
                 write!(f, "{name}: offset {offset} is past the end at {size}")
             }
-            Self::DataCorrupt {
-                name,
-                expected,
-                actual,
-            } => {
+            Self::DataCorrupt { name, expected, actual } => {
                 write!(f, "{name}: corrupt: expected {expected}, found {actual}")
             }
-            Self::Io {
-                errno,
-                path,
-                operation,
-            } => io_message(f, *errno, path.as_deref(), operation),
+            Self::Io { errno, path, operation } => io_message(f, *errno, path.as_deref(), operation),
         }
     }
 }
@@ -267,47 +223,28 @@ impl Error {
     fn fmt_invalid(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InvalidDigest { text, reason } => write!(f, "digest {text:?}: {reason}"),
-            Self::InvalidDigestLength {
-                text,
-                expected,
-                actual,
-            } => {
-                write!(
-                    f,
-                    "digest {text:?}: expected {expected} hex digits, found {actual}"
-                )
+            Self::InvalidDigestLength { text, expected, actual } => {
+                write!(f, "digest {text:?}: expected {expected} hex digits, found {actual}")
             }
             Self::UnsupportedAlgorithm { text, algorithm } => {
                 write!(f, "digest {text:?}: unsupported algorithm {algorithm:?}; ")?;
                 f.write_str("sha256, sha384, sha512 and blake3 are known")
             }
-            Self::InvalidFilter {
-                text,
-                position,
-                reason,
-            } => {
+            Self::InvalidFilter { text, position, reason } => {
                 write!(f, "filter {text:?}, position {position}: {reason}")
             }
             Self::InvalidLabel { key, .. } if key.is_empty() => {
                 write!(f, "label {key:?}: the key is empty")
             }
             Self::InvalidLabel { key, size, limit } => {
-                write!(
-                    f,
-                    "label {key:?}: key and value are {size} bytes, at most {limit} are allowed"
-                )
+                write!(f, "label {key:?}: key and value are {size} bytes, at most {limit} are allowed")
             }
             _ => unreachable!("`fmt` sends the kinds above only"),
         }
     }
 }
 
-fn io_message(
-    f: &mut fmt::Formatter<'_>,
-    errno: i32,
-    path: Option<&Path>,
-    operation: &str,
-) -> fmt::Result {
+fn io_message(f: &mut fmt::Formatter<'_>, errno: i32, path: Option<&Path>, operation: &str) -> fmt::Result {
     let text = io::Error::from_raw_os_error(errno).to_string();
     let reason = text.split(" (os error").next().unwrap_or(&text);
     write!(f, "{operation}: [Errno {errno}] {reason}")?;
@@ -333,20 +270,13 @@ mod tests {
 
         let error = refused.at("write", || "/store/blobs").unwrap_err();
 
-        assert_eq!(
-            error.to_string(),
-            "write: [Errno 28] No space left on device: '/store/blobs'"
-        );
+        assert_eq!(error.to_string(), "write: [Errno 28] No space left on device: '/store/blobs'");
     }
 
     #[test]
     fn messages_are_those_of_python() {
         let name = Some("layer".to_owned());
-        let error = Error::UnexpectedSize {
-            expected: 3,
-            actual: 4,
-            name,
-        };
+        let error = Error::UnexpectedSize { expected: 3, actual: 4, name };
 
         assert_eq!(error.to_string(), "ingest layer: expected 3 bytes, found 4");
     }

@@ -22,9 +22,7 @@ impl Store {
     /// Return what is known of a blob.
     pub fn info(&self, digest: &Digest) -> Result<Info> {
         self.check_open()?;
-        let stat = self
-            .stat_blob(digest)?
-            .ok_or_else(|| Error::no_blob(digest))?;
+        let stat = self.stat_blob(digest)?.ok_or_else(|| Error::no_blob(digest))?;
         Ok(join(digest, &stat, self.meta.get(digest)?))
     }
 
@@ -41,33 +39,21 @@ impl Store {
         }
         let rows = self.meta.get_many(&stored)?;
         let both = stored.iter().zip(&stats).zip(rows);
-        Ok(both
-            .map(|((digest, stat), row)| join(digest, stat, row))
-            .collect())
+        Ok(both.map(|((digest, stat), row)| join(digest, stat, row)).collect())
     }
 
     /// Set a blob's labels and return what is then known of it; on return that survives a power loss.
     ///
     /// Without `keys` all labels are replaced. With them only those change: to what `labels` says, or away where it says
     /// nothing.
-    pub fn update(
-        &self,
-        digest: &Digest,
-        labels: &Labels,
-        keys: Option<&[String]>,
-    ) -> Result<Info> {
+    pub fn update(&self, digest: &Digest, labels: &Labels, keys: Option<&[String]>) -> Result<Info> {
         self.check_writable()?;
         if keys.is_none() {
             check_labels(labels)?;
         }
         let _lock = self.locks.digest(digest)?;
-        let stat = self
-            .stat_blob(digest)?
-            .ok_or_else(|| Error::no_blob(digest))?;
-        let mut row = self
-            .meta
-            .get(digest)?
-            .unwrap_or_else(|| plain(digest, &stat));
+        let stat = self.stat_blob(digest)?.ok_or_else(|| Error::no_blob(digest))?;
+        let mut row = self.meta.get(digest)?.unwrap_or_else(|| plain(digest, &stat));
         match keys {
             None => row.labels.clone_from(labels),
             Some(keys) => {
@@ -82,10 +68,7 @@ impl Store {
         }
         row.size = stat.size;
         // Forward, even where the clock stands or was set back.
-        row.updated_ns = self
-            .sys
-            .now_ns()
-            .max(row.updated_ns.saturating_add(STEP_NS));
+        row.updated_ns = self.sys.now_ns().max(row.updated_ns.saturating_add(STEP_NS));
         self.meta.put(&row)?;
         Ok(row.into_info(stat.size))
     }
@@ -115,10 +98,7 @@ impl Store {
     /// Return when the verification of all blobs that is under way was begun, in ns since the epoch.
     pub fn verify_started(&self) -> Result<Option<i64>> {
         self.check_open()?;
-        Ok(self
-            .meta
-            .setting(VERIFY_STARTED)?
-            .and_then(|text| text.parse().ok()))
+        Ok(self.meta.setting(VERIFY_STARTED)?.and_then(|text| text.parse().ok()))
     }
 
     /// Remember when a verification of all blobs was begun, or with None that it has ended. As with
@@ -165,6 +145,5 @@ pub(crate) fn plain(digest: &Digest, stat: &Stat) -> Row {
 }
 
 fn join(digest: &Digest, stat: &Stat, row: Option<Row>) -> Info {
-    row.unwrap_or_else(|| plain(digest, stat))
-        .into_info(stat.size)
+    row.unwrap_or_else(|| plain(digest, stat)).into_info(stat.size)
 }

@@ -65,15 +65,7 @@ impl Root {
             other => other.at("open", || &path)?,
         };
         let marked = marker::check(sys.as_ref(), dir.as_fd(), &path)?;
-        let mut root = Self {
-            sys,
-            path,
-            dir,
-            blobs: None,
-            ingests: None,
-            blob_dirs: Mutex::default(),
-            new: !marked,
-        };
+        let mut root = Self { sys, path, dir, blobs: None, ingests: None, blob_dirs: Mutex::default(), new: !marked };
         if read_only {
             root.blobs = root.find_dir(root.dir(), BLOBS)?;
             root.ingests = root.find_dir(root.dir(), INGEST)?;
@@ -186,25 +178,15 @@ impl Root {
     /// The directory of an algorithm's blobs, made if need be; its own name survives a power loss.
     pub(crate) fn make_blob_dir(&self, algorithm: Algorithm) -> Result<Arc<BlobDir>> {
         let dir = self.open_blob_dir(algorithm, true)?;
-        dir.ok_or_else(|| Error::Io {
-            errno: libc::ENOENT,
-            path: Some(self.path.join(BLOBS)),
-            operation: "open",
-        })
+        dir.ok_or_else(|| Error::Io { errno: libc::ENOENT, path: Some(self.path.join(BLOBS)), operation: "open" })
     }
 
     fn open_blob_dir(&self, algorithm: Algorithm, make: bool) -> Result<Option<Arc<BlobDir>>> {
         let Some(blobs) = &self.blobs else {
             return Ok(None);
         };
-        let index = Algorithm::ALL
-            .iter()
-            .position(|known| *known == algorithm)
-            .unwrap_or_default();
-        let mut dirs = self
-            .blob_dirs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let index = Algorithm::ALL.iter().position(|known| *known == algorithm).unwrap_or_default();
+        let mut dirs = self.blob_dirs.lock().unwrap_or_else(PoisonError::into_inner);
         if dirs[index].is_none() {
             let name = algorithm.name();
             let fd = if make {
@@ -281,12 +263,7 @@ impl Root {
 impl BlobDir {
     fn new(fd: OwnedFd, path: PathBuf) -> Self {
         let (linked, synced_ns) = (AtomicBool::new(false), AtomicI64::new(i64::MIN));
-        Self {
-            fd,
-            path,
-            linked,
-            synced_ns,
-        }
+        Self { fd, path, linked, synced_ns }
     }
 
     /// The directory.

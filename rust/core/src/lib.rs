@@ -1,8 +1,5 @@
 //! Steelyard core.
-#![cfg_attr(
-    test,
-    allow(clippy::disallowed_methods, reason = "tests look at the disk")
-)]
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests look at the disk"))]
 
 pub mod blob;
 pub mod digest;

@@ -77,13 +77,7 @@ impl Locks {
 
     fn new(sys: Arc<dyn Sys>, path: &Path, file: Option<OwnedFd>) -> Self {
         let path = path.join(FILE);
-        Self(Arc::new(Table {
-            sys,
-            path,
-            file,
-            held: Mutex::default(),
-            freed: Condvar::new(),
-        }))
+        Self(Arc::new(Table { sys, path, file, held: Mutex::default(), freed: Condvar::new() }))
     }
 
     /// Take a ref, or return nothing when another writer has it, in this store or elsewhere.
@@ -97,11 +91,7 @@ impl Locks {
         let byte = DIGESTS + hash(&digest.to_string());
         let mut held = self.0.held();
         while held.contains(&byte) {
-            held = self
-                .0
-                .freed
-                .wait(held)
-                .unwrap_or_else(PoisonError::into_inner);
+            held = self.0.freed.wait(held).unwrap_or_else(PoisonError::into_inner);
         }
         held.insert(byte);
         drop(held);
@@ -161,8 +151,7 @@ impl Table {
     fn set(&self, byte: u64, hold: Hold, wait: bool) -> Result<bool> {
         let read_only = || io::Error::from_raw_os_error(libc::EROFS);
         let file = self.file.as_ref().ok_or_else(read_only);
-        file.and_then(|file| self.sys.lock(file.as_fd(), byte, hold, wait))
-            .at("lock", || &self.path)
+        file.and_then(|file| self.sys.lock(file.as_fd(), byte, hold, wait)).at("lock", || &self.path)
     }
 }
 

@@ -18,11 +18,7 @@ pub fn check_labels(labels: &Labels) -> Result<()> {
     for (key, value) in labels {
         let size = key.len() + value.len();
         if key.is_empty() || size > LABEL_LIMIT {
-            return Err(Error::InvalidLabel {
-                key: key.clone(),
-                size,
-                limit: LABEL_LIMIT,
-            });
+            return Err(Error::InvalidLabel { key: key.clone(), size, limit: LABEL_LIMIT });
         }
     }
     Ok(())

@@ -60,14 +60,7 @@ impl Store {
         self.check_open()?;
         let dir = self.root.make_blob_dir(digest.algorithm())?;
         let _lock = self.locks.digest(digest)?;
-        let publication = Publication {
-            store: self,
-            staged,
-            digest,
-            size,
-            name: digest.encoded(),
-            dir: &dir,
-        };
+        let publication = Publication { store: self, staged, digest, size, name: digest.encoded(), dir: &dir };
         publication.run(labels, created_ns)
     }
 }
@@ -86,10 +79,7 @@ impl Publication<'_> {
     fn run(&self, labels: Option<&Labels>, created_ns: i64) -> Result<Published> {
         let content = Content::File(self.staged.fd());
         for _ in 0..ATTEMPTS {
-            match self
-                .store
-                .existing(self.dir, self.digest, content, self.size)?
-            {
+            match self.store.existing(self.dir, self.digest, content, self.size)? {
                 Existing::Same => return Ok(Published::Existed),
                 Existing::Damaged { mtime_ns } => return self.heal(mtime_ns),
                 Existing::Stray => {
@@ -108,15 +98,10 @@ impl Publication<'_> {
     /// Give the file its name; false if somebody who takes no locks was quicker.
     fn place(&self, labels: Option<&Labels>, created_ns: i64) -> Result<bool> {
         let store = self.store;
-        store
-            .meta
-            .before_publish(self.digest, self.size, labels, created_ns)?;
+        store.meta.before_publish(self.digest, self.size, labels, created_ns)?;
         self.seal(created_ns)?;
         // DURABILITY: before the sync below a power cut may take the name, but leaves nothing half-made under it.
-        match self
-            .staged
-            .place(store.sys.as_ref(), self.dir.fd(), &self.name)
-        {
+        match self.staged.place(store.sys.as_ref(), self.dir.fd(), &self.name) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 // The labels are for our bytes, not for what has appeared.
                 store.meta.forget(self.digest)?;
@@ -138,16 +123,14 @@ impl Publication<'_> {
         match self.staged {
             // DURABILITY: the copy in quarantine is durable; a power cut leaves the damaged blob or the whole one.
             Staged::Named { dir, name, .. } => {
-                sys.rename(dir, name, self.dir.fd(), &self.name, true)
-                    .at("rename", path)?;
+                sys.rename(dir, name, self.dir.fd(), &self.name, true).at("rename", path)?;
             }
             Staged::Unnamed(fd) => {
                 // A link cannot replace, so the file takes a provisional name first; the lock keeps it from being swept.
                 let (tmp, tmp_path) = store.root.make_tmp()?;
                 temp::hold(sys, fd).at("lock", || &tmp_path)?;
                 let name = temp::unique_name(sys);
-                sys.link_unnamed(fd, tmp.as_fd(), &name)
-                    .at("link", || tmp_path.join(&name))?;
+                sys.link_unnamed(fd, tmp.as_fd(), &name).at("link", || tmp_path.join(&name))?;
                 // DURABILITY: as above.
                 let renamed = sys.rename(tmp.as_fd(), &name, self.dir.fd(), &self.name, true);
                 if renamed.is_err() {

@@ -111,9 +111,7 @@ impl Header {
         if reader.take(MAGIC.len())? != MAGIC {
             return None;
         }
-        let length = usize::try_from(reader.u64()?)
-            .ok()
-            .filter(|&n| n <= REF_LIMIT)?;
+        let length = usize::try_from(reader.u64()?).ok().filter(|&n| n <= REF_LIMIT)?;
         let started_ns = reader.i64()?;
         let text = reader.take(length)?;
         let sealed = reader.position();
@@ -151,11 +149,7 @@ impl Layout {
     /// Encode a slot, one block long.
     pub fn encode_slot(&self, slot: &Slot) -> Vec<u8> {
         debug_assert!(slot.hash_offset <= slot.offset && slot.hash_state.len() <= HASH_STATE_LIMIT);
-        let expected = slot
-            .expected
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default();
+        let expected = slot.expected.as_ref().map(ToString::to_string).unwrap_or_default();
         let mut bytes = Vec::with_capacity(BLOCK);
         bytes.extend_from_slice(b"slot");
         bytes.extend_from_slice(&u32::from(slot.total.is_some()).to_le_bytes());
@@ -175,17 +169,11 @@ impl Layout {
         if reader.take(4)? != b"hold" {
             return None;
         }
-        Some(Holder {
-            pid: reader.u32()?,
-            since_ns: reader.i64()?,
-        })
+        Some(Holder { pid: reader.u32()?, since_ns: reader.i64()? })
     }
 
     fn decode_slot(&self, file: &[u8], index: usize) -> Option<Slot> {
-        let mut reader = Reader::new(unseal(
-            &self.key,
-            file.get(self.base + (1 + index) * BLOCK..)?,
-        )?);
+        let mut reader = Reader::new(unseal(&self.key, file.get(self.base + (1 + index) * BLOCK..)?)?);
         if reader.take(4)? != b"slot" {
             return None;
         }
@@ -199,16 +187,7 @@ impl Layout {
         let algorithm = Algorithm::parse(reader.text()?).ok()?;
         let hash_state = reader.bytes()?.to_vec();
         let total = has_total.then_some(total);
-        let slot = Slot {
-            sequence,
-            offset,
-            updated_ns,
-            total,
-            expected,
-            algorithm,
-            hash_offset,
-            hash_state,
-        };
+        let slot = Slot { sequence, offset, updated_ns, total, expected, algorithm, hash_offset, hash_state };
         (slot.hash_offset <= slot.offset).then_some(slot)
     }
 }
@@ -219,22 +198,13 @@ impl State {
         let (header, layout) = Header::decode(file)?;
         let holder = layout.decode_holder(file);
         let slots = [layout.decode_slot(file, 0), layout.decode_slot(file, 1)];
-        Some(Self {
-            header,
-            layout,
-            holder,
-            slots,
-        })
+        Some(Self { header, layout, holder, slots })
     }
 
     /// The index of the newest whole slot whose bytes are all there, given how long the data is.
     pub fn usable(&self, data_size: u64) -> Option<usize> {
         let sequence = |index: &usize| self.slots[*index].as_ref().map(|slot| slot.sequence);
-        let there = |index: &usize| {
-            self.slots[*index]
-                .as_ref()
-                .is_some_and(|slot| slot.offset <= data_size)
-        };
+        let there = |index: &usize| self.slots[*index].as_ref().is_some_and(|slot| slot.offset <= data_size);
         (0..2).filter(there).max_by_key(sequence)
     }
 }

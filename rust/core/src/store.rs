@@ -41,10 +41,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            read_only: false,
-            durable: true,
-        }
+        Self { read_only: false, durable: true }
     }
 }
 
@@ -80,11 +77,7 @@ impl Store {
             temp::sweep(&root);
         }
         let fresh = root.is_new();
-        let mode = Mode {
-            read_only,
-            durable,
-            fresh,
-        };
+        let mode = Mode { read_only, durable, fresh };
         let (meta, notes) = Meta::open(Arc::clone(&sys), &root.dir(), root.path(), mode)?;
         if !read_only {
             root.mark()?;

@@ -18,11 +18,7 @@ pub(crate) enum Staged<'a> {
     /// A file without a name.
     Unnamed(BorrowedFd<'a>),
     /// A file with a provisional name, which it loses by publication.
-    Named {
-        dir: BorrowedFd<'a>,
-        name: &'a str,
-        fd: BorrowedFd<'a>,
-    },
+    Named { dir: BorrowedFd<'a>, name: &'a str, fd: BorrowedFd<'a> },
 }
 
 impl<'a> Staged<'a> {
@@ -59,11 +55,7 @@ impl Temp {
             other => {
                 let fd = other.at("open", || root.path())?;
                 let sys = Arc::clone(sys);
-                Ok(Self {
-                    sys,
-                    fd,
-                    name: None,
-                })
+                Ok(Self { sys, fd, name: None })
             }
         }
     }
@@ -77,11 +69,7 @@ impl Temp {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 other => other.at("create", || path.join(&name))?,
             };
-            let temp = Self {
-                sys: Arc::clone(sys),
-                fd,
-                name: Some((dir.try_clone().at("dup", || &path)?, name)),
-            };
+            let temp = Self { sys: Arc::clone(sys), fd, name: Some((dir.try_clone().at("dup", || &path)?, name)) };
             hold(sys.as_ref(), temp.fd()).at("lock", || &path)?;
             // A sweep may have come between the name and the lock. Then there is a file, but no name to publish it by.
             if sys.stat(temp.fd()).at("stat", || &path)?.nlink > 0 {
@@ -99,11 +87,7 @@ impl Temp {
     pub(crate) fn staged(&self) -> Staged<'_> {
         match &self.name {
             None => Staged::Unnamed(self.fd()),
-            Some((dir, name)) => Staged::Named {
-                dir: dir.as_fd(),
-                name,
-                fd: self.fd(),
-            },
+            Some((dir, name)) => Staged::Named { dir: dir.as_fd(), name, fd: self.fd() },
         }
     }
 }
@@ -148,10 +132,7 @@ pub(crate) fn sweep(root: &Root) {
 }
 
 fn unsupported(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL)
-    )
+    matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL))
 }
 
 #[cfg(test)]

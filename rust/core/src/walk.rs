@@ -40,20 +40,12 @@ impl Store {
     /// Begin a walk over the blobs that match the filter and, with `unverified_before`, were not verified since then.
     pub fn walk(self: &Arc<Self>, filter: &Filter, unverified_before: Option<i64>) -> Result<Walk> {
         self.check_open()?;
-        let pairs = filter
-            .indexed_label()
-            .filter(|pairs| (1..=MOST_PAIRS).contains(&pairs.len()));
+        let pairs = filter.indexed_label().filter(|pairs| (1..=MOST_PAIRS).contains(&pairs.len()));
         let source = match pairs {
             Some(pairs) => Source::Labels(pairs, None),
             None => Source::Names(Names::default(), Algorithm::ALL.into_iter().rev().collect()),
         };
-        Ok(Walk {
-            store: Arc::clone(self),
-            filter: filter.clone(),
-            unverified_before,
-            source,
-            found: VecDeque::new(),
-        })
+        Ok(Walk { store: Arc::clone(self), filter: filter.clone(), unverified_before, source, found: VecDeque::new() })
     }
 }
 
@@ -73,8 +65,7 @@ impl Walk {
                 let size = row.size;
                 row.into_info(size)
             });
-            self.found
-                .extend(infos.filter(|info| self.filter.matches(info)));
+            self.found.extend(infos.filter(|info| self.filter.matches(info)));
         }
         let count = self.found.len().min(most.max(1));
         Ok(self.found.drain(..count).collect())
@@ -162,11 +153,7 @@ impl Names {
             visited.at("list", || dir.path())?;
         }
         sort(&mut hashes, algorithm.digest_size());
-        Ok(Self {
-            algorithm: Some(algorithm),
-            hashes,
-            next: 0,
-        })
+        Ok(Self { algorithm: Some(algorithm), hashes, next: 0 })
     }
 
     /// Return the next names, at most `most`; none at the end.
@@ -183,10 +170,7 @@ impl Names {
 
     fn rest(&self) -> impl Iterator<Item = Digest> {
         self.algorithm.into_iter().flat_map(|algorithm| {
-            let hashes = self
-                .hashes
-                .chunks_exact(algorithm.digest_size())
-                .skip(self.next);
+            let hashes = self.hashes.chunks_exact(algorithm.digest_size()).skip(self.next);
             hashes.map(move |hash| Digest::new(algorithm, hash))
         })
     }

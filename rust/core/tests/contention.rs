@@ -28,10 +28,7 @@ fn disturb(store: &Store, thread: usize) {
             }),
             _ => store.put(&bytes, SHA256, None, None).map(drop),
         };
-        assert!(
-            matches!(result, Ok(()) | Err(Error::NotFound { .. })),
-            "{result:?}"
-        );
+        assert!(matches!(result, Ok(()) | Err(Error::NotFound { .. })), "{result:?}");
     }
 }
 

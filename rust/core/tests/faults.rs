@@ -37,9 +37,7 @@ impl Change {
         match self {
             Self::Put | Self::PutLabelled => {}
             Self::ReplaceStray => {
-                store
-                    .put(b"makes the directory", SHA256, None, None)
-                    .unwrap();
+                store.put(b"makes the directory", SHA256, None, None).unwrap();
                 std::os::unix::fs::symlink("/nowhere", blob).unwrap();
             }
             _ => {
@@ -89,15 +87,8 @@ impl Change {
                 continue;
             }
             let encoded = path.file_name().unwrap().to_str().unwrap().to_owned();
-            assert_eq!(
-                encoded,
-                sha256(&fs::read(&path).unwrap()).encoded(),
-                "{self:?}"
-            );
-            assert_eq!(
-                0o444,
-                fs::metadata(&path).unwrap().permissions().mode() & 0o777
-            );
+            assert_eq!(encoded, sha256(&fs::read(&path).unwrap()).encoded(), "{self:?}");
+            assert_eq!(0o444, fs::metadata(&path).unwrap().permissions().mode() & 0o777);
         }
     }
 }
@@ -106,16 +97,12 @@ fn files_in(directory: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(directory) else {
         return Vec::new();
     };
-    entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect()
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
 fn assert_typed(error: &Error, errno: i32) {
     let fitting = match error {
-        Error::Io {
-            errno: found, path, ..
-        } => *found == errno && path.is_some(),
+        Error::Io { errno: found, path, .. } => *found == errno && path.is_some(),
         _ => false,
     };
     assert!(fitting, "{error:?}");
@@ -142,10 +129,7 @@ fn fail_at(change: Change, n: u64, errno: i32, fault: fn(u64, i32) -> Fault) -> 
     assert_usable(change, &store, &scratch);
     drop(store);
     assert_usable(change, &scratch.open(), &scratch);
-    assert!(
-        files_in(&scratch.root.join("tmp")).is_empty(),
-        "{change:?} call {n}"
-    );
+    assert!(files_in(&scratch.root.join("tmp")).is_empty(), "{change:?} call {n}");
     hit
 }
 
@@ -161,9 +145,7 @@ fn assert_usable(change: Change, store: &Arc<Store>, scratch: &Scratch) {
 fn sweep(change: Change) {
     for errno in [libc::EIO, libc::ENOSPC, libc::EMFILE] {
         for fault in [Fault::Once as fn(u64, i32) -> Fault, Fault::From] {
-            let calls = (1..1000)
-                .find(|n| !fail_at(change, *n, errno, fault))
-                .unwrap();
+            let calls = (1..1000).find(|n| !fail_at(change, *n, errno, fault)).unwrap();
             assert!(calls > 5, "{change:?} makes only {calls} calls");
         }
     }
@@ -227,10 +209,7 @@ fn making_a_root_survives_every_fault() {
                 let mut names = files_in(&scratch.root);
                 names.retain(|name| !name.starts_with("meta.db"));
                 names.sort();
-                assert_eq!(
-                    ["blobs", "ingest", "lock", "steelyard.json"].as_slice(),
-                    names
-                );
+                assert_eq!(["blobs", "ingest", "lock", "steelyard.json"].as_slice(), names);
                 if !hit {
                     break;
                 }
@@ -241,14 +220,7 @@ fn making_a_root_survives_every_fault() {
 
 #[test]
 fn a_signal_interrupts_nothing() {
-    let interruptible = [
-        Op::Open,
-        Op::OpenDir,
-        Op::CreateUnnamed,
-        Op::ReadAt,
-        Op::WriteAt,
-        Op::Lock,
-    ];
+    let interruptible = [Op::Open, Op::OpenDir, Op::CreateUnnamed, Op::ReadAt, Op::WriteAt, Op::Lock];
     for change in [Change::Put, Change::Heal, Change::Delete] {
         for op in interruptible {
             let scratch = Scratch::in_memory();
@@ -278,12 +250,7 @@ fn short_writes_are_continued() {
 
 #[test]
 fn without_unnamed_files_named_ones_do() {
-    for change in [
-        Change::Put,
-        Change::PutLabelled,
-        Change::Heal,
-        Change::ReplaceStray,
-    ] {
+    for change in [Change::Put, Change::PutLabelled, Change::Heal, Change::ReplaceStray] {
         let scratch = Scratch::in_memory();
         change.prepare(&scratch);
         let faulty = Faulty::over(Arc::new(Linux));

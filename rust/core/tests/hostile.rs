@@ -14,19 +14,10 @@ use steelyard_core::error::{Error, Result};
 use steelyard_core::store::{Options, Store};
 use steelyard_core::sys::{Fault, Faulty, Linux, Op};
 
-const READ_ONLY: Options = Options {
-    read_only: true,
-    durable: true,
-};
+const READ_ONLY: Options = Options { read_only: true, durable: true };
 
 fn try_open(path: &Path, read_only: bool) -> Result<Arc<Store>> {
-    Store::open(
-        path,
-        Options {
-            read_only,
-            durable: true,
-        },
-    )
+    Store::open(path, Options { read_only, durable: true })
 }
 
 /// Check that both ways to open fail with that errno, and name that path.
@@ -56,16 +47,7 @@ fn a_missing_root_is_not_made_read_only() {
 
     let error = try_open(&scratch.root, true).unwrap_err();
 
-    assert!(
-        matches!(
-            error,
-            Error::Io {
-                errno: libc::ENOENT,
-                ..
-            }
-        ),
-        "{error:?}"
-    );
+    assert!(matches!(error, Error::Io { errno: libc::ENOENT, .. }), "{error:?}");
     assert!(!scratch.root.exists());
 }
 
@@ -79,16 +61,7 @@ fn a_root_may_be_a_symbolic_link_that_leads_somewhere() {
     fs::create_dir(&place).unwrap();
     let store = try_open(&scratch.root, false).unwrap();
 
-    assert!(
-        matches!(
-            dangling,
-            Error::Io {
-                errno: libc::ENOENT,
-                ..
-            }
-        ),
-        "{dangling:?}"
-    );
+    assert!(matches!(dangling, Error::Io { errno: libc::ENOENT, .. }), "{dangling:?}");
     store.put(b"hello", SHA256, None, None).unwrap();
     assert!(place.join("blobs/sha256").is_dir());
 }
@@ -114,35 +87,19 @@ fn something_else_in_the_place_of_the_lock_is_refused() {
 
     let error = try_open(&scratch.root, false).unwrap_err();
 
-    assert!(
-        matches!(
-            error,
-            Error::Io {
-                errno: libc::EISDIR,
-                ..
-            }
-        ),
-        "{error:?}"
-    );
+    assert!(matches!(error, Error::Io { errno: libc::EISDIR, .. }), "{error:?}");
 }
 
 #[test]
 fn a_newer_format_is_refused_and_left_alone() {
     let scratch = Scratch::new();
     fs::create_dir(&scratch.root).unwrap();
-    fs::write(
-        scratch.root.join("steelyard.json"),
-        "{\"format\": 2, \"more\": true}",
-    )
-    .unwrap();
+    fs::write(scratch.root.join("steelyard.json"), "{\"format\": 2, \"more\": true}").unwrap();
 
     for read_only in [false, true] {
         let error = try_open(&scratch.root, read_only).unwrap_err();
-        let expected = Error::IncompatibleFormat {
-            path: scratch.root.clone(),
-            found: "2".to_owned(),
-            supported: "1".to_owned(),
-        };
+        let expected =
+            Error::IncompatibleFormat { path: scratch.root.clone(), found: "2".to_owned(), supported: "1".to_owned() };
         assert_eq!(expected, error);
     }
     assert_eq!(1, fs::read_dir(&scratch.root).unwrap().count());
@@ -157,10 +114,7 @@ fn a_damaged_marker_is_named() {
     let error = try_open(&scratch.root, false).unwrap_err();
 
     let marker = scratch.root.join("steelyard.json").display().to_string();
-    assert!(
-        matches!(&error, Error::DataCorrupt { name, .. } if *name == marker),
-        "{error:?}"
-    );
+    assert!(matches!(&error, Error::DataCorrupt { name, .. } if *name == marker), "{error:?}");
 }
 
 #[test]
@@ -172,9 +126,7 @@ fn a_containerd_root_with_ingests_is_only_opened_read_only() {
 
     let error = try_open(&scratch.root, false).unwrap_err();
 
-    assert!(
-        matches!(&error, Error::FailedPrecondition { message } if message.contains("read-only"))
-    );
+    assert!(matches!(&error, Error::FailedPrecondition { message } if message.contains("read-only")));
     assert_eq!(1, fs::read_dir(&scratch.root).unwrap().count());
     try_open(&scratch.root, true).unwrap();
 }
@@ -185,11 +137,7 @@ fn an_oci_layout_is_adopted_with_its_blobs() {
     let digest = sha256(b"hello");
     fs::create_dir_all(scratch.root.join("blobs/sha256")).unwrap();
     fs::write(scratch.blob(&digest), "hello").unwrap();
-    fs::write(
-        scratch.root.join("oci-layout"),
-        "{\"imageLayoutVersion\": \"1.0.0\"}",
-    )
-    .unwrap();
+    fs::write(scratch.root.join("oci-layout"), "{\"imageLayoutVersion\": \"1.0.0\"}").unwrap();
 
     let store = scratch.open();
 
@@ -208,17 +156,11 @@ fn what_is_no_file_is_no_blob_and_a_put_moves_it_aside() {
     for stray in strays {
         let scratch = Scratch::new();
         let store = scratch.open();
-        store
-            .put(b"makes the directory", SHA256, None, None)
-            .unwrap();
+        store.put(b"makes the directory", SHA256, None, None).unwrap();
         let blob = scratch.blob(&digest);
         // By way of its descriptor: a socket's path may only be short.
         let directory = File::open(blob.parent().unwrap()).unwrap();
-        let short = format!(
-            "/proc/self/fd/{}/{}",
-            directory.as_raw_fd(),
-            digest.encoded()
-        );
+        let short = format!("/proc/self/fd/{}/{}", directory.as_raw_fd(), digest.encoded());
         stray(Path::new(&short));
 
         assert_eq!(Err(Error::no_blob(digest)), store.blob(&digest).map(drop));
@@ -227,9 +169,7 @@ fn what_is_no_file_is_no_blob_and_a_put_moves_it_aside() {
         assert!(store.put(b"hello", SHA256, None, None).unwrap().new);
 
         assert_eq!(b"hello", fs::read(&blob).unwrap().as_slice());
-        let aside = scratch
-            .root
-            .join(format!("quarantine/sha256/{}.1", digest.encoded()));
+        let aside = scratch.root.join(format!("quarantine/sha256/{}.1", digest.encoded()));
         assert!(fs::symlink_metadata(aside).is_ok());
     }
 }
@@ -256,23 +196,8 @@ fn a_read_only_file_system_is_said_with_errno_and_path() {
 
         let error = scratch.open_with(faulty).unwrap_err();
 
-        assert!(
-            matches!(
-                error,
-                Error::Io {
-                    errno: libc::EROFS,
-                    path: Some(_),
-                    ..
-                }
-            ),
-            "{error:?}"
-        );
-        fs::create_dir_all(
-            scratch
-                .root
-                .join(if op == Op::Mkdir { "blobs" } else { "" }),
-        )
-        .unwrap();
+        assert!(matches!(error, Error::Io { errno: libc::EROFS, path: Some(_), .. }), "{error:?}");
+        fs::create_dir_all(scratch.root.join(if op == Op::Mkdir { "blobs" } else { "" })).unwrap();
     }
 }
 
@@ -284,20 +209,12 @@ fn a_blob_that_is_cut_while_it_is_open_is_corrupt() {
     let blob = store.blob(&digest).unwrap();
     let path = scratch.blob(&digest);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-    File::options()
-        .write(true)
-        .open(&path)
-        .unwrap()
-        .set_len(2)
-        .unwrap();
+    File::options().write(true).open(&path).unwrap().set_len(2).unwrap();
 
     let error = blob.read_exact_at(&mut [0; 5], 0).unwrap_err();
 
-    let expected = Error::DataCorrupt {
-        name: digest.to_string(),
-        expected: "5 bytes".to_owned(),
-        actual: "2 bytes".to_owned(),
-    };
+    let expected =
+        Error::DataCorrupt { name: digest.to_string(), expected: "5 bytes".to_owned(), actual: "2 bytes".to_owned() };
     assert_eq!(expected, error);
 }
 
@@ -307,19 +224,8 @@ fn a_read_past_the_end_says_where_the_end_is() {
     let store = scratch.open();
     let digest = store.put(b"hello", SHA256, None, None).unwrap().digest;
 
-    let error = store
-        .blob(&digest)
-        .unwrap()
-        .read_exact_at(&mut [], 6)
-        .unwrap_err();
+    let error = store.blob(&digest).unwrap().read_exact_at(&mut [], 6).unwrap_err();
 
     let name = digest.to_string();
-    assert_eq!(
-        Error::OutOfRange {
-            name,
-            offset: 6,
-            size: 5
-        },
-        error
-    );
+    assert_eq!(Error::OutOfRange { name, offset: 6, size: 5 }, error);
 }

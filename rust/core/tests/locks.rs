@@ -127,10 +127,7 @@ fn the_whole_store_is_to_be_had_only_alone_and_keeps_others_out() {
     let scratch = Scratch::new();
     let one = locks(&scratch.path);
     let two = locks(&scratch.path);
-    assert!(matches!(
-        one.exclusive_store().map(drop),
-        Err(Error::Unavailable { .. })
-    ));
+    assert!(matches!(one.exclusive_store().map(drop), Err(Error::Unavailable { .. })));
     drop(two);
 
     let alone = one.exclusive_store().unwrap();
@@ -140,8 +137,5 @@ fn the_whole_store_is_to_be_had_only_alone_and_keeps_others_out() {
     assert!(matches!(other.map(drop), Err(Error::Unavailable { .. })));
     drop(alone);
     let _two = locks(&scratch.path);
-    assert!(matches!(
-        one.exclusive_store().map(drop),
-        Err(Error::Unavailable { .. })
-    ));
+    assert!(matches!(one.exclusive_store().map(drop), Err(Error::Unavailable { .. })));
 }

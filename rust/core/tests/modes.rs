@@ -35,16 +35,8 @@ fn modes_are_exact_whatever_the_umask() {
             ("quarantine/sha256", 0o700),
         ];
         for (name, mode) in expected {
-            let found = fs::metadata(scratch.root.join(name))
-                .unwrap()
-                .permissions()
-                .mode()
-                & 0o7777;
-            assert_eq!(
-                format!("{mode:o}"),
-                format!("{found:o}"),
-                "{name} under umask {umask:o}"
-            );
+            let found = fs::metadata(scratch.root.join(name)).unwrap().permissions().mode() & 0o7777;
+            assert_eq!(format!("{mode:o}"), format!("{found:o}"), "{name} under umask {umask:o}");
         }
     }
 }

@@ -24,9 +24,7 @@ fn open(scratch: &Scratch) -> (Arc<Store>, Arc<Recorder>) {
 
 fn position(events: &[Event], op: Op, ends: &str) -> usize {
     let found = events.iter().position(|event| {
-        event.op == op
-            && (event.path.ends_with(ends)
-                || event.to.as_ref().is_some_and(|to| to.ends_with(ends)))
+        event.op == op && (event.path.ends_with(ends) || event.to.as_ref().is_some_and(|to| to.ends_with(ends)))
     });
     found.unwrap_or_else(|| panic!("no {op:?} of {ends} in {events:#?}"))
 }
@@ -50,10 +48,7 @@ fn a_new_root_is_durable_up_to_its_parents() {
     let events = recorder.around.take();
     assert_durable(&events);
     let marked = position(&events, Op::LinkUnnamed, "steelyard.json");
-    assert!(
-        position(&events, Op::SyncDir, "where") < marked,
-        "{events:#?}"
-    );
+    assert!(position(&events, Op::SyncDir, "where") < marked, "{events:#?}");
     drop(store);
 }
 
@@ -68,45 +63,28 @@ fn the_first_put_syncs_the_bytes_then_the_name_then_the_new_directory() {
     assert_durable(&events);
     let synced = position(&events, Op::SyncDir, "blobs");
     let linked = position(&events, Op::LinkUnnamed, &digest.encoded());
-    assert!(
-        position(&events, Op::Mkdir, "sha256") < synced && synced < linked,
-        "{events:#?}"
-    );
+    assert!(position(&events, Op::Mkdir, "sha256") < synced && synced < linked, "{events:#?}");
     let mut later = events[linked..].iter().map(|event| event.op);
-    assert!(
-        !later.any(|op| matches!(op, Op::WriteAt | Op::SetMode | Op::SetMtime)),
-        "{events:#?}"
-    );
+    assert!(!later.any(|op| matches!(op, Op::WriteAt | Op::SetMode | Op::SetMtime)), "{events:#?}");
 }
 
 #[test]
 fn a_put_of_what_is_there_is_durable_even_if_its_writer_died() {
     let scratch = Scratch::new();
-    let digest = scratch
-        .open()
-        .put(b"hello", SHA256, None, None)
-        .unwrap()
-        .digest;
+    let digest = scratch.open().put(b"hello", SHA256, None, None).unwrap().digest;
     let (store, recorder) = open(&scratch);
 
     let put = store.put(b"hello", SHA256, None, None).unwrap();
 
     let events = recorder.around.take();
     assert!(!put.new);
-    assert!(
-        position(&events, Op::SyncData, &digest.encoded())
-            < position(&events, Op::SyncDir, "sha256")
-    );
+    assert!(position(&events, Op::SyncData, &digest.encoded()) < position(&events, Op::SyncDir, "sha256"));
 }
 
 #[test]
 fn healing_keeps_a_durable_copy_before_it_replaces() {
     let scratch = Scratch::new();
-    let digest = scratch
-        .open()
-        .put(b"hello", SHA256, None, None)
-        .unwrap()
-        .digest;
+    let digest = scratch.open().put(b"hello", SHA256, None, None).unwrap().digest;
     damage(&scratch.blob(&digest));
     let (store, recorder) = open(&scratch);
 
@@ -116,14 +94,9 @@ fn healing_keeps_a_durable_copy_before_it_replaces() {
     assert!(!put.new);
     assert_durable(&events);
     let kept = position(&events, Op::SyncDir, "quarantine/sha256");
-    assert!(
-        kept < position(&events, Op::Rename, &digest.encoded()),
-        "{events:#?}"
-    );
+    assert!(kept < position(&events, Op::Rename, &digest.encoded()), "{events:#?}");
     assert_eq!(fs::read(scratch.blob(&digest)).unwrap(), b"hello");
-    let copy = scratch
-        .root
-        .join(format!("quarantine/sha256/{}.1", digest.encoded()));
+    let copy = scratch.root.join(format!("quarantine/sha256/{}.1", digest.encoded()));
     assert_eq!(fs::read(copy).unwrap(), b"iello");
 }
 
@@ -149,36 +122,22 @@ fn delete_and_quarantine_are_durable() {
 fn without_durability_the_same_is_done_but_nothing_is_synced() {
     let scratch = Scratch::new();
     let recorder = recorder();
-    let options = Options {
-        read_only: false,
-        durable: false,
-    };
+    let options = Options { read_only: false, durable: false };
 
     let store = Store::open_with(&scratch.root, options, recorder.clone()).unwrap();
     let digest = store.put(b"hello", SHA256, None, None).unwrap().digest;
 
     let events = recorder.around.take();
-    assert!(
-        events
-            .iter()
-            .all(|event| !matches!(event.op, Op::SyncData | Op::SyncDir))
-    );
+    assert!(events.iter().all(|event| !matches!(event.op, Op::SyncData | Op::SyncDir)));
     assert_eq!(digest, sha256(&fs::read(scratch.blob(&digest)).unwrap()));
 }
 
 #[test]
 fn a_read_only_store_changes_and_locks_nothing() {
     let scratch = Scratch::new();
-    let digest = scratch
-        .open()
-        .put(b"hello", SHA256, None, None)
-        .unwrap()
-        .digest;
+    let digest = scratch.open().put(b"hello", SHA256, None, None).unwrap().digest;
     let recorder = recorder();
-    let options = Options {
-        read_only: true,
-        durable: true,
-    };
+    let options = Options { read_only: true, durable: true };
 
     let store = Store::open_with(&scratch.root, options, recorder.clone()).unwrap();
     assert_eq!(store.blob(&digest).unwrap().size(), 5);

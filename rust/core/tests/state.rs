@@ -26,31 +26,14 @@ fn slot(sequence: u64, offset: u64) -> Slot {
 }
 
 fn file(ref_: &str, slots: [Option<Slot>; 2]) -> (Vec<u8>, State) {
-    let header = Header {
-        ref_: ref_.to_owned(),
-        started_ns: 1_700_000_000_000_000_001,
-    };
-    let holder = Holder {
-        pid: 4711,
-        since_ns: 1_700_000_000_000_000_002,
-    };
+    let header = Header { ref_: ref_.to_owned(), started_ns: 1_700_000_000_000_000_001 };
+    let holder = Holder { pid: 4711, since_ns: 1_700_000_000_000_000_002 };
     let (mut bytes, layout) = header.encode();
     bytes.extend(layout.encode_holder(holder));
     for slot in &slots {
-        bytes.extend(
-            slot.as_ref()
-                .map_or(vec![0; BLOCK], |slot| layout.encode_slot(slot)),
-        );
+        bytes.extend(slot.as_ref().map_or(vec![0; BLOCK], |slot| layout.encode_slot(slot)));
     }
-    (
-        bytes,
-        State {
-            header,
-            layout,
-            holder: Some(holder),
-            slots,
-        },
-    )
+    (bytes, State { header, layout, holder: Some(holder), slots })
 }
 
 #[test]
@@ -62,10 +45,7 @@ fn the_format_is_the_golden_one() {
     assert_eq!(1_700_000_000_000_000_001_i64.to_le_bytes(), bytes[16..24]);
     assert_eq!(b"layer-1", &bytes[24..31]);
     assert_eq!(b"hold\x67\x12\0\0", &bytes[BLOCK..BLOCK + 8]);
-    assert_eq!(
-        b"slot\x01\0\0\0\x01\0\0\0\0\0\0\0",
-        &bytes[2 * BLOCK..2 * BLOCK + 16]
-    );
+    assert_eq!(b"slot\x01\0\0\0\x01\0\0\0\0\0\0\0", &bytes[2 * BLOCK..2 * BLOCK + 16]);
     assert_eq!(100_u64.to_le_bytes(), bytes[3 * BLOCK + 16..3 * BLOCK + 24]);
     // A change of any byte needs a new magic number and a reader for this one.
     assert_eq!(GOLDEN, blake3::hash(&bytes).to_hex().as_str());
@@ -74,28 +54,14 @@ fn the_format_is_the_golden_one() {
 #[test]
 fn every_field_survives() {
     let long = "ü/..\0\n".repeat(REF_LIMIT / 7);
-    for ref_ in [
-        "a",
-        "../../etc/passwd",
-        "nul\0 newline\n",
-        &long,
-        &"x".repeat(REF_LIMIT),
-    ] {
+    for ref_ in ["a", "../../etc/passwd", "nul\0 newline\n", &long, &"x".repeat(REF_LIMIT)] {
         for algorithm in Algorithm::ALL {
             let mut hasher = Hasher::new(algorithm);
             hasher.update(&vec![1; 5 << 20]);
             let saved = hasher.save();
             let (total, expected) = (None, Some(hasher.digest()));
             let (hash_offset, hash_state) = (saved.offset, saved.bytes);
-            let bare = Slot {
-                offset: 5 << 20,
-                total,
-                expected,
-                algorithm,
-                hash_offset,
-                hash_state,
-                ..slot(9, 0)
-            };
+            let bare = Slot { offset: 5 << 20, total, expected, algorithm, hash_offset, hash_state, ..slot(9, 0) };
             let (bytes, state) = file(ref_, [Some(bare), None]);
 
             assert_eq!(Some(state), State::decode(&bytes));
@@ -138,10 +104,7 @@ fn assert_never_wrong(damaged: &[u8], whole: &State) {
 #[test]
 fn a_file_cut_anywhere_yields_no_wrong_slot() {
     let (bytes, whole) = file("layer", [Some(slot(1, 10)), Some(slot(2, 20))]);
-    for length in (0..bytes.len())
-        .step_by(61)
-        .chain([BLOCK, 2 * BLOCK, 3 * BLOCK])
-    {
+    for length in (0..bytes.len()).step_by(61).chain([BLOCK, 2 * BLOCK, 3 * BLOCK]) {
         assert_never_wrong(&bytes[..length], &whole);
     }
 }

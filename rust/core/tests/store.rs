@@ -70,12 +70,7 @@ fn a_closed_store_refuses_every_call() {
     store.close();
 
     let refused = store.put(b"hello", SHA256, None, None);
-    assert_eq!(
-        refused,
-        Err(Error::Closed {
-            name: scratch.root.display().to_string()
-        })
-    );
+    assert_eq!(refused, Err(Error::Closed { name: scratch.root.display().to_string() }));
 }
 
 #[test]
@@ -106,10 +101,7 @@ fn labels_are_there_as_soon_as_the_blob_and_stay_when_it_is_healed() {
     let scratch = Scratch::new();
     let store = scratch.open();
     let labels = Labels::from([("a".to_owned(), "b".to_owned())]);
-    let digest = store
-        .put(b"hello", SHA256, None, Some(&labels))
-        .unwrap()
-        .digest;
+    let digest = store.put(b"hello", SHA256, None, Some(&labels)).unwrap().digest;
     let before = store.info(&digest).unwrap();
     fs::set_permissions(scratch.blob(&digest), fs::Permissions::from_mode(0o644)).unwrap();
     fs::write(scratch.blob(&digest), "damaged").unwrap();
@@ -125,10 +117,7 @@ fn a_put_after_a_delete_has_none_of_the_old_labels() {
     let scratch = Scratch::new();
     let store = scratch.open();
     let labels = Labels::from([("a".to_owned(), "b".to_owned())]);
-    let digest = store
-        .put(b"hello", SHA256, None, Some(&labels))
-        .unwrap()
-        .digest;
+    let digest = store.put(b"hello", SHA256, None, Some(&labels)).unwrap().digest;
     store.delete(&digest).unwrap();
 
     store.put(b"hello", SHA256, None, None).unwrap();
@@ -145,14 +134,7 @@ fn a_label_that_is_too_long_is_refused_before_anything_is_stored() {
     let refused = store.put(b"hello", SHA256, None, Some(&labels));
 
     let key = "key".to_owned();
-    assert_eq!(
-        Err(Error::InvalidLabel {
-            key,
-            size: 4097,
-            limit: 4096
-        }),
-        refused
-    );
+    assert_eq!(Err(Error::InvalidLabel { key, size: 4097, limit: 4096 }), refused);
     assert_eq!(0, store.stats().unwrap().blobs);
 }
 
@@ -164,14 +146,7 @@ fn bytes_of_another_digest_are_not_stored() {
     let refused = store.put(b"hello", Algorithm::Blake3, Some(&sha256(b"other")), None);
 
     let (expected, actual) = (sha256(b"other").to_string(), sha256(b"hello").to_string());
-    assert_eq!(
-        Err(Error::UnexpectedDigest {
-            expected,
-            actual,
-            name: None
-        }),
-        refused
-    );
+    assert_eq!(Err(Error::UnexpectedDigest { expected, actual, name: None }), refused);
     assert_eq!(0, store.stats().unwrap().blobs);
 }
 
@@ -180,10 +155,7 @@ fn stats_count_blobs_ingests_and_quarantined_copies() {
     let scratch = Scratch::new();
     let store = scratch.open();
     store.put(b"hello", SHA256, None, None).unwrap();
-    let bad = store
-        .put(b"bad", Algorithm::Blake3, None, None)
-        .unwrap()
-        .digest;
+    let bad = store.put(b"bad", Algorithm::Blake3, None, None).unwrap().digest;
     store.quarantine(&bad).unwrap();
     let ingest = store.ingest("layer", None, None, None).unwrap();
     ingest.write(b"begun").unwrap();
@@ -191,14 +163,7 @@ fn stats_count_blobs_ingests_and_quarantined_copies() {
 
     let stats = store.stats().unwrap();
 
-    let expected = Stats {
-        blobs: 1,
-        blob_bytes: 5,
-        ingests: 1,
-        ingest_bytes: 5,
-        quarantined: 1,
-        quarantined_bytes: 3,
-    };
+    let expected = Stats { blobs: 1, blob_bytes: 5, ingests: 1, ingest_bytes: 5, quarantined: 1, quarantined_bytes: 3 };
     assert_eq!(expected, stats);
 }
 
@@ -214,9 +179,7 @@ fn puts_of_the_same_bytes_from_many_threads_make_one_blob() {
                 scope.spawn(move || store.put(b"hello", SHA256, None, None).unwrap().new)
             })
             .collect();
-        puts.into_iter()
-            .map(|put| usize::from(put.join().unwrap()))
-            .sum()
+        puts.into_iter().map(|put| usize::from(put.join().unwrap())).sum()
     });
 
     assert_eq!(1, new);

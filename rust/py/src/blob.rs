@@ -22,18 +22,12 @@ pub(crate) struct Blob {
 
 impl Blob {
     pub(crate) fn new(core: blob::Blob) -> Self {
-        Self {
-            size: core.size(),
-            name: core.digest().to_string(),
-            open: Mutex::new(Some(Arc::new(core))),
-        }
+        Self { size: core.size(), name: core.digest().to_string(), open: Mutex::new(Some(Arc::new(core))) }
     }
 
     fn core(&self) -> steelyard_core::error::Result<Arc<blob::Blob>> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.clone().ok_or_else(|| Error::Closed {
-            name: self.name.clone(),
-        })
+        open.clone().ok_or_else(|| Error::Closed { name: self.name.clone() })
     }
 }
 
@@ -45,17 +39,11 @@ impl Blob {
     }
 
     #[pyo3(signature = (offset, size, /))]
-    fn read_at<'py>(
-        &self,
-        py: Python<'py>,
-        offset: u64,
-        size: usize,
-    ) -> Result<Bound<'py, PyBytes>> {
+    fn read_at<'py>(&self, py: Python<'py>, offset: u64, size: usize) -> Result<Bound<'py, PyBytes>> {
         let core = self.core()?;
         let rest = usize::try_from(core.size().saturating_sub(offset)).unwrap_or(usize::MAX);
         PyBytes::new_with(py, size.min(rest), |buffer| {
-            py.detach(|| core.read_exact_at(buffer, offset))
-                .map_err(|error| PyErr::from(Failure::from(error)))
+            py.detach(|| core.read_exact_at(buffer, offset)).map_err(|error| PyErr::from(Failure::from(error)))
         })
         .map_err(Failure::from)
     }
@@ -73,8 +61,7 @@ impl Blob {
     #[pyo3(signature = (hasher, offset, most, /))]
     fn hash_at(&self, py: Python<'_>, hasher: &Hasher, offset: u64, most: u64) -> Result<u64> {
         let core = self.core()?;
-        py.detach(|| core.hash_at(offset, most, |data| hasher.update_detached(data)))
-            .map_err(Failure::from)
+        py.detach(|| core.hash_at(offset, most, |data| hasher.update_detached(data))).map_err(Failure::from)
     }
 
     fn fileno(&self) -> Result<i32> {
@@ -82,9 +69,6 @@ impl Blob {
     }
 
     fn close(&self) {
-        self.open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }

@@ -90,15 +90,9 @@ fn checked(object: &Bound<'_, PyAny>) -> PyResult<PyUntypedBuffer> {
     let buffer = PyUntypedBuffer::get(object)
         .or_else(|_| PyMemoryView::from(object).and_then(|view| PyUntypedBuffer::get(&view)))?;
     let wrong = if buffer.item_size() != 1 {
-        Some(format!(
-            "the buffer's items are {} bytes wide, expected 1",
-            buffer.item_size()
-        ))
+        Some(format!("the buffer's items are {} bytes wide, expected 1", buffer.item_size()))
     } else if buffer.dimensions() > 1 {
-        Some(format!(
-            "the buffer has {} dimensions, expected 1",
-            buffer.dimensions()
-        ))
+        Some(format!("the buffer has {} dimensions, expected 1", buffer.dimensions()))
     } else if !buffer.is_c_contiguous() {
         Some("the buffer is not contiguous".to_owned())
     } else {

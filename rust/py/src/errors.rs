@@ -37,9 +37,7 @@ impl From<Failure> for PyErr {
     fn from(failure: Failure) -> Self {
         match failure {
             // What goes wrong while the error is made (no memory, no module) is raised in its place.
-            Failure::Core(error) => {
-                Python::attach(|py| make(py, error).unwrap_or_else(|failed| failed))
-            }
+            Failure::Core(error) => Python::attach(|py| make(py, error).unwrap_or_else(|failed| failed)),
             Failure::Python(error) => error,
         }
     }
@@ -61,21 +59,11 @@ macro_rules! call {
 
 fn make(py: Python<'_>, error: Error) -> PyResult<PyErr> {
     static ERRORS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    let errors = ERRORS
-        .get_or_try_init(py, || py.import("steelyard.errors").map(Bound::unbind))?
-        .bind(py);
-    if let Error::Io {
-        errno,
-        path,
-        operation,
-    } = &error
+    let errors = ERRORS.get_or_try_init(py, || py.import("steelyard.errors").map(Bound::unbind))?.bind(py);
+    if let Error::Io { errno, path, operation } = &error
         && NO_SPACE.contains(errno)
     {
-        let full = errors.getattr("StorageFull")?.call1((
-            errno,
-            path.as_deref().map(Path::as_os_str),
-            operation,
-        ))?;
+        let full = errors.getattr("StorageFull")?.call1((errno, path.as_deref().map(Path::as_os_str), operation))?;
         return Ok(PyErr::from_value(full));
     }
     let instance = call! { errors, error;
@@ -109,9 +97,5 @@ fn make(py: Python<'_>, error: Error) -> PyResult<PyErr> {
 /// Nanoseconds since the epoch as what becomes an aware `datetime` in UTC.
 fn time(ns: i64) -> SystemTime {
     let distance = Duration::from_nanos(ns.unsigned_abs());
-    if ns < 0 {
-        SystemTime::UNIX_EPOCH - distance
-    } else {
-        SystemTime::UNIX_EPOCH + distance
-    }
+    if ns < 0 { SystemTime::UNIX_EPOCH - distance } else { SystemTime::UNIX_EPOCH + distance }
 }

@@ -30,17 +30,12 @@ impl Filter {
     fn new(texts: Vec<Bound<'_, PyString>>) -> Result<Self> {
         // What is no Unicode becomes U+FFFD here, which the core refuses at its place.
         let texts: Vec<_> = texts.iter().map(|text| text.to_string_lossy()).collect();
-        Ok(Self {
-            compiled: Compiled::compile(&texts)?,
-        })
+        Ok(Self { compiled: Compiled::compile(&texts)? })
     }
 
     #[pyo3(signature = (field, /))]
     fn matches(&self, field: Bound<'_, PyAny>) -> PyResult<bool> {
-        let subject = Lookup {
-            field,
-            failed: RefCell::new(None),
-        };
+        let subject = Lookup { field, failed: RefCell::new(None) };
         let matched = self.compiled.matches(&subject);
         subject.failed.into_inner().map_or(Ok(matched), Err)
     }
@@ -60,15 +55,9 @@ impl Lookup<'_> {
             return Ok(None);
         }
         if let Ok(text) = value.cast::<PyString>() {
-            return Ok(Some(Value::Text(Cow::Owned(
-                text.to_string_lossy().into_owned(),
-            ))));
+            return Ok(Some(Value::Text(Cow::Owned(text.to_string_lossy().into_owned()))));
         }
-        Ok(Some(if is_time(path) {
-            Value::TimeNs(value.extract()?)
-        } else {
-            Value::Number(value.extract()?)
-        }))
+        Ok(Some(if is_time(path) { Value::TimeNs(value.extract()?) } else { Value::Number(value.extract()?) }))
     }
 }
 

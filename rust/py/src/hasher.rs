@@ -22,28 +22,18 @@ pub(crate) struct Hasher {
 
 impl Hasher {
     fn wrap(inner: MultiHasher) -> Self {
-        Self {
-            inner: Mutex::new(inner),
-        }
+        Self { inner: Mutex::new(inner) }
     }
 
     /// Call `work` with the state. The GIL is given up while another thread holds the state.
     fn with<T>(&self, py: Python<'_>, work: impl FnOnce(&mut MultiHasher) -> T) -> T {
         // A panic in the middle of an update cannot happen; should it, the state is still one that some input gives.
-        work(
-            &mut self
-                .inner
-                .lock_py_attached(py)
-                .unwrap_or_else(PoisonError::into_inner),
-        )
+        work(&mut self.inner.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Hash `data`; for callers that have given up the GIL.
     pub(crate) fn update_detached(&self, data: &[u8]) {
-        self.inner
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .update(data);
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).update(data);
     }
 }
 
@@ -53,18 +43,14 @@ impl Hasher {
     #[pyo3(signature = (algorithms, /))]
     #[allow(clippy::needless_pass_by_value, reason = "how PyO3 hands over a list")]
     fn new(algorithms: Vec<String>) -> Result<Self> {
-        let parsed: steelyard_core::error::Result<Vec<_>> = algorithms
-            .iter()
-            .map(|name| Algorithm::parse(name))
-            .collect();
+        let parsed: steelyard_core::error::Result<Vec<_>> =
+            algorithms.iter().map(|name| Algorithm::parse(name)).collect();
         Ok(Self::wrap(MultiHasher::new(&parsed?)?))
     }
 
     #[getter]
     fn algorithms(&self, py: Python<'_>) -> Vec<&'static str> {
-        self.with(py, |inner| {
-            inner.algorithms().map(Algorithm::name).collect()
-        })
+        self.with(py, |inner| inner.algorithms().map(Algorithm::name).collect())
     }
 
     #[getter]
@@ -73,10 +59,7 @@ impl Hasher {
     }
 
     #[pyo3(signature = (data, /))]
-    #[allow(
-        clippy::needless_pass_by_value,
-        reason = "the buffer is released when the call ends"
-    )]
+    #[allow(clippy::needless_pass_by_value, reason = "the buffer is released when the call ends")]
     fn update(&self, py: Python<'_>, data: Input<'_>) {
         let bytes = data.as_slice();
         if bytes.len() < DETACH_FROM {
@@ -87,9 +70,7 @@ impl Hasher {
     }
 
     fn encoded(&self, py: Python<'_>) -> Vec<String> {
-        self.with(py, |inner| {
-            inner.digests().iter().map(Digest::encoded).collect()
-        })
+        self.with(py, |inner| inner.digests().iter().map(Digest::encoded).collect())
     }
 
     fn copy(&self, py: Python<'_>) -> Self {
@@ -103,10 +84,7 @@ impl Hasher {
 
     #[staticmethod]
     #[pyo3(signature = (state, /))]
-    #[allow(
-        clippy::needless_pass_by_value,
-        reason = "the buffer is released when the call ends"
-    )]
+    #[allow(clippy::needless_pass_by_value, reason = "the buffer is released when the call ends")]
     fn from_state(state: Input<'_>) -> Result<Self> {
         Ok(Self::wrap(MultiHasher::restore(state.as_slice())?))
     }

@@ -61,20 +61,15 @@ impl Ingest {
 
     #[pyo3(signature = (algorithm, /))]
     fn set_algorithm(&self, py: Python<'_>, algorithm: &str) -> Result<()> {
-        py.detach(|| self.0.set_algorithm(Algorithm::parse(algorithm)?))
-            .map_err(Failure::from)
+        py.detach(|| self.0.set_algorithm(Algorithm::parse(algorithm)?)).map_err(Failure::from)
     }
 
     fn digest(&self, py: Python<'_>) -> Result<(&'static str, String)> {
-        py.detach(|| self.0.digest())
-            .map(|digest| (digest.algorithm().name(), digest.encoded()))
-            .map_err(Failure::from)
+        py.detach(|| self.0.digest()).map(|digest| (digest.algorithm().name(), digest.encoded())).map_err(Failure::from)
     }
 
     fn status(&self, py: Python<'_>) -> Result<StatusRow> {
-        py.detach(|| self.0.status())
-            .map(status_row)
-            .map_err(Failure::from)
+        py.detach(|| self.0.status()).map(status_row).map_err(Failure::from)
     }
 
     #[pyo3(signature = (size, /))]
@@ -94,12 +89,9 @@ impl Ingest {
         expected: Option<&str>,
         labels: Option<BTreeMap<String, String>>,
     ) -> Result<InfoRow> {
-        py.detach(|| {
-            self.0
-                .commit(size, optional_digest(expected)?.as_ref(), labels.as_ref())
-        })
-        .map(info_row)
-        .map_err(Failure::from)
+        py.detach(|| self.0.commit(size, optional_digest(expected)?.as_ref(), labels.as_ref()))
+            .map(info_row)
+            .map_err(Failure::from)
     }
 
     fn close(&self, py: Python<'_>) -> Result<()> {

@@ -16,8 +16,7 @@ mod walk;
 use pyo3::prelude::pymodule;
 
 /// Who serves or measures with an unoptimised build should know.
-const DEBUG_WARNING: &std::ffi::CStr =
-    c"steelyard._native is a debug build and slow: use a release build (pip builds \
+const DEBUG_WARNING: &std::ffi::CStr = c"steelyard._native is a debug build and slow: use a release build (pip builds \
 one, and so does `maturin develop --release`), or set STEELYARD_ALLOW_DEBUG=1 to silence this";
 
 #[pymodule]
@@ -45,12 +44,7 @@ mod _native {
         module.add("debug_build", cfg!(debug_assertions))?;
         module.add("sqlite_version", steelyard_core::meta::sqlite_version())?;
         if cfg!(debug_assertions) && std::env::var_os("STEELYARD_ALLOW_DEBUG").is_none() {
-            PyErr::warn(
-                py,
-                &py.get_type::<PyRuntimeWarning>(),
-                super::DEBUG_WARNING,
-                1,
-            )?;
+            PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), super::DEBUG_WARNING, 1)?;
         }
         Ok(())
     }

@@ -62,15 +62,8 @@ impl Store {
         py.detach(|| {
             let algorithm = Algorithm::parse(algorithm)?;
             let expected = optional_digest(expected)?;
-            let put = self
-                .0
-                .put(octets, algorithm, expected.as_ref(), labels.as_ref())?;
-            Ok::<_, Error>((
-                put.digest.algorithm().name(),
-                put.digest.encoded(),
-                put.size,
-                put.new,
-            ))
+            let put = self.0.put(octets, algorithm, expected.as_ref(), labels.as_ref())?;
+            Ok::<_, Error>((put.digest.algorithm().name(), put.digest.encoded(), put.size, put.new))
         })
         .map_err(Failure::from)
     }
@@ -95,23 +88,17 @@ impl Store {
 
     #[pyo3(signature = (*, algorithm))]
     fn anonymous(&self, py: Python<'_>, algorithm: &str) -> Result<Ingest> {
-        py.detach(|| self.0.anonymous(Algorithm::parse(algorithm)?))
-            .map(Ingest::new)
-            .map_err(Failure::from)
+        py.detach(|| self.0.anonymous(Algorithm::parse(algorithm)?)).map(Ingest::new).map_err(Failure::from)
     }
 
     #[pyo3(signature = (digest, /))]
     fn blob(&self, py: Python<'_>, digest: &str) -> Result<Blob> {
-        py.detach(|| self.0.blob(&Digest::parse(digest)?))
-            .map(Blob::new)
-            .map_err(Failure::from)
+        py.detach(|| self.0.blob(&Digest::parse(digest)?)).map(Blob::new).map_err(Failure::from)
     }
 
     #[pyo3(signature = (digest, /))]
     fn info(&self, py: Python<'_>, digest: &str) -> Result<InfoRow> {
-        py.detach(|| self.0.info(&Digest::parse(digest)?))
-            .map(info_row)
-            .map_err(Failure::from)
+        py.detach(|| self.0.info(&Digest::parse(digest)?)).map(info_row).map_err(Failure::from)
     }
 
     #[pyo3(signature = (digests, /))]
@@ -131,37 +118,24 @@ impl Store {
         labels: BTreeMap<String, String>,
         keys: Option<Vec<String>>,
     ) -> Result<InfoRow> {
-        py.detach(|| {
-            self.0
-                .update(&Digest::parse(digest)?, &labels, keys.as_deref())
-        })
-        .map(info_row)
-        .map_err(Failure::from)
+        py.detach(|| self.0.update(&Digest::parse(digest)?, &labels, keys.as_deref()))
+            .map(info_row)
+            .map_err(Failure::from)
     }
 
     #[pyo3(signature = (filter, /, *, unverified_before = None))]
-    fn walk(
-        &self,
-        py: Python<'_>,
-        filter: &Filter,
-        unverified_before: Option<i64>,
-    ) -> Result<Walk> {
-        py.detach(|| self.0.walk(filter.compiled(), unverified_before))
-            .map(Walk::new)
-            .map_err(Failure::from)
+    fn walk(&self, py: Python<'_>, filter: &Filter, unverified_before: Option<i64>) -> Result<Walk> {
+        py.detach(|| self.0.walk(filter.compiled(), unverified_before)).map(Walk::new).map_err(Failure::from)
     }
 
     #[pyo3(signature = (digest, /))]
     fn delete(&self, py: Python<'_>, digest: &str) -> Result<()> {
-        py.detach(|| self.0.delete(&Digest::parse(digest)?))
-            .map_err(Failure::from)
+        py.detach(|| self.0.delete(&Digest::parse(digest)?)).map_err(Failure::from)
     }
 
     #[pyo3(signature = (r#ref, /))]
     fn status(&self, py: Python<'_>, r#ref: &str) -> Result<StatusRow> {
-        py.detach(|| self.0.status(r#ref))
-            .map(status_row)
-            .map_err(Failure::from)
+        py.detach(|| self.0.status(r#ref)).map(status_row).map_err(Failure::from)
     }
 
     #[pyo3(signature = (filter, /))]
@@ -193,8 +167,7 @@ impl Store {
 
     #[pyo3(signature = (digests, at, /))]
     fn mark_verified(&self, py: Python<'_>, digests: Vec<String>, at: i64) -> Result<()> {
-        py.detach(|| self.0.mark_verified(&parse_all(&digests)?, at))
-            .map_err(Failure::from)
+        py.detach(|| self.0.mark_verified(&parse_all(&digests)?, at)).map_err(Failure::from)
     }
 
     fn verify_started(&self, py: Python<'_>) -> Result<Option<i64>> {
@@ -203,8 +176,7 @@ impl Store {
 
     #[pyo3(signature = (at, /))]
     fn set_verify_started(&self, py: Python<'_>, at: Option<i64>) -> Result<()> {
-        py.detach(|| self.0.set_verify_started(at))
-            .map_err(Failure::from)
+        py.detach(|| self.0.set_verify_started(at)).map_err(Failure::from)
     }
 
     fn stats(&self, py: Python<'_>) -> Result<BTreeMap<&'static str, u64>> {

@@ -5,9 +5,7 @@ const EMPTY: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495
 #[test]
 fn a_digest_survives_its_text() {
     for algorithm in Algorithm::ALL {
-        let hash: Vec<u8> = (0..algorithm.digest_size())
-            .map(|i| u8::try_from(i * 3).unwrap())
-            .collect();
+        let hash: Vec<u8> = (0..algorithm.digest_size()).map(|i| u8::try_from(i * 3).unwrap()).collect();
         let digest = Digest::new(algorithm, &hash);
 
         assert_eq!(Ok(digest), Digest::parse(&digest.to_string()));
@@ -33,10 +31,7 @@ fn digests_are_ordered_as_their_texts() {
     digests.sort();
     texts.sort();
 
-    assert_eq!(
-        texts,
-        digests.iter().map(ToString::to_string).collect::<Vec<_>>()
-    );
+    assert_eq!(texts, digests.iter().map(ToString::to_string).collect::<Vec<_>>());
 }
 
 #[test]
@@ -67,10 +62,7 @@ fn malformed_text_is_an_invalid_digest() {
     ] {
         let error = Digest::parse(text).unwrap_err();
 
-        assert!(
-            matches!(error, Error::InvalidDigest { .. }),
-            "{text:?} gave {error:?}"
-        );
+        assert!(matches!(error, Error::InvalidDigest { .. }), "{text:?} gave {error:?}");
     }
 }
 
@@ -85,44 +77,20 @@ fn a_wrong_length_is_told_with_both_lengths() {
     ] {
         let error = Digest::parse(&text).unwrap_err();
 
-        assert_eq!(
-            Error::InvalidDigestLength {
-                text,
-                expected,
-                actual
-            },
-            error
-        );
+        assert_eq!(Error::InvalidDigestLength { text, expected, actual }, error);
     }
 }
 
 #[test]
 fn a_foreign_algorithm_is_unsupported_not_malformed() {
-    for (text, name) in [
-        ("md5:d41d8cd9", "md5"),
-        ("multihash+base58:QmRZ_-=x", "multihash+base58"),
-        ("sha3.512:00", "sha3.512"),
-    ] {
+    for (text, name) in
+        [("md5:d41d8cd9", "md5"), ("multihash+base58:QmRZ_-=x", "multihash+base58"), ("sha3.512:00", "sha3.512")]
+    {
         let error = Digest::parse(text).unwrap_err();
 
-        assert_eq!(
-            Error::UnsupportedAlgorithm {
-                text: text.to_owned(),
-                algorithm: name.to_owned()
-            },
-            error
-        );
+        assert_eq!(Error::UnsupportedAlgorithm { text: text.to_owned(), algorithm: name.to_owned() }, error);
     }
-    assert!(matches!(
-        Algorithm::parse("md5"),
-        Err(Error::UnsupportedAlgorithm { .. })
-    ));
-    assert!(matches!(
-        Algorithm::parse("MD5"),
-        Err(Error::InvalidDigest { .. })
-    ));
-    assert!(matches!(
-        Algorithm::parse(""),
-        Err(Error::InvalidDigest { .. })
-    ));
+    assert!(matches!(Algorithm::parse("md5"), Err(Error::UnsupportedAlgorithm { .. })));
+    assert!(matches!(Algorithm::parse("MD5"), Err(Error::InvalidDigest { .. })));
+    assert!(matches!(Algorithm::parse(""), Err(Error::InvalidDigest { .. })));
 }

@@ -74,9 +74,7 @@ impl Filter {
                 alternatives.push(compiled.collect::<Result<_>>()?);
             }
         }
-        Ok(Self {
-            alternatives: (!everything).then_some(alternatives),
-        })
+        Ok(Self { alternatives: (!everything).then_some(alternatives) })
     }
 
     /// Whether the subject matches.
@@ -84,9 +82,7 @@ impl Filter {
         let Some(alternatives) = &self.alternatives else {
             return true;
         };
-        alternatives
-            .iter()
-            .any(|tests| tests.iter().all(|test| test.holds(subject)))
+        alternatives.iter().any(|tests| tests.iter().all(|test| test.holds(subject)))
     }
 
     /// Whether it matches everything without a look.
@@ -111,48 +107,27 @@ impl Filter {
 impl Test {
     fn compile(text: &str, selector: Selector) -> Result<Self> {
         let Selector { path, comparison } = selector;
-        let Some(parse::Comparison {
-            operator,
-            operator_at,
-            value,
-            value_at,
-        }) = comparison
-        else {
-            return Ok(Self {
-                path,
-                condition: Condition::Present,
-            });
+        let Some(parse::Comparison { operator, operator_at, value, value_at }) = comparison else {
+            return Ok(Self { path, condition: Condition::Present });
         };
-        let wrong = |position, reason| Error::InvalidFilter {
-            text: text.to_owned(),
-            position,
-            reason,
-        };
+        let wrong = |position, reason| Error::InvalidFilter { text: text.to_owned(), position, reason };
         let kind = Kind::of(&path);
         let condition = match operator {
             Operator::Matches if kind != Kind::Text => {
-                let reason = format!(
-                    "{} is {kind}, which no regular expression matches: compare it",
-                    path.join(".")
-                );
+                let reason = format!("{} is {kind}, which no regular expression matches: compare it", path.join("."));
                 return Err(wrong(operator_at, reason));
             }
-            Operator::Matches => Condition::Matches(
-                Regex::new(&value).map_err(|error| wrong(value_at, bad_pattern(&error)))?,
-            ),
+            Operator::Matches => {
+                Condition::Matches(Regex::new(&value).map_err(|error| wrong(value_at, bad_pattern(&error)))?)
+            }
             _ if kind != Kind::Text => {
-                let operand = kind
-                    .parse(&value)
-                    .ok_or_else(|| wrong(value_at, kind.expected(&path, &value)))?;
+                let operand = kind.parse(&value).ok_or_else(|| wrong(value_at, kind.expected(&path, &value)))?;
                 Condition::Compares(operator, operand)
             }
             Operator::Equal => Condition::Equal(value),
             Operator::NotEqual => Condition::NotEqual(value),
             _ => {
-                let reason = format!(
-                    "{} is text, which has no order: use ==, != or ~=",
-                    path.join(".")
-                );
+                let reason = format!("{} is text, which has no order: use ==, != or ~=", path.join("."));
                 return Err(wrong(operator_at, reason));
             }
         };
@@ -165,11 +140,8 @@ impl Test {
             Condition::Present => value.is_some(),
             Condition::Equal(expected) => value.as_ref().and_then(Value::text) == Some(expected),
             Condition::NotEqual(expected) => value.as_ref().and_then(Value::text) != Some(expected),
-            Condition::Matches(pattern) => {
-                pattern.is_match(value.as_ref().and_then(Value::text).unwrap_or_default())
-            }
-            Condition::Compares(operator, expected) => match value.as_ref().and_then(Value::number)
-            {
+            Condition::Matches(pattern) => pattern.is_match(value.as_ref().and_then(Value::text).unwrap_or_default()),
+            Condition::Compares(operator, expected) => match value.as_ref().and_then(Value::number) {
                 Some(number) => operator.holds(number.cmp(expected)),
                 None => *operator == Operator::NotEqual,
             },
@@ -178,9 +150,7 @@ impl Test {
 
     fn label(&self) -> Option<(String, String)> {
         match &self.condition {
-            Condition::Equal(value) => {
-                Some((subject::label_key(&self.path)?.into_owned(), value.clone()))
-            }
+            Condition::Equal(value) => Some((subject::label_key(&self.path)?.into_owned(), value.clone())),
             _ => None,
         }
     }
@@ -189,11 +159,7 @@ impl Test {
 /// One line of what the regex crate explains in several.
 fn bad_pattern(error: &regex::Error) -> String {
     let text = error.to_string();
-    let reason = text
-        .lines()
-        .rev()
-        .find_map(|line| line.strip_prefix("error: "))
-        .unwrap_or(&text);
+    let reason = text.lines().rev().find_map(|line| line.strip_prefix("error: ")).unwrap_or(&text);
     format!("bad regular expression: {reason}")
 }
 

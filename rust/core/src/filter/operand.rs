@@ -45,22 +45,15 @@ impl Kind {
     pub(super) fn expected(self, path: &[String], value: &str) -> String {
         let example = match self {
             Self::Time => "an RFC 3339 time such as 2026-01-31T12:00:00Z",
-            Self::Size | Self::Text => {
-                "a number of bytes such as 4096 or 4KiB (KiB, MiB, GiB, TiB)"
-            }
+            Self::Size | Self::Text => "a number of bytes such as 4096 or 4KiB (KiB, MiB, GiB, TiB)",
         };
-        format!(
-            "{} is compared with {example}, not with {value:?}",
-            path.join(".")
-        )
+        format!("{} is compared with {example}, not with {value:?}", path.join("."))
     }
 }
 
 /// Digits and an optional binary unit.
 fn size(text: &str) -> Option<i128> {
-    let end = text
-        .find(|character: char| !character.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(end);
     let shift = match unit {
         "" => 0,
@@ -83,30 +76,18 @@ fn time(text: &str) -> Option<i128> {
     let (clock, rest) = rest.strip_prefix(['T', 't'])?.split_at_checked(8)?;
     let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
     let [hour, minute, second] = numbers(clock, ':', [2, 2, 2])?;
-    if !(1..=12).contains(&month)
-        || day < 1
-        || day > days_in(year, month)
-        || hour > 23
-        || minute > 59
-        || second > 59
-    {
+    if !(1..=12).contains(&month) || day < 1 || day > days_in(year, month) || hour > 23 || minute > 59 || second > 59 {
         return None;
     }
     let (micros, zone) = match rest.strip_prefix('.') {
         Some(rest) => {
             let end = rest.find(|character: char| !character.is_ascii_digit())?;
-            let digits = rest
-                .get(..end)
-                .filter(|digits| (1..=9).contains(&digits.len()))?;
-            (
-                format!("{digits:0<9}").parse::<i128>().ok()? / 1000,
-                &rest[end..],
-            )
+            let digits = rest.get(..end).filter(|digits| (1..=9).contains(&digits.len()))?;
+            (format!("{digits:0<9}").parse::<i128>().ok()? / 1000, &rest[end..])
         }
         None => (0, rest),
     };
-    let seconds =
-        days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - zone_seconds(zone)?;
+    let seconds = days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - zone_seconds(zone)?;
     Some(i128::from(seconds) * 1_000_000 + micros)
 }
 
@@ -125,9 +106,8 @@ fn numbers<const N: usize>(text: &str, separator: char, lengths: [usize; N]) -> 
     let mut parts = text.split(separator);
     let mut found = [0; N];
     for (number, length) in found.iter_mut().zip(lengths) {
-        let part = parts.next().filter(|part| {
-            part.len() == length && part.bytes().all(|byte| byte.is_ascii_digit())
-        })?;
+        let part =
+            parts.next().filter(|part| part.len() == length && part.bytes().all(|byte| byte.is_ascii_digit()))?;
         *number = part.parse().ok()?;
     }
     parts.next().is_none().then_some(found)

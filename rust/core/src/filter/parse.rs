@@ -62,9 +62,7 @@ pub(super) fn selectors(text: &str) -> Result<Vec<Selector>> {
             }
             // Also a space: it may stand before a token, but neither before a comma nor at the end.
             Some(character) => {
-                return Err(
-                    parser.wrong(&format!("expected a comma or the end, found {character:?}"))
-                );
+                return Err(parser.wrong(&format!("expected a comma or the end, found {character:?}")));
             }
         }
     }
@@ -83,10 +81,7 @@ impl<'a> Parser<'a> {
             path.push(self.field()?);
         }
         if matches!(self.peek(), None | Some(',')) {
-            return Ok(Selector {
-                path,
-                comparison: None,
-            });
+            return Ok(Selector { path, comparison: None });
         }
         self.skip_spaces();
         let operator_at = self.position();
@@ -94,15 +89,7 @@ impl<'a> Parser<'a> {
         self.skip_spaces();
         let value_at = self.position();
         let value = self.value(operator)?;
-        Ok(Selector {
-            path,
-            comparison: Some(Comparison {
-                operator,
-                operator_at,
-                value,
-                value_at,
-            }),
-        })
+        Ok(Selector { path, comparison: Some(Comparison { operator, operator_at, value, value_at }) })
     }
 
     fn field(&mut self) -> Result<String> {
@@ -111,13 +98,8 @@ impl<'a> Parser<'a> {
             Some('"') => self.quoted('"'),
             Some('/' | '|') => Err(self.wrong("only \" quotes a field")),
             _ => {
-                let name =
-                    self.run(|character| character.is_ascii_alphanumeric() || character == '_');
-                if name.is_empty() {
-                    Err(self.wrong("expected a field"))
-                } else {
-                    Ok(name.to_owned())
-                }
+                let name = self.run(|character| character.is_ascii_alphanumeric() || character == '_');
+                if name.is_empty() { Err(self.wrong("expected a field")) } else { Ok(name.to_owned()) }
             }
         }
     }
@@ -126,12 +108,9 @@ impl<'a> Parser<'a> {
     fn operator(&mut self) -> Result<Operator> {
         let before = self.rest;
         // `<` and `>` are ours. Behind one of containerd's operators they begin the value, as they do there.
-        let ordering = self
-            .peek()
-            .is_some_and(|character| matches!(character, '<' | '>'));
-        let run = self.run(|character| {
-            matches!(character, '=' | '!' | '~') || ordering && matches!(character, '<' | '>')
-        });
+        let ordering = self.peek().is_some_and(|character| matches!(character, '<' | '>'));
+        let run =
+            self.run(|character| matches!(character, '=' | '!' | '~') || ordering && matches!(character, '<' | '>'));
         if let Some(operator) = Operator::parse(run) {
             return Ok(operator);
         }
@@ -140,9 +119,7 @@ impl<'a> Parser<'a> {
             ("", Some('-' | '/')) => {
                 "a field with other characters than letters, digits and _ stands in \"\"".to_owned()
             }
-            ("", _) => {
-                "expected an operator (==, !=, ~=, <, <=, >, >=), a comma or the end".to_owned()
-            }
+            ("", _) => "expected an operator (==, !=, ~=, <, <=, >, >=), a comma or the end".to_owned(),
             _ => format!("no such operator: {run}"),
         }))
     }
@@ -153,16 +130,10 @@ impl<'a> Parser<'a> {
             Some(quote @ ('/' | '|')) if operator == Operator::Matches => self.quoted(quote),
             Some('/' | '|') => Err(self.wrong("/ and | quote only the value of ~=: use \"")),
             // A value that begins with these needs quotes: they would go to the operator.
-            Some('=' | '!' | '~') => {
-                Err(self.wrong("expected a value; one that begins so stands in \"\""))
-            }
+            Some('=' | '!' | '~') => Err(self.wrong("expected a value; one that begins so stands in \"\"")),
             _ => {
                 let value = self.run(is_value);
-                if value.is_empty() {
-                    Err(self.wrong("expected a value"))
-                } else {
-                    Ok(value.to_owned())
-                }
+                if value.is_empty() { Err(self.wrong("expected a value")) } else { Ok(value.to_owned()) }
             }
         }
     }
@@ -193,19 +164,14 @@ impl<'a> Parser<'a> {
     }
 
     fn run(&mut self, part: impl Fn(char) -> bool) -> &'a str {
-        let end = self
-            .rest
-            .find(|character| !part(character))
-            .unwrap_or(self.rest.len());
+        let end = self.rest.find(|character| !part(character)).unwrap_or(self.rest.len());
         let (run, rest) = self.rest.split_at(end);
         self.rest = rest;
         run
     }
 
     fn position(&self) -> usize {
-        self.text[..self.text.len() - self.rest.len()]
-            .chars()
-            .count()
+        self.text[..self.text.len() - self.rest.len()].chars().count()
     }
 
     fn wrong(&self, reason: &str) -> Error {
@@ -214,19 +180,14 @@ impl<'a> Parser<'a> {
             Some(char::REPLACEMENT_CHARACTER) => "not valid Unicode",
             _ => reason,
         };
-        Error::InvalidFilter {
-            text: self.text.to_owned(),
-            position: self.position(),
-            reason: reason.to_owned(),
-        }
+        Error::InvalidFilter { text: self.text.to_owned(), position: self.position(), reason: reason.to_owned() }
     }
 }
 
 /// Go's graphic characters, that is letters, marks, numbers, punctuation and symbols, but for the comma.
 fn is_value(character: char) -> bool {
-    static GRAPHIC: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r"[\p{L}\p{M}\p{N}\p{P}\p{S}]").expect("a constant that the tests compile")
-    });
+    static GRAPHIC: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"[\p{L}\p{M}\p{N}\p{P}\p{S}]").expect("a constant that the tests compile"));
     match character {
         ',' | char::REPLACEMENT_CHARACTER => false,
         '!'..='~' => true,

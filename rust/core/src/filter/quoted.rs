@@ -9,10 +9,7 @@ pub(super) struct Wrong {
     pub(super) reason: &'static str,
 }
 
-const OPEN: Wrong = Wrong {
-    at: None,
-    reason: "the quote is not closed",
-};
+const OPEN: Wrong = Wrong { at: None, reason: "the quote is not closed" };
 
 /// Unquote the text after an opening `quote`; return it with the number of bytes up to and with the closing one.
 pub(super) fn unquote(text: &str, quote: char) -> Result<(String, usize), Wrong> {
@@ -21,17 +18,13 @@ pub(super) fn unquote(text: &str, quote: char) -> Result<(String, usize), Wrong>
     let mut bytes = Vec::new();
     loop {
         let at = text.len() - rest.as_str().len();
-        let wrong = |reason| Wrong {
-            at: Some(at),
-            reason,
-        };
+        let wrong = |reason| Wrong { at: Some(at), reason };
         match rest.next() {
             None | Some('\n') => return Err(OPEN),
             Some('\0') => return Err(wrong("a NUL character")),
             Some(char::REPLACEMENT_CHARACTER) => return Err(wrong("not valid Unicode")),
             Some(character) if character == quote => {
-                let text = String::from_utf8(bytes)
-                    .map_err(|_| wrong("the escapes before do not make UTF-8"))?;
+                let text = String::from_utf8(bytes).map_err(|_| wrong("the escapes before do not make UTF-8"))?;
                 return Ok((text, at + 1));
             }
             Some('\\') => escape(&mut rest, quote, &mut bytes).map_err(wrong)?,
@@ -68,10 +61,7 @@ fn escape(rest: &mut Chars<'_>, quote: char, bytes: &mut Vec<u8>) -> Result<(), 
         Some('x') => u8::try_from(digits(rest, 16, 2)?).map_err(|_| ILLEGAL)?,
         Some(kind @ ('u' | 'U')) => {
             let number = digits(rest, 16, if kind == 'u' { 4 } else { 8 })?;
-            push(
-                char::from_u32(number).ok_or("not a Unicode character")?,
-                bytes,
-            );
+            push(char::from_u32(number).ok_or("not a Unicode character")?, bytes);
             return Ok(());
         }
         _ => return Err(ILLEGAL),

@@ -44,9 +44,7 @@ pub trait Subject {
 pub(super) fn label_key(path: &[String]) -> Option<Cow<'_, str>> {
     match path {
         [labels, key] if labels == "labels" => Some(Cow::Borrowed(key)),
-        [labels, keys @ ..] if labels == "labels" && !keys.is_empty() => {
-            Some(Cow::Owned(keys.join(".")))
-        }
+        [labels, keys @ ..] if labels == "labels" && !keys.is_empty() => Some(Cow::Owned(keys.join("."))),
         _ => None,
     }
 }
@@ -54,10 +52,7 @@ pub(super) fn label_key(path: &[String]) -> Option<Cow<'_, str>> {
 impl Subject for Info {
     fn field(&self, path: &[String]) -> Option<Value<'_>> {
         if let Some(key) = label_key(path) {
-            return self
-                .labels
-                .get(key.as_ref())
-                .map(|value| Value::Text(Cow::Borrowed(value)));
+            return self.labels.get(key.as_ref()).map(|value| Value::Text(Cow::Borrowed(value)));
         }
         let [name] = path else { return None };
         match name.as_str() {
@@ -77,9 +72,7 @@ impl Subject for Status {
             "ref" => Some(Value::Text(Cow::Borrowed(&self.ref_))),
             "offset" => Some(Value::Number(self.offset)),
             "total" => self.total.map(Value::Number),
-            "expected" => self
-                .expected
-                .map(|digest| Value::Text(Cow::Owned(digest.to_string()))),
+            "expected" => self.expected.map(|digest| Value::Text(Cow::Owned(digest.to_string()))),
             "started_at" => Some(Value::TimeNs(self.started_ns)),
             "updated_at" => Some(Value::TimeNs(self.updated_ns)),
             _ => None,

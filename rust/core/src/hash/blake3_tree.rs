@@ -6,9 +6,7 @@
 //!
 //! Spec: the BLAKE3 paper, sections 2.1 and 5.1.2.
 
-use blake3::hazmat::{
-    ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root,
-};
+use blake3::hazmat::{ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
 
 /// The bytes under one chaining value of the stack.
 pub(super) const SUBTREE: u64 = 1 << 20;
@@ -109,19 +107,11 @@ impl Tree {
     pub(super) fn restore(offset: u64, payload: &[u8]) -> Option<Self> {
         let done = offset / SUBTREE;
         let (stack, rest) = payload.as_chunks::<CV_SIZE>();
-        if !offset.is_multiple_of(SUBTREE)
-            || done == 1
-            || !rest.is_empty()
-            || stack.len() != stack_len(done)
-        {
+        if !offset.is_multiple_of(SUBTREE) || done == 1 || !rest.is_empty() || stack.len() != stack_len(done) {
             return None;
         }
         let mut partial = blake3::Hasher::new();
         partial.set_input_offset(offset);
-        Some(Self {
-            done,
-            stack: stack.to_vec(),
-            partial,
-        })
+        Some(Self { done, stack: stack.to_vec(), partial })
     }
 }

@@ -99,10 +99,7 @@ impl Hasher {
             Inner::Sha512(state) => (state.offset(), state.save()),
             Inner::Blake3(tree) => tree.save(),
         };
-        SavedState {
-            offset,
-            bytes: state::encode(self.algorithm, offset, &payload),
-        }
+        SavedState { offset, bytes: state::encode(self.algorithm, offset, &payload) }
     }
 
     /// Make a hasher from a saved state; it stands at the state's offset.
@@ -114,29 +111,19 @@ impl Hasher {
             return Err(state::garbage("bytes after its end"));
         }
         if frame.algorithm != algorithm {
-            return Err(state::garbage(&format!(
-                "of {}, not of {algorithm}",
-                frame.algorithm
-            )));
+            return Err(state::garbage(&format!("of {}, not of {algorithm}", frame.algorithm)));
         }
         Self::from_frame(&frame)
     }
 
     fn from_frame(frame: &state::Frame<'_>) -> Result<Self> {
         let inner = match frame.algorithm {
-            Algorithm::Blake3 => {
-                Tree::restore(frame.offset, frame.payload).map(|tree| Inner::Blake3(Box::new(tree)))
-            }
+            Algorithm::Blake3 => Tree::restore(frame.offset, frame.payload).map(|tree| Inner::Blake3(Box::new(tree))),
             Algorithm::Sha256 => Sha256::restore(frame.offset, frame.payload).map(Inner::Sha256),
-            Algorithm::Sha384 | Algorithm::Sha512 => {
-                Sha512::restore(frame.offset, frame.payload).map(Inner::Sha512)
-            }
+            Algorithm::Sha384 | Algorithm::Sha512 => Sha512::restore(frame.offset, frame.payload).map(Inner::Sha512),
         };
         let inner = inner.ok_or_else(|| state::garbage("its parts do not fit together"))?;
-        Ok(Self {
-            algorithm: frame.algorithm,
-            inner,
-        })
+        Ok(Self { algorithm: frame.algorithm, inner })
     }
 }
 

@@ -26,10 +26,7 @@ impl MultiHasher {
             return wrong("a hasher needs at least one algorithm".to_owned());
         }
         for (index, hasher) in hashers.iter().enumerate() {
-            if hashers[..index]
-                .iter()
-                .any(|other| other.algorithm() == hasher.algorithm())
-            {
+            if hashers[..index].iter().any(|other| other.algorithm() == hasher.algorithm()) {
                 return wrong(format!("a hasher takes {} once", hasher.algorithm()));
             }
         }
@@ -90,10 +87,7 @@ impl MultiHasher {
         let mut rest = bytes;
         loop {
             let (frame, after) = state::decode(rest)?;
-            if hashers
-                .first()
-                .is_some_and(|first| first.offset() != frame.offset)
-            {
+            if hashers.first().is_some_and(|first| first.offset() != frame.offset) {
                 return Err(state::garbage("its parts are of different offsets"));
             }
             hashers.push(Hasher::from_frame(&frame)?);

@@ -13,16 +13,8 @@ pub(super) type Sha256 = Sha2<u32, 64>;
 pub(super) type Sha512 = Sha2<u64, 128>;
 
 /// Initial words of SHA-256 (FIPS 180-4, 5.3.3).
-pub(super) const SHA256: [u32; 8] = [
-    0x6a09_e667,
-    0xbb67_ae85,
-    0x3c6e_f372,
-    0xa54f_f53a,
-    0x510e_527f,
-    0x9b05_688c,
-    0x1f83_d9ab,
-    0x5be0_cd19,
-];
+pub(super) const SHA256: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 /// Initial words of SHA-384 (FIPS 180-4, 5.3.4).
 pub(super) const SHA384: [u64; 8] = [
     0xcbbb_9d5d_c105_9ed8,
@@ -98,11 +90,7 @@ pub(super) struct Sha2<W, const BLOCK: usize> {
 
 impl<W: Word<BLOCK>, const BLOCK: usize> Sha2<W, BLOCK> {
     pub(super) fn new(words: [W; 8]) -> Self {
-        Self {
-            words,
-            offset: 0,
-            partial: [0; BLOCK],
-        }
+        Self { words, offset: 0, partial: [0; BLOCK] }
     }
 
     pub(super) fn offset(&self) -> u64 {
@@ -144,11 +132,7 @@ impl<W: Word<BLOCK>, const BLOCK: usize> Sha2<W, BLOCK> {
         let mut blocks = [[0; BLOCK]; 2];
         blocks[0][..held].copy_from_slice(&self.partial[..held]);
         blocks[0][held] = 0x80;
-        let count = if held + 1 + length_size <= BLOCK {
-            1
-        } else {
-            2
-        };
+        let count = if held + 1 + length_size <= BLOCK { 1 } else { 2 };
         let bits = (u128::from(self.offset) * 8).to_be_bytes();
         blocks[count - 1][BLOCK - length_size..].copy_from_slice(&bits[bits.len() - length_size..]);
         let mut words = self.words;
@@ -169,11 +153,7 @@ impl<W: Word<BLOCK>, const BLOCK: usize> Sha2<W, BLOCK> {
     /// The state that `save` saved at `offset`, unless the length is wrong.
     pub(super) fn restore(offset: u64, payload: &[u8]) -> Option<Self> {
         let (words, rest) = payload.split_at_checked(8 * W::SIZE)?;
-        let mut state = Self {
-            words: [W::default(); 8],
-            offset,
-            partial: [0; BLOCK],
-        };
+        let mut state = Self { words: [W::default(); 8], offset, partial: [0; BLOCK] };
         if rest.len() != state.held() {
             return None;
         }
@@ -187,9 +167,7 @@ impl<W: Word<BLOCK>, const BLOCK: usize> Sha2<W, BLOCK> {
 
 impl<W, const BLOCK: usize> fmt::Debug for Sha2<W, BLOCK> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sha2")
-            .field("offset", &self.offset)
-            .finish_non_exhaustive()
+        f.debug_struct("Sha2").field("offset", &self.offset).finish_non_exhaustive()
     }
 }
 

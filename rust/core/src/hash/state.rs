@@ -68,9 +68,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(Frame<'_>, &[u8])> {
         return Err(garbage("not one of this package"));
     }
     if version != VERSION {
-        return Err(garbage(&format!(
-            "version {version}, this release reads {VERSION}"
-        )));
+        return Err(garbage(&format!("version {version}, this release reads {VERSION}")));
     }
     let size = usize::from(u16::from_le_bytes([s0, s1]));
     let Some((payload, rest)) = body.split_at_checked(size) else {
@@ -82,28 +80,16 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(Frame<'_>, &[u8])> {
     if *sum != seal(&bytes[..HEADER + size]) {
         return Err(garbage("the checksum does not match"));
     }
-    let Some(algorithm) = Algorithm::ALL
-        .into_iter()
-        .find(|known| code(*known) == algorithm)
-    else {
+    let Some(algorithm) = Algorithm::ALL.into_iter().find(|known| code(*known) == algorithm) else {
         return Err(garbage("of an unknown algorithm"));
     };
     let offset = u64::from_le_bytes(offset);
     if i64::try_from(offset).is_err() {
         return Err(garbage("its offset is past the end of any file"));
     }
-    Ok((
-        Frame {
-            algorithm,
-            offset,
-            payload,
-        },
-        rest,
-    ))
+    Ok((Frame { algorithm, offset, payload }, rest))
 }
 
 pub(super) fn garbage(reason: &str) -> Error {
-    Error::InvalidArgument {
-        message: format!("hash state: {reason}"),
-    }
+    Error::InvalidArgument { message: format!("hash state: {reason}") }
 }

@@ -19,9 +19,7 @@ fn input(size: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut bytes = Vec::with_capacity(size + 8);
     while bytes.len() < size {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         bytes.extend_from_slice(&state.to_be_bytes());
     }
     bytes.truncate(size);
@@ -41,11 +39,7 @@ fn check_cuts(algorithm: Algorithm, data: &[u8], cuts: &[usize]) {
         from = cut;
 
         assert_eq!(cut as u64, hasher.offset());
-        assert_eq!(
-            one_shot(algorithm, &data[..cut]),
-            hasher.digest(),
-            "{algorithm} at {cut}"
-        );
+        assert_eq!(one_shot(algorithm, &data[..cut]), hasher.digest(), "{algorithm} at {cut}");
     }
 }
 
@@ -60,21 +54,12 @@ fn check_restore(algorithm: Algorithm, data: &[u8], cut: usize) -> u64 {
     assert!(covered <= cut);
     assert!(saved.bytes.len() <= STATE_LIMIT);
     assert_eq!(saved.offset, restored.offset());
-    assert_eq!(
-        one_shot(algorithm, &data[..covered]),
-        restored.digest(),
-        "{algorithm} restored at {covered}"
-    );
+    assert_eq!(one_shot(algorithm, &data[..covered]), restored.digest(), "{algorithm} restored at {covered}");
     assert_eq!(saved, restored.save());
 
     restored.update(&data[covered..]);
 
-    assert_eq!(
-        one_shot(algorithm, data),
-        restored.digest(),
-        "{algorithm} restored at {covered} of {}",
-        data.len()
-    );
+    assert_eq!(one_shot(algorithm, data), restored.digest(), "{algorithm} restored at {covered} of {}", data.len());
     saved.offset
 }
 
@@ -114,11 +99,7 @@ fn blake3_is_right_around_every_subtree_border() {
     let data = input(mib(9) + 5);
     for count in 1..=9 {
         let border = mib(count);
-        check_cuts(
-            Algorithm::Blake3,
-            &data[..border + 5],
-            &[border - 1, border, border + 1],
-        );
+        check_cuts(Algorithm::Blake3, &data[..border + 5], &[border - 1, border, border + 1]);
         check_cuts(Algorithm::Blake3, &data[..border + 5], &[border]);
         check_cuts(Algorithm::Blake3, &data[..border], &[]);
     }
@@ -133,16 +114,8 @@ fn blake3_saves_whole_subtrees_and_restores_to_a_usable_hasher() {
             let whole = cut as u64 / SUBTREE;
             let expected = if whole < 2 { 0 } else { whole * SUBTREE };
 
-            assert_eq!(
-                expected,
-                check_restore(Algorithm::Blake3, &data, cut),
-                "saved at {cut}"
-            );
-            assert_eq!(
-                expected,
-                check_restore(Algorithm::Blake3, &data[..cut], cut),
-                "saved at the end {cut}"
-            );
+            assert_eq!(expected, check_restore(Algorithm::Blake3, &data, cut), "saved at {cut}");
+            assert_eq!(expected, check_restore(Algorithm::Blake3, &data[..cut], cut), "saved at the end {cut}");
         }
     }
 }
@@ -174,27 +147,15 @@ fn every_damaged_byte_and_every_cut_of_a_state_is_rejected() {
             let mut damaged = bytes.clone();
             damaged[index] ^= 1;
 
-            assert!(
-                Hasher::restore(algorithm, &damaged).is_err(),
-                "{algorithm} byte {index}"
-            );
-            assert!(
-                Hasher::restore(algorithm, &bytes[..index]).is_err(),
-                "{algorithm} cut at {index}"
-            );
+            assert!(Hasher::restore(algorithm, &damaged).is_err(), "{algorithm} byte {index}");
+            assert!(Hasher::restore(algorithm, &bytes[..index]).is_err(), "{algorithm} cut at {index}");
         }
         let mut longer = bytes.clone();
         longer.push(0);
 
         assert!(Hasher::restore(algorithm, &longer).is_err());
-        for other in Algorithm::ALL
-            .into_iter()
-            .filter(|other| *other != algorithm)
-        {
-            assert!(
-                Hasher::restore(other, &bytes).is_err(),
-                "{algorithm} as {other}"
-            );
+        for other in Algorithm::ALL.into_iter().filter(|other| *other != algorithm) {
+            assert!(Hasher::restore(other, &bytes).is_err(), "{algorithm} as {other}");
         }
     }
 }
@@ -217,24 +178,17 @@ fn a_well_framed_state_whose_parts_do_not_fit_is_rejected() {
     ] {
         let framed = state::encode(algorithm, offset, &payload);
 
-        assert!(
-            Hasher::restore(algorithm, &framed).is_err(),
-            "{algorithm} at {offset}"
-        );
+        assert!(Hasher::restore(algorithm, &framed).is_err(), "{algorithm} at {offset}");
     }
 }
 
 #[test]
 fn several_algorithms_in_one_pass_give_each_its_digest() {
     let data = input(300_000);
-    let mut hasher =
-        MultiHasher::new(&[Algorithm::Sha512, Algorithm::Blake3, Algorithm::Sha256]).unwrap();
+    let mut hasher = MultiHasher::new(&[Algorithm::Sha512, Algorithm::Blake3, Algorithm::Sha256]).unwrap();
     hasher.update(&data[..100_000]);
     hasher.update(&data[100_000..]);
-    let expected: Vec<Digest> = hasher
-        .algorithms()
-        .map(|algorithm| one_shot(algorithm, &data))
-        .collect();
+    let expected: Vec<Digest> = hasher.algorithms().map(|algorithm| one_shot(algorithm, &data)).collect();
 
     assert_eq!(expected, hasher.digests());
     assert_eq!(300_000, hasher.offset());
@@ -254,10 +208,7 @@ fn a_multi_state_is_exact_or_refused() {
     }
 
     assert_eq!(hasher.digests(), restored.digests());
-    assert!(matches!(
-        hasher.save(),
-        Err(crate::error::Error::FailedPrecondition { .. })
-    ));
+    assert!(matches!(hasher.save(), Err(crate::error::Error::FailedPrecondition { .. })));
     assert!(MultiHasher::restore(&[]).is_err());
     assert!(MultiHasher::restore(&[bytes.as_slice(), &bytes].concat()).is_err());
     let mut other = Hasher::new(Algorithm::Sha512);

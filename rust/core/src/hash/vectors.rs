@@ -15,12 +15,7 @@ fn sha2_gives_the_answers_of_the_nist_examples() {
             let mut hasher = Hasher::new(algorithm);
             hasher.update(message.as_bytes());
 
-            assert_eq!(
-                answer,
-                hasher.digest().encoded(),
-                "{algorithm} of {} bytes",
-                message.len()
-            );
+            assert_eq!(answer, hasher.digest().encoded(), "{algorithm} of {} bytes", message.len());
         }
     }
 }

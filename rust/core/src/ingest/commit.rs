@@ -16,24 +16,15 @@ impl Ingest {
     ///
     /// `UnexpectedSize`, `UnexpectedDigest`, `InvalidLabel`: the bytes are kept, durably. `AlreadyExists`: they are gone.
     /// Any other error: the last checkpoint counts, or the blob is stored whole without having been acknowledged.
-    pub fn commit(
-        &self,
-        size: Option<u64>,
-        expected: Option<&Digest>,
-        labels: Option<&Labels>,
-    ) -> Result<Info> {
+    pub fn commit(&self, size: Option<u64>, expected: Option<&Digest>, labels: Option<&Labels>) -> Result<Info> {
         let mut inner = self.lock();
         match &inner.phase {
             Phase::Open => {}
             Phase::Closed => {
-                return Err(Error::Closed {
-                    name: self.name.clone(),
-                });
+                return Err(Error::Closed { name: self.name.clone() });
             }
             Phase::Aborted => {
-                return Err(Error::Aborted {
-                    name: self.name.clone(),
-                });
+                return Err(Error::Aborted { name: self.name.clone() });
             }
             Phase::Poisoned(error) => {
                 let error = error.clone();
@@ -68,27 +59,15 @@ impl Ingest {
         inner.sync_written(&self.store)?;
         let created_ns = self.store.sys.now_ns();
         let size = inner.written;
-        match self
-            .store
-            .publish(inner.backing()?.staged(), &digest, size, labels, created_ns)
-        {
+        match self.store.publish(inner.backing()?.staged(), &digest, size, labels, created_ns) {
             Ok(published) => {
                 self.discard(inner, published)?;
                 match published {
                     Published::New => {
-                        let (updated_ns, labels) =
-                            (created_ns, labels.cloned().unwrap_or_default());
-                        Ok(Info {
-                            digest,
-                            size,
-                            created_ns,
-                            updated_ns,
-                            labels,
-                        })
+                        let (updated_ns, labels) = (created_ns, labels.cloned().unwrap_or_default());
+                        Ok(Info { digest, size, created_ns, updated_ns, labels })
                     }
-                    Published::Existed | Published::Healed => Err(Error::AlreadyExists {
-                        digest: digest.to_string(),
-                    }),
+                    Published::Existed | Published::Healed => Err(Error::AlreadyExists { digest: digest.to_string() }),
                 }
             }
             Err(error) => {
@@ -112,11 +91,7 @@ impl Ingest {
         if let Some(expected) = size
             && expected != inner.written
         {
-            return Err(Error::UnexpectedSize {
-                expected,
-                actual: inner.written,
-                name: name(),
-            });
+            return Err(Error::UnexpectedSize { expected, actual: inner.written, name: name() });
         }
         let actual = match expected {
             Some(expected) if expected.algorithm() != inner.hasher.algorithm() => {
@@ -132,11 +107,7 @@ impl Ingest {
         match expected {
             Some(expected) if *expected != actual => {
                 let (expected, actual) = (expected.to_string(), actual.to_string());
-                Err(Error::UnexpectedDigest {
-                    expected,
-                    actual,
-                    name: name(),
-                })
+                Err(Error::UnexpectedDigest { expected, actual, name: name() })
             }
             _ => Ok(actual),
         }

@@ -63,9 +63,7 @@ impl Place<'_> {
             }
             Err(error) => return Err(error).at("open", path),
         };
-        let Some(data) =
-            found(self.sys.stat_at(dir.as_fd(), DATA)).at("stat", || path().join(DATA))?
-        else {
+        let Some(data) = found(self.sys.stat_at(dir.as_fd(), DATA)).at("stat", || path().join(DATA))? else {
             return Ok(Found::Garbage(Some(dir)));
         };
         // Two names: a commit made it a blob and a power cut brought this name back. Writing on would change the blob.
@@ -95,16 +93,8 @@ impl Place<'_> {
     }
 
     /// Make an ingest's directory with empty data and a first slot; nothing of it is durable yet.
-    pub(super) fn create(
-        &self,
-        name: &str,
-        header: &Header,
-        holder: Holder,
-        slot: Slot,
-    ) -> Result<(OwnedFd, Control)> {
-        self.sys
-            .mkdir(self.dir, name, 0o700)
-            .at("mkdir", || self.path.join(name))?;
+    pub(super) fn create(&self, name: &str, header: &Header, holder: Holder, slot: Slot) -> Result<(OwnedFd, Control)> {
+        self.sys.mkdir(self.dir, name, 0o700).at("mkdir", || self.path.join(name))?;
         let made = self.fill(name, header, holder, slot);
         if made.is_err() {
             // Should this fail too, what is left has no readable header and is garbage to the next writer.
@@ -113,88 +103,33 @@ impl Place<'_> {
         made
     }
 
-    fn fill(
-        &self,
-        name: &str,
-        header: &Header,
-        holder: Holder,
-        slot: Slot,
-    ) -> Result<(OwnedFd, Control)> {
+    fn fill(&self, name: &str, header: &Header, holder: Holder, slot: Slot) -> Result<(OwnedFd, Control)> {
         let path = self.path.join(name);
         let dir = self.sys.open_dir(self.dir, name).at("open", || &path)?;
-        let data = self
-            .sys
-            .create(dir.as_fd(), DATA, 0o600)
-            .at("create", || path.join(DATA))?;
-        let state = self
-            .sys
-            .create(dir.as_fd(), STATE, 0o600)
-            .at("create", || path.join(STATE))?;
+        let data = self.sys.create(dir.as_fd(), DATA, 0o600).at("create", || path.join(DATA))?;
+        let state = self.sys.create(dir.as_fd(), STATE, 0o600).at("create", || path.join(STATE))?;
         let (mut bytes, layout) = header.encode();
         bytes.extend(layout.encode_holder(holder));
         bytes.extend(layout.encode_slot(&slot));
         write_all_at(self.sys, state.as_fd(), &bytes, 0).at("write", || path.join(STATE))?;
         let slots = [Some(slot), None];
-        Ok((
-            data,
-            Control {
-                dir,
-                path,
-                state,
-                layout,
-                slots,
-                current: 0,
-                linked: false,
-            },
-        ))
+        Ok((data, Control { dir, path, state, layout, slots, current: 0, linked: false }))
     }
 
     /// Open an ingest that was found, and note the new holder.
-    pub(super) fn resume(
-        &self,
-        name: &str,
-        whole: Whole,
-        holder: Holder,
-    ) -> Result<(OwnedFd, Control)> {
+    pub(super) fn resume(&self, name: &str, whole: Whole, holder: Holder) -> Result<(OwnedFd, Control)> {
         let path = self.path.join(name);
-        let Whole {
-            dir,
-            state: State { layout, slots, .. },
-            data,
-        } = whole;
+        let Whole { dir, state: State { layout, slots, .. }, data } = whole;
         if data.mode & 0o200 == 0 {
             // A commit that failed or was killed before the rename had made it read-only already.
-            let file = self
-                .sys
-                .open(dir.as_fd(), DATA, false)
-                .at("open", || path.join(DATA))?;
-            self.sys
-                .set_mode(file.as_fd(), 0o600)
-                .at("chmod", || path.join(DATA))?;
+            let file = self.sys.open(dir.as_fd(), DATA, false).at("open", || path.join(DATA))?;
+            self.sys.set_mode(file.as_fd(), 0o600).at("chmod", || path.join(DATA))?;
         }
-        let file = self
-            .sys
-            .open(dir.as_fd(), DATA, true)
-            .at("open", || path.join(DATA))?;
-        let state = self
-            .sys
-            .open(dir.as_fd(), STATE, true)
-            .at("open", || path.join(STATE))?;
+        let file = self.sys.open(dir.as_fd(), DATA, true).at("open", || path.join(DATA))?;
+        let state = self.sys.open(dir.as_fd(), STATE, true).at("open", || path.join(STATE))?;
         let record = layout.encode_holder(holder);
-        write_all_at(self.sys, state.as_fd(), &record, layout.holder_at())
-            .at("write", || path.join(STATE))?;
-        Ok((
-            file,
-            Control {
-                dir,
-                path,
-                state,
-                layout,
-                slots,
-                current: 1,
-                linked: false,
-            },
-        ))
+        write_all_at(self.sys, state.as_fd(), &record, layout.holder_at()).at("write", || path.join(STATE))?;
+        Ok((file, Control { dir, path, state, layout, slots, current: 1, linked: false }))
     }
 
     /// Remove whatever there is under an ingest's name. The data goes first: without it, the rest is garbage.
@@ -210,8 +145,7 @@ impl Place<'_> {
         };
         found(self.sys.unlink(dir.as_fd(), DATA)).at("unlink", || path().join(DATA))?;
         for entry in self.sys.list(dir.as_fd()).at("list", path)? {
-            found(self.sys.unlink(dir.as_fd(), &entry.name))
-                .at("unlink", || path().join(&entry.name))?;
+            found(self.sys.unlink(dir.as_fd(), &entry.name)).at("unlink", || path().join(&entry.name))?;
         }
         found(self.sys.rmdir(self.dir, name)).at("rmdir", path)?;
         Ok(())

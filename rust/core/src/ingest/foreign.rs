@@ -24,9 +24,7 @@ pub(super) fn status(sys: &dyn Sys, dir: &OwnedFd) -> io::Result<Option<Status>>
         Err(error) => return Err(error),
     };
     let total = text(sys, dir, "total", SHORT)?.and_then(|text| text.trim().parse().ok());
-    let time = |name| {
-        io::Result::Ok(text(sys, dir, name, SHORT)?.and_then(|text| parse_time(text.trim())))
-    };
+    let time = |name| io::Result::Ok(text(sys, dir, name, SHORT)?.and_then(|text| parse_time(text.trim())));
     Ok(Some(Status {
         ref_,
         offset: data.size,
@@ -61,37 +59,22 @@ fn text(sys: &dyn Sys, dir: &OwnedFd, name: &str, limit: usize) -> io::Result<Op
 fn parse_time(text: &str) -> Option<i64> {
     let number = |from: usize, to: usize| -> Option<i64> {
         let digits = text.get(from..to)?;
-        digits
-            .bytes()
-            .all(|byte| byte.is_ascii_digit())
-            .then(|| digits.parse().ok())?
+        digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
     };
     let separators = [(4, '-'), (7, '-'), (10, 'T'), (13, ':'), (16, ':')];
-    if !separators
-        .iter()
-        .all(|&(at, which)| text.get(at..=at) == Some(which.encode_utf8(&mut [0; 4])))
-    {
+    if !separators.iter().all(|&(at, which)| text.get(at..=at) == Some(which.encode_utf8(&mut [0; 4]))) {
         return None;
     }
     let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
     let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-    if !(1..=12).contains(&month)
-        || !(1..=31).contains(&day)
-        || hour > 23
-        || minute > 59
-        || second > 60
-    {
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
         return None;
     }
-    let zone_at = text
-        .find(['Z', '+'])
-        .or_else(|| text.rfind('-').filter(|&at| at >= 19))?;
+    let zone_at = text.find(['Z', '+']).or_else(|| text.rfind('-').filter(|&at| at >= 19))?;
     let nanoseconds = match text.get(19..zone_at)? {
         "" => 0,
         fraction => {
-            let digits = fraction
-                .strip_prefix('.')
-                .filter(|digits| (1..=9).contains(&digits.len()))?;
+            let digits = fraction.strip_prefix('.').filter(|digits| (1..=9).contains(&digits.len()))?;
             let value = number(20, zone_at)?;
             value * 10_i64.pow(u32::try_from(9 - digits.len()).ok()?)
         }
@@ -99,20 +82,13 @@ fn parse_time(text: &str) -> Option<i64> {
     let shift_minutes = match text.get(zone_at..)? {
         "Z" => 0,
         zone if zone.len() == 6 && zone.as_bytes()[3] == b':' => {
-            let minutes =
-                number(zone_at + 1, zone_at + 3)? * 60 + number(zone_at + 4, zone_at + 6)?;
-            if zone.starts_with('-') {
-                -minutes
-            } else {
-                minutes
-            }
+            let minutes = number(zone_at + 1, zone_at + 3)? * 60 + number(zone_at + 4, zone_at + 6)?;
+            if zone.starts_with('-') { -minutes } else { minutes }
         }
         _ => return None,
     };
     let minutes = (days_since_epoch(year, month, day) * 24 + hour) * 60 + minute - shift_minutes;
-    (minutes * 60 + second)
-        .checked_mul(1_000_000_000)?
-        .checked_add(nanoseconds)
+    (minutes * 60 + second).checked_mul(1_000_000_000)?.checked_add(nanoseconds)
 }
 
 /// Days from 1970-01-01 in the Gregorian calendar; years are counted from March so that the leap day comes last.

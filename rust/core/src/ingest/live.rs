@@ -24,11 +24,7 @@ impl Live {
             return None;
         }
         entries.insert(name.to_owned(), Weak::new());
-        Some(Reservation {
-            live: self,
-            name,
-            filled: false,
-        })
+        Some(Reservation { live: self, name, filled: false })
     }
 
     /// The open ingest of that ref.
@@ -49,9 +45,7 @@ impl Live {
 impl Reservation<'_> {
     /// The ref is now this ingest's, which frees it when it is closed.
     pub(super) fn fill(mut self, ingest: &Arc<Ingest>) {
-        self.live
-            .entries()
-            .insert(self.name.to_owned(), Arc::downgrade(ingest));
+        self.live.entries().insert(self.name.to_owned(), Arc::downgrade(ingest));
         self.filled = true;
     }
 }

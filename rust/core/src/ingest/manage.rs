@@ -15,10 +15,7 @@ impl Store {
     pub fn status(&self, ref_: &str) -> Result<Status> {
         check_ref(ref_)?;
         self.check_open()?;
-        let live = self
-            .ingests
-            .get(ref_)
-            .and_then(|ingest| ingest.live_status());
+        let live = self.ingests.get(ref_).and_then(|ingest| ingest.live_status());
         let status = match live {
             Some(status) => Some(status),
             None => self.stored_status(&Root::ingest_name(ref_))?,
@@ -38,10 +35,7 @@ impl Store {
                 continue;
             }
             if let Some(stored) = self.stored_status(&entry.name)? {
-                let live = self
-                    .ingests
-                    .get(&stored.ref_)
-                    .and_then(|ingest| ingest.live_status());
+                let live = self.ingests.get(&stored.ref_).and_then(|ingest| ingest.live_status());
                 statuses.push(live.unwrap_or(stored));
             }
         }
@@ -88,8 +82,7 @@ impl Store {
         match place.find(name)? {
             Found::Whole(whole) => Ok(Some(whole.status())),
             Found::Garbage(Some(dir)) if self.options.read_only => {
-                let status =
-                    foreign::status(place.sys, &dir).at("read", || place.path.join(name))?;
+                let status = foreign::status(place.sys, &dir).at("read", || place.path.join(name))?;
                 Ok(status.filter(|status| Root::ingest_name(&status.ref_) == name))
             }
             Found::Absent | Found::Garbage(_) => Ok(None),
@@ -114,12 +107,7 @@ impl Store {
     /// The refusal for a ref that an ingest of this store has.
     pub(super) fn held_here(&self, ref_: &str) -> Error {
         let since_ns = self.ingests.get(ref_).map(|ingest| ingest.since_ns);
-        Error::Unavailable {
-            name: ref_.to_owned(),
-            holder: "this process".to_owned(),
-            since_ns,
-            local: true,
-        }
+        Error::Unavailable { name: ref_.to_owned(), holder: "this process".to_owned(), since_ns, local: true }
     }
 
     /// The refusal for a ref that is locked, but not by this store.
@@ -132,12 +120,7 @@ impl Store {
             None => "unknown".to_owned(),
         };
         let since_ns = holder.map(|holder| holder.since_ns);
-        Error::Unavailable {
-            name: ref_.to_owned(),
-            holder: text,
-            since_ns,
-            local: false,
-        }
+        Error::Unavailable { name: ref_.to_owned(), holder: text, since_ns, local: false }
     }
 
     fn holder(&self, ref_: &str) -> Result<Option<Holder>> {
@@ -168,10 +151,7 @@ impl Ingest {
 impl Whole {
     fn status(self) -> Status {
         let header = self.state.header.clone();
-        let slot = self
-            .state
-            .usable(self.data.size)
-            .and_then(|index| self.state.slots[index].clone());
+        let slot = self.state.usable(self.data.size).and_then(|index| self.state.slots[index].clone());
         Status {
             ref_: header.ref_,
             offset: slot.as_ref().map_or(0, |slot| slot.offset),

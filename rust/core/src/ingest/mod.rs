@@ -139,12 +139,8 @@ impl Ingest {
         let inner = self.lock();
         match &inner.phase {
             Phase::Open => Ok(inner),
-            Phase::Closed => Err(Error::Closed {
-                name: self.name.clone(),
-            }),
-            Phase::Aborted => Err(Error::Aborted {
-                name: self.name.clone(),
-            }),
+            Phase::Closed => Err(Error::Closed { name: self.name.clone() }),
+            Phase::Aborted => Err(Error::Aborted { name: self.name.clone() }),
             Phase::Poisoned(error) => Err(error.clone()),
         }
     }
@@ -190,11 +186,9 @@ impl Backing {
     /// The data as publication takes it.
     fn staged(&self) -> Staged<'_> {
         match self {
-            Self::Named(named) => Staged::Named {
-                dir: named.control.dir(),
-                name: control::DATA,
-                fd: named.data.as_fd(),
-            },
+            Self::Named(named) => {
+                Staged::Named { dir: named.control.dir(), name: control::DATA, fd: named.data.as_fd() }
+            }
             Self::Unnamed(temp) => temp.staged(),
         }
     }

@@ -45,21 +45,10 @@ impl Store {
         {
             // As containerd does: what was begun under this ref has become pointless.
             self.place()?.remove(&Root::ingest_name(ref_))?;
-            return Err(Error::AlreadyExists {
-                digest: digest.to_string(),
-            });
+            return Err(Error::AlreadyExists { digest: digest.to_string() });
         }
         let since_ns = self.sys.now_ns();
-        let inner = self.open_inner(
-            ref_,
-            Wanted {
-                total,
-                expected,
-                algorithm,
-            },
-            since_ns,
-            lock,
-        )?;
+        let inner = self.open_inner(ref_, Wanted { total, expected, algorithm }, since_ns, lock)?;
         let ingest = Arc::new(Ingest {
             store: Arc::clone(self),
             name: ref_.to_owned(),
@@ -109,19 +98,10 @@ impl Store {
         Ok(true)
     }
 
-    fn open_inner(
-        &self,
-        ref_: &str,
-        wanted: Wanted<'_>,
-        since_ns: i64,
-        lock: RefLock,
-    ) -> Result<Inner> {
+    fn open_inner(&self, ref_: &str, wanted: Wanted<'_>, since_ns: i64, lock: RefLock) -> Result<Inner> {
         let place = self.place()?;
         let name = Root::ingest_name(ref_);
-        let holder = Holder {
-            pid: std::process::id(),
-            since_ns,
-        };
+        let holder = Holder { pid: std::process::id(), since_ns };
         match place.find(&name)? {
             Found::Whole(whole) => return resume(&place, &name, *whole, holder, wanted, lock),
             Found::Garbage(_) => place.remove(&name)?,
@@ -129,16 +109,9 @@ impl Store {
         }
         let algorithm = wanted.algorithm(None);
         let slot = Slot::start(wanted.total, wanted.expected.copied(), algorithm, since_ns);
-        let header = Header {
-            ref_: ref_.to_owned(),
-            started_ns: since_ns,
-        };
+        let header = Header { ref_: ref_.to_owned(), started_ns: since_ns };
         let (data, control) = place.create(&name, &header, holder, slot.clone())?;
-        let backing = Backing::Named(Box::new(Named {
-            data,
-            control,
-            _lock: lock,
-        }));
+        let backing = Backing::Named(Box::new(Named { data, control, _lock: lock }));
         Ok(Inner::new(backing, &slot, since_ns, Hasher::new(algorithm)))
     }
 }
@@ -147,34 +120,17 @@ impl Wanted<'_> {
     /// What the digest is to be of: as asked, or that of the expected digest, or the ingest's own, or SHA-256.
     fn algorithm(&self, stored: Option<Algorithm>) -> Algorithm {
         let expected = self.expected.map(Digest::algorithm);
-        self.algorithm
-            .or(expected)
-            .or(stored)
-            .unwrap_or(Algorithm::Sha256)
+        self.algorithm.or(expected).or(stored).unwrap_or(Algorithm::Sha256)
     }
 }
 
 impl Slot {
     /// The slot of an ingest without bytes.
-    fn start(
-        total: Option<u64>,
-        expected: Option<Digest>,
-        algorithm: Algorithm,
-        now_ns: i64,
-    ) -> Self {
+    fn start(total: Option<u64>, expected: Option<Digest>, algorithm: Algorithm, now_ns: i64) -> Self {
         let saved = Hasher::new(algorithm).save();
         let (sequence, offset, updated_ns) = (1, 0, now_ns);
         let (hash_offset, hash_state) = (saved.offset, saved.bytes);
-        Self {
-            sequence,
-            offset,
-            updated_ns,
-            total,
-            expected,
-            algorithm,
-            hash_offset,
-            hash_state,
-        }
+        Self { sequence, offset, updated_ns, total, expected, algorithm, hash_offset, hash_state }
     }
 
     /// Save a hasher that stands at or before the slot's offset.
@@ -231,9 +187,7 @@ fn resume(
     let mut slot = match index {
         Some(index) => {
             control.use_slot(index);
-            control.slots()[index]
-                .clone()
-                .unwrap_or_else(|| unreachable!("a usable slot is there"))
+            control.slots()[index].clone().unwrap_or_else(|| unreachable!("a usable slot is there"))
         }
         None => Slot::start(None, None, Algorithm::Sha256, header.started_ns),
     };
@@ -248,31 +202,18 @@ fn resume(
         // The bytes that it counts are durable already: it only says something new of them.
         control.checkpoint(place, slot.clone())?;
     }
-    let backing = Backing::Named(Box::new(Named {
-        data,
-        control,
-        _lock: lock,
-    }));
+    let backing = Backing::Named(Box::new(Named { data, control, _lock: lock }));
     Ok(Inner::new(backing, &slot, header.started_ns, hasher))
 }
 
 /// Cut the bytes after the slot's: they were never acknowledged, and nothing says what they are.
-fn cut(
-    place: &Place<'_>,
-    control: &mut Control,
-    data: &OwnedFd,
-    slot: &Slot,
-    size: u64,
-) -> Result<()> {
+fn cut(place: &Place<'_>, control: &mut Control, data: &OwnedFd, slot: &Slot, size: u64) -> Result<()> {
     if control.claims_more_than(slot.offset) {
         // A slot whose bytes were lost would count again as soon as others have taken their place.
         control.pin(place, slot)?;
     }
     if size > slot.offset {
-        place
-            .sys
-            .truncate(data.as_fd(), slot.offset)
-            .at("truncate", || control.path().join(DATA))?;
+        place.sys.truncate(data.as_fd(), slot.offset).at("truncate", || control.path().join(DATA))?;
     }
     Ok(())
 }

@@ -85,11 +85,7 @@ impl Ingest {
         self.with(|inner| {
             let offset = inner.offset();
             if size > offset {
-                return Err(Error::OutOfRange {
-                    name: self.name.clone(),
-                    offset: size,
-                    size: offset,
-                });
+                return Err(Error::OutOfRange { name: self.name.clone(), offset: size, size: offset });
             }
             if size < offset {
                 inner.touch(&self.store);
@@ -138,8 +134,7 @@ impl Inner {
 
     fn append_piece(&mut self, store: &Store, piece: &[u8]) -> Result<()> {
         let sys = &*store.sys;
-        write_all_at(sys, self.data()?, piece, self.written)
-            .at("write", || self.data_path(store))?;
+        write_all_at(sys, self.data()?, piece, self.written).at("write", || self.data_path(store))?;
         if self.behind() == 0 {
             self.hasher.update(piece);
         }
@@ -148,11 +143,7 @@ impl Inner {
         if ahead >= WRITEBACK_EVERY {
             match sys.start_writeback(self.data()?, self.written_back, ahead) {
                 // Advice that this file system does not take.
-                Err(error)
-                    if matches!(
-                        error.raw_os_error(),
-                        Some(libc::ENOSYS | libc::EINVAL | libc::EOPNOTSUPP)
-                    ) => {}
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL | libc::EOPNOTSUPP)) => {}
                 other => other.at("sync_file_range", || self.data_path(store))?,
             }
             self.written_back = self.written;
@@ -187,15 +178,8 @@ impl Inner {
             let read = read.at("read", || self.data_path(store))?;
             hasher.update(&buffer[..read]);
             if read < size {
-                let (name, expected) = (
-                    self.data_path(store).display().to_string(),
-                    format!("{end} bytes"),
-                );
-                return Err(Error::DataCorrupt {
-                    name,
-                    expected,
-                    actual: format!("{} bytes", hasher.offset()),
-                });
+                let (name, expected) = (self.data_path(store).display().to_string(), format!("{end} bytes"));
+                return Err(Error::DataCorrupt { name, expected, actual: format!("{} bytes", hasher.offset()) });
             }
         }
         Ok(())
@@ -203,8 +187,7 @@ impl Inner {
 
     fn cut(&mut self, store: &Store, size: u64) -> Result<()> {
         if let Some(kept) = size.checked_sub(self.written) {
-            self.pending
-                .truncate(usize::try_from(kept).unwrap_or(usize::MAX));
+            self.pending.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
             return Ok(());
         }
         self.pending.clear();
@@ -212,20 +195,14 @@ impl Inner {
             self.hasher = self.nearest_hasher(size);
         }
         self.written = size;
-        if self
-            .control()
-            .is_some_and(|control| control.claims_more_than(size))
-        {
+        if self.control().is_some_and(|control| control.claims_more_than(size)) {
             let slot = self.slot();
             let place = store.place()?;
             if let Some(control) = self.control_mut() {
                 control.pin(&place, &slot)?;
             }
         }
-        store
-            .sys
-            .truncate(self.data()?, size)
-            .at("truncate", || self.data_path(store))?;
+        store.sys.truncate(self.data()?, size).at("truncate", || self.data_path(store))?;
         self.durable = self.durable.min(size);
         self.written_back = self.written_back.min(size);
         Ok(())
@@ -234,11 +211,7 @@ impl Inner {
     /// The hasher nearest to `size` that can be had without reading: that of a checkpoint, or a new one.
     fn nearest_hasher(&self, size: u64) -> Hasher {
         let algorithm = self.hasher.algorithm();
-        let slots = self
-            .control()
-            .into_iter()
-            .flat_map(Control::slots)
-            .flatten();
+        let slots = self.control().into_iter().flat_map(Control::slots).flatten();
         let saved = slots.filter(|slot| slot.algorithm == algorithm && slot.hash_offset <= size);
         let nearest = saved.max_by_key(|slot| slot.hash_offset);
         nearest.map_or_else(|| Hasher::new(algorithm), |slot| slot.hasher(algorithm))
@@ -288,9 +261,7 @@ impl Inner {
 
     /// What is open; only final phases have nothing, and nothing is done in them.
     pub(super) fn backing(&self) -> Result<&Backing> {
-        self.backing.as_ref().ok_or_else(|| Error::Closed {
-            name: String::new(),
-        })
+        self.backing.as_ref().ok_or_else(|| Error::Closed { name: String::new() })
     }
 
     fn data(&self) -> Result<BorrowedFd<'_>> {
@@ -312,9 +283,6 @@ impl Inner {
     }
 
     pub(super) fn data_path(&self, store: &Store) -> PathBuf {
-        self.control().map_or_else(
-            || store.root.path().to_owned(),
-            |control| control.path().join(DATA),
-        )
+        self.control().map_or_else(|| store.root.path().to_owned(), |control| control.path().join(DATA))
     }
 }

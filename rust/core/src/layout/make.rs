@@ -13,12 +13,7 @@ pub(crate) fn missing(error: &io::Error) -> bool {
 }
 
 /// Open a directory, made if need be, and say whether it was. Its name is durable when the caller has synced `parent`.
-pub(super) fn dir(
-    sys: &dyn Sys,
-    parent: BorrowedFd<'_>,
-    name: &str,
-    mode: u32,
-) -> io::Result<(OwnedFd, bool)> {
+pub(super) fn dir(sys: &dyn Sys, parent: BorrowedFd<'_>, name: &str, mode: u32) -> io::Result<(OwnedFd, bool)> {
     match sys.open_dir(parent, name) {
         Err(error) if missing(&error) => {}
         other => return other.map(|dir| (dir, false)),

@@ -69,9 +69,7 @@ fn format_of(text: &str) -> Option<u64> {
     let inside = text.trim().strip_prefix('{')?.strip_suffix('}')?;
     let (_, after) = inside.split_once("\"format\"")?;
     let value = after.trim_start().strip_prefix(':')?.trim_start();
-    let end = value
-        .find(|character: char| !character.is_ascii_digit())
-        .unwrap_or(value.len());
+    let end = value.find(|character: char| !character.is_ascii_digit()).unwrap_or(value.len());
     value[..end].parse().ok()
 }
 
@@ -82,23 +80,12 @@ mod tests {
     #[test]
     fn the_format_is_found_whatever_else_is_there() {
         assert_eq!(format_of(TEXT), Some(FORMAT));
-        assert_eq!(
-            format_of("{\"x\": [1], \"format\" : 23, \"y\": {}}"),
-            Some(23)
-        );
+        assert_eq!(format_of("{\"x\": [1], \"format\" : 23, \"y\": {}}"), Some(23));
     }
 
     #[test]
     fn a_damaged_marker_has_no_format() {
-        for text in [
-            "",
-            "{",
-            "{}",
-            "null",
-            "{\"format\": \"1\"}",
-            "{\"format\": 1",
-            "\0\0\0",
-        ] {
+        for text in ["", "{", "{}", "null", "{\"format\": \"1\"}", "{\"format\": 1", "\0\0\0"] {
             assert_eq!(format_of(text), None, "{text:?}");
         }
     }

@@ -77,13 +77,7 @@ impl Place<'_> {
     /// Return the print of the file as it is now. While a log is there, SQLite itself follows changes of the file.
     pub fn print(&self) -> Result<Print> {
         let wal = self.stat(WAL)?.is_some_and(|stat| stat.size > 0);
-        let file = self.stat(NAME)?.map(|stat| {
-            if wal {
-                (0, 0)
-            } else {
-                (stat.size, stat.mtime_ns)
-            }
-        });
+        let file = self.stat(NAME)?.map(|stat| if wal { (0, 0) } else { (stat.size, stat.mtime_ns) });
         Ok(Print { file, wal })
     }
 
@@ -118,8 +112,7 @@ pub(super) fn writable(place: Place<'_>) -> Result<Opened<Connection>> {
         let mut connection = Connection::open_with_flags(place.path, flags)?;
         prepare(&connection)?;
         if let Found::Older(_) = schema::look(&connection)? {
-            let transaction =
-                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             // Another process may have been faster.
             if let Found::Older(version) = schema::look(&transaction)? {
                 schema::migrate(&transaction, version)?;
@@ -139,10 +132,7 @@ pub(super) fn readable(place: Place<'_>) -> Result<Opened<Connection>> {
     if place.print()?.wal {
         let opened = open_with(place, |place| uri(place.path, "mode=ro&readonly_shm=1"));
         match opened {
-            Err(Error::Io {
-                errno: libc::EIO | libc::EROFS,
-                ..
-            }) => {}
+            Err(Error::Io { errno: libc::EIO | libc::EROFS, .. }) => {}
             other => return other,
         }
     }
@@ -187,9 +177,7 @@ fn uri(path: &Path, query: &str) -> rusqlite::Result<Connection> {
             _ => write!(uri, "%{byte:02x}").unwrap_or_default(),
         }
     }
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_URI;
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     let connection = Connection::open_with_flags(format!("{uri}?{query}"), flags)?;
     prepare(&connection)?;
     Ok(connection)
@@ -213,19 +201,14 @@ pub(super) fn create(place: Place<'_>) -> Result<bool> {
     let made = build(place, &temporary, |_| Ok(()));
     // DURABILITY: link, not rename: never over a file that another process has made and filled. A power cut before the
     // directory is synced leaves no file, and the next open makes it again.
-    let linked = made.and_then(
-        |()| match place.sys.link(place.dir, &temporary, place.dir, NAME) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(Error::io(&error, place.path, "link metadata")),
-        },
-    );
+    let linked = made.and_then(|()| match place.sys.link(place.dir, &temporary, place.dir, NAME) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(Error::io(&error, place.path, "link metadata")),
+    });
     discard(place, &temporary);
     if linked? {
-        place
-            .sys
-            .sync_dir(place.dir)
-            .at("sync directory", || place.path)?;
+        place.sys.sync_dir(place.dir).at("sync directory", || place.path)?;
         return Ok(true);
     }
     Ok(false)
@@ -240,45 +223,26 @@ pub(super) fn fresh_name(place: Place<'_>) -> String {
 pub(super) const NEW: &str = "meta.db.new-";
 
 /// Make a whole database under another name, fill it, and make it durable.
-pub(super) fn build(
-    place: Place<'_>,
-    name: &str,
-    fill: impl FnOnce(&Connection) -> Result<()>,
-) -> Result<()> {
+pub(super) fn build(place: Place<'_>, name: &str, fill: impl FnOnce(&Connection) -> Result<()>) -> Result<()> {
     let path = place.path.with_file_name(name);
     // Made before SQLite opens it, for its mode: the log and its index then get the same.
-    drop(
-        place
-            .sys
-            .create(place.dir, name, 0o600)
-            .at("create metadata", || &path)?,
-    );
+    drop(place.sys.create(place.dir, name, 0o600).at("create metadata", || &path)?);
     let refused = |error: rusqlite::Error| match fault::classify(&error) {
         Fault::Damage(reason) => fault::damaged(&path, &reason),
         Fault::Refused(errno) => fault::refused(errno, &path, "create metadata"),
     };
     let mut connection = Connection::open(&path).map_err(refused)?;
     // Nothing has to survive before the one sync below, and a rollback journal leaves no log to mind.
-    connection
-        .pragma_update(None, "synchronous", "OFF")
-        .map_err(refused)?;
+    connection.pragma_update(None, "synchronous", "OFF").map_err(refused)?;
     let transaction = connection.transaction().map_err(refused)?;
     schema::create(&transaction).map_err(refused)?;
     fill(&transaction)?;
     transaction.commit().map_err(refused)?;
-    connection
-        .pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))
-        .map_err(refused)?;
+    connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())).map_err(refused)?;
     connection.close().map_err(|(_, error)| refused(error))?;
-    let whole = place
-        .sys
-        .open(place.dir, name, true)
-        .at("open metadata", || &path)?;
+    let whole = place.sys.open(place.dir, name, true).at("open metadata", || &path)?;
     // DURABILITY: before the file gets its name; a power cut here leaves a file of a name that nobody reads.
-    place
-        .sys
-        .sync_data(whole.as_fd())
-        .at("sync metadata", || &path)
+    place.sys.sync_data(whole.as_fd()).at("sync metadata", || &path)
 }
 
 /// Remove a file under construction and what SQLite put beside it, as far as they are there.

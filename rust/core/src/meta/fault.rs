@@ -28,11 +28,7 @@ pub(super) fn classify(error: &rusqlite::Error) -> Fault {
         ErrorCode::OutOfMemory => libc::ENOMEM,
         ErrorCode::PermissionDenied => libc::EACCES,
         // Making room for the shared index is the first thing that fails on a full disk.
-        ErrorCode::SystemIoFailure
-            if cause.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE =>
-        {
-            libc::ENOSPC
-        }
+        ErrorCode::SystemIoFailure if cause.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE => libc::ENOSPC,
         ErrorCode::SystemIoFailure | ErrorCode::CannotOpen => libc::EIO,
         _ => return Fault::Damage(message.clone().unwrap_or_else(|| error.to_string())),
     })
@@ -40,20 +36,14 @@ pub(super) fn classify(error: &rusqlite::Error) -> Fault {
 
 /// Return the error for a refusal.
 pub(super) fn refused(errno: i32, path: &Path, operation: &'static str) -> Error {
-    Error::Io {
-        errno,
-        path: Some(path.to_owned()),
-        operation,
-    }
+    Error::Io { errno, path: Some(path.to_owned()), operation }
 }
 
 /// Return the error for a write to a damaged file.
 pub(super) fn damaged(path: &Path, reason: &str) -> Error {
     Error::DataCorrupt {
         name: path.display().to_string(),
-        expected:
-            "the store's labels and times (`steelyard doctor --rebuild` keeps what can be read)"
-                .to_owned(),
+        expected: "the store's labels and times (`steelyard doctor --rebuild` keeps what can be read)".to_owned(),
         actual: reason.to_owned(),
     }
 }

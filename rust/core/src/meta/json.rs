@@ -67,9 +67,7 @@ fn string(rest: &mut &str) -> Option<String> {
     let mut text = String::new();
     loop {
         // Whole runs at once: listing reads every label of the store.
-        let plain = rest
-            .bytes()
-            .position(|byte| matches!(byte, b'"' | b'\\' | ..b' '))?;
+        let plain = rest.bytes().position(|byte| matches!(byte, b'"' | b'\\' | ..b' '))?;
         text.push_str(&rest[..plain]);
         let special = rest.as_bytes()[plain];
         *rest = &rest[plain + 1..];
@@ -120,10 +118,7 @@ mod tests {
 
     #[test]
     fn labels_are_readable_json() {
-        let labels = Labels::from([
-            ("a".to_owned(), "x\"\\\n".to_owned()),
-            ("b".to_owned(), "ü".to_owned()),
-        ]);
+        let labels = Labels::from([("a".to_owned(), "x\"\\\n".to_owned()), ("b".to_owned(), "ü".to_owned())]);
 
         assert_eq!(encode(&labels), r#"{"a":"x\"\\\u000a","b":"ü"}"#);
     }
@@ -132,13 +127,7 @@ mod tests {
     fn what_other_tools_write_is_read() {
         let labels = decode(" { \"a\" : \"\\ud83d\\ude00\\n\\/\" , \"b\":\"\" } ").unwrap();
 
-        assert_eq!(
-            labels,
-            Labels::from([
-                ("a".to_owned(), "😀\n/".to_owned()),
-                ("b".to_owned(), String::new())
-            ])
-        );
+        assert_eq!(labels, Labels::from([("a".to_owned(), "😀\n/".to_owned()), ("b".to_owned(), String::new())]));
         assert_eq!(decode("{ }"), Some(Labels::new()));
     }
 

@@ -66,27 +66,12 @@ impl Meta {
     /// # Panics
     ///
     /// If the SQLite that was linked has the fault of [`sqlite_is_fixed`].
-    pub fn open(
-        sys: Arc<dyn Sys>,
-        dir: &impl AsFd,
-        root: &Path,
-        mode: Mode,
-    ) -> Result<(Self, Vec<String>)> {
+    pub fn open(sys: Arc<dyn Sys>, dir: &impl AsFd, root: &Path, mode: Mode) -> Result<(Self, Vec<String>)> {
         let version = rusqlite::version_number();
-        assert!(
-            sqlite_is_fixed(version),
-            "SQLite {} can corrupt a log; it must not be linked",
-            rusqlite::version()
-        );
+        assert!(sqlite_is_fixed(version), "SQLite {} can corrupt a log; it must not be linked", rusqlite::version());
         let dir = dir.as_fd().try_clone_to_owned().at("dup", || root)?;
         let path = root.join(connect::NAME);
-        let meta = Self {
-            sys,
-            dir,
-            path,
-            mode,
-            state: RwLock::new(State::Closed),
-        };
+        let meta = Self { sys, dir, path, mode, state: RwLock::new(State::Closed) };
         let mut notes = Vec::new();
         let mut state = meta.connect()?;
         if matches!(state, State::Absent) && !mode.read_only {
@@ -121,9 +106,7 @@ impl Meta {
 
     /// Return a blob's row.
     pub fn get(&self, digest: &Digest) -> Result<Option<Row>> {
-        Ok(self
-            .read(|connection| rows::get(connection, digest))?
-            .flatten())
+        Ok(self.read(|connection| rows::get(connection, digest))?.flatten())
     }
 
     /// Return the rows of the digests, in their order; None where there is none.
@@ -134,26 +117,17 @@ impl Meta {
 
     /// Return the rows from `first` to `last`, both included, ordered by digest.
     pub fn range(&self, first: &Digest, last: &Digest) -> Result<Vec<Row>> {
-        Ok(self
-            .read(|connection| query::range(connection, first, last))?
-            .unwrap_or_default())
+        Ok(self.read(|connection| query::range(connection, first, last))?.unwrap_or_default())
     }
 
     /// Return at most `most` rows after `after` that have one of the labels, ordered by digest.
     ///
     /// At most [`MOST_PAIRS`] labels may be given.
-    pub fn labelled(
-        &self,
-        pairs: &[(String, String)],
-        after: Option<&Digest>,
-        most: usize,
-    ) -> Result<Vec<Row>> {
+    pub fn labelled(&self, pairs: &[(String, String)], after: Option<&Digest>, most: usize) -> Result<Vec<Row>> {
         if pairs.is_empty() {
             return Ok(Vec::new());
         }
-        Ok(self
-            .read(|connection| query::labelled(connection, pairs, after, most))?
-            .unwrap_or_default())
+        Ok(self.read(|connection| query::labelled(connection, pairs, after, most))?.unwrap_or_default())
     }
 
     /// Whether a blob of that size may be stored: a hint. It is always true below [`LARGE`], and when there is no telling.
@@ -161,9 +135,7 @@ impl Meta {
         if size < LARGE {
             return Ok(true);
         }
-        Ok(self
-            .read(|connection| query::has_size(connection, size))?
-            .unwrap_or(true))
+        Ok(self.read(|connection| query::has_size(connection, size))?.unwrap_or(true))
     }
 
     /// Insert a row, or change all of it but when the blob was verified; on return that survives a power loss.
@@ -174,10 +146,7 @@ impl Meta {
     /// Remember rows of blobs that have none and no labels. Losing them costs time only, so that a failure is no error.
     pub fn remember(&self, rows: &[Row]) {
         if !rows.is_empty() && !self.mode.read_only && self.damage().is_none() {
-            self.write(Sync::Cheap, |connection| {
-                rows::put_missing(connection, rows)
-            })
-            .ok();
+            self.write(Sync::Cheap, |connection| rows::put_missing(connection, rows)).ok();
         }
     }
 
@@ -185,13 +154,7 @@ impl Meta {
     ///
     /// On return a row with its labels is durable, and a stale row of an earlier blob of that digest (its file is gone)
     /// is not: whatever a crash leaves, the name never shows up without its labels or with another blob's.
-    pub fn before_publish(
-        &self,
-        digest: &Digest,
-        size: u64,
-        labels: Option<&Labels>,
-        created_ns: i64,
-    ) -> Result<()> {
+    pub fn before_publish(&self, digest: &Digest, size: u64, labels: Option<&Labels>, created_ns: i64) -> Result<()> {
         let mut row = Row::plain(*digest, size, created_ns);
         row.labels = labels.cloned().unwrap_or_default();
         if row.labels.is_empty() && self.get(digest)?.is_none() {
@@ -230,16 +193,12 @@ impl Meta {
 
     /// Return a setting.
     pub fn setting(&self, name: &str) -> Result<Option<String>> {
-        Ok(self
-            .read(|connection| query::setting(connection, name))?
-            .flatten())
+        Ok(self.read(|connection| query::setting(connection, name))?.flatten())
     }
 
     /// Change a setting, or remove it with None; on return that survives a power loss.
     pub fn set_setting(&self, name: &str, value: Option<&str>) -> Result<()> {
-        self.write(Sync::Durable, |connection| {
-            query::set_setting(connection, name, value)
-        })
+        self.write(Sync::Durable, |connection| query::set_setting(connection, name, value))
     }
 
     /// Ask the file, if it can be asked: None stands for a missing or damaged one.
@@ -268,11 +227,7 @@ impl Meta {
         Err(fault::refused(libc::EBUSY, &self.path, "read metadata"))
     }
 
-    fn write<T>(
-        &self,
-        sync: Sync,
-        run: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-    ) -> Result<T> {
+    fn write<T>(&self, sync: Sync, run: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         if self.mode.read_only {
             return Err(fault::refused(libc::EROFS, &self.path, "write metadata"));
         }
@@ -292,9 +247,7 @@ impl Meta {
         match result {
             Some(Ok(result)) => return Ok(result),
             Some(Err(error)) => self.sort(&error, "write metadata")?,
-            None => self.set_state(State::Damaged(
-                "was removed while the store was open".to_owned(),
-            )),
+            None => self.set_state(State::Damaged("was removed while the store was open".to_owned())),
         }
         Err(self.corrupt())
     }
@@ -311,10 +264,6 @@ impl Meta {
     }
 
     fn place(&self) -> Place<'_> {
-        Place {
-            sys: &*self.sys,
-            dir: self.dir.as_fd(),
-            path: &self.path,
-        }
+        Place { sys: &*self.sys, dir: self.dir.as_fd(), path: &self.path }
     }
 }

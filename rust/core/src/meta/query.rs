@@ -12,32 +12,19 @@ use crate::digest::Digest;
 pub const MOST_PAIRS: usize = 100;
 
 /// Return the rows of the digests, in their order; None where there is none.
-pub(super) fn get_many(
-    connection: &Connection,
-    digests: &[Digest],
-) -> rusqlite::Result<Vec<Option<Row>>> {
+pub(super) fn get_many(connection: &Connection, digests: &[Digest]) -> rusqlite::Result<Vec<Option<Row>>> {
     // Besides being one state, one transaction costs one lock instead of one per row.
     let transaction = connection.unchecked_transaction()?;
-    let rows = digests
-        .iter()
-        .map(|digest| rows::get(&transaction, digest))
-        .collect::<rusqlite::Result<_>>()?;
+    let rows = digests.iter().map(|digest| rows::get(&transaction, digest)).collect::<rusqlite::Result<_>>()?;
     transaction.commit()?;
     Ok(rows)
 }
 
 /// Return the rows from `first` to `last`, both included, ordered by digest.
-pub(super) fn range(
-    connection: &Connection,
-    first: &Digest,
-    last: &Digest,
-) -> rusqlite::Result<Vec<Row>> {
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM blobs WHERE digest BETWEEN ?1 AND ?2 ORDER BY digest"
-    ))?;
-    statement
-        .query_map([first.to_string(), last.to_string()], rows::read)?
-        .collect()
+pub(super) fn range(connection: &Connection, first: &Digest, last: &Digest) -> rusqlite::Result<Vec<Row>> {
+    let mut statement = connection
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM blobs WHERE digest BETWEEN ?1 AND ?2 ORDER BY digest"))?;
+    statement.query_map([first.to_string(), last.to_string()], rows::read)?.collect()
 }
 
 /// Return at most `most` rows after `after` that have one of the labels, ordered by digest.
@@ -47,20 +34,15 @@ pub(super) fn labelled(
     after: Option<&Digest>,
     most: usize,
 ) -> rusqlite::Result<Vec<Row>> {
-    debug_assert!(
-        !pairs.is_empty() && pairs.len() <= MOST_PAIRS,
-        "the caller keeps to the limit"
-    );
+    debug_assert!(!pairs.is_empty() && pairs.len() <= MOST_PAIRS, "the caller keeps to the limit");
     // Every branch reads the index in order of digest and SQLite merges them, so that a step reads about `most` rows.
     let mut union = String::new();
     for number in 0..pairs.len() {
         let (key, value) = (number * 2 + 3, number * 2 + 4);
         let join = if number == 0 { "" } else { " UNION " };
         // Writing to a string cannot fail.
-        let _ = write!(
-            union,
-            "{join}SELECT digest FROM labels WHERE key = ?{key} AND value = ?{value} AND digest > ?1"
-        );
+        let _ =
+            write!(union, "{join}SELECT digest FROM labels WHERE key = ?{key} AND value = ?{value} AND digest > ?1");
     }
     let mut statement = connection.prepare_cached(&format!(
         "SELECT {COLUMNS} FROM ({union} ORDER BY digest LIMIT ?2) AS found
@@ -72,9 +54,7 @@ pub(super) fn labelled(
         values.push(Value::Text(key.clone()));
         values.push(Value::Text(value.clone()));
     }
-    statement
-        .query_map(params_from_iter(values), rows::read)?
-        .collect()
+    statement.query_map(params_from_iter(values), rows::read)?.collect()
 }
 
 /// Whether there is a row of that size.
@@ -94,18 +74,12 @@ pub(super) fn setting(connection: &Connection, name: &str) -> rusqlite::Result<O
 }
 
 /// Change or, with None, remove a setting.
-pub(super) fn set_setting(
-    connection: &Connection,
-    name: &str,
-    value: Option<&str>,
-) -> rusqlite::Result<()> {
+pub(super) fn set_setting(connection: &Connection, name: &str, value: Option<&str>) -> rusqlite::Result<()> {
     match value {
         Some(value) => connection
             .prepare_cached("INSERT OR REPLACE INTO settings (name, value) VALUES (?1, ?2)")?
             .execute(params![name, value])?,
-        None => connection
-            .prepare_cached("DELETE FROM settings WHERE name = ?1")?
-            .execute([name])?,
+        None => connection.prepare_cached("DELETE FROM settings WHERE name = ?1")?.execute([name])?,
     };
     Ok(())
 }

@@ -88,10 +88,7 @@ fn fill(
             if known.size == blob.size {
                 return Ok(());
             }
-            blob = Row {
-                size: blob.size,
-                ..known
-            };
+            blob = Row { size: blob.size, ..known };
         } else {
             report.made += 1;
             if let Some(labels) = orphans.get(&blob.digest) {
@@ -109,9 +106,7 @@ fn put_in_place(place: Place<'_>, name: &str) -> Result<Option<String>> {
     let Place { sys, dir, path } = place;
     let exists = |name: &str| sys.stat_at(dir, name).is_ok();
     let mut number = 1;
-    while exists(&format!("{NAME}.damaged-{number}"))
-        || exists(&format!("{NAME}.damaged-{number}-wal"))
-    {
+    while exists(&format!("{NAME}.damaged-{number}")) || exists(&format!("{NAME}.damaged-{number}-wal")) {
         number += 1;
     }
     let aside = format!("{NAME}.damaged-{number}");
@@ -120,31 +115,20 @@ fn put_in_place(place: Place<'_>, name: &str) -> Result<Option<String>> {
     for suffix in ["-wal", "-shm"] {
         if exists(&format!("{NAME}{suffix}")) {
             // DURABILITY: a power cut from here on leaves the old file without its log, which is kept aside.
-            sys.rename(
-                dir,
-                &format!("{NAME}{suffix}"),
-                dir,
-                &format!("{aside}{suffix}"),
-                false,
-            )
-            .at("rename metadata", || path)?;
+            sys.rename(dir, &format!("{NAME}{suffix}"), dir, &format!("{aside}{suffix}"), false)
+                .at("rename metadata", || path)?;
         }
     }
     let old = sys.stat_at(dir, NAME).ok();
     match old.map(|stat| stat.kind) {
         // DURABILITY: a second name, so that a power cut never leaves a store without the file it had.
-        Some(FileKind::File) => sys
-            .link(dir, NAME, dir, &aside)
-            .at("link metadata", || path)?,
+        Some(FileKind::File) => sys.link(dir, NAME, dir, &aside).at("link metadata", || path)?,
         // DURABILITY: what is no file cannot have two names; a power cut here leaves none in its place.
-        Some(_) => sys
-            .rename(dir, NAME, dir, &aside, false)
-            .at("rename metadata", || path)?,
+        Some(_) => sys.rename(dir, NAME, dir, &aside, false).at("rename metadata", || path)?,
         None => {}
     }
     // DURABILITY: the new file is synced; a power cut leaves the old or the new one under the name.
-    sys.rename(dir, name, dir, NAME, true)
-        .at("rename metadata", || path)?;
+    sys.rename(dir, name, dir, NAME, true).at("rename metadata", || path)?;
     sys.sync_dir(dir).at("sync directory", || path)?;
     Ok((old.is_some() || log).then_some(aside))
 }
@@ -162,10 +146,7 @@ fn describe(salvaged: &Salvaged, report: &Report) -> Vec<String> {
         ));
     }
     if !salvaged.opened {
-        lines.push(
-            "lost all labels, and when blobs were verified: nothing of an old file could be read"
-                .to_owned(),
-        );
+        lines.push("lost all labels, and when blobs were verified: nothing of an old file could be read".to_owned());
     } else if salvaged.gaps > 0 {
         lines.push(format!(
             "lost the labels, if any, of blobs in {} parts of the old file that could not be read",

@@ -27,14 +27,7 @@ pub struct Row {
 impl Row {
     /// Return the row of a blob without labels: nothing in it that its file does not tell.
     pub fn plain(digest: Digest, size: u64, created_ns: i64) -> Self {
-        Self {
-            digest,
-            size,
-            created_ns,
-            updated_ns: created_ns,
-            verified_ns: None,
-            labels: Labels::new(),
-        }
+        Self { digest, size, created_ns, updated_ns: created_ns, verified_ns: None, labels: Labels::new() }
     }
 
     /// Return what the store says of the blob; `size` is its file's.
@@ -55,30 +48,14 @@ pub(super) const COLUMNS: &str =
 
 /// Read a row of [`COLUMNS`]. What cannot be ours is an error of conversion, which counts as damage.
 pub(super) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
-    let text = row
-        .get_ref(0)?
-        .as_str()
-        .map_err(|error| garbage(0, error.to_string()))?;
+    let text = row.get_ref(0)?.as_str().map_err(|error| garbage(0, error.to_string()))?;
     let digest = Digest::parse(text).map_err(|error| garbage(0, error.to_string()))?;
-    let size =
-        u64::try_from(row.get::<_, i64>(1)?).map_err(|error| garbage(1, error.to_string()))?;
-    let labels = match row
-        .get_ref(5)?
-        .as_str_or_null()
-        .map_err(|error| garbage(5, error.to_string()))?
-    {
+    let size = u64::try_from(row.get::<_, i64>(1)?).map_err(|error| garbage(1, error.to_string()))?;
+    let labels = match row.get_ref(5)?.as_str_or_null().map_err(|error| garbage(5, error.to_string()))? {
         None => Labels::new(),
-        Some(text) => json::decode(text)
-            .ok_or_else(|| garbage(5, format!("labels of {digest} are not JSON")))?,
+        Some(text) => json::decode(text).ok_or_else(|| garbage(5, format!("labels of {digest} are not JSON")))?,
     };
-    Ok(Row {
-        digest,
-        size,
-        created_ns: row.get(2)?,
-        updated_ns: row.get(3)?,
-        verified_ns: row.get(4)?,
-        labels,
-    })
+    Ok(Row { digest, size, created_ns: row.get(2)?, updated_ns: row.get(3)?, verified_ns: row.get(4)?, labels })
 }
 
 fn garbage(column: usize, reason: String) -> rusqlite::Error {
@@ -87,8 +64,7 @@ fn garbage(column: usize, reason: String) -> rusqlite::Error {
 
 /// Return one blob's row.
 pub(super) fn get(connection: &Connection, digest: &Digest) -> rusqlite::Result<Option<Row>> {
-    let mut statement =
-        connection.prepare_cached(&format!("SELECT {COLUMNS} FROM blobs WHERE digest = ?1"))?;
+    let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM blobs WHERE digest = ?1"))?;
     statement.query_row([digest.to_string()], read).optional()
 }
 
@@ -104,16 +80,9 @@ pub(super) fn put(connection: &Connection, row: &Row) -> rusqlite::Result<()> {
              ON CONFLICT (digest) DO UPDATE SET
              size = ?2, created_ns = ?3, updated_ns = ?4, labels = ?6",
         )?
-        .execute(params![
-            digest,
-            whole(row.size),
-            row.created_ns,
-            row.updated_ns,
-            row.verified_ns,
-            labels
-        ])?;
-    let mut index = connection
-        .prepare_cached("INSERT OR IGNORE INTO labels (key, value, digest) VALUES (?1, ?2, ?3)")?;
+        .execute(params![digest, whole(row.size), row.created_ns, row.updated_ns, row.verified_ns, labels])?;
+    let mut index =
+        connection.prepare_cached("INSERT OR IGNORE INTO labels (key, value, digest) VALUES (?1, ?2, ?3)")?;
     for (key, value) in &row.labels {
         index.execute([key, value, &digest])?;
     }
@@ -122,20 +91,11 @@ pub(super) fn put(connection: &Connection, row: &Row) -> rusqlite::Result<()> {
 
 /// Insert rows of blobs that have none; never touches one that is there, and so never labels.
 pub(super) fn put_missing(connection: &Connection, rows: &[Row]) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare_cached(
-        "INSERT OR IGNORE INTO blobs (digest, size, created_ns, updated_ns) VALUES (?1, ?2, ?3, ?4)",
-    )?;
+    let mut statement = connection
+        .prepare_cached("INSERT OR IGNORE INTO blobs (digest, size, created_ns, updated_ns) VALUES (?1, ?2, ?3, ?4)")?;
     for row in rows {
-        debug_assert!(
-            row.labels.is_empty(),
-            "labels are never cached, they are written durably"
-        );
-        statement.execute(params![
-            row.digest.to_string(),
-            whole(row.size),
-            row.created_ns,
-            row.updated_ns
-        ])?;
+        debug_assert!(row.labels.is_empty(), "labels are never cached, they are written durably");
+        statement.execute(params![row.digest.to_string(), whole(row.size), row.created_ns, row.updated_ns])?;
     }
     Ok(())
 }
@@ -144,20 +104,13 @@ pub(super) fn put_missing(connection: &Connection, rows: &[Row]) -> rusqlite::Re
 pub(super) fn forget(connection: &Connection, digest: &Digest) -> rusqlite::Result<()> {
     let digest = digest.to_string();
     unindex(connection, &digest)?;
-    connection
-        .prepare_cached("DELETE FROM blobs WHERE digest = ?1")?
-        .execute([digest])?;
+    connection.prepare_cached("DELETE FROM blobs WHERE digest = ?1")?.execute([digest])?;
     Ok(())
 }
 
 /// Note when blobs were last found whole; a blob without a row is passed over.
-pub(super) fn set_verified(
-    connection: &Connection,
-    blobs: &[Row],
-    at_ns: i64,
-) -> rusqlite::Result<()> {
-    let mut statement =
-        connection.prepare_cached("UPDATE blobs SET verified_ns = ?2 WHERE digest = ?1")?;
+pub(super) fn set_verified(connection: &Connection, blobs: &[Row], at_ns: i64) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached("UPDATE blobs SET verified_ns = ?2 WHERE digest = ?1")?;
     for blob in blobs {
         statement.execute(params![blob.digest.to_string(), at_ns])?;
     }
@@ -173,10 +126,9 @@ fn unindex(connection: &Connection, digest: &str) -> rusqlite::Result<()> {
     let Some(labels) = old.flatten() else {
         return Ok(());
     };
-    let labels = json::decode(&labels)
-        .ok_or_else(|| garbage(0, format!("labels of {digest} are not JSON")))?;
-    let mut statement = connection
-        .prepare_cached("DELETE FROM labels WHERE key = ?1 AND value = ?2 AND digest = ?3")?;
+    let labels = json::decode(&labels).ok_or_else(|| garbage(0, format!("labels of {digest} are not JSON")))?;
+    let mut statement =
+        connection.prepare_cached("DELETE FROM labels WHERE key = ?1 AND value = ?2 AND digest = ?3")?;
     for (key, value) in &labels {
         statement.execute([key.as_str(), value.as_str(), digest])?;
     }

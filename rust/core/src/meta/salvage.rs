@@ -48,47 +48,32 @@ fn copy_file(place: Place<'_>, copy: &str) -> Result<bool> {
     let is_file = |name| matches!(place.sys.stat_at(place.dir, name), Ok(stat) if stat.kind == FileKind::File);
     let log = is_file(WAL) && wal::is_log(&place)?;
     let main = is_file(NAME);
-    let target = place
-        .sys
-        .create(place.dir, copy, 0o600)
-        .at("create metadata", || place.path)?;
+    let target = place.sys.create(place.dir, copy, 0o600).at("create metadata", || place.path)?;
     if main {
         copy_bytes(place, NAME, target.as_fd())?;
     }
     if log {
         let name = format!("{copy}-wal");
-        let target = place
-            .sys
-            .create(place.dir, &name, 0o600)
-            .at("create metadata", || place.path)?;
+        let target = place.sys.create(place.dir, &name, 0o600).at("create metadata", || place.path)?;
         copy_bytes(place, WAL, target.as_fd())?;
     }
     Ok(main || log)
 }
 
 fn copy_bytes(place: Place<'_>, name: &str, target: std::os::fd::BorrowedFd<'_>) -> Result<()> {
-    let source = place
-        .sys
-        .open(place.dir, name, false)
-        .at("open metadata", || place.path)?;
-    let size = place
-        .sys
-        .stat(source.as_fd())
-        .at("stat metadata", || place.path)?
-        .size;
+    let source = place.sys.open(place.dir, name, false).at("open metadata", || place.path)?;
+    let size = place.sys.stat(source.as_fd()).at("stat metadata", || place.path)?.size;
     let mut buffer = vec![0; PIECE];
     let mut offset = 0;
     while offset < size {
         let piece = usize::try_from(size - offset).unwrap_or(PIECE).min(PIECE);
-        let mut read = read_full_at(place.sys, source.as_fd(), &mut buffer[..piece], offset)
-            .unwrap_or_default();
+        let mut read = read_full_at(place.sys, source.as_fd(), &mut buffer[..piece], offset).unwrap_or_default();
         if read == 0 {
             // The disk cannot read it: what stands there instead is damage, too, and the rest may be good.
             buffer[..piece].fill(0);
             read = piece;
         }
-        write_all_at(place.sys, target, &buffer[..read], offset)
-            .at("write metadata", || place.path)?;
+        write_all_at(place.sys, target, &buffer[..read], offset).at("write metadata", || place.path)?;
         offset += read as u64;
     }
     Ok(())
@@ -100,16 +85,11 @@ fn open_copy(place: Place<'_>, copy: &str) -> Option<Connection> {
     let path = place.path.with_file_name(copy);
     let open = || {
         let connection = Connection::open(&path).ok()?;
-        connection
-            .set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)
-            .ok()?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false).ok()?;
         matches!(schema::look(&connection), Ok(Found::Ours)).then_some(connection)
     };
     // SQLite removes the log of an empty file, so that one gets its first page before it is opened.
-    let empty = place
-        .sys
-        .stat_at(place.dir, copy)
-        .is_ok_and(|stat| stat.size == 0);
+    let empty = place.sys.stat_at(place.dir, copy).is_ok_and(|stat| stat.size == 0);
     (!empty).then(open).flatten().or_else(|| {
         transplant(place, copy).ok()?;
         open()
@@ -120,14 +100,8 @@ fn transplant(place: Place<'_>, copy: &str) -> Result<()> {
     let donor = connect::fresh_name(place);
     let result = connect::build(place, &donor, |_| Ok(())).and_then(|()| {
         let path = || place.path;
-        let from = place
-            .sys
-            .open(place.dir, &donor, false)
-            .at("open metadata", path)?;
-        let to = place
-            .sys
-            .open(place.dir, copy, true)
-            .at("open metadata", path)?;
+        let from = place.sys.open(place.dir, &donor, false).at("open metadata", path)?;
+        let to = place.sys.open(place.dir, copy, true).at("open metadata", path)?;
         let mut page = vec![0; PAGE];
         read_full_at(place.sys, from.as_fd(), &mut page, 0).at("read metadata", path)?;
         // No free pages, and a size of 0: SQLite then takes that of the file and its log.
@@ -139,10 +113,7 @@ fn transplant(place: Place<'_>, copy: &str) -> Result<()> {
 }
 
 fn read_all(old: &Connection, new: &Connection) -> Salvaged {
-    let mut salvaged = Salvaged {
-        opened: true,
-        ..Salvaged::default()
-    };
+    let mut salvaged = Salvaged { opened: true, ..Salvaged::default() };
     for algorithm in Algorithm::ALL {
         // Part by part, each from both ends: a damaged page then costs the rows on it and few others.
         for first in 0..=u8::MAX {
@@ -171,9 +142,7 @@ fn read_part(
     (from, to): (&str, &str),
     order: &str,
 ) -> bool {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM blobs WHERE digest >= ?1 AND digest < ?2 ORDER BY digest {order}"
-    );
+    let sql = format!("SELECT {COLUMNS} FROM blobs WHERE digest >= ?1 AND digest < ?2 ORDER BY digest {order}");
     let Ok(mut statement) = old.prepare_cached(&sql) else {
         return false;
     };
@@ -199,15 +168,8 @@ fn read_part(
 }
 
 /// Take labels from the index, of blobs whose row was not read.
-fn read_orphans(
-    old: &Connection,
-    new: &Connection,
-    salvaged: &mut Salvaged,
-    order: &str,
-) -> rusqlite::Result<()> {
-    let sql = format!(
-        "SELECT key, value, digest FROM labels ORDER BY key {order}, value {order}, digest {order}"
-    );
+fn read_orphans(old: &Connection, new: &Connection, salvaged: &mut Salvaged, order: &str) -> rusqlite::Result<()> {
+    let sql = format!("SELECT key, value, digest FROM labels ORDER BY key {order}, value {order}, digest {order}");
     let mut statement = old.prepare(&sql)?;
     let mut found = statement.query([])?;
     while let Some(row) = found.next()? {
@@ -218,11 +180,7 @@ fn read_orphans(
             continue;
         };
         if rows::get(new, &digest)?.is_none() {
-            salvaged
-                .orphans
-                .entry(digest)
-                .or_default()
-                .insert(key, value);
+            salvaged.orphans.entry(digest).or_default().insert(key, value);
         }
     }
     Ok(())
@@ -233,10 +191,7 @@ fn copy_settings(old: &Connection, new: &Connection) -> rusqlite::Result<()> {
     let mut found = statement.query([])?;
     while let Some(row) = found.next()? {
         let (name, value) = (row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?);
-        new.execute(
-            "INSERT OR REPLACE INTO settings (name, value) VALUES (?1, ?2)",
-            [name, value],
-        )?;
+        new.execute("INSERT OR REPLACE INTO settings (name, value) VALUES (?1, ?2)", [name, value])?;
     }
     Ok(())
 }

@@ -64,9 +64,7 @@ pub(super) fn look(connection: &Connection) -> rusqlite::Result<Found> {
     let application = number("application_id")?;
     let version = number("user_version")?;
     if application != APPLICATION_ID || version < 1 {
-        return Ok(Found::Foreign(
-            "a database that is not Steelyard's".to_owned(),
-        ));
+        return Ok(Found::Foreign("a database that is not Steelyard's".to_owned()));
     }
     if version > VERSION {
         return Ok(Found::Newer(version));
@@ -79,13 +77,7 @@ pub(super) fn look(connection: &Connection) -> rusqlite::Result<Found> {
         [],
         |row| row.get(0),
     )?;
-    if tables == 4 {
-        Ok(Found::Ours)
-    } else {
-        Ok(Found::Foreign(
-            "a database without some of its tables".to_owned(),
-        ))
-    }
+    if tables == 4 { Ok(Found::Ours) } else { Ok(Found::Foreign("a database without some of its tables".to_owned())) }
 }
 
 /// Bring an older file to [`VERSION`], in the transaction that the caller holds. There is none older than 1 yet; each
@@ -98,9 +90,7 @@ pub(super) fn migrate(connection: &Connection, from: i32) -> rusqlite::Result<()
 /// Whether a SQLite of this version has the fix for the fault that can corrupt a WAL that is reset while another
 /// connection writes: 3.51.3 and later, and the lines 3.50 from .7 and 3.44 from .6 on.
 pub fn sqlite_is_fixed(version: i32) -> bool {
-    version >= 3_051_003
-        || (3_050_007..3_051_000).contains(&version)
-        || (3_044_006..3_045_000).contains(&version)
+    version >= 3_051_003 || (3_050_007..3_051_000).contains(&version) || (3_044_006..3_045_000).contains(&version)
 }
 
 #[cfg(test)]
@@ -109,11 +99,7 @@ mod tests {
 
     #[test]
     fn the_bundled_sqlite_has_the_wal_reset_fix() {
-        assert!(
-            sqlite_is_fixed(rusqlite::version_number()),
-            "{}",
-            rusqlite::version()
-        );
+        assert!(sqlite_is_fixed(rusqlite::version_number()), "{}", rusqlite::version());
     }
 
     #[test]
@@ -134,9 +120,7 @@ mod tests {
         create(&connection).unwrap();
         assert_eq!(look(&connection).unwrap(), Found::Ours);
 
-        connection
-            .pragma_update(None, "user_version", VERSION + 1)
-            .unwrap();
+        connection.pragma_update(None, "user_version", VERSION + 1).unwrap();
         assert_eq!(look(&connection).unwrap(), Found::Newer(VERSION + 1));
     }
 

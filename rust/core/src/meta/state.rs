@@ -65,16 +65,9 @@ impl Connections {
     /// Have the last close leave the log alone: what is damaged is evidence.
     fn spare(&self) {
         let flag = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
-        self.reader
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .set_db_config(flag, true)
-            .ok();
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner).set_db_config(flag, true).ok();
         if let Some(writer) = &self.writer {
-            writer
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .spare();
+            writer.lock().unwrap_or_else(PoisonError::into_inner).spare();
         }
     }
 }
@@ -87,10 +80,7 @@ impl Meta {
             return self.connect_frozen();
         }
         match self.connect_writable() {
-            Err(Error::Io {
-                errno: libc::ENOSPC,
-                ..
-            }) => self.connect_frozen(),
+            Err(Error::Io { errno: libc::ENOSPC, .. }) => self.connect_frozen(),
             other => other,
         }
     }
@@ -98,17 +88,13 @@ impl Meta {
     fn connect_frozen(&self) -> Result<State> {
         // Taken first: a change while the file is opened then shows as a difference.
         let print = self.place().print()?;
-        self.state_of(connect::readable, |reader| {
-            Ok(State::open(reader, None, print))
-        })
+        self.state_of(connect::readable, |reader| Ok(State::open(reader, None, print)))
     }
 
     fn connect_writable(&self) -> Result<State> {
         let print = self.place().print()?;
         self.state_of(connect::writable, |reader| {
-            self.state_of(connect::writable, |writer| {
-                Ok(State::open(reader, Some(writer), print))
-            })
+            self.state_of(connect::writable, |writer| Ok(State::open(reader, Some(writer), print)))
         })
     }
 
@@ -152,9 +138,7 @@ impl Meta {
 
     /// Return the error of a store that was closed.
     pub(super) fn closed(&self) -> Error {
-        Error::Closed {
-            name: self.path.display().to_string(),
-        }
+        Error::Closed { name: self.path.display().to_string() }
     }
 
     /// The state, which cannot change while this is held: a connection must never be left behind by one that does, for

@@ -21,12 +21,8 @@ pub(super) fn is_log(place: &Place<'_>) -> Result<bool> {
     for _ in 0..3 {
         let mut header = [0; HEADER];
         let path = || place.path.with_file_name(WAL);
-        let file = place
-            .sys
-            .open(place.dir, WAL, false)
-            .at("open metadata log", path)?;
-        let read =
-            read_full_at(place.sys, file.as_fd(), &mut header, 0).at("read metadata log", path)?;
+        let file = place.sys.open(place.dir, WAL, false).at("open metadata log", path)?;
+        let read = read_full_at(place.sys, file.as_fd(), &mut header, 0).at("read metadata log", path)?;
         if read < HEADER || header == [0; HEADER] || is_header(&header) {
             return Ok(true);
         }
@@ -43,11 +39,7 @@ fn is_header(header: &[u8; HEADER]) -> bool {
     }
     // The last bit tells in which byte order the writer's machine summed up.
     let native = |at| {
-        if magic & 1 == 1 {
-            u32::from_be_bytes(word(at))
-        } else {
-            u32::from_le_bytes(word(at))
-        }
+        if magic & 1 == 1 { u32::from_be_bytes(word(at)) } else { u32::from_le_bytes(word(at)) }
     };
     let mut sums = (0_u32, 0_u32);
     for at in (0..24).step_by(8) {

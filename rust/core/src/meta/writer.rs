@@ -23,11 +23,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub fn new(connection: Connection) -> Self {
-        Self {
-            connection,
-            sync: None,
-            failed: None,
-        }
+        Self { connection, sync: None, failed: None }
     }
 
     /// Run `run` in a transaction of its own; an error leaves everything as it was.
@@ -40,18 +36,12 @@ impl Writer {
             return Err(rusqlite::Error::SqliteFailure(failed, None));
         }
         if self.sync != Some(sync) {
-            let level = if sync == Sync::Durable {
-                "FULL"
-            } else {
-                "NORMAL"
-            };
+            let level = if sync == Sync::Durable { "FULL" } else { "NORMAL" };
             self.connection.pragma_update(None, "synchronous", level)?;
             self.sync = Some(sync);
         }
         // Immediate: two writers then queue at the beginning, where SQLite's busy handler waits, and never half-way.
-        let transaction = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let result = run(&transaction)?;
         // DURABILITY: a power cut here leaves the transaction as a whole or not at all.
         match transaction.commit() {
@@ -73,8 +63,6 @@ impl Writer {
 
     /// Have the last close leave the log as it is.
     pub fn spare(&self) {
-        self.connection
-            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
-            .ok();
+        self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).ok();
     }
 }

@@ -24,9 +24,7 @@ impl Store {
                 self.sys.sync_dir(quarantine.as_fd()).at("fsync", || &path)
             }
             // No hard links here, or not of a file that belongs to somebody else. The name is free for a moment, then.
-            Err(error) if no_links(&error) => {
-                self.rename_aside(dir, digest, &quarantine, &path).map(drop)
-            }
+            Err(error) if no_links(&error) => self.rename_aside(dir, digest, &quarantine, &path).map(drop),
             Err(error) => Err(error).at("link", || path.join(&encoded)),
         }
     }
@@ -37,18 +35,11 @@ impl Store {
         self.rename_aside(dir, digest, &quarantine, &path)
     }
 
-    fn rename_aside(
-        &self,
-        dir: &BlobDir,
-        digest: &Digest,
-        quarantine: &OwnedFd,
-        path: &Path,
-    ) -> Result<PathBuf> {
+    fn rename_aside(&self, dir: &BlobDir, digest: &Digest, quarantine: &OwnedFd, path: &Path) -> Result<PathBuf> {
         let encoded = digest.encoded();
         let name = free_name(&encoded, |name| {
             // DURABILITY: synced below, the new name first; a power cut before leaves one of the two.
-            self.sys
-                .rename(dir.fd(), &encoded, quarantine.as_fd(), name, false)
+            self.sys.rename(dir.fd(), &encoded, quarantine.as_fd(), name, false)
         });
         let name = name.at("rename", || self.root.blob_path(digest))?;
         // DURABILITY: a power cut between the two leaves the file in quarantine, and at worst under its old name too.
@@ -71,8 +62,5 @@ fn free_name(encoded: &str, mut take: impl FnMut(&str) -> io::Result<()>) -> io:
 }
 
 fn no_links(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EPERM | libc::EOPNOTSUPP | libc::EMLINK | libc::ENOSYS)
-    )
+    matches!(error.raw_os_error(), Some(libc::EPERM | libc::EOPNOTSUPP | libc::EMLINK | libc::ENOSYS))
 }

@@ -51,33 +51,18 @@ pub(crate) fn find(sys: &dyn Sys, dir: BorrowedFd<'_>, name: &str) -> io::Result
         Ok(file) => file,
         Err(error) if missing(&error) => return Ok(Named::Absent),
         // A symbolic link, and a socket or a device without a driver.
-        Err(error)
-            if matches!(
-                error.raw_os_error(),
-                Some(libc::ELOOP | libc::ENXIO | libc::ENODEV)
-            ) =>
-        {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENXIO | libc::ENODEV)) => {
             return Ok(Named::Stray);
         }
         Err(error) => return Err(error),
     };
     let stat = sys.stat(file.as_fd())?;
-    if stat.kind == FileKind::File {
-        Ok(Named::File(file, stat))
-    } else {
-        Ok(Named::Stray)
-    }
+    if stat.kind == FileKind::File { Ok(Named::File(file, stat)) } else { Ok(Named::Stray) }
 }
 
 impl Store {
     /// Compare what is stored under a digest with bytes that have that digest.
-    pub(crate) fn existing(
-        &self,
-        dir: &BlobDir,
-        digest: &Digest,
-        content: Content<'_>,
-        size: u64,
-    ) -> Result<Existing> {
+    pub(crate) fn existing(&self, dir: &BlobDir, digest: &Digest, content: Content<'_>, size: u64) -> Result<Existing> {
         let sys = self.sys.as_ref();
         let path = || self.root.blob_path(digest);
         let (file, stat) = match find(sys, dir.fd(), &digest.encoded()).at("open", path)? {
@@ -135,8 +120,5 @@ fn same(sys: &dyn Sys, file: BorrowedFd<'_>, content: Content<'_>, size: u64) ->
 }
 
 fn lost(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EIO | libc::EUCLEAN | libc::EBADMSG)
-    )
+    matches!(error.raw_os_error(), Some(libc::EIO | libc::EUCLEAN | libc::EBADMSG))
 }

@@ -7,19 +7,12 @@ pub(super) const SEAL: usize = 32;
 
 /// BLAKE3 of `key` and `bytes`; its 256 bits leave no room for damage that passes.
 pub(super) fn seal_of(key: &[u8], bytes: &[u8]) -> [u8; SEAL] {
-    *blake3::Hasher::new()
-        .update(key)
-        .update(bytes)
-        .finalize()
-        .as_bytes()
+    *blake3::Hasher::new().update(key).update(bytes).finalize().as_bytes()
 }
 
 /// Pad to one block that ends in its checksum.
 pub(super) fn seal(key: &[u8; SEAL], mut bytes: Vec<u8>) -> Vec<u8> {
-    assert!(
-        bytes.len() <= BLOCK - SEAL,
-        "a block's content has a fixed limit"
-    );
+    assert!(bytes.len() <= BLOCK - SEAL, "a block's content has a fixed limit");
     bytes.resize(BLOCK - SEAL, 0);
     let sum = seal_of(key, &bytes);
     bytes.extend_from_slice(&sum);

@@ -63,18 +63,11 @@ fn check_digest(data: &[u8], digest: &Digest, expected: Option<&Digest>) -> Resu
     let Some(expected) = expected else {
         return Ok(());
     };
-    let actual = if expected.algorithm() == digest.algorithm() {
-        *digest
-    } else {
-        digest_of(data, expected.algorithm())
-    };
+    let actual =
+        if expected.algorithm() == digest.algorithm() { *digest } else { digest_of(data, expected.algorithm()) };
     if actual == *expected {
         return Ok(());
     }
     let (expected, actual) = (expected.to_string(), actual.to_string());
-    Err(Error::UnexpectedDigest {
-        expected,
-        actual,
-        name: None,
-    })
+    Err(Error::UnexpectedDigest { expected, actual, name: None })
 }

@@ -16,9 +16,7 @@ impl Store {
         let _lock = self.locks.digest(digest)?;
         let dir = self.stored_in(digest)?;
         let path = || self.root.blob_path(digest);
-        self.sys
-            .unlink(dir.fd(), &digest.encoded())
-            .at("unlink", path)?;
+        self.sys.unlink(dir.fd(), &digest.encoded()).at("unlink", path)?;
         dir.sync(self.sys.as_ref())?;
         self.forget(digest);
         Ok(())

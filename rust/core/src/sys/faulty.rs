@@ -65,9 +65,7 @@ impl Faulty {
 
 impl Faults {
     fn plan(&self) -> std::sync::MutexGuard<'_, Option<Fault>> {
-        self.fault
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn errno(&self, op: Op) -> Option<i32> {

@@ -81,44 +81,17 @@ impl<A: Around> Layer<A> {
         Self { around, inner }
     }
 
-    fn on<T>(
-        &self,
-        op: Op,
-        fd: BorrowedFd<'_>,
-        run: impl FnMut() -> io::Result<T>,
-    ) -> io::Result<T> {
+    fn on<T>(&self, op: Op, fd: BorrowedFd<'_>, run: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         self.named(op, fd, "", run)
     }
 
     fn rooted<T>(&self, op: Op, path: &Path, run: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         let name = path.to_str().unwrap_or_default();
-        self.around.around(
-            Call {
-                op,
-                fd: AT_FDCWD,
-                name,
-                to: None,
-            },
-            run,
-        )
+        self.around.around(Call { op, fd: AT_FDCWD, name, to: None }, run)
     }
 
-    fn named<T>(
-        &self,
-        op: Op,
-        fd: BorrowedFd<'_>,
-        name: &str,
-        run: impl FnMut() -> io::Result<T>,
-    ) -> io::Result<T> {
-        self.around.around(
-            Call {
-                op,
-                fd: fd.as_raw_fd(),
-                name,
-                to: None,
-            },
-            run,
-        )
+    fn named<T>(&self, op: Op, fd: BorrowedFd<'_>, name: &str, run: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        self.around.around(Call { op, fd: fd.as_raw_fd(), name, to: None }, run)
     }
 }
 
@@ -144,9 +117,7 @@ impl<A: Around> Sys for Layer<A> {
     }
 
     fn create_unnamed(&self, dir: BorrowedFd<'_>, mode: u32) -> io::Result<OwnedFd> {
-        self.on(Op::CreateUnnamed, dir, || {
-            self.inner.create_unnamed(dir, mode)
-        })
+        self.on(Op::CreateUnnamed, dir, || self.inner.create_unnamed(dir, mode))
     }
 
     fn open(&self, dir: BorrowedFd<'_>, name: &str, write: bool) -> io::Result<OwnedFd> {
@@ -155,9 +126,7 @@ impl<A: Around> Sys for Layer<A> {
 
     fn write_at(&self, fd: BorrowedFd<'_>, data: &[u8], offset: u64) -> io::Result<usize> {
         let limit = self.around.write_limit(data.len());
-        self.on(Op::WriteAt, fd, || {
-            self.inner.write_at(fd, &data[..limit], offset)
-        })
+        self.on(Op::WriteAt, fd, || self.inner.write_at(fd, &data[..limit], offset))
     }
 
     fn read_at(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -172,9 +141,7 @@ impl<A: Around> Sys for Layer<A> {
         if self.around.skips(Op::StartWriteback) {
             return Ok(());
         }
-        self.on(Op::StartWriteback, fd, || {
-            self.inner.start_writeback(fd, offset, size)
-        })
+        self.on(Op::StartWriteback, fd, || self.inner.start_writeback(fd, offset, size))
     }
 
     fn sync_data(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
@@ -201,49 +168,18 @@ impl<A: Around> Sys for Layer<A> {
 
     fn link_unnamed(&self, fd: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
         let to = Some((dir.as_raw_fd(), name));
-        let call = Call {
-            op: Op::LinkUnnamed,
-            fd: fd.as_raw_fd(),
-            name: "",
-            to,
-        };
-        self.around
-            .around(call, || self.inner.link_unnamed(fd, dir, name))
+        let call = Call { op: Op::LinkUnnamed, fd: fd.as_raw_fd(), name: "", to };
+        self.around.around(call, || self.inner.link_unnamed(fd, dir, name))
     }
 
-    fn link(
-        &self,
-        from: BorrowedFd<'_>,
-        name: &str,
-        to: BorrowedFd<'_>,
-        new: &str,
-    ) -> io::Result<()> {
-        let call = Call {
-            op: Op::Link,
-            fd: from.as_raw_fd(),
-            name,
-            to: Some((to.as_raw_fd(), new)),
-        };
-        self.around
-            .around(call, || self.inner.link(from, name, to, new))
+    fn link(&self, from: BorrowedFd<'_>, name: &str, to: BorrowedFd<'_>, new: &str) -> io::Result<()> {
+        let call = Call { op: Op::Link, fd: from.as_raw_fd(), name, to: Some((to.as_raw_fd(), new)) };
+        self.around.around(call, || self.inner.link(from, name, to, new))
     }
 
-    fn rename(
-        &self,
-        from: BorrowedFd<'_>,
-        name: &str,
-        to: BorrowedFd<'_>,
-        new: &str,
-        replace: bool,
-    ) -> io::Result<()> {
-        let call = Call {
-            op: Op::Rename,
-            fd: from.as_raw_fd(),
-            name,
-            to: Some((to.as_raw_fd(), new)),
-        };
-        self.around
-            .around(call, || self.inner.rename(from, name, to, new, replace))
+    fn rename(&self, from: BorrowedFd<'_>, name: &str, to: BorrowedFd<'_>, new: &str, replace: bool) -> io::Result<()> {
+        let call = Call { op: Op::Rename, fd: from.as_raw_fd(), name, to: Some((to.as_raw_fd(), new)) };
+        self.around.around(call, || self.inner.rename(from, name, to, new, replace))
     }
 
     fn unlink(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {

@@ -1,16 +1,11 @@
 //! The real system calls.
-#![allow(
-    clippy::disallowed_methods,
-    reason = "this is the module that makes them"
-)]
+#![allow(clippy::disallowed_methods, reason = "this is the module that makes them")]
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{
-    self, AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT,
-};
+use rustix::fs::{self, AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
 use super::{FileKind, Hold, Stat, Sys, raw};
@@ -41,8 +36,7 @@ impl Sys for Linux {
     }
 
     fn create(&self, dir: BorrowedFd<'_>, name: &str, mode: u32) -> io::Result<OwnedFd> {
-        let flags =
-            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(mode);
         let file = fs::openat(dir, name, flags, mode)?;
         if let Err(error) = fs::fchmod(&file, mode) {
@@ -54,12 +48,7 @@ impl Sys for Linux {
 
     fn create_unnamed(&self, dir: BorrowedFd<'_>, mode: u32) -> io::Result<OwnedFd> {
         let mode = Mode::from_raw_mode(mode);
-        let file = fs::openat(
-            dir,
-            ".",
-            OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC,
-            mode,
-        )?;
+        let file = fs::openat(dir, ".", OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC, mode)?;
         fs::fchmod(&file, mode)?;
         Ok(file)
     }
@@ -102,21 +91,9 @@ impl Sys for Linux {
     }
 
     fn set_mtime(&self, fd: BorrowedFd<'_>, ns: i64) -> io::Result<()> {
-        let omit = Timespec {
-            tv_sec: 0,
-            tv_nsec: UTIME_OMIT,
-        };
-        let modified = Timespec {
-            tv_sec: ns.div_euclid(NS),
-            tv_nsec: ns.rem_euclid(NS),
-        };
-        Ok(fs::futimens(
-            fd,
-            &Timestamps {
-                last_access: omit,
-                last_modification: modified,
-            },
-        )?)
+        let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+        let modified = Timespec { tv_sec: ns.div_euclid(NS), tv_nsec: ns.rem_euclid(NS) };
+        Ok(fs::futimens(fd, &Timestamps { last_access: omit, last_modification: modified })?)
     }
 
     fn link_unnamed(&self, fd: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
@@ -128,24 +105,11 @@ impl Sys for Linux {
         }
     }
 
-    fn link(
-        &self,
-        from: BorrowedFd<'_>,
-        name: &str,
-        to: BorrowedFd<'_>,
-        new: &str,
-    ) -> io::Result<()> {
+    fn link(&self, from: BorrowedFd<'_>, name: &str, to: BorrowedFd<'_>, new: &str) -> io::Result<()> {
         Ok(fs::linkat(from, name, to, new, AtFlags::empty())?)
     }
 
-    fn rename(
-        &self,
-        from: BorrowedFd<'_>,
-        name: &str,
-        to: BorrowedFd<'_>,
-        new: &str,
-        replace: bool,
-    ) -> io::Result<()> {
+    fn rename(&self, from: BorrowedFd<'_>, name: &str, to: BorrowedFd<'_>, new: &str, replace: bool) -> io::Result<()> {
         // DURABILITY: durable once the callers have synced both directories; they say what a power cut before leaves.
         if replace {
             return Ok(fs::renameat(from, name, to, new)?);

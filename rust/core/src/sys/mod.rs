@@ -103,22 +103,9 @@ pub trait Sys: Send + Sync {
     /// Give a file without a name its name; a name that exists is refused.
     fn link_unnamed(&self, fd: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &str) -> io::Result<()>;
     /// Give a file a further name; a name that exists is refused.
-    fn link(
-        &self,
-        from: BorrowedFd<'_>,
-        name: &str,
-        to: BorrowedFd<'_>,
-        new: &str,
-    ) -> io::Result<()>;
+    fn link(&self, from: BorrowedFd<'_>, name: &str, to: BorrowedFd<'_>, new: &str) -> io::Result<()>;
     /// Rename a file. Without `replace`, a name that exists is refused.
-    fn rename(
-        &self,
-        from: BorrowedFd<'_>,
-        name: &str,
-        to: BorrowedFd<'_>,
-        new: &str,
-        replace: bool,
-    ) -> io::Result<()>;
+    fn rename(&self, from: BorrowedFd<'_>, name: &str, to: BorrowedFd<'_>, new: &str, replace: bool) -> io::Result<()>;
     /// Remove a file's name.
     fn unlink(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()>;
     /// Remove an empty directory.
@@ -138,10 +125,7 @@ pub trait Sys: Send + Sync {
     fn list(&self, dir: BorrowedFd<'_>) -> io::Result<Vec<Entry>> {
         let mut entries = Vec::new();
         self.visit(dir, &mut |name, kind| {
-            entries.push(Entry {
-                name: name.to_owned(),
-                kind,
-            });
+            entries.push(Entry { name: name.to_owned(), kind });
         })?;
         Ok(entries)
     }
@@ -163,12 +147,7 @@ pub fn write_all_at(sys: &dyn Sys, fd: BorrowedFd<'_>, data: &[u8], offset: u64)
 }
 
 /// Fill the buffer, or read to the end of the file; return the bytes read.
-pub fn read_full_at(
-    sys: &dyn Sys,
-    fd: BorrowedFd<'_>,
-    buffer: &mut [u8],
-    offset: u64,
-) -> io::Result<usize> {
+pub fn read_full_at(sys: &dyn Sys, fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut done = 0;
     while done < buffer.len() {
         match sys.read_at(fd, &mut buffer[done..], offset + done as u64) {
@@ -182,12 +161,7 @@ pub fn read_full_at(
 }
 
 /// Fill the buffer; a file that ends before is an error (`UnexpectedEof`).
-pub fn read_exact_at(
-    sys: &dyn Sys,
-    fd: BorrowedFd<'_>,
-    buffer: &mut [u8],
-    offset: u64,
-) -> io::Result<()> {
+pub fn read_exact_at(sys: &dyn Sys, fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<()> {
     if read_full_at(sys, fd, buffer, offset)? < buffer.len() {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
     }

@@ -18,8 +18,7 @@ impl Around for Policy {
     fn around<T>(&self, call: Call<'_>, mut run: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         loop {
             match run() {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted && repeatable(call.op) => {
-                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted && repeatable(call.op) => {}
                 other => return other,
             }
         }
@@ -31,14 +30,5 @@ impl Around for Policy {
 }
 
 fn repeatable(op: Op) -> bool {
-    matches!(
-        op,
-        Op::OpenRoot
-            | Op::Open
-            | Op::OpenDir
-            | Op::CreateUnnamed
-            | Op::ReadAt
-            | Op::WriteAt
-            | Op::Lock
-    )
+    matches!(op, Op::OpenRoot | Op::Open | Op::OpenDir | Op::CreateUnnamed | Op::ReadAt | Op::WriteAt | Op::Lock)
 }

@@ -23,11 +23,7 @@ pub(super) fn lock_byte(fd: BorrowedFd<'_>, byte: u64, hold: Hold, wait: bool) -
     range.l_whence = short(libc::SEEK_SET);
     range.l_start = start;
     range.l_len = 1;
-    let command = if wait {
-        libc::F_OFD_SETLKW
-    } else {
-        libc::F_OFD_SETLK
-    };
+    let command = if wait { libc::F_OFD_SETLKW } else { libc::F_OFD_SETLK };
     // SAFETY: the descriptor is open for the borrow, and the kernel only reads `range`, which outlives the call.
     let done = unsafe { libc::fcntl(fd.as_raw_fd(), command, &raw const range) };
     if done == 0 {
@@ -46,13 +42,8 @@ pub(super) fn start_writeback(fd: BorrowedFd<'_>, offset: u64, size: u64) -> io:
     let offset = i64::try_from(offset).map_err(invalid)?;
     let size = i64::try_from(size).map_err(invalid)?;
     // SAFETY: the descriptor is open for the borrow; the call takes no pointers.
-    let done =
-        unsafe { libc::sync_file_range(fd.as_raw_fd(), offset, size, libc::SYNC_FILE_RANGE_WRITE) };
-    if done == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    let done = unsafe { libc::sync_file_range(fd.as_raw_fd(), offset, size, libc::SYNC_FILE_RANGE_WRITE) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The lock kinds are C ints of the values 0 to 2, in a field of C shorts.

@@ -31,11 +31,7 @@ impl Scratch {
     /// Make one on a tmpfs, if there is one.
     pub fn in_memory() -> Self {
         let shm = Path::new("/dev/shm");
-        if shm.is_dir() {
-            Self::below(shm)
-        } else {
-            Self::new()
-        }
+        if shm.is_dir() { Self::below(shm) } else { Self::new() }
     }
 
     fn below(parent: &Path) -> Self {
@@ -54,10 +50,7 @@ impl Scratch {
 
     /// Open the store read-only.
     pub fn open_read_only(&self) -> Arc<Store> {
-        let options = Options {
-            read_only: true,
-            durable: true,
-        };
+        let options = Options { read_only: true, durable: true };
         Store::open(&self.root, options).unwrap()
     }
 
@@ -69,10 +62,7 @@ impl Scratch {
     /// The path of a blob.
     pub fn blob(&self, digest: &Digest) -> PathBuf {
         let algorithm = digest.algorithm().name();
-        self.root
-            .join("blobs")
-            .join(algorithm)
-            .join(digest.encoded())
+        self.root.join("blobs").join(algorithm).join(digest.encoded())
     }
 }
 

@@ -47,19 +47,10 @@ impl Around for Record {
         // Before the call: afterwards the name may be gone.
         let before = inode(&path, call);
         let result = run()?;
-        let inode = if before == 0 {
-            inode(&path, call)
-        } else {
-            before
-        };
+        let inode = if before == 0 { inode(&path, call) } else { before };
         let to = call.to.map(|(fd, name)| place(fd, name));
         let op = call.op;
-        self.0.lock().unwrap().push(Event {
-            op,
-            path,
-            inode,
-            to,
-        });
+        self.0.lock().unwrap().push(Event { op, path, inode, to });
         Ok(result)
     }
 }
@@ -97,10 +88,7 @@ pub fn assert_durable(events: &[Event]) {
             }
             Op::LinkUnnamed | Op::Link | Op::Rename => {
                 let unsynced = unsynced_bytes.get(&event.inode);
-                assert_eq!(
-                    None, unsynced,
-                    "named before its bytes were synced: {events:#?}"
-                );
+                assert_eq!(None, unsynced, "named before its bytes were synced: {events:#?}");
                 note(&mut unsynced_names, event.to.as_ref().unwrap(), event.op);
                 if event.op == Op::Rename {
                     note(&mut unsynced_names, &event.path, event.op);
@@ -115,10 +103,7 @@ pub fn assert_durable(events: &[Event]) {
             unsynced_names.remove(&event.path);
         }
     }
-    assert!(
-        unsynced_names.is_empty(),
-        "not durable: {unsynced_names:?} in {events:#?}"
-    );
+    assert!(unsynced_names.is_empty(), "not durable: {unsynced_names:?} in {events:#?}");
 }
 
 fn note(unsynced: &mut HashMap<PathBuf, Op>, path: &Path, op: Op) {
@@ -130,8 +115,5 @@ fn note(unsynced: &mut HashMap<PathBuf, Op>, path: &Path, op: Op) {
 
 /// Whether the call changes a file system.
 pub fn changes(op: Op) -> bool {
-    !matches!(
-        op,
-        Op::OpenRoot | Op::OpenDir | Op::Open | Op::ReadAt | Op::Stat | Op::StatAt | Op::Visit
-    )
+    !matches!(op, Op::OpenRoot | Op::OpenDir | Op::Open | Op::ReadAt | Op::Stat | Op::StatAt | Op::Visit)
 }

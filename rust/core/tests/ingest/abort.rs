@@ -30,26 +30,18 @@ fn a_live_writer_of_the_store_is_fenced_and_the_ref_free_at_once() {
     store.abort(REF).unwrap();
 
     let next = begin(&store);
-    let aborted = Error::Aborted {
-        name: REF.to_owned(),
-    };
+    let aborted = Error::Aborted { name: REF.to_owned() };
     assert_eq!(Some(&aborted), ingest.push(b"x").err().as_ref());
     assert_eq!(Some(&aborted), ingest.write(b"x").err().as_ref());
     assert_eq!(Some(&aborted), ingest.digest().err().as_ref());
     assert_eq!(Some(&aborted), ingest.status().err().as_ref());
     assert_eq!(Some(&aborted), ingest.sync().err().as_ref());
     assert_eq!(Some(&aborted), ingest.truncate(0).err().as_ref());
-    assert_eq!(
-        Some(&aborted),
-        ingest.commit(None, None, None).err().as_ref()
-    );
+    assert_eq!(Some(&aborted), ingest.commit(None, None, None).err().as_ref());
     assert_eq!(Ok(()), ingest.close());
     drop(ingest);
     next.write(b"def").unwrap();
-    assert_eq!(
-        sha256(b"def"),
-        next.commit(None, None, None).unwrap().digest
-    );
+    assert_eq!(sha256(b"def"), next.commit(None, None, None).unwrap().digest);
     assert_eq!(None, root.blob(&sha256(b"abc")));
 }
 
@@ -63,10 +55,7 @@ fn a_writer_of_another_store_is_left_alone() {
 
     assert!(matches!(error, Error::Unavailable { local: false, .. }));
     ingest.write(b"abc").unwrap();
-    assert_eq!(
-        sha256(b"abc"),
-        ingest.commit(None, None, None).unwrap().digest
-    );
+    assert_eq!(sha256(b"abc"), ingest.commit(None, None, None).unwrap().digest);
 }
 
 #[test]

@@ -13,9 +13,7 @@ fn the_digest_of_an_untouched_ingest_is_that_of_the_empty_string() {
     let root = Root::new();
     let store = root.open();
     for algorithm in Algorithm::ALL {
-        let ingest = store
-            .ingest(algorithm.name(), None, None, Some(algorithm))
-            .unwrap();
+        let ingest = store.ingest(algorithm.name(), None, None, Some(algorithm)).unwrap();
 
         assert_eq!(digest(algorithm, b""), ingest.digest().unwrap());
         assert_eq!(0, ingest.offset());
@@ -31,16 +29,10 @@ fn the_digest_moves_with_every_write_pushed_or_written() {
     assert_eq!(sha256(&data[..1000]), ingest.digest().unwrap());
 
     assert_eq!(1000, ingest.push(&data[1000..2000]).unwrap());
-    assert_eq!(
-        (2000, sha256(&data[..2000])),
-        (ingest.offset(), ingest.digest().unwrap())
-    );
+    assert_eq!((2000, sha256(&data[..2000])), (ingest.offset(), ingest.digest().unwrap()));
 
     ingest.write(&data[2000..]).unwrap();
-    assert_eq!(
-        (3000, sha256(&data)),
-        (ingest.offset(), ingest.digest().unwrap())
-    );
+    assert_eq!((3000, sha256(&data)), (ingest.offset(), ingest.digest().unwrap()));
     assert_eq!(0, ingest.push(b"").unwrap());
 }
 
@@ -55,15 +47,8 @@ fn status_shows_what_was_announced_and_is_the_same_from_both_sides() {
 
     let status = ingest.status().unwrap();
 
-    assert_eq!(
-        (REF, 2, Some(5), Some(expected)),
-        (&*status.ref_, status.offset, status.total, status.expected)
-    );
-    assert!(
-        before <= status.started_ns
-            && status.started_ns <= status.updated_ns
-            && status.updated_ns <= now()
-    );
+    assert_eq!((REF, 2, Some(5), Some(expected)), (&*status.ref_, status.offset, status.total, status.expected));
+    assert!(before <= status.started_ns && status.started_ns <= status.updated_ns && status.updated_ns <= now());
     assert_eq!(status, store.status(REF).unwrap());
     assert_eq!(vec![status], store.statuses().unwrap());
 }
@@ -74,13 +59,7 @@ fn another_store_sees_the_durable_offset_only() {
     let (store, other) = (root.open(), root.open());
     let ingest = store.ingest(REF, Some(9), None, None).unwrap();
     ingest.write(b"abc").unwrap();
-    assert_eq!(
-        (0, Some(9)),
-        (
-            other.status(REF).unwrap().offset,
-            other.status(REF).unwrap().total
-        )
-    );
+    assert_eq!((0, Some(9)), (other.status(REF).unwrap().offset, other.status(REF).unwrap().total));
 
     ingest.sync().unwrap();
     ingest.write(b"def").unwrap();
@@ -104,10 +83,7 @@ fn the_algorithm_is_the_asked_one_or_that_of_expected_or_of_the_ingest_or_sha256
     assert_eq!(Algorithm::Sha256, open(None, None));
     assert_eq!(Algorithm::Sha512, open(None, Some(&expected)));
     assert_eq!(Algorithm::Sha512, open(None, None));
-    assert_eq!(
-        Algorithm::Blake3,
-        open(Some(Algorithm::Blake3), Some(&expected))
-    );
+    assert_eq!(Algorithm::Blake3, open(Some(Algorithm::Blake3), Some(&expected)));
     assert_eq!(Algorithm::Blake3, open(None, None));
 }
 
@@ -120,15 +96,7 @@ fn a_held_ref_is_unavailable_with_its_holder_and_since() {
     for (asked, is_local) in [(&store, true), (&other, false)] {
         let error = asked.ingest(REF, None, None, None).err().unwrap();
 
-        let Error::Unavailable {
-            name,
-            holder,
-            since_ns,
-            local,
-        } = error
-        else {
-            panic!("{error:?}")
-        };
+        let Error::Unavailable { name, holder, since_ns, local } = error else { panic!("{error:?}") };
         assert_eq!((REF, "this process", is_local), (&*name, &*holder, local));
         assert!((before..=now()).contains(&since_ns.unwrap()));
     }
@@ -161,12 +129,7 @@ fn an_expected_blob_that_is_stored_drops_the_ingest() {
 
     let error = store.ingest(REF, Some(100), Some(&stored), None).err();
 
-    assert_eq!(
-        Some(Error::AlreadyExists {
-            digest: stored.to_string()
-        }),
-        error
-    );
+    assert_eq!(Some(Error::AlreadyExists { digest: stored.to_string() }), error);
     assert_eq!(Err(Error::no_ingest(REF)), store.status(REF));
     assert_eq!(0, root.ingests_left());
     begin(&store).close().unwrap();
@@ -188,17 +151,7 @@ fn refs_are_any_text_and_never_paths() {
     let root = Root::new();
     let store = root.open();
     let long = "é/".repeat((1 << 20) / 3);
-    for ref_ in [
-        "/",
-        "..",
-        "../../escape",
-        "a/b/c",
-        "nul\0in it",
-        "new\nline",
-        " ",
-        "ref",
-        &long,
-    ] {
+    for ref_ in ["/", "..", "../../escape", "a/b/c", "nul\0in it", "new\nline", " ", "ref", &long] {
         let ingest = begin_named(&store, ref_);
         ingest.write(ref_.as_bytes()).unwrap();
         ingest.close().unwrap();

@@ -20,21 +20,13 @@ fn a_committed_blob_is_whole_read_only_and_labelled_and_its_ref_is_free() {
     ingest.write(b"ab").unwrap();
     ingest.push(b"c").unwrap();
 
-    let info = ingest
-        .commit(Some(3), Some(&sha256(b"abc")), Some(&labels))
-        .unwrap();
+    let info = ingest.commit(Some(3), Some(&sha256(b"abc")), Some(&labels)).unwrap();
 
-    assert_eq!(
-        (sha256(b"abc"), 3, &labels),
-        (info.digest, info.size, &info.labels)
-    );
+    assert_eq!((sha256(b"abc"), 3, &labels), (info.digest, info.size, &info.labels));
     assert!((before..=now()).contains(&info.created_ns) && info.created_ns == info.updated_ns);
     assert_eq!(Ok(&info), store.info(&info.digest).as_ref());
     assert_eq!(Some(b"abc".to_vec()), root.blob(&info.digest));
-    let mode = fs::metadata(root.blob_path(&info.digest))
-        .unwrap()
-        .permissions()
-        .mode();
+    let mode = fs::metadata(root.blob_path(&info.digest)).unwrap().permissions().mode();
     assert_eq!(0o444, mode & 0o7777);
     assert_eq!(0, root.ingests_left());
     assert!(is_closed(&ingest.push(b"x").unwrap_err()));
@@ -48,10 +40,7 @@ fn an_empty_ingest_commits_the_empty_blob() {
     let root = Root::new();
     let info = begin(&root.open()).commit(Some(0), None, None).unwrap();
 
-    assert_eq!(
-        (sha256(b""), Some(Vec::new())),
-        (info.digest, root.blob(&info.digest))
-    );
+    assert_eq!((sha256(b""), Some(Vec::new())), (info.digest, root.blob(&info.digest)));
 }
 
 #[test]
@@ -67,14 +56,7 @@ fn a_wrong_size_or_digest_closes_and_keeps_the_bytes() {
 
     let error = ingest.commit(Some(999), None, None).unwrap_err();
 
-    assert_eq!(
-        Error::UnexpectedSize {
-            expected: 999,
-            actual: 1000,
-            name: name.clone()
-        },
-        error
-    );
+    assert_eq!(Error::UnexpectedSize { expected: 999, actual: 1000, name: name.clone() }, error);
     assert!(is_closed(&ingest.write(b"x").unwrap_err()));
     let ingest = begin(&store);
     assert_eq!(status, ingest.status().unwrap());
@@ -82,19 +64,10 @@ fn a_wrong_size_or_digest_closes_and_keeps_the_bytes() {
     let error = ingest.commit(None, Some(&wrong), None).unwrap_err();
 
     let (expected, actual) = (wrong.to_string(), sha256(&data).to_string());
-    assert_eq!(
-        Error::UnexpectedDigest {
-            expected,
-            actual,
-            name
-        },
-        error
-    );
+    assert_eq!(Error::UnexpectedDigest { expected, actual, name }, error);
     assert!(is_closed(&ingest.write(b"x").unwrap_err()));
     assert_eq!(status, root.open().status(REF).unwrap());
-    let info = begin(&store)
-        .commit(Some(1000), Some(&sha256(&data)), None)
-        .unwrap();
+    let info = begin(&store).commit(Some(1000), Some(&sha256(&data)), None).unwrap();
     assert_eq!(Some(data), root.blob(&info.digest));
 }
 
@@ -126,10 +99,7 @@ fn expected_of_another_algorithm_is_computed_from_the_bytes() {
 
         let info = ingest.commit(None, Some(&expected), None).unwrap();
 
-        assert_eq!(
-            (expected, Some(data.clone())),
-            (info.digest, root.blob(&expected))
-        );
+        assert_eq!((expected, Some(data.clone())), (info.digest, root.blob(&expected)));
     }
 }
 
@@ -142,13 +112,7 @@ fn a_blob_that_exists_drops_the_ingest() {
         ingest.write(b"abc").unwrap();
         let result = ingest.commit(None, expected.as_ref(), None);
 
-        assert!(
-            result.is_ok()
-                || result
-                    == Err(Error::AlreadyExists {
-                        digest: sha256(b"abc").to_string()
-                    })
-        );
+        assert!(result.is_ok() || result == Err(Error::AlreadyExists { digest: sha256(b"abc").to_string() }));
         assert!(is_closed(&ingest.write(b"x").unwrap_err()));
         assert_eq!(Err(Error::no_ingest(REF)), store.status(REF));
         assert_eq!(0, root.ingests_left());
@@ -169,12 +133,7 @@ fn a_damaged_blob_is_healed_by_the_ingest() {
 
     let error = ingest.commit(None, None, None).unwrap_err();
 
-    assert_eq!(
-        Error::AlreadyExists {
-            digest: digest.to_string()
-        },
-        error
-    );
+    assert_eq!(Error::AlreadyExists { digest: digest.to_string() }, error);
     assert_eq!(Some(b"abc".to_vec()), root.blob(&digest));
     assert_eq!(0, root.ingests_left());
 }
@@ -186,31 +145,17 @@ fn of_two_commits_at_once_exactly_one_stores() {
     let data = bytes(100_000);
     let ingests: Vec<_> = (0..4)
         .map(|index| {
-            let ingest = store
-                .ingest(&format!("ref {index}"), None, None, None)
-                .unwrap();
+            let ingest = store.ingest(&format!("ref {index}"), None, None, None).unwrap();
             ingest.write(&data).unwrap();
             ingest
         })
         .collect();
-    let threads = ingests
-        .into_iter()
-        .map(|ingest| thread::spawn(move || ingest.commit(None, None, None)));
+    let threads = ingests.into_iter().map(|ingest| thread::spawn(move || ingest.commit(None, None, None)));
 
-    let results: Vec<_> = threads
-        .collect::<Vec<_>>()
-        .into_iter()
-        .map(|thread| thread.join().unwrap())
-        .collect();
+    let results: Vec<_> = threads.collect::<Vec<_>>().into_iter().map(|thread| thread.join().unwrap()).collect();
 
     assert_eq!(1, results.iter().filter(|result| result.is_ok()).count());
-    assert_eq!(
-        3,
-        results
-            .iter()
-            .filter(|result| matches!(result, Err(Error::AlreadyExists { .. })))
-            .count()
-    );
+    assert_eq!(3, results.iter().filter(|result| matches!(result, Err(Error::AlreadyExists { .. }))).count());
     assert_eq!(0, root.ingests_left());
     root.assert_blobs_whole();
 }

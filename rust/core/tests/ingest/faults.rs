@@ -58,10 +58,7 @@ struct Run<'a> {
 impl Work {
     fn prepare(self, root: &Root, data: &[u8]) -> Acknowledged {
         let store = root.open();
-        let stored = matches!(
-            self,
-            Self::CommitAgain | Self::CommitHeals | Self::BeginStored
-        );
+        let stored = matches!(self, Self::CommitAgain | Self::CommitHeals | Self::BeginStored);
         if stored {
             store.put(data, Algorithm::Sha256, None, None).unwrap();
         }
@@ -162,9 +159,7 @@ fn assert_sound(work: Work, root: &Root, store: &Arc<Store>, data: &[u8], seen: 
     let blob = root.blob(&digest);
     let is_damaged = work == Work::CommitHeals && blob.as_deref() == Some(b"damaged");
     assert!(is_damaged || blob.is_none() || blob.as_deref() == Some(data));
-    let offset = store
-        .status(REF)
-        .map(|status| usize::try_from(status.offset).unwrap());
+    let offset = store.status(REF).map(|status| usize::try_from(status.offset).unwrap());
     match &offset {
         Ok(offset) => {
             assert!((seen.durable..=data.len()).contains(offset) && !seen.gone && !seen.committed);
@@ -198,11 +193,7 @@ fn fail_at(work: Work, n: u64, errno: i32, fault: fn(u64, i32) -> Fault) -> bool
     let seen = work.prepare(&root, &data);
     let faulty = Faulty::over(Arc::new(Linux));
     let store = root.open_with(faulty.clone());
-    let mut run = Run {
-        store: &store,
-        data: &data,
-        seen,
-    };
+    let mut run = Run { store: &store, data: &data, seen };
     faulty.set(Some(fault(n, errno)));
 
     let result = work.run(&mut run, n.is_multiple_of(2));
@@ -210,11 +201,7 @@ fn fail_at(work: Work, n: u64, errno: i32, fault: fn(u64, i32) -> Fault) -> bool
     let hit = faulty.hits() > 0;
     faulty.set(None);
     match &result {
-        Err(Error::Io {
-            errno: found,
-            path: Some(_),
-            ..
-        }) => assert_eq!(errno, *found),
+        Err(Error::Io { errno: found, path: Some(_), .. }) => assert_eq!(errno, *found),
         other => assert_eq!(&Ok(()), other, "{work:?}, call {n}"),
     }
     assert!(hit || result.is_ok());
@@ -273,9 +260,6 @@ fn short_writes_are_continued() {
     let ingest = begin(&store);
     ingest.write(&data[500..]).unwrap();
 
-    assert_eq!(
-        sha256(&data),
-        ingest.commit(None, None, None).unwrap().digest
-    );
+    assert_eq!(sha256(&data), ingest.commit(None, None, None).unwrap().digest);
     assert_eq!(Some(data.clone()), root.blob(&sha256(&data)));
 }

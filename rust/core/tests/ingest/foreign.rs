@@ -9,14 +9,7 @@ use steelyard_core::store::{Options, Store};
 use crate::support::*;
 
 fn read_only(root: &Root) -> Arc<Store> {
-    Store::open(
-        &root.path,
-        Options {
-            read_only: true,
-            ..Options::default()
-        },
-    )
-    .unwrap()
+    Store::open(&root.path, Options { read_only: true, ..Options::default() }).unwrap()
 }
 
 /// Write an ingest as containerd does.
@@ -33,65 +26,22 @@ fn leave_foreign(root: &Root, ref_: &str, data: &[u8], rest: &[(&str, &str)]) {
 #[test]
 fn the_ingests_of_containerd_are_read() {
     let root = Root::new();
-    let times = [
-        ("startedat", "2024-02-29T23:59:59.123456789Z"),
-        ("updatedat", "2024-03-01T01:00:00+01:00"),
-    ];
-    leave_foreign(
-        &root,
-        "default/1/layer-b",
-        b"abc",
-        &[&times[..], &[("total", "4096")]].concat(),
-    );
-    leave_foreign(
-        &root,
-        "default/1/layer-a",
-        b"",
-        &[&times[..], &[("total", "many")]].concat(),
-    );
-    leave_foreign(
-        &root,
-        "default/1/layer-c",
-        b"x",
-        &[("total", "0"), ("startedat", "yesterday")],
-    );
+    let times = [("startedat", "2024-02-29T23:59:59.123456789Z"), ("updatedat", "2024-03-01T01:00:00+01:00")];
+    leave_foreign(&root, "default/1/layer-b", b"abc", &[&times[..], &[("total", "4096")]].concat());
+    leave_foreign(&root, "default/1/layer-a", b"", &[&times[..], &[("total", "many")]].concat());
+    leave_foreign(&root, "default/1/layer-c", b"x", &[("total", "0"), ("startedat", "yesterday")]);
     fs::create_dir(root.ingest("no ref")).unwrap();
-    let before = fs::metadata(root.ingest("default/1/layer-b").join("data"))
-        .unwrap()
-        .modified()
-        .unwrap();
+    let before = fs::metadata(root.ingest("default/1/layer-b").join("data")).unwrap().modified().unwrap();
     let store = read_only(&root);
 
     let statuses = store.statuses().unwrap();
 
     let refs: Vec<_> = statuses.iter().map(|status| &*status.ref_).collect();
-    assert_eq!(
-        [
-            "default/1/layer-a",
-            "default/1/layer-b",
-            "default/1/layer-c"
-        ],
-        *refs
-    );
-    let totals: Vec<_> = statuses
-        .iter()
-        .map(|status| (status.offset, status.total, status.expected))
-        .collect();
-    assert_eq!(
-        [(0, None, None), (3, Some(4096), None), (1, None, None)],
-        *totals
-    );
-    let mtime = i64::try_from(
-        before
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap()
-            .as_nanos(),
-    )
-    .unwrap();
-    assert_eq!(
-        (1_709_251_199_123_456_789, mtime),
-        (statuses[1].started_ns, statuses[1].updated_ns)
-    );
+    assert_eq!(["default/1/layer-a", "default/1/layer-b", "default/1/layer-c"], *refs);
+    let totals: Vec<_> = statuses.iter().map(|status| (status.offset, status.total, status.expected)).collect();
+    assert_eq!([(0, None, None), (3, Some(4096), None), (1, None, None)], *totals);
+    let mtime = i64::try_from(before.duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos()).unwrap();
+    assert_eq!((1_709_251_199_123_456_789, mtime), (statuses[1].started_ns, statuses[1].updated_ns));
     assert_eq!(statuses[1], store.status("default/1/layer-b").unwrap());
     assert_eq!(Err(Error::no_ingest("no ref")), store.status("no ref"));
 }
@@ -99,17 +49,9 @@ fn the_ingests_of_containerd_are_read() {
 #[test]
 fn the_noted_time_counts_when_it_is_the_later_one() {
     let root = Root::new();
-    leave_foreign(
-        &root,
-        "layer",
-        b"abc",
-        &[("updatedat", "2100-01-01T00:00:00Z")],
-    );
+    leave_foreign(&root, "layer", b"abc", &[("updatedat", "2100-01-01T00:00:00Z")]);
 
-    assert_eq!(
-        4_102_444_800_000_000_000,
-        read_only(&root).status("layer").unwrap().updated_ns
-    );
+    assert_eq!(4_102_444_800_000_000_000, read_only(&root).status("layer").unwrap().updated_ns);
 }
 
 #[test]
@@ -127,10 +69,7 @@ fn our_own_ingests_are_read_where_they_were_left() {
     let store = read_only(&root);
 
     assert_eq!(3, status.offset);
-    assert_eq!(
-        (vec![status.clone()], status),
-        (store.statuses().unwrap(), store.status(REF).unwrap())
-    );
+    assert_eq!((vec![status.clone()], status), (store.statuses().unwrap(), store.status(REF).unwrap()));
 }
 
 #[test]
@@ -139,20 +78,8 @@ fn nothing_can_be_begun_or_aborted_in_a_read_only_store() {
     leave(&root.open(), b"abc");
     let store = read_only(&root);
 
-    assert!(matches!(
-        store.ingest(REF, None, None, None).err(),
-        Some(Error::Io {
-            errno: libc::EROFS,
-            ..
-        })
-    ));
-    assert!(matches!(
-        store.abort(REF),
-        Err(Error::Io {
-            errno: libc::EROFS,
-            ..
-        })
-    ));
+    assert!(matches!(store.ingest(REF, None, None, None).err(), Some(Error::Io { errno: libc::EROFS, .. })));
+    assert!(matches!(store.abort(REF), Err(Error::Io { errno: libc::EROFS, .. })));
     assert_eq!(3, store.status(REF).unwrap().offset);
 }
 

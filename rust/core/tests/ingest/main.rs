@@ -1,8 +1,5 @@
 //! Ingests: what `Writer`, `Ingester.writer` and `IngestManager` in `content.py` promise, on real files.
-#![allow(
-    clippy::disallowed_methods,
-    reason = "the tests look at the disk themselves"
-)]
+#![allow(clippy::disallowed_methods, reason = "the tests look at the disk themselves")]
 
 mod abort;
 mod anonymous;

@@ -18,10 +18,7 @@ fn open(root: &Root) -> (Arc<Store>, Arc<Recorder>) {
 /// The calls that change something, each with the last component of what it is about.
 fn steps(events: &[Event]) -> Vec<(Op, &str)> {
     let mut steps = Vec::new();
-    for event in events
-        .iter()
-        .filter(|event| changes(event.op) && event.op != Op::Lock)
-    {
+    for event in events.iter().filter(|event| changes(event.op) && event.op != Op::Lock) {
         steps.push((event.op, event.path.file_name().unwrap().to_str().unwrap()));
     }
     steps
@@ -45,11 +42,7 @@ fn a_checkpoint_syncs_the_bytes_then_the_slot_then_at_first_the_directories() {
 
     ingest.sync().unwrap();
 
-    let slot = [
-        (Op::SyncData, "data"),
-        (Op::WriteAt, "state"),
-        (Op::SyncData, "state"),
-    ];
+    let slot = [(Op::SyncData, "data"), (Op::WriteAt, "state"), (Op::SyncData, "state")];
     let names = [(Op::SyncDir, "<ref>"), (Op::SyncDir, "ingest")];
     let events = recorder.around.take();
     all.extend_from_slice(&events);
@@ -60,10 +53,7 @@ fn a_checkpoint_syncs_the_bytes_then_the_slot_then_at_first_the_directories() {
     ingest.close().unwrap();
 
     let events = recorder.around.take();
-    assert_eq!(
-        [&[(Op::WriteAt, "data")], &slot[..]].concat(),
-        plain(&root, steps(&events))
-    );
+    assert_eq!([&[(Op::WriteAt, "data")], &slot[..]].concat(), plain(&root, steps(&events)));
 }
 
 #[test]
@@ -74,12 +64,7 @@ fn beginning_syncs_nothing() {
     let ingest = begin(&store);
 
     let events = recorder.around.take();
-    let made = [
-        (Op::Mkdir, "<ref>"),
-        (Op::Create, "data"),
-        (Op::Create, "state"),
-        (Op::WriteAt, "state"),
-    ];
+    let made = [(Op::Mkdir, "<ref>"), (Op::Create, "data"), (Op::Create, "state"), (Op::WriteAt, "state")];
     assert_eq!(made[..], plain(&root, steps(&events)));
     drop(ingest);
 }
@@ -128,10 +113,7 @@ fn a_cut_below_a_checkpoint_first_makes_both_slots_durable() {
     let cut = [(Op::Truncate, "data")];
     let slot = [(Op::WriteAt, "state"), (Op::SyncData, "state")];
     let below = [&slot[..], &slot, &cut].concat();
-    assert_eq!(
-        [&cut[..], &below, &below].concat(),
-        plain(&root, steps(&events))
-    );
+    assert_eq!([&cut[..], &below, &below].concat(), plain(&root, steps(&events)));
 }
 
 #[test]
@@ -144,12 +126,7 @@ fn an_abort_removes_the_bytes_first_and_syncs_last() {
     store.abort(REF).unwrap();
 
     let events = recorder.around.take();
-    let removed = [
-        (Op::Unlink, "data"),
-        (Op::Unlink, "state"),
-        (Op::Rmdir, "<ref>"),
-        (Op::SyncDir, "ingest"),
-    ];
+    let removed = [(Op::Unlink, "data"), (Op::Unlink, "state"), (Op::Rmdir, "<ref>"), (Op::SyncDir, "ingest")];
     assert_eq!(removed[..], plain(&root, steps(&events)));
 }
 
@@ -169,24 +146,9 @@ fn a_long_write_begins_writeback_every_8_mib_and_checkpoints_every_64() {
     let steps = plain(&root, steps(&events));
     let count = |step| steps.iter().filter(|found| **found == step).count();
     assert_eq!(8, count((Op::StartWriteback, "data")));
-    assert_eq!(
-        (1, 1),
-        (
-            count((Op::SyncData, "data")),
-            count((Op::SyncData, "state"))
-        )
-    );
-    let at = steps
-        .iter()
-        .position(|step| *step == (Op::SyncData, "data"))
-        .unwrap();
-    assert_eq!(
-        64,
-        steps[..at]
-            .iter()
-            .filter(|step| **step == (Op::WriteAt, "data"))
-            .count()
-    );
+    assert_eq!((1, 1), (count((Op::SyncData, "data")), count((Op::SyncData, "state"))));
+    let at = steps.iter().position(|step| *step == (Op::SyncData, "data")).unwrap();
+    assert_eq!(64, steps[..at].iter().filter(|step| **step == (Op::WriteAt, "data")).count());
 }
 
 #[test]
@@ -208,10 +170,7 @@ fn a_push_and_a_digest_of_what_is_hashed_make_no_call() {
 fn without_durability_nothing_is_synced_and_all_else_is_the_same() {
     let root = Root::new();
     let recorder = recorder();
-    let options = Options {
-        durable: false,
-        ..Options::default()
-    };
+    let options = Options { durable: false, ..Options::default() };
     let store = Store::open_with(&root.path, options, recorder.clone()).unwrap();
     recorder.around.take();
     leave(&store, &bytes(9 << 20));
@@ -221,8 +180,7 @@ fn without_durability_nothing_is_synced_and_all_else_is_the_same() {
 
     let events = recorder.around.take();
 
-    let is_sync =
-        |event: &&Event| matches!(event.op, Op::SyncData | Op::SyncDir | Op::StartWriteback);
+    let is_sync = |event: &&Event| matches!(event.op, Op::SyncData | Op::SyncDir | Op::StartWriteback);
     assert_eq!(None, events.iter().find(is_sync));
     assert_eq!(Some(bytes(5)), root.blob(&sha256(&bytes(5))));
 }

@@ -29,10 +29,7 @@ fn append(store: &Arc<Store>) {
 #[test]
 fn one_writer_at_a_time_has_a_ref() {
     let root = Root::in_memory();
-    let options = Options {
-        durable: false,
-        ..Options::default()
-    };
+    let options = Options { durable: false, ..Options::default() };
     let stores = [(); 2].map(|()| Store::open(&root.path, options).unwrap());
     thread::scope(|scope| {
         for store in stores.iter().cycle().take(4) {
@@ -116,27 +113,13 @@ fn a_ref_is_held_across_processes_and_dies_with_its_holder() {
 
     let error = store.ingest(REF, None, None, None).err().unwrap();
 
-    let Error::Unavailable {
-        holder,
-        since_ns,
-        local,
-        ..
-    } = error
-    else {
-        panic!("{error:?}")
-    };
+    let Error::Unavailable { holder, since_ns, local, .. } = error else { panic!("{error:?}") };
     assert_eq!((format!("process {}", child.id()), false), (holder, local));
     assert!((before..=now()).contains(&since_ns.unwrap()));
-    assert!(matches!(
-        store.abort(REF),
-        Err(Error::Unavailable { local: false, .. })
-    ));
+    assert!(matches!(store.abort(REF), Err(Error::Unavailable { local: false, .. })));
     assert_eq!(7, store.status(REF).unwrap().offset);
     child.kill().unwrap();
     child.wait().unwrap();
     let ingest = begin(&store);
-    assert_eq!(
-        sha256(b"durable"),
-        ingest.commit(None, None, None).unwrap().digest
-    );
+    assert_eq!(sha256(b"durable"), ingest.commit(None, None, None).unwrap().digest);
 }

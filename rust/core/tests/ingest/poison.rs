@@ -25,14 +25,7 @@ fn assert_poisons_after(op: Op, durable: &[u8], work: impl Fn(&Ingest) -> Result
 
     let error = work(&ingest).unwrap_err();
 
-    assert!(matches!(
-        error,
-        Error::Io {
-            errno: libc::EIO,
-            path: Some(_),
-            ..
-        }
-    ));
+    assert!(matches!(error, Error::Io { errno: libc::EIO, path: Some(_), .. }));
     faulty.set(None);
     assert_eq!(Err(error.clone()), ingest.push(b"x").map(drop));
     assert_eq!(Err(error.clone()), ingest.write(b"x"));
@@ -132,21 +125,10 @@ fn a_sync_that_fails_in_commit_is_not_repeated() {
 
     let error = ingest.commit(None, None, None).unwrap_err();
 
-    assert!(matches!(
-        error,
-        Error::Io {
-            errno: libc::EIO,
-            operation: "fdatasync",
-            ..
-        }
-    ));
+    assert!(matches!(error, Error::Io { errno: libc::EIO, operation: "fdatasync", .. }));
     assert!(is_closed(&ingest.sync().unwrap_err()));
     assert_eq!(None, root.blob(&sha256(b"abc")));
-    assert_eq!(
-        0,
-        begin(&store).offset(),
-        "bytes whose sync failed are not trusted"
-    );
+    assert_eq!(0, begin(&store).offset(), "bytes whose sync failed are not trusted");
 }
 
 #[test]

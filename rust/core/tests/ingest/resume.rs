@@ -16,9 +16,7 @@ fn a_resume_has_the_same_offset_digest_and_times() {
     let store = root.open();
     let data = bytes(1000);
     let expected = sha256(&data);
-    let first = store
-        .ingest(REF, Some(1000), Some(&expected), None)
-        .unwrap();
+    let first = store.ingest(REF, Some(1000), Some(&expected), None).unwrap();
     first.write(&data[..400]).unwrap();
     first.push(&data[400..500]).unwrap();
     let status = first.status().unwrap();
@@ -28,18 +26,9 @@ fn a_resume_has_the_same_offset_digest_and_times() {
     let second = begin(&root.open());
 
     assert_eq!(status, second.status().unwrap());
-    assert_eq!(
-        (500, sha256(&data[..500])),
-        (second.offset(), second.digest().unwrap())
-    );
+    assert_eq!((500, sha256(&data[..500])), (second.offset(), second.digest().unwrap()));
     second.write(&data[500..]).unwrap();
-    assert_eq!(
-        expected,
-        second
-            .commit(Some(1000), Some(&expected), None)
-            .unwrap()
-            .digest
-    );
+    assert_eq!(expected, second.commit(Some(1000), Some(&expected), None).unwrap().digest);
     assert_eq!(Some(data), root.blob(&expected));
 }
 
@@ -49,15 +38,8 @@ fn total_and_expected_are_kept_and_replaced_when_given_anew() {
     let store = root.open();
     let (one, two) = (sha256(b"one"), sha256(b"two"));
     let announced = |status: Status| (status.total, status.expected);
-    store
-        .ingest(REF, Some(1), Some(&one), None)
-        .unwrap()
-        .close()
-        .unwrap();
-    assert_eq!(
-        (Some(1), Some(one)),
-        announced(begin(&store).status().unwrap())
-    );
+    store.ingest(REF, Some(1), Some(&one), None).unwrap().close().unwrap();
+    assert_eq!((Some(1), Some(one)), announced(begin(&store).status().unwrap()));
 
     let ingest = store.ingest(REF, Some(2), Some(&two), None).unwrap();
     drop(ingest);
@@ -72,18 +54,7 @@ fn every_algorithm_resumes_at_every_kind_of_offset() {
     let data = bytes(5 * MIB + 77);
     for algorithm in Algorithm::ALL {
         let mut at = 0;
-        for next in [
-            0,
-            1,
-            127,
-            128,
-            MIB - 1,
-            MIB,
-            2 * MIB,
-            3 * MIB + 5,
-            5 * MIB,
-            data.len(),
-        ] {
+        for next in [0, 1, 127, 128, MIB - 1, MIB, 2 * MIB, 3 * MIB + 5, 5 * MIB, data.len()] {
             let ingest = store.ingest(REF, None, None, Some(algorithm)).unwrap();
             assert_eq!(at as u64, ingest.offset());
             assert_eq!(digest(algorithm, &data[..at]), ingest.digest().unwrap());
@@ -93,10 +64,7 @@ fn every_algorithm_resumes_at_every_kind_of_offset() {
         }
         let ingest = begin(&store);
         assert!(ingest.catch_up(u64::MAX).is_ok_and(|left| left == 0));
-        assert_eq!(
-            digest(algorithm, &data),
-            ingest.commit(None, None, None).unwrap().digest
-        );
+        assert_eq!(digest(algorithm, &data), ingest.commit(None, None, None).unwrap().digest);
     }
 }
 
@@ -105,14 +73,8 @@ fn a_resume_costs_the_tail_only() {
     let root = Root::new();
     let store = root.open();
     let data = bytes(4 * MIB + 10);
-    for (algorithm, behind) in [
-        (Algorithm::Sha256, 0),
-        (Algorithm::Sha512, 0),
-        (Algorithm::Blake3, 10),
-    ] {
-        let ingest = store
-            .ingest(algorithm.name(), None, None, Some(algorithm))
-            .unwrap();
+    for (algorithm, behind) in [(Algorithm::Sha256, 0), (Algorithm::Sha512, 0), (Algorithm::Blake3, 10)] {
+        let ingest = store.ingest(algorithm.name(), None, None, Some(algorithm)).unwrap();
         ingest.write(&data).unwrap();
         ingest.close().unwrap();
 
@@ -130,9 +92,7 @@ fn another_algorithm_reads_the_bytes_again_in_pieces() {
     let data = bytes(3 * MIB);
     leave(&store, &data[..2 * MIB]);
 
-    let ingest = store
-        .ingest(REF, None, None, Some(Algorithm::Sha384))
-        .unwrap();
+    let ingest = store.ingest(REF, None, None, Some(Algorithm::Sha384)).unwrap();
 
     assert_eq!(2 * MIB as u64 - 1000, ingest.catch_up(1000).unwrap());
     ingest.write(&data[2 * MIB..]).unwrap();
@@ -153,24 +113,15 @@ fn what_was_written_after_the_checkpoint_is_cut() {
     ingest.sync().unwrap();
     ingest.write(&[0xff; 30]).unwrap();
     drop(ingest);
-    assert_eq!(
-        90,
-        fs::metadata(root.ingest(REF).join("data")).unwrap().len()
-    );
+    assert_eq!(90, fs::metadata(root.ingest(REF).join("data")).unwrap().len());
     assert_eq!(60, store.status(REF).unwrap().offset);
 
     let ingest = begin(&store);
 
     assert_eq!(60, ingest.offset());
-    assert_eq!(
-        60,
-        fs::metadata(root.ingest(REF).join("data")).unwrap().len()
-    );
+    assert_eq!(60, fs::metadata(root.ingest(REF).join("data")).unwrap().len());
     ingest.write(&data[60..]).unwrap();
-    assert_eq!(
-        sha256(&data),
-        ingest.commit(None, None, None).unwrap().digest
-    );
+    assert_eq!(sha256(&data), ingest.commit(None, None, None).unwrap().digest);
 }
 
 #[test]
@@ -199,9 +150,7 @@ fn closing_twice_is_fine_and_every_other_call_says_closed() {
     assert!(is_closed(&ingest.write(b"x").unwrap_err()));
     assert!(is_closed(&ingest.flush().unwrap_err()));
     assert!(is_closed(&ingest.catch_up(1).unwrap_err()));
-    assert!(is_closed(
-        &ingest.set_algorithm(Algorithm::Blake3).unwrap_err()
-    ));
+    assert!(is_closed(&ingest.set_algorithm(Algorithm::Blake3).unwrap_err()));
     assert!(is_closed(&ingest.digest().unwrap_err()));
     assert!(is_closed(&ingest.status().unwrap_err()));
     assert!(is_closed(&ingest.truncate(0).unwrap_err()));

@@ -34,10 +34,7 @@ impl Root {
     fn below(scratch: Scratch) -> Self {
         let path = scratch.root.clone();
         fs::create_dir(&path).unwrap();
-        Self {
-            path,
-            _scratch: scratch,
-        }
+        Self { path, _scratch: scratch }
     }
 
     pub fn open(&self) -> Arc<Store> {
@@ -56,10 +53,7 @@ impl Root {
 
     pub fn blob_path(&self, digest: &Digest) -> PathBuf {
         let algorithm = digest.algorithm().name();
-        self.path
-            .join("blobs")
-            .join(algorithm)
-            .join(digest.encoded())
+        self.path.join("blobs").join(algorithm).join(digest.encoded())
     }
 
     pub fn blob(&self, digest: &Digest) -> Option<Vec<u8>> {
@@ -95,9 +89,7 @@ pub fn bytes(size: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     (0..size)
         .map(|_| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             state.to_le_bytes()[7]
         })
         .collect()

@@ -20,10 +20,7 @@ struct Left {
 impl Left {
     fn new() -> Self {
         let root = Root::in_memory();
-        let options = Options {
-            durable: false,
-            ..Options::default()
-        };
+        let options = Options { durable: false, ..Options::default() };
         let store = Store::open(&root.path, options).unwrap();
         let source = bytes(3000);
         let ingest = begin(&store);
@@ -33,15 +30,8 @@ impl Left {
         }
         ingest.write(&[0xaa; 500]).unwrap();
         drop(ingest);
-        let [state, data] =
-            ["state", "data"].map(|name| fs::read(root.ingest(REF).join(name)).unwrap());
-        Self {
-            root,
-            store,
-            source,
-            state,
-            data,
-        }
+        let [state, data] = ["state", "data"].map(|name| fs::read(root.ingest(REF).join(name)).unwrap());
+        Self { root, store, source, state, data }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -67,10 +57,7 @@ impl Left {
         ingest.write(&[0x55; 2500]).unwrap();
         drop(ingest);
         let ingest = begin(&self.store);
-        assert_eq!(
-            (offset, sha256(&self.source[..at])),
-            (ingest.offset(), ingest.digest().unwrap())
-        );
+        assert_eq!((offset, sha256(&self.source[..at])), (ingest.offset(), ingest.digest().unwrap()));
         self.store.abort(REF).unwrap();
         offset
     }

@@ -28,10 +28,7 @@ fn any_smaller_size_will_do_and_writing_goes_on_from_there() {
             ingest.write(&[7; 100]).unwrap();
             let whole = [&data[..keep], &[7; 100]].concat();
             let info = ingest.commit(None, None, None).unwrap();
-            assert_eq!(
-                (digest(algorithm, &whole), Some(whole)),
-                (info.digest, root.blob(&info.digest))
-            );
+            assert_eq!((digest(algorithm, &whole), Some(whole)), (info.digest, root.blob(&info.digest)));
         }
     }
 }
@@ -44,18 +41,8 @@ fn a_larger_size_is_out_of_range_and_changes_nothing() {
 
     let error = ingest.truncate(4).unwrap_err();
 
-    assert_eq!(
-        Error::OutOfRange {
-            name: REF.to_owned(),
-            offset: 4,
-            size: 3
-        },
-        error
-    );
-    assert_eq!(
-        (3, sha256(b"abc")),
-        (ingest.offset(), ingest.digest().unwrap())
-    );
+    assert_eq!(Error::OutOfRange { name: REF.to_owned(), offset: 4, size: 3 }, error);
+    assert_eq!((3, sha256(b"abc")), (ingest.offset(), ingest.digest().unwrap()));
 }
 
 #[test]
@@ -70,16 +57,10 @@ fn a_truncated_ingest_resumes_at_the_cut() {
         let status = ingest.status().unwrap();
         drop(ingest);
 
-        assert_eq!(
-            (keep, status.updated_ns),
-            (status.offset, store.status(REF).unwrap().updated_ns)
-        );
+        assert_eq!((keep, status.updated_ns), (status.offset, store.status(REF).unwrap().updated_ns));
         let ingest = begin(&store);
         assert_eq!(keep, ingest.offset());
-        assert_eq!(
-            sha256(&data[..usize::try_from(keep).unwrap()]),
-            ingest.digest().unwrap()
-        );
+        assert_eq!(sha256(&data[..usize::try_from(keep).unwrap()]), ingest.digest().unwrap());
     }
 }
 
@@ -118,18 +99,10 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// Do one step; `content` is what the ingest has accepted. True when the ingest is to be opened again.
-fn take(
-    root: &Root,
-    ingest: &steelyard_core::ingest::Ingest,
-    content: &mut Vec<u8>,
-    step: Step,
-    seed: u8,
-) -> bool {
+fn take(root: &Root, ingest: &steelyard_core::ingest::Ingest, content: &mut Vec<u8>, step: Step, seed: u8) -> bool {
     match step {
         Step::Write(size) | Step::Push(size) => {
-            let data: Vec<u8> = (0..size)
-                .map(|at| seed.wrapping_add(at.to_le_bytes()[0]))
-                .collect();
+            let data: Vec<u8> = (0..size).map(|at| seed.wrapping_add(at.to_le_bytes()[0])).collect();
             content.extend(&data);
             match step {
                 Step::Push(_) => drop(ingest.push(&data).unwrap()),
@@ -141,10 +114,7 @@ fn take(
             content.truncate(size % (content.len() + 1));
             ingest.truncate(content.len() as u64).unwrap();
         }
-        Step::Digest => assert_eq!(
-            digest(ingest.algorithm(), content),
-            ingest.digest().unwrap()
-        ),
+        Step::Digest => assert_eq!(digest(ingest.algorithm(), content), ingest.digest().unwrap()),
         Step::Close => ingest.close().unwrap(),
         Step::Crash => {}
         Step::Flip(at) => {
@@ -155,18 +125,11 @@ fn take(
             fs::write(&path, state).unwrap();
         }
         Step::Lose(size) => {
-            let data = fs::OpenOptions::new()
-                .write(true)
-                .open(root.ingest(REF).join("data"))
-                .unwrap();
-            data.set_len(size as u64 % (data.metadata().unwrap().len() + 1))
-                .unwrap();
+            let data = fs::OpenOptions::new().write(true).open(root.ingest(REF).join("data")).unwrap();
+            data.set_len(size as u64 % (data.metadata().unwrap().len() + 1)).unwrap();
         }
     }
-    matches!(
-        step,
-        Step::Close | Step::Crash | Step::Flip(_) | Step::Lose(_)
-    )
+    matches!(step, Step::Close | Step::Crash | Step::Flip(_) | Step::Lose(_))
 }
 
 proptest! {

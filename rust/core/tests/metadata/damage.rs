@@ -27,26 +27,15 @@ fn assert_damaged(scratch: &Scratch) {
 
         assert_eq!(1, notes.len(), "{notes:?}");
         assert_eq!(meta.damage().as_ref(), notes.first());
-        assert!(
-            notes[0].contains("meta.db") && notes[0].contains("steelyard doctor --rebuild"),
-            "{notes:?}"
-        );
+        assert!(notes[0].contains("meta.db") && notes[0].contains("steelyard doctor --rebuild"), "{notes:?}");
         assert_reads_find_nothing(&meta);
         if mode.read_only {
             continue;
         }
         let error = meta.put(&row(1, &[])).unwrap_err();
-        assert!(
-            matches!(&error, Error::DataCorrupt { name, .. } if name.ends_with("meta.db")),
-            "{error}"
-        );
-        assert!(
-            error.to_string().contains("steelyard doctor --rebuild"),
-            "{error}"
-        );
-        let error = meta
-            .before_publish(&digest(1), 1, Some(&labels(&[("a", "b")])), 1)
-            .unwrap_err();
+        assert!(matches!(&error, Error::DataCorrupt { name, .. } if name.ends_with("meta.db")), "{error}");
+        assert!(error.to_string().contains("steelyard doctor --rebuild"), "{error}");
+        let error = meta.before_publish(&digest(1), 1, Some(&labels(&[("a", "b")])), 1).unwrap_err();
         assert!(matches!(error, Error::DataCorrupt { .. }), "{error}");
     }
     assert_eq!(before, bytes(&scratch.join("meta.db")));
@@ -54,16 +43,9 @@ fn assert_damaged(scratch: &Scratch) {
 
 fn assert_reads_find_nothing(meta: &Meta) {
     assert_eq!(None, meta.get(&digest(1)).unwrap());
-    assert_eq!(
-        vec![None, None],
-        meta.get_many(&[digest(1), digest(2)]).unwrap()
-    );
+    assert_eq!(vec![None, None], meta.get_many(&[digest(1), digest(2)]).unwrap());
     assert!(meta.range(&digest(0), &digest(9)).unwrap().is_empty());
-    assert!(
-        meta.labelled(&pairs(&[("a", "b")]), None, 9)
-            .unwrap()
-            .is_empty()
-    );
+    assert!(meta.labelled(&pairs(&[("a", "b")]), None, 9).unwrap().is_empty());
     assert!(meta.has_size(u64::MAX).unwrap());
     assert_eq!(None, meta.setting("x").unwrap());
     // What needs no labels goes on.
@@ -92,12 +74,7 @@ fn a_missing_file_of_an_old_store_is_made_anew_with_a_note() {
 fn a_file_cut_to_any_page_is_damaged() {
     for size in [0, 1, 50, 100, 4096] {
         let scratch = filled();
-        fs::File::options()
-            .write(true)
-            .open(scratch.join("meta.db"))
-            .unwrap()
-            .set_len(size)
-            .unwrap();
+        fs::File::options().write(true).open(scratch.join("meta.db")).unwrap().set_len(size).unwrap();
 
         assert_damaged(&scratch);
     }
@@ -106,12 +83,7 @@ fn a_file_cut_to_any_page_is_damaged() {
 #[test]
 fn garbage_at_the_beginning_is_damage() {
     let scratch = filled();
-    fs::File::options()
-        .write(true)
-        .open(scratch.join("meta.db"))
-        .unwrap()
-        .write_all_at(&[0xa5; 200], 0)
-        .unwrap();
+    fs::File::options().write(true).open(scratch.join("meta.db")).unwrap().write_all_at(&[0xa5; 200], 0).unwrap();
 
     assert_damaged(&scratch);
 }
@@ -137,36 +109,18 @@ fn a_foreign_database_or_directory_or_link_is_not_used() {
 #[test]
 fn garbage_in_the_middle_is_found_by_the_first_read_that_meets_it() {
     let scratch = filled();
-    let file = fs::File::options()
-        .write(true)
-        .open(scratch.join("meta.db"))
-        .unwrap();
+    let file = fs::File::options().write(true).open(scratch.join("meta.db")).unwrap();
     let size = file.metadata().unwrap().len();
-    file.write_all_at(
-        &vec![0xa5; usize::try_from(size).unwrap() - 8 * 4096],
-        8 * 4096,
-    )
-    .unwrap();
+    file.write_all_at(&vec![0xa5; usize::try_from(size).unwrap() - 8 * 4096], 8 * 4096).unwrap();
     let (meta, notes) = scratch.open(WRITE);
-    assert_eq!(
-        Vec::<String>::new(),
-        notes,
-        "opening reads a few pages only"
-    );
+    assert_eq!(Vec::<String>::new(), notes, "opening reads a few pages only");
 
     let rows = meta.range(&digest(0), &digest(5_000)).unwrap();
 
     assert!(rows.is_empty());
-    assert!(
-        meta.damage()
-            .unwrap()
-            .contains("steelyard doctor --rebuild")
-    );
+    assert!(meta.damage().unwrap().contains("steelyard doctor --rebuild"));
     assert_reads_find_nothing(&meta);
-    assert!(matches!(
-        meta.put(&row(1, &[])),
-        Err(Error::DataCorrupt { .. })
-    ));
+    assert!(matches!(meta.put(&row(1, &[])), Err(Error::DataCorrupt { .. })));
 }
 
 #[test]
@@ -175,12 +129,7 @@ fn labels_that_are_not_ours_are_damage() {
     let (meta, _) = scratch.open(WRITE);
     drop(meta);
     let connection = rusqlite::Connection::open(scratch.join("meta.db")).unwrap();
-    connection
-        .execute(
-            "UPDATE blobs SET labels = '[1]' WHERE labels IS NOT NULL",
-            [],
-        )
-        .unwrap();
+    connection.execute("UPDATE blobs SET labels = '[1]' WHERE labels IS NOT NULL", []).unwrap();
     drop(connection);
 
     let (meta, _) = scratch.open(WRITE);
@@ -223,10 +172,7 @@ fn the_log_of_a_killed_process_counts() {
     let (after, notes) = copy.open(WRITE);
 
     assert_eq!(Vec::<String>::new(), notes);
-    assert_eq!(
-        labels(&[("late", "yes")]),
-        after.get(&digest(1)).unwrap().unwrap().labels
-    );
+    assert_eq!(labels(&[("late", "yes")]), after.get(&digest(1)).unwrap().unwrap().labels);
 }
 
 #[test]

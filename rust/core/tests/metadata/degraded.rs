@@ -15,44 +15,17 @@ fn blobs_are_stored_read_listed_and_deleted_without_metadata() {
     let store = store(&scratch);
 
     assert_eq!(1, store.notes().len());
-    assert_eq!(
-        (3, labels(&[])),
-        store
-            .info(&old)
-            .map(|info| (info.size, info.labels))
-            .unwrap()
-    );
+    assert_eq!((3, labels(&[])), store.info(&old).map(|info| (info.size, info.labels)).unwrap());
     let new = put(&store, "new", &[]);
     assert_eq!(2, walk(&store, &[], 9).len());
     assert!(walk(&store, &["labels.a==b"], 9).is_empty());
     store.delete(&new).unwrap();
-    let error = store
-        .update(&old, &labels(&[("a", "c")]), None)
-        .unwrap_err();
-    assert!(
-        matches!(error, Error::DataCorrupt { .. }) && error.to_string().contains("--rebuild"),
-        "{error}"
-    );
-    let error = store
-        .put(
-            b"labelled",
-            old.algorithm(),
-            None,
-            Some(&labels(&[("a", "b")])),
-        )
-        .unwrap_err();
+    let error = store.update(&old, &labels(&[("a", "c")]), None).unwrap_err();
+    assert!(matches!(error, Error::DataCorrupt { .. }) && error.to_string().contains("--rebuild"), "{error}");
+    let error = store.put(b"labelled", old.algorithm(), None, Some(&labels(&[("a", "b")]))).unwrap_err();
     assert!(matches!(error, Error::DataCorrupt { .. }), "{error}");
-    assert_eq!(
-        vec![old],
-        walk(&store, &[], 9)
-            .iter()
-            .map(|info| info.digest)
-            .collect::<Vec<_>>()
-    );
-    assert_eq!(
-        "garbage",
-        fs::read_to_string(scratch.join("meta.db")).unwrap()
-    );
+    assert_eq!(vec![old], walk(&store, &[], 9).iter().map(|info| info.digest).collect::<Vec<_>>());
+    assert_eq!("garbage", fs::read_to_string(scratch.join("meta.db")).unwrap());
 }
 
 #[test]
@@ -67,11 +40,7 @@ fn a_rebuild_brings_back_what_the_file_still_holds() {
 
     let lines = store.rebuild().unwrap();
 
-    assert_eq!(
-        labels(&[("a", "b")]),
-        store.info(&digest).unwrap().labels,
-        "{lines:?}"
-    );
+    assert_eq!(labels(&[("a", "b")]), store.info(&digest).unwrap().labels, "{lines:?}");
     assert_eq!(bytes, fs::read(scratch.join("meta.db.damaged-1")).unwrap());
     store.update(&digest, &labels(&[("a", "c")]), None).unwrap();
 }
@@ -92,9 +61,7 @@ fn damage_found_later_is_noted() {
     let scratch = Scratch::new();
     let digest = put(&store(&scratch), "x", &[("a", "b")]);
     let connection = rusqlite::Connection::open(scratch.join("meta.db")).unwrap();
-    connection
-        .execute("UPDATE blobs SET labels = 'garbage'", [])
-        .unwrap();
+    connection.execute("UPDATE blobs SET labels = 'garbage'", []).unwrap();
     drop(connection);
     let store = store(&scratch);
     assert_eq!(Vec::<String>::new(), store.notes());

@@ -20,15 +20,8 @@ fn info_tells_size_times_and_labels() {
     assert_eq!(info.created_ns, info.updated_ns);
     let file = scratch.join(&format!("blobs/sha256/{}", digest.encoded()));
     let modified = std::fs::metadata(file).unwrap().modified().unwrap();
-    let since = modified
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap()
-        .as_nanos();
-    assert_eq!(
-        since,
-        u128::try_from(info.created_ns).unwrap(),
-        "a blob without a row would tell the same"
-    );
+    let since = modified.duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+    assert_eq!(since, u128::try_from(info.created_ns).unwrap(), "a blob without a row would tell the same");
 }
 
 #[test]
@@ -39,10 +32,7 @@ fn infos_are_of_what_is_stored_in_the_order_asked_for() {
 
     let infos = store.infos(&[two, digest(1), one, two]).unwrap();
 
-    assert_eq!(
-        vec![two, one, two],
-        infos.iter().map(|info| info.digest).collect::<Vec<_>>()
-    );
+    assert_eq!(vec![two, one, two], infos.iter().map(|info| info.digest).collect::<Vec<_>>());
     assert_eq!(store.info(&one).unwrap(), infos[1]);
 }
 
@@ -65,11 +55,7 @@ fn a_full_update_replaces_and_moves_only_updated() {
 fn an_update_by_keys_leaves_the_others_and_removes_what_is_absent() {
     let scratch = Scratch::new();
     let store = store(&scratch);
-    let digest = put(
-        &store,
-        "x",
-        &[("keep", "1"), ("change", "2"), ("remove", "3")],
-    );
+    let digest = put(&store, "x", &[("keep", "1"), ("change", "2"), ("remove", "3")]);
     let given = labels(&[("keep", "other"), ("change", "4"), ("ignored", "5")]);
 
     let keys = ["change", "remove", "unknown"].map(str::to_owned);
@@ -85,10 +71,7 @@ fn updated_moves_forward_even_when_the_clock_does_not() {
     let digest = put(&store, "x", &[]);
     let mut last = store.info(&digest).unwrap().updated_ns;
     for _ in 0..20 {
-        let updated = store
-            .update(&digest, &labels(&[]), None)
-            .unwrap()
-            .updated_ns;
+        let updated = store.update(&digest, &labels(&[]), None).unwrap().updated_ns;
         assert!(updated >= last + 1_000);
         last = updated;
     }
@@ -100,9 +83,7 @@ fn labels_have_a_limit_that_is_met_exactly() {
     let store = store(&scratch);
     let digest = put(&store, "x", &[("a", "b")]);
     let long = "v".repeat(4095);
-    store
-        .update(&digest, &labels(&[("k", &long)]), None)
-        .unwrap();
+    store.update(&digest, &labels(&[("k", &long)]), None).unwrap();
 
     for bad in [("kk", long.as_str()), ("", "v")] {
         let given = labels(&[bad]);
@@ -110,18 +91,9 @@ fn labels_have_a_limit_that_is_met_exactly() {
         for keys in [None, Some(&keys[..])] {
             let error = store.update(&digest, &given, keys).unwrap_err();
             let size = bad.0.len() + bad.1.len();
-            assert_eq!(
-                Error::InvalidLabel {
-                    key: bad.0.to_owned(),
-                    size,
-                    limit: 4096
-                },
-                error
-            );
+            assert_eq!(Error::InvalidLabel { key: bad.0.to_owned(), size, limit: 4096 }, error);
         }
-        let error = store
-            .put(b"new", digest.algorithm(), None, Some(&given))
-            .unwrap_err();
+        let error = store.put(b"new", digest.algorithm(), None, Some(&given)).unwrap_err();
         assert!(matches!(error, Error::InvalidLabel { .. }), "{error}");
     }
     assert_eq!(labels(&[("k", &long)]), store.info(&digest).unwrap().labels);
@@ -135,14 +107,8 @@ fn what_is_not_stored_is_not_found() {
     std::fs::remove_file(scratch.join(&format!("blobs/sha256/{}", gone.encoded()))).unwrap();
 
     for digest in [gone, digest(7)] {
-        assert!(
-            matches!(store.info(&digest), Err(Error::NotFound { .. })),
-            "its row means nothing"
-        );
-        assert!(matches!(
-            store.update(&digest, &labels(&[]), None),
-            Err(Error::NotFound { .. })
-        ));
+        assert!(matches!(store.info(&digest), Err(Error::NotFound { .. })), "its row means nothing");
+        assert!(matches!(store.update(&digest, &labels(&[]), None), Err(Error::NotFound { .. })));
     }
     assert!(store.infos(&[gone]).unwrap().is_empty());
     assert!(walk(&store, &[], 9).is_empty());
@@ -180,22 +146,13 @@ fn stores_that_write_labels_at_once_lose_none() {
                 barrier.wait();
                 for change in 0..CHANGES {
                     let key = format!("{number}-{change}");
-                    store
-                        .update(
-                            &digest,
-                            &labels(&[(&key, "x")]),
-                            Some(std::slice::from_ref(&key)),
-                        )
-                        .unwrap();
+                    store.update(&digest, &labels(&[(&key, "x")]), Some(std::slice::from_ref(&key))).unwrap();
                 }
             });
         }
     });
 
-    assert_eq!(
-        STORES * CHANGES,
-        store(&scratch).info(&digest).unwrap().labels.len()
-    );
+    assert_eq!(STORES * CHANGES, store(&scratch).info(&digest).unwrap().labels.len());
 }
 
 #[test]
@@ -205,13 +162,7 @@ fn a_read_only_store_reads_labels_and_refuses_to_set_them() {
     let store = read_only(&scratch);
 
     assert_eq!(labels(&[("a", "b")]), store.info(&digest).unwrap().labels);
-    assert!(matches!(
-        store.update(&digest, &labels(&[]), None),
-        Err(Error::Io {
-            errno: libc::EROFS,
-            ..
-        })
-    ));
+    assert!(matches!(store.update(&digest, &labels(&[]), None), Err(Error::Io { errno: libc::EROFS, .. })));
     store.mark_verified(&[digest], 1).unwrap();
     store.set_verify_started(Some(1)).unwrap();
     assert_eq!(None, store.verify_started().unwrap());
@@ -225,15 +176,7 @@ fn large_blobs_are_known_by_their_size() {
     let bytes = vec![7; size];
     assert!(!store.has_size(LARGE).unwrap());
 
-    let digest: Digest = store
-        .put(
-            &bytes,
-            steelyard_core::digest::Algorithm::Blake3,
-            None,
-            None,
-        )
-        .unwrap()
-        .digest;
+    let digest: Digest = store.put(&bytes, steelyard_core::digest::Algorithm::Blake3, None, None).unwrap().digest;
 
     assert!(store.has_size(LARGE).unwrap());
     assert!(!store.has_size(LARGE + 1).unwrap());

@@ -1,9 +1,5 @@
 //! Labels, listing and `meta.db`, on real files. One test program, so that it is linked once.
-#![allow(
-    missing_docs,
-    clippy::disallowed_methods,
-    reason = "tests look at the disk"
-)]
+#![allow(missing_docs, clippy::disallowed_methods, reason = "tests look at the disk")]
 
 mod damage;
 mod degraded;

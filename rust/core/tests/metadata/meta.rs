@@ -29,20 +29,9 @@ fn the_file_and_its_log_are_ours_alone() {
     let (meta, _) = scratch.open(FRESH);
     meta.put(&row(1, &[])).unwrap();
 
-    assert_eq!(
-        vec!["meta.db", "meta.db-shm", "meta.db-wal"],
-        scratch.names("")
-    );
+    assert_eq!(vec!["meta.db", "meta.db-shm", "meta.db-wal"], scratch.names(""));
     for name in scratch.names("") {
-        assert_eq!(
-            0o600,
-            std::fs::metadata(scratch.join(&name))
-                .unwrap()
-                .permissions()
-                .mode()
-                & 0o777,
-            "{name}"
-        );
+        assert_eq!(0o600, std::fs::metadata(scratch.join(&name)).unwrap().permissions().mode() & 0o777, "{name}");
     }
 }
 
@@ -54,10 +43,7 @@ fn many_rows_come_in_the_order_asked_for() {
     meta.remember(&[row(1, &[]), row(2, &[])]);
 
     let found = meta.get_many(&[digest(3), digest(9), digest(1)]).unwrap();
-    assert_eq!(
-        vec![Some(row(3, &[("a", "b")])), None, Some(row(1, &[]))],
-        found
-    );
+    assert_eq!(vec![Some(row(3, &[("a", "b")])), None, Some(row(1, &[]))], found);
 
     let found = meta.range(&digest(1), &digest(2)).unwrap();
     assert_eq!(vec![row(1, &[]), row(2, &[])], found);
@@ -83,16 +69,9 @@ fn the_label_index_follows_every_change() {
         rows.into_iter().map(|row| row.digest).collect::<Vec<_>>()
     };
     for number in 1..=3 {
-        meta.put(&row(
-            number,
-            &[("all", "yes"), ("number", &number.to_string())],
-        ))
-        .unwrap();
+        meta.put(&row(number, &[("all", "yes"), ("number", &number.to_string())])).unwrap();
     }
-    assert_eq!(
-        vec![digest(1), digest(2), digest(3)],
-        find(&[("all", "yes")])
-    );
+    assert_eq!(vec![digest(1), digest(2), digest(3)], find(&[("all", "yes")]));
     assert_eq!(
         vec![digest(1), digest(3)],
         find(&[("number", "1"), ("absent", "x"), ("zz", "3")][..1])
@@ -105,10 +84,7 @@ fn the_label_index_follows_every_change() {
     meta.forget(&digest(3)).unwrap();
 
     assert_eq!(vec![digest(1)], find(&[("all", "yes")]));
-    assert_eq!(
-        Vec::<steelyard_core::digest::Digest>::new(),
-        find(&[("number", "2")])
-    );
+    assert_eq!(Vec::<steelyard_core::digest::Digest>::new(), find(&[("number", "2")]));
     assert_eq!(None, meta.get(&digest(3)).unwrap());
 }
 
@@ -117,19 +93,9 @@ fn label_answers_come_in_steps_without_repeats() {
     let scratch = Scratch::new();
     let (meta, _) = scratch.open(FRESH);
     for number in 0..10 {
-        meta.put(&row(
-            number,
-            &[
-                ("a", if number % 2 == 0 { "even" } else { "odd" }),
-                ("b", "both"),
-            ],
-        ))
-        .unwrap();
+        meta.put(&row(number, &[("a", if number % 2 == 0 { "even" } else { "odd" }), ("b", "both")])).unwrap();
     }
-    let wanted = vec![
-        ("a".to_owned(), "odd".to_owned()),
-        ("b".to_owned(), "both".to_owned()),
-    ];
+    let wanted = vec![("a".to_owned(), "odd".to_owned()), ("b".to_owned(), "both".to_owned())];
 
     let mut seen = Vec::new();
     while let rows = meta.labelled(&wanted, seen.last(), 3).unwrap()
@@ -147,26 +113,15 @@ fn a_published_blob_has_its_labels_and_nobody_elses() {
     let scratch = Scratch::new();
     let (meta, _) = scratch.open(FRESH);
 
-    meta.before_publish(&digest(1), 5, Some(&labels(&[("a", "b")])), 7)
-        .unwrap();
+    meta.before_publish(&digest(1), 5, Some(&labels(&[("a", "b")])), 7).unwrap();
     let first = meta.get(&digest(1)).unwrap().unwrap();
-    assert_eq!(
-        (labels(&[("a", "b")]), 7, 7, 5),
-        (first.labels, first.created_ns, first.updated_ns, first.size)
-    );
+    assert_eq!((labels(&[("a", "b")]), 7, 7, 5), (first.labels, first.created_ns, first.updated_ns, first.size));
 
     // The row is there, its file never came: the next blob of that name begins without labels.
     meta.before_publish(&digest(1), 5, None, 9).unwrap();
     let second = meta.get(&digest(1)).unwrap().unwrap();
-    assert_eq!(
-        (labels(&[]), 9, 9),
-        (second.labels, second.created_ns, second.updated_ns)
-    );
-    assert!(
-        meta.labelled(&pairs(&[("a", "b")]), None, 1)
-            .unwrap()
-            .is_empty()
-    );
+    assert_eq!((labels(&[]), 9, 9), (second.labels, second.created_ns, second.updated_ns));
+    assert!(meta.labelled(&pairs(&[("a", "b")]), None, 1).unwrap().is_empty());
 }
 
 #[test]
@@ -181,10 +136,7 @@ fn only_large_or_labelled_blobs_get_a_row_when_published() {
     assert!(meta.get(&digest(2)).unwrap().is_some());
     assert!(meta.has_size(LARGE).unwrap());
     assert!(!meta.has_size(LARGE + 1).unwrap());
-    assert!(
-        meta.has_size(LARGE - 1).unwrap(),
-        "below the limit there is no telling"
-    );
+    assert!(meta.has_size(LARGE - 1).unwrap(), "below the limit there is no telling");
 }
 
 #[test]
@@ -197,12 +149,7 @@ fn verification_times_stay_when_labels_change() {
     meta.put(&row(1, &[("a", "c")])).unwrap();
 
     let rows = meta.get_many(&[digest(1), digest(2)]).unwrap();
-    assert_eq!(
-        vec![Some(77), Some(77)],
-        rows.into_iter()
-            .map(|row| row.unwrap().verified_ns)
-            .collect::<Vec<_>>()
-    );
+    assert_eq!(vec![Some(77), Some(77)], rows.into_iter().map(|row| row.unwrap().verified_ns).collect::<Vec<_>>());
 }
 
 #[test]
@@ -228,11 +175,7 @@ fn a_closed_store_says_so() {
 
     assert!(matches!(meta.get(&digest(1)), Err(Error::Closed { .. })));
     assert!(matches!(meta.put(&row(1, &[])), Err(Error::Closed { .. })));
-    assert_eq!(
-        vec!["meta.db"],
-        scratch.names(""),
-        "the log was folded into the file"
-    );
+    assert_eq!(vec!["meta.db"], scratch.names(""), "the log was folded into the file");
 }
 
 #[test]
@@ -245,8 +188,7 @@ fn writers_of_several_connections_lose_nothing() {
             assert_eq!(Vec::<String>::new(), notes);
             scope.spawn(move || {
                 for number in 0..25 {
-                    meta.put(&row(part * 100 + number, &[("part", &part.to_string())]))
-                        .unwrap();
+                    meta.put(&row(part * 100 + number, &[("part", &part.to_string())])).unwrap();
                 }
             });
         }
@@ -255,12 +197,7 @@ fn writers_of_several_connections_lose_nothing() {
     let (meta, _) = scratch.open(WRITE);
 
     for part in ["0", "1", "2", "3"] {
-        assert_eq!(
-            25,
-            meta.labelled(&pairs(&[("part", part)]), None, 100)
-                .unwrap()
-                .len()
-        );
+        assert_eq!(25, meta.labelled(&pairs(&[("part", part)]), None, 100).unwrap().len());
     }
 }
 
@@ -274,14 +211,6 @@ fn openers_of_a_new_store_agree_on_one_file() {
         }
     });
 
-    assert_eq!(
-        8,
-        scratch
-            .open(WRITE)
-            .0
-            .range(&digest(0), &digest(8))
-            .unwrap()
-            .len()
-    );
+    assert_eq!(8, scratch.open(WRITE).0.range(&digest(0), &digest(8)).unwrap().len());
     assert_eq!(vec!["meta.db"], scratch.names(""));
 }

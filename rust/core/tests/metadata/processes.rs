@@ -67,10 +67,7 @@ fn processes_that_label_at_once_lose_nothing() {
     let store = store(&scratch);
     assert_eq!(Vec::<String>::new(), store.notes());
     for name in ["a", "b", "c"] {
-        assert_eq!(
-            40,
-            walk(&store, &[&format!("labels.by=={name}")], 100).len()
-        );
+        assert_eq!(40, walk(&store, &[&format!("labels.by=={name}")], 100).len());
     }
 }
 
@@ -82,11 +79,7 @@ fn a_killed_process_leaves_every_visible_blob_with_its_labels() {
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         // Begins anew with the first blob each time: those are there already, and say so fast.
         let wanted = round * 9 + 5;
-        let acknowledged: Vec<_> = lines
-            .map_while(Result::ok)
-            .filter_map(|line| stored(&line))
-            .take(wanted)
-            .collect();
+        let acknowledged: Vec<_> = lines.map_while(Result::ok).filter_map(|line| stored(&line)).take(wanted).collect();
         child.kill().unwrap();
         child.wait().unwrap();
 
@@ -96,10 +89,7 @@ fn a_killed_process_leaves_every_visible_blob_with_its_labels() {
             assert_eq!(text, &store.info(digest).unwrap().labels["text"]);
         }
         for info in walk(&store, &[], 100) {
-            assert_eq!(
-                labels(&[("by", "endless"), ("text", &info.labels["text"])]),
-                info.labels
-            );
+            assert_eq!(labels(&[("by", "endless"), ("text", &info.labels["text"])]), info.labels);
         }
     }
 }
@@ -123,16 +113,7 @@ fn delete_on_a_full_disk(scratch: &Scratch) {
     let digest = all[0].digest;
     assert_eq!(labels(&[("a", "b")]), store.info(&digest).unwrap().labels);
     let error = store.update(&digest, &labels(&[]), None).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::Io {
-                errno: libc::ENOSPC,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, Error::Io { errno: libc::ENOSPC, .. }), "{error}");
     store.mark_verified(&[digest], 1).unwrap();
     store.delete(&digest).unwrap();
     assert_eq!(Vec::<String>::new(), store.notes());
@@ -151,44 +132,18 @@ fn a_read_only_file_system_is_read_with_and_without_a_log() {
     }
     let scratch = Scratch::new();
     put(&store(&scratch), "here", &[("a", "b")]);
-    assert!(
-        start("frozen", &scratch, FROZEN)
-            .wait_with_output()
-            .unwrap()
-            .status
-            .success()
-    );
+    assert!(start("frozen", &scratch, FROZEN).wait_with_output().unwrap().status.success());
 
     // What a kill leaves: the label is in the log only.
     let copy = Scratch::new();
     let open = store(&scratch);
     let digest = walk(&open, &[], 9)[0].digest;
     open.update(&digest, &labels(&[("a", "c")]), None).unwrap();
-    assert!(
-        Command::new("cp")
-            .arg("-a")
-            .arg(scratch.join("."))
-            .arg(copy.path())
-            .status()
-            .unwrap()
-            .success()
-    );
-    assert!(
-        start("frozen", &copy, FROZEN)
-            .wait_with_output()
-            .unwrap()
-            .status
-            .success()
-    );
+    assert!(Command::new("cp").arg("-a").arg(scratch.join(".")).arg(copy.path()).status().unwrap().success());
+    assert!(start("frozen", &copy, FROZEN).wait_with_output().unwrap().status.success());
 
     std::fs::remove_file(copy.join("meta.db-shm")).unwrap();
-    assert!(
-        start("frozen", &copy, FROZEN)
-            .wait_with_output()
-            .unwrap()
-            .status
-            .success()
-    );
+    assert!(start("frozen", &copy, FROZEN).wait_with_output().unwrap().status.success());
 }
 
 fn read_on_a_read_only_file_system(scratch: &Scratch) {
@@ -201,10 +156,5 @@ fn read_on_a_read_only_file_system(scratch: &Scratch) {
     let all = walk(&store, &[], 9);
 
     let expected = if index { "c" } else { "b" };
-    assert_eq!(
-        vec![labels(&[("a", expected)])],
-        all.iter()
-            .map(|info| info.labels.clone())
-            .collect::<Vec<_>>()
-    );
+    assert_eq!(vec![labels(&[("a", expected)])], all.iter().map(|info| info.labels.clone()).collect::<Vec<_>>());
 }

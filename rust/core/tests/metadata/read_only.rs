@@ -25,13 +25,7 @@ fn no_file_is_no_labels() {
 
     assert_eq!(Vec::<String>::new(), notes);
     assert_eq!(None, meta.get(&digest(1)).unwrap());
-    assert!(matches!(
-        meta.put(&row(1, &[])),
-        Err(Error::Io {
-            errno: libc::EROFS,
-            ..
-        })
-    ));
+    assert!(matches!(meta.put(&row(1, &[])), Err(Error::Io { errno: libc::EROFS, .. })));
     meta.remember(&[row(1, &[])]);
     assert_eq!(Vec::<String>::new(), scratch.names(""));
 }
@@ -44,10 +38,7 @@ fn a_closed_store_is_read_without_a_trace() {
 
     let (meta, _) = scratch.open(READ);
 
-    assert_eq!(
-        labels(&[("a", "b")]),
-        meta.get(&digest(1)).unwrap().unwrap().labels
-    );
+    assert_eq!(labels(&[("a", "b")]), meta.get(&digest(1)).unwrap().unwrap().labels);
     drop(meta);
     assert_eq!(before, fingerprint(&scratch));
 }
@@ -59,10 +50,7 @@ fn a_store_in_use_is_read_up_to_its_last_change() {
     let (writer, _) = scratch.open(FRESH);
     for number in 1..6 {
         writer.put(&row(number, &[("a", "b")])).unwrap();
-        assert_eq!(
-            Some(row(number, &[("a", "b")])),
-            reader.get(&digest(number)).unwrap()
-        );
+        assert_eq!(Some(row(number, &[("a", "b")])), reader.get(&digest(number)).unwrap());
     }
 
     drop(writer);

@@ -29,24 +29,12 @@ fn filled() -> Scratch {
         let times = (row.created_ns, row.updated_ns);
         let size = i64::try_from(row.size).unwrap();
         let blob = "INSERT INTO blobs VALUES (?1, ?2, ?3, ?4, NULL, ?5)";
-        connection
-            .execute(
-                blob,
-                rusqlite::params![digest, size, times.0, times.1, json],
-            )
-            .unwrap();
+        connection.execute(blob, rusqlite::params![digest, size, times.0, times.1, json]).unwrap();
         for (key, value) in row.labels {
-            connection
-                .execute(
-                    "INSERT INTO labels VALUES (?1, ?2, ?3)",
-                    [&key, &value, &digest],
-                )
-                .unwrap();
+            connection.execute("INSERT INTO labels VALUES (?1, ?2, ?3)", [&key, &value, &digest]).unwrap();
         }
     }
-    connection
-        .execute_batch("INSERT INTO settings VALUES ('x', '1'); COMMIT")
-        .unwrap();
+    connection.execute_batch("INSERT INTO settings VALUES ('x', '1'); COMMIT").unwrap();
     scratch
 }
 
@@ -74,31 +62,15 @@ fn labelled(meta: &Meta) -> usize {
         }
         count += 1;
         assert_eq!(expected.labels, found.labels);
-        let by_label = meta
-            .labelled(&pairs(&[("number", &number.to_string())]), None, 2)
-            .unwrap();
-        assert_eq!(
-            vec![expected.digest],
-            by_label
-                .into_iter()
-                .map(|row| row.digest)
-                .collect::<Vec<_>>()
-        );
+        let by_label = meta.labelled(&pairs(&[("number", &number.to_string())]), None, 2).unwrap();
+        assert_eq!(vec![expected.digest], by_label.into_iter().map(|row| row.digest).collect::<Vec<_>>());
     }
-    assert_eq!(
-        labels(&[]),
-        meta.get(&digest(u32::MAX)).unwrap().unwrap().labels
-    );
+    assert_eq!(labels(&[]), meta.get(&digest(u32::MAX)).unwrap().unwrap().labels);
     count
 }
 
 fn spoil(path: &Path, from: u64, size: usize) {
-    fs::File::options()
-        .write(true)
-        .open(path)
-        .unwrap()
-        .write_all_at(&vec![0xa5; size], from)
-        .unwrap();
+    fs::File::options().write(true).open(path).unwrap().write_all_at(&vec![0xa5; size], from).unwrap();
 }
 
 #[test]
@@ -112,19 +84,10 @@ fn a_good_file_is_kept_whole() {
 
     assert_eq!(BLOBS as usize - 1, labelled(&meta));
     let kept = meta.get(&spread(4).digest).unwrap().unwrap();
-    assert_eq!(
-        Row {
-            verified_ns: Some(44),
-            ..spread(4)
-        },
-        kept
-    );
+    assert_eq!(Row { verified_ns: Some(44), ..spread(4) }, kept);
     assert_eq!(Some("1".to_owned()), meta.setting("x").unwrap());
     let text = lines.join("\n");
-    assert!(
-        text.contains("lost nothing") && text.contains("1999 blobs, made rows for 1 others"),
-        "{text}"
-    );
+    assert!(text.contains("lost nothing") && text.contains("1999 blobs, made rows for 1 others"), "{text}");
     assert!(text.contains("meta.db.damaged-1"), "{text}");
 }
 
@@ -155,10 +118,7 @@ fn every_single_page_may_be_lost() {
         let lines = rebuild(&meta);
 
         let count = labelled(&meta);
-        assert!(
-            count > BLOBS as usize / 2,
-            "page {page}: {count} left: {lines:?}"
-        );
+        assert!(count > BLOBS as usize / 2, "page {page}: {count} left: {lines:?}");
         assert_eq!(None, meta.damage());
     }
 }
@@ -173,10 +133,7 @@ fn a_lost_first_page_costs_nothing() {
     let lines = rebuild(&meta);
 
     assert_eq!(BLOBS as usize - 1, labelled(&meta), "{lines:?}");
-    assert!(
-        lines.iter().any(|line| line.contains("lost nothing")),
-        "{lines:?}"
-    );
+    assert!(lines.iter().any(|line| line.contains("lost nothing")), "{lines:?}");
 }
 
 #[test]
@@ -188,10 +145,7 @@ fn a_garbled_log_is_kept_aside() {
     rebuild(&meta);
 
     assert_eq!(BLOBS as usize - 1, labelled(&meta));
-    assert_eq!(
-        vec![0xa5; 9_000],
-        fs::read(scratch.join("meta.db.damaged-1-wal")).unwrap()
-    );
+    assert_eq!(vec![0xa5; 9_000], fs::read(scratch.join("meta.db.damaged-1-wal")).unwrap());
 }
 
 #[test]
@@ -221,15 +175,8 @@ fn anything_in_its_place_is_moved_aside() {
 
         let lines = rebuild(&meta);
 
-        assert!(
-            lines.iter().any(|line| line.contains("lost all labels")),
-            "{lines:?}"
-        );
-        assert!(
-            scratch
-                .join(&format!("meta.db.damaged-{number}/note"))
-                .exists()
-        );
+        assert!(lines.iter().any(|line| line.contains("lost all labels")), "{lines:?}");
+        assert!(scratch.join(&format!("meta.db.damaged-{number}/note")).exists());
         meta.put(&row(1, &[("a", "b")])).unwrap();
     }
     assert_eq!(Vec::<String>::new(), scratch.names("meta.db.new"));

@@ -18,10 +18,7 @@ fn timed(what: &str, run: impl Fn() -> usize) {
         })
         .collect();
     times.sort();
-    println!(
-        "{what}: {} blobs, best {:?}, worst {:?}",
-        times[0].1, times[0].0, times[4].0
-    );
+    println!("{what}: {} blobs, best {:?}, worst {:?}", times[0].1, times[0].0, times[4].0);
 }
 
 #[test]
@@ -39,25 +36,15 @@ fn listing_scales() {
     let all: Vec<Info> = {
         let start = Instant::now();
         let all = walk(&store, &[], 1024);
-        println!(
-            "first walk, which remembers the rows: {} blobs, {:?}",
-            all.len(),
-            start.elapsed()
-        );
+        println!("first walk, which remembers the rows: {} blobs, {:?}", all.len(), start.elapsed());
         all
     };
     timed("walk without labels", || walk(&store, &[], 1024).len());
     label_all(&scratch, &all);
-    timed("scandir", || {
-        std::fs::read_dir(&dir).unwrap().flatten().count()
-    });
+    timed("scandir", || std::fs::read_dir(&dir).unwrap().flatten().count());
     timed("walk with labels", || walk(&store, &[], 1024).len());
-    timed("walk with 1 % by label", || {
-        walk(&store, &["labels.percent==7"], 1024).len()
-    });
-    timed("walk with 1 % by a regular expression", || {
-        walk(&store, &["labels.percent~=^7$"], 1024).len()
-    });
+    timed("walk with 1 % by label", || walk(&store, &["labels.percent==7"], 1024).len());
+    timed("walk with 1 % by a regular expression", || walk(&store, &["labels.percent~=^7$"], 1024).len());
     let some: Vec<_> = all.iter().step_by(10).map(|info| info.digest).collect();
     timed("infos", || store.infos(&some).unwrap().len());
     label_durably(&store, &all);
@@ -70,22 +57,9 @@ fn label_all(scratch: &Scratch, all: &[Info]) {
     for (number, info) in all.iter().enumerate() {
         let (digest, percent) = (info.digest.to_string(), (number % 100).to_string());
         let json = format!("{{\"name\":\"blob number {number}\",\"percent\":\"{percent}\"}}");
-        connection
-            .execute(
-                "UPDATE blobs SET labels = ?2 WHERE digest = ?1",
-                [&digest, &json],
-            )
-            .unwrap();
-        for (key, value) in [
-            ("name", format!("blob number {number}")),
-            ("percent", percent),
-        ] {
-            connection
-                .execute(
-                    "INSERT INTO labels VALUES (?1, ?2, ?3)",
-                    [key, &value, &digest],
-                )
-                .unwrap();
+        connection.execute("UPDATE blobs SET labels = ?2 WHERE digest = ?1", [&digest, &json]).unwrap();
+        for (key, value) in [("name", format!("blob number {number}")), ("percent", percent)] {
+            connection.execute("INSERT INTO labels VALUES (?1, ?2, ?3)", [key, &value, &digest]).unwrap();
         }
     }
     connection.execute_batch("COMMIT").unwrap();
@@ -94,42 +68,17 @@ fn label_all(scratch: &Scratch, all: &[Info]) {
 fn label_durably(store: &steelyard_core::store::Store, all: &[Info]) {
     let (given, start) = (labels(&[("late", "yes")]), Instant::now());
     for info in &all[..500] {
-        store
-            .update(&info.digest, &given, Some(&["late".to_owned()]))
-            .unwrap();
+        store.update(&info.digest, &given, Some(&["late".to_owned()])).unwrap();
     }
-    println!(
-        "update, durable, one by one: {:?} each",
-        start.elapsed() / 500
-    );
+    println!("update, durable, one by one: {:?} each", start.elapsed() / 500);
     let start = Instant::now();
     for number in 0..500 {
-        store
-            .put(
-                format!("blob {number}").as_bytes(),
-                Algorithm::Sha256,
-                None,
-                Some(&given),
-            )
-            .unwrap();
+        store.put(format!("blob {number}").as_bytes(), Algorithm::Sha256, None, Some(&given)).unwrap();
     }
-    println!(
-        "put of a small labelled blob: {:?} each",
-        start.elapsed() / 500
-    );
+    println!("put of a small labelled blob: {:?} each", start.elapsed() / 500);
     let start = Instant::now();
     for number in 0..500 {
-        store
-            .put(
-                format!("other {number}").as_bytes(),
-                Algorithm::Sha256,
-                None,
-                None,
-            )
-            .unwrap();
+        store.put(format!("other {number}").as_bytes(), Algorithm::Sha256, None, None).unwrap();
     }
-    println!(
-        "put of a small blob without labels: {:?} each",
-        start.elapsed() / 500
-    );
+    println!("put of a small blob without labels: {:?} each", start.elapsed() / 500);
 }

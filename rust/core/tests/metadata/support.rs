@@ -12,21 +12,9 @@ use steelyard_core::model::{Info, Labels};
 use steelyard_core::store::{Options, Store};
 use steelyard_core::sys::Linux;
 
-pub const WRITE: Mode = Mode {
-    read_only: false,
-    durable: true,
-    fresh: false,
-};
-pub const FRESH: Mode = Mode {
-    read_only: false,
-    durable: true,
-    fresh: true,
-};
-pub const READ: Mode = Mode {
-    read_only: true,
-    durable: true,
-    fresh: false,
-};
+pub const WRITE: Mode = Mode { read_only: false, durable: true, fresh: false };
+pub const FRESH: Mode = Mode { read_only: false, durable: true, fresh: true };
+pub const READ: Mode = Mode { read_only: true, durable: true, fresh: false };
 
 /// A directory; one that is new is removed at the end of the test.
 pub struct Scratch {
@@ -38,8 +26,7 @@ impl Scratch {
     pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path =
-            std::env::temp_dir().join(format!("steelyard-meta ?%-{}-{number}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("steelyard-meta ?%-{}-{number}", std::process::id()));
         std::fs::create_dir(&path).unwrap();
         Self { path, keep: false }
     }
@@ -63,20 +50,13 @@ impl Scratch {
     }
 
     pub fn try_open(&self, mode: Mode) -> steelyard_core::error::Result<(Meta, Vec<String>)> {
-        Meta::open(
-            Arc::new(Linux),
-            &File::open(&self.path).unwrap(),
-            &self.path,
-            mode,
-        )
+        Meta::open(Arc::new(Linux), &File::open(&self.path).unwrap(), &self.path, mode)
     }
 
     /// Return the names that begin with `prefix`, in order.
     pub fn names(&self, prefix: &str) -> Vec<String> {
         let entries = std::fs::read_dir(&self.path).unwrap();
-        let mut names: Vec<_> = entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.retain(|name| name.starts_with(prefix));
         names.sort();
         names
@@ -99,10 +79,7 @@ pub fn digest(number: u32) -> Digest {
 }
 
 pub fn labels(pairs: &[(&str, &str)]) -> Labels {
-    pairs
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect()
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
 pub fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -111,11 +88,7 @@ pub fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 
 /// A row with labels.
 pub fn row(number: u32, with: &[(&str, &str)]) -> Row {
-    let mut row = Row::plain(
-        digest(number),
-        100 + u64::from(number),
-        1_000 + i64::from(number),
-    );
+    let mut row = Row::plain(digest(number), 100 + u64::from(number), 1_000 + i64::from(number));
     row.labels = labels(with);
     row
 }
@@ -127,31 +100,19 @@ pub fn store(scratch: &Scratch) -> Arc<Store> {
 
 /// Open the store here, to change nothing.
 pub fn read_only(scratch: &Scratch) -> Arc<Store> {
-    Store::open(
-        scratch.path(),
-        Options {
-            read_only: true,
-            durable: true,
-        },
-    )
-    .unwrap()
+    Store::open(scratch.path(), Options { read_only: true, durable: true }).unwrap()
 }
 
 /// Store a blob of a few bytes.
 pub fn put(store: &Store, text: &str, with: &[(&str, &str)]) -> Digest {
     let labels = labels(with);
     let labels = (!labels.is_empty()).then_some(&labels);
-    store
-        .put(text.as_bytes(), Algorithm::Sha256, None, labels)
-        .unwrap()
-        .digest
+    store.put(text.as_bytes(), Algorithm::Sha256, None, labels).unwrap().digest
 }
 
 /// Walk to the end in steps of `most`.
 pub fn walk(store: &Arc<Store>, filters: &[&str], most: usize) -> Vec<Info> {
-    let mut walk = store
-        .walk(&Filter::compile(filters).unwrap(), None)
-        .unwrap();
+    let mut walk = store.walk(&Filter::compile(filters).unwrap(), None).unwrap();
     let mut all = Vec::new();
     while let infos = walk.next(most).unwrap()
         && !infos.is_empty()

@@ -20,19 +20,14 @@ fn blobs_come_in_the_order_of_their_digests_as_text() {
     let mut expected = Vec::new();
     for algorithm in Algorithm::ALL {
         for number in 0..30 {
-            let put = store
-                .put(format!("{number}").as_bytes(), algorithm, None, None)
-                .unwrap();
+            let put = store.put(format!("{number}").as_bytes(), algorithm, None, None).unwrap();
             expected.push(put.digest.to_string());
         }
     }
     expected.sort();
 
     for most in [0, 1, 7, 1_000] {
-        let texts: Vec<_> = walk(&store, &[], most)
-            .iter()
-            .map(|info| info.digest.to_string())
-            .collect();
+        let texts: Vec<_> = walk(&store, &[], most).iter().map(|info| info.digest.to_string()).collect();
         assert_eq!(expected, texts, "steps of {most}");
     }
 }
@@ -69,23 +64,12 @@ fn a_listing_is_what_info_says_of_each_before_and_after_it_was_remembered() {
     let scratch = Scratch::new();
     let store = store(&scratch);
     for number in 0..40 {
-        put(
-            &store,
-            &number.to_string(),
-            if number % 3 == 0 {
-                &[("third", "yes")]
-            } else {
-                &[]
-            },
-        );
+        put(&store, &number.to_string(), if number % 3 == 0 { &[("third", "yes")] } else { &[] });
     }
 
     let first = walk(&store, &[], 7);
     let again = walk(&store, &[], 7);
-    let expected: Vec<_> = first
-        .iter()
-        .map(|info| store.info(&info.digest).unwrap())
-        .collect();
+    let expected: Vec<_> = first.iter().map(|info| store.info(&info.digest).unwrap()).collect();
 
     assert_eq!(expected, first);
     assert_eq!(expected, again);
@@ -96,12 +80,8 @@ fn a_listing_is_what_info_says_of_each_before_and_after_it_was_remembered() {
 fn blobs_that_vanish_during_a_walk_are_no_error() {
     let scratch = Scratch::new();
     let store = store(&scratch);
-    let all: Vec<_> = (0..200)
-        .map(|number| put(&store, &number.to_string(), &[]))
-        .collect();
-    let mut walk = store
-        .walk(&Filter::compile::<&str>(&[]).unwrap(), None)
-        .unwrap();
+    let all: Vec<_> = (0..200).map(|number| put(&store, &number.to_string(), &[])).collect();
+    let mut walk = store.walk(&Filter::compile::<&str>(&[]).unwrap(), None).unwrap();
     let mut seen = digests(&walk.next(1).unwrap());
     for digest in all.iter().filter(|digest| **digest != seen[0]).step_by(2) {
         store.delete(digest).unwrap();
@@ -129,21 +109,11 @@ fn filters_on_labels_find_the_same_with_and_without_the_index() {
     // The second form of each can't be answered by the index.
     for (indexed, scanned) in [
         (vec!["labels.kind==a"], vec!["labels.kind~=^a$"]),
-        (
-            vec!["labels.kind==a", "labels.number==7"],
-            vec!["labels.kind~=^a$", "labels.number~=^7$"],
-        ),
-        (
-            vec!["labels.kind==a,size<2"],
-            vec!["labels.kind~=^a$,size<2"],
-        ),
+        (vec!["labels.kind==a", "labels.number==7"], vec!["labels.kind~=^a$", "labels.number~=^7$"]),
+        (vec!["labels.kind==a,size<2"], vec!["labels.kind~=^a$,size<2"]),
         (vec!["labels.kind==z"], vec!["labels.kind~=^z$"]),
     ] {
-        assert_eq!(
-            walk(&store, &scanned, 5),
-            walk(&store, &indexed, 5),
-            "{indexed:?}"
-        );
+        assert_eq!(walk(&store, &scanned, 5), walk(&store, &indexed, 5), "{indexed:?}");
     }
     assert_eq!(20, walk(&store, &["labels.kind==a"], 5).len());
     assert_eq!(60, walk(&store, &["labels.kind==a", ""], 5).len());
@@ -166,15 +136,11 @@ fn an_update_shows_in_the_next_walk() {
 fn verified_blobs_can_be_passed_over() {
     let scratch = Scratch::new();
     let store = store(&scratch);
-    let all: Vec<_> = (0..3)
-        .map(|number| put(&store, &number.to_string(), &[]))
-        .collect();
+    let all: Vec<_> = (0..3).map(|number| put(&store, &number.to_string(), &[])).collect();
     store.mark_verified(&all[..1], 10).unwrap();
     store.mark_verified(&all[1..2], 20).unwrap();
 
-    let mut walk = store
-        .walk(&Filter::compile::<&str>(&[]).unwrap(), Some(15))
-        .unwrap();
+    let mut walk = store.walk(&Filter::compile::<&str>(&[]).unwrap(), Some(15)).unwrap();
 
     let mut left = vec![all[0], all[2]];
     left.sort();
@@ -195,16 +161,7 @@ fn a_foreign_root_is_listed_by_its_files_alone() {
 
     let digest = Digest::parse(&format!("sha256:{name}")).unwrap();
     let (created_ns, updated_ns) = (1_234_567_891, 1_234_567_891);
-    assert_eq!(
-        vec![Info {
-            digest,
-            size: 0,
-            created_ns,
-            updated_ns,
-            labels: labels(&[])
-        }],
-        all
-    );
+    assert_eq!(vec![Info { digest, size: 0, created_ns, updated_ns, labels: labels(&[]) }], all);
     assert_eq!(all[0], store.info(&digest).unwrap());
     assert_eq!(vec!["blobs"], scratch.names(""));
 }

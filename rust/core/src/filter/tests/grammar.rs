@@ -6,15 +6,10 @@ use super::*;
 fn parsed(text: &str) -> String {
     let spell = |selector: Selector| match selector.comparison {
         None => format!("{:?}", selector.path),
-        Some(comparison) => format!(
-            "{:?} {:?} {:?}",
-            selector.path, comparison.operator, comparison.value
-        ),
+        Some(comparison) => format!("{:?} {:?} {:?}", selector.path, comparison.operator, comparison.value),
     };
-    parse::selectors(text).map_or_else(
-        |error| error.to_string(),
-        |all| all.into_iter().map(spell).collect::<Vec<_>>().join("; "),
-    )
+    parse::selectors(text)
+        .map_or_else(|error| error.to_string(), |all| all.into_iter().map(spell).collect::<Vec<_>>().join("; "))
 }
 
 #[test]
@@ -27,12 +22,7 @@ fn what_containerd_accepts_parses_to_the_same() {
 #[test]
 fn what_is_no_filter_is_told_with_its_place() {
     for (text, position, reason) in BAD.iter().copied() {
-        let Err(Error::InvalidFilter {
-            text: told,
-            position: at,
-            reason: why,
-        }) = Filter::compile(&["ok", text])
-        else {
+        let Err(Error::InvalidFilter { text: told, position: at, reason: why }) = Filter::compile(&["ok", text]) else {
             panic!("{text:?} compiled, or gave another error");
         };
 
@@ -50,17 +40,11 @@ const GOOD: &[(&str, &str)] = &[
     ("a==b", r#"["a"] Equal "b""#),
     ("a!=b", r#"["a"] NotEqual "b""#),
     ("a~=b", r#"["a"] Matches "b""#),
-    (
-        r#"labels."io.x/y-z"==v"#,
-        r#"["labels", "io.x/y-z"] Equal "v""#,
-    ),
+    (r#"labels."io.x/y-z"==v"#, r#"["labels", "io.x/y-z"] Equal "v""#),
     (r#""a"."b"=="c""#, r#"["a", "b"] Equal "c""#),
     (r#""".a==b"#, r#"["", "a"] Equal "b""#),
     // A value runs to the next comma or space, whatever else it holds.
-    (
-        "a==b.c-d_e:f@g/h|i\"j'k=l!m~n<o>p(q)",
-        r#"["a"] Equal "b.c-d_e:f@g/h|i\"j'k=l!m~n<o>p(q)""#,
-    ),
+    ("a==b.c-d_e:f@g/h|i\"j'k=l!m~n<o>p(q)", r#"["a"] Equal "b.c-d_e:f@g/h|i\"j'k=l!m~n<o>p(q)""#),
     ("a~=.*", r#"["a"] Matches ".*""#),
     ("a==<b", r#"["a"] Equal "<b""#),
     ("a==>=b", r#"["a"] Equal ">=b""#),
@@ -80,21 +64,12 @@ const GOOD: &[(&str, &str)] = &[
     ("a. b", r#"["a", "b"]"#),
     ("\ta\n==\u{a0}b", r#"["a"] Equal "b""#),
     // Escapes are Go's.
-    (
-        r#"a=="\a\b\f\n\r\t\v\\\"""#,
-        r#"["a"] Equal "\u{7}\u{8}\u{c}\n\r\t\u{b}\\\"""#,
-    ),
+    (r#"a=="\a\b\f\n\r\t\v\\\"""#, r#"["a"] Equal "\u{7}\u{8}\u{c}\n\r\t\u{b}\\\"""#),
     (r#"a=="\101\x41\u0041\U00000041""#, r#"["a"] Equal "AAAA""#),
-    (
-        r#"a=="\xc3\xa9\303\251\U0001F600""#,
-        r#"["a"] Equal "éé😀""#,
-    ),
+    (r#"a=="\xc3\xa9\303\251\U0001F600""#, r#"["a"] Equal "éé😀""#),
     // Ours.
     ("size<=1", r#"["size"] LessOrEqual "1""#),
-    (
-        "size < 1,size>2,size >=3",
-        r#"["size"] Less "1"; ["size"] Greater "2"; ["size"] GreaterOrEqual "3""#,
-    ),
+    ("size < 1,size>2,size >=3", r#"["size"] Less "1"; ["size"] Greater "2"; ["size"] GreaterOrEqual "3""#),
 ];
 
 /// What is no filter, where that shows, and a part of the reason.

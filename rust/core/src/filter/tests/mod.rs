@@ -14,21 +14,13 @@ mod meaning;
 const NOON_NS: i64 = 1_769_860_800_000_000_000; // 2026-01-31T12:00:00Z
 
 fn info() -> Info {
-    let labels = [
-        ("a", "1"),
-        ("a.b", "dotted"),
-        ("empty", ""),
-        ("io.x/y", "z"),
-    ];
+    let labels = [("a", "1"), ("a.b", "dotted"), ("empty", ""), ("io.x/y", "z")];
     Info {
         digest: Digest::parse(&format!("sha256:{}", "ab".repeat(32))).unwrap(),
         size: 4096,
         created_ns: NOON_NS,
         updated_ns: NOON_NS + 1_500_000_999,
-        labels: labels
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect(),
+        labels: labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
     }
 }
 
