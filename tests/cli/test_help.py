@@ -1,0 +1,95 @@
+"""Help, and the page that documents the command line: neither may fall behind the code."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from steelyard.cli import records
+from steelyard.cli.app import COMMANDS, Options, build
+from steelyard.cli.exits import MEANINGS
+
+from .runner import Shell
+
+PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+RECORDS = [kind for kind in vars(records).values() if inspect.isclass(kind) and issubclass(kind, records.Record)]
+
+
+def function(name: str) -> Any:
+    """Return the function of a command."""
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    return getattr(importlib.import_module(f"steelyard.cli.{module}"), attribute)
+
+
+def section(name: str) -> str:
+    """Return what the page says of a command."""
+    return PAGE.partition(f"\n### `{name}")[2].partition("\n### ")[0].partition("\n## ")[0]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_line_in_the_list_is_that_of_the_docstring(name: str) -> None:
+    assert COMMANDS[name][1] == (inspect.getdoc(function(name)) or "").splitlines()[0]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_explained_in_help_and_on_the_page(name: str) -> None:
+    arguments = build([name])[name].assemble_argument_collection()
+    own = [argument for argument in arguments if argument.show]
+
+    assert section(name), f"docs/cli.md does not describe {name}"
+    assert [] == [argument.names for argument in own if not argument.parameter.help]
+    options = [option for argument in own for option in argument.names if option.startswith("-")]
+    assert [] == [option for option in options if f"`{option}" not in section(name)]
+
+
+def test_the_options_of_every_command_are_on_the_page() -> None:
+    names = ["--" + field.replace("_", "-") for field in vars(Options)["__dataclass_fields__"]]
+
+    assert [] == [name for name in names if f"`{name}" not in PAGE]
+
+
+def test_the_page_names_no_option_that_does_not_exist() -> None:
+    known = {
+        "--help",
+        "--version",
+        *("--" + field.replace("_", "-") for field in vars(Options)["__dataclass_fields__"]),
+    }
+    for name in COMMANDS:
+        known |= {
+            option for argument in build([name])[name].assemble_argument_collection() for option in argument.names
+        }
+
+    assert set() == set(re.findall(r"`(--[a-z-]+)", PAGE)) - known
+
+
+def test_exit_codes_on_the_page_are_those_of_the_code() -> None:
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", PAGE, re.MULTILINE)
+
+    assert [(str(int(code)), meaning.replace("|", "\\|")) for code, meaning in MEANINGS.items()] == rows
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in RECORDS if kind is not records.Record], ids=lambda kind: kind.__name__
+)
+def test_records_have_the_documented_fields(kind: type[records.Record]) -> None:
+    config = msgspec.inspect.type_info(kind)
+    assert isinstance(config, msgspec.inspect.StructType)
+    (row,) = re.findall(rf"^\| `{config.tag}` \| (.*) \|$", PAGE, re.MULTILINE)
+
+    assert [field.name for field in config.fields] == re.findall(r"`(\w+)`", row)
+
+
+def test_help_on_commands_and_topics(shell: Shell) -> None:
+    assert "List unfinished ingests." in shell.run("help", "ingests").out
+    assert "--dry-run" in shell.run("abort", "--help").out
+    assert "labels.kind==layer" in shell.run("help", "filters").out
+    assert "STEELYARD_STORE" in shell.run("help", "config").out
+    assert "expected one of exit-codes" in shell.run("help", "everything", code=2).err
+    for words in ([], ["--help"], ["help"]):
+        assert "Usage: steelyard COMMAND" in shell.run(*words).out

@@ -1,0 +1,73 @@
+"""The sums behind progress, and the plain lines, on a clock of our own."""
+
+from __future__ import annotations
+
+import pytest
+
+from steelyard.cli.progress import Display, Meter
+from steelyard.model import Progress
+
+MIB = 1 << 20
+
+
+class Clock:
+    """A clock that goes when it is told to."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now
+
+
+def report(phase: str, done: int, total: int | None = None) -> Progress:
+    """Return what the library would say."""
+    return Progress(phase=phase, name="anything", done=done, total=total)  # type: ignore[arg-type]
+
+
+def test_a_plain_line_comes_every_ten_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    display = Display("plain", clock=clock)
+    display.begin(Meter())
+    follow = display.follow("file")
+    assert follow is not None
+    follow(report("write", 30 * MIB, 120 * MIB))
+    for now in (100.1, 109.9, 110.0, 115.0, 120.1):
+        clock.now = now
+        display.tick()
+    follow(report("commit", 120 * MIB, 120 * MIB))
+    clock.now = 140.0
+    display.tick()
+
+    out, err = capsys.readouterr()
+    assert "" == out
+    assert [
+        "steelyard: storing, 30.0 MiB of 120.0 MiB (25 %), 3.0 MiB/s, 30 s left: file",
+        "steelyard: storing, 30.0 MiB of 120.0 MiB (25 %), 1.5 MiB/s, 60 s left: file",
+        "steelyard: committing, 120.0 MiB of 120.0 MiB (100 %), 3.0 MiB/s: file",
+    ] == err.splitlines()
+
+
+def test_a_batch_adds_up_what_is_done_and_what_is_under_way() -> None:
+    display = Display("plain", clock=Clock())
+    meter = display.begin(Meter(items="files"))
+    one, two = display.follow("one"), display.follow("two")
+    assert one is not None
+    assert two is not None
+    one(report("write", 5, 10))
+    two(report("write", 7, 100))
+    display.finished("one", 10)
+    display.finished("small", 3)
+
+    assert (20, 2, None) == (meter.done, meter.items_done, meter.total)
+
+
+def test_nothing_is_shown_where_nothing_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    display = Display("none", clock=clock)
+    display.begin(Meter())
+    clock.now += 1000
+    display.tick()
+
+    assert display.follow("file") is None
+    assert ("", "") == capsys.readouterr()

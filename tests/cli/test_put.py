@@ -1,0 +1,169 @@
+"""`put`: files, trees, streams."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from .runner import Shell, sha256
+
+LARGE = 16 << 20
+
+
+def test_a_tree_is_stored_and_each_file_reads_back(stocked: Shell, tree: Path, files: dict[str, bytes]) -> None:
+    again = stocked.run("put", "-r", tree)
+
+    shown = {line[73:]: line[:71] for line in again.lines}
+    assert {path: sha256(data) for path, data in files.items()} == shown
+    path, data = next((path, data) for path, data in files.items() if len(data) > 10_000)
+    assert data == stocked.run("get", shown[path]).raw
+
+
+def test_a_second_put_says_that_all_is_there_and_writes_nothing(
+    stocked: Shell, tree: Path, files: dict[str, bytes]
+) -> None:
+    before = sorted((path, path.stat().st_mtime_ns) for path in (stocked.store / "blobs").rglob("*") if path.is_file())
+
+    again = stocked.run("put", "-r", tree, "--format", "jsonl")
+
+    *puts, summary = again.records
+    assert {False} == {record["new"] for record in puts}
+    size = sum(map(len, files.values()))
+    counts = {"files": len(files), "bytes": size, "new": 0, "existing": len(files), "skipped": 0, "failed": 0}
+    assert {"type": "summary", "command": "put", **counts} == summary
+    assert f"{len(files)} already there" in again.err
+    after = sorted((path, path.stat().st_mtime_ns) for path in (stocked.store / "blobs").rglob("*") if path.is_file())
+    assert before == after
+
+
+def test_links_and_special_files_are_left_out_with_a_notice(shell: Shell) -> None:
+    top = shell.home / "top"
+    (top / "deep").mkdir(parents=True)
+    (top / "deep" / "file").write_bytes(b"file")
+    (top / "link").symlink_to("deep/file")
+    (top / "loop").symlink_to(top)
+    os.mkfifo(top / "pipe")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(top / "socket"))
+        done = shell.run("put", "-r", top)
+
+    assert [f"{sha256(b'file')}  {top}/deep/file"] == done.lines
+    assert "2 × symbolic link" in done.err
+    assert f"left out: {top}/pipe: special file" in done.err
+    assert f"left out: {top}/socket: special file" in done.err
+
+
+def test_a_tree_around_the_store_does_not_swallow_it(shell: Shell) -> None:
+    (shell.home / "file").write_bytes(b"file")
+    shell.run("put", "file")
+
+    again = shell.run("put", "-r", ".")
+
+    assert [f"{sha256(b'file')}  ./file"] == again.lines
+    assert "left out: ./store: the store itself" in again.err
+
+
+def test_unreadable_files_are_reported_and_the_rest_is_stored(shell: Shell) -> None:
+    (shell.home / "good").write_bytes(b"good")
+
+    done = shell.run("put", "absent", "good", code=3)
+
+    assert [f"{sha256(b'good')}  good"] == done.lines
+    assert "steelyard: error: No such file or directory: absent\n  next: ls -ld ." in done.err
+
+
+def test_a_directory_without_r_is_refused(shell: Shell) -> None:
+    done = shell.run("put", ".", code=2)
+
+    assert "error: .: is a directory: expected a file, or -r\n  next: steelyard put -r ." in done.err
+
+
+def test_labels_algorithm_and_path_are_kept(shell: Shell) -> None:
+    words = ["--label", "origin=Reval", "--label", "io.example/a=b=c", "--algorithm", "blake3", "--format", "json"]
+    done = shell.run("put", "-", *words, stdin=b"wax")
+
+    (put,) = done.document["puts"]
+    assert {"type": "put", "path": "-", "digest": put["digest"], "size": 3, "new": True} == put
+    assert put["digest"].startswith("blake3:")
+    (blob,) = shell.run("info", put["digest"], "--format", "json").document["blobs"]
+    assert {"origin": "Reval", "io.example/a": "b=c"} == blob["labels"]
+
+
+def test_blobs_that_are_there_keep_their_labels_and_it_says_so(shell: Shell) -> None:
+    shell.run("put", "-", "--label", "a=1", stdin=b"x")
+
+    again = shell.run("put", "-", "--label", "a=2", stdin=b"x")
+
+    assert "keep the labels they had" in again.err
+    assert shell.run("ls").out.endswith("a=1\n")
+
+
+def test_names_with_odd_bytes_are_stored_and_shown_harmlessly(shell: Shell) -> None:
+    top = shell.home / "top"
+    top.mkdir()
+    names = {b"caf\xe9": r"caf\xe9", b"two\nlines": r"two\nlines", b"\x1b[31mred": r"\x1b[31mred", b"-dash": "-dash"}
+    for number, name in enumerate(names):
+        Path(os.fsdecode(os.fsencode(top) + b"/" + name)).write_text(str(number))
+
+    text = shell.run("put", "-r", top)
+    puts = shell.run("put", "-r", top, "--format", "json").document["puts"]
+
+    assert {f"{top}/{shown}" for shown in names.values()} == {line.split("  ", 1)[1] for line in text.lines}
+    assert {f"{top}/caf\\xe9", f"{top}/two\nlines", f"{top}/\x1b[31mred", f"{top}/-dash"} == {
+        put["path"] for put in puts
+    }
+
+
+def test_a_name_that_begins_with_a_dash_comes_after_two(shell: Shell) -> None:
+    (shell.home / "-x").write_bytes(b"x")
+
+    assert [f"{sha256(b'x')}  -x"] == shell.run("put", "--", "-x").lines
+    assert "Unknown option: -x" in shell.run("put", "-x", code=2).err
+
+
+def test_a_named_pipe_that_is_given_is_read_as_a_stream(shell: Shell) -> None:
+    os.mkfifo(shell.home / "pipe")
+    with shell.start("put", "pipe") as process:
+        (shell.home / "pipe").write_bytes(b"through the pipe")  # waits for the reader
+
+        assert process.stdout is not None
+        assert f"{sha256(b'through the pipe')}  pipe\n" == process.stdout.read().decode()
+    assert 0 == process.returncode
+
+
+def test_standard_input_may_be_a_file(shell: Shell) -> None:
+    (shell.home / "file").write_bytes(b"file")
+    script = f'exec "{shell.environment["PYTHON"]}" -m steelyard put - < file'
+
+    assert [f"{sha256(b'file')}  -"] == shell.run(command=["sh", "-c", script]).lines
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_it_runs_on_either_backend(shell: Shell, tree: Path, files: dict[str, bytes], backend: str) -> None:
+    done = shell.run("--backend", backend, "put", "-r", tree / "json")
+
+    assert {sha256(data) for path, data in files.items() if "/json/" in path} == {line[:71] for line in done.lines}
+
+
+def test_a_large_file_leaves_no_ingest_behind(shell: Shell) -> None:
+    data = os.urandom(LARGE + 1)
+    (shell.home / "large").write_bytes(data)
+
+    assert [f"{sha256(data)}  large", f"{sha256(data)}  large"] == shell.run("put", "large", "large").lines
+    assert [] == shell.run("ingests", "--format", "json").document["ingests"]
+
+
+def test_json_and_errors_make_one_document(shell: Shell) -> None:
+    (shell.home / "good").write_bytes(b"good")
+
+    done = shell.run("put", "good", "absent", "gone", "--format", "json", code=3)
+
+    document = json.loads(done.out)
+    assert ["good"] == [record["path"] for record in document["puts"]]
+    assert [3, 3] == [record["exit_code"] for record in document["errors"]]
+    assert 2 == document["summary"]["failed"]
+    assert "2 failed:\n  No such file or directory: absent\n  No such file or directory: gone" in done.err

@@ -1,0 +1,100 @@
+"""Where options come from, and `doctor`, which shows it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import steelyard
+
+from .runner import Shell, sha256
+
+
+def settings(shell: Shell, *words: str, **environment: str) -> dict[str, Any]:
+    """Return the settings that hold, as `doctor` shows them."""
+    done = shell.run("doctor", "--format", "json", *words, environment=environment, code=0)
+    found = done.document["settings"]
+    assert isinstance(found, dict)
+    return found
+
+
+def test_flag_environment_file_default_in_that_order(shell: Shell) -> None:
+    folder = shell.home / "config" / "steelyard"
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text('store = "beside"\nbackend = "trio"\ndurability = "process-crash"\n')
+    for store in ("flag", "env", "config/steelyard/beside", "data/steelyard/store"):
+        shell.run("--store", store, "put", "-", stdin=b"x")
+
+    flag = settings(shell, "--store", "flag", "--backend", "asyncio", STEELYARD_BACKEND="trio", STEELYARD_STORE="env")
+    variable = settings(shell, STEELYARD_STORE="env", STEELYARD_DURABILITY="power-loss")
+    file = settings(shell, STEELYARD_STORE="")
+    (folder / "config.toml").unlink()
+    default = settings(shell, STEELYARD_STORE="")
+
+    config = str(folder / "config.toml")
+    assert {"value": str(shell.home / "flag"), "origin": "--store"} == flag["store"]
+    assert {"value": "asyncio", "origin": "--backend"} == flag["backend"]
+    assert {"value": str(shell.home / "env"), "origin": "STEELYARD_STORE"} == variable["store"]
+    assert {"value": "power-loss", "origin": "STEELYARD_DURABILITY"} == variable["durability"]
+    assert {"value": str(folder / "beside"), "origin": config} == file["store"]
+    assert {"value": "trio", "origin": config} == file["backend"]
+    assert {"value": str(shell.home / "data" / "steelyard" / "store"), "origin": "default"} == default["store"]
+
+
+def test_a_config_file_that_is_not_understood_is_named(shell: Shell) -> None:
+    folder = shell.home / "config" / "steelyard"
+    folder.mkdir(parents=True)
+    wrong = (
+        ("store = [", "not valid TOML"),
+        ("sotre = 'x'", "unknown key 'sotre'"),
+        ("store = 3", "store: expected text in quotes, found 3"),
+        ("format = 'xml'", "format 'xml': expected one of text, json, jsonl"),
+    )
+    for text, message in wrong:
+        (folder / "config.toml").write_text(text)
+
+        done = shell.run("ls", code=2)
+
+        assert str(folder / "config.toml") in done.err
+        assert message in done.err
+
+
+def test_doctor_shows_versions_the_file_system_and_health(own: Shell) -> None:
+    shown = own.run("doctor").out
+
+    found = own.run("doctor", "--format", "json").document
+    assert {"steelyard", "python", "platform", "anyio", "msgspec", "cyclopts", "rich"} <= found["versions"].keys()
+    assert found["ok"] is True
+    assert found["store"]["writable"] is True
+    assert ["metadata", "blobs", "quarantine", "ingests"] == [check["name"] for check in found["checks"]]
+    assert "ok    metadata: readable" in shown
+    assert f"store       {own.store}  (from STEELYARD_STORE)" in shown
+
+
+def test_doctor_finds_damaged_metadata_and_rebuilds_it(own: Shell) -> None:
+    digest = sha256(b"")
+    own.run("label", digest, "a=b")
+    for name in ("meta.db-wal", "meta.db-shm"):
+        (own.store / name).unlink(missing_ok=True)
+    (own.store / "meta.db").write_bytes(b"this is no database" * 1000)
+
+    broken = own.run("doctor", "--format", "json", code=1)
+
+    assert broken.document["ok"] is False
+    assert "next: steelyard doctor --rebuild" in own.run("doctor", code=1).out
+    assert b"" == own.run("get", digest).raw
+    assert own.run("label", digest, "a=b", code=5).err.endswith("next: steelyard doctor --rebuild\n")
+    assert own.run("doctor", "--rebuild", "--format", "json").document["rebuilt"]
+    assert own.run("doctor", "--format", "json").document["ok"] is True
+    own.run("label", digest, "a=b")
+
+
+def test_doctor_without_a_store_still_tells_what_it_can(shell: Shell) -> None:
+    done = shell.run("doctor", "--format", "json", code=3)
+
+    assert done.document["ok"] is False
+    assert done.document["store"] == {"path": str(shell.store), "exists": False}
+
+
+def test_the_version_is_that_of_the_distribution(shell: Shell) -> None:
+    assert "steelyard" == steelyard.__name__
+    assert ["steelyard"] == shell.run("--version").out.split()[:1]

@@ -1,0 +1,128 @@
+"""Ctrl-C and SIGTERM: a clean end, an ingest that can be resumed, and the words that resume it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import termios
+import time
+
+import pytest
+
+from .runner import Shell, sha256, wait_for
+
+MIB = 1 << 20
+
+
+def feed_until_stored(shell: Shell, data: bytes, *words: str) -> subprocess.Popen[bytes]:
+    """Start a put of standard input, give it some bytes but not their end, and return when it has taken all of them."""
+    process = shell.start("put", "-", *words)
+    assert process.stdin is not None
+    process.stdin.write(data)
+    process.stdin.flush()
+    while unread(process):
+        assert process.poll() is None
+        time.sleep(0.01)  # nothing tells when a pipe has run empty
+    return process
+
+
+def unread(process: subprocess.Popen[bytes]) -> int:
+    """Return how many bytes are still in the process's standard input."""
+    assert process.stdin is not None
+    return int.from_bytes(fcntl.ioctl(process.stdin.fileno(), termios.FIONREAD, bytes(4)), "little")
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_stream_resumes_with_the_line_it_prints(
+    shell: Shell, number: signal.Signals, backend: str
+) -> None:
+    data = os.urandom(5 * MIB + 17)
+    process = feed_until_stored(shell, data[: 3 * MIB], "--ref", "a stream", "--backend", backend)
+
+    code, out, err = wait_for(process, number)
+
+    assert 128 + number == code
+    assert "" == out
+    assert "ingest a stream keeps 3.0 MiB (3145728 bytes)" in err
+    again = f"put - --ref 'a stream' --backend {backend}"
+    assert f"resume with: … | steelyard {again}\n" in err
+    assert "or discard it: steelyard abort 'a stream'\n" in err
+    assert 3 * MIB == shell.offset("a stream")
+    done = shell.run("put", "-", "--ref", "a stream", stdin=data)
+    assert "resumed at 3.0 MiB (3145728 bytes); that much of the input is read and skipped" in done.err
+    assert [f"{sha256(data)}  -"] == done.lines
+    assert -1 == shell.offset("a stream")
+
+
+def test_without_a_ref_nothing_is_kept_and_it_says_what_would_help(shell: Shell) -> None:
+    process = feed_until_stored(shell, b"x" * MIB)
+
+    code, _, err = wait_for(process, signal.SIGINT)
+
+    assert 130 == code
+    assert "steelyard: interrupted\nsteelyard: standard input: nothing was kept; --ref NAME makes it resumable\n" == err
+    assert [] == shell.run("ingests").lines
+    assert [] == shell.run("ls").lines
+
+
+def test_a_killed_put_of_a_large_file_resumes_by_itself(shell: Shell) -> None:
+    """Killed outright, as by the kernel or a power cut: no handler runs, the last checkpoint counts."""
+    data = os.urandom(160 * MIB)
+    (shell.home / "large").write_bytes(data)
+    process = shell.start("put", "large", "--durability", "process-crash")
+    while not any(record["offset"] for record in shell.run("ingests", "--format", "json", code=0).document["ingests"]):
+        assert process.poll() is None
+    process.kill()
+    process.communicate()
+
+    done = shell.run("put", "large")
+
+    assert "large: resumed at 64.0 MiB" in done.err or "large: resumed at 128.0 MiB" in done.err
+    assert [f"{sha256(data)}  large"] == done.lines
+    assert [] == shell.run("ingests").lines
+
+
+def test_a_changed_file_does_not_resume(shell: Shell) -> None:
+    path = shell.home / "large"
+    path.write_bytes(bytes(17 * MIB))
+    first = shell.run("put", "large", "--expected", f"sha256:{'0' * 64}", code=5)
+    (before,) = shell.run("ingests", "--format", "json").document["ingests"]
+    assert "next: steelyard abort" in first.err
+    path.write_bytes(b"\1" * 17 * MIB)
+
+    done = shell.run("put", "large")
+
+    assert "resumed" not in done.err
+    assert [f"{sha256(path.read_bytes())}  large"] == done.lines
+    assert [before["ref"]] == shell.run("ingests", "-q").lines
+
+
+def test_a_json_document_is_complete_after_ctrl_c(shell: Shell) -> None:
+    (shell.home / "small").write_bytes(b"small")
+    process = shell.start("put", "small", "-", "--format", "json")
+    assert process.stdin is not None
+    while not shell.store.exists() or not shell.run("ls", "-q").lines:
+        assert process.poll() is None
+
+    code, out, _ = wait_for(process, signal.SIGINT)
+
+    assert 130 == code
+    assert '"path":"small"' in out
+    assert '"summary":{"type":"summary","command":"put","files":1,' in out
+    assert out.endswith("}\n")
+
+
+def test_a_reader_that_stands_still_does_not_hold_up_ctrl_c(shell: Shell) -> None:
+    data = bytes(3 * MIB)
+    shell.run("put", "-", stdin=data)
+    process = shell.start("get", sha256(data))
+    assert process.stdout is not None
+    process.stdout.read(1)
+
+    process.send_signal(signal.SIGINT)
+
+    assert 130 == process.wait(10)
+    process.communicate()

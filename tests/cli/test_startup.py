@@ -1,0 +1,46 @@
+"""What a start costs: `--version` and completion load neither the terminal library nor the extension."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from steelyard.cli.app import COMMANDS
+
+from .runner import Shell
+
+
+def loaded(shell: Shell, *words: str) -> set[str]:
+    """Return the modules that are loaded at the end of a command line."""
+    program = (
+        "import sys, contextlib, io\n"
+        "from steelyard.cli import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()): main(sys.argv[1:])\n"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words], env=shell.environment, capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+def test_version_loads_next_to_nothing(shell: Shell) -> None:
+    modules = loaded(shell, "--version")
+
+    assert set() == {"rich", "cyclopts", "asyncio", "steelyard.local", "steelyard.cli.app"} & modules
+
+
+@pytest.mark.parametrize("words", [["completion", "zsh"], ["__complete", "ls", "--f"]])
+def test_completion_does_not_load_the_terminal_library_or_the_store(shell: Shell, words: list[str]) -> None:
+    modules = loaded(shell, *words)
+
+    assert set() == {name for name in modules if name.startswith(("rich.", "steelyard.local"))}
+
+
+def test_help_loads_no_command(shell: Shell) -> None:
+    modules = loaded(shell, "--help")
+
+    targets = {f"steelyard.cli.{target.partition(':')[0]}" for target, _ in COMMANDS.values()}
+    assert set() == targets & modules

@@ -1,0 +1,134 @@
+"""On a terminal: a live line that leaves no trace, no binary without --force, lists in place."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from .runner import COMMAND, Shell, sha256
+
+MIB = 1 << 20
+
+
+class Terminal:
+    """A command whose standard output, or standard error, or both are a terminal."""
+
+    def __init__(self, shell: Shell, *words: str | Path, streams: tuple[str, ...], **environment: str) -> None:
+        self.master, slave = pty.openpty()
+        self.process: subprocess.Popen[bytes] = subprocess.Popen(
+            [*COMMAND, *map(str, words)],
+            stdin=subprocess.PIPE,
+            cwd=shell.home,
+            env=shell.environment | environment,
+            stdout=slave if "stdout" in streams else subprocess.PIPE,
+            stderr=slave if "stderr" in streams else subprocess.PIPE,
+        )
+        os.close(slave)
+        self.shown = b""
+
+    def show_until(self, pattern: str | None, seconds: float = 15) -> str:
+        """Read what is shown until it matches, or to the end."""
+        end = time.monotonic() + seconds
+        while pattern is None or not re.search(pattern, self.shown.decode("utf-8", "replace")):
+            ready, _, _ = select.select([self.master], [], [], max(0.0, end - time.monotonic()))
+            assert ready, f"nothing like {pattern!r} in {self.shown!r}"
+            try:
+                more = os.read(self.master, 65536)
+            except OSError:  # the other end is closed
+                more = b""
+            self.shown += more
+            if not more:
+                assert pattern is None, f"nothing like {pattern!r} in {self.shown!r}"
+                break
+        return self.shown.decode("utf-8", "replace")
+
+    def close(self) -> int:
+        """Wait for the end and return the exit code."""
+        self.process.communicate()
+        os.close(self.master)
+        return self.process.wait(10)
+
+
+def test_progress_is_a_line_that_goes_away(shell: Shell) -> None:
+    terminal = Terminal(shell, "put", "-", "--ref", "x", streams=("stderr",))
+    assert terminal.process.stdin is not None
+    terminal.process.stdin.write(bytes(3 * MIB))
+    terminal.process.stdin.flush()
+
+    terminal.show_until(r"storing.*3\.1/\?|storing.*3\.0.*MiB")
+    terminal.process.stdin.close()
+    terminal.process.stdin = None
+    shown = terminal.show_until(None)
+
+    last = shown[shown.rindex("\x1b[2K") :]
+    assert "\x1b[2Ksteelyard: 1 file, 3.0 MiB: 1 new, 0 already there\r\n" == last
+    assert 0 == terminal.close()
+
+
+@pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"CI": "true"}, {"words": "--no-progress"}, {"words": "-q"}])
+def test_there_is_no_live_line_where_it_is_not_wanted(shell: Shell, environment: dict[str, str]) -> None:
+    words = [environment["words"]] if "words" in environment else []
+    terminal = Terminal(shell, "put", "-", *words, streams=("stderr",), **environment)
+    assert terminal.process.stdin is not None
+    terminal.process.stdin.write(bytes(MIB))
+    terminal.process.stdin.flush()
+    time.sleep(0.4)  # several times as long as the live line takes to appear
+    terminal.process.stdin.close()
+    terminal.process.stdin = None
+
+    assert "\x1b" not in terminal.show_until(None)
+    assert 0 == terminal.close()
+
+
+def test_no_color_means_no_color(shell: Shell) -> None:
+    terminal = Terminal(shell, "put", "-", streams=("stderr",), NO_COLOR="1")
+    assert terminal.process.stdin is not None
+    terminal.process.stdin.write(bytes(MIB))
+    terminal.process.stdin.flush()
+    shown = terminal.show_until("storing")
+    terminal.process.stdin.close()
+    terminal.process.stdin = None
+    shown = terminal.show_until(None)
+
+    assert not re.search(r"\x1b\[[0-9;]*m", re.sub(r"\x1b\[(0|1|2|3|22|23)m", "", shown))
+    assert 0 == terminal.close()
+
+
+def test_results_and_progress_share_a_terminal(shell: Shell, tree: Path, files: dict[str, bytes]) -> None:
+    terminal = Terminal(shell, "put", "-r", tree, streams=("stdout", "stderr"))
+
+    shown = terminal.show_until(None)
+
+    lines = [line.rpartition("\x1b[2K")[2] for line in shown.splitlines()]
+    assert {f"{sha256(data)}  {path}" for path, data in files.items()} <= set(lines)
+    assert 0 == terminal.close()
+
+
+def test_binary_is_not_written_to_a_terminal_without_force(shell: Shell) -> None:
+    digest = sha256(b"\0\1\2")
+    shell.run("put", "-", stdin=b"\0\1\2")
+
+    refused = Terminal(shell, "get", digest, streams=("stdout", "stderr"))
+    assert f"next: steelyard get {digest} -o FILE" in refused.show_until(None)
+    assert 2 == refused.close()
+    forced = Terminal(shell, "get", digest, "--force", streams=("stdout",))
+    assert "\0\1\2" == forced.show_until(None)
+    assert 0 == forced.close()
+
+
+def test_watch_draws_in_place(shell: Shell) -> None:
+    shell.run("put", "-", "--ref", "waiting", "--expected", sha256(b"other"), stdin=b"x", code=5)
+    terminal = Terminal(shell, "ingests", "--watch", "--interval", "0.05", streams=("stdout", "stderr"))
+
+    terminal.show_until(r"1 B of .*waiting\r\n\x1b\[1F\x1b\[J.*waiting")
+    terminal.process.terminate()
+
+    assert "ended by SIGTERM" in terminal.show_until(None)
+    assert 143 == terminal.close()
