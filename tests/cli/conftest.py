@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from .nursery import Nursery
 from .runner import Shell
 
 SOURCES = Path(json.__file__).parent.parent
@@ -15,10 +19,18 @@ PACKAGES = ("json", "email", "importlib")
 """Slices of the standard library: real files, some of them empty, some alike."""
 
 
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """Give the process that all runs are forked from."""
+    nursery = Nursery(os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)})
+    yield nursery
+    nursery.close()
+
+
 @pytest.fixture
-def shell(tmp_path: Path) -> Shell:
+def shell(tmp_path: Path, nursery: Nursery) -> Shell:
     """Give a shell with no store yet."""
-    return Shell(tmp_path)
+    return Shell(tmp_path, nursery)
 
 
 @pytest.fixture(scope="session")
@@ -37,9 +49,9 @@ def files(tree: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="session")
-def stocked(tmp_path_factory: pytest.TempPathFactory, tree: Path) -> Shell:
+def stocked(tmp_path_factory: pytest.TempPathFactory, tree: Path, nursery: Nursery) -> Shell:
     """Give a shell whose store holds the tree. Look, don't touch."""
-    shell = Shell(tmp_path_factory.mktemp("stocked"))
+    shell = Shell(tmp_path_factory.mktemp("stocked"), nursery)
     shell.run("put", "-r", tree)
     return shell
 

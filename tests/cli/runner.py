@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import termios
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ("Result", "Shell", "sha256", "wait_for")
+from .nursery import Nursery
+
+__all__ = ("Result", "Shell", "end", "feed", "sha256")
 
 COMMAND = [sys.executable, "-m", "steelyard"]
 
@@ -25,6 +30,13 @@ class Result:
     out: str
     err: str
     raw: bytes
+
+    @classmethod
+    def of(cls, expected: int, code: int, out: bytes, err: bytes) -> Result:
+        """Return what a command gave, if it ended with the expected exit code."""
+        result = cls(code, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"), out)
+        assert expected == code, f"exit code {code}\n{result.out}\n{result.err}"
+        return result
 
     @property
     def lines(self) -> list[str]:
@@ -47,7 +59,8 @@ class Result:
 class Shell:
     """A place to run commands in: a home, a store and a working directory of their own."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, nursery: Nursery) -> None:
+        self._nursery = nursery
         self.home = home
         self.store = home / "store"
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("STEELYARD_", "XDG_"))}
@@ -63,26 +76,24 @@ class Shell:
             "COLUMNS": "100",
         }
 
-    def run(
-        self,
-        *words: str | Path,
-        code: int = 0,
-        stdin: bytes = b"",
-        environment: dict[str, str] | None = None,
-        command: list[str] | None = None,
-    ) -> Result:
+    def run(self, *words: str | Path, code: int = 0, stdin: bytes = b"", **environment: str) -> Result:
         """Run a command line to its end, and insist on its exit code."""
-        done = subprocess.run(
-            [*(command or COMMAND), *map(str, words)],
-            input=stdin,
-            capture_output=True,
-            cwd=self.home,
-            env=self.environment | (environment or {}),
-            timeout=30,
+        return Result.of(
+            code,
+            *self._nursery.run(
+                [str(word) for word in words],
+                stdin=stdin,
+                directory=self.home,
+                environment=self.environment | environment,
+            ),
         )
-        result = Result(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode(), done.stdout)
-        assert result.code == code, f"exit code {result.code}\n{result.out}\n{result.err}"
-        return result
+
+    def execute(self, *command: str, code: int = 0) -> Result:
+        """Run a program of any kind to its end, with nothing to read, and insist on its exit code."""
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, cwd=self.home, env=self.environment, timeout=30
+        )
+        return Result.of(code, done.returncode, done.stdout, done.stderr)
 
     def start(self, *words: str | Path) -> subprocess.Popen[bytes]:
         """Start a command line and leave it running, its three streams as pipes."""
@@ -101,14 +112,26 @@ class Shell:
         return next((record["offset"] for record in records if record["ref"] == ref), -1)
 
 
-def wait_for(process: subprocess.Popen[bytes], number: signal.Signals) -> tuple[int, str, str]:
+def feed(shell: Shell, data: bytes, *words: str) -> subprocess.Popen[bytes]:
+    """Start a command, give it some bytes but not their end, and return when it has taken all of them."""
+    process = shell.start(*words)
+    assert process.stdin is not None
+    process.stdin.write(data)
+    process.stdin.flush()
+    while int.from_bytes(fcntl.ioctl(process.stdin.fileno(), termios.FIONREAD, bytes(4)), "little"):
+        assert process.poll() is None
+        time.sleep(0.01)  # nothing tells when a pipe has run empty
+    return process
+
+
+def end(process: subprocess.Popen[bytes], number: signal.Signals) -> tuple[int, str, str]:
     """Send a signal and return the exit code, standard output and standard error."""
     process.send_signal(number)
-    assert process.stdout is not None
-    assert process.stderr is not None
-    with process:
-        out, err = process.stdout.read().decode(), process.stderr.read().decode()
-        return process.wait(10), out, err
+    stdin, process.stdin = process.stdin, None  # left open: the end of the input must not be what ends it
+    out, err = process.communicate(timeout=10)
+    if stdin is not None:
+        stdin.close()
+    return process.returncode, out.decode(), err.decode()
 
 
 def sha256(data: bytes) -> str:

@@ -7,7 +7,7 @@ import subprocess
 
 from steelyard.cli.exits import MEANINGS, Exit
 
-from .runner import COMMAND, Shell, sha256, wait_for
+from .runner import COMMAND, Shell, end, feed, sha256
 
 # To root every permission is given unless it does without the two capabilities that are responsible for that.
 WITHOUT_OVERRIDE = (
@@ -53,7 +53,7 @@ def test_2_is_for_a_wrong_command_line(shell: Shell) -> None:
 def test_3_is_for_what_is_not_there(stocked: Shell) -> None:
     for words in (["info", ZERO], ["get", ZERO], ["rm", "00000000"], ["label", ZERO, "a=b"], ["abort", "none"]):
         assert "not found" in stocked.run(*words, code=3).err
-    assert "next: steelyard doctor" in stocked.run("--store", "nowhere", "ls", code=3).err
+    assert "next: steelyard --store nowhere doctor" in stocked.run("--store", "nowhere", "ls", code=3).err
     assert not (stocked.home / "nowhere").exists()
 
 
@@ -73,20 +73,15 @@ def test_5_is_for_another_digest(shell: Shell) -> None:
 
 
 def test_6_is_for_an_ingest_that_is_held(shell: Shell) -> None:
-    with shell.start("put", "-", "--ref", "held") as process:
-        assert process.stdin is not None
-        process.stdin.write(b"x")
-        process.stdin.flush()
-        while shell.offset("held") < 0:
-            assert process.poll() is None
+    process = feed(shell, b"x", "put", "-", "--ref", "held")
 
-        done = shell.run("put", "-", "--ref", "held", stdin=b"y", code=6)
+    done = shell.run("put", "-", "--ref", "held", stdin=b"y", code=6)
 
-        assert f"ingest held: held by process {process.pid} for " in done.err
-        assert "  next: steelyard ingests --watch" in done.err
-        assert "held by process" in shell.run("abort", "held", code=6).err
-        process.stdin.close()
-    assert 0 == process.returncode
+    assert f"ingest held: held by process {process.pid} for " in done.err
+    assert "  next: steelyard ingests --watch" in done.err
+    assert "held by process" in shell.run("abort", "held", code=6).err
+    out, _ = process.communicate()
+    assert f"{sha256(b'x')}  -\n" == out.decode()
 
 
 def test_8_is_for_what_is_not_permitted(shell: Shell) -> None:
@@ -95,8 +90,8 @@ def test_8_is_for_what_is_not_permitted(shell: Shell) -> None:
     (shell.home / "secret").chmod(0)
     (shell.home / "closed").chmod(0o500)
 
-    no_store = shell.run("--store", "closed/store", "put", "-", stdin=b"x", code=8, command=UNPRIVILEGED)
-    no_source = shell.run("put", "secret", code=8, command=UNPRIVILEGED)
+    no_store = shell.execute(*UNPRIVILEGED, "--store", "closed/store", "put", "-", code=8)
+    no_source = shell.execute(*UNPRIVILEGED, "put", "secret", code=8)
 
     assert "Permission denied" in no_store.err
     assert "closed" in no_store.err
@@ -108,7 +103,7 @@ def test_9_is_for_a_full_disk(shell: Shell) -> None:
     shell.run("put", "-", stdin=b"x" * 100_000)
     script = f"{' '.join(COMMAND)} get {sha256(b'x' * 100_000)} > /dev/full; echo $?"
 
-    done = shell.run(command=["sh", "-c", script])
+    done = shell.execute("sh", "-c", script)
 
     assert "9\n" == done.out
     assert "steelyard: error: No space left on device: standard output" in done.err
@@ -116,11 +111,7 @@ def test_9_is_for_a_full_disk(shell: Shell) -> None:
 
 def test_130_and_143_are_for_the_signals(shell: Shell) -> None:
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-        process = shell.start("put", "-", "--ref", "x")
-        while shell.offset("x") < 0 and process.poll() is None:
-            pass
-
-        assert code == wait_for(process, number)[0]
+        assert code == end(feed(shell, b"x", "put", "-"), number)[0]
 
 
 def test_a_missing_extra_names_the_line_that_installs_it(shell: Shell) -> None:

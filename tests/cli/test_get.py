@@ -105,7 +105,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(holding: Shell) -> None:
     holding.run("put", "-", stdin=TEXT * 200)
     script = f"{' '.join(COMMAND)} get {sha256(TEXT * 200)} | head -c 10 >/dev/null; echo ${{PIPESTATUS[0]}}"
 
-    done = holding.run(command=["bash", "-c", script])
+    done = holding.execute("bash", "-c", script)
 
     assert "141\n" == done.out
     assert "" == done.err

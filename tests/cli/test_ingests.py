@@ -7,14 +7,14 @@ import signal
 
 import pytest
 
-from .runner import Shell, sha256, wait_for
+from .runner import Shell, end, sha256
 
 WRONG = f"sha256:{'0' * 64}"
 
 
 def leave_ingest(shell: Shell, ref: str, data: bytes) -> None:
     """Leave an unfinished ingest: its bytes are kept when they are not the expected ones."""
-    shell.run("put", "-", "--ref", ref, "--expected", WRONG, stdin=data, code=5)
+    shell.run("put", "-", f"--ref={ref}", "--expected", WRONG, stdin=data, code=5)
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_watch_reports_changes_as_they_happen(busy: Shell) -> None:
     busy.run("abort", "one/../two")
     gone = json.loads(process.stdout.readline())
 
-    code, rest, _ = wait_for(process, signal.SIGINT)
+    code, rest, _ = end(process, signal.SIGINT)
 
     assert ["--odd\nname", "one/../two"] == first
     assert {"type": "ingest_gone", "ref": "one/../two"} == gone

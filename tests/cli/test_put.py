@@ -139,7 +139,7 @@ def test_standard_input_may_be_a_file(shell: Shell) -> None:
     (shell.home / "file").write_bytes(b"file")
     script = f'exec "{shell.environment["PYTHON"]}" -m steelyard put - < file'
 
-    assert [f"{sha256(b'file')}  -"] == shell.run(command=["sh", "-c", script]).lines
+    assert [f"{sha256(b'file')}  -"] == shell.execute("sh", "-c", script).lines
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

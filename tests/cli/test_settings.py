@@ -11,7 +11,7 @@ from .runner import Shell, sha256
 
 def settings(shell: Shell, *words: str, **environment: str) -> dict[str, Any]:
     """Return the settings that hold, as `doctor` shows them."""
-    done = shell.run("doctor", "--format", "json", *words, environment=environment, code=0)
+    done = shell.run("doctor", "--format", "json", *words, code=0, stdin=b"", **environment)
     found = done.document["settings"]
     assert isinstance(found, dict)
     return found

@@ -128,7 +128,9 @@ class Context:
         return " ".join(["steelyard", *map(quoted, self.words)])
 
     @asynccontextmanager
-    async def open_store(self, *, create: bool = False, change: bool = False) -> AsyncIterator[LocalStore]:
+    async def open_store(
+        self, *, create: bool = False, change: bool = False, tell: bool = True
+    ) -> AsyncIterator[LocalStore]:
         """Open the store.
 
         Looking never changes a directory into a store: without `create` a root that is not there is an error, and
@@ -137,6 +139,7 @@ class Context:
         Args:
             create: make the root if it is not there.
             change: the command changes something.
+            tell: say what the store found wrong with itself.
 
         Raises:
             NotFound: there is no store.
@@ -150,8 +153,8 @@ class Context:
             raise NotFound("store", f"{path} (from {self.settings.store.origin})")
         store = LocalStore(path, read_only=not (create or change or ours), durability=self.settings.durability_name)
         async with store:
-            for note in store.notes():
-                self.note(f"store {path}: {note}")
+            for note in store.notes() if tell else ():
+                self.note(note)
             yield store
 
     def _clear_for_results(self) -> None:

@@ -16,6 +16,7 @@ from cyclopts import Parameter
 from steelyard._bridge import run
 from steelyard.cli import version
 from steelyard.cli.context import Context
+from steelyard.cli.explain import explain
 from steelyard.cli.names import exact_size, human_size, printable, quoted
 from steelyard.cli.settings import config_path
 from steelyard.errors import SteelyardError
@@ -57,25 +58,27 @@ async def doctor(
     checks: list[Check] = []
     rebuilt: list[str] = []
     try:
-        async with context.open_store(change=rebuild) as store:
-            if rebuild:
+        if rebuild:
+            async with context.open_store(change=True, tell=False) as store:
                 rebuilt = await store.rebuild()
+        async with context.open_store(tell=False) as store:
             checks = await _checks(context, store)
     except (SteelyardError, OSError) as error:
+        found = explain(error, program=context.program)
+        checks.append(Check(name="store", ok=False, message=found.message, next=found.next_step))
         context.fail(error)
     report["checks"] = msgspec.to_builtins(checks)
     report["rebuilt"] = rebuilt
-    report["ok"] = all(check.ok for check in checks) and not context.failures
+    report["ok"] = all(check.ok for check in checks)
     await context.out.document(report, _text(report, checks))
-    for check in checks:
-        if not check.ok:
-            context.fail(DoctorFinding(f"{check.name}: {check.message}"))
+    if not report["ok"] and not context.failures:
+        context.fail(Unhealthy(", ".join(f"{check.name}: {check.message}" for check in checks if not check.ok)))
 
 
-class DoctorFinding(SteelyardError):
+class Unhealthy(SteelyardError):
     """Something is wrong with the store, but not with the command."""
 
-    code = "finding"
+    code = "unhealthy"
 
 
 async def _checks(context: Context, store: LocalStore) -> list[Check]:

@@ -48,6 +48,7 @@ MEANINGS: dict[Exit, str] = {
 _BY_ERRNO = {
     errno.ENOENT: Exit.NOT_FOUND,
     errno.ENOTDIR: Exit.NOT_FOUND,
+    errno.EISDIR: Exit.USAGE,
     errno.EACCES: Exit.PERMISSION,
     errno.EPERM: Exit.PERMISSION,
     errno.EROFS: Exit.PERMISSION,

@@ -124,10 +124,14 @@ def _next_step(error: BaseException, program: str, about: str | None) -> str | N
             return f"{program} verify {blob}" if ":" in blob and "/" not in blob else f"{program} doctor --rebuild"
         case AmbiguousDigest(candidates=(first, *_)):
             return f"{program} info {first}"
+        case errors.InvalidLabel():
+            return "steelyard label --help"
         case errors.InvalidFilter():
             return "steelyard help filters"
         case errors.InvalidDigest():
             return f"{program} ls -q"
+        case errors.InvalidArgument():
+            return "steelyard --help"
         case errors.IncompatibleFormat():
             return "pip install --upgrade 'steelyard[cli]'"
         case _:
@@ -140,7 +144,7 @@ def _next_step_of_system(error: BaseException, program: str) -> str | None:
     match exit_of(error):
         case Exit.NO_SPACE:
             return f"df -h {name}" if name else f"{program} stat"
-        case Exit.PERMISSION:
+        case Exit.PERMISSION | Exit.USAGE:
             return f"ls -ld {name}" if name else f"{program} doctor"
         case Exit.NOT_FOUND if isinstance(error, errors.StorageError):
             return f"{program} doctor"

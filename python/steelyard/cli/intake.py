@@ -106,7 +106,7 @@ class Intake:
     async def _store_small(self, paths: MemoryObjectReceiveStream[str]) -> None:
         request = self.request
         many = self._store.put_many(
-            (Path(path) async for path in paths),
+            paths,  # as text: a Path would lose its leading ./
             concurrency=_SMALL_AT_ONCE,
             algorithm=request.algorithm,
             labels=request.labels or None,
@@ -157,7 +157,7 @@ class Intake:
 
     async def _read_and_put(self, found: Found, ref: str | None) -> PutResult:
         if found.kind == "file":
-            return await self._put(Path(found.path), found, ref)
+            return await self._put(found.path, found, ref)
         if found.path == "-":
             if ref is None:
                 self._context.leave_behind("standard input: nothing was kept; --ref NAME makes it resumable")
@@ -170,7 +170,7 @@ class Intake:
         finally:
             os.close(descriptor)
 
-    async def _put(self, source: Path | AsyncIterator[bytes], found: Found, ref: str | None) -> PutResult:
+    async def _put(self, source: str | AsyncIterator[bytes], found: Found, ref: str | None) -> PutResult:
         request = self.request
         try:
             return await self._store.put(

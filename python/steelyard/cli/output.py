@@ -42,6 +42,7 @@ class Output:
         self._lock = anyio.Lock()
         self._flushed_at = 0.0
         self._count = 0
+        self._complete = False
 
     async def emit(self, record: Record, text: str) -> None:
         """Report one thing.
@@ -61,7 +62,7 @@ class Output:
     def fail(self, error: ErrorRecord) -> None:
         """Keep a failure for the result; standard error tells of it at once."""
         self.failures.append(error)
-        if self.shape == "jsonl":
+        if self.shape == "jsonl" and not self._complete:
             self._add(encode(error))
 
     async def finish(self, command: str, counts: dict[str, int]) -> None:
@@ -76,7 +77,7 @@ class Output:
 
     async def finish_failed(self) -> None:
         """End the output of a command that failed before it had anything to report."""
-        if self.shape == "json":
+        if self.shape == "json" and not self._complete:
             self._buffer += b'{"errors":' + encode_list(self.failures) + b"}\n"
         await self.flush()
 
@@ -86,6 +87,7 @@ class Output:
             text.encode(sys.stdout.encoding or "utf-8", "backslashreplace") if self.shape == "text" else encode(record)
         )
         self._buffer += b"\n"
+        self._complete = True
         await self.flush()
 
     async def flush(self) -> None:
