@@ -5,6 +5,7 @@ from typing import TypeAlias, final
 
 from steelyard._types import Buffer
 
+__all__: list[str]
 __version__: str
 debug_build: bool
 sqlite_version: str
