@@ -5,7 +5,18 @@ from typing import TypeAlias, final
 
 from steelyard._types import Buffer
 
-__all__: list[str]
+__all__ = [
+    "Blob",
+    "Filter",
+    "Hasher",
+    "Ingest",
+    "Store",
+    "Walk",
+    "__version__",
+    "debug_build",
+    "sqlite_version",
+]
+
 __version__: str
 debug_build: bool
 sqlite_version: str

@@ -2,10 +2,7 @@
 //!
 //! It is private: the documented names are those of the Python package, and `python/steelyard/_native.pyi` lists what
 //! it takes and gives. Nothing is decided here.
-#![allow(
-    clippy::needless_pass_by_value,
-    reason = "arguments are extracted from Python objects, so they come by value"
-)]
+#![allow(clippy::needless_pass_by_value, reason = "arguments are extracted from Python objects, so they come by value")]
 
 mod blob;
 mod buffer;
