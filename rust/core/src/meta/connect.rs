@@ -24,7 +24,7 @@ pub(super) const NAME: &str = "meta.db";
 pub(super) const WAL: &str = "meta.db-wal";
 
 /// The name of the log's index.
-const SHM: &str = "meta.db-shm";
+pub(super) const SHM: &str = "meta.db-shm";
 
 /// How long a writer waits for those of other processes; each holds the file for milliseconds.
 const BUSY: Duration = Duration::from_secs(60);
@@ -56,7 +56,8 @@ pub(super) struct Print {
 }
 
 impl Place<'_> {
-    fn stat(&self, name: &str) -> Result<Option<Stat>> {
+    /// Look at a name in the root; None where there is none.
+    pub fn stat(&self, name: &str) -> Result<Option<Stat>> {
         match self.sys.stat_at(self.dir, name) {
             Ok(stat) => Ok(Some(stat)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -227,10 +228,7 @@ pub(super) fn build(place: Place<'_>, name: &str, fill: impl FnOnce(&Connection)
     let path = place.path.with_file_name(name);
     // Made before SQLite opens it, for its mode: the log and its index then get the same.
     drop(place.sys.create(place.dir, name, 0o600).at("create metadata", || &path)?);
-    let refused = |error: rusqlite::Error| match fault::classify(&error) {
-        Fault::Damage(reason) => fault::damaged(&path, &reason),
-        Fault::Refused(errno) => fault::refused(errno, &path, "create metadata"),
-    };
+    let refused = |error: rusqlite::Error| fault::of_new(&path, &error);
     let mut connection = Connection::open(&path).map_err(refused)?;
     // Nothing has to survive before the one sync below, and a rollback journal leaves no log to mind.
     connection.pragma_update(None, "synchronous", "OFF").map_err(refused)?;

@@ -39,6 +39,14 @@ pub(super) fn refused(errno: i32, path: &Path, operation: &'static str) -> Error
     Error::Io { errno, path: Some(path.to_owned()), operation }
 }
 
+/// Return the error for a failure of a file that we are making.
+pub(super) fn of_new(path: &Path, error: &rusqlite::Error) -> Error {
+    match classify(error) {
+        Fault::Damage(reason) => damaged(path, &reason),
+        Fault::Refused(errno) => refused(errno, path, "make metadata"),
+    }
+}
+
 /// Return the error for a write to a damaged file.
 pub(super) fn damaged(path: &Path, reason: &str) -> Error {
     Error::DataCorrupt {

@@ -5,6 +5,7 @@
 //! labels, and only calls that would set labels fail. It never repairs, moves or overwrites anything by itself.
 
 mod connect;
+mod copy;
 mod fault;
 mod json;
 mod query;

@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 
 use rusqlite::Connection;
 
-use super::connect::{self, NAME, NEW, Place, WAL};
+use super::connect::{self, NAME, NEW, Place, SHM, WAL};
 use super::rows::{self, Row};
 use super::salvage::{Salvaged, salvage};
 use super::state::State;
@@ -77,10 +77,7 @@ fn fill(
     orphans: &HashMap<Digest, Labels>,
     blobs: impl FnOnce(&mut Take<'_>) -> Result<()>,
 ) -> Result<Report> {
-    let refused = |error: rusqlite::Error| match fault::classify(&error) {
-        fault::Fault::Damage(reason) => fault::damaged(place.path, &reason),
-        fault::Fault::Refused(errno) => fault::refused(errno, place.path, "fill metadata"),
-    };
+    let refused = |error: rusqlite::Error| fault::of_new(place.path, &error);
     let mut report = Report::default();
     blobs(&mut |mut blob: Row| {
         if let Some(known) = rows::get(new, &blob.digest).map_err(refused)? {
@@ -104,22 +101,20 @@ fn fill(
 /// Move the old file and its log aside and the new one into its place; return the name of the old one, if there was one.
 fn put_in_place(place: Place<'_>, name: &str) -> Result<Option<String>> {
     let Place { sys, dir, path } = place;
-    let exists = |name: &str| sys.stat_at(dir, name).is_ok();
-    let mut number = 1;
-    while exists(&format!("{NAME}.damaged-{number}")) || exists(&format!("{NAME}.damaged-{number}-wal")) {
-        number += 1;
-    }
-    let aside = format!("{NAME}.damaged-{number}");
-    let log = exists(WAL);
+    let aside = name_aside(place)?;
+    let log = place.stat(WAL)?.is_some();
     // The log goes first: SQLite would apply it to whatever file has the name.
-    for suffix in ["-wal", "-shm"] {
-        if exists(&format!("{NAME}{suffix}")) {
+    for (from, suffix) in [(WAL, "-wal"), (SHM, "-shm")] {
+        if place.stat(from)?.is_some() {
             // DURABILITY: a power cut from here on leaves the old file without its log, which is kept aside.
-            sys.rename(dir, &format!("{NAME}{suffix}"), dir, &format!("{aside}{suffix}"), false)
-                .at("rename metadata", || path)?;
+            sys.rename(dir, from, dir, &format!("{aside}{suffix}"), false).at("rename metadata", || path)?;
         }
     }
-    let old = sys.stat_at(dir, NAME).ok();
+    if log {
+        // DURABILITY: a power cut must not bring the old log back beside the new file.
+        sys.sync_dir(dir).at("sync directory", || path)?;
+    }
+    let old = place.stat(NAME)?;
     match old.map(|stat| stat.kind) {
         // DURABILITY: a second name, so that a power cut never leaves a store without the file it had.
         Some(FileKind::File) => sys.link(dir, NAME, dir, &aside).at("link metadata", || path)?,
@@ -131,6 +126,18 @@ fn put_in_place(place: Place<'_>, name: &str) -> Result<Option<String>> {
     sys.rename(dir, name, dir, NAME, true).at("rename metadata", || path)?;
     sys.sync_dir(dir).at("sync directory", || path)?;
     Ok((old.is_some() || log).then_some(aside))
+}
+
+/// Return a name for the old file that nothing has yet, nor for its log.
+fn name_aside(place: Place<'_>) -> Result<String> {
+    let mut number = 1;
+    loop {
+        let aside = format!("{NAME}.damaged-{number}");
+        if place.stat(&aside)?.is_none() && place.stat(&format!("{aside}-wal"))?.is_none() {
+            return Ok(aside);
+        }
+        number += 1;
+    }
 }
 
 fn describe(salvaged: &Salvaged, report: &Report) -> Vec<String> {

@@ -3,9 +3,9 @@
 
 mod damage;
 mod degraded;
+mod faults;
 mod labels;
 mod meta;
-mod processes;
 mod read_only;
 mod rebuild;
 mod scale;

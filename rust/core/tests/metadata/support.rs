@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use steelyard_core::digest::{Algorithm, Digest};
 use steelyard_core::filter::Filter;
+use steelyard_core::hash::Hasher;
 use steelyard_core::meta::{Meta, Mode, Row};
 use steelyard_core::model::{Info, Labels};
 use steelyard_core::store::{Options, Store};
@@ -31,7 +32,16 @@ impl Scratch {
         Self { path, keep: false }
     }
 
+    /// Another directory with the same files.
+    #[allow(dead_code, reason = "only one of the two programs needs it")]
+    pub fn copy(&self) -> Self {
+        let copy = Self::new();
+        copy_dir(&self.path, &copy.path);
+        copy
+    }
+
     /// A directory of another process's.
+    #[allow(dead_code, reason = "only one of the two programs needs it")]
     pub fn existing(path: PathBuf) -> Self {
         Self { path, keep: true }
     }
@@ -121,4 +131,24 @@ pub fn walk(store: &Arc<Store>, filters: &[&str], most: usize) -> Vec<Info> {
         all.extend(infos);
     }
     all
+}
+
+/// The digest of a text.
+pub fn name_of(text: &str) -> Digest {
+    let mut hasher = Hasher::new(Algorithm::Sha256);
+    hasher.update(text.as_bytes());
+    hasher.digest()
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir(&target).unwrap();
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
 }
