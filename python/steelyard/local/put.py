@@ -67,7 +67,7 @@ async def _put_path(store: LocalStore, core: _native.Store, request: Request, pa
     file, pieces = stored, FilePieces(stored, owned=True)
     try:
         await pieces.measure()
-        if request.ref is None and pieces.size and await run(core.has_size, pieces.size):
+        if pieces.size and await run(_may_be_stored, core, request, pieces.size):
             # There may be nothing to write. A pass over the file is cheaper than a blob's worth of writes.
             known = await _same_as_stored(core, request, file, path, pieces.size)
             if known is not None:
@@ -170,6 +170,16 @@ def _put_small_file(core: _native.Store, request: Request, path: str) -> tuple[s
         file.close()
         raise
     return file
+
+
+def _may_be_stored(core: _native.Store, request: Request, size: int) -> bool:
+    """Return whether there is a blob of that size, and no ingest to go on with."""
+    if not core.has_size(size):
+        return False
+    try:
+        return request.ref is None or core.status(request.ref) is None
+    except NotFound:
+        return True
 
 
 def _anonymous(core: _native.Store, algorithm: Algorithm) -> _native.Ingest:
