@@ -50,7 +50,7 @@ def test_a_plain_line_comes_every_ten_seconds(capsys: pytest.CaptureFixture[str]
 
 def test_a_batch_adds_up_what_is_done_and_what_is_under_way() -> None:
     display = Display("plain", clock=Clock())
-    meter = display.begin(Meter(items="files"))
+    meter = display.begin(Meter(items="file"))
     one, two = display.follow("one"), display.follow("two")
     assert one is not None
     assert two is not None
@@ -60,6 +60,20 @@ def test_a_batch_adds_up_what_is_done_and_what_is_under_way() -> None:
     display.finished("small", 3)
 
     assert (20, 2, None) == (meter.done, meter.items_done, meter.total)
+
+
+def test_a_phase_that_is_complete_is_not_named_any_more() -> None:
+    """100 % and nothing said of what goes on is what people take for a hang."""
+    display = Display("plain", clock=Clock())
+    meter = display.begin(Meter(total=10))
+    follow = display.follow("file")
+    assert follow is not None
+    shown = [meter.activity]
+    for phase, done in (("hash", 5), ("write", 9), ("write", 10), ("commit", 10)):
+        follow(report(phase, done, 10))
+        shown.append(meter.activity)
+
+    assert ["starting", "hashing", "storing", "finishing", "committing"] == shown
 
 
 def test_nothing_is_shown_where_nothing_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:

@@ -157,6 +157,16 @@ def test_a_large_file_leaves_no_ingest_behind(shell: Shell) -> None:
     assert [] == shell.run("ingests", "--format", "json").document["ingests"]
 
 
+def test_a_second_put_of_a_large_file_begins_no_ingest(shell: Shell) -> None:
+    """The directory that an ingest would be made in is not touched."""
+    (shell.home / "large").write_bytes(os.urandom(LARGE))
+    shell.run("put", "large")
+    before = (shell.store / "ingest").stat().st_mtime_ns
+
+    assert "0 new, 1 already there" in shell.run("put", "large").err
+    assert before == (shell.store / "ingest").stat().st_mtime_ns
+
+
 def test_json_and_errors_make_one_document(shell: Shell) -> None:
     (shell.home / "good").write_bytes(b"good")
 

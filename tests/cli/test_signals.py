@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 
@@ -47,20 +48,24 @@ def test_without_a_ref_nothing_is_kept_and_it_says_what_would_help(shell: Shell)
     assert [] == shell.run("ls").lines
 
 
-def test_a_killed_put_of_a_large_file_resumes_by_itself(shell: Shell) -> None:
-    """Killed outright, as by the kernel or a power cut: no handler runs, the last checkpoint counts."""
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_put_of_a_large_file_resumes_by_itself(shell: Shell, number: signal.Signals) -> None:
+    """Killed outright, as by the kernel or a power cut, no handler runs and the last checkpoint counts."""
     data = os.urandom(160 * MIB)
     (shell.home / "large").write_bytes(data)
     process = shell.start("put", "large")
     while not any(path.stat().st_size > 70 * MIB for path in shell.store.glob("ingest/*/data")):
         assert process.poll() is None
         time.sleep(0.001)  # nothing else tells from outside how far it is
-    process.kill()
-    process.communicate()
+    code, _, err = end(process, number)
 
     done = shell.run("put", "large")
 
-    assert "large: resumed at 64.0 MiB" in done.err or "large: resumed at 128.0 MiB" in done.err
+    assert code in {-9, 130}
+    assert ("resume with: steelyard put large\n" in err) == (number is signal.SIGINT)
+    resumed = re.search(r"large: resumed at .* \((\d+) bytes\)", done.err)
+    assert resumed
+    assert 64 * MIB <= int(resumed[1]) < 160 * MIB
     assert [f"{sha256(data)}  large"] == done.lines
     assert [] == shell.run("ingests").lines
 

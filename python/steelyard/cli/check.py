@@ -46,7 +46,7 @@ async def verify(
         )
     if resume and not all_:
         raise UsageError("--resume: expected --all with it", next_step=f"{context.program} verify --all --resume")
-    context.begin("verified", "blobs", "bytes", "damaged", meter=Meter(items="blobs"))
+    context.begin("verified", "blobs", "bytes", "damaged", meter=Meter(items="blob"))
     async with context.open_store() as store:
         if all_:
             await _verify_all(context, store, resume=resume, keep=keep)
@@ -61,7 +61,7 @@ async def verify(
 
 async def _verify_all(context: Context, store: LocalStore, *, resume: bool, keep: bool) -> None:
     total = (await store.stats()).blob_bytes
-    meter = context.display.begin(Meter(items="blobs", total=None if resume else total))
+    meter = context.display.begin(Meter(items="blob", total=None if resume else total))
     context.leave_behind(f"go on with: {context.program} verify --all --resume")
     progress = None if context.quiet else meter.take
     async with aclosing(store.verify_all(resume=resume, quarantine=not keep, on_progress=progress)) as results:

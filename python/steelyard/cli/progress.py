@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from steelyard._types import OnProgress
 from steelyard.cli import stdio
-from steelyard.cli.names import human_size, printable
+from steelyard.cli.names import counted, human_size, printable
 from steelyard.model import Progress
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Meter:
 
     Args:
         total: bytes there are to do in all, or None where that is unknown.
-        items: what is counted, ``files`` or ``blobs``; empty for a single thing.
+        items: what is counted, ``file`` or ``blob``; empty for a single thing.
     """
 
     def __init__(self, *, total: int | None = None, items: str = "") -> None:
@@ -55,6 +55,12 @@ class Meter:
         self.name = ""
         self._finished = 0
         self._active: dict[str, int] = {}
+
+    @property
+    def activity(self) -> str:
+        """What is happening now: never one that is over, so that 100 % does not look like a hang."""
+        complete = self.total is not None and self.done >= self.total
+        return "finishing" if complete and self.phase in {"reading", "storing"} else self.phase or "starting"
 
     @property
     def done(self) -> int:
@@ -152,12 +158,12 @@ class Display:
         """Return the meter as a line for a log."""
         seconds = max(self._clock() - self._started_at, 0.001)
         rate = meter.done / seconds
-        words = [meter.phase or "starting", human_size(meter.done)]
+        words = [meter.activity, human_size(meter.done)]
         if meter.total is not None:
             share = 100 * meter.done / meter.total if meter.total else 100
             words[-1] += f" of {human_size(meter.total)} ({share:.0f} %)"
         if meter.items:
-            words.append(f"{meter.items_done} {meter.items}")
+            words.append(counted(meter.items_done, meter.items))
         words.append(f"{human_size(rate)}/s")
         if meter.total is not None and rate > 0 and meter.done < meter.total:
             words.append(f"{(meter.total - meter.done) / rate:.0f} s left")
@@ -165,11 +171,8 @@ class Display:
 
     def _draw(self, meter: Meter) -> None:
         bars, bar = self._prepare()
-        done = meter.done
-        complete = meter.total is not None and done >= meter.total
-        what = meter.phase if not complete or meter.phase in {"committing", "verifying"} else "finishing"
-        count = f"{meter.items_done} {meter.items}  " if meter.items else ""
-        bars.update(bar, completed=done, total=meter.total, description=f"{count}{what or 'starting'}", name=meter.name)
+        count = f"{counted(meter.items_done, meter.items)}  " if meter.items else ""
+        bars.update(bar, completed=meter.done, total=meter.total, description=f"{count}{meter.activity}")
         with bars.console.capture() as captured:
             bars.console.print(bars.make_tasks_table(bars.tasks), end="", no_wrap=True, overflow="crop")
         sys.stderr.write("\r\x1b[2K" + captured.get().split("\n")[0].rstrip())
@@ -197,5 +200,5 @@ class Display:
                 console=Console(file=sys.stderr, highlight=False),
                 auto_refresh=False,
             )
-            self._bar = self._bars.add_task("starting", total=None, name="")
+            self._bar = self._bars.add_task("starting", total=None)
         return self._bars, self._bar

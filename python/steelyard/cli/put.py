@@ -55,7 +55,7 @@ async def put(
         fail_if_exists=fail_if_exists,
     )
     many = recursive or len(sources) > 1
-    context.begin("puts", "files", "bytes", "new", "existing", "skipped", meter=Meter(items="files" if many else ""))
+    context.begin("puts", "files", "bytes", "new", "existing", "skipped", meter=Meter(items="file" if many else ""))
     async with context.open_store(create=True) as store:
         intake = Intake(context, store, request)
         await intake.run(sources)
