@@ -48,6 +48,7 @@ def test_bash_completes_commands_options_and_digests(stocked: Shell) -> None:
     assert {"jsonl", "json"} == complete("ls", "--format", "js")
     empty = sha256(b"")
     assert {empty.replace(":", "\\:"), empty} & complete("get", empty[:12])
+    assert {empty[7:]} == complete("get", empty[7:15])
 
 
 def test_refs_are_completed_from_the_store_on_the_command_line(shell: Shell) -> None:

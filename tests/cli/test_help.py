@@ -5,15 +5,18 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from steelyard import filters
 from steelyard.cli import records
 from steelyard.cli.app import COMMANDS, Options, build
 from steelyard.cli.exits import MEANINGS
+from steelyard.cli.topics import FILTERS
 
 from .runner import Shell
 
@@ -89,6 +92,14 @@ def test_records_have_the_documented_fields(kind: type[records.Record]) -> None:
     (row,) = re.findall(rf"^\| `{config.tag}` \| (.*) \|$", fields, re.MULTILINE)
 
     assert [field.name for field in config.fields] == re.findall(r"`(\w+)`", row)
+
+
+def test_the_examples_of_filters_are_filters() -> None:
+    examples = [re.split(r" {2,}", line.strip())[0] for line in FILTERS.splitlines() if line.startswith("  ")]
+    commands = [shlex.split(text)[2] if text.startswith("steelyard") else text for text in examples]
+
+    assert len(commands) == len(filters.compile(*commands).texts)
+    assert {"labels.kind", "ref~=^put:"} <= set(commands)
 
 
 def test_help_on_commands_and_topics(shell: Shell) -> None:

@@ -42,8 +42,11 @@ async def _candidates(words: Any, what: str) -> list[tuple[str, str]]:
                 return [(one.ref, human_size(one.offset)) for one in statuses if one.ref.startswith(words.incomplete)]
             async with aclosing(store.walk()) as infos:
                 async for info in infos:
-                    if str(info.digest).startswith(words.incomplete):
-                        found.append((str(info.digest), human_size(info.size)))
+                    # Bash ends a word at a colon, so digits alone are completed to digits alone; they are enough.
+                    for name in (str(info.digest), info.digest.encoded):
+                        if name.startswith(words.incomplete):
+                            found.append((name, human_size(info.size)))
+                            break
                     if len(found) == _CANDIDATES:
                         break
     return found

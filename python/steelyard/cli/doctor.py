@@ -20,7 +20,7 @@ from steelyard.cli.explain import explain
 from steelyard.cli.names import exact_size, human_size, printable, quoted
 from steelyard.cli.settings import config_path
 from steelyard.errors import SteelyardError
-from steelyard.local import LocalStore
+from steelyard.local import LocalStore, sqlite_version
 
 STALE = timedelta(days=1)
 """An ingest that nobody has touched for so long is worth a look."""
@@ -106,6 +106,7 @@ def versions() -> dict[str, str]:
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "platform": platform.platform(),
         "executable": sys.executable,
+        "sqlite": sqlite_version,
     }
     for package in ("anyio", "trio", "msgspec", "cyclopts", "rich"):
         try:
