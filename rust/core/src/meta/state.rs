@@ -10,6 +10,9 @@ use super::writer::{Sync, Writer};
 use super::{Meta, fault};
 use crate::error::{Error, Result};
 
+/// The most memory that a store's reads may keep pages in, in KiB.
+const CACHE_KIB: i64 = 32 << 10;
+
 /// What there is.
 pub(super) enum State {
     /// A good file.
@@ -24,6 +27,8 @@ pub(super) enum State {
 
 impl State {
     fn open(reader: Connection, writer: Option<Connection>, print: Print) -> Self {
+        // Enough for the rows and labels of a hundred thousand blobs; it is taken as it is used. A failure costs time only.
+        reader.pragma_update(None, "cache_size", -CACHE_KIB).ok();
         Self::Open(Box::new(Connections {
             reader: Mutex::new(reader),
             writer: writer.map(|connection| Mutex::new(Writer::new(connection))),
