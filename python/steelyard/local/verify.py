@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import partial
 
+from anyio import CancelScope
+
 from steelyard import _native, filters
 from steelyard._bridge import PIECE, run
 from steelyard._types import OnProgress
@@ -24,30 +26,11 @@ _BATCH = 512
 
 async def verify(core: _native.Store, digest: Digest, *, quarantine: bool, on_progress: OnProgress | None) -> None:
     """Verify one blob; see `LocalStore.verify`."""
-    blob = await run(core.blob, str(digest))
-    try:
-        hasher = _native.Hasher([digest.algorithm.value])
-        offset = 0
-        failure: DataCorrupt | None = None
-        try:
-            # CANCEL: only reads; a cancelled verification leaves nothing behind.
-            while count := await run(blob.hash_at, hasher, offset, PIECE):
-                offset += count
-                if on_progress is not None:
-                    on_progress(Progress(phase="verify", name=str(digest), done=offset, total=blob.size))
-        except DataCorrupt as cut:  # the file is shorter than when it was opened
-            failure = cut
-        failure = failure or mismatch(digest, hasher)
-    finally:
-        blob.close()
-    if core.read_only:
-        quarantine = False
-    elif failure is None:
-        await run(core.mark_verified, [str(digest)], time.time_ns())
+    failure = await _check(core, digest, quarantine=quarantine, on_progress=on_progress)
     if failure is not None:
-        if quarantine:
-            await run(core.quarantine, str(digest))
         raise failure
+    if not core.read_only:
+        await run(core.mark_verified, [str(digest)], time.time_ns())
 
 
 async def verify_all(
@@ -56,22 +39,70 @@ async def verify_all(
     """Verify every blob; see `LocalStore.verify_all`."""
     if resume and core.read_only:
         raise InvalidArgument("a read-only store keeps no record of what was verified; verify it without resume")
+    whole: list[str] = []
 
     async def one(_: int, info: Info) -> Verified | None:
-        error = None
         try:
-            await verify(core, info.digest, quarantine=quarantine, on_progress=on_progress)
-        except DataCorrupt as found:
-            error = found
+            error = await _check(core, info.digest, quarantine=quarantine, on_progress=on_progress)
         except NotFound:
             return None  # deleted since it was listed
         return Verified(digest=info.digest, size=info.size, error=error)
 
-    async with aclosing(unordered(_blobs(core, resume=resume), one, concurrency=concurrency)) as results:
-        async for result in results:
-            yield result
+    async def record(*, least: int) -> None:
+        if len(whole) >= least and not core.read_only:
+            marked = whole.copy()
+            whole.clear()
+            await run(core.mark_verified, marked, time.time_ns())
+
+    try:
+        async with aclosing(unordered(_blobs(core, resume=resume), one, concurrency=concurrency)) as results:
+            async for result in results:
+                if result.error is None:
+                    whole.append(str(result.digest))
+                    await record(least=_BATCH)
+                yield result
+    finally:
+        # CANCEL: the record is what a run with `resume` goes on from; a lost one costs reading again, nothing else.
+        with CancelScope(shield=True):
+            await record(least=1)
     if not core.read_only:
         await run(core.set_verify_started, None)
+
+
+async def _check(
+    core: _native.Store, digest: Digest, *, quarantine: bool, on_progress: OnProgress | None
+) -> DataCorrupt | None:
+    """Read a blob and return what is wrong with it; a damaged one is moved aside if that is wished and possible."""
+    hasher = _native.Hasher([digest.algorithm.value])
+    blob, count, failure = await run(_open, core, digest, hasher)
+    try:
+        offset = 0
+        # CANCEL: only reads; a cancelled verification leaves nothing behind.
+        while count:
+            offset += count
+            if on_progress is not None:
+                on_progress(Progress(phase="verify", name=str(digest), done=offset, total=blob.size))
+            count = 0 if offset == blob.size else await run(blob.hash_at, hasher, offset, PIECE)
+    except DataCorrupt as cut:  # the file is shorter than when it was opened
+        failure = cut
+    finally:
+        blob.close()
+    failure = failure or mismatch(digest, hasher)
+    if failure is not None and quarantine and not core.read_only:
+        await run(core.quarantine, str(digest))
+    return failure
+
+
+def _open(core: _native.Store, digest: Digest, hasher: _native.Hasher) -> tuple[_native.Blob, int, DataCorrupt | None]:
+    """Open a blob and hash its first piece, on a worker thread: one trip is all that a small blob takes."""
+    blob = core.blob(str(digest))
+    try:
+        return blob, blob.hash_at(hasher, 0, PIECE), None
+    except DataCorrupt as cut:
+        return blob, 0, cut
+    except BaseException:
+        blob.close()
+        raise
 
 
 async def _blobs(core: _native.Store, *, resume: bool) -> AsyncGenerator[Info, None]:
