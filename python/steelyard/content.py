@@ -284,6 +284,7 @@ class Manager(ABC):
 
         Raises:
             InvalidFilter: when the iteration begins.
+            DataCorrupt: a filter asks for labels, and the store cannot read them.
         """
 
     @abstractmethod

@@ -54,7 +54,12 @@ impl Walk {
     pub fn next(&mut self, most: usize) -> Result<Vec<Info>> {
         self.store.check_open()?;
         while self.found.is_empty() {
-            let Some(rows) = self.step(most.clamp(64, BATCH))? else {
+            let rows = self.step(most.clamp(64, BATCH))?;
+            if self.filter.asks_for_labels() {
+                // Also when the damage was met just now: a filter must not take a lost label for an absent one.
+                self.store.meta.check_labels_readable()?;
+            }
+            let Some(rows) = rows else {
                 break;
             };
             let fresh = |row: &Row| match (self.unverified_before, row.verified_ns) {

@@ -90,6 +90,12 @@ impl Filter {
         self.alternatives.is_none()
     }
 
+    /// Whether the answer depends on labels.
+    pub fn asks_for_labels(&self) -> bool {
+        let mut tests = self.alternatives.iter().flatten().flatten();
+        tests.any(|test| test.path.first().is_some_and(|field| field == "labels"))
+    }
+
     /// Label keys and values of which every match has at least one, for the use of an index. None where the filter
     /// gives no such list.
     pub fn indexed_label(&self) -> Option<Vec<(String, String)>> {

@@ -121,6 +121,11 @@ impl Meta {
         Ok(self.read(|connection| query::range(connection, first, last))?.unwrap_or_default())
     }
 
+    /// Refuse to answer for labels that a damaged file keeps from us: no label is an answer, and would be a wrong one.
+    pub fn check_labels_readable(&self) -> Result<()> {
+        if self.damage().is_some() { Err(self.corrupt()) } else { Ok(()) }
+    }
+
     /// Return at most `most` rows after `after` that have one of the labels, ordered by digest.
     ///
     /// At most [`MOST_PAIRS`] labels may be given.

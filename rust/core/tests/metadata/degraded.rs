@@ -3,6 +3,7 @@
 use std::fs;
 
 use steelyard_core::error::Error;
+use steelyard_core::filter::Filter;
 
 use crate::support::{Scratch, labels, put, store, walk};
 
@@ -18,7 +19,10 @@ fn blobs_are_stored_read_listed_and_deleted_without_metadata() {
     assert_eq!((3, labels(&[])), store.info(&old).map(|info| (info.size, info.labels)).unwrap());
     let new = put(&store, "new", &[]);
     assert_eq!(2, walk(&store, &[], 9).len());
-    assert!(walk(&store, &["labels.a==b"], 9).is_empty());
+    for filter in ["labels.a==b", "labels.a!=b", "size>1,labels.a"] {
+        let error = store.walk(&Filter::compile(&[filter]).unwrap(), None).unwrap().next(9).unwrap_err();
+        assert!(matches!(error, Error::DataCorrupt { .. }), "{filter}: {error}");
+    }
     store.delete(&new).unwrap();
     let error = store.update(&old, &labels(&[("a", "c")]), None).unwrap_err();
     assert!(matches!(error, Error::DataCorrupt { .. }) && error.to_string().contains("--rebuild"), "{error}");
