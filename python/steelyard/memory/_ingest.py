@@ -22,12 +22,18 @@ from steelyard.errors import (
 from steelyard.hashing import digest_of
 from steelyard.model import DEFAULT_ALGORITHM, Info, Labels, Status
 
-__all__ = ("Ingest", "MemoryWriter", "now")
+__all__ = ("Ingest", "MemoryWriter", "check_size", "now")
 
 
 def now() -> datetime:
     """Return the time, in UTC."""
     return datetime.now(UTC)
+
+
+def check_size(size: int | None) -> None:
+    """Refuse a size that can't be one."""
+    if size is not None and size < 0:
+        raise InvalidArgument(f"size {size}: expected a number of bytes")
 
 
 class Ingest:
@@ -67,7 +73,7 @@ class MemoryWriter(Writer):
         self._ingest = ingest
         self._publish = publish
         self._released = released
-        self._closed = False
+        self._ended: type[WriterClosed | Aborted] | None = None
 
     @property
     def ref(self) -> str:
@@ -96,11 +102,10 @@ class MemoryWriter(Writer):
         return self._ingest.status()
 
     async def truncate(self, size: int) -> None:
+        check_size(size)
         self._check()
         await checkpoint()
         self._check()
-        if size < 0:
-            raise InvalidArgument(f"size: expected 0 or more, found {size}")
         if size > self.offset:
             raise OutOfRange(self.ref, offset=size, size=self.offset)
         if size < self.offset:
@@ -118,10 +123,11 @@ class MemoryWriter(Writer):
         *,
         labels: Mapping[str, str] | None = None,
     ) -> Info:
-        self._check()
         try:
+            check_size(size)
             kept = Labels(labels)
             wanted = None if expected is None else Digest.parse(expected)
+            self._check()
             if wanted is not None:
                 self._ingest.algorithm = wanted.algorithm
             data = bytes(self._ingest.data)
@@ -140,13 +146,15 @@ class MemoryWriter(Writer):
         await checkpoint()
 
     def _check(self) -> None:
-        if self._closed:
-            raise WriterClosed(self.ref)
+        if self._ended is not None:
+            raise self._ended(self.ref)
         if self._ingest.aborted:
             raise Aborted(self.ref)
 
     def _close(self) -> None:
-        if not self._closed and not self._ingest.aborted:
+        if self._ended is not None:
+            return
+        self._ended = Aborted if self._ingest.aborted else WriterClosed
+        if not self._ingest.aborted:
             self._ingest.held_since = None
             self._released(self.ref)
-        self._closed = True

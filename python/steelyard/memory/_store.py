@@ -18,7 +18,7 @@ from steelyard.filters import compile as compile_filters
 from steelyard.filters import info_fields, status_fields
 from steelyard.hashing import digest_of
 from steelyard.memory._blob import Blob, MemoryReader
-from steelyard.memory._ingest import Ingest, MemoryWriter, now
+from steelyard.memory._ingest import Ingest, MemoryWriter, check_size, now
 from steelyard.model import Descriptor, Info, Labels, Progress, Status, Verified
 
 __all__ = ("MemoryStore",)
@@ -66,8 +66,7 @@ class MemoryStore(BaseStore):
         """Begin or resume an ingest; see `Ingester.writer`."""
         await checkpoint()
         check_ref(ref)
-        if size is not None and size < 0:
-            raise InvalidArgument(f"size: expected 0 or more, found {size}")
+        check_size(size)
         wanted = None if expected is None else Digest.parse(expected)
         chosen = None if algorithm is None else Algorithm.parse(algorithm)
         if chosen is None and wanted is not None:

@@ -158,6 +158,9 @@ class PuttingContract:
         for source in (data, source_of("path", data, tmp_path), [data]):
             assert expected == (await store.put(source, algorithm=algorithm)).digest
             assert expected == (await store.put(source, expected=expected, size=len(data))).digest
+        async with await store.writer("ref", algorithm=Algorithm.SHA384):
+            pass
+        assert digest_of(data) == (await store.put(data, ref="ref")).digest
         assert data == await store.get(expected)
 
     async def test_a_source_that_fails_midway_leaves_what_it_gave_under_its_ref_only(self, store: Store) -> None:

@@ -12,7 +12,7 @@ from steelyard._types import OnProgress, Source
 from steelyard.content import Store, Writer
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import AlreadyExists, SteelyardError, UnexpectedSize
-from steelyard.model import Labels, PutResult
+from steelyard.model import DEFAULT_ALGORITHM, Labels, PutResult
 from steelyard.transfer._ingest import Job
 from steelyard.transfer._source import name_of, opened
 
@@ -41,6 +41,9 @@ async def put(
             the ingest is then empty, and the same call with a fresh source succeeds.
     """
     wanted = None if expected is None else Digest.parse(expected)
+    if algorithm is None:
+        # Not the algorithm of the ingest: what a blob is named by does not depend on who began it.
+        algorithm = DEFAULT_ALGORITHM if wanted is None else wanted.algorithm
     kept = Labels(labels)  # refused before a byte is read
     name = f"put-{uuid4().hex}" if ref is None else ref
     async with opened(source) as pieces:
