@@ -152,3 +152,18 @@ async def test_a_release_that_nobody_waits_for_leaves_nothing() -> None:
         assert ["ref"] == list(queue._turns)
 
     assert not queue._turns
+
+
+@pytest.mark.slow
+async def test_a_local_holder_that_ends_unheard_delays_the_waiter_but_does_not_hang_it() -> None:
+    class Unheard(MemoryStore):
+        refused = False
+
+        async def writer(self, ref: str, **options: Any) -> Writer:
+            if not self.refused:
+                self.refused = True
+                raise Unavailable(ref, local=True)
+            return await super().writer(ref, **options)
+
+    with anyio.fail_after(5):
+        await (await open_writer(Unheard(), "ref")).aclose()

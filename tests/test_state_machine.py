@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from typing import Any
 
+import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -235,7 +236,7 @@ class TrioMachine(Machine):
 
 
 SETTINGS = settings(max_examples=30, stateful_step_count=25, deadline=None)
-TestOnAsyncio = Machine.TestCase
+TestOnAsyncio = pytest.mark.slow(Machine.TestCase)
 TestOnAsyncio.settings = SETTINGS
-TestOnTrio = TrioMachine.TestCase
+TestOnTrio = pytest.mark.slow(TrioMachine.TestCase)
 TestOnTrio.settings = SETTINGS
