@@ -132,6 +132,14 @@ def test_blake3_has_no_state_elsewhere_and_says_so(offset: int) -> None:
         hasher.state()
 
 
+def test_a_state_cut_between_its_algorithms_is_refused() -> None:
+    hasher = Hasher("sha512", "sha256")
+    alone = Hasher("sha512").state()
+
+    with pytest.raises(InvalidArgument, match="hash state"):
+        Hasher.from_state(hasher.state()[: len(alone)])
+
+
 @given(st.data())
 def test_a_damaged_state_is_refused(data: st.DataObject) -> None:
     hasher = Hasher("sha512", "sha256")

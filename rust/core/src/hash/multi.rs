@@ -60,11 +60,12 @@ impl MultiHasher {
         self.hashers.iter().map(Hasher::digest).collect()
     }
 
-    /// Save the state at exactly the present offset.
+    /// Save the state at exactly the present offset: how many algorithms there are in a byte, then a frame of each.
     ///
     /// Fails with `FailedPrecondition` when an algorithm cannot be saved there; see [`Hasher::save`].
     pub fn save(&self) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
+        // Without the count, a state cut between two frames would pass for one of fewer algorithms.
+        let mut bytes = vec![self.count()];
         for hasher in &self.hashers {
             let saved = hasher.save();
             if saved.offset != hasher.offset() {
@@ -84,7 +85,9 @@ impl MultiHasher {
     /// Make a hasher from a state that [`MultiHasher::save`] gave; `InvalidArgument` for anything else.
     pub fn restore(bytes: &[u8]) -> Result<Self> {
         let mut hashers: Vec<Hasher> = Vec::new();
-        let mut rest = bytes;
+        let Some((count, mut rest)) = bytes.split_first() else {
+            return Err(state::garbage("too short"));
+        };
         loop {
             let (frame, after) = state::decode(rest)?;
             if hashers.first().is_some_and(|first| first.offset() != frame.offset) {
@@ -93,8 +96,13 @@ impl MultiHasher {
             hashers.push(Hasher::from_frame(&frame)?);
             rest = after;
             if rest.is_empty() {
-                return Self::checked(hashers);
+                let hasher = Self::checked(hashers)?;
+                return if hasher.count() == *count { Ok(hasher) } else { Err(state::garbage("a part is missing")) };
             }
         }
+    }
+
+    fn count(&self) -> u8 {
+        u8::try_from(self.hashers.len()).expect("there are four algorithms, and none comes twice")
     }
 }
