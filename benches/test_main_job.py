@@ -95,14 +95,16 @@ class TestGet:
             portal.call(store.aclose)
 
 
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory, small_files: list[Path], portal: BlockingPortal) -> Path:
+    """Give a store with the small files in it."""
+    root = tmp_path_factory.mktemp("filled")
+    portal.call(lambda: _put_all(root, small_files))
+    return root
+
+
 @pytest.mark.benchmark(group=f"read {SMALL_FILES} blobs of 4 KiB back")
 class TestReadBack:
-    @pytest.fixture(scope="class")
-    def root(self, tmp_path_factory: pytest.TempPathFactory, small_files: list[Path], portal: BlockingPortal) -> Path:
-        root = tmp_path_factory.mktemp("filled")
-        portal.call(lambda: _put_all(root, small_files))
-        return root
-
     def test_yardstick_verifies(self, benchmark: BenchmarkFixture, small_files: list[Path], tmp_path: Path) -> None:
         yardsticks.copy(small_files, tmp_path, durable=False)
         assert benchmark(yardsticks.verify, tmp_path) == SMALL_FILES
