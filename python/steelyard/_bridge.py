@@ -4,41 +4,176 @@ The unit of work is a **piece**: a call that ends by itself within milliseconds 
 input or output. A piece is never abandoned. A caller that is cancelled before its piece starts had no effect; one that
 is cancelled while it runs gets its result, and the cancellation at its next checkpoint. So no thread is ever left loose
 on a file, and nobody has to guess whether something happened.
+
+Pieces run on threads of the native core, one pool for the process. What is finished gathers in a queue, and one wake of
+the event loop delivers all that is there: a wake costs about 50 µs, whatever it brings. Threads start when there is work
+and end by themselves within a second without.
+
+* **Several event loops**, one in each thread: each has its own port to the pool.
+* **A loop that ends** with pieces under way: they run to their end, and nobody hears of it.
+* **The end of the process** waits for the pieces under way.
+* **A fork**: the child begins with an empty pool; what waited in the parent is the parent's.
 """
 
 from __future__ import annotations
 
+import asyncio
+import atexit
+import math
+import os
 from collections.abc import Callable
-from typing import TypeVar, TypeVarTuple
+from typing import Any, Protocol, TypeVar, TypeVarTuple
 
-from anyio import CapacityLimiter, to_thread
-from anyio.lowlevel import RunVar
+import anyio
+from anyio import CancelScope
+from anyio.lowlevel import RunVar, checkpoint_if_cancelled
 
-__all__ = ("PIECE", "run")
+from steelyard._native import Pool
+
+__all__ = ("PIECE", "run", "threads")
 
 PIECE = 8 << 20
 """The most bytes that one piece should move: a hop costs about 0.1 ms, hashing 8 MiB about 4 ms."""
 
-THREADS = 16
-"""Pieces under way at once in one event loop: more than cores, so that waits for the disk overlap."""
-
-_limiter: RunVar[CapacityLimiter] = RunVar("steelyard_threads")
+THREADS = 32
+"""Pieces under way at once in the process: more than cores, so that waits for the disk overlap."""
 
 ResultT = TypeVar("ResultT")
 ArgsT = TypeVarTuple("ArgsT")
 
 
+class _Loop(Protocol):
+    async def run(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any: ...
+
+
 async def run(function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
     """Run one piece off the event loop and return its result.
 
-    The loop's own limiter of 40 threads, which the application uses too, is left alone.
-
     Cancellation:
-        Before the piece starts: no effect. Afterwards it is waited for and its result returned.
+        Before the piece starts: no effect. Afterwards it is waited for and its result returned; asyncio's own
+        ``Task.cancel`` is raised in place of the result then, because it would be lost otherwise.
     """
     try:
-        limiter = _limiter.get()
+        loop = _loops.get()
     except LookupError:
-        limiter = CapacityLimiter(THREADS)
-        _limiter.set(limiter)
-    return await to_thread.run_sync(function, *args, abandon_on_cancel=False, limiter=limiter)
+        loop = _open()
+        _loops.set(loop)
+    await checkpoint_if_cancelled()
+    result: ResultT = await loop.run(function, args)
+    return result
+
+
+def threads() -> int:
+    """Return how many threads there are at this moment."""
+    return _pool.threads
+
+
+_loops: RunVar[_Loop] = RunVar("steelyard_loop")
+_pool = Pool(THREADS)
+
+
+def _open() -> _Loop:
+    try:
+        # Inside trio there is no asyncio task, even when trio is a guest in asyncio's loop.
+        on_asyncio = asyncio.current_task() is not None
+    except RuntimeError:
+        on_asyncio = False
+    if on_asyncio:
+        return _Asyncio()
+    return _Trio()
+
+
+class _Call:
+    """A piece that was submitted."""
+
+    __slots__ = ("done", "error", "value", "waiter")
+
+    def __init__(self, waiter: Any) -> None:
+        self.waiter = waiter
+        self.done = False
+        self.value: Any = None
+        self.error: BaseException | None = None
+
+    def result(self) -> Any:
+        try:
+            if self.error is not None:
+                raise self.error
+            return self.value
+        finally:
+            self.error = self.waiter = None  # the error's traceback holds this frame, and this frame the error
+
+
+class _Asyncio:
+    """The way to the pool from an asyncio event loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._port = _pool.port(self._wake)
+
+    def _wake(self) -> None:
+        self._loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        call: _Call
+        for call, value, error in self._port.take():
+            call.value, call.error, call.done = value, error, True
+            if not call.waiter.done():
+                call.waiter.set_result(None)
+
+    async def run(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        call = _Call(self._loop.create_future())
+        self._port.submit(function, args, call)
+        try:
+            await call.waiter
+        except asyncio.CancelledError:
+            await self._finish(call)
+            if anyio.current_effective_deadline() != -math.inf:
+                raise  # not from a cancel scope, which would raise it again
+        return call.result()
+
+    async def _finish(self, call: _Call) -> None:
+        with CancelScope(shield=True):
+            while not call.done:
+                call.waiter = self._loop.create_future()
+                try:
+                    await call.waiter
+                except asyncio.CancelledError:
+                    continue  # one is remembered already
+
+
+class _Trio:
+    """The way to the pool from a trio event loop."""
+
+    def __init__(self) -> None:
+        import trio  # noqa: PLC0415  # only a program that runs on trio has it
+
+        self._lowlevel = trio.lowlevel
+        self._token = trio.lowlevel.current_trio_token()
+        self._port = _pool.port(self._wake)
+
+    def _wake(self) -> None:
+        self._token.run_sync_soon(self._deliver)
+
+    def _deliver(self) -> None:
+        call: _Call
+        for call, value, error in self._port.take():
+            call.value, call.error = value, error
+            self._lowlevel.reschedule(call.waiter)
+
+    async def run(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        call = _Call(self._lowlevel.current_task())
+        self._port.submit(function, args, call)
+        await self._lowlevel.wait_task_rescheduled(self._not_now)
+        return call.result()
+
+    def _not_now(self, _: object) -> Any:
+        return self._lowlevel.Abort.FAILED
+
+
+def _begin_anew() -> None:
+    global _pool, _loops  # noqa: PLW0603  # the child of a fork has none of the threads, and perhaps a locked mutex
+    _pool, _loops = Pool(THREADS), RunVar("steelyard_loop")
+
+
+atexit.register(lambda: _pool.close())
+os.register_at_fork(after_in_child=_begin_anew)

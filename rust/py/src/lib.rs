@@ -10,6 +10,7 @@ mod errors;
 mod filter;
 mod hasher;
 mod ingest;
+mod pool;
 mod rows;
 mod store;
 mod walk;
@@ -33,6 +34,8 @@ mod _native {
     use crate::hasher::Hasher;
     #[pymodule_export]
     use crate::ingest::Ingest;
+    #[pymodule_export]
+    use crate::pool::{Pool, Port};
     #[pymodule_export]
     use crate::store::Store;
     #[pymodule_export]

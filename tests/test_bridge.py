@@ -1,0 +1,265 @@
+"""The bridge to threads: who hears of what, and what is left when loops, tasks and processes end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import anyio
+import pytest
+
+from steelyard import _bridge
+from steelyard._bridge import run
+
+pytestmark = pytest.mark.anyio
+
+
+def ended(wait: Callable[[], bool], seconds: float = 2.0) -> bool:
+    """Wait until something has ended; it is polled from outside the loops under test."""
+    deadline = time.monotonic() + seconds
+    while not wait() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return wait()
+
+
+class Gate:
+    """A piece that lasts until it is let go, and says when it has begun."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.go = threading.Event()
+        self.finished = threading.Event()
+
+    def piece(self) -> str:
+        self.begun.set()
+        assert self.go.wait(10)
+        self.finished.set()
+        return "done"
+
+    def open_soon(self) -> None:
+        threading.Timer(0.05, self.go.set).start()
+
+
+async def test_a_piece_returns_its_result() -> None:
+    assert await run(divmod, 7, 3) == (2, 1)
+
+
+async def test_a_piece_raises_what_it_raised() -> None:
+    with pytest.raises(ZeroDivisionError):
+        await run(divmod, 1, 0)
+
+
+async def test_an_error_keeps_nothing_alive() -> None:
+    """The frames of an error that was handled hold no cycle: what the piece had is gone without the collector."""
+
+    class Thing:
+        pass
+
+    gone = threading.Event()
+
+    class Noticed(Thing):
+        def __del__(self) -> None:
+            gone.set()
+
+    gc.disable()
+    try:
+        with pytest.raises(TypeError):
+            await run(divmod, Noticed(), 1)
+        await run(int)
+    finally:
+        gc.enable()
+
+    assert gone.is_set()
+
+
+async def test_a_piece_runs_in_another_thread() -> None:
+    assert await run(threading.get_ident) != threading.get_ident()
+
+
+async def test_a_caller_cancelled_before_starts_nothing() -> None:
+    begun: list[int] = []
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await run(begun.append, 1)
+
+    assert scope.cancelled_caught
+    assert begun == []
+
+
+async def test_a_caller_cancelled_meanwhile_gets_the_result_and_then_the_cancellation() -> None:
+    gate, results = Gate(), []
+
+    async def caller() -> None:
+        results.append(await run(gate.piece))
+        await anyio.lowlevel.checkpoint()
+        results.append("not cancelled")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(caller)
+        await run(gate.begun.wait, 10)
+        tasks.cancel_scope.cancel()
+        gate.open_soon()
+
+    assert results == ["done"]
+
+
+async def test_a_deadline_does_not_abandon_a_piece() -> None:
+    gate = Gate()
+    gate.open_soon()
+    with anyio.move_on_after(0.01):
+        await run(gate.piece)
+
+    assert gate.finished.is_set()
+
+
+async def test_many_callers_all_get_their_own_result() -> None:
+    results: dict[int, int] = {}
+
+    async def caller(number: int) -> None:
+        results[number] = await run(pow, number, 2)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(500):
+            tasks.start_soon(caller, number)
+
+    assert results == {number: number**2 for number in range(500)}
+
+
+async def test_one_wake_delivers_all_that_is_there(anyio_backend_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces that end while the loop is busy are delivered together."""
+    await run(int)
+    loop = _bridge._loops.get()
+    delivered: list[int] = []
+    deliver = loop._deliver  # type: ignore[attr-defined]
+    monkeypatch.setattr(loop, "_deliver", lambda: (delivered.append(1), deliver()))
+    finished = threading.Semaphore(0)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(20):
+            tasks.start_soon(run, finished.release)
+        await anyio.lowlevel.checkpoint()
+        for _ in range(20):
+            assert finished.acquire(timeout=10)  # blocks the loop on purpose
+
+    assert 1 <= len(delivered) <= 3
+
+
+async def test_threads_end_within_a_second_of_the_last_piece() -> None:
+    await run(int)
+    assert _bridge.threads() >= 1
+
+    assert await anyio.to_thread.run_sync(ended, lambda: _bridge.threads() == 0, 1.0)
+
+
+async def test_there_are_never_more_threads_than_allowed() -> None:
+    gate = Gate()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(_bridge.THREADS + 10):
+            tasks.start_soon(run, gate.piece)
+        await run_when_full()
+        most = _bridge.threads()
+        gate.go.set()
+
+    assert most == _bridge.THREADS
+
+
+async def run_when_full() -> None:
+    with anyio.fail_after(5):
+        while _bridge.threads() < _bridge.THREADS:
+            await anyio.lowlevel.checkpoint()
+
+
+def test_asyncio_raises_its_own_cancellation_after_the_piece() -> None:
+    """`Task.cancel` is said once; it would be lost if the result were returned in its place."""
+    gate = Gate()
+
+    async def main() -> None:
+        task = asyncio.create_task(run(gate.piece))
+        await asyncio.to_thread(gate.begun.wait)
+        task.cancel()
+        await asyncio.sleep(0)
+        task.cancel()
+        gate.open_soon()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert gate.finished.is_set()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_loops_in_several_threads_share_the_pool(backend: str) -> None:
+    results: list[list[int]] = []
+
+    async def main() -> None:
+        results.append([await run(abs, -number) for number in range(100)])
+
+    threads = [threading.Thread(target=anyio.run, args=(main,), kwargs={"backend": backend}) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert results == [list(range(100))] * 4
+
+
+def test_a_loop_closed_under_a_piece_leaves_it_to_end_alone() -> None:
+    gate = Gate()
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(run(gate.piece))
+    loop.run_until_complete(asyncio.sleep(0.05))
+    assert gate.begun.wait(5)
+    loop.close()
+    gate.go.set()
+
+    assert gate.finished.wait(5)
+    assert ended(lambda: _bridge.threads() == 0)
+    del task
+    assert anyio.run(run, abs, -1) == 1
+
+
+def test_a_fork_begins_with_an_empty_pool() -> None:
+    gate = Gate()
+    thread = threading.Thread(target=anyio.run, args=(run, gate.piece))
+    thread.start()
+    assert gate.begun.wait(5)
+
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            status = 0 if anyio.run(run, abs, -1) == 1 else 2
+        finally:
+            os._exit(status)
+    _, status = os.waitpid(child, 0)
+    gate.go.set()
+    thread.join()
+
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_the_end_of_the_process_waits_for_a_piece(tmp_path: object) -> None:
+    program = """
+import asyncio, sys, threading, time
+from steelyard._bridge import run
+begun = threading.Event()
+def piece():
+    begun.set()
+    time.sleep(0.3)
+    print("finished", flush=True)
+loop = asyncio.new_event_loop()
+task = loop.create_task(run(piece))
+loop.run_until_complete(asyncio.sleep(0.05))
+begun.wait()
+sys.exit(3)
+"""
+    ended_process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=20)
+
+    assert ended_process.returncode == 3
+    assert ended_process.stdout == "finished\n"
