@@ -26,7 +26,7 @@ LAYERS = (
 )
 """A module imports from layers above its own in this list only, and from its own package. A new module needs a place."""
 
-NATIVE = {"hashing", "filters", "local"}
+NATIVE = {"_bridge", "hashing", "filters", "local"}
 THREADS = {"_background", "_bridge"}
 THREAD_MODULES = {"anyio.to_thread", "anyio.from_thread", "asyncio", "concurrent", "threading", "trio"}
 

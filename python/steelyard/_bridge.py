@@ -171,9 +171,14 @@ class _Trio:
 
 
 def _begin_anew() -> None:
-    global _pool, _loops  # noqa: PLW0603  # the child of a fork has none of the threads, and perhaps a locked mutex
+    # It has none of the threads, and perhaps a locked mutex.
+    global _pool, _loops
     _pool, _loops = Pool(THREADS), RunVar("steelyard_loop")
 
 
-atexit.register(lambda: _pool.close())
+def _end() -> None:
+    _pool.close()  # whichever it is by then
+
+
+atexit.register(_end)
 os.register_at_fork(after_in_child=_begin_anew)
