@@ -153,10 +153,11 @@ async def test_one_wake_delivers_all_that_is_there(monkeypatch: pytest.MonkeyPat
         for _ in range(20):
             tasks.start_soon(hop, finished.release)
         await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint()  # trio shuffles: only now has every task surely begun
         for _ in range(20):
             assert finished.acquire(timeout=10)  # blocks the loop on purpose
 
-    assert 1 <= len(delivered) <= 3
+    assert 1 <= len(delivered) <= 5
 
 
 async def test_threads_end_within_a_second_of_the_last_piece() -> None:
