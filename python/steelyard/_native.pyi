@@ -1,7 +1,7 @@
 # The private extension module; the docs are on the Python wrappers. Checked against the built module by stubtest.
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias, final
+from typing import Any, TypeAlias, final
 
 from steelyard._types import Buffer
 
