@@ -7,7 +7,6 @@ started it is responsible for its end: by `aclose`, by being exhausted, or when 
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -15,6 +14,8 @@ from typing import Any
 
 import anyio
 from anyio import CancelScope
+
+from steelyard._backend import on_asyncio
 
 __all__ = ("Background",)
 
@@ -49,17 +50,14 @@ class Background:
             await self._done.wait()
 
 
-_tasks: set[asyncio.Task[None]] = set()
+_tasks: set[object] = set()
 """asyncio itself keeps only weak references to tasks."""
 
 
 def _start(run: Callable[[], Any]) -> Callable[[Callable[[], object]], object]:
-    try:
-        # Inside trio there is no asyncio task, even when trio is a guest in asyncio's loop.
-        on_asyncio = asyncio.current_task() is not None
-    except RuntimeError:
-        on_asyncio = False
-    if on_asyncio:
+    if on_asyncio():
+        import asyncio  # noqa: PLC0415  # only a program that runs on it has it, and it is slow to import
+
         task: asyncio.Task[None] = asyncio.create_task(run())
         _tasks.add(task)
         task.add_done_callback(_tasks.discard)

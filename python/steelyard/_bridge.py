@@ -17,7 +17,6 @@ and end by themselves within a second without.
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import math
 import os
@@ -28,6 +27,7 @@ import anyio
 from anyio import CancelScope
 from anyio.lowlevel import RunVar, checkpoint_if_cancelled
 
+from steelyard._backend import on_asyncio
 from steelyard._native import Pool
 
 __all__ = ("PIECE", "run", "threads")
@@ -73,14 +73,7 @@ _pool = Pool(THREADS)
 
 
 def _open() -> _Loop:
-    try:
-        # Inside trio there is no asyncio task, even when trio is a guest in asyncio's loop.
-        on_asyncio = asyncio.current_task() is not None
-    except RuntimeError:
-        on_asyncio = False
-    if on_asyncio:
-        return _Asyncio()
-    return _Trio()
+    return _Asyncio() if on_asyncio() else _Trio()
 
 
 class _Call:
@@ -107,6 +100,9 @@ class _Asyncio:
     """The way to the pool from an asyncio event loop."""
 
     def __init__(self) -> None:
+        import asyncio  # noqa: PLC0415  # only a program that runs on it has it, and it is slow to import
+
+        self._cancelled = asyncio.CancelledError
         self._loop = asyncio.get_running_loop()
         self._port = _pool.port(self._wake)
 
@@ -125,7 +121,7 @@ class _Asyncio:
         self._port.submit(function, args, call)
         try:
             await call.waiter
-        except asyncio.CancelledError:
+        except self._cancelled:
             await self._finish(call)
             if anyio.current_effective_deadline() != -math.inf:
                 raise  # not from a cancel scope, which would raise it again
@@ -137,7 +133,7 @@ class _Asyncio:
                 call.waiter = self._loop.create_future()
                 try:
                     await call.waiter
-                except asyncio.CancelledError:
+                except self._cancelled:
                     continue  # one is remembered already
 
 

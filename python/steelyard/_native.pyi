@@ -10,6 +10,8 @@ __all__ = [
     "Filter",
     "Hasher",
     "Ingest",
+    "Pool",
+    "Port",
     "Store",
     "Walk",
     "__version__",

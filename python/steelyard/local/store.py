@@ -88,6 +88,7 @@ class LocalStore(BaseStore):
         self._read_only = read_only
         self._durable = durability == "power-loss"
         self._native: _native.Store | None = None
+        self._process = os.getpid()
 
     @property
     def path(self) -> Path:
@@ -102,6 +103,7 @@ class LocalStore(BaseStore):
     async def aopen(self) -> Self:
         """Open the store, unless it is open; ``async with`` does it."""
         if self._native is None:
+            self._process = os.getpid()
             opening = partial(_native.Store.open, str(self._path), read_only=self._read_only, durable=self._durable)
             self._native = await run(opening)
         return self
@@ -303,6 +305,9 @@ class LocalStore(BaseStore):
 
     @property
     def _core(self) -> _native.Store:
+        if self._process != os.getpid():
+            # Locks and SQLite's connections do not survive a fork: both processes would believe that they hold them.
+            raise FailedPrecondition(f"store {self._path}: opened before a fork; open it anew in this process")
         if self._native is None:
             raise FailedPrecondition(f"store {self._path}: not open; use it in `async with`")
         return self._native
