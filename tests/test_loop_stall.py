@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import threading
+import hashlib
+import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import TextIO
 
 import anyio
 import pytest
+from anyio import to_thread
 
 from steelyard import LocalStore, Store, _native
 
@@ -23,22 +24,24 @@ SIZE = (4 if _native.debug_build else 48) << 20
 CHUNK = 1 << 20
 
 
-async def _heartbeat(scope: anyio.CancelScope, gaps: list[float]) -> None:
-    """Note how much later than asked the loop comes back, less what this thread waited for a processor."""
-    waits = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat").open()  # noqa: SIM115, ASYNC230  # not a disk's
-    with scope, waits:
-        last, last_waited = time.perf_counter(), _waited(waits)
+async def _longest_stall(work: Callable[[anyio.abc.TaskGroup], Awaitable[None]]) -> float:
+    """Run the tasks that `work` starts; return by how much the loop came back later than asked, at worst."""
+    late: list[float] = []
+
+    async def beat() -> None:
+        last = time.perf_counter()
         while True:
             await anyio.sleep(BEAT_SECONDS)
-            now, waited = time.perf_counter(), _waited(waits)
-            gaps.append(now - last - BEAT_SECONDS - (waited - last_waited))
-            last, last_waited = now, waited
+            now = time.perf_counter()
+            late.append(now - last - BEAT_SECONDS)
+            last = now
 
-
-def _waited(schedstat: TextIO) -> float:
-    """Return the seconds that the kernel has kept this thread ready and not running: another program's doing."""
-    schedstat.seek(0)
-    return int(schedstat.read().split()[1]) / 1e9
+    async with anyio.create_task_group() as background:
+        background.start_soon(beat)
+        async with anyio.create_task_group() as tasks:
+            await work(tasks)
+        background.cancel_scope.cancel()
+    return max(late)
 
 
 async def _stream(seed: int) -> AsyncIterator[bytes]:
@@ -54,31 +57,50 @@ async def _write(store: Store, seed: int) -> None:
         await writer.commit(SIZE)
 
 
-async def _longest_stall(store: Store, folder: Path, seed: int) -> float:
-    """Run one ingest of each way in: a writer, a file, a stream, bytes in memory."""
-    path = folder / f"source {seed}"
-    with path.open("wb") as file:
-        for _ in range(SIZE // CHUNK):
-            file.write(seed.to_bytes(8, "big") * (CHUNK // 8))
-    memory = (seed + 1).to_bytes(8, "big") * (SIZE // 8)
-    gaps: list[float] = []
-    scope = anyio.CancelScope()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_heartbeat, scope, gaps)
-        async with anyio.create_task_group() as work:
-            work.start_soon(_write, store, seed)
-            work.start_soon(store.put, path)
-            work.start_soon(store.put, _stream(seed + 2))
-            work.start_soon(store.put, memory)
-        scope.cancel()
-    return max(gaps)
+async def _four_ingests(store: Store, folder: Path) -> float:
+    """One ingest of each way in: a writer, a file, a stream, bytes in memory."""
+    path = folder / "source"
+    path.write_bytes(b"from a file " * (SIZE // 12))
+    memory = b"in memory " * (SIZE // 10)
+
+    async def work(tasks: anyio.abc.TaskGroup) -> None:
+        tasks.start_soon(_write, store, 1)
+        tasks.start_soon(store.put, path)
+        tasks.start_soon(store.put, _stream(2))
+        tasks.start_soon(store.put, memory)
+
+    return await _longest_stall(work)
+
+
+async def _four_plain_threads(folder: Path) -> float:
+    """The same amount of hashing and writing by hashlib and plain files, in threads: what this machine does to any loop."""
+
+    def hash_and_write(number: int) -> None:
+        hasher = hashlib.sha256()
+        with (folder / f"plain {number}").open("wb") as file:
+            for _ in range(SIZE // CHUNK):
+                block = number.to_bytes(4, "big") * (CHUNK // 4)
+                hasher.update(block)
+                file.write(block)
+            os.fdatasync(file.fileno())
+
+    async def work(tasks: anyio.abc.TaskGroup) -> None:
+        for number in range(4):
+            tasks.start_soon(to_thread.run_sync, hash_and_write, number)
+
+    return await _longest_stall(work)
 
 
 async def test_the_event_loop_is_never_held_longer_than_20_ms_by_four_large_ingests(tmp_path: Path) -> None:
-    stalls: list[float] = []
-    while len(stalls) < ATTEMPTS and (not stalls or stalls[-1] > LIMIT_SECONDS):
-        async with LocalStore(tmp_path / f"store {len(stalls)}") as store:
-            stalls.append(await _longest_stall(store, tmp_path, len(stalls) * 16 + 1))
-    print("longest stalls:", *(f"{stall * 1e3:.1f} ms" for stall in stalls))
+    """On a machine so busy that plain threads hold up the loop as long, it has to be no worse than those."""
+    ours: list[float] = []
+    plain: list[float] = []
+    while len(ours) < ATTEMPTS and (not ours or min(ours) > LIMIT_SECONDS):
+        if ours:
+            plain.append(await _four_plain_threads(tmp_path))
+        async with LocalStore(tmp_path / f"store {len(ours)}") as store:
+            ours.append(await _four_ingests(store, tmp_path))
+    print("longest stalls:", *(f"{stall * 1e3:.1f} ms" for stall in ours))
+    print("of plain threads:", *(f"{stall * 1e3:.1f} ms" for stall in plain))
 
-    assert min(stalls) <= LIMIT_SECONDS
+    assert min(ours) <= max([LIMIT_SECONDS, *plain])
