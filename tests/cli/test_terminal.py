@@ -33,7 +33,7 @@ class Terminal:
         os.close(slave)
         self.shown = b""
 
-    def show_until(self, pattern: str | None, seconds: float = 15) -> str:
+    def show_until(self, pattern: str | None, seconds: float = 45) -> str:
         """Read what is shown until it matches, or to the end."""
         end = time.monotonic() + seconds
         while pattern is None or not re.search(pattern, self.shown.decode("utf-8", "replace")):
