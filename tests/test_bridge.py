@@ -203,6 +203,31 @@ def test_asyncio_raises_its_own_cancellation_after_the_piece() -> None:
     asyncio.run(main())
 
 
+def test_asyncio_cancelling_a_piece_closes_what_it_opened() -> None:
+    """Nobody gets the result, so nobody else could."""
+    gate, closed = Gate(), threading.Event()
+
+    class Opened:
+        def close(self) -> None:
+            closed.set()
+
+    def open_something() -> Opened:
+        gate.piece()
+        return Opened()
+
+    async def main() -> None:
+        task = asyncio.create_task(run(open_something))
+        await asyncio.to_thread(gate.begun.wait)
+        task.cancel()
+        gate.open_soon()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+
+    assert closed.is_set()
+
+
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_loops_in_several_threads_share_the_pool(backend: str) -> None:
     results: list[list[int]] = []

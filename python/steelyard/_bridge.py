@@ -50,8 +50,8 @@ async def run(function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
     """Run one piece off the event loop and return its result.
 
     Cancellation:
-        Before the piece starts: no effect. Afterwards it is waited for and its result returned; asyncio's own
-        ``Task.cancel`` is raised in place of the result then, because it would be lost otherwise.
+        Before the piece starts: no effect. Afterwards it is waited for and its result returned. Only asyncio's own
+        ``Task.cancel`` is raised in place of the result, because it is said once; a result that has ``close`` is closed.
     """
     try:
         loop = _loops.get()
@@ -113,7 +113,7 @@ class _Asyncio:
         call: _Call
         for call, value, error in self._port.take():
             call.value, call.error, call.done = value, error, True
-            if not call.waiter.done():
+            if call.waiter is not None and not call.waiter.done():
                 call.waiter.set_result(None)
 
     async def run(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
@@ -124,7 +124,13 @@ class _Asyncio:
         except self._cancelled:
             await self._finish(call)
             if anyio.current_effective_deadline() != -math.inf:
-                raise  # not from a cancel scope, which would raise it again
+                # Not from a cancel scope, which would raise it again. Nobody gets the result; what is open is closed.
+                close = getattr(call.value, "close", None)
+                if close is not None:
+                    ending = _Call(None)
+                    self._port.submit(close, (), ending)
+                    await self._finish(ending)
+                raise
         return call.result()
 
     async def _finish(self, call: _Call) -> None:
