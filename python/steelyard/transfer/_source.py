@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from anyio import CancelScope, wait_readable
+from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
 from steelyard._bridge import run
@@ -146,6 +146,8 @@ def _measure(file: BinaryIO) -> tuple[bool, int, int | None]:
 
 
 async def _readable(file: BinaryIO) -> bool:
+    from anyio import wait_readable  # noqa: PLC0415  # it brings sockets and TLS along, which every start would pay for
+
     try:
         await wait_readable(file.fileno())
     except (AttributeError, OSError, ValueError):
