@@ -5,6 +5,7 @@
 
 mod blake3_tree;
 mod multi;
+mod prefetch;
 mod sha2_state;
 mod state;
 

@@ -7,6 +7,8 @@ use std::fmt;
 
 use sha2::block_api::{compress256, compress512};
 
+use super::prefetch::piecewise;
+
 /// SHA-256's state.
 pub(super) type Sha256 = Sha2<u32, 64>;
 /// The state of SHA-384 and SHA-512.
@@ -51,7 +53,7 @@ impl Word<64> for u32 {
     const SIZE: usize = 4;
 
     fn compress(words: &mut [Self; 8], blocks: &[[u8; 64]]) {
-        compress256(words, blocks);
+        piecewise(blocks, |piece| compress256(words, piece));
     }
 
     fn put(self, bytes: &mut [u8]) {
@@ -67,6 +69,7 @@ impl Word<128> for u64 {
     const SIZE: usize = 8;
 
     fn compress(words: &mut [Self; 8], blocks: &[[u8; 128]]) {
+        // So slow that memory keeps up with it unasked.
         compress512(words, blocks);
     }
 
