@@ -4,6 +4,7 @@
 //! and go on; an update never allocates more than a few bytes and never starts a thread.
 
 mod blake3_tree;
+pub mod lanes;
 mod multi;
 mod prefetch;
 mod sha2_state;

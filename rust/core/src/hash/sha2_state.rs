@@ -91,6 +91,31 @@ pub(super) struct Sha2<W, const BLOCK: usize> {
     partial: [u8; BLOCK],
 }
 
+/// The padded end of an input (FIPS 180-4, 5.1).
+pub(super) struct End<const BLOCK: usize> {
+    blocks: [[u8; BLOCK]; 2],
+    count: usize,
+}
+
+impl<const BLOCK: usize> End<BLOCK> {
+    /// Pad an input of `size` bytes; `rest` is what follows its whole blocks.
+    pub(super) fn new(size: u64, rest: &[u8]) -> Self {
+        let length_size = BLOCK / 8;
+        let mut blocks = [[0; BLOCK]; 2];
+        blocks[0][..rest.len()].copy_from_slice(rest);
+        blocks[0][rest.len()] = 0x80;
+        let count = if rest.len() + 1 + length_size <= BLOCK { 1 } else { 2 };
+        let bits = (u128::from(size) * 8).to_be_bytes();
+        blocks[count - 1][BLOCK - length_size..].copy_from_slice(&bits[bits.len() - length_size..]);
+        Self { blocks, count }
+    }
+
+    /// One block or two.
+    pub(super) fn blocks(&self) -> &[[u8; BLOCK]] {
+        &self.blocks[..self.count]
+    }
+}
+
 impl<W: Word<BLOCK>, const BLOCK: usize> Sha2<W, BLOCK> {
     pub(super) fn new(words: [W; 8]) -> Self {
         Self { words, offset: 0, partial: [0; BLOCK] }
@@ -108,7 +133,14 @@ impl<W: Word<BLOCK>, const BLOCK: usize> Sha2<W, BLOCK> {
         held
     }
 
-    pub(super) fn update(&mut self, mut data: &[u8]) {
+    pub(super) fn update(&mut self, data: &[u8]) {
+        let blocks = self.take(data);
+        W::compress(&mut self.words, blocks);
+    }
+
+    /// Take `data` in, all but the whole blocks that it returns: those the caller must compress into the words, before
+    /// anything else is done with this state.
+    pub(super) fn take<'a>(&mut self, mut data: &'a [u8]) -> &'a [[u8; BLOCK]] {
         let held = self.held();
         self.offset += data.len() as u64;
         if held > 0 {
@@ -116,33 +148,27 @@ impl<W: Word<BLOCK>, const BLOCK: usize> Sha2<W, BLOCK> {
             self.partial[held..held + taken].copy_from_slice(&data[..taken]);
             data = &data[taken..];
             if held + taken < BLOCK {
-                return;
+                return &[];
             }
             W::compress(&mut self.words, &[self.partial]);
         }
         // Whole blocks are compressed where they lie.
         let (blocks, rest) = data.as_chunks::<BLOCK>();
-        if !blocks.is_empty() {
-            W::compress(&mut self.words, blocks);
-        }
         self.partial[..rest.len()].copy_from_slice(rest);
+        blocks
+    }
+
+    /// The words, for whoever compresses blocks into them.
+    pub(super) fn words(&mut self) -> &mut [W; 8] {
+        &mut self.words
     }
 
     /// The hash of the bytes seen so far: `8 * W::SIZE` bytes at the front of the array.
     pub(super) fn finish(&self) -> [u8; 64] {
-        let held = self.held();
-        let length_size = BLOCK / 8;
-        let mut blocks = [[0; BLOCK]; 2];
-        blocks[0][..held].copy_from_slice(&self.partial[..held]);
-        blocks[0][held] = 0x80;
-        let count = if held + 1 + length_size <= BLOCK { 1 } else { 2 };
-        let bits = (u128::from(self.offset) * 8).to_be_bytes();
-        blocks[count - 1][BLOCK - length_size..].copy_from_slice(&bits[bits.len() - length_size..]);
         let mut words = self.words;
-        W::compress(&mut words, &blocks[..count]);
-        let mut hash = [0; 64];
-        put_words(words, &mut hash);
-        hash
+        let end = End::new(self.offset, &self.partial[..self.held()]);
+        W::compress(&mut words, end.blocks());
+        hash(words)
     }
 
     /// The words, then the part of a block that waits.
@@ -172,6 +198,13 @@ impl<W, const BLOCK: usize> fmt::Debug for Sha2<W, BLOCK> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sha2").field("offset", &self.offset).finish_non_exhaustive()
     }
+}
+
+/// The hash that the words are once nothing is left to compress: `8 * W::SIZE` bytes at the front of the array.
+pub(super) fn hash<W: Word<BLOCK>, const BLOCK: usize>(words: [W; 8]) -> [u8; 64] {
+    let mut hash = [0; 64];
+    put_words(words, &mut hash);
+    hash
 }
 
 fn put_words<W: Word<BLOCK>, const BLOCK: usize>(words: [W; 8], bytes: &mut [u8]) {

@@ -6,10 +6,16 @@ const TWO_BLOCKS_256: &str = "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomn
 const TWO_BLOCKS_512: &str = "abcdefghbcdefghicdefghijdefghijkefghijklfghijklmghijklmn\
                               hijklmnoijklmnopjklmnopqklmnopqrlmnopqrsmnopqrstnopqrstu";
 
+/// The examples' inputs. The last one is a million bytes, the others at most two blocks.
+pub(super) fn messages() -> [String; 5] {
+    let short = ["", "abc", TWO_BLOCKS_256, TWO_BLOCKS_512].map(str::to_owned);
+    let [a, b, c, d] = short;
+    [a, b, c, d, "a".repeat(1_000_000)]
+}
+
 #[test]
 fn sha2_gives_the_answers_of_the_nist_examples() {
-    let million = "a".repeat(1_000_000);
-    let messages = ["", "abc", TWO_BLOCKS_256, TWO_BLOCKS_512, &million];
+    let messages = messages();
     for (algorithm, answers) in SHA2 {
         for (message, answer) in messages.iter().zip(answers) {
             let mut hasher = Hasher::new(algorithm);
@@ -33,7 +39,7 @@ fn blake3_gives_the_answers_of_the_official_vectors() {
 }
 
 #[rustfmt::skip]
-const SHA2: [(Algorithm, [&str; 5]); 3] = [
+pub(super) const SHA2: [(Algorithm, [&str; 5]); 3] = [
     (Algorithm::Sha256, [
         "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",

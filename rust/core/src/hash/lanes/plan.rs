@@ -1,0 +1,107 @@
+//! Which kernel to use for how many streams: measured once in each process.
+//!
+//! The kernels' worth differs too much between CPUs to be written down. Two interleaved streams of SHA instructions
+//! gain 20 % on some and 60 % on others, and a wide kernel with a few streams wastes its other lanes. So each kernel is
+//! timed for a few microseconds, as kernels of operating systems do when they choose how to compute parity. A wrong
+//! choice, should the machine be busy, costs time and nothing else.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use super::kernel::{Kernel, Lane, MOST_LANES};
+use crate::hash::prefetch::Input;
+
+/// What each kernel is timed with: this many blocks of each of `MOST_LANES` streams.
+const BLOCKS: usize = 8;
+/// The shortest of as many times counts.
+const ROUNDS: usize = 5;
+/// A wider kernel must gain as much to be preferred, so that noise does not decide between equals.
+const WORTHWHILE: f64 = 1.05;
+
+/// The kernel for each number of streams.
+#[derive(Debug)]
+pub(super) struct Plan<W: 'static, const BLOCK: usize> {
+    /// Indexed by the number of streams that are ready, less one.
+    by_streams: [&'static Kernel<W, BLOCK>; MOST_LANES],
+    /// How many streams to keep going while there are more.
+    lanes: usize,
+}
+
+impl<W: Lane<BLOCK>, const BLOCK: usize> Plan<W, BLOCK> {
+    /// A plan for kernels that compress as many blocks in the time of one by the first, when all lanes are used.
+    ///
+    /// The first kernel must be that of one stream.
+    pub(super) fn new(gains: &[(&'static Kernel<W, BLOCK>, f64)]) -> Self {
+        let by_streams = std::array::from_fn(|index| {
+            let mut best = (gains[0].0, 0.0);
+            // One stream goes alone: lanes that none of the others use could at best be as good.
+            let candidates = if index == 0 { &gains[..1] } else { gains };
+            for &(kernel, gain) in candidates {
+                let used = share(index + 1, kernel.lanes);
+                if gain * used > best.1 * WORTHWHILE {
+                    best = (kernel, gain * used);
+                }
+            }
+            best.0
+        });
+        let lanes = by_streams[MOST_LANES - 1].lanes;
+        Self { by_streams, lanes }
+    }
+
+    /// The plan that uses that kernel for everything.
+    pub(super) fn only(kernel: &'static Kernel<W, BLOCK>) -> Self {
+        Self::new(&[(kernel, 1.0)])
+    }
+
+    /// How many streams to keep going while there are more.
+    pub(super) fn lanes(&self) -> usize {
+        self.lanes
+    }
+
+    /// The kernel for that many streams; none for no streams.
+    pub(super) fn kernel(&self, streams: usize) -> Option<&'static Kernel<W, BLOCK>> {
+        let last = streams.min(MOST_LANES).checked_sub(1)?;
+        Some(self.by_streams[last])
+    }
+}
+
+impl<W: Lane<BLOCK>, const BLOCK: usize> Plan<W, BLOCK> {
+    /// Time the kernels that this CPU can run and plan by that.
+    pub(super) fn measured() -> Self {
+        let kernels: Vec<_> = W::KERNELS.iter().filter(|kernel| (kernel.available)()).collect();
+        let mut shortest = vec![Duration::MAX; kernels.len()];
+        // In turn, so that a disturbance, and the power that wide registers wait for at first, meets all of them.
+        for _ in 0..ROUNDS {
+            for (kernel, shortest) in kernels.iter().zip(&mut shortest) {
+                *shortest = time(kernel).min(*shortest);
+            }
+        }
+        let single = shortest[0].as_secs_f64();
+        let gains: Vec<_> = kernels
+            .into_iter()
+            .zip(shortest)
+            .map(|(kernel, shortest)| (kernel, single / shortest.as_secs_f64().max(1e-9)))
+            .collect();
+        Self::new(&gains)
+    }
+}
+
+/// How long the kernel takes for `BLOCKS` blocks of each of `MOST_LANES` streams.
+fn time<W: Lane<BLOCK>, const BLOCK: usize>(kernel: &Kernel<W, BLOCK>) -> Duration {
+    let blocks = [[0; BLOCK]; BLOCKS];
+    let input = Input { now: &blocks, then: &[] };
+    let inputs = [input; MOST_LANES];
+    let mut words = [[W::default(); 8]; MOST_LANES];
+    let start = Instant::now();
+    for words in words.chunks_exact_mut(kernel.lanes) {
+        kernel.compress(words, &inputs[..kernel.lanes]);
+    }
+    black_box(words);
+    start.elapsed()
+}
+
+/// The part of the lanes that so many streams use.
+fn share(streams: usize, lanes: usize) -> f64 {
+    let float = |count: usize| f64::from(u16::try_from(count).unwrap_or(u16::MAX));
+    float(streams.min(lanes)) / float(lanes)
+}

@@ -1,0 +1,73 @@
+//! Feeding lanes: streams of different lengths advance together, in strips as long as all of them go.
+
+use std::cmp::Reverse;
+
+use super::kernel::{Kernel, Lane, MOST_LANES};
+use super::plan::Plan;
+use crate::hash::prefetch::Input;
+
+/// A stream that waits for some blocks to be compressed.
+pub(super) struct Job<'a, W, const BLOCK: usize> {
+    pub(super) words: &'a mut [W; 8],
+    pub(super) blocks: &'a [[u8; BLOCK]],
+}
+
+/// The longest strip, in blocks, while more streams are ready than the kernel has lanes.
+///
+/// The streams take turns then, so that they end together and no long one is left over to end alone.
+const TURN: usize = 64;
+
+/// Compress all blocks of all jobs.
+///
+/// Best with the longest first: a long one that comes last goes alone for most of its length.
+pub(super) fn run<'a, W: Lane<BLOCK>, const BLOCK: usize>(
+    plan: &Plan<W, BLOCK>,
+    jobs: impl Iterator<Item = Job<'a, W, BLOCK>>,
+) {
+    let mut jobs = jobs.filter(|job| !job.blocks.is_empty());
+    // Those that go, and as many that wait, so that memory can be asked for before they go.
+    let mut ready: Vec<Job<'_, W, BLOCK>> = Vec::with_capacity(2 * plan.lanes());
+    loop {
+        ready.extend(jobs.by_ref().take(2 * plan.lanes() - ready.len()));
+        let streams = ready.len().min(plan.lanes());
+        let Some(kernel) = plan.kernel(streams) else {
+            return;
+        };
+        let (going, waiting) = ready.split_at_mut(streams);
+        advance(kernel, going, waiting);
+        ready.retain(|job| !job.blocks.is_empty());
+    }
+}
+
+/// Compress one strip of as many jobs as the kernel takes.
+fn advance<W: Lane<BLOCK>, const BLOCK: usize>(
+    kernel: &Kernel<W, BLOCK>,
+    going: &mut [Job<'_, W, BLOCK>],
+    waiting: &[Job<'_, W, BLOCK>],
+) {
+    let crowded = kernel.lanes > 1 && going.len() > kernel.lanes;
+    if crowded {
+        going.sort_by_key(|job| Reverse(job.blocks.len()));
+    }
+    let active = going.len().min(kernel.lanes);
+    let active = &mut going[..active];
+    let longest = if crowded { TURN } else { usize::MAX };
+    let strip = active.iter().map(|job| job.blocks.len()).fold(longest, usize::min);
+    // Lanes without a stream compress the first one's blocks into words that nobody reads.
+    let mut words = [[W::default(); 8]; MOST_LANES];
+    let idle = Input { now: &active[0].blocks[..strip], then: &[] };
+    let mut inputs = [idle; MOST_LANES];
+    let mut next = waiting.iter();
+    for (job, (words, input)) in active.iter_mut().zip(words.iter_mut().zip(&mut inputs)) {
+        *words = *job.words;
+        (input.now, job.blocks) = job.blocks.split_at(strip);
+        input.then = match job.blocks {
+            [] => next.next().map_or(&[], |job| job.blocks),
+            rest => rest,
+        };
+    }
+    kernel.compress(&mut words[..kernel.lanes], &inputs[..kernel.lanes]);
+    for (job, words) in active.iter_mut().zip(words) {
+        *job.words = words;
+    }
+}
