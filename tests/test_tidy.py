@@ -92,7 +92,7 @@ def test_nothing_is_left_open_in_the_code() -> None:
 
 
 def test_every_sync_and_rename_says_what_a_power_cut_leaves() -> None:
-    calls = re.compile(r"\.(?:sync_data|sync_dir|rename|link|link_unnamed)\(")
+    calls = re.compile(r"\.(?:sync_data|sync_file|sync_fs|sync_dir|rename|link|link_unnamed)\(")
     untagged = [
         place
         for name in _sources(".rs", under=("rust/core/src/",))

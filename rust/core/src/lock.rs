@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | hash of the ref, below 2^61 | the right to write to its ingest, as long as it is open |
 //! | 2^61 + hash of the digest | the right to publish, delete or label that blob, for a moment |
+//! | all from 2^61 to 2^62 | the same for any blob: of whoever publishes many at once |
 //! | 2^62 | shared: the store is open for writing; exclusive: its metadata is rebuilt |
 //!
 //! Two names whose hashes meet share a lock, which costs waiting and nothing else. A process that is forked off keeps
@@ -15,6 +16,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -40,8 +42,21 @@ struct Table {
     path: PathBuf,
     /// None in a read-only store, which takes no locks.
     file: Option<OwnedFd>,
-    held: Mutex<HashSet<u64>>,
+    held: Mutex<Held>,
     freed: Condvar,
+}
+
+/// What the threads of this store hold.
+#[derive(Default)]
+struct Held {
+    /// Single bytes.
+    bytes: HashSet<u64>,
+    /// How many of those are digests.
+    digests: usize,
+    /// Whether one thread has all digests.
+    all: bool,
+    /// How many threads wait for all digests; those that want one let them go first, or they might wait for ever.
+    wanting_all: usize,
 }
 
 /// The right to write to a ref's ingest; given back on drop.
@@ -49,7 +64,7 @@ pub struct RefLock {
     _guard: Guard,
 }
 
-/// The right to publish, delete or label a blob; given back on drop.
+/// The right to publish, delete or label a blob, or any blob; given back on drop.
 pub struct DigestLock {
     _guard: Guard,
 }
@@ -64,7 +79,7 @@ impl Locks {
     pub fn open(sys: Arc<dyn Sys>, root: BorrowedFd<'_>, path: &Path) -> Result<Self> {
         let file = open_file(sys.as_ref(), root).at("open", || path.join(FILE))?;
         let locks = Self::new(sys, path, Some(file));
-        if !locks.0.set(STORE, Hold::Shared, false)? {
+        if !locks.0.set(Part::Store.bytes(), Hold::Shared, false)? {
             return Err(locks.busy());
         }
         Ok(locks)
@@ -82,7 +97,7 @@ impl Locks {
 
     /// Take a ref, or return nothing when another writer has it, in this store or elsewhere.
     pub fn try_ref(&self, ref_: &str) -> Result<Option<RefLock>> {
-        let guard = self.try_byte(hash(ref_), Hold::Free)?;
+        let guard = self.try_byte(Part::Ref(hash(ref_)))?;
         Ok(guard.map(|guard| RefLock { _guard: guard }))
     }
 
@@ -90,20 +105,47 @@ impl Locks {
     pub fn digest(&self, digest: &Digest) -> Result<DigestLock> {
         let byte = DIGESTS + hash(&digest.to_string());
         let mut held = self.0.held();
-        while held.contains(&byte) {
-            held = self.0.freed.wait(held).unwrap_or_else(PoisonError::into_inner);
+        while held.all || held.wanting_all > 0 || held.bytes.contains(&byte) {
+            held = self.0.wait(held);
         }
-        held.insert(byte);
+        held.bytes.insert(byte);
+        held.digests += 1;
         drop(held);
+        self.hold(Part::Digest(byte))
+    }
+
+    /// Take the digests of many blobs, which no thread has taken one of.
+    ///
+    /// All digests there are, in fact. A lock for each would cost two calls for each, which grow slower the more the kernel
+    /// keeps in its list; and one is as good, because nobody holds a digest longer than it takes to compare and to link:
+    /// the long waits, for bytes and names to reach the disk, are outside. What excludes all excludes these, so that no
+    /// guarantee is lost; and since a thread waits for all of them at once while it has none, there is no circle to wait in.
+    pub fn digests(&self, digests: &[Digest]) -> Result<DigestLock> {
+        if let [only] = digests {
+            return self.digest(only);
+        }
+        let mut held = self.0.held();
+        held.wanting_all += 1;
+        while held.all || held.digests > 0 {
+            held = self.0.wait(held);
+        }
+        held.wanting_all -= 1;
+        held.all = true;
+        drop(held);
+        self.hold(Part::AllDigests)
+    }
+
+    /// Have the kernel lock what the table has given to this thread.
+    fn hold(&self, part: Part) -> Result<DigestLock> {
         // From here on the guard gives back what we have, if the kernel refuses.
-        let guard = self.guard(byte, Hold::Free);
-        self.0.set(byte, Hold::Exclusive, true)?;
+        let guard = self.guard(part);
+        self.0.set(part.bytes(), Hold::Exclusive, true)?;
         Ok(DigestLock { _guard: guard })
     }
 
     /// Take the whole store, which no other store object may have open for writing.
     pub fn exclusive_store(&self) -> Result<StoreLock> {
-        match self.try_byte(STORE, Hold::Shared)? {
+        match self.try_byte(Part::Store)? {
             Some(guard) => Ok(StoreLock { _guard: guard }),
             None => Err(self.busy()),
         }
@@ -112,24 +154,24 @@ impl Locks {
     /// Stop holding the store open for writing. Refs and digests that are held stay held.
     pub(crate) fn leave(&self) {
         // While the metadata is being rebuilt the lock is that call's.
-        if !self.0.held().contains(&STORE) {
-            self.0.set(STORE, Hold::Free, false).ok();
+        if !self.0.held().bytes.contains(&STORE) {
+            self.0.set(Part::Store.bytes(), Hold::Free, false).ok();
         }
     }
 
-    /// Take a byte without waiting. `after` is how it is held when the guard is gone.
-    fn try_byte(&self, byte: u64, after: Hold) -> Result<Option<Guard>> {
+    /// Take a byte without waiting.
+    fn try_byte(&self, part: Part) -> Result<Option<Guard>> {
+        let bytes = part.bytes();
         let mut held = self.0.held();
-        if held.contains(&byte) || !self.0.set(byte, Hold::Exclusive, false)? {
+        if held.bytes.contains(&bytes.start) || !self.0.set(bytes.clone(), Hold::Exclusive, false)? {
             return Ok(None);
         }
-        held.insert(byte);
-        Ok(Some(self.guard(byte, after)))
+        held.bytes.insert(bytes.start);
+        Ok(Some(self.guard(part)))
     }
 
-    fn guard(&self, byte: u64, after: Hold) -> Guard {
-        let table = Arc::clone(&self.0);
-        Guard { table, byte, after }
+    fn guard(&self, part: Part) -> Guard {
+        Guard { table: Arc::clone(&self.0), part }
     }
 
     fn busy(&self) -> Error {
@@ -144,30 +186,60 @@ impl Locks {
 }
 
 impl Table {
-    fn held(&self) -> MutexGuard<'_, HashSet<u64>> {
+    fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set(&self, byte: u64, hold: Hold, wait: bool) -> Result<bool> {
+    /// Wait until something is given back.
+    fn wait<'a>(&'a self, held: MutexGuard<'a, Held>) -> MutexGuard<'a, Held> {
+        self.freed.wait(held).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, bytes: Range<u64>, hold: Hold, wait: bool) -> Result<bool> {
         let read_only = || io::Error::from_raw_os_error(libc::EROFS);
         let file = self.file.as_ref().ok_or_else(read_only);
-        file.and_then(|file| self.sys.lock(file.as_fd(), byte, hold, wait)).at("lock", || &self.path)
+        file.and_then(|file| self.sys.lock(file.as_fd(), bytes, hold, wait)).at("lock", || &self.path)
     }
 }
 
-/// One byte, held by this store.
+/// What a guard holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Ref(u64),
+    Digest(u64),
+    AllDigests,
+    Store,
+}
+
+impl Part {
+    fn bytes(self) -> Range<u64> {
+        match self {
+            Self::Ref(byte) | Self::Digest(byte) => byte..byte + 1,
+            Self::AllDigests => DIGESTS..STORE,
+            Self::Store => STORE..STORE + 1,
+        }
+    }
+}
+
+/// A part, held by a thread of this store.
 struct Guard {
     table: Arc<Table>,
-    byte: u64,
-    after: Hold,
+    part: Part,
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // Both under the table's mutex: otherwise another thread could take the byte between the two, and lose it.
+        let bytes = self.part.bytes();
+        let after = if self.part == Part::Store { Hold::Shared } else { Hold::Free };
+        // Both under the table's mutex: otherwise another thread could take the part between the two, and lose it.
         let mut held = self.table.held();
-        self.table.set(self.byte, self.after, false).ok();
-        held.remove(&self.byte);
+        self.table.set(bytes.clone(), after, false).ok();
+        match self.part {
+            Part::AllDigests => held.all = false,
+            Part::Digest(_) => held.digests -= 1,
+            Part::Ref(_) | Part::Store => {}
+        }
+        held.bytes.remove(&bytes.start);
         self.table.freed.notify_all();
     }
 }

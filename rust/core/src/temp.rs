@@ -103,7 +103,7 @@ impl Drop for Temp {
 
 /// Keep a file in `tmp/` from being swept, as long as it is open.
 pub(crate) fn hold(sys: &dyn Sys, fd: BorrowedFd<'_>) -> io::Result<()> {
-    sys.lock(fd, 0, Hold::Exclusive, true).map(|_| ())
+    sys.lock(fd, 0..1, Hold::Exclusive, true).map(|_| ())
 }
 
 /// Return a name for `tmp/` that this process has not used before.
@@ -125,7 +125,7 @@ pub(crate) fn sweep(root: &Root) {
             continue;
         };
         // A shared lock is enough to find out, and is to be had for files that are read-only already.
-        if matches!(sys.lock(file.as_fd(), 0, Hold::Shared, false), Ok(true)) {
+        if matches!(sys.lock(file.as_fd(), 0..1, Hold::Shared, false), Ok(true)) {
             sys.unlink(tmp.as_fd(), &entry.name).ok();
         }
     }

@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use common::{Scratch, sha256};
 use steelyard_core::error::Error;
@@ -113,6 +114,75 @@ fn one_thread_at_a_time_has_a_digest() {
             scope.spawn(|| {
                 for _ in 0..200 {
                     let _lock = locks.digest(&digest).unwrap();
+                    assert!(!inside.swap(true, std::sync::atomic::Ordering::SeqCst));
+                    thread::yield_now();
+                    inside.store(false, std::sync::atomic::Ordering::SeqCst);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn who_has_all_digests_keeps_everybody_from_one() {
+    let scratch = Scratch::new();
+    let (one, two) = (locks(&scratch.path), locks(&scratch.path));
+    let (hello, other) = (sha256(b"hello"), sha256(b"other"));
+    for waiting in [one.clone(), two] {
+        let all = one.digests(&[hello, other]).unwrap();
+        let (taken, was_taken) = mpsc::channel();
+        // One that is not among those asked for: all are all.
+        let waiter = thread::spawn(move || {
+            let _lock = waiting.digest(&sha256(b"third")).unwrap();
+            taken.send(()).unwrap();
+        });
+        assert!(was_taken.recv_timeout(Duration::from_millis(20)).is_err());
+
+        drop(all);
+
+        was_taken.recv().unwrap();
+        waiter.join().unwrap();
+    }
+}
+
+#[test]
+fn all_digests_are_waited_for_and_refs_are_not_among_them() {
+    let scratch = Scratch::new();
+    let (one, two) = (locks(&scratch.path), locks(&scratch.path));
+    let (hello, other) = (sha256(b"hello"), sha256(b"other"));
+    for waiting in [one.clone(), two] {
+        let lock = one.digest(&hello).unwrap();
+        let (taken, was_taken) = mpsc::channel();
+        let waiter = thread::spawn(move || {
+            let all = waiting.digests(&[hello, other]).unwrap();
+            taken.send(()).unwrap();
+            all
+        });
+        assert!(was_taken.recv_timeout(Duration::from_millis(20)).is_err());
+
+        drop(lock);
+
+        was_taken.recv().unwrap();
+        let all = waiter.join().unwrap();
+        assert!(one.try_ref("layer").unwrap().is_some());
+        drop(all);
+    }
+}
+
+#[test]
+fn one_digest_and_all_of_them_take_turns() {
+    let scratch = Scratch::new();
+    let stores = [locks(&scratch.path), locks(&scratch.path)];
+    let (hello, other) = (sha256(b"hello"), sha256(b"other"));
+    let inside = std::sync::atomic::AtomicBool::new(false);
+
+    thread::scope(|scope| {
+        for thread in 0..8 {
+            let (locks, inside) = (&stores[thread % 2], &inside);
+            scope.spawn(move || {
+                for _ in 0..100 {
+                    let wanted = [hello, other];
+                    let _lock = locks.digests(&wanted[..=thread / 4]).unwrap();
                     assert!(!inside.swap(true, std::sync::atomic::Ordering::SeqCst));
                     thread::yield_now();
                     inside.store(false, std::sync::atomic::Ordering::SeqCst);

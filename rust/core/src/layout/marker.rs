@@ -10,6 +10,7 @@ use crate::sys::{FileKind, Sys, read_full_at, write_all_at};
 use crate::temp::Temp;
 
 const NAME: &str = "steelyard.json";
+const MODE: u32 = 0o600;
 const FORMAT: u64 = 1;
 const TEXT: &str = "{\"format\": 1}\n";
 
@@ -53,15 +54,19 @@ fn read(sys: &dyn Sys, root: BorrowedFd<'_>) -> io::Result<Option<String>> {
 pub(super) fn write(root: &Root) -> Result<()> {
     let sys = root.sys().as_ref();
     let path = root.path().join(NAME);
-    let temp = Temp::create(root, root.dir(), 0o600)?;
+    let temp = Temp::create(root, root.dir(), MODE)?;
+    // Whatever the umask has left of it.
+    sys.set_mode(temp.fd(), MODE).at("chmod", || &path)?;
     write_all_at(sys, temp.fd(), TEXT.as_bytes(), 0).at("write", || &path)?;
     // DURABILITY: before it has its name; a power cut leaves no marker, or a whole one.
     sys.sync_data(temp.fd()).at("fdatasync", || &path)?;
     match temp.staged().place(sys, root.dir(), NAME) {
         // Another process adopted the root at the same time, in the same words.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other.at("link", || &path),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        other => other.at("link", || &path)?,
     }
+    // DURABILITY: that the file has a link now, which not every file system writes with the directory.
+    sys.sync_file(temp.fd()).at("fsync", || &path)
 }
 
 /// Find the number of `"format"`; other keys are for later formats to use.

@@ -16,6 +16,8 @@ pub enum Fault {
     From(u64, i32),
     /// The first call of that kind fails with the errno, once.
     First(Op, i32),
+    /// The second call of that kind fails with the errno, once.
+    Second(Op, i32),
     /// Every call of that kind fails with the errno.
     Every(Op, i32),
 }
@@ -78,6 +80,10 @@ impl Faults {
             Some(Fault::First(which, errno)) if which == op => {
                 *plan = None;
                 Some(errno)
+            }
+            Some(Fault::Second(which, errno)) if which == op => {
+                *plan = Some(Fault::First(which, errno));
+                None
             }
             _ => None,
         }

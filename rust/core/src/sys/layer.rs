@@ -1,6 +1,7 @@
 //! A `Sys` around another one: sees each call before it happens, and may answer in its place.
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use super::{FileKind, Hold, Stat, Sys};
 pub enum Op {
     OpenRoot,
     MkdirRoot,
+    OpenSource,
     Mkdir,
     OpenDir,
     Create,
@@ -25,7 +27,10 @@ pub enum Op {
     Truncate,
     StartWriteback,
     SyncData,
+    SyncFile,
+    SyncFs,
     SyncDir,
+    CommitsLinks,
     SetMode,
     SetMtime,
     LinkUnnamed,
@@ -104,6 +109,10 @@ impl<A: Around> Sys for Layer<A> {
         self.rooted(Op::MkdirRoot, path, || self.inner.mkdir_root(path, mode))
     }
 
+    fn open_source(&self, path: &Path) -> io::Result<OwnedFd> {
+        self.rooted(Op::OpenSource, path, || self.inner.open_source(path))
+    }
+
     fn mkdir(&self, dir: BorrowedFd<'_>, name: &str, mode: u32) -> io::Result<()> {
         self.named(Op::Mkdir, dir, name, || self.inner.mkdir(dir, name, mode))
     }
@@ -151,11 +160,29 @@ impl<A: Around> Sys for Layer<A> {
         self.on(Op::SyncData, fd, || self.inner.sync_data(fd))
     }
 
+    fn sync_file(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        if self.around.skips(Op::SyncFile) {
+            return Ok(());
+        }
+        self.on(Op::SyncFile, fd, || self.inner.sync_file(fd))
+    }
+
+    fn sync_fs(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        if self.around.skips(Op::SyncFs) {
+            return Ok(());
+        }
+        self.on(Op::SyncFs, fd, || self.inner.sync_fs(fd))
+    }
+
     fn sync_dir(&self, dir: BorrowedFd<'_>) -> io::Result<()> {
         if self.around.skips(Op::SyncDir) {
             return Ok(());
         }
         self.on(Op::SyncDir, dir, || self.inner.sync_dir(dir))
+    }
+
+    fn commits_links(&self, dir: BorrowedFd<'_>) -> io::Result<bool> {
+        self.on(Op::CommitsLinks, dir, || self.inner.commits_links(dir))
     }
 
     fn set_mode(&self, fd: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
@@ -202,12 +229,12 @@ impl<A: Around> Sys for Layer<A> {
         self.on(Op::Visit, dir, || self.inner.visit(dir, &mut *each))
     }
 
-    fn lock(&self, fd: BorrowedFd<'_>, byte: u64, hold: Hold, wait: bool) -> io::Result<bool> {
+    fn lock(&self, fd: BorrowedFd<'_>, bytes: Range<u64>, hold: Hold, wait: bool) -> io::Result<bool> {
         // The kernel never refuses to take a lock back, so no layer may.
         if hold == Hold::Free {
-            return self.inner.lock(fd, byte, hold, wait);
+            return self.inner.lock(fd, bytes, hold, wait);
         }
-        self.on(Op::Lock, fd, || self.inner.lock(fd, byte, hold, wait))
+        self.on(Op::Lock, fd, || self.inner.lock(fd, bytes.clone(), hold, wait))
     }
 
     fn now_ns(&self) -> i64 {

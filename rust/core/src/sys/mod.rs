@@ -7,9 +7,11 @@ mod faulty;
 mod layer;
 mod linux;
 mod policy;
+mod promise;
 mod raw;
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -57,7 +59,7 @@ pub struct Entry {
     pub kind: FileKind,
 }
 
-/// How a byte of a lock file is held.
+/// How bytes of a lock file are held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hold {
     /// Together with others.
@@ -74,13 +76,16 @@ pub trait Sys: Send + Sync {
     fn open_root(&self, path: &Path) -> io::Result<OwnedFd>;
     /// Make the directory that a store's path names; its parent exists.
     fn mkdir_root(&self, path: &Path, mode: u32) -> io::Result<()>;
+    /// Open a file outside the store for reading, whose bytes are to become a blob; a pipe is not waited for.
+    fn open_source(&self, path: &Path) -> io::Result<OwnedFd>;
     /// Make a directory.
     fn mkdir(&self, dir: BorrowedFd<'_>, name: &str, mode: u32) -> io::Result<()>;
     /// Open a directory; a symbolic link is refused.
     fn open_dir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd>;
     /// Make a file for reading and writing; a name that exists is refused.
     fn create(&self, dir: BorrowedFd<'_>, name: &str, mode: u32) -> io::Result<OwnedFd>;
-    /// Make a file without a name for reading and writing; it is gone with its last descriptor.
+    /// Make a file without a name for reading and writing; it is gone with its last descriptor. The umask may take bits of
+    /// its mode away: whoever gives it a name looks at them.
     fn create_unnamed(&self, dir: BorrowedFd<'_>, mode: u32) -> io::Result<OwnedFd>;
     /// Open a file; a symbolic link is refused, and a pipe is not waited for.
     fn open(&self, dir: BorrowedFd<'_>, name: &str, write: bool) -> io::Result<OwnedFd>;
@@ -94,8 +99,18 @@ pub trait Sys: Send + Sync {
     fn start_writeback(&self, fd: BorrowedFd<'_>, offset: u64, size: u64) -> io::Result<()>;
     /// Make a file's bytes and size survive a power loss.
     fn sync_data(&self, fd: BorrowedFd<'_>) -> io::Result<()>;
+    /// Make a file's bytes and all that its inode says survive a power loss.
+    fn sync_file(&self, fd: BorrowedFd<'_>) -> io::Result<()>;
+    /// Make all that was written to the file system of this file survive a power loss, other programs' data too.
+    ///
+    /// Tells of every failure since the file was opened, once for each descriptor. `EOPNOTSUPP` where the kernel or the
+    /// file system does not promise that.
+    fn sync_fs(&self, fd: BorrowedFd<'_>) -> io::Result<()>;
     /// Make a directory's names survive a power loss.
     fn sync_dir(&self, dir: BorrowedFd<'_>) -> io::Result<()>;
+    /// Whether the sync of this directory also makes durable that a file has a name which had none. Where it does not, a
+    /// power cut leaves a name that leads to a deleted file, unless the file itself was synced after it was linked.
+    fn commits_links(&self, dir: BorrowedFd<'_>) -> io::Result<bool>;
     /// Set a file's permission bits.
     fn set_mode(&self, fd: BorrowedFd<'_>, mode: u32) -> io::Result<()>;
     /// Set a file's modification time, in ns since the epoch.
@@ -116,8 +131,9 @@ pub trait Sys: Send + Sync {
     fn stat_at(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<Stat>;
     /// Call `each` with every name in a directory, in no order. Names that are not UTF-8 are skipped: none is ours.
     fn visit(&self, dir: BorrowedFd<'_>, each: &mut dyn FnMut(&str, FileKind)) -> io::Result<()>;
-    /// Hold or free one byte of a lock file for this descriptor. False: another descriptor holds it, and `wait` was not set.
-    fn lock(&self, fd: BorrowedFd<'_>, byte: u64, hold: Hold, wait: bool) -> io::Result<bool>;
+    /// Hold or free bytes of a lock file for this descriptor. False: another descriptor holds one of them, and `wait` was not
+    /// set.
+    fn lock(&self, fd: BorrowedFd<'_>, bytes: Range<u64>, hold: Hold, wait: bool) -> io::Result<bool>;
     /// The wall clock, in ns since the epoch.
     fn now_ns(&self) -> i64;
 

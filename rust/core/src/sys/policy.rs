@@ -25,10 +25,20 @@ impl Around for Policy {
     }
 
     fn skips(&self, op: Op) -> bool {
-        !self.durable && matches!(op, Op::SyncData | Op::SyncDir | Op::StartWriteback)
+        !self.durable && matches!(op, Op::SyncData | Op::SyncFile | Op::SyncFs | Op::SyncDir | Op::StartWriteback)
     }
 }
 
 fn repeatable(op: Op) -> bool {
-    matches!(op, Op::OpenRoot | Op::Open | Op::OpenDir | Op::CreateUnnamed | Op::ReadAt | Op::WriteAt | Op::Lock)
+    matches!(
+        op,
+        Op::OpenRoot
+            | Op::OpenSource
+            | Op::Open
+            | Op::OpenDir
+            | Op::CreateUnnamed
+            | Op::ReadAt
+            | Op::WriteAt
+            | Op::Lock
+    )
 }

@@ -2,27 +2,34 @@
 #![allow(unsafe_code, reason = "there is no safe wrapper of these two")]
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::Hold;
 
-/// Hold or free one byte of a file for this open file description.
+/// Hold or free bytes of a file for this open file description.
 ///
 /// Unlike POSIX locks these do not vanish when another descriptor of the same file is closed, and two opens in one
 /// process exclude each other. The kernel frees them with the last descriptor, however the process ends.
-pub(super) fn lock_byte(fd: BorrowedFd<'_>, byte: u64, hold: Hold, wait: bool) -> io::Result<bool> {
+pub(super) fn lock(fd: BorrowedFd<'_>, bytes: Range<u64>, hold: Hold, wait: bool) -> io::Result<bool> {
     let kind = match hold {
         Hold::Shared => libc::F_RDLCK,
         Hold::Exclusive => libc::F_WRLCK,
         Hold::Free => libc::F_UNLCK,
     };
-    let start = i64::try_from(byte).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    let invalid = |_| io::Error::from_raw_os_error(libc::EINVAL);
+    let start = i64::try_from(bytes.start).map_err(invalid)?;
+    let end = i64::try_from(bytes.end).map_err(invalid)?;
+    if end <= start {
+        // A length of 0 would mean "to the end of the file, however far it grows".
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
     // SAFETY: all-zero bytes are a valid `flock`: it has integer fields only.
     let mut range: libc::flock = unsafe { std::mem::zeroed() };
     range.l_type = short(kind);
     range.l_whence = short(libc::SEEK_SET);
     range.l_start = start;
-    range.l_len = 1;
+    range.l_len = end - start;
     let command = if wait { libc::F_OFD_SETLKW } else { libc::F_OFD_SETLK };
     // SAFETY: the descriptor is open for the borrow, and the kernel only reads `range`, which outlives the call.
     let done = unsafe { libc::fcntl(fd.as_raw_fd(), command, &raw const range) };

@@ -1,0 +1,77 @@
+//! What the file systems promise beyond what the system calls say.
+#![allow(clippy::disallowed_methods, reason = "a part of the module that makes the calls")]
+
+use std::fs;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::OnceLock;
+
+use rustix::fs::{fstat, fstatfs, major, minor};
+
+const EXT: u32 = 0xef53; // ext2, ext3, ext4
+const XFS: u32 = 0x5846_5342;
+const BTRFS: u32 = 0x9123_683e;
+const F2FS: u32 = 0xf2f5_2010;
+const BCACHEFS: u32 = 0xca45_1a4e;
+const TMPFS: u32 = 0x0102_1994; // where nothing survives anyway
+
+/// Whether `syncfs` of that file's file system writes all data, waits for it, empties the disk's cache, and tells of every
+/// failure. Others pass it to nobody (FUSE), or do not hear of what failed below them (overlayfs).
+pub(super) fn whole(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    static REPORTS: OnceLock<bool> = OnceLock::new();
+    let reports = REPORTS.get_or_init(|| reports(&rustix::system::uname().release().to_string_lossy()));
+    Ok(*reports && matches!(kind(fd)?, EXT | XFS | BTRFS | F2FS | BCACHEFS | TMPFS))
+}
+
+/// Whether the link count of a file is durable with the directory in which it was linked: both are in one transaction.
+///
+/// In an ext4 without a journal there are no transactions. A file that was synced without a name is on the disk with no
+/// links; a sync of the directory writes the name, and after a power cut the check of the file system takes it away again.
+pub(super) fn links(dir: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(match kind(dir)? {
+        XFS | BTRFS | F2FS | BCACHEFS | TMPFS => true,
+        EXT => has_journal(dir),
+        _ => false,
+    })
+}
+
+fn kind(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    // Its type differs between machines; the numbers fit.
+    Ok(u32::try_from(fstatfs(fd)?.f_type).unwrap_or_default())
+}
+
+/// Whether an ext4 has a journal; false when there is no telling.
+fn has_journal(fd: BorrowedFd<'_>) -> bool {
+    let task = || {
+        let device = fstat(fd).ok()?.st_dev;
+        let about = fs::read_to_string(format!("/sys/dev/block/{}:{}/uevent", major(device), minor(device))).ok()?;
+        let name = about.lines().find_map(|line| line.strip_prefix("DEVNAME="))?;
+        fs::read_to_string(format!("/sys/fs/ext4/{name}/journal_task")).ok()
+    };
+    // The process number of the journal's thread, or "<none>".
+    task().is_some_and(|task| task.trim().parse::<u32>().is_ok())
+}
+
+/// Whether a kernel of that release has `syncfs` report failed writes: 5.8 and later.
+fn reports(release: &str) -> bool {
+    let mut numbers = release.split(|character: char| !character.is_ascii_digit()).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (5, 8),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_before_5_8_do_not_report_failed_writes() {
+        for silent in ["4.19.0", "5.7.19-generic", "", "unknown", "5"] {
+            assert!(!reports(silent), "{silent}");
+        }
+        for speaking in ["5.8.0", "5.10.0-28-amd64", "6.1", "10.0-rc1"] {
+            assert!(reports(speaking), "{speaking}");
+        }
+    }
+}
