@@ -66,6 +66,7 @@ impl Store {
                 check_labels(&row.labels)?;
             }
         }
+        self.settle(digest, &stat)?;
         row.size = stat.size;
         // Forward, even where the clock stands or was set back.
         row.updated_ns = self.sys.now_ns().max(row.updated_ns.saturating_add(STEP_NS));
@@ -126,6 +127,14 @@ impl Store {
             }
             Ok(())
         })
+    }
+
+    /// Make a blob's name durable, which may have been given a moment ago: what is acknowledged about it must not survive it.
+    fn settle(&self, digest: &Digest, stat: &Stat) -> Result<()> {
+        match self.root.blob_dir(digest.algorithm())? {
+            Some(dir) if !dir.covers(stat) => dir.sync(self.sys.as_ref()),
+            _ => Ok(()),
+        }
     }
 
     /// Look at a blob's file; None where there is none, or something that is no blob.

@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use sha2::Digest as _;
 
@@ -50,6 +50,8 @@ pub struct BlobDir {
     linked: AtomicBool,
     /// When the last sync that succeeded began: older names survive a power loss.
     synced_ns: AtomicI64,
+    /// See [`Sys::commits_links`].
+    commits_links: OnceLock<bool>,
 }
 
 impl Root {
@@ -263,7 +265,7 @@ impl Root {
 impl BlobDir {
     fn new(fd: OwnedFd, path: PathBuf) -> Self {
         let (linked, synced_ns) = (AtomicBool::new(false), AtomicI64::new(i64::MIN));
-        Self { fd, path, linked, synced_ns }
+        Self { fd, path, linked, synced_ns, commits_links: OnceLock::new() }
     }
 
     /// The directory.
@@ -278,11 +280,35 @@ impl BlobDir {
 
     /// Make all its names survive a power loss.
     pub(crate) fn sync(&self, sys: &dyn Sys) -> Result<()> {
+        self.synced_by(sys, || {
+            // DURABILITY: a power cut before takes names that were not acknowledged, and nothing else.
+            sys.sync_dir(self.fd()).at("fsync", || &self.path)
+        })
+    }
+
+    /// Do likewise together with all else on the file system, through a file that was opened before any of it was changed.
+    /// None where that cannot be had; nothing is synced then.
+    pub(crate) fn sync_whole(&self, sys: &dyn Sys, file: BorrowedFd<'_>) -> Option<Result<()>> {
+        let mut supported = true;
+        let synced = self.synced_by(sys, || {
+            // DURABILITY: as in `sync`.
+            let synced = sys.sync_fs(file);
+            supported = !synced.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Unsupported);
+            synced.at("syncfs", || &self.path)
+        });
+        supported.then_some(synced)
+    }
+
+    fn synced_by(&self, sys: &dyn Sys, sync: impl FnOnce() -> Result<()>) -> Result<()> {
         let began = sys.now_ns();
-        // DURABILITY: a power cut before takes names that were not acknowledged, and nothing else.
-        sys.sync_dir(self.fd()).at("fsync", || &self.path)?;
+        sync()?;
         self.synced_ns.fetch_max(began, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Whether a file that was linked here has to be synced itself after that; yes, if there is no telling.
+    pub(crate) fn needs_file_synced(&self, sys: &dyn Sys) -> bool {
+        !self.commits_links.get_or_init(|| sys.commits_links(self.fd()).unwrap_or_default())
     }
 
     /// Whether a file got its name here before the last sync, and so survives a power loss.

@@ -13,6 +13,7 @@ pub mod lock;
 pub mod meta;
 pub mod model;
 mod publish;
+mod round;
 pub mod state;
 pub mod store;
 pub mod sys;

@@ -2,174 +2,169 @@
 //!
 //! | Step | A power cut or a failure after it leaves |
 //! | --- | --- |
-//! | the caller syncs the bytes | nothing that anybody sees |
-//! | take the digest's lock, look for the name | likewise |
-//! | the labels become durable | a row without a file, which means nothing |
-//! | mode and time are set, then the name is given | nothing, or the whole blob, not acknowledged |
-//! | the directory is synced | the blob |
+//! | the bytes are synced (`flush.rs`) | nothing that anybody sees |
+//! | mode and time are set | likewise |
+//! | take the digests' locks; the labels become durable | rows without a file, which mean nothing |
+//! | the names are given | nothing, or whole blobs, not acknowledged |
+//! | the locks are given back, the directory is synced | the blobs |
+//!
+//! One blob goes this way or many; then each step is made once for all of them, and each fails or succeeds for itself but
+//! where it shared a step that failed.
 //!
 //! A name that is there already is compared with our bytes. If it differs, it is damaged: a copy is kept in quarantine,
 //! and ours takes its place.
+//!
+//! The locks do not cover the sync of the directory, which takes longest. Who meets a name before that does not rely on
+//! it: a put and an update sync the directory themselves, and a delete takes away what was not acknowledged yet, as if it
+//! had come a moment later.
 
 mod aside;
 mod existing;
+mod flush;
+mod one;
 
-use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
+use std::slice;
 
 use crate::digest::Digest;
-use crate::error::{At, Error, Result};
+use crate::error::Result;
 use crate::layout::BlobDir;
-use crate::meta::Row;
+use crate::meta::{LARGE, Row};
 use crate::model::Labels;
 use crate::store::Store;
-use crate::temp;
 
 pub(crate) use crate::temp::Staged;
 pub(crate) use existing::{Content, Existing, Named, find};
+use one::{Fate, Publication};
 
 /// The permission bits of every blob.
 pub(crate) const BLOB_MODE: u32 = 0o444;
 
-/// How often a name may appear from nowhere between a look and a link before we give up.
-const ATTEMPTS: usize = 8;
+/// A file that shall be a blob; its bytes are synced.
+pub(crate) struct Candidate<'a> {
+    /// The file.
+    pub staged: Staged<'a>,
+    /// What its bytes have.
+    pub digest: Digest,
+    /// How many they are.
+    pub size: u64,
+    /// For a new blob only.
+    pub labels: Option<&'a Labels>,
+    /// When the blob was created at the earliest: its file's own time counts if that is later. ns since the epoch.
+    pub created_ns: i64,
+}
 
 /// What publication found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Published {
     /// No blob of that name: it is stored now.
-    New,
+    New {
+        /// When it was created, in ns since the epoch.
+        created_ns: i64,
+    },
     /// The same bytes; ours were not needed.
     Existed,
     /// Other bytes: ours are stored now, the damaged copy is in quarantine, labels and time of creation are as they were.
     Healed,
 }
 
+/// A name that holds our bytes, and whether that survives a power loss yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Placed {
+    /// What to say once it does.
+    pub published: Published,
+    /// Whether the directory need not be synced for it.
+    pub durable: bool,
+}
+
 impl Store {
-    /// Publish a file whose `size` bytes have that digest and are synced. On return the blob survives a power loss.
+    /// Publish a file. On return the blob survives a power loss.
     ///
     /// After an error the blob may be stored, whole and labelled, but it was not acknowledged.
-    pub(crate) fn publish(
-        &self,
-        staged: Staged<'_>,
-        digest: &Digest,
-        size: u64,
-        labels: Option<&Labels>,
-        created_ns: i64,
-    ) -> Result<Published> {
+    pub(crate) fn publish(&self, candidate: &Candidate<'_>) -> Result<Published> {
         self.check_open()?;
-        let dir = self.root.make_blob_dir(digest.algorithm())?;
-        let _lock = self.locks.digest(digest)?;
-        let publication = Publication { store: self, staged, digest, size, name: digest.encoded(), dir: &dir };
-        publication.run(labels, created_ns)
-    }
-}
-
-/// One publication under way; its digest's lock is held.
-struct Publication<'a> {
-    store: &'a Store,
-    staged: Staged<'a>,
-    digest: &'a Digest,
-    size: u64,
-    name: String,
-    dir: &'a BlobDir,
-}
-
-impl Publication<'_> {
-    fn run(&self, labels: Option<&Labels>, created_ns: i64) -> Result<Published> {
-        let content = Content::File(self.staged.fd());
-        for _ in 0..ATTEMPTS {
-            match self.store.existing(self.dir, self.digest, content, self.size)? {
-                Existing::Same => return Ok(Published::Existed),
-                Existing::Damaged { mtime_ns } => return self.heal(mtime_ns),
-                Existing::Stray => {
-                    self.store.move_aside(self.dir, self.digest)?;
-                }
-                Existing::Absent => {}
-            }
-            if self.place(labels, created_ns)? {
-                return Ok(Published::New);
-            }
-        }
-        let taken = io::Error::from_raw_os_error(libc::EEXIST);
-        Err(taken).at("link", || self.store.root.blob_path(self.digest))
+        let dir = self.root.make_blob_dir(candidate.digest.algorithm())?;
+        let placed = self.place_all(&dir, slice::from_ref(candidate));
+        self.acknowledge(&dir, placed, &[candidate.staged.unnamed()], None).remove(0)
     }
 
-    /// Give the file its name; false if somebody who takes no locks was quicker.
-    fn place(&self, labels: Option<&Labels>, created_ns: i64) -> Result<bool> {
-        let store = self.store;
-        store.meta.before_publish(self.digest, self.size, labels, created_ns)?;
-        self.seal(created_ns)?;
-        // DURABILITY: before the sync below a power cut may take the name, but leaves nothing half-made under it.
-        match self.staged.place(store.sys.as_ref(), self.dir.fd(), &self.name) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                // The labels are for our bytes, not for what has appeared.
-                store.meta.forget(self.digest)?;
-                return Ok(false);
-            }
-            other => other.at("link", || store.root.blob_path(self.digest))?,
+    /// Give files of one algorithm their names, in `dir`. Nothing may be acknowledged before that is synced.
+    pub(crate) fn place_all(&self, dir: &BlobDir, candidates: &[Candidate<'_>]) -> Vec<Result<Placed>> {
+        if candidates.is_empty() {
+            return Vec::new();
         }
-        self.dir.sync(store.sys.as_ref())?;
-        Ok(true)
+        let mut publications: Vec<_> =
+            candidates.iter().map(|candidate| Publication::seal(self, dir, candidate)).collect();
+        let digests: Vec<Digest> = candidates.iter().map(|candidate| candidate.digest).collect();
+        let locked = self.locks.digests(&digests);
+        let have_rows = locked.and_then(|lock| Ok((self.meta.have_rows(&digests)?, lock)));
+        let (have_rows, _lock) = match have_rows {
+            Ok(both) => both,
+            Err(error) => return candidates.iter().map(|_| Err(error.clone())).collect(),
+        };
+        for (publication, has_row) in publications.iter_mut().zip(have_rows) {
+            publication.look(has_row);
+        }
+        self.write_rows(&mut publications);
+        publications.into_iter().map(Publication::finish).collect()
     }
 
-    /// Replace a damaged blob by our bytes. At every moment one of the two has the name.
-    fn heal(&self, created_ns: i64) -> Result<Published> {
-        let store = self.store;
-        let sys = store.sys.as_ref();
-        self.seal(created_ns)?;
-        store.keep_copy(self.dir, self.digest)?;
-        let path = || store.root.blob_path(self.digest);
-        match self.staged {
-            // DURABILITY: the copy in quarantine is durable; a power cut leaves the damaged blob or the whole one.
-            Staged::Named { dir, name, .. } => {
-                sys.rename(dir, name, self.dir.fd(), &self.name, true).at("rename", path)?;
-            }
-            Staged::Unnamed(fd) => {
-                // A link cannot replace, so the file takes a provisional name first; the lock keeps it from being swept.
-                let (tmp, tmp_path) = store.root.make_tmp()?;
-                temp::hold(sys, fd).at("lock", || &tmp_path)?;
-                let name = temp::unique_name(sys);
-                sys.link_unnamed(fd, tmp.as_fd(), &name).at("link", || tmp_path.join(&name))?;
-                // DURABILITY: as above.
-                let renamed = sys.rename(tmp.as_fd(), &name, self.dir.fd(), &self.name, true);
-                if renamed.is_err() {
-                    sys.unlink(tmp.as_fd(), &name).ok();
-                }
-                renamed.at("rename", path)?;
-            }
+    /// Make the rows durable of those that need one, all at once, and remember the large ones without.
+    fn write_rows(&self, publications: &mut [Publication<'_>]) {
+        let needed = publications.iter().filter(|publication| publication.fate == Fate::Row);
+        let rows: Vec<Row> = needed.map(Publication::row).collect();
+        if let Err(error) = self.meta.before_publish(&rows) {
+            let refused = publications.iter_mut().filter(|publication| publication.fate == Fate::Row);
+            refused.for_each(|publication| publication.fate = Fate::Known(Err(error.clone())));
         }
-        self.dir.sync(sys)?;
-        // A row may have been made from the damaged file; its size is for listings only, so a failure costs little.
-        if let Ok(Some(row)) = store.meta.get(self.digest)
-            && row.size != self.size
-        {
-            let size = self.size;
-            store.meta.put(&Row { size, ..row }).ok();
-        }
-        Ok(Published::Healed)
+        let large = publications.iter().filter(|one| one.fate == Fate::Link && one.candidate.size >= LARGE);
+        self.meta.remember(&large.map(Publication::row).collect::<Vec<_>>());
     }
 
-    /// Make the file what a blob is, before it has a name: read-only, and created at that moment.
-    fn seal(&self, created_ns: i64) -> Result<()> {
-        let sys = self.store.sys.as_ref();
-        let fd = self.staged.fd();
-        let path = || self.store.root.blob_path(self.digest);
-        let stat = sys.stat(fd).at("stat", path)?;
-        if stat.size != self.size {
-            return Err(Error::DataCorrupt {
-                name: self.digest.to_string(),
-                expected: format!("{} bytes", self.size),
-                actual: format!("{} bytes", stat.size),
-            });
+    /// Sync the names that need it, all at once: then those blobs survive a power loss. A failure is everybody's who needed it.
+    ///
+    /// `links` are the files which had no name before, or of which nobody knows. `oldest` is as in `flush`, if there may be many.
+    pub(crate) fn acknowledge(
+        &self,
+        dir: &BlobDir,
+        mut placed: Vec<Result<Placed>>,
+        links: &[Option<BorrowedFd<'_>>],
+        oldest: Option<BorrowedFd<'_>>,
+    ) -> Vec<Result<Published>> {
+        let unsynced = placed.iter().filter(|placed| placed.as_ref().is_ok_and(|placed| !placed.durable)).count();
+        let sys = self.sys.as_ref();
+        let whole = || oldest.filter(|_| unsynced >= flush::WHOLE_FROM).and_then(|oldest| dir.sync_whole(sys, oldest));
+        let synced = match unsynced {
+            0 => Ok(()),
+            _ => whole().unwrap_or_else(|| {
+                self.settle_links(dir, &mut placed, links);
+                dir.sync(sys)
+            }),
+        };
+        let acknowledge = |placed: Result<Placed>| {
+            let placed = placed?;
+            if !placed.durable {
+                synced.clone()?;
+            }
+            Ok(placed.published)
+        };
+        placed.into_iter().map(acknowledge).collect()
+    }
+
+    /// Make durable that files have a link, where the directory's sync does not.
+    fn settle_links(&self, dir: &BlobDir, placed: &mut [Result<Placed>], links: &[Option<BorrowedFd<'_>>]) {
+        if !self.options.durable || !dir.needs_file_synced(self.sys.as_ref()) {
+            return;
         }
-        // DURABILITY: both change the inode only. They reach the disk with its new name, when the directory is synced.
-        if stat.mode != BLOB_MODE {
-            sys.set_mode(fd, BLOB_MODE).at("chmod", path)?;
+        let new = placed.iter_mut().zip(links).filter_map(|(placed, link)| match placed {
+            Ok(Placed { durable: false, .. }) => Some((placed, (*link)?)),
+            _ => None,
+        });
+        let (placed, files): (Vec<_>, Vec<_>) = new.unzip();
+        for (placed, synced) in placed.into_iter().zip(self.sync_links(dir, &files)) {
+            if let Err(error) = synced {
+                *placed = Err(error);
+            }
         }
-        if stat.mtime_ns != created_ns {
-            sys.set_mtime(fd, created_ns).at("utimensat", path)?;
-        }
-        Ok(())
     }
 }

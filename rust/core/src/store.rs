@@ -3,6 +3,7 @@
 //! | File | Does |
 //! | --- | --- |
 //! | `store/put.rs` | blobs from memory, in one go |
+//! | `round.rs` | who makes something durable at the same time shares the flush |
 //! | `store/remove.rs` | delete, quarantine |
 //! | `store/stats.rs` | how much there is |
 //! | `publish.rs` | the way by which all bytes become blobs |
@@ -24,6 +25,7 @@ use crate::layout::Root;
 use crate::lock::Locks;
 use crate::meta::{Meta, Mode};
 use crate::publish::BLOB_MODE;
+use crate::round::Rounds;
 use crate::sys::{Layer, Linux, Policy, Sys};
 use crate::temp::{self, Temp};
 
@@ -53,6 +55,7 @@ pub struct Store {
     pub(crate) meta: Meta,
     pub(crate) options: Options,
     pub(crate) ingests: Live,
+    pub(crate) rounds: Rounds,
     notes: Vec<String>,
     closed: AtomicBool,
 }
@@ -89,6 +92,7 @@ impl Store {
             meta,
             options,
             ingests: Live::default(),
+            rounds: Rounds::default(),
             notes,
             closed: AtomicBool::new(false),
         }))

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::layout::Root;
 use crate::model::{Info, Labels, check_labels};
-use crate::publish::Published;
+use crate::publish::{Candidate, Published};
 
 impl Ingest {
     /// Publish the bytes under their digest, and close the ingest whatever happens.
@@ -59,11 +59,12 @@ impl Ingest {
         inner.sync_written(&self.store)?;
         let created_ns = self.store.sys.now_ns();
         let size = inner.written;
-        match self.store.publish(inner.backing()?.staged(), &digest, size, labels, created_ns) {
+        let staged = inner.backing()?.staged();
+        match self.store.publish(&Candidate { staged, digest, size, labels, created_ns }) {
             Ok(published) => {
                 self.discard(inner, published)?;
                 match published {
-                    Published::New => {
+                    Published::New { created_ns } => {
                         let (updated_ns, labels) = (created_ns, labels.cloned().unwrap_or_default());
                         Ok(Info { digest, size, created_ns, updated_ns, labels })
                     }
@@ -121,7 +122,7 @@ impl Ingest {
         let removed = self.store.place()?.remove(&Root::ingest_name(&self.name));
         match published {
             // The data was renamed away, so what remains is garbage, which nobody sees and the next writer sweeps.
-            Published::New | Published::Healed => Ok(()),
+            Published::New { .. } | Published::Healed => Ok(()),
             Published::Existed => removed,
         }
     }

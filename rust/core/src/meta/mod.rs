@@ -29,7 +29,6 @@ use self::state::State;
 use self::writer::Sync;
 use crate::digest::Digest;
 use crate::error::{At, Result};
-use crate::model::Labels;
 use crate::sys::Sys;
 
 pub use query::MOST_PAIRS;
@@ -156,25 +155,26 @@ impl Meta {
         }
     }
 
-    /// Prepare for a new blob, under its digest's lock and before its file gets its name.
+    /// Say of each digest whether there is a row, which may be that of an earlier blob whose file is gone.
+    pub fn have_rows(&self, digests: &[Digest]) -> Result<Vec<bool>> {
+        let found = self.read(|connection| query::have_rows(connection, digests))?;
+        Ok(found.unwrap_or_else(|| vec![false; digests.len()]))
+    }
+
+    /// Write the rows of new blobs, under their digests' locks and before their files get their names: of those that have
+    /// labels, and of those that have a row already, which is an earlier blob's.
     ///
-    /// On return a row with its labels is durable, and a stale row of an earlier blob of that digest (its file is gone)
-    /// is not: whatever a crash leaves, the name never shows up without its labels or with another blob's.
-    pub fn before_publish(&self, digest: &Digest, size: u64, labels: Option<&Labels>, created_ns: i64) -> Result<()> {
-        let mut row = Row::plain(*digest, size, created_ns);
-        row.labels = labels.cloned().unwrap_or_default();
-        if row.labels.is_empty() && self.get(digest)?.is_none() {
-            if size >= LARGE {
-                self.remember(&[row]);
-            }
-            return Ok(());
-        }
-        if row.labels.is_empty() && self.damage().is_some() {
+    /// On return the rows are durable, all in one transaction, and the earlier ones gone: whatever a crash leaves, a name
+    /// never shows up without its labels or with another blob's.
+    pub fn before_publish(&self, rows: &[Row]) -> Result<()> {
+        if rows.is_empty() {
             return Ok(());
         }
         self.write(Sync::Durable, |connection| {
-            rows::forget(connection, digest)?;
-            rows::put(connection, &row)
+            rows.iter().try_for_each(|row| {
+                rows::forget(connection, &row.digest)?;
+                rows::put(connection, row)
+            })
         })
     }
 

@@ -20,6 +20,16 @@ pub(super) fn get_many(connection: &Connection, digests: &[Digest]) -> rusqlite:
     Ok(rows)
 }
 
+/// Say of each digest whether there is a row.
+pub(super) fn have_rows(connection: &Connection, digests: &[Digest]) -> rusqlite::Result<Vec<bool>> {
+    let transaction = connection.unchecked_transaction()?;
+    let mut statement = transaction.prepare_cached("SELECT 1 FROM blobs WHERE digest = ?1")?;
+    let found = digests.iter().map(|digest| statement.exists([digest.to_string()])).collect::<rusqlite::Result<_>>()?;
+    drop(statement);
+    transaction.commit()?;
+    Ok(found)
+}
+
 /// Return the rows from `first` to `last`, both included, ordered by digest.
 pub(super) fn range(connection: &Connection, first: &Digest, last: &Digest) -> rusqlite::Result<Vec<Row>> {
     let mut statement = connection

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::digest::Digest;
 use crate::error::{At, Result};
-use crate::layout::{BlobDir, missing};
+use crate::layout::{BlobDir, found, missing};
 use crate::store::Store;
 use crate::sys::{FileKind, Stat, Sys, read_exact_at, read_full_at};
 
@@ -26,8 +26,13 @@ pub(crate) enum Existing {
     Absent,
     /// A symbolic link, a directory or the like: no blob.
     Stray,
-    /// The same bytes, which survive a power loss.
-    Same,
+    /// The same bytes.
+    Same {
+        /// The file, open for reading.
+        file: OwnedFd,
+        /// Whether its name was there before the directory's last sync, and so survives a power loss with all of it.
+        durable: bool,
+    },
     /// Other bytes, or bytes that the disk cannot read any more.
     Damaged {
         /// When the blob was created, as far as the file tells.
@@ -65,7 +70,12 @@ impl Store {
     pub(crate) fn existing(&self, dir: &BlobDir, digest: &Digest, content: Content<'_>, size: u64) -> Result<Existing> {
         let sys = self.sys.as_ref();
         let path = || self.root.blob_path(digest);
-        let (file, stat) = match find(sys, dir.fd(), &digest.encoded()).at("open", path)? {
+        let name = digest.encoded();
+        // Mostly there is none, which this tells for less than an open that fails.
+        if found(sys.stat_at(dir.fd(), &name)).at("stat", path)?.is_none() {
+            return Ok(Existing::Absent);
+        }
+        let (file, stat) = match find(sys, dir.fd(), &name).at("open", path)? {
             Named::Absent => return Ok(Existing::Absent),
             Named::Stray => return Ok(Existing::Stray),
             Named::File(file, stat) => (file, stat),
@@ -75,13 +85,7 @@ impl Store {
             let mtime_ns = stat.mtime_ns;
             return Ok(Existing::Damaged { mtime_ns });
         }
-        if !dir.covers(&stat) {
-            // DURABILITY: whoever stored it may have died before it was durable. The caller will rely on it from now on, so
-            // it is made durable here; a power cut before takes what nobody was told of.
-            sys.sync_data(file.as_fd()).at("fdatasync", path)?;
-            dir.sync(sys)?;
-        }
-        Ok(Existing::Same)
+        Ok(Existing::Same { file, durable: dir.covers(&stat) })
     }
 }
 

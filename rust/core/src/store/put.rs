@@ -6,6 +6,7 @@ use crate::error::{At, Error, Result};
 use crate::hash::Hasher;
 use crate::model::{Labels, check_labels};
 use crate::publish::{Content, Existing, Published};
+use crate::round::{File, New, Unit};
 use crate::sys::write_all_at;
 
 /// What a put did.
@@ -34,32 +35,63 @@ impl Store {
         labels.map_or(Ok(()), check_labels)?;
         let digest = digest_of(data, algorithm);
         check_digest(data, &digest, expected)?;
+        let mut unit = Unit::new(algorithm);
+        let created_ns = self.sys.now_ns();
+        let put = Put { digest, size: data.len() as u64, new: false };
+        if !self.stage(&mut unit, digest, data, labels, created_ns)? {
+            return Ok(put);
+        }
+        let published = self.rounds.join(self, unit).remove(0)?;
+        Ok(put.published(published))
+    }
+
+    /// Write bytes to a file of `unit`; false if they are stored already, durably. Nothing has a name before the unit has
+    /// joined a round.
+    pub(crate) fn stage(
+        &self,
+        unit: &mut Unit,
+        digest: Digest,
+        data: &[u8],
+        labels: Option<&Labels>,
+        created_ns: i64,
+    ) -> Result<bool> {
         let size = data.len() as u64;
-        let put = |new| Put { digest, size, new };
-        let dir = self.root.make_blob_dir(algorithm)?;
+        let dir = self.root.make_blob_dir(digest.algorithm())?;
         // A look without the lock first: what is stored already costs no write at all.
-        let existing = self.existing(&dir, &digest, Content::Memory(data), size)?;
-        if matches!(existing, Existing::Same) {
-            return Ok(put(false));
+        match self.existing(&dir, &digest, Content::Memory(data), size)? {
+            Existing::Same { durable: true, .. } => return Ok(false),
+            Existing::Same { file, .. } => {
+                unit.opened(&self.rounds);
+                unit.add(File::Stored(file));
+                return Ok(true);
+            }
+            Existing::Absent | Existing::Stray | Existing::Damaged { .. } => {}
         }
         let path = || self.root.blob_path(&digest);
-        let created_ns = self.sys.now_ns();
-        let temp = self.temp(algorithm)?;
+        let temp = self.temp(digest.algorithm())?;
+        unit.opened(&self.rounds);
         write_all_at(self.sys.as_ref(), temp.fd(), data, 0).at("write", path)?;
-        // DURABILITY: before the blob has a name its bytes are on the disk; a power cut leaves nothing.
-        self.sys.sync_data(temp.fd()).at("fdatasync", path)?;
-        let published = self.publish(temp.staged(), &digest, size, labels, created_ns)?;
-        Ok(put(published == Published::New))
+        let labels = labels.filter(|labels| !labels.is_empty()).cloned();
+        unit.add(File::New(New { temp, digest, size, labels, created_ns }));
+        Ok(true)
     }
 }
 
-fn digest_of(data: &[u8], algorithm: Algorithm) -> Digest {
+impl Put {
+    /// What to say once it was published.
+    pub(super) fn published(self, published: Published) -> Self {
+        Self { new: matches!(published, Published::New { .. }), ..self }
+    }
+}
+
+pub(super) fn digest_of(data: &[u8], algorithm: Algorithm) -> Digest {
     let mut hasher = Hasher::new(algorithm);
     hasher.update(data);
     hasher.digest()
 }
 
-fn check_digest(data: &[u8], digest: &Digest, expected: Option<&Digest>) -> Result<()> {
+/// Refuse bytes that have another digest than expected; `digest` is theirs by the algorithm to store them under.
+pub(super) fn check_digest(data: &[u8], digest: &Digest, expected: Option<&Digest>) -> Result<()> {
     let Some(expected) = expected else {
         return Ok(());
     };

@@ -35,7 +35,7 @@ fn assert_damaged(scratch: &Scratch) {
         let error = meta.put(&row(1, &[])).unwrap_err();
         assert!(matches!(&error, Error::DataCorrupt { name, .. } if name.ends_with("meta.db")), "{error}");
         assert!(error.to_string().contains("steelyard doctor --rebuild"), "{error}");
-        let error = meta.before_publish(&digest(1), 1, Some(&labels(&[("a", "b")])), 1).unwrap_err();
+        let error = meta.before_publish(&[row(1, &[("a", "b")])]).unwrap_err();
         assert!(matches!(error, Error::DataCorrupt { .. }), "{error}");
     }
     assert_eq!(before, bytes(&scratch.join("meta.db")));
@@ -49,7 +49,8 @@ fn assert_reads_find_nothing(meta: &Meta) {
     assert!(meta.has_size(u64::MAX).unwrap());
     assert_eq!(None, meta.setting("x").unwrap());
     // What needs no labels goes on.
-    meta.before_publish(&digest(1), 1, None, 1).unwrap();
+    assert_eq!(vec![false], meta.have_rows(&[digest(1)]).unwrap());
+    meta.before_publish(&[]).unwrap();
     meta.forget(&digest(1)).unwrap();
     meta.remember(&[row(5, &[])]);
 }

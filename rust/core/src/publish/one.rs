@@ -1,0 +1,214 @@
+//! One file on its way to a name.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use super::{BLOB_MODE, Candidate, Content, Existing, Placed, Published, Staged};
+use crate::error::{At, Error, Result};
+use crate::layout::{BlobDir, found};
+use crate::meta::Row;
+use crate::model::Labels;
+use crate::store::Store;
+use crate::temp;
+
+/// How often a name may appear from nowhere between a look and a link before we give up.
+const ATTEMPTS: usize = 8;
+
+/// One publication under way.
+pub(super) struct Publication<'a> {
+    store: &'a Store,
+    dir: &'a BlobDir,
+    pub candidate: &'a Candidate<'a>,
+    name: String,
+    created_ns: i64,
+    has_row: bool,
+    pub fate: Fate,
+}
+
+/// What is to be done for it next.
+#[derive(PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Write its row, then give the name.
+    Row,
+    /// Give the name, which only then turns out to be free or not.
+    Link,
+    /// Compare with what has the name.
+    Compare,
+    /// Nothing.
+    Known(Result<Placed>),
+}
+
+impl<'a> Publication<'a> {
+    /// Make the file what a blob is, before it has a name: read-only, and created at that moment.
+    pub fn seal(store: &'a Store, dir: &'a BlobDir, candidate: &'a Candidate<'a>) -> Self {
+        let name = candidate.digest.encoded();
+        let created_ns = candidate.created_ns;
+        let mut this = Self { store, dir, candidate, name, created_ns, has_row: false, fate: Fate::Link };
+        if let Err(error) = this.set_mode_and_time() {
+            this.fate = Fate::Known(Err(error));
+        }
+        this
+    }
+
+    fn set_mode_and_time(&mut self) -> Result<()> {
+        let Candidate { staged, digest, size, created_ns, .. } = self.candidate;
+        let sys = self.store.sys.as_ref();
+        let path = || self.store.root.blob_path(digest);
+        let stat = sys.stat(staged.fd()).at("stat", path)?;
+        if stat.size != *size {
+            return Err(Error::DataCorrupt {
+                name: digest.to_string(),
+                expected: format!("{size} bytes"),
+                actual: format!("{} bytes", stat.size),
+            });
+        }
+        // DURABILITY: both change the inode only. They reach the disk with its new name, when that is synced.
+        if stat.mode != BLOB_MODE {
+            sys.set_mode(staged.fd(), BLOB_MODE).at("chmod", path)?;
+        }
+        if stat.mtime_ns < *created_ns {
+            sys.set_mtime(staged.fd(), *created_ns).at("utimensat", path)?;
+        }
+        self.created_ns = stat.mtime_ns.max(*created_ns);
+        Ok(())
+    }
+
+    /// Decide what comes next; the digest's lock is held from here on.
+    ///
+    /// Where a row is to be written, the name has to be free first: the row of a blob that is there is not ours to change.
+    pub fn look(&mut self, has_row: bool) {
+        self.has_row = has_row;
+        if self.fate != Fate::Link || !(has_row || self.has_labels()) {
+            return;
+        }
+        let stat = found(self.store.sys.stat_at(self.dir.fd(), &self.name));
+        self.fate = match stat.at("stat", || self.store.root.blob_path(&self.candidate.digest)) {
+            Ok(None) => Fate::Row,
+            Ok(Some(_)) => Fate::Compare,
+            Err(error) => Fate::Known(Err(error)),
+        };
+    }
+
+    fn has_labels(&self) -> bool {
+        self.candidate.labels.is_some_and(|labels| !labels.is_empty())
+    }
+
+    /// The row of the blob, as new.
+    pub fn row(&self) -> Row {
+        let mut row = Row::plain(self.candidate.digest, self.candidate.size, self.created_ns);
+        row.labels = self.candidate.labels.map_or_else(Labels::new, Clone::clone);
+        row
+    }
+
+    /// Give the name, or find out who has it.
+    pub fn finish(mut self) -> Result<Placed> {
+        let with_row = self.fate == Fate::Row;
+        match std::mem::replace(&mut self.fate, Fate::Compare) {
+            Fate::Row | Fate::Link if self.give_name(with_row)? => Ok(self.new_blob()),
+            Fate::Known(result) => result,
+            _ => self.compare(),
+        }
+    }
+
+    fn new_blob(&self) -> Placed {
+        let created_ns = self.created_ns;
+        Placed { published: Published::New { created_ns }, durable: false }
+    }
+
+    /// Give the file its name; false if there is something of that name.
+    fn give_name(&self, with_row: bool) -> Result<bool> {
+        let Self { store, candidate, .. } = self;
+        // DURABILITY: before the directory's sync a power cut may take the name, but leaves nothing half-made under it.
+        match candidate.staged.place(store.sys.as_ref(), self.dir.fd(), &self.name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if with_row {
+                    // The labels are for our bytes, not for what has appeared.
+                    store.meta.forget(&candidate.digest)?;
+                }
+                Ok(false)
+            }
+            other => other.at("link", || store.root.blob_path(&candidate.digest)).map(|()| true),
+        }
+    }
+
+    /// Compare with what has the name, and take the name after all if that is no blob, or not the one it should be.
+    fn compare(&self) -> Result<Placed> {
+        let Self { store, candidate, dir, .. } = self;
+        let content = Content::File(candidate.staged.fd());
+        for _ in 0..ATTEMPTS {
+            match store.existing(dir, &candidate.digest, content, candidate.size)? {
+                Existing::Same { file, durable } => {
+                    if !durable {
+                        // DURABILITY: whoever stored it may have died before it was. The caller relies on it from now on;
+                        // a power cut before the directory's sync takes what nobody was told of.
+                        let path = || store.root.blob_path(&candidate.digest);
+                        if dir.needs_file_synced(store.sys.as_ref()) {
+                            store.sys.sync_file(file.as_fd()).at("fsync", path)?;
+                        } else {
+                            store.sys.sync_data(file.as_fd()).at("fdatasync", path)?;
+                        }
+                    }
+                    return Ok(Placed { published: Published::Existed, durable });
+                }
+                Existing::Damaged { mtime_ns } => return self.heal(mtime_ns),
+                Existing::Stray => {
+                    store.move_aside(dir, &candidate.digest)?;
+                }
+                Existing::Absent => {}
+            }
+            let with_row = self.has_row || self.has_labels();
+            if with_row {
+                store.meta.before_publish(&[self.row()])?;
+            }
+            if self.give_name(with_row)? {
+                return Ok(self.new_blob());
+            }
+        }
+        let taken = io::Error::from_raw_os_error(libc::EEXIST);
+        Err(taken).at("link", || store.root.blob_path(&candidate.digest))
+    }
+
+    /// Replace a damaged blob by our bytes. At every moment one of the two has the name.
+    fn heal(&self, created_ns: i64) -> Result<Placed> {
+        let Self { store, candidate, dir, .. } = self;
+        let Candidate { staged, digest, size, .. } = candidate;
+        let sys = store.sys.as_ref();
+        let path = || store.root.blob_path(digest);
+        // DURABILITY: the inode only, as when it was sealed.
+        sys.set_mtime(staged.fd(), created_ns).at("utimensat", path)?;
+        store.keep_copy(dir, digest)?;
+        match *staged {
+            // DURABILITY: the copy in quarantine is durable; a power cut leaves the damaged blob or the whole one.
+            Staged::Named { dir: from, name, .. } => {
+                sys.rename(from, name, dir.fd(), &self.name, true).at("rename", path)?;
+            }
+            Staged::Unnamed(fd) => {
+                // A link cannot replace, so the file takes a provisional name first; the lock keeps it from being swept.
+                let (tmp, tmp_path) = store.root.make_tmp()?;
+                temp::hold(sys, fd).at("lock", || &tmp_path)?;
+                let name = temp::unique_name(sys);
+                sys.link_unnamed(fd, tmp.as_fd(), &name).at("link", || tmp_path.join(&name))?;
+                // DURABILITY: as above.
+                let renamed = sys.rename(tmp.as_fd(), &name, dir.fd(), &self.name, true);
+                if renamed.is_err() {
+                    sys.unlink(tmp.as_fd(), &name).ok();
+                }
+                renamed.at("rename", path)?;
+            }
+        }
+        if let Some(fd) = staged.unnamed()
+            && dir.needs_file_synced(sys)
+        {
+            // DURABILITY: as in `acknowledge`.
+            sys.sync_file(fd).at("fsync", path)?;
+        }
+        dir.sync(sys)?;
+        // A row may have been made from the damaged file; its size is for listings only, so a failure costs little.
+        if let Ok(Some(row)) = store.meta.get(digest)
+            && row.size != *size
+        {
+            store.meta.put(&Row { size: *size, ..row }).ok();
+        }
+        Ok(Placed { published: Published::Healed, durable: true })
+    }
+}

@@ -1,0 +1,293 @@
+//! Rounds: many callers, one flush.
+//!
+//! A disk takes as long to flush one small file as a hundred. So who has written a file and needs it durable joins a
+//! round. The first to come leads: it takes all that are waiting at that moment, flushes and publishes their files
+//! together, and tells each what became of its own. Meanwhile the next gather, and whoever is first of them leads when a
+//! round ends. A caller who is alone waits for nobody.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::digest::{Algorithm, Digest};
+use crate::error::{Error, Result};
+use crate::model::Labels;
+use crate::publish::{Candidate, Placed, Published};
+use crate::store::Store;
+use crate::temp::Temp;
+
+/// The most rounds at a time: while one waits for the disk, the names of another's files are given.
+const MOST: usize = 2;
+
+/// Bytes above which a unit is flushed by itself.
+const LARGE: u64 = 4 << 20;
+
+/// What became of the files of one caller, in their order.
+pub(crate) type Answer = Vec<Result<Published>>;
+
+/// The files of one algorithm with which one caller joins.
+pub(crate) struct Unit {
+    algorithm: Algorithm,
+    files: Vec<File>,
+    /// The place of the first of its files among all that were opened; taken after that and before it was written.
+    order: u64,
+    /// How many bytes are to be flushed.
+    bytes: u64,
+    /// What became of its bytes, if they were flushed before it joined.
+    flushed: Option<Vec<Result<()>>>,
+}
+
+/// A file that is to be made durable.
+pub(crate) enum File {
+    /// One to be published.
+    New(New),
+    /// A stored blob that equals what the caller wanted to store; nobody knows whether it survives a power loss.
+    Stored(OwnedFd),
+}
+
+/// A file to be published.
+pub(crate) struct New {
+    /// The bytes.
+    pub temp: Temp,
+    /// What they have.
+    pub digest: Digest,
+    /// How many they are.
+    pub size: u64,
+    /// For a new blob only.
+    pub labels: Option<Labels>,
+    /// When it was created at the earliest, in ns since the epoch.
+    pub created_ns: i64,
+}
+
+/// The rounds of one store.
+#[derive(Default)]
+pub(crate) struct Rounds {
+    state: Mutex<State>,
+    opened: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    running: usize,
+    waiting: VecDeque<(Unit, Arc<Ticket>)>,
+}
+
+/// What one waits with.
+#[derive(Default)]
+struct Ticket {
+    turn: Mutex<Turn>,
+    changed: Condvar,
+}
+
+/// What one waits for.
+#[derive(Default)]
+enum Turn {
+    #[default]
+    Waiting,
+    /// To lead the next round, with one's own files.
+    Lead(Unit),
+    /// To be told.
+    Told(Answer),
+    /// Nobody knows what became of the files: the leader's thread has died.
+    Lost,
+}
+
+impl Unit {
+    /// Make one without files.
+    pub fn new(algorithm: Algorithm) -> Self {
+        Self { algorithm, files: Vec::new(), order: 0, bytes: 0, flushed: None }
+    }
+
+    /// How many files it has.
+    pub fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Whether it has no files.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// Say that a file was opened which will be added; before anything is written to it.
+    pub fn opened(&mut self, rounds: &Rounds) {
+        if self.files.is_empty() {
+            self.order = rounds.opened.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Add a file.
+    pub fn add(&mut self, file: File) {
+        if let File::New(new) = &file {
+            self.bytes += new.size;
+        }
+        self.files.push(file);
+    }
+}
+
+impl File {
+    fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::New(new) => new.temp.fd(),
+            Self::Stored(file) => file.as_fd(),
+        }
+    }
+
+    fn candidate(&self) -> Option<Candidate<'_>> {
+        let Self::New(New { temp, digest, size, labels, created_ns }) = self else {
+            return None;
+        };
+        let (staged, labels) = (temp.staged(), labels.as_ref());
+        Some(Candidate { staged, digest: *digest, size: *size, labels, created_ns: *created_ns })
+    }
+}
+
+impl Rounds {
+    /// Publish the files of a unit, together with others'. On return what was published survives a power loss.
+    pub fn join(&self, store: &Store, mut unit: Unit) -> Answer {
+        let count = unit.len();
+        if count == 0 {
+            return Vec::new();
+        }
+        if let Err(error) = store.flush_large(&mut unit) {
+            return vec![Err(error); count];
+        }
+        let mut state = self.state();
+        if state.running < MOST {
+            state.running += 1;
+            return self.lead(store, unit, state);
+        }
+        let ticket = Arc::new(Ticket::default());
+        state.waiting.push_back((unit, Arc::clone(&ticket)));
+        drop(state);
+        match ticket.wait() {
+            Turn::Lead(unit) => self.lead(store, unit, self.state()),
+            Turn::Told(answer) => answer,
+            Turn::Waiting | Turn::Lost => {
+                let path = Some(store.path().to_owned());
+                vec![Err(Error::Io { errno: libc::EIO, path, operation: "flush" }); count]
+            }
+        }
+    }
+
+    /// Lead a round of all that are waiting.
+    fn lead(&self, store: &Store, own: Unit, mut state: MutexGuard<'_, State>) -> Answer {
+        let (others, tickets): (Vec<_>, Vec<_>) = mem::take(&mut state.waiting).into_iter().unzip();
+        drop(state);
+        let mut round = Round { rounds: self, tickets };
+        let mut units = vec![own];
+        units.extend(others);
+        let mut answers = store.run_round(&units);
+        // Closing the files takes time that the next round need not wait for.
+        let tickets = mem::take(&mut round.tickets);
+        drop(round);
+        let own = answers.remove(0);
+        for (ticket, answer) in tickets.into_iter().zip(answers) {
+            ticket.tell(Turn::Told(answer));
+        }
+        own
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ticket {
+    fn tell(&self, turn: Turn) {
+        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = turn;
+        self.changed.notify_one();
+    }
+
+    fn wait(&self) -> Turn {
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        while matches!(*turn, Turn::Waiting) {
+            turn = self.changed.wait(turn).unwrap_or_else(PoisonError::into_inner);
+        }
+        mem::take(&mut *turn)
+    }
+}
+
+/// A round under way. When it ends, however it does, the next may begin.
+struct Round<'a> {
+    rounds: &'a Rounds,
+    tickets: Vec<Arc<Ticket>>,
+}
+
+impl Drop for Round<'_> {
+    fn drop(&mut self) {
+        for ticket in self.tickets.drain(..) {
+            ticket.tell(Turn::Lost);
+        }
+        let mut state = self.rounds.state();
+        match state.waiting.pop_front() {
+            Some((unit, ticket)) => ticket.tell(Turn::Lead(unit)),
+            None => state.running -= 1,
+        }
+    }
+}
+
+impl Store {
+    fn run_round(&self, units: &[Unit]) -> Vec<Answer> {
+        let mut answers: Vec<Answer> = units.iter().map(|_| Vec::new()).collect();
+        for algorithm in Algorithm::ALL {
+            let group: Vec<usize> = (0..units.len()).filter(|index| units[*index].algorithm == algorithm).collect();
+            let these: Vec<&Unit> = group.iter().map(|index| &units[*index]).collect();
+            let mut told = self.publish_units(algorithm, &these).into_iter();
+            for index in group {
+                answers[index] = told.by_ref().take(units[index].len()).collect();
+            }
+        }
+        answers
+    }
+
+    /// Flush files, give them their names, make those durable.
+    fn publish_units(&self, algorithm: Algorithm, units: &[&Unit]) -> Answer {
+        let files: Vec<&File> = units.iter().flat_map(|unit| &unit.files).collect();
+        // Whoever opened its first file first did so before any of these was written. Not one that has been flushed: its
+        // descriptor was told then what it cannot tell again.
+        let first = units.iter().min_by_key(|unit| (unit.flushed.is_some(), unit.order));
+        let Some(oldest) = first.map(|unit| unit.files[0].fd()) else {
+            return Vec::new();
+        };
+        let dir = match self.check_open().and_then(|()| self.root.make_blob_dir(algorithm)) {
+            Ok(dir) => dir,
+            Err(error) => return vec![Err(error); files.len()],
+        };
+        let unflushed = units.iter().filter(|unit| unit.flushed.is_none()).flat_map(|unit| &unit.files);
+        let mut now = self.flush(&dir, &unflushed.map(File::fd).collect::<Vec<_>>(), oldest).into_iter();
+        let flushed = units.iter().flat_map(|unit| match &unit.flushed {
+            Some(before) => before.clone(),
+            None => now.by_ref().take(unit.len()).collect(),
+        });
+        let flushed: Vec<Result<()>> = flushed.collect();
+        let good = files.iter().zip(&flushed).filter(|(_, flushed)| flushed.is_ok());
+        let candidates: Vec<_> = good.filter_map(|(file, _)| file.candidate()).collect();
+        let mut placed = self.place_all(&dir, &candidates).into_iter();
+        let existed = Placed { published: Published::Existed, durable: false };
+        let placed = files.iter().zip(flushed).map(|(file, flushed)| match file {
+            File::New(_) => flushed.and_then(|()| placed.next().expect("every candidate has its result")),
+            File::Stored(_) => flushed.map(|()| existed),
+        });
+        let placed = placed.collect();
+        let links = files.iter().map(|file| match file {
+            File::New(new) => new.temp.staged().unnamed(),
+            File::Stored(file) => Some(file.as_fd()),
+        });
+        self.acknowledge(&dir, placed, &links.collect::<Vec<_>>(), Some(oldest))
+    }
+
+    /// Make a large unit's bytes durable before it joins: else the small ones in its round would wait for it.
+    fn flush_large(&self, unit: &mut Unit) -> Result<()> {
+        if unit.bytes > LARGE {
+            let dir = self.root.make_blob_dir(unit.algorithm)?;
+            let fds: Vec<_> = unit.files.iter().map(File::fd).collect();
+            unit.flushed = Some(self.flush(&dir, &fds, fds[0]));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
