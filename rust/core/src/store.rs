@@ -3,6 +3,7 @@
 //! | File | Does |
 //! | --- | --- |
 //! | `store/put.rs` | blobs from memory, in one go |
+//! | `store/batch.rs` | many small ones |
 //! | `round.rs` | who makes something durable at the same time shares the flush |
 //! | `store/remove.rs` | delete, quarantine |
 //! | `store/stats.rs` | how much there is |
@@ -10,6 +11,7 @@
 //! | `ingest/` | blobs in pieces, resumable |
 //! | `labels.rs`, `walk.rs`, `meta/` | what is known of blobs |
 
+mod batch;
 mod put;
 mod remove;
 mod stats;
@@ -29,6 +31,7 @@ use crate::round::Rounds;
 use crate::sys::{Layer, Linux, Policy, Sys};
 use crate::temp::{self, Temp};
 
+pub use batch::{BatchItem, Outcome, Source};
 pub use put::Put;
 pub use stats::Stats;
 

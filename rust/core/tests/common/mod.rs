@@ -64,6 +64,12 @@ impl Scratch {
         let algorithm = digest.algorithm().name();
         self.root.join("blobs").join(algorithm).join(digest.encoded())
     }
+
+    /// The names in `tmp/`.
+    pub fn tmp(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.root.join("tmp")).into_iter().flatten();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
 }
 
 impl Drop for Scratch {

@@ -1,0 +1,255 @@
+//! Many small blobs in one call: hashed side by side, written, flushed together.
+
+mod load;
+mod share;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::mem;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use super::Store;
+use super::put::{Put, check_digest};
+use crate::digest::{Algorithm, Digest};
+use crate::error::{Error, Result};
+use crate::hash::lanes::digest_many;
+use crate::model::{Labels, check_labels};
+use crate::round::{Answer, Unit};
+use load::Loaded;
+use share::Share;
+
+/// The fewest items for which another thread is worth while.
+const FEWEST: usize = 64;
+
+/// The most bytes of files that are in memory at a time for one part of a batch, but for its last item.
+const MOST_READ: usize = 8 << 20;
+
+/// The most bytes that are flushed at a time for one part of a batch, but for its last item.
+const MOST_BYTES: usize = 32 << 20;
+
+/// One blob of a batch.
+#[derive(Clone, Debug)]
+pub struct BatchItem<'a> {
+    /// Its bytes.
+    pub source: Source<'a>,
+    /// What to name it by.
+    pub algorithm: Algorithm,
+    /// The digest that it must have.
+    pub expected: Option<Digest>,
+    /// The size that it must have.
+    pub size: Option<u64>,
+    /// For a new blob only.
+    pub labels: Option<&'a Labels>,
+}
+
+/// Where the bytes of a blob are.
+#[derive(Clone, Debug)]
+pub enum Source<'a> {
+    /// In memory.
+    Bytes(&'a [u8]),
+    /// In a file, which is held in memory until it is stored.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// The most bytes it may have to be stored in a batch.
+        limit: u64,
+    },
+}
+
+/// What became of an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is stored.
+    Stored(Put),
+    /// Nothing was done: the file is above its limit, or is no regular file. Store it by an ingest.
+    TooLarge,
+}
+
+/// A batch under way.
+struct Batch<'a> {
+    store: &'a Store,
+    items: &'a [BatchItem<'a>],
+    /// How many items one thread takes at a time.
+    step: usize,
+    next: AtomicUsize,
+    /// Who stores each digest: the first to have hashed it.
+    owners: Mutex<HashMap<Digest, usize>>,
+    answers: Mutex<Vec<Option<Given>>>,
+}
+
+/// What one item got.
+#[derive(Clone, Debug)]
+enum Given {
+    /// This.
+    Result(Result<Outcome>),
+    /// The same as another item, which has the same bytes.
+    As(usize, Put),
+}
+
+impl Store {
+    /// Store many blobs, of which each succeeds or fails for itself; on return those that succeeded survive a power loss.
+    ///
+    /// A failed flush fails all that were in it, and acknowledges none. Of items with the same bytes one is stored, with
+    /// its labels; the others share what became of it, and are not new.
+    pub fn put_batch(&self, items: &[BatchItem<'_>]) -> Vec<Result<Outcome>> {
+        if let Err(error) = self.check_writable() {
+            return vec![Err(error); items.len()];
+        }
+        // While one waits for the disk, another reads, hashes and writes; names are given by one at a time.
+        let threads = thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4));
+        let step = items.len().div_ceil(threads).max(FEWEST).min(share::most_files());
+        let batch = Batch {
+            store: self,
+            items,
+            step,
+            next: AtomicUsize::new(0),
+            owners: Mutex::default(),
+            answers: Mutex::new(vec![None; items.len()]),
+        };
+        thread::scope(|scope| {
+            for _ in 1..items.len().div_ceil(step).min(threads) {
+                // Where there are no more threads to be had, the caller's does it all.
+                thread::Builder::new().spawn_scoped(scope, || batch.work()).ok();
+            }
+            batch.work();
+        });
+        batch.finish()
+    }
+}
+
+impl Batch<'_> {
+    fn work(&self) {
+        loop {
+            let start = self.next.fetch_add(self.step, Ordering::Relaxed);
+            let end = self.items.len().min(start.saturating_add(self.step));
+            if start >= end {
+                return;
+            }
+            let mut rest = start..end;
+            let _share = Share::take(end - start);
+            while !rest.is_empty() {
+                for (_, loaded) in self.load(&mut rest) {
+                    self.store(loaded);
+                }
+            }
+        }
+    }
+
+    /// Hash items of one algorithm, and store those that are as they should be.
+    fn store(&self, loaded: Vec<Loaded<'_>>) {
+        let Some(first) = loaded.first() else {
+            return;
+        };
+        let algorithm = self.items[first.index].algorithm;
+        let digests = digest_many(algorithm, &loaded.iter().map(|item| item.data.as_ref()).collect::<Vec<_>>());
+        let created_ns = self.store.sys.now_ns();
+        let (mut unit, mut joined) = (Unit::new(algorithm), Vec::new());
+        for (Loaded { index, data }, digest) in loaded.into_iter().zip(digests) {
+            if let Err(error) = check_digest(&data, &digest, self.items[index].expected.as_ref()) {
+                self.give(index, Given::Result(Err(error)));
+                continue;
+            }
+            let put = Put { digest, size: data.len() as u64, new: false };
+            if let Some(owner) = self.owner(digest, index) {
+                self.give(index, Given::As(owner, put));
+                continue;
+            }
+            let labels = self.items[index].labels;
+            let mut staged = self.store.stage(&mut unit, digest, &data, labels, created_ns);
+            if !unit.is_empty() && staged.as_ref().is_err_and(out_of_descriptors) {
+                // Other parts of the program need descriptors too. Some come free by storing what there is so far.
+                self.join(mem::replace(&mut unit, Unit::new(algorithm)), &mut joined);
+                staged = self.store.stage(&mut unit, digest, &data, labels, created_ns);
+            }
+            match staged {
+                Ok(true) => joined.push((index, put)),
+                Ok(false) => self.give(index, Given::Result(Ok(Outcome::Stored(put)))),
+                Err(error) => self.give(index, Given::Result(Err(error))),
+            }
+        }
+        self.join(unit, &mut joined);
+    }
+
+    /// Have the files of a unit published, those of `joined`, and pass on what became of them.
+    fn join(&self, unit: Unit, joined: &mut Vec<(usize, Put)>) {
+        let answer: Answer = self.store.rounds.join(self.store, unit);
+        for ((index, put), published) in joined.drain(..).zip(answer) {
+            let result = published.map(|published| Outcome::Stored(put.published(published)));
+            self.give(index, Given::Result(result));
+        }
+    }
+
+    /// Return who stores those bytes, if it is not that item.
+    fn owner(&self, digest: Digest, index: usize) -> Option<usize> {
+        match self.owners.lock().unwrap_or_else(PoisonError::into_inner).entry(digest) {
+            Entry::Occupied(owner) => Some(*owner.get()),
+            Entry::Vacant(free) => {
+                free.insert(index);
+                None
+            }
+        }
+    }
+
+    fn give(&self, index: usize, given: Given) {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(given);
+    }
+
+    /// Return the results, in the order of the items.
+    fn finish(self) -> Vec<Result<Outcome>> {
+        let given = self.answers.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let lost = || Err(Error::Io { errno: libc::EIO, path: Some(self.store.path().to_owned()), operation: "put" });
+        let result = |one: &Option<Given>| match one {
+            Some(Given::Result(result)) => result.clone(),
+            Some(Given::As(owner, put)) => match &given[*owner] {
+                Some(Given::Result(Err(error))) => Err(error.clone()),
+                Some(Given::Result(Ok(_))) => Ok(Outcome::Stored(*put)),
+                Some(Given::As(..)) | None => lost(),
+            },
+            None => lost(),
+        };
+        given.iter().map(result).collect()
+    }
+
+    /// Take the next items, as far as their bytes fit into memory, each algorithm's by themselves.
+    fn load(&self, rest: &mut Range<usize>) -> HashMap<Algorithm, Vec<Loaded<'_>>> {
+        let mut loaded: HashMap<_, Vec<_>> = HashMap::new();
+        let (mut bytes, mut read) = (0, 0);
+        while bytes < MOST_BYTES
+            && read < MOST_READ
+            && let Some(index) = rest.next()
+        {
+            match self.load_one(index) {
+                Ok(Some(item)) => {
+                    bytes += item.data.len();
+                    read += if matches!(item.data, Cow::Owned(_)) { item.data.len() } else { 0 };
+                    loaded.entry(self.items[index].algorithm).or_default().push(item);
+                }
+                Ok(None) => self.give(index, Given::Result(Ok(Outcome::TooLarge))),
+                Err(error) => self.give(index, Given::Result(Err(error))),
+            }
+        }
+        loaded
+    }
+
+    fn load_one(&self, index: usize) -> Result<Option<Loaded<'_>>> {
+        let item = &self.items[index];
+        item.labels.map_or(Ok(()), check_labels)?;
+        let Some(data) = load::bytes(self.store.sys.as_ref(), &item.source)? else {
+            return Ok(None);
+        };
+        let actual = data.len() as u64;
+        match item.size {
+            Some(expected) if expected != actual => Err(Error::UnexpectedSize { expected, actual, name: None }),
+            _ => Ok(Some(Loaded { index, data })),
+        }
+    }
+}
+
+fn out_of_descriptors(error: &Error) -> bool {
+    matches!(error, Error::Io { errno: libc::EMFILE | libc::ENFILE, .. })
+}

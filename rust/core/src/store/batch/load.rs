@@ -1,0 +1,48 @@
+//! The bytes of a batch's items.
+
+use std::borrow::Cow;
+use std::os::fd::AsFd;
+
+use super::Source;
+use crate::error::{At, Result};
+use crate::sys::{FileKind, Sys, read_full_at};
+
+/// How far a file is read on that has grown since its size was asked for.
+const STEP: usize = 64 * 1024;
+
+/// An item whose bytes are in memory.
+pub(super) struct Loaded<'a> {
+    /// Its place in the batch.
+    pub index: usize,
+    /// The bytes.
+    pub data: Cow<'a, [u8]>,
+}
+
+/// Return the bytes of a source; None if it is a file above its limit, or no regular file.
+pub(super) fn bytes<'a>(sys: &dyn Sys, source: &'a Source<'_>) -> Result<Option<Cow<'a, [u8]>>> {
+    let (path, limit) = match source {
+        Source::Bytes(bytes) => return Ok(Some(Cow::Borrowed(bytes))),
+        Source::File { path, limit } => (path, *limit),
+    };
+    let file = sys.open_source(path).at("open", || path)?;
+    let stat = sys.stat(file.as_fd()).at("stat", || path)?;
+    if stat.kind != FileKind::File || stat.size > limit {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    // One more than there is: then a single read finds the end.
+    let mut step = usize::try_from(stat.size).unwrap_or(usize::MAX).saturating_add(1);
+    loop {
+        let done = bytes.len();
+        bytes.resize(done + step, 0);
+        let read = read_full_at(sys, file.as_fd(), &mut bytes[done..], done as u64).at("read", || path)?;
+        bytes.truncate(done + read);
+        if bytes.len() as u64 > limit {
+            return Ok(None);
+        }
+        if read < step {
+            return Ok(Some(Cow::Owned(bytes)));
+        }
+        step = STEP;
+    }
+}

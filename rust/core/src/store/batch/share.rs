@@ -1,0 +1,57 @@
+//! The share of the process's memory and descriptors that batches may take, however many there are at once.
+
+use std::sync::{Condvar, Mutex, PoisonError};
+
+/// The most parts of batches at a time, each of whose bytes are in memory.
+const MOST_PARTS: usize = 8;
+
+/// The most files of one part: their descriptors are open until they have their names. More would hardly be faster.
+const MOST_FILES: usize = 1024;
+
+static TAKEN: Mutex<Taken> = Mutex::new(Taken { parts: 0, files: 0 });
+static GIVEN_BACK: Condvar = Condvar::new();
+
+struct Taken {
+    parts: usize,
+    files: usize,
+}
+
+/// A share of that; given back on drop.
+pub(super) struct Share {
+    files: usize,
+}
+
+/// Return how many files a part may have: a quarter of the descriptors that the process may have open.
+pub(super) fn most_files() -> usize {
+    (descriptors() / 4).clamp(1, MOST_FILES)
+}
+
+fn descriptors() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+impl Share {
+    /// Take the share of one part with so many files; wait for other batches if they have too much. No thread may take two.
+    pub fn take(files: usize) -> Self {
+        let most = descriptors() / 2;
+        let too_much = |taken: &mut Taken| {
+            // The first one always gets its share, whatever the limit is by then.
+            taken.parts > 0 && (taken.parts == MOST_PARTS || taken.files + files > most)
+        };
+        let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = GIVEN_BACK.wait_while(taken, too_much).unwrap_or_else(PoisonError::into_inner);
+        taken.parts += 1;
+        taken.files += files;
+        Self { files }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.parts -= 1;
+        taken.files -= self.files;
+        GIVEN_BACK.notify_all();
+    }
+}
