@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import anyio
 from anyio import CancelScope, get_cancelled_exc_class
@@ -15,23 +15,30 @@ from anyio.lowlevel import checkpoint
 from steelyard._background import Background
 from steelyard.errors import InvalidArgument
 
-__all__ = ("unordered",)
+__all__ = ("Emit", "unordered")
 
 ItemT = TypeVar("ItemT")
+ResultT_contra = TypeVar("ResultT_contra", contravariant=True)
 ResultT = TypeVar("ResultT")
+
+
+class Emit(Protocol[ResultT_contra]):
+    """Hands results to the consumer, and returns when they are taken."""
+
+    async def __call__(self, *results: ResultT_contra) -> None: ...
 
 
 def unordered(
     items: Iterable[ItemT] | AsyncIterable[ItemT],
-    function: Callable[[int, ItemT], Awaitable[ResultT | None]],
+    function: Callable[[int, ItemT, Emit[ResultT]], Awaitable[None]],
     *,
     concurrency: int,
 ) -> AsyncGenerator[ResultT, None]:
-    """Call `function` with each item and its place, and yield what it returns, as it finishes.
+    """Call `function` with each item and its place, and yield what it emits, as it does.
 
-    Work begins when the first result is asked for. An item counts as in work until its result is taken, so memory is
+    Work begins when the first result is asked for. An item counts as in work until its last result is taken, so memory is
     bounded by `concurrency`. When `items` itself raises, what was begun still finishes and yields, then the error is
-    raised. An async generator of items is closed together with the iterator. A None from `function` is not yielded; what it raises ends everything.
+    raised. An async generator of items is closed together with the iterator. What `function` raises ends everything.
 
     The iterator ends its work when it is exhausted, closed, or cancelled while it waits for a result. One that is simply
     dropped, by a ``break`` without `contextlib.aclosing`, ends its work soon after, not before the next line.
@@ -50,7 +57,7 @@ class _Work(Generic[ItemT, ResultT]):
     def __init__(
         self,
         items: Iterable[ItemT] | AsyncIterable[ItemT],
-        function: Callable[[int, ItemT], Awaitable[ResultT | None]],
+        function: Callable[[int, ItemT, Emit[ResultT]], Awaitable[None]],
         concurrency: int,
     ) -> None:
         self._function = function
@@ -96,15 +103,15 @@ class _Work(Generic[ItemT, ResultT]):
             workers.start_soon(self._work, index, item)
 
     async def _work(self, index: int, item: ItemT) -> None:
-        result = await self._function(index, item)
-        if result is None:
-            self._places.release()
-            return
-        taken = anyio.Event()
-        self._finished.append((result, taken))
-        self._changed.set()
-        await taken.wait()
+        await self._function(index, item, self._emit)
         self._places.release()
+
+    async def _emit(self, *results: ResultT) -> None:
+        taken = [(result, anyio.Event()) for result in results]
+        if taken:
+            self._finished.extend(taken)
+            self._changed.set()
+            await taken[-1][1].wait()
 
     async def take(self) -> ResultT | None:
         """Wait for the next result; None at the end."""

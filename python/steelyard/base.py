@@ -78,7 +78,7 @@ class BaseStore(Store):
         self,
         sources: Iterable[Source] | AsyncIterable[Source],
         *,
-        concurrency: int = 8,
+        concurrency: int | None = None,
         algorithm: Algorithm | None = None,
         labels: Mapping[str, str] | None = None,
         on_progress: OnProgress | None = None,

@@ -370,7 +370,7 @@ class Store(Provider, Ingester, Manager, IngestManager):
         self,
         sources: Iterable[Source] | AsyncIterable[Source],
         *,
-        concurrency: int = 8,
+        concurrency: int | None = None,
         algorithm: Algorithm | None = None,
         labels: Mapping[str, str] | None = None,
         on_progress: OnProgress | None = None,
@@ -378,7 +378,7 @@ class Store(Provider, Ingester, Manager, IngestManager):
         """Store many sources at once and yield each result as it finishes.
 
         `sources` is read only as fast as results are taken, so memory is bounded by `concurrency`, the most sources in
-        work at a time. A source that fails yields its error and does not stop the others. Close the iterator
+        work at a time (None: the store's choice). A source that fails yields its error and does not stop the others. Close the iterator
         (`contextlib.aclosing`) to stop early. The other arguments are those of `put`, for each source.
         """
 

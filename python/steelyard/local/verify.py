@@ -12,7 +12,7 @@ from anyio import CancelScope
 from steelyard import _native, filters
 from steelyard._bridge import PIECE, run
 from steelyard._types import OnProgress
-from steelyard._unordered import unordered
+from steelyard._unordered import Emit, unordered
 from steelyard.digest import Digest
 from steelyard.errors import DataCorrupt, InvalidArgument, NotFound
 from steelyard.local._rows import to_info
@@ -41,12 +41,12 @@ async def verify_all(
         raise InvalidArgument("a read-only store keeps no record of what was verified; verify it without resume")
     whole: list[str] = []
 
-    async def one(_: int, info: Info) -> Verified | None:
+    async def one(_: int, info: Info, emit: Emit[Verified]) -> None:
         try:
             error = await _check(core, info.digest, quarantine=quarantine, on_progress=on_progress)
         except NotFound:
-            return None  # deleted since it was listed
-        return Verified(digest=info.digest, size=info.size, error=error)
+            return  # deleted since it was listed
+        await emit(Verified(digest=info.digest, size=info.size, error=error))
 
     async def record(*, least: int) -> None:
         if len(whole) >= least and not core.read_only:

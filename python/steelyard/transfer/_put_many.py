@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 
 from steelyard._types import OnProgress, Source
-from steelyard._unordered import unordered
+from steelyard._unordered import Emit, unordered
 from steelyard.content import Store
 from steelyard.digest import Algorithm
 from steelyard.model import Labels, PutManyResult
 
 __all__ = ("put_many",)
 
+_AT_ONCE = 8
+
 
 def put_many(
     store: Store,
     sources: Iterable[Source] | AsyncIterable[Source],
     *,
-    concurrency: int = 8,
+    concurrency: int | None = None,
     algorithm: Algorithm | None = None,
     labels: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
@@ -38,11 +40,12 @@ def put_many(
     """
     kept = Labels(labels)
 
-    async def put(index: int, source: Source) -> PutManyResult:
+    async def put(index: int, source: Source, emit: Emit[PutManyResult]) -> None:
         try:
             result = await store.put(source, algorithm=algorithm, labels=kept, on_progress=on_progress)
         except Exception as error:  # noqa: BLE001  # the result is where it is told
-            return PutManyResult(index=index, source=source, error=error)
-        return PutManyResult(index=index, source=source, result=result)
+            await emit(PutManyResult(index=index, source=source, error=error))
+        else:
+            await emit(PutManyResult(index=index, source=source, result=result))
 
-    return unordered(sources, put, concurrency=concurrency)
+    return unordered(sources, put, concurrency=_AT_ONCE if concurrency is None else concurrency)

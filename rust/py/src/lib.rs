@@ -4,6 +4,7 @@
 //! it takes and gives. Nothing is decided here.
 #![allow(clippy::needless_pass_by_value, reason = "arguments are extracted from Python objects, so they come by value")]
 
+mod batch;
 mod blob;
 mod buffer;
 mod errors;

@@ -5,10 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 use steelyard_core::digest::{Algorithm, Digest};
 use steelyard_core::error::Error;
 use steelyard_core::store::{self, Options};
 
+use crate::batch;
 use crate::blob::Blob;
 use crate::buffer::Input;
 use crate::errors::{Failure, Result};
@@ -66,6 +68,19 @@ impl Store {
             Ok::<_, Error>((put.digest.algorithm().name(), put.digest.encoded(), put.size, put.new))
         })
         .map_err(Failure::from)
+    }
+
+    #[pyo3(signature = (sources, /, *, algorithm, labels, limit))]
+    #[allow(clippy::needless_pass_by_value, reason = "how PyO3 hands over a mapping")]
+    fn put_batch<'py>(
+        &self,
+        py: Python<'py>,
+        sources: &Bound<'py, PyList>,
+        algorithm: &str,
+        labels: Option<BTreeMap<String, String>>,
+        limit: u64,
+    ) -> Result<Bound<'py, PyList>> {
+        batch::put(py, &self.0, sources, algorithm, labels.as_ref(), limit)
     }
 
     #[pyo3(signature = (r#ref, /, *, total, expected, algorithm))]
