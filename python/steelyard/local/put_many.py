@@ -108,7 +108,7 @@ def _batches(sources: Iterable[Source], most: int) -> Iterator[list[Item]]:
 
 
 async def _store_batch(
-    store: LocalStore, core: _native.Store, wanted: Wanted, _: int, batch: list[Item], emit: Emit[PutManyResult]
+    store: LocalStore, core: _native.Store, wanted: Wanted, _number: int, batch: list[Item], emit: Emit[PutManyResult]
 ) -> None:
     alone = batch
     natives = [native for _, _, native in batch if native is not None]
