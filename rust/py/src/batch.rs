@@ -32,14 +32,14 @@ pub(crate) fn put<'py>(
     let given: Vec<Given<'_>> = objects.iter().map(given).collect::<PyResult<_>>()?;
     let results = py.detach(|| {
         let algorithm = Algorithm::parse(algorithm)?;
-        let item = |given| {
+        let items = given.iter().map(|given| {
             let source = match given {
-                &Given::Path(ref path) => Source::File { path: path.clone(), limit },
+                Given::Path(path) => Source::File { path: path.clone(), limit },
                 Given::Bytes(bytes) => Source::Bytes(bytes.as_slice()),
             };
             BatchItem { source, algorithm, expected: None, size: None, labels }
-        };
-        let items: Vec<_> = given.iter().map(item).collect();
+        });
+        let items: Vec<_> = items.collect();
         Ok::<_, Error>(store.put_batch(&items))
     })?;
     let rows = results.into_iter().map(|result| match result {
