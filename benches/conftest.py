@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import shutil
@@ -19,6 +20,7 @@ LARGE_MIB = int(os.environ.get("STEELYARD_BENCH_LARGE_MIB", "64"))
 SMALL_FILES = 2000
 SMALL_BYTES = 4096
 MIB = 1 << 20
+FEW = 100
 
 
 def pytest_configure() -> None:
@@ -64,16 +66,33 @@ def small_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return paths
 
 
+@pytest.fixture(scope="session")
+def used_folders() -> Iterator[list[Path]]:
+    """Collect what the rounds wrote and remove folders of many files at the very end.
+
+    After many deletions ext4 without a journal makes files five to thirty times as slowly for a while; a round that came
+    after them would measure that. Folders of a few large files go at once: their pages are used again, where fresh ones
+    would have to be had from the host of a virtual machine.
+    """
+    folders: list[Path] = []
+    yield folders
+    for folder in folders:
+        shutil.rmtree(folder)
+
+
 @pytest.fixture
-def new_folder(tmp_path: Path) -> Iterator[Callable[[], Path]]:
-    """Give a new, empty folder for each round and remove all of them at the end."""
-    made: list[Path] = []
+def new_folder(tmp_path: Path, used_folders: list[Path]) -> Callable[[], Path]:
+    """Give a new, empty folder for each round, when nothing that earlier rounds wrote is left for its syncs to flush."""
+    numbers = itertools.count()
 
     def make() -> Path:
-        made.append(tmp_path / f"round-{len(made)}")
-        made[-1].mkdir()
-        return made[-1]
+        for folder in [folder for folder in used_folders if len(list(folder.rglob("*"))) < FEW]:
+            shutil.rmtree(folder)
+            used_folders.remove(folder)
+        folder = tmp_path / f"round-{next(numbers)}"
+        folder.mkdir()
+        used_folders.append(folder)
+        os.sync()
+        return folder
 
-    yield make
-    for folder in made:
-        shutil.rmtree(folder)
+    return make

@@ -28,7 +28,7 @@ def _rounds(benchmark: BenchmarkFixture, work: Callable[[Path], Any], new_folder
 async def _put_all(root: Path, files: list[Path], *, durable: bool = True) -> list[Digest]:
     digests = []
     async with LocalStore(root, durability="power-loss" if durable else "process-crash") as store:
-        async for done in store.put_many(files, concurrency=16):
+        async for done in store.put_many(files):
             assert done.result is not None, done.error
             digests.append(done.result.digest)
     return digests
