@@ -175,8 +175,9 @@ impl Shared {
         let mut next = Some(job);
         while let Some(Job { function, args, ticket, port }) = next {
             let result = function.call1(py, args);
-            port.finish(py, ticket, result);
+            // Before anybody hears of it: what the function belongs to may be the last to hold a descriptor open.
             drop(function);
+            port.finish(py, ticket, result);
             next = self.state().jobs.pop_front();
         }
     }
