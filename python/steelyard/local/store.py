@@ -109,7 +109,10 @@ class LocalStore(BaseStore):
         return self
 
     async def aclose(self) -> None:
-        """Close the store; may be called twice. Readers and writers that are still open go on until they are closed."""
+        """Close the store; may be called twice.
+
+        Readers that are still open go on. Writers can still be closed, which keeps their ingests, but not committed.
+        """
         core, self._native = self._native, None
         if core is not None:
             with CancelScope(shield=True):
