@@ -21,6 +21,7 @@ LAYERS = (
     {"transfer"},
     {"base"},
     {"local", "memory"},
+    {"images"},
     {"__init__"},
     {"testing", "cli"},
     {"__main__"},

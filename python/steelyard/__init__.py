@@ -19,11 +19,18 @@ from steelyard.errors import AlreadyExists as AlreadyExists
 from steelyard.errors import DataCorrupt as DataCorrupt
 from steelyard.errors import FailedPrecondition as FailedPrecondition
 from steelyard.errors import IncompatibleFormat as IncompatibleFormat
+from steelyard.errors import IncompleteImage as IncompleteImage
+from steelyard.errors import InvalidArchive as InvalidArchive
 from steelyard.errors import InvalidArgument as InvalidArgument
 from steelyard.errors import InvalidDigest as InvalidDigest
 from steelyard.errors import InvalidDigestLength as InvalidDigestLength
+from steelyard.errors import InvalidDocument as InvalidDocument
 from steelyard.errors import InvalidFilter as InvalidFilter
+from steelyard.errors import InvalidImage as InvalidImage
 from steelyard.errors import InvalidLabel as InvalidLabel
+from steelyard.errors import InvalidReference as InvalidReference
+from steelyard.errors import LimitExceeded as LimitExceeded
+from steelyard.errors import NameMoved as NameMoved
 from steelyard.errors import NotFound as NotFound
 from steelyard.errors import OutOfRange as OutOfRange
 from steelyard.errors import SteelyardError as SteelyardError
@@ -63,18 +70,25 @@ __all__ = (
     "FailedPrecondition",
     "Hasher",
     "IncompatibleFormat",
+    "IncompleteImage",
     "Info",
     "IngestManager",
     "Ingester",
+    "InvalidArchive",
     "InvalidArgument",
     "InvalidDigest",
     "InvalidDigestLength",
+    "InvalidDocument",
     "InvalidFilter",
+    "InvalidImage",
     "InvalidLabel",
+    "InvalidReference",
     "Labels",
+    "LimitExceeded",
     "LocalStore",
     "Manager",
     "MemoryStore",
+    "NameMoved",
     "NotFound",
     "OnProgress",
     "OutOfRange",

@@ -1,6 +1,6 @@
 //! Every error of the core: one enum, mapped to the Python classes of the same names in one `match`.
 //!
-//! The messages are those of `python/steelyard/errors.py`; that file is the contract and explains each kind.
+//! The messages are those of `python/steelyard/errors`; that package is the contract and explains each kind.
 
 use std::fmt;
 use std::io;

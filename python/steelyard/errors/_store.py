@@ -1,31 +1,4 @@
-"""Every error the store raises: one base, one branch per next move of the caller.
-
-```
-SteelyardError
-├── NotFound (LookupError)            nothing of that name: create it, or go on without
-├── AlreadyExists                     the blob is stored: use it
-├── Unavailable                       somebody else writes to the ref: wait or choose another ref
-├── FailedPrecondition                the state is not the one asked for: change it first
-│   ├── UnexpectedDigest              the bytes are not the expected ones; the ingest keeps them
-│   ├── UnexpectedSize                there are more or fewer bytes than expected; likewise
-│   ├── WriterClosed                  the writer is closed (anyio.ClosedResourceError)
-│   └── IncompatibleFormat            the root has another format than this release knows
-├── Aborted                           the ingest was discarded under its writer: start again
-├── InvalidArgument (ValueError)      the call itself is wrong: fix the caller
-│   ├── InvalidDigest                 not of the form algorithm:encoded
-│   │   ├── InvalidDigestLength       well-formed, but too long or too short for its algorithm
-│   │   └── UnsupportedAlgorithm      well-formed, but not an algorithm of this store
-│   ├── InvalidFilter                 a filter that does not parse, with the position
-│   └── InvalidLabel                  an empty key, or key and value over 4096 bytes
-├── OutOfRange                        an offset past the end
-├── DataCorrupt                       stored bytes are not what their name says: verify, repair
-└── StorageError (OSError)            the operating system refused; errno and path are kept
-    └── StorageFull                   no space or quota left: free some; reads and deletes still work
-```
-
-The classes are defined here and nowhere else; the native core reports a kind and fields, and one function maps them.
-Each instance pickles, and carries its facts as attributes; the message is made from them.
-"""
+"""The errors of every store."""
 
 from __future__ import annotations
 
@@ -34,29 +7,6 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 import anyio
-
-__all__ = (
-    "Aborted",
-    "AlreadyExists",
-    "DataCorrupt",
-    "FailedPrecondition",
-    "IncompatibleFormat",
-    "InvalidArgument",
-    "InvalidDigest",
-    "InvalidDigestLength",
-    "InvalidFilter",
-    "InvalidLabel",
-    "NotFound",
-    "OutOfRange",
-    "SteelyardError",
-    "StorageError",
-    "StorageFull",
-    "Unavailable",
-    "UnexpectedDigest",
-    "UnexpectedSize",
-    "UnsupportedAlgorithm",
-    "WriterClosed",
-)
 
 
 class SteelyardError(Exception):
@@ -81,8 +31,8 @@ class NotFound(SteelyardError, LookupError):
     """Nothing of that name is stored.
 
     Attributes:
-        kind: what was looked for: ``"blob"`` or ``"ingest"``.
-        name: the digest or the ref.
+        kind: what was looked for: ``"blob"``, ``"ingest"`` or ``"image name"``.
+        name: the digest, the ref or the image name.
     """
 
     code = "not_found"
@@ -94,19 +44,21 @@ class NotFound(SteelyardError, LookupError):
 
 
 class AlreadyExists(SteelyardError):
-    """The blob is stored already.
+    """The blob is stored already, or the image name is taken.
 
-    From `Ingester.writer` nothing was begun; from `Writer.commit` the ingest is gone.
+    From `Ingester.writer` nothing was begun; from `Writer.commit` the ingest is gone; a name was left as it is.
 
     Attributes:
-        digest: the blob's digest, as text.
+        digest: the blob's digest, or that of what the name holds, as text.
+        name: the image name, or None where a blob is meant.
     """
 
     code = "already_exists"
 
-    def __init__(self, digest: str) -> None:
-        super().__init__(f"blob {digest}: already exists")
+    def __init__(self, digest: str, *, name: str | None = None) -> None:
+        super().__init__(f"blob {digest}: already exists" if name is None else f"image name {name}: holds {digest}")
         self.digest = digest
+        self.name = name
 
 
 class Unavailable(SteelyardError):
