@@ -30,6 +30,7 @@ UNSAFE_FILES = {
     "rust/core/src/hash/prefetch.rs",
     "rust/core/src/sys/raw.rs",
     "rust/py/src/buffer.rs",
+    "rust/yardsticks/src/writeback.rs",
 }
 """Where `unsafe` may stand: vector instructions, two system calls that no crate wraps, borrowing a Python buffer."""
 

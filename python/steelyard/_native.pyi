@@ -1,7 +1,8 @@
 # The private extension module; the docs are on the Python wrappers. Checked against the built module by stubtest.
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias, final
+from os import PathLike
+from typing import Any, Literal, TypeAlias, final
 
 from steelyard._types import Buffer
 
@@ -17,11 +18,20 @@ __all__ = [
     "__version__",
     "debug_build",
     "sqlite_version",
+    "yardstick_hash",
+    "yardstick_ingest",
+    "yardstick_ingest_each",
+    "yardstick_read",
+    "yardstick_small",
+    "yardstick_verify",
+    "yardstick_verify_each",
 ]
 
 __version__: str
 debug_build: bool
 sqlite_version: str
+
+_Path: TypeAlias = str | PathLike[str]
 
 # algorithm, encoded, size, created (ns since the epoch), updated (ns), labels
 _InfoRow: TypeAlias = tuple[str, str, int, int, int, dict[str, str]]
@@ -128,3 +138,17 @@ class Blob:
 @final
 class Walk:
     def next(self, most: int, /) -> list[_InfoRow]: ...
+
+# The yardsticks of `steelyard bench`; paths as `str` or `PathLike`.
+
+def yardstick_hash(data: Buffer, /, *, algorithm: str, size: int, step: int, threads: int) -> list[str]: ...
+def yardstick_ingest(source: _Path, directory: _Path, /, *, algorithms: list[str], durable: bool) -> list[str]: ...
+def yardstick_ingest_each(
+    sources: Sequence[_Path], directory: _Path, /, *, algorithm: str, threads: int, durable: bool
+) -> list[str]: ...
+def yardstick_verify(path: _Path, /, *, algorithm: str) -> str: ...
+def yardstick_verify_each(paths: Sequence[_Path], /, *, algorithm: str, threads: int) -> list[str]: ...
+def yardstick_read(path: _Path, buffer: Buffer, /, *, most: int) -> int: ...
+def yardstick_small(
+    data: Buffer, directory: _Path, /, *, size: int, threads: int, flush: Literal["batch", "each", "none"], hashed: bool
+) -> float: ...

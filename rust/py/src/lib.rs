@@ -15,6 +15,7 @@ mod pool;
 mod rows;
 mod store;
 mod walk;
+mod yardsticks;
 
 use pyo3::prelude::pymodule;
 
@@ -41,6 +42,11 @@ mod _native {
     use crate::store::Store;
     #[pymodule_export]
     use crate::walk::Walk;
+    #[pymodule_export]
+    use crate::yardsticks::{
+        yardstick_hash, yardstick_ingest, yardstick_ingest_each, yardstick_read, yardstick_small, yardstick_verify,
+        yardstick_verify_each,
+    };
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
