@@ -16,6 +16,7 @@ LAYERS = (
     {"model"},
     {"_types", "_backend"},
     {"_background", "_bridge"},
+    {"_watch"},
     {"_buffers", "content", "hashing", "filters"},
     {"_refqueue", "_unordered"},
     {"transfer"},
@@ -28,7 +29,7 @@ LAYERS = (
 )
 """A module imports from layers above its own in this list only, and from its own package. A new module needs a place."""
 
-NATIVE = {"_bridge", "hashing", "filters", "local"}
+NATIVE = {"_bridge", "_watch", "hashing", "filters", "local"}
 THREADS = {"_background", "_bridge"}
 THREAD_MODULES = {"anyio.to_thread", "anyio.from_thread", "asyncio", "concurrent", "threading", "trio"}
 

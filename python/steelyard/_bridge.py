@@ -1,7 +1,7 @@
 """The one module that knows of threads: everything that waits for native work or a blocking call goes through here.
 
 The unit of work is a **piece**: a call that ends by itself within milliseconds to a few seconds, at most `PIECE` bytes of
-input or output. A piece is never abandoned. A caller that is cancelled before its piece starts had no effect; one that
+input or output; or a whole blob under a `Job`, by which it can be ended within that time. A piece is never abandoned. A caller that is cancelled before its piece starts had no effect; one that
 is cancelled while it runs gets its result, and the cancellation at its next checkpoint. So no thread is ever left loose
 on a file, and nobody has to guess whether something happened.
 
@@ -28,9 +28,9 @@ from anyio import CancelScope
 from anyio.lowlevel import RunVar, checkpoint_if_cancelled
 
 from steelyard._backend import on_asyncio
-from steelyard._native import Pool
+from steelyard._native import Job, Pool
 
-__all__ = ("PIECE", "run", "threads")
+__all__ = ("PIECE", "run", "run_job", "threads")
 
 PIECE = 8 << 20
 """The most bytes that one piece should move: a hop costs about 0.1 ms, hashing 8 MiB about 4 ms."""
@@ -43,7 +43,7 @@ ArgsT = TypeVarTuple("ArgsT")
 
 
 class _Loop(Protocol):
-    async def run(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any: ...
+    async def run(self, function: Callable[..., Any], args: tuple[Any, ...], cancel: Callable[[], object]) -> Any: ...
 
 
 async def run(function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
@@ -53,13 +53,21 @@ async def run(function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
         Before the piece starts: no effect. Afterwards it is waited for and its result returned. Only asyncio's own
         ``Task.cancel`` is raised in place of the result, because it is said once; a result that has ``close`` is closed.
     """
-    try:
-        loop = _loops.get()
-    except LookupError:
-        loop = _open()
-        _loops.set(loop)
+    loop = _this_loop()
     await checkpoint_if_cancelled()
-    result: ResultT = await loop.run(function, args)
+    result: ResultT = await loop.run(function, args, _nothing)
+    return result
+
+
+async def run_job(job: Job, function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
+    """Run a long piece off the event loop and return its result.
+
+    Cancellation:
+        As for `run`, but the job is told, and what `function` returns may then be of a part only: ask `job.cancelled`.
+    """
+    loop = _this_loop()
+    await checkpoint_if_cancelled()
+    result: ResultT = await loop.run(function, args, job.cancel)
     return result
 
 
@@ -70,6 +78,19 @@ def threads() -> int:
 
 _loops: RunVar[_Loop] = RunVar("steelyard_loop")
 _pool = Pool(THREADS)
+
+
+def _nothing() -> None:
+    """What a piece that ends by itself needs when its caller is cancelled."""
+
+
+def _this_loop() -> _Loop:
+    try:
+        return _loops.get()
+    except LookupError:
+        loop = _open()
+        _loops.set(loop)
+        return loop
 
 
 def _open() -> _Loop:
@@ -116,12 +137,13 @@ class _Asyncio:
             if call.waiter is not None and not call.waiter.done():
                 call.waiter.set_result(None)
 
-    async def run(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    async def run(self, function: Callable[..., Any], args: tuple[Any, ...], cancel: Callable[[], object]) -> Any:
         call = _Call(self._loop.create_future())
         self._port.submit(function, args, call)
         try:
             await call.waiter
         except self._cancelled:
+            cancel()
             await self._finish(call)
             if anyio.current_effective_deadline() != -math.inf:
                 # Not from a cancel scope, which would raise it again. Nobody gets the result; what is open is closed.
@@ -162,14 +184,16 @@ class _Trio:
             call.value, call.error = value, error
             self._lowlevel.reschedule(call.waiter)
 
-    async def run(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    async def run(self, function: Callable[..., Any], args: tuple[Any, ...], cancel: Callable[[], object]) -> Any:
         call = _Call(self._lowlevel.current_task())
         self._port.submit(function, args, call)
-        await self._lowlevel.wait_task_rescheduled(self._not_now)
-        return call.result()
 
-    def _not_now(self, _: object) -> Any:
-        return self._lowlevel.Abort.FAILED
+        def not_now(_: object) -> Any:
+            cancel()
+            return self._lowlevel.Abort.FAILED
+
+        await self._lowlevel.wait_task_rescheduled(not_now)
+        return call.result()
 
 
 def _begin_anew() -> None:

@@ -10,13 +10,16 @@ import io
 import os
 import stat
 from collections.abc import AsyncIterable, Iterable
-from typing import Protocol, final, runtime_checkable
+from functools import partial
+from typing import Protocol, cast, final, runtime_checkable
 
 from anyio.lowlevel import checkpoint
 
 from steelyard import _bridge
 from steelyard._native import Hasher as _NativeHasher
+from steelyard._native import Job
 from steelyard._types import Buffer, OnProgress, Source
+from steelyard._watch import watched
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import InvalidArgument
 from steelyard.model import DEFAULT_ALGORITHM, Progress
@@ -163,7 +166,7 @@ async def digest_of(
 
     Cost:
         Less than 64 KiB in memory are hashed in the event loop's thread; the rest in threads, in pieces of at most
-        8 MiB. A file is read through one buffer of 256 KiB.
+        8 MiB. A file on disk takes one trip to a thread; another reads it ahead while a processor is free.
     """
     digesting = _Digesting(source, Hasher(algorithm), on_progress)
     await checkpoint()
@@ -229,10 +232,22 @@ class _Digesting:
             file.close()
 
     async def file(self, file: _Readable) -> None:
-        """Hash an open file from where it stands to its end."""
+        """Hash an open file from where it stands to its end: a plain one in one trip, any other piece by piece."""
         self.total = await _bridge.run(_remaining, file)
+        if self.total is not None:
+            job = Job()
+            report = None if self.on_progress is None else partial(self.report, job)
+            await watched(job, report, self.read_plain, file, job)
         while await _bridge.run(self.read_piece, file):
             self.report()
+
+    def read_plain(self, file: _Readable, job: Job) -> None:
+        """Read and hash what there is, in a thread; the file then stands after it."""
+        plain = cast("io.FileIO", file)
+        start = plain.tell()
+        plain.seek(start)  # a file that is also written to gives up what it holds back
+        done = self.hasher._native.update_from(plain.fileno(), start, None, job)  # noqa: SLF001  # one of our own
+        plain.seek(start + done)
 
     def read_piece(self, file: _Readable) -> bool:
         """Read and hash a piece, in a thread; return whether there may be more.
@@ -256,10 +271,12 @@ class _Digesting:
                     return True
         return True
 
-    def report(self) -> None:
+    def report(self, job: Job | None = None) -> None:
         """Tell the caller how far it is, unless nothing was hashed since the last time."""
-        if self.on_progress is not None and self.reported != self.hasher.offset:
-            self.reported = self.hasher.offset
+        # While a job is under way its thread has the hasher.
+        done = self.hasher.offset if job is None else job.done
+        if self.on_progress is not None and self.reported != done:
+            self.reported = done
             self.on_progress(Progress(phase="hash", name=self.name, done=self.reported, total=self.total))
 
     def finish(self) -> Digest:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from io import FileIO
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-import msgspec
+from anyio.lowlevel import checkpoint
 
 from steelyard import _native
 from steelyard._bridge import PIECE, run
 from steelyard._buffers import view
-from steelyard._types import Buffer, OnProgress, Source
+from steelyard._types import Buffer, Source
+from steelyard._watch import watched
 from steelyard.content import Writer
-from steelyard.digest import Algorithm, Digest
-from steelyard.errors import AlreadyExists, NotFound, UnexpectedSize
+from steelyard.digest import Algorithm
+from steelyard.errors import AlreadyExists, UnexpectedSize
 from steelyard.local._rows import to_digest
+from steelyard.local.files import FileJob, Request, Trip, find_file, is_plain, store_file
 from steelyard.local.writer import LocalWriter
-from steelyard.model import Labels, Progress, PutResult
-from steelyard.transfer._ingest import Job
+from steelyard.model import PutResult
 from steelyard.transfer._source import FilePieces, Pieces, name_of, opened
 
 if TYPE_CHECKING:
@@ -28,22 +30,6 @@ __all__ = ("ONE_TRIP", "Request", "put")
 
 ONE_TRIP = PIECE
 """A source of up to this many bytes is held in memory whole and stored in one trip to a thread."""
-
-
-class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What `put` was asked for, parsed; see `Store.put`."""
-
-    size: int | None
-    expected: Digest | None
-    algorithm: Algorithm
-    labels: Labels
-    ref: str | None
-    on_progress: OnProgress | None
-
-    def report(self, phase: Literal["hash", "commit"], name: str, done: int, total: int) -> None:
-        """Tell the caller how far it is."""
-        if self.on_progress is not None:
-            self.on_progress(Progress(phase=phase, name=name, done=done, total=total))
 
 
 async def put(store: LocalStore, core: _native.Store, request: Request, source: Source) -> PutResult:
@@ -64,19 +50,41 @@ async def _put_path(store: LocalStore, core: _native.Store, request: Request, pa
     stored = await run(_put_small_file, core, request, path)
     if not isinstance(stored, FileIO):
         return _result(request, path, stored)
-    file, pieces = stored, FilePieces(stored, owned=True)
+    file = stored
     try:
-        await pieces.measure()
-        if pieces.size and await run(_may_be_stored, core, request, pieces.size):
-            # There may be nothing to write. A pass over the file is cheaper than a blob's worth of writes.
-            known = await _same_as_stored(core, request, file, path, pieces.size)
+        if is_plain(file):
+            # CANCEL: an anonymous ingest leaves nothing; that of a ref is not touched yet.
+            one_trip = store_file if request.ref is None else find_file
+            known = await _trip(core, request, file, path, one_trip)
             if known is not None:
                 return known
-            await pieces.seek(0)
+        pieces = FilePieces(file, owned=True)
+        await pieces.measure()
         return await _ingest(store, core, request, pieces, path)
     finally:
-        # CANCEL: the ingest, if any, was left by its own writer; only the file is ours to close.
-        await pieces.aclose()
+        file.close()
+
+
+async def _trip(
+    core: _native.Store,
+    request: Request,
+    file: FileIO,
+    path: str,
+    work: Callable[[_native.Store, Request, FileIO, Trip], PutResult | None],
+) -> PutResult | None:
+    """Do with the file what takes one trip to a thread, and tell how far it is."""
+    while True:
+        trip = Trip(request, path)
+        report = None if request.on_progress is None else trip.report
+        result = await watched(trip.job, report, work, core, request, file, trip)
+        if result is not None:
+            trip.report()
+            request.report("commit", path, result.size, result.size)
+            return result
+        if not trip.job.cancelled:
+            return None
+        # The caller was cancelled, and hears of it here.
+        await checkpoint()
 
 
 async def _ingest(store: LocalStore, core: _native.Store, request: Request, pieces: Pieces, name: str) -> PutResult:
@@ -90,7 +98,7 @@ async def _ingest(store: LocalStore, core: _native.Store, request: Request, piec
 
     if request.size is not None and pieces.size and pieces.size != request.size:
         raise UnexpectedSize(expected=request.size, actual=pieces.size, ref=request.ref)
-    job = Job(
+    job = FileJob(
         pieces=pieces,
         name=name if request.ref is None else request.ref,
         size=request.size,
@@ -103,35 +111,6 @@ async def _ingest(store: LocalStore, core: _native.Store, request: Request, piec
     except AlreadyExists as stored:
         info = await store.info(stored.digest)
         return PutResult(digest=info.digest, size=info.size, new=False)
-
-
-async def _same_as_stored(
-    core: _native.Store, request: Request, file: FileIO, path: str, size: int
-) -> PutResult | None:
-    """Hash the file; return its blob if that is stored with the very same bytes, None if there is work to do."""
-    hasher = _native.Hasher([request.algorithm.value])
-    done = 0
-    while count := await run(_hash_piece, file, hasher):
-        done += count
-        request.report("hash", path, done, size)
-    digest = Digest(request.algorithm, hasher.encoded()[0])
-    if request.expected not in (None, digest) or request.size not in (None, done):
-        return None
-    try:
-        blob = await run(core.blob, str(digest))
-    except NotFound:
-        return None
-    try:
-        await run(file.seek, 0)
-        offset = 0
-        # A damaged copy must not pass for the blob: the way through an ingest would heal it.
-        while count := await run(_same_piece, file, blob, offset):
-            if count < 0:
-                return None
-            offset += count
-        return PutResult(digest=digest, size=done, new=False) if offset == blob.size == done else None
-    finally:
-        blob.close()
 
 
 def _result(request: Request, name: str, stored: tuple[str, str, int, bool]) -> PutResult:
@@ -172,32 +151,8 @@ def _put_small_file(core: _native.Store, request: Request, path: str) -> tuple[s
     return file
 
 
-def _may_be_stored(core: _native.Store, request: Request, size: int) -> bool:
-    """Return whether there is a blob of that size, and no ingest to go on with."""
-    if not core.has_size(size):
-        return False
-    try:
-        return request.ref is None or core.status(request.ref) is None
-    except NotFound:
-        return True
-
-
 def _anonymous(core: _native.Store, algorithm: Algorithm) -> _native.Ingest:
     return core.anonymous(algorithm=algorithm.value)
-
-
-def _hash_piece(file: FileIO, hasher: _native.Hasher) -> int:
-    data = file.read(PIECE)
-    hasher.update(data)
-    return len(data)
-
-
-def _same_piece(file: FileIO, blob: _native.Blob, offset: int) -> int:
-    """Return the length of the next piece, 0 at the end, -1 if it differs from the blob's."""
-    data = file.read(1 << 20)
-    if offset + len(data) > blob.size:
-        return -1
-    return len(data) if blob.read_at(offset, len(data)) == data else -1
 
 
 def _buffer(source: object) -> memoryview | None:

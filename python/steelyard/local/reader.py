@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import anyio
+from anyio import CancelScope
 from anyio.abc import ByteReceiveStream
 from anyio.lowlevel import checkpoint
 
 from steelyard import _native
-from steelyard._bridge import PIECE, run
+from steelyard._bridge import run
 from steelyard._buffers import view
 from steelyard._types import Buffer
+from steelyard._watch import whole
 from steelyard.content import ReaderAt
 from steelyard.digest import Digest
 from steelyard.errors import DataCorrupt, InvalidArgument, OutOfRange
 
-__all__ = ("LocalReader", "VerifiedStream", "mismatch", "read_and_hash")
+__all__ = ("LocalReader", "VerifiedStream", "mismatch")
 
 _CHUNK = 1 << 20
 
@@ -44,22 +46,15 @@ class LocalReader(ReaderAt):
     async def read_at(self, offset: int, size: int) -> bytes:
         """Read a range, unverified; see `ReaderAt.read_at`."""
         self._check_range(offset, size)
-        end = min(offset + size, self.size)
-        if end - offset <= PIECE:
-            return await run(self._blob.read_at, offset, end - offset)
-        return b"".join([await run(self._blob.read_at, at, min(PIECE, end - at)) for at in range(offset, end, PIECE)])
+        blob, size = self._blob, min(size, self.size - offset)
+        return await whole(lambda job: blob.read_at(offset, size, job))
 
     async def readinto_at(self, offset: int, buffer: Buffer) -> int:
         """Read a range into the caller's memory, unverified; see `ReaderAt.readinto_at`."""
+        blob = self._blob
         with view(buffer) as target:
             self._check_range(offset, target.nbytes)
-            done = 0
-            while True:
-                with target[done : done + PIECE] as piece:
-                    count = await run(self._blob.readinto_at, offset + done, piece)
-                done += count
-                if count == 0 or done == target.nbytes:
-                    return done
+            return await whole(lambda job: blob.readinto_at(offset, target, job))
 
     def stream(self) -> VerifiedStream:
         """Return the verified stream of the whole blob; see `ReaderAt.stream`."""
@@ -82,55 +77,60 @@ class LocalReader(ReaderAt):
 
 
 class VerifiedStream(ByteReceiveStream):
-    """A blob's bytes in order, hashed as they pass; the end of the stream is the proof."""
+    """A blob's bytes in order, read ahead and hashed beside the caller's work; the end of the stream is the proof."""
 
     def __init__(self, digest: Digest, blob: _native.Blob) -> None:
         self._digest = digest
-        self._blob = blob
-        self._hasher = _native.Hasher([digest.algorithm.value])
-        self._offset = 0
+        self._stream = blob.stream()
         self._failure: DataCorrupt | None = None
         self._closed = False
 
     async def receive(self, max_bytes: int = _CHUNK) -> bytes:
-        """Return the next bytes, at most `max_bytes`.
+        """Return the next bytes, at most `max_bytes` and at most 1 MiB.
 
         Raises:
             anyio.EndOfStream: the blob has ended and matches its digest.
             DataCorrupt: it does not match; raised instead of the end, again on every further call.
+
+        Cost:
+            What was read ahead (up to 3 MiB) is given without a trip to a thread.
         """
         if max_bytes <= 0:
             raise ValueError("max_bytes must be positive")
         if self._closed:
             raise anyio.ClosedResourceError
+        await checkpoint()
         if self._failure is not None:
-            await checkpoint()
             raise self._failure
-        data = await run(read_and_hash, self._blob, self._hasher, self._offset, min(max_bytes, PIECE))
-        self._offset += len(data)
+        most = min(max_bytes, _CHUNK)
+        data = self._stream.take(most)
+        if data is None:
+            data = await run(self._stream.next, most)
         if data:
             return data
-        self._failure = mismatch(self._digest, self._hasher)
+        self._failure = differs(self._digest, await run(self._stream.encoded))
         if self._failure is not None:
             raise self._failure
         raise anyio.EndOfStream
 
     async def aclose(self) -> None:
         """End the stream; the reader stays open."""
-        self._closed = True
+        if not self._closed:
+            self._closed = True
+            # CANCEL: shielded, because a thread may still read ahead for this stream.
+            with CancelScope(shield=True):
+                await run(self._stream.close)
         await checkpoint()
-
-
-def read_and_hash(blob: _native.Blob, hasher: _native.Hasher, offset: int, size: int) -> bytes:
-    """Read a piece and feed it to the hasher, both in the calling thread."""
-    data = blob.read_at(offset, size)
-    hasher.update(data)
-    return data
 
 
 def mismatch(digest: Digest, hasher: _native.Hasher) -> DataCorrupt | None:
     """Return the error for bytes that are not those of `digest`, or None when they are."""
     (encoded,) = hasher.encoded()
+    return differs(digest, encoded)
+
+
+def differs(digest: Digest, encoded: str) -> DataCorrupt | None:
+    """Return the error for bytes that have another digest than they should, or None."""
     if encoded == digest.encoded:
         return None
     return DataCorrupt(str(digest), expected=str(digest), actual=f"{digest.algorithm}:{encoded}")

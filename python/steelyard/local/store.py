@@ -14,15 +14,16 @@ from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
 from steelyard import _native, filters
-from steelyard._bridge import PIECE, run
+from steelyard._bridge import run
 from steelyard._refqueue import ref_queue
 from steelyard._types import OnProgress, Source
+from steelyard._watch import whole
 from steelyard.base import BaseStore, check_ref
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import DataCorrupt, FailedPrecondition, InvalidArgument
-from steelyard.local import put, put_many, verify
+from steelyard.local import files, put, put_many, verify
 from steelyard.local._rows import check_size, to_info, to_status
-from steelyard.local.reader import LocalReader, mismatch, read_and_hash
+from steelyard.local.reader import LocalReader, mismatch
 from steelyard.local.writer import LocalWriter
 from steelyard.model import DEFAULT_ALGORITHM, Descriptor, Info, Labels, PutManyResult, PutResult, Status, Verified
 
@@ -245,7 +246,7 @@ class LocalStore(BaseStore):
         name = None if expected is None else Digest.parse(expected)
         chosen = Algorithm.parse(algorithm) if algorithm else name.algorithm if name else DEFAULT_ALGORITHM
         check_size(size)
-        request = put.Request(
+        request = files.Request(
             size=size, expected=name, algorithm=chosen, labels=Labels(labels), ref=ref, on_progress=on_progress
         )
         return await put.put(self, self._core, request, source)
@@ -274,12 +275,16 @@ class LocalStore(BaseStore):
         """Return a whole blob, verified; see `Store.get`."""
         name = Digest.parse(digest)
         async with await self.reader_at(name) as reader:
-            native, hasher = reader.native, _native.Hasher([name.algorithm.value])
-            # One byte more than there should be, so that a blob that grew is noticed.
-            pieces = [await run(read_and_hash, native, hasher, at, PIECE) for at in range(0, reader.size + 1, PIECE)]
-        if failure := mismatch(name, hasher):
+            native = reader.native
+
+            def read(job: _native.Job) -> tuple[bytes, DataCorrupt | None]:
+                hasher = _native.Hasher([name.algorithm.value])
+                return native.read_and_hash(hasher, job), mismatch(name, hasher)
+
+            data, failure = await whole(read)
+        if failure is not None:
             raise failure
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return data
 
     async def exists(self, digest: Digest | str) -> bool:
         """Return whether the blob is stored."""

@@ -8,11 +8,13 @@ from contextlib import aclosing
 from functools import partial
 
 from anyio import CancelScope
+from anyio.lowlevel import checkpoint
 
 from steelyard import _native, filters
-from steelyard._bridge import PIECE, run
+from steelyard._bridge import run
 from steelyard._types import OnProgress
 from steelyard._unordered import Emit, unordered
+from steelyard._watch import watched
 from steelyard.digest import Digest
 from steelyard.errors import DataCorrupt, InvalidArgument, NotFound
 from steelyard.local._rows import to_info
@@ -73,36 +75,45 @@ async def _check(
     core: _native.Store, digest: Digest, *, quarantine: bool, on_progress: OnProgress | None
 ) -> DataCorrupt | None:
     """Read a blob and return what is wrong with it; a damaged one is moved aside if that is wished and possible."""
-    hasher = _native.Hasher([digest.algorithm.value])
-    blob, count, failure = await run(_open, core, digest, hasher)
-    try:
-        offset = 0
+    while True:
+        check = _Check(core, digest)
+
+        def report(check: _Check = check) -> None:
+            if on_progress is not None and check.size is not None:
+                on_progress(Progress(phase="verify", name=str(digest), done=check.job.done, total=check.size))
+
         # CANCEL: only reads; a cancelled verification leaves nothing behind.
-        while count:
-            offset += count
-            if on_progress is not None:
-                on_progress(Progress(phase="verify", name=str(digest), done=offset, total=blob.size))
-            count = 0 if offset == blob.size else await run(blob.hash_at, hasher, offset, PIECE)
-    except DataCorrupt as cut:  # the file is shorter than when it was opened
-        failure = cut
-    finally:
-        blob.close()
-    failure = failure or mismatch(digest, hasher)
+        failure = await watched(check.job, None if on_progress is None else report, check.run)
+        if not check.job.cancelled:
+            break
+        await checkpoint()
+    report()
     if failure is not None and quarantine and not core.read_only:
         await run(core.quarantine, str(digest))
     return failure
 
 
-def _open(core: _native.Store, digest: Digest, hasher: _native.Hasher) -> tuple[_native.Blob, int, DataCorrupt | None]:
-    """Open a blob and hash its first piece, on a worker thread: one trip is all that a small blob takes."""
-    blob = core.blob(str(digest))
-    try:
-        return blob, blob.hash_at(hasher, 0, PIECE), None
-    except DataCorrupt as cut:
-        return blob, 0, cut
-    except BaseException:
-        blob.close()
-        raise
+class _Check:
+    """One blob under verification: one trip to a thread, whatever its size."""
+
+    def __init__(self, core: _native.Store, digest: Digest) -> None:
+        self.job = _native.Job()
+        self.size: int | None = None
+        self._core = core
+        self._digest = digest
+
+    def run(self) -> DataCorrupt | None:
+        """Read the blob and return what is wrong with it; on a worker thread."""
+        hasher = _native.Hasher([self._digest.algorithm.value])
+        blob = self._core.blob(str(self._digest))
+        try:
+            self.size = blob.size
+            blob.hash(hasher, self.job)
+        except DataCorrupt as cut:  # the file is shorter than when it was opened
+            return cut
+        finally:
+            blob.close()
+        return mismatch(self._digest, hasher)
 
 
 async def _blobs(core: _native.Store, *, resume: bool) -> AsyncGenerator[Info, None]:

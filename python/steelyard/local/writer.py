@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import anyio
 from anyio import CancelScope
@@ -13,6 +13,7 @@ from steelyard._bridge import PIECE, run
 from steelyard._buffers import view
 from steelyard._refqueue import RefQueue
 from steelyard._types import Buffer
+from steelyard._watch import watched
 from steelyard.content import Writer
 from steelyard.digest import Digest
 from steelyard.local._rows import check_size, to_digest, to_info, to_status
@@ -64,6 +65,35 @@ class LocalWriter(Writer):
                 with octets[start : start + PIECE] as piece:
                     # CANCEL: whole pieces are accepted or not; `offset` says where the source has to be continued.
                     await run(self._ingest.write, piece)
+
+    async def copy_from(
+        self, file: int, start: int, most: int | None, report: Callable[[], object] | None = None
+    ) -> None:
+        """Append bytes of a file, in one trip to a thread.
+
+        Args:
+            file: a descriptor that can be read at any offset; its own position is left alone.
+            start: the offset of the first byte.
+            most: the most bytes; None for all up to the file's end.
+            report: called every now and then meanwhile, when `offset` may have moved.
+
+        Raises:
+            OSError: the file cannot be read; the bytes before count in `offset`.
+            WriterClosed, Aborted, StorageError: as `write`.
+
+        Cancellation:
+            A part of the bytes is accepted; `offset` says how much.
+        """
+        with self._guard:
+            done = 0
+            while True:
+                job = _native.Job()
+                left = None if most is None else most - done
+                done += await watched(job, report, self._ingest.copy_from, file, start + done, left, job, None)
+                if not job.cancelled:
+                    return
+                # CANCEL: the ingest holds what was copied.
+                await checkpoint()
 
     async def digest(self) -> Digest:
         """Return the digest of the bytes accepted so far."""

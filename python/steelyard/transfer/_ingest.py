@@ -12,7 +12,7 @@ from steelyard.content import Writer
 from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, UnexpectedDigest, UnexpectedSize
 from steelyard.model import Labels, Progress, PutResult
-from steelyard.transfer._source import Pieces
+from steelyard.transfer._source import PIECE, Pieces
 
 __all__ = ("Job",)
 
@@ -66,14 +66,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         async with writer:
             await self._position(writer)
             kept = writer.offset
-            self._report("write", kept)
-            while piece := await self.pieces.read():
-                if self.size is not None and writer.offset + len(piece) > self.size:
-                    raise UnexpectedSize(expected=self.size, actual=writer.offset + len(piece), ref=writer.ref)
-                await writer.write(piece)
-                self._report("write", writer.offset)
+            self.report("write", kept)
+            await self.fill(writer)
             size = writer.offset
-            self._report("commit", size)
+            self.report("commit", size)
             try:
                 info = await writer.commit(self.size, self.expected, labels=self.labels)
             except AlreadyExists as stored:
@@ -83,6 +79,18 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
                     raise _StaleIngestError from None
                 raise
             return PutResult(digest=info.digest, size=info.size, new=True)
+
+    async def fill(self, writer: Writer, *, most: int = PIECE) -> None:
+        """Write the rest of the source, in pieces of at most `most` bytes; a store that knows a shorter way takes it.
+
+        Raises:
+            UnexpectedSize: there is more of it than there should be.
+        """
+        while piece := await self.pieces.read(most):
+            if self.size is not None and writer.offset + len(piece) > self.size:
+                raise UnexpectedSize(expected=self.size, actual=writer.offset + len(piece), ref=writer.ref)
+            await writer.write(piece)
+            self.report("write", writer.offset)
 
     async def _position(self, writer: Writer) -> None:
         """Bring the source to the writer's offset, or the ingest back to its start."""
@@ -102,7 +110,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             if not await self.pieces.seek(0):
                 raise UnexpectedDigest(expected=str(held), actual=str(found), ref=writer.ref)
 
-    def _report(self, phase: Literal["write", "commit"], done: int) -> None:
+    def report(self, phase: Literal["write", "commit"], done: int) -> None:
+        """Tell the caller how far it is."""
         if self.on_progress is not None:
             total = self.size if self.size is not None else self.pieces.size
             self.on_progress(Progress(phase=phase, name=self.name, done=done, total=total))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
@@ -119,6 +121,17 @@ class FilePieces(Pieces):
         if not isinstance(data, bytes | bytearray | memoryview):
             raise TypeError(f"the file gave {type(data).__name__} in place of bytes: open it in binary mode")
         return view(data)
+
+    def place(self) -> tuple[int, int] | None:
+        """Return the descriptor of a plain file on disk and where in it the source begins, or None for any other kind."""
+        if not self.seekable:
+            return None
+        file = self._file
+        # A buffered reader may stand on anything, a decompressor for example, whose descriptor gives other bytes.
+        raw = file.raw if isinstance(file, io.BufferedReader) else file
+        if not isinstance(raw, io.FileIO) or not stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
+            return None
+        return raw.fileno(), self._start
 
     async def seek(self, offset: int) -> bool:
         if self.seekable:

@@ -1,4 +1,12 @@
 //! An open blob: its bytes, as they are on the disk.
+//!
+//! `blob/bulk.rs` reads and hashes many of them in one call, `blob/stream.rs` all of them in order, ahead of its caller.
+
+mod bulk;
+mod stream;
+
+pub use bulk::Cache;
+pub use stream::Stream;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
@@ -9,8 +17,6 @@ use crate::error::{At, Error, Result};
 use crate::publish::{Named, find};
 use crate::store::Store;
 use crate::sys::{Stat, Sys, read_full_at};
-
-const PIECE: usize = 256 * 1024;
 
 /// A blob that is open for reading; it stays readable when it is deleted meanwhile.
 ///
@@ -59,37 +65,27 @@ impl Blob {
 
     /// Fill the buffer from `offset`. Reading past the end is `OutOfRange`, a file that was cut `DataCorrupt`.
     pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
-        let size = self.size();
-        let end = offset.checked_add(buffer.len() as u64);
-        if end.is_none_or(|end| end > size) {
-            let offset = if offset > size { offset } else { end.unwrap_or(u64::MAX) };
-            let name = self.digest.to_string();
-            return Err(Error::OutOfRange { name, offset, size });
-        }
+        self.check_range(offset, buffer.len())?;
         let read = read_full_at(self.sys.as_ref(), self.file.as_fd(), buffer, offset);
         let read = read.at("read", || &self.path)?;
-        if read < buffer.len() {
-            return Err(Error::DataCorrupt {
-                name: self.digest.to_string(),
-                expected: format!("{size} bytes"),
-                actual: format!("{} bytes", offset + read as u64),
-            });
-        }
-        Ok(())
+        if read < buffer.len() { Err(self.cut_short(offset + read as u64)) } else { Ok(()) }
     }
 
-    /// Give at most `most` bytes from `offset` to `each`, in pieces; return how many there were, none at the end.
-    pub fn hash_at(&self, offset: u64, most: u64, mut each: impl FnMut(&[u8])) -> Result<u64> {
-        let size = self.size().saturating_sub(offset).min(most);
-        let mut buffer = vec![0; usize::try_from(size).unwrap_or(PIECE).min(PIECE)];
-        let mut done = 0;
-        while done < size {
-            let take = usize::try_from(size - done).unwrap_or(PIECE).min(PIECE);
-            self.read_exact_at(&mut buffer[..take], offset + done)?;
-            each(&buffer[..take]);
-            done += take as u64;
+    fn check_range(&self, offset: u64, length: usize) -> Result<()> {
+        let size = self.size();
+        match offset.checked_add(length as u64) {
+            Some(end) if end <= size => Ok(()),
+            end => {
+                let offset = if offset > size { offset } else { end.unwrap_or(u64::MAX) };
+                Err(Error::OutOfRange { name: self.digest.to_string(), offset, size })
+            }
         }
-        Ok(done)
+    }
+
+    /// The error for a file that ends at `actual`, before its size.
+    fn cut_short(&self, actual: u64) -> Error {
+        let (expected, actual) = (format!("{} bytes", self.size()), format!("{actual} bytes"));
+        Error::DataCorrupt { name: self.digest.to_string(), expected, actual }
     }
 }
 

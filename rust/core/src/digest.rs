@@ -47,6 +47,15 @@ impl Algorithm {
         }
     }
 
+    /// Its place in the order of the time that the algorithms take.
+    pub(crate) const fn slowness(self) -> u8 {
+        match self {
+            Self::Blake3 => 0,
+            Self::Sha256 => 1,
+            Self::Sha384 | Self::Sha512 => 2,
+        }
+    }
+
     /// Return the algorithm of that name.
     pub fn parse(name: &str) -> Result<Self> {
         match Self::find(name) {

@@ -150,6 +150,11 @@ pub enum Error {
         /// The call or step that failed.
         operation: &'static str,
     },
+    /// A source, which is no part of the store, could not be read.
+    Source {
+        /// The number that the operating system gave.
+        errno: i32,
+    },
 }
 
 impl Error {
@@ -214,6 +219,7 @@ impl fmt::Display for Error {
                 write!(f, "{name}: corrupt: expected {expected}, found {actual}")
             }
             Self::Io { errno, path, operation } => io_message(f, *errno, path.as_deref(), operation),
+            Self::Source { errno } => io_message(f, *errno, None, "read the source"),
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod layout;
 pub mod lock;
 pub mod meta;
 pub mod model;
+pub mod pipe;
 mod publish;
 mod round;
 pub mod state;

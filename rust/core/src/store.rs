@@ -5,6 +5,7 @@
 //! | `store/put.rs` | blobs from memory, in one go |
 //! | `store/batch.rs` | many small ones |
 //! | `round.rs` | who makes something durable at the same time shares the flush |
+//! | `store/find.rs` | files that are stored already |
 //! | `store/remove.rs` | delete, quarantine |
 //! | `store/stats.rs` | how much there is |
 //! | `publish.rs` | the way by which all bytes become blobs |
@@ -12,6 +13,7 @@
 //! | `labels.rs`, `walk.rs`, `meta/` | what is known of blobs |
 
 mod batch;
+mod find;
 mod put;
 mod remove;
 mod stats;

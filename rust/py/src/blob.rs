@@ -5,12 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use steelyard_core::blob;
+use steelyard_core::blob::{self, Cache};
 use steelyard_core::error::Error;
+use steelyard_core::hash::MultiHasher;
 
 use crate::buffer::Output;
 use crate::errors::{Failure, Result};
 use crate::hasher::Hasher;
+use crate::job::Job;
+use crate::stream::Stream;
 
 /// An open blob. A read under way keeps the file open when another thread closes it.
 #[pyclass(frozen, module = "steelyard._native")]
@@ -38,30 +41,45 @@ impl Blob {
         self.size
     }
 
-    #[pyo3(signature = (offset, size, /))]
-    fn read_at<'py>(&self, py: Python<'py>, offset: u64, size: usize) -> Result<Bound<'py, PyBytes>> {
+    #[pyo3(signature = (offset, size, job, /))]
+    fn read_at<'py>(&self, py: Python<'py>, offset: u64, size: usize, job: &Job) -> Result<Bound<'py, PyBytes>> {
         let core = self.core()?;
-        let rest = usize::try_from(core.size().saturating_sub(offset)).unwrap_or(usize::MAX);
-        PyBytes::new_with(py, size.min(rest), |buffer| {
-            py.detach(|| core.read_exact_at(buffer, offset)).map_err(|error| PyErr::from(Failure::from(error)))
+        PyBytes::new_with(py, size.min(rest(&core, offset)), |buffer| {
+            py.detach(|| core.read_bulk(buffer, offset, job.core())).map_err(|error| PyErr::from(Failure::from(error)))
         })
         .map_err(Failure::from)
     }
 
-    #[pyo3(signature = (offset, buffer, /))]
-    fn readinto_at(&self, py: Python<'_>, offset: u64, mut buffer: Output) -> Result<usize> {
+    #[pyo3(signature = (offset, buffer, job, /))]
+    fn readinto_at(&self, py: Python<'_>, offset: u64, mut buffer: Output, job: &Job) -> Result<usize> {
         let core = self.core()?;
         let target = buffer.as_mut_slice();
-        let rest = usize::try_from(core.size().saturating_sub(offset)).unwrap_or(usize::MAX);
-        let size = target.len().min(rest);
-        py.detach(|| core.read_exact_at(&mut target[..size], offset))?;
+        let size = target.len().min(rest(&core, offset));
+        py.detach(|| core.read_bulk(&mut target[..size], offset, job.core()))?;
         Ok(size)
     }
 
-    #[pyo3(signature = (hasher, offset, most, /))]
-    fn hash_at(&self, py: Python<'_>, hasher: &Hasher, offset: u64, most: u64) -> Result<u64> {
+    /// All bytes; the hasher has seen them too.
+    #[pyo3(signature = (hasher, job, /))]
+    fn read_and_hash<'py>(&self, py: Python<'py>, hasher: &Hasher, job: &Job) -> Result<Bound<'py, PyBytes>> {
         let core = self.core()?;
-        py.detach(|| core.hash_at(offset, most, |data| hasher.update_detached(data))).map_err(Failure::from)
+        PyBytes::new_with(py, rest(&core, 0), |buffer| {
+            let read = || hasher.with_detached(|hasher| core.read_and_hash(hasher, buffer, 0, job.core()));
+            py.detach(read).map_err(|error| PyErr::from(Failure::from(error)))
+        })
+        .map_err(Failure::from)
+    }
+
+    /// Hash all bytes, for their own sake: the page cache is left as it was.
+    #[pyo3(signature = (hasher, job, /))]
+    fn hash(&self, py: Python<'_>, hasher: &Hasher, job: &Job) -> Result<u64> {
+        let core = self.core()?;
+        let hash = |hasher: &mut MultiHasher| core.hash_at(hasher, 0, u64::MAX, job.core(), Cache::Spare);
+        py.detach(|| hasher.with_detached(hash)).map_err(Failure::from)
+    }
+
+    fn stream(&self) -> Result<Stream> {
+        Ok(Stream::new(self.core()?))
     }
 
     fn fileno(&self) -> Result<i32> {
@@ -71,4 +89,9 @@ impl Blob {
     fn close(&self) {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
+}
+
+/// The bytes from `offset` to the end.
+fn rest(blob: &blob::Blob, offset: u64) -> usize {
+    usize::try_from(blob.size().saturating_sub(offset)).unwrap_or(usize::MAX)
 }

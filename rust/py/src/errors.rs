@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use steelyard_core::error::Error;
@@ -53,6 +54,8 @@ macro_rules! call {
                 $(keywords.set_item($key, $value)?;)*
                 $errors.getattr($class)?.call(($($argument,)*), Some(&keywords))?
             })*
+            // What Python itself would raise: no part of the store has failed.
+            Error::Source { errno } => return Ok(io::Error::from_raw_os_error(errno).into()),
         }
     }};
 }

@@ -1,5 +1,6 @@
 //! `Hasher`: one or more hashes over the same bytes.
 
+use std::os::fd::AsFd;
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
@@ -7,9 +8,12 @@ use pyo3::sync::MutexExt;
 use pyo3::types::PyBytes;
 use steelyard_core::digest::{Algorithm, Digest};
 use steelyard_core::hash::MultiHasher;
+use steelyard_core::sys::Linux;
 
 use crate::buffer::Input;
-use crate::errors::Result;
+use crate::descriptor::Descriptor;
+use crate::errors::{Failure, Result};
+use crate::job::Job;
 
 /// From this size on the GIL is released; below, handing it over costs more than it frees (as in hashlib).
 const DETACH_FROM: usize = 2048;
@@ -31,9 +35,9 @@ impl Hasher {
         work(&mut self.inner.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Hash `data`; for callers that have given up the GIL.
-    pub(crate) fn update_detached(&self, data: &[u8]) {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).update(data);
+    /// Call `work` with the state; for callers that have given up the GIL.
+    pub(crate) fn with_detached<T>(&self, work: impl FnOnce(&mut MultiHasher) -> T) -> T {
+        work(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -65,8 +69,17 @@ impl Hasher {
         if bytes.len() < DETACH_FROM {
             self.with(py, |inner| inner.update(bytes));
         } else {
-            py.detach(|| self.update_detached(bytes));
+            py.detach(|| self.with_detached(|inner| inner.update(bytes)));
         }
+    }
+
+    /// Go on with at most `most` bytes of a file from `start`.
+    #[pyo3(signature = (file, start, most, job, /))]
+    #[allow(clippy::needless_pass_by_value, reason = "the descriptor is closed when the call ends")]
+    fn update_from(&self, py: Python<'_>, file: Descriptor, start: u64, most: Option<u64>, job: &Job) -> Result<u64> {
+        let (file, most) = (file.0.as_fd(), most.unwrap_or(u64::MAX));
+        let update = |inner: &mut MultiHasher| inner.update_from(&Linux, file, start, most, job.core());
+        py.detach(|| self.with_detached(update)).map_err(Failure::from)
     }
 
     fn encoded(&self, py: Python<'_>) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! `Ingest`: an open ingest.
 
 use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
@@ -8,7 +9,10 @@ use steelyard_core::digest::Algorithm;
 use steelyard_core::ingest;
 
 use crate::buffer::Input;
+use crate::descriptor::Descriptor;
 use crate::errors::{Failure, Result};
+use crate::hasher::Hasher;
+use crate::job::Job;
 use crate::rows::{InfoRow, StatusRow, info_row, optional_digest, status_row};
 
 /// An open ingest; closing is explicit, dropping it only frees the ref.
@@ -48,6 +52,28 @@ impl Ingest {
     fn write(&self, py: Python<'_>, data: Input<'_>) -> Result<()> {
         let octets = data.as_slice();
         py.detach(|| self.0.write(octets)).map_err(Failure::from)
+    }
+
+    /// Append at most `most` bytes of a file from `start`; `also` is given the same bytes.
+    #[pyo3(signature = (file, start, most, job, also, /))]
+    fn copy_from(
+        &self,
+        py: Python<'_>,
+        file: Descriptor,
+        start: u64,
+        most: Option<u64>,
+        job: &Job,
+        also: Option<&Hasher>,
+    ) -> Result<u64> {
+        let file = &file.0;
+        py.detach(|| {
+            let source = ingest::Source { file: file.as_fd(), from: start, most: most.unwrap_or(u64::MAX) };
+            match also {
+                None => self.0.copy_from(source, job.core(), None),
+                Some(also) => also.with_detached(|hasher| self.0.copy_from(source, job.core(), Some(hasher))),
+            }
+        })
+        .map_err(Failure::from)
     }
 
     fn flush(&self, py: Python<'_>) -> Result<()> {

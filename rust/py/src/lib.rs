@@ -7,13 +7,16 @@
 mod batch;
 mod blob;
 mod buffer;
+mod descriptor;
 mod errors;
 mod filter;
 mod hasher;
 mod ingest;
+mod job;
 mod pool;
 mod rows;
 mod store;
+mod stream;
 mod walk;
 mod yardsticks;
 
@@ -37,9 +40,13 @@ mod _native {
     #[pymodule_export]
     use crate::ingest::Ingest;
     #[pymodule_export]
+    use crate::job::Job;
+    #[pymodule_export]
     use crate::pool::{Pool, Port};
     #[pymodule_export]
     use crate::store::Store;
+    #[pymodule_export]
+    use crate::stream::Stream;
     #[pymodule_export]
     use crate::walk::Walk;
     #[pymodule_export]

@@ -1,6 +1,7 @@
 //! `Store`: the local store's calls. Each releases the GIL for as long as the core works.
 
 use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,9 +14,11 @@ use steelyard_core::store::{self, Options};
 use crate::batch;
 use crate::blob::Blob;
 use crate::buffer::Input;
+use crate::descriptor::Descriptor;
 use crate::errors::{Failure, Result};
 use crate::filter::Filter;
 use crate::ingest::Ingest;
+use crate::job::Job;
 use crate::rows::{InfoRow, StatusRow, info_row, optional_algorithm, optional_digest, status_row};
 use crate::walk::Walk;
 
@@ -166,6 +169,22 @@ impl Store {
     #[pyo3(signature = (r#ref, /))]
     fn abort(&self, py: Python<'_>, r#ref: &str) -> Result<()> {
         py.detach(|| self.0.abort(r#ref)).map_err(Failure::from)
+    }
+
+    /// The digest of a file that is stored already, bytes for bytes; None if there is work to do.
+    #[pyo3(signature = (file, size, algorithm, job, /))]
+    #[allow(clippy::needless_pass_by_value, reason = "the descriptor is closed when the call ends")]
+    fn find(
+        &self,
+        py: Python<'_>,
+        file: Descriptor,
+        size: u64,
+        algorithm: &str,
+        job: &Job,
+    ) -> Result<Option<(&'static str, String)>> {
+        py.detach(|| self.0.find(file.0.as_fd(), size, Algorithm::parse(algorithm)?, job.core()))
+            .map(|found| found.map(|digest| (digest.algorithm().name(), digest.encoded())))
+            .map_err(Failure::from)
     }
 
     #[pyo3(signature = (size, /))]

@@ -44,6 +44,15 @@ fn merge_full(stack: &mut Vec<ChainingValue>, done: u64) {
     }
 }
 
+/// The chaining value of a whole subtree that begins at `offset`.
+pub(super) fn subtree(offset: u64, data: &[u8]) -> ChainingValue {
+    debug_assert!(data.len() as u64 == SUBTREE && offset.is_multiple_of(SUBTREE));
+    let mut hasher = blake3::Hasher::new();
+    hasher.set_input_offset(offset);
+    hasher.update(data);
+    hasher.finalize_non_root()
+}
+
 impl Tree {
     pub(super) fn offset(&self) -> u64 {
         self.done * SUBTREE + self.partial.count()
@@ -67,6 +76,18 @@ impl Tree {
         self.stack.push(self.partial.finalize_non_root());
         self.done += 1;
         self.partial = blake3::Hasher::new();
+        self.partial.set_input_offset(self.done * SUBTREE);
+    }
+
+    /// Go on with a whole subtree that was hashed apart; all before it are whole too, and there is at least one.
+    pub(super) fn push_subtree(&mut self, value: &ChainingValue) {
+        if self.partial.count() == SUBTREE {
+            self.push_partial();
+        }
+        debug_assert!(self.done > 0 && self.partial.count() == 0, "it goes on at a whole subtree");
+        merge_full(&mut self.stack, self.done);
+        self.stack.push(*value);
+        self.done += 1;
         self.partial.set_input_offset(self.done * SUBTREE);
     }
 

@@ -37,6 +37,11 @@ enum Inner {
     Blake3(Box<Tree>),
 }
 
+/// A part of an input whose hash depends on nothing before it, so that parts of one blob can be hashed at once.
+///
+/// BLAKE3 alone has such: its whole subtrees of 1 MiB, from the second on.
+pub(crate) struct Subtree(blake3::hazmat::ChainingValue);
+
 /// A hash state that outlives the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SavedState {
@@ -78,6 +83,14 @@ impl Hasher {
             Inner::Sha256(state) => state.update(data),
             Inner::Sha512(state) => state.update(data),
             Inner::Blake3(tree) => tree.update(data),
+        }
+    }
+
+    /// Go on with bytes that were hashed apart; they begin at the hasher's offset.
+    pub(crate) fn push_subtree(&mut self, subtree: &Subtree) {
+        match &mut self.inner {
+            Inner::Blake3(tree) => tree.push_subtree(&subtree.0),
+            Inner::Sha256(_) | Inner::Sha512(_) => unreachable!("only what fits is hashed apart"),
         }
     }
 
@@ -126,6 +139,19 @@ impl Hasher {
         };
         let inner = inner.ok_or_else(|| state::garbage("its parts do not fit together"))?;
         Ok(Self { algorithm: frame.algorithm, inner })
+    }
+}
+
+impl Subtree {
+    /// Whether so many bytes at that offset can be hashed apart.
+    pub(crate) fn fits(algorithm: Algorithm, offset: u64, size: usize) -> bool {
+        let subtree = blake3_tree::SUBTREE;
+        algorithm == Algorithm::Blake3 && offset >= subtree && offset.is_multiple_of(subtree) && size as u64 == subtree
+    }
+
+    /// Hash bytes that `fits` allows.
+    pub(crate) fn hash(offset: u64, data: &[u8]) -> Self {
+        Self(blake3_tree::subtree(offset, data))
     }
 }
 

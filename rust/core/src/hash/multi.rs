@@ -1,8 +1,16 @@
 //! Several algorithms in one pass over the bytes.
 
+use std::os::fd::BorrowedFd;
+use std::thread;
+
 use super::{Hasher, state};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
+use crate::pipe::{Flow, HASHING, Job};
+use crate::sys::{Sys, read_full_at};
+
+/// From this size on, algorithms are shared among threads.
+const SHARED: usize = 256 << 10;
 
 /// Bytes given to each algorithm in turn: the second one finds them in the processor's cache.
 const PIECE: usize = 64 << 10;
@@ -43,16 +51,88 @@ impl MultiHasher {
         self.hashers[0].offset()
     }
 
-    /// Go on with `data`.
+    /// Go on with `data`: much of it, by several algorithms, on as many threads as processors are free.
     pub fn update(&mut self, data: &[u8]) {
         if let [only] = self.hashers.as_mut_slice() {
             return only.update(data);
+        }
+        if data.len() >= SHARED {
+            return self.update_at_once(data);
         }
         for piece in data.chunks(PIECE) {
             for hasher in &mut self.hashers {
                 hasher.update(piece);
             }
         }
+    }
+
+    /// Each algorithm on a thread of its own while there are any, the slowest first; the others here.
+    fn update_at_once(&mut self, data: &[u8]) {
+        let _user = HASHING.enter();
+        let mut waiting: Vec<&mut Hasher> = self.hashers.iter_mut().collect();
+        waiting.sort_by_key(|hasher| hasher.algorithm().slowness());
+        thread::scope(|scope| {
+            while waiting.len() > 1
+                && let Some(lent) = HASHING.lend()
+                && let Some(hasher) = waiting.pop()
+            {
+                scope.spawn(move || {
+                    let _lent = lent;
+                    hasher.update(data);
+                });
+            }
+            for piece in data.chunks(PIECE) {
+                for hasher in &mut waiting {
+                    hasher.update(piece);
+                }
+            }
+        });
+    }
+
+    /// Go on with at most `most` bytes of a file from `offset`; return how many: fewer where it ends, or when cancelled.
+    ///
+    /// The file is read beside the hashes; after an error (`Source`) they have seen the bytes before it.
+    pub fn update_from(
+        &mut self,
+        sys: &dyn Sys,
+        file: BorrowedFd<'_>,
+        offset: u64,
+        most: u64,
+        job: &Job,
+    ) -> Result<u64> {
+        let _user = HASHING.enter();
+        sys.expect_sequential(file);
+        self.update_by(most, |room, done| {
+            if job.is_cancelled() {
+                return Ok(0);
+            }
+            let read = read_full_at(sys, file, room, offset + done);
+            let read = read.map_err(|error| Error::Source { errno: error.raw_os_error().unwrap_or(libc::EIO) })?;
+            job.add(read as u64);
+            Ok(read)
+        })
+    }
+
+    /// Go on with what `read` puts into buffers, until it does not fill one.
+    pub(crate) fn update_by(&mut self, most: u64, read: impl FnMut(&mut [u8], u64) -> Result<usize>) -> Result<u64> {
+        let before = self.offset();
+        let flow = Flow::many(self.hashers.clone());
+        let done = flow.fill(most, read);
+        self.set_hashers(flow.finish());
+        let done = done?;
+        assert_eq!(before + done, self.offset(), "a hash has panicked");
+        Ok(done)
+    }
+
+    /// The hasher of each algorithm, in their order.
+    pub(crate) fn hashers(&self) -> &[Hasher] {
+        &self.hashers
+    }
+
+    /// Go on with those that `hashers` gave, which have seen the same bytes since.
+    pub(crate) fn set_hashers(&mut self, hashers: Vec<Hasher>) {
+        debug_assert!(hashers.iter().map(Hasher::algorithm).eq(self.algorithms()));
+        self.hashers = hashers;
     }
 
     /// The digests of the bytes seen so far, in the algorithms' order.

@@ -44,6 +44,7 @@ impl Ingest {
         expected: Option<&Digest>,
         labels: Option<&Labels>,
     ) -> Result<Info> {
+        inner.rejoin()?;
         inner.flush(&self.store)?;
         self.offset.store(inner.offset(), Ordering::Release);
         let checked = self.check(inner, size, expected, labels);
@@ -95,14 +96,14 @@ impl Ingest {
             return Err(Error::UnexpectedSize { expected, actual: inner.written, name: name() });
         }
         let actual = match expected {
-            Some(expected) if expected.algorithm() != inner.hasher.algorithm() => {
-                let mut hasher = Hasher::new(expected.algorithm());
-                inner.hash_to(&self.store, &mut hasher, inner.written)?;
+            Some(expected) if expected.algorithm() != inner.hashing.algorithm() => {
+                let (hasher, result) = inner.hash_to(&self.store, Hasher::new(expected.algorithm()), inner.written);
+                result?;
                 hasher.digest()
             }
             _ => {
                 inner.catch_up(&self.store, u64::MAX)?;
-                inner.hasher.digest()
+                inner.hashing.with(|hasher| hasher.digest())
             }
         };
         match expected {
@@ -116,7 +117,7 @@ impl Ingest {
 
     /// Remove what publication left of the ingest.
     fn discard(&self, inner: &Inner, published: Published) -> Result<()> {
-        if inner.control().is_none() {
+        if !inner.is_named() {
             return Ok(());
         }
         let removed = self.store.place()?.remove(&Root::ingest_name(&self.name));

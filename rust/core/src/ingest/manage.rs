@@ -141,6 +141,7 @@ impl Ingest {
     /// Take everything from the writer, whose next call says Aborted. None when there is nothing left to take.
     fn fence(&self) -> Option<Backing> {
         let mut inner = self.lock();
+        inner.rejoin().ok();
         let backing = inner.backing.take()?;
         inner.phase = Phase::Aborted;
         inner.pending = Vec::new();

@@ -10,33 +10,42 @@
 //! | `mod.rs` | the struct, its phases, closing |
 //! | `open.rs` | beginning and resuming |
 //! | `control.rs` | an ingest's directory and state file |
-//! | `write.rs` | bytes in, the hash, truncation, checkpoints |
+//! | `write.rs` | bytes in, and back by truncation |
+//! | `copy.rs` | whole files in |
+//! | `hashing.rs` | the hash, beside the writes or behind them |
+//! | `checkpoint.rs` | checkpoints, beside the writes too |
 //! | `commit.rs` | publication |
 //! | `manage.rs` | status, list, abort |
 //! | `live.rs` | the ingests that this store has open |
 //! | `foreign.rs` | containerd's ingests, read-only |
 
+mod checkpoint;
 mod commit;
 mod control;
+mod copy;
 mod foreign;
+mod hashing;
 mod live;
 mod manage;
 mod open;
 mod write;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
-use crate::hash::Hasher;
 use crate::lock::RefLock;
 use crate::model::Status;
 use crate::store::Store;
 use crate::temp::{Staged, Temp};
 
+use checkpoint::Away;
 use control::Control;
+pub use copy::Source;
+use hashing::Hashing;
 pub(crate) use live::Live;
 
 /// An open ingest. One task at a time may use it; `abort` may come from any.
@@ -47,6 +56,9 @@ pub struct Ingest {
     since_ns: i64,
     /// Bytes accepted, readable while another thread writes.
     offset: AtomicU64,
+    /// Held while `inner` is waited for, so that who comes between two steps of a long copy is next.
+    turn: Mutex<()>,
+    is_copying: AtomicBool,
     inner: Mutex<Inner>,
 }
 
@@ -63,7 +75,7 @@ struct Inner {
     phase: Phase,
     /// None once the ingest is closed, aborted or committed.
     backing: Option<Backing>,
-    hasher: Hasher,
+    hashing: Hashing,
     /// Bytes accepted but not yet written.
     pending: Vec<u8>,
     /// Bytes in the data file.
@@ -90,8 +102,11 @@ enum Backing {
 
 /// What the ingest of a ref holds; given back in this order, the ref last.
 struct Named {
-    data: OwnedFd,
-    control: Control,
+    data: Arc<OwnedFd>,
+    path: PathBuf,
+    /// None while a checkpoint is under way, which has it.
+    control: Option<Control>,
+    away: Option<Away>,
     _lock: RefLock,
 }
 
@@ -108,7 +123,7 @@ impl Ingest {
 
     /// What `digest` computes.
     pub fn algorithm(&self) -> Algorithm {
-        self.lock().hasher.algorithm()
+        self.lock().hashing.algorithm()
     }
 
     /// What is known of the ingest.
@@ -124,13 +139,14 @@ impl Ingest {
         let result = match &inner.phase {
             Phase::Closed | Phase::Aborted => return Ok(()),
             Phase::Poisoned(error) => Err(error.clone()),
-            Phase::Open => inner.settle(&self.store),
+            Phase::Open => inner.rejoin().and_then(|()| inner.settle(&self.store)),
         };
         self.release(&mut inner, Phase::Closed);
         result
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -145,16 +161,30 @@ impl Ingest {
         }
     }
 
-    /// Use the open ingest, and publish its offset afterwards.
+    /// Use the open ingest when no checkpoint is under way, and publish its offset afterwards.
     fn with<T>(&self, work: impl FnOnce(&mut Inner) -> Result<T>) -> Result<T> {
+        self.stream(|inner| {
+            inner.rejoin()?;
+            work(inner)
+        })
+    }
+
+    /// Likewise, also beside a checkpoint: for what only adds bytes.
+    fn stream<T>(&self, work: impl FnOnce(&mut Inner) -> Result<T>) -> Result<T> {
         let mut inner = self.open()?;
-        let result = work(&mut inner);
+        let result = inner.rejoin_if_done().and_then(|()| work(&mut inner));
+        if matches!(inner.phase, Phase::Poisoned(_)) {
+            // When the caller hears of it nothing is under way any more.
+            inner.rejoin().ok();
+        }
         self.offset.store(inner.offset(), Ordering::Release);
         result
     }
 
     /// Give everything back and enter a final phase. The ref is free for others before this store forgets the ingest.
     fn release(&self, inner: &mut Inner, phase: Phase) {
+        // The ref is not given back under a thread that still writes a checkpoint of it.
+        inner.rejoin().ok();
         inner.phase = phase;
         inner.pending = Vec::new();
         if let Some(backing) = inner.backing.take() {
@@ -187,7 +217,9 @@ impl Backing {
     fn staged(&self) -> Staged<'_> {
         match self {
             Self::Named(named) => {
-                Staged::Named { dir: named.control.dir(), name: control::DATA, fd: named.data.as_fd() }
+                let dir = named.control.as_ref().map(Control::dir);
+                let dir = dir.unwrap_or_else(|| unreachable!("no checkpoint is under way when it is published"));
+                Staged::Named { dir, name: control::DATA, fd: named.data.as_fd() }
             }
             Self::Unnamed(temp) => temp.staged(),
         }
@@ -212,7 +244,8 @@ impl Inner {
 
     /// Pass on the result of a step after whose failure the disk's content is unknown.
     fn poisoning<T>(&mut self, result: Result<T>) -> Result<T> {
-        if let Err(error) = &result {
+        // The first failure is the one that is told.
+        if let (Err(error), Phase::Open) = (&result, &self.phase) {
             self.phase = Phase::Poisoned(error.clone());
         }
         result

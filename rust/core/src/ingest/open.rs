@@ -1,10 +1,11 @@
 //! Beginning an ingest, and resuming one where its last checkpoint left it.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 
 use super::control::{Control, DATA, Found, Place, Whole};
+use super::hashing::Hashing;
 use super::{Backing, Ingest, Inner, Named, Phase};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, Result};
@@ -54,6 +55,8 @@ impl Store {
             name: ref_.to_owned(),
             since_ns,
             offset: AtomicU64::new(inner.offset()),
+            turn: Mutex::new(()),
+            is_copying: AtomicBool::new(false),
             inner: Mutex::new(inner),
         });
         reserved.fill(&ingest);
@@ -72,6 +75,8 @@ impl Store {
             name: String::new(),
             since_ns: now,
             offset: AtomicU64::new(0),
+            turn: Mutex::new(()),
+            is_copying: AtomicBool::new(false),
             inner: Mutex::new(inner),
         }))
     }
@@ -111,7 +116,7 @@ impl Store {
         let slot = Slot::start(wanted.total, wanted.expected.copied(), algorithm, since_ns);
         let header = Header { ref_: ref_.to_owned(), started_ns: since_ns };
         let (data, control) = place.create(&name, &header, holder, slot.clone())?;
-        let backing = Backing::Named(Box::new(Named { data, control, _lock: lock }));
+        let backing = Backing::named(data, control, lock);
         Ok(Inner::new(backing, &slot, since_ns, Hasher::new(algorithm)))
     }
 }
@@ -152,12 +157,19 @@ impl Slot {
     }
 }
 
+impl Backing {
+    fn named(data: OwnedFd, control: Control, lock: RefLock) -> Self {
+        let path = control.path().to_owned();
+        Self::Named(Box::new(Named { data: Arc::new(data), path, control: Some(control), away: None, _lock: lock }))
+    }
+}
+
 impl Inner {
     fn new(backing: Backing, slot: &Slot, started_ns: i64, hasher: Hasher) -> Self {
         Self {
             phase: Phase::Open,
             backing: Some(backing),
-            hasher,
+            hashing: Hashing::new(hasher),
             pending: Vec::new(),
             written: slot.offset,
             written_back: slot.offset,
@@ -202,7 +214,7 @@ fn resume(
         // The bytes that it counts are durable already: it only says something new of them.
         control.checkpoint(place, slot.clone())?;
     }
-    let backing = Backing::Named(Box::new(Named { data, control, _lock: lock }));
+    let backing = Backing::named(data, control, lock);
     Ok(Inner::new(backing, &slot, header.started_ns, hasher))
 }
 

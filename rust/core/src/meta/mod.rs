@@ -143,6 +143,15 @@ impl Meta {
         Ok(self.read(|connection| query::has_size(connection, size))?.unwrap_or(true))
     }
 
+    /// Return the digests of blobs of that size, at most `most`; none below [`LARGE`], and none when there is no telling.
+    pub fn of_size(&self, size: u64, most: usize) -> Result<Vec<Digest>> {
+        if size < LARGE {
+            return Ok(Vec::new());
+        }
+        let names = self.read(|connection| query::of_size(connection, size, most))?.unwrap_or_default();
+        Ok(names.iter().filter_map(|name| Digest::parse(name).ok()).collect())
+    }
+
     /// Insert a row, or change all of it but when the blob was verified; on return that survives a power loss.
     pub fn put(&self, row: &Row) -> Result<()> {
         self.write(Sync::Durable, |connection| rows::put(connection, row))

@@ -75,6 +75,14 @@ pub(super) fn has_size(connection: &Connection, size: u64) -> rusqlite::Result<b
         .query_row([rows::whole(size)], |row| row.get(0))
 }
 
+/// Return the digests of at most `most` blobs of that size.
+pub(super) fn of_size(connection: &Connection, size: u64, most: usize) -> rusqlite::Result<Vec<String>> {
+    connection
+        .prepare_cached("SELECT digest FROM blobs WHERE size = ?1 AND size >= 8388608 LIMIT ?2")?
+        .query_map([rows::whole(size), rows::whole(most as u64)], |row| row.get(0))?
+        .collect()
+}
+
 /// Return a setting.
 pub(super) fn setting(connection: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
     connection

@@ -142,6 +142,14 @@ impl<A: Around> Sys for Layer<A> {
         self.on(Op::ReadAt, fd, || self.inner.read_at(fd, buffer, offset))
     }
 
+    fn read_once_at(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.on(Op::ReadAt, fd, || self.inner.read_once_at(fd, &mut *buffer, offset))
+    }
+
+    fn expect_sequential(&self, fd: BorrowedFd<'_>) {
+        self.inner.expect_sequential(fd);
+    }
+
     fn truncate(&self, fd: BorrowedFd<'_>, size: u64) -> io::Result<()> {
         self.on(Op::Truncate, fd, || self.inner.truncate(fd, size))
     }

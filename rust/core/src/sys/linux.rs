@@ -1,17 +1,20 @@
 //! The real system calls.
 #![allow(clippy::disallowed_methods, reason = "this is the module that makes them")]
 
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{self, AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT};
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{FileKind, Hold, Stat, Sys, promise, raw};
 
 const NS: i64 = 1_000_000_000;
+
+/// Drop from the page cache what this read brought in (Linux 6.14). What was there before stays.
+const DONTCACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
 
 /// Linux.
 #[derive(Clone, Copy, Debug, Default)]
@@ -71,6 +74,18 @@ impl Sys for Linux {
 
     fn read_at(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         Ok(rustix::io::pread(fd, buffer, offset)?)
+    }
+
+    fn read_once_at(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        match rustix::io::preadv2(fd, &mut [IoSliceMut::new(buffer)], offset, DONTCACHE) {
+            // An older kernel, or a file system that knows nothing of it.
+            Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => self.read_at(fd, buffer, offset),
+            other => Ok(other?),
+        }
+    }
+
+    fn expect_sequential(&self, fd: BorrowedFd<'_>) {
+        fs::fadvise(fd, 0, None, fs::Advice::Sequential).ok();
     }
 
     fn truncate(&self, fd: BorrowedFd<'_>, size: u64) -> io::Result<()> {

@@ -93,6 +93,10 @@ pub trait Sys: Send + Sync {
     fn write_at(&self, fd: BorrowedFd<'_>, data: &[u8], offset: u64) -> io::Result<usize>;
     /// Read at an offset; it may read less than there is. Nothing read means the end.
     fn read_at(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Read as `read_at` does, but leave no more of the file in the page cache than there was; only a wish.
+    fn read_once_at(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Tell that a file will be read from the beginning to the end. Advice only: it cannot fail.
+    fn expect_sequential(&self, fd: BorrowedFd<'_>);
     /// Set a file's size.
     fn truncate(&self, fd: BorrowedFd<'_>, size: u64) -> io::Result<()>;
     /// Have the kernel begin to write a range to the disk. Advice only: nothing is durable by it.
@@ -164,9 +168,18 @@ pub fn write_all_at(sys: &dyn Sys, fd: BorrowedFd<'_>, data: &[u8], offset: u64)
 
 /// Fill the buffer, or read to the end of the file; return the bytes read.
 pub fn read_full_at(sys: &dyn Sys, fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    read_full(buffer, |rest, done| sys.read_at(fd, rest, offset + done))
+}
+
+/// Likewise, and leave the page cache as it is, where the system can.
+pub fn read_full_once_at(sys: &dyn Sys, fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    read_full(buffer, |rest, done| sys.read_once_at(fd, rest, offset + done))
+}
+
+fn read_full(buffer: &mut [u8], mut read: impl FnMut(&mut [u8], u64) -> io::Result<usize>) -> io::Result<usize> {
     let mut done = 0;
     while done < buffer.len() {
-        match sys.read_at(fd, &mut buffer[done..], offset + done as u64) {
+        match read(&mut buffer[done..], done as u64) {
             Ok(0) => break,
             Ok(read) => done += read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -2,17 +2,20 @@
 //! acknowledged bytes are whole, no name holds others, what was not acknowledged is absent, resumable or committed as a
 //! whole, and the ref is free again.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use steelyard_core::digest::Algorithm;
 use steelyard_core::error::{Error, Result};
-use steelyard_core::ingest::Ingest;
+use steelyard_core::ingest::{Ingest, Source};
 use steelyard_core::model::Labels;
+use steelyard_core::pipe::Job;
 use steelyard_core::store::Store;
 use steelyard_core::sys::{Fault, Faulty, Linux};
 
+use crate::copy::source;
 use crate::support::*;
 
 /// A way to use an ingest.
@@ -38,6 +41,8 @@ enum Work {
     AbortLive,
     /// Without a ref.
     Anonymous,
+    /// By copies of a file.
+    Copy,
 }
 
 /// What the store has acknowledged.
@@ -52,6 +57,7 @@ struct Acknowledged {
 struct Run<'a> {
     store: &'a Arc<Store>,
     data: &'a [u8],
+    source: &'a File,
     seen: Acknowledged,
 }
 
@@ -120,6 +126,9 @@ impl Work {
             run.seen.committed = true;
             return Ok(());
         }
+        if self == Self::Copy {
+            return Self::copy(run, ingest);
+        }
         ingest.write(&data[..1000])?;
         ingest.sync()?;
         if self != Self::Anonymous {
@@ -149,6 +158,19 @@ impl Work {
                 run.seen.durable = data.len();
             }
         }
+        Ok(())
+    }
+}
+
+impl Work {
+    fn copy(run: &mut Run<'_>, ingest: &Ingest) -> Result<()> {
+        let file = run.source.as_fd();
+        ingest.copy_from(Source { file, from: 0, most: 1000 }, &Job::default(), None)?;
+        ingest.sync()?;
+        run.seen.durable = 1000;
+        ingest.copy_from(Source { file, from: 1000, most: u64::MAX }, &Job::default(), None)?;
+        ingest.commit(None, None, None)?;
+        run.seen.committed = true;
         Ok(())
     }
 }
@@ -193,7 +215,8 @@ fn fail_at(work: Work, n: u64, errno: i32, fault: fn(u64, i32) -> Fault) -> bool
     let seen = work.prepare(&root, &data);
     let faulty = Faulty::over(Arc::new(Linux));
     let store = root.open_with(faulty.clone());
-    let mut run = Run { store: &store, data: &data, seen };
+    let source = source(&root, &data);
+    let mut run = Run { store: &store, data: &data, source: &source, seen };
     faulty.set(Some(fault(n, errno)));
 
     let result = work.run(&mut run, n.is_multiple_of(2));
@@ -202,6 +225,7 @@ fn fail_at(work: Work, n: u64, errno: i32, fault: fn(u64, i32) -> Fault) -> bool
     faulty.set(None);
     match &result {
         Err(Error::Io { errno: found, path: Some(_), .. }) => assert_eq!(errno, *found),
+        Err(Error::Source { errno: found }) => assert_eq!((errno, Work::Copy), (*found, work)),
         other => assert_eq!(&Ok(()), other, "{work:?}, call {n}"),
     }
     assert!(hit || result.is_ok());
@@ -247,6 +271,7 @@ sweeps! {
     aborting_survives_every_fault: Work::Abort;
     aborting_a_live_ingest_survives_every_fault: Work::AbortLive;
     an_anonymous_ingest_survives_every_fault: Work::Anonymous;
+    a_copy_survives_every_fault: Work::Copy;
 }
 
 #[test]

@@ -4,9 +4,11 @@
 mod abort;
 mod anonymous;
 mod begin;
+mod beside;
 mod commit;
 #[path = "../common/mod.rs"]
 mod common;
+mod copy;
 mod faults;
 mod foreign;
 mod order;

@@ -140,6 +140,8 @@ fn a_long_write_begins_writeback_every_8_mib_and_checkpoints_every_64() {
     for _ in 0..5 {
         ingest.write(&piece).unwrap();
     }
+    // Whoever wants the digest first waits for a checkpoint that is made beside the writes.
+    ingest.digest().unwrap();
 
     let events = recorder.around.take();
 
@@ -148,7 +150,7 @@ fn a_long_write_begins_writeback_every_8_mib_and_checkpoints_every_64() {
     assert_eq!(8, count((Op::StartWriteback, "data")));
     assert_eq!((1, 1), (count((Op::SyncData, "data")), count((Op::SyncData, "state"))));
     let at = steps.iter().position(|step| *step == (Op::SyncData, "data")).unwrap();
-    assert_eq!(64, steps[..at].iter().filter(|step| **step == (Op::WriteAt, "data")).count());
+    assert!(64 <= steps[..at].iter().filter(|step| **step == (Op::WriteAt, "data")).count());
 }
 
 #[test]

@@ -1,0 +1,72 @@
+"""Long native calls, one hop for a whole blob: the event loop only looks how far they are, and tells them to end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar, TypeVarTuple
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from steelyard._background import Background
+from steelyard._bridge import run_job
+from steelyard._native import Job
+
+__all__ = ("watched", "whole")
+
+_BEAT_SECONDS = 0.05
+"""How often somebody who wants to know is told."""
+
+ResultT = TypeVar("ResultT")
+ArgsT = TypeVarTuple("ArgsT")
+
+
+async def watched(
+    job: Job, report: Callable[[], object] | None, function: Callable[[*ArgsT], ResultT], *args: *ArgsT
+) -> ResultT:
+    """Run `function` off the event loop and return its result, which is of a part only if the job was cancelled.
+
+    Args:
+        job: ends the call early when it is cancelled.
+        report: called every now and then meanwhile. Should it fail, the call ends early and the failure is raised.
+        function: the long call.
+        args: what it is given.
+
+    Cancellation:
+        Cancels the job, and waits for the call to end; its result is returned.
+    """
+    if report is None:
+        return await run_job(job, function, *args)
+    failures: list[Exception] = []
+
+    async def beat() -> None:
+        try:
+            while True:
+                await anyio.sleep(_BEAT_SECONDS)
+                report()
+        except Exception as failure:  # noqa: BLE001  # raised below, where the caller can see it
+            failures.append(failure)
+            job.cancel()
+
+    background = Background(beat)
+    try:
+        result = await run_job(job, function, *args)
+    finally:
+        await background.aclose()
+    if failures:
+        raise failures[0]
+    return result
+
+
+async def whole(function: Callable[[Job], ResultT]) -> ResultT:
+    """Run a call that has no effect but its result, to its end.
+
+    Cancellation:
+        Ends the call early; its result is dropped.
+    """
+    while True:
+        job = Job()
+        result = await run_job(job, function, job)
+        if not job.cancelled:
+            return result
+        await checkpoint()

@@ -1,0 +1,196 @@
+//! A blob from its beginning to its end, read ahead and hashed while the caller works on what it has.
+
+use std::collections::VecDeque;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::{Blob, Cache};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::hash::Hasher;
+use crate::pipe::{Bytes, Flow, HASHING, PIECE, WAITING};
+
+/// Pieces that are read ahead.
+const AHEAD: usize = 3;
+
+/// A blob's bytes in order. What it gave is provisional until `finish` has said that all of it was right.
+pub struct Stream(Arc<Shared>);
+
+struct Shared {
+    blob: Arc<Blob>,
+    flow: Flow,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    /// Read, and not yet given.
+    ready: VecDeque<Bytes>,
+    /// How much of the first of those was given.
+    given: usize,
+    /// Where to read on.
+    offset: u64,
+    /// Whether somebody reads now; the flow is theirs.
+    is_reading: bool,
+    /// Nothing more is read: an error, or the reader has gone.
+    failure: Option<Error>,
+    is_closed: bool,
+}
+
+impl Stream {
+    /// Begin at the first byte.
+    pub fn new(blob: Arc<Blob>) -> Self {
+        blob.sys.expect_sequential(blob.file.as_fd());
+        let flow = Flow::new(Hasher::new(blob.digest.algorithm()));
+        let state =
+            State { ready: VecDeque::new(), given: 0, offset: 0, is_reading: false, failure: None, is_closed: false };
+        Self(Arc::new(Shared { blob, flow, state: Mutex::new(state), changed: Condvar::new() }))
+    }
+
+    /// Give at most `most` of the next bytes to `to`, if there are any at hand; then it takes no longer than to copy them.
+    pub fn take<T>(&self, most: usize, to: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        let state = self.0.lock();
+        if state.ready.is_empty() { None } else { Some(self.0.give(state, most, to)) }
+    }
+
+    /// Give at most `most` of the next bytes to `to`, none at the end; wait for them if need be.
+    pub fn next<T>(&self, most: usize, to: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        let mut state = self.0.lock();
+        loop {
+            if !state.ready.is_empty() {
+                return Ok(self.0.give(state, most, to));
+            }
+            if let Some(failure) = &state.failure {
+                return Err(failure.clone());
+            }
+            if state.offset >= self.0.blob.size() {
+                drop(state);
+                return Ok(to(&[]));
+            }
+            state = if state.is_reading {
+                self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+            } else {
+                state.is_reading = true;
+                let reading = Reading(&self.0);
+                drop(self.0.read_one(state));
+                drop(reading);
+                self.0.lock()
+            };
+        }
+    }
+
+    /// The digest of all bytes, when all were given.
+    pub fn finish(&self) -> Digest {
+        drop(self.0.quiet());
+        self.0.flow.with(|hasher| hasher.digest())
+    }
+
+    /// End it: wait until nobody reads any more.
+    pub fn close(&self) {
+        self.0.lock().is_closed = true;
+        let mut state = self.0.quiet();
+        state.failure = Some(Error::Closed { name: self.0.blob.digest.to_string() });
+        for bytes in state.ready.drain(..) {
+            self.0.flow.release(bytes);
+        }
+        drop(state);
+        self.0.flow.with(|_| ());
+        self.0.flow.shed();
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // Who reads for it stops after the piece under way.
+        self.0.lock().is_closed = true;
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wait until nobody reads.
+    fn quiet(&self) -> MutexGuard<'_, State> {
+        let mut state = self.lock();
+        while state.is_reading {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state
+    }
+
+    fn give<T>(self: &Arc<Self>, mut state: MutexGuard<'_, State>, most: usize, to: impl FnOnce(&[u8]) -> T) -> T {
+        let given = state.given;
+        let bytes = Arc::clone(&state.ready[0]);
+        let end = bytes.size.min(given.saturating_add(most));
+        if end == bytes.size {
+            state.given = 0;
+            state.ready.pop_front();
+        } else {
+            state.given = end;
+        }
+        self.read_ahead(state);
+        let result = to(&bytes[given..end]);
+        self.flow.release(bytes);
+        result
+    }
+
+    /// Have more read by a thread if there is one to spare, and enough for it to do.
+    fn read_ahead(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        if state.is_reading || !state.wants(&self.blob) || state.ready.len() > AHEAD / 2 {
+            return;
+        }
+        let Some(lent) = WAITING.lend() else { return };
+        state.is_reading = true;
+        drop(state);
+        let shared = Arc::clone(self);
+        lent.run(move || {
+            let (_user, _reading) = (HASHING.enter(), Reading(&shared));
+            let mut state = shared.lock();
+            while state.wants(&shared.blob) && state.ready.len() < AHEAD {
+                state = shared.read_one(state);
+                shared.changed.notify_all();
+            }
+        });
+    }
+
+    /// Read one piece and have it hashed; the lock is not held meanwhile.
+    fn read_one<'a>(&'a self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let offset = state.offset;
+        drop(state);
+        let mut piece = self.flow.buffer();
+        let size = usize::try_from(self.blob.size() - offset).unwrap_or(PIECE).min(PIECE);
+        let read = self.blob.read_some(&mut piece.room()[..size], offset, Cache::Keep);
+        if let Err(error) = read {
+            self.flow.give_back(piece);
+            let mut state = self.lock();
+            state.failure = Some(error);
+            return state;
+        }
+        piece.size = size;
+        let bytes = Arc::new(piece);
+        self.flow.feed(&bytes);
+        let mut state = self.lock();
+        state.offset += size as u64;
+        state.ready.push_back(bytes);
+        state
+    }
+}
+
+/// That somebody reads, until it is dropped.
+struct Reading<'a>(&'a Shared);
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.0.lock().is_reading = false;
+        self.0.changed.notify_all();
+    }
+}
+
+impl State {
+    /// Whether there is more to read, and somebody who wants it.
+    fn wants(&self, blob: &Blob) -> bool {
+        !self.is_closed && self.failure.is_none() && self.offset < blob.size()
+    }
+}

@@ -1,0 +1,131 @@
+//! The hash of an ingest: beside the writes when a processor is free, behind them after a resume or a cut.
+
+use super::{Ingest, Inner};
+use crate::digest::{Algorithm, Digest};
+use crate::error::{At, Error, Result};
+use crate::hash::Hasher;
+use crate::pipe::{Bytes, Flow, HASHING};
+use crate::store::Store;
+use crate::sys::read_full_at;
+
+/// A hasher that may be at work on another thread.
+pub(super) struct Hashing {
+    pub(super) flow: Flow,
+    algorithm: Algorithm,
+    /// The bytes that it has been given.
+    offset: u64,
+}
+
+impl Hashing {
+    pub(super) fn new(hasher: Hasher) -> Self {
+        let (algorithm, offset) = (hasher.algorithm(), hasher.offset());
+        Self { flow: Flow::new(hasher), algorithm, offset }
+    }
+
+    pub(super) fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The bytes that it has seen, or will have without more being done.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Go on with bytes from the flow's buffers.
+    pub(super) fn feed(&mut self, bytes: &Bytes) {
+        self.offset += bytes.size as u64;
+        self.flow.feed(bytes);
+    }
+
+    /// Wait for the hasher and use it.
+    pub(super) fn with<T>(&mut self, work: impl FnOnce(&mut Hasher) -> T) -> T {
+        let (result, offset) = self.flow.with(|hasher| {
+            let result = work(hasher);
+            (result, hasher.offset())
+        });
+        self.offset = offset;
+        result
+    }
+
+    pub(super) fn set(&mut self, hasher: Hasher) {
+        self.algorithm = hasher.algorithm();
+        self.with(|old| *old = hasher);
+    }
+}
+
+impl Ingest {
+    /// Hash at most `most` of the bytes that the hash is behind; return how many remain.
+    ///
+    /// It falls behind by a truncation, a resume or a change of algorithm. Calling this in pieces keeps each call short;
+    /// `digest` and `commit` do what is left of it at once.
+    pub fn catch_up(&self, most: u64) -> Result<u64> {
+        self.with(|inner| inner.catch_up(&self.store, most))
+    }
+
+    /// Compute another digest from now on; the hash is then behind all bytes.
+    pub fn set_algorithm(&self, algorithm: Algorithm) -> Result<()> {
+        self.with(|inner| {
+            if inner.hashing.algorithm() != algorithm {
+                inner.hashing.set(Hasher::new(algorithm));
+                inner.dirty = true;
+            }
+            Ok(())
+        })
+    }
+
+    /// The digest of all bytes accepted so far.
+    pub fn digest(&self) -> Result<Digest> {
+        self.with(|inner| {
+            inner.catch_up(&self.store, u64::MAX)?;
+            let pending = &inner.pending;
+            Ok(inner.hashing.with(|hasher| {
+                if pending.is_empty() {
+                    return hasher.digest();
+                }
+                let mut hasher = hasher.clone();
+                hasher.update(pending);
+                hasher.digest()
+            }))
+        })
+    }
+}
+
+impl Inner {
+    /// Bytes written that the hash has not been given.
+    pub(super) fn behind(&self) -> u64 {
+        self.written - self.hashing.offset()
+    }
+
+    pub(super) fn catch_up(&mut self, store: &Store, most: u64) -> Result<u64> {
+        let target = self.written.min(self.hashing.offset().saturating_add(most));
+        if self.hashing.offset() < target {
+            let hasher = self.hashing.with(|hasher| hasher.clone());
+            let (hasher, result) = self.hash_to(store, hasher, target);
+            // Also after a failed read: the hasher stands at what it has seen, and another try goes on there.
+            self.hashing.set(hasher);
+            result?;
+        }
+        // Only now is it known that nothing was lost; if it was, this starts over.
+        self.hashing.with(|_| ());
+        Ok(self.behind())
+    }
+
+    /// Feed a hasher with the written bytes up to `end`.
+    pub(super) fn hash_to(&self, store: &Store, hasher: Hasher, end: u64) -> (Hasher, Result<()>) {
+        let _user = HASHING.enter();
+        let (start, algorithm) = (hasher.offset(), hasher.algorithm());
+        let flow = Flow::new(hasher);
+        let result = flow.fill(end.saturating_sub(start), |room, done| {
+            read_full_at(&*store.sys, self.data()?, room, start + done).at("read", || self.data_path(store))
+        });
+        let hasher = flow.finish().pop().unwrap_or_else(|| Hasher::new(algorithm));
+        let result = result.and_then(|_| {
+            if hasher.offset() >= end {
+                return Ok(());
+            }
+            let (name, expected) = (self.data_path(store).display().to_string(), format!("{end} bytes"));
+            Err(Error::DataCorrupt { name, expected, actual: format!("{} bytes", hasher.offset()) })
+        });
+        (hasher, result)
+    }
+}

@@ -1,0 +1,273 @@
+//! One hash, and the bytes that wait for it.
+
+use std::collections::VecDeque;
+use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use crate::digest::Algorithm;
+use crate::hash::{Hasher, SavedState, Subtree};
+
+/// A buffer of `PIECE` bytes, of which the first `size` count.
+pub(crate) struct Piece {
+    pub(super) memory: Vec<u8>,
+    pub(crate) size: usize,
+}
+
+/// Bytes that several hashes and a writer may read at once.
+pub(crate) type Bytes = Arc<Piece>;
+
+impl Piece {
+    /// All of the buffer, to be filled.
+    pub(crate) fn room(&mut self) -> &mut [u8] {
+        &mut self.memory
+    }
+
+    /// Fill with these bytes, as many as there is room for.
+    pub(crate) fn fill(&mut self, data: &[u8]) {
+        self.size = data.len().min(self.memory.len());
+        self.memory[..self.size].copy_from_slice(&data[..self.size]);
+    }
+}
+
+impl Deref for Piece {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.memory[..self.size]
+    }
+}
+
+/// What is done in its turn.
+enum Item {
+    Bytes(Bytes),
+    /// Tell the state that the hash has here.
+    Save(SyncSender<SavedState>),
+}
+
+/// A hash under way. It is worked on without the lock that the line itself lies under.
+pub(super) struct Line {
+    algorithm: Algorithm,
+    /// None while somebody updates it.
+    hasher: Option<Hasher>,
+    queue: VecDeque<Item>,
+    /// The offset of the first byte in the queue.
+    position: u64,
+    /// Subtrees that were taken out of turn, in their order, and the ordinal of the first: None are not ready.
+    ahead: VecDeque<Option<Subtree>>,
+    first_ahead: u64,
+    /// The threads that serve this line.
+    pub(super) threads: usize,
+    /// An update panicked. What is fed is dropped, and the hasher has seen nothing.
+    lost: bool,
+    /// Whether a saved state was told, or can be no more, since this was last looked at.
+    pub(super) told: bool,
+}
+
+/// A step that can be made now.
+pub(super) enum Work {
+    /// The next bytes, and the hasher that must see them.
+    Next(Hasher, Bytes),
+    /// Bytes whose hash depends on none before them, where they begin, and their ordinal.
+    Apart(u64, u64, Bytes),
+}
+
+/// A step that was made.
+pub(super) struct Done {
+    bytes: Bytes,
+    result: Outcome,
+}
+
+enum Outcome {
+    Next(Hasher),
+    Apart(u64, Subtree),
+    Lost,
+}
+
+impl Line {
+    pub(super) fn new(hasher: Hasher) -> Self {
+        Self {
+            algorithm: hasher.algorithm(),
+            position: hasher.offset(),
+            hasher: Some(hasher),
+            queue: VecDeque::new(),
+            ahead: VecDeque::new(),
+            first_ahead: 0,
+            threads: 0,
+            lost: false,
+            told: false,
+        }
+    }
+
+    pub(super) fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    pub(super) fn feed(&mut self, bytes: Bytes) {
+        if !self.lost {
+            self.queue.push_back(Item::Bytes(bytes));
+        }
+    }
+
+    pub(super) fn save(&mut self, to: SyncSender<SavedState>) {
+        if !self.lost {
+            self.queue.push_back(Item::Save(to));
+        }
+    }
+
+    /// Whether nothing is under way or waiting, and no thread about to look.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.threads == 0 && self.queue.is_empty() && self.ahead.is_empty() && self.hasher.is_some()
+    }
+
+    /// Use the hasher of a quiet line; what is fed next belongs after the bytes that it then has seen.
+    pub(super) fn with<T>(&mut self, work: impl FnOnce(&mut Hasher) -> T) -> T {
+        debug_assert!(self.is_quiet());
+        let mut hasher = self.hasher.take().unwrap_or_else(|| Hasher::new(self.algorithm));
+        let result = work(&mut hasher);
+        *self = Self::new(hasher);
+        result
+    }
+
+    /// The hasher of a quiet line.
+    pub(super) fn into_hasher(self) -> Hasher {
+        self.hasher.unwrap_or_else(|| Hasher::new(self.algorithm))
+    }
+
+    /// Whether more threads than those that serve it would find something to do.
+    pub(super) fn wants_thread(&self) -> bool {
+        let most = if self.front_is_apart() { self.queue.len() } else { usize::from(!self.queue.is_empty()) };
+        self.threads < most
+    }
+
+    /// Whether somebody can make a step, now or as soon as the step under way is made, and no thread will.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.threads == 0 && self.hasher.is_some() && !self.queue.is_empty()
+    }
+
+    /// Whether the next bytes can be hashed without those before them.
+    pub(super) fn front_is_apart(&self) -> bool {
+        let Some(Item::Bytes(bytes)) = self.queue.front() else { return false };
+        Subtree::fits(self.algorithm, self.position, bytes.size) && self.hasher.is_some()
+    }
+
+    /// Take the next step, if it can be made now.
+    pub(super) fn take(&mut self) -> Option<Work> {
+        if self.front_is_apart() {
+            let bytes = self.next_bytes()?;
+            let (ordinal, offset) = (self.first_ahead + self.ahead.len() as u64, self.position);
+            self.ahead.push_back(None);
+            self.position += bytes.size as u64;
+            return Some(Work::Apart(ordinal, offset, bytes));
+        }
+        if !self.ahead.is_empty() {
+            return None;
+        }
+        self.answer_saves();
+        let hasher = self.hasher.take()?;
+        let Some(bytes) = self.next_bytes() else {
+            self.hasher = Some(hasher);
+            return None;
+        };
+        self.position += bytes.size as u64;
+        Some(Work::Next(hasher, bytes))
+    }
+
+    /// Take note of a step; give its bytes back.
+    pub(super) fn put(&mut self, done: Done) -> Bytes {
+        match done.result {
+            Outcome::Next(hasher) => self.hasher = Some(hasher),
+            Outcome::Apart(ordinal, subtree) if ordinal >= self.first_ahead => {
+                let index = usize::try_from(ordinal - self.first_ahead).unwrap_or(usize::MAX);
+                if let Some(place) = self.ahead.get_mut(index) {
+                    *place = Some(subtree);
+                }
+                self.join_ahead();
+            }
+            // Of a line that was lost meanwhile.
+            Outcome::Apart(..) => {}
+            Outcome::Lost => self.lose(),
+        }
+        self.answer_saves();
+        done.bytes
+    }
+
+    fn next_bytes(&mut self) -> Option<Bytes> {
+        match self.queue.pop_front()? {
+            Item::Bytes(bytes) => Some(bytes),
+            other @ Item::Save(_) => {
+                self.queue.push_front(other);
+                None
+            }
+        }
+    }
+
+    /// Join the subtrees that are ready to the hash, in their order.
+    fn join_ahead(&mut self) {
+        let Some(hasher) = &mut self.hasher else { return };
+        while let Some(Some(subtree)) = self.ahead.front() {
+            hasher.push_subtree(subtree);
+            self.ahead.pop_front();
+            self.first_ahead += 1;
+        }
+    }
+
+    /// Tell the state to those whose turn it is.
+    fn answer_saves(&mut self) {
+        let Some(hasher) = &self.hasher else { return };
+        while self.ahead.is_empty()
+            && let Some(Item::Save(to)) = self.queue.front()
+        {
+            // Who asked may have gone.
+            to.send(hasher.save()).ok();
+            self.queue.pop_front();
+            self.told = true;
+        }
+    }
+
+    fn lose(&mut self) {
+        (self.lost, self.told) = (true, true);
+        self.queue.clear();
+        self.first_ahead += self.ahead.len() as u64;
+        self.ahead.clear();
+        self.hasher = Some(Hasher::new(self.algorithm));
+    }
+}
+
+/// Bytes at whose sight a hash panics.
+#[cfg(test)]
+pub(super) const PANIC: &[u8] = b"panic, as no hash does by itself";
+
+/// Called before bytes are hashed.
+#[cfg(test)]
+fn trap(bytes: &[u8]) {
+    assert!(!bytes.starts_with(PANIC), "on purpose");
+}
+
+impl Work {
+    /// Make the step. A panic is contained: then the hash is lost and has to be computed anew.
+    pub(super) fn run(self) -> Done {
+        match self {
+            Self::Next(mut hasher, bytes) => {
+                let result = catch_unwind(AssertUnwindSafe(|| {
+                    #[cfg(test)]
+                    trap(&bytes);
+                    hasher.update(&bytes);
+                    hasher
+                }));
+                let result = result.map_or(Outcome::Lost, Outcome::Next);
+                Done { bytes, result }
+            }
+            Self::Apart(ordinal, offset, bytes) => {
+                let result = catch_unwind(AssertUnwindSafe(|| {
+                    #[cfg(test)]
+                    trap(&bytes);
+                    Subtree::hash(offset, &bytes)
+                }));
+                let result = result.map_or(Outcome::Lost, |subtree| Outcome::Apart(ordinal, subtree));
+                Done { bytes, result }
+            }
+        }
+    }
+}

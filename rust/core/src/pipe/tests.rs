@@ -1,0 +1,222 @@
+//! The pool's limits and ends, and hashes that run beside their caller or not, with the same results.
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::line::PANIC;
+use super::pool::{HASHING, Lent, Pool, processors};
+use super::{Flow, Job, PIECE};
+use crate::digest::{Algorithm, Digest};
+use crate::hash::{Hasher, MultiHasher};
+
+/// Pools that no other test uses.
+static LIMITED: Pool = Pool::new("limited", || 3);
+static ENDING: Pool = Pool::new("ending", || 3);
+static PANICKING: Pool = Pool::new("panicking", || 3);
+
+/// How many threads of a pool there are.
+fn threads(name: &str) -> usize {
+    let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
+    let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+    names.filter(|found| found.trim() == name).count()
+}
+
+/// Everything that a pool lends.
+fn borrow(pool: &'static Pool) -> Vec<Lent> {
+    std::iter::from_fn(|| pool.lend()).collect()
+}
+
+fn ends_within(limit: Duration, mut is_over: impl FnMut() -> bool) -> bool {
+    let begin = Instant::now();
+    while !is_over() && begin.elapsed() < limit {
+        thread::sleep(Duration::from_millis(5));
+    }
+    is_over()
+}
+
+fn bytes(size: usize) -> Vec<u8> {
+    (0..size as u64).map(|index| (index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
+}
+
+fn digest(algorithm: Algorithm, data: &[u8]) -> Digest {
+    let mut hasher = Hasher::new(algorithm);
+    hasher.update(data);
+    hasher.digest()
+}
+
+/// Feed `data` in pieces of `size`, except that the first is `first` long.
+fn feed(flow: &Flow, data: &[u8], first: usize, size: usize) {
+    let (head, rest) = data.split_at(first.min(data.len()));
+    for chunk in [head].into_iter().chain(rest.chunks(size)) {
+        let mut piece = flow.buffer();
+        piece.fill(chunk);
+        let piece = Arc::new(piece);
+        flow.feed(&piece);
+        flow.release(piece);
+    }
+}
+
+fn run(algorithms: &[Algorithm], data: &[u8], first: usize, size: usize) -> Vec<Digest> {
+    let flow = Flow::many(algorithms.iter().copied().map(Hasher::new).collect());
+    feed(&flow, data, first, size);
+    flow.finish().iter().map(Hasher::digest).collect()
+}
+
+#[test]
+fn threads_are_lent_only_while_processors_are_free() {
+    let users: Vec<_> = (0..3).map(|_| LIMITED.enter()).collect();
+    assert!(LIMITED.lend().is_none() && !LIMITED.has_room() && !LIMITED.is_crowded());
+    let one_more = LIMITED.enter();
+    assert!(LIMITED.is_crowded());
+    drop((one_more, users));
+
+    assert!(LIMITED.has_room());
+    assert_eq!(3, borrow(&LIMITED).len());
+    let _user = LIMITED.enter();
+    assert_eq!(2, borrow(&LIMITED).len());
+}
+
+#[test]
+fn threads_end_within_a_second_of_their_last_task_and_are_used_again_before() {
+    let (tell, told) = mpsc::channel();
+    for _ in 0..20 {
+        let tell = tell.clone();
+        ENDING.lend().unwrap().run(move || tell.send(()).unwrap());
+        told.recv().unwrap();
+        assert!(ends_within(Duration::from_secs(1), || borrow(&ENDING).len() == 3));
+    }
+
+    assert_eq!(1, threads("ending"), "there was one task at a time");
+    assert!(ends_within(Duration::from_secs(1), || threads("ending") == 0));
+}
+
+#[test]
+fn a_panic_ends_its_task_and_nothing_else() {
+    let (tell, told) = mpsc::channel::<()>();
+
+    PANICKING.lend().unwrap().run(move || {
+        let _tell = tell;
+        panic!("on purpose");
+    });
+
+    assert!(told.recv().is_err());
+    assert!(ends_within(Duration::from_secs(1), || borrow(&PANICKING).len() == 3));
+}
+
+#[test]
+fn a_flow_gives_the_plain_digests_of_any_pieces_with_threads_and_without() {
+    let data = bytes(9 * PIECE + 12_345);
+    for crowd in [0, processors()] {
+        let _users: Vec<_> = (0..crowd).map(|_| HASHING.enter()).collect();
+        for (length, first, size) in [
+            (0, 0, PIECE),
+            (1, 1, PIECE),
+            (PIECE, PIECE, PIECE),
+            (PIECE + 1, PIECE, PIECE),
+            (2 * PIECE, PIECE, PIECE),
+            (5 * PIECE, PIECE / 2, PIECE),
+            (data.len(), PIECE, PIECE),
+            (data.len(), 777, PIECE),
+            (3 * PIECE + 5, 1000, 64 << 10),
+        ] {
+            let data = &data[..length];
+            let expected: Vec<_> = Algorithm::ALL.map(|algorithm| digest(algorithm, data)).to_vec();
+            assert_eq!(expected, run(&Algorithm::ALL, data, first, size), "{length} {first} {size} {crowd}");
+            for algorithm in Algorithm::ALL {
+                assert_eq!(vec![digest(algorithm, data)], run(&[algorithm], data, first, size));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_state_is_saved_where_it_was_asked_for() {
+    let data = bytes(8 * PIECE);
+    for algorithm in Algorithm::ALL {
+        let flow = Flow::new(Hasher::new(algorithm));
+        feed(&flow, &data[..3 * PIECE], PIECE, PIECE);
+        let saved = flow.save();
+        feed(&flow, &data[3 * PIECE..], PIECE, PIECE);
+
+        let saved = saved.wait().unwrap();
+
+        assert_eq!(3 * PIECE as u64, saved.offset);
+        let mut hasher = Hasher::restore(algorithm, &saved.bytes).unwrap();
+        hasher.update(&data[3 * PIECE..]);
+        assert_eq!(hasher.digest(), flow.with(|hasher| hasher.digest()));
+    }
+}
+
+#[test]
+fn a_state_is_told_whoever_hashes_and_whoever_waits() {
+    const ROUNDS: u64 = 100;
+    let data = bytes(PIECE);
+    let is_over = AtomicBool::new(false);
+    let mut told = Vec::new();
+    thread::scope(|scope| {
+        // The processors are wanted by others, and then they are not: threads come and go.
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                drop((0..processors()).map(|_| HASHING.enter()).collect::<Vec<_>>());
+            }
+        });
+        for algorithm in [Algorithm::Sha256, Algorithm::Blake3] {
+            let flow = Flow::new(Hasher::new(algorithm));
+            for round in 1..=ROUNDS {
+                feed(&flow, &data, PIECE / 16, PIECE / 4);
+                let saving = flow.save();
+                let waiting = scope.spawn(move || saving.wait());
+                if round % 3 == 0 {
+                    flow.with(|_| ());
+                }
+                told.push(waiting.join().unwrap().map(|saved| saved.offset));
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+
+    let sha256 = (1..=ROUNDS).map(|round| Some(round * PIECE as u64));
+    // One subtree of BLAKE3 alone cannot be saved.
+    let blake3 = [Some(0)].into_iter().chain(sha256.clone().skip(1));
+    assert_eq!(sha256.chain(blake3).collect::<Vec<_>>(), told);
+}
+
+#[test]
+fn a_hash_that_panics_is_lost_and_begins_anew() {
+    for algorithm in [Algorithm::Sha256, Algorithm::Blake3] {
+        let mut data = bytes(6 * PIECE);
+        data[3 * PIECE..3 * PIECE + PANIC.len()].copy_from_slice(PANIC);
+        let flow = Flow::new(Hasher::new(algorithm));
+        feed(&flow, &data, PIECE, PIECE);
+
+        assert!(flow.save().wait().is_none());
+        assert_eq!(0, flow.with(|hasher| hasher.offset()));
+
+        feed(&flow, b"abc", 3, PIECE);
+        assert_eq!(digest(algorithm, b"abc"), flow.with(|hasher| hasher.digest()));
+    }
+}
+
+#[test]
+fn several_algorithms_share_a_large_update() {
+    let data = bytes(PIECE + 77);
+    let mut hasher = MultiHasher::new(&Algorithm::ALL).unwrap();
+    hasher.update(&data);
+    hasher.update(&data);
+
+    let expected = Algorithm::ALL.map(|algorithm| digest(algorithm, &[&data[..], &data].concat()));
+    assert_eq!(expected.to_vec(), hasher.digests());
+}
+
+#[test]
+fn a_job_is_cancelled_once_and_counts() {
+    let job = Job::default();
+    job.add(3);
+    job.add(4);
+    job.cancel();
+
+    assert_eq!((7, true), (job.done(), job.is_cancelled()));
+}

@@ -1,0 +1,25 @@
+//! Python's descriptors, for one call: a number becomes an owned descriptor, so that nobody closes it meanwhile.
+#![allow(unsafe_code)]
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+/// A duplicate of the descriptor of that number; both stand for the same open file.
+pub(crate) struct Descriptor(pub(crate) OwnedFd);
+
+impl FromPyObject<'_, '_> for Descriptor {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        let number: i32 = object.extract()?;
+        if number < 0 {
+            return Err(PyValueError::new_err("a descriptor is not negative"));
+        }
+        // SAFETY: it is borrowed for the one system call that duplicates it, while this thread is attached to Python,
+        // whose code thus cannot close it. A number that stands for nothing makes that call fail and does no more.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+        Ok(Self(borrowed.try_clone_to_owned()?))
+    }
+}
