@@ -16,7 +16,7 @@ from steelyard.content import ReaderAt
 from steelyard.digest import Digest
 from steelyard.errors import DataCorrupt, InvalidArgument, OutOfRange
 
-__all__ = ("LocalReader", "VerifiedStream", "mismatch")
+__all__ = ("LocalReader", "VerifiedStream", "differs", "mismatch")
 
 _CHUNK = 1 << 20
 

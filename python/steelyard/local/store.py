@@ -319,7 +319,7 @@ class LocalStore(BaseStore):
         """Verify every blob and yield what was found of each, as it is found.
 
         Args:
-            concurrency: blobs in work at a time.
+            concurrency: threads at work; each takes a large blob, or up to 64 others, which it hashes side by side.
             resume: leave out what the last run, if it did not reach its end, has verified already.
             quarantine: as for `verify`.
             on_progress: called with `Progress`.

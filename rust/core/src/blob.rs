@@ -1,11 +1,14 @@
 //! An open blob: its bytes, as they are on the disk.
 //!
-//! `blob/bulk.rs` reads and hashes many of them in one call, `blob/stream.rs` all of them in order, ahead of its caller.
+//! `blob/bulk.rs` reads and hashes many of them in one call, `blob/stream.rs` all of them in order, ahead of its caller;
+//! `blob/many.rs` hashes many blobs at once.
 
 mod bulk;
+mod many;
 mod stream;
 
 pub use bulk::Cache;
+pub use many::Hashed;
 pub use stream::Stream;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};

@@ -9,7 +9,7 @@ use steelyard_core::blob::{self, Cache};
 use steelyard_core::error::Error;
 use steelyard_core::hash::MultiHasher;
 
-use crate::buffer::Output;
+use crate::buffer::{Output, filled};
 use crate::errors::{Failure, Result};
 use crate::hasher::Hasher;
 use crate::job::Job;
@@ -44,10 +44,8 @@ impl Blob {
     #[pyo3(signature = (offset, size, job, /))]
     fn read_at<'py>(&self, py: Python<'py>, offset: u64, size: usize, job: &Job) -> Result<Bound<'py, PyBytes>> {
         let core = self.core()?;
-        PyBytes::new_with(py, size.min(rest(&core, offset)), |buffer| {
-            py.detach(|| core.read_bulk(buffer, offset, job.core())).map_err(|error| PyErr::from(Failure::from(error)))
-        })
-        .map_err(Failure::from)
+        let job = job.core();
+        filled(py, size.min(rest(&core, offset)), |buffer| core.read_bulk(buffer, offset, job)).map_err(Failure::from)
     }
 
     #[pyo3(signature = (offset, buffer, job, /))]
@@ -63,11 +61,9 @@ impl Blob {
     #[pyo3(signature = (hasher, job, /))]
     fn read_and_hash<'py>(&self, py: Python<'py>, hasher: &Hasher, job: &Job) -> Result<Bound<'py, PyBytes>> {
         let core = self.core()?;
-        PyBytes::new_with(py, rest(&core, 0), |buffer| {
-            let read = || hasher.with_detached(|hasher| core.read_and_hash(hasher, buffer, 0, job.core()));
-            py.detach(read).map_err(|error| PyErr::from(Failure::from(error)))
-        })
-        .map_err(Failure::from)
+        let job = job.core();
+        let fill = |buffer: &mut [u8]| hasher.with_detached(|hasher| core.read_and_hash(hasher, buffer, 0, job));
+        filled(py, rest(&core, 0), fill).map_err(Failure::from)
     }
 
     /// Hash all bytes, for their own sake: the page cache is left as it was.

@@ -11,6 +11,9 @@ use pyo3::exceptions::PyBufferError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView};
 use std::slice;
+use steelyard_core::error::Error;
+
+use crate::errors::Failure;
 
 /// Bytes of the caller, to read during one call.
 pub(crate) enum Input<'a> {
@@ -82,6 +85,29 @@ impl<'py> FromPyObject<'_, 'py> for Output {
         }
         Ok(Self(buffer))
     }
+}
+
+/// From this size on, memory that the system gives is zero already, and touching it first would hold everybody up.
+const LARGE: usize = 256 << 10;
+
+/// Make a `bytes` object of that length and have `fill` write all of it, without the GIL.
+pub(crate) fn filled(
+    py: Python<'_>,
+    length: usize,
+    fill: impl FnOnce(&mut [u8]) -> Result<(), Error> + Send,
+) -> PyResult<Bound<'_, PyBytes>> {
+    let fill = |buffer: &mut [u8]| py.detach(|| fill(buffer)).map_err(|error| PyErr::from(Failure::from(error)));
+    if length < LARGE {
+        return PyBytes::new_with(py, length, fill);
+    }
+    // Python's own `bytes(length)`: zeros from `calloc`, of which no page is touched yet.
+    let bytes = py.get_type::<PyBytes>().call1((length,))?.cast_into::<PyBytes>()?;
+    // SAFETY: the object has just been made, is longer than those that Python shares, and nobody else knows of it, so its
+    // bytes may still be written, as C code does to fill a new object. They are `length`, initialised, and live as long as
+    // `bytes`. The pointer is not derived from a shared reference.
+    let buffer = unsafe { slice::from_raw_parts_mut(pyo3::ffi::PyBytes_AsString(bytes.as_ptr()).cast::<u8>(), length) };
+    fill(buffer)?;
+    Ok(bytes)
 }
 
 /// Borrow the object's buffer if it has a shape that a slice of bytes can have.

@@ -5,8 +5,10 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
+use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
+use steelyard_core::blob::Hashed;
 use steelyard_core::digest::{Algorithm, Digest};
 use steelyard_core::error::Error;
 use steelyard_core::store::{self, Options};
@@ -197,6 +199,19 @@ impl Store {
         py.detach(|| self.0.quarantine(&Digest::parse(digest)?))
             .map(|path| path.display().to_string())
             .map_err(Failure::from)
+    }
+
+    /// For each blob its size and what its digest is, or the error that it met, or None if the job was cancelled before.
+    #[pyo3(signature = (digests, job, /))]
+    fn hash_many<'py>(&self, py: Python<'py>, digests: Vec<String>, job: &Job) -> Result<Vec<Bound<'py, PyAny>>> {
+        let job = job.core();
+        let found = py.detach(|| Ok::<_, Error>(self.0.hash_many(&parse_all(&digests)?, job)))?;
+        let to_python = |found| match found {
+            Some(Ok(Hashed { digest, size })) => (size, digest.encoded()).into_bound_py_any(py),
+            Some(Err(error)) => Ok(PyErr::from(Failure::from(error)).into_value(py).into_bound(py).into_any()),
+            None => Ok(py.None().into_bound(py)),
+        };
+        found.into_iter().map(to_python).collect::<PyResult<_>>().map_err(Failure::from)
     }
 
     #[pyo3(signature = (digests, at, /))]

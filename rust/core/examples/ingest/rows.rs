@@ -225,9 +225,17 @@ pub fn reads(bench: &Bench) -> Vec<Way<'_>> {
         way("10: two threads that read and hash 64 files", many.clone(), |filled| {
             yardsticks::verify(&filled.many.iter().map(|digest| filled.path(digest)).collect::<Vec<_>>());
         }),
-        way("10: verify 64 blobs, two at once", many, |filled| {
+        way("10: verify 64 blobs, two at once", many.clone(), |filled| {
             let store = &filled.store;
             at_once(&filled.many, 2, |_, digest| verify(store, digest));
+        }),
+        way("10: verify 64 blobs, 16 side by side on each of two threads", many, |filled| {
+            let (store, sets) = (&filled.store, filled.many.chunks(16).collect::<Vec<_>>());
+            at_once(&sets, 2, |_, digests| {
+                for (found, digest) in store.hash_many(digests, &Job::default()).into_iter().zip(*digests) {
+                    assert_eq!(*digest, found.unwrap().unwrap().digest);
+                }
+            });
         }),
     ]
 }
