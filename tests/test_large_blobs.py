@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import io
 import os
+import signal
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -308,3 +309,21 @@ def test_a_child_of_a_fork_hashes_on_threads_of_its_own(tmp_path: Path, large: P
     _, status = os.waitpid(child, 0)
 
     assert 0 == os.waitstatus_to_exitcode(status)
+
+
+def test_a_child_of_a_fork_lets_go_of_an_ingest_with_a_checkpoint_under_way(tmp_path: Path) -> None:
+    """It has not got the thread that makes the checkpoint, and must not wait for it when its copy is collected."""
+
+    async def main() -> int:
+        async with LocalStore(tmp_path) as store:
+            writer = await store.writer("ref")
+            await writer.write(bytes(65 * MIB))  # a checkpoint begins after 64
+            child = os.fork()
+            if child == 0:
+                signal.alarm(10)  # should it hang
+                del writer._ingest  # type: ignore[attr-defined]  # as at the end of an interpreter
+                os._exit(0)
+            await writer.commit()
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    assert 0 == anyio.run(main)

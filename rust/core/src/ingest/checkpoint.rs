@@ -21,12 +21,16 @@ pub(super) struct Away {
     back: Receiver<(Control, Result<()>)>,
     /// The bytes that it counts.
     offset: u64,
+    /// Where the thread is that makes it: not in a child that was forked since.
+    process: u32,
 }
 
 impl Inner {
     /// Write what is pending and make everything durable, unless it is already.
     pub(super) fn settle(&mut self, store: &Arc<Store>) -> Result<()> {
         self.flush(store)?;
+        // The flush may have begun a checkpoint, and nothing is settled before that has ended.
+        self.rejoin()?;
         if !self.dirty {
             return Ok(());
         }
@@ -34,7 +38,10 @@ impl Inner {
         self.poisoning(result)
     }
 
+    /// Make a checkpoint here and now.
     fn checkpoint(&mut self, store: &Store) -> Result<()> {
+        // The kernel tells a failed sync once: a second sync beside it could take that away from the one that counts.
+        self.rejoin()?;
         self.sync_written(store)?;
         let (slot, place) = (self.slot(), store.place()?);
         if let Some(control) = self.control_mut() {
@@ -49,7 +56,9 @@ impl Inner {
     pub(super) fn begin_checkpoint(&mut self, store: &Arc<Store>) -> Result<()> {
         // One at a time: a disk that falls so far behind slows the writer down.
         self.rejoin()?;
-        let Some(lent) = WAITING.lend() else { return self.checkpoint(store) };
+        let Some(lent) = WAITING.lend() else {
+            return self.checkpoint(store);
+        };
         let saved = self.hashing.flow.save();
         let mut slot = self.slot_with(&Hasher::new(self.hashing.algorithm()));
         let path = self.data_path(store);
@@ -57,7 +66,7 @@ impl Inner {
         let Some(mut control) = named.control.take() else { return Ok(()) };
         let (data, store) = (Arc::clone(&named.data), Arc::clone(store));
         let (give, back) = channel();
-        named.away = Some(Away { back, offset: self.written });
+        named.away = Some(Away { back, offset: self.written, process: std::process::id() });
         self.dirty = false;
         lent.run(move || {
             // DURABILITY: the bytes that the slot counts are on the disk before it is; those written meanwhile may be.
@@ -77,7 +86,8 @@ impl Inner {
     /// Wait for the checkpoint under way, if there is one. That it failed poisons.
     pub(super) fn rejoin(&mut self) -> Result<()> {
         let Some(away) = self.away() else { return Ok(()) };
-        let (offset, came_back) = (away.offset, away.back.recv().ok());
+        let is_here = away.process == std::process::id();
+        let (offset, came_back) = (away.offset, if is_here { away.back.recv().ok() } else { None });
         self.take_back(offset, came_back)
     }
 
@@ -106,7 +116,7 @@ impl Inner {
                 named.control = Some(control);
                 result
             }
-            // A panic has taken it: what the disk holds is unknown.
+            // A panic has taken it, or a fork: what the disk holds is unknown.
             None => Err(Error::Io { errno: libc::EIO, path: Some(named.path.clone()), operation: "checkpoint" }),
         };
         if result.is_ok() {
@@ -121,6 +131,8 @@ impl Inner {
     }
 
     /// DURABILITY: before a slot or a blob's name says that these bytes are there, they are.
+    ///
+    /// No checkpoint may be under way.
     pub(super) fn sync_written(&self, store: &Store) -> Result<()> {
         let synced = store.sys.sync_data(self.data()?);
         synced.at("fdatasync", || self.data_path(store))

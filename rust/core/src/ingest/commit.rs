@@ -44,8 +44,9 @@ impl Ingest {
         expected: Option<&Digest>,
         labels: Option<&Labels>,
     ) -> Result<Info> {
-        inner.rejoin()?;
         inner.flush(&self.store)?;
+        // Also the checkpoint that the flush may have begun: its failure must be heard before anything is published.
+        inner.rejoin()?;
         self.offset.store(inner.offset(), Ordering::Release);
         let checked = self.check(inner, size, expected, labels);
         let digest = match checked {

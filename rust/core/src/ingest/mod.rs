@@ -139,7 +139,7 @@ impl Ingest {
         let result = match &inner.phase {
             Phase::Closed | Phase::Aborted => return Ok(()),
             Phase::Poisoned(error) => Err(error.clone()),
-            Phase::Open => inner.rejoin().and_then(|()| inner.settle(&self.store)),
+            Phase::Open => inner.settle(&self.store),
         };
         self.release(&mut inner, Phase::Closed);
         result

@@ -172,3 +172,70 @@ fn a_failure_at_any_moment_around_a_checkpoint_is_survived() {
         assert_survives(Fault::From(call, libc::EIO));
     }
 }
+
+/// The ways to end with an ingest whose last bytes are still pending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Sync,
+    Close,
+    Commit,
+}
+
+/// Let a sync fail of the checkpoint that the last flush begins, once: another sync would report nothing.
+fn assert_last_flush_is_heard(end: End, fault: Fault, then: &[u64]) {
+    const BEFORE: usize = 1 << 20;
+    let root = Root::in_memory();
+    let faulty = Faulty::over(Arc::new(Linux));
+    let store = root.open_with(faulty.clone());
+    let data = vec![0; BEFORE + (64 << 20) + 5];
+    let ingest = begin(&store);
+    ingest.write(&data[..BEFORE]).unwrap();
+    ingest.sync().unwrap();
+    let last = data.len() - 1000;
+    ingest.write(&data[BEFORE..last]).unwrap();
+    ingest.push(&data[last..]).unwrap();
+    faulty.set(Some(fault));
+
+    let result = match end {
+        End::Sync => ingest.sync(),
+        End::Close => ingest.close(),
+        End::Commit => ingest.commit(None, None, None).map(drop),
+    };
+
+    assert!(matches!(result, Err(Error::Io { errno: libc::EIO, path: Some(_), .. })), "{end:?}: {result:?}");
+    assert_eq!(1, faulty.hits());
+    assert!(ingest.push(b"x").is_err());
+    assert_eq!(None, root.blob(&sha256(&data)));
+    drop(ingest);
+    let resumed = begin(&store);
+    assert!(then.contains(&resumed.offset()), "{end:?}: {}", resumed.offset());
+    resumed.write(&data[usize::try_from(resumed.offset()).unwrap()..]).unwrap();
+    assert_eq!(sha256(&data), resumed.commit(None, None, None).unwrap().digest);
+}
+
+#[test]
+fn a_failed_sync_beside_the_last_flush_is_heard_by_whoever_ends_the_ingest() {
+    let (before, after) = (1 << 20, (65 << 20) + 5);
+    for end in [End::Sync, End::Close, End::Commit] {
+        assert_last_flush_is_heard(end, Fault::First(Op::SyncData, libc::EIO), &[before]);
+        // That of the slot: what it says may count or not.
+        assert_last_flush_is_heard(end, Fault::Second(Op::SyncData, libc::EIO), &[before, after]);
+    }
+}
+
+#[test]
+fn a_failed_sync_beside_a_write_is_heard_before_anything_is_published() {
+    let root = Root::in_memory();
+    let faulty = Faulty::over(Arc::new(Linux));
+    let store = root.open_with(faulty.clone());
+    let ingest = begin(&store);
+    faulty.set(Some(Fault::First(Op::SyncData, libc::EIO)));
+    // The failure is the write's if the checkpoint has ended by then, else the commit's.
+    let written = ingest.write(&vec![0; 65 << 20]);
+
+    let result = written.and_then(|()| ingest.commit(None, None, None).map(drop));
+
+    assert!(matches!(result, Err(Error::Io { errno: libc::EIO, .. })), "{result:?}");
+    drop(ingest);
+    assert_eq!(0, begin(&store).offset());
+}
