@@ -1,9 +1,10 @@
 """The one module that knows of threads: everything that waits for native work or a blocking call goes through here.
 
 The unit of work is a **piece**: a call that ends by itself within milliseconds to a few seconds, at most `PIECE` bytes of
-input or output; or a whole blob under a `Job`, by which it can be ended within that time. A piece is never abandoned. A caller that is cancelled before its piece starts had no effect; one that
-is cancelled while it runs gets its result, and the cancellation at its next checkpoint. So no thread is ever left loose
-on a file, and nobody has to guess whether something happened.
+input or output; or a whole blob under a `Job`, by which it can be ended within that time. A piece is never abandoned.
+A caller that is cancelled before its piece starts had no effect; one that is cancelled while it runs gets its result,
+and the cancellation at its next checkpoint. So no thread is ever left loose on a file, and nobody has to guess whether
+something happened.
 
 Pieces run on threads of the native core, one pool for the process. What is finished gathers in a queue, and one wake of
 the event loop delivers all that is there: a wake costs about 50 µs, whatever it brings. Threads start when there is work

@@ -67,7 +67,8 @@ impl Flow {
         let mut state = self.0.lock();
         let mut enough = 1;
         loop {
-            if state.free.len() >= enough {
+            // When nothing is under way, no more will come of themselves.
+            if state.free.len() >= enough || (!state.free.is_empty() && state.is_quiet()) {
                 break;
             }
             if state.out + state.free.len() < BUFFERS {

@@ -141,9 +141,10 @@ impl Line {
         self.threads < most
     }
 
-    /// Whether somebody can make a step, now or as soon as the step under way is made, and no thread will.
+    /// Whether a step can be made now, and no thread will.
     pub(super) fn is_stalled(&self) -> bool {
-        self.threads == 0 && self.hasher.is_some() && !self.queue.is_empty()
+        let waits = self.hasher.is_none() || !(self.ahead.is_empty() || self.front_is_apart());
+        self.threads == 0 && !self.queue.is_empty() && !waits
     }
 
     /// Whether the next bytes can be hashed without those before them.

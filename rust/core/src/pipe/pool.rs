@@ -4,12 +4,12 @@
 //! are fewer than the processors: one large blob then has a second processor for its hash, and many blobs at once have one
 //! each, which is all that there is. Nobody waits for a thread; who gets none does the work itself.
 //!
-//! After a fork the child has none of these threads. It notices by its process number and starts from nothing.
+//! After a fork the child has none of these threads. It notices by its process number and starts with a state of its own.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Mutex, MutexGuard, OnceLock, TryLockError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -24,9 +24,6 @@ pub(crate) static WAITING: Pool = Pool::new("steelyard-sync", || 4);
 /// A thread that has had nothing to do for so long ends.
 const IDLE: Duration = Duration::from_millis(400);
 
-/// How often the state is tried before it counts as held for ever: by a thread that did not survive a fork.
-const TRIES: usize = 1000;
-
 /// A task, and that a thread is lent for it.
 type Task = (Box<dyn FnOnce() + Send>, Lent);
 
@@ -34,12 +31,19 @@ type Task = (Box<dyn FnOnce() + Send>, Lent);
 pub(crate) struct Pool {
     name: &'static str,
     limit: fn() -> usize,
-    process: AtomicU32,
+    first: OnceLock<Box<State>>,
+}
+
+/// The threads that one process has.
+struct State {
+    process: u32,
     /// Callers at work.
     users: AtomicUsize,
     /// Threads at work.
     lent: AtomicUsize,
     idle: Mutex<Vec<Idle>>,
+    /// That of a child that was forked off. It cannot use this one: a thread that it has not got may hold the lock.
+    next: OnceLock<Box<Self>>,
 }
 
 /// A thread that waits for a task.
@@ -49,77 +53,91 @@ struct Idle {
 }
 
 /// A caller at work, until it is dropped.
-pub(crate) struct User {
-    pool: &'static Pool,
-    process: u32,
-}
+pub(crate) struct User(&'static State);
 
 impl Pool {
     pub(super) const fn new(name: &'static str, limit: fn() -> usize) -> Self {
-        Self {
-            name,
-            limit,
-            process: AtomicU32::new(0),
-            users: AtomicUsize::new(0),
-            lent: AtomicUsize::new(0),
-            idle: Mutex::new(Vec::new()),
-        }
+        Self { name, limit, first: OnceLock::new() }
     }
 
     /// Count the caller as one that is at work.
     pub(crate) fn enter(&'static self) -> User {
-        let process = self.here();
-        self.users.fetch_add(1, Ordering::Relaxed);
-        User { pool: self, process }
+        let state = self.here();
+        state.users.fetch_add(1, Ordering::Relaxed);
+        User(state)
     }
 
     /// Whether a task would be taken now.
-    pub(crate) fn has_room(&self) -> bool {
-        self.here();
-        self.at_work() < (self.limit)()
+    pub(crate) fn has_room(&'static self) -> bool {
+        self.here().at_work() < (self.limit)()
     }
 
     /// Whether there are more callers and threads at work than processors: then a thread should end its task early.
-    pub(crate) fn is_crowded(&self) -> bool {
-        self.at_work() > (self.limit)()
+    pub(crate) fn is_crowded(&'static self) -> bool {
+        self.here().at_work() > (self.limit)()
     }
 
     /// Borrow a thread; None if there is none to spare.
     pub(crate) fn lend(&'static self) -> Option<Lent> {
-        let process = self.here();
-        let limit = (self.limit)();
-        let admit = |lent| (lent + self.users.load(Ordering::Relaxed) < limit).then_some(lent + 1);
-        self.lent.fetch_update(Ordering::AcqRel, Ordering::Relaxed, admit).ok()?;
-        Some(Lent { pool: self, process })
+        let (state, limit) = (self.here(), (self.limit)());
+        let admit = |lent| (lent + state.users.load(Ordering::Relaxed) < limit).then_some(lent + 1);
+        state.lent.fetch_update(Ordering::AcqRel, Ordering::Relaxed, admit).ok()?;
+        Some(Lent { name: self.name, state })
+    }
+
+    /// The state of this process.
+    fn here(&'static self) -> &'static State {
+        let process = std::process::id();
+        let mut place = &self.first;
+        loop {
+            let state = place.get_or_init(|| Box::new(State::new(process)));
+            if state.process == process {
+                return state;
+            }
+            place = &state.next;
+        }
+    }
+}
+
+impl State {
+    fn new(process: u32) -> Self {
+        let (users, lent) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { process, users, lent, idle: Mutex::default(), next: OnceLock::new() }
+    }
+
+    fn at_work(&self) -> usize {
+        self.users.load(Ordering::Relaxed) + self.lent.load(Ordering::Relaxed)
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Hand the task to a thread that waits; give it back if there is none.
     fn to_idle(&self, mut task: Task) -> Option<Task> {
-        while let Some(idle) = self.idle().and_then(|mut idle| idle.pop()) {
+        loop {
+            let Some(idle) = self.idle().pop() else { return Some(task) };
             match idle.tasks.send(task) {
                 Ok(()) => return None,
                 Err(refused) => task = refused.0,
             }
         }
-        Some(task)
     }
 
     /// A thread's life.
-    fn serve(&'static self, tasks: &Sender<Task>, receiver: &Receiver<Task>) {
+    fn serve(&self, tasks: &Sender<Task>, receiver: &Receiver<Task>) {
         let thread = thread::current().id();
         loop {
             match receiver.recv_timeout(IDLE) {
                 Ok(task) => {
                     let lent = run(task);
-                    if let Some(mut idle) = self.idle() {
-                        idle.push(Idle { thread, tasks: tasks.clone() });
-                    }
+                    self.idle().push(Idle { thread, tasks: tasks.clone() });
                     // Only now, or another one would be started in the meantime.
                     drop(lent);
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
-                    let Some(mut idle) = self.idle() else { return };
+                    let mut idle = self.idle();
                     let before = idle.len();
                     idle.retain(|other| other.thread != thread);
                     if idle.len() < before {
@@ -133,61 +151,29 @@ impl Pool {
             }
         }
     }
-
-    fn at_work(&self) -> usize {
-        self.users.load(Ordering::Relaxed) + self.lent.load(Ordering::Relaxed)
-    }
-
-    /// The number of this process. In a child that was forked, forget the parent's threads first.
-    fn here(&self) -> u32 {
-        let process = std::process::id();
-        let before = self.process.swap(process, Ordering::AcqRel);
-        if before != process && before != 0 {
-            self.users.store(0, Ordering::Relaxed);
-            self.lent.store(0, Ordering::Relaxed);
-            if let Some(mut idle) = self.idle() {
-                idle.clear();
-            }
-        }
-        process
-    }
-
-    /// The threads that wait; None if the list is locked by a thread that a fork has left behind.
-    fn idle(&self) -> Option<MutexGuard<'_, Vec<Idle>>> {
-        for _ in 0..TRIES {
-            match self.idle.try_lock() {
-                Ok(idle) => return Some(idle),
-                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
-                Err(TryLockError::WouldBlock) => thread::yield_now(),
-            }
-        }
-        None
-    }
 }
 
 impl Drop for User {
     fn drop(&mut self) {
-        if self.process == self.pool.here() {
-            count_down(&self.pool.users);
-        }
+        self.0.users.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// A thread that is lent; given back when this is dropped, or when its task has ended.
 pub(crate) struct Lent {
-    pool: &'static Pool,
-    process: u32,
+    name: &'static str,
+    state: &'static State,
 }
 
 impl Lent {
     /// Run a task on the thread, or, should the system refuse to make one, here. A panic ends the task and nothing else.
     pub(crate) fn run(self, task: impl FnOnce() + Send + 'static) {
-        let pool = self.pool;
-        let Some(task) = pool.to_idle((Box::new(task), self)) else { return };
+        let Self { name, state } = self;
+        let Some(task) = state.to_idle((Box::new(task), self)) else { return };
         let (tasks, receiver) = channel();
         let own = tasks.clone();
-        let thread = thread::Builder::new().name(pool.name.to_owned());
-        let task = match thread.spawn(move || pool.serve(&own, &receiver)) {
+        let thread = thread::Builder::new().name(name.to_owned());
+        let task = match thread.spawn(move || state.serve(&own, &receiver)) {
             Ok(_) => match tasks.send(task) {
                 Ok(()) => return,
                 Err(refused) => refused.0,
@@ -200,9 +186,7 @@ impl Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        if self.process == self.pool.here() {
-            count_down(&self.pool.lent);
-        }
+        self.state.lent.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -211,11 +195,6 @@ fn run((task, lent): Task) -> Lent {
     // The hook has reported a panic by then, and whoever waits for the task notices that its result is missing.
     catch_unwind(AssertUnwindSafe(task)).ok();
     lent
-}
-
-/// Never below 0, should a child of a fork begin to count while another thread of it starts from nothing.
-fn count_down(count: &AtomicUsize) {
-    count.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |count| count.checked_sub(1)).ok();
 }
 
 /// How many threads can run at once, as the process was allowed when it first asked.

@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::line::PANIC;
+use super::line::{Line, PANIC, Piece};
 use super::pool::{HASHING, Lent, Pool, processors};
 use super::{Flow, Job, PIECE};
 use crate::digest::{Algorithm, Digest};
@@ -198,6 +198,30 @@ fn a_hash_that_panics_is_lost_and_begins_anew() {
         feed(&flow, b"abc", 3, PIECE);
         assert_eq!(digest(algorithm, b"abc"), flow.with(|hasher| hasher.digest()));
     }
+}
+
+#[test]
+fn a_line_whose_next_bytes_wait_for_a_step_under_way_is_not_stalled() {
+    let mut line = Line::new(Hasher::new(Algorithm::Blake3));
+    let data = bytes(3 * PIECE + 1);
+    for chunk in data.chunks(PIECE) {
+        let mut memory = vec![0; PIECE];
+        memory[..chunk.len()].copy_from_slice(chunk);
+        line.feed(Arc::new(Piece { memory, size: chunk.len() }));
+    }
+    let first = line.take().unwrap().run();
+    line.put(first);
+    let (second, third) = (line.take().unwrap(), line.take().unwrap());
+
+    // The last byte belongs after both. Whoever tried again and again to take it would keep them from being put.
+    assert!(!line.is_stalled() && line.take().is_none());
+    line.put(third.run());
+    assert!(!line.is_stalled() && line.take().is_none());
+    line.put(second.run());
+    assert!(line.is_stalled());
+    let last = line.take().unwrap().run();
+    line.put(last);
+    assert_eq!(digest(Algorithm::Blake3, &data), line.into_hasher().digest());
 }
 
 #[test]

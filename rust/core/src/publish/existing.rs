@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::digest::Digest;
 use crate::error::{At, Result};
 use crate::layout::{BlobDir, found, missing};
+use crate::pipe::Job;
 use crate::store::Store;
 use crate::sys::{FileKind, Stat, Sys, read_exact_at, read_full_at};
 
@@ -16,6 +17,8 @@ const PIECE: usize = 256 * 1024;
 pub(crate) enum Content<'a> {
     /// All bytes of a file of ours.
     File(BorrowedFd<'a>),
+    /// All bytes of somebody else's file. Once the job is cancelled they pass for others.
+    Source(BorrowedFd<'a>, &'a Job),
     /// Bytes in memory.
     Memory(&'a [u8]),
 }
@@ -109,7 +112,8 @@ fn same(sys: &dyn Sys, file: BorrowedFd<'_>, content: Content<'_>, size: u64) ->
                 let start = usize::try_from(offset).unwrap_or(usize::MAX);
                 &bytes[start..start + take]
             }
-            Content::File(fd) => {
+            Content::Source(_, job) if job.is_cancelled() => return Ok(false),
+            Content::File(fd) | Content::Source(fd, _) => {
                 ours.resize(take, 0);
                 read_exact_at(sys, fd, &mut ours, offset)?;
                 &ours

@@ -40,7 +40,7 @@ impl Store {
         let digest = hasher.digests()[0];
         let dir = self.root.make_blob_dir(algorithm)?;
         // A damaged copy does not pass for the blob: publication heals it.
-        match self.existing(&dir, &digest, Content::File(file), size)? {
+        match self.existing(&dir, &digest, Content::Source(file, job), size)? {
             Existing::Same { durable: true, .. } => Ok(Some(digest)),
             Existing::Same { file, .. } => {
                 // Whoever stored it may have died before it was durable, and the caller will rely on it.
