@@ -321,9 +321,11 @@ def test_a_child_of_a_fork_lets_go_of_an_ingest_with_a_checkpoint_under_way(tmp_
             child = os.fork()
             if child == 0:
                 signal.alarm(10)  # should it hang
-                del writer._ingest  # type: ignore[attr-defined]  # as at the end of an interpreter
+                del writer._ingest  # as at the end of an interpreter
                 os._exit(0)
             await writer.commit()
-            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            return child
 
-    assert 0 == anyio.run(main)
+    _, status = os.waitpid(anyio.run(main), 0)
+
+    assert 0 == os.waitstatus_to_exitcode(status)
