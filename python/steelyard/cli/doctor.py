@@ -14,6 +14,7 @@ import msgspec
 from cyclopts import Parameter
 
 from steelyard._bridge import run
+from steelyard._mounts import mount_of
 from steelyard.cli import version
 from steelyard.cli.context import Context
 from steelyard.cli.explain import explain
@@ -122,28 +123,13 @@ def store_facts(path: str) -> dict[str, Any]:
     if not facts["exists"]:
         return facts
     disk = os.statvfs(path)
+    mount = mount_of(path)
     return facts | {
         "writable": os.access(path, os.W_OK),
-        "filesystem": _filesystem(os.path.realpath(path)),
+        "filesystem": None if mount is None else mount.kind,
         "size": disk.f_frsize * disk.f_blocks,
         "free": disk.f_frsize * disk.f_bavail,
     }
-
-
-def _filesystem(path: str) -> str | None:
-    """Return the type of the file system that a path is on, where the system tells."""
-    best, kind = "", None
-    try:
-        with open("/proc/self/mounts", encoding="utf-8", errors="replace") as mounts:  # noqa: PTH123
-            for line in mounts:
-                _, point, found, *_ = line.split(" ")
-                point = point.replace("\\040", " ")
-                inside = path == point or path.startswith(point.rstrip("/") + "/")
-                if inside and len(point) >= len(best):
-                    best, kind = point, found
-    except OSError:
-        return None
-    return kind
 
 
 def _text(report: dict[str, Any], checks: list[Check]) -> str:
