@@ -31,7 +31,10 @@ Kind = Literal["steelyard", "yardstick", "peer"]
 """Ours through the public API; the least that any program would have to do; another program or package."""
 
 Metrics = Mapping[str, float]
-"""What a round measured beside its time. The name ends with the unit: ``_seconds``, ``_bytes`` or ``_count``."""
+"""What a round measured beside its time. The name ends with the unit: ``_seconds``, ``_bytes`` or ``_count``.
+
+A work that prepares something inside the call and times the rest itself says so: ``seconds`` replaces its time.
+"""
 
 Work = Callable[[], Awaitable[Metrics | None]] | Callable[[], Metrics | None]
 """One round of the work, timed. A coroutine function runs in the event loop, any other on a thread."""

@@ -113,9 +113,17 @@ def _told(goal: GoalResult, row: RowResult) -> str:
     said = f"{goal.contestant} {goal_text(goal)}"
     if goal.value is None:
         return f"{said}: {_why_unknown(goal, row)}"
-    other = f" (which is {_DURABLE[row.find(goal.to).durable]})" if goal.to not in {None, H} else ""
+    other = _unlike(goal, row)
     stretch = " (the stretch goal too)" if goal.stretch is not None and goal.value <= goal.stretch else ""
     return f"{said}{other}: {_value(goal)}{stretch}"
+
+
+def _unlike(goal: GoalResult, row: RowResult) -> str:
+    """Say it where a goal compares what is durable with what is not: the goal means it so, a reader must know it."""
+    if goal.to is None or goal.to == H:
+        return ""
+    mine, theirs = row.find(goal.contestant).durable, row.find(goal.to).durable
+    return "" if mine is theirs else f" ({_DURABLE[mine]} against {_DURABLE[theirs]})"
 
 
 def _value(goal: GoalResult) -> str:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import gc
 import inspect
+import mmap
 import os
 import resource
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from steelyard._bridge import run
 from steelyard.bench._alone import alone
 from steelyard.bench._ground import Ground
-from steelyard.bench._model import Contestant, H, Metrics, Row
+from steelyard.bench._model import Contestant, H, Metrics, Row, Work
 from steelyard.bench._results import ContestantResult, RowResult, Sample, judge, result_of
 
 __all__ = ("Step", "Watch", "cpu_seconds", "measure", "one_round", "order")
@@ -96,33 +96,47 @@ async def measure(
             for runner in order(runners, number):
                 if runner.takes_part(number):
                     watch(_step(row, runners, runner, number, rounds))
-                    await _take_turn(runner, material, ground, number)
+                    await _take_turn(row, runner, material, ground, number)
     await ground.spent(folder)
     return _conclude(row, contestants, runners, missing)
 
 
-async def one_round(contestant: Contestant[Any], material: Any, ground: Ground) -> Sample:
+async def one_round(row: Row[Any], contestant: Contestant[Any], material: Any, ground: Ground) -> Sample:
     """Let a contestant do its work once, in a fresh place, when nothing that others wrote waits for the disk."""
     place = await ground.fresh("round")
     try:
-        return await _timed_round(contestant, material, place)
+        async with contestant.start(material, place) as work:
+            if contestant.durable is not None:
+                await run(_settle, row.payload.total if row.payload else 0)
+            return await _timed_round(contestant, work)
     finally:
         await ground.spent(place)
 
 
-async def _timed_round(contestant: Contestant[Any], material: Any, place: Path) -> Sample:
-    async with contestant.start(material, place) as work:
-        if contestant.durable is not None:
-            await run(os.sync)
-        gc.collect()
-        if inspect.iscoroutinefunction(work):
-            begun, cpu = time.perf_counter(), cpu_seconds()
-            metrics = await work()
-            seconds, cpu = time.perf_counter() - begun, cpu_seconds() - cpu
-        else:
-            seconds, cpu, metrics = await run(_timed, cast("Callable[[], Metrics | None]", work))
+def _settle(size: int) -> None:
+    """Flush what others wrote, and have the machine hold so much free memory.
+
+    A hypervisor takes free memory back, and gives it again at a price that would be in the number: the same write of
+    1 GiB then takes up to ten times as long.
+    """
+    os.sync()
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    with mmap.mmap(-1, max(1, min(size, free // 2)), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE):
+        pass
+
+
+async def _timed_round(contestant: Contestant[Any], work: Work) -> Sample:
+    gc.collect()
+    if inspect.iscoroutinefunction(work):
+        begun, cpu = time.perf_counter(), cpu_seconds()
+        metrics = await work()
+        seconds, cpu = time.perf_counter() - begun, cpu_seconds() - cpu
+    else:
+        seconds, cpu, metrics = await run(_timed, cast("Callable[[], Metrics | None]", work))
+    told = dict(metrics or {})
+    seconds = told.pop("seconds", seconds)
     share = contestant.share
-    return Sample(round=0, seconds=seconds / share, cpu_seconds=cpu / share, metrics=dict(metrics or {}))
+    return Sample(round=0, seconds=seconds / share, cpu_seconds=cpu / share, metrics=told)
 
 
 def _timed(work: Callable[[], Metrics | Awaitable[Metrics | None] | None]) -> tuple[float, float, Metrics | None]:
@@ -139,10 +153,10 @@ def cpu_seconds() -> float:
     return time.process_time() + children.ru_utime + children.ru_stime
 
 
-async def _take_turn(runner: _Runner, material: Any, ground: Ground, number: int) -> None:
+async def _take_turn(row: Row[Any], runner: _Runner, material: Any, ground: Ground, number: int) -> None:
     begun = time.perf_counter()
     try:
-        found = await one_round(runner.contestant, material, ground)
+        found = await one_round(row, runner.contestant, material, ground)
     except Exception as error:  # noqa: BLE001 - one that fails drops out and the others go on; the report tells of it
         runner.failed = _tell(error)
         return

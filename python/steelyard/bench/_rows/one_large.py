@@ -1,17 +1,23 @@
-"""Row 1: one large file."""
+"""Rows 1 and 2: one large file, by one algorithm, and by three at once."""
 
 from __future__ import annotations
 
+import mmap
+from functools import partial
 from pathlib import Path
 
+from steelyard import _native
 from steelyard.bench._model import Contestant, Goal, Payload, Row, Scale
-from steelyard.bench._sources import files, in_store
+from steelyard.bench._sources import blocking, files, in_store
 from steelyard.bench._text import size
+from steelyard.digest import Algorithm
+from steelyard.hashing import Hasher
 from steelyard.local import LocalStore
 
-__all__ = ("sha256",)
+__all__ = ("sha256", "three")
 
 GIB = 1 << 30
+THREE = ("sha256", "sha512", "blake3")
 
 
 def sha256(scale: Scale) -> Row[list[Path]]:
@@ -22,15 +28,69 @@ def sha256(scale: Scale) -> Row[list[Path]]:
         title=f"put one file of {size(payload.total)}, sha256",
         payload=payload,
         material=files(payload),
-        contestants=(
-            Contestant(name="steelyard", kind="steelyard", start=in_store(_put), durable=True),
-            Contestant(
-                name="steelyard, unsynced", kind="steelyard", start=in_store(_put, durable=False), durable=False
-            ),
-        ),
+        contestants=_storing("steelyard", "hash beside read and write", "sha256"),
         goals=(Goal(contestant="steelyard", at_most=1.10),),
     )
 
 
-async def _put(store: LocalStore, paths: list[Path]) -> None:
-    await store.put(paths[0])
+def three(scale: Scale) -> Row[list[Path]]:
+    """Row 2: BLAKE3, durable, at most 0.50 H; digests by three algorithms in one pass, at most 1.9 H."""
+    payload = Payload(size=scale(GIB))
+    return Row(
+        number=2,
+        title=f"put one file of {size(payload.total)}, blake3; digest it by {' + '.join(THREE)} at once",
+        payload=payload,
+        material=files(payload),
+        contestants=(
+            *_storing("steelyard, blake3", "blake3 beside read and write", "blake3"),
+            Contestant(
+                name="steelyard, three",
+                kind="steelyard",
+                start=blocking(_digest_by_three),
+                durable=None,
+                section="three at once",
+                algorithm="+".join(THREE),
+            ),
+        ),
+        goals=(
+            Goal(contestant="steelyard, blake3", at_most=0.50),
+            Goal(contestant="steelyard, three", at_most=1.9),
+        ),
+    )
+
+
+def _storing(ours: str, yardstick: str, algorithm: str) -> tuple[Contestant[list[Path]], ...]:
+    """Return ours and the yardstick, durable and not."""
+    contestants: list[Contestant[list[Path]]] = []
+    for durable in (True, False):
+        suffix = "" if durable else ", unsynced"
+        put = in_store(partial(_put, algorithm=Algorithm(algorithm)), durable=durable)
+        plain = blocking(partial(_ingest, algorithm=algorithm, durable=durable))
+        contestants += [
+            Contestant(name=ours + suffix, kind="steelyard", start=put, durable=durable, algorithm=algorithm),
+            Contestant(
+                name=yardstick + suffix,
+                kind="yardstick",
+                start=plain,
+                durable=durable,
+                note="early writeback, fdatasync, rename, fsync" if durable else "",
+                algorithm=algorithm,
+            ),
+        ]
+    return tuple(contestants)
+
+
+async def _put(store: LocalStore, paths: list[Path], *, algorithm: Algorithm) -> None:
+    await store.put(paths[0], algorithm=algorithm)
+
+
+def _ingest(paths: list[Path], place: Path, *, algorithm: str, durable: bool) -> None:
+    _native.yardstick_ingest(paths[0], place, algorithms=[algorithm], durable=durable)
+
+
+def _digest_by_three(paths: list[Path], place: Path) -> None:
+    del place
+    hasher = Hasher(*THREE)
+    with paths[0].open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
+        hasher.update(data)
+    hasher.digests()
