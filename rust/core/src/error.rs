@@ -141,6 +141,28 @@ pub enum Error {
         /// What was found.
         actual: String,
     },
+    /// An archive is malformed, ends early, contradicts itself or wants something that no image needs.
+    InvalidArchive {
+        /// The entry's name, or nothing where the archive itself is meant.
+        entry: Option<String>,
+        /// What should have been found.
+        expected: String,
+        /// What was found.
+        found: String,
+        /// Where in the archive, in bytes after decompression.
+        offset: Option<u64>,
+    },
+    /// An image needs more than the limits of the call allow.
+    LimitExceeded {
+        /// What is too large.
+        name: String,
+        /// The name of the limit.
+        limit: &'static str,
+        /// The most it allows.
+        allowed: u64,
+        /// How much there is, or nothing where it was not read to its end.
+        found: Option<u64>,
+    },
     /// The operating system refused.
     Io {
         /// The number it gave.
@@ -218,6 +240,7 @@ impl fmt::Display for Error {
             Self::DataCorrupt { name, expected, actual } => {
                 write!(f, "{name}: corrupt: expected {expected}, found {actual}")
             }
+            Self::InvalidArchive { .. } | Self::LimitExceeded { .. } => self.fmt_image(f),
             Self::Io { errno, path, operation } => io_message(f, *errno, path.as_deref(), operation),
             Self::Source { errno } => io_message(f, *errno, None, "read the source"),
         }
@@ -244,6 +267,30 @@ impl Error {
             }
             Self::InvalidLabel { key, size, limit } => {
                 write!(f, "label {key:?}: key and value are {size} bytes, at most {limit} are allowed")
+            }
+            _ => unreachable!("`fmt` sends the kinds above only"),
+        }
+    }
+
+    /// The messages about images from outside.
+    fn fmt_image(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidArchive { entry, expected, found, offset } => {
+                match entry {
+                    Some(name) => write!(f, "archive entry '{name}'")?,
+                    None => f.write_str("archive")?,
+                }
+                if let Some(offset) = offset {
+                    write!(f, " at byte {offset}")?;
+                }
+                write!(f, ": expected {expected}, found {found}")
+            }
+            Self::LimitExceeded { name, limit, allowed, found } => {
+                write!(f, "{name}: over the limit {limit}: at most {allowed} allowed, found ")?;
+                match found {
+                    Some(found) => write!(f, "{found}"),
+                    None => f.write_str("more"),
+                }
             }
             _ => unreachable!("`fmt` sends the kinds above only"),
         }

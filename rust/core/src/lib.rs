@@ -18,5 +18,6 @@ mod round;
 pub mod state;
 pub mod store;
 pub mod sys;
+pub mod tar;
 mod temp;
 pub mod walk;

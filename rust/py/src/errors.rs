@@ -92,6 +92,10 @@ fn make(py: Python<'_>, error: Error) -> PyResult<PyErr> {
         InvalidLabel { key, size, limit } => "InvalidLabel" (key) "size": size, "limit": limit;
         OutOfRange { name, offset, size } => "OutOfRange" (name) "offset": offset, "size": size;
         DataCorrupt { name, expected, actual } => "DataCorrupt" (name) "expected": expected, "actual": actual;
+        InvalidArchive { entry, expected, found, offset } =>
+            "InvalidArchive" (entry) "expected": expected, "found": found, "offset": offset;
+        LimitExceeded { name, limit, allowed, found } =>
+            "LimitExceeded" (name) "limit": limit, "allowed": allowed, "found": found;
         Io { errno, path, operation } => "StorageError" (errno, path.map(PathBuf::into_os_string), operation);
     };
     Ok(PyErr::from_value(instance))

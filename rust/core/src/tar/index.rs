@@ -1,0 +1,77 @@
+//! The entries of an archive that can be read at any offset: headers are read, data is not.
+
+use std::io;
+
+use super::{Entry, Event, Fault, Limits, Reader};
+use crate::error::{Error, Result};
+
+/// What one read asks for. Small entries come in with it; the data of large ones is passed over.
+const READ: usize = 64 << 10;
+/// Names of all entries together; an archive of images has a few KiB of them.
+const MOST_NAMES: u64 = 256 << 20;
+
+/// All entries of an archive.
+pub type Index = Vec<Entry>;
+
+/// Reads the headers of an archive in steps, so that no step takes long.
+pub struct Indexer {
+    reader: Reader,
+    size: u64,
+    names: u64,
+    buffer: Vec<u8>,
+    done: bool,
+}
+
+impl Indexer {
+    /// Return an indexer of an archive of `size` bytes.
+    pub fn new(limits: Limits, size: u64) -> Self {
+        Self { reader: Reader::new(limits), size, names: 0, buffer: Vec::new(), done: false }
+    }
+
+    /// Return the next entries, about `most` of them, none at the end. `read_at` gives bytes at an offset, fewer than
+    /// asked for if need be, and none at the end of the file.
+    pub fn step(
+        &mut self,
+        most: usize,
+        mut read_at: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
+    ) -> Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        while !self.done && entries.len() < most {
+            self.buffer.resize(READ, 0);
+            let read = read_at(&mut self.buffer, self.reader.offset()).map_err(|error| Error::Io {
+                errno: error.raw_os_error().unwrap_or(libc::EIO),
+                path: None,
+                operation: "read",
+            })?;
+            if read == 0 {
+                self.reader.finish()?;
+                self.done = true;
+            }
+            self.take(read, &mut entries)?;
+        }
+        Ok(entries)
+    }
+
+    /// Take the entries out of what was read.
+    fn take(&mut self, read: usize, entries: &mut Vec<Entry>) -> Result<()> {
+        let mut input = &self.buffer[..read];
+        while let Some(event) = self.reader.feed(&mut input)? {
+            let Event::Entry(entry) = event else { continue };
+            self.names += entry.name.len() as u64 + entry.target.as_ref().map_or(0, String::len) as u64;
+            if self.names > MOST_NAMES {
+                let fault = Fault::new(format!("names of at most {MOST_NAMES} bytes in all"), "more");
+                return Err(self.reader.error(Some(entry.name), fault));
+            }
+            let left = usize::try_from(self.reader.skip()).unwrap_or(usize::MAX);
+            if self.reader.offset() > self.size {
+                let found = format!("{} before the end", self.size.saturating_sub(entry.data_offset));
+                return Err(self
+                    .reader
+                    .error(self.reader.last(), Fault::new(format!("{} bytes of data", entry.size), found)));
+            }
+            input = &input[left.min(input.len())..];
+            entries.push(entry);
+        }
+        Ok(())
+    }
+}

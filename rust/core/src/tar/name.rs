@@ -1,0 +1,60 @@
+//! Names within an archive: relative, without `..`, and links that lead to such names.
+
+use super::merge::Agreed;
+use super::{Fault, Kind, shown};
+
+/// What a name may have at most, as a path on Linux.
+const LONGEST: usize = 4096;
+
+/// Return an entry's name and, for a link, the name that it leads to.
+pub(super) fn resolve(agreed: &Agreed) -> Result<(String, Option<String>), Fault> {
+    let Agreed { kind, name, target, .. } = agreed;
+    if *kind != Kind::Directory && name.ends_with(b"/") {
+        return Err(Fault::new(format!("a {} whose name does not end in a slash", kind.name()), shown(name)));
+    }
+    let name = join(Vec::new(), check(name, "name")?, false)?;
+    if name.is_empty() && *kind != Kind::Directory {
+        return Err(Fault::new("a name", "an empty one"));
+    }
+    let target = match kind {
+        Kind::Regular | Kind::Directory => None,
+        Kind::Hardlink => Some(join(Vec::new(), check(target, "link target")?, false)?),
+        Kind::Symlink => {
+            let mut base: Vec<&str> = name.split('/').collect();
+            base.pop();
+            Some(join(base, check(target, "link target")?, true)?)
+        }
+    };
+    Ok((name, target))
+}
+
+/// Return a name in its one form.
+pub(super) fn relative(name: &str) -> Result<String, Fault> {
+    join(Vec::new(), check(name.as_bytes(), "name")?, false)
+}
+
+fn check<'a>(name: &'a [u8], what: &str) -> Result<&'a str, Fault> {
+    if name.len() > LONGEST {
+        return Err(Fault::new(format!("a {what} of at most {LONGEST} bytes"), format!("{} bytes", name.len())));
+    }
+    let text = std::str::from_utf8(name).map_err(|_| Fault::new(format!("a {what} in UTF-8"), shown(name)))?;
+    if text.starts_with('/') {
+        return Err(Fault::new(format!("a relative {what}"), shown(name)));
+    }
+    Ok(text)
+}
+
+/// Walk from `base` along `path`. Upwards only a symbolic link may go, and never out of the archive.
+fn join<'a>(mut base: Vec<&'a str>, path: &'a str, upwards: bool) -> Result<String, Fault> {
+    for component in path.split('/') {
+        match component {
+            "" | "." => {}
+            ".." if !upwards => return Err(Fault::new("a name without \"..\"", shown(path.as_bytes()))),
+            ".." => {
+                base.pop().ok_or_else(|| Fault::new("a link that stays in the archive", shown(path.as_bytes())))?;
+            }
+            name => base.push(name),
+        }
+    }
+    Ok(base.join("/"))
+}

@@ -1,0 +1,351 @@
+//! The reader: bytes in, in any pieces; entries and their data out, the same for every way to cut the input.
+
+use std::collections::HashMap;
+use std::mem;
+
+use super::field::LARGEST;
+use super::header::{Announced, Header, parse, raw_name};
+use super::merge::Extended;
+use super::name::resolve;
+use super::{BLOCK, Entry, Fault, Kind, Limits, shown};
+use crate::error::{Error, Result};
+
+/// Programs fill archives up with zero blocks; more of them than this is not filling.
+const MOST_TRAILING: u64 = 16 << 20;
+
+/// What comes out of an archive.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// The next entry; its data follows.
+    Entry(Entry),
+    /// The next bytes of the data of the entry before, never empty.
+    Data(&'a [u8]),
+    /// The end of the archive; what follows may only fill it up.
+    End,
+}
+
+/// A strict reader of one archive. It keeps one header, the extended headers of one entry, and 16 bytes for each name.
+pub struct Reader {
+    limits: Limits,
+    /// Where the next byte that comes in stands.
+    offset: u64,
+    block: [u8; BLOCK],
+    filled: usize,
+    state: State,
+    extended: Extended,
+    /// Bytes that the extended headers of the next entry ask for.
+    extended_bytes: u64,
+    /// Where the first of its headers begins.
+    begin: Option<u64>,
+    /// The last entry's name, for messages about what follows it.
+    last: Option<String>,
+    entries: u64,
+    global: u64,
+    names: HashMap<[u8; 16], u64>,
+}
+
+enum State {
+    Header,
+    Extended {
+        announced: Announced,
+        left: u64,
+        data: Vec<u8>,
+        padding: u64,
+    },
+    Data {
+        left: u64,
+        padding: u64,
+    },
+    Padding {
+        left: u64,
+    },
+    /// One zero block was there, the second must follow.
+    Ending,
+    Ended {
+        trailing: u64,
+    },
+    Failed(Error),
+}
+
+impl Reader {
+    /// Return a reader at the beginning of an archive.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            offset: 0,
+            block: [0; BLOCK],
+            filled: 0,
+            state: State::Header,
+            extended: Extended::default(),
+            extended_bytes: 0,
+            begin: None,
+            last: None,
+            entries: 0,
+            global: 0,
+            names: HashMap::new(),
+        }
+    }
+
+    /// Where the next byte that is fed stands in the archive.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Take bytes off the front of `input` up to the next event. None: it took all of them and needs more.
+    ///
+    /// After an error every further call fails with the same one.
+    pub fn feed<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Event<'a>>> {
+        let event = self.advance(input);
+        if let Err(error) = &event {
+            self.state = State::Failed(error.clone());
+        }
+        event
+    }
+
+    /// Have the data of the entry before passed over: return how many bytes the caller is not to feed.
+    pub fn skip(&mut self) -> u64 {
+        let State::Data { left, padding } = self.state else {
+            return 0;
+        };
+        self.offset += left;
+        self.state = State::Padding { left: padding };
+        left
+    }
+
+    /// Say that there is no more input.
+    pub fn finish(&self) -> Result<()> {
+        let expected = match &self.state {
+            State::Ended { .. } => return Ok(()),
+            State::Failed(error) => return Err(error.clone()),
+            State::Data { left, .. } => format!("{left} more bytes of data"),
+            State::Extended { left, .. } => format!("{left} more bytes of an extended header"),
+            State::Padding { left } => format!("{left} more bytes of padding"),
+            State::Header | State::Ending => "another entry, or two zero blocks for the end".to_owned(),
+        };
+        Err(self.error(self.last.clone(), Fault::new(expected, "the end of the input")))
+    }
+
+    /// The error for a fault at this place.
+    pub(super) fn error(&self, entry: Option<String>, fault: Fault) -> Error {
+        let offset = self.begin.unwrap_or(self.offset);
+        Error::InvalidArchive { entry, expected: fault.expected, found: fault.found, offset: Some(offset) }
+    }
+
+    /// The last entry's name.
+    pub(super) fn last(&self) -> Option<String> {
+        self.last.clone()
+    }
+
+    fn advance<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Event<'a>>> {
+        loop {
+            let event = match &mut self.state {
+                State::Failed(error) => return Err(error.clone()),
+                State::Data { left, padding } => {
+                    if *left == 0 {
+                        self.state = State::Padding { left: *padding };
+                        continue;
+                    }
+                    let data = take(input, &mut self.offset, *left);
+                    *left -= data.len() as u64;
+                    (!data.is_empty()).then_some(Event::Data(data))
+                }
+                State::Extended { left, data, .. } if *left > 0 => {
+                    let more = take(input, &mut self.offset, *left);
+                    *left -= more.len() as u64;
+                    data.extend_from_slice(more);
+                    if more.is_empty() {
+                        return Ok(None);
+                    }
+                    continue;
+                }
+                State::Extended { .. } => {
+                    self.keep_extended()?;
+                    continue;
+                }
+                State::Padding { left } if *left > 0 => {
+                    let padding = take(input, &mut self.offset, *left);
+                    *left -= padding.len() as u64;
+                    if padding.is_empty() {
+                        return Ok(None);
+                    }
+                    self.zeros(padding, self.last.clone(), "zero bytes up to the next header")?;
+                    continue;
+                }
+                State::Padding { .. } => {
+                    self.state = State::Header;
+                    continue;
+                }
+                State::Header | State::Ending => {
+                    if !self.fill(input) {
+                        return Ok(None);
+                    }
+                    let Some(event) = self.block()? else { continue };
+                    Some(event)
+                }
+                State::Ended { .. } => return self.trailing(input).map(|()| None),
+            };
+            return Ok(event);
+        }
+    }
+
+    /// Collect a block; whether it is whole.
+    fn fill(&mut self, input: &mut &[u8]) -> bool {
+        let missing = (BLOCK - self.filled) as u64;
+        let part = take(input, &mut self.offset, missing);
+        self.block[self.filled..self.filled + part.len()].copy_from_slice(part);
+        self.filled += part.len();
+        self.filled == BLOCK
+    }
+
+    /// Look at a whole block where a header should be.
+    fn block(&mut self) -> Result<Option<Event<'static>>> {
+        self.filled = 0;
+        let begin = self.offset - BLOCK as u64;
+        if self.block.iter().all(|byte| *byte == 0) {
+            return self.zero_block();
+        }
+        if matches!(self.state, State::Ending) {
+            let fault = Fault::new("a second zero block at the end", shown(raw_name(&self.block)));
+            return Err(self.error(None, fault));
+        }
+        self.begin.get_or_insert(begin);
+        let header = parse(&self.block).map_err(|fault| self.named(raw_name(&self.block), fault))?;
+        self.extended.check(header.announced).map_err(|fault| self.named(&header.name, fault))?;
+        match header.announced {
+            Announced::Entry(kind) => self.entry(kind, header).map(Event::Entry).map(Some),
+            announced => self.begin_extended(announced, &header).map(|()| None),
+        }
+    }
+
+    fn zero_block(&mut self) -> Result<Option<Event<'static>>> {
+        if !self.extended.is_empty() {
+            let fault = Fault::new("an entry after its extended header", "the end of the archive");
+            return Err(self.named(b"", fault));
+        }
+        self.begin = None;
+        if matches!(self.state, State::Ending) {
+            self.state = State::Ended { trailing: 0 };
+            return Ok(Some(Event::End));
+        }
+        self.state = State::Ending;
+        Ok(None)
+    }
+
+    fn begin_extended(&mut self, announced: Announced, header: &Header) -> Result<()> {
+        if announced == Announced::Global {
+            self.global += 1;
+            self.check_count()?;
+        }
+        // Its header counts too, so that empty ones have a cost.
+        self.extended_bytes = self.extended_bytes.saturating_add(header.size);
+        if self.extended_bytes > self.limits.header_bytes {
+            return Err(Error::LimitExceeded {
+                name: lossy(&header.name).unwrap_or_else(|| "archive".to_owned()),
+                limit: "header_bytes",
+                allowed: self.limits.header_bytes,
+                found: Some(self.extended_bytes),
+            });
+        }
+        let padding = padding(header.size);
+        self.state = State::Extended { announced, left: header.size, data: Vec::new(), padding };
+        Ok(())
+    }
+
+    fn keep_extended(&mut self) -> Result<()> {
+        let State::Extended { announced, data, padding, .. } = mem::replace(&mut self.state, State::Header) else {
+            unreachable!("called in this state only");
+        };
+        self.extended.keep(announced, &data).map_err(|fault| self.named(b"", fault))?;
+        if announced == Announced::Global {
+            (self.begin, self.extended_bytes) = (None, 0);
+        }
+        self.state = State::Padding { left: padding };
+        Ok(())
+    }
+
+    fn entry(&mut self, kind: Kind, header: Header) -> Result<Entry> {
+        let index = self.entries;
+        self.entries += 1;
+        self.check_count()?;
+        let best = self.extended.name_of(&header.name).to_vec();
+        let extended = mem::take(&mut self.extended);
+        let agreed = extended.agree(kind, header).map_err(|fault| self.named(&best, fault))?;
+        let (name, target) = resolve(&agreed).map_err(|fault| self.named(&best, fault))?;
+        let (size, padding) = (agreed.size, padding(agreed.size));
+        if size.checked_add(padding + self.offset).is_none_or(|end| end > LARGEST) {
+            let fault = Fault::new(format!("an end before byte {LARGEST}"), format!("{size} bytes of data"));
+            return Err(self.named(&best, fault));
+        }
+        let earlier = self.earlier(&name, index);
+        self.state = State::Data { left: size, padding };
+        self.extended_bytes = 0;
+        self.last = Some(name.clone());
+        let header_offset = self.begin.take().unwrap_or(self.offset);
+        let data_offset = self.offset;
+        Ok(Entry { index, name, kind, size, header_offset, data_offset, target, earlier })
+    }
+
+    /// The number of the first entry of that name. What is kept of a name is a digest: a million long names would not fit.
+    fn earlier(&mut self, name: &str, index: u64) -> Option<u64> {
+        let hash = blake3::hash(name.as_bytes());
+        let key = hash.as_bytes()[..16].try_into().expect("a digest has 32 bytes");
+        let first = *self.names.entry(key).or_insert(index);
+        (first != index).then_some(first)
+    }
+
+    fn check_count(&self) -> Result<()> {
+        let found = self.entries + self.global;
+        if found <= self.limits.entries {
+            return Ok(());
+        }
+        let (name, allowed) = ("archive".to_owned(), self.limits.entries);
+        Err(Error::LimitExceeded { name, limit: "entries", allowed, found: None })
+    }
+
+    fn trailing(&mut self, input: &mut &[u8]) -> Result<()> {
+        let State::Ended { trailing } = &mut self.state else { unreachable!("called in this state only") };
+        let rest = take(input, &mut self.offset, MOST_TRAILING - *trailing);
+        *trailing += rest.len() as u64;
+        self.zeros(rest, None, "nothing but zero bytes after the end")?;
+        if input.is_empty() {
+            return Ok(());
+        }
+        Err(self.error(None, Fault::new(format!("at most {MOST_TRAILING} bytes after the end"), "more")))
+    }
+
+    /// Refuse bytes that are not zero, and name the first of them: that is the same one however the input is cut.
+    fn zeros(&self, taken: &[u8], entry: Option<String>, expected: &str) -> Result<()> {
+        let Some(at) = taken.iter().position(|byte| *byte != 0) else {
+            return Ok(());
+        };
+        let offset = self.offset - (taken.len() - at) as u64;
+        let (expected, found) = (expected.to_owned(), shown(&taken[at..=at]));
+        Err(Error::InvalidArchive { entry, expected, found, offset: Some(offset) })
+    }
+
+    /// The error for a fault of the entry whose headers are being read; `header` is the name that the last of them has.
+    fn named(&self, header: &[u8], fault: Fault) -> Error {
+        self.error(lossy(self.extended.name_of(header)), fault)
+    }
+}
+
+/// How many bytes follow so many bytes of data up to the next block.
+pub(super) fn padding(size: u64) -> u64 {
+    size.wrapping_neg() % BLOCK as u64
+}
+
+/// Take at most `most` bytes off the front.
+fn take<'a>(input: &mut &'a [u8], offset: &mut u64, most: u64) -> &'a [u8] {
+    let count = usize::try_from(most).unwrap_or(usize::MAX).min(input.len());
+    let (taken, rest) = input.split_at(count);
+    *input = rest;
+    *offset += count as u64;
+    taken
+}
+
+/// A name for a message, shortened.
+fn lossy(name: &[u8]) -> Option<String> {
+    const MOST: usize = 300;
+    let text = String::from_utf8_lossy(&name[..name.len().min(MOST)]).into_owned();
+    (!text.is_empty()).then_some(text)
+}
