@@ -21,6 +21,9 @@ LEFT_OPEN = re.compile(r"\b(?:TO[D]O|FIX[M]E|X[X]X|todo[!]|unimplemented[!])")
 # Words that the vocabulary of docs/architecture.md rules out, where no other field claims them too.
 BANNED_WORDS = {"upload", "session", "fsck", "tag", "pointer", "bucket", "checksum", "utils", "helpers", "misc"}
 
+OWN_WORDS = {"tag": ("python/steelyard/images/", "python/steelyard/cli/images")}
+"""Where such a word is the field's own: a tag is part of the name of an image."""
+
 UNSAFE_FILES = {
     "rust/core/src/hash/lanes/x86/sha256_ni.rs",
     "rust/core/src/hash/lanes/x86/sha256_ymm.rs",
@@ -75,7 +78,8 @@ def test_names_keep_to_the_vocabulary() -> None:
         f"{name}: {defined}"
         for name in _sources(".py", ".rs", under=("python/", "rust/"))
         for defined in _defined_names(name)
-        if BANNED_WORDS & set(re.findall(r"[a-z]+|[A-Z][a-z]*", defined.replace("_", " ").lower()))
+        for word in BANNED_WORDS & set(re.findall(r"[a-z]+|[A-Z][a-z]*", defined.replace("_", " ").lower()))
+        if not name.startswith(OWN_WORDS.get(word, ()))
     }
 
     assert set() == wrong

@@ -18,6 +18,7 @@ __all__ = [
     "Stream",
     "Walk",
     "__version__",
+    "check_json",
     "debug_build",
     "sqlite_version",
     "yardstick_hash",
@@ -34,6 +35,8 @@ debug_build: bool
 sqlite_version: str
 
 _Path: TypeAlias = str | PathLike[str]
+
+def check_json(data: Buffer, depth: int, /) -> tuple[str, str, str] | None: ...
 
 # algorithm, encoded, size, created (ns since the epoch), updated (ns), labels
 _InfoRow: TypeAlias = tuple[str, str, int, int, int, dict[str, str]]

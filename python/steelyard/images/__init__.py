@@ -1,17 +1,57 @@
 """Images: the documents of OCI and Docker, names, and what belongs to an image; built on `steelyard.content` alone."""
 
+from steelyard.images.documents import Document as Document
+from steelyard.images.documents import ImageConfig as ImageConfig
+from steelyard.images.documents import ImageLayout as ImageLayout
+from steelyard.images.documents import Index as Index
+from steelyard.images.documents import Manifest as Manifest
+from steelyard.images.documents import OCIDescriptor as OCIDescriptor
+from steelyard.images.documents import RootFS as RootFS
+from steelyard.images.documents import SavedImage as SavedImage
+from steelyard.images.labels import content_labels as content_labels
+from steelyard.images.labels import is_reserved as is_reserved
 from steelyard.images.limits import DEFAULT_LIMITS as DEFAULT_LIMITS
 from steelyard.images.limits import Limits as Limits
 from steelyard.images.media_types import Kind as Kind
 from steelyard.images.media_types import is_non_distributable as is_non_distributable
 from steelyard.images.media_types import kind_of as kind_of
 from steelyard.images.media_types import to_oci as to_oci
+from steelyard.images.parse import parse_document as parse_document
+from steelyard.images.parse import parse_index as parse_index
+from steelyard.images.parse import parse_layout as parse_layout
+from steelyard.images.parse import parse_saved_images as parse_saved_images
+from steelyard.images.platforms import Platform as Platform
+from steelyard.images.reference import DEFAULT_DOMAIN as DEFAULT_DOMAIN
+from steelyard.images.reference import DEFAULT_TAG as DEFAULT_TAG
+from steelyard.images.reference import ImageReference as ImageReference
+from steelyard.images.reference import normalise as normalise
+from steelyard.images.reference import parse_object as parse_object
 
 __all__ = (
+    "DEFAULT_DOMAIN",
     "DEFAULT_LIMITS",
+    "DEFAULT_TAG",
+    "Document",
+    "ImageConfig",
+    "ImageLayout",
+    "ImageReference",
+    "Index",
     "Kind",
     "Limits",
+    "Manifest",
+    "OCIDescriptor",
+    "Platform",
+    "RootFS",
+    "SavedImage",
+    "content_labels",
     "is_non_distributable",
+    "is_reserved",
     "kind_of",
+    "normalise",
+    "parse_document",
+    "parse_index",
+    "parse_layout",
+    "parse_object",
+    "parse_saved_images",
     "to_oci",
 )

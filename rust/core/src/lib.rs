@@ -7,6 +7,7 @@ pub mod error;
 pub mod filter;
 pub mod hash;
 pub mod ingest;
+pub mod json;
 mod labels;
 pub mod layout;
 pub mod lock;

@@ -13,6 +13,7 @@ mod filter;
 mod hasher;
 mod ingest;
 mod job;
+mod json;
 mod pool;
 mod rows;
 mod store;
@@ -41,6 +42,8 @@ mod _native {
     use crate::ingest::Ingest;
     #[pymodule_export]
     use crate::job::Job;
+    #[pymodule_export]
+    use crate::json::check_json;
     #[pymodule_export]
     use crate::pool::{Pool, Port};
     #[pymodule_export]

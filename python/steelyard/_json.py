@@ -1,0 +1,34 @@
+"""JSON from outside, read strictly: what two readers could understand in two ways is refused before the second reads it."""
+
+from __future__ import annotations
+
+from steelyard._native import check_json
+from steelyard._types import Buffer
+from steelyard.errors import InvalidDocument, LimitExceeded
+
+__all__ = ("check",)
+
+
+def check(data: Buffer, *, name: str, depth: int) -> None:
+    """Refuse bytes that are not one strict JSON value in UTF-8.
+
+    Args:
+        data: the document.
+        name: what to call it in an error.
+        depth: the most arrays and objects within each other, at most 120.
+
+    Raises:
+        InvalidDocument: it is no JSON, or an object in it has a key twice.
+        LimitExceeded: values stand too deep within values.
+
+    Cost:
+        Linear in the bytes, about 5 ms a megabyte.
+    """
+    fault = check_json(data, depth)
+    if fault is None:
+        return
+    kind, where, found = fault
+    if kind == "depth":
+        raise LimitExceeded(name, limit="depth", allowed=depth)
+    expected = "each key once" if kind == "duplicate" else "JSON"
+    raise InvalidDocument(name, where=where, expected=expected, found=found)
