@@ -31,7 +31,7 @@ LAYERS = (
 """A module imports from layers above its own in this list only, and from its own package. A new module needs a place."""
 
 NATIVE = {"_bridge", "_json", "_watch", "hashing", "filters", "local", "bench"}
-THREADS = {"_background", "_bridge"}
+THREADS = {"_background", "_bridge", "bench"}
 THREAD_MODULES = {"anyio.to_thread", "anyio.from_thread", "asyncio", "concurrent", "threading", "trio"}
 
 

@@ -10,6 +10,7 @@ import anyio
 
 from steelyard import _native
 from steelyard.bench._model import Contestant, Goal, Payload, Row, Scale
+from steelyard.bench._peers import peer_goals, same, storing
 from steelyard.bench._sources import blocking, files, in_store
 from steelyard.bench._text import size
 from steelyard.local import LocalStore
@@ -22,6 +23,7 @@ MIB = 1 << 20
 def at_once(scale: Scale) -> Row[list[Path]]:
     """Row 3: 64 files of 16 MiB, each by a `put` of its own, durable, at most 0.90 H."""
     payload = Payload(count=64, size=scale(16 * MIB))
+    peers = storing(payload, same)
     contestants: list[Contestant[list[Path]]] = []
     for durable in (True, False):
         suffix = "" if durable else ", unsynced"
@@ -45,8 +47,8 @@ def at_once(scale: Scale) -> Row[list[Path]]:
         title=f"put {payload.count} files of {size(payload.size)} at once, sha256",
         payload=payload,
         material=files(payload),
-        contestants=tuple(contestants),
-        goals=(Goal(contestant="steelyard", at_most=0.90, stretch=0.60),),
+        contestants=(*contestants, *peers),
+        goals=(Goal(contestant="steelyard", at_most=0.90, stretch=0.60), *peer_goals("steelyard", peers)),
     )
 
 

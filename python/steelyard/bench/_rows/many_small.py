@@ -12,6 +12,7 @@ import anyio
 
 from steelyard import _native
 from steelyard.bench._model import Contestant, Goal, Metrics, Payload, Row, Scale
+from steelyard.bench._peers import peer_goals, storing
 from steelyard.bench._sources import Blobs, blobs, blocking, in_store
 from steelyard.bench._text import size
 from steelyard.local import LocalStore
@@ -27,6 +28,7 @@ def batch(scale: Scale) -> Row[Blobs]:
     """Row 4: 10,000 blobs of 4 KiB by `put_many`, durable, at most 1.3 times a batch with syncfs."""
     cores = os.cpu_count() or 1
     payload = Payload(count=scale(10_000), size=4 * KIB)
+    peers = storing(payload, _paths)
     return Row(
         number=4,
         title=f"put {payload.count:,} blobs of {size(payload.size)} by put_many, sha256",
@@ -36,8 +38,12 @@ def batch(scale: Scale) -> Row[Blobs]:
             *_ours(_put_many),
             _yardstick("batch with syncfs", payload, "batch", cores, "write all, syncfs, rename all, syncfs; no hash"),
             _yardstick("write and rename", payload, "none", cores, "no hash"),
+            *peers,
         ),
-        goals=(Goal(contestant="steelyard", at_most=1.3, to="batch with syncfs"),),
+        goals=(
+            Goal(contestant="steelyard", at_most=1.3, to="batch with syncfs"),
+            *peer_goals("steelyard", peers, times_ctr=40),
+        ),
     )
 
 
@@ -45,6 +51,7 @@ def concurrent(scale: Scale) -> Row[Blobs]:
     """Row 5: the same by 256 tasks that put one blob after the other, durable, at most 1.3 times 64 threads."""
     payload = Payload(count=scale(10_000), size=4 * KIB)
     note = "write, fdatasync, rename, fsync for each; no hash"
+    peers = storing(payload, _paths, synced_threads=THREADS)
     return Row(
         number=5,
         title=f"put {payload.count:,} blobs of {size(payload.size)}, {TASKS} puts at once, sha256",
@@ -54,8 +61,12 @@ def concurrent(scale: Scale) -> Row[Blobs]:
             *_ours(_put_at_once),
             _yardstick(f"{THREADS} threads", payload, "each", THREADS, note),
             _yardstick("write and rename", payload, "none", os.cpu_count() or 1, "no hash"),
+            *peers,
         ),
-        goals=(Goal(contestant="steelyard", at_most=1.3, to=f"{THREADS} threads"),),
+        goals=(
+            Goal(contestant="steelyard", at_most=1.3, to=f"{THREADS} threads"),
+            *peer_goals("steelyard", peers),
+        ),
     )
 
 
@@ -74,6 +85,10 @@ def _yardstick(
     return Contestant(
         name=name, kind="yardstick", start=blocking(store), durable=flush != "none", note=note, algorithm=""
     )
+
+
+def _paths(material: Blobs) -> list[Path]:
+    return material.paths
 
 
 async def _put_many(store: LocalStore, material: Blobs) -> None:

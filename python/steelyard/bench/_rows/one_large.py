@@ -8,6 +8,7 @@ from pathlib import Path
 
 from steelyard import _native
 from steelyard.bench._model import Contestant, Goal, Payload, Row, Scale
+from steelyard.bench._peers import peer_goals, same, storing
 from steelyard.bench._sources import blocking, files, in_store
 from steelyard.bench._text import size
 from steelyard.digest import Algorithm
@@ -23,13 +24,14 @@ THREE = ("sha256", "sha512", "blake3")
 def sha256(scale: Scale) -> Row[list[Path]]:
     """Row 1: SHA-256, durable, at most 1.10 H."""
     payload = Payload(size=scale(GIB))
+    peers = storing(payload, same)
     return Row(
         number=1,
         title=f"put one file of {size(payload.total)}, sha256",
         payload=payload,
         material=files(payload),
-        contestants=_storing("steelyard", "hash beside read and write", "sha256"),
-        goals=(Goal(contestant="steelyard", at_most=1.10),),
+        contestants=(*_storing("steelyard", "hash beside read and write", "sha256"), *peers),
+        goals=(Goal(contestant="steelyard", at_most=1.10), *peer_goals("steelyard", peers, times_ctr=8)),
     )
 
 

@@ -1,0 +1,156 @@
+"""containerd: a daemon of our own, on the disk under test, and its client `ctr`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from pathlib import Path
+
+from anyio import CancelScope
+
+from steelyard._bridge import run
+from steelyard.bench._model import Work
+from steelyard.bench._peers._layout import write_archive
+from steelyard.bench._peers._shape import Peer, each, needs_program, on_thread
+
+__all__ = ("ctr_import", "ctr_ingest", "daemon")
+
+_START_SECONDS = 20.0
+_NOTE = "fsync of each blob, not of its folder; the daemon's processor time is not counted"
+
+# What stores no content: it would only take time to start, and look at things that are not ours.
+_DISABLED = (
+    "io.containerd.grpc.v1.cri",
+    "io.containerd.internal.v1.opt",
+    "io.containerd.internal.v1.tracing",
+    "io.containerd.snapshotter.v1.aufs",
+    "io.containerd.snapshotter.v1.btrfs",
+    "io.containerd.snapshotter.v1.devmapper",
+    "io.containerd.snapshotter.v1.zfs",
+    "io.containerd.tracing.processor.v1.otlp",
+)
+
+# `ctr content ingest` does not protect what it stores, and a round may look for it.
+_COLLECTOR = """[plugins."io.containerd.gc.v1.scheduler"]
+startup_delay = "24h"
+deletion_threshold = 0
+mutation_threshold = 0
+"""
+
+
+def ctr_ingest(threads: int) -> Peer:
+    """Give each file to `ctr content ingest`."""
+
+    @asynccontextmanager
+    async def start(files: Sequence[Path], place: Path) -> AsyncIterator[Work]:
+        async with _daemon(place) as address:
+            yield on_thread(partial(each, threads, partial(_ingest, address), files, place))
+
+    return Peer(
+        name="ctr content ingest",
+        start=start,
+        durable=True,
+        note=f"a process for each file, {threads} at once; {_NOTE}",
+        available=_available,
+    )
+
+
+def ctr_import() -> Peer:
+    """Give all files to `ctr images import`, as the layers of one image: one process, one connection."""
+
+    @asynccontextmanager
+    async def start(files: Sequence[Path], place: Path) -> AsyncIterator[Work]:
+        archive = place / "image.tar"
+        await run(write_archive, files, archive)
+        async with _daemon(place) as address:
+            yield on_thread(partial(_ctr, address, "images", "import", "--no-unpack", str(archive)))
+
+    return Peer(
+        name="ctr images import",
+        start=start,
+        durable=True,
+        note=f"all files as layers of one image, not unpacked; {_NOTE}",
+        most=1000,
+        most_rounds=2,
+        available=_available,
+    )
+
+
+@contextmanager
+def daemon(place: Path) -> Iterator[str]:
+    """Run containerd with its data in a folder, and give the address of its socket; it has ended afterwards.
+
+    The socket is in a folder of the system's for temporary files, because the path of one has at most 107 bytes.
+    """
+    sockets = Path(tempfile.mkdtemp(prefix="sy-"))
+    address = str(sockets / "s")
+    config = sockets / "config.toml"
+    config.write_text(
+        f"version = 2\nroot = {json.dumps(str(place / 'containerd'))}\nstate = {json.dumps(str(sockets / 'state'))}\n"
+        f"disabled_plugins = {json.dumps(_DISABLED)}\n[grpc]\naddress = {json.dumps(address)}\n{_COLLECTOR}",
+        encoding="utf-8",
+    )
+    log = place / "containerd.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(["containerd", "--config", str(config)], stdout=output, stderr=output)  # noqa: S607
+    try:
+        _await_socket(process, address, log)
+        yield address
+    finally:
+        process.terminate()
+        try:
+            process.wait(_START_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        shutil.rmtree(sockets, ignore_errors=True)
+
+
+@asynccontextmanager
+async def _daemon(place: Path) -> AsyncIterator[str]:
+    running = daemon(place)
+    address = await run(running.__enter__)
+    try:
+        yield address
+    finally:
+        with CancelScope(shield=True):
+            await run(running.__exit__, None, None, None)
+
+
+def _await_socket(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
+    end = time.monotonic() + _START_SECONDS
+    while True:
+        # It answers when everything behind the socket is there.
+        asked = subprocess.run(
+            ["ctr", "--address", address, "--timeout", "1s", "version"],  # noqa: S607
+            capture_output=True,
+            check=False,
+        )
+        if asked.returncode == 0:
+            return
+        if process.poll() is not None or time.monotonic() > end:
+            said = log.read_text(encoding="utf-8", errors="replace").splitlines()
+            raise RuntimeError(f"containerd does not start: {said[-1] if said else 'it says nothing'}")
+        time.sleep(0.02)
+
+
+def _ingest(address: str, file: Path, _: Path) -> None:
+    with file.open("rb") as source:
+        _ctr(address, "content", "ingest", file.name, source=source.fileno())
+
+
+def _ctr(address: str, *arguments: str, source: int = subprocess.DEVNULL) -> None:
+    command = ["ctr", "--address", address, *arguments]
+    done = subprocess.run(command, stdin=source, capture_output=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"ctr {arguments[0]} {arguments[1]}: {done.stderr.decode(errors='replace').strip()}")
+
+
+def _available() -> str | None:
+    return needs_program("containerd", root=True)() or needs_program("ctr", root=True)()
