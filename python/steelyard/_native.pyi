@@ -9,6 +9,7 @@ from steelyard._types import Buffer
 __all__ = [
     "Blob",
     "Filter",
+    "Gather",
     "Hasher",
     "Ingest",
     "Job",
@@ -73,6 +74,13 @@ class Job:
     def done(self) -> int: ...
 
 @final
+class Gather:
+    def __new__(
+        cls, function: Callable[[list[Any]], list[Any]], /, *, most: int, most_bytes: int, at_once: int
+    ) -> Gather: ...
+    def __call__(self, item: object, bytes: int, /) -> Any: ...
+
+@final
 class Pool:
     def __new__(cls, most: int, /) -> Pool: ...
     @property
@@ -100,6 +108,13 @@ class Store:
     ) -> tuple[str, str, int, bool]: ...
     def put_batch(
         self, sources: list[Buffer | str], /, *, algorithm: str, labels: Mapping[str, str] | None, limit: int
+    ) -> list[tuple[str, str, int, bool] | Exception | None]: ...
+    def put_each(
+        self,
+        items: list[tuple[Buffer | str, str, str | None, int | None, Mapping[str, str] | None]],
+        /,
+        *,
+        limit: int,
     ) -> list[tuple[str, str, int, bool] | Exception | None]: ...
     def ingest(self, ref: str, /, *, total: int | None, expected: str | None, algorithm: str | None) -> Ingest: ...
     def anonymous(self, *, algorithm: str) -> Ingest: ...

@@ -10,6 +10,7 @@ mod buffer;
 mod descriptor;
 mod errors;
 mod filter;
+mod gather;
 mod hasher;
 mod ingest;
 mod job;
@@ -36,6 +37,8 @@ mod _native {
     use crate::blob::Blob;
     #[pymodule_export]
     use crate::filter::Filter;
+    #[pymodule_export]
+    use crate::gather::Gather;
     #[pymodule_export]
     use crate::hasher::Hasher;
     #[pymodule_export]

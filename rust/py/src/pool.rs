@@ -11,15 +11,17 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
+use crate::gather::{Gather, Line};
+
 /// How long a thread waits for work before it ends: less than the second that the documents promise.
 const IDLE: Duration = Duration::from_millis(700);
 
-/// A call to make, and whom to tell.
-struct Job {
-    function: Py<PyAny>,
-    args: Py<PyTuple>,
-    ticket: Py<PyAny>,
-    port: Arc<Inbox>,
+/// What a worker has to do.
+enum Job {
+    /// A call to make, and whom to tell.
+    Call { function: Py<PyAny>, args: Py<PyTuple>, ticket: Py<PyAny>, port: Arc<Inbox> },
+    /// A batch of those who wait in that line by then.
+    Batch(Arc<Line>),
 }
 
 /// Threads and the calls that wait for one.
@@ -39,7 +41,7 @@ struct State {
 }
 
 /// What is finished and not yet taken, of one event loop.
-struct Inbox {
+pub(crate) struct Inbox {
     done: Mutex<Done>,
     /// Called by a worker, with no argument, when the first result after a `take` arrives.
     wake: Py<PyAny>,
@@ -50,6 +52,9 @@ struct Done {
     results: Vec<(Py<PyAny>, PyResult<Py<PyAny>>)>,
     waking: bool,
 }
+
+/// A result, whose it is, and where that is heard of.
+pub(crate) type Told = (Arc<Inbox>, Py<PyAny>, PyResult<Py<PyAny>>);
 
 /// A set of worker threads.
 #[pyclass(frozen, module = "steelyard._native")]
@@ -98,10 +103,17 @@ impl Pool {
 
 #[pymethods]
 impl Port {
-    /// Have `function(*args)` called by a worker; `take` gives its result with the ticket.
+    /// Have `function(*args)` called by a worker, or a `Gather` with others' items; `take` gives its result with the ticket.
     #[pyo3(signature = (function, args, ticket, /))]
-    fn submit(&self, function: Py<PyAny>, args: Py<PyTuple>, ticket: Py<PyAny>) -> PyResult<()> {
-        let job = Job { function, args, ticket, port: Arc::clone(&self.inbox) };
+    fn submit(&self, py: Python<'_>, function: Py<PyAny>, args: Py<PyTuple>, ticket: Py<PyAny>) -> PyResult<()> {
+        let port = Arc::clone(&self.inbox);
+        let job = match function.cast_bound::<Gather>(py) {
+            Err(_) => Job::Call { function, args, ticket, port },
+            Ok(gather) => match gather.get().add(args.bind(py), ticket, port)? {
+                Some(line) => Job::Batch(line),
+                None => return Ok(()),
+            },
+        };
         // The mutex is only ever held for a few instructions, and never while waiting for the GIL.
         let mut state = self.pool.state();
         state.jobs.push_back(job);
@@ -149,6 +161,9 @@ impl Shared {
         }
         let job = state.jobs.pop_back();
         drop(state);
+        if let Some(Job::Batch(line)) = &job {
+            line.give_up();
+        }
         drop(job);
         Err(error.into())
     }
@@ -173,11 +188,25 @@ impl Shared {
     /// Do this job and those that wait, under one hold of the GIL; the calls themselves release it for their work.
     fn work_attached(&self, py: Python<'_>, job: Job) {
         let mut next = Some(job);
-        while let Some(Job { function, args, ticket, port }) = next {
-            let result = function.call1(py, args);
-            // Before anybody hears of it: what the function belongs to may be the last to hold a descriptor open.
-            drop(function);
-            port.finish(py, ticket, result);
+        while let Some(job) = next {
+            match job {
+                Job::Call { function, args, ticket, port } => {
+                    let result = function.call1(py, args);
+                    // Before anybody hears of it: what the function belongs to may be the last to hold a descriptor open.
+                    drop(function);
+                    Inbox::finish_all(py, [(port, ticket, result)]);
+                }
+                Job::Batch(line) => {
+                    let (told, more) = line.work(py);
+                    if more {
+                        // Behind what others wait for.
+                        self.state().jobs.push_back(Job::Batch(line));
+                    } else {
+                        drop(line); // as above
+                    }
+                    Inbox::finish_all(py, told);
+                }
+            }
             next = self.state().jobs.pop_front();
         }
     }
@@ -210,16 +239,23 @@ impl Inbox {
         self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn finish(&self, py: Python<'_>, ticket: Py<PyAny>, result: PyResult<Py<PyAny>>) {
-        let first = {
-            let mut done = self.done();
+    /// Add results, then wake each event loop that has not been woken since its last `take`.
+    pub(crate) fn finish_all(py: Python<'_>, results: impl IntoIterator<Item = Told>) {
+        let mut sleeping = Vec::new();
+        for (port, ticket, result) in results {
+            let mut done = port.done();
             done.results.push((ticket, result));
-            !std::mem::replace(&mut done.waking, true)
-        };
-        // A loop that is closed refuses to be woken. Nobody waits there any more; the results go with the port.
-        if first && self.wake.call0(py).is_err() {
-            let unheard = std::mem::take(&mut self.done().results);
-            drop(unheard);
+            if !std::mem::replace(&mut done.waking, true) {
+                drop(done);
+                sleeping.push(port);
+            }
+        }
+        for port in sleeping {
+            // A loop that is closed refuses to be woken. Nobody waits there any more; the results go with the port.
+            if port.wake.call0(py).is_err() {
+                let unheard = std::mem::take(&mut port.done().results);
+                drop(unheard);
+            }
         }
     }
 }

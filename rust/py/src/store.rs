@@ -88,6 +88,11 @@ impl Store {
         batch::put(py, &self.0, sources, algorithm, labels.as_ref(), limit)
     }
 
+    #[pyo3(signature = (items, /, *, limit))]
+    fn put_each<'py>(&self, py: Python<'py>, items: &Bound<'py, PyList>, limit: u64) -> Result<Bound<'py, PyList>> {
+        batch::put_each(py, &self.0, items, limit)
+    }
+
     #[pyo3(signature = (r#ref, /, *, total, expected, algorithm))]
     fn ingest(
         &self,
