@@ -19,6 +19,7 @@ from steelyard.digest import Algorithm
 from steelyard.errors import AlreadyExists, UnexpectedSize
 from steelyard.local._rows import to_digest
 from steelyard.local.files import FileJob, Request, Trip, find_file, is_plain, store_file
+from steelyard.local.small import SMALL, Stored, put_small, put_small_file
 from steelyard.local.writer import LocalWriter
 from steelyard.model import PutResult
 from steelyard.transfer._source import FilePieces, Pieces, name_of, opened
@@ -32,21 +33,31 @@ ONE_TRIP = PIECE
 """A source of up to this many bytes is held in memory whole and stored in one trip to a thread."""
 
 
-async def put(store: LocalStore, core: _native.Store, request: Request, source: Source) -> PutResult:
-    """Store what `source` gives; see `LocalStore.put`."""
+async def put(
+    store: LocalStore, core: _native.Store, puts: _native.Gather, request: Request, source: Source
+) -> PutResult:
+    """Store what `source` gives; see `LocalStore.put`. `puts` is the store's `gather`."""
     if request.expected is not None:
         found = (await store.infos([request.expected])).get(request.expected)
         if found is not None and request.size in (None, found.size):
             return PutResult(digest=found.digest, size=found.size, new=False)
     if isinstance(source, str | os.PathLike):
-        return await _put_path(store, core, request, os.fspath(source))
+        return await _put_path(store, core, puts, request, os.fspath(source))
     if request.ref is None and (octets := _buffer(source)) is not None and octets.nbytes <= ONE_TRIP:
+        if octets.nbytes <= SMALL:
+            return _result(request, name_of(source), await put_small(puts, request, octets))
         return _result(request, name_of(source), await run(_put_octets, core, request, octets))
     async with opened(source) as pieces:
         return await _ingest(store, core, request, pieces, name_of(source))
 
 
-async def _put_path(store: LocalStore, core: _native.Store, request: Request, path: str) -> PutResult:
+async def _put_path(
+    store: LocalStore, core: _native.Store, puts: _native.Gather, request: Request, path: str
+) -> PutResult:
+    if request.ref is None and isinstance(path, str):
+        small = await put_small_file(puts, request, path)
+        if small is not None:
+            return _result(request, path, small)
     stored = await run(_put_small_file, core, request, path)
     if not isinstance(stored, FileIO):
         return _result(request, path, stored)
@@ -113,7 +124,7 @@ async def _ingest(store: LocalStore, core: _native.Store, request: Request, piec
         return PutResult(digest=info.digest, size=info.size, new=False)
 
 
-def _result(request: Request, name: str, stored: tuple[str, str, int, bool]) -> PutResult:
+def _result(request: Request, name: str, stored: Stored) -> PutResult:
     algorithm, encoded, size, new = stored
     request.report("commit", name, size, size)
     return PutResult(digest=to_digest(algorithm, encoded), size=size, new=new)
@@ -122,7 +133,7 @@ def _result(request: Request, name: str, stored: tuple[str, str, int, bool]) -> 
 # What follows runs on worker threads.
 
 
-def _put_octets(core: _native.Store, request: Request, octets: Buffer) -> tuple[str, str, int, bool]:
+def _put_octets(core: _native.Store, request: Request, octets: Buffer) -> Stored:
     actual = len(memoryview(octets))
     if request.size not in (None, actual):
         raise UnexpectedSize(expected=request.size or 0, actual=actual)
@@ -134,7 +145,7 @@ def _put_octets(core: _native.Store, request: Request, octets: Buffer) -> tuple[
     )
 
 
-def _put_small_file(core: _native.Store, request: Request, path: str) -> tuple[str, str, int, bool] | FileIO:
+def _put_small_file(core: _native.Store, request: Request, path: str) -> Stored | FileIO:
     """Store a file that fits in memory; hand back the open file if it does not, or if it shall be resumable."""
     file = FileIO(path)
     try:

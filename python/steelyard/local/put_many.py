@@ -16,18 +16,16 @@ from steelyard._buffers import view
 from steelyard._types import Buffer, OnProgress, Source
 from steelyard._unordered import Emit, unordered
 from steelyard.digest import Algorithm
-from steelyard.errors import InvalidArgument, StorageError
+from steelyard.errors import InvalidArgument
 from steelyard.local._rows import to_digest
+from steelyard.local.small import SMALL, Stored, source_error
 from steelyard.model import Labels, Progress, PutManyResult, PutResult
 from steelyard.transfer._source import name_of
 
 if TYPE_CHECKING:
     from steelyard.local.store import LocalStore
 
-__all__ = ("SMALL", "Wanted", "put_many")
-
-SMALL = 1 << 20
-"""The most bytes of a source that is stored in a batch."""
+__all__ = ("Wanted", "put_many")
 
 BATCH = 256
 """The most sources of a batch. Batches under way together share flushes, so larger ones would not be faster."""
@@ -129,10 +127,10 @@ async def _store_batch(
         await emit(result)
 
 
-def _result(wanted: Wanted, item: Item, outcome: tuple[str, str, int, bool] | Exception) -> PutManyResult:
+def _result(wanted: Wanted, item: Item, outcome: Stored | Exception) -> PutManyResult:
     index, source, _ = item
     if isinstance(outcome, Exception):
-        return PutManyResult(index=index, source=source, error=_source_error(source, outcome))
+        return PutManyResult(index=index, source=source, error=_error(source, outcome))
     algorithm, encoded, size, new = outcome
     if wanted.on_progress is not None:
         wanted.on_progress(Progress(phase="commit", name=name_of(source), done=size, total=size))
@@ -140,15 +138,8 @@ def _result(wanted: Wanted, item: Item, outcome: tuple[str, str, int, bool] | Ex
     return PutManyResult(index=index, source=source, result=result)
 
 
-def _source_error(source: Source, error: Exception) -> Exception:
-    """Say of a source's own file what `open` would have said; the store's errors are of the store."""
-    if (
-        isinstance(error, StorageError)
-        and isinstance(source, str | os.PathLike)
-        and error.filename == os.fspath(source)
-    ):
-        return OSError(error.errno, error.strerror, error.filename)
-    return error
+def _error(source: Source, error: Exception) -> Exception:
+    return source_error(os.fspath(source), error) if isinstance(source, str | os.PathLike) else error
 
 
 def _small(source: Source) -> Buffer | str | None:

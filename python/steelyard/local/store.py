@@ -21,7 +21,7 @@ from steelyard._watch import whole
 from steelyard.base import BaseStore, check_ref
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import DataCorrupt, FailedPrecondition, InvalidArgument
-from steelyard.local import files, put, put_many, verify
+from steelyard.local import files, put, put_many, small, verify
 from steelyard.local._rows import check_size, to_info, to_status
 from steelyard.local.reader import LocalReader, mismatch
 from steelyard.local.writer import LocalWriter
@@ -88,7 +88,7 @@ class LocalStore(BaseStore):
         self._path = Path(path).absolute()
         self._read_only = read_only
         self._durable = durability == "power-loss"
-        self._native: _native.Store | None = None
+        self._native: tuple[_native.Store, _native.Gather] | None = None
         self._process = os.getpid()
 
     @property
@@ -106,7 +106,8 @@ class LocalStore(BaseStore):
         if self._native is None:
             self._process = os.getpid()
             opening = partial(_native.Store.open, str(self._path), read_only=self._read_only, durable=self._durable)
-            self._native = await run(opening)
+            core = await run(opening)
+            self._native = core, small.gather(core)
         return self
 
     async def aclose(self) -> None:
@@ -114,10 +115,10 @@ class LocalStore(BaseStore):
 
         Readers that are still open go on. Writers can still be closed, which keeps their ingests, but not committed.
         """
-        core, self._native = self._native, None
-        if core is not None:
+        native, self._native = self._native, None
+        if native is not None:
             with CancelScope(shield=True):
-                await run(core.close)
+                await run(native[0].close)
         await checkpoint()
 
     async def __aenter__(self) -> Self:
@@ -241,7 +242,7 @@ class LocalStore(BaseStore):
 
         Cost:
             A source that fits in memory at once (8 MiB) takes one trip to a thread, and writes nothing when the blob is
-            there already and whole. A larger file whose size the store already has is hashed first, for the same reason.
+            there already and whole. Puts of up to 1 MiB that wait at the same time share trips and flushes. A larger file whose size the store already has is hashed first, for the same reason.
         """
         name = None if expected is None else Digest.parse(expected)
         chosen = Algorithm.parse(algorithm) if algorithm else name.algorithm if name else DEFAULT_ALGORITHM
@@ -249,7 +250,7 @@ class LocalStore(BaseStore):
         request = files.Request(
             size=size, expected=name, algorithm=chosen, labels=Labels(labels), ref=ref, on_progress=on_progress
         )
-        return await put.put(self, self._core, request, source)
+        return await put.put(self, *self._opened(), request, source)
 
     def put_many(
         self,
@@ -333,6 +334,9 @@ class LocalStore(BaseStore):
 
     @property
     def _core(self) -> _native.Store:
+        return self._opened()[0]
+
+    def _opened(self) -> tuple[_native.Store, _native.Gather]:
         if self._process != os.getpid():
             # Locks and SQLite's connections do not survive a fork: both processes would believe that they hold them.
             raise FailedPrecondition(f"store {self._path}: opened before a fork; open it anew in this process")
