@@ -94,7 +94,8 @@ async def test_a_peer_hashes_files_and_writes_nothing(
 
 
 async def test_a_peer_fills_the_memory(files: list[Path], tmp_path: Path) -> None:
-    for contestant in reading(Payload(size=MANY.size), same, buffer := bytearray(MANY.size)):
+    buffer = bytearray(MANY.size)
+    for contestant in reading(same, lambda _: buffer):
         buffer[:] = bytes(MANY.size)
 
         await _take_turn(contestant, files, tmp_path)

@@ -8,15 +8,17 @@ ours, durable, is to be faster than every package for Python that is not.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from steelyard.bench._model import Contestant, Goal, Payload
+from steelyard.bench._model import Contestant, Goal, Payload, Work
 from steelyard.bench._peers import _packages as packages
 from steelyard.bench._peers._containerd import ctr_import, ctr_ingest
 from steelyard.bench._peers._programs import b3sum, copy, sha256sum
-from steelyard.bench._peers._shape import contestant
+from steelyard.bench._peers._shape import contestant, needs_package, on_thread
 from steelyard.bench._peers._skopeo import skopeo_copy
 
 __all__ = ("peer_goals", "reading", "same", "storing", "verifying")
@@ -76,11 +78,44 @@ def verifying(
 
 
 def reading(
-    payload: Payload, paths: Callable[[MaterialT], Sequence[Path]], buffer: bytearray, *, section: str = ""
+    paths: Callable[[MaterialT], Sequence[Path]], memory: Callable[[MaterialT], bytearray], *, section: str = ""
 ) -> tuple[Contestant[MaterialT], ...]:
-    """Return the peers that read one file into memory; see `storing`."""
-    peers = (packages.plain_read(buffer), packages.aiofiles_read(buffer))
-    return tuple(contestant(peer, payload, paths, section=section) for peer in peers)
+    """Return the peers that read one file into memory.
+
+    Args:
+        paths: finds it in the row's material.
+        memory: finds the memory there; it is as long as the file.
+        section: of the row.
+    """
+
+    def reads(
+        name: str, read: Callable[[Path, bytearray], None], note: str, available: Callable[[], str | None] | None = None
+    ) -> Contestant[MaterialT]:
+        @asynccontextmanager
+        async def start(material: MaterialT, place: Path) -> AsyncIterator[Work]:
+            del place
+            yield on_thread(partial(read, paths(material)[0], memory(material)))
+
+        return Contestant(
+            name=name,
+            kind="peer",
+            start=start,
+            durable=None,
+            note=note,
+            section=section,
+            algorithm="",
+            missing=available,
+        )
+
+    return (
+        reads("plain Python, readinto", packages.plain_read, "no digest"),
+        reads(
+            "aiofiles, readinto",
+            packages.aiofiles_read,
+            "a trip to a thread for each MiB; no digest",
+            needs_package("aiofiles", "aiofiles"),
+        ),
+    )
 
 
 def peer_goals(ours: str, peers: Sequence[Contestant[Any]], *, times_ctr: float | None = None) -> tuple[Goal, ...]:

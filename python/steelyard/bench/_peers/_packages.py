@@ -105,39 +105,25 @@ def file_digest(threads: int = 1) -> Peer:
     )
 
 
-def plain_read(buffer: bytearray) -> Peer:
-    """Read one file into memory that is there already."""
-
-    def read(files: Sequence[Path], _: Path) -> None:
-        with memoryview(buffer) as memory, files[0].open("rb", buffering=0) as file:
-            at = 0
-            while size := file.readinto(memory[at : at + _PIECE]):
-                at += size
-
-    return Peer(
-        name="plain Python, readinto", start=calling(read), durable=None, note="no digest", algorithm="", python=True
-    )
+def plain_read(path: Path, memory: bytearray) -> None:
+    """Read a file into memory that is there already."""
+    with memoryview(memory) as view, path.open("rb", buffering=0) as file:
+        at = 0
+        while size := file.readinto(view[at : at + _PIECE]):
+            at += size
 
 
-def aiofiles_read(buffer: bytearray) -> Peer:
-    """Read one file by aiofiles into memory that is there already."""
+def aiofiles_read(path: Path, memory: bytearray) -> None:
+    """Do the same by aiofiles."""
 
-    async def read(path: Path) -> None:
-        with memoryview(buffer) as memory:
+    async def read() -> None:
+        with memoryview(memory) as view:
             async with import_module("aiofiles").open(path, "rb", buffering=0) as file:
                 at = 0
-                while size := await file.readinto(memory[at : at + _PIECE]):
+                while size := await file.readinto(view[at : at + _PIECE]):
                     at += size
 
-    return Peer(
-        name="aiofiles, readinto",
-        start=calling(lambda files, _: anyio.run(read, files[0])),
-        durable=None,
-        note="a trip to a thread for each MiB; no digest",
-        algorithm="",
-        python=True,
-        available=needs_package("aiofiles", "aiofiles"),
-    )
+    anyio.run(read)
 
 
 def _threads(count: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from steelyard.bench._model import Row, Scale
-from steelyard.bench._rows import many_large, many_small, one_large
+from steelyard.bench._rows import calls, checks, many_large, many_small, many_streams, one_large, reads
 
 __all__ = ("ROWS",)
 
@@ -16,5 +16,10 @@ ROWS: Mapping[int, Callable[[Scale], Row[Any]]] = {
     3: many_large.at_once,
     4: many_small.batch,
     5: many_small.concurrent,
+    6: many_streams.at_once,
+    7: calls.call,
+    8: reads.large,
+    9: reads.ranges,
+    10: checks.verify_all,
 }
 """What makes each row, at a scale."""
