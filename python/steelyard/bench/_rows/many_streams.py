@@ -97,7 +97,7 @@ def at_once(scale: Scale) -> Row[Streams]:
 
 def ingests(scale: Scale) -> int:
     """Return how many there are at once: so many are the point, except in a test."""
-    return min(INGESTS, max(16, scale(INGESTS * QUICK)))
+    return min(INGESTS, max(16, scale(INGESTS * QUICK.divisor)))
 
 
 async def ingest_all(store: LocalStore, material: Streams) -> Metrics:
