@@ -1,0 +1,147 @@
+//! The decompressor: one or more whole streams of one format, and nothing else.
+
+use super::Format;
+use super::codec::Codec;
+use crate::error::{Error, Result};
+
+/// Below so many bytes of output no ratio means anything.
+const RATIO_FROM: u64 = 1 << 20;
+
+/// What a compressed input may make of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Bytes of output for each byte of input, if there is a limit; it counts from 1 MiB of output on.
+    pub ratio: Option<u64>,
+    /// Bytes of memory that a window or dictionary may take.
+    pub memory: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        // What `zstd` and `xz -9` ask for at most unless they are told otherwise.
+        Self { ratio: None, memory: 128 << 20 }
+    }
+}
+
+/// Decompresses an input that comes in pieces.
+pub struct Decompressor {
+    format: Format,
+    bounds: Bounds,
+    codec: Codec,
+    state: State,
+    read: u64,
+    written: u64,
+}
+
+enum State {
+    /// Nothing was read yet.
+    Begin,
+    Inside,
+    /// A member, frame or stream has ended; there may be another one, or the end of the input.
+    Between,
+    Failed(Error),
+}
+
+impl Decompressor {
+    /// Return a decompressor of one format.
+    pub fn new(format: Format, bounds: Bounds) -> Result<Self> {
+        let codec = Codec::new(format, bounds.memory).map_err(|message| Error::FailedPrecondition { message })?;
+        let state = if format == Format::Plain { State::Between } else { State::Begin };
+        Ok(Self { format, bounds, codec, state, read: 0, written: 0 })
+    }
+
+    /// Bytes of input that were taken, and bytes of output that were given.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.read, self.written)
+    }
+
+    /// Allow any ratio from here on.
+    pub fn lift_ratio(&mut self) {
+        self.bounds.ratio = None;
+    }
+
+    /// Take bytes off the front of `input` and fill `output`; return how much of it was filled.
+    ///
+    /// Less than all of it: there is no more to be had from this input. After an error every further call fails with the
+    /// same one.
+    pub fn run(&mut self, input: &mut &[u8], output: &mut [u8]) -> Result<usize> {
+        if let State::Failed(error) = &self.state {
+            return Err(error.clone());
+        }
+        let result = self.fill(input, output);
+        if let Err(error) = &result {
+            self.state = State::Failed(error.clone());
+        }
+        result
+    }
+
+    /// Say that there is no more input, and that `run` has given all there was.
+    pub fn finish(&self) -> Result<()> {
+        match &self.state {
+            State::Between => Ok(()),
+            State::Failed(error) => Err(error.clone()),
+            State::Begin => Err(self.invalid("nothing")),
+            State::Inside => Err(self.invalid(&format!("its end after {} bytes", self.read))),
+        }
+    }
+
+    fn fill(&mut self, input: &mut &[u8], output: &mut [u8]) -> Result<usize> {
+        let mut filled = 0;
+        while filled < output.len() {
+            if !matches!(self.state, State::Inside) {
+                if input.is_empty() {
+                    break;
+                }
+                self.begin()?;
+            }
+            let step = self.codec.step(input, &mut output[filled..]).map_err(|words| self.broken(&words))?;
+            *input = &input[step.read..];
+            filled += step.written;
+            self.read += step.read as u64;
+            self.written += step.written as u64;
+            if step.ended {
+                self.state = State::Between;
+            } else if step.read == 0 && step.written == 0 {
+                if input.is_empty() {
+                    break;
+                }
+                return Err(self.broken("it goes no further"));
+            }
+            self.check_ratio()?;
+        }
+        Ok(filled)
+    }
+
+    /// Be in a member, frame or stream, a new one if one has ended.
+    fn begin(&mut self) -> Result<()> {
+        let restart = matches!(self.state, State::Between).then(|| self.codec.restart(self.bounds.memory));
+        if let Some(Err(message)) = restart {
+            return Err(Error::FailedPrecondition { message });
+        }
+        if self.format != Format::Plain {
+            self.state = State::Inside;
+        }
+        Ok(())
+    }
+
+    fn check_ratio(&self) -> Result<()> {
+        let Some(allowed) = self.bounds.ratio else {
+            return Ok(());
+        };
+        if self.written <= RATIO_FROM || self.written <= allowed.saturating_mul(self.read) {
+            return Ok(());
+        }
+        let (name, found) = (format!("{} stream", self.format.name()), self.written.div_ceil(self.read.max(1)));
+        Err(Error::LimitExceeded { name, limit: "ratio", allowed, found: Some(found) })
+    }
+
+    fn broken(&self, words: &str) -> Error {
+        let (begin, end) = (self.read, self.written);
+        self.invalid(&format!("damage about byte {begin}, after {end} bytes of output: {words}"))
+    }
+
+    fn invalid(&self, found: &str) -> Error {
+        let expected = format!("one or more whole {} streams", self.format.name());
+        Error::InvalidArchive { entry: None, expected, found: found.to_owned(), offset: None }
+    }
+}
