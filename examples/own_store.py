@@ -15,6 +15,7 @@ from steelyard import (
     Algorithm,
     Descriptor,
     Digest,
+    ImageNames,
     Info,
     MemoryStore,
     NotFound,
@@ -35,6 +36,11 @@ class ReadThroughStore(BaseStore):
     def __init__(self, near: Store, far: Store) -> None:
         self._near = near
         self._far = far
+
+    @property
+    def images(self) -> ImageNames:
+        """The names are those of the near store."""
+        return self._near.images
 
     async def _fetch(self, digest: Digest | str) -> None:
         # The ref that `copy` takes is made of the digest: two callers that miss the same blob share one transfer.

@@ -14,7 +14,7 @@ LAYERS = (
     {"errors", "_mounts"},
     {"digest"},
     {"model"},
-    {"_types", "_backend"},
+    {"_types", "_backend", "names"},
     {"_background", "_bridge"},
     {"_watch"},
     {"_buffers", "_json", "content", "hashing", "filters"},

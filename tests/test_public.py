@@ -60,6 +60,7 @@ VALUES: tuple[Any, ...] = (
     steelyard.Info(digest=DIGEST, size=1, created_at=NOON, updated_at=NOON, labels=steelyard.Labels({"a": "b"})),
     steelyard.Status(ref="a", offset=1, total=None, expected=DIGEST, started_at=NOON, updated_at=NOON),
     steelyard.Descriptor(digest=DIGEST, media_type="text/plain"),
+    steelyard.Image(name="a", target=steelyard.Descriptor(digest=DIGEST), created_at=NOON, updated_at=NOON),
     steelyard.PutResult(digest=DIGEST, size=1, new=True),
     steelyard.Progress(phase="write", name="a", done=1, total=None),
 )

@@ -47,6 +47,7 @@ from steelyard.local import LocalStore as LocalStore
 from steelyard.local import StoreStats as StoreStats
 from steelyard.memory import MemoryStore as MemoryStore
 from steelyard.model import Descriptor as Descriptor
+from steelyard.model import Image as Image
 from steelyard.model import Info as Info
 from steelyard.model import Labels as Labels
 from steelyard.model import Progress as Progress
@@ -54,6 +55,7 @@ from steelyard.model import PutManyResult as PutManyResult
 from steelyard.model import PutResult as PutResult
 from steelyard.model import Status as Status
 from steelyard.model import Verified as Verified
+from steelyard.names import ImageNames as ImageNames
 from steelyard.transfer import copy as copy
 from steelyard.transfer import exists as exists
 from steelyard.transfer import open_writer as open_writer
@@ -69,6 +71,8 @@ __all__ = (
     "Digest",
     "FailedPrecondition",
     "Hasher",
+    "Image",
+    "ImageNames",
     "IncompatibleFormat",
     "IncompleteImage",
     "Info",

@@ -11,6 +11,7 @@ __all__ = [
     "Filter",
     "Gather",
     "Hasher",
+    "Images",
     "Ingest",
     "Job",
     "Pool",
@@ -41,6 +42,10 @@ def check_json(data: Buffer, depth: int, /) -> tuple[str, str, str] | None: ...
 
 # algorithm, encoded, size, created (ns since the epoch), updated (ns), labels
 _InfoRow: TypeAlias = tuple[str, str, int, int, int, dict[str, str]]
+# digest, size, media type, annotations
+_TargetRow: TypeAlias = tuple[str, int | None, str | None, dict[str, str]]
+# name, target, created (ns since the epoch), updated (ns), labels
+_ImageRow: TypeAlias = tuple[str, _TargetRow, int, int, dict[str, str]]
 # ref, offset, total, expected, started (ns), updated (ns)
 _StatusRow: TypeAlias = tuple[str, int, int | None, str | None, int, int]
 
@@ -101,6 +106,7 @@ class Store:
     def path(self) -> str: ...
     @property
     def read_only(self) -> bool: ...
+    def images(self) -> Images: ...
     def notes(self) -> list[str]: ...
     def close(self) -> None: ...
     def put(
@@ -136,6 +142,25 @@ class Store:
     def set_verify_started(self, at: int | None, /) -> None: ...
     def stats(self) -> dict[str, int]: ...
     def rebuild(self) -> list[str]: ...
+
+@final
+class Images:
+    def assign(
+        self, targets: list[tuple[str, _TargetRow]], /, *, labels: Mapping[str, str] | None, taken: str
+    ) -> list[_ImageRow]: ...
+    def update(
+        self,
+        name: str,
+        /,
+        *,
+        target: _TargetRow | None,
+        labels: Mapping[str, str] | None,
+        keys: Sequence[str] | None,
+        expected: str | None,
+    ) -> _ImageRow: ...
+    def get(self, name: str, /) -> _ImageRow: ...
+    def list(self, filter: Filter, /) -> list[_ImageRow]: ...
+    def delete(self, name: str, /, *, expected: str | None) -> None: ...
 
 @final
 class Ingest:

@@ -9,7 +9,7 @@ under a caller's **ref**, which becomes a blob by `Writer.commit`. The interface
 | `Ingester` | begin or resume an ingest |
 | `Manager` | look at blobs, change their labels, delete them |
 | `IngestManager` | look at ingests, abort them |
-| `Store` | all four, and what a person expects on them |
+| `Store` | all four, and what a person expects on them; `steelyard.names` for images |
 
 Every method that takes a digest accepts a `Digest` or its text and parses it at the door. ``async def`` means that the
 call may wait; it always checkpoints. A call that raises had no effect unless its docstring says what it left behind.
@@ -27,18 +27,9 @@ from anyio.abc import AsyncResource, ByteReceiveStream, ByteSendStream
 from steelyard._types import Buffer, OnProgress, Source
 from steelyard.digest import Algorithm, Digest
 from steelyard.model import Descriptor, Info, PutManyResult, PutResult, Status
+from steelyard.names import ImageNames
 
-__all__ = (
-    "IngestManager",
-    "Ingester",
-    "Manager",
-    "OnProgress",
-    "Provider",
-    "ReaderAt",
-    "Source",
-    "Store",
-    "Writer",
-)
+__all__ = ("IngestManager", "Ingester", "Manager", "OnProgress", "Provider", "ReaderAt", "Source", "Store", "Writer")
 
 
 class ReaderAt(AsyncResource):
@@ -331,6 +322,11 @@ class Store(Provider, Ingester, Manager, IngestManager):
     To write your own, inherit `steelyard.base.BaseStore`, which builds these methods on the four interfaces, and run
     `steelyard.testing` on it.
     """
+
+    @property
+    @abstractmethod
+    def images(self) -> ImageNames:
+        """The store's image names."""
 
     @abstractmethod
     async def put(

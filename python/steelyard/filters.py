@@ -26,6 +26,13 @@ matches everything.
 | ``expected`` | text; absent where it is unknown |
 | ``started_at``, ``updated_at`` | times |
 
+| Field of an image name | Holds |
+| --- | --- |
+| ``name``, ``digest``, ``media_type`` | text; the last two are those of what it holds |
+| ``labels.KEY`` | text |
+| ``size`` | bytes; absent where it is unknown |
+| ``created_at``, ``updated_at`` | times |
+
 Any other field is absent. Here is a blob to try them on:
 
 >>> from datetime import UTC, datetime
@@ -78,9 +85,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeAlias, final
 
 from steelyard._native import Filter as _NativeFilter
-from steelyard.model import Info, Status
+from steelyard.model import Image, Info, Status
 
-__all__ = ("Fields", "Filter", "compile", "info_fields", "status_fields")
+__all__ = ("Fields", "Filter", "compile", "image_fields", "info_fields", "status_fields")
 
 Fields: TypeAlias = Callable[[tuple[str, ...]], str | int | None]
 """Looks up the field at a path: text, bytes, nanoseconds since the epoch for a time, or None where it is absent."""
@@ -151,6 +158,31 @@ def info_fields(info: Info) -> Fields:
                 return _nanoseconds(info.created_at)
             case ("updated_at",):
                 return _nanoseconds(info.updated_at)
+            case _:
+                return None
+
+    return field
+
+
+def image_fields(image: Image) -> Fields:
+    """Return the fields of an image name."""
+
+    def field(path: tuple[str, ...]) -> str | int | None:
+        match path:
+            case ("labels", _, *_):
+                return image.labels.get(".".join(path[1:]))
+            case ("name",):
+                return image.name
+            case ("digest",):
+                return str(image.target.digest)
+            case ("media_type",):
+                return image.target.media_type
+            case ("size",):
+                return image.target.size
+            case ("created_at",):
+                return _nanoseconds(image.created_at)
+            case ("updated_at",):
+                return _nanoseconds(image.updated_at)
             case _:
                 return None
 

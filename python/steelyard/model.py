@@ -14,6 +14,7 @@ from steelyard.errors import DataCorrupt, InvalidArgument, InvalidLabel
 __all__ = (
     "LABEL_LIMIT",
     "Descriptor",
+    "Image",
     "Info",
     "Labels",
     "Progress",
@@ -121,6 +122,24 @@ class Descriptor(msgspec.Struct, frozen=True, kw_only=True):
     size: int | None = None
     media_type: str | None = None
     annotations: Labels = NO_LABELS
+
+
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    """An image name: what it holds, and what the store knows of it.
+
+    Attributes:
+        name: the name, for example ``docker.io/library/alpine:3.20``.
+        target: what it holds; its blob may be stored or not.
+        created_at: when the name was made (UTC).
+        updated_at: when its target or its labels were last set (UTC).
+        labels: the name's labels, which are not those of the blob.
+    """
+
+    name: str
+    target: Descriptor
+    created_at: datetime
+    updated_at: datetime
+    labels: Labels = NO_LABELS
 
 
 class PutResult(msgspec.Struct, frozen=True, kw_only=True):

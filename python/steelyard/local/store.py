@@ -23,6 +23,7 @@ from steelyard.digest import Algorithm, Digest
 from steelyard.errors import DataCorrupt, FailedPrecondition, InvalidArgument
 from steelyard.local import files, put, put_many, small, verify
 from steelyard.local._rows import check_size, to_info, to_status
+from steelyard.local.names import LocalImageNames
 from steelyard.local.reader import LocalReader, mismatch
 from steelyard.local.writer import LocalWriter
 from steelyard.model import DEFAULT_ALGORITHM, Descriptor, Info, Labels, PutManyResult, PutResult, Status, Verified
@@ -128,6 +129,11 @@ class LocalStore(BaseStore):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
+
+    @property
+    def images(self) -> LocalImageNames:
+        """The image names, in SQLite beside the labels; see `steelyard.names`."""
+        return LocalImageNames(lambda: self._core)
 
     def notes(self) -> list[str]:
         """Return what the store found wrong with itself when it was opened, a sentence each; normally nothing."""

@@ -19,6 +19,7 @@ from steelyard.filters import info_fields, status_fields
 from steelyard.hashing import digest_of
 from steelyard.memory._blob import Blob, MemoryReader
 from steelyard.memory._ingest import Ingest, MemoryWriter, check_size, now
+from steelyard.memory._names import MemoryImageNames
 from steelyard.model import Descriptor, Info, Labels, Progress, Status, Verified
 
 __all__ = ("MemoryStore",)
@@ -35,6 +36,7 @@ class MemoryStore(BaseStore):
         self._blobs: dict[Digest, Blob] = {}
         self._ingests: dict[str, Ingest] = {}
         self._quarantined: list[Blob] = []
+        self._names = MemoryImageNames()
         self._verified: set[Digest] = set()
 
     async def __aenter__(self) -> Self:
@@ -45,6 +47,11 @@ class MemoryStore(BaseStore):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await checkpoint()
+
+    @property
+    def images(self) -> MemoryImageNames:
+        """The image names; see `steelyard.names`."""
+        return self._names
 
     async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
         """Open a blob for reading; see `Provider.reader_at`."""

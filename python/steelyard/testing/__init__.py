@@ -34,6 +34,7 @@ pytest.register_assert_rewrite(
             "damage",
             "labelling",
             "listing",
+            "naming",
             "putting",
             "reading",
             "refs",
@@ -49,6 +50,7 @@ from steelyard.testing._committing import CommittingContract  # noqa: E402
 from steelyard.testing._damage import DamagingContract  # noqa: E402
 from steelyard.testing._labelling import LabellingContract  # noqa: E402
 from steelyard.testing._listing import ListingContract  # noqa: E402
+from steelyard.testing._naming import NamingContract  # noqa: E402
 from steelyard.testing._putting import PuttingContract  # noqa: E402
 from steelyard.testing._reading import ReadingContract  # noqa: E402
 from steelyard.testing._refs import RefsContract  # noqa: E402
@@ -66,6 +68,7 @@ class StoreContract(
     LabellingContract,
     ReadingContract,
     ListingContract,
+    NamingContract,
     RefsContract,
     PuttingContract,
     CancellingContract,

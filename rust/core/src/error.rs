@@ -14,15 +14,31 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Error {
     /// Nothing of that name is stored.
     NotFound {
-        /// What was looked for: `blob` or `ingest`.
+        /// What was looked for: `blob`, `ingest` or `image name`.
         kind: &'static str,
-        /// The digest or the ref.
+        /// The digest, the ref or the image name.
         name: String,
     },
     /// The blob is stored already.
     AlreadyExists {
         /// Its digest, as text.
         digest: String,
+    },
+    /// The image name is taken.
+    NameTaken {
+        /// The name.
+        name: String,
+        /// The digest of what it holds, as text.
+        digest: String,
+    },
+    /// The image name holds another target than the caller expected.
+    NameMoved {
+        /// The name.
+        name: String,
+        /// The digest that it should have held, as text.
+        expected: String,
+        /// The digest that it holds, as text.
+        actual: String,
     },
     /// Another writer holds the ref, or another user the store.
     Unavailable {
@@ -216,6 +232,10 @@ impl fmt::Display for Error {
         match self {
             Self::NotFound { kind, name } => write!(f, "{kind} {name}: not found"),
             Self::AlreadyExists { digest } => write!(f, "blob {digest}: already exists"),
+            Self::NameTaken { name, digest } => write!(f, "image name {name}: holds {digest}"),
+            Self::NameMoved { name, expected, actual } => {
+                write!(f, "image name {name}: expected it to hold {expected}, found {actual}")
+            }
             Self::Unavailable { name, holder, .. } => write!(f, "ingest {name}: held by {holder}"),
             Self::FailedPrecondition { message } | Self::InvalidArgument { message } => f.write_str(message),
             Self::UnexpectedDigest { expected, actual, name } => {

@@ -7,6 +7,7 @@ pub mod digest;
 pub mod error;
 pub mod filter;
 pub mod hash;
+pub mod images;
 pub mod ingest;
 pub mod json;
 mod labels;

@@ -39,6 +39,34 @@ pub struct Info {
     pub labels: Labels,
 }
 
+/// What an image name holds: a reference to a blob, stored or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The blob's name.
+    pub digest: Digest,
+    /// Its length, where it is known.
+    pub size: Option<u64>,
+    /// What its bytes are.
+    pub media_type: Option<String>,
+    /// Whatever else was said of it.
+    pub annotations: Labels,
+}
+
+/// An image name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// The name.
+    pub name: String,
+    /// What it holds.
+    pub target: Target,
+    /// When the name was made; never moves.
+    pub created_ns: i64,
+    /// When what it holds or its labels were last set.
+    pub updated_ns: i64,
+    /// The name's labels, which are not those of the blob.
+    pub labels: Labels,
+}
+
 /// What the store knows of an ingest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {

@@ -72,6 +72,8 @@ fn make(py: Python<'_>, error: Error) -> PyResult<PyErr> {
     let instance = call! { errors, error;
         NotFound { kind, name } => "NotFound" (kind, name);
         AlreadyExists { digest } => "AlreadyExists" (digest);
+        NameTaken { name, digest } => "AlreadyExists" (digest) "name": name;
+        NameMoved { name, expected, actual } => "NameMoved" (name) "expected": expected, "actual": actual;
         Unavailable { name, holder, since_ns, local } =>
             "Unavailable" (name) "holder": holder, "since": since_ns.map(time), "local": local;
         FailedPrecondition { message } => "FailedPrecondition" (message);

@@ -12,6 +12,7 @@ mod errors;
 mod filter;
 mod gather;
 mod hasher;
+mod images;
 mod ingest;
 mod job;
 mod json;
@@ -41,6 +42,8 @@ mod _native {
     use crate::gather::Gather;
     #[pymodule_export]
     use crate::hasher::Hasher;
+    #[pymodule_export]
+    use crate::images::Images;
     #[pymodule_export]
     use crate::ingest::Ingest;
     #[pymodule_export]

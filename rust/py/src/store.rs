@@ -19,6 +19,7 @@ use crate::buffer::Input;
 use crate::descriptor::Descriptor;
 use crate::errors::{Failure, Result};
 use crate::filter::Filter;
+use crate::images::Images;
 use crate::ingest::Ingest;
 use crate::job::Job;
 use crate::rows::{InfoRow, StatusRow, info_row, optional_algorithm, optional_digest, status_row};
@@ -46,6 +47,10 @@ impl Store {
     #[getter]
     fn read_only(&self) -> bool {
         self.0.read_only()
+    }
+
+    fn images(&self) -> Images {
+        Images::new(Arc::clone(&self.0))
     }
 
     fn notes(&self) -> Vec<String> {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::model::{Info, Status};
+use crate::model::{Image, Info, Status};
 
 /// The value of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +60,24 @@ impl Subject for Info {
             "size" => Some(Value::Number(self.size)),
             "created_at" => Some(Value::TimeNs(self.created_ns)),
             "updated_at" => Some(Value::TimeNs(self.updated_ns)),
+            _ => None,
+        }
+    }
+}
+
+impl Subject for Image {
+    fn field(&self, path: &[String]) -> Option<Value<'_>> {
+        if let Some(key) = label_key(path) {
+            return self.labels.get(key.as_ref()).map(|value| Value::Text(Cow::Borrowed(value)));
+        }
+        let names: Vec<_> = path.iter().map(String::as_str).collect();
+        match names.as_slice() {
+            ["name"] => Some(Value::Text(Cow::Borrowed(&self.name))),
+            ["digest"] => Some(Value::Text(Cow::Owned(self.target.digest.to_string()))),
+            ["media_type"] => self.target.media_type.as_deref().map(|text| Value::Text(Cow::Borrowed(text))),
+            ["size"] => self.target.size.map(Value::Number),
+            ["created_at"] => Some(Value::TimeNs(self.created_ns)),
+            ["updated_at"] => Some(Value::TimeNs(self.updated_ns)),
             _ => None,
         }
     }

@@ -148,10 +148,8 @@ fn open_with(place: Place<'_>, open: Open) -> Result<Opened<Connection>> {
     }
     let found = open(place).and_then(|connection| Ok((schema::look(&connection)?, connection)));
     match found {
-        Ok((Found::Ours, connection)) => Ok(Opened::Good(connection)),
-        Ok((Found::Older(version), _)) => Ok(Opened::Damaged(format!(
-            "is of the older version {version}; a store that may write brings it up to date"
-        ))),
+        // An older file is brought up to date by who may write; who only reads gets along with it.
+        Ok((Found::Ours | Found::Older(_), connection)) => Ok(Opened::Good(connection)),
         Ok((Found::Newer(version), _)) => Err(Error::IncompatibleFormat {
             path: place.path.to_owned(),
             found: version.to_string(),

@@ -60,7 +60,7 @@ fn read_page(place: Place<'_>, source: BorrowedFd<'_>, page: &mut [u8], offset: 
 }
 
 /// Open the copy; if its first page is lost, with the first page of a new file, which is the same but for its counters:
-/// all our files have their tables at the same pages. None if it is beyond that.
+/// all our files have their tables at the same pages, but for what a migration has added. None if it is beyond that.
 pub(super) fn open(place: Place<'_>, copy: &str) -> Result<Option<Connection>> {
     let stat = place.sys.stat_at(place.dir, copy).at("stat metadata", || place.path)?;
     // SQLite removes the log of an empty file, so that one gets its first page before it is opened.
@@ -80,7 +80,7 @@ fn open_as_it_is(place: Place<'_>, copy: &str) -> Result<Option<Connection>> {
         Ok((schema::look(&connection)?, connection))
     };
     match open() {
-        Ok((Found::Ours, connection)) => Ok(Some(connection)),
+        Ok((Found::Ours | Found::Older(_), connection)) => Ok(Some(connection)),
         Ok(_) => Ok(None),
         Err(error) => damage_only(place, &error).map(|()| None),
     }

@@ -51,7 +51,8 @@ pub(super) fn of_new(path: &Path, error: &rusqlite::Error) -> Error {
 pub(super) fn damaged(path: &Path, reason: &str) -> Error {
     Error::DataCorrupt {
         name: path.display().to_string(),
-        expected: "the store's labels and times (`steelyard doctor --rebuild` keeps what can be read)".to_owned(),
+        expected: "the store's labels, times and image names (`steelyard doctor --rebuild` keeps what can be read)"
+            .to_owned(),
         actual: reason.to_owned(),
     }
 }
@@ -59,8 +60,8 @@ pub(super) fn damaged(path: &Path, reason: &str) -> Error {
 /// Say to people what a damaged file means.
 pub(super) fn damage_note(path: &Path, reason: &str) -> String {
     format!(
-        "{}: {reason}: labels cannot be read and are not shown, and none can be set; all blobs are still there and \
-         readable; `steelyard doctor --rebuild` makes the file anew and keeps what can be read of it",
+        "{}: {reason}: labels and image names cannot be read and are not shown, and none can be set; all blobs are \
+         still there and readable; `steelyard doctor --rebuild` makes the file anew and keeps what can be read of it",
         path.display()
     )
 }
@@ -68,8 +69,8 @@ pub(super) fn damage_note(path: &Path, reason: &str) -> String {
 /// Say to people what a missing file means.
 pub(super) fn missing_note(path: &Path) -> String {
     format!(
-        "{}: was missing and has been made anew: all labels set before, and when blobs were last verified, are lost; \
-         all blobs are still there",
+        "{}: was missing and has been made anew: all labels and image names set before, and when blobs were last \
+         verified, are lost; all blobs are still there",
         path.display()
     )
 }
@@ -77,7 +78,7 @@ pub(super) fn missing_note(path: &Path) -> String {
 /// Say to people what a log without its index means to a read-only store.
 pub(super) fn cut_off_note(path: &Path) -> String {
     format!(
-        "{}: the labels set last are in its log (-wal), which cannot be read without writing, and are not shown; open \
+        "{}: the labels and names set last are in its log (-wal), which cannot be read without writing, and are not shown; open \
          the store once to write",
         path.display()
     )

@@ -7,6 +7,7 @@
 mod connect;
 mod copy;
 mod fault;
+mod images;
 mod json;
 mod query;
 mod rebuild;
@@ -29,8 +30,10 @@ use self::state::State;
 use self::writer::Sync;
 use crate::digest::Digest;
 use crate::error::{At, Result};
+use crate::model::Image;
 use crate::sys::Sys;
 
+pub use images::Names;
 pub use query::MOST_PAIRS;
 pub use rebuild::Take;
 pub use rows::Row;
@@ -204,6 +207,35 @@ impl Meta {
             rows::put_missing(connection, blobs)?;
             rows::set_verified(connection, blobs, at_ns)
         })
+    }
+
+    /// Return what an image name holds.
+    pub fn image(&self, name: &str) -> Result<Option<Image>> {
+        self.images_of(|connection| images::get(connection, name))
+    }
+
+    /// Return all image names, in order.
+    pub fn images(&self) -> Result<Vec<Image>> {
+        self.images_of(images::all)
+    }
+
+    /// Ask for names: a damaged file raises, because no name is an answer, and would be a wrong one.
+    fn images_of<T: Default>(&self, run: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        let found = self.read(run)?;
+        self.check_labels_readable()?;
+        Ok(found.unwrap_or_default())
+    }
+
+    /// Change image names in one transaction; on return that survives a power loss. What `run` refuses changes nothing.
+    pub fn change_images<T>(&self, run: impl FnOnce(&mut Names<'_>) -> rusqlite::Result<Result<T>>) -> Result<T> {
+        self.write(Sync::Durable, |connection| {
+            let mut names = Names::new(connection);
+            let result = run(&mut names)?;
+            if result.is_ok() {
+                names.finish()?;
+            }
+            Ok(result)
+        })?
     }
 
     /// Return a setting.

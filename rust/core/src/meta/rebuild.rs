@@ -152,14 +152,23 @@ fn describe(salvaged: &Salvaged, report: &Report) -> Vec<String> {
             report.relabelled
         ));
     }
+    if salvaged.images > 0 {
+        lines.push(format!("kept {} image names", salvaged.images));
+    }
+    if salvaged.lost_images {
+        lines.push("lost image names: some of the old file's could not be read".to_owned());
+    }
     if !salvaged.opened {
-        lines.push("lost all labels, and when blobs were verified: nothing of an old file could be read".to_owned());
+        lines.push(
+            "lost all labels and image names, and when blobs were verified: nothing of an old file could be read"
+                .to_owned(),
+        );
     } else if salvaged.gaps > 0 {
         lines.push(format!(
             "lost the labels, if any, of blobs in {} parts of the old file that could not be read",
             salvaged.gaps
         ));
-    } else {
+    } else if !salvaged.lost_images {
         lines.push("lost nothing: all of the old file could be read".to_owned());
     }
     lines

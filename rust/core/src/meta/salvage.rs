@@ -6,7 +6,7 @@ use rusqlite::{Connection, params};
 
 use super::connect::{self, Place};
 use super::rows::{self, COLUMNS};
-use super::{copy, fault};
+use super::{copy, fault, images};
 use crate::digest::{Algorithm, Digest};
 use crate::error::Result;
 use crate::model::Labels;
@@ -18,6 +18,10 @@ pub(super) struct Salvaged {
     pub opened: bool,
     /// Parts of the file, and single rows, that could not be read.
     pub gaps: u64,
+    /// Image names that were read.
+    pub images: u64,
+    /// Whether there may have been others.
+    pub lost_images: bool,
     /// Labels that only the index still has, of blobs whose row could not be read.
     pub orphans: HashMap<Digest, Labels>,
 }
@@ -63,7 +67,40 @@ impl Salvage<'_> {
             self.read_orphans("ASC")?;
             self.read_orphans("DESC")?;
         }
+        self.read_images()?;
         self.read_settings()
+    }
+
+    /// Copy the image names from both ends, as far as they can be read.
+    fn read_images(&mut self) -> Result<()> {
+        match images::is_kept(self.old) {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
+            Err(error) => return copy::damage_only(self.place, &error),
+        }
+        for order in ["ASC", "DESC"] {
+            let sql = format!("SELECT {} FROM images ORDER BY name {order}", images::COLUMNS);
+            let (new, place) = (self.new, self.place);
+            let refused = |error: rusqlite::Error| fault::of_new(place.path, &error);
+            let (mut read, mut gaps) = (0, 0);
+            let ended = self.each(&sql, &[], |row| {
+                let Ok(image) = images::read(row) else {
+                    gaps += 1;
+                    return Ok(());
+                };
+                if images::get(new, &image.name).map_err(refused)?.is_none() {
+                    images::put(new, &image).map_err(refused)?;
+                    read += 1;
+                }
+                Ok(())
+            })?;
+            self.found.images += read;
+            self.found.lost_images |= gaps > 0 || !ended;
+            if ended {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Copy the rows of one part until its end or the first damaged page; whether the end was reached.

@@ -9,13 +9,13 @@ use rusqlite::Connection;
 pub(super) const APPLICATION_ID: i32 = 0x5374_6c79;
 
 /// The newest `user_version` that this release reads and the one it writes.
-pub(super) const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = 2;
 
 /// Blobs of at least this size get a row when they are published, so that a second `put` of the same large file can
 /// find by its size that hashing it first is worth while.
 pub const LARGE: u64 = 8 << 20;
 
-/// Tables a whole file has. `size` is indexed only from [`LARGE`] on: that many rows do not slow the small ones down.
+/// Tables a file of version 1 has. `size` is indexed only from [`LARGE`] on: that many rows do not slow the small ones down.
 const TABLES: &str = "
     CREATE TABLE blobs (
         digest TEXT NOT NULL PRIMARY KEY,
@@ -38,12 +38,26 @@ const TABLES: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
+/// What version 2 added.
+const IMAGES: &str = "
+    CREATE TABLE images (
+        name TEXT NOT NULL PRIMARY KEY,
+        digest TEXT NOT NULL,
+        size INTEGER CHECK (size >= 0),
+        media_type TEXT,
+        annotations TEXT,
+        created_ns INTEGER NOT NULL,
+        updated_ns INTEGER NOT NULL,
+        labels TEXT
+    ) STRICT, WITHOUT ROWID;
+";
+
 /// What a file that SQLite can open turned out to be.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
     /// Ours, of this version.
     Ours,
-    /// Ours, of an older version: migrate before use.
+    /// Ours, of an older version: migrate before it is written to. Reading gets along without what it lacks.
     Older(i32),
     /// Ours, of a version this release does not read.
     Newer(i32),
@@ -55,6 +69,7 @@ pub(super) enum Found {
 pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
     connection.execute_batch(TABLES)?;
+    connection.execute_batch(IMAGES)?;
     connection.pragma_update(None, "user_version", VERSION)
 }
 
@@ -69,21 +84,25 @@ pub(super) fn look(connection: &Connection) -> rusqlite::Result<Found> {
     if version > VERSION {
         return Ok(Found::Newer(version));
     }
-    if version < VERSION {
-        return Ok(Found::Older(version));
-    }
-    let tables: i64 = connection.query_row(
-        "SELECT count(*) FROM sqlite_schema WHERE name IN ('blobs', 'blobs_by_size', 'labels', 'settings')",
+    let tables: i32 = connection.query_row(
+        "SELECT count(*) FROM sqlite_schema WHERE name IN ('blobs', 'blobs_by_size', 'labels', 'settings', 'images')",
         [],
         |row| row.get(0),
     )?;
-    if tables == 4 { Ok(Found::Ours) } else { Ok(Found::Foreign("a database without some of its tables".to_owned())) }
+    match (version, tables) {
+        (VERSION, 5) => Ok(Found::Ours),
+        (1, 4) => Ok(Found::Older(version)),
+        _ => Ok(Found::Foreign("a database without some of its tables".to_owned())),
+    }
 }
 
-/// Bring an older file to [`VERSION`], in the transaction that the caller holds. There is none older than 1 yet; each
-/// release that raises the number adds its step here.
+/// Bring an older file to [`VERSION`], in the transaction that the caller holds. Each release that raises the number adds
+/// its step here.
 pub(super) fn migrate(connection: &Connection, from: i32) -> rusqlite::Result<()> {
     debug_assert!(from < VERSION, "only older files are migrated");
+    if from < 2 {
+        connection.execute_batch(IMAGES)?;
+    }
     connection.pragma_update(None, "user_version", VERSION)
 }
 

@@ -192,14 +192,14 @@ fn a_file_removed_under_an_open_store_takes_no_more_labels() {
 fn a_newer_file_is_refused_and_stays() {
     let scratch = filled();
     let connection = rusqlite::Connection::open(scratch.join("meta.db")).unwrap();
-    connection.pragma_update(None, "user_version", 2).unwrap();
+    connection.pragma_update(None, "user_version", 3).unwrap();
     drop(connection);
     let before = bytes(&scratch.join("meta.db"));
 
     for mode in [WRITE, READ] {
         let error = scratch.try_open(mode).err().unwrap();
         assert!(
-            matches!(&error, Error::IncompatibleFormat { found, supported, .. } if found == "2" && supported == "1"),
+            matches!(&error, Error::IncompatibleFormat { found, supported, .. } if found == "3" && supported == "2"),
             "{error}"
         );
     }

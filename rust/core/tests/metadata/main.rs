@@ -4,6 +4,7 @@
 mod damage;
 mod degraded;
 mod faults;
+mod images;
 mod labels;
 mod meta;
 mod read_only;

@@ -1,0 +1,100 @@
+"""Image names in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+from anyio.lowlevel import checkpoint
+
+from steelyard.digest import Digest
+from steelyard.errors import AlreadyExists, NameMoved, NotFound
+from steelyard.filters import compile as compile_filters
+from steelyard.filters import image_fields
+from steelyard.memory._ingest import check_size, now
+from steelyard.model import Descriptor, Image, Labels
+from steelyard.names import ImageNames, check_name, split_fieldpaths
+
+__all__ = ("MemoryImageNames",)
+
+
+class MemoryImageNames(ImageNames):
+    """Names for a store of your own, too, if they need not outlive the program."""
+
+    def __init__(self) -> None:
+        self._images: dict[str, Image] = {}
+
+    async def create(self, name: str, target: Descriptor, *, labels: Mapping[str, str] | None = None) -> Image:
+        """Make a name; see `ImageNames.create`."""
+        await checkpoint()
+        if check_name(name) in self._images:
+            raise AlreadyExists(str(self._images[name].target.digest), name=name)
+        self._images[name] = self._assigned(name, target, Labels(labels))
+        return self._images[name]
+
+    async def assign(
+        self, targets: Mapping[str, Descriptor], *, labels: Mapping[str, str] | None = None, overwrite: bool = False
+    ) -> list[Image]:
+        """Have names hold targets, all or none; see `ImageNames.assign`."""
+        await checkpoint()
+        kept = None if labels is None else Labels(labels)
+        changed = {}
+        for name, target in targets.items():
+            old = self._images.get(check_name(name))
+            if old is None or overwrite:
+                changed[name] = self._assigned(name, target, kept)
+            elif old.target.digest != target.digest:
+                raise AlreadyExists(str(old.target.digest), name=name)
+        self._images.update(changed)
+        return [self._images[name] for name in targets]
+
+    async def update(self, image: Image, *fieldpaths: str, expected: Digest | str | None = None) -> Image:
+        """Change what a name holds, or its labels; see `ImageNames.update`."""
+        await checkpoint()
+        moved, everything, keys = split_fieldpaths(fieldpaths)
+        check_size(image.target.size)
+        given = Labels(image.labels)
+        old = self._held(image.name, expected)
+        labels = dict(given) if everything else dict(old.labels)
+        for key in () if everything else keys:
+            labels.pop(key, None)
+            if key in given:
+                labels[key] = given[key]
+        target = image.target if moved else old.target
+        changed = msgspec.structs.replace(old, target=target, labels=Labels(labels), updated_at=now())
+        self._images[image.name] = changed
+        return changed
+
+    async def get(self, name: str) -> Image:
+        """Return what is known of a name; see `ImageNames.get`."""
+        await checkpoint()
+        return self._held(name, None)
+
+    async def list(self, *filters: str) -> list[Image]:
+        """Return the matching names; see `ImageNames.list`."""
+        await checkpoint()
+        chosen = compile_filters(*filters)
+        return [image for _, image in sorted(self._images.items()) if chosen.matches(image_fields(image))]
+
+    async def delete(self, name: str, *, expected: Digest | str | None = None) -> None:
+        """Remove a name; see `ImageNames.delete`."""
+        await checkpoint()
+        del self._images[self._held(name, expected).name]
+
+    def _assigned(self, name: str, target: Descriptor, labels: Labels | None) -> Image:
+        check_size(target.size)
+        time = now()
+        old = self._images.get(name)
+        if old is None:
+            return Image(name=name, target=target, created_at=time, updated_at=time, labels=labels or Labels())
+        kept = old.labels if labels is None else labels
+        return msgspec.structs.replace(old, target=target, updated_at=time, labels=kept)
+
+    def _held(self, name: str, expected: Digest | str | None) -> Image:
+        image = self._images.get(check_name(name))
+        if image is None:
+            raise NotFound("image name", name)
+        wanted = image.target.digest if expected is None else Digest.parse(expected)
+        if image.target.digest != wanted:
+            raise NameMoved(name, expected=str(wanted), actual=str(image.target.digest))
+        return image
