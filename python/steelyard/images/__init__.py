@@ -1,5 +1,10 @@
 """Images: the documents of OCI and Docker, names, and what belongs to an image; built on `steelyard.content` alone."""
 
+from steelyard.images.check import ImageCheck as ImageCheck
+from steelyard.images.check import ImageUsage as ImageUsage
+from steelyard.images.check import check as check
+from steelyard.images.check import usage as usage
+from steelyard.images.choose import Platforms as Platforms
 from steelyard.images.documents import Document as Document
 from steelyard.images.documents import ImageConfig as ImageConfig
 from steelyard.images.documents import ImageLayout as ImageLayout
@@ -8,6 +13,9 @@ from steelyard.images.documents import Manifest as Manifest
 from steelyard.images.documents import OCIDescriptor as OCIDescriptor
 from steelyard.images.documents import RootFS as RootFS
 from steelyard.images.documents import SavedImage as SavedImage
+from steelyard.images.graph import Node as Node
+from steelyard.images.graph import children as children
+from steelyard.images.graph import walk_image as walk_image
 from steelyard.images.labels import content_labels as content_labels
 from steelyard.images.labels import is_reserved as is_reserved
 from steelyard.images.limits import DEFAULT_LIMITS as DEFAULT_LIMITS
@@ -21,6 +29,8 @@ from steelyard.images.parse import parse_index as parse_index
 from steelyard.images.parse import parse_layout as parse_layout
 from steelyard.images.parse import parse_saved_images as parse_saved_images
 from steelyard.images.platforms import Platform as Platform
+from steelyard.images.read import describe as describe
+from steelyard.images.read import read_document as read_document
 from steelyard.images.reference import DEFAULT_DOMAIN as DEFAULT_DOMAIN
 from steelyard.images.reference import DEFAULT_TAG as DEFAULT_TAG
 from steelyard.images.reference import ImageReference as ImageReference
@@ -32,18 +42,25 @@ __all__ = (
     "DEFAULT_LIMITS",
     "DEFAULT_TAG",
     "Document",
+    "ImageCheck",
     "ImageConfig",
     "ImageLayout",
     "ImageReference",
+    "ImageUsage",
     "Index",
     "Kind",
     "Limits",
     "Manifest",
+    "Node",
     "OCIDescriptor",
     "Platform",
+    "Platforms",
     "RootFS",
     "SavedImage",
+    "check",
+    "children",
     "content_labels",
+    "describe",
     "is_non_distributable",
     "is_reserved",
     "kind_of",
@@ -53,5 +70,8 @@ __all__ = (
     "parse_layout",
     "parse_object",
     "parse_saved_images",
+    "read_document",
     "to_oci",
+    "usage",
+    "walk_image",
 )

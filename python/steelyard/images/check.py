@@ -1,0 +1,174 @@
+"""Is an image complete, and what does it take?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import aclosing
+
+import msgspec
+
+from steelyard.content import Store
+from steelyard.digest import Digest
+from steelyard.errors import IncompleteImage, InvalidDigest
+from steelyard.images.choose import Platforms
+from steelyard.images.documents import OCIDescriptor
+from steelyard.images.graph import Node, walk_image
+from steelyard.images.limits import DEFAULT_LIMITS, Limits
+from steelyard.images.platforms import Platform
+from steelyard.images.read import describe
+from steelyard.model import Descriptor
+
+__all__ = ("ImageCheck", "ImageUsage", "check", "usage")
+
+_BATCH = 512
+
+
+class ImageCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """What is stored of an image.
+
+    Attributes:
+        name: the image name, or the digest of the root.
+        target: the root.
+        present: what is stored with the size that the image says, in the order of `walk_image`.
+        absent: what is not; below a document that is absent there may be more.
+        unmatched: platforms that were asked for and that the image has nothing for.
+    """
+
+    name: str
+    target: OCIDescriptor
+    present: tuple[Node, ...]
+    absent: tuple[Node, ...]
+    unmatched: tuple[Platform, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether all is there that was asked for."""
+        return not self.absent and not self.unmatched
+
+    def require(self) -> None:
+        """Raise what is missing.
+
+        Raises:
+            IncompleteImage: a blob is absent; each is listed with its parent and its platform.
+        """
+        if self.absent:
+            raise IncompleteImage(self.name, tuple(_facts(node) for node in self.absent))
+
+
+class ImageUsage(msgspec.Struct, frozen=True, kw_only=True):
+    """What an image takes in a store, each blob counted once.
+
+    Attributes:
+        name: the image name, or the digest of the root.
+        blobs: blobs that are stored.
+        size: their bytes.
+        absent: blobs that are not stored.
+        absent_size: their bytes, as far as it is known which they are.
+    """
+
+    name: str
+    blobs: int
+    size: int
+    absent: int
+    absent_size: int
+
+
+async def check(
+    store: Store,
+    image: str | Descriptor,
+    *,
+    platforms: Platforms | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> ImageCheck:
+    """Look at every blob of an image, whether it is stored with its size. Bytes are not read again but for documents.
+
+    Args:
+        store: the store.
+        image: an image name, or a descriptor of its root.
+        platforms: of an index, look only at what is for them.
+        limits: bounds on what is looked at.
+
+    Raises:
+        NotFound: there is no such name.
+        InvalidDocument: a document of the image is malformed.
+        LimitExceeded: there is more than `limits` allow.
+        DataCorrupt: a document's stored bytes are not what its digest says.
+    """
+    name = image if isinstance(image, str) else str(image.digest)
+    target = (await store.images.get(image)).target if isinstance(image, str) else image
+    root = await _root(store, target, limits)
+    async with aclosing(walk_image(store, root, platforms=platforms, skip_missing=True, limits=limits)) as walk:
+        nodes = [node async for node in walk]
+    stored = await _stored(store, nodes)
+    there = [_is_there(node, stored) for node in nodes]
+    return ImageCheck(
+        name=name,
+        target=root,
+        present=tuple(node for node, here in zip(nodes, there, strict=True) if here),
+        absent=tuple(node for node, here in zip(nodes, there, strict=True) if not here),
+        unmatched=() if platforms is None else _unmatched(platforms, nodes),
+    )
+
+
+async def usage(
+    store: Store,
+    image: str | Descriptor,
+    *,
+    platforms: Platforms | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> ImageUsage:
+    """Count the blobs of an image and their bytes. Blobs that other images use too are counted in full.
+
+    Args and Raises are those of `check`.
+    """
+    found = await check(store, image, platforms=platforms, limits=limits)
+    return ImageUsage(
+        name=found.name,
+        blobs=len(found.present),
+        size=sum(node.descriptor.size for node in found.present),
+        absent=len(found.absent),
+        absent_size=sum(node.descriptor.size for node in found.absent),
+    )
+
+
+async def _root(store: Store, target: Descriptor, limits: Limits) -> OCIDescriptor:
+    if target.size is not None and target.media_type is not None:
+        return OCIDescriptor.of(target)
+    if not await store.exists(target.digest):
+        return OCIDescriptor.of(target)
+    return await describe(store, target, limits=limits)
+
+
+async def _stored(store: Store, nodes: Iterable[Node]) -> dict[Digest, int]:
+    """Return the sizes of those that are stored."""
+    digests = [digest for digest in map(_digest, nodes) if digest is not None]
+    sizes = {}
+    for start in range(0, len(digests), _BATCH):
+        infos = await store.infos(digests[start : start + _BATCH])
+        sizes.update({digest: info.size for digest, info in infos.items()})
+    return sizes
+
+
+def _digest(node: Node) -> Digest | None:
+    try:
+        return node.descriptor.blob
+    except InvalidDigest:  # an algorithm that no store computes: it cannot be stored
+        return None
+
+
+def _is_there(node: Node, stored: dict[Digest, int]) -> bool:
+    digest = _digest(node)
+    return digest is not None and stored.get(digest) == node.descriptor.size
+
+
+def _unmatched(platforms: Platforms, nodes: Iterable[Node]) -> tuple[Platform, ...]:
+    # An image without an index does not say what it is for.
+    offered = [node.platform for node in nodes if node.descriptor.kind == "manifest"]
+    if None in offered:
+        return ()
+    return platforms.unmatched(each for each in offered if each is not None)
+
+
+def _facts(node: Node) -> tuple[str, str | None, str | None]:
+    parent = None if node.parent is None else node.parent.digest
+    return node.descriptor.digest, parent, None if node.platform is None else str(node.platform)

@@ -1,0 +1,197 @@
+"""What belongs to an image: its documents and blobs, from the root down."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+
+import anyio
+import msgspec
+from anyio.lowlevel import checkpoint
+
+from steelyard.content import Provider
+from steelyard.errors import InvalidArgument, InvalidDocument, LimitExceeded, NotFound, UnsupportedAlgorithm
+from steelyard.images.choose import Platforms
+from steelyard.images.documents import Index, Manifest, OCIDescriptor
+from steelyard.images.limits import DEFAULT_LIMITS, Limits
+from steelyard.images.platforms import Platform
+from steelyard.images.read import AnyDocument, read_document
+
+__all__ = ("Node", "children", "walk_image")
+
+CONCURRENCY = 8
+"""Documents that are read at a time: small blobs, so that waits overlap."""
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """A blob of an image, and where in the image it is.
+
+    Attributes:
+        descriptor: what names it.
+        parent: what names the document that it is named in, or None for the root.
+        platform: what it is for, by the nearest index that says so, or None.
+        depth: documents above it.
+        document: what it says, for an index or a manifest that was read, or None.
+        missing: whether it is an index or a manifest that is not stored, so that its children are not known. Whether
+            any other blob is stored was not looked at.
+    """
+
+    descriptor: OCIDescriptor
+    parent: OCIDescriptor | None = None
+    platform: Platform | None = None
+    depth: int = 0
+    document: AnyDocument | None = None
+    missing: bool = False
+
+
+async def children(
+    provider: Provider, descriptor: OCIDescriptor, *, limits: Limits = DEFAULT_LIMITS
+) -> tuple[OCIDescriptor, ...]:
+    """Return what the document of that descriptor names, in its order; nothing for a blob that is no index or manifest.
+
+    Raises:
+        The same as `read_document`.
+    """
+    if not _has_children(descriptor):
+        await checkpoint()
+        return ()
+    return _named(await read_document(provider, descriptor, limits=limits))
+
+
+async def walk_image(
+    provider: Provider,
+    root: OCIDescriptor,
+    *,
+    platforms: Platforms | None = None,
+    skip_missing: bool = False,
+    concurrency: int = CONCURRENCY,
+    limits: Limits = DEFAULT_LIMITS,
+) -> AsyncGenerator[Node, None]:
+    """Iterate over the blobs of an image, each once, whatever names it twice.
+
+    It goes level by level: the root, what it names, what that names. Of a level the documents come first, in the order in
+    which they are named, then all other blobs. So the same content gives the same order, always. Documents are read and
+    verified, all other blobs only named.
+
+    Args:
+        provider: where the documents are.
+        root: the image's index or manifest.
+        platforms: of an index, take only what is for them; None: everything.
+        skip_missing: give a document that is not stored as `Node.missing`, instead of raising.
+        concurrency: documents that are read at a time.
+        limits: bounds on documents, on their nesting and on the number of blobs.
+
+    Raises:
+        NotFound: a document is not stored; not with `skip_missing`.
+        InvalidDocument: a document is malformed, or two of them contradict each other on a blob.
+        LimitExceeded: there is more than `limits` allow.
+        DataCorrupt: a document's stored bytes are not what its digest says.
+        UnsupportedAlgorithm: a document's digest is of an algorithm that no store computes; not with `skip_missing`.
+
+    Cancellation:
+        Reads only; close the generator (`contextlib.aclosing`) to stop early.
+    """
+    if concurrency < 1:
+        raise InvalidArgument(f"concurrency: expected at least 1, found {concurrency}")
+    walk = _Walk(provider, platforms, limits, skip_missing=skip_missing)
+    level = walk.admit(None, (root,))
+    while level:
+        documents = [node for node in level if _has_children(node.descriptor)]
+        leaves = [node for node in level if not _has_children(node.descriptor)]
+        level = []
+        # A level in parts: what one part reads is handed out before the next is read.
+        for start in range(0, len(documents), concurrency):
+            for node in await walk.read(documents[start : start + concurrency]):
+                yield node
+                level += walk.admit(node, _named(node.document) if node.document else ())
+        for node in leaves:
+            yield node
+
+
+class _Walk:
+    """What a walk remembers."""
+
+    def __init__(self, provider: Provider, platforms: Platforms | None, limits: Limits, *, skip_missing: bool) -> None:
+        self._provider = provider
+        self._platforms = platforms
+        self._limits = limits
+        self._skip_missing = skip_missing
+        self._seen: dict[str, OCIDescriptor] = {}
+
+    def admit(self, parent: Node | None, named: Sequence[OCIDescriptor]) -> list[Node]:
+        """Return the nodes of those that were not seen before and that are wanted."""
+        if parent is not None and self._platforms is not None and isinstance(_view(parent), Index):
+            named = self._platforms.choose(named)
+        return [self._node(descriptor, parent) for descriptor in named if self._is_new(descriptor, parent)]
+
+    async def read(self, nodes: Sequence[Node]) -> list[Node]:
+        """Return the nodes with their documents, in their order."""
+        found: list[Node] = list(nodes)
+
+        # The first failure in the order of the nodes is the one that is told: the same content fails the same way.
+        failures: dict[int, Exception] = {}
+
+        async def read_one(index: int, node: Node) -> None:
+            try:
+                found[index] = await self._with_document(node)
+            except Exception as error:  # noqa: BLE001  # raised below
+                failures[index] = error
+
+        async with anyio.create_task_group() as tasks:
+            for index, node in enumerate(nodes):
+                tasks.start_soon(read_one, index, node)
+        if failures:
+            raise failures[min(failures)]
+        return found
+
+    async def _with_document(self, node: Node) -> Node:
+        try:
+            document = await read_document(self._provider, node.descriptor, limits=self._limits)
+        except (NotFound, UnsupportedAlgorithm):
+            if not self._skip_missing:
+                raise
+            return msgspec.structs.replace(node, missing=True)
+        return msgspec.structs.replace(node, document=document)
+
+    def _is_new(self, descriptor: OCIDescriptor, parent: Node | None) -> bool:
+        known = self._seen.get(descriptor.digest)
+        if known is None:
+            self._seen[descriptor.digest] = descriptor
+            if len(self._seen) > self._limits.nodes:
+                raise LimitExceeded("image", limit="nodes", allowed=self._limits.nodes)
+            return True
+        name = "image" if parent is None else parent.descriptor.digest
+        where = f"the descriptor of {descriptor.digest}"
+        if known.size != descriptor.size:
+            raise InvalidDocument(
+                name, where=where, expected=f"{known.size} bytes, as elsewhere in the image", found=str(descriptor.size)
+            )
+        # Docker's and OCI's names of one layer are no contradiction; a document that is a blob elsewhere is a trick.
+        if known.media_type != descriptor.media_type and (_has_children(known) or _has_children(descriptor)):
+            raise InvalidDocument(
+                name,
+                where=where,
+                expected=f"{known.media_type}, as elsewhere in the image",
+                found=descriptor.media_type,
+            )
+        return False
+
+    def _node(self, descriptor: OCIDescriptor, parent: Node | None) -> Node:
+        if parent is None:
+            return Node(descriptor=descriptor, platform=descriptor.platform)
+        depth = parent.depth + 1
+        if depth > self._limits.nesting and _has_children(descriptor):
+            raise LimitExceeded("image", limit="nesting", allowed=self._limits.nesting)
+        platform = parent.platform if descriptor.platform is None else descriptor.platform
+        return Node(descriptor=descriptor, parent=parent.descriptor, platform=platform, depth=depth)
+
+
+def _has_children(descriptor: OCIDescriptor) -> bool:
+    return descriptor.kind in {"index", "manifest"}
+
+
+def _view(node: Node) -> object:
+    return None if node.document is None else node.document.view
+
+
+def _named(document: AnyDocument) -> tuple[OCIDescriptor, ...]:
+    return document.view.children if isinstance(document.view, Index | Manifest) else ()
