@@ -145,6 +145,7 @@ class Row(Generic[MaterialT]):
         contestants: who does it; the first of a section is ours.
         goals: what ours are to reach.
         note: what a reader should know of how it is measured.
+        space: bytes of large files on the disk at any one time, where the payload does not tell.
     """
 
     number: int
@@ -154,6 +155,7 @@ class Row(Generic[MaterialT]):
     contestants: tuple[Contestant[MaterialT], ...]
     goals: tuple[Goal, ...]
     note: str = ""
+    space: int = 0
 
     def __post_init__(self) -> None:
         """Check that the goals name contestants, which nothing else would notice before the end of a long run."""

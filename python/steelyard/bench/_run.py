@@ -91,6 +91,7 @@ def _check_space(plan: Plan, rows: list[Row[Any]]) -> None:
     """See that there is room: for the sources of a row, the round under way, and all small files ever written."""
     large = small = 0
     for row in rows:
+        large = max(large, row.space)
         writers = [entry for entry in row.contestants if _writes(entry) and (plan.peers or entry.kind != "peer")]
         if row.payload is None:
             continue

@@ -14,7 +14,7 @@ from steelyard._bridge import run
 from steelyard.bench._model import Material, Metrics, Payload, Start, Work
 from steelyard.local import LocalStore
 
-__all__ = ("Blobs", "blobs", "blocking", "files", "in_store")
+__all__ = ("Blobs", "blobs", "blocking", "files", "in_store", "write_random")
 
 MaterialT = TypeVar("MaterialT")
 
@@ -41,7 +41,7 @@ def files(payload: Payload) -> Material[list[Path]]:
     async def material(folder: Path) -> AsyncIterator[list[Path]]:
         paths = [folder / f"source-{number:05}" for number in range(payload.count)]
         for path in paths:
-            await run(_write, path, payload.size)
+            await run(write_random, path, payload.size)
         yield paths
 
     return material
@@ -80,7 +80,8 @@ def in_store(
     return start
 
 
-def _write(path: Path, size: int) -> None:
+def write_random(path: Path, size: int) -> None:
+    """Make a file of random bytes, on the disk and in the page cache."""
     with path.open("wb") as file:
         for at in range(0, size, _PIECE):
             file.write(os.urandom(min(_PIECE, size - at)))

@@ -6,7 +6,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from steelyard.bench._model import Row, Scale
-from steelyard.bench._rows import calls, checks, many_large, many_small, many_streams, one_large, reads
+from steelyard.bench._rows import (
+    calls,
+    checks,
+    lists,
+    many_large,
+    many_small,
+    many_streams,
+    memories,
+    one_large,
+    reads,
+    resumes,
+    stalls,
+)
 
 __all__ = ("ROWS",)
 
@@ -21,5 +33,9 @@ ROWS: Mapping[int, Callable[[Scale], Row[Any]]] = {
     8: reads.large,
     9: reads.ranges,
     10: checks.verify_all,
+    11: resumes.resume,
+    12: lists.listing,
+    13: stalls.stall,
+    14: memories.peak,
 }
 """What makes each row, at a scale."""

@@ -18,7 +18,7 @@ from steelyard._bridge import run
 from steelyard.bench._model import Contestant, Goal, Kind, Material, Payload, Row, Scale, Work
 from steelyard.bench._peers import reading, verifying
 from steelyard.bench._rows.calls import BARE, bare
-from steelyard.bench._sources import blocking
+from steelyard.bench._sources import blocking, write_random
 from steelyard.bench._text import size
 from steelyard.content import ReaderAt
 from steelyard.digest import Digest
@@ -61,7 +61,7 @@ def stored(size: int) -> Material[Stored]:
     @asynccontextmanager
     async def material(folder: Path) -> AsyncIterator[Stored]:
         source = folder / "source"
-        await run(_write, source, size)
+        await run(write_random, source, size)
         async with LocalStore(folder / "store") as store:
             digest = (await store.put(source)).digest
             await run(source.unlink)
@@ -234,9 +234,3 @@ async def _ours_at(reader: ReaderAt, offset: int, memory: memoryview) -> None:
 
 async def _theirs_at(reader: ReaderAt, offset: int, memory: memoryview) -> None:
     await anyio.to_thread.run_sync(os.preadv, reader.fileno(), [memory], offset)
-
-
-def _write(path: Path, size: int) -> None:
-    with path.open("wb") as file:
-        for at in range(0, size, 8 * MIB):
-            file.write(os.urandom(min(8 * MIB, size - at)))
