@@ -17,7 +17,7 @@ LAYERS = (
     {"_types", "_backend", "names"},
     {"_background", "_bridge"},
     {"_watch"},
-    {"_buffers", "_json", "content", "hashing", "filters"},
+    {"_archive", "_buffers", "_json", "content", "hashing", "filters"},
     {"_refqueue", "_unordered"},
     {"transfer"},
     {"base"},
@@ -30,7 +30,7 @@ LAYERS = (
 )
 """A module imports from layers above its own in this list only, and from its own package. A new module needs a place."""
 
-NATIVE = {"_bridge", "_json", "_watch", "hashing", "filters", "local", "bench"}
+NATIVE = {"_archive", "_bridge", "_json", "_watch", "hashing", "filters", "local", "bench"}
 THREADS = {"_background", "_bridge", "bench"}
 THREAD_MODULES = {"anyio.to_thread", "anyio.from_thread", "asyncio", "concurrent", "threading", "trio"}
 

@@ -8,6 +8,8 @@ from steelyard._types import Buffer
 
 __all__ = [
     "Blob",
+    "Compressor",
+    "Decompressor",
     "Filter",
     "Gather",
     "Hasher",
@@ -18,11 +20,15 @@ __all__ = [
     "Port",
     "Store",
     "Stream",
+    "TarIndexer",
+    "TarReader",
     "Walk",
     "__version__",
     "check_json",
     "debug_build",
+    "detect_format",
     "sqlite_version",
+    "tar_layout",
     "yardstick_hash",
     "yardstick_ingest",
     "yardstick_ingest_each",
@@ -219,3 +225,35 @@ def yardstick_read(path: _Path, buffer: Buffer, /, *, most: int) -> int: ...
 def yardstick_small(
     data: Buffer, directory: _Path, /, *, size: int, threads: int, flush: Literal["batch", "each", "none"], hashed: bool
 ) -> float: ...
+
+# index, name, kind, size, header offset, data offset, target, index of the first entry of that name
+_EntryRow: TypeAlias = tuple[int, str, str, int, int, int, str | None, int | None]
+
+@final
+class TarReader:
+    def __new__(cls, *, entries: int, header_bytes: int) -> TarReader: ...
+    def feed(
+        self, data: Buffer, start: int, /
+    ) -> tuple[int, tuple[_EntryRow, None] | tuple[None, tuple[int, int] | None] | None]: ...
+    def finish(self) -> None: ...
+
+@final
+class TarIndexer:
+    def __new__(cls, file: int, /, *, entries: int, header_bytes: int) -> TarIndexer: ...
+    def step(self, most: int, /) -> list[_EntryRow]: ...
+
+def tar_layout(members: Sequence[tuple[str, bool, int, int]], /) -> tuple[list[tuple[bytes, int, int]], int, int]: ...
+def detect_format(head: Buffer, /) -> str: ...
+
+@final
+class Decompressor:
+    def __new__(cls, format: str, /, *, ratio: int | None, memory: int) -> Decompressor: ...
+    def run(self, data: Buffer, start: int, output: Buffer, /) -> tuple[int, int]: ...
+    def lift_ratio(self) -> None: ...
+    def finish(self) -> None: ...
+
+@final
+class Compressor:
+    def __new__(cls, format: str, /, *, level: int | None) -> Compressor: ...
+    def run(self, data: Buffer, start: int, output: Buffer, /) -> tuple[int, int]: ...
+    def finish(self, output: Buffer, /) -> int: ...

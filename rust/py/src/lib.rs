@@ -4,9 +4,11 @@
 //! it takes and gives. Nothing is decided here.
 #![allow(clippy::needless_pass_by_value, reason = "arguments are extracted from Python objects, so they come by value")]
 
+mod archive;
 mod batch;
 mod blob;
 mod buffer;
+mod compress;
 mod descriptor;
 mod errors;
 mod filter;
@@ -35,7 +37,11 @@ mod _native {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    use crate::archive::{TarIndexer, TarReader, tar_layout};
+    #[pymodule_export]
     use crate::blob::Blob;
+    #[pymodule_export]
+    use crate::compress::{Compressor, Decompressor, detect_format};
     #[pymodule_export]
     use crate::filter::Filter;
     #[pymodule_export]

@@ -1,0 +1,34 @@
+"""Archives as `steelyard.images` needs them: tar, read strictly and laid out in advance, and what it is wrapped in.
+
+Native code takes apart and puts together; nothing here decides what an image is, and nothing is unpacked.
+"""
+
+from steelyard._archive._coding import Compressed as Compressed
+from steelyard._archive._coding import Decompressed as Decompressed
+from steelyard._archive._copying import copy_range as copy_range
+from steelyard._archive._entry import Entry as Entry
+from steelyard._archive._entry import resolve as resolve
+from steelyard._archive._layout import END as END
+from steelyard._archive._layout import Layout as Layout
+from steelyard._archive._layout import Member as Member
+from steelyard._archive._layout import Place as Place
+from steelyard._archive._layout import layout as layout
+from steelyard._archive._layout import padding as padding
+from steelyard._archive._reading import TarStream as TarStream
+from steelyard._archive._reading import index as index
+
+__all__ = (
+    "END",
+    "Compressed",
+    "Decompressed",
+    "Entry",
+    "Layout",
+    "Member",
+    "Place",
+    "TarStream",
+    "copy_range",
+    "index",
+    "layout",
+    "padding",
+    "resolve",
+)

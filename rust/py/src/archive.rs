@@ -1,0 +1,116 @@
+//! `TarReader`, `TarIndexer` and `tar_layout`: archives, read strictly and laid out.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use steelyard_core::error::Error;
+use steelyard_core::sys::{Linux, Sys};
+use steelyard_core::tar::{Entry, Event, Indexer, Kind, Layout, Limits, Member, Place, Reader};
+
+use crate::buffer::Input;
+use crate::descriptor::Descriptor;
+use crate::errors::{Failure, Result};
+
+/// index, name, kind, size, header offset, data offset, target, index of the first entry of that name
+type EntryRow = (u64, String, &'static str, u64, u64, u64, Option<String>, Option<u64>);
+/// An entry, or the begin and end of data within the piece that was fed, or neither at the end of the archive.
+type EventRow = (Option<EntryRow>, Option<(usize, usize)>);
+/// headers, where they begin, where the data begins
+type PlaceRow<'py> = (Bound<'py, PyBytes>, u64, u64);
+
+fn entry_row(entry: Entry) -> EntryRow {
+    let Entry { index, name, kind, size, header_offset, data_offset, target, earlier } = entry;
+    (index, name, kind.name(), size, header_offset, data_offset, target, earlier)
+}
+
+/// A strict reader of an archive that comes in pieces.
+#[pyclass(frozen, module = "steelyard._native")]
+pub(crate) struct TarReader(Mutex<Reader>);
+
+impl TarReader {
+    fn reader(&self) -> MutexGuard<'_, Reader> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[pymethods]
+impl TarReader {
+    #[new]
+    #[pyo3(signature = (*, entries, header_bytes))]
+    fn new(entries: u64, header_bytes: u64) -> Self {
+        Self(Mutex::new(Reader::new(Limits { entries, header_bytes })))
+    }
+
+    /// Read `data` from `start` on, up to the next event; return where it stopped, and the event if there was one.
+    #[pyo3(signature = (data, start, /))]
+    fn feed(&self, py: Python<'_>, data: Input<'_>, start: usize) -> Result<(usize, Option<EventRow>)> {
+        let all = data.as_slice();
+        let mut input = all.get(start..).unwrap_or_default();
+        py.detach(|| {
+            let event = self.reader().feed(&mut input)?;
+            let stop = all.len() - input.len();
+            let row = event.map(|event| match event {
+                Event::Entry(entry) => (Some(entry_row(entry)), None),
+                Event::Data(bytes) => (None, Some((stop - bytes.len(), stop))),
+                Event::End => (None, None),
+            });
+            Ok((stop, row))
+        })
+        .map_err(Failure::Core)
+    }
+
+    fn finish(&self) -> Result<()> {
+        self.reader().finish().map_err(Failure::from)
+    }
+}
+
+/// Reads the headers of an archive in a file, and passes over the data.
+#[pyclass(frozen, module = "steelyard._native")]
+pub(crate) struct TarIndexer {
+    file: OwnedFd,
+    indexer: Mutex<Indexer>,
+}
+
+#[pymethods]
+impl TarIndexer {
+    #[new]
+    #[pyo3(signature = (file, /, *, entries, header_bytes))]
+    fn new(file: Descriptor, entries: u64, header_bytes: u64) -> Result<Self> {
+        let Descriptor(file) = file;
+        let stat = Linux.stat(file.as_fd()).map_err(|error| Error::Io {
+            errno: error.raw_os_error().unwrap_or_default(),
+            path: None,
+            operation: "stat",
+        })?;
+        Ok(Self { file, indexer: Mutex::new(Indexer::new(Limits { entries, header_bytes }, stat.size)) })
+    }
+
+    /// The next entries, about `most` of them; none at the end.
+    #[pyo3(signature = (most, /))]
+    fn step(&self, py: Python<'_>, most: usize) -> Result<Vec<EntryRow>> {
+        let entries = py.detach(|| {
+            let mut indexer = self.indexer.lock().unwrap_or_else(PoisonError::into_inner);
+            indexer.step(most, |buffer, offset| Linux.read_at(self.file.as_fd(), buffer, offset))
+        });
+        entries.map(|entries| entries.into_iter().map(entry_row).collect()).map_err(Failure::from)
+    }
+}
+
+/// Where each of `members` (name, whether it is a directory, size, mode) goes, where the end begins, and the whole size.
+#[pyfunction]
+#[pyo3(signature = (members, /))]
+pub(crate) fn tar_layout(
+    py: Python<'_>,
+    members: Vec<(String, bool, u64, u32)>,
+) -> Result<(Vec<PlaceRow<'_>>, u64, u64)> {
+    let member = |(name, directory, size, mode)| {
+        let kind = if directory { Kind::Directory } else { Kind::Regular };
+        Member { name, kind, size, mode }
+    };
+    let members: Vec<_> = members.into_iter().map(member).collect();
+    let layout = py.detach(|| Layout::new(&members))?;
+    let row = |place: &Place| (PyBytes::new(py, &place.header), place.header_offset, place.data_offset);
+    Ok((layout.places.iter().map(row).collect(), layout.end, layout.size))
+}
