@@ -36,15 +36,18 @@ To add a row:
 
 from __future__ import annotations
 
-from steelyard.bench._machine import Machine
-from steelyard.bench._model import QUICK, Contestant, Goal, Payload, Row, Scale
+from steelyard.bench._ground import leftovers
+from steelyard.bench._machine import Machine, debug_build
+from steelyard.bench._model import FULL, QUICK, Contestant, Goal, Payload, Row, Scale
+from steelyard.bench._plot import svg
 from steelyard.bench._report import markdown, table
 from steelyard.bench._results import ContestantResult, GoalResult, Report, RowResult, Sample
 from steelyard.bench._rounds import Step
 from steelyard.bench._rows import ROWS
-from steelyard.bench._run import Plan, bench
+from steelyard.bench._run import Plan, measure_rows
 
 __all__ = (
+    "FULL",
     "QUICK",
     "ROWS",
     "Contestant",
@@ -60,7 +63,10 @@ __all__ = (
     "Sample",
     "Scale",
     "Step",
-    "bench",
+    "debug_build",
+    "leftovers",
     "markdown",
+    "measure_rows",
+    "svg",
     "table",
 )

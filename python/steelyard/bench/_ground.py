@@ -15,7 +15,7 @@ from anyio import CancelScope
 
 from steelyard._bridge import run
 
-__all__ = ("LARGE", "PREFIX", "Ground", "check_space", "open_ground")
+__all__ = ("LARGE", "Ground", "check_space", "leftovers", "open_ground")
 
 PREFIX = "steelyard-bench-"
 """How the names of the folders begin; one that is still there belongs to a run under way, or to one that was killed."""
@@ -90,6 +90,11 @@ def check_space(directory: Path, *, large: int, small: int) -> None:
         raise OSError(
             errno.ENOSPC, f"the rounds need {small * 2} inodes, {disk.f_favail} are free", os.fspath(directory)
         )
+
+
+def leftovers(directory: Path) -> list[Path]:
+    """Return the folders of runs that were killed, or are under way."""
+    return sorted(path for path in directory.glob(f"{PREFIX}*") if path.is_dir())
 
 
 def _make_folder(directory: Path) -> str:

@@ -16,7 +16,10 @@ from steelyard import _native
 from steelyard._mounts import Mount, mount_of
 from steelyard.bench._results import RowResult
 
-__all__ = ("Clock", "Machine", "look", "weaknesses", "weaknesses_of_rows")
+__all__ = ("Clock", "Machine", "debug_build", "look", "weaknesses", "weaknesses_of_rows")
+
+debug_build: bool = _native.debug_build
+"""Whether the extension is a debug build: nothing should be measured with it."""
 
 _INSTRUCTIONS = ("sha_ni", "avx2", "avx512f", "avx512bw", "sha512", "sha2", "asimd")
 _NETWORK = {"nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "fuse", "virtiofs"}

@@ -8,7 +8,7 @@ from steelyard.bench._model import H
 from steelyard.bench._results import ContestantResult, GoalResult, Report, RowResult
 from steelyard.bench._text import ratio, seconds, value
 
-__all__ = ("goal_text", "markdown", "table", "verdict")
+__all__ = ("goal_text", "markdown", "table", "value_text", "verdict")
 
 _DURABLE = {True: "durable", False: "NOT DURABLE", None: "writes nothing"}
 _HEADS = ("", "median", "least", "CPU", "× H", "")
@@ -50,8 +50,8 @@ def markdown(report: Report) -> str:
     lines = ["| Row | Work | Contestant | Goal | Measured | |", "| --- | --- | --- | --- | --- | --- |"]
     for row in report.rows:
         for goal in row.goals:
-            measured = "–" if goal.value is None else _value(goal)
-            cells = (str(row.number), row.title, goal.contestant, goal_text(goal), measured, verdict(goal))
+            measured = "–" if goal.value is None else value_text(goal, goal.value)
+            cells = (str(row.number), _work(row, goal), goal.contestant, goal_text(goal), measured, verdict(goal))
             lines.append(f"| {' | '.join(cells)} |")
     machine = report.machine
     disk = f"{machine['filesystem']}{' without a journal' if machine['journal'] is False else ''}"
@@ -64,11 +64,17 @@ def markdown(report: Report) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def _work(row: RowResult, goal: GoalResult) -> str:
+    section = next((entry.section for entry in row.contestants if entry.name == goal.contestant), "")
+    return f"{row.title}, {section}" if section else row.title
+
+
 def _groups(
     contestants: Sequence[ContestantResult],
 ) -> Iterator[tuple[str, bool | None, list[ContestantResult]]]:
     """Yield the contestants that may stand in one list: of one section, and durable or not alike."""
-    sections = dict.fromkeys(entry.section for entry in contestants)
+    sections = dict.fromkeys(entry.section for entry in contestants if entry.name != H)
+    sections |= dict.fromkeys(entry.section for entry in contestants)
     for section in sections:
         for durable in (True, False, None):
             group = [entry for entry in contestants if entry.section == section and entry.durable is durable]
@@ -115,7 +121,7 @@ def _told(goal: GoalResult, row: RowResult) -> str:
         return f"{said}: {_why_unknown(goal, row)}"
     other = _unlike(goal, row)
     stretch = " (the stretch goal too)" if goal.stretch is not None and goal.value <= goal.stretch else ""
-    return f"{said}{other}: {_value(goal)}{stretch}"
+    return f"{said}{other}: {value_text(goal, goal.value)}{stretch}"
 
 
 def _unlike(goal: GoalResult, row: RowResult) -> str:
@@ -126,14 +132,13 @@ def _unlike(goal: GoalResult, row: RowResult) -> str:
     return "" if mine is theirs else f" ({_DURABLE[mine]} against {_DURABLE[theirs]})"
 
 
-def _value(goal: GoalResult) -> str:
-    if goal.value is None:
-        return "–"
+def value_text(goal: GoalResult, number: float) -> str:
+    """Return a value as a goal counts it: ``1.05 H``, ``2.10 ×``, ``9.3 times as fast``, ``4.20 ms``."""
     if goal.to is None:
-        return value(goal.value, goal.metric)
+        return value(number, goal.metric)
     if goal.to == H:
-        return f"{ratio(goal.value)} H"
-    return f"{1 / goal.value:.3g} times as fast" if goal.at_most <= 1 else f"{ratio(goal.value)} ×"
+        return f"{ratio(number)} H"
+    return f"{1 / number:.3g} times as fast" if goal.at_most <= 1 else f"{ratio(number)} ×"
 
 
 def _why_unknown(goal: GoalResult, row: RowResult) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import inspect
 import mmap
 import os
 import resource
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from steelyard._bridge import run
@@ -21,6 +24,9 @@ from steelyard.bench._results import ContestantResult, RowResult, Sample, judge,
 __all__ = ("Step", "Watch", "cpu_seconds", "measure", "one_round", "order")
 
 T = TypeVar("T")
+
+_libc = ctypes.CDLL(None)
+"""For syncfs, which the os module does not have; os.sync would wait for other disks too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,13 +70,13 @@ class _Runner:
 
 
 def order(entries: Sequence[T], number: int) -> list[T]:
-    """Return whose turn it is in a round: rotated by one each round, backwards in every other.
+    """Return whose turn it is in a round: another one begins each time, and every other round runs backwards.
 
-    So nobody is always first, and nobody always comes after the same.
+    So nobody is always first or last, and nobody always comes after the same.
     """
-    start = number % len(entries) if entries else 0
-    rotated = [*entries[start:], *entries[:start]]
-    return rotated[::-1] if number % 2 else rotated
+    size = len(entries)
+    step = -1 if number % 2 else 1
+    return [entries[(number + step * turn) % size] for turn in range(size)]
 
 
 async def measure(
@@ -92,11 +98,12 @@ async def measure(
     runners = [_Runner(entry, rounds) for entry in contestants if entry.name not in missing]
     folder = await ground.fresh(f"row-{row.number}")
     async with row.material(folder) as material:
-        for number in range(rounds + 1):
-            for runner in order(runners, number):
-                if runner.takes_part(number):
-                    watch(_step(row, runners, runner, number, rounds))
-                    await _take_turn(row, runner, material, ground, number)
+        with _quick_collections():
+            for number in range(rounds + 1):
+                for runner in order(runners, number):
+                    if runner.takes_part(number):
+                        watch(_step(row, runners, runner, number, rounds))
+                        await _take_turn(row, runner, material, ground, number)
     await ground.spent(folder)
     return _conclude(row, contestants, runners, missing)
 
@@ -107,19 +114,34 @@ async def one_round(row: Row[Any], contestant: Contestant[Any], material: Any, g
     try:
         async with contestant.start(material, place) as work:
             if contestant.durable is not None:
-                await run(_settle, row.payload.total if row.payload else 0)
+                await run(_settle, place, row.payload.total if row.payload else 0)
             return await _timed_round(contestant, work)
     finally:
         await ground.spent(place)
 
 
-def _settle(size: int) -> None:
-    """Flush what others wrote, and have the machine hold so much free memory.
+@contextmanager
+def _quick_collections() -> Iterator[None]:
+    """Keep the garbage collector from looking, again and again, at all that was there before the rounds."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def _settle(place: Path, size: int) -> None:
+    """Flush what others wrote to the same disk, and have the machine hold so much free memory.
 
     A hypervisor takes free memory back, and gives it again at a price that would be in the number: the same write of
     1 GiB then takes up to ten times as long.
     """
-    os.sync()
+    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _libc.syncfs(descriptor)
+    finally:
+        os.close(descriptor)
     free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
     with mmap.mmap(-1, max(1, min(size, free // 2)), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE):
         pass

@@ -18,7 +18,7 @@ from steelyard.bench._results import Report, RowResult
 from steelyard.bench._rounds import Watch, cpu_seconds, measure
 from steelyard.bench._rows import ROWS
 
-__all__ = ("Plan", "bench")
+__all__ = ("Plan", "measure_rows")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Plan:
     command: str = ""
 
 
-async def bench(
+async def measure_rows(
     plan: Plan,
     *,
     on_start: Callable[[Machine, list[str]], Awaitable[None]],

@@ -11,7 +11,7 @@
 | `exits`, `explain` | exit codes; an error's message and next step |
 | `names` | digest prefixes, labels |
 | `sources`, `stdio` | walking trees; standard input and output |
-| `put`, `get`, `look`, `edit`, `ingests`, `check`, `topics` | one group of commands each |
+| `put`, `get`, `look`, `edit`, `ingests`, `check`, `bench`, `topics` | one group of commands each |
 
 This module is all that ``--version`` loads: it imports neither the argument parser, nor rich, nor the extension.
 """

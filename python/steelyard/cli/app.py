@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("check:verify", "Read blobs again and compare them with their digests."),
     "stat": ("look:stat", "Count and size what the store holds."),
     "doctor": ("doctor:doctor", "Show versions, settings and the store's health; repair its metadata."),
+    "bench": ("bench:bench", "Measure a store on this machine and disk, beside yardsticks and other programs."),
     "help": ("topics:help_", "Show help on a command or a topic."),
     "completion": ("topics:completion", "Print or install shell completion."),
 }

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import anyio
+import msgspec
 
 from steelyard.cli import stdio
-from steelyard.cli.records import ErrorRecord, Record, encode, summary
+from steelyard.cli.records import ErrorRecord, encode, summary
 from steelyard.cli.settings import Format
 
 __all__ = ("Output",)
@@ -44,7 +45,7 @@ class Output:
         self._count = 0
         self._complete = False
 
-    async def emit(self, record: Record, text: str) -> None:
+    async def emit(self, record: msgspec.Struct, text: str) -> None:
         """Report one thing.
 
         Args:
@@ -81,7 +82,7 @@ class Output:
             self._buffer += b'{"errors":' + encode_list(self.failures) + b"}\n"
         await self.flush()
 
-    async def document(self, record: dict[str, Any], text: str) -> None:
+    async def document(self, record: msgspec.Struct | dict[str, Any], text: str) -> None:
         """Report the only result of a command that has just one."""
         self._buffer += (
             text.encode(sys.stdout.encoding or "utf-8", "backslashreplace") if self.shape == "text" else encode(record)

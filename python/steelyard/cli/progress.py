@@ -8,6 +8,7 @@ to standard output in between on the same terminal.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -61,6 +62,11 @@ class Meter:
         """What is happening now: never one that is over, so that 100 % does not look like a hang."""
         complete = self.total is not None and self.done >= self.total
         return "finishing" if complete and self.phase in {"reading", "storing"} else self.phase or "starting"
+
+    @property
+    def line(self) -> str:
+        """What to show as it stands, for work that is not counted in bytes; empty where it is."""
+        return ""
 
     @property
     def done(self) -> int:
@@ -156,6 +162,8 @@ class Display:
 
     def plain_line(self, meter: Meter) -> str:
         """Return the meter as a line for a log."""
+        if meter.line:
+            return f"steelyard: {printable(meter.line)}"
         seconds = max(self._clock() - self._started_at, 0.001)
         rate = meter.done / seconds
         words = [meter.activity, human_size(meter.done)]
@@ -170,12 +178,19 @@ class Display:
         return f"steelyard: {', '.join(words)}" + (f": {printable(meter.name)}" if meter.name else "")
 
     def _draw(self, meter: Meter) -> None:
+        if meter.line:
+            width = shutil.get_terminal_size().columns - 1
+            self._put(printable(meter.line)[:width])
+            return
         bars, bar = self._prepare()
         count = f"{counted(meter.items_done, meter.items)}  " if meter.items else ""
         bars.update(bar, completed=meter.done, total=meter.total, description=f"{count}{meter.activity}")
         with bars.console.capture() as captured:
             bars.console.print(bars.make_tasks_table(bars.tasks), end="", no_wrap=True, overflow="crop")
-        sys.stderr.write("\r\x1b[2K" + captured.get().split("\n")[0].rstrip())
+        self._put(captured.get().split("\n")[0].rstrip())
+
+    def _put(self, line: str) -> None:
+        sys.stderr.write("\r\x1b[2K" + line)
         sys.stderr.flush()
         self._drawn = True
 

@@ -144,6 +144,6 @@ def summary(command: str, *, failed: int, counts: dict[str, int]) -> dict[str, A
     return {"type": "summary", "command": command, **counts, "failed": failed}
 
 
-def encode(record: Record | dict[str, Any]) -> bytes:
+def encode(record: msgspec.Struct | dict[str, Any]) -> bytes:
     """Return a record as one line of JSON, without the newline."""
     return msgspec.json.encode(record)
