@@ -11,6 +11,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
+from steelyard._unordered import unordered
 from steelyard.errors import InvalidArgument, InvalidLabel
 from steelyard.memory import MemoryStore
 from steelyard.model import PutManyResult
@@ -193,3 +194,41 @@ async def test_arguments_are_checked_at_once() -> None:
         many(MemoryStore(), [], concurrency=0)
     with pytest.raises(InvalidLabel):
         many(MemoryStore(), [], labels={"": "x"})
+
+
+async def test_results_that_came_together_let_other_tasks_run() -> None:
+    """Not after each, which would cost more than the result, but before long."""
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await checkpoint()
+
+    async def together(_: int, count: int, emit: Any) -> None:
+        await emit(*range(1, count + 1))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(other)
+        async with aclosing(unordered([1000], together, concurrency=1)) as results:
+            seen = [result async for result in results]
+        tasks.cancel_scope.cancel()
+
+    assert seen == list(range(1, 1001))
+    assert 20 <= turns <= 500
+
+
+async def test_a_consumer_cancelled_among_results_that_came_together_is_stopped() -> None:
+    async def together(_: int, count: int, emit: Any) -> None:
+        await emit(*range(count))
+
+    seen = []
+    with anyio.CancelScope() as scope:
+        async with aclosing(unordered([1000], together, concurrency=1)) as results:
+            async for result in results:
+                seen.append(result)
+                scope.cancel()
+
+    assert scope.cancelled_caught
+    assert len(seen) < 100

@@ -17,6 +17,9 @@ from steelyard.errors import InvalidArgument
 
 __all__ = ("Emit", "unordered")
 
+_WITHOUT = 32
+"""The most results of one batch that are given without letting others run: a turn of the event loop costs more than a result."""
+
 ItemT = TypeVar("ItemT")
 ResultT_contra = TypeVar("ResultT_contra", contravariant=True)
 ResultT = TypeVar("ResultT")
@@ -63,7 +66,8 @@ class _Work(Generic[ItemT, ResultT]):
         self._function = function
         self._items = items
         self._places = anyio.Semaphore(concurrency)
-        self._finished: deque[tuple[ResultT, anyio.Event]] = deque()
+        self._finished: deque[tuple[deque[ResultT], anyio.Event]] = deque()
+        self._since = _WITHOUT
         self._changed = anyio.Event()
         self._ended = False
         self._error: BaseException | None = None
@@ -107,11 +111,18 @@ class _Work(Generic[ItemT, ResultT]):
         self._places.release()
 
     async def _emit(self, *results: ResultT) -> None:
-        taken = [(result, anyio.Event()) for result in results]
-        if taken:
-            self._finished.extend(taken)
+        if results:
+            taken = anyio.Event()
+            self._finished.append((deque(results), taken))
             self._changed.set()
-            await taken[-1][1].wait()
+            await taken.wait()
+
+    def ready(self) -> ResultT | None:
+        """Return the next result if it is one of several that came together, and others may well wait for it; or None."""
+        if self._since >= _WITHOUT or not self._finished:
+            return None
+        self._since += 1
+        return self._pop()
 
     async def take(self) -> ResultT | None:
         """Wait for the next result; None at the end."""
@@ -123,8 +134,16 @@ class _Work(Generic[ItemT, ResultT]):
                 return None
             self._changed = anyio.Event()
             await self._changed.wait()
-        result, taken = self._finished.popleft()
-        taken.set()
+        self._since = 0
+        return self._pop()
+
+    def _pop(self) -> ResultT:
+        results, taken = self._finished[0]
+        result = results.popleft()
+        if not results:
+            self._finished.popleft()
+            self._since = _WITHOUT
+            taken.set()
         return result
 
 
@@ -141,8 +160,13 @@ class _Results(AsyncGenerator[ResultT, None]):
         self._background: Background | None = None
         self._closed = False
 
+    async def __anext__(self) -> ResultT:
+        """Return the next result."""
+        result = None if self._closed else self._work.ready()
+        return await self.asend(None) if result is None else result
+
     async def asend(self, value: None) -> ResultT:
-        """Return the next result; what `anext` calls."""
+        """Wait for the next result."""
         del value
         if self._closed:
             raise StopAsyncIteration

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
-from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -39,7 +38,7 @@ _AT_ONCE = 8
 _ALONE = 32
 """Sources in work at a time where none of them waits for a batch to fill."""
 
-Item = tuple[int, Source, Buffer | str | None]
+Item = tuple[int, Source, bytes | memoryview | str | None]
 """A source's place, the source, and what a batch takes of it: None if it goes alone."""
 
 
@@ -51,7 +50,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     on_progress: OnProgress | None
 
 
-async def put_many(
+def put_many(
     store: LocalStore,
     core: _native.Store,
     wanted: Wanted,
@@ -64,7 +63,7 @@ async def put_many(
         raise InvalidArgument(f"concurrency: expected at least 1, found {concurrency}")
     if isinstance(sources, AsyncIterable) or concurrency == 1:
         # They come when they come, and nobody waits for a batch to fill. Those under way together share flushes anyway.
-        work = transfer.put_many(
+        return transfer.put_many(
             store,
             sources,
             concurrency=_ALONE if concurrency is None else concurrency,
@@ -72,13 +71,9 @@ async def put_many(
             labels=wanted.labels,
             on_progress=wanted.on_progress,
         )
-    else:
-        at_once = _AT_ONCE if concurrency is None else min(_AT_ONCE, concurrency)
-        size = BATCH if concurrency is None else min(BATCH, concurrency // at_once)
-        work = unordered(_batches(sources, size), partial(_store_batch, store, core, wanted), concurrency=at_once)
-    async with aclosing(work) as results:
-        async for result in results:
-            yield result
+    at_once = _AT_ONCE if concurrency is None else min(_AT_ONCE, concurrency)
+    size = BATCH if concurrency is None else min(BATCH, concurrency // at_once)
+    return unordered(_batches(sources, size), partial(_store_batch, store, core, wanted), concurrency=at_once)
 
 
 def _batches(sources: Iterable[Source], most: int) -> Iterator[list[Item]]:
@@ -93,7 +88,7 @@ def _batches(sources: Iterable[Source], most: int) -> Iterator[list[Item]]:
                 yield [(index, source, None)]
                 continue
             batch.append((index, source, native))
-            held += 0 if isinstance(native, str) else memoryview(native).nbytes
+            held += 0 if isinstance(native, str) else len(native)
             if len(batch) >= most or held >= BATCH_BYTES:
                 yield batch
                 batch, held = [], 0
@@ -142,8 +137,10 @@ def _error(source: Source, error: Exception) -> Exception:
     return source_error(os.fspath(source), error) if isinstance(source, str | os.PathLike) else error
 
 
-def _small(source: Source) -> Buffer | str | None:
+def _small(source: Source) -> bytes | memoryview | str | None:
     """Return what a batch takes in place of the source, or None if it has to go alone."""
+    if type(source) is bytes and len(source) <= SMALL:
+        return source
     if isinstance(source, str | os.PathLike):
         path: object = os.fspath(source)
         return path if isinstance(path, str) else None
