@@ -18,6 +18,12 @@ from steelyard.images.graph import children as children
 from steelyard.images.graph import walk_image as walk_image
 from steelyard.images.labels import content_labels as content_labels
 from steelyard.images.labels import is_reserved as is_reserved
+from steelyard.images.layout import REF_NAME as REF_NAME
+from steelyard.images.layout import BlobWriter as BlobWriter
+from steelyard.images.layout import DirectoryLayout as DirectoryLayout
+from steelyard.images.layout import LayoutDriver as LayoutDriver
+from steelyard.images.layout import MemoryLayout as MemoryLayout
+from steelyard.images.layout import TarLayout as TarLayout
 from steelyard.images.limits import DEFAULT_LIMITS as DEFAULT_LIMITS
 from steelyard.images.limits import Limits as Limits
 from steelyard.images.media_types import Kind as Kind
@@ -41,6 +47,9 @@ __all__ = (
     "DEFAULT_DOMAIN",
     "DEFAULT_LIMITS",
     "DEFAULT_TAG",
+    "REF_NAME",
+    "BlobWriter",
+    "DirectoryLayout",
     "Document",
     "ImageCheck",
     "ImageConfig",
@@ -49,14 +58,17 @@ __all__ = (
     "ImageUsage",
     "Index",
     "Kind",
+    "LayoutDriver",
     "Limits",
     "Manifest",
+    "MemoryLayout",
     "Node",
     "OCIDescriptor",
     "Platform",
     "Platforms",
     "RootFS",
     "SavedImage",
+    "TarLayout",
     "check",
     "children",
     "content_labels",

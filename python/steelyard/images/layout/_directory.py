@@ -1,0 +1,259 @@
+"""A layout in a directory."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import anyio
+from anyio import CancelScope, ClosedResourceError
+
+from steelyard._bridge import run
+from steelyard._types import Buffer
+from steelyard.base import BaseReader
+from steelyard.content import ReaderAt
+from steelyard.digest import Algorithm, Digest
+from steelyard.errors import DataCorrupt, FailedPrecondition, InvalidArgument, NotFound, OutOfRange, StorageError
+from steelyard.hashing import Hasher
+from steelyard.images.layout import _files
+from steelyard.images.layout._driver import BlobWriter, LayoutDriver, blob_name, check_blob, check_room, check_size
+from steelyard.model import DEFAULT_ALGORITHM, Descriptor
+
+__all__ = ("DirectoryLayout",)
+
+_INLINE = 64 << 10
+_FIRST_WAIT = 0.001
+_LONGEST_WAIT = 0.1
+
+
+class DirectoryLayout(LayoutDriver):
+    """A layout in a directory. Use it in an ``async with``; several tasks and processes may, at once.
+
+    The files are OCI's and nothing else: no lock file, nothing that a crash leaves but, on file systems that lack unnamed
+    files, a file ``.steelyard-…``. What a call has written survives a power loss when it returns. The directory may be a
+    stranger's: no link in it is followed, and only regular files are read.
+
+    Args:
+        path: the directory; made when it is opened if it is not there.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = str(Path(path).absolute())
+        self._root: _files.Directory | None = None
+        self._lock = anyio.Lock()
+
+    @property
+    def path(self) -> Path:
+        """The directory, absolute."""
+        return Path(self._path)
+
+    async def __aenter__(self) -> Self:
+        if self._root is None:
+            self._root = await run(_files.make_root, self._path)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Let go of the directory; may be called twice. Readers and writers that are open go on."""
+        root, self._root = self._root, None
+        if root is not None:
+            with CancelScope(shield=True):
+                await run(root.close)
+
+    async def digests(self) -> list[Digest]:
+        """Return the names of all blobs, in order. Files that are no blobs are passed over."""
+        return await run(_files.list_digests, self._open, self._path)
+
+    async def blob_writer(
+        self,
+        *,
+        size: int | None = None,
+        expected: Digest | str | None = None,
+        algorithm: Algorithm | None = None,
+    ) -> BlobWriter:
+        """Begin a blob; see `LayoutDriver.blob_writer`."""
+        check_size(size)
+        wanted = None if expected is None else Digest.parse(expected)
+        chosen = Algorithm.parse(algorithm) if algorithm else wanted.algorithm if wanted else DEFAULT_ALGORITHM
+        return await run(_Writer, self._open, self._path, size, wanted, chosen)
+
+    async def delete_blob(self, digest: Digest | str) -> None:
+        """Remove a blob, durably; see `LayoutDriver.delete_blob`."""
+        await run(_delete, self._open, self._path, Digest.parse(digest))
+
+    async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
+        """Open a blob; see `Provider.reader_at`."""
+        given = blob if isinstance(blob, Descriptor) else Descriptor(digest=Digest.parse(blob))
+        reader = await run(_Reader, self._open, self._path, given.digest)
+        if given.size not in {None, reader.size}:
+            await reader.aclose()
+            raise DataCorrupt(str(given.digest), expected=f"{given.size} bytes", actual=f"{reader.size} bytes")
+        return reader
+
+    async def _read(self, name: str) -> bytes:
+        return await run(_files.read_file, self._open, self._path, name, self.limits.json_bytes + 1)
+
+    async def _write(self, name: str, data: bytes) -> None:
+        await run(_files.replace_file, self._open, self._path, name, data)
+
+    @asynccontextmanager
+    async def _edit(self) -> AsyncIterator[None]:
+        async with self._lock:
+            root = await run(_files.open_again, self._open, self._path)
+            try:
+                # The kernel's queue cannot be left when this is cancelled, so that it is asked again and again.
+                wait = _FIRST_WAIT
+                while not _files.try_lock(root):
+                    await anyio.sleep(wait)
+                    wait = min(wait * 2, _LONGEST_WAIT)
+                yield
+            finally:
+                root.close()
+
+    @property
+    def _open(self) -> int:
+        if self._root is None:
+            raise FailedPrecondition(f"layout {self._path}: not open; use it in `async with`")
+        return self._root.number
+
+
+def _delete(root: int, path: str, digest: Digest) -> None:
+    shown = f"{path}/{blob_name(digest)}"
+    with _files.closing_fd(_blob_dir(root, path, digest)) as directory, _files.told(shown, "delete"):
+        try:
+            os.unlink(digest.encoded, dir_fd=directory)
+        except FileNotFoundError:
+            raise NotFound("blob", str(digest)) from None
+        # DURABILITY: a power cut before this may bring the blob back, whole.
+        os.fsync(directory)
+
+
+def _blob_dir(root: int, path: str, digest: Digest) -> int:
+    try:
+        return _files.open_dir(root, path, ("blobs", digest.algorithm.value), make=False)
+    except StorageError as error:
+        if error.errno == errno.ENOENT:
+            raise NotFound("blob", str(digest)) from None
+        if error.errno in {errno.ELOOP, errno.ENOTDIR}:
+            raise DataCorrupt(f"{path}/blobs", expected="directories", actual="a link or a file") from None
+        raise
+
+
+class _Writer(BlobWriter):
+    """Holds a file without a name, and the directory that it will be in."""
+
+    def __init__(self, root: int, path: str, size: int | None, expected: Digest | None, algorithm: Algorithm) -> None:
+        self._size = size
+        self._expected = expected
+        self._hasher = Hasher(algorithm)
+        self._directory = _files.open_dir(root, path, ("blobs", algorithm.value), make=True)
+        try:
+            self._file: _files.NewFile | None = _files.NewFile(self._directory, f"{path}/blobs/{algorithm}")
+        except BaseException:
+            os.close(self._directory)
+            raise
+        self._offset = 0
+
+    @property
+    def offset(self) -> int:
+        return self._offset
+
+    async def write(self, data: Buffer) -> None:
+        octets = memoryview(data).cast("B")
+        check_room(self._offset + len(octets), self._size)
+        await run(self._append, octets)
+
+    def _append(self, octets: memoryview) -> None:
+        self._opened.write(octets)
+        self._hasher.update(octets)
+        self._offset += len(octets)
+
+    async def commit(self, size: int | None = None, expected: Digest | str | None = None) -> Digest:
+        try:
+            file = self._opened
+            found = self._hasher.digest()
+            check_blob(found, self._offset, sizes=(self._size, size), digests=(self._expected, expected))
+            # CANCEL: the publication is one piece, which is waited for: the blob is there whole or not at all.
+            await run(file.publish, found.encoded, 0o444)
+            return found
+        finally:
+            self.close()
+
+    async def aclose(self) -> None:
+        self.close()
+        await anyio.lowlevel.checkpoint()
+
+    def close(self) -> None:
+        """Discard what was not published; also when nobody waits for the writer any more."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+            os.close(self._directory)
+
+    @property
+    def _opened(self) -> _files.NewFile:
+        if self._file is None:
+            raise ClosedResourceError
+        return self._file
+
+
+class _Reader(BaseReader):
+    def __init__(self, root: int, path: str, digest: Digest) -> None:
+        self._digest = digest
+        shown = f"{path}/{blob_name(digest)}"
+        with _files.closing_fd(_blob_dir(root, path, digest)) as directory, _files.told(shown, "open"):
+            try:
+                self._number = _files.open_file(directory, digest.encoded, shown)
+            except FileNotFoundError:
+                raise NotFound("blob", str(digest)) from None
+        self._size = os.fstat(self._number).st_size
+
+    @property
+    def digest(self) -> Digest:
+        return self._digest
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def fileno(self) -> int:
+        if self._number < 0:
+            raise ClosedResourceError
+        return self._number
+
+    async def read_at(self, offset: int, size: int) -> bytes:
+        number = self.fileno()
+        if offset < 0 or size < 0:
+            raise InvalidArgument(f"offset and size: expected 0 or more, found {offset} and {size}")
+        if offset > self._size:
+            raise OutOfRange(str(self._digest), offset=offset, size=self._size)
+        return await run(self._pread, number, offset, size)
+
+    def _pread(self, number: int, offset: int, size: int) -> bytes:
+        with _files.told(str(self._digest), "read"):
+            pieces = []
+            # One byte past the end may be asked for, so that a blob that grew is noticed; nothing is set aside for more.
+            while size > 0 and (piece := os.pread(number, min(size, 8 << 20), offset)):
+                pieces.append(piece)
+                offset += len(piece)
+                size -= len(piece)
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def close(self) -> None:
+        """Let go of the file; also when nobody waits for the reader any more."""
+        number, self._number = self._number, -1
+        if number >= 0:
+            os.close(number)
+
+    async def aclose(self) -> None:
+        self.close()
+        await anyio.lowlevel.checkpoint()

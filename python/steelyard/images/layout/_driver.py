@@ -1,0 +1,279 @@
+"""What all layouts have in common: their two files, the index that is edited in one of them, and blobs."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import msgspec
+from anyio.abc import ByteSendStream
+
+from steelyard._types import Buffer
+from steelyard.content import Provider
+from steelyard.digest import Algorithm, Digest
+from steelyard.errors import InvalidArgument, NotFound, UnexpectedDigest, UnexpectedSize
+from steelyard.hashing import digest_of
+from steelyard.images.documents import Document, ImageLayout, Index, OCIDescriptor
+from steelyard.images.limits import DEFAULT_LIMITS, Limits
+from steelyard.images.media_types import OCI_INDEX
+from steelyard.images.parse import parse_index, parse_layout
+from steelyard.model import DEFAULT_ALGORITHM
+
+__all__ = ("REF_NAME", "BlobWriter", "LayoutDriver", "blob_name")
+
+REF_NAME = "org.opencontainers.image.ref.name"
+"""The annotation by which an index of a layout gives a descriptor a name."""
+
+LAYOUT_FILE = "oci-layout"
+INDEX_FILE = "index.json"
+
+_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+_INDEX = msgspec.json.encode({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []})
+
+
+class BlobWriter(ByteSendStream):
+    """A blob on its way into a layout: write, then `commit`. Leaving it without `commit` discards it."""
+
+    @property
+    @abstractmethod
+    def offset(self) -> int:
+        """Bytes written so far."""
+
+    @abstractmethod
+    async def write(self, data: Buffer) -> None:
+        """Append all of `data`, which is borrowed for the call only.
+
+        Raises:
+            UnexpectedSize: there are more bytes than were announced.
+        """
+
+    async def send(self, item: Buffer) -> None:
+        """Append all of `item`; the name that anyio's streams give to `write`."""
+        await self.write(item)
+
+    @abstractmethod
+    async def commit(self, size: int | None = None, expected: Digest | str | None = None) -> Digest:
+        """Make the bytes a blob of the layout, under their digest, and close the writer whatever happens.
+
+        Args:
+            size: the size that they must have.
+            expected: the digest that they must have.
+
+        Returns:
+            The digest. A blob that was there before is the same; it is replaced, so that a damaged one is healed.
+
+        Raises:
+            UnexpectedSize, UnexpectedDigest: they have not. Nothing of them stays, but in an archive where the blob was
+                streamed: that is broken, its last entry is cut off, and nothing more can be written to it.
+        """
+
+
+class LayoutDriver(Provider):
+    """An image layout. It is a `Provider`, so that `walk_image` and `copy` read from it what they read from a store.
+
+    A driver writes `_read`, `_write`, `_edit`, `blob_writer`, `delete_blob` and `reader_at`; the rest is here.
+    """
+
+    limits: Limits = DEFAULT_LIMITS
+    """Bounds on the layout's own documents."""
+
+    @abstractmethod
+    async def blob_writer(
+        self,
+        *,
+        size: int | None = None,
+        expected: Digest | str | None = None,
+        algorithm: Algorithm | None = None,
+    ) -> BlobWriter:
+        """Begin a blob.
+
+        Args:
+            size: the size that it will have. An archive streams a blob of a known size, and spools one of an unknown.
+            expected: the digest that it will have; `BlobWriter.commit` holds it to both.
+            algorithm: what to name it by; by default that of `expected`, or SHA-256.
+        """
+
+    @abstractmethod
+    async def delete_blob(self, digest: Digest | str) -> None:
+        """Remove a blob; the index is not asked.
+
+        Raises:
+            NotFound: there is none.
+            FailedPrecondition: the layout can only be added to.
+        """
+
+    @abstractmethod
+    async def _read(self, name: str) -> bytes:
+        """Return one of the layout's files, at most a byte more than the limit; NotFound if it is not there."""
+
+    @abstractmethod
+    async def _write(self, name: str, data: bytes) -> None:
+        """Replace one of the layout's files, at once."""
+
+    @abstractmethod
+    def _edit(self) -> AbstractAsyncContextManager[None]:
+        """Keep everybody else from editing the files meanwhile, other processes too."""
+
+    async def init(self) -> None:
+        """Make the files of an empty layout, as far as they are not there.
+
+        Raises:
+            InvalidDocument: files of those names are there, but are not a layout's.
+        """
+        async with self._edit():
+            for name, content, parse in (
+                (LAYOUT_FILE, _LAYOUT, parse_layout),
+                (INDEX_FILE, _INDEX, parse_index),
+            ):
+                check: Callable[..., object] = parse
+                try:
+                    check(await self._read(name), limits=self.limits)
+                except NotFound:
+                    await self._write(name, content)
+
+    async def read_layout(self) -> Document[ImageLayout]:
+        """Return what ``oci-layout`` says.
+
+        Raises:
+            NotFound: it is not there.
+            InvalidDocument: it is malformed, or a version of the layout that is not 1.
+        """
+        return parse_layout(await self._read(LAYOUT_FILE), limits=self.limits)
+
+    async def write_layout(self, version: str = "1.0.0") -> None:
+        """Replace ``oci-layout``.
+
+        Raises:
+            InvalidDocument: there is no such version.
+        """
+        raw = msgspec.json.encode({"imageLayoutVersion": version})
+        parse_layout(raw)
+        async with self._edit():
+            await self._write(LAYOUT_FILE, raw)
+
+    async def read_index(self) -> Document[Index]:
+        """Return the index.
+
+        Raises:
+            NotFound: it is not there.
+            InvalidDocument: it is malformed.
+            LimitExceeded: it is too large or too deep.
+        """
+        return parse_index(await self._read(INDEX_FILE), limits=self.limits)
+
+    async def write_index(self, raw: bytes) -> Document[Index]:
+        """Replace the index by these bytes, which have to be one.
+
+        Raises:
+            InvalidDocument, LimitExceeded: they are not.
+        """
+        document = parse_index(raw, limits=self.limits)
+        async with self._edit():
+            await self._write(INDEX_FILE, raw)
+        return document
+
+    async def put_descriptor(self, descriptor: OCIDescriptor, *, name: str | None = None) -> None:
+        """Add a descriptor to the index; entries of the same name go, and so does an entry for the same blob without one.
+
+        Fields of the index and of its other entries that this package does not know stay as they are.
+
+        Args:
+            descriptor: what to add.
+            name: the name in the index; None: the descriptor's own, if it has the annotation `REF_NAME`.
+
+        Raises:
+            InvalidArgument: an empty name.
+            NotFound, InvalidDocument: there is no index that could be edited.
+            LimitExceeded: it would become too large.
+        """
+        entry = msgspec.to_builtins(descriptor)
+        if name is not None:
+            entry["annotations"] = {**(descriptor.annotations or {}), REF_NAME: _checked(name)}
+        wanted = _name_of(entry)
+
+        def is_other(each: dict[str, Any]) -> bool:
+            return _name_of(each) != wanted or (wanted is None and each["digest"] != descriptor.digest)
+
+        async with self._index() as value:
+            value["manifests"] = [*filter(is_other, value["manifests"] or ()), entry]
+
+    async def remove_descriptor(self, name: str) -> int:
+        """Remove the entries of that name from the index, and return how many there were; the blobs stay.
+
+        Raises:
+            InvalidArgument: an empty name.
+            NotFound, InvalidDocument: there is no index that could be edited.
+        """
+        _checked(name)
+        async with self._index() as value:
+            before = value["manifests"] or []
+            value["manifests"] = [each for each in before if _name_of(each) != name]
+        return len(before) - len(value["manifests"])
+
+    async def write_blob(self, data: Buffer, media_type: str, *, algorithm: Algorithm | None = None) -> OCIDescriptor:
+        """Store bytes as a blob and return its descriptor."""
+        size = memoryview(data).nbytes
+        expected = await digest_of(data, algorithm=algorithm or DEFAULT_ALGORITHM)
+        async with await self.blob_writer(size=size, expected=expected) as writer:
+            await writer.write(data)
+            digest = await writer.commit()
+        return OCIDescriptor(media_type=media_type, digest=str(digest), size=size)
+
+    async def write_json(self, value: Any, media_type: str) -> OCIDescriptor:
+        """Store a value as a JSON blob and return its descriptor; the bytes are compact, and keys stay in their order."""
+        return await self.write_blob(msgspec.json.encode(value), media_type)
+
+    @asynccontextmanager
+    async def _index(self) -> AsyncIterator[dict[str, Any]]:
+        """Give the index to be changed in place; it is written at the end, if it was changed and is still an index."""
+        async with self._edit():
+            document = await self.read_index()
+            value = dict(document.value())
+            yield value
+            if value != document.value():
+                raw = msgspec.json.encode(value)
+                parse_index(raw, limits=self.limits)
+                await self._write(INDEX_FILE, raw)
+
+
+def blob_name(digest: Digest) -> str:
+    """Return where a blob lies in a layout."""
+    return f"blobs/{digest.algorithm}/{digest.encoded}"
+
+
+def check_blob(
+    found: Digest, size: int, *, sizes: tuple[int | None, ...], digests: tuple[Digest | str | None, ...]
+) -> None:
+    """Refuse a blob that has not the sizes and digests that it was announced with."""
+    for wanted in sizes:
+        if wanted is not None and wanted != size:
+            raise UnexpectedSize(expected=wanted, actual=size)
+    for digest in digests:
+        if digest is not None and Digest.parse(digest) != found:
+            raise UnexpectedDigest(expected=str(digest), actual=str(found))
+
+
+def check_room(size: int, announced: int | None) -> None:
+    """Refuse bytes beyond the size that was announced."""
+    if announced is not None and size > announced:
+        raise UnexpectedSize(expected=announced, actual=size)
+
+
+def check_size(size: int | None) -> int | None:
+    """Refuse a size that cannot be one."""
+    if size is not None and not 0 <= size < 1 << 63:
+        raise InvalidArgument(f"size {size}: expected a number of bytes from 0 to 2**63 - 1")
+    return size
+
+
+def _checked(name: str) -> str:
+    if not name:
+        raise InvalidArgument("name in the index: it is empty")
+    return name
+
+
+def _name_of(entry: dict[str, Any]) -> str | None:
+    name: str | None = (entry.get("annotations") or {}).get(REF_NAME)
+    return name

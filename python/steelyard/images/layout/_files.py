@@ -1,0 +1,226 @@
+"""The system calls of a layout in a directory: no link is followed, and what has a name is whole.
+
+Every function here blocks, and is called on a worker thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from steelyard._types import Buffer
+from steelyard.digest import Algorithm, Digest
+from steelyard.errors import DataCorrupt, InvalidDigest, NotFound, StorageError, StorageFull
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_UNNAMED = getattr(os, "O_TMPFILE", 0)
+_NO_UNNAMED = {errno.EISDIR, errno.ENOENT, errno.EOPNOTSUPP, errno.EINVAL}
+
+
+@contextmanager
+def told(path: str, operation: str) -> Iterator[None]:
+    """Turn a refusal of the system into the package's error."""
+    try:
+        yield
+    except OSError as error:
+        number = error.errno or errno.EIO
+        full = number in {errno.ENOSPC, errno.EDQUOT}
+        raise (StorageFull if full else StorageError)(number, path, operation) from error
+
+
+class Directory:
+    """An open directory, as what a call off the event loop returns: it closes when nobody waits for it any more."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def close(self) -> None:
+        """Let go of it; may be called twice."""
+        number, self.number = self.number, -1
+        if number >= 0:
+            os.close(number)
+
+
+def make_root(path: str) -> Directory:
+    """Open the layout's directory, and make it if it is not there; those above it have to be."""
+    with told(path, "open layout"):
+        with closing_fd(os.open(Path(path).parent, _DIRECTORY)) as parent:
+            _make_dir(parent, Path(path).name)
+        return Directory(os.open(path, _DIRECTORY))
+
+
+@contextmanager
+def closing_fd(number: int) -> Iterator[int]:
+    """Close a descriptor at the end."""
+    try:
+        yield number
+    finally:
+        os.close(number)
+
+
+def open_dir(root: int, path: str, parts: tuple[str, ...], *, make: bool) -> int:
+    """Open a directory below the root, no part of which may be a link; with `make`, make what is not there, durably."""
+    here = os.dup(root)
+    try:
+        for part in parts:
+            with told(f"{path}/{'/'.join(parts)}", "open directory"):
+                if make:
+                    _make_dir(here, part)
+                following = os.open(part, _DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
+            os.close(here)
+            here = following
+    except BaseException:
+        os.close(here)
+        raise
+    return here
+
+
+def _make_dir(parent: int, name: str) -> None:
+    try:
+        os.mkdir(name, 0o755, dir_fd=parent)
+    except FileExistsError:
+        return
+    # DURABILITY: a power cut before this leaves no directory, and no blob in it was acknowledged.
+    os.fsync(parent)
+
+
+def open_file(directory: int, name: str, shown: str) -> int:
+    """Open a regular file to read; whatever else has the name, a link or a pipe, is damage.
+
+    Raises:
+        FileNotFoundError: nothing has it.
+        DataCorrupt: it is no regular file.
+    """
+    try:
+        number = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENXIO}:
+            raise DataCorrupt(shown, expected="a regular file", actual="a link or a socket") from None
+        raise
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise DataCorrupt(shown, expected="a regular file", actual="something else")
+    return number
+
+
+def read_file(root: int, path: str, name: str, most: int) -> bytes:
+    """Return a file's bytes, at most `most` of them."""
+    with told(f"{path}/{name}", "read"):
+        try:
+            number = open_file(root, name, f"{path}/{name}")
+        except FileNotFoundError:
+            raise NotFound("file", f"{path}/{name}") from None
+        with os.fdopen(number, "rb") as file:
+            return file.read(most)
+
+
+def replace_file(root: int, path: str, name: str, data: bytes) -> None:
+    """Give the name to a new file of these bytes, in one step; on return that survives a power loss."""
+    file = NewFile(root, f"{path}/{name}")
+    try:
+        file.write(data)
+        file.publish(name, 0o644)
+    finally:
+        file.close()
+
+
+class NewFile:
+    """A file under construction: without a name where the file system has that, so that a crash leaves nothing.
+
+    Args:
+        directory: where it will be; the descriptor stays the caller's and has to outlive the file.
+        shown: what to call it in errors.
+    """
+
+    def __init__(self, directory: int, shown: str) -> None:
+        self._directory = directory
+        self._shown = shown
+        self._temporary: str | None = None
+        with told(shown, "create"):
+            self._number = self._create()
+        self._size = 0
+
+    def _create(self) -> int:
+        if _UNNAMED:
+            try:
+                return os.open(".", os.O_RDWR | _UNNAMED | os.O_CLOEXEC, 0o600, dir_fd=self._directory)
+            except OSError as error:
+                if error.errno not in _NO_UNNAMED:
+                    raise
+        self._temporary = _fresh_name()
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        return os.open(self._temporary, flags, 0o600, dir_fd=self._directory)
+
+    def write(self, data: Buffer) -> None:
+        """Append all of the bytes."""
+        rest = memoryview(data).cast("B")
+        with told(self._shown, "write"):
+            while rest:
+                count = os.pwrite(self._number, rest, self._size)
+                self._size += count
+                rest = rest[count:]
+
+    def publish(self, name: str, mode: int) -> None:
+        """Give the file its name, in place of whatever has it; on return that survives a power loss."""
+        with told(self._shown, "publish"):
+            os.fchmod(self._number, mode)
+            # DURABILITY: before the name, so that a power cut never leaves the name of a file without its bytes.
+            os.fsync(self._number)
+            if self._temporary is None:
+                self._temporary = _fresh_name()
+                os.link(f"/proc/self/fd/{self._number}", self._temporary, dst_dir_fd=self._directory)
+            # DURABILITY: a power cut leaves the old file, or none, or the whole new one.
+            os.replace(self._temporary, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+            self._temporary = None
+            os.fsync(self._directory)
+
+    def close(self) -> None:
+        """Let go of the file; unless it was published nothing of it stays. May be called twice."""
+        number, self._number = self._number, -1
+        if number < 0:
+            return
+        os.close(number)
+        if self._temporary is not None:
+            with suppress(FileNotFoundError):
+                os.unlink(self._temporary, dir_fd=self._directory)
+
+
+def _fresh_name() -> str:
+    return f".steelyard-{secrets.token_hex(8)}"
+
+
+def open_again(root: int, path: str) -> Directory:
+    """Open the layout's directory once more, for a lock of its own."""
+    return Directory(open_dir(root, path, (".",), make=False))
+
+
+def try_lock(root: Directory) -> bool:
+    """Take the lock of the layout, which is its directory's, if nobody has it; closing the directory gives it back."""
+    try:
+        fcntl.flock(root.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def list_digests(root: int, path: str) -> list[Digest]:
+    """Return the names of all blobs, in order; what is none is passed over."""
+    found = []
+    for algorithm in Algorithm:
+        try:
+            directory = open_dir(root, path, ("blobs", algorithm.value), make=False)
+        except StorageError as error:
+            if error.errno == errno.ENOENT:
+                continue
+            raise
+        with closing_fd(directory), told(f"{path}/blobs", "list"):
+            for entry in os.scandir(directory):
+                with suppress(InvalidDigest):
+                    found.append(Digest.parse(f"{algorithm}:{entry.name}"))
+    return sorted(found)

@@ -1,0 +1,147 @@
+"""A layout in memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+from anyio import ClosedResourceError
+from anyio.lowlevel import checkpoint
+
+from steelyard._types import Buffer
+from steelyard.base import BaseReader
+from steelyard.content import ReaderAt
+from steelyard.digest import Algorithm, Digest
+from steelyard.errors import DataCorrupt, InvalidArgument, NotFound, OutOfRange
+from steelyard.hashing import digest_of
+from steelyard.images.layout._driver import BlobWriter, LayoutDriver, check_blob, check_room, check_size
+from steelyard.model import DEFAULT_ALGORITHM, Descriptor
+
+__all__ = ("MemoryLayout",)
+
+
+class MemoryLayout(LayoutDriver):
+    """A layout in memory, for tests and for images that are made up on the way.
+
+    Attributes:
+        files: the layout's own files by name.
+        blobs: its blobs.
+    """
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.blobs: dict[Digest, bytes] = {}
+        self._lock = anyio.Lock()
+
+    async def blob_writer(
+        self,
+        *,
+        size: int | None = None,
+        expected: Digest | str | None = None,
+        algorithm: Algorithm | None = None,
+    ) -> BlobWriter:
+        """Begin a blob; see `LayoutDriver.blob_writer`."""
+        await checkpoint()
+        wanted = None if expected is None else Digest.parse(expected)
+        chosen = algorithm or (wanted.algorithm if wanted else DEFAULT_ALGORITHM)
+        return _Writer(self.blobs, check_size(size), wanted, chosen)
+
+    async def delete_blob(self, digest: Digest | str) -> None:
+        """Remove a blob; see `LayoutDriver.delete_blob`."""
+        await checkpoint()
+        if self.blobs.pop(Digest.parse(digest), None) is None:
+            raise NotFound("blob", str(digest))
+
+    async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
+        """Open a blob; see `Provider.reader_at`."""
+        await checkpoint()
+        given = blob if isinstance(blob, Descriptor) else Descriptor(digest=Digest.parse(blob))
+        data = self.blobs.get(given.digest)
+        if data is None:
+            raise NotFound("blob", str(given.digest))
+        if given.size not in {None, len(data)}:
+            raise DataCorrupt(str(given.digest), expected=f"{given.size} bytes", actual=f"{len(data)} bytes")
+        return _Reader(given.digest, data)
+
+    async def _read(self, name: str) -> bytes:
+        await checkpoint()
+        if name not in self.files:
+            raise NotFound("file", name)
+        return self.files[name]
+
+    async def _write(self, name: str, data: bytes) -> None:
+        await checkpoint()
+        self.files[name] = data
+
+    @asynccontextmanager
+    async def _edit(self) -> AsyncIterator[None]:
+        async with self._lock:
+            yield
+
+
+class _Writer(BlobWriter):
+    def __init__(
+        self, blobs: dict[Digest, bytes], size: int | None, expected: Digest | None, algorithm: Algorithm
+    ) -> None:
+        self._blobs = blobs
+        self._size = size
+        self._expected = expected
+        self._algorithm = algorithm
+        self._data: bytearray | None = bytearray()
+
+    @property
+    def offset(self) -> int:
+        return len(self._open())
+
+    async def write(self, data: Buffer) -> None:
+        octets = memoryview(data).cast("B")
+        check_room(self.offset + len(octets), self._size)
+        self._open().extend(octets)
+        await checkpoint()
+
+    async def commit(self, size: int | None = None, expected: Digest | str | None = None) -> Digest:
+        data = bytes(self._open())
+        self._data = None
+        found = await digest_of(data, algorithm=self._algorithm)
+        check_blob(found, len(data), sizes=(self._size, size), digests=(self._expected, expected))
+        self._blobs[found] = data
+        return found
+
+    async def aclose(self) -> None:
+        self._data = None
+        await checkpoint()
+
+    def _open(self) -> bytearray:
+        if self._data is None:
+            raise ClosedResourceError
+        return self._data
+
+
+class _Reader(BaseReader):
+    def __init__(self, digest: Digest, data: bytes) -> None:
+        self._digest = digest
+        self._data = data
+        self._closed = False
+
+    @property
+    def digest(self) -> Digest:
+        return self._digest
+
+    @property
+    def size(self) -> int:
+        return len(self._data)
+
+    async def read_at(self, offset: int, size: int) -> bytes:
+        await checkpoint()
+        if self._closed:
+            raise ClosedResourceError
+        if offset < 0 or size < 0:
+            raise InvalidArgument(f"offset and size: expected 0 or more, found {offset} and {size}")
+        if offset > len(self._data):
+            raise OutOfRange(str(self._digest), offset=offset, size=len(self._data))
+        return self._data[offset : offset + size]
+
+    async def aclose(self) -> None:
+        self._closed = True
+        await checkpoint()

@@ -1,0 +1,59 @@
+"""The tar archive that a layout is written to: what is in it, whose turn it is, and whether it is still good."""
+
+from __future__ import annotations
+
+from anyio import Semaphore
+from anyio.abc import ByteSendStream
+
+from steelyard._archive import Member, layout
+from steelyard.digest import Digest
+from steelyard.errors import FailedPrecondition
+from steelyard.images.layout._driver import blob_name
+
+__all__ = ("Archive", "header")
+
+
+class Archive:
+    """An archive under construction.
+
+    Attributes:
+        turn: held by whoever writes an entry.
+        state: ``open``, ``closed`` or ``broken``; nothing can be added to the last two.
+    """
+
+    def __init__(self, sink: ByteSendStream) -> None:
+        self.turn = Semaphore(1)
+        self.state = "open"
+        self._sink = sink
+        self._names: set[str] = set()
+
+    def check(self) -> None:
+        """Refuse to add to what is not open."""
+        if self.state != "open":
+            raise FailedPrecondition(f"archive: it is {self.state}; nothing can be added")
+
+    async def send(self, data: bytes) -> None:
+        """Write bytes. Whatever ends this early, a cancellation too, leaves half of them in the stream and breaks it."""
+        self.check()
+        self.state = "broken"
+        await self._sink.send(data)
+        self.state = "open"
+
+    def has(self, digest: Digest) -> bool:
+        """Return whether the blob is in the archive."""
+        return blob_name(digest) in self._names
+
+    def head(self, digest: Digest, size: int) -> bytes:
+        """Return the headers of a blob that is about to be written, and of the directories that it is the first in."""
+        head = b""
+        for directory in ("blobs", f"blobs/{digest.algorithm}"):
+            if directory not in self._names:
+                self._names.add(directory)
+                head += layout([Member(directory, mode=0o755, directory=True)]).places[0].header
+        self._names.add(blob_name(digest))
+        return head + header(blob_name(digest), size, 0o444)
+
+
+def header(name: str, size: int, mode: int) -> bytes:
+    """Return the headers of an entry."""
+    return layout([Member(name, size, mode)]).places[0].header

@@ -1,0 +1,260 @@
+"""A layout as a tar archive under construction, written to a stream as it comes."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import anyio
+from anyio import ClosedResourceError
+from anyio.abc import ByteSendStream
+from anyio.lowlevel import checkpoint
+
+from steelyard._archive import END, padding
+from steelyard._bridge import run
+from steelyard._types import Buffer
+from steelyard.content import ReaderAt
+from steelyard.digest import Algorithm, Digest
+from steelyard.errors import FailedPrecondition, NotFound
+from steelyard.hashing import Hasher
+from steelyard.images.layout._driver import (
+    INDEX_FILE,
+    LAYOUT_FILE,
+    BlobWriter,
+    LayoutDriver,
+    check_blob,
+    check_room,
+    check_size,
+)
+from steelyard.images.layout._stream import Archive, header
+from steelyard.model import DEFAULT_ALGORITHM, Descriptor
+
+__all__ = ("TarLayout",)
+
+_PIECE = 1 << 20
+
+
+class TarLayout(LayoutDriver):
+    """A layout that is written as a tar archive, in one pass and bounded memory; nothing in it can be read back.
+
+    Use it in an ``async with``: leaving it without an exception writes the layout's files, which can be edited until then,
+    and the end of the archive. Anything else leaves an archive without an end and without an index, which no reader takes
+    for whole. A blob of known size and digest is streamed, its last piece held back until it has proved right; of any
+    other the name is not known before its end, so that it is spooled in a temporary file first.
+
+    Args:
+        sink: takes the archive; it stays the caller's to close.
+    """
+
+    def __init__(self, sink: ByteSendStream) -> None:
+        self._archive = Archive(sink)
+        self._files: dict[str, bytes] = {}
+        self._editing = anyio.Lock()
+
+    async def __aenter__(self) -> Self:
+        await checkpoint()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None and self._archive.state != "closed":
+            await self.finish()
+        self._archive.state = "closed"
+
+    async def finish(self) -> None:
+        """Write the layout's files and the end of the archive; nothing can be added after that.
+
+        Raises:
+            NotFound: a file of the layout was never written; see `init`.
+            FailedPrecondition: the archive is broken.
+        """
+        async with self._archive.turn:
+            files = [(name, await self._read(name)) for name in (LAYOUT_FILE, INDEX_FILE)]
+            for name, data in files:
+                await self._archive.send(header(name, len(data), 0o644) + data + bytes(padding(len(data))))
+            await self._archive.send(END)
+            self._archive.state = "closed"
+
+    async def blob_writer(
+        self,
+        *,
+        size: int | None = None,
+        expected: Digest | str | None = None,
+        algorithm: Algorithm | None = None,
+    ) -> BlobWriter:
+        """Begin a blob; see `LayoutDriver.blob_writer`. While one is streamed, others wait for their turn."""
+        check_size(size)
+        self._archive.check()
+        wanted = None if expected is None else Digest.parse(expected)
+        chosen = Algorithm.parse(algorithm) if algorithm else wanted.algorithm if wanted else DEFAULT_ALGORITHM
+        if size is None or wanted is None or wanted.algorithm is not chosen:
+            file = await run(tempfile.TemporaryFile)
+            return _Spooled(self._archive, file, size, wanted, chosen)
+        await self._archive.turn.acquire()
+        return _Streamed(self._archive, size, wanted)
+
+    async def delete_blob(self, digest: Digest | str) -> None:
+        """Refuse: what was written stays."""
+        await checkpoint()
+        raise FailedPrecondition(f"blob {digest}: an archive can only be added to")
+
+    async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
+        """Refuse: what was written cannot be read."""
+        await checkpoint()
+        name = blob.digest if isinstance(blob, Descriptor) else blob
+        raise FailedPrecondition(f"blob {name}: an archive under construction cannot be read")
+
+    async def _read(self, name: str) -> bytes:
+        await checkpoint()
+        self._archive.check()
+        if name not in self._files:
+            raise NotFound("file", name)
+        return self._files[name]
+
+    async def _write(self, name: str, data: bytes) -> None:
+        await checkpoint()
+        self._archive.check()
+        self._files[name] = data
+
+    @asynccontextmanager
+    async def _edit(self) -> AsyncIterator[None]:
+        async with self._editing:
+            yield
+
+
+class _Streamed(BlobWriter):
+    """A blob whose name and size are known: its entry is written as it comes, but for the last piece.
+
+    It holds the archive's turn until it is closed.
+    """
+
+    def __init__(self, archive: Archive, size: int, expected: Digest) -> None:
+        self._archive = archive
+        self._size = size
+        self._expected = expected
+        self._hasher = Hasher(expected.algorithm)
+        self._offset = 0
+        self._twice = archive.has(expected)
+        self._held: bytes | None = None
+        self._state = "new"
+
+    @property
+    def offset(self) -> int:
+        return self._offset
+
+    async def write(self, data: Buffer) -> None:
+        self._check()
+        octets = bytes(memoryview(data).cast("B"))
+        check_room(self._offset + len(octets), self._size)
+        if len(octets) > _PIECE:
+            await run(self._hasher.update, octets)
+        else:
+            self._hasher.update(octets)
+            await checkpoint()
+        if octets and not self._twice:
+            await self._flush(b"")
+            self._held = octets
+        self._offset += len(octets)
+
+    async def commit(self, size: int | None = None, expected: Digest | str | None = None) -> Digest:
+        self._check()
+        try:
+            found = self._hasher.digest()
+            check_blob(found, self._offset, sizes=(self._size, size), digests=(self._expected, expected))
+            if not self._twice:
+                await self._flush(bytes(padding(self._size)))
+            self._state = "done"
+            return found
+        finally:
+            self._close()
+
+    async def aclose(self) -> None:
+        self._close()
+        await checkpoint()
+
+    async def _flush(self, end: bytes) -> None:
+        """Write the piece that was held back, or at first the headers, and then `end`."""
+        piece = self._archive.head(self._expected, self._size) if self._held is None else self._held
+        self._state = "begun"
+        await self._archive.send(piece + end)
+
+    def _check(self) -> None:
+        if self._state == "closed":
+            raise ClosedResourceError
+
+    def _close(self) -> None:
+        if self._state == "closed":
+            return
+        if self._state == "begun":
+            # The entry is in the stream, and its end never will be.
+            self._archive.state = "broken"
+        self._state = "closed"
+        self._archive.turn.release()
+
+
+class _Spooled(BlobWriter):
+    """A blob whose name is not known before its end; nothing of it is in the archive until it has proved right."""
+
+    def __init__(
+        self, archive: Archive, file: BinaryIO, size: int | None, expected: Digest | None, algorithm: Algorithm
+    ) -> None:
+        self._archive = archive
+        self._file: BinaryIO | None = file
+        self._size = size
+        self._expected = expected
+        self._hasher = Hasher(algorithm)
+        self._offset = 0
+
+    @property
+    def offset(self) -> int:
+        return self._offset
+
+    async def write(self, data: Buffer) -> None:
+        octets = memoryview(data).cast("B")
+        check_room(self._offset + len(octets), self._size)
+        await run(self._append, octets)
+
+    def _append(self, octets: memoryview) -> None:
+        self._opened.write(octets)
+        self._hasher.update(octets)
+        self._offset += len(octets)
+
+    async def commit(self, size: int | None = None, expected: Digest | str | None = None) -> Digest:
+        try:
+            file = self._opened
+            found = self._hasher.digest()
+            check_blob(found, self._offset, sizes=(self._size, size), digests=(self._expected, expected))
+            async with self._archive.turn:
+                if not self._archive.has(found):
+                    await self._archive.send(self._archive.head(found, self._offset))
+                    await self._copy(file)
+            return found
+        finally:
+            self._close()
+
+    async def _copy(self, file: BinaryIO) -> None:
+        await run(file.seek, 0)
+        left = self._offset
+        while left:
+            piece = await run(file.read, min(left, _PIECE))
+            left -= len(piece)
+            await self._archive.send(piece if left else piece + bytes(padding(self._offset)))
+
+    async def aclose(self) -> None:
+        self._close()
+        await checkpoint()
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+    @property
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            raise ClosedResourceError
+        return self._file
