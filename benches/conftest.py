@@ -1,31 +1,106 @@
-"""Where and on what a bench runs: a number without these says nothing."""
+"""The rows of `steelyard bench` as suites of pytest-benchmark, to compare one version of the code with another.
+
+A round is the framework's own, so that both measure the same: prepared and tidied up outside the time, on a disk that is at
+rest. What it took is told to pytest-benchmark through a clock that only rounds move. H takes a turn in every round, and the
+ratio to it is kept beside the times.
+"""
 
 from __future__ import annotations
 
-import itertools
 import os
 import platform
-import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import anyio.from_thread
 import pytest
 from anyio.from_thread import BlockingPortal
+from pytest_benchmark.fixture import BenchmarkFixture
 
 from steelyard import _native
+from steelyard.bench import ROWS, Contestant, Row, Scale
+from steelyard.bench._alone import alone
+from steelyard.bench._ground import Ground, open_ground
+from steelyard.bench._rounds import one_round
 
-LARGE_MIB = int(os.environ.get("STEELYARD_BENCH_LARGE_MIB", "64"))
-SMALL_FILES = 2000
-SMALL_BYTES = 4096
-MIB = 1 << 20
-FEW = 100
+BACKENDS = ("asyncio", "trio")
+DIVISORS = [int(word) for word in os.environ.get("STEELYARD_BENCH_DIVISORS", "1024,128").split(",")]
+PEERS = bool(os.environ.get("STEELYARD_BENCH_PEERS"))
+ROUNDS = int(os.environ.get("STEELYARD_BENCH_ROUNDS", "3"))
+
+
+class _Clock:
+    """The time that rounds have taken."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+CLOCK = _Clock()
+
+
+@dataclass(frozen=True)
+class Case:
+    """One contestant of a row, at a size, on a backend."""
+
+    number: int
+    divisor: int
+    contestant: str
+    backend: str
+
+    @cached_property
+    def row(self) -> Row[Any]:
+        return ROWS[self.number](Scale(self.divisor))
+
+    @cached_property
+    def entry(self) -> Contestant[Any]:
+        return next(entry for entry in self.row.contestants if entry.name == self.contestant)
+
+    @property
+    def name(self) -> str:
+        """The parameters: backend, size, algorithm, durability, who."""
+        durability = {True: "durable", False: "not-durable", None: "writes-nothing"}[self.entry.durable]
+        words = [self.backend, f"1/{self.divisor}", self.entry.algorithm, durability, self.contestant]
+        return "-".join(word.replace(" ", "_") for word in words if word)
+
+
+Take = Callable[[Case], None]
 
 
 def pytest_configure() -> None:
     if _native.debug_build:
         pytest.exit("benches need an optimised extension: pip install -e .", returncode=2)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give `test_row_NN_…` every contestant of row NN: ours on both backends, the others once."""
+    number = int(metafunc.function.__name__.split("_")[2])
+    cases = [
+        Case(number, divisor, entry.name, backend)
+        for divisor in DIVISORS
+        for entry in ROWS[number](Scale(divisor)).contestants
+        if PEERS or entry.kind != "peer"
+        for backend in (BACKENDS if entry.kind == "steelyard" else BACKENDS[:1])
+    ]
+    metafunc.parametrize("case", cases, ids=[case.name for case in cases])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put those into one table that may be compared: of one row, section and size, durable or not alike."""
+    for item in items:
+        if isinstance(item, pytest.Function) and isinstance(case := item.callspec.params.get("case"), Case):
+            durability = {True: "durable", False: "NOT DURABLE", None: "writes nothing"}[case.entry.durable]
+            words = [f"row {case.number:02}", case.row.title, case.entry.section, durability]
+            item.add_marker(pytest.mark.benchmark(timer=CLOCK, group=", ".join(word for word in words if word)))
+            item.add_marker(pytest.mark.timeout(600))
 
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
@@ -34,65 +109,68 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
     machine_info["cores"] = os.cpu_count()
     machine_info["kernel"] = platform.release()
     machine_info["steelyard"] = _native.__version__
-    machine_info["large_mib"] = LARGE_MIB
+
+
+class Stages:
+    """Event loops, and what rows work on, made once for all of their contestants."""
+
+    def __init__(self, directory: Path, stack: ExitStack) -> None:
+        self._directory = directory
+        self._stack = stack
+        self._portals: dict[str, tuple[BlockingPortal, Ground]] = {}
+        self._materials: dict[tuple[str, int, int], Any] = {}
+
+    def loop(self, backend: str) -> tuple[BlockingPortal, Ground]:
+        if backend not in self._portals:
+            portal = self._stack.enter_context(anyio.from_thread.start_blocking_portal(backend))
+            ground = self._stack.enter_context(portal.wrap_async_context_manager(open_ground(self._directory)))
+            self._portals[backend] = portal, ground
+        return self._portals[backend]
+
+    def material(self, case: Case) -> Any:
+        key = (case.backend, case.number, case.divisor)
+        if key not in self._materials:
+            portal, ground = self.loop(case.backend)
+            folder = portal.call(ground.fresh, f"row-{case.number}")
+            making = portal.wrap_async_context_manager(case.row.material(folder))
+            self._materials[key] = self._stack.enter_context(making)
+        return self._materials[key]
 
 
 @pytest.fixture(scope="session")
-def portal() -> Iterator[BlockingPortal]:
-    """Hold an event loop open, so that starting one is not measured."""
-    with anyio.from_thread.start_blocking_portal("asyncio") as portal:
-        yield portal
-
-
-@pytest.fixture(scope="session")
-def large_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file of random bytes, in the page cache: what is measured is the store, not the reading."""
-    path = tmp_path_factory.mktemp("source") / "large"
-    with path.open("wb") as file:
-        for _ in range(LARGE_MIB):
-            file.write(os.urandom(MIB))
-        os.fsync(file.fileno())
-    return path
-
-
-@pytest.fixture(scope="session")
-def small_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Many small files of random bytes, in the page cache."""
-    folder = tmp_path_factory.mktemp("small")
-    paths = [folder / f"{number:05}" for number in range(SMALL_FILES)]
-    for path in paths:
-        path.write_bytes(os.urandom(SMALL_BYTES))
-    os.sync()
-    return paths
-
-
-@pytest.fixture(scope="session")
-def used_folders() -> Iterator[list[Path]]:
-    """Collect what the rounds wrote and remove folders of many files at the very end.
-
-    After many deletions ext4 without a journal makes files five to thirty times as slowly for a while; a round that came
-    after them would measure that. Folders of a few large files go at once: their pages are used again, where fresh ones
-    would have to be had from the host of a virtual machine.
-    """
-    folders: list[Path] = []
-    yield folders
-    for folder in folders:
-        shutil.rmtree(folder)
+def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stages]:
+    """Give the stages. What rounds wrote is removed at the very end: after many deletions ext4 makes files slowly."""
+    with ExitStack() as stack:
+        yield Stages(tmp_path_factory.mktemp("benches"), stack)
 
 
 @pytest.fixture
-def new_folder(tmp_path: Path, used_folders: list[Path]) -> Callable[[], Path]:
-    """Give a new, empty folder for each round, when nothing that earlier rounds wrote is left for its syncs to flush."""
-    numbers = itertools.count()
+def take(benchmark: BenchmarkFixture, stages: Stages) -> Take:
+    """Give what has a case take its rounds."""
 
-    def make() -> Path:
-        for folder in [folder for folder in used_folders if len(list(folder.rglob("*"))) < FEW]:
-            shutil.rmtree(folder)
-            used_folders.remove(folder)
-        folder = tmp_path / f"round-{next(numbers)}"
-        folder.mkdir()
-        used_folders.append(folder)
-        os.sync()
-        return folder
+    def take(case: Case) -> None:
+        if case.entry.missing is not None and (reason := case.entry.missing()):
+            pytest.skip(reason)
+        portal, ground = stages.loop(case.backend)
+        material = stages.material(case)
+        ratios: list[float] = []
+        metrics: dict[str, list[float]] = {}
 
-    return make
+        def turn() -> None:
+            h = None
+            if case.row.payload is not None:
+                h = portal.call(one_round, case.row, alone(case.row.payload), material, ground)
+            sample = portal.call(one_round, case.row, case.entry, material, ground)
+            CLOCK.seconds += sample.seconds
+            if h is not None:
+                ratios.append(sample.seconds / h.seconds)
+            for name, value in sample.metrics.items():
+                metrics.setdefault(name, []).append(value)
+
+        benchmark.pedantic(turn, rounds=ROUNDS, warmup_rounds=1)
+        # The warm-up is the first.
+        if ratios[1:]:
+            benchmark.extra_info["ratio_to_h"] = median(ratios[1:])
+        benchmark.extra_info |= {name: median(values[1:] or values) for name, values in metrics.items()}
+
+    return take

@@ -36,8 +36,14 @@ def verdict(goal: GoalResult) -> str:
 def goal_text(goal: GoalResult) -> str:
     """Return a goal as it is said: ``at most 1.10 H``, ``at least 8 times as fast as ctr``, ``at most 5.00 ms``."""
     if goal.to is None:
-        each = " each" if goal.metric == "each_seconds" else ""
-        return f"at most {value(goal.at_most, goal.metric)}{each}"
+        said = f"at most {value(goal.at_most, goal.metric)}"
+        match goal.metric:
+            case "seconds":
+                return said
+            case "each_seconds":
+                return f"{said} each"
+            case _:
+                return f"{goal.metric.rpartition('_')[0].replace('_', ' ')} {said}"
     if goal.to == H:
         return f"at most {ratio(goal.at_most)} H"
     if goal.at_most < 1:
@@ -46,13 +52,23 @@ def goal_text(goal: GoalResult) -> str:
 
 
 def markdown(report: Report) -> str:
-    """Return the goals of a run as a Markdown table, with the machine and the command under it."""
-    lines = ["| Row | Work | Contestant | Goal | Measured | |", "| --- | --- | --- | --- | --- | --- |"]
+    """Return the goals of a run as Markdown: those of the machine, those beside others, and how it was measured."""
+    own = ["| Row | Work | Contestant | Goal | Measured | |", "| --- | --- | --- | --- | --- | --- |"]
+    others = [
+        "| Row | Steelyard, durable, beside | which | Goal | Measured | |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
     for row in report.rows:
         for goal in row.goals:
             measured = "–" if goal.value is None else value_text(goal, goal.value)
-            cells = (str(row.number), _work(row, goal), goal.contestant, goal_text(goal), measured, verdict(goal))
-            lines.append(f"| {' | '.join(cells)} |")
+            rival = next((entry for entry in row.contestants if entry.name == goal.to), None)
+            if rival is not None and rival.kind == "peer":
+                which = f"is {_DURABLE[rival.durable]}" + (f": {rival.note}" if rival.note else "")
+                cells = (str(row.number), rival.name, which, goal_text(goal), measured, verdict(goal))
+                others.append(f"| {' | '.join(cells)} |")
+            else:
+                cells = (str(row.number), _work(row, goal), goal.contestant, goal_text(goal), measured, verdict(goal))
+                own.append(f"| {' | '.join(cells)} |")
     machine = report.machine
     disk = f"{machine['filesystem']}{' without a journal' if machine['journal'] is False else ''}"
     origin = (
@@ -60,8 +76,9 @@ def markdown(report: Report) -> str:
         f"{machine['cores']} cores, {machine['kernel']}, {disk}, {report.backend}, {report.rounds} rounds: "
         f"`{report.command}`"
     )
-    lines += ["", origin, "", *(f"- Weak: {warning}" for warning in report.warnings)]
-    return "\n".join(lines).rstrip() + "\n"
+    weak = [f"- Weak: {warning}" for warning in report.warnings]
+    parts = [own, others if len(others) > 2 else [], [origin], weak]
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
 def _work(row: RowResult, goal: GoalResult) -> str:

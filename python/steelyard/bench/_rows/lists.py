@@ -46,7 +46,7 @@ def listing(scale: Scale) -> Row[Labelled]:
     count = max(GROUPS, scale(100_000))
     return Row(
         number=12,
-        title=f"list {count:,} blobs with two labels each; find 1 % of them by a label",
+        title=f"{count:,} blobs with two labels each",
         payload=None,
         material=_labelled(count),
         contestants=(

@@ -29,10 +29,13 @@ POOL = 64 * MIB
 def resume(scale: Scale) -> Row[Path]:
     """Row 11: the first write at most 5 ms after the open, at any size; checkpoints at most 1 %."""
     half, stream = scale(WHOLE // 2), scale(GIB)
-    resuming, checkpoints = f"resume at {size(half)} of {size(2 * half)}", f"put a stream of {size(stream)}"
+    resuming, checkpoints = (
+        f"open one at {size(half)} of {size(2 * half)}, to the first write",
+        f"what checkpoints cost a stream of {size(stream)}",
+    )
     return Row(
         number=11,
-        title="go on with an ingest in an opened store, to the first write; the cost of checkpoints",
+        title="ingests that can be resumed",
         payload=None,
         material=_half_done(half),
         contestants=(
