@@ -3,22 +3,22 @@
 //! `cargo run --release --example batch -- DIRECTORY [COUNT [ROUNDS]]` stores COUNT (10,000) blobs of 4 KiB in each case and
 //! round. The cases take turns, with fresh names each time, and nothing is deleted: ext4 without a journal makes files
 //! slowly for a while after many deletions. Remove the directory it names when it is done.
-#![allow(clippy::disallowed_methods, reason = "the yardsticks make the system calls themselves")]
+#![allow(clippy::disallowed_methods, reason = "it makes its directories itself")]
 #![allow(clippy::print_stdout, reason = "it is a program")]
 
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, Mode, OFlags, fdatasync, fsync, mkdirat, openat, renameat, syncfs};
+use rustix::fs::syncfs;
 use rustix::time::{ClockId, clock_gettime};
 use steelyard_core::digest::Algorithm;
-use steelyard_core::hash::Hasher;
 use steelyard_core::model::Labels;
 use steelyard_core::store::{BatchItem, Options, Source, Store};
+use steelyard_yardsticks::{Flush, Small};
 
 const SIZE: usize = 4096;
 
@@ -34,15 +34,19 @@ const CASES: [Case; 12] = [
     Case {
         name: "plain: write all, syncfs, rename all, syncfs",
         against: 0,
-        run: |at, blobs| plain(at, blobs, 1, false),
+        run: |at, blobs| plain(at, blobs, 1, Flush::Batch, false),
     },
-    Case { name: "  the same, and sha256", against: 0, run: |at, blobs| plain(at, blobs, 1, true) },
-    Case { name: "  2 threads", against: 0, run: |at, blobs| plain(at, blobs, 2, false) },
-    Case { name: "  2 threads, and sha256", against: 0, run: |at, blobs| plain(at, blobs, 2, true) },
+    Case { name: "  the same, and sha256", against: 0, run: |at, blobs| plain(at, blobs, 1, Flush::Batch, true) },
+    Case { name: "  2 threads", against: 0, run: |at, blobs| plain(at, blobs, 2, Flush::Batch, false) },
+    Case { name: "  2 threads, and sha256", against: 0, run: |at, blobs| plain(at, blobs, 2, Flush::Batch, true) },
     Case { name: "put_batch of 256", against: 0, run: |at, blobs| batches(at, blobs, 256, 1) },
     Case { name: "put_batch of 1,024", against: 0, run: |at, blobs| batches(at, blobs, 1024, 1) },
     Case { name: "put_batch of all", against: 0, run: |at, blobs| batches(at, blobs, usize::MAX, 1) },
-    Case { name: "plain: 64 threads, write, fdatasync, rename, fsync", against: 7, run: plain_each },
+    Case {
+        name: "plain: 64 threads, write, fdatasync, rename, fsync",
+        against: 7,
+        run: |at, blobs| plain(at, blobs, 64, Flush::Each, false),
+    },
     Case { name: "put by 64 threads", against: 7, run: puts },
     Case { name: "put_batch of 64 by 4 threads", against: 7, run: |at, blobs| batches(at, blobs, 64, 4) },
     Case { name: "put_batch of 256", against: 7, run: |at, blobs| batches(at, blobs, 256, 1) },
@@ -101,74 +105,9 @@ fn seconds(work: impl FnOnce()) -> f64 {
     start.elapsed().as_secs_f64()
 }
 
-/// The directories of the plain programs: one for temporary names, 256 for final ones.
-struct Plain {
-    root: OwnedFd,
-    tmp: OwnedFd,
-    shards: Vec<OwnedFd>,
-}
-
-impl Plain {
-    fn new(at: &Path) -> Self {
-        let open = |path: &Path| openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
-        let make = |name: &str| {
-            mkdirat(CWD, at.join(name), Mode::from_raw_mode(0o755)).unwrap();
-            open(&at.join(name))
-        };
-        let this = Self {
-            root: open(at),
-            tmp: make("tmp"),
-            shards: (0..256).map(|shard| make(&format!("{shard:02x}"))).collect(),
-        };
-        syncfs(&this.root).unwrap();
-        this
-    }
-
-    /// Write a temporary file.
-    fn write(&self, number: usize, bytes: &[u8]) -> OwnedFd {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = openat(&self.tmp, format!("t{number}"), flags, Mode::from_raw_mode(0o444)).unwrap();
-        assert_eq!(bytes.len(), rustix::io::write(&file, bytes).unwrap());
-        file
-    }
-
-    /// Give it a name, and return the directory of that.
-    fn name(&self, number: usize) -> &OwnedFd {
-        // As even as a digest.
-        let mixed = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let shard = &self.shards[(mixed >> 56) as usize];
-        renameat(&self.tmp, format!("t{number}"), shard, format!("{mixed:064x}")).unwrap();
-        shard
-    }
-}
-
-fn plain(at: &Path, blobs: &Blobs, threads: usize, hashed: bool) -> f64 {
-    let (plain, blobs) = (Plain::new(at), blobs.all());
-    seconds(|| {
-        share(threads, blobs.len(), |number| {
-            if hashed {
-                let mut sha256 = Hasher::new(Algorithm::Sha256);
-                sha256.update(blobs[number]);
-                std::hint::black_box(sha256.digest());
-            }
-            plain.write(number, blobs[number]);
-        });
-        syncfs(&plain.root).unwrap();
-        for number in 0..blobs.len() {
-            plain.name(number);
-        }
-        syncfs(&plain.root).unwrap();
-    })
-}
-
-fn plain_each(at: &Path, blobs: &Blobs) -> f64 {
-    let (plain, blobs) = (Plain::new(at), blobs.all());
-    seconds(|| {
-        share(64, blobs.len(), |number| {
-            fdatasync(plain.write(number, blobs[number])).unwrap();
-            fsync(plain.name(number)).unwrap();
-        });
-    })
+fn plain(at: &Path, blobs: &Blobs, threads: usize, flush: Flush, hashed: bool) -> f64 {
+    let size = NonZero::new(SIZE).unwrap();
+    Small::new(at, hashed).unwrap().store(&blobs.bytes, size, threads, flush).unwrap()
 }
 
 fn open(at: &Path) -> std::sync::Arc<Store> {
