@@ -178,6 +178,11 @@ async def test_an_index_that_is_none_or_too_large_is_not_written(layout: LayoutD
     with pytest.raises(LimitExceeded):
         await layout.put_descriptor(root_of(b"2"))
 
+    layout.limits = Limits()
+    large = {"schemaVersion": 2, "manifests": [named(b"1", MANIFEST)] * 1000}
+    assert 1000 == len((await layout.write_index(json.dumps(large).encode())).view.children)
+    assert large == (await layout.read_index()).value()
+    await layout.write_index(json.dumps(large | {"manifests": large["manifests"][:1]}).encode())  # type: ignore[index]
     assert [root_of(b"1").digest] == [each.digest for each in (await layout.read_index()).view.children]
 
 

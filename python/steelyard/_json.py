@@ -22,7 +22,7 @@ def check(data: Buffer, *, name: str, depth: int) -> None:
         LimitExceeded: values stand too deep within values.
 
     Cost:
-        Linear in the bytes, about 5 ms a megabyte.
+        Linear in the bytes, 5 to 10 ms a megabyte; ten times that for an object of hundreds of thousands of keys.
     """
     fault = check_json(data, depth)
     if fault is None:

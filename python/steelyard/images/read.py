@@ -14,15 +14,12 @@ from steelyard.errors import InvalidDocument, LimitExceeded
 from steelyard.images import media_types
 from steelyard.images.documents import Document, ImageConfig, Index, Manifest, OCIDescriptor
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
-from steelyard.images.parse import check_json, parse_document
+from steelyard.images.parse import INLINE, check_json, parse_document
 from steelyard.model import Descriptor
 
 __all__ = ("AnyDocument", "describe", "read_document")
 
 AnyDocument: TypeAlias = Document[Index | Manifest | ImageConfig | None]
-
-_INLINE = 64 << 10
-"""Bytes of a document that the event loop can parse itself: less than a millisecond."""
 
 _PIECE = 1 << 20
 
@@ -118,7 +115,7 @@ async def _read(reader: ReaderAt, limits: Limits) -> bytes:
 
 
 async def _parse(raw: bytes, media_type: str, name: str, limits: Limits) -> AnyDocument:
-    if len(raw) <= _INLINE:
+    if len(raw) <= INLINE:
         return parse_document(raw, media_type, name=name, limits=limits)
     return await run(lambda: parse_document(raw, media_type, name=name, limits=limits))
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from anyio.abc import ByteSendStream
 
+from steelyard._bridge import run
 from steelyard._types import Buffer
 from steelyard.content import Provider
 from steelyard.digest import Algorithm, Digest
@@ -18,7 +19,7 @@ from steelyard.hashing import digest_of
 from steelyard.images.documents import Document, ImageLayout, Index, OCIDescriptor
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
 from steelyard.images.media_types import OCI_INDEX
-from steelyard.images.parse import parse_index, parse_layout
+from steelyard.images.parse import INLINE, parse_index, parse_layout
 from steelyard.model import DEFAULT_ALGORITHM
 
 __all__ = ("REF_NAME", "BlobWriter", "LayoutDriver", "blob_name")
@@ -161,7 +162,10 @@ class LayoutDriver(Provider):
             InvalidDocument: it is malformed.
             LimitExceeded: it is too large or too deep.
         """
-        return parse_index(await self._read(INDEX_FILE), limits=self.limits)
+        raw = await self._read(INDEX_FILE)
+        if len(raw) <= INLINE:
+            return parse_index(raw, limits=self.limits)
+        return await run(lambda: parse_index(raw, limits=self.limits))
 
     async def write_index(self, raw: bytes) -> Document[Index]:
         """Replace the index by these bytes, which have to be one.
