@@ -65,40 +65,40 @@ async def _take_turn(contestant: Contestant[list[Path]], files: list[Path], plac
 @pytest.mark.slow
 @pytest.mark.parametrize("contestant", storing(FEW, same), ids=_id)
 async def test_a_peer_stores_every_large_file(
-    contestant: Contestant[list[Path]], files: list[Path], tmp_path: Path
+    contestant: Contestant[list[Path]], files: list[Path], memory: Path
 ) -> None:
-    await _take_turn(contestant, files[: FEW.count], tmp_path)
+    await _take_turn(contestant, files[: FEW.count], memory)
 
-    assert {hashlib.sha256(path.read_bytes()).hexdigest() for path in files[: FEW.count]} <= _contents(tmp_path)
+    assert {hashlib.sha256(path.read_bytes()).hexdigest() for path in files[: FEW.count]} <= _contents(memory)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("contestant", storing(MANY, same), ids=_id)
 async def test_a_peer_stores_its_share_of_many_files(
-    contestant: Contestant[list[Path]], files: list[Path], tmp_path: Path
+    contestant: Contestant[list[Path]], files: list[Path], memory: Path
 ) -> None:
-    await _take_turn(contestant, files, tmp_path)
+    await _take_turn(contestant, files, memory)
 
-    stored = {hashlib.sha256(path.read_bytes()).hexdigest() for path in files} & _contents(tmp_path)
+    stored = {hashlib.sha256(path.read_bytes()).hexdigest() for path in files} & _contents(memory)
     assert contestant.share == len(stored) / MANY.count
 
 
 @pytest.mark.parametrize("contestant", verifying(FEW, same), ids=_id)
 async def test_a_peer_hashes_files_and_writes_nothing(
-    contestant: Contestant[list[Path]], files: list[Path], tmp_path: Path
+    contestant: Contestant[list[Path]], files: list[Path], memory: Path
 ) -> None:
-    await _take_turn(contestant, files[: FEW.count], tmp_path)
+    await _take_turn(contestant, files[: FEW.count], memory)
 
     assert contestant.durable is None
-    assert set() == _contents(tmp_path)
+    assert set() == _contents(memory)
 
 
-async def test_a_peer_fills_the_memory(files: list[Path], tmp_path: Path) -> None:
+async def test_a_peer_fills_the_memory(files: list[Path], memory: Path) -> None:
     buffer = bytearray(MANY.size)
     for contestant in reading(same, lambda _: buffer):
         buffer[:] = bytes(MANY.size)
 
-        await _take_turn(contestant, files, tmp_path)
+        await _take_turn(contestant, files, memory)
 
         assert files[0].read_bytes() == buffer
 
@@ -128,14 +128,14 @@ def test_the_goals_are_about_packages_that_do_not_sync_and_about_containerd() ->
     assert goals == dict.fromkeys(packages, 1.0) | {"ctr images import": 1 / 40}
 
 
-async def test_containerd_ends_with_the_round(files: list[Path], tmp_path: Path) -> None:
+async def test_containerd_ends_with_the_round(files: list[Path], memory: Path) -> None:
     """Also one that is cancelled; its socket goes too."""
     ingest = next(peer for peer in storing(FEW, same) if peer.name == "ctr content ingest")
     await _skip_unless_there(ingest)
     before = _daemons()
 
     with anyio.CancelScope() as scope:
-        async with ingest.start(files, tmp_path):
+        async with ingest.start(files, memory):
             [command] = _daemons() - before
             scope.cancel()
             await anyio.lowlevel.checkpoint()

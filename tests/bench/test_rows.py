@@ -23,8 +23,8 @@ async def _run(number: int, directory: Path) -> RowResult:
 
 
 @pytest.mark.parametrize("number", ROWS)
-async def test_a_row_gives_numbers(number: int, tmp_path: Path) -> None:
-    row = await _run(number, tmp_path)
+async def test_a_row_gives_numbers(number: int, memory: Path) -> None:
+    row = await _run(number, memory)
 
     assert {} == {entry.name: entry.failed for entry in row.contestants if entry.failed}
     silent = [entry.name for entry in row.contestants if not entry.median_seconds and not entry.missing]
