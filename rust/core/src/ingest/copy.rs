@@ -74,7 +74,7 @@ impl Inner {
         let mut done = 0;
         while done < source.most && !job.is_cancelled() {
             let mut piece = self.hashing.flow.buffer();
-            let size = usize::try_from(source.most - done).unwrap_or(PIECE).min(PIECE);
+            let size = usize::try_from(source.most - done).unwrap_or(PIECE).min(self.hashing.flow.stride());
             match read_full_at(&*store.sys, source.file, &mut piece.room()[..size], source.from + done) {
                 Ok(read) => piece.size = read,
                 Err(error) => {

@@ -110,7 +110,7 @@ impl Inner {
     /// Append bytes of the caller's. To be hashed beside the writes, and after this call, they are copied.
     fn append_copy(&mut self, store: &Arc<Store>, data: &[u8]) -> Result<()> {
         let flow = &self.hashing.flow;
-        if self.behind() == 0 && data.len() >= BESIDE && flow.runs_beside() {
+        if self.behind() == 0 && data.len() >= BESIDE {
             let mut piece = flow.buffer();
             piece.fill(data);
             return self.append_piece(store, piece);

@@ -1,25 +1,31 @@
 //! Buffers on their way through one or more hashes, a few at a time.
 
+use std::cmp::Reverse;
 use std::mem;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::line::{Bytes, Line, Piece};
-use super::pool::HASHING;
-use super::spare;
+use super::crew::{self, Turn};
+use super::line::{Bytes, Done, Line, Piece, Work};
+use super::pool::{HASHING, processors};
+use super::spare::Buffer;
+use crate::digest::Algorithm;
 use crate::error::Result;
 use crate::hash::{Hasher, SavedState};
 
 /// The size of a buffer: a subtree of BLAKE3, and large enough that handing it on costs nothing.
 pub(crate) const PIECE: usize = 1 << 20;
 
-/// The most buffers of one flow.
+/// How much of a buffer is filled when so many fill some that all of them would not fit into the processors' caches.
+const SMALL_PIECE: usize = 256 << 10;
+
+/// The most buffers of one flow…
 const BUFFERS: usize = 6;
 
-/// Who has waited for a buffer is woken when so many are free: waking costs the thread that hashes.
-const ENOUGH: usize = BUFFERS / 2;
+/// …and the most while buffers are scarce.
+const FEW_BUFFERS: usize = 2;
 
-/// Hashes that run beside their caller when a processor is free for them, and in the caller's thread when none is.
+/// Hashes that run beside their caller.
 ///
 /// One thread at a time may feed it; any may wait.
 pub(crate) struct Flow(Arc<Shared>);
@@ -30,14 +36,15 @@ pub(crate) struct Saving {
     saved: Receiver<SavedState>,
 }
 
-struct Shared {
+/// A flow, as the threads that hash see it.
+pub(super) struct Shared {
     state: Mutex<State>,
     changed: Condvar,
 }
 
 struct State {
     lines: Vec<Line>,
-    free: Vec<Vec<u8>>,
+    free: Vec<Buffer>,
     /// Buffers that are being filled, written or hashed.
     out: usize,
     /// Whether somebody waits.
@@ -57,34 +64,33 @@ impl Flow {
         Self(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() }))
     }
 
-    /// Whether bytes that are fed now would be hashed beside the caller.
-    pub(crate) fn runs_beside(&self) -> bool {
-        HASHING.has_room() || self.0.lock().lines.iter().any(|line| line.threads > 0)
+    /// How many bytes to put into a buffer.
+    pub(crate) fn stride(&self) -> usize {
+        let needs_whole = self.0.lock().lines.iter().any(|line| line.algorithm() == Algorithm::Blake3);
+        if needs_whole || HASHING.users() <= processors() { PIECE } else { SMALL_PIECE }
     }
 
     /// A buffer to fill. When all are out, help or wait.
     pub(crate) fn buffer(&self) -> Piece {
         let mut state = self.0.lock();
         let mut enough = 1;
-        loop {
-            // When nothing is under way, no more will come of themselves.
-            if state.free.len() >= enough || (!state.free.is_empty() && state.is_quiet()) {
-                break;
-            }
-            if state.out + state.free.len() < BUFFERS {
-                state.free.push(spare::take());
+        // When nothing is under way, no more will come of themselves.
+        while state.free.len() < enough && (state.free.is_empty() || !state.is_quiet()) {
+            let most = if Buffer::are_scarce() { FEW_BUFFERS } else { BUFFERS };
+            if state.buffers() < most {
+                state.free.push(Buffer::take());
                 break;
             }
             // Freed one by one, each would wake this thread; and it would find no more to do than a piece's worth.
-            enough = ENOUGH;
+            enough = state.enough();
             state = self.0.help(state);
         }
         state.out += 1;
-        let memory = state.free.pop().unwrap_or_default();
+        let memory = state.free.pop().unwrap_or_else(Buffer::take);
         Piece { memory, size: 0 }
     }
 
-    /// Hash these bytes after those fed before: beside the caller if a processor is free, else before it returns.
+    /// Hash these bytes after those fed before.
     ///
     /// They come from `buffer`, and go back by `release` when the caller has no more use for them.
     pub(crate) fn feed(&self, bytes: &Bytes) {
@@ -102,7 +108,7 @@ impl Flow {
         let mut done = 0;
         while done < most {
             let mut piece = self.buffer();
-            let size = usize::try_from(most - done).unwrap_or(PIECE).min(PIECE);
+            let size = usize::try_from(most - done).unwrap_or(PIECE).min(self.stride());
             match read(&mut piece.room()[..size], done) {
                 Ok(read) => piece.size = read,
                 Err(error) => {
@@ -165,9 +171,12 @@ impl Flow {
         self.0.quiet().lines.drain(..).map(Line::into_hasher).collect()
     }
 
-    /// Let go of the buffers that are free.
+    /// Let go of the buffers that are free; and, while buffers are scarce, wait for the others to be.
     pub(crate) fn shed(&self) {
-        spare::give(mem::take(&mut self.0.lock().free));
+        let mut state = if Buffer::are_scarce() { self.0.quiet() } else { self.0.lock() };
+        let free = mem::take(&mut state.free);
+        drop(state);
+        drop(free);
     }
 }
 
@@ -179,16 +188,9 @@ impl Saving {
             match self.saved.try_recv() {
                 Ok(saved) => return Some(saved),
                 Err(TryRecvError::Disconnected) => return None,
-                // Perhaps nobody hashes: the thread that did was wanted elsewhere, and the caller is away.
                 Err(TryRecvError::Empty) => state = self.shared.help(state),
             }
         }
-    }
-}
-
-impl Drop for Flow {
-    fn drop(&mut self) {
-        self.shed();
     }
 }
 
@@ -197,66 +199,64 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Get threads for the lines that want one, the slowest first, and do here what is left without.
-    fn run<'a>(self: &'a Arc<Self>, mut state: MutexGuard<'a, State>) {
-        while let Some(index) = state.next_to_serve()
-            && let Some(lent) = HASHING.lend()
-        {
-            state.lines[index].threads += 1;
-            drop(state);
-            let shared = Arc::clone(self);
-            lent.run(move || shared.serve(index));
-            state = self.lock();
+    /// Have the threads that hash make the steps that can be made.
+    fn run(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        let mut turns = Vec::new();
+        for (index, line) in state.lines.iter_mut().enumerate() {
+            while line.wants_turn() {
+                line.turns += 1;
+                turns.push(Turn { flow: Arc::clone(self), line: index, algorithm: line.algorithm() });
+            }
         }
-        while let Some(index) = state.stalled() {
-            state = self.step(state, index).0;
-        }
+        drop(state);
+        // The slowest first, as all have to wait for it.
+        turns.sort_by_key(|turn| Reverse(turn.algorithm.slowness()));
+        crew::add(turns);
     }
 
-    /// Work on a line until nothing is left of it, or until the processors are wanted by others.
-    fn serve(&self, index: usize) {
+    /// Take the step of a line whose turn it is; None if there is none any more.
+    pub(super) fn begin(&self, line: usize) -> Option<Work> {
         let mut state = self.lock();
-        loop {
-            let mut made = false;
-            if !HASHING.is_crowded() {
-                (state, made) = self.step(state, index);
-            }
-            if !made {
-                state.lines[index].threads -= 1;
-                self.tell(&mut state);
-                return;
-            }
-        }
-    }
-
-    /// Make one step of a line if one can be made; the lock is not held meanwhile.
-    fn step<'a>(&'a self, mut state: MutexGuard<'a, State>, index: usize) -> (MutexGuard<'a, State>, bool) {
-        let Some(work) = state.lines[index].take() else {
+        let work = state.lines[line].take();
+        if work.is_none() {
+            state.lines[line].turns -= 1;
             // It may have told a state.
             self.tell(&mut state);
-            return (state, false);
+        }
+        work
+    }
+
+    /// Take note of a step that was made in its turn; whether the line goes on with that turn.
+    pub(super) fn end(&self, line: usize, done: Done) -> bool {
+        let mut state = self.lock();
+        let bytes = state.lines[line].put(done);
+        state.recycle(bytes);
+        state.lines[line].turns -= 1;
+        let goes_on = state.lines[line].wants_turn();
+        state.lines[line].turns += usize::from(goes_on);
+        self.tell(&mut state);
+        goes_on
+    }
+
+    /// Make a step that more hands speed up, or else wait for a change.
+    fn help<'a>(self: &'a Arc<Self>, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let Some(index) = state.lines.iter().position(Line::front_is_apart) else {
+            state.is_awaited = true;
+            return self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         };
+        let Some(work) = state.lines[index].take() else { return state };
         drop(state);
         let done = work.run();
         let mut state = self.lock();
         let bytes = state.lines[index].put(done);
         state.recycle(bytes);
         self.tell(&mut state);
-        (state, true)
-    }
-
-    /// Make a step that no thread will make, or one that more hands speed up; else wait for a change.
-    fn help<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        let apart = state.lines.iter().position(Line::front_is_apart);
-        if let Some(index) = state.stalled().or(apart) {
-            return self.step(state, index).0;
-        }
-        state.is_awaited = true;
-        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+        self.run(state);
+        self.lock()
     }
 
     /// Wait until nothing is under way.
-    fn quiet(&self) -> MutexGuard<'_, State> {
+    fn quiet(self: &Arc<Self>) -> MutexGuard<'_, State> {
         let mut state = self.lock();
         while !state.is_quiet() {
             state = self.help(state);
@@ -270,7 +270,7 @@ impl Shared {
         for line in &mut state.lines {
             told |= mem::take(&mut line.told);
         }
-        let is_worth = told || state.free.len() >= ENOUGH || state.stalled().is_some() || state.is_quiet();
+        let is_worth = told || state.free.len() >= state.enough() || state.is_quiet();
         if state.is_awaited && is_worth {
             state.is_awaited = false;
             self.changed.notify_all();
@@ -290,13 +290,12 @@ impl State {
         self.lines.iter().all(Line::is_quiet)
     }
 
-    fn stalled(&self) -> Option<usize> {
-        self.lines.iter().position(Line::is_stalled)
+    fn buffers(&self) -> usize {
+        self.out + self.free.len()
     }
 
-    /// The slowest of the lines that want a thread.
-    fn next_to_serve(&self) -> Option<usize> {
-        let wanting = (0..self.lines.len()).filter(|index| self.lines[*index].wants_thread());
-        wanting.max_by_key(|index| self.lines[*index].algorithm().slowness())
+    /// Who has waited for a buffer is woken when so many are free: waking costs the thread that hashes.
+    fn enough(&self) -> usize {
+        (self.buffers() / 2).max(1)
     }
 }

@@ -6,12 +6,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
+use super::spare::Buffer;
 use crate::digest::Algorithm;
+use crate::hash::lanes::update_many;
 use crate::hash::{Hasher, SavedState, Subtree};
 
 /// A buffer of `PIECE` bytes, of which the first `size` count.
 pub(crate) struct Piece {
-    pub(super) memory: Vec<u8>,
+    pub(super) memory: Buffer,
     pub(crate) size: usize,
 }
 
@@ -57,8 +59,8 @@ pub(super) struct Line {
     /// Subtrees that were taken out of turn, in their order, and the ordinal of the first: None are not ready.
     ahead: VecDeque<Option<Subtree>>,
     first_ahead: u64,
-    /// The threads that serve this line.
-    pub(super) threads: usize,
+    /// The turns that it has: in the queue of the threads that hash, or about to be made.
+    pub(super) turns: usize,
     /// An update panicked. What is fed is dropped, and the hasher has seen nothing.
     lost: bool,
     /// Whether a saved state was told, or can be no more, since this was last looked at.
@@ -94,7 +96,7 @@ impl Line {
             queue: VecDeque::new(),
             ahead: VecDeque::new(),
             first_ahead: 0,
-            threads: 0,
+            turns: 0,
             lost: false,
             told: false,
         }
@@ -118,7 +120,7 @@ impl Line {
 
     /// Whether nothing is under way or waiting, and no thread about to look.
     pub(super) fn is_quiet(&self) -> bool {
-        self.threads == 0 && self.queue.is_empty() && self.ahead.is_empty() && self.hasher.is_some()
+        self.turns == 0 && self.queue.is_empty() && self.ahead.is_empty() && self.hasher.is_some()
     }
 
     /// Use the hasher of a quiet line; what is fed next belongs after the bytes that it then has seen.
@@ -135,16 +137,15 @@ impl Line {
         self.hasher.unwrap_or_else(|| Hasher::new(self.algorithm))
     }
 
-    /// Whether more threads than those that serve it would find something to do.
-    pub(super) fn wants_thread(&self) -> bool {
-        let most = if self.front_is_apart() { self.queue.len() } else { usize::from(!self.queue.is_empty()) };
-        self.threads < most
-    }
-
-    /// Whether a step can be made now, and no thread will.
-    pub(super) fn is_stalled(&self) -> bool {
-        let waits = self.hasher.is_none() || !(self.ahead.is_empty() || self.front_is_apart());
-        self.threads == 0 && !self.queue.is_empty() && !waits
+    /// Whether more steps could be made now than it has turns.
+    pub(super) fn wants_turn(&self) -> bool {
+        let most = if self.front_is_apart() {
+            self.queue.len()
+        } else {
+            // What comes after a step under way has its turn when that has ended.
+            usize::from(!self.queue.is_empty() && self.ahead.is_empty() && self.hasher.is_some())
+        };
+        self.turns < most
     }
 
     /// Whether the next bytes can be hashed without those before them.
@@ -247,6 +248,33 @@ fn trap(bytes: &[u8]) {
 }
 
 impl Work {
+    /// Make the steps of several lines, side by side if none is apart.
+    pub(super) fn run_all(works: Vec<Self>) -> Vec<Done> {
+        if works.len() < 2 || works.iter().any(|work| matches!(work, Self::Apart(..))) {
+            return works.into_iter().map(Self::run).collect();
+        }
+        let next = works.into_iter().filter_map(|work| match work {
+            Self::Next(hasher, bytes) => Some((hasher, bytes)),
+            Self::Apart(..) => None,
+        });
+        let mut next: Vec<_> = next.collect();
+        let before: Vec<_> = next.iter().map(|(hasher, _)| hasher.clone()).collect();
+        let is_done = catch_unwind(AssertUnwindSafe(|| {
+            let mut updates: Vec<_> = next.iter_mut().map(|(hasher, bytes)| (hasher, &bytes[..])).collect();
+            #[cfg(test)]
+            for (_, bytes) in &updates {
+                trap(bytes);
+            }
+            update_many(&mut updates);
+        }));
+        let done = next.into_iter().zip(before).map(|((hasher, bytes), before)| match is_done {
+            Ok(()) => Done { bytes, result: Outcome::Next(hasher) },
+            // One of them; each by itself, only that one is lost.
+            Err(_) => Self::Next(before, bytes).run(),
+        });
+        done.collect()
+    }
+
     /// Make the step. A panic is contained: then the hash is lost and has to be computed anew.
     pub(super) fn run(self) -> Done {
         match self {

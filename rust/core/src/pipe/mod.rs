@@ -7,11 +7,13 @@
 //! | File | Owns |
 //! | --- | --- |
 //! | `pool.rs` | the threads, and who may have one |
+//! | `crew.rs` | what the threads that hash do, and in which order |
 //! | `flow.rs` | buffers on their way through one or more hashes |
 //! | `line.rs` | one hash, and what waits for it |
 //! | `spare.rs` | buffers that nobody uses just now |
 //! | `job.rs` | watching and stopping a long call from outside |
 
+mod crew;
 mod flow;
 mod job;
 mod line;

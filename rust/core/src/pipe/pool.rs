@@ -1,8 +1,8 @@
 //! Threads that work beside their callers: few, started when they are first needed, ended when they have idled.
 //!
-//! A caller that works on a blob is counted as a **user**. A thread is lent only while users and lent threads together
-//! are fewer than the processors: one large blob then has a second processor for its hash, and many blobs at once have one
-//! each, which is all that there is. Nobody waits for a thread; who gets none does the work itself.
+//! A caller that works on a blob is counted as a **user**. Who has work that it could also do itself borrows a thread only
+//! while users and lent threads together are fewer than the processors. The hashes of flows have threads of their own, as
+//! many as there are processors (`crew.rs`): they count as lent.
 //!
 //! After a fork the child has none of these threads. It notices by its process number and starts with a state of its own.
 
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::spare;
 
-/// For hashing: as many threads as processors, less those that callers keep busy.
+/// For hashing: as many threads as processors.
 pub(crate) static HASHING: Pool = Pool::new("steelyard-hash", processors);
 
 /// For waiting until the disk has written: these threads sleep, so the processors do not limit them.
@@ -31,19 +31,17 @@ type Task = (Box<dyn FnOnce() + Send>, Lent);
 pub(crate) struct Pool {
     name: &'static str,
     limit: fn() -> usize,
-    first: OnceLock<Box<State>>,
+    states: PerProcess<State>,
 }
 
 /// The threads that one process has.
+#[derive(Default)]
 struct State {
-    process: u32,
     /// Callers at work.
     users: AtomicUsize,
     /// Threads at work.
     lent: AtomicUsize,
     idle: Mutex<Vec<Idle>>,
-    /// That of a child that was forked off. It cannot use this one: a thread that it has not got may hold the lock.
-    next: OnceLock<Box<Self>>,
 }
 
 /// A thread that waits for a task.
@@ -57,7 +55,7 @@ pub(crate) struct User(&'static State);
 
 impl Pool {
     pub(super) const fn new(name: &'static str, limit: fn() -> usize) -> Self {
-        Self { name, limit, first: OnceLock::new() }
+        Self { name, limit, states: PerProcess::new() }
     }
 
     /// Count the caller as one that is at work.
@@ -67,48 +65,32 @@ impl Pool {
         User(state)
     }
 
-    /// Whether a task would be taken now.
-    pub(crate) fn has_room(&'static self) -> bool {
-        self.here().at_work() < (self.limit)()
+    /// The callers that are at work.
+    pub(super) fn users(&'static self) -> usize {
+        self.here().users.load(Ordering::Relaxed)
     }
 
-    /// Whether there are more callers and threads at work than processors: then a thread should end its task early.
-    pub(crate) fn is_crowded(&'static self) -> bool {
-        self.here().at_work() > (self.limit)()
-    }
-
-    /// Borrow a thread; None if there is none to spare.
+    /// Borrow a thread; None if there is none to spare beside the callers.
     pub(crate) fn lend(&'static self) -> Option<Lent> {
-        let (state, limit) = (self.here(), (self.limit)());
-        let admit = |lent| (lent + state.users.load(Ordering::Relaxed) < limit).then_some(lent + 1);
+        let (state, most) = (self.here(), (self.limit)().saturating_sub(self.users()));
+        let admit = |lent| (lent < most).then_some(lent + 1);
         state.lent.fetch_update(Ordering::AcqRel, Ordering::Relaxed, admit).ok()?;
         Some(Lent { name: self.name, state })
     }
 
-    /// The state of this process.
+    /// Borrow a thread whether there is one to spare or not.
+    pub(super) fn hire(&'static self) -> Lent {
+        let state = self.here();
+        state.lent.fetch_add(1, Ordering::AcqRel);
+        Lent { name: self.name, state }
+    }
+
     fn here(&'static self) -> &'static State {
-        let process = std::process::id();
-        let mut place = &self.first;
-        loop {
-            let state = place.get_or_init(|| Box::new(State::new(process)));
-            if state.process == process {
-                return state;
-            }
-            place = &state.next;
-        }
+        self.states.here()
     }
 }
 
 impl State {
-    fn new(process: u32) -> Self {
-        let (users, lent) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { process, users, lent, idle: Mutex::default(), next: OnceLock::new() }
-    }
-
-    fn at_work(&self) -> usize {
-        self.users.load(Ordering::Relaxed) + self.lent.load(Ordering::Relaxed)
-    }
-
     fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -195,6 +177,36 @@ fn run((task, lent): Task) -> Lent {
     // The hook has reported a panic by then, and whoever waits for the task notices that its result is missing.
     catch_unwind(AssertUnwindSafe(task)).ok();
     lent
+}
+
+/// A value for each process: that of a child begins anew, as a thread which it has not got may hold the parent's locks.
+pub(super) struct PerProcess<T: 'static> {
+    first: OnceLock<Box<Own<T>>>,
+}
+
+struct Own<T> {
+    process: u32,
+    value: T,
+    next: OnceLock<Box<Self>>,
+}
+
+impl<T: Default> PerProcess<T> {
+    pub(super) const fn new() -> Self {
+        Self { first: OnceLock::new() }
+    }
+
+    /// That of this process.
+    pub(super) fn here(&self) -> &T {
+        let process = std::process::id();
+        let mut place = &self.first;
+        loop {
+            let own = place.get_or_init(|| Box::new(Own { process, value: T::default(), next: OnceLock::new() }));
+            if own.process == process {
+                return &own.value;
+            }
+            place = &own.next;
+        }
+    }
 }
 
 /// How many threads can run at once, as the process was allowed when it first asked.

@@ -1,5 +1,7 @@
-//! Buffers that nobody uses: memory that was written to once is cheaper than new memory.
+//! Buffers, and those that nobody uses: memory that was written to once is cheaper than new memory.
 
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, TryLockError};
 
 use super::flow::PIECE;
@@ -7,22 +9,55 @@ use super::flow::PIECE;
 /// The most that are kept; the threads of the pool let go of them when they end.
 const MOST: usize = 12;
 
+/// Buffers in use beyond which who can do with fewer does.
+const SCARCE: usize = 48;
+
 static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
-/// A buffer of the size of a piece.
-pub(super) fn take() -> Vec<u8> {
-    with(Vec::pop).flatten().unwrap_or_else(|| vec![0; PIECE])
+static USED: AtomicUsize = AtomicUsize::new(0);
+
+/// Memory of the size of a piece.
+pub(super) struct Buffer(Vec<u8>);
+
+impl Buffer {
+    pub(super) fn take() -> Self {
+        USED.fetch_add(1, Ordering::Relaxed);
+        Self(with(Vec::pop).flatten().unwrap_or_else(|| vec![0; PIECE]))
+    }
+
+    /// Whether so many are in use that more would be too many.
+    pub(super) fn are_scarce() -> bool {
+        USED.load(Ordering::Relaxed) >= SCARCE
+    }
 }
 
-/// Keep these, as far as there is room.
-pub(super) fn give(mut buffers: Vec<Vec<u8>>) {
-    with(|spare| {
-        let room = MOST.saturating_sub(spare.len());
-        spare.extend(buffers.drain(..buffers.len().min(room)));
-    });
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        USED.fetch_sub(1, Ordering::Relaxed);
+        let memory = std::mem::take(&mut self.0);
+        with(|spare| {
+            if spare.len() < MOST {
+                spare.push(memory);
+            }
+        });
+    }
 }
 
-/// Let go of all.
+impl Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
+/// Let go of those that nobody uses.
 pub(super) fn drop_all() {
     drop(with(std::mem::take));
 }

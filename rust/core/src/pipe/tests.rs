@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::line::{Line, PANIC, Piece};
 use super::pool::{HASHING, Lent, Pool, processors};
+use super::spare::Buffer;
 use super::{Flow, Job, PIECE};
 use crate::digest::{Algorithm, Digest};
 use crate::hash::{Hasher, MultiHasher};
@@ -68,13 +69,14 @@ fn run(algorithms: &[Algorithm], data: &[u8], first: usize, size: usize) -> Vec<
 #[test]
 fn threads_are_lent_only_while_processors_are_free() {
     let users: Vec<_> = (0..3).map(|_| LIMITED.enter()).collect();
-    assert!(LIMITED.lend().is_none() && !LIMITED.has_room() && !LIMITED.is_crowded());
-    let one_more = LIMITED.enter();
-    assert!(LIMITED.is_crowded());
-    drop((one_more, users));
+    assert!(LIMITED.lend().is_none());
+    assert_eq!(3, LIMITED.users());
+    drop(users);
 
-    assert!(LIMITED.has_room());
     assert_eq!(3, borrow(&LIMITED).len());
+    let hired: Vec<_> = (0..2).map(|_| LIMITED.hire()).collect();
+    assert_eq!(1, borrow(&LIMITED).len());
+    drop(hired);
     let _user = LIMITED.enter();
     assert_eq!(2, borrow(&LIMITED).len());
 }
@@ -201,27 +203,67 @@ fn a_hash_that_panics_is_lost_and_begins_anew() {
 }
 
 #[test]
-fn a_line_whose_next_bytes_wait_for_a_step_under_way_is_not_stalled() {
+fn a_line_whose_next_bytes_wait_for_a_step_under_way_wants_no_turn() {
     let mut line = Line::new(Hasher::new(Algorithm::Blake3));
     let data = bytes(3 * PIECE + 1);
     for chunk in data.chunks(PIECE) {
-        let mut memory = vec![0; PIECE];
+        let mut memory = Buffer::take();
         memory[..chunk.len()].copy_from_slice(chunk);
         line.feed(Arc::new(Piece { memory, size: chunk.len() }));
     }
     let first = line.take().unwrap().run();
     line.put(first);
+    assert!(line.wants_turn());
     let (second, third) = (line.take().unwrap(), line.take().unwrap());
 
-    // The last byte belongs after both. Whoever tried again and again to take it would keep them from being put.
-    assert!(!line.is_stalled() && line.take().is_none());
+    // The last byte belongs after both.
+    assert!(!line.wants_turn() && line.take().is_none());
     line.put(third.run());
-    assert!(!line.is_stalled() && line.take().is_none());
+    assert!(!line.wants_turn() && line.take().is_none());
     line.put(second.run());
-    assert!(line.is_stalled());
+    assert!(line.wants_turn());
     let last = line.take().unwrap().run();
     line.put(last);
     assert_eq!(digest(Algorithm::Blake3, &data), line.into_hasher().digest());
+}
+
+#[test]
+fn many_flows_at_once_give_the_plain_digests_whatever_lies_beside_them() {
+    let data = bytes(3 * PIECE + 4321);
+    thread::scope(|scope| {
+        for number in 0..40 {
+            let data = &data;
+            scope.spawn(move || {
+                let _user = HASHING.enter();
+                let algorithm = Algorithm::ALL[[0, 0, 0, 1, 2, 3][number % 6]];
+                let data = &data[number * 1000..data.len() - number * number * 777];
+                let size = [PIECE, PIECE / 4, 100_000][number % 3];
+                assert_eq!(vec![digest(algorithm, data)], run(&[algorithm], data, size, size), "{number}");
+            });
+        }
+    });
+}
+
+#[test]
+fn a_panic_harms_none_of_the_hashes_beside_it() {
+    let mut data = bytes(2 * PIECE);
+    let expected = digest(Algorithm::Sha256, &data);
+    let plain = data.clone();
+    data[PIECE..PIECE + PANIC.len()].copy_from_slice(PANIC);
+    thread::scope(|scope| {
+        for number in 0..24 {
+            let (data, plain) = (&data, &plain);
+            scope.spawn(move || {
+                let flow = Flow::new(Hasher::new(Algorithm::Sha256));
+                feed(&flow, if number % 2 == 0 { data } else { plain }, PIECE, PIECE);
+                let (offset, found) = flow.with(|hasher| (hasher.offset(), hasher.digest()));
+                let is_plain = number % 2 == 1;
+
+                assert_eq!(if is_plain { 2 * PIECE as u64 } else { 0 }, offset);
+                assert_eq!(is_plain, found == expected);
+            });
+        }
+    });
 }
 
 #[test]
