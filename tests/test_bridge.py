@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 
 import anyio
@@ -135,29 +136,50 @@ async def test_many_callers_all_get_their_own_result() -> None:
     assert results == {number: number**2 for number in range(500)}
 
 
-async def test_one_wake_delivers_all_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pieces that end while the loop is busy are delivered together."""
+async def test_a_burst_of_pieces_wakes_the_loop_and_the_threads_a_few_times_only() -> None:
+    """Neither a wake of the loop for each piece, nor of a thread: that is what pieces would cost otherwise."""
     await run(int)
-    loop = _bridge._loops.get()
-    delivered: list[int] = []
-    deliver = loop._deliver  # type: ignore[attr-defined]
+    before = _bridge.counts()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(256):
+            tasks.start_soon(hop, int)
+    after = _bridge.counts()
+    grown = {name: after[name] - before[name] for name in before}
 
-    def counted() -> None:
-        delivered.append(1)
-        deliver()
+    assert grown["pieces"] == 256
+    assert grown["wakes"] <= 32
+    assert grown["starts"] + grown["calls"] <= 32
 
-    monkeypatch.setattr(loop, "_deliver", counted)
-    finished = threading.Semaphore(0)
+
+async def test_pieces_that_block_are_all_under_way_at_once() -> None:
+    """Each waits for all others: with one thread less it would never end."""
+    barrier = threading.Barrier(_bridge.THREADS, timeout=10)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(_bridge.THREADS):
+            tasks.start_soon(hop, barrier.wait)
+
+    assert not barrier.broken
+
+
+async def test_a_piece_that_blocks_holds_up_neither_later_pieces_nor_earlier_results() -> None:
+    gate, short_ones = Gate(), anyio.Semaphore(0)
+
+    async def short() -> None:
+        await run(int)
+        short_ones.release()
 
     async with anyio.create_task_group() as tasks:
-        for _ in range(20):
-            tasks.start_soon(hop, finished.release)
-        await anyio.lowlevel.checkpoint()
-        await anyio.lowlevel.checkpoint()  # trio shuffles: only now has every task surely begun
-        for _ in range(20):
-            assert finished.acquire(timeout=10)  # blocks the loop on purpose
+        for _ in range(4):
+            tasks.start_soon(hop, gate.piece)
+            for _ in range(4):
+                tasks.start_soon(short)
+        with anyio.fail_after(10):
+            for _ in range(16):
+                await short_ones.acquire()
+        still_blocked = not gate.finished.is_set()
+        gate.go.set()
 
-    assert 1 <= len(delivered) <= 5
+    assert still_blocked
 
 
 async def test_threads_end_within_a_second_of_the_last_piece() -> None:
@@ -258,6 +280,61 @@ def test_a_loop_closed_under_a_piece_leaves_it_to_end_alone() -> None:
     task._log_destroy_pending = False  # type: ignore[attr-defined]  # a loop that was closed under it: that is the point
     del task
     assert anyio.run(run, abs, -1) == 1
+
+
+def test_a_loop_that_has_ended_is_not_kept_alive() -> None:
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(run(int))
+    loop.close()
+    alive = weakref.ref(loop)
+    del loop
+    gc.collect()
+
+    assert alive() is None
+
+
+def test_a_piece_that_asyncio_cancels_again_and_again_gives_its_result_to_nobody() -> None:
+    """Each cancellation takes away the future that waits; the result finds no wrong one."""
+    gate, others = Gate(), []
+
+    async def main() -> None:
+        task = asyncio.create_task(run(gate.piece))
+        await asyncio.to_thread(gate.begun.wait)
+        for _ in range(5):
+            task.cancel()
+            await asyncio.sleep(0)
+            others.append(await run(abs, -1))
+        assert not task.done()
+        gate.go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+
+    assert others == [1] * 5
+
+
+def test_a_trio_guest_and_its_host_each_hear_of_their_own() -> None:
+    trio = pytest.importorskip("trio")
+    results: list[int] = []
+
+    async def guest() -> None:
+        results.extend([await run(abs, -number) for number in range(50)])
+
+    async def main() -> None:
+        ended: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        trio.lowlevel.start_guest_run(
+            guest,
+            run_sync_soon_threadsafe=asyncio.get_running_loop().call_soon_threadsafe,
+            done_callback=ended.set_result,
+        )
+        host = [await run(abs, -number) for number in range(50)]
+        (await ended).unwrap()  # type: ignore[attr-defined]
+        assert host == list(range(50))
+
+    asyncio.run(main())
+
+    assert results == list(range(50))
 
 
 def test_a_fork_begins_with_an_empty_pool() -> None:

@@ -1,14 +1,13 @@
 """The one module that knows of threads: everything that waits for native work or a blocking call goes through here.
 
 The unit of work is a **piece**: a call that ends by itself within milliseconds to a few seconds, at most `PIECE` bytes of
-input or output; or a whole blob under a `Job`, by which it can be ended within that time. A piece is never abandoned.
-A caller that is cancelled before its piece starts had no effect; one that is cancelled while it runs gets its result,
-and the cancellation at its next checkpoint. So no thread is ever left loose on a file, and nobody has to guess whether
-something happened.
+input or output. A piece is never abandoned. A caller that is cancelled before its piece starts had no effect; one that
+is cancelled while it runs gets its result, and the cancellation at its next checkpoint. So no thread is ever left loose
+on a file, and nobody has to guess whether something happened.
 
 Pieces run on threads of the native core, one pool for the process. What is finished gathers in a queue, and one wake of
 the event loop delivers all that is there: a wake costs about 50 µs, whatever it brings. Threads start when there is work
-and end by themselves within a second without.
+and end by themselves within a second without. `rust/core/src/bridge` says who is woken when.
 
 * **Several event loops**, one in each thread: each has its own port to the pool.
 * **A loop that ends** with pieces under way: they run to their end, and nobody hears of it.
@@ -21,17 +20,19 @@ from __future__ import annotations
 import atexit
 import math
 import os
+import threading
+import weakref
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar, TypeVarTuple
 
 import anyio
 from anyio import CancelScope
-from anyio.lowlevel import RunVar, checkpoint_if_cancelled
+from anyio.lowlevel import current_token
 
 from steelyard._backend import on_asyncio
 from steelyard._native import Job, Pool
 
-__all__ = ("PIECE", "run", "run_job", "threads")
+__all__ = ("PIECE", "counts", "run", "run_job", "threads")
 
 PIECE = 8 << 20
 """The most bytes that one piece should move: a hop costs about 0.1 ms, hashing 8 MiB about 4 ms."""
@@ -44,7 +45,17 @@ ArgsT = TypeVarTuple("ArgsT")
 
 
 class _Loop(Protocol):
-    async def run(self, function: Callable[..., Any], args: tuple[Any, ...], cancel: Callable[[], object]) -> Any: ...
+    """The way to the pool from one event loop."""
+
+    def is_here(self) -> bool:
+        """Return whether the caller is a task of that loop."""
+        ...
+
+    async def run(
+        self, function: Callable[..., Any], args: tuple[Any, ...], cancel: Callable[[], object] | None = None
+    ) -> Any:
+        """Run one piece; `cancel` is called when the caller is cancelled meanwhile."""
+        ...
 
 
 async def run(function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
@@ -54,9 +65,7 @@ async def run(function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
         Before the piece starts: no effect. Afterwards it is waited for and its result returned. Only asyncio's own
         ``Task.cancel`` is raised in place of the result, because it is said once; a result that has ``close`` is closed.
     """
-    loop = _this_loop()
-    await checkpoint_if_cancelled()
-    result: ResultT = await loop.run(function, args, _nothing)
+    result: ResultT = await _this_loop().run(function, args)
     return result
 
 
@@ -66,9 +75,7 @@ async def run_job(job: Job, function: Callable[[*ArgsT], ResultT], *args: *ArgsT
     Cancellation:
         As for `run`, but the job is told, and what `function` returns may then be of a part only: ask `job.cancelled`.
     """
-    loop = _this_loop()
-    await checkpoint_if_cancelled()
-    result: ResultT = await loop.run(function, args, job.cancel)
+    result: ResultT = await _this_loop().run(function, args, job.cancel)
     return result
 
 
@@ -77,130 +84,163 @@ def threads() -> int:
     return _pool.threads
 
 
-_loops: RunVar[_Loop] = RunVar("steelyard_loop")
+def counts() -> dict[str, int]:
+    """Return what was done since the process began: ``pieces``, ``starts`` and ``calls`` of threads, ``wakes`` of loops."""
+    return dict(zip(("pieces", "starts", "calls", "wakes"), _pool.counts(), strict=True))
+
+
+class _Here(threading.local):
+    """The loop that ran the last piece of this thread: most likely that of the next, and asking is dear."""
+
+    loop: _Loop | None = None
+
+
+_here = _Here()
 _pool = Pool(THREADS)
 
 
-def _nothing() -> None:
-    """What a piece that ends by itself needs when its caller is cancelled."""
-
-
 def _this_loop() -> _Loop:
-    try:
-        return _loops.get()
-    except LookupError:
-        loop = _open()
-        _loops.set(loop)
-        return loop
+    loop = _here.loop
+    if loop is None or not loop.is_here():
+        loop = _here.loop = _Asyncio() if on_asyncio() else _Trio()
+    return loop
 
 
-def _open() -> _Loop:
-    return _Asyncio() if on_asyncio() else _Trio()
+class _Failed:
+    """What a piece raised, on its way to who waits for it."""
 
+    __slots__ = ("error",)
 
-class _Call:
-    """A piece that was submitted."""
-
-    __slots__ = ("done", "error", "value", "waiter")
-
-    def __init__(self, waiter: Any) -> None:
-        self.waiter = waiter
-        self.done = False
-        self.value: Any = None
-        self.error: BaseException | None = None
-
-    def result(self) -> Any:
-        try:
-            if self.error is not None:
-                raise self.error
-            return self.value
-        finally:
-            self.error = self.waiter = None  # the error's traceback holds this frame, and this frame the error
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
 
 
 class _Asyncio:
-    """The way to the pool from an asyncio event loop."""
+    """The way to the pool from an asyncio event loop. Its tickets are the futures that the callers wait for."""
 
     def __init__(self) -> None:
         import asyncio  # noqa: PLC0415  # only a program that runs on it has it, and it is slow to import
 
-        self._cancelled = asyncio.CancelledError
-        self._loop = asyncio.get_running_loop()
+        self._running, self._task = asyncio.get_running_loop, asyncio.current_task
+        self._cancelled, self._invalid = asyncio.CancelledError, asyncio.InvalidStateError
+        # Called directly: the function of the same name in anyio asks first, each time, which backend this is.
+        self._checkpoint_if_cancelled = current_token().backend_class.checkpoint_if_cancelled
+        self._loop = weakref.ref(asyncio.get_running_loop())  # whose thread may be the last to know of us
         self._port = _pool.port(self._wake)
+        # Of a future that was cancelled: the one that gets the result in its place.
+        self._heirs: weakref.WeakKeyDictionary[asyncio.Future[Any], asyncio.Future[Any]] = weakref.WeakKeyDictionary()
+
+    def is_here(self) -> bool:
+        try:
+            loop = self._running()
+        except RuntimeError:
+            return False
+        return loop is self._loop() and self._task(loop) is not None  # no task: a guest's
 
     def _wake(self) -> None:
-        self._loop.call_soon_threadsafe(self._deliver)
+        loop = self._loop()
+        if loop is None:
+            raise RuntimeError("the event loop is gone")
+        loop.call_soon_threadsafe(self._deliver)
 
     def _deliver(self) -> None:
-        call: _Call
-        for call, value, error in self._port.take():
-            call.value, call.error, call.done = value, error, True
-            if call.waiter is not None and not call.waiter.done():
-                call.waiter.set_result(None)
+        for future, value, error in self._port.take():
+            result = value if error is None else _Failed(error)
+            try:
+                future.set_result(result)
+            except self._invalid:
+                self._last_heir(future).set_result(result)
 
-    async def run(self, function: Callable[..., Any], args: tuple[Any, ...], cancel: Callable[[], object]) -> Any:
-        call = _Call(self._loop.create_future())
-        self._port.submit(function, args, call)
+    def _last_heir(self, future: Any) -> Any:
+        while future.cancelled():
+            future = self._heirs.setdefault(future, future.get_loop().create_future())
+        return future
+
+    async def run(
+        self, function: Callable[..., Any], args: tuple[Any, ...], cancel: Callable[[], object] | None = None
+    ) -> Any:
+        await self._checkpoint_if_cancelled()
+        future = self._running().create_future()
+        self._port.submit(function, args, future)
         try:
-            await call.waiter
+            result = await future
         except self._cancelled:
-            cancel()
-            await self._finish(call)
+            if cancel is not None:
+                cancel()
+            result = await self._end(future)
             if anyio.current_effective_deadline() != -math.inf:
                 # Not from a cancel scope, which would raise it again. Nobody gets the result; what is open is closed.
-                close = getattr(call.value, "close", None)
+                close = getattr(result, "close", None)
                 if close is not None:
-                    ending = _Call(None)
-                    self._port.submit(close, (), ending)
-                    await self._finish(ending)
+                    closing = self._running().create_future()
+                    self._port.submit(close, (), closing)
+                    await self._end(closing)
                 raise
-        return call.result()
+        if type(result) is not _Failed:
+            return result
+        try:
+            raise result.error
+        finally:
+            del result, future  # the error's traceback holds this frame, and this frame the error
 
-    async def _finish(self, call: _Call) -> None:
+    async def _end(self, future: Any) -> Any:
+        """Wait for the result, whatever is cancelled meanwhile."""
         with CancelScope(shield=True):
-            while not call.done:
-                call.waiter = self._loop.create_future()
+            while True:
+                future = self._last_heir(future)
                 try:
-                    await call.waiter
+                    return await future
                 except self._cancelled:
                     continue  # one is remembered already
 
 
 class _Trio:
-    """The way to the pool from a trio event loop."""
+    """The way to the pool from a trio event loop. Its tickets are the tasks that wait."""
 
     def __init__(self) -> None:
+        import outcome  # noqa: PLC0415  # as trio
         import trio  # noqa: PLC0415  # only a program that runs on trio has it
 
         self._lowlevel = trio.lowlevel
-        self._token = trio.lowlevel.current_trio_token()
+        self._value, self._error = outcome.Value, outcome.Error
+        self._token = weakref.ref(trio.lowlevel.current_trio_token())
         self._port = _pool.port(self._wake)
 
+    def is_here(self) -> bool:
+        try:
+            self._lowlevel.current_task()
+        except RuntimeError:
+            return False
+        return self._lowlevel.current_trio_token() is self._token()
+
     def _wake(self) -> None:
-        self._token.run_sync_soon(self._deliver)
+        token = self._token()
+        if token is None:
+            raise RuntimeError("the event loop is gone")
+        token.run_sync_soon(self._deliver)
 
     def _deliver(self) -> None:
-        call: _Call
-        for call, value, error in self._port.take():
-            call.value, call.error = value, error
-            self._lowlevel.reschedule(call.waiter)
+        for task, value, error in self._port.take():
+            self._lowlevel.reschedule(task, self._value(value) if error is None else self._error(error))
 
-    async def run(self, function: Callable[..., Any], args: tuple[Any, ...], cancel: Callable[[], object]) -> Any:
-        call = _Call(self._lowlevel.current_task())
-        self._port.submit(function, args, call)
+    async def run(
+        self, function: Callable[..., Any], args: tuple[Any, ...], cancel: Callable[[], object] | None = None
+    ) -> Any:
+        await self._lowlevel.checkpoint_if_cancelled()
+        self._port.submit(function, args, self._lowlevel.current_task())
 
         def not_now(_: object) -> Any:
-            cancel()
+            if cancel is not None:
+                cancel()
             return self._lowlevel.Abort.FAILED
 
-        await self._lowlevel.wait_task_rescheduled(not_now)
-        return call.result()
+        return await self._lowlevel.wait_task_rescheduled(not_now)
 
 
 def _begin_anew() -> None:
     # It has none of the threads, and perhaps a locked mutex.
-    global _pool, _loops
-    _pool, _loops = Pool(THREADS), RunVar("steelyard_loop")
+    global _pool, _here
+    _pool, _here = Pool(THREADS), _Here()
 
 
 def _end() -> None:

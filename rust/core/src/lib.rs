@@ -2,6 +2,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests look at the disk"))]
 
 pub mod blob;
+pub mod bridge;
 pub mod compress;
 pub mod digest;
 pub mod error;

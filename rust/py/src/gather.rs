@@ -101,13 +101,13 @@ impl Line {
         (told, more)
     }
 
-    /// Forget a batch that was begun for the last caller and cannot be done.
-    pub(crate) fn give_up(&self) {
+    /// Do no batch, because of that error: it is everybody's who waits.
+    pub(crate) fn refuse(&self, py: Python<'_>, error: &PyErr) -> Vec<Told> {
         let mut state = self.state();
         state.running -= 1;
-        let gone = state.waiting.pop_back();
+        let waiting = std::mem::take(&mut state.waiting);
         drop(state);
-        drop(gone);
+        waiting.into_iter().map(|one| (one.port, one.ticket, Err(error.clone_ref(py)))).collect()
     }
 
     fn take(&self) -> Vec<Waiting> {

@@ -1,0 +1,60 @@
+//! What is finished and not yet taken.
+
+use std::mem;
+use std::sync::PoisonError;
+
+use super::sync::{Mutex, MutexGuard};
+
+/// The results for one who has to be woken to take them.
+///
+/// However many arrive before they are taken, he is told once.
+pub struct Inbox<R>(Mutex<Content<R>>);
+
+struct Content<R> {
+    results: Vec<R>,
+    /// Somebody is about to be told, or was told and has not come yet.
+    telling: bool,
+    /// Nobody comes any more.
+    closed: bool,
+}
+
+impl<R> Default for Inbox<R> {
+    fn default() -> Self {
+        Self(Mutex::new(Content { results: Vec::new(), telling: false, closed: false }))
+    }
+}
+
+impl<R> Inbox<R> {
+    fn content(&self) -> MutexGuard<'_, Content<R>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Add a result. True: the caller has to see to it that the owner is told.
+    #[must_use]
+    pub fn push(&self, result: R) -> bool {
+        let mut content = self.content();
+        if content.closed {
+            drop(content); // the result goes outside of the lock: nobody knows what its end runs
+            return false;
+        }
+        content.results.push(result);
+        !mem::replace(&mut content.telling, true)
+    }
+
+    /// Everything that has arrived since the last call.
+    pub fn take(&self) -> Vec<R> {
+        let mut content = self.content();
+        content.telling = false;
+        mem::take(&mut content.results)
+    }
+
+    /// The owner is gone: whatever is there and still comes is dropped.
+    pub fn close(&self) {
+        let unheard = {
+            let mut content = self.content();
+            content.closed = true;
+            mem::take(&mut content.results)
+        };
+        drop(unheard);
+    }
+}

@@ -1,0 +1,324 @@
+//! Threads that serve one queue of jobs, and the telling of those whose jobs are done.
+//!
+//! Two things cost here, and neither is the work: waking a thread, and waking the loop that waits for a result. Where all
+//! threads share one lock to do their work under (Python's GIL), waking many of them for a burst of short jobs makes it
+//! worse: they only fight for the lock. So:
+//!
+//! * **One is on the way at most.** Whoever submits wakes a thread, or starts one, only if none is on the way already.
+//!   A thread that has begun, and finds more jobs than the one that it takes, calls the next *before* it runs its own.
+//!   So jobs that block all get a thread, one after the other, and a thousand short ones are served by two.
+//! * **Who waits is told late, and never too late.** A thread that runs several jobs in a row tells once, when the queue
+//!   is empty. If its next job should block, somebody else has to tell meanwhile: the thread that is on the way does so
+//!   first of all. If none is, the telling comes before the job.
+//!
+//! Threads start when there is work and nobody idle to do it, and end after a while without. The pool knows nothing of
+//! what the jobs are; `Work` says how they are run. `tests.rs` has a model checker try every interleaving.
+
+mod inbox;
+mod sync;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::io;
+use std::mem;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use sync::{Condvar, Mutex, MutexGuard};
+
+pub use inbox::Inbox;
+
+/// How jobs are run, and by whom.
+pub trait Work: Send + Sync + Sized + 'static {
+    /// What is to be done.
+    type Job: Send;
+    /// Somebody who is to be told that something is done.
+    type Told: Send;
+
+    /// Start a thread that lives `life`.
+    fn start(&self, life: impl FnOnce() + Send + 'static) -> io::Result<()>;
+    /// Call `serve` once this new thread has what it needs to run jobs. False: it never gets that.
+    fn attached(&self, serve: &mut dyn FnMut()) -> bool;
+    /// Call `wait` without what is needed to run jobs: others need it.
+    fn detached(&self, wait: &mut (dyn FnMut() + Send));
+    /// Run a job.
+    fn run(&self, job: Self::Job) -> Done<Self>;
+    /// End a job that no thread could be started for; who is to be told of that.
+    fn refuse(&self, job: Self::Job, error: &io::Error) -> Vec<Self::Told>;
+    /// Tell.
+    fn tell(&self, told: Self::Told);
+}
+
+/// What follows from a job.
+pub struct Done<W: Work> {
+    /// Who is to be told.
+    pub told: Vec<W::Told>,
+    /// What is left of the job, for when those are done that wait now.
+    pub rest: Option<W::Job>,
+}
+
+/// What a pool has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Jobs that were submitted.
+    pub jobs: u64,
+    /// Threads that were started.
+    pub started: u64,
+    /// Idle threads that were woken.
+    pub woken: u64,
+    /// How often somebody was told.
+    pub told: u64,
+}
+
+/// Threads and the jobs that wait for one.
+pub struct Pool<W: Work> {
+    work: W,
+    state: Mutex<State<W>>,
+    called: Condvar,
+    ended: Condvar,
+    most: usize,
+    idle: Duration,
+}
+
+struct State<W: Work> {
+    jobs: VecDeque<W::Job>,
+    /// Whom the thread that is on the way has to tell. Empty unless one is.
+    owed: Vec<W::Told>,
+    /// Threads that look at the queue again.
+    serving: usize,
+    /// Those, and who has yet to give back what it needed to run jobs.
+    threads: usize,
+    idle: usize,
+    /// A thread was woken or started and has not begun yet.
+    coming: bool,
+    closing: bool,
+    counts: Counts,
+}
+
+/// Who is called to a job that waits.
+#[derive(Clone, Copy)]
+enum Call {
+    Nobody,
+    Idle,
+    New,
+}
+
+/// What a thread that runs jobs does next: tell, then run.
+struct Next<W: Work> {
+    tell: Vec<W::Told>,
+    job: Option<W::Job>,
+}
+
+impl<W: Work> State<W> {
+    fn call(&mut self, most: usize) -> Call {
+        if self.coming || self.jobs.is_empty() {
+            return Call::Nobody;
+        }
+        if self.idle > 0 {
+            self.coming = true;
+            self.counts.woken += 1;
+            return Call::Idle;
+        }
+        if self.serving < most {
+            self.coming = true;
+            self.serving += 1;
+            self.threads += 1;
+            self.counts.started += 1;
+            return Call::New;
+        }
+        Call::Nobody
+    }
+
+    fn take_owed(&mut self) -> Vec<W::Told> {
+        self.counts.told += self.owed.len() as u64;
+        mem::take(&mut self.owed)
+    }
+}
+
+impl<W: Work> Pool<W> {
+    /// At most `most` threads, of which each ends after `idle` without a job.
+    pub fn new(work: W, most: usize, idle: Duration) -> Arc<Self> {
+        let state = State {
+            jobs: VecDeque::new(),
+            owed: Vec::new(),
+            serving: 0,
+            threads: 0,
+            idle: 0,
+            coming: false,
+            closing: false,
+            counts: Counts::default(),
+        };
+        let (state, called, ended) = (Mutex::new(state), Condvar::new(), Condvar::new());
+        Arc::new(Self { work, state, called, ended, most, idle })
+    }
+
+    /// How many threads there are at this moment.
+    pub fn threads(&self) -> usize {
+        self.state().threads
+    }
+
+    /// What was done so far.
+    pub fn counts(&self) -> Counts {
+        self.state().counts
+    }
+
+    /// Have the job run by a thread. The caller is attached, as `Work` has it.
+    pub fn submit(self: &Arc<Self>, job: W::Job) {
+        // The mutex is only ever held for a few instructions, and never while waiting to be attached.
+        let mut state = self.state();
+        state.counts.jobs += 1;
+        state.jobs.push_back(job);
+        let call = state.call(self.most);
+        drop(state);
+        self.make(call);
+    }
+
+    /// Wait until what was submitted is finished and all threads have ended.
+    pub fn close(&self) {
+        let mut state = self.state();
+        state.closing = true;
+        self.called.notify_all();
+        while state.threads > 0 {
+            state = self.ended.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<W>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn make(self: &Arc<Self>, call: Call) {
+        match call {
+            Call::Nobody => {}
+            Call::Idle => self.called.notify_one(),
+            Call::New => {
+                let pool = Arc::clone(self);
+                if let Err(error) = self.work.start(move || pool.serve()) {
+                    self.not_started(&error);
+                }
+            }
+        }
+    }
+
+    /// The thread that was to come does not: what was left to it is done here, or left to those that are there.
+    fn not_started(&self, error: &io::Error) {
+        let mut state = self.state();
+        state.coming = false;
+        state.counts.started -= 1;
+        state.serving -= 1;
+        self.end(&mut state);
+        let mut told = state.take_owed();
+        let mut refused = VecDeque::new();
+        if state.serving == 0 {
+            refused = mem::take(&mut state.jobs);
+        } else if state.idle > 0 && !state.jobs.is_empty() {
+            // Who went idle since the call found nothing to do then.
+            state.coming = true;
+            self.called.notify_one();
+        }
+        drop(state);
+        told.extend(refused.into_iter().flat_map(|job| self.work.refuse(job, error)));
+        for told in told {
+            self.work.tell(told);
+        }
+    }
+
+    fn end(&self, state: &mut State<W>) {
+        state.threads -= 1;
+        self.ended.notify_all();
+    }
+
+    /// A thread's life.
+    fn serve(self: &Arc<Self>) {
+        let served = self.work.attached(&mut || {
+            let mut more = true;
+            while more {
+                self.work_attached();
+                self.work.detached(&mut || more = self.wait());
+            }
+        });
+        let mut state = self.state();
+        if !served {
+            state.coming = false;
+            state.serving -= 1;
+        }
+        self.end(&mut state);
+    }
+
+    /// Run the jobs that wait, one after the other.
+    fn work_attached(self: &Arc<Self>) {
+        let mut next = self.begin();
+        loop {
+            for told in next.tell {
+                self.work.tell(told);
+            }
+            let Some(job) = next.job else {
+                return;
+            };
+            let done = self.work.run(job);
+            next = self.next(done);
+        }
+    }
+
+    /// Wait for something to do; false when there was nothing for long enough, and the queue has one thread less.
+    ///
+    /// A thread cannot know whether a wake was meant for it: one that comes just as its time is up reaches nobody. So every
+    /// thread that stops waiting takes it that it is the one on the way.
+    fn wait(&self) -> bool {
+        let mut state = self.state();
+        let (mut called, mut late) = (false, false);
+        loop {
+            if !state.jobs.is_empty() || (called && !state.owed.is_empty()) {
+                return true;
+            }
+            if called {
+                state.coming = false;
+            }
+            if late || state.closing {
+                // Under the same hold of the mutex as the decision: no job may be left to this thread.
+                state.serving -= 1;
+                return false;
+            }
+            state.idle += 1;
+            let (woken, waited) = self.called.wait_timeout(state, self.idle).unwrap_or_else(PoisonError::into_inner);
+            state = woken;
+            state.idle -= 1;
+            (called, late) = (true, waited.timed_out());
+        }
+    }
+
+    /// The first step of a thread that was on the way and is attached now.
+    fn begin(self: &Arc<Self>) -> Next<W> {
+        let mut state = self.state();
+        state.coming = false;
+        let job = state.jobs.pop_front();
+        let tell = state.take_owed();
+        let call = state.call(self.most);
+        drop(state);
+        self.make(call);
+        Next { tell, job }
+    }
+
+    /// A further step, after a job.
+    fn next(self: &Arc<Self>, done: Done<W>) -> Next<W> {
+        let mut state = self.state();
+        state.owed.extend(done.told);
+        state.jobs.extend(done.rest);
+        let job = state.jobs.pop_front();
+        let call = state.call(self.most);
+        let tell = if job.is_none() || !state.coming { state.take_owed() } else { Vec::new() };
+        drop(state);
+        self.make(call);
+        Next { tell, job }
+    }
+}
+
+#[cfg(test)]
+impl<W: Work> Pool<W> {
+    /// Time is up for every idle thread.
+    fn expire(&self) {
+        let _state = self.state();
+        self.called.expire();
+    }
+}
