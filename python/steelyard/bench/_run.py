@@ -96,7 +96,9 @@ def _check_space(plan: Plan, rows: list[Row[Any]]) -> None:
         if row.payload is None:
             continue
         if row.payload.size > LARGE:
-            large = max(large, row.payload.total * (1 + bool(writers)))
+            # The sources, what a round makes of them, and the archive that some peers want to be given them in.
+            copies = 1 + bool(writers) + any(entry.kind == "peer" for entry in writers)
+            large = max(large, row.payload.total * copies)
         else:
             small += (1 + sum(_rounds(entry, plan.rounds) for entry in writers)) * row.payload.count
     check_space(plan.directory, large=large, small=small)
