@@ -5,6 +5,7 @@ from steelyard.images.check import ImageUsage as ImageUsage
 from steelyard.images.check import check as check
 from steelyard.images.check import usage as usage
 from steelyard.images.choose import Platforms as Platforms
+from steelyard.images.convert import convert as convert
 from steelyard.images.documents import Document as Document
 from steelyard.images.documents import ImageConfig as ImageConfig
 from steelyard.images.documents import ImageLayout as ImageLayout
@@ -13,6 +14,10 @@ from steelyard.images.documents import Manifest as Manifest
 from steelyard.images.documents import OCIDescriptor as OCIDescriptor
 from steelyard.images.documents import RootFS as RootFS
 from steelyard.images.documents import SavedImage as SavedImage
+from steelyard.images.exporting import Exported as Exported
+from steelyard.images.exporting import ExportedBlob as ExportedBlob
+from steelyard.images.exporting import ExportedImage as ExportedImage
+from steelyard.images.exporting import export_images as export_images
 from steelyard.images.graph import Node as Node
 from steelyard.images.graph import children as children
 from steelyard.images.graph import walk_image as walk_image
@@ -51,6 +56,9 @@ __all__ = (
     "BlobWriter",
     "DirectoryLayout",
     "Document",
+    "Exported",
+    "ExportedBlob",
+    "ExportedImage",
     "ImageCheck",
     "ImageConfig",
     "ImageLayout",
@@ -72,7 +80,9 @@ __all__ = (
     "check",
     "children",
     "content_labels",
+    "convert",
     "describe",
+    "export_images",
     "is_non_distributable",
     "is_reserved",
     "kind_of",

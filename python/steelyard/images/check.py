@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
 
 import msgspec
 
-from steelyard.content import Store
+from steelyard.content import Provider, Store
 from steelyard.digest import Digest
 from steelyard.errors import IncompleteImage, InvalidDigest
 from steelyard.images.choose import Platforms
@@ -96,18 +96,8 @@ async def check(
     """
     name = image if isinstance(image, str) else str(image.digest)
     target = (await store.images.get(image)).target if isinstance(image, str) else image
-    root = await _root(store, target, limits)
-    async with aclosing(walk_image(store, root, platforms=platforms, skip_missing=True, limits=limits)) as walk:
-        nodes = [node async for node in walk]
-    stored = await _stored(store, nodes)
-    there = [_is_there(node, stored) for node in nodes]
-    return ImageCheck(
-        name=name,
-        target=root,
-        present=tuple(node for node, here in zip(nodes, there, strict=True) if here),
-        absent=tuple(node for node, here in zip(nodes, there, strict=True) if not here),
-        unmatched=() if platforms is None else _unmatched(platforms, nodes),
-    )
+    root = await find_root(store, target, limits)
+    return await examine(store, store, name, root, platforms=platforms, limits=limits)
 
 
 async def usage(
@@ -131,7 +121,32 @@ async def usage(
     )
 
 
-async def _root(store: Store, target: Descriptor, limits: Limits) -> OCIDescriptor:
+async def examine(
+    store: Store,
+    documents: Provider,
+    name: str,
+    root: OCIDescriptor,
+    *,
+    platforms: Platforms | None,
+    limits: Limits,
+    elsewhere: Callable[[OCIDescriptor], bool] = lambda _: False,
+) -> ImageCheck:
+    """Do what `check` says, for an image of which some blobs are `elsewhere` than in the store, where `documents` has them."""
+    async with aclosing(walk_image(documents, root, platforms=platforms, skip_missing=True, limits=limits)) as walk:
+        nodes = [node async for node in walk]
+    stored = await _stored(store, nodes)
+    there = [_is_there(node, stored) or elsewhere(node.descriptor) for node in nodes]
+    return ImageCheck(
+        name=name,
+        target=root,
+        present=tuple(node for node, here in zip(nodes, there, strict=True) if here),
+        absent=tuple(node for node, here in zip(nodes, there, strict=True) if not here),
+        unmatched=() if platforms is None else _unmatched(platforms, nodes),
+    )
+
+
+async def find_root(store: Store, target: Descriptor, limits: Limits) -> OCIDescriptor:
+    """Return the descriptor of an image's root, as far as it is known."""
     if target.size is not None and target.media_type is not None:
         return OCIDescriptor.of(target)
     if not await store.exists(target.digest):

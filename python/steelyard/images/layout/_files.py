@@ -136,11 +136,13 @@ class NewFile:
     Args:
         directory: where it will be; the descriptor stays the caller's and has to outlive the file.
         shown: what to call it in errors.
+        mode: its permission bits for now, of which the process's mask is taken.
     """
 
-    def __init__(self, directory: int, shown: str) -> None:
+    def __init__(self, directory: int, shown: str, *, mode: int = 0o600) -> None:
         self._directory = directory
         self._shown = shown
+        self._mode = mode
         self._temporary: str | None = None
         with told(shown, "create"):
             self._number = self._create()
@@ -149,13 +151,18 @@ class NewFile:
     def _create(self) -> int:
         if _UNNAMED:
             try:
-                return os.open(".", os.O_RDWR | _UNNAMED | os.O_CLOEXEC, 0o600, dir_fd=self._directory)
+                return os.open(".", os.O_RDWR | _UNNAMED | os.O_CLOEXEC, self._mode, dir_fd=self._directory)
             except OSError as error:
                 if error.errno not in _NO_UNNAMED:
                     raise
         self._temporary = _fresh_name()
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        return os.open(self._temporary, flags, 0o600, dir_fd=self._directory)
+        return os.open(self._temporary, flags, self._mode, dir_fd=self._directory)
+
+    @property
+    def number(self) -> int:
+        """The open file's descriptor, which closes with it."""
+        return self._number
 
     def write(self, data: Buffer) -> None:
         """Append all of the bytes."""
@@ -166,10 +173,11 @@ class NewFile:
                 self._size += count
                 rest = rest[count:]
 
-    def publish(self, name: str, mode: int) -> None:
-        """Give the file its name, in place of whatever has it; on return that survives a power loss."""
+    def publish(self, name: str, mode: int | None = None) -> None:
+        """Give the file its name, in place of whatever has it, and a mode; on return that survives a power loss."""
         with told(self._shown, "publish"):
-            os.fchmod(self._number, mode)
+            if mode is not None:
+                os.fchmod(self._number, mode)
             # DURABILITY: before the name, so that a power cut never leaves the name of a file without its bytes.
             os.fsync(self._number)
             if self._temporary is None:

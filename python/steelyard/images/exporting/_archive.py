@@ -1,0 +1,128 @@
+"""The archive of a plan: where everything goes, and the bytes of it in order.
+
+``oci-layout``, ``index.json`` and ``manifest.json`` come first, then the directories, then the blobs of the plan in its
+order: so a reader of a pipe knows what to expect before the first layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+import anyio
+import msgspec
+
+from steelyard._archive import END, Layout, Member, layout, padding
+from steelyard.content import Provider, ReaderAt
+from steelyard.errors import DataCorrupt
+from steelyard.images.documents import OCIDescriptor
+from steelyard.images.exporting._plan import Plan, blob_path
+from steelyard.images.graph import Node
+
+__all__ = ("Archive", "Part", "Report", "blob_pieces", "lay_out", "pieces")
+
+_OCI_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+_PIECE = 1 << 20
+_SMALL = 256 << 10
+"""Small parts are put together to so many bytes."""
+
+Report = Callable[[OCIDescriptor, int], object]
+"""Told of a blob how many of its bytes are done."""
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One member: bytes that are at hand, or a blob."""
+
+    member: Member
+    data: bytes = b""
+    blob: Node | None = None
+
+
+class Archive(msgspec.Struct, frozen=True):
+    """An archive, laid out."""
+
+    parts: tuple[Part, ...]
+    layout: Layout
+
+
+def lay_out(plan: Plan) -> Archive:
+    """Return where everything of the plan goes."""
+    files = {"oci-layout": _OCI_LAYOUT, "index.json": plan.index}
+    if plan.saved is not None:
+        files["manifest.json"] = plan.saved
+    parts = [Part(Member(name, len(data), 0o644), data) for name, data in files.items()]
+    folders = {node.descriptor.blob.algorithm.value for node in plan.blobs}
+    names = ["blobs", *(f"blobs/{folder}" for folder in sorted(folders))]
+    parts += [Part(Member(name, mode=0o755, directory=True)) for name in names]
+    parts += [Part(Member(blob_path(node.descriptor), node.descriptor.size), blob=node) for node in plan.blobs]
+    return Archive(tuple(parts), layout(part.member for part in parts))
+
+
+async def pieces(archive: Archive, content: Provider, report: Report, *, verify: bool) -> AsyncGenerator[bytes, None]:
+    """Yield the archive's bytes in order; the last piece of a blob only when all of it has proved right.
+
+    Raises:
+        DataCorrupt, NotFound, StorageError: of a blob; what was yielded by then is no whole archive.
+    """
+    gathered = bytearray()
+    for part, place in zip(archive.parts, archive.layout.places, strict=True):
+        gathered += place.header
+        if part.blob is None:
+            gathered += part.data
+        else:
+            async with aclosing(blob_pieces(content, part.blob.descriptor, report, verify=verify)) as blob:
+                async for piece in blob:
+                    if len(gathered) + len(piece) <= _SMALL:
+                        gathered += piece
+                        continue
+                    if gathered:
+                        yield bytes(gathered)
+                        gathered.clear()
+                    yield piece
+        gathered += bytes(padding(part.member.size))
+        if len(gathered) >= _SMALL:
+            yield bytes(gathered)
+            gathered.clear()
+    yield bytes(gathered) + END
+
+
+async def blob_pieces(
+    content: Provider, descriptor: OCIDescriptor, report: Report, *, verify: bool
+) -> AsyncGenerator[bytes, None]:
+    """Yield a blob's bytes; unless it need not be verified, the last piece only when all of it has proved right."""
+    async with await content.reader_at(descriptor.target) as reader:
+        done = 0
+        held = b""
+        async with aclosing(_verified(reader) if verify else _raw(reader)) as source:
+            async for piece in source:
+                if done + len(piece) > descriptor.size:
+                    raise _other_size(descriptor, "more")
+                if held:
+                    yield held
+                held = piece
+                done += len(piece)
+                report(descriptor, done)
+        if done != descriptor.size:
+            raise _other_size(descriptor, f"{done} bytes")
+        if held:
+            yield held
+
+
+async def _verified(reader: ReaderAt) -> AsyncGenerator[bytes, None]:
+    async with reader.stream() as stream:
+        while True:
+            try:
+                yield await stream.receive(_PIECE)
+            except anyio.EndOfStream:
+                return
+
+
+async def _raw(reader: ReaderAt) -> AsyncGenerator[bytes, None]:
+    done = 0
+    while piece := await reader.read_at(done, _PIECE):
+        done += len(piece)
+        yield piece
+
+
+def _other_size(descriptor: OCIDescriptor, actual: str) -> DataCorrupt:
+    return DataCorrupt(descriptor.digest, expected=f"{descriptor.size} bytes", actual=actual)

@@ -1,0 +1,45 @@
+"""Where the bytes of an export come from: the store, and documents that exist for this export only."""
+
+from __future__ import annotations
+
+from steelyard.content import Provider, ReaderAt, Store
+from steelyard.digest import Digest
+from steelyard.errors import InvalidDigest
+from steelyard.images.documents import OCIDescriptor
+from steelyard.images.layout import MemoryLayout
+from steelyard.model import Descriptor
+
+__all__ = ("Content",)
+
+
+class Content(Provider):
+    """A store with a few more blobs, which are in memory.
+
+    Attributes:
+        store: the store.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._extra = MemoryLayout()
+
+    def add(self, data: bytes, descriptor: OCIDescriptor) -> None:
+        """Have these bytes, too; they are what the descriptor says."""
+        self._extra.blobs[descriptor.blob] = data
+
+    def offers(self, descriptor: OCIDescriptor) -> bool:
+        """Return whether the blob is in memory, or comes with its descriptor."""
+        try:
+            if descriptor.blob in self._extra.blobs:
+                return True
+        except InvalidDigest:
+            return False
+        data = descriptor.embedded()
+        if data is not None:
+            self.add(data, descriptor)
+        return data is not None
+
+    async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
+        """Open a blob; see `Provider.reader_at`."""
+        digest = blob.digest if isinstance(blob, Descriptor) else Digest.parse(blob)
+        return await (self._extra if digest in self._extra.blobs else self.store).reader_at(blob)

@@ -1,0 +1,97 @@
+"""Layouts and other stores as the target of an export: blobs first, then what names them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+
+import msgspec
+
+from steelyard.content import ReaderAt, Store
+from steelyard.errors import DataCorrupt, FailedPrecondition, NotFound
+from steelyard.images.exporting._archive import Report, blob_pieces
+from steelyard.images.exporting._plan import Plan, reported
+from steelyard.images.exporting._result import ExportedBlob
+from steelyard.images.exporting._together import together
+from steelyard.images.graph import Node
+from steelyard.images.layout import LayoutDriver
+from steelyard.model import Progress
+from steelyard.transfer import copy
+
+__all__ = ("to_layout", "to_store")
+
+CONCURRENCY = 4
+
+
+async def to_layout(layout: LayoutDriver, plan: Plan, report: Report) -> tuple[ExportedBlob, ...]:
+    """Write the blobs, and then the index."""
+    await layout.init()
+
+    async def write(node: Node) -> bool:
+        if await _is_whole(layout, node):
+            return False
+        descriptor = node.descriptor
+        async with await layout.blob_writer(size=descriptor.size, expected=descriptor.blob) as writer:
+            async with aclosing(blob_pieces(plan.content, descriptor, report, verify=True)) as pieces:
+                async for piece in pieces:
+                    await writer.write(piece)
+            # CANCEL: the driver's commit is one piece; the blob is there whole or not at all.
+            await writer.commit()
+        return True
+
+    blobs = await _each(plan, write)
+    for image in plan.images:
+        await layout.put_descriptor(image.target)
+    return blobs
+
+
+async def to_store(target: Store, plan: Plan, report: Report, *, overwrite: bool) -> tuple[ExportedBlob, ...]:
+    """Copy the blobs, and then have the names."""
+
+    async def write(node: Node) -> bool:
+        def tell(progress: Progress) -> None:
+            report(node.descriptor, progress.done)
+
+        return (await copy(plan.content, node.descriptor.blob, target, on_progress=tell)).new
+
+    blobs = await _each(plan, write)
+    named = {root.name: root for root in plan.roots if root.name is not None}
+    targets = {name: root.found.target.target for name, root in named.items()}
+    if targets:
+        for image in await target.images.assign(targets, overwrite=overwrite):
+            labels = named[image.name].labels
+            if labels and not image.labels:
+                await target.images.update(
+                    msgspec.structs.replace(image, labels=labels), "labels", expected=image.target.digest
+                )
+    return blobs
+
+
+async def _each(plan: Plan, write: Callable[[Node], Awaitable[bool]]) -> tuple[ExportedBlob, ...]:
+    """Write all blobs, what is named before what names it; return what became of them, in the order of the plan."""
+    new: dict[str, bool] = {}
+
+    async def write_one(node: Node) -> None:
+        new[node.descriptor.digest] = await write(node)
+
+    # Documents come in the order in which they are named, so that backwards most come before what names them.
+    await together([node for node in plan.blobs if node.document is None], write_one, concurrency=CONCURRENCY)
+    for node in reversed(plan.blobs):
+        if node.document is not None:
+            await write_one(node)
+    return tuple(reported(node, "written" if new[node.descriptor.digest] else "present") for node in plan.blobs)
+
+
+async def _is_whole(layout: LayoutDriver, node: Node) -> bool:
+    """Return whether the layout has the blob; its bytes are read, as what is damaged is to be healed."""
+    try:
+        reader: ReaderAt = await layout.reader_at(node.descriptor.target)
+    except (NotFound, DataCorrupt, FailedPrecondition):
+        return False
+    async with reader, reader.stream() as stream:
+        try:
+            async for _ in stream:
+                pass
+        except DataCorrupt:
+            return False
+    return True

@@ -1,0 +1,150 @@
+"""An archive in a file: everything has its offset before anything is written, and the name comes last."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from anyio import CancelScope
+
+from steelyard._archive import copy_range
+from steelyard._bridge import run
+from steelyard.content import ReaderAt
+from steelyard.errors import DataCorrupt, StorageError
+from steelyard.hashing import Hasher
+from steelyard.images.documents import OCIDescriptor
+from steelyard.images.exporting._archive import Archive, Report, blob_pieces
+from steelyard.images.exporting._content import Content
+from steelyard.images.exporting._together import together
+from steelyard.images.layout import _files
+
+__all__ = ("new_file", "write_archive")
+
+CONCURRENCY = 8
+"""Blobs that are copied at a time: copies overlap with waits for the disk and with each other on several cores."""
+
+_BATCH = 256
+"""Headers that are written in one trip to a thread."""
+
+
+class _New:
+    """A file under construction, and the directory that it will be in."""
+
+    def __init__(self, path: str) -> None:
+        # What is there may be a link: it is the file behind it that is replaced, as a shell would.
+        resolved = Path(path).resolve()
+        self._name = resolved.name
+        with _files.told(str(path), "export"):
+            if resolved.is_dir():
+                raise StorageError(errno.EISDIR, str(path), "export")
+            self._directory = os.open(resolved.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self.file = _files.NewFile(self._directory, str(path), mode=0o666)
+        except BaseException:
+            os.close(self._directory)
+            raise
+
+    def publish(self) -> None:
+        """Give it its name, durably."""
+        self.file.publish(self._name)
+
+    def close(self) -> None:
+        """Let go of it; unless it was published nothing of it stays. May be called twice."""
+        directory, self._directory = self._directory, -1
+        if directory >= 0:
+            self.file.close()
+            os.close(directory)
+
+
+@asynccontextmanager
+async def new_file(path: str) -> AsyncIterator[_files.NewFile]:
+    """Give a file to be written; it gets its name at the end, in one step and durably, and only if all went well."""
+    new = await run(_New, path)
+    try:
+        yield new.file
+        # CANCEL: one piece, which is waited for: the file is there whole or as it was before.
+        await run(new.publish)
+    finally:
+        with CancelScope(shield=True):
+            await run(new.close)
+
+
+async def write_archive(
+    file: _files.NewFile, archive: Archive, content: Content, report: Report, *, verify: bool
+) -> None:
+    """Write everything to its place: the headers first, then the blobs side by side.
+
+    Raises:
+        DataCorrupt, NotFound, StorageError.
+    """
+    await run(_begin, file, archive.layout.size)
+    places = list(zip(archive.parts, archive.layout.places, strict=True))
+    for start in range(0, len(places), _BATCH):
+        rows = [(place.header_offset, place.header + part.data) for part, place in places[start : start + _BATCH]]
+        await run(_write_rows, file, rows)
+
+    async def copy(blob: tuple[OCIDescriptor, int]) -> None:
+        await _copy_blob(content, *blob, file, report, verify=verify)
+
+    blobs = [(part.blob.descriptor, place.data_offset) for part, place in places if part.blob is not None]
+    await together(blobs, copy, concurrency=CONCURRENCY)
+
+
+def _begin(file: _files.NewFile, size: int) -> None:
+    with _files.told("archive", "export"):
+        os.ftruncate(file.number, size)
+
+
+def _write_rows(file: _files.NewFile, rows: list[tuple[int, bytes]]) -> None:
+    for offset, data in rows:
+        _write_at(file, offset, data)
+
+
+def _write_at(file: _files.NewFile, offset: int, data: bytes) -> None:
+    rest = memoryview(data)
+    with _files.told("archive", "write"):
+        while rest:
+            count = os.pwrite(file.number, rest, offset)
+            offset += count
+            rest = rest[count:]
+
+
+async def _copy_blob(
+    content: Content, descriptor: OCIDescriptor, offset: int, file: _files.NewFile, report: Report, *, verify: bool
+) -> None:
+    async with await content.reader_at(descriptor.target) as reader:
+        number = _number(reader)
+        if number is not None and reader.size == descriptor.size:
+            await _copy_file(number, descriptor, offset, file, report, verify=verify)
+            return
+    async for piece in blob_pieces(content, descriptor, report, verify=verify):
+        await run(_write_at, file, offset, piece)
+        offset += len(piece)
+
+
+async def _copy_file(
+    number: int, descriptor: OCIDescriptor, offset: int, file: _files.NewFile, report: Report, *, verify: bool
+) -> None:
+    hasher = Hasher(descriptor.blob.algorithm)
+    await copy_range(
+        number,
+        0,
+        file.number,
+        offset,
+        descriptor.size,
+        update=hasher.update if verify else None,
+        report=lambda done: report(descriptor, done),
+    )
+    found = hasher.digest()
+    if verify and found != descriptor.blob:
+        raise DataCorrupt(descriptor.digest, expected=descriptor.digest, actual=str(found))
+
+
+def _number(reader: ReaderAt) -> int | None:
+    try:
+        return reader.fileno()
+    except OSError:  # io.UnsupportedOperation: the store has no file for it
+        return None

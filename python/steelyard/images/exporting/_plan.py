@@ -1,0 +1,225 @@
+"""What is to be exported: known in whole before the first byte is written, and a function of content and arguments alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from steelyard.content import Store
+from steelyard.digest import Digest
+from steelyard.errors import InvalidArgument, NotFound
+from steelyard.images.check import ImageCheck, examine, find_root
+from steelyard.images.choose import Platforms
+from steelyard.images.convert import Rewriter
+from steelyard.images.documents import OCIDescriptor
+from steelyard.images.exporting._content import Content
+from steelyard.images.exporting._result import ExportedBlob, ExportedImage
+from steelyard.images.exporting._saved import saved_images
+from steelyard.images.graph import Node
+from steelyard.images.layout import REF_NAME
+from steelyard.images.limits import Limits
+from steelyard.images.media_types import OCI_INDEX, is_non_distributable
+from steelyard.images.read import describe
+from steelyard.images.reference import ImageReference
+from steelyard.model import Descriptor, Labels
+
+__all__ = ("Plan", "Wanted", "make_plan")
+
+IMAGE_NAME = "io.containerd.image.name"
+"""The annotation by which containerd and Docker give a root of an archive its whole name."""
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What a caller asks for; see `export_images`."""
+
+    names: tuple[str, ...]
+    manifests: tuple[Digest, ...]
+    manifest_type: str | None
+    platforms: Platforms | None
+    oci_ref_name: str | None
+    skip_manifest_json: bool
+    skip_non_distributable: bool
+    skip_missing: bool
+    oci: bool
+    limits: Limits
+
+
+class Root(msgspec.Struct, frozen=True, kw_only=True):
+    """One root: its name, what the name's labels are, and what was found of it."""
+
+    name: str | None
+    labels: Labels
+    found: ImageCheck
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """An export, decided.
+
+    Attributes:
+        content: where the bytes are.
+        roots: ordered by name, those without one last.
+        images: the roots as the target's index names them.
+        blobs: what is to be written, each once: indexes and manifests, configs, all other blobs.
+        left_out: what is not.
+        index: the bytes of ``index.json``.
+        saved: the bytes of ``manifest.json``, or None.
+    """
+
+    content: Content
+    roots: tuple[Root, ...]
+    images: tuple[ExportedImage, ...]
+    blobs: tuple[Node, ...]
+    left_out: tuple[ExportedBlob, ...]
+    index: bytes
+    saved: bytes | None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the blobs."""
+        return sum(node.descriptor.size for node in self.blobs)
+
+
+async def make_plan(store: Store, wanted: Wanted) -> Plan:
+    """Find what is to be exported.
+
+    Raises:
+        The same as `export_images`, before anything was written.
+    """
+    if not wanted.names and not wanted.manifests:
+        raise InvalidArgument("export: expected the name of an image, or the digest of a manifest")
+    content = Content(store)
+    roots = await _roots(store, content, wanted)
+    if wanted.oci_ref_name is not None and len(roots) > 1:
+        raise InvalidArgument(f"oci_ref_name: expected one image, found {len(roots)}")
+    images = _images(roots, wanted.oci_ref_name)
+    present = {node.descriptor.digest: node for root in roots for node in root.found.present}
+    absent = {node.descriptor.digest: node for root in roots for node in root.found.absent}
+    skipped = {digest for digest, node in present.items() if _is_skipped(node, wanted)}
+    blobs = sorted((node for digest, node in present.items() if digest not in skipped), key=_rank)
+    saved = None
+    if not wanted.skip_manifest_json:
+        paths = {node.descriptor.digest: blob_path(node.descriptor) for node in blobs}
+        trees = [(root.name, root.found.present) for root in roots]
+        saved = saved_images(trees, paths, wanted.platforms)
+    return Plan(
+        content=content,
+        roots=roots,
+        images=images,
+        blobs=tuple(blobs),
+        left_out=tuple(
+            reported(node, "skipped" if _is_skipped(node, wanted) else "absent")
+            for node in (*(present[digest] for digest in present if digest in skipped), *absent.values())
+        ),
+        index=_index(images),
+        saved=saved,
+    )
+
+
+def blob_path(descriptor: OCIDescriptor) -> str:
+    """Return where a blob lies in a layout."""
+    digest = descriptor.blob
+    return f"blobs/{digest.algorithm}/{digest.encoded}"
+
+
+def reported(node: Node, status: str) -> ExportedBlob:
+    """Return the record of a blob."""
+    return ExportedBlob(
+        descriptor=node.descriptor,
+        status=status,  # type: ignore[arg-type]
+        parent=None if node.parent is None else node.parent.digest,
+        platform=node.platform,
+    )
+
+
+async def _roots(store: Store, content: Content, wanted: Wanted) -> tuple[Root, ...]:
+    found = []
+    for name in sorted(set(wanted.names)):
+        image = await store.images.get(name)
+        root = await find_root(store, image.target, wanted.limits)
+        found.append(Root(name=name, labels=image.labels, found=await _find(content, wanted, name, root)))
+    for digest in sorted(set(wanted.manifests)):
+        given = Descriptor(digest=digest, media_type=wanted.manifest_type)
+        root = await describe(store, given, limits=wanted.limits)
+        found.append(Root(name=None, labels=Labels(), found=await _find(content, wanted, None, root)))
+    return tuple(found)
+
+
+async def _find(content: Content, wanted: Wanted, name: str | None, root: OCIDescriptor) -> ImageCheck:
+    """Return all that belongs to the root, converted if that is wanted.
+
+    Raises:
+        IncompleteImage, NotFound: something is missing that has to be there.
+    """
+
+    async def look(at: OCIDescriptor) -> ImageCheck:
+        found = await examine(
+            content.store,
+            content,
+            name or root.digest,
+            at,
+            platforms=wanted.platforms,
+            limits=wanted.limits,
+            elsewhere=content.offers,
+        )
+        _require(found, wanted)
+        return found
+
+    found = await look(root)
+    if wanted.oci:
+        rewriter = Rewriter(
+            content, oci=True, platforms=wanted.platforms, skip_missing=wanted.skip_missing, limits=wanted.limits
+        )
+        new = await rewriter.run(root)
+        for data, descriptor in rewriter.documents:
+            content.add(data, descriptor)
+        found = await look(new)
+    return found
+
+
+def _require(found: ImageCheck, wanted: Wanted) -> None:
+    if found.unmatched and not wanted.skip_missing:
+        raise NotFound("platform", f"{', '.join(map(str, found.unmatched))} in image {found.name}")
+    needed = [node for node in found.absent if not _is_skipped(node, wanted)]
+    if wanted.skip_missing:  # but for the root there would be nothing
+        needed = [node for node in needed if not node.depth]
+    msgspec.structs.replace(found, absent=tuple(needed)).require()
+
+
+def _is_skipped(node: Node, wanted: Wanted) -> bool:
+    return wanted.skip_non_distributable and is_non_distributable(node.descriptor.media_type)
+
+
+def _rank(node: Node) -> int:
+    return {"index": 0, "manifest": 0, "config": 1}.get(node.descriptor.kind, 2)
+
+
+def _images(roots: Sequence[Root], oci_ref_name: str | None) -> tuple[ExportedImage, ...]:
+    short = [None if root.name is None else _object(root.name) for root in roots]
+    images = []
+    for root, ref in zip(roots, short, strict=True):
+        annotations = dict(root.found.target.annotations or {})
+        annotations.pop(IMAGE_NAME, None)
+        if root.name is not None:
+            annotations[IMAGE_NAME] = root.name
+            # Two images with the tag `latest` would have one name in the index; then their whole names are used.
+            annotations[REF_NAME] = root.name if ref is None or short.count(ref) > 1 else ref
+        if oci_ref_name is not None:
+            annotations[REF_NAME] = oci_ref_name
+        target = msgspec.structs.replace(root.found.target, annotations=dict(sorted(annotations.items())) or None)
+        images.append(ExportedImage(name=root.name, target=target))
+    return tuple(images)
+
+
+def _object(name: str) -> str | None:
+    """Return the tag of a name, or its digest; None for what is no reference."""
+    try:
+        reference = ImageReference.parse(name)
+    except InvalidArgument:
+        return None
+    return reference.tag or (None if reference.digest is None else str(reference.digest))
+
+
+def _index(images: Sequence[ExportedImage]) -> bytes:
+    manifests = [msgspec.to_builtins(image.target) for image in images]
+    return msgspec.json.encode({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests})
