@@ -102,6 +102,14 @@ class TestReport:
         ] == cells
         assert "- Weak: a busy machine" in text
 
+    def test_a_missed_goal_says_why_where_that_is_known(self, machine: Machine) -> None:
+        goal = Goal(contestant="ours", at_most=1.1, reason="the disk; next: a faster one")
+        missed, met = result((goal,), H=[1.0], ours=[1.2]), result((goal,), H=[1.0], ours=[1.0])
+
+        assert "  known: the disk; next: a faster one" in table(missed)
+        assert "known" not in table(met)
+        assert "- Row 1, ours at most 1.10 H: the disk; next" in markdown(report_of(missed, machine=machine))
+
     def test_what_was_measured_comes_back_from_json(self, machine: Machine) -> None:
         report = report_of(result((Goal(contestant="ours", at_most=1.1),), H=[1.0], ours=[1.2]), machine=machine)
 

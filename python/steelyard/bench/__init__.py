@@ -20,7 +20,7 @@ To add a row:
    ``(material, place)``, which runs on a thread; `_sources.in_store` of a coroutine function ``(store, material)``.
    What a round measures itself, it returns: ``{"stall_seconds": 0.003}``.
 4. `durable` is True only if data and name survive the loss of power when the work is done; None if nothing is written.
-5. `Goal` compares a contestant with another, with H, or a metric with a number.
+5. `Goal` compares a contestant with another, with H, or a metric with a number. One that is out of reach says why: `reason`.
 6. Put the function into `_rows.ROWS`. The command, the suites in `benches/` and the tests take it from there.
 
 | Module | Holds |

@@ -123,6 +123,7 @@ class Goal:
         metric: ``seconds`` (of a round), ``each_seconds`` (of each item), or one that the work returns.
         over: what is taken of the rounds.
         stretch: a smaller `at_most`, to aim at.
+        reason: why it is missed where it was recorded, as measured, and the next idea; told where it is missed.
     """
 
     contestant: str
@@ -131,6 +132,7 @@ class Goal:
     metric: str = "seconds"
     over: Literal["median", "most"] = "median"
     stretch: float | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

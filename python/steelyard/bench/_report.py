@@ -24,7 +24,10 @@ def table(row: RowResult) -> str:
         entries += [_cells(entry) for entry in group]
     lines += ["", *_aligned([_HEADS, *entries]), ""]
     width = max((len(verdict(goal)) for goal in row.goals), default=0)
-    lines += [f"  {verdict(goal):<{width}}  {_told(goal, row)}" for goal in row.goals]
+    for goal in row.goals:
+        lines.append(f"  {verdict(goal):<{width}}  {_told(goal, row)}")
+        if goal.met is False and goal.reason:
+            lines.append(f"  {'':<{width}}  known: {goal.reason}")
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
@@ -76,8 +79,14 @@ def markdown(report: Report) -> str:
         f"{machine['cores']} cores, {machine['kernel']}, {disk}, {report.backend}, {report.rounds} rounds: "
         f"`{report.command}`"
     )
+    known = [
+        f"- Row {row.number}, {goal.contestant} {goal_text(goal)}: {goal.reason}"
+        for row in report.rows
+        for goal in row.goals
+        if goal.met is False and goal.reason
+    ]
     weak = [f"- Weak: {warning}" for warning in report.warnings]
-    parts = [own, others if len(others) > 2 else [], [origin], weak]
+    parts = [own, others if len(others) > 2 else [], known, [origin], weak]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 

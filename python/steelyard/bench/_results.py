@@ -86,6 +86,7 @@ class GoalResult(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         value: the ratio, or the value of the metric; None if it could not be had.
         met: whether the goal is reached; None if there is no value.
+        reason: why it is missed where it was recorded; empty if it is not.
     """
 
     contestant: str
@@ -95,6 +96,7 @@ class GoalResult(msgspec.Struct, frozen=True, kw_only=True):
     stretch: float | None
     value: float | None
     met: bool | None
+    reason: str = ""
 
 
 class RowResult(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="bench_row"):
@@ -204,4 +206,5 @@ def judge(goal: Goal, contestants: Sequence[ContestantResult]) -> GoalResult:
         stretch=goal.stretch,
         value=value,
         met=None if value is None else value <= goal.at_most,
+        reason=goal.reason,
     )
