@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from steelyard.bench import (
+    Goal,
     table,
 )
 from steelyard.bench._ground import LARGE, Ground, check_space, open_ground
@@ -115,11 +116,13 @@ class TestRounds:
         assert "pip install it" in text
 
     async def test_peers_can_be_left_out(self, memory: Path) -> None:
-        row = row_of(contestant("ours"), contestant("theirs", kind="peer"))
+        goals = (Goal(contestant="ours", at_most=1.0, to="theirs"), Goal(contestant="ours", at_most=1.0))
+        row = row_of(contestant("ours"), contestant("theirs", kind="peer"), goals=goals)
 
         found = await measure(row, Ground(memory), rounds=1, peers=False)
 
         assert [H, "ours"] == [entry.name for entry in found.contestants]
+        assert [H] == [goal.to for goal in found.goals]
 
 
 @pytest.mark.anyio

@@ -9,7 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import msgspec
 import pytest
+
+from steelyard.bench import ContestantResult, GoalResult, Report, RowResult, Sample
 
 from .runner import Shell, end
 
@@ -43,6 +46,16 @@ def test_a_row_is_measured_told_and_written(shell: Shell, memory: Path, backend:
     assert "| 4 | put 312 blobs of 4 KiB by put_many, sha256 | steelyard |" in (shell.home / "goals.md").read_text()
 
 
+@pytest.mark.parametrize("kind", [Report, RowResult, ContestantResult, Sample, GoalResult])
+def test_the_page_names_every_field_of_the_document(kind: type[msgspec.Struct]) -> None:
+    page = (
+        (Path(__file__).parents[2] / "docs" / "cli.md").read_text("utf-8").partition("`bench --format json` prints")[2]
+    )
+    text = page.partition("\n\n`stat` and")[0]
+
+    assert [] == [name for name in kind.__struct_fields__ if f"`{name}`" not in text]
+
+
 def test_json_lines_are_rows_the_run_and_a_summary(shell: Shell, memory: Path) -> None:
     rows, run, summary = shell.run(*ROW, "--directory", memory, "--format", "jsonl").records
 
@@ -54,8 +67,9 @@ def test_json_lines_are_rows_the_run_and_a_summary(shell: Shell, memory: Path) -
     assert len(rows["goals"]) == summary["met"] + summary["missed"] + summary["unknown"]
 
 
-def test_ctrl_c_leaves_nothing(shell: Shell, memory: Path) -> None:
-    process = shell.start(*WORK, "--directory", memory, "--rounds", "100")
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_ctrl_c_leaves_nothing(shell: Shell, memory: Path, backend: str) -> None:
+    process = shell.start(*WORK, "--directory", memory, "--rounds", "100", "--backend", backend)
     while not list(memory.glob("steelyard-bench-*/*round*")):
         assert process.poll() is None
 

@@ -216,6 +216,7 @@ def _conclude(
     missing: dict[str, str],
 ) -> RowResult:
     ran = {runner.contestant.name: runner for runner in runners}
+    left_out = {entry.name for entry in row.contestants} - {entry.name for entry in contestants}
     h = next((runner.samples for runner in runners if runner.contestant.name == H), [])
     results: list[ContestantResult] = []
     for entry in contestants:
@@ -230,5 +231,5 @@ def _conclude(
         note=row.note,
         bytes=row.payload.total if row.payload else None,
         contestants=results,
-        goals=[judge(goal, results) for goal in row.goals],
+        goals=[judge(goal, results) for goal in row.goals if goal.to not in left_out],
     )
