@@ -14,7 +14,7 @@ import pytest
 
 from steelyard import filters
 from steelyard.cli import records
-from steelyard.cli.app import COMMANDS, Options, build
+from steelyard.cli.app import COMMANDS, Options, build, find
 from steelyard.cli.exits import MEANINGS
 from steelyard.cli.topics import FILTERS
 
@@ -32,9 +32,10 @@ def function(name: str) -> Any:
 
 def arguments_of(name: str) -> list[Any]:
     """Return what a command takes, the options of every command aside."""
-    app = build([name])
-    with app.app_stack([name]):
-        found = app[name].assemble_argument_collection(parse_docstring=True)
+    words = name.split()
+    app = build(words)
+    with app.app_stack(words):
+        found = find(app, name).assemble_argument_collection(parse_docstring=True)
     return [argument for argument in found if argument.parse]
 
 

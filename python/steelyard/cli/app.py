@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
-__all__ = ("COMMANDS", "Options", "build", "launch")
+__all__ = ("COMMANDS", "GROUPS", "Options", "build", "command_of", "find", "launch")
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "put": ("put:put", "Store files, directory trees or standard input, and print their digests."),
@@ -30,10 +30,21 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stat": ("look:stat", "Count and size what the store holds."),
     "doctor": ("doctor:doctor", "Show versions, settings and the store's health; repair its metadata."),
     "bench": ("bench:bench", "Measure a store on this machine and disk, beside yardsticks and other programs."),
+    "export": ("export:export", "Write images to an archive, standard output, an image layout or another store."),
+    "images ls": ("images:ls", "List image names."),
+    "images inspect": ("images:inspect", "Show what an image is made of."),
+    "images tag": ("images:tag", "Give an image further names."),
+    "images rm": ("images:rm", "Remove image names; what they hold stays stored."),
+    "images check": ("images_check:check", "Tell whether images are complete, and what is absent."),
+    "images usage": ("images_check:usage", "Count the blobs of images and their bytes."),
+    "images convert": ("images_check:convert", "Convert an image to OCI's media types, or to some of its platforms."),
     "help": ("topics:help_", "Show help on a command or a topic."),
     "completion": ("topics:completion", "Print or install shell completion."),
 }
 """Each command's function, below this package, and what it does in a line: the first of the function's docstring."""
+
+GROUPS: dict[str, str] = {"images": "List, name, check and convert images."}
+"""What the commands of two words begin with, and what those commands do together."""
 
 
 @Parameter(name="*", group="Options of every command")
@@ -108,11 +119,16 @@ def build(words: Sequence[str] = (), found: Callable[[_Parsed], None] = lambda _
         version_flags=["--version"],
         version=_version,
     )
-    chosen = next((word for word in words if word in COMMANDS), None)
+    chosen = command_of(words)
     for name, (target, summary) in COMMANDS.items():
-        app.command(f"steelyard.cli.{target}", name=name, help=None if chosen else summary)
+        group, _, own = name.rpartition(" ")
+        if group and group not in app:
+            app.command(App(name=group, help=GROUPS[group], help_format="plaintext", version_flags=[]))
+        parent = app[group] if group else app
+        parent.command(f"steelyard.cli.{target}", name=own, help=None if chosen else summary)
     if chosen:
-        app[chosen].help = _help_of(app[chosen].default_command)
+        found_app = find(app, chosen)
+        found_app.help = _help_of(found_app.default_command)
 
     def collect(
         *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
@@ -122,6 +138,24 @@ def build(words: Sequence[str] = (), found: Callable[[_Parsed], None] = lambda _
         found(_Parsed(command=command, bound=bound, options=options, wants_context="context" in extra))
 
     app.meta.default(collect)
+    return app
+
+
+def command_of(words: Sequence[str]) -> str | None:
+    """Return the name of the command on a command line: the first word that is one, or two of them."""
+    for place, word in enumerate(words):
+        if word in GROUPS:
+            pairs = (f"{word} {other}" for other in words[place + 1 :])
+            return next((pair for pair in pairs if pair in COMMANDS), None)
+        if word in COMMANDS:
+            return word
+    return None
+
+
+def find(app: App, name: str) -> App:
+    """Return the application of a command."""
+    for word in name.split():
+        app = app[word]
     return app
 
 
@@ -151,11 +185,17 @@ def _run(found: _Parsed, words: Sequence[str]) -> int:
     async def call(context: Context) -> None:
         await found.command(*found.bound.args, **found.bound.kwargs, context=context)
 
-    return run(call, context, found.command.__name__)
+    return run(call, context, _name_of(found.command))
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    """Return the command that the function does."""
+    target = f"{function.__module__.removeprefix('steelyard.cli.')}:{function.__name__}"
+    return next(name for name, (known, _) in COMMANDS.items() if known == target)
 
 
 def _refuse(message: str, words: Sequence[str]) -> int:
-    command = next((word for word in words if word in COMMANDS), "")
+    command = command_of(words) or next((word for word in words if word in GROUPS), "")
     print(f"steelyard: error: {message.replace(STDIO_WORD, '-')}", file=sys.stderr)
     print(f"  next: steelyard {command}{' ' if command else ''}--help", file=sys.stderr)
     return 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import Any
 
-__all__ = ("complete_digest", "complete_ref")
+__all__ = ("complete_digest", "complete_image", "complete_ref")
 
 _SECONDS = 0.3
 _CANDIDATES = 200
@@ -14,6 +14,11 @@ _CANDIDATES = 200
 def complete_digest(words: Any) -> list[tuple[str, str]]:
     """Return digests that begin as typed; see cyclopts' completers."""
     return _ask(words, "digest")
+
+
+def complete_image(words: Any) -> list[tuple[str, str]]:
+    """Return image names that begin as typed, in full or as people write them; see cyclopts' completers."""
+    return _ask(words, "image")
 
 
 def complete_ref(words: Any) -> list[tuple[str, str]]:
@@ -30,6 +35,7 @@ def _ask(words: Any, what: str) -> list[tuple[str, str]]:
 async def _candidates(words: Any, what: str) -> list[tuple[str, str]]:
     import anyio  # noqa: PLC0415
 
+    from steelyard.cli.image_names import familiar  # noqa: PLC0415
     from steelyard.cli.names import human_size  # noqa: PLC0415
     from steelyard.cli.settings import load  # noqa: PLC0415
     from steelyard.local import LocalStore  # noqa: PLC0415
@@ -40,6 +46,13 @@ async def _candidates(words: Any, what: str) -> list[tuple[str, str]]:
             if what == "ref":
                 statuses = await store.list_statuses()
                 return [(one.ref, human_size(one.offset)) for one in statuses if one.ref.startswith(words.incomplete)]
+            if what == "image":
+                return [
+                    (name, str(image.target.digest))
+                    for image in await store.images.list()
+                    for name in (image.name, familiar(image.name))
+                    if name.startswith(words.incomplete)
+                ][:_CANDIDATES]
             async with aclosing(store.walk()) as infos:
                 async for info in infos:
                     # Bash ends a word at a colon, so digits alone are completed to digits alone; they are enough.

@@ -33,7 +33,7 @@ MEANINGS: dict[Exit, str] = {
     Exit.OK: "it worked; content that was stored already counts as success",
     Exit.ERROR: "another error, or errors of several kinds in one batch",
     Exit.USAGE: "the command line is wrong, or a package it needs is missing; nothing was done",
-    Exit.NOT_FOUND: "no such blob, ingest, file or store",
+    Exit.NOT_FOUND: "no such blob, ingest, image name, file or store; or blobs of an image are not stored",
     Exit.CONFLICT: "stored already, where --fail-if-exists asked to fail; or the ingest was aborted by somebody else",
     Exit.MISMATCH: "a digest or size is not the expected one, or stored bytes are damaged",
     Exit.BUSY: "another writer holds the ingest, or another process the store",
@@ -59,6 +59,8 @@ _BY_ERRNO = {
 
 _BY_KIND: tuple[tuple[type[Exception], Exit], ...] = (
     (errors.NotFound, Exit.NOT_FOUND),
+    (errors.IncompleteImage, Exit.NOT_FOUND),
+    (errors.NameMoved, Exit.CONFLICT),
     (errors.AlreadyExists, Exit.CONFLICT),
     (errors.Aborted, Exit.CONFLICT),
     (errors.UnexpectedDigest, Exit.MISMATCH),

@@ -10,7 +10,7 @@ import msgspec
 
 from steelyard import errors
 from steelyard.cli.exits import Exit, exit_of
-from steelyard.cli.names import AmbiguousDigest, printable, quoted
+from steelyard.cli.names import AmbiguousDigest, counted, printable, quoted
 from steelyard.cli.records import ErrorRecord
 
 __all__ = ("Report", "UsageError", "explain", "leaves")
@@ -71,8 +71,19 @@ def explain(error: BaseException, *, program: str = "steelyard", about: str | No
         message=printable(message),
         next_step=_next_step(error, program, about),
         exit=exit_of(error),
-        details=tuple(map(str, error.candidates)) if isinstance(error, AmbiguousDigest) else (),
+        details=_details(error),
     )
+
+
+def _details(error: BaseException) -> tuple[str, ...]:
+    if isinstance(error, AmbiguousDigest):
+        return tuple(map(str, error.candidates))
+    if isinstance(error, errors.IncompleteImage):
+        return tuple(
+            printable(f"{digest}  {platform or '-'}" + (f"  named by {parent}" if parent else ""))
+            for digest, parent, platform in error.absent
+        )
+    return ()
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
@@ -87,6 +98,8 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
 def _message(error: BaseException) -> str:
     if isinstance(error, errors.StorageError):
         return f"{error.operation}: {os.strerror(error.errno or 0)}: {os.fspath(error.filename or 'the store')}"
+    if isinstance(error, errors.IncompleteImage):
+        return f"image {error.name}: {counted(len(error.absent), 'blob')} not stored"
     if isinstance(error, errors.SteelyardError):
         return str(error)
     if isinstance(error, OSError):
@@ -105,6 +118,10 @@ def _next_step(error: BaseException, program: str, about: str | None) -> str | N
             return f"{program} ingests"
         case errors.NotFound(kind="store"):
             return f"{program} doctor"
+        case errors.NotFound(kind="image name" | "platform"):
+            return f"{program} images ls"
+        case errors.IncompleteImage(name=name):
+            return f"{program} images check {quoted(name)}" if ":" in name and not name.startswith("sha") else None
         case errors.NotFound():
             return f"{program} ls"
         case errors.Unavailable() | errors.Aborted():

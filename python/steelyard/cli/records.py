@@ -7,21 +7,32 @@ not known is null. Fields may be added in later releases; none is renamed or rem
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from steelyard.model import Info, Status
+from steelyard.model import Image, Info, Status
+
+if TYPE_CHECKING:
+    from steelyard.images import Node
 
 __all__ = (
     "AbortedRecord",
     "BlobRecord",
+    "CheckedImageRecord",
     "ErrorRecord",
+    "ExportedBlobRecord",
+    "ExportedImageRecord",
     "FetchedRecord",
+    "ImagePart",
+    "ImageRecord",
+    "ImageUsageRecord",
     "IngestGoneRecord",
     "IngestRecord",
+    "InspectedRecord",
     "PutRecord",
     "Record",
+    "RemovedImageRecord",
     "RemovedRecord",
     "VerifiedRecord",
     "encode",
@@ -125,6 +136,113 @@ class VerifiedRecord(Record, frozen=True, tag="verified"):
     size: int
     ok: bool
     found: str | None = None
+
+
+class ImagePart(msgspec.Struct, frozen=True, kw_only=True):
+    """One blob of an image, within a record."""
+
+    digest: str
+    size: int
+    media_type: str
+    platform: str | None
+    parent: str | None
+    depth: int
+    present: bool
+
+    @classmethod
+    def of(cls, node: Node, *, present: bool) -> ImagePart:
+        """Return the part of a node."""
+        return cls(
+            digest=node.descriptor.digest,
+            size=node.descriptor.size,
+            media_type=node.descriptor.media_type,
+            platform=None if node.platform is None else str(node.platform),
+            parent=None if node.parent is None else node.parent.digest,
+            depth=node.depth,
+            present=present,
+        )
+
+
+class ImageRecord(Record, frozen=True, tag="image"):
+    """What is known of one image name."""
+
+    name: str
+    digest: str
+    size: int | None
+    media_type: str | None
+    created_at: datetime
+    updated_at: datetime
+    labels: dict[str, str]
+
+    @classmethod
+    def of(cls, image: Image) -> ImageRecord:
+        """Return the record of an image name."""
+        return cls(
+            name=image.name,
+            digest=str(image.target.digest),
+            size=image.target.size,
+            media_type=image.target.media_type,
+            created_at=image.created_at,
+            updated_at=image.updated_at,
+            labels=dict(image.labels),
+        )
+
+
+class InspectedRecord(Record, frozen=True, tag="inspected_image"):
+    """One image, with all that it is made of."""
+
+    image: ImageRecord
+    blobs: list[ImagePart]
+
+
+class RemovedImageRecord(Record, frozen=True, tag="removed_image"):
+    """One image name that was removed, or would be."""
+
+    name: str
+    digest: str
+    dry_run: bool
+
+
+class CheckedImageRecord(Record, frozen=True, tag="checked_image"):
+    """Whether one image is complete; what is absent of it, and platforms that it has nothing for."""
+
+    name: str
+    digest: str
+    complete: bool
+    blobs: int
+    size: int
+    absent: list[ImagePart]
+    unmatched: list[str]
+
+
+class ImageUsageRecord(Record, frozen=True, tag="image_usage"):
+    """What one image takes."""
+
+    name: str
+    blobs: int
+    size: int
+    absent: int
+    absent_size: int
+
+
+class ExportedImageRecord(Record, frozen=True, tag="exported_image"):
+    """One image that was exported; without a name if it was given by its digest."""
+
+    name: str | None
+    digest: str
+    size: int
+    media_type: str
+
+
+class ExportedBlobRecord(Record, frozen=True, tag="exported_blob"):
+    """One blob of an export, and what became of it."""
+
+    digest: str
+    size: int
+    media_type: str
+    status: str
+    platform: str | None
+    parent: str | None
 
 
 class ErrorRecord(Record, frozen=True, tag="error"):

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from steelyard.cli.app import COMMANDS, build, launch
+from steelyard.cli.app import COMMANDS, GROUPS, build, launch
 
 FILTERS = """\
 A filter is one text of comparisons joined by commas, all of which must hold. Several filters are alternatives.
@@ -49,8 +49,8 @@ def help_(topic: Annotated[str | None, Parameter(name="TOPIC")] = None, /) -> No
     Args:
         topic: a command, or exit-codes, filters, config.
     """
-    if topic is None or topic in COMMANDS:
-        launch([topic, "--help"] if topic else ["--help"])
+    if topic is None or topic in COMMANDS or topic in GROUPS:
+        launch([*topic.split(), "--help"] if topic else ["--help"])
         return
     texts: dict[str, Callable[[], str]] = {
         "exit-codes": _exit_codes,

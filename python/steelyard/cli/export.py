@@ -1,0 +1,197 @@
+"""`export`: images go to an archive, standard output, an image layout or another store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+import anyio
+from anyio.abc import ByteSendStream
+from cyclopts import Parameter
+
+from steelyard._bridge import run
+from steelyard.cli import stdio
+from steelyard.cli.complete import complete_digest, complete_image
+from steelyard.cli.context import Context
+from steelyard.cli.explain import UsageError
+from steelyard.cli.image_names import find_image, platforms_of
+from steelyard.cli.names import amount, counted, printable, quoted, resolve_one
+from steelyard.cli.progress import Meter
+from steelyard.cli.records import ExportedBlobRecord, ExportedImageRecord
+from steelyard.images import DirectoryLayout, Exported, export_images
+from steelyard.images.exporting import ExportTarget
+from steelyard.model import Progress
+
+
+async def export(
+    target: Annotated[str, Parameter(name="DEST")],
+    names: Annotated[list[str] | None, Parameter(name="NAME", completer=complete_image)] = None,
+    /,
+    *,
+    manifest: Annotated[list[str] | None, Parameter(name="--manifest", negative="", completer=complete_digest)] = None,
+    manifest_type: str | None = None,
+    platform: Annotated[list[str] | None, Parameter(name="--platform", negative="")] = None,
+    all_platforms: bool = False,
+    oci_ref_name: str | None = None,
+    oci: bool = False,
+    skip_manifest_json: bool = False,
+    skip_non_distributable: bool = False,
+    skip_missing: bool = False,
+    compress: Literal["gzip", "zstd"] | None = None,
+    no_verify: bool = False,
+    overwrite: bool = False,
+    context: Annotated[Context, Parameter(parse=False)],
+) -> None:
+    """Write images to an archive, standard output, an image layout or another store.
+
+    Nothing is written of an image of which something is missing. The same images give the same bytes, always. A file appears
+    under its name only when it is whole; on standard output, exit code 0 says that the archive is.
+
+    Args:
+        target: a file; - for standard output; a directory, or a name that ends in /, for an image layout; the root of a store.
+        names: image names.
+        manifest: the digest of an index or manifest to export without a name; may be repeated.
+        manifest_type: the media type of --manifest, where its document does not say it.
+        platform: of each image, only what is for this platform; may be repeated.
+        all_platforms: what is for every platform, as is done without --platform.
+        oci_ref_name: the name of the only image in the target's index, in place of its tag.
+        oci: convert Docker's media types to OCI's.
+        skip_manifest_json: leave out manifest.json, which docker load reads.
+        skip_non_distributable: leave out layers that are not to be passed on.
+        skip_missing: leave out what is not stored.
+        compress: wrap the archive in gzip or zstd.
+        no_verify: do not compare blobs with their digests while they are copied to an archive.
+        overwrite: move names that another store has for something else.
+        context: the run.
+    """
+    if target == "-" and stdio.is_terminal(stdio.STDOUT):
+        next_step = f"{context.program} export FILE {' '.join(map(quoted, names or ()))}".strip()
+        raise UsageError("standard output is a terminal: expected a file or a pipe for an archive", next_step=next_step)
+    platforms = platforms_of(platform or (), every=all_platforms)
+    async with context.open_store() as store, _opened(context, target) as place:
+        meter = _Meter()
+        context.display.begin(meter)
+        found = await export_images(
+            store,
+            place,
+            [(await find_image(store, name)).name for name in names or ()],
+            manifests=[await resolve_one(store, text) for text in manifest or ()],
+            manifest_type=manifest_type,
+            platforms=platforms,
+            oci_ref_name=oci_ref_name,
+            oci=oci,
+            skip_manifest_json=skip_manifest_json,
+            skip_non_distributable=skip_non_distributable,
+            skip_missing=skip_missing,
+            compress=compress,
+            verify=not no_verify,
+            overwrite=overwrite,
+            on_progress=meter.hear,
+        )
+    await _tell(context, found, None if target == "-" else target)
+
+
+class _Meter(Meter):
+    """Counts blobs; the first report of each has its size."""
+
+    def __init__(self) -> None:
+        super().__init__(total=0, items="blob")
+        self._known: set[str] = set()
+        self._left: set[str] = set()
+
+    @property
+    def activity(self) -> str:
+        """What is happening now: when all is written, it is being made durable."""
+        return "writing" if self._left else "finishing" if self._known else "starting"
+
+    def hear(self, report: Progress) -> None:
+        """Take in a report of the export."""
+        size = report.total or 0
+        if report.name not in self._known:
+            self._known.add(report.name)
+            self._left.add(report.name)
+            self.total = (self.total or 0) + size
+        elif report.name in self._left:
+            self.take(report)
+        if report.done >= size and report.name in self._left:
+            self._left.remove(report.name)
+            self.finished(report.name, size)
+
+
+class _Sink(ByteSendStream):
+    """A descriptor that an archive goes to."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    async def send(self, item: bytes) -> None:
+        await stdio.write(item, self._descriptor)
+
+    async def aclose(self) -> None:
+        await anyio.lowlevel.checkpoint()
+
+
+@asynccontextmanager
+async def _opened(context: Context, target: str) -> AsyncIterator[ExportTarget]:
+    """Give what the word on the command line means."""
+    if target == "-":
+        yield _Sink(stdio.STDOUT)
+        return
+    kind = await run(_kind_of, target)
+    if kind == "store":
+        from steelyard.local import LocalStore  # noqa: PLC0415 - the extension, which help does without
+
+        async with LocalStore(target, durability=context.settings.durability_name) as store:
+            yield store
+    elif kind == "directory":
+        async with DirectoryLayout(target) as layout:
+            yield layout
+    elif kind == "special":
+        descriptor = await run(os.open, target, os.O_WRONLY)
+        try:
+            yield _Sink(descriptor)
+        finally:
+            os.close(descriptor)
+    else:
+        yield Path(target)
+
+
+def _kind_of(target: str) -> Literal["store", "directory", "special", "file"]:
+    path = Path(target)
+    if path.is_dir() or target.endswith("/"):
+        return "store" if (path / "steelyard.json").is_file() else "directory"
+    return "special" if path.exists() and not path.is_file() else "file"
+
+
+async def _tell(context: Context, found: Exported, target: str | None) -> None:
+    """Report what was done; standard output may have the archive, and then nothing else."""
+    written = [blob for blob in found.blobs if blob.status == "written"]
+    size = sum(blob.descriptor.size for blob in written)
+    what = f"exported {counted(len(found.images), 'image')}, {counted(len(written), 'blob')}, {amount(size)}"
+    states = {state: sum(blob.status == state for blob in found.blobs) for state in ("present", "skipped", "absent")}
+    context.conclude(what + "".join(f", {number} {state}" for state, number in states.items() if number))
+    if target is None:
+        return
+    context.begin("exported", "images", "blobs", "bytes", *states)
+    context.counts.update(images=len(found.images), blobs=len(written), bytes=size, **states)
+    for image in found.images:
+        record = ExportedImageRecord(
+            name=image.name, digest=image.target.digest, size=image.target.size, media_type=image.target.media_type
+        )
+        text = image.target.digest if context.quiet else f"{image.target.digest}  {printable(image.name or '-')}"
+        await context.out.emit(record, text)
+    for blob in found.blobs:
+        await context.out.emit(
+            ExportedBlobRecord(
+                digest=blob.descriptor.digest,
+                size=blob.descriptor.size,
+                media_type=blob.descriptor.media_type,
+                status=blob.status,
+                platform=None if blob.platform is None else str(blob.platform),
+                parent=blob.parent,
+            ),
+            "",
+        )

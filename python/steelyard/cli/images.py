@@ -1,0 +1,170 @@
+"""`images ls`, `inspect`, `tag`, `rm`: names of images, and what they hold."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from steelyard.cli.complete import complete_image
+from steelyard.cli.context import Context
+from steelyard.cli.image_names import find_image, whole_name
+from steelyard.cli.names import counted, human_size, printable, timestamp
+from steelyard.cli.records import ImagePart, ImageRecord, InspectedRecord, RemovedImageRecord
+from steelyard.errors import SteelyardError
+from steelyard.images import ImageCheck
+from steelyard.images import check as check_image
+from steelyard.model import Image
+
+__all__ = ("inspect", "line_of", "ls", "rm", "tag")
+
+
+async def ls(
+    *filters: Annotated[str, Parameter(name="FILTER")],
+    context: Annotated[Context, Parameter(parse=False)],
+) -> None:
+    """List image names.
+
+    One line each, ordered by name: name, digest, time of the last change, labels. Several filters are alternatives: a name
+    is listed if any of them matches.
+
+    Args:
+        filters: for example 'name~=alpine' or 'labels.kind==base'.
+        context: the run.
+    """
+    context.begin("images", "images")
+    async with context.open_store() as store:
+        for image in await store.images.list(*filters):
+            context.counts["images"] += 1
+            await context.out.emit(ImageRecord.of(image), printable(image.name) if context.quiet else line_of(image))
+
+
+async def inspect(
+    names: Annotated[list[str], Parameter(name="NAME", completer=complete_image)],
+    /,
+    *,
+    context: Annotated[Context, Parameter(parse=False)],
+) -> None:
+    """Show what an image is made of.
+
+    A line for each blob: its digest, size, media type and platform, and whether it is absent; each once, below what names it.
+
+    Args:
+        names: image names.
+        context: the run.
+    """
+    context.begin("images", "images")
+    async with context.open_store() as store:
+        for name in names:
+            try:
+                image = await find_image(store, name)
+                found = await check_image(store, image.name)
+            except SteelyardError as error:
+                context.fail(error, about=name)
+                continue
+            context.counts["images"] += 1
+            parts = _parts(found)
+            record = InspectedRecord(image=ImageRecord.of(image), blobs=parts)
+            text = "\n".join(part.digest for part in parts) if context.quiet else _block_of(image, parts)
+            await context.out.emit(record, text)
+
+
+async def tag(
+    source: Annotated[str, Parameter(name="NAME", completer=complete_image)],
+    names: Annotated[list[str], Parameter(name="NEW-NAME")],
+    /,
+    *,
+    overwrite: bool = False,
+    context: Annotated[Context, Parameter(parse=False)],
+) -> None:
+    """Give an image further names.
+
+    All of them or, when one is refused, none. Labels are those of the name that is there.
+
+    Args:
+        source: an image name.
+        names: the new names.
+        overwrite: move new names that hold something else.
+        context: the run.
+    """
+    context.begin("images", "images")
+    async with context.open_store(change=True) as store:
+        image = await find_image(store, source)
+        targets = {whole_name(name): image.target for name in names}
+        for made in await store.images.assign(targets, labels=image.labels, overwrite=overwrite):
+            context.counts["images"] += 1
+            await context.out.emit(ImageRecord.of(made), printable(made.name) if context.quiet else line_of(made))
+
+
+async def rm(
+    names: Annotated[list[str], Parameter(name="NAME", completer=complete_image)],
+    /,
+    *,
+    dry_run: bool = False,
+    context: Annotated[Context, Parameter(parse=False)],
+) -> None:
+    """Remove image names; what they hold stays stored.
+
+    Args:
+        names: image names.
+        dry_run: only say what would be removed.
+        context: the run.
+    """
+    context.begin("removed", "images")
+    async with context.open_store(change=not dry_run) as store:
+        for name in names:
+            try:
+                image = await find_image(store, name)
+                if not dry_run:
+                    await store.images.delete(image.name, expected=image.target.digest)
+            except SteelyardError as error:
+                context.fail(error, about=name)
+                continue
+            context.counts["images"] += 1
+            record = RemovedImageRecord(name=image.name, digest=str(image.target.digest), dry_run=dry_run)
+            shown = printable(image.name)
+            await context.out.emit(record, shown if context.quiet else f"{shown}  {image.target.digest}")
+    what = "would remove" if dry_run else "removed"
+    context.conclude(f"{what} {counted(context.counts['images'], 'image name')}")
+
+
+def line_of(image: Image) -> str:
+    """Return an image name as a line of `images ls`."""
+    labels = ",".join(f"{printable(key)}={printable(value)}" for key, value in sorted(image.labels.items()))
+    return f"{printable(image.name)}  {image.target.digest}  {timestamp(image.updated_at)}  {labels}".rstrip()
+
+
+def _parts(found: ImageCheck) -> list[ImagePart]:
+    """Return the blobs in the order of a tree: each below what names it."""
+    nodes = [(node, True) for node in found.present] + [(node, False) for node in found.absent]
+    below: dict[str | None, list[ImagePart]] = {}
+    for node, present in nodes:
+        parent = None if node.parent is None else node.parent.digest
+        below.setdefault(parent, []).append(ImagePart.of(node, present=present))
+    ordered: list[ImagePart] = []
+    waiting = list(reversed(below.get(None, [])))
+    while waiting:
+        part = waiting.pop()
+        ordered.append(part)
+        waiting += reversed(below.get(part.digest, []))
+    return ordered
+
+
+def _block_of(image: Image, parts: list[ImagePart]) -> str:
+    lines = [
+        f"name     {printable(image.name)}",
+        f"digest   {image.target.digest}",
+        f"created  {timestamp(image.created_at)}",
+        f"updated  {timestamp(image.updated_at)}",
+        *(f"label    {printable(key)}={printable(value)}" for key, value in sorted(image.labels.items())),
+    ]
+    for part in parts:
+        words = [
+            part.digest,
+            human_size(part.size),
+            part.media_type,
+            part.platform or "",
+            "" if part.present else "absent",
+        ]
+        lines.append("  " * part.depth + printable("  ".join(filter(None, words))))
+    return "\n".join(lines)
