@@ -23,8 +23,10 @@ PREFIX = "steelyard-bench-"
 LARGE = 64 << 10
 """Files above this give their blocks back right after their round; see `Ground.spent`."""
 
-_BLOCK = 4096
-_MARGIN = 1.25
+_SMALL = 5 << 10
+"""What a small file takes: a block, its names and its part of a directory."""
+
+_MARGIN = 1.1
 
 
 class Ground:
@@ -74,12 +76,12 @@ def check_space(directory: Path, *, large: int, small: int) -> None:
     Args:
         directory: where the run is to write.
         large: bytes of large files at any one time.
-        small: small files in all; each takes a block, and as much again for names and inodes.
+        small: small files in all.
 
     Raises:
         OSError: ENOSPC, with what is needed and what is there.
     """
-    needed = int((large + small * 2 * _BLOCK) * _MARGIN)
+    needed = int((large + small * _SMALL) * _MARGIN)
     disk = os.statvfs(directory)
     free = disk.f_frsize * disk.f_bavail
     if free < needed:

@@ -100,7 +100,8 @@ def _check_space(plan: Plan, rows: list[Row[Any]]) -> None:
             copies = 1 + bool(writers) + any(entry.kind == "peer" for entry in writers)
             large = max(large, row.payload.total * copies)
         else:
-            small += (1 + sum(_rounds(entry, plan.rounds) for entry in writers)) * row.payload.count
+            rounds = 1 + sum(_rounds(entry, plan.rounds) * entry.share for entry in writers)
+            small += int(rounds * row.payload.count)
     check_space(plan.directory, large=large, small=small)
 
 
