@@ -3,6 +3,7 @@
 Start with `LocalStore`; the interfaces are in `steelyard.content`.
 """
 
+from steelyard._types import FileRange as FileRange
 from steelyard.content import Ingester as Ingester
 from steelyard.content import IngestManager as IngestManager
 from steelyard.content import Manager as Manager
@@ -70,6 +71,7 @@ __all__ = (
     "Descriptor",
     "Digest",
     "FailedPrecondition",
+    "FileRange",
     "Hasher",
     "Image",
     "ImageNames",

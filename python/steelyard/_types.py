@@ -7,6 +7,8 @@ from collections.abc import AsyncIterable, Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
+import msgspec
+
 from steelyard.model import Progress
 
 if sys.version_info >= (3, 12):
@@ -14,14 +16,30 @@ if sys.version_info >= (3, 12):
 else:
     from typing_extensions import Buffer
 
-__all__ = ("Buffer", "OnProgress", "Source")
+__all__ = ("Buffer", "FileRange", "OnProgress", "Source")
 
-Source = Buffer | str | Path | BinaryIO | Iterable[Buffer] | AsyncIterable[Buffer]
+
+class FileRange(msgspec.Struct, frozen=True):
+    """A part of a file, as a source: one entry of an archive, for example.
+
+    Attributes:
+        file: a descriptor that can be read at any offset. It stays the caller's; its position is neither used nor changed.
+        offset: the first byte.
+        size: how many bytes. A file that ends before them raises `OutOfRange` when it is read.
+    """
+
+    file: int
+    offset: int
+    size: int
+
+
+Source = Buffer | str | Path | BinaryIO | FileRange | Iterable[Buffer] | AsyncIterable[Buffer]
 """What `Store.put` reads from.
 
 * a bytes-like object: one-dimensional, contiguous, one-byte items; it must not change during the call
 * a `str` or `pathlib.Path`: the path of a file
 * a binary file: read from where it stands to its end, on worker threads
+* a `FileRange`: a part of a file
 * an iterable or async iterable of bytes-like objects, an anyio byte stream among them
 """
 

@@ -3,8 +3,10 @@
 Native code takes apart and puts together; nothing here decides what an image is, and nothing is unpacked.
 """
 
+from steelyard._archive._coding import HEAD as HEAD
 from steelyard._archive._coding import Compressed as Compressed
 from steelyard._archive._coding import Decompressed as Decompressed
+from steelyard._archive._coding import format_of as format_of
 from steelyard._archive._copying import copy_range as copy_range
 from steelyard._archive._entry import Entry as Entry
 from steelyard._archive._entry import resolve as resolve
@@ -19,6 +21,7 @@ from steelyard._archive._reading import index as index
 
 __all__ = (
     "END",
+    "HEAD",
     "Compressed",
     "Decompressed",
     "Entry",
@@ -27,6 +30,7 @@ __all__ = (
     "Place",
     "TarStream",
     "copy_range",
+    "format_of",
     "index",
     "layout",
     "padding",

@@ -12,11 +12,11 @@ from steelyard import _bridge
 from steelyard._native import Compressor, Decompressor, detect_format
 from steelyard._types import Buffer
 
-__all__ = ("Compressed", "Decompressed", "Format")
+__all__ = ("HEAD", "Compressed", "Decompressed", "Format", "format_of")
 
 Format = Literal["plain", "gzip", "zstd", "xz"]
 
-_HEAD = 6
+HEAD = 6
 """So many bytes tell the format."""
 
 _OUTPUT = 1 << 20
@@ -24,6 +24,11 @@ _OUTPUT = 1 << 20
 
 _MEMORY = 128 << 20
 """What a window or dictionary may take: as much as ``zstd`` and ``xz -9`` ask for unless they are told otherwise."""
+
+
+def format_of(head: Buffer) -> Format:
+    """Return what a stream is compressed with that begins with `head`: `HEAD` bytes, or fewer where it ends."""
+    return cast("Format", detect_format(head))
 
 
 class _Coded(ABC):
@@ -131,15 +136,15 @@ class Decompressed(_Coded):
         """Find the format; a head that comes in crumbs is put together."""
         head = b""
         while await self._pull():
-            if not head and memoryview(self._piece).nbytes >= _HEAD:
+            if not head and memoryview(self._piece).nbytes >= HEAD:
                 break
             head += bytes(self._piece)
-            if len(head) >= _HEAD:
+            if len(head) >= HEAD:
                 self._piece = head
                 break
         else:
             self._piece = head
-        self._format = cast("Format", detect_format(memoryview(self._piece)[:_HEAD]))
+        self._format = format_of(memoryview(self._piece)[:HEAD])
         if self._format != "plain":
             self._coder = Decompressor(self._format, ratio=self._ratio, memory=self._memory)
 

@@ -21,6 +21,12 @@ from steelyard.images.exporting import export_images as export_images
 from steelyard.images.graph import Node as Node
 from steelyard.images.graph import children as children
 from steelyard.images.graph import walk_image as walk_image
+from steelyard.images.importing import ImagesOf as ImagesOf
+from steelyard.images.importing import Imported as Imported
+from steelyard.images.importing import ImportedBlob as ImportedBlob
+from steelyard.images.importing import ImportedImage as ImportedImage
+from steelyard.images.importing import Naming as Naming
+from steelyard.images.importing import import_images as import_images
 from steelyard.images.labels import content_labels as content_labels
 from steelyard.images.labels import is_reserved as is_reserved
 from steelyard.images.layout import REF_NAME as REF_NAME
@@ -64,12 +70,17 @@ __all__ = (
     "ImageLayout",
     "ImageReference",
     "ImageUsage",
+    "ImagesOf",
+    "Imported",
+    "ImportedBlob",
+    "ImportedImage",
     "Index",
     "Kind",
     "LayoutDriver",
     "Limits",
     "Manifest",
     "MemoryLayout",
+    "Naming",
     "Node",
     "OCIDescriptor",
     "Platform",
@@ -83,6 +94,7 @@ __all__ = (
     "convert",
     "describe",
     "export_images",
+    "import_images",
     "is_non_distributable",
     "is_reserved",
     "kind_of",

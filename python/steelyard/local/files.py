@@ -19,7 +19,7 @@ from steelyard.local._rows import to_digest
 from steelyard.local.writer import LocalWriter
 from steelyard.model import Labels, Progress, PutResult
 from steelyard.transfer._ingest import Job
-from steelyard.transfer._source import FilePieces
+from steelyard.transfer._source import FilePieces, RangePieces
 
 __all__ = ("FileJob", "Request", "Trip", "find_file", "is_plain", "store_file")
 
@@ -70,7 +70,7 @@ class FileJob(Job, frozen=True, kw_only=True):
 
     async def fill(self, writer: Writer, *, most: int = PIECE) -> None:
         """Write the rest of the source."""
-        place = self.pieces.place() if isinstance(self.pieces, FilePieces) else None
+        place = self.pieces.place() if isinstance(self.pieces, FilePieces | RangePieces) else None
         if isinstance(writer, LocalWriter) and place is not None:
             # CANCEL: what was copied by then counts in the ingest's offset, and nothing else of the source was used.
             await self._copy(writer, *place)
@@ -80,7 +80,10 @@ class FileJob(Job, frozen=True, kw_only=True):
 
     async def _copy(self, writer: LocalWriter, file: int, start: int) -> None:
         offset = writer.offset
-        most = None if self.size is None else max(0, self.size - offset)
+        total = self.size
+        if isinstance(self.pieces, RangePieces):
+            total = self.pieces.size  # what follows in the file is somebody else's
+        most = None if total is None else max(0, total - offset)
 
         def report() -> None:
             self.report("write", writer.offset)

@@ -16,12 +16,13 @@ from anyio.lowlevel import checkpoint
 
 from steelyard._bridge import run
 from steelyard._buffers import view
-from steelyard._types import Buffer, Source
+from steelyard._types import Buffer, FileRange, Source
 from steelyard.content import ReaderAt
 from steelyard.digest import Algorithm, Digest
+from steelyard.errors import OutOfRange
 from steelyard.hashing import Hasher
 
-__all__ = ("PIECE", "BlobPieces", "Pieces", "hash_piece", "name_of", "opened")
+__all__ = ("PIECE", "BlobPieces", "FilePieces", "Pieces", "RangePieces", "hash_piece", "name_of", "opened")
 
 PIECE = 1 << 20
 """The most bytes that are read or written at once, and so what a transfer holds in memory."""
@@ -168,6 +169,37 @@ async def _readable(file: BinaryIO) -> bool:
     return True
 
 
+class RangePieces(Pieces):
+    """Pieces of a part of a file."""
+
+    seekable = True
+
+    def __init__(self, source: FileRange) -> None:
+        self._source = source
+        self._offset = 0
+        self.size = source.size
+
+    async def _next(self) -> memoryview:
+        source = self._source
+        left = source.size - self._offset
+        if not left:
+            await checkpoint()
+            return memoryview(b"")
+        data = await run(os.pread, source.file, min(left, PIECE), source.offset + self._offset)
+        if not data:
+            raise OutOfRange("file range", offset=source.offset + source.size, size=source.offset + self._offset)
+        self._offset += len(data)
+        return memoryview(data)
+
+    def place(self) -> tuple[int, int]:
+        """Return the descriptor and where in its file the source begins."""
+        return self._source.file, self._source.offset
+
+    async def seek(self, offset: int) -> bool:
+        self._offset, self._rest = offset, memoryview(b"")
+        return True
+
+
 class IterablePieces(Pieces):
     """Pieces of an iterable or async iterable of buffers; one longer than a piece is cut, an empty one skipped."""
 
@@ -260,6 +292,8 @@ async def _open(source: Source) -> Pieces:
     if isinstance(source, str | os.PathLike):
         file = await run(open, Path(source), "rb")
         return await _measured(FilePieces(cast("BinaryIO", file), owned=True))
+    if isinstance(source, FileRange):
+        return RangePieces(source)
     try:
         return BytesPieces(cast("Buffer", source))
     except TypeError:

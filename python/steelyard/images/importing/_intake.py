@@ -1,0 +1,183 @@
+"""Blobs of a source into the store: the large ones each through an ingest, small ones in batches."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from contextlib import aclosing, suppress
+
+import msgspec
+from anyio import CancelScope
+
+from steelyard._bridge import run
+from steelyard._types import FileRange
+from steelyard.content import Source, Store
+from steelyard.digest import Digest
+from steelyard.errors import (
+    AlreadyExists,
+    InvalidArchive,
+    SteelyardError,
+    Unavailable,
+    UnexpectedDigest,
+    UnexpectedSize,
+)
+from steelyard.hashing import Hasher
+from steelyard.images.importing._result import Ledger
+from steelyard.model import DEFAULT_ALGORITHM, PutResult
+from steelyard.transfer import open_writer
+
+__all__ = ("BATCH", "BATCH_BYTES", "SMALL", "Intake", "Item", "check_again", "hash_range", "read_ranges")
+
+SMALL = 1 << 20
+"""A blob of up to this many bytes goes with others; nothing of it is worth resuming."""
+
+BATCH = 256
+"""The most blobs of a batch."""
+
+BATCH_BYTES = 8 << 20
+"""About the most bytes of a batch."""
+
+_PIECE = 1 << 20
+
+
+class Item(msgspec.Struct, frozen=True):
+    """A blob on its way in.
+
+    Attributes:
+        entry: what the source calls it, for errors.
+        size: its length in bytes.
+        digest: its name, or None where only its bytes can tell.
+    """
+
+    entry: str
+    size: int
+    digest: Digest | None = None
+
+
+class Intake:
+    """Stores the blobs of one import.
+
+    Args:
+        store: where to.
+        ledger: who keeps account.
+    """
+
+    def __init__(self, store: Store, ledger: Ledger) -> None:
+        self.store = store
+        self.ledger = ledger
+
+    async def present(self, items: Iterable[Item]) -> set[Digest]:
+        """Return which of them the store has, with the size that they should have, and settle those."""
+        sizes = {item.digest: item.size for item in items if item.digest is not None}
+        infos = await self.store.infos(sizes)
+        found = {digest for digest, info in infos.items() if info.size == sizes[digest]}
+        for digest in found:
+            self.ledger.settle(digest, sizes[digest], "present")
+        return found
+
+    async def large(self, item: Item, source: Source, *, resumable: bool, counts: bool = False) -> PutResult:
+        """Store one blob, and settle it.
+
+        Args:
+            item: the blob.
+            source: its bytes.
+            resumable: the source can be read from any offset, so that what an earlier import left is gone on with. What
+                turns out to be other bytes is dropped, and the blob stored from its start.
+            counts: its bytes count in the progress of the whole.
+
+        Raises:
+            InvalidArchive: it has not the digest or size that it should have; nothing of it stays.
+        """
+        digest = item.digest
+        ref = f"import-{digest}" if resumable and digest is not None else None
+        report = None if digest is None else self.ledger.follow(digest, item.size, counts=counts)
+        try:
+            # CANCEL: with a ref the ingest keeps its bytes for the next import; without one nothing remains.
+            while True:
+                try:
+                    result = await self.store.put(source, size=item.size, expected=digest, ref=ref, on_progress=report)
+                    break
+                except Unavailable:
+                    if ref is None:
+                        raise
+                    await self._wait(ref, item)
+        except (UnexpectedDigest, UnexpectedSize) as error:
+            if ref is not None:
+                # The bytes are known to be wrong, so nobody should go on with them.
+                with CancelScope(shield=True), suppress(SteelyardError):
+                    await self.store.abort(ref)
+            raise _refusal(item.entry, str(error.expected), str(error.actual)) from None
+        self.ledger.settle(result.digest, result.size, "new" if result.new else "present")
+        return result
+
+    async def _wait(self, ref: str, item: Item) -> None:
+        """Wait until nobody holds the ref: another import of the same blob may."""
+        with suppress(AlreadyExists):
+            writer = await open_writer(self.store, ref, size=item.size, expected=item.digest)
+            await writer.aclose()
+
+    async def small(self, items: Sequence[tuple[Item, bytes]]) -> list[PutResult]:
+        """Store a batch that is in memory, and settle it; return the results in the same order.
+
+        Raises:
+            InvalidArchive: one has not the digest that it should have. Its bytes may be stored, by their own digest.
+        """
+        groups = defaultdict(list)
+        for place, (item, _) in enumerate(items):
+            groups[DEFAULT_ALGORITHM if item.digest is None else item.digest.algorithm].append(place)
+        found: dict[int, PutResult] = {}
+        for algorithm, places in groups.items():
+            sources = [items[place][1] for place in places]
+            async with aclosing(self.store.put_many(sources, algorithm=algorithm)) as results:
+                async for one in results:
+                    if one.result is None:
+                        raise one.error or AssertionError
+                    found[places[one.index]] = one.result
+        for place, (item, _) in enumerate(items):
+            result = found[place]
+            if item.digest not in (None, result.digest):
+                raise _refusal(item.entry, str(item.digest), str(result.digest))
+            self.ledger.settle(result.digest, result.size, "new" if result.new else "present")
+        return [found[place] for place in range(len(items))]
+
+
+def check_again(entry: str, expected: Digest | str | int, found: Digest | str | int) -> None:
+    """Refuse an entry that comes again with something else.
+
+    Raises:
+        InvalidArchive: it does.
+    """
+    if expected != found:
+        raise InvalidArchive(entry, expected=f"{expected}, as in the first entry of that name", found=str(found))
+
+
+def _refusal(entry: str, expected: str, found: str) -> InvalidArchive:
+    unit = " bytes" if expected.isdecimal() else ""
+    return InvalidArchive(entry, expected=expected + unit, found=found + unit)
+
+
+async def hash_range(source: FileRange, hasher: Hasher) -> Digest:
+    """Return the digest of a part of a file, in one trip for each 8 MiB."""
+    offset, end = source.offset, source.offset + source.size
+    while offset < end:
+        step = min(end - offset, 8 * _PIECE)
+        await run(_hash, source.file, offset, step, hasher)
+        offset += step
+    return hasher.digest()
+
+
+def _hash(file: int, offset: int, size: int, hasher: Hasher) -> None:
+    end = offset + size
+    while offset < end and (data := os.pread(file, min(end - offset, _PIECE), offset)):
+        hasher.update(data)
+        offset += len(data)
+
+
+async def read_ranges(ranges: Sequence[FileRange]) -> list[bytes]:
+    """Return the bytes of several parts of files, in one trip to a thread."""
+    return await run(_read, ranges)
+
+
+def _read(ranges: Sequence[FileRange]) -> list[bytes]:
+    return [os.pread(each.file, each.size, each.offset) for each in ranges]

@@ -1,0 +1,186 @@
+"""Which images of a source are meant, and by which names they will be known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from steelyard.errors import InvalidArgument, InvalidDocument, InvalidReference, NotFound, SteelyardError
+from steelyard.images.documents import OCIDescriptor
+from steelyard.images.reference import DEFAULT_TAG, ImageReference, normalise, parse_object
+
+__all__ = ("CONTAINERD_NAME", "Contents", "Naming", "Plan", "Root", "plan")
+
+CONTAINERD_NAME = "io.containerd.image.name"
+"""The annotation by which containerd and Docker give a descriptor of an index a whole name."""
+
+
+class Naming(msgspec.Struct, frozen=True, kw_only=True):
+    """How images of a source come to names, beside the names that the source itself gives them.
+
+    Attributes:
+        base_name: a repository. What the source only tags is named in it; whole names of other repositories are left out.
+        prefix: a repository, likewise; whole names stay.
+        digests: name each image by its digest as well, ``repository@digest``: in `base_name`, `prefix`, or wherever its
+            other names are.
+        skip_digest_for_named: only those that have no other name.
+        index_name: a name for the source's own index.
+
+    Raises:
+        InvalidReference: one is no name, or a repository has a tag or a digest.
+        InvalidArgument: `base_name` and `prefix` are both given.
+    """
+
+    base_name: str | None = None
+    prefix: str | None = None
+    digests: bool = False
+    skip_digest_for_named: bool = False
+    index_name: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.base_name is not None and self.prefix is not None:
+            raise InvalidArgument("base_name and prefix: expected at most one of them")
+        if self.index_name is not None:
+            normalise(self.index_name)
+        _ = self.repository
+
+    @property
+    def repository(self) -> str | None:
+        """Where to name what has only a tag or a digest."""
+        text = self.prefix if self.base_name is None else self.base_name
+        if text is None:
+            return None
+        found = ImageReference.parse(text)
+        if found.tag or found.digest:
+            raise InvalidReference(text, "expected a repository, without tag and digest")
+        return found.name
+
+
+class Root(msgspec.Struct, frozen=True, kw_only=True):
+    """An image of a source.
+
+    Attributes:
+        descriptor: its index or manifest.
+        names: whole names that the source gives it.
+        tag: a tag without a repository that the source gives it, or None.
+    """
+
+    descriptor: OCIDescriptor
+    names: tuple[str, ...] = ()
+    tag: str | None = None
+
+    @classmethod
+    def of(cls, descriptor: OCIDescriptor, ref_name: str) -> Root:
+        """Return the root that an entry of an index is, by its annotations; `ref_name` is the key of OCI's.
+
+        Names that are none are passed over: OCI lets anything stand there.
+        """
+        annotations = descriptor.annotations or {}
+        text = annotations.get(CONTAINERD_NAME) or annotations.get(ref_name) or ""
+        kept = {key: value for key, value in annotations.items() if key not in {CONTAINERD_NAME, ref_name}}
+        bare = msgspec.structs.replace(descriptor, annotations=kept or None)
+        try:
+            if "/" in text or ":" in text:
+                return cls(descriptor=bare, names=(normalise(text),))
+            return cls(descriptor=bare, tag=parse_object(text)[0])
+        except SteelyardError:
+            return cls(descriptor=bare)
+
+
+class Contents(msgspec.Struct, frozen=True, kw_only=True):
+    """What a source has.
+
+    Attributes:
+        roots: its images.
+        index: the bytes of an index of them.
+        name: what errors call that.
+        made: bytes of manifests that were made for it, by their digests.
+    """
+
+    roots: tuple[Root, ...]
+    index: bytes
+    name: str
+    made: dict[str, bytes] = {}
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What will be named.
+
+    Attributes:
+        images: the images that are meant, each with its names.
+        moves: whether the names are the caller's, so that they may be moved.
+        index_name: the name of the index, or None.
+    """
+
+    images: tuple[tuple[OCIDescriptor, tuple[str, ...]], ...]
+    moves: bool
+    index_name: str | None
+
+
+def plan(contents: Contents, name: str | None, naming: Naming) -> Plan:
+    """Decide what to name how.
+
+    Raises:
+        NotFound: there is no image of that digest.
+        InvalidArgument: there are several, and `name` does not tell which.
+        InvalidDocument: two images have one name.
+    """
+    index_name = None if naming.index_name is None else normalise(naming.index_name)
+    if name is not None:
+        if naming.repository is not None:
+            raise InvalidArgument("name: expected no base_name and no prefix with it")
+        return _one(contents, ImageReference.parse(name), naming, index_name)
+    images: dict[str, tuple[OCIDescriptor, list[str]]] = {}
+    owners: dict[str, str] = {}
+    for root in contents.roots:
+        names = _names(root, naming)
+        for each in names:
+            if owners.setdefault(each, root.descriptor.digest) != root.descriptor.digest:
+                raise InvalidDocument(contents.name, expected=f"one image named {each}", found="several")
+        _, known = images.setdefault(root.descriptor.digest, (root.descriptor, []))
+        known += [each for each in names if each not in known]
+    found = tuple((descriptor, _with_digest(descriptor, names, naming)) for descriptor, names in images.values())
+    return Plan(images=found, moves=False, index_name=index_name)
+
+
+def _names(root: Root, naming: Naming) -> list[str]:
+    names = [each for each in root.names if naming.base_name is None or _repository(each) == naming.repository]
+    if root.tag is not None and naming.repository is not None:
+        names.append(f"{naming.repository}:{root.tag}")
+    return names
+
+
+def _with_digest(descriptor: OCIDescriptor, names: Iterable[str], naming: Naming) -> tuple[str, ...]:
+    names = list(names)
+    if naming.digests and not (names and naming.skip_digest_for_named):
+        repositories = [_repository(each) for each in names] if naming.repository is None else [naming.repository]
+        names += [f"{each}@{descriptor.digest}" for each in repositories]
+    return tuple(dict.fromkeys(names))
+
+
+def _one(contents: Contents, wanted: ImageReference, naming: Naming, index_name: str | None) -> Plan:
+    """Give one image the caller's name: that of its digest, the only one, or the one of that name or tag."""
+    full = str(wanted.complete())
+    different = {root.descriptor.digest: root for root in contents.roots}
+    if wanted.digest is not None:
+        different = {key: root for key, root in different.items() if key == str(wanted.digest)}
+        if not different:
+            raise NotFound("image", f"{wanted.digest} in {contents.name}")
+    elif len(different) > 1:
+        tag = wanted.tag or DEFAULT_TAG
+        named = [root for root in contents.roots if full in root.names]
+        named = named or [root for root in contents.roots if root.tag == tag]
+        different = {root.descriptor.digest: root for root in named}
+        if len(different) != 1:
+            digests = ", ".join(sorted({root.descriptor.digest for root in contents.roots})[:10])
+            raise InvalidArgument(f"name {full}: expected @digest with it to say which image, found {digests}")
+    if not different:
+        raise NotFound("image", f"{full} in {contents.name}: it is empty")
+    ((_, root),) = different.items()
+    names = _with_digest(root.descriptor, [full], naming)
+    return Plan(images=((root.descriptor, names),), moves=True, index_name=index_name)
+
+
+def _repository(name: str) -> str:
+    return ImageReference.parse(name).name

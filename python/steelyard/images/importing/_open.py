@@ -1,0 +1,109 @@
+"""Opening what an import is given: a path, a stream, a layout, another store."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Self
+
+import msgspec
+from anyio import CancelScope
+
+from steelyard import _archive
+from steelyard._bridge import run
+from steelyard._types import Buffer
+from steelyard.images.importing._file import ArchiveFile
+from steelyard.images.importing._intake import Intake
+from steelyard.images.importing._provider import ImagesOf, LayoutSource, StoreSource
+from steelyard.images.importing._source import ImageSource
+from steelyard.images.importing._stream import ArchiveStream
+from steelyard.images.layout import DirectoryLayout, LayoutDriver
+from steelyard.images.limits import Limits
+
+__all__ = ("ImportSource", "Opening", "name_of")
+
+_PIECE = 1 << 20
+
+ImportSource = str | os.PathLike[str] | AsyncIterable[Buffer] | LayoutDriver | ImagesOf
+"""What `import_images` takes."""
+
+
+class Opening(msgspec.Struct, frozen=True, kw_only=True):
+    """How to open a source."""
+
+    intake: Intake
+    limits: Limits
+    concurrency: int
+
+    @asynccontextmanager
+    async def open(self, source: ImportSource) -> AsyncIterator[ImageSource]:
+        """Open the source; what is the caller's stays open afterwards.
+
+        Raises:
+            TypeError: it is none.
+            OSError: the file does not open.
+        """
+        async with AsyncExitStack() as stack:
+            yield await self._open(source, stack)
+
+    async def _open(self, source: ImportSource, stack: AsyncExitStack) -> ImageSource:
+        if isinstance(source, ImagesOf):
+            return StoreSource(source, self.intake, self.limits, self.concurrency)
+        if isinstance(source, LayoutDriver):
+            return LayoutSource(source, self.intake, self.limits, self.concurrency)
+        if isinstance(source, AsyncIterable):
+            return ArchiveStream(source, self.intake, self.limits)
+        path = os.fspath(source)
+        file, mode = await run(_open_file, path)
+        stack.push_async_callback(_close, file)
+        if stat.S_ISDIR(mode):
+            layout = await stack.enter_async_context(DirectoryLayout(path))
+            return LayoutSource(layout, self.intake, self.limits, self.concurrency)
+        if not stat.S_ISREG(mode):
+            return ArchiveStream(_File(file), self.intake, self.limits)
+        size, head = await run(_look, file)
+        if _archive.format_of(head) == "plain":
+            return ArchiveFile(file, self.intake, self.limits, self.concurrency)
+        self.intake.ledger.total = size
+        return ArchiveStream(_File(file), self.intake, self.limits)
+
+
+def name_of(source: ImportSource) -> str:
+    """Return what reports call the source: its path, or ``archive``, ``layout``, ``store``."""
+    if isinstance(source, ImagesOf):
+        return "store"
+    if isinstance(source, LayoutDriver):
+        return "layout"
+    return "archive" if isinstance(source, AsyncIterable) else os.fspath(source)
+
+
+class _File:
+    """The bytes of a file, in pieces; a pipe's as they come."""
+
+    def __init__(self, file: int) -> None:
+        self._file = file
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        data = await run(os.read, self._file, _PIECE)
+        if not data:
+            raise StopAsyncIteration
+        return data
+
+
+def _open_file(path: str) -> tuple[int, int]:
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    return file, os.fstat(file).st_mode
+
+
+def _look(file: int) -> tuple[int, bytes]:
+    return os.fstat(file).st_size, os.pread(file, _archive.HEAD, 0)
+
+
+async def _close(file: int) -> None:
+    with CancelScope(shield=True):
+        await run(os.close, file)

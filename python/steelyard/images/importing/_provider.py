@@ -1,0 +1,200 @@
+"""Sources whose blobs are read one by one: layouts, and other stores."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import AsyncExitStack, aclosing, suppress
+from io import UnsupportedOperation
+
+import msgspec
+
+from steelyard._types import FileRange
+from steelyard.content import Provider, ReaderAt, Source, Store
+from steelyard.digest import Digest
+from steelyard.errors import InvalidArgument, NotFound, UnsupportedAlgorithm
+from steelyard.images.exporting._together import together
+from steelyard.images.graph import walk_image
+from steelyard.images.importing._contents import index_of
+from steelyard.images.importing._intake import BATCH_BYTES, SMALL, Intake, Item
+from steelyard.images.importing._naming import Contents, Root
+from steelyard.images.importing._source import ImageSource
+from steelyard.images.layout import REF_NAME, DirectoryLayout, LayoutDriver
+from steelyard.images.limits import Limits
+from steelyard.images.read import describe
+
+__all__ = ("ImagesOf", "LayoutSource", "StoreSource")
+
+_PIECE = 1 << 20
+_OPEN = 64
+"""Readers of a batch that are open at once."""
+
+
+class ImagesOf(msgspec.Struct, frozen=True):
+    """Images of another store, as a source.
+
+    Attributes:
+        store: the store, open.
+        names: the image names, as that store has them; at least one.
+    """
+
+    store: Store
+    names: tuple[str, ...]
+
+
+class _Copies(ImageSource):
+    """Copies blobs from a provider."""
+
+    def __init__(self, provider: Provider, intake: Intake, limits: Limits, concurrency: int) -> None:
+        self.provider = provider
+        self._provider = provider
+        self._intake = intake
+        self._limits = limits
+        self._concurrency = concurrency
+        self._roots: tuple[Root, ...] = ()
+        self._large: list[Item] = []
+
+    async def _reachable(self, roots: Sequence[Root]) -> set[Digest]:
+        """Return the digests of all that belongs to the images, for any platform."""
+        found: set[Digest] = set()
+        for root in roots:
+            walk = walk_image(self._provider, root.descriptor, skip_missing=True, limits=self._limits)
+            async with aclosing(walk) as nodes:
+                async for node in nodes:
+                    with suppress(UnsupportedAlgorithm):
+                        found.add(node.descriptor.blob)
+        return found
+
+    async def _copy(self, digests: Collection[Digest]) -> None:
+        """Copy blobs: small ones in groups, then the large ones, several at a time."""
+        ordered = sorted(digests)
+        groups = [ordered[start : start + _OPEN] for start in range(0, len(ordered), _OPEN)]
+        await together(groups, self._copy_small, concurrency=self._concurrency)
+        await together(self._large, self._copy_large, concurrency=self._concurrency)
+
+    async def _copy_small(self, digests: Sequence[Digest]) -> None:
+        """Copy the small ones of these that are not stored, and leave the large ones for later."""
+        async with AsyncExitStack() as stack:
+            readers = {}
+            for digest in digests:
+                # What is not there is a hole; whether it matters is found out at the end.
+                with suppress(NotFound):
+                    readers[digest] = await stack.enter_async_context(await self._provider.reader_at(digest))
+            items = [Item(str(digest), reader.size, digest) for digest, reader in readers.items()]
+            present = await self._intake.present(items)
+            rest = [item for item in items if item.digest not in present]
+            self._intake.ledger.advance(sum(item.size for item in items if item.digest in present))
+            self._large += [item for item in rest if item.size > SMALL]
+            batch = []
+            for item in rest:
+                if item.digest is not None and item.size <= SMALL:
+                    batch.append((item, await readers[item.digest].read_at(0, item.size)))
+                if sum(len(data) for _, data in batch) >= BATCH_BYTES:
+                    await self._store(batch)
+                    batch = []
+            await self._store(batch)
+
+    async def _copy_large(self, item: Item) -> None:
+        async with await self._provider.reader_at(item.entry) as reader:
+            await self._intake.large(item, _source(reader), resumable=_has_file(reader), counts=True)
+
+    async def _store(self, batch: list[tuple[Item, bytes]]) -> None:
+        if batch:
+            await self._intake.small(batch)
+            self._intake.ledger.advance(sum(len(data) for _, data in batch))
+
+
+class LayoutSource(_Copies):
+    """Takes from an image layout.
+
+    Args:
+        layout: the layout, open.
+        intake: where blobs go.
+        limits: bounds on documents.
+        concurrency: batches, or large blobs, in work at a time.
+    """
+
+    def __init__(self, layout: LayoutDriver, intake: Intake, limits: Limits, concurrency: int) -> None:
+        super().__init__(layout, intake, limits, concurrency)
+        self._layout = layout
+
+    async def contents(self) -> Contents:
+        """Return the images of the layout's index."""
+        await self._layout.read_layout()
+        index = await self._layout.read_index()
+        self._roots = tuple(Root.of(each, REF_NAME) for each in index.view.children)
+        return Contents(roots=self._roots, index=index.raw, name="index.json")
+
+    async def take(self, wanted: Collection[Digest] | None) -> None:
+        """Copy the blobs that are wanted, or all: those of the images where the layout does not list its blobs."""
+        if not isinstance(self._layout, DirectoryLayout):
+            await self._copy(await self._reachable(self._roots) if wanted is None else wanted)
+            return
+        there = await self._layout.digests()
+        for digest in there if wanted is not None else ():
+            if wanted is not None and digest not in wanted:
+                async with await self._layout.reader_at(digest) as reader:
+                    self._intake.ledger.settle(digest, reader.size, "skipped")
+        await self._copy([digest for digest in there if wanted is None or digest in wanted])
+
+
+class StoreSource(_Copies):
+    """Takes images from another store, and nothing else of it.
+
+    Args:
+        images: which.
+        intake: where blobs go.
+        limits: bounds on documents.
+        concurrency: batches, or large blobs, in work at a time.
+    """
+
+    def __init__(self, images: ImagesOf, intake: Intake, limits: Limits, concurrency: int) -> None:
+        if not images.names:
+            raise InvalidArgument("names: expected at least one image name of the other store")
+        super().__init__(images.store, intake, limits, concurrency)
+        self._images = images
+
+    async def contents(self) -> Contents:
+        """Return the images of these names."""
+        store = self._images.store
+        roots = []
+        for name in self._images.names:
+            image = await store.images.get(name)
+            descriptor = await describe(store, image.target, limits=self._limits)
+            roots.append(Root(descriptor=descriptor, names=(image.name,)))
+        self._roots = tuple(roots)
+        return Contents(roots=self._roots, index=index_of(self._roots), name="store")
+
+    async def take(self, wanted: Collection[Digest] | None) -> None:
+        """Copy the blobs that are wanted, or all that belongs to the images."""
+        await self._copy(await self._reachable(self._roots) if wanted is None else wanted)
+
+
+def _has_file(reader: ReaderAt) -> bool:
+    try:
+        reader.fileno()
+    except UnsupportedOperation:
+        return False
+    return True
+
+
+def _source(reader: ReaderAt) -> Source:
+    """Return what is put: a file where there is one, which moves in the kernel or in one trip, or else pieces."""
+    if _has_file(reader):
+        return FileRange(reader.fileno(), 0, reader.size)
+    return _Pieces(reader)
+
+
+class _Pieces:
+    """A blob's bytes, unverified: whoever stores them checks the digest of the whole."""
+
+    def __init__(self, reader: ReaderAt) -> None:
+        self._reader = reader
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        offset = 0
+        while offset < self._reader.size:
+            piece = await self._reader.read_at(offset, _PIECE)
+            if not piece:
+                return
+            offset += len(piece)
+            yield piece

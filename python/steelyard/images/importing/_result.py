@@ -1,0 +1,122 @@
+"""What an import tells: the result, and how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from steelyard.content import OnProgress
+from steelyard.digest import Digest
+from steelyard.model import Descriptor, Progress
+
+__all__ = ("BlobStatus", "Imported", "ImportedBlob", "ImportedImage", "Ledger")
+
+BlobStatus = Literal["new", "present", "skipped"]
+"""What became of a blob of the source: stored now; stored before, so that its bytes here were not looked at; left out."""
+
+
+class ImportedBlob(msgspec.Struct, frozen=True, kw_only=True):
+    """A blob of the source.
+
+    Attributes:
+        digest: its name.
+        size: its length in bytes.
+        status: what became of it.
+        referenced: whether an image of the source, for any platform, needs it.
+    """
+
+    digest: Digest
+    size: int
+    status: BlobStatus
+    referenced: bool
+
+
+class ImportedImage(msgspec.Struct, frozen=True, kw_only=True):
+    """An image of the source that was asked for.
+
+    Attributes:
+        target: its root.
+        names: the names that hold it now; none if neither the source nor the caller gave one.
+        absent: what it needs and the store has not; only with ``skip_missing``.
+    """
+
+    target: Descriptor
+    names: tuple[str, ...]
+    absent: tuple[str, ...] = ()
+
+
+class Imported(msgspec.Struct, frozen=True, kw_only=True):
+    """What an import brought.
+
+    Attributes:
+        images: the images that were asked for, in the order of the source.
+        blobs: every blob of the source, in the order of their digests.
+        index: the name that holds the source's own index, where one was asked for.
+        bytes_new: bytes of blobs that were stored.
+        seconds: how long it took.
+    """
+
+    images: tuple[ImportedImage, ...]
+    blobs: tuple[ImportedBlob, ...]
+    index: str | None
+    bytes_new: int
+    seconds: float
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names that were set."""
+        found = [name for image in self.images for name in image.names]
+        return tuple(found if self.index is None else [*found, self.index])
+
+
+class Ledger:
+    """What became of every blob, and the two kinds of reports: of each blob by its digest, of the whole by its name.
+
+    Args:
+        name: what reports call the whole.
+        on_progress: who hears of it.
+
+    Attributes:
+        total: bytes there are to go through, or None where that is unknown.
+        blobs: the blobs met so far.
+    """
+
+    def __init__(self, name: str, on_progress: OnProgress | None) -> None:
+        self.total: int | None = None
+        self.blobs: dict[Digest, tuple[int, BlobStatus]] = {}
+        self._name = name
+        self._on_progress = on_progress
+        self._done = 0
+
+    def settle(self, digest: Digest, size: int, status: BlobStatus) -> None:
+        """Say what became of a blob; what was said first of one that comes twice counts."""
+        self.blobs.setdefault(digest, (size, status))
+        self._report(Progress(phase="commit", name=str(digest), done=size, total=size))
+
+    def advance(self, count: int) -> None:
+        """Say that so many more bytes of the source are done."""
+        self._done += count
+        self._report(Progress(phase="write", name=self._name, done=self._done, total=self.total))
+
+    def follow(self, digest: Digest, size: int, *, counts: bool) -> Callable[[Progress], None] | None:
+        """Return the callback for one blob's reports; with `counts` its bytes count in the whole."""
+        if self._on_progress is None:
+            return None
+        seen = 0
+
+        def update(report: Progress) -> None:
+            nonlocal seen
+            if report.phase != "write":
+                return
+            self._report(Progress(phase="write", name=str(digest), done=report.done, total=size))
+            if counts and report.done != seen:
+                self.advance(report.done - seen)
+                seen = report.done
+
+        return update
+
+    def _report(self, report: Progress) -> None:
+        if self._on_progress is not None:
+            self._on_progress(report)

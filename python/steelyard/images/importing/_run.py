@@ -1,0 +1,194 @@
+"""An import from end to end: contents, names, blobs, the check, and last the names."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import aclosing
+
+import msgspec
+
+from steelyard.content import OnProgress, Provider, Store
+from steelyard.digest import Digest
+from steelyard.errors import AlreadyExists, InvalidArgument, InvalidDigest, NotFound
+from steelyard.images import media_types
+from steelyard.images.check import ImageCheck, check
+from steelyard.images.choose import Platforms
+from steelyard.images.documents import OCIDescriptor
+from steelyard.images.graph import walk_image
+from steelyard.images.importing._intake import Intake, Item
+from steelyard.images.importing._naming import Contents, Naming, Plan, plan
+from steelyard.images.importing._open import ImportSource, Opening, name_of
+from steelyard.images.importing._result import Imported, ImportedBlob, ImportedImage, Ledger
+from steelyard.images.limits import DEFAULT_LIMITS, Limits
+from steelyard.model import DEFAULT_ALGORITHM, Descriptor, Labels
+
+__all__ = ("import_images",)
+
+_CONCURRENCY = 4
+
+
+async def import_images(
+    store: Store,
+    source: ImportSource,
+    *,
+    name: str | None = None,
+    naming: Naming | None = None,
+    platforms: Platforms | None = None,
+    only_referenced: bool = False,
+    skip_missing: bool = False,
+    overwrite: bool = False,
+    labels: Mapping[str, str] | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    concurrency: int | None = None,
+    on_progress: OnProgress | None = None,
+) -> Imported:
+    """Store the images of a source, and name them: all of the names, when every blob that they need is stored, or none.
+
+    A path is an archive, read where it stands, or an image layout's directory. An archive is a tar of an OCI layout or of
+    ``docker save``; one that has both counts as a layout. Its first bytes tell gzip, zstd and xz. A stream, and a
+    compressed file, is read in one pass. Each blob's bytes are held to the digest in its name while they are stored; one
+    that the store has already is passed over, and not looked at.
+
+    What fails leaves whole blobs and no name. Where blobs can be read from any offset, large ones are also left as ingests
+    ``import-<digest>`` that the next import of the same blob finishes.
+
+    Args:
+        store: where to.
+        source: a path, a stream of bytes, a layout that is open, or `ImagesOf` another store.
+        name: the name of the one image that is meant, in place of all that the source gives. With ``@digest`` it says which.
+        naming: how else images come to names.
+        platforms: of an index, need only what is for them; None: everything.
+        only_referenced: store nothing but what the images that are meant need for `platforms`. Not for a stream.
+        skip_missing: name images also where blobs are missing; `ImportedImage.absent` has them.
+        overwrite: let names of the source move names that hold something else; names of the caller always do.
+        labels: labels for the names; content never gives any.
+        limits: bounds on the source.
+        concurrency: blobs in work at a time; by default 4.
+        on_progress: called with `Progress`: of each blob by its digest, and of the whole by the name of the source.
+
+    Raises:
+        InvalidArchive: the archive is malformed or misleading, or a blob has not the digest that its name says.
+        InvalidDocument, LimitExceeded: a document is malformed or too large, or there is too much of something.
+        IncompleteImage: blobs are missing; each is listed.
+        NotFound: the source has no such image, or nothing for one of the platforms.
+        AlreadyExists: a name of the source holds something else.
+        InvalidArgument: names do not tell what is meant, or an option does not go with the source.
+        StorageError, and whatever the source raises.
+
+    Cancellation:
+        As for a failure.
+
+    Cost:
+        One pass over the source. Memory for a few batches of 8 MiB, and for a record of each entry.
+    """
+    if concurrency is not None and concurrency < 1:
+        raise InvalidArgument(f"concurrency: expected at least 1, found {concurrency}")
+    started = time.monotonic()
+    kept = None if labels is None else Labels(labels)
+    ledger = Ledger(name_of(source), on_progress)
+    intake = Intake(store, ledger)
+    opening = Opening(intake=intake, limits=limits, concurrency=concurrency or _CONCURRENCY)
+    async with opening.open(source) as images:
+        if only_referenced and images.provider is None:
+            raise InvalidArgument("only_referenced: expected a source that can be read twice, found a stream")
+        contents = await images.contents()
+        chosen = plan(contents, name, naming or Naming())
+        if not (overwrite or chosen.moves):
+            await _refuse_moves(store, chosen)
+        wanted = None
+        if only_referenced and images.provider is not None:
+            wanted = await _needed(images.provider, (root for root, _ in chosen.images), platforms, limits)
+        await images.take(wanted)
+    await _store_made(intake, contents, chosen)
+    found = [await _checked(store, root, names, platforms, limits) for root, names in chosen.images]
+    for each in found if not skip_missing else ():
+        each.require()
+        if each.unmatched:
+            raise NotFound("platform", f"{', '.join(map(str, each.unmatched))} in {each.name}")
+    referenced = await _needed(store, (root.descriptor for root in contents.roots), None, limits)
+    await _assign(store, chosen, contents, kept, overwrite=overwrite)
+    return _result(chosen, found, ledger, referenced, time.monotonic() - started)
+
+
+async def _refuse_moves(store: Store, chosen: Plan) -> None:
+    """Refuse names that hold something else before anything is stored; `assign` will hold to it in any case."""
+    for root, names in chosen.images:
+        for name in names:
+            try:
+                held = (await store.images.get(name)).target.digest
+            except NotFound:
+                continue
+            if str(held) != root.digest:
+                raise AlreadyExists(str(held), name=name)
+
+
+async def _needed(
+    provider: Provider, roots: Iterable[OCIDescriptor], platforms: Platforms | None, limits: Limits
+) -> set[Digest]:
+    """Return the digests of all that belongs to the images, as far as their documents are there."""
+    found: set[Digest] = set()
+    for root in {root.digest: root for root in roots}.values():
+        walk = walk_image(provider, root, platforms=platforms, skip_missing=True, limits=limits)
+        async with aclosing(walk) as nodes:
+            async for node in nodes:
+                try:
+                    found.add(node.descriptor.blob)
+                except InvalidDigest:  # an algorithm that no store computes
+                    continue
+    return found
+
+
+async def _store_made(intake: Intake, contents: Contents, chosen: Plan) -> None:
+    """Store the documents that the source did not bring as blobs."""
+    made = [contents.made[root.digest] for root, _ in chosen.images if root.digest in contents.made]
+    if chosen.index_name is not None:
+        made.append(contents.index)
+        made += [raw for digest, raw in contents.made.items() if contents.made[digest] not in made]
+    if made:
+        await intake.small([(Item(contents.name, len(raw)), raw) for raw in made])
+
+
+async def _checked(
+    store: Store, root: OCIDescriptor, names: tuple[str, ...], platforms: Platforms | None, limits: Limits
+) -> ImageCheck:
+    found = await check(store, root.target, platforms=platforms, limits=limits)
+    return msgspec.structs.replace(found, name=names[0] if names else root.digest)
+
+
+async def _assign(store: Store, chosen: Plan, contents: Contents, labels: Labels | None, *, overwrite: bool) -> None:
+    """Set the names, those of images all at once."""
+    targets = {name: root.target for root, names in chosen.images for name in names}
+    moves = overwrite or chosen.moves
+    index = {}
+    if chosen.index_name is not None:
+        index = {chosen.index_name: await _index_target(store, contents)}
+    if moves:
+        targets, index = targets | index, {}
+    if targets:
+        await store.images.assign(targets, labels=labels, overwrite=moves)
+    if index:
+        await store.images.assign(index, labels=labels, overwrite=True)
+
+
+async def _index_target(store: Store, contents: Contents) -> Descriptor:
+    stored = await store.put(contents.index, algorithm=DEFAULT_ALGORITHM)
+    return Descriptor(digest=stored.digest, size=stored.size, media_type=media_types.OCI_INDEX)
+
+
+def _result(chosen: Plan, found: list[ImageCheck], ledger: Ledger, referenced: set[Digest], seconds: float) -> Imported:
+    images = tuple(
+        ImportedImage(target=root.target, names=names, absent=tuple(node.descriptor.digest for node in each.absent))
+        for (root, names), each in zip(chosen.images, found, strict=True)
+    )
+    blobs = tuple(
+        ImportedBlob(digest=digest, size=size, status=status, referenced=digest in referenced)
+        for digest, (size, status) in sorted(ledger.blobs.items())
+    )
+    return Imported(
+        images=images,
+        blobs=blobs,
+        index=chosen.index_name,
+        bytes_new=sum(each.size for each in blobs if each.status == "new"),
+        seconds=round(seconds, 3),
+    )
