@@ -32,6 +32,8 @@ To add a row:
 | `_run` | one run |
 | `_report`, `_plot`, `_text` | tables, the plot, numbers as people read them |
 | `_rows`, `_sources` | the rows and what they put |
+| `_peers` | other programs and packages, and the goals about them |
+| `_bare`, `_memory` | a bare thread to compare calls with; a process that tells the memory it took |
 """
 
 from __future__ import annotations
