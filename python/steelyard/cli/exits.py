@@ -35,7 +35,7 @@ MEANINGS: dict[Exit, str] = {
     Exit.USAGE: "the command line is wrong, or a package it needs is missing; nothing was done",
     Exit.NOT_FOUND: "no such blob, ingest, image name, file or store; or blobs of an image are not stored",
     Exit.CONFLICT: "stored already, where --fail-if-exists asked to fail; or the ingest was aborted by somebody else",
-    Exit.MISMATCH: "a digest or size is not the expected one, or stored bytes are damaged",
+    Exit.MISMATCH: "a digest or size is not the expected one, stored bytes are damaged, or an image or archive is malformed",
     Exit.BUSY: "another writer holds the ingest, or another process the store",
     Exit.TRANSIENT: "a remote or passing failure: trying again may help (kept for remote stores; no command uses it yet)",
     Exit.PERMISSION: "the operating system does not permit it, or the store is read-only",
@@ -68,6 +68,7 @@ _BY_KIND: tuple[tuple[type[Exception], Exit], ...] = (
     (errors.DataCorrupt, Exit.MISMATCH),
     (errors.Unavailable, Exit.BUSY),
     (errors.OutOfRange, Exit.USAGE),
+    (errors.InvalidImage, Exit.MISMATCH),
     (errors.InvalidArgument, Exit.USAGE),
 )
 

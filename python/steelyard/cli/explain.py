@@ -147,6 +147,8 @@ def _next_step(error: BaseException, program: str, about: str | None) -> str | N
             return "steelyard help filters"
         case errors.InvalidDigest():
             return f"{program} ls -q"
+        case errors.InvalidImage():
+            return None
         case errors.InvalidArgument():
             return "steelyard --help"
         case errors.IncompatibleFormat():

@@ -27,6 +27,8 @@ __all__ = (
     "ImagePart",
     "ImageRecord",
     "ImageUsageRecord",
+    "ImportedBlobRecord",
+    "ImportedImageRecord",
     "IngestGoneRecord",
     "IngestRecord",
     "InspectedRecord",
@@ -243,6 +245,25 @@ class ExportedBlobRecord(Record, frozen=True, tag="exported_blob"):
     status: str
     platform: str | None
     parent: str | None
+
+
+class ImportedImageRecord(Record, frozen=True, tag="imported_image"):
+    """One image that was imported, with the names that hold it now."""
+
+    names: list[str]
+    digest: str
+    size: int | None
+    media_type: str | None
+    absent: list[str]
+
+
+class ImportedBlobRecord(Record, frozen=True, tag="imported_blob"):
+    """One blob of an import's source, and what became of it."""
+
+    digest: str
+    size: int
+    status: str
+    referenced: bool
 
 
 class ErrorRecord(Record, frozen=True, tag="error"):

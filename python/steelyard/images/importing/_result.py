@@ -72,7 +72,7 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ledger:
-    """What became of every blob, and the two kinds of reports: of each blob by its digest, of the whole by its name.
+    """What became of every blob, and the two kinds of reports: of the source (``read``), and of each blob by its digest.
 
     Args:
         name: what reports call the whole.
@@ -98,7 +98,7 @@ class Ledger:
     def advance(self, count: int) -> None:
         """Say that so many more bytes of the source are done."""
         self._done += count
-        self._report(Progress(phase="write", name=self._name, done=self._done, total=self.total))
+        self._report(Progress(phase="read", name=self._name, done=self._done, total=self.total))
 
     def follow(self, digest: Digest, size: int, *, counts: bool) -> Callable[[Progress], None] | None:
         """Return the callback for one blob's reports; with `counts` its bytes count in the whole."""

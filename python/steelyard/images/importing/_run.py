@@ -65,7 +65,8 @@ async def import_images(
         labels: labels for the names; content never gives any.
         limits: bounds on the source.
         concurrency: blobs in work at a time; by default 4.
-        on_progress: called with `Progress`: of each blob by its digest, and of the whole by the name of the source.
+        on_progress: called with `Progress`: of the source as a whole in the phase ``read``, and of each blob by its digest in
+            the others.
 
     Raises:
         InvalidArchive: the archive is malformed or misleading, or a blob has not the digest that its name says.

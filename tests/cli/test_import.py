@@ -1,0 +1,84 @@
+"""`import`, as a person meets it."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+from make_archives import layout, one_image, saved, tar, two_platforms
+
+from .runner import Shell
+
+NAME = "docker.io/library/demo:1"
+
+
+@pytest.fixture
+def archive() -> bytes:
+    """Give an archive of one image."""
+    index, _, blobs = one_image([b"one", b"two"], org_opencontainers_image_ref_name="demo:1")
+    return tar(layout(index, blobs))
+
+
+def test_an_archive_comes_from_a_file_and_from_a_pipe(shell: Shell, archive: bytes) -> None:
+    (shell.home / "a.tar").write_bytes(archive)
+    first = shell.run("import", "a.tar")
+    again = shell.run("import", "-", "other:2", stdin=gzip.compress(archive))
+
+    assert [NAME] == [line.split()[1] for line in first.lines]
+    assert "imported 1 image, 4 blobs: 4 new; " in first.err
+    assert "imported 1 image, 4 blobs: 0 new, 4 present; " in again.err
+    assert [NAME, "docker.io/library/other:2"] == [line.split()[0] for line in shell.run("images", "ls").lines]
+    assert "complete" in shell.run("images", "check", "other:2").out
+
+
+def test_the_record_has_names_and_blobs(shell: Shell) -> None:
+    data = tar(saved([b"one"], "demo:1"))
+    found = shell.run("import", "-", "--label", "a=b", "--digests", "--format", "json", stdin=data).document
+
+    image, *blobs = found["imported"]
+    assert [NAME, f"docker.io/library/demo@{image['digest']}"] == image["names"]
+    assert {"new"} == {blob["status"] for blob in blobs}
+    assert {"images": 1, "blobs": 3, "new": 3, "unreferenced": 0}.items() <= found["summary"].items()
+    assert {"a": "b"} == shell.run("images", "ls", "--format", "json").document["images"][0]["labels"]
+
+
+def test_what_goes_out_comes_in(shell: Shell, archive: bytes) -> None:
+    shell.run("import", "-", stdin=archive)
+    out = shell.run("export", "-", "demo:1").raw
+    shell.run("export", "layout/", "demo:1")
+
+    for source, stdin in (("-", out), ("layout", b""), (str(shell.store), b"")):
+        found = shell.run("import", source, stdin=stdin, STEELYARD_STORE=str(shell.home / "other"))
+        assert [NAME] == [line.split()[1] for line in found.lines]
+    assert out == shell.run("export", "-", "demo:1", STEELYARD_STORE=str(shell.home / "other")).raw
+
+
+def test_holes_and_broken_archives_have_exit_codes(shell: Shell, archive: bytes) -> None:
+    index, blobs = two_platforms()
+    holed = tar(layout(index, [blob for blob in blobs if blob != b"of amd64"]))
+
+    assert "for linux/amd64" not in shell.run("import", "-", "--platform", "linux/arm64", stdin=holed).err
+    assert "linux/amd64  named by" in shell.run("import", "-", "all:1", stdin=holed, code=3).err
+    assert "next:" not in shell.run("import", "-", stdin=archive[:3000], code=5).err
+    shell.run("import", "-", stdin=b"no archive" * 100, code=5)
+    shell.run("import", "absent.tar", code=3)
+    assert [NAME] == [line.split()[0] for line in shell.run("images", "ls").lines]
+
+
+def test_names_that_are_taken_are_left_alone(shell: Shell, archive: bytes) -> None:
+    index, _, blobs = one_image([b"other"], org_opencontainers_image_ref_name="demo:1")
+    shell.run("import", "-", stdin=archive)
+    held = shell.run("images", "ls").out
+
+    shell.run("import", "-", stdin=tar(layout(index, blobs)), code=4)
+    assert held == shell.run("images", "ls").out
+    shell.run("import", "-", "--overwrite", stdin=tar(layout(index, blobs)))
+    assert held != shell.run("images", "ls").out
+
+
+def test_an_image_without_a_name_is_told(shell: Shell) -> None:
+    index, _, blobs = one_image([b"one"], org_opencontainers_image_ref_name="v1")
+    data = tar(layout(index, blobs))
+
+    assert "has no name yet" in shell.run("import", "-", stdin=data).err
+    assert "docker.io/my/app:v1" in shell.run("import", "-", "--base-name", "my/app", stdin=data).out
