@@ -211,7 +211,8 @@ class Stream:
 
 @final
 class Walk:
-    def next(self, most: int, /) -> list[_InfoRow]: ...
+    def next(self) -> bytes: ...
+    def ready(self) -> bytes | None: ...
 
 # The yardsticks of `steelyard bench`; paths as `str` or `PathLike`.
 

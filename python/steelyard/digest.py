@@ -60,7 +60,7 @@ class Algorithm(StrEnum):
 _SIZES = {Algorithm.SHA256: 32, Algorithm.SHA384: 48, Algorithm.SHA512: 64, Algorithm.BLAKE3: 32}
 
 
-class Digest(msgspec.Struct, frozen=True, order=True, repr_omit_defaults=True):
+class Digest(msgspec.Struct, frozen=True, order=True, repr_omit_defaults=True, gc=False):
     """The name of a blob: an algorithm and the hash of the bytes in lower-case hex.
 
     Values are immutable, hashable and ordered by algorithm, then hex; ``str(digest)`` is ``algorithm:encoded``.

@@ -70,7 +70,7 @@ class Labels(Mapping[str, str]):
 NO_LABELS = Labels()
 
 
-class Info(msgspec.Struct, frozen=True, kw_only=True):
+class Info(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the store knows of a blob.
 
     Attributes:
@@ -142,7 +142,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     labels: Labels = NO_LABELS
 
 
-class PutResult(msgspec.Struct, frozen=True, kw_only=True):
+class PutResult(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What `put` did.
 
     Attributes:

@@ -21,7 +21,7 @@ from steelyard._watch import whole
 from steelyard.base import BaseStore, check_ref
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import DataCorrupt, FailedPrecondition, InvalidArgument
-from steelyard.local import files, put, put_many, small, verify
+from steelyard.local import files, put, put_many, small, verify, walk
 from steelyard.local._rows import check_size, to_info, to_status
 from steelyard.local.names import LocalImageNames
 from steelyard.local.reader import LocalReader, mismatch
@@ -205,12 +205,9 @@ class LocalStore(BaseStore):
         keys = _label_keys(fieldpaths)
         return to_info(await run(self._core.update, str(info.digest), dict(Labels(info.labels)), keys))
 
-    async def walk(self, *filters_: str) -> AsyncGenerator[Info, None]:
+    def walk(self, *filters_: str) -> AsyncGenerator[Info, None]:
         """Iterate over matching blobs in the order of their digests; see `Manager.walk`."""
-        cursor = await run(self._core.walk, filters.compile(*filters_).native)
-        while rows := await run(cursor.next, _BATCH):
-            for row in rows:
-                yield to_info(row)
+        return walk.walk(lambda: self._core, *filters_)
 
     async def delete(self, digest: Digest | str) -> None:
         """Delete a blob; see `Manager.delete`."""

@@ -10,15 +10,15 @@ from functools import partial
 from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
-from steelyard import _native, filters
+from steelyard import _native
 from steelyard._bridge import run
 from steelyard._types import OnProgress
 from steelyard._unordered import Emit, unordered
 from steelyard._watch import watched, whole
 from steelyard.digest import Digest
 from steelyard.errors import DataCorrupt, InvalidArgument, NotFound
-from steelyard.local._rows import to_info
 from steelyard.local.reader import differs, mismatch
+from steelyard.local.walk import walk
 from steelyard.model import Info, Progress, Verified
 
 __all__ = ("verify", "verify_all")
@@ -179,8 +179,7 @@ async def _blobs(core: _native.Store, *, resume: bool) -> AsyncGenerator[Info, N
     if started is None and not core.read_only:
         started = time.time_ns()
         await run(core.set_verify_started, started)
-    everything = filters.compile().native
-    cursor = await run(partial(core.walk, everything, unverified_before=started if resume else None))
-    while rows := await run(cursor.next, _BATCH):
-        for row in rows:
-            yield to_info(row)
+    before = started if resume else None
+    async with aclosing(walk(lambda: core, unverified_before=before)) as infos:
+        async for info in infos:
+            yield info

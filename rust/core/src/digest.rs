@@ -11,6 +11,23 @@ use crate::error::{Error, Result};
 /// The longest hash of any algorithm, in bytes.
 const LONGEST: usize = 64;
 
+/// The hex digits of the longest hash.
+pub const MOST_DIGITS: usize = LONGEST * 2;
+
+/// What no digit stands for.
+const NO_HEX: u8 = 0x80;
+
+/// What each lower-case hex digit stands for.
+const HEX: [u8; 256] = {
+    let mut values = [NO_HEX; 256];
+    let mut value = 0;
+    while value < 16 {
+        values[b"0123456789abcdef"[value as usize] as usize] = value;
+        value += 1;
+    }
+    values
+};
+
 /// A digest algorithm of the store, ordered by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Algorithm {
@@ -111,25 +128,26 @@ impl Digest {
         let Some((name, encoded)) = text.split_once(':') else {
             return Err(invalid(text, FORM));
         };
-        if !is_algorithm_name(name) {
-            return Err(invalid(text, FORM));
-        }
         let Some(algorithm) = Algorithm::find(name) else {
-            return Err(if is_foreign_encoded(encoded) { unsupported(text, name) } else { invalid(text, FORM) });
+            let foreign = is_algorithm_name(name) && is_foreign_encoded(encoded);
+            return Err(if foreign { unsupported(text, name) } else { invalid(text, FORM) });
         };
-        if encoded.is_empty() || !encoded.bytes().all(|byte| hex_value(byte).is_some()) {
-            return Err(invalid(text, FORM));
-        }
         let expected = algorithm.digest_size() * 2;
         if encoded.len() != expected {
-            return Err(Error::InvalidDigestLength { text: shorten(text), expected, actual: encoded.len() });
+            let is_hex = !encoded.is_empty() && encoded.bytes().all(|digit| HEX[usize::from(digit)] != NO_HEX);
+            let actual = encoded.len();
+            let wrong = || Error::InvalidDigestLength { text: shorten(text), expected, actual };
+            return Err(if is_hex { wrong() } else { invalid(text, FORM) });
         }
         let mut bytes = [0; LONGEST];
-        for (byte, pair) in bytes.iter_mut().zip(encoded.as_bytes().chunks_exact(2)) {
-            // Both are hex digits, as checked above.
-            *byte = hex_value(pair[0]).unwrap_or_default() << 4 | hex_value(pair[1]).unwrap_or_default();
+        let mut wrong = 0;
+        // Without a branch for each digit: a listing parses every name of the store twice.
+        for (byte, pair) in bytes.iter_mut().zip(encoded.as_bytes().as_chunks::<2>().0) {
+            let [high, low] = pair.map(|digit| HEX[usize::from(digit)]);
+            wrong |= high | low;
+            *byte = high << 4 | low;
         }
-        Ok(Self { algorithm, bytes })
+        if wrong & NO_HEX == 0 { Ok(Self { algorithm, bytes }) } else { Err(invalid(text, FORM)) }
     }
 
     /// The algorithm.
@@ -144,19 +162,23 @@ impl Digest {
 
     /// The hash in lower-case hex: a single path component that is safe as it is.
     pub fn encoded(&self) -> String {
+        self.encode(&mut [0; MOST_DIGITS]).to_owned()
+    }
+
+    /// Write the hash in lower-case hex.
+    pub fn encode<'a>(&self, buffer: &'a mut [u8; MOST_DIGITS]) -> &'a str {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut text = String::with_capacity(LONGEST * 2);
-        for byte in self.as_bytes() {
-            text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-            text.push(char::from(DIGITS[usize::from(byte & 15)]));
+        let hash = self.as_bytes();
+        for (pair, byte) in buffer.as_chunks_mut::<2>().0.iter_mut().zip(hash) {
+            *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
         }
-        text
+        std::str::from_utf8(&buffer[..hash.len() * 2]).unwrap_or_default() // digits are ASCII
     }
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.algorithm.name(), self.encoded())
+        write!(f, "{}:{}", self.algorithm.name(), self.encode(&mut [0; MOST_DIGITS]))
     }
 }
 
@@ -196,14 +218,6 @@ fn is_algorithm_name(name: &str) -> bool {
 fn is_foreign_encoded(encoded: &str) -> bool {
     !encoded.is_empty()
         && encoded.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'=' | b'_' | b'-'))
-}
-
-fn hex_value(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 //! Whether a blob exists is always asked of its file, before its row is read: labels become durable before the file gets
 //! its name, so that whoever sees the file sees them.
 
+use std::sync::Arc;
+
 use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, Result};
 use crate::layout::found;
@@ -55,12 +57,13 @@ impl Store {
         let stat = self.stat_blob(digest)?.ok_or_else(|| Error::no_blob(digest))?;
         let mut row = self.meta.get(digest)?.unwrap_or_else(|| plain(digest, &stat));
         match keys {
-            None => row.labels.clone_from(labels),
+            None => row.labels = Arc::new(labels.clone()),
             Some(keys) => {
+                let changed = Arc::make_mut(&mut row.labels);
                 for key in keys {
                     match labels.get(key) {
-                        Some(value) => row.labels.insert(key.clone(), value.clone()),
-                        None => row.labels.remove(key),
+                        Some(value) => changed.insert(key.clone(), value.clone()),
+                        None => changed.remove(key),
                     };
                 }
                 check_labels(&row.labels)?;

@@ -17,6 +17,7 @@ use sha2::Digest as _;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, Result};
 use crate::sys::{Stat, Sys};
+use crate::walk::Kept;
 
 pub(crate) use make::missing;
 
@@ -52,6 +53,7 @@ pub struct BlobDir {
     synced_ns: AtomicI64,
     /// See [`Sys::commits_links`].
     commits_links: OnceLock<bool>,
+    names: Kept,
 }
 
 impl Root {
@@ -265,7 +267,7 @@ impl Root {
 impl BlobDir {
     fn new(fd: OwnedFd, path: PathBuf) -> Self {
         let (linked, synced_ns) = (AtomicBool::new(false), AtomicI64::new(i64::MIN));
-        Self { fd, path, linked, synced_ns, commits_links: OnceLock::new() }
+        Self { fd, path, linked, synced_ns, commits_links: OnceLock::new(), names: Kept::default() }
     }
 
     /// The directory.
@@ -276,6 +278,11 @@ impl BlobDir {
     /// Its path, for messages.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Its names, as they were last listed.
+    pub(crate) fn names(&self) -> &Kept {
+        &self.names
     }
 
     /// Make all its names survive a power loss.
@@ -313,8 +320,7 @@ impl BlobDir {
 
     /// Whether a file got its name here before the last sync, and so survives a power loss.
     pub(crate) fn covers(&self, file: &Stat) -> bool {
-        let synced = self.synced_ns.load(Ordering::Relaxed);
-        file.ctime_ns < synced.saturating_sub(CLOCK_LAG_NS)
+        before(file.ctime_ns, self.synced_ns.load(Ordering::Relaxed))
     }
 }
 
@@ -322,6 +328,11 @@ impl std::fmt::Debug for Root {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Root").field(&self.path).finish()
     }
+}
+
+/// Whether the kernel's stamp `ctime_ns` was given before `moment_ns`, with certainty: a change after that moment has another.
+pub(crate) fn before(ctime_ns: i64, moment_ns: i64) -> bool {
+    ctime_ns < moment_ns.saturating_sub(CLOCK_LAG_NS)
 }
 
 /// Whether the name stands for something else than a directory.

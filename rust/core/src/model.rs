@@ -3,6 +3,7 @@
 //! Times are nanoseconds since the epoch (UTC), sizes and offsets are bytes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -35,8 +36,8 @@ pub struct Info {
     pub created_ns: i64,
     /// When its labels were last set; reading never moves it.
     pub updated_ns: i64,
-    /// Its labels, the only part that can change.
-    pub labels: Labels,
+    /// Its labels, the only part that can change. Blobs with the same labels may share them.
+    pub labels: Arc<Labels>,
 }
 
 /// What an image name holds: a reference to a blob, stored or not.

@@ -3,18 +3,26 @@
 //! The names come from the directories, because the files are the truth; all else comes from the rows, because a look at
 //! every file costs ten times as much. A blob without a row is looked at, and its row is remembered for the next walk.
 //! A filter that asks for labels takes the names from the label index instead, and looks whether their files are there.
+//! The names of a directory are kept for as long as it does not change (`walk/names.rs`), and what comes next is made
+//! ready while the caller looks at what came before (`walk/ahead.rs`).
+
+mod ahead;
+mod names;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::digest::{Algorithm, Digest};
-use crate::error::{At, Result};
+use crate::error::Result;
 use crate::filter::Filter;
 use crate::labels::plain;
 use crate::meta::{MOST_PAIRS, Row};
 use crate::model::Info;
 use crate::store::Store;
-use crate::sys::FileKind;
+
+pub use ahead::Ahead;
+pub(crate) use names::{Kept, Names};
 
 /// The most blobs that one step looks at.
 const BATCH: usize = 1024;
@@ -26,6 +34,8 @@ pub struct Walk {
     unverified_before: Option<i64>,
     source: Source,
     found: VecDeque<Info>,
+    /// Set when nobody waits for the next blobs any more.
+    given_up: Arc<AtomicBool>,
 }
 
 /// Where the next blobs come from.
@@ -45,7 +55,9 @@ impl Store {
             Some(pairs) => Source::Labels(pairs, None),
             None => Source::Names(Names::default(), Algorithm::ALL.into_iter().rev().collect()),
         };
-        Ok(Walk { store: Arc::clone(self), filter: filter.clone(), unverified_before, source, found: VecDeque::new() })
+        let (store, filter) = (Arc::clone(self), filter.clone());
+        let (found, given_up) = (VecDeque::new(), Arc::default());
+        Ok(Walk { store, filter, unverified_before, source, found, given_up })
     }
 }
 
@@ -53,7 +65,7 @@ impl Walk {
     /// Return the next matching blobs, at least one and at most `most` (but at least 1); none at the end.
     pub fn next(&mut self, most: usize) -> Result<Vec<Info>> {
         self.store.check_open()?;
-        while self.found.is_empty() {
+        while self.found.is_empty() && !self.given_up.load(Ordering::Relaxed) {
             let rows = self.step(most.clamp(64, BATCH))?;
             if self.filter.asks_for_labels() {
                 // Also when the damage was met just now: a filter must not take a lost label for an absent one.
@@ -85,14 +97,8 @@ impl Walk {
                     return Ok(None);
                 };
                 *after = Some(last.digest);
-                let mut kept = Vec::with_capacity(rows.len());
-                for mut row in rows.drain(..) {
-                    if let Some(stat) = self.store.stat_blob(&row.digest)? {
-                        row.size = stat.size;
-                        kept.push(row);
-                    }
-                }
-                Ok(Some(kept))
+                keep_stored(&self.store, &mut rows)?;
+                Ok(Some(rows))
             }
             Source::Names(names, rest) => loop {
                 let digests = names.take(most);
@@ -106,6 +112,28 @@ impl Walk {
             },
         }
     }
+}
+
+/// Keep the rows whose blobs have a file, in one listing of its directory if there is a good one, else one by one.
+fn keep_stored(store: &Store, rows: &mut Vec<Row>) -> Result<()> {
+    let mut listed: Option<(Algorithm, Option<Names>)> = None;
+    let mut failure = None;
+    rows.retain_mut(|row| {
+        let algorithm = row.digest.algorithm();
+        let stored = match &mut listed {
+            Some((of, names)) if *of == algorithm => Ok(names),
+            other => Names::kept(store, algorithm).map(|names| &mut other.insert((algorithm, names)).1),
+        };
+        let stored = stored.and_then(|names| match names {
+            Some(names) => Ok(names.contains(&row.digest)),
+            None => Ok(store.stat_blob(&row.digest)?.map(|stat| row.size = stat.size).is_some()),
+        });
+        stored.unwrap_or_else(|error| {
+            failure.get_or_insert(error);
+            false
+        })
+    });
+    failure.map_or(Ok(()), Err)
 }
 
 /// Return the rows of blobs that were listed, in their order; those that have vanished since may be left out.
@@ -128,67 +156,4 @@ fn rows_of(store: &Store, digests: &[Digest]) -> Result<Vec<Row>> {
     }
     store.meta.remember(&missing);
     Ok(rows)
-}
-
-/// The blobs' names in one directory, in order: their hashes only, which is all that a walk holds of a store.
-#[derive(Default)]
-pub(crate) struct Names {
-    algorithm: Option<Algorithm>,
-    hashes: Vec<u8>,
-    next: usize,
-}
-
-impl Names {
-    /// List the blobs of an algorithm. Whatever else is in the directory is passed over.
-    pub(crate) fn list(store: &Store, algorithm: Algorithm) -> Result<Self> {
-        let mut hashes = Vec::new();
-        if let Some(dir) = store.root.blob_dir(algorithm)? {
-            let prefix = format!("{algorithm}:");
-            let mut text = String::new();
-            let visited = store.sys.visit(dir.fd(), &mut |name, kind| {
-                if kind != FileKind::File {
-                    return;
-                }
-                text.clone_from(&prefix);
-                text.push_str(name);
-                if let Ok(digest) = Digest::parse(&text) {
-                    hashes.extend_from_slice(digest.as_bytes());
-                }
-            });
-            visited.at("list", || dir.path())?;
-        }
-        sort(&mut hashes, algorithm.digest_size());
-        Ok(Self { algorithm: Some(algorithm), hashes, next: 0 })
-    }
-
-    /// Return the next names, at most `most`; none at the end.
-    fn take(&mut self, most: usize) -> Vec<Digest> {
-        let taken: Vec<_> = self.rest().take(most).collect();
-        self.next += taken.len();
-        taken
-    }
-
-    /// Return all names.
-    pub(crate) fn all(&self) -> impl Iterator<Item = Digest> {
-        self.rest()
-    }
-
-    fn rest(&self) -> impl Iterator<Item = Digest> {
-        self.algorithm.into_iter().flat_map(|algorithm| {
-            let hashes = self.hashes.chunks_exact(algorithm.digest_size()).skip(self.next);
-            hashes.map(move |hash| Digest::new(algorithm, hash))
-        })
-    }
-}
-
-/// Sort hashes of that size, which stand one after the other.
-fn sort(hashes: &mut [u8], size: usize) {
-    match size {
-        32 => hashes.as_chunks_mut::<32>().0.sort_unstable(),
-        48 => hashes.as_chunks_mut::<48>().0.sort_unstable(),
-        _ => {
-            debug_assert_eq!(size, 64, "the sizes of all algorithms are listed");
-            hashes.as_chunks_mut::<64>().0.sort_unstable();
-        }
-    }
 }

@@ -108,7 +108,7 @@ fn labels_are_there_as_soon_as_the_blob_and_stay_when_it_is_healed() {
 
     store.put(b"hello", SHA256, None, None).unwrap();
 
-    assert_eq!(labels, before.labels);
+    assert_eq!(labels, *before.labels);
     assert_eq!(before, store.info(&digest).unwrap());
 }
 
@@ -122,7 +122,7 @@ fn a_put_after_a_delete_has_none_of_the_old_labels() {
 
     store.put(b"hello", SHA256, None, None).unwrap();
 
-    assert_eq!(Labels::new(), store.info(&digest).unwrap().labels);
+    assert_eq!(Labels::new(), *store.info(&digest).unwrap().labels);
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod images;
 mod ingest;
 mod job;
 mod json;
+mod page;
 mod pool;
 mod rows;
 mod store;

@@ -1,6 +1,7 @@
 //! The core's values as plain tuples; Python makes its own values of them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use steelyard_core::digest::{Algorithm, Digest};
 use steelyard_core::model::{Info, Status};
@@ -12,7 +13,14 @@ pub(crate) type StatusRow = (String, u64, Option<u64>, Option<String>, i64, i64)
 
 pub(crate) fn info_row(info: Info) -> InfoRow {
     let digest = &info.digest;
-    (digest.algorithm().name(), digest.encoded(), info.size, info.created_ns, info.updated_ns, info.labels)
+    (
+        digest.algorithm().name(),
+        digest.encoded(),
+        info.size,
+        info.created_ns,
+        info.updated_ns,
+        Arc::unwrap_or_clone(info.labels),
+    )
 }
 
 pub(crate) fn status_row(status: Status) -> StatusRow {

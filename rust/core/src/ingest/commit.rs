@@ -1,5 +1,6 @@
 //! Publication: check the size, check the digest, make the bytes durable, give them their name.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::control::Found;
@@ -68,7 +69,7 @@ impl Ingest {
                 match published {
                     Published::New { created_ns } => {
                         let (updated_ns, labels) = (created_ns, labels.cloned().unwrap_or_default());
-                        Ok(Info { digest, size, created_ns, updated_ns, labels })
+                        Ok(Info { digest, size, created_ns, updated_ns, labels: Arc::new(labels) })
                     }
                     Published::Existed | Published::Healed => Err(Error::AlreadyExists { digest: digest.to_string() }),
                 }

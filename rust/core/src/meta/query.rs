@@ -34,7 +34,8 @@ pub(super) fn have_rows(connection: &Connection, digests: &[Digest]) -> rusqlite
 pub(super) fn range(connection: &Connection, first: &Digest, last: &Digest) -> rusqlite::Result<Vec<Row>> {
     let mut statement = connection
         .prepare_cached(&format!("SELECT {COLUMNS} FROM blobs WHERE digest BETWEEN ?1 AND ?2 ORDER BY digest"))?;
-    statement.query_map([first.to_string(), last.to_string()], rows::read)?.collect()
+    let mut reader = rows::Reader::default();
+    statement.query_map([first.to_string(), last.to_string()], |row| reader.read(row))?.collect()
 }
 
 /// Return at most `most` rows after `after` that have one of the labels, ordered by digest.
@@ -45,26 +46,39 @@ pub(super) fn labelled(
     most: usize,
 ) -> rusqlite::Result<Vec<Row>> {
     debug_assert!(!pairs.is_empty() && pairs.len() <= MOST_PAIRS, "the caller keeps to the limit");
-    // Every branch reads the index in order of digest and SQLite merges them, so that a step reads about `most` rows.
-    let mut union = String::new();
-    for number in 0..pairs.len() {
-        let (key, value) = (number * 2 + 3, number * 2 + 4);
-        let join = if number == 0 { "" } else { " UNION " };
-        // Writing to a string cannot fail.
-        let _ =
-            write!(union, "{join}SELECT digest FROM labels WHERE key = ?{key} AND value = ?{value} AND digest > ?1");
-    }
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM ({union} ORDER BY digest LIMIT ?2) AS found
-         CROSS JOIN blobs ON blobs.digest = found.digest ORDER BY found.digest"
-    ))?;
+    let mut statement = connection.prepare_cached(&labelled_by(pairs.len()))?;
     let after = after.map_or_else(String::new, ToString::to_string);
     let mut values = vec![Value::Text(after), Value::Integer(rows::whole(most as u64))];
     for (key, value) in pairs {
         values.push(Value::Text(key.clone()));
         values.push(Value::Text(value.clone()));
     }
-    statement.query_map(params_from_iter(values), rows::read)?.collect()
+    let mut reader = rows::Reader::default();
+    statement.query_map(params_from_iter(values), |row| reader.read(row))?.collect()
+}
+
+/// Return the question for the rows that have one of so many labels.
+fn labelled_by(pairs: usize) -> String {
+    if pairs == 1 {
+        // The index is in order already.
+        return format!(
+            "SELECT {COLUMNS} FROM labels CROSS JOIN blobs ON blobs.digest = labels.digest
+             WHERE labels.key = ?3 AND labels.value = ?4 AND labels.digest > ?1 ORDER BY labels.digest LIMIT ?2"
+        );
+    }
+    // Every branch reads the index in order of digest and SQLite merges them, so that a step reads about `most` rows.
+    let mut union = String::new();
+    for number in 0..pairs {
+        let (key, value) = (number * 2 + 3, number * 2 + 4);
+        let join = if number == 0 { "" } else { " UNION " };
+        // Writing to a string cannot fail.
+        let _ =
+            write!(union, "{join}SELECT digest FROM labels WHERE key = ?{key} AND value = ?{value} AND digest > ?1");
+    }
+    format!(
+        "SELECT {COLUMNS} FROM ({union} ORDER BY digest LIMIT ?2) AS found
+         CROSS JOIN blobs ON blobs.digest = found.digest ORDER BY found.digest"
+    )
 }
 
 /// Whether there is a row of that size.

@@ -1,7 +1,7 @@
 //! Making the file anew from what is left of it and from the blobs on disk.
 
 use std::collections::HashMap;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use rusqlite::Connection;
 
@@ -90,7 +90,7 @@ fn fill(
             report.made += 1;
             if let Some(labels) = orphans.get(&blob.digest) {
                 report.relabelled += 1;
-                blob.labels.clone_from(labels);
+                blob.labels = Arc::new(labels.clone());
             }
         }
         rows::put(new, &blob).map_err(refused)

@@ -1,5 +1,8 @@
 //! One blob's row: reading it from SQL, and the statements that change it. The caller holds the transaction.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -20,14 +23,14 @@ pub struct Row {
     pub updated_ns: i64,
     /// When its bytes were last found to match its name, in ns since the epoch.
     pub verified_ns: Option<i64>,
-    /// Its labels.
-    pub labels: Labels,
+    /// Its labels. Rows that were read together share those that are the same.
+    pub labels: Arc<Labels>,
 }
 
 impl Row {
     /// Return the row of a blob without labels: nothing in it that its file does not tell.
     pub fn plain(digest: Digest, size: u64, created_ns: i64) -> Self {
-        Self { digest, size, created_ns, updated_ns: created_ns, verified_ns: None, labels: Labels::new() }
+        Self { digest, size, created_ns, updated_ns: created_ns, verified_ns: None, labels: Arc::default() }
     }
 
     /// Return what the store says of the blob; `size` is its file's.
@@ -46,16 +49,34 @@ impl Row {
 pub(super) const COLUMNS: &str =
     "blobs.digest, blobs.size, blobs.created_ns, blobs.updated_ns, blobs.verified_ns, blobs.labels";
 
-/// Read a row of [`COLUMNS`]. What cannot be ours is an error of conversion, which counts as damage.
-pub(super) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
-    let text = row.get_ref(0)?.as_str().map_err(|error| garbage(0, error.to_string()))?;
-    let digest = Digest::parse(text).map_err(|error| garbage(0, error.to_string()))?;
-    let size = u64::try_from(row.get::<_, i64>(1)?).map_err(|error| garbage(1, error.to_string()))?;
-    let labels = match row.get_ref(5)?.as_str_or_null().map_err(|error| garbage(5, error.to_string()))? {
-        None => Labels::new(),
-        Some(text) => json::decode(text).ok_or_else(|| garbage(5, format!("labels of {digest} are not JSON")))?,
-    };
-    Ok(Row { digest, size, created_ns: row.get(2)?, updated_ns: row.get(3)?, verified_ns: row.get(4)?, labels })
+/// Reads rows one after the other. Many have the same labels, which are decoded once.
+#[derive(Default)]
+pub(super) struct Reader {
+    none: Arc<Labels>,
+    seen: HashMap<String, Arc<Labels>>,
+}
+
+impl Reader {
+    /// Read a row of [`COLUMNS`]. What cannot be ours is an error of conversion, which counts as damage.
+    pub fn read(&mut self, row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+        let text = row.get_ref(0)?.as_str().map_err(|error| garbage(0, error.to_string()))?;
+        let digest = Digest::parse(text).map_err(|error| garbage(0, error.to_string()))?;
+        let size = u64::try_from(row.get::<_, i64>(1)?).map_err(|error| garbage(1, error.to_string()))?;
+        let labels = match row.get_ref(5)?.as_str_or_null().map_err(|error| garbage(5, error.to_string()))? {
+            None => Arc::clone(&self.none),
+            Some(text) => self.labels(text).ok_or_else(|| garbage(5, format!("labels of {digest} are not JSON")))?,
+        };
+        Ok(Row { digest, size, created_ns: row.get(2)?, updated_ns: row.get(3)?, verified_ns: row.get(4)?, labels })
+    }
+
+    fn labels(&mut self, text: &str) -> Option<Arc<Labels>> {
+        if let Some(labels) = self.seen.get(text) {
+            return Some(Arc::clone(labels));
+        }
+        let labels = Arc::new(json::decode(text)?);
+        self.seen.insert(text.to_owned(), Arc::clone(&labels));
+        Some(labels)
+    }
 }
 
 fn garbage(column: usize, reason: String) -> rusqlite::Error {
@@ -65,7 +86,7 @@ fn garbage(column: usize, reason: String) -> rusqlite::Error {
 /// Return one blob's row.
 pub(super) fn get(connection: &Connection, digest: &Digest) -> rusqlite::Result<Option<Row>> {
     let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM blobs WHERE digest = ?1"))?;
-    statement.query_row([digest.to_string()], read).optional()
+    statement.query_row([digest.to_string()], |row| Reader::default().read(row)).optional()
 }
 
 /// Insert a row or change all of it but `verified_ns`, and the label index with it.
@@ -83,7 +104,7 @@ pub(super) fn put(connection: &Connection, row: &Row) -> rusqlite::Result<()> {
         .execute(params![digest, whole(row.size), row.created_ns, row.updated_ns, row.verified_ns, labels])?;
     let mut index =
         connection.prepare_cached("INSERT OR IGNORE INTO labels (key, value, digest) VALUES (?1, ?2, ?3)")?;
-    for (key, value) in &row.labels {
+    for (key, value) in row.labels.iter() {
         index.execute([key, value, &digest])?;
     }
     Ok(())

@@ -111,7 +111,7 @@ impl Salvage<'_> {
         let refused = |error: rusqlite::Error| fault::of_new(place.path, &error);
         let mut gaps = 0;
         let ended = self.each(&sql, &[from, &to], |row| {
-            let Ok(row) = rows::read(row) else {
+            let Ok(row) = rows::Reader::default().read(row) else {
                 gaps += 1;
                 return Ok(());
             };

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use super::{BLOB_MODE, Candidate, Content, Existing, Placed, Published, Staged};
 use crate::error::{At, Error, Result};
@@ -96,7 +97,7 @@ impl<'a> Publication<'a> {
     /// The row of the blob, as new.
     pub fn row(&self) -> Row {
         let mut row = Row::plain(self.candidate.digest, self.candidate.size, self.created_ns);
-        row.labels = self.candidate.labels.map_or_else(Labels::new, Clone::clone);
+        row.labels = Arc::new(self.candidate.labels.map_or_else(Labels::new, Clone::clone));
         row
     }
 

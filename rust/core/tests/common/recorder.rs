@@ -1,4 +1,5 @@
 //! Records what a store asks of the system, and checks that it was asked in an order that survives a power loss.
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::collections::HashMap;
 use std::fs;
@@ -118,7 +119,6 @@ fn note(unsynced: &mut HashMap<PathBuf, Op>, path: &Path, op: Op) {
 }
 
 /// Whether the call changes a file system.
-#[allow(dead_code, reason = "a part of the test programs uses it")]
 pub fn changes(op: Op) -> bool {
     !matches!(op, Op::OpenRoot | Op::OpenDir | Op::Open | Op::ReadAt | Op::Stat | Op::StatAt | Op::Visit)
 }

@@ -22,7 +22,7 @@ fn a_committed_blob_is_whole_read_only_and_labelled_and_its_ref_is_free() {
 
     let info = ingest.commit(Some(3), Some(&sha256(b"abc")), Some(&labels)).unwrap();
 
-    assert_eq!((sha256(b"abc"), 3, &labels), (info.digest, info.size, &info.labels));
+    assert_eq!((sha256(b"abc"), 3, &labels), (info.digest, info.size, &*info.labels));
     assert!((before..=now()).contains(&info.created_ns) && info.created_ns == info.updated_ns);
     assert_eq!(Ok(&info), store.info(&info.digest).as_ref());
     assert_eq!(Some(b"abc".to_vec()), root.blob(&info.digest));

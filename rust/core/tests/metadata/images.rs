@@ -17,7 +17,7 @@ fn target(number: u32) -> Target {
         digest: digest(number),
         size: Some(7),
         media_type: Some("text/plain".to_owned()),
-        annotations: labels(&[("from", "\u{fc} \"quoted\"")]),
+        annotations: (*labels(&[("from", "\u{fc} \"quoted\"")])).clone(),
     }
 }
 
@@ -66,7 +66,7 @@ fn a_change_is_made_only_to_what_was_expected() {
     assign(&store, &[("a", 1)], Taken::Refuse).unwrap();
     let wrong = digest(2).to_string();
 
-    let change = Change { target: Some(target(2)), labels: Some((labels(&[("x", "1"), ("y", "2")]), None)) };
+    let change = Change { target: Some(target(2)), labels: Some(((*labels(&[("x", "1"), ("y", "2")])).clone(), None)) };
     let refused = store.update_image("a", &change, Some(&wrong)).unwrap_err();
     assert!(matches!(&refused, Error::NameMoved { actual, .. } if *actual == digest(1).to_string()), "{refused:?}");
     assert!(store.delete_image("a", Some(&wrong)).is_err());
@@ -74,9 +74,9 @@ fn a_change_is_made_only_to_what_was_expected() {
     let changed = store.update_image("a", &change, Some(&digest(1).to_string())).unwrap();
     assert_eq!((digest(2), 2), (changed.target.digest, changed.labels.len()));
     let keys = Some(vec!["x".to_owned(), "z".to_owned()]);
-    let change = Change { target: None, labels: Some((labels(&[("z", "3"), ("no", "4")]), keys)) };
+    let change = Change { target: None, labels: Some(((*labels(&[("z", "3"), ("no", "4")])).clone(), keys)) };
     let changed = store.update_image("a", &change, None).unwrap();
-    assert_eq!(labels(&[("y", "2"), ("z", "3")]), changed.labels);
+    assert_eq!(*labels(&[("y", "2"), ("z", "3")]), changed.labels);
     assert_eq!(vec!["a"], names(&store, &["labels.z==3,size==7,name~=^a,media_type==text/plain"]));
     assert_eq!(Vec::<String>::new(), names(&store, &["labels.x"]));
 

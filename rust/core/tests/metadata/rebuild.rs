@@ -30,8 +30,8 @@ fn filled() -> Scratch {
         let size = i64::try_from(row.size).unwrap();
         let blob = "INSERT INTO blobs VALUES (?1, ?2, ?3, ?4, NULL, ?5)";
         connection.execute(blob, rusqlite::params![digest, size, times.0, times.1, json]).unwrap();
-        for (key, value) in row.labels {
-            connection.execute("INSERT INTO labels VALUES (?1, ?2, ?3)", [&key, &value, &digest]).unwrap();
+        for (key, value) in row.labels.iter() {
+            connection.execute("INSERT INTO labels VALUES (?1, ?2, ?3)", [key, value, &digest]).unwrap();
         }
     }
     connection.execute_batch("INSERT INTO settings VALUES ('x', '1'); COMMIT").unwrap();

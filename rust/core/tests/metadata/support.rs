@@ -88,12 +88,12 @@ pub fn digest(number: u32) -> Digest {
     Digest::new(Algorithm::Sha256, &hash)
 }
 
-pub fn labels(pairs: &[(&str, &str)]) -> Labels {
-    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+pub fn labels(pairs: &[(&str, &str)]) -> Arc<Labels> {
+    Arc::new(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
 }
 
 pub fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    labels(pairs).into_iter().collect()
+    Arc::unwrap_or_clone(labels(pairs)).into_iter().collect()
 }
 
 /// A row with labels.
@@ -116,7 +116,7 @@ pub fn read_only(scratch: &Scratch) -> Arc<Store> {
 /// Store a blob of a few bytes.
 pub fn put(store: &Store, text: &str, with: &[(&str, &str)]) -> Digest {
     let labels = labels(with);
-    let labels = (!labels.is_empty()).then_some(&labels);
+    let labels = (!labels.is_empty()).then_some(&*labels);
     store.put(text.as_bytes(), Algorithm::Sha256, None, labels).unwrap().digest
 }
 

@@ -1,6 +1,7 @@
 //! Filters by tables, and by texts that nobody thought of.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -20,7 +21,7 @@ fn info() -> Info {
         size: 4096,
         created_ns: NOON_NS,
         updated_ns: NOON_NS + 1_500_000_999,
-        labels: labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        labels: Arc::new(labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()),
     }
 }
 
@@ -52,7 +53,7 @@ proptest! {
         prop_assume!(!format!("{key}{value}").contains(char::REPLACEMENT_CHARACTER));
         let text = format!("labels.{}=={}", quote(&key), quote(&value));
         let filter = Filter::compile(&[text]).unwrap();
-        let labelled = Info { labels: BTreeMap::from([(key.clone(), value.clone())]), ..info() };
+        let labelled = Info { labels: Arc::new(BTreeMap::from([(key.clone(), value.clone())])), ..info() };
 
         prop_assert!(filter.matches(&labelled));
         prop_assert_eq!(Some(vec![(key, value)]), filter.indexed_label());

@@ -1,0 +1,38 @@
+"""Listing blobs: pages that the native core makes ready ahead of their reader."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+
+from anyio.lowlevel import checkpoint
+
+from steelyard import _native, filters
+from steelyard._bridge import run
+from steelyard.local._rows import to_infos
+from steelyard.model import Info
+
+__all__ = ("walk",)
+
+
+async def walk(
+    core: Callable[[], _native.Store], *texts: str, unverified_before: int | None = None
+) -> AsyncGenerator[Info, None]:
+    """Iterate over matching blobs in the order of their digests; see `LocalStore.walk`.
+
+    `core` gives the store, or refuses to, when the iteration begins.
+    """
+    cursor, page = await run(_begin, core(), filters.compile(*texts).native, unverified_before)
+    while page:
+        for info in to_infos(page):
+            yield info
+        ready = cursor.ready()
+        if ready is None:
+            page = await run(cursor.next)
+        else:
+            page = ready
+            await checkpoint()
+
+
+def _begin(core: _native.Store, filter_: _native.Filter, unverified_before: int | None) -> tuple[_native.Walk, bytes]:
+    cursor = core.walk(filter_, unverified_before=unverified_before)
+    return cursor, cursor.next()
