@@ -10,7 +10,7 @@ import sys
 import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import pytest
@@ -30,11 +30,12 @@ from make_images import (
 )
 
 from steelyard import AlreadyExists, IncompleteImage, InvalidArgument, LocalStore, MemoryStore, NotFound, Store
-from steelyard.images import DirectoryLayout, Platforms, check, export_images
+from steelyard.images import DirectoryLayout, Platforms, check, export_images, import_images
 
 pytestmark = pytest.mark.anyio
 
 NAME = "docker.io/demo/app:1"
+FORMS: tuple[tuple[str, Literal["zstd"] | None], ...] = (("a.tar", None), ("a.tar.zst", "zstd"))
 
 
 class Sink(ByteSendStream):
@@ -243,6 +244,22 @@ async def test_compression_wraps_the_same_archive(store: Store, tmp_path: Path) 
 
     assert plain == gzip.decompress((tmp_path / "a.tar.gz").read_bytes())
     assert plain == zstandard.ZstdDecompressor().decompressobj().decompress(packed)
+
+
+async def test_what_was_exported_is_imported_under_the_same_names(store: Store, tmp_path: Path) -> None:
+    await keep_two_platforms(store, NAME)
+    await keep_plain(store, "docker.io/demo/plain:1")
+    names = [NAME, "docker.io/demo/plain:1"]
+    for file, compress in FORMS:
+        await export_images(store, tmp_path / file, names, compress=compress)
+        async with MemoryStore() as other:
+            await import_images(other, tmp_path / file)
+
+            assert [each.target.digest for each in await store.images.list()] == [
+                each.target.digest for each in await other.images.list()
+            ]
+            assert names == [each.name for each in await other.images.list()]
+            assert await archive_of(store, *names) == await archive_of(other, *names)
 
 
 async def test_a_directory_gets_the_blobs_and_then_the_index(store: Store, tmp_path: Path) -> None:

@@ -189,10 +189,12 @@ anyio.run(main)
     assert await store.exists(target_of(LAYERS[0]).digest)
 
 
-async def test_progress_begins_with_all_sizes_and_ends_with_all_done(store: LocalStore, tmp_path: Path) -> None:
+async def test_progress_tells_of_each_blob_and_of_the_whole(store: LocalStore, tmp_path: Path) -> None:
     reports: list[Progress] = []
     await export_images(store, tmp_path / "a.tar", [NAME], on_progress=reports.append)
-    sizes = {str(target_of(data).digest): len(data) for data in (MANIFEST_BYTES, CONFIG, *LAYERS)}
+    blobs = {str(target_of(data).digest): len(data) for data in (MANIFEST_BYTES, CONFIG, *LAYERS)}
+    whole = {str(tmp_path / "a.tar"): sum(blobs.values())}
 
-    assert sizes == {report.name: report.total for report in reports[:4] if report.done == 0}
-    assert sizes == {report.name: report.done for report in reports}
+    assert (0, whole) == (reports[0].done, {reports[0].name: reports[0].total})
+    assert blobs | whole == {report.name: report.done for report in reports}
+    assert blobs | whole == {report.name: report.total for report in reports}

@@ -95,30 +95,17 @@ async def export(
 
 
 class _Meter(Meter):
-    """Counts blobs; the first report of each has its size."""
-
-    def __init__(self) -> None:
-        super().__init__(total=0, items="blob")
-        self._known: set[str] = set()
-        self._left: set[str] = set()
+    """The whole of an export, which is what the first report is of."""
 
     @property
     def activity(self) -> str:
         """What is happening now: when all is written, it is being made durable."""
-        return "writing" if self._left else "finishing" if self._known else "starting"
+        return "starting" if self.total is None else "finishing" if self.done >= self.total else "writing"
 
     def hear(self, report: Progress) -> None:
         """Take in a report of the export."""
-        size = report.total or 0
-        if report.name not in self._known:
-            self._known.add(report.name)
-            self._left.add(report.name)
-            self.total = (self.total or 0) + size
-        elif report.name in self._left:
+        if self.name in {"", report.name}:
             self.take(report)
-        if report.done >= size and report.name in self._left:
-            self._left.remove(report.name)
-            self.finished(report.name, size)
 
 
 class _Sink(ByteSendStream):

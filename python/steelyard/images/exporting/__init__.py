@@ -17,15 +17,14 @@ from steelyard.content import Store
 from steelyard.digest import Digest
 from steelyard.errors import InvalidArgument
 from steelyard.images.choose import Platforms
-from steelyard.images.documents import OCIDescriptor
 from steelyard.images.exporting._archive import Archive, Report, lay_out, pieces
 from steelyard.images.exporting._elsewhere import to_layout, to_store
 from steelyard.images.exporting._file import new_file, write_archive
 from steelyard.images.exporting._plan import Plan, Wanted, make_plan, reported
+from steelyard.images.exporting._progress import Ledger, name_of
 from steelyard.images.exporting._result import Exported, ExportedBlob, ExportedImage
 from steelyard.images.layout import LayoutDriver
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
-from steelyard.model import Progress
 
 __all__ = ("ExportTarget", "Exported", "ExportedBlob", "ExportedImage", "export_images")
 
@@ -78,8 +77,8 @@ async def export_images(
         oci: convert Docker's media types to OCI's; of an index, only what is for `platforms` stays.
         overwrite: whether names that another store has for something else are moved.
         limits: bounds on what is looked at.
-        on_progress: called with `Progress` of each blob by its digest, at first once for all of them with nothing done,
-            which gives the total.
+        on_progress: called with `Progress`: of each blob by its digest, and of the whole by the name of the target, which
+            is also the first report.
 
     Raises:
         NotFound: there is no such name or manifest, or nothing for a platform that was asked for.
@@ -109,7 +108,7 @@ async def export_images(
         limits=limits,
     )
     plan = await make_plan(store, wanted)
-    report = _reporter(plan, on_progress)
+    report = Ledger(name_of(target), plan.size, on_progress).report
     size = plan.size
     blobs = tuple(reported(node, "written") for node in plan.blobs)
     if isinstance(target, LayoutDriver):
@@ -137,16 +136,6 @@ def _check_options(target: ExportTarget, *, compress: Compression | None, oci_re
         raise InvalidArgument("oci_ref_name: a store has no index")
     if oci_ref_name is not None and not oci_ref_name:
         raise InvalidArgument("oci_ref_name: expected a name, found an empty one")
-
-
-def _reporter(plan: Plan, on_progress: OnProgress | None) -> Report:
-    def report(descriptor: OCIDescriptor, done: int) -> None:
-        if on_progress is not None:
-            on_progress(Progress(phase="write", name=descriptor.digest, done=done, total=descriptor.size))
-
-    for node in plan.blobs:
-        report(node.descriptor, 0)
-    return report
 
 
 async def _send(

@@ -39,7 +39,7 @@ async def to_layout(layout: LayoutDriver, plan: Plan, report: Report) -> tuple[E
             await writer.commit()
         return True
 
-    blobs = await _each(plan, write)
+    blobs = await _each(plan, write, report)
     for image in plan.images:
         await layout.put_descriptor(image.target)
     return blobs
@@ -54,7 +54,7 @@ async def to_store(target: Store, plan: Plan, report: Report, *, overwrite: bool
 
         return (await copy(plan.content, node.descriptor.blob, target, on_progress=tell)).new
 
-    blobs = await _each(plan, write)
+    blobs = await _each(plan, write, report)
     named = {root.name: root for root in plan.roots if root.name is not None}
     targets = {name: root.found.target.target for name, root in named.items()}
     if targets:
@@ -67,12 +67,13 @@ async def to_store(target: Store, plan: Plan, report: Report, *, overwrite: bool
     return blobs
 
 
-async def _each(plan: Plan, write: Callable[[Node], Awaitable[bool]]) -> tuple[ExportedBlob, ...]:
+async def _each(plan: Plan, write: Callable[[Node], Awaitable[bool]], report: Report) -> tuple[ExportedBlob, ...]:
     """Write all blobs, what is named before what names it; return what became of them, in the order of the plan."""
     new: dict[str, bool] = {}
 
     async def write_one(node: Node) -> None:
         new[node.descriptor.digest] = await write(node)
+        report(node.descriptor, node.descriptor.size)
 
     # Documents come in the order in which they are named, so that backwards most come before what names them.
     await together([node for node in plan.blobs if node.document is None], write_one, concurrency=CONCURRENCY)

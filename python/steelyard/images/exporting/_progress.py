@@ -1,0 +1,56 @@
+"""How far an export is: of each blob by its digest, of the whole by the name of the target."""
+
+from __future__ import annotations
+
+import os
+
+from anyio.abc import ByteSendStream
+
+from steelyard._types import OnProgress
+from steelyard.content import Store
+from steelyard.images.documents import OCIDescriptor
+from steelyard.images.layout import DirectoryLayout, LayoutDriver
+from steelyard.model import Progress
+
+__all__ = ("Ledger", "name_of")
+
+
+class Ledger:
+    """Adds up what is done of each blob.
+
+    Args:
+        name: what reports call the whole.
+        total: bytes of all blobs.
+        on_progress: who hears of it.
+    """
+
+    def __init__(self, name: str, total: int, on_progress: OnProgress | None) -> None:
+        self._name = name
+        self._total = total
+        self._done: dict[str, int] = {}
+        self._sum = 0
+        self._on_progress = on_progress
+        self._tell(name, 0, total)
+
+    def report(self, descriptor: OCIDescriptor, done: int) -> None:
+        """Say how many bytes of a blob are done; all of one that the target has already."""
+        before = self._done.get(descriptor.digest)
+        if before is not None and before >= done:
+            return
+        self._done[descriptor.digest] = done
+        self._sum += done - (before or 0)
+        self._tell(descriptor.digest, done, descriptor.size)
+        self._tell(self._name, self._sum, self._total)
+
+    def _tell(self, name: str, done: int, total: int) -> None:
+        if self._on_progress is not None:
+            self._on_progress(Progress(phase="write", name=name, done=done, total=total))
+
+
+def name_of(target: str | os.PathLike[str] | ByteSendStream | LayoutDriver | Store) -> str:
+    """Return what reports call the whole of an export to that target."""
+    if isinstance(target, str | os.PathLike):
+        return os.fspath(target)
+    if isinstance(target, DirectoryLayout):
+        return str(target.path)
+    return "stream" if isinstance(target, ByteSendStream) else "layout" if isinstance(target, LayoutDriver) else "store"
