@@ -13,6 +13,7 @@ from steelyard.errors import InvalidArchive, LimitExceeded
 from steelyard.hashing import Hasher
 from steelyard.images import media_types
 from steelyard.images.documents import SavedImage
+from steelyard.images.importing._ahead import ahead
 from steelyard.images.importing._contents import (
     DOCUMENTS,
     SAVED,
@@ -53,7 +54,7 @@ class ArchiveStream(ImageSource):
         self._intake = intake
         self._limits = limits
         self._plain = Decompressed(_Counted(source, intake), ratio=limits.ratio)
-        self._tar = TarStream(self._plain, entries=limits.entries, header_bytes=limits.header_bytes)
+        self._tar = self._open(self._plain)
         self._entries: dict[str, Entry] = {}
         self._digests: dict[str, Digest] = {}  # of entries that are stored, by their names
         self._heads: dict[str, bytes] = {}  # how files begin that may be layers of `docker save`
@@ -63,14 +64,23 @@ class ArchiveStream(ImageSource):
 
     async def contents(self) -> Contents:
         """Read the archive to its end, and store its blobs."""
-        async for entry in self._tar:
-            await self._take(entry)
-        await self._flush()
+        try:
+            async with ahead(self._plain) as pieces:
+                self._tar = self._open(pieces)
+                async for entry in self._tar:
+                    await self._take(entry)
+                await self._flush()
+        except ExceptionGroup as group:
+            # A task group stands around what reads ahead; there is only one thing that fails in it.
+            raise group.exceptions[0] from None
         found = layout_contents(self._documents, self._limits)
         if found is None:
             images = saved_images(self._documents, self._limits)
             found = saved_contents([await self._saved(saved) for saved in images])
         return found
+
+    def _open(self, pieces: AsyncIterable[Buffer]) -> TarStream:
+        return TarStream(pieces, entries=self._limits.entries, header_bytes=self._limits.header_bytes)
 
     async def take(self, wanted: Collection[Digest] | None) -> None:
         """There is nothing left to do."""
@@ -223,7 +233,8 @@ class _Counted:
     async def __anext__(self) -> Buffer:
         piece = await anext(self._source)
         self._ledger.advance(memoryview(piece).nbytes)
-        return piece
+        # It is read ahead, so a buffer that the source fills again would change under us.
+        return piece if type(piece) is bytes else bytes(piece)
 
 
 class _Rest:

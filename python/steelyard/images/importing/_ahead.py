@@ -1,0 +1,64 @@
+"""Reading a stream ahead: the next pieces come, and are decompressed, while the last are stored."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Self
+
+import anyio
+from anyio import EndOfStream
+from anyio.abc import ObjectReceiveStream, ObjectSendStream
+
+from steelyard._types import Buffer
+
+__all__ = ("ahead",)
+
+_PIECES = 4
+"""Pieces that wait: of 1 MiB each, where we cut them."""
+
+
+@asynccontextmanager
+async def ahead(source: AsyncIterable[Buffer]) -> AsyncIterator[AsyncIterable[Buffer]]:
+    """Give the source, read ahead by a task of its own. A piece stays as it is when the next is asked for.
+
+    What the source raises is raised where its piece would have come.
+    """
+    send, receive = anyio.create_memory_object_stream[Buffer](_PIECES)
+    pieces = _Pieces(receive)
+    async with anyio.create_task_group() as tasks, receive:
+        tasks.start_soon(_read, source, send, pieces)
+        yield pieces
+        tasks.cancel_scope.cancel()
+
+
+async def _read(source: AsyncIterable[Buffer], send: ObjectSendStream[Buffer], pieces: _Pieces) -> None:
+    async with send:
+        try:
+            async for piece in source:
+                await send.send(piece)
+        except Exception as error:  # noqa: BLE001  # raised by the reader of the pieces
+            pieces.failure = error
+
+
+class _Pieces:
+    """The pieces that were read.
+
+    Attributes:
+        failure: what the source raised in place of the next.
+    """
+
+    def __init__(self, receive: ObjectReceiveStream[Buffer]) -> None:
+        self.failure: Exception | None = None
+        self._receive = receive
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Buffer:
+        try:
+            return await self._receive.receive()
+        except EndOfStream:
+            if self.failure is not None:
+                raise self.failure from None
+            raise StopAsyncIteration from None
