@@ -16,9 +16,17 @@ from steelyard.content import ReaderAt
 from steelyard.digest import Digest
 from steelyard.errors import DataCorrupt, InvalidArgument, OutOfRange
 
-__all__ = ("LocalReader", "VerifiedStream", "differs", "mismatch")
+__all__ = ("AT_ONCE", "LocalReader", "VerifiedStream", "differs", "mismatch", "verified")
 
 _CHUNK = 1 << 20
+
+AT_ONCE = 256 << 10
+"""Up to this many bytes are read without a trip to a thread if the page cache has them: some ten microseconds, less
+than the trip, and far less than an event loop's users notice."""
+
+
+_HASHED_AT_ONCE = 16 << 10
+"""Up to this many bytes are also hashed without a trip to a thread."""
 
 
 class LocalReader(ReaderAt):
@@ -44,9 +52,18 @@ class LocalReader(ReaderAt):
         return self._blob.size
 
     async def read_at(self, offset: int, size: int) -> bytes:
-        """Read a range, unverified; see `ReaderAt.read_at`."""
+        """Read a range, unverified; see `ReaderAt.read_at`.
+
+        Cost:
+            What the page cache has takes no trip to a thread, up to `AT_ONCE` bytes.
+        """
         self._check_range(offset, size)
         blob, size = self._blob, min(size, self.size - offset)
+        if size <= AT_ONCE:
+            await checkpoint()
+            data = blob.read_cached(offset, size)
+            if data is not None:
+                return data
         return await whole(lambda job: blob.read_at(offset, size, job))
 
     async def readinto_at(self, offset: int, buffer: Buffer) -> int:
@@ -54,6 +71,11 @@ class LocalReader(ReaderAt):
         blob = self._blob
         with view(buffer) as target:
             self._check_range(offset, target.nbytes)
+            if min(target.nbytes, self.size - offset) <= AT_ONCE:
+                await checkpoint()
+                count = blob.readinto_cached(offset, target)
+                if count is not None:
+                    return count
             return await whole(lambda job: blob.readinto_at(offset, target, job))
 
     def stream(self) -> VerifiedStream:
@@ -66,7 +88,10 @@ class LocalReader(ReaderAt):
 
     async def aclose(self) -> None:
         """Close the blob's file."""
-        self._blob.close()
+        if not self._blob.close_at_once():
+            # CANCEL: shielded, because nobody else closes it.
+            with CancelScope(shield=True):
+                await run(self._blob.close)
         await checkpoint()
 
     def _check_range(self, offset: int, size: int) -> None:
@@ -121,6 +146,29 @@ class VerifiedStream(ByteReceiveStream):
             with CancelScope(shield=True):
                 await run(self._stream.close)
         await checkpoint()
+
+
+async def verified(reader: LocalReader) -> bytes:
+    """Return all bytes of a blob.
+
+    Raises:
+        DataCorrupt: they do not match the digest.
+    """
+    digest, blob = reader.digest, reader.native
+    if blob.size <= _HASHED_AT_ONCE and (cached := blob.read_cached(0, blob.size)) is not None:
+        hasher = _native.Hasher([digest.algorithm.value])
+        hasher.update(cached)
+        data, failure = cached, mismatch(digest, hasher)
+    else:
+        data, failure = await whole(lambda job: _read_and_hash(digest, blob, job))
+    if failure is not None:
+        raise failure
+    return data
+
+
+def _read_and_hash(digest: Digest, blob: _native.Blob, job: _native.Job) -> tuple[bytes, DataCorrupt | None]:
+    hasher = _native.Hasher([digest.algorithm.value])  # a new one: the call is repeated if it was ended early
+    return blob.read_and_hash(hasher, job), mismatch(digest, hasher)
 
 
 def mismatch(digest: Digest, hasher: _native.Hasher) -> DataCorrupt | None:

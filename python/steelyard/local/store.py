@@ -17,14 +17,13 @@ from steelyard import _native, filters
 from steelyard._bridge import run
 from steelyard._refqueue import ref_queue
 from steelyard._types import OnProgress, Source
-from steelyard._watch import whole
 from steelyard.base import BaseStore, check_ref
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import DataCorrupt, FailedPrecondition, InvalidArgument
 from steelyard.local import files, put, put_many, small, verify, walk
 from steelyard.local._rows import check_size, to_info, to_status
 from steelyard.local.names import LocalImageNames
-from steelyard.local.reader import LocalReader, mismatch
+from steelyard.local.reader import LocalReader, verified
 from steelyard.local.writer import LocalWriter
 from steelyard.model import DEFAULT_ALGORITHM, Descriptor, Info, Labels, PutManyResult, PutResult, Status, Verified
 
@@ -160,7 +159,10 @@ class LocalStore(BaseStore):
         """Open a blob for reading; see `Provider.reader_at`."""
         size = blob.size if isinstance(blob, Descriptor) else None
         digest = blob.digest if isinstance(blob, Descriptor) else Digest.parse(blob)
-        native = await run(self._core.blob, str(digest))
+        await checkpoint()
+        native = self._core.blob_cached(str(digest))
+        if native is None:
+            native = await run(self._core.blob, str(digest))
         if size is not None and native.size != size:
             found = native.size
             native.close()
@@ -277,18 +279,8 @@ class LocalStore(BaseStore):
 
     async def get(self, digest: Digest | str) -> bytes:
         """Return a whole blob, verified; see `Store.get`."""
-        name = Digest.parse(digest)
-        async with await self.reader_at(name) as reader:
-            native = reader.native
-
-            def read(job: _native.Job) -> tuple[bytes, DataCorrupt | None]:
-                hasher = _native.Hasher([name.algorithm.value])
-                return native.read_and_hash(hasher, job), mismatch(name, hasher)
-
-            data, failure = await whole(read)
-        if failure is not None:
-            raise failure
-        return data
+        async with await self.reader_at(Digest.parse(digest)) as reader:
+            return await verified(reader)
 
     async def exists(self, digest: Digest | str) -> bool:
         """Return whether the blob is stored."""

@@ -1,9 +1,10 @@
 //! An open blob: its bytes, as they are on the disk.
 //!
 //! `blob/bulk.rs` reads and hashes many of them in one call, `blob/stream.rs` all of them in order, ahead of its caller;
-//! `blob/many.rs` hashes many blobs at once.
+//! `blob/many.rs` hashes many blobs at once, and `blob/cached.rs` says what can be had without waiting.
 
 mod bulk;
+mod cached;
 mod many;
 mod stream;
 

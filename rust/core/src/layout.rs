@@ -179,6 +179,12 @@ impl Root {
         self.open_blob_dir(algorithm, false)
     }
 
+    /// The directory of an algorithm's blobs, if it is known and nobody is at work on it.
+    pub(crate) fn known_blob_dir(&self, algorithm: Algorithm) -> Option<Arc<BlobDir>> {
+        let dirs = self.blob_dirs.try_lock().ok()?;
+        dirs[Algorithm::ALL.iter().position(|known| *known == algorithm)?].clone()
+    }
+
     /// The directory of an algorithm's blobs, made if need be; its own name survives a power loss.
     pub(crate) fn make_blob_dir(&self, algorithm: Algorithm) -> Result<Arc<BlobDir>> {
         let dir = self.open_blob_dir(algorithm, true)?;

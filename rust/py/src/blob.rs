@@ -48,6 +48,27 @@ impl Blob {
         filled(py, size.min(rest(&core, offset)), |buffer| core.read_bulk(buffer, offset, job)).map_err(Failure::from)
     }
 
+    /// The bytes, if they need no waiting. The GIL is kept: nothing here takes as long as getting it back may.
+    #[pyo3(signature = (offset, size, /))]
+    fn read_cached<'py>(&self, py: Python<'py>, offset: u64, size: usize) -> Result<Option<Bound<'py, PyBytes>>> {
+        let core = self.core()?;
+        let mut there = false;
+        let bytes = PyBytes::new_with(py, size.min(rest(&core, offset)), |buffer| {
+            there = core.read_cached(buffer, offset).map_err(|error| PyErr::from(Failure::from(error)))?;
+            Ok(())
+        })?;
+        Ok(there.then_some(bytes))
+    }
+
+    /// How many bytes were filled in, if they need no waiting.
+    #[pyo3(signature = (offset, buffer, /))]
+    fn readinto_cached(&self, offset: u64, mut buffer: Output) -> Result<Option<usize>> {
+        let core = self.core()?;
+        let target = buffer.as_mut_slice();
+        let size = target.len().min(rest(&core, offset));
+        Ok(core.read_cached(&mut target[..size], offset)?.then_some(size))
+    }
+
     #[pyo3(signature = (offset, buffer, job, /))]
     fn readinto_at(&self, py: Python<'_>, offset: u64, mut buffer: Output, job: &Job) -> Result<usize> {
         let core = self.core()?;
@@ -80,6 +101,15 @@ impl Blob {
 
     fn fileno(&self) -> Result<i32> {
         Ok(self.core()?.as_fd().as_raw_fd())
+    }
+
+    /// Close it if that needs no waiting; a file that was deleted is freed by the last who closes it.
+    fn close_at_once(&self) -> bool {
+        let waits = self.core().is_ok_and(|core| !core.closes_at_once());
+        if !waits {
+            self.close();
+        }
+        !waits
     }
 
     fn close(&self) {

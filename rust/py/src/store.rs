@@ -126,6 +126,12 @@ impl Store {
         py.detach(|| self.0.blob(&Digest::parse(digest)?)).map(Blob::new).map_err(Failure::from)
     }
 
+    /// The blob, if that needs no waiting. The GIL is kept, as in `Blob.read_cached`.
+    #[pyo3(signature = (digest, /))]
+    fn blob_cached(&self, digest: &str) -> Result<Option<Blob>> {
+        Ok(self.0.blob_cached(&Digest::parse(digest)?)?.map(Blob::new))
+    }
+
     #[pyo3(signature = (digest, /))]
     fn info(&self, py: Python<'_>, digest: &str) -> Result<InfoRow> {
         py.detach(|| self.0.info(&Digest::parse(digest)?)).map(info_row).map_err(Failure::from)

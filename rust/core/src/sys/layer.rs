@@ -133,6 +133,10 @@ impl<A: Around> Sys for Layer<A> {
         self.named(Op::Open, dir, name, || self.inner.open(dir, name, write))
     }
 
+    fn open_cached(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
+        self.named(Op::Open, dir, name, || self.inner.open_cached(dir, name))
+    }
+
     fn write_at(&self, fd: BorrowedFd<'_>, data: &[u8], offset: u64) -> io::Result<usize> {
         let limit = self.around.write_limit(data.len());
         self.on(Op::WriteAt, fd, || self.inner.write_at(fd, &data[..limit], offset))
@@ -144,6 +148,10 @@ impl<A: Around> Sys for Layer<A> {
 
     fn read_once_at(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.on(Op::ReadAt, fd, || self.inner.read_once_at(fd, &mut *buffer, offset))
+    }
+
+    fn read_cached_at(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.on(Op::ReadAt, fd, || self.inner.read_cached_at(fd, &mut *buffer, offset))
     }
 
     fn expect_sequential(&self, fd: BorrowedFd<'_>) {

@@ -6,12 +6,18 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{self, AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT};
+use rustix::fs::{
+    self, AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT,
+};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{FileKind, Hold, Stat, Sys, promise, raw};
 
 const NS: i64 = 1_000_000_000;
+
+/// NONBLOCK: the name may stand for a pipe or a terminal, which must not stop us; files ignore it.
+const READ_FLAGS: OFlags =
+    OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
 /// Drop from the page cache what this read brought in (Linux 6.14). What was there before stays.
 const DONTCACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
@@ -63,9 +69,11 @@ impl Sys for Linux {
 
     fn open(&self, dir: BorrowedFd<'_>, name: &str, write: bool) -> io::Result<OwnedFd> {
         let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
-        // NONBLOCK: the name may stand for a pipe or a terminal, which must not stop us; files ignore it.
-        let flags = access | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        Ok(fs::openat(dir, name, flags, Mode::empty())?)
+        Ok(fs::openat(dir, name, access | READ_FLAGS, Mode::empty())?)
+    }
+
+    fn open_cached(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
+        Ok(fs::openat2(dir, name, READ_FLAGS, Mode::empty(), ResolveFlags::CACHED)?)
     }
 
     fn write_at(&self, fd: BorrowedFd<'_>, data: &[u8], offset: u64) -> io::Result<usize> {
@@ -82,6 +90,10 @@ impl Sys for Linux {
             Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => self.read_at(fd, buffer, offset),
             other => Ok(other?),
         }
+    }
+
+    fn read_cached_at(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        Ok(rustix::io::preadv2(fd, &mut [IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT)?)
     }
 
     fn expect_sequential(&self, fd: BorrowedFd<'_>) {

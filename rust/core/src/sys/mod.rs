@@ -89,12 +89,16 @@ pub trait Sys: Send + Sync {
     fn create_unnamed(&self, dir: BorrowedFd<'_>, mode: u32) -> io::Result<OwnedFd>;
     /// Open a file; a symbolic link is refused, and a pipe is not waited for.
     fn open(&self, dir: BorrowedFd<'_>, name: &str, write: bool) -> io::Result<OwnedFd>;
+    /// Open a file for reading, as `open` does, if the kernel knows the way to it; an error if that would have to wait.
+    fn open_cached(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd>;
     /// Write at an offset; it may write less than given.
     fn write_at(&self, fd: BorrowedFd<'_>, data: &[u8], offset: u64) -> io::Result<usize>;
     /// Read at an offset; it may read less than there is. Nothing read means the end.
     fn read_at(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Read as `read_at` does, but leave no more of the file in the page cache than there was; only a wish.
     fn read_once_at(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Read as `read_at` does what the page cache has; an error if all of that would have to wait for the disk.
+    fn read_cached_at(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Tell that a file will be read from the beginning to the end. Advice only: it cannot fail.
     fn expect_sequential(&self, fd: BorrowedFd<'_>);
     /// Set a file's size.
