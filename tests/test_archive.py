@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import lzma
 import os
@@ -25,6 +26,7 @@ from steelyard._archive import (
     Entry,
     Member,
     TarStream,
+    copy_hashed,
     copy_range,
     index,
     layout,
@@ -251,6 +253,26 @@ async def test_ranges_are_copied_between_files(tmp_path: Path) -> None:
             await copy_range(source.fileno(), len(data) + 4 - 50, target.fileno(), 0, 100)
         with pytest.raises(StorageError):
             await copy_range(source.fileno(), 0, source.fileno(), 0, 10)
+
+
+async def test_ranges_are_hashed_as_they_are_copied(tmp_path: Path) -> None:
+    data = os.urandom((3 << 20) + 777)
+    (tmp_path / "source").write_bytes(b"head" + data)
+    (tmp_path / "target").write_bytes(b"")
+    told: list[int] = []
+    with (tmp_path / "source").open("rb") as source, (tmp_path / "target").open("r+b") as target:
+        places = ((source.fileno(), 4), (target.fileno(), 10))
+        for algorithm, size in (("sha256", len(data)), ("sha512", 777), ("sha256", 0)):
+            found = await copy_hashed(*places, size, algorithm, report=told.append)
+
+            assert hashlib.new(algorithm, data[:size]).hexdigest() == found
+        assert bytes(10) + data == (tmp_path / "target").read_bytes()
+        assert told[-1] == 0
+        assert len(data) in told
+        with pytest.raises(DataCorrupt, match="expected 100 bytes, found 50 bytes"):
+            await copy_hashed((source.fileno(), len(data) + 4 - 50), (target.fileno(), 0), 100, "sha256")
+        with pytest.raises(StorageError):
+            await copy_hashed((source.fileno(), 0), (source.fileno(), 0), 10, "sha256")
 
 
 async def test_ranges_are_copied_where_the_kernel_does_not_copy(tmp_path: Path) -> None:

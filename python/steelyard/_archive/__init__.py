@@ -7,6 +7,7 @@ from steelyard._archive._coding import HEAD as HEAD
 from steelyard._archive._coding import Compressed as Compressed
 from steelyard._archive._coding import Decompressed as Decompressed
 from steelyard._archive._coding import format_of as format_of
+from steelyard._archive._copying import copy_hashed as copy_hashed
 from steelyard._archive._copying import copy_range as copy_range
 from steelyard._archive._entry import Entry as Entry
 from steelyard._archive._entry import resolve as resolve
@@ -29,6 +30,7 @@ __all__ = (
     "Member",
     "Place",
     "TarStream",
+    "copy_hashed",
     "copy_range",
     "format_of",
     "index",

@@ -82,6 +82,22 @@ impl Hasher {
         py.detach(|| self.with_detached(update)).map_err(Failure::from)
     }
 
+    /// Copy at most `most` bytes between files, each given with an offset, and go on with the bytes that are written.
+    #[pyo3(signature = (source, target, most, job, /))]
+    #[allow(clippy::needless_pass_by_value, reason = "the descriptors are closed when the call ends")]
+    fn copy_from(
+        &self,
+        py: Python<'_>,
+        source: (Descriptor, u64),
+        target: (Descriptor, u64),
+        most: u64,
+        job: &Job,
+    ) -> Result<u64> {
+        let (source, target) = ((source.0.0.as_fd(), source.1), (target.0.0.as_fd(), target.1));
+        let copy = |inner: &mut MultiHasher| inner.copy_from(&Linux, source, target, most, job.core());
+        py.detach(|| self.with_detached(copy)).map_err(Failure::from)
+    }
+
     fn encoded(&self, py: Python<'_>) -> Vec<String> {
         self.with(py, |inner| inner.digests().iter().map(Digest::encoded).collect())
     }

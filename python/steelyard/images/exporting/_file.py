@@ -10,11 +10,10 @@ from pathlib import Path
 
 from anyio import CancelScope
 
-from steelyard._archive import copy_range
+from steelyard._archive import copy_hashed, copy_range
 from steelyard._bridge import run
 from steelyard.content import ReaderAt
 from steelyard.errors import DataCorrupt, StorageError
-from steelyard.hashing import Hasher
 from steelyard.images.documents import OCIDescriptor
 from steelyard.images.exporting._archive import Archive, Report, blob_pieces
 from steelyard.images.exporting._content import Content
@@ -128,19 +127,17 @@ async def _copy_blob(
 async def _copy_file(
     number: int, descriptor: OCIDescriptor, offset: int, file: _files.NewFile, report: Report, *, verify: bool
 ) -> None:
-    hasher = Hasher(descriptor.blob.algorithm)
-    await copy_range(
-        number,
-        0,
-        file.number,
-        offset,
-        descriptor.size,
-        update=hasher.update if verify else None,
-        report=lambda done: report(descriptor, done),
-    )
-    found = hasher.digest()
-    if verify and found != descriptor.blob:
-        raise DataCorrupt(descriptor.digest, expected=descriptor.digest, actual=str(found))
+    def tell(done: int) -> None:
+        report(descriptor, done)
+
+    if not verify:
+        await copy_range(number, 0, file.number, offset, descriptor.size, report=tell)
+        return
+    wanted = descriptor.blob
+    found = await copy_hashed((number, 0), (file.number, offset), descriptor.size, wanted.algorithm, report=tell)
+    if found != wanted.encoded:
+        actual = f"{wanted.algorithm}:{found}"
+        raise DataCorrupt(descriptor.digest, expected=descriptor.digest, actual=actual)
 
 
 def _number(reader: ReaderAt) -> int | None:

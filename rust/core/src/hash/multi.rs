@@ -5,9 +5,9 @@ use std::thread;
 
 use super::{Hasher, state};
 use crate::digest::{Algorithm, Digest};
-use crate::error::{Error, Result};
+use crate::error::{At, Error, Result};
 use crate::pipe::{Flow, HASHING, Job};
-use crate::sys::{Sys, read_full_at};
+use crate::sys::{Sys, read_full_at, write_all_at};
 
 /// From this size on, algorithms are shared among threads.
 const SHARED: usize = 256 << 10;
@@ -108,6 +108,35 @@ impl MultiHasher {
             }
             let read = read_full_at(sys, file, room, offset + done);
             let read = read.map_err(|error| Error::Source { errno: error.raw_os_error().unwrap_or(libc::EIO) })?;
+            job.add(read as u64);
+            Ok(read)
+        })
+    }
+
+    /// Copy at most `most` bytes from a file and offset to another, and go on with the very bytes that are written; return
+    /// how many: fewer where the source ends, or when cancelled.
+    ///
+    /// Reading, writing and hashing go side by side, and the disk begins to write meanwhile; nothing is made durable. After an
+    /// error (`Source` of the file that is read) an unknown part is written.
+    pub fn copy_from(
+        &mut self,
+        sys: &dyn Sys,
+        (source, start): (BorrowedFd<'_>, u64),
+        (target, target_start): (BorrowedFd<'_>, u64),
+        most: u64,
+        job: &Job,
+    ) -> Result<u64> {
+        let _user = HASHING.enter();
+        sys.expect_sequential(source);
+        self.update_by(most, |room, done| {
+            if job.is_cancelled() {
+                return Ok(0);
+            }
+            let read = read_full_at(sys, source, room, start + done);
+            let read = read.map_err(|error| Error::Source { errno: error.raw_os_error().unwrap_or(libc::EIO) })?;
+            write_all_at(sys, target, &room[..read], target_start + done).at("write", || "copy")?;
+            // Advice: where the kernel does not take it, the later sync takes longer.
+            let _ = sys.start_writeback(target, target_start + done, read as u64);
             job.add(read as u64);
             Ok(read)
         })
