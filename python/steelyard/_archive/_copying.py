@@ -10,7 +10,7 @@ from functools import partial
 from anyio.lowlevel import checkpoint
 
 from steelyard import _bridge
-from steelyard._native import Hasher, Job
+from steelyard._native import Hasher, Job, start_writeback
 from steelyard._watch import watched
 from steelyard.errors import DataCorrupt, StorageError, StorageFull
 
@@ -125,10 +125,13 @@ def _ends_early(source: int, size: int, done: int) -> DataCorrupt:
 
 def _copy(source: int, source_offset: int, target: int, target_offset: int, most: int) -> int:
     try:
-        return _in_kernel(source, source_offset, target, target_offset, most)
+        count = _in_kernel(source, source_offset, target, target_offset, most)
     except OSError as error:
         full = error.errno in {errno.ENOSPC, errno.EDQUOT}
         raise (StorageFull if full else StorageError)(error.errno or errno.EIO, None, "copy") from error
+    # The disk writes while the next piece is copied, so that the sync at the end has little left to wait for.
+    start_writeback(target, target_offset, count)
+    return count
 
 
 def _in_kernel(source: int, source_offset: int, target: int, target_offset: int, most: int) -> int:

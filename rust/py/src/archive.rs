@@ -114,3 +114,12 @@ pub(crate) fn tar_layout(
     let row = |place: &Place| (PyBytes::new(py, &place.header), place.header_offset, place.data_offset);
     Ok((layout.places.iter().map(row).collect(), layout.end, layout.size))
 }
+
+/// Have the kernel begin to write a range of a file to the disk; advice only, nothing is durable by it.
+#[pyfunction]
+#[pyo3(signature = (file, offset, size, /))]
+#[allow(clippy::needless_pass_by_value, reason = "the descriptor is closed when the call ends")]
+pub(crate) fn start_writeback(py: Python<'_>, file: Descriptor, offset: u64, size: u64) {
+    // Where the kernel does not take the advice, the sync that follows takes longer.
+    py.detach(|| Linux.start_writeback(file.0.as_fd(), offset, size)).ok();
+}

@@ -38,7 +38,7 @@ mod _native {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use crate::archive::{TarIndexer, TarReader, tar_layout};
+    use crate::archive::{TarIndexer, TarReader, start_writeback, tar_layout};
     #[pymodule_export]
     use crate::blob::Blob;
     #[pymodule_export]
