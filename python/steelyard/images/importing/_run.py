@@ -107,7 +107,7 @@ async def import_images(
         each.require()
         if each.unmatched:
             raise NotFound("platform", f"{', '.join(map(str, each.unmatched))} in {each.name}")
-    referenced = await _needed(store, (root.descriptor for root in contents.roots), None, limits)
+    referenced = await _referenced(store, contents, found, platforms, limits)
     await _assign(store, chosen, contents, kept, overwrite=overwrite)
     return _result(chosen, found, ledger, referenced, time.monotonic() - started)
 
@@ -122,6 +122,18 @@ async def _refuse_moves(store: Store, chosen: Plan) -> None:
                 continue
             if str(held) != root.digest:
                 raise AlreadyExists(str(held), name=name)
+
+
+async def _referenced(
+    store: Store, contents: Contents, found: list[ImageCheck], platforms: Platforms | None, limits: Limits
+) -> set[Digest]:
+    """Return the digests of all that belongs to any image of the source, for any platform."""
+    looked_at = {each.target.digest for each in found} if platforms is None else set()
+    rest = [root.descriptor for root in contents.roots if root.descriptor.digest not in looked_at]
+    referenced = await _needed(store, rest, None, limits)
+    for each in found if platforms is None else ():
+        referenced |= {Digest.parse(node.descriptor.digest) for node in each.present}
+    return referenced
 
 
 async def _needed(

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Collection
 from typing import Self
 
+import anyio
+from anyio.abc import TaskGroup
+
 from steelyard import _archive
 from steelyard._archive import Decompressed, Entry, TarStream, resolve
 from steelyard._types import Buffer
@@ -34,6 +37,9 @@ from steelyard.transfer._source import hash_piece
 
 __all__ = ("ArchiveStream",)
 
+_BATCHES = 2
+"""Batches on their way to the disk while the archive is read on."""
+
 _LEFTOVERS = frozenset({"VERSION", "json", "repositories"})
 """Files that `docker save` writes for readers of long ago; no ``manifest.json`` names them."""
 
@@ -61,18 +67,22 @@ class ArchiveStream(ImageSource):
         self._documents: dict[str, bytes] = {}
         self._batch: list[tuple[Item, bytes]] = []
         self._held = 0
+        self._batches = anyio.Semaphore(_BATCHES)
 
     async def contents(self) -> Contents:
         """Read the archive to its end, and store its blobs."""
         try:
-            async with ahead(self._plain) as pieces:
+            async with ahead(self._plain) as pieces, anyio.create_task_group() as tasks:
                 self._tar = self._open(pieces)
                 async for entry in self._tar:
-                    await self._take(entry)
-                await self._flush()
+                    await self._take(entry, tasks)
+                await self._flush(tasks)
         except ExceptionGroup as group:
-            # A task group stands around what reads ahead; there is only one thing that fails in it.
-            raise group.exceptions[0] from None
+            # What fails first cancels the rest, and is told by itself.
+            first: Exception = group
+            while isinstance(first, ExceptionGroup):
+                first = first.exceptions[0]
+            raise first from None
         found = layout_contents(self._documents, self._limits)
         if found is None:
             images = saved_images(self._documents, self._limits)
@@ -85,7 +95,7 @@ class ArchiveStream(ImageSource):
     async def take(self, wanted: Collection[Digest] | None) -> None:
         """There is nothing left to do."""
 
-    async def _take(self, entry: Entry) -> None:
+    async def _take(self, entry: Entry, tasks: TaskGroup) -> None:
         first = self._entries.setdefault(entry.name, entry)
         if first is not entry:
             check_again(entry.name, first.kind, entry.kind)
@@ -101,9 +111,9 @@ class ArchiveStream(ImageSource):
         digest = blob_of(entry)
         if first is not entry:
             check_again(entry.name, first.size, entry.size)
-            await self._compare(entry)
+            await self._compare(entry, tasks)
         elif digest is not None or self._may_be_saved(entry):
-            await self._store(entry, digest)
+            await self._store(entry, digest, tasks)
 
     def _may_be_saved(self, entry: Entry) -> bool:
         """Return whether a file that is no blob of a layout could be one of `docker save`."""
@@ -111,7 +121,7 @@ class ArchiveStream(ImageSource):
             return False
         return entry.name.rsplit("/", 1)[-1] not in _LEFTOVERS
 
-    async def _store(self, entry: Entry, digest: Digest | None) -> None:
+    async def _store(self, entry: Entry, digest: Digest | None, tasks: TaskGroup) -> None:
         item = Item(entry.name, entry.size, digest)
         if entry.size <= SMALL:
             data = await self._read(entry, SMALL)
@@ -119,7 +129,7 @@ class ArchiveStream(ImageSource):
             self._held += len(data)
             self._heads[entry.name] = data[: _archive.HEAD]
             if len(self._batch) >= BATCH or self._held >= BATCH_BYTES:
-                await self._flush()
+                await self._flush(tasks)
             return
         first = await self._head()
         self._heads[entry.name] = bytes(first[: _archive.HEAD])
@@ -150,20 +160,30 @@ class ArchiveStream(ImageSource):
             return None
         return digest if await self._intake.present([Item(entry.name, entry.size, digest)]) else None
 
-    async def _flush(self) -> None:
-        """Store the batch, but for what is stored."""
+    async def _flush(self, tasks: TaskGroup) -> None:
+        """Begin to store the batch; the archive is read on meanwhile."""
         batch, self._batch, self._held = self._batch, [], 0
-        present = await self._intake.present(item for item, _ in batch) if batch else set()
-        for item, _ in batch:
-            if item.digest is not None:
-                self._digests[item.entry] = item.digest
-        rest = [pair for pair in batch if pair[0].digest not in present]
-        for (item, _), result in zip(rest, await self._intake.small(rest) if rest else (), strict=True):
-            self._digests[item.entry] = result.digest
+        await self._batches.acquire()
+        tasks.start_soon(self._store_batch, batch)
 
-    async def _compare(self, entry: Entry) -> None:
+    async def _store_batch(self, batch: list[tuple[Item, bytes]]) -> None:
+        """Store a batch, but for what is stored."""
+        try:
+            present = await self._intake.present(item for item, _ in batch) if batch else set()
+            rest = [pair for pair in batch if pair[0].digest not in present]
+            stored = await self._intake.small(rest) if rest else []
+            self._digests |= {item.entry: item.digest for item, _ in batch if item.digest is not None}
+            self._digests |= {item.entry: result.digest for (item, _), result in zip(rest, stored, strict=True)}
+        finally:
+            self._batches.release()
+
+    async def _compare(self, entry: Entry, tasks: TaskGroup) -> None:
         """Refuse a file that comes again with other bytes; of what is no blob nothing was kept to compare."""
-        await self._flush()
+        await self._flush(tasks)
+        for _ in range(_BATCHES):  # nothing is under way once all places are ours
+            await self._batches.acquire()
+        for _ in range(_BATCHES):
+            self._batches.release()
         known = self._digests.get(entry.name)
         if known is not None:
             check_again(entry.name, known, await _hash(known, self._tar.data()))
