@@ -1,18 +1,27 @@
 //! Whole files in, in one call: read and written here, hashed beside.
 
+use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
 use super::{Ingest, Inner};
 use crate::error::{Error, Result};
 use crate::hash::MultiHasher;
-use crate::pipe::{HASHING, Job, PIECE};
+use crate::pipe::{Flow, HASHING, Job, PIECE, Piece};
 use crate::store::Store;
-use crate::sys::read_full_at;
+use crate::sys::{Sys, read_full_at};
 
 /// Bytes after which others get their turn: `abort`, `status`, `close`.
 const STEP: u64 = 8 << 20;
+
+/// Fewer bytes are read by the thread that writes them.
+const AHEAD: u64 = 32 << 20;
+
+/// Pieces that are read ahead of the writes.
+const PIECES_AHEAD: usize = 2;
 
 /// What is read of a file.
 #[derive(Clone, Copy, Debug)]
@@ -54,50 +63,95 @@ impl Ingest {
     }
 
     fn copy_steps(&self, source: Source<'_>, job: &Job) -> Result<u64> {
-        let mut done = 0;
-        while done < source.most && !job.is_cancelled() {
-            let step = Source { from: source.from + done, most: STEP.min(source.most - done), ..source };
-            let copied = self.stream(|inner| inner.copy_step(&self.store, step, job))?;
-            done += copied;
-            if copied < step.most {
-                break;
-            }
+        let flow = self.stream(|inner| Ok(inner.hashing.flow.clone()))?;
+        let mut reading = Reading { sys: &*self.store.sys, flow: &flow, source, job, done: 0, is_over: false };
+        let lent = if source.most >= AHEAD { HASHING.lend() } else { None };
+        if lent.is_none() {
+            return self.write_steps(job, &mut || reading.next());
         }
-        Ok(done)
+        // Reading and writing take longer than BLAKE3 does: each has a thread.
+        let is_stopped = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let (give, take) = sync_channel(PIECES_AHEAD);
+            let is_stopped = &is_stopped;
+            scope.spawn(move || {
+                while !is_stopped.load(Ordering::Acquire)
+                    && let Some(next) = reading.next().transpose()
+                    && give.send(next).is_ok()
+                {}
+            });
+            let result = self.write_steps(job, &mut || take.recv().ok().transpose());
+            is_stopped.store(true, Ordering::Release);
+            // What was read in vain goes back to the flow.
+            take.iter().flatten().for_each(|piece| flow.give_back(piece));
+            result
+        })
+    }
+
+    /// Append pieces until there are no more, and let others have their turn now and then.
+    fn write_steps(&self, job: &Job, next: &mut dyn FnMut() -> Result<Option<Piece>>) -> Result<u64> {
+        let before = job.done();
+        while self.stream(|inner| inner.write_step(&self.store, job, next))? {}
+        Ok(job.done() - before)
+    }
+}
+
+/// The pieces of a source, in their order.
+struct Reading<'a> {
+    sys: &'a dyn Sys,
+    flow: &'a Flow,
+    source: Source<'a>,
+    job: &'a Job,
+    done: u64,
+    is_over: bool,
+}
+
+impl Reading<'_> {
+    /// The next piece; none at the end, after a failure, or once the job is cancelled.
+    fn next(&mut self) -> Result<Option<Piece>> {
+        let left = self.source.most - self.done;
+        if self.is_over || left == 0 || self.job.is_cancelled() {
+            return Ok(None);
+        }
+        let mut piece = self.flow.buffer();
+        let size = usize::try_from(left).unwrap_or(PIECE).min(self.flow.stride());
+        let read = read_full_at(self.sys, self.source.file, &mut piece.room()[..size], self.source.from + self.done);
+        piece.size = *read.as_ref().unwrap_or(&0);
+        self.done += piece.size as u64;
+        self.is_over = piece.size < size;
+        if piece.size == 0 {
+            self.flow.give_back(piece);
+            let failed = |error: io::Error| Error::Source { errno: error.raw_os_error().unwrap_or(libc::EIO) };
+            return read.map(|_| None).map_err(failed);
+        }
+        Ok(Some(piece))
     }
 }
 
 impl Inner {
-    fn copy_step(&mut self, store: &Arc<Store>, source: Source<'_>, job: &Job) -> Result<u64> {
+    /// Append some pieces; whether there may be more.
+    fn write_step(
+        &mut self,
+        store: &Arc<Store>,
+        job: &Job,
+        next: &mut dyn FnMut() -> Result<Option<Piece>>,
+    ) -> Result<bool> {
         self.flush(store)?;
         self.approach(store);
-        let mut done = 0;
-        while done < source.most && !job.is_cancelled() {
-            let mut piece = self.hashing.flow.buffer();
-            let size = usize::try_from(source.most - done).unwrap_or(PIECE).min(self.hashing.flow.stride());
-            match read_full_at(&*store.sys, source.file, &mut piece.room()[..size], source.from + done) {
-                Ok(read) => piece.size = read,
-                Err(error) => {
-                    self.hashing.flow.give_back(piece);
-                    return Err(Error::Source { errno: error.raw_os_error().unwrap_or(libc::EIO) });
-                }
-            }
-            let read = piece.size;
-            if read > 0 {
-                self.touch(store);
-                let result = self.append_piece(store, piece);
-                self.poisoning(result)?;
-            } else {
-                self.hashing.flow.give_back(piece);
-            }
-            done += read as u64;
-            job.add(read as u64);
-            if read < size {
-                break;
-            }
+        let end = self.written + STEP;
+        while self.written < end && !job.is_cancelled() {
+            let Some(piece) = next()? else {
+                self.hashing.flow.shed();
+                return Ok(false);
+            };
+            let size = piece.size as u64;
+            self.touch(store);
+            let result = self.append_piece(store, piece);
+            self.poisoning(result)?;
+            job.add(size);
         }
         self.hashing.flow.shed();
-        Ok(done)
+        Ok(!job.is_cancelled())
     }
 }
 

@@ -27,7 +27,8 @@ const FEW_BUFFERS: usize = 2;
 
 /// Hashes that run beside their caller.
 ///
-/// One thread at a time may feed it; any may wait.
+/// One thread at a time may feed it; any may wait. A clone is the same flow.
+#[derive(Clone)]
 pub(crate) struct Flow(Arc<Shared>);
 
 /// A state that will be saved.
