@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from typing import Any
 
 import pytest
@@ -10,8 +12,8 @@ from archives import pieces
 from make_archives import layout, one_image, saved, tar
 from make_images import encode
 
-from steelyard import InvalidArgument, InvalidReference, MemoryStore, NotFound
-from steelyard.images import Naming, import_images
+from steelyard import InvalidArgument, InvalidDocument, InvalidReference, MemoryStore, NotFound
+from steelyard.images import Naming, Platforms, import_images
 
 pytestmark = pytest.mark.anyio
 
@@ -99,6 +101,25 @@ async def test_the_callers_name_replaces_those_of_the_source() -> None:
 async def test_names_that_cannot_be_given(options: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):
         await named_by({REF: "one:1"}, {REF: "v2"}, **options)
+
+
+async def test_images_of_one_name_are_told_apart_by_their_platforms() -> None:
+    data, digests = archive({REF: "demo:1"}, {REF: "demo:1"})
+    entries = tarfile.open(fileobj=io.BytesIO(data))  # noqa: SIM115  # closed below
+    with entries:
+        files = {name: entries.extractfile(name) for name in entries.getnames()}
+        contents = [(name, file.read()) for name, file in files.items() if file is not None]
+    value = json.loads(dict(contents)["index.json"])
+    for entry, architecture in zip(value["manifests"], ("amd64", "arm64"), strict=True):
+        entry["platform"] = {"os": "linux", "architecture": architecture}
+    changed = tar([(name, encode(value) if name == "index.json" else old) for name, old in contents])
+
+    with pytest.raises(InvalidDocument, match="one image named"):
+        await import_images(MemoryStore(), pieces(changed))
+    with pytest.raises(NotFound, match="linux/s390x"):
+        await import_images(MemoryStore(), pieces(changed), platforms=Platforms("linux/s390x"))
+    found = await import_images(MemoryStore(), pieces(changed), platforms=Platforms("linux/arm64"))
+    assert [(digests[1], (LIBRARY + "demo:1",))] == [(str(each.target.digest), each.names) for each in found.images]
 
 
 async def test_docker_names_several_images_and_none() -> None:

@@ -94,7 +94,7 @@ async def import_images(
         if only_referenced and images.provider is None:
             raise InvalidArgument("only_referenced: expected a source that can be read twice, found a stream")
         contents = await images.contents()
-        chosen = plan(contents, name, naming or Naming())
+        chosen = plan(_for(contents, platforms), name, naming or Naming())
         if not (overwrite or chosen.moves):
             await _refuse_moves(store, chosen)
         wanted = None
@@ -110,6 +110,17 @@ async def import_images(
     referenced = await _referenced(store, contents, found, platforms, limits)
     await _assign(store, chosen, contents, kept, overwrite=overwrite)
     return _result(chosen, found, ledger, referenced, time.monotonic() - started)
+
+
+def _for(contents: Contents, platforms: Platforms | None) -> Contents:
+    """Return the contents with only those images that are for the platforms, or do not say what they are for."""
+    if platforms is None or not contents.roots:
+        return contents
+    wanted = {each.digest for each in platforms.choose([root.descriptor for root in contents.roots])}
+    if not wanted:
+        raise NotFound("platform", f"{', '.join(map(str, platforms.wanted))} in {contents.name}")
+    roots = tuple(root for root in contents.roots if root.descriptor.digest in wanted)
+    return msgspec.structs.replace(contents, roots=roots)
 
 
 async def _refuse_moves(store: Store, chosen: Plan) -> None:
