@@ -32,6 +32,9 @@ __all__ = ("Durability", "LocalStore", "StoreStats")
 Durability = Literal["power-loss", "process-crash"]
 """What an acknowledged change survives: the loss of power, or only the death of the process (no flush to the disk)."""
 
+WRITE_BUFFER = 128 << 20
+"""Half a MiB for each of 256 writers."""
+
 _BATCH = 512
 
 
@@ -73,6 +76,8 @@ class LocalStore(BaseStore):
         read_only: change nothing, take no lock, work on a read-only file system.
         durability: ``"power-loss"`` (default): what was acknowledged survives a power cut. ``"process-crash"``: it
             survives the end of the process only; for caches and tests.
+        write_buffer: the most bytes of memory in which the writers of this store, all together, gather what they are given
+            until it is written.
 
     Raises (when it is opened):
         IncompatibleFormat: the root has a newer format.
@@ -81,13 +86,21 @@ class LocalStore(BaseStore):
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, read_only: bool = False, durability: Durability = "power-loss"
+        self,
+        path: str | os.PathLike[str],
+        *,
+        read_only: bool = False,
+        durability: Durability = "power-loss",
+        write_buffer: int = WRITE_BUFFER,
     ) -> None:
         if durability not in ("power-loss", "process-crash"):
             raise InvalidArgument(f"durability {durability!r}: expected 'power-loss' or 'process-crash'")
+        if write_buffer < 0:
+            raise InvalidArgument(f"write_buffer {write_buffer}: expected a number of bytes")
         self._path = Path(path).absolute()
         self._read_only = read_only
         self._durable = durability == "power-loss"
+        self._write_buffer = write_buffer
         self._native: tuple[_native.Store, _native.Gather] | None = None
         self._process = os.getpid()
 
@@ -105,7 +118,13 @@ class LocalStore(BaseStore):
         """Open the store, unless it is open; ``async with`` does it."""
         if self._native is None:
             self._process = os.getpid()
-            opening = partial(_native.Store.open, str(self._path), read_only=self._read_only, durable=self._durable)
+            opening = partial(
+                _native.Store.open,
+                str(self._path),
+                read_only=self._read_only,
+                durable=self._durable,
+                write_buffer=self._write_buffer,
+            )
             core = await run(opening)
             self._native = core, small.gather(core)
         return self

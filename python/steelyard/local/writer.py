@@ -21,11 +21,8 @@ from steelyard.model import Info, Labels, Status
 
 __all__ = ("LocalWriter",)
 
-_GATHER = 256 << 10
-"""Smaller writes are copied into the ingest's own buffer, without leaving the event loop…"""
-
-_FLUSH = 1 << 20
-"""…which goes to the disk when this much has gathered."""
+_GATHER = 1 << 20
+"""Smaller writes are written behind the caller."""
 
 
 class LocalWriter(Writer):
@@ -51,20 +48,28 @@ class LocalWriter(Writer):
         """Append all of `data`; see `Writer.write`.
 
         Cost:
-            A copy for pieces under 256 KiB, and a trip to a thread whenever 1 MiB has gathered; larger pieces are
-            hashed and written from the caller's memory.
+            A copy for pieces of less than 256 KiB, which are written and hashed behind the caller, side by side with those
+            of other writers; a wait when there is no room for them. Larger pieces are hashed and written from the caller's
+            memory, by a trip to a thread.
         """
         with self._guard, view(data) as octets:
-            if octets.nbytes < _GATHER:
+            if octets.nbytes <= _GATHER:
                 await checkpoint()
-                if self._ingest.push(octets) >= _FLUSH:
-                    # CANCEL: the bytes are accepted already; a cancel here leaves them in the buffer, and `offset` counts them.
-                    await run(self._ingest.flush)
-                return
+                if await self._gather(octets):
+                    return
             for start in range(0, octets.nbytes, PIECE):
                 with octets[start : start + PIECE] as piece:
                     # CANCEL: whole pieces are accepted or not; `offset` says where the source has to be continued.
                     await run(self._ingest.write, piece)
+
+    async def _gather(self, octets: memoryview) -> bool:
+        """Have bytes written behind us, as soon as there is room for them; return False if there never will be."""
+        while not (taken := self._ingest.push(octets)):
+            if taken is None:
+                return False
+            # CANCEL: the bytes are not accepted yet.
+            await run(self._ingest.room, octets.nbytes)
+        return True
 
     async def copy_from(
         self, file: int, start: int, most: int | None, report: Callable[[], object] | None = None
@@ -137,6 +142,9 @@ class LocalWriter(Writer):
                 checked = None if labels is None else dict(Labels(labels))
                 if digest is not None and digest.algorithm != self._ingest.algorithm:
                     await run(self._ingest.set_algorithm, digest.algorithm.value)
+                # CANCEL: nothing has happened but what would have anyway.
+                if (written := self._ingest.written) is not None:
+                    await run(written)
                 await self._catch_up()
                 # CANCEL: before the piece starts the ingest keeps its bytes; afterwards it is waited for and has happened.
                 row = await run(self._ingest.commit, size, None if digest is None else str(digest), checked)

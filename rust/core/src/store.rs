@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::digest::Algorithm;
 use crate::error::{Error, Result};
-use crate::ingest::Live;
+use crate::ingest::{Drains, Live};
 use crate::layout::Root;
 use crate::lock::Locks;
 use crate::meta::{Meta, Mode};
@@ -37,6 +37,9 @@ pub use batch::{BatchItem, Outcome, Source};
 pub use put::Put;
 pub use stats::Stats;
 
+/// Half a MiB for each of 256 ingests.
+const WRITE_BUFFER: usize = 128 << 20;
+
 /// How a store is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -44,11 +47,13 @@ pub struct Options {
     pub read_only: bool,
     /// Whether what was acknowledged survives a power loss, or only the end of the process.
     pub durable: bool,
+    /// The most bytes that all open ingests together hold in memory before they are written.
+    pub write_buffer: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { read_only: false, durable: true }
+        Self { read_only: false, durable: true, write_buffer: WRITE_BUFFER }
     }
 }
 
@@ -60,6 +65,7 @@ pub struct Store {
     pub(crate) meta: Meta,
     pub(crate) options: Options,
     pub(crate) ingests: Live,
+    pub(crate) drains: Drains,
     pub(crate) rounds: Rounds,
     notes: Vec<String>,
     closed: AtomicBool,
@@ -73,7 +79,7 @@ impl Store {
 
     /// Open a store whose calls all go through `sys`.
     pub fn open_with(path: &Path, options: Options, sys: Arc<dyn Sys>) -> Result<Arc<Self>> {
-        let Options { read_only, durable } = options;
+        let Options { read_only, durable, write_buffer } = options;
         let sys: Arc<dyn Sys> = Arc::new(Layer::new(sys, Policy { durable }));
         let root = Root::open(Arc::clone(&sys), path, read_only)?;
         let locks = if read_only {
@@ -97,6 +103,7 @@ impl Store {
             meta,
             options,
             ingests: Live::default(),
+            drains: Drains::new(write_buffer),
             rounds: Rounds::default(),
             notes,
             closed: AtomicBool::new(false),

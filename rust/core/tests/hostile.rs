@@ -14,10 +14,12 @@ use steelyard_core::error::{Error, Result};
 use steelyard_core::store::{Options, Store};
 use steelyard_core::sys::{Fault, Faulty, Linux, Op};
 
-const READ_ONLY: Options = Options { read_only: true, durable: true };
+fn read_only() -> Options {
+    Options { read_only: true, ..Options::default() }
+}
 
 fn try_open(path: &Path, read_only: bool) -> Result<Arc<Store>> {
-    Store::open(path, Options { read_only, durable: true })
+    Store::open(path, Options { read_only, ..Options::default() })
 }
 
 /// Check that both ways to open fail with that errno, and name that path.
@@ -179,7 +181,7 @@ fn missing_directories_are_no_error_to_a_reader() {
     let scratch = Scratch::new();
     fs::create_dir(&scratch.root).unwrap();
 
-    let store = Store::open(&scratch.root, READ_ONLY).unwrap();
+    let store = Store::open(&scratch.root, read_only()).unwrap();
 
     let digest = sha256(b"hello");
     assert_eq!(Err(Error::no_blob(digest)), store.blob(&digest).map(drop));

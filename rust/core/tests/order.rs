@@ -122,7 +122,7 @@ fn delete_and_quarantine_are_durable() {
 fn without_durability_the_same_is_done_but_nothing_is_synced() {
     let scratch = Scratch::new();
     let recorder = recorder();
-    let options = Options { read_only: false, durable: false };
+    let options = Options { durable: false, ..Options::default() };
 
     let store = Store::open_with(&scratch.root, options, recorder.clone()).unwrap();
     let digest = store.put(b"hello", SHA256, None, None).unwrap().digest;
@@ -137,7 +137,7 @@ fn a_read_only_store_changes_and_locks_nothing() {
     let scratch = Scratch::new();
     let digest = scratch.open().put(b"hello", SHA256, None, None).unwrap().digest;
     let recorder = recorder();
-    let options = Options { read_only: true, durable: true };
+    let options = Options { read_only: true, ..Options::default() };
 
     let store = Store::open_with(&scratch.root, options, recorder.clone()).unwrap();
     assert_eq!(store.blob(&digest).unwrap().size(), 5);

@@ -8,10 +8,13 @@
 
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::PyBufferError;
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyMemoryView};
 use std::slice;
 use steelyard_core::error::Error;
+use steelyard_core::ingest::Lasting;
 
 use crate::errors::Failure;
 
@@ -21,6 +24,13 @@ pub(crate) enum Input<'a> {
     Bytes(&'a [u8]),
     /// Anything else. The exporter may not free or resize the memory until this is dropped.
     Borrowed(PyUntypedBuffer),
+}
+
+/// A part of a `bytes` object, which nobody can change.
+struct Part {
+    bytes: PyBackedBytes,
+    start: usize,
+    size: usize,
 }
 
 /// Memory of the caller, to fill during one call.
@@ -48,6 +58,27 @@ impl Input<'_> {
             },
         }
     }
+}
+
+impl AsRef<[u8]> for Part {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[self.start..self.start + self.size]
+    }
+}
+
+/// The bytes as what can be kept after the call, if they are a `bytes` object's or a part of one, seen by a memoryview.
+pub(crate) fn lasting(object: &Bound<'_, PyAny>, input: &Input<'_>) -> Option<Lasting> {
+    let bytes = match input {
+        Input::Bytes(_) => object.cast_exact::<PyBytes>().ok()?.clone(),
+        Input::Borrowed(_) => {
+            let view = object.cast_exact::<PyMemoryView>().ok()?;
+            view.getattr(intern!(object.py(), "obj")).ok()?.cast_into_exact::<PyBytes>().ok()?
+        }
+    };
+    let (bytes, slice) = (PyBackedBytes::from(bytes), input.as_slice());
+    let start = slice.as_ptr().addr().checked_sub(bytes.as_ptr().addr())?;
+    let is_within = start.checked_add(slice.len()).is_some_and(|end| end <= bytes.len());
+    is_within.then(|| Box::new(Part { bytes, start, size: slice.len() }) as Lasting)
 }
 
 impl<'a, 'py> FromPyObject<'a, 'py> for Input<'a> {

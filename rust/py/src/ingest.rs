@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use steelyard_core::digest::Algorithm;
-use steelyard_core::ingest;
+use steelyard_core::ingest::{self, Pushed};
 
-use crate::buffer::Input;
+use crate::buffer::{Input, lasting};
 use crate::descriptor::Descriptor;
 use crate::errors::{Failure, Result};
 use crate::hasher::Hasher;
 use crate::job::Job;
 use crate::rows::{InfoRow, StatusRow, info_row, optional_digest, status_row};
+use crate::wait::{Wait, What};
 
 /// An open ingest; closing is explicit, dropping it only frees the ref.
 #[pyclass(frozen, module = "steelyard._native")]
@@ -42,10 +43,34 @@ impl Ingest {
         self.0.algorithm().name()
     }
 
-    /// Copies at most a few hundred KiB and makes no system call, so the GIL stays where it is.
+    /// Whether the bytes were accepted; None if they never will be so, but by `write`.
+    ///
+    /// Copies at most a few hundred KiB and makes no system call, so the GIL stays where it is. What cannot change, the
+    /// bytes of a `bytes` object, is kept in place of a copy.
     #[pyo3(signature = (data, /))]
-    fn push(&self, data: Input<'_>) -> Result<usize> {
-        self.0.push(data.as_slice()).map_err(Failure::from)
+    fn push(&self, data: &Bound<'_, PyAny>) -> Result<Option<bool>> {
+        let input: Input<'_> = data.extract()?;
+        let pushed = match lasting(data, &input) {
+            Some(bytes) => self.0.hold(bytes)?,
+            None => self.0.push(input.as_slice())?,
+        };
+        Ok(match pushed {
+            Pushed::Taken => Some(true),
+            Pushed::Full => Some(false),
+            Pushed::Short => None,
+        })
+    }
+
+    /// A wait for room for so many bytes more.
+    #[getter]
+    fn room(&self) -> Wait {
+        Wait::new(&self.0, What::Room)
+    }
+
+    /// A wait until all bytes are written, if that pays; None otherwise.
+    #[getter]
+    fn written(&self) -> Option<Wait> {
+        self.0.has_company().then(|| Wait::new(&self.0, What::Written))
     }
 
     #[pyo3(signature = (data, /))]

@@ -23,6 +23,7 @@ mod pool;
 mod rows;
 mod store;
 mod stream;
+mod wait;
 mod walk;
 mod yardsticks;
 
@@ -63,6 +64,8 @@ mod _native {
     use crate::store::Store;
     #[pymodule_export]
     use crate::stream::Stream;
+    #[pymodule_export]
+    use crate::wait::Wait;
     #[pymodule_export]
     use crate::walk::Walk;
     #[pymodule_export]

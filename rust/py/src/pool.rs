@@ -13,6 +13,7 @@ use pyo3::types::{PyList, PyTuple};
 use steelyard_core::bridge::{self, Done, Work};
 
 use crate::gather::{Gather, Line};
+use crate::wait::Wait;
 
 /// How long a thread waits for work before it ends: less than the second that the documents promise.
 const IDLE: Duration = Duration::from_millis(700);
@@ -23,6 +24,8 @@ enum Job {
     Call { function: Py<PyAny>, args: Py<PyTuple>, ticket: Py<PyAny>, port: Arc<Inbox> },
     /// A batch of those who wait in that line by then.
     Batch(Arc<Line>),
+    /// Nothing but to tell somebody that what he waited for has come about.
+    Tell { ticket: Py<PyAny>, port: Arc<Inbox> },
 }
 
 /// What is finished and not yet taken, of one event loop.
@@ -84,9 +87,15 @@ impl Pool {
 #[pymethods]
 impl Port {
     /// Have `function(*args)` called by a worker, or a `Gather` with others' items; `take` gives its result with the ticket.
+    ///
+    /// A `Wait` takes no worker before it is over.
     #[pyo3(signature = (function, args, ticket, /))]
     fn submit(&self, py: Python<'_>, function: Py<PyAny>, args: Py<PyTuple>, ticket: Py<PyAny>) -> PyResult<()> {
         let port = Arc::clone(&self.inbox);
+        if let Ok(wait) = function.cast_bound::<Wait>(py) {
+            let pool = Arc::clone(&self.pool);
+            return wait.get().begin(args.bind(py), Box::new(move || pool.submit(Job::Tell { ticket, port })));
+        }
         let job = match function.cast_bound::<Gather>(py) {
             Err(_) => Job::Call { function, args, ticket, port },
             Ok(gather) => match gather.get().add(args.bind(py), ticket, port)? {
@@ -134,6 +143,9 @@ impl Work for Calls {
                 drop(function);
                 Done { told: add([(port, ticket, result)]), rest: None }
             }
+            Job::Tell { ticket, port } => {
+                Python::attach(|py| Done { told: add([(port, ticket, Ok(py.None()))]), rest: None })
+            }
             Job::Batch(line) => {
                 let (told, more) = Python::attach(|py| line.work(py));
                 let rest = if more {
@@ -151,7 +163,7 @@ impl Work for Calls {
         let error = error.raw_os_error().map_or_else(|| io::ErrorKind::WouldBlock.into(), io::Error::from_raw_os_error);
         let error = PyErr::from(error);
         match job {
-            Job::Call { ticket, port, .. } => add([(port, ticket, Err(error))]),
+            Job::Call { ticket, port, .. } | Job::Tell { ticket, port } => add([(port, ticket, Err(error))]),
             Job::Batch(line) => add(Python::attach(|py| line.refuse(py, &error))),
         }
     }

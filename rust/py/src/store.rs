@@ -32,9 +32,9 @@ pub(crate) struct Store(Arc<store::Store>);
 #[pymethods]
 impl Store {
     #[staticmethod]
-    #[pyo3(signature = (path, /, *, read_only, durable))]
-    fn open(py: Python<'_>, path: &str, read_only: bool, durable: bool) -> Result<Self> {
-        py.detach(|| store::Store::open(Path::new(path), Options { read_only, durable }))
+    #[pyo3(signature = (path, /, *, read_only, durable, write_buffer))]
+    fn open(py: Python<'_>, path: &str, read_only: bool, durable: bool, write_buffer: usize) -> Result<Self> {
+        py.detach(|| store::Store::open(Path::new(path), Options { read_only, durable, write_buffer }))
             .map(Self)
             .map_err(Failure::from)
     }

@@ -1,7 +1,6 @@
 //! Publication: check the size, check the digest, make the bytes durable, give them their name.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::control::Found;
 use super::{Ingest, Inner, Phase};
@@ -19,19 +18,11 @@ impl Ingest {
     /// Any other error: the last checkpoint counts, or the blob is stored whole without having been acknowledged.
     pub fn commit(&self, size: Option<u64>, expected: Option<&Digest>, labels: Option<&Labels>) -> Result<Info> {
         let mut inner = self.lock();
-        match &inner.phase {
-            Phase::Open => {}
-            Phase::Closed => {
-                return Err(Error::Closed { name: self.name.clone() });
-            }
-            Phase::Aborted => {
-                return Err(Error::Aborted { name: self.name.clone() });
-            }
-            Phase::Poisoned(error) => {
-                let error = error.clone();
+        if let Some(reason) = inner.phase.reason(&self.name) {
+            if matches!(inner.phase, Phase::Poisoned(_)) {
                 self.release(&mut inner, Phase::Closed);
-                return Err(error);
             }
+            return Err(reason);
         }
         let result = self.publish(&mut inner, size, expected, labels);
         self.release(&mut inner, Phase::Closed);
@@ -48,7 +39,7 @@ impl Ingest {
         inner.flush(&self.store)?;
         // Also the checkpoint that the flush may have begun: its failure must be heard before anything is published.
         inner.rejoin()?;
-        self.offset.store(inner.offset(), Ordering::Release);
+        inner.ring.set_written(inner.written);
         let checked = self.check(inner, size, expected, labels);
         let digest = match checked {
             Ok(digest) => digest,

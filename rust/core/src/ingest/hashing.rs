@@ -77,13 +77,10 @@ impl Ingest {
     pub fn digest(&self) -> Result<Digest> {
         self.with(|inner| {
             inner.catch_up(&self.store, u64::MAX)?;
-            let pending = &inner.pending;
+            let ring = &inner.ring;
             Ok(inner.hashing.with(|hasher| {
-                if pending.is_empty() {
-                    return hasher.digest();
-                }
                 let mut hasher = hasher.clone();
-                hasher.update(pending);
+                ring.peek(|pending| hasher.update(pending));
                 hasher.digest()
             }))
         })

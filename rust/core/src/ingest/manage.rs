@@ -144,7 +144,7 @@ impl Ingest {
         inner.rejoin().ok();
         let backing = inner.backing.take()?;
         inner.phase = Phase::Aborted;
-        inner.pending = Vec::new();
+        inner.ring.end(Error::Aborted { name: self.name.clone() });
         Some(backing)
     }
 }

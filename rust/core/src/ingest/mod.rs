@@ -10,6 +10,9 @@
 //! | `mod.rs` | the struct, its phases, closing |
 //! | `open.rs` | beginning and resuming |
 //! | `control.rs` | an ingest's directory and state file |
+//! | `ring.rs` | bytes accepted and not written yet |
+//! | `budget.rs` | the memory for those |
+//! | `drain.rs` | who writes them behind the caller, and hashes those of several ingests side by side |
 //! | `write.rs` | bytes in, and back by truncation |
 //! | `copy.rs` | whole files in |
 //! | `hashing.rs` | the hash, beside the writes or behind them |
@@ -19,21 +22,25 @@
 //! | `live.rs` | the ingests that this store has open |
 //! | `foreign.rs` | containerd's ingests, read-only |
 
+mod budget;
 mod checkpoint;
 mod commit;
 mod control;
 mod copy;
+mod drain;
 mod foreign;
 mod hashing;
 mod live;
 mod manage;
 mod open;
+mod ring;
 mod write;
 
+use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
@@ -42,11 +49,15 @@ use crate::model::Status;
 use crate::store::Store;
 use crate::temp::{Staged, Temp};
 
+pub use budget::Lasting;
 use checkpoint::Away;
 use control::Control;
 pub use copy::Source;
+pub(crate) use drain::Drains;
 use hashing::Hashing;
 pub(crate) use live::Live;
+use ring::Ring;
+pub use ring::{Pushed, Tell};
 
 /// An open ingest. One task at a time may use it; `abort` may come from any.
 pub struct Ingest {
@@ -54,8 +65,10 @@ pub struct Ingest {
     /// The ref; empty for an anonymous ingest.
     name: String,
     since_ns: i64,
-    /// Bytes accepted, readable while another thread writes.
-    offset: AtomicU64,
+    /// The ingest itself, for those who write behind the caller.
+    this: Weak<Self>,
+    /// That of `inner`, which can be used while another thread writes.
+    ring: Arc<Ring>,
     /// Held while `inner` is waited for, so that who comes between two steps of a long copy is next.
     turn: Mutex<()>,
     is_copying: AtomicBool,
@@ -77,7 +90,7 @@ struct Inner {
     backing: Option<Backing>,
     hashing: Hashing,
     /// Bytes accepted but not yet written.
-    pending: Vec<u8>,
+    ring: Arc<Ring>,
     /// Bytes in the data file.
     written: u64,
     /// Bytes for which the kernel was asked to begin writing.
@@ -118,7 +131,7 @@ impl Ingest {
 
     /// Bytes accepted so far.
     pub fn offset(&self) -> u64 {
-        self.offset.load(Ordering::Acquire)
+        self.ring.offset()
     }
 
     /// What `digest` computes.
@@ -145,20 +158,16 @@ impl Ingest {
         result
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> Locked<'_> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        Locked { ingest: self, inner: Some(inner) }
     }
 
     /// Lock, or say why the ingest cannot be used any more.
-    fn open(&self) -> Result<MutexGuard<'_, Inner>> {
+    fn open(&self) -> Result<Locked<'_>> {
         let inner = self.lock();
-        match &inner.phase {
-            Phase::Open => Ok(inner),
-            Phase::Closed => Err(Error::Closed { name: self.name.clone() }),
-            Phase::Aborted => Err(Error::Aborted { name: self.name.clone() }),
-            Phase::Poisoned(error) => Err(error.clone()),
-        }
+        inner.phase.reason(&self.name).map_or(Ok(inner), Err)
     }
 
     /// Use the open ingest when no checkpoint is under way, and publish its offset afterwards.
@@ -177,7 +186,7 @@ impl Ingest {
             // When the caller hears of it nothing is under way any more.
             inner.rejoin().ok();
         }
-        self.offset.store(inner.offset(), Ordering::Release);
+        inner.ring.set_written(inner.written);
         result
     }
 
@@ -185,8 +194,8 @@ impl Ingest {
     fn release(&self, inner: &mut Inner, phase: Phase) {
         // The ref is not given back under a thread that still writes a checkpoint of it.
         inner.rejoin().ok();
+        inner.ring.end(phase.reason(&self.name).unwrap_or_else(|| Error::Closed { name: self.name.clone() }));
         inner.phase = phase;
-        inner.pending = Vec::new();
         if let Some(backing) = inner.backing.take() {
             let named = matches!(backing, Backing::Named(_));
             drop(backing);
@@ -194,6 +203,45 @@ impl Ingest {
                 self.store.ingests.remove(&self.name);
             }
         }
+    }
+}
+
+impl Phase {
+    /// Why the ingest cannot be used, unless it can.
+    fn reason(&self, name: &str) -> Option<Error> {
+        match self {
+            Self::Open => None,
+            Self::Closed => Some(Error::Closed { name: name.to_owned() }),
+            Self::Aborted => Some(Error::Aborted { name: name.to_owned() }),
+            Self::Poisoned(error) => Some(error.clone()),
+        }
+    }
+}
+
+/// The lock of an ingest. Who writes behind the caller does not wait for it; he is called again when it is given back.
+struct Locked<'a> {
+    ingest: &'a Ingest,
+    inner: Option<MutexGuard<'a, Inner>>,
+}
+
+impl Deref for Locked<'_> {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        self.inner.as_ref().unwrap_or_else(|| unreachable!("it is held until the end"))
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut Inner {
+        self.inner.as_mut().unwrap_or_else(|| unreachable!("it is held until the end"))
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        self.inner = None;
+        self.ingest.call_if(self.ingest.ring.look());
     }
 }
 
@@ -228,7 +276,7 @@ impl Backing {
 
 impl Inner {
     fn offset(&self) -> u64 {
-        self.written + self.pending.len() as u64
+        self.written + self.ring.bytes() as u64
     }
 
     fn status(&self, name: &str) -> Status {
@@ -238,7 +286,7 @@ impl Inner {
             total: self.total,
             expected: self.expected,
             started_ns: self.started_ns,
-            updated_ns: self.updated_ns,
+            updated_ns: self.updated_ns.max(self.ring.updated_ns()),
         }
     }
 
@@ -247,6 +295,7 @@ impl Inner {
         // The first failure is the one that is told.
         if let (Err(error), Phase::Open) = (&result, &self.phase) {
             self.phase = Phase::Poisoned(error.clone());
+            self.ring.end(error.clone());
         }
         result
     }

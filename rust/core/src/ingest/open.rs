@@ -1,12 +1,13 @@
 //! Beginning an ingest, and resuming one where its last checkpoint left it.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, Weak};
 
 use super::control::{Control, DATA, Found, Place, Whole};
 use super::hashing::Hashing;
-use super::{Backing, Ingest, Inner, Named, Phase};
+use super::ring::Ring;
+use super::{Backing, Drains, Ingest, Inner, Named, Phase};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, Result};
 use crate::hash::Hasher;
@@ -50,15 +51,7 @@ impl Store {
         }
         let since_ns = self.sys.now_ns();
         let inner = self.open_inner(ref_, Wanted { total, expected, algorithm }, since_ns, lock)?;
-        let ingest = Arc::new(Ingest {
-            store: Arc::clone(self),
-            name: ref_.to_owned(),
-            since_ns,
-            offset: AtomicU64::new(inner.offset()),
-            turn: Mutex::new(()),
-            is_copying: AtomicBool::new(false),
-            inner: Mutex::new(inner),
-        });
+        let ingest = self.opened(ref_, since_ns, inner);
         reserved.fill(&ingest);
         Ok(ingest)
     }
@@ -69,16 +62,21 @@ impl Store {
         let now = self.sys.now_ns();
         let backing = Backing::Unnamed(self.temp(algorithm)?);
         let slot = Slot::start(None, None, algorithm, now);
-        let inner = Inner::new(backing, &slot, now, Hasher::new(algorithm));
-        Ok(Arc::new(Ingest {
+        let inner = Inner::new(backing, &slot, now, Hasher::new(algorithm), &self.drains);
+        Ok(self.opened("", now, inner))
+    }
+
+    fn opened(self: &Arc<Self>, name: &str, since_ns: i64, inner: Inner) -> Arc<Ingest> {
+        Arc::new_cyclic(|this| Ingest {
             store: Arc::clone(self),
-            name: String::new(),
-            since_ns: now,
-            offset: AtomicU64::new(0),
+            name: name.to_owned(),
+            since_ns,
+            this: Weak::clone(this),
+            ring: Arc::clone(&inner.ring),
             turn: Mutex::new(()),
             is_copying: AtomicBool::new(false),
             inner: Mutex::new(inner),
-        }))
+        })
     }
 
     /// Whether a blob is there, whole as far as its size tells; if so, it survives a power loss.
@@ -108,7 +106,7 @@ impl Store {
         let name = Root::ingest_name(ref_);
         let holder = Holder { pid: std::process::id(), since_ns };
         match place.find(&name)? {
-            Found::Whole(whole) => return resume(&place, &name, *whole, holder, wanted, lock),
+            Found::Whole(whole) => return resume(&place, *whole, holder, wanted, lock, &self.drains),
             Found::Garbage(_) => place.remove(&name)?,
             Found::Absent => {}
         }
@@ -117,7 +115,7 @@ impl Store {
         let header = Header { ref_: ref_.to_owned(), started_ns: since_ns };
         let (data, control) = place.create(&name, &header, holder, slot.clone())?;
         let backing = Backing::named(data, control, lock);
-        Ok(Inner::new(backing, &slot, since_ns, Hasher::new(algorithm)))
+        Ok(Inner::new(backing, &slot, since_ns, Hasher::new(algorithm), &self.drains))
     }
 }
 
@@ -165,12 +163,12 @@ impl Backing {
 }
 
 impl Inner {
-    fn new(backing: Backing, slot: &Slot, started_ns: i64, hasher: Hasher) -> Self {
+    fn new(backing: Backing, slot: &Slot, started_ns: i64, hasher: Hasher, drains: &Drains) -> Self {
         Self {
             phase: Phase::Open,
             backing: Some(backing),
             hashing: Hashing::new(hasher),
-            pending: Vec::new(),
+            ring: Ring::new(&drains.budget, slot.offset),
             written: slot.offset,
             written_back: slot.offset,
             durable: slot.offset,
@@ -187,15 +185,15 @@ impl Inner {
 /// Go on from the newest slot whose bytes are all there, or from nothing.
 fn resume(
     place: &Place<'_>,
-    name: &str,
     whole: Whole,
     holder: Holder,
     wanted: Wanted<'_>,
     lock: RefLock,
+    drains: &Drains,
 ) -> Result<Inner> {
     let (header, size) = (whole.state.header.clone(), whole.data.size);
     let index = whole.state.usable(size);
-    let (data, mut control) = place.resume(name, whole, holder)?;
+    let (data, mut control) = place.resume(&Root::ingest_name(&header.ref_), whole, holder)?;
     let mut slot = match index {
         Some(index) => {
             control.use_slot(index);
@@ -215,7 +213,7 @@ fn resume(
         control.checkpoint(place, slot.clone())?;
     }
     let backing = Backing::named(data, control, lock);
-    Ok(Inner::new(backing, &slot, header.started_ns, hasher))
+    Ok(Inner::new(backing, &slot, header.started_ns, hasher, drains))
 }
 
 /// Cut the bytes after the slot's: they were never acknowledged, and nothing says what they are.

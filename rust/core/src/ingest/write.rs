@@ -1,11 +1,13 @@
 //! Bytes in: pending, written, hashed, checkpointed; and back, by truncation.
 
+use std::mem;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::budget::Segment;
 use super::control::{Control, DATA};
-use super::{Backing, Ingest, Inner};
+use super::{Backing, Ingest, Inner, Lasting, Pushed};
 use crate::error::{At, Error, Result};
 use crate::hash::Hasher;
 use crate::pipe::{HASHING, PIECE, Piece};
@@ -20,15 +22,20 @@ const WRITEBACK_EVERY: u64 = 8 << 20;
 const CHECKPOINT_EVERY: u64 = 64 << 20;
 
 impl Ingest {
-    /// Accept bytes without any system call; return how many are now pending, for the caller to `flush` in time.
-    pub fn push(&self, data: &[u8]) -> Result<usize> {
-        self.stream(|inner| {
-            if !data.is_empty() {
-                inner.pending.extend_from_slice(data);
-                inner.touch(&self.store);
-            }
-            Ok(inner.pending.len())
-        })
+    /// Accept bytes, all or none, by copying them: no system call is made and nobody waited for.
+    ///
+    /// They are written and hashed behind the caller. If that fails, a later call on the ingest says so.
+    pub fn push(&self, data: &[u8]) -> Result<Pushed> {
+        let (pushed, call) = self.ring.push(data, || self.store.sys.now_ns())?;
+        self.call_if(call);
+        Ok(pushed)
+    }
+
+    /// Likewise, without a copy unless they are few: they are kept until they are written.
+    pub fn hold(&self, data: Lasting) -> Result<Pushed> {
+        let (pushed, call) = self.ring.hold(data, || self.store.sys.now_ns())?;
+        self.call_if(call);
+        Ok(pushed)
     }
 
     /// Write all pending bytes, and then these.
@@ -77,14 +84,34 @@ impl Inner {
     }
 
     pub(super) fn flush(&mut self, store: &Arc<Store>) -> Result<()> {
-        if self.pending.is_empty() {
-            return Ok(());
+        let pending = self.ring.take();
+        self.updated_ns = self.updated_ns.max(self.ring.updated_ns());
+        self.append_all(store, pending)
+    }
+
+    /// Append bytes that lie in several places.
+    pub(super) fn append_all(&mut self, store: &Arc<Store>, segments: Vec<Segment>) -> Result<()> {
+        let size: usize = segments.iter().map(|segment| segment.len()).sum();
+        let _user = (size >= BESIDE).then(|| HASHING.enter());
+        self.approach(store);
+        if size < BESIDE || self.behind() > 0 {
+            return segments.into_iter().try_for_each(|segment| self.append(store, &segment));
         }
-        let mut pending = std::mem::take(&mut self.pending);
-        self.append(store, &pending)?;
-        pending.clear();
-        self.pending = pending;
-        Ok(())
+        let mut piece = self.hashing.flow.buffer();
+        for segment in segments {
+            let mut rest = &*segment;
+            while !rest.is_empty() {
+                if piece.is_full() {
+                    let full = mem::replace(&mut piece, self.hashing.flow.buffer());
+                    let result = self.append_piece(store, full);
+                    self.poisoning(result)?;
+                }
+                rest = piece.add(rest);
+            }
+        }
+        let result = self.append_piece(store, piece);
+        self.hashing.flow.shed();
+        self.poisoning(result)
     }
 
     /// Write bytes out after those written. Any failure poisons: how much of them is in the file is unknown.
@@ -134,7 +161,7 @@ impl Inner {
         self.make_headway(store)
     }
 
-    fn write_out(&mut self, store: &Store, data: &[u8]) -> Result<()> {
+    pub(super) fn write_out(&mut self, store: &Store, data: &[u8]) -> Result<()> {
         write_all_at(&*store.sys, self.data()?, data, self.written).at("write", || self.data_path(store))?;
         self.written += data.len() as u64;
         self.dirty = true;
@@ -142,7 +169,7 @@ impl Inner {
     }
 
     /// Have the disk begin with what was written, and checkpoint, each when it is time.
-    fn make_headway(&mut self, store: &Arc<Store>) -> Result<()> {
+    pub(super) fn make_headway(&mut self, store: &Arc<Store>) -> Result<()> {
         let ahead = self.written - self.written_back;
         if ahead >= WRITEBACK_EVERY {
             match store.sys.start_writeback(self.data()?, self.written_back, ahead) {
@@ -152,18 +179,22 @@ impl Inner {
             }
             self.written_back = self.written;
         }
-        if self.is_named() && self.written - self.covered() >= CHECKPOINT_EVERY {
+        if self.is_checkpoint_due() {
             self.begin_checkpoint(store)?;
         }
         Ok(())
     }
 
+    pub(super) fn is_checkpoint_due(&self) -> bool {
+        self.is_named() && self.written - self.covered() >= CHECKPOINT_EVERY
+    }
+
     fn cut(&mut self, store: &Store, size: u64) -> Result<()> {
         if let Some(kept) = size.checked_sub(self.written) {
-            self.pending.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
+            self.ring.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
             return Ok(());
         }
-        self.pending.clear();
+        self.ring.truncate(0);
         if self.hashing.offset() > size {
             let nearest = self.nearest_hasher(size);
             self.hashing.set(nearest);

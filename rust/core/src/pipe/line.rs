@@ -26,6 +26,19 @@ impl Piece {
         &mut self.memory
     }
 
+    pub(crate) fn is_full(&self) -> bool {
+        self.size == self.memory.len()
+    }
+
+    /// Add as many of the bytes as there is room for; return the rest.
+    pub(crate) fn add<'d>(&mut self, data: &'d [u8]) -> &'d [u8] {
+        let room = &mut self.memory[self.size..];
+        let (now, rest) = data.split_at(data.len().min(room.len()));
+        room[..now.len()].copy_from_slice(now);
+        self.size += now.len();
+        rest
+    }
+
     /// Fill with these bytes, as many as there is room for.
     pub(crate) fn fill(&mut self, data: &[u8]) {
         self.size = data.len().min(self.memory.len());

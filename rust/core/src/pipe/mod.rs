@@ -23,7 +23,7 @@ mod spare;
 pub(crate) use flow::{Flow, PIECE};
 pub use job::Job;
 pub(crate) use line::{Bytes, Piece};
-pub(crate) use pool::{HASHING, WAITING};
+pub(crate) use pool::{DRAINING, HASHING, WAITING, processors};
 
 #[cfg(test)]
 mod tests;

@@ -21,6 +21,9 @@ pub(crate) static HASHING: Pool = Pool::new("steelyard-hash", processors);
 /// For waiting until the disk has written: these threads sleep, so the processors do not limit them.
 pub(crate) static WAITING: Pool = Pool::new("steelyard-sync", || 4);
 
+/// For writing what was gathered, behind those who bring it. Who calls one limits how many.
+pub(crate) static DRAINING: Pool = Pool::new("steelyard-drain", processors);
+
 /// A thread that has had nothing to do for so long ends.
 const IDLE: Duration = Duration::from_millis(400);
 
@@ -79,7 +82,7 @@ impl Pool {
     }
 
     /// Borrow a thread whether there is one to spare or not.
-    pub(super) fn hire(&'static self) -> Lent {
+    pub(crate) fn hire(&'static self) -> Lent {
         let state = self.here();
         state.lent.fetch_add(1, Ordering::AcqRel);
         Lent { name: self.name, state }

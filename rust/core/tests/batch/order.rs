@@ -144,7 +144,7 @@ fn an_update_does_not_outlive_the_name_that_it_is_about() {
 fn without_durability_the_same_is_done_but_nothing_is_synced() {
     let scratch = Scratch::new();
     let recorder = recorder();
-    let options = Options { read_only: false, durable: false };
+    let options = Options { durable: false, ..Options::default() };
     let store = Store::open_with(&scratch.root, options, recorder.clone()).unwrap();
     let labels = Labels::from([("a".to_owned(), "b".to_owned())]);
     let blobs = numbered(0..50);

@@ -50,7 +50,7 @@ impl Scratch {
 
     /// Open the store read-only.
     pub fn open_read_only(&self) -> Arc<Store> {
-        let options = Options { read_only: true, durable: true };
+        let options = Options { read_only: true, ..Options::default() };
         Store::open(&self.root, options).unwrap()
     }
 

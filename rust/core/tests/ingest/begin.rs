@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use steelyard_core::digest::Algorithm;
 use steelyard_core::error::Error;
+use steelyard_core::ingest::Pushed;
 use steelyard_core::store::Store;
 
 use crate::support::*;
@@ -28,12 +29,12 @@ fn the_digest_moves_with_every_write_pushed_or_written() {
     ingest.write(&data[..1000]).unwrap();
     assert_eq!(sha256(&data[..1000]), ingest.digest().unwrap());
 
-    assert_eq!(1000, ingest.push(&data[1000..2000]).unwrap());
+    assert_eq!(Pushed::Taken, ingest.push(&data[1000..2000]).unwrap());
     assert_eq!((2000, sha256(&data[..2000])), (ingest.offset(), ingest.digest().unwrap()));
 
     ingest.write(&data[2000..]).unwrap();
     assert_eq!((3000, sha256(&data)), (ingest.offset(), ingest.digest().unwrap()));
-    assert_eq!(0, ingest.push(b"").unwrap());
+    assert_eq!(Pushed::Taken, ingest.push(b"").unwrap());
 }
 
 #[test]

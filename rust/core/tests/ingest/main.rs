@@ -4,6 +4,7 @@
 mod abort;
 mod anonymous;
 mod begin;
+mod behind;
 mod beside;
 mod commit;
 #[path = "../common/mod.rs"]

@@ -110,7 +110,7 @@ pub fn store(scratch: &Scratch) -> Arc<Store> {
 
 /// Open the store here, to change nothing.
 pub fn read_only(scratch: &Scratch) -> Arc<Store> {
-    Store::open(scratch.path(), Options { read_only: true, durable: true }).unwrap()
+    Store::open(scratch.path(), Options { read_only: true, ..Options::default() }).unwrap()
 }
 
 /// Store a blob of a few bytes.

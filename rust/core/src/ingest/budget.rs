@@ -1,0 +1,149 @@
+//! Memory for bytes that wait to be written: so much for all ingests of a store together, and a fair share for each.
+
+use std::mem;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Bytes of a buffer into which small writes are copied, one after the other.
+pub(super) const BUFFER: usize = 64 << 10;
+
+/// The least share: what a program writes at once should fit.
+const LEAST: usize = 64 << 10;
+
+/// The largest share. More would hide nothing, for hashing is slower than copying: it would only fill up.
+const MOST: usize = 1 << 20;
+
+/// Buffers that nobody uses are kept, a few: memory that was written to once is cheaper than new memory.
+const SPARE: usize = 32;
+
+/// Immutable bytes of somebody else's.
+pub type Lasting = Box<dyn AsRef<[u8]> + Send + Sync>;
+
+/// The memory of one store.
+pub(crate) struct Budget {
+    limit: usize,
+    used: AtomicUsize,
+    /// How many rings there are bytes in.
+    rings: AtomicUsize,
+    spare: Mutex<Vec<Vec<u8>>>,
+}
+
+/// Bytes in memory, which count until it is dropped.
+pub(super) struct Segment {
+    bytes: Bytes,
+    /// The first so many count.
+    size: usize,
+    cost: usize,
+    budget: Arc<Budget>,
+}
+
+enum Bytes {
+    Copied(Vec<u8>),
+    Lasting(Lasting),
+}
+
+impl Budget {
+    pub(crate) fn new(limit: usize) -> Arc<Self> {
+        let (used, rings, spare) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::default());
+        Arc::new(Self { limit, used, rings, spare })
+    }
+
+    /// How many bytes a ring may hold, as many as there are now.
+    pub(super) fn share(&self) -> usize {
+        // Some of it is for what has been taken and is being written.
+        ((self.limit - self.limit / 8) / self.rings().max(1)).clamp(LEAST, MOST)
+    }
+
+    /// How many rings there are bytes in.
+    pub(super) fn rings(&self) -> usize {
+        self.rings.load(Ordering::Relaxed)
+    }
+
+    /// Count a ring that gets its first bytes, or has lost its last.
+    pub(super) fn count_ring(&self, has_bytes: bool) {
+        if has_bytes {
+            self.rings.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.rings.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A buffer for copies; None if there is no memory left.
+    pub(super) fn buffer(self: &Arc<Self>) -> Option<Segment> {
+        let budget = self.spend(BUFFER)?;
+        let spare = self.spare().pop();
+        let bytes = Bytes::Copied(spare.unwrap_or_else(|| Vec::with_capacity(BUFFER)));
+        Some(Segment { bytes, size: 0, cost: BUFFER, budget })
+    }
+
+    /// Hold bytes; None, and they are dropped, if there is no memory left for them.
+    pub(super) fn hold(self: &Arc<Self>, bytes: Lasting) -> Option<Segment> {
+        let size = (*bytes).as_ref().len();
+        let budget = self.spend(size)?;
+        Some(Segment { bytes: Bytes::Lasting(bytes), size, cost: size, budget })
+    }
+
+    fn spend(self: &Arc<Self>, cost: usize) -> Option<Arc<Self>> {
+        let admit = |used: usize| used.checked_add(cost).filter(|used| *used <= self.limit);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, admit).ok()?;
+        Some(Arc::clone(self))
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Segment {
+    /// How many more bytes can be copied to its end.
+    pub(super) fn room(&self) -> usize {
+        match &self.bytes {
+            Bytes::Copied(_) => BUFFER - self.size,
+            Bytes::Lasting(_) => 0,
+        }
+    }
+
+    /// Copy as many of the bytes as there is room for; return the rest.
+    pub(super) fn fill<'d>(&mut self, data: &'d [u8]) -> &'d [u8] {
+        let (now, rest) = data.split_at(data.len().min(self.room()));
+        if let Bytes::Copied(bytes) = &mut self.bytes {
+            bytes.extend_from_slice(now);
+            self.size += now.len();
+        }
+        rest
+    }
+
+    /// Forget all but the first so many.
+    pub(super) fn truncate(&mut self, size: usize) {
+        self.size = self.size.min(size);
+        if let Bytes::Copied(bytes) = &mut self.bytes {
+            bytes.truncate(size);
+        }
+    }
+}
+
+impl Deref for Segment {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Copied(bytes) => bytes,
+            Bytes::Lasting(bytes) => &(**bytes).as_ref()[..self.size],
+        }
+    }
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        if let Bytes::Copied(bytes) = &mut self.bytes {
+            let mut bytes = mem::take(bytes);
+            let mut spare = self.budget.spare();
+            if spare.len() < SPARE {
+                bytes.clear();
+                spare.push(bytes);
+            }
+        }
+        self.budget.used.fetch_sub(self.cost, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,291 @@
+//! Writing behind the caller, and hashing the bytes of several ingests side by side.
+//!
+//! An ingest that has a full strip waits in a queue for a thread, which takes those of up to sixteen ingests at once: it
+//! writes each, hashes all in lanes, and puts an ingest that has more at the end of the queue. So all go on at one pace.
+//! Whoever is alone goes alone and at once, with the hash on a thread of its own if a processor is free.
+//!
+//! A second thread is called only when there is enough for all lanes, or when somebody waits: until then those who bring
+//! bytes need the processor more.
+//!
+//! An ingest is locked while its bytes are taken and written. One that is in use by its caller is not waited for; it comes
+//! again when the caller is done.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+
+use super::budget::{Budget, Segment};
+use super::ring::{STRIP, Tell, Until};
+use super::{Ingest, Inner, Phase};
+use crate::error::Result;
+use crate::hash::Hasher;
+use crate::hash::lanes::update_many;
+use crate::pipe::{DRAINING, HASHING, PIECE, processors};
+use crate::store::Store;
+
+/// Ingests that go together: as many as the widest registers have lanes.
+const LANES: usize = 16;
+
+/// Bytes of each ingest that are hashed before those of the next are: all fit into a processor's cache.
+const CHUNK: usize = 64 << 10;
+
+/// The ingests of one store that have bytes to be written.
+pub(crate) struct Drains {
+    pub(super) budget: Arc<Budget>,
+    queue: Mutex<Queue>,
+}
+
+struct Queue {
+    /// Where the threads are: not in a child that was forked since.
+    process: u32,
+    threads: usize,
+    ready: VecDeque<Arc<Ingest>>,
+}
+
+/// A thread at work; counted until it is dropped.
+struct Thread(Arc<Store>);
+
+/// An ingest that is locked, and the bytes that were taken from its ring.
+struct Seat<'a> {
+    ingest: &'a Ingest,
+    inner: MutexGuard<'a, Inner>,
+    segments: Vec<Segment>,
+    hasher: Option<Hasher>,
+}
+
+impl Drains {
+    /// At most `limit` bytes will wait to be written.
+    pub(crate) fn new(limit: usize) -> Self {
+        let queue = Queue { process: std::process::id(), threads: 0, ready: VecDeque::new() };
+        Self { budget: Budget::new(limit), queue: Mutex::new(queue) }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.process != std::process::id() {
+            (queue.process, queue.threads) = (std::process::id(), 0);
+        }
+        queue
+    }
+}
+
+impl Queue {
+    /// Count a thread to be called, if one more is worth it.
+    fn call(&mut self, is_urgent: bool) -> bool {
+        let is_worth = match self.ready.len() {
+            0 => false,
+            ready => self.threads == 0 || ready >= LANES || is_urgent,
+        };
+        let call = is_worth && self.threads < processors();
+        self.threads += usize::from(call);
+        call
+    }
+
+    fn take(&mut self) -> Vec<Arc<Ingest>> {
+        let count = self.ready.len().min(LANES);
+        self.ready.drain(..count).collect()
+    }
+}
+
+impl Store {
+    fn call_drain(self: &Arc<Self>) {
+        let thread = Thread(Arc::clone(self));
+        DRAINING.hire().run(move || {
+            while let Some(batch) = thread.next() {
+                thread.0.drain(batch);
+            }
+        });
+    }
+
+    /// Write what is ready.
+    fn drain(self: &Arc<Self>, batch: Vec<Arc<Ingest>>) {
+        let told = if let [only] = &*batch {
+            Vec::from_iter(only.sit(PIECE).and_then(|seat| seat.write_alone(self)))
+        } else {
+            self.drain_many(&batch)
+        };
+        // Whoever is told may be the last to have the ingest, and expects that its ref is free when he lets go of it.
+        drop(batch);
+        for tell in told {
+            tell();
+        }
+    }
+
+    fn drain_many(self: &Arc<Self>, batch: &[Arc<Ingest>]) -> Vec<Tell> {
+        let _user = HASHING.enter();
+        let mut seats: Vec<_> = batch.iter().filter_map(|ingest| ingest.sit(STRIP)).collect();
+        for seat in &mut seats {
+            seat.write(self);
+        }
+        hash(&mut seats);
+        // Who has to wait for the disk comes last, so that nobody waits for him.
+        seats.sort_by_key(|seat| seat.inner.is_checkpoint_due());
+        seats.into_iter().filter_map(|seat| seat.finish(self)).collect()
+    }
+}
+
+/// Hash what was written, all side by side.
+fn hash(seats: &mut [Seat<'_>]) {
+    let hashed = catch_unwind(AssertUnwindSafe(|| {
+        let mut lanes: Vec<_> = seats.iter_mut().filter_map(Seat::lane).collect();
+        loop {
+            let next = lanes.iter_mut().filter_map(|(hasher, chunks)| Some((&mut **hasher, chunks.next()?)));
+            let mut updates: Vec<_> = next.collect();
+            if updates.is_empty() {
+                break;
+            }
+            update_many(&mut updates);
+        }
+    }));
+    if hashed.is_err() {
+        // The ingests keep the hashes that they had, which are behind then.
+        for seat in seats {
+            seat.hasher = None;
+        }
+    }
+}
+
+impl Thread {
+    /// The next ingests; None when there are none, and this thread is counted out.
+    fn next(&self) -> Option<Vec<Arc<Ingest>>> {
+        let mut queue = self.0.drains.queue();
+        let batch = queue.take();
+        let call = queue.call(false);
+        drop(queue);
+        if call {
+            self.0.call_drain();
+        }
+        (!batch.is_empty()).then_some(batch)
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        let mut queue = self.0.drains.queue();
+        queue.threads -= 1;
+        // What came after the last look at the queue, while this thread still counted.
+        let call = queue.call(false);
+        drop(queue);
+        if call {
+            self.0.call_drain();
+        }
+    }
+}
+
+impl Ingest {
+    /// Have it told when there is room for so many bytes more, or the ingest has ended; perhaps before this returns.
+    pub fn when_room(&self, size: usize, tell: Tell) {
+        self.wait(Until::Room(size), tell);
+    }
+
+    /// Have it told when all bytes are written, or the ingest has ended; perhaps before this returns.
+    pub fn when_written(&self, tell: Tell) {
+        self.wait(Until::Empty, tell);
+    }
+
+    /// Whether it pays to wait `when_written`, together with others, before anything that needs it.
+    pub fn has_company(&self) -> bool {
+        self.ring.has_company()
+    }
+
+    fn wait(&self, until: Until, tell: Tell) {
+        let call = self.ring.wait(until, tell);
+        self.call_if(call);
+        let mut queue = self.store.drains.queue();
+        let call = queue.call(true);
+        drop(queue);
+        if call {
+            self.store.call_drain();
+        }
+    }
+
+    /// Have the bytes taken away that are ready.
+    pub(super) fn call_if(&self, is_ready: bool) {
+        let Some(this) = is_ready.then(|| self.this.upgrade()).flatten() else { return };
+        let mut queue = self.store.drains.queue();
+        queue.ready.push_back(this);
+        let call = queue.call(false);
+        drop(queue);
+        if call {
+            self.store.call_drain();
+        }
+    }
+
+    /// Lock the ingest and take about so many bytes; None if it is in use or has ended.
+    fn sit(&self, size: usize) -> Option<Seat<'_>> {
+        let inner = self.try_lock().or_else(|| {
+            if let Some(tell) = self.leave_ring() {
+                tell();
+            }
+            // Whoever had the lock has given it back before that, or will look at the ring when he does.
+            self.try_lock()
+        })?;
+        let mut seat = Seat { ingest: self, inner, segments: Vec::new(), hasher: None };
+        // One that has failed has an empty ring.
+        if seat.inner.rejoin_if_done().is_ok() {
+            seat.segments = self.ring.take_ready(size);
+            seat.inner.updated_ns = seat.inner.updated_ns.max(self.ring.updated_ns());
+        }
+        Some(seat)
+    }
+
+    fn try_lock(&self) -> Option<MutexGuard<'_, Inner>> {
+        match self.inner.try_lock() {
+            Ok(inner) => Some(inner),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    fn leave_ring(&self) -> Option<Tell> {
+        let (call, told) = self.ring.leave();
+        self.call_if(call);
+        told
+    }
+}
+
+impl Seat<'_> {
+    /// Write what was taken as a caller would.
+    fn write_alone(mut self, store: &Arc<Store>) -> Option<Tell> {
+        // A failure poisons the ingest, whose caller hears of it.
+        self.inner.append_all(store, mem::take(&mut self.segments)).ok();
+        self.leave()
+    }
+
+    /// Write what was taken, and keep a hasher for it, if it belongs next.
+    fn write(&mut self, store: &Store) {
+        self.inner.approach(store);
+        let is_next = self.inner.behind() == 0;
+        let result = self.segments.iter().try_for_each(|segment| self.inner.write_out(store, segment));
+        if self.inner.poisoning(result).is_ok() && is_next {
+            self.hasher = Some(self.inner.hashing.with(|hasher| hasher.clone()));
+        }
+    }
+
+    /// What is to be hashed, in chunks.
+    fn lane(&mut self) -> Option<(&mut Hasher, impl Iterator<Item = &[u8]>)> {
+        let Self { hasher, segments, .. } = self;
+        Some((hasher.as_mut()?, segments.iter().flat_map(|segment| segment.chunks(CHUNK))))
+    }
+
+    fn finish(mut self, store: &Arc<Store>) -> Option<Tell> {
+        if let Some(hasher) = self.hasher.take() {
+            self.inner.hashing.set(hasher);
+        }
+        if let Phase::Open = self.inner.phase {
+            let result: Result<()> = self.inner.make_headway(store);
+            self.inner.poisoning(result).ok();
+        }
+        self.leave()
+    }
+
+    /// Give the ingest back; who is to be told comes back.
+    fn leave(self) -> Option<Tell> {
+        let Self { ingest, inner, segments, .. } = self;
+        // The memory first: whoever is told that there is room shall find it.
+        drop(segments);
+        drop(inner);
+        ingest.leave_ring()
+    }
+}

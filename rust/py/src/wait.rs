@@ -1,0 +1,50 @@
+//! What is waited for without a thread: native code says when it has come about.
+
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use steelyard_core::ingest::{Ingest, Tell};
+
+/// A wait for an ingest. Submitted to a pool it takes no worker; called, it blocks.
+#[pyclass(frozen, module = "steelyard._native")]
+pub(crate) struct Wait {
+    ingest: Arc<Ingest>,
+    what: What,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum What {
+    /// Room for as many bytes as the argument says.
+    Room,
+    /// That all bytes are written.
+    Written,
+}
+
+impl Wait {
+    pub(crate) fn new(ingest: &Arc<Ingest>, what: What) -> Self {
+        Self { ingest: Arc::clone(ingest), what }
+    }
+
+    /// Have it told when the wait is over.
+    pub(crate) fn begin(&self, args: &Bound<'_, PyTuple>, tell: Tell) -> PyResult<()> {
+        match self.what {
+            What::Room => self.ingest.when_room(args.extract::<(usize,)>()?.0, tell),
+            What::Written => self.ingest.when_written(tell),
+        }
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl Wait {
+    #[pyo3(signature = (*args))]
+    fn __call__(&self, args: &Bound<'_, PyTuple>) -> PyResult<()> {
+        let (tell, told) = channel();
+        self.begin(args, Box::new(move || tell.send(()).unwrap_or_default()))?;
+        // Whoever forgets to tell has let go of the sender.
+        args.py().detach(move || told.recv().unwrap_or_default());
+        Ok(())
+    }
+}
