@@ -37,9 +37,9 @@ def main(words: Sequence[str]) -> int:
     if options.spread:
         return _tell_spread(chosen, options.spread)
     if options.record:
-        if no_strace or place is None or options.only or options.counts_only:
-            return _say("a record needs everything measured", status=2)
-        return _renew(record, chosen, name, options.file)
+        if no_strace or place is None:
+            return _say("a record needs strace, and room in /dev/shm", status=2)
+        return _renew(record, chosen, name, options.file, whole=chosen == every)
     return _check(record, chosen, name, whole=chosen == every)
 
 
@@ -84,10 +84,15 @@ def _named(lines: list[Line], verdict: str) -> list[str]:
     return [line.name for line in lines if line.verdict == verdict]
 
 
-def _renew(record: Record, chosen: Mapping[str, Measure], name: str, path: Path) -> int:
+def _renew(record: Record, chosen: Mapping[str, Measure], name: str, path: Path, *, whole: bool) -> int:
     found = _repeat(chosen, TO_RECORD)
-    record.counts = {key: max(values) for key, values in found.items() if not is_ratio(key)}
-    record.ratios[name] = {key: median(values) for key, values in found.items() if is_ratio(key)}
+    ratios = {key: median(values) for key, values in found.items() if is_ratio(key)}
+    if whole:  # what is measured no more goes
+        record.counts = {}
+        record.ratios |= {name: {}} if ratios else {}
+    record.counts |= {key: max(values) for key, values in found.items() if not is_ratio(key)}
+    if ratios:
+        record.ratios[name] = record.ratios.get(name, {}) | ratios
     record.write(path)
     return _say(f"{len(found)} values are in {path.name}, ratios for {name}")
 

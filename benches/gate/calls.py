@@ -28,6 +28,9 @@ _KINDS = {
     "syncs": {"fsync", "fdatasync", "syncfs", "sync", "msync"},
 }
 
+_MISSING = " = -1 EOPNOTSUPP "
+"""How a call ends that this kernel's tmpfs does not have. The call that is made in its place counts, it does not."""
+
 _CALL = re.compile(r"^(?:(\d+)\s+)?(?:<\.\.\. )?(\w+)(\(| resumed>)(?:.* = (-?\d+))?")
 
 
@@ -76,9 +79,11 @@ def count_calls(lines: Iterable[str]) -> Calls:
             continue
         if found[3] == "(":
             names[name] += 1
+        if _MISSING in line:
+            names[name] -= 1
         for kind in passed:
             if name in _KINDS[kind] and found[4] is not None:
                 passed[kind] += max(0, int(found[4]))
     if not ended:
         raise ValueError("strace wrote nothing of the job")
-    return Calls(names, written=passed["writes"], read=passed["reads"])
+    return Calls(+names, written=passed["writes"], read=passed["reads"])

@@ -48,8 +48,7 @@ class Job:
     @asynccontextmanager
     async def start(self, place: Path) -> AsyncIterator[Work]:
         """Warm up and prepare, in a fresh folder; what it gives is counted."""
-        durability = "power-loss" if self.durable else "process-crash"
-        async with LocalStore(place / "store", durability=durability) as store:
+        async with LocalStore(place / "store", durability="power-loss" if self.durable else "process-crash") as store:
             await (await self.prepare(store, place))()
             yield await self.prepare(store, place)
 
