@@ -63,5 +63,17 @@ def test_row_14_the_most_memory(case: Case, take: Take) -> None:
     take(case)
 
 
+def test_row_15_import_an_image_of_large_layers(case: Case, take: Take) -> None:
+    take(case)
+
+
+def test_row_16_import_an_image_of_many_small_layers(case: Case, take: Take) -> None:
+    take(case)
+
+
+def test_row_17_export_an_image(case: Case, take: Take) -> None:
+    take(case)
+
+
 SUITES = sorted(int(name.split("_")[2]) for name in dict(globals()) if name.startswith("test_row_"))
 assert list(ROWS) == SUITES, "a row without a suite, or a suite without a row"

@@ -13,8 +13,8 @@ from steelyard.bench._rounds import measure
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 TINY = Scale(2048)
-WITH_PROGRAMS = range(1, 6)
-"""Their peers are in `test_peers`; a containerd for every row would take too long."""
+WITH_PROGRAMS = {*range(1, 6), 15, 16, 17}
+"""Their peers are in `test_peers` and `test_image_peers`; a containerd for every row would take too long."""
 
 
 async def _run(number: int, directory: Path) -> RowResult:

@@ -17,11 +17,12 @@ from typing import Any, TypeVar
 from steelyard.bench._model import Contestant, Goal, Payload, Work
 from steelyard.bench._peers import _packages as packages
 from steelyard.bench._peers._containerd import ctr_import, ctr_ingest
+from steelyard.bench._peers._images import exporting_images, importing_images
 from steelyard.bench._peers._programs import b3sum, copy, sha256sum
 from steelyard.bench._peers._shape import contestant, needs_package, on_thread
 from steelyard.bench._peers._skopeo import skopeo_copy
 
-__all__ = ("peer_goals", "reading", "same", "storing", "verifying")
+__all__ = ("exporting", "importing", "peer_goals", "reading", "same", "storing", "verifying")
 
 MaterialT = TypeVar("MaterialT")
 
@@ -75,6 +76,16 @@ def verifying(
     threads = 1 if payload.count == 1 else os.cpu_count() or 1
     peers = (packages.file_digest(threads), sha256sum(), b3sum())
     return tuple(contestant(peer, payload, paths, section=section) for peer in peers)
+
+
+def importing(payload: Payload, paths: Callable[[MaterialT], Sequence[Path]]) -> tuple[Contestant[MaterialT], ...]:
+    """Return the peers that take an image's archive in; `paths` finds the archive, and maybe more, in the material."""
+    return tuple(contestant(peer, payload, paths) for peer in importing_images())
+
+
+def exporting(payload: Payload, paths: Callable[[MaterialT], Sequence[Path]]) -> tuple[Contestant[MaterialT], ...]:
+    """Return the peers that make an image's archive; `paths` finds an archive and a layout of it in the material."""
+    return tuple(contestant(peer, payload, paths) for peer in exporting_images())
 
 
 def reading(

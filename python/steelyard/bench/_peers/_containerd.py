@@ -19,7 +19,7 @@ from steelyard.bench._model import Work
 from steelyard.bench._peers._layout import write_archive
 from steelyard.bench._peers._shape import Peer, each, needs_program, on_thread
 
-__all__ = ("ctr_import", "ctr_ingest", "daemon")
+__all__ = ("available", "ctr", "ctr_import", "ctr_ingest", "daemon", "daemon_of_round")
 
 _START_SECONDS = 20.0
 _NOTE = "fsync of each blob, not of its folder; the daemon's processor time is not counted"
@@ -49,7 +49,7 @@ def ctr_ingest(threads: int) -> Peer:
 
     @asynccontextmanager
     async def start(files: Sequence[Path], place: Path) -> AsyncIterator[Work]:
-        async with _daemon(place) as address:
+        async with daemon_of_round(place) as address:
             yield on_thread(partial(each, threads, partial(_ingest, address), files, place))
 
     return Peer(
@@ -57,7 +57,7 @@ def ctr_ingest(threads: int) -> Peer:
         start=start,
         durable=True,
         note=f"a process for each file, {threads} at once; {_NOTE}",
-        available=_available,
+        available=available,
     )
 
 
@@ -68,8 +68,8 @@ def ctr_import() -> Peer:
     async def start(files: Sequence[Path], place: Path) -> AsyncIterator[Work]:
         archive = place / "image.tar"
         await run(write_archive, files, archive)
-        async with _daemon(place) as address:
-            yield on_thread(partial(_ctr, address, "images", "import", "--no-unpack", str(archive)))
+        async with daemon_of_round(place) as address:
+            yield on_thread(partial(ctr, address, "images", "import", "--no-unpack", str(archive)))
 
     return Peer(
         name="ctr images import",
@@ -78,7 +78,7 @@ def ctr_import() -> Peer:
         note=f"all files as layers of one image, not unpacked; {_NOTE}",
         most=1000,
         most_rounds=2,
-        available=_available,
+        available=available,
     )
 
 
@@ -113,7 +113,8 @@ def daemon(place: Path) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def _daemon(place: Path) -> AsyncIterator[str]:
+async def daemon_of_round(place: Path) -> AsyncIterator[str]:
+    """Do the same on threads, also where a round is cancelled."""
     running = daemon(place)
     address = await run(running.__enter__)
     try:
@@ -142,15 +143,17 @@ def _await_socket(process: subprocess.Popen[bytes], address: str, log: Path) -> 
 
 def _ingest(address: str, file: Path, _: Path) -> None:
     with file.open("rb") as source:
-        _ctr(address, "content", "ingest", file.name, source=source.fileno())
+        ctr(address, "content", "ingest", file.name, source=source.fileno())
 
 
-def _ctr(address: str, *arguments: str, source: int = subprocess.DEVNULL) -> None:
+def ctr(address: str, *arguments: str, source: int = subprocess.DEVNULL) -> None:
+    """Run `ctr`, and raise what it says if it fails."""
     command = ["ctr", "--address", address, *arguments]
     done = subprocess.run(command, stdin=source, capture_output=True, check=False)
     if done.returncode:
         raise RuntimeError(f"ctr {arguments[0]} {arguments[1]}: {done.stderr.decode(errors='replace').strip()}")
 
 
-def _available() -> str | None:
+def available() -> str | None:
+    """Return why containerd cannot take part, or None."""
     return needs_program("containerd", root=True)() or needs_program("ctr", root=True)()

@@ -14,7 +14,7 @@ from steelyard.bench._model import Work
 from steelyard.bench._peers._layout import write_layout
 from steelyard.bench._peers._shape import Peer, needs_program, on_thread
 
-__all__ = ("skopeo_copy",)
+__all__ = ("skopeo", "skopeo_copy")
 
 
 def skopeo_copy() -> Peer:
@@ -23,7 +23,7 @@ def skopeo_copy() -> Peer:
     @asynccontextmanager
     async def start(files: Sequence[Path], place: Path) -> AsyncIterator[Work]:
         await run(write_layout, files, place / "from")
-        yield on_thread(partial(_copy, place))
+        yield on_thread(partial(skopeo, place, f"oci:{place / 'from'}:bench", f"oci:{place / 'to'}:bench"))
 
     return Peer(
         name="skopeo copy",
@@ -36,7 +36,8 @@ def skopeo_copy() -> Peer:
     )
 
 
-def _copy(place: Path) -> None:
+def skopeo(place: Path, source: str, target: str) -> None:
+    """Copy an image, with everything that is temporary in a folder."""
     command = [
         "skopeo",
         "--insecure-policy",  # a machine without a policy file copies nothing else
@@ -45,8 +46,8 @@ def _copy(place: Path) -> None:
         "copy",
         "--quiet",
         "--dest-oci-accept-uncompressed-layers",  # or it would compress them
-        f"oci:{place / 'from'}:bench",
-        f"oci:{place / 'to'}:bench",
+        source,
+        target,
     ]
     # It keeps a cache of what it knows of blobs; ours are not to get into the one of this machine.
     environment = os.environ | {"XDG_DATA_HOME": str(place), "_CONTAINERS_ROOTLESS_UID": "1"}

@@ -9,6 +9,7 @@ from steelyard.bench._model import Row, Scale
 from steelyard.bench._rows import (
     calls,
     checks,
+    images,
     lists,
     many_large,
     many_small,
@@ -37,5 +38,8 @@ ROWS: Mapping[int, Callable[[Scale], Row[Any]]] = {
     12: lists.listing,
     13: stalls.stall,
     14: memories.peak,
+    15: images.large_layers,
+    16: images.small_layers,
+    17: images.export,
 }
 """What makes each row, at a scale."""
