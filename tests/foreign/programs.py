@@ -15,7 +15,19 @@ from typing import Any
 import pytest
 from cli.nursery import Nursery
 
-__all__ = ("Image", "Steelyard", "blobs_in", "buildah", "needs", "raw", "root_only", "run", "skopeo")
+__all__ = (
+    "COMMAND",
+    "Image",
+    "Steelyard",
+    "blobs_in",
+    "buildah",
+    "environment",
+    "needs",
+    "raw",
+    "root_only",
+    "run",
+    "skopeo",
+)
 
 COMMAND = (sys.executable, "-m", "steelyard")
 ALL_PROGRAMS = bool(os.environ.get("STEELYARD_ALL_PROGRAMS"))
@@ -53,16 +65,17 @@ def root_only(program: str) -> None:
         pytest.skip(f"{program} works as root only")
 
 
-def run(*words: str | Path, stdin: bytes = b"", **environment: str) -> bytes:
+def run(*words: str | Path, stdin: bytes = b"", **more: str) -> bytes:
     """Run a program to its end, insist on its success, and return its output."""
     line = [str(word) for word in words]
     needs(line[0])
-    done = subprocess.run(line, input=stdin, capture_output=True, env=_environment(**environment))
+    done = subprocess.run(line, input=stdin, capture_output=True, env=environment(**more))
     assert 0 == done.returncode, f"{line}: {done.stderr.decode(errors='replace')}"
     return done.stdout
 
 
-def _environment(**more: str) -> dict[str, str]:
+def environment(**more: str) -> dict[str, str]:
+    """Return what programs find in their environment: the code under test, and no settings of the user's."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("STEELYARD_")}
     ours = {"STEELYARD_ALLOW_DEBUG": "1", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     return kept | ours | {"LC_ALL": "C.UTF-8"} | more
@@ -102,9 +115,13 @@ class Steelyard:
 
     def __call__(self, *words: str | Path, stdin: bytes = b"", code: int = 0) -> bytes:
         """Run a command line to its end, insist on its exit code, and return its output."""
-        environment = _environment(STEELYARD_STORE=str(self.store), NO_COLOR="1")
         line = [str(word) for word in words]
-        found, out, err = self.nursery.run(line, stdin=stdin, directory=self.store.parent, environment=environment)
+        found, out, err = self.nursery.run(
+            line,
+            stdin=stdin,
+            directory=self.store.parent,
+            environment=environment(STEELYARD_STORE=str(self.store), NO_COLOR="1"),
+        )
         assert code == found, f"{line}: {err.decode(errors='replace')}"
         return out
 
