@@ -23,6 +23,7 @@ mod existing;
 mod flush;
 mod one;
 
+use std::collections::HashSet;
 use std::os::fd::BorrowedFd;
 use std::slice;
 
@@ -104,6 +105,10 @@ impl Store {
         };
         for (publication, has_row) in publications.iter_mut().zip(have_rows) {
             publication.look(has_row);
+        }
+        let mut seen = HashSet::new();
+        for publication in publications.iter_mut().filter(|publication| !seen.insert(publication.candidate.digest)) {
+            publication.come_second();
         }
         self.write_rows(&mut publications);
         publications.into_iter().map(Publication::finish).collect()

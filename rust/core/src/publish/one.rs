@@ -90,6 +90,13 @@ impl<'a> Publication<'a> {
         };
     }
 
+    /// Leave name and labels to another publication of the same bytes, which is finished before this one.
+    pub fn come_second(&mut self) {
+        if matches!(self.fate, Fate::Row | Fate::Link) {
+            self.fate = Fate::Compare;
+        }
+    }
+
     fn has_labels(&self) -> bool {
         self.candidate.labels.is_some_and(|labels| !labels.is_empty())
     }
