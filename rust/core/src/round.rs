@@ -3,13 +3,21 @@
 //! A disk takes as long to flush one small file as a hundred. So who has written a file and needs it durable joins a
 //! round. The first to come leads: it takes all that are waiting at that moment, flushes and publishes their files
 //! together, and tells each what became of its own. Meanwhile the next gather, and whoever is first of them leads when a
-//! round ends. A caller who is alone waits for nobody.
+//! round ends. A caller who is alone waits for nobody. `round/schedule.rs` decides that, and is tried in every interleaving.
 
-use std::collections::VecDeque;
-use std::mem;
+#[cfg(test)]
+mod model;
+mod schedule;
+#[cfg(test)]
+mod tests;
+
+/// The locks of the schedule.
+mod sync {
+    pub(super) use std::sync::{Condvar, Mutex, MutexGuard};
+}
+
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
@@ -17,6 +25,7 @@ use crate::model::Labels;
 use crate::publish::{Candidate, Placed, Published};
 use crate::store::Store;
 use crate::temp::Temp;
+use schedule::Schedule;
 
 /// The most rounds at a time: while one waits for the disk, the names of another's files are given.
 const MOST: usize = 2;
@@ -62,36 +71,15 @@ pub(crate) struct New {
 }
 
 /// The rounds of one store.
-#[derive(Default)]
 pub(crate) struct Rounds {
-    state: Mutex<State>,
+    schedule: Schedule<Unit, Answer>,
     opened: AtomicU64,
 }
 
-#[derive(Default)]
-struct State {
-    running: usize,
-    waiting: VecDeque<(Unit, Arc<Ticket>)>,
-}
-
-/// What one waits with.
-#[derive(Default)]
-struct Ticket {
-    turn: Mutex<Turn>,
-    changed: Condvar,
-}
-
-/// What one waits for.
-#[derive(Default)]
-enum Turn {
-    #[default]
-    Waiting,
-    /// To lead the next round, with one's own files.
-    Lead(Unit),
-    /// To be told.
-    Told(Answer),
-    /// Nobody knows what became of the files: the leader's thread has died.
-    Lost,
+impl Default for Rounds {
+    fn default() -> Self {
+        Self { schedule: Schedule::new(MOST), opened: AtomicU64::new(0) }
+    }
 }
 
 impl Unit {
@@ -153,78 +141,10 @@ impl Rounds {
         if let Err(error) = store.flush_large(&mut unit) {
             return vec![Err(error); count];
         }
-        let mut state = self.state();
-        if state.running < MOST {
-            state.running += 1;
-            return self.lead(store, unit, state);
-        }
-        let ticket = Arc::new(Ticket::default());
-        state.waiting.push_back((unit, Arc::clone(&ticket)));
-        drop(state);
-        match ticket.wait() {
-            Turn::Lead(unit) => self.lead(store, unit, self.state()),
-            Turn::Told(answer) => answer,
-            Turn::Waiting | Turn::Lost => {
-                let path = Some(store.path().to_owned());
-                vec![Err(Error::Io { errno: libc::EIO, path, operation: "flush" }); count]
-            }
-        }
-    }
-
-    /// Lead a round of all that are waiting.
-    fn lead(&self, store: &Store, own: Unit, mut state: MutexGuard<'_, State>) -> Answer {
-        let (others, tickets): (Vec<_>, Vec<_>) = mem::take(&mut state.waiting).into_iter().unzip();
-        drop(state);
-        let mut round = Round { rounds: self, tickets };
-        let mut units = vec![own];
-        units.extend(others);
-        let mut answers = store.run_round(&units);
-        // Closing the files takes time that the next round need not wait for.
-        let tickets = mem::take(&mut round.tickets);
-        drop(round);
-        let own = answers.remove(0);
-        for (ticket, answer) in tickets.into_iter().zip(answers) {
-            ticket.tell(Turn::Told(answer));
-        }
-        own
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Ticket {
-    fn tell(&self, turn: Turn) {
-        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = turn;
-        self.changed.notify_one();
-    }
-
-    fn wait(&self) -> Turn {
-        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        while matches!(*turn, Turn::Waiting) {
-            turn = self.changed.wait(turn).unwrap_or_else(PoisonError::into_inner);
-        }
-        mem::take(&mut *turn)
-    }
-}
-
-/// A round under way. When it ends, however it does, the next may begin.
-struct Round<'a> {
-    rounds: &'a Rounds,
-    tickets: Vec<Arc<Ticket>>,
-}
-
-impl Drop for Round<'_> {
-    fn drop(&mut self) {
-        for ticket in self.tickets.drain(..) {
-            ticket.tell(Turn::Lost);
-        }
-        let mut state = self.rounds.state();
-        match state.waiting.pop_front() {
-            Some((unit, ticket)) => ticket.tell(Turn::Lead(unit)),
-            None => state.running -= 1,
-        }
+        self.schedule.join(unit, |units| store.run_round(units)).unwrap_or_else(|| {
+            let path = Some(store.path().to_owned());
+            vec![Err(Error::Io { errno: libc::EIO, path, operation: "flush" }); count]
+        })
     }
 }
 
@@ -288,6 +208,3 @@ impl Store {
         Ok(())
     }
 }
-
-#[cfg(test)]
-mod tests;

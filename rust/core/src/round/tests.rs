@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use super::*;
@@ -61,19 +62,18 @@ impl Fixture {
     fn share_a_round(&self, count: usize, fault: Option<Fault>) -> Vec<Option<Result<Put>>> {
         let rounds = &self.store.rounds;
         // As if other rounds were under way, until all have come.
-        rounds.state().running = MOST;
+        rounds.schedule.hold();
         thread::scope(|scope| {
             let puts: Vec<_> = (0..count).map(|number| scope.spawn(move || self.put(number))).collect();
-            while rounds.state().waiting.len() < count {
+            while rounds.schedule.counts().0 < count {
                 thread::yield_now();
             }
             self.faulty.set(fault);
-            let end_of_a_round = || drop(Round { rounds, tickets: Vec::new() });
-            end_of_a_round();
+            rounds.schedule.end_one();
             let results = puts.into_iter().map(|put| put.join().ok()).collect();
             self.faulty.set(None);
-            end_of_a_round();
-            assert_eq!(0, rounds.state().running);
+            rounds.schedule.end_one();
+            assert_eq!((0, 0), rounds.schedule.counts());
             results
         })
     }
@@ -209,4 +209,51 @@ fn the_flush_goes_through_no_file_that_was_flushed_before() {
 
     assert!(answers.iter().flatten().all(Result::is_ok));
     assert_eq!(vec![first, second, second], *fixture.watch.around.files.lock().unwrap());
+}
+
+#[test]
+fn the_same_bytes_twice_in_a_round_are_one_blob_with_the_labels_of_the_first() {
+    for count in [2, MANY] {
+        let fixture = Fixture::new(&format!("same-{count}"));
+        let store = &fixture.store;
+        let all: Vec<_> = (0..count).map(|number| Labels::from([("who".to_owned(), number.to_string())])).collect();
+        let units: Vec<_> = all
+            .iter()
+            .map(|labels| {
+                let (mut unit, digest) = (Unit::new(Algorithm::Sha256), digest_many(Algorithm::Sha256, &[b"same"])[0]);
+                assert!(store.stage(&mut unit, digest, b"same", Some(labels), 0).unwrap());
+                unit
+            })
+            .collect();
+
+        let answers = store.run_round(&units);
+
+        let published: Vec<_> = answers.into_iter().flatten().map(Result::unwrap).collect();
+        assert!(matches!(published[0], Published::New { .. }), "{published:?}");
+        assert!(published[1..].iter().all(|one| *one == Published::Existed), "{published:?}");
+        let info = store.info(&digest_many(Algorithm::Sha256, &[b"same"])[0]).unwrap();
+        assert_eq!(all[0], *info.labels);
+    }
+}
+
+#[test]
+fn the_second_of_the_same_bytes_is_stored_where_the_first_fails() {
+    for op in [Op::LinkUnnamed, Op::Stat] {
+        let fixture = Fixture::new(&format!("second-{op:?}"));
+        let store = &fixture.store;
+        let labels = Labels::from([("a".to_owned(), "b".to_owned())]);
+        let digest = digest_many(Algorithm::Sha256, &[b"same"])[0];
+        let mut unit = Unit::new(Algorithm::Sha256);
+        for _ in 0..2 {
+            assert!(store.stage(&mut unit, digest, b"same", Some(&labels), 0).unwrap());
+        }
+        fixture.faulty.set(Some(Fault::First(op, libc::EIO)));
+
+        let answers = store.run_round(&[unit]);
+
+        fixture.faulty.set(None);
+        assert!(matches!(answers[0][0], Err(Error::Io { errno: libc::EIO, .. })), "{answers:?}");
+        assert!(matches!(answers[0][1], Ok(Published::New { .. })), "{answers:?}");
+        assert_eq!(labels, *store.info(&digest).unwrap().labels);
+    }
 }

@@ -1,0 +1,248 @@
+//! The rounds under a model checker: each test runs once for every interleaving of its threads, up to a bound of
+//! preemptions (more with `LOOM_MAX_PREEMPTIONS`).
+//!
+//! The disk is played by a record of what was written, and flushed, when. A wake that is lost ends in a deadlock, which the
+//! checker reports.
+
+/// The locks of the schedule under test.
+mod sync {
+    pub(super) use loom::sync::{Condvar, Mutex, MutexGuard};
+}
+
+#[path = "schedule.rs"]
+#[allow(clippy::duplicate_mod, reason = "the same code over other locks")]
+mod schedule;
+
+use std::collections::BTreeSet;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use loom::thread;
+use schedule::Schedule;
+
+/// What a leader dies of.
+const DIES: &str = "the test wants it";
+
+/// What becomes of a flush.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Good,
+    Fails,
+    Dies,
+}
+
+/// What one caller brings: its number, and the place of its file among all that were opened.
+#[derive(Clone, Copy)]
+struct Unit {
+    caller: usize,
+    order: usize,
+}
+
+/// A caller's answer: the number of the round it was in, and whether that was flushed.
+type Answer = (usize, bool);
+
+/// The record. Its lock is the standard library's: nothing that the checker interleaves happens under it.
+#[derive(Default)]
+struct Record {
+    opened: Vec<usize>,
+    /// The files that were open already when each caller wrote its own.
+    written: Vec<(usize, BTreeSet<usize>)>,
+    /// The callers of each round.
+    rounds: Vec<Vec<usize>>,
+    under_way: usize,
+    most_under_way: usize,
+}
+
+struct World {
+    schedule: Schedule<Unit, Answer>,
+    /// What becomes of each flush, in the order in which they begin; good ones from the end on.
+    fates: Vec<Fate>,
+    record: Mutex<Record>,
+    orders: AtomicUsize,
+    /// Where others may come in while a flush is under way, or between opening and writing.
+    disk: loom::sync::Mutex<()>,
+}
+
+impl World {
+    fn new(most: usize, fates: &[Fate]) -> Arc<Self> {
+        let (record, disk) = (Mutex::default(), loom::sync::Mutex::new(()));
+        let orders = AtomicUsize::new(0);
+        Arc::new(Self { schedule: Schedule::new(most), fates: fates.to_vec(), record, orders, disk })
+    }
+
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn let_others_in(&self) {
+        drop(self.disk.lock().unwrap());
+    }
+
+    /// Open a file, write it, and have it flushed; None if the leader has died, also if that was this caller.
+    fn put(&self, caller: usize) -> Option<Answer> {
+        self.record().opened.push(caller);
+        self.let_others_in();
+        let order = self.orders.fetch_add(1, Ordering::Relaxed);
+        self.let_others_in();
+        {
+            let mut record = self.record();
+            let open = record.opened.iter().copied().collect();
+            record.written.push((caller, open));
+        }
+        let join = || self.schedule.join(Unit { caller, order }, |units| self.flush(units));
+        let answer = panic::catch_unwind(AssertUnwindSafe(join)).unwrap_or_else(|panic| {
+            if panic.downcast_ref::<&str>() != Some(&DIES) {
+                panic::resume_unwind(panic); // the checker's own, or an assertion's
+            }
+            None
+        });
+        if let Some((round, _)) = answer {
+            assert!(self.record().rounds[round].contains(&caller), "{caller} was told of a round that it was not in");
+        }
+        answer
+    }
+
+    fn flush(&self, units: &[Unit]) -> Vec<Answer> {
+        let callers: Vec<usize> = units.iter().map(|unit| unit.caller).collect();
+        let oldest = units.iter().min_by_key(|unit| unit.order).unwrap().caller;
+        let round = {
+            let mut record = self.record();
+            for (caller, open) in record.written.iter().filter(|(caller, _)| callers.contains(caller)) {
+                assert!(open.contains(&oldest), "{caller} wrote before {oldest}'s file was open to tell of it");
+            }
+            let written: Vec<_> = record.written.iter().map(|(caller, _)| *caller).collect();
+            assert!(callers.iter().all(|caller| written.contains(caller)), "flushed before it was written");
+            assert!(record.rounds.iter().flatten().all(|before| !callers.contains(before)), "flushed twice");
+            record.rounds.push(callers);
+            record.under_way += 1;
+            record.most_under_way = record.most_under_way.max(record.under_way);
+            record.rounds.len() - 1
+        };
+        self.let_others_in();
+        self.record().under_way -= 1;
+        let fate = self.fates.get(round).copied().unwrap_or(Fate::Good);
+        if fate == Fate::Dies {
+            panic::panic_any(DIES);
+        }
+        vec![(round, fate == Fate::Good); units.len()]
+    }
+}
+
+/// Let callers put at the same time, one of them from the first thread; return the world and what each was told.
+fn puts(most: usize, callers: usize, fates: &[Fate]) -> (Arc<World>, Vec<Option<Answer>>) {
+    let world = World::new(most, fates);
+    let threads: Vec<_> = (1..callers)
+        .map(|caller| {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.put(caller))
+        })
+        .collect();
+    let mut told = vec![world.put(0)];
+    told.extend(threads.into_iter().map(|thread| thread.join().unwrap()));
+    assert_eq!((0, 0), world.schedule.counts());
+    (world, told)
+}
+
+fn check(preemptions: usize, test: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound.get_or_insert(preemptions);
+    builder.check(test);
+}
+
+#[test]
+fn who_is_acknowledged_was_in_a_flush_that_began_after_it_had_written() {
+    check(3, || {
+        let (world, told) = puts(1, 3, &[]);
+
+        assert!(told.iter().all(|told| matches!(told, Some((_, true)))), "{told:?}");
+        let record = world.record();
+        assert_eq!(3, record.rounds.iter().flatten().count());
+        assert_eq!(1, record.most_under_way);
+    });
+}
+
+#[test]
+fn two_rounds_at_a_time_are_as_good_and_never_more() {
+    check(2, || {
+        let (world, told) = puts(2, 4, &[]);
+
+        assert!(told.iter().all(|told| matches!(told, Some((_, true)))), "{told:?}");
+        assert!(world.record().most_under_way <= 2);
+    });
+}
+
+#[test]
+fn a_flush_that_fails_is_told_to_its_round_and_to_nobody_else() {
+    for (most, failing) in [(1, 0), (1, 1), (2, 0)] {
+        check(2, move || {
+            let mut fates = vec![Fate::Good; failing];
+            fates.push(Fate::Fails);
+            let (world, told) = puts(most, 3, &fates);
+
+            let record = world.record();
+            for (caller, told) in told.into_iter().enumerate() {
+                let (round, good) = told.unwrap();
+                assert!(record.rounds[round].contains(&caller));
+                assert_eq!(round != failing, good, "{caller} in {:?}", record.rounds);
+            }
+        });
+    }
+}
+
+#[test]
+fn a_leader_that_dies_takes_its_round_along_and_nobody_else() {
+    for most in [1, 2] {
+        check(2, move || {
+            let (world, told) = puts(most, 3, &[Fate::Dies]);
+
+            let record = world.record();
+            for (caller, told) in told.into_iter().enumerate() {
+                assert_eq!(record.rounds[0].contains(&caller), told.is_none(), "{caller} in {:?}", record.rounds);
+            }
+        });
+    }
+}
+
+#[test]
+fn rounds_go_on_after_leaders_have_died_one_after_the_other() {
+    check(2, || {
+        let (world, told) = puts(1, 3, &[Fate::Dies, Fate::Dies]);
+        let lost = told.iter().filter(|told| told.is_none()).count();
+        assert_eq!(world.record().rounds.iter().take(2).flatten().count(), lost);
+
+        assert!(matches!(world.put(9), Some((_, true))) || world.record().rounds.len() <= 2);
+        assert_eq!((0, 0), world.schedule.counts());
+    });
+}
+
+#[test]
+fn who_is_alone_leads_at_once() {
+    check(2, || {
+        let (world, told) = puts(1, 1, &[]);
+
+        assert_eq!(vec![Some((0, true))], told);
+        assert_eq!(vec![vec![0]], world.record().rounds);
+    });
+}
+
+/// Two rounds of the same caller beside another's: what was left from the first must not meet the second.
+#[test]
+fn callers_who_come_back_meet_nothing_of_their_earlier_rounds() {
+    check(2, || {
+        let world = World::new(1, &[Fate::Good, Fate::Fails]);
+        let other = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || [world.put(1), world.put(2)])
+        };
+        let own = [world.put(3), world.put(4)];
+        let all = own.into_iter().chain(other.join().unwrap());
+
+        let record = world.record();
+        for (caller, told) in [3, 4, 1, 2].into_iter().zip(all) {
+            let (round, good) = told.unwrap();
+            assert!(record.rounds[round].contains(&caller));
+            assert_eq!(round != 1, good);
+        }
+    });
+}
