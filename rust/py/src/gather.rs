@@ -1,13 +1,11 @@
-//! Calls that go together: those that come while a batch is under way wait and are the next, one call for all of them.
-//!
-//! A call that comes alone goes at once. Nobody waits for company: a batch is whatever is there when a worker is.
+//! Calls that go together: one call of Python for all who wait. Who waits for whom is the core's to decide.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use pyo3::exceptions::{PyBaseException, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
+use steelyard_core::bridge::{self, Bounds};
 
 use crate::pool::{Inbox, Told};
 
@@ -20,23 +18,12 @@ pub(crate) struct Gather(Arc<Line>);
 /// Who waits for a batch.
 pub(crate) struct Line {
     function: Py<PyAny>,
-    most: usize,
-    most_bytes: usize,
-    at_once: usize,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    waiting: VecDeque<Waiting>,
-    /// Batches under way, or begun and not yet taken.
-    running: usize,
+    waiting: bridge::Line<Waiting>,
 }
 
 /// One call.
 struct Waiting {
     item: Py<PyAny>,
-    bytes: usize,
     ticket: Py<PyAny>,
     port: Arc<Inbox>,
 }
@@ -47,8 +34,7 @@ impl Gather {
     #[new]
     #[pyo3(signature = (function, /, *, most, most_bytes, at_once))]
     fn new(function: Py<PyAny>, most: usize, most_bytes: usize, at_once: usize) -> Self {
-        let (most, at_once) = (most.max(1), at_once.max(1));
-        Self(Arc::new(Line { function, most, most_bytes, at_once, state: Mutex::default() }))
+        Self(Arc::new(Line { function, waiting: bridge::Line::new(Bounds { most, most_bytes, at_once }) }))
     }
 
     /// Call the function with one item, at once and in this thread.
@@ -68,21 +54,15 @@ impl Gather {
         port: Arc<Inbox>,
     ) -> PyResult<Option<Arc<Line>>> {
         let (item, bytes): (Py<PyAny>, usize) = args.extract()?;
-        let mut state = self.0.state();
-        state.waiting.push_back(Waiting { item, bytes, ticket, port });
-        if state.running == self.0.at_once {
-            return Ok(None);
-        }
-        state.running += 1;
-        drop(state);
-        Ok(Some(Arc::clone(&self.0)))
+        let begin = self.0.waiting.add(Waiting { item, ticket, port }, bytes);
+        Ok(begin.then(|| Arc::clone(&self.0)))
     }
 }
 
 impl Line {
     /// Do the next batch: what there is to tell, and whether there is one more to be done.
     pub(crate) fn work(&self, py: Python<'_>) -> (Vec<Told>, bool) {
-        let batch = self.take();
+        let batch = self.waiting.take();
         let (items, callers): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|one| (one.item, (one.ticket, one.port))).unzip();
         let results = match items.len() {
@@ -93,34 +73,13 @@ impl Line {
             }),
         };
         let told = callers.into_iter().zip(results).map(|((ticket, port), result)| (port, ticket, result)).collect();
-        let mut state = self.state();
-        let more = !state.waiting.is_empty();
-        if !more {
-            state.running -= 1;
-        }
-        (told, more)
+        (told, self.waiting.end())
     }
 
     /// Do no batch, because of that error: it is everybody's who waits.
     pub(crate) fn refuse(&self, py: Python<'_>, error: &PyErr) -> Vec<Told> {
-        let mut state = self.state();
-        state.running -= 1;
-        let waiting = std::mem::take(&mut state.waiting);
-        drop(state);
-        waiting.into_iter().map(|one| (one.port, one.ticket, Err(error.clone_ref(py)))).collect()
-    }
-
-    fn take(&self) -> Vec<Waiting> {
-        let mut state = self.state();
-        let (mut batch, mut bytes) = (Vec::new(), 0);
-        while batch.len() < self.most
-            && bytes < self.most_bytes
-            && let Some(next) = state.waiting.pop_front()
-        {
-            bytes += next.bytes;
-            batch.push(next);
-        }
-        batch
+        let waiting = self.waiting.give_up().into_iter();
+        waiting.map(|one| (one.port, one.ticket, Err(error.clone_ref(py)))).collect()
     }
 
     fn call(&self, py: Python<'_>, items: impl IntoIterator<Item = Py<PyAny>>) -> PyResult<Vec<PyResult<Py<PyAny>>>> {
@@ -140,10 +99,5 @@ impl Line {
             }
         };
         Ok(results.iter().map(told).collect())
-    }
-
-    /// Only ever held for a few instructions, and never while waiting for the GIL or letting go of an object.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -14,6 +14,7 @@
 //! Threads start when there is work and nobody idle to do it, and end after a while without. The pool knows nothing of
 //! what the jobs are; `Work` says how they are run. `tests.rs` has a model checker try every interleaving.
 
+mod gather;
 mod inbox;
 mod sync;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 use sync::{Condvar, Mutex, MutexGuard};
 
+pub use gather::{Bounds, Line};
 pub use inbox::Inbox;
 
 /// How jobs are run, and by whom.

@@ -1,0 +1,176 @@
+//! Calls that go together: those that come while a batch is under way wait and are the next.
+//!
+//! A call that comes alone goes at once. Nobody waits for company: a batch is whatever is there when a thread is.
+
+use std::collections::VecDeque;
+use std::sync::PoisonError;
+
+use super::sync::{Mutex, MutexGuard};
+
+/// How much goes together, and how often at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// The most items of a batch; at least 1.
+    pub most: usize,
+    /// The most bytes of a batch, but for its last item.
+    pub most_bytes: usize,
+    /// The most batches at a time; at least 1.
+    pub at_once: usize,
+}
+
+/// Who waits for a batch.
+pub struct Line<T> {
+    bounds: Bounds,
+    state: Mutex<State<T>>,
+}
+
+struct State<T> {
+    waiting: VecDeque<(T, usize)>,
+    /// Batches under way, or begun and not yet taken.
+    running: usize,
+}
+
+impl<T> Line<T> {
+    /// Make one in which nobody waits.
+    pub fn new(bounds: Bounds) -> Self {
+        Self { bounds, state: Mutex::new(State { waiting: VecDeque::new(), running: 0 }) }
+    }
+
+    /// Have an item wait. True if a batch is to be begun for it: somebody must then `take`, or `give_up`.
+    pub fn add(&self, item: T, bytes: usize) -> bool {
+        let mut state = self.state();
+        state.waiting.push_back((item, bytes));
+        let begin = state.running < self.bounds.at_once.max(1);
+        if begin {
+            state.running += 1;
+        }
+        begin
+    }
+
+    /// Take the next batch, in the order in which its items came. It may be empty: others were faster.
+    pub fn take(&self) -> Vec<T> {
+        let mut state = self.state();
+        let (mut batch, mut sum) = (Vec::new(), 0);
+        while batch.len() < self.bounds.most.max(1)
+            && (batch.is_empty() || sum < self.bounds.most_bytes)
+            && let Some((item, bytes)) = state.waiting.pop_front()
+        {
+            sum += bytes;
+            batch.push(item);
+        }
+        batch
+    }
+
+    /// End a batch that was taken. True if one more is to be taken in its place.
+    pub fn end(&self) -> bool {
+        let mut state = self.state();
+        let more = !state.waiting.is_empty();
+        if !more {
+            state.running -= 1;
+        }
+        more
+    }
+
+    /// End a batch that was begun and cannot be taken; return all who wait, if nobody else would take them.
+    pub fn give_up(&self) -> Vec<T> {
+        let mut state = self.state();
+        state.running -= 1;
+        if state.running > 0 {
+            return Vec::new();
+        }
+        state.waiting.drain(..).map(|(item, _)| item).collect()
+    }
+
+    /// Only ever held for a few instructions.
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use loom::thread;
+
+    use super::*;
+
+    fn line(most: usize, at_once: usize) -> Arc<Line<usize>> {
+        Arc::new(Line::new(Bounds { most, most_bytes: 100, at_once }))
+    }
+
+    /// Do all batches that are left, as a thread of the pool does; `taken` gets them.
+    fn serve(line: &Line<usize>, taken: &Mutex<Vec<Vec<usize>>>) {
+        loop {
+            let batch = line.take();
+            taken.lock().unwrap().push(batch);
+            if !line.end() {
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn every_item_goes_with_one_batch_and_none_is_left_behind() {
+        for (most, at_once) in [(1, 1), (9, 1), (2, 2)] {
+            loom::model(move || {
+                let (line, taken) = (line(most, at_once), Arc::new(Mutex::new(Vec::new())));
+                let callers: Vec<_> = [0, 10]
+                    .map(|first| {
+                        let (line, taken) = (Arc::clone(&line), Arc::clone(&taken));
+                        thread::spawn(move || {
+                            for item in first..first + 2 {
+                                if line.add(item, 1) {
+                                    serve(&line, &taken);
+                                }
+                            }
+                        })
+                    })
+                    .into();
+                for caller in callers {
+                    caller.join().unwrap();
+                }
+
+                let taken = taken.lock().unwrap();
+                let mut all: Vec<_> = taken.iter().flatten().copied().collect();
+                all.sort_unstable();
+                assert_eq!(vec![0, 1, 10, 11], all, "{taken:?}");
+                assert!(taken.iter().all(|batch| batch.len() <= most));
+                let state = line.state();
+                assert_eq!((0, 0), (state.waiting.len(), state.running));
+            });
+        }
+    }
+
+    #[test]
+    fn a_batch_ends_where_it_is_full_and_one_large_item_is_a_batch() {
+        loom::model(|| {
+            let line = line(3, 1);
+            assert!(line.add(0, 1000));
+            assert!(
+                [(1, 1), (2, 1), (3, 1), (4, 60), (5, 60), (6, 60)].iter().all(|(item, size)| !line.add(*item, *size))
+            );
+
+            let batches = [vec![0], vec![1, 2, 3], vec![4, 5], vec![6]];
+            for (number, batch) in batches.iter().enumerate() {
+                assert_eq!(*batch, line.take());
+                assert_eq!(number < 3, line.end());
+            }
+            assert!(line.add(7, 1));
+        });
+    }
+
+    #[test]
+    fn a_batch_that_cannot_be_taken_leaves_nobody_waiting_for_it() {
+        loom::model(|| {
+            let line = line(1, 2);
+            assert!(line.add(0, 1) && line.add(1, 1) && !line.add(2, 1));
+
+            assert!(line.give_up().is_empty());
+            assert_eq!(vec![0], line.take());
+            assert!(line.end());
+            assert_eq!(vec![1, 2], line.give_up());
+            assert!(line.add(3, 1));
+        });
+    }
+}
