@@ -9,7 +9,7 @@ import os
 import random
 import sys
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
 import anyio
@@ -29,8 +29,8 @@ def plan(seed: int) -> Iterator[tuple[str, int, int]]:
     """Yield without end what `churn` does: an action, a blob's number, its size in bytes."""
     chance = random.Random(seed)
     for number in range(1_000_000):
-        action = chance.choice(("put", "put", "ingest", "ingest", "delete", "update"))
-        most = 40_000 if action == "put" else 3_000_000
+        action = chance.choice(("put", "put", "many", "crowd", "ingest", "ingest", "delete", "update"))
+        most = 3_000_000 if action == "ingest" else 40_000
         yield action, number, chance.choice((0, 1, chance.randrange(most), most))
 
 
@@ -48,6 +48,10 @@ async def churn(store: LocalStore, seed: int) -> None:
             result = await store.put(content(seed, number, size), labels=_labels(number, size))
             stored[str(result.digest)] = None
             say("stored", result.digest, number, size)
+        elif action == "many":
+            stored.update(await _put_many(store, seed, number, size))
+        elif action == "crowd":
+            stored.update(await _crowd(store, seed, number, chance))
         elif action == "ingest":
             stored[await _ingest(store, seed, number, size, chance)] = None
         elif action == "delete" and stored:
@@ -61,6 +65,39 @@ async def churn(store: LocalStore, seed: int) -> None:
             info = await store.info(digest)
             await store.update(info, "labels.number")
             say("updated", digest)
+
+
+async def _put_many(store: LocalStore, seed: int, number: int, size: int) -> dict[str, None]:
+    """Put blobs of one size in batches."""
+    numbers = _numbers(number)
+    blobs = [content(seed, each, size) for each in numbers]
+    stored: dict[str, None] = {}
+    async with aclosing(store.put_many(blobs, labels=_labels(number, size), concurrency=16)) as results:
+        async for done in results:
+            assert done.result is not None, done.error
+            stored[str(done.result.digest)] = None
+            say("stored", done.result.digest, numbers[done.index], size)
+    return stored
+
+
+async def _crowd(store: LocalStore, seed: int, number: int, chance: random.Random) -> dict[str, None]:
+    """Put blobs of many sizes at the same time, so that they share trips and flushes."""
+    stored: dict[str, None] = {}
+
+    async def put(each: int, size: int) -> None:
+        result = await store.put(content(seed, each, size), labels=_labels(each, size))
+        stored[str(result.digest)] = None
+        say("stored", result.digest, each, size)
+
+    async with anyio.create_task_group() as tasks:
+        for each in _numbers(number):
+            tasks.start_soon(put, each, chance.randrange(1, 20_000))
+    return stored
+
+
+def _numbers(number: int) -> list[int]:
+    """Number the blobs of an action that stores many; no other action has these."""
+    return [(number + 1) * 1_000_000 + each for each in range(20)]
 
 
 async def _ingest(store: LocalStore, seed: int, number: int, size: int, chance: random.Random) -> str:

@@ -72,7 +72,7 @@ def _run_and_kill(root: Path, seed: int, heard: Heard, backend: str) -> None:
     chance = random.Random(f"{seed}/kill")
     with child(root, backend) as writer:
         writer.send("churn", str(seed))
-        for _ in range(chance.randrange(1, 40)):
+        for _ in range(chance.randrange(1, 120)):
             heard.take(seed, writer.hear())
         # The next few milliseconds hold the moments between two lines: within a write, a sync, a rename.
         time.sleep(chance.uniform(0, 0.02))
