@@ -20,6 +20,7 @@ from __future__ import annotations
 import atexit
 import math
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -135,7 +136,9 @@ class _Asyncio:
             loop = self._running()
         except RuntimeError:
             return False
-        return loop is self._loop() and self._task(loop) is not None  # no task: a guest's
+        if loop is not self._loop():
+            return False
+        return "trio" not in sys.modules or self._task(loop) is not None  # no task: a guest's
 
     def _wake(self) -> None:
         loop = self._loop()
@@ -160,7 +163,7 @@ class _Asyncio:
         self, function: Callable[..., Any], args: tuple[Any, ...], cancel: Callable[[], object] | None = None
     ) -> Any:
         await self._checkpoint_if_cancelled()
-        future = self._running().create_future()
+        future = self._loop().create_future()  # type: ignore[union-attr]  # it runs
         self._port.submit(function, args, future)
         try:
             result = await future
