@@ -42,7 +42,8 @@ class Record(msgspec.Struct, kw_only=True):
         return msgspec.json.decode(path.read_bytes(), type=cls) if path.exists() else cls()
 
     def write(self, path: Path) -> None:
-        """Write it, as people read it."""
+        """Write it, as people read it: a count that is whole without a point, or the next record would differ in all."""
+        self.counts = {name: int(value) if value == int(value) else value for name, value in self.counts.items()}
         path.write_bytes(msgspec.json.format(msgspec.json.encode(self, order="sorted")) + b"\n")
 
     def for_machine(self, name: str) -> dict[str, float]:
