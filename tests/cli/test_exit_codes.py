@@ -129,3 +129,7 @@ def test_a_missing_extra_names_the_line_that_installs_it(shell: Shell) -> None:
 
     assert 2 == done.returncode
     assert "needs the package cyclopts\n  next: pip install 'steelyard[cli]'\n" in done.stderr
+
+
+def test_a_dash_too_many_is_told_as_it_was_typed(shell: Shell) -> None:
+    assert "['-']" in shell.run("get", sha256(b""), "-", code=2).err

@@ -83,7 +83,8 @@ def launch(words: Sequence[str]) -> int:
     try:
         app.meta(_hide_lone_dashes(words), exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        return _refuse(str(error), words)
+        told = str(error).replace(STDIO_WORD, "-").replace(repr(STDIO_WORD)[1:-1], "-")
+        return _refuse(told, words)
     if not parsed:
         return 0  # help was asked for, and printed
     found = parsed[0]
