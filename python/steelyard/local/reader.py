@@ -55,7 +55,8 @@ class LocalReader(ReaderAt):
         """Read a range, unverified; see `ReaderAt.read_at`.
 
         Cost:
-            What the page cache has takes no trip to a thread, up to `AT_ONCE` bytes.
+            What the page cache has takes no trip to a thread, up to `AT_ONCE` bytes, on file systems that can tell
+            (ext4, XFS, btrfs; not tmpfs).
         """
         self._check_range(offset, size)
         blob, size = self._blob, min(size, self.size - offset)

@@ -4,14 +4,22 @@
 mod common;
 
 use std::fs;
+use std::io::IoSliceMut;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::Arc;
 
 use common::{SHA256, Scratch, sha256};
 use rustix::fs::{Advice, fadvise};
+use rustix::io::{ReadWriteFlags, preadv2};
+use steelyard_core::blob::Blob;
 use steelyard_core::error::Error;
 use steelyard_core::sys::{Fault, Faulty, Linux, Op};
+
+/// Whether the file system says what it has in memory; tmpfs does not, and there every read is left to a call that may wait.
+fn tells(blob: &Blob) -> bool {
+    preadv2(blob.as_fd(), &mut [IoSliceMut::new(&mut [0])], 0, ReadWriteFlags::NOWAIT).is_ok()
+}
 
 #[test]
 fn a_blob_that_was_just_read_is_there_at_once() {
@@ -24,8 +32,10 @@ fn a_blob_that_was_just_read_is_there_at_once() {
     let mut bytes = [0; 4];
 
     assert_eq!((blob.digest(), blob.size()), (&digest, 5));
-    assert!(blob.read_cached(&mut bytes, 1).unwrap());
-    assert_eq!(&bytes, b"ello");
+    if tells(&blob) {
+        assert!(blob.read_cached(&mut bytes, 1).unwrap());
+        assert_eq!(&bytes, b"ello");
+    }
 }
 
 #[test]
@@ -94,6 +104,8 @@ fn what_the_page_cache_lacks_is_not_waited_for() {
     let _ = blob.read_cached(&mut some, 512 << 10).unwrap();
     blob.read_exact_at(&mut some, 512 << 10).unwrap();
 
-    assert!(blob.read_cached(&mut some, 512 << 10).unwrap());
-    assert_eq!(some, data[..4096]);
+    if tells(&blob) {
+        assert!(blob.read_cached(&mut some, 512 << 10).unwrap());
+        assert_eq!(some, data[..4096]);
+    }
 }
