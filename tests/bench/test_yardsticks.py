@@ -104,7 +104,7 @@ def test_what_cannot_be_done_is_an_error_of_the_system(tmp_path: Path, folder: P
 
 def test_other_threads_run_while_a_yardstick_works() -> None:
     """Were the GIL held, the counter would stand still: the switch interval cannot interrupt native code."""
-    data = os.urandom(8 << 20)
+    data = bytes(256 << 20)  # a tenth of a second of work: on a busy machine the other thread has to get its turn, too
     counted, stop = [0], threading.Event()
 
     def count() -> None:
