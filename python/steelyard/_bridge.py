@@ -23,7 +23,7 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar, TypeVarTuple
 
 import anyio
@@ -33,7 +33,7 @@ from anyio.lowlevel import current_token
 from steelyard._backend import on_asyncio
 from steelyard._native import Job, Pool
 
-__all__ = ("PIECE", "counts", "run", "run_job", "threads")
+__all__ = ("PIECE", "checkpoint_here", "counts", "run", "run_job", "threads")
 
 PIECE = 8 << 20
 """The most bytes that one piece should move: a hop costs about 0.1 ms, hashing 8 MiB about 4 ms."""
@@ -78,6 +78,12 @@ async def run_job(job: Job, function: Callable[[*ArgsT], ResultT], *args: *ArgsT
     """
     result: ResultT = await _this_loop().run(function, args, job.cancel)
     return result
+
+
+def checkpoint_here() -> Callable[[], Awaitable[None]]:
+    """Return anyio's `checkpoint` for this event loop. That function itself asks each time which one it is."""
+    checkpoint: Callable[[], Awaitable[None]] = current_token().backend_class.checkpoint
+    return checkpoint
 
 
 def threads() -> int:

@@ -127,7 +127,8 @@ class Writer(ByteSendStream):
         show on a later call.
 
         Args:
-            data: one-dimensional, contiguous, one-byte items; borrowed for the call only. It may be empty.
+            data: one-dimensional, contiguous, one-byte items; borrowed for the call only, but that a `bytes` object, which
+                cannot change, may be kept until it is written. It may be empty.
 
         Raises:
             WriterClosed, Aborted, StorageError.

@@ -9,7 +9,7 @@ from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
 from steelyard import _native
-from steelyard._bridge import PIECE, run
+from steelyard._bridge import PIECE, checkpoint_here, run
 from steelyard._buffers import view
 from steelyard._refqueue import RefQueue
 from steelyard._types import Buffer
@@ -21,9 +21,6 @@ from steelyard.model import Info, Labels, Status
 
 __all__ = ("LocalWriter",)
 
-_GATHER = 1 << 20
-"""Smaller writes are written behind the caller."""
-
 
 class LocalWriter(Writer):
     """An open ingest. Without a ref it is anonymous: nothing of it stays when it is closed uncommitted."""
@@ -32,6 +29,7 @@ class LocalWriter(Writer):
         self._ingest = ingest
         self._queue = queue
         self._guard = anyio.ResourceGuard("using this writer")
+        self._checkpoint = checkpoint_here()
         self._released = False
 
     @property
@@ -48,19 +46,21 @@ class LocalWriter(Writer):
         """Append all of `data`; see `Writer.write`.
 
         Cost:
-            A copy for pieces of less than 256 KiB, which are written and hashed behind the caller, side by side with those
-            of other writers; a wait when there is no room for them. Larger pieces are hashed and written from the caller's
-            memory, by a trip to a thread.
+            Pieces of up to 1 MiB are written and hashed behind the caller, side by side with those of other writers; there is
+            a wait only while there is no room for them. Those of `bytes`, or a memoryview of such, are kept until then,
+            others of up to 256 KiB are copied. Anything else is hashed and written from the caller's memory, by a trip to a
+            thread.
         """
-        with self._guard, view(data) as octets:
-            if octets.nbytes <= _GATHER:
-                await checkpoint()
-                if await self._gather(octets):
-                    return
-            for start in range(0, octets.nbytes, PIECE):
-                with octets[start : start + PIECE] as piece:
-                    # CANCEL: whole pieces are accepted or not; `offset` says where the source has to be continued.
-                    await run(self._ingest.write, piece)
+        with self._guard:
+            await self._checkpoint()
+            if self._ingest.push(data):
+                return
+            with view(data) as octets:
+                if not await self._gather(octets):
+                    for start in range(0, octets.nbytes, PIECE):
+                        with octets[start : start + PIECE] as piece:
+                            # CANCEL: whole pieces are accepted or not; `offset` says where the source has to be continued.
+                            await run(self._ingest.write, piece)
 
     async def _gather(self, octets: memoryview) -> bool:
         """Have bytes written behind us, as soon as there is room for them; return False if there never will be."""

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use steelyard_core::digest::Algorithm;
-use steelyard_core::ingest::{self, Pushed};
+use steelyard_core::ingest::{self, Pushed, SMALL};
 
 use crate::buffer::{Input, lasting};
 use crate::descriptor::Descriptor;
@@ -50,9 +50,11 @@ impl Ingest {
     #[pyo3(signature = (data, /))]
     fn push(&self, data: &Bound<'_, PyAny>) -> Result<Option<bool>> {
         let input: Input<'_> = data.extract()?;
-        let pushed = match lasting(data, &input) {
+        let octets = input.as_slice();
+        let bytes = if octets.len() < SMALL { None } else { lasting(data, &input) };
+        let pushed = match bytes {
             Some(bytes) => self.0.hold(bytes)?,
-            None => self.0.push(input.as_slice())?,
+            None => self.0.push(octets)?,
         };
         Ok(match pushed {
             Pushed::Taken => Some(true),

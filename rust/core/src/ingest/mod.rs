@@ -57,7 +57,7 @@ pub(crate) use drain::Drains;
 use hashing::Hashing;
 pub(crate) use live::Live;
 use ring::Ring;
-pub use ring::{Pushed, Tell};
+pub use ring::{Pushed, SMALL, Tell};
 
 /// An open ingest. One task at a time may use it; `abort` may come from any.
 pub struct Ingest {

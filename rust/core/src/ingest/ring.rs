@@ -17,13 +17,13 @@ use crate::error::{Error, Result};
 pub(super) const STRIP: usize = 256 << 10;
 
 /// Fewer bytes are sooner copied than kept where they are.
-const SMALL: usize = 16 << 10;
+pub const SMALL: usize = 16 << 10;
 
 /// The most that is copied: it holds up an event loop.
 const MOST_COPIED: usize = 256 << 10;
 
 /// The most bytes of one push.
-const MOST: usize = 2 << 20;
+const MOST: usize = 1 << 20;
 
 /// Called when what was waited for has come about.
 pub type Tell = Box<dyn FnOnce() + Send>;
@@ -153,9 +153,10 @@ impl Ring {
 
     fn has_come(&self, state: &State, until: Until) -> bool {
         match until {
-            // For more than the next few bytes: who is told too often does little else.
+            // For many more than the next bytes: who is told too often does little else.
             Until::Room(size) => {
-                state.bytes == 0 || state.bytes + size.max(self.budget.share() / 2) <= self.budget.share()
+                let share = self.budget.share();
+                state.bytes == 0 || state.bytes + size.max(share / 4 * 3) <= share
             }
             Until::Empty => state.bytes == 0 && !state.queued,
         }
