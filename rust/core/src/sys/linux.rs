@@ -37,6 +37,10 @@ impl Sys for Linux {
     }
 
     fn open_source(&self, path: &Path) -> io::Result<OwnedFd> {
+        // To open a pipe and close it again would tell its writer that the reader has gone.
+        if FileType::from_raw_mode(fs::stat(path)?.st_mode) == FileType::Fifo {
+            return Err(Errno::SPIPE.into());
+        }
         // NONBLOCK as in `open`.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         Ok(fs::openat(CWD, path, flags, Mode::empty())?)

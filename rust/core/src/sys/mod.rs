@@ -76,7 +76,7 @@ pub trait Sys: Send + Sync {
     fn open_root(&self, path: &Path) -> io::Result<OwnedFd>;
     /// Make the directory that a store's path names; its parent exists.
     fn mkdir_root(&self, path: &Path, mode: u32) -> io::Result<()>;
-    /// Open a file outside the store for reading, whose bytes are to become a blob; a pipe is not waited for.
+    /// Open a file outside the store for reading, whose bytes are to become a blob; a pipe is not touched (`ESPIPE`).
     fn open_source(&self, path: &Path) -> io::Result<OwnedFd>;
     /// Make a directory.
     fn mkdir(&self, dir: BorrowedFd<'_>, name: &str, mode: u32) -> io::Result<()>;

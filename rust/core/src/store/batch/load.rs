@@ -24,7 +24,10 @@ pub(super) fn bytes<'a>(sys: &dyn Sys, source: &'a Source<'_>) -> Result<Option<
         Source::Bytes(bytes) => return Ok(Some(Cow::Borrowed(bytes))),
         Source::File { path, limit } => (path, *limit),
     };
-    let file = sys.open_source(path).at("open", || path)?;
+    let file = match sys.open_source(path) {
+        Err(error) if error.raw_os_error() == Some(libc::ESPIPE) => return Ok(None),
+        opened => opened.at("open", || path)?,
+    };
     let stat = sys.stat(file.as_fd()).at("stat", || path)?;
     if stat.kind != FileKind::File || stat.size > limit {
         return Ok(None);
