@@ -76,7 +76,13 @@ def call(scale: Scale) -> Row[None]:
             ),
         ),
         goals=(
-            Goal(contestant="steelyard, alone", at_most=1.1, to=BARE),
+            Goal(
+                contestant="steelyard, alone",
+                at_most=1.1,
+                to=BARE,
+                reason="a call takes 15 µs where the bare thread takes 13: a look for a cancelled scope before, and a queue "
+                "that tells many results at once. On a machine whose processors sleep between calls it is the faster one",
+            ),
             Goal(
                 contestant="steelyard, at once",
                 at_most=3e-6,

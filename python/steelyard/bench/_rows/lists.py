@@ -57,8 +57,22 @@ def listing(scale: Scale) -> Row[Labelled]:
             _contestant("SQLite, filter", _query_some, FILTER, "an index on the label"),
         ),
         goals=(
-            Goal(contestant="steelyard, list", at_most=0.120, to=None, metric="seconds"),
-            Goal(contestant="steelyard, filter", at_most=0.002, to=None, metric="seconds"),
+            Goal(
+                contestant="steelyard, list",
+                at_most=0.120,
+                to=None,
+                metric="seconds",
+                reason="one query of one table takes 130 ms here, without a look whether the files are there. "
+                "Next: values of Python that are made only when they are asked for",
+            ),
+            Goal(
+                contestant="steelyard, filter",
+                at_most=0.002,
+                to=None,
+                metric="seconds",
+                reason="the query alone takes 2.8 ms here, and each of the 1,000 files is looked at: files are the truth. "
+                "Next: one listing of the directory in place of a look at each",
+            ),
         ),
     )
 
