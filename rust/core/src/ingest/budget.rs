@@ -26,8 +26,13 @@ pub(crate) struct Budget {
     used: AtomicUsize,
     /// How many rings there are bytes in.
     rings: AtomicUsize,
+    /// How many writers wait.
+    waiters: AtomicUsize,
     spare: Mutex<Vec<Vec<u8>>>,
 }
+
+/// A writer that waits; counted until it is dropped.
+pub(super) struct Waiter(Arc<Budget>);
 
 /// Bytes in memory, which count until it is dropped.
 pub(super) struct Segment {
@@ -45,8 +50,8 @@ enum Bytes {
 
 impl Budget {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
-        let (used, rings, spare) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::default());
-        Arc::new(Self { limit, used, rings, spare })
+        let (used, rings, waiters) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+        Arc::new(Self { limit, used, rings, waiters, spare: Mutex::default() })
     }
 
     /// How many bytes a ring may hold, as many as there are now.
@@ -67,6 +72,17 @@ impl Budget {
         } else {
             self.rings.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    /// Count a writer that waits.
+    pub(super) fn waiter(self: &Arc<Self>) -> Waiter {
+        self.waiters.fetch_add(1, Ordering::Relaxed);
+        Waiter(Arc::clone(self))
+    }
+
+    /// Whether a writer waits.
+    pub(super) fn has_waiters(&self) -> bool {
+        self.waiters.load(Ordering::Relaxed) > 0
     }
 
     /// A buffer for copies; None if there is no memory left.
@@ -92,6 +108,12 @@ impl Budget {
 
     fn spare(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.0.waiters.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

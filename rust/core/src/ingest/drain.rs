@@ -72,23 +72,36 @@ impl Drains {
 
 impl Queue {
     /// Count a thread to be called, if one more is worth it.
-    fn call(&mut self, is_urgent: bool) -> bool {
+    fn call(&mut self, somebody_waits: bool) -> bool {
         let is_worth = match self.ready.len() {
             0 => false,
-            ready => self.threads == 0 || ready >= LANES || is_urgent,
+            ready => self.threads == 0 || ready >= LANES || somebody_waits,
         };
         let call = is_worth && self.threads < processors();
         self.threads += usize::from(call);
         call
     }
 
-    fn take(&mut self) -> Vec<Arc<Ingest>> {
-        let count = self.ready.len().min(LANES);
+    fn take(&mut self, somebody_waits: bool) -> Vec<Arc<Ingest>> {
+        let count = match self.ready.len() {
+            // Few lanes at once are no gain over as many processors.
+            few if few < LANES && somebody_waits => few.div_ceil(processors()),
+            many => many.min(LANES),
+        };
         self.ready.drain(..count).collect()
     }
 }
 
 impl Store {
+    fn call_drain_if_worth(self: &Arc<Self>) {
+        let somebody_waits = self.drains.budget.has_waiters();
+        // In a statement of its own, so that the lock is not held when the thread is called.
+        let call = self.drains.queue().call(somebody_waits);
+        if call {
+            self.call_drain();
+        }
+    }
+
     fn call_drain(self: &Arc<Self>) {
         let thread = Thread(Arc::clone(self));
         DRAINING.hire().run(move || {
@@ -149,9 +162,10 @@ fn hash(seats: &mut [Seat<'_>]) {
 impl Thread {
     /// The next ingests; None when there are none, and this thread is counted out.
     fn next(&self) -> Option<Vec<Arc<Ingest>>> {
+        let somebody_waits = self.0.drains.budget.has_waiters();
         let mut queue = self.0.drains.queue();
-        let batch = queue.take();
-        let call = queue.call(false);
+        let batch = queue.take(somebody_waits);
+        let call = queue.call(somebody_waits);
         drop(queue);
         if call {
             self.0.call_drain();
@@ -162,14 +176,9 @@ impl Thread {
 
 impl Drop for Thread {
     fn drop(&mut self) {
-        let mut queue = self.0.drains.queue();
-        queue.threads -= 1;
+        self.0.drains.queue().threads -= 1;
         // What came after the last look at the queue, while this thread still counted.
-        let call = queue.call(false);
-        drop(queue);
-        if call {
-            self.0.call_drain();
-        }
+        self.0.call_drain_if_worth();
     }
 }
 
@@ -192,24 +201,14 @@ impl Ingest {
     fn wait(&self, until: Until, tell: Tell) {
         let call = self.ring.wait(until, tell);
         self.call_if(call);
-        let mut queue = self.store.drains.queue();
-        let call = queue.call(true);
-        drop(queue);
-        if call {
-            self.store.call_drain();
-        }
+        self.store.call_drain_if_worth();
     }
 
     /// Have the bytes taken away that are ready.
     pub(super) fn call_if(&self, is_ready: bool) {
         let Some(this) = is_ready.then(|| self.this.upgrade()).flatten() else { return };
-        let mut queue = self.store.drains.queue();
-        queue.ready.push_back(this);
-        let call = queue.call(false);
-        drop(queue);
-        if call {
-            self.store.call_drain();
-        }
+        self.store.drains.queue().ready.push_back(this);
+        self.store.call_drain_if_worth();
     }
 
     /// Lock the ingest and take about so many bytes; None if it is in use or has ended.

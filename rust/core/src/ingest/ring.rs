@@ -9,7 +9,7 @@ use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::budget::{BUFFER, Budget, Lasting, Segment};
+use super::budget::{BUFFER, Budget, Lasting, Segment, Waiter};
 use crate::error::{Error, Result};
 
 /// As many bytes are taken away at a time: enough that a system call for them costs little, few enough that those of
@@ -48,6 +48,12 @@ pub(super) enum Until {
     Empty,
 }
 
+struct Waiting {
+    until: Until,
+    tell: Tell,
+    _counted: Waiter,
+}
+
 pub(super) struct Ring {
     budget: Arc<Budget>,
     /// Bytes accepted, whether written or not.
@@ -63,7 +69,7 @@ struct State {
     updated_ns: i64,
     /// Whether somebody will take bytes away, or is doing it, who looks here again afterwards.
     queued: bool,
-    waiting: Option<(Until, Tell)>,
+    waiting: Option<Waiting>,
     /// Why nothing is accepted any more.
     end: Option<Error>,
 }
@@ -142,10 +148,10 @@ impl Ring {
             tell();
             return false;
         }
-        let replaced = state.waiting.replace((until, tell));
+        let replaced = state.waiting.replace(Waiting { until, tell, _counted: Budget::waiter(&self.budget) });
         let call = self.queue(&mut state);
         drop(state);
-        if let Some((_, tell)) = replaced {
+        if let Some(Waiting { tell, .. }) = replaced {
             tell();
         }
         call
@@ -212,11 +218,11 @@ impl Ring {
     }
 
     fn answer(&self, state: &mut State) -> Option<Tell> {
-        let (until, _) = state.waiting.as_ref()?;
-        if state.end.is_none() && !self.has_come(state, *until) {
+        let until = state.waiting.as_ref()?.until;
+        if state.end.is_none() && !self.has_come(state, until) {
             return None;
         }
-        state.waiting.take().map(|(_, tell)| tell)
+        state.waiting.take().map(|waiting| waiting.tell)
     }
 
     /// Say that nobody looks here any more. Tell whether somebody must be called again, and give what is to be told.
@@ -262,7 +268,7 @@ impl Ring {
         let told = state.waiting.take();
         drop(state);
         drop(segments);
-        if let Some((_, tell)) = told {
+        if let Some(Waiting { tell, .. }) = told {
             tell();
         }
     }
