@@ -265,8 +265,9 @@ class LocalStore(BaseStore):
         """Store what `source` gives; see `Store.put`.
 
         Cost:
-            A source that fits in memory at once (8 MiB) takes one trip to a thread, and writes nothing when the blob is
-            there already and whole. Puts of up to 1 MiB that wait at the same time share trips and flushes. A larger file whose size the store already has is hashed first, for the same reason.
+            A source that fits in memory at once (8 MiB) takes one trip to a thread, a file of more than 1 MiB two, and
+            writes nothing when the blob is there already and whole. Puts of up to 1 MiB that wait at the same time share
+            trips and flushes. A larger file whose size the store already has is hashed first, for the same reason.
         """
         name = None if expected is None else Digest.parse(expected)
         chosen = Algorithm.parse(algorithm) if algorithm else name.algorithm if name else DEFAULT_ALGORITHM
