@@ -137,7 +137,8 @@ def _tracked() -> tuple[str, ...]:
 
 def _sources(*suffixes: str, under: tuple[str, ...] = ("",)) -> list[str]:
     suffixes = suffixes or (".py", ".pyi", ".rs")
-    return [name for name in _tracked() if name.endswith(suffixes) and name.startswith(under)]
+    written = (name for name in _tracked() if "_pb2" not in name)  # the others are generated
+    return [name for name in written if name.endswith(suffixes) and name.startswith(under)]
 
 
 @cache
