@@ -33,27 +33,55 @@ GOAL_AT = 0.3
 
 _TITLE_CHARACTERS = 66
 
-_STYLE = """
-  svg { --page: #ffffff; --ink: #1f2328; --soft: #656d76; --rule: #d8dee4; --goal: #cf222e;
-    --ours: #0969da; --yardstick: #8c959f; --peer: #bf8700 }
-  @media (prefers-color-scheme: dark) {
-    svg { --page: #0d1117; --ink: #e6edf3; --soft: #8d96a0; --rule: #30363d; --goal: #ff7b72;
-      --ours: #58a6ff; --yardstick: #6e7681; --peer: #d29922 }
-  }
-  text { font: 11px system-ui, -apple-system, "Segoe UI", sans-serif; fill: var(--ink) }
+_SHAPES = """
+  text { font: 11px system-ui, -apple-system, "Segoe UI", sans-serif }
   .title { font-size: 19px; font-weight: 600 }
   .work { font-size: 12px; font-weight: 600 }
-  .soft { fill: var(--soft) }
   .name { text-anchor: end }
-  .steelyard { fill: var(--ours); stroke: var(--ours) }
-  .yardstick { fill: var(--yardstick); stroke: var(--yardstick) }
-  .peer { fill: var(--peer); stroke: var(--peer) }
   .loose { fill-opacity: 0.25 }
-  .number { paint-order: stroke; stroke: var(--page); stroke-width: 4px; stroke-linejoin: round }
-  .goal { stroke: var(--goal); stroke-width: 1.5; stroke-dasharray: 4 3 }
-  .aim { fill: var(--goal) }
-  .rule { stroke: var(--rule) }
+  .number { paint-order: stroke; stroke-width: 4px; stroke-linejoin: round }
+  .goal { stroke-width: 1.5; stroke-dasharray: 4 3 }
 """
+
+_LIGHT = {
+    "page": "#ffffff",
+    "ink": "#1f2328",
+    "soft": "#656d76",
+    "rule": "#d8dee4",
+    "goal": "#cf222e",
+    "ours": "#0969da",
+    "yardstick": "#8c959f",
+    "peer": "#bf8700",
+}
+_DARK = {
+    "page": "#0d1117",
+    "ink": "#e6edf3",
+    "soft": "#8d96a0",
+    "rule": "#30363d",
+    "goal": "#ff7b72",
+    "ours": "#58a6ff",
+    "yardstick": "#6e7681",
+    "peer": "#d29922",
+}
+
+
+def _colours(of: dict[str, str]) -> str:
+    """Rules in plain colours: many programs that draw SVG know no variables."""
+    return f"""
+  text {{ fill: {of["ink"]} }}
+  .page {{ fill: {of["page"]} }}
+  .soft {{ fill: {of["soft"]} }}
+  .steelyard {{ fill: {of["ours"]}; stroke: {of["ours"]} }}
+  .yardstick {{ fill: {of["yardstick"]}; stroke: {of["yardstick"]} }}
+  .peer {{ fill: {of["peer"]}; stroke: {of["peer"]} }}
+  .number {{ stroke: {of["page"]} }}
+  .goal {{ stroke: {of["goal"]} }}
+  .aim {{ fill: {of["goal"]} }}
+  .rule {{ stroke: {of["rule"]} }}
+"""
+
+
+_STYLE = f"{_SHAPES}{_colours(_LIGHT)}  @media (prefers-color-scheme: dark) {{{_colours(_DARK)}  }}\n"
 
 
 @dataclass(frozen=True)
@@ -116,7 +144,7 @@ def svg(report: Report) -> str:
             opening,
             '<title id="steelyard-bench">Steelyard bench: the time of each contestant in units of the goal</title>',
             f"<style>{_STYLE}</style>",
-            f'<rect width="{WIDTH}" height="{height}" rx="8" fill="var(--page)"/>',
+            f'<rect width="{WIDTH}" height="{height}" rx="8" class="page"/>',
             *parts,
             "</svg>\n",
         ]
