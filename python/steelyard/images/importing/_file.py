@@ -107,7 +107,7 @@ class ArchiveFile(ImageSource, Provider):
     async def _store(self, work: Work) -> None:
         item, place = work[0]
         if item.size > SMALL:
-            await self._intake.large(item, place, resumable=True, counts=True)
+            await self._intake.large(item, place, counts=True)
             return
         data = await read_ranges([each for _, each in work])
         await self._intake.small([(each, octets) for (each, _), octets in zip(work, data, strict=True)])

@@ -16,6 +16,7 @@ from steelyard.content import Source, Store
 from steelyard.digest import Digest
 from steelyard.errors import (
     AlreadyExists,
+    FailedPrecondition,
     InvalidArchive,
     SteelyardError,
     Unavailable,
@@ -27,7 +28,7 @@ from steelyard.images.importing._result import Ledger
 from steelyard.model import DEFAULT_ALGORITHM, PutResult
 from steelyard.transfer import open_writer
 
-__all__ = ("BATCH", "BATCH_BYTES", "SMALL", "Intake", "Item", "check_again", "hash_range", "read_ranges")
+__all__ = ("BATCH", "BATCH_BYTES", "SMALL", "Intake", "Item", "check_again", "hash_range", "read_ranges", "ref_of")
 
 SMALL = 1 << 20
 """A blob of up to this many bytes goes with others; nothing of it is worth resuming."""
@@ -76,22 +77,26 @@ class Intake:
             self.ledger.settle(digest, sizes[digest], "present")
         return found
 
-    async def large(self, item: Item, source: Source, *, resumable: bool, counts: bool = False) -> PutResult:
-        """Store one blob, and settle it.
+    async def large(self, item: Item, source: Source, *, ref: str | None = None, counts: bool = False) -> PutResult:
+        """Store one blob through an ingest, and settle it.
+
+        What an earlier import left in the ingest is gone on with. When that turns out to be other bytes it is dropped, and the
+        blob stored from its start; a source that can be read only once is past its start by then.
 
         Args:
             item: the blob.
             source: its bytes.
-            resumable: the source can be read from any offset, so that what an earlier import left is gone on with. What
-                turns out to be other bytes is dropped, and the blob stored from its start.
+            ref: the ingest; by default that of the item's digest. An item without a digest and a ref leaves nothing behind.
             counts: its bytes count in the progress of the whole.
 
         Raises:
             InvalidArchive: it has not the digest or size that it should have; nothing of it stays.
+            FailedPrecondition: what was left was other bytes, and the source can be read only once; nothing of it stays.
         """
         digest = item.digest
-        ref = f"import-{digest}" if resumable and digest is not None else None
-        report = None if digest is None else self.ledger.follow(digest, item.size, counts=counts)
+        if ref is None and digest is not None:
+            ref = ref_of(digest)
+        report = self.ledger.follow(str(digest or item.entry), item.size, counts=counts)
         try:
             # CANCEL: with a ref the ingest keeps its bytes for the next import; without one nothing remains.
             while True:
@@ -107,6 +112,10 @@ class Intake:
                 # The bytes are known to be wrong, so nobody should go on with them.
                 with CancelScope(shield=True), suppress(SteelyardError):
                     await self.store.abort(ref)
+            if isinstance(error, UnexpectedDigest) and error.expected != str(digest):
+                raise FailedPrecondition(
+                    f"entry {item.entry!r}: an earlier import left other bytes of it, which are dropped now: import again"
+                ) from None
             raise _refusal(item.entry, str(error.expected), str(error.actual)) from None
         self.ledger.settle(result.digest, result.size, "new" if result.new else "present")
         return result
@@ -140,6 +149,11 @@ class Intake:
                 raise _refusal(item.entry, str(item.digest), str(result.digest))
             self.ledger.settle(result.digest, result.size, "new" if result.new else "present")
         return [found[place] for place in range(len(items))]
+
+
+def ref_of(digest: Digest) -> str:
+    """Return the ref of the ingest that takes a large blob."""
+    return f"import-{digest}"
 
 
 def check_again(entry: str, expected: Digest | str | int, found: Digest | str | int) -> None:

@@ -95,7 +95,7 @@ class _Copies(ImageSource):
 
     async def _copy_large(self, item: Item) -> None:
         async with await self._provider.reader_at(item.entry) as reader:
-            await self._intake.large(item, _source(reader), resumable=_has_file(reader), counts=True)
+            await self._intake.large(item, _source(reader), counts=True)
 
     async def _store(self, batch: list[tuple[Item, bytes]]) -> None:
         if batch:

@@ -100,7 +100,7 @@ class Ledger:
         self._done += count
         self._report(Progress(phase="read", name=self._name, done=self._done, total=self.total))
 
-    def follow(self, digest: Digest, size: int, *, counts: bool) -> Callable[[Progress], None] | None:
+    def follow(self, name: str, size: int, *, counts: bool) -> Callable[[Progress], None] | None:
         """Return the callback for one blob's reports; with `counts` its bytes count in the whole."""
         if self._on_progress is None:
             return None
@@ -110,7 +110,7 @@ class Ledger:
             nonlocal seen
             if report.phase != "write":
                 return
-            self._report(Progress(phase="write", name=str(digest), done=report.done, total=size))
+            self._report(Progress(phase="write", name=name, done=report.done, total=size))
             if counts and report.done != seen:
                 self.advance(report.done - seen)
                 seen = report.done

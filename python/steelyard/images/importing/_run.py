@@ -50,8 +50,8 @@ async def import_images(
     compressed file, is read in one pass. Each blob's bytes are held to the digest in its name while they are stored; one
     that the store has already is passed over, and not looked at.
 
-    What fails leaves whole blobs and no name. Where blobs can be read from any offset, large ones are also left as ingests
-    ``import-<digest>`` that the next import of the same blob finishes.
+    What fails leaves whole blobs and no name, and large blobs that were under way as ingests ``import-<digest>``, which the next
+    import of the same blob finishes; from a stream it reads and compares what is stored, and writes the rest.
 
     Args:
         store: where to.
@@ -65,8 +65,8 @@ async def import_images(
         labels: labels for the names; content never gives any.
         limits: bounds on the source.
         concurrency: blobs in work at a time; by default 4.
-        on_progress: called with `Progress`: of the source as a whole in the phase ``read``, and of each blob by its digest in
-            the others.
+        on_progress: called with `Progress`: of the source as a whole in the phase ``read``, and of each blob by its digest, or
+            by its name in the source until its digest is known, in the others.
 
     Raises:
         InvalidArchive: the archive is malformed or misleading, or a blob has not the digest that its name says.
@@ -74,6 +74,8 @@ async def import_images(
         IncompleteImage: blobs are missing; each is listed.
         NotFound: the source has no such image, or nothing for one of the platforms.
         AlreadyExists: a name of the source holds something else.
+        FailedPrecondition: a stream has other bytes than an earlier import left; those are dropped, so that another try goes
+            on without them.
         InvalidArgument: names do not tell what is meant, or an option does not go with the source.
         StorageError, and whatever the source raises.
 

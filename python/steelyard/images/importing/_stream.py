@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterable, AsyncIterator, Collection
 from typing import Self
 
@@ -28,7 +29,7 @@ from steelyard.images.importing._contents import (
     saved_images,
     saved_manifest,
 )
-from steelyard.images.importing._intake import BATCH, BATCH_BYTES, SMALL, Intake, Item, check_again
+from steelyard.images.importing._intake import BATCH, BATCH_BYTES, SMALL, Intake, Item, check_again, ref_of
 from steelyard.images.importing._naming import Contents, Root
 from steelyard.images.importing._source import ImageSource, blob_of, regular
 from steelyard.images.limits import Limits
@@ -43,12 +44,15 @@ _BATCHES = 2
 _LEFTOVERS = frozenset({"VERSION", "json", "repositories"})
 """Files that `docker save` writes for readers of long ago; no ``manifest.json`` names them."""
 
+_ID = re.compile("[0-9a-f]{64}")
+"""What makes the name of a file of `docker save` one that no other image uses for another file."""
+
 
 class ArchiveStream(ImageSource):
     """An archive from any stream, compressed or not.
 
-    What a file is for may be told after it, so that all that could be a blob is stored. A stream cannot go back either, so
-    that a blob that was under way when an import failed is begun again by the next; those before it are passed over.
+    What a file is for may be told after it, so that all that could be a blob is stored. Blobs that an earlier import stored are
+    passed over; of one that was under way, what is stored already is read and compared, and the rest of it written.
 
     Args:
         source: the archive.
@@ -133,32 +137,18 @@ class ArchiveStream(ImageSource):
             return
         first = await self._head()
         self._heads[entry.name] = bytes(first[: _archive.HEAD])
-        known = digest or await self._guess(entry)
         pieces = _Rest(first, self._tar.data())
-        if known is None:
-            result = await self._intake.large(item, pieces, resumable=False)
-            self._digests[entry.name] = result.digest
+        claimed = None if digest is not None else _claimed(entry)
+        if claimed is not None and await self._intake.present([Item(entry.name, entry.size, claimed)]):
+            # The bytes have to be those, or the archive misleads.
+            found = await _hash(claimed, pieces)
+            if found != claimed:
+                raise InvalidArchive(entry.name, expected=f"{claimed}, as its name says", found=str(found))
+            self._intake.ledger.settle(claimed, entry.size, "present")
+            self._digests[entry.name] = claimed
             return
-        self._digests[entry.name] = known
-        if digest is None:
-            # Stored already, by the name: the bytes have to be those, or the archive misleads.
-            found = await _hash(known, pieces)
-            if found != known:
-                raise InvalidArchive(entry.name, expected=f"{known}, as its name says", found=str(found))
-            self._intake.ledger.settle(known, entry.size, "present")
-        else:
-            await self._intake.large(item, pieces, resumable=False)
-
-    async def _guess(self, entry: Entry) -> Digest | None:
-        """Return the digest that the name of a file of `docker save` tells, if such a blob is stored."""
-        stem = entry.name.partition(".")[0]
-        if len(stem) != DEFAULT_ALGORITHM.encoded_length:
-            return None
-        try:
-            digest = Digest.parse(f"{DEFAULT_ALGORITHM}:{stem}")
-        except ValueError:
-            return None
-        return digest if await self._intake.present([Item(entry.name, entry.size, digest)]) else None
+        result = await self._intake.large(item, pieces, ref=_ref(entry, digest or claimed))
+        self._digests[entry.name] = result.digest
 
     async def _flush(self, tasks: TaskGroup) -> None:
         """Begin to store the batch; the archive is read on meanwhile."""
@@ -231,6 +221,24 @@ class ArchiveStream(ImageSource):
         if found.name not in self._digests:
             raise InvalidArchive(found.name, expected="a name that a config or a layer has", found="another file's")
         return found
+
+
+def _claimed(entry: Entry) -> Digest | None:
+    """Return the digest that a file of `docker save` has by its name, where its name looks like one; it may mislead."""
+    stem = entry.name.partition(".")[0]
+    if len(stem) != DEFAULT_ALGORITHM.encoded_length:
+        return None
+    try:
+        return Digest.parse(f"{DEFAULT_ALGORITHM}:{stem}")
+    except ValueError:
+        return None
+
+
+def _ref(entry: Entry, named: Digest | None) -> str | None:
+    """Return the ingest for a large blob; None where nothing but its bytes tells it from others."""
+    if named is not None:
+        return ref_of(named)
+    return f"import-{entry.name}" if _ID.search(entry.name) else None
 
 
 async def _hash(known: Digest, pieces: AsyncIterator[memoryview]) -> Digest:
