@@ -148,6 +148,7 @@ class Row(Generic[MaterialT]):
         goals: what ours are to reach.
         note: what a reader should know of how it is measured.
         space: bytes of large files on the disk at any one time, where the payload does not tell.
+        writes: bytes that one round writes, where the payload does not tell.
     """
 
     number: int
@@ -158,6 +159,7 @@ class Row(Generic[MaterialT]):
     goals: tuple[Goal, ...]
     note: str = ""
     space: int = 0
+    writes: int = 0
 
     def __post_init__(self) -> None:
         """Check that the goals name contestants, which nothing else would notice before the end of a long run."""

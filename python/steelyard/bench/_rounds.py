@@ -114,7 +114,7 @@ async def one_round(row: Row[Any], contestant: Contestant[Any], material: Any, g
     try:
         async with contestant.start(material, place) as work:
             if contestant.durable is not None:
-                await run(_settle, place, row.payload.total if row.payload else 0)
+                await run(_settle, place, row.payload.total if row.payload else row.writes)
             return await _timed_round(contestant, work)
     finally:
         await ground.spent(place)

@@ -64,6 +64,7 @@ def resume(scale: Scale) -> Row[Path]:
             Goal(contestant="put of a stream, with a ref", at_most=1.01, to=WITHOUT),
         ),
         space=half + stream,
+        writes=stream,
         note="only an ingest with a ref can be resumed, so only that has checkpoints",
     )
 

@@ -81,6 +81,7 @@ def stall(scale: Scale) -> Row[Load]:
             Goal(contestant="steelyard", at_most=0.020, to=None, metric=longest, over="most", reason=_PROCESSORS),
         ),
         space=2 * 64 * large,
+        writes=64 * large,
         note="a task sleeps 1 ms at a time; its stall is by how much later than asked it comes back",
     )
 
