@@ -21,8 +21,9 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steelyard"))
 
 _DESCRIPTORS = Path("/proc/self/fd")
-_POOLS = ("AnyIO worker thread", "Trio thread", "steelyard-")
-"""Prefixes of the names of pooled threads: they outlive a test by design and hold nothing of it."""
+_POOLS = ("AnyIO worker thread", "Trio thread", "steelyard-", "Dummy-")
+"""Prefixes of the names of pooled threads: they outlive a test by design and hold nothing of it. A dummy is what Python calls
+a thread that it did not start, here one of gRPC's."""
 
 
 @pytest.fixture(params=["asyncio", "trio"])

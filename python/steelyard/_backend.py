@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
-__all__ = ("on_asyncio",)
+__all__ = ("caller", "on_asyncio")
 
 
 def on_asyncio() -> bool:
@@ -20,3 +21,17 @@ def on_asyncio() -> bool:
         return asyncio.current_task() is not None
     except RuntimeError:
         return False
+
+
+def caller() -> Callable[..., object]:
+    """Return a function by which any thread has this event loop call something soon: the function, then its arguments.
+
+    It raises RuntimeError once the loop has ended.
+    """
+    if on_asyncio():
+        import asyncio  # noqa: PLC0415  # only a program that runs on it has it, and it is slow to import
+
+        return asyncio.get_running_loop().call_soon_threadsafe
+    import trio  # noqa: PLC0415  # only a program that runs on trio has it
+
+    return trio.lowlevel.current_trio_token().run_sync_soon

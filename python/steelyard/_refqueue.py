@@ -59,6 +59,13 @@ class RefQueue:
             if not turn.tasks:
                 del self._turns[ref]
 
+    def awaits(self, ref: str) -> bool:
+        """Return whether anybody waits for `ref`, or is about to try for it; from any thread.
+
+        Who frees a ref and asks afterwards misses nobody: a task stands here before it tries.
+        """
+        return ref in self._turns
+
     def released(self, ref: str) -> None:
         """Say that `ref` was freed, by a commit, a close or an abort; in the event loop's thread, after the fact."""
         turn = self._turns.get(ref)

@@ -3,3 +3,7 @@
 `steelyard.containerd.service` offers a store to containerd; `steelyard.containerd.remote` is a store that lives behind
 such a service, in a containerd or in ourselves.
 """
+
+from __future__ import annotations
+
+__all__: tuple[str, ...] = ()

@@ -100,3 +100,17 @@ def check_size(size: int | None) -> None:
     """Refuse a size that cannot be one, before the native core finds that it does not fit its type."""
     if size is not None and not 0 <= size < 1 << 63:
         raise InvalidArgument(f"size {size}: expected a number of bytes from 0 to 2**63 - 1")
+
+
+def label_keys(fieldpaths: tuple[str, ...]) -> list[str] | None:
+    """Return the label keys that the field paths name, or None for all labels."""
+    keys: list[str] = []
+    everything = not fieldpaths
+    for path in fieldpaths:
+        if path == "labels":
+            everything = True
+        elif path.startswith("labels.") and path != "labels.":
+            keys.append(path.removeprefix("labels."))
+        else:
+            raise InvalidArgument(f"field path {path!r}: only 'labels' and 'labels.<key>' can be updated")
+    return None if everything else keys

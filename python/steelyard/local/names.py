@@ -41,12 +41,12 @@ class LocalImageNames(ImageNames):
     async def _assign(
         self, targets: Mapping[str, Descriptor], labels: Mapping[str, str] | None, taken: str
     ) -> list[Image]:
-        rows = [(check_name(name), _row(target)) for name, target in targets.items()]
+        rows = [(check_name(name), descriptor_row(target)) for name, target in targets.items()]
         kept = None if labels is None else dict(Labels(labels))
         if not rows:
             await checkpoint()
             return []
-        return [_image(row) for row in await run(partial(self._native.assign, rows, labels=kept, taken=taken))]
+        return [to_image(row) for row in await run(partial(self._native.assign, rows, labels=kept, taken=taken))]
 
     async def update(self, image: Image, *fieldpaths: str, expected: Digest | str | None = None) -> Image:
         """Change what a name holds, or its labels; see `ImageNames.update`."""
@@ -54,20 +54,20 @@ class LocalImageNames(ImageNames):
         change = partial(
             self._native.update,
             check_name(image.name),
-            target=_row(image.target) if target else None,
+            target=descriptor_row(image.target) if target else None,
             labels=dict(Labels(image.labels)) if everything or keys else None,
             keys=None if everything else keys,
             expected=_text(expected),
         )
-        return _image(await run(change))
+        return to_image(await run(change))
 
     async def get(self, name: str) -> Image:
         """Return what is known of a name; see `ImageNames.get`."""
-        return _image(await run(self._native.get, check_name(name)))
+        return to_image(await run(self._native.get, check_name(name)))
 
     async def list(self, *filters_: str) -> list[Image]:
         """Return the matching names; see `ImageNames.list`."""
-        return [_image(row) for row in await run(self._native.list, filters.compile(*filters_).native)]
+        return [to_image(row) for row in await run(self._native.list, filters.compile(*filters_).native)]
 
     async def delete(self, name: str, *, expected: Digest | str | None = None) -> None:
         """Remove a name; see `ImageNames.delete`."""
@@ -78,7 +78,8 @@ class LocalImageNames(ImageNames):
         return self._core().images()
 
 
-def _row(target: Descriptor) -> TargetRow:
+def descriptor_row(target: Descriptor) -> TargetRow:
+    """Return a descriptor as the native core takes it."""
     check_size(target.size)
     return str(target.digest), target.size, target.media_type, dict(Labels(target.annotations))
 
@@ -87,7 +88,8 @@ def _text(expected: Digest | str | None) -> str | None:
     return None if expected is None else str(Digest.parse(expected))
 
 
-def _image(row: ImageRow) -> Image:
+def to_image(row: ImageRow) -> Image:
+    """Return the image name of a native row."""
     name, (digest, size, media_type, annotations), created, updated, labels = row
     target = Descriptor(digest=Digest.parse(digest), size=size, media_type=media_type, annotations=Labels(annotations))
     return Image(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +15,7 @@ from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
 from steelyard import _native, filters
+from steelyard._backend import caller
 from steelyard._bridge import run
 from steelyard._refqueue import ref_queue
 from steelyard._types import OnProgress, Source
@@ -21,7 +23,8 @@ from steelyard.base import BaseStore, check_ref
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import DataCorrupt, FailedPrecondition, InvalidArgument
 from steelyard.local import files, put, put_many, small, verify, walk
-from steelyard.local._rows import check_size, to_info, to_status
+from steelyard.local._rows import check_size, label_keys, to_info, to_status
+from steelyard.local.direct import LocalDirect
 from steelyard.local.names import LocalImageNames
 from steelyard.local.reader import LocalReader, verified
 from steelyard.local.writer import LocalWriter
@@ -172,6 +175,20 @@ class LocalStore(BaseStore):
         """
         return await run(self._core.rebuild)
 
+    def direct(self) -> LocalDirect:
+        """Return the store for threads: the same calls, which block in place of waiting; see `steelyard._direct`.
+
+        It is valid as long as the store is open. Call this in the event loop of the store.
+        """
+        queue, soon = ref_queue(self), caller()
+
+        def released(ref: str) -> None:
+            if queue.awaits(ref):
+                with suppress(RuntimeError):  # the event loop has ended, and those who waited with it
+                    soon(queue.released, ref)
+
+        return LocalDirect(lambda: self._core, released)
+
     # Provider and Ingester
 
     async def reader_at(self, blob: Descriptor | Digest | str) -> LocalReader:
@@ -223,7 +240,7 @@ class LocalStore(BaseStore):
 
     async def update(self, info: Info, *fieldpaths: str) -> Info:
         """Set a blob's labels; see `Manager.update`."""
-        keys = _label_keys(fieldpaths)
+        keys = label_keys(fieldpaths)
         return to_info(await run(self._core.update, str(info.digest), dict(Labels(info.labels)), keys))
 
     def walk(self, *filters_: str) -> AsyncGenerator[Info, None]:
@@ -358,17 +375,3 @@ class LocalStore(BaseStore):
         if self._native is None:
             raise FailedPrecondition(f"store {self._path}: not open; use it in `async with`")
         return self._native
-
-
-def _label_keys(fieldpaths: tuple[str, ...]) -> list[str] | None:
-    """Return the label keys that the field paths name, or None for all labels."""
-    keys: list[str] = []
-    everything = not fieldpaths
-    for path in fieldpaths:
-        if path == "labels":
-            everything = True
-        elif path.startswith("labels.") and path != "labels.":
-            keys.append(path.removeprefix("labels."))
-        else:
-            raise InvalidArgument(f"field path {path!r}: only 'labels' and 'labels.<key>' can be updated")
-    return None if everything else keys

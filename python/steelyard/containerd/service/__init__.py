@@ -1,0 +1,32 @@
+"""A store behind containerd's content protocol: `Server`.
+
+It needs the extra ``grpc``. docs/containerd.md says what is served and by which rules.
+
+| Module | Owns |
+| --- | --- |
+| `_server` | the server's life |
+| `_gate`, `_call` | what every call goes through: the watch for stuck clients, errors, log |
+| `_content`, `_write`, `_images`, `_standard` | the services |
+| `_messages`, `_codes` | values and errors as they go over the wire |
+| `_socket` | the path of the socket |
+| `_portal` | stores that need their event loop |
+"""
+
+from __future__ import annotations
+
+import logging
+
+try:
+    import grpc as _grpc  # noqa: F401 - only to say what to install
+    import prometheus_client as _prometheus_client  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"steelyard.containerd needs the package {error.name}: pip install 'steelyard[grpc]'", name=error.name
+    ) from error
+
+from steelyard.containerd.service._server import Server as Server
+
+__all__ = ("Server",)
+
+Server.__module__ = __name__
+logging.getLogger("steelyard.containerd").addHandler(logging.NullHandler())  # silent, until a program wants to hear

@@ -1,0 +1,176 @@
+"""One call: what the client sends and is sent, when it was last heard of, and how the call ends.
+
+Every method is registered with grpcio as one that streams its requests, also those with a single one: the wire does not
+know the difference, and so a client that begins a call and never sends its request is found by the same watch as one that
+leaves a stream open. grpcio itself would have a thread wait for it for ever.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import grpc
+from grpc import StatusCode
+
+from steelyard.containerd.service._codes import Refusal, refuse
+from steelyard.containerd.service._messages import Malformed
+
+__all__ = ("Call", "Gone")
+
+
+class Gone(Exception):
+    """The client has gone or cancelled, or the service has ended the call."""
+
+
+class Call:
+    """A call under way.
+
+    Attributes:
+        method: its full name.
+        subject: the ref, digest or name it is about, for the log.
+        bytes_in: bytes of the requests so far.
+        bytes_out: bytes of the responses so far.
+        code: how it ended; None while it is under way.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        requests: Iterator[bytes],
+        context: grpc.ServicerContext,
+        send: Callable[[bytes | None], None] | None,
+    ) -> None:
+        self.method = method
+        self.subject = ""
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.code: StatusCode | None = None
+        self.started = time.monotonic()
+        self._requests = requests
+        self._context = context
+        self._send = send
+        self._lock = threading.Lock()
+        self._waiting: tuple[str, float] | None = None
+
+    # For the handler
+
+    def receive(self) -> bytes | None:
+        """Return the next request, or None when the client has sent its last.
+
+        Raises:
+            Gone: there is nobody left.
+        """
+        self._waiting = ("request", time.monotonic())
+        try:
+            message = next(self._requests)
+        except StopIteration:
+            if self.code is not None:
+                raise Gone from None
+            return None
+        except grpc.RpcError:
+            raise Gone from None
+        finally:
+            self._waiting = None
+        self.bytes_in += len(message)
+        return message
+
+    def receive_first(self) -> bytes:
+        """Return the request of a call that has just one, or the first of a stream.
+
+        Raises:
+            Malformed: the client has sent none.
+            Gone: there is nobody left.
+        """
+        message = self.receive()
+        if message is None:
+            raise Malformed("the call ended without a request")
+        return message
+
+    def send(self, message: bytes) -> None:
+        """Send a response, and wait until the transport has taken it.
+
+        Raises:
+            Gone: there is nobody left.
+        """
+        assert self._send is not None  # noqa: S101 - only methods that stream their responses call this
+        self._waiting = ("send", time.monotonic())
+        try:
+            self._send(message)
+        finally:
+            self._waiting = None
+        if not self.is_active():
+            raise Gone
+        self.bytes_out += len(message)
+
+    def header(self, name: str) -> str | None:
+        """Return a header that the client has sent, if it has."""
+        for key, value in self._context.invocation_metadata() or ():
+            if key == name:
+                return value if isinstance(value, str) else value.decode("ascii", "replace")
+        return None
+
+    def is_active(self) -> bool:
+        """Return whether there is anybody left."""
+        return self.code is None and self._context.is_active()
+
+    # For who runs it
+
+    def end(self, refused: Refusal | None) -> None:
+        """End a call whose responses are streamed, with an error or without; only the first end counts."""
+        with self._lock:
+            if self.code is not None:
+                return
+            self.code = StatusCode.OK if refused is None else refused.code
+        if refused is not None:
+            self._tell(refused)
+        if self._send is not None:
+            self._send(None)
+
+    def fail(self, refused: Refusal) -> None:
+        """End a call of one response with an error; raises what grpcio expects then."""
+        with self._lock:
+            if self.code is not None:
+                raise Gone
+            self.code = refused.code
+        self._context.set_trailing_metadata(refused.metadata)
+        self._context.abort(refused.code, refused.message)
+
+    def finish(self, code: StatusCode) -> None:
+        """Take down how the call ended, if that is not known yet."""
+        with self._lock:
+            if self.code is None:
+                self.code = code
+
+    def look(self, now: float, idle_seconds: float) -> str | None:
+        """End the call if its client has kept it waiting for too long; return what was waited for, then.
+
+        A request that does not come is refused in words. A response that nobody takes can't be: whatever is sent now
+        would stand behind it. Then the call is cut.
+        """
+        waiting = self._waiting
+        if waiting is None or now - waiting[1] < idle_seconds:
+            return None
+        what = waiting[0]
+        if what == "request" and self._send is not None and self.code is None:
+            self.end(refuse(StatusCode.DEADLINE_EXCEEDED, f"{self.name}: no message for {idle_seconds:g} s"))
+            self._waiting = (what, now)  # should it not end by this, it is cut next time
+        else:
+            self.finish(StatusCode.DEADLINE_EXCEEDED)
+            self._context.cancel()
+        return what
+
+    def cut(self) -> None:
+        """Break the call off."""
+        self._context.cancel()
+
+    @property
+    def name(self) -> str:
+        """The call, for people."""
+        return f"{self.method.rpartition('/')[2]} {self.subject}".strip()
+
+    def _tell(self, refused: Refusal) -> None:
+        self._context.set_code(refused.code)
+        self._context.set_details(refused.message)
+        self._context.set_trailing_metadata(refused.metadata)

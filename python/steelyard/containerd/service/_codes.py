@@ -1,0 +1,131 @@
+"""Errors as they go over the wire: a gRPC code, and a message that ends in the words by which containerd tells them apart."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+from grpc import StatusCode
+
+from steelyard import errors
+
+__all__ = ("CLASSES", "DETAILS_KEY", "SUFFIXES", "Refusal", "TooMany", "refusal", "refuse")
+
+DETAILS_KEY = "steelyard-error-bin"
+"""Trailing metadata of a refused call: the error's code and fields as JSON, from which our own client makes it again."""
+
+MESSAGE_LIMIT = 2048
+"""The most bytes of a message on the wire. It travels in a header, and clients take 8 KiB of all headers together."""
+
+
+class TooMany(errors.SteelyardError):
+    """There are as many calls of this kind as there may be."""
+
+    code = "too_many"
+
+
+CLASSES: dict[type[BaseException], StatusCode] = {
+    errors.NotFound: StatusCode.NOT_FOUND,
+    errors.AlreadyExists: StatusCode.ALREADY_EXISTS,
+    errors.Unavailable: StatusCode.UNAVAILABLE,
+    errors.FailedPrecondition: StatusCode.FAILED_PRECONDITION,
+    errors.Aborted: StatusCode.ABORTED,
+    errors.InvalidArgument: StatusCode.INVALID_ARGUMENT,
+    errors.OutOfRange: StatusCode.OUT_OF_RANGE,
+    errors.DataCorrupt: StatusCode.DATA_LOSS,
+    TooMany: StatusCode.RESOURCE_EXHAUSTED,
+    errors.StorageFull: StatusCode.RESOURCE_EXHAUSTED,
+    errors.StorageError: StatusCode.INTERNAL,
+    TimeoutError: StatusCode.DEADLINE_EXCEEDED,
+}
+"""The code of each class and of those below it; of anything else it is INTERNAL."""
+
+SUFFIXES: dict[StatusCode, str] = {
+    StatusCode.CANCELLED: "context canceled",
+    StatusCode.UNKNOWN: "unknown",
+    StatusCode.INVALID_ARGUMENT: "invalid argument",
+    StatusCode.DEADLINE_EXCEEDED: "context deadline exceeded",
+    StatusCode.NOT_FOUND: "not found",
+    StatusCode.ALREADY_EXISTS: "already exists",
+    StatusCode.PERMISSION_DENIED: "permission denied",
+    StatusCode.RESOURCE_EXHAUSTED: "resource exhausted",
+    StatusCode.FAILED_PRECONDITION: "failed precondition",
+    StatusCode.ABORTED: "aborted",
+    StatusCode.OUT_OF_RANGE: "out of range",
+    StatusCode.UNIMPLEMENTED: "not implemented",
+    StatusCode.INTERNAL: "internal",
+    StatusCode.UNAVAILABLE: "unavailable",
+    StatusCode.DATA_LOSS: "data loss",
+    StatusCode.UNAUTHENTICATED: "unauthenticated",
+}
+"""What containerd appends to a message of each code, after a colon."""
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """How a call ends that failed.
+
+    Attributes:
+        code: the gRPC code.
+        message: for people, with containerd's suffix; shortened to `MESSAGE_LIMIT` bytes on the wire.
+        details: the error's code and fields as JSON; empty where there are none.
+    """
+
+    code: StatusCode
+    message: str
+    details: bytes = b""
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+        """The trailing metadata."""
+        return ((DETAILS_KEY, self.details),) if self.details else ()
+
+
+def refusal(error: BaseException) -> Refusal:
+    """Return how a call ends that raised this error. No path of ours and no traceback leaves the process."""
+    code = _code(error)
+    if isinstance(error, errors.StorageError):
+        return _made(code, f"{error.operation}: {os.strerror(error.errno or 0)}", {"code": error.code})
+    if isinstance(error, errors.SteelyardError):
+        fields = {"code": error.code} | vars(error)
+        name = fields.get("name")
+        if isinstance(name, str) and name.startswith("/"):  # a control file of the store
+            fields["name"] = os.path.basename(name)  # noqa: PTH119 - text, not a path to open
+            return _made(code, str(error).replace(name, fields["name"]), fields)
+        return _made(code, str(error), fields)
+    if isinstance(error, TimeoutError):
+        return _made(code, str(error) or "the store took too long", {})
+    return _made(code, "the store failed; the service's log says more", {})
+
+
+def refuse(code: StatusCode, message: str) -> Refusal:
+    """Return a refusal of the service itself."""
+    return _made(code, message, {})
+
+
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def _code(error: BaseException) -> StatusCode:
+    if isinstance(error, OSError) and error.errno in _DENIED:
+        return StatusCode.PERMISSION_DENIED
+    return next((code for kind, code in CLASSES.items() if isinstance(error, kind)), StatusCode.INTERNAL)
+
+
+def _made(code: StatusCode, text: str, fields: dict[str, Any]) -> Refusal:
+    suffix = SUFFIXES[code]
+    if text != suffix and not text.endswith(f": {suffix}"):
+        text = f"{text}: {suffix}"
+    details = msgspec.json.encode(fields) if fields else b""
+    return Refusal(code, _shortened(text), details if len(details) <= MESSAGE_LIMIT else b"")
+
+
+def _shortened(text: str) -> str:
+    """Cut the middle out of a text that is too long for a header, in which other than ASCII takes three times the room."""
+    most = MESSAGE_LIMIT
+    while len(quote(text)) > MESSAGE_LIMIT:
+        most //= 2
+        text = f"{text[: most - most // 4]}…{text[-(most // 4) :]}"
+    return text

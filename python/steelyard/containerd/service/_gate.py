@@ -1,0 +1,168 @@
+"""What every call goes through: the namespace header, the watch for clients that keep it waiting, errors, log, metrics."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+from grpc import StatusCode
+
+from steelyard.containerd.service._call import Call, Gone
+from steelyard.containerd.service._codes import refusal
+from steelyard.containerd.service._metrics import Meters
+from steelyard.errors import InvalidArgument
+
+__all__ = ("Gate",)
+
+logger = logging.getLogger("steelyard.containerd")
+
+_NAMESPACE = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*", re.ASCII)
+_NAMESPACE_LIMIT = 76
+
+_EVERYDAY = {StatusCode.OK, StatusCode.NOT_FOUND, StatusCode.ALREADY_EXISTS, StatusCode.CANCELLED}
+"""How calls end when all is well; the rest is for an operator to see."""
+
+_OURS = {StatusCode.INTERNAL, StatusCode.DATA_LOSS, StatusCode.UNKNOWN}
+"""How calls end when the fault is on this side."""
+
+One = Callable[[Call, bytes], bytes]
+"""Answers one request with one response."""
+
+Many = Callable[[Call], None]
+"""Receives requests and sends responses as it likes."""
+
+
+class Gate:
+    """Runs the calls of a server.
+
+    Args:
+        idle_seconds: how long a client may keep a call waiting.
+        meters: what is counted.
+    """
+
+    def __init__(self, *, idle_seconds: float, meters: Meters) -> None:
+        self._idle_seconds = idle_seconds
+        self._meters = meters
+        self._calls: set[Call] = set()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._watch = threading.Thread(target=self._keep_watch, name="containerd-watch", daemon=True)
+
+    def open(self) -> None:
+        """Begin to watch."""
+        self._watch.start()
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._stop.set()
+        self._watch.join()
+
+    def one(self, method: str, handler: One) -> grpc.RpcMethodHandler[Any, Any]:
+        """Return a handler for a method of one request and one response."""
+
+        def behavior(requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+            call = Call(method, requests, context, None)
+            self._enter(call)
+            response = b""
+            try:
+                _check_namespace(call)
+                response = handler(call, call.receive_first())
+                call.bytes_out += len(response)
+                call.finish(StatusCode.OK)
+            except Gone:
+                call.finish(StatusCode.CANCELLED)
+            except Exception as error:  # noqa: BLE001 - every error ends here, and is told to the client
+                call.fail(self._explain(call, error))
+            finally:
+                self._leave(call)
+            return response
+
+        return grpc.stream_unary_rpc_method_handler(behavior)
+
+    def many(self, method: str, handler: Many) -> grpc.RpcMethodHandler[Any, Any]:
+        """Return a handler for a method that streams responses, and perhaps requests."""
+
+        def behavior(
+            requests: Iterator[bytes], context: grpc.ServicerContext, send: Callable[[bytes | None], None]
+        ) -> None:
+            call = Call(method, requests, context, send)
+            self._enter(call)
+            try:
+                _check_namespace(call)
+                handler(call)
+                call.end(None)
+            except Gone:
+                call.finish(StatusCode.CANCELLED)
+            except Exception as error:  # noqa: BLE001 - every error ends here, and is told to the client
+                call.end(self._explain(call, error))
+            finally:
+                self._leave(call)
+
+        # grpcio's own health service relies on this attribute: responses, and the end, then come by a call of `send`,
+        # which any thread may do, the watch too.
+        behavior.experimental_non_blocking = True  # type: ignore[attr-defined]
+        return grpc.stream_stream_rpc_method_handler(behavior)
+
+    def _enter(self, call: Call) -> None:
+        with self._lock:
+            self._calls.add(call)
+        self._meters.begin(call.method)
+
+    def _leave(self, call: Call) -> None:
+        with self._lock:
+            self._calls.discard(call)
+        seconds, code = time.monotonic() - call.started, call.code or StatusCode.UNKNOWN
+        self._meters.end(call.method, code.name, seconds, call.bytes_in, call.bytes_out)
+        if code in _EVERYDAY or logger.isEnabledFor(logging.DEBUG):
+            fields = {
+                "method": call.method,
+                "subject": call.subject,
+                "code": code.name,
+                "seconds": round(seconds, 6),
+                "bytes_in": call.bytes_in,
+                "bytes_out": call.bytes_out,
+            }
+            logger.debug("%s: %s", call.name, code.name, extra={"fields": fields})
+
+    def _explain(self, call: Call, error: Exception) -> Any:
+        refused = refusal(error)
+        level = logging.ERROR if refused.code in _OURS else logging.WARNING
+        if refused.code not in _EVERYDAY:
+            fields = {"method": call.method, "subject": call.subject, "code": refused.code.name}
+            logger.log(
+                level,
+                "%s: %s: %s",
+                call.name,
+                refused.code.name,
+                error if level == logging.ERROR else refused.message,
+                extra={"fields": fields},
+                exc_info=error if refused.code is StatusCode.INTERNAL else None,
+            )
+        return refused
+
+    def _keep_watch(self) -> None:
+        while not self._stop.wait(min(1.0, self._idle_seconds / 4)):
+            now = time.monotonic()
+            with self._lock:
+                calls = list(self._calls)
+            for call in calls:
+                if (what := call.look(now, self._idle_seconds)) is not None:
+                    fields = {"method": call.method, "subject": call.subject, "code": "DEADLINE_EXCEEDED"}
+                    waited = "sent no message" if what == "request" else "took no message"
+                    logger.warning(
+                        "%s: the client %s for %g s", call.name, waited, self._idle_seconds, extra={"fields": fields}
+                    )
+
+
+def _check_namespace(call: Call) -> None:
+    """Refuse a namespace that cannot be one; which one it is makes no difference, all share the store."""
+    namespace = call.header("containerd-namespace")
+    if namespace is not None and not (len(namespace) <= _NAMESPACE_LIMIT and _NAMESPACE.fullmatch(namespace)):
+        raise InvalidArgument(
+            f"namespace {namespace[:100]!r}: expected at most {_NAMESPACE_LIMIT} letters and digits, with single . _ - between"
+        )

@@ -1,0 +1,168 @@
+"""A store without a synchronous face, for the threads of the server: each call goes through the store's event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from typing import TypeVar
+
+import anyio
+from anyio.from_thread import BlockingPortal
+
+from steelyard._types import Buffer
+from steelyard.content import ReaderAt, Store, Writer
+from steelyard.digest import Algorithm, Digest
+from steelyard.model import Descriptor, Image, Info, Labels, Status
+from steelyard.names import ImageNames
+
+__all__ = ("PortalStore",)
+
+ResultT = TypeVar("ResultT")
+
+PAGE = 100
+
+
+class Trip:
+    """The way into the event loop.
+
+    Args:
+        portal: the way in.
+        wait_seconds: how long a call may take; longer ones are cancelled.
+    """
+
+    def __init__(self, portal: BlockingPortal, wait_seconds: float) -> None:
+        self._portal = portal
+        self._wait_seconds = wait_seconds
+
+    def make(self, function: Callable[[], Awaitable[ResultT]]) -> ResultT:
+        """Run it there and return its result.
+
+        Raises:
+            TimeoutError: the store took too long.
+        """
+        return self._portal.call(self._bounded, function)
+
+    async def _bounded(self, function: Callable[[], Awaitable[ResultT]]) -> ResultT:
+        with anyio.move_on_after(self._wait_seconds):
+            return await function()
+        raise TimeoutError(f"the store gave no answer within {self._wait_seconds:g} s")
+
+
+class PortalStore:
+    """A store, as `steelyard._direct.DirectStore` has it."""
+
+    def __init__(self, store: Store, trip: Trip) -> None:
+        self._store = store
+        self._trip = trip
+
+    @property
+    def images(self) -> _Names:
+        return _Names(self._store.images, self._trip)
+
+    def info(self, digest: Digest) -> Info:
+        return self._trip.make(lambda: self._store.info(digest))
+
+    def update(self, info: Info, *fieldpaths: str) -> Info:
+        return self._trip.make(lambda: self._store.update(info, *fieldpaths))
+
+    def pages(self, *filters: str) -> Iterator[list[Info]]:
+        walk = self._store.walk(*filters)
+
+        async def page() -> list[Info]:
+            found: list[Info] = []
+            with suppress(StopAsyncIteration):
+                while len(found) < PAGE:
+                    found.append(await anext(walk))
+            return found
+
+        try:
+            while infos := self._trip.make(page):
+                yield infos
+        finally:
+            self._trip.make(walk.aclose)
+
+    def delete(self, digest: Digest) -> None:
+        self._trip.make(lambda: self._store.delete(digest))
+
+    def blob(self, digest: Digest) -> _Blob:
+        return _Blob(self._trip.make(lambda: self._store.reader_at(digest)), self._trip)
+
+    def ingest(self, ref: str, *, size: int | None, expected: Digest | None, algorithm: Algorithm | None) -> _Ingest:
+        writer = self._trip.make(lambda: self._store.writer(ref, size=size, expected=expected, algorithm=algorithm))
+        return _Ingest(writer, self._trip)
+
+    def status(self, ref: str) -> Status:
+        return self._trip.make(lambda: self._store.status(ref))
+
+    def statuses(self, *filters: str) -> list[Status]:
+        return self._trip.make(lambda: self._store.list_statuses(*filters))
+
+    def abort(self, ref: str) -> None:
+        self._trip.make(lambda: self._store.abort(ref))
+
+
+class _Blob:
+    def __init__(self, reader: ReaderAt, trip: Trip) -> None:
+        self._reader = reader
+        self._trip = trip
+
+    @property
+    def size(self) -> int:
+        return self._reader.size
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        return self._trip.make(lambda: self._reader.read_at(offset, size))
+
+    def close(self) -> None:
+        self._trip.make(self._reader.aclose)
+
+
+class _Ingest:
+    def __init__(self, writer: Writer, trip: Trip) -> None:
+        self._writer = writer
+        self._trip = trip
+
+    @property
+    def offset(self) -> int:
+        return self._writer.offset
+
+    def write(self, data: Buffer) -> None:
+        # CANCEL: when it took too long the ingest holds a part of the data, and its offset says how much.
+        self._trip.make(lambda: self._writer.write(data))
+
+    def digest(self) -> Digest:
+        return self._trip.make(self._writer.digest)
+
+    def status(self) -> Status:
+        return self._trip.make(self._writer.status)
+
+    def truncate(self, size: int) -> None:
+        self._trip.make(lambda: self._writer.truncate(size))
+
+    def commit(self, size: int | None, expected: Digest | None, labels: Labels | None) -> Info:
+        # CANCEL: as `Writer.commit` has it: nothing is left half-way.
+        return self._trip.make(lambda: self._writer.commit(size, expected, labels=labels))
+
+    def close(self) -> None:
+        self._trip.make(self._writer.aclose)
+
+
+class _Names:
+    def __init__(self, names: ImageNames, trip: Trip) -> None:
+        self._names = names
+        self._trip = trip
+
+    def get(self, name: str) -> Image:
+        return self._trip.make(lambda: self._names.get(name))
+
+    def list(self, *filters: str) -> list[Image]:
+        return self._trip.make(lambda: self._names.list(*filters))
+
+    def create(self, name: str, target: Descriptor, labels: Labels) -> Image:
+        return self._trip.make(lambda: self._names.create(name, target, labels=labels))
+
+    def update(self, image: Image, *fieldpaths: str, expected: Digest | None = None) -> Image:
+        return self._trip.make(lambda: self._names.update(image, *fieldpaths, expected=expected))
+
+    def delete(self, name: str, *, expected: Digest | None = None) -> None:
+        self._trip.make(lambda: self._names.delete(name, expected=expected))

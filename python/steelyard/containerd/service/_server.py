@@ -1,0 +1,192 @@
+"""The server: grpcio's synchronous one, on threads of its own."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import grpc
+from anyio import CancelScope
+from anyio.from_thread import BlockingPortal
+
+from steelyard._bridge import run
+from steelyard._direct import Direct, DirectStore
+from steelyard.containerd.service._content import SERVICE as CONTENT
+from steelyard.containerd.service._content import Content
+from steelyard.containerd.service._gate import Gate
+from steelyard.containerd.service._images import SERVICE as IMAGES
+from steelyard.containerd.service._images import Images
+from steelyard.containerd.service._metrics import Meters
+from steelyard.containerd.service._portal import PortalStore, Trip
+from steelyard.containerd.service._socket import Place, parse_address, private_place
+from steelyard.containerd.service._standard import HEALTH, REFLECTION, Health, Reflection
+from steelyard.content import Store
+from steelyard.errors import InvalidArgument, StorageError
+
+__all__ = ("Server",)
+
+logger = logging.getLogger("steelyard.containerd")
+
+_STEP_SECONDS = 0.25
+
+
+class Server:
+    """A store behind containerd's content protocol, on a Unix socket.
+
+    ```python
+    async with LocalStore("/srv/blobs") as store, Server(store, "/run/steelyard/content.sock"):
+        await sleep_forever()
+    ```
+
+    The socket can be connected to, by its owner and root only, from when ``async with`` is entered. On leaving it no new
+    call is taken, those under way have `grace_seconds` to end and are then cancelled; ingests keep what they hold.
+
+    Each call has a thread of the server's own. A `LocalStore` is called on that thread; any other store through the event
+    loop that this object was entered in, which therefore must not be blocked.
+
+    Args:
+        store: an open store.
+        address: the path of the socket, or ``unix:///PATH``. Its directory is made, mode 0700, if it is not there.
+        read_bytes: the most data of one message of a Read.
+        message_bytes: the most bytes of a message, either way; a larger one is refused with RESOURCE_EXHAUSTED.
+        calls: the most calls at a time; further ones are refused with RESOURCE_EXHAUSTED.
+        idle_seconds: how long a client may leave a call waiting, for its next message or for taking one.
+        wait_seconds: how long a store other than a `LocalStore` may take for one step.
+        grace_seconds: how long calls under way have at the end.
+
+    Raises (when it is entered):
+        StorageError: a server answers on that path already (EADDRINUSE), or something that is no socket has it
+            (ENOTSOCK), or the file system refused.
+        InvalidArgument: the address is no path, or the path is too long for a socket.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        address: str | os.PathLike[str],
+        *,
+        read_bytes: int = 1 << 20,
+        message_bytes: int = 16 << 20,
+        calls: int = 256,
+        idle_seconds: float = 300,
+        wait_seconds: float = 60,
+        grace_seconds: float = 10,
+    ) -> None:
+        if not 0 < read_bytes <= message_bytes - 64:
+            raise InvalidArgument(
+                f"read_bytes {read_bytes}: expected 1 to {message_bytes - 64}, so that it fits a message"
+            )
+        if calls < 1:
+            raise InvalidArgument(f"calls {calls}: expected 1 or more")
+        self._store = store
+        self._path = parse_address(address)
+        self._read_bytes = read_bytes
+        self._message_bytes = message_bytes
+        self._most_calls = calls
+        self._wait_seconds = wait_seconds
+        self._grace_seconds = grace_seconds
+        self._meters = Meters()
+        self._gate = Gate(idle_seconds=idle_seconds, meters=self._meters)
+        self._health = Health((CONTENT, IMAGES), watchers=max(1, calls // 4))
+        self._stack = AsyncExitStack()
+
+    @property
+    def path(self) -> Path:
+        """The path of the socket, absolute."""
+        return self._path
+
+    @property
+    def address(self) -> str:
+        """What gRPC clients connect to."""
+        return f"unix://{self._path}"
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            place: Place = await run(stack.enter_context, private_place(self._path))
+            direct = await self._face(stack)
+            pool = ThreadPoolExecutor(self._most_calls, thread_name_prefix="containerd-call")
+            running = _Running(self._made(direct, pool), pool, place, self._gate)
+            stack.push_async_callback(self._end, running)
+            await run(running.start)
+            self._stack = stack.pop_all()
+        logger.info("serving on %s", self._path, extra={"fields": {"address": str(self._path)}})
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+        logger.info("stopped serving on %s", self._path, extra={"fields": {"address": str(self._path)}})
+
+    async def _face(self, stack: AsyncExitStack) -> DirectStore:
+        if isinstance(self._store, Direct):
+            return self._store.direct()
+        portal = await stack.enter_async_context(BlockingPortal())
+        return PortalStore(self._store, Trip(portal, self._wait_seconds))
+
+    def _made(self, store: DirectStore, pool: ThreadPoolExecutor) -> grpc.Server:
+        server = grpc.server(
+            pool,
+            options=[
+                ("grpc.max_receive_message_length", self._message_bytes),
+                ("grpc.max_send_message_length", self._message_bytes),
+                ("grpc.so_reuseport", 0),
+            ],
+            maximum_concurrent_rpcs=self._most_calls,
+        )
+        services = {
+            CONTENT: Content(store, read_bytes=self._read_bytes, meters=self._meters).handlers(self._gate),
+            IMAGES: Images(store).handlers(self._gate),
+            HEALTH: self._health.handlers(self._gate),
+            REFLECTION: Reflection((CONTENT, IMAGES, HEALTH, REFLECTION)).handlers(self._gate),
+        }
+        server.add_generic_rpc_handlers(
+            tuple(grpc.method_handlers_generic_handler(name, handlers) for name, handlers in services.items())
+        )
+        return server
+
+    async def _end(self, running: _Running) -> None:
+        # CANCEL: shielded, because handlers on threads still use the store; the grace bounds it.
+        with CancelScope(shield=True):
+            self._health.drain()
+            ended = await run(running.drain, self._grace_seconds)
+            while not await run(ended.wait, _STEP_SECONDS):
+                pass
+            await run(running.close)
+
+
+class _Running:
+    """What runs while a server is open."""
+
+    def __init__(self, server: grpc.Server, pool: ThreadPoolExecutor, place: Place, gate: Gate) -> None:
+        self._server = server
+        self._pool = pool
+        self._place = place
+        self._gate = gate
+
+    def start(self) -> None:
+        """Bind, serve, and only then let the socket be found."""
+        try:
+            self._server.add_insecure_port(self._place.target)
+        except RuntimeError as error:
+            raise StorageError(errno.EADDRNOTAVAIL, str(self._place.path), "bind") from error
+        self._gate.open()
+        self._server.start()
+        self._place.publish()
+
+    def drain(self, grace_seconds: float) -> threading.Event:
+        """Take no new calls; return what is set when those under way have ended, or the grace has."""
+        self._place.withdraw()
+        return self._server.stop(grace_seconds)
+
+    def close(self) -> None:
+        """Wait for the threads, which are about to end."""
+        self._pool.shutdown()
+        self._gate.close()

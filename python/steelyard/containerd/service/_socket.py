@@ -1,0 +1,174 @@
+"""The path of the socket: nobody can connect before it is ready and private, no other program loses its own.
+
+gRPC binds in a private directory beside the path, with the descriptor of that directory in place of its long name. What
+is bound there gets its final name by a link, which replaces nothing. A lock file beside the path keeps two servers apart
+that come at the same time; it goes with the server.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+import socket
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from steelyard.errors import InvalidArgument, StorageError
+
+__all__ = ("Place", "parse_address", "private_place")
+
+PATH_LIMIT = 107
+"""The most bytes of a socket's path: what `sockaddr_un` holds, less a NUL."""
+
+_ANSWER_SECONDS = 1.0
+
+
+def parse_address(address: str | os.PathLike[str]) -> Path:
+    """Return the path that an address names: a path, or a path after ``unix:``.
+
+    Raises:
+        InvalidArgument: it names something else, or the path is too long for a socket.
+    """
+    text = os.fspath(address)
+    scheme, colon, rest = text.partition(":")
+    if colon and scheme == "unix":
+        text = rest.removeprefix("//")
+    elif "://" in text or (colon and scheme in {"dns", "ipv4", "ipv6", "tcp", "vsock", "unix-abstract"}):
+        raise InvalidArgument(f"address {address}: expected the path of a Unix socket, or unix:///PATH")
+    if not text or "\0" in text:
+        raise InvalidArgument(f"address {str(address)!r}: expected the path of a Unix socket, or unix:///PATH")
+    path = Path(text).absolute()
+    if len(os.fsencode(path)) > PATH_LIMIT:
+        raise InvalidArgument(f"address {path}: expected a path of at most {PATH_LIMIT} bytes, as sockets have it")
+    return path
+
+
+class Place:
+    """A place for a socket that this process has for itself.
+
+    Attributes:
+        path: the final path.
+        target: what gRPC is to bind.
+    """
+
+    def __init__(self, path: Path, directory: Path, descriptor: int) -> None:
+        self.path = path
+        self._name = f"steelyard-{secrets.token_hex(8)}"
+        self._private = directory / self._name
+        self.target = f"unix:/proc/self/fd/{descriptor}/{self._name}"
+        self._published: tuple[int, int] | None = None
+
+    def publish(self) -> None:
+        """Give the socket that was bound its final name, mode 0600.
+
+        Raises:
+            StorageError: somebody else has bound the path meanwhile (EADDRINUSE).
+        """
+        self._private.chmod(0o600)
+        status = self._private.lstat()
+        _remove_stale(self.path)
+        try:
+            os.link(self._private, self.path, follow_symlinks=False)
+        except FileExistsError:
+            raise StorageError(errno.EADDRINUSE, str(self.path), "bind") from None
+        self._published = status.st_dev, status.st_ino
+        self._private.unlink()
+
+    def withdraw(self) -> None:
+        """Remove the socket, if it is still ours."""
+        published, self._published = self._published, None
+        with suppress(FileNotFoundError):
+            status = self.path.lstat()
+            if (status.st_dev, status.st_ino) == published:
+                self.path.unlink()
+
+
+@contextmanager
+def private_place(path: Path) -> Iterator[Place]:
+    """Have a place for the socket `path`, of which nothing remains afterwards.
+
+    The directory around it is made with mode 0700 if it is not there; the one around that must be there.
+
+    Raises:
+        StorageError: a server answers there, or another one is about to start (EADDRINUSE); something else than a
+            socket has that path (ENOTSOCK); or the file system refused.
+    """
+    try:
+        with suppress(FileExistsError):
+            path.parent.mkdir(mode=0o700)
+        with _lock(path):
+            _remove_stale(path)
+            directory = Path(tempfile.mkdtemp(prefix=".", dir=path.parent))
+            try:
+                descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+                place = Place(path, directory, descriptor)
+                try:
+                    yield place
+                finally:
+                    place.withdraw()
+                    os.close(descriptor)
+            finally:
+                shutil.rmtree(directory, ignore_errors=True)
+    except StorageError:
+        raise
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise StorageError(error.errno, str(error.filename or path), "bind") from error
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Hold the lock file of a path; it is removed by its holder, so that one which was removed meanwhile does not count."""
+    name = path.with_name(path.name + ".lock")
+    while True:
+        descriptor = os.open(name, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise StorageError(errno.EADDRINUSE, str(path), "bind") from None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), name.lstat()):
+                break
+        os.close(descriptor)
+    try:
+        yield
+    finally:
+        with suppress(FileNotFoundError):
+            name.unlink()
+        os.close(descriptor)
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove a socket that nobody answers on.
+
+    Raises:
+        StorageError: somebody does (EADDRINUSE), or it is no socket (ENOTSOCK).
+    """
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise StorageError(errno.ENOTSOCK, str(path), "bind")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(_ANSWER_SECONDS)
+        try:
+            probe.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            path.unlink()
+        except FileNotFoundError:
+            pass
+        except TimeoutError:
+            raise StorageError(errno.EADDRINUSE, str(path), "bind") from None
+        else:
+            raise StorageError(errno.EADDRINUSE, str(path), "bind")

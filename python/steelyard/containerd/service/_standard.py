@@ -1,0 +1,98 @@
+"""The standard services beside our own: health, and reflection."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from steelyard.containerd.service import _messages as messages
+from steelyard.containerd.service._call import Call
+from steelyard.containerd.service._codes import TooMany
+from steelyard.containerd.service._gate import Gate
+from steelyard.errors import NotFound
+
+__all__ = ("HEALTH", "REFLECTION", "Health", "Reflection")
+
+HEALTH = "grpc.health.v1.Health"
+REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
+
+_LOOK_SECONDS = 1.0
+
+
+class Health:
+    """SERVING, until the server drains.
+
+    Args:
+        services: the services that it answers for, beside the server as a whole.
+        watchers: how many Watch calls there may be; each has a thread.
+    """
+
+    def __init__(self, services: Sequence[str], *, watchers: int) -> None:
+        self._services = {"", *services}
+        self._changed = threading.Condition()
+        self._serving = True
+        self._seats = threading.Semaphore(watchers)
+
+    def handlers(self, gate: Gate) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+        """Return the methods, by name."""
+        return {"Check": gate.one(f"/{HEALTH}/Check", self.check), "Watch": gate.many(f"/{HEALTH}/Watch", self.watch)}
+
+    def drain(self) -> None:
+        """Say NOT_SERVING from now on, and end the calls that watch for it."""
+        with self._changed:
+            self._serving = False
+            self._changed.notify_all()
+
+    def check(self, call: Call, data: bytes) -> bytes:
+        """Tell how the service is."""
+        call.subject = messages.parse(health_pb2.HealthCheckRequest, data).service
+        if call.subject not in self._services:
+            raise NotFound("service", call.subject)
+        return self._response(call.subject)
+
+    def watch(self, call: Call) -> None:
+        """Tell how the service is, and again when that changes."""
+        call.subject = messages.parse(health_pb2.HealthCheckRequest, call.receive_first()).service
+        if not self._seats.acquire(blocking=False):
+            raise TooMany("too many calls watch the health of the service")
+        try:
+            call.send(self._response(call.subject))
+            with self._changed:
+                while self._serving and call.is_active():
+                    self._changed.wait(_LOOK_SECONDS)
+            call.send(self._response(call.subject))
+        finally:
+            self._seats.release()
+
+    def _response(self, service: str) -> bytes:
+        kinds = health_pb2.HealthCheckResponse
+        if service not in self._services:
+            return kinds(status=kinds.SERVICE_UNKNOWN).SerializeToString()
+        return kinds(status=kinds.SERVING if self._serving else kinds.NOT_SERVING).SerializeToString()
+
+
+class Reflection:
+    """Tells tools which services there are, and their messages."""
+
+    def __init__(self, services: Sequence[str]) -> None:
+        self._servicer = reflection.ReflectionServicer(services)
+
+    def handlers(self, gate: Gate) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+        """Return the methods, by name."""
+        name = "ServerReflectionInfo"
+        return {name: gate.many(f"/{REFLECTION}/{name}", self.reflect)}
+
+    def reflect(self, call: Call) -> None:
+        """Answer each question."""
+        for response in self._servicer.ServerReflectionInfo(_questions(call), None):  # type: ignore[arg-type]  # it looks at no context
+            call.send(response.SerializeToString())
+
+
+def _questions(call: Call) -> Iterator[reflection_pb2.ServerReflectionRequest]:
+    while (data := call.receive()) is not None:
+        yield messages.parse(reflection_pb2.ServerReflectionRequest, data)
