@@ -122,6 +122,30 @@ async def test_images_of_one_name_are_told_apart_by_their_platforms() -> None:
     assert [(digests[1], (LIBRARY + "demo:1",))] == [(str(each.target.digest), each.names) for each in found.images]
 
 
+async def test_images_that_share_a_whole_name_have_their_own_tags_in_its_repository() -> None:
+    """Programs like umoci copy the whole name to what they build, and give that a tag of its own."""
+    shared = [{REF: "1", CONTAINERD: "demo:1"}, {REF: "2", CONTAINERD: "demo:1"}]
+
+    assert [[LIBRARY + "demo:1"], [LIBRARY + "demo:2"]] == await named_by(*shared)
+    assert [[LIBRARY + "demo:2"]] == await named_by(*shared, name="demo:2")
+    # A name that nobody shares stays, whatever stands beside it.
+    assert [[LIBRARY + "demo:1"], [LIBRARY + "other:1"]] == await named_by(
+        {REF: "2", CONTAINERD: "demo:1"}, {REF: "2", CONTAINERD: "other:1"}
+    )
+
+
+@pytest.mark.parametrize("beside", [{}, {REF: "1"}, {REF: "No: tag!"}])
+async def test_a_name_that_stays_ambiguous_is_told_with_what_to_say(beside: dict[str, str]) -> None:
+    image = {CONTAINERD: "demo:1", **beside}
+    _, digests = archive(image, image)
+
+    with pytest.raises(InvalidDocument) as caught:
+        await named_by(image, image)
+    for digest in digests:
+        assert f"{LIBRARY}demo:1@{digest}" in str(caught.value)
+    assert [[f"{LIBRARY}demo:1@{{1}}"]] == await named_by(image, image, name="demo:1@{1}")
+
+
 async def test_docker_names_several_images_and_none() -> None:
     store = MemoryStore()
     entries = saved([b"layer"], "one", "Host.example:5000/two:2")

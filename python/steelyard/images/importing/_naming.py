@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -64,11 +64,13 @@ class Root(msgspec.Struct, frozen=True, kw_only=True):
         descriptor: its index or manifest.
         names: whole names that the source gives it.
         tag: a tag without a repository that the source gives it, or None.
+        beside: a tag that the source gives it beside a whole name, or None.
     """
 
     descriptor: OCIDescriptor
     names: tuple[str, ...] = ()
     tag: str | None = None
+    beside: str | None = None
 
     @classmethod
     def of(cls, descriptor: OCIDescriptor, ref_name: str) -> Root:
@@ -82,10 +84,17 @@ class Root(msgspec.Struct, frozen=True, kw_only=True):
         bare = msgspec.structs.replace(descriptor, annotations=kept or None)
         try:
             if "/" in text or ":" in text:
-                return cls(descriptor=bare, names=(normalise(text),))
+                return cls(descriptor=bare, names=(normalise(text),), beside=_tag(annotations.get(ref_name)))
             return cls(descriptor=bare, tag=parse_object(text)[0])
         except SteelyardError:
             return cls(descriptor=bare)
+
+
+def _tag(text: str | None) -> str | None:
+    try:
+        return parse_object(text)[0] if text else None
+    except SteelyardError:
+        return None
 
 
 class Contents(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,6 +135,7 @@ def plan(contents: Contents, name: str | None, naming: Naming) -> Plan:
         InvalidArgument: there are several, and `name` does not tell which.
         InvalidDocument: two images have one name.
     """
+    contents = msgspec.structs.replace(contents, roots=_apart(contents.roots))
     index_name = None if naming.index_name is None else normalise(naming.index_name)
     if name is not None:
         if naming.repository is not None:
@@ -137,11 +147,39 @@ def plan(contents: Contents, name: str | None, naming: Naming) -> Plan:
         names = _names(root, naming)
         for each in names:
             if owners.setdefault(each, root.descriptor.digest) != root.descriptor.digest:
-                raise InvalidDocument(contents.name, expected=f"one image named {each}", found="several")
+                choices = _choices(each, (root for root in contents.roots if each in _names(root, naming)))
+                raise InvalidDocument(
+                    contents.name,
+                    expected=f"one image named {each}",
+                    found=f"several: name the one that is meant, as {choices}",
+                )
         _, known = images.setdefault(root.descriptor.digest, (root.descriptor, []))
         known += [each for each in names if each not in known]
     found = tuple((descriptor, _with_digest(descriptor, names, naming)) for descriptor, names in images.values())
     return Plan(images=found, moves=False, index_name=index_name)
+
+
+def _apart(roots: Sequence[Root]) -> tuple[Root, ...]:
+    """Return the roots with names that tell them apart.
+
+    Programs that build an image from another one copy its annotations, its whole name too, and give the new one a tag of its
+    own. So where several have one whole name, each has its own tag in that name's repository.
+    """
+    holders: dict[str, set[str]] = {}
+    for root in roots:
+        for name in root.names:
+            holders.setdefault(name, set()).add(root.descriptor.digest)
+    shared = {name for name, digests in holders.items() if len(digests) > 1}
+
+    def own(root: Root, name: str) -> str:
+        return f"{_repository(name)}:{root.beside}" if name in shared and root.beside else name
+
+    return tuple(msgspec.structs.replace(root, names=tuple(own(root, name) for name in root.names)) for root in roots)
+
+
+def _choices(name: str, roots: Iterable[Root]) -> str:
+    """Return what a caller may say to mean one of these, for an error."""
+    return " or ".join(sorted({f"{name}@{root.descriptor.digest}" for root in roots})[:10])
 
 
 def _names(root: Root, naming: Naming) -> list[str]:
@@ -173,8 +211,8 @@ def _one(contents: Contents, wanted: ImageReference, naming: Naming, index_name:
         named = named or [root for root in contents.roots if root.tag == tag]
         different = {root.descriptor.digest: root for root in named}
         if len(different) != 1:
-            digests = ", ".join(sorted({root.descriptor.digest for root in contents.roots})[:10])
-            raise InvalidArgument(f"name {full}: expected @digest with it to say which image, found {digests}")
+            found = _choices(full, contents.roots)
+            raise InvalidArgument(f"name {full}: expected @digest with it to say which image is meant: {found}")
     if not different:
         raise NotFound("image", f"{full} in {contents.name}: it is empty")
     ((_, root),) = different.items()
