@@ -36,6 +36,7 @@ _KINDS: dict[str, Kind] = {
     DOCKER_CONFIG: "config",
 }
 _LAYERS = (OCI_LAYER, DOCKER_LAYER, DOCKER_FOREIGN_LAYER, OCI_NON_DISTRIBUTABLE)
+_KINDS |= {f"{layer}{suffix}": "layer" for layer in _LAYERS for suffix in ("", "+gzip", "+zstd", ".gzip", ".zstd")}
 
 _TO_OCI = {
     DOCKER_INDEX: OCI_INDEX,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 from msgspec.structs import force_setattr
 
-from steelyard.digest import Algorithm, Digest
+from steelyard.digest import NEW, Digest, to_digest
 from steelyard.errors import InvalidArgument
 from steelyard.model import NO_LABELS, Info, Labels, Status
 
@@ -26,19 +25,6 @@ def to_time(ns: int) -> datetime:
 def to_ns(time: datetime) -> int:
     """Return a time as nanoseconds since the epoch."""
     return (time - _EPOCH) // timedelta(microseconds=1) * 1000
-
-
-_new_digest: dict[str, Callable[[], Digest]] = {
-    algorithm.value: Digest(algorithm, "0" * algorithm.encoded_length).__copy__  # type: ignore[attr-defined]  # unlisted
-    for algorithm in Algorithm
-}
-
-
-def to_digest(algorithm: str, encoded: str) -> Digest:
-    """Return the digest of a native pair, which needs no check: that would take longer than all the rest of a row."""
-    digest = _new_digest[algorithm]()
-    force_setattr(digest, "encoded", encoded)
-    return digest
 
 
 def to_labels(items: dict[str, str]) -> Labels:
@@ -71,7 +57,7 @@ _PAGE = msgspec.msgpack.Decoder(
 def to_infos(page: bytes) -> list[Info]:
     """Return the infos of a native page. It is what a listing takes longest for, and makes nothing twice."""
     algorithms, sets, rows = _PAGE.decode(page)
-    new_digests = [_new_digest[algorithm] for algorithm in algorithms]
+    new_digests = [NEW[algorithm] for algorithm in algorithms]
     labels = [to_labels(items) for items in sets]
     infos = []
     for algorithm, encoded, size, created, updated, place in rows:
