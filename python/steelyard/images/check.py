@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 
 import msgspec
@@ -134,8 +134,12 @@ async def examine(
     """Do what `check` says, for an image of which some blobs are `elsewhere` than in the store, where `documents` has them."""
     async with aclosing(walk_image(documents, root, platforms=platforms, skip_missing=True, limits=limits)) as walk:
         nodes = [node async for node in walk]
-    stored = await _stored(store, nodes)
-    there = [_is_there(node, stored) or elsewhere(node.descriptor) for node in nodes]
+    digests = [_digest(node) for node in nodes]
+    stored = await _stored(store, [digest for digest in digests if digest is not None])
+    there = [
+        (digest is not None and stored.get(digest) == node.descriptor.size) or elsewhere(node.descriptor)
+        for node, digest in zip(nodes, digests, strict=True)
+    ]
     return ImageCheck(
         name=name,
         target=root,
@@ -154,9 +158,8 @@ async def find_root(store: Store, target: Descriptor, limits: Limits) -> OCIDesc
     return await describe(store, target, limits=limits)
 
 
-async def _stored(store: Store, nodes: Iterable[Node]) -> dict[Digest, int]:
+async def _stored(store: Store, digests: Sequence[Digest]) -> dict[Digest, int]:
     """Return the sizes of those that are stored."""
-    digests = [digest for digest in map(_digest, nodes) if digest is not None]
     sizes = {}
     for start in range(0, len(digests), _BATCH):
         infos = await store.infos(digests[start : start + _BATCH])
@@ -169,11 +172,6 @@ def _digest(node: Node) -> Digest | None:
         return node.descriptor.blob
     except InvalidDigest:  # an algorithm that no store computes: it cannot be stored
         return None
-
-
-def _is_there(node: Node, stored: dict[Digest, int]) -> bool:
-    digest = _digest(node)
-    return digest is not None and stored.get(digest) == node.descriptor.size
 
 
 def _unmatched(platforms: Platforms, nodes: Iterable[Node]) -> tuple[Platform, ...]:

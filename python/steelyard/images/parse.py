@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -148,8 +149,18 @@ def _check_alone(raw: bytes, kind: type[Index | Manifest], name: str) -> None:
 
 def _check_spelling(value: dict[str, Any], kind: type[msgspec.Struct], others: set[str], name: str, where: str) -> None:
     """Refuse a known field in other letters: Go's reader does not tell them apart, and takes the last one."""
-    known = {field.lower(): field for field in (*kind.__struct_encode_fields__, *others)}
+    fields = _fields(kind)
     for key in value:
-        meant = known.get(key.lower(), key)
+        if key in fields:
+            continue
+        low = key.lower()
+        meant = fields.get(low) or next((other for other in others if other.lower() == low), key)
         if key != meant:
             raise InvalidDocument(name, where=where, expected=f"the field {meant}", found=f"{key!r}")
+
+
+@cache
+def _fields(kind: type[msgspec.Struct]) -> dict[str, str]:
+    """Return a document's fields, by themselves and by their names in small letters."""
+    fields = kind.__struct_encode_fields__
+    return {field.lower(): field for field in fields} | {field: field for field in fields}

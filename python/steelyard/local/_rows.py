@@ -39,11 +39,12 @@ def to_labels(items: dict[str, str]) -> Labels:
 def to_info(row: InfoRow) -> Info:
     """Return the info of a native row."""
     algorithm, encoded, size, created, updated, labels = row
+    created_at = to_time(created)
     return Info(
         digest=to_digest(algorithm, encoded),
         size=size,
-        created_at=to_time(created),
-        updated_at=to_time(updated),
+        created_at=created_at,
+        updated_at=created_at if updated == created else to_time(updated),
         labels=to_labels(labels),
     )
 
