@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import grpc
 import pytest
+from anyio.from_thread import start_blocking_portal
 
-from steelyard import LocalStore
+from steelyard import LocalStore, MemoryStore
 from steelyard.containerd.service import Server
+
+from .wire import Wire, wire
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,3 +44,36 @@ async def service(local_store: LocalStore, short_path: Path) -> AsyncIterator[Se
     """Give a service of that store."""
     async with Server(local_store, short_path / "content.sock", grace_seconds=5) as server:
         yield server
+
+
+@pytest.fixture(params=["local", "memory-asyncio", "memory-trio"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Give a kind of store: one that is called directly, and one through the event loop of each backend."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def served(kind: str, tmp_path: Path, short_path: Path) -> Iterator[Server]:
+    """Give a service whose event loop runs on another thread, for tests that block."""
+
+    @asynccontextmanager
+    async def serve() -> AsyncIterator[Server]:
+        async with AsyncExitStack() as stack:
+            store: LocalStore | MemoryStore
+            if kind == "local":
+                store = await stack.enter_async_context(LocalStore(tmp_path / "store", durability="process-crash"))
+            else:
+                store = await stack.enter_async_context(MemoryStore())
+            yield await stack.enter_async_context(Server(store, short_path / "content.sock", grace_seconds=5))
+
+    backend = kind.partition("-")[2] or "asyncio"
+    with start_blocking_portal(backend) as portal, portal.wrap_async_context_manager(serve()) as server:
+        yield server
+
+
+@pytest.fixture
+def content(served: Server) -> Iterator[Wire]:
+    """Give a client of that service."""
+    with wire(served.address) as connected:
+        yield connected

@@ -29,6 +29,7 @@ class Wire:
 
     def __init__(self, channel: grpc.Channel) -> None:
         self.channel = channel
+        self._talks: list[Talk] = []
         self.content = content_pb2_grpc.ContentStub(channel)  # type: ignore[no-untyped-call]  # generated
         self.images = images_pb2_grpc.ImagesStub(channel)  # type: ignore[no-untyped-call]  # generated
 
@@ -48,7 +49,13 @@ class Wire:
 
     def talk(self, metadata: Metadata = ()) -> Talk:
         """Begin a Write call in which each message may depend on the answers before it."""
-        return Talk(self.content, metadata)
+        self._talks.append(Talk(self.content, metadata))
+        return self._talks[-1]
+
+    def close(self) -> None:
+        """End what is still open, so that no thread of gRPC's waits for another message."""
+        for talk in self._talks:
+            talk.cancel()
 
 
 class Talk:
@@ -70,7 +77,7 @@ class Talk:
         return list(self.call)
 
     def cancel(self) -> None:
-        """Cancel the call and return when that is known here."""
+        """Cancel the call, if it has not ended."""
         self.call.cancel()
         self._requests.put(None)
 
@@ -80,7 +87,9 @@ def wire(address: str) -> Iterator[Wire]:
     """Connect to a service."""
     options = [("grpc.max_receive_message_length", 64 << 20), ("grpc.max_send_message_length", 64 << 20)]
     with grpc.insecure_channel(address, options=options) as channel:
-        yield Wire(channel)
+        connected = Wire(channel)
+        yield connected
+        connected.close()
 
 
 @contextmanager
