@@ -63,12 +63,10 @@ def test_what_is_not_there_is_not_found_by_name(content: Wire) -> None:
     ):
         with refused(StatusCode.NOT_FOUND, ABSENT):
             call()
-    for ref_call in (
-        lambda: calls.Status(pb.StatusRequest(ref="ns/1/absent")),
-        lambda: calls.Abort(pb.AbortRequest(ref="ns/1/absent")),
-    ):
-        with refused(StatusCode.NOT_FOUND, "ns/1/absent"):
-            ref_call()
+    with refused(StatusCode.NOT_FOUND, "ns/1/absent"):
+        calls.Status(pb.StatusRequest(ref="ns/1/absent"))
+    with refused(StatusCode.NOT_FOUND, "ns/1/absent"):
+        calls.Abort(pb.AbortRequest(ref="ns/1/absent"))
 
 
 def test_update_replaces_all_labels_or_those_that_the_mask_names(content: Wire) -> None:

@@ -39,12 +39,19 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "images check": ("images_check:check", "Tell whether images are complete, and what is absent."),
     "images usage": ("images_check:usage", "Count the blobs of images and their bytes."),
     "images convert": ("images_check:convert", "Convert an image to OCI's media types, or to some of its platforms."),
+    "serve containerd": (
+        "serve:containerd",
+        "Serve the store to containerd, as its content store, on a Unix socket.",
+    ),
     "help": ("topics:help_", "Show help on a command or a topic."),
     "completion": ("topics:completion", "Print or install shell completion."),
 }
 """Each command's function, below this package, and what it does in a line: the first of the function's docstring."""
 
-GROUPS: dict[str, str] = {"images": "List, name, check and convert images."}
+GROUPS: dict[str, str] = {
+    "images": "List, name, check and convert images.",
+    "serve": "Offer the store to other programs.",
+}
 """What the commands of two words begin with, and what those commands do together."""
 
 

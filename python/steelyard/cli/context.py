@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,7 @@ class Context:
         counts: what the command has done so far; its result, however it ends.
         words: the command line, for messages that repeat it.
         program: how a command line begins that reaches the same store.
+        drain: what the first signal calls, in place of cancelling the command, which is then expected to end by itself.
 
     Raises (when it is made):
         InvalidArgument: an option's value is not understood.
@@ -61,6 +62,7 @@ class Context:
         self.failures: list[Report] = []
         self.farewell: list[str] = []
         self.conclusion: list[str] = []
+        self.drain: Callable[[], object] | None = None
 
     @property
     def quiet(self) -> bool:

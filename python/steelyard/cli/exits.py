@@ -36,7 +36,7 @@ MEANINGS: dict[Exit, str] = {
     Exit.NOT_FOUND: "no such blob, ingest, image name, file or store; or blobs of an image are not stored",
     Exit.CONFLICT: "stored already, where --fail-if-exists asked to fail; or the ingest was aborted by somebody else",
     Exit.MISMATCH: "a digest or size is not the expected one, stored bytes are damaged, or an image or archive is malformed",
-    Exit.BUSY: "another writer holds the ingest, or another process the store",
+    Exit.BUSY: "another writer holds the ingest, another process the store, or another server the address",
     Exit.TRANSIENT: "a remote or passing failure: trying again may help (kept for remote stores; no command uses it yet)",
     Exit.PERMISSION: "the operating system does not permit it, or the store is read-only",
     Exit.NO_SPACE: "no space or quota is left",
@@ -55,6 +55,8 @@ _BY_ERRNO = {
     errno.ENOSPC: Exit.NO_SPACE,
     errno.EDQUOT: Exit.NO_SPACE,
     errno.EPIPE: Exit.BROKEN_PIPE,
+    errno.EADDRINUSE: Exit.BUSY,
+    errno.ENOTSOCK: Exit.USAGE,
 }
 
 _BY_KIND: tuple[tuple[type[Exception], Exit], ...] = (

@@ -25,7 +25,7 @@ _SIGNALS = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}
 def run(command: Command, context: Context, name: str) -> int:
     """Run a command to its end and return the exit code.
 
-    SIGINT and SIGTERM cancel it; a second one ends the process at once, and then the store recovers as after a crash.
+    SIGINT and SIGTERM cancel it, or ask it to end if it has said how (`Context.drain`); a second one ends the process at once, and then the store recovers as after a crash.
     """
     backend = context.settings.backend_name
     if backend == "trio" and importlib.util.find_spec("trio") is None:
@@ -40,7 +40,7 @@ async def _supervise(command: Command, context: Context, name: str) -> Exit:
     closed = False
     async with anyio.create_task_group() as background:
         scope = anyio.CancelScope()
-        await background.start(_watch_signals, scope, received)
+        await background.start(_watch_signals, context, scope, received)
         background.start_soon(_tick, context)
         with scope:
             try:
@@ -85,7 +85,11 @@ def _say_farewell(context: Context, number: signal.Signals) -> None:
 
 
 async def _watch_signals(
-    scope: anyio.CancelScope, received: list[signal.Signals], *, task_status: anyio.abc.TaskStatus[None]
+    context: Context,
+    scope: anyio.CancelScope,
+    received: list[signal.Signals],
+    *,
+    task_status: anyio.abc.TaskStatus[None],
 ) -> None:
     with anyio.open_signal_receiver(*_SIGNALS) as signals:
         task_status.started()
@@ -93,7 +97,10 @@ async def _watch_signals(
             if received:
                 os._exit(_SIGNALS[number])
             received.append(number)
-            scope.cancel()
+            if context.drain is None:
+                scope.cancel()
+            else:
+                context.drain()
 
 
 async def _tick(context: Context) -> None:

@@ -9,6 +9,7 @@ It needs the extra ``grpc``. docs/containerd.md says what is served and by which
 | `_content`, `_write`, `_images`, `_standard` | the services |
 | `_messages`, `_codes` | values and errors as they go over the wire |
 | `_socket` | the path of the socket |
+| `_metrics` | what is counted |
 | `_portal` | stores that need their event loop |
 """
 
@@ -25,8 +26,9 @@ except ModuleNotFoundError as error:
     ) from error
 
 from steelyard.containerd.service._server import Server as Server
+from steelyard.containerd.service._socket import parse_address as parse_address
 
-__all__ = ("Server",)
+__all__ = ("Server", "parse_address")
 
 Server.__module__ = __name__
 logging.getLogger("steelyard.containerd").addHandler(logging.NullHandler())  # silent, until a program wants to hear

@@ -16,6 +16,7 @@ from grpc import StatusCode
 
 from steelyard.containerd.service._codes import Refusal, refuse
 from steelyard.containerd.service._messages import Malformed
+from steelyard.containerd.service._metrics import Meters
 
 __all__ = ("Call", "Gone")
 
@@ -41,6 +42,7 @@ class Call:
         requests: Iterator[bytes],
         context: grpc.ServicerContext,
         send: Callable[[bytes | None], None] | None,
+        meters: Meters,
     ) -> None:
         self.method = method
         self.subject = ""
@@ -51,6 +53,7 @@ class Call:
         self._requests = requests
         self._context = context
         self._send = send
+        self._meters = meters
         self._lock = threading.Lock()
         self._waiting: tuple[str, float] | None = None
 
@@ -74,6 +77,7 @@ class Call:
         finally:
             self._waiting = None
         self.bytes_in += len(message)
+        self._meters.received(self.method, len(message))
         return message
 
     def receive_first(self) -> bytes:
@@ -102,7 +106,7 @@ class Call:
             self._waiting = None
         if not self.is_active():
             raise Gone
-        self.bytes_out += len(message)
+        self.count_sent(len(message))
 
     def header(self, name: str) -> str | None:
         """Return a header that the client has sent, if it has."""
@@ -110,6 +114,11 @@ class Call:
             if key == name:
                 return value if isinstance(value, str) else value.decode("ascii", "replace")
         return None
+
+    def count_sent(self, size: int) -> None:
+        """Count a response."""
+        self.bytes_out += size
+        self._meters.sent(self.method, size)
 
     def is_active(self) -> bool:
         """Return whether there is anybody left."""

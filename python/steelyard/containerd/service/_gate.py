@@ -66,13 +66,13 @@ class Gate:
         """Return a handler for a method of one request and one response."""
 
         def behavior(requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-            call = Call(method, requests, context, None)
+            call = Call(method, requests, context, None, self._meters)
             self._enter(call)
             response = b""
             try:
                 _check_namespace(call)
                 response = handler(call, call.receive_first())
-                call.bytes_out += len(response)
+                call.count_sent(len(response))
                 call.finish(StatusCode.OK)
             except Gone:
                 call.finish(StatusCode.CANCELLED)
@@ -90,7 +90,7 @@ class Gate:
         def behavior(
             requests: Iterator[bytes], context: grpc.ServicerContext, send: Callable[[bytes | None], None]
         ) -> None:
-            call = Call(method, requests, context, send)
+            call = Call(method, requests, context, send, self._meters)
             self._enter(call)
             try:
                 _check_namespace(call)
@@ -117,7 +117,7 @@ class Gate:
         with self._lock:
             self._calls.discard(call)
         seconds, code = time.monotonic() - call.started, call.code or StatusCode.UNKNOWN
-        self._meters.end(call.method, code.name, seconds, call.bytes_in, call.bytes_out)
+        self._meters.end(call.method, code.name, seconds)
         if code in _EVERYDAY or logger.isEnabledFor(logging.DEBUG):
             fields = {
                 "method": call.method,

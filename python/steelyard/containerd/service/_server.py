@@ -23,7 +23,7 @@ from steelyard.containerd.service._content import Content
 from steelyard.containerd.service._gate import Gate
 from steelyard.containerd.service._images import SERVICE as IMAGES
 from steelyard.containerd.service._images import Images
-from steelyard.containerd.service._metrics import Meters
+from steelyard.containerd.service._metrics import Counting, Meters, Page, parse_metrics_address
 from steelyard.containerd.service._portal import PortalStore, Trip
 from steelyard.containerd.service._socket import Place, parse_address, private_place
 from steelyard.containerd.service._standard import HEALTH, REFLECTION, Health, Reflection
@@ -60,6 +60,7 @@ class Server:
         idle_seconds: how long a client may leave a call waiting, for its next message or for taking one.
         wait_seconds: how long a store other than a `LocalStore` may take for one step.
         grace_seconds: how long calls under way have at the end.
+        metrics_address: ``HOST:PORT`` of a page for Prometheus; None for no such page. The port may be 0 for any.
 
     Raises (when it is entered):
         StorageError: a server answers on that path already (EADDRINUSE), or something that is no socket has it
@@ -78,6 +79,7 @@ class Server:
         idle_seconds: float = 300,
         wait_seconds: float = 60,
         grace_seconds: float = 10,
+        metrics_address: str | None = None,
     ) -> None:
         if not 0 < read_bytes <= message_bytes - 64:
             raise InvalidArgument(
@@ -92,7 +94,9 @@ class Server:
         self._most_calls = calls
         self._wait_seconds = wait_seconds
         self._grace_seconds = grace_seconds
-        self._meters = Meters()
+        self._metrics_at = None if metrics_address is None else parse_metrics_address(metrics_address)
+        self._meters = Meters() if metrics_address is None else Counting()
+        self._page: Page | None = None
         self._gate = Gate(idle_seconds=idle_seconds, meters=self._meters)
         self._health = Health((CONTENT, IMAGES), watchers=max(1, calls // 4))
         self._stack = AsyncExitStack()
@@ -107,9 +111,17 @@ class Server:
         """What gRPC clients connect to."""
         return f"unix://{self._path}"
 
+    @property
+    def metrics_address(self) -> tuple[str, int] | None:
+        """Host and port of the page for Prometheus, while it is there."""
+        return None if self._page is None else self._page.address
+
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             place: Place = await run(stack.enter_context, private_place(self._path))
+            if self._metrics_at is not None and isinstance(self._meters, Counting):
+                self._page = Page(self._metrics_at, self._meters)
+                stack.push_async_callback(run, self._page.close)
             direct = await self._face(stack)
             pool = ThreadPoolExecutor(self._most_calls, thread_name_prefix="containerd-call")
             running = _Running(self._made(direct, pool), pool, place, self._gate)

@@ -1,0 +1,130 @@
+"""`serve`: the store, offered to other programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import anyio
+from cyclopts import Parameter
+
+from steelyard.cli.context import Context
+from steelyard.cli.explain import UsageError
+from steelyard.cli.serve_log import log_to_stderr
+
+if TYPE_CHECKING:
+    from steelyard.containerd.service import Server
+
+_HELP = "steelyard serve containerd --help"
+
+
+async def containerd(
+    *,
+    address: str,
+    metrics_address: str | None = None,
+    calls: int = 256,
+    message_size: int = 16 << 20,
+    read_size: int = 1 << 20,
+    idle: float = 300,
+    grace: float = 10,
+    log_format: Literal["text", "json"] = "text",
+    log_level: Literal["debug", "info", "warning", "error"] = "info",
+    print_config: bool = False,
+    plugin: str = "steelyard",
+    context: Annotated[Context, Parameter(parse=False)],
+) -> None:
+    """Serve the store to containerd, as its content store, on a Unix socket.
+
+    The store is made if it is not there. The socket can be used by its owner and by root. Ctrl-C or SIGTERM ends the service:
+    no new call is taken, calls under way have --grace seconds, ingests are kept, and the exit code is 0; a second signal ends it
+    at once. --print-config prints what containerd's own configuration needs, and serves nothing.
+
+    Args:
+        address: path of the socket, or unix:///PATH. Its directory is made if it is not there.
+        metrics_address: HOST:PORT on which Prometheus reads metrics; without a host, 127.0.0.1.
+        calls: most calls at a time.
+        message_size: most bytes of a message.
+        read_size: most bytes of data in one message of a Read.
+        idle: seconds for which a client may keep a call waiting.
+        grace: seconds that calls under way have at the end.
+        log_format: log on standard error for people, or one JSON object a line.
+        log_level: least serious entries to log; debug has a line for each call.
+        print_config: print the block for containerd's config.toml.
+        plugin: name of the plugin in that block.
+        context: the run.
+    """
+    if print_config:
+        text = config(_absolute(address), plugin)
+        await context.out.document({"config": text}, text.rstrip("\n"))
+        return
+    context.drain = (ending := anyio.Event()).set
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    log_to_stderr(log_format, log_level)
+    serving = _server()
+    async with (
+        context.open_store(create=True, change=True) as store,
+        serving(
+            store,
+            address,
+            metrics_address=metrics_address,
+            calls=calls,
+            message_bytes=message_size,
+            read_bytes=read_size,
+            idle_seconds=_seconds("--idle", idle),
+            grace_seconds=_seconds("--grace", grace),
+        ),
+    ):
+        await ending.wait()
+
+
+def config(path: Path, plugin: str) -> str:
+    """Return what containerd's config.toml needs in order to use the service as its content store."""
+    return f"""\
+version = 2
+
+# containerd's own content store, in whose place the one below comes.
+disabled_plugins = ["io.containerd.content.v1.content"]
+
+[proxy_plugins]
+  [proxy_plugins.{_quoted(plugin)}]
+    type = "content"
+    address = {_quoted(str(path))}
+"""
+
+
+def _quoted(text: str) -> str:
+    """Return a basic string of TOML, which is also what JSON has."""
+    return json.dumps(text)
+
+
+def _absolute(address: str) -> Path:
+    _server()
+    from steelyard.containerd.service import parse_address  # noqa: PLC0415 - it needs an extra
+
+    return parse_address(address)
+
+
+def _server() -> type[Server]:
+    """Return the server, which needs an extra that may be missing.
+
+    Raises:
+        UsageError: it is.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own log has another shape than ours
+    try:
+        from steelyard.containerd.service import Server  # noqa: PLC0415 - it needs an extra
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"serve containerd: the package {error.name} is not installed",
+            next_step="pip install 'steelyard[cli,grpc]'",
+        ) from error
+    return Server
+
+
+def _seconds(option: str, value: float) -> float:
+    if not value > 0:
+        raise UsageError(f"{option} {value:g}: expected a number of seconds above 0", next_step=_HELP)
+    return value
