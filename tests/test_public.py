@@ -29,6 +29,8 @@ ERRORS: tuple[steelyard.SteelyardError, ...] = (
     errors.NotFound("blob", str(DIGEST)),
     errors.AlreadyExists(str(DIGEST)),
     errors.Unavailable("a ref", holder="process 4711", since=NOON, local=True),
+    errors.Unreachable("unix:///somewhere", reason="connection refused"),
+    errors.Unsupported("unix:///somewhere", operation="image names"),
     errors.FailedPrecondition("open it read-only"),
     errors.UnexpectedDigest(expected="sha256:00", actual="sha256:11", ref="a ref"),
     errors.UnexpectedSize(expected=1, actual=2),

@@ -40,6 +40,8 @@ from steelyard.errors import StorageFull as StorageFull
 from steelyard.errors import Unavailable as Unavailable
 from steelyard.errors import UnexpectedDigest as UnexpectedDigest
 from steelyard.errors import UnexpectedSize as UnexpectedSize
+from steelyard.errors import Unreachable as Unreachable
+from steelyard.errors import Unsupported as Unsupported
 from steelyard.errors import UnsupportedAlgorithm as UnsupportedAlgorithm
 from steelyard.errors import WriterClosed as WriterClosed
 from steelyard.hashing import Hasher as Hasher
@@ -113,6 +115,8 @@ __all__ = (
     "Unavailable",
     "UnexpectedDigest",
     "UnexpectedSize",
+    "Unreachable",
+    "Unsupported",
     "UnsupportedAlgorithm",
     "Verified",
     "Writer",

@@ -9,9 +9,12 @@ Pieces run on threads of the native core, one pool for the process. What is fini
 the event loop delivers all that is there: a wake costs about 50 µs, whatever it brings. Threads start when there is work
 and end by themselves within a second without. `rust/core/src/bridge` says who is woken when.
 
+What waits for somebody else, a server for example, is no piece: nobody knows when it ends. `begin` gives it a thread of a
+second pool, so that pieces always find one, and a way to end it early, which is part of the call.
+
 * **Several event loops**, one in each thread: each has its own port to the pool.
 * **A loop that ends** with pieces under way: they run to their end, and nobody hears of it.
-* **The end of the process** waits for the pieces under way.
+* **The end of the process** waits for the pieces under way; what was begun is told to end.
 * **A fork**: the child begins with an empty pool; what waited in the parent is the parent's.
 """
 
@@ -24,22 +27,27 @@ import sys
 import threading
 import weakref
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeVar, TypeVarTuple
+from contextlib import suppress
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar, TypeVarTuple
 
 import anyio
 from anyio import CancelScope
 from anyio.lowlevel import current_token
 
 from steelyard._backend import on_asyncio
-from steelyard._native import Job, Pool
+from steelyard._native import Job, Pool, Port
 
-__all__ = ("PIECE", "checkpoint_here", "counts", "run", "run_job", "threads")
+__all__ = ("PIECE", "Begun", "begin", "checkpoint_here", "counts", "run", "run_job", "soon_here", "threads")
 
 PIECE = 8 << 20
 """The most bytes that one piece should move: a hop costs about 0.1 ms, hashing 8 MiB about 4 ms."""
 
 THREADS = 32
 """Pieces under way at once in the process: more than cores, so that waits for the disk overlap."""
+
+WAITS = 1024
+"""Calls at once in the process that wait for somebody else: each holds a thread, which does nothing meanwhile."""
 
 ResultT = TypeVar("ResultT")
 ArgsT = TypeVarTuple("ArgsT")
@@ -56,6 +64,14 @@ class _Loop(Protocol):
         self, function: Callable[..., Any], args: tuple[Any, ...], cancel: Callable[[], object] | None = None
     ) -> Any:
         """Run one piece; `cancel` is called when the caller is cancelled meanwhile."""
+        ...
+
+    def begin(self, function: Callable[..., Any], args: tuple[Any, ...], begun: Begun[Any]) -> None:
+        """Have the function called on a thread of the second pool, and its end told to `begun`."""
+        ...
+
+    def soon(self, function: Callable[[], object]) -> None:
+        """Have the function called in the loop's thread; from any thread. RuntimeError: the loop has ended."""
         ...
 
 
@@ -78,6 +94,80 @@ async def run_job(job: Job, function: Callable[[*ArgsT], ResultT], *args: *ArgsT
     """
     result: ResultT = await _this_loop().run(function, args, job.cancel)
     return result
+
+
+class Begun(Generic[ResultT]):
+    """A call that was begun, and how it ended.
+
+    Args:
+        end: makes the call end soon; from any thread, any number of times.
+    """
+
+    def __init__(self, end: Callable[[], object]) -> None:
+        self.end = end
+        self._ended = anyio.Event()
+        self._value: Any = None
+        self._error: BaseException | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the result is there."""
+        return self._ended.is_set()
+
+    async def result(self) -> ResultT:
+        """Wait for the call's end and return its result.
+
+        Cancellation:
+            The call goes on, and may be waited for again.
+        """
+        await self._ended.wait()
+        if self._error is not None:
+            raise self._error
+        value: ResultT = self._value
+        return value
+
+    async def aclose(self) -> None:
+        """Make the call end, and wait until it has, whatever it gives."""
+        self.end()
+        with CancelScope(shield=True):
+            await self._ended.wait()
+
+    def _tell(self, value: Any, error: BaseException | None) -> None:
+        self._value, self._error = value, error
+        self._ended.set()
+
+
+def begin(function: Callable[[*ArgsT], ResultT], *args: *ArgsT, end: Callable[[], object]) -> Begun[ResultT]:
+    """Call a function that waits for somebody else, on a thread; it begins at once.
+
+    Whoever begins it is responsible for its end: by waiting for the result, or by `Begun.aclose`.
+
+    Args:
+        function: called in a thread that Python did not start, so that it must not start any.
+        args: its arguments.
+        end: makes it end soon; from any thread, also before it was called.
+    """
+    begun: Begun[ResultT] = Begun(end)
+    _under_way.add(begun)
+    _this_loop().begin(_named, (function, args), begun)
+    return begun
+
+
+def _named(function: Callable[..., ResultT], args: tuple[Any, ...]) -> ResultT:
+    # Who asks for the current thread makes a record of it, which outlives it: let it say whose it was.
+    threading.current_thread().name = "steelyard-wait"
+    return function(*args)
+
+
+def soon_here() -> Callable[[Callable[[], object]], None]:
+    """Return what has a function called in this event loop's thread, from any thread; nothing happens if the loop has ended."""
+    loop = _this_loop()
+
+    def soon(function: Callable[[], object]) -> None:
+        with suppress(RuntimeError):
+            loop.soon(function)
+
+    return soon
 
 
 def checkpoint_here() -> Callable[[], Awaitable[None]]:
@@ -104,6 +194,8 @@ class _Here(threading.local):
 
 _here = _Here()
 _pool = Pool(THREADS)
+_waits = Pool(WAITS)
+_under_way: weakref.WeakSet[Begun[Any]] = weakref.WeakSet()
 
 
 def _this_loop() -> _Loop:
@@ -134,6 +226,7 @@ class _Asyncio:
         self._checkpoint_if_cancelled = current_token().backend_class.checkpoint_if_cancelled
         self._loop = weakref.ref(asyncio.get_running_loop())  # whose thread may be the last to know of us
         self._port = _pool.port(self._wake)
+        self._waits = _waits.port(self._wake_waits)
         # Of a future that was cancelled: the one that gets the result in its place.
         self._heirs: weakref.WeakKeyDictionary[asyncio.Future[Any], asyncio.Future[Any]] = weakref.WeakKeyDictionary()
 
@@ -147,10 +240,19 @@ class _Asyncio:
         return "trio" not in sys.modules or self._task(loop) is not None  # no task: a guest's
 
     def _wake(self) -> None:
+        self.soon(self._deliver)
+
+    def _wake_waits(self) -> None:
+        self.soon(partial(_tell_begun, self._waits))
+
+    def soon(self, function: Callable[[], object]) -> None:
         loop = self._loop()
         if loop is None:
             raise RuntimeError("the event loop is gone")
-        loop.call_soon_threadsafe(self._deliver)
+        loop.call_soon_threadsafe(function)
+
+    def begin(self, function: Callable[..., Any], args: tuple[Any, ...], begun: Begun[Any]) -> None:
+        self._waits.submit(function, args, begun)
 
     def _deliver(self) -> None:
         for future, value, error in self._port.take():
@@ -214,6 +316,7 @@ class _Trio:
         self._value, self._error = outcome.Value, outcome.Error
         self._token = weakref.ref(trio.lowlevel.current_trio_token())
         self._port = _pool.port(self._wake)
+        self._waits = _waits.port(self._wake_waits)
 
     def is_here(self) -> bool:
         try:
@@ -223,10 +326,19 @@ class _Trio:
         return self._lowlevel.current_trio_token() is self._token()
 
     def _wake(self) -> None:
+        self.soon(self._deliver)
+
+    def _wake_waits(self) -> None:
+        self.soon(partial(_tell_begun, self._waits))
+
+    def soon(self, function: Callable[[], object]) -> None:
         token = self._token()
         if token is None:
             raise RuntimeError("the event loop is gone")
-        token.run_sync_soon(self._deliver)
+        token.run_sync_soon(function)
+
+    def begin(self, function: Callable[..., Any], args: tuple[Any, ...], begun: Begun[Any]) -> None:
+        self._waits.submit(function, args, begun)
 
     def _deliver(self) -> None:
         for task, value, error in self._port.take():
@@ -246,13 +358,21 @@ class _Trio:
         return await self._lowlevel.wait_task_rescheduled(not_now)
 
 
+def _tell_begun(port: Port) -> None:
+    for begun, value, error in port.take():
+        begun._tell(value, error)  # noqa: SLF001  # one of our own
+
+
 def _begin_anew() -> None:
     # It has none of the threads, and perhaps a locked mutex.
-    global _pool, _here
-    _pool, _here = Pool(THREADS), _Here()
+    global _pool, _waits, _under_way, _here
+    _pool, _waits, _under_way, _here = Pool(THREADS), Pool(WAITS), weakref.WeakSet(), _Here()
 
 
 def _end() -> None:
+    for begun in list(_under_way):
+        begun.end()
+    _waits.close()
     _pool.close()  # whichever it is by then
 
 

@@ -13,9 +13,7 @@ from pathlib import Path
 import pytest
 from cli.nursery import Nursery
 
-from steelyard.bench._peers._containerd import daemon
-
-from .programs import Image, Steelyard, blobs_in, buildah, raw, root_only, run, skopeo
+from .programs import Image, Steelyard, blobs_in, buildah, raw, run, skopeo
 
 LAYERS = tuple(Path(module.__file__ or "").parent for module in (json, importlib, email))
 """Folders that become a layer each."""
@@ -88,15 +86,6 @@ def saved(made: Path) -> Path:
     archive = made / "saved.tar"
     skopeo("copy", f"oci:{made}/umoci:amd64", f"docker-archive:{archive}:demo/saved:1")
     return archive
-
-
-@pytest.fixture(scope="session")
-def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Give the address of a containerd of the tests' own."""
-    root_only("containerd")
-    root_only("ctr")
-    with daemon(tmp_path_factory.mktemp("containerd")) as address:
-        yield address
 
 
 def _image(layout: Path) -> Image:

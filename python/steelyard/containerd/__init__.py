@@ -1,9 +1,11 @@
 """containerd's content service, on both sides of the wire. It needs the extra ``grpc``.
 
-`steelyard.containerd.service` offers a store to containerd; `steelyard.containerd.remote` is a store that lives behind
-such a service, in a containerd or in ourselves.
+`steelyard.containerd.service` offers a store to containerd; `RemoteStore` is a store that lives behind such a service, in
+a containerd or in ourselves.
 """
 
 from __future__ import annotations
 
-__all__: tuple[str, ...] = ()
+from steelyard.containerd.remote import RemoteStore as RemoteStore
+
+__all__ = ("RemoteStore",)

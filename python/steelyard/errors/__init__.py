@@ -5,6 +5,7 @@ SteelyardError
 ├── NotFound (LookupError)            nothing of that name: create it, or go on without
 ├── AlreadyExists                     the blob is stored, the name is taken: use it
 ├── Unavailable                       somebody else writes to the ref: wait or choose another ref
+│   └── Unreachable                   the server of a remote store does not answer: try again
 ├── FailedPrecondition                the state is not the one asked for: change it first
 │   ├── UnexpectedDigest              the bytes are not the expected ones; the ingest keeps them
 │   ├── UnexpectedSize                there are more or fewer bytes than expected; likewise
@@ -12,6 +13,7 @@ SteelyardError
 │   ├── IncompatibleFormat            the root has another format than this release knows
 │   ├── NameMoved                     the image name holds something else by now
 │   └── IncompleteImage               blobs that the image needs are not stored
+├── Unsupported                       this store cannot do that: use another way
 ├── Aborted                           the ingest was discarded under its writer: start again
 ├── InvalidArgument (ValueError)      the call itself is wrong: fix the caller
 │   ├── InvalidDigest                 not of the form algorithm:encoded
@@ -43,6 +45,8 @@ from steelyard.errors._images import InvalidImage as InvalidImage
 from steelyard.errors._images import InvalidReference as InvalidReference
 from steelyard.errors._images import LimitExceeded as LimitExceeded
 from steelyard.errors._images import NameMoved as NameMoved
+from steelyard.errors._remote import Unreachable as Unreachable
+from steelyard.errors._remote import Unsupported as Unsupported
 from steelyard.errors._store import Aborted as Aborted
 from steelyard.errors._store import AlreadyExists as AlreadyExists
 from steelyard.errors._store import DataCorrupt as DataCorrupt
@@ -90,6 +94,8 @@ __all__ = (
     "Unavailable",
     "UnexpectedDigest",
     "UnexpectedSize",
+    "Unreachable",
+    "Unsupported",
     "UnsupportedAlgorithm",
     "WriterClosed",
 )

@@ -7,7 +7,7 @@ import anyio
 from steelyard._refqueue import ref_queue
 from steelyard.content import Ingester, Writer
 from steelyard.digest import Algorithm, Digest
-from steelyard.errors import Unavailable
+from steelyard.errors import Unavailable, Unreachable
 
 __all__ = ("open_writer",)
 
@@ -31,6 +31,7 @@ async def open_writer(
 
     Raises:
         AlreadyExists: `expected` is stored already, perhaps by the writer that was waited for.
+        Unreachable: the server of a remote store does not answer.
         InvalidArgument, StorageError: as from `Ingester.writer`.
 
     Cancellation:
@@ -42,6 +43,8 @@ async def open_writer(
             turn.watch()
             try:
                 return await ingester.writer(ref, size=size, expected=expected, algorithm=algorithm)
+            except Unreachable:
+                raise  # nobody holds the ref; what to do about a server that is not there is the caller's to say
             except Unavailable as held:
                 local = held.local
             # Even a local holder may end unheard: dropped instead of closed, or cancelled by asyncio past our shields.

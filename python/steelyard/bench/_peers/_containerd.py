@@ -83,17 +83,18 @@ def ctr_import() -> Peer:
 
 
 @contextmanager
-def daemon(place: Path) -> Iterator[str]:
+def daemon(place: Path, more: str = "") -> Iterator[str]:
     """Run containerd with its data in a folder, and give the address of its socket; it has ended afterwards.
 
-    The socket is in a folder of the system's for temporary files, because the path of one has at most 107 bytes.
+    `more` is put at the end of its configuration. The socket is in a folder of the system's for temporary files, because
+    the path of one has at most 107 bytes.
     """
     sockets = Path(tempfile.mkdtemp(prefix="sy-"))
     address = str(sockets / "s")
     config = sockets / "config.toml"
     config.write_text(
         f"version = 2\nroot = {json.dumps(str(place / 'containerd'))}\nstate = {json.dumps(str(sockets / 'state'))}\n"
-        f"disabled_plugins = {json.dumps(_DISABLED)}\n[grpc]\naddress = {json.dumps(address)}\n{_COLLECTOR}",
+        f"disabled_plugins = {json.dumps(_DISABLED)}\n[grpc]\naddress = {json.dumps(address)}\n{_COLLECTOR}{more}",
         encoding="utf-8",
     )
     log = place / "containerd.log"

@@ -1,0 +1,54 @@
+"""Where a server is: a Unix socket, and what else a call needs to say."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from steelyard.errors import InvalidArgument
+
+__all__ = ("check_lease", "check_namespace", "socket_path")
+
+_PATH_LIMIT = 107
+"""The most bytes that the path of a Unix socket may have on Linux."""
+
+_NAMESPACE = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*", re.ASCII)
+_NAMESPACE_LIMIT = 76
+_LEASE = re.compile(r"[!-~]{1,1024}", re.ASCII)
+
+
+def socket_path(address: str | os.PathLike[str]) -> Path:
+    """Return the absolute path of a Unix socket given as a path, ``unix:PATH`` or ``unix:///PATH``.
+
+    Raises:
+        InvalidArgument: it is none of these, or too long for a socket.
+    """
+    text = os.fspath(address)
+    path = text.removeprefix("unix:")
+    if path.startswith("//"):
+        path = "/" + path.lstrip("/") if path.startswith("///") else ""
+    if not path or "\0" in path or re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", path):
+        raise InvalidArgument(f"address {text!r}: expected the path of a Unix socket, or unix:// and the path")
+    found = Path(path).absolute()
+    size = len(os.fsencode(found))
+    if size > _PATH_LIMIT:
+        raise InvalidArgument(f"address {text!r}: expected a path of at most {_PATH_LIMIT} bytes, found {size}")
+    return found
+
+
+def check_namespace(namespace: str | None) -> str | None:
+    """Return the namespace, if it can be one: letters and digits, in parts joined by ``.``, ``_`` or ``-``."""
+    if namespace is not None and (len(namespace) > _NAMESPACE_LIMIT or not _NAMESPACE.fullmatch(namespace)):
+        raise InvalidArgument(
+            f"namespace {namespace[:100]!r}: expected letters and digits in parts joined by '.', '_' or '-', "
+            f"at most {_NAMESPACE_LIMIT} characters"
+        )
+    return namespace
+
+
+def check_lease(lease: str | None) -> str | None:
+    """Return the id of a lease, if it can be sent as one."""
+    if lease is not None and not _LEASE.fullmatch(lease):
+        raise InvalidArgument(f"lease {lease[:100]!r}: expected printable ASCII without spaces")
+    return lease

@@ -1,0 +1,214 @@
+"""Calls on threads: one request, and one answer or many; each with a deadline, each ended when nobody wants it any more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
+
+import anyio
+import grpc
+import msgspec
+from anyio import CancelScope
+
+from steelyard import _bridge
+from steelyard.containerd.remote._channel import Connection, Method
+from steelyard.containerd.remote._errors import About, Refused, error_of
+from steelyard.errors import Unreachable
+
+__all__ = ("GRACE", "Answers", "Limits", "ask", "attend", "gather", "refusal")
+
+GRACE = 2.0
+"""Seconds that a cancelled call which changes something is waited for, so that a healthy server leaves no doubt."""
+
+ResultT = TypeVar("ResultT")
+ItemT = TypeVar("ItemT")
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a server may be silent.
+
+    Attributes:
+        timeout: seconds for a call with one answer.
+        idle_timeout: seconds without a sign of progress, for a call with many.
+    """
+
+    timeout: float
+    idle_timeout: float
+
+
+def refusal(error: grpc.RpcError) -> Refused:
+    """Return what gRPC's error says, without what it holds."""
+    error.__traceback__ = None  # it is the call itself, which would keep itself alive
+    code, details = getattr(error, "code", None), getattr(error, "details", None)
+    if code is None or details is None:  # pragma: no cover - gRPC's own errors are all calls
+        return Refused(grpc.StatusCode.UNKNOWN, str(error))
+    return Refused(code(), details() or "")
+
+
+async def ask(
+    connection: Connection, called: Method, request: Any, about: About, limits: Limits, *, grace: float = 0.0
+) -> Any:
+    """Make a call with one answer and return that.
+
+    Args:
+        connection: the server.
+        called: the method.
+        request: the request.
+        about: what it is about, for errors.
+        limits: how long it may take.
+        grace: seconds for which a cancelled call is waited for before it is ended: for what changes something.
+
+    Raises:
+        SteelyardError: by `error_of`.
+
+    Cancellation:
+        The call is ended. What it was to change is not changed, or is.
+    """
+    call = connection.ask(called, request, limits.timeout)
+    done, soon = anyio.Event(), _bridge.soon_here()
+    call.add_done_callback(lambda _: soon(done.set))
+    try:
+        await done.wait()
+    finally:
+        if not done.is_set():
+            if grace:
+                with CancelScope(shield=True), anyio.move_on_after(grace):
+                    await done.wait()
+            call.cancel()
+    code = call.code()
+    if code is grpc.StatusCode.OK:
+        return call.result()
+    raise _explained(Refused(code, call.details() or ""), about, connection, limits)
+
+
+async def gather(
+    connection: Connection,
+    called: Method,
+    request: Any,
+    about: About,
+    limits: Limits,
+    *,
+    consume: Callable[[Iterator[Any]], ResultT],
+) -> ResultT:
+    """Make a call with many answers, have them consumed in a thread, and return what comes of it.
+
+    Raises:
+        SteelyardError: by `error_of`, or what `consume` raises.
+
+    Cancellation:
+        The call is ended, and `consume` has ended with it when this returns.
+    """
+    call = connection.start(called, request)
+    counted = _Counted(call)
+    begun = _bridge.begin(_consumed, consume, counted, end=call.cancel)
+    try:
+        try:
+            return await attend(begun, lambda: counted.count, limits, connection, about)
+        finally:
+            # Also when all was consumed: a call that has not been read to its end is ended here.
+            call.cancel()
+            if not begun.ended:
+                await begun.aclose()
+    except Refused as refused:
+        raise _explained(refused, about, connection, limits) from None
+
+
+async def attend(
+    begun: _bridge.Begun[ResultT],
+    progress: Callable[[], int],
+    limits: Limits,
+    connection: Connection,
+    about: About,
+) -> ResultT:
+    """Wait for the result as long as there is progress.
+
+    Raises:
+        Unreachable: there was none for too long; the call was ended.
+    """
+    while True:
+        seen = progress()
+        with anyio.move_on_after(limits.idle_timeout):
+            return await begun.result()
+        if progress() == seen and not begun.ended:
+            await begun.aclose()
+            raise Unreachable(connection.address, reason=f"{about.call}: silent for {limits.idle_timeout:g} s")
+
+
+class Answers(Generic[ItemT]):
+    """The answers of a call in batches; the next batch is read by a thread while the last is looked at.
+
+    Args:
+        connection: the server.
+        called: the method.
+        request: the request.
+        about: what it is about, for errors.
+        limits: how long the server may be silent.
+        take: takes a batch from the iterator, in a thread; what it returns is false at the end, and only then.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        called: Method,
+        request: Any,
+        about: About,
+        limits: Limits,
+        *,
+        take: Callable[[Iterator[Any]], ItemT],
+    ) -> None:
+        self._connection, self._about, self._limits = connection, about, limits
+        self._call = connection.start(called, request)
+        self._counted = _Counted(self._call)
+        self._take = take
+        self._begun = self._begin()
+
+    async def next(self) -> ItemT:
+        """Return the next batch.
+
+        Raises:
+            SteelyardError: by `error_of`, or what `take` raises; again on every further call.
+
+        Cancellation:
+            No effect.
+        """
+        try:
+            batch = await attend(self._begun, lambda: self._counted.count, self._limits, self._connection, self._about)
+        except Refused as refused:
+            raise _explained(refused, self._about, self._connection, self._limits) from None
+        if batch:
+            self._begun = self._begin()
+        return batch
+
+    async def aclose(self) -> None:
+        """End the call; its thread has ended when this returns."""
+        self._call.cancel()
+        await self._begun.aclose()
+
+    def _begin(self) -> _bridge.Begun[ItemT]:
+        return _bridge.begin(_consumed, self._take, self._counted, end=self._call.cancel)
+
+
+class _Counted(Iterator[Any]):
+    """Counts the answers, as the sign of progress."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self.count = 0
+
+    def __next__(self) -> Any:
+        answer = next(self._call)
+        self.count += 1
+        return answer
+
+
+def _consumed(consume: Callable[[Iterator[Any]], ResultT], answers: Iterator[Any]) -> ResultT:
+    try:
+        return consume(answers)
+    except grpc.RpcError as error:
+        raise refusal(error) from None
+
+
+def _explained(refused: Refused, about: About, connection: Connection, limits: Limits) -> Exception:
+    if refused.code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return Unreachable(connection.address, reason=f"{about.call}: no answer within {limits.timeout:g} s")
+    return error_of(refused, about, connection.address)

@@ -1,0 +1,171 @@
+"""From gRPC's codes and containerd's messages to our errors: one table."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Callable
+
+import grpc
+import msgspec
+
+from steelyard.errors import (
+    Aborted,
+    AlreadyExists,
+    DataCorrupt,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    OutOfRange,
+    SteelyardError,
+    StorageError,
+    StorageFull,
+    Unavailable,
+    UnexpectedDigest,
+    UnexpectedSize,
+    Unreachable,
+    Unsupported,
+)
+
+__all__ = ("About", "Refused", "error_of")
+
+_CODE = grpc.StatusCode
+_DIGEST = re.compile(r"[a-z0-9]+:[0-9a-f]{64,128}")
+_SIZE = re.compile(r"size (\d+), expected (\d+)|size validation: (\d+) != (\d+)")
+_FULL = re.compile(r"no space|quota", re.IGNORECASE)
+
+
+class Refused(Exception):
+    """What a call ended with, without the call: whoever keeps the error keeps nothing of the connection."""
+
+    def __init__(self, code: grpc.StatusCode, details: str) -> None:
+        super().__init__(code, details)
+        self.code = code
+        self.details = details
+
+
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """What a call is about, for the errors that it may end with.
+
+    Attributes:
+        kind: ``"blob"``, ``"ingest"``, ``"image name"`` or ``"lease"``.
+        name: the digest, the ref, the name.
+        call: the method, for people.
+        expected: the digest that the ingest is to have, as text, or None.
+        offset: where in it the call begins, or None.
+        size: the size that is known of it, or None.
+    """
+
+    kind: str
+    name: str
+    call: str
+    expected: str | None = None
+    offset: int | None = None
+    size: int | None = None
+
+
+def error_of(refused: Refused, about: About, address: str) -> SteelyardError:
+    """Return our error for what a call ended with."""
+    make = _TABLE.get(refused.code)
+    return _storage(refused, about, address) if make is None else make(refused, about, address)
+
+
+def _invalid(refused: Refused, about: About, _: str) -> SteelyardError:
+    return InvalidArgument(f"{about.kind} {about.name[:200]}: {_text(refused)}")
+
+
+def _not_found(refused: Refused, about: About, _: str) -> SteelyardError:
+    if "lease" in refused.details and about.kind != "lease":
+        return NotFound("lease", _text(refused))
+    return NotFound(about.kind, about.name)
+
+
+def _exists(refused: Refused, about: About, _: str) -> SteelyardError:
+    if about.kind == "image name":
+        return AlreadyExists(about.expected or "", name=about.name)
+    if about.kind == "lease":
+        return FailedPrecondition(f"lease {about.name}: exists already")
+    found = _DIGEST.search(refused.details)
+    return AlreadyExists(about.expected or (found.group() if found else ""))
+
+
+def _precondition(refused: Refused, about: About, address: str) -> SteelyardError:
+    if about.kind == "ingest":
+        if sizes := _SIZE.search(refused.details):
+            # One message says what there is first, of both.
+            actual, expected = sizes.group(1) or sizes.group(3), sizes.group(2) or sizes.group(4)
+            return UnexpectedSize(expected=int(expected), actual=int(actual), ref=about.name)
+        digests = _DIGEST.findall(refused.details)
+        if about.expected is not None and digests:
+            actual = next((digest for digest in digests if digest != about.expected), "")
+            wanted, _, _ = about.expected.partition(":")
+            if not actual.startswith(f"{wanted}:"):
+                return Unsupported(address, operation=f"naming blobs by {wanted}")
+            return UnexpectedDigest(expected=about.expected, actual=actual, ref=about.name)
+    return FailedPrecondition(f"{about.kind} {about.name}: {_text(refused)}")
+
+
+def _aborted(refused: Refused, about: About, address: str) -> SteelyardError:
+    return Aborted(about.name) if about.kind == "ingest" else _storage(refused, about, address)
+
+
+def _range(_: Refused, about: About, __: str) -> SteelyardError:
+    return OutOfRange(about.name, offset=about.offset or 0, size=about.size or 0)
+
+
+def _unavailable(refused: Refused, about: About, address: str) -> SteelyardError:
+    # The server's own word for a held ref ends in its class; what the transport says does not.
+    if about.kind == "ingest" and refused.details.rpartition(": ")[2] == "unavailable":
+        return Unavailable(about.name, holder=f"another client of {address}")
+    return Unreachable(address, reason=_text(refused))
+
+
+def _unreachable(refused: Refused, about: About, address: str) -> SteelyardError:
+    return Unreachable(address, reason=f"{about.call}: {_text(refused)}")
+
+
+def _unsupported(_: Refused, about: About, address: str) -> SteelyardError:
+    return Unsupported(address, operation=f"{about.call}; the server does not have it")
+
+
+def _corrupt(refused: Refused, about: About, _: str) -> SteelyardError:
+    return DataCorrupt(about.name, expected=about.expected or "the bytes of its digest", actual=_text(refused))
+
+
+def _exhausted(refused: Refused, about: About, address: str) -> SteelyardError:
+    if _FULL.search(refused.details):
+        return StorageFull(errno.ENOSPC, address, f"{about.call}: {_text(refused)}")
+    return StorageError(errno.ENOBUFS, address, f"{about.call}: {_text(refused)}")
+
+
+def _denied(refused: Refused, about: About, address: str) -> SteelyardError:
+    return StorageError(errno.EACCES, address, f"{about.call}: {_text(refused)}")
+
+
+def _storage(refused: Refused, about: About, address: str) -> SteelyardError:
+    if _FULL.search(refused.details):
+        return StorageFull(errno.ENOSPC, address, f"{about.call}: {_text(refused)}")
+    return StorageError(errno.EIO, address, f"{about.call} {about.name}: {refused.code.name}: {_text(refused)}")
+
+
+_TABLE: dict[grpc.StatusCode, Callable[[Refused, About, str], SteelyardError]] = {
+    _CODE.INVALID_ARGUMENT: _invalid,
+    _CODE.NOT_FOUND: _not_found,
+    _CODE.ALREADY_EXISTS: _exists,
+    _CODE.FAILED_PRECONDITION: _precondition,
+    _CODE.ABORTED: _aborted,
+    _CODE.OUT_OF_RANGE: _range,
+    _CODE.UNAVAILABLE: _unavailable,
+    _CODE.DEADLINE_EXCEEDED: _unreachable,
+    _CODE.CANCELLED: _unreachable,
+    _CODE.UNIMPLEMENTED: _unsupported,
+    _CODE.DATA_LOSS: _corrupt,
+    _CODE.RESOURCE_EXHAUSTED: _exhausted,
+    _CODE.PERMISSION_DENIED: _denied,
+    _CODE.UNAUTHENTICATED: _denied,
+}
+"""All other codes are a `StorageError`."""
+
+
+def _text(refused: Refused) -> str:
+    return refused.details[:1000] or refused.code.name.lower().replace("_", " ")

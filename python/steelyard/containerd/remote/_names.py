@@ -1,0 +1,159 @@
+"""The image names of a containerd, by its Images service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from anyio.lowlevel import checkpoint
+
+from steelyard.containerd.remote._calls import GRACE, Limits, ask
+from steelyard.containerd.remote._channel import Connection, method
+from steelyard.containerd.remote._errors import About
+from steelyard.containerd.remote._values import to_image
+from steelyard.containerd.remote._writer import check_size
+from steelyard.digest import Digest
+from steelyard.errors import AlreadyExists, NameMoved, NotFound
+from steelyard.filters import compile as compile_filters
+from steelyard.filters import image_fields
+from steelyard.model import Descriptor, Image, Labels
+from steelyard.names import ImageNames, check_name, split_fieldpaths
+
+__all__ = ("RemoteImageNames",)
+
+
+class RemoteImageNames(ImageNames):
+    """Image names behind a server. A server that only has content answers each call with Unsupported.
+
+    The service changes one name at a time. So `assign` is no transaction: what it has changed is changed back when a later
+    name is refused, and others may see that. `expected` is compared before the change, not with it.
+    """
+
+    def __init__(self, connection: Connection, limits: Limits) -> None:
+        self._connection, self._limits = connection, limits
+
+    async def create(self, name: str, target: Descriptor, *, labels: Mapping[str, str] | None = None) -> Image:
+        """Make a name; see `ImageNames.create`.
+
+        Raises:
+            InvalidArgument: also for a target without size or media type, which containerd wants to know.
+        """
+        image = _message("Create", check_name(name), target, Labels(labels))
+        try:
+            answer = await self._ask("Create", name, grace=GRACE, image=image)
+        except AlreadyExists:
+            held = await self.get(name)
+            raise AlreadyExists(str(held.target.digest), name=name) from None
+        return to_image(answer.image)
+
+    async def assign(
+        self, targets: Mapping[str, Descriptor], *, labels: Mapping[str, str] | None = None, overwrite: bool = False
+    ) -> list[Image]:
+        """Have names hold targets; see `ImageNames.assign`."""
+        await checkpoint()
+        kept = None if labels is None else Labels(labels)
+        held = {}
+        for name, target in targets.items():
+            _message("Create", check_name(name), target, Labels())
+            old = held[name] = await self._find(name)
+            if old is not None and not overwrite and old.target.digest != target.digest:
+                raise AlreadyExists(str(old.target.digest), name=name)
+        changed: list[str] = []
+        images = []
+        try:
+            for name, target in targets.items():
+                images.append(await self._assign(name, target, kept, held[name], overwrite=overwrite))
+                changed.append(name)
+        except Exception:
+            for name in reversed(changed):
+                await self._restore(name, held[name])
+            raise
+        return images
+
+    async def update(self, image: Image, *fieldpaths: str, expected: Digest | str | None = None) -> Image:
+        """Change what a name holds, or its labels; see `ImageNames.update`."""
+        moved, everything, keys = split_fieldpaths(fieldpaths)
+        check_size(image.target.size)
+        labels = Labels(image.labels)
+        held = await self._expect(image.name, expected)
+        paths = ["target"] if moved else []
+        paths += ["labels"] if everything else [f"labels.{key}" for key in keys]
+        message = _message("Update", image.name, image.target if moved else held.target, labels)
+        request = method("Images", "Update").request(image=message)
+        request.update_mask.paths.extend(paths)
+        return to_image((await self._send("Update", image.name, request, grace=GRACE)).image)
+
+    async def get(self, name: str) -> Image:
+        """Return what is known of a name; see `ImageNames.get`."""
+        check_name(name)
+        return to_image((await self._ask("Get", name, name=name)).image)
+
+    async def list(self, *filters: str) -> list[Image]:
+        """Return the matching names; see `ImageNames.list`."""
+        chosen = compile_filters(*filters)
+        answer = await self._ask("List", "")
+        images = [to_image(image) for image in answer.images]
+        return sorted((image for image in images if chosen.matches(image_fields(image))), key=lambda image: image.name)
+
+    async def delete(self, name: str, *, expected: Digest | str | None = None, collect: bool = False) -> None:
+        """Remove a name; see `ImageNames.delete`.
+
+        Args:
+            name: the name.
+            expected: remove it only if it holds this digest.
+            collect: have containerd collect its garbage before it answers.
+        """
+        check_name(name)
+        if expected is not None:
+            await self._expect(name, expected)
+        await self._ask("Delete", name, grace=GRACE, name=name, sync=collect)
+
+    async def _assign(
+        self, name: str, target: Descriptor, labels: Labels | None, held: Image | None, *, overwrite: bool
+    ) -> Image:
+        if held is None:
+            return await self.create(name, target, labels=labels)
+        if not overwrite:
+            return held
+        fields = {"target": target} if labels is None else {"target": target, "labels": labels}
+        paths = ("target",) if labels is None else ("target", "labels")
+        return await self.update(msgspec.structs.replace(held, **fields), *paths)
+
+    async def _restore(self, name: str, held: Image | None) -> None:
+        if held is None:
+            await self.delete(name)
+        else:
+            await self.update(held)
+
+    async def _find(self, name: str) -> Image | None:
+        try:
+            return await self.get(name)
+        except NotFound:
+            return None
+
+    async def _expect(self, name: str, expected: Digest | str | None) -> Image:
+        wanted = None if expected is None else Digest.parse(expected)
+        held = await self.get(name)
+        if wanted is not None and held.target.digest != wanted:
+            raise NameMoved(name, expected=str(wanted), actual=str(held.target.digest))
+        return held
+
+    async def _ask(self, call: str, about: str, *, grace: float = 0.0, **fields: Any) -> Any:
+        return await self._send(call, about, method("Images", call).request(**fields), grace=grace)
+
+    async def _send(self, call: str, name: str, request: Any, *, grace: float) -> Any:
+        about = About(kind="image name", name=name, call=f"Images.{call}")
+        return await ask(self._connection, method("Images", call), request, about, self._limits, grace=grace)
+
+
+def _message(call: str, name: str, target: Descriptor, labels: Labels) -> Any:
+    check_size(target.size)
+    image = method("Images", call).request().image
+    image.name = name
+    image.labels.update(labels)
+    image.target.digest = str(target.digest)
+    image.target.size = target.size or 0
+    image.target.media_type = target.media_type or ""
+    image.target.annotations.update(target.annotations)
+    return image

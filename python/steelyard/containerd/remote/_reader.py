@@ -1,0 +1,213 @@
+"""Reading a remote blob: ranges, the verified stream, and a whole blob in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from anyio import ClosedResourceError, EndOfStream
+from anyio.abc import ByteReceiveStream
+from anyio.lowlevel import checkpoint
+
+from steelyard._buffers import view
+from steelyard._types import Buffer
+from steelyard.containerd.remote._calls import Answers, Limits, gather
+from steelyard.containerd.remote._channel import Connection, method
+from steelyard.containerd.remote._errors import About
+from steelyard.content import ReaderAt
+from steelyard.digest import Digest
+from steelyard.errors import DataCorrupt, InvalidArgument, OutOfRange
+from steelyard.hashing import Hasher
+
+__all__ = ("RemoteReader", "read_whole")
+
+_BATCH = 4 << 20
+"""Bytes that a thread takes at a time for a stream; one such batch is read ahead of the one that is being received."""
+
+
+class RemoteReader(ReaderAt):
+    """A blob behind a server. It holds nothing there: if the blob is deleted, reading ends with NotFound."""
+
+    def __init__(self, connection: Connection, limits: Limits, digest: Digest, size: int) -> None:
+        self._connection, self._limits = connection, limits
+        self._digest, self._size = digest, size
+        self._closed = False
+
+    @property
+    def digest(self) -> Digest:
+        return self._digest
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    async def read_at(self, offset: int, size: int) -> bytes:
+        """Read a range, unverified; see `ReaderAt.read_at`. One call to the server."""
+        size = self._checked(offset, size)
+        if not size:
+            await checkpoint()
+            return b""
+        pieces = await self._range(offset, size, list)
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return data if len(data) == size else self._short(offset, size, len(data))
+
+    async def readinto_at(self, offset: int, buffer: Buffer) -> int:
+        """Read a range into the caller's memory, unverified; see `ReaderAt.readinto_at`."""
+        with view(buffer) as target:
+            if target.readonly:
+                raise BufferError("expected a writable buffer")
+            size = self._checked(offset, target.nbytes)
+            if not size:
+                await checkpoint()
+                return 0
+            found = await self._range(offset, size, lambda pieces: _fill(target[:size], pieces))
+        return size if found == size else self._short(offset, size, found)
+
+    def stream(self) -> ByteReceiveStream:
+        """Return the verified stream of the whole blob; see `ReaderAt.stream`. The server is asked when it is first received from."""
+        return _RemoteStream(self._connection, self._limits, self._digest, self._size)
+
+    async def aclose(self) -> None:
+        self._closed = True
+        await checkpoint()
+
+    async def _range(self, offset: int, size: int, consume: Callable[[Iterator[bytes]], Any]) -> Any:
+        called = method("Content", "Read")
+        request = called.request(digest=str(self._digest), offset=offset, size=size)
+        about = About(kind="blob", name=str(self._digest), call="Read", offset=offset, size=self._size)
+        return await gather(
+            self._connection,
+            called,
+            request,
+            about,
+            self._limits,
+            consume=lambda answers: consume(each.data for each in answers),
+        )
+
+    def _checked(self, offset: int, size: int) -> int:
+        """Return how many bytes there are of a range."""
+        if self._closed:
+            raise ClosedResourceError
+        if offset < 0 or size < 0:
+            raise InvalidArgument(f"blob {self._digest}: offset {offset} and size {size} must not be negative")
+        if offset > self._size:
+            raise OutOfRange(str(self._digest), offset=offset, size=self._size)
+        return min(size, self._size - offset)
+
+    def _short(self, offset: int, size: int, found: int) -> Any:
+        raise DataCorrupt(str(self._digest), expected=f"{size} bytes from offset {offset}", actual=f"{found} bytes")
+
+
+def _fill(target: memoryview, pieces: Iterator[bytes]) -> int:
+    """Put the pieces one after the other into the target and return their length, which may be more."""
+    place = 0
+    for piece in pieces:
+        room = max(0, len(target) - place)
+        target[place : place + len(piece)] = piece[:room]
+        place += len(piece)
+    return place
+
+
+class _RemoteStream(ByteReceiveStream):
+    """One Read of the whole blob, taken and hashed in batches on a thread; the end is the proof."""
+
+    def __init__(self, connection: Connection, limits: Limits, digest: Digest, size: int) -> None:
+        self._connection, self._limits = connection, limits
+        self._digest, self._size = digest, size
+        self._hasher = Hasher(digest.algorithm)
+        self._answers: Answers[list[bytes]] | None = None
+        self._batch: list[bytes] = []
+        self._piece = b""
+        self._place = 0
+        self._end: Exception | None = None
+        self._closed = False
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """Return the next bytes, at most `max_bytes`.
+
+        Raises:
+            anyio.EndOfStream: the blob has ended and matches its digest.
+            DataCorrupt: it does not match; raised instead of the end, again on every further call.
+        """
+        if max_bytes <= 0:
+            raise ValueError("max_bytes must be positive")
+        if self._closed:
+            raise ClosedResourceError
+        await checkpoint()
+        if self._place == len(self._piece):
+            if self._end is not None:
+                raise self._end
+            self._piece, self._place = await self._next(), 0
+        piece = self._piece[self._place : self._place + max_bytes]  # all of it is no copy
+        self._place += len(piece)
+        return piece
+
+    async def aclose(self) -> None:
+        """End the stream; the reader stays open."""
+        self._closed = True
+        self._batch, self._piece, self._place = [], b"", 0
+        answers, self._answers = self._answers, None
+        if answers is not None:
+            await answers.aclose()
+        await checkpoint()
+
+    async def _next(self) -> bytes:
+        if not self._batch:
+            if self._answers is None:
+                called = method("Content", "Read")
+                about = About(kind="blob", name=str(self._digest), call="Read", size=self._size)
+                request = called.request(digest=str(self._digest))
+                self._answers = Answers(self._connection, called, request, about, self._limits, take=self._take)
+            self._batch = (await self._answers.next())[::-1]
+            if not self._batch:
+                self._end = self._verdict()
+                raise self._end
+        return self._batch.pop()
+
+    def _take(self, answers: Iterator[Any]) -> list[bytes]:
+        """Take and hash a batch, in a thread."""
+        batch, size = [], 0
+        for answer in answers:
+            data = answer.data  # each look at it is a copy
+            if data:
+                self._hasher.update(data)
+                batch.append(data)
+                size += len(data)
+            if size >= _BATCH:
+                break
+        return batch
+
+    def _verdict(self) -> Exception:
+        return _differs(self._digest, self._hasher) or EndOfStream()
+
+
+def _differs(digest: Digest, hasher: Hasher) -> DataCorrupt | None:
+    found = hasher.digest()
+    return None if found == digest else DataCorrupt(str(digest), expected=str(digest), actual=str(found))
+
+
+async def read_whole(connection: Connection, limits: Limits, digest: Digest) -> bytes:
+    """Return a whole blob, verified, by one call to the server.
+
+    Raises:
+        NotFound: it is not stored.
+        DataCorrupt: the bytes do not match; they are never returned.
+    """
+
+    def consume(answers: Iterator[Any]) -> tuple[list[bytes], DataCorrupt | None]:
+        hasher = Hasher(digest.algorithm)
+        pieces = []
+        for answer in answers:
+            data = answer.data  # each look at it is a copy
+            hasher.update(data)
+            pieces.append(data)
+        return pieces, _differs(digest, hasher)
+
+    called = method("Content", "Read")
+    about = About(kind="blob", name=str(digest), call="Read")
+    pieces, failure = await gather(
+        connection, called, called.request(digest=str(digest)), about, limits, consume=consume
+    )
+    if failure is not None:
+        raise failure
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

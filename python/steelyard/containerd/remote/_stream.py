@@ -1,0 +1,153 @@
+"""One Write stream: messages go out as they are made, answers are counted as they come.
+
+gRPC takes the messages from our queue on a thread of its own; a thread of the bridge's reads the answers and tells the
+event loop. Nobody waits for a thread: a task waits for an answer, and may be cancelled, without an effect on the stream.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+import anyio
+import grpc
+from anyio import CancelScope
+
+from steelyard import _bridge
+from steelyard.containerd.remote._calls import GRACE, Limits, refusal
+from steelyard.containerd.remote._channel import Connection, method
+from steelyard.containerd.remote._errors import Refused
+
+__all__ = ("WriteStream",)
+
+
+class WriteStream:
+    """An open Write stream.
+
+    Attributes:
+        in_flight: bytes of data that were sent and not yet answered.
+        last: the last answer, or None.
+        failure: why the stream ended, or None.
+    """
+
+    def __init__(self, connection: Connection, limits: Limits) -> None:
+        self._limits = limits
+        self._requests: SimpleQueue[Any] = SimpleQueue()
+        called = method("Content", "Write")
+        self._call = connection.converse(called, iter(self._requests.get, None))
+        self._arrived: deque[Any] = deque()
+        self._told = False
+        self._soon = _bridge.soon_here()
+        self._sizes: deque[int] = deque()
+        self._sent = self._answered = 0
+        self._changed = anyio.Event()
+        self.in_flight = 0
+        self.last: Any = None
+        self.failure: Refused | None = None
+        self.ended = False
+        self._pump = _bridge.begin(self._read, end=self._cancel)
+
+    def send(self, message: Any, size: int = 0) -> int:
+        """Send a message with so many bytes of data, and return its number."""
+        self._requests.put(message)
+        self._sizes.append(size)
+        self.in_flight += size
+        self._sent += 1
+        return self._sent
+
+    async def answered(self, number: int | None = None) -> None:
+        """Wait for the answer to a message, or to all that were sent, or for the end of the stream.
+
+        Raises:
+            Refused: the stream has failed.
+
+        Cancellation:
+            No effect.
+        """
+        wanted = self._sent if number is None else number
+        await self._until(lambda: self._answered >= wanted)
+
+    async def room(self, size: int, window: int) -> None:
+        """Wait until so many bytes more are no more in flight than the window, or until none are.
+
+        Raises and Cancellation are those of `answered`.
+        """
+        await self._until(lambda: self.in_flight + size <= window or not self.in_flight)
+
+    async def finish(self) -> None:
+        """Say that there are no more messages, and wait for the end of the stream, at which the server frees the ref.
+
+        Cancellation:
+            The server gets a moment, then the call is ended.
+        """
+        self._requests.put(None)
+        try:
+            await self._until(lambda: self.ended)
+        except Refused:
+            pass
+        finally:
+            if not self.ended:
+                # CANCEL: the server is given time to free the ref in good order; what it has not stored by then is lost.
+                with CancelScope(shield=True), anyio.move_on_after(GRACE):
+                    while not self.ended:
+                        await self._changed.wait()
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        """End the call, whatever it does; nothing of it is left when this returns."""
+        self._requests.put(None)
+        await self._pump.aclose()
+        self._hear()
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            if self.failure is not None:
+                raise self.failure
+            if self.ended:
+                raise Refused(grpc.StatusCode.UNAVAILABLE, "the server ended the stream")
+            seen = self._answered
+            with anyio.move_on_after(self._limits.idle_timeout) as waiting:
+                await self._changed.wait()
+            if waiting.cancelled_caught and self._answered == seen:
+                reason = f"silent for {self._limits.idle_timeout:g} s"
+                self._call.cancel()
+                raise Refused(grpc.StatusCode.UNAVAILABLE, reason)
+
+    def _hear(self) -> None:
+        """Take in what has arrived; in the event loop's thread."""
+        self._told = False  # before looking: what comes after this is told again
+        while self._arrived:
+            answer = self._arrived.popleft()
+            if answer is None or isinstance(answer, Refused):
+                self.ended, self.failure = True, answer
+                continue
+            self.last = answer
+            if self._sizes:  # containerd says the last one twice
+                self.in_flight -= self._sizes.popleft()
+                self._answered += 1
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
+
+    def _read(self) -> None:
+        """Read answers to the end of the stream; in a thread."""
+        end = None
+        try:
+            for answer in self._call:
+                self._tell(answer)
+        except grpc.RpcError as error:
+            end = refusal(error)
+        finally:
+            self._requests.put(None)  # gRPC's thread waits for messages, also of a call that has ended
+            self._tell(end)
+
+    def _tell(self, arrived: Any) -> None:
+        self._arrived.append(arrived)
+        if not self._told:
+            self._told = True
+            self._soon(self._hear)
+
+    def _cancel(self) -> None:
+        self._call.cancel()
+        self._requests.put(None)

@@ -1,0 +1,77 @@
+"""Between the protocol's messages and the values of `steelyard.model`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from steelyard.digest import Digest
+from steelyard.model import Descriptor, Image, Info, Labels, Status
+
+__all__ = ("to_descriptor", "to_image", "to_info", "to_labels", "to_status", "to_time")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST, _AFTER_LAST = -62135596800, 253402300800
+"""The years 1 and 10000. The first second is what a Go program sends for a time that it has not set."""
+
+
+def to_time(stamp: Timestamp, default: datetime = _EPOCH) -> datetime:
+    """Return a time as whole microseconds; in place of one that was not set, or that a datetime does not hold, the default."""
+    if not _FIRST < stamp.seconds < _AFTER_LAST or not (stamp.seconds or stamp.nanos):
+        return default
+    return _EPOCH + timedelta(seconds=stamp.seconds, microseconds=stamp.nanos // 1000)
+
+
+def to_labels(items: Mapping[str, str]) -> Labels:
+    """Return labels as the server has them, whatever they are: it has accepted them."""
+    labels = Labels.__new__(Labels)
+    labels._items = dict(items)  # noqa: SLF001  # what its `__init__` does, without the checks
+    return labels
+
+
+def to_info(message: Any) -> Info:
+    """Return the Info of a blob. A listing of containerd 1.6 does not say when labels were set."""
+    created = to_time(message.created_at)
+    return Info(
+        digest=Digest.parse(message.digest),
+        size=message.size,
+        created_at=created,
+        updated_at=to_time(message.updated_at, created),
+        labels=to_labels(message.labels),
+    )
+
+
+def to_status(message: Any) -> Status:
+    """Return the Status of an ingest. On the wire, 0 is a total that is not known."""
+    return Status(
+        ref=message.ref,
+        offset=message.offset,
+        total=message.total or None,
+        expected=Digest.parse(message.expected) if message.expected else None,
+        started_at=to_time(message.started_at),
+        updated_at=to_time(message.updated_at),
+    )
+
+
+def to_descriptor(message: Any) -> Descriptor:
+    """Return the descriptor. On the wire, an empty text or 0 is what is not known."""
+    return Descriptor(
+        digest=Digest.parse(message.digest),
+        size=message.size or None,
+        media_type=message.media_type or None,
+        annotations=to_labels(message.annotations),
+    )
+
+
+def to_image(message: Any) -> Image:
+    """Return what is known of an image name."""
+    return Image(
+        name=message.name,
+        target=to_descriptor(message.target),
+        created_at=to_time(message.created_at),
+        updated_at=to_time(message.updated_at),
+        labels=to_labels(message.labels),
+    )

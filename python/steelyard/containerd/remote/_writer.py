@@ -1,0 +1,293 @@
+"""The writer of a remote ingest."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from anyio.lowlevel import checkpoint
+
+from steelyard._buffers import view
+from steelyard._types import Buffer
+from steelyard.containerd.remote._channel import Connection, method
+from steelyard.containerd.remote._errors import About, Refused, error_of
+from steelyard.containerd.remote._stream import WriteStream
+from steelyard.content import Writer
+from steelyard.digest import Algorithm, Digest
+from steelyard.errors import (
+    Aborted,
+    DataCorrupt,
+    InvalidArgument,
+    OutOfRange,
+    SteelyardError,
+    UnexpectedSize,
+    Unsupported,
+    WriterClosed,
+)
+from steelyard.hashing import Hasher
+from steelyard.model import Info, Labels, Status
+from steelyard.transfer._source import hash_piece
+
+__all__ = ("MESSAGE", "Announced", "RemoteWriter", "check_size")
+
+MESSAGE = 4 << 20
+"""Bytes of data that are gathered for a message; one may have twice as many."""
+
+_MOST = 8 << 20
+_STAT, _WRITE, _COMMIT = 0, 1, 2
+
+ResultT = TypeVar("ResultT")
+
+
+class Announced(msgspec.Struct, kw_only=True):
+    """What the caller said of an ingest.
+
+    Attributes:
+        size: the size that there will be, or None.
+        expected: the digest that there will be, or None.
+        algorithm: what `Writer.digest` is to compute, or None: whatever the server does.
+    """
+
+    size: int | None
+    expected: Digest | None
+    algorithm: Algorithm | None
+
+
+def check_size(size: int | None) -> None:
+    """Refuse a size that cannot be one."""
+    if size is not None and not 0 <= size < 1 << 63:
+        raise InvalidArgument(f"size {size}: expected a number of bytes from 0 to 2**63 - 1")
+
+
+class RemoteWriter(Writer):
+    """An open ingest behind a server: one Write stream, several messages in flight.
+
+    Small writes gather in memory until there is a message of them. What the server has refused shows on a later call.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        ref: str,
+        stream: WriteStream,
+        announced: Announced,
+        *,
+        window: int,
+        look: Callable[[], Awaitable[Status]],
+        info: Callable[[Digest], Awaitable[Info]],
+        released: Callable[[], None],
+    ) -> None:
+        self._connection, self._ref, self._stream, self._window = connection, ref, stream, window
+        self._announced, self._look, self._info, self._released = announced, look, info, released
+        self._message = method("Content", "Write").request
+        self._ended: type[WriterClosed | Aborted] | None = None
+        self._failure: SteelyardError | None = None
+        self._pending: list[Buffer] = []
+        self._pending_size = 0
+        self._sent: int = stream.last.offset
+        self._offset: int = self._sent
+        self._hasher: Hasher | None = None
+        wanted = announced.algorithm
+        if wanted is not None and not self._offset and wanted != _algorithm_of(stream.last.digest):
+            self._hasher = Hasher(wanted)
+
+    @property
+    def ref(self) -> str:
+        return self._ref
+
+    @property
+    def offset(self) -> int:
+        return self._offset
+
+    @property
+    def announced(self) -> Announced:
+        """What was said of the ingest when it was opened."""
+        return self._announced
+
+    async def write(self, data: Buffer) -> None:
+        """Append all of `data`; see `Writer.write`. It waits only while as many bytes as the window has are on their way."""
+        self._check()
+        given = view(data)
+        await checkpoint()
+        for start in range(0, len(given), _MOST):
+            whole = type(data) is bytes and len(given) <= _MOST
+            size = min(_MOST, len(given) - start)
+            # CANCEL: what was accepted so far stays; the rest of the data was not.
+            await self._answer(self._stream.room(self._pending_size + size, self._window))
+            self._check()
+            piece = data if whole else bytes(given[start : start + size])
+            if self._hasher is not None:
+                await hash_piece(self._hasher, piece)
+            self._pending.append(piece)
+            self._pending_size += size
+            self._offset += size
+            if self._pending_size >= MESSAGE:
+                self._flush()
+
+    async def digest(self) -> Digest:
+        """Return the digest of the bytes accepted so far; see `Writer.digest`. The server computes it.
+
+        Raises:
+            Unsupported: the ingest was resumed, and the server computes another algorithm than the writer's.
+        """
+        await self.sync()
+        if self._hasher is not None:
+            return self._hasher.digest()
+        return self._found()
+
+    async def status(self) -> Status:
+        await self.sync()
+        return await self._look()
+
+    async def truncate(self, size: int) -> None:
+        """Cut the ingest to its first `size` bytes; see `Writer.truncate`. The protocol only knows 0.
+
+        Raises:
+            Unsupported: neither 0 nor all that there is.
+        """
+        check_size(size)
+        self._check()
+        await checkpoint()
+        if size > self._offset:
+            raise OutOfRange(self._ref, offset=size, size=self._offset)
+        if size == self._offset:
+            return
+        if size:
+            raise Unsupported(
+                self._connection.address, operation=f"truncating ingest {self._ref} to {size} bytes, not 0"
+            )
+        self._pending, self._pending_size, self._offset = [], 0, 0
+        if self._hasher is not None:
+            self._hasher = Hasher(*self._hasher.algorithms)
+        if self._sent:
+            self._sent = 0
+            # A message at offset 0, where there are bytes, has the server drop them.
+            await self._answer(self._stream.answered(self._stream.send(self._message(action=_WRITE))))
+
+    async def sync(self) -> None:
+        """Wait until the server has all bytes accepted so far. What they survive there is the server's to say."""
+        self._check()
+        self._flush()
+        await checkpoint()
+        await self._answer(self._stream.answered())
+        if self._stream.last.offset != self._sent:
+            raise self._lost()
+
+    async def commit(
+        self,
+        size: int | None = None,
+        expected: Digest | str | None = None,
+        *,
+        labels: Mapping[str, str] | None = None,
+    ) -> Info:
+        """Publish the ingest under its digest; see `Writer.commit`. The promises are those of the server's store."""
+        try:
+            check_size(size)
+            kept = Labels(labels)
+            wanted = None if expected is None else Digest.parse(expected)
+            self._check()
+            if size is not None and size != self._offset:
+                raise UnexpectedSize(expected=size, actual=self._offset, ref=self._ref)
+            if wanted is None and self._hasher is not None:
+                wanted = self._hasher.digest()
+            found = await self._publish(wanted, kept)
+        finally:
+            await self.aclose()
+        return await self._info(found)
+
+    async def aclose(self) -> None:
+        """Send what was accepted, keep the ingest for a resume, and free the ref; see `Writer.aclose`."""
+        if self._ended is None:
+            self._ended = WriterClosed
+            if self._pending and self._failure is None:
+                self._send(_WRITE)
+            await self._close()
+        await checkpoint()
+
+    async def abandon(self) -> None:
+        """End the stream because the ingest is to be aborted."""
+        if self._ended is None:
+            self._ended = Aborted
+            await self._close()
+
+    async def _close(self) -> None:
+        try:
+            # CANCEL: it waits for the server to take what was sent and to free the ref, and no longer than `GRACE`.
+            await self._stream.finish()
+        finally:
+            self._released()
+
+    async def _publish(self, wanted: Digest | None, labels: Labels) -> Digest:
+        expected = "" if wanted is None else str(wanted)
+        if wanted is None and self._announced.expected is not None:
+            # The server has not forgotten what was expected, and would insist on it.
+            await self.sync()
+            expected = self._stream.last.digest
+        if self._pending_size > _MOST:
+            self._flush()
+        # The total makes the server compare its size with ours: at offset 0 an empty commit would drop what it has.
+        number = self._send(_COMMIT, total=self._offset, expected=expected, labels=dict(labels))
+        await self._answer(self._stream.answered(number), expected=expected or None)
+        if self._stream.last.offset != self._offset:
+            raise self._lost()
+        found = self._found()
+        if wanted is not None and found != wanted and found.algorithm == wanted.algorithm:
+            raise DataCorrupt(self._ref, expected=str(wanted), actual=str(found))
+        return wanted or found
+
+    def _flush(self) -> None:
+        if self._pending:
+            self._send(_WRITE)
+
+    def _send(self, action: int, **fields: Any) -> int:
+        """Send what is pending."""
+        data = b"".join(self._pending) if len(self._pending) != 1 else self._pending[0]
+        size, offset = self._pending_size, self._sent
+        self._pending, self._pending_size = [], 0
+        self._sent += size
+        return self._stream.send(self._message(action=action, offset=offset, data=data, **fields), size)
+
+    def _found(self) -> Digest:
+        """Return the digest that the server has computed."""
+        text = self._stream.last.digest
+        wanted = self._announced.algorithm
+        if text and (wanted is None or wanted == _algorithm_of(text)):
+            return Digest.parse(text)
+        if not text and not self._sent:
+            return Hasher(*([] if wanted is None else [wanted])).digest()
+        raise Unsupported(
+            self._connection.address, operation=f"computing {wanted or 'a digest'} for ingest {self._ref}"
+        )
+
+    async def _answer(self, waiting: Awaitable[ResultT], expected: str | None = None) -> ResultT:
+        try:
+            return await waiting
+        except Refused as refused:
+            raise self._failed(refused, expected) from None
+
+    def _failed(self, refused: Refused, expected: str | None) -> SteelyardError:
+        about = About(
+            kind="ingest", name=self._ref, call="Write", expected=expected, offset=self._sent, size=self._offset
+        )
+        error = error_of(refused, about, self._connection.address)
+        self._failure = error
+        return error
+
+    def _lost(self) -> SteelyardError:
+        self._failure = DataCorrupt(
+            f"ingest {self._ref}", expected=f"{self._sent} bytes at the server", actual=f"{self._stream.last.offset}"
+        )
+        return self._failure
+
+    def _check(self) -> None:
+        if self._ended is not None:
+            raise self._ended(self._ref)
+        if self._failure is not None:
+            raise self._failure
+        if self._stream.failure is not None:
+            raise self._failed(self._stream.failure, None)
+
+
+def _algorithm_of(digest: str) -> str:
+    return digest.partition(":")[0] or Algorithm.SHA256.value

@@ -1,0 +1,202 @@
+"""RemoteStore keeps the contract, on a real containerd; where it does not, the tests here say what holds in its place."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from steelyard.containerd.remote import RemoteStore
+from steelyard.content import Store
+from steelyard.digest import Algorithm
+from steelyard.errors import InvalidArgument, NotFound, OutOfRange, SteelyardError, UnexpectedSize, Unsupported
+from steelyard.model import LABEL_LIMIT, Descriptor, Status
+from steelyard.testing import StoreContract
+from steelyard.testing._values import begin, data_of, digest_of, keep
+
+pytestmark = pytest.mark.slow
+
+
+def without_update(status: Status) -> Status:
+    """Return the status without the time that containerd moves when a writer is closed."""
+    return msgspec.structs.replace(status, updated_at=status.started_at)
+
+
+class Truncating(StoreContract):
+    """The protocol has no way to truncate but to 0: offset 0 in a message drops what there is."""
+
+    @pytest.mark.parametrize("call", ["digest", "status", "sync"])
+    async def test_a_cancelled_call_leaves_the_writer_usable(self, store: Store, call: str) -> None:
+        await super().test_a_cancelled_call_leaves_the_writer_usable(store, call)
+
+    @pytest.mark.parametrize("size", [500, 5_000, 50_000])
+    @pytest.mark.parametrize("way", ["rewrite", "tail", "plain", "seekable", "random"])
+    async def test_every_way_of_going_on_ends_in_the_same_blob(self, store: Store, size: int, way: str) -> None:
+        await super().test_every_way_of_going_on_ends_in_the_same_blob(store, size, way)
+
+    async def test_truncate_goes_to_any_smaller_size_and_no_further(self, store: Store) -> None:
+        data = data_of(10_000)
+        async with await store.writer("ref") as writer:
+            await writer.write(data)
+            await writer.truncate(10_000)
+            with pytest.raises(Unsupported):
+                await writer.truncate(9_999)
+            for size, error in ((10_001, OutOfRange), (-1, InvalidArgument)):
+                with pytest.raises(error):
+                    await writer.truncate(size)
+            assert digest_of(data) == await writer.digest()
+            await writer.truncate(0)
+            assert 0 == writer.offset == (await writer.status()).offset
+            assert digest_of(b"") == await writer.digest()
+            await writer.write(data)
+            info = await writer.commit(10_000, digest_of(data))
+        assert data == await store.get(info.digest)
+
+    async def test_a_truncated_ingest_is_resumed_where_it_was_cut(self, store: Store) -> None:
+        await begin(store, "ref", b"0123456789")
+        async with await store.writer("ref") as writer:
+            await writer.truncate(0)
+        async with await store.writer("ref") as writer:
+            assert 0 == writer.offset
+            await writer.write(b"new")
+            info = await writer.commit()
+
+        assert b"new" == await store.get(info.digest)
+
+
+class Announcing(StoreContract):
+    """On the wire 0 is a total that is not known, and an ingest's algorithm is never said."""
+
+    async def test_a_resume_may_change_the_algorithm(self, store: Store) -> None:
+        await begin(store, "ref", b"data")
+        async with await store.writer("ref", algorithm=Algorithm.SHA384) as writer:
+            with pytest.raises(Unsupported):
+                await writer.digest()
+
+
+class TestRealContainerd(Truncating, Announcing):
+    """containerd 1.6."""
+
+    @pytest.fixture
+    async def store(self, isolated_containerd: str, namespace: str) -> AsyncIterator[RemoteStore]:
+        async with RemoteStore(isolated_containerd, namespace=namespace) as store:
+            yield store
+
+    # It knows SHA-256 only; later releases SHA-384 and SHA-512 too.
+
+    async def test_walk_gives_every_blob_once_ordered_by_digest(self, store: Store) -> None:
+        kept = [await keep(store, b"%d" % number, number=str(number)) for number in range(250)]
+        await begin(store, "ref", b"an ingest is no blob")
+
+        found = [info async for info in store.walk()]
+        assert sorted(kept, key=str) == [info.digest for info in found]
+        assert {info.digest: info for info in found} == await store.infos(kept)
+
+    @pytest.mark.parametrize("algorithm", [Algorithm.SHA256])
+    async def test_put_names_the_blob_as_asked(self, store: Store, algorithm: Algorithm, tmp_path: Path) -> None:
+        await super().test_put_names_the_blob_as_asked(store, algorithm, tmp_path)
+
+    @pytest.mark.parametrize("algorithm", [Algorithm.SHA256])
+    async def test_a_stream_gives_the_whole_blob_and_then_ends(self, store: Store, algorithm: Algorithm) -> None:
+        await super().test_a_stream_gives_the_whole_blob_and_then_ends(store, algorithm)
+
+    @pytest.mark.parametrize("algorithm", [Algorithm.SHA256])
+    async def test_commit_may_expect_another_algorithm_than_the_writers(
+        self, store: Store, algorithm: Algorithm
+    ) -> None:
+        await super().test_commit_may_expect_another_algorithm_than_the_writers(store, algorithm)
+
+    @pytest.mark.parametrize("algorithm", Algorithm)
+    async def test_every_algorithm_names_a_blob(self, store: Store, algorithm: Algorithm) -> None:
+        if algorithm is Algorithm.SHA256:
+            await super().test_every_algorithm_names_a_blob(store, algorithm)
+            return
+        async with await store.writer("ref", algorithm=algorithm) as writer:
+            await writer.write(b"data")
+            assert digest_of(b"data", algorithm) == await writer.digest()
+            with pytest.raises(Unsupported):
+                await writer.commit()
+
+    # It keeps the total, and forgets what was expected; it says of an ingest that it changed when its writer was closed.
+
+    async def test_total_and_expected_are_kept_and_replaced_by_those_of_a_resume(self, store: Store) -> None:
+        for size, kept in ((10, 10), (20, 20)):
+            await (await store.writer("ref", size=size, expected=digest_of(b"first"))).aclose()
+            status = await store.status("ref")
+
+            assert (kept, None) == (status.total, status.expected)
+
+    @pytest.mark.parametrize(
+        ("wrong", "error"),
+        [
+            ({"size": 5}, UnexpectedSize),
+            ({"expected": "sha256:" + "0" * 64}, SteelyardError),
+            ({"expected": "sha512:" + "0" * 128}, Unsupported),
+            ({"expected": "sha256:short"}, InvalidArgument),
+            ({"labels": {"key": "x" * LABEL_LIMIT}}, InvalidArgument),
+        ],
+    )
+    async def test_a_refused_commit_closes_and_keeps_the_bytes_for_another_try(
+        self, store: Store, wrong: dict[str, Any], error: type[SteelyardError]
+    ) -> None:
+        writer = await store.writer("ref", size=4)
+        await writer.write(b"data")
+        left = await writer.status()
+        with pytest.raises(error):
+            await writer.commit(**wrong)
+
+        assert without_update(left) == without_update(await store.status("ref"))
+        async with await store.writer("ref") as again:
+            assert (4, digest_of(b"data")) == (again.offset, await again.digest())
+            assert digest_of(b"data") == (await again.commit(4, digest_of(b"data"))).digest
+
+    @pytest.mark.parametrize("size", [2, 5_000, 3 << 20])
+    async def test_a_reopened_writer_finds_what_was_left(self, store: Store, size: int) -> None:
+        data = data_of(size)
+        async with await store.writer("ref", size=size) as writer:
+            await writer.write(data[: size // 2])
+            left = await writer.status()
+        assert without_update(left) == without_update(await store.status("ref"))
+        async with await store.writer("ref", size=size) as writer:
+            assert (size // 2, digest_of(data[: size // 2])) == (writer.offset, await writer.digest())
+            await writer.write(data[size // 2 :])
+            assert digest_of(data) == (await writer.commit(size)).digest
+
+    # Other differences.
+
+    async def test_an_open_reader_outlives_the_blob(self, store: Store) -> None:
+        """A reader holds nothing at the server."""
+        digest = await keep(store, b"data")
+        async with await store.reader_at(digest) as reader:
+            await store.delete(digest)
+            with pytest.raises(NotFound):
+                await reader.read_at(0, 4)
+
+    @pytest.mark.parametrize("labels", [{"k" * 1000: "v" * (LABEL_LIMIT - 1000)}, {"ключ": "ü" * 100}])
+    async def test_any_text_within_the_limit_is_a_label(self, store: Store, labels: dict[str, str]) -> None:
+        """A label with an empty value is one that is removed."""
+        await super().test_any_text_within_the_limit_is_a_label(store, labels)
+        digest = await keep(store, b"more", empty="", other="x")
+        assert {"other": "x"} == (await store.info(digest)).labels
+
+    async def test_a_descriptor_may_say_no_more_than_a_digest(self, store: Store) -> None:
+        """A name wants to know size and media type."""
+        with pytest.raises(InvalidArgument):
+            await store.images.create("a", Descriptor(digest=digest_of(b"data")))
+
+    async def test_filters_choose_names(self, store: Store) -> None:
+        for name, size, labels in (("b:1", 1, {"env": "prod"}), ("a:1", 22, {}), ("a:2", 333, {"env": "test"})):
+            target = Descriptor(digest=digest_of(name.encode()), size=size, media_type="text/plain")
+            await store.images.create(name, target, labels=labels)
+
+        for filters, expected in (
+            ([], ["a:1", "a:2", "b:1"]),
+            (["name~=^a:"], ["a:1", "a:2"]),
+            (["name==b:1", "labels.env==test"], ["a:2", "b:1"]),
+            ([f"digest=={digest_of(b'a:1')}"], ["a:1"]),
+            (["size>=22"], ["a:1", "a:2"]),
+        ):
+            assert expected == [image.name for image in await store.images.list(*filters)], filters
