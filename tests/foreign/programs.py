@@ -17,6 +17,7 @@ from cli.nursery import Nursery
 
 __all__ = (
     "COMMAND",
+    "Ctr",
     "Image",
     "Steelyard",
     "blobs_in",
@@ -155,3 +156,24 @@ class Steelyard:
         path = f"{program.parent}:{os.environ['PATH']}"
         words = ("bash", "-euo", "pipefail", "-c", f"cd {shlex.quote(str(place))}; {line}")
         return run(*words, STEELYARD_STORE=str(self.store), PATH=path)
+
+
+@dataclass(frozen=True)
+class Ctr:
+    """`ctr`, in a namespace of a containerd."""
+
+    address: str
+    namespace: str
+
+    def __call__(self, *words: str | Path, stdin: bytes = b"") -> bytes:
+        """Run a command line to its end, insist on its success, and return its output."""
+        return run(*self.line(*words), stdin=stdin)
+
+    def line(self, *words: str | Path) -> list[str]:
+        """Return a command line."""
+        return ["ctr", "--address", self.address, "--namespace", self.namespace, *map(str, words)]
+
+    def digest(self, name: str) -> str:
+        """Return the digest that an image name holds."""
+        [line] = [line for line in self("images", "ls").decode().splitlines() if line.split()[0] == name]
+        return line.split()[2]

@@ -6,27 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from .programs import Image, Steelyard, run
+from .programs import Ctr, Image, Steelyard, run
 
 pytestmark = pytest.mark.slow
 
 NAME = "docker.io/demo/app:1"
 WHOLE = ("--no-unpack", "--all-platforms")
-
-
-class Ctr:
-    """`ctr images`, in a namespace of the test's own."""
-
-    def __init__(self, address: str, namespace: str) -> None:
-        self.words = ("ctr", "--address", address, "--namespace", namespace, "images")
-
-    def __call__(self, *words: str | Path, stdin: bytes = b"") -> bytes:
-        return run(*self.words, *words, stdin=stdin)
-
-    def digest(self, name: str) -> str:
-        """Return the digest that a name holds."""
-        [line] = [line for line in self("ls").decode().splitlines() if line.split()[0] == name]
-        return line.split()[2]
 
 
 @pytest.fixture
@@ -39,8 +24,8 @@ def test_an_image_goes_to_containerd_and_back_unchanged(
 ) -> None:
     ours("import", image.source.split(":")[1], "demo/app:1")
     ours("export", tmp_path / "a.tar", "demo/app:1")
-    ctr("import", *WHOLE, tmp_path / "a.tar")
-    ctr("export", "--all-platforms", tmp_path / "b.tar", NAME)
+    ctr("images", "import", *WHOLE, tmp_path / "a.tar")
+    ctr("images", "export", "--all-platforms", tmp_path / "b.tar", NAME)
     theirs("import", tmp_path / "b.tar")
     theirs("export", tmp_path / "c.tar", "demo/app:1")
 
@@ -61,8 +46,8 @@ def test_an_image_goes_to_containerd_and_back_through_pipes(
         sent = run("gzip", "-dc", stdin=ours("export", "-", "demo/app:1", "--compress", "gzip"))
     else:
         sent = ours("export", "-", "demo/app:1")
-    ctr("import", *WHOLE, "-", stdin=sent)
-    back = ctr("export", "--all-platforms", "-", NAME)
+    ctr("images", "import", *WHOLE, "-", stdin=sent)
+    back = ctr("images", "export", "--all-platforms", "-", NAME)
     theirs("import", "-", stdin=run("gzip", "-c", stdin=back) if packed else back)
 
     assert image.digest == ctr.digest(NAME) == theirs.digest(NAME)
@@ -74,12 +59,12 @@ def test_an_image_of_docker_media_types_goes_round_unchanged(
     ours: Steelyard, theirs: Steelyard, ctr: Ctr, saved: Path, tmp_path: Path
 ) -> None:
     name = "docker.io/demo/saved:1"
-    ctr("import", "--no-unpack", saved)
-    ctr("export", tmp_path / "a.tar", name)
+    ctr("images", "import", "--no-unpack", saved)
+    ctr("images", "export", tmp_path / "a.tar", name)
     ours("import", tmp_path / "a.tar")
     ours("export", tmp_path / "b.tar", name)
-    ctr("import", "--no-unpack", "--base-name", "docker.io/demo/again", tmp_path / "b.tar")
-    theirs("import", "-", stdin=ctr("export", "-", name))
+    ctr("images", "import", "--no-unpack", "--base-name", "docker.io/demo/again", tmp_path / "b.tar")
+    theirs("import", "-", stdin=ctr("images", "export", "-", name))
 
     assert ctr.digest(name) == ours.digest(name) == theirs.digest(name)
     assert b"vnd.docker.distribution.manifest.v2+json" in ours("images", "inspect", name)
@@ -92,6 +77,6 @@ def test_what_docker_saved_is_the_same_image_for_both(ours: Steelyard, ctr: Ctr,
     name = "docker.io/demo/saved:1"
     ours("import", saved)
     ours("export", tmp_path / "a.tar", name)
-    ctr("import", "--no-unpack", tmp_path / "a.tar")
+    ctr("images", "import", "--no-unpack", tmp_path / "a.tar")
 
     assert ours.digest(name) == ctr.digest(name)

@@ -19,7 +19,7 @@ from steelyard.bench._model import Work
 from steelyard.bench._peers._layout import write_archive
 from steelyard.bench._peers._shape import Peer, each, needs_program, on_thread
 
-__all__ = ("available", "ctr", "ctr_import", "ctr_ingest", "daemon", "daemon_of_round")
+__all__ = ("Daemon", "available", "ctr", "ctr_import", "ctr_ingest", "daemon", "daemon_of_round")
 
 _START_SECONDS = 20.0
 _NOTE = "fsync of each blob, not of its folder; the daemon's processor time is not counted"
@@ -82,35 +82,75 @@ def ctr_import() -> Peer:
     )
 
 
-@contextmanager
-def daemon(place: Path, more: str = "") -> Iterator[str]:
-    """Run containerd with its data in a folder, and give the address of its socket; it has ended afterwards.
+class Daemon:
+    """A containerd with its data in a folder, which outlives it; it may be ended and started again.
 
-    `more` is put at the end of its configuration. The socket is in a folder of the system's for temporary files, because
-    the path of one has at most 107 bytes.
+    The socket is in a folder of the system's for temporary files, because the path of one has at most 107 bytes.
+
+    Args:
+        place: the folder.
+        more: what is put at the end of the configuration.
+        disabled: plugins that do not run, beside those that store no content.
+
+    Attributes:
+        address: the path of its socket.
+        log: what it says.
     """
-    sockets = Path(tempfile.mkdtemp(prefix="sy-"))
-    address = str(sockets / "s")
-    config = sockets / "config.toml"
-    config.write_text(
-        f"version = 2\nroot = {json.dumps(str(place / 'containerd'))}\nstate = {json.dumps(str(sockets / 'state'))}\n"
-        f"disabled_plugins = {json.dumps(_DISABLED)}\n[grpc]\naddress = {json.dumps(address)}\n{_COLLECTOR}{more}",
-        encoding="utf-8",
-    )
-    log = place / "containerd.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(["containerd", "--config", str(config)], stdout=output, stderr=output)  # noqa: S607
-    try:
-        _await_socket(process, address, log)
-        yield address
-    finally:
+
+    def __init__(self, place: Path, more: str = "", *, disabled: Sequence[str] = ()) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="sy-"))
+        self.address = str(self._folder / "s")
+        self.log = place / "containerd.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        (self._folder / "config.toml").write_text(
+            f"version = 2\nroot = {json.dumps(str(place / 'containerd'))}\n"
+            f"state = {json.dumps(str(self._folder / 'state'))}\n"
+            f"disabled_plugins = {json.dumps([*_DISABLED, *disabled])}\n"
+            f"[grpc]\naddress = {json.dumps(self.address)}\n{_COLLECTOR}{more}",
+            encoding="utf-8",
+        )
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        with self.log.open("ab") as output:
+            command = ["containerd", "--config", str(self._folder / "config.toml")]
+            self._process = subprocess.Popen(command, stdout=output, stderr=output)
+        _await_socket(self._process, self.address, self.log)
+
+    def stop(self) -> None:
+        """End it, if it runs."""
+        process, self._process = self._process, None
+        if process is None:
+            return
         process.terminate()
         try:
             process.wait(_START_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        shutil.rmtree(sockets, ignore_errors=True)
+
+    def kill(self) -> None:
+        """End it as the kernel would, without a word."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    def close(self) -> None:
+        """End it and remove its socket; the data stays."""
+        self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@contextmanager
+def daemon(place: Path, more: str = "") -> Iterator[str]:
+    """Run a `Daemon` and give the address of its socket; it has ended afterwards."""
+    running = Daemon(place, more)
+    try:
+        running.start()
+        yield running.address
+    finally:
+        running.close()
 
 
 @asynccontextmanager
