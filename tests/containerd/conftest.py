@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -10,11 +11,15 @@ from pathlib import Path
 import grpc
 import pytest
 from anyio.from_thread import start_blocking_portal
+from foreign.programs import Ctr, root_only
 
 from steelyard import LocalStore, MemoryStore
 from steelyard.containerd.service import Server
 
+from .proxied import Proxied, proxied
 from .wire import Wire, wire
+
+_numbers = itertools.count()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -77,3 +82,18 @@ def content(served: Server) -> Iterator[Wire]:
     """Give a client of that service."""
     with wire(served.address) as connected:
         yield connected
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
+    """Give a real containerd that has its content in our store."""
+    root_only("containerd")
+    root_only("ctr")
+    with proxied(tmp_path_factory.mktemp("proxied")) as running:
+        yield running
+
+
+@pytest.fixture
+def ctr(system: Proxied) -> Ctr:
+    """Give its client, in a namespace that no other test has."""
+    return system.ctr(f"test-{next(_numbers)}")
