@@ -112,11 +112,12 @@ class _Stream:
         """End the ingest if the blob that it is to become is there already."""
         with suppress(NotFound):
             self._store.info(expected)
+            self._ingest.status()  # if it was aborted, the ref may be another's by now
             self._store.abort(self._ref)
             raise AlreadyExists(str(expected))
 
     def _append(self, offset: int, data: Buffer) -> None:
-        current = self._ingest.offset
+        current = self._ingest.status().offset  # not `offset`, which also an aborted one still has
         if offset == 0 and current:
             self._ingest.truncate(0)
         elif offset != current:
