@@ -115,7 +115,7 @@ class Digest(msgspec.Struct, frozen=True, order=True, repr_omit_defaults=True, g
         name, colon, encoded = text.partition(":")
         if cls is Digest and _LENGTHS.get(name) == len(encoded) and _ENCODED.fullmatch(encoded):
             # Nearly all are like this; an image has thousands, and the questions below take ten times as long.
-            return cast("Self", to_digest(name, encoded))
+            return cast("Self", _to_digest(name, encoded))
         if not colon or not _ALGORITHM.fullmatch(name):
             raise InvalidDigest(text)
         if name not in Algorithm.__members__.values():
@@ -125,15 +125,15 @@ class Digest(msgspec.Struct, frozen=True, order=True, repr_omit_defaults=True, g
         return cls(Algorithm(name), encoded)
 
 
-NEW: dict[str, Callable[[], Digest]] = {
+_NEW: dict[str, Callable[[], Digest]] = {
     algorithm.value: Digest(algorithm, "0" * algorithm.encoded_length).__copy__  # type: ignore[attr-defined]  # unlisted
     for algorithm in Algorithm
 }
 """Makes a digest of an algorithm, whose `encoded` is to be set."""
 
 
-def to_digest(algorithm: str, encoded: str) -> Digest:
+def _to_digest(algorithm: str, encoded: str) -> Digest:
     """Return the digest of a pair that is known to be one: checks would take longer than all else."""
-    digest = NEW[algorithm]()
+    digest = _NEW[algorithm]()
     force_setattr(digest, "encoded", encoded)
     return digest

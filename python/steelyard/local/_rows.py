@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from msgspec.structs import force_setattr
 
-from steelyard.digest import NEW, Digest, to_digest
+from steelyard.digest import _NEW, Digest, _to_digest
 from steelyard.errors import InvalidArgument
 from steelyard.model import NO_LABELS, Info, Labels, Status
 
@@ -15,6 +15,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 InfoRow = tuple[str, str, int, int, int, dict[str, str]]
 StatusRow = tuple[str, int, int | None, str | None, int, int]
+
+
+to_digest = _to_digest
 
 
 def to_time(ns: int) -> datetime:
@@ -58,7 +61,7 @@ _PAGE = msgspec.msgpack.Decoder(
 def to_infos(page: bytes) -> list[Info]:
     """Return the infos of a native page. It is what a listing takes longest for, and makes nothing twice."""
     algorithms, sets, rows = _PAGE.decode(page)
-    new_digests = [NEW[algorithm] for algorithm in algorithms]
+    new_digests = [_NEW[algorithm] for algorithm in algorithms]
     labels = [to_labels(items) for items in sets]
     infos = []
     for algorithm, encoded, size, created, updated, place in rows:

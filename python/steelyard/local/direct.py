@@ -8,8 +8,8 @@ from steelyard import _native, filters
 from steelyard._buffers import view
 from steelyard._types import Buffer
 from steelyard.base import check_ref
-from steelyard.digest import Algorithm, Digest, to_digest
-from steelyard.local._rows import check_size, label_keys, to_info, to_infos, to_status
+from steelyard.digest import Algorithm, Digest
+from steelyard.local._rows import check_size, label_keys, to_digest, to_info, to_infos, to_status
 from steelyard.local.names import descriptor_row, to_image
 from steelyard.model import Descriptor, Image, Info, Labels, Status
 from steelyard.names import check_name, split_fieldpaths

@@ -15,8 +15,9 @@ from steelyard._buffers import view
 from steelyard._types import Buffer, Source
 from steelyard._watch import watched
 from steelyard.content import Writer
-from steelyard.digest import Algorithm, to_digest
+from steelyard.digest import Algorithm
 from steelyard.errors import AlreadyExists, UnexpectedSize
+from steelyard.local._rows import to_digest
 from steelyard.local.files import FileJob, Request, Trip, find_file, is_plain, store_file
 from steelyard.local.small import SMALL, Stored, put_small, put_small_file
 from steelyard.local.writer import LocalWriter

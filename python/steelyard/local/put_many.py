@@ -14,8 +14,9 @@ from steelyard._bridge import run
 from steelyard._buffers import view
 from steelyard._types import Buffer, OnProgress, Source
 from steelyard._unordered import Emit, unordered
-from steelyard.digest import Algorithm, to_digest
+from steelyard.digest import Algorithm
 from steelyard.errors import InvalidArgument
+from steelyard.local._rows import to_digest
 from steelyard.local.small import SMALL, Stored, source_error
 from steelyard.model import Labels, Progress, PutManyResult, PutResult
 from steelyard.transfer._source import name_of

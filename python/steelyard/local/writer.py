@@ -15,8 +15,8 @@ from steelyard._refqueue import RefQueue
 from steelyard._types import Buffer
 from steelyard._watch import watched
 from steelyard.content import Writer
-from steelyard.digest import Digest, to_digest
-from steelyard.local._rows import check_size, to_info, to_status
+from steelyard.digest import Digest
+from steelyard.local._rows import check_size, to_digest, to_info, to_status
 from steelyard.model import Info, Labels, Status
 
 __all__ = ("LocalWriter",)
