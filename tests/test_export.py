@@ -291,6 +291,7 @@ async def test_another_store_gets_blobs_names_and_labels(store: Store) -> None:
 
         assert ({"written"}, {"present"}) == tuple({blob.status for blob in each.blobs} for each in (found, again))
         assert {"kind": "demo"} == dict(image.labels)
+        assert image.created_at == image.updated_at  # it was never there without its labels
         assert (await check(target, NAME)).complete
 
         other = manifest_of([])
@@ -299,6 +300,25 @@ async def test_another_store_gets_blobs_names_and_labels(store: Store) -> None:
             await export_images(store, target, [NAME])
         await export_images(store, target, [NAME], overwrite=True)
         assert image.target == (await target.images.get(NAME)).target
+
+
+async def test_a_name_that_is_taken_is_found_out_before_anything_is_copied(store: Store) -> None:
+    manifest = await keep_plain(store, NAME)
+    async with MemoryStore() as target:
+        await target.images.create(NAME, target_of(b"other", MANIFEST))
+        with pytest.raises(AlreadyExists):
+            await export_images(store, target, [NAME])
+
+        assert not await target.exists(target_of(manifest).digest)
+        assert [] == [info async for info in target.walk()]
+
+
+async def test_what_is_no_manifest_needs_its_media_type_said(store: Store) -> None:
+    await keep(store, b"layer")
+    with pytest.raises(InvalidArgument, match="an index or a manifest"):
+        await archive_of(store, manifests=[target_of(b"layer").digest])
+
+    assert await archive_of(store, manifests=[target_of(b"layer").digest], manifest_type="application/x-thing")
 
 
 async def test_an_index_within_an_index_comes_along(store: Store) -> None:

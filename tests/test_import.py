@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
+import json
 import lzma
 import random
 from collections.abc import AsyncIterator, Callable
@@ -13,7 +15,7 @@ import pytest
 import zstandard
 from archives import pieces
 from make_archives import blob, layout, one_image, saved, tar, two_platforms
-from make_images import named
+from make_images import MANIFEST, encode, manifest_of, named
 
 from steelyard import AlreadyExists, IncompleteImage, LocalStore, MemoryStore, NotFound, Progress, Store
 from steelyard.images import DirectoryLayout, ImagesOf, Imported, Naming, Platforms, check, import_images
@@ -237,3 +239,36 @@ async def test_the_entry_of_a_blob_may_come_twice(store: Store, tmp_path: Path, 
     found = await bring(store, tar([*layout(index, blobs), blob(LARGE), blob(b"x")]), tmp_path, form)
 
     assert len(blobs) == len(found.blobs)
+
+
+async def test_what_only_a_descriptor_brings_along_is_stored(store: Store) -> None:
+    """OCI lets a descriptor have its blob's bytes; the archive may do without that blob then."""
+    config, layer = b'{"os":"linux","architecture":"amd64"}', b"layer"
+    value = json.loads(manifest_of([layer], config=config))
+    value["config"]["data"] = base64.b64encode(config).decode()
+    manifest = encode(value)
+    entry = named(manifest, MANIFEST, data=base64.b64encode(manifest).decode())
+    index = encode({"schemaVersion": 2, "manifests": [entry]})
+
+    found = await import_images(store, pieces(tar(layout(index, [layer]))), name="demo:1")
+
+    assert {named(each)["digest"]: "new" for each in (config, layer, manifest)} == {
+        str(blob.digest): blob.status for blob in found.blobs
+    }
+    assert (await check(store, NAME)).complete
+    value["config"]["data"] = base64.b64encode(b"other").decode()
+    manifest = encode(value)
+    index = encode({"schemaVersion": 2, "manifests": [named(manifest, MANIFEST)]})
+    await store.delete(named(config)["digest"])
+    with pytest.raises(IncompleteImage):
+        await import_images(store, pieces(tar(layout(index, [layer, manifest]))), name="demo:2")
+
+
+async def test_each_blob_that_was_stored_has_the_time_it_took(store: Store) -> None:
+    data, _ = image(b"one", LARGE)
+    first = await import_images(store, pieces(data))
+    again = await import_images(store, pieces(data))
+
+    (large,) = [blob for blob in first.blobs if blob.size == len(LARGE)]
+    assert 0 < large.seconds <= first.seconds
+    assert {0.0} == {blob.seconds for blob in again.blobs}

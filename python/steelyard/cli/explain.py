@@ -122,6 +122,8 @@ def _next_step(error: BaseException, program: str, about: str | None) -> str | N
             return f"{program} images ls"
         case errors.IncompleteImage(name=name):
             return f"{program} images check {quoted(name)}" if ":" in name and not name.startswith("sha") else None
+        case errors.NotFound(kind="image"):
+            return None  # a source lacks it; the message says which
         case errors.NotFound():
             return f"{program} ls"
         case errors.Unavailable() | errors.Aborted():
@@ -165,7 +167,7 @@ def _next_step_of_system(error: BaseException, program: str) -> str | None:
             return f"df -h {name}" if name else f"{program} stat"
         case Exit.PERMISSION | Exit.USAGE:
             return f"ls -ld {name}" if name else f"{program} doctor"
-        case Exit.NOT_FOUND if isinstance(error, errors.StorageError):
+        case Exit.NOT_FOUND if isinstance(error, errors.StorageError) and error.operation != "export":
             return f"{program} doctor"
         case Exit.NOT_FOUND if isinstance(path, str | bytes):
             return f"ls -ld {quoted(os.path.dirname(os.fsdecode(path)) or '.')}"  # noqa: PTH120 - text, not a path to open

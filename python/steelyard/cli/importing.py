@@ -148,7 +148,11 @@ async def _tell(context: Context, found: Imported) -> None:
             context.conclude(f"{digest}: {counted(len(image.absent), 'blob')} missing")
     for blob in found.blobs:
         record_of_blob = ImportedBlobRecord(
-            digest=str(blob.digest), size=blob.size, status=blob.status, referenced=blob.referenced
+            digest=str(blob.digest),
+            size=blob.size,
+            status=blob.status,
+            referenced=blob.referenced,
+            seconds=blob.seconds,
         )
         await context.out.emit(record_of_blob, "")
     what = f"imported {counted(len(found.images), 'image')}, {counted(len(found.blobs), 'blob')}"

@@ -264,6 +264,7 @@ class ImportedBlobRecord(Record, frozen=True, tag="imported_blob"):
     size: int
     status: str
     referenced: bool
+    seconds: float
 
 
 class ErrorRecord(Record, frozen=True, tag="error"):

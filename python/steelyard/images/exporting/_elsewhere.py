@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
-import msgspec
-
 from steelyard.content import ReaderAt, Store
-from steelyard.errors import DataCorrupt, FailedPrecondition, NotFound
+from steelyard.errors import AlreadyExists, DataCorrupt, FailedPrecondition, NotFound
 from steelyard.images.exporting._archive import Report, blob_pieces
-from steelyard.images.exporting._plan import Plan, reported
+from steelyard.images.exporting._plan import Plan, Root, reported
 from steelyard.images.exporting._result import ExportedBlob
 from steelyard.images.exporting._together import together
 from steelyard.images.graph import Node
 from steelyard.images.layout import LayoutDriver
-from steelyard.model import Progress
+from steelyard.model import Labels, Progress
 from steelyard.transfer import copy
 
 __all__ = ("to_layout", "to_store")
@@ -46,7 +44,13 @@ async def to_layout(layout: LayoutDriver, plan: Plan, report: Report) -> tuple[E
 
 
 async def to_store(target: Store, plan: Plan, report: Report, *, overwrite: bool) -> tuple[ExportedBlob, ...]:
-    """Copy the blobs, and then have the names."""
+    """Copy the blobs, and then have the names, each with its labels from the first moment.
+
+    Raises:
+        AlreadyExists: a name holds something else there; nothing was copied.
+    """
+    named = {root.name: root for root in plan.roots if root.name is not None}
+    labels = {name: await _labels(target, root, overwrite=overwrite) for name, root in named.items()}
 
     async def write(node: Node) -> bool:
         def tell(progress: Progress) -> None:
@@ -55,16 +59,23 @@ async def to_store(target: Store, plan: Plan, report: Report, *, overwrite: bool
         return (await copy(plan.content, node.descriptor.blob, target, on_progress=tell)).new
 
     blobs = await _each(plan, write, report)
-    named = {root.name: root for root in plan.roots if root.name is not None}
-    targets = {name: root.found.target.target for name, root in named.items()}
-    if targets:
-        for image in await target.images.assign(targets, overwrite=overwrite):
-            labels = named[image.name].labels
-            if labels and not image.labels:
-                await target.images.update(
-                    msgspec.structs.replace(image, labels=labels), "labels", expected=image.target.digest
-                )
+    # Names are assigned together as far as they have the same labels.
+    for each in dict.fromkeys(labels.values()):
+        targets = {name: root.found.target.target for name, root in named.items() if labels[name] == each}
+        await target.images.assign(targets, labels=each, overwrite=overwrite)
     return blobs
+
+
+async def _labels(target: Store, root: Root, *, overwrite: bool) -> Labels | None:
+    """Return the labels that a name will have there; None: those that it has."""
+    assert root.name is not None  # noqa: S101  # only such are asked for
+    try:
+        held = await target.images.get(root.name)
+    except NotFound:
+        return root.labels
+    if not overwrite and held.target.digest != root.found.target.blob:
+        raise AlreadyExists(str(held.target.digest), name=root.name)
+    return None if held.labels else root.labels
 
 
 async def _each(plan: Plan, write: Callable[[Node], Awaitable[bool]], report: Report) -> tuple[ExportedBlob, ...]:

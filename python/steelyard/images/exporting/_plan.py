@@ -141,6 +141,8 @@ async def _roots(store: Store, content: Content, wanted: Wanted) -> tuple[Root, 
     for digest in sorted(set(wanted.manifests)):
         given = Descriptor(digest=digest, media_type=wanted.manifest_type)
         root = await describe(store, given, limits=wanted.limits)
+        if wanted.manifest_type is None and root.kind not in {"index", "manifest"}:
+            raise InvalidArgument(f"manifest {digest}: expected an index or a manifest, found {root.media_type}")
         found.append(Root(name=None, labels=Labels(), found=await _find(content, wanted, None, root)))
     return tuple(found)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing, suppress
@@ -96,6 +97,7 @@ class Intake:
         digest = item.digest
         if ref is None and digest is not None:
             ref = ref_of(digest)
+        started = time.monotonic()
         report = self.ledger.follow(str(digest or item.entry), item.size, counts=counts)
         try:
             # CANCEL: with a ref the ingest keeps its bytes for the next import; without one nothing remains.
@@ -117,7 +119,7 @@ class Intake:
                     f"entry {item.entry!r}: an earlier import left other bytes of it, which are dropped now: import again"
                 ) from None
             raise _refusal(item.entry, str(error.expected), str(error.actual)) from None
-        self.ledger.settle(result.digest, result.size, "new" if result.new else "present")
+        self._stored(result, started)
         return result
 
     async def _wait(self, ref: str, item: Item) -> None:
@@ -132,6 +134,7 @@ class Intake:
         Raises:
             InvalidArchive: one has not the digest that it should have. Its bytes may be stored, by their own digest.
         """
+        started = time.monotonic()
         groups = defaultdict(list)
         for place, (item, _) in enumerate(items):
             groups[DEFAULT_ALGORITHM if item.digest is None else item.digest.algorithm].append(place)
@@ -147,8 +150,14 @@ class Intake:
             result = found[place]
             if item.digest not in (None, result.digest):
                 raise _refusal(item.entry, str(item.digest), str(result.digest))
-            self.ledger.settle(result.digest, result.size, "new" if result.new else "present")
+            self._stored(result, started)
         return [found[place] for place in range(len(items))]
+
+    def _stored(self, result: PutResult, started: float) -> None:
+        if result.new:
+            self.ledger.settle(result.digest, result.size, "new", time.monotonic() - started)
+        else:
+            self.ledger.settle(result.digest, result.size, "present")
 
 
 def ref_of(digest: Digest) -> str:

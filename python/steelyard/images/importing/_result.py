@@ -25,12 +25,14 @@ class ImportedBlob(msgspec.Struct, frozen=True, kw_only=True):
         size: its length in bytes.
         status: what became of it.
         referenced: whether an image of the source, for any platform, needs it.
+        seconds: how long it took to store, which small blobs do in batches; 0 for what was not stored.
     """
 
     digest: Digest
     size: int
     status: BlobStatus
     referenced: bool
+    seconds: float
 
 
 class ImportedImage(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,19 +82,19 @@ class Ledger:
 
     Attributes:
         total: bytes there are to go through, or None where that is unknown.
-        blobs: the blobs met so far.
+        blobs: the blobs met so far: size, what became of it, and seconds that took.
     """
 
     def __init__(self, name: str, on_progress: OnProgress | None) -> None:
         self.total: int | None = None
-        self.blobs: dict[Digest, tuple[int, BlobStatus]] = {}
+        self.blobs: dict[Digest, tuple[int, BlobStatus, float]] = {}
         self._name = name
         self._on_progress = on_progress
         self._done = 0
 
-    def settle(self, digest: Digest, size: int, status: BlobStatus) -> None:
+    def settle(self, digest: Digest, size: int, status: BlobStatus, seconds: float = 0.0) -> None:
         """Say what became of a blob; what was said first of one that comes twice counts."""
-        self.blobs.setdefault(digest, (size, status))
+        self.blobs.setdefault(digest, (size, status, seconds))
         self._report(Progress(phase="commit", name=str(digest), done=size, total=size))
 
     def advance(self, count: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import aclosing
+from functools import partial
 
 import msgspec
 
@@ -12,7 +13,7 @@ from steelyard.content import OnProgress, Provider, Store
 from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, InvalidArgument, InvalidDigest, NotFound
 from steelyard.images import media_types
-from steelyard.images.check import ImageCheck, check
+from steelyard.images.check import ImageCheck, examine
 from steelyard.images.choose import Platforms
 from steelyard.images.documents import OCIDescriptor
 from steelyard.images.graph import walk_image
@@ -104,7 +105,7 @@ async def import_images(
             wanted = await _needed(images.provider, (root for root, _ in chosen.images), platforms, limits)
         await images.take(wanted)
     await _store_made(intake, contents, chosen)
-    found = [await _checked(store, root, names, platforms, limits) for root, names in chosen.images]
+    found = [await _checked(intake, root, names, platforms, limits) for root, names in chosen.images]
     for each in found if not skip_missing else ():
         each.require()
         if each.unmatched:
@@ -176,9 +177,16 @@ async def _store_made(intake: Intake, contents: Contents, chosen: Plan) -> None:
 
 
 async def _checked(
-    store: Store, root: OCIDescriptor, names: tuple[str, ...], platforms: Platforms | None, limits: Limits
+    intake: Intake, root: OCIDescriptor, names: tuple[str, ...], platforms: Platforms | None, limits: Limits
 ) -> ImageCheck:
-    found = await check(store, root.target, platforms=platforms, limits=limits)
+    """Look at an image, and store what only its descriptors bring along."""
+    look = partial(examine, intake.store, intake.store, root.digest, root, platforms=platforms, limits=limits)
+    found = await look()
+    nodes = [(node.descriptor, node.descriptor.embedded()) for node in found.absent]
+    brought = [(Item(each.digest, each.size, each.blob), data) for each, data in nodes if data is not None]
+    if brought:
+        await intake.small(brought)
+        found = await look()
     return msgspec.structs.replace(found, name=names[0] if names else root.digest)
 
 
@@ -208,8 +216,8 @@ def _result(chosen: Plan, found: list[ImageCheck], ledger: Ledger, referenced: s
         for (root, names), each in zip(chosen.images, found, strict=True)
     )
     blobs = tuple(
-        ImportedBlob(digest=digest, size=size, status=status, referenced=digest in referenced)
-        for digest, (size, status) in sorted(ledger.blobs.items())
+        ImportedBlob(digest=digest, size=size, status=status, referenced=digest in referenced, seconds=round(took, 3))
+        for digest, (size, status, took) in sorted(ledger.blobs.items())
     )
     return Imported(
         images=images,
