@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 import anyio
@@ -11,7 +12,7 @@ import msgspec
 from anyio import CancelScope
 
 from steelyard import _bridge
-from steelyard.containerd.remote._channel import Connection, Method
+from steelyard.containerd.remote._channel import Connection, Headers, Method
 from steelyard.containerd.remote._errors import About, Refused, error_of
 from steelyard.errors import Unreachable
 
@@ -39,14 +40,18 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 def refusal(error: grpc.RpcError) -> Refused:
     """Return what gRPC's error says, without what it holds."""
     error.__traceback__ = None  # it is the call itself, which would keep itself alive
-    code, details = getattr(error, "code", None), getattr(error, "details", None)
-    if code is None or details is None:  # pragma: no cover - gRPC's own errors are all calls
-        return Refused(grpc.StatusCode.UNKNOWN, str(error))
-    return Refused(code(), details() or "")
+    return Refused.of(error)
 
 
 async def ask(
-    connection: Connection, called: Method, request: Any, about: About, limits: Limits, *, grace: float = 0.0
+    connection: Connection,
+    called: Method,
+    request: Any,
+    about: About,
+    limits: Limits,
+    *,
+    grace: float = 0.0,
+    headers: Headers = (),
 ) -> Any:
     """Make a call with one answer and return that.
 
@@ -56,6 +61,7 @@ async def ask(
         request: the request.
         about: what it is about, for errors.
         limits: how long it may take.
+        headers: what else is said.
         grace: seconds for which a cancelled call is waited for before it is ended: for what changes something.
 
     Raises:
@@ -64,7 +70,7 @@ async def ask(
     Cancellation:
         The call is ended. What it was to change is not changed, or is.
     """
-    call = connection.ask(called, request, limits.timeout)
+    call = connection.ask(called, request, limits.timeout, headers)
     done, soon = anyio.Event(), _bridge.soon_here()
     call.add_done_callback(lambda _: soon(done.set))
     try:
@@ -75,10 +81,9 @@ async def ask(
                 with CancelScope(shield=True), anyio.move_on_after(grace):
                     await done.wait()
             call.cancel()
-    code = call.code()
-    if code is grpc.StatusCode.OK:
+    if call.code() is grpc.StatusCode.OK:
         return call.result()
-    raise _explained(Refused(code, call.details() or ""), about, connection, limits)
+    raise _explained(Refused.of(call), about, connection, limits)
 
 
 async def gather(
@@ -89,6 +94,7 @@ async def gather(
     limits: Limits,
     *,
     consume: Callable[[Iterator[Any]], ResultT],
+    grace: float = 0.0,
 ) -> ResultT:
     """Make a call with many answers, have them consumed in a thread, and return what comes of it.
 
@@ -105,6 +111,9 @@ async def gather(
         try:
             return await attend(begun, lambda: counted.count, limits, connection, about)
         finally:
+            if grace and not begun.ended:
+                with CancelScope(shield=True), anyio.move_on_after(grace), suppress(Exception):
+                    await begun.result()
             # Also when all was consumed: a call that has not been read to its end is ended here.
             call.cancel()
             if not begun.ended:

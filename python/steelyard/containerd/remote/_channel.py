@@ -17,7 +17,10 @@ from google.protobuf.message_factory import GetMessageClass
 from steelyard.containerd.proto import content_pb2, images_pb2, leases_pb2
 from steelyard.errors import FailedPrecondition
 
-__all__ = ("MESSAGE_LIMIT", "Channel", "Connection", "Method", "method")
+__all__ = ("MESSAGE_LIMIT", "Channel", "Connection", "Headers", "Method", "method")
+
+Headers = tuple[tuple[str, str], ...]
+"""What is said with a call, beside the request. A server that does not know a header ignores it."""
 
 MESSAGE_LIMIT = 16 << 20
 """The most bytes of a message, either way; containerd's own limit."""
@@ -114,7 +117,12 @@ class Connection:
         self.lease = lease
         self._metadata = tuple(
             (key, value)
-            for key, value in (("containerd-namespace", namespace), ("containerd-lease", lease))
+            for key, value in (
+                ("containerd-namespace", namespace),
+                ("containerd-lease", lease),
+                # To our own service: an empty value of a label is a value.
+                ("steelyard-exact", "1"),
+            )
             if value is not None
         )
 
@@ -123,12 +131,12 @@ class Connection:
         """The server, as messages name it."""
         return self.channel.address
 
-    def ask(self, called: Method, request: Any, timeout: float) -> Any:
+    def ask(self, called: Method, request: Any, timeout: float, headers: Headers = ()) -> Any:
         """Send one request and return the call, a future of its one answer."""
         send = self.channel.open().unary_unary(
             called.path, request_serializer=called.write, response_deserializer=called.read
         )
-        return send.future(request, timeout=timeout, metadata=self._metadata)
+        return send.future(request, timeout=timeout, metadata=self._metadata + headers)
 
     def start(self, called: Method, request: Any) -> Any:
         """Send one request and return the call, whose iterator gives the answers, in whatever thread."""
@@ -137,9 +145,9 @@ class Connection:
         )
         return send(request, metadata=self._metadata)
 
-    def converse(self, called: Method, requests: Iterator[Any]) -> Any:
+    def converse(self, called: Method, requests: Iterator[Any], headers: Headers = ()) -> Any:
         """Send the requests as they come, on a thread of gRPC's own, and return the call."""
         send = self.channel.open().stream_stream(
             called.path, request_serializer=called.write, response_deserializer=called.read
         )
-        return send(requests, metadata=self._metadata)
+        return send(requests, metadata=self._metadata + headers)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Callable
+from typing import Any
 
 import grpc
 import msgspec
+from anyio import ClosedResourceError
 
+from steelyard import errors
 from steelyard.errors import (
     Aborted,
     AlreadyExists,
@@ -32,16 +35,29 @@ __all__ = ("About", "Refused", "error_of")
 _CODE = grpc.StatusCode
 _DIGEST = re.compile(r"[a-z0-9]+:[0-9a-f]{64,128}")
 _SIZE = re.compile(r"size (\d+), expected (\d+)|size validation: (\d+) != (\d+)")
+_FIELDS_KEY = "steelyard-error-bin"
+_FIELDS = msgspec.json.Decoder(dict[str, Any])
+_KINDS = {
+    kind.code: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, SteelyardError)
+}
 _FULL = re.compile(r"no space|quota", re.IGNORECASE)
 
 
 class Refused(Exception):
     """What a call ended with, without the call: whoever keeps the error keeps nothing of the connection."""
 
-    def __init__(self, code: grpc.StatusCode, details: str) -> None:
+    def __init__(self, code: grpc.StatusCode, details: str, fields: bytes = b"") -> None:
         super().__init__(code, details)
         self.code = code
         self.details = details
+        self.fields = fields
+        """Our own service's error as JSON; empty where there is none."""
+
+    @classmethod
+    def of(cls, call: Any) -> Refused:
+        """Return what an ended call says, without what it holds."""
+        metadata = dict(call.trailing_metadata() or ())
+        return cls(call.code(), call.details() or "", metadata.get(_FIELDS_KEY, b""))
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,8 +82,29 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
 
 def error_of(refused: Refused, about: About, address: str) -> SteelyardError:
     """Return our error for what a call ended with."""
+    exact = _restored(refused, about, address) if refused.fields else None
+    if exact is not None:
+        return exact
     make = _TABLE.get(refused.code)
     return _storage(refused, about, address) if make is None else make(refused, about, address)
+
+
+def _restored(refused: Refused, about: About, address: str) -> SteelyardError | None:
+    """Return the error that our own service met, or None if it is one of its own, or of the disk."""
+    try:
+        fields = _FIELDS.decode(refused.fields)
+    except msgspec.MsgspecError:
+        return None
+    kind = _KINDS.get(str(fields.pop("code", "")))
+    if kind is None or issubclass(kind, OSError | ClosedResourceError) or "__dict__" in fields:
+        return None
+    if kind is Unavailable:
+        return Unavailable(about.name, holder=f"another client of {address}")
+    error = kind.__new__(kind)
+    text, _, suffix = refused.details.rpartition(": ")
+    error.args = (text if suffix.islower() else refused.details,)
+    error.__dict__.update(fields)
+    return error
 
 
 def _invalid(refused: Refused, about: About, _: str) -> SteelyardError:

@@ -9,7 +9,7 @@ import msgspec
 from anyio.lowlevel import checkpoint
 
 from steelyard.containerd.remote._calls import GRACE, Limits, ask
-from steelyard.containerd.remote._channel import Connection, method
+from steelyard.containerd.remote._channel import Connection, Headers, method
 from steelyard.containerd.remote._errors import About
 from steelyard.containerd.remote._values import to_image
 from steelyard.containerd.remote._writer import check_size
@@ -27,7 +27,7 @@ class RemoteImageNames(ImageNames):
     """Image names behind a server. A server that only has content answers each call with Unsupported.
 
     The service changes one name at a time. So `assign` is no transaction: what it has changed is changed back when a later
-    name is refused, and others may see that. `expected` is compared before the change, not with it.
+    name is refused, and others may see that. `expected` is compared before the change; by containerd not again with it.
     """
 
     def __init__(self, connection: Connection, limits: Limits) -> None:
@@ -82,7 +82,9 @@ class RemoteImageNames(ImageNames):
         message = _message("Update", image.name, image.target if moved else held.target, labels)
         request = method("Images", "Update").request(image=message)
         request.update_mask.paths.extend(paths)
-        return to_image((await self._send("Update", image.name, request, grace=GRACE)).image)
+        return to_image(
+            (await self._send("Update", image.name, request, grace=GRACE, headers=_expected(expected))).image
+        )
 
     async def get(self, name: str) -> Image:
         """Return what is known of a name; see `ImageNames.get`."""
@@ -107,7 +109,8 @@ class RemoteImageNames(ImageNames):
         check_name(name)
         if expected is not None:
             await self._expect(name, expected)
-        await self._ask("Delete", name, grace=GRACE, name=name, sync=collect)
+        request = method("Images", "Delete").request(name=name, sync=collect)
+        await self._send("Delete", name, request, grace=GRACE, headers=_expected(expected))
 
     async def _assign(
         self, name: str, target: Descriptor, labels: Labels | None, held: Image | None, *, overwrite: bool
@@ -142,9 +145,15 @@ class RemoteImageNames(ImageNames):
     async def _ask(self, call: str, about: str, *, grace: float = 0.0, **fields: Any) -> Any:
         return await self._send(call, about, method("Images", call).request(**fields), grace=grace)
 
-    async def _send(self, call: str, name: str, request: Any, *, grace: float) -> Any:
+    async def _send(self, call: str, name: str, request: Any, *, grace: float, headers: Headers = ()) -> Any:
         about = About(kind="image name", name=name, call=f"Images.{call}")
-        return await ask(self._connection, method("Images", call), request, about, self._limits, grace=grace)
+        called = method("Images", call)
+        return await ask(self._connection, called, request, about, self._limits, grace=grace, headers=headers)
+
+
+def _expected(expected: Digest | str | None) -> Headers:
+    """Return what tells our own service to compare with the change; to containerd it means nothing."""
+    return () if expected is None else (("steelyard-expected", str(expected)),)
 
 
 def _message(call: str, name: str, target: Descriptor, labels: Labels) -> Any:

@@ -3,37 +3,50 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Iterable, Iterator
-from contextlib import suppress
-from datetime import UTC, datetime
-from itertools import islice
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+from copy import copy
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-import anyio
 import msgspec
+from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
+from steelyard._types import OnProgress, Source
 from steelyard.base import BaseStore, check_ref
 from steelyard.containerd.remote._address import check_lease, check_namespace, socket_path
-from steelyard.containerd.remote._calls import GRACE, Answers, Limits, ask
+from steelyard.containerd.remote._calls import Limits
 from steelyard.containerd.remote._channel import Channel, Connection, method
+from steelyard.containerd.remote._content import Content
 from steelyard.containerd.remote._errors import About, Refused, error_of
+from steelyard.containerd.remote._leases import create_lease, delete_lease
 from steelyard.containerd.remote._names import RemoteImageNames
+from steelyard.containerd.remote._put import put_small, small
 from steelyard.containerd.remote._reader import RemoteReader, read_whole
 from steelyard.containerd.remote._stream import WriteStream
-from steelyard.containerd.remote._values import to_info, to_status
 from steelyard.containerd.remote._writer import Announced, RemoteWriter, check_size
 from steelyard.digest import Algorithm, Digest
-from steelyard.errors import AlreadyExists, DataCorrupt, InvalidArgument, NotFound, SteelyardError, Unavailable
+from steelyard.errors import (
+    AlreadyExists,
+    DataCorrupt,
+    InvalidArgument,
+    NotFound,
+    SteelyardError,
+    Unavailable,
+    Unreachable,
+)
 from steelyard.filters import compile as compile_filters
-from steelyard.filters import info_fields, status_fields
-from steelyard.model import Descriptor, Info, Labels, Status
+from steelyard.filters import status_fields
+from steelyard.model import Descriptor, Info, PutManyResult, PutResult, Status
 
 __all__ = ("RemoteStore",)
 
 _WINDOW = 32 << 20
-_AT_ONCE = 32
+_DAY = timedelta(days=1)
+_LOOKS_AT_ONCE = 32
+_PUTS_AT_ONCE = 16
 
 
 class _Held:
@@ -82,7 +95,11 @@ class RemoteStore(BaseStore):
         channel = Channel(socket_path(address))
         self._limits = Limits(timeout=timeout, idle_timeout=idle_timeout)
         self._window = window
-        self._connection = Connection(channel, check_namespace(namespace), check_lease(lease))
+        self._attach(Connection(channel, check_namespace(namespace), check_lease(lease)))
+
+    def _attach(self, connection: Connection) -> None:
+        self._connection = connection
+        self._content = Content(connection, self._limits)
         self._held: dict[str, _Held] = {}
 
     @property
@@ -109,8 +126,7 @@ class RemoteStore(BaseStore):
     async def aclose(self) -> None:
         """Close all writers, which keeps their ingests, and the connection; may be called twice."""
         try:
-            for writer in self._open_writers():
-                await writer.aclose()
+            await self._close_writers()
         finally:
             self._connection.channel.close()
         await checkpoint()
@@ -122,6 +138,37 @@ class RemoteStore(BaseStore):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
+
+    @asynccontextmanager
+    async def leased(self, *, expires: timedelta = _DAY, collect: bool = False) -> AsyncIterator[RemoteStore]:
+        """Give this store under a new lease: containerd's garbage collector leaves alone what is stored through it.
+
+        When the context is left the lease ends, and what nothing refers to by then will be collected: name it, or label
+        what refers to it. Blobs that were there before are protected when they are stored or opened for writing again.
+
+        ```python
+        async with store.leased() as leased:
+            result = await leased.put(data)
+            await leased.images.create(name, target)
+        ```
+
+        Args:
+            expires: when the lease ends by itself, should the program not come to it.
+            collect: have containerd collect its garbage at the end, before going on.
+
+        Raises:
+            Unsupported: the server has no leases.
+        """
+        lease = await create_lease(self._connection, self._limits, expires)
+        leased = self._under(lease)
+        try:
+            yield leased
+        finally:
+            with CancelScope(shield=True):
+                await leased._close_writers()  # noqa: SLF001  # one of our own
+                # CANCEL: a server that is gone by now ends the lease by itself; the error would hide what happened.
+                with suppress(Unreachable):
+                    await delete_lease(self._connection, self._limits, lease, collect=collect)
 
     @property
     def images(self) -> RemoteImageNames:
@@ -141,6 +188,59 @@ class RemoteStore(BaseStore):
     async def get(self, digest: Digest | str) -> bytes:
         """Return a whole blob, verified, by one call; see `Store.get`."""
         return await read_whole(self._connection, self._limits, Digest.parse(digest))
+
+    async def put(
+        self,
+        source: Source,
+        *,
+        size: int | None = None,
+        expected: Digest | str | None = None,
+        algorithm: Algorithm | None = None,
+        labels: Mapping[str, str] | None = None,
+        ref: str | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> PutResult:
+        """Store a source; see `Store.put`. A small one takes one message, unless it has a ref and so may be there in part."""
+        await checkpoint()
+        whole = await small(source) if ref is None else None
+        if whole is None:
+            return await super().put(
+                source,
+                size=size,
+                expected=expected,
+                algorithm=algorithm,
+                labels=labels,
+                ref=ref,
+                on_progress=on_progress,
+            )
+        return await put_small(
+            self._connection,
+            self._limits,
+            whole,
+            size=size,
+            expected=expected,
+            algorithm=algorithm,
+            labels=labels,
+            on_progress=on_progress,
+        )
+
+    def put_many(
+        self,
+        sources: Iterable[Source] | AsyncIterable[Source],
+        *,
+        concurrency: int | None = None,
+        algorithm: Algorithm | None = None,
+        labels: Mapping[str, str] | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> AsyncGenerator[PutManyResult, None]:
+        """Store many sources at once; see `Store.put_many`."""
+        return super().put_many(
+            sources,
+            concurrency=_PUTS_AT_ONCE if concurrency is None else concurrency,
+            algorithm=algorithm,
+            labels=labels,
+            on_progress=on_progress,
+        )
 
     async def writer(
         self,
@@ -163,7 +263,7 @@ class RemoteStore(BaseStore):
             raise Unavailable(ref, holder="this process", since=self._held[ref].since, local=True)
         held = self._held[ref] = _Held(datetime.now(UTC))
         try:
-            stream = await self._opened(ref, size, wanted)
+            stream = await self._opened(ref, size, wanted, chosen)
         except BaseException:
             self._release(ref)
             raise
@@ -175,13 +275,16 @@ class RemoteStore(BaseStore):
             announced,
             window=self._window,
             look=lambda: self._status(ref),
-            info=self.info,
+            info=self._content.info,
             released=lambda: self._release(ref),
         )
         return held.writer
 
-    async def _opened(self, ref: str, size: int | None, wanted: Digest | None) -> WriteStream:
-        stream = WriteStream(self._connection, self._limits)
+    async def _opened(
+        self, ref: str, size: int | None, wanted: Digest | None, algorithm: Algorithm | None
+    ) -> WriteStream:
+        headers = () if algorithm is None else (("steelyard-algorithm", algorithm.value),)
+        stream = WriteStream(self._connection, self._limits, headers)
         expected = "" if wanted is None else str(wanted)
         message = method("Content", "Write").request
         about = About(kind="ingest", name=ref, call="Write", expected=expected or None)
@@ -193,7 +296,7 @@ class RemoteStore(BaseStore):
             if isinstance(error, AlreadyExists):
                 # What was begun under this ref has become pointless; containerd would keep it.
                 with suppress(NotFound):
-                    await self._abort(ref)
+                    await self._content.abort(ref)
             raise error from None
         except BaseException:
             # CANCEL: nothing was written; the server frees the ref before the caller goes on.
@@ -204,6 +307,16 @@ class RemoteStore(BaseStore):
     def _release(self, ref: str) -> None:
         del self._held[ref]
         self._ref_released(ref)
+
+    def _under(self, lease: str) -> RemoteStore:
+        """Return this store, on the same connection, with all calls under a lease."""
+        leased = copy(self)
+        leased._attach(Connection(self._connection.channel, self.namespace, lease))  # noqa: SLF001  # one of our own
+        return leased
+
+    async def _close_writers(self) -> None:
+        for writer in self._open_writers():
+            await writer.aclose()
 
     def _open_writers(self) -> list[RemoteWriter]:
         return [held.writer for held in self._held.values() if held.writer is not None]
@@ -216,62 +329,24 @@ class RemoteStore(BaseStore):
 
     async def info(self, digest: Digest | str) -> Info:
         """Return what is known of a blob; see `Manager.info`."""
-        name = str(Digest.parse(digest))
-        called = method("Content", "Info")
-        about = About(kind="blob", name=name, call="Info")
-        return to_info((await ask(self._connection, called, called.request(digest=name), about, self._limits)).info)
+        return await self._content.info(Digest.parse(digest))
 
     async def infos(self, digests: Iterable[Digest | str]) -> dict[Digest, Info]:
         """Return what is known of each of the digests that is stored, several look-ups at a time."""
         await checkpoint()
-        found: dict[Digest, Info] = {}
-        wanted = iter(dict.fromkeys(Digest.parse(digest) for digest in digests))
-
-        async def look() -> None:
-            for digest in wanted:
-                with suppress(NotFound):
-                    found[digest] = await self.info(digest)
-
-        async with anyio.create_task_group() as tasks:
-            for _ in range(_AT_ONCE):
-                tasks.start_soon(look)
-        return found
+        return await self._content.infos(Digest.parse(digest) for digest in digests)
 
     async def update(self, info: Info, *fieldpaths: str) -> Info:
         """Set a blob's labels; see `Manager.update`."""
-        for path in fieldpaths:
-            if path != "labels" and not (path.startswith("labels.") and len(path) > len("labels.")):
-                raise InvalidArgument(f"field path {path!r}: only labels and labels.<key> can change")
-        called = method("Content", "Update")
-        request = called.request()
-        request.info.digest = str(info.digest)
-        request.info.labels.update(Labels(info.labels))
-        request.update_mask.paths.extend(["labels"] if "labels" in fieldpaths else fieldpaths)
-        about = About(kind="blob", name=str(info.digest), call="Update")
-        return to_info((await ask(self._connection, called, request, about, self._limits, grace=GRACE)).info)
+        return await self._content.update(info, fieldpaths)
 
-    async def walk(self, *filters: str) -> AsyncGenerator[Info, None]:
+    def walk(self, *filters: str) -> AsyncGenerator[Info, None]:
         """Iterate over blobs in the server's order, which is by digest; see `Manager.walk`."""
-        await checkpoint()
-        chosen = compile_filters(*filters)
-        called = method("Content", "List")
-        about = About(kind="blob", name="", call="List")
-        answers = Answers(self._connection, called, called.request(), about, self._limits, take=_take_infos)
-        try:
-            while batch := await answers.next():
-                for info in batch:
-                    if chosen.matches(info_fields(info)):
-                        yield info
-                        await checkpoint()
-        finally:
-            await answers.aclose()
+        return self._content.walk(filters)
 
     async def delete(self, digest: Digest | str) -> None:
         """Delete a blob and its labels; see `Manager.delete`. containerd frees the bytes when it next collects garbage."""
-        name = str(Digest.parse(digest))
-        called = method("Content", "Delete")
-        about = About(kind="blob", name=name, call="Delete")
-        await ask(self._connection, called, called.request(digest=name), about, self._limits, grace=GRACE)
+        await self._content.delete(Digest.parse(digest))
 
     # IngestManager
 
@@ -284,10 +359,7 @@ class RemoteStore(BaseStore):
         return await self._status(ref)
 
     async def _status(self, ref: str) -> Status:
-        called = method("Content", "Status")
-        about = About(kind="ingest", name=ref, call="Status")
-        answer = await ask(self._connection, called, called.request(ref=ref), about, self._limits)
-        return self._with_announced(to_status(answer.status))
+        return self._with_announced(await self._content.status(ref))
 
     async def list_statuses(self, *filters: str) -> list[Status]:
         """Return the statuses of ingests, ordered by ref; see `IngestManager.list_statuses`."""
@@ -295,10 +367,7 @@ class RemoteStore(BaseStore):
         for writer in self._open_writers():
             with suppress(SteelyardError):
                 await writer.sync()
-        called = method("Content", "ListStatuses")
-        about = About(kind="ingest", name="", call="ListStatuses")
-        answer = await ask(self._connection, called, called.request(), about, self._limits)
-        statuses = [self._with_announced(to_status(each)) for each in answer.statuses]
+        statuses = [self._with_announced(status) for status in await self._content.statuses(filters)]
         return sorted(
             (status for status in statuses if chosen.matches(status_fields(status))), key=lambda status: status.ref
         )
@@ -321,14 +390,4 @@ class RemoteStore(BaseStore):
         writer = self._writer_of(ref)
         if writer is not None:
             await writer.abandon()
-        await self._abort(ref)
-
-    async def _abort(self, ref: str) -> None:
-        called = method("Content", "Abort")
-        about = About(kind="ingest", name=ref, call="Abort")
-        await ask(self._connection, called, called.request(ref=ref), about, self._limits, grace=GRACE)
-
-
-def _take_infos(answers: Iterator[Any]) -> list[Info]:
-    """Take a batch of a listing, in a thread."""
-    return [to_info(info) for answer in islice(answers, 8) for info in answer.info]
+        await self._content.abort(ref)

@@ -17,7 +17,7 @@ from anyio import CancelScope
 
 from steelyard import _bridge
 from steelyard.containerd.remote._calls import GRACE, Limits, refusal
-from steelyard.containerd.remote._channel import Connection, method
+from steelyard.containerd.remote._channel import Connection, Headers, method
 from steelyard.containerd.remote._errors import Refused
 
 __all__ = ("WriteStream",)
@@ -32,11 +32,11 @@ class WriteStream:
         failure: why the stream ended, or None.
     """
 
-    def __init__(self, connection: Connection, limits: Limits) -> None:
+    def __init__(self, connection: Connection, limits: Limits, headers: Headers = ()) -> None:
         self._limits = limits
         self._requests: SimpleQueue[Any] = SimpleQueue()
         called = method("Content", "Write")
-        self._call = connection.converse(called, iter(self._requests.get, None))
+        self._call = connection.converse(called, iter(self._requests.get, None), headers)
         self._arrived: deque[Any] = deque()
         self._told = False
         self._soon = _bridge.soon_here()

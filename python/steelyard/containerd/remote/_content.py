@@ -1,0 +1,110 @@
+"""The calls of the content service that have one answer, and the listing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
+from typing import Any
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from steelyard.containerd.remote._calls import GRACE, Answers, Limits, ask
+from steelyard.containerd.remote._channel import Connection, method
+from steelyard.containerd.remote._errors import About
+from steelyard.containerd.remote._filters import for_server
+from steelyard.containerd.remote._values import to_info, to_status
+from steelyard.digest import Digest
+from steelyard.errors import InvalidArgument, NotFound
+from steelyard.filters import compile as compile_filters
+from steelyard.filters import info_fields
+from steelyard.model import Info, Labels, Status
+
+__all__ = ("Content",)
+
+_LOOKS_AT_ONCE = 32
+
+
+class Content:
+    """What a server says of blobs and ingests, and what is changed of them without their bytes."""
+
+    def __init__(self, connection: Connection, limits: Limits) -> None:
+        self._connection, self._limits = connection, limits
+
+    async def info(self, digest: Digest) -> Info:
+        """Return what is known of a blob; see `Manager.info`."""
+        return to_info((await self._ask("Info", "blob", str(digest), digest=str(digest))).info)
+
+    async def infos(self, digests: Iterable[Digest]) -> dict[Digest, Info]:
+        """Return what is known of each of the digests that is stored, several look-ups at a time."""
+        found: dict[Digest, Info] = {}
+        wanted = list(dict.fromkeys(digests))
+        left = iter(wanted)
+
+        async def look() -> None:
+            for digest in left:
+                with suppress(NotFound):
+                    found[digest] = await self.info(digest)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(min(_LOOKS_AT_ONCE, len(wanted))):
+                tasks.start_soon(look)
+        return found
+
+    async def update(self, info: Info, fieldpaths: Sequence[str]) -> Info:
+        """Set a blob's labels; see `Manager.update`."""
+        for path in fieldpaths:
+            if path != "labels" and not (path.startswith("labels.") and len(path) > len("labels.")):
+                raise InvalidArgument(f"field path {path!r}: only labels and labels.<key> can change")
+        request = method("Content", "Update").request()
+        request.info.digest = str(info.digest)
+        request.info.labels.update(Labels(info.labels))
+        request.update_mask.paths.extend(["labels"] if "labels" in fieldpaths else fieldpaths)
+        return to_info((await self._send("Update", "blob", str(info.digest), request, grace=GRACE)).info)
+
+    async def walk(self, filters: Sequence[str]) -> AsyncGenerator[Info, None]:
+        """Iterate over blobs in the server's order; see `Manager.walk`."""
+        await checkpoint()
+        chosen = compile_filters(*filters)
+        called = method("Content", "List")
+        request = called.request(filters=for_server("blob", filters))
+        about = About(kind="blob", name="", call="List")
+        answers = Answers(self._connection, called, request, about, self._limits, take=_take_infos)
+        try:
+            while batch := await answers.next():
+                for info in batch:
+                    if not filters or chosen.matches(info_fields(info)):
+                        yield info
+                await checkpoint()
+        finally:
+            await answers.aclose()
+
+    async def delete(self, digest: Digest) -> None:
+        """Delete a blob; see `Manager.delete`."""
+        await self._ask("Delete", "blob", str(digest), grace=GRACE, digest=str(digest))
+
+    async def status(self, ref: str) -> Status:
+        """Return what is known of an ingest; see `IngestManager.status`."""
+        return to_status((await self._ask("Status", "ingest", ref, ref=ref)).status)
+
+    async def statuses(self, filters: Sequence[str]) -> list[Status]:
+        """Return the statuses of ingests, of which the server may have left out some that do not match the filters."""
+        answer = await self._ask("ListStatuses", "ingest", "", filters=for_server("ingest", filters))
+        return [to_status(status) for status in answer.statuses]
+
+    async def abort(self, ref: str) -> None:
+        """Discard an ingest; see `IngestManager.abort`."""
+        await self._ask("Abort", "ingest", ref, grace=GRACE, ref=ref)
+
+    async def _ask(self, call: str, kind: str, about: str, *, grace: float = 0.0, **fields: Any) -> Any:
+        return await self._send(call, kind, about, method("Content", call).request(**fields), grace=grace)
+
+    async def _send(self, call: str, kind: str, name: str, request: Any, *, grace: float) -> Any:
+        about = About(kind=kind, name=name, call=call)
+        return await ask(self._connection, method("Content", call), request, about, self._limits, grace=grace)
+
+
+def _take_infos(answers: Iterator[Any]) -> list[Info]:
+    """Take a batch of a listing, in a thread."""
+    return [to_info(info) for answer in islice(answers, 8) for info in answer.info]

@@ -1,0 +1,139 @@
+"""A blob that fits into one message: the ref, all bytes and the commit go together."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
+from uuid import uuid4
+
+from anyio import CancelScope
+
+from steelyard._bridge import run
+from steelyard._buffers import view
+from steelyard._types import Buffer, FileRange, OnProgress, Source
+from steelyard.containerd.remote._calls import GRACE, Limits, gather
+from steelyard.containerd.remote._channel import Connection, method
+from steelyard.containerd.remote._errors import About
+from steelyard.digest import Algorithm, Digest
+from steelyard.errors import AlreadyExists, DataCorrupt, SteelyardError, UnexpectedDigest, UnexpectedSize
+from steelyard.hashing import digest_of
+from steelyard.model import DEFAULT_ALGORITHM, Labels, Progress, PutResult
+from steelyard.transfer._source import name_of
+
+__all__ = ("Small", "put_small", "small")
+
+_AT_ONCE = 4 << 20
+"""The largest blob that goes in one message; a larger one is worth several in flight."""
+
+_COMMIT = 2
+
+
+class Small:
+    """The bytes of a source that fits into one message, and what it is called."""
+
+    def __init__(self, data: Buffer, name: str) -> None:
+        self.data = data
+        self.name = name
+        self.size = memoryview(data).nbytes
+
+
+async def small(source: Source) -> Small | None:
+    """Return the source, if it is in memory or a file on disk, and small.
+
+    Raises:
+        OSError: the file does not open.
+    """
+    if isinstance(source, str | os.PathLike):
+        content = await run(_read, Path(source))
+        return None if content is None else Small(content, name_of(source))
+    if isinstance(source, FileRange):
+        return None
+    try:
+        data = view(cast("Buffer", source))
+    except TypeError:
+        return None
+    if data.nbytes > _AT_ONCE:
+        return None
+    return Small(source if type(source) is bytes else data, name_of(source))
+
+
+async def put_small(
+    connection: Connection,
+    limits: Limits,
+    source: Small,
+    *,
+    size: int | None,
+    expected: Digest | str | None,
+    algorithm: Algorithm | None,
+    labels: Mapping[str, str] | None,
+    on_progress: OnProgress | None,
+) -> PutResult:
+    """Store a small blob by one message; see `Store.put`. Its digest is computed here and compared by the server.
+
+    Raises and Cancellation are those of `Store.put`.
+    """
+    wanted = None if expected is None else Digest.parse(expected)
+    if algorithm is None:
+        algorithm = DEFAULT_ALGORITHM if wanted is None else wanted.algorithm
+    kept = Labels(labels)
+    if size is not None and size != source.size:
+        raise UnexpectedSize(expected=size, actual=source.size)
+    digest = await digest_of(source.data, algorithm=algorithm if wanted is None else wanted.algorithm)
+    if wanted is not None and digest != wanted:
+        raise UnexpectedDigest(expected=str(wanted), actual=str(digest))
+
+    def report(phase: Any) -> None:
+        if on_progress is not None:
+            on_progress(Progress(phase=phase, name=source.name, done=source.size, total=source.size))
+
+    report("write")
+    new = await _commit(connection, limits, source, digest, kept)
+    report("commit")
+    return PutResult(digest=digest, size=source.size, new=new)
+
+
+async def _commit(connection: Connection, limits: Limits, source: Small, digest: Digest, labels: Labels) -> bool:
+    """Send the message, and return whether the blob was new."""
+    ref = f"put-{uuid4().hex}"
+    called = method("Content", "Write")
+    data = source.data if type(source.data) is bytes else bytes(source.data)
+    request = called.request(
+        action=_COMMIT, ref=ref, total=source.size, expected=str(digest), data=data, labels=dict(labels)
+    )
+    about = About(kind="ingest", name=ref, call="Write", expected=str(digest), size=source.size)
+    try:
+        answers = await gather(connection, called, request, about, limits, consume=_all, grace=GRACE)
+    except AlreadyExists:
+        return False
+    except BaseException:
+        # CANCEL: nobody knows this ref, so nobody would resume it; the ingest goes, if there is one.
+        with CancelScope(shield=True), suppress(SteelyardError):
+            abort = method("Content", "Abort")
+            await gather(connection, abort, abort.request(ref=ref), about, limits, consume=_all)
+        raise
+    found = answers[-1].digest if answers else "nothing"
+    if found != str(digest):
+        raise DataCorrupt(f"ingest {ref}", expected=str(digest), actual=found)
+    return True
+
+
+def _all(answers: Iterator[Any]) -> list[Any]:
+    return list(answers)
+
+
+def _read(path: Path) -> bytes | None:
+    """Return the content of a small regular file, or None."""
+    with path.open("rb", buffering=0) as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _AT_ONCE:
+            return None
+        pieces = []
+        while piece := file.read(_AT_ONCE + 1):
+            pieces.append(piece)
+            if sum(map(len, pieces)) > _AT_ONCE:
+                return None  # it grows
+        return b"".join(pieces)
