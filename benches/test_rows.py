@@ -75,5 +75,13 @@ def test_row_17_export_an_image(case: Case, take: Take) -> None:
     take(case)
 
 
+def test_row_18_a_large_blob_over_a_socket(case: Case, take: Take) -> None:
+    take(case)
+
+
+def test_row_19_small_blobs_over_a_socket(case: Case, take: Take) -> None:
+    take(case)
+
+
 SUITES = sorted(int(name.split("_")[2]) for name in dict(globals()) if name.startswith("test_row_"))
 assert list(ROWS) == SUITES, "a row without a suite, or a suite without a row"

@@ -13,7 +13,7 @@ from steelyard.bench._rounds import measure
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 TINY = Scale(2048)
-WITH_PROGRAMS = {*range(1, 6), 15, 16, 17}
+WITH_PROGRAMS = {*range(1, 6), 15, 16, 17, 18, 19}
 """Their peers are in `test_peers` and `test_image_peers`; a containerd for every row would take too long."""
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
-import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Iterator
@@ -13,74 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
-from foreign.programs import COMMAND, Ctr, environment
+from foreign.programs import Ctr, environment
 from grpc import StatusCode
 
 from steelyard.bench._peers._containerd import Daemon
+from steelyard.bench._service import Service
 from steelyard.containerd.proto import content_pb2 as pb
 
 from .wire import SECONDS, wire
 
-__all__ = ("Proxied", "Service", "eventually", "offset_of", "open_ingest", "proxied")
+__all__ = ("Proxied", "block_of", "eventually", "offset_of", "open_ingest", "proxied")
 
 
 _SAID = {StatusCode.NOT_FOUND, StatusCode.UNAVAILABLE}
-
-
-class Service:
-    """Our server, on a store in a folder, which outlives it; it may be ended and started again on the same socket."""
-
-    def __init__(self, place: Path) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="sy-"))
-        self.store = place / "store"
-        self.log = place / "steelyard.log"
-        self.socket = self._folder / "content.sock"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def block(self) -> str:
-        """Return what the server prints to be put into containerd's configuration."""
-        printed = subprocess.run(self._line("--print-config"), capture_output=True, check=True, env=environment())
-        return printed.stdout.decode()
-
-    def start(self) -> None:
-        """Start it; on return its socket can be connected to."""
-        with self.log.open("ab") as output:
-            line = self._line("--grace", "1")
-            self._process = subprocess.Popen(line, stdout=output, stderr=output, env=environment())
-        eventually(self._answers)
-
-    def _answers(self) -> bool:
-        assert self._process is not None
-        assert self._process.poll() is None, self.log.read_text(encoding="utf-8", errors="replace")
-        with grpc.insecure_channel(f"unix:{self.socket}") as channel:
-            try:
-                grpc.channel_ready_future(channel).result(timeout=0.2)
-            except grpc.FutureTimeoutError:
-                return False
-        return True
-
-    def stop(self) -> int | None:
-        """End it as an operator does, if it runs, and return its exit code."""
-        process, self._process = self._process, None
-        if process is None:
-            return None
-        process.terminate()
-        return process.wait(SECONDS)
-
-    def kill(self) -> None:
-        """End it as the kernel does, without a word."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.wait(SECONDS)
-
-    def close(self) -> None:
-        """End it, whatever it takes, and remove its socket."""
-        self.kill()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _line(self, *words: str) -> list[str]:
-        return [*COMMAND, "serve", "containerd", "--store", str(self.store), "--address", str(self.socket), *words]
 
 
 class Proxied:
@@ -104,12 +47,18 @@ class Proxied:
         return {f"{path.parent.name}:{path.name}" for path in self.service.store.glob("blobs/*/*")}
 
 
+def block_of(service: Service) -> str:
+    """Return what a server prints to be put into containerd's configuration."""
+    printed = subprocess.run(service.line("--print-config"), capture_output=True, check=True, env=environment())
+    return printed.stdout.decode()
+
+
 @contextmanager
 def proxied(place: Path) -> Iterator[Proxied]:
     """Run both, with the very block that our server prints in containerd's configuration."""
-    service = Service(place)
+    service = Service(place, "--grace", "1")
     try:
-        block = service.block()
+        block = block_of(service)
         disabled = tomllib.loads(block).get("disabled_plugins", [])
         block = re.sub(r"^(version|disabled_plugins) *=.*$", "", block, flags=re.MULTILINE)
         service.start()

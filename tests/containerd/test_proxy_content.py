@@ -12,7 +12,7 @@ from grpc import StatusCode
 
 from steelyard.containerd.proto import content_pb2 as pb
 
-from .proxied import Proxied, open_ingest
+from .proxied import Proxied, block_of, open_ingest
 from .wire import refused, sha256, wire
 
 pytestmark = pytest.mark.slow
@@ -27,11 +27,11 @@ def _refused(ctr: Ctr, *words: str, stdin: bytes = b"") -> str:
 
 
 def test_the_printed_block_makes_our_socket_the_content_store(system: Proxied, ctr: Ctr) -> None:
-    block = tomllib.loads(system.service.block())
+    block = tomllib.loads(block_of(system.service))
     [(name, plugin)] = block["proxy_plugins"].items()
 
     assert "content" == plugin["type"]
-    assert str(system.service.socket) == plugin["address"]
+    assert system.service.address == plugin["address"]
     stores = [line.split() for line in ctr("plugins", "ls").decode().splitlines() if ".content.v1" in line]
     assert [["io.containerd.content.v1", name, "-", "ok"]] == stores
     assert not list(system.daemon.log.parent.glob("containerd/io.containerd.content.v1.content/*"))

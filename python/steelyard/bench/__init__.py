@@ -33,6 +33,7 @@ To add a row:
 | `_report`, `_plot`, `_text` | tables, the plot, numbers as people read them |
 | `_rows`, `_sources` | the rows and what they put |
 | `_peers` | other programs and packages, and the goals about them |
+| `_service`, `_wire` | our server as a process, and a plain client of containerd's protocol |
 | `_bare`, `_memory` | a bare thread to compare calls with; a process that tells the memory it took |
 """
 

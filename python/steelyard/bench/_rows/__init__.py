@@ -18,6 +18,7 @@ from steelyard.bench._rows import (
     one_large,
     reads,
     resumes,
+    services,
     stalls,
 )
 
@@ -41,5 +42,7 @@ ROWS: Mapping[int, Callable[[Scale], Row[Any]]] = {
     15: images.large_layers,
     16: images.small_layers,
     17: images.export,
+    18: services.large,
+    19: services.small,
 }
 """What makes each row, at a scale."""
