@@ -17,6 +17,8 @@ from steelyard.hashing import digest_of
 from steelyard.images.check import check
 from steelyard.images.choose import Platforms
 from steelyard.images.documents import Index, Manifest, OCIDescriptor
+from steelyard.images.graph import children
+from steelyard.images.keeping import keeping
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
 from steelyard.images.media_types import to_oci
 from steelyard.images.read import read_document
@@ -69,8 +71,15 @@ async def convert(
     found.require()
     rewriter = Rewriter(store, oci=oci, platforms=platforms, hooks=hooks, limits=limits)
     root = await rewriter.run(found.target)
-    for data, descriptor in rewriter.documents:
-        await store.put(data, expected=descriptor.blob, size=descriptor.size)
+    async with keeping(store) as keeper:
+        for data, descriptor in rewriter.documents:
+            await keeper.store.put(data, expected=descriptor.blob, size=descriptor.size)
+            await keeper.refer_all(descriptor.blob, await children(keeper.store, descriptor, limits=limits))
+        return await _name(keeper.store, image, root, new_name, overwrite=overwrite)
+
+
+async def _name(store: Store, image: Image, root: OCIDescriptor, new_name: str | None, *, overwrite: bool) -> Image:
+    """Have the name hold the converted image."""
     target = msgspec.structs.replace(root.target, annotations=image.target.annotations)
     if new_name is None:
         moved = msgspec.structs.replace(image, target=target)

@@ -9,9 +9,10 @@ from uuid import uuid4
 from steelyard.containerd.remote._calls import GRACE, Limits, ask
 from steelyard.containerd.remote._channel import Connection, method
 from steelyard.containerd.remote._errors import About
+from steelyard.digest import Digest
 from steelyard.errors import InvalidArgument, NotFound
 
-__all__ = ("create_lease", "delete_lease")
+__all__ = ("add_to_lease", "create_lease", "delete_lease")
 
 _EXPIRE = "containerd.io/gc.expire"
 
@@ -41,3 +42,15 @@ async def delete_lease(connection: Connection, limits: Limits, lease: str, *, co
     about = About(kind="lease", name=lease, call="Leases.Delete")
     with suppress(NotFound):
         await ask(connection, called, called.request(id=lease, sync=collect), about, limits, grace=GRACE)
+
+
+async def add_to_lease(connection: Connection, limits: Limits, lease: str, digest: Digest) -> None:
+    """Have a lease protect a blob that is stored.
+
+    Raises:
+        NotFound: it is not stored, or the lease has ended.
+    """
+    called = method("Leases", "AddResource")
+    request = called.request(id=lease, resource={"id": str(digest), "type": "content"})
+    about = About(kind="blob", name=str(digest), call="Leases.AddResource")
+    await ask(connection, called, request, about, limits, grace=GRACE)

@@ -21,7 +21,7 @@ from steelyard.containerd.remote._calls import Limits
 from steelyard.containerd.remote._channel import Channel, Connection, method
 from steelyard.containerd.remote._content import Content
 from steelyard.containerd.remote._errors import About, Refused, error_of
-from steelyard.containerd.remote._leases import create_lease, delete_lease
+from steelyard.containerd.remote._leases import add_to_lease, create_lease, delete_lease
 from steelyard.containerd.remote._names import RemoteImageNames
 from steelyard.containerd.remote._put import put_small, small
 from steelyard.containerd.remote._reader import RemoteReader, read_whole
@@ -169,6 +169,19 @@ class RemoteStore(BaseStore):
                 # CANCEL: a server that is gone by now ends the lease by itself; the error would hide what happened.
                 with suppress(Unreachable):
                     await delete_lease(self._connection, self._limits, lease, collect=collect)
+
+    async def protect(self, digests: Iterable[Digest | str]) -> None:
+        """Have the lease of this store protect blobs that are stored already; those that are not are passed over.
+
+        Raises:
+            InvalidArgument: the store has no lease.
+        """
+        if self.lease is None:
+            raise InvalidArgument(f"{self.address}: the store has no lease: use that of `leased`")
+        await checkpoint()
+        for digest in [Digest.parse(digest) for digest in digests]:
+            with suppress(NotFound):
+                await add_to_lease(self._connection, self._limits, self.lease, digest)
 
     @property
     def images(self) -> RemoteImageNames:

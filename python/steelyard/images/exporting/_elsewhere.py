@@ -12,6 +12,7 @@ from steelyard.images.exporting._plan import Plan, Root, reported
 from steelyard.images.exporting._result import ExportedBlob
 from steelyard.images.exporting._together import together
 from steelyard.images.graph import Node
+from steelyard.images.keeping import Keeper, keeping
 from steelyard.images.layout import LayoutDriver
 from steelyard.model import Labels, Progress
 from steelyard.transfer import copy
@@ -49,6 +50,12 @@ async def to_store(target: Store, plan: Plan, report: Report, *, overwrite: bool
     Raises:
         AlreadyExists: a name holds something else there; nothing was copied.
     """
+    async with keeping(target) as keeper:
+        return await _to_store(keeper, plan, report, overwrite=overwrite)
+
+
+async def _to_store(keeper: Keeper, plan: Plan, report: Report, *, overwrite: bool) -> tuple[ExportedBlob, ...]:
+    target = keeper.store
     named = {root.name: root for root in plan.roots if root.name is not None}
     labels = {name: await _labels(target, root, overwrite=overwrite) for name, root in named.items()}
 
@@ -59,6 +66,7 @@ async def to_store(target: Store, plan: Plan, report: Report, *, overwrite: bool
         return (await copy(plan.content, node.descriptor.blob, target, on_progress=tell)).new
 
     blobs = await _each(plan, write, report)
+    await keeper.refer(plan.blobs)
     # Names are assigned together as far as they have the same labels.
     for each in dict.fromkeys(labels.values()):
         targets = {name: root.found.target.target for name, root in named.items() if labels[name] == each}

@@ -13,7 +13,7 @@ from anyio import CancelScope
 
 from steelyard._bridge import run
 from steelyard._types import FileRange
-from steelyard.content import Source, Store
+from steelyard.content import Source
 from steelyard.digest import Digest
 from steelyard.errors import (
     AlreadyExists,
@@ -26,6 +26,7 @@ from steelyard.errors import (
 )
 from steelyard.hashing import Hasher
 from steelyard.images.importing._result import Ledger
+from steelyard.images.keeping import Keeper
 from steelyard.model import DEFAULT_ALGORITHM, PutResult
 from steelyard.transfer import open_writer
 
@@ -61,12 +62,13 @@ class Intake:
     """Stores the blobs of one import.
 
     Args:
-        store: where to.
+        keeper: where to.
         ledger: who keeps account.
     """
 
-    def __init__(self, store: Store, ledger: Ledger) -> None:
-        self.store = store
+    def __init__(self, keeper: Keeper, ledger: Ledger) -> None:
+        self.store = keeper.store
+        self._keeper = keeper
         self.ledger = ledger
 
     async def present(self, items: Iterable[Item]) -> set[Digest]:
@@ -76,6 +78,7 @@ class Intake:
         found = {digest for digest, info in infos.items() if info.size == sizes[digest]}
         for digest in found:
             self.ledger.settle(digest, sizes[digest], "present")
+        await self._keeper.protect(found)
         return found
 
     async def large(self, item: Item, source: Source, *, ref: str | None = None, counts: bool = False) -> PutResult:

@@ -16,11 +16,12 @@ from steelyard.images import media_types
 from steelyard.images.check import ImageCheck, examine
 from steelyard.images.choose import Platforms
 from steelyard.images.documents import OCIDescriptor
-from steelyard.images.graph import walk_image
+from steelyard.images.graph import children, walk_image
 from steelyard.images.importing._intake import Intake, Item
 from steelyard.images.importing._naming import Contents, Naming, Plan, plan
 from steelyard.images.importing._open import ImportSource, Opening, name_of
 from steelyard.images.importing._result import Imported, ImportedBlob, ImportedImage, Ledger
+from steelyard.images.keeping import Keeper, keeping
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
 from steelyard.model import DEFAULT_ALGORITHM, Descriptor, Labels
 
@@ -88,30 +89,61 @@ async def import_images(
     """
     if concurrency is not None and concurrency < 1:
         raise InvalidArgument(f"concurrency: expected at least 1, found {concurrency}")
+    options = _Options(
+        name=name,
+        naming=naming or Naming(),
+        platforms=platforms,
+        only_referenced=only_referenced,
+        skip_missing=skip_missing,
+        overwrite=overwrite,
+        labels=None if labels is None else Labels(labels),
+        limits=limits,
+        concurrency=concurrency or _CONCURRENCY,
+    )
+    async with keeping(store) as keeper:
+        return await _import(keeper, source, options, Ledger(name_of(source), on_progress))
+
+
+class _Options(msgspec.Struct, frozen=True, kw_only=True):
+    """The arguments of `import_images`."""
+
+    name: str | None
+    naming: Naming
+    platforms: Platforms | None
+    only_referenced: bool
+    skip_missing: bool
+    overwrite: bool
+    labels: Labels | None
+    limits: Limits
+    concurrency: int
+
+
+async def _import(keeper: Keeper, source: ImportSource, options: _Options, ledger: Ledger) -> Imported:
     started = time.monotonic()
-    kept = None if labels is None else Labels(labels)
-    ledger = Ledger(name_of(source), on_progress)
-    intake = Intake(store, ledger)
-    opening = Opening(intake=intake, limits=limits, concurrency=concurrency or _CONCURRENCY)
+    store, platforms, limits = keeper.store, options.platforms, options.limits
+    intake = Intake(keeper, ledger)
+    opening = Opening(intake=intake, limits=limits, concurrency=options.concurrency)
     async with opening.open(source) as images:
-        if only_referenced and images.provider is None:
+        if options.only_referenced and images.provider is None:
             raise InvalidArgument("only_referenced: expected a source that can be read twice, found a stream")
         contents = await images.contents()
-        chosen = plan(_for(contents, platforms), name, naming or Naming())
-        if not (overwrite or chosen.moves):
+        chosen = plan(_for(contents, platforms), options.name, options.naming)
+        if not (options.overwrite or chosen.moves):
             await _refuse_moves(store, chosen)
         wanted = None
-        if only_referenced and images.provider is not None:
+        if options.only_referenced and images.provider is not None:
             wanted = await _needed(images.provider, (root for root, _ in chosen.images), platforms, limits)
         await images.take(wanted)
     await _store_made(intake, contents, chosen)
     found = [await _checked(intake, root, names, platforms, limits) for root, names in chosen.images]
-    for each in found if not skip_missing else ():
+    for each in found if not options.skip_missing else ():
         each.require()
         if each.unmatched:
             raise NotFound("platform", f"{', '.join(map(str, each.unmatched))} in {each.name}")
+    for each in found:
+        await keeper.refer(each.present)
     referenced = await _referenced(store, contents, found, platforms, limits)
-    await _assign(store, chosen, contents, kept, overwrite=overwrite)
+    await _assign(keeper, chosen, contents, options.labels, overwrite=options.overwrite)
     return _result(chosen, found, ledger, referenced, time.monotonic() - started)
 
 
@@ -190,13 +222,14 @@ async def _checked(
     return msgspec.structs.replace(found, name=names[0] if names else root.digest)
 
 
-async def _assign(store: Store, chosen: Plan, contents: Contents, labels: Labels | None, *, overwrite: bool) -> None:
+async def _assign(keeper: Keeper, chosen: Plan, contents: Contents, labels: Labels | None, *, overwrite: bool) -> None:
     """Set the names, those of images all at once."""
+    store = keeper.store
     targets = {name: root.target for root, names in chosen.images for name in names}
     moves = overwrite or chosen.moves
     index = {}
     if chosen.index_name is not None:
-        index = {chosen.index_name: await _index_target(store, contents)}
+        index = {chosen.index_name: await _index_target(keeper, contents)}
     if moves:
         targets, index = targets | index, {}
     if targets:
@@ -205,8 +238,10 @@ async def _assign(store: Store, chosen: Plan, contents: Contents, labels: Labels
         await store.images.assign(index, labels=labels, overwrite=True)
 
 
-async def _index_target(store: Store, contents: Contents) -> Descriptor:
-    stored = await store.put(contents.index, algorithm=DEFAULT_ALGORITHM)
+async def _index_target(keeper: Keeper, contents: Contents) -> Descriptor:
+    stored = await keeper.store.put(contents.index, algorithm=DEFAULT_ALGORITHM)
+    index = OCIDescriptor(media_type=media_types.OCI_INDEX, digest=str(stored.digest), size=stored.size)
+    await keeper.refer_all(stored.digest, await children(keeper.store, index))
     return Descriptor(digest=stored.digest, size=stored.size, media_type=media_types.OCI_INDEX)
 
 

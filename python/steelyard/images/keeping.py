@@ -1,0 +1,115 @@
+"""Stores that collect garbage: what belongs to an image is kept while it is brought in, and as long as it has a name.
+
+A containerd removes blobs that nothing refers to, at any time. A **lease** protects what is stored through it; when that
+is gone, an image's name refers to its root, and the labels of each index and manifest to what it names. A store that
+collects has the methods of `Collecting`; to all others this module does nothing.
+
+Spec: containerd, "Garbage Collection": the labels ``containerd.io/gc.ref.content.*``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Protocol, runtime_checkable
+
+import msgspec
+
+from steelyard.content import Store
+from steelyard.digest import Digest
+from steelyard.errors import InvalidDigest, Unsupported
+from steelyard.images.documents import Index, Manifest, OCIDescriptor
+from steelyard.images.graph import Node
+from steelyard.model import Labels
+
+__all__ = ("Collecting", "Keeper", "keeping", "reference_labels")
+
+_PREFIX = "containerd.io/gc.ref.content."
+_KEYS = {"index": "m.", "manifest": "m.", "layer": "l.", "config": "config"}
+
+
+@runtime_checkable
+class Collecting(Protocol):
+    """What a store has that removes by itself what nothing refers to."""
+
+    def leased(self) -> AbstractAsyncContextManager[Store]:
+        """Give the store such that what is stored through it is kept until the context is left.
+
+        Raises:
+            Unsupported: nothing is collected after all.
+        """
+        ...
+
+    async def protect(self, digests: Iterable[Digest]) -> None:
+        """Have blobs that are stored already kept like that, too; those that are not are passed over."""
+        ...
+
+
+class Keeper:
+    """What is done for an image in a store while it is brought in.
+
+    Attributes:
+        store: the store to use meanwhile.
+    """
+
+    def __init__(self, store: Store, collecting: Collecting | None) -> None:
+        self.store = store
+        self._collecting = collecting
+
+    async def protect(self, digests: Iterable[Digest]) -> None:
+        """Keep blobs that were there before."""
+        if self._collecting is not None:
+            await self._collecting.protect(digests)
+
+    async def refer(self, nodes: Iterable[Node]) -> None:
+        """Label the documents of an image, of which these are the stored blobs, with what they name."""
+        if self._collecting is None:
+            return
+        stored = list(nodes)
+        there = {node.descriptor.digest for node in stored}
+        for node in stored:
+            view = None if node.document is None else node.document.view
+            if isinstance(view, Index | Manifest):
+                named = [child for child in view.children if child.digest in there]
+                await self._label(node.descriptor.blob, reference_labels(named))
+
+    async def refer_all(self, digest: Digest, named: Iterable[OCIDescriptor]) -> None:
+        """Label one document with all that it names."""
+        if self._collecting is not None:
+            await self._label(digest, reference_labels(named))
+
+    async def _label(self, digest: Digest, labels: Labels) -> None:
+        info = await self.store.info(digest)
+        if labels.items() <= info.labels.items():
+            return
+        await self.store.update(msgspec.structs.replace(info, labels=labels), *(f"labels.{key}" for key in labels))
+
+
+@asynccontextmanager
+async def keeping(store: Store) -> AsyncIterator[Keeper]:
+    """Give what keeps blobs in the store; where nothing collects, its methods do nothing."""
+    async with AsyncExitStack() as stack:
+        if isinstance(store, Collecting):
+            try:
+                leased = await stack.enter_async_context(store.leased())
+            except Unsupported:
+                yield Keeper(store, None)
+                return
+            yield Keeper(leased, leased if isinstance(leased, Collecting) else store)
+            return
+        yield Keeper(store, None)
+
+
+def reference_labels(named: Iterable[OCIDescriptor]) -> Labels:
+    """Return the labels by which a document refers to what it names, as containerd writes them."""
+    counts: dict[str, int] = {}
+    labels: dict[str, str] = {}
+    for child in named:
+        try:
+            digest = child.blob
+        except InvalidDigest:  # of an algorithm that no store computes: it cannot be stored
+            continue
+        key = _KEYS.get(child.kind, "")
+        place = counts[key] = counts.get(key, -1) + 1
+        labels[f"{_PREFIX}{key}{place if place or not key or key.endswith('.') else ''}"] = str(digest)
+    return Labels(labels)
