@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
 
-import msgspec
 from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
@@ -386,16 +385,8 @@ class RemoteStore(BaseStore):
         )
 
     def _with_announced(self, status: Status) -> Status:
-        """Return the status with what an open writer said of the ingest, where the server does not keep it."""
         writer = self._writer_of(status.ref)
-        if writer is None:
-            return status
-        said = writer.announced
-        return msgspec.structs.replace(
-            status,
-            total=status.total if said.size is None else said.size,
-            expected=status.expected if said.expected is None else said.expected,
-        )
+        return status if writer is None else writer.announced.told(status)
 
     async def abort(self, ref: str) -> None:
         """Discard an ingest; see `IngestManager.abort`. A writer of this store is fenced, one of another client is the server's."""

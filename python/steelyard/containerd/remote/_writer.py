@@ -53,6 +53,14 @@ class Announced(msgspec.Struct, kw_only=True):
     expected: Digest | None
     algorithm: Algorithm | None
 
+    def told(self, status: Status) -> Status:
+        """Return the status with what was announced, which not every server keeps, and 0 as a size, which none can be told."""
+        return msgspec.structs.replace(
+            status,
+            total=status.total if self.size is None else self.size,
+            expected=status.expected if self.expected is None else self.expected,
+        )
+
 
 def check_size(size: int | None) -> None:
     """Refuse a size that cannot be one."""
