@@ -1,0 +1,236 @@
+"""Limits, one by one: sizes, numbers, idle clients, malformed messages."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from anyio.from_thread import start_blocking_portal
+from grpc import StatusCode
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steelyard import InvalidArgument, LocalStore, MemoryStore
+from steelyard.containerd.proto import content_pb2 as pb
+from steelyard.containerd.service import Server
+from steelyard.containerd.service._messages import Malformed, parse_write, read_response
+
+from .wire import SECONDS, Wire, refused, wire
+
+MIB = 1 << 20
+CONTENT = "/containerd.services.content.v1.Content/"
+NAMES = ("Info", "Update", "List", "Delete", "Read", "Status", "ListStatuses", "Write", "Abort")
+
+
+@contextmanager
+def serving(folder: Path, **settings: Any) -> Iterator[Wire]:
+    """Serve a store with these settings, and connect to it."""
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(LocalStore(folder / "store", durability="process-crash")) as store,
+        portal.wrap_async_context_manager(Server(store, folder / "s", **settings)) as server,
+        wire(server.address) as connected,
+    ):
+        yield connected
+
+
+@contextmanager
+def silence() -> Iterator[Iterator[bytes]]:
+    """Give requests that never come, until the block ends."""
+    over = threading.Event()
+
+    def wait() -> Iterator[bytes]:
+        over.wait(SECONDS)
+        yield from ()
+
+    try:
+        yield wait()
+    finally:
+        over.set()
+
+
+def test_a_message_over_the_limit_is_resource_exhausted_and_harms_nothing(content: Wire) -> None:
+    talk = content.talk()
+    talk.ask(pb.WRITE, ref="a", data=b"kept")
+    with refused_plainly(StatusCode.RESOURCE_EXHAUSTED):
+        talk.ask(pb.WRITE, offset=4, data=bytes(16 * MIB))
+    for name in ("Info", "Abort"):
+        call: Any = content.channel.unary_unary(CONTENT + name)
+        with refused_plainly(StatusCode.RESOURCE_EXHAUSTED):
+            call(bytes(16 * MIB + 1), timeout=SECONDS)
+
+    just = bytes(16 * MIB - 64)
+    assert just == content.read(content.store(just, ref="just"))
+    assert 4 == content.content.Status(pb.StatusRequest(ref="a")).status.offset
+
+
+def test_a_limit_of_messages_can_be_set_and_a_read_keeps_to_its_own(short_path: Path) -> None:
+    with serving(short_path, message_bytes=40 * MIB, read_bytes=3 * MIB) as content:
+        digest = content.store(bytes(33 * MIB))
+        sizes = [len(answer.data) for answer in content.content.Read(pb.ReadContentRequest(digest=digest))]
+
+    assert [3 * MIB] * 11 == sizes
+
+
+@pytest.mark.parametrize("settings", [{"read_bytes": 0}, {"read_bytes": 16 * MIB}, {"calls": 0}])
+def test_limits_that_cannot_be_are_refused(settings: dict[str, int]) -> None:
+    with pytest.raises(InvalidArgument, match=next(iter(settings))):
+        Server(MemoryStore(), "/tmp/s", **settings)  # type: ignore[arg-type]
+
+
+def test_more_calls_than_the_limit_are_resource_exhausted_until_one_ends(short_path: Path) -> None:
+    with serving(short_path, calls=4) as content:
+        talks = [content.talk() for _ in range(4)]
+        for number, talk in enumerate(talks):
+            talk.ask(ref=str(number))
+        with refused_plainly(StatusCode.RESOURCE_EXHAUSTED):
+            content.talk().ask(ref="one more")
+
+        talks[0].end()
+        until_answered(content)
+        talks[1].ask(pb.WRITE, data=b"still fine")
+
+
+def test_a_writer_that_says_nothing_is_told_of_its_deadline_and_its_ingest_kept(short_path: Path) -> None:
+    with serving(short_path, idle_seconds=0.2) as content:
+        talk = content.talk()
+        talk.ask(pb.WRITE, ref="idle", data=b"kept")
+        with refused(StatusCode.DEADLINE_EXCEEDED, "Write idle", "0.2 s"):
+            next(talk.call)
+
+        resumed = content.talk()
+        assert 4 == resumed.ask(ref="idle").offset
+        assert 12 == resumed.ask(pb.COMMIT, offset=4, data=b"and more").offset
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_call_without_a_message_does_not_hold_a_thread_for_ever(short_path: Path, name: str) -> None:
+    with serving(short_path, idle_seconds=0.2, calls=1) as content, silence() as requests:
+        method: Any = content.channel.stream_stream(CONTENT + name)
+        call = method(requests, timeout=SECONDS)
+        with pytest.raises(grpc.RpcError):
+            next(call)
+
+        assert call.code() in {StatusCode.DEADLINE_EXCEEDED, StatusCode.CANCELLED}
+        until_answered(content)
+
+
+def test_a_reader_that_takes_nothing_is_cut_off(short_path: Path) -> None:
+    with serving(short_path, idle_seconds=0.2, calls=1) as content:
+        chunk, last = bytes(8 * MIB), 24 * MIB
+        parts = [
+            pb.WriteContentRequest(action=pb.WRITE, ref="a", offset=at, data=chunk) for at in range(0, last, 8 * MIB)
+        ]
+        digest = content.write(*parts, pb.WriteContentRequest(action=pb.COMMIT, offset=last, data=chunk))[-1].digest
+        until_answered(content)
+        with wire_alone(content, short_path) as slow:
+            call = slow.content.Read(pb.ReadContentRequest(digest=digest))
+            assert MIB == len(next(call).data)
+            until_answered(content)
+            with pytest.raises(grpc.RpcError):
+                list(call)
+
+
+def test_a_client_that_answers_in_time_is_not_idle(short_path: Path) -> None:
+    with serving(short_path, idle_seconds=1) as content:
+        talk = content.talk()
+        talk.ask(ref="a")
+        for _ in range(4):
+            assert not threading.Event().wait(0.4)  # a client that thinks
+            talk.ask()
+
+
+def test_bytes_that_are_no_message_are_an_invalid_argument(content: Wire) -> None:
+    for name in NAMES:
+        call: Any = content.channel.stream_stream(CONTENT + name)
+        for data in (b"\xff", b"\x0a\xff", os.urandom(100) + b"\xff", b"\x32\xff\xff\xff\xff\x0f" + bytes(40_000)):
+            with refused(StatusCode.INVALID_ARGUMENT):
+                list(call(iter([data]), timeout=SECONDS))
+
+
+def test_an_empty_message_is_a_message(content: Wire) -> None:
+    for name in ("Info", "Delete", "Update", "Read", "Status", "Abort", "Write"):
+        call: Any = content.channel.stream_stream(CONTENT + name)
+        with refused(StatusCode.INVALID_ARGUMENT):
+            list(call(iter([b""]), timeout=SECONDS))
+
+
+requests = st.builds(
+    pb.WriteContentRequest,
+    action=st.sampled_from([pb.STAT, pb.WRITE, pb.COMMIT, 9]),
+    ref=st.text(max_size=20),
+    total=st.integers(-(2**63), 2**63 - 1),
+    offset=st.integers(-(2**63), 2**63 - 1),
+    expected=st.text(max_size=20),
+    data=st.sampled_from([b"", b"x", bytes(32 << 10), os.urandom(40_000)]),
+    labels=st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3),
+)
+
+
+@given(st.lists(requests, min_size=1, max_size=3), st.integers(0, 100_000), st.binary(max_size=20))
+def test_requests_are_parsed_as_protobuf_does(parts: list[pb.WriteContentRequest], cut: int, more: bytes) -> None:
+    """Several messages in a row are one, in which later fields count; a cut or a foreign field may come anywhere."""
+    whole = b"".join(part.SerializeToString() for part in parts)
+    for data in (whole, whole[:cut], whole + more, more + whole):
+        try:
+            expected = pb.WriteContentRequest.FromString(data)
+        except Exception:  # noqa: BLE001 - whatever protobuf does not take
+            with pytest.raises(Malformed):
+                parse_write(data)
+            continue
+        request, octets = parse_write(data)
+
+        assert expected.data == bytes(octets)
+        request.data = expected.data
+        assert expected == request
+
+
+@given(st.integers(0, 2**63 - 1), st.binary(max_size=300))
+def test_responses_of_a_read_are_messages(offset: int, data: bytes) -> None:
+    assert pb.ReadContentResponse(offset=offset, data=data) == pb.ReadContentResponse.FromString(
+        read_response(offset, data)
+    )
+
+
+@contextmanager
+def refused_plainly(code: StatusCode) -> Iterator[None]:
+    """Expect a refusal by gRPC itself, whose words are its own."""
+    with pytest.raises(grpc.RpcError) as caught:
+        yield
+    assert isinstance(caught.value, grpc.Call)
+    assert code is caught.value.code()
+
+
+@contextmanager
+def wire_alone(content: Wire, folder: Path) -> Iterator[Wire]:
+    """Connect by a connection that nobody shares: what stops on it stops nobody else."""
+    del content
+    with grpc.insecure_channel(f"unix:{folder}/s", options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+        yield Wire(channel)
+
+
+def until_answered(content: Wire) -> None:
+    """Ask until there is a thread for it. When a call has ended its thread is free a moment later, which nothing tells."""
+    deadline = threading.Event()
+    timer = threading.Timer(SECONDS, deadline.set)
+    timer.start()
+    try:
+        while True:
+            assert not deadline.is_set()
+            call = content.content.List(pb.ListContentRequest(), timeout=SECONDS)
+            try:
+                list(call)
+            except grpc.RpcError:
+                if call.code() is not StatusCode.RESOURCE_EXHAUSTED:
+                    raise
+            else:
+                return
+    finally:
+        timer.cancel()
+        timer.join()
