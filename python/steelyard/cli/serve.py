@@ -116,9 +116,11 @@ def _server() -> type[Server]:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own log has another shape than ours
     try:
         from steelyard.containerd.service import Server  # noqa: PLC0415 - it needs an extra
-    except ModuleNotFoundError as error:
+    except ImportError as error:
+        if "steelyard[grpc]" not in str(error):
+            raise
         raise UsageError(
-            f"serve containerd: the package {error.name} is not installed",
+            "serve containerd: gRPC, or a package that goes with it, is not installed",
             next_step="pip install 'steelyard[cli,grpc]'",
         ) from error
     return Server

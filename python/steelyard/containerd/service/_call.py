@@ -177,7 +177,8 @@ class Call:
     @property
     def name(self) -> str:
         """The call, for people."""
-        return f"{self.method.rpartition('/')[2]} {self.subject}".strip()
+        name = self.method.rpartition("/")[2]
+        return f"{name} {self.subject}" if self.subject else name
 
     def _tell(self, refused: Refusal) -> None:
         self._context.set_code(refused.code)

@@ -1,0 +1,68 @@
+"""The service as a process of its own, whose descriptors, threads and memory can be counted from outside."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ("Serving", "serving")
+
+
+class Serving:
+    """A running ``steelyard serve containerd``."""
+
+    def __init__(self, process: subprocess.Popen[bytes], path: Path, log: Path) -> None:
+        self.process = process
+        self._log = log
+        self.path = path
+        self.address = f"unix://{path}"
+
+    @property
+    def descriptors(self) -> int:
+        """How many descriptors it has open."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))  # noqa: PTH208 - a count
+
+    @property
+    def threads(self) -> int:
+        """How many threads it has."""
+        return len(os.listdir(f"/proc/{self.process.pid}/task"))  # noqa: PTH208 - a count
+
+    @property
+    def memory(self) -> int:
+        """How many bytes of memory it has."""
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text(encoding="ascii").split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
+        """Send a signal and return the exit code and what standard error has said since the start."""
+        self.process.send_signal(number)
+        return self.process.wait(timeout=30), self._log.read_text(encoding="utf-8")
+
+
+@contextmanager
+def serving(folder: Path, *options: str) -> Iterator[Serving]:
+    """Run the service on a store in this folder until the block ends."""
+    path = folder / "content.sock"
+    command = [sys.executable, "-m", "steelyard", "serve", "containerd", "--address", str(path)]
+    command += ["--store", str(folder / "store"), "--durability", "process-crash", *options]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("STEELYARD_")} | {
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "STEELYARD_ALLOW_DEBUG": "1",
+        "XDG_CONFIG_HOME": str(folder),
+    }
+    inode = path.stat().st_ino if path.exists() else None
+    with tempfile.NamedTemporaryFile() as log, subprocess.Popen(command, stderr=log, env=environment) as process:
+        try:
+            while not path.exists() or path.stat().st_ino == inode:
+                assert process.poll() is None, Path(log.name).read_text(encoding="utf-8")
+                time.sleep(0.01)  # its log may be silent
+            yield Serving(process, path, Path(log.name))
+        finally:
+            process.kill()
