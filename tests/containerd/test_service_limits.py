@@ -98,10 +98,10 @@ def test_more_calls_than_the_limit_are_resource_exhausted_until_one_ends(short_p
 
 
 def test_a_writer_that_says_nothing_is_told_of_its_deadline_and_its_ingest_kept(short_path: Path) -> None:
-    with serving(short_path, idle_seconds=0.2) as content:
+    with serving(short_path, idle_seconds=1) as content:
         talk = content.talk()
         talk.ask(pb.WRITE, ref="idle", data=b"kept")
-        with refused(StatusCode.DEADLINE_EXCEEDED, "Write idle", "0.2 s"):
+        with refused(StatusCode.DEADLINE_EXCEEDED, "Write idle", "1 s"):
             next(talk.call)
 
         resumed = content.talk()
@@ -111,7 +111,7 @@ def test_a_writer_that_says_nothing_is_told_of_its_deadline_and_its_ingest_kept(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_call_without_a_message_does_not_hold_a_thread_for_ever(short_path: Path, name: str) -> None:
-    with serving(short_path, idle_seconds=0.2, calls=1) as content, silence() as requests:
+    with serving(short_path, idle_seconds=0.5, calls=1) as content, silence() as requests:
         method: Any = content.channel.stream_stream(CONTENT + name)
         call = method(requests, timeout=SECONDS)
         with pytest.raises(grpc.RpcError):
@@ -122,27 +122,27 @@ def test_a_call_without_a_message_does_not_hold_a_thread_for_ever(short_path: Pa
 
 
 def test_a_reader_that_takes_nothing_is_cut_off(short_path: Path) -> None:
-    with serving(short_path, idle_seconds=0.2, calls=1) as content:
+    with serving(short_path) as content:
         chunk, last = bytes(8 * MIB), 24 * MIB
         parts = [
             pb.WriteContentRequest(action=pb.WRITE, ref="a", offset=at, data=chunk) for at in range(0, last, 8 * MIB)
         ]
         digest = content.write(*parts, pb.WriteContentRequest(action=pb.COMMIT, offset=last, data=chunk))[-1].digest
+    with serving(short_path, idle_seconds=0.5, calls=1) as content, wire_alone(content, short_path) as slow:
+        call = slow.content.Read(pb.ReadContentRequest(digest=digest))
+        assert MIB == len(next(call).data)
         until_answered(content)
-        with wire_alone(content, short_path) as slow:
-            call = slow.content.Read(pb.ReadContentRequest(digest=digest))
-            assert MIB == len(next(call).data)
-            until_answered(content)
-            with pytest.raises(grpc.RpcError):
-                list(call)
+        with pytest.raises(grpc.RpcError):
+            list(call)
 
 
+@pytest.mark.slow
 def test_a_client_that_answers_in_time_is_not_idle(short_path: Path) -> None:
-    with serving(short_path, idle_seconds=1) as content:
+    with serving(short_path, idle_seconds=2) as content:
         talk = content.talk()
         talk.ask(ref="a")
         for _ in range(4):
-            assert not threading.Event().wait(0.4)  # a client that thinks
+            assert not threading.Event().wait(0.6)  # a client that thinks
             talk.ask()
 
 
@@ -227,7 +227,7 @@ def until_answered(content: Wire) -> None:
             try:
                 list(call)
             except grpc.RpcError:
-                if call.code() is not StatusCode.RESOURCE_EXHAUSTED:
+                if call.code() not in {StatusCode.RESOURCE_EXHAUSTED, StatusCode.CANCELLED}:  # or was late itself
                     raise
             else:
                 return

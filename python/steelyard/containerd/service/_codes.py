@@ -36,6 +36,7 @@ CLASSES: dict[type[BaseException], StatusCode] = {
     errors.InvalidArgument: StatusCode.INVALID_ARGUMENT,
     errors.OutOfRange: StatusCode.OUT_OF_RANGE,
     errors.DataCorrupt: StatusCode.DATA_LOSS,
+    errors.Unsupported: StatusCode.UNIMPLEMENTED,
     TooMany: StatusCode.RESOURCE_EXHAUSTED,
     errors.StorageFull: StatusCode.RESOURCE_EXHAUSTED,
     errors.StorageError: StatusCode.INTERNAL,
