@@ -19,7 +19,7 @@ else:
 __all__ = ("Buffer", "FileRange", "OnProgress", "Source")
 
 
-class FileRange(msgspec.Struct, frozen=True):
+class FileRange(msgspec.Struct, frozen=True, gc=False):
     """A part of a file, as a source: one entry of an archive, for example.
 
     Attributes:

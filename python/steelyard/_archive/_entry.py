@@ -15,7 +15,7 @@ Kind = Literal["regular", "directory", "symlink", "hardlink"]
 """What an entry can be; devices, pipes and sparse files are refused."""
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """What the headers of an entry agree on.
 
     Attributes:

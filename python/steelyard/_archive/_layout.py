@@ -16,7 +16,7 @@ END = bytes(2 * _BLOCK)
 """What ends an archive."""
 
 
-class Member(msgspec.Struct, frozen=True):
+class Member(msgspec.Struct, frozen=True, gc=False):
     """What is to be written.
 
     Attributes:
@@ -32,7 +32,7 @@ class Member(msgspec.Struct, frozen=True):
     directory: bool = False
 
 
-class Place(msgspec.Struct, frozen=True):
+class Place(msgspec.Struct, frozen=True, gc=False):
     """Where a member goes.
 
     Attributes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
 
 import msgspec
@@ -10,6 +10,7 @@ import msgspec
 from steelyard.content import Provider, Store
 from steelyard.digest import Digest
 from steelyard.errors import IncompleteImage, InvalidDigest
+from steelyard.images._turns import parts
 from steelyard.images.choose import Platforms
 from steelyard.images.documents import OCIDescriptor
 from steelyard.images.graph import Node, walk_image
@@ -19,8 +20,6 @@ from steelyard.images.read import describe
 from steelyard.model import Descriptor
 
 __all__ = ("ImageCheck", "ImageUsage", "check", "usage")
-
-_BATCH = 512
 
 
 class ImageCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,17 +133,20 @@ async def examine(
     """Do what `check` says, for an image of which some blobs are `elsewhere` than in the store, where `documents` has them."""
     async with aclosing(walk_image(documents, root, platforms=platforms, skip_missing=True, limits=limits)) as walk:
         nodes = [node async for node in walk]
-    digests = [_digest(node) for node in nodes]
-    stored = await _stored(store, [digest for digest in digests if digest is not None])
-    there = [
-        (digest is not None and stored.get(digest) == node.descriptor.size) or elsewhere(node.descriptor)
-        for node, digest in zip(nodes, digests, strict=True)
-    ]
+    present: list[Node] = []
+    absent: list[Node] = []
+    for part in parts(nodes):
+        digests = [_digest(node) for node in part]
+        infos = await store.infos([digest for digest in digests if digest is not None])
+        for node, digest in zip(part, digests, strict=True):
+            info = None if digest is None else infos.get(digest)
+            here = (info is not None and info.size == node.descriptor.size) or elsewhere(node.descriptor)
+            (present if here else absent).append(node)
     return ImageCheck(
         name=name,
         target=root,
-        present=tuple(node for node, here in zip(nodes, there, strict=True) if here),
-        absent=tuple(node for node, here in zip(nodes, there, strict=True) if not here),
+        present=tuple(present),
+        absent=tuple(absent),
         unmatched=() if platforms is None else _unmatched(platforms, nodes),
     )
 
@@ -156,15 +158,6 @@ async def find_root(store: Store, target: Descriptor, limits: Limits) -> OCIDesc
     if not await store.exists(target.digest):
         return OCIDescriptor.of(target)
     return await describe(store, target, limits=limits)
-
-
-async def _stored(store: Store, digests: Sequence[Digest]) -> dict[Digest, int]:
-    """Return the sizes of those that are stored."""
-    sizes = {}
-    for start in range(0, len(digests), _BATCH):
-        infos = await store.infos(digests[start : start + _BATCH])
-        sizes.update({digest: info.size for digest, info in infos.items()})
-    return sizes
 
 
 def _digest(node: Node) -> Digest | None:

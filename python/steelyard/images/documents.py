@@ -44,6 +44,7 @@ class OCIDescriptor(
     msgspec.Struct,
     frozen=True,
     kw_only=True,
+    gc=False,
     omit_defaults=True,
     rename={"media_type": "mediaType", "artifact_type": "artifactType"},
 ):

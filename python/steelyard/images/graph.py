@@ -10,6 +10,7 @@ from anyio.lowlevel import checkpoint
 
 from steelyard.content import Provider
 from steelyard.errors import InvalidArgument, InvalidDocument, LimitExceeded, NotFound, UnsupportedAlgorithm
+from steelyard.images._turns import parts
 from steelyard.images.choose import Platforms
 from steelyard.images.documents import Index, Manifest, OCIDescriptor
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
@@ -22,7 +23,7 @@ CONCURRENCY = 8
 """Documents that are read at a time: small blobs, so that waits overlap."""
 
 
-class Node(msgspec.Struct, frozen=True, kw_only=True):
+class Node(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A blob of an image, and where in the image it is.
 
     Attributes:
@@ -102,9 +103,13 @@ async def walk_image(
         for start in range(0, len(documents), concurrency):
             for node in await walk.read(documents[start : start + concurrency]):
                 yield node
-                level += walk.admit(node, _named(node.document) if node.document else ())
-        for node in leaves:
-            yield node
+                for named in parts(walk.wanted(node)):
+                    await checkpoint()
+                    level += walk.admit(node, named)
+        for part in parts(leaves):
+            await checkpoint()
+            for node in part:
+                yield node
 
 
 class _Walk:
@@ -117,10 +122,15 @@ class _Walk:
         self._skip_missing = skip_missing
         self._seen: dict[str, OCIDescriptor] = {}
 
+    def wanted(self, parent: Node) -> Sequence[OCIDescriptor]:
+        """Return what the parent names, as far as it is wanted."""
+        named = _named(parent.document) if parent.document else ()
+        if self._platforms is not None and isinstance(_view(parent), Index):
+            return self._platforms.choose(named)
+        return named
+
     def admit(self, parent: Node | None, named: Sequence[OCIDescriptor]) -> list[Node]:
-        """Return the nodes of those that were not seen before and that are wanted."""
-        if parent is not None and self._platforms is not None and isinstance(_view(parent), Index):
-            named = self._platforms.choose(named)
+        """Return the nodes of those that were not seen before."""
         return [self._node(descriptor, parent) for descriptor in named if self._is_new(descriptor, parent)]
 
     async def read(self, nodes: Sequence[Node]) -> list[Node]:

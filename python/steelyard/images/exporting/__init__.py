@@ -20,7 +20,7 @@ from steelyard.images.choose import Platforms
 from steelyard.images.exporting._archive import Archive, Report, lay_out, pieces
 from steelyard.images.exporting._elsewhere import to_layout, to_store
 from steelyard.images.exporting._file import new_file, write_archive
-from steelyard.images.exporting._plan import Plan, Wanted, make_plan, reported
+from steelyard.images.exporting._plan import Plan, Wanted, all_written, make_plan
 from steelyard.images.exporting._progress import Ledger, name_of
 from steelyard.images.exporting._result import Exported, ExportedBlob, ExportedImage
 from steelyard.images.layout import LayoutDriver
@@ -73,7 +73,7 @@ async def export_images(
         skip_missing: leave out what is not stored, in place of an error.
         compress: what to wrap an archive in.
         verify: compare each blob of an archive with its digest while it is copied; without it a copy from file to file
-            stays in the kernel. Layouts and stores always compare.
+            stays in the kernel. Small blobs, layouts and stores always compare.
         oci: convert Docker's media types to OCI's; of an index, only what is for `platforms` stays.
         overwrite: whether names that another store has for something else are moved.
         limits: bounds on what is looked at.
@@ -110,7 +110,6 @@ async def export_images(
     plan = await make_plan(store, wanted)
     report = Ledger(name_of(target), plan.size, on_progress).report
     size = plan.size
-    blobs = tuple(reported(node, "written") for node in plan.blobs)
     if isinstance(target, LayoutDriver):
         blobs = await to_layout(target, plan, report)
     elif isinstance(target, Store):
@@ -122,6 +121,7 @@ async def export_images(
             await _send(target, archive, plan, report, compress, verify=verify)
         else:
             await _write(os.fspath(target), archive, plan, report, compress, verify=verify)
+        blobs = await run(all_written, plan)
     return Exported(
         images=plan.images, blobs=blobs + plan.left_out, size=size, seconds=round(time.monotonic() - started, 3)
     )

@@ -16,21 +16,22 @@ from steelyard._archive import END, Layout, Member, layout, padding
 from steelyard.content import Provider, ReaderAt
 from steelyard.errors import DataCorrupt
 from steelyard.images.documents import OCIDescriptor
+from steelyard.images.exporting._content import Content
 from steelyard.images.exporting._plan import Plan, blob_path
 from steelyard.images.graph import Node
 
-__all__ = ("Archive", "Part", "Report", "blob_pieces", "lay_out", "pieces")
+__all__ = ("SMALL", "Archive", "Part", "Report", "blob_pieces", "lay_out", "pieces")
 
 _OCI_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _PIECE = 1 << 20
-_SMALL = 256 << 10
-"""Small parts are put together to so many bytes."""
+SMALL = 256 << 10
+"""Small parts are put together to so many bytes; blobs of up to so many are read whole."""
 
 Report = Callable[[OCIDescriptor, int], object]
 """Told of a blob how many of its bytes are done."""
 
 
-class Part(msgspec.Struct, frozen=True):
+class Part(msgspec.Struct, frozen=True, gc=False):
     """One member: bytes that are at hand, or a blob."""
 
     member: Member
@@ -58,7 +59,7 @@ def lay_out(plan: Plan) -> Archive:
     return Archive(tuple(parts), layout(part.member for part in parts))
 
 
-async def pieces(archive: Archive, content: Provider, report: Report, *, verify: bool) -> AsyncGenerator[bytes, None]:
+async def pieces(archive: Archive, content: Content, report: Report, *, verify: bool) -> AsyncGenerator[bytes, None]:
     """Yield the archive's bytes in order; the last piece of a blob only when all of it has proved right.
 
     Raises:
@@ -69,10 +70,13 @@ async def pieces(archive: Archive, content: Provider, report: Report, *, verify:
         gathered += place.header
         if part.blob is None:
             gathered += part.data
+        elif part.blob.descriptor.size <= SMALL:
+            gathered += await content.read(part.blob.descriptor)
+            report(part.blob.descriptor, part.blob.descriptor.size)
         else:
             async with aclosing(blob_pieces(content, part.blob.descriptor, report, verify=verify)) as blob:
                 async for piece in blob:
-                    if len(gathered) + len(piece) <= _SMALL:
+                    if len(gathered) + len(piece) <= SMALL:
                         gathered += piece
                         continue
                     if gathered:
@@ -80,7 +84,7 @@ async def pieces(archive: Archive, content: Provider, report: Report, *, verify:
                         gathered.clear()
                     yield piece
         gathered += bytes(padding(part.member.size))
-        if len(gathered) >= _SMALL:
+        if len(gathered) > SMALL:
             yield bytes(gathered)
             gathered.clear()
     yield bytes(gathered) + END

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from steelyard.content import Provider, ReaderAt, Store
 from steelyard.digest import Digest
-from steelyard.errors import InvalidDigest
+from steelyard.errors import DataCorrupt, InvalidDigest
 from steelyard.images.documents import OCIDescriptor
 from steelyard.images.layout import MemoryLayout
 from steelyard.model import Descriptor
@@ -43,3 +43,15 @@ class Content(Provider):
         """Open a blob; see `Provider.reader_at`."""
         digest = blob.digest if isinstance(blob, Descriptor) else Digest.parse(blob)
         return await (self._extra if digest in self._extra.blobs else self.store).reader_at(blob)
+
+    async def read(self, descriptor: OCIDescriptor) -> bytes:
+        """Return a small blob's bytes, verified.
+
+        Raises:
+            DataCorrupt: they are not what the descriptor says.
+        """
+        digest = descriptor.blob
+        data = self._extra.blobs[digest] if digest in self._extra.blobs else await self.store.get(digest)
+        if len(data) != descriptor.size:
+            raise DataCorrupt(descriptor.digest, expected=f"{descriptor.size} bytes", actual=f"{len(data)} bytes")
+        return data

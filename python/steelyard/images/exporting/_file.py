@@ -10,12 +10,12 @@ from pathlib import Path
 
 from anyio import CancelScope
 
-from steelyard._archive import copy_hashed, copy_range
+from steelyard._archive import Place, copy_hashed, copy_range
 from steelyard._bridge import run
 from steelyard.content import ReaderAt
 from steelyard.errors import DataCorrupt, StorageError
 from steelyard.images.documents import OCIDescriptor
-from steelyard.images.exporting._archive import Archive, Report, blob_pieces
+from steelyard.images.exporting._archive import SMALL, Archive, Part, Report, blob_pieces
 from steelyard.images.exporting._content import Content
 from steelyard.images.exporting._together import together
 from steelyard.images.layout import _files
@@ -25,8 +25,13 @@ __all__ = ("new_file", "write_archive")
 CONCURRENCY = 8
 """Blobs that are copied at a time: copies overlap with waits for the disk and with each other on several cores."""
 
-_BATCH = 256
-"""Headers that are written in one trip to a thread."""
+BATCH = 256
+"""Parts, of which the blobs are small, that are written in one trip to a thread."""
+
+BATCH_BYTES = 4 << 20
+"""About the most bytes of such blobs."""
+
+Batch = list[tuple[Part, Place]]
 
 
 class _New:
@@ -80,16 +85,47 @@ async def write_archive(
         DataCorrupt, NotFound, StorageError.
     """
     await run(_begin, file, archive.layout.size)
-    places = list(zip(archive.parts, archive.layout.places, strict=True))
-    for start in range(0, len(places), _BATCH):
-        rows = [(place.header_offset, place.header + part.data) for part, place in places[start : start + _BATCH]]
-        await run(_write_rows, file, rows)
+    batches, large = await run(_divide, archive)
+
+    async def write(batch: Batch) -> None:
+        await _write_batch(content, batch, file, report)
 
     async def copy(blob: tuple[OCIDescriptor, int]) -> None:
         await _copy_blob(content, *blob, file, report, verify=verify)
 
-    blobs = [(part.blob.descriptor, place.data_offset) for part, place in places if part.blob is not None]
-    await together(blobs, copy, concurrency=CONCURRENCY)
+    await together(batches, write, concurrency=CONCURRENCY)
+    await together(large, copy, concurrency=CONCURRENCY)
+
+
+def _divide(archive: Archive) -> tuple[list[Batch], list[tuple[OCIDescriptor, int]]]:
+    """Return all parts in batches, and again the large blobs, of which the batches write the headers only."""
+    batches: list[Batch] = []
+    large = []
+    size = BATCH_BYTES
+    for part, place in zip(archive.parts, archive.layout.places, strict=True):
+        if size >= BATCH_BYTES or len(batches[-1]) >= BATCH:
+            batches.append([])
+            size = 0
+        batches[-1].append((part, place))
+        if part.blob is not None and part.member.size > SMALL:
+            large.append((part.blob.descriptor, place.data_offset))
+        else:
+            size += part.member.size
+    return batches, large
+
+
+async def _write_batch(content: Content, batch: Batch, file: _files.NewFile, report: Report) -> None:
+    rows = []
+    small = []
+    for part, place in batch:
+        data = part.data
+        if part.blob is not None and part.member.size <= SMALL:
+            data = await content.read(part.blob.descriptor)
+            small.append(part.blob.descriptor)
+        rows.append((place.header_offset, place.header + data))
+    await run(_write_rows, file, rows)
+    for descriptor in small:
+        report(descriptor, descriptor.size)
 
 
 def _begin(file: _files.NewFile, size: int) -> None:

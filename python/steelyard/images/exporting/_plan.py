@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from steelyard._bridge import run
 from steelyard.content import Store
 from steelyard.digest import Digest
 from steelyard.errors import InvalidArgument, NotFound
@@ -92,6 +93,11 @@ async def make_plan(store: Store, wanted: Wanted) -> Plan:
     roots = await _roots(store, content, wanted)
     if wanted.oci_ref_name is not None and len(roots) > 1:
         raise InvalidArgument(f"oci_ref_name: expected one image, found {len(roots)}")
+    return await run(_decide, content, roots, wanted)
+
+
+def _decide(content: Content, roots: tuple[Root, ...], wanted: Wanted) -> Plan:
+    """Return the plan; it runs on a worker thread, as there may be a million blobs."""
     images = _images(roots, wanted.oci_ref_name)
     present = {node.descriptor.digest: node for root in roots for node in root.found.present}
     absent = {node.descriptor.digest: node for root in roots for node in root.found.absent}
@@ -120,6 +126,11 @@ def blob_path(descriptor: OCIDescriptor) -> str:
     """Return where a blob lies in a layout."""
     digest = descriptor.blob
     return f"blobs/{digest.algorithm}/{digest.encoded}"
+
+
+def all_written(plan: Plan) -> tuple[ExportedBlob, ...]:
+    """Return the records of blobs that were all written."""
+    return tuple(reported(node, "written") for node in plan.blobs)
 
 
 def reported(node: Node, status: str) -> ExportedBlob:

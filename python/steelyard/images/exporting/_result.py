@@ -24,7 +24,7 @@ class ExportedImage(msgspec.Struct, frozen=True, kw_only=True):
     target: OCIDescriptor
 
 
-class ExportedBlob(msgspec.Struct, frozen=True, kw_only=True):
+class ExportedBlob(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One blob of an export.
 
     Attributes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 import anyio
 
@@ -17,6 +17,7 @@ from steelyard.digest import Digest
 from steelyard.errors import InvalidArchive, LimitExceeded, NotFound, OutOfRange
 from steelyard.hashing import Hasher
 from steelyard.images import media_types
+from steelyard.images._turns import parts
 from steelyard.images.documents import SavedImage
 from steelyard.images.exporting._together import together
 from steelyard.images.importing._contents import (
@@ -74,15 +75,10 @@ class ArchiveFile(ImageSource, Provider):
         """Return what images there are, from headers and documents alone."""
         limits = self._limits
         entries = await _archive.index(self._file, entries=limits.entries, header_bytes=limits.header_bytes)
-        again = [entry for entry in entries if entry.earlier is not None]
-        self._entries = {entry.name: entry for entry in entries if entry.earlier is None}
-        for entry in again:
+        for entry in await run(self._sort, entries):
             await self._compare(self._entries[entry.name], entry)
         documents = {name: await self._read(self._entries[name]) for name in sorted(DOCUMENTS & self._entries.keys())}
-        for entry in self._entries.values():
-            digest = blob_of(entry)
-            if digest is not None:
-                self._add(entry, digest)
+        await run(self._find_blobs)
         found = layout_contents(documents, limits)
         if found is None:
             found = saved_contents([await self._saved(saved) for saved in saved_images(documents, limits)])
@@ -92,17 +88,35 @@ class ArchiveFile(ImageSource, Provider):
     async def take(self, wanted: Collection[Digest] | None) -> None:
         """Store the blobs that are wanted, but for those that are stored already."""
         ledger = self._intake.ledger
-        chosen = {}
-        for digest, (item, place) in self._blobs.items():
-            if wanted is None or digest in wanted:
-                chosen[digest] = (item, place)
-            else:
-                ledger.settle(digest, item.size, "skipped")
-        ledger.total = sum(item.size for item, _ in chosen.values())
-        present = await self._intake.present(item for item, _ in chosen.values())
-        ledger.advance(sum(chosen[digest][0].size for digest in present))
-        rest = sorted((pair for digest, pair in chosen.items() if digest not in present), key=_offset)
+        chosen, others = await run(self._choose, wanted)
+        for part in parts(others):
+            await anyio.lowlevel.checkpoint()
+            for digest, size in part:
+                ledger.settle(digest, size, "skipped")
+        ledger.total = sum(item.size for item, _ in chosen)
+        rest: list[tuple[Item, FileRange]] = []
+        for pairs in parts(chosen):
+            present = await self._intake.present([item for item, _ in pairs])
+            rest += (pair for pair in pairs if pair[0].digest not in present)
+            ledger.advance(sum(item.size for item, _ in pairs if item.digest in present))
         await together(_cut(rest), self._store, concurrency=self._concurrency)
+
+    def _sort(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Remember the entries by name, and return those that come again."""
+        self._entries = {entry.name: entry for entry in entries if entry.earlier is None}
+        return [entry for entry in entries if entry.earlier is not None]
+
+    def _find_blobs(self) -> None:
+        for entry in self._entries.values():
+            digest = blob_of(entry)
+            if digest is not None:
+                self._add(entry, digest)
+
+    def _choose(self, wanted: Collection[Digest] | None) -> tuple[Work, list[tuple[Digest, int]]]:
+        """Return the blobs that are wanted, in the order of the archive, and the others' digests and sizes."""
+        pairs = sorted(self._blobs.items(), key=_offset)
+        chosen = [pair for digest, pair in pairs if wanted is None or digest in wanted]
+        return chosen, [(digest, pair[0].size) for digest, pair in pairs if wanted is not None and digest not in wanted]
 
     async def _store(self, work: Work) -> None:
         item, place = work[0]
@@ -188,8 +202,8 @@ class ArchiveFile(ImageSource, Provider):
         return found
 
 
-def _offset(pair: tuple[Item, FileRange]) -> int:
-    return pair[1].offset
+def _offset(entry: tuple[Digest, tuple[Item, FileRange]]) -> int:
+    return entry[1][1].offset
 
 
 def _cut(pairs: list[tuple[Item, FileRange]]) -> Iterator[Work]:

@@ -44,7 +44,7 @@ BATCH_BYTES = 8 << 20
 _PIECE = 1 << 20
 
 
-class Item(msgspec.Struct, frozen=True):
+class Item(msgspec.Struct, frozen=True, gc=False):
     """A blob on its way in.
 
     Attributes:

@@ -17,7 +17,7 @@ BlobStatus = Literal["new", "present", "skipped"]
 """What became of a blob of the source: stored now; stored before, so that its bytes here were not looked at; left out."""
 
 
-class ImportedBlob(msgspec.Struct, frozen=True, kw_only=True):
+class ImportedBlob(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A blob of the source.
 
     Attributes:

@@ -9,6 +9,7 @@ from functools import partial
 
 import msgspec
 
+from steelyard._bridge import run
 from steelyard.content import OnProgress, Provider, Store
 from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, InvalidArgument, InvalidDigest, NotFound
@@ -144,7 +145,7 @@ async def _import(keeper: Keeper, source: ImportSource, options: _Options, ledge
         await keeper.refer(each.present)
     referenced = await _referenced(store, contents, found, platforms, limits)
     await _assign(keeper, chosen, contents, options.labels, overwrite=options.overwrite)
-    return _result(chosen, found, ledger, referenced, time.monotonic() - started)
+    return await run(_result, chosen, found, ledger, referenced, time.monotonic() - started)
 
 
 def _for(contents: Contents, platforms: Platforms | None) -> Contents:
@@ -177,9 +178,13 @@ async def _referenced(
     looked_at = {each.target.digest for each in found} if platforms is None else set()
     rest = [root.descriptor for root in contents.roots if root.descriptor.digest not in looked_at]
     referenced = await _needed(store, rest, None, limits)
-    for each in found if platforms is None else ():
-        referenced |= {Digest.parse(node.descriptor.digest) for node in each.present}
+    if platforms is None:
+        referenced |= await run(_digests, found)
     return referenced
+
+
+def _digests(found: Iterable[ImageCheck]) -> set[Digest]:
+    return {Digest.parse(node.descriptor.digest) for each in found for node in each.present}
 
 
 async def _needed(
