@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench": ("bench:bench", "Measure a store on this machine and disk, beside yardsticks and other programs."),
     "import": ("importing:import_", "Bring images from an archive, standard input, an image layout or another store."),
     "export": ("export:export", "Write images to an archive, standard output, an image layout or another store."),
+    "cp": ("copying:cp", "Copy blobs from one store to another."),
     "images ls": ("images:ls", "List image names."),
     "images inspect": ("images:inspect", "Show what an image is made of."),
     "images tag": ("images:tag", "Give an image further names."),
@@ -61,7 +62,7 @@ class Options:
     """What every command understands, before or after its name."""
 
     store: Path | None = None
-    """The store's root. Otherwise $STEELYARD_STORE, `store` in the config file, or the platform's data directory."""
+    """The store's root, or containerd:///PATH/OF/SOCKET?namespace=NAME. Otherwise $STEELYARD_STORE, `store` in the config file, or the platform's data directory."""
     format: Literal["text", "json", "jsonl"] | None = None
     """The shape of the output: for people, one JSON document, or one JSON record a line."""
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"])] = False

@@ -47,7 +47,7 @@ async def verify(
     if resume and not all_:
         raise UsageError("--resume: expected --all with it", next_step=f"{context.program} verify --all --resume")
     context.begin("verified", "blobs", "bytes", "damaged", meter=Meter(items="blob"))
-    async with context.open_store() as store:
+    async with context.open_local() as store:
         if all_:
             await _verify_all(context, store, resume=resume, keep=keep)
         else:

@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING
 
 from steelyard._bridge import run
 from steelyard.cli import stdio
+from steelyard.cli.addresses import is_address, open_remote
 from steelyard.cli.exits import Exit, combined
 from steelyard.cli.explain import Report, explain, leaves
 from steelyard.cli.names import printable, quoted
 from steelyard.cli.output import Output
 from steelyard.cli.progress import Display, Meter, choose_mode
 from steelyard.cli.settings import Settings, load
-from steelyard.errors import NotFound
+from steelyard.errors import NotFound, Unsupported
 
 if TYPE_CHECKING:
     from steelyard.cli.app import Options
+    from steelyard.content import Store
     from steelyard.local import LocalStore
 
 __all__ = ("Context",)
@@ -130,10 +132,20 @@ class Context:
         return " ".join(["steelyard", *map(quoted, self.words)])
 
     @asynccontextmanager
-    async def open_store(
+    async def open_store(self, *, create: bool = False, change: bool = False) -> AsyncIterator[Store]:
+        """Open the store, whether it is on this machine's disk or behind a server; see `open_local`."""
+        if is_address(self.settings.store.value):
+            async with open_remote(self.settings.store.value) as remote:
+                yield remote
+            return
+        async with self.open_local(create=create, change=change) as store:
+            yield store
+
+    @asynccontextmanager
+    async def open_local(
         self, *, create: bool = False, change: bool = False, tell: bool = True
     ) -> AsyncIterator[LocalStore]:
-        """Open the store.
+        """Open the store on this machine's disk.
 
         Looking never changes a directory into a store: without `create` a root that is not there is an error, and
         without `change` one that was not made by Steelyard, or can't be written, is opened read-only.
@@ -145,10 +157,13 @@ class Context:
 
         Raises:
             NotFound: there is no store.
+            Unsupported: the store is behind a server.
             StorageError, FailedPrecondition: see `LocalStore`.
         """
         from steelyard.local import LocalStore  # noqa: PLC0415 - the extension, which help does without
 
+        if is_address(self.settings.store.value):
+            raise Unsupported(self.settings.store.value, operation="this command; it needs the root of a store")
         path = self.settings.store_path
         exists, ours = await run(_look_at, str(path))
         if not exists and not create:

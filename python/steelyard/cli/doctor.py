@@ -60,9 +60,9 @@ async def doctor(
     rebuilt: list[str] = []
     try:
         if rebuild:
-            async with context.open_store(change=True, tell=False) as store:
+            async with context.open_local(change=True, tell=False) as store:
                 rebuilt = await store.rebuild()
-        async with context.open_store(tell=False) as store:
+        async with context.open_local(tell=False) as store:
             checks = await _checks(context, store)
     except (SteelyardError, OSError) as error:
         found = explain(error, program=context.program)

@@ -126,6 +126,10 @@ def _next_step(error: BaseException, program: str, about: str | None) -> str | N
             return None  # a source lacks it; the message says which
         case errors.NotFound():
             return f"{program} ls"
+        case errors.Unreachable(address=address):
+            return f"ls -l {quoted(address.removeprefix('unix://'))}"
+        case errors.Unsupported():
+            return "steelyard --help"
         case errors.Unavailable() | errors.Aborted():
             return f"{program} ingests --watch"
         case errors.UnexpectedDigest(ref=str(ref)) | errors.UnexpectedSize(ref=str(ref)):

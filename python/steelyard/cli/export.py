@@ -14,6 +14,7 @@ from cyclopts import Parameter
 
 from steelyard._bridge import run
 from steelyard.cli import stdio
+from steelyard.cli.addresses import is_address, open_root
 from steelyard.cli.complete import complete_digest, complete_image
 from steelyard.cli.context import Context
 from steelyard.cli.explain import UsageError
@@ -51,7 +52,8 @@ async def export(
     under its name only when it is whole; on standard output, exit code 0 says that the archive is.
 
     Args:
-        target: a file; - for standard output; a directory, or a name that ends in /, for an image layout; the root of a store.
+        target: a file; - for standard output; a directory, or a name that ends in /, for an image layout; the root or
+            the address of a store.
         names: image names.
         manifest: the digest of an index or manifest to export without a name; may be repeated.
         manifest_type: the media type of --manifest, where its document does not say it.
@@ -129,9 +131,7 @@ async def _opened(context: Context, target: str) -> AsyncIterator[ExportTarget]:
         return
     kind = await run(_kind_of, target)
     if kind == "store":
-        from steelyard.local import LocalStore  # noqa: PLC0415 - the extension, which help does without
-
-        async with LocalStore(target, durability=context.settings.durability_name) as store:
+        async with open_root(target, durable=context.settings.durability_name == "power-loss") as store:
             yield store
     elif kind == "directory":
         async with DirectoryLayout(target) as layout:
@@ -147,6 +147,8 @@ async def _opened(context: Context, target: str) -> AsyncIterator[ExportTarget]:
 
 
 def _kind_of(target: str) -> Literal["store", "directory", "special", "file"]:
+    if is_address(target):
+        return "store"
     path = Path(target)
     if path.is_dir() or target.endswith("/"):
         return "store" if (path / "steelyard.json").is_file() else "directory"

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from steelyard._bridge import run
 from steelyard.cli import stdio
+from steelyard.cli.addresses import is_store, open_root
 from steelyard.cli.context import Context
 from steelyard.cli.explain import UsageError
 from steelyard.cli.image_names import find_image, platforms_of
@@ -49,7 +50,7 @@ async def import_(
 
     Args:
         source: an archive of OCI or of docker save, plain or in gzip, zstd or xz; - for standard input; the directory of an
-            image layout; the root of a store.
+            image layout; the root or the address of a store.
         name: what to name the one image that is meant; with @DIGEST it says which. Of a store, the name of an image there.
         platform: need only what is for this platform; may be repeated.
         all_platforms: need what is for every platform, as is done without --platform.
@@ -114,10 +115,8 @@ async def _opened(source: str, name: str | None) -> AsyncIterator[ImportSource]:
     if source == "-":
         async with aclosing(stdio.chunks()) as pieces:
             yield pieces
-    elif await run((Path(source) / "steelyard.json").is_file):
-        from steelyard.local import LocalStore  # noqa: PLC0415 - the extension, which help does without
-
-        async with LocalStore(source, read_only=True) as store:
+    elif await run(is_store, source):
+        async with open_root(source, read_only=True) as store:
             images = [await find_image(store, name)] if name else await store.images.list()
             yield ImagesOf(store, tuple(image.name for image in images))
     else:

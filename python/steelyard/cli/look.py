@@ -71,7 +71,7 @@ async def stat(*, context: Annotated[Context, Parameter(parse=False)]) -> None:
     Args:
         context: the run.
     """
-    async with context.open_store() as store:
+    async with context.open_local() as store:
         stats: dict[str, int] = msgspec.to_builtins(await store.stats())
         lines = [f"{'store':<18}{printable(str(store.path))}"]
         for name, number in stats.items():

@@ -20,6 +20,7 @@ __all__ = (
     "AbortedRecord",
     "BlobRecord",
     "CheckedImageRecord",
+    "CopiedRecord",
     "ErrorRecord",
     "ExportedBlobRecord",
     "ExportedImageRecord",
@@ -63,6 +64,14 @@ class FetchedRecord(Record, frozen=True, tag="fetched"):
     offset: int
     size: int
     verified: bool
+
+
+class CopiedRecord(Record, frozen=True, tag="copied"):
+    """One blob that the target has now."""
+
+    digest: str
+    size: int
+    new: bool
 
 
 class BlobRecord(Record, frozen=True, tag="blob"):

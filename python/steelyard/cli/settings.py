@@ -10,6 +10,7 @@ from typing import Literal, cast
 
 import msgspec
 
+from steelyard.cli.addresses import is_address
 from steelyard.errors import InvalidArgument
 
 __all__ = ("Backend", "Durability", "Format", "Setting", "Settings", "config_path", "default_store", "load")
@@ -48,7 +49,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def store_path(self) -> Path:
-        """The root of the store, absolute."""
+        """The root of the store, absolute; see `store` where it may be an address."""
         return Path(self.store.value)
 
     @property
@@ -101,7 +102,9 @@ def _find(name: str, flag: str | None, variable: str | None, entry: str | None, 
 
 
 def _absolute(name: str, value: str, base: Path) -> str:
-    return str((base / Path(value).expanduser()).absolute()) if name == "store" else value
+    if name != "store" or is_address(value):
+        return value
+    return str((base / Path(value).expanduser()).absolute())
 
 
 def config_path() -> Path:

@@ -27,6 +27,7 @@ from steelyard.images.importing import ImportedBlob as ImportedBlob
 from steelyard.images.importing import ImportedImage as ImportedImage
 from steelyard.images.importing import Naming as Naming
 from steelyard.images.importing import import_images as import_images
+from steelyard.images.keeping import Collecting as Collecting
 from steelyard.images.labels import content_labels as content_labels
 from steelyard.images.labels import is_reserved as is_reserved
 from steelyard.images.layout import REF_NAME as REF_NAME
@@ -60,6 +61,7 @@ __all__ = (
     "DEFAULT_TAG",
     "REF_NAME",
     "BlobWriter",
+    "Collecting",
     "DirectoryLayout",
     "Document",
     "Exported",

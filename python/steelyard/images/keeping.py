@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -34,6 +35,14 @@ class Collecting(Protocol):
 
     def leased(self) -> AbstractAsyncContextManager[Store]:
         """Give the store such that what is stored through it is kept until the context is left.
+
+        Raises:
+            Unsupported: nothing is collected after all.
+        """
+        ...
+
+    async def keep_for(self, time: timedelta) -> Store:
+        """Give the store such that what is stored through it is kept for that time.
 
         Raises:
             Unsupported: nothing is collected after all.

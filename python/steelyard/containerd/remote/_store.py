@@ -158,8 +158,7 @@ class RemoteStore(BaseStore):
         Raises:
             Unsupported: the server has no leases.
         """
-        lease = await create_lease(self._connection, self._limits, expires)
-        leased = self._under(lease)
+        leased = await self.keep_for(expires)
         try:
             yield leased
         finally:
@@ -167,7 +166,11 @@ class RemoteStore(BaseStore):
                 await leased._close_writers()  # noqa: SLF001  # one of our own
                 # CANCEL: a server that is gone by now ends the lease by itself; the error would hide what happened.
                 with suppress(Unreachable):
-                    await delete_lease(self._connection, self._limits, lease, collect=collect)
+                    await delete_lease(self._connection, self._limits, leased.lease or "", collect=collect)
+
+    async def keep_for(self, time: timedelta) -> RemoteStore:
+        """Return this store under a new lease that ends by itself after that time, and not before; see `leased`."""
+        return self._under(await create_lease(self._connection, self._limits, time))
 
     async def protect(self, digests: Iterable[Digest | str]) -> None:
         """Have the lease of this store protect blobs that are stored already; those that are not are passed over.
@@ -177,7 +180,6 @@ class RemoteStore(BaseStore):
         """
         if self.lease is None:
             raise InvalidArgument(f"{self.address}: the store has no lease: use that of `leased`")
-        await checkpoint()
         for digest in [Digest.parse(digest) for digest in digests]:
             with suppress(NotFound):
                 await add_to_lease(self._connection, self._limits, self.lease, digest)

@@ -1,0 +1,80 @@
+"""Stores behind a server, as they are written on a command line: ``containerd:///PATH/OF/SOCKET?namespace=NAME&lease=ID``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, unquote
+
+from steelyard.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from steelyard.containerd.remote import RemoteStore
+    from steelyard.content import Store
+
+__all__ = ("is_address", "is_store", "open_remote", "open_root")
+
+_SCHEME = "containerd:"
+
+
+def is_address(text: str) -> bool:
+    """Return whether the text is the address of a server, not the root of a store."""
+    return text.startswith(_SCHEME)
+
+
+def is_store(text: str) -> bool:
+    """Return whether there is a store, not something else; a question to the disk."""
+    return is_address(text) or (Path(text) / "steelyard.json").is_file()
+
+
+@asynccontextmanager
+async def open_remote(address: str) -> AsyncIterator[RemoteStore]:
+    """Connect to a server.
+
+    Raises:
+        InvalidArgument: the address is not understood.
+        UsageError: the packages are missing.
+    """
+    path, options = _parse(address)
+    try:
+        from steelyard.containerd.remote import RemoteStore  # noqa: PLC0415 - gRPC, which only this needs
+    except ImportError as missing:
+        from steelyard.cli.explain import UsageError  # noqa: PLC0415 - it is not needed where all is well
+
+        raise UsageError(f"{address}: {missing}", next_step="pip install 'steelyard[grpc]'") from None
+    async with RemoteStore(path, namespace=options.get("namespace", "default"), lease=options.get("lease")) as store:
+        yield store
+
+
+@asynccontextmanager
+async def open_root(text: str, *, read_only: bool = False, durable: bool = True) -> AsyncIterator[Store]:
+    """Open a store given by its root or its address; the root is made if it is not there, unless it is only to be read."""
+    if is_address(text):
+        async with open_remote(text) as remote:
+            yield remote
+        return
+    from steelyard.local import LocalStore  # noqa: PLC0415 - the extension, which help does without
+
+    async with LocalStore(text, read_only=read_only, durability="power-loss" if durable else "process-crash") as store:
+        yield store
+
+
+def _parse(address: str) -> tuple[str, dict[str, str]]:
+    """Return the path of the socket, and the options. One slash will do: who takes it for a path leaves only that."""
+    path, _, query = address.removeprefix(_SCHEME).partition("?")
+    if not path.startswith("/") or (path.startswith("//") and not path.startswith("///")):
+        raise InvalidArgument(f"{address}: expected containerd:///PATH/OF/SOCKET, a path from the root")
+    address = f"{_SCHEME}///{address.removeprefix(_SCHEME).lstrip('/')}"
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+    except ValueError as error:
+        raise InvalidArgument(f"{address}: {error}") from None
+    options = dict(pairs)
+    unknown = options.keys() - {"namespace", "lease"}
+    if unknown or len(options) != len(pairs) or not all(options.values()):
+        raise InvalidArgument(
+            f"{address}: expected namespace=NAME and lease=ID after the ?, each once, found {query!r}"
+        )
+    return "/" + unquote(path).lstrip("/"), options

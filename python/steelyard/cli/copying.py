@@ -1,0 +1,148 @@
+"""`cp`: blobs go from one store to another."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
+from datetime import timedelta
+from typing import Annotated
+
+import anyio
+from cyclopts import Parameter
+
+from steelyard._bridge import run
+from steelyard.cli.addresses import is_store, open_root
+from steelyard.cli.context import Context
+from steelyard.cli.explain import UsageError
+from steelyard.cli.names import amount, counted, labels_of, resolve
+from steelyard.cli.progress import Meter
+from steelyard.cli.records import CopiedRecord
+from steelyard.content import Store
+from steelyard.digest import Digest
+from steelyard.errors import NotFound, SteelyardError, Unsupported
+from steelyard.images import Collecting
+from steelyard.model import Labels
+from steelyard.transfer import copy
+
+_AT_ONCE = 4
+_KEPT = timedelta(days=1)
+
+
+async def cp(
+    source: Annotated[str, Parameter(name="SRC")],
+    target: Annotated[str, Parameter(name="DEST")],
+    digests: Annotated[list[str] | None, Parameter(name="DIGEST")] = None,
+    /,
+    *,
+    every: Annotated[bool, Parameter(name="--all")] = False,
+    with_labels: bool = False,
+    label: Annotated[list[str] | None, Parameter(name="--label", negative="")] = None,
+    context: Annotated[Context, Parameter(parse=False)],
+) -> None:
+    """Copy blobs from one store to another.
+
+    A store is given by its root, or by an address: containerd:///run/containerd/containerd.sock?namespace=NAME. What the
+    target has already is not read. Each copy is verified; one that was interrupted goes on where it stopped when the same
+    command is given again. Images, with their names, are copied by import and export.
+
+    Args:
+        source: the store to copy from.
+        target: the store to copy to; made if it is a root and not there.
+        digests: digests, or at least 8 hex digits of each.
+        every: all blobs of the source.
+        with_labels: give new blobs the labels that they have in the source.
+        label: KEY=VALUE, set on new blobs; may be repeated.
+        context: the run.
+    """
+    if bool(digests) == every:
+        raise UsageError("expected digests, or --all", next_step="steelyard cp --help")
+    more = Labels(labels_of(label or ()))
+    meter = context.begin("copied", "blobs", "bytes", "new", "existing", meter=Meter(items="blob"))
+    context.leave_behind(f"what was copied so far is kept, so go on with: {context.same_command}")
+    if not await run(is_store, source):
+        raise NotFound("store", source)
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(open_root(source, read_only=True))
+        durable = context.settings.durability_name == "power-loss"
+        place = await stack.enter_async_context(open_root(target, durable=durable))
+        place = await _leased(context, place)
+        await _copy_all(context, _Copying(context, meter, store, place, more, with_labels=with_labels), digests)
+    counts = context.counts
+    context.conclude(
+        f"{counted(counts['blobs'], 'blob')}, {amount(counts['bytes'])}: {counts['new']} new, {counts['existing']} already there"
+    )
+
+
+class _Copying:
+    """One run of the command."""
+
+    def __init__(
+        self, context: Context, meter: Meter, source: Store, target: Store, labels: Labels, *, with_labels: bool
+    ) -> None:
+        self.context, self.meter, self.source, self.target = context, meter, source, target
+        self._labels, self._with_labels = labels, with_labels
+
+    async def copy(self, digest: Digest) -> None:
+        """Copy a blob, and report what became of it."""
+        name = str(digest)
+        try:
+            labels = self._labels
+            if self._with_labels:
+                labels = Labels({**(await self.source.info(digest)).labels, **labels})
+            report = self.context.display.follow(name)
+            done = await copy(self.source, digest, self.target, labels=labels, on_progress=report)
+        except SteelyardError as error:
+            self.context.fail(error, about=name)
+            return
+        self.meter.finished(name, done.size)
+        counts = self.context.counts
+        counts["blobs"] += 1
+        counts["bytes"] += done.size
+        counts["new" if done.new else "existing"] += 1
+        record = CopiedRecord(digest=name, size=done.size, new=done.new)
+        await self.context.out.emit(record, name)
+
+
+async def _copy_all(context: Context, copying: _Copying, digests: list[str] | None) -> None:
+    """Copy a few blobs at a time, in the order in which they are named or listed."""
+    source = _listed(copying.source) if digests is None else _resolved(context, copying.source, digests)
+    async with aclosing(source) as names, anyio.create_task_group() as tasks:
+        room = anyio.Semaphore(_AT_ONCE)
+
+        async def one(digest: Digest) -> None:
+            try:
+                await copying.copy(digest)
+            finally:
+                room.release()
+
+        async for digest in names:
+            await room.acquire()
+            tasks.start_soon(one, digest)
+
+
+async def _listed(store: Store) -> AsyncGenerator[Digest, None]:
+    async with aclosing(store.walk()) as infos:
+        async for info in infos:
+            yield info.digest
+
+
+async def _resolved(context: Context, store: Store, digests: list[str]) -> AsyncGenerator[Digest, None]:
+    for text, name in zip(digests, await resolve(store, digests), strict=True):
+        if isinstance(name, SteelyardError):
+            context.fail(name, about=text)
+        else:
+            yield name
+
+
+async def _leased(context: Context, store: Store) -> Store:
+    """Have a server that collects garbage keep what is copied to it, for a day: nothing refers to it yet."""
+    if not isinstance(store, Collecting):
+        return store
+    try:
+        leased = await store.keep_for(_KEPT)
+    except Unsupported:
+        return store
+    context.conclude(
+        "the target collects garbage: it keeps what was copied for a day, and longer if something refers to it"
+    )
+    return leased
