@@ -7,10 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import anyio
 import pytest
+from make_images import keep_two_platforms
+
+from steelyard import MemoryStore
+from steelyard.containerd import RemoteStore
+from steelyard.images import ImagesOf, import_images
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
+NAME = "docker.io/demo/app:1"
 pytestmark = pytest.mark.slow
 
 
@@ -76,6 +83,24 @@ def test_own_store_passes_the_contract_suite() -> None:
     assert done.returncode == 0, done.stdout
     assert " passed" in done.stdout
     assert "failed" not in done.stdout
+
+
+def test_copy_from_containerd_copies_nothing_the_second_time(
+    isolated_containerd: str, namespace: str, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        source = MemoryStore()
+        await keep_two_platforms(source, NAME)
+        async with RemoteStore(isolated_containerd, namespace=namespace) as containerd:
+            await import_images(containerd, ImagesOf(source, (NAME,)))
+
+    anyio.run(main)
+    program = (EXAMPLES / "copy_from_containerd.py", isolated_containerd, namespace, NAME, tmp_path / "store")
+    first, second = _run(*program), _run(*program)
+
+    assert first.returncode == 0, first.stderr
+    assert f"{NAME}: 8 new blobs, complete" == first.stdout.splitlines()[-1]
+    assert f"{NAME}: 0 new blobs, complete" == second.stdout.splitlines()[-1], second.stderr
 
 
 def test_every_example_is_at_hand_in_the_docs() -> None:

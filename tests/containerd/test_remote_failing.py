@@ -1,0 +1,276 @@
+"""A server that goes away, comes back, or is stuck: what its clients are told, and what is left of them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from foreign.programs import root_only
+
+from steelyard import (
+    FailedPrecondition,
+    InvalidArgument,
+    LocalStore,
+    MemoryStore,
+    Unavailable,
+    Unreachable,
+    _bridge,
+    copy,
+)
+from steelyard.bench._peers._containerd import daemon
+from steelyard.containerd.remote import RemoteStore
+from steelyard.containerd.service import Server
+from steelyard.testing._values import data_of, digest_of
+from steelyard.transfer import open_writer
+
+pytestmark = pytest.mark.anyio
+
+DIGEST = digest_of(b"data")
+
+
+@pytest.fixture
+def silent(short_path: Path) -> Iterator[str]:
+    """Give a socket that takes connections and never says a word."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(short_path / "s"))
+        listener.listen()
+        yield str(short_path / "s")
+
+
+async def stream(store: RemoteStore) -> None:
+    """Read a blob through its verified stream."""
+    async with await store.reader_at(DIGEST) as reader:
+        async for _ in reader.stream():
+            pass
+
+
+async def listed(store: RemoteStore) -> None:
+    async for _ in store.walk():
+        pass
+
+
+def refused_in_a_child(call: Callable[[], object]) -> bool:
+    """Fork, and return whether the call is refused in the child."""
+    child = os.fork()
+    if not child:
+        try:
+            call()
+        except FailedPrecondition:
+            os._exit(7)
+        os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+CALLS: dict[str, Callable[[RemoteStore], Awaitable[Any]]] = {
+    "info": lambda store: store.info(DIGEST),
+    "get": lambda store: store.get(DIGEST),
+    "put": lambda store: store.put(b"data"),
+    "writer": lambda store: store.writer("ref"),
+    "walk": listed,
+    "delete": lambda store: store.delete(DIGEST),
+    "infos": lambda store: store.infos([DIGEST]),
+    "images": lambda store: store.images.list(),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_a_server_that_is_not_there_is_named(short_path: Path, call: str) -> None:
+    async with RemoteStore(short_path / "nobody") as store:
+        with pytest.raises((Unreachable, ExceptionGroup)) as caught:
+            await CALLS[call](store)
+    error: BaseException = caught.value
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+
+    assert isinstance(error, Unreachable)
+    assert str(short_path / "nobody") in str(error)
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_a_server_that_is_stuck_is_not_waited_for_for_ever(silent: str, call: str) -> None:
+    async with RemoteStore(silent, timeout=0.2, idle_timeout=0.2) as store:
+        with anyio.fail_after(20), pytest.raises((Unreachable, ExceptionGroup)):
+            await CALLS[call](store)
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_a_cancelled_call_to_a_server_that_is_stuck_returns_soon(silent: str, call: str) -> None:
+    async with RemoteStore(silent) as store:
+        start = anyio.current_time()
+        with anyio.move_on_after(0.1) as scope:
+            await CALLS[call](store)
+
+        assert scope.cancelled_caught
+        assert anyio.current_time() - start < 10
+
+
+async def test_waiting_for_a_ref_does_not_wait_for_a_server_that_is_not_there(short_path: Path) -> None:
+    async with RemoteStore(short_path / "nobody") as store:
+        with anyio.fail_after(20), pytest.raises(Unreachable):
+            await open_writer(store, "ref")
+
+
+async def test_pieces_find_a_thread_while_many_calls_wait(silent: str) -> None:
+    async with RemoteStore(silent) as store, anyio.create_task_group() as tasks:
+        for _ in range(100):
+            tasks.start_soon(store.get, DIGEST)
+        with anyio.fail_after(20):
+            assert 1 == await _bridge.run(len, b"x")
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_server_that_was_restarted_is_found_again(local_store: LocalStore, short_path: Path) -> None:
+    address = short_path / "content.sock"
+    async with RemoteStore(address) as store:
+        async with Server(local_store, address):
+            digest = (await store.put(b"data")).digest
+        with pytest.raises(Unreachable):
+            await store.info(digest)
+        async with Server(local_store, address):
+            with anyio.fail_after(20):
+                while True:
+                    try:
+                        assert b"data" == await store.get(digest)
+                        break
+                    except Unreachable:
+                        await anyio.sleep(0.05)
+
+
+async def test_an_ingest_goes_on_after_a_restart_of_the_server(local_store: LocalStore, short_path: Path) -> None:
+    address = short_path / "content.sock"
+    data = data_of(3_000_000)
+    async with RemoteStore(address) as store:
+        async with Server(local_store, address, grace_seconds=0.1):
+            writer = await store.writer("ref", size=len(data))
+            await writer.write(data[:1_000_000])
+            await writer.sync()
+        with pytest.raises(Unavailable):  # noqa: PT012  # whichever call meets it first
+            await writer.write(data[1_000_000:])
+            await writer.sync()
+        await writer.aclose()
+        async with Server(local_store, address):
+            while True:
+                try:
+                    again = await open_writer(store, "ref")
+                    break
+                except Unreachable:
+                    await anyio.sleep(0.05)
+            async with again:
+                assert 1_000_000 == again.offset
+                await again.write(data[again.offset :])
+                assert digest_of(data) == (await again.commit(len(data))).digest
+
+
+@pytest.mark.slow
+async def test_a_copy_goes_on_after_a_restart_of_containerd(tmp_path: Path) -> None:
+    root_only("containerd")
+    source = MemoryStore()
+    data = data_of(8_000_000)
+    digest = (await source.put(data)).digest
+    with daemon(tmp_path) as address:
+        async with RemoteStore(address) as store, await store.writer(f"copy-{digest}", size=len(data)) as writer:
+            await writer.write(data[:5_000_000])
+    offsets: list[int] = []
+    with daemon(tmp_path) as address:
+        async with RemoteStore(address) as store:
+            assert (await copy(source, digest, store, on_progress=lambda report: offsets.append(report.done))).new
+            assert data == await store.get(digest)
+
+    assert 5_000_000 == offsets[0]
+
+
+async def test_a_writer_that_is_dropped_by_its_server_says_so_and_keeps_what_was_durable(
+    local_store: LocalStore, short_path: Path
+) -> None:
+    async with (
+        Server(local_store, short_path / "s", idle_seconds=0.2),
+        RemoteStore(short_path / "s") as store,
+        await store.writer("ref") as writer,
+    ):
+        await writer.write(b"data")
+        await writer.sync()
+        with anyio.fail_after(20), pytest.raises(Unreachable):  # noqa: PT012  # the loop ends by the error
+            while True:
+                await anyio.sleep(0.1)
+                await writer.write(b"")
+        await writer.aclose()
+        assert 4 == (await store.status("ref")).offset
+
+
+async def test_nothing_is_left_after_many_cancelled_calls(service: Server) -> None:
+    async with RemoteStore(service.address) as store:
+        digest = (await store.put(data_of(300_000))).digest
+        for delay in range(40):
+            with anyio.move_on_after(delay / 10_000):
+                async with await store.writer(f"{delay}") as writer:
+                    await writer.write(bytes(100_000))
+                await store.get(digest)
+
+    assert [] == [
+        thread.name
+        for thread in threading.enumerate()
+        if "channel_spin" in thread.name or "consume_request" in thread.name
+    ]
+
+
+async def test_the_event_loop_goes_on_while_blobs_are_moved(service: Server) -> None:
+    longest = 0.0
+
+    async def watch() -> None:
+        nonlocal longest
+        while True:
+            start = anyio.current_time()
+            await anyio.sleep(0.001)
+            longest = max(longest, anyio.current_time() - start)
+
+    async with RemoteStore(service.address) as store, anyio.create_task_group() as tasks:
+        tasks.start_soon(watch)
+        data = bytes(64 << 20)
+        digest = (await store.put([data])).digest
+        assert data == await store.get(digest)
+        tasks.cancel_scope.cancel()
+
+    assert longest < 0.5
+
+
+async def test_a_closed_store_refuses_calls_and_opens_again(service: Server) -> None:
+    store = RemoteStore(service.address)
+    await store.put(b"data")
+    await store.aclose()
+    await store.aclose()
+    with pytest.raises(anyio.ClosedResourceError):
+        await store.get(DIGEST)
+    async with store:
+        assert b"data" == await store.get(DIGEST)
+
+
+async def test_a_store_that_was_made_before_a_fork_is_refused_in_the_child(service: Server) -> None:
+    async with RemoteStore(service.address) as store:
+        await store.put(b"data")
+
+        assert refused_in_a_child(store._connection.channel.open)
+        assert b"data" == await store.get(DIGEST)
+
+
+@pytest.mark.parametrize(
+    ("address", "options"),
+    [
+        ("", {}),
+        ("unix://host/path", {}),
+        ("tcp://127.0.0.1:1", {}),
+        ("/" + "x" * 107, {}),
+        ("/s", {"namespace": "no/slash"}),
+        ("/s", {"namespace": "x" * 77}),
+        ("/s", {"lease": "two words"}),
+        ("/s", {"timeout": 0}),
+    ],
+)
+async def test_what_can_be_no_server_is_refused_at_once(address: str, options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgument):
+        RemoteStore(address, **options)
