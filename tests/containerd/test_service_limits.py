@@ -234,3 +234,13 @@ def until_answered(content: Wire) -> None:
     finally:
         timer.cancel()
         timer.join()
+
+
+def test_an_answer_over_the_limit_is_resource_exhausted_in_words(short_path: Path) -> None:
+    with serving(short_path, message_bytes=2 * MIB) as content:
+        for letter in "abc":
+            content.write(pb.WriteContentRequest(ref=letter * MIB))
+        with refused(StatusCode.RESOURCE_EXHAUSTED, "the answer has 3"):
+            content.content.ListStatuses(pb.ListStatusesRequest())
+        filtered = content.content.ListStatuses(pb.ListStatusesRequest(filters=["ref~=^a"]))
+        assert 1 == len(filtered.statuses)

@@ -22,7 +22,7 @@ from steelyard import InvalidArgument, LocalStore, MemoryStore, StorageError, er
 from steelyard.containerd.proto import content_pb2 as pb
 from steelyard.containerd.proto import descriptor_pb2, images_pb2
 from steelyard.containerd.service import Server
-from steelyard.containerd.service._codes import CLASSES, MESSAGE_LIMIT, SUFFIXES, TooMany, refusal
+from steelyard.containerd.service._codes import CLASSES, MESSAGE_LIMIT, SUFFIXES, Exhausted, refusal
 
 from .wire import SECONDS, Wire, off_loop, refused, wire
 
@@ -200,7 +200,7 @@ def test_every_error_of_the_library_has_a_code_on_purpose() -> None:
     assert set(SUFFIXES) == set(StatusCode) - {StatusCode.OK}
     documented = (Path(__file__).parents[2] / "docs" / "containerd.md").read_text("utf-8")
     for kind, code in CLASSES.items():
-        if kind not in {TimeoutError, TooMany}:
+        if kind not in {TimeoutError, Exhausted}:
             assert f"`{kind.__name__}`" in documented.partition(f"| {code.name} |")[2].splitlines()[0]
 
 

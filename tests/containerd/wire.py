@@ -88,8 +88,10 @@ def wire(address: str) -> Iterator[Wire]:
     options = [("grpc.max_receive_message_length", 64 << 20), ("grpc.max_send_message_length", 64 << 20)]
     with grpc.insecure_channel(address, options=options) as channel:
         connected = Wire(channel)
-        yield connected
-        connected.close()
+        try:
+            yield connected
+        finally:
+            connected.close()
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from grpc import StatusCode
 
 from steelyard import errors
 
-__all__ = ("CLASSES", "DETAILS_KEY", "SUFFIXES", "Refusal", "TooMany", "refusal", "refuse")
+__all__ = ("CLASSES", "DETAILS_KEY", "SUFFIXES", "Exhausted", "Refusal", "refusal", "refuse")
 
 DETAILS_KEY = "steelyard-error-bin"
 """Trailing metadata of a refused call: the error's code and fields as JSON, from which our own client makes it again."""
@@ -21,10 +21,10 @@ MESSAGE_LIMIT = 2048
 """The most bytes of a message on the wire. It travels in a header, and clients take 8 KiB of all headers together."""
 
 
-class TooMany(errors.SteelyardError):
-    """There are as many calls of this kind as there may be."""
+class Exhausted(errors.SteelyardError):
+    """A limit of the service is reached."""
 
-    code = "too_many"
+    code = "exhausted"
 
 
 CLASSES: dict[type[BaseException], StatusCode] = {
@@ -37,7 +37,7 @@ CLASSES: dict[type[BaseException], StatusCode] = {
     errors.OutOfRange: StatusCode.OUT_OF_RANGE,
     errors.DataCorrupt: StatusCode.DATA_LOSS,
     errors.Unsupported: StatusCode.UNIMPLEMENTED,
-    TooMany: StatusCode.RESOURCE_EXHAUSTED,
+    Exhausted: StatusCode.RESOURCE_EXHAUSTED,
     errors.StorageFull: StatusCode.RESOURCE_EXHAUSTED,
     errors.StorageError: StatusCode.INTERNAL,
     TimeoutError: StatusCode.DEADLINE_EXCEEDED,

@@ -13,7 +13,7 @@ import grpc
 from grpc import StatusCode
 
 from steelyard.containerd.service._call import Call, Gone
-from steelyard.containerd.service._codes import refusal
+from steelyard.containerd.service._codes import Exhausted, refusal
 from steelyard.containerd.service._metrics import Meters
 from steelyard.errors import InvalidArgument
 
@@ -42,11 +42,13 @@ class Gate:
 
     Args:
         idle_seconds: how long a client may keep a call waiting.
+        message_bytes: the most bytes of a response.
         meters: what is counted.
     """
 
-    def __init__(self, *, idle_seconds: float, meters: Meters) -> None:
+    def __init__(self, *, idle_seconds: float, message_bytes: int, meters: Meters) -> None:
         self._idle_seconds = idle_seconds
+        self._message_bytes = message_bytes
         self._meters = meters
         self._calls: set[Call] = set()
         self._lock = threading.Lock()
@@ -60,7 +62,8 @@ class Gate:
     def close(self) -> None:
         """Stop watching."""
         self._stop.set()
-        self._watch.join()
+        if self._watch.ident is not None:
+            self._watch.join()
 
     def one(self, method: str, handler: One) -> grpc.RpcMethodHandler[Any, Any]:
         """Return a handler for a method of one request and one response."""
@@ -72,6 +75,7 @@ class Gate:
             try:
                 _check_namespace(call)
                 response = handler(call, call.receive_first())
+                _check_size(response, self._message_bytes)
                 call.count_sent(len(response))
                 call.finish(StatusCode.OK)
             except Gone:
@@ -157,6 +161,11 @@ class Gate:
                     logger.warning(
                         "%s: the client %s for %g s", call.name, waited, self._idle_seconds, extra={"fields": fields}
                     )
+
+
+def _check_size(response: bytes, most: int) -> None:
+    if len(response) > most:
+        raise Exhausted(f"the answer has {len(response)} bytes, of {most} that a message may have")
 
 
 def _check_namespace(call: Call) -> None:

@@ -28,7 +28,7 @@ from steelyard.containerd.service._portal import PortalStore, Trip
 from steelyard.containerd.service._socket import Place, parse_address, private_place
 from steelyard.containerd.service._standard import HEALTH, REFLECTION, Health, Reflection
 from steelyard.content import Store
-from steelyard.errors import InvalidArgument, StorageError
+from steelyard.errors import FailedPrecondition, InvalidArgument, StorageError
 
 __all__ = ("Server",)
 
@@ -97,9 +97,9 @@ class Server:
         self._metrics_at = None if metrics_address is None else parse_metrics_address(metrics_address)
         self._meters = Meters() if metrics_address is None else Counting()
         self._page: Page | None = None
-        self._gate = Gate(idle_seconds=idle_seconds, meters=self._meters)
+        self._gate = Gate(idle_seconds=idle_seconds, message_bytes=message_bytes, meters=self._meters)
         self._health = Health((CONTENT, IMAGES), watchers=max(1, calls // 4))
-        self._stack = AsyncExitStack()
+        self._stack: AsyncExitStack | None = None
 
     @property
     def path(self) -> Path:
@@ -117,6 +117,9 @@ class Server:
         return None if self._page is None else self._page.address
 
     async def __aenter__(self) -> Self:
+        if self._stack is not None:
+            raise FailedPrecondition(f"server {self._path}: it was open before; make another one")
+        self._stack = AsyncExitStack()
         async with AsyncExitStack() as stack:
             place: Place = await run(stack.enter_context, private_place(self._path))
             if self._metrics_at is not None and isinstance(self._meters, Counting):
@@ -134,7 +137,8 @@ class Server:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._stack.aclose()
+        if self._stack is not None:
+            await self._stack.aclose()
         logger.info("stopped serving on %s", self._path, extra={"fields": {"address": str(self._path)}})
 
     async def _face(self, stack: AsyncExitStack) -> DirectStore:

@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from steelyard.containerd.service import _messages as messages
 from steelyard.containerd.service._call import Call
-from steelyard.containerd.service._codes import TooMany
+from steelyard.containerd.service._codes import Exhausted
 from steelyard.containerd.service._gate import Gate
 from steelyard.errors import NotFound
 
@@ -59,7 +59,7 @@ class Health:
         """Tell how the service is, and again when that changes."""
         call.subject = messages.parse(health_pb2.HealthCheckRequest, call.receive_first()).service
         if not self._seats.acquire(blocking=False):
-            raise TooMany("too many calls watch the health of the service")
+            raise Exhausted("too many calls watch the health of the service")
         try:
             call.send(self._response(call.subject))
             with self._changed:

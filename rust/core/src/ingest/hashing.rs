@@ -73,9 +73,10 @@ impl Ingest {
         })
     }
 
-    /// The digest of all bytes accepted so far.
+    /// The digest of all bytes accepted so far. A checkpoint under way is not waited for: who asks after each write, as a
+    /// server does, would wait for the disk.
     pub fn digest(&self) -> Result<Digest> {
-        self.with(|inner| {
+        self.stream(|inner| {
             inner.catch_up(&self.store, u64::MAX)?;
             let ring = &inner.ring;
             Ok(inner.hashing.with(|hasher| {

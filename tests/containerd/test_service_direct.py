@@ -1,0 +1,144 @@
+"""A `LocalStore` behind the service and in use by the same program: what one does, the other sees and hears of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import pytest
+
+from steelyard import LocalStore, Unavailable, open_writer
+from steelyard._direct import DirectIngest
+from steelyard.containerd.proto import content_pb2 as pb
+from steelyard.containerd.service import Server
+from steelyard.errors import AlreadyExists, FailedPrecondition, UnexpectedSize
+from steelyard.local.direct import LocalDirect
+
+from .wire import Wire, off_loop, sha256, wire
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize("how", ["end", "commit", "abort", "cancel"])
+async def test_a_task_that_waits_for_a_ref_is_woken_when_a_client_frees_it(
+    local_store: LocalStore, service: Server, how: str
+) -> None:
+    with wire(service.address) as connected:
+        talk = connected.talk()
+        await off_loop(lambda: talk.ask(pb.WRITE, ref="shared", data=b"data"))
+        with pytest.raises(Unavailable):
+            await local_store.writer("shared")
+
+        ways: dict[str, Callable[[], object]] = {
+            "end": talk.end,
+            "commit": lambda: talk.ask(pb.COMMIT, offset=4),
+            "abort": lambda: connected.content.Abort(pb.AbortRequest(ref="shared")),
+            "cancel": talk.cancel,
+        }
+
+        async def free() -> None:
+            await anyio.wait_all_tasks_blocked()
+            await off_loop(ways[how])
+
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(free)
+                async with await open_writer(local_store, "shared") as writer:
+                    assert {"end": 4, "cancel": 4}.get(how, 0) == writer.offset
+
+
+async def test_each_ref_that_is_freed_is_told_once(local_store: LocalStore) -> None:
+    """Who waits would find out by itself, but a second later."""
+    freed: list[str] = []
+    direct = LocalDirect(lambda: local_store._core, freed.append)
+
+    def use(ref: str) -> DirectIngest:
+        ingest = direct.ingest(ref, size=None, expected=None, algorithm=None)
+        ingest.write(b"data")
+        return ingest
+
+    def free() -> None:
+        for _ in range(2):
+            (closed := use("closed")).close()
+            closed.close()
+        use("committed").commit(4, None, None)
+        with pytest.raises(AlreadyExists):
+            use("committed again").commit(None, None, None)
+        with pytest.raises(UnexpectedSize):
+            use("refused").commit(5, None, None)
+        held = use("aborted")
+        direct.abort("aborted")
+        assert "aborted" == freed.pop()
+        held.close()
+
+    await off_loop(free)
+    assert ["closed", "closed", "committed", "committed again", "refused", "aborted"] == freed
+
+
+async def test_a_client_finds_a_ref_held_by_the_program_and_what_it_stored(
+    local_store: LocalStore, service: Server
+) -> None:
+    def client(held: bool) -> None:
+        with wire(service.address) as connected:
+            talk = connected.talk()
+            if held:
+                with pytest.raises(Exception, match="held by this process"):
+                    talk.ask(ref="shared")
+            else:
+                assert 4 == talk.ask(ref="shared").offset
+                assert b"stored" == connected.read(sha256(b"stored"))
+
+    await local_store.put(b"stored")
+    async with await local_store.writer("shared") as writer:
+        await writer.write(b"data")
+        await off_loop(lambda: client(True))
+    await off_loop(lambda: client(False))
+
+
+async def test_a_stat_needs_nothing_of_the_disk(local_store: LocalStore, service: Server) -> None:
+    def client() -> None:
+        with wire(service.address) as connected:
+            talk = connected.talk()
+            before = talk.ask(pb.WRITE, ref="a", data=b"data" * 100_000)
+            for path in sorted((local_store.path / "ingest").rglob("*"), reverse=True):
+                if path.is_dir():
+                    path.rmdir()
+                else:
+                    path.write_bytes(b"")
+                    path.unlink()
+            after = talk.ask(pb.STAT)
+            assert (before.offset, before.digest, before.total) == (after.offset, after.digest, after.total)
+
+    await off_loop(client)
+
+
+async def test_a_server_is_entered_once(local_store: LocalStore, short_path: Path) -> None:
+    server = Server(local_store, short_path / "s")
+    async with server:
+        pass
+    with pytest.raises(FailedPrecondition):
+        await server.__aenter__()
+
+
+async def test_cancelling_the_program_ends_the_service_and_leaves_the_store_usable(
+    local_store: LocalStore, short_path: Path
+) -> None:
+    def write(connected: Wire) -> None:
+        connected.talk().ask(pb.WRITE, ref="a", data=b"kept")
+
+    with anyio.CancelScope() as scope:
+        async with Server(local_store, short_path / "s", grace_seconds=0.1) as server:
+            with wire(server.address) as connected:
+                await off_loop(lambda: write(connected))
+                scope.cancel()
+                await anyio.sleep_forever()
+
+    assert scope.cancelled_caught
+    assert [] == names_in(short_path)
+    assert 4 == (await local_store.status("a")).offset
