@@ -313,6 +313,15 @@ async def test_a_name_that_is_taken_is_found_out_before_anything_is_copied(store
         assert [] == [info async for info in target.walk()]
 
 
+async def test_an_image_without_an_index_is_for_what_its_config_says(store: Store) -> None:
+    await keep_plain(store, NAME)
+    with pytest.raises(NotFound, match=r"linux/s390x in image .*, which is for linux/amd64"):
+        await archive_of(store, NAME, platforms=Platforms("linux/s390x"))
+
+    both = Platforms("linux/s390x", "linux/amd64")
+    assert await archive_of(store, NAME) == await archive_of(store, NAME, platforms=both)
+
+
 async def test_what_is_no_manifest_needs_its_media_type_said(store: Store) -> None:
     await keep(store, b"layer")
     with pytest.raises(InvalidArgument, match="an index or a manifest"):

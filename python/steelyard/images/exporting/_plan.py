@@ -13,7 +13,7 @@ from steelyard.errors import InvalidArgument, NotFound
 from steelyard.images.check import ImageCheck, examine, find_root
 from steelyard.images.choose import Platforms
 from steelyard.images.convert import Rewriter
-from steelyard.images.documents import OCIDescriptor
+from steelyard.images.documents import ImageConfig, Manifest, OCIDescriptor
 from steelyard.images.exporting._content import Content
 from steelyard.images.exporting._result import ExportedBlob, ExportedImage
 from steelyard.images.exporting._saved import saved_images
@@ -21,7 +21,7 @@ from steelyard.images.graph import Node
 from steelyard.images.layout import REF_NAME
 from steelyard.images.limits import Limits
 from steelyard.images.media_types import OCI_INDEX, is_non_distributable
-from steelyard.images.read import describe
+from steelyard.images.read import describe, read_document
 from steelyard.images.reference import ImageReference
 from steelyard.model import Descriptor, Labels
 
@@ -179,6 +179,7 @@ async def _find(content: Content, wanted: Wanted, name: str | None, root: OCIDes
         return found
 
     found = await look(root)
+    await _require_platform(content, found, wanted)
     if wanted.oci:
         rewriter = Rewriter(
             content, oci=True, platforms=wanted.platforms, skip_missing=wanted.skip_missing, limits=wanted.limits
@@ -197,6 +198,29 @@ def _require(found: ImageCheck, wanted: Wanted) -> None:
     if wanted.skip_missing:  # but for the root there would be nothing
         needed = [node for node in needed if not node.depth]
     msgspec.structs.replace(found, absent=tuple(needed)).require()
+
+
+async def _require_platform(content: Content, found: ImageCheck, wanted: Wanted) -> None:
+    """Refuse an image without an index that says in its config that it is for none of the platforms.
+
+    Raises:
+        NotFound: it does.
+    """
+    node = found.present[0] if found.present else None
+    view = None if node is None or node.document is None else node.document.view
+    if (
+        wanted.platforms is None
+        or wanted.skip_missing
+        or not isinstance(view, Manifest)
+        or view.config.kind != "config"
+    ):
+        return
+    config = (await read_document(content, view.config, limits=wanted.limits)).view
+    if isinstance(config, ImageConfig) and config.os and not wanted.platforms.matches(config.platform):
+        raise NotFound(
+            "platform",
+            f"{', '.join(map(str, wanted.platforms.wanted))} in image {found.name}, which is for {config.platform}",
+        )
 
 
 def _is_skipped(node: Node, wanted: Wanted) -> bool:
