@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from steelyard._bridge import run
 from steelyard.cli import stdio
 from steelyard.cli.addresses import is_address, open_remote
@@ -87,10 +89,12 @@ class Context:
         self.display.erase()
         print(f"steelyard: {text}", file=sys.stderr, flush=True)
 
-    def fail(self, error: BaseException, *, about: str | None = None) -> None:
-        """Report an error; the command may go on, and ends with a code that is not 0."""
+    def fail(self, error: BaseException, *, about: str | None = None, helps: bool = True) -> None:
+        """Report an error, and what `helps` unless that is this very command; it ends with a code that is not 0."""
         for leaf in leaves(error):
             report = explain(leaf, program=self.program, about=about)
+            if not helps:
+                report = msgspec.structs.replace(report, next_step=None)
             self.failures.append(report)
             self.out.fail(report.record())
             self.display.erase()

@@ -160,4 +160,4 @@ def _fail(context: Context, found: ImageCheck) -> None:
         if found.unmatched:
             raise NotFound("platform", f"{', '.join(map(str, found.unmatched))} in image {found.name}")
     except SteelyardError as error:
-        context.fail(error)
+        context.fail(error, helps=False)
