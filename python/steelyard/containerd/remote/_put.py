@@ -18,6 +18,7 @@ from steelyard._types import Buffer, FileRange, OnProgress, Source
 from steelyard.containerd.remote._calls import GRACE, Limits, gather
 from steelyard.containerd.remote._channel import Connection, method
 from steelyard.containerd.remote._errors import About
+from steelyard.containerd.remote._wire import Data
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import AlreadyExists, DataCorrupt, SteelyardError, UnexpectedDigest, UnexpectedSize
 from steelyard.hashing import digest_of
@@ -100,10 +101,8 @@ async def _commit(connection: Connection, limits: Limits, source: Small, digest:
     """Send the message, and return whether the blob was new."""
     ref = f"put-{uuid4().hex}"
     called = method("Content", "Write")
-    data = source.data if type(source.data) is bytes else bytes(source.data)
-    request = called.request(
-        action=_COMMIT, ref=ref, total=source.size, expected=str(digest), data=data, labels=dict(labels)
-    )
+    message = called.request(action=_COMMIT, ref=ref, total=source.size, expected=str(digest), labels=dict(labels))
+    request = Data(message, (source.data,), source.size)
     about = About(kind="ingest", name=ref, call="Write", expected=str(digest), size=source.size)
     try:
         answers = await gather(connection, called, request, about, limits, consume=_all, grace=GRACE)

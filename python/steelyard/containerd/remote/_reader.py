@@ -48,7 +48,7 @@ class RemoteReader(ReaderAt):
             await checkpoint()
             return b""
         pieces = await self._range(offset, size, list)
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        data = b"".join(pieces)
         return data if len(data) == size else self._short(offset, size, len(data))
 
     async def readinto_at(self, offset: int, buffer: Buffer) -> int:
@@ -71,7 +71,7 @@ class RemoteReader(ReaderAt):
         self._closed = True
         await checkpoint()
 
-    async def _range(self, offset: int, size: int, consume: Callable[[Iterator[bytes]], Any]) -> Any:
+    async def _range(self, offset: int, size: int, consume: Callable[[Iterator[memoryview]], Any]) -> Any:
         called = method("Content", "Read")
         request = called.request(digest=str(self._digest), offset=offset, size=size)
         about = About(kind="blob", name=str(self._digest), call="Read", offset=offset, size=self._size)
@@ -81,7 +81,7 @@ class RemoteReader(ReaderAt):
             request,
             about,
             self._limits,
-            consume=lambda answers: consume(each.data for each in answers),
+            consume=consume,
         )
 
     def _checked(self, offset: int, size: int) -> int:
@@ -98,7 +98,7 @@ class RemoteReader(ReaderAt):
         raise DataCorrupt(str(self._digest), expected=f"{size} bytes from offset {offset}", actual=f"{found} bytes")
 
 
-def _fill(target: memoryview, pieces: Iterator[bytes]) -> int:
+def _fill(target: memoryview, pieces: Iterator[memoryview]) -> int:
     """Put the pieces one after the other into the target and return their length, which may be more."""
     place = 0
     for piece in pieces:
@@ -115,9 +115,9 @@ class _RemoteStream(ByteReceiveStream):
         self._connection, self._limits = connection, limits
         self._digest, self._size = digest, size
         self._hasher = Hasher(digest.algorithm)
-        self._answers: Answers[list[bytes]] | None = None
-        self._batch: list[bytes] = []
-        self._piece = b""
+        self._answers: Answers[list[memoryview]] | None = None
+        self._batch: list[memoryview] = []
+        self._piece = memoryview(b"")
         self._place = 0
         self._end: Exception | None = None
         self._closed = False
@@ -138,20 +138,20 @@ class _RemoteStream(ByteReceiveStream):
             if self._end is not None:
                 raise self._end
             self._piece, self._place = await self._next(), 0
-        piece = self._piece[self._place : self._place + max_bytes]  # all of it is no copy
+        piece = bytes(self._piece[self._place : self._place + max_bytes])
         self._place += len(piece)
         return piece
 
     async def aclose(self) -> None:
         """End the stream; the reader stays open."""
         self._closed = True
-        self._batch, self._piece, self._place = [], b"", 0
+        self._batch, self._piece, self._place = [], memoryview(b""), 0
         answers, self._answers = self._answers, None
         if answers is not None:
             await answers.aclose()
         await checkpoint()
 
-    async def _next(self) -> bytes:
+    async def _next(self) -> memoryview:
         if not self._batch:
             if self._answers is None:
                 called = method("Content", "Read")
@@ -164,11 +164,10 @@ class _RemoteStream(ByteReceiveStream):
                 raise self._end
         return self._batch.pop()
 
-    def _take(self, answers: Iterator[Any]) -> list[bytes]:
+    def _take(self, answers: Iterator[memoryview]) -> list[memoryview]:
         """Take and hash a batch, in a thread."""
         batch, size = [], 0
-        for answer in answers:
-            data = answer.data  # each look at it is a copy
+        for data in answers:
             if data:
                 self._hasher.update(data)
                 batch.append(data)
@@ -194,20 +193,19 @@ async def read_whole(connection: Connection, limits: Limits, digest: Digest) -> 
         DataCorrupt: the bytes do not match; they are never returned.
     """
 
-    def consume(answers: Iterator[Any]) -> tuple[list[bytes], DataCorrupt | None]:
+    def consume(answers: Iterator[memoryview]) -> tuple[bytes, DataCorrupt | None]:
         hasher = Hasher(digest.algorithm)
         pieces = []
-        for answer in answers:
-            data = answer.data  # each look at it is a copy
+        for data in answers:
             hasher.update(data)
             pieces.append(data)
-        return pieces, _differs(digest, hasher)
+        return b"".join(pieces), _differs(digest, hasher)
 
     called = method("Content", "Read")
     about = About(kind="blob", name=str(digest), call="Read")
-    pieces, failure = await gather(
+    found, failure = await gather(
         connection, called, called.request(digest=str(digest)), about, limits, consume=consume
     )
     if failure is not None:
         raise failure
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    return found

@@ -25,6 +25,7 @@ from steelyard.containerd.remote._names import RemoteImageNames
 from steelyard.containerd.remote._put import put_small, small
 from steelyard.containerd.remote._reader import RemoteReader, read_whole
 from steelyard.containerd.remote._stream import WriteStream
+from steelyard.containerd.remote._wire import Data
 from steelyard.containerd.remote._writer import Announced, RemoteWriter, check_size
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import (
@@ -303,7 +304,7 @@ class RemoteStore(BaseStore):
         message = method("Content", "Write").request
         about = About(kind="ingest", name=ref, call="Write", expected=expected or None)
         try:
-            await stream.answered(stream.send(message(ref=ref, total=size or 0, expected=expected)))
+            await stream.answered(stream.send(Data(message(ref=ref, total=size or 0, expected=expected))))
         except Refused as refused:
             await stream.aclose()
             error = error_of(refused, about, self.address)

@@ -19,6 +19,7 @@ from steelyard import _bridge
 from steelyard.containerd.remote._calls import GRACE, Limits, refusal
 from steelyard.containerd.remote._channel import Connection, Headers, method
 from steelyard.containerd.remote._errors import Refused
+from steelyard.containerd.remote._wire import Data
 
 __all__ = ("WriteStream",)
 
@@ -49,11 +50,11 @@ class WriteStream:
         self.ended = False
         self._pump = _bridge.begin(self._read, end=self._cancel)
 
-    def send(self, message: Any, size: int = 0) -> int:
-        """Send a message with so many bytes of data, and return its number."""
+    def send(self, message: Data) -> int:
+        """Send a message, and return its number."""
         self._requests.put(message)
-        self._sizes.append(size)
-        self.in_flight += size
+        self._sizes.append(message.size)
+        self.in_flight += message.size
         self._sent += 1
         return self._sent
 

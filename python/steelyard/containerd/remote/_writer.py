@@ -13,6 +13,7 @@ from steelyard._types import Buffer
 from steelyard.containerd.remote._channel import Connection, method
 from steelyard.containerd.remote._errors import About, Refused, error_of
 from steelyard.containerd.remote._stream import WriteStream
+from steelyard.containerd.remote._wire import Data
 from steelyard.content import Writer
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import (
@@ -171,7 +172,7 @@ class RemoteWriter(Writer):
         if self._sent:
             self._sent = 0
             # A message at offset 0, where there are bytes, has the server drop them.
-            await self._answer(self._stream.answered(self._stream.send(self._message(action=_WRITE))))
+            await self._answer(self._stream.answered(self._stream.send(Data(self._message(action=_WRITE)))))
 
     async def sync(self) -> None:
         """Wait until the server has all bytes accepted so far. What they survive there is the server's to say."""
@@ -250,11 +251,11 @@ class RemoteWriter(Writer):
 
     def _send(self, action: int, **fields: Any) -> int:
         """Send what is pending."""
-        data = b"".join(self._pending) if len(self._pending) != 1 else self._pending[0]
-        size, offset = self._pending_size, self._sent
+        message = self._message(action=action, offset=self._sent, **fields)
+        data = Data(message, self._pending, self._pending_size)
         self._pending, self._pending_size = [], 0
-        self._sent += size
-        return self._stream.send(self._message(action=action, offset=offset, data=data, **fields), size)
+        self._sent += data.size
+        return self._stream.send(data)
 
     def _found(self) -> Digest:
         """Return the digest that the server has computed."""
