@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from steelyard.containerd.remote import RemoteStore
     from steelyard.content import Store
 
-__all__ = ("is_address", "is_store", "open_remote", "open_root")
+__all__ = ("has_blobs", "is_address", "is_store", "open_remote", "open_root")
 
 _SCHEME = "containerd:"
 
@@ -27,6 +27,11 @@ def is_address(text: str) -> bool:
 def is_store(text: str) -> bool:
     """Return whether there is a store, not something else; a question to the disk."""
     return is_address(text) or (Path(text) / "steelyard.json").is_file()
+
+
+def has_blobs(text: str) -> bool:
+    """Return whether blobs can be read there: a store, or the content root of a containerd; a question to the disk."""
+    return is_store(text) or (Path(text) / "blobs").is_dir()
 
 
 @asynccontextmanager

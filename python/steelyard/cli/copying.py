@@ -11,7 +11,7 @@ import anyio
 from cyclopts import Parameter
 
 from steelyard._bridge import run
-from steelyard.cli.addresses import is_store, open_root
+from steelyard.cli.addresses import has_blobs, open_root
 from steelyard.cli.context import Context
 from steelyard.cli.explain import UsageError
 from steelyard.cli.names import amount, counted, labels_of, resolve
@@ -46,7 +46,7 @@ async def cp(
     command is given again. Images, with their names, are copied by import and export.
 
     Args:
-        source: the store to copy from.
+        source: the store to copy from; a containerd's content root will do.
         target: the store to copy to; made if it is a root and not there.
         digests: digests, or at least 8 hex digits of each.
         every: all blobs of the source.
@@ -59,7 +59,7 @@ async def cp(
     more = Labels(labels_of(label or ()))
     meter = context.begin("copied", "blobs", "bytes", "new", "existing", meter=Meter(items="blob"))
     context.leave_behind(f"what was copied so far is kept, so go on with: {context.same_command}")
-    if not await run(is_store, source):
+    if not await run(has_blobs, source):
         raise NotFound("store", source)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_root(source, read_only=True))
