@@ -29,7 +29,16 @@ from make_images import (
     target_of,
 )
 
-from steelyard import AlreadyExists, IncompleteImage, InvalidArgument, LocalStore, MemoryStore, NotFound, Store
+from steelyard import (
+    Algorithm,
+    AlreadyExists,
+    IncompleteImage,
+    InvalidArgument,
+    LocalStore,
+    MemoryStore,
+    NotFound,
+    Store,
+)
 from steelyard.images import DirectoryLayout, Platforms, check, export_images, import_images
 
 pytestmark = pytest.mark.anyio
@@ -300,6 +309,24 @@ async def test_another_store_gets_blobs_names_and_labels(store: Store) -> None:
             await export_images(store, target, [NAME])
         await export_images(store, target, [NAME], overwrite=True)
         assert image.target == (await target.images.get(NAME)).target
+
+
+async def test_another_store_gets_many_small_blobs_of_several_algorithms(store: Store, tmp_path: Path) -> None:
+    layers = [str(number).encode() for number in range(300)]
+    other = await store.put(b"by another name", algorithm=Algorithm.BLAKE3)
+    config = b'{"os":"linux","architecture":"amd64"}'
+    value = json.loads(manifest_of(layers, config=config))
+    value["layers"].append({"mediaType": LAYER, "digest": str(other.digest), "size": other.size})
+    manifest = encode(value)
+    await keep(store, *layers, config, manifest)
+    await store.images.create(NAME, target_of(manifest, MANIFEST))
+    async with LocalStore(tmp_path / "target") as target:
+        await keep(target, *layers[:10])
+        found = await export_images(store, target, [NAME])
+
+        assert (await check(target, NAME)).complete
+        assert 10 == sum(blob.status == "present" for blob in found.blobs)
+        assert 293 == sum(blob.status == "written" for blob in found.blobs)
 
 
 async def test_a_name_that_is_taken_is_found_out_before_anything_is_copied(store: Store) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 
 from steelyard.content import ReaderAt, Store
 from steelyard.errors import AlreadyExists, DataCorrupt, FailedPrecondition, NotFound
-from steelyard.images.exporting._archive import Report, blob_pieces
+from steelyard.images.exporting._archive import SMALL, Report, blob_pieces
+from steelyard.images.exporting._file import BATCH, BATCH_BYTES
 from steelyard.images.exporting._plan import Plan, Root, reported
 from steelyard.images.exporting._result import ExportedBlob
 from steelyard.images.exporting._together import together
@@ -65,13 +66,54 @@ async def _to_store(keeper: Keeper, plan: Plan, report: Report, *, overwrite: bo
 
         return (await copy(plan.content, node.descriptor.blob, target, on_progress=tell)).new
 
-    blobs = await _each(plan, write, report)
+    small = [node for node in plan.blobs if node.document is None and node.descriptor.size <= SMALL]
+    new: dict[str, bool] = {}
+
+    async def write_small(nodes: Sequence[Node]) -> None:
+        new.update(await _put_small(keeper, plan, nodes))
+        for node in nodes:
+            report(node.descriptor, node.descriptor.size)
+
+    await together(_batches(small), write_small, concurrency=CONCURRENCY)
+    blobs = await _each(plan, write, report, done=new)
     await keeper.refer(plan.blobs)
     # Names are assigned together as far as they have the same labels.
     for each in dict.fromkeys(labels.values()):
         targets = {name: root.found.target.target for name, root in named.items() if labels[name] == each}
         await target.images.assign(targets, labels=each, overwrite=overwrite)
     return blobs
+
+
+def _batches(nodes: Iterable[Node]) -> Iterator[list[Node]]:
+    """Cut small blobs into batches, bounded by number and by bytes."""
+    batch: list[Node] = []
+    held = 0
+    for node in nodes:
+        batch.append(node)
+        held += node.descriptor.size
+        if len(batch) >= BATCH or held >= BATCH_BYTES:
+            yield batch
+            batch, held = [], 0
+    if batch:
+        yield batch
+
+
+async def _put_small(keeper: Keeper, plan: Plan, nodes: Sequence[Node]) -> dict[str, bool]:
+    """Copy blobs through memory, together; return which of them were new."""
+    digests = {node.descriptor.blob: node.descriptor for node in nodes}
+    infos = await keeper.store.infos(digests)
+    present = {digest for digest, info in infos.items() if info.size == digests[digest].size}
+    await keeper.protect(present)
+    new = {str(digest): False for digest in present}
+    for algorithm in {digest.algorithm for digest in digests.keys() - present}:
+        rest = [each for digest, each in digests.items() if digest.algorithm is algorithm and digest not in present]
+        data = [await plan.content.read(each) for each in rest]
+        async with aclosing(keeper.store.put_many(data, algorithm=algorithm)) as results:
+            async for one in results:
+                if one.result is None:
+                    raise one.error or AssertionError
+                new[rest[one.index].digest] = one.result.new
+    return new
 
 
 async def _labels(target: Store, root: Root, *, overwrite: bool) -> Labels | None:
@@ -86,16 +128,19 @@ async def _labels(target: Store, root: Root, *, overwrite: bool) -> Labels | Non
     return None if held.labels else root.labels
 
 
-async def _each(plan: Plan, write: Callable[[Node], Awaitable[bool]], report: Report) -> tuple[ExportedBlob, ...]:
-    """Write all blobs, what is named before what names it; return what became of them, in the order of the plan."""
-    new: dict[str, bool] = {}
+async def _each(
+    plan: Plan, write: Callable[[Node], Awaitable[bool]], report: Report, *, done: Mapping[str, bool] | None = None
+) -> tuple[ExportedBlob, ...]:
+    """Write all blobs but those that are `done`, what is named before what names it; return what became of all of them."""
+    new = dict(done or {})
 
     async def write_one(node: Node) -> None:
         new[node.descriptor.digest] = await write(node)
         report(node.descriptor, node.descriptor.size)
 
     # Documents come in the order in which they are named, so that backwards most come before what names them.
-    await together([node for node in plan.blobs if node.document is None], write_one, concurrency=CONCURRENCY)
+    leaves = [node for node in plan.blobs if node.document is None and node.descriptor.digest not in new]
+    await together(leaves, write_one, concurrency=CONCURRENCY)
     for node in reversed(plan.blobs):
         if node.document is not None:
             await write_one(node)
