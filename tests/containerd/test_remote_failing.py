@@ -71,6 +71,7 @@ CALLS: dict[str, Callable[[RemoteStore], Awaitable[Any]]] = {
     "info": lambda store: store.info(DIGEST),
     "get": lambda store: store.get(DIGEST),
     "put": lambda store: store.put(b"data"),
+    "put of a stream": lambda store: store.put([b"data"]),
     "writer": lambda store: store.writer("ref"),
     "walk": listed,
     "delete": lambda store: store.delete(DIGEST),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from uuid import uuid4
 
-from anyio import CancelScope
+import anyio
 
 from steelyard._types import OnProgress, Source
 from steelyard.content import Store, Writer
@@ -17,6 +17,8 @@ from steelyard.transfer._ingest import Job
 from steelyard.transfer._source import name_of, opened
 
 __all__ = ("put",)
+
+_ABORT_SECONDS = 2.0
 
 
 async def put(
@@ -70,7 +72,8 @@ async def put(
             return PutResult(digest=info.digest, size=info.size, new=False)
         except BaseException:
             if ref is None:
-                # CANCEL: nobody knows this ref, so nobody would resume it; the ingest goes, cancelled or not.
-                with CancelScope(shield=True), suppress(SteelyardError):
+                # CANCEL: nobody knows this ref, so nobody would resume it; the ingest goes, cancelled or not, unless the
+                # server of a remote store is stuck.
+                with anyio.move_on_after(_ABORT_SECONDS, shield=True), suppress(SteelyardError):
                     await store.abort(name)
             raise

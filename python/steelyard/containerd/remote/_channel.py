@@ -36,8 +36,9 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.use_local_subchannel_pool", 1),
     # To try a socket on this machine costs nothing; a server that has come back is found at once.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 500),
+    # Contrary to its name: how long an attempt may take. A busy server is no absent one.
+    ("grpc.min_reconnect_backoff_ms", 10_000),
     ("grpc.http2.lookahead_bytes", _AHEAD),
     ("grpc.enable_retries", 0),
     # A proxy of the environment is for the network.

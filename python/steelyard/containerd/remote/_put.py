@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
 
-from anyio import CancelScope
+import anyio
 
 from steelyard._bridge import run
 from steelyard._buffers import view
@@ -110,7 +110,7 @@ async def _commit(connection: Connection, limits: Limits, source: Small, digest:
         return False
     except BaseException:
         # CANCEL: nobody knows this ref, so nobody would resume it; the ingest goes, if there is one.
-        with CancelScope(shield=True), suppress(SteelyardError):
+        with anyio.move_on_after(GRACE, shield=True), suppress(SteelyardError):
             abort = method("Content", "Abort")
             await gather(connection, abort, abort.request(ref=ref), about, limits, consume=_all)
         raise
