@@ -22,6 +22,9 @@ __all__ = ("to_layout", "to_store")
 
 CONCURRENCY = 4
 
+IN_A_LAYOUT = 16
+"""Blobs that go into a layout at a time: each is synced by itself, so that many wait while few compute."""
+
 
 async def to_layout(layout: LayoutDriver, plan: Plan, report: Report) -> tuple[ExportedBlob, ...]:
     """Write the blobs, and then the index."""
@@ -39,7 +42,7 @@ async def to_layout(layout: LayoutDriver, plan: Plan, report: Report) -> tuple[E
             await writer.commit()
         return True
 
-    blobs = await _each(plan, write, report)
+    blobs = await _each(plan, write, report, concurrency=IN_A_LAYOUT)
     for image in plan.images:
         await layout.put_descriptor(image.target)
     return blobs
@@ -75,7 +78,7 @@ async def _to_store(keeper: Keeper, plan: Plan, report: Report, *, overwrite: bo
             report(node.descriptor, node.descriptor.size)
 
     await together(_batches(small), write_small, concurrency=CONCURRENCY)
-    blobs = await _each(plan, write, report, done=new)
+    blobs = await _each(plan, write, report, concurrency=CONCURRENCY, done=new)
     await keeper.refer(plan.blobs)
     # Names are assigned together as far as they have the same labels.
     for each in dict.fromkeys(labels.values()):
@@ -129,7 +132,12 @@ async def _labels(target: Store, root: Root, *, overwrite: bool) -> Labels | Non
 
 
 async def _each(
-    plan: Plan, write: Callable[[Node], Awaitable[bool]], report: Report, *, done: Mapping[str, bool] | None = None
+    plan: Plan,
+    write: Callable[[Node], Awaitable[bool]],
+    report: Report,
+    *,
+    concurrency: int,
+    done: Mapping[str, bool] | None = None,
 ) -> tuple[ExportedBlob, ...]:
     """Write all blobs but those that are `done`, what is named before what names it; return what became of all of them."""
     new = dict(done or {})
@@ -140,7 +148,7 @@ async def _each(
 
     # Documents come in the order in which they are named, so that backwards most come before what names them.
     leaves = [node for node in plan.blobs if node.document is None and node.descriptor.digest not in new]
-    await together(leaves, write_one, concurrency=CONCURRENCY)
+    await together(leaves, write_one, concurrency=concurrency)
     for node in reversed(plan.blobs):
         if node.document is not None:
             await write_one(node)
