@@ -1,4 +1,4 @@
-"""`RemoteStore`: the content store of a containerd, or of a Steelyard behind containerd's service, as a store like any other.
+"""`RemoteStore`: the store of a containerd, or of a Steelyard behind containerd's service, as a store like any other.
 
 | Module | Has |
 | --- | --- |
@@ -7,6 +7,7 @@
 | `_calls` | calls that wait on threads, with deadlines, and what a cancelled one leaves |
 | `_stream`, `_writer`, `_put` | one Write stream, the writer on it, small blobs in one message |
 | `_reader` | ranges and the verified stream |
+| `_content` | all other calls of the content service |
 | `_names`, `_leases` | image names, protection from the garbage collector |
 | `_errors`, `_values`, `_filters`, `_wire` | between the protocol's values and ours |
 """

@@ -14,9 +14,12 @@ from anyio import CancelScope
 from steelyard import _bridge
 from steelyard.containerd.remote._channel import Connection, Headers, Method
 from steelyard.containerd.remote._errors import About, Refused, error_of
-from steelyard.errors import Unreachable
+from steelyard.errors import InvalidArgument, Unreachable
 
-__all__ = ("GRACE", "Answers", "Limits", "ask", "attend", "gather", "refusal")
+__all__ = ("GRACE", "MOST_DATA", "Answers", "Limits", "ask", "attend", "gather", "refusal")
+
+MOST_DATA = 8 << 20
+"""The most data of a message: half of what one may have, as other clients have it."""
 
 GRACE = 2.0
 """Seconds that a cancelled call which changes something is waited for, so that a healthy server leaves no doubt."""
@@ -26,15 +29,28 @@ ItemT = TypeVar("ItemT")
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """How long a server may be silent.
+    """How long a server may be silent, and how much it is sent at once.
 
     Attributes:
         timeout: seconds for a call with one answer.
         idle_timeout: seconds without a sign of progress, for a call with many.
+        message_size: bytes of data that a writer gathers for a message.
+        window: the most bytes that a writer has on their way.
+
+    Raises:
+        InvalidArgument: one is not positive, or a message would be over the protocol's limit.
     """
 
     timeout: float
     idle_timeout: float
+    message_size: int
+    window: int
+
+    def __post_init__(self) -> None:
+        if not min(self.timeout, self.idle_timeout, self.message_size, self.window) > 0:
+            raise InvalidArgument(f"{self}: expected more than 0")
+        if self.message_size > MOST_DATA:
+            raise InvalidArgument(f"message_size {self.message_size}: expected at most {MOST_DATA} bytes")
 
 
 def refusal(error: grpc.RpcError) -> Refused:

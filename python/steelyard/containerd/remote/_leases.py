@@ -37,7 +37,7 @@ async def create_lease(connection: Connection, limits: Limits, expires: timedelt
 
 
 async def delete_lease(connection: Connection, limits: Limits, lease: str, *, collect: bool) -> None:
-    """End a lease, and with `collect` have containerd collect its garbage before it answers; one that has ended is no error."""
+    """End a lease, unless it has ended; with `collect` containerd collects its garbage before it answers."""
     called = method("Leases", "Delete")
     about = About(kind="lease", name=lease, call="Leases.Delete")
     with suppress(NotFound):

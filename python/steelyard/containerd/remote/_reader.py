@@ -64,7 +64,7 @@ class RemoteReader(ReaderAt):
         return size if found == size else self._short(offset, size, found)
 
     def stream(self) -> ByteReceiveStream:
-        """Return the verified stream of the whole blob; see `ReaderAt.stream`. The server is asked when it is first received from."""
+        """Return the verified stream of the whole blob; see `ReaderAt.stream`. The first `receive` asks the server."""
         return _RemoteStream(self._connection, self._limits, self._digest, self._size)
 
     async def aclose(self) -> None:

@@ -10,6 +10,7 @@ from anyio.lowlevel import checkpoint
 
 from steelyard._buffers import view
 from steelyard._types import Buffer
+from steelyard.containerd.remote._calls import MOST_DATA, Limits
 from steelyard.containerd.remote._channel import Connection, method
 from steelyard.containerd.remote._errors import About, Refused, error_of
 from steelyard.containerd.remote._stream import WriteStream
@@ -30,12 +31,8 @@ from steelyard.hashing import Hasher
 from steelyard.model import Info, Labels, Status
 from steelyard.transfer._source import hash_piece
 
-__all__ = ("MESSAGE", "Announced", "RemoteWriter", "check_size")
+__all__ = ("Announced", "RemoteWriter", "check_size")
 
-MESSAGE = 4 << 20
-"""Bytes of data that are gathered for a message; one may have twice as many."""
-
-_MOST = 8 << 20
 _STAT, _WRITE, _COMMIT = 0, 1, 2
 
 ResultT = TypeVar("ResultT")
@@ -82,12 +79,12 @@ class RemoteWriter(Writer):
         stream: WriteStream,
         announced: Announced,
         *,
-        window: int,
+        limits: Limits,
         look: Callable[[], Awaitable[Status]],
         info: Callable[[Digest], Awaitable[Info]],
         released: Callable[[], None],
     ) -> None:
-        self._connection, self._ref, self._stream, self._window = connection, ref, stream, window
+        self._connection, self._ref, self._stream, self._limits = connection, ref, stream, limits
         self._announced, self._look, self._info, self._released = announced, look, info, released
         self._message = method("Content", "Write").request
         self._ended: type[WriterClosed | Aborted] | None = None
@@ -119,11 +116,11 @@ class RemoteWriter(Writer):
         self._check()
         given = view(data)
         await checkpoint()
-        for start in range(0, len(given), _MOST):
-            whole = type(data) is bytes and len(given) <= _MOST
-            size = min(_MOST, len(given) - start)
+        for start in range(0, len(given), MOST_DATA):
+            whole = type(data) is bytes and len(given) <= MOST_DATA
+            size = min(MOST_DATA, len(given) - start)
             # CANCEL: what was accepted so far stays; the rest of the data was not.
-            await self._answer(self._stream.room(self._pending_size + size, self._window))
+            await self._answer(self._stream.room(self._pending_size + size, self._limits.window))
             self._check()
             piece = data if whole else bytes(given[start : start + size])
             if self._hasher is not None:
@@ -131,7 +128,7 @@ class RemoteWriter(Writer):
             self._pending.append(piece)
             self._pending_size += size
             self._offset += size
-            if self._pending_size >= MESSAGE:
+            if self._pending_size >= self._limits.message_size:
                 self._flush()
 
     async def digest(self) -> Digest:
@@ -233,7 +230,7 @@ class RemoteWriter(Writer):
             # The server has not forgotten what was expected, and would insist on it.
             await self.sync()
             expected = self._stream.last.digest
-        if self._pending_size > _MOST:
+        if self._pending_size > MOST_DATA:
             self._flush()
         # The total makes the server compare its size with ours: at offset 0 an empty commit would drop what it has.
         number = self._send(_COMMIT, total=self._offset, expected=expected, labels=dict(labels))
