@@ -65,10 +65,14 @@ class Keeper:
         self.store = store
         self._collecting = collecting
 
-    async def protect(self, digests: Iterable[Digest]) -> None:
-        """Keep blobs that were there before."""
-        if self._collecting is not None:
-            await self._collecting.protect(digests)
+    async def protect(self, digests: Iterable[Digest]) -> set[Digest]:
+        """Keep blobs that were there before; return those that are still there now that they are protected."""
+        there = set(digests)
+        if self._collecting is None or not there:
+            return there
+        await self._collecting.protect(there)
+        # Only a look after that counts: what was there at the last one may have been collected in between.
+        return set(await self.store.infos(there))
 
     async def refer(self, nodes: Iterable[Node]) -> None:
         """Label the documents of an image, of which these are the stored blobs, with what they name."""

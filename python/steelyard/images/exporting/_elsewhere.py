@@ -105,8 +105,7 @@ async def _put_small(keeper: Keeper, plan: Plan, nodes: Sequence[Node]) -> dict[
     """Copy blobs through memory, together; return which of them were new."""
     digests = {node.descriptor.blob: node.descriptor for node in nodes}
     infos = await keeper.store.infos(digests)
-    present = {digest for digest, info in infos.items() if info.size == digests[digest].size}
-    await keeper.protect(present)
+    present = await keeper.protect(digest for digest, info in infos.items() if info.size == digests[digest].size)
     new = {str(digest): False for digest in present}
     for algorithm in {digest.algorithm for digest in digests.keys() - present}:
         rest = [each for digest, each in digests.items() if digest.algorithm is algorithm and digest not in present]

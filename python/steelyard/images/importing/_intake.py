@@ -75,10 +75,9 @@ class Intake:
         """Return which of them the store has, with the size that they should have, and settle those."""
         sizes = {item.digest: item.size for item in items if item.digest is not None}
         infos = await self.store.infos(sizes)
-        found = {digest for digest, info in infos.items() if info.size == sizes[digest]}
+        found = await self._keeper.protect(digest for digest, info in infos.items() if info.size == sizes[digest])
         for digest in found:
             self.ledger.settle(digest, sizes[digest], "present")
-        await self._keeper.protect(found)
         return found
 
     async def large(self, item: Item, source: Source, *, ref: str | None = None, counts: bool = False) -> PutResult:
