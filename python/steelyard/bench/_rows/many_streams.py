@@ -91,7 +91,7 @@ def at_once(scale: Scale) -> Row[Streams]:
                 at_most=1.25,
                 to=HASHING,
                 reason="256 syncs of 4 MiB, against hashing that writes nothing; unsynced it takes as long as the hashing. "
-                "Next: one `syncfs` for ingests that are committed together",
+                "Next: one sync of the directory for ingests that are committed together",
             ),
             Goal(contestant="steelyard, unsynced", at_most=1.25, to=HASHING),
             Goal(contestant="steelyard", at_most=1.0, to="hashlib and files by anyio.to_thread"),

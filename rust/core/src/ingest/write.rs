@@ -18,6 +18,8 @@ use crate::sys::write_all_at;
 const BESIDE: usize = 256 << 10;
 /// Bytes after which the kernel is asked to begin writing, so that the sync at the end finds little to do.
 const WRITEBACK_EVERY: u64 = 8 << 20;
+/// The fewest of one ingest while others have bytes too: they go on at one pace, and all are synced at about the same time.
+const WRITEBACK_LEAST: u64 = 1 << 20;
 /// Bytes after which a checkpoint is made: the most that a crash costs.
 const CHECKPOINT_EVERY: u64 = 64 << 20;
 
@@ -171,7 +173,8 @@ impl Inner {
     /// Have the disk begin with what was written, and checkpoint, each when it is time.
     pub(super) fn make_headway(&mut self, store: &Arc<Store>) -> Result<()> {
         let ahead = self.written - self.written_back;
-        if ahead >= WRITEBACK_EVERY {
+        let rings = store.drains.budget.rings().max(1) as u64;
+        if ahead >= (WRITEBACK_EVERY / rings).max(WRITEBACK_LEAST) {
             match store.sys.start_writeback(self.data()?, self.written_back, ahead) {
                 // Advice that this file system does not take.
                 Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL | libc::EOPNOTSUPP)) => {}

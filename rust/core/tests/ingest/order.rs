@@ -154,6 +154,27 @@ fn a_long_write_begins_writeback_every_8_mib_and_checkpoints_every_64() {
 }
 
 #[test]
+fn beside_others_writeback_begins_sooner() {
+    let root = Root::in_memory();
+    let (store, recorder) = open(&root);
+    // Each has bytes that nobody takes away yet: they are too few, and nobody waits for them.
+    let others: Vec<_> =
+        (0..4).map(|number| store.ingest(&format!("other {number}"), None, None, None).unwrap()).collect();
+    for other in &others {
+        other.push(b"abc").unwrap();
+    }
+    let ingest = begin(&store);
+    recorder.around.take();
+    ingest.write(&bytes(7 << 20)).unwrap();
+    ingest.digest().unwrap();
+
+    let events = recorder.around.take();
+
+    let begun = steps(&events).into_iter().filter(|(op, _)| *op == Op::StartWriteback).count();
+    assert_eq!(3, begun, "of 2 MiB each");
+}
+
+#[test]
 fn a_push_and_a_digest_of_what_is_hashed_make_no_call() {
     let root = Root::new();
     let (store, recorder) = open(&root);
