@@ -116,7 +116,14 @@ def find_file(core: _native.Store, request: Request, file: FileIO, trip: Trip) -
 
 
 def store_file(core: _native.Store, request: Request, file: FileIO, trip: Trip) -> PutResult | None:
-    """Store a plain file, of which nothing remains should that fail; None if it was ended early."""
+    """Store a plain file, of which nothing remains should that fail, and close it; None if that was ended early."""
+    result = _store_file(core, request, file, trip)
+    if result is not None:
+        file.close()  # here: it gives up Python's lock for a moment, for which the event loop may then wait
+    return result
+
+
+def _store_file(core: _native.Store, request: Request, file: FileIO, trip: Trip) -> PutResult | None:
     known = find_file(core, request, file, trip)
     if known is not None or trip.job.cancelled:
         return known

@@ -30,8 +30,8 @@ READ_EVERY_SECONDS = 0.01
 READ = 4 * KIB
 
 _PROCESSORS = (
-    "two processors for hashing, the kernel's writing and the loop: the loop waits for one. The yardsticks, on threads of their own "
-    "and without Python's lock, stall it longer. Next: one processor fewer for hashing while a loop waits"
+    "two processors for hashing, the kernel's writing and the loop: the loop waits for one, behind the kernel and threads that "
+    "are nicer than itself. The yardsticks stall it as long. Next: measure with four processors"
 )
 
 

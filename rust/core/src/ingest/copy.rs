@@ -10,7 +10,7 @@ use std::thread;
 use super::{Ingest, Inner};
 use crate::error::{Error, Result};
 use crate::hash::MultiHasher;
-use crate::pipe::{Flow, HASHING, Job, PIECE, Piece};
+use crate::pipe::{Flow, HASHING, Job, PIECE, Piece, WORTH, behind};
 use crate::store::Store;
 use crate::sys::{Sys, read_full_at};
 
@@ -48,14 +48,18 @@ impl Ingest {
     pub fn copy_from(&self, source: Source<'_>, job: &Job, also: Option<&mut MultiHasher>) -> Result<u64> {
         let _alone = Alone::enter(self)?;
         let _user = HASHING.enter();
-        let Some(also) = also else { return self.copy_steps(source, job) };
+        let copy = || match source.most {
+            ..WORTH => self.copy_steps(source, job),
+            WORTH.. => behind(|| self.copy_steps(source, job)),
+        };
+        let Some(also) = also else { return copy() };
         let others = also.hashers().to_vec();
         self.stream(|inner| {
             inner.hashing.flow.join(others);
             Ok(())
         })?;
         let before = also.offset();
-        let result = self.copy_steps(source, job);
+        let result = copy();
         also.set_hashers(self.lock().hashing.flow.part());
         let done = result?;
         assert_eq!(before + done, also.offset(), "a hash has panicked");

@@ -7,12 +7,14 @@
 //! | File | Owns |
 //! | --- | --- |
 //! | `pool.rs` | the threads, and who may have one |
+//! | `behind.rs` | that an event loop gets the processor before any of them |
 //! | `crew.rs` | what the threads that hash do, and in which order |
 //! | `flow.rs` | buffers on their way through one or more hashes |
 //! | `line.rs` | one hash, and what waits for it |
 //! | `spare.rs` | buffers that nobody uses just now |
 //! | `job.rs` | watching and stopping a long call from outside |
 
+mod behind;
 mod crew;
 mod flow;
 mod job;
@@ -20,6 +22,7 @@ mod line;
 mod pool;
 mod spare;
 
+pub(crate) use behind::{WORTH, behind};
 pub(crate) use flow::{Flow, PIECE};
 pub use job::Job;
 pub(crate) use line::{Bytes, Piece};

@@ -13,6 +13,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use super::behind::step_back;
 use super::spare;
 
 /// For hashing: as many threads as processors.
@@ -158,7 +159,10 @@ impl Lent {
         let (tasks, receiver) = channel();
         let own = tasks.clone();
         let thread = thread::Builder::new().name(name.to_owned());
-        let task = match thread.spawn(move || state.serve(&own, &receiver)) {
+        let task = match thread.spawn(move || {
+            step_back();
+            state.serve(&own, &receiver);
+        }) {
             Ok(_) => match tasks.send(task) {
                 Ok(()) => return,
                 Err(refused) => refused.0,

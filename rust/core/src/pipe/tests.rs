@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::line::{Line, PANIC, Piece};
 use super::pool::{HASHING, Lent, Pool, processors};
 use super::spare::Buffer;
-use super::{Flow, Job, PIECE};
+use super::{Flow, Job, PIECE, behind};
 use crate::digest::{Algorithm, Digest};
 use crate::hash::{Hasher, MultiHasher};
 
@@ -23,6 +23,35 @@ fn threads(name: &str) -> usize {
     let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
     let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
     names.filter(|found| found.trim() == name).count()
+}
+
+fn niceness() -> i32 {
+    rustix::process::getpriority_process(None).unwrap()
+}
+
+#[test]
+fn work_behind_is_nicer_than_its_caller_and_no_nicer_when_it_is_nested() {
+    let before = niceness();
+    let (outer, inner) = behind(|| (niceness(), behind(niceness)));
+
+    assert!(before < outer, "{before} and {outer}");
+    assert_eq!(outer, inner);
+    assert_eq!(before, niceness());
+}
+
+#[test]
+fn threads_of_a_pool_are_nicer_than_their_callers() {
+    static NICE: Pool = Pool::new("nice", || 1);
+    let (tell, told) = mpsc::channel();
+    NICE.hire().run(move || tell.send(niceness()).unwrap());
+
+    assert!(niceness() < told.recv().unwrap());
+}
+
+#[test]
+#[should_panic(expected = "as it was")]
+fn a_panic_behind_reaches_the_caller() {
+    behind(|| std::panic::resume_unwind(Box::new("as it was")));
 }
 
 /// Everything that a pool lends.

@@ -19,6 +19,7 @@ use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
 use crate::hash::lanes::digest_many;
 use crate::model::{Labels, check_labels};
+use crate::pipe::behind;
 use crate::round::{Answer, Unit};
 use load::Loaded;
 use share::Share;
@@ -111,13 +112,19 @@ impl Store {
             owners: Mutex::default(),
             answers: Mutex::new(vec![None; items.len()]),
         };
-        thread::scope(|scope| {
-            for _ in 1..items.len().div_ceil(step).min(threads) {
-                // Where there are no more threads to be had, the caller's does it all.
-                thread::Builder::new().spawn_scoped(scope, || batch.work()).ok();
-            }
-            batch.work();
-        });
+        let work = || {
+            thread::scope(|scope| {
+                for _ in 1..items.len().div_ceil(step).min(threads) {
+                    // Where there are no more threads to be had, the caller's does it all.
+                    thread::Builder::new().spawn_scoped(scope, || batch.work()).ok();
+                }
+                batch.work();
+            });
+        };
+        match items.len() {
+            ..FEWEST => work(),
+            FEWEST.. => behind(work),
+        }
         batch.finish()
     }
 }

@@ -5,6 +5,7 @@ use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, Result};
 use crate::hash::Hasher;
 use crate::model::{Labels, check_labels};
+use crate::pipe::{WORTH, behind};
 use crate::publish::{Content, Existing, Published};
 use crate::round::{File, New, Unit};
 use crate::sys::write_all_at;
@@ -33,6 +34,19 @@ impl Store {
     ) -> Result<Put> {
         self.check_writable()?;
         labels.map_or(Ok(()), check_labels)?;
+        match data.len() as u64 {
+            ..WORTH => self.put_here(data, algorithm, expected, labels),
+            WORTH.. => behind(|| self.put_here(data, algorithm, expected, labels)),
+        }
+    }
+
+    fn put_here(
+        &self,
+        data: &[u8],
+        algorithm: Algorithm,
+        expected: Option<&Digest>,
+        labels: Option<&Labels>,
+    ) -> Result<Put> {
         let digest = digest_of(data, algorithm);
         check_digest(data, &digest, expected)?;
         let mut unit = Unit::new(algorithm);
