@@ -15,6 +15,7 @@ import grpc
 from grpc import StatusCode
 
 from steelyard.containerd.service._codes import Refusal, refuse
+from steelyard.containerd.service._ending import MOST, end_with
 from steelyard.containerd.service._messages import Malformed
 from steelyard.containerd.service._metrics import Meters
 
@@ -107,6 +108,24 @@ class Call:
         if not self.is_active():
             raise Gone
         self.count_sent(len(message))
+
+    def send_last(self, message: bytes) -> None:
+        """Send a response after which there is none, and end the call; a small one is not waited for.
+
+        Raises:
+            Gone: there is nobody left.
+        """
+        end = end_with(self._context) if len(message) <= MOST else None
+        if end is None:
+            self.send(message)
+            self.end(None)
+            return
+        with self._lock:
+            if self.code is not None:
+                raise Gone
+            self.code = StatusCode.OK
+        self.count_sent(len(message))
+        end(message)
 
     def header(self, name: str) -> str | None:
         """Return a header that the client has sent, if it has."""

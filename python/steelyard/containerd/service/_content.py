@@ -115,7 +115,8 @@ class Content:
             done = 0
             while done < size:
                 data = blob.read_at(start + done, min(self._read_bytes, size - done))
-                call.send(messages.read_response(done, data))
+                send = call.send if done + len(data) < size else call.send_last
+                send(messages.read_response(done, data))
                 done += len(data)
         finally:
             blob.close()
