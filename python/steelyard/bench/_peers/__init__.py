@@ -129,6 +129,12 @@ def reading(
     )
 
 
+_UNSYNCED = (
+    "what is not durable ends before the disk has begun: ours waits for the disk. Ours, unsynced, and `cp`, then sync, are the "
+    "ones to compare with"
+)
+
+
 def peer_goals(ours: str, peers: Sequence[Contestant[Any]], *, times_ctr: float | None = None) -> tuple[Goal, ...]:
     """Return what ours, durable, is to reach beside its peers.
 
@@ -138,7 +144,7 @@ def peer_goals(ours: str, peers: Sequence[Contestant[Any]], *, times_ctr: float 
         times_ctr: how many times as fast as containerd it is to be.
     """
     beaten = [peer.name for peer in peers if peer.durable is False and not peer.name.startswith("cp")]
-    goals = [Goal(contestant=ours, at_most=1.0, to=name) for name in beaten]
+    goals = [Goal(contestant=ours, at_most=1.0, to=name, reason=_UNSYNCED) for name in beaten]
     if times_ctr is not None:
         goals += [
             Goal(contestant=ours, at_most=1 / times_ctr, to=peer.name) for peer in peers if peer.name.startswith("ctr ")

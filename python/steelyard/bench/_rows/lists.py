@@ -70,7 +70,7 @@ def listing(scale: Scale) -> Row[Labelled]:
                 at_most=0.002,
                 to=None,
                 metric="seconds",
-                reason="the query alone takes 2.8 ms here, and each of the 1,000 files is looked at: files are the truth. "
+                reason="the query alone takes 3 ms here, and each of the 1,000 files is looked at: files are the truth. "
                 "Next: one listing of the directory in place of a look at each",
             ),
         ),

@@ -58,7 +58,7 @@ def three(scale: Scale) -> Row[list[Path]]:
             Goal(
                 contestant="steelyard, blake3",
                 at_most=0.50,
-                reason="with two processors the writing of new pages takes as long as the hash; unsynced it is 0.51 H. "
+                reason="it is the disk: the bare pipeline of the yardsticks takes as long, and unsynced it is 0.40 H. "
                 "Next: writes that leave nothing in the page cache (`RWF_DONTCACHE`), as a setting",
             ),
             Goal(
