@@ -88,7 +88,7 @@ def test_images_are_imported_and_exported(shell: Shell, address: str) -> None:
 def test_what_only_a_local_store_can_do_says_so(shell: Shell, address: str) -> None:
     for command in (["verify", "--all"], ["stat"]):
         refused = shell.run("--store", address, *command, code=2)
-        assert "not supported by this store" in refused.err
+        assert f"{address}: not supported by this store" in refused.err
 
 
 def test_a_server_that_is_not_there_is_a_passing_failure(shell: Shell, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from steelyard.containerd.remote import RemoteStore
     from steelyard.content import Store
 
-__all__ = ("has_blobs", "is_address", "is_store", "open_remote", "open_root")
+__all__ = ("has_blobs", "is_address", "is_store", "open_remote", "open_root", "written_out")
 
 _SCHEME = "containerd:"
 
@@ -22,6 +22,11 @@ _SCHEME = "containerd:"
 def is_address(text: str) -> bool:
     """Return whether the text is the address of a server, not the root of a store."""
     return text.startswith(_SCHEME)
+
+
+def written_out(address: str) -> str:
+    """Return the address with its three slashes: who takes it for a path leaves only one."""
+    return f"{_SCHEME}///{address.removeprefix(_SCHEME).lstrip('/')}"
 
 
 def is_store(text: str) -> bool:
@@ -67,11 +72,11 @@ async def open_root(text: str, *, read_only: bool = False, durable: bool = True)
 
 
 def _parse(address: str) -> tuple[str, dict[str, str]]:
-    """Return the path of the socket, and the options. One slash will do: who takes it for a path leaves only that."""
+    """Return the path of the socket, and the options."""
     path, _, query = address.removeprefix(_SCHEME).partition("?")
     if not path.startswith("/") or (path.startswith("//") and not path.startswith("///")):
         raise InvalidArgument(f"{address}: expected containerd:///PATH/OF/SOCKET, a path from the root")
-    address = f"{_SCHEME}///{address.removeprefix(_SCHEME).lstrip('/')}"
+    address = written_out(address)
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
     except ValueError as error:

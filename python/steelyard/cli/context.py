@@ -13,7 +13,7 @@ import msgspec
 
 from steelyard._bridge import run
 from steelyard.cli import stdio
-from steelyard.cli.addresses import is_address, open_remote
+from steelyard.cli.addresses import is_address, open_remote, written_out
 from steelyard.cli.exits import Exit, combined
 from steelyard.cli.explain import Report, explain, leaves
 from steelyard.cli.names import printable, quoted
@@ -167,7 +167,9 @@ class Context:
         from steelyard.local import LocalStore  # noqa: PLC0415 - the extension, which help does without
 
         if is_address(self.settings.store.value):
-            raise Unsupported(self.settings.store.value, operation="this command; it needs the root of a store")
+            raise Unsupported(
+                written_out(self.settings.store.value), operation="this command; it needs the root of a store"
+            )
         path = self.settings.store_path
         exists, ours = await run(_look_at, str(path))
         if not exists and not create:
