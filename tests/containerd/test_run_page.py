@@ -142,6 +142,8 @@ def _script(place: Path) -> str:
     old = "/var/lib/containerd/io.containerd.content.v1.content"
     largest = "/var/lib/steelyard/blobs/sha256/$(ls -S /var/lib/steelyard/blobs/sha256 | head -1)"
     export = "ctr images export - docker.io/demo/app:1 | tar -t"
+    # As the page says: what containerd is about to collect is in one listing and not in the other, for a moment.
+    same = f'for _ in $(seq 100); do test -z "$({compare.strip()})" && break; sleep 0.1; done; test -z "$({compare.strip()})"'
     return "\n".join(
         [
             *lines,
@@ -149,12 +151,12 @@ def _script(place: Path) -> str:
             service,
             config,
             move,
-            f'test -z "$({compare.strip()})"; {export}',
+            f"{same}; {export}",
             restart,
             use,
             f'test -e {old}/blobs; rm -f {largest}; test -n "$({compare.strip()})"',
             heal,
-            f'test -z "$({compare.strip()})"; {export}',
+            f"{same}; {export}",
             backup,
             "tar -tf backup.tar | grep -q meta.db",
             use,
