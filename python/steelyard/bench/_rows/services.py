@@ -34,7 +34,7 @@ RATE = 1.5e9
 _BUSY = {
     "write": "for a GiB, server and client need 2.7 s of two processors: 0.5 for the hash, the rest to carry each byte "
     "through two processes. Next: a server without Python",
-    "read": "for a GiB, server and client need 1.2 s of two processors that had other work too. Next: a server without Python",
+    "read": "for a GiB, server and client need 1.2 s of two processors, and wait for each other. Next: a server without Python",
 }
 _SWITCHES = (
     "grpcio hands each call from thread to thread: 13 switches for a small read, where containerd has 4 to 7. "
