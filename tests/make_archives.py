@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from collections.abc import Sequence
 from typing import Any
 
 from make_images import CONFIG, MANIFEST, encode, index_of, manifest_of, named
@@ -19,7 +20,7 @@ class Link(str):
     __slots__ = ()
 
 
-def tar(entries: list[tuple[str, bytes | Link]]) -> bytes:
+def tar(entries: Sequence[tuple[str, bytes | Link]]) -> bytes:
     """Return an archive with these entries, in their order; names may come twice."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive:

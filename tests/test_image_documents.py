@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -150,8 +151,8 @@ def test_what_is_no_document_of_ours_is_not_looked_at() -> None:
         (manifest(layers=[named(size=1.5)]), MANIFEST, "$.layers[0].size", "int"),
         (manifest(layers=[named(size="3")]), MANIFEST, "$.layers[0].size", "int"),
         (manifest(layers=[named(size=None)]), MANIFEST, "$.layers[0].size", "int"),
-        (manifest(layers=[named(digest="../../etc")]), MANIFEST, "$.layers[0].digest", "matching"),
-        (manifest(layers=[named(digest=A + "\n")]), MANIFEST, "$.layers[0].digest", "matching"),
+        (manifest(layers=[named(digest="../../etc")]), MANIFEST, "$.layers[0].digest", "a digest"),
+        (manifest(layers=[named(digest=A + "\n")]), MANIFEST, "$.layers[0].digest", "a digest"),
         (manifest(layers=[named("")]), MANIFEST, "$.layers[0].mediaType", "length"),
         (manifest(layers=[{"digest": A, "size": 3}]), MANIFEST, "$.layers[0]", "field mediaType"),
         (manifest(layers=[named(data="*")]), MANIFEST, "$.layers[0].data", "base64"),
@@ -164,6 +165,67 @@ def test_a_wrong_document_says_what_and_where(value: Any, media_type: str, where
     assert "it" == caught.value.name
     assert where == caught.value.where
     assert words in f"{caught.value.expected} {caught.value.found}"
+
+
+@pytest.mark.parametrize(
+    ("value", "media_type", "where", "field"),
+    [
+        (manifest() | {"layer\u017f": []}, MANIFEST, "$", "layers"),
+        (manifest() | {"manife\u017ft\u017f": []}, MANIFEST, "$", "manifests"),
+        ({"schemaVersion": 2, "manifests": [], "\u017fubject": None}, INDEX, "$", "subject"),
+        (manifest(layers=[named() | {"dige\u017ft": A}]), MANIFEST, "$.layers[0]", "digest"),
+        (manifest(subject=named(Annotations={})), MANIFEST, "$.subject", "annotations"),
+        ({"os": "linux", "OS": "windows"}, CONFIG, "$", "os"),
+        ({"o\u017f.version": "1"}, CONFIG, "$", "os.version"),
+        ({"rootfs": {"Diff_IDs": []}}, CONFIG, "$.rootfs", "diff_ids"),
+        ({"config": {"env": []}}, CONFIG, "$.config", "Env"),
+        ({"config": {"Healthcheck": {"te\u017ft": []}}}, CONFIG, "$.config.Healthcheck", "Test"),
+        ({"history": [{}, {"Empty_Layer": True}]}, CONFIG, "$.history[1]", "empty_layer"),
+        ([{"Config": "a", "config": "b"}], "saved", "$[0]", "Config"),
+        ([{"Config": "a", "RepoTag\u017f": ["b"]}], "saved", "$[0]", "RepoTags"),
+        ({"imageLayoutVersion": "1.0.0", "imagelayoutversion": "2.0.0"}, "layout", "$", "imageLayoutVersion"),
+    ],
+)
+def test_a_known_field_has_one_spelling(value: Any, media_type: str, where: str, field: str) -> None:
+    """Go's decoder folds case, that of U+017F and U+212A too, and takes the last of the fields that are alike then."""
+    raw = json.dumps(value).encode()
+    with pytest.raises(InvalidDocument) as caught:
+        {"saved": parse_saved_images, "layout": parse_layout}.get(
+            media_type, partial(parse_document, media_type=media_type)
+        )(raw)
+
+    assert (where, f"the field {field}") == (caught.value.where, caught.value.expected)
+
+
+def test_keys_of_maps_have_any_spelling() -> None:
+    odd = {"Layers": "1", "layers": "2", "DIGEST": "3", "o\u017f": "4"}
+    parse(manifest(annotations=odd, layers=[named(annotations=odd)]))
+    parse({"schemaVersion": 2, "manifests": [], "annotations": odd}, INDEX)
+    run = {"Labels": odd, "Volumes": {"/env": {}, "ENV": {}}, "ExposedPorts": {"80/TCP": {}, "80/tcp": {}}}
+    parse({"config": run, "container_config": {"env": 1}, "X": 1, "x": 2}, CONFIG)
+
+
+@pytest.mark.parametrize(
+    "digest",
+    [
+        A.upper(),
+        "sha256:" + "A" * 64,
+        A[:-1],
+        A + "a",
+        "sha512:" + "a" * 64,
+        "sha384:" + "a" * 95,
+        "blake3:" + "g" * 64,
+        "sha256:",
+    ],
+)
+def test_a_digest_that_a_store_computes_has_one_form(digest: str) -> None:
+    for value, media_type in (
+        (manifest(layers=[named(digest=digest)]), MANIFEST),
+        ({"schemaVersion": 2, "manifests": [named(MANIFEST, digest=digest)]}, INDEX),
+        ({"rootfs": {"diff_ids": [digest]}}, CONFIG),
+    ):
+        with pytest.raises(InvalidDocument, match="lower case"):
+            parse(value, media_type)
 
 
 def test_exactly_the_limit_is_fine_and_a_byte_more_is_not() -> None:

@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 from archives import pieces
 from make_archives import LAYOUT, Link, blob, layout, one_image, saved, tar
-from make_images import encode, named
+from make_images import CONFIG, encode, named
+from make_images import MANIFEST as MANIFEST_TYPE
 
 from steelyard import (
+    Descriptor,
+    Digest,
     InvalidArchive,
     InvalidArgument,
     InvalidDocument,
@@ -24,7 +27,7 @@ from steelyard import (
     Store,
 )
 from steelyard.hashing import digest_of
-from steelyard.images import Limits, import_images
+from steelyard.images import Limits, check, import_images
 
 pytestmark = pytest.mark.anyio
 
@@ -136,10 +139,32 @@ async def test_a_manifest_json_that_misleads(
     await refuse(store, swap(SAVED, "manifest.json", encode([value | change])), tmp_path, error, match)
 
 
-async def test_a_config_without_a_platform(store: Store, tmp_path: Path) -> None:
-    data = tar(saved([b"layer"], "demo:1", config={"rootfs": {"diff_ids": [named(b"layer")["digest"]]}}))
+@pytest.mark.parametrize(
+    ("config", "match"),
+    [
+        (b"no JSON", "JSON"),
+        (b'{"os":"linux","OS":"windows"}', "the field os"),
+        (b'{"rootfs":{"diff_id\xc5\xbf":[]}}', "diff_ids"),
+    ],
+)
+async def test_a_config_that_programs_read_differently(store: Store, tmp_path: Path, config: bytes, match: str) -> None:
+    manifest = encode({"schemaVersion": 2, "config": named(config, CONFIG), "layers": []})
+    index = encode({"schemaVersion": 2, "manifests": [named(manifest, MANIFEST_TYPE)]})
 
-    await refuse(store, data, tmp_path, InvalidDocument, "os")
+    await refuse(store, tar(layout(index, [config, manifest])), tmp_path, InvalidDocument, match, name="demo:1")
+    entries = [("c.json", config), ("manifest.json", encode([{"Config": "c.json", "Layers": None}]))]
+    await refuse(store, tar(entries), tmp_path, InvalidDocument, match)
+
+
+@pytest.mark.parametrize("suffix", ["prettyjws", "json"])
+async def test_a_manifest_of_schema_1_has_layers_that_we_do_not_know(store: Store, tmp_path: Path, suffix: str) -> None:
+    manifest = encode({"schemaVersion": 1, "name": "x", "fsLayers": [{"blobSum": named(b"layer")["digest"]}]})
+    entry = named(manifest, f"application/vnd.docker.distribution.manifest.v1+{suffix}")
+    data = tar(layout(encode({"schemaVersion": 2, "manifests": [entry]}), [manifest, b"layer"]))
+
+    await refuse(store, data, tmp_path, InvalidDocument, "schema 1.*skopeo", name="demo:1")
+    with pytest.raises(InvalidDocument, match="schema 1"):
+        await check(store, Descriptor(digest=Digest.parse(entry["digest"])))
 
 
 async def test_what_is_no_archive_of_images(store: Store, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ __all__ = [
     "Images",
     "Ingest",
     "Job",
+    "JsonShape",
     "Pool",
     "Port",
     "Store",
@@ -46,7 +47,13 @@ sqlite_version: str
 
 _Path: TypeAlias = str | PathLike[str]
 
-def check_json(data: Buffer, depth: int, /) -> tuple[str, str, str] | None: ...
+@final
+class JsonShape:
+    def __new__(
+        cls, name: str, fields: Sequence[tuple[str, JsonShape | None]], foreign: Sequence[str], /
+    ) -> JsonShape: ...
+
+def check_json(data: Buffer, depth: int, shape: JsonShape | None = None, /) -> tuple[str, str, str, str] | None: ...
 
 # algorithm, encoded, size, created (ns since the epoch), updated (ns), labels
 _InfoRow: TypeAlias = tuple[str, str, int, int, int, dict[str, str]]

@@ -24,6 +24,9 @@ from steelyard.model import Progress
 
 __all__ = ("import_",)
 
+_LISTED = 10
+"""Missing blobs of an image that a person is told; the record has them all."""
+
 
 async def import_(
     source: Annotated[str, Parameter(name="SRC")],
@@ -60,7 +63,7 @@ async def import_(
         skip_digest_for_named: with --digests, only those that have no other name.
         index_name: a name for the index of the source.
         only_referenced: leave out blobs that the images do not need.
-        skip_missing: set names also where something is missing.
+        skip_missing: set names also where something else is missing than a layer that its maker does not want passed on.
         overwrite: let names of the source move names that hold something else; NAME always does.
         label: KEY=VALUE, set on the names; may be repeated.
         context: the run.
@@ -144,7 +147,9 @@ async def _tell(context: Context, found: Imported) -> None:
         if not image.names:
             context.conclude(f"{digest} has no name yet: give one after SRC, or a repository with --prefix")
         if image.absent:
-            context.conclude(f"{digest}: {counted(len(image.absent), 'blob')} missing")
+            more = len(image.absent) - _LISTED
+            listed = [*image.absent[:_LISTED], *([f"and {more} more"] if more > 0 else [])]
+            context.conclude(f"{digest}: not stored: {', '.join(listed)}")
     for blob in found.blobs:
         record_of_blob = ImportedBlobRecord(
             digest=str(blob.digest),

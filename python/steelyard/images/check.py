@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 
 import msgspec
@@ -13,10 +13,11 @@ from steelyard.errors import IncompleteImage, InvalidDigest
 from steelyard.images._turns import parts
 from steelyard.images.choose import Platforms
 from steelyard.images.documents import OCIDescriptor
-from steelyard.images.graph import Node, walk_image
+from steelyard.images.graph import CONCURRENCY, Node, at_once, walk_image
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
+from steelyard.images.media_types import is_non_distributable
 from steelyard.images.platforms import Platform
-from steelyard.images.read import describe
+from steelyard.images.read import describe, read_document
 from steelyard.model import Descriptor
 
 __all__ = ("ImageCheck", "ImageUsage", "check", "usage")
@@ -44,14 +45,18 @@ class ImageCheck(msgspec.Struct, frozen=True, kw_only=True):
         """Whether all is there that was asked for."""
         return not self.absent and not self.unmatched
 
-    def require(self) -> None:
+    def require(self, *, foreign: bool = True) -> None:
         """Raise what is missing.
+
+        Args:
+            foreign: whether layers that their maker does not want passed on have to be there, too.
 
         Raises:
             IncompleteImage: a blob is absent; each is listed with its parent and its platform.
         """
-        if self.absent:
-            raise IncompleteImage(self.name, tuple(_facts(node) for node in self.absent))
+        absent = [node for node in self.absent if foreign or not is_non_distributable(node.descriptor.media_type)]
+        if absent:
+            raise IncompleteImage(self.name, tuple(_facts(node) for node in absent))
 
 
 class ImageUsage(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +84,7 @@ async def check(
     platforms: Platforms | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> ImageCheck:
-    """Look at every blob of an image, whether it is stored with its size. Bytes are not read again but for documents.
+    """Look at every blob of an image, whether it is stored with its size. Of bytes only documents and configs are read.
 
     Args:
         store: the store.
@@ -89,14 +94,16 @@ async def check(
 
     Raises:
         NotFound: there is no such name.
-        InvalidDocument: a document of the image is malformed.
+        InvalidDocument: a document of the image, or its config, is malformed.
         LimitExceeded: there is more than `limits` allow.
         DataCorrupt: a document's stored bytes are not what its digest says.
     """
     name = image if isinstance(image, str) else str(image.digest)
     target = (await store.images.get(image)).target if isinstance(image, str) else image
     root = await find_root(store, target, limits)
-    return await examine(store, store, name, root, platforms=platforms, limits=limits)
+    found = await examine(store, store, name, root, platforms=platforms, limits=limits)
+    await check_configs(store, found.present, limits)
+    return found
 
 
 async def usage(
@@ -149,6 +156,21 @@ async def examine(
         absent=tuple(absent),
         unmatched=() if platforms is None else _unmatched(platforms, nodes),
     )
+
+
+async def check_configs(provider: Provider, present: Sequence[Node], limits: Limits) -> None:
+    """Read the configs among the blobs of an image.
+
+    Raises:
+        InvalidDocument, LimitExceeded, DataCorrupt: one is not what programs that run images take.
+    """
+
+    async def read(node: Node) -> None:
+        await read_document(provider, node.descriptor, limits=limits)
+
+    configs = [node for node in present if node.descriptor.kind == "config"]
+    for start in range(0, len(configs), CONCURRENCY):
+        await at_once(configs[start : start + CONCURRENCY], read)
 
 
 async def find_root(store: Store, target: Descriptor, limits: Limits) -> OCIDescriptor:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Generic, TypeAlias, TypeVar
 import msgspec
 from msgspec import Meta
 
-from steelyard.digest import Digest
+from steelyard.digest import Algorithm, Digest
 from steelyard.errors import SteelyardError
 from steelyard.hashing import Hasher
 from steelyard.images.labels import fitting
@@ -35,7 +35,13 @@ __all__ = (
 )
 
 Size: TypeAlias = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
-DigestText: TypeAlias = Annotated[str, Meta(pattern=r"^[a-z0-9]+([+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+\Z", max_length=300)]
+_OURS = "|".join(f"{each}:[0-9a-f]{{{each.encoded_length}}}" for each in Algorithm)
+_FOREIGN = rf"(?!(?:{'|'.join(Algorithm)}):)[a-z0-9]+([+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+"
+
+DIGEST_PATTERN = rf"^({_OURS}|{_FOREIGN})\Z"
+"""A digest that a store computes in its one form, small letters and the right length, or one of an unknown algorithm."""
+
+DigestText: TypeAlias = Annotated[str, Meta(pattern=DIGEST_PATTERN, max_length=300)]
 MediaType: TypeAlias = Annotated[str, Meta(min_length=1, max_length=300)]
 Schema: TypeAlias = Annotated[int, Meta(ge=2, le=2)]
 

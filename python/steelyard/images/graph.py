@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import anyio
 import msgspec
@@ -18,6 +19,8 @@ from steelyard.images.platforms import Platform
 from steelyard.images.read import AnyDocument, read_document
 
 __all__ = ("Node", "children", "walk_image")
+
+ResultT = TypeVar("ResultT")
 
 CONCURRENCY = 8
 """Documents that are read at a time: small blobs, so that waits overlap."""
@@ -135,23 +138,7 @@ class _Walk:
 
     async def read(self, nodes: Sequence[Node]) -> list[Node]:
         """Return the nodes with their documents, in their order."""
-        found: list[Node] = list(nodes)
-
-        # The first failure in the order of the nodes is the one that is told: the same content fails the same way.
-        failures: dict[int, Exception] = {}
-
-        async def read_one(index: int, node: Node) -> None:
-            try:
-                found[index] = await self._with_document(node)
-            except Exception as error:  # noqa: BLE001  # raised below
-                failures[index] = error
-
-        async with anyio.create_task_group() as tasks:
-            for index, node in enumerate(nodes):
-                tasks.start_soon(read_one, index, node)
-        if failures:
-            raise failures[min(failures)]
-        return found
+        return await at_once(nodes, self._with_document)
 
     async def _with_document(self, node: Node) -> Node:
         try:
@@ -193,6 +180,27 @@ class _Walk:
             raise LimitExceeded("image", limit="nesting", allowed=self._limits.nesting)
         platform = parent.platform if descriptor.platform is None else descriptor.platform
         return Node(descriptor=descriptor, parent=parent.descriptor, platform=platform, depth=depth)
+
+
+async def at_once(nodes: Sequence[Node], read: Callable[[Node], Awaitable[ResultT]]) -> list[ResultT]:
+    """Return what `read` gives for each of the nodes, in their order; they are read at the same time."""
+    found: dict[int, ResultT] = {}
+
+    # The first failure in the order of the nodes is the one that is raised: the same content fails the same way.
+    failures: dict[int, Exception] = {}
+
+    async def read_one(index: int, node: Node) -> None:
+        try:
+            found[index] = await read(node)
+        except Exception as error:  # noqa: BLE001  # raised below
+            failures[index] = error
+
+    async with anyio.create_task_group() as tasks:
+        for index, node in enumerate(nodes):
+            tasks.start_soon(read_one, index, node)
+    if failures:
+        raise failures[min(failures)]
+    return [found[index] for index in range(len(nodes))]
 
 
 def _has_children(descriptor: OCIDescriptor) -> bool:

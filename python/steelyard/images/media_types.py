@@ -24,6 +24,9 @@ DOCKER_LAYER = DOCKER + "image.rootfs.diff.tar"
 DOCKER_FOREIGN_LAYER = DOCKER + "image.rootfs.foreign.diff.tar"
 OCI_NON_DISTRIBUTABLE = OCI + "layer.nondistributable.v1.tar"
 
+SCHEMA_1 = frozenset({DOCKER + "distribution.manifest.v1+prettyjws", DOCKER + "distribution.manifest.v1+json"})
+"""Manifests of Docker's first schema, by either name; they are refused wherever one is to be read."""
+
 Kind = Literal["index", "manifest", "config", "layer", "other"]
 """What the bytes of a descriptor are: an index or manifest has children, everything else is a leaf."""
 
@@ -35,6 +38,7 @@ _KINDS: dict[str, Kind] = {
     OCI_CONFIG: "config",
     DOCKER_CONFIG: "config",
 }
+_KINDS |= dict.fromkeys(SCHEMA_1, "manifest")
 _LAYERS = (OCI_LAYER, DOCKER_LAYER, DOCKER_FOREIGN_LAYER, OCI_NON_DISTRIBUTABLE)
 _KINDS |= {f"{layer}{suffix}": "layer" for layer in _LAYERS for suffix in ("", "+gzip", "+zstd", ".gzip", ".zstd")}
 

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import re
-from functools import cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from steelyard import _json
 from steelyard.errors import InvalidDocument, LimitExceeded
 from steelyard.images import media_types
+from steelyard.images._shapes import shape_of
 from steelyard.images.documents import (
+    DIGEST_PATTERN,
     Document,
     ImageConfig,
     ImageLayout,
     Index,
     Manifest,
-    OCIDescriptor,
     SavedImage,
 )
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
 from steelyard.images.media_types import kind_of
-from steelyard.images.platforms import Platform
 
 __all__ = ("parse_document", "parse_index", "parse_layout", "parse_saved_images")
 
@@ -50,10 +49,18 @@ def parse_document(
         limits: bounds on its bytes and on its depth.
 
     Raises:
-        InvalidDocument: it is no strict JSON, lacks a field, has one of another type, says that it is something else than
-            its descriptor does, or could be read as an index and as a manifest.
+        InvalidDocument: it is no strict JSON, lacks a field, has one of another type or in another spelling, says that it is
+            something else than its descriptor does, could be read as an index and as a manifest, or is a manifest of
+            Docker's schema 1.
         LimitExceeded: it is too large or too deep.
     """
+    if media_type in media_types.SCHEMA_1:
+        raise InvalidDocument(
+            name,
+            expected="a manifest of OCI or of Docker's schema 2",
+            found="one of Docker's schema 1, which is not supported: convert the image, with `skopeo copy --format oci` for "
+            "example",
+        )
     kind = _VIEWS.get(kind_of(media_type))
     if kind is None:
         return Document(raw=raw, media_type=media_type, view=None)
@@ -77,7 +84,7 @@ def parse_layout(raw: bytes, *, name: str = "oci-layout", limits: Limits = DEFAU
         InvalidDocument: it is malformed, or a version of the layout that is not 1.
         LimitExceeded: it is too large or too deep.
     """
-    check_json(raw, name=name, limits=limits)
+    check_json(raw, name=name, limits=limits, kind=ImageLayout)
     view = _decode(raw, ImageLayout, name)
     return Document(raw=raw, media_type="application/vnd.oci.layout.header.v1+json", view=view)
 
@@ -91,25 +98,23 @@ def parse_saved_images(
         InvalidDocument: it is malformed.
         LimitExceeded: it is too large or too deep.
     """
-    check_json(raw, name=name, limits=limits)
+    check_json(raw, name=name, limits=limits, kind=SavedImage)
     view = _decode(raw, tuple[SavedImage, ...], name)
     return Document(raw=raw, media_type="application/json", view=view)
 
 
-def check_json(raw: bytes, *, name: str, limits: Limits) -> None:
-    """Refuse bytes that are too many, or no strict JSON."""
+def check_json(raw: bytes, *, name: str, limits: Limits, kind: object = None) -> None:
+    """Refuse bytes that are too many, no strict JSON, or, where their `kind` is known, could be taken for other values."""
     if len(raw) > limits.json_bytes:
         raise LimitExceeded(name, limit="json_bytes", allowed=limits.json_bytes, found=len(raw))
-    _json.check(raw, name=name, depth=limits.depth)
+    _json.check(raw, name=name, depth=limits.depth, shape=None if kind is None else shape_of(kind))
 
 
 def _view(raw: bytes, kind: type[ViewT], media_type: str, name: str, limits: Limits) -> ViewT:
-    check_json(raw, name=name, limits=limits)
+    check_json(raw, name=name, limits=limits, kind=kind)
     view = _decode(raw, kind, name)
-    if isinstance(view, Index | Manifest):
-        _check_alone(raw, Index if isinstance(view, Index) else Manifest, name)
-        if view.media_type not in {None, "", media_type}:
-            raise InvalidDocument(name, where="$.mediaType", expected=media_type, found=str(view.media_type))
+    if isinstance(view, Index | Manifest) and view.media_type not in {None, "", media_type}:
+        raise InvalidDocument(name, where="$.mediaType", expected=media_type, found=str(view.media_type))
     return view
 
 
@@ -124,43 +129,6 @@ def _decode(raw: bytes, kind: type[ViewT], name: str) -> ViewT:
             raise InvalidDocument(name, where=where, expected=f"the field {field[1]}", found="none") from None
         expected, found = got.groups() if (got := _GOT.fullmatch(text)) else (text, "something else")
         expected = expected.removeprefix("Expected ")
+        if repr(DIGEST_PATTERN) in expected:
+            expected, found = "a digest, its hex digits in lower case and as many as its algorithm has", "another text"
         raise InvalidDocument(name, where=where, expected=expected, found=found) from None
-
-
-def _check_alone(raw: bytes, kind: type[Index | Manifest], name: str) -> None:
-    """Refuse what another reader could take for another kind of document, or for other values of known fields."""
-    value: dict[str, Any] = msgspec.json.decode(raw)
-    others = {"layers", "config", "fsLayers"} if kind is Index else {"manifests", "fsLayers"}
-    both = sorted(others & {key for key in value if value[key] is not None})
-    if both:
-        what = "an index" if kind is Index else "a manifest"
-        raise InvalidDocument(name, expected=f"{what} only", found=f"the field {both[0]} as well")
-    _check_spelling(value, kind, others, name, "$")
-    named = [("$.config", value.get("config"))] if kind is Manifest else []
-    field = "manifests" if kind is Index else "layers"
-    named += [(f"$.{field}[{index}]", each) for index, each in enumerate(value[field] or ())]
-    named += [("$.subject", value.get("subject"))]
-    for where, each in named:
-        if each is not None:
-            _check_spelling(each, OCIDescriptor, set(), name, where)
-            if each.get("platform") is not None:
-                _check_spelling(each["platform"], Platform, set(), name, f"{where}.platform")
-
-
-def _check_spelling(value: dict[str, Any], kind: type[msgspec.Struct], others: set[str], name: str, where: str) -> None:
-    """Refuse a known field in other letters: Go's reader does not tell them apart, and takes the last one."""
-    fields = _fields(kind)
-    for key in value:
-        if key in fields:
-            continue
-        low = key.lower()
-        meant = fields.get(low) or next((other for other in others if other.lower() == low), key)
-        if key != meant:
-            raise InvalidDocument(name, where=where, expected=f"the field {meant}", found=f"{key!r}")
-
-
-@cache
-def _fields(kind: type[msgspec.Struct]) -> dict[str, str]:
-    """Return a document's fields, by themselves and by their names in small letters."""
-    fields = kind.__struct_encode_fields__
-    return {field.lower(): field for field in fields} | {field: field for field in fields}

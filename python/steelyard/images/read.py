@@ -93,6 +93,8 @@ def _guess(raw: bytes, name: str, limits: Limits) -> str:
         return own
     if "manifests" in value:
         return media_types.OCI_INDEX
+    if "fsLayers" in value:
+        parse_document(raw, next(iter(media_types.SCHEMA_1)), name=name, limits=limits)
     return media_types.OCI_MANIFEST if "layers" in value else "application/octet-stream"
 
 

@@ -1,8 +1,10 @@
 //! Whether bytes from outside are JSON that every reader reads alike.
 //!
-//! Readers differ on keys that occur twice, on texts that are no Unicode and on how deep they follow; who can choose the
-//! reader then chooses the meaning. So such documents are refused before anything else reads them. Memory is bounded by
-//! the keys of the objects that are open, time is linear.
+//! Readers differ on keys that occur twice, on the spelling of fields, on texts that are no Unicode and on how deep they
+//! follow; who can choose the reader then chooses the meaning. So such documents are refused before anything else reads
+//! them. Memory is bounded by the keys of the objects that are open, time is linear.
+
+mod shape;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -10,6 +12,9 @@ use std::collections::HashSet;
 use std::fmt;
 
 use serde_core::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use shape::Known;
+
+pub use shape::Shape;
 
 /// The most values within values that [`check`] can be asked to follow; the parser itself ends at 128.
 pub const MOST_DEPTH: usize = 120;
@@ -23,6 +28,10 @@ pub enum Kind {
     Duplicate,
     /// Values stand too deep within values.
     Depth,
+    /// A known field is spelled in another way.
+    Spelling,
+    /// There is a field that makes it another kind of document as well.
+    Foreign,
 }
 
 impl Kind {
@@ -32,6 +41,8 @@ impl Kind {
             Self::Syntax => "syntax",
             Self::Duplicate => "duplicate",
             Self::Depth => "depth",
+            Self::Spelling => "spelling",
+            Self::Foreign => "foreign",
         }
     }
 }
@@ -43,25 +54,30 @@ pub struct Fault {
     pub kind: Kind,
     /// The value it is wrong in, as a JSON path; `$` for syntax.
     pub path: String,
-    /// For people: the key that occurs twice, or what the parser says.
+    /// For people: what should stand there.
+    pub expected: String,
+    /// For people: the key that is wrong, or what the parser says.
     pub found: String,
 }
 
-/// Refuse what is not strict JSON: one value, keys unique, at most `depth` arrays and objects within each other.
-pub fn check(data: &[u8], depth: usize) -> Result<(), Fault> {
+/// Refuse what is not strict JSON: one value, keys unique, at most `depth` arrays and objects within each other; and what a
+/// reader that folds case could take for another document, if the `shape` of the document is known.
+pub fn check(data: &[u8], depth: usize, shape: Option<&Shape>) -> Result<(), Fault> {
     let state = State { most: depth.min(MOST_DEPTH), fault: RefCell::new(None) };
     let mut parser = serde_json::Deserializer::from_slice(data);
-    let result = Value { state: &state, depth: 0 }.deserialize(&mut parser).and_then(|()| parser.end());
+    let result = Value { state: &state, depth: 0, shape }.deserialize(&mut parser).and_then(|_| parser.end());
     let Err(error) = result else {
         return Ok(());
     };
     Err(match state.fault.into_inner() {
-        Some(Refusal { kind, found, mut path }) => {
+        Some(Refusal { kind, expected, found, mut path }) => {
             path.push("$".to_owned());
             path.reverse();
-            Fault { kind, path: path.concat(), found }
+            Fault { kind, path: path.concat(), expected, found }
         }
-        None => Fault { kind: Kind::Syntax, path: "$".to_owned(), found: error.to_string() },
+        None => {
+            Fault { kind: Kind::Syntax, path: "$".to_owned(), expected: "JSON".to_owned(), found: error.to_string() }
+        }
     })
 }
 
@@ -73,13 +89,14 @@ struct State {
 /// A fault of ours; its path is put together on the way out, innermost first.
 struct Refusal {
     kind: Kind,
+    expected: String,
     found: String,
     path: Vec<String>,
 }
 
 impl State {
-    fn refuse<E: serde_core::de::Error>(&self, kind: Kind, found: String) -> E {
-        *self.fault.borrow_mut() = Some(Refusal { kind, found, path: Vec::new() });
+    fn refuse<E: serde_core::de::Error>(&self, kind: Kind, expected: String, found: String) -> E {
+        *self.fault.borrow_mut() = Some(Refusal { kind, expected, found, path: Vec::new() });
         E::custom("refused")
     }
 
@@ -96,63 +113,78 @@ impl State {
 struct Value<'a> {
     state: &'a State,
     depth: usize,
+    shape: Option<&'a Shape>,
 }
 
-impl Value<'_> {
+impl<'a> Value<'a> {
     fn within<E: serde_core::de::Error>(self) -> Result<Self, E> {
         if self.depth == self.state.most {
-            return Err(self.state.refuse(Kind::Depth, format!("more than {} levels", self.state.most)));
+            let most = self.state.most;
+            return Err(self.state.refuse(Kind::Depth, format!("at most {most} levels"), "more".to_owned()));
         }
         Ok(Self { depth: self.depth + 1, ..self })
+    }
+
+    /// Return the shape that the value of a key has, and whether that value has to be null.
+    fn member<E: serde_core::de::Error>(self, key: &str) -> Result<(Option<&'a Shape>, bool), E> {
+        match self.shape.map_or(Known::Unknown, |shape| shape.look_up(key)) {
+            Known::Field(shape) => Ok((shape, false)),
+            Known::Unknown => Ok((None, false)),
+            Known::Foreign => Ok((None, true)),
+            Known::Misspelled(field) => {
+                Err(self.state.refuse(Kind::Spelling, format!("the field {field}"), format!("{key:?}")))
+            }
+        }
     }
 }
 
 impl<'de> DeserializeSeed<'de> for Value<'_> {
-    type Value = ();
+    /// Whether it is null.
+    type Value = bool;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for Value<'_> {
-    type Value = ();
+    type Value = bool;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a JSON value")
     }
 
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
+    fn visit_unit<E>(self) -> Result<bool, E> {
+        Ok(true)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
+    fn visit_bool<E>(self, _: bool) -> Result<bool, E> {
+        Ok(false)
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
+    fn visit_i64<E>(self, _: i64) -> Result<bool, E> {
+        Ok(false)
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
+    fn visit_u64<E>(self, _: u64) -> Result<bool, E> {
+        Ok(false)
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
+    fn visit_f64<E>(self, _: f64) -> Result<bool, E> {
+        Ok(false)
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
+    fn visit_str<E>(self, _: &str) -> Result<bool, E> {
+        Ok(false)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<bool, A::Error> {
         let item = self.within()?;
         let mut index = 0_usize;
         loop {
             match items.next_element_seed(item) {
-                Ok(Some(())) => index += 1,
-                Ok(None) => return Ok(()),
+                Ok(Some(_)) => index += 1,
+                Ok(None) => return Ok(false),
                 Err(error) => {
                     self.state.step(|| format!("[{index}]"));
                     return Err(error);
@@ -161,16 +193,23 @@ impl<'de> Visitor<'de> for Value<'_> {
         }
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<bool, A::Error> {
         let value = self.within()?;
         let mut keys = HashSet::new();
         while let Some(key) = members.next_key_seed(Key)? {
-            members.next_value_seed(value).inspect_err(|_| self.state.step(|| format!(".{key}")))?;
+            let (shape, refused) = self.member(&key)?;
+            let value = Self { shape, ..value };
+            let null = members.next_value_seed(value).inspect_err(|_| self.state.step(|| format!(".{key}")))?;
+            if refused && !null {
+                let expected = format!("{} only", self.shape.map_or("it", Shape::name));
+                return Err(self.state.refuse(Kind::Foreign, expected, format!("the field {key} as well")));
+            }
             if let Some(twice) = keys.replace(key) {
-                return Err(self.state.refuse(Kind::Duplicate, format!("the key {twice:?} twice")));
+                let found = format!("the key {twice:?} twice");
+                return Err(self.state.refuse(Kind::Duplicate, "each key once".to_owned(), found));
             }
         }
-        Ok(())
+        Ok(false)
     }
 }
 
@@ -206,7 +245,7 @@ mod tests {
     use super::*;
 
     fn fault(text: &str) -> (Kind, String) {
-        let fault = check(text.as_bytes(), 100).unwrap_err();
+        let fault = check(text.as_bytes(), 100, None).unwrap_err();
         (fault.kind, fault.path)
     }
 
@@ -214,7 +253,7 @@ mod tests {
     fn any_one_value_is_json() {
         for text in ["null", " [ ] ", "{}", "\"\\u00e9\"", "-0.5e3", "{\"a\":[{\"a\":1},{\"a\":true}],\"b\":{\"a\":2}}"]
         {
-            assert_eq!(check(text.as_bytes(), 100), Ok(()), "{text}");
+            assert_eq!(check(text.as_bytes(), 100, None), Ok(()), "{text}");
         }
     }
 
@@ -222,11 +261,11 @@ mod tests {
     fn what_is_no_json_says_where() {
         let cut = "{\"a\": [1, 2";
         assert_eq!(fault(cut).0, Kind::Syntax);
-        assert!(check(cut.as_bytes(), 100).unwrap_err().found.contains("line 1 column"));
+        assert!(check(cut.as_bytes(), 100, None).unwrap_err().found.contains("line 1 column"));
         for text in ["", "{} {}", "nan", "[1,]", "{\"a\":1,}", "\"\\ud800\"", "\u{feff}{}", "1e999", "01", "'a'"] {
             assert_eq!(fault(text).0, Kind::Syntax, "{text}");
         }
-        assert_eq!(check(b"\"\xff\"", 100).unwrap_err().kind, Kind::Syntax);
+        assert_eq!(check(b"\"\xff\"", 100, None).unwrap_err().kind, Kind::Syntax);
     }
 
     #[test]
@@ -238,9 +277,9 @@ mod tests {
     #[test]
     fn depth_is_allowed_to_the_limit_and_no_further() {
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-        assert_eq!(check(nested(100).as_bytes(), 100), Ok(()));
-        assert_eq!(check(nested(101).as_bytes(), 100).unwrap_err().kind, Kind::Depth);
-        assert_eq!(check(nested(120).as_bytes(), 500), Ok(()));
-        assert_eq!(check(nested(1_000_000).as_bytes(), 500).unwrap_err().kind, Kind::Depth);
+        assert_eq!(check(nested(100).as_bytes(), 100, None), Ok(()));
+        assert_eq!(check(nested(101).as_bytes(), 100, None).unwrap_err().kind, Kind::Depth);
+        assert_eq!(check(nested(120).as_bytes(), 500, None), Ok(()));
+        assert_eq!(check(nested(1_000_000).as_bytes(), 500, None).unwrap_err().kind, Kind::Depth);
     }
 }

@@ -57,7 +57,7 @@ mod _native {
     #[pymodule_export]
     use crate::job::Job;
     #[pymodule_export]
-    use crate::json::check_json;
+    use crate::json::{JsonShape, check_json};
     #[pymodule_export]
     use crate::pool::{Pool, Port};
     #[pymodule_export]

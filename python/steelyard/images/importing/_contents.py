@@ -46,7 +46,9 @@ class Layer(msgspec.Struct, frozen=True):
 
 
 def layout_contents(documents: dict[str, bytes], limits: Limits) -> Contents | None:
-    """Return the images of an OCI layout, or None if there is none.
+    """Return the images of an OCI layout; None if there is none, or if it names no image and a ``manifest.json`` may.
+
+    Docker 25 writes such an index for `docker save` of an image without a name.
 
     Raises:
         InvalidArchive: one of its two files is missing.
@@ -59,6 +61,8 @@ def layout_contents(documents: dict[str, bytes], limits: Limits) -> Contents | N
             raise InvalidArchive(None, expected=f"an entry {name!r} beside {other!r}", found="none")
     parse_layout(documents[LAYOUT], limits=limits)
     index = parse_index(documents[INDEX], limits=limits)
+    if not index.view.children and SAVED in documents:
+        return None
     roots = tuple(Root.of(descriptor, REF_NAME) for descriptor in index.view.children)
     return Contents(roots=roots, index=documents[INDEX], name=INDEX)
 
@@ -79,13 +83,10 @@ def saved_config(raw: bytes, saved: SavedImage, limits: Limits) -> ImageConfig:
     """Return the config of an image of `docker save`.
 
     Raises:
-        InvalidDocument: it is malformed, says no platform, or has another number of layers than there are.
+        InvalidDocument: it is malformed, or has another number of layers than there are.
     """
     view = parse_document(raw, media_types.DOCKER_CONFIG, name=saved.config, limits=limits).view
     assert isinstance(view, ImageConfig)  # noqa: S101  # by its media type
-    for field in ("os", "architecture"):
-        if not getattr(view, field):
-            raise InvalidDocument(saved.config, where=f"$.{field}", expected="a platform", found="none")
     layers, diffs = len(saved.layers or ()), len(view.rootfs.diff_ids or ())
     if layers != diffs:
         raise InvalidDocument(saved.config, where="$.rootfs.diff_ids", expected=f"{layers} layers", found=str(diffs))
@@ -119,8 +120,10 @@ def saved_manifest(
     raw = msgspec.json.encode(value)
     hasher = Hasher(DEFAULT_ALGORITHM)
     hasher.update(raw)
+    # `crane append` without a base, for one, writes no platform.
+    platform = config.platform if config.os and config.architecture else None
     descriptor = OCIDescriptor(
-        media_type=media_types.DOCKER_MANIFEST, digest=str(hasher.digest()), size=len(raw), platform=config.platform
+        media_type=media_types.DOCKER_MANIFEST, digest=str(hasher.digest()), size=len(raw), platform=platform
     )
     return raw, Root(descriptor=descriptor, names=tuple(dict.fromkeys(names)))
 

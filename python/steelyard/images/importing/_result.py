@@ -41,7 +41,8 @@ class ImportedImage(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         target: its root.
         names: the names that hold it now; none if neither the source nor the caller gave one.
-        absent: what it needs and the store has not; only with ``skip_missing``.
+        absent: what it needs and the store has not: layers that their maker does not want passed on, and with
+            ``skip_missing`` anything else.
     """
 
     target: Descriptor

@@ -14,7 +14,7 @@ from steelyard.content import OnProgress, Provider, Store
 from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, InvalidArgument, InvalidDigest, NotFound
 from steelyard.images import media_types
-from steelyard.images.check import ImageCheck, examine
+from steelyard.images.check import ImageCheck, check_configs, examine
 from steelyard.images.choose import Platforms
 from steelyard.images.documents import OCIDescriptor
 from steelyard.images.graph import children, walk_image
@@ -63,7 +63,8 @@ async def import_images(
         naming: how else images come to names.
         platforms: of an index, need only what is for them; None: everything.
         only_referenced: store nothing but what the images that are meant need for `platforms`. Not for a stream.
-        skip_missing: name images also where blobs are missing; `ImportedImage.absent` has them.
+        skip_missing: name images also where blobs are missing; `ImportedImage.absent` has them. Without it only layers that
+            their maker does not want passed on may be missing, as an export may leave them out.
         overwrite: let names of the source move names that hold something else; names of the caller always do.
         labels: labels for the names; content never gives any.
         limits: bounds on the source.
@@ -73,7 +74,7 @@ async def import_images(
 
     Raises:
         InvalidArchive: the archive is malformed or misleading, or a blob has not the digest that its name says.
-        InvalidDocument, LimitExceeded: a document is malformed or too large, or there is too much of something.
+        InvalidDocument, LimitExceeded: a document or a config is malformed or too large, or there is too much of something.
         IncompleteImage: blobs are missing; each is listed.
         NotFound: the source has no such image, or nothing for one of the platforms.
         AlreadyExists: a name of the source holds something else.
@@ -138,7 +139,7 @@ async def _import(keeper: Keeper, source: ImportSource, options: _Options, ledge
     await _store_made(intake, contents, chosen)
     found = [await _checked(intake, root, names, platforms, limits) for root, names in chosen.images]
     for each in found if not options.skip_missing else ():
-        each.require()
+        each.require(foreign=False)
         if each.unmatched:
             raise NotFound("platform", f"{', '.join(map(str, each.unmatched))} in {each.name}")
     for each in found:
@@ -224,6 +225,7 @@ async def _checked(
     if brought:
         await intake.small(brought)
         found = await look()
+    await check_configs(intake.store, found.present, limits)
     return msgspec.structs.replace(found, name=names[0] if names else root.digest)
 
 
