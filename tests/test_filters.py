@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pickle
+import threading
+import time
 from datetime import UTC, datetime, timedelta, timezone
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,8 +15,8 @@ from hypothesis import strategies as st
 from steelyard import filters
 from steelyard.digest import Digest
 from steelyard.errors import InvalidArgument, InvalidFilter
-from steelyard.filters import Filter, info_fields, status_fields
-from steelyard.model import Info, Labels, Status
+from steelyard.filters import Filter, image_fields, info_fields, status_fields
+from steelyard.model import Descriptor, Image, Info, Labels, Status
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 DIGEST = Digest("sha256", "ab" * 32)  # type: ignore[arg-type]
@@ -181,6 +184,56 @@ def test_an_exception_of_the_lookup_is_raised() -> None:
 
     with pytest.raises(ZeroDivisionError, match="labels"):
         filters.compile("labels.a", "labels.b").matches(failing)
+
+
+def test_fields_are_those_that_can_be_looked_up() -> None:
+    image = Image(name="n", target=Descriptor(digest=DIGEST, size=1, media_type="m"), created_at=NOON, updated_at=NOON)
+    status = Status(ref="r", offset=1, total=2, expected=DIGEST, started_at=NOON, updated_at=NOON)
+    for names, fields in (
+        (filters.BLOB_FIELDS, info_fields(INFO)),
+        (filters.INGEST_FIELDS, status_fields(status)),
+        (filters.IMAGE_FIELDS, image_fields(image)),
+    ):
+        assert all(fields((name,)) is not None for name in names if name != "labels.KEY"), names
+
+
+def test_a_filter_tells_its_fields() -> None:
+    assert [("labels", "a", "b"), ("size",), ("digest",)] == filters.compile('labels.a.b,"size">1', "digest").paths
+    assert [] == filters.compile().paths
+
+
+def test_several_things_are_chosen_as_each_by_itself() -> None:
+    chosen = filters.compile("labels.env~=^p", "size>5000", "labels.none==x")
+    infos = [
+        msgspec.structs.replace(INFO, size=size, labels=labels)
+        for size in (1, 9999)
+        for labels in (INFO.labels, Labels())
+    ]
+    looks = [info_fields(info) for info in infos]
+
+    assert [chosen.matches(look) for look in looks] == chosen.native.choose(looks)
+    with pytest.raises(ZeroDivisionError):
+        chosen.native.choose([lambda _: 1 // 0])
+
+
+def test_other_threads_run_while_a_filter_is_compiled() -> None:
+    compiling = threading.Event()
+
+    def compile_dear() -> None:
+        compiling.set()
+        filters.compile(*("digest~=(?i)(?:" + r"\pL" * 600 + f"){{0}}{number}" for number in range(10)))
+        compiling.clear()
+
+    thread = threading.Thread(target=compile_dear)
+    thread.start()
+    compiling.wait(30)
+    beats = 0
+    while compiling.is_set():
+        time.sleep(0.001)
+        beats += 1
+    thread.join()
+
+    assert beats >= 5  # with the GIL held, at most a few before it begins
 
 
 def test_a_filter_remembers_its_texts() -> None:

@@ -18,7 +18,7 @@ LAYERS = (
     {"_background", "_bridge"},
     {"_watch"},
     {"_archive", "_buffers", "_direct", "_json", "content", "hashing", "filters"},
-    {"_refqueue", "_unordered"},
+    {"_filtering", "_refqueue", "_unordered"},
     {"transfer"},
     {"base"},
     {"local", "memory"},

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias, final
 from steelyard._types import Buffer
 
 __all__ = [
+    "MAX_FILTERS",
     "Blob",
     "Compressor",
     "Decompressor",
@@ -42,6 +43,7 @@ __all__ = [
 ]
 
 __version__: str
+MAX_FILTERS: int
 debug_build: bool
 sqlite_version: str
 
@@ -83,7 +85,12 @@ class Hasher:
 @final
 class Filter:
     def __new__(cls, texts: Sequence[str], /) -> Filter: ...
+    @property
+    def paths(self) -> list[tuple[str, ...]]: ...
+    @property
+    def has_expressions(self) -> bool: ...
     def matches(self, field: Callable[[tuple[str, ...]], str | int | None], /) -> bool: ...
+    def choose(self, fields: Sequence[Callable[[tuple[str, ...]], str | int | None]], /) -> list[bool]: ...
 
 @final
 class Job:

@@ -74,6 +74,14 @@ A text that is no filter raises `InvalidFilter` before anything is matched, with
 Traceback (most recent call last):
 steelyard.errors.InvalidFilter: filter 'labels.env=prod', position 10: no such operator: =
 
+**Bounds**: filters come from outside, so a list of them has at most 1,000, of at most 32 KiB together; a regular expression
+has at most 2 KiB and 100 levels of groups, classes and repetitions inside each other, and all of a list take at most 4 MiB
+when they are compiled. (``\w`` and the like are dear, as they know all of Unicode: ``[0-9A-Za-z_]`` and ``(?-u:\w)`` are not.)
+
+>>> compile(r"labels.env~=^\w{100}$")
+Traceback (most recent call last):
+steelyard.errors.InvalidFilter: filter 'labels.env~=^\\w{100}$', position 12: bad regular expression: all of a list take at most 4096 KiB when compiled, with this one they take more
+
 Spec: containerd's ``pkg/filters``. There a regular expression that does not compile matches nothing, and a value cannot
 begin with a dot. Ordering and the fields for sizes and times are Steelyard's.
 """
@@ -84,10 +92,31 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias, final
 
+from steelyard._native import MAX_FILTERS
 from steelyard._native import Filter as _NativeFilter
 from steelyard.model import Image, Info, Status
 
-__all__ = ("Fields", "Filter", "compile", "image_fields", "info_fields", "status_fields")
+__all__ = (
+    "BLOB_FIELDS",
+    "IMAGE_FIELDS",
+    "INGEST_FIELDS",
+    "MAX_FILTERS",
+    "Fields",
+    "Filter",
+    "compile",
+    "image_fields",
+    "info_fields",
+    "status_fields",
+)
+
+BLOB_FIELDS = ("digest", "size", "created_at", "updated_at", "labels.KEY")
+"""The fields of a blob."""
+
+INGEST_FIELDS = ("ref", "offset", "total", "expected", "started_at", "updated_at")
+"""The fields of an ingest."""
+
+IMAGE_FIELDS = ("name", "digest", "media_type", "size", "created_at", "updated_at", "labels.KEY")
+"""The fields of an image name."""
 
 Fields: TypeAlias = Callable[[tuple[str, ...]], str | int | None]
 """Looks up the field at a path: text, bytes, nanoseconds since the epoch for a time, or None where it is absent."""
@@ -100,11 +129,14 @@ _MICROSECOND = timedelta(microseconds=1)
 class Filter:
     """A compiled list of filters, of which one has to match; immutable.
 
+    Compiling may take a second where regular expressions are made to be dear; the GIL is released meanwhile. In an event
+    loop, call it on a thread, as the stores do.
+
     Args:
         texts: the filters; none match everything.
 
     Raises:
-        InvalidFilter: one of them does not parse.
+        InvalidFilter: one of them does not parse, or they are over a bound.
     """
 
     __slots__ = ("_native", "texts")
@@ -119,6 +151,11 @@ class Filter:
         """What the native core compiled, for stores that match there."""
         return self._native
 
+    @property
+    def paths(self) -> list[tuple[str, ...]]:
+        """The fields that are asked for, in the order of the texts, however often each."""
+        return self._native.paths
+
     def matches(self, fields: Fields) -> bool:
         """Return whether the thing with these fields matches; see `info_fields` and `status_fields`.
 
@@ -132,13 +169,13 @@ class Filter:
 
 
 def compile(*texts: str) -> Filter:  # noqa: A001  # as in `re`
-    """Return the compiled filters.
+    """Return the compiled filters; see `Filter` for what it costs.
 
     Args:
         texts: the filters; none match everything.
 
     Raises:
-        InvalidFilter: one of them does not parse.
+        InvalidFilter: one of them does not parse, or they are over a bound.
     """
     return Filter(*texts)
 

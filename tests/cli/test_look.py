@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from .runner import Shell, sha256
 
 EMPTY = sha256(b"")
@@ -33,6 +35,37 @@ def test_ls_takes_filters(stocked: Shell, files: dict[str, bytes]) -> None:
 
     assert large == stocked.run("ls", "-q", "size>=30000").lines
     assert [EMPTY] == stocked.run("ls", "-q", "size==0", "labels.none").lines
+
+
+@pytest.mark.parametrize(
+    ("command", "word", "known"),
+    [
+        (["ls"], "lables.kind==x", "blobs have digest, size, created_at, updated_at, labels.KEY"),
+        (["ls"], "size>1,ref==x", "blobs have digest"),
+        (["ls"], "labels", "blobs have digest"),
+        (["ls"], "size.large==1", "blobs have digest"),
+        (["ingests"], "digest~=a", "ingests have ref, offset, total, expected, started_at, updated_at"),
+        (["images", "ls"], "ref==x", "image names have name, digest, media_type, size"),
+    ],
+    ids=repr,
+)
+def test_a_filter_on_a_field_that_does_not_exist_names_those_that_do(
+    stocked: Shell, command: list[str], word: str, known: str
+) -> None:
+    told = stocked.run(*command, word, code=2)
+
+    assert "" == told.out
+    assert "no such field" in told.err
+    assert known in told.err
+    stocked.run(*command, "size>1" if command != ["ingests"] else "offset>1")
+
+
+def test_many_prefixes_are_found_in_one_walk(stocked: Shell) -> None:
+    digests = stocked.run("ls", "-q").lines
+    words = [digest.split(":")[1][:16] for digest in digests] + [digest[:20] for digest in digests]
+
+    assert len(words) > 64
+    assert digests + digests == stocked.run("info", "-q", *words).lines
 
 
 def test_a_prefix_of_eight_digits_is_enough(stocked: Shell) -> None:

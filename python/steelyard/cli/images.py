@@ -9,9 +9,10 @@ from cyclopts import Parameter
 from steelyard.cli.complete import complete_image
 from steelyard.cli.context import Context
 from steelyard.cli.image_names import find_image, whole_name
-from steelyard.cli.names import counted, human_size, printable, timestamp
+from steelyard.cli.names import check_fields, counted, human_size, printable, timestamp
 from steelyard.cli.records import ImagePart, ImageRecord, InspectedRecord, RemovedImageRecord
 from steelyard.errors import SteelyardError
+from steelyard.filters import IMAGE_FIELDS
 from steelyard.images import ImageCheck
 from steelyard.images import check as check_image
 from steelyard.model import Image
@@ -33,6 +34,7 @@ async def ls(
         context: the run.
     """
     context.begin("images", "images")
+    check_fields(filters, IMAGE_FIELDS, "image names")
     async with context.open_store() as store:
         for image in await store.images.list(*filters):
             context.counts["images"] += 1

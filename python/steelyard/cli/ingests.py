@@ -13,10 +13,11 @@ from steelyard.cli import stdio
 from steelyard.cli.complete import complete_ref
 from steelyard.cli.context import Context
 from steelyard.cli.explain import UsageError
-from steelyard.cli.names import human_size, printable, timestamp
+from steelyard.cli.names import check_fields, human_size, printable, timestamp
 from steelyard.cli.records import AbortedRecord, IngestGoneRecord, IngestRecord
 from steelyard.content import Store
 from steelyard.errors import SteelyardError
+from steelyard.filters import INGEST_FIELDS
 from steelyard.model import Status
 
 
@@ -41,6 +42,7 @@ async def ingests(
     if not 0.05 <= interval <= 3600:
         raise UsageError(f"--interval {interval}: expected 0.05 to 3600 seconds", next_step="steelyard ingests --help")
     context.begin("ingests", "ingests", "bytes")
+    check_fields(filters, INGEST_FIELDS, "ingests")
     async with context.open_store() as store:
         statuses = await store.list_statuses(*filters)
         context.counts.update(ingests=len(statuses), bytes=sum(status.offset for status in statuses))

@@ -10,9 +10,10 @@ from cyclopts import Parameter
 
 from steelyard.cli.complete import complete_digest
 from steelyard.cli.context import Context
-from steelyard.cli.names import exact_size, human_size, printable, resolve, timestamp
+from steelyard.cli.names import check_fields, exact_size, human_size, printable, resolve, timestamp
 from steelyard.cli.records import BlobRecord
 from steelyard.errors import NotFound, SteelyardError
+from steelyard.filters import BLOB_FIELDS
 from steelyard.model import Info
 
 
@@ -30,6 +31,7 @@ async def ls(
         context: the run.
     """
     context.begin("blobs", "blobs", "bytes")
+    check_fields(filters, BLOB_FIELDS, "blobs")
     async with context.open_store() as store, aclosing(store.walk(*filters)) as infos:
         async for info in infos:
             context.counts["blobs"] += 1

@@ -12,10 +12,12 @@ from datetime import UTC, datetime
 from steelyard.content import Manager
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import InvalidArgument, InvalidDigest, NotFound, SteelyardError
+from steelyard.filters import compile as compile_filters
 
 __all__ = (
     "AmbiguousDigest",
     "amount",
+    "check_fields",
     "counted",
     "exact_size",
     "human_size",
@@ -32,6 +34,8 @@ MIN_PREFIX = 8
 """The fewest hex digits that stand for a digest. Below it, chance collisions would be common in a large store."""
 
 _SHOWN_CANDIDATES = 10
+_FILTERED = 64
+"""Up to so many prefixes are worth a filter each; more are looked up in a list of everything."""
 _PREFIX = re.compile(r"(?:([a-z0-9]+):)?([0-9a-f]+)", re.ASCII)
 
 
@@ -103,14 +107,31 @@ def _is_prefix(algorithm: str | None, encoded: str) -> bool:
 
 async def _hits(store: Manager, prefixes: set[str]) -> dict[str, list[Digest]]:
     hits: dict[str, list[Digest]] = {prefix: [] for prefix in prefixes}
-    filters = [f'digest~="^{prefix}"' if ":" in prefix else f'digest~="^[a-z0-9]+:{prefix}"' for prefix in prefixes]
+    lengths = {len(prefix) for prefix in prefixes}
+    filters: list[str] = []
+    if len(prefixes) <= _FILTERED:
+        filters = [f'digest~="^{prefix}"' if ":" in prefix else f'digest~="^[a-z0-9]+:{prefix}"' for prefix in prefixes]
     async with aclosing(store.walk(*filters)) as infos:
         async for info in infos:
-            for prefix, digests in hits.items():
-                name = str(info.digest) if ":" in prefix else info.digest.encoded
-                if name.startswith(prefix) and len(digests) < _SHOWN_CANDIDATES:
-                    digests.append(info.digest)
+            for name in (str(info.digest), info.digest.encoded):
+                for digests in (hits[name[:length]] for length in lengths if name[:length] in hits):
+                    if info.digest not in digests and len(digests) < _SHOWN_CANDIDATES:
+                        digests.append(info.digest)
     return hits
+
+
+def check_fields(filters: Sequence[str], known: Sequence[str], things: str) -> None:
+    """Refuse filters that ask for a field which those things never have: the list would be empty for no shown reason.
+
+    Raises:
+        InvalidFilter: a filter does not parse.
+        InvalidArgument: there is no such field.
+    """
+    for path in compile_filters(*filters).paths:
+        name = ".".join(path)
+        label = "labels.KEY" in known and path[0] == "labels" and len(path) > 1
+        if not label and (len(path) > 1 or name not in known):
+            raise InvalidArgument(f"filter field {name!r}: no such field; {things} have {', '.join(known)}")
 
 
 def labels_of(words: Iterable[str]) -> dict[str, str]:

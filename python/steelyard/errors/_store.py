@@ -226,7 +226,7 @@ class UnsupportedAlgorithm(InvalidDigest):
 
 
 class InvalidFilter(InvalidArgument):
-    """A filter does not parse.
+    """A filter does not parse, or a list of filters is over one of the bounds that `steelyard.filters` names.
 
     Attributes:
         text: the filter.
@@ -237,7 +237,8 @@ class InvalidFilter(InvalidArgument):
     code = "invalid_filter"
 
     def __init__(self, text: str, *, position: int, reason: str) -> None:
-        super().__init__(f"filter {text!r}, position {position}: {reason}")
+        shown = text if len(text) <= 200 else text[:200] + "…"
+        super().__init__(f"filter {shown!r}, position {position}: {reason}")
         self.text = text
         self.position = position
         self.reason = reason

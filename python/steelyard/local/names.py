@@ -67,7 +67,7 @@ class LocalImageNames(ImageNames):
 
     async def list(self, *filters_: str) -> list[Image]:
         """Return the matching names; see `ImageNames.list`."""
-        return [to_image(row) for row in await run(self._native.list, filters.compile(*filters_).native)]
+        return [to_image(row) for row in await run(_list, self._native, filters_)]
 
     async def delete(self, name: str, *, expected: Digest | str | None = None) -> None:
         """Remove a name; see `ImageNames.delete`."""
@@ -76,6 +76,10 @@ class LocalImageNames(ImageNames):
     @property
     def _native(self) -> _native.Images:
         return self._core().images()
+
+
+def _list(native: _native.Images, texts: tuple[str, ...]) -> list[ImageRow]:
+    return native.list(filters.compile(*texts).native)
 
 
 def descriptor_row(target: Descriptor) -> TargetRow:

@@ -14,7 +14,7 @@ import msgspec
 from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
-from steelyard import _native, filters
+from steelyard import _native
 from steelyard._backend import caller
 from steelyard._bridge import run
 from steelyard._refqueue import ref_queue
@@ -259,7 +259,7 @@ class LocalStore(BaseStore):
 
     async def list_statuses(self, *filters_: str) -> list[Status]:
         """Return the matching ingests; see `IngestManager.list_statuses`."""
-        return [to_status(row) for row in await run(self._core.statuses, filters.compile(*filters_).native)]
+        return [to_status(row) for row in await run(walk.statuses, self._core, filters_)]
 
     async def abort(self, ref: str) -> None:
         """Discard an ingest; see `IngestManager.abort`."""

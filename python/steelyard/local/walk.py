@@ -8,10 +8,10 @@ from anyio.lowlevel import checkpoint
 
 from steelyard import _native, filters
 from steelyard._bridge import run
-from steelyard.local._rows import to_infos
+from steelyard.local._rows import StatusRow, to_infos
 from steelyard.model import Info
 
-__all__ = ("walk",)
+__all__ = ("statuses", "walk")
 
 
 async def walk(
@@ -21,7 +21,7 @@ async def walk(
 
     `core` gives the store, or refuses to, when the iteration begins.
     """
-    cursor, page = await run(_begin, core(), filters.compile(*texts).native, unverified_before)
+    cursor, page = await run(_begin, core(), texts, unverified_before)
     while page:
         for info in to_infos(page):
             yield info
@@ -33,6 +33,11 @@ async def walk(
             await checkpoint()
 
 
-def _begin(core: _native.Store, filter_: _native.Filter, unverified_before: int | None) -> tuple[_native.Walk, bytes]:
-    cursor = core.walk(filter_, unverified_before=unverified_before)
+def _begin(core: _native.Store, texts: tuple[str, ...], unverified_before: int | None) -> tuple[_native.Walk, bytes]:
+    cursor = core.walk(filters.compile(*texts).native, unverified_before=unverified_before)
     return cursor, cursor.next()
+
+
+def statuses(core: _native.Store, texts: tuple[str, ...]) -> list[StatusRow]:
+    """Return the rows of the matching ingests. It blocks."""
+    return core.statuses(filters.compile(*texts).native)

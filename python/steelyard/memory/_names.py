@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import msgspec
 from anyio.lowlevel import checkpoint
 
+from steelyard._filtering import choose, compiled
 from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, NameMoved, NotFound
-from steelyard.filters import compile as compile_filters
 from steelyard.filters import image_fields
 from steelyard.memory._ingest import check_size, now
 from steelyard.model import Descriptor, Image, Labels
@@ -72,9 +72,8 @@ class MemoryImageNames(ImageNames):
 
     async def list(self, *filters: str) -> list[Image]:
         """Return the matching names; see `ImageNames.list`."""
-        await checkpoint()
-        chosen = compile_filters(*filters)
-        return [image for _, image in sorted(self._images.items()) if chosen.matches(image_fields(image))]
+        chosen = await compiled(filters)
+        return await choose(chosen, [image for _, image in sorted(self._images.items())], image_fields)
 
     async def delete(self, name: str, *, expected: Digest | str | None = None) -> None:
         """Remove a name; see `ImageNames.delete`."""

@@ -9,12 +9,12 @@ from typing import Self
 import msgspec
 from anyio.lowlevel import checkpoint
 
+from steelyard._filtering import AT_ONCE, choose, compiled
 from steelyard._types import OnProgress
 from steelyard.base import BaseStore, check_ref
 from steelyard.content import ReaderAt, Writer
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import AlreadyExists, DataCorrupt, InvalidArgument, NotFound, Unavailable
-from steelyard.filters import compile as compile_filters
 from steelyard.filters import info_fields, status_fields
 from steelyard.hashing import digest_of
 from steelyard.memory._blob import Blob, MemoryReader
@@ -118,13 +118,15 @@ class MemoryStore(BaseStore):
 
     async def walk(self, *filters: str) -> AsyncGenerator[Info, None]:
         """Iterate over blobs, ordered by digest; see `Manager.walk`."""
-        await checkpoint()
-        chosen = compile_filters(*filters)
-        for digest in sorted(self._blobs):
-            blob = self._blobs.get(digest)
-            if blob is not None and chosen.matches(info_fields(blob.info)):
-                yield blob.info
-                await checkpoint()
+        chosen = await compiled(filters)
+        digests = sorted(self._blobs)
+        for start in range(0, len(digests), AT_ONCE):
+            blobs = map(self._blobs.get, digests[start : start + AT_ONCE])
+            infos = [blob.info for blob in blobs if blob is not None]
+            for info in await choose(chosen, infos, info_fields):
+                if info.digest in self._blobs:
+                    yield self._blobs[info.digest].info
+                    await checkpoint()
 
     async def delete(self, digest: Digest | str) -> None:
         """Delete a blob and its labels; see `Manager.delete`."""
@@ -138,10 +140,8 @@ class MemoryStore(BaseStore):
 
     async def list_statuses(self, *filters: str) -> list[Status]:
         """Return the statuses of ingests, ordered by ref; see `IngestManager.list_statuses`."""
-        await checkpoint()
-        chosen = compile_filters(*filters)
-        statuses = [self._ingests[ref].status() for ref in sorted(self._ingests)]
-        return [status for status in statuses if chosen.matches(status_fields(status))]
+        chosen = await compiled(filters)
+        return await choose(chosen, [self._ingests[ref].status() for ref in sorted(self._ingests)], status_fields)
 
     async def abort(self, ref: str) -> None:
         """Discard an ingest; see `IngestManager.abort`."""

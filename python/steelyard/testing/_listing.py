@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
+import anyio
 import pytest
 
 from steelyard.content import Store
@@ -93,6 +94,53 @@ class ListingContract:
         assert text == caught.value.text
         with pytest.raises(InvalidFilter):
             await store.list_statuses("ref==a", text)
+
+    @pytest.mark.parametrize(
+        ("texts", "bound"),
+        [
+            (["size>1"] * 1001, "1001 filters, at most 1000"),
+            (["ref==" + "a" * 40_000], "40005 bytes together, at most 32768"),
+            (["digest~=" + "a" * 2049], "2049 bytes, at most 2048"),
+            (["digest~=" + "(" * 101 + ")" * 101], "(100)"),
+            ([rf"digest~=\w{{100}}x{number}" for number in range(100)], "at most 4096 KiB"),
+        ],
+        ids=["number", "length", "expression", "nesting", "compiled"],
+    )
+    async def test_a_list_of_filters_over_a_bound_is_refused_with_it(
+        self, store: Store, texts: list[str], bound: str
+    ) -> None:
+        with pytest.raises(InvalidFilter) as caught:
+            await digests(store.walk(*texts))
+        assert bound in caught.value.reason
+        assert len(str(caught.value)) < 1000
+        with pytest.raises(InvalidFilter):
+            await store.list_statuses(*texts)
+
+    async def test_filters_that_take_long_to_compile_leave_the_event_loop_alone(self, store: Store) -> None:
+        digest = await keep(store, b"data")
+        dear = ["digest~=(?i)(?:" + r"\pL" * 600 + f"){{0}}{number}" for number in range(2)]
+        beats = 0
+
+        async def beat() -> None:
+            nonlocal beats
+            while True:
+                await anyio.sleep(0.001)
+                beats += 1
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(beat)
+            await anyio.sleep(0.01)
+            before = beats
+            found = await digests(store.walk(*dear, f"digest=={digest}"))
+            between = beats
+            await store.list_statuses(*dear)
+            after = beats
+            tasks.cancel_scope.cancel()
+
+        assert [digest] == found
+        # Compiling takes more than a twentieth of a second on any processor.
+        assert between - before >= 5
+        assert after - between >= 5
 
     async def test_a_walk_goes_on_when_blobs_come_and_go(self, store: Store) -> None:
         kept = sorted([await keep(store, b"%d" % number) for number in range(20)], key=str)

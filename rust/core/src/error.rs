@@ -280,7 +280,9 @@ impl Error {
                 f.write_str("sha256, sha384, sha512 and blake3 are known")
             }
             Self::InvalidFilter { text, position, reason } => {
-                write!(f, "filter {text:?}, position {position}: {reason}")
+                let (shown, more) =
+                    text.char_indices().nth(200).map_or((text.as_str(), ""), |(at, _)| (&text[..at], "…"));
+                write!(f, "filter {:?}, position {position}: {reason}", format!("{shown}{more}"))
             }
             Self::InvalidLabel { key, .. } if key.is_empty() => {
                 write!(f, "label {key:?}: the key is empty")

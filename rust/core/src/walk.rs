@@ -27,6 +27,9 @@ pub(crate) use names::{Kept, Names};
 /// The most blobs that one step looks at.
 const BATCH: usize = 1024;
 
+/// The same where a match may take milliseconds: a step cannot be cancelled.
+const SLOW_BATCH: usize = 16;
+
 /// A walk under way. Blobs that come or go meanwhile may be seen or not; all others are seen once.
 pub struct Walk {
     store: Arc<Store>,
@@ -66,7 +69,8 @@ impl Walk {
     pub fn next(&mut self, most: usize) -> Result<Vec<Info>> {
         self.store.check_open()?;
         while self.found.is_empty() && !self.given_up.load(Ordering::Relaxed) {
-            let rows = self.step(most.clamp(64, BATCH))?;
+            let most = if self.filter.is_slow() { SLOW_BATCH } else { most.clamp(64, BATCH) };
+            let rows = self.step(most)?;
             if self.filter.asks_for_labels() {
                 // Also when the damage was met just now: a filter must not take a lost label for an absent one.
                 self.store.meta.check_labels_readable()?;

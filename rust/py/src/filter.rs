@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
@@ -27,10 +28,23 @@ impl Filter {
     #[new]
     #[pyo3(signature = (texts, /))]
     #[allow(clippy::needless_pass_by_value, reason = "how PyO3 hands over a list")]
-    fn new(texts: Vec<Bound<'_, PyString>>) -> Result<Self> {
+    fn new(py: Python<'_>, texts: Vec<Bound<'_, PyString>>) -> Result<Self> {
         // What is no Unicode becomes U+FFFD here, which the core refuses at its place.
         let texts: Vec<_> = texts.iter().map(|text| text.to_string_lossy()).collect();
-        Ok(Self { compiled: Compiled::compile(&texts)? })
+        // It comes from outside, and regular expressions may take a second.
+        Ok(Self { compiled: py.detach(|| Compiled::compile(&texts))? })
+    }
+
+    /// The fields that are asked for.
+    #[getter]
+    fn paths<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyTuple>>> {
+        self.compiled.paths().map(|path| PyTuple::new(py, path)).collect()
+    }
+
+    /// Whether a match may take long: it looks for regular expressions.
+    #[getter]
+    fn has_expressions(&self) -> bool {
+        self.compiled.has_expressions()
     }
 
     #[pyo3(signature = (field, /))]
@@ -38,6 +52,30 @@ impl Filter {
         let subject = Lookup { field, failed: RefCell::new(None) };
         let matched = self.compiled.matches(&subject);
         subject.failed.into_inner().map_or(Ok(matched), Err)
+    }
+
+    /// Which of several things match. All their fields are looked up first, and the GIL is released for the rest.
+    #[pyo3(signature = (fields, /))]
+    fn choose(&self, py: Python<'_>, fields: Vec<Bound<'_, PyAny>>) -> PyResult<Vec<bool>> {
+        let subjects = fields.into_iter().map(|field| self.known(field)).collect::<PyResult<Vec<_>>>()?;
+        Ok(py.detach(|| subjects.iter().map(|subject| self.compiled.matches(subject)).collect()))
+    }
+}
+
+impl Filter {
+    fn known(&self, field: Bound<'_, PyAny>) -> PyResult<Known<'_>> {
+        let lookup = Lookup { field, failed: RefCell::new(None) };
+        let values = self.compiled.paths().map(|path| Ok((path, lookup.look_up(path)?)));
+        Ok(Known(values.collect::<PyResult<_>>()?))
+    }
+}
+
+/// A subject whose fields were looked up.
+struct Known<'a>(BTreeMap<&'a [String], Option<Value<'static>>>);
+
+impl Subject for Known<'_> {
+    fn field(&self, path: &[String]) -> Option<Value<'_>> {
+        self.0.get(path)?.clone()
     }
 }
 

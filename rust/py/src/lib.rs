@@ -78,6 +78,7 @@ mod _native {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("MAX_FILTERS", steelyard_core::filter::MAX_FILTERS)?;
         module.add("debug_build", cfg!(debug_assertions))?;
         module.add("sqlite_version", steelyard_core::meta::sqlite_version())?;
         if cfg!(debug_assertions) && std::env::var_os("STEELYARD_ALLOW_DEBUG").is_none() {

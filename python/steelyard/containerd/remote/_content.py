@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 from anyio.lowlevel import checkpoint
 
+from steelyard._filtering import choose, compiled
 from steelyard.containerd.remote._calls import GRACE, Answers, Limits, ask
 from steelyard.containerd.remote._channel import Connection, method
 from steelyard.containerd.remote._errors import About
@@ -17,7 +18,6 @@ from steelyard.containerd.remote._filters import for_server
 from steelyard.containerd.remote._values import to_info, to_status
 from steelyard.digest import Digest
 from steelyard.errors import InvalidArgument, NotFound
-from steelyard.filters import compile as compile_filters
 from steelyard.filters import info_fields
 from steelyard.model import Info, Labels, Status
 
@@ -65,17 +65,15 @@ class Content:
 
     async def walk(self, filters: Sequence[str]) -> AsyncGenerator[Info, None]:
         """Iterate over blobs in the server's order; see `Manager.walk`."""
-        await checkpoint()
-        chosen = compile_filters(*filters)
+        chosen = await compiled(filters)
         called = method("Content", "List")
         request = called.request(filters=for_server("blob", filters))
         about = About(kind="blob", name="", call="List")
         answers = Answers(self._connection, called, request, about, self._limits, take=_take_infos)
         try:
             while batch := await answers.next():
-                for info in batch:
-                    if not filters or chosen.matches(info_fields(info)):
-                        yield info
+                for info in await choose(chosen, batch, info_fields) if filters else batch:
+                    yield info
                 await checkpoint()
         finally:
             await answers.aclose()

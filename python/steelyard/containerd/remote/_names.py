@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from anyio.lowlevel import checkpoint
 
+from steelyard._filtering import choose, compiled
 from steelyard.containerd.remote._calls import GRACE, Limits, ask
 from steelyard.containerd.remote._channel import Connection, Headers, method
 from steelyard.containerd.remote._errors import About
@@ -15,7 +16,6 @@ from steelyard.containerd.remote._values import to_image
 from steelyard.containerd.remote._writer import check_size
 from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, NameMoved, NotFound
-from steelyard.filters import compile as compile_filters
 from steelyard.filters import image_fields
 from steelyard.model import Descriptor, Image, Labels
 from steelyard.names import ImageNames, check_name, split_fieldpaths
@@ -93,10 +93,10 @@ class RemoteImageNames(ImageNames):
 
     async def list(self, *filters: str) -> list[Image]:
         """Return the matching names; see `ImageNames.list`."""
-        chosen = compile_filters(*filters)
+        chosen = await compiled(filters)
         answer = await self._ask("List", "")
         images = [to_image(image) for image in answer.images]
-        return sorted((image for image in images if chosen.matches(image_fields(image))), key=lambda image: image.name)
+        return sorted(await choose(chosen, images, image_fields), key=lambda image: image.name)
 
     async def delete(self, name: str, *, expected: Digest | str | None = None, collect: bool = False) -> None:
         """Remove a name; see `ImageNames.delete`.

@@ -13,6 +13,7 @@ from typing import Self
 from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
+from steelyard._filtering import choose, compiled
 from steelyard._types import OnProgress, Source
 from steelyard.base import BaseStore, check_ref
 from steelyard.containerd.remote._address import check_lease, check_namespace, socket_path
@@ -37,7 +38,6 @@ from steelyard.errors import (
     Unavailable,
     Unreachable,
 )
-from steelyard.filters import compile as compile_filters
 from steelyard.filters import status_fields
 from steelyard.model import Descriptor, Info, PutManyResult, PutResult, Status
 
@@ -377,14 +377,12 @@ class RemoteStore(BaseStore):
 
     async def list_statuses(self, *filters: str) -> list[Status]:
         """Return the statuses of ingests, ordered by ref; see `IngestManager.list_statuses`."""
-        chosen = compile_filters(*filters)
+        chosen = await compiled(filters)
         for writer in self._open_writers():
             with suppress(SteelyardError):
                 await writer.sync()
         statuses = [self._with_announced(status) for status in await self._content.statuses(filters)]
-        return sorted(
-            (status for status in statuses if chosen.matches(status_fields(status))), key=lambda status: status.ref
-        )
+        return sorted(await choose(chosen, statuses, status_fields), key=lambda status: status.ref)
 
     def _with_announced(self, status: Status) -> Status:
         writer = self._writer_of(status.ref)

@@ -85,7 +85,7 @@ class Content:
         request = messages.parse(content_pb2.ListContentRequest, call.receive_first())
         page: list[content_pb2.Info] = []
         size = 0
-        for infos in self._store.pages(*request.filters):
+        for infos in self._store.pages(*messages.filters_value(request.filters)):
             for info in infos:
                 page.append(messages.info_message(info))
                 size += page[-1].ByteSize()
@@ -131,7 +131,9 @@ class Content:
         """Tell of all matching ingests."""
         del call
         request = messages.parse(content_pb2.ListStatusesRequest, data)
-        statuses = [messages.status_message(status) for status in self._store.statuses(*request.filters)]
+        statuses = [
+            messages.status_message(status) for status in self._store.statuses(*messages.filters_value(request.filters))
+        ]
         return content_pb2.ListStatusesResponse(statuses=statuses).SerializeToString()
 
     def write(self, call: Call) -> None:

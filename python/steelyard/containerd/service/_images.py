@@ -50,7 +50,9 @@ class Images:
         """Tell of all matching names."""
         del call
         request = messages.parse(images_pb2.ListImagesRequest, data)
-        images = [messages.image_message(image) for image in self._store.images.list(*request.filters)]
+        images = [
+            messages.image_message(image) for image in self._store.images.list(*messages.filters_value(request.filters))
+        ]
         return images_pb2.ListImagesResponse(images=images).SerializeToString()
 
     def create(self, call: Call, data: bytes) -> bytes:

@@ -5,7 +5,7 @@ For a MiB of data, measured: a Write request 2 µs in place of 105, a Read respo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -15,13 +15,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from steelyard._types import Buffer
 from steelyard.containerd.proto import content_pb2, descriptor_pb2, images_pb2
 from steelyard.digest import Digest
-from steelyard.errors import InvalidArgument
+from steelyard.errors import InvalidArgument, InvalidFilter
+from steelyard.filters import MAX_FILTERS
 from steelyard.model import Descriptor, Image, Info, Labels, Status
 
 __all__ = (
     "EPOCH",
     "Malformed",
     "descriptor_value",
+    "filters_value",
     "image_message",
     "info_message",
     "labels_value",
@@ -44,6 +46,18 @@ class Malformed(InvalidArgument):
     """A message does not parse."""
 
     code = "malformed_message"
+
+
+def filters_value(texts: Sequence[str]) -> list[str]:
+    """Return the filters of a request.
+
+    Raises:
+        InvalidFilter: there are too many to be worth copying.
+    """
+    if len(texts) > MAX_FILTERS:
+        reason = f"a list of {len(texts)} filters, at most {MAX_FILTERS} are allowed"
+        raise InvalidFilter(texts[MAX_FILTERS], position=0, reason=reason)
+    return list(texts)
 
 
 def parse(kind: type[MessageT], data: bytes) -> MessageT:

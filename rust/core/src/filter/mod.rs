@@ -14,20 +14,25 @@
 //! ours, and so are the fields it works on: sizes in bytes and times.
 //!
 //! Spec: containerd's `pkg/filters`; `steelyard.filters` explains the language to users. Unlike there, a regular
-//! expression that does not compile is an error, and found before anything is matched.
+//! expression that does not compile is an error, and found before anything is matched. `pattern.rs` has the bounds on what
+//! a list of filters costs.
 
 mod operand;
 mod parse;
+mod pattern;
 mod quoted;
 mod subject;
 
-use regex::Regex;
 use std::cmp::Ordering;
 
-use crate::error::{Error, Result};
+use regex_automata::meta::Regex;
+
+use crate::error::Result;
 use operand::Kind;
 use parse::{Operator, Selector};
+use pattern::Budget;
 
+pub use pattern::{MAX_COMPILED, MAX_EXPRESSION, MAX_FILTERS, MAX_NESTING, MAX_TEXT};
 pub use subject::{Subject, Value};
 
 /// A compiled list of filters.
@@ -35,7 +40,12 @@ pub use subject::{Subject, Value};
 pub struct Filter {
     /// One has to match. None: everything matches.
     alternatives: Option<Vec<Vec<Test>>>,
+    /// The bytes that its regular expressions take: a match looks at all of them for each character, at worst.
+    compiled: usize,
 }
+
+/// Expressions that take more bytes than that: about 5 ms for a label of 4 KiB, at worst.
+const SLOW: usize = 256 << 10;
 
 /// Whether the field at `path` is a time, so that a bare number there means nanoseconds since the epoch.
 pub fn is_time(path: &[String]) -> bool {
@@ -60,8 +70,11 @@ enum Condition {
 }
 
 impl Filter {
-    /// Compile the filters; `InvalidFilter` for the first that is wrong.
+    /// Compile the filters; `InvalidFilter` for the first that is wrong. It may take a second of a processor's time, so a
+    /// caller with a lock that others wait for gives it up first.
     pub fn compile<T: AsRef<str>>(texts: &[T]) -> Result<Self> {
+        check_bounds(texts)?;
+        let mut budget = Budget::new();
         let mut everything = texts.is_empty();
         let mut alternatives = Vec::with_capacity(texts.len());
         for text in texts {
@@ -70,11 +83,11 @@ impl Filter {
             everything |= text.is_empty();
             if !text.is_empty() {
                 let selectors = parse::selectors(text)?.into_iter();
-                let compiled = selectors.map(|selector| Test::compile(text, selector));
+                let compiled = selectors.map(|selector| Test::compile(text, selector, &mut budget));
                 alternatives.push(compiled.collect::<Result<_>>()?);
             }
         }
-        Ok(Self { alternatives: (!everything).then_some(alternatives) })
+        Ok(Self { alternatives: (!everything).then_some(alternatives), compiled: budget.spent() })
     }
 
     /// Whether the subject matches.
@@ -90,10 +103,24 @@ impl Filter {
         self.alternatives.is_none()
     }
 
+    /// The fields that are asked for.
+    pub fn paths(&self) -> impl Iterator<Item = &[String]> {
+        self.alternatives.iter().flatten().flatten().map(|test| test.path.as_slice())
+    }
+
+    /// Whether it has regular expressions. A match without takes no longer than a look at the texts.
+    pub fn has_expressions(&self) -> bool {
+        self.compiled > 0
+    }
+
+    /// Whether a match may take milliseconds, so that few belong in one step.
+    pub fn is_slow(&self) -> bool {
+        self.compiled > SLOW
+    }
+
     /// Whether the answer depends on labels.
     pub fn asks_for_labels(&self) -> bool {
-        let mut tests = self.alternatives.iter().flatten().flatten();
-        tests.any(|test| test.path.first().is_some_and(|field| field == "labels"))
+        self.paths().any(|path| path.first().is_some_and(|field| field == "labels"))
     }
 
     /// Label keys and values of which every match has at least one, for the use of an index. None where the filter
@@ -111,21 +138,19 @@ impl Filter {
 }
 
 impl Test {
-    fn compile(text: &str, selector: Selector) -> Result<Self> {
+    fn compile(text: &str, selector: Selector, budget: &mut Budget) -> Result<Self> {
         let Selector { path, comparison } = selector;
         let Some(parse::Comparison { operator, operator_at, value, value_at }) = comparison else {
             return Ok(Self { path, condition: Condition::Present });
         };
-        let wrong = |position, reason| Error::InvalidFilter { text: text.to_owned(), position, reason };
+        let wrong = |at, reason| parse::wrong(text, at, reason);
         let kind = Kind::of(&path);
         let condition = match operator {
             Operator::Matches if kind != Kind::Text => {
                 let reason = format!("{} is {kind}, which no regular expression matches: compare it", path.join("."));
                 return Err(wrong(operator_at, reason));
             }
-            Operator::Matches => {
-                Condition::Matches(Regex::new(&value).map_err(|error| wrong(value_at, bad_pattern(&error)))?)
-            }
+            Operator::Matches => Condition::Matches(budget.compile(&value).map_err(|reason| wrong(value_at, reason))?),
             _ if kind != Kind::Text => {
                 let operand = kind.parse(&value).ok_or_else(|| wrong(value_at, kind.expected(&path, &value)))?;
                 Condition::Compares(operator, operand)
@@ -162,11 +187,21 @@ impl Test {
     }
 }
 
-/// One line of what the regex crate explains in several.
-fn bad_pattern(error: &regex::Error) -> String {
-    let text = error.to_string();
-    let reason = text.lines().rev().find_map(|line| line.strip_prefix("error: ")).unwrap_or(&text);
-    format!("bad regular expression: {reason}")
+/// Refuse a list that is too long before anything is copied or parsed.
+fn check_bounds<T: AsRef<str>>(texts: &[T]) -> Result<()> {
+    if let Some(text) = texts.get(MAX_FILTERS) {
+        let reason = format!("a list of {} filters, at most {MAX_FILTERS} are allowed", texts.len());
+        return Err(parse::wrong(text.as_ref(), 0, reason));
+    }
+    let size = texts.iter().map(|text| text.as_ref().len()).sum::<usize>();
+    let longest = texts.iter().map(AsRef::as_ref).max_by_key(|text| text.len());
+    match longest.filter(|_| size > MAX_TEXT) {
+        Some(text) => {
+            let reason = format!("the filters of the list have {size} bytes together, at most {MAX_TEXT} are allowed");
+            Err(parse::wrong(text, 0, reason))
+        }
+        None => Ok(()),
+    }
 }
 
 impl Operator {

@@ -1,7 +1,8 @@
 //! From text to selectors. Which spaces are allowed, what ends a value and what an operator swallows are containerd's.
 
-use regex::Regex;
 use std::sync::LazyLock;
+
+use regex_automata::meta::Regex;
 
 use super::quoted;
 use crate::error::{Error, Result};
@@ -14,7 +15,7 @@ pub(super) struct Selector {
     pub(super) comparison: Option<Comparison>,
 }
 
-/// Positions are in characters from the start of the text.
+/// Places are in bytes from the start of the text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Comparison {
     pub(super) operator: Operator,
@@ -84,10 +85,10 @@ impl<'a> Parser<'a> {
             return Ok(Selector { path, comparison: None });
         }
         self.skip_spaces();
-        let operator_at = self.position();
+        let operator_at = self.at();
         let operator = self.operator()?;
         self.skip_spaces();
-        let value_at = self.position();
+        let value_at = self.at();
         let value = self.value(operator)?;
         Ok(Selector { path, comparison: Some(Comparison { operator, operator_at, value, value_at }) })
     }
@@ -170,8 +171,8 @@ impl<'a> Parser<'a> {
         run
     }
 
-    fn position(&self) -> usize {
-        self.text[..self.text.len() - self.rest.len()].chars().count()
+    fn at(&self) -> usize {
+        self.text.len() - self.rest.len()
     }
 
     fn wrong(&self, reason: &str) -> Error {
@@ -180,8 +181,13 @@ impl<'a> Parser<'a> {
             Some(char::REPLACEMENT_CHARACTER) => "not valid Unicode",
             _ => reason,
         };
-        Error::InvalidFilter { text: self.text.to_owned(), position: self.position(), reason: reason.to_owned() }
+        wrong(self.text, self.at(), reason.to_owned())
     }
+}
+
+/// Return the error for a place in a filter, which is given in bytes and told in characters.
+pub(super) fn wrong(text: &str, at: usize, reason: String) -> Error {
+    Error::InvalidFilter { text: text.to_owned(), position: text[..at].chars().count(), reason }
 }
 
 /// Go's graphic characters, that is letters, marks, numbers, punctuation and symbols, but for the comma.
@@ -192,6 +198,6 @@ fn is_value(character: char) -> bool {
         ',' | char::REPLACEMENT_CHARACTER => false,
         '!'..='~' => true,
         _ if character.is_ascii() => false,
-        _ => GRAPHIC.is_match(character.encode_utf8(&mut [0; 4])),
+        _ => GRAPHIC.is_match(&*character.encode_utf8(&mut [0; 4])),
     }
 }

@@ -7,8 +7,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::digest::Digest;
+use crate::error::Error;
 use crate::model::{Info, Status};
 
+mod bounds;
 mod grammar;
 mod meaning;
 

@@ -1,0 +1,49 @@
+"""Filters in an event loop: what may take long is done off it, with the GIL released."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import compress
+from typing import TypeVar
+
+from anyio.lowlevel import checkpoint
+
+from steelyard._bridge import run
+from steelyard.filters import Fields, Filter
+
+__all__ = ("AT_ONCE", "choose", "compiled")
+
+ValueT = TypeVar("ValueT")
+
+AT_ONCE = 64
+"""Things that are looked at without a checkpoint."""
+
+_SLOW = 16
+"""The same off the event loop: a match with the worst expression takes up to 0.1 s, and cannot be cancelled."""
+
+
+async def compiled(texts: Sequence[str]) -> Filter:
+    """Return the compiled filters.
+
+    Raises:
+        InvalidFilter: one of them does not parse, or they are over a bound.
+    """
+    if not texts:
+        await checkpoint()
+        return Filter()
+    return await run(Filter, *texts)
+
+
+async def choose(filter_: Filter, things: Sequence[ValueT], fields: Callable[[ValueT], Fields]) -> list[ValueT]:
+    """Return the things that match, in their order."""
+    found: list[ValueT] = []
+    native = filter_.native
+    most = _SLOW if native.has_expressions else AT_ONCE
+    for start in range(0, len(things), most):
+        some = things[start : start + most]
+        if native.has_expressions:
+            found += compress(some, await run(native.choose, [fields(thing) for thing in some]))
+        else:
+            found += (thing for thing in some if filter_.matches(fields(thing)))
+            await checkpoint()
+    return found

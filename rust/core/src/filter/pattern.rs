@@ -1,0 +1,84 @@
+//! What a list of filters may cost: bounds on its texts, and regular expressions that are compiled within a budget.
+//!
+//! Filters come from outside. A short regular expression may stand for a large program: `\w{100}` compiles to 6 MB. So all
+//! expressions of a list share one budget, and each gets what the ones before it left.
+
+use regex_automata::meta::{BuildError, Config, Regex};
+use regex_automata::nfa::thompson::WhichCaptures;
+use regex_automata::util::syntax;
+
+/// The most filters of a list.
+pub const MAX_FILTERS: usize = 1000;
+
+/// The most bytes that the texts of a list have together.
+pub const MAX_TEXT: usize = 32 << 10;
+
+/// The most bytes of one regular expression: while it is parsed, a character costs up to 10 KiB.
+pub const MAX_EXPRESSION: usize = 2 << 10;
+
+/// The most levels of groups, classes and repetitions inside each other. A group with alternatives counts as three.
+pub const MAX_NESTING: u32 = 100;
+
+/// The most bytes that all regular expressions of a list take when they are compiled.
+pub const MAX_COMPILED: usize = 4 << 20;
+
+/// The most bytes in which one expression keeps the states that it met; its memory is this, not more, for each thread.
+const STATES: usize = 256 << 10;
+
+/// The most bytes of a table for expressions that need no backtracking.
+const ONE_PASS: usize = 64 << 10;
+
+/// Why an expression is refused.
+pub(super) type Reason = String;
+
+/// What is left of the memory that the expressions of a list may take.
+pub(super) struct Budget(usize);
+
+impl Budget {
+    pub(super) const fn new() -> Self {
+        Self(MAX_COMPILED)
+    }
+
+    /// The bytes that the compiled expressions take.
+    pub(super) const fn spent(&self) -> usize {
+        MAX_COMPILED - self.0
+    }
+
+    /// Compile an expression, which is found anywhere in a text.
+    pub(super) fn compile(&mut self, expression: &str) -> Result<Regex, Reason> {
+        if expression.len() > MAX_EXPRESSION {
+            return Err(format!(
+                "regular expression of {} bytes, at most {MAX_EXPRESSION} are allowed",
+                expression.len()
+            ));
+        }
+        let config = Config::new()
+            .nfa_size_limit(Some(self.0))
+            // A match is asked for, never a group: they would cost memory for each state.
+            .which_captures(WhichCaptures::Implicit)
+            .hybrid_cache_capacity(STATES)
+            .onepass_size_limit(Some(ONE_PASS));
+        let syntax = syntax::Config::new().nest_limit(MAX_NESTING);
+        let regex =
+            Regex::builder().configure(config).syntax(syntax).build(expression).map_err(|error| reason(&error))?;
+        self.0 = self.0.checked_sub(regex.memory_usage()).ok_or_else(too_big)?;
+        Ok(regex)
+    }
+}
+
+fn reason(error: &BuildError) -> Reason {
+    if error.size_limit().is_some() {
+        return too_big();
+    }
+    let text = error.syntax_error().map_or_else(|| error.to_string(), ToString::to_string);
+    // The last of several lines says what is wrong.
+    let reason = text.lines().rev().find_map(|line| line.strip_prefix("error: ")).unwrap_or(&text);
+    format!("bad regular expression: {reason}")
+}
+
+fn too_big() -> Reason {
+    format!(
+        "bad regular expression: all of a list take at most {} KiB when compiled, with this one they take more",
+        MAX_COMPILED >> 10
+    )
+}
