@@ -9,7 +9,7 @@ import anyio
 import pytest
 from processes import child
 
-from steelyard import LocalStore, Unavailable
+from steelyard import Aborted, LocalStore, Unavailable, read_blob
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -68,6 +68,24 @@ async def test_an_ingest_of_another_process_cannot_be_aborted(tmp_path: Path) ->
             with pytest.raises(Unavailable):
                 await store.abort("a-ref")
             assert holder.ask("write", "a-ref", "unharmed") == "wrote 8"
+
+
+async def test_no_blob_changes_when_the_lock_file_is_removed_under_a_writer(tmp_path: Path) -> None:
+    async with LocalStore(tmp_path / "store") as store:
+        writer = await store.writer("a-ref")
+        await writer.write(b"f" * 1000)
+        await writer.sync()
+        (tmp_path / "store" / "lock").unlink()
+        with child(tmp_path / "store") as other:
+            assert other.ask("hold", "a-ref") == "held 1000"
+            assert other.ask("write", "a-ref", "s" * 2000) == "wrote 3000"
+            digest = other.ask("commit", "a-ref").removeprefix("committed ")
+        await writer.write(b"F" * 300_000)
+        with pytest.raises(Aborted):
+            await writer.sync()
+        await writer.aclose()
+
+        assert await read_blob(store, digest) == b"f" * 1000 + b"s" * 2000
 
 
 async def test_a_rebuild_waits_for_nobody_and_disturbs_nobody(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ class Writer(ByteSendStream):
 
     Leaving it without `commit` **keeps** the ingest: its bytes are made durable and the next writer of the same ref goes
     on from there. After `commit` or `aclose` every call but `aclose` raises WriterClosed. After `IngestManager.abort` of
-    its ref every call but `aclose` raises Aborted. After a failed write or sync the ingest is never committed by this
+    its ref every call but `aclose` raises Aborted, as when another process has taken the ingest. After a failed write or sync the ingest is never committed by this
     writer: it raises StorageError until closed, and the next writer resumes from the last durable offset.
 
     One task at a time may use a writer.

@@ -162,7 +162,10 @@ class IncompatibleFormat(FailedPrecondition):
 
 
 class Aborted(SteelyardError):
-    """The ingest was discarded by `abort` while this writer had it open; what it wrote is gone.
+    """The ingest was discarded by `abort` while this writer had it open, or is not this writer's any more.
+
+    The second happens when the file `lock` or the ingest's directory is removed: another process may have taken the ref, and
+    may have committed the ingest. Nothing that this writer wrote can be relied on.
 
     Attributes:
         ref: the ref.
@@ -171,7 +174,7 @@ class Aborted(SteelyardError):
     code = "aborted"
 
     def __init__(self, ref: str) -> None:
-        super().__init__(f"ingest {ref}: aborted by another caller")
+        super().__init__(f"ingest {ref}: aborted or taken by another caller")
         self.ref = ref
 
 

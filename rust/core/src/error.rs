@@ -248,7 +248,7 @@ impl fmt::Display for Error {
             Self::IncompatibleFormat { path, found, supported } => {
                 write!(f, "{}: store format {found}, this release reads up to {supported}", path.display())
             }
-            Self::Aborted { name } => write!(f, "ingest {name}: aborted by another caller"),
+            Self::Aborted { name } => write!(f, "ingest {name}: aborted or taken by another caller"),
             Self::InvalidDigest { .. }
             | Self::InvalidDigestLength { .. }
             | Self::UnsupportedAlgorithm { .. }

@@ -16,6 +16,7 @@ pub mod layout;
 pub mod lock;
 pub mod meta;
 pub mod model;
+mod own;
 pub mod pipe;
 mod publish;
 mod round;

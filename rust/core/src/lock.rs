@@ -25,7 +25,8 @@ use sha2::Digest as _;
 
 use crate::digest::Digest;
 use crate::error::{At, Error, Result};
-use crate::sys::{Hold, Sys};
+use crate::layout::found;
+use crate::sys::{FileId, Hold, Sys};
 
 /// The file's name in the root.
 pub(crate) const FILE: &str = "lock";
@@ -42,6 +43,8 @@ struct Table {
     path: PathBuf,
     /// None in a read-only store, which takes no locks.
     file: Option<OwnedFd>,
+    /// Which file that is.
+    id: Option<FileId>,
     held: Mutex<Held>,
     freed: Condvar,
 }
@@ -78,7 +81,8 @@ impl Locks {
     /// Open the lock file in `root`, made if need be, and hold the store open for writing.
     pub fn open(sys: Arc<dyn Sys>, root: BorrowedFd<'_>, path: &Path) -> Result<Self> {
         let file = open_file(sys.as_ref(), root).at("open", || path.join(FILE))?;
-        let locks = Self::new(sys, path, Some(file));
+        let id = sys.stat(file.as_fd()).at("stat", || path.join(FILE))?.id;
+        let locks = Self::new(sys, path, Some(file), Some(id));
         if !locks.0.set(Part::Store.bytes(), Hold::Shared, false)? {
             return Err(locks.busy());
         }
@@ -87,12 +91,25 @@ impl Locks {
 
     /// Return the locks of a read-only store: there are none.
     pub fn none(sys: Arc<dyn Sys>, path: &Path) -> Self {
-        Self::new(sys, path, None)
+        Self::new(sys, path, None, None)
     }
 
-    fn new(sys: Arc<dyn Sys>, path: &Path, file: Option<OwnedFd>) -> Self {
+    fn new(sys: Arc<dyn Sys>, path: &Path, file: Option<OwnedFd>, id: Option<FileId>) -> Self {
         let path = path.join(FILE);
-        Self(Arc::new(Table { sys, path, file, held: Mutex::default(), freed: Condvar::new() }))
+        Self(Arc::new(Table { sys, path, file, id, held: Mutex::default(), freed: Condvar::new() }))
+    }
+
+    /// Refuse to go on if the file is not the one that others find in `root`: they take their locks there, so that ours
+    /// keep nobody out.
+    pub(crate) fn check_file(&self, root: BorrowedFd<'_>) -> Result<()> {
+        let there = found(self.0.sys.stat_at(root, FILE)).at("stat", || &self.0.path)?;
+        if there.map(|stat| stat.id) == self.0.id {
+            return Ok(());
+        }
+        let path = self.0.path.display();
+        let message =
+            format!("{path}: removed or replaced while the store was open; close the store and open it again");
+        Err(Error::FailedPrecondition { message })
     }
 
     /// Take a ref, or return nothing when another writer has it, in this store or elsewhere.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{At, Result};
 use crate::layout::Root;
+use crate::own::Own;
 use crate::sys::{Hold, Sys};
 
 /// A file that will be published, as publication sees it. Its bytes are synced by whoever offers it.
@@ -19,13 +20,15 @@ pub(crate) enum Staged<'a> {
     Unnamed(BorrowedFd<'a>),
     /// A file with a provisional name, which it loses by publication.
     Named { dir: BorrowedFd<'a>, name: &'a str, fd: BorrowedFd<'a> },
+    /// The data of an ingest, open for reading only. It loses its name likewise, as long as it is its writer's alone.
+    Ingest { name: &'a str, fd: BorrowedFd<'a>, own: &'a Own },
 }
 
 impl<'a> Staged<'a> {
     /// The file.
     pub(crate) fn fd(self) -> BorrowedFd<'a> {
         match self {
-            Self::Unnamed(fd) | Self::Named { fd, .. } => fd,
+            Self::Unnamed(fd) | Self::Named { fd, .. } | Self::Ingest { fd, .. } => fd,
         }
     }
 
@@ -33,7 +36,7 @@ impl<'a> Staged<'a> {
     pub(crate) fn unnamed(self) -> Option<BorrowedFd<'a>> {
         match self {
             Self::Unnamed(fd) => Some(fd),
-            Self::Named { .. } => None,
+            Self::Named { .. } | Self::Ingest { .. } => None,
         }
     }
 
@@ -43,6 +46,8 @@ impl<'a> Staged<'a> {
             Self::Unnamed(fd) => sys.link_unnamed(fd, to, new),
             // DURABILITY: the callers sync `to`; a power cut before leaves one of the two names.
             Self::Named { dir, name, .. } => sys.rename(dir, name, to, new, false),
+            // DURABILITY: likewise.
+            Self::Ingest { name, own, .. } => sys.rename(own.dir(), name, to, new, false),
         }
     }
 }

@@ -43,6 +43,7 @@ impl Inner {
         // The kernel tells a failed sync once: a second sync beside it could take that away from the one that counts.
         self.rejoin()?;
         self.sync_written(store)?;
+        self.check_own(store)?;
         let (slot, place) = (self.slot(), store.place()?);
         if let Some(control) = self.control_mut() {
             control.checkpoint(&place, slot)?;
@@ -64,7 +65,7 @@ impl Inner {
         let path = self.data_path(store);
         let Some(Backing::Named(named)) = &mut self.backing else { return Ok(()) };
         let Some(mut control) = named.control.take() else { return Ok(()) };
-        let (data, store) = (Arc::clone(&named.data), Arc::clone(store));
+        let (data, own, store) = (Arc::clone(&named.data), named.own.clone(), Arc::clone(store));
         let (give, back) = channel();
         named.away = Some(Away { back, offset: self.written, process: std::process::id() });
         self.dirty = false;
@@ -75,8 +76,12 @@ impl Inner {
                 if let Some(saved) = saved.wait() {
                     (slot.hash_offset, slot.hash_state) = (saved.offset, saved.bytes);
                 }
+                // A slot would tell the ingest's new writer of bytes that it has not written.
+                own.check(&store)?;
                 control.checkpoint(&store.place()?, slot)
             });
+            // Before the commit that waits for this looks whether anything has the data open for writing.
+            drop(data);
             // Nobody waits any more only if the ingest was forgotten by a panic.
             give.send((control, result)).ok();
         });

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::control::Found;
+use super::shared::Wanted;
 use super::{Ingest, Inner, Phase};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::layout::Root;
 use crate::model::{Info, Labels, check_labels};
-use crate::publish::{Candidate, Published};
+use crate::publish::Published;
 
 impl Ingest {
     /// Publish the bytes under their digest, and close the ingest whatever happens.
@@ -53,8 +54,7 @@ impl Ingest {
         inner.sync_written(&self.store)?;
         let created_ns = self.store.sys.now_ns();
         let size = inner.written;
-        let staged = inner.backing()?.staged();
-        match self.store.publish(&Candidate { staged, digest, size, labels, created_ns }) {
+        match self.publish_bytes(inner, Wanted { digest, size, labels, created_ns }) {
             Ok(published) => {
                 self.discard(inner, published)?;
                 match published {
@@ -65,6 +65,8 @@ impl Ingest {
                     Published::Existed | Published::Healed => Err(Error::AlreadyExists { digest: digest.to_string() }),
                 }
             }
+            // Whatever has the ingest's name now may be another writer's.
+            Err(error @ (Error::Aborted { .. } | Error::FailedPrecondition { .. })) => Err(error),
             Err(error) => {
                 // The bytes are synced; should they still be ours, a resume finds all of them.
                 inner.settle(&self.store).ok();

@@ -3,9 +3,11 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::error::{At, Result};
 use crate::layout::{Root, found};
+use crate::own::Lease;
 use crate::state::{Header, Holder, Layout, SIZE_LIMIT, Slot, State};
 use crate::sys::{FileKind, Stat, Sys, read_full_at, write_all_at};
 
@@ -38,9 +40,17 @@ pub(super) struct Whole {
     pub(super) data: Stat,
 }
 
+/// An ingest that was opened again.
+pub(super) struct Resumed {
+    pub(super) data: OwnedFd,
+    pub(super) control: Control,
+    /// Whether another descriptor had the data open for writing, although the ref was free.
+    pub(super) is_shared: bool,
+}
+
 /// The directory and the state file of an open ingest.
 pub(super) struct Control {
-    dir: OwnedFd,
+    dir: Arc<OwnedFd>,
     path: PathBuf,
     state: OwnedFd,
     layout: Layout,
@@ -113,23 +123,28 @@ impl Place<'_> {
         bytes.extend(layout.encode_slot(&slot));
         write_all_at(self.sys, state.as_fd(), &bytes, 0).at("write", || path.join(STATE))?;
         let slots = [Some(slot), None];
+        let dir = Arc::new(dir);
         Ok((data, Control { dir, path, state, layout, slots, current: 0, linked: false }))
     }
 
     /// Open an ingest that was found, and note the new holder.
-    pub(super) fn resume(&self, name: &str, whole: Whole, holder: Holder) -> Result<(OwnedFd, Control)> {
+    pub(super) fn resume(&self, name: &str, whole: Whole, holder: Holder) -> Result<Resumed> {
         let path = self.path.join(name);
         let Whole { dir, state: State { layout, slots, .. }, data } = whole;
+        let before = self.sys.open(dir.as_fd(), DATA, false).at("open", || path.join(DATA))?;
         if data.mode & 0o200 == 0 {
             // A commit that failed or was killed before the rename had made it read-only already.
-            let file = self.sys.open(dir.as_fd(), DATA, false).at("open", || path.join(DATA))?;
-            self.sys.set_mode(file.as_fd(), 0o600).at("chmod", || path.join(DATA))?;
+            self.sys.set_mode(before.as_fd(), 0o600).at("chmod", || path.join(DATA))?;
         }
+        let is_shared = Lease::take(self.sys, before.as_fd()).at("lease", || path.join(DATA))?.is_none();
+        drop(before);
         let file = self.sys.open(dir.as_fd(), DATA, true).at("open", || path.join(DATA))?;
         let state = self.sys.open(dir.as_fd(), STATE, true).at("open", || path.join(STATE))?;
         let record = layout.encode_holder(holder);
         write_all_at(self.sys, state.as_fd(), &record, layout.holder_at()).at("write", || path.join(STATE))?;
-        Ok((file, Control { dir, path, state, layout, slots, current: 1, linked: false }))
+        let dir = Arc::new(dir);
+        let control = Control { dir, path, state, layout, slots, current: 1, linked: false };
+        Ok(Resumed { data: file, control, is_shared })
     }
 
     /// Remove whatever there is under an ingest's name. The data goes first: without it, the rest is garbage.
@@ -159,8 +174,8 @@ impl Place<'_> {
 }
 
 impl Control {
-    pub(super) fn dir(&self) -> BorrowedFd<'_> {
-        self.dir.as_fd()
+    pub(super) fn dir(&self) -> &Arc<OwnedFd> {
+        &self.dir
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -141,6 +141,7 @@ impl Inner {
         next: &mut dyn FnMut() -> Result<Option<Piece>>,
     ) -> Result<bool> {
         self.flush(store)?;
+        self.check_own(store)?;
         self.approach(store);
         let end = self.written + STEP;
         while self.written < end && !job.is_cancelled() {

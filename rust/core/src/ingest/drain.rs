@@ -254,6 +254,9 @@ impl Seat<'_> {
 
     /// Write what was taken, and keep a hasher for it, if it belongs next.
     fn write(&mut self, store: &Store) {
+        if self.segments.is_empty() || self.inner.check_own(store).is_err() {
+            return;
+        }
         self.inner.approach(store);
         let is_next = self.inner.behind() == 0;
         let result = self.segments.iter().try_for_each(|segment| self.inner.write_out(store, segment));

@@ -5,6 +5,7 @@ use super::open::check_ref;
 use super::{Backing, Ingest, Phase, foreign};
 use crate::error::{At, Error, Result};
 use crate::layout::Root;
+use crate::lock::RefLock;
 use crate::model::Status;
 use crate::state::Holder;
 use crate::store::Store;
@@ -59,9 +60,7 @@ impl Store {
         let Some(_reserved) = self.ingests.reserve(ref_) else {
             return Err(self.held_here(ref_));
         };
-        let Some(_lock) = self.locks.try_ref(ref_)? else {
-            return Err(self.held_elsewhere(ref_));
-        };
+        let _lock = self.take_ref(ref_)?;
         match place.find(&name)? {
             Found::Whole(_) => {
                 place.remove(&name)?;
@@ -110,8 +109,15 @@ impl Store {
         Error::Unavailable { name: ref_.to_owned(), holder: "this process".to_owned(), since_ns, local: true }
     }
 
+    /// Take a ref, or say who has it.
+    pub(super) fn take_ref(&self, ref_: &str) -> Result<RefLock> {
+        let lock = self.locks.try_ref(ref_)?.ok_or_else(|| self.held_elsewhere(ref_))?;
+        self.locks.check_file(self.root.dir())?;
+        Ok(lock)
+    }
+
     /// The refusal for a ref that is locked, but not by this store.
-    pub(super) fn held_elsewhere(&self, ref_: &str) -> Error {
+    fn held_elsewhere(&self, ref_: &str) -> Error {
         // The record is for people only, and one that cannot be read must not hide the refusal.
         let holder = self.holder(ref_).ok().flatten();
         let text = match holder {

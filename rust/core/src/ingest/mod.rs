@@ -13,6 +13,7 @@
 //! | `ring.rs` | bytes accepted and not written yet |
 //! | `budget.rs` | the memory for those |
 //! | `drain.rs` | who writes them behind the caller, and hashes those of several ingests side by side |
+//! | `shared.rs` | an ingest that is not this writer's alone |
 //! | `write.rs` | bytes in, and back by truncation |
 //! | `copy.rs` | whole files in |
 //! | `hashing.rs` | the hash, beside the writes or behind them |
@@ -34,6 +35,7 @@ mod live;
 mod manage;
 mod open;
 mod ring;
+mod shared;
 mod write;
 
 use std::ops::{Deref, DerefMut};
@@ -46,6 +48,7 @@ use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
 use crate::lock::RefLock;
 use crate::model::Status;
+use crate::own::Own;
 use crate::store::Store;
 use crate::temp::{Staged, Temp};
 
@@ -116,6 +119,9 @@ enum Backing {
 /// What the ingest of a ref holds; given back in this order, the ref last.
 struct Named {
     data: Arc<OwnedFd>,
+    own: Own,
+    /// Whether the data may only be published as a copy, because another process had it open for writing.
+    is_shared: bool,
     path: PathBuf,
     /// None while a checkpoint is under way, which has it.
     control: Option<Control>,
@@ -151,6 +157,8 @@ impl Ingest {
         let mut inner = self.lock();
         let result = match &inner.phase {
             Phase::Closed | Phase::Aborted => return Ok(()),
+            // The ingest is another writer's now, or gone: nothing of it is left to be kept.
+            Phase::Poisoned(Error::Aborted { .. }) => Ok(()),
             Phase::Poisoned(error) => Err(error.clone()),
             Phase::Open => inner.settle(&self.store),
         };
@@ -264,11 +272,7 @@ impl Backing {
     /// The data as publication takes it.
     fn staged(&self) -> Staged<'_> {
         match self {
-            Self::Named(named) => {
-                let dir = named.control.as_ref().map(Control::dir);
-                let dir = dir.unwrap_or_else(|| unreachable!("no checkpoint is under way when it is published"));
-                Staged::Named { dir, name: control::DATA, fd: named.data.as_fd() }
-            }
+            Self::Named(named) => Staged::Ingest { name: control::DATA, fd: named.data.as_fd(), own: &named.own },
             Self::Unnamed(temp) => temp.staged(),
         }
     }

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, Weak};
 
-use super::control::{Control, DATA, Found, Place, Whole};
+use super::control::{Control, DATA, Found, Place, Resumed, Whole};
 use super::hashing::Hashing;
 use super::ring::Ring;
 use super::{Backing, Drains, Ingest, Inner, Named, Phase};
@@ -13,9 +13,11 @@ use crate::error::{At, Error, Result};
 use crate::hash::Hasher;
 use crate::layout::Root;
 use crate::lock::RefLock;
+use crate::own::Own;
 use crate::publish::{Named as NamedBlob, find};
 use crate::state::{Header, Holder, REF_LIMIT, Slot};
 use crate::store::Store;
+use crate::sys::Sys;
 
 /// What the caller of `Store::ingest` said of the bytes to come.
 #[derive(Clone, Copy)]
@@ -39,9 +41,7 @@ impl Store {
         let Some(reserved) = self.ingests.reserve(ref_) else {
             return Err(self.held_here(ref_));
         };
-        let Some(lock) = self.locks.try_ref(ref_)? else {
-            return Err(self.held_elsewhere(ref_));
-        };
+        let lock = self.take_ref(ref_)?;
         if let Some(digest) = expected
             && self.is_stored(digest, total)?
         {
@@ -114,7 +114,7 @@ impl Store {
         let slot = Slot::start(wanted.total, wanted.expected.copied(), algorithm, since_ns);
         let header = Header { ref_: ref_.to_owned(), started_ns: since_ns };
         let (data, control) = place.create(&name, &header, holder, slot.clone())?;
-        let backing = Backing::named(data, control, lock);
+        let backing = Backing::named(place.sys, ref_, Resumed { data, control, is_shared: false }, lock)?;
         Ok(Inner::new(backing, &slot, since_ns, Hasher::new(algorithm), &self.drains))
     }
 }
@@ -156,9 +156,12 @@ impl Slot {
 }
 
 impl Backing {
-    fn named(data: OwnedFd, control: Control, lock: RefLock) -> Self {
+    fn named(sys: &dyn Sys, ref_: &str, resumed: Resumed, lock: RefLock) -> Result<Self> {
+        let Resumed { data, control, is_shared } = resumed;
         let path = control.path().to_owned();
-        Self::Named(Box::new(Named { data: Arc::new(data), path, control: Some(control), away: None, _lock: lock }))
+        let own = Own::new(sys, ref_, control.dir(), DATA, data.as_fd()).at("stat", || path.join(DATA))?;
+        let (data, control) = (Arc::new(data), Some(control));
+        Ok(Self::Named(Box::new(Named { data, own, is_shared, path, control, away: None, _lock: lock })))
     }
 }
 
@@ -193,7 +196,12 @@ fn resume(
 ) -> Result<Inner> {
     let (header, size) = (whole.state.header.clone(), whole.data.size);
     let index = whole.state.usable(size);
-    let (data, mut control) = place.resume(&Root::ingest_name(&header.ref_), whole, holder)?;
+    let mut resumed = place.resume(&Root::ingest_name(&header.ref_), whole, holder).map_err(|error| match error {
+        // Its data is being published, by a writer whose lock does not count any more.
+        Error::Io { errno: libc::EAGAIN, .. } => unavailable(&header.ref_),
+        other => other,
+    })?;
+    let (data, control) = (&resumed.data, &mut resumed.control);
     let mut slot = match index {
         Some(index) => {
             control.use_slot(index);
@@ -207,13 +215,18 @@ fn resume(
     slot.expected = wanted.expected.copied().or(slot.expected);
     let hasher = slot.hasher(wanted.algorithm(stored));
     slot.set_hash(&hasher);
-    cut(place, &mut control, &data, &slot, size)?;
+    cut(place, control, data, &slot, size)?;
     if index.is_none() || slot != before {
         // The bytes that it counts are durable already: it only says something new of them.
         control.checkpoint(place, slot.clone())?;
     }
-    let backing = Backing::named(data, control, lock);
+    let backing = Backing::named(place.sys, &header.ref_, resumed, lock)?;
     Ok(Inner::new(backing, &slot, header.started_ns, hasher, drains))
+}
+
+fn unavailable(ref_: &str) -> Error {
+    let holder = "another process".to_owned();
+    Error::Unavailable { name: ref_.to_owned(), holder, since_ns: None, local: false }
 }
 
 /// Cut the bytes after the slot's: they were never acknowledged, and nothing says what they are.

@@ -45,6 +45,7 @@ impl Ingest {
         self.stream(|inner| {
             inner.flush(&self.store)?;
             if !data.is_empty() {
+                inner.check_own(&self.store)?;
                 inner.touch(&self.store);
                 inner.append(&self.store, data)?;
             }
@@ -65,6 +66,7 @@ impl Ingest {
                 return Err(Error::OutOfRange { name: self.name.clone(), offset: size, size: offset });
             }
             if size < offset {
+                inner.check_own(&self.store)?;
                 inner.touch(&self.store);
                 let result = inner.cut(&self.store, size);
                 inner.poisoning(result)?;
@@ -94,6 +96,9 @@ impl Inner {
     /// Append bytes that lie in several places.
     pub(super) fn append_all(&mut self, store: &Arc<Store>, segments: Vec<Segment>) -> Result<()> {
         let size: usize = segments.iter().map(|segment| segment.len()).sum();
+        if size > 0 {
+            self.check_own(store)?;
+        }
         let _user = (size >= BESIDE).then(|| HASHING.enter());
         self.approach(store);
         if size < BESIDE || self.behind() > 0 {

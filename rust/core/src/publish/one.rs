@@ -9,6 +9,7 @@ use crate::error::{At, Error, Result};
 use crate::layout::{BlobDir, found};
 use crate::meta::Row;
 use crate::model::Labels;
+use crate::own::Lease;
 use crate::store::Store;
 use crate::temp;
 
@@ -123,9 +124,18 @@ impl<'a> Publication<'a> {
         Placed { published: Published::New { created_ns }, durable: false }
     }
 
+    /// Take the data of an ingest, so that nobody else can change it before and after it has its name.
+    fn claim(&self) -> Result<Option<Lease<'a>>> {
+        match self.candidate.staged {
+            Staged::Ingest { fd, own, .. } => own.claim(self.store, fd).map(Some),
+            Staged::Named { .. } | Staged::Unnamed(_) => Ok(None),
+        }
+    }
+
     /// Give the file its name; false if there is something of that name.
     fn give_name(&self, with_row: bool) -> Result<bool> {
         let Self { store, candidate, .. } = self;
+        let _claim = self.claim()?;
         // DURABILITY: before the directory's sync a power cut may take the name, but leaves nothing half-made under it.
         match candidate.staged.place(store.sys.as_ref(), self.dir.fd(), &self.name) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -184,11 +194,16 @@ impl<'a> Publication<'a> {
         let path = || store.root.blob_path(digest);
         // DURABILITY: the inode only, as when it was sealed.
         sys.set_mtime(staged.fd(), created_ns).at("utimensat", path)?;
+        let _claim = self.claim()?;
         store.keep_copy(dir, digest)?;
         match *staged {
             // DURABILITY: the copy in quarantine is durable; a power cut leaves the damaged blob or the whole one.
             Staged::Named { dir: from, name, .. } => {
                 sys.rename(from, name, dir.fd(), &self.name, true).at("rename", path)?;
+            }
+            // DURABILITY: likewise.
+            Staged::Ingest { name, own, .. } => {
+                sys.rename(own.dir(), name, dir.fd(), &self.name, true).at("rename", path)?;
             }
             Staged::Unnamed(fd) => {
                 // A link cannot replace, so the file takes a provisional name first; the lock keeps it from being swept.

@@ -42,6 +42,7 @@ pub enum Op {
     StatAt,
     Visit,
     Lock,
+    Lease,
 }
 
 /// One call: what, on which descriptor or name, and where to.
@@ -251,6 +252,14 @@ impl<A: Around> Sys for Layer<A> {
             return self.inner.lock(fd, bytes, hold, wait);
         }
         self.on(Op::Lock, fd, || self.inner.lock(fd, bytes.clone(), hold, wait))
+    }
+
+    fn lease(&self, fd: BorrowedFd<'_>) -> io::Result<bool> {
+        self.on(Op::Lease, fd, || self.inner.lease(fd))
+    }
+
+    fn unlease(&self, fd: BorrowedFd<'_>) {
+        self.inner.unlease(fd);
     }
 
     fn now_ns(&self) -> i64 {

@@ -11,7 +11,7 @@ use rustix::fs::{
 };
 use rustix::io::{Errno, ReadWriteFlags};
 
-use super::{FileKind, Hold, Stat, Sys, promise, raw};
+use super::{FileId, FileKind, Hold, Stat, Sys, promise, raw};
 
 const NS: i64 = 1_000_000_000;
 
@@ -220,6 +220,14 @@ impl Sys for Linux {
         raw::lock(fd, bytes, hold, wait)
     }
 
+    fn lease(&self, fd: BorrowedFd<'_>) -> io::Result<bool> {
+        raw::lease(fd)
+    }
+
+    fn unlease(&self, fd: BorrowedFd<'_>) {
+        raw::unlease(fd);
+    }
+
     fn now_ns(&self) -> i64 {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
         now.tv_sec.saturating_mul(NS).saturating_add(now.tv_nsec)
@@ -247,6 +255,7 @@ fn kind(file_type: FileType) -> FileKind {
 
 fn stat(found: &fs::Stat) -> Stat {
     Stat {
+        id: FileId { device: found.st_dev, inode: found.st_ino },
         size: u64::try_from(found.st_size).unwrap_or_default(),
         mtime_ns: time_ns(found.st_mtime, found.st_mtime_nsec),
         ctime_ns: time_ns(found.st_ctime, found.st_ctime_nsec),

@@ -33,9 +33,20 @@ pub enum FileKind {
     Other,
 }
 
+/// What tells one file from another, whatever their names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId {
+    /// The device of its file system.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
+}
+
 /// What the file system knows of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
+    /// Which file it is.
+    pub id: FileId,
     /// Its length in bytes.
     pub size: u64,
     /// When its content or its time was last set, in ns since the epoch.
@@ -142,6 +153,11 @@ pub trait Sys: Send + Sync {
     /// Hold or free bytes of a lock file for this descriptor. False: another descriptor holds one of them, and `wait` was not
     /// set.
     fn lock(&self, fd: BorrowedFd<'_>, bytes: Range<u64>, hold: Hold, wait: bool) -> io::Result<bool>;
+    /// Take a lease on a file that this descriptor has open for reading only: until `unlease`, an open for writing fails or
+    /// waits. False: the file is open for writing somewhere, in this process or in another one.
+    fn lease(&self, fd: BorrowedFd<'_>) -> io::Result<bool>;
+    /// Give a lease back; without one, nothing happens.
+    fn unlease(&self, fd: BorrowedFd<'_>);
     /// The wall clock, in ns since the epoch.
     fn now_ns(&self) -> i64;
 

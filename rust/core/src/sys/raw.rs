@@ -1,11 +1,14 @@
-//! The two calls that rustix lacks: the only unsafe code of `sys`.
-#![allow(unsafe_code, reason = "there is no safe wrapper of these two")]
+//! The calls that rustix lacks: the only unsafe code of `sys`.
+#![allow(unsafe_code, reason = "there is no safe wrapper of these")]
 
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::Hold;
+
+/// From `asm-generic/fcntl.h`; libc lacks it.
+const F_SETSIG: libc::c_int = 10;
 
 /// Hold or free bytes of a file for this open file description.
 ///
@@ -51,6 +54,30 @@ pub(super) fn start_writeback(fd: BorrowedFd<'_>, offset: u64, size: u64) -> io:
     // SAFETY: the descriptor is open for the borrow; the call takes no pointers.
     let done = unsafe { libc::sync_file_range(fd.as_raw_fd(), offset, size, libc::SYNC_FILE_RANGE_WRITE) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Take a read lease on a file that is open for reading; false if it is open for writing somewhere.
+pub(super) fn lease(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    // The kernel signals the holder when another process tries to open the file. Its default signal, SIGIO, would end
+    // this process; SIGURG is ignored unless the program handles it.
+    // SAFETY: the descriptor is open for the borrow; the call takes no pointers.
+    let signal = unsafe { libc::fcntl(fd.as_raw_fd(), F_SETSIG, libc::SIGURG) };
+    if signal != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: as above.
+    let done = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) };
+    if done == 0 {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    if error.raw_os_error() == Some(libc::EAGAIN) { Ok(false) } else { Err(error) }
+}
+
+/// Give a lease back. It fails only if there is none.
+pub(super) fn unlease(fd: BorrowedFd<'_>) {
+    // SAFETY: the descriptor is open for the borrow; the call takes no pointers.
+    unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK) };
 }
 
 /// The lock kinds are C ints of the values 0 to 2, in a field of C shorts.

@@ -12,6 +12,7 @@ mod common;
 mod copy;
 mod faults;
 mod foreign;
+mod lost;
 mod order;
 mod others;
 mod poison;
