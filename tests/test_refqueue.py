@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
+from steelyard import LocalStore
 from steelyard._refqueue import RefQueue, ref_queue
 from steelyard.content import Writer
 from steelyard.errors import AlreadyExists, InvalidArgument, Unavailable
@@ -167,3 +174,64 @@ async def test_a_local_holder_that_ends_unheard_delays_the_waiter_but_does_not_h
 
     with anyio.fail_after(5):
         await (await open_writer(Unheard(), "ref")).aclose()
+
+
+def test_tasks_of_several_loops_get_the_ref_one_after_the_other(tmp_path: Path) -> None:
+    """Three loops in three threads, one store: each waiter is woken in its own loop."""
+    store = LocalStore(tmp_path, durability="process-crash")
+    rounds = 20
+    inside: list[int] = []
+    committed: list[int] = []
+
+    async def work(number: int) -> None:
+        for _ in range(rounds):
+            async with await open_writer(store, "ref") as writer:
+                inside.append(number)
+                assert inside == [number]
+                await writer.write(os.urandom(100))
+                inside.clear()
+                await writer.commit()
+            committed.append(number)
+
+    anyio.run(store.aopen)
+    backends = ("asyncio", "trio", "asyncio")
+    jobs = [partial(anyio.run, work, number, backend=name) for number, name in enumerate(backends)]
+    threads = [Thread(target=job, daemon=True) for job in jobs]  # one that hangs does not hold up the other tests
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    anyio.run(store.aclose)
+
+    assert len(committed) == rounds * len(backends)
+    assert not ref_queue(store)._turns
+
+
+def test_a_loop_that_stops_in_the_queue_does_not_hold_up_the_others() -> None:
+    store = MemoryStore()
+    held = anyio.run(store.writer, "ref")
+    stopped = asyncio.new_event_loop()
+    first = stopped.create_task(open_writer(store, "ref"))
+    stopped.run_until_complete(asyncio.sleep(0.01))
+    assert ref_queue(store).awaits("ref")
+
+    async def second() -> None:
+        await held.aclose()
+        with anyio.fail_after(30):
+            await (await open_writer(store, "ref")).aclose()
+
+    anyio.run(second)
+    # It runs again, and finds its place again.
+    writer = stopped.run_until_complete(first)
+    stopped.run_until_complete(writer.aclose())
+    stopped.close()
+
+    assert not ref_queue(store)._turns
+
+
+def test_all_threads_find_the_same_queue() -> None:
+    for _ in range(50):
+        store = MemoryStore()
+        with ThreadPoolExecutor(4) as threads:
+            found = set(threads.map(ref_queue, [store] * 8))
+        assert len(found) == 1

@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 from anyio import CancelScope
 
-from steelyard._backend import on_asyncio
+from steelyard._backend import on_asyncio, outlast, uninterrupted
 
 __all__ = ("Background",)
 
@@ -23,6 +23,7 @@ __all__ = ("Background",)
 class Background:
     """A running task; `function` must raise nothing but cancellation."""
 
+    @uninterrupted
     def __init__(self, function: Callable[[], Awaitable[None]]) -> None:
         self._scope = CancelScope()
         self._done = anyio.Event()
@@ -43,11 +44,11 @@ class Background:
         with suppress(RuntimeError):  # the event loop has ended, and the task with it
             self._soon(self._scope.cancel)
 
+    @uninterrupted
     async def aclose(self) -> None:
         """Cancel the task and wait for its end."""
         self._scope.cancel()
-        with CancelScope(shield=True):
-            await self._done.wait()
+        await outlast(self._done)
 
 
 _tasks: set[object] = set()

@@ -8,6 +8,7 @@ from typing import TypeVar, TypeVarTuple
 import anyio
 from anyio.lowlevel import checkpoint
 
+from steelyard._backend import uninterrupted
 from steelyard._background import Background
 from steelyard._bridge import run_job
 from steelyard._native import Job
@@ -21,6 +22,7 @@ ResultT = TypeVar("ResultT")
 ArgsT = TypeVarTuple("ArgsT")
 
 
+@uninterrupted
 async def watched(
     job: Job, report: Callable[[], object] | None, function: Callable[[*ArgsT], ResultT], *args: *ArgsT
 ) -> ResultT:
@@ -58,6 +60,7 @@ async def watched(
     return result
 
 
+@uninterrupted
 async def whole(function: Callable[[Job], ResultT]) -> ResultT:
     """Run a call that has no effect but its result, to its end.
 

@@ -12,7 +12,7 @@ import anyio
 from anyio.abc import ByteSendStream
 from cyclopts import Parameter
 
-from steelyard._bridge import run
+from steelyard._bridge import OpenFile, run
 from steelyard.cli import stdio
 from steelyard.cli.addresses import is_address, open_root
 from steelyard.cli.complete import complete_digest, complete_image
@@ -137,13 +137,17 @@ async def _opened(context: Context, target: str) -> AsyncIterator[ExportTarget]:
         async with DirectoryLayout(target) as layout:
             yield layout
     elif kind == "special":
-        descriptor = await run(os.open, target, os.O_WRONLY)
+        file = await run(_open, target)
         try:
-            yield _Sink(descriptor)
+            yield _Sink(file.fileno())
         finally:
-            os.close(descriptor)
+            file.close()
     else:
         yield Path(target)
+
+
+def _open(target: str) -> OpenFile:
+    return OpenFile(os.open(target, os.O_WRONLY | os.O_CLOEXEC))
 
 
 def _kind_of(target: str) -> Literal["store", "directory", "special", "file"]:

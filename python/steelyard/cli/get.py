@@ -13,7 +13,7 @@ from typing import Annotated
 import anyio
 from cyclopts import Parameter
 
-from steelyard._bridge import run
+from steelyard._bridge import OpenFile, run
 from steelyard.cli import stdio
 from steelyard.cli.complete import complete_digest
 from steelyard.cli.context import Context
@@ -98,26 +98,26 @@ async def _to_file(pieces: AsyncIterator[bytes], target: Path) -> None:
     """Write to a temporary file beside the target, and give it the target's name when all of it is there."""
     path = await run(target.resolve)
     if await run(_is_special, path):
-        descriptor = await run(os.open, path, os.O_WRONLY)
+        special = await run(_open, path, os.O_WRONLY)
         try:
             async for piece in pieces:
-                await stdio.write(piece, descriptor)
+                await stdio.write(piece, special.fileno())
         finally:
-            os.close(descriptor)
+            special.close()
         return
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.part")
-    descriptor = await run(_create, temporary)
+    file = await run(_open, temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
         async for piece in pieces:
-            await run(stdio.write_all, descriptor, piece)
-        await run(_publish, descriptor, temporary, path)
+            await run(stdio.write_all, file.fileno(), piece)
+        await run(_publish, file.fileno(), temporary, path)
     except BaseException:
         # CANCEL: the target is as it was; the part of it that was written goes.
         with anyio.CancelScope(shield=True):
             await run(lambda: temporary.unlink(missing_ok=True))
         raise
     finally:
-        os.close(descriptor)
+        file.close()
 
 
 def _is_special(path: Path) -> bool:
@@ -127,8 +127,8 @@ def _is_special(path: Path) -> bool:
     return path.exists() and not path.is_file()
 
 
-def _create(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+def _open(path: Path, flags: int) -> OpenFile:
+    return OpenFile(os.open(path, flags | os.O_CLOEXEC, 0o666))
 
 
 def _publish(descriptor: int, temporary: Path, path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +14,6 @@ from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
 from steelyard import _native
-from steelyard._backend import caller
 from steelyard._bridge import run
 from steelyard._refqueue import ref_queue
 from steelyard._types import OnProgress, Source
@@ -178,16 +176,9 @@ class LocalStore(BaseStore):
     def direct(self) -> LocalDirect:
         """Return the store for threads: the same calls, which block in place of waiting; see `steelyard._direct`.
 
-        It is valid as long as the store is open. Call this in the event loop of the store.
+        It is valid as long as the store is open.
         """
-        queue, soon = ref_queue(self), caller()
-
-        def released(ref: str) -> None:
-            if queue.awaits(ref):
-                with suppress(RuntimeError):  # the event loop has ended, and those who waited with it
-                    soon(queue.released, ref)
-
-        return LocalDirect(lambda: self._core, released)
+        return LocalDirect(lambda: self._core, ref_queue(self).released)
 
     # Provider and Ingester
 

@@ -25,8 +25,9 @@ async def open_writer(
 ) -> Writer:
     """Begin or resume the ingest `ref` as `Ingester.writer` does, but wait while another writer holds it.
 
-    The tasks of this event loop that wait for a ref of the same store get it in the order in which they came, and wake
-    when it is freed. A holder in another process can't wake us; the store is asked again after pauses of 50 ms to 1 s.
+    The tasks that wait for a ref of the same store get it in the order in which they came, and wake when it is freed,
+    each in its own event loop. A holder in another process can't wake us; the store is asked again after pauses of 50 ms
+    to 1 s.
     There is no limit of time: put the call into a cancel scope.
 
     Raises:

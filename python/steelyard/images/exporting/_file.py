@@ -12,7 +12,7 @@ import anyio
 from anyio import CancelScope
 
 from steelyard._archive import Place, copy_hashed, copy_range
-from steelyard._bridge import run
+from steelyard._bridge import OpenFile, run
 from steelyard.content import ReaderAt
 from steelyard.errors import DataCorrupt, StorageError
 from steelyard.images.documents import OCIDescriptor
@@ -45,12 +45,8 @@ class _New:
         with _files.told(str(path), "export"):
             if resolved.is_dir():
                 raise StorageError(errno.EISDIR, str(path), "export")
-            self._directory = os.open(resolved.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            self.file = _files.NewFile(self._directory, str(path), mode=0o666)
-        except BaseException:
-            os.close(self._directory)
-            raise
+            self._directory = OpenFile(os.open(resolved.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        self.file = _files.NewFile(self._directory.fileno(), str(path), mode=0o666)
 
     def publish(self) -> None:
         """Give it its name, durably."""
@@ -58,10 +54,8 @@ class _New:
 
     def close(self) -> None:
         """Let go of it; unless it was published nothing of it stays. May be called twice."""
-        directory, self._directory = self._directory, -1
-        if directory >= 0:
-            self.file.close()
-            os.close(directory)
+        self.file.close()
+        self._directory.close()
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ import msgspec
 from anyio import CancelScope
 
 from steelyard import _archive
-from steelyard._bridge import run
+from steelyard._bridge import OpenFile, run
 from steelyard._types import Buffer
 from steelyard.images.importing._file import ArchiveFile
 from steelyard.images.importing._intake import Intake
@@ -56,8 +56,9 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
         if isinstance(source, AsyncIterable):
             return ArchiveStream(source, self.intake, self.limits)
         path = os.fspath(source)
-        file, mode = await run(_open_file, path)
-        stack.push_async_callback(_close, file)
+        opened, mode = await run(_open_file, path)
+        stack.push_async_callback(_close, opened)
+        file = opened.fileno()
         if stat.S_ISDIR(mode):
             layout = await stack.enter_async_context(DirectoryLayout(path))
             return LayoutSource(layout, self.intake, self.limits, self.concurrency)
@@ -95,15 +96,15 @@ class _File:
         return data
 
 
-def _open_file(path: str) -> tuple[int, int]:
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    return file, os.fstat(file).st_mode
+def _open_file(path: str) -> tuple[OpenFile, int]:
+    file = OpenFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+    return file, os.fstat(file.fileno()).st_mode
 
 
 def _look(file: int) -> tuple[int, bytes]:
     return os.fstat(file).st_size, os.pread(file, _archive.HEAD, 0)
 
 
-async def _close(file: int) -> None:
+async def _close(file: OpenFile) -> None:
     with CancelScope(shield=True):
-        await run(os.close, file)
+        await run(file.close)

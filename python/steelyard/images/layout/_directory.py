@@ -13,7 +13,7 @@ from typing import Self
 import anyio
 from anyio import CancelScope, ClosedResourceError
 
-from steelyard._bridge import run
+from steelyard._bridge import OpenFile, run
 from steelyard._types import Buffer
 from steelyard.base import BaseReader
 from steelyard.content import ReaderAt
@@ -44,7 +44,7 @@ class DirectoryLayout(LayoutDriver):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = str(Path(path).absolute())
-        self._root: _files.Directory | None = None
+        self._root: OpenFile | None = None
         self._lock = anyio.Lock()
 
     @property
@@ -123,7 +123,7 @@ class DirectoryLayout(LayoutDriver):
     def _open(self) -> int:
         if self._root is None:
             raise FailedPrecondition(f"layout {self._path}: not open; use it in `async with`")
-        return self._root.number
+        return self._root.fileno()
 
 
 def _delete(root: int, path: str, digest: Digest) -> None:
@@ -155,12 +155,9 @@ class _Writer(BlobWriter):
         self._size = size
         self._expected = expected
         self._hasher = Hasher(algorithm)
-        self._directory = _files.open_dir(root, path, ("blobs", algorithm.value), make=True)
-        try:
-            self._file: _files.NewFile | None = _files.NewFile(self._directory, f"{path}/blobs/{algorithm}")
-        except BaseException:
-            os.close(self._directory)
-            raise
+        self._directory = OpenFile(_files.open_dir(root, path, ("blobs", algorithm.value), make=True))
+        shown = f"{path}/blobs/{algorithm}"
+        self._file: _files.NewFile | None = _files.NewFile(self._directory.fileno(), shown)
         self._offset = 0
 
     @property
@@ -197,7 +194,7 @@ class _Writer(BlobWriter):
         file, self._file = self._file, None
         if file is not None:
             file.close()
-            os.close(self._directory)
+            self._directory.close()
 
     @property
     def _opened(self) -> _files.NewFile:
@@ -212,10 +209,10 @@ class _Reader(BaseReader):
         shown = f"{path}/{blob_name(digest)}"
         with _files.closing_fd(_blob_dir(root, path, digest)) as directory, _files.told(shown, "open"):
             try:
-                self._number = _files.open_file(directory, digest.encoded, shown)
+                self._file = OpenFile(_files.open_file(directory, digest.encoded, shown))
             except FileNotFoundError:
                 raise NotFound("blob", str(digest)) from None
-        self._size = os.fstat(self._number).st_size
+        self._size = os.fstat(self._file.fileno()).st_size
 
     @property
     def digest(self) -> Digest:
@@ -226,9 +223,10 @@ class _Reader(BaseReader):
         return self._size
 
     def fileno(self) -> int:
-        if self._number < 0:
+        number = self._file.fileno()
+        if number < 0:
             raise ClosedResourceError
-        return self._number
+        return number
 
     async def read_at(self, offset: int, size: int) -> bytes:
         number = self.fileno()
@@ -250,9 +248,7 @@ class _Reader(BaseReader):
 
     def close(self) -> None:
         """Let go of the file; also when nobody waits for the reader any more."""
-        number, self._number = self._number, -1
-        if number >= 0:
-            os.close(number)
+        self._file.close()
 
     async def aclose(self) -> None:
         self.close()

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from steelyard._bridge import OpenFile
 from steelyard._types import Buffer
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import DataCorrupt, InvalidDigest, NotFound, StorageError, StorageFull
@@ -34,25 +35,12 @@ def told(path: str, operation: str) -> Iterator[None]:
         raise (StorageFull if full else StorageError)(number, path, operation) from error
 
 
-class Directory:
-    """An open directory, as what a call off the event loop returns: it closes when nobody waits for it any more."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-    def close(self) -> None:
-        """Let go of it; may be called twice."""
-        number, self.number = self.number, -1
-        if number >= 0:
-            os.close(number)
-
-
-def make_root(path: str) -> Directory:
+def make_root(path: str) -> OpenFile:
     """Open the layout's directory, and make it if it is not there; those above it have to be."""
     with told(path, "open layout"):
         with closing_fd(os.open(Path(path).parent, _DIRECTORY)) as parent:
             _make_dir(parent, Path(path).name)
-        return Directory(os.open(path, _DIRECTORY))
+        return OpenFile(os.open(path, _DIRECTORY))
 
 
 @contextmanager
@@ -145,7 +133,7 @@ class NewFile:
         self._mode = mode
         self._temporary: str | None = None
         with told(shown, "create"):
-            self._number = self._create()
+            self._file = OpenFile(self._create())
         self._size = 0
 
     def _create(self) -> int:
@@ -162,14 +150,14 @@ class NewFile:
     @property
     def number(self) -> int:
         """The open file's descriptor, which closes with it."""
-        return self._number
+        return self._file.fileno()
 
     def write(self, data: Buffer) -> None:
         """Append all of the bytes."""
         rest = memoryview(data).cast("B")
         with told(self._shown, "write"):
             while rest:
-                count = os.pwrite(self._number, rest, self._size)
+                count = os.pwrite(self.number, rest, self._size)
                 self._size += count
                 rest = rest[count:]
 
@@ -177,12 +165,12 @@ class NewFile:
         """Give the file its name, in place of whatever has it, and a mode; on return that survives a power loss."""
         with told(self._shown, "publish"):
             if mode is not None:
-                os.fchmod(self._number, mode)
+                os.fchmod(self.number, mode)
             # DURABILITY: before the name, so that a power cut never leaves the name of a file without its bytes.
-            os.fsync(self._number)
+            os.fsync(self.number)
             if self._temporary is None:
                 self._temporary = _fresh_name()
-                os.link(f"/proc/self/fd/{self._number}", self._temporary, dst_dir_fd=self._directory)
+                os.link(f"/proc/self/fd/{self.number}", self._temporary, dst_dir_fd=self._directory)
             # DURABILITY: a power cut leaves the old file, or none, or the whole new one.
             os.replace(self._temporary, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
             self._temporary = None
@@ -190,10 +178,9 @@ class NewFile:
 
     def close(self) -> None:
         """Let go of the file; unless it was published nothing of it stays. May be called twice."""
-        number, self._number = self._number, -1
-        if number < 0:
+        if self.number < 0:
             return
-        os.close(number)
+        self._file.close()
         if self._temporary is not None:
             with suppress(FileNotFoundError):
                 os.unlink(self._temporary, dir_fd=self._directory)
@@ -203,15 +190,15 @@ def _fresh_name() -> str:
     return f".steelyard-{secrets.token_hex(8)}"
 
 
-def open_again(root: int, path: str) -> Directory:
+def open_again(root: int, path: str) -> OpenFile:
     """Open the layout's directory once more, for a lock of its own."""
-    return Directory(open_dir(root, path, (".",), make=False))
+    return OpenFile(open_dir(root, path, (".",), make=False))
 
 
-def try_lock(root: Directory) -> bool:
+def try_lock(root: OpenFile) -> bool:
     """Take the lock of the layout, which is its directory's, if nobody has it; closing the directory gives it back."""
     try:
-        fcntl.flock(root.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(root.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -1,0 +1,178 @@
+"""The one module that knows of threads: everything that waits for native work or a blocking call goes through here.
+
+The unit of work is a **piece**: a call that ends by itself within milliseconds to a few seconds, at most `PIECE` bytes of
+input or output. A piece is never abandoned. A caller that is cancelled before its piece starts had no effect; one that
+is cancelled while it runs gets its result, and the cancellation at its next checkpoint. So no thread is ever left loose
+on a file, and nobody has to guess whether something happened.
+
+Pieces run on threads of the native core, one pool for the process. What is finished gathers in a queue, and one wake of
+the event loop delivers all that is there: a wake costs about 50 µs, whatever it brings. Threads start when there is work
+and end by themselves within a second without. `rust/core/src/bridge` says who is woken when.
+
+What waits for somebody else, a server for example, is no piece: nobody knows when it ends. `begin` gives it a thread of a
+second pool, so that pieces always find one, and a way to end it early, which is part of the call.
+
+* **Ctrl-C** never parts a caller from its piece, even when Python raises KeyboardInterrupt in the middle of this package.
+* **Several event loops**, one in each thread: each has its own port to the pool.
+* **A loop that ends** with pieces under way: they run to their end, and nobody hears of it.
+* **The end of the process** waits for the pieces under way; what was begun is told to end.
+* **A fork**: the child begins with an empty pool; what waited in the parent is the parent's.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import weakref
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, TypeVar, TypeVarTuple
+
+from anyio.lowlevel import current_token
+
+from steelyard._backend import on_asyncio, uninterrupted
+from steelyard._bridge._asyncio import AsyncioLoop
+from steelyard._bridge._call import Begun, Loop, OpenFile
+from steelyard._bridge._trio import TrioLoop
+from steelyard._native import Job, Pool
+
+__all__ = (
+    "PIECE",
+    "Begun",
+    "OpenFile",
+    "begin",
+    "checkpoint_here",
+    "counts",
+    "run",
+    "run_job",
+    "soon_here",
+    "threads",
+)
+
+PIECE = 8 << 20
+"""The most bytes that one piece should move: a hop costs about 0.1 ms, hashing 8 MiB about 4 ms."""
+
+THREADS = 32
+"""Pieces under way at once in the process: more than cores, so that waits for the disk overlap."""
+
+WAITS = 1024
+"""Calls at once in the process that wait for somebody else: each holds a thread, which does nothing meanwhile."""
+
+ResultT = TypeVar("ResultT")
+ArgsT = TypeVarTuple("ArgsT")
+
+
+@uninterrupted
+async def run(function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
+    """Run one piece off the event loop and return its result.
+
+    Cancellation:
+        Before the piece starts: no effect. Afterwards it is waited for and its result returned. Only asyncio's own
+        ``Task.cancel`` is raised in place of the result, because it is said once. So whatever a result owns must be an
+        object with ``close``, alone or in a tuple, and never a bare descriptor: it is closed when nobody gets it.
+
+    KeyboardInterrupt:
+        As a cancellation: the piece is waited for. On trio the result is returned and the exception raised at a later
+        checkpoint; on asyncio, where there is no other chance, it is raised in place of the result.
+    """
+    result: ResultT = await _this_loop().run(function, args)
+    return result
+
+
+@uninterrupted
+async def run_job(job: Job, function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
+    """Run a long piece off the event loop and return its result.
+
+    Cancellation:
+        As for `run`, but the job is told, and what `function` returns may then be of a part only: ask `job.cancelled`.
+    """
+    result: ResultT = await _this_loop().run(function, args, job.cancel)
+    return result
+
+
+@uninterrupted
+def begin(function: Callable[[*ArgsT], ResultT], *args: *ArgsT, end: Callable[[], object]) -> Begun[ResultT]:
+    """Call a function that waits for somebody else, on a thread; it begins at once.
+
+    Whoever begins it is responsible for its end: by waiting for the result, or by `Begun.aclose`.
+
+    Args:
+        function: called in a thread that Python did not start, so that it must not start any.
+        args: its arguments.
+        end: makes it end soon; from any thread, also before it was called.
+    """
+    loop = _this_loop()
+    begun: Begun[ResultT] = Begun(end, loop.look)
+    _under_way.add(begun)
+    loop.begin(_named, (function, args), begun)
+    return begun
+
+
+def _named(function: Callable[..., ResultT], args: tuple[Any, ...]) -> ResultT:
+    # Who asks for the current thread makes a record of it, which outlives it: let it say whose it was.
+    threading.current_thread().name = "steelyard-wait"
+    return function(*args)
+
+
+def soon_here() -> Callable[[Callable[[], object]], None]:
+    """Return what has a function called in this event loop's thread, from any thread; nothing happens if the loop has ended."""
+    loop = _this_loop()
+
+    def soon(function: Callable[[], object]) -> None:
+        with suppress(RuntimeError):
+            loop.soon(function)
+
+    return soon
+
+
+def checkpoint_here() -> Callable[[], Awaitable[None]]:
+    """Return anyio's `checkpoint` for this event loop. That function itself asks each time which one it is."""
+    checkpoint: Callable[[], Awaitable[None]] = current_token().backend_class.checkpoint
+    return checkpoint
+
+
+def threads() -> int:
+    """Return how many threads there are at this moment."""
+    return _pool.threads
+
+
+def counts() -> dict[str, int]:
+    """Return what was done since the process began: ``pieces``, ``starts`` and ``calls`` of threads, ``wakes`` of loops."""
+    return dict(zip(("pieces", "starts", "calls", "wakes"), _pool.counts(), strict=True))
+
+
+class _Here(threading.local):
+    """The loop that ran the last piece of this thread: most likely that of the next, and asking is dear."""
+
+    loop: Loop | None = None
+
+
+_here = _Here()
+_pool = Pool(THREADS)
+_waits = Pool(WAITS)
+_under_way: weakref.WeakSet[Begun[Any]] = weakref.WeakSet()
+
+
+def _this_loop() -> Loop:
+    loop = _here.loop
+    if loop is None or not loop.is_here():
+        loop = _here.loop = (AsyncioLoop if on_asyncio() else TrioLoop)(_pool, _waits)
+    return loop
+
+
+def _begin_anew() -> None:
+    # It has none of the threads, and perhaps a locked mutex.
+    global _pool, _waits, _under_way, _here
+    _pool, _waits, _under_way, _here = Pool(THREADS), Pool(WAITS), weakref.WeakSet(), _Here()
+
+
+def _end() -> None:
+    for begun in list(_under_way):
+        begun.end()
+    _waits.close()
+    _pool.close()  # whichever it is by then
+
+
+atexit.register(_end)
+os.register_at_fork(after_in_child=_begin_anew)

@@ -1,0 +1,148 @@
+"""The way to the pool from an asyncio event loop."""
+
+from __future__ import annotations
+
+import math
+import sys
+import weakref
+from collections.abc import Callable
+from itertools import starmap
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio import CancelScope
+from anyio.lowlevel import current_token
+
+from steelyard._bridge._call import Arrivals, Begun, closers, give_begun
+from steelyard._native import Pool
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ("AsyncioLoop",)
+
+
+class _Failed:
+    """What a piece raised, on its way to who waits for it."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+class AsyncioLoop:
+    """The way to the pool from an asyncio event loop. Its tickets are the futures that the callers wait for.
+
+    Ctrl-C is a cancellation of the main task if `asyncio.Runner` runs the loop. A second one, and the first in a loop
+    without a runner, is a KeyboardInterrupt in whatever Python code runs at that moment, this module's too.
+    """
+
+    def __init__(self, pool: Pool, waits: Pool) -> None:
+        import asyncio  # noqa: PLC0415  # only a program that runs on it has it, and it is slow to import
+
+        self._running, self._task = asyncio.get_running_loop, asyncio.current_task
+        self._cancelled, self._invalid = asyncio.CancelledError, asyncio.InvalidStateError
+        # Called directly: the function of the same name in anyio asks first, each time, which backend this is.
+        self._checkpoint_if_cancelled = current_token().backend_class.checkpoint_if_cancelled
+        self._loop = weakref.ref(asyncio.get_running_loop())  # whose thread may be the last to know of us
+        self._port = pool.port(self._wake)
+        self._waits = waits.port(self._wake_waits)
+        self._arrivals = Arrivals(self._give, self._wake)
+        self._ends = Arrivals(give_begun, self._wake_waits)
+        # Of a future that was cancelled: the one that gets the result in its place.
+        self._heirs: weakref.WeakKeyDictionary[asyncio.Future[Any], asyncio.Future[Any]] = weakref.WeakKeyDictionary()
+
+    def is_here(self) -> bool:
+        try:
+            loop = self._running()
+        except RuntimeError:
+            return False
+        if loop is not self._loop():
+            return False
+        return "trio" not in sys.modules or self._task(loop) is not None  # no task: a guest's
+
+    def _wake(self) -> None:
+        self.soon(self._deliver)
+
+    def _wake_waits(self) -> None:
+        self.soon(self._deliver_waits)
+
+    def soon(self, function: Callable[[], object]) -> None:
+        loop = self._loop()
+        if loop is None:
+            raise RuntimeError("the event loop is gone")
+        loop.call_soon_threadsafe(function)
+
+    def begin(self, function: Callable[..., Any], args: tuple[Any, ...], begun: Begun[Any]) -> None:
+        self._waits.submit(function, args, begun)
+
+    def look(self) -> None:
+        self._deliver_waits()
+
+    def _deliver(self) -> None:
+        self._arrivals.deliver(self._port)
+
+    def _deliver_waits(self) -> None:
+        self._ends.deliver(self._waits)
+
+    def _give(self, future: Any, value: Any, error: BaseException | None) -> None:
+        result = value if error is None else _Failed(error)
+        try:
+            future.set_result(result)
+        except self._invalid:
+            heir = self._last_heir(future)
+            if not heir.done():
+                heir.set_result(result)
+
+    def _last_heir(self, future: Any) -> Any:
+        while future.cancelled():
+            future = self._heirs.setdefault(future, future.get_loop().create_future())
+        return future
+
+    async def run(
+        self, function: Callable[..., Any], args: tuple[Any, ...], cancel: Callable[[], object] | None = None
+    ) -> Any:
+        await self._checkpoint_if_cancelled()
+        future = self._loop().create_future()  # type: ignore[union-attr]  # it runs
+        submitted: list[None] = []
+        try:
+            # A single call of native code: the list says for certain whether the pool has the piece, wherever Ctrl-C breaks in.
+            submitted.extend(starmap(self._port.submit, ((function, args, future),)))
+            result = await future
+        except BaseException as broken:
+            if not submitted or isinstance(broken, GeneratorExit):
+                raise
+            if cancel is not None:
+                cancel()
+            result = await self._end(future)
+            if not isinstance(broken, self._cancelled) or anyio.current_effective_deadline() != -math.inf:
+                # Not from a cancel scope, which would raise it again. Nobody gets the result; what is open is closed.
+                await self._close(result)
+                raise
+        if type(result) is not _Failed:
+            return result
+        try:
+            raise result.error
+        finally:
+            del result, future  # the error's traceback holds this frame, and this frame the error
+
+    async def _end(self, future: Any) -> Any:
+        """Wait for the result, whatever breaks in meanwhile: one exception is remembered already."""
+        with CancelScope(shield=True):
+            while True:
+                future = self._last_heir(future)
+                try:
+                    self._deliver()  # a loop that Ctrl-C has ended may have lost the call that was to do it
+                    return await future
+                except GeneratorExit:
+                    raise
+                except BaseException:  # noqa: BLE001, S112
+                    continue
+
+    async def _close(self, result: object) -> None:
+        """Close what a result owns that nobody gets."""
+        for close in closers(result):
+            closing = self._loop().create_future()  # type: ignore[union-attr]  # it runs
+            self._port.submit(close, (), closing)
+            await self._end(closing)

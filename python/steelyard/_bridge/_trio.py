@@ -1,0 +1,80 @@
+"""The way to the pool from a trio event loop."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from steelyard._backend import protect, uninterrupted
+from steelyard._bridge._call import Begun, give_begun
+from steelyard._native import Pool
+
+__all__ = ("TrioLoop",)
+
+
+class TrioLoop:
+    """The way to the pool from a trio event loop. Its tickets are the tasks that wait."""
+
+    def __init__(self, pool: Pool, waits: Pool) -> None:
+        import outcome  # noqa: PLC0415  # as trio
+        import trio  # noqa: PLC0415  # only a program that runs on trio has it
+
+        protect()
+        self._lowlevel = trio.lowlevel
+        self._value, self._error = outcome.Value, outcome.Error
+        self._token = weakref.ref(trio.lowlevel.current_trio_token())
+        self._port = pool.port(self._wake)
+        self._waits = waits.port(self._wake_waits)
+
+    def is_here(self) -> bool:
+        try:
+            self._lowlevel.current_task()
+        except RuntimeError:
+            return False
+        return self._lowlevel.current_trio_token() is self._token()
+
+    def _wake(self) -> None:
+        self.soon(self._deliver)
+
+    def _wake_waits(self) -> None:
+        self.soon(self._deliver_waits)
+
+    def soon(self, function: Callable[[], object]) -> None:
+        token = self._token()
+        if token is None:
+            raise RuntimeError("the event loop is gone")
+        token.run_sync_soon(function)
+
+    def begin(self, function: Callable[..., Any], args: tuple[Any, ...], begun: Begun[Any]) -> None:
+        self._waits.submit(function, args, begun)
+
+    def look(self) -> None:
+        """Trio loses no call."""
+
+    # trio calls both of these in a task of its own, which Ctrl-C does not interrupt.
+
+    def _deliver(self) -> None:
+        for task, value, error in self._port.take():
+            self._lowlevel.reschedule(task, self._value(value) if error is None else self._error(error))
+
+    def _deliver_waits(self) -> None:
+        for begun, value, error in self._waits.take():
+            give_begun(begun, value, error)
+
+    @uninterrupted
+    async def run(
+        self, function: Callable[..., Any], args: tuple[Any, ...], cancel: Callable[[], object] | None = None
+    ) -> Any:
+        await self._lowlevel.checkpoint_if_cancelled()
+        # From here on the task must wait: a piece that nobody waits for uses what the caller has let go of, and trio ends
+        # with an internal error when a task is woken that does not wait for it. So KeyboardInterrupt is held back.
+        self._port.submit(function, args, self._lowlevel.current_task())
+
+        def not_now(_: object) -> Any:
+            # Called for KeyboardInterrupt as for a cancellation: both are raised at the task's next checkpoint.
+            if cancel is not None:
+                cancel()
+            return self._lowlevel.Abort.FAILED
+
+        return await self._lowlevel.wait_task_rescheduled(not_now)
