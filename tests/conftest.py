@@ -13,6 +13,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from supervisor import pytest_cmdline_main  # noqa: F401  # a hook: a hang or a crash fails one test
 
 # A debug build of the extension warns when it is imported. Tests may run on one; measurements may not.
 os.environ.setdefault("STEELYARD_ALLOW_DEBUG", "1")
@@ -55,7 +56,7 @@ def no_leaks() -> Iterator[None]:
             leaked = _leaked(descriptors, threads)
     if leaked and "grpc" in sys.modules:
         # gRPC closes its sockets on threads of its own, soon after the call that asks for it.
-        end = time.monotonic() + 5
+        end = time.monotonic() + 30
         while (leaked := _leaked(descriptors, threads)) and time.monotonic() < end:
             time.sleep(0.01)
     assert not leaked, f"left behind: {', '.join(leaked)}"

@@ -25,7 +25,7 @@ from steelyard import AlreadyExists, Digest, LocalStore
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 ROUNDS = int(os.environ.get("STEELYARD_CRASH_ROUNDS", "8"))
-FREED_SECONDS = 1.0
+FREED_SECONDS = 30.0
 
 
 @dataclass

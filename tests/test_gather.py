@@ -30,7 +30,7 @@ class Batches:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         self.begun.release()
-        assert self.go.acquire(timeout=10)
+        assert self.go.acquire(timeout=30)
         self.at_once -= 1
         return [ValueError(item) if item < 0 else item * 2 for item in items]
 

@@ -1,51 +1,50 @@
 """Archives with tens of thousands of blobs: the event loop goes on while they come and go.
 
-What is measured is the time that the loop's own thread computes between two turns, which a busy machine does not change much.
+What is judged is the time that the loop's own thread computes between two beats of a timer, as a share of all that it computes.
 """
 
 from __future__ import annotations
 
+import gc
 import json
-import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import anyio
 import pytest
-from anyio.lowlevel import checkpoint
 from archives import pieces
 from make_archives import layout, one_image, tar
 from make_images import encode
+from stalls import watched
 
-from steelyard import LocalStore, _native
+from steelyard import LocalStore
 from steelyard._bridge import run
 from steelyard.images import export_images, import_images
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 IMAGES, LAYERS = 4, 5000
-LIMIT_SECONDS = 0.030
-"""A garbage collection of all that there is takes up to 15 ms; all in one go would be over 60 ms."""
+LIMIT = 0.08
+"""Up to 0.04 was seen, on a busy machine; 0.2 where all layers of an image are looked at without letting others run."""
 ATTEMPTS = 3
 
 
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Keep Python's collector, which looks at all objects of all tests so far, out of the measurement."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 async def longest_turn(work: Awaitable[object]) -> float:
-    """Return the most that the loop's thread computed without letting another task run."""
-    turns: list[float] = []
-
-    async def count() -> None:
-        last = time.thread_time()
-        while True:
-            await checkpoint()
-            now = time.thread_time()
-            turns.append(now - last)
-            last = now
-
-    async with anyio.create_task_group() as background:
-        background.start_soon(count)
-        await work
-        background.cancel_scope.cancel()
-    return max(turns)
+    """Return the most that the loop's thread computed between two beats, as a share of all that it computed."""
+    with no_collection():
+        seen = await watched(work)
+    return seen.longest / seen.thread
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +62,6 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.skipif(_native.debug_build, reason="times of a debug build say nothing")
 async def test_the_loop_goes_on_while_many_blobs_come_and_go(archive: Path, tmp_path: Path) -> None:
     names = [f"docker.io/library/demo:{number}" for number in range(IMAGES)]
     data = await run(archive.read_bytes)
@@ -81,7 +79,8 @@ async def test_the_loop_goes_on_while_many_blobs_come_and_go(archive: Path, tmp_
                 "export": export_images(store, tmp_path / f"{attempt}.tar", names),
             }.items():
                 best[name] = min(best[name], await longest_turn(work))
-        if max(best.values()) <= LIMIT_SECONDS:
+        if max(best.values()) <= LIMIT:
             break
+    print("longest turns:", *(f"{name} {share:.2%}" for name, share in best.items()))
 
-    assert {} == {name: seconds for name, seconds in best.items() if seconds > LIMIT_SECONDS}
+    assert {} == {name: share for name, share in best.items() if share > LIMIT}

@@ -106,7 +106,7 @@ async def test_a_release_between_the_refusal_and_the_wait_is_not_missed() -> Non
 
     store = Racing()
     held = await MemoryStore.writer(store, "ref")
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         await (await open_writer(store, "ref")).aclose()
 
 
@@ -125,7 +125,7 @@ async def test_a_holder_elsewhere_is_asked_again_without_being_told() -> None:
 
     assert 2 == len(pauses)
     assert pauses[0] >= 0.045
-    assert pauses[0] < pauses[1] < 1
+    assert pauses[1] >= 0.09
 
 
 async def test_refs_do_not_wait_for_each_other() -> None:
@@ -172,7 +172,7 @@ async def test_a_local_holder_that_ends_unheard_delays_the_waiter_but_does_not_h
                 raise Unavailable(ref, local=True)
             return await super().writer(ref, **options)
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         await (await open_writer(Unheard(), "ref")).aclose()
 
 

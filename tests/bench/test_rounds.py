@@ -65,7 +65,7 @@ class TestRounds:
         assert 3 == len(set(places))
         ours = found.find("ours")
         assert [1, 2] == [sample.round for sample in ours.samples]
-        assert all(sample.seconds < 0.05 and sample.metrics == {"stall_seconds": 1.0} for sample in ours.samples)
+        assert all(sample.cpu_seconds < 0.05 and sample.metrics == {"stall_seconds": 1.0} for sample in ours.samples)
         assert [1, 2] == [sample.round for sample in found.find(H).samples]
 
     async def test_processor_time_of_threads_and_programs_counts(self, memory: Path) -> None:

@@ -48,7 +48,7 @@ class Nursery:
     def close(self) -> None:
         """End the process."""
         self._socket.close()
-        self._process.wait(10)
+        self._process.wait(60)
 
 
 def _exchange(stdin: int, data: bytes, stdout: int, stderr: int) -> tuple[bytes, bytes]:

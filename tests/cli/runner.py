@@ -91,7 +91,7 @@ class Shell:
     def execute(self, *command: str, code: int = 0) -> Result:
         """Run a program of any kind to its end, with nothing to read, and insist on its exit code."""
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, cwd=self.home, env=self.environment, timeout=30
+            command, stdin=subprocess.DEVNULL, capture_output=True, cwd=self.home, env=self.environment, timeout=60
         )
         return Result.of(code, done.returncode, done.stdout, done.stderr)
 
@@ -128,7 +128,7 @@ def end(process: subprocess.Popen[bytes], number: signal.Signals) -> tuple[int, 
     """Send a signal and return the exit code, standard output and standard error."""
     process.send_signal(number)
     stdin, process.stdin = process.stdin, None  # left open: the end of the input must not be what ends it
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=60)
     if stdin is not None:
         stdin.close()
     return process.returncode, out.decode(), err.decode()

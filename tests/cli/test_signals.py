@@ -109,5 +109,5 @@ def test_a_reader_that_stands_still_does_not_hold_up_ctrl_c(shell: Shell) -> Non
 
     process.send_signal(signal.SIGINT)
 
-    assert 130 == process.wait(10)
+    assert 130 == process.wait(60)
     process.communicate()

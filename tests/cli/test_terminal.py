@@ -53,7 +53,7 @@ class Terminal:
         """Wait for the end and return the exit code."""
         self.process.communicate()
         os.close(self.master)
-        return self.process.wait(10)
+        return self.process.wait(60)
 
 
 def test_progress_is_a_line_that_goes_away(shell: Shell) -> None:

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from steelyard.bench._tied import tied
+
 __all__ = ("Serving", "serving")
 
 
@@ -43,7 +45,7 @@ class Serving:
     def end(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
         """Send a signal and return the exit code and what standard error has said since the start."""
         self.process.send_signal(number)
-        return self.process.wait(timeout=30), self._log.read_text(encoding="utf-8")
+        return self.process.wait(timeout=60), self._log.read_text(encoding="utf-8")
 
 
 @contextmanager
@@ -58,7 +60,7 @@ def serving(folder: Path, *options: str) -> Iterator[Serving]:
         "XDG_CONFIG_HOME": str(folder),
     }
     inode = path.stat().st_ino if path.exists() else None
-    with tempfile.NamedTemporaryFile() as log, subprocess.Popen(command, stderr=log, env=environment) as process:
+    with tempfile.NamedTemporaryFile() as log, subprocess.Popen(tied(command), stderr=log, env=environment) as process:
         try:
             while not path.exists() or path.stat().st_ino == inode:
                 assert process.poll() is None, Path(log.name).read_text(encoding="utf-8")

@@ -88,7 +88,7 @@ def test_a_ref_that_is_written_is_refused_to_others_until_its_writer_ends(ctr: C
             client.write(request, metadata=namespace)
         assert first.stdin is not None
         first.stdin.close()
-        assert 0 == first.wait(20)
+        assert 0 == first.wait(60)
         answers = client.write(request, metadata=namespace)
 
     assert 0 == answers[0].offset

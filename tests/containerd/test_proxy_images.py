@@ -57,7 +57,7 @@ def test_imports_at_once_all_arrive(system: Proxied, tmp_path: Path) -> None:
         for namespace in ("here", "there"):
             line = system.ctr(namespace).line("images", "import", "--no-unpack", str(tmp_path / made.digest))
             running.append(subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE))
-    said = [process.communicate(timeout=50)[1] for process in running]
+    said = [process.communicate(timeout=60)[1] for process in running]
 
     assert [(0, b"")] * 8 == [(process.returncode, text) for process, text in zip(running, said, strict=True)]
     stored = _stored(system)
@@ -111,7 +111,7 @@ def test_the_collector_takes_what_nothing_refers_to_and_no_open_ingest(system: P
         assert not {sha256(b"loose"), sha256(ours), *made.blobs} & system.files()
         assert ingest.stdin is not None
         ingest.stdin.close()
-        assert 0 == ingest.wait(20)
+        assert 0 == ingest.wait(60)
 
     assert data == ctr("content", "get", sha256(data))
 

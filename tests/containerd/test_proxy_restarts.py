@@ -57,7 +57,7 @@ def test_an_ingest_goes_on_after_a_restart(
     digest = sha256(data)
     with open_ingest(ctr, "broken", data[:sent]) as ingest:
         restart(system)
-        ingest.communicate(timeout=20)
+        ingest.communicate(timeout=60)
     found = offset_of(ctr, "broken")
     rest = tmp_path / "rest"
     with rest.open("wb") as file:
@@ -80,13 +80,13 @@ def test_while_our_server_is_down_reads_fail_and_writes_wait_for_it(system: Prox
     ctr("content", "ingest", "before", stdin=b"stored before")
     system.service.stop()
     try:
-        read = subprocess.run(ctr.line("content", "get", digest), capture_output=True, timeout=20)
+        read = subprocess.run(ctr.line("content", "get", digest), capture_output=True, timeout=60)
         ctr("version")
         listed = ctr("content", "ls", "-q")
         writing = subprocess.Popen(ctr.line("content", "ingest", "down"), stdin=subprocess.PIPE)
     finally:
         system.service.start()
-    writing.communicate(b"written meanwhile", timeout=20)
+    writing.communicate(b"written meanwhile", timeout=60)
 
     assert b"unavailable" in read.stderr.lower()
     assert [digest] == listed.decode().split()

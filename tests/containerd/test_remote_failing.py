@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import pytest
 from foreign.programs import root_only
+from stalls import watched
 
 from steelyard import (
     FailedPrecondition,
@@ -103,12 +104,10 @@ async def test_a_server_that_is_stuck_is_not_waited_for_for_ever(silent: str, ca
 @pytest.mark.parametrize("call", CALLS)
 async def test_a_cancelled_call_to_a_server_that_is_stuck_returns_soon(silent: str, call: str) -> None:
     async with RemoteStore(silent) as store:
-        start = anyio.current_time()
-        with anyio.move_on_after(0.1) as scope:
+        with anyio.fail_after(30), anyio.move_on_after(0.1) as scope:
             await CALLS[call](store)
 
         assert scope.cancelled_caught
-        assert anyio.current_time() - start < 10
 
 
 async def test_waiting_for_a_ref_does_not_wait_for_a_server_that_is_not_there(short_path: Path) -> None:
@@ -221,23 +220,19 @@ async def test_nothing_is_left_after_many_cancelled_calls(service: Server) -> No
 
 
 async def test_the_event_loop_goes_on_while_blobs_are_moved(service: Server) -> None:
-    longest = 0.0
+    data = bytes(64 << 20)
 
-    async def watch() -> None:
-        nonlocal longest
-        while True:
-            start = anyio.current_time()
-            await anyio.sleep(0.001)
-            longest = max(longest, anyio.current_time() - start)
+    async with RemoteStore(service.address) as store:
 
-    async with RemoteStore(service.address) as store, anyio.create_task_group() as tasks:
-        tasks.start_soon(watch)
-        data = bytes(64 << 20)
-        digest = (await store.put([data])).digest
-        assert data == await store.get(digest)
-        tasks.cancel_scope.cancel()
+        async def move() -> None:
+            digest = (await store.put([data])).digest
+            assert data == await store.get(digest)
 
-    assert longest < 0.5
+        seen = await watched(move())
+
+    print(f"late by {seen.late * 1e3:.1f} ms, {seen.longest / seen.process:.2%} in one go, {seen.turns} turns")
+    assert seen.longest < seen.process / 5
+    assert seen.turns >= 20
 
 
 async def test_a_closed_store_refuses_calls_and_opens_again(service: Server) -> None:

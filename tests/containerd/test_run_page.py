@@ -117,7 +117,7 @@ def test_the_page_can_be_followed(tmp_path: Path) -> None:
     words = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-euo", "pipefail"]
     with (tmp_path / "said").open("wb") as said:
         done = subprocess.run(
-            [*words, str(script)], cwd=tmp_path, stdout=said, stderr=said, env=_environment(tmp_path), timeout=55
+            [*words, str(script)], cwd=tmp_path, stdout=said, stderr=said, env=_environment(tmp_path), timeout=100
         )
     text = (tmp_path / "said").read_text(errors="replace")
 

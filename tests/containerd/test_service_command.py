@@ -30,7 +30,7 @@ def command(*words: str | Path, **environment: str) -> subprocess.CompletedProce
         [sys.executable, "-m", "steelyard", "serve", "containerd", *words],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "STEELYARD_ALLOW_DEBUG": "1"} | environment,
     )
 

@@ -46,7 +46,7 @@ async def test_a_task_that_waits_for_a_ref_is_woken_when_a_client_frees_it(
             await anyio.wait_all_tasks_blocked()
             await off_loop(ways[how])
 
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(free)
                 async with await open_writer(local_store, "shared") as writer:

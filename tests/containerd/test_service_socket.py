@@ -69,7 +69,7 @@ async def test_the_socket_is_never_seen_with_another_mode(short_path: Path) -> N
             assert process.stdout is not None
             assert "ready\n" == process.stdout.readline()
             async with Server(MemoryStore(), short_path / "content.sock"):
-                out = await off_loop(lambda: process.communicate(timeout=20)[0])
+                out = await off_loop(lambda: process.communicate(timeout=60)[0])
     finally:
         os.umask(before)
 
@@ -128,7 +128,7 @@ async def test_of_servers_that_race_for_a_path_exactly_one_has_it(short_path: Pa
         if len(lost) == 7:
             done.set()
 
-    with anyio.fail_after(20):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
             for _ in range(8):
                 tasks.start_soon(run)

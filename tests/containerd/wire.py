@@ -20,7 +20,7 @@ from steelyard.containerd.service._codes import SUFFIXES
 T = TypeVar("T")
 Metadata = tuple[tuple[str, str], ...]
 
-SECONDS = 20
+SECONDS = 60
 """Longer than any call should take; a hang is then an error with a name."""
 
 

@@ -13,9 +13,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from steelyard.bench._tied import tied
+
 __all__ = ("Service", "service")
 
-_SECONDS = 20.0
+_SECONDS = 60.0
 
 
 class Service:
@@ -51,7 +53,9 @@ class Service:
         kept = {name: value for name, value in os.environ.items() if name not in {"STEELYARD_STORE", "PYTHONPATH"}}
         path = os.pathsep.join(entry for entry in sys.path if entry)
         with self.log.open("ab") as output:
-            self._process = subprocess.Popen(self.line(), stdout=output, stderr=output, env=kept | {"PYTHONPATH": path})
+            self._process = subprocess.Popen(
+                tied(self.line()), stdout=output, stderr=output, env=kept | {"PYTHONPATH": path}
+            )
         end = time.monotonic() + _SECONDS
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > end:

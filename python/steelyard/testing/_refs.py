@@ -170,7 +170,7 @@ class RefsContract:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(finish)
-            with anyio.fail_after(10):
+            with anyio.fail_after(30):
                 async with await open_writer(store, "ref") as writer:
                     assert (4 if end in {"close", "refused commit"} else 0) == writer.offset
         await holder.aclose()

@@ -18,10 +18,11 @@ from steelyard._bridge import run
 from steelyard.bench._model import Work
 from steelyard.bench._peers._layout import write_archive
 from steelyard.bench._peers._shape import Peer, each, needs_program, on_thread
+from steelyard.bench._tied import tied
 
 __all__ = ("Daemon", "available", "ctr", "ctr_import", "ctr_ingest", "daemon", "daemon_of_round")
 
-_START_SECONDS = 20.0
+_START_SECONDS = 60.0
 _NOTE = "fsync of each blob, not of its folder; the daemon's processor time is not counted"
 
 # What stores no content: it would only take time to start, and look at things that are not ours.
@@ -114,7 +115,7 @@ class Daemon:
         """Start it, and wait until it answers."""
         with self.log.open("ab") as output:
             command = ["containerd", "--config", str(self._folder / "config.toml")]
-            self._process = subprocess.Popen(command, stdout=output, stderr=output)
+            self._process = subprocess.Popen(tied(command), stdout=output, stderr=output)
         _await_socket(self._process, self.address, self.log)
 
     def stop(self) -> None:
