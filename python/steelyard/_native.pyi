@@ -20,6 +20,7 @@ __all__ = [
     "JsonShape",
     "Pool",
     "Port",
+    "Process",
     "Store",
     "Stream",
     "TarIndexer",
@@ -121,6 +122,13 @@ class Pool:
 class Port:
     def submit(self, function: Callable[..., object], args: tuple[object, ...], ticket: object, /) -> None: ...
     def take(self) -> list[tuple[Any, Any, BaseException | None]]: ...
+
+@final
+class Process:
+    def __new__(cls) -> Process: ...
+    @property
+    def is_current(self) -> bool: ...
+    def check(self, name: str, /) -> None: ...
 
 @final
 class Store:

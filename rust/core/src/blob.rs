@@ -12,7 +12,7 @@ pub use bulk::Cache;
 pub use many::Hashed;
 pub use stream::Stream;
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -20,14 +20,14 @@ use crate::digest::Digest;
 use crate::error::{At, Error, Result};
 use crate::publish::{Named, find};
 use crate::store::Store;
-use crate::sys::{Stat, Sys, read_full_at};
+use crate::sys::{Fd, Stat, Sys, read_full_at};
 
 /// A blob that is open for reading; it stays readable when it is deleted meanwhile.
 ///
 /// Nothing here is verified: only the digest of all bytes says whether they are right.
 pub struct Blob {
     sys: Arc<dyn Sys>,
-    file: OwnedFd,
+    file: Fd,
     digest: Digest,
     path: PathBuf,
     stat: Stat,

@@ -7,7 +7,7 @@ mod make;
 mod marker;
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -16,7 +16,7 @@ use sha2::Digest as _;
 
 use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, Result};
-use crate::sys::{Stat, Sys};
+use crate::sys::{Fd, Stat, Sys};
 use crate::walk::Kept;
 
 pub(crate) use make::missing;
@@ -33,11 +33,11 @@ const CLOCK_LAG_NS: i64 = 100_000_000;
 pub struct Root {
     sys: Arc<dyn Sys>,
     path: PathBuf,
-    dir: OwnedFd,
+    dir: Fd,
     /// None in a read-only store that has none.
-    blobs: Option<OwnedFd>,
+    blobs: Option<Fd>,
     /// None in a read-only store that has none.
-    ingests: Option<OwnedFd>,
+    ingests: Option<Fd>,
     /// The directories of the algorithms, opened when first needed, in the order of `Algorithm::ALL`.
     blob_dirs: Mutex<[Option<Arc<BlobDir>>; Algorithm::ALL.len()]>,
     new: bool,
@@ -45,7 +45,7 @@ pub struct Root {
 
 /// The directory of one algorithm's blobs.
 pub struct BlobDir {
-    fd: OwnedFd,
+    fd: Fd,
     path: PathBuf,
     /// Whether its own name survives a power loss, as far as this store has seen to it.
     linked: AtomicBool,
@@ -227,7 +227,7 @@ impl Root {
     }
 
     /// Make and open the directory for damaged copies of that algorithm; its name survives a power loss.
-    pub(crate) fn make_quarantine(&self, algorithm: Algorithm) -> Result<(OwnedFd, PathBuf)> {
+    pub(crate) fn make_quarantine(&self, algorithm: Algorithm) -> Result<(Fd, PathBuf)> {
         let path = self.path.join(QUARANTINE);
         let (all, _) = self.make_dir(self.dir(), QUARANTINE, 0o700)?;
         let (dir, _) = self.make_dir(all.as_fd(), algorithm.name(), 0o700)?;
@@ -238,7 +238,7 @@ impl Root {
     }
 
     /// The directory for damaged copies of that algorithm, if there is one.
-    pub(crate) fn quarantine(&self, algorithm: Algorithm) -> Result<Option<OwnedFd>> {
+    pub(crate) fn quarantine(&self, algorithm: Algorithm) -> Result<Option<Fd>> {
         match self.find_dir(self.dir(), QUARANTINE)? {
             Some(all) => self.find_dir(all.as_fd(), algorithm.name()),
             None => Ok(None),
@@ -246,17 +246,17 @@ impl Root {
     }
 
     /// Make and open the directory for temporary files, where unnamed ones are not to be had.
-    pub(crate) fn make_tmp(&self) -> Result<(OwnedFd, PathBuf)> {
+    pub(crate) fn make_tmp(&self) -> Result<(Fd, PathBuf)> {
         let (dir, _) = self.make_dir(self.dir(), TMP, 0o700)?;
         Ok((dir, self.path.join(TMP)))
     }
 
     /// The directory for temporary files, if there is one.
-    pub(crate) fn tmp(&self) -> Result<Option<OwnedFd>> {
+    pub(crate) fn tmp(&self) -> Result<Option<Fd>> {
         self.find_dir(self.dir(), TMP)
     }
 
-    fn find_dir(&self, parent: BorrowedFd<'_>, name: &str) -> Result<Option<OwnedFd>> {
+    fn find_dir(&self, parent: BorrowedFd<'_>, name: &str) -> Result<Option<Fd>> {
         match self.sys.open_dir(parent, name) {
             Ok(dir) => Ok(Some(dir)),
             Err(error) if missing(&error) => Ok(None),
@@ -265,13 +265,13 @@ impl Root {
     }
 
     /// Open a directory, made if need be, and say whether it was.
-    fn make_dir(&self, parent: BorrowedFd<'_>, name: &str, mode: u32) -> Result<(OwnedFd, bool)> {
+    fn make_dir(&self, parent: BorrowedFd<'_>, name: &str, mode: u32) -> Result<(Fd, bool)> {
         make::dir(self.sys.as_ref(), parent, name, mode).at("mkdir", || self.path.join(name))
     }
 }
 
 impl BlobDir {
-    fn new(fd: OwnedFd, path: PathBuf) -> Self {
+    fn new(fd: Fd, path: PathBuf) -> Self {
         let (linked, synced_ns) = (AtomicBool::new(false), AtomicI64::new(i64::MIN));
         Self { fd, path, linked, synced_ns, commits_links: OnceLock::new(), names: Kept::default() }
     }

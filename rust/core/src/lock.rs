@@ -11,13 +11,13 @@
 //! | all from 2^61 to 2^62 | the same for any blob: of whoever publishes many at once |
 //! | 2^62 | shared: the store is open for writing; exclusive: its metadata is rebuilt |
 //!
-//! Two names whose hashes meet share a lock, which costs waiting and nothing else. A process that is forked off keeps
-//! the locks of its parent alive until it ends or executes another program.
+//! Two names whose hashes meet share a lock, which costs waiting and nothing else. A child that is forked off closes the
+//! file at once (`sys/fork.rs`), so that it neither keeps its parent's locks nor gives them back.
 
 use std::collections::HashSet;
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -26,7 +26,7 @@ use sha2::Digest as _;
 use crate::digest::Digest;
 use crate::error::{At, Error, Result};
 use crate::layout::found;
-use crate::sys::{FileId, Hold, Sys};
+use crate::sys::{Fd, FileId, Hold, Process, Sys, alone};
 
 /// The file's name in the root.
 pub(crate) const FILE: &str = "lock";
@@ -39,10 +39,11 @@ const STORE: u64 = 1 << 62;
 pub struct Locks(Arc<Table>);
 
 struct Table {
+    process: Process,
     sys: Arc<dyn Sys>,
     path: PathBuf,
     /// None in a read-only store, which takes no locks.
-    file: Option<OwnedFd>,
+    file: Option<Fd>,
     /// Which file that is.
     id: Option<FileId>,
     held: Mutex<Held>,
@@ -80,7 +81,7 @@ pub struct StoreLock {
 impl Locks {
     /// Open the lock file in `root`, made if need be, and hold the store open for writing.
     pub fn open(sys: Arc<dyn Sys>, root: BorrowedFd<'_>, path: &Path) -> Result<Self> {
-        let file = open_file(sys.as_ref(), root).at("open", || path.join(FILE))?;
+        let file = alone(|| open_file(sys.as_ref(), root)).at("open", || path.join(FILE))?;
         let id = sys.stat(file.as_fd()).at("stat", || path.join(FILE))?.id;
         let locks = Self::new(sys, path, Some(file), Some(id));
         if !locks.0.set(Part::Store.bytes(), Hold::Shared, false)? {
@@ -94,9 +95,10 @@ impl Locks {
         Self::new(sys, path, None, None)
     }
 
-    fn new(sys: Arc<dyn Sys>, path: &Path, file: Option<OwnedFd>, id: Option<FileId>) -> Self {
+    fn new(sys: Arc<dyn Sys>, path: &Path, file: Option<Fd>, id: Option<FileId>) -> Self {
         let path = path.join(FILE);
-        Self(Arc::new(Table { sys, path, file, id, held: Mutex::default(), freed: Condvar::new() }))
+        let process = Process::current();
+        Self(Arc::new(Table { process, sys, path, file, id, held: Mutex::default(), freed: Condvar::new() }))
     }
 
     /// Refuse to go on if the file is not the one that others find in `root`: they take their locks there, so that ours
@@ -246,6 +248,10 @@ struct Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        if !self.table.process.is_current() {
+            // The parent has it still, and a thread of the parent may have the table.
+            return;
+        }
         let bytes = self.part.bytes();
         let after = if self.part == Part::Store { Hold::Shared } else { Hold::Free };
         // Both under the table's mutex: otherwise another thread could take the part between the two, and lose it.
@@ -262,7 +268,7 @@ impl Drop for Guard {
 }
 
 /// Open the lock file, or make it. Two openers may meet here; both find the same file.
-fn open_file(sys: &dyn Sys, root: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+fn open_file(sys: &dyn Sys, root: BorrowedFd<'_>) -> io::Result<Fd> {
     match sys.open(root, FILE, true) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         other => return other,

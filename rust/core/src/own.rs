@@ -9,7 +9,7 @@
 //! A data file that another process has open for writing is never renamed: its bytes are published as a verified copy.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::error::{At, Error, Result};
 use crate::layout::found;
 use crate::store::Store;
-use crate::sys::{FileId, Sys};
+use crate::sys::{Fd, FileId, Sys};
 
 /// Waits before a file counts as shared: a process that is being started, or that has just been killed, still has the
 /// descriptors of its writer for a moment.
@@ -27,7 +27,7 @@ const PATIENCE: [Duration; 3] = [Duration::from_millis(1), Duration::from_millis
 #[derive(Clone)]
 pub(crate) struct Own {
     ref_: Arc<str>,
-    dir: Arc<OwnedFd>,
+    dir: Arc<Fd>,
     name: &'static str,
     data: FileId,
 }
@@ -43,7 +43,7 @@ impl Own {
     pub(crate) fn new(
         sys: &dyn Sys,
         ref_: &str,
-        dir: &Arc<OwnedFd>,
+        dir: &Arc<Fd>,
         name: &'static str,
         data: BorrowedFd<'_>,
     ) -> io::Result<Self> {
@@ -67,7 +67,7 @@ impl Own {
     }
 
     /// Open the data again, for reading only.
-    pub(crate) fn reopen(&self, store: &Store) -> Result<OwnedFd> {
+    pub(crate) fn reopen(&self, store: &Store) -> Result<Fd> {
         let path = || store.root.ingests_path();
         let file = found(store.sys.open(self.dir(), self.name, false)).at("open", path)?;
         let file = file.ok_or_else(|| self.lost())?;

@@ -16,7 +16,7 @@ mod sync {
     pub(super) use std::sync::{Condvar, Mutex, MutexGuard};
 }
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::digest::{Algorithm, Digest};
@@ -24,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::model::Labels;
 use crate::publish::{Candidate, Placed, Published};
 use crate::store::Store;
+use crate::sys::Fd;
 use crate::temp::Temp;
 use schedule::Schedule;
 
@@ -53,7 +54,7 @@ pub(crate) enum File {
     /// One to be published.
     New(New),
     /// A stored blob that equals what the caller wanted to store; nobody knows whether it survives a power loss.
-    Stored(OwnedFd),
+    Stored(Fd),
 }
 
 /// A file to be published.

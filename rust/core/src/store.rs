@@ -23,14 +23,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::digest::Algorithm;
-use crate::error::{Error, Result};
+use crate::error::{At, Error, Result};
 use crate::ingest::{Drains, Live};
 use crate::layout::Root;
 use crate::lock::Locks;
 use crate::meta::{Meta, Mode};
 use crate::publish::BLOB_MODE;
 use crate::round::Rounds;
-use crate::sys::{Layer, Linux, Policy, Sys};
+use crate::sys::{Layer, Linux, Policy, Process, Sys, watch};
 use crate::temp::{self, Temp};
 
 pub use batch::{BatchItem, Outcome, Source};
@@ -59,6 +59,7 @@ impl Default for Options {
 
 /// An open store. All methods may be called from any thread.
 pub struct Store {
+    pub(crate) process: Process,
     pub(crate) sys: Arc<dyn Sys>,
     pub(crate) root: Root,
     pub(crate) locks: Locks,
@@ -80,6 +81,7 @@ impl Store {
     /// Open a store whose calls all go through `sys`.
     pub fn open_with(path: &Path, options: Options, sys: Arc<dyn Sys>) -> Result<Arc<Self>> {
         let Options { read_only, durable, write_buffer } = options;
+        watch().at("prepare for a fork", || path)?;
         let sys: Arc<dyn Sys> = Arc::new(Layer::new(sys, Policy { durable }));
         let root = Root::open(Arc::clone(&sys), path, read_only)?;
         let locks = if read_only {
@@ -97,6 +99,7 @@ impl Store {
             root.mark()?;
         }
         Ok(Arc::new(Self {
+            process: Process::current(),
             sys,
             root,
             locks,
@@ -130,16 +133,18 @@ impl Store {
 
     /// Refuse all later calls, and let go of the metadata and of the store's lock. May be called twice.
     ///
-    /// Blobs that are open can still be read. Ingests that are open can still be closed, but not committed.
+    /// Blobs that are open can still be read. Ingests that are open can still be closed, but not committed. In a child of a
+    /// fork it does nothing: the store is the parent's.
     pub fn close(&self) {
-        if !self.closed.swap(true, Ordering::AcqRel) {
+        if self.process.is_current() && !self.closed.swap(true, Ordering::AcqRel) {
             self.meta.close();
             self.locks.leave();
         }
     }
 
-    /// Refuse a call to a closed store.
+    /// Refuse a call to a closed store, and one of a child of the process that opened it.
     pub(crate) fn check_open(&self) -> Result<()> {
+        self.process.check(|| format!("store {}", self.path().display()))?;
         if self.closed.load(Ordering::Acquire) {
             let name = self.path().display().to_string();
             return Err(Error::Closed { name });

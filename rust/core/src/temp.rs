@@ -4,14 +4,14 @@
 //! name in `tmp/` and hold a lock on themselves: what is found there without a lock belongs to nobody and is swept.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{At, Result};
 use crate::layout::Root;
 use crate::own::Own;
-use crate::sys::{Hold, Sys};
+use crate::sys::{Fd, Hold, Process, Sys};
 
 /// A file that will be published, as publication sees it. Its bytes are synced by whoever offers it.
 #[derive(Clone, Copy)]
@@ -54,9 +54,10 @@ impl<'a> Staged<'a> {
 
 /// A temporary file; gone when dropped, unless it was published.
 pub(crate) struct Temp {
+    process: Process,
     sys: Arc<dyn Sys>,
-    fd: OwnedFd,
-    name: Option<(OwnedFd, String)>,
+    fd: Fd,
+    name: Option<(Fd, String)>,
 }
 
 impl Temp {
@@ -68,7 +69,7 @@ impl Temp {
             other => {
                 let fd = other.at("open", || root.path())?;
                 let sys = Arc::clone(sys);
-                Ok(Self { sys, fd, name: None })
+                Ok(Self { process: Process::current(), sys, fd, name: None })
             }
         }
     }
@@ -82,7 +83,8 @@ impl Temp {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 other => other.at("create", || path.join(&name))?,
             };
-            let temp = Self { sys: Arc::clone(sys), fd, name: Some((dir.try_clone().at("dup", || &path)?, name)) };
+            let name = Some((dir.try_clone().at("dup", || &path)?, name));
+            let temp = Self { process: Process::current(), sys: Arc::clone(sys), fd, name };
             hold(sys.as_ref(), temp.fd()).at("lock", || &path)?;
             // A sweep may have come between the name and the lock. Then there is a file, but no name to publish it by.
             if sys.stat(temp.fd()).at("stat", || &path)?.nlink > 0 {
@@ -107,7 +109,10 @@ impl Temp {
 
 impl Drop for Temp {
     fn drop(&mut self) {
-        if let Some((dir, name)) = &self.name {
+        // In a child of a fork the file is the parent's.
+        if let Some((dir, name)) = &self.name
+            && self.process.is_current()
+        {
             // After publication the name is gone; names are never used twice, so it cannot be another's.
             self.sys.unlink(dir.as_fd(), name).ok();
         }

@@ -4,7 +4,7 @@
 mod common;
 
 use std::io::{BufRead, BufReader, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use std::time::Duration;
 use common::{Scratch, sha256};
 use steelyard_core::error::Error;
 use steelyard_core::lock::Locks;
-use steelyard_core::sys::{Linux, Sys};
+use steelyard_core::sys::{Fd, Linux, Sys};
 
 /// Tells a child of this program which root to hold locks in.
 const HOLD: &str = "STEELYARD_TEST_HOLD";
 
 fn locks(root: &Path) -> Locks {
-    let directory: OwnedFd = Linux.open_root(root).unwrap();
+    let directory: Fd = Linux.open_root(root).unwrap();
     Locks::open(Arc::new(Linux), directory.as_fd(), root).unwrap()
 }
 

@@ -1,12 +1,12 @@
 //! `TarReader`, `TarIndexer` and `tar_layout`: archives, read strictly and laid out.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use steelyard_core::error::Error;
-use steelyard_core::sys::{Linux, Sys};
+use steelyard_core::error::{Error, Result as CoreResult};
+use steelyard_core::sys::{Fd, Linux, ProcessBound, Sys};
 use steelyard_core::tar::{Entry, Event, Indexer, Kind, Layout, Limits, Member, Place, Reader};
 
 use crate::buffer::Input;
@@ -27,11 +27,11 @@ fn entry_row(entry: Entry) -> EntryRow {
 
 /// A strict reader of an archive that comes in pieces.
 #[pyclass(frozen, module = "steelyard._native")]
-pub(crate) struct TarReader(Mutex<Reader>);
+pub(crate) struct TarReader(ProcessBound<Mutex<Reader>>);
 
 impl TarReader {
-    fn reader(&self) -> MutexGuard<'_, Reader> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn reader(&self) -> CoreResult<MutexGuard<'_, Reader>> {
+        Ok(self.0.get(|| "archive".to_owned())?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -40,7 +40,7 @@ impl TarReader {
     #[new]
     #[pyo3(signature = (*, entries, header_bytes))]
     fn new(entries: u64, header_bytes: u64) -> Self {
-        Self(Mutex::new(Reader::new(Limits { entries, header_bytes })))
+        Self(ProcessBound::new(Mutex::new(Reader::new(Limits { entries, header_bytes }))))
     }
 
     /// Read `data` from `start` on, up to the next event; return where it stopped, and the event if there was one.
@@ -49,7 +49,7 @@ impl TarReader {
         let all = data.as_slice();
         let mut input = all.get(start..).unwrap_or_default();
         py.detach(|| {
-            let event = self.reader().feed(&mut input)?;
+            let event = self.reader()?.feed(&mut input)?;
             let stop = all.len() - input.len();
             let row = event.map(|event| match event {
                 Event::Entry(entry) => (Some(entry_row(entry)), None),
@@ -62,16 +62,13 @@ impl TarReader {
     }
 
     fn finish(&self) -> Result<()> {
-        self.reader().finish().map_err(Failure::from)
+        self.reader()?.finish().map_err(Failure::from)
     }
 }
 
 /// Reads the headers of an archive in a file, and passes over the data.
 #[pyclass(frozen, module = "steelyard._native")]
-pub(crate) struct TarIndexer {
-    file: OwnedFd,
-    indexer: Mutex<Indexer>,
-}
+pub(crate) struct TarIndexer(ProcessBound<(Fd, Mutex<Indexer>)>);
 
 #[pymethods]
 impl TarIndexer {
@@ -84,15 +81,17 @@ impl TarIndexer {
             path: None,
             operation: "stat",
         })?;
-        Ok(Self { file, indexer: Mutex::new(Indexer::new(Limits { entries, header_bytes }, stat.size)) })
+        let indexer = Mutex::new(Indexer::new(Limits { entries, header_bytes }, stat.size));
+        Ok(Self(ProcessBound::new((file, indexer))))
     }
 
     /// The next entries, about `most` of them; none at the end.
     #[pyo3(signature = (most, /))]
     fn step(&self, py: Python<'_>, most: usize) -> Result<Vec<EntryRow>> {
+        let (file, indexer) = self.0.get(|| "archive".to_owned())?;
         let entries = py.detach(|| {
-            let mut indexer = self.indexer.lock().unwrap_or_else(PoisonError::into_inner);
-            indexer.step(most, |buffer, offset| Linux.read_at(self.file.as_fd(), buffer, offset))
+            let mut indexer = indexer.lock().unwrap_or_else(PoisonError::into_inner);
+            indexer.step(most, |buffer, offset| Linux.read_at(file.as_fd(), buffer, offset))
         });
         entries.map(|entries| entries.into_iter().map(entry_row).collect()).map_err(Failure::from)
     }

@@ -8,6 +8,7 @@ use pyo3::types::PyBytes;
 use steelyard_core::blob::{self, Cache};
 use steelyard_core::error::Error;
 use steelyard_core::hash::MultiHasher;
+use steelyard_core::sys::ProcessBound;
 
 use crate::buffer::{Output, filled};
 use crate::errors::{Failure, Result};
@@ -20,16 +21,20 @@ use crate::stream::Stream;
 pub(crate) struct Blob {
     size: u64,
     name: String,
-    open: Mutex<Option<Arc<blob::Blob>>>,
+    open: ProcessBound<Mutex<Option<Arc<blob::Blob>>>>,
 }
 
 impl Blob {
     pub(crate) fn new(core: blob::Blob) -> Self {
-        Self { size: core.size(), name: core.digest().to_string(), open: Mutex::new(Some(Arc::new(core))) }
+        Self {
+            size: core.size(),
+            name: core.digest().to_string(),
+            open: ProcessBound::new(Mutex::new(Some(Arc::new(core)))),
+        }
     }
 
     fn core(&self) -> steelyard_core::error::Result<Arc<blob::Blob>> {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = self.open.get(|| self.name.clone())?.lock().unwrap_or_else(PoisonError::into_inner);
         open.clone().ok_or_else(|| Error::Closed { name: self.name.clone() })
     }
 }
@@ -96,7 +101,7 @@ impl Blob {
     }
 
     fn stream(&self) -> Result<Stream> {
-        Ok(Stream::new(self.core()?))
+        Ok(Stream::new(self.core()?, self.name.clone()))
     }
 
     fn fileno(&self) -> Result<i32> {
@@ -113,7 +118,10 @@ impl Blob {
     }
 
     fn close(&self) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // In a child of a fork it is closed already.
+        if let Some(open) = self.open.here() {
+            open.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
     }
 }
 

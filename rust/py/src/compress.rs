@@ -4,6 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
 use steelyard_core::compress::{self, Bounds, Format};
+use steelyard_core::sys::ProcessBound;
 
 use crate::buffer::{Input, Output};
 use crate::errors::{Failure, Result};
@@ -19,7 +20,7 @@ pub(crate) fn detect_format(head: Input<'_>) -> &'static str {
 }
 
 #[pyclass(frozen, module = "steelyard._native")]
-pub(crate) struct Decompressor(Mutex<compress::Decompressor>);
+pub(crate) struct Decompressor(ProcessBound<Mutex<compress::Decompressor>>);
 
 #[pymethods]
 impl Decompressor {
@@ -27,48 +28,50 @@ impl Decompressor {
     #[pyo3(signature = (format, /, *, ratio, memory))]
     fn new(format: &str, ratio: Option<u64>, memory: u64) -> Result<Self> {
         let bounds = Bounds { ratio, memory };
-        Ok(Self(Mutex::new(compress::Decompressor::new(Format::parse(format)?, bounds)?)))
+        let core = compress::Decompressor::new(Format::parse(format)?, bounds)?;
+        Ok(Self(ProcessBound::new(Mutex::new(core))))
     }
 
     /// Decompress `data` from `start` on into `output`; return where it stopped, and how much of `output` was filled.
     #[pyo3(signature = (data, start, output, /))]
     fn run(&self, py: Python<'_>, data: Input<'_>, start: usize, mut output: Output) -> Result<(usize, usize)> {
         let output = output.as_mut_slice();
-        piecewise(py, &data, start, |input| locked(&self.0).run(input, output))
+        piecewise(py, &data, start, |input| locked(&self.0)?.run(input, output))
     }
 
-    fn lift_ratio(&self) {
-        locked(&self.0).lift_ratio();
+    fn lift_ratio(&self) -> Result<()> {
+        locked(&self.0)?.lift_ratio();
+        Ok(())
     }
 
     fn finish(&self) -> Result<()> {
-        locked(&self.0).finish().map_err(Failure::from)
+        locked(&self.0)?.finish().map_err(Failure::from)
     }
 }
 
 #[pyclass(frozen, module = "steelyard._native")]
-pub(crate) struct Compressor(Mutex<compress::Compressor>);
+pub(crate) struct Compressor(ProcessBound<Mutex<compress::Compressor>>);
 
 #[pymethods]
 impl Compressor {
     #[new]
     #[pyo3(signature = (format, /, *, level))]
     fn new(format: &str, level: Option<i32>) -> Result<Self> {
-        Ok(Self(Mutex::new(compress::Compressor::new(Format::parse(format)?, level)?)))
+        Ok(Self(ProcessBound::new(Mutex::new(compress::Compressor::new(Format::parse(format)?, level)?))))
     }
 
     /// Compress `data` from `start` on into `output`; return where it stopped, and how much of `output` was filled.
     #[pyo3(signature = (data, start, output, /))]
     fn run(&self, py: Python<'_>, data: Input<'_>, start: usize, mut output: Output) -> Result<(usize, usize)> {
         let output = output.as_mut_slice();
-        piecewise(py, &data, start, |input| locked(&self.0).run(input, output))
+        piecewise(py, &data, start, |input| locked(&self.0)?.run(input, output))
     }
 
     /// End the stream: return how much of `output` was filled; less than all of it when nothing is left.
     #[pyo3(signature = (output, /))]
     fn finish(&self, py: Python<'_>, mut output: Output) -> Result<usize> {
         let output = output.as_mut_slice();
-        py.detach(|| locked(&self.0).finish(output)).map_err(Failure::from)
+        py.detach(|| locked(&self.0)?.finish(output)).map_err(Failure::from)
     }
 }
 
@@ -93,6 +96,6 @@ fn piecewise(
 }
 
 /// A call that panicked leaves a state that only this object has; it will refuse or go on.
-fn locked<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked<T>(state: &ProcessBound<Mutex<T>>) -> steelyard_core::error::Result<MutexGuard<'_, T>> {
+    Ok(state.get(|| "archive".to_owned())?.lock().unwrap_or_else(PoisonError::into_inner))
 }

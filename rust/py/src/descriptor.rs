@@ -1,13 +1,14 @@
 //! Python's descriptors, for one call: a number becomes an owned descriptor, so that nobody closes it meanwhile.
 #![allow(unsafe_code)]
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use steelyard_core::sys::Fd;
 
 /// A duplicate of the descriptor of that number; both stand for the same open file.
-pub(crate) struct Descriptor(pub(crate) OwnedFd);
+pub(crate) struct Descriptor(pub(crate) Fd);
 
 impl FromPyObject<'_, '_> for Descriptor {
     type Error = PyErr;
@@ -20,6 +21,6 @@ impl FromPyObject<'_, '_> for Descriptor {
         // SAFETY: it is borrowed for the one system call that duplicates it, while this thread is attached to Python,
         // whose code thus cannot close it. A number that stands for nothing makes that call fail and does no more.
         let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
-        Ok(Self(borrowed.try_clone_to_owned()?))
+        Ok(Self(borrowed.try_clone_to_owned()?.into()))
     }
 }

@@ -6,14 +6,16 @@ use pyo3::exceptions::{PyBaseException, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 use steelyard_core::bridge::{self, Bounds};
+use steelyard_core::sys::ProcessBound;
 
+use crate::errors::Failure;
 use crate::pool::{Inbox, Told};
 
 /// A function of a list of items, which returns a list of as many results: each a value, or the error of that item.
 ///
 /// Submitted to a pool with the arguments (item, bytes), it gives each caller what became of its own item.
 #[pyclass(frozen, module = "steelyard._native")]
-pub(crate) struct Gather(Arc<Line>);
+pub(crate) struct Gather(ProcessBound<Arc<Line>>);
 
 /// Who waits for a batch.
 pub(crate) struct Line {
@@ -34,14 +36,15 @@ impl Gather {
     #[new]
     #[pyo3(signature = (function, /, *, most, most_bytes, at_once))]
     fn new(function: Py<PyAny>, most: usize, most_bytes: usize, at_once: usize) -> Self {
-        Self(Arc::new(Line { function, waiting: bridge::Line::new(Bounds { most, most_bytes, at_once }) }))
+        let waiting = bridge::Line::new(Bounds { most, most_bytes, at_once });
+        Self(ProcessBound::new(Arc::new(Line { function, waiting })))
     }
 
     /// Call the function with one item, at once and in this thread.
     #[pyo3(signature = (item, bytes, /))]
     fn __call__(&self, py: Python<'_>, item: Py<PyAny>, bytes: usize) -> PyResult<Py<PyAny>> {
         let _ = bytes;
-        self.0.call(py, [item])?.pop().expect("one result for one item")
+        self.line()?.call(py, [item])?.pop().expect("one result for one item")
     }
 }
 
@@ -54,8 +57,13 @@ impl Gather {
         port: Arc<Inbox>,
     ) -> PyResult<Option<Arc<Line>>> {
         let (item, bytes): (Py<PyAny>, usize) = args.extract()?;
-        let begin = self.0.waiting.add(Waiting { item, ticket, port }, bytes);
-        Ok(begin.then(|| Arc::clone(&self.0)))
+        let line = self.line()?;
+        let begin = line.waiting.add(Waiting { item, ticket, port }, bytes);
+        Ok(begin.then(|| Arc::clone(line)))
+    }
+
+    fn line(&self) -> PyResult<&Arc<Line>> {
+        Ok(self.0.get(|| "store".to_owned()).map_err(Failure::from)?)
     }
 }
 

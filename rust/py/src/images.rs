@@ -9,6 +9,7 @@ use steelyard_core::error::{Error, Result as CoreResult};
 use steelyard_core::images::{Change, Taken};
 use steelyard_core::model::{Image, Target};
 use steelyard_core::store;
+use steelyard_core::sys::ProcessBound;
 
 use crate::errors::{Failure, Result};
 use crate::filter::Filter;
@@ -20,11 +21,18 @@ type ImageRow = (String, TargetRow, i64, i64, BTreeMap<String, String>);
 
 /// The image names of an open root.
 #[pyclass(frozen, module = "steelyard._native")]
-pub(crate) struct Images(Arc<store::Store>);
+pub(crate) struct Images {
+    path: String,
+    core: ProcessBound<Arc<store::Store>>,
+}
 
 impl Images {
     pub(crate) fn new(store: Arc<store::Store>) -> Self {
-        Self(store)
+        Self { path: store.path().display().to_string(), core: ProcessBound::new(store) }
+    }
+
+    fn core(&self) -> CoreResult<&Arc<store::Store>> {
+        self.core.get(|| format!("store {}", self.path))
     }
 }
 
@@ -47,7 +55,7 @@ impl Images {
                 "keep" => Taken::Keep,
                 _ => Taken::Refuse,
             };
-            let images = self.0.assign_images(&targets, labels.as_ref(), taken)?;
+            let images = self.core()?.assign_images(&targets, labels.as_ref(), taken)?;
             Ok::<_, Error>(images.into_iter().map(image_row).collect())
         })
         .map_err(Failure::from)
@@ -67,20 +75,20 @@ impl Images {
         py.detach(|| {
             let target = target.map(self::target).transpose()?;
             let change = Change { target, labels: labels.map(|labels| (labels, keys)) };
-            self.0.update_image(name, &change, expected).map(image_row)
+            self.core()?.update_image(name, &change, expected).map(image_row)
         })
         .map_err(Failure::from)
     }
 
     #[pyo3(signature = (name, /))]
     fn get(&self, py: Python<'_>, name: &str) -> Result<ImageRow> {
-        py.detach(|| self.0.image(name)).map(image_row).map_err(Failure::from)
+        py.detach(|| self.core()?.image(name)).map(image_row).map_err(Failure::from)
     }
 
     #[pyo3(signature = (filter, /))]
     fn list(&self, py: Python<'_>, filter: &Filter) -> Result<Vec<ImageRow>> {
         py.detach(|| {
-            let images = self.0.images(filter.compiled())?;
+            let images = self.core()?.images(filter.compiled())?;
             Ok::<_, Error>(images.into_iter().map(image_row).collect())
         })
         .map_err(Failure::from)
@@ -88,7 +96,7 @@ impl Images {
 
     #[pyo3(signature = (name, /, *, expected))]
     fn delete(&self, py: Python<'_>, name: &str, expected: Option<&str>) -> Result<()> {
-        py.detach(|| self.0.delete_image(name, expected)).map_err(Failure::from)
+        py.detach(|| self.core()?.delete_image(name, expected)).map_err(Failure::from)
     }
 }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use steelyard_core::digest::Algorithm;
+use steelyard_core::error::Result as CoreResult;
 use steelyard_core::ingest::{self, Pushed, SMALL};
+use steelyard_core::sys::ProcessBound;
 
 use crate::buffer::{Input, lasting};
 use crate::descriptor::Descriptor;
@@ -18,11 +20,18 @@ use crate::wait::{Wait, What};
 
 /// An open ingest; closing is explicit, dropping it only frees the ref.
 #[pyclass(frozen, module = "steelyard._native")]
-pub(crate) struct Ingest(Arc<ingest::Ingest>);
+pub(crate) struct Ingest {
+    name: String,
+    core: ProcessBound<Arc<ingest::Ingest>>,
+}
 
 impl Ingest {
     pub(crate) fn new(core: Arc<ingest::Ingest>) -> Self {
-        Self(core)
+        Self { name: core.name().to_owned(), core: ProcessBound::new(core) }
+    }
+
+    fn core(&self) -> CoreResult<&Arc<ingest::Ingest>> {
+        self.core.get(|| format!("writer of {:?}", self.name))
     }
 }
 
@@ -30,17 +39,17 @@ impl Ingest {
 impl Ingest {
     #[getter]
     fn r#ref(&self) -> &str {
-        self.0.name()
+        &self.name
     }
 
     #[getter]
-    fn offset(&self) -> u64 {
-        self.0.offset()
+    fn offset(&self) -> Result<u64> {
+        Ok(self.core()?.offset())
     }
 
     #[getter]
-    fn algorithm(&self) -> &'static str {
-        self.0.algorithm().name()
+    fn algorithm(&self) -> Result<&'static str> {
+        Ok(self.core()?.algorithm().name())
     }
 
     /// Whether the bytes were accepted; None if they never will be so, but by `write`.
@@ -53,8 +62,8 @@ impl Ingest {
         let octets = input.as_slice();
         let bytes = if octets.len() < SMALL { None } else { lasting(data, &input) };
         let pushed = match bytes {
-            Some(bytes) => self.0.hold(bytes)?,
-            None => self.0.push(octets)?,
+            Some(bytes) => self.core()?.hold(bytes)?,
+            None => self.core()?.push(octets)?,
         };
         Ok(match pushed {
             Pushed::Taken => Some(true),
@@ -65,20 +74,21 @@ impl Ingest {
 
     /// A wait for room for so many bytes more.
     #[getter]
-    fn room(&self) -> Wait {
-        Wait::new(&self.0, What::Room)
+    fn room(&self) -> Result<Wait> {
+        Ok(Wait::new(self.core()?, What::Room))
     }
 
     /// A wait until all bytes are written, if that pays; None otherwise.
     #[getter]
-    fn written(&self) -> Option<Wait> {
-        self.0.has_company().then(|| Wait::new(&self.0, What::Written))
+    fn written(&self) -> Result<Option<Wait>> {
+        let core = self.core()?;
+        Ok(core.has_company().then(|| Wait::new(core, What::Written)))
     }
 
     #[pyo3(signature = (data, /))]
     fn write(&self, py: Python<'_>, data: Input<'_>) -> Result<()> {
         let octets = data.as_slice();
-        py.detach(|| self.0.write(octets)).map_err(Failure::from)
+        py.detach(|| self.core()?.write(octets)).map_err(Failure::from)
     }
 
     /// Append at most `most` bytes of a file from `start`; `also` is given the same bytes.
@@ -96,42 +106,44 @@ impl Ingest {
         py.detach(|| {
             let source = ingest::Source { file: file.as_fd(), from: start, most: most.unwrap_or(u64::MAX) };
             match also {
-                None => self.0.copy_from(source, job.core(), None),
-                Some(also) => also.with_detached(|hasher| self.0.copy_from(source, job.core(), Some(hasher))),
+                None => self.core()?.copy_from(source, job.core(), None),
+                Some(also) => also.with_detached(|hasher| self.core()?.copy_from(source, job.core(), Some(hasher))),
             }
         })
         .map_err(Failure::from)
     }
 
     fn flush(&self, py: Python<'_>) -> Result<()> {
-        py.detach(|| self.0.flush()).map_err(Failure::from)
+        py.detach(|| self.core()?.flush()).map_err(Failure::from)
     }
 
     #[pyo3(signature = (most, /))]
     fn catch_up(&self, py: Python<'_>, most: u64) -> Result<u64> {
-        py.detach(|| self.0.catch_up(most)).map_err(Failure::from)
+        py.detach(|| self.core()?.catch_up(most)).map_err(Failure::from)
     }
 
     #[pyo3(signature = (algorithm, /))]
     fn set_algorithm(&self, py: Python<'_>, algorithm: &str) -> Result<()> {
-        py.detach(|| self.0.set_algorithm(Algorithm::parse(algorithm)?)).map_err(Failure::from)
+        py.detach(|| self.core()?.set_algorithm(Algorithm::parse(algorithm)?)).map_err(Failure::from)
     }
 
     fn digest(&self, py: Python<'_>) -> Result<(&'static str, String)> {
-        py.detach(|| self.0.digest()).map(|digest| (digest.algorithm().name(), digest.encoded())).map_err(Failure::from)
+        py.detach(|| self.core()?.digest())
+            .map(|digest| (digest.algorithm().name(), digest.encoded()))
+            .map_err(Failure::from)
     }
 
     fn status(&self, py: Python<'_>) -> Result<StatusRow> {
-        py.detach(|| self.0.status()).map(status_row).map_err(Failure::from)
+        py.detach(|| self.core()?.status()).map(status_row).map_err(Failure::from)
     }
 
     #[pyo3(signature = (size, /))]
     fn truncate(&self, py: Python<'_>, size: u64) -> Result<()> {
-        py.detach(|| self.0.truncate(size)).map_err(Failure::from)
+        py.detach(|| self.core()?.truncate(size)).map_err(Failure::from)
     }
 
     fn sync(&self, py: Python<'_>) -> Result<()> {
-        py.detach(|| self.0.sync()).map_err(Failure::from)
+        py.detach(|| self.core()?.sync()).map_err(Failure::from)
     }
 
     #[pyo3(signature = (size, expected, labels, /))]
@@ -142,12 +154,14 @@ impl Ingest {
         expected: Option<&str>,
         labels: Option<BTreeMap<String, String>>,
     ) -> Result<InfoRow> {
-        py.detach(|| self.0.commit(size, optional_digest(expected)?.as_ref(), labels.as_ref()))
+        py.detach(|| self.core()?.commit(size, optional_digest(expected)?.as_ref(), labels.as_ref()))
             .map(info_row)
             .map_err(Failure::from)
     }
 
     fn close(&self, py: Python<'_>) -> Result<()> {
-        py.detach(|| self.0.close()).map_err(Failure::from)
+        // In a child of a fork it is the parent's, which still writes to it.
+        let Some(core) = self.core.here() else { return Ok(()) };
+        py.detach(|| core.close()).map_err(Failure::from)
     }
 }

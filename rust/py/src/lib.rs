@@ -16,10 +16,12 @@ mod gather;
 mod hasher;
 mod images;
 mod ingest;
+mod interpreter;
 mod job;
 mod json;
 mod page;
 mod pool;
+mod process;
 mod rows;
 mod store;
 mod stream;
@@ -27,7 +29,7 @@ mod wait;
 mod walk;
 mod yardsticks;
 
-use pyo3::prelude::pymodule;
+use pyo3::prelude::*;
 
 /// Who serves or measures with an unoptimised build should know.
 const DEBUG_WARNING: &std::ffi::CStr = c"steelyard._native is a debug build and slow: use a release build (pip builds \
@@ -38,45 +40,14 @@ mod _native {
     use pyo3::exceptions::PyRuntimeWarning;
     use pyo3::prelude::*;
 
-    #[pymodule_export]
-    use crate::archive::{TarIndexer, TarReader, start_writeback, tar_layout};
-    #[pymodule_export]
-    use crate::blob::Blob;
-    #[pymodule_export]
-    use crate::compress::{Compressor, Decompressor, detect_format};
-    #[pymodule_export]
-    use crate::filter::Filter;
-    #[pymodule_export]
-    use crate::gather::Gather;
-    #[pymodule_export]
-    use crate::hasher::Hasher;
-    #[pymodule_export]
-    use crate::images::Images;
-    #[pymodule_export]
-    use crate::ingest::Ingest;
-    #[pymodule_export]
-    use crate::job::Job;
-    #[pymodule_export]
-    use crate::json::{JsonShape, check_json};
-    #[pymodule_export]
-    use crate::pool::{Pool, Port};
-    #[pymodule_export]
-    use crate::store::Store;
-    #[pymodule_export]
-    use crate::stream::Stream;
-    #[pymodule_export]
-    use crate::wait::Wait;
-    #[pymodule_export]
-    use crate::walk::Walk;
-    #[pymodule_export]
-    use crate::yardsticks::{
-        yardstick_hash, yardstick_ingest, yardstick_ingest_each, yardstick_read, yardstick_small, yardstick_verify,
-        yardstick_verify_each,
-    };
-
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
+        // First of all: PyO3 keeps each class that is added for the whole process.
+        crate::interpreter::check_main(py)?;
+        steelyard_core::sys::watch()?;
+        super::add_classes(module)?;
+        super::add_functions(module)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("MAX_FILTERS", steelyard_core::filter::MAX_FILTERS)?;
         module.add("debug_build", cfg!(debug_assertions))?;
@@ -86,4 +57,40 @@ mod _native {
         }
         Ok(())
     }
+}
+
+fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<archive::TarIndexer>()?;
+    module.add_class::<archive::TarReader>()?;
+    module.add_class::<blob::Blob>()?;
+    module.add_class::<compress::Compressor>()?;
+    module.add_class::<compress::Decompressor>()?;
+    module.add_class::<filter::Filter>()?;
+    module.add_class::<gather::Gather>()?;
+    module.add_class::<hasher::Hasher>()?;
+    module.add_class::<images::Images>()?;
+    module.add_class::<ingest::Ingest>()?;
+    module.add_class::<job::Job>()?;
+    module.add_class::<json::JsonShape>()?;
+    module.add_class::<pool::Pool>()?;
+    module.add_class::<pool::Port>()?;
+    module.add_class::<process::Process>()?;
+    module.add_class::<store::Store>()?;
+    module.add_class::<stream::Stream>()?;
+    module.add_class::<wait::Wait>()?;
+    module.add_class::<walk::Walk>()
+}
+
+fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(archive::start_writeback, module)?)?;
+    module.add_function(wrap_pyfunction!(archive::tar_layout, module)?)?;
+    module.add_function(wrap_pyfunction!(compress::detect_format, module)?)?;
+    module.add_function(wrap_pyfunction!(json::check_json, module)?)?;
+    module.add_function(wrap_pyfunction!(yardsticks::yardstick_hash, module)?)?;
+    module.add_function(wrap_pyfunction!(yardsticks::yardstick_ingest, module)?)?;
+    module.add_function(wrap_pyfunction!(yardsticks::yardstick_ingest_each, module)?)?;
+    module.add_function(wrap_pyfunction!(yardsticks::yardstick_read, module)?)?;
+    module.add_function(wrap_pyfunction!(yardsticks::yardstick_small, module)?)?;
+    module.add_function(wrap_pyfunction!(yardsticks::yardstick_verify, module)?)?;
+    module.add_function(wrap_pyfunction!(yardsticks::yardstick_verify_each, module)?)
 }

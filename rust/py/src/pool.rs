@@ -11,7 +11,9 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 use steelyard_core::bridge::{self, Done, Work};
+use steelyard_core::sys::ProcessBound;
 
+use crate::errors::Failure;
 use crate::gather::{Gather, Line};
 use crate::wait::Wait;
 
@@ -41,46 +43,46 @@ pub(crate) type Told = (Arc<Inbox>, Py<PyAny>, PyResult<Py<PyAny>>);
 /// Calls of Python functions.
 struct Calls;
 
-/// A set of worker threads.
+/// A set of worker threads. In a child of a fork it has none, and what waits in it is the parent's.
 #[pyclass(frozen, module = "steelyard._native")]
-pub(crate) struct Pool(Arc<bridge::Pool<Calls>>);
+pub(crate) struct Pool(ProcessBound<Arc<bridge::Pool<Calls>>>);
 
 /// One event loop's way to a pool.
 #[pyclass(frozen, module = "steelyard._native")]
-pub(crate) struct Port {
-    pool: Arc<bridge::Pool<Calls>>,
-    inbox: Arc<Inbox>,
-}
+pub(crate) struct Port(ProcessBound<(Arc<bridge::Pool<Calls>>, Arc<Inbox>)>);
 
 #[pymethods]
 impl Pool {
     #[new]
     #[pyo3(signature = (most, /))]
     fn new(most: usize) -> Self {
-        Self(bridge::Pool::new(Calls, most, IDLE))
+        Self(ProcessBound::new(bridge::Pool::new(Calls, most, IDLE)))
     }
 
     /// How many threads there are at this moment.
     #[getter]
     fn threads(&self) -> usize {
-        self.0.threads()
+        self.0.here().map_or(0, |pool| pool.threads())
     }
 
     /// Pieces submitted, threads started, idle threads woken, wakes of event loops.
-    fn counts(&self) -> (u64, u64, u64, u64) {
-        let counts = self.0.counts();
-        (counts.jobs, counts.started, counts.woken, counts.told)
+    fn counts(&self) -> PyResult<(u64, u64, u64, u64)> {
+        let counts = bound(&self.0)?.counts();
+        Ok((counts.jobs, counts.started, counts.woken, counts.told))
     }
 
     #[pyo3(signature = (wake, /))]
-    fn port(&self, wake: Py<PyAny>) -> Port {
+    fn port(&self, wake: Py<PyAny>) -> PyResult<Port> {
+        let pool = Arc::clone(bound(&self.0)?);
         let inbox = Inbox { results: bridge::Inbox::default(), wake };
-        Port { pool: Arc::clone(&self.0), inbox: Arc::new(inbox) }
+        Ok(Port(ProcessBound::new((pool, Arc::new(inbox)))))
     }
 
     /// Finish what was submitted and end all threads; for the end of the process, after which no thread may call Python.
     fn close(&self, py: Python<'_>) {
-        py.detach(|| self.0.close());
+        if let Some(pool) = self.0.here() {
+            py.detach(|| pool.close());
+        }
     }
 }
 
@@ -91,9 +93,10 @@ impl Port {
     /// A `Wait` takes no worker before it is over.
     #[pyo3(signature = (function, args, ticket, /))]
     fn submit(&self, py: Python<'_>, function: Py<PyAny>, args: Py<PyTuple>, ticket: Py<PyAny>) -> PyResult<()> {
-        let port = Arc::clone(&self.inbox);
+        let (pool, port) = bound(&self.0)?;
+        let port = Arc::clone(port);
         if let Ok(wait) = function.cast_bound::<Wait>(py) {
-            let pool = Arc::clone(&self.pool);
+            let pool = Arc::clone(pool);
             return wait.get().begin(args.bind(py), Box::new(move || pool.submit(Job::Tell { ticket, port })));
         }
         let job = match function.cast_bound::<Gather>(py) {
@@ -103,13 +106,14 @@ impl Port {
                 None => return Ok(()),
             },
         };
-        self.pool.submit(job);
+        pool.submit(job);
         Ok(())
     }
 
     /// The results since the last call: a list of (ticket, value, None) and (ticket, None, error).
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let rows = self.inbox.results.take().into_iter().map(|(ticket, result)| match result {
+        let (_, inbox) = bound(&self.0)?;
+        let rows = inbox.results.take().into_iter().map(|(ticket, result)| match result {
             Ok(value) => (ticket, value, py.None()),
             Err(error) => (ticket, py.None(), error.into_value(py).into_any()),
         });
@@ -174,6 +178,11 @@ impl Work for Calls {
             port.results.close();
         }
     }
+}
+
+/// What belongs to this process; a child of a fork is refused.
+fn bound<T>(value: &ProcessBound<T>) -> PyResult<&T> {
+    Ok(value.get(|| "event loop".to_owned()).map_err(Failure::from)?)
 }
 
 /// Add results where they are heard of; whom to tell that there are some.

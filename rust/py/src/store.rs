@@ -10,8 +10,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 use steelyard_core::blob::Hashed;
 use steelyard_core::digest::{Algorithm, Digest};
-use steelyard_core::error::Error;
+use steelyard_core::error::{Error, Result as CoreResult};
 use steelyard_core::store::{self, Options};
+use steelyard_core::sys::ProcessBound;
 
 use crate::batch;
 use crate::blob::Blob;
@@ -27,7 +28,22 @@ use crate::walk::Walk;
 
 /// An open root. Handles given out by it keep it alive.
 #[pyclass(frozen, module = "steelyard._native")]
-pub(crate) struct Store(Arc<store::Store>);
+pub(crate) struct Store {
+    path: String,
+    read_only: bool,
+    core: ProcessBound<Arc<store::Store>>,
+}
+
+impl Store {
+    fn new(core: Arc<store::Store>) -> Self {
+        let (path, read_only) = (core.path().display().to_string(), core.read_only());
+        Self { path, read_only, core: ProcessBound::new(core) }
+    }
+
+    fn core(&self) -> CoreResult<&Arc<store::Store>> {
+        self.core.get(|| format!("store {}", self.path))
+    }
+}
 
 #[pymethods]
 impl Store {
@@ -35,30 +51,33 @@ impl Store {
     #[pyo3(signature = (path, /, *, read_only, durable, write_buffer))]
     fn open(py: Python<'_>, path: &str, read_only: bool, durable: bool, write_buffer: usize) -> Result<Self> {
         py.detach(|| store::Store::open(Path::new(path), Options { read_only, durable, write_buffer }))
-            .map(Self)
+            .map(Self::new)
             .map_err(Failure::from)
     }
 
     #[getter]
-    fn path(&self) -> String {
-        self.0.path().display().to_string()
+    fn path(&self) -> &str {
+        &self.path
     }
 
     #[getter]
     fn read_only(&self) -> bool {
-        self.0.read_only()
+        self.read_only
     }
 
-    fn images(&self) -> Images {
-        Images::new(Arc::clone(&self.0))
+    fn images(&self) -> Result<Images> {
+        Ok(Images::new(Arc::clone(self.core()?)))
     }
 
-    fn notes(&self) -> Vec<String> {
-        self.0.notes()
+    fn notes(&self) -> Result<Vec<String>> {
+        Ok(self.core()?.notes())
     }
 
     fn close(&self, py: Python<'_>) {
-        py.detach(|| self.0.close());
+        // In a child of a fork it is the parent's, and nothing of it is open.
+        if let Some(core) = self.core.here() {
+            py.detach(|| core.close());
+        }
     }
 
     #[pyo3(signature = (data, /, *, algorithm, expected, labels))]
@@ -74,7 +93,7 @@ impl Store {
         py.detach(|| {
             let algorithm = Algorithm::parse(algorithm)?;
             let expected = optional_digest(expected)?;
-            let put = self.0.put(octets, algorithm, expected.as_ref(), labels.as_ref())?;
+            let put = self.core()?.put(octets, algorithm, expected.as_ref(), labels.as_ref())?;
             Ok::<_, Error>((put.digest.algorithm().name(), put.digest.encoded(), put.size, put.new))
         })
         .map_err(Failure::from)
@@ -90,12 +109,12 @@ impl Store {
         labels: Option<BTreeMap<String, String>>,
         limit: u64,
     ) -> Result<Bound<'py, PyList>> {
-        batch::put(py, &self.0, sources, algorithm, labels.as_ref(), limit)
+        batch::put(py, self.core()?, sources, algorithm, labels.as_ref(), limit)
     }
 
     #[pyo3(signature = (items, /, *, limit))]
     fn put_each<'py>(&self, py: Python<'py>, items: &Bound<'py, PyList>, limit: u64) -> Result<Bound<'py, PyList>> {
-        batch::put_each(py, &self.0, items, limit)
+        batch::put_each(py, self.core()?, items, limit)
     }
 
     #[pyo3(signature = (r#ref, /, *, total, expected, algorithm))]
@@ -110,7 +129,7 @@ impl Store {
         py.detach(|| {
             let expected = optional_digest(expected)?;
             let algorithm = optional_algorithm(algorithm)?;
-            self.0.ingest(r#ref, total, expected.as_ref(), algorithm)
+            self.core()?.ingest(r#ref, total, expected.as_ref(), algorithm)
         })
         .map(Ingest::new)
         .map_err(Failure::from)
@@ -118,30 +137,30 @@ impl Store {
 
     #[pyo3(signature = (*, algorithm))]
     fn anonymous(&self, py: Python<'_>, algorithm: &str) -> Result<Ingest> {
-        py.detach(|| self.0.anonymous(Algorithm::parse(algorithm)?)).map(Ingest::new).map_err(Failure::from)
+        py.detach(|| self.core()?.anonymous(Algorithm::parse(algorithm)?)).map(Ingest::new).map_err(Failure::from)
     }
 
     #[pyo3(signature = (digest, /))]
     fn blob(&self, py: Python<'_>, digest: &str) -> Result<Blob> {
-        py.detach(|| self.0.blob(&Digest::parse(digest)?)).map(Blob::new).map_err(Failure::from)
+        py.detach(|| self.core()?.blob(&Digest::parse(digest)?)).map(Blob::new).map_err(Failure::from)
     }
 
     /// The blob, if that needs no waiting. The GIL is kept, as in `Blob.read_cached`.
     #[pyo3(signature = (digest, /))]
     fn blob_cached(&self, digest: &str) -> Result<Option<Blob>> {
-        Ok(self.0.blob_cached(&Digest::parse(digest)?)?.map(Blob::new))
+        Ok(self.core()?.blob_cached(&Digest::parse(digest)?)?.map(Blob::new))
     }
 
     #[pyo3(signature = (digest, /))]
     fn info(&self, py: Python<'_>, digest: &str) -> Result<InfoRow> {
-        py.detach(|| self.0.info(&Digest::parse(digest)?)).map(info_row).map_err(Failure::from)
+        py.detach(|| self.core()?.info(&Digest::parse(digest)?)).map(info_row).map_err(Failure::from)
     }
 
     #[pyo3(signature = (digests, /))]
     fn infos(&self, py: Python<'_>, digests: Vec<String>) -> Result<Vec<InfoRow>> {
         py.detach(|| {
             let digests = parse_all(&digests)?;
-            Ok::<_, Error>(self.0.infos(&digests)?.into_iter().map(info_row).collect())
+            Ok::<_, Error>(self.core()?.infos(&digests)?.into_iter().map(info_row).collect())
         })
         .map_err(Failure::from)
     }
@@ -154,30 +173,30 @@ impl Store {
         labels: BTreeMap<String, String>,
         keys: Option<Vec<String>>,
     ) -> Result<InfoRow> {
-        py.detach(|| self.0.update(&Digest::parse(digest)?, &labels, keys.as_deref()))
+        py.detach(|| self.core()?.update(&Digest::parse(digest)?, &labels, keys.as_deref()))
             .map(info_row)
             .map_err(Failure::from)
     }
 
     #[pyo3(signature = (filter, /, *, unverified_before = None))]
     fn walk(&self, py: Python<'_>, filter: &Filter, unverified_before: Option<i64>) -> Result<Walk> {
-        py.detach(|| self.0.walk(filter.compiled(), unverified_before)).map(Walk::new).map_err(Failure::from)
+        py.detach(|| self.core()?.walk(filter.compiled(), unverified_before)).map(Walk::new).map_err(Failure::from)
     }
 
     #[pyo3(signature = (digest, /))]
     fn delete(&self, py: Python<'_>, digest: &str) -> Result<()> {
-        py.detach(|| self.0.delete(&Digest::parse(digest)?)).map_err(Failure::from)
+        py.detach(|| self.core()?.delete(&Digest::parse(digest)?)).map_err(Failure::from)
     }
 
     #[pyo3(signature = (r#ref, /))]
     fn status(&self, py: Python<'_>, r#ref: &str) -> Result<StatusRow> {
-        py.detach(|| self.0.status(r#ref)).map(status_row).map_err(Failure::from)
+        py.detach(|| self.core()?.status(r#ref)).map(status_row).map_err(Failure::from)
     }
 
     #[pyo3(signature = (filter, /))]
     fn statuses(&self, py: Python<'_>, filter: &Filter) -> Result<Vec<StatusRow>> {
         py.detach(|| {
-            let mut statuses = self.0.statuses()?;
+            let mut statuses = self.core()?.statuses()?;
             statuses.retain(|status| filter.compiled().matches(status));
             Ok::<_, Error>(statuses.into_iter().map(status_row).collect())
         })
@@ -186,7 +205,7 @@ impl Store {
 
     #[pyo3(signature = (r#ref, /))]
     fn abort(&self, py: Python<'_>, r#ref: &str) -> Result<()> {
-        py.detach(|| self.0.abort(r#ref)).map_err(Failure::from)
+        py.detach(|| self.core()?.abort(r#ref)).map_err(Failure::from)
     }
 
     /// The digest of a file that is stored already, bytes for bytes; None if there is work to do.
@@ -200,19 +219,19 @@ impl Store {
         algorithm: &str,
         job: &Job,
     ) -> Result<Option<(&'static str, String)>> {
-        py.detach(|| self.0.find(file.0.as_fd(), size, Algorithm::parse(algorithm)?, job.core()))
+        py.detach(|| self.core()?.find(file.0.as_fd(), size, Algorithm::parse(algorithm)?, job.core()))
             .map(|found| found.map(|digest| (digest.algorithm().name(), digest.encoded())))
             .map_err(Failure::from)
     }
 
     #[pyo3(signature = (size, /))]
     fn has_size(&self, py: Python<'_>, size: u64) -> Result<bool> {
-        py.detach(|| self.0.has_size(size)).map_err(Failure::from)
+        py.detach(|| self.core()?.has_size(size)).map_err(Failure::from)
     }
 
     #[pyo3(signature = (digest, /))]
     fn quarantine(&self, py: Python<'_>, digest: &str) -> Result<String> {
-        py.detach(|| self.0.quarantine(&Digest::parse(digest)?))
+        py.detach(|| self.core()?.quarantine(&Digest::parse(digest)?))
             .map(|path| path.display().to_string())
             .map_err(Failure::from)
     }
@@ -221,7 +240,7 @@ impl Store {
     #[pyo3(signature = (digests, job, /))]
     fn hash_many<'py>(&self, py: Python<'py>, digests: Vec<String>, job: &Job) -> Result<Vec<Bound<'py, PyAny>>> {
         let job = job.core();
-        let found = py.detach(|| Ok::<_, Error>(self.0.hash_many(&parse_all(&digests)?, job)))?;
+        let found = py.detach(|| Ok::<_, Error>(self.core()?.hash_many(&parse_all(&digests)?, job)))?;
         let to_python = |found| match found {
             Some(Ok(Hashed { digest, size })) => (size, digest.encoded()).into_bound_py_any(py),
             Some(Err(error)) => Ok(PyErr::from(Failure::from(error)).into_value(py).into_bound(py).into_any()),
@@ -232,20 +251,20 @@ impl Store {
 
     #[pyo3(signature = (digests, at, /))]
     fn mark_verified(&self, py: Python<'_>, digests: Vec<String>, at: i64) -> Result<()> {
-        py.detach(|| self.0.mark_verified(&parse_all(&digests)?, at)).map_err(Failure::from)
+        py.detach(|| self.core()?.mark_verified(&parse_all(&digests)?, at)).map_err(Failure::from)
     }
 
     fn verify_started(&self, py: Python<'_>) -> Result<Option<i64>> {
-        py.detach(|| self.0.verify_started()).map_err(Failure::from)
+        py.detach(|| self.core()?.verify_started()).map_err(Failure::from)
     }
 
     #[pyo3(signature = (at, /))]
     fn set_verify_started(&self, py: Python<'_>, at: Option<i64>) -> Result<()> {
-        py.detach(|| self.0.set_verify_started(at)).map_err(Failure::from)
+        py.detach(|| self.core()?.set_verify_started(at)).map_err(Failure::from)
     }
 
     fn stats(&self, py: Python<'_>) -> Result<BTreeMap<&'static str, u64>> {
-        let stats = py.detach(|| self.0.stats())?;
+        let stats = py.detach(|| self.core()?.stats())?;
         Ok(BTreeMap::from([
             ("blobs", stats.blobs),
             ("blob_bytes", stats.blob_bytes),
@@ -257,10 +276,10 @@ impl Store {
     }
 
     fn rebuild(&self, py: Python<'_>) -> Result<Vec<String>> {
-        py.detach(|| self.0.rebuild()).map_err(Failure::from)
+        py.detach(|| self.core()?.rebuild()).map_err(Failure::from)
     }
 }
 
-fn parse_all(texts: &[String]) -> steelyard_core::error::Result<Vec<Digest>> {
+fn parse_all(texts: &[String]) -> CoreResult<Vec<Digest>> {
     texts.iter().map(|text| Digest::parse(text)).collect()
 }

@@ -5,16 +5,25 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use steelyard_core::blob;
+use steelyard_core::error::Result as CoreResult;
+use steelyard_core::sys::ProcessBound;
 
 use crate::errors::{Failure, Result};
 
 /// A blob's bytes in order; closing is explicit and waits for the read under way.
 #[pyclass(frozen, module = "steelyard._native")]
-pub(crate) struct Stream(blob::Stream);
+pub(crate) struct Stream {
+    name: String,
+    core: ProcessBound<blob::Stream>,
+}
 
 impl Stream {
-    pub(crate) fn new(core: Arc<blob::Blob>) -> Self {
-        Self(blob::Stream::new(core))
+    pub(crate) fn new(blob: Arc<blob::Blob>, name: String) -> Self {
+        Self { name, core: ProcessBound::new(blob::Stream::new(blob)) }
+    }
+
+    fn core(&self) -> CoreResult<&blob::Stream> {
+        self.core.get(|| self.name.clone())
     }
 }
 
@@ -22,23 +31,28 @@ impl Stream {
 impl Stream {
     /// The next bytes if they are at hand; at most 1 MiB is copied, with the GIL held.
     #[pyo3(signature = (most, /))]
-    fn take<'py>(&self, py: Python<'py>, most: usize) -> Option<Bound<'py, PyBytes>> {
-        self.0.take(most, |data| PyBytes::new(py, data))
+    fn take<'py>(&self, py: Python<'py>, most: usize) -> Result<Option<Bound<'py, PyBytes>>> {
+        Ok(self.core()?.take(most, |data| PyBytes::new(py, data)))
     }
 
     /// The next bytes, none at the end.
     #[pyo3(signature = (most, /))]
     fn next(&self, py: Python<'_>, most: usize) -> Result<Py<PyBytes>> {
-        let next = || self.0.next(most, |data| Python::attach(|py| PyBytes::new(py, data).unbind()));
+        let core = self.core()?;
+        let next = || core.next(most, |data| Python::attach(|py| PyBytes::new(py, data).unbind()));
         py.detach(next).map_err(Failure::from)
     }
 
     /// The digest of all bytes, when all were given.
-    fn encoded(&self, py: Python<'_>) -> String {
-        py.detach(|| self.0.finish()).encoded()
+    fn encoded(&self, py: Python<'_>) -> Result<String> {
+        let core = self.core()?;
+        Ok(py.detach(|| core.finish()).encoded())
     }
 
     fn close(&self, py: Python<'_>) {
-        py.detach(|| self.0.close());
+        // In a child of a fork no thread reads for it.
+        if let Some(core) = self.core.here() {
+            py.detach(|| core.close());
+        }
     }
 }

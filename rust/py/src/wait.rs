@@ -6,11 +6,14 @@ use std::sync::mpsc::channel;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use steelyard_core::ingest::{Ingest, Tell};
+use steelyard_core::sys::ProcessBound;
+
+use crate::errors::Failure;
 
 /// A wait for an ingest. Submitted to a pool it takes no worker; called, it blocks.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct Wait {
-    ingest: Arc<Ingest>,
+    ingest: ProcessBound<Arc<Ingest>>,
     what: What,
 }
 
@@ -24,14 +27,15 @@ pub(crate) enum What {
 
 impl Wait {
     pub(crate) fn new(ingest: &Arc<Ingest>, what: What) -> Self {
-        Self { ingest: Arc::clone(ingest), what }
+        Self { ingest: ProcessBound::new(Arc::clone(ingest)), what }
     }
 
     /// Have it told when the wait is over.
     pub(crate) fn begin(&self, args: &Bound<'_, PyTuple>, tell: Tell) -> PyResult<()> {
+        let ingest = self.ingest.get(|| "writer".to_owned()).map_err(Failure::from)?;
         match self.what {
-            What::Room => self.ingest.when_room(args.extract::<(usize,)>()?.0, tell),
-            What::Written => self.ingest.when_written(tell),
+            What::Room => ingest.when_room(args.extract::<(usize,)>()?.0, tell),
+            What::Written => ingest.when_written(tell),
         }
         Ok(())
     }

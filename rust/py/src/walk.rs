@@ -2,6 +2,8 @@
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use steelyard_core::error::Result as CoreResult;
+use steelyard_core::sys::ProcessBound;
 use steelyard_core::walk;
 
 use crate::errors::{Failure, Result};
@@ -12,11 +14,15 @@ const MOST: usize = 1024;
 
 /// A walk under way.
 #[pyclass(frozen, module = "steelyard._native")]
-pub(crate) struct Walk(walk::Ahead<Vec<u8>>);
+pub(crate) struct Walk(ProcessBound<walk::Ahead<Vec<u8>>>);
 
 impl Walk {
     pub(crate) fn new(core: walk::Walk) -> Self {
-        Self(walk::Ahead::new(core, MOST, page))
+        Self(ProcessBound::new(walk::Ahead::new(core, MOST, page)))
+    }
+
+    fn core(&self) -> CoreResult<&walk::Ahead<Vec<u8>>> {
+        self.0.get(|| "walk".to_owned())
     }
 }
 
@@ -24,13 +30,14 @@ impl Walk {
 impl Walk {
     /// The next matching blobs as a page, which is empty at the end.
     fn next<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyBytes>> {
-        let page = py.detach(|| self.0.next()).map_err(Failure::from)?;
+        let core = self.core()?;
+        let page = py.detach(|| core.next()).map_err(Failure::from)?;
         Ok(PyBytes::new(py, &page.unwrap_or_default()))
     }
 
     /// The same if it is there by now, or None.
     fn ready<'py>(&self, py: Python<'py>) -> Result<Option<Bound<'py, PyBytes>>> {
-        let page = self.0.ready().transpose().map_err(Failure::from)?;
+        let page = self.core()?.ready().transpose().map_err(Failure::from)?;
         Ok(page.map(|page| PyBytes::new(py, &page.unwrap_or_default())))
     }
 }

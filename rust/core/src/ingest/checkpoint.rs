@@ -14,6 +14,7 @@ use crate::hash::Hasher;
 use crate::pipe::WAITING;
 use crate::state::Slot;
 use crate::store::Store;
+use crate::sys::Process;
 
 /// A checkpoint under way.
 pub(super) struct Away {
@@ -22,7 +23,7 @@ pub(super) struct Away {
     /// The bytes that it counts.
     offset: u64,
     /// Where the thread is that makes it: not in a child that was forked since.
-    process: u32,
+    process: Process,
 }
 
 impl Inner {
@@ -67,7 +68,7 @@ impl Inner {
         let Some(mut control) = named.control.take() else { return Ok(()) };
         let (data, own, store) = (Arc::clone(&named.data), named.own.clone(), Arc::clone(store));
         let (give, back) = channel();
-        named.away = Some(Away { back, offset: self.written, process: std::process::id() });
+        named.away = Some(Away { back, offset: self.written, process: Process::current() });
         self.dirty = false;
         lent.run(move || {
             // DURABILITY: the bytes that the slot counts are on the disk before it is; those written meanwhile may be.
@@ -91,7 +92,7 @@ impl Inner {
     /// Wait for the checkpoint under way, if there is one. That it failed poisons.
     pub(super) fn rejoin(&mut self) -> Result<()> {
         let Some(away) = self.away() else { return Ok(()) };
-        let is_here = away.process == std::process::id();
+        let is_here = away.process.is_current();
         let (offset, came_back) = (away.offset, if is_here { away.back.recv().ok() } else { None });
         self.take_back(offset, came_back)
     }

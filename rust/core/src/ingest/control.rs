@@ -1,7 +1,7 @@
 //! An ingest's directory: finding it, making it, its checkpoints, and removing it.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::error::{At, Result};
 use crate::layout::{Root, found};
 use crate::own::Lease;
 use crate::state::{Header, Holder, Layout, SIZE_LIMIT, Slot, State};
-use crate::sys::{FileKind, Stat, Sys, read_full_at, write_all_at};
+use crate::sys::{Fd, FileKind, Stat, Sys, read_full_at, write_all_at};
 
 pub(super) const DATA: &str = "data";
 pub(super) const STATE: &str = "state";
@@ -28,21 +28,21 @@ pub(super) enum Found {
     Absent,
     /// What a crash, a finished commit or a damaged disk left: nothing that could be resumed. With its directory, if it
     /// is one.
-    Garbage(Option<OwnedFd>),
+    Garbage(Option<Fd>),
     /// An ingest.
     Whole(Box<Whole>),
 }
 
 /// An ingest as the disk has it.
 pub(super) struct Whole {
-    pub(super) dir: OwnedFd,
+    pub(super) dir: Fd,
     pub(super) state: State,
     pub(super) data: Stat,
 }
 
 /// An ingest that was opened again.
 pub(super) struct Resumed {
-    pub(super) data: OwnedFd,
+    pub(super) data: Fd,
     pub(super) control: Control,
     /// Whether another descriptor had the data open for writing, although the ref was free.
     pub(super) is_shared: bool,
@@ -50,9 +50,9 @@ pub(super) struct Resumed {
 
 /// The directory and the state file of an open ingest.
 pub(super) struct Control {
-    dir: Arc<OwnedFd>,
+    dir: Arc<Fd>,
     path: PathBuf,
-    state: OwnedFd,
+    state: Fd,
     layout: Layout,
     slots: [Option<Slot>; 2],
     /// The slot that counts; the next checkpoint goes into the other one.
@@ -88,7 +88,7 @@ impl Place<'_> {
         }
     }
 
-    fn read_state(&self, dir: &OwnedFd) -> io::Result<Option<State>> {
+    fn read_state(&self, dir: &Fd) -> io::Result<Option<State>> {
         let Some(file) = found(self.sys.open(dir.as_fd(), STATE, false))? else {
             return Ok(None);
         };
@@ -103,7 +103,7 @@ impl Place<'_> {
     }
 
     /// Make an ingest's directory with empty data and a first slot; nothing of it is durable yet.
-    pub(super) fn create(&self, name: &str, header: &Header, holder: Holder, slot: Slot) -> Result<(OwnedFd, Control)> {
+    pub(super) fn create(&self, name: &str, header: &Header, holder: Holder, slot: Slot) -> Result<(Fd, Control)> {
         self.sys.mkdir(self.dir, name, 0o700).at("mkdir", || self.path.join(name))?;
         let made = self.fill(name, header, holder, slot);
         if made.is_err() {
@@ -113,7 +113,7 @@ impl Place<'_> {
         made
     }
 
-    fn fill(&self, name: &str, header: &Header, holder: Holder, slot: Slot) -> Result<(OwnedFd, Control)> {
+    fn fill(&self, name: &str, header: &Header, holder: Holder, slot: Slot) -> Result<(Fd, Control)> {
         let path = self.path.join(name);
         let dir = self.sys.open_dir(self.dir, name).at("open", || &path)?;
         let data = self.sys.create(dir.as_fd(), DATA, 0o600).at("create", || path.join(DATA))?;
@@ -174,7 +174,7 @@ impl Place<'_> {
 }
 
 impl Control {
-    pub(super) fn dir(&self) -> &Arc<OwnedFd> {
+    pub(super) fn dir(&self) -> &Arc<Fd> {
         &self.dir
     }
 

@@ -23,6 +23,7 @@ use crate::hash::Hasher;
 use crate::hash::lanes::update_many;
 use crate::pipe::{DRAINING, HASHING, PIECE, processors};
 use crate::store::Store;
+use crate::sys::Process;
 
 /// Ingests that go together: as many as the widest registers have lanes.
 const LANES: usize = 16;
@@ -38,7 +39,7 @@ pub(crate) struct Drains {
 
 struct Queue {
     /// Where the threads are: not in a child that was forked since.
-    process: u32,
+    process: Process,
     threads: usize,
     ready: VecDeque<Arc<Ingest>>,
 }
@@ -57,14 +58,14 @@ struct Seat<'a> {
 impl Drains {
     /// At most `limit` bytes will wait to be written.
     pub(crate) fn new(limit: usize) -> Self {
-        let queue = Queue { process: std::process::id(), threads: 0, ready: VecDeque::new() };
+        let queue = Queue { process: Process::current(), threads: 0, ready: VecDeque::new() };
         Self { budget: Budget::new(limit), queue: Mutex::new(queue) }
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if queue.process != std::process::id() {
-            (queue.process, queue.threads) = (std::process::id(), 0);
+        if !queue.process.is_current() {
+            (queue.process, queue.threads) = (Process::current(), 0);
         }
         queue
     }

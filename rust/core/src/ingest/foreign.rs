@@ -1,11 +1,11 @@
 //! containerd's ingests, read-only: `ref`, `data`, `total`, `startedat` and `updatedat` in a directory each.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use crate::model::Status;
 use crate::state::REF_LIMIT;
-use crate::sys::{FileKind, Sys, read_full_at};
+use crate::sys::{Fd, FileKind, Sys, read_full_at};
 
 use super::control::DATA;
 
@@ -13,7 +13,7 @@ use super::control::DATA;
 const SHORT: usize = 64;
 
 /// What the ingest in an open directory is, or None when it is none of containerd's.
-pub(super) fn status(sys: &dyn Sys, dir: &OwnedFd) -> io::Result<Option<Status>> {
+pub(super) fn status(sys: &dyn Sys, dir: &Fd) -> io::Result<Option<Status>> {
     let Some(ref_) = text(sys, dir, "ref", REF_LIMIT)? else {
         return Ok(None);
     };
@@ -38,7 +38,7 @@ pub(super) fn status(sys: &dyn Sys, dir: &OwnedFd) -> io::Result<Option<Status>>
 }
 
 /// A small file's text, or None when it is missing, too long or no text.
-fn text(sys: &dyn Sys, dir: &OwnedFd, name: &str, limit: usize) -> io::Result<Option<String>> {
+fn text(sys: &dyn Sys, dir: &Fd, name: &str, limit: usize) -> io::Result<Option<String>> {
     let file = match sys.open(dir.as_fd(), name, false) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

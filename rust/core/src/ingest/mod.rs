@@ -39,7 +39,7 @@ mod shared;
 mod write;
 
 use std::ops::{Deref, DerefMut};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -50,6 +50,7 @@ use crate::lock::RefLock;
 use crate::model::Status;
 use crate::own::Own;
 use crate::store::Store;
+use crate::sys::Fd;
 use crate::temp::{Staged, Temp};
 
 pub use budget::Lasting;
@@ -118,7 +119,7 @@ enum Backing {
 
 /// What the ingest of a ref holds; given back in this order, the ref last.
 struct Named {
-    data: Arc<OwnedFd>,
+    data: Arc<Fd>,
     own: Own,
     /// Whether the data may only be published as a copy, because another process had it open for writing.
     is_shared: bool,
@@ -255,6 +256,10 @@ impl Drop for Locked<'_> {
 
 impl Drop for Ingest {
     fn drop(&mut self) {
+        if !self.store.process.is_current() {
+            // In a child of a fork: the ingest is the parent's, and a thread of the parent may have its lock.
+            return;
+        }
         // Forgotten without `close`: the last checkpoint counts, as after a crash. A drop is no place for a sync.
         let this = &*self;
         this.release(&mut this.lock(), Phase::Closed);

@@ -1,6 +1,6 @@
 //! Beginning an ingest, and resuming one where its last checkpoint left it.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, Weak};
 
@@ -17,7 +17,7 @@ use crate::own::Own;
 use crate::publish::{Named as NamedBlob, find};
 use crate::state::{Header, Holder, REF_LIMIT, Slot};
 use crate::store::Store;
-use crate::sys::Sys;
+use crate::sys::{Fd, Sys};
 
 /// What the caller of `Store::ingest` said of the bytes to come.
 #[derive(Clone, Copy)]
@@ -230,7 +230,7 @@ fn unavailable(ref_: &str) -> Error {
 }
 
 /// Cut the bytes after the slot's: they were never acknowledged, and nothing says what they are.
-fn cut(place: &Place<'_>, control: &mut Control, data: &OwnedFd, slot: &Slot, size: u64) -> Result<()> {
+fn cut(place: &Place<'_>, control: &mut Control, data: &Fd, slot: &Slot, size: u64) -> Result<()> {
     if control.claims_more_than(slot.offset) {
         // A slot whose bytes were lost would count again as soon as others have taken their place.
         control.pin(place, slot)?;

@@ -1,11 +1,11 @@
 //! Making directories so that they survive a power loss.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use crate::error::{At, Result};
-use crate::sys::Sys;
+use crate::sys::{Fd, Sys};
 
 /// Whether the error says that there is nothing of that name.
 pub(crate) fn missing(error: &io::Error) -> bool {
@@ -13,7 +13,7 @@ pub(crate) fn missing(error: &io::Error) -> bool {
 }
 
 /// Open a directory, made if need be, and say whether it was. Its name is durable when the caller has synced `parent`.
-pub(super) fn dir(sys: &dyn Sys, parent: BorrowedFd<'_>, name: &str, mode: u32) -> io::Result<(OwnedFd, bool)> {
+pub(super) fn dir(sys: &dyn Sys, parent: BorrowedFd<'_>, name: &str, mode: u32) -> io::Result<(Fd, bool)> {
     match sys.open_dir(parent, name) {
         Err(error) if missing(&error) => {}
         other => return other.map(|dir| (dir, false)),
@@ -27,7 +27,7 @@ pub(super) fn dir(sys: &dyn Sys, parent: BorrowedFd<'_>, name: &str, mode: u32) 
 }
 
 /// Make a root that is not there, and the directories above it.
-pub(super) fn root(sys: &dyn Sys, path: &Path) -> Result<OwnedFd> {
+pub(super) fn root(sys: &dyn Sys, path: &Path) -> Result<Fd> {
     // What is missing, from the root upwards.
     let missing_above = path.ancestors().skip(1).take_while(|above| {
         let found = sys.open_root(above);

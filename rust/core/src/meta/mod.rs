@@ -7,6 +7,7 @@
 mod connect;
 mod copy;
 mod fault;
+mod files;
 mod images;
 mod json;
 mod query;
@@ -18,7 +19,7 @@ mod state;
 mod wal;
 mod writer;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
@@ -31,7 +32,7 @@ use self::writer::Sync;
 use crate::digest::Digest;
 use crate::error::{At, Result};
 use crate::model::Image;
-use crate::sys::Sys;
+use crate::sys::{Fd, Sys};
 
 pub use images::Names;
 pub use query::MOST_PAIRS;
@@ -55,7 +56,7 @@ pub struct Mode {
 /// The metadata of a store. Its methods may be called from any thread.
 pub struct Meta {
     sys: Arc<dyn Sys>,
-    dir: OwnedFd,
+    dir: Fd,
     path: PathBuf,
     mode: Mode,
     state: RwLock<State>,
@@ -72,7 +73,8 @@ impl Meta {
     pub fn open(sys: Arc<dyn Sys>, dir: &impl AsFd, root: &Path, mode: Mode) -> Result<(Self, Vec<String>)> {
         let version = rusqlite::version_number();
         assert!(sqlite_is_fixed(version), "SQLite {} can corrupt a log; it must not be linked", rusqlite::version());
-        let dir = dir.as_fd().try_clone_to_owned().at("dup", || root)?;
+        let dir = Fd::from(dir.as_fd().try_clone_to_owned().at("dup", || root)?);
+        files::watch();
         let path = root.join(connect::NAME);
         let meta = Self { sys, dir, path, mode, state: RwLock::new(State::Closed) };
         let mut notes = Vec::new();
@@ -255,6 +257,7 @@ impl Meta {
             self.refresh()?;
             let (answer, print) = match &*self.state() {
                 State::Open(connections) => {
+                    let connections = connections.get(|| self.name())?;
                     let print = connections.frozen().then_some(connections.print);
                     (connections.read(&run), print)
                 }
@@ -284,7 +287,7 @@ impl Meta {
         let there = self.place().exists()?;
         let result = match &*self.state() {
             State::Open(_) if !there => None,
-            State::Open(connections) => match connections.write(sync, run) {
+            State::Open(connections) => match connections.get(|| self.name())?.write(sync, run) {
                 Some(result) => Some(result),
                 None => return Err(fault::refused(libc::ENOSPC, &self.path, "write metadata")),
             },
@@ -308,6 +311,11 @@ impl Meta {
             }
             Fault::Refused(errno) => Err(fault::refused(errno, &self.path, operation)),
         }
+    }
+
+    /// As messages name it.
+    fn name(&self) -> String {
+        self.path.display().to_string()
     }
 
     fn place(&self) -> Place<'_> {

@@ -9,6 +9,7 @@ use super::connect::{self, Opened, Place, Print};
 use super::writer::{Sync, Writer};
 use super::{Meta, fault};
 use crate::error::{Error, Result};
+use crate::sys::ProcessBound;
 
 /// The most memory that a store's reads may keep pages in, in KiB.
 const CACHE_KIB: i64 = 32 << 10;
@@ -16,7 +17,7 @@ const CACHE_KIB: i64 = 32 << 10;
 /// What there is.
 pub(super) enum State {
     /// A good file.
-    Open(Box<Connections>),
+    Open(ProcessBound<Box<Connections>>),
     /// No file, in a store that must not make one.
     Absent,
     /// Something that is not our file; in words, what.
@@ -29,11 +30,11 @@ impl State {
     fn open(reader: Connection, writer: Option<Connection>, print: Print) -> Self {
         // Enough for the rows and labels of a hundred thousand blobs; it is taken as it is used. A failure costs time only.
         reader.pragma_update(None, "cache_size", -CACHE_KIB).ok();
-        Self::Open(Box::new(Connections {
+        Self::Open(ProcessBound::new(Box::new(Connections {
             reader: Mutex::new(reader),
             writer: writer.map(|connection| Mutex::new(Writer::new(connection))),
             print,
-        }))
+        })))
     }
 }
 
@@ -118,8 +119,8 @@ impl Meta {
     /// Look at a file that is read without locks as it is now.
     pub(super) fn refresh(&self) -> Result<()> {
         match &*self.state() {
-            State::Open(connections) if connections.frozen() => {
-                if connections.print == self.place().print()? {
+            State::Open(connections) if connections.here().is_some_and(|open| open.frozen()) => {
+                if connections.get(|| self.name())?.print == self.place().print()? {
                     return Ok(());
                 }
             }
@@ -133,7 +134,8 @@ impl Meta {
 
     /// Have another try at a file that could not be opened to write, because the disk was full.
     pub(super) fn thaw(&self) -> Result<()> {
-        let frozen = matches!(&*self.state(), State::Open(connections) if connections.frozen());
+        let frozen =
+            matches!(&*self.state(), State::Open(connections) if connections.here().is_some_and(|open| open.frozen()));
         if frozen {
             let state = self.connect()?;
             self.set_state(state);
@@ -143,7 +145,7 @@ impl Meta {
 
     /// Return the error of a store that was closed.
     pub(super) fn closed(&self) -> Error {
-        Error::Closed { name: self.path.display().to_string() }
+        Error::Closed { name: self.name() }
     }
 
     /// The state, which cannot change while this is held: a connection must never be left behind by one that does, for
@@ -154,7 +156,9 @@ impl Meta {
 
     pub(super) fn set_state(&self, state: State) {
         let mut current = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        if let (State::Open(connections), State::Damaged(_)) = (&*current, &state) {
+        if let (State::Open(connections), State::Damaged(_)) = (&*current, &state)
+            && let Some(connections) = connections.here()
+        {
             connections.spare();
         }
         *current = state;

@@ -4,7 +4,7 @@
 //! while users and lent threads together are fewer than the processors. The hashes of flows have threads of their own, as
 //! many as there are processors (`crew.rs`): they count as lent.
 //!
-//! After a fork the child has none of these threads. It notices by its process number and starts with a state of its own.
+//! After a fork the child has none of these threads. It notices by the count of forks and starts with a state of its own.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use super::behind::step_back;
 use super::spare;
+use crate::sys::Process;
 
 /// For hashing: as many threads as processors.
 pub(crate) static HASHING: Pool = Pool::new("steelyard-hash", processors);
@@ -192,7 +193,7 @@ pub(super) struct PerProcess<T: 'static> {
 }
 
 struct Own<T> {
-    process: u32,
+    process: Process,
     value: T,
     next: OnceLock<Box<Self>>,
 }
@@ -204,7 +205,7 @@ impl<T: Default> PerProcess<T> {
 
     /// That of this process.
     pub(super) fn here(&self) -> &T {
-        let process = std::process::id();
+        let process = Process::current();
         let mut place = &self.first;
         loop {
             let own = place.get_or_init(|| Box::new(Own { process, value: T::default(), next: OnceLock::new() }));

@@ -1,13 +1,14 @@
 //! Quarantine: what was under a blob's name without being the blob, kept as evidence.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::error::{At, Result};
 use crate::layout::BlobDir;
 use crate::store::Store;
+use crate::sys::Fd;
 
 impl Store {
     /// Put a copy of a damaged blob into quarantine, leaving its name where it is; durable on return.
@@ -35,7 +36,7 @@ impl Store {
         self.rename_aside(dir, digest, &quarantine, &path)
     }
 
-    fn rename_aside(&self, dir: &BlobDir, digest: &Digest, quarantine: &OwnedFd, path: &Path) -> Result<PathBuf> {
+    fn rename_aside(&self, dir: &BlobDir, digest: &Digest, quarantine: &Fd, path: &Path) -> Result<PathBuf> {
         let encoded = digest.encoded();
         let name = free_name(&encoded, |name| {
             // DURABILITY: synced below, the new name first; a power cut before leaves one of the two.

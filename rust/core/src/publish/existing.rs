@@ -1,14 +1,14 @@
 //! What there is under a blob's name, and whether it is what the name says.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::digest::Digest;
 use crate::error::{At, Result};
 use crate::layout::{BlobDir, found, missing};
 use crate::pipe::Job;
 use crate::store::Store;
-use crate::sys::{FileKind, Stat, Sys, read_exact_at, read_full_at};
+use crate::sys::{Fd, FileKind, Stat, Sys, read_exact_at, read_full_at};
 
 const PIECE: usize = 256 * 1024;
 
@@ -32,7 +32,7 @@ pub(crate) enum Existing {
     /// The same bytes.
     Same {
         /// The file, open for reading.
-        file: OwnedFd,
+        file: Fd,
         /// Whether its name was there before the directory's last sync, and so survives a power loss with all of it.
         durable: bool,
     },
@@ -50,7 +50,7 @@ pub(crate) enum Named {
     /// Something that is no blob.
     Stray,
     /// A regular file, open for reading.
-    File(OwnedFd, Stat),
+    File(Fd, Stat),
 }
 
 /// Open a name in a blob directory.

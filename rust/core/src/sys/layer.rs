@@ -2,13 +2,13 @@
 
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::path::Path;
 use std::sync::Arc;
 
 use libc::AT_FDCWD;
 
-use super::{FileKind, Hold, Stat, Sys};
+use super::{Fd, FileKind, Hold, Stat, Sys};
 
 /// Which call it is; the names are those of [`Sys`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +102,7 @@ impl<A: Around> Layer<A> {
 }
 
 impl<A: Around> Sys for Layer<A> {
-    fn open_root(&self, path: &Path) -> io::Result<OwnedFd> {
+    fn open_root(&self, path: &Path) -> io::Result<Fd> {
         self.rooted(Op::OpenRoot, path, || self.inner.open_root(path))
     }
 
@@ -110,7 +110,7 @@ impl<A: Around> Sys for Layer<A> {
         self.rooted(Op::MkdirRoot, path, || self.inner.mkdir_root(path, mode))
     }
 
-    fn open_source(&self, path: &Path) -> io::Result<OwnedFd> {
+    fn open_source(&self, path: &Path) -> io::Result<Fd> {
         self.rooted(Op::OpenSource, path, || self.inner.open_source(path))
     }
 
@@ -118,23 +118,23 @@ impl<A: Around> Sys for Layer<A> {
         self.named(Op::Mkdir, dir, name, || self.inner.mkdir(dir, name, mode))
     }
 
-    fn open_dir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
+    fn open_dir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<Fd> {
         self.named(Op::OpenDir, dir, name, || self.inner.open_dir(dir, name))
     }
 
-    fn create(&self, dir: BorrowedFd<'_>, name: &str, mode: u32) -> io::Result<OwnedFd> {
+    fn create(&self, dir: BorrowedFd<'_>, name: &str, mode: u32) -> io::Result<Fd> {
         self.named(Op::Create, dir, name, || self.inner.create(dir, name, mode))
     }
 
-    fn create_unnamed(&self, dir: BorrowedFd<'_>, mode: u32) -> io::Result<OwnedFd> {
+    fn create_unnamed(&self, dir: BorrowedFd<'_>, mode: u32) -> io::Result<Fd> {
         self.on(Op::CreateUnnamed, dir, || self.inner.create_unnamed(dir, mode))
     }
 
-    fn open(&self, dir: BorrowedFd<'_>, name: &str, write: bool) -> io::Result<OwnedFd> {
+    fn open(&self, dir: BorrowedFd<'_>, name: &str, write: bool) -> io::Result<Fd> {
         self.named(Op::Open, dir, name, || self.inner.open(dir, name, write))
     }
 
-    fn open_cached(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
+    fn open_cached(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<Fd> {
         self.named(Op::Open, dir, name, || self.inner.open_cached(dir, name))
     }
 

@@ -3,7 +3,7 @@
 
 use std::io::{self, IoSliceMut};
 use std::ops::Range;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
 
 use rustix::fs::{
@@ -11,7 +11,7 @@ use rustix::fs::{
 };
 use rustix::io::{Errno, ReadWriteFlags};
 
-use super::{FileId, FileKind, Hold, Stat, Sys, promise, raw};
+use super::{Fd, FileId, FileKind, Hold, Stat, Sys, promise, raw};
 
 const NS: i64 = 1_000_000_000;
 
@@ -27,38 +27,38 @@ const DONTCACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
 pub struct Linux;
 
 impl Sys for Linux {
-    fn open_root(&self, path: &Path) -> io::Result<OwnedFd> {
+    fn open_root(&self, path: &Path) -> io::Result<Fd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(fs::openat(CWD, path, flags, Mode::empty())?)
+        Ok(fs::openat(CWD, path, flags, Mode::empty())?.into())
     }
 
     fn mkdir_root(&self, path: &Path, mode: u32) -> io::Result<()> {
         mkdir(CWD, path, mode)
     }
 
-    fn open_source(&self, path: &Path) -> io::Result<OwnedFd> {
+    fn open_source(&self, path: &Path) -> io::Result<Fd> {
         // To open a pipe and close it again would tell its writer that the reader has gone.
         if FileType::from_raw_mode(fs::stat(path)?.st_mode) == FileType::Fifo {
             return Err(Errno::SPIPE.into());
         }
         // NONBLOCK as in `open`.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        Ok(fs::openat(CWD, path, flags, Mode::empty())?)
+        Ok(fs::openat(CWD, path, flags, Mode::empty())?.into())
     }
 
     fn mkdir(&self, dir: BorrowedFd<'_>, name: &str, mode: u32) -> io::Result<()> {
         mkdir(dir, Path::new(name), mode)
     }
 
-    fn open_dir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
+    fn open_dir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<Fd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(fs::openat(dir, name, flags, Mode::empty())?)
+        Ok(fs::openat(dir, name, flags, Mode::empty())?.into())
     }
 
-    fn create(&self, dir: BorrowedFd<'_>, name: &str, mode: u32) -> io::Result<OwnedFd> {
+    fn create(&self, dir: BorrowedFd<'_>, name: &str, mode: u32) -> io::Result<Fd> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(mode);
-        let file = fs::openat(dir, name, flags, mode)?;
+        let file = Fd::from(fs::openat(dir, name, flags, mode)?);
         if let Err(error) = fs::fchmod(&file, mode) {
             fs::unlinkat(dir, name, AtFlags::empty()).ok();
             return Err(error.into());
@@ -66,18 +66,18 @@ impl Sys for Linux {
         Ok(file)
     }
 
-    fn create_unnamed(&self, dir: BorrowedFd<'_>, mode: u32) -> io::Result<OwnedFd> {
+    fn create_unnamed(&self, dir: BorrowedFd<'_>, mode: u32) -> io::Result<Fd> {
         let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
-        Ok(fs::openat(dir, ".", flags, Mode::from_raw_mode(mode))?)
+        Ok(fs::openat(dir, ".", flags, Mode::from_raw_mode(mode))?.into())
     }
 
-    fn open(&self, dir: BorrowedFd<'_>, name: &str, write: bool) -> io::Result<OwnedFd> {
+    fn open(&self, dir: BorrowedFd<'_>, name: &str, write: bool) -> io::Result<Fd> {
         let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
-        Ok(fs::openat(dir, name, access | READ_FLAGS, Mode::empty())?)
+        Ok(fs::openat(dir, name, access | READ_FLAGS, Mode::empty())?.into())
     }
 
-    fn open_cached(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
-        Ok(fs::openat2(dir, name, READ_FLAGS, Mode::empty(), ResolveFlags::CACHED)?)
+    fn open_cached(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<Fd> {
+        Ok(fs::openat2(dir, name, READ_FLAGS, Mode::empty(), ResolveFlags::CACHED)?.into())
     }
 
     fn write_at(&self, fd: BorrowedFd<'_>, data: &[u8], offset: u64) -> io::Result<usize> {

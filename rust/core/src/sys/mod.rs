@@ -4,6 +4,7 @@
 //! becomes a path. Because nothing else in the core calls the system, each call can be made to fail in a test.
 
 mod faulty;
+mod fork;
 mod layer;
 mod linux;
 mod policy;
@@ -12,10 +13,12 @@ mod raw;
 
 use std::io;
 use std::ops::Range;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 pub use faulty::{Fault, Faulty};
+pub use fork::{Fd, Process, ProcessBound, watch};
+pub(crate) use fork::{alone, mark, unmark};
 pub use layer::{Around, Call, Layer, Op};
 pub use linux::Linux;
 pub use policy::Policy;
@@ -84,24 +87,24 @@ pub enum Hold {
 /// The system calls of a store. Modes are set exactly, whatever the umask.
 pub trait Sys: Send + Sync {
     /// Open the directory that a store's path names; symbolic links are followed.
-    fn open_root(&self, path: &Path) -> io::Result<OwnedFd>;
+    fn open_root(&self, path: &Path) -> io::Result<Fd>;
     /// Make the directory that a store's path names; its parent exists.
     fn mkdir_root(&self, path: &Path, mode: u32) -> io::Result<()>;
     /// Open a file outside the store for reading, whose bytes are to become a blob; a pipe is not touched (`ESPIPE`).
-    fn open_source(&self, path: &Path) -> io::Result<OwnedFd>;
+    fn open_source(&self, path: &Path) -> io::Result<Fd>;
     /// Make a directory.
     fn mkdir(&self, dir: BorrowedFd<'_>, name: &str, mode: u32) -> io::Result<()>;
     /// Open a directory; a symbolic link is refused.
-    fn open_dir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd>;
+    fn open_dir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<Fd>;
     /// Make a file for reading and writing; a name that exists is refused.
-    fn create(&self, dir: BorrowedFd<'_>, name: &str, mode: u32) -> io::Result<OwnedFd>;
+    fn create(&self, dir: BorrowedFd<'_>, name: &str, mode: u32) -> io::Result<Fd>;
     /// Make a file without a name for reading and writing; it is gone with its last descriptor. The umask may take bits of
     /// its mode away: whoever gives it a name looks at them.
-    fn create_unnamed(&self, dir: BorrowedFd<'_>, mode: u32) -> io::Result<OwnedFd>;
+    fn create_unnamed(&self, dir: BorrowedFd<'_>, mode: u32) -> io::Result<Fd>;
     /// Open a file; a symbolic link is refused, and a pipe is not waited for.
-    fn open(&self, dir: BorrowedFd<'_>, name: &str, write: bool) -> io::Result<OwnedFd>;
+    fn open(&self, dir: BorrowedFd<'_>, name: &str, write: bool) -> io::Result<Fd>;
     /// Open a file for reading, as `open` does, if the kernel knows the way to it; an error if that would have to wait.
-    fn open_cached(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd>;
+    fn open_cached(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<Fd>;
     /// Write at an offset; it may write less than given.
     fn write_at(&self, fd: BorrowedFd<'_>, data: &[u8], offset: u64) -> io::Result<usize>;
     /// Read at an offset; it may read less than there is. Nothing read means the end.

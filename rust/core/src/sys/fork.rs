@@ -1,0 +1,259 @@
+//! What a fork leaves to the child: our descriptors closed, and objects that refuse to work.
+//!
+//! A child shares the open files of its parent. A lock is held by the open file, not by the process: an unlock in the
+//! child would unlock for the parent, and a ref would stay held for as long as any child lives. So three things happen:
+//!
+//! * A handler (`pthread_atfork`) runs in the child before `fork` returns there. It makes every descriptor of ours stand for
+//!   an empty placeholder, which closes the open file in the child. The number stays taken: whatever still knows it, and
+//!   closes it later, can never hit a file that got the same number since. The handler takes no lock, allocates nothing
+//!   and makes one system call for each descriptor. Every call through a placeholder fails.
+//! * It counts the **process** up. [`ProcessBound`] compares that number at every use: a child is refused, without a system
+//!   call and without touching a mutex, which a thread of the parent may have held.
+//! * In a child nothing inherited is dropped but descriptors: [`ProcessBound`] leaks the rest, which is memory only.
+//!
+//! A child that executes another program at once, as `subprocess` does, keeps nothing anyway: all descriptors are
+//! close-on-exec. A system call `clone` without the C library's `fork` goes unnoticed.
+#![allow(unsafe_code, reason = "the C library calls the handler, and rustix has no call that takes a bare number")]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::ptr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+use crate::error::{Error, Result};
+
+/// Counts the forks that lie between this process and the first one.
+static PROCESS: AtomicU32 = AtomicU32::new(0);
+
+/// Counts the forks that this process was about to make.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// The descriptor that the others become in a child; none before the handler is registered.
+static PLACEHOLDER: AtomicI32 = AtomicI32::new(-1);
+
+/// Bits of descriptors, a word for 64 of them.
+type Chunk = [AtomicU64; 256];
+
+const CHUNK_BITS: usize = 256 * 64;
+
+/// Our open descriptors. A chunk is made when it is first needed and stays: the handler may read it at any moment.
+static OPEN: [AtomicPtr<Chunk>; 1024] = [const { AtomicPtr::new(ptr::null_mut()) }; 1024];
+
+/// A process, told apart from its parent and its children.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process(u32);
+
+impl Process {
+    /// This process.
+    pub fn current() -> Self {
+        Self(PROCESS.load(Ordering::Relaxed))
+    }
+
+    /// Whether it is still this one, not one that this one was forked from.
+    pub fn is_current(self) -> bool {
+        self == Self::current()
+    }
+
+    /// Refuse a use by a child; `name` says of what.
+    pub fn check(self, name: impl FnOnce() -> String) -> Result<()> {
+        if self.is_current() {
+            return Ok(());
+        }
+        let message = format!("{}: opened before a fork; open it anew in this process", name());
+        Err(Error::FailedPrecondition { message })
+    }
+
+    /// How many forks lie between the first process and this one.
+    pub(crate) fn number(self) -> u32 {
+        self.0
+    }
+}
+
+/// A value that only the process can use which made it. A child neither uses it nor drops it.
+pub struct ProcessBound<T> {
+    process: Process,
+    /// None only while it is dropped.
+    value: Option<T>,
+}
+
+impl<T> ProcessBound<T> {
+    /// Bind a value to this process.
+    pub fn new(value: T) -> Self {
+        Self { process: Process::current(), value: Some(value) }
+    }
+
+    /// The value; `FailedPrecondition` in a child.
+    pub fn get(&self, name: impl FnOnce() -> String) -> Result<&T> {
+        self.process.check(name)?;
+        Ok(self.value.as_ref().unwrap_or_else(|| unreachable!("it is there until it is dropped")))
+    }
+
+    /// The value; None in a child.
+    pub fn here(&self) -> Option<&T> {
+        self.value.as_ref().filter(|_| self.process.is_current())
+    }
+}
+
+impl<T> Drop for ProcessBound<T> {
+    fn drop(&mut self) {
+        if !self.process.is_current() {
+            // Its drop might wait for a thread that the child lacks, or undo what the parent still does. The descriptors in
+            // it are closed already.
+            std::mem::forget(self.value.take());
+        }
+    }
+}
+
+/// A descriptor of ours: closed when it is dropped, and in every child.
+#[derive(Debug)]
+pub struct Fd {
+    // Dropped in this order: a number that is free for others is never marked as ours.
+    _mark: Mark,
+    fd: OwnedFd,
+}
+
+impl Fd {
+    /// A duplicate, which stands for the same open file.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(self.fd.try_clone()?.into())
+    }
+}
+
+impl From<OwnedFd> for Fd {
+    fn from(fd: OwnedFd) -> Self {
+        Self { _mark: Mark::new(fd.as_raw_fd()), fd }
+    }
+}
+
+impl AsFd for Fd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl AsRawFd for Fd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+/// That a descriptor is ours, until it is dropped.
+#[derive(Debug)]
+struct Mark(RawFd);
+
+impl Mark {
+    fn new(fd: RawFd) -> Self {
+        mark(fd);
+        Self(fd)
+    }
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        unmark(self.0);
+    }
+}
+
+/// Note that a descriptor is ours, so that a child closes it.
+pub(crate) fn mark(fd: RawFd) {
+    watch().ok();
+    if let Some((word, bit)) = place(fd, true) {
+        word.fetch_or(bit, Ordering::Relaxed);
+    }
+}
+
+/// Note that a descriptor is ours no more; before it is closed, as its number is anybody's afterwards.
+pub(crate) fn unmark(fd: RawFd) {
+    if let Some((word, bit)) = place(fd, false) {
+        word.fetch_and(!bit, Ordering::Relaxed);
+    }
+}
+
+/// The word and the bit of a descriptor. Numbers beyond the table, 16 million, are not noted.
+fn place(fd: RawFd, make: bool) -> Option<(&'static AtomicU64, u64)> {
+    let number = usize::try_from(fd).ok()?;
+    let slot = OPEN.get(number / CHUNK_BITS)?;
+    let mut chunk = slot.load(Ordering::Acquire);
+    if chunk.is_null() && make {
+        let new = Box::into_raw(Box::new([const { AtomicU64::new(0) }; 256]));
+        match slot.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => chunk = new,
+            Err(other) => {
+                chunk = other;
+                // SAFETY: it was made just now and nobody else has seen it.
+                drop(unsafe { Box::from_raw(new) });
+            }
+        }
+    }
+    // SAFETY: a chunk is made once, whole, and never freed.
+    let words = unsafe { chunk.as_ref() }?;
+    Some((&words[number % CHUNK_BITS / 64], 1 << (number % 64)))
+}
+
+/// Open a file that no child may keep open, not even one that is forked between the call and the mark.
+///
+/// `open` is called again after a fork in that moment, so it must be a call that can be repeated.
+pub(crate) fn alone(mut open: impl FnMut() -> io::Result<Fd>) -> io::Result<Fd> {
+    loop {
+        let before = FORKS.load(Ordering::SeqCst);
+        let fd = open()?;
+        if FORKS.load(Ordering::SeqCst) == before {
+            return Ok(fd);
+        }
+    }
+}
+
+/// Register the handler, once for the process and its children.
+pub fn watch() -> io::Result<()> {
+    static WATCHED: OnceLock<()> = OnceLock::new();
+    if WATCHED.get().is_some() {
+        return Ok(());
+    }
+    // SAFETY: the call takes no pointers.
+    let placeholder = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+    if placeholder < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if PLACEHOLDER.compare_exchange(-1, placeholder, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+        // SAFETY: it was opened just now and nobody else knows the number.
+        unsafe { libc::close(placeholder) };
+        return Ok(());
+    }
+    // SAFETY: both handlers only touch atomics and make system calls that POSIX allows there. They are never unloaded: an
+    // extension module is not, and if it were, the C library would forget them with it.
+    let refused = unsafe { libc::pthread_atfork(Some(before), None, Some(in_child)) };
+    if refused != 0 {
+        PLACEHOLDER.store(-1, Ordering::Release);
+        // SAFETY: it was opened above and nobody else uses it.
+        unsafe { libc::close(placeholder) };
+        return Err(io::Error::from_raw_os_error(refused));
+    }
+    WATCHED.set(()).ok();
+    Ok(())
+}
+
+extern "C" fn before() {
+    FORKS.fetch_add(1, Ordering::SeqCst);
+}
+
+/// Runs in the child, alone: the child has one thread.
+extern "C" fn in_child() {
+    PROCESS.fetch_add(1, Ordering::Relaxed);
+    let placeholder = PLACEHOLDER.load(Ordering::Relaxed);
+    for (slot, base) in OPEN.iter().zip((0..).step_by(CHUNK_BITS)) {
+        // SAFETY: as in `place`.
+        let Some(words) = (unsafe { slot.load(Ordering::Relaxed).as_ref() }) else { continue };
+        for (word, base) in words.iter().zip((base..).step_by(64)) {
+            // A placeholder is nothing that a child of this child would have to close.
+            let mut bits = word.swap(0, Ordering::Relaxed);
+            while bits != 0 {
+                let fd: RawFd = base + bits.trailing_zeros().cast_signed();
+                bits &= bits - 1;
+                // SAFETY: the number stays open, for the placeholder; who owns it still closes it once. The call takes no
+                // pointers. It fails only if somebody has closed our descriptors behind our back.
+                unsafe { libc::dup3(placeholder, fd, libc::O_CLOEXEC) };
+            }
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! `Process`: what an object of Python remembers of the process that made it.
+
+use pyo3::prelude::*;
+use steelyard_core::sys;
+
+use crate::errors::{Failure, Result};
+
+/// The process in which this was made.
+#[pyclass(frozen, module = "steelyard._native")]
+pub(crate) struct Process(sys::Process);
+
+#[pymethods]
+impl Process {
+    #[new]
+    fn new() -> Self {
+        Self(sys::Process::current())
+    }
+
+    /// Whether this is still that process, not a child that was forked from it.
+    #[getter]
+    fn is_current(&self) -> bool {
+        self.0.is_current()
+    }
+
+    /// Refuse a use of `name` in a child.
+    #[pyo3(signature = (name, /))]
+    fn check(&self, name: &str) -> Result<()> {
+        self.0.check(|| name.to_owned()).map_err(Failure::from)
+    }
+}
