@@ -18,6 +18,7 @@ __all__ = [
     "Ingest",
     "Job",
     "JsonShape",
+    "PanicException",
     "Pool",
     "Port",
     "Process",
@@ -47,6 +48,8 @@ __version__: str
 MAX_FILTERS: int
 debug_build: bool
 sqlite_version: str
+
+class PanicException(BaseException): ...
 
 _Path: TypeAlias = str | PathLike[str]
 

@@ -25,4 +25,5 @@ pub mod store;
 pub mod sys;
 pub mod tar;
 mod temp;
+pub mod threads;
 pub mod walk;

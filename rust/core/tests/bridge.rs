@@ -1,4 +1,5 @@
 //! The bridge's pool with real threads and real time; `src/bridge/tests.rs` has every interleaving of a model.
+#![allow(clippy::disallowed_methods, reason = "tests may panic where there is no thread")]
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};

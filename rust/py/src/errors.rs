@@ -1,9 +1,11 @@
 //! From the core's error to the classes of `steelyard.errors`, in one `match`.
 
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use steelyard_core::error::Error;
@@ -42,6 +44,15 @@ impl From<Failure> for PyErr {
             Failure::Python(error) => error,
         }
     }
+}
+
+/// Call Python, and return a panic below it as an error: `PyO3` resumes it, which would end the thread that runs jobs.
+pub(crate) fn contain<T>(call: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        Err(PyRuntimeError::new_err(format!("native code has panicked: {said}")))
+    })
 }
 
 /// One `match` from rows `Variant { fields } => Class (by position) by: keyword;`. Leaving out a variant does not compile.

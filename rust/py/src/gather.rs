@@ -8,7 +8,7 @@ use pyo3::types::{PyList, PyTuple};
 use steelyard_core::bridge::{self, Bounds};
 use steelyard_core::sys::ProcessBound;
 
-use crate::errors::Failure;
+use crate::errors::{Failure, contain};
 use crate::pool::{Inbox, Told};
 
 /// A function of a list of items, which returns a list of as many results: each a value, or the error of that item.
@@ -93,7 +93,7 @@ impl Line {
     fn call(&self, py: Python<'_>, items: impl IntoIterator<Item = Py<PyAny>>) -> PyResult<Vec<PyResult<Py<PyAny>>>> {
         let items: Vec<_> = items.into_iter().collect();
         let count = items.len();
-        let results = self.function.bind(py).call1((PyList::new(py, items)?,))?;
+        let results = contain(|| self.function.bind(py).call1((PyList::new(py, items)?,)))?;
         let results = results.cast::<PyList>()?;
         if results.len() != count {
             let message = format!("{} results for {count} items", results.len());

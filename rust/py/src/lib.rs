@@ -50,6 +50,8 @@ mod _native {
         super::add_functions(module)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("MAX_FILTERS", steelyard_core::filter::MAX_FILTERS)?;
+        // What a panic is to Python, for those who tell it from other errors.
+        module.add("PanicException", py.get_type::<pyo3::panic::PanicException>())?;
         module.add("debug_build", cfg!(debug_assertions))?;
         module.add("sqlite_version", steelyard_core::meta::sqlite_version())?;
         if cfg!(debug_assertions) && std::env::var_os("STEELYARD_ALLOW_DEBUG").is_none() {

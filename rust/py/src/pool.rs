@@ -5,20 +5,25 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 use steelyard_core::bridge::{self, Done, Work};
+use steelyard_core::error::Error;
+use steelyard_core::ingest::Ingest;
 use steelyard_core::sys::ProcessBound;
+use steelyard_core::threads;
 
-use crate::errors::Failure;
+use crate::errors::{Failure, contain};
 use crate::gather::{Gather, Line};
 use crate::wait::Wait;
 
 /// How long a thread waits for work before it ends: less than the second that the documents promise.
 const IDLE: Duration = Duration::from_millis(700);
+
+/// As Linux numbers it: too many threads or processes.
+const EAGAIN: i32 = 11;
 
 /// What a worker has to do.
 enum Job {
@@ -28,6 +33,8 @@ enum Job {
     Batch(Arc<Line>),
     /// Nothing but to tell somebody that what he waited for has come about.
     Tell { ticket: Py<PyAny>, port: Arc<Inbox> },
+    /// Writing what that ingest and others have, as no thread could be started for it. Who waits is told by the ingest.
+    Drain(Arc<Ingest>),
 }
 
 /// What is finished and not yet taken, of one event loop.
@@ -97,7 +104,11 @@ impl Port {
         let port = Arc::clone(port);
         if let Ok(wait) = function.cast_bound::<Wait>(py) {
             let pool = Arc::clone(pool);
-            return wait.get().begin(args.bind(py), Box::new(move || pool.submit(Job::Tell { ticket, port })));
+            let mut tell = Telling { pool: Arc::clone(&pool), job: Some(Job::Tell { ticket, port }) };
+            if let Some(ingest) = wait.get().begin(args.bind(py), Box::new(move || tell.now()))? {
+                pool.submit(Job::Drain(ingest));
+            }
+            return Ok(());
         }
         let job = match function.cast_bound::<Gather>(py) {
             Err(_) => Job::Call { function, args, ticket, port },
@@ -121,12 +132,32 @@ impl Port {
     }
 }
 
+/// That somebody waits to be told; he is, too, when whoever had this forgets it, in a panic for example.
+struct Telling {
+    pool: Arc<bridge::Pool<Calls>>,
+    job: Option<Job>,
+}
+
+impl Telling {
+    fn now(&mut self) {
+        if let Some(job) = self.job.take() {
+            self.pool.submit(job);
+        }
+    }
+}
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        self.now();
+    }
+}
+
 impl Work for Calls {
     type Job = Job;
     type Told = Arc<Inbox>;
 
     fn start(&self, life: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        thread::Builder::new().name("steelyard".to_owned()).spawn(life).map(drop)
+        threads::start("steelyard", life).map(drop)
     }
 
     fn attached(&self, serve: &mut dyn FnMut()) -> bool {
@@ -142,13 +173,22 @@ impl Work for Calls {
     fn run(&self, job: Job) -> Done<Self> {
         match job {
             Job::Call { function, args, ticket, port } => {
-                let result = Python::attach(|py| function.call1(py, args));
+                let result = Python::attach(|py| contain(|| function.call1(py, args)));
                 // Before anybody hears of it: what the function belongs to may be the last to hold a descriptor open.
                 drop(function);
                 Done { told: add([(port, ticket, result)]), rest: None }
             }
             Job::Tell { ticket, port } => {
                 Python::attach(|py| Done { told: add([(port, ticket, Ok(py.None()))]), rest: None })
+            }
+            Job::Drain(ingest) => {
+                Python::attach(|py| {
+                    py.detach(|| {
+                        ingest.drain_here();
+                        drop(ingest);
+                    });
+                });
+                Done { told: Vec::new(), rest: None }
             }
             Job::Batch(line) => {
                 let (told, more) = Python::attach(|py| line.work(py));
@@ -164,11 +204,16 @@ impl Work for Calls {
     }
 
     fn refuse(&self, job: Job, error: &io::Error) -> Vec<Arc<Inbox>> {
-        let error = error.raw_os_error().map_or_else(|| io::ErrorKind::WouldBlock.into(), io::Error::from_raw_os_error);
-        let error = PyErr::from(error);
+        let errno = error.raw_os_error().unwrap_or(EAGAIN);
+        let error = PyErr::from(Failure::from(Error::Io { errno, path: None, operation: "start a thread" }));
         match job {
             Job::Call { ticket, port, .. } | Job::Tell { ticket, port } => add([(port, ticket, Err(error))]),
             Job::Batch(line) => add(Python::attach(|py| line.refuse(py, &error))),
+            Job::Drain(ingest) => {
+                // Telling takes a thread, too: where there is none, who waits hears of it as an error.
+                ingest.wake();
+                Vec::new()
+            }
         }
     }
 

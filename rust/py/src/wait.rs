@@ -30,14 +30,14 @@ impl Wait {
         Self { ingest: ProcessBound::new(Arc::clone(ingest)), what }
     }
 
-    /// Have it told when the wait is over.
-    pub(crate) fn begin(&self, args: &Bound<'_, PyTuple>, tell: Tell) -> PyResult<()> {
+    /// Have it told when the wait is over. If an ingest is returned, somebody has to call its `drain_here`.
+    pub(crate) fn begin(&self, args: &Bound<'_, PyTuple>, tell: Tell) -> PyResult<Option<Arc<Ingest>>> {
         let ingest = self.ingest.get(|| "writer".to_owned()).map_err(Failure::from)?;
-        match self.what {
+        let is_served = match self.what {
             What::Room => ingest.when_room(args.extract::<(usize,)>()?.0, tell),
             What::Written => ingest.when_written(tell),
-        }
-        Ok(())
+        };
+        Ok((!is_served).then(|| Arc::clone(ingest)))
     }
 }
 
@@ -46,9 +46,14 @@ impl Wait {
     #[pyo3(signature = (*args))]
     fn __call__(&self, args: &Bound<'_, PyTuple>) -> PyResult<()> {
         let (tell, told) = channel();
-        self.begin(args, Box::new(move || tell.send(()).unwrap_or_default()))?;
-        // Whoever forgets to tell has let go of the sender.
-        args.py().detach(move || told.recv().unwrap_or_default());
+        let unserved = self.begin(args, Box::new(move || tell.send(()).unwrap_or_default()))?;
+        args.py().detach(move || {
+            if let Some(ingest) = unserved {
+                ingest.drain_here();
+            }
+            // Whoever forgets to tell has let go of the sender.
+            told.recv().unwrap_or_default();
+        });
         Ok(())
     }
 }

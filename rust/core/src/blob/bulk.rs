@@ -2,13 +2,13 @@
 
 use std::os::fd::AsFd;
 use std::sync::mpsc::channel;
-use std::thread;
 
 use super::Blob;
 use crate::error::{At, Result};
 use crate::hash::MultiHasher;
 use crate::pipe::{HASHING, Job, PIECE};
 use crate::sys::{read_full_at, read_full_once_at};
+use crate::threads::both;
 
 /// Reads from this size on are shared with another thread, if a processor is free for it.
 const SHARED: usize = 4 << 20;
@@ -36,12 +36,9 @@ impl Blob {
         }
         let (first, second) = buffer.split_at_mut((buffer.len() / 2).next_multiple_of(PIECE));
         let middle = offset + first.len() as u64;
-        thread::scope(|scope| {
-            let other = scope.spawn(|| self.read_pieces(second, middle, job));
-            let result = self.read_pieces(first, offset, job);
-            let other = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            result.and(other)
-        })
+        let there = || self.read_pieces(second, middle, job);
+        let (other, result) = both("steelyard-read", there, || self.read_pieces(first, offset, job));
+        result.and(other)
     }
 
     /// Fill the buffer from `offset` and let the hasher see the very same bytes.
@@ -57,19 +54,19 @@ impl Blob {
             return Ok(());
         }
         let (give, take) = channel::<&[u8]>();
-        thread::scope(|scope| {
-            let hashing = scope.spawn(move || take.iter().for_each(|piece| hasher.update(piece)));
-            let mut result = Ok(());
-            for (index, piece) in buffer.chunks_mut(PIECE).enumerate() {
-                result = self.read_pieces(piece, offset + (index * PIECE) as u64, job);
-                if result.is_err() || job.is_cancelled() || give.send(piece).is_err() {
+        // The channel has room for all pieces, so that one can also be done after the other.
+        let hash = move || take.iter().for_each(|piece| hasher.update(piece));
+        let pieces = buffer.chunks_mut(PIECE).enumerate();
+        let read = move || {
+            for (index, piece) in pieces {
+                self.read_pieces(piece, offset + (index * PIECE) as u64, job)?;
+                if job.is_cancelled() || give.send(piece).is_err() {
                     break;
                 }
             }
-            drop(give);
-            hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            result
-        })
+            Ok(())
+        };
+        both("steelyard-hash", hash, read).1
     }
 
     /// Let the hashers see at most `most` bytes from `offset`; return how many: fewer at the end, or when cancelled.

@@ -145,7 +145,9 @@ impl Shared {
         state.is_reading = true;
         drop(state);
         let shared = Arc::clone(self);
-        lent.run(move || {
+        let reading = Arc::clone(self);
+        // An event loop may be the caller: it does not read itself. Whoever waits for the next bytes reads them.
+        let started = lent.try_run(move || {
             let (_user, _reading) = (HASHING.enter(), Reading(&shared));
             let mut state = shared.lock();
             while state.wants(&shared.blob) && state.ready.len() < AHEAD {
@@ -153,6 +155,9 @@ impl Shared {
                 shared.changed.notify_all();
             }
         });
+        if !started {
+            drop(Reading(&reading));
+        }
     }
 
     /// Read one piece and have it hashed; the lock is not held meanwhile.

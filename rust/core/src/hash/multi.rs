@@ -1,6 +1,7 @@
 //! Several algorithms in one pass over the bytes.
 
 use std::os::fd::BorrowedFd;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use super::{Hasher, state};
@@ -8,6 +9,7 @@ use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, Result};
 use crate::pipe::{Flow, HASHING, Job};
 use crate::sys::{Sys, read_full_at, write_all_at};
+use crate::threads::{join, start_in};
 
 /// From this size on, algorithms are shared among threads.
 const SHARED: usize = 256 << 10;
@@ -69,23 +71,33 @@ impl MultiHasher {
     /// Each algorithm on a thread of its own while there are any, the slowest first; the others here.
     fn update_at_once(&mut self, data: &[u8]) {
         let _user = HASHING.enter();
-        let mut waiting: Vec<&mut Hasher> = self.hashers.iter_mut().collect();
-        waiting.sort_by_key(|hasher| hasher.algorithm().slowness());
+        let mut slowest: Vec<&mut Hasher> = self.hashers.iter_mut().collect();
+        slowest.sort_by_key(|hasher| hasher.algorithm().slowness());
+        // In a place of its own each, where it still is when its thread could not be started.
+        let waiting: Vec<_> = slowest.into_iter().map(Mutex::new).collect();
         thread::scope(|scope| {
-            while waiting.len() > 1
+            let (mut here, mut threads) = (&waiting[..], Vec::new());
+            while let [rest @ .., hasher] = here
+                && !rest.is_empty()
                 && let Some(lent) = HASHING.lend()
-                && let Some(hasher) = waiting.pop()
             {
-                scope.spawn(move || {
+                let started = start_in(scope, "steelyard-hash", move || {
                     let _lent = lent;
-                    hasher.update(data);
+                    hasher.lock().unwrap_or_else(PoisonError::into_inner).update(data);
                 });
+                let Ok(thread) = started else { break };
+                threads.push(thread);
+                here = rest;
             }
+            let mut here: Vec<_> =
+                here.iter().map(|hasher| hasher.lock().unwrap_or_else(PoisonError::into_inner)).collect();
             for piece in data.chunks(PIECE) {
-                for hasher in &mut waiting {
+                for hasher in &mut here {
                     hasher.update(piece);
                 }
             }
+            drop(here);
+            threads.into_iter().for_each(join);
         });
     }
 

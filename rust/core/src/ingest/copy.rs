@@ -2,9 +2,9 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use super::{Ingest, Inner};
@@ -13,6 +13,7 @@ use crate::hash::MultiHasher;
 use crate::pipe::{Flow, HASHING, Job, PIECE, Piece, WORTH, behind};
 use crate::store::Store;
 use crate::sys::{Sys, read_full_at};
+use crate::threads::{join, start_in};
 
 /// Bytes after which others get their turn: `abort`, `status`, `close`.
 const STEP: u64 = 8 << 20;
@@ -74,20 +75,25 @@ impl Ingest {
             return self.write_steps(job, &mut || reading.next());
         }
         // Reading and writing take longer than BLAKE3 does: each has a thread.
-        let is_stopped = AtomicBool::new(false);
+        let (is_stopped, reading) = (AtomicBool::new(false), Mutex::new(reading));
+        let next = || reading.lock().unwrap_or_else(PoisonError::into_inner).next();
         thread::scope(|scope| {
             let (give, take) = sync_channel(PIECES_AHEAD);
-            let is_stopped = &is_stopped;
-            scope.spawn(move || {
+            let (is_stopped, next) = (&is_stopped, &next);
+            let started = start_in(scope, "steelyard-read", move || {
                 while !is_stopped.load(Ordering::Acquire)
-                    && let Some(next) = reading.next().transpose()
+                    && let Some(next) = next().transpose()
                     && give.send(next).is_ok()
                 {}
             });
+            let Ok(thread) = started else {
+                return self.write_steps(job, &mut || next());
+            };
             let result = self.write_steps(job, &mut || take.recv().ok().transpose());
             is_stopped.store(true, Ordering::Release);
             // What was read in vain goes back to the flow.
             take.iter().flatten().for_each(|piece| flow.give_back(piece));
+            join(thread);
             result
         })
     }

@@ -9,6 +9,9 @@
 //!
 //! An ingest is locked while its bytes are taken and written. One that is in use by its caller is not waited for; it comes
 //! again when the caller is done.
+//!
+//! Where the system refuses a thread, the ingests stay in the queue, and whoever waits for one of them is told to write
+//! what is there (`Ingest::drain_here`) on a thread that may block. An event loop never writes.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -18,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use super::budget::{Budget, Segment};
 use super::ring::{STRIP, Tell, Until};
 use super::{Ingest, Inner, Phase};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::hash::lanes::update_many;
 use crate::pipe::{DRAINING, HASHING, PIECE, processors};
@@ -94,31 +97,41 @@ impl Queue {
 }
 
 impl Store {
-    fn call_drain_if_worth(self: &Arc<Self>) {
+    /// Call a thread if one is worth it. False: there is something to do, and no thread is there or can be started for it.
+    fn call_drain_if_worth(self: &Arc<Self>) -> bool {
         let somebody_waits = self.drains.budget.has_waiters();
         // In a statement of its own, so that the lock is not held when the thread is called.
         let call = self.drains.queue().call(somebody_waits);
-        if call {
-            self.call_drain();
-        }
+        !call || self.call_drain()
     }
 
-    fn call_drain(self: &Arc<Self>) {
-        let thread = Thread(Arc::clone(self));
-        DRAINING.hire().run(move || {
-            while let Some(batch) = thread.next() {
-                thread.0.drain(batch);
-            }
-        });
+    /// Call a thread, which has been counted. False: it could not be started, and there is no other.
+    fn call_drain(self: &Arc<Self>) -> bool {
+        let store = Arc::clone(self);
+        if DRAINING.hire().try_run(move || Thread(store).work()) {
+            return true;
+        }
+        let mut queue = self.drains.queue();
+        queue.threads -= 1;
+        queue.threads > 0 || queue.ready.is_empty()
+    }
+
+    /// Have those who wait try again, and find out that they have to write themselves.
+    fn wake_waiters(&self) {
+        let ready: Vec<_> = self.drains.queue().ready.iter().cloned().collect();
+        for ingest in ready {
+            ingest.ring.wake();
+        }
     }
 
     /// Write what is ready.
     fn drain(self: &Arc<Self>, batch: Vec<Arc<Ingest>>) {
-        let told = if let [only] = &*batch {
-            Vec::from_iter(only.sit(PIECE).and_then(|seat| seat.write_alone(self)))
-        } else {
-            self.drain_many(&batch)
-        };
+        let told = catch_unwind(AssertUnwindSafe(|| match &*batch {
+            [only] => Vec::from_iter(only.sit(PIECE).and_then(|seat| seat.write_alone(self))),
+            _ => self.drain_many(&batch),
+        }));
+        // What a panic leaves of the bytes that were taken is unknown.
+        let told = told.unwrap_or_else(|_| batch.iter().filter_map(|ingest| ingest.lose()).collect());
         // Whoever is told may be the last to have the ingest, and expects that its ref is free when he lets go of it.
         drop(batch);
         for tell in told {
@@ -161,6 +174,12 @@ fn hash(seats: &mut [Seat<'_>]) {
 }
 
 impl Thread {
+    fn work(self) {
+        while let Some(batch) = self.next() {
+            self.0.drain(batch);
+        }
+    }
+
     /// The next ingests; None when there are none, and this thread is counted out.
     fn next(&self) -> Option<Vec<Arc<Ingest>>> {
         let somebody_waits = self.0.drains.budget.has_waiters();
@@ -169,6 +188,7 @@ impl Thread {
         let call = queue.call(somebody_waits);
         drop(queue);
         if call {
+            // Where it cannot be started, this one goes on alone.
             self.0.call_drain();
         }
         (!batch.is_empty()).then_some(batch)
@@ -179,19 +199,35 @@ impl Drop for Thread {
     fn drop(&mut self) {
         self.0.drains.queue().threads -= 1;
         // What came after the last look at the queue, while this thread still counted.
-        self.0.call_drain_if_worth();
+        if !self.0.call_drain_if_worth() {
+            self.0.wake_waiters();
+        }
     }
 }
 
 impl Ingest {
-    /// Have it told when there is room for so many bytes more, or the ingest has ended; perhaps before this returns.
-    pub fn when_room(&self, size: usize, tell: Tell) {
-        self.wait(Until::Room(size), tell);
+    /// Have it told when there is room for so many bytes more, or the ingest has ended; perhaps before this returns, and
+    /// perhaps too early. False: no thread can be started that writes, so that somebody must call `drain_here`.
+    #[must_use]
+    pub fn when_room(&self, size: usize, tell: Tell) -> bool {
+        self.wait(Until::Room(size), tell)
     }
 
-    /// Have it told when all bytes are written, or the ingest has ended; perhaps before this returns.
-    pub fn when_written(&self, tell: Tell) {
-        self.wait(Until::Empty, tell);
+    /// Likewise when all bytes are written.
+    #[must_use]
+    pub fn when_written(&self, tell: Tell) -> bool {
+        self.wait(Until::Empty, tell)
+    }
+
+    /// Write what waits to be written, of this ingest and others of its store, on the caller's thread.
+    pub fn drain_here(&self) {
+        self.store.drains.queue().threads += 1;
+        Thread(Arc::clone(&self.store)).work();
+    }
+
+    /// Tell whoever waits for the ingest, although nothing has come about.
+    pub fn wake(&self) {
+        self.ring.wake();
     }
 
     /// Whether it pays to wait `when_written`, together with others, before anything that needs it.
@@ -199,17 +235,33 @@ impl Ingest {
         self.ring.has_company()
     }
 
-    fn wait(&self, until: Until, tell: Tell) {
-        let call = self.ring.wait(until, tell);
-        self.call_if(call);
-        self.store.call_drain_if_worth();
+    fn wait(&self, until: Until, tell: Tell) -> bool {
+        let is_ready = self.ring.wait(until, tell);
+        self.queue_if(is_ready);
+        self.store.call_drain_if_worth()
     }
 
     /// Have the bytes taken away that are ready.
     pub(super) fn call_if(&self, is_ready: bool) {
-        let Some(this) = is_ready.then(|| self.this.upgrade()).flatten() else { return };
+        if self.queue_if(is_ready) && !self.store.call_drain_if_worth() {
+            self.store.wake_waiters();
+        }
+    }
+
+    fn queue_if(&self, is_ready: bool) -> bool {
+        let Some(this) = is_ready.then(|| self.this.upgrade()).flatten() else { return false };
         self.store.drains.queue().ready.push_back(this);
-        self.store.call_drain_if_worth();
+        true
+    }
+
+    /// Poison the ingest, whose bytes a panic has taken; who is to be told comes back.
+    fn lose(&self) -> Option<Tell> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = Some(inner.data_path(&self.store));
+        let lost: Result<()> = Err(Error::Io { errno: libc::EIO, path, operation: "write" });
+        inner.poisoning(lost).ok();
+        drop(inner);
+        self.leave_ring()
     }
 
     /// Lock the ingest and take about so many bytes; None if it is in use or has ended.

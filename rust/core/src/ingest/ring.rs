@@ -233,6 +233,14 @@ impl Ring {
         (call, self.answer(&mut state))
     }
 
+    /// Tell whoever waits, although nothing has come about.
+    pub(super) fn wake(&self) {
+        let waiting = self.state().waiting.take();
+        if let Some(Waiting { tell, .. }) = waiting {
+            tell();
+        }
+    }
+
     /// Tell whether somebody must be called who takes bytes away.
     pub(super) fn look(&self) -> bool {
         self.queue(&mut self.state())

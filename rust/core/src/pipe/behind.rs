@@ -4,11 +4,12 @@
 //! that copy, hash and write. So those threads are nicer than the rest of the process by a few steps. None of them ever
 //! holds Python's lock, on which the loop would wait for them in turn: what Python calls hands such work over, and waits.
 
-use std::panic::resume_unwind;
 use std::sync::OnceLock;
 use std::thread;
 
 use rustix::process::{getpid, getpriority_process, setpriority_process};
+
+use crate::threads::both;
 
 /// By how much they are nicer: then they weigh a third of the others that want the same processor.
 const STEPS: i32 = 5;
@@ -32,16 +33,12 @@ pub(crate) fn step_back() {
 
 /// Do the work on a thread that steps back, and wait for it; here, should the system refuse to make one.
 pub(crate) fn behind<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    let (mut work, mut done) = (Some(work), None);
-    thread::scope(|scope| {
-        let (work, done) = (&mut work, &mut done);
-        let life = move || {
+    let caller = thread::current().id();
+    let life = move || {
+        if thread::current().id() != caller {
             step_back();
-            *done = work.take().map(|work| work());
-        };
-        if let Ok(thread) = thread::Builder::new().name("steelyard-work".to_owned()).spawn_scoped(scope, life) {
-            thread.join().unwrap_or_else(|panic| resume_unwind(panic));
         }
-    });
-    done.or_else(|| work.map(|work| work())).unwrap_or_else(|| unreachable!("it is done in one place or the other"))
+        work()
+    };
+    both("steelyard-work", life, || ()).0
 }

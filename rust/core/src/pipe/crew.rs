@@ -40,8 +40,18 @@ pub(super) fn add(turns: Vec<Turn>) {
         more -= 1;
         queue.threads += 1;
         drop(queue);
-        HASHING.hire().run(work);
+        let started = HASHING.hire().try_run(work);
         queue = self::queue();
+        if !started {
+            queue.threads -= 1;
+            if queue.threads == 0 && !queue.turns.is_empty() {
+                // No thread at all: then the caller does it, who would else wait for ever. None of them is an event loop.
+                queue.threads += 1;
+                drop(queue);
+                work();
+            }
+            return;
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use std::time::Duration;
 use super::behind::step_back;
 use super::spare;
 use crate::sys::Process;
+use crate::threads::start;
 
 /// For hashing: as many threads as processors.
 pub(crate) static HASHING: Pool = Pool::new("steelyard-hash", processors);
@@ -153,24 +154,32 @@ pub(crate) struct Lent {
 }
 
 impl Lent {
-    /// Run a task on the thread, or, should the system refuse to make one, here. A panic ends the task and nothing else.
+    /// Run a task on the thread, or, should the system refuse to make one, here: the caller may block. A panic ends the
+    /// task and nothing else.
     pub(crate) fn run(self, task: impl FnOnce() + Send + 'static) {
+        if let Err(task) = self.send(Box::new(task)) {
+            run(task);
+        }
+    }
+
+    /// Run a task on the thread; false, and nothing is done, should the system refuse to make one. It never blocks.
+    pub(crate) fn try_run(self, task: impl FnOnce() + Send + 'static) -> bool {
+        self.send(Box::new(task)).is_ok()
+    }
+
+    fn send(self, task: Box<dyn FnOnce() + Send>) -> Result<(), Task> {
         let Self { name, state } = self;
-        let Some(task) = state.to_idle((Box::new(task), self)) else { return };
+        let Some(task) = state.to_idle((task, self)) else { return Ok(()) };
         let (tasks, receiver) = channel();
         let own = tasks.clone();
-        let thread = thread::Builder::new().name(name.to_owned());
-        let task = match thread.spawn(move || {
+        let started = start(name, move || {
             step_back();
             state.serve(&own, &receiver);
-        }) {
-            Ok(_) => match tasks.send(task) {
-                Ok(()) => return,
-                Err(refused) => refused.0,
-            },
-            Err(_) => task,
-        };
-        run(task);
+        });
+        match started {
+            Ok(_) => tasks.send(task).map_err(|refused| refused.0),
+            Err(_) => Err(task),
+        }
     }
 }
 

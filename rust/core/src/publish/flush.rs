@@ -6,6 +6,7 @@ use std::thread;
 use crate::error::{At, Result};
 use crate::layout::BlobDir;
 use crate::store::Store;
+use crate::threads::{join, start_in};
 
 /// From so many files on, one `syncfs` takes less time than their single syncs, although it writes what others have changed.
 pub(super) const WHOLE_FROM: usize = 8;
@@ -49,12 +50,12 @@ fn sync_each(files: &[BorrowedFd<'_>], sync: impl Fn(BorrowedFd<'_>) -> Result<(
     };
     let work = |share: &[BorrowedFd<'_>]| share.iter().map(|file| sync(*file)).collect::<Vec<_>>();
     thread::scope(|scope| {
-        let start = |share| (share, thread::Builder::new().spawn_scoped(scope, move || work(share)));
+        let start = |share| (share, start_in(scope, "steelyard-sync", move || work(share)));
         let others: Vec<_> = shares.map(start).collect();
         let mut results = work(first);
         for (share, started) in others {
             results.extend(match started {
-                Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                Ok(thread) => join(thread),
                 // No more threads to be had.
                 Err(_) => work(share),
             });

@@ -21,6 +21,7 @@ use crate::hash::lanes::digest_many;
 use crate::model::{Labels, check_labels};
 use crate::pipe::behind;
 use crate::round::{Answer, Unit};
+use crate::threads::start_in;
 use load::Loaded;
 use share::Share;
 
@@ -116,7 +117,7 @@ impl Store {
             thread::scope(|scope| {
                 for _ in 1..items.len().div_ceil(step).min(threads) {
                     // Where there are no more threads to be had, the caller's does it all.
-                    thread::Builder::new().spawn_scoped(scope, || batch.work()).ok();
+                    start_in(scope, "steelyard-work", || batch.work()).ok();
                 }
                 batch.work();
             });

@@ -2,12 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use super::Walk;
 use crate::error::{Error, Result};
 use crate::model::Info;
 use crate::store::Store;
+use crate::threads::start;
 
 /// A walk whose next blobs are looked for, and given their form, while the caller is busy with the last ones.
 ///
@@ -70,7 +71,7 @@ impl<T: Send + 'static> Ahead<T> {
             return None;
         }
         let steps = Arc::clone(&self.steps);
-        thread::Builder::new().name("steelyard-walk".to_owned()).spawn(move || steps.take()).ok()
+        start("steelyard-walk", move || steps.take()).ok()
     }
 }
 

@@ -42,13 +42,13 @@ fn bring(ingest: &Ingest, data: &[u8], is_lasting: bool) -> Result<()> {
 
 fn await_room(ingest: &Ingest, size: usize) {
     let (tell, told) = mpsc::channel();
-    ingest.when_room(size, Box::new(move || tell.send(()).unwrap()));
+    assert!(ingest.when_room(size, Box::new(move || tell.send(()).unwrap())));
     told.recv().unwrap();
 }
 
 fn await_written(ingest: &Ingest) {
     let (tell, told) = mpsc::channel();
-    ingest.when_written(Box::new(move || tell.send(()).unwrap()));
+    assert!(ingest.when_written(Box::new(move || tell.send(()).unwrap())));
     told.recv().unwrap();
 }
 

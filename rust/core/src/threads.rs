@@ -1,0 +1,89 @@
+//! The one place where threads are started.
+//!
+//! The system may refuse a thread at any time: a container's limit of processes, a user's limit, memory. `thread::spawn`
+//! and `Scope::spawn` panic then, so clippy refuses them everywhere else (`rust/clippy.toml`). What starts here gets an
+//! error instead, and every caller has another way: fewer threads, its own thread if that may block, or an error.
+
+use std::io;
+use std::panic::resume_unwind;
+use std::thread::{self, Builder, JoinHandle, Scope, ScopedJoinHandle};
+
+/// Start a thread that may outlive the caller.
+pub fn start<T: Send + 'static>(name: &str, life: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>> {
+    permit()?;
+    #[allow(clippy::disallowed_methods, reason = "the one place")]
+    Builder::new().name(name.to_owned()).spawn(life)
+}
+
+/// Start a thread that ends within the scope. The caller joins it: a scope hides what a panic said.
+pub fn start_in<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    name: &str,
+    life: impl FnOnce() -> T + Send + 'scope,
+) -> io::Result<ScopedJoinHandle<'scope, T>> {
+    permit()?;
+    #[allow(clippy::disallowed_methods, reason = "the one place")]
+    Builder::new().name(name.to_owned()).spawn_scoped(scope, life)
+}
+
+/// Run `there` on a thread of its own beside `here`; after it, on the caller's thread, where the system refuses one.
+pub(crate) fn both<A: Send, B>(name: &str, there: impl FnOnce() -> A + Send, here: impl FnOnce() -> B) -> (A, B) {
+    let (mut work, mut done) = (Some(there), None);
+    let beside = thread::scope(|scope| {
+        let (work, done) = (&mut work, &mut done);
+        let thread = start_in(scope, name, move || *done = work.take().map(|work| work()));
+        let beside = here();
+        if let Ok(thread) = thread {
+            join(thread);
+        }
+        beside
+    });
+    let there = done.or_else(|| work.map(|work| work()));
+    (there.unwrap_or_else(|| unreachable!("it is done in one place or the other")), beside)
+}
+
+/// Wait for a thread, and go on with its panic if it ended by one.
+pub(crate) fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+#[cfg(not(test))]
+#[allow(clippy::unnecessary_wraps, reason = "as in the tests")]
+fn permit() -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+use scarce::{permit, scarce};
+
+/// The system's refusal, as a test has it.
+#[cfg(test)]
+mod scarce {
+    use std::cell::Cell;
+    use std::io;
+
+    thread_local! {
+        static LEFT: Cell<Option<usize>> = const { Cell::new(None) };
+    }
+
+    /// Run `work`, in which this thread can start so many threads and then none.
+    pub(crate) fn scarce<T>(left: usize, work: impl FnOnce() -> T) -> T {
+        LEFT.set(Some(left));
+        let result = work();
+        LEFT.set(None);
+        result
+    }
+
+    pub(crate) fn permit() -> io::Result<()> {
+        match LEFT.get() {
+            Some(0) => Err(io::Error::from_raw_os_error(libc::EAGAIN)),
+            left => {
+                LEFT.set(left.map(|left| left - 1));
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
