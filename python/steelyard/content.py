@@ -102,8 +102,8 @@ class Writer(ByteSendStream):
     """An open ingest: append, then `commit`. An anyio byte stream and an async context manager.
 
     Leaving it without `commit` **keeps** the ingest: its bytes are made durable and the next writer of the same ref goes
-    on from there. After `commit` or `aclose` every call but `aclose` raises WriterClosed. After `IngestManager.abort` of
-    its ref every call but `aclose` raises Aborted, as when another process has taken the ingest. After a failed write or sync the ingest is never committed by this
+    on from there. After `commit` or `aclose` every call but `aclose` raises WriterClosed; after `IngestManager.abort` of
+    its ref, or if another process took it, Aborted. After a failed write or sync the ingest is never committed by this
     writer: it raises StorageError until closed, and the next writer resumes from the last durable offset.
 
     One task at a time may use a writer.
@@ -169,6 +169,7 @@ class Writer(ByteSendStream):
         expected: Digest | str | None = None,
         *,
         labels: Mapping[str, str] | None = None,
+        verify: bool = False,
     ) -> Info:
         """Publish the ingest under its digest, and close the writer whatever happens.
 
@@ -179,12 +180,14 @@ class Writer(ByteSendStream):
             size: the size that the ingest must have.
             expected: the digest that it must have; of another algorithm, the bytes are read again to compute it.
             labels: the blob's labels.
+            verify: read all bytes again, and compare, before they are published; those before a checkpoint are else trusted.
 
         Raises:
+            DataCorrupt: `verify` found other bytes; the ingest stays as it is until `abort`. Unsupported: it cannot verify.
             UnexpectedSize, UnexpectedDigest: it has not; **the ingest keeps its bytes** for another try.
             AlreadyExists: the blob is stored already; the ingest is gone. A damaged copy was replaced by these bytes.
             InvalidLabel: nothing was changed, but the writer is closed; the ingest keeps its bytes.
-            WriterClosed, Aborted, StorageError.
+            WriterClosed, Aborted, FailedPrecondition, StorageError.
 
         Cancellation:
             The publication is never left half-way: it is waited for, and a cancelled caller may find the blob stored.

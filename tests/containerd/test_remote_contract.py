@@ -37,6 +37,14 @@ class OverTheWire(StoreContract):
             with pytest.raises(NotFound):
                 await reader.read_at(0, 4)
 
+    async def test_a_verified_commit_publishes_what_several_writers_wrote(self, store: Store) -> None:
+        """The protocol cannot ask for it; the ingest keeps its bytes."""
+        async with await store.writer("ref") as writer:
+            await writer.write(b"data")
+            with pytest.raises(Unsupported):
+                await writer.commit(verify=True)
+        assert 4 == (await store.status("ref")).offset
+
     # A message at offset 0 drops what there is; to truncate to another size there is no way.
 
     @pytest.mark.parametrize("call", ["digest", "status", "sync"])

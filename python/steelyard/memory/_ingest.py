@@ -122,6 +122,7 @@ class MemoryWriter(Writer):
         expected: Digest | str | None = None,
         *,
         labels: Mapping[str, str] | None = None,
+        verify: bool = False,  # noqa: ARG002  # the digest is always that of all bytes, computed here
     ) -> Info:
         try:
             check_size(size)

@@ -100,6 +100,17 @@ class CommittingContract:
             assert digest == (await again.commit(4, digest)).digest
         assert [] == await store.list_statuses()
 
+    async def test_a_verified_commit_publishes_what_several_writers_wrote(self, store: Store) -> None:
+        data = data_of(300_000)
+        await begin(store, "ref", data[:100_001])
+        async with await store.writer("ref") as writer:
+            await writer.write(data[writer.offset :])
+            info = await writer.commit(len(data), digest_of(data), verify=True)
+
+        assert digest_of(data) == info.digest
+        assert data == await store.get(info.digest)
+        assert [] == await store.list_statuses()
+
     async def test_a_commit_with_a_negative_size_is_refused(self, store: Store) -> None:
         writer = await store.writer("ref")
         with pytest.raises((InvalidArgument, UnexpectedSize)):

@@ -122,6 +122,11 @@ impl Ingest {
         py.detach(|| self.core()?.catch_up(most)).map_err(Failure::from)
     }
 
+    #[pyo3(signature = (most, /))]
+    fn recheck(&self, py: Python<'_>, most: u64) -> Result<u64> {
+        py.detach(|| self.core()?.recheck(most)).map_err(Failure::from)
+    }
+
     #[pyo3(signature = (algorithm, /))]
     fn set_algorithm(&self, py: Python<'_>, algorithm: &str) -> Result<()> {
         py.detach(|| self.core()?.set_algorithm(Algorithm::parse(algorithm)?)).map_err(Failure::from)

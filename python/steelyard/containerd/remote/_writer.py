@@ -186,9 +186,17 @@ class RemoteWriter(Writer):
         expected: Digest | str | None = None,
         *,
         labels: Mapping[str, str] | None = None,
+        verify: bool = False,
     ) -> Info:
-        """Publish the ingest under its digest; see `Writer.commit`. The promises are those of the server's store."""
+        """Publish the ingest under its digest; see `Writer.commit`. The promises are those of the server's store.
+
+        Raises:
+            Unsupported: `verify` is set; the protocol cannot ask a server to read an ingest again. Read the blob afterwards.
+        """
         try:
+            if verify:
+                address, operation = self._connection.address, f"verifying ingest {self._ref} before it is committed"
+                raise Unsupported(address, operation=operation)
             check_size(size)
             kept = Labels(labels)
             wanted = None if expected is None else Digest.parse(expected)

@@ -98,7 +98,9 @@ impl Ingest {
             }
             _ => {
                 inner.catch_up(&self.store, u64::MAX)?;
-                inner.hashing.with(|hasher| hasher.digest())
+                let actual = inner.hashing.with(|hasher| hasher.digest());
+                inner.finish_recheck(&self.store, &actual)?;
+                actual
             }
         };
         match expected {

@@ -62,6 +62,18 @@ impl Ingest {
         self.with(|inner| inner.catch_up(&self.store, most))
     }
 
+    /// Read at most `most` of the bytes in the file again, the first time from the beginning, and return how many remain.
+    ///
+    /// A commit then compares their digest with the one that was computed as they came, and with that of earlier writers.
+    /// Calling this in pieces keeps each call short; `commit` reads what is left.
+    pub fn recheck(&self, most: u64) -> Result<u64> {
+        self.with(|inner| {
+            inner.flush(&self.store)?;
+            inner.rejoin()?;
+            inner.recheck(&self.store, most)
+        })
+    }
+
     /// Compute another digest from now on; the hash is then behind all bytes.
     pub fn set_algorithm(&self, algorithm: Algorithm) -> Result<()> {
         self.with(|inner| {
@@ -106,6 +118,32 @@ impl Inner {
         // Only now is it known that nothing was lost; if it was, this starts over.
         self.hashing.with(|_| ());
         Ok(self.behind())
+    }
+
+    pub(super) fn recheck(&mut self, store: &Store, most: u64) -> Result<u64> {
+        let algorithm = self.hashing.algorithm();
+        let started = self.recheck.take().filter(|hasher| hasher.algorithm() == algorithm);
+        let hasher = started.unwrap_or_else(|| Hasher::new(algorithm));
+        let end = self.written.min(hasher.offset().saturating_add(most));
+        let (hasher, result) = self.hash_to(store, hasher, end);
+        let left = self.written - hasher.offset();
+        self.recheck = Some(hasher);
+        result.map(|()| left)
+    }
+
+    /// Make sure that the file holds the bytes of that digest; only if `recheck` was called before.
+    pub(super) fn finish_recheck(&mut self, store: &Store, digest: &Digest) -> Result<()> {
+        if self.recheck.is_none() {
+            return Ok(());
+        }
+        self.recheck(store, u64::MAX)?;
+        match self.recheck.as_ref().map(Hasher::digest) {
+            Some(actual) if actual != *digest => {
+                let (name, expected) = (self.data_path(store).display().to_string(), digest.to_string());
+                Err(Error::DataCorrupt { name, expected, actual: actual.to_string() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Feed a hasher with the written bytes up to `end`.

@@ -46,6 +46,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
+use crate::hash::Hasher;
 use crate::lock::RefLock;
 use crate::model::Status;
 use crate::own::Own;
@@ -93,6 +94,8 @@ struct Inner {
     /// None once the ingest is closed, aborted or committed.
     backing: Option<Backing>,
     hashing: Hashing,
+    /// A hash of what the file holds, from its first byte on; only where the commit shall verify.
+    recheck: Option<Hasher>,
     /// Bytes accepted but not yet written.
     ring: Arc<Ring>,
     /// Bytes in the data file.

@@ -171,6 +171,7 @@ impl Inner {
             phase: Phase::Open,
             backing: Some(backing),
             hashing: Hashing::new(hasher),
+            recheck: None,
             ring: Ring::new(&drains.budget, slot.offset),
             written: slot.offset,
             written_back: slot.offset,

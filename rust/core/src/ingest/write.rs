@@ -208,6 +208,7 @@ impl Inner {
             self.hashing.set(nearest);
         }
         self.written = size;
+        self.recheck = None;
         if self.control().is_some_and(|control| control.claims_more_than(size)) {
             let slot = self.slot();
             let place = store.place()?;

@@ -16,6 +16,7 @@ mod lost;
 mod order;
 mod others;
 mod poison;
+mod recheck;
 #[path = "../common/recorder.rs"]
 mod recorder;
 mod resume;

@@ -1,0 +1,44 @@
+"""`commit(verify=True)`: bytes that changed on the disk before a checkpoint are found, and never published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from steelyard import DataCorrupt, LocalStore, digest_of
+
+pytestmark = pytest.mark.anyio
+
+DATA = b"0123456789" * 300_000
+
+
+def damage(root: Path, offset: int) -> None:
+    """Change a byte of the only ingest behind the store's back."""
+    [path] = root.glob("ingest/*/data")
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(b"x")
+
+
+@pytest.mark.parametrize("offset", [0, 1_234_567, len(DATA) // 2 - 1])
+async def test_damage_before_the_checkpoint_is_found_and_the_ingest_stays(tmp_path: Path, offset: int) -> None:
+    digest = await digest_of(DATA)
+    async with LocalStore(tmp_path) as store:
+        async with await store.writer("ref") as writer:
+            await writer.write(DATA[: len(DATA) // 2])
+        damage(tmp_path, offset)
+        for _ in range(2):
+            async with await store.writer("ref") as writer:
+                await writer.write(DATA[writer.offset :])
+                with pytest.raises(DataCorrupt) as caught:
+                    await writer.commit(len(DATA), digest, verify=True)
+            assert str(digest) == caught.value.expected
+            assert not await store.exists(digest)
+            assert len(DATA) == (await store.status("ref")).offset
+
+        await store.abort("ref")
+        async with await store.writer("ref") as writer:
+            await writer.write(DATA)
+            assert digest == (await writer.commit(verify=True)).digest
+        assert DATA == await store.get(digest)
