@@ -34,6 +34,7 @@ UNSAFE_FILES = {
     "rust/core/src/meta/files.rs",
     "rust/core/src/sys/fork.rs",
     "rust/core/src/sys/raw.rs",
+    "rust/core/src/sys/sqlite.rs",
     "rust/py/src/buffer.rs",
     "rust/py/src/descriptor.rs",
     "rust/py/src/interpreter.rs",

@@ -4,9 +4,9 @@
 //! in this process (POSIX locks belong to the process, not to the descriptor).
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -16,7 +16,7 @@ use super::fault::{self, Fault};
 use super::schema::{self, Found};
 use super::wal;
 use crate::error::{At, Error, Result};
-use crate::sys::{FileKind, Stat, Sys};
+use crate::sys::{FileKind, Stat, Sys, sqlite};
 
 /// The file's name in the root.
 pub(super) const NAME: &str = "meta.db";
@@ -29,12 +29,15 @@ pub(super) const SHM: &str = "meta.db-shm";
 /// How long a writer waits for those of other processes; each holds the file for milliseconds.
 const BUSY: Duration = Duration::from_secs(60);
 
+/// The longest path of a root that SQLite gets as it is, in bytes: it takes 512, with the names of its files.
+const LONGEST: usize = 400;
+
 /// Where the file is.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
     pub sys: &'a dyn Sys,
     pub dir: BorrowedFd<'a>,
-    /// The absolute path of [`NAME`] in `dir`: SQLite takes no descriptors.
+    /// The absolute path of [`NAME`] in `dir`, for messages.
     pub path: &'a Path,
 }
 
@@ -52,7 +55,15 @@ pub(super) enum Opened<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Print {
     file: Option<(u64, i64)>,
-    wal: bool,
+    wal: Option<(u64, i64)>,
+    shm: bool,
+}
+
+impl Print {
+    /// Whether SQLite itself follows changes of the file: by the log's index, which all users share.
+    fn is_followed(&self) -> bool {
+        self.wal.is_some() && self.shm
+    }
 }
 
 impl Place<'_> {
@@ -70,16 +81,25 @@ impl Place<'_> {
         Ok(self.stat(NAME)?.is_some())
     }
 
-    /// Whether there is a log without its index, which cannot be read without writing.
-    pub fn log_is_cut_off(&self) -> Result<bool> {
-        Ok(self.print()?.wal && self.stat(SHM)?.is_none())
+    /// The path by which SQLite finds a name in `dir`: it takes no descriptors, but paths that lead through one.
+    pub fn sqlite_path(&self, name: &str) -> PathBuf {
+        if self.path.as_os_str().len() <= LONGEST {
+            return self.path.with_file_name(name);
+        }
+        PathBuf::from(format!("/proc/self/fd/{}/{name}", self.dir.as_raw_fd()))
     }
 
-    /// Return the print of the file as it is now. While a log is there, SQLite itself follows changes of the file.
+    /// Return the print of the file as it is now.
     pub fn print(&self) -> Result<Print> {
-        let wal = self.stat(WAL)?.is_some_and(|stat| stat.size > 0);
-        let file = self.stat(NAME)?.map(|stat| if wal { (0, 0) } else { (stat.size, stat.mtime_ns) });
-        Ok(Print { file, wal })
+        let print_of = |stat: Stat| (stat.size, stat.mtime_ns);
+        let wal = self.stat(WAL)?.filter(|stat| stat.size > 0).map(print_of);
+        let shm = self.stat(SHM)?.is_some();
+        let mut print = Print { file: self.stat(NAME)?.map(print_of), wal, shm };
+        if print.is_followed() {
+            print.file = print.file.map(|_| (0, 0));
+            print.wal = Some((0, 0));
+        }
+        Ok(print)
     }
 
     /// Look at what SQLite would not complain about, and would silently take for an empty file or log.
@@ -110,7 +130,7 @@ type Open = fn(Place<'_>) -> rusqlite::Result<Connection>;
 pub(super) fn writable(place: Place<'_>) -> Result<Opened<Connection>> {
     open_with(place, |place| {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = Connection::open_with_flags(place.path, flags)?;
+        let mut connection = Connection::open_with_flags(place.sqlite_path(NAME), flags)?;
         prepare(&connection)?;
         if let Found::Older(_) = schema::look(&connection)? {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -127,20 +147,19 @@ pub(super) fn writable(place: Place<'_>) -> Result<Opened<Connection>> {
 /// Open the file for reading without making, changing or locking any file.
 ///
 /// Without a log the file is whole, and SQLite may read it as if nothing could change; the caller compares its
-/// [`Print`] before each use. With a log, SQLite reads it through the index that its writer made; a log without an
-/// index (a copy, or a root that was cut off) cannot be read without writing, so that what it holds is not seen.
+/// [`Print`] before each use. With a log, SQLite reads it through the index that its writer made, or through one of its
+/// own where there is none (a copy, a root that was cut off, a disk too full for an index).
 pub(super) fn readable(place: Place<'_>) -> Result<Opened<Connection>> {
-    if place.print()?.wal {
-        let opened = open_with(place, |place| uri(place.path, "mode=ro&readonly_shm=1"));
-        match opened {
-            Err(Error::Io { errno: libc::EIO | libc::EROFS, .. }) => {}
-            other => return other,
-        }
+    if place.print()?.wal.is_some() {
+        return sqlite::with_private_index(|| {
+            open_with(place, |place| uri(&place.sqlite_path(NAME), "mode=ro&readonly_shm=1"))
+        });
     }
-    open_with(place, |place| uri(place.path, "mode=ro&immutable=1"))
+    open_with(place, |place| uri(&place.sqlite_path(NAME), "mode=ro&immutable=1"))
 }
 
 fn open_with(place: Place<'_>, open: Open) -> Result<Opened<Connection>> {
+    sqlite::forget_failure();
     match place.look()? {
         Opened::Good(()) => {}
         Opened::Missing => return Ok(Opened::Missing),
@@ -223,11 +242,12 @@ pub(super) const NEW: &str = "meta.db.new-";
 
 /// Make a whole database under another name, fill it, and make it durable.
 pub(super) fn build(place: Place<'_>, name: &str, fill: impl FnOnce(&Connection) -> Result<()>) -> Result<()> {
-    let path = place.path.with_file_name(name);
+    let (path, sqlite_path) = (place.path.with_file_name(name), place.sqlite_path(name));
     // Made before SQLite opens it, for its mode: the log and its index then get the same.
     drop(place.sys.create(place.dir, name, 0o600).at("create metadata", || &path)?);
     let refused = |error: rusqlite::Error| fault::of_new(&path, &error);
-    let mut connection = Connection::open(&path).map_err(refused)?;
+    sqlite::forget_failure();
+    let mut connection = Connection::open(sqlite_path).map_err(refused)?;
     // Nothing has to survive before the one sync below, and a rollback journal leaves no log to mind.
     connection.pragma_update(None, "synchronous", "OFF").map_err(refused)?;
     let transaction = connection.transaction().map_err(refused)?;

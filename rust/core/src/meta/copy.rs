@@ -75,7 +75,7 @@ pub(super) fn open(place: Place<'_>, copy: &str) -> Result<Option<Connection>> {
 
 fn open_as_it_is(place: Place<'_>, copy: &str) -> Result<Option<Connection>> {
     let open = || {
-        let connection = Connection::open(place.path.with_file_name(copy))?;
+        let connection = Connection::open(place.sqlite_path(copy))?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         Ok((schema::look(&connection)?, connection))
     };

@@ -5,6 +5,7 @@ use std::path::Path;
 use rusqlite::ErrorCode;
 
 use crate::error::Error;
+use crate::sys::sqlite;
 
 /// What a failed call leaves.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,7 +16,7 @@ pub(super) enum Fault {
     Refused(i32),
 }
 
-/// Sort an error. SQLite has no call here to ask for the system's number, so that the nearest one stands for it.
+/// Sort an error, right after the call that failed: the system's number is the last that this thread was given.
 pub(super) fn classify(error: &rusqlite::Error) -> Fault {
     let rusqlite::Error::SqliteFailure(cause, message) = error else {
         // Nothing but conversions and missing rows is left: the statements and parameters are ours and are tested.
@@ -23,13 +24,11 @@ pub(super) fn classify(error: &rusqlite::Error) -> Fault {
     };
     Fault::Refused(match cause.code {
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => libc::EBUSY,
-        ErrorCode::DiskFull => libc::ENOSPC,
+        ErrorCode::DiskFull => sqlite::failure().unwrap_or(libc::ENOSPC),
         ErrorCode::ReadOnly => libc::EROFS,
         ErrorCode::OutOfMemory => libc::ENOMEM,
         ErrorCode::PermissionDenied => libc::EACCES,
-        // Making room for the shared index is the first thing that fails on a full disk.
-        ErrorCode::SystemIoFailure if cause.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE => libc::ENOSPC,
-        ErrorCode::SystemIoFailure | ErrorCode::CannotOpen => libc::EIO,
+        ErrorCode::SystemIoFailure | ErrorCode::CannotOpen => sqlite::failure().unwrap_or(libc::EIO),
         _ => return Fault::Damage(message.clone().unwrap_or_else(|| error.to_string())),
     })
 }
@@ -71,15 +70,6 @@ pub(super) fn missing_note(path: &Path) -> String {
     format!(
         "{}: was missing and has been made anew: all labels and image names set before, and when blobs were last \
          verified, are lost; all blobs are still there",
-        path.display()
-    )
-}
-
-/// Say to people what a log without its index means to a read-only store.
-pub(super) fn cut_off_note(path: &Path) -> String {
-    format!(
-        "{}: the labels and names set last are in its log (-wal), which cannot be read without writing, and are not shown; open \
-         the store once to write",
         path.display()
     )
 }

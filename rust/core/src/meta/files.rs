@@ -3,7 +3,7 @@
 //! SQLite keeps, for the whole process, a list of the files that it has open and of the locks that it holds on them. A child
 //! inherits the list but not the locks (POSIX locks belong to a process), so a connection that it opens to the same file
 //! would rely on locks that nobody holds. Its connections cannot be closed there either: that would write to the log, or
-//! remove it. So three of SQLite's system calls go through this module:
+//! remove it. So SQLite's system calls go through this module and `sys/sqlite.rs`:
 //!
 //! * `open` and `close` mark SQLite's descriptors as ours, so that a child closes them (`sys/fork.rs`).
 //! * `fstat` and `stat` give another device number in a child, so that a file that the parent had open is unknown there, and
@@ -16,9 +16,8 @@ use std::sync::OnceLock;
 
 use rusqlite::ffi;
 
-use crate::sys::{Process, mark, unmark};
+use crate::sys::{Process, unmark};
 
-type Open = unsafe extern "C" fn(*const c_char, c_int, c_int) -> c_int;
 type Close = unsafe extern "C" fn(c_int) -> c_int;
 type Fstat = unsafe extern "C" fn(c_int, *mut libc::stat) -> c_int;
 type Stat = unsafe extern "C" fn(*const c_char, *mut libc::stat) -> c_int;
@@ -42,22 +41,11 @@ pub(super) fn watch() {
         };
         // SAFETY: pointers to functions have one size; SQLite casts each back to its own type before it calls it.
         unsafe {
-            set(c"open", mem::transmute::<Open, ffi::sqlite3_syscall_ptr>(open));
             set(c"close", mem::transmute::<Close, ffi::sqlite3_syscall_ptr>(close));
             set(c"fstat", mem::transmute::<Fstat, ffi::sqlite3_syscall_ptr>(fstat));
             set(c"stat", mem::transmute::<Stat, ffi::sqlite3_syscall_ptr>(stat));
         }
     });
-}
-
-// SAFETY: called by SQLite only, with a path that ends in NUL.
-unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: c_int) -> c_int {
-    // SAFETY: as this function's.
-    let fd = unsafe { libc::open(path, flags, mode) };
-    if fd >= 0 {
-        mark(fd);
-    }
-    fd
 }
 
 // SAFETY: called by SQLite only, with a descriptor of its own.

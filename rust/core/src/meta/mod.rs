@@ -32,7 +32,7 @@ use self::writer::Sync;
 use crate::digest::Digest;
 use crate::error::{At, Result};
 use crate::model::Image;
-use crate::sys::{Fd, Sys};
+use crate::sys::{Fd, Sys, sqlite};
 
 pub use images::Names;
 pub use query::MOST_PAIRS;
@@ -75,6 +75,7 @@ impl Meta {
         assert!(sqlite_is_fixed(version), "SQLite {} can corrupt a log; it must not be linked", rusqlite::version());
         let dir = Fd::from(dir.as_fd().try_clone_to_owned().at("dup", || root)?);
         files::watch();
+        sqlite::install();
         let path = root.join(connect::NAME);
         let meta = Self { sys, dir, path, mode, state: RwLock::new(State::Closed) };
         let mut notes = Vec::new();
@@ -85,12 +86,8 @@ impl Meta {
             }
             state = meta.connect()?;
         }
-        match &state {
-            State::Damaged(reason) => notes.push(fault::damage_note(&meta.path, reason)),
-            State::Open(_) if mode.read_only && meta.place().log_is_cut_off()? => {
-                notes.push(fault::cut_off_note(&meta.path));
-            }
-            _ => {}
+        if let State::Damaged(reason) = &state {
+            notes.push(fault::damage_note(&meta.path, reason));
         }
         meta.set_state(state);
         Ok((meta, notes))
@@ -283,6 +280,9 @@ impl Meta {
         }
         let sync = if self.mode.durable { sync } else { Sync::Cheap };
         self.thaw()?;
+        if !sqlite::prepare_mappings() {
+            return Err(fault::refused(libc::ENOSPC, &self.path, "write metadata"));
+        }
         // SQLite would go on writing to a file that has lost its name.
         let there = self.place().exists()?;
         let result = match &*self.state() {

@@ -9,7 +9,7 @@ use super::connect::{self, Opened, Place, Print};
 use super::writer::{Sync, Writer};
 use super::{Meta, fault};
 use crate::error::{Error, Result};
-use crate::sys::ProcessBound;
+use crate::sys::{ProcessBound, sqlite};
 
 /// The most memory that a store's reads may keep pages in, in KiB.
 const CACHE_KIB: i64 = 32 << 10;
@@ -49,6 +49,7 @@ pub(super) struct Connections {
 impl Connections {
     /// Answer a question.
     pub fn read<T>(&self, run: impl Fn(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+        sqlite::forget_failure();
         run(&self.reader.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -86,7 +87,7 @@ impl Meta {
             return self.connect_frozen();
         }
         match self.connect_writable() {
-            Err(Error::Io { errno: libc::ENOSPC, .. }) => self.connect_frozen(),
+            Err(Error::Io { errno: libc::ENOSPC | libc::EDQUOT | libc::EFBIG, .. }) => self.connect_frozen(),
             other => other,
         }
     }
@@ -116,30 +117,45 @@ impl Meta {
         }
     }
 
-    /// Look at a file that is read without locks as it is now.
+    /// Look at a file that is read without locks as it is now; read without the shared index where the disk is too full for it.
     pub(super) fn refresh(&self) -> Result<()> {
+        let prepared = sqlite::prepare_mappings();
         match &*self.state() {
             State::Open(connections) if connections.here().is_some_and(|open| open.frozen()) => {
                 if connections.get(|| self.name())?.print == self.place().print()? {
                     return Ok(());
                 }
             }
-            State::Absent if self.mode.read_only => {}
+            State::Open(_) if !prepared => {}
+            State::Absent => {}
             _ => return Ok(()),
         }
-        let state = self.connect()?;
-        self.set_state(state);
-        Ok(())
+        self.reopen(if prepared { Self::connect } else { Self::connect_frozen })
     }
 
     /// Have another try at a file that could not be opened to write, because the disk was full.
     pub(super) fn thaw(&self) -> Result<()> {
-        let frozen =
-            matches!(&*self.state(), State::Open(connections) if connections.here().is_some_and(|open| open.frozen()));
-        if frozen {
-            let state = self.connect()?;
-            self.set_state(state);
+        let shut = match &*self.state() {
+            State::Open(connections) => connections.here().is_some_and(|open| open.frozen()),
+            State::Absent => true,
+            State::Damaged(_) | State::Closed => false,
+        };
+        if shut { self.reopen(Self::connect) } else { Ok(()) }
+    }
+
+    /// Close the file and open it again. After a failure the next call tries again.
+    fn reopen(&self, open: fn(&Self) -> Result<State>) -> Result<()> {
+        let mut current = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        match &*current {
+            // A checkpoint would change the log's index, for which there may be no room.
+            State::Open(connections) => connections.get(|| self.name())?.spare(),
+            State::Absent => {}
+            State::Damaged(_) | State::Closed => return Ok(()),
         }
+        // First: all connections of a process share one index, and one that was opened to read only would be shared by the
+        // new ones.
+        *current = State::Absent;
+        *current = open(self)?;
         Ok(())
     }
 

@@ -3,6 +3,8 @@
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, ffi};
 
+use crate::sys::sqlite;
+
 /// What a write promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sync {
@@ -17,8 +19,8 @@ pub(super) enum Sync {
 pub(super) struct Writer {
     connection: Connection,
     sync: Option<Sync>,
-    /// The refusal after which nothing in the log is certain any more.
-    failed: Option<ffi::Error>,
+    /// The refusal after which nothing in the log is certain any more, and the system's number for it.
+    failed: Option<(ffi::Error, i32)>,
 }
 
 impl Writer {
@@ -32,7 +34,9 @@ impl Writer {
         sync: Sync,
         run: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<T> {
-        if let Some(failed) = self.failed {
+        sqlite::forget_failure();
+        if let Some((failed, errno)) = self.failed {
+            sqlite::set_failure(errno);
             return Err(rusqlite::Error::SqliteFailure(failed, None));
         }
         if self.sync != Some(sync) {
@@ -51,12 +55,14 @@ impl Writer {
     }
 
     /// Remember a failed write or sync. The kernel drops what it could not write and reports it once, so that cheap
-    /// writes before it may be lost in the middle of the log, and durable ones after it with them.
+    /// writes before it may be lost in the middle of the log, and durable ones after it with them. Not so where only the
+    /// log's index found no room.
     fn poison(&mut self, error: rusqlite::Error) -> rusqlite::Error {
         if let rusqlite::Error::SqliteFailure(cause, _) = &error
             && cause.code == ErrorCode::SystemIoFailure
+            && !matches!(cause.extended_code, ffi::SQLITE_IOERR_SHMSIZE | ffi::SQLITE_IOERR_SHMMAP)
         {
-            self.failed = Some(*cause);
+            self.failed = Some((*cause, sqlite::failure().unwrap_or_default()));
         }
         error
     }

@@ -10,6 +10,7 @@ mod linux;
 mod policy;
 mod promise;
 mod raw;
+pub mod sqlite;
 
 use std::io;
 use std::ops::Range;

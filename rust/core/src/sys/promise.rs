@@ -28,11 +28,26 @@ pub(super) fn whole(fd: BorrowedFd<'_>) -> io::Result<bool> {
 /// In an ext4 without a journal there are no transactions. A file that was synced without a name is on the disk with no
 /// links; a sync of the directory writes the name, and after a power cut the check of the file system takes it away again.
 pub(super) fn links(dir: BorrowedFd<'_>) -> io::Result<bool> {
-    Ok(match kind(dir)? {
+    is_transactional(dir)
+}
+
+fn is_transactional(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(match kind(fd)? {
         XFS | BTRFS | F2FS | BCACHEFS | TMPFS => true,
-        EXT => has_journal(dir),
+        EXT => has_journal(fd),
         _ => false,
     })
+}
+
+/// Whether that file system uses the blocks of a removed file again only once the removal of its name is durable. Where it
+/// does not, a power cut may bring the name back with bytes of another file behind it.
+pub(super) fn removes_before_reuse(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    is_transactional(fd)
+}
+
+/// Whether that file system changes bytes where they are. Others may need room to change what is there.
+pub(super) fn overwrites(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(matches!(kind(fd)?, EXT | XFS | TMPFS))
 }
 
 fn kind(fd: BorrowedFd<'_>) -> io::Result<u32> {

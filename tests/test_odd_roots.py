@@ -1,0 +1,93 @@
+"""Roots whose path is long, is not UTF-8 or cannot be opened: they work, or the error says what is wrong with which path."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from steelyard import LocalStore, StorageError
+
+pytestmark = pytest.mark.anyio
+
+CHILD = """
+import sys, anyio
+from steelyard import LocalStore
+
+async def main():
+    async with LocalStore(sys.argv[1]) as store:
+        info = await store.info(sys.argv[2])
+        await store.put(b"another", labels=dict(info.labels))
+
+anyio.run(main)
+"""
+
+
+async def test_a_path_longer_than_sqlite_takes_works(tmp_path: Path) -> None:
+    root = tmp_path.joinpath(*["x" * 150] * 5)
+    async with LocalStore(root) as store, LocalStore(root) as beside:
+        digest = (await store.put(b"far away", labels={"a": "b"})).digest
+        assert (await beside.info(digest)).labels == {"a": "b"}
+        subprocess.run([sys.executable, "-c", CHILD, str(root), str(digest)], check=True)  # noqa: ASYNC221
+        assert [info.labels async for info in store.walk("labels.a==b")] == [{"a": "b"}] * 2
+    assert {"meta.db", "blobs", "lock"} <= {path.name for path in root.iterdir()}
+    async with LocalStore(root, read_only=True) as store:
+        assert (await store.info(digest)).labels == {"a": "b"}
+
+
+async def test_a_path_longer_than_the_system_takes_is_refused_by_name(tmp_path: Path) -> None:
+    root = tmp_path / ("x" * 300)
+    with pytest.raises(StorageError) as refusal:
+        async with LocalStore(root):
+            pass
+
+    assert refusal.value.errno == errno.ENAMETOOLONG
+    assert refusal.value.filename == str(root)
+
+
+async def test_a_loop_of_links_is_refused_by_name(tmp_path: Path) -> None:
+    root = tmp_path / "loop"
+    root.symlink_to(root)
+    with pytest.raises(StorageError) as refusal:
+        async with LocalStore(root):
+            pass
+
+    assert refusal.value.errno == errno.ELOOP
+    assert refusal.value.filename == str(root)
+
+
+@contextmanager
+def few_descriptors(more: int) -> Iterator[None]:
+    """Allow so many descriptors beyond those that are open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.open("/", os.O_RDONLY)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + more, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_a_store_that_finds_no_descriptor_says_so(tmp_path: Path) -> None:
+    async with LocalStore(tmp_path / "store") as store:
+        await store.put(b"x", labels={"a": "b"})
+        # Whatever is started for the first call is there now.
+        refusals = []
+        for more in range(12):
+            try:
+                with few_descriptors(more):
+                    async with LocalStore(tmp_path / "store") as another:
+                        assert another.notes() == []
+            except StorageError as error:
+                refusals.append(error)
+
+    assert {error.errno for error in refusals} == {errno.EMFILE}
+    assert all(str(error.filename).startswith(str(tmp_path)) for error in refusals)
