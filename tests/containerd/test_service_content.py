@@ -12,6 +12,7 @@ from steelyard.containerd.service import Server
 from .wire import Wire, off_loop, refused, sha256, wire
 
 DATA = bytes(range(256)) * 20
+EXACT = (("steelyard-exact", "1"),)
 ABSENT = "sha256:" + "0" * 64
 INT64 = 2**63 - 1
 
@@ -57,7 +58,7 @@ def test_what_is_not_there_is_not_found_by_name(content: Wire) -> None:
     calls = content.content
     for call in (
         lambda: calls.Info(pb.InfoRequest(digest=ABSENT)),
-        lambda: calls.Delete(pb.DeleteContentRequest(digest=ABSENT)),
+        lambda: calls.Delete(pb.DeleteContentRequest(digest=ABSENT), metadata=EXACT),
         lambda: calls.Update(pb.UpdateRequest(info=pb.Info(digest=ABSENT))),
         lambda: content.read(ABSENT),
     ):
@@ -66,7 +67,13 @@ def test_what_is_not_there_is_not_found_by_name(content: Wire) -> None:
     with refused(StatusCode.NOT_FOUND, "ns/1/absent"):
         calls.Status(pb.StatusRequest(ref="ns/1/absent"))
     with refused(StatusCode.NOT_FOUND, "ns/1/absent"):
-        calls.Abort(pb.AbortRequest(ref="ns/1/absent"))
+        calls.Abort(pb.AbortRequest(ref="ns/1/absent"), metadata=EXACT)
+
+
+def test_containerd_may_abort_and_delete_what_is_not_there(content: Wire) -> None:
+    """As at its own store. It would keep its record of the ingest, or end its collection."""
+    content.content.Abort(pb.AbortRequest(ref="ns/1/absent"))
+    content.content.Delete(pb.DeleteContentRequest(digest=ABSENT))
 
 
 def test_update_replaces_all_labels_or_those_that_the_mask_names(content: Wire) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,17 +85,47 @@ def test_limits_that_cannot_be_are_refused(settings: dict[str, int]) -> None:
         Server(MemoryStore(), "/tmp/s", **settings)  # type: ignore[arg-type]
 
 
-def test_more_calls_than_the_limit_are_resource_exhausted_until_one_ends(short_path: Path) -> None:
+def test_more_writers_than_the_limit_are_to_come_again_until_one_ends(
+    short_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with serving(short_path, calls=4) as content:
         talks = [content.talk() for _ in range(4)]
         for number, talk in enumerate(talks):
             talk.ask(ref=str(number))
-        with refused_plainly(StatusCode.RESOURCE_EXHAUSTED):
+        with refused(StatusCode.UNAVAILABLE, "4 Write calls are open, the most that --calls allows"):
             content.talk().ask(ref="one more")
+        assert "4 Write calls are open" in caplog.text
 
         talks[0].end()
-        until_answered(content)
+        until_written(content)
         talks[1].ask(pb.WRITE, data=b"still fine")
+
+
+@pytest.mark.slow
+def test_256_open_writers_leave_room_for_all_other_calls(short_path: Path) -> None:
+    with serving(short_path) as content:
+        digest = content.store(b"data")
+        talks = [content.talk() for _ in range(256)]
+        for number, talk in enumerate(talks):
+            talk.ask(pb.WRITE, ref=str(number), data=b"x")
+        for _ in range(3):
+            with refused(StatusCode.UNAVAILABLE, "256 Write calls are open"):
+                content.talk().ask(ref="one more")
+            assert 4 == content.content.Info(pb.InfoRequest(digest=digest), timeout=SECONDS).info.size
+            assert b"data" == content.read(digest)
+            assert 256 == len(content.content.ListStatuses(pb.ListStatusesRequest(), timeout=SECONDS).statuses)
+
+
+def test_other_calls_have_a_limit_of_their_own_with_a_name(short_path: Path) -> None:
+    with serving(short_path, calls=1) as content, silence() as requests:
+        method: Any = content.channel.stream_stream(CONTENT + "List")
+        held = method(requests, timeout=SECONDS)
+        talk = content.talk()
+        talk.ask(ref="a")
+        until_refused(content, "1 calls other than Write are open, the most that --calls allows")
+        talk.ask(pb.WRITE, data=b"still fine")
+        held.cancel()
+        until_answered(content)
 
 
 def test_a_writer_that_says_nothing_is_told_of_its_deadline_and_its_ingest_kept(short_path: Path) -> None:
@@ -215,8 +246,34 @@ def wire_alone(content: Wire, folder: Path) -> Iterator[Wire]:
         yield Wire(channel)
 
 
+def until_refused(content: Wire, words: str) -> None:
+    """Ask until another call, which the service may not have seen yet, takes up the limit."""
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        call = content.content.List(pb.ListContentRequest(), timeout=SECONDS)
+        try:
+            list(call)
+        except grpc.RpcError:
+            assert StatusCode.UNAVAILABLE is call.code()
+            assert words in (call.details() or "")
+            return
+    pytest.fail("all calls were answered")
+
+
+def until_written(content: Wire) -> None:
+    """Write until there is room for it, as clients do."""
+    end = time.monotonic() + SECONDS
+    while True:
+        try:
+            content.talk().ask(ref="one more")
+        except grpc.RpcError:
+            assert time.monotonic() < end
+        else:
+            return
+
+
 def until_answered(content: Wire) -> None:
-    """Ask until there is a thread for it. When a call has ended its thread is free a moment later, which nothing tells."""
+    """Ask until there is room for it. A call that has ended counts a moment longer, which nothing tells."""
     deadline = threading.Event()
     timer = threading.Timer(SECONDS, deadline.set)
     timer.start()
@@ -227,7 +284,7 @@ def until_answered(content: Wire) -> None:
             try:
                 list(call)
             except grpc.RpcError:
-                if call.code() not in {StatusCode.RESOURCE_EXHAUSTED, StatusCode.CANCELLED}:  # or was late itself
+                if call.code() not in {StatusCode.UNAVAILABLE, StatusCode.CANCELLED}:  # or was late itself
                     raise
             else:
                 return

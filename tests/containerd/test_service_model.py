@@ -165,8 +165,10 @@ class Run:
         ref = self.random.choice(REFS)
         call = self.content.content.Abort.with_call
         if self.model.kept.pop(ref, None) is None:
+            exact = (("steelyard-exact", "1"),)
             with pytest.raises(grpc.RpcError, match="NOT_FOUND"):
-                call(pb.AbortRequest(ref=ref), timeout=SECONDS)
+                call(pb.AbortRequest(ref=ref), timeout=SECONDS, metadata=exact)
+            call(pb.AbortRequest(ref=ref), timeout=SECONDS)
             return
         call(pb.AbortRequest(ref=ref), timeout=SECONDS)
         self.model.held.discard(ref)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from steelyard import InvalidArgument, LocalStore, MemoryStore, StorageError, er
 from steelyard.containerd.proto import content_pb2 as pb
 from steelyard.containerd.proto import descriptor_pb2, images_pb2
 from steelyard.containerd.service import Server
-from steelyard.containerd.service._codes import CLASSES, MESSAGE_LIMIT, SUFFIXES, Exhausted, refusal
+from steelyard.containerd.service._codes import CLASSES, MESSAGE_LIMIT, SUFFIXES, Busy, Exhausted, refusal
 
 from .wire import SECONDS, Wire, off_loop, refused, wire
 
@@ -72,7 +73,7 @@ def test_watchers_of_the_health_have_seats_of_their_own(short_path: Path) -> Non
             except grpc.RpcError:
                 answers.append(watch.code())
 
-        assert sorted(map(str, answers)) == ["1", "1", "StatusCode.RESOURCE_EXHAUSTED"]
+        assert sorted(map(str, answers)) == ["1", "1", "StatusCode.UNAVAILABLE"]
         assert [] == list(connected.content.List(pb.ListContentRequest()))
 
 
@@ -104,17 +105,39 @@ def test_a_service_that_is_not_there_is_unimplemented(content: Wire) -> None:
     assert StatusCode.UNIMPLEMENTED is caught.value.code()
 
 
+def metrics_of(server: Server) -> dict[str, float]:
+    """Read the page of metrics, in a thread."""
+    assert server.metrics_address is not None
+    url = "http://{}:{}/metrics".format(*server.metrics_address)
+    text = urllib.request.urlopen(url, timeout=SECONDS).read().decode()
+    rows = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+    return {name.removeprefix("steelyard_containerd_"): float(value) for name, _, value in rows}
+
+
+@pytest.mark.anyio
+async def test_metrics_name_the_limit_that_refused_a_call(local_store: LocalStore, short_path: Path) -> None:
+    async with Server(local_store, short_path / "s", metrics_address="127.0.0.1:0", calls=1) as server:
+
+        def client() -> None:
+            with wire(server.address) as connected:
+                connected.talk().ask(ref="open")
+                with refused(StatusCode.UNAVAILABLE, "1 Write calls are open"):
+                    connected.talk().ask(ref="one more")
+
+        await off_loop(client)
+        counted = await off_loop(lambda: metrics_of(server))
+
+    method = 'method="/containerd.services.content.v1.Content/Write"'
+    assert 1 == counted[f'refused_calls_total{{limit="writes",{method}}}']
+    assert 1 == counted[f'calls_total{{code="UNAVAILABLE",{method}}}']
+
+
 @pytest.mark.anyio
 async def test_metrics_count_calls_codes_bytes_and_open_ingests(local_store: LocalStore, short_path: Path) -> None:
     async with Server(local_store, short_path / "s", metrics_address="127.0.0.1:0") as server:
-        assert server.metrics_address is not None
-        host, port = server.metrics_address
-        url = f"http://{host}:{port}/metrics"
 
         def page() -> dict[str, float]:
-            text = urllib.request.urlopen(url, timeout=SECONDS).read().decode()
-            rows = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
-            return {name.removeprefix("steelyard_containerd_"): float(value) for name, _, value in rows}
+            return metrics_of(server)
 
         def client() -> None:
             with wire(server.address) as connected:
@@ -123,10 +146,11 @@ async def test_metrics_count_calls_codes_bytes_and_open_ingests(local_store: Loc
                 with refused(StatusCode.NOT_FOUND):
                     connected.read(DIGEST)
                 connected.talk().ask(ref="open")
-                counted = page()
-
                 read, write = ("/containerd.services.content.v1.Content/" + name for name in ("Read", "Write"))
-                assert 1 == counted["open_ingests"] == counted[f'open_calls{{method="{write}"}}']
+                end = time.monotonic() + SECONDS
+                while 1 != (counted := page())[f'open_calls{{method="{write}"}}']:
+                    assert time.monotonic() < end  # a call counts a moment longer than its client waits
+                assert 1 == counted["open_ingests"]
                 assert 1 == counted[f'calls_total{{code="OK",method="{read}"}}']
                 assert 1 == counted[f'calls_total{{code="NOT_FOUND",method="{read}"}}']
                 assert 10_000 < counted[f'received_bytes_total{{method="{write}"}}'] < 10_200
@@ -134,7 +158,25 @@ async def test_metrics_count_calls_codes_bytes_and_open_ingests(local_store: Loc
                 assert 2 == counted[f'call_seconds_count{{method="{read}"}}']
 
         await off_loop(client)
-        taken = Server(local_store, short_path / "t", metrics_address=f"{host}:{port}")
+
+        def many_commits() -> None:
+            """A client that has its answer leaves, as containerd does: the commit has gone well."""
+            with wire(server.address) as connected:
+                for number in range(60):
+                    talk = connected.talk()
+                    talk.ask(pb.COMMIT, ref="quick", data=b"%d" % number)
+                    talk.call.cancel()
+                with refused(StatusCode.NOT_FOUND):
+                    connected.read(DIGEST)
+                write = "/containerd.services.content.v1.Content/Write"
+                end = time.monotonic() + SECONDS
+                while (counted := page())[f'open_calls{{method="{write}"}}']:
+                    assert time.monotonic() < end
+                assert 61 == counted[f'calls_total{{code="OK",method="{write}"}}']
+
+        await off_loop(many_commits)
+        assert server.metrics_address is not None
+        taken = Server(local_store, short_path / "t", metrics_address=":".join(map(str, server.metrics_address)))
         with pytest.raises(StorageError):
             await taken.__aenter__()
 
@@ -200,7 +242,7 @@ def test_every_error_of_the_library_has_a_code_on_purpose() -> None:
     assert set(SUFFIXES) == set(StatusCode) - {StatusCode.OK}
     documented = (Path(__file__).parents[2] / "docs" / "containerd.md").read_text("utf-8")
     for kind, code in CLASSES.items():
-        if kind not in {TimeoutError, Exhausted}:
+        if kind not in {TimeoutError, Busy, Exhausted}:
             assert f"`{kind.__name__}`" in documented.partition(f"| {code.name} |")[2].splitlines()[0]
 
 

@@ -65,7 +65,7 @@ def settle(process: Serving, connected: Wire) -> None:
             try:
                 list(call)
             except grpc.RpcError:
-                assert call.code() in {StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED}
+                assert StatusCode.UNAVAILABLE is call.code()
             else:
                 break
         connected.content.Abort(pb.AbortRequest(ref=status.ref), timeout=SECONDS)

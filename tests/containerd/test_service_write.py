@@ -70,12 +70,13 @@ def test_a_stream_without_a_message_is_an_invalid_argument(content: Wire) -> Non
         content.write()
 
 
-def test_a_later_message_may_repeat_the_ref_but_not_name_another(content: Wire) -> None:
+def test_only_the_first_message_chooses_the_ref(content: Wire) -> None:
     talk = content.talk()
     talk.ask(ref="a")
-    talk.ask(ref="a")
-    with refused(StatusCode.INVALID_ARGUMENT, "ingest a", "other"):
-        talk.ask(ref="other")
+    talk.ask(pb.WRITE, ref="other", data=DATA)
+    assert len(DATA) == offset_of(content, "a")
+    with refused(StatusCode.NOT_FOUND, "other"):
+        offset_of(content, "other")
 
 
 def test_a_held_ref_is_unavailable_and_the_message_says_who_holds_it(content: Wire) -> None:
@@ -98,7 +99,7 @@ def test_the_end_of_the_stream_keeps_the_ingest(content: Wire) -> None:
         offset_of(content, "kept")
 
 
-@pytest.mark.parametrize("offset", [1, 9, 11, INT64, -1, -INT64 - 1])
+@pytest.mark.parametrize("offset", [1, 9, 11, INT64])
 @pytest.mark.parametrize("action", [pb.WRITE, pb.COMMIT])
 def test_another_offset_than_the_current_one_is_out_of_range(
     content: Wire, offset: int, action: pb.WriteAction
@@ -214,11 +215,7 @@ def test_the_expected_digest_chooses_the_algorithm(content: Wire, algorithm: str
 @pytest.mark.parametrize(
     ("fields", "word"),
     [
-        ({"total": -1}, "total -1"),
-        ({"total": -INT64 - 1}, "total"),
         ({"expected": "sha256:abc"}, "sha256:abc"),
-        ({"action": 7}, "action 7"),
-        ({"action": pb.STAT, "data": b"x"}, "STAT"),
         ({"ref": "r" * ((1 << 20) + 1)}, "ref"),
     ],
 )

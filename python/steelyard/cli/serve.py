@@ -45,7 +45,7 @@ async def containerd(
     Args:
         address: path of the socket, or unix:///PATH. Its directory is made if it is not there.
         metrics_address: HOST:PORT on which Prometheus reads metrics; without a host, 127.0.0.1.
-        calls: most calls at a time.
+        calls: most Write calls at a time, and most of all others together.
         message_size: most bytes of a message.
         read_size: most bytes of data in one message of a Read.
         idle: seconds for which a client may keep a call waiting.

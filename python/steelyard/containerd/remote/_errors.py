@@ -95,7 +95,10 @@ def _restored(refused: Refused, about: About, address: str) -> SteelyardError | 
         fields = _FIELDS.decode(refused.fields)
     except msgspec.MsgspecError:
         return None
-    kind = _KINDS.get(str(fields.pop("code", "")))
+    code = str(fields.pop("code", ""))
+    if code == "busy":
+        return _busy(refused, about, address)
+    kind = _KINDS.get(code)
     if kind is None or issubclass(kind, OSError | ClosedResourceError) or "__dict__" in fields:
         return None
     if kind is Unavailable:
@@ -104,6 +107,15 @@ def _restored(refused: Refused, about: About, address: str) -> SteelyardError | 
     text, _, suffix = refused.details.rpartition(": ")
     error.args = (text if suffix.islower() else refused.details,)
     error.__dict__.update(fields)
+    return error
+
+
+def _busy(refused: Refused, about: About, address: str) -> SteelyardError:
+    """Return what is raised where our service has too many calls open: who waits for a ref waits for this, too."""
+    if about.kind != "ingest":
+        return Unreachable(address, reason=_text(refused))
+    error = Unavailable(about.name, holder=f"other clients of {address}")
+    error.args = (f"ingest {about.name}: {address}: {_text(refused)}",)
     return error
 
 

@@ -22,6 +22,10 @@ from steelyard.containerd.service._metrics import Meters
 __all__ = ("Call", "Gone")
 
 
+def _nothing() -> None:
+    pass
+
+
 class Gone(Exception):
     """The client has gone or cancelled, or the service has ended the call."""
 
@@ -35,6 +39,7 @@ class Call:
         bytes_in: bytes of the requests so far.
         bytes_out: bytes of the responses so far.
         code: how it ended; None while it is under way.
+        at_end: what is to be called when it has ended.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class Call:
         self.bytes_in = 0
         self.bytes_out = 0
         self.code: StatusCode | None = None
+        self.at_end: Callable[[], None] = _nothing
         self.started = time.monotonic()
         self._requests = requests
         self._context = context
@@ -112,20 +118,27 @@ class Call:
     def send_last(self, message: bytes) -> None:
         """Send a response after which there is none, and end the call; a small one is not waited for.
 
+        The call has ended well from here on, also if the client is gone by the time that the transport has sent it.
+
         Raises:
             Gone: there is nobody left.
         """
-        end = end_with(self._context) if len(message) <= MOST else None
-        if end is None:
-            self.send(message)
-            self.end(None)
-            return
+        assert self._send is not None  # noqa: S101 - only methods that stream their responses call this
         with self._lock:
             if self.code is not None:
                 raise Gone
             self.code = StatusCode.OK
         self.count_sent(len(message))
-        end(message)
+        end = end_with(self._context) if len(message) <= MOST else None
+        if end is not None:
+            end(message)
+            return
+        self._waiting = ("send", time.monotonic())
+        try:
+            self._send(message)
+        finally:
+            self._waiting = None
+        self._send(None)
 
     def header(self, name: str) -> str | None:
         """Return a header that the client has sent, if it has."""

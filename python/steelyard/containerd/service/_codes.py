@@ -12,7 +12,7 @@ from grpc import StatusCode
 
 from steelyard import errors
 
-__all__ = ("CLASSES", "DETAILS_KEY", "SUFFIXES", "Exhausted", "Refusal", "refusal", "refuse")
+__all__ = ("CLASSES", "DETAILS_KEY", "SUFFIXES", "Busy", "Exhausted", "Refusal", "refusal", "refuse")
 
 DETAILS_KEY = "steelyard-error-bin"
 """Trailing metadata of a refused call: the error's code and fields as JSON, from which our own client makes it again."""
@@ -22,9 +22,23 @@ MESSAGE_LIMIT = 2048
 
 
 class Exhausted(errors.SteelyardError):
-    """A limit of the service is reached."""
+    """A limit of the service is reached.
+
+    Attributes:
+        limit: its name, for metrics.
+    """
 
     code = "exhausted"
+
+    def __init__(self, message: str, *, limit: str) -> None:
+        super().__init__(message)
+        self.limit = limit
+
+
+class Busy(Exhausted):
+    """So many calls are open that this one has to come again: the code is one after which clients do."""
+
+    code = "busy"
 
 
 CLASSES: dict[type[BaseException], StatusCode] = {
@@ -37,6 +51,7 @@ CLASSES: dict[type[BaseException], StatusCode] = {
     errors.OutOfRange: StatusCode.OUT_OF_RANGE,
     errors.DataCorrupt: StatusCode.DATA_LOSS,
     errors.Unsupported: StatusCode.UNIMPLEMENTED,
+    Busy: StatusCode.UNAVAILABLE,
     Exhausted: StatusCode.RESOURCE_EXHAUSTED,
     errors.StorageFull: StatusCode.RESOURCE_EXHAUSTED,
     errors.StorageError: StatusCode.INTERNAL,

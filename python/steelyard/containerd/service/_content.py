@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -16,7 +17,7 @@ from steelyard.containerd.service._gate import Gate
 from steelyard.containerd.service._metrics import Meters
 from steelyard.containerd.service._write import write
 from steelyard.digest import Digest
-from steelyard.errors import OutOfRange
+from steelyard.errors import NotFound, OutOfRange
 from steelyard.model import Info
 
 __all__ = ("SERVICE", "Content")
@@ -32,7 +33,8 @@ PAGE_BYTES = 1 << 20
 EMPTY = Empty().SerializeToString()
 
 EXACT = "steelyard-exact"
-"""A header of our own client: labels mean what they say, also those with an empty value, which containerd removes."""
+"""A header of our own client: labels mean what they say, also those with an empty value, which containerd removes, and an Abort
+or Delete of what is not there is NOT_FOUND."""
 
 
 class Content:
@@ -97,7 +99,9 @@ class Content:
 
     def delete(self, call: Call, data: bytes) -> bytes:
         """Delete a blob."""
-        self._store.delete(_digest(call, messages.parse(content_pb2.DeleteContentRequest, data).digest))
+        digest = _digest(call, messages.parse(content_pb2.DeleteContentRequest, data).digest)
+        with _absent_is_fine(call):
+            self._store.delete(digest)
         return EMPTY
 
     def read(self, call: Call) -> None:
@@ -143,8 +147,22 @@ class Content:
     def abort(self, call: Call, data: bytes) -> bytes:
         """Discard an ingest."""
         call.subject = messages.parse(content_pb2.AbortRequest, data).ref
-        self._store.abort(call.subject)
+        with _absent_is_fine(call):
+            self._store.abort(call.subject)
         return EMPTY
+
+
+@contextmanager
+def _absent_is_fine(call: Call) -> Iterator[None]:
+    """Let what is not there count as removed, but for our own client.
+
+    containerd keeps its record of an ingest whose Abort fails, and ends its collection at the first Delete that fails.
+    """
+    try:
+        yield
+    except NotFound:
+        if call.header(EXACT) is not None:
+            raise
 
 
 def _digest(call: Call, text: str) -> Digest:

@@ -13,7 +13,7 @@ import grpc
 from grpc import StatusCode
 
 from steelyard.containerd.service._call import Call, Gone
-from steelyard.containerd.service._codes import Exhausted, refusal
+from steelyard.containerd.service._codes import Busy, Exhausted, refusal
 from steelyard.containerd.service._metrics import Meters
 from steelyard.errors import InvalidArgument
 
@@ -37,16 +37,44 @@ Many = Callable[[Call], None]
 """Receives requests and sends responses as it likes."""
 
 
+_KINDS = {"writes": "Write calls", "calls": "calls other than Write"}
+"""What is limited by itself, as metrics and people call it."""
+
+
+def _kind(method: str) -> str:
+    return "writes" if method.endswith("/Write") else "calls"
+
+
+class _Limit:
+    """How many calls of a kind there may be at a time."""
+
+    def __init__(self, kind: str, most: int) -> None:
+        self._kind = kind
+        self._most = most
+        self._free = threading.Semaphore(most)
+
+    def take(self) -> None:
+        """Count a call, or refuse it."""
+        if not self._free.acquire(blocking=False):
+            raise Busy(f"{self._most} {_KINDS[self._kind]} are open, the most that --calls allows", limit=self._kind)
+
+    def give_back(self) -> None:
+        """A call has ended."""
+        self._free.release()
+
+
 class Gate:
     """Runs the calls of a server.
 
     Args:
+        calls: the most calls of a kind at a time: Writes, which may stay open for long, and all others.
         idle_seconds: how long a client may keep a call waiting.
         message_bytes: the most bytes of a response.
         meters: what is counted.
     """
 
-    def __init__(self, *, idle_seconds: float, message_bytes: int, meters: Meters) -> None:
+    def __init__(self, *, calls: int, idle_seconds: float, message_bytes: int, meters: Meters) -> None:
+        self._limits = {kind: _Limit(kind, calls) for kind in _KINDS}
         self._idle_seconds = idle_seconds
         self._message_bytes = message_bytes
         self._meters = meters
@@ -73,6 +101,7 @@ class Gate:
             self._enter(call)
             response = b""
             try:
+                self._admit(call)
                 _check_namespace(call)
                 response = handler(call, call.receive_first())
                 _check_size(response, self._message_bytes)
@@ -97,6 +126,7 @@ class Gate:
             call = Call(method, requests, context, send, self._meters)
             self._enter(call)
             try:
+                self._admit(call)
                 _check_namespace(call)
                 handler(call)
                 call.end(None)
@@ -117,7 +147,13 @@ class Gate:
             self._calls.add(call)
         self._meters.begin(call.method)
 
+    def _admit(self, call: Call) -> None:
+        limit = self._limits[_kind(call.method)]
+        limit.take()
+        call.at_end = limit.give_back
+
     def _leave(self, call: Call) -> None:
+        call.at_end()
         with self._lock:
             self._calls.discard(call)
         seconds, code = time.monotonic() - call.started, call.code or StatusCode.UNKNOWN
@@ -135,6 +171,8 @@ class Gate:
 
     def _explain(self, call: Call, error: Exception) -> Any:
         refused = refusal(error)
+        if isinstance(error, Exhausted):
+            self._meters.refused(call.method, error.limit)
         level = logging.ERROR if refused.code in _OURS else logging.WARNING
         if refused.code not in _EVERYDAY:
             fields = {"method": call.method, "subject": call.subject, "code": refused.code.name}
@@ -165,7 +203,8 @@ class Gate:
 
 def _check_size(response: bytes, most: int) -> None:
     if len(response) > most:
-        raise Exhausted(f"the answer has {len(response)} bytes, of {most} that a message may have")
+        text = f"the answer has {len(response)} bytes, of {most} that a message may have"
+        raise Exhausted(text, limit="message_bytes")
 
 
 def _check_namespace(call: Call) -> None:

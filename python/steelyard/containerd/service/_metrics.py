@@ -28,6 +28,9 @@ class Meters:
     def end(self, method: str, code: str, seconds: float) -> None:
         """A call has ended."""
 
+    def refused(self, method: str, limit: str) -> None:
+        """A call was refused, because of a limit."""
+
     def received(self, method: str, size: int) -> None:
         """A request of so many bytes has come."""
 
@@ -52,6 +55,9 @@ class Counting(Meters):
         self._seconds = prometheus.Histogram(
             f"{prefix}_call_seconds", "How long calls took.", ("method",), buckets=_SECONDS, registry=registry
         )
+        self._refused = prometheus.Counter(
+            f"{prefix}_refused_calls", "Calls that a limit refused.", ("method", "limit"), registry=registry
+        )
         self._received = prometheus.Counter(
             f"{prefix}_received_bytes", "Bytes of requests.", ("method",), registry=registry
         )
@@ -68,6 +74,10 @@ class Counting(Meters):
         self._open.labels(method).dec()
         self._calls.labels(method, code).inc()
         self._seconds.labels(method).observe(seconds)
+
+    def refused(self, method: str, limit: str) -> None:
+        """A call was refused, because of a limit."""
+        self._refused.labels(method, limit).inc()
 
     def received(self, method: str, size: int) -> None:
         """A request of so many bytes has come."""

@@ -35,6 +35,8 @@ __all__ = ("Server",)
 logger = logging.getLogger("steelyard.containerd")
 
 _STEP_SECONDS = 0.25
+_REFUSING = 16
+"""Threads beside those of the calls that there may be: a call over the limit is refused on one of them, in words."""
 
 
 class Server:
@@ -56,7 +58,8 @@ class Server:
         address: the path of the socket, or ``unix:///PATH``. Its directory is made, mode 0700, if it is not there.
         read_bytes: the most data of one message of a Read.
         message_bytes: the most bytes of a message, either way; a larger one is refused with RESOURCE_EXHAUSTED.
-        calls: the most calls at a time; further ones are refused with RESOURCE_EXHAUSTED.
+        calls: the most Write calls at a time, and the most of all others together; further ones are refused with UNAVAILABLE,
+            after which clients try again. So writers, however many, leave room for the other calls.
         idle_seconds: how long a client may leave a call waiting, for its next message or for taking one.
         wait_seconds: how long a store other than a `LocalStore` may take for one step.
         grace_seconds: how long calls under way have at the end.
@@ -97,7 +100,7 @@ class Server:
         self._metrics_at = None if metrics_address is None else parse_metrics_address(metrics_address)
         self._meters = Meters() if metrics_address is None else Counting()
         self._page: Page | None = None
-        self._gate = Gate(idle_seconds=idle_seconds, message_bytes=message_bytes, meters=self._meters)
+        self._gate = Gate(calls=calls, idle_seconds=idle_seconds, message_bytes=message_bytes, meters=self._meters)
         self._health = Health((CONTENT, IMAGES), watchers=max(1, calls // 4))
         self._stack: AsyncExitStack | None = None
 
@@ -126,7 +129,7 @@ class Server:
                 self._page = Page(self._metrics_at, self._meters)
                 stack.push_async_callback(run, self._page.close)
             direct = await self._face(stack)
-            pool = ThreadPoolExecutor(self._most_calls, thread_name_prefix="containerd-call")
+            pool = ThreadPoolExecutor(2 * self._most_calls + _REFUSING, thread_name_prefix="containerd-call")
             running = _Running(self._made(direct, pool), pool, place, self._gate)
             stack.push_async_callback(self._end, running)
             await run(running.start)
@@ -155,7 +158,6 @@ class Server:
                 ("grpc.max_send_message_length", self._message_bytes),
                 ("grpc.so_reuseport", 0),
             ],
-            maximum_concurrent_rpcs=self._most_calls,
         )
         services = {
             CONTENT: Content(store, read_bytes=self._read_bytes, meters=self._meters).handlers(self._gate),

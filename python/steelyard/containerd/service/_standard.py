@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from steelyard.containerd.service import _messages as messages
 from steelyard.containerd.service._call import Call
-from steelyard.containerd.service._codes import Exhausted
+from steelyard.containerd.service._codes import Busy
 from steelyard.containerd.service._gate import Gate
 from steelyard.errors import NotFound
 
@@ -36,6 +36,7 @@ class Health:
         self._services = {"", *services}
         self._changed = threading.Condition()
         self._serving = True
+        self._most = watchers
         self._seats = threading.Semaphore(watchers)
 
     def handlers(self, gate: Gate) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
@@ -59,7 +60,7 @@ class Health:
         """Tell how the service is, and again when that changes."""
         call.subject = messages.parse(health_pb2.HealthCheckRequest, call.receive_first()).service
         if not self._seats.acquire(blocking=False):
-            raise Exhausted("too many calls watch the health of the service")
+            raise Busy(f"{self._most} calls watch the health of the service, the most there may be", limit="watchers")
         try:
             call.send(self._response(call.subject))
             with self._changed:

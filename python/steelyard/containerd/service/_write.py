@@ -15,7 +15,7 @@ from steelyard.containerd.service import _messages as messages
 from steelyard.containerd.service._call import Call
 from steelyard.containerd.service._metrics import Meters
 from steelyard.digest import Algorithm, Digest
-from steelyard.errors import AlreadyExists, InvalidArgument, NotFound, OutOfRange
+from steelyard.errors import AlreadyExists, NotFound, OutOfRange, UnexpectedSize
 
 __all__ = ("ALGORITHM", "write")
 
@@ -61,39 +61,34 @@ class _Stream:
         self._call = call
         self._exact = exact
         self._ref = first.ref
-        self._total: int | None = None
+        self._total = first.total  # one that is negative is met by no size, until a later message says another
         self._expected: Digest | None = None
         self._take_hints(first)
         algorithm = call.header(ALGORITHM)
         self._ingest: DirectIngest = store.ingest(
             first.ref,
-            size=self._total,
+            size=self._total if self._total > 0 else None,
             expected=self._expected,
             algorithm=None if algorithm is None else Algorithm.parse(algorithm),
         )
 
     def answer(self, request: Request, data: Buffer) -> bool:
-        """Do what a message asks for and respond; return whether another one may follow."""
-        if request.ref not in {"", self._ref}:
-            raise InvalidArgument(f"ingest {self._ref}: a later message names another ref: {request.ref[:200]}")
+        """Do what a message asks for and respond; return whether another one may follow.
+
+        As containerd has it, a later ref, the data of a STAT, and an action that there is not, change nothing.
+        """
         before = self._expected
         self._take_hints(request)
         if self._expected is not None and self._expected != before:
             self._refuse_stored(self._expected)
         match request.action:
-            case content_pb2.STAT:
-                if memoryview(data):
-                    raise InvalidArgument(f"ingest {self._ref}: a STAT has data, which only WRITE and COMMIT may have")
-                self._respond(content_pb2.STAT)
             case content_pb2.WRITE:
                 self._append(request.offset, data)
-                self._respond(content_pb2.WRITE)
             case content_pb2.COMMIT:
                 self._append(request.offset, data)
                 self._commit(request)
                 return False
-            case other:
-                raise InvalidArgument(f"ingest {self._ref}: action {other}: expected STAT, WRITE or COMMIT")
+        self._respond(request.action)
         return True
 
     def close(self) -> None:
@@ -102,9 +97,8 @@ class _Stream:
 
     def _take_hints(self, request: Request) -> None:
         """Take over the total and the expected digest of a message; what it does not say stays as it was."""
-        if request.total < 0:
-            raise InvalidArgument(f"ingest {self._ref}: total {request.total}: expected 0 (unknown) or more")
-        self._total = request.total or self._total
+        if request.total > 0:
+            self._total = request.total
         if request.expected:
             self._expected = Digest.parse(request.expected)
 
@@ -120,15 +114,17 @@ class _Stream:
         current = self._ingest.status().offset  # not `offset`, which also an aborted one still has
         if offset == 0 and current:
             self._ingest.truncate(0)
-        elif offset != current:
+        elif offset > 0 and offset != current:
             raise _elsewhere(self._ref, offset, current)
         if memoryview(data):
             self._ingest.write(data)
 
     def _commit(self, request: Request) -> None:
         status = self._ingest.status()
+        if self._total < 0:
+            raise UnexpectedSize(expected=self._total, actual=status.offset, ref=self._ref)
         labels = messages.labels_value(request.labels, exact=self._exact)
-        info = self._ingest.commit(self._total, self._expected, labels or None)
+        info = self._ingest.commit(self._total or None, self._expected, labels or None)
         response = content_pb2.WriteContentResponse(
             action=content_pb2.COMMIT,
             started_at=messages.time_message(status.started_at),
@@ -137,7 +133,7 @@ class _Stream:
             total=self._total or info.size,
             digest=str(info.digest),
         )
-        self._call.send(response.SerializeToString())
+        self._call.send_last(response.SerializeToString())
 
     def _respond(self, action: content_pb2.WriteAction) -> None:
         status = self._ingest.status()
