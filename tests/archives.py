@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Self
 
-from steelyard._archive import Decompressed, Entry, TarStream
+from steelyard._archive import Decompressed, Entry, TarIndex, TarStream
 
 LIMITS = {"entries": 1000, "header_bytes": 1 << 20}
 
@@ -30,4 +30,26 @@ async def contents(data: bytes, size: int = 1 << 20) -> list[tuple[Entry, bytes]
     async for entry in stream:
         parts = [bytes(piece) async for piece in stream.data()]
         found.append((entry, b"".join(parts)))
+    return found
+
+
+def ends(found: list[Entry]) -> dict[str, str]:
+    """Return for each name the name of the entry where its links lead."""
+    targets = {entry.name: entry.target for entry in found}
+    leads = {}
+    for name, first in targets.items():
+        end, target = name, first
+        while target is not None:
+            end, target = target, targets[target]
+        leads[name] = end
+    return leads
+
+
+async def repeated(index: TarIndex) -> list[Entry]:
+    """Read all headers; return the entries whose names come again."""
+    found: list[Entry] = []
+    more = True
+    while more:
+        again, more = await index.step()
+        found += again
     return found

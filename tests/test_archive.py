@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
 import io
+import itertools
 import lzma
 import os
 import tarfile
@@ -15,7 +17,7 @@ from typing import Literal
 
 import anyio
 import pytest
-from archives import LIMITS, contents, pieces
+from archives import LIMITS, contents, pieces, repeated
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,13 +27,12 @@ from steelyard._archive import (
     Decompressed,
     Entry,
     Member,
+    TarIndex,
     TarStream,
     copy_hashed,
     copy_range,
-    index,
     layout,
     padding,
-    resolve,
 )
 from steelyard._archive._layout import END
 from steelyard.errors import DataCorrupt, InvalidArchive, InvalidArgument, LimitExceeded, StorageError
@@ -47,11 +48,6 @@ def archive(files: dict[str, bytes]) -> bytes:
         for place, data in zip(planned.places, files.values(), strict=True)
     ]
     return b"".join([*parts, END])
-
-
-def link(name: str, target: str | None) -> Entry:
-    kind: Literal["symlink", "regular"] = "regular" if target is None else "symlink"
-    return Entry(0, name, kind, 0, 0, 0, target, None)
 
 
 FILES = {"oci-layout": b"{}", "blobs/sha256/" + "a" * 64: os.urandom(3000), "index.json": b"[]"}
@@ -81,21 +77,26 @@ async def test_an_index_is_what_a_stream_gives(tmp_path: Path) -> None:
 
     with (tmp_path / "a.tar").open("rb") as file:
         file.seek(5)
-        found = await index(file.fileno(), **LIMITS)
+        index = TarIndex(file.fileno(), **LIMITS)
+        assert [] == await repeated(index)
         assert 5 == file.tell()
 
-    assert tuple(entry for entry, _ in await contents(archive(FILES))) == found
-    blob = found[1]
+    streamed = [entry for entry, _ in await contents(archive(FILES))]
+    assert streamed == [index.find(name) for name in FILES]
+    (blob,) = itertools.chain.from_iterable(index.files_below("blobs"))
+    assert blob == streamed[1]
+    assert index.find("blobs") is None
     assert FILES[blob.name] == (tmp_path / "a.tar").read_bytes()[blob.data_offset : blob.data_offset + blob.size]
 
 
 async def test_an_index_of_no_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="Bad file descriptor"):
-        await index(10_000, **LIMITS)
+        TarIndex(10_000, **LIMITS)
     directory = os.open(tmp_path, os.O_RDONLY)
     try:
+        index = TarIndex(directory, **LIMITS)
         with pytest.raises(StorageError, match="Is a directory"):
-            await index(directory, **LIMITS)
+            await index.step()
     finally:
         os.close(directory)
 
@@ -131,29 +132,72 @@ async def test_an_archive_that_ends_early_is_refused_with_its_entry() -> None:
     with pytest.raises(InvalidArchive, match=r"blobs/sha256/a+.*more bytes of data.*the end of the input"):
         await contents(archive(FILES)[:3000])
     with pytest.raises(InvalidArchive, match="expected another entry, or two zero blocks for the end"):
-        await contents(b"")
+        await contents(archive(FILES)[:1024])
 
 
-async def test_names_that_come_again_are_told() -> None:
+def tar_of(links: list[tuple[str, str | None]]) -> bytes:
+    """Return an archive of files and, where there is a target, links."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for name in ("a", "b", "./a"):
-            tar.addfile(tarfile.TarInfo(name))
+        for name, target in links:
+            entry = tarfile.TarInfo(name)
+            if target is not None:
+                entry.type, entry.linkname = tarfile.SYMTYPE, target
+            tar.addfile(entry)
+    return buffer.getvalue()
 
-    assert [None, None, 0] == [entry.earlier for entry, _ in await contents(buffer.getvalue())]
+
+async def both(data: bytes, tmp_path: Path) -> tuple[TarStream, TarIndex, list[Entry]]:
+    """Return an archive as a stream that was read and as an index, and the entries that come again."""
+    stream = TarStream(pieces(data), **LIMITS)
+    again = [entry async for entry in stream if entry.earlier is not None]
+    (tmp_path / "a.tar").write_bytes(data)
+    with (tmp_path / "a.tar").open("rb") as file:
+        index = TarIndex(file.fileno(), **LIMITS)
+        assert again == await repeated(index)
+    return stream, index, again
 
 
-async def test_links_are_followed_within_the_archive() -> None:
-    entries = {name: link(name, target) for name, target in {"a": "b", "b": "c", "c": None, "x": "y"}.items()}
-    entries |= {"p": link("p", "q"), "q": link("q", "p"), "r": link("r", "p")}
+async def test_names_that_come_again_are_told(tmp_path: Path) -> None:
+    stream, index, again = await both(tar_of([("a", None), ("b", None), ("./a", None)]), tmp_path)
 
-    assert "c" == resolve(entries, entries["a"]).name
-    assert "c" == resolve(entries, entries["c"]).name
-    with pytest.raises(InvalidArchive, match="'x': expected an entry 'y' for its link, found none"):
-        resolve(entries, entries["x"])
-    for name in "pqr":
-        with pytest.raises(InvalidArchive, match="a circle of links"):
-            resolve(entries, entries[name])
+    assert [("a", 2, 0)] == [(entry.name, entry.index, entry.earlier) for entry in again]
+    for reader in (stream, index):
+        found = reader.find("a")
+        assert found is not None
+        assert (0, None) == (found.index, found.earlier)
+
+
+async def test_links_are_followed_within_the_archive(tmp_path: Path) -> None:
+    links = [("a", "b"), ("b", "c"), ("c", None), ("x", "y"), ("p", "q"), ("q", "p"), ("r", "p")]
+
+    for reader in (await both(tar_of(links), tmp_path))[:2]:
+        for name in "abc":
+            found = reader.resolve(name)
+            assert found is not None
+            assert "c" == found.name
+        assert reader.resolve("gone") is None
+        with pytest.raises(InvalidArchive, match="'x': expected an entry \"y\" for its link, found none"):
+            reader.resolve("x")
+        for name in "pqr":
+            with pytest.raises(InvalidArchive, match="a circle of links"):
+                reader.resolve(name)
+
+
+async def test_what_is_no_archive_is_told_as_such() -> None:
+    for data in (b"", b"text", b"text" * 1000, b"PK\x03\x04" + bytes(2000)):
+        with pytest.raises(InvalidArchive, match=r"^archive at byte 0: expected a tar archive, plain or in gzip"):
+            await contents(data)
+    with pytest.raises(InvalidArchive, match="bzip2, which is not supported: decompress it first"):
+        await contents(bz2.compress(tar_of([("a", None)])))
+
+
+async def test_xz_may_be_padded() -> None:
+    whole = lzma.compress(tar_of([("a", None)]))
+
+    assert ["a"] == [entry.name for entry, _ in await contents(whole + bytes(4096), 100)]
+    with pytest.raises(InvalidArchive, match="no multiple of four"):
+        await contents(whole + bytes(5))
 
 
 COMPRESSED = {

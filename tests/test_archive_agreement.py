@@ -90,7 +90,7 @@ def ours(data: bytes) -> list[Row]:
             break
         row, found = event
         if row is not None:
-            _, name, kind, size, _, _, target, _ = row
+            _, name, kind, size, _, target, _ = row
             rows.append((name, kind, size, target, b""))
         elif found is not None:
             rows[-1] = (*rows[-1][:4], rows[-1][4] + data[found[0] : found[1]])

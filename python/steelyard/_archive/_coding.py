@@ -1,4 +1,4 @@
-"""Compressed streams: gzip, zstd and xz in, gzip and zstd out, in pieces and off the event loop."""
+"""Compressed streams: gzip, zstd and xz in, gzip and zstd out, in pieces and off the event loop; bzip2 is refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from steelyard._types import Buffer
 
 __all__ = ("HEAD", "Compressed", "Decompressed", "Format", "format_of")
 
-Format = Literal["plain", "gzip", "zstd", "xz"]
+Format = Literal["plain", "gzip", "zstd", "xz", "bzip2"]
 
 HEAD = 6
 """So many bytes tell the format."""
@@ -95,7 +95,7 @@ class Decompressed(_Coded):
         memory: bytes that a window or dictionary may take.
 
     Raises:
-        InvalidArchive: while iterating: the input is damaged, ends early or has something behind its end.
+        InvalidArchive: while iterating: the input is damaged, ends early, has something behind its end or is in bzip2.
         LimitExceeded: likewise: `ratio`.
     """
 

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
-from typing import Self, cast, final
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from typing import Self, final
 
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from steelyard import _bridge
-from steelyard._archive._entry import Entry, Kind
+from steelyard._archive._entry import Entry, entry_of
 from steelyard._native import TarIndexer, TarReader
 from steelyard._types import Buffer
 
-__all__ = ("TarStream", "index")
+__all__ = ("TarIndex", "TarStream")
 
 _TURN = 64
 """Events between two turns for other tasks: each takes a few microseconds."""
 
 _STEP = 1000
 """Entries that one hop to a thread reads; they cost a read of 64 KiB each where their data is large."""
+
+_PART = 4096
+"""Entries that are looked through at a time for those below a directory."""
 
 
 @final
@@ -67,6 +70,22 @@ class TarStream:
         """
         return _Data(self)
 
+    def find(self, name: str) -> Entry | None:
+        """Return the first entry of that name, of what was read so far."""
+        row = self._reader.find(name)
+        return None if row is None else entry_of(row)
+
+    def resolve(self, name: str) -> Entry | None:
+        """Return the entry where the links lead from the entry of that name; no path is ever opened.
+
+        What is no link is returned as it is. Each link is followed once, whatever is asked for afterwards.
+
+        Raises:
+            InvalidArchive: a link leads to no entry, or in a circle.
+        """
+        row = self._reader.resolve(name)
+        return None if row is None else entry_of(row)
+
     async def _data(self) -> memoryview | None:
         """Return the next piece of the last entry's data; None at its end."""
         entry = self._entry
@@ -88,7 +107,7 @@ class TarStream:
                 if not await self._more():
                     return None
             elif event[0] is not None:
-                self._entry = _entry(event[0])
+                self._entry = entry_of(event[0])
                 self._left = self._entry.size
                 return None
             elif event[1] is not None:
@@ -124,25 +143,44 @@ class _Data:
         return piece
 
 
-async def index(file: int, *, entries: int, header_bytes: int) -> tuple[Entry, ...]:
-    """Return all entries of an archive without compression, in order; data is passed over.
+@final
+class TarIndex:
+    """The entries of an archive without compression in a file, by name; data is passed over.
 
     Args:
-        file: the descriptor of a file; its position is neither used nor changed.
+        file: the descriptor of the file, which stays the caller's; its position is neither used nor changed.
         entries: how many entries there may be.
         header_bytes: how many bytes the extended headers of one entry may have.
 
     Raises:
-        InvalidArchive, LimitExceeded: as for `TarStream`.
-        StorageError: the file cannot be read.
+        StorageError: the file cannot be read; also in a step.
     """
-    indexer = TarIndexer(file, entries=entries, header_bytes=header_bytes)
-    found: list[Entry] = []
-    while rows := await _bridge.run(indexer.step, _STEP):
-        found += map(_entry, rows)
-    return tuple(found)
 
+    def __init__(self, file: int, *, entries: int, header_bytes: int) -> None:
+        self._indexer = TarIndexer(file, entries=entries, header_bytes=header_bytes)
 
-def _entry(row: tuple[int, str, str, int, int, int, str | None, int | None]) -> Entry:
-    number, name, kind, *rest = row
-    return Entry(number, name, cast("Kind", kind), *cast("tuple[int, int, int, str | None, int | None]", rest))
+    async def step(self) -> tuple[list[Entry], bool]:
+        """Read the next headers. Return the entries whose names come again, and whether there are more.
+
+        Raises:
+            InvalidArchive, LimitExceeded: as for `TarStream`.
+        """
+        rows, more = await _bridge.run(self._indexer.step, _STEP)
+        return [entry_of(row) for row in rows], more
+
+    def find(self, name: str) -> Entry | None:
+        """Return the first entry of that name, of what was read so far."""
+        row = self._indexer.find(name)
+        return None if row is None else entry_of(row)
+
+    def resolve(self, name: str) -> Entry | None:
+        """Return the entry where the links lead from the entry of that name, as `TarStream.resolve` does."""
+        row = self._indexer.resolve(name)
+        return None if row is None else entry_of(row)
+
+    def files_below(self, directory: str) -> Iterator[list[Entry]]:
+        """Iterate over the regular files below a directory, the first of each name, in the order of the archive."""
+        start: int | None = 0
+        while start is not None:
+            rows, start = self._indexer.files_below(directory, start, _PART)
+            yield [entry_of(row) for row in rows]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-__all__ = ("parts",)
+from steelyard._bridge import run
+
+__all__ = ("INLINE", "aside", "parts")
 
 ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+
+INLINE = 64 << 10
+"""Bytes of a document that the event loop can parse itself: less than a millisecond."""
 
 TURN = 500
 """Items of which each takes some microseconds: a few milliseconds in all."""
@@ -16,3 +22,8 @@ TURN = 500
 def parts(items: Sequence[ItemT]) -> Iterator[Sequence[ItemT]]:
     """Cut the items into parts, between which whoever works on them awaits something."""
     return (items[start : start + TURN] for start in range(0, len(items), TURN))
+
+
+async def aside(size: int, work: Callable[[], ResultT]) -> ResultT:
+    """Return what `work` on so many bytes of documents gives; it is done off the event loop if it takes long."""
+    return work() if size <= INLINE else await run(work)

@@ -27,9 +27,6 @@ __all__ = ("parse_document", "parse_index", "parse_layout", "parse_saved_images"
 
 ViewT = TypeVar("ViewT")
 
-INLINE = 64 << 10
-"""Bytes of a document that the event loop can parse itself: less than a millisecond."""
-
 _VIEWS: dict[str, type[Index | Manifest | ImageConfig]] = {"index": Index, "manifest": Manifest, "config": ImageConfig}
 _GOT = re.compile(r"Expected (.+?), got (.+)", re.DOTALL)
 _PLACE = re.compile(r"(.*) - at `(.*)`", re.DOTALL)

@@ -7,14 +7,14 @@ from typing import TypeAlias
 import anyio
 import msgspec
 
-from steelyard._bridge import run
 from steelyard.content import Provider, ReaderAt
 from steelyard.digest import Digest
 from steelyard.errors import InvalidDocument, LimitExceeded
 from steelyard.images import media_types
+from steelyard.images._turns import aside
 from steelyard.images.documents import Document, ImageConfig, Index, Manifest, OCIDescriptor
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
-from steelyard.images.parse import INLINE, check_json, parse_document
+from steelyard.images.parse import check_json, parse_document
 from steelyard.model import Descriptor
 
 __all__ = ("AnyDocument", "describe", "read_document")
@@ -73,10 +73,14 @@ async def describe(
         if media_type is None:
             media_type = "application/octet-stream"
             if size <= limits.json_bytes:
-                media_type = _guess(await _read(reader, limits), str(given.digest), limits)
+                media_type = await _guess_aside(await _read(reader, limits), str(given.digest), limits)
     if given.size not in {None, size}:
         raise InvalidDocument(str(given.digest), expected=f"{given.size} bytes", found=str(size))
     return OCIDescriptor.of(msgspec.structs.replace(given, size=size, media_type=media_type))
+
+
+async def _guess_aside(raw: bytes, name: str, limits: Limits) -> str:
+    return await aside(len(raw), lambda: _guess(raw, name, limits))
 
 
 def _guess(raw: bytes, name: str, limits: Limits) -> str:
@@ -117,9 +121,7 @@ async def _read(reader: ReaderAt, limits: Limits) -> bytes:
 
 
 async def _parse(raw: bytes, media_type: str, name: str, limits: Limits) -> AnyDocument:
-    if len(raw) <= INLINE:
-        return parse_document(raw, media_type, name=name, limits=limits)
-    return await run(lambda: parse_document(raw, media_type, name=name, limits=limits))
+    return await aside(len(raw), lambda: parse_document(raw, media_type, name=name, limits=limits))
 
 
 def _too_large(name: str, limits: Limits, found: int | None) -> LimitExceeded:

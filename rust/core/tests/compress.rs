@@ -141,6 +141,9 @@ fn a_stream_that_ends_early_is_refused() {
 fn anything_behind_a_stream_is_refused() {
     for whole in [squeezed(Format::Gzip, b"x"), squeezed(Format::Zstd, b"x"), XZ.to_vec()] {
         for garbage in [&b"\0"[..], b"\0\0\0\0", b"garbage", b"\x1f", &[0; 600]] {
+            if whole == XZ && garbage.iter().all(|byte| *byte == 0) && garbage.len() % 4 == 0 {
+                continue; // the padding of xz
+            }
             let (_, end) = decompressed(&[&whole[..], garbage].concat());
 
             assert!(
@@ -150,6 +153,30 @@ fn anything_behind_a_stream_is_refused() {
             );
         }
     }
+}
+
+#[test]
+fn zero_bytes_between_xz_streams_are_padding_if_they_are_fours() {
+    let (once, _) = decompressed(XZ);
+    for (first, last, whole) in [(4, 0, true), (0, 8, true), (1 << 20, 4, true), (3, 0, false), (4, 5, false)] {
+        let input = [XZ, &vec![0; first], XZ, &vec![0; last]].concat();
+        let (found, end) = decompressed(&input);
+
+        assert_eq!(whole, end.is_ok(), "{first} {last}: {end:?}");
+        if whole {
+            assert_eq!([&once[..], &once].concat(), found);
+        }
+    }
+}
+
+#[test]
+fn bzip2_is_refused_by_its_name() {
+    for head in [&b"BZh91AY&SY"[..], b"BZh1\x17\x72E8P\x90"] {
+        assert_eq!(Format::Bzip2, Format::detect(head));
+    }
+    assert_eq!(Format::Plain, Format::detect(b"BZh.txt"));
+    let Err(error) = Decompressor::new(Format::Bzip2, Bounds::default()) else { panic!("it is not supported") };
+    assert!(error.to_string().contains("bzip2, which is not supported"), "{error}");
 }
 
 #[test]

@@ -7,22 +7,27 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use steelyard_core::error::{Error, Result as CoreResult};
 use steelyard_core::sys::{Fd, Linux, ProcessBound, Sys};
-use steelyard_core::tar::{Entry, Event, Indexer, Kind, Layout, Limits, Member, Place, Reader};
+use steelyard_core::tar::{Entry, Event, Found, Indexer, Kind, Layout, Limits, Member, Place, Reader};
 
 use crate::buffer::Input;
 use crate::descriptor::Descriptor;
 use crate::errors::{Failure, Result};
 
-/// index, name, kind, size, header offset, data offset, target, index of the first entry of that name
-type EntryRow = (u64, String, &'static str, u64, u64, u64, Option<String>, Option<u64>);
+/// index, name, kind, size, data offset, target, index of the first entry of that name
+type EntryRow = (u64, String, &'static str, u64, u64, Option<String>, Option<u64>);
 /// An entry, or the begin and end of data within the piece that was fed, or neither at the end of the archive.
 type EventRow = (Option<EntryRow>, Option<(usize, usize)>);
 /// headers, where they begin, where the data begins
 type PlaceRow<'py> = (Bound<'py, PyBytes>, u64, u64);
 
 fn entry_row(entry: Entry) -> EntryRow {
-    let Entry { index, name, kind, size, header_offset, data_offset, target, earlier } = entry;
-    (index, name, kind.name(), size, header_offset, data_offset, target, earlier)
+    let Entry { index, name, kind, size, data_offset, target, earlier, .. } = entry;
+    (index, name, kind.name(), size, data_offset, target, earlier)
+}
+
+fn found_row(found: Found) -> EntryRow {
+    let Found { index, name, kind, size, data_offset, target } = found;
+    (index, name, kind.name(), size, data_offset, target, None)
 }
 
 /// A strict reader of an archive that comes in pieces.
@@ -64,6 +69,19 @@ impl TarReader {
     fn finish(&self) -> Result<()> {
         self.reader()?.finish().map_err(Failure::from)
     }
+
+    /// The first entry of that name.
+    #[pyo3(signature = (name, /))]
+    fn find(&self, name: &str) -> Result<Option<EntryRow>> {
+        Ok(self.reader()?.catalogue().find(name).map(found_row))
+    }
+
+    /// The entry where the links lead from the entry of that name; None if there is no such entry.
+    #[pyo3(signature = (name, /))]
+    fn resolve(&self, py: Python<'_>, name: &str) -> Result<Option<EntryRow>> {
+        let found = py.detach(|| self.reader()?.catalogue().resolve(name))?;
+        Ok(found.map(found_row))
+    }
 }
 
 /// Reads the headers of an archive in a file, and passes over the data.
@@ -85,15 +103,51 @@ impl TarIndexer {
         Ok(Self(ProcessBound::new((file, indexer))))
     }
 
-    /// The next entries, about `most` of them; none at the end.
+    /// Read the next entries, about `most` of them; return those with the name of an earlier one, and whether there are more.
     #[pyo3(signature = (most, /))]
-    fn step(&self, py: Python<'_>, most: usize) -> Result<Vec<EntryRow>> {
-        let (file, indexer) = self.0.get(|| "archive".to_owned())?;
-        let entries = py.detach(|| {
-            let mut indexer = indexer.lock().unwrap_or_else(PoisonError::into_inner);
-            indexer.step(most, |buffer, offset| Linux.read_at(file.as_fd(), buffer, offset))
-        });
-        entries.map(|entries| entries.into_iter().map(entry_row).collect()).map_err(Failure::from)
+    fn step(&self, py: Python<'_>, most: usize) -> Result<(Vec<EntryRow>, bool)> {
+        let (file, _) = self.0.get(|| "archive".to_owned())?;
+        py.detach(|| {
+            let entries = self.indexer()?.step(most, |buffer, offset| Linux.read_at(file.as_fd(), buffer, offset))?;
+            let more = !entries.is_empty();
+            let again = entries.into_iter().filter(|entry| entry.earlier.is_some());
+            Ok((again.map(entry_row).collect(), more))
+        })
+        .map_err(Failure::Core)
+    }
+
+    /// As of `TarReader`.
+    #[pyo3(signature = (name, /))]
+    fn find(&self, name: &str) -> Result<Option<EntryRow>> {
+        Ok(self.indexer()?.catalogue().find(name).map(found_row))
+    }
+
+    /// As of `TarReader`.
+    #[pyo3(signature = (name, /))]
+    fn resolve(&self, py: Python<'_>, name: &str) -> Result<Option<EntryRow>> {
+        let found = py.detach(|| self.indexer()?.catalogue().resolve(name))?;
+        Ok(found.map(found_row))
+    }
+
+    /// Regular files below a directory, of about `most` entries from the place `start` on, and the place to go on at.
+    #[pyo3(signature = (directory, start, most, /))]
+    fn files_below(
+        &self,
+        py: Python<'_>,
+        directory: &str,
+        start: usize,
+        most: usize,
+    ) -> Result<(Vec<EntryRow>, Option<usize>)> {
+        let (found, next) =
+            py.detach(|| CoreResult::Ok(self.indexer()?.catalogue().files_below(directory, start, most)))?;
+        Ok((found.into_iter().map(found_row).collect(), next))
+    }
+}
+
+impl TarIndexer {
+    fn indexer(&self) -> CoreResult<MutexGuard<'_, Indexer>> {
+        let (_, indexer) = self.0.get(|| "archive".to_owned())?;
+        Ok(indexer.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from steelyard._archive import HEAD, format_of
+from steelyard.digest import Algorithm
 from steelyard.errors import InvalidArchive, InvalidDocument
 from steelyard.hashing import Hasher
 from steelyard.images import media_types
@@ -20,11 +20,14 @@ from steelyard.model import DEFAULT_ALGORITHM
 
 __all__ = (
     "DOCUMENTS",
+    "LEFTOVERS",
     "SAVED",
     "Layer",
+    "check_layers",
     "index_of",
     "layer_type",
     "layout_contents",
+    "names_images",
     "saved_config",
     "saved_contents",
     "saved_images",
@@ -35,6 +38,9 @@ LAYOUT, INDEX, SAVED = "oci-layout", "index.json", "manifest.json"
 
 DOCUMENTS = frozenset({LAYOUT, INDEX, SAVED})
 """The entries that are read as documents."""
+
+LEFTOVERS = frozenset({"VERSION", "json", "repositories"})
+"""Files that `docker save` writes for readers of long ago; no ``manifest.json`` names them."""
 
 
 class Layer(msgspec.Struct, frozen=True):
@@ -79,18 +85,31 @@ def saved_images(documents: dict[str, bytes], limits: Limits) -> Sequence[SavedI
     return parse_saved_images(documents[SAVED], limits=limits).view
 
 
-def saved_config(raw: bytes, saved: SavedImage, limits: Limits) -> ImageConfig:
-    """Return the config of an image of `docker save`.
+def saved_config(raw: bytes, name: str, limits: Limits) -> ImageConfig:
+    """Return what a config of `docker save` says that matters here.
 
     Raises:
-        InvalidDocument: it is malformed, or has another number of layers than there are.
+        InvalidDocument: it is malformed, or a layer has a digest that Docker does not compute.
     """
-    view = parse_document(raw, media_types.DOCKER_CONFIG, name=saved.config, limits=limits).view
+    view = parse_document(raw, media_types.DOCKER_CONFIG, name=name, limits=limits).view
     assert isinstance(view, ImageConfig)  # noqa: S101  # by its media type
-    layers, diffs = len(saved.layers or ()), len(view.rootfs.diff_ids or ())
+    for number, diff in enumerate(view.rootfs.diff_ids or ()):
+        if not diff.startswith(f"{Algorithm.SHA256}:"):
+            where = f"$.rootfs.diff_ids[{number}]"
+            raise InvalidDocument(name, where=where, expected="a digest of sha256, as Docker computes them", found=diff)
+    # Many configs may be kept at a time, so that what is of no use goes.
+    return msgspec.structs.replace(view, config=None, history=None)
+
+
+def check_layers(saved: SavedImage, config: ImageConfig) -> None:
+    """Refuse another number of layers than the config has.
+
+    Raises:
+        InvalidDocument: there is one.
+    """
+    layers, diffs = len(saved.layers or ()), len(config.rootfs.diff_ids or ())
     if layers != diffs:
         raise InvalidDocument(saved.config, where="$.rootfs.diff_ids", expected=f"{layers} layers", found=str(diffs))
-    return view
 
 
 def saved_manifest(
@@ -141,13 +160,19 @@ def index_of(roots: Sequence[Root]) -> bytes:
     return msgspec.json.encode({"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": entries})
 
 
-def layer_type(entry: str, head: bytes) -> str:
-    """Return the media type of a layer of `docker save` that begins with `head`.
+def layer_type(entry: str, compression: str) -> str:
+    """Return the media type of a layer of `docker save`.
 
     Raises:
-        InvalidArchive: it is compressed in a way that no media type tells.
+        InvalidArchive: it is compressed in a way that has no media type.
     """
-    found = format_of(head[:HEAD])
-    if found == "xz":
-        raise InvalidArchive(entry, expected="a layer in gzip, in zstd or plain", found="xz")
-    return media_types.DOCKER_LAYER if found == "plain" else f"{media_types.DOCKER_LAYER}.{found}"
+    if compression not in {"plain", "gzip", "zstd"}:
+        raise InvalidArchive(entry, expected="a layer in gzip, in zstd or plain", found=compression)
+    return media_types.DOCKER_LAYER if compression == "plain" else f"{media_types.DOCKER_LAYER}.{compression}"
+
+
+def names_images(documents: dict[str, bytes], limits: Limits) -> bool:
+    """Return whether it is certain that the archive is a layout, from the documents so far."""
+    if not {LAYOUT, INDEX} <= documents.keys():
+        return False
+    return bool(parse_index(documents[INDEX], limits=limits).view.children)

@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 
 import anyio
 
 from steelyard import _archive
-from steelyard._archive import Entry, resolve
+from steelyard._archive import Entry, TarIndex, format_of
 from steelyard._bridge import run
 from steelyard._types import FileRange
 from steelyard.base import BaseReader
 from steelyard.content import Provider, ReaderAt
 from steelyard.digest import Digest
-from steelyard.errors import InvalidArchive, LimitExceeded, NotFound, OutOfRange
+from steelyard.errors import LimitExceeded, NotFound, OutOfRange
 from steelyard.hashing import Hasher
-from steelyard.images import media_types
 from steelyard.images._turns import parts
-from steelyard.images.documents import SavedImage
 from steelyard.images.exporting._together import together
-from steelyard.images.importing._contents import (
-    DOCUMENTS,
-    Layer,
-    layer_type,
-    layout_contents,
-    saved_config,
-    saved_contents,
-    saved_images,
-    saved_manifest,
-)
+from steelyard.images.importing._contents import DOCUMENTS
 from steelyard.images.importing._intake import (
     BATCH,
     BATCH_BYTES,
@@ -40,8 +29,9 @@ from steelyard.images.importing._intake import (
     hash_range,
     read_ranges,
 )
-from steelyard.images.importing._naming import Contents, Root
-from steelyard.images.importing._source import ImageSource, blob_of, regular
+from steelyard.images.importing._judged import Archive, check_entry, check_repeated
+from steelyard.images.importing._naming import Contents
+from steelyard.images.importing._source import BLOBS, blob_of
 from steelyard.images.limits import Limits
 from steelyard.model import DEFAULT_ALGORITHM, Descriptor
 
@@ -51,7 +41,7 @@ Work = list[tuple[Item, FileRange]]
 """What one task does at a time: a large blob, or a batch of small ones."""
 
 
-class ArchiveFile(ImageSource, Provider):
+class ArchiveFile(Archive, Provider):
     """An archive in a file.
 
     Args:
@@ -62,61 +52,82 @@ class ArchiveFile(ImageSource, Provider):
     """
 
     def __init__(self, file: int, intake: Intake, limits: Limits, concurrency: int) -> None:
+        super().__init__(limits)
         self.provider = self
         self._file = file
         self._intake = intake
-        self._limits = limits
         self._concurrency = concurrency
-        self._entries: dict[str, Entry] = {}
-        self._blobs: dict[Digest, tuple[Item, FileRange]] = {}
+        self._index = TarIndex(file, entries=limits.entries, header_bytes=limits.header_bytes)
+        self._saved_blobs: dict[Digest, Entry] = {}  # that `docker save` names, by another name than a layout's
         self._made: dict[str, bytes] = {}
 
     async def contents(self) -> Contents:
         """Return what images there are, from headers and documents alone."""
-        limits = self._limits
-        entries = await _archive.index(self._file, entries=limits.entries, header_bytes=limits.header_bytes)
-        for entry in await run(self._sort, entries):
-            await self._compare(self._entries[entry.name], entry)
-        documents = {name: await self._read(self._entries[name]) for name in sorted(DOCUMENTS & self._entries.keys())}
-        await run(self._find_blobs)
-        found = layout_contents(documents, limits)
-        if found is None:
-            found = saved_contents([await self._saved(saved) for saved in saved_images(documents, limits)])
-            self._made = found.made
+        known: tuple[int, Digest] | None = None  # of the last entry that came again
+        more = True
+        while more:
+            repeated, more = await self._index.step()
+            for again in repeated:
+                known = await self._compare(again, known)
+        for name in sorted(DOCUMENTS):
+            entry = self._index.find(name)
+            if entry is not None:
+                check_entry(entry)
+                self._documents[name] = await self._read(entry)
+        blobs = self._blobs()
+        while await run(next, blobs, None) is not None:
+            pass  # each name is held to its form
+        found = await self._judge()
+        self._made = found.made
         return found
 
     async def take(self, wanted: Collection[Digest] | None) -> None:
         """Store the blobs that are wanted, but for those that are stored already."""
         ledger = self._intake.ledger
-        chosen, others = await run(self._choose, wanted)
-        for part in parts(others):
-            await anyio.lowlevel.checkpoint()
-            for digest, size in part:
-                ledger.settle(digest, size, "skipped")
-        ledger.total = sum(item.size for item, _ in chosen)
-        rest: list[tuple[Item, FileRange]] = []
+        total = 0
+        blobs = self._blobs()
+        while (work := await run(next, blobs, None)) is not None:
+            for part in parts(work):
+                await anyio.lowlevel.checkpoint()
+                for item, _ in part:
+                    if wanted is None or item.digest in wanted:
+                        total += item.size
+                    elif item.digest is not None:
+                        ledger.settle(item.digest, item.size, "skipped")
+        ledger.total = total
+        blobs = self._blobs()
+        while (work := await run(next, blobs, None)) is not None:
+            chosen = work if wanted is None else [pair for pair in work if pair[0].digest in wanted]
+            await together(_cut(await self._missing(chosen)), self._store, concurrency=self._concurrency)
+
+    async def _missing(self, chosen: Work) -> Work:
+        """Return those that are not stored."""
+        rest: Work = []
         for pairs in parts(chosen):
             present = await self._intake.present([item for item, _ in pairs])
             rest += (pair for pair in pairs if pair[0].digest not in present)
-            ledger.advance(sum(item.size for item, _ in pairs if item.digest in present))
-        await together(_cut(rest), self._store, concurrency=self._concurrency)
+            self._intake.ledger.advance(sum(item.size for item, _ in pairs if item.digest in present))
+        return rest
 
-    def _sort(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Remember the entries by name, and return those that come again."""
-        self._entries = {entry.name: entry for entry in entries if entry.earlier is None}
-        return [entry for entry in entries if entry.earlier is not None]
+    def _blobs(self) -> Iterator[Work]:
+        """Iterate over all blobs, in parts, in the order of the archive: those of a layout, then those of `docker save`.
 
-    def _find_blobs(self) -> None:
-        for entry in self._entries.values():
-            digest = blob_of(entry)
-            if digest is not None:
-                self._add(entry, digest)
+        Raises:
+            InvalidArchive: the name of one is no digest.
+        """
+        for entries in self._index.files_below(BLOBS):
+            pairs = ((entry, blob_of(entry)) for entry in entries)
+            yield [self._work(entry, digest) for entry, digest in pairs if digest is not None]
+        saved = sorted(self._saved_blobs.items(), key=lambda pair: pair[1].data_offset)
+        yield [self._work(entry, digest) for digest, entry in saved if self._blob(digest) is None]
 
-    def _choose(self, wanted: Collection[Digest] | None) -> tuple[Work, list[tuple[Digest, int]]]:
-        """Return the blobs that are wanted, in the order of the archive, and the others' digests and sizes."""
-        pairs = sorted(self._blobs.items(), key=_offset)
-        chosen = [pair for digest, pair in pairs if wanted is None or digest in wanted]
-        return chosen, [(digest, pair[0].size) for digest, pair in pairs if wanted is not None and digest not in wanted]
+    def _work(self, entry: Entry, digest: Digest) -> tuple[Item, FileRange]:
+        return Item(entry.name, entry.size, digest), self._place(entry)
+
+    def _blob(self, digest: Digest) -> Entry | None:
+        """Return the entry that is that blob of a layout."""
+        entry = self._index.find(f"{BLOBS}/{digest.algorithm}/{digest.encoded}")
+        return entry if entry is not None and entry.kind == "regular" else None
 
     async def _store(self, work: Work) -> None:
         item, place = work[0]
@@ -133,77 +144,69 @@ class ArchiveFile(ImageSource, Provider):
         made = self._made.get(str(digest))
         if made is not None:
             return _Reader(digest, made)
-        if digest not in self._blobs:
+        entry = self._blob(digest) or self._saved_blobs.get(digest)
+        if entry is None:
             raise NotFound("blob", str(digest))
-        _, place = self._blobs[digest]
-        if place.size > self._limits.json_bytes:
-            raise LimitExceeded(str(digest), limit="json_bytes", allowed=self._limits.json_bytes, found=place.size)
-        return _Reader(digest, (await read_ranges([place]))[0])
+        if entry.size > self._limits.json_bytes:
+            raise LimitExceeded(str(digest), limit="json_bytes", allowed=self._limits.json_bytes, found=entry.size)
+        return _Reader(digest, (await read_ranges([self._place(entry)]))[0])
 
     def _place(self, entry: Entry) -> FileRange:
         return FileRange(self._file, entry.data_offset, entry.size)
 
-    def _add(self, entry: Entry, digest: Digest) -> None:
-        self._blobs.setdefault(digest, (Item(entry.name, entry.size, digest), self._place(entry)))
-
     async def _read(self, entry: Entry) -> bytes:
-        """Return a document's bytes, through links."""
-        found = regular(resolve(self._entries, entry))
-        if found.size > self._limits.json_bytes:
-            raise LimitExceeded(entry.name, limit="json_bytes", allowed=self._limits.json_bytes, found=found.size)
-        return (await read_ranges([self._place(found)]))[0]
+        """Return a document's bytes."""
+        if entry.size > self._limits.json_bytes:
+            raise LimitExceeded(entry.name, limit="json_bytes", allowed=self._limits.json_bytes, found=entry.size)
+        return (await read_ranges([self._place(entry)]))[0]
 
-    async def _compare(self, first: Entry, again: Entry) -> None:
-        """Refuse an entry that comes again and is another."""
-        check_again(again.name, first.kind, again.kind)
-        check_again(again.name, first.target or "no link", again.target or "no link")
+    async def _compare(self, again: Entry, known: tuple[int, Digest] | None) -> tuple[int, Digest] | None:
+        """Refuse an entry that comes again and is another; return the number and the digest of the first, if it has one.
+
+        Args:
+            again: the entry.
+            known: what this returned last, so that what comes again and again is read once more each time, and no more.
+        """
+        first = self._index.find(again.name)
+        assert first is not None  # noqa: S101  # it was found by that
+        check_repeated(first, again)
         if again.kind != "regular":
-            return
-        check_again(again.name, first.size, again.size)
-        known = blob_of(again) or await hash_range(self._place(first), Hasher(DEFAULT_ALGORITHM))
-        check_again(again.name, known, await hash_range(self._place(again), Hasher(known.algorithm)))
+            return known
+        digest = blob_of(again)
+        if digest is None:
+            if known is None or known[0] != first.index:
+                known = first.index, await hash_range(self._place(first), Hasher(DEFAULT_ALGORITHM))
+            digest = known[1]
+        check_again(again.name, digest, await hash_range(self._place(again), Hasher(digest.algorithm)))
+        return known
 
-    async def _saved(self, saved: SavedImage) -> tuple[bytes, Root]:
-        """Return the manifest of an image of `docker save`; its files become blobs."""
-        entry = self._entry(saved.config)
+    def _resolve(self, name: str) -> Entry | None:
+        return self._index.resolve(name)
+
+    async def _config_of(self, entry: Entry) -> tuple[bytes, Digest]:
         raw = await self._read(entry)
-        config = saved_config(raw, saved, self._limits)
-        hasher = Hasher(DEFAULT_ALGORITHM)
-        hasher.update(raw)
-        digest = hasher.digest()
-        self._add(regular(resolve(self._entries, entry)), digest)
-        layers = [
-            await self._layer(name, diff)
-            for name, diff in zip(saved.layers or (), config.rootfs.diff_ids or (), strict=True)
-        ]
-        return saved_manifest(saved, config, Layer(str(digest), len(raw), media_types.DOCKER_CONFIG), layers)
+        digest = blob_of(entry)
+        if digest is None:
+            hasher = Hasher(DEFAULT_ALGORITHM)
+            hasher.update(raw)
+            digest = hasher.digest()
+        self._saved_blobs[digest] = entry
+        return raw, digest
 
-    async def _layer(self, name: str, diff: str) -> Layer:
-        """Return a layer of `docker save`, whose digest is told by its name, or by the config if it is not compressed.
+    async def _layer_of(self, entry: Entry, diff: str) -> tuple[Digest, str]:
+        """Return a layer's digest, which its name tells, or the config if it is not compressed.
 
         That of any other is only known when it is read; then it is read twice.
         """
-        entry = regular(resolve(self._entries, self._entry(name)))
-        place = self._place(entry)
         head = await run(os.pread, self._file, min(_archive.HEAD, entry.size), entry.data_offset)
-        media_type = layer_type(entry.name, head)
+        compression = format_of(head)
         digest = blob_of(entry)
-        if digest is None and media_type == media_types.DOCKER_LAYER:
+        if digest is None and compression == "plain":
             digest = Digest.parse(diff)
         if digest is None:
-            digest = await hash_range(place, Hasher(DEFAULT_ALGORITHM))
-        self._add(entry, digest)
-        return Layer(str(digest), entry.size, media_type)
-
-    def _entry(self, name: str) -> Entry:
-        found = self._entries.get(name.removeprefix("./"))
-        if found is None:
-            raise InvalidArchive(name[:300], expected="an entry of that name, as manifest.json says", found="none")
-        return found
-
-
-def _offset(entry: tuple[Digest, tuple[Item, FileRange]]) -> int:
-    return entry[1][1].offset
+            digest = await hash_range(self._place(entry), Hasher(DEFAULT_ALGORITHM))
+        self._saved_blobs[digest] = entry
+        return digest, compression
 
 
 def _cut(pairs: list[tuple[Item, FileRange]]) -> Iterator[Work]:

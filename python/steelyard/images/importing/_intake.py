@@ -71,12 +71,12 @@ class Intake:
         self._keeper = keeper
         self.ledger = ledger
 
-    async def present(self, items: Iterable[Item]) -> set[Digest]:
+    async def present(self, items: Iterable[Item], *, settle: bool = True) -> set[Digest]:
         """Return which of them the store has, with the size that they should have, and settle those."""
         sizes = {item.digest: item.size for item in items if item.digest is not None}
         infos = await self.store.infos(sizes)
         found = await self._keeper.protect(digest for digest, info in infos.items() if info.size == sizes[digest])
-        for digest in found:
+        for digest in found if settle else ():
             self.ledger.settle(digest, sizes[digest], "present")
         return found
 

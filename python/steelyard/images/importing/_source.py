@@ -11,9 +11,10 @@ from steelyard.digest import Digest
 from steelyard.errors import InvalidArchive, InvalidDigest
 from steelyard.images.importing._naming import Contents
 
-__all__ = ("ImageSource", "blob_of", "regular")
+__all__ = ("BLOBS", "ImageSource", "blob_of")
 
-_BLOBS = "blobs"
+BLOBS = "blobs"
+"""The directory of a layout's blobs."""
 
 
 class ImageSource(ABC):
@@ -41,20 +42,9 @@ def blob_of(entry: Entry) -> Digest | None:
         InvalidArchive: it stands among the blobs, but its name is no digest that a store computes.
     """
     parts = entry.name.split("/")
-    if entry.kind != "regular" or len(parts) != 3 or parts[0] != _BLOBS:
+    if entry.kind != "regular" or len(parts) != 3 or parts[0] != BLOBS:
         return None
     try:
         return Digest.parse(f"{parts[1]}:{parts[2]}")
     except InvalidDigest as error:
         raise InvalidArchive(entry.name, expected="a name that is a digest", found=str(error)) from None
-
-
-def regular(entry: Entry) -> Entry:
-    """Return the entry, if it is a file.
-
-    Raises:
-        InvalidArchive: it is not.
-    """
-    if entry.kind != "regular":
-        raise InvalidArchive(entry.name, expected="a file", found=f"a {entry.kind}")
-    return entry

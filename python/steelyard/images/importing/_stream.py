@@ -10,28 +10,20 @@ import anyio
 from anyio.abc import TaskGroup
 
 from steelyard import _archive
-from steelyard._archive import Decompressed, Entry, TarStream, resolve
+from steelyard._archive import Decompressed, Entry, TarStream, format_of
 from steelyard._types import Buffer
-from steelyard.digest import Digest
-from steelyard.errors import InvalidArchive, LimitExceeded
+from steelyard.content import ReaderAt
+from steelyard.digest import Algorithm, Digest
+from steelyard.errors import LimitExceeded
 from steelyard.hashing import Hasher
-from steelyard.images import media_types
-from steelyard.images.documents import SavedImage
+from steelyard.images._turns import aside
 from steelyard.images.importing._ahead import ahead
-from steelyard.images.importing._contents import (
-    DOCUMENTS,
-    SAVED,
-    Layer,
-    layer_type,
-    layout_contents,
-    saved_config,
-    saved_contents,
-    saved_images,
-    saved_manifest,
-)
+from steelyard.images.importing._contents import DOCUMENTS, LEFTOVERS, names_images
+from steelyard.images.importing._hashes import Hashes
 from steelyard.images.importing._intake import BATCH, BATCH_BYTES, SMALL, Intake, Item, check_again, ref_of
-from steelyard.images.importing._naming import Contents, Root
-from steelyard.images.importing._source import ImageSource, blob_of, regular
+from steelyard.images.importing._judged import Archive, check_entry, check_repeated
+from steelyard.images.importing._naming import Contents
+from steelyard.images.importing._source import blob_of
 from steelyard.images.limits import Limits
 from steelyard.model import DEFAULT_ALGORITHM
 from steelyard.transfer._source import hash_piece
@@ -41,14 +33,11 @@ __all__ = ("ArchiveStream",)
 _BATCHES = 2
 """Batches on their way to the disk while the archive is read on."""
 
-_LEFTOVERS = frozenset({"VERSION", "json", "repositories"})
-"""Files that `docker save` writes for readers of long ago; no ``manifest.json`` names them."""
-
 _ID = re.compile("[0-9a-f]{64}")
 """What makes the name of a file of `docker save` one that no other image uses for another file."""
 
 
-class ArchiveStream(ImageSource):
+class ArchiveStream(Archive):
     """An archive from any stream, compressed or not.
 
     What a file is for may be told after it, so that all that could be a blob is stored. Blobs that an earlier import stored are
@@ -61,15 +50,13 @@ class ArchiveStream(ImageSource):
     """
 
     def __init__(self, source: AsyncIterable[Buffer], intake: Intake, limits: Limits) -> None:
+        super().__init__(limits)
         self._intake = intake
-        self._limits = limits
         self._plain = Decompressed(_Counted(source, intake), ratio=limits.ratio)
         self._tar = self._open(self._plain)
-        self._entries: dict[str, Entry] = {}
-        self._digests: dict[str, Digest] = {}  # of entries that are stored, by their names
-        self._heads: dict[str, bytes] = {}  # how files begin that may be layers of `docker save`
-        self._documents: dict[str, bytes] = {}
-        self._batch: list[tuple[Item, bytes]] = []
+        self._hashes = Hashes()
+        self._is_layout = False
+        self._batch: list[tuple[Item, Entry, bytes]] = []
         self._held = 0
         self._batches = anyio.Semaphore(_BATCHES)
 
@@ -87,11 +74,7 @@ class ArchiveStream(ImageSource):
             while isinstance(first, ExceptionGroup):
                 first = first.exceptions[0]
             raise first from None
-        found = layout_contents(self._documents, self._limits)
-        if found is None:
-            images = saved_images(self._documents, self._limits)
-            found = saved_contents([await self._saved(saved) for saved in images])
-        return found
+        return await self._judge()
 
     def _open(self, pieces: AsyncIterable[Buffer]) -> TarStream:
         return TarStream(pieces, entries=self._limits.entries, header_bytes=self._limits.header_bytes)
@@ -100,55 +83,73 @@ class ArchiveStream(ImageSource):
         """There is nothing left to do."""
 
     async def _take(self, entry: Entry, tasks: TaskGroup) -> None:
-        first = self._entries.setdefault(entry.name, entry)
-        if first is not entry:
-            check_again(entry.name, first.kind, entry.kind)
-            check_again(entry.name, first.target or "no link", entry.target or "no link")
+        first = entry if entry.earlier is None else self._tar.find(entry.name)
+        assert first is not None  # noqa: S101  # it was found by that
+        check_repeated(first, entry)
+        check_entry(entry)
         if entry.kind != "regular":
             return
         if entry.name in DOCUMENTS:
-            self._plain.lift_ratio()
-            raw = await self._read(entry, self._limits.json_bytes)
-            if self._documents.setdefault(entry.name, raw) != raw:
-                check_again(entry.name, "the bytes", "others")
+            await self._keep(entry)
             return
         digest = blob_of(entry)
         if first is not entry:
-            check_again(entry.name, first.size, entry.size)
-            await self._compare(entry, tasks)
+            await self._compare(first, digest, tasks)
         elif digest is not None or self._may_be_saved(entry):
             await self._store(entry, digest, tasks)
+        else:
+            self._hashes.put(entry.index, await _hash(DEFAULT_ALGORITHM, self._tar.data()), None)
+
+    async def _keep(self, entry: Entry) -> None:
+        """Keep a document."""
+        self._plain.lift_ratio()
+        raw = await self._read(entry, self._limits.json_bytes)
+        if self._documents.setdefault(entry.name, raw) != raw:
+            check_again(entry.name, "the bytes", "others")
+        self._is_layout = await aside(len(raw), lambda: names_images(self._documents, self._limits))
 
     def _may_be_saved(self, entry: Entry) -> bool:
         """Return whether a file that is no blob of a layout could be one of `docker save`."""
-        if self._documents.keys() & (DOCUMENTS - {SAVED}):
-            return False
-        return entry.name.rsplit("/", 1)[-1] not in _LEFTOVERS
+        return not self._is_layout and entry.name.rsplit("/", 1)[-1] not in LEFTOVERS
 
     async def _store(self, entry: Entry, digest: Digest | None, tasks: TaskGroup) -> None:
         item = Item(entry.name, entry.size, digest)
         if entry.size <= SMALL:
             data = await self._read(entry, SMALL)
-            self._batch.append((item, data))
+            self._batch.append((item, entry, data))
             self._held += len(data)
-            self._heads[entry.name] = data[: _archive.HEAD]
             if len(self._batch) >= BATCH or self._held >= BATCH_BYTES:
                 await self._flush(tasks)
             return
         first = await self._head()
-        self._heads[entry.name] = bytes(first[: _archive.HEAD])
+        compression = format_of(first[: _archive.HEAD])
         pieces = _Rest(first, self._tar.data())
         claimed = None if digest is not None else _claimed(entry)
-        if claimed is not None and await self._intake.present([Item(entry.name, entry.size, claimed)]):
-            # The bytes have to be those, or the archive misleads.
-            found = await _hash(claimed, pieces)
-            if found != claimed:
-                raise InvalidArchive(entry.name, expected=f"{claimed}, as its name says", found=str(found))
-            self._intake.ledger.settle(claimed, entry.size, "present")
-            self._digests[entry.name] = claimed
-            return
+        if claimed is not None:
+            item = Item(entry.name, entry.size, claimed)
+            if await self._intake.present([item], settle=False):
+                self._hashes.put(entry.index, await self._store_unless(item, pieces), compression)
+                return
+            item = Item(entry.name, entry.size)
         result = await self._intake.large(item, pieces, ref=_ref(entry, digest or claimed))
-        self._digests[entry.name] = result.digest
+        self._hashes.put(entry.index, result.digest, compression)
+
+    async def _store_unless(self, item: Item, pieces: AsyncIterator[memoryview]) -> Digest:
+        """Store a large blob, unless it is what the store has under the digest that its name claims; return its digest.
+
+        Both are read side by side: should the name mislead, what was read by then is in the store, too.
+        """
+        claimed = item.digest
+        assert claimed is not None  # noqa: S101  # by its caller
+        async with await self._intake.store.reader_at(claimed) as reader:
+            offset = 0
+            async for piece in pieces:
+                if await reader.read_at(offset, len(piece)) != piece:
+                    whole = _Spliced(reader, offset, piece, pieces)
+                    return (await self._intake.large(Item(item.entry, item.size), whole)).digest
+                offset += len(piece)
+        self._intake.ledger.settle(claimed, item.size, "present")
+        return claimed
 
     async def _flush(self, tasks: TaskGroup) -> None:
         """Begin to store the batch; the archive is read on meanwhile."""
@@ -156,27 +157,31 @@ class ArchiveStream(ImageSource):
         await self._batches.acquire()
         tasks.start_soon(self._store_batch, batch)
 
-    async def _store_batch(self, batch: list[tuple[Item, bytes]]) -> None:
+    async def _store_batch(self, batch: list[tuple[Item, Entry, bytes]]) -> None:
         """Store a batch, but for what is stored."""
         try:
-            present = await self._intake.present(item for item, _ in batch) if batch else set()
-            rest = [pair for pair in batch if pair[0].digest not in present]
-            stored = await self._intake.small(rest) if rest else []
-            self._digests |= {item.entry: item.digest for item, _ in batch if item.digest is not None}
-            self._digests |= {item.entry: result.digest for (item, _), result in zip(rest, stored, strict=True)}
+            present = await self._intake.present(item for item, _, _ in batch) if batch else set()
+            rest = [(item, data) for item, _, data in batch if item.digest not in present]
+            stored = iter(await self._intake.small(rest) if rest else ())
+            for item, entry, data in batch:
+                known = item.digest is not None and item.digest in present
+                digest = item.digest if known else next(stored).digest
+                assert digest is not None  # noqa: S101  # one or the other
+                self._hashes.put(entry.index, digest, format_of(data[: _archive.HEAD]))
         finally:
             self._batches.release()
 
-    async def _compare(self, entry: Entry, tasks: TaskGroup) -> None:
-        """Refuse a file that comes again with other bytes; of what is no blob nothing was kept to compare."""
+    async def _compare(self, first: Entry, named: Digest | None, tasks: TaskGroup) -> None:
+        """Refuse a file that comes again with other bytes."""
         await self._flush(tasks)
         for _ in range(_BATCHES):  # nothing is under way once all places are ours
             await self._batches.acquire()
         for _ in range(_BATCHES):
             self._batches.release()
-        known = self._digests.get(entry.name)
-        if known is not None:
-            check_again(entry.name, known, await _hash(known, self._tar.data()))
+        row = self._hashes.get(first.index)
+        known = named or (None if row is None else row[0])
+        assert known is not None  # noqa: S101  # every file is hashed
+        check_again(first.name, known, await _hash(known.algorithm, self._tar.data()))
 
     async def _head(self) -> memoryview:
         """Return the first piece of an entry's data, long enough to tell what it is compressed with."""
@@ -192,35 +197,21 @@ class ArchiveStream(ImageSource):
         # Joined from copies, piece by piece: a piece is only lent, and nothing is set aside because a header says so.
         return b"".join([bytes(piece) async for piece in self._tar.data()])
 
-    async def _saved(self, saved: SavedImage) -> tuple[bytes, Root]:
-        """Return the manifest of an image of `docker save`, all of whose files are stored by now."""
-        entry = self._find(saved.config)
-        if entry.size > self._limits.json_bytes:
-            raise LimitExceeded(entry.name, limit="json_bytes", allowed=self._limits.json_bytes, found=entry.size)
-        digest = self._digests[entry.name]
-        config = saved_config(await self._intake.store.get(digest), saved, self._limits)
-        layers = [
-            self._layer(name, diff) for name, diff in zip(saved.layers or (), config.rootfs.diff_ids or (), strict=True)
-        ]
-        return saved_manifest(saved, config, Layer(str(digest), entry.size, media_types.DOCKER_CONFIG), layers)
+    def _resolve(self, name: str) -> Entry | None:
+        return self._tar.resolve(name)
 
-    def _layer(self, name: str, diff: str) -> Layer:
-        entry = self._find(name)
-        digest = self._digests[entry.name]
-        media_type = layer_type(entry.name, self._heads[entry.name])
-        if media_type == media_types.DOCKER_LAYER and blob_of(entry) is None and str(digest) != diff:
-            raise InvalidArchive(entry.name, expected=f"{diff}, as the config says", found=str(digest))
-        return Layer(str(digest), entry.size, media_type)
+    async def _config_of(self, entry: Entry) -> tuple[bytes, Digest]:
+        digest, _ = self._stored(entry)
+        return await self._intake.store.get(digest), digest
 
-    def _find(self, name: str) -> Entry:
-        """Return the entry that ``manifest.json`` names, through links."""
-        found = self._entries.get(name.removeprefix("./"))
-        if found is None:
-            raise InvalidArchive(name[:300], expected="an entry of that name, as manifest.json says", found="none")
-        found = regular(resolve(self._entries, found))
-        if found.name not in self._digests:
-            raise InvalidArchive(found.name, expected="a name that a config or a layer has", found="another file's")
-        return found
+    async def _layer_of(self, entry: Entry, diff: str) -> tuple[Digest, str]:  # noqa: ARG002  # all is hashed
+        return self._stored(entry)
+
+    def _stored(self, entry: Entry) -> tuple[Digest, str]:
+        row = self._hashes.get(entry.index)
+        assert row is not None  # noqa: S101  # what may be named is stored
+        assert row[1] is not None  # noqa: S101  # likewise
+        return blob_of(entry) or row[0], row[1]
 
 
 def _claimed(entry: Entry) -> Digest | None:
@@ -241,8 +232,8 @@ def _ref(entry: Entry, named: Digest | None) -> str | None:
     return f"import-{entry.name}" if _ID.search(entry.name) else None
 
 
-async def _hash(known: Digest, pieces: AsyncIterator[memoryview]) -> Digest:
-    hasher = Hasher(known.algorithm)
+async def _hash(algorithm: Algorithm, pieces: AsyncIterator[memoryview]) -> Digest:
+    hasher = Hasher(algorithm)
     async for piece in pieces:
         await hash_piece(hasher, piece)
     return hasher.digest()
@@ -278,3 +269,23 @@ class _Rest:
     async def __anext__(self) -> memoryview:
         first, self._first = self._first, None
         return await anext(self._rest) if first is None else first
+
+
+class _Spliced:
+    """The data of an entry of which the first bytes were compared with a stored blob, and are those of it."""
+
+    def __init__(self, reader: ReaderAt, equal: int, piece: memoryview, rest: AsyncIterator[memoryview]) -> None:
+        self._reader = reader
+        self._offset = 0
+        self._equal = equal
+        self._rest = _Rest(memoryview(bytes(piece)), rest)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Buffer:
+        if self._offset == self._equal:
+            return await anext(self._rest)
+        piece = await self._reader.read_at(self._offset, min(self._equal - self._offset, 1 << 20))
+        self._offset += len(piece)
+        return piece

@@ -10,16 +10,16 @@ from typing import Any
 import msgspec
 from anyio.abc import ByteSendStream
 
-from steelyard._bridge import run
 from steelyard._types import Buffer
 from steelyard.content import Provider
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import InvalidArgument, NotFound, UnexpectedDigest, UnexpectedSize
 from steelyard.hashing import digest_of
+from steelyard.images._turns import aside
 from steelyard.images.documents import Document, ImageLayout, Index, OCIDescriptor
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
 from steelyard.images.media_types import OCI_INDEX
-from steelyard.images.parse import INLINE, parse_index, parse_layout
+from steelyard.images.parse import parse_index, parse_layout
 from steelyard.model import DEFAULT_ALGORITHM
 
 __all__ = ("REF_NAME", "BlobWriter", "LayoutDriver", "blob_name")
@@ -163,9 +163,7 @@ class LayoutDriver(Provider):
             LimitExceeded: it is too large or too deep.
         """
         raw = await self._read(INDEX_FILE)
-        if len(raw) <= INLINE:
-            return parse_index(raw, limits=self.limits)
-        return await run(lambda: parse_index(raw, limits=self.limits))
+        return await aside(len(raw), lambda: parse_index(raw, limits=self.limits))
 
     async def write_index(self, raw: bytes) -> Document[Index]:
         """Replace the index by these bytes, which have to be one.

@@ -34,6 +34,7 @@ impl Codec {
             Format::Xz => {
                 Self::Xz(Stream::new_stream_decoder(memory, TELL_UNSUPPORTED_CHECK).map_err(|error| error.to_string())?)
             }
+            Format::Bzip2 => return Err("bzip2 is not supported".to_owned()),
         })
     }
 

@@ -31,6 +31,8 @@ pub struct Decompressor {
     state: State,
     read: u64,
     written: u64,
+    /// Zero bytes since the last xz stream.
+    padding: u64,
 }
 
 enum State {
@@ -45,9 +47,14 @@ enum State {
 impl Decompressor {
     /// Return a decompressor of one format.
     pub fn new(format: Format, bounds: Bounds) -> Result<Self> {
+        if format == Format::Bzip2 {
+            let expected = "gzip, zstd, xz or no compression".to_owned();
+            let found = "bzip2, which is not supported: decompress it first, for example with bunzip2".to_owned();
+            return Err(Error::InvalidArchive { entry: None, expected, found, offset: None });
+        }
         let codec = Codec::new(format, bounds.memory).map_err(|message| Error::FailedPrecondition { message })?;
         let state = if format == Format::Plain { State::Between } else { State::Begin };
-        Ok(Self { format, bounds, codec, state, read: 0, written: 0 })
+        Ok(Self { format, bounds, codec, state, read: 0, written: 0, padding: 0 })
     }
 
     /// Bytes of input that were taken, and bytes of output that were given.
@@ -78,7 +85,7 @@ impl Decompressor {
     /// Say that there is no more input, and that `run` has given all there was.
     pub fn finish(&self) -> Result<()> {
         match &self.state {
-            State::Between => Ok(()),
+            State::Between => self.check_padding(),
             State::Failed(error) => Err(error.clone()),
             State::Begin => Err(self.invalid("nothing")),
             State::Inside => Err(self.invalid(&format!("its end after {} bytes", self.read))),
@@ -89,6 +96,7 @@ impl Decompressor {
         let mut filled = 0;
         while filled < output.len() {
             if !matches!(self.state, State::Inside) {
+                self.pass_padding(input);
                 if input.is_empty() {
                     break;
                 }
@@ -114,6 +122,8 @@ impl Decompressor {
 
     /// Be in a member, frame or stream, a new one if one has ended.
     fn begin(&mut self) -> Result<()> {
+        self.check_padding()?;
+        self.padding = 0;
         let restart = matches!(self.state, State::Between).then(|| self.codec.restart(self.bounds.memory));
         if let Some(Err(message)) = restart {
             return Err(Error::FailedPrecondition { message });
@@ -122,6 +132,24 @@ impl Decompressor {
             self.state = State::Inside;
         }
         Ok(())
+    }
+
+    /// Take zero bytes behind an xz stream off the front of `input`.
+    fn pass_padding(&mut self, input: &mut &[u8]) {
+        if self.format != Format::Xz || !matches!(self.state, State::Between) {
+            return;
+        }
+        let zeros = input.iter().take_while(|byte| **byte == 0).count();
+        *input = &input[zeros..];
+        self.padding += zeros as u64;
+        self.read += zeros as u64;
+    }
+
+    fn check_padding(&self) -> Result<()> {
+        if self.padding.is_multiple_of(4) {
+            return Ok(());
+        }
+        Err(self.invalid(&format!("{} bytes of padding, which is no multiple of four", self.padding)))
     }
 
     fn check_ratio(&self) -> Result<()> {

@@ -3,7 +3,7 @@
 //! The codecs are libraries: zlib-rs, which is Rust, and the reference implementations of zstd and xz, compiled in, so a
 //! bare machine needs nothing. Bytes go in and come out in pieces; memory is bounded whatever the input declares. All of
 //! the input has to be one or more whole streams of one format: what ends early and what has something behind its end is
-//! refused.
+//! refused. Between xz streams, and after the last, there may be zero bytes, four or a multiple of it, as its format has it.
 
 mod codec;
 mod compressor;
@@ -25,6 +25,8 @@ pub enum Format {
     Zstd,
     /// xz streams.
     Xz,
+    /// bzip2, which is told from the others to be refused by its name.
+    Bzip2,
 }
 
 /// The first bytes of each format; a zstd stream may begin with one of sixteen kinds of frames to skip.
@@ -44,13 +46,17 @@ impl Format {
         {
             return Self::Zstd;
         }
+        if let [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, ..] | [b'B', b'Z', b'h', b'1'..=b'9', 0x17, 0x72, ..] = head
+        {
+            return Self::Bzip2;
+        }
         let found = MAGIC.iter().find(|(magic, _)| head.starts_with(magic));
         found.map_or(Self::Plain, |(_, format)| *format)
     }
 
     /// Parse its name.
     pub fn parse(name: &str) -> Result<Self> {
-        let all = [Self::Plain, Self::Gzip, Self::Zstd, Self::Xz];
+        let all = [Self::Plain, Self::Gzip, Self::Zstd, Self::Xz, Self::Bzip2];
         all.into_iter().find(|format| format.name() == name).ok_or_else(|| Error::InvalidArgument {
             message: format!("compression {name:?}: plain, gzip, zstd and xz are known"),
         })
@@ -63,6 +69,7 @@ impl Format {
             Self::Gzip => "gzip",
             Self::Zstd => "zstd",
             Self::Xz => "xz",
+            Self::Bzip2 => "bzip2",
         }
     }
 }

@@ -96,9 +96,14 @@ fn check_sum(block: &[u8; BLOCK]) -> Result<(), Fault> {
     let actual: u64 = sum(block);
     match number(&block[148..156], "sum") {
         Ok(Some(stated)) if stated == actual => Ok(()),
-        Ok(Some(stated)) => Err(Fault::new(format!("a header with the sum {actual:o}"), format!("{stated:o}"))),
-        Ok(None) | Err(_) => Err(Fault::new("a header with a sum", shown(&block[148..156]))),
+        Ok(Some(stated)) => Err(Fault::new(format!("a header with the checksum {actual:o}"), format!("{stated:o}"))),
+        Ok(None) | Err(_) => Err(Fault::new("a header with a checksum", shown(&block[148..156]))),
     }
+}
+
+/// Whether a block has a header's checksum: what begins otherwise is no archive.
+pub(super) fn has_sum(block: &[u8; BLOCK]) -> bool {
+    check_sum(block).is_ok()
 }
 
 /// What the sum of a header should be.

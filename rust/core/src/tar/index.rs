@@ -2,13 +2,11 @@
 
 use std::io;
 
-use super::{Entry, Event, Fault, Limits, Reader};
+use super::{Catalogue, Entry, Event, Fault, Limits, Reader};
 use crate::error::{Error, Result};
 
 /// What one read asks for. Small entries come in with it; the data of large ones is passed over.
 const READ: usize = 64 << 10;
-/// Names of all entries together; an archive of images has a few KiB of them.
-const MOST_NAMES: u64 = 256 << 20;
 
 /// All entries of an archive.
 pub type Index = Vec<Entry>;
@@ -17,7 +15,6 @@ pub type Index = Vec<Entry>;
 pub struct Indexer {
     reader: Reader,
     size: u64,
-    names: u64,
     buffer: Vec<u8>,
     done: bool,
 }
@@ -25,7 +22,12 @@ pub struct Indexer {
 impl Indexer {
     /// Return an indexer of an archive of `size` bytes.
     pub fn new(limits: Limits, size: u64) -> Self {
-        Self { reader: Reader::new(limits), size, names: 0, buffer: Vec::new(), done: false }
+        Self { reader: Reader::new(limits), size, buffer: Vec::new(), done: false }
+    }
+
+    /// The entries so far, by name.
+    pub fn catalogue(&mut self) -> &mut Catalogue {
+        self.reader.catalogue()
     }
 
     /// Return the next entries, about `most` of them, none at the end. `read_at` gives bytes at an offset, fewer than
@@ -57,11 +59,6 @@ impl Indexer {
         let mut input = &self.buffer[..read];
         while let Some(event) = self.reader.feed(&mut input)? {
             let Event::Entry(entry) = event else { continue };
-            self.names += entry.name.len() as u64 + entry.target.as_ref().map_or(0, String::len) as u64;
-            if self.names > MOST_NAMES {
-                let fault = Fault::new(format!("names of at most {MOST_NAMES} bytes in all"), "more");
-                return Err(self.reader.error(Some(entry.name), fault));
-            }
             let left = usize::try_from(self.reader.skip()).unwrap_or(usize::MAX);
             if self.reader.offset() > self.size {
                 let found = format!("{} before the end", self.size.saturating_sub(entry.data_offset));

@@ -7,6 +7,7 @@
 //! name. It does no I/O: bytes go in, entries and their data come out, and nothing is ever allocated because a header
 //! says so.
 
+mod catalogue;
 mod field;
 mod header;
 mod index;
@@ -16,6 +17,7 @@ mod pax;
 mod reader;
 mod write;
 
+pub use catalogue::{Catalogue, Found};
 pub use index::{Index, Indexer};
 pub use reader::{Event, Reader};
 pub use write::{END, Layout, Member, Place, header as write_header};

@@ -1,17 +1,19 @@
 //! The reader: bytes in, in any pieces; entries and their data out, the same for every way to cut the input.
 
-use std::collections::HashMap;
 use std::mem;
 
 use super::field::LARGEST;
-use super::header::{Announced, Header, parse, raw_name};
+use super::header::{Announced, Header, has_sum, parse, raw_name};
 use super::merge::Extended;
 use super::name::resolve;
-use super::{BLOCK, Entry, Fault, Kind, Limits, shown};
+use super::{BLOCK, Catalogue, Entry, Fault, Kind, Limits, shown};
 use crate::error::{Error, Result};
 
 /// Programs fill archives up with zero blocks; more of them than this is not filling.
 const MOST_TRAILING: u64 = 16 << 20;
+
+/// What an input should be that does not even begin like one.
+const TAR: &str = "a tar archive, plain or in gzip, zstd or xz";
 
 /// What comes out of an archive.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,7 +26,7 @@ pub enum Event<'a> {
     End,
 }
 
-/// A strict reader of one archive. It keeps one header, the extended headers of one entry, and 16 bytes for each name.
+/// A strict reader of one archive. It keeps one header, the extended headers of one entry, and the catalogue.
 pub struct Reader {
     limits: Limits,
     /// Where the next byte that comes in stands.
@@ -41,7 +43,7 @@ pub struct Reader {
     last: Option<String>,
     entries: u64,
     global: u64,
-    names: HashMap<[u8; 16], u64>,
+    catalogue: Catalogue,
 }
 
 enum State {
@@ -82,13 +84,18 @@ impl Reader {
             last: None,
             entries: 0,
             global: 0,
-            names: HashMap::new(),
+            catalogue: Catalogue::default(),
         }
     }
 
     /// Where the next byte that is fed stands in the archive.
     pub fn offset(&self) -> u64 {
         self.offset
+    }
+
+    /// The entries so far, by name.
+    pub fn catalogue(&mut self) -> &mut Catalogue {
+        &mut self.catalogue
     }
 
     /// Take bytes off the front of `input` up to the next event. None: it took all of them and needs more.
@@ -120,6 +127,10 @@ impl Reader {
             State::Data { left, .. } => format!("{left} more bytes of data"),
             State::Extended { left, .. } => format!("{left} more bytes of an extended header"),
             State::Padding { left } => format!("{left} more bytes of padding"),
+            State::Header if self.offset < BLOCK as u64 => {
+                let found = format!("the end of the input after {} bytes", self.offset);
+                return Err(Error::InvalidArchive { entry: None, expected: TAR.to_owned(), found, offset: Some(0) });
+            }
             State::Header | State::Ending => "another entry, or two zero blocks for the end".to_owned(),
         };
         Err(self.error(self.last.clone(), Fault::new(expected, "the end of the input")))
@@ -209,6 +220,9 @@ impl Reader {
             return Err(self.error(None, fault));
         }
         self.begin.get_or_insert(begin);
+        if begin == 0 && !has_sum(&self.block) {
+            return Err(self.error(None, Fault::new(TAR, "other data: bad header checksum")));
+        }
         let header = parse(&self.block).map_err(|fault| self.named(raw_name(&self.block), fault))?;
         self.extended.check(header.announced).map_err(|fault| self.named(&header.name, fault))?;
         match header.announced {
@@ -276,21 +290,13 @@ impl Reader {
             let fault = Fault::new(format!("an end before byte {LARGEST}"), format!("{size} bytes of data"));
             return Err(self.named(&best, fault));
         }
-        let earlier = self.earlier(&name, index);
+        let (header_offset, data_offset) = (self.begin.unwrap_or(self.offset), self.offset);
+        let mut entry = Entry { index, name, kind, size, header_offset, data_offset, target, earlier: None };
+        entry.earlier = self.catalogue.add(&entry).map_err(|fault| self.named(&best, fault))?;
         self.state = State::Data { left: size, padding };
-        self.extended_bytes = 0;
-        self.last = Some(name.clone());
-        let header_offset = self.begin.take().unwrap_or(self.offset);
-        let data_offset = self.offset;
-        Ok(Entry { index, name, kind, size, header_offset, data_offset, target, earlier })
-    }
-
-    /// The number of the first entry of that name. What is kept of a name is a digest: a million long names would not fit.
-    fn earlier(&mut self, name: &str, index: u64) -> Option<u64> {
-        let hash = blake3::hash(name.as_bytes());
-        let key = hash.as_bytes()[..16].try_into().expect("a digest has 32 bytes");
-        let first = *self.names.entry(key).or_insert(index);
-        (first != index).then_some(first)
+        (self.extended_bytes, self.begin) = (0, None);
+        self.last = Some(entry.name.clone());
+        Ok(entry)
     }
 
     fn check_count(&self) -> Result<()> {

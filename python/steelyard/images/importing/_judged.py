@@ -1,0 +1,161 @@
+"""What an archive means, judged in one place however it is read: a file, a compressed file and a stream are the same images.
+
+A reader finds entries by name and gives bytes; nothing else of it counts. Work grows with the bytes of the archive: a link is
+followed once, and a config or a layer looked at once, however often ``manifest.json`` names them.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import msgspec
+from anyio.lowlevel import checkpoint
+
+from steelyard._archive import Entry
+from steelyard.digest import Digest
+from steelyard.errors import InvalidArchive, LimitExceeded
+from steelyard.images import media_types
+from steelyard.images._turns import aside, parts
+from steelyard.images.documents import ImageConfig, SavedImage
+from steelyard.images.importing._contents import (
+    DOCUMENTS,
+    LEFTOVERS,
+    SAVED,
+    Layer,
+    check_layers,
+    layer_type,
+    layout_contents,
+    saved_config,
+    saved_contents,
+    saved_images,
+    saved_manifest,
+)
+from steelyard.images.importing._intake import check_again
+from steelyard.images.importing._naming import Contents, Root
+from steelyard.images.importing._source import ImageSource
+from steelyard.images.limits import Limits
+
+__all__ = ("Archive", "check_entry", "check_repeated")
+
+_SMALL = 100
+"""Layers and tags of which a manifest is made in less time than a hop to a thread and back takes."""
+
+
+class _Config(msgspec.Struct, frozen=True):
+    """A config of `docker save`, as it will be a blob."""
+
+    digest: Digest
+    size: int
+    view: ImageConfig
+
+
+class Archive(ImageSource):
+    """An archive, however it is read. A reader of one kind finds entries, and gives their bytes and digests."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._documents: dict[str, bytes] = {}
+        self._configs: dict[int, _Config] = {}
+        self._layers: dict[int, Layer] = {}
+
+    @abstractmethod
+    def _resolve(self, name: str) -> Entry | None:
+        """Return the entry where the links lead from the entry of that name, or None if there is no such entry."""
+
+    @abstractmethod
+    async def _config_of(self, entry: Entry) -> tuple[bytes, Digest]:
+        """Return the bytes of a config, of an allowed size, and their digest; they become a blob."""
+
+    @abstractmethod
+    async def _layer_of(self, entry: Entry, diff: str) -> tuple[Digest, str]:
+        """Return the digest of a layer, and what it is compressed with; it becomes a blob.
+
+        That of one that is not compressed may be taken from `diff`, what the config says; it is held to that when it is stored.
+        """
+
+    async def _judge(self) -> Contents:
+        """Return the images that the documents name.
+
+        Raises:
+            InvalidArchive, InvalidDocument, LimitExceeded: they are malformed or mislead.
+        """
+        documents, limits = self._documents, self._limits
+        size = sum(map(len, documents.values()))
+        found = await aside(size, lambda: layout_contents(documents, limits))
+        if found is not None:
+            return found
+        images = await aside(size, lambda: saved_images(documents, limits))
+        manifests = []
+        for saved in images:
+            await checkpoint()
+            manifests.append(await self._saved(saved))
+        return await aside(sum(len(raw) for raw, _ in manifests), lambda: saved_contents(manifests))
+
+    async def _saved(self, saved: SavedImage) -> tuple[bytes, Root]:
+        """Return the manifest of an image of `docker save`."""
+        config = await self._config(saved.config)
+        check_layers(saved, config.view)
+        layers = []
+        for part in parts(list(zip(saved.layers or (), config.view.rootfs.diff_ids or (), strict=True))):
+            await checkpoint()
+            for name, diff in part:
+                layers.append(await self._layer(name, diff))  # most do not wait
+        one = Layer(str(config.digest), config.size, media_types.DOCKER_CONFIG)
+        many = len(layers) + len(saved.repo_tags or ()) > _SMALL
+        return await aside(1 << 20 if many else 0, lambda: saved_manifest(saved, config.view, one, layers))
+
+    async def _config(self, name: str) -> _Config:
+        entry = self._named(name)
+        found = self._configs.get(entry.index)
+        if found is None:
+            if entry.size > self._limits.json_bytes:
+                allowed = self._limits.json_bytes
+                raise LimitExceeded(entry.name, limit="json_bytes", allowed=allowed, found=entry.size)
+            raw, digest = await self._config_of(entry)
+            view = await aside(len(raw), lambda: saved_config(raw, name, self._limits))
+            found = self._configs[entry.index] = _Config(digest, len(raw), view)
+        return found
+
+    async def _layer(self, name: str, diff: str) -> Layer:
+        entry = self._named(name)
+        found = self._layers.get(entry.index)
+        if found is None:
+            digest, compression = await self._layer_of(entry, diff)
+            found = Layer(str(digest), entry.size, layer_type(entry.name, compression))
+            self._layers[entry.index] = found
+        if found.media_type == media_types.DOCKER_LAYER and found.digest != diff:
+            raise InvalidArchive(entry.name, expected=f"{diff}, as the config says", found=found.digest)
+        return found
+
+    def _named(self, name: str) -> Entry:
+        """Return the file that ``manifest.json`` names, through links."""
+        found = self._resolve(name.removeprefix("./"))
+        if found is None:
+            raise InvalidArchive(name[:300], expected=f"an entry of that name, as {SAVED} says", found="none")
+        if found.kind != "regular":
+            raise InvalidArchive(found.name, expected="a file", found=f"a {found.kind}")
+        if found.name in DOCUMENTS or found.name.rsplit("/", 1)[-1] in LEFTOVERS:
+            raise InvalidArchive(found.name, expected="a name that a config or a layer has", found="another file's")
+        return found
+
+
+def check_entry(entry: Entry) -> None:
+    """Refuse a document that is no file: programs differ on whether they follow a link there.
+
+    Raises:
+        InvalidArchive: it is none.
+    """
+    if entry.name in DOCUMENTS and entry.kind != "regular":
+        found = f"a {entry.kind}" + ("" if entry.target is None else f" to {entry.target!r}: put the file itself there")
+        raise InvalidArchive(entry.name, expected="a regular file", found=found)
+
+
+def check_repeated(first: Entry, again: Entry) -> None:
+    """Refuse an entry that comes again and is another, as far as headers tell.
+
+    Raises:
+        InvalidArchive: it is.
+    """
+    check_again(again.name, first.kind, again.kind)
+    check_again(again.name, first.target or "no link", again.target or "no link")
+    check_again(again.name, first.size, again.size)
