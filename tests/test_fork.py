@@ -48,8 +48,7 @@ def _close_store(opened: Opened) -> None:
 
 def _leave(opened: Opened) -> None:
     async def leave() -> None:
-        async with opened.writer:
-            pass
+        await opened.writer.__aexit__(None, None, None)
 
     anyio.run(leave)
 

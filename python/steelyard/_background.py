@@ -16,11 +16,12 @@ import anyio
 from anyio import CancelScope
 
 from steelyard._backend import on_asyncio, outlast, uninterrupted
+from steelyard._fork import ProcessBound
 
 __all__ = ("Background",)
 
 
-class Background:
+class Background(ProcessBound):
     """A running task; `function` must raise nothing but cancellation."""
 
     @uninterrupted

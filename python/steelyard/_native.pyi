@@ -32,9 +32,11 @@ __all__ = [
     "check_json",
     "debug_build",
     "detect_format",
+    "mark_descriptor",
     "sqlite_version",
     "start_writeback",
     "tar_layout",
+    "unmark_descriptor",
     "yardstick_hash",
     "yardstick_ingest",
     "yardstick_ingest_each",
@@ -257,6 +259,8 @@ class Walk:
 
 # The yardsticks of `steelyard bench`; paths as `str` or `PathLike`.
 
+def mark_descriptor(number: int, /) -> None: ...
+def unmark_descriptor(number: int, /) -> None: ...
 def yardstick_hash(data: Buffer, /, *, algorithm: str, size: int, step: int, threads: int) -> list[str]: ...
 def yardstick_ingest(source: _Path, directory: _Path, /, *, algorithms: list[str], durable: bool) -> list[str]: ...
 def yardstick_ingest_each(

@@ -13,6 +13,7 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from steelyard._background import Background
+from steelyard._fork import ProcessBound
 from steelyard.errors import InvalidArgument
 
 __all__ = ("Emit", "unordered")
@@ -152,7 +153,7 @@ async def _each(items: Iterable[ItemT]) -> AsyncIterator[ItemT]:
         yield item
 
 
-class _Results(AsyncGenerator[ResultT, None]):
+class _Results(ProcessBound, AsyncGenerator[ResultT, None]):
     """The consumer's side. A generator by its methods, so that `contextlib.aclosing` and type checkers know `aclose`."""
 
     def __init__(self, work: _Work[Any, ResultT]) -> None:
@@ -195,5 +196,6 @@ class _Results(AsyncGenerator[ResultT, None]):
         raise error[-1] if isinstance(error[-1], BaseException) else error[0]
 
     def __del__(self) -> None:
-        if self._background is not None and not self._closed:
+        # A child of a fork has the parent's task, whose event loop must not be woken from here.
+        if self._background is not None and not self._closed and self._process.is_current:
             self._background.cancel_soon()

@@ -12,7 +12,8 @@ from typing import Any, Generic, Protocol, TypeVar
 import anyio
 
 from steelyard._backend import outlast
-from steelyard._native import Port
+from steelyard._fork import ProcessBound
+from steelyard._native import Port, mark_descriptor, unmark_descriptor
 
 __all__ = ("Arrivals", "Begun", "Loop", "OpenFile", "closers", "give_begun")
 
@@ -45,7 +46,7 @@ class Loop(Protocol):
         ...
 
 
-class Begun(Generic[ResultT]):
+class Begun(ProcessBound, Generic[ResultT]):
     """A call that was begun, and how it ended.
 
     Args:
@@ -124,7 +125,8 @@ class Arrivals:
 
 
 class OpenFile:
-    """An open file as what a piece returns: it closes when nobody gets it, or nobody has it any more.
+    """An open file as what a piece returns: it closes when nobody gets it, or nobody has it any more. A child of a fork has
+    it closed.
 
     Args:
         number: the descriptor, which belongs to this object from now on.
@@ -134,6 +136,7 @@ class OpenFile:
 
     def __init__(self, number: int) -> None:
         self._number = number
+        mark_descriptor(number)
 
     def fileno(self) -> int:
         """Return the descriptor, or -1 after `close`."""
@@ -143,6 +146,7 @@ class OpenFile:
         """Close it; may be called twice."""
         number, self._number = self._number, -1
         if number >= 0:
+            unmark_descriptor(number)
             os.close(number)
 
     def __del__(self) -> None:

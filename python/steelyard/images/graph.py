@@ -9,6 +9,7 @@ import anyio
 import msgspec
 from anyio.lowlevel import checkpoint
 
+from steelyard._fork import Process
 from steelyard.content import Provider
 from steelyard.errors import InvalidArgument, InvalidDocument, LimitExceeded, NotFound, UnsupportedAlgorithm
 from steelyard.images._turns import parts
@@ -96,6 +97,7 @@ async def walk_image(
     """
     if concurrency < 1:
         raise InvalidArgument(f"concurrency: expected at least 1, found {concurrency}")
+    process = Process()
     walk = _Walk(provider, platforms, limits, skip_missing=skip_missing)
     level = walk.admit(None, (root,))
     while level:
@@ -106,6 +108,7 @@ async def walk_image(
         for start in range(0, len(documents), concurrency):
             for node in await walk.read(documents[start : start + concurrency]):
                 yield node
+                _check(process)
                 for named in parts(walk.wanted(node)):
                     await checkpoint()
                     level += walk.admit(node, named)
@@ -113,6 +116,12 @@ async def walk_image(
             await checkpoint()
             for node in part:
                 yield node
+                _check(process)
+
+
+def _check(process: Process) -> None:
+    if not process.is_current:
+        process.check("walk of an image")
 
 
 class _Walk:

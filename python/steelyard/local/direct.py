@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from steelyard import _native, filters
 from steelyard._buffers import view
+from steelyard._fork import ProcessBound
 from steelyard._types import Buffer
 from steelyard.base import check_ref
 from steelyard.digest import Algorithm, Digest
@@ -17,7 +18,7 @@ from steelyard.names import check_name, split_fieldpaths
 __all__ = ("LocalDirect",)
 
 
-class LocalDirect:
+class LocalDirect(ProcessBound):
     """A `LocalStore`, without its event loop.
 
     Args:
@@ -81,7 +82,7 @@ class LocalDirect:
         self._released(ref)
 
 
-class _Blob:
+class _Blob(ProcessBound):
     """An open blob."""
 
     def __init__(self, native: _native.Blob) -> None:
@@ -98,7 +99,7 @@ class _Blob:
         self._native.close()
 
 
-class _Ingest:
+class _Ingest(ProcessBound):
     """An open ingest. What it is given is written before the call returns: the ring behind a `LocalWriter` is there to
     spare an event loop its waits, and whoever asks for a digest after each write would wait for it at once.
     """
@@ -145,7 +146,7 @@ class _Ingest:
                 self._released(self._native.ref)
 
 
-class _Names:
+class _Names(ProcessBound):
     """The image names."""
 
     def __init__(self, native: _native.Images) -> None:

@@ -10,6 +10,7 @@ from anyio.lowlevel import checkpoint
 
 from steelyard import filters
 from steelyard._bridge import run
+from steelyard._fork import ProcessBound
 from steelyard.digest import Digest
 from steelyard.local._rows import check_size, to_time
 from steelyard.model import Descriptor, Image, Labels
@@ -22,7 +23,7 @@ TargetRow = tuple[str, int | None, str | None, dict[str, str]]
 ImageRow = tuple[str, TargetRow, int, int, dict[str, str]]
 
 
-class LocalImageNames(ImageNames):
+class LocalImageNames(ProcessBound, ImageNames):
     """The names of a `LocalStore`. Several processes may use them; each call is one transaction."""
 
     def __init__(self, core: Callable[[], _native.Store]) -> None:

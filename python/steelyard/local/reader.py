@@ -10,6 +10,7 @@ from anyio.lowlevel import checkpoint
 from steelyard import _native
 from steelyard._bridge import run
 from steelyard._buffers import view
+from steelyard._fork import ProcessBound
 from steelyard._types import Buffer
 from steelyard._watch import whole
 from steelyard.content import ReaderAt
@@ -29,7 +30,7 @@ _HASHED_AT_ONCE = 16 << 10
 """Up to this many bytes are also hashed without a trip to a thread."""
 
 
-class LocalReader(ReaderAt):
+class LocalReader(ProcessBound, ReaderAt):
     """An open blob of a `LocalStore`. Its descriptor stays valid when the blob is deleted meanwhile."""
 
     def __init__(self, digest: Digest, blob: _native.Blob) -> None:
@@ -102,7 +103,7 @@ class LocalReader(ReaderAt):
             raise OutOfRange(str(self._digest), offset=offset, size=self.size)
 
 
-class VerifiedStream(ByteReceiveStream):
+class VerifiedStream(ProcessBound, ByteReceiveStream):
     """A blob's bytes in order, read ahead and hashed beside the caller's work; the end of the stream is the proof."""
 
     def __init__(self, digest: Digest, blob: _native.Blob) -> None:

@@ -15,6 +15,7 @@ from anyio.lowlevel import checkpoint
 
 from steelyard import _native
 from steelyard._bridge import run
+from steelyard._fork import UNBOUND, Process, ProcessBound
 from steelyard._refqueue import ref_queue
 from steelyard._types import OnProgress, Source
 from steelyard.base import BaseStore, check_ref
@@ -59,7 +60,7 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True):
     quarantined_bytes: int
 
 
-class LocalStore(BaseStore):
+class LocalStore(ProcessBound, BaseStore):
     """A store in a directory of a local file system, safe to use from many tasks and many processes at once.
 
     ```python
@@ -103,7 +104,7 @@ class LocalStore(BaseStore):
         self._durable = durability == "power-loss"
         self._write_buffer = write_buffer
         self._native: tuple[_native.Store, _native.Gather] | None = None
-        self._process = os.getpid()
+        self._process = UNBOUND
 
     @property
     def path(self) -> Path:
@@ -118,7 +119,6 @@ class LocalStore(BaseStore):
     async def aopen(self) -> Self:
         """Open the store, unless it is open; ``async with`` does it."""
         if self._native is None:
-            self._process = os.getpid()
             opening = partial(
                 _native.Store.open,
                 str(self._path),
@@ -127,7 +127,7 @@ class LocalStore(BaseStore):
                 write_buffer=self._write_buffer,
             )
             core = await run(opening)
-            self._native = core, small.gather(core)
+            self._native, self._process = (core, small.gather(core)), Process()
         return self
 
     async def aclose(self) -> None:
@@ -136,6 +136,7 @@ class LocalStore(BaseStore):
         Readers that are still open go on. Writers can still be closed, which keeps their ingests, but not committed.
         """
         native, self._native = self._native, None
+        self._process = UNBOUND
         if native is not None:
             with CancelScope(shield=True):
                 await run(native[0].close)
@@ -360,9 +361,6 @@ class LocalStore(BaseStore):
         return self._opened()[0]
 
     def _opened(self) -> tuple[_native.Store, _native.Gather]:
-        if self._process != os.getpid():
-            # Locks and SQLite's connections do not survive a fork: both processes would believe that they hold them.
-            raise FailedPrecondition(f"store {self._path}: opened before a fork; open it anew in this process")
         if self._native is None:
             raise FailedPrecondition(f"store {self._path}: not open; use it in `async with`")
         return self._native

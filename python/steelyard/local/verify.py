@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 
 from anyio import CancelScope
@@ -16,7 +16,7 @@ from steelyard._types import OnProgress
 from steelyard._unordered import Emit, unordered
 from steelyard._watch import watched, whole
 from steelyard.digest import Digest
-from steelyard.errors import DataCorrupt, InvalidArgument, NotFound
+from steelyard.errors import DataCorrupt, InvalidArgument, NotFound, SteelyardError
 from steelyard.local.reader import differs, mismatch
 from steelyard.local.walk import walk
 from steelyard.model import Info, Progress, Verified
@@ -81,10 +81,13 @@ async def verify_all(
                     whole.append(str(result.digest))
                     await record(least=_BATCH)
                 yield result
-    finally:
-        # CANCEL: the record is what a run with `resume` goes on from; a lost one costs reading again, nothing else.
-        with CancelScope(shield=True):
+    except BaseException:
+        # CANCEL: the record is what a run with `resume` goes on from; a lost one costs reading again, nothing else. The store
+        # may be closed by now: nobody waits for an iterator that is closed or collected, and could get the error.
+        with CancelScope(shield=True), suppress(SteelyardError):
             await record(least=1)
+        raise
+    await record(least=1)
     if not core.read_only:
         await run(core.set_verify_started, None)
 

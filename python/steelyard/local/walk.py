@@ -8,6 +8,7 @@ from anyio.lowlevel import checkpoint
 
 from steelyard import _native, filters
 from steelyard._bridge import run
+from steelyard._fork import Process
 from steelyard.local._rows import StatusRow, to_infos
 from steelyard.model import Info
 
@@ -21,10 +22,13 @@ async def walk(
 
     `core` gives the store, or refuses to, when the iteration begins.
     """
+    process = Process()
     cursor, page = await run(_begin, core(), texts, unverified_before)
     while page:
         for info in to_infos(page):
             yield info
+            if not process.is_current:
+                process.check("walk")
         ready = cursor.ready()
         if ready is None:
             page = await run(cursor.next)

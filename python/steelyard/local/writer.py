@@ -11,6 +11,7 @@ from anyio.lowlevel import checkpoint
 from steelyard import _native
 from steelyard._bridge import PIECE, checkpoint_here, run
 from steelyard._buffers import view
+from steelyard._fork import ProcessBound
 from steelyard._refqueue import RefQueue
 from steelyard._types import Buffer
 from steelyard._watch import watched
@@ -22,7 +23,7 @@ from steelyard.model import Info, Labels, Status
 __all__ = ("LocalWriter",)
 
 
-class LocalWriter(Writer):
+class LocalWriter(ProcessBound, Writer):
     """An open ingest. Without a ref it is anonymous: nothing of it stays when it is closed uncommitted."""
 
     def __init__(self, ingest: _native.Ingest, queue: RefQueue | None) -> None:

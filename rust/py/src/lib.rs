@@ -88,6 +88,8 @@ fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(archive::tar_layout, module)?)?;
     module.add_function(wrap_pyfunction!(compress::detect_format, module)?)?;
     module.add_function(wrap_pyfunction!(json::check_json, module)?)?;
+    module.add_function(wrap_pyfunction!(process::mark_descriptor, module)?)?;
+    module.add_function(wrap_pyfunction!(process::unmark_descriptor, module)?)?;
     module.add_function(wrap_pyfunction!(yardsticks::yardstick_hash, module)?)?;
     module.add_function(wrap_pyfunction!(yardsticks::yardstick_ingest, module)?)?;
     module.add_function(wrap_pyfunction!(yardsticks::yardstick_ingest_each, module)?)?;

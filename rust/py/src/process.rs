@@ -1,4 +1,4 @@
-//! `Process`: what an object of Python remembers of the process that made it.
+//! `Process`: what an object of Python remembers of the process that made it; and descriptors that Python has opened.
 
 use pyo3::prelude::*;
 use steelyard_core::sys;
@@ -27,4 +27,18 @@ impl Process {
     fn check(&self, name: &str) -> Result<()> {
         self.0.check(|| name.to_owned()).map_err(Failure::from)
     }
+}
+
+/// Have every child of a fork close this descriptor.
+#[pyfunction]
+#[pyo3(signature = (number, /))]
+pub(crate) fn mark_descriptor(number: i32) {
+    sys::mark(number);
+}
+
+/// Undo that, before the descriptor is closed: its number is anybody's afterwards.
+#[pyfunction]
+#[pyo3(signature = (number, /))]
+pub(crate) fn unmark_descriptor(number: i32) {
+    sys::unmark(number);
 }

@@ -12,6 +12,7 @@ import msgspec
 from anyio import CancelScope
 
 from steelyard import _bridge
+from steelyard._fork import ProcessBound
 from steelyard.containerd.remote._channel import Connection, Headers, Method
 from steelyard.containerd.remote._errors import About, Refused, error_of
 from steelyard.errors import InvalidArgument, Unreachable
@@ -159,7 +160,7 @@ async def attend(
             raise Unreachable(connection.address, reason=f"{about.call}: silent for {limits.idle_timeout:g} s")
 
 
-class Answers(Generic[ItemT]):
+class Answers(ProcessBound, Generic[ItemT]):
     """The answers of a call in batches; the next batch is read by a thread while the last is looked at.
 
     Args:

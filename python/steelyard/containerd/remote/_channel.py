@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -14,9 +13,9 @@ from anyio import ClosedResourceError
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
+from steelyard._fork import Process
 from steelyard.containerd.proto import content_pb2, images_pb2, leases_pb2
 from steelyard.containerd.remote._wire import read_data, write_data
-from steelyard.errors import FailedPrecondition
 
 __all__ = ("MESSAGE_LIMIT", "Channel", "Connection", "Headers", "Method", "method")
 
@@ -87,7 +86,7 @@ class Channel:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._channel: grpc.Channel | None = None
-        self._process = os.getpid()
+        self._process = Process()
         self._closed = False
 
     @property
@@ -97,8 +96,7 @@ class Channel:
 
     def open(self) -> grpc.Channel:
         """Return the channel; it connects by itself, again too."""
-        if self._process != os.getpid():
-            raise FailedPrecondition(f"{self.address}: the store was made before a fork: make another one in the child")
+        self._process.check(self.address)
         if self._closed:
             raise ClosedResourceError
         if self._channel is None:
@@ -113,7 +111,7 @@ class Channel:
         """End all calls and the connection."""
         self._closed = True
         channel, self._channel = self._channel, None
-        if channel is not None and self._process == os.getpid():
+        if channel is not None and self._process.is_current:
             channel.close()
 
 

@@ -11,6 +11,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from steelyard._filtering import choose, compiled
+from steelyard._fork import Process
 from steelyard.containerd.remote._calls import GRACE, Answers, Limits, ask
 from steelyard.containerd.remote._channel import Connection, method
 from steelyard.containerd.remote._errors import About
@@ -69,11 +70,14 @@ class Content:
         called = method("Content", "List")
         request = called.request(filters=for_server("blob", filters))
         about = About(kind="blob", name="", call="List")
+        process = Process()
         answers = Answers(self._connection, called, request, about, self._limits, take=_take_infos)
         try:
             while batch := await answers.next():
                 for info in await choose(chosen, batch, info_fields) if filters else batch:
                     yield info
+                    if not process.is_current:
+                        process.check(self._connection.address)
                 await checkpoint()
         finally:
             await answers.aclose()

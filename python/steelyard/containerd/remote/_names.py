@@ -9,6 +9,7 @@ import msgspec
 from anyio.lowlevel import checkpoint
 
 from steelyard._filtering import choose, compiled
+from steelyard._fork import ProcessBound
 from steelyard.containerd.remote._calls import GRACE, Limits, ask
 from steelyard.containerd.remote._channel import Connection, Headers, method
 from steelyard.containerd.remote._errors import About
@@ -23,7 +24,7 @@ from steelyard.names import ImageNames, check_name, split_fieldpaths
 __all__ = ("RemoteImageNames",)
 
 
-class RemoteImageNames(ImageNames):
+class RemoteImageNames(ProcessBound, ImageNames):
     """Image names behind a server. A server that only has content answers each call with Unsupported.
 
     The service changes one name at a time. So `assign` is no transaction: what it has changed is changed back when a later

@@ -10,6 +10,7 @@ from anyio.abc import ByteReceiveStream
 from anyio.lowlevel import checkpoint
 
 from steelyard._buffers import view
+from steelyard._fork import ProcessBound
 from steelyard._types import Buffer
 from steelyard.containerd.remote._calls import Answers, Limits, gather
 from steelyard.containerd.remote._channel import Connection, method
@@ -25,7 +26,7 @@ _BATCH = 4 << 20
 """Bytes that a thread takes at a time for a stream; one such batch is read ahead of the one that is being received."""
 
 
-class RemoteReader(ReaderAt):
+class RemoteReader(ProcessBound, ReaderAt):
     """A blob behind a server. It holds nothing there: if the blob is deleted, reading ends with NotFound."""
 
     def __init__(self, connection: Connection, limits: Limits, digest: Digest, size: int) -> None:
@@ -108,7 +109,7 @@ def _fill(target: memoryview, pieces: Iterator[memoryview]) -> int:
     return place
 
 
-class _RemoteStream(ByteReceiveStream):
+class _RemoteStream(ProcessBound, ByteReceiveStream):
     """One Read of the whole blob, taken and hashed in batches on a thread; the end is the proof."""
 
     def __init__(self, connection: Connection, limits: Limits, digest: Digest, size: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
-from copy import copy
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
@@ -14,6 +13,7 @@ from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
 from steelyard._filtering import choose, compiled
+from steelyard._fork import ProcessBound
 from steelyard._types import OnProgress, Source
 from steelyard.base import BaseStore, check_ref
 from steelyard.containerd.remote._address import check_lease, check_namespace, socket_path
@@ -56,7 +56,7 @@ class _Held:
         self.writer: RemoteWriter | None = None
 
 
-class RemoteStore(BaseStore):
+class RemoteStore(ProcessBound, BaseStore):
     """The content store of a containerd, or of a Steelyard behind containerd's service.
 
     ```python
@@ -324,7 +324,8 @@ class RemoteStore(BaseStore):
 
     def _under(self, lease: str) -> RemoteStore:
         """Return this store, on the same connection, with all calls under a lease."""
-        leased = copy(self)
+        leased = type(self).__new__(type(self))
+        vars(leased).update(vars(self))
         leased._attach(Connection(self._connection.channel, self.namespace, lease))  # noqa: SLF001  # one of our own
         return leased
 

@@ -16,6 +16,7 @@ import grpc
 from anyio import CancelScope
 
 from steelyard import _bridge
+from steelyard._fork import ProcessBound
 from steelyard.containerd.remote._calls import GRACE, Limits, refusal
 from steelyard.containerd.remote._channel import Connection, Headers, method
 from steelyard.containerd.remote._errors import Refused
@@ -24,7 +25,7 @@ from steelyard.containerd.remote._wire import Data
 __all__ = ("WriteStream",)
 
 
-class WriteStream:
+class WriteStream(ProcessBound):
     """An open Write stream.
 
     Attributes:

@@ -9,6 +9,7 @@ import msgspec
 from anyio.lowlevel import checkpoint
 
 from steelyard._buffers import view
+from steelyard._fork import ProcessBound
 from steelyard._types import Buffer
 from steelyard.containerd.remote._calls import MOST_DATA, Limits
 from steelyard.containerd.remote._channel import Connection, method
@@ -66,7 +67,7 @@ def check_size(size: int | None) -> None:
         raise InvalidArgument(f"size {size}: expected a number of bytes from 0 to 2**63 - 1")
 
 
-class RemoteWriter(Writer):
+class RemoteWriter(ProcessBound, Writer):
     """An open ingest behind a server: one Write stream, several messages in flight.
 
     Small writes gather in memory until there is a message of them. What the server has refused shows on a later call.

@@ -18,6 +18,7 @@ from anyio.from_thread import BlockingPortal
 
 from steelyard._bridge import run
 from steelyard._direct import Direct, DirectStore
+from steelyard._fork import ProcessBound
 from steelyard.containerd.service._content import SERVICE as CONTENT
 from steelyard.containerd.service._content import Content
 from steelyard.containerd.service._gate import Gate
@@ -39,7 +40,7 @@ _REFUSING = 16
 """Threads beside those of the calls that there may be: a call over the limit is refused on one of them, in words."""
 
 
-class Server:
+class Server(ProcessBound):
     """A store behind containerd's content protocol, on a Unix socket.
 
     ```python

@@ -14,6 +14,7 @@ import anyio
 from anyio import CancelScope, ClosedResourceError
 
 from steelyard._bridge import OpenFile, run
+from steelyard._fork import UNBOUND, Process, ProcessBound
 from steelyard._types import Buffer
 from steelyard.base import BaseReader
 from steelyard.content import ReaderAt
@@ -31,7 +32,7 @@ _FIRST_WAIT = 0.001
 _LONGEST_WAIT = 0.1
 
 
-class DirectoryLayout(LayoutDriver):
+class DirectoryLayout(ProcessBound, LayoutDriver):
     """A layout in a directory. Use it in an ``async with``; several tasks and processes may, at once.
 
     The files are OCI's and nothing else: no lock file, nothing that a crash leaves but, on file systems that lack unnamed
@@ -46,6 +47,7 @@ class DirectoryLayout(LayoutDriver):
         self._path = str(Path(path).absolute())
         self._root: OpenFile | None = None
         self._lock = anyio.Lock()
+        self._process = UNBOUND
 
     @property
     def path(self) -> Path:
@@ -55,6 +57,7 @@ class DirectoryLayout(LayoutDriver):
     async def __aenter__(self) -> Self:
         if self._root is None:
             self._root = await run(_files.make_root, self._path)
+            self._process = Process()
         return self
 
     async def __aexit__(
@@ -65,6 +68,7 @@ class DirectoryLayout(LayoutDriver):
     async def aclose(self) -> None:
         """Let go of the directory; may be called twice. Readers and writers that are open go on."""
         root, self._root = self._root, None
+        self._process = UNBOUND
         if root is not None:
             with CancelScope(shield=True):
                 await run(root.close)
@@ -148,7 +152,7 @@ def _blob_dir(root: int, path: str, digest: Digest) -> int:
         raise
 
 
-class _Writer(BlobWriter):
+class _Writer(ProcessBound, BlobWriter):
     """Holds a file without a name, and the directory that it will be in."""
 
     def __init__(self, root: int, path: str, size: int | None, expected: Digest | None, algorithm: Algorithm) -> None:
@@ -203,7 +207,7 @@ class _Writer(BlobWriter):
         return self._file
 
 
-class _Reader(BaseReader):
+class _Reader(ProcessBound, BaseReader):
     def __init__(self, root: int, path: str, digest: Digest) -> None:
         self._digest = digest
         shown = f"{path}/{blob_name(digest)}"

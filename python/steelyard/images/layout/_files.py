@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from steelyard._bridge import OpenFile
+from steelyard._fork import Process
 from steelyard._types import Buffer
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import DataCorrupt, InvalidDigest, NotFound, StorageError, StorageFull
@@ -132,6 +133,7 @@ class NewFile:
         self._shown = shown
         self._mode = mode
         self._temporary: str | None = None
+        self._process = Process()
         with told(shown, "create"):
             self._file = OpenFile(self._create())
         self._size = 0
@@ -181,7 +183,7 @@ class NewFile:
         if self.number < 0:
             return
         self._file.close()
-        if self._temporary is not None:
+        if self._temporary is not None and self._process.is_current:  # a child of a fork has the parent's file
             with suppress(FileNotFoundError):
                 os.unlink(self._temporary, dir_fd=self._directory)
 

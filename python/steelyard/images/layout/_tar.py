@@ -15,6 +15,7 @@ from anyio.lowlevel import checkpoint
 
 from steelyard._archive import END, padding
 from steelyard._bridge import run
+from steelyard._fork import ProcessBound
 from steelyard._types import Buffer
 from steelyard.content import ReaderAt
 from steelyard.digest import Algorithm, Digest
@@ -37,7 +38,7 @@ __all__ = ("TarLayout",)
 _PIECE = 1 << 20
 
 
-class TarLayout(LayoutDriver):
+class TarLayout(ProcessBound, LayoutDriver):
     """A layout that is written as a tar archive, in one pass and bounded memory; nothing in it can be read back.
 
     Use it in an ``async with``: leaving it without an exception writes the layout's files, which can be edited until then,
@@ -92,7 +93,7 @@ class TarLayout(LayoutDriver):
         wanted = None if expected is None else Digest.parse(expected)
         chosen = Algorithm.parse(algorithm) if algorithm else wanted.algorithm if wanted else DEFAULT_ALGORITHM
         if size is None or wanted is None or wanted.algorithm is not chosen:
-            file = await run(tempfile.TemporaryFile)
+            file = await run(_spool)
             return _Spooled(self._archive, file, size, wanted, chosen)
         await self._archive.turn.acquire()
         return _Streamed(self._archive, size, wanted)
@@ -126,7 +127,12 @@ class TarLayout(LayoutDriver):
             yield
 
 
-class _Streamed(BlobWriter):
+def _spool() -> BinaryIO:
+    # Unbuffered: a child of a fork would write what is in its copy of the buffer, too.
+    return tempfile.TemporaryFile("w+b", buffering=0)
+
+
+class _Streamed(ProcessBound, BlobWriter):
     """A blob whose name and size are known: its entry is written as it comes, but for the last piece.
 
     It holds the archive's turn until it is closed.
@@ -196,7 +202,7 @@ class _Streamed(BlobWriter):
         self._archive.turn.release()
 
 
-class _Spooled(BlobWriter):
+class _Spooled(ProcessBound, BlobWriter):
     """A blob whose name is not known before its end; nothing of it is in the archive until it has proved right."""
 
     def __init__(
@@ -219,7 +225,9 @@ class _Spooled(BlobWriter):
         await run(self._append, octets)
 
     def _append(self, octets: memoryview) -> None:
-        self._opened.write(octets)
+        rest = octets
+        while rest:
+            rest = rest[self._opened.write(rest) :]
         self._hasher.update(octets)
         self._offset += len(octets)
 

@@ -156,7 +156,7 @@ impl Drop for Mark {
 }
 
 /// Note that a descriptor is ours, so that a child closes it.
-pub(crate) fn mark(fd: RawFd) {
+pub fn mark(fd: RawFd) {
     watch().ok();
     if let Some((word, bit)) = place(fd, true) {
         word.fetch_or(bit, Ordering::Relaxed);
@@ -164,7 +164,7 @@ pub(crate) fn mark(fd: RawFd) {
 }
 
 /// Note that a descriptor is ours no more; before it is closed, as its number is anybody's afterwards.
-pub(crate) fn unmark(fd: RawFd) {
+pub fn unmark(fd: RawFd) {
     if let Some((word, bit)) = place(fd, false) {
         word.fetch_and(!bit, Ordering::Relaxed);
     }

@@ -18,8 +18,8 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 pub use faulty::{Fault, Faulty};
-pub use fork::{Fd, Process, ProcessBound, watch};
-pub(crate) use fork::{alone, mark, unmark};
+pub(crate) use fork::alone;
+pub use fork::{Fd, Process, ProcessBound, mark, unmark, watch};
 pub use layer::{Around, Call, Layer, Op};
 pub use linux::Linux;
 pub use policy::Policy;
