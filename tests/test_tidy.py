@@ -32,6 +32,7 @@ UNSAFE_FILES = {
     "rust/core/src/hash/lanes/x86/sha512_zmm.rs",
     "rust/core/src/hash/prefetch.rs",
     "rust/core/src/meta/files.rs",
+    "rust/core/src/meta/mutexes.rs",
     "rust/core/src/sys/fork.rs",
     "rust/core/src/sys/raw.rs",
     "rust/core/src/sys/sqlite.rs",

@@ -15,6 +15,7 @@ use pyo3::types::{PyBytes, PyMemoryView};
 use std::slice;
 use steelyard_core::error::Error;
 use steelyard_core::ingest::Lasting;
+use steelyard_core::sys::undivided;
 
 use crate::errors::Failure;
 
@@ -28,7 +29,8 @@ pub(crate) enum Input<'a> {
 
 /// A part of a `bytes` object, which nobody can change.
 struct Part {
-    bytes: PyBackedBytes,
+    /// None only while it is dropped.
+    bytes: Option<PyBackedBytes>,
     start: usize,
     size: usize,
 }
@@ -62,7 +64,15 @@ impl Input<'_> {
 
 impl AsRef<[u8]> for Part {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes[self.start..self.start + self.size]
+        let bytes = self.bytes.as_deref().unwrap_or_default();
+        &bytes[self.start..self.start + self.size]
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // Without the GIL the object goes to a list of PyO3's, whose lock no thread may hold when the process forks.
+        undivided(|| drop(self.bytes.take()));
     }
 }
 
@@ -78,7 +88,7 @@ pub(crate) fn lasting(object: &Bound<'_, PyAny>, input: &Input<'_>) -> Option<La
     let (bytes, slice) = (PyBackedBytes::from(bytes), input.as_slice());
     let start = slice.as_ptr().addr().checked_sub(bytes.as_ptr().addr())?;
     let is_within = start.checked_add(slice.len()).is_some_and(|end| end <= bytes.len());
-    is_within.then(|| Box::new(Part { bytes, start, size: slice.len() }) as Lasting)
+    is_within.then(|| Box::new(Part { bytes: Some(bytes), start, size: slice.len() }) as Lasting)
 }
 
 impl<'a, 'py> FromPyObject<'a, 'py> for Input<'a> {

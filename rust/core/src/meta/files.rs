@@ -16,6 +16,7 @@ use std::sync::OnceLock;
 
 use rusqlite::ffi;
 
+use super::mutexes;
 use crate::sys::{Process, unmark};
 
 type Close = unsafe extern "C" fn(c_int) -> c_int;
@@ -26,6 +27,7 @@ type Stat = unsafe extern "C" fn(*const c_char, *mut libc::stat) -> c_int;
 pub(super) fn watch() {
     static WATCHED: OnceLock<()> = OnceLock::new();
     WATCHED.get_or_init(|| {
+        mutexes::watch();
         // SAFETY: SQLite initialises itself under a lock of its own and returns its one static table of system calls.
         let vfs = unsafe {
             ffi::sqlite3_initialize();

@@ -10,6 +10,7 @@ mod fault;
 mod files;
 mod images;
 mod json;
+mod mutexes;
 mod query;
 mod rebuild;
 mod rows;

@@ -11,6 +11,8 @@
 //!   call and without touching a mutex, which a thread of the parent may have held.
 //! * In a child nothing inherited is dropped but descriptors: [`ProcessBound`] leaks the rest, which is memory only.
 //!
+//! Locks that belong to the whole process are another matter: see `undivided.rs`.
+//!
 //! A child that executes another program at once, as `subprocess` does, keeps nothing anyway: all descriptors are
 //! close-on-exec. A system call `clone` without the C library's `fork` goes unnoticed.
 #![allow(unsafe_code, reason = "the C library calls the handler, and rustix has no call that takes a bare number")]
@@ -21,6 +23,7 @@ use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
+use super::undivided;
 use crate::error::{Error, Result};
 
 /// Counts the forks that lie between this process and the first one.
@@ -220,9 +223,9 @@ pub fn watch() -> io::Result<()> {
         unsafe { libc::close(placeholder) };
         return Ok(());
     }
-    // SAFETY: both handlers only touch atomics and make system calls that POSIX allows there. They are never unloaded: an
+    // SAFETY: the handlers only touch atomics and make system calls that POSIX allows there. They are never unloaded: an
     // extension module is not, and if it were, the C library would forget them with it.
-    let refused = unsafe { libc::pthread_atfork(Some(before), None, Some(in_child)) };
+    let refused = unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
     if refused != 0 {
         PLACEHOLDER.store(-1, Ordering::Release);
         // SAFETY: it was opened above and nobody else uses it.
@@ -235,11 +238,17 @@ pub fn watch() -> io::Result<()> {
 
 extern "C" fn before() {
     FORKS.fetch_add(1, Ordering::SeqCst);
+    undivided::before_fork();
+}
+
+extern "C" fn in_parent() {
+    undivided::in_parent();
 }
 
 /// Runs in the child, alone: the child has one thread.
 extern "C" fn in_child() {
     PROCESS.fetch_add(1, Ordering::Relaxed);
+    undivided::in_child();
     let placeholder = PLACEHOLDER.load(Ordering::Relaxed);
     for (slot, base) in OPEN.iter().zip((0..).step_by(CHUNK_BITS)) {
         // SAFETY: as in `place`.

@@ -11,6 +11,7 @@ mod policy;
 mod promise;
 mod raw;
 pub mod sqlite;
+mod undivided;
 
 use std::io;
 use std::ops::Range;
@@ -23,6 +24,8 @@ pub use fork::{Fd, Process, ProcessBound, mark, unmark, watch};
 pub use layer::{Around, Call, Layer, Op};
 pub use linux::Linux;
 pub use policy::Policy;
+pub use undivided::undivided;
+pub(crate) use undivided::{begin, end};
 
 /// What a name in a directory stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
