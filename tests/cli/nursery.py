@@ -105,6 +105,8 @@ def _run(request: dict[str, Any], streams: Sequence[int]) -> None:
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
             os.close(stream)
+        # As the interpreter makes them when it starts: the old ones remember what kind of file they were on.
+        sys.stdout, sys.stderr = (open(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))  # noqa: SIM115
         os.chdir(request["directory"])
         os.environ.clear()
         os.environ.update(request["environment"])

@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import re
+import select
 import shutil
 import subprocess
+import time
+from pathlib import Path
 
 import pytest
+from foreign.programs import needs
 
 from .runner import COMMAND, Shell, sha256
+
+ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[A-Za-z]|[=>])|\r|.\x08")
+
+
+def wrapper(shell: Shell) -> Path:
+    """Make the command as shells find it, in a directory of its own."""
+    path = shell.home / "bin" / "steelyard"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f'#!/bin/sh\nexec {" ".join(COMMAND)} "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
+def type_and_see(terminal: int, keys: str, expected: str) -> None:
+    """Type on a terminal, and read until the text is shown there."""
+    os.write(terminal, keys.encode())
+    shown, end = b"", time.monotonic() + 30
+    while expected not in ESCAPES.sub("", shown.decode("utf-8", "replace")):
+        ready, _, _ = select.select([terminal], [], [], max(0.0, end - time.monotonic()))
+        assert ready, f"no {expected!r} in {shown!r}"
+        shown += os.read(terminal, 65536)
 
 
 @pytest.mark.parametrize("name", ["bash", "zsh", "fish", "powershell"])
@@ -27,14 +55,47 @@ def test_install_writes_where_the_shell_looks(shell: Shell) -> None:
     assert done.out.strip() in (shell.home / ".bashrc").read_text()
 
 
+@pytest.mark.parametrize("before", [None, "autoload -Uz compinit && compinit\nPS1='$ '"], ids=["new", "with compinit"])
+def test_zsh_completes_after_an_install(shell: Shell, before: str | None) -> None:
+    needs("zsh")
+    start = shell.home / ".zshrc"
+    if before is not None:
+        start.write_text(before)
+    for _ in range(2):  # the second time changes nothing
+        shell.run("completion", "zsh", "--install")
+    shell.run("put", "-", stdin=b"wax")
+    digits = sha256(b"wax")[7:]
+
+    assert 1 == start.read_text().count("compdef _cyclopts_steelyard")
+    path = f"{wrapper(shell).parent}:{shell.environment['PATH']}"
+    environment = {name: value for name, value in shell.environment.items() if name not in {"ZDOTDIR", "ZSH"}}
+    leader, follower = pty.openpty()
+    command = ["zsh", "-i"]
+    with subprocess.Popen(
+        command,
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        start_new_session=True,
+        cwd=shell.home,
+        env=environment | {"PATH": path},
+    ) as process:
+        os.close(follower)
+        try:
+            type_and_see(leader, "echo rea''dy\n", "\nready")
+            type_and_see(leader, "steelyard inge\t", "steelyard ingests ")
+            type_and_see(leader, f"\x15steelyard get {digits[:12]}\t", digits)
+        finally:
+            process.kill()
+            os.close(leader)
+
+
 def test_bash_completes_commands_options_and_digests(stocked: Shell) -> None:
     script = stocked.run("completion", "bash").out
-    wrapper = stocked.home / "steelyard"
-    wrapper.write_text(f'#!/bin/sh\nexec {" ".join(COMMAND)} "$@"\n')
-    wrapper.chmod(0o755)
+    command = wrapper(stocked)
 
     def complete(*words: str) -> set[str]:
-        line = " ".join(f"'{word}'" for word in (str(wrapper), *words))
+        line = " ".join(f"'{word}'" for word in (str(command), *words))
         asked = (
             f"{script}\nCOMP_WORDS=({line}); COMP_CWORD={len(words)}; _steelyard; printf '%s\\n' \"${{COMPREPLY[@]}}\""
         )

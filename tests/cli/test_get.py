@@ -84,7 +84,7 @@ def test_a_range_into_a_file_says_that_it_is_unverified(holding: Shell) -> None:
     done = holding.run("get", sha256(TEXT), "--range", "2-5", "-o", "part", "--format", "jsonl")
 
     fetched, _ = done.records
-    expected = {"digest": sha256(TEXT), "path": "part", "offset": 2, "size": 4, "verified": False}
+    expected = {"digest": sha256(TEXT), "path": "part", "offset": 2, "size": 4, "verified": False, "path_hex": None}
     assert {"type": "fetched", **expected} == fetched
     assert TEXT[2:6] == (holding.home / "part").read_bytes()
 

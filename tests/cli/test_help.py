@@ -59,6 +59,19 @@ def test_every_option_is_explained_in_help_and_on_the_page(name: str) -> None:
     assert [] == [option for option in options if f"`{option}" not in section(name)]
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_usage_line_is_that_of_the_page(shell: Shell, name: str) -> None:
+    usage = shell.run(*name.split(), "--help").lines[0]
+
+    (heading,) = re.findall(rf"^### `({name}(?: [A-Z\[].*)?)`$", PAGE, re.MULTILINE)
+    assert f"Usage: steelyard {heading}".replace("…", "...") == usage.replace(" [OPTIONS]", "")
+    assert "ARGS" not in usage
+
+
+def test_help_takes_commands_of_two_words(shell: Shell) -> None:
+    assert shell.run("images", "check", "--help").out == shell.run("help", "images", "check").out
+
+
 def test_the_options_of_every_command_are_on_the_page() -> None:
     names = ["--" + field.replace("_", "-") for field in vars(Options)["__dataclass_fields__"]]
 

@@ -76,10 +76,30 @@ def test_unreadable_files_are_reported_and_the_rest_is_stored(shell: Shell) -> N
     assert "steelyard: error: No such file or directory: absent\n  next: ls -ld ." in done.err
 
 
+def test_options_may_stand_between_files(shell: Shell) -> None:
+    (shell.home / "dir").mkdir()
+    for name in ("a", "dir/b", "c"):
+        (shell.home / name).write_bytes(name.encode())
+
+    done = shell.run("put", "a", "-r", "dir", "--label", "k=v", "c")
+
+    assert {"a", "dir/b", "c"} == {line.split("  ")[1] for line in done.lines}
+    assert 3 == len(shell.run("ls", "-q", "labels.k==v").lines)
+    digests = shell.run("ls", "-q").lines
+    assert digests == shell.run("info", digests[0], "-q", *digests[1:]).lines
+    shell.run("label", digests[0], "a=1", "-q", "b=2")
+    assert [digests[0]] == shell.run("ls", "-q", "labels.a==1,labels.b==2").lines
+    shell.run("rm", digests[0], "--dry-run", digests[1])
+    (shell.home / "-r").write_bytes(b"not an option")
+    assert f"{sha256(b'not an option')}  -r" in shell.run("put", "--", "-r").lines
+
+
 def test_a_directory_without_r_is_refused(shell: Shell) -> None:
     done = shell.run("put", ".", code=2)
 
     assert "error: .: is a directory: expected a file, or -r\n  next: steelyard put -r ." in done.err
+    other = shell.run("--store", "other", "put", ".", code=2)
+    assert "next: steelyard --store other put -r ." in other.err
 
 
 def test_labels_algorithm_and_path_are_kept(shell: Shell) -> None:
@@ -87,7 +107,7 @@ def test_labels_algorithm_and_path_are_kept(shell: Shell) -> None:
     done = shell.run("put", "-", *words, stdin=b"wax")
 
     (put,) = done.document["puts"]
-    assert {"type": "put", "path": "-", "digest": put["digest"], "size": 3, "new": True} == put
+    assert {"type": "put", "path": "-", "digest": put["digest"], "size": 3, "new": True, "path_hex": None} == put
     assert put["digest"].startswith("blake3:")
     (blob,) = shell.run("info", put["digest"], "--format", "json").document["blobs"]
     assert {"origin": "Reval", "io.example/a": "b=c"} == blob["labels"]

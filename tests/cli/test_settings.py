@@ -100,3 +100,39 @@ def test_doctor_without_a_store_still_tells_what_it_can(shell: Shell) -> None:
 def test_the_version_is_that_of_the_distribution(shell: Shell) -> None:
     assert "steelyard" == steelyard.__name__
     assert ["steelyard"] == shell.run("--version").out.split()[:1]
+
+
+def test_an_empty_store_and_an_unknown_scheme_are_refused(shell: Shell) -> None:
+    (shell.home / "file").write_bytes(b"x")
+    folder = shell.home / "config" / "steelyard"
+    folder.mkdir(parents=True)
+    before = sorted(shell.home.rglob("*"))
+
+    for words, environment, told in (
+        (["--store", "", "put", "file"], {}, "--store: expected a path or an address, found ''"),
+        (["--store", "s3://bucket", "put", "file"], {}, "--store: s3://bucket: unknown scheme 's3'"),
+        (["put", "file"], {"STEELYARD_STORE": "s3://bucket"}, "STEELYARD_STORE: s3://bucket: unknown scheme 's3'"),
+        (["import", "docker://alpine"], {}, "docker://alpine: unknown scheme 'docker'"),
+        (["cp", "http://host/", "elsewhere", "--all"], {}, "http://host/: unknown scheme 'http'"),
+        (["cp", "", "elsewhere", "--all"], {}, "expected a path or an address, found ''"),
+    ):
+        assert told in shell.run(*words, code=2, stdin=b"", **environment).err
+    (folder / "config.toml").write_text('store = ""\n')
+    assert "config.toml: expected a path" in shell.run("put", "file", code=2, STEELYARD_STORE="").err
+    (folder / "config.toml").unlink()
+    left = set(shell.home.rglob("*")) - set(before)
+
+    assert not left
+    shell.run("--store", "./s3://bucket", "put", "file")
+    assert (shell.home / "s3:" / "bucket" / "steelyard.json").is_file()
+
+
+def test_a_directory_that_is_no_store_is_not_taken_for_an_empty_one(shell: Shell) -> None:
+    (shell.home / "photos").mkdir()
+    (shell.home / "photos" / "photo").write_bytes(b"x")
+
+    for command in ("ls", "verify --all", "stat", "ingests", "images ls", "get 00000000", "rm 00000000", "doctor"):
+        told = shell.run("--store", "photos", *command.split(), code=3)
+        assert "photos (from --store): not a store: it has neither steelyard.json nor blobs/" in told.err
+        assert "0 blobs" not in told.out + told.err
+    assert ["photo"] == [path.name for path in (shell.home / "photos").iterdir()]

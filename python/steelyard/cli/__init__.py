@@ -10,7 +10,7 @@
 | `progress` | the line on a terminal, the plain line elsewhere |
 | `exits`, `explain` | exit codes; an error's message and next step |
 | `names` | digest prefixes, labels |
-| `sources`, `stdio` | walking trees; standard input and output |
+| `sources`, `stdio`, `streams` | walking trees; standard input and output, and what they were when the process began |
 | `put`, `get`, `look`, `edit`, `ingests`, `check`, `bench`, `topics` | one group of commands each |
 
 This module is all that ``--version`` loads: it imports neither the argument parser, nor rich, nor the extension.
@@ -19,9 +19,12 @@ This module is all that ``--version`` loads: it imports neither the argument par
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Sequence
+
+from steelyard.cli import streams
 
 __all__ = ("main",)
 
@@ -37,7 +40,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the words after the program's name; by default those of this process.
     """
+    streams.prepare()
     words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _run(words)
+    except SystemExit as end:  # help that was asked for in a wrong way, or rich, whose reader went away
+        left = isinstance(end.__context__, BrokenPipeError)
+        code = 141 if left else end.code if isinstance(end.code, int) else 0
+    except KeyboardInterrupt:  # before the event loop has taken the signal over: nothing was begun
+        code = 130
+    except Exception as error:
+        refusal = error if isinstance(error, OSError) else _too_many_files(error)
+        if refusal is None:
+            raise
+        code = _refused(refusal)
+    failure = streams.finish()
+    return code if failure is None or code else _refused(failure)
+
+
+def _run(words: list[str]) -> int:
     if words[:1] == ["--version"]:
         print(f"steelyard {version()}")
         return 0
@@ -48,11 +69,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in _NEEDED:
             raise
-        print(f"steelyard: error: the command line needs the package {error.name}", file=sys.stderr)
-        print(f"  next: {INSTALL_LINE}", file=sys.stderr)
+        streams.tell(f"steelyard: error: the command line needs the package {error.name}", f"  next: {INSTALL_LINE}")
         return 2
-    except KeyboardInterrupt:  # before the event loop has taken the signal over: nothing was begun
-        return 130
+
+
+def _too_many_files(error: BaseException | None) -> OSError | None:
+    """Return the lack of descriptors that is behind an error: it may strike anywhere, also while an error is dealt with."""
+    if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        return next(filter(None, map(_too_many_files, error.exceptions)), None)
+    return None if error is None else _too_many_files(error.__cause__ or error.__context__)
+
+
+def _refused(error: OSError) -> int:
+    """Tell of an error outside of any command, most likely of standard output, and return the exit code."""
+    from steelyard.cli.exits import Exit, exit_of  # noqa: PLC0415 - the library's errors, which --version does without
+
+    code = exit_of(error)
+    if code is not Exit.BROKEN_PIPE:
+        full = error.errno in {errno.EMFILE, errno.ENFILE}
+        subject = os.fsdecode(error.filename) if error.filename is not None else "" if full else "standard output"
+        streams.tell(f"steelyard: error: {error.strerror or error}" + (f": {subject}" if subject else ""))
+    return int(code)
 
 
 def version() -> str:

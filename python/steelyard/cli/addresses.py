@@ -2,25 +2,49 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 
-from steelyard.errors import InvalidArgument
+from steelyard.cli.printing import path_shown
+from steelyard.errors import InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     from steelyard.containerd.remote import RemoteStore
     from steelyard.content import Store
 
-__all__ = ("has_blobs", "is_address", "is_store", "open_remote", "open_root", "written_out")
+__all__ = ("NoStore", "has_blobs", "is_address", "is_store", "open_remote", "open_root", "written_out")
 
 _SCHEME = "containerd:"
+_OTHER_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+
+
+class NoStore(NotFound):
+    """There is no store where one was expected; a new one is made only by commands that store something."""
+
+    def __init__(self, root: str, *, exists: bool, origin: str | None = None) -> None:
+        super().__init__("store", path_shown(root) + (f" (from {origin})" if origin else ""))
+        if exists:
+            self.args = (f"{self.name}: not a store: it has neither steelyard.json nor blobs/",)
 
 
 def is_address(text: str) -> bool:
-    """Return whether the text is the address of a server, not the root of a store."""
+    """Return whether the text is the address of a server, not the root of a store.
+
+    Raises:
+        InvalidArgument: it is neither: empty, which would be the current directory, or the address of something else.
+    """
+    if not text:
+        raise InvalidArgument("expected a path or an address, found ''")
+    scheme = _OTHER_SCHEME.match(text)
+    if scheme is not None and not text.startswith(_SCHEME):
+        raise InvalidArgument(
+            f"{text}: unknown scheme {scheme[1]!r}: expected a path, or containerd:///PATH/OF/SOCKET; "
+            f"a file or directory of that name is ./{text}"
+        )
     return text.startswith(_SCHEME)
 
 

@@ -6,14 +6,16 @@ Commands are loaded when they are called. `--help` needs only the table, and the
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from inspect import BoundArguments
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 from cyclopts import App, CycloptsError, Parameter
+
+from steelyard.cli.printing import printable
+from steelyard.cli.streams import tell
 
 __all__ = ("COMMANDS", "GROUPS", "Options", "build", "command_of", "find", "launch")
 
@@ -56,12 +58,20 @@ GROUPS: dict[str, str] = {
 """What the commands of two words begin with, and what those commands do together."""
 
 
+def _as_typed(_: Any, tokens: Sequence[Any]) -> Any:
+    """Return the word itself: a `Path` makes a directory here of an empty one, and loses slashes of an address.
+
+    The option is still declared as a path, for which the shells complete the names of files.
+    """
+    return tokens[0].value
+
+
 @Parameter(name="*", group="Options of every command")
 @dataclass(frozen=True)
 class Options:
     """What every command understands, before or after its name."""
 
-    store: Path | None = None
+    store: Annotated[Path | None, Parameter(converter=_as_typed)] = None
     """The store's root, or containerd:///PATH/OF/SOCKET?namespace=NAME. Otherwise $STEELYARD_STORE, `store` in the config file, or the platform's data directory."""
     format: Literal["text", "json", "jsonl"] | None = None
     """The shape of the output: for people, one JSON document, or one JSON record a line."""
@@ -138,7 +148,9 @@ def build(words: Sequence[str] = (), found: Callable[[_Parsed], None] = lambda _
         parent.command(f"steelyard.cli.{target}", name=own, help=None if chosen else summary)
     if chosen:
         found_app = find(app, chosen)
-        found_app.help = _help_of(found_app.default_command)
+        function = found_app.default_command
+        found_app.help = _help_of(function)
+        found_app.usage = f"Usage: steelyard {chosen} [OPTIONS]{_operands_of(function)}" if function else None
 
     def collect(
         *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
@@ -175,6 +187,20 @@ def _help_of(function: Callable[..., Any] | None) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.strip().split("\n\n"))
 
 
+def _operands_of(function: Callable[..., Any]) -> str:
+    """Return what a command takes beside options, by its names in the help."""
+    words = ""
+    for one in inspect.signature(function, eval_str=True).parameters.values():
+        if one.kind is one.KEYWORD_ONLY or get_origin(one.annotation) is not Annotated:
+            continue
+        found = next(part for part in one.annotation.__metadata__ if isinstance(part, Parameter))
+        many = one.kind is one.VAR_POSITIONAL
+        required = found.required if many else one.default is one.empty
+        word = next(iter(found.name or ())) + ("..." if many else "")
+        words += f" {word}" if required else f" [{word}]"
+    return words
+
+
 def _version() -> str:
     from steelyard.cli import version  # noqa: PLC0415 - steelyard.cli imports this module
 
@@ -187,7 +213,8 @@ def _run(found: _Parsed, words: Sequence[str]) -> int:
     from steelyard.errors import InvalidArgument  # noqa: PLC0415
 
     try:
-        context = Context(found.options, words)
+        name = _name_of(found.command)
+        context = Context(found.options, words, name)
     except InvalidArgument as error:
         return _refuse(str(error), ())
     _show_lone_dashes(found.bound)
@@ -195,7 +222,7 @@ def _run(found: _Parsed, words: Sequence[str]) -> int:
     async def call(context: Context) -> None:
         await found.command(*found.bound.args, **found.bound.kwargs, context=context)
 
-    return run(call, context, _name_of(found.command))
+    return run(call, context, name)
 
 
 def _name_of(function: Callable[..., Any]) -> str:
@@ -206,8 +233,8 @@ def _name_of(function: Callable[..., Any]) -> str:
 
 def _refuse(message: str, words: Sequence[str]) -> int:
     command = command_of(words) or next((word for word in words if word in GROUPS), "")
-    print(f"steelyard: error: {message.replace(STDIO_WORD, '-')}", file=sys.stderr)
-    print(f"  next: steelyard {command}{' ' if command else ''}--help", file=sys.stderr)
+    shown = printable(message.replace(STDIO_WORD, "-"))
+    tell(f"steelyard: error: {shown}", f"  next: steelyard {command}{' ' if command else ''}--help")
     return 2
 
 

@@ -29,7 +29,8 @@ from steelyard.bench import (
 )
 from steelyard.cli.context import Context
 from steelyard.cli.explain import UsageError
-from steelyard.cli.names import counted, printable, quoted
+from steelyard.cli.names import counted
+from steelyard.cli.printing import printable, quoted
 from steelyard.cli.progress import Meter
 from steelyard.errors import SteelyardError
 

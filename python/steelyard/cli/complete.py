@@ -29,7 +29,12 @@ def complete_ref(words: Any) -> list[tuple[str, str]]:
 def _ask(words: Any, what: str) -> list[tuple[str, str]]:
     import anyio  # noqa: PLC0415 - this module is loaded with every command, and used for completion only
 
-    return anyio.run(_candidates, words, what)
+    from steelyard.errors import SteelyardError  # noqa: PLC0415
+
+    try:
+        return anyio.run(_candidates, words, what)
+    except (SteelyardError, OSError):
+        return []  # no store, or a --store that is none: there is nothing to offer
 
 
 async def _candidates(words: Any, what: str) -> list[tuple[str, str]]:

@@ -13,14 +13,15 @@ import msgspec
 
 from steelyard._bridge import run
 from steelyard.cli import stdio
-from steelyard.cli.addresses import is_address, open_remote, written_out
+from steelyard.cli.addresses import NoStore, has_blobs, is_address, open_remote, written_out
 from steelyard.cli.exits import Exit, combined
 from steelyard.cli.explain import Report, explain, leaves
-from steelyard.cli.names import printable, quoted
 from steelyard.cli.output import Output
+from steelyard.cli.printing import printable, quoted
 from steelyard.cli.progress import Display, Meter, choose_mode
 from steelyard.cli.settings import Settings, load
-from steelyard.errors import NotFound, Unsupported
+from steelyard.cli.streams import tell
+from steelyard.errors import Unsupported
 
 if TYPE_CHECKING:
     from steelyard.cli.app import Options
@@ -41,6 +42,7 @@ class Context:
         out: standard output.
         display: progress.
         counts: what the command has done so far; its result, however it ends.
+        command: the command's name.
         words: the command line, for messages that repeat it.
         program: how a command line begins that reaches the same store.
         drain: what the first signal calls, in place of cancelling the command, which is then expected to end by itself.
@@ -49,17 +51,18 @@ class Context:
         InvalidArgument: an option's value is not understood.
     """
 
-    def __init__(self, options: Options, words: Sequence[str]) -> None:
+    def __init__(self, options: Options, words: Sequence[str], command: str | None = None) -> None:
         flags: Mapping[str, str | None] = {
-            "store": None if options.store is None else str(options.store),
+            "store": None if options.store is None else os.fspath(options.store),
             "format": options.format,
             "backend": options.backend,
             "durability": options.durability,
         }
         self.options = options
+        self.command = command
         self.settings: Settings = load(flags)
         self.words = list(words)
-        self.program = "steelyard" if options.store is None else f"steelyard --store {quoted(str(options.store))}"
+        self.program = "steelyard" if options.store is None else f"steelyard --store {quoted(os.fspath(options.store))}"
         self.display = Display(choose_mode(quiet=options.quiet, no_progress=options.no_progress))
         self.out = Output(self.settings.output_format, before_write=self._clear_for_results)
         self.counts: dict[str, int] = {}
@@ -87,24 +90,22 @@ class Context:
     def say(self, text: str) -> None:
         """Tell it even where notices are not wanted."""
         self.display.erase()
-        print(f"steelyard: {text}", file=sys.stderr, flush=True)
+        tell(f"steelyard: {printable(text)}")
 
     def fail(self, error: BaseException, *, about: str | None = None, helps: bool = True) -> None:
         """Report an error, and what `helps` unless that is this very command; it ends with a code that is not 0."""
         for leaf in leaves(error):
-            report = explain(leaf, program=self.program, about=about)
+            report = explain(leaf, program=self.program, command=self.command, about=about)
             if not helps:
                 report = msgspec.structs.replace(report, next_step=None)
             self.failures.append(report)
             self.out.fail(report.record())
             self.display.erase()
-            for line in (f"steelyard: error: {report.message}", *(f"  {line}" for line in report.details)):
-                print(line, file=sys.stderr)
+            tell(f"steelyard: error: {report.message}", *(f"  {line}" for line in report.details))
             if report.next_step is not None:
-                print(f"  next: {report.next_step}", file=sys.stderr)
+                tell(f"  next: {report.next_step}")
             if self.options.debug:
                 traceback.print_exception(leaf, file=sys.stderr)
-            sys.stderr.flush()
 
     def conclude(self, text: str) -> None:
         """Say this at the very end, when all results are out; not if the run is interrupted."""
@@ -117,10 +118,9 @@ class Context:
         if len(self.failures) < 2:
             return
         self.say(f"{len(self.failures)} failed:")
-        for report in self.failures[:_LISTED_FAILURES]:
-            print(f"  {report.message}", file=sys.stderr)
+        tell(*(f"  {report.message}" for report in self.failures[:_LISTED_FAILURES]))
         if len(self.failures) > _LISTED_FAILURES:
-            print(f"  and {len(self.failures) - _LISTED_FAILURES} more", file=sys.stderr)
+            tell(f"  and {len(self.failures) - _LISTED_FAILURES} more")
 
     def exit_code(self) -> Exit:
         """Return the code that the failures so far amount to."""
@@ -160,7 +160,7 @@ class Context:
             tell: say what the store found wrong with itself.
 
         Raises:
-            NotFound: there is no store.
+            NoStore: there is no store.
             Unsupported: the store is behind a server.
             StorageError, FailedPrecondition: see `LocalStore`.
         """
@@ -171,9 +171,9 @@ class Context:
                 written_out(self.settings.store.value), operation="this command; it needs the root of a store"
             )
         path = self.settings.store_path
-        exists, ours = await run(_look_at, str(path))
-        if not exists and not create:
-            raise NotFound("store", f"{path} (from {self.settings.store.origin})")
+        exists, is_store, ours = await run(_look_at, str(path))
+        if not is_store and not create:
+            raise NoStore(str(path), exists=exists, origin=self.settings.store.origin)
         store = LocalStore(path, read_only=not (create or change or ours), durability=self.settings.durability_name)
         async with store:
             for note in store.notes() if tell else ():
@@ -185,7 +185,7 @@ class Context:
             self.display.erase()
 
 
-def _look_at(path: str) -> tuple[bool, bool]:
-    """Return whether something is there, and whether it is a store of ours that can be written."""
+def _look_at(path: str) -> tuple[bool, bool, bool]:
+    """Return whether something is there, whether blobs can be read there, and whether it is ours and can be written."""
     ours = os.path.isfile(os.path.join(path, "steelyard.json"))  # noqa: PTH113, PTH118 - one call each, on a thread
-    return os.path.lexists(path), ours and os.access(path, os.W_OK)
+    return os.path.lexists(path), has_blobs(path), ours and os.access(path, os.W_OK)

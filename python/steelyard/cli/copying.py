@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import os
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from datetime import timedelta
 from typing import Annotated
@@ -11,7 +12,7 @@ import anyio
 from cyclopts import Parameter
 
 from steelyard._bridge import run
-from steelyard.cli.addresses import has_blobs, open_root
+from steelyard.cli.addresses import NoStore, has_blobs, open_root
 from steelyard.cli.context import Context
 from steelyard.cli.explain import UsageError
 from steelyard.cli.names import amount, counted, labels_of, resolve
@@ -19,7 +20,7 @@ from steelyard.cli.progress import Meter
 from steelyard.cli.records import CopiedRecord
 from steelyard.content import Store
 from steelyard.digest import Digest
-from steelyard.errors import NotFound, SteelyardError, Unsupported
+from steelyard.errors import SteelyardError, Unsupported
 from steelyard.images import Collecting
 from steelyard.model import Labels
 from steelyard.transfer import copy
@@ -31,9 +32,8 @@ _KEPT = timedelta(days=1)
 async def cp(
     source: Annotated[str, Parameter(name="SRC")],
     target: Annotated[str, Parameter(name="DEST")],
-    digests: Annotated[list[str] | None, Parameter(name="DIGEST")] = None,
     /,
-    *,
+    *digests: Annotated[str, Parameter(name="DIGEST")],
     every: Annotated[bool, Parameter(name="--all")] = False,
     with_labels: bool = False,
     label: Annotated[list[str] | None, Parameter(name="--label", negative="")] = None,
@@ -60,7 +60,7 @@ async def cp(
     meter = context.begin("copied", "blobs", "bytes", "new", "existing", meter=Meter(items="blob"))
     context.leave_behind(f"what was copied so far is kept, so go on with: {context.same_command}")
     if not await run(has_blobs, source):
-        raise NotFound("store", source)
+        raise NoStore(source, exists=await run(os.path.lexists, source))
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_root(source, read_only=True))
         durable = context.settings.durability_name == "power-loss"
@@ -103,9 +103,9 @@ class _Copying:
         await self.context.out.emit(record, name)
 
 
-async def _copy_all(context: Context, copying: _Copying, digests: list[str] | None) -> None:
+async def _copy_all(context: Context, copying: _Copying, digests: Sequence[str]) -> None:
     """Copy a few blobs at a time, in the order in which they are named or listed."""
-    source = _listed(copying.source) if digests is None else _resolved(context, copying.source, digests)
+    source = _listed(copying.source) if not digests else _resolved(context, copying.source, digests)
     async with aclosing(source) as names, anyio.create_task_group() as tasks:
         room = anyio.Semaphore(_AT_ONCE)
 
@@ -126,7 +126,7 @@ async def _listed(store: Store) -> AsyncGenerator[Digest, None]:
             yield info.digest
 
 
-async def _resolved(context: Context, store: Store, digests: list[str]) -> AsyncGenerator[Digest, None]:
+async def _resolved(context: Context, store: Store, digests: Sequence[str]) -> AsyncGenerator[Digest, None]:
     for text, name in zip(digests, await resolve(store, digests), strict=True):
         if isinstance(name, SteelyardError):
             context.fail(name, about=text)

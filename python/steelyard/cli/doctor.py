@@ -16,9 +16,11 @@ from cyclopts import Parameter
 from steelyard._bridge import run
 from steelyard._mounts import mount_of
 from steelyard.cli import version
+from steelyard.cli.addresses import NoStore
 from steelyard.cli.context import Context
 from steelyard.cli.explain import explain
-from steelyard.cli.names import exact_size, human_size, printable, quoted
+from steelyard.cli.names import exact_size, human_size
+from steelyard.cli.printing import printable, quoted
 from steelyard.cli.settings import config_path
 from steelyard.errors import SteelyardError
 from steelyard.local import LocalStore, sqlite_version
@@ -66,8 +68,10 @@ async def doctor(
             checks = await _checks(context, store)
     except (SteelyardError, OSError) as error:
         found = explain(error, program=context.program)
-        checks.append(Check(name="store", ok=False, message=found.message, next=found.next_step))
-        context.fail(error)
+        helps = not isinstance(error, NoStore)  # what would help there is this command
+        next_step = found.next_step if helps else None
+        checks.append(Check(name="store", ok=False, message=found.message, next=next_step))
+        context.fail(error, helps=helps)
     report["checks"] = msgspec.to_builtins(checks)
     report["rebuilt"] = rebuilt
     report["ok"] = all(check.ok for check in checks)

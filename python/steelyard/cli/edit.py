@@ -20,9 +20,8 @@ from steelyard.model import Labels
 
 async def label(
     digest: Annotated[str, Parameter(name="DIGEST", completer=complete_digest)],
-    changes: Annotated[list[str], Parameter(name="CHANGE")],
     /,
-    *,
+    *changes: Annotated[str, Parameter(name="CHANGE", required=True)],
     context: Annotated[Context, Parameter(parse=False)],
 ) -> None:
     """Set and remove labels of a blob.
@@ -46,9 +45,7 @@ async def label(
 
 
 async def rm(
-    digests: Annotated[list[str], Parameter(name="DIGEST", completer=complete_digest)],
-    /,
-    *,
+    *digests: Annotated[str, Parameter(name="DIGEST", completer=complete_digest, required=True)],
     dry_run: bool = False,
     context: Annotated[Context, Parameter(parse=False)],
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import traceback
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ import msgspec
 
 from steelyard import errors
 from steelyard.cli.exits import Exit, exit_of
-from steelyard.cli.names import AmbiguousDigest, counted, printable, quoted
+from steelyard.cli.names import AmbiguousDigest, counted
+from steelyard.cli.printing import printable, quoted
 from steelyard.cli.records import ErrorRecord
 
 __all__ = ("Report", "UsageError", "explain", "leaves")
@@ -52,12 +54,15 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return ErrorRecord(code=self.code, message=self.message, next=self.next_step, exit_code=int(self.exit))
 
 
-def explain(error: BaseException, *, program: str = "steelyard", about: str | None = None) -> Report:
+def explain(
+    error: BaseException, *, program: str = "steelyard", command: str | None = None, about: str | None = None
+) -> Report:
     """Return what to say about an error.
 
     Args:
         error: any exception.
         program: how the command line begins that reaches the same store: ``steelyard`` and the `--store` given.
+        command: what it was asked to do, whose help explains a wrong argument.
         about: the file or name in question, put in front of the message where that does not name it.
     """
     code = (
@@ -69,7 +74,7 @@ def explain(error: BaseException, *, program: str = "steelyard", about: str | No
     return Report(
         code=code,
         message=printable(message),
-        next_step=_next_step(error, program, about),
+        next_step=_next_step(error, program, command, about),
         exit=exit_of(error),
         details=_details(error),
     )
@@ -110,7 +115,7 @@ def _message(error: BaseException) -> str:
     return f"internal error{place}: {type(error).__name__}: {error}"
 
 
-def _next_step(error: BaseException, program: str, about: str | None) -> str | None:
+def _next_step(error: BaseException, program: str, command: str | None, about: str | None) -> str | None:
     match error:
         case UsageError():
             return error.next_step
@@ -147,8 +152,6 @@ def _next_step(error: BaseException, program: str, about: str | None) -> str | N
             return f"{program} verify {blob}" if ":" in blob and "/" not in blob else f"{program} doctor --rebuild"
         case AmbiguousDigest(candidates=(first, *_)):
             return f"{program} info {first}"
-        case errors.InvalidLabel():
-            return "steelyard label --help"
         case errors.InvalidFilter():
             return "steelyard help filters"
         case errors.InvalidDigest():
@@ -156,7 +159,7 @@ def _next_step(error: BaseException, program: str, about: str | None) -> str | N
         case errors.InvalidImage():
             return None
         case errors.InvalidArgument():
-            return "steelyard --help"
+            return f"steelyard {command} --help" if command else "steelyard --help"
         case errors.IncompatibleFormat():
             return "pip install --upgrade 'steelyard[cli]'"
         case _:
@@ -166,6 +169,8 @@ def _next_step(error: BaseException, program: str, about: str | None) -> str | N
 def _next_step_of_system(error: BaseException, program: str) -> str | None:
     path = getattr(error, "filename", None)
     name = quoted(os.fsdecode(path)) if isinstance(path, str | bytes) else None
+    if getattr(error, "errno", None) in {errno.EMFILE, errno.ENFILE}:
+        return "ulimit -n 4096"
     match exit_of(error):
         case Exit.NO_SPACE:
             return f"df -h {name}" if name else f"{program} stat"

@@ -19,7 +19,8 @@ from steelyard.cli.complete import complete_digest, complete_image
 from steelyard.cli.context import Context
 from steelyard.cli.explain import UsageError
 from steelyard.cli.image_names import find_image, platforms_of
-from steelyard.cli.names import amount, counted, printable, quoted, resolve_one
+from steelyard.cli.names import amount, counted, resolve_one
+from steelyard.cli.printing import quoted, shown
 from steelyard.cli.progress import Meter
 from steelyard.cli.records import ExportedBlobRecord, ExportedImageRecord
 from steelyard.images import DirectoryLayout, Exported, export_images
@@ -29,9 +30,8 @@ from steelyard.model import Progress
 
 async def export(
     target: Annotated[str, Parameter(name="DEST")],
-    names: Annotated[list[str] | None, Parameter(name="NAME", completer=complete_image)] = None,
     /,
-    *,
+    *names: Annotated[str, Parameter(name="NAME", completer=complete_image)],
     manifest: Annotated[list[str] | None, Parameter(name="--manifest", negative="", completer=complete_digest)] = None,
     manifest_type: str | None = None,
     platform: Annotated[list[str] | None, Parameter(name="--platform", negative="")] = None,
@@ -174,7 +174,7 @@ async def _tell(context: Context, found: Exported, target: str | None) -> None:
         record = ExportedImageRecord(
             name=image.name, digest=image.target.digest, size=image.target.size, media_type=image.target.media_type
         )
-        text = image.target.digest if context.quiet else f"{image.target.digest}  {printable(image.name or '-')}"
+        text = image.target.digest if context.quiet else f"{image.target.digest}  {shown(image.name or '-')}"
         await context.out.emit(record, text)
     for blob in found.blobs:
         await context.out.emit(

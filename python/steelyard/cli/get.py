@@ -18,7 +18,8 @@ from steelyard.cli import stdio
 from steelyard.cli.complete import complete_digest
 from steelyard.cli.context import Context
 from steelyard.cli.explain import UsageError
-from steelyard.cli.names import path_text, printable, resolve_one
+from steelyard.cli.names import resolve_one
+from steelyard.cli.printing import path_hex, path_shown, path_text
 from steelyard.cli.progress import Meter
 from steelyard.cli.records import FetchedRecord
 from steelyard.content import ReaderAt
@@ -70,9 +71,14 @@ async def get(
         context.begin("fetched", "bytes")
         context.counts["bytes"] = size
         record = FetchedRecord(
-            digest=str(name), path=path_text(target), offset=start, size=size, verified=wanted is None
+            digest=str(name),
+            path=path_text(target),
+            path_hex=path_hex(target),
+            offset=start,
+            size=size,
+            verified=wanted is None,
         )
-        await context.out.emit(record, str(name) if context.quiet else f"{name}  {printable(path_text(target))}")
+        await context.out.emit(record, str(name) if context.quiet else f"{name}  {path_shown(target)}")
 
 
 async def _pieces(context: Context, reader: ReaderAt, start: int, size: int, *, whole: bool) -> AsyncIterator[bytes]:

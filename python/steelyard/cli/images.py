@@ -9,7 +9,8 @@ from cyclopts import Parameter
 from steelyard.cli.complete import complete_image
 from steelyard.cli.context import Context
 from steelyard.cli.image_names import find_image, whole_name
-from steelyard.cli.names import check_fields, counted, human_size, printable, timestamp
+from steelyard.cli.names import check_fields, counted, human_size, timestamp
+from steelyard.cli.printing import shown
 from steelyard.cli.records import ImagePart, ImageRecord, InspectedRecord, RemovedImageRecord
 from steelyard.errors import SteelyardError
 from steelyard.filters import IMAGE_FIELDS
@@ -38,13 +39,11 @@ async def ls(
     async with context.open_store() as store:
         for image in await store.images.list(*filters):
             context.counts["images"] += 1
-            await context.out.emit(ImageRecord.of(image), printable(image.name) if context.quiet else line_of(image))
+            await context.out.emit(ImageRecord.of(image), shown(image.name) if context.quiet else line_of(image))
 
 
 async def inspect(
-    names: Annotated[list[str], Parameter(name="NAME", completer=complete_image)],
-    /,
-    *,
+    *names: Annotated[str, Parameter(name="NAME", completer=complete_image, required=True)],
     context: Annotated[Context, Parameter(parse=False)],
 ) -> None:
     """Show what an image is made of.
@@ -73,9 +72,8 @@ async def inspect(
 
 async def tag(
     source: Annotated[str, Parameter(name="NAME", completer=complete_image)],
-    names: Annotated[list[str], Parameter(name="NEW-NAME")],
     /,
-    *,
+    *names: Annotated[str, Parameter(name="NEW-NAME", required=True)],
     overwrite: bool = False,
     context: Annotated[Context, Parameter(parse=False)],
 ) -> None:
@@ -95,13 +93,11 @@ async def tag(
         targets = {whole_name(name): image.target for name in names}
         for made in await store.images.assign(targets, labels=image.labels, overwrite=overwrite):
             context.counts["images"] += 1
-            await context.out.emit(ImageRecord.of(made), printable(made.name) if context.quiet else line_of(made))
+            await context.out.emit(ImageRecord.of(made), shown(made.name) if context.quiet else line_of(made))
 
 
 async def rm(
-    names: Annotated[list[str], Parameter(name="NAME", completer=complete_image)],
-    /,
-    *,
+    *names: Annotated[str, Parameter(name="NAME", completer=complete_image, required=True)],
     dry_run: bool = False,
     context: Annotated[Context, Parameter(parse=False)],
 ) -> None:
@@ -124,16 +120,16 @@ async def rm(
                 continue
             context.counts["images"] += 1
             record = RemovedImageRecord(name=image.name, digest=str(image.target.digest), dry_run=dry_run)
-            shown = printable(image.name)
-            await context.out.emit(record, shown if context.quiet else f"{shown}  {image.target.digest}")
+            line = shown(image.name)
+            await context.out.emit(record, line if context.quiet else f"{line}  {image.target.digest}")
     what = "would remove" if dry_run else "removed"
     context.conclude(f"{what} {counted(context.counts['images'], 'image name')}")
 
 
 def line_of(image: Image) -> str:
     """Return an image name as a line of `images ls`."""
-    labels = ",".join(f"{printable(key)}={printable(value)}" for key, value in sorted(image.labels.items()))
-    return f"{printable(image.name)}  {image.target.digest}  {timestamp(image.updated_at)}  {labels}".rstrip()
+    labels = ",".join(f"{shown(key)}={shown(value)}" for key, value in sorted(image.labels.items()))
+    return f"{shown(image.name)}  {image.target.digest}  {timestamp(image.updated_at)}  {labels}".rstrip()
 
 
 def _parts(found: ImageCheck) -> list[ImagePart]:
@@ -154,11 +150,11 @@ def _parts(found: ImageCheck) -> list[ImagePart]:
 
 def _block_of(image: Image, parts: list[ImagePart]) -> str:
     lines = [
-        f"name     {printable(image.name)}",
+        f"name     {shown(image.name)}",
         f"digest   {image.target.digest}",
         f"created  {timestamp(image.created_at)}",
         f"updated  {timestamp(image.updated_at)}",
-        *(f"label    {printable(key)}={printable(value)}" for key, value in sorted(image.labels.items())),
+        *(f"label    {shown(key)}={shown(value)}" for key, value in sorted(image.labels.items())),
     ]
     for part in parts:
         words = [
@@ -168,5 +164,5 @@ def _block_of(image: Image, parts: list[ImagePart]) -> str:
             part.platform or "",
             "" if part.present else "absent",
         ]
-        lines.append("  " * part.depth + printable("  ".join(filter(None, words))))
+        lines.append("  " * part.depth + shown("  ".join(filter(None, words))))
     return "\n".join(lines)

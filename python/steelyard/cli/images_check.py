@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -11,7 +12,8 @@ from steelyard.cli.context import Context
 from steelyard.cli.explain import UsageError
 from steelyard.cli.image_names import find_image, platforms_of, whole_name
 from steelyard.cli.images import line_of
-from steelyard.cli.names import counted, exact_size, printable
+from steelyard.cli.names import counted, exact_size
+from steelyard.cli.printing import shown
 from steelyard.cli.records import CheckedImageRecord, ImagePart, ImageRecord, ImageUsageRecord
 from steelyard.content import Store
 from steelyard.errors import NotFound, SteelyardError
@@ -24,9 +26,7 @@ __all__ = ("check", "convert", "usage")
 
 
 async def check(
-    names: Annotated[list[str] | None, Parameter(name="NAME", completer=complete_image)] = None,
-    /,
-    *,
+    *names: Annotated[str, Parameter(name="NAME", completer=complete_image)],
     platform: Annotated[list[str] | None, Parameter(name="--platform", negative="")] = None,
     context: Annotated[Context, Parameter(parse=False)],
 ) -> None:
@@ -63,14 +63,12 @@ async def check(
                 absent=[ImagePart.of(node, present=False) for node in found.absent],
                 unmatched=[str(each) for each in found.unmatched],
             )
-            await context.out.emit(record, printable(found.name) if context.quiet else _line_of(found, size))
+            await context.out.emit(record, shown(found.name) if context.quiet else _line_of(found, size))
             _fail(context, found)
 
 
 async def usage(
-    names: Annotated[list[str] | None, Parameter(name="NAME", completer=complete_image)] = None,
-    /,
-    *,
+    *names: Annotated[str, Parameter(name="NAME", completer=complete_image)],
     platform: Annotated[list[str] | None, Parameter(name="--platform", negative="")] = None,
     context: Annotated[Context, Parameter(parse=False)],
 ) -> None:
@@ -101,8 +99,8 @@ async def usage(
                 absent_size=found.absent_size,
             )
             absent = f", {found.absent} absent" if found.absent else ""
-            text = f"{printable(found.name)}  {exact_size(found.size)} in {counted(found.blobs, 'blob')}{absent}"
-            await context.out.emit(record, printable(found.name) if context.quiet else text)
+            text = f"{shown(found.name)}  {exact_size(found.size)} in {counted(found.blobs, 'blob')}{absent}"
+            await context.out.emit(record, shown(found.name) if context.quiet else text)
 
 
 async def convert(
@@ -141,16 +139,16 @@ async def convert(
             overwrite=overwrite,
         )
         context.counts["images"] = 1
-        await context.out.emit(ImageRecord.of(image), printable(image.name) if context.quiet else line_of(image))
+        await context.out.emit(ImageRecord.of(image), shown(image.name) if context.quiet else line_of(image))
 
 
-async def _all_names(store: Store, names: list[str] | None) -> list[str]:
+async def _all_names(store: Store, names: Sequence[str]) -> Sequence[str]:
     return names or [image.name for image in await store.images.list()]
 
 
 def _line_of(found: ImageCheck, size: int) -> str:
     state = "complete" if found.complete else "incomplete"
-    return f"{printable(found.name)}  {state}  {exact_size(size)} in {counted(len(found.present), 'blob')}"
+    return f"{shown(found.name)}  {state}  {exact_size(size)} in {counted(len(found.present), 'blob')}"
 
 
 def _fail(context: Context, found: ImageCheck) -> None:

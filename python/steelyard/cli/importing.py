@@ -15,7 +15,8 @@ from steelyard.cli.addresses import is_store, open_root
 from steelyard.cli.context import Context
 from steelyard.cli.explain import UsageError
 from steelyard.cli.image_names import find_image, platforms_of
-from steelyard.cli.names import amount, counted, labels_of, printable
+from steelyard.cli.names import amount, counted, labels_of
+from steelyard.cli.printing import shown
 from steelyard.cli.progress import Meter
 from steelyard.cli.records import ImportedBlobRecord, ImportedImageRecord
 from steelyard.images import Imported, Naming, import_images
@@ -81,7 +82,7 @@ async def import_(
     meter = _Meter()
     context.display.begin(meter)
     context.leave_behind(f"nothing was named; what is whole was kept, so go on with: {context.same_command}")
-    async with context.open_store(create=True) as store, _opened(source, name) as place:
+    async with _opened(source, name) as place, context.open_store(create=True) as store:
         found = await import_images(
             store,
             place,
@@ -142,7 +143,7 @@ async def _tell(context: Context, found: Imported) -> None:
             media_type=image.target.media_type,
             absent=list(image.absent),
         )
-        lines = [digest if context.quiet else f"{digest}  {printable(each)}" for each in image.names or ("-",)]
+        lines = [digest if context.quiet else f"{digest}  {shown(each)}" for each in image.names or ("-",)]
         await context.out.emit(record, "\n".join(dict.fromkeys(lines)))
         if not image.names:
             context.conclude(f"{digest} has no name yet: give one after SRC, or a repository with --prefix")

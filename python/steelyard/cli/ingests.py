@@ -13,7 +13,8 @@ from steelyard.cli import stdio
 from steelyard.cli.complete import complete_ref
 from steelyard.cli.context import Context
 from steelyard.cli.explain import UsageError
-from steelyard.cli.names import check_fields, human_size, printable, timestamp
+from steelyard.cli.names import check_fields, human_size, timestamp
+from steelyard.cli.printing import shown
 from steelyard.cli.records import AbortedRecord, IngestGoneRecord, IngestRecord
 from steelyard.content import Store
 from steelyard.errors import SteelyardError
@@ -56,9 +57,7 @@ async def ingests(
 
 
 async def abort(
-    refs: Annotated[list[str], Parameter(name="REF", completer=complete_ref)],
-    /,
-    *,
+    *refs: Annotated[str, Parameter(name="REF", completer=complete_ref, required=True)],
     dry_run: bool = False,
     context: Annotated[Context, Parameter(parse=False)],
 ) -> None:
@@ -82,20 +81,18 @@ async def abort(
             context.counts["ingests"] += 1
             context.counts["bytes"] += offset
             record = AbortedRecord(ref=ref, offset=offset, dry_run=dry_run)
-            await context.out.emit(
-                record, printable(ref) if context.quiet else f"{printable(ref)}  {human_size(offset)}"
-            )
+            await context.out.emit(record, shown(ref) if context.quiet else f"{shown(ref)}  {human_size(offset)}")
 
 
 def _line(status: Status) -> str:
     total = "?" if status.total is None else human_size(status.total)
     share = f"{100 * status.offset / status.total:.0f} %" if status.total else ""
     held = human_size(status.offset)
-    return f"{held:>10} of {total:<10} {share:>5}  {timestamp(status.updated_at)}  {printable(status.ref)}"
+    return f"{held:>10} of {total:<10} {share:>5}  {timestamp(status.updated_at)}  {shown(status.ref)}"
 
 
 async def _emit(context: Context, status: Status) -> None:
-    await context.out.emit(IngestRecord.of(status), printable(status.ref) if context.quiet else _line(status))
+    await context.out.emit(IngestRecord.of(status), shown(status.ref) if context.quiet else _line(status))
 
 
 async def _watch_changes(context: Context, store: Store, filters: tuple[str, ...], interval: float) -> None:
@@ -104,7 +101,7 @@ async def _watch_changes(context: Context, store: Store, filters: tuple[str, ...
     while True:
         now = {status.ref: status for status in await store.list_statuses(*filters)}
         for ref in before.keys() - now.keys():
-            await context.out.emit(IngestGoneRecord(ref=ref), "" if context.quiet else f"gone: {printable(ref)}")
+            await context.out.emit(IngestGoneRecord(ref=ref), "" if context.quiet else f"gone: {shown(ref)}")
         for ref, status in now.items():
             if before.get(ref) != status:
                 await _emit(context, status)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from steelyard._bridge import run
 from steelyard.cli import stdio
 from steelyard.cli.context import Context
 from steelyard.cli.exits import Exit, exit_of
-from steelyard.cli.names import exact_size, path_text, printable, quoted
+from steelyard.cli.names import exact_size
+from steelyard.cli.printing import path_hex, path_shown, path_text, quoted, shown
 from steelyard.cli.records import PutRecord
 from steelyard.cli.sources import RESUMABLE_BYTES, Found, automatic_ref, find_all
 from steelyard.content import Store
@@ -56,7 +57,7 @@ class Intake:
         self._store = store
         self._turns: dict[str, anyio.Lock] = defaultdict(anyio.Lock)
 
-    async def run(self, sources: list[str]) -> None:
+    async def run(self, sources: Sequence[str]) -> None:
         """Store everything that the sources name; bounded queues keep the walk only a little ahead of the disk."""
         send_small, small = anyio.create_memory_object_stream[str](64)
         send_large, large = anyio.create_memory_object_stream[Found](4)
@@ -69,14 +70,15 @@ class Intake:
                 await self._sort(sources, send_small, send_large)
 
     async def _sort(
-        self, sources: list[str], small: MemoryObjectSendStream[str], large: MemoryObjectSendStream[Found]
+        self, sources: Sequence[str], small: MemoryObjectSendStream[str], large: MemoryObjectSendStream[Found]
     ) -> None:
         root = await run(_identity, self._context.settings.store_path)
         for source in sources:
             if source == "-":
                 await large.send(Found(path="-", kind="stream"))
                 continue
-            async with aclosing(find_all([source], recursive=self.request.recursive, leave_out=root)) as everything:
+            walk = find_all([source], recursive=self.request.recursive, leave_out=root, program=self._context.program)
+            async with aclosing(walk) as everything:
                 async for found in everything:
                     if found.error is not None:
                         self._fail(found.error, found.path)
@@ -96,12 +98,12 @@ class Intake:
         self._context.counts["skipped"] += 1
         self.skipped[found.reason] += 1
         if found.reason != "symbolic link":
-            self._context.note(f"left out: {printable(path_text(found.path))}: {found.reason}")
+            self._context.note(f"left out: {path_shown(found.path)}: {found.reason}")
 
     def _fail(self, error: Exception, path: str) -> None:
         if exit_of(error) is Exit.NO_SPACE:
             raise error  # every other file would fail as well
-        self._context.fail(error, about=path_text(path))
+        self._context.fail(error, about=path_shown(path))
 
     async def _store_small(self, paths: MemoryObjectReceiveStream[str]) -> None:
         request = self.request
@@ -129,15 +131,17 @@ class Intake:
                     await self._stored(found.path, result)
 
     async def _stored(self, path: str, result: PutResult) -> None:
-        context, text = self._context, path_text(path)
+        context = self._context
         context.display.finished(path, result.size)
         for name, number in (("files", 1), ("bytes", result.size), ("new" if result.new else "existing", 1)):
             context.counts[name] += number
         digest = str(result.digest)
-        record = PutRecord(path=text, digest=digest, size=result.size, new=result.new)
-        await context.out.emit(record, digest if context.quiet else f"{digest}  {printable(text)}")
+        record = PutRecord(
+            path=path_text(path), path_hex=path_hex(path), digest=digest, size=result.size, new=result.new
+        )
+        await context.out.emit(record, digest if context.quiet else f"{digest}  {path_shown(path)}")
         if self.request.fail_if_exists and not result.new:
-            context.fail(AlreadyExists(digest), about=text)
+            context.fail(AlreadyExists(digest), about=path_shown(path))
 
     async def _store_one(self, found: Found) -> PutResult:
         ref = self._ref_of(found)
@@ -203,11 +207,9 @@ class Intake:
     def _announce_resume(self, found: Found, ref: str, offset: int) -> None:
         size = exact_size(offset)
         if found.kind == "file":
-            self._context.note(f"{printable(path_text(found.path))}: resumed at {size}")
+            self._context.note(f"{path_shown(found.path)}: resumed at {size}")
         else:
-            self._context.note(
-                f"ingest {printable(ref)}: resumed at {size}; that much of the input is read and skipped"
-            )
+            self._context.note(f"ingest {shown(ref)}: resumed at {size}; that much of the input is read and skipped")
 
     def _say_goodbye(self, found: Found, ref: str, offset: int) -> None:
         context = self._context

@@ -10,7 +10,8 @@ from cyclopts import Parameter
 
 from steelyard.cli.complete import complete_digest
 from steelyard.cli.context import Context
-from steelyard.cli.names import check_fields, exact_size, human_size, printable, resolve, timestamp
+from steelyard.cli.names import check_fields, exact_size, human_size, resolve, timestamp
+from steelyard.cli.printing import path_shown, path_text, shown
 from steelyard.cli.records import BlobRecord
 from steelyard.errors import NotFound, SteelyardError
 from steelyard.filters import BLOB_FIELDS
@@ -40,9 +41,7 @@ async def ls(
 
 
 async def info(
-    digests: Annotated[list[str], Parameter(name="DIGEST", completer=complete_digest)],
-    /,
-    *,
+    *digests: Annotated[str, Parameter(name="DIGEST", completer=complete_digest, required=True)],
     context: Annotated[Context, Parameter(parse=False)],
 ) -> None:
     """Show what is known of blobs.
@@ -75,17 +74,17 @@ async def stat(*, context: Annotated[Context, Parameter(parse=False)]) -> None:
     """
     async with context.open_local() as store:
         stats: dict[str, int] = msgspec.to_builtins(await store.stats())
-        lines = [f"{'store':<18}{printable(str(store.path))}"]
+        lines = [f"{'store':<18}{path_shown(store.path)}"]
         for name, number in stats.items():
             size = name == "size" or name.endswith("bytes")
             label = name.replace("_", " ")
             lines.append(f"{label:<18}{exact_size(number) if size else number}")
-        await context.out.document({"type": "stat", "store": str(store.path), **stats}, "\n".join(lines))
+        await context.out.document({"type": "stat", "store": path_text(store.path), **stats}, "\n".join(lines))
 
 
 def line_of(info: Info) -> str:
     """Return a blob as a line of `ls`."""
-    labels = ",".join(f"{printable(key)}={printable(value)}" for key, value in sorted(info.labels.items()))
+    labels = ",".join(f"{shown(key)}={shown(value)}" for key, value in sorted(info.labels.items()))
     return f"{info.digest}  {human_size(info.size):>10}  {timestamp(info.created_at)}  {labels}".rstrip()
 
 
@@ -97,5 +96,5 @@ def block_of(info: Info) -> str:
         f"created  {timestamp(info.created_at)}",
         f"updated  {timestamp(info.updated_at)}",
     ]
-    lines += [f"label    {printable(key)}={printable(value)}" for key, value in sorted(info.labels.items())]
+    lines += [f"label    {shown(key)}={shown(value)}" for key, value in sorted(info.labels.items())]
     return "\n".join(lines)

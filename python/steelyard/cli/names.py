@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -22,9 +20,6 @@ __all__ = (
     "exact_size",
     "human_size",
     "labels_of",
-    "path_text",
-    "printable",
-    "quoted",
     "resolve",
     "resolve_one",
     "timestamp",
@@ -147,28 +142,6 @@ def labels_of(words: Iterable[str]) -> dict[str, str]:
             raise InvalidArgument(f"label {word!r}: expected KEY=VALUE")
         labels[key] = value
     return labels
-
-
-def path_text(path: str | bytes | os.PathLike[str]) -> str:
-    r"""Return a path as text that JSON can hold: bytes that are not UTF-8 become ``\xff``."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def printable(text: str) -> str:
-    """Return text with every character escaped that could move a terminal's cursor or break a line into two."""
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
-        for character in text
-    )
-
-
-def quoted(text: str) -> str:
-    """Return a word as it is typed in a shell, control characters included."""
-    if text.isprintable():
-        return shlex.quote(text)
-    return "$'" + printable(text.replace("\\", "\\\\").replace("'", "\\'")) + "'"
 
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")

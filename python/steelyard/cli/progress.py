@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Literal
 
 from steelyard._types import OnProgress
 from steelyard.cli import stdio
-from steelyard.cli.names import counted, human_size, printable
+from steelyard.cli.names import counted, human_size
+from steelyard.cli.printing import printable
+from steelyard.cli.streams import tell
 from steelyard.model import Progress
 
 if TYPE_CHECKING:
@@ -151,7 +153,7 @@ class Display:
         if self.mode == "live":
             self._draw(self._meter)
         else:
-            print(self.plain_line(self._meter), file=sys.stderr, flush=True)
+            tell(self.plain_line(self._meter))
 
     def erase(self) -> None:
         """Take the live line off the terminal, before something else is written there."""
@@ -185,6 +187,7 @@ class Display:
         bars, bar = self._prepare()
         count = f"{counted(meter.items_done, meter.items)}  " if meter.items else ""
         bars.update(bar, completed=meter.done, total=meter.total, description=f"{count}{meter.activity}")
+        bars.update(bar, rate=f"{human_size(bars.tasks[0].speed or 0)}/s")  # rich's own column has powers of ten
         with bars.console.capture() as captured:
             bars.console.print(bars.make_tasks_table(bars.tasks), end="", no_wrap=True, overflow="crop")
         self._put(captured.get().split("\n")[0].rstrip())
@@ -202,7 +205,6 @@ class Display:
                 DownloadColumn,
                 TextColumn,
                 TimeRemainingColumn,
-                TransferSpeedColumn,
             )
             from rich.progress import Progress as Bars  # noqa: PLC0415
 
@@ -210,10 +212,10 @@ class Display:
                 TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=24),
                 DownloadColumn(binary_units=True),
-                TransferSpeedColumn(),
+                TextColumn("{task.fields[rate]}", markup=False),
                 TimeRemainingColumn(compact=True),
                 console=Console(file=sys.stderr, highlight=False),
                 auto_refresh=False,
             )
-            self._bar = self._bars.add_task("starting", total=None)
+            self._bar = self._bars.add_task("starting", total=None, rate="")
         return self._bars, self._bar

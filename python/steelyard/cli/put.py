@@ -15,9 +15,7 @@ from steelyard.digest import Algorithm
 
 
 async def put(
-    sources: Annotated[list[str], Parameter(name="FILE")],
-    /,
-    *,
+    *sources: Annotated[str, Parameter(name="FILE", required=True)],
     recursive: Annotated[bool, Parameter(name=["--recursive", "-r"])] = False,
     label: list[str] | None = None,
     algorithm: Algorithm | None = None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from steelyard.cli.printing import escaped_json, path_text
 from steelyard.model import Image, Info, Status
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class PutRecord(Record, frozen=True, tag="put"):
     digest: str
     size: int
     new: bool
+    path_hex: str | None = None
 
 
 class FetchedRecord(Record, frozen=True, tag="fetched"):
@@ -64,6 +66,7 @@ class FetchedRecord(Record, frozen=True, tag="fetched"):
     offset: int
     size: int
     verified: bool
+    path_hex: str | None = None
 
 
 class CopiedRecord(Record, frozen=True, tag="copied"):
@@ -295,4 +298,16 @@ def summary(command: str, *, failed: int, counts: dict[str, int]) -> dict[str, A
 
 def encode(record: msgspec.Struct | dict[str, Any]) -> bytes:
     """Return a record as one line of JSON, without the newline."""
-    return msgspec.json.encode(record)
+    try:
+        return escaped_json(msgspec.json.encode(record))
+    except UnicodeEncodeError:  # a path with bytes that are not UTF-8
+        return escaped_json(msgspec.json.encode(_clean(msgspec.to_builtins(record))))
+
+
+def _clean(value: Any) -> Any:
+    """Return what JSON can hold of a value whose texts may have bytes that are not UTF-8."""
+    if isinstance(value, str):
+        return path_text(value)
+    if isinstance(value, dict):
+        return {_clean(key): _clean(part) for key, part in value.items()}
+    return [_clean(part) for part in value] if isinstance(value, list) else value

@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from steelyard.cli.names import printable
+from steelyard.cli.printing import printable
 
 __all__ = ("log_to_stderr",)
 

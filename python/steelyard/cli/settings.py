@@ -92,19 +92,23 @@ def load(flags: Mapping[str, str | None], environment: Mapping[str, str] | None 
 
 
 def _find(name: str, flag: str | None, variable: str | None, entry: str | None, config: Path) -> Setting:
-    if flag is not None:
-        return Setting(value=_absolute(name, flag, Path()), origin=f"--{name}")
-    if variable:
-        return Setting(value=_absolute(name, variable, Path()), origin=f"STEELYARD_{name.upper()}")
-    if entry is not None:
-        return Setting(value=_absolute(name, entry, config.parent), origin=str(config))
+    for value, origin, base in (
+        (flag, f"--{name}", Path()),
+        (variable or None, f"STEELYARD_{name.upper()}", Path()),
+        (entry, str(config), config.parent),
+    ):
+        if value is not None:
+            return Setting(value=value if name != "store" else _root(value, base, origin), origin=origin)
     return Setting(value=_CHOICES[name][0] if name in _CHOICES else str(default_store()), origin="default")
 
 
-def _absolute(name: str, value: str, base: Path) -> str:
-    if name != "store" or is_address(value):
-        return value
-    return str((base / Path(value).expanduser()).absolute())
+def _root(value: str, base: Path, origin: str) -> str:
+    try:
+        if is_address(value):
+            return value
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{origin}: {error}") from None
+    return str((base / os.path.expanduser(value)).absolute())  # noqa: PTH111 - the method fails where there is no such user
 
 
 def config_path() -> Path:

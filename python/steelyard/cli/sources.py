@@ -14,7 +14,7 @@ import msgspec
 
 from steelyard._bridge import run
 from steelyard.cli.explain import UsageError
-from steelyard.cli.names import path_text, quoted
+from steelyard.cli.printing import path_shown, path_text, quoted
 
 __all__ = ("RESUMABLE_BYTES", "Found", "automatic_ref", "find", "find_all")
 
@@ -55,11 +55,11 @@ def automatic_ref(path: str, status: os.stat_result) -> str:
 
 
 async def find_all(
-    paths: list[str], *, recursive: bool, leave_out: tuple[int, int] | None
+    paths: list[str], *, recursive: bool, leave_out: tuple[int, int] | None, program: str = "steelyard"
 ) -> AsyncGenerator[Found, None]:
     """Yield what the paths name, in their order; see `find`. Trees are read on a worker thread, in bounded batches."""
     for path in paths:
-        walk = find(path, recursive=recursive, leave_out=leave_out)
+        walk = find(path, recursive=recursive, leave_out=leave_out, program=program)
         while batch := await run(_take, walk):
             for found in batch:
                 yield found
@@ -69,7 +69,9 @@ def _take(walk: Iterator[Found]) -> list[Found]:
     return list(islice(walk, _BATCH))
 
 
-def find(path: str, *, recursive: bool, leave_out: tuple[int, int] | None) -> Iterator[Found]:
+def find(
+    path: str, *, recursive: bool, leave_out: tuple[int, int] | None, program: str = "steelyard"
+) -> Iterator[Found]:
     """Yield the file at `path`, or the files below it, in the order of their names.
 
     A path that is given is followed if it is a symbolic link, as `find -H` does; links inside a tree are left out, so
@@ -79,6 +81,7 @@ def find(path: str, *, recursive: bool, leave_out: tuple[int, int] | None) -> It
         path: a file, a directory or a stream.
         recursive: go into directories.
         leave_out: device and inode of the store's root, which would otherwise swallow itself.
+        program: how a command line begins that reaches the same store, for hints.
     """
     try:
         status = Path(path).stat()
@@ -90,12 +93,13 @@ def find(path: str, *, recursive: bool, leave_out: tuple[int, int] | None) -> It
     elif recursive:
         yield from _tree(path, leave_out)
     else:
-        yield Found(path=path, kind="error", error=_is_directory(path))
+        yield Found(path=path, kind="error", error=_is_directory(path, program))
 
 
-def _is_directory(path: str) -> UsageError:
-    name = path_text(path)
-    return UsageError(f"{name}: is a directory: expected a file, or -r", next_step=f"steelyard put -r {quoted(name)}")
+def _is_directory(path: str, program: str) -> UsageError:
+    return UsageError(
+        f"{path_shown(path)}: is a directory: expected a file, or -r", next_step=f"{program} put -r {quoted(path)}"
+    )
 
 
 def _classified(path: str, status: os.stat_result) -> Found:

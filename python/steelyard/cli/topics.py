@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from steelyard.cli.app import COMMANDS, GROUPS, build, launch
+from steelyard.cli.streams import tell
 
 FILTERS = """\
 A filter is one text of comparisons joined by commas, all of which must hold. Several filters are alternatives.
@@ -43,13 +46,14 @@ Progress and colour: NO_COLOR, TERM=dumb, CI and --no-progress are respected.
 """
 
 
-def help_(topic: Annotated[str | None, Parameter(name="TOPIC")] = None, /) -> None:
+def help_(*words: Annotated[str, Parameter(name="TOPIC")]) -> None:
     """Show help on a command or a topic.
 
     Args:
-        topic: a command, or exit-codes, filters, config.
+        words: a command, or exit-codes, filters, config.
     """
-    if topic is None or topic in COMMANDS or topic in GROUPS:
+    topic = " ".join(words)
+    if not topic or topic in COMMANDS or topic in GROUPS:
         launch([*topic.split(), "--help"] if topic else ["--help"])
         return
     texts: dict[str, Callable[[], str]] = {
@@ -59,8 +63,7 @@ def help_(topic: Annotated[str | None, Parameter(name="TOPIC")] = None, /) -> No
     }
     if topic not in texts:
         known = ", ".join([*texts, *COMMANDS])
-        print(f"steelyard: error: help {topic!r}: expected one of {known}", file=sys.stderr)
-        print("  next: steelyard --help", file=sys.stderr)
+        tell(f"steelyard: error: help {topic!r}: expected one of {known}", "  next: steelyard --help")
         sys.exit(2)
     print(texts[topic](), end="")
 
@@ -72,7 +75,7 @@ def _exit_codes() -> str:
 
 
 def completion(
-    shell: Literal["bash", "zsh", "fish", "powershell"],
+    shell: Annotated[Literal["bash", "zsh", "fish", "powershell"], Parameter(name="SHELL")],
     /,
     *,
     install: bool = False,
@@ -87,8 +90,29 @@ def completion(
     """
     app = build()
     if install:
-        print(app.install_completion(shell=shell, output=output))
+        script = app.install_completion(shell=shell, output=output, add_to_startup=shell != "zsh")
+        if shell == "zsh":
+            _load_in_zsh(script)
+        print(script)
     elif output is not None:
         output.write_text(app.generate_completion(shell=shell), "utf-8")
     else:
         print(app.generate_completion(shell=shell), end="")
+
+
+def _load_in_zsh(script: Path) -> None:
+    """Have zsh load the script at its start, after what is in its start-up file already.
+
+    A new user's file starts no completion at all, and one that does may have done it by then: both are right.
+    """
+    start = Path(os.environ.get("ZDOTDIR") or Path.home()) / ".zshrc"
+    text = start.read_text("utf-8") if start.exists() else ""
+    word = shlex.quote(str(script))
+    lines = (
+        "# steelyard completion",
+        "(( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i }",
+        f"[[ -f {word} ]] && source {word} && compdef _cyclopts_steelyard steelyard",
+    )
+    if lines[-1] not in text:
+        gap = "" if text.endswith("\n") or not text else "\n"
+        start.write_text(text + gap + "\n".join(lines) + "\n", "utf-8")

@@ -213,11 +213,7 @@ pub fn watch() -> io::Result<()> {
     if WATCHED.get().is_some() {
         return Ok(());
     }
-    // SAFETY: the call takes no pointers.
-    let placeholder = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
-    if placeholder < 0 {
-        return Err(io::Error::last_os_error());
-    }
+    let placeholder = open_placeholder()?;
     if PLACEHOLDER.compare_exchange(-1, placeholder, Ordering::AcqRel, Ordering::Relaxed).is_err() {
         // SAFETY: it was opened just now and nobody else knows the number.
         unsafe { libc::close(placeholder) };
@@ -234,6 +230,24 @@ pub fn watch() -> io::Result<()> {
     }
     WATCHED.set(()).ok();
     Ok(())
+}
+
+/// Open it above the numbers of the standard streams. One of them may be closed, and output would go to the placeholder.
+fn open_placeholder() -> io::Result<i32> {
+    // SAFETY: the call takes no pointers.
+    let opened = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+    if opened < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if opened > libc::STDERR_FILENO {
+        return Ok(opened);
+    }
+    // SAFETY: the call takes no pointers, and the descriptor was opened just now.
+    let moved = unsafe { libc::fcntl(opened, libc::F_DUPFD_CLOEXEC, libc::STDERR_FILENO + 1) };
+    let error = io::Error::last_os_error();
+    // SAFETY: it was opened above and nobody else knows the number.
+    unsafe { libc::close(opened) };
+    if moved < 0 { Err(error) } else { Ok(moved) }
 }
 
 extern "C" fn before() {

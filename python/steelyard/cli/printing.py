@@ -1,0 +1,81 @@
+"""Text from outside on its way to a terminal or into JSON: names, paths, labels, messages.
+
+A character that could move the cursor, break a line or turn the direction of writing never gets out as it is: C0 and C1
+controls, line separators, bidirectional controls and everything else that Unicode does not call printable.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+
+__all__ = ("escaped_json", "path_hex", "path_shown", "path_text", "printable", "quoted", "shown")
+
+_BYTES = range(0xDC80, 0xDD00)
+"""How Python keeps the bytes of a path, 0x80 to 0xff, that are not UTF-8."""
+
+_NOT_ASCII = re.compile(r"[^\x20-\x7e]")
+
+
+def printable(text: str) -> str:
+    r"""Return text with everything escaped that is not printable: ``\n``, ``\x1b``, ``\u202e``; a byte becomes ``\xff``."""
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else _escape(character) for character in text)
+
+
+def shown(name: str) -> str:
+    r"""Return a name as results show it: as `printable`, and a backslash becomes ``\\``, so that no two look alike."""
+    return printable(name.replace("\\", "\\\\"))
+
+
+def path_text(path: str | bytes | os.PathLike[str]) -> str:
+    r"""Return a path as text that JSON can hold: bytes that are not UTF-8 become ``\xff``; see `path_hex`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def path_hex(path: str | bytes | os.PathLike[str]) -> str | None:
+    """Return the bytes of a path whose `path_text` is not exact, in hex; None for a path that is UTF-8."""
+    octets = os.fsencode(path)
+    try:
+        octets.decode("utf-8")
+    except UnicodeDecodeError:
+        return octets.hex()
+    return None
+
+
+def path_shown(path: str | bytes | os.PathLike[str]) -> str:
+    """Return a path as results show it: as `shown`."""
+    return shown(os.fsencode(path).decode("utf-8", "surrogateescape"))
+
+
+def quoted(text: str) -> str:
+    """Return a word as it is typed in a shell, control characters included."""
+    if text.isprintable():
+        return shlex.quote(text)
+    return "$'" + printable(text.replace("\\", "\\\\").replace("'", "\\'")) + "'"
+
+
+def escaped_json(data: bytes) -> bytes:
+    r"""Return JSON in which what is not printable is written as ``\u202e``; it means the same."""
+    if data.isascii() and b"\x7f" not in data:
+        return data
+    return _NOT_ASCII.sub(_in_json, data.decode()).encode()
+
+
+def _in_json(found: re.Match[str]) -> str:
+    character = found[0]
+    if character.isprintable():
+        return character
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[at] << 8 | units[at + 1]:04x}" for at in range(0, len(units), 2))
+
+
+def _escape(character: str) -> str:
+    number = ord(character)
+    if number in _BYTES:
+        return f"\\x{number - 0xDC00:02x}"
+    if number < 0x80:
+        return character.encode("unicode_escape").decode("ascii")
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"

@@ -1,0 +1,103 @@
+"""The three standard streams, made safe to use however the process was started.
+
+A stream that was closed is a trap: the next file to be opened, the store's metadata perhaps, gets its number, and what is
+written to "standard output" goes into that file. And Python sets `sys.stderr` to None then, for which `print` takes
+standard output. So `prepare` fills the numbers, and the rest of the command line need not know.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from contextlib import suppress
+
+__all__ = ("finish", "prepare", "tell")
+
+STDIN, STDOUT, STDERR = range(3)
+
+
+_kept: list[object] = []
+"""What Python made of standard error: it closes the buffer, which is ours now, when nobody holds it any more."""
+
+
+class _Messages(io.TextIOWrapper):
+    """Standard error. Where it cannot be written, messages are dropped: the exit code still says what happened."""
+
+    def write(self, text: str, /) -> int:
+        try:
+            return super().write(text)
+        except OSError:
+            _discard(STDERR)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError:
+            _discard(STDERR)
+
+
+def prepare() -> None:
+    """Make the standard streams what the rest of the program takes them for.
+
+    A closed standard input or output is opened so that each use of it gives EBADF, as it would have without us; a closed
+    standard error so that messages go nowhere.
+    """
+    for descriptor, flags in ((STDIN, os.O_WRONLY), (STDOUT, os.O_RDONLY), (STDERR, os.O_WRONLY)):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            _open_null(descriptor, flags)
+    if sys.stdout is None:
+        sys.stdout = _text(STDOUT)
+    if sys.stderr is None:
+        sys.stderr = _text(STDERR)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the locale cannot spell is no reason to fail
+    if type(sys.stderr) is io.TextIOWrapper:
+        _kept.append(sys.stderr)
+        encoding = sys.stderr.encoding
+        sys.stderr = _Messages(sys.stderr.buffer, encoding=encoding, errors="backslashreplace", line_buffering=True)
+
+
+def tell(*lines: str) -> None:
+    """Write lines to standard error."""
+    for line in lines:
+        print(line, file=sys.stderr)
+    sys.stderr.flush()
+
+
+def finish() -> OSError | None:
+    """Let out what `print` still holds; return the error, if standard output could not take it.
+
+    Without this the interpreter meets the error after the program's end, and the exit code is 120.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _discard(STDOUT)
+        with suppress(OSError):
+            sys.stdout.flush()
+        return error
+    return None
+
+
+def _text(descriptor: int) -> io.TextIOWrapper:
+    return open(descriptor, "w", encoding="utf-8", closefd=False)
+
+
+def _discard(descriptor: int) -> None:
+    """Have everything that is written there go nowhere from now on."""
+    with suppress(OSError):
+        _open_null(descriptor, os.O_WRONLY)
+
+
+def _open_null(descriptor: int, flags: int) -> None:
+    opened = os.open(os.devnull, flags)
+    if opened != descriptor:
+        os.dup2(opened, descriptor)
+        os.close(opened)
+    else:
+        os.set_inheritable(descriptor, True)  # as a standard stream is

@@ -1,0 +1,102 @@
+"""Standard streams that are closed or full: the documented exit codes, no traceback, and nothing in a wrong place."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .runner import COMMAND, Shell, sha256
+
+ZERO = "0" * 8
+
+
+def script(shell: Shell, line: str) -> tuple[int, str, str]:
+    """Run a line of a shell, with STEELYARD for the command; return its exit code, output and errors."""
+    done = subprocess.run(
+        ["sh", "-c", line.replace("STEELYARD", " ".join(COMMAND))],
+        cwd=shell.home,
+        env=shell.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "Exception ignored" not in done.stdout + done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("words", ["ls", "ls --format json", "--version", "--help"])
+def test_a_closed_standard_output_is_told_and_gives_1(stocked: Shell, words: str) -> None:
+    code, out, err = script(stocked, f"STEELYARD {words} >&-")
+
+    assert (1, "") == (code, out)
+    assert err.startswith("steelyard: error: Bad file descriptor: standard output\n")
+
+
+@pytest.mark.parametrize("words", ["ls", "help filters", "--help"])
+def test_a_full_standard_output_gives_9_and_a_reader_that_left_141(stocked: Shell, words: str) -> None:
+    code, _, err = script(stocked, f"STEELYARD {words} >/dev/full")
+    left, _, quiet = script(stocked, f"{{ STEELYARD {words}; echo $? >code; }} | true; sleep 0.1; exit $(cat code)")
+
+    assert 9 == code
+    assert "steelyard: error: No space left on device: standard output" in err
+    # It may be quicker than `true`, and then nobody has left yet.
+    assert (left, quiet) in {(141, ""), (0, "")}
+
+
+@pytest.mark.parametrize("stream", ["2>&-", ">&- 2>/dev/full"])
+def test_messages_that_go_nowhere_change_no_exit_code(stocked: Shell, stream: str) -> None:
+    assert (3, "") == script(stocked, f"STEELYARD info {ZERO} {stream}")[:2]
+    assert (2, "") == script(stocked, f"STEELYARD frobnicate {stream}")[:2]
+
+
+def test_what_is_stored_is_stored_though_nothing_can_be_told(shell: Shell) -> None:
+    (shell.home / "file").write_bytes(b"data")
+
+    assert 1 == script(shell, "STEELYARD put file <&- >&- 2>&-")[0]
+
+    assert [sha256(b"data")] == shell.run("ls", "-q").lines
+    assert b"data" == shell.run("get", sha256(b"data")).raw
+    shell.run("verify", "--all")
+
+
+def test_a_closed_standard_input_cannot_be_read(shell: Shell) -> None:
+    code, out, err = script(shell, "STEELYARD put - <&-")
+
+    assert (1, "") == (code, out)
+    assert "steelyard: error: -: Bad file descriptor" in err
+    assert 1 == script(shell, "STEELYARD import - <&-")[0]
+    assert "" == shell.run("ls").out
+
+
+@pytest.mark.parametrize("most", [6, 10])
+def test_too_few_descriptors_are_told_as_such_or_suffice(stocked: Shell, most: int) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+    done = subprocess.run(
+        [*COMMAND, "info", ZERO], preexec_fn=limit, env=stocked.environment, capture_output=True, text=True, check=False
+    )
+
+    if done.returncode != 3:
+        assert 1 == done.returncode, done.stderr
+        assert "Too many open files" in done.stderr
+
+
+def test_a_config_file_that_cannot_be_read_is_told(shell: Shell) -> None:
+    (shell.home / "config" / "steelyard" / "config.toml").mkdir(parents=True)
+
+    done = shell.run("ls", code=2)
+
+    assert "steelyard: error: Is a directory: " in done.err
+    assert "Traceback" not in done.err
+
+
+def test_completion_into_a_folder_that_is_not_there_is_told(shell: Shell) -> None:
+    done = shell.run("completion", "bash", "-o", str(Path("absent") / "file"), code=3)
+
+    assert "steelyard: error: No such file or directory: absent/file" in done.err
