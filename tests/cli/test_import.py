@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 
 import pytest
 from make_archives import layout, one_image, saved, tar, two_platforms
+from make_images import CONFIG, MANIFEST, encode, named
 
 from .runner import Shell
 
@@ -63,6 +65,32 @@ def test_holes_and_broken_archives_have_exit_codes(shell: Shell, archive: bytes)
     shell.run("import", "-", stdin=b"no archive" * 100, code=5)
     shell.run("import", "absent.tar", code=3)
     assert [NAME] == [line.split()[0] for line in shell.run("images", "ls").lines]
+
+
+def test_a_refusal_says_what_helps(shell: Shell, archive: bytes) -> None:
+    shell.run("import", "-", stdin=archive)
+    shell.run("export", "layout/", "demo:1")
+    index = shell.home / "layout" / "index.json"
+    index.rename(shell.home / "elsewhere")
+    index.symlink_to(shell.home / "elsewhere")
+
+    linked = shell.run("import", "layout", code=5).err
+    assert "cp -RL" in linked
+    assert "doctor" not in linked
+    assert "expected a tar archive" in shell.run("import", "-", stdin=b"no archive" * 100, code=5).err
+    assert "bzip2, which is not supported" in shell.run("import", "-", stdin=bz2.compress(archive), code=5).err
+
+
+def test_layers_that_are_not_passed_on_are_listed(shell: Shell) -> None:
+    config = b'{"os":"linux","architecture":"amd64"}'
+    foreign = named(b"secret", "application/vnd.oci.image.layer.nondistributable.v1.tar")
+    manifest = encode({"schemaVersion": 2, "config": named(config, CONFIG), "layers": [foreign]})
+    index = encode({"schemaVersion": 2, "manifests": [named(manifest, MANIFEST)]})
+    data = tar(layout(index, [config, manifest]))
+
+    assert f"not stored: {foreign['digest']}" in shell.run("import", "-", "demo:1", stdin=data).err
+    found = shell.run("import", "-", "demo:1", "--format", "json", stdin=data).document
+    assert [foreign["digest"]] == found["imported"][0]["absent"]
 
 
 def test_names_that_are_taken_are_left_alone(shell: Shell, archive: bytes) -> None:

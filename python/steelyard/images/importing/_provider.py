@@ -12,6 +12,7 @@ from steelyard._types import FileRange
 from steelyard.content import Provider, ReaderAt, Source, Store
 from steelyard.digest import Digest
 from steelyard.errors import InvalidArgument, NotFound, UnsupportedAlgorithm
+from steelyard.images._turns import aside
 from steelyard.images.exporting._together import together
 from steelyard.images.graph import walk_image
 from steelyard.images.importing._contents import index_of
@@ -121,7 +122,8 @@ class LayoutSource(_Copies):
         """Return the images of the layout's index."""
         await self._layout.read_layout()
         index = await self._layout.read_index()
-        self._roots = tuple(Root.of(each, REF_NAME) for each in index.view.children)
+        named = index.view.children
+        self._roots = await aside(len(index.raw), lambda: tuple(Root.of(each, REF_NAME) for each in named))
         return Contents(roots=self._roots, index=index.raw, name="index.json")
 
     async def take(self, wanted: Collection[Digest] | None) -> None:

@@ -14,6 +14,7 @@ from steelyard.content import OnProgress, Provider, Store
 from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, InvalidArgument, InvalidDigest, NotFound
 from steelyard.images import media_types
+from steelyard.images._turns import aside
 from steelyard.images.check import ImageCheck, check_configs, examine
 from steelyard.images.choose import Platforms
 from steelyard.images.documents import OCIDescriptor
@@ -129,7 +130,9 @@ async def _import(keeper: Keeper, source: ImportSource, options: _Options, ledge
         if options.only_referenced and images.provider is None:
             raise InvalidArgument("only_referenced: expected a source that can be read twice, found a stream")
         contents = await images.contents()
-        chosen = plan(_for(contents, platforms), options.name, options.naming)
+        # What an index of megabytes names takes a while to sort out.
+        size = len(contents.index)
+        chosen = await aside(size, lambda: plan(_for(contents, platforms), options.name, options.naming))
         if not (options.overwrite or chosen.moves):
             await _refuse_moves(store, chosen)
         wanted = None

@@ -148,7 +148,9 @@ def _blob_dir(root: int, path: str, digest: Digest) -> int:
         if error.errno == errno.ENOENT:
             raise NotFound("blob", str(digest)) from None
         if error.errno in {errno.ELOOP, errno.ENOTDIR}:
-            raise DataCorrupt(f"{path}/blobs", expected="directories", actual="a link or a file") from None
+            raise DataCorrupt(
+                f"{path}/blobs", expected="directories", actual=f"a link or a file: {_files.LINKS}"
+            ) from None
         raise
 
 

@@ -53,6 +53,10 @@ def closing_fd(number: int) -> Iterator[int]:
         os.close(number)
 
 
+LINKS = "links are not followed, so copy the layout first, with `cp -RL`"
+"""What helps against links in a layout."""
+
+
 def open_dir(root: int, path: str, parts: tuple[str, ...], *, make: bool) -> int:
     """Open a directory below the root, no part of which may be a link; with `make`, make what is not there, durably."""
     here = os.dup(root)
@@ -90,7 +94,7 @@ def open_file(directory: int, name: str, shown: str) -> int:
         number = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     except OSError as error:
         if error.errno in {errno.ELOOP, errno.ENXIO}:
-            raise DataCorrupt(shown, expected="a regular file", actual="a link or a socket") from None
+            raise DataCorrupt(shown, expected="a regular file", actual=f"a link or a socket: {LINKS}") from None
         raise
     if not stat.S_ISREG(os.fstat(number).st_mode):
         os.close(number)
