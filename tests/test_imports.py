@@ -15,7 +15,7 @@ LAYERS = (
     {"digest"},
     {"model"},
     {"_types", "_backend", "names"},
-    {"_background", "_bridge"},
+    {"_background", "_bridge", "_scopes"},
     {"_watch"},
     {"_archive", "_buffers", "_direct", "_json", "content", "hashing", "filters"},
     {"_filtering", "_refqueue", "_unordered"},

@@ -56,13 +56,19 @@ _tasks: set[object] = set()
 """asyncio itself keeps only weak references to tasks."""
 
 
+def _forget(task: Any) -> None:
+    _tasks.discard(task)
+    if not task.cancelled():
+        task.exception()  # at most Ctrl-C, which the event loop has raised already
+
+
 def _start(run: Callable[[], Any]) -> Callable[[Callable[[], object]], object]:
     if on_asyncio():
         import asyncio  # noqa: PLC0415  # only a program that runs on it has it, and it is slow to import
 
         task: asyncio.Task[None] = asyncio.create_task(run())
         _tasks.add(task)
-        task.add_done_callback(_tasks.discard)
+        task.add_done_callback(_forget)
         return asyncio.get_running_loop().call_soon_threadsafe
     import trio  # noqa: PLC0415  # only a program that runs on trio has it
 

@@ -13,13 +13,13 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from threading import Lock
 from weakref import WeakKeyDictionary
 
 import anyio
 
 from steelyard._backend import Here, uninterrupted
+from steelyard._scopes import managed
 
 __all__ = ("RefQueue", "Turn", "ref_queue")
 
@@ -63,7 +63,7 @@ class RefQueue:
         self._turns: dict[str, deque[Turn]] = {}
         self._lock = Lock()
 
-    @asynccontextmanager
+    @managed
     async def turn(self, ref: str) -> AsyncIterator[Turn]:
         """Wait for this task's turn to try for `ref`, and have it inside the ``async with``.
 

@@ -12,8 +12,10 @@ from anyio import CancelScope, get_cancelled_exc_class
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
+from steelyard._backend import uninterrupted
 from steelyard._background import Background
 from steelyard._fork import ProcessBound
+from steelyard._scopes import task_group
 from steelyard.errors import InvalidArgument
 
 __all__ = ("Emit", "unordered")
@@ -77,7 +79,7 @@ class _Work(Generic[ItemT, ResultT]):
         """Work until the items end."""
         items = aiter(self._items if isinstance(self._items, AsyncIterable) else _each(self._items))
         try:
-            async with anyio.create_task_group() as workers:
+            async with task_group() as workers:
                 # One task alone advances the items: a generator may have scopes of its own open between two of them.
                 try:
                     await self._feed(items, workers)
@@ -156,16 +158,19 @@ async def _each(items: Iterable[ItemT]) -> AsyncIterator[ItemT]:
 class _Results(ProcessBound, AsyncGenerator[ResultT, None]):
     """The consumer's side. A generator by its methods, so that `contextlib.aclosing` and type checkers know `aclose`."""
 
+    # On the class, because `__del__` is called even of an object whose `__init__` was interrupted.
+    _background: Background | None = None
+    _closed = False
+
     def __init__(self, work: _Work[Any, ResultT]) -> None:
         self._work = work
-        self._background: Background | None = None
-        self._closed = False
 
     async def __anext__(self) -> ResultT:
         """Return the next result."""
         result = None if self._closed else self._work.ready()
         return await self.asend(None) if result is None else result
 
+    @uninterrupted
     async def asend(self, value: None) -> ResultT:
         """Wait for the next result."""
         del value
@@ -184,6 +189,7 @@ class _Results(ProcessBound, AsyncGenerator[ResultT, None]):
             raise StopAsyncIteration
         return result
 
+    @uninterrupted
     async def aclose(self) -> None:
         """Stop: cancel the items in work and wait until nothing of them remains. It may be called twice."""
         self._closed = True

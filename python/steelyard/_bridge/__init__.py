@@ -29,6 +29,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, TypeVar, TypeVarTuple
 
+from anyio import CancelScope
 from anyio.lowlevel import current_token
 
 from steelyard._backend import on_asyncio, uninterrupted
@@ -45,6 +46,7 @@ __all__ = (
     "checkpoint_here",
     "counts",
     "run",
+    "run_always",
     "run_job",
     "soon_here",
     "threads",
@@ -81,13 +83,25 @@ async def run(function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
 
 
 @uninterrupted
+async def run_always(function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
+    """Run one piece that lets go of something: it is run even if the caller is cancelled already, or Ctrl-C is pending.
+
+    Cancellation:
+        As for `run`, afterwards.
+    """
+    with CancelScope(shield=True):
+        result: ResultT = await _this_loop().run(function, args, always=True)
+    return result
+
+
+@uninterrupted
 async def run_job(job: Job, function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
     """Run a long piece off the event loop and return its result.
 
     Cancellation:
         As for `run`, but the job is told, and what `function` returns may then be of a part only: ask `job.cancelled`.
     """
-    result: ResultT = await _this_loop().run(function, args, job.cancel)
+    result: ResultT = await _this_loop().run(function, args, cancel=job.cancel)
     return result
 
 

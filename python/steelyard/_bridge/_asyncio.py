@@ -101,9 +101,15 @@ class AsyncioLoop:
         return future
 
     async def run(
-        self, function: Callable[..., Any], args: tuple[Any, ...], cancel: Callable[[], object] | None = None
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        *,
+        cancel: Callable[[], object] | None = None,
+        always: bool = False,
     ) -> Any:
-        await self._checkpoint_if_cancelled()
+        if not always:
+            await self._checkpoint_if_cancelled()
         future = self._loop().create_future()  # type: ignore[union-attr]  # it runs
         submitted: list[None] = []
         try:

@@ -28,9 +28,21 @@ class Loop(Protocol):
         ...
 
     async def run(
-        self, function: Callable[..., Any], args: tuple[Any, ...], cancel: Callable[[], object] | None = None
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        *,
+        cancel: Callable[[], object] | None = None,
+        always: bool = False,
     ) -> Any:
-        """Run one piece; `cancel` is called when the caller is cancelled meanwhile."""
+        """Run one piece.
+
+        Args:
+            function: the piece.
+            args: its arguments.
+            cancel: called when the caller is cancelled meanwhile.
+            always: run it even if Ctrl-C is pending; the caller has a shield.
+        """
         ...
 
     def begin(self, function: Callable[..., Any], args: tuple[Any, ...], begun: Begun[Any]) -> None:
@@ -132,7 +144,7 @@ class OpenFile:
         number: the descriptor, which belongs to this object from now on.
     """
 
-    __slots__ = ("_number",)
+    _number = -1
 
     def __init__(self, number: int) -> None:
         self._number = number

@@ -64,9 +64,15 @@ class TrioLoop:
 
     @uninterrupted
     async def run(
-        self, function: Callable[..., Any], args: tuple[Any, ...], cancel: Callable[[], object] | None = None
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        *,
+        cancel: Callable[[], object] | None = None,
+        always: bool = False,
     ) -> Any:
-        await self._lowlevel.checkpoint_if_cancelled()
+        if not always:
+            await self._lowlevel.checkpoint_if_cancelled()
         # From here on the task must wait: a piece that nobody waits for uses what the caller has let go of, and trio ends
         # with an internal error when a task is woken that does not wait for it. So KeyboardInterrupt is held back.
         self._port.submit(function, args, self._lowlevel.current_task())

@@ -10,10 +10,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated
 
-import anyio
 from cyclopts import Parameter
 
-from steelyard._bridge import OpenFile, run
+from steelyard._bridge import OpenFile, run, run_always
 from steelyard.cli import stdio
 from steelyard.cli.complete import complete_digest
 from steelyard.cli.context import Context
@@ -119,8 +118,7 @@ async def _to_file(pieces: AsyncIterator[bytes], target: Path) -> None:
         await run(_publish, file.fileno(), temporary, path)
     except BaseException:
         # CANCEL: the target is as it was; the part of it that was written goes.
-        with anyio.CancelScope(shield=True):
-            await run(lambda: temporary.unlink(missing_ok=True))
+        await run_always(lambda: temporary.unlink(missing_ok=True))
         raise
     finally:
         file.close()

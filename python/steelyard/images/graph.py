@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
-import anyio
 import msgspec
 from anyio.lowlevel import checkpoint
 
 from steelyard._fork import Process
+from steelyard._scopes import task_group
 from steelyard.content import Provider
 from steelyard.errors import InvalidArgument, InvalidDocument, LimitExceeded, NotFound, UnsupportedAlgorithm
 from steelyard.images._turns import parts
@@ -204,7 +204,7 @@ async def at_once(nodes: Sequence[Node], read: Callable[[Node], Awaitable[Result
         except Exception as error:  # noqa: BLE001  # raised below
             failures[index] = error
 
-    async with anyio.create_task_group() as tasks:
+    async with task_group() as tasks:
         for index, node in enumerate(nodes):
             tasks.start_soon(read_one, index, node)
     if failures:

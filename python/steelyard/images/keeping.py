@@ -10,12 +10,13 @@ Spec: containerd, "Garbage Collection": the labels ``containerd.io/gc.ref.conten
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import timedelta
 from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from steelyard._scopes import managed
 from steelyard.content import Store
 from steelyard.digest import Digest
 from steelyard.errors import InvalidDigest, Unsupported
@@ -98,7 +99,7 @@ class Keeper:
         await self.store.update(msgspec.structs.replace(info, labels=labels), *(f"labels.{key}" for key in labels))
 
 
-@asynccontextmanager
+@managed
 async def keeping(store: Store) -> AsyncIterator[Keeper]:
     """Give what keeps blobs in the store; where nothing collects, its methods do nothing."""
     async with AsyncExitStack() as stack:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import anyio
-from anyio import CancelScope
 from anyio.abc import ByteReceiveStream
 from anyio.lowlevel import checkpoint
 
 from steelyard import _native
-from steelyard._bridge import run
+from steelyard._backend import uninterrupted
+from steelyard._bridge import run, run_always
 from steelyard._buffers import view
 from steelyard._fork import ProcessBound
 from steelyard._types import Buffer
@@ -88,12 +88,12 @@ class LocalReader(ProcessBound, ReaderAt):
         """Return the descriptor of the blob's file; it closes with the reader."""
         return self._blob.fileno()
 
+    @uninterrupted
     async def aclose(self) -> None:
         """Close the blob's file."""
         if not self._blob.close_at_once():
             # CANCEL: shielded, because nobody else closes it.
-            with CancelScope(shield=True):
-                await run(self._blob.close)
+            await run_always(self._blob.close)
         await checkpoint()
 
     def _check_range(self, offset: int, size: int) -> None:
@@ -140,13 +140,13 @@ class VerifiedStream(ProcessBound, ByteReceiveStream):
             raise self._failure
         raise anyio.EndOfStream
 
+    @uninterrupted
     async def aclose(self) -> None:
         """End the stream; the reader stays open."""
         if not self._closed:
             self._closed = True
             # CANCEL: shielded, because a thread may still read ahead for this stream.
-            with CancelScope(shield=True):
-                await run(self._stream.close)
+            await run_always(self._stream.close)
         await checkpoint()
 
 

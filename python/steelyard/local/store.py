@@ -10,11 +10,11 @@ from types import TracebackType
 from typing import Literal, Self
 
 import msgspec
-from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
 from steelyard import _native
-from steelyard._bridge import run
+from steelyard._backend import uninterrupted
+from steelyard._bridge import run, run_always
 from steelyard._fork import UNBOUND, Process, ProcessBound
 from steelyard._refqueue import ref_queue
 from steelyard._types import OnProgress, Source
@@ -130,6 +130,7 @@ class LocalStore(ProcessBound, BaseStore):
             self._native, self._process = (core, small.gather(core)), Process()
         return self
 
+    @uninterrupted
     async def aclose(self) -> None:
         """Close the store; may be called twice.
 
@@ -138,13 +139,13 @@ class LocalStore(ProcessBound, BaseStore):
         native, self._native = self._native, None
         self._process = UNBOUND
         if native is not None:
-            with CancelScope(shield=True):
-                await run(native[0].close)
+            await run_always(native[0].close)
         await checkpoint()
 
     async def __aenter__(self) -> Self:
         return await self.aopen()
 
+    @uninterrupted
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import anyio
-from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
 from steelyard import _native
-from steelyard._bridge import PIECE, checkpoint_here, run
+from steelyard._backend import uninterrupted
+from steelyard._bridge import PIECE, checkpoint_here, run, run_always
 from steelyard._buffers import view
 from steelyard._fork import ProcessBound
 from steelyard._refqueue import RefQueue
@@ -128,6 +128,7 @@ class LocalWriter(ProcessBound, Writer):
             await self._catch_up()
             await run(self._ingest.sync)
 
+    @uninterrupted
     async def commit(
         self,
         size: int | None = None,
@@ -162,6 +163,7 @@ class LocalWriter(ProcessBound, Writer):
                 await self._release()
         return to_info(row)
 
+    @uninterrupted
     async def aclose(self) -> None:
         """Keep the ingest for a resume and free the ref."""
         await self._release()
@@ -173,12 +175,12 @@ class LocalWriter(ProcessBound, Writer):
         while await run(self._ingest.catch_up, PIECE):
             pass
 
+    @uninterrupted
     async def _release(self) -> None:
         # CANCEL: shielded, because an unreleased ref would stay held until the writer is garbage.
-        with CancelScope(shield=True):
-            try:
-                await run(self._ingest.close)
-            finally:
-                if self._queue is not None and not self._released:
-                    self._queue.released(self.ref)
-                self._released = True
+        try:
+            await run_always(self._ingest.close)
+        finally:
+            if self._queue is not None and not self._released:
+                self._queue.released(self.ref)
+            self._released = True

@@ -7,15 +7,15 @@ import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
-from steelyard._bridge import run
+from steelyard._backend import uninterrupted
+from steelyard._bridge import run, run_always
 from steelyard._buffers import view
+from steelyard._scopes import managed
 from steelyard._types import Buffer, FileRange, Source
 from steelyard.content import ReaderAt
 from steelyard.digest import Algorithm, Digest
@@ -140,10 +140,10 @@ class FilePieces(Pieces):
             self._rest = memoryview(b"")
         return self.seekable
 
+    @uninterrupted
     async def aclose(self) -> None:
         if self._owned:
-            with CancelScope(shield=True):
-                await run(self._file.close)
+            await run_always(self._file.close)
 
 
 def _measure(file: BinaryIO) -> tuple[bool, int, int | None]:
@@ -234,6 +234,7 @@ class IterablePieces(Pieces):
         self._iterator, self._rest = again, memoryview(b"")
         return True
 
+    @uninterrupted
     async def aclose(self) -> None:
         # An iterator that is the source itself is the caller's; one that we asked for is ours to end.
         close = getattr(self._iterator, "aclose", None)
@@ -273,7 +274,7 @@ def name_of(source: Source) -> str:
     return name if isinstance(name, str) else type(source).__name__
 
 
-@asynccontextmanager
+@managed
 async def opened(source: Source) -> AsyncIterator[Pieces]:
     """Open a source of any kind; a path's file is closed on the way out, an object of the caller's is not.
 

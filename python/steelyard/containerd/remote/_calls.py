@@ -12,6 +12,7 @@ import msgspec
 from anyio import CancelScope
 
 from steelyard import _bridge
+from steelyard._backend import uninterrupted
 from steelyard._fork import ProcessBound
 from steelyard.containerd.remote._channel import Connection, Headers, Method
 from steelyard.containerd.remote._errors import About, Refused, error_of
@@ -60,6 +61,7 @@ def refusal(error: grpc.RpcError) -> Refused:
     return Refused.of(error)
 
 
+@uninterrupted
 async def ask(
     connection: Connection,
     called: Method,
@@ -93,16 +95,19 @@ async def ask(
     try:
         await done.wait()
     finally:
-        if not done.is_set():
-            if grace:
+        try:
+            if grace and not done.is_set():
                 with CancelScope(shield=True), anyio.move_on_after(grace):
                     await done.wait()
-            call.cancel()
+        finally:
+            if not done.is_set():
+                call.cancel()
     if call.code() is grpc.StatusCode.OK:
         return call.result()
     raise _explained(Refused.of(call), about, connection, limits)
 
 
+@uninterrupted
 async def gather(
     connection: Connection,
     called: Method,
@@ -128,13 +133,15 @@ async def gather(
         try:
             return await attend(begun, lambda: counted.count, limits, connection, about)
         finally:
-            if grace and not begun.ended:
-                with CancelScope(shield=True), anyio.move_on_after(grace), suppress(Exception):
-                    await begun.result()
-            # Also when all was consumed: a call that has not been read to its end is ended here.
-            call.cancel()
-            if not begun.ended:
-                await begun.aclose()
+            try:
+                if grace and not begun.ended:
+                    with CancelScope(shield=True), anyio.move_on_after(grace), suppress(Exception):
+                        await begun.result()
+            finally:
+                # Also when all was consumed: a call that has not been read to its end is ended here.
+                call.cancel()
+                if not begun.ended:
+                    await begun.aclose()
     except Refused as refused:
         raise _explained(refused, about, connection, limits) from None
 
@@ -172,6 +179,7 @@ class Answers(ProcessBound, Generic[ItemT]):
         take: takes a batch from the iterator, in a thread; what it returns is false at the end, and only then.
     """
 
+    @uninterrupted
     def __init__(
         self,
         connection: Connection,
@@ -188,6 +196,7 @@ class Answers(ProcessBound, Generic[ItemT]):
         self._take = take
         self._begun = self._begin()
 
+    @uninterrupted
     async def next(self) -> ItemT:
         """Return the next batch.
 
@@ -205,6 +214,7 @@ class Answers(ProcessBound, Generic[ItemT]):
             self._begun = self._begin()
         return batch
 
+    @uninterrupted
     async def aclose(self) -> None:
         """End the call; its thread has ended when this returns."""
         self._call.cancel()

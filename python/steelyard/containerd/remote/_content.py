@@ -7,11 +7,11 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
-import anyio
 from anyio.lowlevel import checkpoint
 
 from steelyard._filtering import choose, compiled
 from steelyard._fork import Process
+from steelyard._scopes import task_group
 from steelyard.containerd.remote._calls import GRACE, Answers, Limits, ask
 from steelyard.containerd.remote._channel import Connection, method
 from steelyard.containerd.remote._errors import About
@@ -48,7 +48,7 @@ class Content:
                 with suppress(NotFound):
                     found[digest] = await self.info(digest)
 
-        async with anyio.create_task_group() as tasks:
+        async with task_group() as tasks:
             for _ in range(min(_LOOKS_AT_ONCE, len(wanted))):
                 tasks.start_soon(look)
         return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
@@ -14,6 +14,7 @@ from anyio.lowlevel import checkpoint
 
 from steelyard._filtering import choose, compiled
 from steelyard._fork import ProcessBound
+from steelyard._scopes import managed
 from steelyard._types import OnProgress, Source
 from steelyard.base import BaseStore, check_ref
 from steelyard.containerd.remote._address import check_lease, check_namespace, socket_path
@@ -138,7 +139,7 @@ class RemoteStore(ProcessBound, BaseStore):
     ) -> None:
         await self.aclose()
 
-    @asynccontextmanager
+    @managed
     async def leased(self, *, expires: timedelta = _DAY, collect: bool = False) -> AsyncIterator[RemoteStore]:
         """Give this store under a new lease: containerd's garbage collector leaves alone what is stored through it.
 

@@ -16,6 +16,7 @@ import grpc
 from anyio import CancelScope
 
 from steelyard import _bridge
+from steelyard._backend import uninterrupted
 from steelyard._fork import ProcessBound
 from steelyard.containerd.remote._calls import GRACE, Limits, refusal
 from steelyard.containerd.remote._channel import Connection, Headers, method
@@ -34,6 +35,7 @@ class WriteStream(ProcessBound):
         failure: why the stream ended, or None.
     """
 
+    @uninterrupted
     def __init__(self, connection: Connection, limits: Limits, headers: Headers = ()) -> None:
         self._limits = limits
         self._requests: SimpleQueue[Any] = SimpleQueue()
@@ -78,6 +80,7 @@ class WriteStream(ProcessBound):
         """
         await self._until(lambda: self.in_flight + size <= window or not self.in_flight)
 
+    @uninterrupted
     async def finish(self) -> None:
         """Say that there are no more messages, and wait for the end of the stream, at which the server frees the ref.
 
@@ -90,13 +93,15 @@ class WriteStream(ProcessBound):
         except Refused:
             pass
         finally:
-            if not self.ended:
+            try:
                 # CANCEL: the server is given time to free the ref in good order; what it has not stored by then is lost.
                 with CancelScope(shield=True), anyio.move_on_after(GRACE):
                     while not self.ended:
                         await self._changed.wait()
-            await self.aclose()
+            finally:
+                await self.aclose()
 
+    @uninterrupted
     async def aclose(self) -> None:
         """End the call, whatever it does; nothing of it is left when this returns."""
         self._requests.put(None)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
-from anyio import CancelScope
 
 from steelyard._archive import Place, copy_hashed, copy_range
-from steelyard._bridge import OpenFile, run
+from steelyard._bridge import OpenFile, run, run_always
+from steelyard._scopes import managed
 from steelyard.content import ReaderAt
 from steelyard.errors import DataCorrupt, StorageError
 from steelyard.images.documents import OCIDescriptor
@@ -58,7 +57,7 @@ class _New:
         self._directory.close()
 
 
-@asynccontextmanager
+@managed
 async def new_file(path: str) -> AsyncIterator[_files.NewFile]:
     """Give a file to be written; it gets its name at the end, in one step and durably, and only if all went well."""
     new = await run(_New, path)
@@ -67,8 +66,7 @@ async def new_file(path: str) -> AsyncIterator[_files.NewFile]:
         # CANCEL: one piece, which is waited for: the file is there whole or as it was before.
         await run(new.publish)
     finally:
-        with CancelScope(shield=True):
-            await run(new.close)
+        await run_always(new.close)
 
 
 async def write_archive(

@@ -7,6 +7,8 @@ from typing import TypeVar
 
 import anyio
 
+from steelyard._scopes import task_group
+
 __all__ = ("together",)
 
 ItemT = TypeVar("ItemT")
@@ -17,7 +19,7 @@ async def together(items: Iterable[ItemT], function: Callable[[ItemT], Awaitable
     failures: list[Exception] = []
     places = anyio.Semaphore(concurrency)
 
-    async with anyio.create_task_group() as tasks:
+    async with task_group() as tasks:
 
         async def one(item: ItemT) -> None:
             try:

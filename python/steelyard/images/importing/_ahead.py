@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Self
 
 import anyio
 from anyio import EndOfStream
 from anyio.abc import ObjectReceiveStream, ObjectSendStream
 
+from steelyard._scopes import managed, task_group
 from steelyard._types import Buffer
 
 __all__ = ("ahead",)
@@ -18,7 +18,7 @@ _PIECES = 4
 """Pieces that wait: of 1 MiB each, where we cut them."""
 
 
-@asynccontextmanager
+@managed
 async def ahead(source: AsyncIterable[Buffer]) -> AsyncIterator[AsyncIterable[Buffer]]:
     """Give the source, read ahead by a task of its own. A piece stays as it is when the next is asked for.
 
@@ -26,7 +26,7 @@ async def ahead(source: AsyncIterable[Buffer]) -> AsyncIterator[AsyncIterable[Bu
     """
     send, receive = anyio.create_memory_object_stream[Buffer](_PIECES)
     pieces = _Pieces(receive)
-    async with anyio.create_task_group() as tasks, receive:
+    async with task_group() as tasks, receive:
         tasks.start_soon(_read, source, send, pieces)
         yield pieces
         tasks.cancel_scope.cancel()

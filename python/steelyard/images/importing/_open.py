@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import AsyncIterable, AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from typing import Self
 
 import msgspec
-from anyio import CancelScope
 
 from steelyard import _archive
-from steelyard._bridge import OpenFile, run
+from steelyard._backend import uninterrupted
+from steelyard._bridge import OpenFile, run, run_always
+from steelyard._scopes import managed
 from steelyard._types import Buffer
 from steelyard.images.importing._file import ArchiveFile
 from steelyard.images.importing._intake import Intake
@@ -37,7 +38,7 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits
     concurrency: int
 
-    @asynccontextmanager
+    @managed
     async def open(self, source: ImportSource) -> AsyncIterator[ImageSource]:
         """Open the source; what is the caller's stays open afterwards.
 
@@ -105,6 +106,6 @@ def _look(file: int) -> tuple[int, bytes]:
     return os.fstat(file).st_size, os.pread(file, _archive.HEAD, 0)
 
 
+@uninterrupted
 async def _close(file: OpenFile) -> None:
-    with CancelScope(shield=True):
-        await run(file.close)
+    await run_always(file.close)

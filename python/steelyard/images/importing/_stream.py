@@ -11,6 +11,7 @@ from anyio.abc import TaskGroup
 
 from steelyard import _archive
 from steelyard._archive import Decompressed, Entry, TarStream, format_of
+from steelyard._scopes import task_group
 from steelyard._types import Buffer
 from steelyard.content import ReaderAt
 from steelyard.digest import Algorithm, Digest
@@ -63,7 +64,7 @@ class ArchiveStream(Archive):
     async def contents(self) -> Contents:
         """Read the archive to its end, and store its blobs."""
         try:
-            async with ahead(self._plain) as pieces, anyio.create_task_group() as tasks:
+            async with ahead(self._plain) as pieces, task_group() as tasks:
                 self._tar = self._open(pieces)
                 async for entry in self._tar:
                     await self._take(entry, tasks)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import anyio
-from anyio import CancelScope, ClosedResourceError
+from anyio import ClosedResourceError
 
-from steelyard._bridge import OpenFile, run
+from steelyard._backend import uninterrupted
+from steelyard._bridge import OpenFile, run, run_always
 from steelyard._fork import UNBOUND, Process, ProcessBound
+from steelyard._scopes import managed
 from steelyard._types import Buffer
 from steelyard.base import BaseReader
 from steelyard.content import ReaderAt
@@ -60,18 +61,19 @@ class DirectoryLayout(ProcessBound, LayoutDriver):
             self._process = Process()
         return self
 
+    @uninterrupted
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
 
+    @uninterrupted
     async def aclose(self) -> None:
         """Let go of the directory; may be called twice. Readers and writers that are open go on."""
         root, self._root = self._root, None
         self._process = UNBOUND
         if root is not None:
-            with CancelScope(shield=True):
-                await run(root.close)
+            await run_always(root.close)
 
     async def digests(self) -> list[Digest]:
         """Return the names of all blobs, in order. Files that are no blobs are passed over."""
@@ -109,7 +111,7 @@ class DirectoryLayout(ProcessBound, LayoutDriver):
     async def _write(self, name: str, data: bytes) -> None:
         await run(_files.replace_file, self._open, self._path, name, data)
 
-    @asynccontextmanager
+    @managed
     async def _edit(self) -> AsyncIterator[None]:
         async with self._lock:
             root = await run(_files.open_again, self._open, self._path)
@@ -191,6 +193,7 @@ class _Writer(ProcessBound, BlobWriter):
         finally:
             self.close()
 
+    @uninterrupted
     async def aclose(self) -> None:
         self.close()
         await anyio.lowlevel.checkpoint()
@@ -256,6 +259,7 @@ class _Reader(ProcessBound, BaseReader):
         """Let go of the file; also when nobody waits for the reader any more."""
         self._file.close()
 
+    @uninterrupted
     async def aclose(self) -> None:
         self.close()
         await anyio.lowlevel.checkpoint()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import msgspec
 from anyio.abc import ByteSendStream
 
+from steelyard._scopes import managed
 from steelyard._types import Buffer
 from steelyard.content import Provider
 from steelyard.digest import Algorithm, Digest
@@ -227,7 +228,7 @@ class LayoutDriver(Provider):
         """Store a value as a JSON blob and return its descriptor; the bytes are compact, and keys stay in their order."""
         return await self.write_blob(msgspec.json.encode(value), media_type)
 
-    @asynccontextmanager
+    @managed
     async def _index(self) -> AsyncIterator[dict[str, Any]]:
         """Give the index to be changed in place; it is written at the end, if it was changed and is still an index."""
         async with self._edit():

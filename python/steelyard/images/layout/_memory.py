@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import anyio
 from anyio import ClosedResourceError
 from anyio.lowlevel import checkpoint
 
+from steelyard._scopes import managed
 from steelyard._types import Buffer
 from steelyard.base import BaseReader
 from steelyard.content import ReaderAt
@@ -74,7 +74,7 @@ class MemoryLayout(LayoutDriver):
         await checkpoint()
         self.files[name] = data
 
-    @asynccontextmanager
+    @managed
     async def _edit(self) -> AsyncIterator[None]:
         async with self._lock:
             yield

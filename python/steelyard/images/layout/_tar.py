@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import BinaryIO, Self
 
@@ -16,6 +15,7 @@ from anyio.lowlevel import checkpoint
 from steelyard._archive import END, padding
 from steelyard._bridge import run
 from steelyard._fork import ProcessBound
+from steelyard._scopes import managed
 from steelyard._types import Buffer
 from steelyard.content import ReaderAt
 from steelyard.digest import Algorithm, Digest
@@ -121,7 +121,7 @@ class TarLayout(ProcessBound, LayoutDriver):
         self._archive.check()
         self._files[name] = data
 
-    @asynccontextmanager
+    @managed
     async def _edit(self) -> AsyncIterator[None]:
         async with self._editing:
             yield

@@ -1,0 +1,67 @@
+"""Scopes that Ctrl-C does not tear: what is opened with them is always closed, in order.
+
+On trio, KeyboardInterrupt may be raised between any two steps of Python, also at the first step of an ``__aexit__``. A task
+group or a generator that is left open there would outlive the scope that it lies in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import wraps
+from types import TracebackType
+from typing import Generic, ParamSpec, TypeVar
+
+import anyio
+from anyio import abc
+
+from steelyard._backend import uninterrupted
+
+__all__ = ("managed", "task_group")
+
+ParamsT = ParamSpec("ParamsT")
+ItemT_co = TypeVar("ItemT_co", covariant=True)
+
+
+class _Scope(AbstractAsyncContextManager[ItemT_co], Generic[ItemT_co]):
+    """A context manager that is entered and left in one step, as far as Ctrl-C on trio is concerned."""
+
+    def __init__(self, inner: AbstractAsyncContextManager[ItemT_co, bool | None]) -> None:
+        self._inner = inner
+
+    @uninterrupted
+    async def __aenter__(self) -> ItemT_co:
+        return await self._inner.__aenter__()
+
+    @uninterrupted
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        try:
+            return await self._inner.__aexit__(kind, error, traceback)
+        except BaseExceptionGroup as group:
+            # Whoever catches KeyboardInterrupt does not know of our task groups.
+            interrupt: BaseException | None = group.subgroup(KeyboardInterrupt)
+            while isinstance(interrupt, BaseExceptionGroup):
+                interrupt = interrupt.exceptions[0]
+            if interrupt is not None:
+                raise interrupt from None
+            raise
+
+
+def managed(
+    function: Callable[ParamsT, AsyncIterator[ItemT_co]],
+) -> Callable[ParamsT, AbstractAsyncContextManager[ItemT_co, bool | None]]:
+    """Make a context manager of an async generator, as `contextlib.asynccontextmanager` does."""
+    make = asynccontextmanager(function)
+
+    @wraps(function)
+    def managed_scope(*args: ParamsT.args, **options: ParamsT.kwargs) -> _Scope[ItemT_co]:
+        return _Scope(make(*args, **options))
+
+    return managed_scope
+
+
+def task_group() -> AbstractAsyncContextManager[abc.TaskGroup, bool | None]:
+    """Return anyio's task group. KeyboardInterrupt comes out of it by itself, and not in an exception group."""
+    return _Scope(anyio.create_task_group())

@@ -1,0 +1,341 @@
+"""A program that presses Ctrl-C on itself while it uses a store: `python interrupted.py sweep|random BACKEND ROOT …`.
+
+It runs in a process of its own, which the test kills should it hang. Each run of some work is interrupted once, by a real
+SIGINT; then it must have ended with KeyboardInterrupt, or have finished, and the store must be as a user expects it:
+it opens, the bytes of an unfinished ingest are there, the ref is free, no file is open that was not before.
+
+`sweep ROOT TRIES` goes through the steps of each piece of work: where a Python function of the package begins or goes on
+after an await, and after each call of native code in one, which are both sides of every hop. It interrupts at `TRIES` of
+them for each piece of work, or at all of them where that is 0. `random ROOT RUNS SEED` has a thread send the signal
+at random times.
+
+`BACKEND` is ``asyncio``, ``uvloop`` or ``trio``, run by `anyio.run`, or ``bare``: an asyncio loop without a runner, in which
+Ctrl-C raises KeyboardInterrupt wherever Python is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dis
+import faulthandler
+import gc
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Awaitable, Callable, Container, Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import anyio
+
+import steelyard
+from steelyard import LocalStore, NotFound, open_writer
+from steelyard.images import export_images, import_images
+
+PACKAGE = str(Path(steelyard.__file__).parent)
+HANG_SECONDS = 30
+NAME = "docker.io/library/demo:1"
+DATA = random.Random(1).randbytes(700_000)
+
+acknowledged: dict[str, int] = {}
+"""Bytes of ingests that must be there after any interruption."""
+
+RESUME, AFTER_YIELD_FROM = dis.opmap["RESUME"], 2
+
+Work = Callable[[LocalStore, Path], Awaitable[None]]
+
+
+PLACE: list[str] = []
+"""Where the last interruption came: the innermost frames."""
+
+
+class Place:
+    """Says where it was when something fails."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+
+    def __enter__(self) -> None:
+        self.begun = time.monotonic()
+
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        if error is not None:
+            print("failed:", self.place, *PLACE, sep="\n  ", file=sys.stderr, flush=True)
+
+
+class Steps:
+    """Counts the steps of the package's Python code, and raises SIGINT at some of them."""
+
+    def __init__(self, at: Container[int]) -> None:
+        self.at = at
+        self.count = 0
+        self.raised = False
+
+    def __call__(self, frame: FrameType, event: str, _: object) -> None:
+        if frame.f_code.co_filename.startswith(PACKAGE) and is_step(frame, event):
+            self.count += 1
+            if not self.raised and self.count in self.at:
+                self.raised = True
+                PLACE[:] = [
+                    event,
+                    *(f"{each.filename}:{each.lineno} {each.name}" for each in traceback.extract_stack(frame, 6)),
+                ]
+                signal.raise_signal(signal.SIGINT)
+
+
+def is_step(frame: FrameType, event: str) -> bool:
+    """Return whether Python looks for signals at a place like this: where a function begins, and after a native call.
+
+    It does not before a call, nor at a return, nor where a coroutine resumes that awaits another one.
+    """
+    if event != "call":
+        return event == "c_return"
+    code, last = frame.f_code.co_code, frame.f_lasti
+    return code[last] == RESUME and code[last + 1] & 3 < AFTER_YIELD_FROM
+
+
+async def put(store: LocalStore, root: Path) -> None:
+    """Bytes, a file that fits in memory and one that does not, and an iterable."""
+    stored = [
+        await store.put(b"small"),
+        await store.put(root / "large"),
+        await store.put(iter([DATA] * 2), ref="pieces"),
+    ]
+    async for one in store.put_many([b"one", b"two", root / "archive.tar"]):
+        assert one.result is not None, one.error
+        stored.append(one.result)
+    for result in stored:
+        await store.delete(result.digest)  # so that the next run stores them anew
+
+
+async def write(store: LocalStore, _: Path) -> None:
+    """Buffers of each kind: kept, copied, written from the caller's memory."""
+    async with await store.writer("kept") as writer:
+        acknowledged["kept"] = 0
+        await writer.truncate(0)
+        for data in (DATA, bytearray(DATA), memoryview(bytearray(300_000)), b"end"):
+            await writer.write(data)
+        await writer.sync()
+        acknowledged["kept"] = writer.offset
+
+
+async def commit(store: LocalStore, _: Path) -> None:
+    """A writer that is waited for, and committed."""
+    async with await open_writer(store, "committed") as writer:
+        await writer.write(DATA)
+        with suppress(steelyard.AlreadyExists):
+            await writer.commit(expected=await writer.digest())
+
+
+async def read(store: LocalStore, _: Path) -> None:
+    """A blob whole, in ranges, into a buffer and as a stream."""
+    digest = (await store.put(DATA)).digest
+    assert await store.get(digest) == DATA
+    async with await store.reader_at(digest) as reader:
+        await reader.read_at(10, 600_000)
+        await reader.readinto_at(0, bytearray(600_000))
+        async with reader.stream() as stream:
+            async for _piece in stream:
+                pass
+
+
+async def walk(store: LocalStore, _: Path) -> None:
+    """All blobs and all ingests, and a verification."""
+    async for _info in store.walk():
+        pass
+    await store.list_statuses()
+    async for found in store.verify_all():
+        assert found.error is None
+
+
+async def bring(store: LocalStore, root: Path) -> None:
+    """An import from a file, and one of a stream."""
+    await import_images(store, root / "archive.tar", name=NAME)
+    await import_images(store, root / "archive.tar.gz", name=NAME)
+
+
+async def export(store: LocalStore, root: Path) -> None:
+    """An export to a file."""
+    await export_images(store, root / "exported.tar", [NAME])
+
+
+WORKS: dict[str, Work] = {
+    "put": put,
+    "write": write,
+    "commit": commit,
+    "read": read,
+    "walk": walk,
+    "import": bring,
+    "export": export,
+}
+
+
+def start(backend: str, work: Work, root: Path) -> bool:
+    """Do the work in a new event loop; return whether Ctrl-C ended it."""
+
+    async def main() -> None:
+        async with LocalStore(root / "store", durability="process-crash") as store:
+            await work(store, root)
+
+    try:
+        if backend == "bare":
+            bare(main)
+        elif backend == "uvloop":
+            anyio.run(main, backend_options={"use_uvloop": True})
+        else:
+            anyio.run(main, backend=backend)
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+def bare(main: Callable[[], Any]) -> None:
+    """Run a loop as programs did before there were runners: on Ctrl-C they cancel what is left, and close the loop."""
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)  # it would report an interrupt that it has raised
+    try:
+        loop.run_until_complete(main())
+    finally:
+        while tasks := asyncio.all_tasks(loop):
+            for task in tasks:
+                task.cancel()
+            with suppress(KeyboardInterrupt):  # a task group raises it again
+                loop.run_until_complete(asyncio.wait(tasks))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+def check(root: Path, before: list[str]) -> None:
+    """Fail unless all is as it should be after an interruption."""
+
+    async def look() -> None:
+        async with LocalStore(root / "store", durability="process-crash") as store:
+            for ref in ("kept", "pieces", "committed"):
+                with suppress(NotFound):
+                    held = (await store.status(ref)).offset
+                    async with await store.writer(ref) as writer:  # it is free
+                        assert writer.offset == held, (ref, writer.offset, held)
+                    assert held >= acknowledged.get(ref, 0), (ref, held, acknowledged)
+            async for found in store.verify_all():
+                assert found.error is None
+
+    gc.collect()
+    end = time.monotonic() + 5  # a thread that wrote behind the caller may be about to close the last
+    while (left := Counter(open_files()) - Counter(before)) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not left, f"left open: {left}"
+    anyio.run(look)
+    assert not complaints, complaints
+
+
+def open_files() -> list[str]:
+    """Return the files that are open."""
+    found = []
+    for entry in list(Path("/proc/self/fd").iterdir()):
+        with suppress(OSError):
+            found.append(str(entry.readlink()))
+    return sorted(name for name in found if name.startswith("/"))
+
+
+complaints: list[str] = []
+
+
+def _unraisable(what: Any) -> None:
+    if not isinstance(what.exc_value, KeyboardInterrupt):
+        complaints.append(f"{what.err_msg} {what.object!r}: {what.exc_value!r}")
+
+
+def places(backend: str, name: str, root: Path, tries: int) -> Iterator[int]:
+    """Yield the steps of a piece of work at which to interrupt it: so many, or all."""
+    steps = Steps(())
+    interrupt(backend, name, root, steps)
+    print(f"{name}: {steps.count} steps", file=sys.stderr, flush=True)
+    yield from range(1, steps.count + 1, max(1, steps.count // tries) if tries else 1)
+
+
+def interrupt(backend: str, name: str, root: Path, steps: Steps) -> bool:
+    sys.setprofile(steps)
+    try:
+        return start(backend, WORKS[name], root)
+    finally:
+        sys.setprofile(None)
+
+
+def sweep(backend: str, root: Path, tries: int) -> dict[str, tuple[int, int]]:
+    """Interrupt each piece of work at its steps; return how often, and how many runs ended by it."""
+    counts = {}
+    for name, work in WORKS.items():
+        start(backend, work, root)  # what is opened once and kept
+        before = open_files()
+        runs = ended = 0
+        for at in places(backend, name, root, tries):
+            runs += 1
+            faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
+            with Place(f"{name}, step {at}"):
+                ended += interrupt(backend, name, root, Steps({at}))
+                check(root, before)
+            faulthandler.cancel_dump_traceback_later()
+        counts[name] = runs, ended
+    return counts
+
+
+def at_random(backend: str, root: Path, runs: int, seed: int) -> dict[str, tuple[int, int]]:
+    """Interrupt the work at random times; a second signal follows soon after some of the first."""
+    chance = random.Random(seed)
+    for work in WORKS.values():
+        start(backend, work, root)
+    before, ended = open_files(), 0
+    for run in range(runs):
+        name = chance.choice(list(WORKS))
+        delays = [chance.random() * 0.06] + [chance.random() * 0.002] * chance.randrange(2)
+        faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
+        with Place(f"run {run}: {name} after {delays}"):
+            ended += signalled(backend, WORKS[name], root, delays)
+            check(root, before)
+        faulthandler.cancel_dump_traceback_later()
+    return {"all": (runs, ended)}
+
+
+def signalled(backend: str, work: Work, root: Path, delays: list[float]) -> bool:
+    """Do the work while a thread sends signals; return whether one ended it."""
+    sender = threading.Thread(target=send, args=(delays,))
+    sender.start()
+    ended = True
+    with suppress(KeyboardInterrupt):  # it comes where it comes, here too
+        try:
+            ended = start(backend, work, root)
+        finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sender.join()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    return ended
+
+
+def send(delays: list[float]) -> None:
+    for delay in delays:
+        time.sleep(delay)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def main() -> None:
+    how, backend, where, *numbers = sys.argv[1:]
+    root = Path(where)
+    shutil.rmtree(root / "store", ignore_errors=True)
+    (root / "large").write_bytes(random.Random(2).randbytes(9 << 20))
+    sys.unraisablehook = _unraisable
+    first, *rest = map(int, numbers)
+    print(json.dumps(sweep(backend, root, first) if how == "sweep" else at_random(backend, root, first, *rest)))
+
+
+if __name__ == "__main__":
+    main()
