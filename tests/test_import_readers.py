@@ -139,6 +139,7 @@ async def verdicts(data: bytes, folder: Path) -> list[tuple[str, Any]]:
     return [await verdict(source) for source in (folder / "a.tar", folder / "a.tar.gz", pieces(data, 700))]
 
 
+@pytest.mark.timeout(120 + EXAMPLES)
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(archives())
 def test_every_reader_gives_the_same_verdict_and_images(given: tuple[Entries, int]) -> None:
@@ -193,6 +194,20 @@ async def test_every_reader_refuses(case: str, tmp_path: Path) -> None:
                 await import_images(store, source)
             told.add((type(caught.value), str(caught.value)))
     assert 1 == len(told)
+
+
+@pytest.mark.anyio
+async def test_a_layout_has_only_what_stands_among_its_blobs(tmp_path: Path) -> None:
+    manifest = encode({"schemaVersion": 2, "config": named(WHOLE, CONFIG), "layers": [named(b"layer")]})
+    index = encode({"schemaVersion": 2, "manifests": [named(manifest, MANIFEST)]})
+    ends = [("index.json", index), ("oci-layout", LAYOUT)]
+    for strays, kind in (([WHOLE], "refused"), ([manifest], "refused"), ([b"layer"], "refused"), ([], "images")):
+        files = [(f"stray{number}", data) for number, data in enumerate(strays)]
+        blobs = [blob(data) for data in (manifest, WHOLE, b"layer") if data not in strays]
+        for entries in ([*files, *blobs, *ends], [*ends, *files, *blobs], [*blobs, *ends, *files]):
+            found = await verdicts(tar(entries), tmp_path)
+            assert kind == found[0][0]
+            assert [found[0]] * 3 == found
 
 
 @pytest.mark.anyio

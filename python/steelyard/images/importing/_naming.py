@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from steelyard.digest import Digest
 from steelyard.errors import InvalidArgument, InvalidDocument, InvalidReference, NotFound, SteelyardError
 from steelyard.images.documents import OCIDescriptor
 from steelyard.images.reference import DEFAULT_TAG, ImageReference, normalise, parse_object
@@ -105,12 +106,14 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
         index: the bytes of an index of them.
         name: what errors call that.
         made: bytes of manifests that were made for it, by their digests.
+        strays: blobs that the import stored and that are none of a layout: files that stand elsewhere in its archive.
     """
 
     roots: tuple[Root, ...]
     index: bytes
     name: str
     made: dict[str, bytes] = {}
+    strays: frozenset[Digest] = frozenset()
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import aclosing
-from functools import partial
 
 import msgspec
 
@@ -23,6 +22,7 @@ from steelyard.images.importing._intake import Intake, Item
 from steelyard.images.importing._naming import Contents, Naming, Plan, plan
 from steelyard.images.importing._open import ImportSource, Opening, name_of
 from steelyard.images.importing._result import Imported, ImportedBlob, ImportedImage, Ledger
+from steelyard.images.importing._without import Without
 from steelyard.images.keeping import Keeper, keeping
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
 from steelyard.model import DEFAULT_ALGORITHM, Descriptor, Labels
@@ -140,7 +140,8 @@ async def _import(keeper: Keeper, source: ImportSource, options: _Options, ledge
             wanted = await _needed(images.provider, (root for root, _ in chosen.images), platforms, limits)
         await images.take(wanted)
     await _store_made(intake, contents, chosen)
-    found = [await _checked(intake, root, names, platforms, limits) for root, names in chosen.images]
+    documents = Without(store, contents.strays)
+    found = [await _checked(intake, documents, image, platforms, limits) for image in chosen.images]
     for each in found if not options.skip_missing else ():
         each.require(foreign=False)
         if each.unmatched:
@@ -218,15 +219,25 @@ async def _store_made(intake: Intake, contents: Contents, chosen: Plan) -> None:
 
 
 async def _checked(
-    intake: Intake, root: OCIDescriptor, names: tuple[str, ...], platforms: Platforms | None, limits: Limits
+    intake: Intake,
+    documents: Without,
+    image: tuple[OCIDescriptor, tuple[str, ...]],
+    platforms: Platforms | None,
+    limits: Limits,
 ) -> ImageCheck:
     """Look at an image, and store what only its descriptors bring along."""
-    look = partial(examine, intake.store, intake.store, root.digest, root, platforms=platforms, limits=limits)
+    root, names = image
+
+    async def look() -> ImageCheck:
+        found = await examine(intake.store, documents, root.digest, root, platforms=platforms, limits=limits)
+        return documents.without(found)
+
     found = await look()
     nodes = [(node.descriptor, node.descriptor.embedded()) for node in found.absent]
     brought = [(Item(each.digest, each.size, each.blob), data) for each, data in nodes if data is not None]
     if brought:
         await intake.small(brought)
+        documents.admit(item.digest for item, _ in brought)
         found = await look()
     await check_configs(intake.store, found.present, limits)
     return msgspec.structs.replace(found, name=names[0] if names else root.digest)

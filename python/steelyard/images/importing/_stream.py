@@ -7,6 +7,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Collection
 from typing import Self
 
 import anyio
+import msgspec
 from anyio.abc import TaskGroup
 
 from steelyard import _archive
@@ -25,8 +26,9 @@ from steelyard.images.importing._intake import BATCH, BATCH_BYTES, SMALL, Intake
 from steelyard.images.importing._judged import Archive, check_entry, check_repeated
 from steelyard.images.importing._naming import Contents
 from steelyard.images.importing._source import blob_of
+from steelyard.images.layout._driver import blob_name
 from steelyard.images.limits import Limits
-from steelyard.model import DEFAULT_ALGORITHM
+from steelyard.model import DEFAULT_ALGORITHM, PutResult
 from steelyard.transfer._source import hash_piece
 
 __all__ = ("ArchiveStream",)
@@ -57,6 +59,7 @@ class ArchiveStream(Archive):
         self._tar = self._open(self._plain)
         self._hashes = Hashes()
         self._is_layout = False
+        self._strays: set[Digest] = set()  # stored from files that are no blobs of a layout
         self._batch: list[tuple[Item, Entry, bytes]] = []
         self._held = 0
         self._batches = anyio.Semaphore(_BATCHES)
@@ -75,7 +78,12 @@ class ArchiveStream(Archive):
             while isinstance(first, ExceptionGroup):
                 first = first.exceptions[0]
             raise first from None
-        return await self._judge()
+        contents = await self._judge()
+        if contents.made or not self._strays:
+            return contents
+        # A layout is what stands among its blobs: in a file nobody would look for them elsewhere.
+        strays = frozenset(digest for digest in self._strays if self._tar.find(blob_name(digest)) is None)
+        return msgspec.structs.replace(contents, strays=strays)
 
     def _open(self, pieces: AsyncIterable[Buffer]) -> TarStream:
         return TarStream(pieces, entries=self._limits.entries, header_bytes=self._limits.header_bytes)
@@ -133,6 +141,7 @@ class ArchiveStream(Archive):
                 return
             item = Item(entry.name, entry.size)
         result = await self._intake.large(item, pieces, ref=_ref(entry, digest or claimed))
+        self._note(item, result)
         self._hashes.put(entry.index, result.digest, compression)
 
     async def _store_unless(self, item: Item, pieces: AsyncIterator[memoryview]) -> Digest:
@@ -147,10 +156,17 @@ class ArchiveStream(Archive):
             async for piece in pieces:
                 if await reader.read_at(offset, len(piece)) != piece:
                     whole = _Spliced(reader, offset, piece, pieces)
-                    return (await self._intake.large(Item(item.entry, item.size), whole)).digest
+                    result = await self._intake.large(Item(item.entry, item.size), whole)
+                    self._note(item, result)
+                    return result.digest
                 offset += len(piece)
         self._intake.ledger.settle(claimed, item.size, "present")
         return claimed
+
+    def _note(self, item: Item, result: PutResult) -> None:
+        """Remember what was stored under another name than a layout's."""
+        if result.new and blob_name(result.digest) != item.entry:
+            self._strays.add(result.digest)
 
     async def _flush(self, tasks: TaskGroup) -> None:
         """Begin to store the batch; the archive is read on meanwhile."""
@@ -165,9 +181,12 @@ class ArchiveStream(Archive):
             rest = [(item, data) for item, _, data in batch if item.digest not in present]
             stored = iter(await self._intake.small(rest) if rest else ())
             for item, entry, data in batch:
-                known = item.digest is not None and item.digest in present
-                digest = item.digest if known else next(stored).digest
-                assert digest is not None  # noqa: S101  # one or the other
+                if item.digest is not None and item.digest in present:
+                    digest = item.digest
+                else:
+                    result = next(stored)
+                    self._note(item, result)
+                    digest = result.digest
                 self._hashes.put(entry.index, digest, format_of(data[: _archive.HEAD]))
         finally:
             self._batches.release()

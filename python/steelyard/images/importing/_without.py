@@ -1,0 +1,48 @@
+"""A store without some of its blobs: those that an archive has in a place where nobody would look for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from steelyard.content import Provider, ReaderAt
+from steelyard.digest import Digest
+from steelyard.errors import NotFound
+from steelyard.images.check import ImageCheck
+from steelyard.model import Descriptor
+
+__all__ = ("Without",)
+
+
+class Without(Provider):
+    """A provider that has not some of the blobs of another.
+
+    Args:
+        provider: the other.
+        hidden: the blobs that it has not.
+    """
+
+    def __init__(self, provider: Provider, hidden: Iterable[Digest]) -> None:
+        self._provider = provider
+        self._hidden = set(hidden)
+
+    async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
+        """Open a blob that is not hidden."""
+        digest = blob.digest if isinstance(blob, Descriptor) else Digest.parse(blob)
+        if digest in self._hidden:
+            raise NotFound("blob", str(digest))
+        return await self._provider.reader_at(digest)
+
+    def admit(self, digests: Iterable[Digest | None]) -> None:
+        """Hide these no longer."""
+        self._hidden.difference_update(digests)
+
+    def without(self, found: ImageCheck) -> ImageCheck:
+        """Return what was found with the hidden blobs among those that are absent."""
+        hidden = {str(digest) for digest in self._hidden}
+        gone = tuple(node for node in found.present if node.descriptor.digest in hidden)
+        if not gone:
+            return found
+        kept = tuple(node for node in found.present if node.descriptor.digest not in hidden)
+        return msgspec.structs.replace(found, present=kept, absent=(*found.absent, *gone))
