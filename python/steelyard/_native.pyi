@@ -33,6 +33,7 @@ __all__ = [
     "debug_build",
     "detect_format",
     "mark_descriptor",
+    "needs_file_synced",
     "sqlite_version",
     "start_writeback",
     "tar_layout",
@@ -296,6 +297,7 @@ class TarIndexer:
 
 def start_writeback(file: int, offset: int, size: int, /) -> None: ...
 def tar_layout(members: Sequence[tuple[str, bool, int, int]], /) -> tuple[list[tuple[bytes, int, int]], int, int]: ...
+def needs_file_synced(directory: int, /) -> bool: ...
 def detect_format(head: Buffer, /) -> str: ...
 
 @final

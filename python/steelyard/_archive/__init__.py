@@ -19,6 +19,7 @@ from steelyard._archive._layout import layout as layout
 from steelyard._archive._layout import padding as padding
 from steelyard._archive._reading import TarIndex as TarIndex
 from steelyard._archive._reading import TarStream as TarStream
+from steelyard._native import needs_file_synced as needs_file_synced
 
 __all__ = (
     "END",
@@ -36,5 +37,6 @@ __all__ = (
     "copy_range",
     "format_of",
     "layout",
+    "needs_file_synced",
     "padding",
 )

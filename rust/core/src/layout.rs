@@ -16,7 +16,7 @@ use sha2::Digest as _;
 
 use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, Result};
-use crate::sys::{Fd, Stat, Sys};
+use crate::sys::{Fd, Naming, Stat, Sys};
 use crate::walk::Kept;
 
 pub(crate) use make::missing;
@@ -51,8 +51,8 @@ pub struct BlobDir {
     linked: AtomicBool,
     /// When the last sync that succeeded began: older names survive a power loss.
     synced_ns: AtomicI64,
-    /// See [`Sys::commits_links`].
-    commits_links: OnceLock<bool>,
+    /// See [`Sys::naming`].
+    naming: OnceLock<Naming>,
     names: Kept,
 }
 
@@ -273,7 +273,7 @@ impl Root {
 impl BlobDir {
     fn new(fd: Fd, path: PathBuf) -> Self {
         let (linked, synced_ns) = (AtomicBool::new(false), AtomicI64::new(i64::MIN));
-        Self { fd, path, linked, synced_ns, commits_links: OnceLock::new(), names: Kept::default() }
+        Self { fd, path, linked, synced_ns, naming: OnceLock::new(), names: Kept::default() }
     }
 
     /// The directory.
@@ -319,9 +319,9 @@ impl BlobDir {
         Ok(())
     }
 
-    /// Whether a file that was linked here has to be synced itself after that; yes, if there is no telling.
-    pub(crate) fn needs_file_synced(&self, sys: &dyn Sys) -> bool {
-        !self.commits_links.get_or_init(|| sys.commits_links(self.fd()).unwrap_or_default())
+    /// What has to be synced after a file got a name here; everything, if there is no telling.
+    pub(crate) fn naming(&self, sys: &dyn Sys) -> Naming {
+        *self.naming.get_or_init(|| sys.naming(self.fd()).unwrap_or(Naming::Everything))
     }
 
     /// Whether a file got its name here before the last sync, and so survives a power loss.

@@ -6,7 +6,7 @@
 //! | mode and time are set | likewise |
 //! | take the digests' locks; the labels become durable | rows without a file, which mean nothing |
 //! | the names are given | nothing, or whole blobs, not acknowledged |
-//! | the locks are given back, the directory is synced | the blobs |
+//! | the locks are given back, the files (where `sys/promise.rs` says so) and the directory are synced | the blobs |
 //!
 //! One blob goes this way or many; then each step is made once for all of them, and each fails or succeeds for itself but
 //! where it shared a step that failed.
@@ -28,11 +28,12 @@ use std::os::fd::BorrowedFd;
 use std::slice;
 
 use crate::digest::Digest;
-use crate::error::Result;
+use crate::error::{At, Result};
 use crate::layout::BlobDir;
 use crate::meta::{LARGE, Row};
 use crate::model::Labels;
 use crate::store::Store;
+use crate::sys::Naming;
 
 pub(crate) use crate::temp::Staged;
 pub(crate) use existing::{Content, Existing, Named, find};
@@ -86,7 +87,24 @@ impl Store {
         self.check_open()?;
         let dir = self.root.make_blob_dir(candidate.digest.algorithm())?;
         let placed = self.place_all(&dir, slice::from_ref(candidate));
-        self.acknowledge(&dir, placed, &[candidate.staged.unnamed()], None).remove(0)
+        let published = self.acknowledge(&dir, placed, &[candidate.staged.fd()], None).remove(0)?;
+        if matches!(published, Published::New { .. }) {
+            self.settle_old_name(&dir, candidate.staged)?;
+        }
+        Ok(published)
+    }
+
+    /// Make durable that the data of an ingest has lost its old name, where the sync of its new one does not.
+    fn settle_old_name(&self, dir: &BlobDir, staged: Staged<'_>) -> Result<()> {
+        match staged {
+            Staged::Ingest { own, .. } if dir.naming(self.sys.as_ref()) == Naming::Everything => {
+                // DURABILITY: after the new name is; a power cut before leaves a blob that has the ingest's name too, which
+                // makes that ingest garbage.
+                self.sys.sync_dir(own.dir()).at("fsync", || self.root.ingests_path())
+            }
+            // What is left in `tmp/` is swept.
+            Staged::Ingest { .. } | Staged::Named { .. } | Staged::Unnamed(_) => Ok(()),
+        }
     }
 
     /// Give files of one algorithm their names, in `dir`. Nothing may be acknowledged before that is synced.
@@ -128,12 +146,12 @@ impl Store {
 
     /// Sync the names that need it, all at once: then those blobs survive a power loss. A failure is everybody's who needed it.
     ///
-    /// `links` are the files which had no name before, or of which nobody knows. `oldest` is as in `flush`, if there may be many.
+    /// `files` are those that were placed. `oldest` is as in `flush`, if there may be many.
     pub(crate) fn acknowledge(
         &self,
         dir: &BlobDir,
         mut placed: Vec<Result<Placed>>,
-        links: &[Option<BorrowedFd<'_>>],
+        files: &[BorrowedFd<'_>],
         oldest: Option<BorrowedFd<'_>>,
     ) -> Vec<Result<Published>> {
         let unsynced = placed.iter().filter(|placed| placed.as_ref().is_ok_and(|placed| !placed.durable)).count();
@@ -142,7 +160,7 @@ impl Store {
         let synced = match unsynced {
             0 => Ok(()),
             _ => whole().unwrap_or_else(|| {
-                self.settle_links(dir, &mut placed, links);
+                self.settle_files(dir, &mut placed, files);
                 dir.sync(sys)
             }),
         };
@@ -156,17 +174,17 @@ impl Store {
         placed.into_iter().map(acknowledge).collect()
     }
 
-    /// Make durable that files have a link, where the directory's sync does not.
-    fn settle_links(&self, dir: &BlobDir, placed: &mut [Result<Placed>], links: &[Option<BorrowedFd<'_>>]) {
-        if !self.options.durable || !dir.needs_file_synced(self.sys.as_ref()) {
+    /// Make the modes, times and links of files durable, where the directory's sync does not.
+    fn settle_files(&self, dir: &BlobDir, placed: &mut [Result<Placed>], files: &[BorrowedFd<'_>]) {
+        if !self.options.durable || dir.naming(self.sys.as_ref()) == Naming::Directory {
             return;
         }
-        let new = placed.iter_mut().zip(links).filter_map(|(placed, link)| match placed {
-            Ok(Placed { durable: false, .. }) => Some((placed, (*link)?)),
+        let new = placed.iter_mut().zip(files).filter_map(|(placed, file)| match placed {
+            Ok(Placed { durable: false, .. }) => Some((placed, *file)),
             _ => None,
         });
         let (placed, files): (Vec<_>, Vec<_>) = new.unzip();
-        for (placed, synced) in placed.into_iter().zip(self.sync_links(dir, &files)) {
+        for (placed, synced) in placed.into_iter().zip(self.sync_named(dir, &files)) {
             if let Err(error) = synced {
                 *placed = Err(error);
             }

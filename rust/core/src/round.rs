@@ -192,11 +192,8 @@ impl Store {
             File::Stored(_) => flushed.map(|()| existed),
         });
         let placed = placed.collect();
-        let links = files.iter().map(|file| match file {
-            File::New(new) => new.temp.staged().unnamed(),
-            File::Stored(file) => Some(file.as_fd()),
-        });
-        self.acknowledge(&dir, placed, &links.collect::<Vec<_>>(), Some(oldest))
+        let files: Vec<_> = files.iter().map(|file| file.fd()).collect();
+        self.acknowledge(&dir, placed, &files, Some(oldest))
     }
 
     /// Make a large unit's bytes durable before it joins: else the small ones in its round would wait for it.

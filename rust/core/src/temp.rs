@@ -32,14 +32,6 @@ impl<'a> Staged<'a> {
         }
     }
 
-    /// The file, if it has no name yet.
-    pub(crate) fn unnamed(self) -> Option<BorrowedFd<'a>> {
-        match self {
-            Self::Unnamed(fd) => Some(fd),
-            Self::Named { .. } | Self::Ingest { .. } => None,
-        }
-    }
-
     /// Give the file its final name; a name that exists is refused. Durable when the caller has synced `to`.
     pub(crate) fn place(self, sys: &dyn Sys, to: BorrowedFd<'_>, new: &str) -> io::Result<()> {
         match self {

@@ -1,11 +1,11 @@
 //! Python's descriptors, for one call: a number becomes an owned descriptor, so that nobody closes it meanwhile.
 #![allow(unsafe_code)]
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use steelyard_core::sys::Fd;
+use steelyard_core::sys::{Fd, Linux, Naming, Sys};
 
 /// A duplicate of the descriptor of that number; both stand for the same open file.
 pub(crate) struct Descriptor(pub(crate) Fd);
@@ -23,4 +23,12 @@ impl FromPyObject<'_, '_> for Descriptor {
         let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
         Ok(Self(borrowed.try_clone_to_owned()?.into()))
     }
+}
+
+/// Whether a file that got a name in that directory has to be synced after that, before the directory is.
+#[pyfunction]
+#[pyo3(signature = (directory, /))]
+#[allow(clippy::needless_pass_by_value, reason = "how PyO3 hands over arguments")]
+pub(crate) fn needs_file_synced(directory: Descriptor) -> bool {
+    Linux.naming(directory.0.as_fd()).map_or(true, |naming| naming != Naming::Directory)
 }

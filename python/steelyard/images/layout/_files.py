@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from steelyard._archive import needs_file_synced
 from steelyard._bridge import OpenFile
 from steelyard._fork import Process
 from steelyard._types import Buffer
@@ -180,6 +181,9 @@ class NewFile:
             # DURABILITY: a power cut leaves the old file, or none, or the whole new one.
             os.replace(self._temporary, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
             self._temporary = None
+            if needs_file_synced(self._directory):
+                # DURABILITY: its links and mode, which the directory's sync does not write here (rust/core/src/sys/promise.rs).
+                os.fsync(self.number)
             os.fsync(self._directory)
 
     def close(self) -> None:

@@ -95,7 +95,7 @@ impl Store {
         }
         if !dir.covers(&stat) {
             // DURABILITY: the caller will rely on it, and whoever stored it may have died before it was durable.
-            sys.sync_data(file.as_fd()).at("fdatasync", path)?;
+            sys.sync_file(file.as_fd()).at("fsync", path)?;
             dir.sync(sys)?;
         }
         Ok(true)

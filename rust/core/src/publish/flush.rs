@@ -34,9 +34,10 @@ impl Store {
         sync_each(files, |file| self.sys.sync_data(file).at("fdatasync", || dir.path()))
     }
 
-    /// Make durable that files have a link, which have been given their names in `dir`.
-    pub(super) fn sync_links(&self, dir: &BlobDir, files: &[BorrowedFd<'_>]) -> Vec<Result<()>> {
-        // DURABILITY: a power cut before leaves names that lead to deleted files, not acknowledged.
+    /// Make durable all that their inodes say of files which have been given their names in `dir`.
+    pub(super) fn sync_named(&self, dir: &BlobDir, files: &[BorrowedFd<'_>]) -> Vec<Result<()>> {
+        // DURABILITY: a power cut before leaves names that lead to deleted files, or files with an older mode and time, not
+        // acknowledged.
         sync_each(files, |file| self.sys.sync_file(file).at("fsync", || dir.path()))
     }
 }

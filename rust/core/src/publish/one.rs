@@ -11,6 +11,7 @@ use crate::meta::Row;
 use crate::model::Labels;
 use crate::own::Lease;
 use crate::store::Store;
+use crate::sys::Naming;
 use crate::temp;
 
 /// How often a name may appear from nowhere between a look and a link before we give up.
@@ -160,10 +161,10 @@ impl<'a> Publication<'a> {
                         // DURABILITY: whoever stored it may have died before it was. The caller relies on it from now on;
                         // a power cut before the directory's sync takes what nobody was told of.
                         let path = || store.root.blob_path(&candidate.digest);
-                        if dir.needs_file_synced(store.sys.as_ref()) {
-                            store.sys.sync_file(file.as_fd()).at("fsync", path)?;
-                        } else {
+                        if dir.naming(store.sys.as_ref()) == Naming::Directory {
                             store.sys.sync_data(file.as_fd()).at("fdatasync", path)?;
+                        } else {
+                            store.sys.sync_file(file.as_fd()).at("fsync", path)?;
                         }
                     }
                     return Ok(Placed { published: Published::Existed, durable });
@@ -219,13 +220,12 @@ impl<'a> Publication<'a> {
                 renamed.at("rename", path)?;
             }
         }
-        if let Some(fd) = staged.unnamed()
-            && dir.needs_file_synced(sys)
-        {
+        if dir.naming(sys) != Naming::Directory {
             // DURABILITY: as in `acknowledge`.
-            sys.sync_file(fd).at("fsync", path)?;
+            sys.sync_file(staged.fd()).at("fsync", path)?;
         }
         dir.sync(sys)?;
+        store.settle_old_name(dir, *staged)?;
         // A row may have been made from the damaged file; its size is for listings only, so a failure costs little.
         if let Ok(Some(row)) = store.meta.get(digest)
             && row.size != *size

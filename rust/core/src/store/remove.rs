@@ -7,7 +7,7 @@ use super::Store;
 use crate::digest::Digest;
 use crate::error::{At, Error, Result};
 use crate::layout::{BlobDir, found};
-use crate::sys::FileKind;
+use crate::sys::{FileKind, Naming};
 
 impl Store {
     /// Delete a blob and its labels; on return that survives a power loss. It needs no space on the disk.
@@ -16,6 +16,10 @@ impl Store {
         let _lock = self.locks.digest(digest)?;
         let dir = self.stored_in(digest)?;
         let path = || self.root.blob_path(digest);
+        // Its blocks are not free for others before the sync: otherwise a power cut could bring the name back with their bytes.
+        let needs_hold = dir.naming(self.sys.as_ref()) == Naming::Everything;
+        let _held = needs_hold.then(|| self.sys.open(dir.fd(), &digest.encoded(), false).ok());
+        // DURABILITY: synced below; a power cut before leaves the blob, with or without its labels.
         self.sys.unlink(dir.fd(), &digest.encoded()).at("unlink", path)?;
         dir.sync(self.sys.as_ref())?;
         self.forget(digest);

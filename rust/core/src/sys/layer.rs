@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use libc::AT_FDCWD;
 
-use super::{Fd, FileKind, Hold, Stat, Sys};
+use super::{Fd, FileKind, Hold, Naming, Stat, Sys};
 
 /// Which call it is; the names are those of [`Sys`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub enum Op {
     SyncFile,
     SyncFs,
     SyncDir,
-    CommitsLinks,
+    Naming,
     SetMode,
     SetMtime,
     LinkUnnamed,
@@ -198,8 +198,8 @@ impl<A: Around> Sys for Layer<A> {
         self.on(Op::SyncDir, dir, || self.inner.sync_dir(dir))
     }
 
-    fn commits_links(&self, dir: BorrowedFd<'_>) -> io::Result<bool> {
-        self.on(Op::CommitsLinks, dir, || self.inner.commits_links(dir))
+    fn naming(&self, dir: BorrowedFd<'_>) -> io::Result<Naming> {
+        self.on(Op::Naming, dir, || self.inner.naming(dir))
     }
 
     fn set_mode(&self, fd: BorrowedFd<'_>, mode: u32) -> io::Result<()> {

@@ -11,7 +11,7 @@ use rustix::fs::{
 };
 use rustix::io::{Errno, ReadWriteFlags};
 
-use super::{Fd, FileId, FileKind, Hold, Stat, Sys, promise, raw};
+use super::{Fd, FileId, FileKind, Hold, Naming, Stat, Sys, promise, raw};
 
 const NS: i64 = 1_000_000_000;
 
@@ -135,8 +135,8 @@ impl Sys for Linux {
         Ok(fs::fsync(dir)?)
     }
 
-    fn commits_links(&self, dir: BorrowedFd<'_>) -> io::Result<bool> {
-        promise::links(dir)
+    fn naming(&self, dir: BorrowedFd<'_>) -> io::Result<Naming> {
+        promise::naming(dir)
     }
 
     fn set_mode(&self, fd: BorrowedFd<'_>, mode: u32) -> io::Result<()> {

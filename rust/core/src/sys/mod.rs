@@ -24,6 +24,7 @@ pub use fork::{Fd, Process, ProcessBound, mark, unmark, watch};
 pub use layer::{Around, Call, Layer, Op};
 pub use linux::Linux;
 pub use policy::Policy;
+pub use promise::Naming;
 pub use undivided::undivided;
 pub(crate) use undivided::{begin, end};
 
@@ -134,9 +135,8 @@ pub trait Sys: Send + Sync {
     fn sync_fs(&self, fd: BorrowedFd<'_>) -> io::Result<()>;
     /// Make a directory's names survive a power loss.
     fn sync_dir(&self, dir: BorrowedFd<'_>) -> io::Result<()>;
-    /// Whether the sync of this directory also makes durable that a file has a name which had none. Where it does not, a
-    /// power cut leaves a name that leads to a deleted file, unless the file itself was synced after it was linked.
-    fn commits_links(&self, dir: BorrowedFd<'_>) -> io::Result<bool>;
+    /// What has to be synced after a file got a name in this directory.
+    fn naming(&self, dir: BorrowedFd<'_>) -> io::Result<Naming>;
     /// Set a file's permission bits.
     fn set_mode(&self, fd: BorrowedFd<'_>, mode: u32) -> io::Result<()>;
     /// Set a file's modification time, in ns since the epoch.

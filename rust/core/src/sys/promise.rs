@@ -23,12 +23,31 @@ pub(super) fn whole(fd: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(*reports && matches!(kind(fd)?, EXT | XFS | BTRFS | F2FS | BCACHEFS | TMPFS))
 }
 
-/// Whether the link count of a file is durable with the directory in which it was linked: both are in one transaction.
+/// What has to be synced, in this order, so that a file whose bytes were synced before survives a power cut under a new name,
+/// with its mode, its times, and no other name. It is asked for blobs, exports and image layouts.
 ///
-/// In an ext4 without a journal there are no transactions. A file that was synced without a name is on the disk with no
-/// links; a sync of the directory writes the name, and after a power cut the check of the file system takes it away again.
-pub(super) fn links(dir: BorrowedFd<'_>) -> io::Result<bool> {
-    is_transactional(dir)
+/// | File system | The directory's sync writes | Needed |
+/// | --- | --- | --- |
+/// | ext4, XFS, F2FS, bcachefs, tmpfs | all changes so far, in one transaction | the directory |
+/// | btrfs | the name; of the file what was logged last, which may be an older mode, time and second name | the file, the directory |
+/// | ext4 without a journal, others | the name only; a file that got its name by a link has no links, and the check removes it | the file, the directory, the old directory |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming {
+    /// The directory that has the new name.
+    Directory,
+    /// The file, then the directory.
+    File,
+    /// The file, then the directory, then the directory of the old name.
+    Everything,
+}
+
+/// Say what naming a file in that directory takes.
+pub(super) fn naming(dir: BorrowedFd<'_>) -> io::Result<Naming> {
+    Ok(match (kind(dir)?, is_transactional(dir)?) {
+        (BTRFS, _) => Naming::File,
+        (_, true) => Naming::Directory,
+        (_, false) => Naming::Everything,
+    })
 }
 
 fn is_transactional(fd: BorrowedFd<'_>) -> io::Result<bool> {

@@ -107,7 +107,7 @@ fn a_link_is_synced_with_its_file_where_the_directory_does_not_do_it() {
         let recorder = Arc::new(Recorder::new(faulty.clone(), Record::default()));
         let store = scratch.open_with(recorder.clone()).unwrap();
         // It cannot tell, so that the worst is assumed.
-        faulty.set(Some(Fault::Every(Op::CommitsLinks, libc::EIO)));
+        faulty.set(Some(Fault::Every(Op::Naming, libc::EIO)));
 
         assert!(put_all(&store, &numbered(0..count)).iter().all(Result::is_ok));
 
