@@ -177,6 +177,10 @@ CASES = {
     "a layer has a leftover's name": (saved_with(WHOLE, ("json", b"layer"), layers=["json"]), "another file's"),
     "a layer is a document": (saved_with(WHOLE, layers=["manifest.json"]), "another file's"),
     "a layer is a directory's": (saved_with(WHOLE, ("l.tar", Link("gone"))), "for its link"),
+    "a blob is another's before a file that comes again": (
+        saved_with(WHOLE, ("blobs/sha256/" + "a" * 64, b"x"), ("c.json", WHOLE), ("l.tar", b"layer")),
+        "a" * 64,
+    ),
     "a layer is in bzip2": (saved_with(WHOLE, ("l.tar", b"BZh91AY&SY" + bytes(100))), "bzip2"),
 }
 

@@ -176,20 +176,19 @@ class ArchiveStream(Archive):
 
     async def _store_batch(self, batch: list[tuple[Item, Entry, bytes]]) -> None:
         """Store a batch, but for what is stored."""
-        try:
-            present = await self._intake.present(item for item, _, _ in batch) if batch else set()
-            rest = [(item, data) for item, _, data in batch if item.digest not in present]
-            stored = iter(await self._intake.small(rest) if rest else ())
-            for item, entry, data in batch:
-                if item.digest is not None and item.digest in present:
-                    digest = item.digest
-                else:
-                    result = next(stored)
-                    self._note(item, result)
-                    digest = result.digest
-                self._hashes.put(entry.index, digest, format_of(data[: _archive.HEAD]))
-        finally:
-            self._batches.release()
+        present = await self._intake.present(item for item, _, _ in batch) if batch else set()
+        rest = [(item, data) for item, _, data in batch if item.digest not in present]
+        stored = iter(await self._intake.small(rest) if rest else ())
+        for item, entry, data in batch:
+            if item.digest is not None and item.digest in present:
+                digest = item.digest
+            else:
+                result = next(stored)
+                self._note(item, result)
+                digest = result.digest
+            self._hashes.put(entry.index, digest, format_of(data[: _archive.HEAD]))
+        # Not after a failure: who waits for the place would go on before the failure cancels it.
+        self._batches.release()
 
     async def _compare(self, first: Entry, named: Digest | None, tasks: TaskGroup) -> None:
         """Refuse a file that comes again with other bytes."""
