@@ -38,7 +38,7 @@ from typing import Any
 import anyio
 
 import steelyard
-from steelyard import LocalStore, NotFound, open_writer
+from steelyard import LocalStore, NotFound, Unavailable, open_writer
 from steelyard.images import export_images, import_images
 
 PACKAGE = str(Path(steelyard.__file__).parent)
@@ -214,13 +214,19 @@ def bare(main: Callable[[], Any]) -> None:
         loop.close()
 
 
-def check(root: Path, before: list[str]) -> None:
-    """Fail unless all is as it should be after an interruption."""
+def check(root: Path, before: list[str], *, torn: bool) -> None:
+    """Fail unless all is as it should be after an interruption.
+
+    Args:
+        root: the folder.
+        before: the files that were open.
+        torn: KeyboardInterrupt was raised in any step of asyncio's too: what was open may be open still.
+    """
 
     async def look() -> None:
         async with LocalStore(root / "store", durability="process-crash") as store:
             for ref in ("kept", "pieces", "committed"):
-                with suppress(NotFound):
+                with suppress(NotFound, *([Unavailable] if torn else [])):
                     held = (await store.status(ref)).offset
                     async with await store.writer(ref) as writer:  # it is free
                         assert writer.offset == held, (ref, writer.offset, held)
@@ -230,9 +236,9 @@ def check(root: Path, before: list[str]) -> None:
 
     gc.collect()
     end = time.monotonic() + 5  # a thread that wrote behind the caller may be about to close the last
-    while (left := Counter(open_files()) - Counter(before)) and time.monotonic() < end:
+    while not torn and (left := Counter(open_files()) - Counter(before)) and time.monotonic() < end:
         time.sleep(0.01)
-    assert not left, f"left open: {left}"
+    assert torn or not left, f"left open: {left}"
     anyio.run(look)
     assert not complaints, complaints
 
@@ -250,7 +256,8 @@ complaints: list[str] = []
 
 
 def _unraisable(what: Any) -> None:
-    if not isinstance(what.exc_value, KeyboardInterrupt):
+    frames = traceback.extract_tb(what.exc_traceback)
+    if not isinstance(what.exc_value, KeyboardInterrupt) and any(PACKAGE in frame.filename for frame in frames):
         complaints.append(f"{what.err_msg} {what.object!r}: {what.exc_value!r}")
 
 
@@ -282,7 +289,7 @@ def sweep(backend: str, root: Path, tries: int) -> dict[str, tuple[int, int]]:
             faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
             with Place(f"{name}, step {at}"):
                 ended += interrupt(backend, name, root, Steps({at}))
-                check(root, before)
+                check(root, before, torn=backend == "bare")
             faulthandler.cancel_dump_traceback_later()
         counts[name] = runs, ended
     return counts
@@ -296,11 +303,13 @@ def at_random(backend: str, root: Path, runs: int, seed: int) -> dict[str, tuple
     before, ended = open_files(), 0
     for run in range(runs):
         name = chance.choice(list(WORKS))
-        delays = [chance.random() * 0.06] + [chance.random() * 0.002] * chance.randrange(2)
+        # uvloop itself does not survive a second one: it then refuses to close the loop. A bare loop's first is as the second of others.
+        second = chance.randrange(2) if backend in {"asyncio", "trio"} else 0
+        delays = [chance.random() * 0.06] + [chance.random() * 0.002] * second
         faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
         with Place(f"run {run}: {name} after {delays}"):
             ended += signalled(backend, WORKS[name], root, delays)
-            check(root, before)
+            check(root, before, torn=backend == "bare" or len(delays) > 1)
         faulthandler.cancel_dump_traceback_later()
     return {"all": (runs, ended)}
 
@@ -313,6 +322,10 @@ def signalled(backend: str, work: Work, root: Path, delays: list[float]) -> bool
     with suppress(KeyboardInterrupt):  # it comes where it comes, here too
         try:
             ended = start(backend, work, root)
+        except RuntimeError as error:
+            # The loop's own, when the signal comes while it starts or closes.
+            if any(PACKAGE in frame.filename for frame in traceback.extract_tb(error.__traceback__)):
+                raise
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -67,8 +67,8 @@ def _start(run: Callable[[], Any]) -> Callable[[Callable[[], object]], object]:
         import asyncio  # noqa: PLC0415  # only a program that runs on it has it, and it is slow to import
 
         task: asyncio.Task[None] = asyncio.create_task(run())
+        task.add_done_callback(_forget)  # first: Ctrl-C between the two must not keep the task for good
         _tasks.add(task)
-        task.add_done_callback(_forget)
         return asyncio.get_running_loop().call_soon_threadsafe
     import trio  # noqa: PLC0415  # only a program that runs on trio has it
 
