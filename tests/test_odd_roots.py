@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from disks import mounted
 
-from steelyard import LocalStore, StorageError
+from steelyard import FailedPrecondition, LocalStore, StorageError
 
 pytestmark = pytest.mark.anyio
 
@@ -91,3 +92,31 @@ async def test_a_store_that_finds_no_descriptor_says_so(tmp_path: Path) -> None:
 
     assert {error.errno for error in refusals} == {errno.EMFILE}
     assert all(str(error.filename).startswith(str(tmp_path)) for error in refusals)
+
+
+async def test_a_path_that_is_not_utf_8_works(tmp_path: Path) -> None:
+    root = tmp_path / os.fsdecode(b"bad\xff root")
+    async with LocalStore(root) as store:
+        digest = (await store.put(b"here", labels={"a": "b"})).digest
+        assert await store.get(digest) == b"here"
+        assert (await store.info(digest)).labels == {"a": "b"}
+    assert [os.fsencode(path.name) for path in tmp_path.iterdir()] == [b"bad\xff root"]  # noqa: ASYNC240
+    async with LocalStore(root, read_only=True) as store:
+        assert (await store.info(digest)).labels == {"a": "b"}
+
+
+@pytest.mark.parametrize("name", ["blobs", "ingest"])
+async def test_a_part_on_another_file_system_is_refused_when_opened(name: str, tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    async with LocalStore(root):
+        pass
+    with mounted("ext4", tmp_path) as point:
+        (root / name).rmdir()
+        (root / name).mkdir()
+        subprocess.run(["mount", "--bind", str(point), str(root / name)], check=True)  # noqa: ASYNC221
+        try:
+            with pytest.raises(FailedPrecondition, match=f"{name}: on another file system"):
+                async with LocalStore(root):
+                    pass
+        finally:
+            subprocess.run(["umount", "--lazy", str(root / name)], check=True)  # noqa: ASYNC221

@@ -86,6 +86,8 @@ impl Root {
         }
         let (blobs, new_blobs) = self.make_dir(self.dir(), BLOBS, 0o755)?;
         let (ingests, new_ingests) = self.make_dir(self.dir(), INGEST, 0o700)?;
+        self.refuse_other_file_system(BLOBS, &blobs)?;
+        self.refuse_other_file_system(INGEST, &ingests)?;
         self.blobs = Some(blobs);
         self.ingests = Some(ingests);
         if marked && (new_blobs || new_ingests) {
@@ -94,6 +96,18 @@ impl Root {
             self.sys.sync_dir(self.dir()).at("fsync", || &self.path)?;
         }
         Ok(())
+    }
+
+    /// Refuse a directory that no file of the root can be renamed into.
+    fn refuse_other_file_system(&self, name: &str, dir: &Fd) -> Result<()> {
+        let device = |dir| self.sys.stat(dir).map(|stat| stat.id.device).at("stat", || &self.path);
+        if device(dir.as_fd())? == device(self.dir())? {
+            return Ok(());
+        }
+        let path = self.path.display();
+        let message =
+            format!("{path}/{name}: on another file system than {path}; a store needs all of its root on one");
+        Err(Error::FailedPrecondition { message })
     }
 
     /// Write the marker, the last step of making or adopting a root: one that has it is complete and durable.

@@ -1,6 +1,7 @@
 //! `Store`: the local store's calls. Each releases the GIL for as long as the core works.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -29,19 +30,19 @@ use crate::walk::Walk;
 /// An open root. Handles given out by it keep it alive.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct Store {
-    path: String,
+    path: OsString,
     read_only: bool,
     core: ProcessBound<Arc<store::Store>>,
 }
 
 impl Store {
     fn new(core: Arc<store::Store>) -> Self {
-        let (path, read_only) = (core.path().display().to_string(), core.read_only());
+        let (path, read_only) = (core.path().as_os_str().to_owned(), core.read_only());
         Self { path, read_only, core: ProcessBound::new(core) }
     }
 
     fn core(&self) -> CoreResult<&Arc<store::Store>> {
-        self.core.get(|| format!("store {}", self.path))
+        self.core.get(|| format!("store {}", self.path.display()))
     }
 }
 
@@ -49,14 +50,15 @@ impl Store {
 impl Store {
     #[staticmethod]
     #[pyo3(signature = (path, /, *, read_only, durable, write_buffer))]
-    fn open(py: Python<'_>, path: &str, read_only: bool, durable: bool, write_buffer: usize) -> Result<Self> {
-        py.detach(|| store::Store::open(Path::new(path), Options { read_only, durable, write_buffer }))
+    #[allow(clippy::needless_pass_by_value, reason = "how PyO3 hands over a path")]
+    fn open(py: Python<'_>, path: OsString, read_only: bool, durable: bool, write_buffer: usize) -> Result<Self> {
+        py.detach(|| store::Store::open(Path::new(&path), Options { read_only, durable, write_buffer }))
             .map(Self::new)
             .map_err(Failure::from)
     }
 
     #[getter]
-    fn path(&self) -> &str {
+    fn path(&self) -> &OsStr {
         &self.path
     }
 
