@@ -208,10 +208,12 @@ async def test_a_layout_has_only_what_stands_among_its_blobs(tmp_path: Path) -> 
     for strays, kind in (([WHOLE], "refused"), ([manifest], "refused"), ([b"layer"], "refused"), ([], "images")):
         files = [(f"stray{number}", data) for number, data in enumerate(strays)]
         blobs = [blob(data) for data in (manifest, WHOLE, b"layer") if data not in strays]
-        for entries in ([*files, *blobs, *ends], [*ends, *files, *blobs], [*blobs, *ends, *files]):
-            found = await verdicts(tar(entries), tmp_path)
-            assert kind == found[0][0]
-            assert [found[0]] * 3 == found
+        links = [(blob(data)[0], Link(f"../../stray{number}")) for number, data in enumerate(strays)]
+        for more in (blobs, [*links, *blobs]):
+            for entries in ([*files, *more, *ends], [*ends, *files, *more], [*more, *ends, *files]):
+                found = await verdicts(tar(entries), tmp_path)
+                assert kind == found[0][0]
+                assert [found[0]] * 3 == found
 
 
 @pytest.mark.anyio

@@ -82,7 +82,7 @@ class ArchiveStream(Archive):
         if contents.made or not self._strays:
             return contents
         # A layout is what stands among its blobs: in a file nobody would look for them elsewhere.
-        strays = frozenset(digest for digest in self._strays if self._tar.find(blob_name(digest)) is None)
+        strays = frozenset(digest for digest in self._strays if not self._has_blob(digest))
         return msgspec.structs.replace(contents, strays=strays)
 
     def _open(self, pieces: AsyncIterable[Buffer]) -> TarStream:
@@ -162,6 +162,11 @@ class ArchiveStream(Archive):
                 offset += len(piece)
         self._intake.ledger.settle(claimed, item.size, "present")
         return claimed
+
+    def _has_blob(self, digest: Digest) -> bool:
+        """Return whether the archive has that blob where a layout has it, as a file."""
+        entry = self._tar.find(blob_name(digest))
+        return entry is not None and entry.kind == "regular"
 
     def _note(self, item: Item, result: PutResult) -> None:
         """Remember what was stored under another name than a layout's."""
