@@ -104,6 +104,7 @@ CONTAINERD2 = os.environ.get("STEELYARD_CONTAINERD2")
 """A folder with the programs of containerd 2, which `.ci/run` builds where there is Go."""
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.usefixtures("places")
 @pytest.mark.parametrize("version", ["installed", "2"])
 def test_the_page_can_be_followed(tmp_path: Path, version: str) -> None:
@@ -131,7 +132,7 @@ def test_the_page_can_be_followed(tmp_path: Path, version: str) -> None:
             stdout=said,
             stderr=said,
             env=_environment(tmp_path, version),
-            timeout=100,
+            timeout=240,
         )
     text = (tmp_path / "said").read_text(errors="replace")
 
