@@ -45,6 +45,7 @@ class _New:
             if resolved.is_dir():
                 raise StorageError(errno.EISDIR, str(path), "export")
             self._directory = OpenFile(os.open(resolved.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        _files.sweep(self._directory.fileno())
         self.file = _files.NewFile(self._directory.fileno(), str(path), mode=0o666)
 
     def publish(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from steelyard.errors import DataCorrupt, InvalidDigest, NotFound, StorageError,
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _UNNAMED = getattr(os, "O_TMPFILE", 0)
+_PROVISIONAL = re.compile(r"\.steelyard-[0-9a-f]{16}")
 _NO_UNNAMED = {errno.EISDIR, errno.ENOENT, errno.EOPNOTSUPP, errno.EINVAL}
 
 
@@ -42,7 +44,9 @@ def make_root(path: str) -> OpenFile:
     with told(path, "open layout"):
         with closing_fd(os.open(Path(path).parent, _DIRECTORY)) as parent:
             _make_dir(parent, Path(path).name)
-        return OpenFile(os.open(path, _DIRECTORY))
+        root = OpenFile(os.open(path, _DIRECTORY))
+    sweep(root.fileno())
+    return root
 
 
 @contextmanager
@@ -150,9 +154,14 @@ class NewFile:
             except OSError as error:
                 if error.errno not in _NO_UNNAMED:
                     raise
-        self._temporary = _fresh_name()
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        return os.open(self._temporary, flags, self._mode, dir_fd=self._directory)
+        while True:
+            self._temporary = _fresh_name()
+            number = os.open(self._temporary, flags, self._mode, dir_fd=self._directory)
+            _hold(number)
+            if os.fstat(number).st_nlink:
+                return number
+            os.close(number)  # a sweep came between the name and the lock
 
     @property
     def number(self) -> int:
@@ -177,6 +186,7 @@ class NewFile:
             os.fsync(self.number)
             if self._temporary is None:
                 self._temporary = _fresh_name()
+                _hold(self.number)
                 os.link(f"/proc/self/fd/{self.number}", self._temporary, dst_dir_fd=self._directory)
             # DURABILITY: a power cut leaves the old file, or none, or the whole new one.
             os.replace(self._temporary, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
@@ -198,6 +208,27 @@ class NewFile:
 
 def _fresh_name() -> str:
     return f".steelyard-{secrets.token_hex(8)}"
+
+
+def _hold(number: int) -> None:
+    """Keep a file with a provisional name from being swept as long as it is open."""
+    with suppress(OSError):  # without locks nothing is swept either
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def sweep(directory: int) -> None:
+    """Remove the files under construction that killed processes left in a directory; those that are in use are locked."""
+    with suppress(OSError):
+        for name in os.listdir(directory):
+            if _PROVISIONAL.fullmatch(name):
+                _remove_unused(directory, name)
+
+
+def _remove_unused(directory: int, name: str) -> None:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with suppress(OSError), closing_fd(os.open(name, flags, dir_fd=directory)) as number:
+        fcntl.flock(number, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        os.unlink(name, dir_fd=directory)
 
 
 def open_again(root: int, path: str) -> OpenFile:
