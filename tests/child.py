@@ -130,6 +130,11 @@ async def obey(store: LocalStore, held: dict[str, Writer], stack: AsyncExitStack
         case ["write", ref, text]:
             await held[ref].write(text.encode())
             return f"wrote {held[ref].offset}"
+        case ["fill", ref, mib]:
+            data = content(0, 0, int(mib) << 20)
+            for start in range(0, len(data), PIECE):
+                await held[ref].write(data[start : start + PIECE])
+            return f"filled {held[ref].offset}"
         case ["sync", ref]:
             await held[ref].sync()
             return f"synced {held[ref].offset}"

@@ -26,6 +26,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 ROUNDS = int(os.environ.get("STEELYARD_CRASH_ROUNDS", "8"))
 FREED_SECONDS = 30.0
+STREAM_MIB = 20
+"""Several notes of how far the stream has come, and no checkpoint."""
 
 
 @dataclass
@@ -123,3 +125,36 @@ async def _check_ingests(store: LocalStore, heard: Heard) -> None:
 
 def _digest(data: bytes) -> Digest:
     return Digest.parse(f"sha256:{hashlib.sha256(data).hexdigest()}")
+
+
+@pytest.mark.parametrize("altered", [False, True])
+async def test_a_killed_stream_goes_on_with_bytes_that_no_checkpoint_covers(tmp_path: Path, altered: bool) -> None:
+    data = content(0, 0, STREAM_MIB << 20)
+    with child(tmp_path) as writer:
+        assert writer.ask("hold", "a-ref") == "held 0"
+        assert writer.ask("write", "a-ref", "x") == "wrote 1"
+        assert writer.ask("sync", "a-ref") == "synced 1"
+        assert writer.ask("fill", "a-ref", str(STREAM_MIB)) == f"filled {len(data) + 1}"
+        writer.kill()
+    if altered:
+        _overwrite(tmp_path, 1_000_000, b"altered")
+
+    async with LocalStore(tmp_path) as store:
+        assert (await store.status("a-ref")).offset == 1
+        with anyio.fail_after(FREED_SECONDS):
+            async with await store.writer("a-ref") as resumed:
+                print(f"resumed at {resumed.offset} of {len(data) + 1}")
+                if altered:
+                    assert resumed.offset == 1
+                else:
+                    assert 1 << 20 < resumed.offset <= len(data) + 1
+                await resumed.write((b"x" + data)[resumed.offset :])
+                info = await resumed.commit(verify=True)
+        assert await store.get(info.digest) == b"x" + data
+
+
+def _overwrite(root: Path, offset: int, data: bytes) -> None:
+    [path] = root.glob("ingest/*/data")
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(data)

@@ -69,6 +69,20 @@ async def test_every_ingest_of_format_1_goes_on_where_it_was(root: Path, ref: st
         assert PREFIX + REST == await store.get(info.digest)
 
 
+async def test_a_record_of_a_tail_that_fits_nothing_changes_nothing(root: Path) -> None:
+    """That of another boot, for example, and whatever a crash left of one."""
+    for ingest in (root / "ingest").iterdir():
+        (ingest / "tail").write_bytes(b"tail" + bytes(4092))
+    async with LocalStore(root) as store:
+        for ref in INGESTS:
+            async with await store.writer(ref) as writer:
+                assert len(PREFIX) == writer.offset
+                await writer.write(REST)
+                await writer.commit(len(PREFIX + REST))
+
+    assert [] == list((root / "ingest").iterdir())
+
+
 async def test_reading_format_1_without_write_access_changes_no_byte(root: Path) -> None:
     before = _files(root)
     async with LocalStore(root, read_only=True) as store:

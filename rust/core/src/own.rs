@@ -51,6 +51,11 @@ impl Own {
         Ok(Self { ref_: Arc::from(ref_), dir: Arc::clone(dir), name, data })
     }
 
+    /// The data.
+    pub(crate) fn data(&self) -> FileId {
+        self.data
+    }
+
     /// The directory that has the data.
     pub(crate) fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()

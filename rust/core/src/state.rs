@@ -70,6 +70,23 @@ pub struct Slot {
     pub hash_state: Vec<u8>,
 }
 
+/// How far a writer had come after its last checkpoint, in a file of its own; nothing of it is synced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tail {
+    /// Which boot of the machine the bytes were written in.
+    pub boot: String,
+    /// The device of the data's file system.
+    pub device: u64,
+    /// The number of the data's file.
+    pub inode: u64,
+    /// The bytes that the hash state covers.
+    pub offset: u64,
+    /// When the last of them were added, in nanoseconds since the epoch.
+    pub updated_ns: i64,
+    /// The hasher's saved state there, of the slot's algorithm.
+    pub hash_state: Vec<u8>,
+}
+
 /// Where the blocks of one state file lie, and what binds them to its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
@@ -162,6 +179,31 @@ impl Layout {
         codec::put_bytes(&mut bytes, slot.algorithm.name().as_bytes());
         codec::put_bytes(&mut bytes, &slot.hash_state);
         seal(&self.key, bytes)
+    }
+
+    /// Encode the record of a tail, one block long.
+    pub fn encode_tail(&self, tail: &Tail) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(BLOCK);
+        bytes.extend_from_slice(b"tail");
+        bytes.extend_from_slice(&tail.device.to_le_bytes());
+        bytes.extend_from_slice(&tail.inode.to_le_bytes());
+        bytes.extend_from_slice(&tail.offset.to_le_bytes());
+        bytes.extend_from_slice(&tail.updated_ns.to_le_bytes());
+        codec::put_bytes(&mut bytes, tail.boot.as_bytes());
+        codec::put_bytes(&mut bytes, &tail.hash_state);
+        seal(&self.key, bytes)
+    }
+
+    /// Decode the record of a tail; None unless it is whole, and of this ingest.
+    pub fn decode_tail(&self, block: &[u8]) -> Option<Tail> {
+        let mut reader = Reader::new(unseal(&self.key, block)?);
+        if reader.take(4)? != b"tail" {
+            return None;
+        }
+        let (device, inode, offset, updated_ns) = (reader.u64()?, reader.u64()?, reader.u64()?, reader.i64()?);
+        let boot = reader.text()?.to_owned();
+        let hash_state = reader.bytes()?.to_vec();
+        Some(Tail { boot, device, inode, offset, updated_ns, hash_state })
     }
 
     fn decode_holder(&self, file: &[u8]) -> Option<Holder> {

@@ -3,11 +3,13 @@
 use proptest::prelude::*;
 use steelyard_core::digest::{Algorithm, Digest};
 use steelyard_core::hash::Hasher;
-use steelyard_core::state::{BLOCK, Header, Holder, REF_LIMIT, Slot, State};
+use steelyard_core::state::{BLOCK, Header, Holder, REF_LIMIT, Slot, State, Tail};
 
 const EMPTY: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 /// BLAKE3 of the whole golden file.
 const GOLDEN: &str = "1cf9ed5b04f259fc05c0a07a115816b0d3b76c48119f989c4a1c6b23a2fd93e5";
+/// BLAKE3 of the golden record of a tail.
+const GOLDEN_TAIL: &str = "760f843dac904a9aaa758d63b32f827b715688352ee5e543c1f825af1c3288a9";
 
 fn slot(sequence: u64, offset: u64) -> Slot {
     let mut hasher = Hasher::new(Algorithm::Sha256);
@@ -49,6 +51,27 @@ fn the_format_is_the_golden_one() {
     assert_eq!(100_u64.to_le_bytes(), bytes[3 * BLOCK + 16..3 * BLOCK + 24]);
     // A change of any byte needs a new magic number and a reader for this one.
     assert_eq!(GOLDEN, blake3::hash(&bytes).to_hex().as_str());
+}
+
+#[test]
+fn the_record_of_a_tail_is_the_golden_one_and_only_its_own_ingest_reads_it() {
+    let (_, state) = file("layer-1", [None, None]);
+    let slot = slot(1, 5 << 20);
+    let boot = "0123abcd-0123-4567-89ab-0123456789ab".to_owned();
+    let (offset, updated_ns, hash_state) = (slot.offset, slot.updated_ns, slot.hash_state);
+    let tail = Tail { boot, device: 64_768, inode: 4711, offset, updated_ns, hash_state };
+
+    let block = state.layout.encode_tail(&tail);
+
+    assert_eq!((BLOCK, b"tail\x00\xfd\0\0\0\0\0\0"), (block.len(), block[..12].try_into().unwrap()));
+    // A change of any byte needs another word at the beginning and a reader for this one.
+    assert_eq!(GOLDEN_TAIL, blake3::hash(&block).to_hex().as_str());
+    assert_eq!(Some(tail), state.layout.decode_tail(&block));
+    for length in (0..BLOCK).step_by(61) {
+        assert_eq!(None, state.layout.decode_tail(&block[..length]));
+    }
+    let (_, other) = file("layer-2", [None, None]);
+    assert_eq!(None, other.layout.decode_tail(&block));
 }
 
 #[test]

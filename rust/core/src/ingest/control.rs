@@ -182,6 +182,10 @@ impl Control {
         &self.path
     }
 
+    pub(super) fn layout(&self) -> Layout {
+        self.layout
+    }
+
     pub(super) fn slots(&self) -> &[Option<Slot>; 2] {
         &self.slots
     }

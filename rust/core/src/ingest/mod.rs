@@ -14,6 +14,7 @@
 //! | `budget.rs` | the memory for those |
 //! | `drain.rs` | who writes them behind the caller, and hashes those of several ingests side by side |
 //! | `shared.rs` | an ingest that is not this writer's alone |
+//! | `tail.rs` | bytes after the last checkpoint that outlive a crash of the process |
 //! | `write.rs` | bytes in, and back by truncation |
 //! | `copy.rs` | whole files in |
 //! | `hashing.rs` | the hash, beside the writes or behind them |
@@ -36,6 +37,7 @@ mod manage;
 mod open;
 mod ring;
 mod shared;
+mod tail;
 mod write;
 
 use std::ops::{Deref, DerefMut};
@@ -63,6 +65,7 @@ use hashing::Hashing;
 pub(crate) use live::Live;
 use ring::Ring;
 pub use ring::{Pushed, SMALL, Tell};
+use tail::Notes;
 
 /// An open ingest. One task at a time may use it; `abort` may come from any.
 pub struct Ingest {
@@ -124,6 +127,7 @@ enum Backing {
 struct Named {
     data: Arc<Fd>,
     own: Own,
+    notes: Notes,
     /// Whether the data may only be published as a copy, because another process had it open for writing.
     is_shared: bool,
     path: PathBuf,
@@ -263,7 +267,7 @@ impl Drop for Ingest {
             // In a child of a fork: the ingest is the parent's, and a thread of the parent may have its lock.
             return;
         }
-        // Forgotten without `close`: the last checkpoint counts, as after a crash. A drop is no place for a sync.
+        // Forgotten without `close`: what a crash of the process leaves counts. A drop is no place for a sync.
         let this = &*self;
         this.release(&mut this.lock(), Phase::Closed);
     }
@@ -308,6 +312,12 @@ impl Inner {
         if let (Err(error), Phase::Open) = (&result, &self.phase) {
             self.phase = Phase::Poisoned(error.clone());
             self.ring.end(error.clone());
+            let is_lost = matches!(error, Error::Aborted { .. } | Error::FailedPrecondition { .. });
+            if let Some(Backing::Named(named)) = &mut self.backing
+                && !is_lost
+            {
+                named.notes.forget();
+            }
         }
         result
     }

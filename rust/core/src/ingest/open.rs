@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, Weak};
 use super::control::{Control, DATA, Found, Place, Resumed, Whole};
 use super::hashing::Hashing;
 use super::ring::Ring;
+use super::tail::{self, Notes};
 use super::{Backing, Drains, Ingest, Inner, Named, Phase};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, Result};
@@ -106,7 +107,7 @@ impl Store {
         let name = Root::ingest_name(ref_);
         let holder = Holder { pid: std::process::id(), since_ns };
         match place.find(&name)? {
-            Found::Whole(whole) => return resume(&place, *whole, holder, wanted, lock, &self.drains),
+            Found::Whole(whole) => return resume(self, &place, *whole, holder, wanted, lock),
             Found::Garbage(_) => place.remove(&name)?,
             Found::Absent => {}
         }
@@ -114,7 +115,7 @@ impl Store {
         let slot = Slot::start(wanted.total, wanted.expected.copied(), algorithm, since_ns);
         let header = Header { ref_: ref_.to_owned(), started_ns: since_ns };
         let (data, control) = place.create(&name, &header, holder, slot.clone())?;
-        let backing = Backing::named(place.sys, ref_, Resumed { data, control, is_shared: false }, lock)?;
+        let backing = Backing::named(&self.sys, ref_, Resumed { data, control, is_shared: false }, lock, &slot)?;
         Ok(Inner::new(backing, &slot, since_ns, Hasher::new(algorithm), &self.drains))
     }
 }
@@ -156,12 +157,13 @@ impl Slot {
 }
 
 impl Backing {
-    fn named(sys: &dyn Sys, ref_: &str, resumed: Resumed, lock: RefLock) -> Result<Self> {
+    fn named(sys: &Arc<dyn Sys>, ref_: &str, resumed: Resumed, lock: RefLock, slot: &Slot) -> Result<Self> {
         let Resumed { data, control, is_shared } = resumed;
         let path = control.path().to_owned();
-        let own = Own::new(sys, ref_, control.dir(), DATA, data.as_fd()).at("stat", || path.join(DATA))?;
+        let own = Own::new(sys.as_ref(), ref_, control.dir(), DATA, data.as_fd()).at("stat", || path.join(DATA))?;
+        let notes = Notes::new(Arc::clone(sys), control.dir(), control.layout(), own.data(), slot);
         let (data, control) = (Arc::new(data), Some(control));
-        Ok(Self::Named(Box::new(Named { data, own, is_shared, path, control, away: None, _lock: lock })))
+        Ok(Self::Named(Box::new(Named { data, own, notes, is_shared, path, control, away: None, _lock: lock })))
     }
 }
 
@@ -186,14 +188,14 @@ impl Inner {
     }
 }
 
-/// Go on from the newest slot whose bytes are all there, or from nothing.
+/// Go on from the newest slot whose bytes are all there, and from what is known to follow them, or from nothing.
 fn resume(
+    store: &Store,
     place: &Place<'_>,
     whole: Whole,
     holder: Holder,
     wanted: Wanted<'_>,
     lock: RefLock,
-    drains: &Drains,
 ) -> Result<Inner> {
     let (header, size) = (whole.state.header.clone(), whole.data.size);
     let index = whole.state.usable(size);
@@ -214,15 +216,28 @@ fn resume(
     let before = slot.clone();
     slot.total = wanted.total.or(slot.total);
     slot.expected = wanted.expected.copied().or(slot.expected);
-    let hasher = slot.hasher(wanted.algorithm(stored));
+    let algorithm = wanted.algorithm(stored);
+    let mut hasher = slot.hasher(algorithm);
     slot.set_hash(&hasher);
-    cut(place, control, data, &slot, size)?;
+    let mut reached = slot.clone();
+    if index.is_some()
+        && !resumed.is_shared
+        && let Some(found) = tail::recover(place, control, data, &before, size)
+    {
+        reached.offset = found.hasher.offset();
+        reached.updated_ns = found.updated_ns.max(slot.updated_ns);
+        if before.algorithm == algorithm {
+            hasher = found.hasher;
+        }
+    }
+    cut(place, control, data, &slot, reached.offset, size)?;
     if index.is_none() || slot != before {
         // The bytes that it counts are durable already: it only says something new of them.
         control.checkpoint(place, slot.clone())?;
     }
-    let backing = Backing::named(place.sys, &header.ref_, resumed, lock)?;
-    Ok(Inner::new(backing, &slot, header.started_ns, hasher, drains))
+    let backing = Backing::named(&store.sys, &header.ref_, resumed, lock, &reached)?;
+    let inner = Inner::new(backing, &reached, header.started_ns, hasher, &store.drains);
+    Ok(Inner { durable: slot.offset, written_back: slot.offset, ..inner })
 }
 
 fn unavailable(ref_: &str) -> Error {
@@ -230,14 +245,14 @@ fn unavailable(ref_: &str) -> Error {
     Error::Unavailable { name: ref_.to_owned(), holder, since_ns: None, local: false }
 }
 
-/// Cut the bytes after the slot's: they were never acknowledged, and nothing says what they are.
-fn cut(place: &Place<'_>, control: &mut Control, data: &Fd, slot: &Slot, size: u64) -> Result<()> {
+/// Cut the bytes after those that count: they were never acknowledged, and nothing says what they are.
+fn cut(place: &Place<'_>, control: &mut Control, data: &Fd, slot: &Slot, reached: u64, size: u64) -> Result<()> {
     if control.claims_more_than(slot.offset) {
         // A slot whose bytes were lost would count again as soon as others have taken their place.
         control.pin(place, slot)?;
     }
-    if size > slot.offset {
-        place.sys.truncate(data.as_fd(), slot.offset).at("truncate", || control.path().join(DATA))?;
+    if size > reached {
+        place.sys.truncate(data.as_fd(), reached).at("truncate", || control.path().join(DATA))?;
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ const BESIDE: usize = 256 << 10;
 const WRITEBACK_EVERY: u64 = 8 << 20;
 /// The fewest of one ingest while others have bytes too: they go on at one pace, and all are synced at about the same time.
 const WRITEBACK_LEAST: u64 = 1 << 20;
-/// Bytes after which a checkpoint is made: the most that a crash costs.
+/// Bytes after which a checkpoint is made: the most that a power cut costs.
 const CHECKPOINT_EVERY: u64 = 64 << 20;
 
 impl Ingest {
@@ -190,6 +190,9 @@ impl Inner {
         if self.is_checkpoint_due() {
             self.begin_checkpoint(store)?;
         }
+        if let Some(Backing::Named(named)) = &mut self.backing {
+            named.notes.advance(self.written, self.updated_ns, &self.hashing.flow);
+        }
         Ok(())
     }
 
@@ -209,6 +212,9 @@ impl Inner {
         }
         self.written = size;
         self.recheck = None;
+        if let Some(Backing::Named(named)) = &mut self.backing {
+            named.notes.cut(size);
+        }
         if self.control().is_some_and(|control| control.claims_more_than(size)) {
             let slot = self.slot();
             let place = store.place()?;

@@ -182,6 +182,15 @@ impl Flow {
 }
 
 impl Saving {
+    /// The state if it is there, and None if the hash is lost; itself if the hash has not come so far.
+    pub(crate) fn poll(self) -> std::result::Result<Option<SavedState>, Self> {
+        match self.saved.try_recv() {
+            Ok(saved) => Ok(Some(saved)),
+            Err(TryRecvError::Disconnected) => Ok(None),
+            Err(TryRecvError::Empty) => Err(self),
+        }
+    }
+
     /// Wait for it; None if the hash is lost.
     pub(crate) fn wait(self) -> Option<SavedState> {
         let mut state = self.shared.lock();

@@ -128,6 +128,8 @@ impl Line {
     pub(super) fn save(&mut self, to: SyncSender<SavedState>) {
         if !self.lost {
             self.queue.push_back(Item::Save(to));
+            // At once, if nothing is before it: no thread is called for it.
+            self.answer_saves();
         }
     }
 

@@ -23,7 +23,7 @@ mod pool;
 mod spare;
 
 pub(crate) use behind::{WORTH, behind};
-pub(crate) use flow::{Flow, PIECE};
+pub(crate) use flow::{Flow, PIECE, Saving};
 pub use job::Job;
 pub(crate) use line::{Bytes, Piece};
 pub(crate) use pool::{DRAINING, HASHING, WAITING, processors};

@@ -262,6 +262,10 @@ impl<A: Around> Sys for Layer<A> {
         self.inner.unlease(fd);
     }
 
+    fn boot_id(&self) -> Option<String> {
+        self.inner.boot_id()
+    }
+
     fn now_ns(&self) -> i64 {
         self.inner.now_ns()
     }

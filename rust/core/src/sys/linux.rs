@@ -5,6 +5,7 @@ use std::io::{self, IoSliceMut};
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use rustix::fs::{
     self, AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT,
@@ -226,6 +227,13 @@ impl Sys for Linux {
 
     fn unlease(&self, fd: BorrowedFd<'_>) {
         raw::unlease(fd);
+    }
+
+    fn boot_id(&self) -> Option<String> {
+        static BOOT: OnceLock<Option<String>> = OnceLock::new();
+        let read = || std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+        let text = BOOT.get_or_init(|| read().map(|text| text.trim().to_owned()));
+        text.clone().filter(|text| (1..=64).contains(&text.len()))
     }
 
     fn now_ns(&self) -> i64 {

@@ -165,6 +165,8 @@ pub trait Sys: Send + Sync {
     fn lease(&self, fd: BorrowedFd<'_>) -> io::Result<bool>;
     /// Give a lease back; without one, nothing happens.
     fn unlease(&self, fd: BorrowedFd<'_>);
+    /// Which boot of the machine this is; None where the system does not say.
+    fn boot_id(&self) -> Option<String>;
     /// The wall clock, in ns since the epoch.
     fn now_ns(&self) -> i64;
 

@@ -21,5 +21,6 @@ mod recheck;
 mod recorder;
 mod resume;
 mod support;
+mod tail;
 mod torn;
 mod truncate;
