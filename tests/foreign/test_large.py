@@ -116,10 +116,15 @@ def written(ours: Steelyard, trace: Path, *words: str | Path) -> int:
     needs("strace")
     options = ("--follow-forks", "--decode-fds=path", "--string-limit=0", f"--trace={WRITES}", "--output", trace)
     run("strace", *options, *COMMAND, *words, STEELYARD_STORE=str(ours.store))
-    total = 0
+    blobs = re.compile(rf"<{re.escape(str(ours.store))}/(?:blobs|ingest)\b")
+    total, waiting = 0, set[str]()
     for line in trace.read_text(errors="replace").splitlines():
-        found = re.search(r"= (\d+)$", line)
-        if found and re.search(rf"<{re.escape(str(ours.store))}/(?:blobs|ingest)\b", line):
+        thread = line.split(maxsplit=1)[0]
+        is_ours = blobs.search(line) or (" resumed>" in line and thread in waiting)
+        waiting.discard(thread)
+        if is_ours and line.endswith("<unfinished ...>"):  # another thread's call comes before its result
+            waiting.add(thread)
+        elif is_ours and (found := re.search(r"= (\d+)$", line)):
             total += int(found.group(1))
     return total
 
