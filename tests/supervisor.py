@@ -1,11 +1,11 @@
 """A run of pytest survives the tests that hang or crash, and leaves no process behind.
 
-The tests run in a process of their own. Its parent, the keeper, hears when each test begins and what it reports. A test that
+The tests run in a process of their own. Its parent, the supervisor, hears when each test begins and what it reports. A test that
 goes past its limit and does not end by itself (pytest-timeout raises in the main thread, which cannot end a wait in native
 code) has its stacks printed and is killed with its process, and so is one that crashes. It counts as failed, and another
 process goes on with the next test, with the reports that are there already.
 
-Processes that tests have left running are killed at the end of each such process. The keeper is told by the kernel if
+Processes that tests have left running are killed at the end of each such process. The supervisor is told by the kernel if
 pytest itself is killed, and then ends everything.
 """
 
@@ -52,13 +52,13 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
         return None
     # The terminal sends Ctrl-C to all three processes; the one with the tests is to act on it.
     before = signal.signal(signal.SIGINT, _ignore)
-    keeper = _fork(signal.SIGTERM)
-    if keeper == 0:
+    supervisor = _fork(signal.SIGTERM)
+    if supervisor == 0:
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
         signal.signal(signal.SIGTERM, _end_all)
-        config.pluginmanager.register(_Keeper(config, before).keep())
+        config.pluginmanager.register(_Supervisor(config, before).keep())
         return None
-    _, status = os.waitpid(keeper, 0)
+    _, status = os.waitpid(supervisor, 0)
     return _code(status)
 
 
@@ -124,7 +124,7 @@ def _say(text: str) -> None:
     print(f"\n{text}", flush=True)
 
 
-class _Keeper:
+class _Supervisor:
     """Starts the processes with the tests, one after the other, and knows what each test reported."""
 
     def __init__(self, config: pytest.Config, on_interrupt: Any) -> None:
@@ -217,7 +217,7 @@ def _described(status: int) -> str:
 
 
 class Worker:
-    """The plugin in the process with the tests: tells the keeper what happens, and takes over earlier reports."""
+    """The plugin in the process with the tests: tells the supervisor what happens, and takes over earlier reports."""
 
     def __init__(
         self, config: pytest.Config, pipe: int, reports: dict[str, list[Message]], lost: dict[str, str]
