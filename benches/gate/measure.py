@@ -87,8 +87,8 @@ def _trace(number: int, job: Job) -> dict[str, float]:
         _child("job", number, folder, under=(*_TRACE, "-o", str(log)))
         with log.open(encoding="utf-8", errors="replace") as lines:
             found = count_calls(lines)
-    each = {f"calls for each {job.unit}": found.total / job.items}
-    kinds: dict[str, float] = {kind: count for kind, count in found.kinds().items() if kind != job.left_out}
+    each = {} if "calls" in job.left_out else {f"calls for each {job.unit}": found.total / job.items}
+    kinds: dict[str, float] = {kind: count for kind, count in found.kinds().items() if kind not in job.left_out}
     copied = {"bytes written": found.written, "bytes read": found.read}
     passed = {f"{name} for each byte": value / job.size for name, value in copied.items() if job.size}
     return {f"{job.name}: {name}": round(value, 4) for name, value in (each | kinds | passed).items()}
