@@ -145,7 +145,9 @@ class _Supervisor:
             if child == 0:
                 os.close(readable)
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
-                signal.signal(signal.SIGINT, self._on_interrupt)
+                # A shell has its background jobs ignore SIGINT, and what they start inherits that: tests send it.
+                ignored = self._on_interrupt == signal.SIG_IGN
+                signal.signal(signal.SIGINT, signal.default_int_handler if ignored else self._on_interrupt)
                 return Worker(self._config, writable, self._reports, self._lost)
             os.close(writable)
             status, hung = self._watch(child, readable)
