@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
 use steelyard_core::digest::Algorithm;
-use steelyard_core::error::Result as CoreResult;
+use steelyard_core::error::{Error, Result as CoreResult};
 use steelyard_core::ingest::{self, Pushed, SMALL};
 use steelyard_core::sys::ProcessBound;
 
@@ -22,16 +22,31 @@ use crate::wait::{Wait, What};
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct Ingest {
     name: String,
-    core: ProcessBound<Arc<ingest::Ingest>>,
+    /// Nothing of the store is kept open for a writer that is closed and still referenced.
+    core: ProcessBound<Mutex<State>>,
+}
+
+/// An open ingest, or what stays known of one that was closed.
+enum State {
+    Open(Arc<ingest::Ingest>),
+    Ended { offset: u64, algorithm: &'static str, reason: Error },
 }
 
 impl Ingest {
     pub(crate) fn new(core: Arc<ingest::Ingest>) -> Self {
-        Self { name: core.name().to_owned(), core: ProcessBound::new(core) }
+        Self { name: core.name().to_owned(), core: ProcessBound::new(Mutex::new(State::Open(core))) }
     }
 
-    fn core(&self) -> CoreResult<&Arc<ingest::Ingest>> {
-        self.core.get(|| format!("writer of {:?}", self.name))
+    fn state(&self) -> CoreResult<MutexGuard<'_, State>> {
+        let state = self.core.get(|| format!("writer of {:?}", self.name))?;
+        Ok(state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn core(&self) -> CoreResult<Arc<ingest::Ingest>> {
+        match &*self.state()? {
+            State::Open(core) => Ok(Arc::clone(core)),
+            State::Ended { reason, .. } => Err(reason.clone()),
+        }
     }
 }
 
@@ -44,12 +59,20 @@ impl Ingest {
 
     #[getter]
     fn offset(&self) -> Result<u64> {
-        Ok(self.core()?.offset())
+        match &*self.state()? {
+            State::Open(core) => Ok(core.offset()),
+            State::Ended { offset, .. } => Ok(*offset),
+        }
     }
 
     #[getter]
     fn algorithm(&self) -> Result<&'static str> {
-        Ok(self.core()?.algorithm().name())
+        let core = match &*self.state()? {
+            State::Open(core) => Arc::clone(core),
+            State::Ended { algorithm, .. } => return Ok(algorithm),
+        };
+        // Not under the lock above: the ingest may be in use for longer.
+        Ok(core.algorithm().name())
     }
 
     /// Whether the bytes were accepted; None if they never will be so, but by `write`.
@@ -75,14 +98,14 @@ impl Ingest {
     /// A wait for room for so many bytes more.
     #[getter]
     fn room(&self) -> Result<Wait> {
-        Ok(Wait::new(self.core()?, What::Room))
+        Ok(Wait::new(&self.core()?, What::Room))
     }
 
     /// A wait until all bytes are written, if that pays; None otherwise.
     #[getter]
     fn written(&self) -> Result<Option<Wait>> {
         let core = self.core()?;
-        Ok(core.has_company().then(|| Wait::new(core, What::Written)))
+        Ok(core.has_company().then(|| Wait::new(&core, What::Written)))
     }
 
     #[pyo3(signature = (data, /))]
@@ -166,7 +189,23 @@ impl Ingest {
 
     fn close(&self, py: Python<'_>) -> Result<()> {
         // In a child of a fork it is the parent's, which still writes to it.
-        let Some(core) = self.core.here() else { return Ok(()) };
-        py.detach(|| core.close()).map_err(Failure::from)
+        if self.core.here().is_none() {
+            return Ok(());
+        }
+        // In a block of its own: the lock is not held while the ingest is closed.
+        let core = {
+            let State::Open(core) = &*self.state()? else { return Ok(()) };
+            Arc::clone(core)
+        };
+        py.detach(|| {
+            let result = core.close();
+            // Whatever the result, the ingest is released; what is asked of it now tells why.
+            let reason = core.status().err().unwrap_or_else(|| Error::Closed { name: self.name.clone() });
+            let ended = State::Ended { offset: core.offset(), algorithm: core.algorithm().name(), reason };
+            *self.state()? = ended;
+            drop(core);
+            result
+        })
+        .map_err(Failure::from)
     }
 }

@@ -1,11 +1,11 @@
 //! `Stream`: a blob in order, read ahead.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use steelyard_core::blob;
-use steelyard_core::error::Result as CoreResult;
+use steelyard_core::error::{Error, Result as CoreResult};
 use steelyard_core::sys::ProcessBound;
 
 use crate::errors::{Failure, Result};
@@ -14,16 +14,19 @@ use crate::errors::{Failure, Result};
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct Stream {
     name: String,
-    core: ProcessBound<blob::Stream>,
+    /// None once it is closed, so that the blob's file is, too.
+    core: ProcessBound<Mutex<Option<Arc<blob::Stream>>>>,
 }
 
 impl Stream {
     pub(crate) fn new(blob: Arc<blob::Blob>, name: String) -> Self {
-        Self { name, core: ProcessBound::new(blob::Stream::new(blob)) }
+        Self { name, core: ProcessBound::new(Mutex::new(Some(Arc::new(blob::Stream::new(blob))))) }
     }
 
-    fn core(&self) -> CoreResult<&blob::Stream> {
-        self.core.get(|| self.name.clone())
+    fn core(&self) -> CoreResult<Arc<blob::Stream>> {
+        let core = self.core.get(|| self.name.clone())?;
+        let core = core.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        core.ok_or_else(|| Error::Closed { name: self.name.clone() })
     }
 }
 
@@ -51,8 +54,8 @@ impl Stream {
 
     fn close(&self, py: Python<'_>) {
         // In a child of a fork no thread reads for it.
-        if let Some(core) = self.core.here() {
-            py.detach(|| core.close());
-        }
+        let Some(core) = self.core.here() else { return };
+        let core = core.lock().unwrap_or_else(PoisonError::into_inner).take();
+        py.detach(|| core.inspect(|core| core.close()));
     }
 }
