@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import itertools
 import os
 import sys
@@ -45,6 +46,7 @@ def no_leaks() -> Iterator[None]:
 
     It is set up before the other fixtures of a test, hence torn down after them and after the event loop.
     """
+    importlib.import_module("steelyard")  # it holds a descriptor from then on, which is no test's
     descriptors = _open_descriptors()
     threads = set(threading.enumerate())
     yield
