@@ -82,6 +82,12 @@ class InterruptedPort:
     def take(self) -> list[tuple[object, object, BaseException | None]]:
         return self.port.take()
 
+    def cancel(self, *piece: object) -> None:
+        self.port.cancel(*piece)  # type: ignore[arg-type]
+
+    def forget(self, ticket: object) -> None:
+        self.port.forget(ticket)
+
     def submit(self, *piece: object) -> None:
         self.port.submit(*piece)  # type: ignore[arg-type]
         self.left -= 1

@@ -147,12 +147,18 @@ class CancellingPort:
         self.port.submit(function, args, ticket)
         self.left -= 1
         if self.left == 0:
-            self.cancel(self.cancels)
+            self.cancel_task(self.cancels)
 
-    def cancel(self, times: int) -> None:
+    def cancel(self, function: Callable[..., object], ticket: object) -> None:
+        self.port.cancel(function, ticket)
+
+    def forget(self, ticket: object) -> None:
+        self.port.forget(ticket)
+
+    def cancel_task(self, times: int) -> None:
         if times and self.task is not None:
             self.task.cancel()
-            asyncio.get_running_loop().call_soon(self.cancel, times - 1)
+            asyncio.get_running_loop().call_soon(self.cancel_task, times - 1)
 
 
 def open_files() -> list[str]:

@@ -9,6 +9,7 @@ from steelyard._types import Buffer
 __all__ = [
     "MAX_FILTERS",
     "Blob",
+    "Cancelled",
     "Compressor",
     "Decompressor",
     "Filter",
@@ -52,6 +53,7 @@ MAX_FILTERS: int
 debug_build: bool
 sqlite_version: str
 
+class Cancelled(Exception): ...
 class PanicException(BaseException): ...
 
 _Path: TypeAlias = str | PathLike[str]
@@ -127,6 +129,8 @@ class Pool:
 @final
 class Port:
     def submit(self, function: Callable[..., object], args: tuple[object, ...], ticket: object, /) -> None: ...
+    def cancel(self, function: Callable[..., object], ticket: object, /) -> None: ...
+    def forget(self, ticket: object, /) -> None: ...
     def take(self) -> list[tuple[Any, Any, BaseException | None]]: ...
 
 @final

@@ -14,7 +14,7 @@ from anyio import CancelScope
 from anyio.lowlevel import current_token
 
 from steelyard._bridge._call import Arrivals, Begun, closers, give_begun
-from steelyard._native import Pool
+from steelyard._native import Cancelled, Pool
 
 if TYPE_CHECKING:
     import asyncio
@@ -121,10 +121,19 @@ class AsyncioLoop:
                 raise
             if cancel is not None:
                 cancel()
-            result = await self._end(future)
-            if not isinstance(broken, self._cancelled) or anyio.current_effective_deadline() != -math.inf:
+            self._port.cancel(function, future)
+            try:
+                result = await self._end(future)
+            finally:
+                self._port.forget(future)
+            if (
+                not isinstance(broken, self._cancelled)
+                or anyio.current_effective_deadline() != -math.inf
+                or (type(result) is _Failed and type(result.error) is Cancelled)
+            ):
                 # Not from a cancel scope, which would raise it again. Nobody gets the result; what is open is closed.
                 await self._close(result)
+                del result  # an error that was made in this handler leads to the exception that is raised, and back to this frame
                 raise
         if type(result) is not _Failed:
             return result
@@ -135,16 +144,21 @@ class AsyncioLoop:
 
     async def _end(self, future: Any) -> Any:
         """Wait for the result, whatever breaks in meanwhile: one exception is remembered already."""
+        first = future
         with CancelScope(shield=True):
             while True:
                 future = self._last_heir(future)
                 try:
                     self._deliver()  # a loop that Ctrl-C has ended may have lost the call that was to do it
-                    return await future
+                    result = await future
                 except GeneratorExit:
                     raise
                 except BaseException:  # noqa: BLE001, S112
                     continue
+                # A value that leads back to its key is never collected: the result may lead to the caller's frame.
+                while first is not future:
+                    first = self._heirs.pop(first)
+                return result
 
     async def _close(self, result: object) -> None:
         """Close what a result owns that nobody gets."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from steelyard._backend import protect, uninterrupted
 from steelyard._bridge._call import Begun, give_begun
-from steelyard._native import Pool
+from steelyard._native import Cancelled, Pool
 
 __all__ = ("TrioLoop",)
 
@@ -75,12 +75,24 @@ class TrioLoop:
             await self._lowlevel.checkpoint_if_cancelled()
         # From here on the task must wait: a piece that nobody waits for uses what the caller has let go of, and trio ends
         # with an internal error when a task is woken that does not wait for it. So KeyboardInterrupt is held back.
-        self._port.submit(function, args, self._lowlevel.current_task())
+        task = self._lowlevel.current_task()
+        cancelled: list[None] = []
 
         def not_now(_: object) -> Any:
             # Called for KeyboardInterrupt as for a cancellation: both are raised at the task's next checkpoint.
+            cancelled.append(None)
             if cancel is not None:
                 cancel()
+            self._port.cancel(function, task)
             return self._lowlevel.Abort.FAILED
 
-        return await self._lowlevel.wait_task_rescheduled(not_now)
+        while True:
+            self._port.submit(function, args, task)
+            try:
+                return await self._lowlevel.wait_task_rescheduled(not_now)
+            except Cancelled:
+                pass  # without an effect: the reason is raised in its place
+            finally:
+                if cancelled:
+                    self._port.forget(task)
+            await self._lowlevel.checkpoint_if_cancelled()

@@ -7,11 +7,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// What the core's functions return.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A refusal, with its facts. It can be cloned, so that a poisoned ingest can give the same one again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
+    /// The caller no longer wants the result; nothing was done.
+    Cancelled,
     /// Nothing of that name is stored.
     NotFound {
         /// What was looked for: `blob`, `ingest` or `image name`.
@@ -263,6 +265,7 @@ impl fmt::Display for Error {
             Self::InvalidArchive { .. } | Self::LimitExceeded { .. } => self.fmt_image(f),
             Self::Io { errno, path, operation } => io_message(f, *errno, path.as_deref(), operation),
             Self::Source { errno } => io_message(f, *errno, None, "read the source"),
+            Self::Cancelled => f.write_str("cancelled while another process held a lock"),
         }
     }
 }

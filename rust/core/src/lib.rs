@@ -26,4 +26,5 @@ pub mod sys;
 pub mod tar;
 mod temp;
 pub mod threads;
+pub mod waiting;
 pub mod walk;

@@ -27,6 +27,7 @@ use crate::digest::Digest;
 use crate::error::{At, Error, Result};
 use crate::layout::found;
 use crate::sys::{Fd, FileId, Hold, Process, Sys, alone};
+use crate::waiting::Patience;
 
 /// The file's name in the root.
 pub(crate) const FILE: &str = "lock";
@@ -84,7 +85,7 @@ impl Locks {
         let file = alone(|| open_file(sys.as_ref(), root)).at("open", || path.join(FILE))?;
         let id = sys.stat(file.as_fd()).at("stat", || path.join(FILE))?.id;
         let locks = Self::new(sys, path, Some(file), Some(id));
-        if !locks.0.set(Part::Store.bytes(), Hold::Shared, false)? {
+        if !locks.0.set(Part::Store.bytes(), Hold::Shared)? {
             return Err(locks.busy());
         }
         Ok(locks)
@@ -120,46 +121,57 @@ impl Locks {
         Ok(guard.map(|guard| RefLock { _guard: guard }))
     }
 
-    /// Take a digest, waiting for whoever has it: it is only ever held for a moment. One thread must not take two.
+    /// Take a digest, waiting for whoever has it: it is only ever held for a moment, unless its holder is suspended. One
+    /// thread must not take two. `Cancelled` if the caller no longer wants it meanwhile.
     pub fn digest(&self, digest: &Digest) -> Result<DigestLock> {
+        Patience::until(|| self.try_digest(digest))
+    }
+
+    /// Likewise, waiting for threads of this process only; None if another process has it.
+    fn try_digest(&self, digest: &Digest) -> Result<Option<DigestLock>> {
         let byte = DIGESTS + hash(&digest.to_string());
         let mut held = self.0.held();
+        let mut patience = Patience::new();
         while held.all || held.wanting_all > 0 || held.bytes.contains(&byte) {
-            held = self.0.wait(held);
+            held = self.0.wait(held, &mut patience)?;
         }
         held.bytes.insert(byte);
         held.digests += 1;
         drop(held);
-        self.hold(Part::Digest(byte))
+        self.try_hold(Part::Digest(byte))
     }
 
-    /// Take the digests of many blobs, which no thread has taken one of.
+    /// Take the digests of many blobs, which no thread has taken one of; None if another process has one of them.
     ///
     /// All digests there are, in fact. A lock for each would cost two calls for each, which grow slower the more the kernel
     /// keeps in its list; and one is as good, because nobody holds a digest longer than it takes to compare and to link:
     /// the long waits, for bytes and names to reach the disk, are outside. What excludes all excludes these, so that no
     /// guarantee is lost; and since a thread waits for all of them at once while it has none, there is no circle to wait in.
-    pub fn digests(&self, digests: &[Digest]) -> Result<DigestLock> {
+    pub fn try_digests(&self, digests: &[Digest]) -> Result<Option<DigestLock>> {
         if let [only] = digests {
-            return self.digest(only);
+            return self.try_digest(only);
         }
         let mut held = self.0.held();
+        let mut patience = Patience::new();
         held.wanting_all += 1;
         while held.all || held.digests > 0 {
-            held = self.0.wait(held);
+            held = self.0.wait(held, &mut patience).inspect_err(|_| {
+                self.0.held().wanting_all -= 1;
+                self.0.freed.notify_all();
+            })?;
         }
         held.wanting_all -= 1;
         held.all = true;
         drop(held);
-        self.hold(Part::AllDigests)
+        self.try_hold(Part::AllDigests)
     }
 
-    /// Have the kernel lock what the table has given to this thread.
-    fn hold(&self, part: Part) -> Result<DigestLock> {
+    /// Have the kernel lock what the table has given to this thread; None if another process has it.
+    fn try_hold(&self, part: Part) -> Result<Option<DigestLock>> {
         // From here on the guard gives back what we have, if the kernel refuses.
         let guard = self.guard(part);
-        self.0.set(part.bytes(), Hold::Exclusive, true)?;
-        Ok(DigestLock { _guard: guard })
+        let is_held = self.0.set(part.bytes(), Hold::Exclusive)?;
+        Ok(is_held.then_some(DigestLock { _guard: guard }))
     }
 
     /// Take the whole store, which no other store object may have open for writing.
@@ -174,7 +186,7 @@ impl Locks {
     pub(crate) fn leave(&self) {
         // While the metadata is being rebuilt the lock is that call's.
         if !self.0.held().bytes.contains(&STORE) {
-            self.0.set(Part::Store.bytes(), Hold::Free, false).ok();
+            self.0.set(Part::Store.bytes(), Hold::Free).ok();
         }
     }
 
@@ -182,7 +194,7 @@ impl Locks {
     fn try_byte(&self, part: Part) -> Result<Option<Guard>> {
         let bytes = part.bytes();
         let mut held = self.0.held();
-        if held.bytes.contains(&bytes.start) || !self.0.set(bytes.clone(), Hold::Exclusive, false)? {
+        if held.bytes.contains(&bytes.start) || !self.0.set(bytes.clone(), Hold::Exclusive)? {
             return Ok(None);
         }
         held.bytes.insert(bytes.start);
@@ -209,15 +221,22 @@ impl Table {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wait until something is given back.
-    fn wait<'a>(&'a self, held: MutexGuard<'a, Held>) -> MutexGuard<'a, Held> {
-        self.freed.wait(held).unwrap_or_else(PoisonError::into_inner)
+    /// Wait until something is given back, or for a moment: its holder may be waiting for another process.
+    fn wait<'a>(&'a self, held: MutexGuard<'a, Held>, patience: &mut Patience) -> Result<MutexGuard<'a, Held>> {
+        if patience.is_to_be_told() {
+            // Not under the mutex: what is told may start threads.
+            drop(held);
+            patience.next()?;
+            return Ok(self.held());
+        }
+        let moment = patience.next()?;
+        Ok(self.freed.wait_timeout(held, moment).unwrap_or_else(PoisonError::into_inner).0)
     }
 
-    fn set(&self, bytes: Range<u64>, hold: Hold, wait: bool) -> Result<bool> {
+    fn set(&self, bytes: Range<u64>, hold: Hold) -> Result<bool> {
         let read_only = || io::Error::from_raw_os_error(libc::EROFS);
         let file = self.file.as_ref().ok_or_else(read_only);
-        file.and_then(|file| self.sys.lock(file.as_fd(), bytes, hold, wait)).at("lock", || &self.path)
+        file.and_then(|file| self.sys.lock(file.as_fd(), bytes, hold)).at("lock", || &self.path)
     }
 }
 
@@ -256,7 +275,7 @@ impl Drop for Guard {
         let after = if self.part == Part::Store { Hold::Shared } else { Hold::Free };
         // Both under the table's mutex: otherwise another thread could take the part between the two, and lose it.
         let mut held = self.table.held();
-        self.table.set(bytes.clone(), after, false).ok();
+        self.table.set(bytes.clone(), after).ok();
         match self.part {
             Part::AllDigests => held.all = false,
             Part::Digest(_) => held.digests -= 1,

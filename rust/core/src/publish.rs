@@ -28,12 +28,13 @@ use std::os::fd::BorrowedFd;
 use std::slice;
 
 use crate::digest::Digest;
-use crate::error::{At, Result};
+use crate::error::{At, Error, Result};
 use crate::layout::BlobDir;
 use crate::meta::{LARGE, Row};
 use crate::model::Labels;
 use crate::store::Store;
 use crate::sys::Naming;
+use crate::waiting::{Busy, Patience};
 
 pub(crate) use crate::temp::Staged;
 pub(crate) use existing::{Content, Existing, Named, find};
@@ -43,6 +44,7 @@ use one::{Fate, Publication};
 pub(crate) const BLOB_MODE: u32 = 0o444;
 
 /// A file that shall be a blob; its bytes are synced.
+#[derive(Clone, Copy)]
 pub(crate) struct Candidate<'a> {
     /// The file.
     pub staged: Staged<'a>,
@@ -84,9 +86,16 @@ impl Store {
     ///
     /// After an error the blob may be stored, whole and labelled, but it was not acknowledged.
     pub(crate) fn publish(&self, candidate: &Candidate<'_>) -> Result<Published> {
-        self.check_open()?;
-        let dir = self.root.make_blob_dir(candidate.digest.algorithm())?;
-        let placed = self.place_all(&dir, slice::from_ref(candidate));
+        let (mut candidate, mut patience) = (*candidate, Patience::new());
+        let (dir, placed) = loop {
+            self.check_open()?;
+            let dir = self.root.make_blob_dir(candidate.digest.algorithm())?;
+            match self.place_all(&dir, slice::from_ref(&candidate)) {
+                Ok(placed) => break (dir, placed),
+                Err(Busy) => patience.pause()?,
+            }
+            candidate.created_ns = self.sys.now_ns();
+        };
         let published = self.acknowledge(&dir, placed, &[candidate.staged.fd()], None).remove(0)?;
         if matches!(published, Published::New { .. }) {
             self.settle_old_name(&dir, candidate.staged)?;
@@ -108,18 +117,24 @@ impl Store {
     }
 
     /// Give files of one algorithm their names, in `dir`. Nothing may be acknowledged before that is synced.
-    pub(crate) fn place_all(&self, dir: &BlobDir, candidates: &[Candidate<'_>]) -> Vec<Result<Placed>> {
+    ///
+    /// `Busy`, and nothing has begun, while another process holds a lock that is needed, for the names or for the labels.
+    /// The caller then waits without any, and comes again.
+    pub(crate) fn place_all(&self, dir: &BlobDir, candidates: &[Candidate<'_>]) -> Result<Vec<Result<Placed>>, Busy> {
         if candidates.is_empty() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let mut publications: Vec<_> =
             candidates.iter().map(|candidate| Publication::seal(self, dir, candidate)).collect();
         let digests: Vec<Digest> = candidates.iter().map(|candidate| candidate.digest).collect();
-        let locked = self.locks.digests(&digests);
-        let have_rows = locked.and_then(|lock| Ok((self.meta.have_rows(&digests)?, lock)));
-        let (have_rows, _lock) = match have_rows {
-            Ok(both) => both,
-            Err(error) => return candidates.iter().map(|_| Err(error.clone())).collect(),
+        let refused = |error: Error| Ok(candidates.iter().map(|_| Err(error.clone())).collect());
+        let _lock = match self.locks.try_digests(&digests) {
+            Ok(lock) => lock.ok_or(Busy)?,
+            Err(error) => return refused(error),
+        };
+        let have_rows = match self.meta.have_rows(&digests) {
+            Ok(have_rows) => have_rows,
+            Err(error) => return refused(error),
         };
         for (publication, has_row) in publications.iter_mut().zip(have_rows) {
             publication.look(has_row);
@@ -128,20 +143,27 @@ impl Store {
         for publication in publications.iter_mut().filter(|publication| !seen.insert(publication.candidate.digest)) {
             publication.come_second();
         }
-        self.write_rows(&mut publications);
-        publications.into_iter().map(Publication::finish).collect()
+        self.write_rows(&mut publications)?;
+        // From here on nobody is waited for but the disk, and those who are suspended while they write labels where a name
+        // has appeared from nowhere.
+        Ok(publications.into_iter().map(Publication::finish).collect())
     }
 
     /// Make the rows durable of those that need one, all at once, and remember the large ones without.
-    fn write_rows(&self, publications: &mut [Publication<'_>]) {
+    fn write_rows(&self, publications: &mut [Publication<'_>]) -> Result<(), Busy> {
         let needed = publications.iter().filter(|publication| publication.fate == Fate::Row);
         let rows: Vec<Row> = needed.map(Publication::row).collect();
-        if let Err(error) = self.meta.before_publish(&rows) {
-            let refused = publications.iter_mut().filter(|publication| publication.fate == Fate::Row);
-            refused.for_each(|publication| publication.fate = Fate::Known(Err(error.clone())));
+        match self.meta.try_before_publish(&rows) {
+            Ok(Some(())) => {}
+            Ok(None) => return Err(Busy),
+            Err(error) => {
+                let refused = publications.iter_mut().filter(|publication| publication.fate == Fate::Row);
+                refused.for_each(|publication| publication.fate = Fate::Known(Err(error.clone())));
+            }
         }
         let large = publications.iter().filter(|one| one.fate == Fate::Link && one.candidate.size >= LARGE);
         self.meta.remember(&large.map(Publication::row).collect::<Vec<_>>());
+        Ok(())
     }
 
     /// Sync the names that need it, all at once: then those blobs survive a power loss. A failure is everybody's who needed it.

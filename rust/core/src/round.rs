@@ -16,6 +16,7 @@ mod sync {
     pub(super) use std::sync::{Condvar, Mutex, MutexGuard};
 }
 
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -26,6 +27,7 @@ use crate::publish::{Candidate, Placed, Published};
 use crate::store::Store;
 use crate::sys::Fd;
 use crate::temp::Temp;
+use crate::waiting::Patience;
 use schedule::Schedule;
 
 /// The most rounds at a time: while one waits for the disk, the names of another's files are given.
@@ -36,6 +38,14 @@ const LARGE: u64 = 4 << 20;
 
 /// What became of the files of one caller, in their order.
 pub(crate) type Answer = Vec<Result<Published>>;
+
+/// How a round went for one caller.
+enum Went {
+    /// It is done.
+    Done(Answer),
+    /// Nothing has begun but the flush: another process holds a lock. The caller waits by itself and joins another round.
+    Busy(Unit),
+}
 
 /// The files of one algorithm with which one caller joins.
 pub(crate) struct Unit {
@@ -71,9 +81,12 @@ pub(crate) struct New {
     pub created_ns: i64,
 }
 
+/// What became of the flush of files that have no names yet.
+struct Flushed(Vec<Result<()>>);
+
 /// The rounds of one store.
 pub(crate) struct Rounds {
-    schedule: Schedule<Unit, Answer>,
+    schedule: Schedule<Unit, Went>,
     opened: AtomicU64,
 }
 
@@ -106,6 +119,15 @@ impl Unit {
         }
     }
 
+    /// A blob is created when it gets its name.
+    fn came_again(&mut self, now_ns: i64) {
+        for file in &mut self.files {
+            if let File::New(new) = file {
+                new.created_ns = new.created_ns.max(now_ns);
+            }
+        }
+    }
+
     /// Add a file.
     pub fn add(&mut self, file: File) {
         if let File::New(new) = &file {
@@ -134,7 +156,10 @@ impl File {
 
 impl Rounds {
     /// Publish the files of a unit, together with others'. On return what was published survives a power loss.
-    pub fn join(&self, store: &Store, mut unit: Unit) -> Answer {
+    ///
+    /// `Cancelled` if the caller no longer wants it while another process holds a lock. `before_waiting` is called before each
+    /// pause for such a process.
+    pub fn join(&self, store: &Store, mut unit: Unit, mut before_waiting: impl FnMut()) -> Answer {
         let count = unit.len();
         if count == 0 {
             return Vec::new();
@@ -142,39 +167,67 @@ impl Rounds {
         if let Err(error) = store.flush_large(&mut unit) {
             return vec![Err(error); count];
         }
-        self.schedule.join(unit, |units| store.run_round(units)).unwrap_or_else(|| {
-            let path = Some(store.path().to_owned());
-            vec![Err(Error::Io { errno: libc::EIO, path, operation: "flush" }); count]
-        })
+        let mut patience = Patience::new();
+        loop {
+            match self.schedule.join(unit, |units| store.run_round(units)) {
+                Some(Went::Done(answer)) => return answer,
+                Some(Went::Busy(back)) => unit = back,
+                None => {
+                    let path = Some(store.path().to_owned());
+                    return vec![Err(Error::Io { errno: libc::EIO, path, operation: "flush" }); count];
+                }
+            }
+            before_waiting();
+            if let Err(error) = patience.pause() {
+                return vec![Err(error); count];
+            }
+            unit.came_again(store.sys.now_ns());
+        }
     }
 }
 
 impl Store {
-    fn run_round(&self, units: &[Unit]) -> Vec<Answer> {
-        let mut answers: Vec<Answer> = units.iter().map(|_| Vec::new()).collect();
+    fn run_round(&self, units: &mut Vec<Unit>) -> Vec<Went> {
+        let mut answers: Vec<Option<Answer>> = units.iter().map(|_| None).collect();
         for algorithm in Algorithm::ALL {
             let group: Vec<usize> = (0..units.len()).filter(|index| units[*index].algorithm == algorithm).collect();
             let these: Vec<&Unit> = group.iter().map(|index| &units[*index]).collect();
-            let mut told = self.publish_units(algorithm, &these).into_iter();
-            for index in group {
-                answers[index] = told.by_ref().take(units[index].len()).collect();
+            match self.publish_units(algorithm, &these) {
+                Ok(told) => {
+                    let mut told = told.into_iter();
+                    for index in group {
+                        answers[index] = Some(told.by_ref().take(units[index].len()).collect());
+                    }
+                }
+                Err(Flushed(flushed)) => {
+                    let mut flushed = flushed.into_iter();
+                    for index in group {
+                        units[index].flushed = Some(flushed.by_ref().take(units[index].len()).collect());
+                    }
+                }
             }
         }
-        answers
+        if answers.iter().all(Option::is_some) {
+            // The units are dropped later, which takes time.
+            return answers.into_iter().flatten().map(Went::Done).collect();
+        }
+        let units = mem::take(units).into_iter().zip(answers);
+        units.map(|(unit, answer)| answer.map_or(Went::Busy(unit), Went::Done)).collect()
     }
 
-    /// Flush files, give them their names, make those durable.
-    fn publish_units(&self, algorithm: Algorithm, units: &[&Unit]) -> Answer {
+    /// Flush files, give them their names, make those durable. An error says that another process holds a lock, and what
+    /// became of the flush of each file.
+    fn publish_units(&self, algorithm: Algorithm, units: &[&Unit]) -> Result<Answer, Flushed> {
         let files: Vec<&File> = units.iter().flat_map(|unit| &unit.files).collect();
         // Whoever opened its first file first did so before any of these was written. Not one that has been flushed: its
         // descriptor was told then what it cannot tell again.
         let first = units.iter().min_by_key(|unit| (unit.flushed.is_some(), unit.order));
         let Some(oldest) = first.map(|unit| unit.files[0].fd()) else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
         let dir = match self.check_open().and_then(|()| self.root.make_blob_dir(algorithm)) {
             Ok(dir) => dir,
-            Err(error) => return vec![Err(error); files.len()],
+            Err(error) => return Ok(vec![Err(error); files.len()]),
         };
         let unflushed = units.iter().filter(|unit| unit.flushed.is_none()).flat_map(|unit| &unit.files);
         let mut now = self.flush(&dir, &unflushed.map(File::fd).collect::<Vec<_>>(), oldest).into_iter();
@@ -185,7 +238,8 @@ impl Store {
         let flushed: Vec<Result<()>> = flushed.collect();
         let good = files.iter().zip(&flushed).filter(|(_, flushed)| flushed.is_ok());
         let candidates: Vec<_> = good.filter_map(|(file, _)| file.candidate()).collect();
-        let mut placed = self.place_all(&dir, &candidates).into_iter();
+        let Ok(placed) = self.place_all(&dir, &candidates) else { return Err(Flushed(flushed)) };
+        let mut placed = placed.into_iter();
         let existed = Placed { published: Published::Existed, durable: false };
         let placed = files.iter().zip(flushed).map(|(file, flushed)| match file {
             File::New(_) => flushed.and_then(|()| placed.next().expect("every candidate has its result")),
@@ -193,7 +247,7 @@ impl Store {
         });
         let placed = placed.collect();
         let files: Vec<_> = files.iter().map(|file| file.fd()).collect();
-        self.acknowledge(&dir, placed, &files, Some(oldest))
+        Ok(self.acknowledge(&dir, placed, &files, Some(oldest)))
     }
 
     /// Make a large unit's bytes durable before it joins: else the small ones in its round would wait for it.

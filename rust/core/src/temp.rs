@@ -12,6 +12,7 @@ use crate::error::{At, Result};
 use crate::layout::Root;
 use crate::own::Own;
 use crate::sys::{Fd, Hold, Process, Sys};
+use crate::waiting::Patience;
 
 /// A file that will be published, as publication sees it. Its bytes are synced by whoever offers it.
 #[derive(Clone, Copy)]
@@ -113,7 +114,12 @@ impl Drop for Temp {
 
 /// Keep a file in `tmp/` from being swept, as long as it is open.
 pub(crate) fn hold(sys: &dyn Sys, fd: BorrowedFd<'_>) -> io::Result<()> {
-    sys.lock(fd, 0..1, Hold::Exclusive, true).map(|_| ())
+    let mut patience = Patience::new();
+    // Whoever opens the store has it for a moment.
+    while !sys.lock(fd, 0..1, Hold::Exclusive)? {
+        patience.pause().map_err(|_| io::Error::from_raw_os_error(libc::EAGAIN))?;
+    }
+    Ok(())
 }
 
 /// Return a name for `tmp/` that this process has not used before.
@@ -135,7 +141,7 @@ pub(crate) fn sweep(root: &Root) {
             continue;
         };
         // A shared lock is enough to find out, and is to be had for files that are read-only already.
-        if matches!(sys.lock(file.as_fd(), 0..1, Hold::Shared, false), Ok(true)) {
+        if matches!(sys.lock(file.as_fd(), 0..1, Hold::Shared), Ok(true)) {
             sys.unlink(tmp.as_fd(), &entry.name).ok();
         }
     }

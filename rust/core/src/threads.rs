@@ -8,6 +8,8 @@ use std::io;
 use std::panic::resume_unwind;
 use std::thread::{self, Builder, JoinHandle, Scope, ScopedJoinHandle};
 
+use crate::waiting;
+
 /// Start a thread that may outlive the caller.
 pub fn start<T: Send + 'static>(name: &str, life: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>> {
     permit()?;
@@ -22,8 +24,10 @@ pub fn start_in<'scope, T: Send + 'scope>(
     life: impl FnOnce() -> T + Send + 'scope,
 ) -> io::Result<ScopedJoinHandle<'scope, T>> {
     permit()?;
+    // The work of a call stays that of its caller.
+    let caller = waiting::caller();
     #[allow(clippy::disallowed_methods, reason = "the one place")]
-    Builder::new().name(name.to_owned()).spawn_scoped(scope, life)
+    Builder::new().name(name.to_owned()).spawn_scoped(scope, move || waiting::for_caller(caller, life))
 }
 
 /// Run `there` on a thread of its own beside `here`; after it, on the caller's thread, where the system refuses one.

@@ -139,7 +139,7 @@ impl TarIndexer {
         most: usize,
     ) -> Result<(Vec<EntryRow>, Option<usize>)> {
         let (found, next) =
-            py.detach(|| CoreResult::Ok(self.indexer()?.catalogue().files_below(directory, start, most)))?;
+            py.detach(|| -> CoreResult<_> { Ok(self.indexer()?.catalogue().files_below(directory, start, most)) })?;
         Ok((found.into_iter().map(found_row).collect(), next))
     }
 }

@@ -1,6 +1,6 @@
 //! From the core's error to the classes of `steelyard.errors`, in one `match`.
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
@@ -12,6 +12,13 @@ use steelyard_core::error::Error;
 
 /// `ENOSPC` and `EDQUOT` as Linux numbers them.
 const NO_SPACE: [i32; 2] = [28, 122];
+
+pyo3::create_exception!(
+    steelyard._native,
+    Cancelled,
+    PyException,
+    "The call was cancelled while it waited for another process; nothing was done."
+);
 
 /// What a method of the extension fails with: an error of the core, or of Python itself.
 pub(crate) enum Failure {
@@ -65,6 +72,8 @@ macro_rules! call {
                 $(keywords.set_item($key, $value)?;)*
                 $errors.getattr($class)?.call(($($argument,)*), Some(&keywords))?
             })*
+            // In whose place the caller's own cancellation is raised.
+            Error::Cancelled => return Ok(Cancelled::new_err(())),
             // What Python itself would raise: no part of the store has failed.
             Error::Source { errno } => return Ok(io::Error::from_raw_os_error(errno).into()),
         }

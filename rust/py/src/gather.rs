@@ -7,8 +7,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 use steelyard_core::bridge::{self, Bounds};
 use steelyard_core::sys::ProcessBound;
+use steelyard_core::waiting::for_caller;
 
-use crate::errors::{Failure, contain};
+use crate::caller::{Many, One, address};
+use crate::errors::{Cancelled, Failure, contain};
 use crate::pool::{Inbox, Told};
 
 /// A function of a list of items, which returns a list of as many results: each a value, or the error of that item.
@@ -26,6 +28,7 @@ pub(crate) struct Line {
 /// One call.
 struct Waiting {
     item: Py<PyAny>,
+    bytes: usize,
     ticket: Py<PyAny>,
     port: Arc<Inbox>,
 }
@@ -58,8 +61,14 @@ impl Gather {
     ) -> PyResult<Option<Arc<Line>>> {
         let (item, bytes): (Py<PyAny>, usize) = args.extract()?;
         let line = self.line()?;
-        let begin = line.waiting.add(Waiting { item, ticket, port }, bytes);
+        let begin = line.waiting.add(Waiting { item, bytes, ticket, port }, bytes);
         Ok(begin.then(|| Arc::clone(line)))
+    }
+
+    /// Take a call out that still waits.
+    pub(crate) fn withdraw(&self, ticket: &Py<PyAny>) -> PyResult<Option<(Arc<Inbox>, Py<PyAny>)>> {
+        let withdrawn = self.line()?.waiting.withdraw(|waiting| waiting.ticket.is(ticket));
+        Ok(withdrawn.map(|waiting| (waiting.port, waiting.ticket)))
     }
 
     fn line(&self) -> PyResult<&Arc<Line>> {
@@ -67,20 +76,39 @@ impl Gather {
     }
 }
 
+impl Waiting {
+    fn caller(&self) -> One {
+        One(Arc::clone(&self.port), address(&self.ticket))
+    }
+}
+
 impl Line {
     /// Do the next batch: what there is to tell, and whether there is one more to be done.
     pub(crate) fn work(&self, py: Python<'_>) -> (Vec<Told>, bool) {
         let batch = self.waiting.take();
-        let (items, callers): (Vec<_>, Vec<_>) =
-            batch.into_iter().map(|one| (one.item, (one.ticket, one.port))).unzip();
+        let items: Vec<_> = batch.iter().map(|one| one.item.clone_ref(py)).collect();
+        let callers = Many(batch.iter().map(Waiting::caller).collect());
         let results = match items.len() {
             0 => Vec::new(),
-            count => self.call(py, items).unwrap_or_else(|error| {
+            count => for_caller(Some(Arc::new(callers)), || self.call(py, items)).unwrap_or_else(|error| {
                 // It is everybody's.
                 (0..count).map(|_| Err(error.clone_ref(py))).collect()
             }),
         };
-        let told = callers.into_iter().zip(results).map(|((ticket, port), result)| (port, ticket, result)).collect();
+        let (mut told, mut again) = (Vec::new(), Vec::new());
+        for (one, result) in batch.into_iter().zip(results) {
+            let is_cancelled = result.as_ref().is_err_and(|error| error.is_instance_of::<Cancelled>(py));
+            if is_cancelled && !one.caller().is_cancelled() {
+                // Another one of the batch has given up, for whom it ended.
+                again.push(one);
+            } else {
+                told.push((one.port, one.ticket, result));
+            }
+        }
+        self.waiting.put_back(again.into_iter().map(|one| {
+            let bytes = one.bytes;
+            (one, bytes)
+        }));
         (told, self.waiting.end())
     }
 

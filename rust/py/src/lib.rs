@@ -8,6 +8,7 @@ mod archive;
 mod batch;
 mod blob;
 mod buffer;
+mod caller;
 mod compress;
 mod descriptor;
 mod errors;
@@ -50,6 +51,7 @@ mod _native {
         super::add_functions(module)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("MAX_FILTERS", steelyard_core::filter::MAX_FILTERS)?;
+        module.add("Cancelled", py.get_type::<crate::errors::Cancelled>())?;
         // What a panic is to Python, for those who tell it from other errors.
         module.add("PanicException", py.get_type::<pyo3::panic::PanicException>())?;
         module.add("debug_build", cfg!(debug_assertions))?;

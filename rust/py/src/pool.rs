@@ -14,8 +14,10 @@ use steelyard_core::error::Error;
 use steelyard_core::ingest::Ingest;
 use steelyard_core::sys::ProcessBound;
 use steelyard_core::threads;
+use steelyard_core::waiting::for_caller;
 
-use crate::errors::{Failure, contain};
+use crate::caller::{One, Unwanted, address};
+use crate::errors::{Cancelled, Failure, contain};
 use crate::gather::{Gather, Line};
 use crate::wait::Wait;
 
@@ -26,7 +28,7 @@ const IDLE: Duration = Duration::from_millis(700);
 const EAGAIN: i32 = 11;
 
 /// What a worker has to do.
-enum Job {
+pub(crate) enum Job {
     /// A call to make, and whom to tell.
     Call { function: Py<PyAny>, args: Py<PyTuple>, ticket: Py<PyAny>, port: Arc<Inbox> },
     /// A batch of those who wait in that line by then.
@@ -42,13 +44,15 @@ pub(crate) struct Inbox {
     results: bridge::Inbox<(Py<PyAny>, PyResult<Py<PyAny>>)>,
     /// Called by a worker, with no argument, when the first result after a `take` is there.
     wake: Py<PyAny>,
+    pub(crate) pool: Arc<bridge::Pool<Calls>>,
+    pub(crate) unwanted: Unwanted,
 }
 
 /// A result, whose it is, and where that is heard of.
 pub(crate) type Told = (Arc<Inbox>, Py<PyAny>, PyResult<Py<PyAny>>);
 
 /// Calls of Python functions.
-struct Calls;
+pub(crate) struct Calls;
 
 /// A set of worker threads. In a child of a fork it has none, and what waits in it is the parent's.
 #[pyclass(frozen, module = "steelyard._native")]
@@ -81,7 +85,8 @@ impl Pool {
     #[pyo3(signature = (wake, /))]
     fn port(&self, wake: Py<PyAny>) -> PyResult<Port> {
         let pool = Arc::clone(bound(&self.0)?);
-        let inbox = Inbox { results: bridge::Inbox::default(), wake };
+        let (results, unwanted) = (bridge::Inbox::default(), Unwanted::default());
+        let inbox = Inbox { results, wake, pool: Arc::clone(&pool), unwanted };
         Ok(Port(ProcessBound::new((pool, Arc::new(inbox)))))
     }
 
@@ -118,6 +123,30 @@ impl Port {
             },
         };
         pool.submit(job);
+        Ok(())
+    }
+
+    /// Say that nobody wants the result of what was submitted any more. Should it wait for another process, or in line with
+    /// others, it ends by `Cancelled` and has had no effect. Once it has ended, `forget` must be called with the ticket.
+    #[pyo3(signature = (function, ticket, /))]
+    fn cancel(&self, py: Python<'_>, function: &Bound<'_, PyAny>, ticket: Py<PyAny>) -> PyResult<()> {
+        let (_, inbox) = bound(&self.0)?;
+        inbox.unwanted.add(address(&ticket));
+        if let Ok(gather) = function.cast::<Gather>() {
+            let withdrawn = gather.get().withdraw(&ticket)?;
+            let cancelled = withdrawn.into_iter().map(|(port, ticket)| (port, ticket, Err(Cancelled::new_err(()))));
+            for port in add(cancelled) {
+                port.wake.call0(py)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was submitted with that ticket, and cancelled, has ended.
+    #[pyo3(signature = (ticket, /))]
+    fn forget(&self, ticket: Py<PyAny>) -> PyResult<()> {
+        let (_, inbox) = bound(&self.0)?;
+        inbox.unwanted.remove(address(&ticket));
         Ok(())
     }
 
@@ -173,7 +202,9 @@ impl Work for Calls {
     fn run(&self, job: Job) -> Done<Self> {
         match job {
             Job::Call { function, args, ticket, port } => {
-                let result = Python::attach(|py| contain(|| function.call1(py, args)));
+                let caller = Arc::new(One(Arc::clone(&port), address(&ticket)));
+                let call = || Python::attach(|py| contain(|| function.call1(py, args)));
+                let result = for_caller(Some(caller), call);
                 // Before anybody hears of it: what the function belongs to may be the last to hold a descriptor open.
                 drop(function);
                 Done { told: add([(port, ticket, result)]), rest: None }

@@ -61,6 +61,21 @@ impl<T> Line<T> {
         batch
     }
 
+    /// Have items wait once more, before all others.
+    pub fn put_back(&self, items: impl DoubleEndedIterator<Item = (T, usize)>) {
+        let mut state = self.state();
+        for item in items.rev() {
+            state.waiting.push_front(item);
+        }
+    }
+
+    /// Take an item out that still waits.
+    pub fn withdraw(&self, which: impl Fn(&T) -> bool) -> Option<T> {
+        let mut state = self.state();
+        let index = state.waiting.iter().position(|(item, _)| which(item))?;
+        state.waiting.remove(index).map(|(item, _)| item)
+    }
+
     /// End a batch that was taken. True if one more is to be taken in its place.
     pub fn end(&self) -> bool {
         let mut state = self.state();

@@ -92,11 +92,16 @@ struct State<W: Work> {
     /// Those, and who has yet to give back what it needed to run jobs.
     threads: usize,
     idle: usize,
+    /// Those of the threads whose jobs wait for another process; as many more may be started.
+    away: usize,
     /// A thread was woken or started and has not begun yet.
     coming: bool,
     closing: bool,
     counts: Counts,
 }
+
+/// The most threads that are started in place of others which wait.
+const MOST_AWAY: usize = 1024;
 
 /// Who is called to a job that waits.
 #[derive(Clone, Copy)]
@@ -114,6 +119,7 @@ struct Next<W: Work> {
 
 impl<W: Work> State<W> {
     fn call(&mut self, most: usize) -> Call {
+        let most = most + self.away.min(MOST_AWAY);
         if self.coming || self.jobs.is_empty() {
             return Call::Nobody;
         }
@@ -147,6 +153,7 @@ impl<W: Work> Pool<W> {
             serving: 0,
             threads: 0,
             idle: 0,
+            away: 0,
             coming: false,
             closing: false,
             counts: Counts::default(),
@@ -174,6 +181,26 @@ impl<W: Work> Pool<W> {
         let call = state.call(self.most);
         drop(state);
         self.make(call);
+    }
+
+    /// Say that a thread's job begins to wait for another process, or has waited: meanwhile others find a thread as if this
+    /// one were not there.
+    pub fn waits(self: &Arc<Self>, begins: bool) {
+        let mut state = self.state();
+        let call = if begins {
+            state.away += 1;
+            state.call(self.most)
+        } else {
+            state.away -= 1;
+            Call::Nobody
+        };
+        drop(state);
+        self.make(call);
+    }
+
+    /// Whether the pool ends: nobody waits for results any more.
+    pub fn is_closing(&self) -> bool {
+        self.state().closing
     }
 
     /// Wait until what was submitted is finished and all threads have ended.

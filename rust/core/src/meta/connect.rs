@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -17,6 +18,7 @@ use super::schema::{self, Found};
 use super::wal;
 use crate::error::{At, Error, Result};
 use crate::sys::{FileKind, Stat, Sys, sqlite};
+use crate::waiting;
 
 /// The file's name in the root.
 pub(super) const NAME: &str = "meta.db";
@@ -26,8 +28,8 @@ pub(super) const WAL: &str = "meta.db-wal";
 /// The name of the log's index.
 pub(super) const SHM: &str = "meta.db-shm";
 
-/// How long a writer waits for those of other processes; each holds the file for milliseconds.
-const BUSY: Duration = Duration::from_secs(60);
+/// The longest pause between two tries to open a file that another process has to itself for a moment.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// The longest path of a root that SQLite gets as it is, in bytes: it takes 512, with the names of its files.
 const LONGEST: usize = 400;
@@ -201,8 +203,18 @@ fn uri(path: &Path, query: &str) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// Wait for another process that recovers the log or brings the file up to date; false if nobody wants it any more.
+fn wait_to_open(tries: i32) -> bool {
+    if waiting::is_cancelled() {
+        return false;
+    }
+    let pause = Duration::from_millis(1 << tries.clamp(0, 5)).min(LONGEST_PAUSE);
+    waiting::away(|| thread::sleep(pause));
+    true
+}
+
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(BUSY)?;
+    connection.busy_handler(Some(wait_to_open))?;
     // A damaged schema must not run anything.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;

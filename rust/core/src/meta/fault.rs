@@ -6,6 +6,7 @@ use rusqlite::ErrorCode;
 
 use crate::error::Error;
 use crate::sys::sqlite;
+use crate::waiting;
 
 /// What a failed call leaves.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,7 +36,15 @@ pub(super) fn classify(error: &rusqlite::Error) -> Fault {
 
 /// Return the error for a refusal.
 pub(super) fn refused(errno: i32, path: &Path, operation: &'static str) -> Error {
+    if errno == libc::EBUSY && waiting::is_cancelled() {
+        return Error::Cancelled;
+    }
     Error::Io { errno, path: Some(path.to_owned()), operation }
+}
+
+/// Whether another process has the file to itself at the moment.
+pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error, rusqlite::Error::SqliteFailure(cause, _) if cause.code == ErrorCode::DatabaseBusy)
 }
 
 /// Return the error for a failure of a file that we are making.

@@ -34,6 +34,7 @@ use crate::digest::Digest;
 use crate::error::{At, Result};
 use crate::model::Image;
 use crate::sys::{Fd, Sys, sqlite};
+use crate::waiting::Patience;
 
 pub use images::Names;
 pub use query::MOST_PAIRS;
@@ -53,6 +54,9 @@ pub struct Mode {
     /// Whether the store itself is new, so that a missing file has lost nothing.
     pub fresh: bool,
 }
+
+/// How often a row is tried to be remembered while other processes write: for about 40 ms.
+const REMEMBER_TRIES: usize = 9;
 
 /// The metadata of a store. Its methods may be called from any thread.
 pub struct Meta {
@@ -163,7 +167,15 @@ impl Meta {
     /// Remember rows of blobs that have none and no labels. Losing them costs time only, so that a failure is no error.
     pub fn remember(&self, rows: &[Row]) {
         if !rows.is_empty() && !self.mode.read_only && self.damage().is_none() {
-            self.write(Sync::Cheap, |connection| rows::put_missing(connection, rows)).ok();
+            let mut run = Some(|connection: &Connection| rows::put_missing(connection, rows));
+            // Not longer than another write takes: a listing does this, too, and does not wait for who is suspended.
+            let mut patience = Patience::new();
+            for _ in 0..REMEMBER_TRIES {
+                match self.try_write(Sync::Cheap, &mut run) {
+                    Ok(None) if patience.pause().is_ok() => {}
+                    _ => return,
+                }
+            }
         }
     }
 
@@ -179,15 +191,21 @@ impl Meta {
     /// On return the rows are durable, all in one transaction, and the earlier ones gone: whatever a crash leaves, a name
     /// never shows up without its labels or with another blob's.
     pub fn before_publish(&self, rows: &[Row]) -> Result<()> {
+        Patience::until(|| self.try_before_publish(rows))
+    }
+
+    /// Likewise; None, and nothing is written, while another process writes.
+    pub fn try_before_publish(&self, rows: &[Row]) -> Result<Option<()>> {
         if rows.is_empty() {
-            return Ok(());
+            return Ok(Some(()));
         }
-        self.write(Sync::Durable, |connection| {
+        let run = |connection: &Connection| {
             rows.iter().try_for_each(|row| {
                 rows::forget(connection, &row.digest)?;
                 rows::put(connection, row)
             })
-        })
+        };
+        self.try_write(Sync::Durable, &mut Some(run))
     }
 
     /// Remove the row of a blob that was deleted; on return that survives a power loss.
@@ -250,8 +268,10 @@ impl Meta {
 
     /// Ask the file, if it can be asked: None stands for a missing or damaged one.
     fn read<T>(&self, run: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<Option<T>> {
+        let (mut tries, mut patience) = (0, Patience::new());
         // A file that is read without locks may change under the question; then the answer is not used.
-        for _ in 0..8 {
+        while tries < 8 {
+            tries += 1;
             self.refresh()?;
             let (answer, print) = match &*self.state() {
                 State::Open(connections) => {
@@ -269,13 +289,28 @@ impl Meta {
             }
             match answer {
                 Ok(answer) => return Ok(Some(answer)),
+                // Readers wait for nobody, but for who recovers the log.
+                Err(error) if fault::is_busy(&error) => {
+                    patience.pause()?;
+                    tries = 0;
+                }
                 Err(error) => self.sort(&error, "read metadata")?,
             }
         }
         Err(fault::refused(libc::EBUSY, &self.path, "read metadata"))
     }
 
+    /// Change the file, waiting for other processes that do; `Cancelled` if the caller no longer wants it meanwhile.
     fn write<T>(&self, sync: Sync, run: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        let mut run = Some(run);
+        Patience::until(|| self.try_write(sync, &mut run))
+    }
+
+    /// Change the file, once; None, and `run` is still there, while another process does.
+    fn try_write<T, F>(&self, sync: Sync, run: &mut Option<F>) -> Result<Option<T>>
+    where
+        F: FnOnce(&Connection) -> rusqlite::Result<T>,
+    {
         if self.mode.read_only {
             return Err(fault::refused(libc::EROFS, &self.path, "write metadata"));
         }
@@ -296,7 +331,8 @@ impl Meta {
             State::Absent | State::Damaged(_) => return Err(self.corrupt()),
         };
         match result {
-            Some(Ok(result)) => return Ok(result),
+            Some(Ok(result)) => return Ok(Some(result)),
+            Some(Err(error)) if run.is_some() && fault::is_busy(&error) => return Ok(None),
             Some(Err(error)) => self.sort(&error, "write metadata")?,
             None => self.set_state(State::Damaged("was removed while the store was open".to_owned())),
         }

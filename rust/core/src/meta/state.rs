@@ -30,6 +30,10 @@ impl State {
     fn open(reader: Connection, writer: Option<Connection>, print: Print) -> Self {
         // Enough for the rows and labels of a hundred thousand blobs; it is taken as it is used. A failure costs time only.
         reader.pragma_update(None, "cache_size", -CACHE_KIB).ok();
+        // From now on `Meta` waits for other processes: not while it has a connection that other threads need.
+        for connection in [Some(&reader), writer.as_ref()].into_iter().flatten() {
+            connection.busy_handler(None).ok();
+        }
         Self::Open(ProcessBound::new(Box::new(Connections {
             reader: Mutex::new(reader),
             writer: writer.map(|connection| Mutex::new(Writer::new(connection))),
@@ -54,11 +58,10 @@ impl Connections {
     }
 
     /// Change the file; None where that is not possible now.
-    pub fn write<T>(
-        &self,
-        sync: Sync,
-        run: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-    ) -> Option<rusqlite::Result<T>> {
+    pub fn write<T, F>(&self, sync: Sync, run: &mut Option<F>) -> Option<rusqlite::Result<T>>
+    where
+        F: FnOnce(&Connection) -> rusqlite::Result<T>,
+    {
         let writer = self.writer.as_ref()?;
         let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
         Some(writer.write(sync, run))

@@ -28,12 +28,12 @@ impl Writer {
         Self { connection, sync: None, failed: None }
     }
 
-    /// Run `run` in a transaction of its own; an error leaves everything as it was.
-    pub fn write<T>(
-        &mut self,
-        sync: Sync,
-        run: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-    ) -> rusqlite::Result<T> {
+    /// Run `run` in a transaction of its own; an error leaves everything as it was. While another process writes it is an
+    /// error at once, and `run` is still there.
+    pub fn write<T, F>(&mut self, sync: Sync, run: &mut Option<F>) -> rusqlite::Result<T>
+    where
+        F: FnOnce(&Connection) -> rusqlite::Result<T>,
+    {
         sqlite::forget_failure();
         if let Some((failed, errno)) = self.failed {
             sqlite::set_failure(errno);
@@ -44,8 +44,9 @@ impl Writer {
             self.connection.pragma_update(None, "synchronous", level)?;
             self.sync = Some(sync);
         }
-        // Immediate: two writers then queue at the beginning, where SQLite's busy handler waits, and never half-way.
+        // Immediate: two writers then meet at the beginning, and never half-way.
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let run = run.take().unwrap_or_else(|| unreachable!("it is run once"));
         let result = run(&transaction)?;
         // DURABILITY: a power cut here leaves the transaction as a whole or not at all.
         match transaction.commit() {

@@ -45,8 +45,9 @@ impl<U, A> Schedule<U, A> {
 
     /// Have a unit go through a round: the next one, which begins at once unless others are under way.
     ///
-    /// `run` is called if this caller leads, with its unit first, and answers each. None if the leader has died.
-    pub fn join(&self, unit: U, run: impl FnOnce(&[U]) -> Vec<A>) -> Option<A> {
+    /// `run` is called if this caller leads, with its unit first, and answers each; it may keep the units. None if the leader
+    /// has died.
+    pub fn join(&self, unit: U, run: impl FnOnce(&mut Vec<U>) -> Vec<A>) -> Option<A> {
         let mut state = self.state();
         if state.running < self.most {
             state.running += 1;
@@ -63,13 +64,18 @@ impl<U, A> Schedule<U, A> {
     }
 
     /// Lead a round of all that are waiting.
-    fn lead(&self, own: U, mut state: MutexGuard<'_, State<U, A>>, run: impl FnOnce(&[U]) -> Vec<A>) -> Option<A> {
+    fn lead(
+        &self,
+        own: U,
+        mut state: MutexGuard<'_, State<U, A>>,
+        run: impl FnOnce(&mut Vec<U>) -> Vec<A>,
+    ) -> Option<A> {
         let (others, tickets): (Vec<_>, Vec<_>) = mem::take(&mut state.waiting).into_iter().unzip();
         drop(state);
         let mut round = Round { schedule: self, tickets };
         let mut units = vec![own];
         units.extend(others);
-        let mut answers = run(&units).into_iter();
+        let mut answers = run(&mut units).into_iter();
         let own = answers.next();
         let tickets = mem::take(&mut round.tickets);
         // The next begins before this one's units are dropped, which takes time: it closes files.

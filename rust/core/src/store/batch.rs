@@ -139,17 +139,21 @@ impl Batch<'_> {
                 return;
             }
             let mut rest = start..end;
-            let _share = Share::take(end - start);
+            let mut share = Share::take(end - start).ok();
+            if share.is_none() {
+                (start..end).for_each(|index| self.give(index, Given::Result(Err(Error::Cancelled))));
+                continue;
+            }
             while !rest.is_empty() {
                 for (_, loaded) in self.load(&mut rest) {
-                    self.store(loaded);
+                    self.store(loaded, &mut share);
                 }
             }
         }
     }
 
     /// Hash items of one algorithm, and store those that are as they should be.
-    fn store(&self, loaded: Vec<Loaded<'_>>) {
+    fn store(&self, loaded: Vec<Loaded<'_>>, share: &mut Option<Share>) {
         let Some(first) = loaded.first() else {
             return;
         };
@@ -171,7 +175,7 @@ impl Batch<'_> {
             let mut staged = self.store.stage(&mut unit, digest, &data, labels, created_ns);
             if !unit.is_empty() && staged.as_ref().is_err_and(out_of_descriptors) {
                 // Other parts of the program need descriptors too. Some come free by storing what there is so far.
-                self.join(mem::replace(&mut unit, Unit::new(algorithm)), &mut joined);
+                self.join(mem::replace(&mut unit, Unit::new(algorithm)), &mut joined, share);
                 staged = self.store.stage(&mut unit, digest, &data, labels, created_ns);
             }
             match staged {
@@ -180,12 +184,14 @@ impl Batch<'_> {
                 Err(error) => self.give(index, Given::Result(Err(error))),
             }
         }
-        self.join(unit, &mut joined);
+        self.join(unit, &mut joined, share);
     }
 
     /// Have the files of a unit published, those of `joined`, and pass on what became of them.
-    fn join(&self, unit: Unit, joined: &mut Vec<(usize, Put)>) {
-        let answer: Answer = self.store.rounds.join(self.store, unit);
+    ///
+    /// Other stores go on while this one waits for another process: the share is given back then.
+    fn join(&self, unit: Unit, joined: &mut Vec<(usize, Put)>, share: &mut Option<Share>) {
+        let answer: Answer = self.store.rounds.join(self.store, unit, || *share = None);
         for ((index, put), published) in joined.drain(..).zip(answer) {
             let result = published.map(|published| Outcome::Stored(put.published(published)));
             self.give(index, Given::Result(result));

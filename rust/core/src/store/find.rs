@@ -47,7 +47,7 @@ impl Store {
                 let mut unit = Unit::new(algorithm);
                 unit.opened(&self.rounds);
                 unit.add(File::Stored(file));
-                self.rounds.join(self, unit).remove(0)?;
+                self.rounds.join(self, unit, || ()).remove(0)?;
                 Ok(Some(digest))
             }
             Existing::Absent | Existing::Stray | Existing::Damaged { .. } => Ok(None),

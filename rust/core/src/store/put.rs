@@ -55,7 +55,7 @@ impl Store {
         if !self.stage(&mut unit, digest, data, labels, created_ns)? {
             return Ok(put);
         }
-        let published = self.rounds.join(self, unit).remove(0)?;
+        let published = self.rounds.join(self, unit, || ()).remove(0)?;
         Ok(put.published(published))
     }
 

@@ -246,12 +246,12 @@ impl<A: Around> Sys for Layer<A> {
         self.on(Op::Visit, dir, || self.inner.visit(dir, &mut *each))
     }
 
-    fn lock(&self, fd: BorrowedFd<'_>, bytes: Range<u64>, hold: Hold, wait: bool) -> io::Result<bool> {
+    fn lock(&self, fd: BorrowedFd<'_>, bytes: Range<u64>, hold: Hold) -> io::Result<bool> {
         // The kernel never refuses to take a lock back, so no layer may.
         if hold == Hold::Free {
-            return self.inner.lock(fd, bytes, hold, wait);
+            return self.inner.lock(fd, bytes, hold);
         }
-        self.on(Op::Lock, fd, || self.inner.lock(fd, bytes.clone(), hold, wait))
+        self.on(Op::Lock, fd, || self.inner.lock(fd, bytes.clone(), hold))
     }
 
     fn lease(&self, fd: BorrowedFd<'_>) -> io::Result<bool> {

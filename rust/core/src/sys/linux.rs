@@ -217,8 +217,8 @@ impl Sys for Linux {
         Ok(())
     }
 
-    fn lock(&self, fd: BorrowedFd<'_>, bytes: Range<u64>, hold: Hold, wait: bool) -> io::Result<bool> {
-        raw::lock(fd, bytes, hold, wait)
+    fn lock(&self, fd: BorrowedFd<'_>, bytes: Range<u64>, hold: Hold) -> io::Result<bool> {
+        raw::lock(fd, bytes, hold)
     }
 
     fn lease(&self, fd: BorrowedFd<'_>) -> io::Result<bool> {

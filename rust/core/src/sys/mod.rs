@@ -159,7 +159,7 @@ pub trait Sys: Send + Sync {
     fn visit(&self, dir: BorrowedFd<'_>, each: &mut dyn FnMut(&str, FileKind)) -> io::Result<()>;
     /// Hold or free bytes of a lock file for this descriptor. False: another descriptor holds one of them, and `wait` was not
     /// set.
-    fn lock(&self, fd: BorrowedFd<'_>, bytes: Range<u64>, hold: Hold, wait: bool) -> io::Result<bool>;
+    fn lock(&self, fd: BorrowedFd<'_>, bytes: Range<u64>, hold: Hold) -> io::Result<bool>;
     /// Take a lease on a file that this descriptor has open for reading only: until `unlease`, an open for writing fails or
     /// waits. False: the file is open for writing somewhere, in this process or in another one.
     fn lease(&self, fd: BorrowedFd<'_>) -> io::Result<bool>;

@@ -10,11 +10,11 @@ use super::Hold;
 /// From `asm-generic/fcntl.h`; libc lacks it.
 const F_SETSIG: libc::c_int = 10;
 
-/// Hold or free bytes of a file for this open file description.
+/// Hold or free bytes of a file for this open file description; false, at once, if another one holds them.
 ///
 /// Unlike POSIX locks these do not vanish when another descriptor of the same file is closed, and two opens in one
 /// process exclude each other. The kernel frees them with the last descriptor, however the process ends.
-pub(super) fn lock(fd: BorrowedFd<'_>, bytes: Range<u64>, hold: Hold, wait: bool) -> io::Result<bool> {
+pub(super) fn lock(fd: BorrowedFd<'_>, bytes: Range<u64>, hold: Hold) -> io::Result<bool> {
     let kind = match hold {
         Hold::Shared => libc::F_RDLCK,
         Hold::Exclusive => libc::F_WRLCK,
@@ -33,15 +33,14 @@ pub(super) fn lock(fd: BorrowedFd<'_>, bytes: Range<u64>, hold: Hold, wait: bool
     range.l_whence = short(libc::SEEK_SET);
     range.l_start = start;
     range.l_len = end - start;
-    let command = if wait { libc::F_OFD_SETLKW } else { libc::F_OFD_SETLK };
     // SAFETY: the descriptor is open for the borrow, and the kernel only reads `range`, which outlives the call.
-    let done = unsafe { libc::fcntl(fd.as_raw_fd(), command, &raw const range) };
+    let done = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) };
     if done == 0 {
         return Ok(true);
     }
     let error = io::Error::last_os_error();
     match error.raw_os_error() {
-        Some(libc::EAGAIN | libc::EACCES) if !wait => Ok(false),
+        Some(libc::EAGAIN | libc::EACCES) => Ok(false),
         _ => Err(error),
     }
 }

@@ -2,6 +2,9 @@
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
+use crate::error::Result;
+use crate::waiting::Patience;
+
 /// The most parts of batches at a time, each of whose bytes are in memory.
 const MOST_PARTS: usize = 8;
 
@@ -33,17 +36,22 @@ fn descriptors() -> usize {
 
 impl Share {
     /// Take the share of one part with so many files; wait for other batches if they have too much. No thread may take two.
-    pub fn take(files: usize) -> Self {
+    /// `Cancelled` if the caller no longer wants it meanwhile.
+    pub fn take(files: usize) -> Result<Self> {
         let most = descriptors() / 2;
         let too_much = |taken: &mut Taken| {
             // The first one always gets its share, whatever the limit is by then.
             taken.parts > 0 && (taken.parts == MOST_PARTS || taken.files + files > most)
         };
-        let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut taken = GIVEN_BACK.wait_while(taken, too_much).unwrap_or_else(PoisonError::into_inner);
+        let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut patience = Patience::new();
+        while too_much(&mut taken) {
+            let moment = patience.next()?;
+            taken = GIVEN_BACK.wait_timeout(taken, moment).unwrap_or_else(PoisonError::into_inner).0;
+        }
         taken.parts += 1;
         taken.files += files;
-        Self { files }
+        Ok(Self { files })
     }
 }
 

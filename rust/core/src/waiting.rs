@@ -1,0 +1,181 @@
+//! Waiting for another process, which may take for ever: it can be suspended while it holds a lock.
+//!
+//! No system call of ours blocks on a lock, and SQLite never waits for one. Whoever meets a lock that another process holds
+//! lets go of everything that others of this process could wait for, pauses, and tries again ([`Patience`]). Between two
+//! tries it asks whether its caller still wants the result, and tells the caller that its thread does nothing, so that a
+//! pool can start another one in its place.
+//!
+//! Who calls is known by thread, as for most calls nobody ever asks. A thread that is started for a call inherits it
+//! (`threads.rs`).
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+
+/// The first pause: most locks are held for less than a millisecond.
+const FIRST: Duration = Duration::from_micros(100);
+
+/// The longest pause: a cancellation is noticed after it at the latest.
+const LONGEST: Duration = Duration::from_millis(20);
+
+/// From this pause on the caller is told.
+const TOLD_FROM: Duration = Duration::from_millis(2);
+
+/// Whoever has made a call, as those see it who do its work.
+pub trait Caller: Send + Sync {
+    /// Whether the result is no longer wanted.
+    fn is_cancelled(&self) -> bool;
+    /// A thread that works for the call begins to wait, or has waited.
+    fn waits(&self, begins: bool);
+}
+
+thread_local! {
+    static CALLER: RefCell<Option<Arc<dyn Caller>>> = const { RefCell::new(None) };
+}
+
+/// Puts the caller back that was there before.
+struct Restore(Option<Arc<dyn Caller>>);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        let before = self.0.take();
+        CALLER.with_borrow_mut(|caller| *caller = before);
+    }
+}
+
+/// Do work for a caller, on this thread.
+pub fn for_caller<T>(caller: Option<Arc<dyn Caller>>, work: impl FnOnce() -> T) -> T {
+    let _restore = Restore(CALLER.replace(caller));
+    work()
+}
+
+/// Whom this thread works for.
+pub(crate) fn caller() -> Option<Arc<dyn Caller>> {
+    CALLER.with_borrow(Clone::clone)
+}
+
+/// Whether the result of this thread's work is no longer wanted.
+pub(crate) fn is_cancelled() -> bool {
+    CALLER.with_borrow(|caller| caller.as_ref().is_some_and(|caller| caller.is_cancelled()))
+}
+
+/// Wait by other means, and say so to the caller.
+pub(crate) fn away<T>(wait: impl FnOnce() -> T) -> T {
+    let _patience = Patience { pause: LONGEST, is_told: true, told: told() };
+    wait()
+}
+
+/// Tell the caller that this thread begins to wait.
+fn told() -> Option<Arc<dyn Caller>> {
+    caller().inspect(|caller| caller.waits(true))
+}
+
+/// What [`Patience`] is needed for: another process has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Busy;
+
+/// Pauses between tries, each longer than the one before. It costs nothing before the first one.
+pub(crate) struct Patience {
+    pause: Duration,
+    is_told: bool,
+    told: Option<Arc<dyn Caller>>,
+}
+
+impl Patience {
+    pub(crate) fn new() -> Self {
+        Self { pause: FIRST, is_told: false, told: None }
+    }
+
+    /// Wait a moment; `Cancelled` if the result is no longer wanted. The caller holds nothing that others wait for.
+    pub(crate) fn pause(&mut self) -> Result<()> {
+        let pause = self.next()?;
+        thread::sleep(pause);
+        Ok(())
+    }
+
+    /// How long to wait now, for whoever waits by other means than `pause`.
+    pub(crate) fn next(&mut self) -> Result<Duration> {
+        if is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let pause = self.pause;
+        if self.is_to_be_told() {
+            (self.told, self.is_told) = (told(), true);
+        }
+        self.pause = LONGEST.min(2 * pause);
+        Ok(pause)
+    }
+
+    /// Whether `next` will tell the caller.
+    pub(crate) fn is_to_be_told(&self) -> bool {
+        self.pause >= TOLD_FROM && !self.is_told
+    }
+
+    /// Try until it works; `Cancelled` if the result is no longer wanted before it has.
+    pub(crate) fn until<T>(mut attempt: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+        let mut patience = Self::new();
+        loop {
+            if let Some(done) = attempt()? {
+                return Ok(done);
+            }
+            patience.pause()?;
+        }
+    }
+}
+
+impl Drop for Patience {
+    fn drop(&mut self) {
+        if let Some(caller) = &self.told {
+            caller.waits(false);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Counting {
+        asked: AtomicUsize,
+        cancelled_from: usize,
+        waiting: AtomicUsize,
+    }
+
+    impl Caller for Counting {
+        fn is_cancelled(&self) -> bool {
+            self.asked.fetch_add(1, Ordering::Relaxed) + 1 >= self.cancelled_from
+        }
+
+        fn waits(&self, begins: bool) {
+            self.waiting.fetch_add(1, Ordering::Relaxed);
+            assert_eq!(begins, self.waiting.load(Ordering::Relaxed) % 2 == 1);
+        }
+    }
+
+    #[test]
+    fn who_is_cancelled_is_not_kept_and_a_helper_inherits_that() {
+        let caller = Arc::new(Counting { cancelled_from: 10, ..Counting::default() });
+        let result = for_caller(Some(Arc::clone(&caller) as _), || {
+            let there = || Patience::until(|| Ok(None::<()>));
+            crate::threads::both("test", there, || ()).0
+        });
+        assert_eq!(Err(Error::Cancelled), result);
+        assert_eq!(10, caller.asked.load(Ordering::Relaxed));
+        assert_eq!(2, caller.waiting.load(Ordering::Relaxed));
+        assert!(super::caller().is_none());
+    }
+
+    #[test]
+    fn what_works_at_once_asks_nobody() {
+        let caller = Arc::new(Counting { cancelled_from: 1, ..Counting::default() });
+        let result = for_caller(Some(Arc::clone(&caller) as _), || Patience::until(|| Ok(Some(5))));
+        assert_eq!(Ok(5), result);
+        assert_eq!(0, caller.asked.load(Ordering::Relaxed));
+    }
+}

@@ -1,0 +1,240 @@
+"""Beside a process that is suspended while it holds a lock: every wait can be cancelled, and others go on.
+
+`STEELYARD_SUSPEND_TRIES` says how often a process is suspended at a random moment, `STEELYARD_SEED` repeats the moments.
+Times are reported, and only a hang fails.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+from msgspec.structs import replace
+
+from steelyard import Descriptor, Digest, Labels, LocalStore, NotFound
+
+pytestmark = pytest.mark.anyio
+
+_HANG_SECONDS = 30
+_TRIES = int(os.environ.get("STEELYARD_SUSPEND_TRIES", "6"))
+
+# As a process that was suspended in the middle of a publication, or of a change of labels.
+_HOLDS_NAMES = """
+import fcntl, struct, sys, time
+file = open(sys.argv[1] + "/lock", "r+b")
+fcntl.fcntl(file, 37, struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 1 << 61, 1 << 61, 0))  # F_OFD_SETLK
+print("held", flush=True)
+time.sleep(600)
+"""
+_HOLDS_LABELS = """
+import sqlite3, sys, time
+connection = sqlite3.connect(sys.argv[1] + "/meta.db", isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+@contextmanager
+def _held(program: str, root: Path) -> Iterator[None]:
+    with subprocess.Popen([sys.executable, "-c", program, str(root)], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"held\n"
+            yield
+        finally:
+            process.kill()
+
+
+class _Waits:
+    """Calls that are cancelled while they wait, and how long each then took to end."""
+
+    def __init__(self) -> None:
+        self.late: list[float] = []
+
+    async def cancelled(self, call: Callable[[], Awaitable[object]], seconds: float = 0.3) -> None:
+        with anyio.move_on_after(seconds) as scope:
+            await call()
+        assert scope.cancelled_caught
+        self.late.append(anyio.current_time() - scope.deadline)
+
+    def report(self) -> None:
+        late = [seconds * 1000 for seconds in self.late]
+        print(f"{len(late)} cancelled: median {statistics.median(late):.1f} ms, most {max(late):.1f} ms")
+
+
+async def _label(store: LocalStore, digest: Digest, value: str) -> None:
+    await store.update(replace(await store.info(digest), labels=Labels({"a": value})))
+
+
+async def test_puts_that_wait_are_cancelled_and_other_stores_go_on(tmp_path: Path) -> None:
+    root, waits = tmp_path / "root", _Waits()
+    with anyio.fail_after(_HANG_SECONDS):
+        async with LocalStore(root) as store, LocalStore(tmp_path / "other") as other:
+            old = await store.put(b"old")
+            with _held(_HOLDS_NAMES, root):
+                async with anyio.create_task_group() as tasks:
+                    for number in range(60):
+                        data = os.urandom(2_000_000 if number % 2 else 100)
+                        tasks.start_soon(waits.cancelled, lambda data=data: store.put(data), 1.0)
+                    tasks.start_soon(waits.cancelled, lambda: store.delete(old.digest), 1.0)
+                    tasks.start_soon(waits.cancelled, lambda: _label(store, old.digest, "b"), 1.0)
+                    await anyio.sleep(0.4)
+                    for number in range(40):
+                        put = await other.put(os.urandom(2_000_000 if number % 20 == 0 else 100))
+                    assert await other.get(put.digest)
+                    assert await store.get(old.digest) == b"old"
+                    assert [info.digest async for info in store.walk()] == [old.digest]
+            assert [info.digest async for info in store.walk()] == [old.digest]
+            assert (await store.put(b"new")).new
+    waits.report()
+
+
+async def test_a_commit_that_waits_is_cancelled_and_its_ingest_kept(tmp_path: Path) -> None:
+    root, waits, data = tmp_path / "root", _Waits(), os.urandom(3_000_000)
+    with anyio.fail_after(_HANG_SECONDS):
+        async with LocalStore(root) as store:
+            for program, labels in [(_HOLDS_NAMES, {}), (_HOLDS_LABELS, {"a": "b"})]:
+                writer = await store.writer("ref")
+                await writer.write(data[writer.offset :])
+                with _held(program, root):
+                    await waits.cancelled(lambda: writer.commit(labels=labels))  # noqa: B023
+                    await writer.aclose()
+                    assert (await store.status("ref")).offset == len(data)
+            async with await store.writer("ref") as writer:
+                assert writer.offset == len(data)
+                info = await writer.commit()
+            assert await store.get(info.digest) == data
+    waits.report()
+
+
+async def test_changes_of_labels_and_names_that_wait_are_cancelled_and_reads_go_on(tmp_path: Path) -> None:
+    root, waits = tmp_path / "root", _Waits()
+    with anyio.fail_after(_HANG_SECONDS):
+        async with LocalStore(root) as store:
+            put = await store.put(b"labelled", labels={"a": "b"})
+            target = Descriptor(media_type="application/octet-stream", digest=put.digest, size=put.size)
+            with _held(_HOLDS_LABELS, root):
+                for _ in range(3):
+                    await waits.cancelled(lambda: store.put(os.urandom(9), labels={"a": "b"}))
+                    await waits.cancelled(lambda: _label(store, put.digest, "c"))
+                    await waits.cancelled(lambda: store.images.create("example.com/name:1", target))
+                    assert await store.get(put.digest) == b"labelled"
+                    assert (await store.info(put.digest)).labels == {"a": "b"}
+                    assert put.digest in [info.digest async for info in store.walk()]
+                    assert (await store.put(os.urandom(9))).new
+            await _label(store, put.digest, "c")
+            assert (await store.info(put.digest)).labels == {"a": "c"}
+            assert await store.images.list() == []
+    waits.report()
+
+
+async def test_those_who_go_on_waiting_are_stored_when_a_neighbour_has_given_up(tmp_path: Path) -> None:
+    root, waits = tmp_path / "root", _Waits()
+    stored: list[int] = []
+
+    async def put(store: LocalStore, number: int) -> None:
+        result = await store.put(b"number %d" % number)
+        assert result.new
+        stored.append(number)
+
+    with anyio.fail_after(_HANG_SECONDS):
+        async with LocalStore(root) as store, anyio.create_task_group() as tasks:
+            await store.put(b"old")
+            with _held(_HOLDS_NAMES, root):
+                for number in range(20):
+                    tasks.start_soon(put, store, number)
+                await waits.cancelled(lambda: store.put(b"given up"))
+                await waits.cancelled(lambda: store.put(b"given up, large" * 200_000))
+                assert stored == []
+    assert sorted(stored) == list(range(20))
+
+
+_WRITES = """
+import os, sys
+import anyio, steelyard
+async def main():
+    async with steelyard.LocalStore(sys.argv[1]) as store:
+        print("begun", flush=True)
+        while True:
+            async for _ in store.put_many([os.urandom(30) for _ in range(100)], labels={"a": "b"}):
+                pass
+anyio.run(main)
+"""
+
+
+async def test_a_process_that_is_suspended_at_any_moment_holds_nobody_up(tmp_path: Path) -> None:
+    root, seed = tmp_path / "root", int(os.environ.get("STEELYARD_SEED", time.time_ns() % 1_000_000))
+    print(f"STEELYARD_SEED={seed}")
+    chance, slowest, waited = random.Random(seed), 0.0, 0
+    with anyio.fail_after(_HANG_SECONDS + 10 * _TRIES):
+        async with LocalStore(root) as store:
+            old = await store.put(b"old")
+
+            async def attempt(call: Callable[[], Awaitable[object]]) -> None:
+                nonlocal slowest, waited
+                begun = anyio.current_time()
+                with anyio.move_on_after(0.5) as scope:
+                    await call()
+                waited += scope.cancelled_caught
+                slowest = max(slowest, anyio.current_time() - begun)
+
+            async def delete() -> None:
+                with pytest.raises(NotFound):
+                    await store.delete("sha256:" + "0" * 64)
+
+            async def read() -> None:
+                assert await store.get(old.digest) == b"old"
+                assert [True async for info in store.walk("size==3") if info.digest == old.digest]
+
+            command = [sys.executable, "-c", _WRITES, str(root)]
+            with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: ASYNC220
+                try:
+                    assert process.stdout is not None
+                    assert process.stdout.readline() == b"begun\n"
+                    for _ in range(_TRIES):
+                        await anyio.sleep(chance.random() * 0.2)
+                        process.send_signal(signal.SIGSTOP)
+                        async with anyio.create_task_group() as tasks:
+                            tasks.start_soon(attempt, lambda: store.put(os.urandom(9)))
+                            tasks.start_soon(attempt, lambda: store.put(os.urandom(9), labels={"c": "d"}))
+                            tasks.start_soon(attempt, delete)
+                            tasks.start_soon(attempt, read)
+                        process.send_signal(signal.SIGCONT)
+                finally:
+                    process.kill()
+    print(f"{_TRIES} times suspended, {waited} calls cancelled, slowest {slowest * 1000:.0f} ms of at least 500")
+
+
+def test_the_first_ctrl_c_ends_a_command_that_waits(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"bytes")
+    command = [sys.executable, "-m", "steelyard", "--store", str(tmp_path / "root")]
+    subprocess.run([*command, "put", str(tmp_path / "file")], check=True, capture_output=True, timeout=_HANG_SECONDS)
+    digest = "sha256:277089d91c0bdf4f2e6862ba7e4a07605119431f5d13f726dd352b06f1b206a9"
+    for words in (["put", "-"], ["rm", digest]):
+        with (
+            _held(_HOLDS_NAMES, tmp_path / "root"),
+            subprocess.Popen([*command, *words], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process,
+        ):
+            try:
+                assert process.stdin is not None
+                process.stdin.write(b"other bytes")
+                process.stdin.close()
+                time.sleep(2)
+                assert process.poll() is None
+                begun = time.monotonic()
+                process.send_signal(signal.SIGINT)
+                assert process.wait(_HANG_SECONDS) == 130
+                print(f"{words[0]} ended {time.monotonic() - begun:.2f} s after Ctrl-C")
+            finally:
+                process.kill()
