@@ -13,6 +13,7 @@ import itertools
 import os
 import random
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -96,6 +97,41 @@ def test_a_cancellation_that_comes_with_the_result_closes_it() -> None:
     asyncio.run(main())
 
     assert owner.closed == 1
+
+
+def test_an_error_that_nobody_gets_is_not_kept() -> None:
+    class Error(Exception):
+        broken: BaseException
+
+    async def main() -> weakref.ref[Error]:
+        begun, go = threading.Event(), threading.Event()
+        error = Error()
+
+        def piece() -> None:
+            begun.set()
+            assert go.wait(30)
+            raise error
+
+        async def caller() -> None:
+            try:
+                await run(piece)
+            except asyncio.CancelledError as broken:
+                error.broken = broken  # whose traceback leads to the future that was cancelled
+                raise
+
+        task = asyncio.create_task(caller())
+        await asyncio.to_thread(begun.wait)
+        task.cancel()
+        await asyncio.sleep(0)  # the task has it
+        go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return weakref.ref(error)
+
+    with asyncio.Runner() as runner:
+        error = runner.run(main())
+        gc.collect()
+        assert error() is None
 
 
 def test_an_open_file_closes_when_nobody_has_it() -> None:

@@ -134,9 +134,12 @@ impl Port {
         inbox.unwanted.add(address(&ticket));
         if let Ok(gather) = function.cast::<Gather>() {
             let withdrawn = gather.get().withdraw(&ticket)?;
-            let cancelled = withdrawn.into_iter().map(|(port, ticket)| (port, ticket, Err(Cancelled::new_err(()))));
-            for port in add(cancelled) {
-                port.wake.call0(py)?;
+            if let Some((port, ticket)) = withdrawn {
+                // Made by a call: raised here, its context would be what the caller handles, with all its frames.
+                let error = PyErr::from_value(py.get_type::<Cancelled>().call0()?);
+                for port in add([(port, ticket, Err(error))]) {
+                    port.wake.call0(py)?;
+                }
             }
         }
         Ok(())
