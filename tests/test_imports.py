@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "python" / "steelyard"
 
 LAYERS = (
     {"errors", "_mounts", "_fork"},
-    {"digest"},
+    {"digest", "_threads"},
     {"model"},
     {"_types", "_backend", "names"},
     {"_background", "_bridge", "_scopes"},
@@ -32,7 +32,7 @@ LAYERS = (
 """A module imports from layers above its own in this list only, and from its own package. A new module needs a place."""
 
 NATIVE = {"_archive", "_bridge", "_fork", "_json", "_watch", "hashing", "filters", "local", "bench"}
-THREADS = {"_background", "_backend", "_bridge", "_refqueue", "bench", "containerd"}
+THREADS = {"_background", "_backend", "_bridge", "_refqueue", "_threads", "bench", "containerd"}
 """The last because grpcio serves each call on a thread of its own."""
 THREAD_MODULES = {"anyio.to_thread", "anyio.from_thread", "asyncio", "concurrent", "threading", "trio"}
 

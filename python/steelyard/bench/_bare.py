@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from queue import SimpleQueue
 
 from steelyard._backend import on_asyncio
+from steelyard._threads import start
 
 __all__ = ("Ask", "bare_thread")
 
@@ -30,7 +31,7 @@ async def bare_thread() -> AsyncIterator[Ask]:
             question()
 
     thread = threading.Thread(target=answer, name="steelyard-bench-bare", daemon=True)
-    thread.start()
+    start(thread)
     try:
         yield _asyncio(questions) if on_asyncio() else _trio(questions)
     finally:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import queue
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import grpc
 
+from steelyard._threads import Pool
 from steelyard.containerd.proto import content_pb2 as pb
 from steelyard.containerd.proto import content_pb2_grpc
 
@@ -69,7 +69,7 @@ class Client:
 
     def write_many(self, blobs: Sequence[bytes]) -> list[str]:
         """Store blobs, several at once, and return their digests."""
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        with Pool(AT_ONCE) as pool:
             return list(pool.map(self.write, map("blob-{}".format, range(len(blobs))), blobs))
 
     def read(self, digest: str) -> int:
@@ -79,7 +79,7 @@ class Client:
 
     def read_many(self, digests: Sequence[str]) -> int:
         """Read blobs, several at once, and return their sizes' sum."""
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        with Pool(AT_ONCE) as pool:
             return sum(pool.map(self.read, digests))
 
 

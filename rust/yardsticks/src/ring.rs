@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use crate::hash::{Algorithm, Hash, PIECE};
+use crate::share::start;
 
 const BUFFERS: usize = 8;
 
@@ -64,7 +65,8 @@ pub(crate) fn hashed(algorithms: &[Algorithm], fill: impl FnOnce(&Ring) -> io::R
         given_back.send(vec![0; PIECE]).expect("the other end is here");
     }
     thread::scope(|scope| {
-        let (hashers, threads): (Vec<_>, Vec<_>) = algorithms
+        // A refused thread ends the others: their ends of the channels are dropped.
+        let started: io::Result<Vec<_>> = algorithms
             .iter()
             .map(|&algorithm| {
                 let (hasher, pieces) = channel::<Arc<Piece>>();
@@ -77,9 +79,10 @@ pub(crate) fn hashed(algorithms: &[Algorithm], fill: impl FnOnce(&Ring) -> io::R
                     }
                     hash.encoded()
                 };
-                (hasher, scope.spawn(work))
+                Ok((hasher, start(scope, work)?))
             })
-            .unzip();
+            .collect();
+        let (hashers, threads): (Vec<_>, Vec<_>) = started?.into_iter().unzip();
         let ring = Ring { hashers, free, given_back };
         let filled = fill(&ring);
         drop(ring);

@@ -1,8 +1,10 @@
 //! Threads that take the next number until there is none left.
+//!
+//! A refused thread is an error: with fewer threads a yardstick would measure something else than it says.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+use std::thread::{self, Builder, Scope, ScopedJoinHandle};
 
 /// Call `work` once for every number below `count`, and return what it gave in the order of the numbers.
 pub(crate) fn share<T: Send>(
@@ -20,8 +22,9 @@ pub(crate) fn share<T: Send>(
         vec![take()]
     } else {
         thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(take)).collect();
-            workers.into_iter().map(|worker| worker.join().expect("a worker does not panic")).collect()
+            let workers: Vec<_> = (0..threads).map(|_| start(scope, take)).collect();
+            let joined = |worker: io::Result<ScopedJoinHandle<'_, _>>| worker?.join().expect("a worker does not panic");
+            workers.into_iter().map(joined).collect()
         })
     };
     let mut all = Vec::with_capacity(count);
@@ -30,6 +33,14 @@ pub(crate) fn share<T: Send>(
     }
     all.sort_unstable_by_key(|&(number, _)| number);
     Ok(all.into_iter().map(|(_, value)| value).collect())
+}
+
+/// Start a thread that ends within the scope.
+pub(crate) fn start<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> io::Result<ScopedJoinHandle<'scope, T>> {
+    Builder::new().name("yardstick".to_owned()).spawn_scoped(scope, work)
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ import importlib.util
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from typing import TypeVar
 
 import anyio.to_thread
 
+from steelyard._threads import Pool
 from steelyard.bench._model import Contestant, Payload, Work
 
 __all__ = ("Peer", "PeerStart", "calling", "contestant", "each", "needs_package", "needs_program", "on_thread")
@@ -113,7 +113,7 @@ def each(threads: int, function: Callable[[Path, Path], object], files: Sequence
         for file in files:
             function(file, folder)
         return
-    with ThreadPoolExecutor(threads) as pool:
+    with Pool(threads) as pool:
         for _ in pool.map(lambda file: function(file, folder), files):
             pass
 

@@ -14,6 +14,7 @@ from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
 from steelyard._fork import Process
+from steelyard.containerd._grpc import require_threads
 from steelyard.containerd.proto import content_pb2, images_pb2, leases_pb2
 from steelyard.containerd.remote._wire import read_data, write_data
 
@@ -95,11 +96,16 @@ class Channel:
         return f"unix://{self.path}"
 
     def open(self) -> grpc.Channel:
-        """Return the channel; it connects by itself, again too."""
+        """Return the channel; it connects by itself, again too.
+
+        Raises:
+            StorageError: the system refused the threads that it needs (EAGAIN).
+        """
         self._process.check(self.address)
         if self._closed:
             raise ClosedResourceError
         if self._channel is None:
+            require_threads(self.path)
             self._channel = grpc.insecure_channel(f"unix:{self.path}", options=_OPTIONS)
         return self._channel
 

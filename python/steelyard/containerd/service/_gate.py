@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 from grpc import StatusCode
 
+from steelyard._threads import start
 from steelyard.containerd.service._call import Call, Gone
 from steelyard.containerd.service._codes import Busy, Exhausted, refusal
 from steelyard.containerd.service._metrics import Meters
@@ -85,7 +86,7 @@ class Gate:
 
     def open(self) -> None:
         """Begin to watch."""
-        self._watch.start()
+        start(self._watch)
 
     def close(self) -> None:
         """Stop watching."""

@@ -8,6 +8,7 @@ import threading
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+from steelyard._threads import start
 from steelyard.errors import InvalidArgument, StorageError
 
 __all__ = ("Counting", "Meters", "Page", "parse_metrics_address")
@@ -126,7 +127,11 @@ class Page:
         self._thread = threading.Thread(
             target=self._listener.serve_forever, args=(_POLL_SECONDS,), name="containerd-metrics", daemon=True
         )
-        self._thread.start()
+        try:
+            start(self._thread)
+        except StorageError:
+            self._listener.server_close()
+            raise
 
     @property
     def address(self) -> tuple[str, int]:

@@ -6,7 +6,6 @@ import errno
 import logging
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +18,8 @@ from anyio.from_thread import BlockingPortal
 from steelyard._bridge import run
 from steelyard._direct import Direct, DirectStore
 from steelyard._fork import ProcessBound
+from steelyard._threads import Pool, refusable
+from steelyard.containerd._grpc import require_threads
 from steelyard.containerd.service._content import SERVICE as CONTENT
 from steelyard.containerd.service._content import Content
 from steelyard.containerd.service._gate import Gate
@@ -68,7 +69,7 @@ class Server(ProcessBound):
 
     Raises (when it is entered):
         StorageError: a server answers on that path already (EADDRINUSE), or something that is no socket has it
-            (ENOTSOCK), or the file system refused.
+            (ENOTSOCK), or the file system refused, or there are not the threads that it needs (EAGAIN).
         InvalidArgument: the address is no path, or the path is too long for a socket.
     """
 
@@ -125,12 +126,13 @@ class Server(ProcessBound):
             raise FailedPrecondition(f"server {self._path}: it was open before; make another one")
         self._stack = AsyncExitStack()
         async with AsyncExitStack() as stack:
+            await run(require_threads, self._path)
             place: Place = await run(stack.enter_context, private_place(self._path))
             if self._metrics_at is not None and isinstance(self._meters, Counting):
                 self._page = Page(self._metrics_at, self._meters)
                 stack.push_async_callback(run, self._page.close)
             direct = await self._face(stack)
-            pool = ThreadPoolExecutor(2 * self._most_calls + _REFUSING, thread_name_prefix="containerd-call")
+            pool = Pool(2 * self._most_calls + _REFUSING, thread_name_prefix="containerd-call")
             running = _Running(self._made(direct, pool), pool, place, self._gate)
             stack.push_async_callback(self._end, running)
             await run(running.start)
@@ -151,7 +153,7 @@ class Server(ProcessBound):
         portal = await stack.enter_async_context(BlockingPortal())
         return PortalStore(self._store, Trip(portal, self._wait_seconds))
 
-    def _made(self, store: DirectStore, pool: ThreadPoolExecutor) -> grpc.Server:
+    def _made(self, store: DirectStore, pool: Pool) -> grpc.Server:
         server = grpc.server(
             pool,
             options=[
@@ -184,7 +186,7 @@ class Server(ProcessBound):
 class _Running:
     """What runs while a server is open."""
 
-    def __init__(self, server: grpc.Server, pool: ThreadPoolExecutor, place: Place, gate: Gate) -> None:
+    def __init__(self, server: grpc.Server, pool: Pool, place: Place, gate: Gate) -> None:
         self._server = server
         self._pool = pool
         self._place = place
@@ -197,13 +199,21 @@ class _Running:
         except RuntimeError as error:
             raise StorageError(errno.EADDRNOTAVAIL, str(self._place.path), "bind") from error
         self._gate.open()
-        self._server.start()
+        with refusable(self._place.path):
+            # One thread there is always: calls wait for it where the system refuses more.
+            self._pool.submit(int).result()
+            self._server.start()
         self._place.publish()
 
     def drain(self, grace_seconds: float) -> threading.Event:
         """Take no new calls; return what is set when those under way have ended, or the grace has."""
         self._place.withdraw()
-        return self._server.stop(grace_seconds)
+        try:
+            with refusable(self._place.path):
+                return self._server.stop(grace_seconds)
+        except StorageError:
+            # No thread can wait for the grace to end, so calls have none.
+            return self._server.stop(None)
 
     def close(self) -> None:
         """Wait for the threads, which are about to end."""

@@ -1,0 +1,83 @@
+"""Threads that Python starts: a refusal of the system is a `StorageError`, as it is for the threads of native code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from steelyard.errors import StorageError
+
+__all__ = ("Pool", "refusable", "require", "start")
+
+_REFUSAL = "can't start new thread"
+"""What Python says, in a RuntimeError without a number."""
+
+
+@contextmanager
+def refusable(path: str | os.PathLike[str] | None = None) -> Iterator[None]:
+    """Raise a refused thread as an error of ours.
+
+    Args:
+        path: what the thread is for, if that has a path.
+
+    Raises:
+        StorageError: the system refused to start a thread (EAGAIN).
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if _REFUSAL not in str(error):
+            raise
+        raise StorageError(errno.EAGAIN, None if path is None else os.fspath(path), "start a thread") from error
+
+
+def start(thread: threading.Thread, path: str | os.PathLike[str] | None = None) -> None:
+    """Start a thread.
+
+    Raises:
+        StorageError: the system refused (EAGAIN).
+    """
+    with refusable(path):
+        thread.start()
+
+
+def require(count: int, path: str | os.PathLike[str] | None = None) -> None:
+    """Make sure that this many threads can be started at the moment, by starting and ending them.
+
+    It is for libraries that end the process when a thread is refused.
+
+    Raises:
+        StorageError: the system refused one of them (EAGAIN).
+    """
+    end = threading.Event()
+    started: list[threading.Thread] = []
+    try:
+        for _ in range(count):
+            thread = threading.Thread(target=end.wait, name="steelyard-probe", daemon=True)
+            start(thread, path)
+            started.append(thread)
+    finally:
+        end.set()
+        for thread in started:
+            thread.join()
+
+
+class Pool(ThreadPoolExecutor):
+    """A pool that goes on with fewer threads when the system refuses more.
+
+    Raises (on `submit`):
+        StorageError: it has no thread, and the system refused one (EAGAIN).
+    """
+
+    def _adjust_thread_count(self) -> None:
+        try:
+            with refusable():
+                super()._adjust_thread_count()
+        except StorageError:
+            # The work is in the queue already, and each thread goes on until the queue is empty.
+            if not self._threads:
+                raise
