@@ -11,9 +11,10 @@ from steelyard.content import Provider, Store
 from steelyard.digest import Digest
 from steelyard.errors import IncompleteImage, InvalidDigest
 from steelyard.images._turns import parts
+from steelyard.images._visited import Visited, key_of
 from steelyard.images.choose import Platforms
 from steelyard.images.documents import OCIDescriptor
-from steelyard.images.graph import CONCURRENCY, Node, at_once, walk_image
+from steelyard.images.graph import CONCURRENCY, Node, at_once, walk_one_of
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
 from steelyard.images.media_types import is_non_distributable
 from steelyard.images.platforms import Platform
@@ -136,10 +137,13 @@ async def examine(
     platforms: Platforms | None,
     limits: Limits,
     elsewhere: Callable[[OCIDescriptor], bool] = lambda _: False,
+    visited: Visited | None = None,
 ) -> ImageCheck:
-    """Do what `check` says, for an image of which some blobs are `elsewhere` than in the store, where `documents` has them."""
-    async with aclosing(walk_image(documents, root, platforms=platforms, skip_missing=True, limits=limits)) as walk:
-        nodes = [node async for node in walk]
+    """Do what `check` says, for an image of which some blobs are `elsewhere` than in the store, where `documents` has them.
+
+    What is below documents that `visited` covers is left out of what is `ImageCheck.present`.
+    """
+    nodes = await _nodes(documents, root, platforms, limits, visited)
     present: list[Node] = []
     absent: list[Node] = []
     for part in parts(nodes):
@@ -158,8 +162,23 @@ async def examine(
     )
 
 
-async def check_configs(provider: Provider, present: Sequence[Node], limits: Limits) -> None:
-    """Read the configs among the blobs of an image.
+async def _nodes(
+    documents: Provider, root: OCIDescriptor, platforms: Platforms | None, limits: Limits, visited: Visited | None
+) -> list[Node]:
+    while True:
+        was_off = visited is None or visited.is_off
+        walk = walk_one_of(documents, root, platforms=platforms, limits=limits, visited=visited)
+        async with aclosing(walk) as nodes:
+            found = [node async for node in nodes]
+        if was_off or visited is None or not visited.is_off:
+            return found
+        # This image contradicts another one: what was left out counts after all.
+
+
+async def check_configs(
+    provider: Provider, present: Sequence[Node], limits: Limits, visited: Visited | None = None
+) -> None:
+    """Read the configs among the blobs of an image, but for those that were read for another image.
 
     Raises:
         InvalidDocument, LimitExceeded, DataCorrupt: one is not what programs that run images take.
@@ -168,9 +187,13 @@ async def check_configs(provider: Provider, present: Sequence[Node], limits: Lim
     async def read(node: Node) -> None:
         await read_document(provider, node.descriptor, limits=limits)
 
-    configs = [node for node in present if node.descriptor.kind == "config"]
+    read_before = set() if visited is None else visited.configs
+    configs = [
+        node for node in present if node.descriptor.kind == "config" and key_of(node.descriptor) not in read_before
+    ]
     for start in range(0, len(configs), CONCURRENCY):
         await at_once(configs[start : start + CONCURRENCY], read)
+    read_before.update(key_of(node.descriptor) for node in configs)
 
 
 async def find_root(store: Store, target: Descriptor, limits: Limits) -> OCIDescriptor:

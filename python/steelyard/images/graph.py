@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import TypeVar
 
 import msgspec
@@ -13,13 +14,14 @@ from steelyard._scopes import task_group
 from steelyard.content import Provider
 from steelyard.errors import InvalidArgument, InvalidDocument, LimitExceeded, NotFound, UnsupportedAlgorithm
 from steelyard.images._turns import parts
+from steelyard.images._visited import Visited, has_children
 from steelyard.images.choose import Platforms
 from steelyard.images.documents import Index, Manifest, OCIDescriptor
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
 from steelyard.images.platforms import Platform
 from steelyard.images.read import AnyDocument, read_document
 
-__all__ = ("Node", "children", "walk_image")
+__all__ = ("Node", "children", "walk_image", "walk_one_of")
 
 ResultT = TypeVar("ResultT")
 
@@ -56,7 +58,7 @@ async def children(
     Raises:
         The same as `read_document`.
     """
-    if not _has_children(descriptor):
+    if not has_children(descriptor):
         await checkpoint()
         return ()
     return _named(await read_document(provider, descriptor, limits=limits))
@@ -97,12 +99,29 @@ async def walk_image(
     """
     if concurrency < 1:
         raise InvalidArgument(f"concurrency: expected at least 1, found {concurrency}")
+    walk = _Walk(provider, platforms, limits, None, skip_missing=skip_missing)
+    async with aclosing(_walk(walk, root, concurrency)) as nodes:
+        async for node in nodes:
+            yield node
+
+
+def walk_one_of(
+    provider: Provider, root: OCIDescriptor, *, platforms: Platforms | None, limits: Limits, visited: Visited | None
+) -> AsyncGenerator[Node, None]:
+    """Do what `walk_image` does with `skip_missing`, for one of several images.
+
+    What the walks of the others have read is not parsed again, and what is below a document that `visited` covers is left
+    out; such a document comes without its `Node.document`.
+    """
+    return _walk(_Walk(provider, platforms, limits, visited, skip_missing=True), root, CONCURRENCY)
+
+
+async def _walk(walk: _Walk, root: OCIDescriptor, concurrency: int) -> AsyncGenerator[Node, None]:
     process = Process()
-    walk = _Walk(provider, platforms, limits, skip_missing=skip_missing)
     level = walk.admit(None, (root,))
     while level:
-        documents = [node for node in level if _has_children(node.descriptor)]
-        leaves = [node for node in level if not _has_children(node.descriptor)]
+        documents = [node for node in level if has_children(node.descriptor)]
+        leaves = [node for node in level if not has_children(node.descriptor)]
         level = []
         # A level in parts: what one part reads is handed out before the next is read.
         for start in range(0, len(documents), concurrency):
@@ -127,10 +146,19 @@ def _check(process: Process) -> None:
 class _Walk:
     """What a walk remembers."""
 
-    def __init__(self, provider: Provider, platforms: Platforms | None, limits: Limits, *, skip_missing: bool) -> None:
+    def __init__(
+        self,
+        provider: Provider,
+        platforms: Platforms | None,
+        limits: Limits,
+        visited: Visited | None,
+        *,
+        skip_missing: bool,
+    ) -> None:
         self._provider = provider
         self._platforms = platforms
         self._limits = limits
+        self._visited = visited
         self._skip_missing = skip_missing
         self._seen: dict[str, OCIDescriptor] = {}
 
@@ -150,18 +178,30 @@ class _Walk:
         return await at_once(nodes, self._with_document)
 
     async def _with_document(self, node: Node) -> Node:
+        visited = self._visited
+        if visited is not None:
+            if visited.covers(node):
+                return node
+            known = visited.document(node.descriptor)
+            if known is not None:
+                visited.visit_again(len(_named(known)))
+                return msgspec.structs.replace(node, document=known)
         try:
             document = await read_document(self._provider, node.descriptor, limits=self._limits)
         except (NotFound, UnsupportedAlgorithm):
             if not self._skip_missing:
                 raise
             return msgspec.structs.replace(node, missing=True)
+        if visited is not None:
+            visited.keep(node.descriptor, document)
         return msgspec.structs.replace(node, document=document)
 
     def _is_new(self, descriptor: OCIDescriptor, parent: Node | None) -> bool:
         known = self._seen.get(descriptor.digest)
         if known is None:
             self._seen[descriptor.digest] = descriptor
+            if self._visited is not None and self._visited.contradicts(descriptor):
+                self._visited.look_at_all()
             if len(self._seen) > self._limits.nodes:
                 raise LimitExceeded("image", limit="nodes", allowed=self._limits.nodes)
             return True
@@ -172,7 +212,7 @@ class _Walk:
                 name, where=where, expected=f"{known.size} bytes, as elsewhere in the image", found=str(descriptor.size)
             )
         # Docker's and OCI's names of one layer are no contradiction; a document that is a blob elsewhere is a trick.
-        if known.media_type != descriptor.media_type and (_has_children(known) or _has_children(descriptor)):
+        if known.media_type != descriptor.media_type and (has_children(known) or has_children(descriptor)):
             raise InvalidDocument(
                 name,
                 where=where,
@@ -185,7 +225,7 @@ class _Walk:
         if parent is None:
             return Node(descriptor=descriptor, platform=descriptor.platform)
         depth = parent.depth + 1
-        if depth > self._limits.nesting and _has_children(descriptor):
+        if depth > self._limits.nesting and has_children(descriptor):
             raise LimitExceeded("image", limit="nesting", allowed=self._limits.nesting)
         platform = parent.platform if descriptor.platform is None else descriptor.platform
         return Node(descriptor=descriptor, parent=parent.descriptor, platform=platform, depth=depth)
@@ -210,10 +250,6 @@ async def at_once(nodes: Sequence[Node], read: Callable[[Node], Awaitable[Result
     if failures:
         raise failures[min(failures)]
     return [found[index] for index in range(len(nodes))]
-
-
-def _has_children(descriptor: OCIDescriptor) -> bool:
-    return descriptor.kind in {"index", "manifest"}
 
 
 def _view(node: Node) -> object:

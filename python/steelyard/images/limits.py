@@ -24,7 +24,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         header_bytes: bytes of one archive entry's headers, PAX records and long names among them.
         ratio: how many times larger a compressed archive may become before its first document is read.
         nesting: documents within documents: an index in an index.
-        nodes: documents and blobs of one image, each counted once.
+        nodes: documents and blobs of one image, each counted once. Also, of several images in one import or export, how often
+            what a shared document names is looked at again, which happens where something of the images is missing.
         labels: labels that annotations of an image become.
 
     Raises:

@@ -10,6 +10,7 @@ from steelyard._bridge import run
 from steelyard.content import Store
 from steelyard.digest import Digest
 from steelyard.errors import InvalidArgument, NotFound
+from steelyard.images._visited import Visited
 from steelyard.images.check import ImageCheck, examine, find_root
 from steelyard.images.choose import Platforms
 from steelyard.images.convert import Rewriter
@@ -145,20 +146,27 @@ def reported(node: Node, status: str) -> ExportedBlob:
 
 async def _roots(store: Store, content: Content, wanted: Wanted) -> tuple[Root, ...]:
     found = []
+    visited = Visited(wanted.limits)
+    looked_at: dict[bytes, ImageCheck] = {}  # by the descriptor of the root: an image may have many names
     for name in sorted(set(wanted.names)):
         image = await store.images.get(name)
         root = await find_root(store, image.target, wanted.limits)
-        found.append(Root(name=name, labels=image.labels, found=await _find(content, wanted, name, root)))
+        key = msgspec.json.encode(root)
+        if key not in looked_at:
+            looked_at[key] = await _find(content, wanted, name, root, visited)
+        found.append(Root(name=name, labels=image.labels, found=msgspec.structs.replace(looked_at[key], name=name)))
     for digest in sorted(set(wanted.manifests)):
         given = Descriptor(digest=digest, media_type=wanted.manifest_type)
         root = await describe(store, given, limits=wanted.limits)
         if wanted.manifest_type is None and root.kind not in {"index", "manifest"}:
             raise InvalidArgument(f"manifest {digest}: expected an index or a manifest, found {root.media_type}")
-        found.append(Root(name=None, labels=Labels(), found=await _find(content, wanted, None, root)))
+        found.append(Root(name=None, labels=Labels(), found=await _find(content, wanted, None, root, visited)))
     return tuple(found)
 
 
-async def _find(content: Content, wanted: Wanted, name: str | None, root: OCIDescriptor) -> ImageCheck:
+async def _find(
+    content: Content, wanted: Wanted, name: str | None, root: OCIDescriptor, visited: Visited
+) -> ImageCheck:
     """Return all that belongs to the root, converted if that is wanted.
 
     Raises:
@@ -174,6 +182,7 @@ async def _find(content: Content, wanted: Wanted, name: str | None, root: OCIDes
             platforms=wanted.platforms,
             limits=wanted.limits,
             elsewhere=content.offers,
+            visited=visited,
         )
         _require(found, wanted)
         return found

@@ -144,7 +144,7 @@ def plan(contents: Contents, name: str | None, naming: Naming) -> Plan:
         if naming.repository is not None:
             raise InvalidArgument("name: expected no base_name and no prefix with it")
         return _one(contents, ImageReference.parse(name), naming, index_name)
-    images: dict[str, tuple[OCIDescriptor, list[str]]] = {}
+    images: dict[str, tuple[OCIDescriptor, dict[str, None]]] = {}
     owners: dict[str, str] = {}
     for root in contents.roots:
         names = _names(root, naming)
@@ -156,8 +156,8 @@ def plan(contents: Contents, name: str | None, naming: Naming) -> Plan:
                     expected=f"one image named {each}",
                     found=f"several: name the one that is meant, as {choices}",
                 )
-        _, known = images.setdefault(root.descriptor.digest, (root.descriptor, []))
-        known += [each for each in names if each not in known]
+        _, known = images.setdefault(root.descriptor.digest, (root.descriptor, {}))
+        known.update(dict.fromkeys(names))
     found = tuple((descriptor, _with_digest(descriptor, names, naming)) for descriptor, names in images.values())
     return Plan(images=found, moves=False, index_name=index_name)
 

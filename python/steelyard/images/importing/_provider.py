@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import AsyncExitStack, aclosing, suppress
+from contextlib import AsyncExitStack, suppress
 from io import UnsupportedOperation
 
 import msgspec
@@ -11,13 +11,13 @@ import msgspec
 from steelyard._types import FileRange
 from steelyard.content import Provider, ReaderAt, Source, Store
 from steelyard.digest import Digest
-from steelyard.errors import InvalidArgument, NotFound, UnsupportedAlgorithm
+from steelyard.errors import InvalidArgument, NotFound
 from steelyard.images._turns import aside
 from steelyard.images.exporting._together import together
-from steelyard.images.graph import walk_image
 from steelyard.images.importing._contents import index_of
 from steelyard.images.importing._intake import BATCH_BYTES, SMALL, Intake, Item
 from steelyard.images.importing._naming import Contents, Root
+from steelyard.images.importing._needed import needed
 from steelyard.images.importing._source import ImageSource
 from steelyard.images.layout import REF_NAME, DirectoryLayout, LayoutDriver
 from steelyard.images.limits import Limits
@@ -54,16 +54,9 @@ class _Copies(ImageSource):
         self._roots: tuple[Root, ...] = ()
         self._large: list[Item] = []
 
-    async def _reachable(self, roots: Sequence[Root]) -> set[Digest]:
+    async def _all(self) -> set[Digest]:
         """Return the digests of all that belongs to the images, for any platform."""
-        found: set[Digest] = set()
-        for root in roots:
-            walk = walk_image(self._provider, root.descriptor, skip_missing=True, limits=self._limits)
-            async with aclosing(walk) as nodes:
-                async for node in nodes:
-                    with suppress(UnsupportedAlgorithm):
-                        found.add(node.descriptor.blob)
-        return found
+        return await needed(self._provider, (root.descriptor for root in self._roots), None, self._limits)
 
     async def _copy(self, digests: Collection[Digest]) -> None:
         """Copy blobs: small ones in groups, then the large ones, several at a time."""
@@ -129,7 +122,7 @@ class LayoutSource(_Copies):
     async def take(self, wanted: Collection[Digest] | None) -> None:
         """Copy the blobs that are wanted, or all: those of the images where the layout does not list its blobs."""
         if not isinstance(self._layout, DirectoryLayout):
-            await self._copy(await self._reachable(self._roots) if wanted is None else wanted)
+            await self._copy(await self._all() if wanted is None else wanted)
             return
         there = await self._layout.digests()
         for digest in there if wanted is not None else ():
@@ -168,7 +161,7 @@ class StoreSource(_Copies):
 
     async def take(self, wanted: Collection[Digest] | None) -> None:
         """Copy the blobs that are wanted, or all that belongs to the images."""
-        await self._copy(await self._reachable(self._roots) if wanted is None else wanted)
+        await self._copy(await self._all() if wanted is None else wanted)
 
 
 def _has_file(reader: ReaderAt) -> bool:

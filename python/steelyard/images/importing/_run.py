@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import aclosing
 
 import msgspec
 
 from steelyard._bridge import run
-from steelyard.content import OnProgress, Provider, Store
+from steelyard.content import OnProgress, Store
 from steelyard.digest import Digest
-from steelyard.errors import AlreadyExists, InvalidArgument, InvalidDigest, NotFound
+from steelyard.errors import AlreadyExists, InvalidArgument, NotFound
 from steelyard.images import media_types
 from steelyard.images._turns import aside
+from steelyard.images._visited import Visited
 from steelyard.images.check import ImageCheck, check_configs, examine
 from steelyard.images.choose import Platforms
 from steelyard.images.documents import OCIDescriptor
-from steelyard.images.graph import children, walk_image
+from steelyard.images.graph import children
 from steelyard.images.importing._intake import Intake, Item
 from steelyard.images.importing._naming import Contents, Naming, Plan, plan
+from steelyard.images.importing._needed import needed
 from steelyard.images.importing._open import ImportSource, Opening, name_of
 from steelyard.images.importing._result import Imported, ImportedBlob, ImportedImage, Ledger
 from steelyard.images.importing._without import Without
@@ -137,11 +138,15 @@ async def _import(keeper: Keeper, source: ImportSource, options: _Options, ledge
             await _refuse_moves(store, chosen)
         wanted = None
         if options.only_referenced and images.provider is not None:
-            wanted = await _needed(images.provider, (root for root, _ in chosen.images), platforms, limits)
+            wanted = await needed(images.provider, (root for root, _ in chosen.images), platforms, limits)
         await images.take(wanted)
     await _store_made(intake, contents, chosen)
     documents = Without(store, contents.strays)
-    found = [await _checked(intake, documents, image, platforms, limits) for image in chosen.images]
+    visited = Visited(limits, indexes=platforms is None)
+    found = [
+        await _checked(intake, documents, image, platforms=platforms, limits=limits, visited=visited)
+        for image in chosen.images
+    ]
     for each in found if not options.skip_missing else ():
         each.require(foreign=False)
         if each.unmatched:
@@ -182,7 +187,7 @@ async def _referenced(
     """Return the digests of all that belongs to any image of the source, for any platform."""
     looked_at = {each.target.digest for each in found} if platforms is None else set()
     rest = [root.descriptor for root in contents.roots if root.descriptor.digest not in looked_at]
-    referenced = await _needed(store, rest, None, limits)
+    referenced = await needed(store, rest, None, limits)
     if platforms is None:
         referenced |= await run(_digests, found)
     return referenced
@@ -192,28 +197,13 @@ def _digests(found: Iterable[ImageCheck]) -> set[Digest]:
     return {Digest.parse(node.descriptor.digest) for each in found for node in each.present}
 
 
-async def _needed(
-    provider: Provider, roots: Iterable[OCIDescriptor], platforms: Platforms | None, limits: Limits
-) -> set[Digest]:
-    """Return the digests of all that belongs to the images, as far as their documents are there."""
-    found: set[Digest] = set()
-    for root in {root.digest: root for root in roots}.values():
-        walk = walk_image(provider, root, platforms=platforms, skip_missing=True, limits=limits)
-        async with aclosing(walk) as nodes:
-            async for node in nodes:
-                try:
-                    found.add(node.descriptor.blob)
-                except InvalidDigest:  # an algorithm that no store computes
-                    continue
-    return found
-
-
 async def _store_made(intake: Intake, contents: Contents, chosen: Plan) -> None:
     """Store the documents that the source did not bring as blobs."""
     made = [contents.made[root.digest] for root, _ in chosen.images if root.digest in contents.made]
     if chosen.index_name is not None:
         made.append(contents.index)
-        made += [raw for digest, raw in contents.made.items() if contents.made[digest] not in made]
+        roots = {root.digest for root, _ in chosen.images}
+        made += [raw for digest, raw in contents.made.items() if digest not in roots]
     if made:
         await intake.small([(Item(contents.name, len(raw)), raw) for raw in made])
 
@@ -222,14 +212,18 @@ async def _checked(
     intake: Intake,
     documents: Without,
     image: tuple[OCIDescriptor, tuple[str, ...]],
+    *,
     platforms: Platforms | None,
     limits: Limits,
+    visited: Visited,
 ) -> ImageCheck:
     """Look at an image, and store what only its descriptors bring along."""
     root, names = image
 
     async def look() -> ImageCheck:
-        found = await examine(intake.store, documents, root.digest, root, platforms=platforms, limits=limits)
+        found = await examine(
+            intake.store, documents, root.digest, root, platforms=platforms, limits=limits, visited=visited
+        )
         return documents.without(found)
 
     found = await look()
@@ -239,7 +233,9 @@ async def _checked(
         await intake.small(brought)
         documents.admit(item.digest for item, _ in brought)
         found = await look()
-    await check_configs(intake.store, found.present, limits)
+    await check_configs(intake.store, found.present, limits, visited)
+    if not found.absent:
+        visited.add(found.present)
     return msgspec.structs.replace(found, name=names[0] if names else root.digest)
 
 
