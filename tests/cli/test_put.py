@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 from pathlib import Path
 
 import pytest
 
-from .runner import Shell, sha256
+from .runner import Shell, end, feed, sha256
 
 LARGE = 16 << 20
 
@@ -197,3 +198,26 @@ def test_json_and_errors_make_one_document(shell: Shell) -> None:
     assert [3, 3] == [record["exit_code"] for record in document["errors"]]
     assert 2 == document["summary"]["failed"]
     assert "2 failed:\n  No such file or directory: absent\n  No such file or directory: gone" in done.err
+
+
+def test_verify_reads_what_was_kept_again(shell: Shell) -> None:
+    def interrupt() -> None:
+        process = feed(shell, data[: LARGE // 2], "put", "-", "--ref", "r")
+        end(process, signal.SIGINT)
+        [path] = shell.store.glob("ingest/*/data")
+        with path.open("r+b") as file:
+            file.seek(5)
+            file.write(b"x")
+
+    data = os.urandom(LARGE)
+    (shell.home / "file").write_bytes(data)
+    interrupt()
+
+    done = shell.run("put", "-", "--ref", "r", "--verify", "--format", "json", code=5, stdin=data)
+
+    [error] = done.document["errors"]
+    assert ("data_corrupt", "steelyard ingests") == (error["code"], error["next"])
+    assert "" == shell.run("ls").out
+    assert f"{sha256(data)}  file" in shell.run("put", "file", "--ref", "r", "--verify").lines
+    shell.run("verify", "--all")
+    shell.run("abort", "r", code=3)

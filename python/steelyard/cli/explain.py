@@ -149,6 +149,8 @@ def _next_step(error: BaseException, program: str, command: str | None, about: s
             return f"{program} info {digest}"
         case errors.DataCorrupt(expected="a regular file" | "directories"):
             return None  # a link in an image layout; the message says what helps
+        case errors.DataCorrupt(name=name) if name.endswith("/data"):
+            return f"{program} ingests"  # whose `abort` drops the damaged one
         case errors.DataCorrupt(name=name):
             blob = name.removeprefix("blob ")
             return f"{program} verify {blob}" if ":" in blob and "/" not in blob else f"{program} doctor --rebuild"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -39,6 +40,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     expected: str | None
     ref: str | None
     recursive: bool
+    verify: bool
     fail_if_exists: bool
 
 
@@ -176,8 +178,11 @@ class Intake:
 
     async def _put(self, source: str | AsyncIterator[bytes], found: Found, ref: str | None) -> PutResult:
         request = self.request
+        put: Callable[..., Awaitable[PutResult]] = self._store.put
+        if request.verify:
+            put = partial(put, verify=True)  # a local store, which knows this option
         try:
-            return await self._store.put(
+            return await put(
                 source,
                 expected=request.expected,
                 algorithm=request.algorithm,

@@ -21,6 +21,7 @@ async def put(
     algorithm: Algorithm | None = None,
     expected: str | None = None,
     ref: str | None = None,
+    verify: bool = False,
     fail_if_exists: bool = False,
     context: Annotated[Context, Parameter(parse=False)],
 ) -> None:
@@ -36,6 +37,7 @@ async def put(
         algorithm: what to name blobs by: sha256 unless --expected says otherwise.
         expected: the digest that the source must have; when that is stored already, nothing is read.
         ref: the name of the ingest, to make standard input resumable.
+        verify: read all that was kept of an interrupted put again, before it is published.
         fail_if_exists: exit with code 4 when the content is stored already.
         context: the run.
     """
@@ -50,11 +52,14 @@ async def put(
         expected=expected,
         ref=ref,
         recursive=recursive,
+        verify=verify,
         fail_if_exists=fail_if_exists,
     )
     many = recursive or len(sources) > 1
     context.begin("puts", "files", "bytes", "new", "existing", "skipped", meter=Meter(items="file" if many else ""))
-    async with context.open_store(create=True) as store:
+    # The protocol of a server has no such check.
+    opened = context.open_local(create=True) if verify else context.open_store(create=True)
+    async with opened as store:
         intake = Intake(context, store, request)
         await intake.run(sources)
     _sum_up(context, intake)

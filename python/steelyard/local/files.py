@@ -32,6 +32,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     algorithm: Algorithm
     labels: Labels
     ref: str | None
+    verify: bool
     on_progress: OnProgress | None
 
     def report(self, phase: Literal["hash", "write", "commit"], name: str, done: int, total: int) -> None:

@@ -115,6 +115,7 @@ async def _ingest(store: LocalStore, core: _native.Store, request: Request, piec
         size=request.size,
         expected=request.expected,
         labels=request.labels,
+        verify=request.verify,
         on_progress=request.on_progress,
     )
     try:

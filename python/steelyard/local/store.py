@@ -270,9 +270,14 @@ class LocalStore(ProcessBound, BaseStore):
         algorithm: Algorithm | None = None,
         labels: Mapping[str, str] | None = None,
         ref: str | None = None,
+        verify: bool = False,
         on_progress: OnProgress | None = None,
     ) -> PutResult:
         """Store what `source` gives; see `Store.put`.
+
+        With `verify`, what an ingest keeps under `ref` is not trusted: the whole ingest is read again before it is
+        published. Damage raises DataCorrupt if the source can be read only once; any other source is then stored from
+        its start.
 
         Cost:
             A source that fits in memory at once (8 MiB) takes one trip to a thread, a file of more than 1 MiB two, and
@@ -283,7 +288,13 @@ class LocalStore(ProcessBound, BaseStore):
         chosen = Algorithm.parse(algorithm) if algorithm else name.algorithm if name else DEFAULT_ALGORITHM
         check_size(size)
         request = files.Request(
-            size=size, expected=name, algorithm=chosen, labels=Labels(labels), ref=ref, on_progress=on_progress
+            size=size,
+            expected=name,
+            algorithm=chosen,
+            labels=Labels(labels),
+            ref=ref,
+            verify=verify,
+            on_progress=on_progress,
         )
         return await put.put(self, *self._opened(), request, source)
 

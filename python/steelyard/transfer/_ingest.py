@@ -10,7 +10,7 @@ import msgspec
 from steelyard._types import OnProgress
 from steelyard.content import Writer
 from steelyard.digest import Digest
-from steelyard.errors import AlreadyExists, UnexpectedDigest, UnexpectedSize
+from steelyard.errors import AlreadyExists, DataCorrupt, UnexpectedDigest, UnexpectedSize
 from steelyard.model import Labels, Progress, PutResult
 from steelyard.transfer._source import PIECE, Pieces
 
@@ -29,6 +29,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         size: the size that it must have, or None.
         expected: the digest that it must have, or None.
         labels: labels for the blob if it is new.
+        verify: read the whole ingest again before it is published; see `Writer.commit`.
         name: what progress reports call it.
         on_progress: who hears of it.
     """
@@ -38,13 +39,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     size: int | None = None
     expected: Digest | None = None
     labels: Labels | None = None
+    verify: bool = False
     on_progress: OnProgress | None = None
 
     async def run(self, open_writer: Callable[[], Awaitable[Writer]]) -> PutResult:
         """Store the source through the writer that `open_writer` gives, resuming what it holds.
 
         What an ingest holds is trusted when the source can be positioned after it, and compared otherwise. Should the
-        commit then refuse the whole, the kept part was another source's: it is dropped, and the source read from its
+        commit then refuse the whole, the kept part was another source's or is damaged: it is dropped, and the source read from its
         start, once. So a wrong ingest never stands in the way of a right source.
 
         Raises:
@@ -71,10 +73,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             size = writer.offset
             self.report("commit", size)
             try:
-                info = await writer.commit(self.size, self.expected, labels=self.labels)
+                info = await writer.commit(self.size, self.expected, labels=self.labels, verify=self.verify)
             except AlreadyExists as stored:
                 return PutResult(digest=Digest.parse(stored.digest), size=size, new=False)
-            except (UnexpectedDigest, UnexpectedSize):
+            except (UnexpectedDigest, UnexpectedSize, DataCorrupt):
                 if kept and await self.pieces.seek(0):
                     raise _StaleIngestError from None
                 raise
