@@ -203,9 +203,9 @@ fn uri(path: &Path, query: &str) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Wait for another process that recovers the log or brings the file up to date; false if nobody wants it any more.
+/// Wait for another process that recovers the log or brings the file up to date; false if nobody wants it any more, or there are no locks.
 fn wait_to_open(tries: i32) -> bool {
-    if waiting::is_cancelled() {
+    if waiting::is_cancelled() || sqlite::lock_failure().is_some() {
         return false;
     }
     let pause = Duration::from_millis(1 << tries.clamp(0, 5)).min(LONGEST_PAUSE);

@@ -24,9 +24,12 @@ pub(super) fn classify(error: &rusqlite::Error) -> Fault {
         return Fault::Damage(error.to_string());
     };
     Fault::Refused(match cause.code {
-        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => libc::EBUSY,
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => {
+            sqlite::lock_failure().unwrap_or(libc::EBUSY)
+        }
         ErrorCode::DiskFull => sqlite::failure().unwrap_or(libc::ENOSPC),
         ErrorCode::ReadOnly => libc::EROFS,
+        ErrorCode::NoLargeFileSupport => libc::EFBIG,
         ErrorCode::OutOfMemory => libc::ENOMEM,
         ErrorCode::PermissionDenied => libc::EACCES,
         ErrorCode::SystemIoFailure | ErrorCode::CannotOpen => sqlite::failure().unwrap_or(libc::EIO),
@@ -44,7 +47,12 @@ pub(super) fn refused(errno: i32, path: &Path, operation: &'static str) -> Error
 
 /// Whether another process has the file to itself at the moment.
 pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
-    matches!(error, rusqlite::Error::SqliteFailure(cause, _) if cause.code == ErrorCode::DatabaseBusy)
+    let rusqlite::Error::SqliteFailure(cause, _) = error else {
+        return false;
+    };
+    // The last: SQLite has met the locks of others on the log too often. A file system that refuses locks is never free.
+    matches!(cause.code, ErrorCode::DatabaseBusy | ErrorCode::FileLockingProtocolFailed)
+        && sqlite::lock_failure().is_none()
 }
 
 /// Return the error for a failure of a file that we are making.

@@ -7,10 +7,8 @@
 mod connect;
 mod copy;
 mod fault;
-mod files;
 mod images;
 mod json;
-mod mutexes;
 mod query;
 mod rebuild;
 mod rows;
@@ -79,7 +77,6 @@ impl Meta {
         let version = rusqlite::version_number();
         assert!(sqlite_is_fixed(version), "SQLite {} can corrupt a log; it must not be linked", rusqlite::version());
         let dir = Fd::from(dir.as_fd().try_clone_to_owned().at("dup", || root)?);
-        files::watch();
         sqlite::install();
         let path = root.join(connect::NAME);
         let meta = Self { sys, dir, path, mode, state: RwLock::new(State::Closed) };

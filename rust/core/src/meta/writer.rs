@@ -57,11 +57,12 @@ impl Writer {
 
     /// Remember a failed write or sync. The kernel drops what it could not write and reports it once, so that cheap
     /// writes before it may be lost in the middle of the log, and durable ones after it with them. Not so where only the
-    /// log's index found no room.
+    /// log's index found no room, nor where a write was refused before anything of it was taken.
     fn poison(&mut self, error: rusqlite::Error) -> rusqlite::Error {
         if let rusqlite::Error::SqliteFailure(cause, _) = &error
             && cause.code == ErrorCode::SystemIoFailure
             && !matches!(cause.extended_code, ffi::SQLITE_IOERR_SHMSIZE | ffi::SQLITE_IOERR_SHMMAP)
+            && !(cause.extended_code == ffi::SQLITE_IOERR_WRITE && sqlite::failure().is_some_and(is_limit))
         {
             self.failed = Some((*cause, sqlite::failure().unwrap_or_default()));
         }
@@ -72,4 +73,9 @@ impl Writer {
     pub fn spare(&self) {
         self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).ok();
     }
+}
+
+/// Whether the system refuses more bytes, with this number, while those before are safe.
+fn is_limit(errno: i32) -> bool {
+    matches!(errno, libc::ENOSPC | libc::EDQUOT | libc::EFBIG)
 }

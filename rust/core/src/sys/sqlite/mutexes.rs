@@ -1,18 +1,24 @@
-//! SQLite's mutexes: each is held for a step that no fork divides, as its static ones belong to the whole process.
+//! SQLite's mutexes and its log of errors, which are set before it is used.
+//!
+//! Each mutex is held for a step that no fork divides, as its static ones belong to the whole process.
 #![allow(unsafe_code, reason = "SQLite takes its mutexes as pointers to functions")]
 
-use std::ffi::c_int;
+use std::ffi::{c_char, c_int, c_void};
+use std::ptr;
 use std::sync::OnceLock;
 
 use rusqlite::ffi::{self, sqlite3_mutex, sqlite3_mutex_methods};
 
-use crate::sys::{begin, end};
+use super::super::{begin, end};
 
 /// SQLite's own.
 static OWN: OnceLock<sqlite3_mutex_methods> = OnceLock::new();
 
-/// Have SQLite use the mutexes of this module; before anything else of SQLite is used.
-pub(super) fn watch() {
+/// What SQLite calls with each message of its log: nothing of ours, the kind of error, and the text.
+pub(super) type Note = unsafe extern "C" fn(*mut c_void, c_int, *const c_char);
+
+/// Have SQLite use the mutexes of this module, and log to `note`; before anything else of SQLite is used.
+pub(super) fn watch(note: Note) {
     let unknown = || sqlite3_mutex_methods {
         xMutexInit: None,
         xMutexEnd: None,
@@ -39,9 +45,14 @@ pub(super) fn watch() {
         sqlite3_mutex_methods { xMutexEnter: Some(enter), xMutexTry: Some(try_enter), xMutexLeave: Some(leave), ..own };
     OWN.set(own).unwrap_or_else(|_| unreachable!("this is called once"));
     // SAFETY: as above.
-    let results =
-        unsafe { [ffi::sqlite3_config(ffi::SQLITE_CONFIG_MUTEX, &raw const ours), ffi::sqlite3_initialize()] };
-    assert_eq!(results, [ffi::SQLITE_OK; 2], "SQLite takes other mutexes");
+    let results = unsafe {
+        [
+            ffi::sqlite3_config(ffi::SQLITE_CONFIG_MUTEX, &raw const ours),
+            ffi::sqlite3_config(ffi::SQLITE_CONFIG_LOG, note, ptr::null_mut::<c_void>()),
+            ffi::sqlite3_initialize(),
+        ]
+    };
+    assert_eq!(results, [ffi::SQLITE_OK; 3], "SQLite takes other mutexes, and a log");
 }
 
 fn own() -> &'static sqlite3_mutex_methods {

@@ -4,33 +4,48 @@
 //!
 //! | Call | Addition |
 //! | --- | --- |
-//! | `open` | a child of a fork closes the file (`sys/fork.rs`; more such calls are in `meta/files.rs`) |
-//! | all | the number of the failure is kept: SQLite reports most as "I/O error", and after a failed open its own is another's |
+//! | `open`, `close` | a child of a fork closes the file (`sys/fork.rs`) |
+//! | `stat`, `fstat` | a file has another device number in a child: see below |
+//! | all that can fail | the number of the failure is kept: SQLite reports most as "I/O error", and after a failed open its own is another's |
 //! | `open` | a reader that must not make an index of a log (`-shm`) gets a private one |
+//! | `fcntl` | a file system that refuses locks is told from a lock that is taken |
 //! | `mmap` | all blocks of a shared mapping are allocated before it is mapped: a write to a hole on a full disk is SIGBUS |
 //! | `mmap`, `munmap` | mappings are known that may need room for each change (btrfs), so that [`prepare_mappings`] finds them |
 //! | `lstat` | `/proc/self/fd/N` counts as the directory it leads to, so that SQLite does not turn it into a path that is too long |
 //! | `unlink` | the blocks of a log are not free for others before its name is durably gone |
+//!
+//! A failed `fsync` has no entry in SQLite's table; its number comes from SQLite's own log of errors.
+//!
+//! SQLite keeps, for the whole process, a list of the files that it has open and of the locks that it holds on them. A child
+//! inherits the list but not the locks (POSIX locks belong to a process), so a connection that it opens to the same file
+//! would rely on locks that nobody holds. Its connections cannot be closed there either: that would write to the log, or
+//! remove it. With another device number a file that the parent had open is unknown in the child, and gets locks of its own.
+//! SQLite uses the number for nothing else.
 #![allow(unsafe_code, reason = "SQLite calls these by C function pointers")]
 #![allow(clippy::disallowed_methods, reason = "a part of the module that makes the calls")]
 
+mod mappings;
+mod mutexes;
+
 use std::cell::Cell;
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
-use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::sync::Once;
 use std::{io, mem, ptr};
 
 use libc::{off_t, size_t, ssize_t};
 use rusqlite::ffi;
 use rustix::fs::{self, CWD, MemfdFlags, Mode, OFlags};
 
-use super::{Process, mark, promise};
+use super::{Process, mark, promise, unmark};
+
+pub use mappings::prepare_mappings;
 
 thread_local! {
     static FAILURE: Cell<c_int> = const { Cell::new(0) };
+    static LOCK_FAILURE: Cell<c_int> = const { Cell::new(0) };
     static PRIVATE: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -38,17 +53,21 @@ thread_local! {
 pub fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // SAFETY: each function has the signature that SQLite's table has for its name (`aSyscall` in os_unix.c). A name that
-        // this SQLite does not use is refused, which changes nothing.
+        mutexes::watch(note);
+        // SAFETY: each function has the signature that SQLite's table has for its name (`aSyscall` in os_unix.c).
         unsafe {
             replace(c"open", open as *const ());
+            replace(c"close", close as *const ());
+            replace(c"stat", stat as *const ());
+            replace(c"fstat", fstat as *const ());
+            replace(c"fcntl", fcntl as *const ());
             replace(c"read", read as *const ());
             replace(c"pread", pread as *const ());
             replace(c"write", write as *const ());
             replace(c"pwrite", pwrite as *const ());
             replace(c"ftruncate", ftruncate as *const ());
-            replace(c"mmap", mmap as *const ());
-            replace(c"munmap", munmap as *const ());
+            replace(c"mmap", mappings::mmap as *const ());
+            replace(c"munmap", mappings::munmap as *const ());
             replace(c"lstat", lstat as *const ());
             replace(c"unlink", unlink as *const ());
         }
@@ -61,21 +80,20 @@ pub fn install() {
 ///
 /// `function` has the signature that SQLite expects of that call.
 unsafe fn replace(name: &CStr, function: *const ()) {
-    // SAFETY: SQLite initialises itself first; the default VFS lives as long as the process. Only function pointers of the
-    // kind `fn()` are stored; SQLite casts them back to their own kind before it calls them.
-    unsafe {
+    // SAFETY: SQLite is initialised; the default VFS lives as long as the process, and no connection of ours is open yet. Only
+    // function pointers of the kind `fn()` are stored; SQLite casts them back to their own kind before it calls them.
+    let result = unsafe {
         let vfs = ffi::sqlite3_vfs_find(ptr::null());
-        if let Some(vfs) = vfs.as_mut()
-            && let Some(set) = vfs.xSetSystemCall
-        {
-            set(vfs, name.as_ptr(), mem::transmute::<*const (), ffi::sqlite3_syscall_ptr>(function));
-        }
-    }
+        let set = vfs.as_ref().and_then(|table| table.xSetSystemCall);
+        set.map(|set| set(vfs, name.as_ptr(), mem::transmute::<*const (), ffi::sqlite3_syscall_ptr>(function)))
+    };
+    assert_eq!(result, Some(ffi::SQLITE_OK), "the SQLite that is compiled in has a system call {name:?}");
 }
 
 /// Forget earlier failures of this thread.
 pub fn forget_failure() {
     FAILURE.set(0);
+    LOCK_FAILURE.set(0);
 }
 
 /// Take a number for this thread's last failure.
@@ -86,6 +104,12 @@ pub fn set_failure(errno: i32) {
 /// Return the number of this thread's last failure, if there was one since `forget_failure`.
 pub fn failure() -> Option<i32> {
     Some(FAILURE.get()).filter(|errno| *errno != 0)
+}
+
+/// Return the number with which the file system refused the last lock that this thread asked for. SQLite takes some of them
+/// for a lock that another process has, and would ask for ever.
+pub fn lock_failure() -> Option<i32> {
+    Some(LOCK_FAILURE.get()).filter(|errno| *errno != 0)
 }
 
 /// Run `open`, which opens a database whose log has no index, and must not make one: SQLite then finds an empty one, which
@@ -100,6 +124,23 @@ pub fn with_private_index<T>(open: impl FnOnce() -> T) -> T {
     PRIVATE.set(true);
     let _reset = Reset;
     open()
+}
+
+/// Note what SQLite logs of a failed call: `os_unix.c:1234: (28) full_fsync(/path) - No space left on device`.
+///
+/// # Safety
+///
+/// SQLite calls it, with a C string.
+unsafe extern "C" fn note(_: *mut c_void, code: c_int, message: *const c_char) {
+    if message.is_null() || !matches!(code & 0xff, ffi::SQLITE_IOERR | ffi::SQLITE_CANTOPEN) {
+        return;
+    }
+    // SAFETY: SQLite's message is a C string that outlives the call.
+    let message = unsafe { CStr::from_ptr(message) }.to_string_lossy();
+    let number = message.strip_prefix("os_unix.c:").and_then(|text| text.split_once(": (")?.1.split_once(')'));
+    if let Some(errno) = number.and_then(|(number, _)| number.parse().ok()).filter(|errno| *errno > 0) {
+        keep(errno);
+    }
 }
 
 /// Keep the failure, and return what the call returned.
@@ -145,6 +186,55 @@ unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: c_int) -> c_i
     found
 }
 
+unsafe extern "C" fn close(fd: c_int) -> c_int {
+    unmark(fd);
+    // SAFETY: the descriptor is SQLite's own.
+    kept(unsafe { libc::close(fd) }, &-1)
+}
+
+unsafe extern "C" fn stat(path: *const c_char, found: *mut libc::stat) -> c_int {
+    // SAFETY: SQLite's path is a C string, and there is memory for the answer.
+    let result = kept(unsafe { libc::stat(path, found) }, &-1);
+    if result == 0 {
+        // SAFETY: the call has filled the memory in.
+        unsafe { tell_apart(&mut *found) };
+    }
+    result
+}
+
+unsafe extern "C" fn fstat(fd: c_int, found: *mut libc::stat) -> c_int {
+    // SAFETY: there is memory for the answer.
+    let result = kept(unsafe { libc::fstat(fd, found) }, &-1);
+    if result == 0 {
+        // SAFETY: the call has filled the memory in.
+        unsafe { tell_apart(&mut *found) };
+    }
+    result
+}
+
+/// Give a file another identity than the parent's SQLite gave it. The upper half of Linux's device numbers is not used.
+fn tell_apart(found: &mut libc::stat) {
+    found.st_dev ^= libc::dev_t::from(Process::current().number()) << 32;
+}
+
+/// SQLite calls it as a function with any number of arguments, of which it gives one more, or none. Linux passes a number or a
+/// pointer in the same place either way, on every processor; without one, what is passed on is not looked at.
+unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int {
+    // SAFETY: SQLite's arguments, passed on as they are.
+    let result = unsafe { libc::fcntl(fd, command, argument) };
+    if !matches!(command, libc::F_SETLK | libc::F_GETLK) {
+        return kept(result, &-1);
+    }
+    let errno = if result == -1 { io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO) } else { 0 };
+    let is_taken = matches!(errno, libc::EAGAIN | libc::EACCES | libc::EINTR);
+    LOCK_FAILURE.set(if is_taken { 0 } else { errno });
+    if result == -1 && !is_taken {
+        keep(errno);
+        set_errno(errno);
+    }
+    result
+}
+
 unsafe extern "C" fn read(fd: c_int, buffer: *mut c_void, size: size_t) -> ssize_t {
     // SAFETY: SQLite's arguments, passed on as they are.
     kept(unsafe { libc::read(fd, buffer, size) }, &-1)
@@ -168,112 +258,6 @@ unsafe extern "C" fn pwrite(fd: c_int, data: *const c_void, size: size_t, offset
 unsafe extern "C" fn ftruncate(fd: c_int, size: off_t) -> c_int {
     // SAFETY: SQLite's arguments, passed on as they are.
     kept(unsafe { libc::ftruncate(fd, size) }, &-1)
-}
-
-unsafe extern "C" fn mmap(
-    address: *mut c_void,
-    size: size_t,
-    protection: c_int,
-    flags: c_int,
-    fd: c_int,
-    offset: off_t,
-) -> *mut c_void {
-    let shared = protection & libc::PROT_WRITE != 0 && flags & libc::MAP_SHARED != 0;
-    if shared && let Err(errno) = allocate(fd, offset, size) {
-        keep(errno);
-        set_errno(errno);
-        return libc::MAP_FAILED;
-    }
-    // SAFETY: SQLite's arguments, passed on as they are.
-    let mapped = kept(unsafe { libc::mmap(address, size, protection, flags, fd, offset) }, &libc::MAP_FAILED);
-    if mapped == libc::MAP_FAILED || !shared || overwrites(fd) {
-        return mapped;
-    }
-    let mapping = Mapping { address: mapped as usize, size };
-    if mapping.prepare() {
-        mappings().push(mapping);
-        return mapped;
-    }
-    // SAFETY: it was mapped above, and nobody knows of it yet.
-    unsafe { libc::munmap(mapped, size) };
-    keep(libc::ENOSPC);
-    set_errno(libc::ENOSPC);
-    libc::MAP_FAILED
-}
-
-unsafe extern "C" fn munmap(address: *mut c_void, size: size_t) -> c_int {
-    // Held until it is unmapped: `prepare_mappings` must not touch what is mapped there next.
-    let mut mappings = mappings();
-    mappings.retain(|mapping| mapping.address != address as usize);
-    // SAFETY: SQLite's arguments, passed on as they are.
-    kept(unsafe { libc::munmap(address, size) }, &-1)
-}
-
-/// A shared mapping of a file whose pages may need room whenever they change.
-struct Mapping {
-    address: usize,
-    size: usize,
-}
-
-/// The mappings of a process. A child gets a list of its own: a thread that it lacks may have held the lock of its parent's.
-struct Mappings {
-    process: Process,
-    all: Mutex<Vec<Mapping>>,
-}
-
-static MAPPINGS: AtomicPtr<Mappings> = AtomicPtr::new(ptr::null_mut());
-
-fn mappings() -> MutexGuard<'static, Vec<Mapping>> {
-    let known = MAPPINGS.load(Ordering::Acquire);
-    // SAFETY: a list is made once, whole, and never freed.
-    let found = unsafe { known.as_ref() }.filter(|known| known.process.is_current());
-    let mappings = found.unwrap_or_else(|| {
-        let new = Box::into_raw(Box::new(Mappings { process: Process::current(), all: Mutex::default() }));
-        let made = MAPPINGS.compare_exchange(known, new, Ordering::AcqRel, Ordering::Acquire);
-        // SAFETY: as above. If another thread was faster, ours is never used; it is some bytes, once for each process.
-        unsafe { &*made.map_or_else(|other| other, |_| new) }
-    });
-    mappings.all.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Mapping {
-    /// Have the kernel find the room that changes of these pages need; false where there is none.
-    fn prepare(&self) -> bool {
-        let address = ptr::with_exposed_provenance_mut::<c_void>(self.address);
-        // SAFETY: it is mapped: `munmap` takes it out of the list first. The call changes no byte of it.
-        let done = unsafe { libc::madvise(address, self.size, libc::MADV_POPULATE_WRITE) };
-        // Linux before 5.14 does not know it.
-        done == 0 || io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL)
-    }
-}
-
-/// Make room for changes of all mapped indices; false where there is none. A page that the kernel has written to the disk needs
-/// new room on file systems that copy on write, and without it the next change would end the process (SIGBUS).
-pub fn prepare_mappings() -> bool {
-    mappings().iter().all(Mapping::prepare)
-}
-
-/// Whether that file system changes bytes where they are; no, if there is no telling.
-fn overwrites(fd: c_int) -> bool {
-    // SAFETY: the descriptor is SQLite's, which is open.
-    promise::overwrites(unsafe { BorrowedFd::borrow_raw(fd) }).unwrap_or_default()
-}
-
-/// Give a range of a file its blocks; bytes that are there stay as they are.
-fn allocate(fd: c_int, offset: off_t, size: size_t) -> Result<(), c_int> {
-    let size = off_t::try_from(size).map_err(|_| libc::EINVAL)?;
-    loop {
-        // SAFETY: the call takes no pointers, and the descriptor is SQLite's, which is open.
-        if unsafe { libc::fallocate(fd, 0, offset, size) } == 0 {
-            return Ok(());
-        }
-        match io::Error::last_os_error().raw_os_error() {
-            Some(libc::EINTR) => {}
-            // Not to be had here (ext3, some network file systems). SQLite has written to each 4 KiB, which is mostly enough.
-            Some(libc::EOPNOTSUPP | libc::ENOSYS) => return Ok(()),
-            errno => return Err(errno.unwrap_or(libc::EIO)),
-        }
-    }
 }
 
 unsafe extern "C" fn lstat(path: *const c_char, found: *mut libc::stat) -> c_int {
