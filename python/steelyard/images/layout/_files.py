@@ -45,7 +45,7 @@ def make_root(path: str) -> OpenFile:
         with closing_fd(os.open(Path(path).parent, _DIRECTORY)) as parent:
             _make_dir(parent, Path(path).name)
         root = OpenFile(os.open(path, _DIRECTORY))
-    sweep(root.fileno())
+    _sweep_layout(root.fileno(), path)
     return root
 
 
@@ -158,10 +158,9 @@ class NewFile:
         while True:
             self._temporary = _fresh_name()
             number = os.open(self._temporary, flags, self._mode, dir_fd=self._directory)
-            _hold(number)
-            if os.fstat(number).st_nlink:
+            if _hold(number) and os.fstat(number).st_nlink:
                 return number
-            os.close(number)  # a sweep came between the name and the lock
+            os.close(number)  # a sweep came between the name and the lock, or has the lock and is about to remove it
 
     @property
     def number(self) -> int:
@@ -210,10 +209,15 @@ def _fresh_name() -> str:
     return f".steelyard-{secrets.token_hex(8)}"
 
 
-def _hold(number: int) -> None:
-    """Keep a file with a provisional name from being swept as long as it is open."""
-    with suppress(OSError):  # without locks nothing is swept either
+def _hold(number: int) -> bool:
+    """Keep a file with a provisional name from being swept as long as it is open; return False if a sweep has it."""
+    try:
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # without locks nothing is swept either
+    return True
 
 
 def sweep(directory: int) -> None:
@@ -222,6 +226,18 @@ def sweep(directory: int) -> None:
         for name in os.listdir(directory):
             if _PROVISIONAL.fullmatch(name):
                 _remove_unused(directory, name)
+
+
+def _sweep_layout(root: int, path: str) -> None:
+    """Sweep the directories that files of a layout are written in: its own, and those of its blobs."""
+    sweep(root)
+    for algorithm in Algorithm:
+        # What is absent or a link is told by the call that needs it.
+        with (
+            suppress(StorageError),
+            closing_fd(open_dir(root, path, ("blobs", algorithm.value), make=False)) as directory,
+        ):
+            sweep(directory)
 
 
 def _remove_unused(directory: int, name: str) -> None:
