@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib
 import multiprocessing
 import pickle
@@ -22,6 +23,7 @@ from steelyard import FailedPrecondition, LocalStore, MemoryStore, images
 from steelyard._fork import _ENDS, ProcessBound, _is_public
 from steelyard.base import BaseStore
 from steelyard.content import ReaderAt, Store, Writer
+from steelyard.hashing import Hasher
 from steelyard.images.layout import DirectoryLayout, TarLayout
 from steelyard.names import ImageNames
 
@@ -186,6 +188,20 @@ def test_multiprocessing_by_fork_is_refused_and_by_other_ways_cannot_pass_a_stor
             assert (await store.put(b"afterwards")).new
 
     anyio.run(main)
+
+
+def test_a_hasher_in_a_child_is_a_copy_of_its_own() -> None:
+    hasher = Hasher("sha256")
+    hasher.update(b"before ")
+
+    def child() -> str:
+        hasher.update(b"of the child")
+        return hasher.digest().encoded
+
+    assert hashlib.sha256(b"before of the child").hexdigest() == forked(child)
+
+    hasher.update(b"of the parent")
+    assert hashlib.sha256(b"before of the parent").hexdigest() == hasher.digest().encoded
 
 
 def test_a_memory_store_works_in_a_child() -> None:

@@ -11,10 +11,10 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "python" / "steelyard"
 
 LAYERS = (
-    {"errors", "_mounts", "_fork"},
-    {"digest", "_threads"},
+    {"errors", "_mounts", "_backend"},
+    {"digest", "_fork", "_threads"},
     {"model"},
-    {"_types", "_backend", "names"},
+    {"_types", "names"},
     {"_background", "_bridge", "_scopes"},
     {"_watch"},
     {"_archive", "_buffers", "_direct", "_json", "content", "hashing", "filters"},

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import FrameType
 
 import anyio
 import pytest
@@ -24,6 +25,7 @@ from steelyard._bridge._asyncio import AsyncioLoop
 from steelyard._bridge._trio import TrioLoop
 from steelyard._native import Port
 from steelyard._scopes import task_group
+from steelyard.local.writer import LocalWriter
 
 PROGRAM = Path(__file__).with_name("interrupted.py")
 ALL = os.environ.get("STEELYARD_INTERRUPTS") == "all"
@@ -82,12 +84,6 @@ class InterruptedPort:
     def take(self) -> list[tuple[object, object, BaseException | None]]:
         return self.port.take()
 
-    def cancel(self, *piece: object) -> None:
-        self.port.cancel(*piece)  # type: ignore[arg-type]
-
-    def forget(self, ticket: object) -> None:
-        self.port.forget(ticket)
-
     def submit(self, *piece: object) -> None:
         self.port.submit(*piece)  # type: ignore[arg-type]
         self.left -= 1
@@ -118,6 +114,36 @@ def test_ctrl_c_right_after_the_pool_took_a_piece_keeps_the_ingest(at: int, back
             return writer.offset
 
     assert anyio.run(afterwards) in {0, *(number * 1_000_000 for number in range(6))}
+
+
+def test_ctrl_c_in_the_first_step_of_what_ends_an_object_skips_nothing_on_trio(tmp_path: Path) -> None:
+    """On asyncio it cancels the task at its next await."""
+    held: list[LocalWriter] = []
+    first_step = LocalWriter.aclose.__code__
+
+    def press(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code is first_step and not isinstance(frame.f_locals["self"], LocalStore):
+            sys.setprofile(None)
+            signal.raise_signal(signal.SIGINT)
+
+    async def main() -> None:
+        async with LocalStore(tmp_path, durability="process-crash") as store:
+            writer = await store.writer("ref")
+            assert isinstance(writer, LocalWriter)
+            held.append(writer)
+            sys.setprofile(press)
+            await writer.aclose()
+
+    async def take() -> None:
+        async with LocalStore(tmp_path) as store, await store.writer("ref"):
+            pass
+
+    with pytest.raises(KeyboardInterrupt):
+        anyio.run(main, backend="trio")
+
+    assert sys.getprofile() is None
+    anyio.run(take)  # nobody holds the ref, though the writer is still referenced
+    held.clear()
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

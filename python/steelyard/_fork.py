@@ -12,6 +12,7 @@ from functools import wraps
 from types import FunctionType
 from typing import Any, NoReturn, Self
 
+from steelyard._backend import uninterrupted
 from steelyard._native import Process
 
 __all__ = ("UNBOUND", "Process", "ProcessBound", "Unbound")
@@ -70,6 +71,8 @@ def _is_public(name: str) -> bool:
 def _bound(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
     is_async = inspect.iscoroutinefunction(method)
 
+    # Otherwise Ctrl-C in its first step would skip what ends the object. A coroutine that it returns runs without it.
+    @uninterrupted
     @wraps(method)
     def bound(self: ProcessBound, *args: Any, **options: Any) -> Any:
         process = self._process

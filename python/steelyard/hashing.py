@@ -38,7 +38,8 @@ class Hasher:
     """Computes digests of one sequence of bytes, by one or more algorithms in one pass, in the manners of hashlib.
 
     `update` works in the caller's thread; in an async program use `digest_of`, or a thread, for more than a few KiB.
-    Calls from several threads are safe and happen one after the other.
+    Calls from several threads are safe and happen one after the other. It is a value: a child of a fork has a copy of its
+    own, and both go on from the bytes that were seen before. To pass it to another process, pass its `state`.
 
     >>> hasher = Hasher("sha256")
     >>> hasher.update(b"hello ")

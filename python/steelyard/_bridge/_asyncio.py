@@ -47,6 +47,7 @@ class AsyncioLoop:
         self._checkpoint_if_cancelled = current_token().backend_class.checkpoint_if_cancelled
         self._loop = weakref.ref(asyncio.get_running_loop())  # whose thread may be the last to know of us
         self._port = pool.port(self._wake)
+        self._cancel, self._forget = self._port.cancel, self._port.forget
         self._waits = waits.port(self._wake_waits)
         self._arrivals = Arrivals(self._give, self._wake)
         self._ends = Arrivals(give_begun, self._wake_waits)
@@ -121,11 +122,11 @@ class AsyncioLoop:
                 raise
             if cancel is not None:
                 cancel()
-            self._port.cancel(function, future)
+            self._cancel(function, future)
             try:
                 result = await self._end(future)
             finally:
-                self._port.forget(future)
+                self._forget(future)
             if (
                 not isinstance(broken, self._cancelled)
                 or anyio.current_effective_deadline() != -math.inf

@@ -25,6 +25,7 @@ class TrioLoop:
         self._value, self._error = outcome.Value, outcome.Error
         self._token = weakref.ref(trio.lowlevel.current_trio_token())
         self._port = pool.port(self._wake)
+        self._cancel, self._forget = self._port.cancel, self._port.forget
         self._waits = waits.port(self._wake_waits)
 
     def is_here(self) -> bool:
@@ -83,7 +84,7 @@ class TrioLoop:
             cancelled.append(None)
             if cancel is not None:
                 cancel()
-            self._port.cancel(function, task)
+            self._cancel(function, task)
             return self._lowlevel.Abort.FAILED
 
         while True:
@@ -94,5 +95,5 @@ class TrioLoop:
                 pass  # without an effect: the reason is raised in its place
             finally:
                 if cancelled:
-                    self._port.forget(task)
+                    self._forget(task)
             await self._lowlevel.checkpoint_if_cancelled()
