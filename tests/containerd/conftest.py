@@ -11,12 +11,12 @@ from pathlib import Path
 import grpc
 import pytest
 from anyio.from_thread import start_blocking_portal
-from foreign.programs import Ctr, root_only
+from foreign.programs import Ctr
 
 from steelyard import LocalStore, MemoryStore
 from steelyard.containerd.service import Server
 
-from .proxied import Proxied, proxied
+from .proxied import VERSIONS, Proxied, programs_of, proxied
 from .wire import Wire, wire
 
 _numbers = itertools.count()
@@ -84,12 +84,10 @@ def content(served: Server) -> Iterator[Wire]:
         yield connected
 
 
-@pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
-    """Give a real containerd that has its content in our store."""
-    root_only("containerd")
-    root_only("ctr")
-    with proxied(tmp_path_factory.mktemp("proxied")) as running:
+@pytest.fixture(scope="module", params=VERSIONS)
+def system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
+    """Give a real containerd that has its content in our store: one of each version."""
+    with proxied(tmp_path_factory.mktemp("proxied"), programs_of(request.param)) as running:
         yield running
 
 

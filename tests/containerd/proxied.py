@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import time
@@ -11,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
-from foreign.programs import Ctr, environment
+import pytest
+from foreign.programs import Ctr, environment, root_only
 from grpc import StatusCode
 
 from steelyard.bench._peers._containerd import Daemon
@@ -20,8 +22,27 @@ from steelyard.containerd.proto import content_pb2 as pb
 
 from .wire import SECONDS, wire
 
-__all__ = ("Proxied", "block_of", "eventually", "offset_of", "open_ingest", "proxied")
+__all__ = (
+    "NO_SERVICE",
+    "VERSIONS",
+    "Proxied",
+    "block_of",
+    "eventually",
+    "offset_of",
+    "open_ingest",
+    "programs_of",
+    "proxied",
+)
 
+
+VERSIONS = ("installed", "2")
+"""The containerds that are tried: the one on the path, and one of the series 2."""
+
+_CONTAINERD2 = os.environ.get("STEELYARD_CONTAINERD2")
+"""A folder with the programs of containerd 2, which `.ci/run` builds where there is Go."""
+
+NO_SERVICE = re.compile(rb"unavailable|connection error: desc")
+"""What the `ctr` of containerd 1, or that of 2, says when its containerd does not reach our server."""
 
 _SAID = {StatusCode.NOT_FOUND, StatusCode.UNAVAILABLE}
 
@@ -40,7 +61,7 @@ class Proxied:
 
     def ctr(self, namespace: str) -> Ctr:
         """Return the client, in a namespace."""
-        return Ctr(self.daemon.address, namespace)
+        return Ctr(self.daemon.address, namespace, self.daemon.program("ctr"))
 
     def files(self) -> set[str]:
         """Return the digests that there are files for on our disk."""
@@ -54,15 +75,18 @@ def block_of(service: Service) -> str:
 
 
 @contextmanager
-def proxied(place: Path) -> Iterator[Proxied]:
-    """Run both, with the very block that our server prints in containerd's configuration."""
-    service = Service(place, "--grace", "1")
+def proxied(place: Path, programs: Path | None = None, *options: str) -> Iterator[Proxied]:
+    """Run both, with the very block that our server prints in containerd's configuration.
+
+    `programs` is the folder of another containerd than the installed one, `options` are more words for our command.
+    """
+    service = Service(place, "--grace", "1", *options)
     try:
         block = block_of(service)
         disabled = tomllib.loads(block).get("disabled_plugins", [])
         block = re.sub(r"^(version|disabled_plugins) *=.*$", "", block, flags=re.MULTILINE)
         service.start()
-        daemon = Daemon(place, block, disabled=disabled)
+        daemon = Daemon(place, block, disabled=disabled, programs=programs)
         try:
             daemon.start()
             yield Proxied(service, daemon)
@@ -70,6 +94,17 @@ def proxied(place: Path) -> Iterator[Proxied]:
             daemon.close()
     finally:
         service.close()
+
+
+def programs_of(version: str) -> Path | None:
+    """Return the folder of one of `VERSIONS`, None for the path; skip the test where it cannot run."""
+    root_only("containerd")
+    root_only("ctr")
+    if version == "installed":
+        return None
+    if _CONTAINERD2 is None:
+        pytest.skip("STEELYARD_CONTAINERD2 is not set: the folder with containerd 2 and its ctr")
+    return Path(_CONTAINERD2)
 
 
 @contextmanager

@@ -33,7 +33,8 @@ def test_the_printed_block_makes_our_socket_the_content_store(system: Proxied, c
     assert "content" == plugin["type"]
     assert system.service.address == plugin["address"]
     stores = [line.split() for line in ctr("plugins", "ls").decode().splitlines() if ".content.v1" in line]
-    assert [["io.containerd.content.v1", name, "-", "ok"]] == stores
+    # In between are the platforms, of which containerd 1 knows none.
+    assert [("io.containerd.content.v1", name, "ok")] == [(*store[:2], store[-1]) for store in stores]
     assert not list(system.daemon.log.parent.glob("containerd/io.containerd.content.v1.content/*"))
 
 

@@ -42,7 +42,9 @@ def test_an_image_is_unpacked_from_our_store(ctr: Ctr) -> None:
     if not may_mount():
         pytest.skip("mounting is not permitted here, and containerd unpacks into mounts")
     made = make("docker.io/demo/unpacked:1", layer(100), layer(3 * MIB))
-    ctr("images", "import", "--snapshotter", "native", "-", stdin=made.archive)
+    # The transfer service of containerd 2 unpacks to what its configuration names; that of a test names nothing.
+    local = () if ctr.program == "ctr" else ("--local",)
+    ctr("images", "import", *local, "--snapshotter", "native", "-", stdin=made.archive)
 
     assert 2 == ctr("snapshots", "--snapshotter", "native", "ls").count(b"Committed")
 
@@ -59,7 +61,7 @@ def test_imports_at_once_all_arrive(system: Proxied, tmp_path: Path) -> None:
             running.append(subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE))
     said = [process.communicate(timeout=60)[1] for process in running]
 
-    assert [(0, b"")] * 8 == [(process.returncode, text) for process, text in zip(running, said, strict=True)]
+    assert [0] * 8 == [process.returncode for process in running], said
     stored = _stored(system)
     for made in images:
         assert made.blobs.items() <= stored.items()

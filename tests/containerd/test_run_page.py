@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shlex
@@ -12,9 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from foreign.programs import COMMAND, environment, root_only
+from foreign.programs import COMMAND, environment
 
 from .images import layer, make, may_mount
+from .proxied import VERSIONS, programs_of
 
 pytestmark = pytest.mark.slow
 
@@ -100,18 +102,11 @@ def places() -> Iterator[None]:
         folder.rmdir()
 
 
-CONTAINERD2 = os.environ.get("STEELYARD_CONTAINERD2")
-"""A folder with the programs of containerd 2, which `.ci/run` builds where there is Go."""
-
-
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("places")
-@pytest.mark.parametrize("version", ["installed", "2"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_the_page_can_be_followed(tmp_path: Path, version: str) -> None:
-    root_only("containerd")
-    root_only("ctr")
-    if version == "2" and CONTAINERD2 is None:
-        pytest.skip("STEELYARD_CONTAINERD2 is not set: the folder with containerd 2 and its ctr")
+    programs = programs_of(version)
     if not may_mount():
         pytest.skip("mounting is not permitted here, and the page's paths are not ours to write to")
     made = make("docker.io/demo/app:1", layer(1000), layer(3 << 20))
@@ -131,7 +126,7 @@ def test_the_page_can_be_followed(tmp_path: Path, version: str) -> None:
             cwd=tmp_path,
             stdout=said,
             stderr=said,
-            env=_environment(tmp_path, version),
+            env=_environment(tmp_path, programs),
             timeout=240,
         )
     text = (tmp_path / "said").read_text(errors="replace")
@@ -142,17 +137,18 @@ def test_the_page_can_be_followed(tmp_path: Path, version: str) -> None:
     assert "the end" in text
 
 
-def _environment(place: Path, version: str) -> dict[str, str]:
-    theirs = f"{CONTAINERD2}:" if version == "2" else ""
+def _environment(place: Path, programs: Path | None) -> dict[str, str]:
+    theirs = "" if programs is None else f"{programs}:"
     return environment(PATH=f"{place}:{theirs}{os.environ['PATH']}")
 
 
 def _script(place: Path, config_before: str) -> str:
     """Return the blocks in the order in which somebody with an installation comes to them, with looks in between."""
-    install, service, config, restart, use, move, compare, heal, backup, undo = BLOCKS
+    install, service, config, restart, use, move, compare, sweep, heal, backup, undo = BLOCKS
     assert "pip install" in install
     assert "image.tar" in use
-    lines = [f"mount -t tmpfs none {folder}" for folder in PLACES]
+    lines = [f"loose=/var/lib/steelyard/blobs/sha256/{hashlib.sha256(b'').hexdigest()}"]
+    lines += [f"mount -t tmpfs none {folder}" for folder in PLACES]
     lines += ["mkdir /opt/steelyard/bin", f"cp {place}/steelyard /opt/steelyard/bin/"]
     lines += [f"cat > /etc/containerd/config.toml < <({config_before})"]
     old = "/var/lib/containerd/io.containerd.content.v1.content"
@@ -170,6 +166,10 @@ def _script(place: Path, config_before: str) -> str:
             f"{same}; {export}",
             restart,
             use,
+            # As an outage leaves it: a blob that containerd does not know.
+            "touch loose; /opt/steelyard/bin/steelyard --store /var/lib/steelyard put loose; test -e $loose",
+            sweep,
+            "for _ in $(seq 300); do test -e $loose || break; sleep 0.1; done; test ! -e $loose",
             f'test -e {old}/blobs; rm -f {largest}; test -n "$({compare.strip()})"',
             heal,
             f"{same}; {export}",

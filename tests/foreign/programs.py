@@ -164,6 +164,7 @@ class Ctr:
 
     address: str
     namespace: str
+    program: str = "ctr"
 
     def __call__(self, *words: str | Path, stdin: bytes = b"") -> bytes:
         """Run a command line to its end, insist on its success, and return its output."""
@@ -171,7 +172,7 @@ class Ctr:
 
     def line(self, *words: str | Path) -> list[str]:
         """Return a command line."""
-        return ["ctr", "--address", self.address, "--namespace", self.namespace, *map(str, words)]
+        return [self.program, "--address", self.address, "--namespace", self.namespace, *map(str, words)]
 
     def digest(self, name: str) -> str:
         """Return the digest that an image name holds."""

@@ -92,13 +92,17 @@ class Daemon:
         place: the folder.
         more: what is put at the end of the configuration.
         disabled: plugins that do not run, beside those that store no content.
+        programs: the folder of `containerd` and `ctr`, if they are not those on the path.
 
     Attributes:
         address: the path of its socket.
         log: what it says.
     """
 
-    def __init__(self, place: Path, more: str = "", *, disabled: Sequence[str] = ()) -> None:
+    def __init__(
+        self, place: Path, more: str = "", *, disabled: Sequence[str] = (), programs: Path | None = None
+    ) -> None:
+        self._programs = programs
         self._folder = Path(tempfile.mkdtemp(prefix="sy-"))
         self.address = str(self._folder / "s")
         self.log = place / "containerd.log"
@@ -114,9 +118,13 @@ class Daemon:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         with self.log.open("ab") as output:
-            command = ["containerd", "--config", str(self._folder / "config.toml")]
+            command = [self.program("containerd"), "--config", str(self._folder / "config.toml")]
             self._process = subprocess.Popen(tied(command), stdout=output, stderr=output)
-        _await_socket(self._process, self.address, self.log)
+        _await_socket(self._process, [self.program("ctr"), "--address", self.address], self.log)
+
+    def program(self, name: str) -> str:
+        """Return the word that starts one of its programs."""
+        return name if self._programs is None else str(self._programs / name)
 
     def stop(self) -> None:
         """End it, if it runs."""
@@ -166,12 +174,12 @@ async def daemon_of_round(place: Path) -> AsyncIterator[str]:
             await run(running.__exit__, None, None, None)
 
 
-def _await_socket(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
+def _await_socket(process: subprocess.Popen[bytes], client: Sequence[str], log: Path) -> None:
     end = time.monotonic() + _START_SECONDS
     while True:
         # It answers when everything behind the socket is there.
         asked = subprocess.run(
-            ["ctr", "--address", address, "--timeout", "1s", "version"],  # noqa: S607
+            [*client, "--timeout", "1s", "version"],
             capture_output=True,
             check=False,
         )
