@@ -1,7 +1,8 @@
-"""What is remembered of the files of a stream: digests and compressions, in 33 bytes for each entry."""
+"""What is remembered of the files of a stream: 5 bytes for each, and 32 for the digest of one whose name does not tell it."""
 
 from __future__ import annotations
 
+from array import array
 from typing import get_args
 
 from steelyard._archive import Format
@@ -9,35 +10,43 @@ from steelyard.digest import Algorithm, Digest
 
 __all__ = ("Hashes",)
 
-_SIZE = 33
+_SIZE = 32
 _FORMATS: tuple[str, ...] = get_args(Format)
 _STRAY = 1
 """The mark of a file that is not stored; of one that is it is higher, by its compression."""
 
 
 class Hashes:
-    """SHA-256 digests of files by the numbers of their entries."""
+    """SHA-256 digests of files, and what they are compressed with, by the numbers of their entries."""
 
     def __init__(self) -> None:
-        self._rows = bytearray()
+        self._marks = bytearray()
+        self._places = array("I")  # of digests, one more than the place, by entries
+        self._digests = bytearray()
 
-    def put(self, index: int, digest: Digest, compression: str | None) -> None:
-        """Remember a file's digest, and what it is compressed with; None for one that is not stored.
+    def put(self, index: int, digest: Digest | None, compression: str | None) -> None:
+        """Remember a file.
 
-        A digest of another algorithm is not kept: only the names of files are such, and those tell it.
+        Args:
+            index: the number of its entry.
+            digest: its digest, or None where its name tells it.
+            compression: what it is compressed with; None for one that is not stored.
         """
-        missing = (index + 1) * _SIZE - len(self._rows)
+        missing = index + 1 - len(self._marks)
         if missing > 0:
-            self._rows += bytes(missing)
-        mark = _STRAY if compression is None else _STRAY + 1 + _FORMATS.index(compression)
-        self._rows[index * _SIZE : (index + 1) * _SIZE] = bytes([mark]) + (
-            bytes.fromhex(digest.encoded) if digest.algorithm is Algorithm.SHA256 else bytes(_SIZE - 1)
-        )
+            self._marks += bytes(missing)
+            self._places.frombytes(bytes(missing * self._places.itemsize))
+        self._marks[index] = _STRAY if compression is None else _STRAY + 1 + _FORMATS.index(compression)
+        if digest is not None:
+            self._digests += bytes.fromhex(digest.encoded)
+            self._places[index] = len(self._digests) // _SIZE
 
-    def get(self, index: int) -> tuple[Digest, str | None] | None:
+    def get(self, index: int) -> tuple[Digest | None, str | None] | None:
         """Return what was remembered of a file."""
-        row = self._rows[index * _SIZE : (index + 1) * _SIZE]
-        if not row or not row[0]:
+        mark = self._marks[index] if index < len(self._marks) else 0
+        if not mark:
             return None
-        compression = None if row[0] == _STRAY else _FORMATS[row[0] - _STRAY - 1]
-        return Digest(Algorithm.SHA256, row[1:].hex()), compression
+        compression = None if mark == _STRAY else _FORMATS[mark - _STRAY - 1]
+        place = self._places[index]
+        octets = self._digests[(place - 1) * _SIZE : place * _SIZE]
+        return Digest(Algorithm.SHA256, octets.hex()) if place else None, compression

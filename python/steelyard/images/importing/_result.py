@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from steelyard.content import OnProgress
 from steelyard.digest import Digest
+from steelyard.images.importing._account import Account, BlobStatus, ImportedBlob
 from steelyard.model import Descriptor, Progress
 
-__all__ = ("BlobStatus", "Imported", "ImportedBlob", "ImportedImage", "Ledger")
-
-BlobStatus = Literal["new", "present", "skipped"]
-"""What became of a blob of the source: stored now; stored before, so that its bytes here were not looked at; left out."""
-
-
-class ImportedBlob(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A blob of the source.
-
-    Attributes:
-        digest: its name.
-        size: its length in bytes.
-        status: what became of it.
-        referenced: whether an image of the source, for any platform, needs it.
-        seconds: how long it took to store, which small blobs do in batches; 0 for what was not stored.
-    """
-
-    digest: Digest
-    size: int
-    status: BlobStatus
-    referenced: bool
-    seconds: float
+__all__ = ("Imported", "ImportedImage", "Ledger")
 
 
 class ImportedImage(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,14 +34,14 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         images: the images that were asked for, in the order of the source.
-        blobs: every blob of the source, in the order of their digests.
+        blobs: every blob of the source, in the order of their digests. They are packed, and each is made when it is asked for.
         index: the name that holds the source's own index, where one was asked for.
         bytes_new: bytes of blobs that were stored.
         seconds: how long it took.
     """
 
     images: tuple[ImportedImage, ...]
-    blobs: tuple[ImportedBlob, ...]
+    blobs: Sequence[ImportedBlob]
     index: str | None
     bytes_new: int
     seconds: float
@@ -83,19 +62,19 @@ class Ledger:
 
     Attributes:
         total: bytes there are to go through, or None where that is unknown.
-        blobs: the blobs met so far: size, what became of it, and seconds that took.
+        account: what became of the blobs met so far.
     """
 
     def __init__(self, name: str, on_progress: OnProgress | None) -> None:
         self.total: int | None = None
-        self.blobs: dict[Digest, tuple[int, BlobStatus, float]] = {}
+        self.account = Account()
         self._name = name
         self._on_progress = on_progress
         self._done = 0
 
     def settle(self, digest: Digest, size: int, status: BlobStatus, seconds: float = 0.0) -> None:
         """Say what became of a blob; what was said first of one that comes twice counts."""
-        self.blobs.setdefault(digest, (size, status, seconds))
+        self.account.add(digest, size, status, seconds)
         self._report(Progress(phase="commit", name=str(digest), done=size, total=size))
 
     def advance(self, count: int) -> None:

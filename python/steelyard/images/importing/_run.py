@@ -22,7 +22,7 @@ from steelyard.images.importing._intake import Intake, Item
 from steelyard.images.importing._naming import Contents, Naming, Plan, plan
 from steelyard.images.importing._needed import needed
 from steelyard.images.importing._open import ImportSource, Opening, name_of
-from steelyard.images.importing._result import Imported, ImportedBlob, ImportedImage, Ledger
+from steelyard.images.importing._result import Imported, ImportedImage, Ledger
 from steelyard.images.importing._without import Without
 from steelyard.images.keeping import Keeper, keeping
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
@@ -267,10 +267,7 @@ def _result(chosen: Plan, found: list[ImageCheck], ledger: Ledger, referenced: s
         ImportedImage(target=root.target, names=names, absent=tuple(node.descriptor.digest for node in each.absent))
         for (root, names), each in zip(chosen.images, found, strict=True)
     )
-    blobs = tuple(
-        ImportedBlob(digest=digest, size=size, status=status, referenced=digest in referenced, seconds=round(took, 3))
-        for digest, (size, status, took) in sorted(ledger.blobs.items())
-    )
+    blobs = ledger.account.close(referenced)
     return Imported(
         images=images,
         blobs=blobs,

@@ -137,12 +137,12 @@ class ArchiveStream(Archive):
         if claimed is not None:
             item = Item(entry.name, entry.size, claimed)
             if await self._intake.present([item], settle=False):
-                self._hashes.put(entry.index, await self._store_unless(item, pieces), compression)
+                self._remember(entry, digest, await self._store_unless(item, pieces), compression)
                 return
             item = Item(entry.name, entry.size)
         result = await self._intake.large(item, pieces, ref=_ref(entry, digest or claimed))
         self._note(item, result)
-        self._hashes.put(entry.index, result.digest, compression)
+        self._remember(entry, digest, result.digest, compression)
 
     async def _store_unless(self, item: Item, pieces: AsyncIterator[memoryview]) -> Digest:
         """Store a large blob, unless it is what the store has under the digest that its name claims; return its digest.
@@ -168,6 +168,10 @@ class ArchiveStream(Archive):
         entry = self._tar.find(blob_name(digest))
         return entry is not None and entry.kind == "regular"
 
+    def _remember(self, entry: Entry, named: Digest | None, digest: Digest, compression: str) -> None:
+        """Remember the digest of a file that is stored, unless it is `named` so."""
+        self._hashes.put(entry.index, digest if named is None else None, compression)
+
     def _note(self, item: Item, result: PutResult) -> None:
         """Remember what was stored under another name than a layout's."""
         if result.new and blob_name(result.digest) != item.entry:
@@ -191,7 +195,7 @@ class ArchiveStream(Archive):
                 result = next(stored)
                 self._note(item, result)
                 digest = result.digest
-            self._hashes.put(entry.index, digest, format_of(data[: _archive.HEAD]))
+            self._remember(entry, item.digest, digest, format_of(data[: _archive.HEAD]))
         # Not after a failure: who waits for the place would go on before the failure cancels it.
         self._batches.release()
 
@@ -235,7 +239,9 @@ class ArchiveStream(Archive):
         row = self._hashes.get(entry.index)
         assert row is not None  # noqa: S101  # what may be named is stored
         assert row[1] is not None  # noqa: S101  # likewise
-        return blob_of(entry) or row[0], row[1]
+        digest = blob_of(entry) or row[0]
+        assert digest is not None  # noqa: S101  # its name tells it, or it was remembered
+        return digest, row[1]
 
 
 def _claimed(entry: Entry) -> Digest | None:

@@ -1,7 +1,7 @@
 //! The entries of an archive by name: what stands under each name first, and where links lead.
 //!
-//! An archive may have a million entries, so each takes some 40 bytes and its name. Where a link leads is found out once,
-//! however long the chain and however often it is asked for.
+//! An archive may have a million entries, so each takes some 40 bytes and its name, in which 64 hex digits take 32 bytes.
+//! Where a link leads is found out once, however long the chain and however often it is asked for.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -11,6 +11,12 @@ use crate::error::{self, Error};
 
 /// Names and link targets of all entries together; an archive of images has a few KiB of them.
 const MOST_TEXT: usize = 256 << 20;
+/// Hex digits of a SHA-256 digest, which the names of blobs have.
+const DIGITS: usize = 64;
+/// The bytes that they stand for.
+const HALF: u16 = 32;
+/// Where the digits begin in a name that has none.
+const NO_DIGITS: u16 = u16::MAX;
 /// Free places of the table, at least, out of so many.
 const SPARSE: usize = 4;
 
@@ -51,7 +57,10 @@ struct Known {
     data_offset: u64,
     index: u32,
     text: u32,
+    /// Bytes of the name as it is kept.
     name: u16,
+    /// Where the name has 64 hex digits, of which half as many bytes are kept.
+    digits: u16,
     target: u16,
     kind: Kind,
 }
@@ -68,6 +77,7 @@ impl Catalogue {
         }
         let target = entry.target.as_deref().unwrap_or_default();
         let text = self.text.len();
+        let digits = find_digits(&entry.name);
         if text + entry.name.len() + target.len() > MOST_TEXT {
             return Err(Fault::new(format!("names of at most {MOST_TEXT} bytes in all"), "more"));
         }
@@ -77,11 +87,16 @@ impl Catalogue {
             data_offset: entry.data_offset,
             index: u32::try_from(entry.index).map_err(too_many)?,
             text: u32::try_from(text).expect("text is bounded"),
-            name: length(&entry.name),
+            name: length(&entry.name) - digits.map_or(0, |_| HALF),
+            digits: digits.map_or(NO_DIGITS, |start| u16::try_from(start).expect("names are short")),
             target: length(target),
             kind: entry.kind,
         });
-        self.text.extend_from_slice(entry.name.as_bytes());
+        let (before, rest) = entry.name.as_bytes().split_at(digits.unwrap_or(entry.name.len()));
+        let (encoded, after) = rest.split_at(rest.len().min(DIGITS));
+        self.text.extend_from_slice(before);
+        self.text.extend(encoded.as_chunks::<2>().0.iter().map(|&[high, low]| value(high) << 4 | value(low)));
+        self.text.extend_from_slice(after);
         self.text.extend_from_slice(target.as_bytes());
         self.table[slot] = number(self.known.len() - 1);
         Ok(None)
@@ -128,11 +143,9 @@ impl Catalogue {
     /// place `from` on; and the place to go on at, or none at the end.
     pub fn files_below(&self, directory: &str, from: usize, most: usize) -> (Vec<Found>, Option<usize>) {
         let end = from.saturating_add(most).min(self.known.len());
-        let below = |place: &usize| {
-            self.known[*place].kind == Kind::Regular
-                && self.name(*place).strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'))
-        };
-        let found = (from.min(end)..end).filter(below).map(|place| self.entry(place)).collect();
+        let is_below = |found: &Found| found.name.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'));
+        let regular = (from.min(end)..end).filter(|place| self.known[*place].kind == Kind::Regular);
+        let found = regular.map(|place| self.entry(place)).filter(is_below).collect();
         (found, (end < self.known.len()).then_some(end))
     }
 
@@ -148,7 +161,7 @@ impl Catalogue {
         let mask = self.table.len() - 1;
         let mut slot = usize::try_from(self.hasher.hash_one(name) & mask as u64).expect("a mask fits");
         while let Some(place) = self.table[slot].checked_sub(1) {
-            if self.name(place as usize) == name {
+            if self.is_name(place as usize, name.as_bytes()) {
                 break;
             }
             slot = (slot + 1) & mask;
@@ -161,31 +174,56 @@ impl Catalogue {
         self.table.clear();
         self.table.resize(size, 0);
         for place in 0..self.known.len() {
-            let slot = self.slot(self.name(place));
+            let slot = self.slot(&self.name(place));
             self.table[slot] = number(place);
         }
     }
 
-    fn text(&self, start: usize, length: u16) -> &str {
-        std::str::from_utf8(&self.text[start..start + usize::from(length)]).expect("names are UTF-8")
+    fn text(&self, start: usize, length: u16) -> &[u8] {
+        &self.text[start..start + usize::from(length)]
     }
 
-    fn name(&self, place: usize) -> &str {
+    /// The name as it is kept: what is before the digits, the digits as bytes, and what is behind them.
+    fn parts(&self, place: usize) -> (&[u8], &[u8], &[u8]) {
         let known = &self.known[place];
-        self.text(known.text as usize, known.name)
+        let kept = self.text(known.text as usize, known.name);
+        if known.digits == NO_DIGITS {
+            return (kept, &[], &[]);
+        }
+        let (before, rest) = kept.split_at(known.digits.into());
+        let (bytes, after) = rest.split_at(DIGITS / 2);
+        (before, bytes, after)
+    }
+
+    fn name(&self, place: usize) -> String {
+        let (before, bytes, after) = self.parts(place);
+        let name =
+            before.iter().copied().chain(bytes.iter().flat_map(|&byte| digits(byte))).chain(after.iter().copied());
+        String::from_utf8(name.collect()).expect("names are UTF-8")
+    }
+
+    fn is_name(&self, place: usize, name: &[u8]) -> bool {
+        let (before, bytes, after) = self.parts(place);
+        let Some(rest) = name.strip_prefix(before).and_then(|rest| rest.strip_suffix(after)) else { return false };
+        let (pairs, odd) = rest.as_chunks::<2>();
+        odd.is_empty()
+            && pairs.len() == bytes.len()
+            && pairs.iter().zip(bytes).all(|(pair, &byte)| *pair == digits(byte))
     }
 
     fn target(&self, place: usize) -> Option<&str> {
         let known = &self.known[place];
-        matches!(known.kind, Kind::Symlink | Kind::Hardlink)
-            .then(|| self.text(known.text as usize + usize::from(known.name), known.target))
+        matches!(known.kind, Kind::Symlink | Kind::Hardlink).then(|| {
+            let target = self.text(known.text as usize + usize::from(known.name), known.target);
+            std::str::from_utf8(target).expect("names are UTF-8")
+        })
     }
 
     fn entry(&self, place: usize) -> Found {
         let Known { size, data_offset, index, kind, .. } = self.known[place];
         Found {
             index: index.into(),
-            name: self.name(place).to_owned(),
+            name: self.name(place),
             kind,
             size,
             data_offset,
@@ -197,6 +235,28 @@ impl Catalogue {
 /// One more than a place, so that 0 is none.
 fn number(place: usize) -> u32 {
     u32::try_from(place + 1).expect("text is bounded, and names differ")
+}
+
+/// Where a name has 64 hex digits in a row first.
+fn find_digits(name: &str) -> Option<usize> {
+    let mut run = 0;
+    name.bytes()
+        .position(|byte| {
+            run = if matches!(byte, b'0'..=b'9' | b'a'..=b'f') { run + 1 } else { 0 };
+            run == DIGITS
+        })
+        .map(|last| last + 1 - DIGITS)
+}
+
+/// What a lower-case hex digit stands for.
+fn value(digit: u8) -> u8 {
+    if digit.is_ascii_digit() { digit - b'0' } else { digit - b'a' + 10 }
+}
+
+/// The two lower-case hex digits of a byte.
+fn digits(byte: u8) -> [u8; 2] {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]
 }
 
 fn length(name: &str) -> u16 {
@@ -247,6 +307,35 @@ mod tests {
         for (index, name) in (0..).zip(&names) {
             assert_eq!(Some(found(index, name)), catalogue.find(name));
         }
+    }
+
+    #[test]
+    fn a_name_with_digits_is_itself_in_half_the_room() {
+        let digits = "0123456789abcdef".repeat(4);
+        let upper = digits.to_uppercase();
+        let names = [
+            format!("blobs/sha256/{digits}"),
+            format!("{digits}.tar"),
+            format!("a/{digits}{digits}/b"),
+            format!("9{digits}"),
+            format!("blobs/sha256/{upper}"),
+            digits[1..].to_owned(),
+            digits.clone(),
+            format!("ä{digits}ö"),
+        ];
+        let entries: Vec<_> = names.iter().map(|name| (name.as_str(), Some("to"))).collect();
+        let catalogue = catalogue(&entries);
+
+        for (index, name) in (0..).zip(&names) {
+            let found = catalogue.find(name).unwrap();
+            assert_eq!((index, name, Some("to")), (found.index, &found.name, found.target.as_deref()));
+            for other in [format!("{name}0"), format!("0{name}x"), name[..name.len() - 2].to_owned()] {
+                assert_eq!(None, catalogue.find(&other));
+            }
+        }
+        let all: usize = names.iter().map(|name| name.len() + "to".len()).sum();
+        assert_eq!(all - 32 * (names.len() - 2), catalogue.text.len());
+        assert_eq!(32, size_of::<Known>());
     }
 
     #[test]
