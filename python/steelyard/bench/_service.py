@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -72,12 +73,12 @@ class Service:
                 return False
         return True
 
-    def stop(self) -> int | None:
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int | None:
         """End it, if it runs, as an operator does; return its exit code."""
         process, self._process = self._process, None
         if process is None:
             return None
-        process.terminate()
+        process.send_signal(number)
         try:
             return process.wait(_SECONDS)
         except subprocess.TimeoutExpired:
