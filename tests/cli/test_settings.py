@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 import steelyard
 
 from .runner import Shell, sha256
@@ -136,3 +138,38 @@ def test_a_directory_that_is_no_store_is_not_taken_for_an_empty_one(shell: Shell
         assert "photos (from --store): not a store: it has neither steelyard.json nor blobs/" in told.err
         assert "0 blobs" not in told.out + told.err
     assert ["photo"] == [path.name for path in (shell.home / "photos").iterdir()]
+
+
+@pytest.mark.parametrize("words", [["put", "file"], ["import", "layout"], ["cp", "source", "other", "--all"]], ids=repr)
+def test_no_store_is_made_among_other_files(shell: Shell, words: list[str]) -> None:
+    other, source = shell.home / "other", shell.home / "source"
+    other.mkdir()
+    (other / "two\nlines").write_bytes(b"")
+    (other / "z").mkdir()
+    (shell.home / "file").write_bytes(b"data")
+    shell.run("--store", source, "put", "file")
+    (shell.home / "layout").mkdir()
+    for name, text in (
+        ("oci-layout", '{"imageLayoutVersion": "1.0.0"}'),
+        ("index.json", '{"schemaVersion": 2, "manifests": []}'),
+    ):
+        (shell.home / "layout" / name).write_text(text)
+    options = [] if words[0] == "cp" else ["--store", "other"]
+
+    told = shell.run(*options, *words, code=2).err
+
+    assert r"not a store, and not empty: found two\nlines and 1 more" in told
+    assert {"two\nlines", "z"} == {path.name for path in other.iterdir()}
+    (other / "blobs").mkdir()
+    shell.run(*options, *words)
+    assert (other / "steelyard.json").is_file()
+
+
+def test_a_new_store_goes_into_an_empty_directory_and_a_half_made_one_is_completed(shell: Shell) -> None:
+    (shell.home / "file").write_bytes(b"data")
+    for number, names in enumerate([[], ["lost+found/"], ["ingest/", "lock", "meta.db", "meta.db-wal"]]):
+        root = shell.home / str(number)
+        root.mkdir()
+        for name in names:
+            (root / name).mkdir() if name.endswith("/") else (root / name).touch()
+        shell.run("--store", root, "put", "file")

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import resource
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
+from steelyard.cli.app import COMMANDS, build, find
+from steelyard.cli.exits import MEANINGS, Exit
 
 from .runner import COMMAND, Shell, sha256
 
@@ -100,3 +104,29 @@ def test_completion_into_a_folder_that_is_not_there_is_told(shell: Shell) -> Non
     done = shell.run("completion", "bash", "-o", str(Path("absent") / "file"), code=3)
 
     assert "steelyard: error: No such file or directory: absent/file" in done.err
+
+
+def operands(name: str) -> list[str]:
+    """Return words that a command takes: each of its operands is the same name."""
+    usage = build(name.split())
+    words = (find(usage, name).usage or "").partition("[OPTIONS]")[2].split()
+    return ["nosuch" for word in words if not word.startswith("[")]
+
+
+def test_every_command_fails_in_words_without_input_and_output(stocked: Shell) -> None:
+    lines = {
+        name: f"{name} {' '.join(operands(name))}" for name in COMMANDS if name != "bench"
+    }  # it would measure first
+    lines["serve containerd"] += " --address http://x"
+
+    with ThreadPoolExecutor(4) as pool:
+        found = {
+            name: pool.submit(script, stocked, f"STEELYARD {line} --format json <&- >&-")
+            for name, line in lines.items()
+        }
+
+    for name, done in found.items():
+        code, _, err = done.result()
+        assert code in set(MEANINGS) - {Exit.OK}, name
+        assert err.startswith("steelyard: error: "), name
+        assert "internal" not in err, name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,16 +10,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 
-from steelyard.cli.printing import path_shown
+from steelyard._bridge import run
+from steelyard.cli.printing import path_shown, quoted
 from steelyard.errors import InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     from steelyard.containerd.remote import RemoteStore
     from steelyard.content import Store
 
-__all__ = ("NoStore", "has_blobs", "is_address", "is_store", "open_remote", "open_root", "written_out")
+__all__ = (
+    "NoStore",
+    "check_new_root",
+    "has_blobs",
+    "is_address",
+    "is_store",
+    "open_remote",
+    "open_root",
+    "written_out",
+)
 
 _SCHEME = "containerd:"
+_OWN_NAMES = re.compile(r"ingest|lock|meta\.db.*|lost\+found", re.DOTALL)
+"""What a store's first opening makes beside `blobs`, and what a new file system has."""
 _OTHER_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
@@ -63,6 +76,29 @@ def has_blobs(text: str) -> bool:
     return is_store(text) or (Path(text) / "blobs").is_dir()
 
 
+def check_new_root(root: str) -> None:
+    """Refuse to make a store among other files: the root may be mistyped; questions to the disk.
+
+    `LocalStore` adopts any directory. A directory with `blobs/` is adopted here too: an image layout, or a store whose
+    first opening was interrupted, which may also have left only the other names of a store.
+
+    Raises:
+        UsageError: the root is a directory of something else.
+    """
+    if has_blobs(root) or not Path(root).is_dir():
+        return
+    others = sorted(name for name in os.listdir(root) if not _OWN_NAMES.fullmatch(name))  # noqa: PTH208 - names alone
+    if others:
+        from steelyard.cli.explain import UsageError  # noqa: PLC0415 - it is not needed where all is well
+
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        raise UsageError(
+            f"{path_shown(root)}: not a store, and not empty: found {path_shown(others[0])}{more}; a new store is made only in "
+            "an empty directory, or in one that has a directory `blobs`",
+            next_step=f"ls -A {quoted(root)}",
+        )
+
+
 @asynccontextmanager
 async def open_remote(address: str) -> AsyncIterator[RemoteStore]:
     """Connect to a server.
@@ -91,6 +127,8 @@ async def open_root(text: str, *, read_only: bool = False, durable: bool = True)
         return
     from steelyard.local import LocalStore  # noqa: PLC0415 - the extension, which help does without
 
+    if not read_only:
+        await run(check_new_root, text)
     async with LocalStore(text, read_only=read_only, durability="power-loss" if durable else "process-crash") as store:
         yield store
 

@@ -13,7 +13,7 @@ import msgspec
 
 from steelyard._bridge import run
 from steelyard.cli import stdio
-from steelyard.cli.addresses import NoStore, has_blobs, is_address, open_remote, written_out
+from steelyard.cli.addresses import NoStore, check_new_root, has_blobs, is_address, open_remote, written_out
 from steelyard.cli.exits import Exit, combined
 from steelyard.cli.explain import Report, explain, leaves
 from steelyard.cli.output import Output
@@ -161,6 +161,7 @@ class Context:
 
         Raises:
             NoStore: there is no store.
+            UsageError: a store is to be made among other files.
             Unsupported: the store is behind a server.
             StorageError, FailedPrecondition: see `LocalStore`.
         """
@@ -174,6 +175,8 @@ class Context:
         exists, is_store, ours = await run(_look_at, str(path))
         if not is_store and not create:
             raise NoStore(str(path), exists=exists, origin=self.settings.store.origin)
+        if not is_store:
+            await run(check_new_root, str(path))
         store = LocalStore(path, read_only=not (create or change or ours), durability=self.settings.durability_name)
         async with store:
             for note in store.notes() if tell else ():
