@@ -5,102 +5,17 @@
 #![allow(clippy::disallowed_methods, reason = "tests look at the disk")]
 
 mod common;
+mod disk;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
 use common::{SHA256, Scratch};
+use disk::{BTRFS, Disk, EXT4, EXT4_NO_JOURNAL, Kind, XFS};
 use steelyard_core::digest::Digest;
 use steelyard_core::model::Labels;
 use steelyard_core::store::{BatchItem, Options, Outcome, Source, Store};
-
-const MIB: u64 = 1 << 20;
-
-/// A kind of file system: its size in MiB, and the command that makes it.
-type Kind = (u64, &'static [&'static str]);
-
-const EXT4: Kind = (64, &["mkfs.ext4", "-q"]);
-const EXT4_NO_JOURNAL: Kind = (64, &["mkfs.ext4", "-q", "-O", "^has_journal"]);
-const XFS: Kind = (310, &["mkfs.xfs", "-q"]);
-const BTRFS: Kind = (130, &["mkfs.btrfs", "-q"]);
-
-/// A file system in a file.
-struct Disk {
-    kind: Kind,
-    image: PathBuf,
-    mounted: PathBuf,
-}
-
-impl Disk {
-    /// Make one; None where that is not possible.
-    fn make(scratch: &Scratch, kind: Kind) -> Option<Self> {
-        let image = scratch.path.join("image");
-        fs::File::create(&image).unwrap().set_len(kind.0 * MIB).unwrap();
-        let made = Command::new(kind.1[0]).args(&kind.1[1..]).arg(&image).output().ok()?;
-        assert!(made.status.success(), "{made:?}");
-        let disk = Self::mount(scratch, kind, image);
-        if disk.is_none() {
-            println!("skipped {kind:?}: no right to mount a file system");
-        }
-        disk
-    }
-
-    fn mount(scratch: &Scratch, kind: Kind, image: PathBuf) -> Option<Self> {
-        let mounted = scratch.path.join(format!("mounted-{}", image.file_name().unwrap().display()));
-        fs::create_dir_all(&mounted).unwrap();
-        let done = Command::new("mount").args(["-o", "loop"]).args([&image, &mounted]).output().ok()?;
-        done.status.success().then_some(Self { kind, image, mounted })
-    }
-
-    /// Copy the disk as it is now.
-    fn copy(&self, scratch: &Scratch) -> PathBuf {
-        let copy = scratch.path.join("copy");
-        run("cp", &["--sparse=always".as_ref(), &self.image, &copy]);
-        copy
-    }
-
-    /// Mount a copy in place of this disk, after the check that follows a power cut.
-    fn after_cut(self, scratch: &Scratch, copy: PathBuf) -> Self {
-        let kind = self.kind;
-        // Two with one identity cannot be mounted at the same time.
-        drop(self);
-        if kind.1[0] == "mkfs.ext4" {
-            let check = Command::new("e2fsck").args(["-f", "-y"]).arg(&copy).output().unwrap();
-            // 1: it had something to repair.
-            assert!(matches!(check.status.code(), Some(0 | 1)), "{check:?}");
-        }
-        Self::mount(scratch, kind, copy).unwrap()
-    }
-
-    fn root(&self) -> PathBuf {
-        self.mounted.join("store")
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // A process that another test is starting has our descriptors for a moment.
-        for _ in 0..600 {
-            let done = Command::new("umount").arg(&self.mounted).output().unwrap();
-            if done.status.success() {
-                return;
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
-        run("umount", &["--lazy".as_ref(), &self.mounted]);
-    }
-}
-
-fn run(program: &str, arguments: &[&Path]) -> Output {
-    let output = Command::new(program).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    output
-}
 
 /// Store by every way in; return what was acknowledged.
 fn fill(store: &Arc<Store>) -> Vec<Digest> {
