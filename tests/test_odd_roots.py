@@ -106,6 +106,24 @@ async def test_a_path_that_is_not_utf_8_works(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["blobs", "ingest"])
+async def test_a_part_that_is_mounted_by_itself_is_refused_when_opened(name: str, tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    async with LocalStore(root):
+        pass
+    part = str(root / name)
+    # The same file system, so only the mount tells: a rename into it is EXDEV.
+    found = subprocess.run(["mount", "--bind", part, part], capture_output=True, text=True, check=False)  # noqa: ASYNC221
+    if found.returncode:
+        pytest.skip(f"needs the right to mount: {found.stderr.strip()}")
+    try:
+        with pytest.raises(FailedPrecondition, match=f"{name}: in another mount"):
+            async with LocalStore(root):
+                pass
+    finally:
+        subprocess.run(["umount", "--lazy", part], check=True)  # noqa: ASYNC221
+
+
+@pytest.mark.parametrize("name", ["blobs", "ingest"])
 async def test_a_part_on_another_file_system_is_refused_when_opened(name: str, tmp_path: Path) -> None:
     root = tmp_path / "store"
     async with LocalStore(root):

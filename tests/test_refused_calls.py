@@ -8,8 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import anyio
 import pytest
 from seccomp import NUMBERS
+
+from steelyard import MemoryStore, images
 
 SCRIPT = Path(__file__).with_name("refused_calls.py")
 _HANG_SECONDS = 60
@@ -83,3 +86,14 @@ def test_a_file_system_that_refuses_locks_is_not_waited_for(
 
     assert [kind, found] == ["StorageError", str(number)]
     assert path.startswith(f"{tmp_path}/{file}")
+
+
+def test_an_archive_that_cannot_be_read_is_named() -> None:
+    async def read() -> None:
+        async with MemoryStore() as store:
+            await images.import_images(store, "/proc/self/mem")  # its first page is nobody's
+
+    with pytest.raises(OSError, match="/proc/self/mem") as refusal:
+        anyio.run(read)
+
+    assert (refusal.value.errno, refusal.value.filename) == (errno.EIO, "/proc/self/mem")

@@ -86,8 +86,7 @@ impl Root {
         }
         let (blobs, new_blobs) = self.make_dir(self.dir(), BLOBS, 0o755)?;
         let (ingests, new_ingests) = self.make_dir(self.dir(), INGEST, 0o700)?;
-        self.refuse_other_file_system(BLOBS, &blobs)?;
-        self.refuse_other_file_system(INGEST, &ingests)?;
+        self.refuse_other_mounts(&[(BLOBS, &blobs), (INGEST, &ingests)])?;
         self.blobs = Some(blobs);
         self.ingests = Some(ingests);
         if marked && (new_blobs || new_ingests) {
@@ -98,16 +97,23 @@ impl Root {
         Ok(())
     }
 
-    /// Refuse a directory that no file of the root can be renamed into.
-    fn refuse_other_file_system(&self, name: &str, dir: &Fd) -> Result<()> {
-        let device = |dir| self.sys.stat(dir).map(|stat| stat.id.device).at("stat", || &self.path);
-        if device(dir.as_fd())? == device(self.dir())? {
-            return Ok(());
+    /// Refuse directories that no file of the root can be linked or renamed into.
+    fn refuse_other_mounts(&self, parts: &[(&str, &Fd)]) -> Result<()> {
+        let mount = |dir| self.sys.mount(dir).at("statx", || &self.path);
+        let root = mount(self.dir())?;
+        for (name, dir) in parts {
+            let found = mount(dir.as_fd())?;
+            if found == root {
+                continue;
+            }
+            let path = self.path.display();
+            let place = if found.device == root.device { "in another mount" } else { "on another file system" };
+            let message = format!(
+                "{path}/{name}: {place} than {path}; a store needs all of its root on one file system and mount"
+            );
+            return Err(Error::FailedPrecondition { message });
         }
-        let path = self.path.display();
-        let message =
-            format!("{path}/{name}: on another file system than {path}; a store needs all of its root on one");
-        Err(Error::FailedPrecondition { message })
+        Ok(())
     }
 
     /// Write the marker, the last step of making or adopting a root: one that has it is complete and durable.

@@ -220,7 +220,20 @@ fn making_a_root_survives_every_fault() {
 
 #[test]
 fn a_signal_interrupts_nothing() {
-    let interruptible = [Op::Open, Op::OpenDir, Op::CreateUnnamed, Op::ReadAt, Op::WriteAt, Op::Lock];
+    let interruptible = [
+        Op::Open,
+        Op::OpenDir,
+        Op::CreateUnnamed,
+        Op::ReadAt,
+        Op::WriteAt,
+        Op::SyncData,
+        Op::SyncFile,
+        Op::SyncDir,
+        Op::SetMode,
+        Op::Stat,
+        Op::StatAt,
+        Op::Lock,
+    ];
     for change in [Change::Put, Change::Heal, Change::Delete] {
         for op in interruptible {
             let scratch = Scratch::in_memory();

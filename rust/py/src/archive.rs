@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use steelyard_core::error::{Error, Result as CoreResult};
-use steelyard_core::sys::{Fd, Linux, ProcessBound, Sys};
+use steelyard_core::sys::{Fd, ProcessBound, outside};
 use steelyard_core::tar::{Entry, Event, Found, Indexer, Kind, Layout, Limits, Member, Place, Reader};
 
 use crate::buffer::Input;
@@ -94,7 +94,7 @@ impl TarIndexer {
     #[pyo3(signature = (file, /, *, entries, header_bytes))]
     fn new(file: Descriptor, entries: u64, header_bytes: u64) -> Result<Self> {
         let Descriptor(file) = file;
-        let stat = Linux.stat(file.as_fd()).map_err(|error| Error::Io {
+        let stat = outside().stat(file.as_fd()).map_err(|error| Error::Io {
             errno: error.raw_os_error().unwrap_or_default(),
             path: None,
             operation: "stat",
@@ -108,7 +108,8 @@ impl TarIndexer {
     fn step(&self, py: Python<'_>, most: usize) -> Result<(Vec<EntryRow>, bool)> {
         let (file, _) = self.0.get(|| "archive".to_owned())?;
         py.detach(|| {
-            let entries = self.indexer()?.step(most, |buffer, offset| Linux.read_at(file.as_fd(), buffer, offset))?;
+            let entries =
+                self.indexer()?.step(most, |buffer, offset| outside().read_at(file.as_fd(), buffer, offset))?;
             let more = !entries.is_empty();
             let again = entries.into_iter().filter(|entry| entry.earlier.is_some());
             Ok((again.map(entry_row).collect(), more))
@@ -174,5 +175,5 @@ pub(crate) fn tar_layout(
 #[allow(clippy::needless_pass_by_value, reason = "the descriptor is closed when the call ends")]
 pub(crate) fn start_writeback(py: Python<'_>, file: Descriptor, offset: u64, size: u64) {
     // Where the kernel does not take the advice, the sync that follows takes longer.
-    py.detach(|| Linux.start_writeback(file.0.as_fd(), offset, size)).ok();
+    py.detach(|| outside().start_writeback(file.0.as_fd(), offset, size)).ok();
 }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use steelyard_core::sys::{Fd, Linux, Naming, Sys};
+use steelyard_core::sys::{Fd, Naming, outside};
 
 /// A duplicate of the descriptor of that number; both stand for the same open file.
 pub(crate) struct Descriptor(pub(crate) Fd);
@@ -30,5 +30,5 @@ impl FromPyObject<'_, '_> for Descriptor {
 #[pyo3(signature = (directory, /))]
 #[allow(clippy::needless_pass_by_value, reason = "how PyO3 hands over arguments")]
 pub(crate) fn needs_file_synced(directory: Descriptor) -> bool {
-    Linux.naming(directory.0.as_fd()).map_or(true, |naming| naming != Naming::Directory)
+    outside().naming(directory.0.as_fd()).map_or(true, |naming| naming != Naming::Directory)
 }

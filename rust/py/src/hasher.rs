@@ -8,7 +8,7 @@ use pyo3::sync::MutexExt;
 use pyo3::types::PyBytes;
 use steelyard_core::digest::{Algorithm, Digest};
 use steelyard_core::hash::MultiHasher;
-use steelyard_core::sys::Linux;
+use steelyard_core::sys::outside;
 
 use crate::buffer::Input;
 use crate::descriptor::Descriptor;
@@ -78,7 +78,7 @@ impl Hasher {
     #[allow(clippy::needless_pass_by_value, reason = "the descriptor is closed when the call ends")]
     fn update_from(&self, py: Python<'_>, file: Descriptor, start: u64, most: Option<u64>, job: &Job) -> Result<u64> {
         let (file, most) = (file.0.as_fd(), most.unwrap_or(u64::MAX));
-        let update = |inner: &mut MultiHasher| inner.update_from(&Linux, file, start, most, job.core());
+        let update = |inner: &mut MultiHasher| inner.update_from(outside(), file, start, most, job.core());
         py.detach(|| self.with_detached(update)).map_err(Failure::from)
     }
 
@@ -94,7 +94,7 @@ impl Hasher {
         job: &Job,
     ) -> Result<u64> {
         let (source, target) = ((source.0.0.as_fd(), source.1), (target.0.0.as_fd(), target.1));
-        let copy = |inner: &mut MultiHasher| inner.copy_from(&Linux, source, target, most, job.core());
+        let copy = |inner: &mut MultiHasher| inner.copy_from(outside(), source, target, most, job.core());
         py.detach(|| self.with_detached(copy)).map_err(Failure::from)
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import AsyncIterable, AsyncIterator
@@ -44,10 +45,16 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
 
         Raises:
             TypeError: it is none.
-            OSError: the file does not open.
+            OSError: the file does not open, or (in the block) cannot be read; with its path.
         """
         async with AsyncExitStack() as stack:
-            yield await self._open(source, stack)
+            try:
+                yield await self._open(source, stack)
+            except OSError as error:
+                # Reads by a descriptor know no path. A refused thread (EAGAIN) has none.
+                if error.filename is None and error.errno != errno.EAGAIN and isinstance(source, str | os.PathLike):
+                    error.filename = os.fspath(source)
+                raise
 
     async def _open(self, source: ImportSource, stack: AsyncExitStack) -> ImageSource:
         if isinstance(source, ImagesOf):

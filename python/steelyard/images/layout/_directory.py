@@ -118,7 +118,7 @@ class DirectoryLayout(ProcessBound, LayoutDriver):
             try:
                 # The kernel's queue cannot be left when this is cancelled, so that it is asked again and again.
                 wait = _FIRST_WAIT
-                while not _files.try_lock(root):
+                while not _files.try_lock(root, self._path):
                     await anyio.sleep(wait)
                     wait = min(wait * 2, _LONGEST_WAIT)
                 yield

@@ -252,12 +252,13 @@ def open_again(root: int, path: str) -> OpenFile:
     return OpenFile(open_dir(root, path, (".",), make=False))
 
 
-def try_lock(root: OpenFile) -> bool:
+def try_lock(root: OpenFile, path: str) -> bool:
     """Take the lock of the layout, which is its directory's, if nobody has it; closing the directory gives it back."""
-    try:
-        fcntl.flock(root.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+    with told(path, "lock"):
+        try:
+            fcntl.flock(root.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
     return True
 
 

@@ -175,8 +175,11 @@ impl Meta {
 
     pub(super) fn set_state(&self, state: State) {
         let mut current = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        if let (State::Open(connections), State::Damaged(_)) = (&*current, &state)
+        // A disk or quota that is full leaves the log as it is: the last close would write to the log's index (SIGBUS).
+        let is_full = || !sqlite::prepare_mappings();
+        if let State::Open(connections) = &*current
             && let Some(connections) = connections.here()
+            && (matches!(state, State::Damaged(_)) || is_full())
         {
             connections.spare();
         }

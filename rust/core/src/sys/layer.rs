@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use libc::AT_FDCWD;
 
-use super::{Fd, FileKind, Hold, Naming, Stat, Sys};
+use super::{Fd, FileKind, Hold, Mount, Naming, Stat, Sys};
 
 /// Which call it is; the names are those of [`Sys`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,7 @@ pub enum Op {
     Unlink,
     Rmdir,
     Stat,
+    Mount,
     StatAt,
     Visit,
     Lock,
@@ -236,6 +237,10 @@ impl<A: Around> Sys for Layer<A> {
 
     fn stat(&self, fd: BorrowedFd<'_>) -> io::Result<Stat> {
         self.on(Op::Stat, fd, || self.inner.stat(fd))
+    }
+
+    fn mount(&self, dir: BorrowedFd<'_>) -> io::Result<Mount> {
+        self.on(Op::Mount, dir, || self.inner.mount(dir))
     }
 
     fn stat_at(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<Stat> {

@@ -8,11 +8,12 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use rustix::fs::{
-    self, AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT,
+    self, AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, StatxFlags, Timespec, Timestamps,
+    UTIME_OMIT,
 };
 use rustix::io::{Errno, ReadWriteFlags};
 
-use super::{Fd, FileId, FileKind, Hold, Naming, Stat, Sys, promise, raw};
+use super::{Fd, FileId, FileKind, Hold, Mount, Naming, Stat, Sys, promise, raw};
 
 const NS: i64 = 1_000_000_000;
 
@@ -190,6 +191,21 @@ impl Sys for Linux {
 
     fn stat(&self, fd: BorrowedFd<'_>) -> io::Result<Stat> {
         Ok(stat(&fs::fstat(fd)?))
+    }
+
+    fn mount(&self, dir: BorrowedFd<'_>) -> io::Result<Mount> {
+        match fs::statx(dir, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID) {
+            Ok(found) => {
+                let known = found.stx_mask & StatxFlags::MNT_ID.bits() != 0;
+                let device = (found.stx_dev_major, found.stx_dev_minor);
+                Ok(Mount { device, id: known.then_some(found.stx_mnt_id) })
+            }
+            Err(Errno::NOSYS) => {
+                let device = fs::fstat(dir)?.st_dev;
+                Ok(Mount { device: (fs::major(device), fs::minor(device)), id: None })
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn stat_at(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<Stat> {

@@ -7,6 +7,7 @@ mod faulty;
 mod fork;
 mod layer;
 mod linux;
+mod outside;
 mod policy;
 mod promise;
 mod raw;
@@ -23,6 +24,7 @@ pub(crate) use fork::alone;
 pub use fork::{Fd, Process, ProcessBound, mark, unmark, watch};
 pub use layer::{Around, Call, Layer, Op};
 pub use linux::Linux;
+pub use outside::outside;
 pub use policy::Policy;
 pub use promise::Naming;
 pub use undivided::undivided;
@@ -48,6 +50,15 @@ pub struct FileId {
     pub device: u64,
     /// Its number there.
     pub inode: u64,
+}
+
+/// What a directory is reached through. Files are linked and renamed within one mount only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// The device of the file system.
+    pub device: (u32, u32),
+    /// Which mount of it; None before Linux 5.8.
+    pub id: Option<u64>,
 }
 
 /// What the file system knows of a file.
@@ -153,6 +164,8 @@ pub trait Sys: Send + Sync {
     fn rmdir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()>;
     /// Look at an open file.
     fn stat(&self, fd: BorrowedFd<'_>) -> io::Result<Stat>;
+    /// Say what an open directory is reached through.
+    fn mount(&self, dir: BorrowedFd<'_>) -> io::Result<Mount>;
     /// Look at a name; a symbolic link is not followed.
     fn stat_at(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<Stat>;
     /// Call `each` with every name in a directory, in no order. Names that are not UTF-8 are skipped: none is ours.

@@ -6,8 +6,10 @@ use super::{Around, Call, Op};
 
 /// The manner of one open store; around all its calls.
 ///
-/// Opens, reads, writes and locks are repeated when a signal interrupted them before they did anything. Syncs, links and
-/// renames never are: their interruption does not say whether they happened, so it is a failure like any other.
+/// What a signal has interrupted is repeated, and so EINTR is never seen above: a call that may be made again does no harm
+/// by it, and a sync is complete only when it says so. Names are the exception: an interruption does not say whether a link,
+/// rename or removal happened, and made again it would fail for another reason. Linux interrupts none of them on a local
+/// file system; elsewhere it is a failure like any other, EIO.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
     /// Whether what is acknowledged has to survive a power loss. Without it, syncs are skipped and nothing else changes.
@@ -18,7 +20,11 @@ impl Around for Policy {
     fn around<T>(&self, call: Call<'_>, mut run: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         loop {
             match run() {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted && repeatable(call.op) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    if !repeatable(call.op) {
+                        return Err(io::Error::from_raw_os_error(libc::EIO));
+                    }
+                }
                 other => return other,
             }
         }
@@ -30,15 +36,37 @@ impl Around for Policy {
 }
 
 fn repeatable(op: Op) -> bool {
-    matches!(
-        op,
+    match op {
         Op::OpenRoot
-            | Op::OpenSource
-            | Op::Open
-            | Op::OpenDir
-            | Op::CreateUnnamed
-            | Op::ReadAt
-            | Op::WriteAt
-            | Op::Lock
-    )
+        | Op::OpenSource
+        | Op::OpenDir
+        | Op::CreateUnnamed
+        | Op::Open
+        | Op::WriteAt
+        | Op::ReadAt
+        | Op::Truncate
+        | Op::StartWriteback
+        | Op::SyncData
+        | Op::SyncFile
+        | Op::SyncFs
+        | Op::SyncDir
+        | Op::Naming
+        | Op::SetMode
+        | Op::SetMtime
+        | Op::Stat
+        | Op::Mount
+        | Op::StatAt
+        | Op::Lock
+        | Op::Lease => true,
+        // A visit may have reported names already, and calls that take a name may have done their work.
+        Op::MkdirRoot
+        | Op::Mkdir
+        | Op::Create
+        | Op::LinkUnnamed
+        | Op::Link
+        | Op::Rename
+        | Op::Unlink
+        | Op::Rmdir
+        | Op::Visit => false,
+    }
 }

@@ -223,6 +223,8 @@ fn fail_at(work: Work, n: u64, errno: i32, fault: fn(u64, i32) -> Fault) -> bool
 
     let hit = faulty.hits() > 0;
     faulty.set(None);
+    // What a signal has interrupted is made again; a link or rename is not, and has failed.
+    let errno = if errno == libc::EINTR { libc::EIO } else { errno };
     match &result {
         Err(Error::Io { errno: found, path: Some(_), .. }) => assert_eq!(errno, *found),
         Err(Error::Source { errno: found }) => assert_eq!((errno, Work::Copy), (*found, work)),
