@@ -118,6 +118,41 @@ async def test_a_commit_that_waits_is_cancelled_and_its_ingest_kept(tmp_path: Pa
     waits.report()
 
 
+async def test_calls_about_an_ingest_whose_commit_waits_are_cancelled_and_other_ingests_go_on(tmp_path: Path) -> None:
+    root, waits = tmp_path / "root", _Waits()
+    with anyio.fail_after(_HANG_SECONDS):
+        async with LocalStore(root) as store, LocalStore(tmp_path / "other") as other:
+            old = await store.put(b"old")
+            writer, beside = await store.writer("ref"), await store.writer("beside")
+            await writer.write(b"data")
+            await beside.write(b"beside")
+            with _held(_HOLDS_NAMES, root):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(writer.commit)
+                    await anyio.sleep(0.3)
+                    calls: list[Callable[[], Awaitable[object]]] = [
+                        lambda: store.status("ref"),
+                        store.list_statuses,
+                        lambda: store.abort("ref"),
+                    ]
+                    # More at once than the pool has threads: none of them is one that counts.
+                    async with anyio.create_task_group() as crowd:
+                        for call in calls * 20:
+                            crowd.start_soon(waits.cancelled, call)
+                        await anyio.sleep(0.1)
+                        assert (await store.status("beside")).offset == len(b"beside")
+                        assert await store.get(old.digest) == b"old"
+                        assert (await other.put(b"new")).new
+                    tasks.cancel_scope.cancel()
+            # No cancelled abort had an effect.
+            assert (await store.status("ref")).offset == len(b"data")
+            await store.abort("ref")
+            await beside.aclose()
+            assert [status.ref for status in await store.list_statuses()] == ["beside"]
+            await writer.aclose()
+    waits.report()
+
+
 async def test_changes_of_labels_and_names_that_wait_are_cancelled_and_reads_go_on(tmp_path: Path) -> None:
     root, waits = tmp_path / "root", _Waits()
     with anyio.fail_after(_HANG_SECONDS):

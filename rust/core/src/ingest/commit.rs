@@ -18,7 +18,7 @@ impl Ingest {
     /// `UnexpectedSize`, `UnexpectedDigest`, `InvalidLabel`: the bytes are kept, durably. `AlreadyExists`: they are gone.
     /// Any other error: the last checkpoint counts, or the blob is stored whole without having been acknowledged.
     pub fn commit(&self, size: Option<u64>, expected: Option<&Digest>, labels: Option<&Labels>) -> Result<Info> {
-        let mut inner = self.lock();
+        let mut inner = self.lock_to_commit();
         if let Some(reason) = inner.phase.reason(&self.name) {
             if matches!(inner.phase, Phase::Poisoned(_)) {
                 self.release(&mut inner, Phase::Closed);

@@ -16,8 +16,7 @@ impl Store {
     pub fn status(&self, ref_: &str) -> Result<Status> {
         check_ref(ref_)?;
         self.check_open()?;
-        let live = self.ingests.get(ref_).and_then(|ingest| ingest.live_status());
-        let status = match live {
+        let status = match self.live_status(ref_)? {
             Some(status) => Some(status),
             None => self.stored_status(&Root::ingest_name(ref_))?,
         };
@@ -36,8 +35,7 @@ impl Store {
                 continue;
             }
             if let Some(stored) = self.stored_status(&entry.name)? {
-                let live = self.ingests.get(&stored.ref_).and_then(|ingest| ingest.live_status());
-                statuses.push(live.unwrap_or(stored));
+                statuses.push(self.live_status(&stored.ref_)?.unwrap_or(stored));
             }
         }
         statuses.sort_by(|one, other| one.ref_.cmp(&other.ref_));
@@ -50,8 +48,8 @@ impl Store {
         self.check_writable()?;
         let place = self.place()?;
         let name = Root::ingest_name(ref_);
-        let fenced = self.ingests.get(ref_).and_then(|ingest| ingest.fence());
-        if let Some(backing) = fenced {
+        let open = self.ingests.get(ref_);
+        if let Some(backing) = open.map(|ingest| ingest.fence()).transpose()?.flatten() {
             let result = place.remove(&name).and_then(|()| place.sync());
             drop(backing);
             self.ingests.remove(ref_);
@@ -72,6 +70,11 @@ impl Store {
             }
             Found::Absent => Err(Error::no_ingest(ref_)),
         }
+    }
+
+    fn live_status(&self, ref_: &str) -> Result<Option<Status>> {
+        let open = self.ingests.get(ref_);
+        Ok(open.map(|ingest| ingest.live_status()).transpose()?.flatten())
     }
 
     fn stored_status(&self, name: &str) -> Result<Option<Status>> {
@@ -139,19 +142,21 @@ impl Store {
 
 impl Ingest {
     /// The status while the ingest can still be written.
-    fn live_status(&self) -> Option<Status> {
-        let inner = self.lock();
-        matches!(inner.phase, Phase::Open).then(|| inner.status(&self.name))
+    fn live_status(&self) -> Result<Option<Status>> {
+        let inner = self.lock_from_outside()?;
+        Ok(matches!(inner.phase, Phase::Open).then(|| inner.status(&self.name)))
     }
 
     /// Take everything from the writer, whose next call says Aborted. None when there is nothing left to take.
-    fn fence(&self) -> Option<Backing> {
-        let mut inner = self.lock();
+    fn fence(&self) -> Result<Option<Backing>> {
+        let mut inner = self.lock_from_outside()?;
         inner.rejoin().ok();
-        let backing = inner.backing.take()?;
+        let Some(backing) = inner.backing.take() else {
+            return Ok(None);
+        };
         inner.phase = Phase::Aborted;
         inner.ring.end(Error::Aborted { name: self.name.clone() });
-        Some(backing)
+        Ok(Some(backing))
     }
 }
 

@@ -43,8 +43,8 @@ mod write;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
@@ -55,6 +55,7 @@ use crate::own::Own;
 use crate::store::Store;
 use crate::sys::Fd;
 use crate::temp::{Staged, Temp};
+use crate::waiting::Patience;
 
 pub use budget::Lasting;
 use checkpoint::Away;
@@ -80,6 +81,8 @@ pub struct Ingest {
     /// Held while `inner` is waited for, so that who comes between two steps of a long copy is next.
     turn: Mutex<()>,
     is_copying: AtomicBool,
+    /// Whether a commit has `inner`: it may wait for another process. Set while the turn is held.
+    is_committing: AtomicBool,
     inner: Mutex<Inner>,
 }
 
@@ -175,9 +178,36 @@ impl Ingest {
     }
 
     fn lock(&self) -> Locked<'_> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.lock_in(&turn)
+    }
+
+    fn lock_in(&self, _turn: &MutexGuard<'_, ()>) -> Locked<'_> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         Locked { ingest: self, inner: Some(inner) }
+    }
+
+    /// Lock for a commit, until the lock is given back.
+    fn lock_to_commit(&self) -> Locked<'_> {
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let locked = self.lock_in(&turn);
+        self.is_committing.store(true, Ordering::Release);
+        locked
+    }
+
+    /// Lock for a caller who is not the writer. A commit is waited for as another process is; `Cancelled` if the caller no
+    /// longer wants the result meanwhile.
+    fn lock_from_outside(&self) -> Result<Locked<'_>> {
+        Patience::until(|| {
+            let turn = match self.turn.try_lock() {
+                Ok(turn) => turn,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return Ok(None),
+            };
+            // No commit can begin without the turn.
+            let is_committing = self.is_committing.load(Ordering::Acquire);
+            Ok((!is_committing).then(|| self.lock_in(&turn)))
+        })
     }
 
     /// Lock, or say why the ingest cannot be used any more.
@@ -256,6 +286,7 @@ impl DerefMut for Locked<'_> {
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
+        self.ingest.is_committing.store(false, Ordering::Release);
         self.inner = None;
         self.ingest.call_if(self.ingest.ring.look());
     }

@@ -75,6 +75,7 @@ impl Store {
             this: Weak::clone(this),
             ring: Arc::clone(&inner.ring),
             turn: Mutex::new(()),
+            is_committing: AtomicBool::new(false),
             is_copying: AtomicBool::new(false),
             inner: Mutex::new(inner),
         })
