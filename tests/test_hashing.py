@@ -222,7 +222,7 @@ def test_a_buffer_with_gaps_wide_items_or_more_dimensions_is_refused(wrong: Buff
     assert 0 == hasher.offset
 
 
-@pytest.mark.parametrize("wrong", ["text", 5, None, [1, 2], object()], ids=repr)
+@pytest.mark.parametrize("wrong", ["text", 5, None, [1, 2], pytest.param(object(), id="object")], ids=repr)
 def test_what_is_no_buffer_is_a_type_error(wrong: object) -> None:
     with pytest.raises(TypeError):
         Hasher().update(wrong)  # type: ignore[arg-type]

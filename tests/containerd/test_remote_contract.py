@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import msgspec
 import pytest
 
@@ -17,6 +18,7 @@ from steelyard.errors import InvalidArgument, NotFound, OutOfRange, SteelyardErr
 from steelyard.model import LABEL_LIMIT, Descriptor, Status
 from steelyard.testing import StoreContract
 from steelyard.testing._values import begin, data_of, digest_of, keep
+from steelyard.transfer import open_writer
 
 pytestmark = pytest.mark.slow
 
@@ -93,6 +95,25 @@ class TestOurService(OverTheWire):
     async def store(self, service: Server) -> AsyncIterator[RemoteStore]:
         async with RemoteStore(service.address, namespace=None) as store:
             yield store
+
+    async def test_a_writer_that_waits_gets_no_ref_that_is_being_aborted(
+        self, store: RemoteStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The end of the stream frees the ref at the server before the abort is there."""
+        holder = await store.writer("ref")
+        await holder.write(b"data")
+        await holder.sync()
+        abort = store._content.abort
+
+        async def late_abort(ref: str) -> None:
+            await anyio.sleep(0.1)  # time for the other writer to take the ref, if it were woken
+            await abort(ref)
+
+        monkeypatch.setattr(store._content, "abort", late_abort)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(store.abort, "ref")
+            async with await open_writer(store, "ref") as writer:
+                assert 0 == writer.offset
 
 
 class TestRealContainerd(OverTheWire):

@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -393,7 +394,5 @@ class RemoteStore(ProcessBound, BaseStore):
     async def abort(self, ref: str) -> None:
         """Discard an ingest; see `IngestManager.abort`. A writer of this store is fenced; others are the server's to end."""
         check_ref(ref)
-        writer = self._writer_of(ref)
-        if writer is not None:
-            await writer.abandon()
-        await self._content.abort(ref)
+        writer, abort = self._writer_of(ref), partial(self._content.abort, ref)
+        await (abort() if writer is None else writer.abandon(abort))

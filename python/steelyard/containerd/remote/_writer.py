@@ -220,11 +220,16 @@ class RemoteWriter(ProcessBound, Writer):
             await self._close()
         await checkpoint()
 
-    async def abandon(self) -> None:
-        """End the stream because the ingest is to be aborted."""
-        if self._ended is None:
-            self._ended = Aborted
-            await self._close()
+    async def abandon(self, abort: Callable[[], Awaitable[None]]) -> None:
+        """End the stream and abort the ingest. A writer that waits for the ref is woken afterwards, not in between."""
+        if self._ended is not None:
+            return await abort()
+        self._ended = Aborted
+        try:
+            await self._stream.finish()
+            await abort()
+        finally:
+            self._released()
 
     async def _close(self) -> None:
         try:

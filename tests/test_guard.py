@@ -55,14 +55,17 @@ def test_last():
     pass
 """
 INI = """[pytest]
+addopts = -n 2 --max-worker-restart=5
 timeout = 60
 timeout_method = signal
+faulthandler_timeout = 6
+faulthandler_exit_on_timeout = true
 """
 
 
 def _start(folder: Path, text: str, *options: str) -> subprocess.Popen[str]:
     (folder / "pytest.ini").write_text(INI)
-    (folder / "conftest.py").write_text("from supervisor import pytest_cmdline_main\n")
+    (folder / "conftest.py").write_text("from guard import pytest_cmdline_main\n")
     (folder / "test_it.py").write_text(text)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     return subprocess.Popen(
@@ -71,7 +74,7 @@ def _start(folder: Path, text: str, *options: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=kept | {"PYTHONPATH": str(Path(__file__).parent), "STEELYARD_TEST_GRACE_SECONDS": "1"},
+        env=kept | {"PYTHONPATH": str(Path(__file__).parent)},
     )
 
 
@@ -85,34 +88,35 @@ def test_each_test_that_hangs_or_crashes_fails_alone(tmp_path: Path) -> None:
         assert f"PASSED test_it.py::test_{name}\n" in last, said
     for name in ("hangs_in_python", "hangs_in_native_code", "between", "hangs_at_its_end", "crashes"):
         assert f"FAILED test_it.py::test_{name}" in last, said
-    assert "5 failed, 4 passed" in last, said  # what hangs at its end has passed before
-    assert 1 == last.count("test_between"), said
-    assert "the test hung" in said, said
-    assert "in wait_for_ever" in said, said  # its stack
-    assert "the test ended its process: SIGSEGV" in said, said
+    assert "5 failed" in last, said
+    assert "in wait_for_ever" in said, said  # the stack of a hang that Python cannot end
+    assert "crashed while running" in said, said
     assert "left running by the tests, and killed: sleep" in said, said
 
 
 def test_after_a_few_such_tests_the_others_do_not_run(tmp_path: Path) -> None:
-    text = "import os\n" + "".join(f"def test_{number}(): os._exit(0)\n" for number in range(7))
+    text = "import os\n" + "".join(f"def test_{number}(): os._exit(0)\n" for number in range(20))
     with _start(tmp_path, text) as running:
         said, _ = running.communicate(timeout=100)
 
     assert 0 != running.returncode
-    assert "5 tests hung or crashed" in said, said
-    assert "5 failed" in said, said
+    assert "maximum crashed workers reached: 5" in said, said
 
 
+@pytest.mark.parametrize("workers", ["0", "2"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_what_tests_have_started_ends_when_pytest_is_killed(tmp_path: Path, number: signal.Signals) -> None:
-    text = "import subprocess\ndef test_it():\n"
+def test_what_tests_have_started_ends_when_pytest_is_killed(
+    tmp_path: Path, number: signal.Signals, workers: str
+) -> None:
+    text = "import os, subprocess\ndef test_it():\n"
     text += "    running = subprocess.Popen(['sleep', '1000'])\n"
-    text += "    print('pid', running.pid, flush=True)\n    running.wait()\n"
-    with _start(tmp_path, text, "-s") as running:
-        assert running.stdout is not None
-        while "pid " not in (line := running.stdout.readline()):
-            assert line
-        started = Path("/proc", line.split("pid ")[1].strip())
+    text += "    open('new', 'w').write(str(running.pid))\n    os.rename('new', 'pid')\n    running.wait()\n"
+    with _start(tmp_path, text, "-n", workers) as running:
+        pid = tmp_path / "pid"
+        while not pid.exists():
+            assert running.poll() is None
+            time.sleep(0.01)
+        started = Path("/proc", pid.read_text())
         assert started.exists()
         running.send_signal(number)
         running.wait(60)

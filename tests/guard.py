@@ -1,0 +1,110 @@
+"""No process that tests have started outlives the run of pytest.
+
+pytest forks a guard, and the guard forks the process that runs pytest. The kernel gives the guard every process below it that
+loses its parent, and tells the guard when the first process is killed. The guard kills all of them at the end.
+
+Tests that hang or crash are the business of pytest-xdist: they fail with their worker, and another worker goes on.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+__all__ = ("pytest_cmdline_main",)
+
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """Return None in the process that goes on, and its exit code in the process that the user started."""
+    option = config.option
+    if option.help or option.version or option.collectonly or hasattr(config, "workerinput"):
+        return None
+    # The terminal sends Ctrl-C to all of them; only the process that runs pytest acts on it.
+    before = signal.signal(signal.SIGINT, _ignore)
+    guard = _fork(signal.SIGTERM)
+    if guard:
+        return _wait(guard)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    signal.signal(signal.SIGTERM, _end_all)
+    running = _fork(signal.SIGKILL)
+    if running:
+        code = _wait(running)
+        if left := _kill_all():
+            print(f"\nleft running by the tests, and killed: {', '.join(left)}", flush=True)
+        os._exit(code)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # A shell has its background jobs ignore SIGINT, and the workers would inherit that: tests send it.
+    signal.signal(signal.SIGINT, signal.default_int_handler if before == signal.SIG_IGN else before)
+    return None
+
+
+def _ignore(*_: object) -> None:
+    pass
+
+
+def _end_all(*_: object) -> NoReturn:
+    _kill_all()
+    os._exit(1)
+
+
+def _prctl(option: int, value: int) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
+def _fork(death: signal.Signals) -> int:
+    """Fork a process that gets a signal when this one dies."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        _prctl(_PR_SET_PDEATHSIG, death)
+        if os.getppid() != parent:  # it has died already
+            os._exit(1)
+    return child
+
+
+def _wait(child: int) -> int:
+    """Wait until a child ends, and return its exit code; a guard waits for what lost its parent too."""
+    while True:
+        ended, status = os.waitpid(-1, 0)
+        if ended == child:
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code
+
+
+def _kill_all() -> list[str]:
+    """Kill all descendants, and return the names of those that still ran."""
+    found = []
+    while True:
+        for pid in _children():
+            with suppress(OSError):
+                stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+                name, _, rest = stat.partition("(")[2].rpartition(")")
+                if rest.split()[0] != "Z":
+                    found.append(f"{name} ({pid})")
+                os.kill(pid, signal.SIGKILL)
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return found
+
+
+def _children() -> list[int]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state_and_parent = entry.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[:2]
+            if int(state_and_parent[1]) == os.getpid():
+                found.append(int(entry.parent.name))
+    return found
