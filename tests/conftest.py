@@ -94,7 +94,7 @@ def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Give the address of a containerd of the tests' own, as root; without one the test is skipped."""
     from foreign.programs import root_only  # noqa: PLC0415  # it needs what only some tests do
 
-    from steelyard.bench._peers._containerd import daemon  # noqa: PLC0415
+    from steelyard_bench._peers._containerd import daemon  # noqa: PLC0415
 
     root_only("containerd")
     root_only("ctr")
@@ -107,7 +107,7 @@ def isolated_containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
     """Give another one, in which a namespace does not profit from what another one has."""
     from foreign.programs import root_only  # noqa: PLC0415
 
-    from steelyard.bench._peers._containerd import daemon  # noqa: PLC0415
+    from steelyard_bench._peers._containerd import daemon  # noqa: PLC0415
 
     root_only("containerd")
     root_only("ctr")

@@ -27,7 +27,7 @@ from steelyard.hashing import Hasher
 from steelyard.images.layout import DirectoryLayout, TarLayout
 from steelyard.names import ImageNames
 
-WITHOUT_FILES = ("steelyard.memory", "steelyard.testing", "steelyard.bench", "steelyard.images.layout._memory")
+WITHOUT_FILES = ("steelyard.memory", "steelyard.testing", "steelyard.images.layout._memory")
 """Where objects hold nothing but memory, which a child has a copy of, or are only there for tests."""
 
 

@@ -25,14 +25,14 @@ LAYERS = (
     {"images"},
     {"containerd"},
     {"__init__"},
-    {"testing", "bench"},
+    {"testing"},
     {"cli"},
     {"__main__"},
 )
 """A module imports from layers above its own in this list only, and from its own package. A new module needs a place."""
 
-NATIVE = {"_archive", "_bridge", "_fork", "_json", "_watch", "hashing", "filters", "local", "bench"}
-THREADS = {"_background", "_backend", "_bridge", "_refqueue", "_threads", "bench", "containerd"}
+NATIVE = {"_archive", "_bridge", "_fork", "_json", "_watch", "hashing", "filters", "local"}
+THREADS = {"_background", "_backend", "_bridge", "_refqueue", "_threads", "containerd"}
 """The last because grpcio serves each call on a thread of its own."""
 THREAD_MODULES = {"anyio.to_thread", "anyio.from_thread", "asyncio", "concurrent", "threading", "trio"}
 

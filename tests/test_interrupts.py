@@ -161,7 +161,7 @@ def test_ctrl_c_in_a_task_group_of_ours_is_no_exception_group(backend: str) -> N
 def test_our_code_opens_no_scope_that_ctrl_c_can_tear() -> None:
     """The command line aside, which receives the signal in a task."""
     package = Path(_bridge.__file__).parent.parent
-    aside = {"cli", "bench", "testing"}
+    aside = {"cli", "testing"}
     torn = [
         str(path.relative_to(package))
         for path in package.rglob("*.py")

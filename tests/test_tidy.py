@@ -39,7 +39,8 @@ UNSAFE_FILES = {
     "rust/py/src/buffer.rs",
     "rust/py/src/descriptor.rs",
     "rust/py/src/interpreter.rs",
-    "rust/yardsticks/src/writeback.rs",
+    "benches/yardsticks/src/python.rs",
+    "benches/yardsticks/src/writeback.rs",
 }
 """Where `unsafe` may stand: vector instructions, system calls that no crate wraps, what Python and SQLite lend, forks."""
 

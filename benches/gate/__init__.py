@@ -12,7 +12,7 @@ fails only if it stays there.
 | --- | --- |
 | `jobs` | the work that is counted |
 | `calls` | what strace wrote, as counts |
-| `ratios` | the pairs of contestants of `steelyard bench` whose ratio is held |
+| `ratios` | the pairs of contestants of `steelyard-bench` whose ratio is held |
 | `child` | the program that does one job or one row, on two processors |
 | `measure` | runs it, with strace where that is to be had |
 | `record` | `benches/gate.json`, comparison, table |

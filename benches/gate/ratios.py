@@ -1,4 +1,4 @@
-"""The ratios that are held: pairs of contestants of `steelyard bench`, in memory (tmpfs), small.
+"""The ratios that are held: pairs of contestants of `steelyard-bench`, in memory (tmpfs), small.
 
 Of the time of the processor, not of the clock: other programs take the processor away, and then one of a pair waits.
 """
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from steelyard.bench import ROWS, Scale
-from steelyard.bench._alone import alone
-from steelyard.bench._ground import open_ground
-from steelyard.bench._model import H
-from steelyard.bench._rounds import one_round, order
+from steelyard_bench._alone import alone
+from steelyard_bench._ground import open_ground
+from steelyard_bench._model import H, Scale
+from steelyard_bench._rounds import one_round, order
+from steelyard_bench._rows import ROWS
 
 __all__ = ("RATIOS", "ROUNDS", "Ratios", "measure")
 

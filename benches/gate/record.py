@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from steelyard.bench._machine import look
+from steelyard_bench._machine import look
 
 __all__ = ("RECORD", "TOLERANCE", "Line", "Record", "compare", "is_ratio", "machine", "table")
 

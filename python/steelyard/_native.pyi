@@ -1,8 +1,7 @@
 # The private extension module; the docs are on the Python wrappers. Checked against the built module by stubtest.
 
 from collections.abc import Callable, Mapping, Sequence
-from os import PathLike
-from typing import Any, Literal, TypeAlias, final
+from typing import Any, TypeAlias, final
 
 from steelyard._types import Buffer
 
@@ -39,13 +38,6 @@ __all__ = [
     "start_writeback",
     "tar_layout",
     "unmark_descriptor",
-    "yardstick_hash",
-    "yardstick_ingest",
-    "yardstick_ingest_each",
-    "yardstick_read",
-    "yardstick_small",
-    "yardstick_verify",
-    "yardstick_verify_each",
 ]
 
 __version__: str
@@ -55,8 +47,6 @@ sqlite_version: str
 
 class Cancelled(Exception): ...
 class PanicException(BaseException): ...
-
-_Path: TypeAlias = str | PathLike[str]
 
 @final
 class JsonShape:
@@ -262,21 +252,8 @@ class Walk:
     def next(self) -> bytes: ...
     def ready(self) -> bytes | None: ...
 
-# The yardsticks of `steelyard bench`; paths as `str` or `PathLike`.
-
 def mark_descriptor(number: int, /) -> None: ...
 def unmark_descriptor(number: int, /) -> None: ...
-def yardstick_hash(data: Buffer, /, *, algorithm: str, size: int, step: int, threads: int) -> list[str]: ...
-def yardstick_ingest(source: _Path, directory: _Path, /, *, algorithms: list[str], durable: bool) -> list[str]: ...
-def yardstick_ingest_each(
-    sources: Sequence[_Path], directory: _Path, /, *, algorithm: str, threads: int, durable: bool
-) -> list[str]: ...
-def yardstick_verify(path: _Path, /, *, algorithm: str) -> str: ...
-def yardstick_verify_each(paths: Sequence[_Path], /, *, algorithm: str, threads: int) -> list[str]: ...
-def yardstick_read(path: _Path, buffer: Buffer, /, *, most: int) -> int: ...
-def yardstick_small(
-    data: Buffer, directory: _Path, /, *, size: int, threads: int, flush: Literal["batch", "each", "none"], hashed: bool
-) -> float: ...
 
 # index, name, kind, size, data offset, target, index of the first entry of that name
 _EntryRow: TypeAlias = tuple[int, str, str, int, int, str | None, int | None]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from steelyard.bench._tied import tied
+from steelyard_bench._tied import tied
 
 __all__ = ("Serving", "serving")
 

@@ -24,11 +24,11 @@ from steelyard import (
     _bridge,
     copy,
 )
-from steelyard.bench._peers._containerd import daemon
 from steelyard.containerd.remote import RemoteStore
 from steelyard.containerd.service import Server
 from steelyard.testing._values import data_of, digest_of
 from steelyard.transfer import open_writer
+from steelyard_bench._peers._containerd import daemon
 
 pytestmark = pytest.mark.anyio
 

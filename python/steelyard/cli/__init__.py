@@ -11,7 +11,7 @@
 | `exits`, `explain` | exit codes; an error's message and next step |
 | `names` | digest prefixes, labels |
 | `sources`, `stdio`, `streams` | walking trees; standard input and output, and what they were when the process began |
-| `put`, `get`, `look`, `edit`, `ingests`, `check`, `bench`, `topics` | one group of commands each |
+| `put`, `get`, `look`, `edit`, `ingests`, `check`, `topics` | one group of commands each |
 
 This module is all that ``--version`` loads: it imports neither the argument parser, nor rich, nor the extension.
 """

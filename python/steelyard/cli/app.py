@@ -31,7 +31,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("check:verify", "Read blobs again and compare them with their digests."),
     "stat": ("look:stat", "Count and size what the store holds."),
     "doctor": ("doctor:doctor", "Show versions, settings and the store's health; repair its metadata."),
-    "bench": ("bench:bench", "Measure a store on this machine and disk, beside yardsticks and other programs."),
     "import": ("importing:import_", "Bring images from an archive, standard input, an image layout or another store."),
     "export": ("export:export", "Write images to an archive, standard output, an image layout or another store."),
     "cp": ("copying:cp", "Copy blobs from one store to another."),

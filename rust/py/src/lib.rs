@@ -28,7 +28,6 @@ mod store;
 mod stream;
 mod wait;
 mod walk;
-mod yardsticks;
 
 use pyo3::prelude::*;
 
@@ -92,12 +91,5 @@ fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(descriptor::needs_file_synced, module)?)?;
     module.add_function(wrap_pyfunction!(json::check_json, module)?)?;
     module.add_function(wrap_pyfunction!(process::mark_descriptor, module)?)?;
-    module.add_function(wrap_pyfunction!(process::unmark_descriptor, module)?)?;
-    module.add_function(wrap_pyfunction!(yardsticks::yardstick_hash, module)?)?;
-    module.add_function(wrap_pyfunction!(yardsticks::yardstick_ingest, module)?)?;
-    module.add_function(wrap_pyfunction!(yardsticks::yardstick_ingest_each, module)?)?;
-    module.add_function(wrap_pyfunction!(yardsticks::yardstick_read, module)?)?;
-    module.add_function(wrap_pyfunction!(yardsticks::yardstick_small, module)?)?;
-    module.add_function(wrap_pyfunction!(yardsticks::yardstick_verify, module)?)?;
-    module.add_function(wrap_pyfunction!(yardsticks::yardstick_verify_each, module)?)
+    module.add_function(wrap_pyfunction!(process::unmark_descriptor, module)?)
 }

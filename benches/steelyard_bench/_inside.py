@@ -1,0 +1,11 @@
+"""What the benchmark uses of the library's inside, in one place: some rows measure the inside, and runs need its threads."""
+
+from __future__ import annotations
+
+from steelyard._backend import on_asyncio
+from steelyard._bridge import run
+from steelyard._mounts import Mount, mount_of
+from steelyard._native import __version__, debug_build
+from steelyard._threads import Pool, start
+
+__all__ = ("Mount", "Pool", "__version__", "debug_build", "mount_of", "on_asyncio", "run", "start")

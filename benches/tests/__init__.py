@@ -1,0 +1,1 @@
+"""Tests of `steelyard-bench` below the command line."""

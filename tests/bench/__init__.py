@@ -1,1 +1,0 @@
-"""Tests of `steelyard bench` below the command line."""
