@@ -46,11 +46,13 @@ time.sleep(600)
 
 
 @contextmanager
-def _held(program: str, root: Path) -> Iterator[None]:
+def _held(program: str, root: Path, *, suspended: bool = False) -> Iterator[None]:
     with subprocess.Popen([sys.executable, "-c", program, str(root)], stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == b"held\n"
+            if suspended:
+                process.send_signal(signal.SIGSTOP)
             yield
         finally:
             process.kill()
@@ -171,6 +173,40 @@ async def test_changes_of_labels_and_names_that_wait_are_cancelled_and_reads_go_
             await _label(store, put.digest, "c")
             assert (await store.info(put.digest)).labels == {"a": "c"}
             assert await store.images.list() == []
+    waits.report()
+
+
+async def test_calls_that_wait_for_labels_keep_nobody_from_the_blob(tmp_path: Path) -> None:
+    """The waiting calls belong to a second store, which is to the first what another process is."""
+    root, waits = tmp_path / "root", _Waits()
+    with anyio.fail_after(_HANG_SECONDS):
+        async with LocalStore(root) as store, LocalStore(root) as beside:
+            kept, old, gone = [await store.put(data, labels={"a": "b"}) for data in (b"kept", b"old", b"gone")]
+
+            async def update() -> None:
+                with pytest.raises(NotFound):
+                    await _label(beside, old.digest, "c")
+
+            async def put() -> None:
+                assert not (await beside.put(b"new", labels={"a": "b"})).new
+
+            with _held(_HOLDS_LABELS, root, suspended=True):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(update)
+                    tasks.start_soon(put)
+                    await anyio.sleep(0.3)
+                    # Each needs the lock of a digest that one of the others waits about, and none waits for SQLite's.
+                    new = await store.put(b"new")
+                    assert new.new
+                    await store.delete(old.digest)
+                await beside.delete(gone.digest)
+                await waits.cancelled(lambda: _label(beside, kept.digest, "c"))
+                assert {info.digest async for info in beside.walk()} == {kept.digest, new.digest}
+            for data, put_before in ((b"old", old), (b"gone", gone)):
+                assert (await beside.put(data)).new
+                assert (await store.info(put_before.digest)).labels == {}
+            assert (await store.info(new.digest)).labels == {}
+            assert (await store.info(kept.digest)).labels == {"a": "b"}
     waits.report()
 
 

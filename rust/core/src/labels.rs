@@ -12,6 +12,7 @@ use crate::meta::Row;
 use crate::model::{Info, Labels, check_labels};
 use crate::store::Store;
 use crate::sys::{FileKind, Stat};
+use crate::waiting::Patience;
 use crate::walk::Names;
 
 /// The smallest step that the times Python shows can tell apart, in ns.
@@ -53,7 +54,12 @@ impl Store {
         if keys.is_none() {
             check_labels(labels)?;
         }
-        let _lock = self.locks.digest(digest)?;
+        Patience::until(|| self.try_update(digest, labels, keys))
+    }
+
+    /// Likewise; None, and no label has changed, while another process has the digest or writes labels.
+    fn try_update(&self, digest: &Digest, labels: &Labels, keys: Option<&[String]>) -> Result<Option<Info>> {
+        let Some(_lock) = self.locks.try_digest(digest)? else { return Ok(None) };
         let stat = self.stat_blob(digest)?.ok_or_else(|| Error::no_blob(digest))?;
         let mut row = self.meta.get(digest)?.unwrap_or_else(|| plain(digest, &stat));
         match keys {
@@ -73,8 +79,7 @@ impl Store {
         row.size = stat.size;
         // Forward, even where the clock stands or was set back.
         row.updated_ns = self.sys.now_ns().max(row.updated_ns.saturating_add(STEP_NS));
-        self.meta.put(&row)?;
-        Ok(row.into_info(stat.size))
+        Ok(self.meta.try_put(&row)?.map(|()| row.into_info(stat.size)))
     }
 
     /// Whether a blob of that size may be stored: a hint that saves hashing a file before it is written. False for a

@@ -128,7 +128,7 @@ impl Locks {
     }
 
     /// Likewise, waiting for threads of this process only; None if another process has it.
-    fn try_digest(&self, digest: &Digest) -> Result<Option<DigestLock>> {
+    pub(crate) fn try_digest(&self, digest: &Digest) -> Result<Option<DigestLock>> {
         let byte = DIGESTS + hash(&digest.to_string());
         let mut held = self.0.held();
         let mut patience = Patience::new();

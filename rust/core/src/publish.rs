@@ -28,7 +28,7 @@ use std::os::fd::BorrowedFd;
 use std::slice;
 
 use crate::digest::Digest;
-use crate::error::{At, Error, Result};
+use crate::error::{At, Result};
 use crate::layout::BlobDir;
 use crate::meta::{LARGE, Row};
 use crate::model::Labels;
@@ -81,6 +81,9 @@ pub(crate) struct Placed {
     pub durable: bool,
 }
 
+/// What became of a file that was to get a name; `Busy` if it has none yet.
+pub(crate) type Tried = Result<Result<Placed>, Busy>;
+
 impl Store {
     /// Publish a file. On return the blob survives a power loss.
     ///
@@ -90,8 +93,8 @@ impl Store {
         let (dir, placed) = loop {
             self.check_open()?;
             let dir = self.root.make_blob_dir(candidate.digest.algorithm())?;
-            match self.place_all(&dir, slice::from_ref(&candidate)) {
-                Ok(placed) => break (dir, placed),
+            match self.place_all(&dir, slice::from_ref(&candidate)).remove(0) {
+                Ok(placed) => break (dir, vec![placed]),
                 Err(Busy) => patience.pause()?,
             }
             candidate.created_ns = self.sys.now_ns();
@@ -118,23 +121,24 @@ impl Store {
 
     /// Give files of one algorithm their names, in `dir`. Nothing may be acknowledged before that is synced.
     ///
-    /// `Busy`, and nothing has begun, while another process holds a lock that is needed, for the names or for the labels.
-    /// The caller then waits without any, and comes again.
-    pub(crate) fn place_all(&self, dir: &BlobDir, candidates: &[Candidate<'_>]) -> Result<Vec<Result<Placed>>, Busy> {
+    /// `Busy`, and nothing has begun for that file, while another process holds a lock that is needed, for its name or for
+    /// its labels. The caller then waits without any, and comes again with the files that were busy.
+    pub(crate) fn place_all(&self, dir: &BlobDir, candidates: &[Candidate<'_>]) -> Vec<Tried> {
         if candidates.is_empty() {
-            return Ok(Vec::new());
+            return Vec::new();
         }
         let mut publications: Vec<_> =
             candidates.iter().map(|candidate| Publication::seal(self, dir, candidate)).collect();
         let digests: Vec<Digest> = candidates.iter().map(|candidate| candidate.digest).collect();
-        let refused = |error: Error| Ok(candidates.iter().map(|_| Err(error.clone())).collect());
-        let _lock = match self.locks.try_digests(&digests) {
-            Ok(lock) => lock.ok_or(Busy)?,
-            Err(error) => return refused(error),
+        let all = |tried: Tried| vec![tried; candidates.len()];
+        let lock = match self.locks.try_digests(&digests) {
+            Ok(Some(lock)) => lock,
+            Ok(None) => return all(Err(Busy)),
+            Err(error) => return all(Ok(Err(error))),
         };
         let have_rows = match self.meta.have_rows(&digests) {
             Ok(have_rows) => have_rows,
-            Err(error) => return refused(error),
+            Err(error) => return all(Ok(Err(error))),
         };
         for (publication, has_row) in publications.iter_mut().zip(have_rows) {
             publication.look(has_row);
@@ -143,14 +147,17 @@ impl Store {
         for publication in publications.iter_mut().filter(|publication| !seen.insert(publication.candidate.digest)) {
             publication.come_second();
         }
-        self.write_rows(&mut publications)?;
-        // From here on nobody is waited for but the disk, and those who are suspended while they write labels where a name
-        // has appeared from nowhere.
-        Ok(publications.into_iter().map(Publication::finish).collect())
+        let Ok(large) = self.write_rows(&mut publications) else { return all(Err(Busy)) };
+        // From here on nobody is waited for but the disk.
+        let tried = publications.into_iter().map(Publication::finish).collect();
+        drop(lock);
+        self.meta.remember(&large);
+        tried
     }
 
-    /// Make the rows durable of those that need one, all at once, and remember the large ones without.
-    fn write_rows(&self, publications: &mut [Publication<'_>]) -> Result<(), Busy> {
+    /// Make the rows durable of those that need one, all at once, and remember the large ones without; return those that
+    /// are to be remembered later, as another process writes.
+    fn write_rows(&self, publications: &mut [Publication<'_>]) -> Result<Vec<Row>, Busy> {
         let needed = publications.iter().filter(|publication| publication.fate == Fate::Row);
         let rows: Vec<Row> = needed.map(Publication::row).collect();
         match self.meta.try_before_publish(&rows) {
@@ -162,8 +169,11 @@ impl Store {
             }
         }
         let large = publications.iter().filter(|one| one.fate == Fate::Link && one.candidate.size >= LARGE);
-        self.meta.remember(&large.map(Publication::row).collect::<Vec<_>>());
-        Ok(())
+        let mut large: Vec<Row> = large.map(Publication::row).collect();
+        if self.meta.try_remember(&large) {
+            large.clear();
+        }
+        Ok(large)
     }
 
     /// Sync the names that need it, all at once: then those blobs survive a power loss. A failure is everybody's who needed it.

@@ -43,7 +43,7 @@ pub(crate) type Answer = Vec<Result<Published>>;
 enum Went {
     /// It is done.
     Done(Answer),
-    /// Nothing has begun but the flush: another process holds a lock. The caller waits by itself and joins another round.
+    /// Not all of its files have names: another process holds a lock. The caller waits by itself and joins another round.
     Busy(Unit),
 }
 
@@ -55,8 +55,8 @@ pub(crate) struct Unit {
     order: u64,
     /// How many bytes are to be flushed.
     bytes: u64,
-    /// What became of its bytes, if they were flushed before it joined.
-    flushed: Option<Vec<Result<()>>>,
+    /// What became of its files before it joined, if anything.
+    before: Option<Vec<Step>>,
 }
 
 /// A file that is to be made durable.
@@ -81,8 +81,16 @@ pub(crate) struct New {
     pub created_ns: i64,
 }
 
-/// What became of the flush of files that have no names yet.
-struct Flushed(Vec<Result<()>>);
+/// How far a file has come.
+#[derive(Clone)]
+struct Step {
+    flushed: Result<()>,
+    /// What became of its name, once that is settled.
+    placed: Option<Result<Placed>>,
+}
+
+/// How far each file has come when another process holds a lock.
+struct Halfway(Vec<Step>);
 
 /// The rounds of one store.
 pub(crate) struct Rounds {
@@ -99,7 +107,7 @@ impl Default for Rounds {
 impl Unit {
     /// Make one without files.
     pub fn new(algorithm: Algorithm) -> Self {
-        Self { algorithm, files: Vec::new(), order: 0, bytes: 0, flushed: None }
+        Self { algorithm, files: Vec::new(), order: 0, bytes: 0, before: None }
     }
 
     /// How many files it has.
@@ -134,6 +142,12 @@ impl Unit {
             self.bytes += new.size;
         }
         self.files.push(file);
+    }
+}
+
+impl Step {
+    fn flushed(flushed: Result<()>) -> Self {
+        Self { flushed, placed: None }
     }
 }
 
@@ -199,10 +213,10 @@ impl Store {
                         answers[index] = Some(told.by_ref().take(units[index].len()).collect());
                     }
                 }
-                Err(Flushed(flushed)) => {
-                    let mut flushed = flushed.into_iter();
+                Err(Halfway(steps)) => {
+                    let mut steps = steps.into_iter();
                     for index in group {
-                        units[index].flushed = Some(flushed.by_ref().take(units[index].len()).collect());
+                        units[index].before = Some(steps.by_ref().take(units[index].len()).collect());
                     }
                 }
             }
@@ -215,13 +229,12 @@ impl Store {
         units.map(|(unit, answer)| answer.map_or(Went::Busy(unit), Went::Done)).collect()
     }
 
-    /// Flush files, give them their names, make those durable. An error says that another process holds a lock, and what
-    /// became of the flush of each file.
-    fn publish_units(&self, algorithm: Algorithm, units: &[&Unit]) -> Result<Answer, Flushed> {
+    /// Flush files, give them their names, make those durable. An error says that another process holds a lock.
+    fn publish_units(&self, algorithm: Algorithm, units: &[&Unit]) -> Result<Answer, Halfway> {
         let files: Vec<&File> = units.iter().flat_map(|unit| &unit.files).collect();
         // Whoever opened its first file first did so before any of these was written. Not one that has been flushed: its
         // descriptor was told then what it cannot tell again.
-        let first = units.iter().min_by_key(|unit| (unit.flushed.is_some(), unit.order));
+        let first = units.iter().min_by_key(|unit| (unit.before.is_some(), unit.order));
         let Some(oldest) = first.map(|unit| unit.files[0].fd()) else {
             return Ok(Vec::new());
         };
@@ -229,21 +242,28 @@ impl Store {
             Ok(dir) => dir,
             Err(error) => return Ok(vec![Err(error); files.len()]),
         };
-        let unflushed = units.iter().filter(|unit| unit.flushed.is_none()).flat_map(|unit| &unit.files);
+        let unflushed = units.iter().filter(|unit| unit.before.is_none()).flat_map(|unit| &unit.files);
         let mut now = self.flush(&dir, &unflushed.map(File::fd).collect::<Vec<_>>(), oldest).into_iter();
-        let flushed = units.iter().flat_map(|unit| match &unit.flushed {
+        let steps = units.iter().flat_map(|unit| match &unit.before {
             Some(before) => before.clone(),
-            None => now.by_ref().take(unit.len()).collect(),
+            None => now.by_ref().take(unit.len()).map(Step::flushed).collect(),
         });
-        let flushed: Vec<Result<()>> = flushed.collect();
-        let good = files.iter().zip(&flushed).filter(|(_, flushed)| flushed.is_ok());
-        let candidates: Vec<_> = good.filter_map(|(file, _)| file.candidate()).collect();
-        let Ok(placed) = self.place_all(&dir, &candidates) else { return Err(Flushed(flushed)) };
-        let mut placed = placed.into_iter();
+        let mut steps: Vec<Step> = steps.collect();
+        let ready = files.iter().zip(&mut steps).filter(|(_, step)| step.flushed.is_ok() && step.placed.is_none());
+        let ready = ready.filter_map(|(file, step)| Some((file.candidate()?, &mut step.placed)));
+        let (candidates, unsettled): (Vec<_>, Vec<_>) = ready.unzip();
+        let mut is_busy = false;
+        for (place, tried) in unsettled.into_iter().zip(self.place_all(&dir, &candidates)) {
+            *place = tried.ok();
+            is_busy |= place.is_none();
+        }
+        if is_busy {
+            return Err(Halfway(steps));
+        }
         let existed = Placed { published: Published::Existed, durable: false };
-        let placed = files.iter().zip(flushed).map(|(file, flushed)| match file {
-            File::New(_) => flushed.and_then(|()| placed.next().expect("every candidate has its result")),
-            File::Stored(_) => flushed.map(|()| existed),
+        let placed = files.iter().zip(steps).map(|(file, step)| match file {
+            File::New(_) => step.flushed.and_then(|()| step.placed.expect("every candidate has its result")),
+            File::Stored(_) => step.flushed.map(|()| existed),
         });
         let placed = placed.collect();
         let files: Vec<_> = files.iter().map(|file| file.fd()).collect();
@@ -255,7 +275,7 @@ impl Store {
         if unit.bytes > LARGE {
             let dir = self.root.make_blob_dir(unit.algorithm)?;
             let fds: Vec<_> = unit.files.iter().map(File::fd).collect();
-            unit.flushed = Some(self.flush(&dir, &fds, fds[0]));
+            unit.before = Some(self.flush(&dir, &fds, fds[0]).into_iter().map(Step::flushed).collect());
         }
         Ok(())
     }

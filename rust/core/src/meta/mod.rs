@@ -53,8 +53,8 @@ pub struct Mode {
     pub fresh: bool,
 }
 
-/// How often a row is tried to be remembered while other processes write: for about 40 ms.
-const REMEMBER_TRIES: usize = 9;
+/// How often a write that saves time only is tried while other processes write: for about 40 ms.
+pub(crate) const SPARE_TRIES: usize = 9;
 
 /// The metadata of a store. Its methods may be called from any thread.
 pub struct Meta {
@@ -156,24 +156,33 @@ impl Meta {
         Ok(names.iter().filter_map(|name| Digest::parse(name).ok()).collect())
     }
 
-    /// Insert a row, or change all of it but when the blob was verified; on return that survives a power loss.
+    /// Insert a row, or change all of it but when the blob was verified; on return that survives a power loss. None, and
+    /// nothing is written, while another process writes.
+    pub fn try_put(&self, row: &Row) -> Result<Option<()>> {
+        self.try_write(Sync::Durable, &mut Some(|connection: &Connection| rows::put(connection, row)))
+    }
+
+    /// Likewise, waiting for other processes. The caller holds no lock.
     pub fn put(&self, row: &Row) -> Result<()> {
-        self.write(Sync::Durable, |connection| rows::put(connection, row))
+        Patience::until(|| self.try_put(row))
     }
 
     /// Remember rows of blobs that have none and no labels. Losing them costs time only, so that a failure is no error.
+    /// The caller holds no lock.
     pub fn remember(&self, rows: &[Row]) {
-        if !rows.is_empty() && !self.mode.read_only && self.damage().is_none() {
-            let mut run = Some(|connection: &Connection| rows::put_missing(connection, rows));
-            // Not longer than another write takes: a listing does this, too, and does not wait for who is suspended.
-            let mut patience = Patience::new();
-            for _ in 0..REMEMBER_TRIES {
-                match self.try_write(Sync::Cheap, &mut run) {
-                    Ok(None) if patience.pause().is_ok() => {}
-                    _ => return,
-                }
-            }
+        if self.may_remember(rows) {
+            self.write_spare(Sync::Cheap, |connection| rows::put_missing(connection, rows)).ok();
         }
+    }
+
+    /// Likewise; false, and nothing is written, while another process writes.
+    pub fn try_remember(&self, rows: &[Row]) -> bool {
+        let run = |connection: &Connection| rows::put_missing(connection, rows);
+        !self.may_remember(rows) || !matches!(self.try_write(Sync::Cheap, &mut Some(run)), Ok(None))
+    }
+
+    fn may_remember(&self, rows: &[Row]) -> bool {
+        !rows.is_empty() && !self.mode.read_only && self.damage().is_none()
     }
 
     /// Say of each digest whether there is a row, which may be that of an earlier blob whose file is gone.
@@ -186,12 +195,7 @@ impl Meta {
     /// labels, and of those that have a row already, which is an earlier blob's.
     ///
     /// On return the rows are durable, all in one transaction, and the earlier ones gone: whatever a crash leaves, a name
-    /// never shows up without its labels or with another blob's.
-    pub fn before_publish(&self, rows: &[Row]) -> Result<()> {
-        Patience::until(|| self.try_before_publish(rows))
-    }
-
-    /// Likewise; None, and nothing is written, while another process writes.
+    /// never shows up without its labels or with another blob's. None, and nothing is written, while another process writes.
     pub fn try_before_publish(&self, rows: &[Row]) -> Result<Option<()>> {
         if rows.is_empty() {
             return Ok(Some(()));
@@ -207,21 +211,23 @@ impl Meta {
 
     /// Remove the row of a blob that was deleted; on return that survives a power loss.
     ///
-    /// The blob is gone without it: call it after the file was removed, so that a full disk cannot keep a blob.
-    pub fn forget(&self, digest: &Digest) -> Result<()> {
+    /// The blob is gone without it: call it after the file was removed, so that a full disk cannot keep a blob. None, and
+    /// nothing is written, while another process writes.
+    pub fn try_forget(&self, digest: &Digest) -> Result<Option<()>> {
         if self.damage().is_some() || self.get(digest)?.is_none() {
-            return Ok(());
+            return Ok(Some(()));
         }
-        self.write(Sync::Durable, |connection| rows::forget(connection, digest))
+        self.try_write(Sync::Durable, &mut Some(|connection: &Connection| rows::forget(connection, digest)))
     }
 
     /// Note when blobs were last found whole: of rows that are there, and of blobs that have none yet. Cheap: a power
-    /// loss may take it back, and they are verified once more.
+    /// loss may take it back, and they are verified once more. So it is where another process writes for too long.
     pub fn set_verified(&self, blobs: &[Row], at_ns: i64) -> Result<()> {
-        self.write(Sync::Cheap, |connection| {
+        let run = |connection: &Connection| {
             rows::put_missing(connection, blobs)?;
             rows::set_verified(connection, blobs, at_ns)
-        })
+        };
+        self.write_spare(Sync::Cheap, run).map(drop)
     }
 
     /// Return what an image name holds.
@@ -301,6 +307,19 @@ impl Meta {
     fn write<T>(&self, sync: Sync, run: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         let mut run = Some(run);
         Patience::until(|| self.try_write(sync, &mut run))
+    }
+
+    /// Change the file if other processes let us soon; None, and nothing is written, if not. For what saves time only:
+    /// nobody waits for a suspended process because of it.
+    fn write_spare<T>(&self, sync: Sync, run: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<Option<T>> {
+        let (mut run, mut patience) = (Some(run), Patience::new());
+        for _ in 0..SPARE_TRIES {
+            match self.try_write(sync, &mut run)? {
+                None => patience.pause()?,
+                done => return Ok(done),
+            }
+        }
+        Ok(None)
     }
 
     /// Change the file, once; None, and `run` is still there, while another process does.

@@ -4,15 +4,16 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use super::{BLOB_MODE, Candidate, Content, Existing, Placed, Published, Staged};
+use super::{BLOB_MODE, Candidate, Content, Existing, Placed, Published, Staged, Tried};
 use crate::error::{At, Error, Result};
 use crate::layout::{BlobDir, found};
 use crate::meta::Row;
 use crate::model::Labels;
 use crate::own::Lease;
 use crate::store::Store;
-use crate::sys::Naming;
+use crate::sys::{FileKind, Naming};
 use crate::temp;
+use crate::waiting::Busy;
 
 /// How often a name may appear from nowhere between a look and a link before we give up.
 const ATTEMPTS: usize = 8;
@@ -86,8 +87,9 @@ impl<'a> Publication<'a> {
         }
         let stat = found(self.store.sys.stat_at(self.dir.fd(), &self.name));
         self.fate = match stat.at("stat", || self.store.root.blob_path(&self.candidate.digest)) {
-            Ok(None) => Fate::Row,
-            Ok(Some(_)) => Fate::Compare,
+            Ok(Some(stat)) if stat.kind == FileKind::File => Fate::Compare,
+            // What is no blob has no row either; it is moved aside when the name is given.
+            Ok(_) => Fate::Row,
             Err(error) => Fate::Known(Err(error)),
         };
     }
@@ -110,14 +112,20 @@ impl<'a> Publication<'a> {
         row
     }
 
-    /// Give the name, or find out who has it.
-    pub fn finish(mut self) -> Result<Placed> {
+    /// Give the name, or find out who has it. `Busy`, and there is neither a name nor a row, while another process writes
+    /// labels: nobody is waited for here, as the digest's lock is held.
+    pub fn finish(mut self) -> Tried {
         let with_row = self.fate == Fate::Row;
-        match std::mem::replace(&mut self.fate, Fate::Compare) {
-            Fate::Row | Fate::Link if self.give_name(with_row)? => Ok(self.new_blob()),
-            Fate::Known(result) => result,
-            _ => self.compare(),
-        }
+        let placed = match std::mem::replace(&mut self.fate, Fate::Compare) {
+            Fate::Known(result) => return Ok(result),
+            Fate::Row | Fate::Link => match self.give_name() {
+                Ok(true) => return Ok(Ok(self.new_blob())),
+                Ok(false) => self.compare(with_row),
+                Err(error) => Err(error),
+            },
+            Fate::Compare => self.compare(false),
+        };
+        placed.transpose().ok_or(Busy)
     }
 
     fn new_blob(&self) -> Placed {
@@ -134,24 +142,22 @@ impl<'a> Publication<'a> {
     }
 
     /// Give the file its name; false if there is something of that name.
-    fn give_name(&self, with_row: bool) -> Result<bool> {
+    fn give_name(&self) -> Result<bool> {
         let Self { store, candidate, .. } = self;
         let _claim = self.claim()?;
         // DURABILITY: before the directory's sync a power cut may take the name, but leaves nothing half-made under it.
         match candidate.staged.place(store.sys.as_ref(), self.dir.fd(), &self.name) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                if with_row {
-                    // The labels are for our bytes, not for what has appeared.
-                    store.meta.forget(&candidate.digest)?;
-                }
-                Ok(false)
-            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             other => other.at("link", || store.root.blob_path(&candidate.digest)).map(|()| true),
         }
     }
 
-    /// Compare with what has the name, and take the name after all if that is no blob, or not the one it should be.
-    fn compare(&self) -> Result<Placed> {
+    /// Compare with what has the name, and take the name after all if that is no blob, or not the one it should be. None,
+    /// and there is neither a name nor a row, while another process writes labels.
+    ///
+    /// `with_row` says that our row is written already: then the name was free, and what has it now appeared from nowhere
+    /// since. The row is right for it if it has our bytes, or gets them. So nobody has to be waited for to take it back.
+    fn compare(&self, mut with_row: bool) -> Result<Option<Placed>> {
         let Self { store, candidate, dir, .. } = self;
         let content = Content::File(candidate.staged.fd());
         for _ in 0..ATTEMPTS {
@@ -167,24 +173,37 @@ impl<'a> Publication<'a> {
                             store.sys.sync_file(file.as_fd()).at("fsync", path)?;
                         }
                     }
-                    return Ok(Placed { published: Published::Existed, durable });
+                    let is_ours = with_row && self.has_our_row()?;
+                    let published = if is_ours { self.new_blob().published } else { Published::Existed };
+                    return Ok(Some(Placed { published, durable }));
                 }
-                Existing::Damaged { mtime_ns } => return self.heal(mtime_ns),
+                Existing::Damaged { .. } if with_row && self.has_our_row()? => {
+                    let healed = self.heal(self.created_ns)?;
+                    return Ok(Some(Placed { published: self.new_blob().published, ..healed }));
+                }
+                Existing::Damaged { mtime_ns } => return self.heal(mtime_ns).map(Some),
                 Existing::Stray => {
                     store.move_aside(dir, &candidate.digest)?;
                 }
                 Existing::Absent => {}
             }
-            let with_row = self.has_row || self.has_labels();
-            if with_row {
-                store.meta.before_publish(&[self.row()])?;
+            if !with_row && (self.has_row || self.has_labels()) {
+                if store.meta.try_before_publish(&[self.row()])?.is_none() {
+                    return Ok(None);
+                }
+                with_row = true;
             }
-            if self.give_name(with_row)? {
-                return Ok(self.new_blob());
+            if self.give_name()? {
+                return Ok(Some(self.new_blob()));
             }
         }
         let taken = io::Error::from_raw_os_error(libc::EEXIST);
         Err(taken).at("link", || store.root.blob_path(&candidate.digest))
+    }
+
+    /// Whether the row is the one that this publication has written, and not that of whoever gave the name.
+    fn has_our_row(&self) -> Result<bool> {
+        Ok(self.store.meta.get(&self.candidate.digest)?.is_some_and(|row| row == self.row()))
     }
 
     /// Replace a damaged blob by our bytes. At every moment one of the two has the name.
@@ -230,7 +249,7 @@ impl<'a> Publication<'a> {
         if let Ok(Some(row)) = store.meta.get(digest)
             && row.size != *size
         {
-            store.meta.put(&Row { size: *size, ..row }).ok();
+            store.meta.try_put(&Row { size: *size, ..row }).ok();
         }
         Ok(Placed { published: Published::Healed, durable: true })
     }

@@ -7,13 +7,18 @@ use super::Store;
 use crate::digest::Digest;
 use crate::error::{At, Error, Result};
 use crate::layout::{BlobDir, found};
+use crate::lock::DigestLock;
+use crate::meta::SPARE_TRIES;
 use crate::sys::{FileKind, Naming};
+use crate::waiting::Patience;
 
 impl Store {
     /// Delete a blob and its labels; on return that survives a power loss. It needs no space on the disk.
+    ///
+    /// `Cancelled` means that nothing was changed: once the blob is gone, nobody is waited for.
     pub fn delete(&self, digest: &Digest) -> Result<()> {
         self.check_writable()?;
-        let _lock = self.locks.digest(digest)?;
+        let lock = self.locks.digest(digest)?;
         let dir = self.stored_in(digest)?;
         let path = || self.root.blob_path(digest);
         // Its blocks are not free for others before the sync: otherwise a power cut could bring the name back with their bytes.
@@ -22,17 +27,17 @@ impl Store {
         // DURABILITY: synced below; a power cut before leaves the blob, with or without its labels.
         self.sys.unlink(dir.fd(), &digest.encoded()).at("unlink", path)?;
         dir.sync(self.sys.as_ref())?;
-        self.forget(digest);
+        self.forget(digest, lock);
         Ok(())
     }
 
     /// Move a blob into quarantine and return its path there; on return that survives a power loss. Its labels go.
     pub fn quarantine(&self, digest: &Digest) -> Result<PathBuf> {
         self.check_writable()?;
-        let _lock = self.locks.digest(digest)?;
+        let lock = self.locks.digest(digest)?;
         let dir = self.stored_in(digest)?;
         let path = self.move_aside(&dir, digest)?;
-        self.forget(digest);
+        self.forget(digest, lock);
         Ok(path)
     }
 
@@ -48,9 +53,27 @@ impl Store {
     }
 
     /// Remove a blob's row, after its file is durably gone.
-    fn forget(&self, digest: &Digest) {
-        // A row without a file means nothing, and the next blob of that digest replaces it. So a full disk or damaged
-        // metadata cannot keep anybody from deleting.
-        self.meta.forget(digest).ok();
+    ///
+    /// A row without a file means nothing, and the next blob of that digest replaces it. So a full disk, damaged metadata
+    /// or a suspended process cannot keep anybody from deleting. While another process writes, the digest is free.
+    fn forget(&self, digest: &Digest, lock: DigestLock) {
+        let mut tried = self.meta.try_forget(digest);
+        drop(lock);
+        let mut patience = Patience::new();
+        for _ in 0..SPARE_TRIES {
+            if !matches!(tried, Ok(None)) || patience.pause().is_err() {
+                return;
+            }
+            tried = self.try_forget_gone(digest);
+        }
+    }
+
+    /// Remove the row of a blob that is gone, unless there is one again; None while another process has a lock.
+    fn try_forget_gone(&self, digest: &Digest) -> Result<Option<()>> {
+        let Some(_lock) = self.locks.try_digest(digest)? else { return Ok(None) };
+        if self.stat_blob(digest)?.is_some() {
+            return Ok(Some(()));
+        }
+        self.meta.try_forget(digest)
     }
 }

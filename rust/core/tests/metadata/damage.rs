@@ -35,7 +35,7 @@ fn assert_damaged(scratch: &Scratch) {
         let error = meta.put(&row(1, &[])).unwrap_err();
         assert!(matches!(&error, Error::DataCorrupt { name, .. } if name.ends_with("meta.db")), "{error}");
         assert!(error.to_string().contains("steelyard doctor --rebuild"), "{error}");
-        let error = meta.before_publish(&[row(1, &[("a", "b")])]).unwrap_err();
+        let error = meta.try_before_publish(&[row(1, &[("a", "b")])]).unwrap_err();
         assert!(matches!(error, Error::DataCorrupt { .. }), "{error}");
     }
     assert_eq!(before, bytes(&scratch.join("meta.db")));
@@ -50,8 +50,8 @@ fn assert_reads_find_nothing(meta: &Meta) {
     assert_eq!(None, meta.setting("x").unwrap());
     // What needs no labels goes on.
     assert_eq!(vec![false], meta.have_rows(&[digest(1)]).unwrap());
-    meta.before_publish(&[]).unwrap();
-    meta.forget(&digest(1)).unwrap();
+    meta.try_before_publish(&[]).unwrap();
+    meta.try_forget(&digest(1)).unwrap();
     meta.remember(&[row(5, &[])]);
 }
 

@@ -1,6 +1,7 @@
 //! Labels, listing and `meta.db`, on real files. One test program, so that it is linked once.
 #![allow(missing_docs, clippy::disallowed_methods, reason = "tests look at the disk")]
 
+mod busy;
 #[path = "../common/mod.rs"]
 mod common;
 mod damage;
