@@ -8,13 +8,9 @@
 #[cfg(test)]
 mod model;
 mod schedule;
+mod sync;
 #[cfg(test)]
 mod tests;
-
-/// The locks of the schedule.
-mod sync {
-    pub(super) use std::sync::{Condvar, Mutex, MutexGuard};
-}
 
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};

@@ -15,12 +15,11 @@ use crate::digest::{Algorithm, Digest};
 
 mod codec;
 
+pub use codec::BLOCK;
 use codec::{Reader, seal, seal_of, unseal};
 
 /// The longest ref in bytes of UTF-8.
 pub const REF_LIMIT: usize = 1 << 20;
-/// Unit of the blocks after the header; a slot is written in one piece of this size.
-pub const BLOCK: usize = 4096;
 /// The longest hash state that a slot can hold.
 pub const HASH_STATE_LIMIT: usize = 3072;
 /// The largest state file that can be valid.

@@ -5,7 +5,7 @@ use crate::digest::Digest;
 use crate::error::Result;
 use crate::hash::Hasher;
 use crate::hash::lanes::update_many;
-use crate::pipe::{HASHING, Job, behind};
+use crate::pipe::{HASHING, Job, low_priority};
 use crate::store::Store;
 
 /// Blobs that are read side by side: as many as the widest registers have lanes.
@@ -37,7 +37,7 @@ impl Store {
     ///
     /// Each succeeds or fails for itself. Those that a cancelled job has not come to the end of are None.
     pub fn hash_many(&self, digests: &[Digest], job: &Job) -> Vec<Option<Result<Hashed>>> {
-        behind(|| self.hash_here(digests, job))
+        low_priority(|| self.hash_here(digests, job))
     }
 
     fn hash_here(&self, digests: &[Digest], job: &Job) -> Vec<Option<Result<Hashed>>> {

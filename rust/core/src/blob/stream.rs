@@ -8,7 +8,7 @@ use super::{Blob, Cache};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
-use crate::pipe::{Bytes, Flow, HASHING, PIECE, WAITING};
+use crate::pipe::{Bytes, HASHING, PIECE, Pipeline, WAITING};
 
 /// Pieces that are read ahead.
 const AHEAD: usize = 3;
@@ -18,7 +18,7 @@ pub struct Stream(Arc<Shared>);
 
 struct Shared {
     blob: Arc<Blob>,
-    flow: Flow,
+    pipeline: Pipeline,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -30,7 +30,7 @@ struct State {
     given: usize,
     /// Where to read on.
     offset: u64,
-    /// Whether somebody reads now; the flow is theirs.
+    /// Whether somebody reads now; the pipeline is theirs.
     is_reading: bool,
     /// Nothing more is read: an error, or the reader has gone.
     failure: Option<Error>,
@@ -41,10 +41,10 @@ impl Stream {
     /// Begin at the first byte.
     pub fn new(blob: Arc<Blob>) -> Self {
         blob.sys.expect_sequential(blob.file.as_fd());
-        let flow = Flow::new(Hasher::new(blob.digest.algorithm()));
+        let pipeline = Pipeline::new(Hasher::new(blob.digest.algorithm()));
         let state =
             State { ready: VecDeque::new(), given: 0, offset: 0, is_reading: false, failure: None, is_closed: false };
-        Self(Arc::new(Shared { blob, flow, state: Mutex::new(state), changed: Condvar::new() }))
+        Self(Arc::new(Shared { blob, pipeline, state: Mutex::new(state), changed: Condvar::new() }))
     }
 
     /// Give at most `most` of the next bytes to `to`, if there are any at hand; then it takes no longer than to copy them.
@@ -82,7 +82,7 @@ impl Stream {
     /// The digest of all bytes, when all were given.
     pub fn finish(&self) -> Digest {
         drop(self.0.quiet());
-        self.0.flow.with(|hasher| hasher.digest())
+        self.0.pipeline.with(|hasher| hasher.digest())
     }
 
     /// End it: wait until nobody reads any more.
@@ -91,11 +91,11 @@ impl Stream {
         let mut state = self.0.quiet();
         state.failure = Some(Error::Closed { name: self.0.blob.digest.to_string() });
         for bytes in state.ready.drain(..) {
-            self.0.flow.release(bytes);
+            self.0.pipeline.release(bytes);
         }
         drop(state);
-        self.0.flow.with(|_| ());
-        self.0.flow.shed();
+        self.0.pipeline.with(|_| ());
+        self.0.pipeline.shed();
     }
 }
 
@@ -132,7 +132,7 @@ impl Shared {
         }
         self.read_ahead(state);
         let result = to(&bytes[given..end]);
-        self.flow.release(bytes);
+        self.pipeline.release(bytes);
         result
     }
 
@@ -164,18 +164,18 @@ impl Shared {
     fn read_one<'a>(&'a self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         let offset = state.offset;
         drop(state);
-        let mut piece = self.flow.buffer();
+        let mut piece = self.pipeline.buffer();
         let size = usize::try_from(self.blob.size() - offset).unwrap_or(PIECE).min(PIECE);
         let read = self.blob.read_some(&mut piece.room()[..size], offset, Cache::Keep);
         if let Err(error) = read {
-            self.flow.give_back(piece);
+            self.pipeline.give_back(piece);
             let mut state = self.lock();
             state.failure = Some(error);
             return state;
         }
         piece.size = size;
         let bytes = Arc::new(piece);
-        self.flow.feed(&bytes);
+        self.pipeline.feed(&bytes);
         let mut state = self.lock();
         state.offset += size as u64;
         state.ready.push_back(bytes);

@@ -7,7 +7,7 @@ use std::thread;
 use super::{Hasher, state};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, Result};
-use crate::pipe::{Flow, HASHING, Job};
+use crate::pipe::{HASHING, Job, Pipeline};
 use crate::sys::{Sys, read_full_at, write_all_at};
 use crate::threads::{join, start_in};
 
@@ -157,9 +157,9 @@ impl MultiHasher {
     /// Go on with what `read` puts into buffers, until it does not fill one.
     pub(crate) fn update_by(&mut self, most: u64, read: impl FnMut(&mut [u8], u64) -> Result<usize>) -> Result<u64> {
         let before = self.offset();
-        let flow = Flow::many(self.hashers.clone());
-        let done = flow.fill(most, read);
-        self.set_hashers(flow.finish());
+        let pipeline = Pipeline::many(self.hashers.clone());
+        let done = pipeline.fill(most, read);
+        self.set_hashers(pipeline.finish());
         let done = done?;
         assert_eq!(before + done, self.offset(), "a hash has panicked");
         Ok(done)

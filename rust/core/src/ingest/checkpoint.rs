@@ -61,7 +61,7 @@ impl Inner {
         let Some(lent) = WAITING.lend() else {
             return self.checkpoint(store);
         };
-        let saved = self.hashing.flow.save();
+        let saved = self.hashing.pipeline.save();
         let mut slot = self.slot_with(&Hasher::new(self.hashing.algorithm()));
         let path = self.data_path(store);
         let Some(Backing::Named(named)) = &mut self.backing else { return Ok(()) };

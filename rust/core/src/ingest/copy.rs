@@ -10,7 +10,7 @@ use std::thread;
 use super::{Ingest, Inner};
 use crate::error::{Error, Result};
 use crate::hash::MultiHasher;
-use crate::pipe::{Flow, HASHING, Job, PIECE, Piece, WORTH, behind};
+use crate::pipe::{HASHING, Job, PIECE, Piece, Pipeline, WORTH, low_priority};
 use crate::store::Store;
 use crate::sys::{Sys, read_full_at};
 use crate::threads::{join, start_in};
@@ -51,25 +51,25 @@ impl Ingest {
         let _user = HASHING.enter();
         let copy = || match source.most {
             ..WORTH => self.copy_steps(source, job),
-            WORTH.. => behind(|| self.copy_steps(source, job)),
+            WORTH.. => low_priority(|| self.copy_steps(source, job)),
         };
         let Some(also) = also else { return copy() };
         let others = also.hashers().to_vec();
         self.stream(|inner| {
-            inner.hashing.flow.join(others);
+            inner.hashing.pipeline.join(others);
             Ok(())
         })?;
         let before = also.offset();
         let result = copy();
-        also.set_hashers(self.lock().hashing.flow.part());
+        also.set_hashers(self.lock().hashing.pipeline.part());
         let done = result?;
         assert_eq!(before + done, also.offset(), "a hash has panicked");
         Ok(done)
     }
 
     fn copy_steps(&self, source: Source<'_>, job: &Job) -> Result<u64> {
-        let flow = self.stream(|inner| Ok(inner.hashing.flow.clone()))?;
-        let mut reading = Reading { sys: &*self.store.sys, flow: &flow, source, job, done: 0, is_over: false };
+        let pipeline = self.stream(|inner| Ok(inner.hashing.pipeline.clone()))?;
+        let mut reading = Reading { sys: &*self.store.sys, pipeline: &pipeline, source, job, done: 0, is_over: false };
         let lent = if source.most >= AHEAD { HASHING.lend() } else { None };
         if lent.is_none() {
             return self.write_steps(job, &mut || reading.next());
@@ -91,8 +91,8 @@ impl Ingest {
             };
             let result = self.write_steps(job, &mut || take.recv().ok().transpose());
             is_stopped.store(true, Ordering::Release);
-            // What was read in vain goes back to the flow.
-            take.iter().flatten().for_each(|piece| flow.give_back(piece));
+            // What was read in vain goes back to the pipeline.
+            take.iter().flatten().for_each(|piece| pipeline.give_back(piece));
             join(thread);
             result
         })
@@ -109,7 +109,7 @@ impl Ingest {
 /// The pieces of a source, in their order.
 struct Reading<'a> {
     sys: &'a dyn Sys,
-    flow: &'a Flow,
+    pipeline: &'a Pipeline,
     source: Source<'a>,
     job: &'a Job,
     done: u64,
@@ -123,14 +123,14 @@ impl Reading<'_> {
         if self.is_over || left == 0 || self.job.is_cancelled() {
             return Ok(None);
         }
-        let mut piece = self.flow.buffer();
-        let size = usize::try_from(left).unwrap_or(PIECE).min(self.flow.stride());
+        let mut piece = self.pipeline.buffer();
+        let size = usize::try_from(left).unwrap_or(PIECE).min(self.pipeline.stride());
         let read = read_full_at(self.sys, self.source.file, &mut piece.room()[..size], self.source.from + self.done);
         piece.size = *read.as_ref().unwrap_or(&0);
         self.done += piece.size as u64;
         self.is_over = piece.size < size;
         if piece.size == 0 {
-            self.flow.give_back(piece);
+            self.pipeline.give_back(piece);
             let failed = |error: io::Error| Error::Source { errno: error.raw_os_error().unwrap_or(libc::EIO) };
             return read.map(|_| None).map_err(failed);
         }
@@ -152,7 +152,7 @@ impl Inner {
         let end = self.written + STEP;
         while self.written < end && !job.is_cancelled() {
             let Some(piece) = next()? else {
-                self.hashing.flow.shed();
+                self.hashing.pipeline.shed();
                 return Ok(false);
             };
             let size = piece.size as u64;
@@ -161,7 +161,7 @@ impl Inner {
             self.poisoning(result)?;
             job.add(size);
         }
-        self.hashing.flow.shed();
+        self.hashing.pipeline.shed();
         Ok(!job.is_cancelled())
     }
 }

@@ -311,7 +311,7 @@ impl Seat<'_> {
             return;
         }
         self.inner.approach(store);
-        let is_next = self.inner.behind() == 0;
+        let is_next = self.inner.unhashed() == 0;
         let result = self.segments.iter().try_for_each(|segment| self.inner.write_out(store, segment));
         if self.inner.poisoning(result).is_ok() && is_next {
             self.hasher = Some(self.inner.hashing.with(|hasher| hasher.clone()));

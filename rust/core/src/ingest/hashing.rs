@@ -4,13 +4,13 @@ use super::{Ingest, Inner};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, Result};
 use crate::hash::Hasher;
-use crate::pipe::{Bytes, Flow, HASHING};
+use crate::pipe::{Bytes, HASHING, Pipeline};
 use crate::store::Store;
 use crate::sys::read_full_at;
 
 /// A hasher that may be at work on another thread.
 pub(super) struct Hashing {
-    pub(super) flow: Flow,
+    pub(super) pipeline: Pipeline,
     algorithm: Algorithm,
     /// The bytes that it has been given.
     offset: u64,
@@ -19,7 +19,7 @@ pub(super) struct Hashing {
 impl Hashing {
     pub(super) fn new(hasher: Hasher) -> Self {
         let (algorithm, offset) = (hasher.algorithm(), hasher.offset());
-        Self { flow: Flow::new(hasher), algorithm, offset }
+        Self { pipeline: Pipeline::new(hasher), algorithm, offset }
     }
 
     pub(super) fn algorithm(&self) -> Algorithm {
@@ -31,15 +31,15 @@ impl Hashing {
         self.offset
     }
 
-    /// Go on with bytes from the flow's buffers.
+    /// Go on with bytes from the pipeline's buffers.
     pub(super) fn feed(&mut self, bytes: &Bytes) {
         self.offset += bytes.size as u64;
-        self.flow.feed(bytes);
+        self.pipeline.feed(bytes);
     }
 
     /// Wait for the hasher and use it.
     pub(super) fn with<T>(&mut self, work: impl FnOnce(&mut Hasher) -> T) -> T {
-        let (result, offset) = self.flow.with(|hasher| {
+        let (result, offset) = self.pipeline.with(|hasher| {
             let result = work(hasher);
             (result, hasher.offset())
         });
@@ -102,7 +102,7 @@ impl Ingest {
 
 impl Inner {
     /// Bytes written that the hash has not been given.
-    pub(super) fn behind(&self) -> u64 {
+    pub(super) fn unhashed(&self) -> u64 {
         self.written - self.hashing.offset()
     }
 
@@ -117,7 +117,7 @@ impl Inner {
         }
         // Only now is it known that nothing was lost; if it was, this starts over.
         self.hashing.with(|_| ());
-        Ok(self.behind())
+        Ok(self.unhashed())
     }
 
     pub(super) fn recheck(&mut self, store: &Store, most: u64) -> Result<u64> {
@@ -150,11 +150,11 @@ impl Inner {
     pub(super) fn hash_to(&self, store: &Store, hasher: Hasher, end: u64) -> (Hasher, Result<()>) {
         let _user = HASHING.enter();
         let (start, algorithm) = (hasher.offset(), hasher.algorithm());
-        let flow = Flow::new(hasher);
-        let result = flow.fill(end.saturating_sub(start), |room, done| {
+        let pipeline = Pipeline::new(hasher);
+        let result = pipeline.fill(end.saturating_sub(start), |room, done| {
             read_full_at(&*store.sys, self.data()?, room, start + done).at("read", || self.data_path(store))
         });
-        let hasher = flow.finish().pop().unwrap_or_else(|| Hasher::new(algorithm));
+        let hasher = pipeline.finish().pop().unwrap_or_else(|| Hasher::new(algorithm));
         let result = result.and_then(|_| {
             if hasher.offset() >= end {
                 return Ok(());

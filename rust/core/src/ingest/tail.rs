@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::control::{Control, Place};
 use crate::hash::Hasher;
 use crate::layout::found;
-use crate::pipe::{Flow, PIECE, Saving};
+use crate::pipe::{PIECE, Pipeline, Saving};
 use crate::state::{BLOCK, Layout, Slot, Tail};
 use crate::sys::{Fd, FileId, Sys, read_full_at, write_all_at};
 
@@ -61,7 +61,7 @@ impl Notes {
     }
 
     /// Make a note if one is due, or if the hash has come to where one was due.
-    pub(super) fn advance(&mut self, written: u64, updated_ns: i64, flow: &Flow) {
+    pub(super) fn advance(&mut self, written: u64, updated_ns: i64, pipeline: &Pipeline) {
         if self.boot.is_none() {
             return;
         }
@@ -69,7 +69,7 @@ impl Notes {
         let (bytes, ns) = (written.saturating_sub(self.offset), updated_ns.saturating_sub(self.at_ns));
         if self.saving.is_none() && (bytes >= NOTE_EVERY || bytes >= NOTE_LEAST && ns >= SLOW) {
             (self.offset, self.at_ns) = (written, updated_ns);
-            self.saving = Some(flow.save());
+            self.saving = Some(pipeline.save());
             self.finish();
         }
     }

@@ -101,15 +101,15 @@ impl Inner {
         }
         let _user = (size >= BESIDE).then(|| HASHING.enter());
         self.approach(store);
-        if size < BESIDE || self.behind() > 0 {
+        if size < BESIDE || self.unhashed() > 0 {
             return segments.into_iter().try_for_each(|segment| self.append(store, &segment));
         }
-        let mut piece = self.hashing.flow.buffer();
+        let mut piece = self.hashing.pipeline.buffer();
         for segment in segments {
             let mut rest = &*segment;
             while !rest.is_empty() {
                 if piece.is_full() {
-                    let full = mem::replace(&mut piece, self.hashing.flow.buffer());
+                    let full = mem::replace(&mut piece, self.hashing.pipeline.buffer());
                     let result = self.append_piece(store, full);
                     self.poisoning(result)?;
                 }
@@ -117,7 +117,7 @@ impl Inner {
             }
         }
         let result = self.append_piece(store, piece);
-        self.hashing.flow.shed();
+        self.hashing.pipeline.shed();
         self.poisoning(result)
     }
 
@@ -129,13 +129,13 @@ impl Inner {
             let result = self.append_copy(store, piece);
             self.poisoning(result)?;
         }
-        self.hashing.flow.shed();
+        self.hashing.pipeline.shed();
         Ok(())
     }
 
     /// Bring the hash up to the bytes written if it is nearly there: that is cheaper now than later.
     pub(super) fn approach(&mut self, store: &Store) {
-        if (1..=PIECE as u64).contains(&self.behind()) {
+        if (1..=PIECE as u64).contains(&self.unhashed()) {
             // A failure is nobody's yet: the hash stays behind, and who needs it will see.
             self.catch_up(store, PIECE as u64).ok();
         }
@@ -143,14 +143,14 @@ impl Inner {
 
     /// Append bytes of the caller's. To be hashed beside the writes, and after this call, they are copied.
     fn append_copy(&mut self, store: &Arc<Store>, data: &[u8]) -> Result<()> {
-        let flow = &self.hashing.flow;
-        if self.behind() == 0 && data.len() >= BESIDE {
-            let mut piece = flow.buffer();
+        let pipeline = &self.hashing.pipeline;
+        if self.unhashed() == 0 && data.len() >= BESIDE {
+            let mut piece = pipeline.buffer();
             piece.fill(data);
             return self.append_piece(store, piece);
         }
         self.write_out(store, data)?;
-        if self.behind() == data.len() as u64 {
+        if self.unhashed() == data.len() as u64 {
             self.hashing.with(|hasher| hasher.update(data));
         }
         self.make_headway(store)
@@ -159,11 +159,11 @@ impl Inner {
     /// Append a piece: hash and write the very same bytes at once.
     pub(super) fn append_piece(&mut self, store: &Arc<Store>, piece: Piece) -> Result<()> {
         let bytes = Arc::new(piece);
-        if self.behind() == 0 {
+        if self.unhashed() == 0 {
             self.hashing.feed(&bytes);
         }
         let result = self.write_out(store, &bytes);
-        self.hashing.flow.release(bytes);
+        self.hashing.pipeline.release(bytes);
         result?;
         self.make_headway(store)
     }
@@ -191,7 +191,7 @@ impl Inner {
             self.begin_checkpoint(store)?;
         }
         if let Some(Backing::Named(named)) = &mut self.backing {
-            named.notes.advance(self.written, self.updated_ns, &self.hashing.flow);
+            named.notes.advance(self.written, self.updated_ns, &self.hashing.pipeline);
         }
         Ok(())
     }

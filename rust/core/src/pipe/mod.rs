@@ -1,32 +1,33 @@
 //! Hashing beside reading and writing: the pipeline through which large blobs go.
 //!
-//! The hash of one blob is a chain that only one processor can follow, and slower than all else that happens to the
-//! bytes. So it gets a thread that does nothing else, while the caller's thread reads and writes: then the whole takes
-//! as long as the hash alone.
+//! The hash of one blob is a chain of steps, so one processor has to compute it, and it is slower than everything else
+//! that happens to the bytes. A hash worker therefore does nothing else, while the caller's thread reads and writes. The
+//! whole then takes as long as the hash alone.
 //!
-//! | File | Owns |
+//! | File | Holds |
 //! | --- | --- |
-//! | `pool.rs` | the threads, and who may have one |
-//! | `behind.rs` | that an event loop gets the processor before any of them |
-//! | `crew.rs` | what the threads that hash do, and in which order |
-//! | `flow.rs` | buffers on their way through one or more hashes |
-//! | `line.rs` | one hash, and what waits for it |
-//! | `spare.rs` | buffers that nobody uses just now |
-//! | `job.rs` | watching and stopping a long call from outside |
+//! | `pool.rs` | pools of threads, and how many threads a caller may borrow |
+//! | `low_priority.rs` | low-priority threads: an event loop gets the processor before them |
+//! | `pipeline.rs` | buffers on their way through one or more hashes |
+//! | `stream.rs` | the bytes of one hash, in order |
+//! | `workers.rs` | the hash workers and their queue of tasks |
+//! | `buffers.rs` | buffers, and those that are kept for reuse |
+//! | `job.rs` | progress and cancellation of a long call |
 
-mod behind;
-mod crew;
-mod flow;
+mod buffers;
 mod job;
-mod line;
+mod low_priority;
+mod pipeline;
 mod pool;
-mod spare;
+mod stream;
+mod workers;
 
-pub(crate) use behind::{WORTH, behind};
-pub(crate) use flow::{Flow, PIECE, Saving};
+pub(crate) use buffers::PIECE;
 pub use job::Job;
-pub(crate) use line::{Bytes, Piece};
+pub(crate) use low_priority::{WORTH, low_priority};
+pub(crate) use pipeline::{Pipeline, Saving};
 pub(crate) use pool::{DRAINING, HASHING, WAITING, processors};
+pub(crate) use stream::{Bytes, Piece};
 
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,10 @@
-//! Threads that work beside their callers: few, started when they are first needed, ended when they have idled.
+//! Pools of threads that work beside their callers. Threads are started when they are first needed and end when idle.
 //!
-//! A caller that works on a blob is counted as a **user**. Who has work that it could also do itself borrows a thread only
-//! while users and lent threads together are fewer than the processors. The hashes of flows have threads of their own, as
-//! many as there are processors (`crew.rs`): they count as lent.
+//! A caller that works on a blob is counted as a **user**. A caller that could do some work itself borrows a thread for it
+//! only while users and lent threads together are fewer than the processors. The hash workers (`workers.rs`) count as
+//! lent threads.
 //!
-//! After a fork the child has none of these threads. It notices by the count of forks and starts with a state of its own.
+//! A child of a fork has none of these threads. It finds that the count of forks has changed, and starts with new state.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,34 +13,34 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::behind::step_back;
-use super::spare;
+use super::buffers;
+use super::low_priority::lower_priority;
 use crate::sys::Process;
 use crate::threads::start;
 
-/// For hashing: as many threads as processors.
+/// Threads that hash: as many as processors.
 pub(crate) static HASHING: Pool = Pool::new("steelyard-hash", processors);
 
-/// For waiting until the disk has written: these threads sleep, so the processors do not limit them.
+/// Threads that wait until the disk has written: they sleep, so their number does not depend on the processors.
 pub(crate) static WAITING: Pool = Pool::new("steelyard-sync", || 4);
 
-/// For writing what was gathered, behind those who bring it. Who calls one limits how many.
+/// Threads that write buffered data of ingests. The caller limits how many there are.
 pub(crate) static DRAINING: Pool = Pool::new("steelyard-drain", processors);
 
-/// A thread that has had nothing to do for so long ends.
+/// A thread ends after it has been idle for so long.
 const IDLE: Duration = Duration::from_millis(400);
 
-/// A task, and that a thread is lent for it.
-type Task = (Box<dyn FnOnce() + Send>, Lent);
+/// A function to call, with the thread that was borrowed for it.
+type Call = (Box<dyn FnOnce() + Send>, Lent);
 
-/// A few threads of one kind.
+/// Threads for one purpose.
 pub(crate) struct Pool {
     name: &'static str,
     limit: fn() -> usize,
     states: PerProcess<State>,
 }
 
-/// The threads that one process has.
+/// The threads of one process.
 #[derive(Default)]
 struct State {
     /// Callers at work.
@@ -50,10 +50,10 @@ struct State {
     idle: Mutex<Vec<Idle>>,
 }
 
-/// A thread that waits for a task.
+/// A thread that waits for a call.
 struct Idle {
     thread: thread::ThreadId,
-    tasks: Sender<Task>,
+    calls: Sender<Call>,
 }
 
 /// A caller at work, until it is dropped.
@@ -76,7 +76,7 @@ impl Pool {
         self.here().users.load(Ordering::Relaxed)
     }
 
-    /// Borrow a thread; None if there is none to spare beside the callers.
+    /// Borrow a thread; None if users and lent threads already take every processor.
     pub(crate) fn lend(&'static self) -> Option<Lent> {
         let (state, most) = (self.here(), (self.limit)().saturating_sub(self.users()));
         let admit = |lent| (lent < most).then_some(lent + 1);
@@ -84,7 +84,7 @@ impl Pool {
         Some(Lent { name: self.name, state })
     }
 
-    /// Borrow a thread whether there is one to spare or not.
+    /// Borrow a thread, whatever else is lent.
     pub(crate) fn hire(&'static self) -> Lent {
         let state = self.here();
         state.lent.fetch_add(1, Ordering::AcqRel);
@@ -101,26 +101,26 @@ impl State {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hand the task to a thread that waits; give it back if there is none.
-    fn to_idle(&self, mut task: Task) -> Option<Task> {
+    /// Give the call to a thread that waits; return it if there is none.
+    fn to_idle(&self, mut call: Call) -> Option<Call> {
         loop {
-            let Some(idle) = self.idle().pop() else { return Some(task) };
-            match idle.tasks.send(task) {
+            let Some(idle) = self.idle().pop() else { return Some(call) };
+            match idle.calls.send(call) {
                 Ok(()) => return None,
-                Err(refused) => task = refused.0,
+                Err(refused) => call = refused.0,
             }
         }
     }
 
-    /// A thread's life.
-    fn serve(&self, tasks: &Sender<Task>, receiver: &Receiver<Task>) {
+    /// Run calls until the thread has been idle for long enough.
+    fn serve(&self, calls: &Sender<Call>, receiver: &Receiver<Call>) {
         let thread = thread::current().id();
         loop {
             match receiver.recv_timeout(IDLE) {
-                Ok(task) => {
-                    let lent = run(task);
-                    self.idle().push(Idle { thread, tasks: tasks.clone() });
-                    // Only now, or another one would be started in the meantime.
+                Ok(call) => {
+                    let lent = run(call);
+                    self.idle().push(Idle { thread, calls: calls.clone() });
+                    // Only now: before, a caller would find no idle thread and start another one.
                     drop(lent);
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -130,11 +130,11 @@ impl State {
                     idle.retain(|other| other.thread != thread);
                     if idle.len() < before {
                         if idle.is_empty() {
-                            spare::drop_all();
+                            buffers::drop_all();
                         }
                         return;
                     }
-                    // Somebody has just taken it from the list and is about to send.
+                    // A caller has just taken this thread from the list and is about to send.
                 }
             }
         }
@@ -147,38 +147,38 @@ impl Drop for User {
     }
 }
 
-/// A thread that is lent; given back when this is dropped, or when its task has ended.
+/// A borrowed thread. It is returned when this is dropped, or when its call has ended.
 pub(crate) struct Lent {
     name: &'static str,
     state: &'static State,
 }
 
 impl Lent {
-    /// Run a task on the thread, or, should the system refuse to make one, here: the caller may block. A panic ends the
-    /// task and nothing else.
-    pub(crate) fn run(self, task: impl FnOnce() + Send + 'static) {
-        if let Err(task) = self.send(Box::new(task)) {
-            run(task);
+    /// Run a function on the thread, or on the caller's if the system refuses a new one: the caller may block. A panic
+    /// ends the function and nothing else.
+    pub(crate) fn run(self, call: impl FnOnce() + Send + 'static) {
+        if let Err(call) = self.send(Box::new(call)) {
+            run(call);
         }
     }
 
-    /// Run a task on the thread; false, and nothing is done, should the system refuse to make one. It never blocks.
-    pub(crate) fn try_run(self, task: impl FnOnce() + Send + 'static) -> bool {
-        self.send(Box::new(task)).is_ok()
+    /// Run a function on the thread without blocking; false, and nothing is done, if the system refuses a new one.
+    pub(crate) fn try_run(self, call: impl FnOnce() + Send + 'static) -> bool {
+        self.send(Box::new(call)).is_ok()
     }
 
-    fn send(self, task: Box<dyn FnOnce() + Send>) -> Result<(), Task> {
+    fn send(self, call: Box<dyn FnOnce() + Send>) -> Result<(), Call> {
         let Self { name, state } = self;
-        let Some(task) = state.to_idle((task, self)) else { return Ok(()) };
-        let (tasks, receiver) = channel();
-        let own = tasks.clone();
+        let Some(call) = state.to_idle((call, self)) else { return Ok(()) };
+        let (calls, receiver) = channel();
+        let own = calls.clone();
         let started = start(name, move || {
-            step_back();
+            lower_priority();
             state.serve(&own, &receiver);
         });
         match started {
-            Ok(_) => tasks.send(task).map_err(|refused| refused.0),
-            Err(_) => Err(task),
+            Ok(_) => calls.send(call).map_err(|refused| refused.0),
+            Err(_) => Err(call),
         }
     }
 }
@@ -189,14 +189,14 @@ impl Drop for Lent {
     }
 }
 
-/// Run a task, and hand back that a thread is lent for it.
-fn run((task, lent): Task) -> Lent {
-    // The hook has reported a panic by then, and whoever waits for the task notices that its result is missing.
-    catch_unwind(AssertUnwindSafe(task)).ok();
+/// Run a call, and return the borrowed thread.
+fn run((call, lent): Call) -> Lent {
+    // The panic hook has reported a panic by now, and whoever waits for the result finds that it is missing.
+    catch_unwind(AssertUnwindSafe(call)).ok();
     lent
 }
 
-/// A value for each process: that of a child begins anew, as a thread which it has not got may hold the parent's locks.
+/// A value for each process. A child of a fork gets a new one: a thread that exists only in the parent may hold the old locks.
 pub(super) struct PerProcess<T: 'static> {
     first: OnceLock<Box<Own<T>>>,
 }
@@ -212,7 +212,7 @@ impl<T: Default> PerProcess<T> {
         Self { first: OnceLock::new() }
     }
 
-    /// That of this process.
+    /// The value of this process.
     pub(super) fn here(&self) -> &T {
         let process = Process::current();
         let mut place = &self.first;

@@ -6,10 +6,10 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::line::{Line, PANIC, Piece};
+use super::buffers::Buffer;
 use super::pool::{HASHING, Lent, Pool, processors};
-use super::spare::Buffer;
-use super::{Flow, Job, PIECE, behind};
+use super::stream::{PANIC, Piece, Stream};
+use super::{Job, PIECE, Pipeline, low_priority};
 use crate::digest::{Algorithm, Digest};
 use crate::hash::{Hasher, MultiHasher};
 
@@ -32,7 +32,7 @@ fn niceness() -> i32 {
 #[test]
 fn work_behind_is_nicer_than_its_caller_and_no_nicer_when_it_is_nested() {
     let before = niceness();
-    let (outer, inner) = behind(|| (niceness(), behind(niceness)));
+    let (outer, inner) = low_priority(|| (niceness(), low_priority(niceness)));
 
     assert!(before < outer, "{before} and {outer}");
     assert_eq!(outer, inner);
@@ -51,7 +51,7 @@ fn threads_of_a_pool_are_nicer_than_their_callers() {
 #[test]
 #[should_panic(expected = "as it was")]
 fn a_panic_behind_reaches_the_caller() {
-    behind(|| std::panic::resume_unwind(Box::new("as it was")));
+    low_priority(|| std::panic::resume_unwind(Box::new("as it was")));
 }
 
 /// Everything that a pool lends.
@@ -78,21 +78,21 @@ fn digest(algorithm: Algorithm, data: &[u8]) -> Digest {
 }
 
 /// Feed `data` in pieces of `size`, except that the first is `first` long.
-fn feed(flow: &Flow, data: &[u8], first: usize, size: usize) {
+fn feed(pipeline: &Pipeline, data: &[u8], first: usize, size: usize) {
     let (head, rest) = data.split_at(first.min(data.len()));
     for chunk in [head].into_iter().chain(rest.chunks(size)) {
-        let mut piece = flow.buffer();
+        let mut piece = pipeline.buffer();
         piece.fill(chunk);
         let piece = Arc::new(piece);
-        flow.feed(&piece);
-        flow.release(piece);
+        pipeline.feed(&piece);
+        pipeline.release(piece);
     }
 }
 
 fn run(algorithms: &[Algorithm], data: &[u8], first: usize, size: usize) -> Vec<Digest> {
-    let flow = Flow::many(algorithms.iter().copied().map(Hasher::new).collect());
-    feed(&flow, data, first, size);
-    flow.finish().iter().map(Hasher::digest).collect()
+    let pipeline = Pipeline::many(algorithms.iter().copied().map(Hasher::new).collect());
+    feed(&pipeline, data, first, size);
+    pipeline.finish().iter().map(Hasher::digest).collect()
 }
 
 #[test]
@@ -167,17 +167,17 @@ fn a_flow_gives_the_plain_digests_of_any_pieces_with_threads_and_without() {
 fn a_state_is_saved_where_it_was_asked_for() {
     let data = bytes(8 * PIECE);
     for algorithm in Algorithm::ALL {
-        let flow = Flow::new(Hasher::new(algorithm));
-        feed(&flow, &data[..3 * PIECE], PIECE, PIECE);
-        let saved = flow.save();
-        feed(&flow, &data[3 * PIECE..], PIECE, PIECE);
+        let pipeline = Pipeline::new(Hasher::new(algorithm));
+        feed(&pipeline, &data[..3 * PIECE], PIECE, PIECE);
+        let saved = pipeline.save();
+        feed(&pipeline, &data[3 * PIECE..], PIECE, PIECE);
 
         let saved = saved.wait().unwrap();
 
         assert_eq!(3 * PIECE as u64, saved.offset);
         let mut hasher = Hasher::restore(algorithm, &saved.bytes).unwrap();
         hasher.update(&data[3 * PIECE..]);
-        assert_eq!(hasher.digest(), flow.with(|hasher| hasher.digest()));
+        assert_eq!(hasher.digest(), pipeline.with(|hasher| hasher.digest()));
     }
 }
 
@@ -195,13 +195,13 @@ fn a_state_is_told_whoever_hashes_and_whoever_waits() {
             }
         });
         for algorithm in [Algorithm::Sha256, Algorithm::Blake3] {
-            let flow = Flow::new(Hasher::new(algorithm));
+            let pipeline = Pipeline::new(Hasher::new(algorithm));
             for round in 1..=ROUNDS {
-                feed(&flow, &data, PIECE / 16, PIECE / 4);
-                let saving = flow.save();
+                feed(&pipeline, &data, PIECE / 16, PIECE / 4);
+                let saving = pipeline.save();
                 let waiting = scope.spawn(move || saving.wait());
                 if round % 3 == 0 {
-                    flow.with(|_| ());
+                    pipeline.with(|_| ());
                 }
                 told.push(waiting.join().unwrap().map(|saved| saved.offset));
             }
@@ -220,40 +220,40 @@ fn a_hash_that_panics_is_lost_and_begins_anew() {
     for algorithm in [Algorithm::Sha256, Algorithm::Blake3] {
         let mut data = bytes(6 * PIECE);
         data[3 * PIECE..3 * PIECE + PANIC.len()].copy_from_slice(PANIC);
-        let flow = Flow::new(Hasher::new(algorithm));
-        feed(&flow, &data, PIECE, PIECE);
+        let pipeline = Pipeline::new(Hasher::new(algorithm));
+        feed(&pipeline, &data, PIECE, PIECE);
 
-        assert!(flow.save().wait().is_none());
-        assert_eq!(0, flow.with(|hasher| hasher.offset()));
+        assert!(pipeline.save().wait().is_none());
+        assert_eq!(0, pipeline.with(|hasher| hasher.offset()));
 
-        feed(&flow, b"abc", 3, PIECE);
-        assert_eq!(digest(algorithm, b"abc"), flow.with(|hasher| hasher.digest()));
+        feed(&pipeline, b"abc", 3, PIECE);
+        assert_eq!(digest(algorithm, b"abc"), pipeline.with(|hasher| hasher.digest()));
     }
 }
 
 #[test]
 fn a_line_whose_next_bytes_wait_for_a_step_under_way_wants_no_turn() {
-    let mut line = Line::new(Hasher::new(Algorithm::Blake3));
+    let mut stream = Stream::new(Hasher::new(Algorithm::Blake3));
     let data = bytes(3 * PIECE + 1);
     for chunk in data.chunks(PIECE) {
         let mut memory = Buffer::take();
         memory[..chunk.len()].copy_from_slice(chunk);
-        line.feed(Arc::new(Piece { memory, size: chunk.len() }));
+        stream.feed(Arc::new(Piece { memory, size: chunk.len() }));
     }
-    let first = line.take().unwrap().run();
-    line.put(first);
-    assert!(line.wants_turn());
-    let (second, third) = (line.take().unwrap(), line.take().unwrap());
+    let first = stream.take().unwrap().run();
+    stream.put(first);
+    assert!(stream.wants_task());
+    let (second, third) = (stream.take().unwrap(), stream.take().unwrap());
 
     // The last byte belongs after both.
-    assert!(!line.wants_turn() && line.take().is_none());
-    line.put(third.run());
-    assert!(!line.wants_turn() && line.take().is_none());
-    line.put(second.run());
-    assert!(line.wants_turn());
-    let last = line.take().unwrap().run();
-    line.put(last);
-    assert_eq!(digest(Algorithm::Blake3, &data), line.into_hasher().digest());
+    assert!(!stream.wants_task() && stream.take().is_none());
+    stream.put(third.run());
+    assert!(!stream.wants_task() && stream.take().is_none());
+    stream.put(second.run());
+    assert!(stream.wants_task());
+    let last = stream.take().unwrap().run();
+    stream.put(last);
+    assert_eq!(digest(Algorithm::Blake3, &data), stream.into_hasher().digest());
 }
 
 #[test]
@@ -283,9 +283,9 @@ fn a_panic_harms_none_of_the_hashes_beside_it() {
         for number in 0..24 {
             let (data, plain) = (&data, &plain);
             scope.spawn(move || {
-                let flow = Flow::new(Hasher::new(Algorithm::Sha256));
-                feed(&flow, if number % 2 == 0 { data } else { plain }, PIECE, PIECE);
-                let (offset, found) = flow.with(|hasher| (hasher.offset(), hasher.digest()));
+                let pipeline = Pipeline::new(Hasher::new(Algorithm::Sha256));
+                feed(&pipeline, if number % 2 == 0 { data } else { plain }, PIECE, PIECE);
+                let (offset, found) = pipeline.with(|hasher| (hasher.offset(), hasher.digest()));
                 let is_plain = number % 2 == 1;
 
                 assert_eq!(if is_plain { 2 * PIECE as u64 } else { 0 }, offset);

@@ -1,6 +1,7 @@
 //! Bytes of the state file's blocks: sealing with a checksum, and reading that never runs over the end.
 
-use super::BLOCK;
+/// Unit of the blocks after the header; a slot is written in one piece of this size.
+pub const BLOCK: usize = 4096;
 
 /// Length of a block's checksum.
 pub(super) const SEAL: usize = 32;

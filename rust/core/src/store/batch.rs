@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::mem;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -19,10 +18,11 @@ use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
 use crate::hash::lanes::digest_many;
 use crate::model::{Labels, check_labels};
-use crate::pipe::behind;
+use crate::pipe::low_priority;
 use crate::round::{Answer, Unit};
 use crate::threads::start_in;
 use load::Loaded;
+pub use load::Source;
 use share::Share;
 
 /// The fewest items for which another thread is worth while.
@@ -47,20 +47,6 @@ pub struct BatchItem<'a> {
     pub size: Option<u64>,
     /// For a new blob only.
     pub labels: Option<&'a Labels>,
-}
-
-/// Where the bytes of a blob are.
-#[derive(Clone, Debug)]
-pub enum Source<'a> {
-    /// In memory.
-    Bytes(&'a [u8]),
-    /// In a file, which is held in memory until it is stored.
-    File {
-        /// Its path.
-        path: PathBuf,
-        /// The most bytes it may have to be stored in a batch.
-        limit: u64,
-    },
 }
 
 /// What became of an item.
@@ -124,7 +110,7 @@ impl Store {
         };
         match items.len() {
             ..FEWEST => work(),
-            FEWEST.. => behind(work),
+            FEWEST.. => low_priority(work),
         }
         batch.finish()
     }

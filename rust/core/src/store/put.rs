@@ -5,7 +5,7 @@ use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, Result};
 use crate::hash::Hasher;
 use crate::model::{Labels, check_labels};
-use crate::pipe::{WORTH, behind};
+use crate::pipe::{WORTH, low_priority};
 use crate::publish::{Content, Existing, Published};
 use crate::round::{File, New, Unit};
 use crate::sys::write_all_at;
@@ -36,7 +36,7 @@ impl Store {
         labels.map_or(Ok(()), check_labels)?;
         match data.len() as u64 {
             ..WORTH => self.put_here(data, algorithm, expected, labels),
-            WORTH.. => behind(|| self.put_here(data, algorithm, expected, labels)),
+            WORTH.. => low_priority(|| self.put_here(data, algorithm, expected, labels)),
         }
     }
 

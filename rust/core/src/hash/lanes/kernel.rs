@@ -1,9 +1,7 @@
 //! The ways to compress blocks: one stream, and several at once where the CPU has instructions for it.
 
 use std::fmt;
-use std::sync::OnceLock;
 
-use super::plan::Plan;
 use crate::hash::prefetch::Input;
 use crate::hash::sha2_state::Word;
 
@@ -41,9 +39,6 @@ impl<W, const BLOCK: usize> fmt::Debug for Kernel<W, BLOCK> {
 /// A word size and its kernels, the narrow ones first. The first one, for one stream, is always there.
 pub(super) trait Lane<const BLOCK: usize>: Word<BLOCK> + 'static {
     const KERNELS: &'static [Kernel<Self, BLOCK>];
-
-    /// The plan for this CPU, made by the first caller.
-    fn plan() -> &'static Plan<Self, BLOCK>;
 }
 
 /// The `sha2` crate's functions, which use what the CPU has for one stream.
@@ -81,11 +76,6 @@ impl Lane<64> for u32 {
             compress: sha256_zmm::compress,
         },
     ];
-
-    fn plan() -> &'static Plan<Self, 64> {
-        static PLAN: OnceLock<Plan<u32, 64>> = OnceLock::new();
-        PLAN.get_or_init(Plan::measured)
-    }
 }
 
 impl Lane<128> for u64 {
@@ -106,9 +96,4 @@ impl Lane<128> for u64 {
             compress: sha512_zmm::compress,
         },
     ];
-
-    fn plan() -> &'static Plan<Self, 128> {
-        static PLAN: OnceLock<Plan<u64, 128>> = OnceLock::new();
-        PLAN.get_or_init(Plan::measured)
-    }
 }

@@ -22,7 +22,7 @@ use super::{Hasher, Inner};
 use crate::digest::{Algorithm, Digest};
 
 use kernel::Lane;
-use plan::Plan;
+use plan::{Plan, Planned};
 use schedule::{Job, run};
 
 /// Blobs whose ends are padded and compressed together: enough to fill the lanes over and over, few enough for the

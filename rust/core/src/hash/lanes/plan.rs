@@ -6,6 +6,7 @@
 //! choice, should the machine be busy, costs time and nothing else.
 
 use std::hint::black_box;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use super::kernel::{Kernel, Lane, MOST_LANES};
@@ -25,6 +26,26 @@ pub(super) struct Plan<W: 'static, const BLOCK: usize> {
     by_streams: [&'static Kernel<W, BLOCK>; MOST_LANES],
     /// How many streams to keep going while there are more.
     lanes: usize,
+}
+
+/// A word size with a plan.
+pub(super) trait Planned<const BLOCK: usize>: Lane<BLOCK> {
+    /// The plan for this CPU, made by the first caller.
+    fn plan() -> &'static Plan<Self, BLOCK>;
+}
+
+impl Planned<64> for u32 {
+    fn plan() -> &'static Plan<Self, 64> {
+        static PLAN: OnceLock<Plan<u32, 64>> = OnceLock::new();
+        PLAN.get_or_init(Plan::measured)
+    }
+}
+
+impl Planned<128> for u64 {
+    fn plan() -> &'static Plan<Self, 128> {
+        static PLAN: OnceLock<Plan<u64, 128>> = OnceLock::new();
+        PLAN.get_or_init(Plan::measured)
+    }
 }
 
 impl<W: Lane<BLOCK>, const BLOCK: usize> Plan<W, BLOCK> {

@@ -2,7 +2,7 @@
 
 use super::digest_all;
 use super::kernel::{Kernel, Lane, MOST_LANES};
-use super::plan::Plan;
+use super::plan::{Plan, Planned};
 use crate::digest::{Algorithm, Digest};
 use crate::hash::sha2_state;
 

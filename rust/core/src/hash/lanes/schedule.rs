@@ -1,4 +1,4 @@
-//! Feeding lanes: streams of different lengths advance together, in strips as long as all of them go.
+//! Feeding lanes: streams of different lengths advance together, in steps as long as the shortest.
 
 use std::cmp::Reverse;
 

@@ -27,7 +27,7 @@ fn testable<W: Lane<BLOCK>, const BLOCK: usize>() -> Vec<&'static Kernel<W, BLOC
 }
 
 /// One plan for each kernel that forces it, and the one made by measurement.
-fn plans<W: Lane<BLOCK>, const BLOCK: usize>() -> Vec<&'static Plan<W, BLOCK>> {
+fn plans<W: Planned<BLOCK>, const BLOCK: usize>() -> Vec<&'static Plan<W, BLOCK>> {
     let forced = testable::<W, BLOCK>().into_iter().map(|kernel| &*Box::leak(Box::new(Plan::only(kernel))));
     forced.chain([W::plan()]).collect()
 }

@@ -2,13 +2,27 @@
 
 use std::borrow::Cow;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
-use super::Source;
 use crate::error::{At, Result};
 use crate::sys::{FileKind, Sys, read_full_at};
 
 /// How far a file is read on that has grown since its size was asked for.
 const STEP: usize = 64 * 1024;
+
+/// Where the bytes of a blob are.
+#[derive(Clone, Debug)]
+pub enum Source<'a> {
+    /// In memory.
+    Bytes(&'a [u8]),
+    /// In a file, which is held in memory until it is stored.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// The most bytes it may have to be stored in a batch.
+        limit: u64,
+    },
+}
 
 /// An item whose bytes are in memory.
 pub(super) struct Loaded<'a> {

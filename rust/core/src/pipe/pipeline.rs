@@ -5,31 +5,28 @@ use std::mem;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::crew::{self, Turn};
-use super::line::{Bytes, Done, Line, Piece, Work};
+use super::buffers::{Buffer, PIECE};
 use super::pool::{HASHING, processors};
-use super::spare::Buffer;
+use super::stream::{Bytes, Done, Piece, Stream, Work};
+use super::workers::{self, Steps, Task};
 use crate::digest::Algorithm;
 use crate::error::Result;
 use crate::hash::{Hasher, SavedState};
 
-/// The size of a buffer: a subtree of BLAKE3, and large enough that handing it on costs nothing.
-pub(crate) const PIECE: usize = 1 << 20;
-
-/// How much of a buffer is filled when so many fill some that all of them would not fit into the processors' caches.
+/// How much of a buffer is filled while so many pipelines are fed that whole buffers would not fit into the processors' caches.
 const SMALL_PIECE: usize = 256 << 10;
 
-/// The most buffers of one flow…
+/// The most buffers of one pipeline.
 const BUFFERS: usize = 6;
 
-/// …and the most while buffers are scarce.
+/// The most buffers of one pipeline while buffers are scarce.
 const FEW_BUFFERS: usize = 2;
 
-/// Hashes that run beside their caller.
+/// Hashes that are computed beside their caller.
 ///
-/// One thread at a time may feed it; any may wait. A clone is the same flow.
+/// One thread at a time may feed bytes; any thread may wait. A clone is the same pipeline.
 #[derive(Clone)]
-pub(crate) struct Flow(Arc<Shared>);
+pub(crate) struct Pipeline(Arc<Shared>);
 
 /// A state that will be saved.
 pub(crate) struct Saving {
@@ -37,52 +34,52 @@ pub(crate) struct Saving {
     saved: Receiver<SavedState>,
 }
 
-/// A flow, as the threads that hash see it.
+/// The part of a pipeline that its clones and the hash workers share.
 pub(super) struct Shared {
     state: Mutex<State>,
     changed: Condvar,
 }
 
 struct State {
-    lines: Vec<Line>,
+    streams: Vec<Stream>,
     free: Vec<Buffer>,
     /// Buffers that are being filled, written or hashed.
     out: usize,
-    /// Whether somebody waits.
+    /// Whether a thread waits for a change.
     is_awaited: bool,
 }
 
-impl Flow {
-    /// Make one for a hasher.
+impl Pipeline {
+    /// A pipeline with one hasher.
     pub(crate) fn new(hasher: Hasher) -> Self {
         Self::many(vec![hasher])
     }
 
-    /// Make one for several hashers, all to be fed the same.
+    /// A pipeline with several hashers of the same bytes.
     pub(crate) fn many(hashers: Vec<Hasher>) -> Self {
-        let lines = hashers.into_iter().map(Line::new).collect();
-        let state = State { lines, free: Vec::new(), out: 0, is_awaited: false };
+        let streams = hashers.into_iter().map(Stream::new).collect();
+        let state = State { streams, free: Vec::new(), out: 0, is_awaited: false };
         Self(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() }))
     }
 
-    /// How many bytes to put into a buffer.
+    /// How many bytes to put into each buffer.
     pub(crate) fn stride(&self) -> usize {
-        let needs_whole = self.0.lock().lines.iter().any(|line| line.algorithm() == Algorithm::Blake3);
+        let needs_whole = self.0.lock().streams.iter().any(|stream| stream.algorithm() == Algorithm::Blake3);
         if needs_whole || HASHING.users() <= processors() { PIECE } else { SMALL_PIECE }
     }
 
-    /// A buffer to fill. When all are out, help or wait.
+    /// Take a buffer to fill; if all are in use, hash or wait until one is free.
     pub(crate) fn buffer(&self) -> Piece {
         let mut state = self.0.lock();
         let mut enough = 1;
-        // When nothing is under way, no more will come of themselves.
+        // While nothing is under way, no buffer will be freed.
         while state.free.len() < enough && (state.free.is_empty() || !state.is_quiet()) {
             let most = if Buffer::are_scarce() { FEW_BUFFERS } else { BUFFERS };
             if state.buffers() < most {
                 state.free.push(Buffer::take());
                 break;
             }
-            // Freed one by one, each would wake this thread; and it would find no more to do than a piece's worth.
+            // Wait for several: a wake for each buffer would cost more than it gains.
             enough = state.enough();
             state = self.0.help(state);
         }
@@ -93,18 +90,18 @@ impl Flow {
 
     /// Hash these bytes after those fed before.
     ///
-    /// They come from `buffer`, and go back by `release` when the caller has no more use for them.
+    /// They come from `buffer`; the caller returns them by `release` when it is done with them.
     pub(crate) fn feed(&self, bytes: &Bytes) {
         let mut state = self.0.lock();
-        for line in &mut state.lines {
-            line.feed(Arc::clone(bytes));
+        for stream in &mut state.streams {
+            stream.feed(Arc::clone(bytes));
         }
         self.0.run(state);
     }
 
     /// Feed what `read` puts into buffers, until it does not fill one, or at most `most` bytes; return how many.
     ///
-    /// `read` is told how many were fed before. After its failure those are hashed nonetheless.
+    /// `read` gets a buffer and the number of bytes fed before. If it fails, those are hashed nonetheless.
     pub(crate) fn fill(&self, most: u64, mut read: impl FnMut(&mut [u8], u64) -> Result<usize>) -> Result<u64> {
         let mut done = 0;
         while done < most {
@@ -129,50 +126,50 @@ impl Flow {
         Ok(done)
     }
 
-    /// Give back bytes that were fed.
+    /// Return bytes that were fed.
     pub(crate) fn release(&self, bytes: Bytes) {
         let mut state = self.0.lock();
         state.recycle(bytes);
-        self.0.tell(&mut state);
+        self.0.notify(&mut state);
     }
 
-    /// Give back a buffer that was not used.
+    /// Return a buffer that was not used.
     pub(crate) fn give_back(&self, buffer: Piece) {
         self.release(Arc::new(buffer));
     }
 
-    /// Have the state of the first hash saved as it is after all that was fed by now.
+    /// Save the state of the first hash as it is after all bytes that were fed until now.
     pub(crate) fn save(&self) -> Saving {
         let (to, saved) = sync_channel(1);
         let mut state = self.0.lock();
-        state.lines[0].save(to);
+        state.streams[0].save(to);
         self.0.run(state);
         Saving { shared: Arc::clone(&self.0), saved }
     }
 
-    /// Wait for the hashes to be done with what was fed, and use the first one.
+    /// Wait until all bytes that were fed are hashed, and use the first hasher.
     ///
-    /// Should it be at another offset than the bytes fed, its work was lost: then it begins anew.
+    /// If its offset is not that of the bytes fed, its work was lost, and the caller has to hash them again.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&mut Hasher) -> T) -> T {
-        self.0.quiet().lines[0].with(work)
+        self.0.quiet().streams[0].with(work)
     }
 
-    /// Feed these hashers too from now on.
+    /// Add hashers for all bytes that are fed from now on.
     pub(crate) fn join(&self, hashers: Vec<Hasher>) {
-        self.0.quiet().lines.extend(hashers.into_iter().map(Line::new));
+        self.0.quiet().streams.extend(hashers.into_iter().map(Stream::new));
     }
 
-    /// Wait for them, and give them back.
+    /// Wait for the hashers that were added, and remove and return them.
     pub(crate) fn part(&self) -> Vec<Hasher> {
-        self.0.quiet().lines.drain(1..).map(Line::into_hasher).collect()
+        self.0.quiet().streams.drain(1..).map(Stream::into_hasher).collect()
     }
 
-    /// Wait for all hashes, and give them back.
+    /// Wait for all hashers, and return them.
     pub(crate) fn finish(self) -> Vec<Hasher> {
-        self.0.quiet().lines.drain(..).map(Line::into_hasher).collect()
+        self.0.quiet().streams.drain(..).map(Stream::into_hasher).collect()
     }
 
-    /// Let go of the buffers that are free; and, while buffers are scarce, wait for the others to be.
+    /// Free the buffers that are not in use; while buffers are scarce, wait for the others first.
     pub(crate) fn shed(&self) {
         let mut state = if Buffer::are_scarce() { self.0.quiet() } else { self.0.lock() };
         let free = mem::take(&mut state.free);
@@ -182,7 +179,7 @@ impl Flow {
 }
 
 impl Saving {
-    /// The state if it is there, and None if the hash is lost; itself if the hash has not come so far.
+    /// The state if it was saved, None if the hash was lost; itself if the hash has not come so far.
     pub(crate) fn poll(self) -> std::result::Result<Option<SavedState>, Self> {
         match self.saved.try_recv() {
             Ok(saved) => Ok(Some(saved)),
@@ -191,7 +188,7 @@ impl Saving {
         }
     }
 
-    /// Wait for it; None if the hash is lost.
+    /// Wait for the state; None if the hash was lost.
     pub(crate) fn wait(self) -> Option<SavedState> {
         let mut state = self.shared.lock();
         loop {
@@ -209,58 +206,34 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Have the threads that hash make the steps that can be made.
+    /// Give the steps that can be made now to the hash workers.
     fn run(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
-        let mut turns = Vec::new();
-        for (index, line) in state.lines.iter_mut().enumerate() {
-            while line.wants_turn() {
-                line.turns += 1;
-                turns.push(Turn { flow: Arc::clone(self), line: index, algorithm: line.algorithm() });
+        let mut tasks = Vec::new();
+        for (index, stream) in state.streams.iter_mut().enumerate() {
+            while stream.wants_task() {
+                stream.tasks += 1;
+                tasks.push(Task { pipeline: Arc::<Self>::clone(self), stream: index, algorithm: stream.algorithm() });
             }
         }
         drop(state);
-        // The slowest first, as all have to wait for it.
-        turns.sort_by_key(|turn| Reverse(turn.algorithm.slowness()));
-        crew::add(turns);
+        // The slowest first: all others have to wait for it.
+        tasks.sort_by_key(|task| Reverse(task.algorithm.slowness()));
+        workers::add(tasks);
     }
 
-    /// Take the step of a line whose turn it is; None if there is none any more.
-    pub(super) fn begin(&self, line: usize) -> Option<Work> {
-        let mut state = self.lock();
-        let work = state.lines[line].take();
-        if work.is_none() {
-            state.lines[line].turns -= 1;
-            // It may have told a state.
-            self.tell(&mut state);
-        }
-        work
-    }
-
-    /// Take note of a step that was made in its turn; whether the line goes on with that turn.
-    pub(super) fn end(&self, line: usize, done: Done) -> bool {
-        let mut state = self.lock();
-        let bytes = state.lines[line].put(done);
-        state.recycle(bytes);
-        state.lines[line].turns -= 1;
-        let goes_on = state.lines[line].wants_turn();
-        state.lines[line].turns += usize::from(goes_on);
-        self.tell(&mut state);
-        goes_on
-    }
-
-    /// Make a step that more hands speed up, or else wait for a change.
+    /// Make a step that can be computed apart from the others, or else wait for a change.
     fn help<'a>(self: &'a Arc<Self>, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        let Some(index) = state.lines.iter().position(Line::front_is_apart) else {
+        let Some(index) = state.streams.iter().position(Stream::front_is_apart) else {
             state.is_awaited = true;
             return self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         };
-        let Some(work) = state.lines[index].take() else { return state };
+        let Some(work) = state.streams[index].take() else { return state };
         drop(state);
         let done = work.run();
         let mut state = self.lock();
-        let bytes = state.lines[index].put(done);
+        let bytes = state.streams[index].put(done);
         state.recycle(bytes);
-        self.tell(&mut state);
+        self.notify(&mut state);
         self.run(state);
         self.lock()
     }
@@ -274,17 +247,41 @@ impl Shared {
         state
     }
 
-    /// Wake whoever waits if it may be for what has come about.
-    fn tell(&self, state: &mut State) {
-        let mut told = false;
-        for line in &mut state.lines {
-            told |= mem::take(&mut line.told);
+    /// Wake the waiting threads if there is something for them.
+    fn notify(&self, state: &mut State) {
+        let mut answered = false;
+        for stream in &mut state.streams {
+            answered |= mem::take(&mut stream.answered);
         }
-        let is_worth = told || state.free.len() >= state.enough() || state.is_quiet();
+        let is_worth = answered || state.free.len() >= state.enough() || state.is_quiet();
         if state.is_awaited && is_worth {
             state.is_awaited = false;
             self.changed.notify_all();
         }
+    }
+}
+
+impl Steps for Shared {
+    fn begin(&self, stream: usize) -> Option<Work> {
+        let mut state = self.lock();
+        let work = state.streams[stream].take();
+        if work.is_none() {
+            state.streams[stream].tasks -= 1;
+            // It may have saved a state.
+            self.notify(&mut state);
+        }
+        work
+    }
+
+    fn end(&self, stream: usize, done: Done) -> bool {
+        let mut state = self.lock();
+        let bytes = state.streams[stream].put(done);
+        state.recycle(bytes);
+        state.streams[stream].tasks -= 1;
+        let goes_on = state.streams[stream].wants_task();
+        state.streams[stream].tasks += usize::from(goes_on);
+        self.notify(&mut state);
+        goes_on
     }
 }
 
@@ -297,14 +294,14 @@ impl State {
     }
 
     fn is_quiet(&self) -> bool {
-        self.lines.iter().all(Line::is_quiet)
+        self.streams.iter().all(Stream::is_quiet)
     }
 
     fn buffers(&self) -> usize {
         self.out + self.free.len()
     }
 
-    /// Who has waited for a buffer is woken when so many are free: waking costs the thread that hashes.
+    /// How many buffers have to be free to wake a thread that waits for one: a wake costs the hash worker time.
     fn enough(&self) -> usize {
         (self.buffers() / 2).max(1)
     }

@@ -1,22 +1,23 @@
-//! Buffers, and those that nobody uses: memory that was written to once is cheaper than new memory.
+//! Buffers of the pipelines. Free buffers are kept for reuse: the pages of new memory have to be made by the kernel first.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, TryLockError};
 
-use super::flow::PIECE;
+/// The size of a buffer, in bytes: a subtree of BLAKE3, and so large that passing a buffer on costs little beside hashing it.
+pub(crate) const PIECE: usize = 1 << 20;
 
-/// The most that are kept; the threads of the pool let go of them when they end.
+/// The most free buffers that are kept; the pool frees them when its last thread ends.
 const MOST: usize = 12;
 
-/// Buffers in use beyond which who can do with fewer does.
+/// From so many buffers in use on, a pipeline takes fewer.
 const SCARCE: usize = 48;
 
 static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
 static USED: AtomicUsize = AtomicUsize::new(0);
 
-/// Memory of the size of a piece.
+/// Memory of `PIECE` bytes.
 pub(super) struct Buffer(Vec<u8>);
 
 impl Buffer {
@@ -25,7 +26,7 @@ impl Buffer {
         Self(with(Vec::pop).flatten().unwrap_or_else(|| vec![0; PIECE]))
     }
 
-    /// Whether so many are in use that more would be too many.
+    /// Whether so many buffers are in use that pipelines should take fewer.
     pub(super) fn are_scarce() -> bool {
         USED.load(Ordering::Relaxed) >= SCARCE
     }
@@ -57,12 +58,12 @@ impl DerefMut for Buffer {
     }
 }
 
-/// Let go of those that nobody uses.
+/// Free the buffers that are kept.
 pub(super) fn drop_all() {
     drop(with(std::mem::take));
 }
 
-/// Use the list; not at all when another thread does, which after a fork may be one that is no more.
+/// Use the list, unless another thread does: after a fork, that thread may not exist.
 fn with<T>(work: impl FnOnce(&mut Vec<Vec<u8>>) -> T) -> Option<T> {
     match SPARE.try_lock() {
         Ok(mut spare) => Some(work(&mut spare)),

@@ -1,4 +1,4 @@
-//! One hash, and the bytes that wait for it.
+//! The stream of bytes to one hash: a queue of buffers in order, and the hash of what came before them.
 
 use std::collections::VecDeque;
 use std::ops::Deref;
@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use super::spare::Buffer;
+use super::buffers::Buffer;
 use crate::digest::Algorithm;
 use crate::hash::lanes::update_many;
 use crate::hash::{Hasher, SavedState, Subtree};
@@ -54,30 +54,30 @@ impl Deref for Piece {
     }
 }
 
-/// What is done in its turn.
+/// An entry of the queue.
 enum Item {
     Bytes(Bytes),
-    /// Tell the state that the hash has here.
+    /// Send the state that the hash has here.
     Save(SyncSender<SavedState>),
 }
 
-/// A hash under way. It is worked on without the lock that the line itself lies under.
-pub(super) struct Line {
+/// A hash under way. The hasher is taken out while it is updated, so that the lock of the stream is free.
+pub(super) struct Stream {
     algorithm: Algorithm,
-    /// None while somebody updates it.
+    /// None while a thread updates it.
     hasher: Option<Hasher>,
     queue: VecDeque<Item>,
     /// The offset of the first byte in the queue.
     position: u64,
-    /// Subtrees that were taken out of turn, in their order, and the ordinal of the first: None are not ready.
+    /// Subtrees that are hashed before their turn, in order; None for one that is not ready.
     ahead: VecDeque<Option<Subtree>>,
     first_ahead: u64,
-    /// The turns that it has: in the queue of the threads that hash, or about to be made.
-    pub(super) turns: usize,
+    /// Its tasks: those that wait for a hash worker, and those under way.
+    pub(super) tasks: usize,
     /// An update panicked. What is fed is dropped, and the hasher has seen nothing.
     lost: bool,
-    /// Whether a saved state was told, or can be no more, since this was last looked at.
-    pub(super) told: bool,
+    /// Whether a saved state was sent, or can no longer be, since this was last cleared.
+    pub(super) answered: bool,
 }
 
 /// A step that can be made now.
@@ -100,7 +100,7 @@ enum Outcome {
     Lost,
 }
 
-impl Line {
+impl Stream {
     pub(super) fn new(hasher: Hasher) -> Self {
         Self {
             algorithm: hasher.algorithm(),
@@ -109,9 +109,9 @@ impl Line {
             queue: VecDeque::new(),
             ahead: VecDeque::new(),
             first_ahead: 0,
-            turns: 0,
+            tasks: 0,
             lost: false,
-            told: false,
+            answered: false,
         }
     }
 
@@ -128,17 +128,17 @@ impl Line {
     pub(super) fn save(&mut self, to: SyncSender<SavedState>) {
         if !self.lost {
             self.queue.push_back(Item::Save(to));
-            // At once, if nothing is before it: no thread is called for it.
+            // At once, if nothing is before it: no worker is needed.
             self.answer_saves();
         }
     }
 
-    /// Whether nothing is under way or waiting, and no thread about to look.
+    /// Whether nothing is under way or waiting, and no worker is about to look.
     pub(super) fn is_quiet(&self) -> bool {
-        self.turns == 0 && self.queue.is_empty() && self.ahead.is_empty() && self.hasher.is_some()
+        self.tasks == 0 && self.queue.is_empty() && self.ahead.is_empty() && self.hasher.is_some()
     }
 
-    /// Use the hasher of a quiet line; what is fed next belongs after the bytes that it then has seen.
+    /// Use the hasher of a quiet stream. The next bytes follow those that it has seen by then.
     pub(super) fn with<T>(&mut self, work: impl FnOnce(&mut Hasher) -> T) -> T {
         debug_assert!(self.is_quiet());
         let mut hasher = self.hasher.take().unwrap_or_else(|| Hasher::new(self.algorithm));
@@ -147,20 +147,20 @@ impl Line {
         result
     }
 
-    /// The hasher of a quiet line.
+    /// The hasher of a quiet stream.
     pub(super) fn into_hasher(self) -> Hasher {
         self.hasher.unwrap_or_else(|| Hasher::new(self.algorithm))
     }
 
-    /// Whether more steps could be made now than it has turns.
-    pub(super) fn wants_turn(&self) -> bool {
+    /// Whether more steps can be made now than it has tasks.
+    pub(super) fn wants_task(&self) -> bool {
         let most = if self.front_is_apart() {
             self.queue.len()
         } else {
-            // What comes after a step under way has its turn when that has ended.
+            // The step after the one under way gets its task when that has ended.
             usize::from(!self.queue.is_empty() && self.ahead.is_empty() && self.hasher.is_some())
         };
-        self.turns < most
+        self.tasks < most
     }
 
     /// Whether the next bytes can be hashed without those before them.
@@ -191,7 +191,7 @@ impl Line {
         Some(Work::Next(hasher, bytes))
     }
 
-    /// Take note of a step; give its bytes back.
+    /// Take back a step that was made; return its bytes.
     pub(super) fn put(&mut self, done: Done) -> Bytes {
         match done.result {
             Outcome::Next(hasher) => self.hasher = Some(hasher),
@@ -202,7 +202,7 @@ impl Line {
                 }
                 self.join_ahead();
             }
-            // Of a line that was lost meanwhile.
+            // The stream was lost meanwhile.
             Outcome::Apart(..) => {}
             Outcome::Lost => self.lose(),
         }
@@ -230,21 +230,21 @@ impl Line {
         }
     }
 
-    /// Tell the state to those whose turn it is.
+    /// Answer the requests for a state that are at the front of the queue.
     fn answer_saves(&mut self) {
         let Some(hasher) = &self.hasher else { return };
         while self.ahead.is_empty()
             && let Some(Item::Save(to)) = self.queue.front()
         {
-            // Who asked may have gone.
+            // The receiver may be gone.
             to.send(hasher.save()).ok();
             self.queue.pop_front();
-            self.told = true;
+            self.answered = true;
         }
     }
 
     fn lose(&mut self) {
-        (self.lost, self.told) = (true, true);
+        (self.lost, self.answered) = (true, true);
         self.queue.clear();
         self.first_ahead += self.ahead.len() as u64;
         self.ahead.clear();
@@ -252,7 +252,7 @@ impl Line {
     }
 }
 
-/// Bytes at whose sight a hash panics.
+/// Bytes that make a hash panic.
 #[cfg(test)]
 pub(super) const PANIC: &[u8] = b"panic, as no hash does by itself";
 
@@ -263,7 +263,7 @@ fn trap(bytes: &[u8]) {
 }
 
 impl Work {
-    /// Make the steps of several lines, side by side if none is apart.
+    /// Make the steps of several streams, side by side unless one of them is apart.
     pub(super) fn run_all(works: Vec<Self>) -> Vec<Done> {
         if works.len() < 2 || works.iter().any(|work| matches!(work, Self::Apart(..))) {
             return works.into_iter().map(Self::run).collect();
@@ -284,13 +284,13 @@ impl Work {
         }));
         let done = next.into_iter().zip(before).map(|((hasher, bytes), before)| match is_done {
             Ok(()) => Done { bytes, result: Outcome::Next(hasher) },
-            // One of them; each by itself, only that one is lost.
+            // One of them panicked. Each is tried alone, so that only that one is lost.
             Err(_) => Self::Next(before, bytes).run(),
         });
         done.collect()
     }
 
-    /// Make the step. A panic is contained: then the hash is lost and has to be computed anew.
+    /// Make the step. A panic is caught: the hash is then lost and has to be computed again.
     pub(super) fn run(self) -> Done {
         match self {
             Self::Next(mut hasher, bytes) => {
