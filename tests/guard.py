@@ -3,22 +3,29 @@
 pytest forks a guard, and the guard forks the process that runs pytest. The kernel gives the guard every process below it that
 loses its parent, and tells the guard when the first process is killed. The guard kills all of them at the end.
 
-Tests that hang or crash are the business of pytest-xdist: they fail with their worker, and another worker goes on.
+A test that crashes, or hangs where pytest-timeout cannot end it, ends its process with it; under pytest-xdist it fails and
+another process goes on.
 """
 
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import os
 import signal
 import sys
+from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 
-__all__ = ("pytest_cmdline_main",)
+__all__ = ("pytest_cmdline_main", "pytest_runtest_protocol")
+
+GRACE_SECONDS = float(os.environ.get("STEELYARD_TEST_GRACE_SECONDS", "60"))
+"""How long a test has, after its limit, to end by what pytest-timeout raises in the main thread."""
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
@@ -46,6 +53,20 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     # A shell has its background jobs ignore SIGINT, and the workers would inherit that: tests send it.
     signal.signal(signal.SIGINT, signal.default_int_handler if before == signal.SIG_IGN else before)
     return None
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Print the stacks and end the process when a test goes past its limit, also where native code holds the GIL."""
+    marker = item.get_closest_marker("timeout")
+    limit = float(marker.args[0] if marker is not None and marker.args else item.config.getini("timeout"))
+    # pytest keeps the standard error that it started with: the present one goes to the report of the test.
+    error = item.config.stash[fault_handler_stderr_fd_key]
+    faulthandler.dump_traceback_later(limit + GRACE_SECONDS, file=error, exit=True)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _ignore(*_: object) -> None:

@@ -235,7 +235,7 @@ def check(root: Path, before: list[str], *, torn: bool) -> None:
                 assert found.error is None
 
     gc.collect()
-    end = time.monotonic() + 5  # a thread that wrote behind the caller may be about to close the last
+    end = time.monotonic() + 30  # a thread that wrote behind the caller may be about to close the last
     while not torn and (left := Counter(open_files()) - Counter(before)) and time.monotonic() < end:
         time.sleep(0.01)
     assert torn or not left, f"left open: {left}"

@@ -58,14 +58,12 @@ INI = """[pytest]
 addopts = -n 2 --max-worker-restart=5
 timeout = 60
 timeout_method = signal
-faulthandler_timeout = 6
-faulthandler_exit_on_timeout = true
 """
 
 
 def _start(folder: Path, text: str, *options: str) -> subprocess.Popen[str]:
     (folder / "pytest.ini").write_text(INI)
-    (folder / "conftest.py").write_text("from guard import pytest_cmdline_main\n")
+    (folder / "conftest.py").write_text("from guard import pytest_cmdline_main, pytest_runtest_protocol\n")
     (folder / "test_it.py").write_text(text)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     return subprocess.Popen(
@@ -74,7 +72,7 @@ def _start(folder: Path, text: str, *options: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=kept | {"PYTHONPATH": str(Path(__file__).parent)},
+        env=kept | {"PYTHONPATH": str(Path(__file__).parent), "STEELYARD_TEST_GRACE_SECONDS": "5"},
     )
 
 

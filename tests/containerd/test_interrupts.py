@@ -47,7 +47,7 @@ def test_ctrl_c_at_any_step_of_a_client_leaves_the_service_whole(backend: str, s
             command, capture_output=True, text=True, check=False, env=environment, timeout=3000 if ALL else 100
         )
         assert run.returncode == 0, run.stderr[-5000:]
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while service.descriptors > before + SPARE and time.monotonic() < end:
             time.sleep(0.05)  # it may be about to close what the last client had open
         assert service.descriptors <= before + SPARE

@@ -97,7 +97,7 @@ async def test_a_server_that_is_not_there_is_named(short_path: Path, call: str) 
 @pytest.mark.parametrize("call", CALLS)
 async def test_a_server_that_is_stuck_is_not_waited_for_for_ever(silent: str, call: str) -> None:
     async with RemoteStore(silent, timeout=0.2, idle_timeout=0.2) as store:
-        with anyio.fail_after(20), pytest.raises((Unreachable, ExceptionGroup)):
+        with anyio.fail_after(60), pytest.raises((Unreachable, ExceptionGroup)):
             await CALLS[call](store)
 
 
@@ -112,7 +112,7 @@ async def test_a_cancelled_call_to_a_server_that_is_stuck_returns_soon(silent: s
 
 async def test_waiting_for_a_ref_does_not_wait_for_a_server_that_is_not_there(short_path: Path) -> None:
     async with RemoteStore(short_path / "nobody") as store:
-        with anyio.fail_after(20), pytest.raises(Unreachable):
+        with anyio.fail_after(60), pytest.raises(Unreachable):
             await open_writer(store, "ref")
 
 
@@ -120,7 +120,7 @@ async def test_pieces_find_a_thread_while_many_calls_wait(silent: str) -> None:
     async with RemoteStore(silent) as store, anyio.create_task_group() as tasks:
         for _ in range(100):
             tasks.start_soon(store.get, DIGEST)
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             assert 1 == await _bridge.run(len, b"x")
         tasks.cancel_scope.cancel()
 
@@ -133,7 +133,7 @@ async def test_a_server_that_was_restarted_is_found_again(local_store: LocalStor
         with pytest.raises(Unreachable):
             await store.info(digest)
         async with Server(local_store, address):
-            with anyio.fail_after(20):
+            with anyio.fail_after(60):
                 while True:
                     try:
                         assert b"data" == await store.get(digest)
@@ -195,7 +195,7 @@ async def test_a_writer_that_is_dropped_by_its_server_says_so_and_keeps_what_was
     ):
         await writer.write(b"data")
         await writer.sync()
-        with anyio.fail_after(20), pytest.raises(Unreachable):  # noqa: PT012  # the loop ends by the error
+        with anyio.fail_after(60), pytest.raises(Unreachable):  # noqa: PT012  # the loop ends by the error
             while True:
                 await anyio.sleep(0.1)
                 await writer.write(b"")

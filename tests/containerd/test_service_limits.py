@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from steelyard import InvalidArgument, LocalStore, MemoryStore
 from steelyard.containerd.proto import content_pb2 as pb
-from steelyard.containerd.service import Server
+from steelyard.containerd.service import Server, _call, _gate
 from steelyard.containerd.service._messages import Malformed, parse_write, read_response
 
 from .wire import SECONDS, Wire, refused, wire
@@ -167,13 +167,38 @@ def test_a_reader_that_takes_nothing_is_cut_off(short_path: Path) -> None:
             list(call)
 
 
-@pytest.mark.slow
-def test_a_client_that_answers_in_time_is_not_idle(short_path: Path) -> None:
-    with serving(short_path, idle_seconds=2) as content:
+class Clock:
+    """A clock that only the test moves; it knows when the thread that cuts idle calls has looked at it."""
+
+    def __init__(self) -> None:
+        self.now = time.monotonic()
+        self.looks = 0
+
+    def monotonic(self) -> float:
+        self.looks += threading.current_thread().name == "containerd-watch"
+        return self.now
+
+    def pass_by(self, seconds: float) -> None:
+        """Let time pass, and the thread look twice: its first look may have begun before."""
+        self.now += seconds
+        seen, end = self.looks, time.monotonic() + 60
+        while self.looks < seen + 2:
+            assert time.monotonic() < end
+            time.sleep(0.005)
+
+
+def test_a_client_that_answers_in_time_is_not_idle(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(_gate, "time", clock)
+    monkeypatch.setattr(_call, "time", clock)
+    with serving(short_path, idle_seconds=0.2) as content:
         talk = content.talk()
         talk.ask(ref="a")
         for _ in range(4):
-            assert not threading.Event().wait(0.6)  # a client that thinks
+            clock.pass_by(0.15)  # a client that thinks
+            talk.ask()
+        clock.pass_by(0.25)
+        with pytest.raises(grpc.RpcError):
             talk.ask()
 
 
