@@ -1,6 +1,7 @@
 """What an archive costs grows with its bytes, and not with products of what it counts.
 
-``ARCHIVE_ENTRIES=999000`` proves the bound on memory with as many entries as an archive may have.
+``ARCHIVE_ENTRIES=999000`` proves the bound on memory with as many entries as an archive may have, and ``ARCHIVE_BLOBS=999000``
+with as many blobs; the archive of those takes 1 GiB and the store as much again, in the temporary directory.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from steelyard import LocalStore, MemoryStore
 from steelyard.images import import_images
 
 ENTRIES = int(os.environ.get("ARCHIVE_ENTRIES", "200000"))
+BLOBS = int(os.environ.get("ARCHIVE_BLOBS", "60000"))
 HANG_SECONDS = 30
 
 
@@ -146,3 +148,72 @@ def test_an_entry_takes_little_memory(form: str, tmp_path: Path) -> None:
     print(f"{ENTRIES} entries, {form}: {before >> 20} MiB before, {most >> 20} MiB at most")
 
     assert most - before <= (20 << 20) + 100 * ENTRIES
+
+
+DISTINCT = """
+import hashlib, io, re, sys, tarfile
+from pathlib import Path
+import anyio
+from steelyard import LocalStore
+from steelyard.images import import_images
+
+form, count, path, store = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
+DOCUMENTS = [("oci-layout", b'{"imageLayoutVersion":"1.0.0"}'), ("index.json", b'{"schemaVersion":2,"manifests":[]}')]
+
+
+def peak():
+    return int(re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1])
+
+
+def headers():
+    block = bytearray(tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT))
+    blobs = ((number, b"%d" % number) for number in range(count))
+    named = (("blobs/sha256/" + hashlib.sha256(data).hexdigest(), data) for _, data in blobs)
+    for each in (DOCUMENTS, named):
+        for name, data in each:
+            block[:100] = name.encode().ljust(100, b"\\0")
+            block[124:136] = b"%011o\\0" % len(data)
+            block[148:156] = b" " * 8
+            block[148:156] = b"%06o\\0 " % sum(block)
+            yield bytes(block) + data.ljust(512, b"\\0")
+    yield bytes(1024)
+
+
+async def pieces():
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            yield piece
+
+
+async def main():
+    async with LocalStore(store, durability="process-crash") as kept:
+        source = pieces() if form == "stream" else path
+        found = await import_images(kept, source, only_referenced=form == "skipped")
+        assert (len(found.blobs), found.blobs[0].status) == (count, "skipped" if form == "skipped" else "new")
+
+
+with open(path, "wb") as file:
+    file.writelines(headers())
+anyio.run(main)
+print(peak())
+"""
+
+
+@pytest.mark.parametrize(("form", "most"), [("skipped", 130), ("file", 300), ("stream", 300)])
+def test_a_blob_takes_little_memory(form: str, most: int, tmp_path: Path) -> None:
+    """A million blobs are to fit into 150 MiB, all of the process included, also the pages of its database that a store keeps.
+
+    Of those there are at most 32 MiB, which few blobs do not fill, and threads keep more or less: so a short run bounds closely
+    only what the import itself keeps, where it stores nothing.
+    """
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    peaks = {}
+    for count in (BLOBS // 6, BLOBS):
+        words = [sys.executable, "-c", DISTINCT, form, str(count), str(tmp_path / "a.tar"), str(tmp_path / f"s{count}")]
+        done = subprocess.run(words, capture_output=True, check=True, env=environment, timeout=1200)
+        peaks[count] = int(done.stdout) << 10
+    few, many = peaks.values()
+    print(f"{BLOBS} blobs, {form}: {few >> 10} KiB for a sixth of them, {many >> 10} KiB for all")
+
+    assert many <= 150 << 20
+    assert many - few <= most * (BLOBS - BLOBS // 6)

@@ -23,6 +23,11 @@ _REFERENCED = 0x80
 _TAIL = struct.Struct("<QfB")
 """Size, seconds, and status with a bit for `ImportedBlob.referenced`; the digest stands before them."""
 
+_SECONDS = struct.Struct("<f")
+_STATUS_BITS = 2
+_BLOCK = 4096
+"""About the bytes of a block of rows: what is full never moves and never grows, so that no room is kept for more."""
+
 
 class ImportedBlob(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A blob of the source.
@@ -43,16 +48,21 @@ class ImportedBlob(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Account:
-    """Takes what becomes of each blob, as rows of bytes by algorithm and the first byte of the digest."""
+    """Takes what becomes of each blob, as rows of bytes by algorithm and the first byte of the digest.
+
+    A row is the digest, a byte for the status and for how many bytes the size takes, the size, and the seconds.
+    """
 
     def __init__(self) -> None:
-        self._groups: defaultdict[tuple[Algorithm, int], bytearray] = defaultdict(bytearray)
+        self._groups: defaultdict[tuple[Algorithm, int], _Rows] = defaultdict(_Rows)
 
     def add(self, digest: Digest, size: int, status: BlobStatus, seconds: float) -> None:
         """Take what became of a blob; what came first of one that comes twice counts."""
         octets = bytes.fromhex(digest.encoded)
-        row = octets + _TAIL.pack(size, seconds, _STATUSES.index(status))
-        self._groups[digest.algorithm, octets[0]] += row
+        length = (size.bit_length() + 7) // 8
+        head = _STATUSES.index(status) | length << _STATUS_BITS
+        row = b"".join((octets, bytes((head,)), size.to_bytes(length, "little"), _SECONDS.pack(seconds)))
+        self._groups[digest.algorithm, octets[0]].add(row)
 
     def close(self, referenced: Collection[Digest]) -> Blobs:
         """Return the blobs, and forget them.
@@ -67,16 +77,44 @@ class Account:
         return Blobs(groups)
 
 
-def _finished(algorithm: Algorithm, rows: bytearray, referenced: Collection[Digest]) -> bytes:
-    """Return the rows in the order of their digests, each digest once."""
+class _Rows:
+    """Rows in blocks."""
+
+    def __init__(self) -> None:
+        self._full: list[bytes] = []
+        self._last = bytearray()
+
+    def add(self, row: bytes) -> None:
+        """Add a row."""
+        self._last += row
+        if len(self._last) >= _BLOCK:
+            self._full.append(bytes(self._last))
+            self._last = bytearray()
+
+    def blocks(self) -> Iterator[bytes]:
+        """Iterate over the blocks, each of whole rows."""
+        yield from self._full
+        yield bytes(self._last)
+
+
+def _finished(algorithm: Algorithm, rows: _Rows, referenced: Collection[Digest]) -> bytes:
+    """Return the rows in the order of their digests, each digest once and all of the same width."""
     width = algorithm.encoded_length // 2
     found: dict[bytes, bytes] = {}
-    for start in range(0, len(rows), width + _TAIL.size):
-        row = bytes(rows[start : start + width + _TAIL.size])
-        octets = row[:width]
-        if octets not in found:
-            is_needed = Digest(algorithm, octets.hex()) in referenced
-            found[octets] = row[:-1] + bytes([row[-1] | _REFERENCED]) if is_needed else row
+    for block in rows.blocks():
+        start = 0
+        while start < len(block):
+            octets, head = block[start : start + width], block[start + width]
+            begin = start + width + 1
+            end = begin + (head >> _STATUS_BITS)
+            start = end + _SECONDS.size
+            if octets in found:
+                continue
+            status = head & ((1 << _STATUS_BITS) - 1)
+            if Digest(algorithm, octets.hex()) in referenced:
+                status |= _REFERENCED
+            (seconds,) = _SECONDS.unpack_from(block, end)
+            found[octets] = octets + _TAIL.pack(int.from_bytes(block[begin:end], "little"), seconds, status)
     return b"".join(found[octets] for octets in sorted(found))
 
 

@@ -53,13 +53,17 @@ class ArchiveFile(Archive, Provider):
 
     def __init__(self, file: int, intake: Intake, limits: Limits, concurrency: int) -> None:
         super().__init__(limits)
-        self.provider = self
         self._file = file
         self._intake = intake
         self._concurrency = concurrency
         self._index = TarIndex(file, entries=limits.entries, header_bytes=limits.header_bytes)
         self._saved_blobs: dict[Digest, Entry] = {}  # that `docker save` names, by another name than a layout's
         self._made: dict[str, bytes] = {}
+
+    @property
+    def provider(self) -> Provider:
+        """The archive itself, which does not refer to itself: what is known of a million entries goes with its last use."""
+        return self
 
     async def contents(self) -> Contents:
         """Return what images there are, from headers and documents alone."""

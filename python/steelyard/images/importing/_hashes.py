@@ -1,4 +1,4 @@
-"""What is remembered of the files of a stream: 5 bytes for each, and 32 for the digest of one whose name does not tell it."""
+"""What is remembered of the files of a stream: a byte for each, and 36 for the digest of one whose name does not tell it."""
 
 from __future__ import annotations
 
@@ -35,9 +35,11 @@ class Hashes:
         missing = index + 1 - len(self._marks)
         if missing > 0:
             self._marks += bytes(missing)
-            self._places.frombytes(bytes(missing * self._places.itemsize))
         self._marks[index] = _STRAY if compression is None else _STRAY + 1 + _FORMATS.index(compression)
         if digest is not None:
+            missing = index + 1 - len(self._places)
+            if missing > 0:  # only where names do not tell digests
+                self._places.frombytes(bytes(missing * self._places.itemsize))
             self._digests += bytes.fromhex(digest.encoded)
             self._places[index] = len(self._digests) // _SIZE
 
@@ -47,6 +49,6 @@ class Hashes:
         if not mark:
             return None
         compression = None if mark == _STRAY else _FORMATS[mark - _STRAY - 1]
-        place = self._places[index]
+        place = self._places[index] if index < len(self._places) else 0
         octets = self._digests[(place - 1) * _SIZE : place * _SIZE]
         return Digest(Algorithm.SHA256, octets.hex()) if place else None, compression

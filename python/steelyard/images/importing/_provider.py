@@ -46,13 +46,17 @@ class _Copies(ImageSource):
     """Copies blobs from a provider."""
 
     def __init__(self, provider: Provider, intake: Intake, limits: Limits, concurrency: int) -> None:
-        self.provider = provider
         self._provider = provider
         self._intake = intake
         self._limits = limits
         self._concurrency = concurrency
         self._roots: tuple[Root, ...] = ()
         self._large: list[Item] = []
+
+    @property
+    def provider(self) -> Provider:
+        """What the blobs are copied from."""
+        return self._provider
 
     async def _all(self) -> set[Digest]:
         """Return the digests of all that belongs to the images, for any platform."""

@@ -126,20 +126,7 @@ async def _import(keeper: Keeper, source: ImportSource, options: _Options, ledge
     started = time.monotonic()
     store, platforms, limits = keeper.store, options.platforms, options.limits
     intake = Intake(keeper, ledger)
-    opening = Opening(intake=intake, limits=limits, concurrency=options.concurrency)
-    async with opening.open(source) as images:
-        if options.only_referenced and images.provider is None:
-            raise InvalidArgument("only_referenced: expected a source that can be read twice, found a stream")
-        contents = await images.contents()
-        # What an index of megabytes names takes a while to sort out.
-        size = len(contents.index)
-        chosen = await aside(size, lambda: plan(_for(contents, platforms), options.name, options.naming))
-        if not (options.overwrite or chosen.moves):
-            await _refuse_moves(store, chosen)
-        wanted = None
-        if options.only_referenced and images.provider is not None:
-            wanted = await needed(images.provider, (root for root, _ in chosen.images), platforms, limits)
-        await images.take(wanted)
+    contents, chosen = await _taken(intake, source, options)
     await _store_made(intake, contents, chosen)
     documents = Without(store, contents.strays)
     visited = Visited(limits, indexes=platforms is None)
@@ -156,6 +143,26 @@ async def _import(keeper: Keeper, source: ImportSource, options: _Options, ledge
     referenced = await _referenced(store, contents, found, platforms, limits)
     await _assign(keeper, chosen, contents, options.labels, overwrite=options.overwrite)
     return await run(_result, chosen, found, ledger, referenced, time.monotonic() - started)
+
+
+async def _taken(intake: Intake, source: ImportSource, options: _Options) -> tuple[Contents, Plan]:
+    """Store the blobs of a source. Return what images there are and which are meant; all else that is known of it is forgotten."""
+    platforms, limits = options.platforms, options.limits
+    opening = Opening(intake=intake, limits=limits, concurrency=options.concurrency)
+    async with opening.open(source) as images:
+        if options.only_referenced and images.provider is None:
+            raise InvalidArgument("only_referenced: expected a source that can be read twice, found a stream")
+        contents = await images.contents()
+        # What an index of megabytes names takes a while to sort out.
+        size = len(contents.index)
+        chosen = await aside(size, lambda: plan(_for(contents, platforms), options.name, options.naming))
+        if not (options.overwrite or chosen.moves):
+            await _refuse_moves(intake.store, chosen)
+        wanted = None
+        if options.only_referenced and images.provider is not None:
+            wanted = await needed(images.provider, (root for root, _ in chosen.images), platforms, limits)
+        await images.take(wanted)
+    return contents, chosen
 
 
 def _for(contents: Contents, platforms: Platforms | None) -> Contents:

@@ -18,13 +18,12 @@ BLOBS = "blobs"
 
 
 class ImageSource(ABC):
-    """A source of images, open.
+    """A source of images, open."""
 
-    Attributes:
-        provider: reads the source's blobs before they are taken, or None for a stream.
-    """
-
-    provider: Provider | None = None
+    @property
+    def provider(self) -> Provider | None:
+        """What reads the source's blobs before they are taken; None for a stream."""
+        return None
 
     @abstractmethod
     async def contents(self) -> Contents:

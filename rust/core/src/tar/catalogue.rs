@@ -1,36 +1,34 @@
 //! The entries of an archive by name: what stands under each name first, and where links lead.
 //!
-//! An archive may have a million entries, so each takes some 40 bytes and its name, in which 64 hex digits take 32 bytes.
-//! Where a link leads is found out once, however long the chain and however often it is asked for.
+//! An archive may have a million entries, so each is packed into some 10 bytes and its name. Of a name with 64 hex digits only
+//! those are kept, in 32 bytes, and what is before and behind them once for all names. Where a link leads is found out once,
+//! however long the chain and however often it is asked for.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 
+use super::records::{Place, Records};
 use super::{Entry, Fault, Kind};
 use crate::error::{self, Error};
 
 /// Names and link targets of all entries together; an archive of images has a few KiB of them.
 const MOST_TEXT: usize = 256 << 20;
-/// Hex digits of a SHA-256 digest, which the names of blobs have.
-const DIGITS: usize = 64;
-/// The bytes that they stand for.
-const HALF: u16 = 32;
-/// Where the digits begin in a name that has none.
-const NO_DIGITS: u16 = u16::MAX;
-/// Free places of the table, at least, out of so many.
-const SPARSE: usize = 4;
+/// Slots of the table for so many entries, at most.
+const SLOTS: usize = 5;
+/// These.
+const ENTRIES: usize = 4;
 
 /// Entries, each name once: the first of those that share one.
 #[derive(Debug, Default)]
 pub struct Catalogue {
-    /// Names and targets, one behind the other.
-    text: Vec<u8>,
-    known: Vec<Known>,
-    /// Places of `known` by the hashes of names, with linear probing; 0 is free, and all else one more than the place.
-    table: Vec<u32>,
+    records: Records,
+    /// Entries.
+    count: usize,
+    /// Bytes of names and targets.
+    text: usize,
+    /// Places of records by the hashes of names, with linear probing.
+    table: Vec<Option<Place>>,
     hasher: RandomState,
-    /// Of each link one more than the place where it leads; 0 is unknown.
-    ends: Vec<u32>,
 }
 
 /// What is known of an entry; see [`Entry`].
@@ -50,61 +48,29 @@ pub struct Found {
     pub target: Option<String>,
 }
 
-/// An entry, packed; its target stands behind its name.
-#[derive(Debug)]
-struct Known {
-    size: u64,
-    data_offset: u64,
-    index: u32,
-    text: u32,
-    /// Bytes of the name as it is kept.
-    name: u16,
-    /// Where the name has 64 hex digits, of which half as many bytes are kept.
-    digits: u16,
-    target: u16,
-    kind: Kind,
-}
-
 impl Catalogue {
     /// Take an entry. Return the number of the first entry with that name, if this is not the first.
     pub(super) fn add(&mut self, entry: &Entry) -> Result<Option<u64>, Fault> {
-        if self.table.len() < (self.known.len() + 1) * SPARSE / (SPARSE - 1) {
+        if self.table.len() * ENTRIES < (self.count + 1) * SLOTS {
             self.grow();
         }
         let slot = self.slot(&entry.name);
-        if let Some(place) = self.table[slot].checked_sub(1) {
-            return Ok(Some(self.known[place as usize].index.into()));
+        if let Some(place) = self.table[slot] {
+            return Ok(Some(self.records.entry(place).index));
         }
-        let target = entry.target.as_deref().unwrap_or_default();
-        let text = self.text.len();
-        let digits = find_digits(&entry.name);
-        if text + entry.name.len() + target.len() > MOST_TEXT {
+        let text = self.text + entry.name.len() + entry.target.as_ref().map_or(0, String::len);
+        if text > MOST_TEXT {
             return Err(Fault::new(format!("names of at most {MOST_TEXT} bytes in all"), "more"));
         }
-        let too_many = |_| Fault::new(format!("at most {} entries", u32::MAX), "more");
-        self.known.push(Known {
-            size: entry.size,
-            data_offset: entry.data_offset,
-            index: u32::try_from(entry.index).map_err(too_many)?,
-            text: u32::try_from(text).expect("text is bounded"),
-            name: length(&entry.name) - digits.map_or(0, |_| HALF),
-            digits: digits.map_or(NO_DIGITS, |start| u16::try_from(start).expect("names are short")),
-            target: length(target),
-            kind: entry.kind,
-        });
-        let (before, rest) = entry.name.as_bytes().split_at(digits.unwrap_or(entry.name.len()));
-        let (encoded, after) = rest.split_at(rest.len().min(DIGITS));
-        self.text.extend_from_slice(before);
-        self.text.extend(encoded.as_chunks::<2>().0.iter().map(|&[high, low]| value(high) << 4 | value(low)));
-        self.text.extend_from_slice(after);
-        self.text.extend_from_slice(target.as_bytes());
-        self.table[slot] = number(self.known.len() - 1);
+        self.table[slot] = Some(self.records.add(entry)?);
+        self.text = text;
+        self.count += 1;
         Ok(None)
     }
 
     /// Return the first entry of that name.
     pub fn find(&self, name: &str) -> Option<Found> {
-        self.place(name).map(|place| self.entry(place))
+        self.place(name).map(|place| self.records.entry(place))
     }
 
     /// Return the entry where the links lead that begin at the entry of that name; no path is ever opened.
@@ -112,155 +78,89 @@ impl Catalogue {
     /// What is no link is returned as it is. None: there is no entry of that name.
     pub fn resolve(&mut self, name: &str) -> error::Result<Option<Found>> {
         let Some(first) = self.place(name) else { return Ok(None) };
-        self.ends.resize(self.known.len(), 0);
         let refuse = |expected: String, found: &str| {
             Err(Error::InvalidArchive { entry: Some(name.to_owned()), expected, found: found.to_owned(), offset: None })
         };
         let mut path = Vec::new();
         let mut place = first;
         loop {
-            if let Some(end) = self.ends[place].checked_sub(1) {
-                place = end as usize;
+            if let Some(end) = self.records.end(place) {
+                place = end;
                 break;
             }
-            let Some(target) = self.target(place) else { break };
-            let Some(next) = self.place(target) else {
+            let Some(target) = self.records.entry(place).target else { break };
+            let Some(next) = self.place(&target) else {
                 return refuse(format!("an entry {target:?} for its link"), "none");
             };
             path.push(place);
-            if path.len() > self.known.len() {
+            if path.len() > self.count {
                 return refuse("a link that leads to a file".to_owned(), "a circle of links");
             }
             place = next;
         }
         for link in path {
-            self.ends[link] = number(place);
+            self.records.set_end(link, place);
         }
-        Ok(Some(self.entry(place)))
+        Ok(Some(self.records.entry(place)))
     }
 
-    /// Return regular files in a directory and those below it, in the order of the archive: of about `most` entries from the
-    /// place `from` on; and the place to go on at, or none at the end.
+    /// Return regular files in a directory and those below it, in the order of the archive: of at most `most` entries from
+    /// `from` on, which is 0 or what the last call returned; and where to go on, or none at the end.
     pub fn files_below(&self, directory: &str, from: usize, most: usize) -> (Vec<Found>, Option<usize>) {
-        let end = from.saturating_add(most).min(self.known.len());
         let is_below = |found: &Found| found.name.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'));
-        let regular = (from.min(end)..end).filter(|place| self.known[*place].kind == Kind::Regular);
-        let found = regular.map(|place| self.entry(place)).filter(is_below).collect();
-        (found, (end < self.known.len()).then_some(end))
+        let mut found = Vec::new();
+        let mut next = self.records.at(from);
+        for _ in 0..most {
+            let Some(place) = next else { break };
+            let (entry, after) = self.records.read(place);
+            if entry.kind == Kind::Regular && is_below(&entry) {
+                found.push(entry);
+            }
+            next = self.records.at(after);
+        }
+        (found, next.map(Place::position))
     }
 
-    fn place(&self, name: &str) -> Option<usize> {
-        if self.table.is_empty() {
-            return None;
-        }
-        self.table[self.slot(name)].checked_sub(1).map(|place| place as usize)
+    fn place(&self, name: &str) -> Option<Place> {
+        if self.table.is_empty() { None } else { self.table[self.slot(name)] }
     }
 
     /// Return the slot where the name is, or would be.
     fn slot(&self, name: &str) -> usize {
-        let mask = self.table.len() - 1;
-        let mut slot = usize::try_from(self.hasher.hash_one(name) & mask as u64).expect("a mask fits");
-        while let Some(place) = self.table[slot].checked_sub(1) {
-            if self.is_name(place as usize, name.as_bytes()) {
+        let mut slot = self.home(name.as_bytes());
+        while let Some(place) = self.table[slot] {
+            if self.records.is_name(place, name) {
                 break;
             }
-            slot = (slot + 1) & mask;
+            slot = (slot + 1) % self.table.len();
         }
         slot
     }
 
+    /// Return the slot where the search for a name begins.
+    fn home(&self, name: &[u8]) -> usize {
+        let part = (u128::from(self.hasher.hash_one(name)) * self.table.len() as u128) >> 64;
+        usize::try_from(part).expect("it is below the length")
+    }
+
+    /// Make room for a quarter more, and a few to begin with.
     fn grow(&mut self) {
-        let size = (self.table.len() * 2).max(64);
+        let size = (self.count + self.count / 4 + 64) * SLOTS / ENTRIES;
         self.table.clear();
-        self.table.resize(size, 0);
-        for place in 0..self.known.len() {
-            let slot = self.slot(&self.name(place));
-            self.table[slot] = number(place);
+        self.table.reserve_exact(size);
+        self.table.resize(size, None);
+        let mut next = self.records.at(0);
+        while let Some(place) = next {
+            let (entry, after) = self.records.read(place);
+            // Names differ, so the first free slot is that of this one.
+            let mut slot = self.home(entry.name.as_bytes());
+            while self.table[slot].is_some() {
+                slot = (slot + 1) % size;
+            }
+            self.table[slot] = Some(place);
+            next = self.records.at(after);
         }
     }
-
-    fn text(&self, start: usize, length: u16) -> &[u8] {
-        &self.text[start..start + usize::from(length)]
-    }
-
-    /// The name as it is kept: what is before the digits, the digits as bytes, and what is behind them.
-    fn parts(&self, place: usize) -> (&[u8], &[u8], &[u8]) {
-        let known = &self.known[place];
-        let kept = self.text(known.text as usize, known.name);
-        if known.digits == NO_DIGITS {
-            return (kept, &[], &[]);
-        }
-        let (before, rest) = kept.split_at(known.digits.into());
-        let (bytes, after) = rest.split_at(DIGITS / 2);
-        (before, bytes, after)
-    }
-
-    fn name(&self, place: usize) -> String {
-        let (before, bytes, after) = self.parts(place);
-        let name =
-            before.iter().copied().chain(bytes.iter().flat_map(|&byte| digits(byte))).chain(after.iter().copied());
-        String::from_utf8(name.collect()).expect("names are UTF-8")
-    }
-
-    fn is_name(&self, place: usize, name: &[u8]) -> bool {
-        let (before, bytes, after) = self.parts(place);
-        let Some(rest) = name.strip_prefix(before).and_then(|rest| rest.strip_suffix(after)) else { return false };
-        let (pairs, odd) = rest.as_chunks::<2>();
-        odd.is_empty()
-            && pairs.len() == bytes.len()
-            && pairs.iter().zip(bytes).all(|(pair, &byte)| *pair == digits(byte))
-    }
-
-    fn target(&self, place: usize) -> Option<&str> {
-        let known = &self.known[place];
-        matches!(known.kind, Kind::Symlink | Kind::Hardlink).then(|| {
-            let target = self.text(known.text as usize + usize::from(known.name), known.target);
-            std::str::from_utf8(target).expect("names are UTF-8")
-        })
-    }
-
-    fn entry(&self, place: usize) -> Found {
-        let Known { size, data_offset, index, kind, .. } = self.known[place];
-        Found {
-            index: index.into(),
-            name: self.name(place),
-            kind,
-            size,
-            data_offset,
-            target: self.target(place).map(str::to_owned),
-        }
-    }
-}
-
-/// One more than a place, so that 0 is none.
-fn number(place: usize) -> u32 {
-    u32::try_from(place + 1).expect("text is bounded, and names differ")
-}
-
-/// Where a name has 64 hex digits in a row first.
-fn find_digits(name: &str) -> Option<usize> {
-    let mut run = 0;
-    name.bytes()
-        .position(|byte| {
-            run = if matches!(byte, b'0'..=b'9' | b'a'..=b'f') { run + 1 } else { 0 };
-            run == DIGITS
-        })
-        .map(|last| last + 1 - DIGITS)
-}
-
-/// What a lower-case hex digit stands for.
-fn value(digit: u8) -> u8 {
-    if digit.is_ascii_digit() { digit - b'0' } else { digit - b'a' + 10 }
-}
-
-/// The two lower-case hex digits of a byte.
-fn digits(byte: u8) -> [u8; 2] {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]
-}
-
-fn length(name: &str) -> u16 {
-    u16::try_from(name.len()).expect("the reader refuses longer ones")
 }
 
 #[cfg(test)]
@@ -333,9 +233,53 @@ mod tests {
                 assert_eq!(None, catalogue.find(&other));
             }
         }
-        let all: usize = names.iter().map(|name| name.len() + "to".len()).sum();
-        assert_eq!(all - 32 * (names.len() - 2), catalogue.text.len());
-        assert_eq!(32, size_of::<Known>());
+    }
+
+    #[test]
+    fn a_blob_takes_few_bytes_and_many_forms_of_names_are_told_apart() {
+        let mut catalogue = Catalogue::default();
+        let name = |number: u64| format!("blobs/sha256/{number:064x}");
+        for index in 0..40_000 {
+            catalogue.add(&entry(index, &name(index), None)).unwrap();
+        }
+        assert!(catalogue.records.bytes() < 44 * 40_000);
+        assert!(catalogue.table.capacity() * size_of::<Option<Place>>() < 7 * 40_000);
+        for form in 0..40 {
+            catalogue.add(&entry(40_000 + form, &format!("{form}/{:064x}/{form}", 7), Some("to"))).unwrap();
+        }
+        for form in 0..40 {
+            let found = catalogue.find(&format!("{form}/{:064x}/{form}", 7)).unwrap();
+            assert_eq!((40_000 + form, Some("to")), (found.index, found.target.as_deref()));
+        }
+        assert_eq!(Some(found(39_999, &name(39_999))), catalogue.find(&name(39_999)));
+        assert_eq!(None, catalogue.find(&name(40_000)));
+    }
+
+    #[test]
+    fn every_number_comes_back() {
+        let mut catalogue = Catalogue::default();
+        for (index, number) in (0..).zip([0, 127, 128, 1 << 35, u64::MAX >> 1, u64::MAX]) {
+            let name = index.to_string();
+            let one = Entry { size: number, data_offset: number, ..entry(index, &name, None) };
+            catalogue.add(&one).unwrap();
+            let found = catalogue.find(&name).unwrap();
+            assert_eq!((number, number), (found.size, found.data_offset));
+        }
+    }
+
+    #[test]
+    fn files_come_in_order_across_blocks() {
+        let mut catalogue = Catalogue::default();
+        for index in 0..1000 {
+            catalogue.add(&entry(index, &format!("d/{index}{}", "x".repeat(4000)), None)).unwrap();
+        }
+        let (mut from, mut numbers) = (Some(0), Vec::new());
+        while let Some(start) = from {
+            let (found, next) = catalogue.files_below("d", start, 7);
+            numbers.extend(found.into_iter().map(|found| found.index));
+            from = next;
+        }
+        assert_eq!((0..1000).collect::<Vec<_>>(), numbers);
     }
 
     #[test]
@@ -365,8 +309,10 @@ mod tests {
                 assert_eq!(49_999, catalogue.resolve(&name).unwrap().unwrap().index);
             }
         }
-        assert!(catalogue.ends.iter().all(|end| matches!(end, 0 | 50_000)));
-        assert_eq!(1, catalogue.ends.iter().filter(|end| **end == 0).count());
+        let last = catalogue.place("l49999");
+        let mut ends = (0..50_000).map(|index| catalogue.records.end(catalogue.place(&format!("l{index}")).unwrap()));
+        assert!(ends.by_ref().take(49_999).all(|end| end == last));
+        assert_eq!(Some(None), ends.next());
     }
 
     #[test]
@@ -384,6 +330,6 @@ mod tests {
         let (second, end) = catalogue.files_below("blobs", next.unwrap(), 3);
 
         assert_eq!((vec!["blobs/x/1".to_owned()], vec!["blobs/3".to_owned()]), (names(first), names(second)));
-        assert_eq!((Some(3), None), (next, end));
+        assert_eq!(None, end);
     }
 }

@@ -15,6 +15,7 @@ mod merge;
 mod name;
 mod pax;
 mod reader;
+mod records;
 mod write;
 
 pub use catalogue::{Catalogue, Found};
