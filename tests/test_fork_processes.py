@@ -25,7 +25,9 @@ def test_what_is_open_stays_with_its_process_and_others_open_their_own(
 
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
 
-    assert (0, "") == (done.returncode, done.stderr)
+    # asyncio warns when its own poll of a process comes before the thread that waits for it: one that `to_process` ends.
+    said = [line for line in done.stderr.splitlines() if not line.startswith("Unknown child process pid")]
+    assert (0, []) == (done.returncode, said)
     found = json.loads(done.stdout)
     ways = ["pool", "anyio"]
     if method == "fork":
