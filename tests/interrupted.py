@@ -316,11 +316,13 @@ def at_random(backend: str, root: Path, runs: int, seed: int) -> dict[str, tuple
 
 def signalled(backend: str, work: Work, root: Path, delays: list[float]) -> bool:
     """Do the work while a thread sends signals; return whether one ended it."""
-    sender = threading.Thread(target=send, args=(delays,))
+    begun = threading.Event()  # no signal before this thread is prepared for it
+    sender = threading.Thread(target=send, args=(begun, delays))
     sender.start()
     ended = True
     with suppress(KeyboardInterrupt):  # it comes where it comes, here too
         try:
+            begun.set()
             ended = start(backend, work, root)
         except RuntimeError as error:
             # The loop's own, when the signal comes while it starts or closes.
@@ -334,7 +336,8 @@ def signalled(backend: str, work: Work, root: Path, delays: list[float]) -> bool
     return ended
 
 
-def send(delays: list[float]) -> None:
+def send(begun: threading.Event, delays: list[float]) -> None:
+    begun.wait()
     for delay in delays:
         time.sleep(delay)
         os.kill(os.getpid(), signal.SIGINT)

@@ -199,7 +199,7 @@ print(peak())
 """
 
 
-@pytest.mark.parametrize(("form", "most"), [("skipped", 130), ("file", 300), ("stream", 300)])
+@pytest.mark.parametrize(("form", "most"), [("skipped", 165), ("file", 300), ("stream", 300)])
 def test_a_blob_takes_little_memory(form: str, most: int, tmp_path: Path) -> None:
     """A million blobs are to fit into 150 MiB, all of the process included, also the pages of its database that a store keeps.
 
