@@ -139,7 +139,7 @@ async def examine(
     elsewhere: Callable[[OCIDescriptor], bool] = lambda _: False,
     visited: Visited | None = None,
 ) -> ImageCheck:
-    """Do what `check` says, for an image of which some blobs are `elsewhere` than in the store, where `documents` has them.
+    """Do what `check` says, for an image that has some of its blobs in `elsewhere`, outside the store; `documents` reads them.
 
     What is below documents that `visited` covers is left out of what is `ImageCheck.present`.
     """

@@ -57,7 +57,7 @@ impl Store {
         Patience::until(|| self.try_update(digest, labels, keys))
     }
 
-    /// Likewise; None, and no label has changed, while another process has the digest or writes labels.
+    /// Update as `update` does; return None, and change no label, while another process holds the digest or writes labels.
     fn try_update(&self, digest: &Digest, labels: &Labels, keys: Option<&[String]>) -> Result<Option<Info>> {
         let Some(_lock) = self.locks.try_digest(digest)? else { return Ok(None) };
         let stat = self.stat_blob(digest)?.ok_or_else(|| Error::no_blob(digest))?;

@@ -162,7 +162,7 @@ impl Meta {
         self.try_write(Sync::Durable, &mut Some(|connection: &Connection| rows::put(connection, row)))
     }
 
-    /// Likewise, waiting for other processes. The caller holds no lock.
+    /// Write a row as `try_put` does, and wait for other processes. The caller holds no lock.
     pub fn put(&self, row: &Row) -> Result<()> {
         Patience::until(|| self.try_put(row))
     }
@@ -175,7 +175,7 @@ impl Meta {
         }
     }
 
-    /// Likewise; false, and nothing is written, while another process writes.
+    /// Write missing rows as `remember` does; return false, and write nothing, while another process writes.
     pub fn try_remember(&self, rows: &[Row]) -> bool {
         let run = |connection: &Connection| rows::put_missing(connection, rows);
         !self.may_remember(rows) || !matches!(self.try_write(Sync::Cheap, &mut Some(run)), Ok(None))

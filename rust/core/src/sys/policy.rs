@@ -9,7 +9,7 @@ use super::{Around, Call, Op};
 /// What a signal has interrupted is repeated, and so EINTR is never seen above: a call that may be made again does no harm
 /// by it, and a sync is complete only when it says so. Names are the exception: an interruption does not say whether a link,
 /// rename or removal happened, and made again it would fail for another reason. Linux interrupts none of them on a local
-/// file system; elsewhere it is a failure like any other, EIO.
+/// file system; on other file systems an interrupted one fails with EIO.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
     /// Whether what is acknowledged has to survive a power loss. Without it, syncs are skipped and nothing else changes.
