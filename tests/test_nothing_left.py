@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from descriptors import open_files
 
 from steelyard import LocalStore
 
@@ -18,19 +19,6 @@ ITERATORS = {
     "walk": "store.walk()",
     "put_many": "store.put_many([b'more %d' % number for number in range(3000)])",
 }
-
-
-def open_files(root: Path) -> list[str]:
-    """Return the files under `root` that this process has open."""
-    found = []
-    for entry in Path("/proc/self/fd").iterdir():
-        try:
-            target = str(entry.readlink())
-        except FileNotFoundError:  # the descriptor of the listing itself
-            continue
-        if target.startswith(str(root)):
-            found.append(target)
-    return sorted(found)
 
 
 def python(program: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -98,6 +98,11 @@ class RefQueue:
             if first is not None:
                 first.wake()
 
+    def closed(self) -> None:
+        """Say that the store was closed: all who wait try again, one after the other, and are refused."""
+        for ref in list(self._turns):
+            self.released(ref)
+
     @uninterrupted
     def _enter(self, ref: str, turn: Turn) -> None:
         with self._lock:

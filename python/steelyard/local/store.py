@@ -132,14 +132,26 @@ class LocalStore(ProcessBound, BaseStore):
 
     @uninterrupted
     async def aclose(self) -> None:
-        """Close the store; may be called twice.
+        """Close the store and all that is open of it; may be called twice.
 
-        Readers that are still open go on. Writers can still be closed, which keeps their ingests, but not committed.
+        Afterwards this process has no file of the store open. Writers are closed as by their own `aclose`: their ingests
+        are kept, and their refs are free. What is asked of a writer, reader, stream or walk later raises
+        FailedPrecondition; closing it does nothing. A call under way in another task ends first, or raises the same.
+
+        Raises:
+            StorageError: not all that a writer had accepted could be kept; everything is closed nevertheless.
+
+        Cancellation:
+            Comes after the store is closed.
         """
         native, self._native = self._native, None
         self._process = UNBOUND
         if native is not None:
-            await run_always(native[0].close)
+            try:
+                # CANCEL: shielded, because files and refs would stay held.
+                await run_always(native[0].close)
+            finally:
+                ref_queue(self).closed()
         await checkpoint()
 
     async def __aenter__(self) -> Self:

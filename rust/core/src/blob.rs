@@ -21,6 +21,7 @@ use crate::error::{At, Error, Result};
 use crate::publish::{Named, find};
 use crate::store::Store;
 use crate::sys::{Fd, Stat, Sys, read_full_at};
+use crate::users::User;
 
 /// A blob that is open for reading; it stays readable when it is deleted meanwhile.
 ///
@@ -31,6 +32,7 @@ pub struct Blob {
     digest: Digest,
     path: PathBuf,
     stat: Stat,
+    _user: User,
 }
 
 impl Store {
@@ -44,7 +46,7 @@ impl Store {
         match find(self.sys.as_ref(), dir.fd(), &digest.encoded()).at("open", || &path)? {
             Named::File(file, stat) => {
                 let (sys, digest) = (Arc::clone(&self.sys), *digest);
-                Ok(Blob { sys, file, digest, path, stat })
+                Ok(Blob { sys, file, digest, path, stat, _user: self.user.clone() })
             }
             Named::Absent | Named::Stray => Err(Error::no_blob(digest)),
         }

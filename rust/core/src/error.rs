@@ -76,9 +76,14 @@ pub enum Error {
         /// The ingest's ref, or nothing for a write without one.
         name: Option<String>,
     },
-    /// The writer, reader or store is closed.
+    /// The store is closed.
+    StoreClosed {
+        /// A sentence that says so.
+        message: String,
+    },
+    /// The writer or reader is closed.
     Closed {
-        /// Its ref, digest or path.
+        /// Its ref or digest.
         name: String,
     },
     /// The root was written in a format that this release does not read.
@@ -209,6 +214,11 @@ impl Error {
         Self::NotFound { kind: "blob", name: digest.to_string() }
     }
 
+    /// Return the error for the use of a store that was closed.
+    pub fn store_closed(path: impl fmt::Display) -> Self {
+        Self::StoreClosed { message: format!("store {path}: not open; use it in `async with`") }
+    }
+
     /// Return the error for an ingest that does not exist.
     pub fn no_ingest(ref_: impl Into<String>) -> Self {
         Self::NotFound { kind: "ingest", name: ref_.into() }
@@ -239,7 +249,9 @@ impl fmt::Display for Error {
                 write!(f, "image name {name}: expected it to hold {expected}, found {actual}")
             }
             Self::Unavailable { name, holder, .. } => write!(f, "ingest {name}: held by {holder}"),
-            Self::FailedPrecondition { message } | Self::InvalidArgument { message } => f.write_str(message),
+            Self::FailedPrecondition { message }
+            | Self::StoreClosed { message }
+            | Self::InvalidArgument { message } => f.write_str(message),
             Self::UnexpectedDigest { expected, actual, name } => {
                 write!(f, "{}expected digest {expected}, found {actual}", Of(name.as_deref()))
             }

@@ -26,5 +26,6 @@ pub mod sys;
 pub mod tar;
 mod temp;
 pub mod threads;
+pub mod users;
 pub mod waiting;
 pub mod walk;

@@ -32,6 +32,7 @@ use crate::publish::BLOB_MODE;
 use crate::round::Rounds;
 use crate::sys::{Layer, Linux, Policy, Process, Sys, watch};
 use crate::temp::{self, Temp};
+use crate::users::{User, Users};
 
 pub use batch::{BatchItem, Outcome, Source};
 pub use put::Put;
@@ -70,6 +71,8 @@ pub struct Store {
     pub(crate) rounds: Rounds,
     notes: Vec<String>,
     closed: AtomicBool,
+    users: Arc<Users>,
+    pub(crate) user: User,
 }
 
 impl Store {
@@ -98,6 +101,8 @@ impl Store {
         if !read_only {
             root.mark()?;
         }
+        let users = Arc::<Users>::default();
+        let user = users.enter();
         Ok(Arc::new(Self {
             process: Process::current(),
             sys,
@@ -110,6 +115,8 @@ impl Store {
             rounds: Rounds::default(),
             notes,
             closed: AtomicBool::new(false),
+            users,
+            user,
         }))
     }
 
@@ -139,15 +146,20 @@ impl Store {
         if self.process.is_current() && !self.closed.swap(true, Ordering::AcqRel) {
             self.meta.close();
             self.locks.leave();
+            self.drains.forget_ended();
         }
+    }
+
+    /// Who has files of the store open: the store itself, until the last of its ingests and walks is dropped, and its blobs.
+    pub fn users(&self) -> Arc<Users> {
+        Arc::clone(&self.users)
     }
 
     /// Refuse a call to a closed store, and one of a child of the process that opened it.
     pub(crate) fn check_open(&self) -> Result<()> {
         self.process.check(|| format!("store {}", self.path().display()))?;
         if self.closed.load(Ordering::Acquire) {
-            let name = self.path().display().to_string();
-            return Err(Error::Closed { name });
+            return Err(Error::store_closed(self.path().display()));
         }
         Ok(())
     }

@@ -54,7 +54,7 @@ fn what_is_not_a_blob_is_left_to_the_call_that_says_why() {
     store.delete(&digest).unwrap();
     assert!(store.blob_cached(&digest).unwrap().is_none());
     store.close();
-    assert!(matches!(store.blob_cached(&digest), Err(Error::Closed { .. })));
+    assert!(matches!(store.blob_cached(&digest), Err(Error::StoreClosed { .. })));
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn a_closed_store_refuses_every_call() {
     store.close();
 
     let refused = store.put(b"hello", SHA256, None, None);
-    assert_eq!(refused, Err(Error::Closed { name: scratch.root.display().to_string() }));
+    assert_eq!(refused, Err(Error::store_closed(scratch.root.display())));
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn a_closed_store_stands_in_nobodys_way() {
     store.close();
 
     let refused = ingest.commit(None, None, None).map(drop);
-    assert!(matches!(refused, Err(Error::Closed { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(Error::StoreClosed { .. })), "{refused:?}");
     let other = scratch.open();
     other.rebuild().unwrap();
     assert_eq!(5, other.status("layer").unwrap().offset);

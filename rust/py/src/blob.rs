@@ -1,17 +1,17 @@
 //! `Blob`: an open blob.
 
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use steelyard_core::blob::{self, Cache};
-use steelyard_core::error::Error;
+use steelyard_core::error::{Error, Result as CoreResult};
 use steelyard_core::hash::MultiHasher;
-use steelyard_core::sys::ProcessBound;
 
 use crate::buffer::{Output, filled};
 use crate::errors::{Failure, Result};
+use crate::handle::{Handle, Opened};
 use crate::hasher::Hasher;
 use crate::job::Job;
 use crate::stream::Stream;
@@ -21,21 +21,22 @@ use crate::stream::Stream;
 pub(crate) struct Blob {
     size: u64,
     name: String,
-    open: ProcessBound<Mutex<Option<Arc<blob::Blob>>>>,
+    open: Handle<blob::Blob>,
+    opened: Arc<Opened>,
 }
 
 impl Blob {
-    pub(crate) fn new(core: blob::Blob) -> Self {
-        Self {
+    pub(crate) fn new(core: blob::Blob, opened: &Arc<Opened>) -> CoreResult<Self> {
+        Ok(Self {
             size: core.size(),
             name: core.digest().to_string(),
-            open: ProcessBound::new(Mutex::new(Some(Arc::new(core)))),
-        }
+            open: Handle::new(opened, Arc::new(core))?,
+            opened: Arc::clone(opened),
+        })
     }
 
-    fn core(&self) -> steelyard_core::error::Result<Arc<blob::Blob>> {
-        let open = self.open.get(|| self.name.clone())?.lock().unwrap_or_else(PoisonError::into_inner);
-        open.clone().ok_or_else(|| Error::Closed { name: self.name.clone() })
+    fn core(&self) -> CoreResult<Arc<blob::Blob>> {
+        self.open.get(|| self.name.clone())
     }
 }
 
@@ -101,7 +102,7 @@ impl Blob {
     }
 
     fn stream(&self) -> Result<Stream> {
-        Ok(Stream::new(self.core()?, self.name.clone()))
+        Ok(Stream::new(self.core()?, self.name.clone(), &self.opened)?)
     }
 
     fn fileno(&self) -> Result<i32> {
@@ -119,9 +120,7 @@ impl Blob {
 
     fn close(&self) {
         // In a child of a fork it is closed already.
-        if let Some(open) = self.open.here() {
-            open.lock().unwrap_or_else(PoisonError::into_inner).take();
-        }
+        drop(self.open.take(Error::Closed { name: self.name.clone() }));
     }
 }
 

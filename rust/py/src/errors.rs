@@ -97,6 +97,7 @@ fn make(py: Python<'_>, error: Error) -> PyResult<PyErr> {
         Unavailable { name, holder, since_ns, local } =>
             "Unavailable" (name) "holder": holder, "since": since_ns.map(time), "local": local;
         FailedPrecondition { message } => "FailedPrecondition" (message);
+        StoreClosed { message } => "FailedPrecondition" (message);
         UnexpectedDigest { expected, actual, name } =>
             "UnexpectedDigest" () "expected": expected, "actual": actual, "ref": name;
         UnexpectedSize { expected, actual, name } =>

@@ -1,6 +1,7 @@
 //! `Images`: the image names of a store.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
@@ -9,10 +10,10 @@ use steelyard_core::error::{Error, Result as CoreResult};
 use steelyard_core::images::{Change, Taken};
 use steelyard_core::model::{Image, Target};
 use steelyard_core::store;
-use steelyard_core::sys::ProcessBound;
 
 use crate::errors::{Failure, Result};
 use crate::filter::Filter;
+use crate::handle::Handle;
 
 /// digest, size, media type, annotations
 type TargetRow = (String, Option<u64>, Option<String>, BTreeMap<String, String>);
@@ -23,15 +24,15 @@ type ImageRow = (String, TargetRow, i64, i64, BTreeMap<String, String>);
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct Images {
     path: String,
-    core: ProcessBound<Arc<store::Store>>,
+    core: Handle<store::Store>,
 }
 
 impl Images {
-    pub(crate) fn new(store: Arc<store::Store>) -> Self {
-        Self { path: store.path().display().to_string(), core: ProcessBound::new(store) }
+    pub(crate) fn new(core: Handle<store::Store>, path: &OsStr) -> Self {
+        Self { path: path.display().to_string(), core }
     }
 
-    fn core(&self) -> CoreResult<&Arc<store::Store>> {
+    fn core(&self) -> CoreResult<Arc<store::Store>> {
         self.core.get(|| format!("store {}", self.path))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use pyo3::prelude::*;
 use steelyard_core::digest::Algorithm;
@@ -13,6 +13,7 @@ use steelyard_core::sys::ProcessBound;
 use crate::buffer::{Input, lasting};
 use crate::descriptor::Descriptor;
 use crate::errors::{Failure, Result};
+use crate::handle::{End, Opened};
 use crate::hasher::Hasher;
 use crate::job::Job;
 use crate::rows::{InfoRow, StatusRow, info_row, optional_digest, status_row};
@@ -23,8 +24,10 @@ use crate::wait::{Wait, What};
 pub(crate) struct Ingest {
     name: String,
     /// Nothing of the store is kept open for a writer that is closed and still referenced.
-    core: ProcessBound<Mutex<State>>,
+    core: ProcessBound<Arc<Slot>>,
 }
+
+struct Slot(Mutex<State>);
 
 /// An open ingest, or what stays known of one that was closed.
 enum State {
@@ -33,13 +36,17 @@ enum State {
 }
 
 impl Ingest {
-    pub(crate) fn new(core: Arc<ingest::Ingest>) -> Self {
-        Self { name: core.name().to_owned(), core: ProcessBound::new(Mutex::new(State::Open(core))) }
+    /// An error if the store was closed meanwhile; the ingest is dropped then.
+    pub(crate) fn new(core: Arc<ingest::Ingest>, opened: &Opened) -> CoreResult<Self> {
+        let name = core.name().to_owned();
+        let slot = Arc::new(Slot(Mutex::new(State::Open(core))));
+        let entry: Weak<dyn End> = Arc::downgrade(&slot) as _;
+        opened.add(entry)?;
+        Ok(Self { name, core: ProcessBound::new(slot) })
     }
 
     fn state(&self) -> CoreResult<MutexGuard<'_, State>> {
-        let state = self.core.get(|| format!("writer of {:?}", self.name))?;
-        Ok(state.lock().unwrap_or_else(PoisonError::into_inner))
+        Ok(self.core.get(|| format!("writer of {:?}", self.name))?.state())
     }
 
     fn core(&self) -> CoreResult<Arc<ingest::Ingest>> {
@@ -47,6 +54,27 @@ impl Ingest {
             State::Open(core) => Ok(Arc::clone(core)),
             State::Ended { reason, .. } => Err(reason.clone()),
         }
+    }
+}
+
+impl Slot {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl End for Slot {
+    fn end(&self, reason: &Error) -> CoreResult<()> {
+        // In a block of its own: the lock is not held while the ingest is closed.
+        let core = {
+            let State::Open(core) = &*self.state() else { return Ok(()) };
+            Arc::clone(core)
+        };
+        let result = core.end(reason.clone());
+        // Whatever the result, the ingest is released; what is asked of it now tells why.
+        let reason = core.status().err().unwrap_or_else(|| reason.clone());
+        *self.state() = State::Ended { offset: core.offset(), algorithm: core.algorithm().name(), reason };
+        result
     }
 }
 
@@ -189,23 +217,7 @@ impl Ingest {
 
     fn close(&self, py: Python<'_>) -> Result<()> {
         // In a child of a fork it is the parent's, which still writes to it.
-        if self.core.here().is_none() {
-            return Ok(());
-        }
-        // In a block of its own: the lock is not held while the ingest is closed.
-        let core = {
-            let State::Open(core) = &*self.state()? else { return Ok(()) };
-            Arc::clone(core)
-        };
-        py.detach(|| {
-            let result = core.close();
-            // Whatever the result, the ingest is released; what is asked of it now tells why.
-            let reason = core.status().err().unwrap_or_else(|| Error::Closed { name: self.name.clone() });
-            let ended = State::Ended { offset: core.offset(), algorithm: core.algorithm().name(), reason };
-            *self.state()? = ended;
-            drop(core);
-            result
-        })
-        .map_err(Failure::from)
+        let Some(slot) = self.core.here() else { return Ok(()) };
+        py.detach(|| slot.end(&Error::Closed { name: self.name.clone() })).map_err(Failure::from)
     }
 }

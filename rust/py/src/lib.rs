@@ -14,6 +14,7 @@ mod descriptor;
 mod errors;
 mod filter;
 mod gather;
+mod handle;
 mod hasher;
 mod images;
 mod ingest;

@@ -13,7 +13,6 @@ use steelyard_core::blob::Hashed;
 use steelyard_core::digest::{Algorithm, Digest};
 use steelyard_core::error::{Error, Result as CoreResult};
 use steelyard_core::store::{self, Options};
-use steelyard_core::sys::ProcessBound;
 
 use crate::batch;
 use crate::blob::Blob;
@@ -21,27 +20,29 @@ use crate::buffer::Input;
 use crate::descriptor::Descriptor;
 use crate::errors::{Failure, Result};
 use crate::filter::Filter;
+use crate::handle::{Handle, Opened};
 use crate::images::Images;
 use crate::ingest::Ingest;
 use crate::job::Job;
 use crate::rows::{InfoRow, StatusRow, info_row, optional_algorithm, optional_digest, status_row};
 use crate::walk::Walk;
 
-/// An open root. Handles given out by it keep it alive.
+/// An open root. What it gives out ends with it.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct Store {
     path: OsString,
     read_only: bool,
-    core: ProcessBound<Arc<store::Store>>,
+    core: Handle<store::Store>,
+    opened: Arc<Opened>,
 }
 
 impl Store {
     fn new(core: Arc<store::Store>) -> Self {
         let (path, read_only) = (core.path().as_os_str().to_owned(), core.read_only());
-        Self { path, read_only, core: ProcessBound::new(core) }
+        Self { path, read_only, core: Handle::of_store(core), opened: Arc::default() }
     }
 
-    fn core(&self) -> CoreResult<&Arc<store::Store>> {
+    fn core(&self) -> CoreResult<Arc<store::Store>> {
         self.core.get(|| format!("store {}", self.path.display()))
     }
 }
@@ -68,18 +69,28 @@ impl Store {
     }
 
     fn images(&self) -> Result<Images> {
-        Ok(Images::new(Arc::clone(self.core()?)))
+        Ok(Images::new(Handle::new(&self.opened, self.core()?)?, &self.path))
     }
 
     fn notes(&self) -> Result<Vec<String>> {
         Ok(self.core()?.notes())
     }
 
-    fn close(&self, py: Python<'_>) {
-        // In a child of a fork it is the parent's, and nothing of it is open.
-        if let Some(core) = self.core.here() {
-            py.detach(|| core.close());
-        }
+    /// Close it and all that is open of it. When this returns, no file of it is open in this process.
+    fn close(&self, py: Python<'_>) -> Result<()> {
+        let reason = Error::store_closed(self.path.display());
+        py.detach(|| {
+            // In a child of a fork it is the parent's, and nothing of it is open.
+            let Some(core) = self.core.take(reason.clone()) else { return Ok(()) };
+            let users = core.users();
+            let result = self.opened.end(&reason);
+            core.close();
+            drop(core);
+            // The calls under way, which end by themselves.
+            users.wait_for_none();
+            result
+        })
+        .map_err(Failure::from)
     }
 
     #[pyo3(signature = (data, /, *, algorithm, expected, labels))]
@@ -111,12 +122,12 @@ impl Store {
         labels: Option<BTreeMap<String, String>>,
         limit: u64,
     ) -> Result<Bound<'py, PyList>> {
-        batch::put(py, self.core()?, sources, algorithm, labels.as_ref(), limit)
+        batch::put(py, &*self.core()?, sources, algorithm, labels.as_ref(), limit)
     }
 
     #[pyo3(signature = (items, /, *, limit))]
     fn put_each<'py>(&self, py: Python<'py>, items: &Bound<'py, PyList>, limit: u64) -> Result<Bound<'py, PyList>> {
-        batch::put_each(py, self.core()?, items, limit)
+        batch::put_each(py, &*self.core()?, items, limit)
     }
 
     #[pyo3(signature = (r#ref, /, *, total, expected, algorithm))]
@@ -131,26 +142,28 @@ impl Store {
         py.detach(|| {
             let expected = optional_digest(expected)?;
             let algorithm = optional_algorithm(algorithm)?;
-            self.core()?.ingest(r#ref, total, expected.as_ref(), algorithm)
+            let core = self.core()?.ingest(r#ref, total, expected.as_ref(), algorithm)?;
+            Ingest::new(core, &self.opened)
         })
-        .map(Ingest::new)
         .map_err(Failure::from)
     }
 
     #[pyo3(signature = (*, algorithm))]
     fn anonymous(&self, py: Python<'_>, algorithm: &str) -> Result<Ingest> {
-        py.detach(|| self.core()?.anonymous(Algorithm::parse(algorithm)?)).map(Ingest::new).map_err(Failure::from)
+        py.detach(|| Ingest::new(self.core()?.anonymous(Algorithm::parse(algorithm)?)?, &self.opened))
+            .map_err(Failure::from)
     }
 
     #[pyo3(signature = (digest, /))]
     fn blob(&self, py: Python<'_>, digest: &str) -> Result<Blob> {
-        py.detach(|| self.core()?.blob(&Digest::parse(digest)?)).map(Blob::new).map_err(Failure::from)
+        py.detach(|| Blob::new(self.core()?.blob(&Digest::parse(digest)?)?, &self.opened)).map_err(Failure::from)
     }
 
     /// The blob, if that needs no waiting. The GIL is kept, as in `Blob.read_cached`.
     #[pyo3(signature = (digest, /))]
     fn blob_cached(&self, digest: &str) -> Result<Option<Blob>> {
-        Ok(self.core()?.blob_cached(&Digest::parse(digest)?)?.map(Blob::new))
+        let blob = self.core()?.blob_cached(&Digest::parse(digest)?)?;
+        Ok(blob.map(|blob| Blob::new(blob, &self.opened)).transpose()?)
     }
 
     #[pyo3(signature = (digest, /))]
@@ -182,7 +195,8 @@ impl Store {
 
     #[pyo3(signature = (filter, /, *, unverified_before = None))]
     fn walk(&self, py: Python<'_>, filter: &Filter, unverified_before: Option<i64>) -> Result<Walk> {
-        py.detach(|| self.core()?.walk(filter.compiled(), unverified_before)).map(Walk::new).map_err(Failure::from)
+        py.detach(|| Walk::new(self.core()?.walk(filter.compiled(), unverified_before)?, &self.opened))
+            .map_err(Failure::from)
     }
 
     #[pyo3(signature = (digest, /))]

@@ -1,32 +1,30 @@
 //! `Stream`: a blob in order, read ahead.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use steelyard_core::blob;
 use steelyard_core::error::{Error, Result as CoreResult};
-use steelyard_core::sys::ProcessBound;
 
 use crate::errors::{Failure, Result};
+use crate::handle::{Handle, Opened};
 
 /// A blob's bytes in order; closing is explicit and waits for the read under way.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct Stream {
     name: String,
-    /// None once it is closed, so that the blob's file is, too.
-    core: ProcessBound<Mutex<Option<Arc<blob::Stream>>>>,
+    /// Empty once it is closed, so that the blob's file is, too.
+    core: Handle<blob::Stream>,
 }
 
 impl Stream {
-    pub(crate) fn new(blob: Arc<blob::Blob>, name: String) -> Self {
-        Self { name, core: ProcessBound::new(Mutex::new(Some(Arc::new(blob::Stream::new(blob))))) }
+    pub(crate) fn new(blob: Arc<blob::Blob>, name: String, opened: &Opened) -> CoreResult<Self> {
+        Ok(Self { name, core: Handle::new(opened, Arc::new(blob::Stream::new(blob)))? })
     }
 
     fn core(&self) -> CoreResult<Arc<blob::Stream>> {
-        let core = self.core.get(|| self.name.clone())?;
-        let core = core.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        core.ok_or_else(|| Error::Closed { name: self.name.clone() })
+        self.core.get(|| self.name.clone())
     }
 }
 
@@ -54,8 +52,7 @@ impl Stream {
 
     fn close(&self, py: Python<'_>) {
         // In a child of a fork no thread reads for it.
-        let Some(core) = self.core.here() else { return };
-        let core = core.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let core = self.core.take(Error::Closed { name: self.name.clone() });
         py.detach(|| core.inspect(|core| core.close()));
     }
 }

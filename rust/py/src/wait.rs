@@ -1,7 +1,7 @@
 //! What is waited for without a thread: native code says when it has come about.
 
-use std::sync::Arc;
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Weak};
 
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -13,7 +13,7 @@ use crate::errors::Failure;
 /// A wait for an ingest. Submitted to a pool it takes no worker; called, it blocks.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct Wait {
-    ingest: ProcessBound<Arc<Ingest>>,
+    ingest: ProcessBound<Weak<Ingest>>,
     what: What,
 }
 
@@ -27,17 +27,22 @@ pub(crate) enum What {
 
 impl Wait {
     pub(crate) fn new(ingest: &Arc<Ingest>, what: What) -> Self {
-        Self { ingest: ProcessBound::new(Arc::clone(ingest)), what }
+        Self { ingest: ProcessBound::new(Arc::downgrade(ingest)), what }
     }
 
     /// Have it told when the wait is over. If an ingest is returned, somebody has to call its `drain_here`.
     pub(crate) fn begin(&self, args: &Bound<'_, PyTuple>, tell: Tell) -> PyResult<Option<Arc<Ingest>>> {
         let ingest = self.ingest.get(|| "writer".to_owned()).map_err(Failure::from)?;
+        let Some(ingest) = ingest.upgrade() else {
+            // It has ended, with its store perhaps.
+            tell();
+            return Ok(None);
+        };
         let is_served = match self.what {
             What::Room => ingest.when_room(args.extract::<(usize,)>()?.0, tell),
             What::Written => ingest.when_written(tell),
         };
-        Ok((!is_served).then(|| Arc::clone(ingest)))
+        Ok((!is_served).then_some(ingest))
     }
 }
 

@@ -1,12 +1,14 @@
 //! `Walk`: a cursor over the blobs of a store.
 
+use std::sync::Arc;
+
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use steelyard_core::error::Result as CoreResult;
-use steelyard_core::sys::ProcessBound;
 use steelyard_core::walk;
 
 use crate::errors::{Failure, Result};
+use crate::handle::{Handle, Opened};
 use crate::page::page;
 
 /// The most blobs of a page.
@@ -14,14 +16,14 @@ const MOST: usize = 1024;
 
 /// A walk under way.
 #[pyclass(frozen, module = "steelyard._native")]
-pub(crate) struct Walk(ProcessBound<walk::Ahead<Vec<u8>>>);
+pub(crate) struct Walk(Handle<walk::Ahead<Vec<u8>>>);
 
 impl Walk {
-    pub(crate) fn new(core: walk::Walk) -> Self {
-        Self(ProcessBound::new(walk::Ahead::new(core, MOST, page)))
+    pub(crate) fn new(core: walk::Walk, opened: &Opened) -> CoreResult<Self> {
+        Handle::new(opened, Arc::new(walk::Ahead::new(core, MOST, page))).map(Self)
     }
 
-    fn core(&self) -> CoreResult<&walk::Ahead<Vec<u8>>> {
+    fn core(&self) -> CoreResult<Arc<walk::Ahead<Vec<u8>>>> {
         self.0.get(|| "walk".to_owned())
     }
 }

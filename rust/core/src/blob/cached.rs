@@ -32,7 +32,7 @@ impl Store {
             return Ok(None);
         }
         let (sys, digest, path) = (Arc::clone(&self.sys), *digest, self.root.blob_path(digest));
-        Ok(Some(Blob { sys, file, digest, path, stat }))
+        Ok(Some(Blob { sys, file, digest, path, stat, _user: self.user.clone() }))
     }
 }
 

@@ -21,12 +21,12 @@ impl Ingest {
         let mut inner = self.lock_to_commit();
         if let Some(reason) = inner.phase.reason(&self.name) {
             if matches!(inner.phase, Phase::Poisoned(_)) {
-                self.release(&mut inner, Phase::Closed);
+                self.release(&mut inner, Phase::Closed(self.closed()));
             }
             return Err(reason);
         }
         let result = self.publish(&mut inner, size, expected, labels);
-        self.release(&mut inner, Phase::Closed);
+        self.release(&mut inner, Phase::Closed(self.closed()));
         result
     }
 

@@ -65,6 +65,14 @@ impl Drains {
         Self { budget: Budget::new(limit), queue: Mutex::new(queue) }
     }
 
+    /// Let go of the ingests that have ended and were not written by a thread.
+    pub(crate) fn forget_ended(&self) {
+        let ready = mem::take(&mut self.queue().ready);
+        // Not under the lock: what goes with an ingest may need it.
+        let open = ready.into_iter().filter(|ingest| !ingest.ring.has_ended()).collect::<Vec<_>>();
+        self.queue().ready.extend(open);
+    }
+
     fn queue(&self) -> MutexGuard<'_, Queue> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if !queue.process.is_current() {

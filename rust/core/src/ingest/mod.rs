@@ -89,7 +89,8 @@ pub struct Ingest {
 /// What an ingest can still do.
 enum Phase {
     Open,
-    Closed,
+    /// With the error of what is asked of it later.
+    Closed(Error),
     Aborted,
     /// A write or sync failed. What the disk holds is unknown and a repeated sync may lie, so nothing is tried again.
     Poisoned(Error),
@@ -165,16 +166,26 @@ impl Ingest {
     ///
     /// Everything is released whatever happens; an error says that not all accepted bytes are durable.
     pub fn close(&self) -> Result<()> {
+        self.end(self.closed())
+    }
+
+    /// Likewise; whatever is asked of the ingest later fails for that reason.
+    pub fn end(&self, reason: Error) -> Result<()> {
         let mut inner = self.lock();
         let result = match &inner.phase {
-            Phase::Closed | Phase::Aborted => return Ok(()),
+            Phase::Closed(_) | Phase::Aborted => return Ok(()),
             // The ingest is another writer's now, or gone: nothing of it is left to be kept.
             Phase::Poisoned(Error::Aborted { .. }) => Ok(()),
             Phase::Poisoned(error) => Err(error.clone()),
             Phase::Open => inner.settle(&self.store),
         };
-        self.release(&mut inner, Phase::Closed);
+        self.release(&mut inner, Phase::Closed(reason));
         result
+    }
+
+    /// The error of an ingest that its writer has closed.
+    fn closed(&self) -> Error {
+        Error::Closed { name: self.name.clone() }
     }
 
     fn lock(&self) -> Locked<'_> {
@@ -240,7 +251,7 @@ impl Ingest {
     fn release(&self, inner: &mut Inner, phase: Phase) {
         // The ref is not given back under a thread that still writes a checkpoint of it.
         inner.rejoin().ok();
-        inner.ring.end(phase.reason(&self.name).unwrap_or_else(|| Error::Closed { name: self.name.clone() }));
+        inner.ring.end(phase.reason(&self.name).unwrap_or_else(|| self.closed()));
         inner.phase = phase;
         if let Some(backing) = inner.backing.take() {
             let named = matches!(backing, Backing::Named(_));
@@ -257,9 +268,8 @@ impl Phase {
     fn reason(&self, name: &str) -> Option<Error> {
         match self {
             Self::Open => None,
-            Self::Closed => Some(Error::Closed { name: name.to_owned() }),
             Self::Aborted => Some(Error::Aborted { name: name.to_owned() }),
-            Self::Poisoned(error) => Some(error.clone()),
+            Self::Closed(error) | Self::Poisoned(error) => Some(error.clone()),
         }
     }
 }
@@ -300,7 +310,7 @@ impl Drop for Ingest {
         }
         // Forgotten without `close`: what a crash of the process leaves counts. A drop is no place for a sync.
         let this = &*self;
-        this.release(&mut this.lock(), Phase::Closed);
+        this.release(&mut this.lock(), Phase::Closed(this.closed()));
     }
 }
 

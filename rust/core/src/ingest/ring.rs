@@ -281,6 +281,11 @@ impl Ring {
         }
     }
 
+    /// Whether nothing is accepted any more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.state().end.is_some()
+    }
+
     /// Look at the bytes, the oldest first.
     pub(super) fn peek(&self, mut look: impl FnMut(&[u8])) {
         self.state().segments.iter().for_each(|segment| look(segment));

@@ -164,7 +164,7 @@ impl Meta {
 
     /// Return the error of a store that was closed.
     pub(super) fn closed(&self) -> Error {
-        Error::Closed { name: self.name() }
+        Error::store_closed(self.name())
     }
 
     /// The state, which cannot change while this is held: a connection must never be left behind by one that does, for

@@ -161,6 +161,6 @@ fn a_closed_or_read_only_store_refuses_every_item() {
     let refused = put_all(&store, &numbered(0..3));
 
     assert_eq!(3, refused.len());
-    assert!(refused.iter().all(|result| matches!(result, Err(Error::Closed { .. }))), "{refused:?}");
+    assert!(refused.iter().all(|result| matches!(result, Err(Error::StoreClosed { .. }))), "{refused:?}");
     assert!(put_all(&scratch.open(), &[]).is_empty());
 }

@@ -187,7 +187,7 @@ fn a_walk_of_a_closed_store_gives_nothing_that_was_found_before() {
     store.close();
 
     assert!(ahead.ready().is_none());
-    assert!(matches!(ahead.next(), Err(Error::Closed { .. })));
+    assert!(matches!(ahead.next(), Err(Error::StoreClosed { .. })));
 }
 
 #[test]

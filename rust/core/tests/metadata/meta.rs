@@ -172,8 +172,8 @@ fn a_closed_store_says_so() {
 
     meta.close();
 
-    assert!(matches!(meta.get(&digest(1)), Err(Error::Closed { .. })));
-    assert!(matches!(meta.put(&row(1, &[])), Err(Error::Closed { .. })));
+    assert!(matches!(meta.get(&digest(1)), Err(Error::StoreClosed { .. })));
+    assert!(matches!(meta.put(&row(1, &[])), Err(Error::StoreClosed { .. })));
     assert_eq!(vec!["meta.db"], scratch.names(""), "the log was folded into the file");
 }
 

@@ -1,0 +1,47 @@
+//! Who still has files of a store open, so that its close can wait for them.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// How many values have files of one store open.
+#[derive(Default)]
+pub struct Users {
+    count: Mutex<usize>,
+    left: Condvar,
+}
+
+/// Counts whatever has it. The last field of a struct, so that the files before it are closed when it no longer counts.
+pub(crate) struct User(Arc<Users>);
+
+impl Users {
+    /// Count one more.
+    pub(crate) fn enter(self: &Arc<Self>) -> User {
+        *self.count() += 1;
+        User(Arc::clone(self))
+    }
+
+    /// Wait until nothing counts any more.
+    pub fn wait_for_none(&self) {
+        let left = self.left.wait_while(self.count(), |count| *count > 0);
+        drop(left.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn count(&self) -> MutexGuard<'_, usize> {
+        self.count.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Clone for User {
+    fn clone(&self) -> Self {
+        self.0.enter()
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        let mut count = self.0.count();
+        *count -= 1;
+        if *count == 0 {
+            self.0.left.notify_all();
+        }
+    }
+}
