@@ -129,6 +129,16 @@ def test_unsafe_stands_only_in_the_files_meant_for_it() -> None:
     assert set() == found - UNSAFE_FILES
 
 
+def test_the_readme_lists_the_folders() -> None:
+    """Those at the top, and those directly below `python/steelyard` and `rust`."""
+    listed = re.findall(r"^\| `([\w./-]+)/` \|", _text("README.md"), re.MULTILINE)
+    folders = {str(path) for name in _tracked() for path in Path(name).parents}
+    wanted = {folder for folder in folders if "/" not in folder} - {".", "python", "rust"}
+    wanted |= {folder for folder in folders if re.fullmatch(r"python/steelyard(?:/[^/]+)?|rust/[^/]+", folder)}
+
+    assert wanted == set(listed)
+
+
 @cache
 def _tracked() -> tuple[str, ...]:
     listed = subprocess.run(
