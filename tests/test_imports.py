@@ -81,3 +81,33 @@ def test_only_the_borders_know_native_code_and_threads(path: Path) -> None:
     assert not native or room in NATIVE, f"{room} imports {native}"
     threads = {name for name in names if any(f"{name}.".startswith(f"{module}.") for module in THREAD_MODULES)}
     assert not threads or room in THREADS, f"{room} imports {threads}"
+
+
+ACYCLIC = ("_archive", "images")
+"""Packages whose modules import each other without a circle."""
+
+
+def _module_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@pytest.mark.parametrize("package", ACYCLIC)
+def test_modules_of_a_package_import_each_other_without_a_circle(package: str) -> None:
+    paths = {_module_of(path): path for path in MODULES if _room(path) == package}
+    imported = {
+        module: {name if name in paths else name.rpartition(".")[0] for name in _imports(path)} & paths.keys()
+        for module, path in paths.items()
+    }
+
+    while leaves := {module for module, names in imported.items() if not names & imported.keys()}:
+        imported = {module: names for module, names in imported.items() if module not in leaves}
+    assert {} == imported, "these modules import each other in a circle"
+
+
+@pytest.mark.parametrize(("package", "other"), [("importing", "exporting"), ("exporting", "importing")])
+def test_import_and_export_of_images_do_not_know_each_other(package: str, other: str) -> None:
+    for path in (PACKAGE / "images" / package).rglob("*.py"):
+        wrong = {name for name in _imports(path) if name.startswith(f"steelyard.images.{other}")}
+
+        assert set() == wrong, path

@@ -18,7 +18,6 @@ from steelyard.images.exporting import Exported as Exported
 from steelyard.images.exporting import ExportedBlob as ExportedBlob
 from steelyard.images.exporting import ExportedImage as ExportedImage
 from steelyard.images.exporting import export_images as export_images
-from steelyard.images.graph import Node as Node
 from steelyard.images.graph import children as children
 from steelyard.images.graph import walk_image as walk_image
 from steelyard.images.importing import ImagesOf as ImagesOf
@@ -42,6 +41,7 @@ from steelyard.images.media_types import Kind as Kind
 from steelyard.images.media_types import is_non_distributable as is_non_distributable
 from steelyard.images.media_types import kind_of as kind_of
 from steelyard.images.media_types import to_oci as to_oci
+from steelyard.images.node import Node as Node
 from steelyard.images.parse import parse_document as parse_document
 from steelyard.images.parse import parse_index as parse_index
 from steelyard.images.parse import parse_layout as parse_layout

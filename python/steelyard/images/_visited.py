@@ -3,30 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, TypeAlias
 
 from steelyard.errors import LimitExceeded
-from steelyard.images.documents import Index, Manifest, OCIDescriptor
+from steelyard.images.documents import AnyDocument, Index, Manifest, OCIDescriptor
 from steelyard.images.limits import Limits
+from steelyard.images.node import Key, Node, has_children, key_of, view_of
 
-if TYPE_CHECKING:
-    from steelyard.images.graph import Node
-    from steelyard.images.read import AnyDocument
-
-__all__ = ("Key", "Visited", "has_children", "key_of")
-
-Key: TypeAlias = tuple[str, int, str]
-"""Digest, size and media type: descriptors that are alike in these name the same document."""
-
-
-def key_of(descriptor: OCIDescriptor) -> Key:
-    """Return what tells a descriptor's document."""
-    return descriptor.digest, descriptor.size, descriptor.media_type
-
-
-def has_children(descriptor: OCIDescriptor) -> bool:
-    """Return whether the descriptor names a document that names others."""
-    return descriptor.kind in {"index", "manifest"}
+__all__ = ("Visited",)
 
 
 class Visited:
@@ -108,7 +91,7 @@ class Visited:
         """Return for each document that was read how many are below it, one below the other, at most."""
         below: dict[Key, list[Key]] = {}
         for node in nodes:
-            view = None if node.document is None else node.document.view
+            view = view_of(node)
             if isinstance(view, Index | Manifest):
                 below[key_of(node.descriptor)] = [key_of(child) for child in view.children if has_children(child)]
         found: dict[Key, int] = {}

@@ -11,12 +11,13 @@ from steelyard.content import Provider, Store
 from steelyard.digest import Digest
 from steelyard.errors import IncompleteImage, InvalidDigest
 from steelyard.images._turns import parts
-from steelyard.images._visited import Visited, key_of
+from steelyard.images._visited import Visited
 from steelyard.images.choose import Platforms
 from steelyard.images.documents import OCIDescriptor
-from steelyard.images.graph import CONCURRENCY, Node, at_once, walk_one_of
+from steelyard.images.graph import CONCURRENCY, at_once, walk_one_of
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
 from steelyard.images.media_types import is_non_distributable
+from steelyard.images.node import Node, key_of
 from steelyard.images.platforms import Platform
 from steelyard.images.read import describe, read_document
 from steelyard.model import Descriptor

@@ -24,6 +24,7 @@ from steelyard.images.platforms import Platform
 from steelyard.model import Descriptor
 
 __all__ = (
+    "AnyDocument",
     "Document",
     "ImageConfig",
     "ImageLayout",
@@ -243,3 +244,7 @@ class Document(msgspec.Struct, Generic[ViewT], frozen=True, kw_only=True):
         """Return all that the document says, unknown fields too, as new dicts and lists that may be changed."""
         value: Mapping[str, Any] = msgspec.json.decode(self.raw)
         return value
+
+
+AnyDocument: TypeAlias = Document[Index | Manifest | ImageConfig | None]
+"""A document of any kind."""

@@ -14,40 +14,19 @@ from steelyard._scopes import task_group
 from steelyard.content import Provider
 from steelyard.errors import InvalidArgument, InvalidDocument, LimitExceeded, NotFound, UnsupportedAlgorithm
 from steelyard.images._turns import parts
-from steelyard.images._visited import Visited, has_children
+from steelyard.images._visited import Visited
 from steelyard.images.choose import Platforms
-from steelyard.images.documents import Index, Manifest, OCIDescriptor
+from steelyard.images.documents import Index, OCIDescriptor
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
-from steelyard.images.platforms import Platform
-from steelyard.images.read import AnyDocument, read_document
+from steelyard.images.node import Node, has_children, named_by, view_of
+from steelyard.images.read import read_document
 
-__all__ = ("Node", "children", "walk_image", "walk_one_of")
+__all__ = ("children", "walk_image", "walk_one_of")
 
 ResultT = TypeVar("ResultT")
 
 CONCURRENCY = 8
 """Documents that are read at a time: small blobs, so that waits overlap."""
-
-
-class Node(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A blob of an image, and where in the image it is.
-
-    Attributes:
-        descriptor: what names it.
-        parent: what names the document that it is named in, or None for the root.
-        platform: what it is for, by the nearest index that says so, or None.
-        depth: documents above it.
-        document: what it says, for an index or a manifest that was read, or None.
-        missing: whether it is an index or a manifest that is not stored, so that its children are not known. Whether
-            any other blob is stored was not looked at.
-    """
-
-    descriptor: OCIDescriptor
-    parent: OCIDescriptor | None = None
-    platform: Platform | None = None
-    depth: int = 0
-    document: AnyDocument | None = None
-    missing: bool = False
 
 
 async def children(
@@ -61,7 +40,7 @@ async def children(
     if not has_children(descriptor):
         await checkpoint()
         return ()
-    return _named(await read_document(provider, descriptor, limits=limits))
+    return named_by(await read_document(provider, descriptor, limits=limits))
 
 
 async def walk_image(
@@ -164,8 +143,8 @@ class _Walk:
 
     def wanted(self, parent: Node) -> Sequence[OCIDescriptor]:
         """Return what the parent names, as far as it is wanted."""
-        named = _named(parent.document) if parent.document else ()
-        if self._platforms is not None and isinstance(_view(parent), Index):
+        named = named_by(parent.document) if parent.document else ()
+        if self._platforms is not None and isinstance(view_of(parent), Index):
             return self._platforms.choose(named)
         return named
 
@@ -184,7 +163,7 @@ class _Walk:
                 return node
             known = visited.document(node.descriptor)
             if known is not None:
-                visited.visit_again(len(_named(known)))
+                visited.visit_again(len(named_by(known)))
                 return msgspec.structs.replace(node, document=known)
         try:
             document = await read_document(self._provider, node.descriptor, limits=self._limits)
@@ -250,11 +229,3 @@ async def at_once(nodes: Sequence[Node], read: Callable[[Node], Awaitable[Result
     if failures:
         raise failures[min(failures)]
     return [found[index] for index in range(len(nodes))]
-
-
-def _view(node: Node) -> object:
-    return None if node.document is None else node.document.view
-
-
-def _named(document: AnyDocument) -> tuple[OCIDescriptor, ...]:
-    return document.view.children if isinstance(document.view, Index | Manifest) else ()

@@ -21,7 +21,7 @@ from steelyard.content import Store
 from steelyard.digest import Digest
 from steelyard.errors import InvalidDigest, Unsupported
 from steelyard.images.documents import Index, Manifest, OCIDescriptor
-from steelyard.images.graph import Node
+from steelyard.images.node import Node, view_of
 from steelyard.model import Labels
 
 __all__ = ("Collecting", "Keeper", "keeping", "reference_labels")
@@ -82,7 +82,7 @@ class Keeper:
         stored = list(nodes)
         there = {node.descriptor.digest for node in stored}
         for node in stored:
-            view = None if node.document is None else node.document.view
+            view = view_of(node)
             if isinstance(view, Index | Manifest):
                 named = [child for child in view.children if child.digest in there]
                 await self._label(node.descriptor.blob, reference_labels(named))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import anyio
 import msgspec
 
@@ -12,14 +10,12 @@ from steelyard.digest import Digest
 from steelyard.errors import InvalidDocument, LimitExceeded
 from steelyard.images import media_types
 from steelyard.images._turns import aside
-from steelyard.images.documents import Document, ImageConfig, Index, Manifest, OCIDescriptor
+from steelyard.images.documents import AnyDocument, OCIDescriptor
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
 from steelyard.images.parse import check_json, parse_document
 from steelyard.model import Descriptor
 
-__all__ = ("AnyDocument", "describe", "read_document")
-
-AnyDocument: TypeAlias = Document[Index | Manifest | ImageConfig | None]
+__all__ = ("describe", "read_document")
 
 _PIECE = 1 << 20
 

@@ -18,7 +18,7 @@ from steelyard.errors import DataCorrupt
 from steelyard.images.documents import OCIDescriptor
 from steelyard.images.exporting._content import Content
 from steelyard.images.exporting._plan import Plan, blob_path
-from steelyard.images.graph import Node
+from steelyard.images.node import Node
 
 __all__ = ("SMALL", "Archive", "Part", "Report", "blob_pieces", "lay_out", "pieces")
 

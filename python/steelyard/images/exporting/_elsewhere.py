@@ -7,14 +7,14 @@ from contextlib import aclosing
 
 from steelyard.content import ReaderAt, Store
 from steelyard.errors import AlreadyExists, DataCorrupt, FailedPrecondition, NotFound
+from steelyard.images._concurrent import for_each
 from steelyard.images.exporting._archive import SMALL, Report, blob_pieces
 from steelyard.images.exporting._file import BATCH, BATCH_BYTES
 from steelyard.images.exporting._plan import Plan, Root, reported
 from steelyard.images.exporting._result import ExportedBlob
-from steelyard.images.exporting._together import together
-from steelyard.images.graph import Node
 from steelyard.images.keeping import Keeper, keeping
 from steelyard.images.layout import LayoutDriver
+from steelyard.images.node import Node
 from steelyard.model import Labels, Progress
 from steelyard.transfer import copy
 
@@ -77,7 +77,7 @@ async def _to_store(keeper: Keeper, plan: Plan, report: Report, *, overwrite: bo
         for node in nodes:
             report(node.descriptor, node.descriptor.size)
 
-    await together(_batches(small), write_small, concurrency=CONCURRENCY)
+    await for_each(_batches(small), write_small, concurrency=CONCURRENCY)
     blobs = await _each(plan, write, report, concurrency=CONCURRENCY, done=new)
     await keeper.refer(plan.blobs)
     # Names are assigned together as far as they have the same labels.
@@ -147,7 +147,7 @@ async def _each(
 
     # Documents come in the order in which they are named, so that backwards most come before what names them.
     leaves = [node for node in plan.blobs if node.document is None and node.descriptor.digest not in new]
-    await together(leaves, write_one, concurrency=concurrency)
+    await for_each(leaves, write_one, concurrency=concurrency)
     for node in reversed(plan.blobs):
         if node.document is not None:
             await write_one(node)

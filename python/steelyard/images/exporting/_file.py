@@ -14,10 +14,10 @@ from steelyard._bridge import OpenFile, run, run_always
 from steelyard._scopes import managed
 from steelyard.content import ReaderAt
 from steelyard.errors import DataCorrupt, StorageError
+from steelyard.images._concurrent import for_each
 from steelyard.images.documents import OCIDescriptor
 from steelyard.images.exporting._archive import SMALL, Archive, Part, Report, blob_pieces
 from steelyard.images.exporting._content import Content
-from steelyard.images.exporting._together import together
 from steelyard.images.layout import _files
 
 __all__ = ("new_file", "write_archive")
@@ -88,8 +88,8 @@ async def write_archive(
     async def copy(blob: tuple[OCIDescriptor, int]) -> None:
         await _copy_blob(content, *blob, file, report, turn=None if verify else turn)
 
-    await together(batches, write, concurrency=CONCURRENCY)
-    await together(large, copy, concurrency=CONCURRENCY)
+    await for_each(batches, write, concurrency=CONCURRENCY)
+    await for_each(large, copy, concurrency=CONCURRENCY)
 
 
 def _divide(archive: Archive) -> tuple[list[Batch], list[tuple[OCIDescriptor, int]]]:

@@ -18,10 +18,10 @@ from steelyard.images.documents import ImageConfig, Manifest, OCIDescriptor
 from steelyard.images.exporting._content import Content
 from steelyard.images.exporting._result import ExportedBlob, ExportedImage
 from steelyard.images.exporting._saved import saved_images
-from steelyard.images.graph import Node
 from steelyard.images.layout import REF_NAME
 from steelyard.images.limits import Limits
 from steelyard.images.media_types import OCI_INDEX, is_non_distributable
+from steelyard.images.node import Node
 from steelyard.images.read import describe, read_document
 from steelyard.images.reference import ImageReference
 from steelyard.model import Descriptor, Labels

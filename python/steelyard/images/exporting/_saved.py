@@ -9,7 +9,7 @@ import msgspec
 from steelyard.errors import InvalidArgument
 from steelyard.images.choose import Platforms
 from steelyard.images.documents import Manifest, OCIDescriptor
-from steelyard.images.graph import Node
+from steelyard.images.node import Node, view_of
 from steelyard.images.reference import ImageReference
 
 __all__ = ("saved_images",)
@@ -53,7 +53,7 @@ def saved_images(
 
 
 def _is_image(node: Node, written: Mapping[str, str]) -> bool:
-    view = None if node.document is None else node.document.view
+    view = view_of(node)
     if not isinstance(view, Manifest) or view.config.kind != "config":
         return False
     return all(layer.kind == "layer" for layer in view.layers or ()) and all(

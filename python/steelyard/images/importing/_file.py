@@ -16,8 +16,8 @@ from steelyard.content import Provider, ReaderAt
 from steelyard.digest import Digest
 from steelyard.errors import LimitExceeded, NotFound, OutOfRange
 from steelyard.hashing import Hasher
+from steelyard.images._concurrent import for_each
 from steelyard.images._turns import parts
-from steelyard.images.exporting._together import together
 from steelyard.images.importing._contents import DOCUMENTS
 from steelyard.images.importing._intake import (
     BATCH,
@@ -102,7 +102,7 @@ class ArchiveFile(Archive, Provider):
         blobs = self._blobs()
         while (work := await run(next, blobs, None)) is not None:
             chosen = work if wanted is None else [pair for pair in work if pair[0].digest in wanted]
-            await together(_cut(await self._missing(chosen)), self._store, concurrency=self._concurrency)
+            await for_each(_cut(await self._missing(chosen)), self._store, concurrency=self._concurrency)
 
     async def _missing(self, chosen: Work) -> Work:
         """Return those that are not stored."""

@@ -12,8 +12,8 @@ from steelyard._types import FileRange
 from steelyard.content import Provider, ReaderAt, Source, Store
 from steelyard.digest import Digest
 from steelyard.errors import InvalidArgument, NotFound
+from steelyard.images._concurrent import for_each
 from steelyard.images._turns import aside
-from steelyard.images.exporting._together import together
 from steelyard.images.importing._contents import index_of
 from steelyard.images.importing._intake import BATCH_BYTES, SMALL, Intake, Item
 from steelyard.images.importing._naming import Contents, Root
@@ -66,8 +66,8 @@ class _Copies(ImageSource):
         """Copy blobs: small ones in groups, then the large ones, several at a time."""
         ordered = sorted(digests)
         groups = [ordered[start : start + _OPEN] for start in range(0, len(ordered), _OPEN)]
-        await together(groups, self._copy_small, concurrency=self._concurrency)
-        await together(self._large, self._copy_large, concurrency=self._concurrency)
+        await for_each(groups, self._copy_small, concurrency=self._concurrency)
+        await for_each(self._large, self._copy_large, concurrency=self._concurrency)
 
     async def _copy_small(self, digests: Sequence[Digest]) -> None:
         """Copy the small ones of these that are not stored, and leave the large ones for later."""

@@ -1,4 +1,4 @@
-"""Several things at once, of which the first failure is told."""
+"""One function for many items, several at a time; the first failure is raised."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import anyio
 
 from steelyard._scopes import task_group
 
-__all__ = ("together",)
+__all__ = ("for_each",)
 
 ItemT = TypeVar("ItemT")
 
 
-async def together(items: Iterable[ItemT], function: Callable[[ItemT], Awaitable[object]], *, concurrency: int) -> None:
-    """Call `function` with each of the items, so many at a time; what fails first ends the others and is raised."""
+async def for_each(items: Iterable[ItemT], function: Callable[[ItemT], Awaitable[object]], *, concurrency: int) -> None:
+    """Call `function` with each of the items, at most `concurrency` at a time; the first failure cancels the rest."""
     failures: list[Exception] = []
     places = anyio.Semaphore(concurrency)
 
