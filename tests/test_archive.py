@@ -21,7 +21,6 @@ from archives import LIMITS, contents, pieces, repeated
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steelyard import _bridge
 from steelyard._archive import (
     Compressed,
     Decompressed,
@@ -35,6 +34,7 @@ from steelyard._archive import (
     padding,
 )
 from steelyard._archive._layout import END
+from steelyard._runtime import calls
 from steelyard.errors import DataCorrupt, InvalidArchive, InvalidArgument, LimitExceeded, StorageError
 
 pytestmark = pytest.mark.anyio
@@ -286,7 +286,7 @@ async def test_a_cancelled_read_ends_the_stream() -> None:
 
 
 async def test_ranges_are_copied_between_files(tmp_path: Path) -> None:
-    data = os.urandom((_bridge.PIECE * 2) + 777)
+    data = os.urandom((calls.PIECE * 2) + 777)
     (tmp_path / "source").write_bytes(b"head" + data)
     (tmp_path / "target").write_bytes(b"")
     with (tmp_path / "source").open("rb") as source, (tmp_path / "target").open("r+b") as target:

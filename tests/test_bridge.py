@@ -15,8 +15,8 @@ from collections.abc import Callable
 import anyio
 import pytest
 
-from steelyard import _bridge
-from steelyard._bridge import run
+from steelyard._runtime import calls
+from steelyard._runtime.calls import run
 
 pytestmark = pytest.mark.anyio
 
@@ -139,11 +139,11 @@ async def test_many_callers_all_get_their_own_result() -> None:
 async def test_a_burst_of_pieces_wakes_the_loop_and_the_threads_a_few_times_only() -> None:
     """Neither a wake of the loop for each piece, nor of a thread: that is what pieces would cost otherwise."""
     await run(int)
-    before = _bridge.counts()
+    before = calls.counts()
     async with anyio.create_task_group() as tasks:
         for _ in range(256):
             tasks.start_soon(hop, int)
-    after = _bridge.counts()
+    after = calls.counts()
     grown = {name: after[name] - before[name] for name in before}
 
     assert grown["pieces"] == 256
@@ -153,9 +153,9 @@ async def test_a_burst_of_pieces_wakes_the_loop_and_the_threads_a_few_times_only
 
 async def test_pieces_that_block_are_all_under_way_at_once() -> None:
     """Each waits for all others: with one thread less it would never end."""
-    barrier = threading.Barrier(_bridge.THREADS, timeout=30)
+    barrier = threading.Barrier(calls.THREADS, timeout=30)
     async with anyio.create_task_group() as tasks:
-        for _ in range(_bridge.THREADS):
+        for _ in range(calls.THREADS):
             tasks.start_soon(hop, barrier.wait)
 
     assert not barrier.broken
@@ -184,26 +184,26 @@ async def test_a_piece_that_blocks_holds_up_neither_later_pieces_nor_earlier_res
 
 async def test_threads_end_within_a_second_of_the_last_piece() -> None:
     await run(int)
-    assert _bridge.threads() >= 1
+    assert calls.threads() >= 1
 
-    assert await anyio.to_thread.run_sync(ended, lambda: _bridge.threads() == 0, 1.0)
+    assert await anyio.to_thread.run_sync(ended, lambda: calls.threads() == 0, 1.0)
 
 
 async def test_there_are_never_more_threads_than_allowed() -> None:
     gate = Gate()
     async with anyio.create_task_group() as tasks:
-        for _ in range(_bridge.THREADS + 10):
+        for _ in range(calls.THREADS + 10):
             tasks.start_soon(hop, gate.piece)
         await run_when_full()
-        most = _bridge.threads()
+        most = calls.threads()
         gate.go.set()
 
-    assert most == _bridge.THREADS
+    assert most == calls.THREADS
 
 
 async def run_when_full() -> None:
     with anyio.fail_after(30):
-        while _bridge.threads() < _bridge.THREADS:
+        while calls.threads() < calls.THREADS:
             await anyio.lowlevel.checkpoint()
 
 
@@ -276,7 +276,7 @@ def test_a_loop_closed_under_a_piece_leaves_it_to_end_alone() -> None:
     gate.go.set()
 
     assert gate.finished.wait(30)
-    assert ended(lambda: _bridge.threads() == 0)
+    assert ended(lambda: calls.threads() == 0)
     task._log_destroy_pending = False  # type: ignore[attr-defined]  # a loop that was closed under it: that is the point
     del task
     assert anyio.run(run, abs, -1) == 1
@@ -360,7 +360,7 @@ def test_a_fork_begins_with_an_empty_pool() -> None:
 def test_the_end_of_the_process_waits_for_a_piece() -> None:
     program = """
 import asyncio, sys, threading, time
-from steelyard._bridge import run
+from steelyard._runtime.calls import run
 begun = threading.Event()
 def piece():
     begun.set()

@@ -13,11 +13,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from steelyard._types import Source
 from steelyard.digest import Algorithm
 from steelyard.errors import InvalidArgument, UnsupportedAlgorithm
 from steelyard.hashing import Hasher, digest_of
-from steelyard.model import Progress
+from steelyard.model import Progress, Source
 
 pytestmark = pytest.mark.anyio
 

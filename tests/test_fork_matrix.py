@@ -20,7 +20,7 @@ from forks import forked, forked_run
 
 import steelyard
 from steelyard import FailedPrecondition, LocalStore, MemoryStore, images
-from steelyard._fork import _ENDS, ProcessBound, _is_public
+from steelyard._runtime.fork import _ENDS, ProcessBound, _is_public
 from steelyard.base import BaseStore
 from steelyard.content import ReaderAt, Store, Writer
 from steelyard.hashing import Hasher

@@ -10,8 +10,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from steelyard._bridge import run
 from steelyard._native import Gather
+from steelyard._runtime.calls import run
 
 pytestmark = pytest.mark.anyio
 

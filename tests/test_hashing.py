@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steelyard._types import Buffer
 from steelyard.digest import Algorithm
 from steelyard.errors import FailedPrecondition, InvalidArgument, SteelyardError, UnsupportedAlgorithm
 from steelyard.hashing import Hasher
+from steelyard.model import Buffer
 
 MIB = 1 << 20
 SHA2 = [Algorithm.SHA256, Algorithm.SHA384, Algorithm.SHA512]

@@ -18,7 +18,7 @@ from make_images import encode
 from stalls import watched
 
 from steelyard import LocalStore
-from steelyard._bridge import run
+from steelyard._runtime.calls import run
 from steelyard.images import export_images, import_images
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]

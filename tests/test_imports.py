@@ -11,14 +11,11 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "python" / "steelyard"
 
 LAYERS = (
-    {"errors", "_mounts", "_backend"},
-    {"digest", "_fork", "_threads"},
+    {"errors"},
+    {"digest"},
     {"model"},
-    {"_types", "names"},
-    {"_background", "_bridge", "_scopes"},
-    {"_watch"},
-    {"_archive", "_buffers", "_direct", "_json", "content", "hashing", "filters"},
-    {"_filtering", "_refqueue", "_unordered"},
+    {"_runtime", "names"},
+    {"_archive", "content", "hashing", "filters"},
     {"transfer"},
     {"base"},
     {"local", "memory"},
@@ -31,8 +28,8 @@ LAYERS = (
 )
 """A module imports from layers above its own in this list only, and from its own package. A new module needs a place."""
 
-NATIVE = {"_archive", "_bridge", "_fork", "_json", "_watch", "hashing", "filters", "local"}
-THREADS = {"_background", "_backend", "_bridge", "_refqueue", "_threads", "containerd"}
+NATIVE = {"_archive", "_runtime", "hashing", "filters", "local"}
+THREADS = {"_runtime", "containerd"}
 """The last because grpcio serves each call on a thread of its own."""
 THREAD_MODULES = {"anyio.to_thread", "anyio.from_thread", "asyncio", "concurrent", "threading", "trio"}
 

@@ -20,11 +20,13 @@ import anyio
 import pytest
 from make_archives import layout, one_image, tar
 
-from steelyard import LocalStore, _bridge
-from steelyard._bridge._asyncio import AsyncioLoop
-from steelyard._bridge._trio import TrioLoop
+import steelyard
+from steelyard import LocalStore
 from steelyard._native import Port
-from steelyard._scopes import task_group
+from steelyard._runtime import calls
+from steelyard._runtime.calls._asyncio import AsyncioLoop
+from steelyard._runtime.calls._trio import TrioLoop
+from steelyard._runtime.scopes import task_group
 from steelyard.local.writer import LocalWriter
 
 PROGRAM = Path(__file__).with_name("interrupted.py")
@@ -96,7 +98,7 @@ class InterruptedPort:
 def test_ctrl_c_right_after_the_pool_took_a_piece_keeps_the_ingest(at: int, backend: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with LocalStore(tmp_path, durability="process-crash") as store:
-            loop = _bridge._this_loop()
+            loop = calls._this_loop()
             assert isinstance(loop, AsyncioLoop | TrioLoop)
             port = InterruptedPort(loop._port, at)
             loop._port = port  # type: ignore[assignment]
@@ -160,12 +162,12 @@ def test_ctrl_c_in_a_task_group_of_ours_is_no_exception_group(backend: str) -> N
 
 def test_our_code_opens_no_scope_that_ctrl_c_can_tear() -> None:
     """The command line aside, which receives the signal in a task."""
-    package = Path(_bridge.__file__).parent.parent
+    package = Path(steelyard.__file__).parent
     aside = {"cli", "testing"}
     torn = [
         str(path.relative_to(package))
         for path in package.rglob("*.py")
-        if not aside & set(path.relative_to(package).parts) and path.name != "_scopes.py"
+        if not aside & set(path.relative_to(package).parts) and path.name != "scopes.py"
         for words in ("create_task_group(", "@asynccontextmanager", "@contextlib.asynccontextmanager")
         if words in path.read_text()
     ]

@@ -22,10 +22,11 @@ from pathlib import Path
 import pytest
 from make_archives import layout, one_image, tar
 
-from steelyard import LocalStore, _bridge
-from steelyard._bridge import OpenFile, run
-from steelyard._bridge._asyncio import AsyncioLoop
+from steelyard import LocalStore
 from steelyard._native import Port
+from steelyard._runtime import calls
+from steelyard._runtime.calls import OpenFile, run
+from steelyard._runtime.calls._asyncio import AsyncioLoop
 from steelyard.images import DirectoryLayout, export_images, import_images
 
 PACKAGE = Path(__file__).parent.parent / "python" / "steelyard"
@@ -249,7 +250,7 @@ def test_a_task_that_is_cancelled_in_any_hop_leaves_no_file_open(
     (tmp_path / "large").write_bytes(bytes(9 << 20))
 
     async def cancelled_at(store: LocalStore, at: int) -> bool:
-        loop = _bridge._this_loop()
+        loop = calls._this_loop()
         assert isinstance(loop, AsyncioLoop)
         port = CancellingPort(loop._port, at, cancels)
         loop._port = port  # type: ignore[assignment]

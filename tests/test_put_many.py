@@ -11,7 +11,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from steelyard._unordered import unordered
+from steelyard._runtime.concurrent import unordered
 from steelyard.errors import InvalidArgument, InvalidLabel
 from steelyard.memory import MemoryStore
 from steelyard.model import PutManyResult

@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from steelyard import _bridge
+from steelyard._runtime import calls
 from steelyard.digest import Digest
 from steelyard.errors import DataCorrupt, FailedPrecondition, NotFound, OutOfRange
 from steelyard.local import LocalStore
@@ -44,7 +44,7 @@ def tells(tmp_path: Path) -> None:
 
 
 def trips() -> int:
-    return _bridge.counts()["pieces"]
+    return calls.counts()["pieces"]
 
 
 def file(store: LocalStore, digest: Digest) -> Path:

@@ -16,7 +16,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from steelyard import LocalStore
-from steelyard._refqueue import RefQueue, ref_queue
+from steelyard._runtime.refqueue import RefQueue, ref_queue
 from steelyard.content import Writer
 from steelyard.errors import AlreadyExists, InvalidArgument, Unavailable
 from steelyard.memory import MemoryStore

@@ -16,7 +16,7 @@ import anyio
 import pytest
 
 from steelyard import LocalStore, _native
-from steelyard._bridge import run
+from steelyard._runtime.calls import run
 
 pytestmark = pytest.mark.anyio
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from steelyard import Aborted, Algorithm, InvalidArgument, LocalStore, _bridge, write_blob
-from steelyard._types import Buffer
+from steelyard import Aborted, Algorithm, InvalidArgument, LocalStore, write_blob
+from steelyard._runtime import calls
+from steelyard.model import Buffer
 from steelyard.testing._steps import every_wait
 
 pytestmark = pytest.mark.anyio
@@ -44,11 +45,11 @@ def _any_kind(piece: memoryview, choice: random.Random) -> Buffer:
 
 async def test_writes_that_fit_need_no_thread(tmp_path: Path, source: bytes) -> None:
     async with LocalStore(tmp_path / "store") as store, await store.writer("ref") as writer:
-        before = _bridge.counts()["pieces"]
+        before = calls.counts()["pieces"]
         for start in range(0, 512 * KIB, 64 * KIB):
             await writer.write(source[start : start + 64 * KIB])
 
-        assert before == _bridge.counts()["pieces"]
+        assert before == calls.counts()["pieces"]
         assert sha256(source[: 512 * KIB]) == str(await writer.digest())
 
 

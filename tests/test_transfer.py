@@ -13,11 +13,10 @@ from typing import Any, BinaryIO
 import anyio
 import pytest
 
-from steelyard._types import Source
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import AlreadyExists, DataCorrupt, NotFound, UnexpectedDigest, UnexpectedSize
 from steelyard.memory import MemoryStore
-from steelyard.model import Descriptor, Progress
+from steelyard.model import Descriptor, Progress, Source
 from steelyard.transfer import copy, exists, put, read_blob, write_blob
 
 pytestmark = pytest.mark.anyio

@@ -15,18 +15,18 @@ import msgspec
 from gate.calls import BEGIN, END
 from gate.jobs import JOBS
 from gate.ratios import ROUNDS, measure
-from steelyard import _bridge
+from steelyard._runtime import calls
 
 PROCESSORS = 2
 
 
 async def _job(number: int, place: Path) -> dict[str, int]:
     async with JOBS[number].start(place) as work:
-        before = _bridge._pool.counts()
+        before = calls._pool.counts()
         os.access(BEGIN, os.F_OK)
         await work()
         os.access(END, os.F_OK)
-        after = _bridge._pool.counts()
+        after = calls._pool.counts()
     return {"pieces": after[0] - before[0], "wakes": after[3] - before[3]}
 
 

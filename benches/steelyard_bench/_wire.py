@@ -13,7 +13,7 @@ from typing import Any
 
 import grpc
 
-from steelyard._threads import Pool
+from steelyard._runtime.threads import Pool
 from steelyard.containerd.proto import content_pb2 as pb
 from steelyard.containerd.proto import content_pb2_grpc
 

@@ -3,7 +3,6 @@
 Start with `LocalStore`; the interfaces are in `steelyard.content`.
 """
 
-from steelyard._types import FileRange as FileRange
 from steelyard.content import Ingester as Ingester
 from steelyard.content import IngestManager as IngestManager
 from steelyard.content import Manager as Manager
@@ -50,6 +49,7 @@ from steelyard.local import LocalStore as LocalStore
 from steelyard.local import StoreStats as StoreStats
 from steelyard.memory import MemoryStore as MemoryStore
 from steelyard.model import Descriptor as Descriptor
+from steelyard.model import FileRange as FileRange
 from steelyard.model import Image as Image
 from steelyard.model import Info as Info
 from steelyard.model import Labels as Labels

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, final
 
-from steelyard._types import Buffer
+from steelyard.model import Buffer
 
 __all__ = [
     "MAX_FILTERS",

@@ -9,14 +9,13 @@ from anyio import ClosedResourceError, EndOfStream
 from anyio.abc import ByteReceiveStream
 
 from steelyard import transfer
-from steelyard._buffers import view
-from steelyard._refqueue import ref_queue
-from steelyard._types import Buffer, OnProgress, Source
+from steelyard._runtime.buffers import view
+from steelyard._runtime.refqueue import ref_queue
 from steelyard.content import ReaderAt, Store
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import DataCorrupt, InvalidArgument, NotFound
 from steelyard.hashing import Hasher
-from steelyard.model import Info, PutManyResult, PutResult
+from steelyard.model import Buffer, Info, OnProgress, PutManyResult, PutResult, Source
 from steelyard.transfer._source import hash_piece
 
 __all__ = ("REF_LIMIT", "BaseReader", "BaseStore", "check_ref")

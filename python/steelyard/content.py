@@ -24,9 +24,8 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 
 from anyio.abc import AsyncResource, ByteReceiveStream, ByteSendStream
 
-from steelyard._types import Buffer, OnProgress, Source
 from steelyard.digest import Algorithm, Digest
-from steelyard.model import Descriptor, Info, PutManyResult, PutResult, Status
+from steelyard.model import Buffer, Descriptor, Info, OnProgress, PutManyResult, PutResult, Source, Status
 from steelyard.names import ImageNames
 
 __all__ = ("IngestManager", "Ingester", "Manager", "OnProgress", "Provider", "ReaderAt", "Source", "Store", "Writer")

@@ -15,14 +15,13 @@ from typing import Protocol, cast, final, runtime_checkable
 
 from anyio.lowlevel import checkpoint
 
-from steelyard import _bridge
 from steelyard._native import Hasher as _NativeHasher
 from steelyard._native import Job
-from steelyard._types import Buffer, OnProgress, Source
-from steelyard._watch import watched
+from steelyard._runtime import calls
+from steelyard._runtime.jobs import watched
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import InvalidArgument
-from steelyard.model import DEFAULT_ALGORITHM, Progress
+from steelyard.model import DEFAULT_ALGORITHM, Buffer, OnProgress, Progress, Source
 
 __all__ = ("Hasher", "digest_of")
 
@@ -211,9 +210,9 @@ class _Digesting:
                 self.hasher.update(view)
                 await self.breathe(view.nbytes)
                 return
-            for start in range(0, view.nbytes, _bridge.PIECE):
-                with view[start : start + _bridge.PIECE] as piece:
-                    await _bridge.run(self.hasher.update, piece)
+            for start in range(0, view.nbytes, calls.PIECE):
+                with view[start : start + calls.PIECE] as piece:
+                    await calls.run(self.hasher.update, piece)
                 self.report()
 
     async def breathe(self, size: int) -> None:
@@ -226,7 +225,7 @@ class _Digesting:
 
     async def path(self, path: str | os.PathLike[str]) -> None:
         """Hash the file of that name."""
-        file = await _bridge.run(io.FileIO, path)
+        file = await calls.run(io.FileIO, path)
         try:
             await self.file(file)
         finally:
@@ -234,12 +233,12 @@ class _Digesting:
 
     async def file(self, file: _Readable) -> None:
         """Hash an open file from where it stands to its end: a plain one in one trip, any other piece by piece."""
-        self.total = await _bridge.run(_remaining, file)
+        self.total = await calls.run(_remaining, file)
         if self.total is not None:
             job = Job()
             report = None if self.on_progress is None else partial(self.report, job)
             await watched(job, report, self.read_plain, file, job)
-        while await _bridge.run(self.read_piece, file):
+        while await calls.run(self.read_piece, file):
             self.report()
 
     def read_plain(self, file: _Readable, job: Job) -> None:
@@ -259,7 +258,7 @@ class _Digesting:
         readinto = getattr(file, "readinto", None)
         done = 0
         with memoryview(bytearray(_READ)) as buffer:
-            while done < _bridge.PIECE:
+            while done < calls.PIECE:
                 data = None if readinto else file.read(_READ)
                 size = readinto(buffer) if readinto else None if data is None else len(data)
                 if size is None:

@@ -21,9 +21,9 @@ from steelyard import (
     MemoryStore,
     Unavailable,
     Unreachable,
-    _bridge,
     copy,
 )
+from steelyard._runtime import calls
 from steelyard.containerd.remote import RemoteStore
 from steelyard.containerd.service import Server
 from steelyard.testing._values import data_of, digest_of
@@ -121,7 +121,7 @@ async def test_pieces_find_a_thread_while_many_calls_wait(silent: str) -> None:
         for _ in range(100):
             tasks.start_soon(store.get, DIGEST)
         with anyio.fail_after(60):
-            assert 1 == await _bridge.run(len, b"x")
+            assert 1 == await calls.run(len, b"x")
         tasks.cancel_scope.cancel()
 
 

@@ -9,9 +9,9 @@ import anyio
 import pytest
 
 from steelyard import LocalStore, Unavailable, open_writer
-from steelyard._direct import DirectIngest
 from steelyard.containerd.proto import content_pb2 as pb
 from steelyard.containerd.service import Server
+from steelyard.containerd.service._direct import DirectIngest
 from steelyard.errors import AlreadyExists, FailedPrecondition, UnexpectedSize
 from steelyard.local.direct import LocalDirect
 

@@ -8,9 +8,9 @@ from typing import Literal, Self, cast, final
 
 from anyio import ClosedResourceError
 
-from steelyard import _bridge
 from steelyard._native import Compressor, Decompressor, detect_format
-from steelyard._types import Buffer
+from steelyard._runtime import calls
+from steelyard.model import Buffer
 
 __all__ = ("HEAD", "Compressed", "Decompressed", "Format", "format_of")
 
@@ -75,7 +75,7 @@ class _Coded(ABC):
     async def _run(self, coder: Compressor | Decompressor) -> memoryview:
         """Work on the piece at hand."""
         output = bytearray(_OUTPUT)
-        self._start, filled = await _bridge.run(coder.run, self._piece, self._start, output)
+        self._start, filled = await calls.run(coder.run, self._piece, self._start, output)
         self._full = filled == len(output)
         return memoryview(output)[:filled]
 
@@ -183,6 +183,6 @@ class Compressed(_Coded):
         if not self._full:
             return None
         output = bytearray(_OUTPUT)
-        filled = await _bridge.run(self._coder.finish, output)
+        filled = await calls.run(self._coder.finish, output)
         self._full = filled == len(output)
         return memoryview(output)[:filled] if filled else None

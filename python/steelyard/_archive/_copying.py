@@ -9,9 +9,9 @@ from functools import partial
 
 from anyio.lowlevel import checkpoint
 
-from steelyard import _bridge
 from steelyard._native import Hasher, Job, start_writeback
-from steelyard._watch import watched
+from steelyard._runtime import calls
+from steelyard._runtime.jobs import watched
 from steelyard.errors import DataCorrupt, StorageError, StorageFull
 
 __all__ = ("copy_hashed", "copy_range")
@@ -53,8 +53,8 @@ async def copy_range(
     """
     done = 0
     while done < size:
-        most = min(size - done, _bridge.PIECE)
-        count = await _bridge.run(_copy, source, source_offset + done, target, target_offset + done, most)
+        most = min(size - done, calls.PIECE)
+        count = await calls.run(_copy, source, source_offset + done, target, target_offset + done, most)
         if count == 0:
             raise _ends_early(source, size, done)
         done += count

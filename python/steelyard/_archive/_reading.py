@@ -7,10 +7,10 @@ from typing import Self, final
 
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
-from steelyard import _bridge
 from steelyard._archive._entry import Entry, entry_of
 from steelyard._native import TarIndexer, TarReader
-from steelyard._types import Buffer
+from steelyard._runtime import calls
+from steelyard.model import Buffer
 
 __all__ = ("TarIndex", "TarStream")
 
@@ -165,7 +165,7 @@ class TarIndex:
         Raises:
             InvalidArchive, LimitExceeded: as for `TarStream`.
         """
-        rows, more = await _bridge.run(self._indexer.step, _STEP)
+        rows, more = await calls.run(self._indexer.step, _STEP)
         return [entry_of(row) for row in rows], more
 
     def find(self, name: str) -> Entry | None:

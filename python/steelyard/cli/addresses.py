@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 
-from steelyard._bridge import run
+from steelyard._runtime.calls import run
 from steelyard.cli.printing import path_shown, quoted
 from steelyard.errors import InvalidArgument, NotFound
 

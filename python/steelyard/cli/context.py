@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from steelyard._bridge import run
+from steelyard._runtime.calls import run
 from steelyard.cli import stdio
 from steelyard.cli.addresses import NoStore, check_new_root, has_blobs, is_address, open_remote, written_out
 from steelyard.cli.exits import Exit, combined

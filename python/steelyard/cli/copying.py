@@ -11,7 +11,7 @@ from typing import Annotated
 import anyio
 from cyclopts import Parameter
 
-from steelyard._bridge import run
+from steelyard._runtime.calls import run
 from steelyard.cli.addresses import NoStore, has_blobs, open_root
 from steelyard.cli.context import Context
 from steelyard.cli.explain import UsageError

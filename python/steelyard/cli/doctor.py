@@ -13,12 +13,12 @@ from typing import Annotated, Any
 import msgspec
 from cyclopts import Parameter
 
-from steelyard._bridge import run
-from steelyard._mounts import mount_of
+from steelyard._runtime.calls import run
 from steelyard.cli import version
 from steelyard.cli.addresses import NoStore
 from steelyard.cli.context import Context
 from steelyard.cli.explain import explain
+from steelyard.cli.mounts import mount_of
 from steelyard.cli.names import exact_size, human_size
 from steelyard.cli.printing import printable, quoted
 from steelyard.cli.settings import config_path

@@ -12,7 +12,7 @@ import anyio
 from anyio.abc import ByteSendStream
 from cyclopts import Parameter
 
-from steelyard._bridge import OpenFile, run
+from steelyard._runtime.calls import OpenFile, run
 from steelyard.cli import stdio
 from steelyard.cli.addresses import is_address, open_root
 from steelyard.cli.complete import complete_digest, complete_image

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from steelyard._bridge import OpenFile, run, run_always
+from steelyard._runtime.calls import OpenFile, run, run_always
 from steelyard.cli import stdio
 from steelyard.cli.complete import complete_digest
 from steelyard.cli.context import Context

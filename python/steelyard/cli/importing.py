@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from steelyard._bridge import run
+from steelyard._runtime.calls import run
 from steelyard.cli import stdio
 from steelyard.cli.addresses import is_store, open_root
 from steelyard.cli.context import Context

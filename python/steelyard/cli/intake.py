@@ -13,7 +13,7 @@ import anyio
 import msgspec
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from steelyard._bridge import run
+from steelyard._runtime.calls import run
 from steelyard.cli import stdio
 from steelyard.cli.context import Context
 from steelyard.cli.exits import Exit, exit_of

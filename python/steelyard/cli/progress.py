@@ -14,12 +14,11 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
-from steelyard._types import OnProgress
 from steelyard.cli import stdio
 from steelyard.cli.names import counted, human_size
 from steelyard.cli.printing import printable
 from steelyard.cli.streams import tell
-from steelyard.model import Progress
+from steelyard.model import OnProgress, Progress
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from steelyard._bridge import run
+from steelyard._runtime.calls import run
 from steelyard.cli.explain import UsageError
 from steelyard.cli.printing import path_shown, path_text, quoted
 

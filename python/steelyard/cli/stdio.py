@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator
 
 import anyio
 
-from steelyard._bridge import run
+from steelyard._runtime.calls import run
 from steelyard.cli.explain import UsageError
 
 __all__ = ("OutputClosed", "chunks", "is_terminal", "refuse_terminal", "write", "write_all")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from steelyard._threads import require
+from steelyard._runtime.threads import require
 
 __all__ = ("require_threads",)
 

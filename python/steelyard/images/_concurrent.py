@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import anyio
 
-from steelyard._scopes import task_group
+from steelyard._runtime.scopes import task_group
 
 __all__ = ("for_each",)
 

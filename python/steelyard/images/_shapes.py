@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from steelyard._json import Shape
+from steelyard._archive._json import Shape
 from steelyard.images.documents import ImageConfig, Index, Manifest
 
 __all__ = ("shape_of",)

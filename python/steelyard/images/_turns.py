@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from steelyard._bridge import run
+from steelyard._runtime.calls import run
 
 __all__ = ("INLINE", "aside", "parts")
 

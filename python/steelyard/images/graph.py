@@ -9,8 +9,8 @@ from typing import TypeVar
 import msgspec
 from anyio.lowlevel import checkpoint
 
-from steelyard._fork import Process
-from steelyard._scopes import task_group
+from steelyard._runtime.fork import Process
+from steelyard._runtime.scopes import task_group
 from steelyard.content import Provider
 from steelyard.errors import InvalidArgument, InvalidDocument, LimitExceeded, NotFound, UnsupportedAlgorithm
 from steelyard.images._turns import parts

@@ -16,7 +16,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from steelyard._scopes import managed
+from steelyard._runtime.scopes import managed
 from steelyard.content import Store
 from steelyard.digest import Digest
 from steelyard.errors import InvalidDigest, Unsupported

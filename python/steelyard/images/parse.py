@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from steelyard import _json
+from steelyard._archive import _json
 from steelyard.errors import InvalidDocument, LimitExceeded
 from steelyard.images import media_types
 from steelyard.images._shapes import shape_of

@@ -1,18 +1,17 @@
-"""A `LocalStore` for threads: the native calls as they are, which block and release the GIL. See `steelyard._direct`."""
+"""A `LocalStore` for threads: the native calls as they are, which block and release the GIL. See `steelyard.containerd.service._direct`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
 from steelyard import _native, filters
-from steelyard._buffers import view
-from steelyard._fork import ProcessBound
-from steelyard._types import Buffer
+from steelyard._runtime.buffers import view
+from steelyard._runtime.fork import ProcessBound
 from steelyard.base import check_ref
 from steelyard.digest import Algorithm, Digest
 from steelyard.local._rows import check_size, label_keys, to_digest, to_info, to_infos, to_status
 from steelyard.local.names import descriptor_row, to_image
-from steelyard.model import Descriptor, Image, Info, Labels, Status
+from steelyard.model import Buffer, Descriptor, Image, Info, Labels, Status
 from steelyard.names import check_name, split_fieldpaths
 
 __all__ = ("LocalDirect",)

@@ -10,14 +10,13 @@ from typing import Literal
 import msgspec
 
 from steelyard import _native
-from steelyard._bridge import PIECE
-from steelyard._types import OnProgress
+from steelyard._runtime.calls import PIECE
 from steelyard.content import Writer
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import AlreadyExists, NotFound, UnexpectedSize
 from steelyard.local._rows import to_digest
 from steelyard.local.writer import LocalWriter
-from steelyard.model import Labels, Progress, PutResult
+from steelyard.model import Labels, OnProgress, Progress, PutResult
 from steelyard.transfer._ingest import Job
 from steelyard.transfer._source import FilePieces, RangePieces
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from anyio.lowlevel import checkpoint
 
 from steelyard import filters
-from steelyard._bridge import run
-from steelyard._fork import ProcessBound
+from steelyard._runtime.calls import run
+from steelyard._runtime.fork import ProcessBound
 from steelyard.digest import Digest
 from steelyard.local._rows import check_size, to_time
 from steelyard.model import Descriptor, Image, Labels

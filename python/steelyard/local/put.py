@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 from anyio.lowlevel import checkpoint
 
 from steelyard import _native
-from steelyard._bridge import PIECE, run
-from steelyard._buffers import view
-from steelyard._types import Buffer, Source
-from steelyard._watch import watched
+from steelyard._runtime.buffers import view
+from steelyard._runtime.calls import PIECE, run
+from steelyard._runtime.jobs import watched
 from steelyard.content import Writer
 from steelyard.digest import Algorithm
 from steelyard.errors import AlreadyExists, UnexpectedSize
@@ -21,7 +20,7 @@ from steelyard.local._rows import to_digest
 from steelyard.local.files import FileJob, Request, Trip, find_file, is_plain, store_file
 from steelyard.local.small import SMALL, Stored, put_small, put_small_file
 from steelyard.local.writer import LocalWriter
-from steelyard.model import PutResult
+from steelyard.model import Buffer, PutResult, Source
 from steelyard.transfer._source import FilePieces, Pieces, name_of, opened
 
 if TYPE_CHECKING:

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 
 from steelyard import _native, transfer
-from steelyard._bridge import run
-from steelyard._buffers import view
-from steelyard._types import Buffer, OnProgress, Source
-from steelyard._unordered import Emit, unordered
+from steelyard._runtime.buffers import view
+from steelyard._runtime.calls import run
+from steelyard._runtime.concurrent import Emit, unordered
 from steelyard.digest import Algorithm
 from steelyard.errors import InvalidArgument
 from steelyard.local._rows import to_digest
 from steelyard.local.small import SMALL, Stored, source_error
-from steelyard.model import Labels, Progress, PutManyResult, PutResult
+from steelyard.model import Buffer, Labels, OnProgress, Progress, PutManyResult, PutResult, Source
 from steelyard.transfer._source import name_of
 
 if TYPE_CHECKING:

@@ -7,15 +7,15 @@ from anyio.abc import ByteReceiveStream
 from anyio.lowlevel import checkpoint
 
 from steelyard import _native
-from steelyard._backend import uninterrupted
-from steelyard._bridge import run, run_always
-from steelyard._buffers import view
-from steelyard._fork import ProcessBound
-from steelyard._types import Buffer
-from steelyard._watch import whole
+from steelyard._runtime.backend import uninterrupted
+from steelyard._runtime.buffers import view
+from steelyard._runtime.calls import run, run_always
+from steelyard._runtime.fork import ProcessBound
+from steelyard._runtime.jobs import whole
 from steelyard.content import ReaderAt
 from steelyard.digest import Digest
 from steelyard.errors import DataCorrupt, InvalidArgument, OutOfRange
+from steelyard.model import Buffer
 
 __all__ = ("AT_ONCE", "LocalReader", "VerifiedStream", "differs", "mismatch", "verified")
 

@@ -6,10 +6,10 @@ import os
 from functools import partial
 
 from steelyard import _native
-from steelyard._bridge import run
-from steelyard._types import Buffer
+from steelyard._runtime.calls import run
 from steelyard.errors import StorageError
 from steelyard.local.files import Request
+from steelyard.model import Buffer
 
 __all__ = ("SMALL", "Stored", "gather", "put_small", "put_small_file", "source_error")
 

@@ -13,11 +13,10 @@ import msgspec
 from anyio.lowlevel import checkpoint
 
 from steelyard import _native
-from steelyard._backend import uninterrupted
-from steelyard._bridge import run, run_always
-from steelyard._fork import UNBOUND, Process, ProcessBound
-from steelyard._refqueue import ref_queue
-from steelyard._types import OnProgress, Source
+from steelyard._runtime.backend import uninterrupted
+from steelyard._runtime.calls import run, run_always
+from steelyard._runtime.fork import UNBOUND, Process, ProcessBound
+from steelyard._runtime.refqueue import ref_queue
 from steelyard.base import BaseStore, check_ref
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import DataCorrupt, FailedPrecondition, InvalidArgument
@@ -27,7 +26,18 @@ from steelyard.local.direct import LocalDirect
 from steelyard.local.names import LocalImageNames
 from steelyard.local.reader import LocalReader, verified
 from steelyard.local.writer import LocalWriter
-from steelyard.model import DEFAULT_ALGORITHM, Descriptor, Info, Labels, PutManyResult, PutResult, Status, Verified
+from steelyard.model import (
+    DEFAULT_ALGORITHM,
+    Descriptor,
+    Info,
+    Labels,
+    OnProgress,
+    PutManyResult,
+    PutResult,
+    Source,
+    Status,
+    Verified,
+)
 
 __all__ = ("Durability", "LocalStore", "StoreStats")
 
@@ -188,7 +198,7 @@ class LocalStore(ProcessBound, BaseStore):
         return await run(self._core.rebuild)
 
     def direct(self) -> LocalDirect:
-        """Return the store for threads: the same calls, which block in place of waiting; see `steelyard._direct`.
+        """Return the store for threads: the same calls, which block in place of waiting; see `steelyard.containerd.service._direct`.
 
         It is valid as long as the store is open.
         """

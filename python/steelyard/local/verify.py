@@ -11,15 +11,14 @@ from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
 from steelyard import _native
-from steelyard._bridge import run
-from steelyard._types import OnProgress
-from steelyard._unordered import Emit, unordered
-from steelyard._watch import watched, whole
+from steelyard._runtime.calls import run
+from steelyard._runtime.concurrent import Emit, unordered
+from steelyard._runtime.jobs import watched, whole
 from steelyard.digest import Digest
 from steelyard.errors import DataCorrupt, InvalidArgument, NotFound, SteelyardError
 from steelyard.local.reader import differs, mismatch
 from steelyard.local.walk import walk
-from steelyard.model import Info, Progress, Verified
+from steelyard.model import Info, OnProgress, Progress, Verified
 
 __all__ = ("verify", "verify_all")
 

@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, Callable
 from anyio.lowlevel import checkpoint
 
 from steelyard import _native, filters
-from steelyard._bridge import run
-from steelyard._fork import Process
+from steelyard._runtime.calls import run
+from steelyard._runtime.fork import Process
 from steelyard.local._rows import StatusRow, to_infos
 from steelyard.model import Info
 

@@ -8,17 +8,16 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from steelyard import _native
-from steelyard._backend import uninterrupted
-from steelyard._bridge import PIECE, checkpoint_here, run, run_always
-from steelyard._buffers import view
-from steelyard._fork import ProcessBound
-from steelyard._refqueue import RefQueue
-from steelyard._types import Buffer
-from steelyard._watch import watched
+from steelyard._runtime.backend import uninterrupted
+from steelyard._runtime.buffers import view
+from steelyard._runtime.calls import PIECE, checkpoint_here, run, run_always
+from steelyard._runtime.fork import ProcessBound
+from steelyard._runtime.jobs import watched
+from steelyard._runtime.refqueue import RefQueue
 from steelyard.content import Writer
 from steelyard.digest import Digest
 from steelyard.local._rows import check_size, to_digest, to_info, to_status
-from steelyard.model import Info, Labels, Status
+from steelyard.model import Buffer, Info, Labels, Status
 
 __all__ = ("LocalWriter",)
 

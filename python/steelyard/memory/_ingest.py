@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 
 from anyio.lowlevel import checkpoint
 
-from steelyard._buffers import view
-from steelyard._types import Buffer
+from steelyard._runtime.buffers import view
 from steelyard.content import Writer
 from steelyard.digest import Digest
 from steelyard.errors import (
@@ -20,7 +19,7 @@ from steelyard.errors import (
     WriterClosed,
 )
 from steelyard.hashing import digest_of
-from steelyard.model import DEFAULT_ALGORITHM, Info, Labels, Status
+from steelyard.model import DEFAULT_ALGORITHM, Buffer, Info, Labels, Status
 
 __all__ = ("Ingest", "MemoryWriter", "check_size", "now")
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import msgspec
 from anyio.lowlevel import checkpoint
 
-from steelyard._filtering import choose, compiled
 from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, NameMoved, NotFound
 from steelyard.filters import image_fields
+from steelyard.filters._async import choose, compiled
 from steelyard.memory._ingest import check_size, now
 from steelyard.model import Descriptor, Image, Labels
 from steelyard.names import ImageNames, check_name, split_fieldpaths

@@ -9,18 +9,17 @@ from typing import Self
 import msgspec
 from anyio.lowlevel import checkpoint
 
-from steelyard._filtering import AT_ONCE, choose, compiled
-from steelyard._types import OnProgress
 from steelyard.base import BaseStore, check_ref
 from steelyard.content import ReaderAt, Writer
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import AlreadyExists, DataCorrupt, InvalidArgument, NotFound, Unavailable
 from steelyard.filters import info_fields, status_fields
+from steelyard.filters._async import AT_ONCE, choose, compiled
 from steelyard.hashing import digest_of
 from steelyard.memory._blob import Blob, MemoryReader
 from steelyard.memory._ingest import Ingest, MemoryWriter, check_size, now
 from steelyard.memory._names import MemoryImageNames
-from steelyard.model import Descriptor, Info, Labels, Progress, Status, Verified
+from steelyard.model import Descriptor, Info, Labels, OnProgress, Progress, Status, Verified
 
 __all__ = ("MemoryStore",)
 

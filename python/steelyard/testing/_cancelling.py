@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from steelyard._refqueue import ref_queue
+from steelyard._runtime.refqueue import ref_queue
 from steelyard.content import Store, Writer
 from steelyard.errors import AlreadyExists, NotFound, WriterClosed
 from steelyard.memory import MemoryStore

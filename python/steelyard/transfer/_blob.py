@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 
-from steelyard._types import OnProgress, Source
 from steelyard.content import Ingester, Manager, Provider, Writer
 from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, DataCorrupt, NotFound, Unavailable, UnexpectedDigest, UnexpectedSize
-from steelyard.model import Descriptor, Labels, PutResult
+from steelyard.model import Descriptor, Labels, OnProgress, PutResult, Source
 from steelyard.transfer._ingest import Job
 from steelyard.transfer._source import BlobPieces, opened
 from steelyard.transfer._writer import open_writer

@@ -7,11 +7,10 @@ from typing import Literal
 
 import msgspec
 
-from steelyard._types import OnProgress
 from steelyard.content import Writer
 from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, DataCorrupt, UnexpectedDigest, UnexpectedSize
-from steelyard.model import Labels, Progress, PutResult
+from steelyard.model import Labels, OnProgress, Progress, PutResult
 from steelyard.transfer._source import PIECE, Pieces
 
 __all__ = ("Job",)

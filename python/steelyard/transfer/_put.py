@@ -8,11 +8,10 @@ from uuid import uuid4
 
 import anyio
 
-from steelyard._types import OnProgress, Source
 from steelyard.content import Store, Writer
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import AlreadyExists, SteelyardError, UnexpectedSize
-from steelyard.model import DEFAULT_ALGORITHM, Labels, PutResult
+from steelyard.model import DEFAULT_ALGORITHM, Labels, OnProgress, PutResult, Source
 from steelyard.transfer._ingest import Job
 from steelyard.transfer._source import name_of, opened
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 
-from steelyard._types import OnProgress, Source
-from steelyard._unordered import Emit, unordered
+from steelyard._runtime.concurrent import Emit, unordered
 from steelyard.content import Store
 from steelyard.digest import Algorithm
-from steelyard.model import Labels, PutManyResult
+from steelyard.model import Labels, OnProgress, PutManyResult, Source
 
 __all__ = ("put_many",)
 

@@ -12,15 +12,15 @@ from typing import BinaryIO, cast
 
 from anyio.lowlevel import checkpoint
 
-from steelyard._backend import uninterrupted
-from steelyard._bridge import run, run_always
-from steelyard._buffers import view
-from steelyard._scopes import managed
-from steelyard._types import Buffer, FileRange, Source
+from steelyard._runtime.backend import uninterrupted
+from steelyard._runtime.buffers import view
+from steelyard._runtime.calls import run, run_always
+from steelyard._runtime.scopes import managed
 from steelyard.content import ReaderAt
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import OutOfRange
 from steelyard.hashing import Hasher
+from steelyard.model import Buffer, FileRange, Source
 
 __all__ = ("PIECE", "BlobPieces", "FilePieces", "Pieces", "RangePieces", "hash_piece", "name_of", "opened")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 
-from steelyard._refqueue import ref_queue
+from steelyard._runtime.refqueue import ref_queue
 from steelyard.content import Ingester, Writer
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import Unavailable, Unreachable

@@ -11,9 +11,9 @@ import grpc
 import msgspec
 from anyio import CancelScope
 
-from steelyard import _bridge
-from steelyard._backend import uninterrupted
-from steelyard._fork import ProcessBound
+from steelyard._runtime import calls
+from steelyard._runtime.backend import uninterrupted
+from steelyard._runtime.fork import ProcessBound
 from steelyard.containerd.remote._channel import Connection, Headers, Method
 from steelyard.containerd.remote._errors import About, Refused, error_of
 from steelyard.errors import InvalidArgument, Unreachable
@@ -90,7 +90,7 @@ async def ask(
         The call is ended. What it was to change is not changed, or is.
     """
     call = connection.ask(called, request, limits.timeout, headers)
-    done, soon = anyio.Event(), _bridge.soon_here()
+    done, soon = anyio.Event(), calls.soon_here()
     call.add_done_callback(lambda _: soon(done.set))
     try:
         await done.wait()
@@ -128,7 +128,7 @@ async def gather(
     """
     call = connection.start(called, request)
     counted = _Counted(call)
-    begun = _bridge.begin(_consumed, consume, counted, end=call.cancel)
+    begun = calls.begin(_consumed, consume, counted, end=call.cancel)
     try:
         try:
             return await attend(begun, lambda: counted.count, limits, connection, about)
@@ -147,7 +147,7 @@ async def gather(
 
 
 async def attend(
-    begun: _bridge.Begun[ResultT],
+    begun: calls.Begun[ResultT],
     progress: Callable[[], int],
     limits: Limits,
     connection: Connection,
@@ -220,8 +220,8 @@ class Answers(ProcessBound, Generic[ItemT]):
         self._call.cancel()
         await self._begun.aclose()
 
-    def _begin(self) -> _bridge.Begun[ItemT]:
-        return _bridge.begin(_consumed, self._take, self._counted, end=self._call.cancel)
+    def _begin(self) -> calls.Begun[ItemT]:
+        return calls.begin(_consumed, self._take, self._counted, end=self._call.cancel)
 
 
 class _Counted(Iterator[Any]):

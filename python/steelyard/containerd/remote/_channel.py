@@ -13,7 +13,7 @@ from anyio import ClosedResourceError
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
-from steelyard._fork import Process
+from steelyard._runtime.fork import Process
 from steelyard.containerd._grpc import require_threads
 from steelyard.containerd.proto import content_pb2, images_pb2, leases_pb2
 from steelyard.containerd.remote._wire import read_data, write_data

@@ -9,9 +9,8 @@ from typing import Any
 
 from anyio.lowlevel import checkpoint
 
-from steelyard._filtering import choose, compiled
-from steelyard._fork import Process
-from steelyard._scopes import task_group
+from steelyard._runtime.fork import Process
+from steelyard._runtime.scopes import task_group
 from steelyard.containerd.remote._calls import GRACE, Answers, Limits, ask
 from steelyard.containerd.remote._channel import Connection, method
 from steelyard.containerd.remote._errors import About
@@ -20,6 +19,7 @@ from steelyard.containerd.remote._values import to_info, to_status
 from steelyard.digest import Digest
 from steelyard.errors import InvalidArgument, NotFound
 from steelyard.filters import info_fields
+from steelyard.filters._async import choose, compiled
 from steelyard.model import Info, Labels, Status
 
 __all__ = ("Content",)

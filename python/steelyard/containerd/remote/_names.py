@@ -8,8 +8,7 @@ from typing import Any
 import msgspec
 from anyio.lowlevel import checkpoint
 
-from steelyard._filtering import choose, compiled
-from steelyard._fork import ProcessBound
+from steelyard._runtime.fork import ProcessBound
 from steelyard.containerd.remote._calls import GRACE, Limits, ask
 from steelyard.containerd.remote._channel import Connection, Headers, method
 from steelyard.containerd.remote._errors import About
@@ -18,6 +17,7 @@ from steelyard.containerd.remote._writer import check_size
 from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, NameMoved, NotFound
 from steelyard.filters import image_fields
+from steelyard.filters._async import choose, compiled
 from steelyard.model import Descriptor, Image, Labels
 from steelyard.names import ImageNames, check_name, split_fieldpaths
 

@@ -12,9 +12,8 @@ from uuid import uuid4
 
 import anyio
 
-from steelyard._bridge import run
-from steelyard._buffers import view
-from steelyard._types import Buffer, FileRange, OnProgress, Source
+from steelyard._runtime.buffers import view
+from steelyard._runtime.calls import run
 from steelyard.containerd.remote._calls import GRACE, Limits, gather
 from steelyard.containerd.remote._channel import Connection, method
 from steelyard.containerd.remote._errors import About
@@ -22,7 +21,7 @@ from steelyard.containerd.remote._wire import Data
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import AlreadyExists, DataCorrupt, SteelyardError, UnexpectedDigest, UnexpectedSize
 from steelyard.hashing import digest_of
-from steelyard.model import DEFAULT_ALGORITHM, Labels, Progress, PutResult
+from steelyard.model import DEFAULT_ALGORITHM, Buffer, FileRange, Labels, OnProgress, Progress, PutResult, Source
 from steelyard.transfer._source import name_of
 
 __all__ = ("Small", "put_small", "small")

@@ -9,9 +9,8 @@ from anyio import ClosedResourceError, EndOfStream
 from anyio.abc import ByteReceiveStream
 from anyio.lowlevel import checkpoint
 
-from steelyard._buffers import view
-from steelyard._fork import ProcessBound
-from steelyard._types import Buffer
+from steelyard._runtime.buffers import view
+from steelyard._runtime.fork import ProcessBound
 from steelyard.containerd.remote._calls import Answers, Limits, gather
 from steelyard.containerd.remote._channel import Connection, method
 from steelyard.containerd.remote._errors import About
@@ -19,6 +18,7 @@ from steelyard.content import ReaderAt
 from steelyard.digest import Digest
 from steelyard.errors import DataCorrupt, InvalidArgument, OutOfRange
 from steelyard.hashing import Hasher
+from steelyard.model import Buffer
 
 __all__ = ("RemoteReader", "read_whole")
 

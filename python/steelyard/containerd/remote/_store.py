@@ -13,10 +13,8 @@ from typing import Self
 from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
-from steelyard._filtering import choose, compiled
-from steelyard._fork import ProcessBound
-from steelyard._scopes import managed
-from steelyard._types import OnProgress, Source
+from steelyard._runtime.fork import ProcessBound
+from steelyard._runtime.scopes import managed
 from steelyard.base import BaseStore, check_ref
 from steelyard.containerd.remote._address import check_lease, check_namespace, socket_path
 from steelyard.containerd.remote._calls import Limits
@@ -41,7 +39,8 @@ from steelyard.errors import (
     Unreachable,
 )
 from steelyard.filters import status_fields
-from steelyard.model import Descriptor, Info, PutManyResult, PutResult, Status
+from steelyard.filters._async import choose, compiled
+from steelyard.model import Descriptor, Info, OnProgress, PutManyResult, PutResult, Source, Status
 
 __all__ = ("RemoteStore",)
 

@@ -15,9 +15,9 @@ import anyio
 import grpc
 from anyio import CancelScope
 
-from steelyard import _bridge
-from steelyard._backend import uninterrupted
-from steelyard._fork import ProcessBound
+from steelyard._runtime import calls
+from steelyard._runtime.backend import uninterrupted
+from steelyard._runtime.fork import ProcessBound
 from steelyard.containerd.remote._calls import GRACE, Limits, refusal
 from steelyard.containerd.remote._channel import Connection, Headers, method
 from steelyard.containerd.remote._errors import Refused
@@ -43,7 +43,7 @@ class WriteStream(ProcessBound):
         self._call = connection.converse(called, iter(self._requests.get, None), headers)
         self._arrived: deque[Any] = deque()
         self._told = False
-        self._soon = _bridge.soon_here()
+        self._soon = calls.soon_here()
         self._sizes: deque[int] = deque()
         self._sent = self._answered = 0
         self._changed = anyio.Event()
@@ -51,7 +51,7 @@ class WriteStream(ProcessBound):
         self.last: Any = None
         self.failure: Refused | None = None
         self.ended = False
-        self._pump = _bridge.begin(self._read, end=self._cancel)
+        self._pump = calls.begin(self._read, end=self._cancel)
 
     def send(self, message: Data) -> int:
         """Send a message, and return its number."""

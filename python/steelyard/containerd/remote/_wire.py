@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from steelyard._types import Buffer
 from steelyard.containerd.proto import content_pb2
+from steelyard.model import Buffer
 
 __all__ = ("Data", "read_data", "write_data")
 

@@ -8,9 +8,8 @@ from typing import Any, TypeVar
 import msgspec
 from anyio.lowlevel import checkpoint
 
-from steelyard._buffers import view
-from steelyard._fork import ProcessBound
-from steelyard._types import Buffer
+from steelyard._runtime.buffers import view
+from steelyard._runtime.fork import ProcessBound
 from steelyard.containerd.remote._calls import MOST_DATA, Limits
 from steelyard.containerd.remote._channel import Connection, method
 from steelyard.containerd.remote._errors import About, Refused, error_of
@@ -29,7 +28,7 @@ from steelyard.errors import (
     WriterClosed,
 )
 from steelyard.hashing import Hasher
-from steelyard.model import Info, Labels, Status
+from steelyard.model import Buffer, Info, Labels, Status
 from steelyard.transfer._source import hash_piece
 
 __all__ = ("Announced", "RemoteWriter", "check_size")

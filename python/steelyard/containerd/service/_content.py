@@ -9,10 +9,10 @@ from typing import Any
 import grpc
 from google.protobuf.empty_pb2 import Empty
 
-from steelyard._direct import DirectStore
 from steelyard.containerd.proto import content_pb2
 from steelyard.containerd.service import _messages as messages
 from steelyard.containerd.service._call import Call
+from steelyard.containerd.service._direct import DirectStore
 from steelyard.containerd.service._gate import Gate
 from steelyard.containerd.service._metrics import Meters
 from steelyard.containerd.service._write import write

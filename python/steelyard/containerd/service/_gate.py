@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 from grpc import StatusCode
 
-from steelyard._threads import start
+from steelyard._runtime.threads import start
 from steelyard.containerd.service._call import Call, Gone
 from steelyard.containerd.service._codes import Busy, Exhausted, refusal
 from steelyard.containerd.service._metrics import Meters

@@ -6,11 +6,11 @@ from typing import Any
 
 import grpc
 
-from steelyard._direct import DirectStore
 from steelyard.containerd.proto import images_pb2
 from steelyard.containerd.service import _messages as messages
 from steelyard.containerd.service._call import Call
 from steelyard.containerd.service._content import EMPTY, EXACT
+from steelyard.containerd.service._direct import DirectStore
 from steelyard.containerd.service._gate import Gate
 from steelyard.digest import Digest
 from steelyard.model import Image

@@ -12,12 +12,11 @@ from typing import TypeVar
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from steelyard._types import Buffer
 from steelyard.containerd.proto import content_pb2, descriptor_pb2, images_pb2
 from steelyard.digest import Digest
 from steelyard.errors import InvalidArgument, InvalidFilter
 from steelyard.filters import MAX_FILTERS
-from steelyard.model import Descriptor, Image, Info, Labels, Status
+from steelyard.model import Buffer, Descriptor, Image, Info, Labels, Status
 
 __all__ = (
     "EPOCH",

@@ -8,7 +8,7 @@ import threading
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from steelyard._threads import start
+from steelyard._runtime.threads import start
 from steelyard.errors import InvalidArgument, StorageError
 
 __all__ = ("Counting", "Meters", "Page", "parse_metrics_address")

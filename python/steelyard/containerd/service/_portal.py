@@ -9,10 +9,9 @@ from typing import TypeVar
 import anyio
 from anyio.from_thread import BlockingPortal
 
-from steelyard._types import Buffer
 from steelyard.content import ReaderAt, Store, Writer
 from steelyard.digest import Algorithm, Digest
-from steelyard.model import Descriptor, Image, Info, Labels, Status
+from steelyard.model import Buffer, Descriptor, Image, Info, Labels, Status
 from steelyard.names import ImageNames
 
 __all__ = ("PortalStore",)
@@ -49,7 +48,7 @@ class Trip:
 
 
 class PortalStore:
-    """A store, as `steelyard._direct.DirectStore` has it."""
+    """A store, as `steelyard.containerd.service._direct.DirectStore` has it."""
 
     def __init__(self, store: Store, trip: Trip) -> None:
         self._store = store

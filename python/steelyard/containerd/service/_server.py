@@ -15,13 +15,13 @@ import grpc
 from anyio import CancelScope
 from anyio.from_thread import BlockingPortal
 
-from steelyard._bridge import run
-from steelyard._direct import Direct, DirectStore
-from steelyard._fork import ProcessBound
-from steelyard._threads import Pool, refusable
+from steelyard._runtime.calls import run
+from steelyard._runtime.fork import ProcessBound
+from steelyard._runtime.threads import Pool, refusable
 from steelyard.containerd._grpc import require_threads
 from steelyard.containerd.service._content import SERVICE as CONTENT
 from steelyard.containerd.service._content import Content
+from steelyard.containerd.service._direct import Direct, DirectStore
 from steelyard.containerd.service._gate import Gate
 from steelyard.containerd.service._images import SERVICE as IMAGES
 from steelyard.containerd.service._images import Images

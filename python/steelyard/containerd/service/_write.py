@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from steelyard._direct import DirectIngest, DirectStore
-from steelyard._types import Buffer
 from steelyard.base import check_ref
 from steelyard.containerd.proto import content_pb2
 from steelyard.containerd.service import _messages as messages
 from steelyard.containerd.service._call import Call
+from steelyard.containerd.service._direct import DirectIngest, DirectStore
 from steelyard.containerd.service._metrics import Meters
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import AlreadyExists, NotFound, OutOfRange, UnexpectedSize
+from steelyard.model import Buffer
 
 __all__ = ("ALGORITHM", "write")
 

@@ -11,8 +11,7 @@ from typing import Literal, TypeAlias
 from anyio.abc import ByteSendStream
 
 from steelyard._archive import Compressed
-from steelyard._bridge import run
-from steelyard._types import OnProgress
+from steelyard._runtime.calls import run
 from steelyard.content import Store
 from steelyard.digest import Digest
 from steelyard.errors import InvalidArgument
@@ -25,6 +24,7 @@ from steelyard.images.exporting._progress import Ledger, name_of
 from steelyard.images.exporting._result import Exported, ExportedBlob, ExportedImage
 from steelyard.images.layout import LayoutDriver
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
+from steelyard.model import OnProgress
 
 __all__ = ("ExportTarget", "Exported", "ExportedBlob", "ExportedImage", "export_images")
 

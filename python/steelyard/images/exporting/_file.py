@@ -10,8 +10,8 @@ from pathlib import Path
 import anyio
 
 from steelyard._archive import Place, copy_hashed, copy_range
-from steelyard._bridge import OpenFile, run, run_always
-from steelyard._scopes import managed
+from steelyard._runtime.calls import OpenFile, run, run_always
+from steelyard._runtime.scopes import managed
 from steelyard.content import ReaderAt
 from steelyard.errors import DataCorrupt, StorageError
 from steelyard.images._concurrent import for_each

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from steelyard._bridge import run
+from steelyard._runtime.calls import run
 from steelyard.content import Store
 from steelyard.digest import Digest
 from steelyard.errors import InvalidArgument, NotFound

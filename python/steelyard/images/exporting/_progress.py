@@ -6,11 +6,10 @@ import os
 
 from anyio.abc import ByteSendStream
 
-from steelyard._types import OnProgress
 from steelyard.content import Store
 from steelyard.images.documents import OCIDescriptor
 from steelyard.images.layout import DirectoryLayout, LayoutDriver
-from steelyard.model import Progress
+from steelyard.model import OnProgress, Progress
 
 __all__ = ("Ledger", "name_of")
 

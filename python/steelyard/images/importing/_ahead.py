@@ -9,8 +9,8 @@ import anyio
 from anyio import EndOfStream
 from anyio.abc import ObjectReceiveStream, ObjectSendStream
 
-from steelyard._scopes import managed, task_group
-from steelyard._types import Buffer
+from steelyard._runtime.scopes import managed, task_group
+from steelyard.model import Buffer
 
 __all__ = ("ahead",)
 

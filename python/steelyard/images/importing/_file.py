@@ -9,8 +9,7 @@ import anyio
 
 from steelyard import _archive
 from steelyard._archive import Entry, TarIndex, format_of
-from steelyard._bridge import run
-from steelyard._types import FileRange
+from steelyard._runtime.calls import run
 from steelyard.base import BaseReader
 from steelyard.content import Provider, ReaderAt
 from steelyard.digest import Digest
@@ -33,7 +32,7 @@ from steelyard.images.importing._judged import Archive, check_entry, check_repea
 from steelyard.images.importing._naming import Contents
 from steelyard.images.importing._source import BLOBS, blob_of
 from steelyard.images.limits import Limits
-from steelyard.model import DEFAULT_ALGORITHM, Descriptor
+from steelyard.model import DEFAULT_ALGORITHM, Descriptor, FileRange
 
 __all__ = ("ArchiveFile",)
 

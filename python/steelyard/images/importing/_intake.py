@@ -11,8 +11,7 @@ from contextlib import aclosing, suppress
 import msgspec
 from anyio import CancelScope
 
-from steelyard._bridge import run
-from steelyard._types import FileRange
+from steelyard._runtime.calls import run
 from steelyard.content import Source
 from steelyard.digest import Digest
 from steelyard.errors import (
@@ -27,7 +26,7 @@ from steelyard.errors import (
 from steelyard.hashing import Hasher
 from steelyard.images.importing._result import Ledger
 from steelyard.images.keeping import Keeper
-from steelyard.model import DEFAULT_ALGORITHM, PutResult
+from steelyard.model import DEFAULT_ALGORITHM, FileRange, PutResult
 from steelyard.transfer import open_writer
 
 __all__ = ("BATCH", "BATCH_BYTES", "SMALL", "Intake", "Item", "check_again", "hash_range", "read_ranges", "ref_of")

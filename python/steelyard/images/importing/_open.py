@@ -12,10 +12,9 @@ from typing import Self
 import msgspec
 
 from steelyard import _archive
-from steelyard._backend import uninterrupted
-from steelyard._bridge import OpenFile, run, run_always
-from steelyard._scopes import managed
-from steelyard._types import Buffer
+from steelyard._runtime.backend import uninterrupted
+from steelyard._runtime.calls import OpenFile, run, run_always
+from steelyard._runtime.scopes import managed
 from steelyard.images.importing._file import ArchiveFile
 from steelyard.images.importing._intake import Intake
 from steelyard.images.importing._provider import ImagesOf, LayoutSource, StoreSource
@@ -23,6 +22,7 @@ from steelyard.images.importing._source import ImageSource
 from steelyard.images.importing._stream import ArchiveStream
 from steelyard.images.layout import DirectoryLayout, LayoutDriver
 from steelyard.images.limits import Limits
+from steelyard.model import Buffer
 
 __all__ = ("ImportSource", "Opening", "name_of")
 

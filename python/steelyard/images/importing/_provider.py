@@ -8,7 +8,6 @@ from io import UnsupportedOperation
 
 import msgspec
 
-from steelyard._types import FileRange
 from steelyard.content import Provider, ReaderAt, Source, Store
 from steelyard.digest import Digest
 from steelyard.errors import InvalidArgument, NotFound
@@ -22,6 +21,7 @@ from steelyard.images.importing._source import ImageSource
 from steelyard.images.layout import REF_NAME, DirectoryLayout, LayoutDriver
 from steelyard.images.limits import Limits
 from steelyard.images.read import describe
+from steelyard.model import FileRange
 
 __all__ = ("ImagesOf", "LayoutSource", "StoreSource")
 

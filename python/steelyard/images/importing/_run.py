@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from steelyard._bridge import run
+from steelyard._runtime.calls import run
 from steelyard.content import OnProgress, Store
 from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, InvalidArgument, NotFound

@@ -12,8 +12,7 @@ from anyio.abc import TaskGroup
 
 from steelyard import _archive
 from steelyard._archive import Decompressed, Entry, TarStream, format_of
-from steelyard._scopes import task_group
-from steelyard._types import Buffer
+from steelyard._runtime.scopes import task_group
 from steelyard.content import ReaderAt
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import LimitExceeded
@@ -28,7 +27,7 @@ from steelyard.images.importing._naming import Contents
 from steelyard.images.importing._source import blob_of
 from steelyard.images.layout._driver import blob_name
 from steelyard.images.limits import Limits
-from steelyard.model import DEFAULT_ALGORITHM, PutResult
+from steelyard.model import DEFAULT_ALGORITHM, Buffer, PutResult
 from steelyard.transfer._source import hash_piece
 
 __all__ = ("ArchiveStream",)

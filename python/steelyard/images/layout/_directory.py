@@ -12,11 +12,10 @@ from typing import Self
 import anyio
 from anyio import ClosedResourceError
 
-from steelyard._backend import uninterrupted
-from steelyard._bridge import OpenFile, run, run_always
-from steelyard._fork import UNBOUND, Process, ProcessBound
-from steelyard._scopes import managed
-from steelyard._types import Buffer
+from steelyard._runtime.backend import uninterrupted
+from steelyard._runtime.calls import OpenFile, run, run_always
+from steelyard._runtime.fork import UNBOUND, Process, ProcessBound
+from steelyard._runtime.scopes import managed
 from steelyard.base import BaseReader
 from steelyard.content import ReaderAt
 from steelyard.digest import Algorithm, Digest
@@ -24,7 +23,7 @@ from steelyard.errors import DataCorrupt, FailedPrecondition, InvalidArgument, N
 from steelyard.hashing import Hasher
 from steelyard.images.layout import _files
 from steelyard.images.layout._driver import BlobWriter, LayoutDriver, blob_name, check_blob, check_room, check_size
-from steelyard.model import DEFAULT_ALGORITHM, Descriptor
+from steelyard.model import DEFAULT_ALGORITHM, Buffer, Descriptor
 
 __all__ = ("DirectoryLayout",)
 

@@ -10,8 +10,7 @@ from typing import Any
 import msgspec
 from anyio.abc import ByteSendStream
 
-from steelyard._scopes import managed
-from steelyard._types import Buffer
+from steelyard._runtime.scopes import managed
 from steelyard.content import Provider
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import InvalidArgument, NotFound, UnexpectedDigest, UnexpectedSize
@@ -21,7 +20,7 @@ from steelyard.images.documents import Document, ImageLayout, Index, OCIDescript
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
 from steelyard.images.media_types import OCI_INDEX
 from steelyard.images.parse import parse_index, parse_layout
-from steelyard.model import DEFAULT_ALGORITHM
+from steelyard.model import DEFAULT_ALGORITHM, Buffer
 
 __all__ = ("REF_NAME", "BlobWriter", "LayoutDriver", "blob_name")
 

@@ -16,11 +16,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from steelyard._archive import needs_file_synced
-from steelyard._bridge import OpenFile
-from steelyard._fork import Process
-from steelyard._types import Buffer
+from steelyard._runtime.calls import OpenFile
+from steelyard._runtime.fork import Process
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import DataCorrupt, InvalidDigest, NotFound, StorageError, StorageFull
+from steelyard.model import Buffer
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _UNNAMED = getattr(os, "O_TMPFILE", 0)

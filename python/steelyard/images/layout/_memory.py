@@ -8,15 +8,14 @@ import anyio
 from anyio import ClosedResourceError
 from anyio.lowlevel import checkpoint
 
-from steelyard._scopes import managed
-from steelyard._types import Buffer
+from steelyard._runtime.scopes import managed
 from steelyard.base import BaseReader
 from steelyard.content import ReaderAt
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import DataCorrupt, InvalidArgument, NotFound, OutOfRange
 from steelyard.hashing import digest_of
 from steelyard.images.layout._driver import BlobWriter, LayoutDriver, check_blob, check_room, check_size
-from steelyard.model import DEFAULT_ALGORITHM, Descriptor
+from steelyard.model import DEFAULT_ALGORITHM, Buffer, Descriptor
 
 __all__ = ("MemoryLayout",)
 

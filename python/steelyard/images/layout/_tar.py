@@ -13,10 +13,9 @@ from anyio.abc import ByteSendStream
 from anyio.lowlevel import checkpoint
 
 from steelyard._archive import END, padding
-from steelyard._bridge import run
-from steelyard._fork import ProcessBound
-from steelyard._scopes import managed
-from steelyard._types import Buffer
+from steelyard._runtime.calls import run
+from steelyard._runtime.fork import ProcessBound
+from steelyard._runtime.scopes import managed
 from steelyard.content import ReaderAt
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import FailedPrecondition, NotFound
@@ -31,7 +30,7 @@ from steelyard.images.layout._driver import (
     check_size,
 )
 from steelyard.images.layout._stream import Archive, header
-from steelyard.model import DEFAULT_ALGORITHM, Descriptor
+from steelyard.model import DEFAULT_ALGORITHM, Buffer, Descriptor
 
 __all__ = ("TarLayout",)
 

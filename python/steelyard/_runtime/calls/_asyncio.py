@@ -13,8 +13,8 @@ import anyio
 from anyio import CancelScope
 from anyio.lowlevel import current_token
 
-from steelyard._bridge._call import Arrivals, Begun, closers, give_begun
 from steelyard._native import Cancelled, Pool
+from steelyard._runtime.calls._call import Arrivals, Begun, closers, give_begun
 
 if TYPE_CHECKING:
     import asyncio

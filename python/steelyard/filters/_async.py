@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from anyio.lowlevel import checkpoint
 
-from steelyard._bridge import run
+from steelyard._runtime.calls import run
 from steelyard.filters import Fields, Filter
 
 __all__ = ("AT_ONCE", "choose", "compiled")

@@ -8,10 +8,10 @@ from typing import TypeVar, TypeVarTuple
 import anyio
 from anyio.lowlevel import checkpoint
 
-from steelyard._backend import uninterrupted
-from steelyard._background import Background
-from steelyard._bridge import run_job
 from steelyard._native import Job
+from steelyard._runtime.backend import uninterrupted
+from steelyard._runtime.background import Background
+from steelyard._runtime.calls import run_job
 
 __all__ = ("watched", "whole")
 

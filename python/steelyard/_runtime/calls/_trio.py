@@ -6,9 +6,9 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from steelyard._backend import protect, uninterrupted
-from steelyard._bridge._call import Begun, give_begun
 from steelyard._native import Cancelled, Pool
+from steelyard._runtime.backend import protect, uninterrupted
+from steelyard._runtime.calls._call import Begun, give_begun
 
 __all__ = ("TrioLoop",)
 

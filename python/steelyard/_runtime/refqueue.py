@@ -18,8 +18,8 @@ from weakref import WeakKeyDictionary
 
 import anyio
 
-from steelyard._backend import Here, uninterrupted
-from steelyard._scopes import managed
+from steelyard._runtime.backend import Here, uninterrupted
+from steelyard._runtime.scopes import managed
 
 __all__ = ("RefQueue", "Turn", "ref_queue")
 

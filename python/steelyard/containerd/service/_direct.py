@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
-from steelyard._types import Buffer
 from steelyard.digest import Algorithm, Digest
-from steelyard.model import Descriptor, Image, Info, Labels, Status
+from steelyard.model import Buffer, Descriptor, Image, Info, Labels, Status
 
 __all__ = ("Direct", "DirectBlob", "DirectIngest", "DirectNames", "DirectStore")
 

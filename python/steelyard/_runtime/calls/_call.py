@@ -11,9 +11,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import anyio
 
-from steelyard._backend import outlast
-from steelyard._fork import ProcessBound
 from steelyard._native import Port, mark_descriptor, unmark_descriptor
+from steelyard._runtime.backend import outlast
+from steelyard._runtime.fork import ProcessBound
 
 __all__ = ("Arrivals", "Begun", "Loop", "OpenFile", "closers", "give_begun")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from steelyard._types import Buffer
+from steelyard.model import Buffer
 
 __all__ = ("view",)
 

@@ -12,8 +12,8 @@ from functools import wraps
 from types import FunctionType
 from typing import Any, NoReturn, Self
 
-from steelyard._backend import uninterrupted
 from steelyard._native import Process
+from steelyard._runtime.backend import uninterrupted
 
 __all__ = ("UNBOUND", "Process", "ProcessBound", "Unbound")
 

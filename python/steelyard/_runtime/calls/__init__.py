@@ -32,11 +32,11 @@ from typing import Any, TypeVar, TypeVarTuple
 from anyio import CancelScope
 from anyio.lowlevel import current_token
 
-from steelyard._backend import on_asyncio, uninterrupted
-from steelyard._bridge._asyncio import AsyncioLoop
-from steelyard._bridge._call import Begun, Loop, OpenFile
-from steelyard._bridge._trio import TrioLoop
 from steelyard._native import Job, Pool
+from steelyard._runtime.backend import on_asyncio, uninterrupted
+from steelyard._runtime.calls._asyncio import AsyncioLoop
+from steelyard._runtime.calls._call import Begun, Loop, OpenFile
+from steelyard._runtime.calls._trio import TrioLoop
 
 __all__ = (
     "PIECE",

@@ -15,8 +15,8 @@ from typing import Any
 import anyio
 from anyio import CancelScope
 
-from steelyard._backend import on_asyncio, outlast, uninterrupted
-from steelyard._fork import ProcessBound
+from steelyard._runtime.backend import on_asyncio, outlast, uninterrupted
+from steelyard._runtime.fork import ProcessBound
 
 __all__ = ("Background",)
 

@@ -15,7 +15,7 @@ from typing import Generic, ParamSpec, TypeVar
 import anyio
 from anyio import abc
 
-from steelyard._backend import uninterrupted
+from steelyard._runtime.backend import uninterrupted
 
 __all__ = ("managed", "task_group")
 

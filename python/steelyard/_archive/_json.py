@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from steelyard._native import JsonShape as Shape
 from steelyard._native import check_json
-from steelyard._types import Buffer
 from steelyard.errors import InvalidDocument, LimitExceeded
+from steelyard.model import Buffer
 
 __all__ = ("Shape", "check")
 

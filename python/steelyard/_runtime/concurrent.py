@@ -12,10 +12,10 @@ from anyio import CancelScope, get_cancelled_exc_class
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
-from steelyard._backend import uninterrupted
-from steelyard._background import Background
-from steelyard._fork import ProcessBound
-from steelyard._scopes import task_group
+from steelyard._runtime.backend import uninterrupted
+from steelyard._runtime.background import Background
+from steelyard._runtime.fork import ProcessBound
+from steelyard._runtime.scopes import task_group
 from steelyard.errors import InvalidArgument
 
 __all__ = ("Emit", "unordered")

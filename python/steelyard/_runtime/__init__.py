@@ -1,0 +1,15 @@
+"""What the package runs on: threads, event loops, background tasks, cancellable jobs, forks. No module here knows a store.
+
+| Module | Holds |
+| --- | --- |
+| `backend` | which event loop a call runs in, and what Ctrl-C does in it |
+| `calls` | blocking calls on threads of the native pool |
+| `jobs` | long native calls: progress and cancellation |
+| `background` | a task that belongs to an object |
+| `concurrent` | one function over many items at once |
+| `scopes` | task groups and context managers that Ctrl-C cannot tear |
+| `refqueue` | the queue of tasks that wait for a ref |
+| `threads` | threads that Python starts |
+| `fork` | open objects in a child of a fork |
+| `buffers` | the one shape of buffer that enters a store |
+"""
