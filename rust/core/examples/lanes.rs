@@ -149,51 +149,47 @@ fn equal(data: &[u8], size: usize) -> Vec<&[u8]> {
 }
 
 fn kernels(data: &[u8], rounds: usize, python: &mut Option<Python<'_>>) {
-    for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
-        for (place, data) in [("cache", &data[..MIB]), ("memory", data)] {
-            for size in [KIB, 4 * KIB, 64 * KIB, MIB] {
-                let blobs = equal(data, size);
-                let mut ways = ways(algorithm, &blobs, python.as_mut());
-                for kernel in probe::kernels(algorithm).into_iter().skip(1) {
-                    let blobs = &blobs;
-                    let work = move || seconds(|| drop(probe::digest_many_by(kernel, algorithm, blobs)));
-                    ways.push((kernel.into(), Box::new(work)));
-                }
-                let (count, size) = (blobs.len(), size / KIB);
-                let title = format!("\n{algorithm}, {count} blobs of {size} KiB, from {place}");
-                compare(&title, count * size * KIB, rounds, ways);
+    for (place, data) in [("cache", &data[..MIB]), ("memory", data)] {
+        for size in [KIB, 4 * KIB, 64 * KIB, MIB] {
+            let blobs = equal(data, size);
+            let mut ways = ways(Algorithm::Sha256, &blobs, python.as_mut());
+            for kernel in probe::kernels().into_iter().skip(1) {
+                let blobs = &blobs;
+                let work = move || seconds(|| drop(probe::digest_many_by(kernel, blobs)));
+                ways.push((kernel.into(), Box::new(work)));
             }
+            let (count, size) = (blobs.len(), size / KIB);
+            let title = format!("\nsha256, {count} blobs of {size} KiB, from {place}");
+            compare(&title, count * size * KIB, rounds, ways);
         }
     }
 }
 
 /// What callers get: the chosen kernels, for few streams, for uneven ones, for running hashers.
 fn scheduling(data: &[u8], rounds: usize) {
-    for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
-        println!("\n{algorithm}: chosen for 1, 2, ... streams: {}", probe::choices(algorithm).join(", "));
-        for streams in [2, 3, 4, 6, 8, 10, 12, 14, 16, 20, 24] {
-            let blobs: Vec<_> = data.chunks_exact(256 * KIB).take(streams).collect();
-            let mut ways = ways(algorithm, &blobs, None);
-            ways.truncate(1);
-            ways.push(many(algorithm, &blobs));
-            let title = format!("{algorithm}, {streams} blobs of 256 KiB");
-            compare(&title, streams * 256 * KIB, 4 * rounds, ways);
-        }
-        let uneven = uneven(data);
-        let mut ways = ways(algorithm, &uneven, None);
-        ways.push(many(algorithm, &uneven));
-        let bytes = uneven.iter().map(|blob| blob.len()).sum();
-        let title = format!("{algorithm}, {} blobs of 0 to 16 KiB, {} KiB", uneven.len(), bytes / KIB);
-        compare(&title, bytes, rounds, ways);
+    println!("\nchosen for 1, 2, ... streams: {}", probe::choices().join(", "));
+    for streams in [2, 3, 4, 6, 8, 10, 12, 14, 16, 20, 24] {
+        let blobs: Vec<_> = data.chunks_exact(256 * KIB).take(streams).collect();
+        let mut ways = ways(Algorithm::Sha256, &blobs, None);
+        ways.truncate(1);
+        ways.push(many(&blobs));
+        let title = format!("sha256, {streams} blobs of 256 KiB");
+        compare(&title, streams * 256 * KIB, 4 * rounds, ways);
     }
+    let uneven = uneven(data);
+    let mut ways_of_uneven = ways(Algorithm::Sha256, &uneven, None);
+    ways_of_uneven.push(many(&uneven));
+    let bytes = uneven.iter().map(|blob| blob.len()).sum();
+    let title = format!("sha256, {} blobs of 0 to 16 KiB, {} KiB", uneven.len(), bytes / KIB);
+    compare(&title, bytes, rounds, ways_of_uneven);
     let pieces: Vec<_> = data.chunks_exact(64 * KIB).take(64).collect();
     let mut ways = ways(Algorithm::Sha256, &pieces, None);
     ways.push(("update_many".into(), Box::new(|| seconds(|| update_all(&pieces)))));
     compare("\nsha256, 64 running hashers, 64 KiB each", 4 * MIB, 4 * rounds, ways);
 }
 
-fn many<'a>(algorithm: Algorithm, blobs: &'a [&'a [u8]]) -> Way<'a> {
-    let work = move || seconds(|| drop(black_box(digest_many(algorithm, blobs))));
+fn many<'a>(blobs: &'a [&'a [u8]]) -> Way<'a> {
+    let work = move || seconds(|| drop(black_box(digest_many(Algorithm::Sha256, blobs))));
     ("digest_many".into(), Box::new(work))
 }
 
@@ -222,10 +218,8 @@ fn main() {
     let rounds = std::env::args().nth(1).map_or(9, |text| text.parse().expect("a number of rounds"));
     let data: Vec<u8> = (0..=255).cycle().take(64 * MIB).collect();
     let mut python = Python::start(&data);
-    for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
-        let time = seconds(|| drop(probe::choices(algorithm)));
-        println!("{algorithm}: planned in {:.0} microseconds: {:?}", time * 1e6, probe::choices(algorithm));
-    }
+    let time = seconds(|| drop(probe::choices()));
+    println!("planned in {:.0} microseconds: {:?}", time * 1e6, probe::choices());
     for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
         for (title, size) in [("64 MiB", 64 * MIB), ("256 KiB, 16 times", 256 * KIB)] {
             let blobs = vec![&data[..size]; if size == 64 * MIB { 1 } else { 16 }];

@@ -17,12 +17,12 @@ mod x86;
 
 use std::cmp::Reverse;
 
-use super::sha2_state::{self, End, Sha2};
+use super::prefetch::BLOCK;
+use super::sha2_state::{self, End, Sha256, Word as _};
 use super::{Hasher, Inner};
 use crate::digest::{Algorithm, Digest};
 
-use kernel::Lane;
-use plan::{Plan, Planned};
+use plan::Plan;
 use schedule::{Job, run};
 
 /// Blobs whose ends are padded and compressed together: enough to fill the lanes over and over, few enough for the
@@ -31,21 +31,16 @@ const ENDS: usize = 64;
 
 /// Give the digests of blobs, in their order.
 ///
-/// The blobs may be of any lengths, and it pays from two on; one far longer than all others together gains little, and
-/// BLAKE3, which fills the lanes with parts of one blob, nothing.
+/// Two or more blobs of SHA-256 share a core; one that is far longer than all others together gains little. BLAKE3 fills
+/// the lanes with parts of one blob. SHA-384 and SHA-512 go one blob after another: few programs store many blobs by them.
 ///
-/// Cost: up to 72 bytes of memory for each blob, besides the result. The first call in a process that has several
-/// streams of a word size, here or in [`update_many`], takes some 0.2 ms to find the fastest way.
+/// Cost: up to 40 bytes of memory for each blob, besides the result. The first call in a process that has several
+/// streams, here or in [`update_many`], takes some 0.2 ms to find the fastest way.
 pub fn digest_many(algorithm: Algorithm, blobs: &[&[u8]]) -> Vec<Digest> {
-    if let [only] = blobs {
-        return vec![digest_one(algorithm, only)];
+    if algorithm == Algorithm::Sha256 && blobs.len() > 1 {
+        return sha256_all(Plan::of_this_cpu(), blobs);
     }
-    match algorithm {
-        Algorithm::Sha256 => digest_all(u32::plan(), algorithm, sha2_state::SHA256, blobs),
-        Algorithm::Sha384 => digest_all(u64::plan(), algorithm, sha2_state::SHA384, blobs),
-        Algorithm::Sha512 => digest_all(u64::plan(), algorithm, sha2_state::SHA512, blobs),
-        Algorithm::Blake3 => blobs.iter().map(|blob| digest_one(algorithm, blob)).collect(),
-    }
+    blobs.iter().map(|blob| digest_one(algorithm, blob)).collect()
 }
 
 fn digest_one(algorithm: Algorithm, blob: &[u8]) -> Digest {
@@ -54,15 +49,11 @@ fn digest_one(algorithm: Algorithm, blob: &[u8]) -> Digest {
     hasher.digest()
 }
 
-fn digest_all<W: Lane<BLOCK>, const BLOCK: usize>(
-    plan: &Plan<W, BLOCK>,
-    algorithm: Algorithm,
-    initial: [W; 8],
-    blobs: &[&[u8]],
-) -> Vec<Digest> {
+fn sha256_all(plan: &Plan, blobs: &[&[u8]]) -> Vec<Digest> {
+    let algorithm = Algorithm::Sha256;
     let mut order: Vec<usize> = (0..blobs.len()).collect();
     order.sort_by_key(|index| Reverse(blobs[*index].len()));
-    let mut states = vec![initial; blobs.len()];
+    let mut states = vec![sha2_state::SHA256; blobs.len()];
     let bodies = states.iter_mut().zip(&order).map(|(words, index)| Job { words, blocks: blobs[*index].as_chunks().0 });
     run(plan, bodies);
     // Then the padded ends, one or two blocks each: apart, so that they too lie side by side.
@@ -89,46 +80,33 @@ fn digest_all<W: Lane<BLOCK>, const BLOCK: usize>(
 /// As if [`Hasher::update`] were called for each; the algorithms, lengths and offsets may differ. Long pieces of similar
 /// lengths gain most.
 pub fn update_many(updates: &mut [(&mut Hasher, &[u8])]) {
-    update_all(u32::plan, u64::plan, updates);
+    update_all(Plan::of_this_cpu, updates);
 }
 
-/// The plans are asked for only when there are jobs for them, as it takes time to make one.
-fn update_all<'p>(
-    narrow_plan: impl FnOnce() -> &'p Plan<u32, 64>,
-    wide_plan: impl FnOnce() -> &'p Plan<u64, 128>,
-    updates: &mut [(&mut Hasher, &[u8])],
-) {
-    let mut narrow = Vec::new();
-    let mut wide = Vec::new();
+/// The plan is asked for only when there are jobs for it, as it takes time to make one.
+fn update_all<'p>(plan: impl FnOnce() -> &'p Plan, updates: &mut [(&mut Hasher, &[u8])]) {
+    let mut jobs = Vec::new();
     for (hasher, data) in updates {
         match &mut hasher.inner {
-            Inner::Sha256(state) => narrow.push(job(state, data)),
-            Inner::Sha512(state) => wide.push(job(state, data)),
+            Inner::Sha256(state) => jobs.push(job(state, data)),
+            Inner::Sha512(state) => state.update(data),
             Inner::Blake3(tree) => tree.update(data),
         }
     }
-    run_sorted(narrow_plan, narrow);
-    run_sorted(wide_plan, wide);
-}
-
-fn job<'a, W: Lane<BLOCK>, const BLOCK: usize>(state: &'a mut Sha2<W, BLOCK>, data: &'a [u8]) -> Job<'a, W, BLOCK> {
-    let blocks = state.take(data);
-    Job { words: state.words(), blocks }
-}
-
-fn run_sorted<'p, W: Lane<BLOCK>, const BLOCK: usize>(
-    plan: impl FnOnce() -> &'p Plan<W, BLOCK>,
-    mut jobs: Vec<Job<'_, W, BLOCK>>,
-) {
     jobs.retain(|job| !job.blocks.is_empty());
     match jobs.as_mut_slice() {
         [] => {}
-        [only] => W::compress(only.words, only.blocks),
+        [only] => u32::compress(only.words, only.blocks),
         _ => {
             jobs.sort_by_key(|job| Reverse(job.blocks.len()));
             run(plan(), jobs.into_iter());
         }
     }
+}
+
+fn job<'a>(state: &'a mut Sha256, data: &'a [u8]) -> Job<'a> {
+    let blocks = state.take(data);
+    Job { words: state.words(), blocks }
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use std::hint::black_box;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use super::kernel::{Kernel, Lane, MOST_LANES};
-use crate::hash::prefetch::Input;
+use super::kernel::{KERNELS, Kernel, MOST_LANES};
+use crate::hash::prefetch::{BLOCK, Input};
 
 /// What each kernel is timed with: this many blocks of each of `MOST_LANES` streams.
 const BLOCKS: usize = 8;
@@ -21,38 +21,24 @@ const WORTHWHILE: f64 = 1.05;
 
 /// The kernel for each number of streams.
 #[derive(Debug)]
-pub(super) struct Plan<W: 'static, const BLOCK: usize> {
+pub(super) struct Plan {
     /// Indexed by the number of streams that are ready, less one.
-    by_streams: [&'static Kernel<W, BLOCK>; MOST_LANES],
+    by_streams: [&'static Kernel; MOST_LANES],
     /// How many streams to keep going while there are more.
     lanes: usize,
 }
 
-/// A word size with a plan.
-pub(super) trait Planned<const BLOCK: usize>: Lane<BLOCK> {
+impl Plan {
     /// The plan for this CPU, made by the first caller.
-    fn plan() -> &'static Plan<Self, BLOCK>;
-}
-
-impl Planned<64> for u32 {
-    fn plan() -> &'static Plan<Self, 64> {
-        static PLAN: OnceLock<Plan<u32, 64>> = OnceLock::new();
-        PLAN.get_or_init(Plan::measured)
+    pub(super) fn of_this_cpu() -> &'static Self {
+        static PLAN: OnceLock<Plan> = OnceLock::new();
+        PLAN.get_or_init(Self::measured)
     }
-}
 
-impl Planned<128> for u64 {
-    fn plan() -> &'static Plan<Self, 128> {
-        static PLAN: OnceLock<Plan<u64, 128>> = OnceLock::new();
-        PLAN.get_or_init(Plan::measured)
-    }
-}
-
-impl<W: Lane<BLOCK>, const BLOCK: usize> Plan<W, BLOCK> {
     /// A plan for kernels that compress as many blocks in the time of one by the first, when all lanes are used.
     ///
     /// The first kernel must be that of one stream.
-    pub(super) fn new(gains: &[(&'static Kernel<W, BLOCK>, f64)]) -> Self {
+    pub(super) fn new(gains: &[(&'static Kernel, f64)]) -> Self {
         let by_streams = std::array::from_fn(|index| {
             let mut best = (gains[0].0, 0.0);
             // One stream goes alone: lanes that none of the others use could at best be as good.
@@ -70,7 +56,7 @@ impl<W: Lane<BLOCK>, const BLOCK: usize> Plan<W, BLOCK> {
     }
 
     /// The plan that uses that kernel for everything.
-    pub(super) fn only(kernel: &'static Kernel<W, BLOCK>) -> Self {
+    pub(super) fn only(kernel: &'static Kernel) -> Self {
         Self::new(&[(kernel, 1.0)])
     }
 
@@ -80,16 +66,14 @@ impl<W: Lane<BLOCK>, const BLOCK: usize> Plan<W, BLOCK> {
     }
 
     /// The kernel for that many streams; none for no streams.
-    pub(super) fn kernel(&self, streams: usize) -> Option<&'static Kernel<W, BLOCK>> {
+    pub(super) fn kernel(&self, streams: usize) -> Option<&'static Kernel> {
         let last = streams.min(MOST_LANES).checked_sub(1)?;
         Some(self.by_streams[last])
     }
-}
 
-impl<W: Lane<BLOCK>, const BLOCK: usize> Plan<W, BLOCK> {
     /// Time the kernels that this CPU can run and plan by that.
     pub(super) fn measured() -> Self {
-        let kernels: Vec<_> = W::KERNELS.iter().filter(|kernel| (kernel.available)()).collect();
+        let kernels: Vec<_> = KERNELS.iter().filter(|kernel| (kernel.available)()).collect();
         let mut shortest = vec![Duration::MAX; kernels.len()];
         // In turn, so that a disturbance, and the power that wide registers wait for at first, meets all of them.
         for _ in 0..ROUNDS {
@@ -108,11 +92,11 @@ impl<W: Lane<BLOCK>, const BLOCK: usize> Plan<W, BLOCK> {
 }
 
 /// How long the kernel takes for `BLOCKS` blocks of each of `MOST_LANES` streams.
-fn time<W: Lane<BLOCK>, const BLOCK: usize>(kernel: &Kernel<W, BLOCK>) -> Duration {
+fn time(kernel: &Kernel) -> Duration {
     let blocks = [[0; BLOCK]; BLOCKS];
     let input = Input { now: &blocks, then: &[] };
     let inputs = [input; MOST_LANES];
-    let mut words = [[W::default(); 8]; MOST_LANES];
+    let mut words = [[0; 8]; MOST_LANES];
     let start = Instant::now();
     for words in words.chunks_exact_mut(kernel.lanes) {
         kernel.compress(words, &inputs[..kernel.lanes]);

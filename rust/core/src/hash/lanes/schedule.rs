@@ -2,13 +2,13 @@
 
 use std::cmp::Reverse;
 
-use super::kernel::{Kernel, Lane, MOST_LANES};
+use super::kernel::{Kernel, MOST_LANES};
 use super::plan::Plan;
-use crate::hash::prefetch::Input;
+use crate::hash::prefetch::{BLOCK, Input};
 
 /// A stream that waits for some blocks to be compressed.
-pub(super) struct Job<'a, W, const BLOCK: usize> {
-    pub(super) words: &'a mut [W; 8],
+pub(super) struct Job<'a> {
+    pub(super) words: &'a mut [u32; 8],
     pub(super) blocks: &'a [[u8; BLOCK]],
 }
 
@@ -20,13 +20,10 @@ const TURN: usize = 64;
 /// Compress all blocks of all jobs.
 ///
 /// Best with the longest first: a long one that comes last goes alone for most of its length.
-pub(super) fn run<'a, W: Lane<BLOCK>, const BLOCK: usize>(
-    plan: &Plan<W, BLOCK>,
-    jobs: impl Iterator<Item = Job<'a, W, BLOCK>>,
-) {
+pub(super) fn run<'a>(plan: &Plan, jobs: impl Iterator<Item = Job<'a>>) {
     let mut jobs = jobs.filter(|job| !job.blocks.is_empty());
     // Those that go, and as many that wait, so that memory can be asked for before they go.
-    let mut ready: Vec<Job<'_, W, BLOCK>> = Vec::with_capacity(2 * plan.lanes());
+    let mut ready: Vec<Job<'_>> = Vec::with_capacity(2 * plan.lanes());
     loop {
         ready.extend(jobs.by_ref().take(2 * plan.lanes() - ready.len()));
         let streams = ready.len().min(plan.lanes());
@@ -40,11 +37,7 @@ pub(super) fn run<'a, W: Lane<BLOCK>, const BLOCK: usize>(
 }
 
 /// Compress one strip of as many jobs as the kernel takes.
-fn advance<W: Lane<BLOCK>, const BLOCK: usize>(
-    kernel: &Kernel<W, BLOCK>,
-    going: &mut [Job<'_, W, BLOCK>],
-    waiting: &[Job<'_, W, BLOCK>],
-) {
+fn advance(kernel: &Kernel, going: &mut [Job<'_>], waiting: &[Job<'_>]) {
     let crowded = kernel.lanes > 1 && going.len() > kernel.lanes;
     if crowded {
         going.sort_by_key(|job| Reverse(job.blocks.len()));
@@ -54,7 +47,7 @@ fn advance<W: Lane<BLOCK>, const BLOCK: usize>(
     let longest = if crowded { TURN } else { usize::MAX };
     let strip = active.iter().map(|job| job.blocks.len()).fold(longest, usize::min);
     // Lanes without a stream compress the first one's blocks into words that nobody reads.
-    let mut words = [[W::default(); 8]; MOST_LANES];
+    let mut words = [[0; 8]; MOST_LANES];
     let idle = Input { now: &active[0].blocks[..strip], then: &[] };
     let mut inputs = [idle; MOST_LANES];
     let mut next = waiting.iter();

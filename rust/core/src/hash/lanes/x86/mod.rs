@@ -6,5 +6,3 @@ mod rounds;
 pub(super) mod sha256_ni;
 pub(super) mod sha256_ymm;
 pub(super) mod sha256_zmm;
-pub(super) mod sha512_ymm;
-pub(super) mod sha512_zmm;

@@ -19,7 +19,7 @@ pub(in super::super) fn available() -> bool {
 }
 
 /// Compress equally many blocks into each of the `LANES` states.
-pub(in super::super) fn compress<const LANES: usize>(words: &mut [[u32; 8]], inputs: &[Input<'_, 64>]) {
+pub(in super::super) fn compress<const LANES: usize>(words: &mut [[u32; 8]], inputs: &[Input<'_>]) {
     assert!(available());
     let words = words.try_into().expect("a state for each lane");
     let inputs = inputs.try_into().expect("an input for each lane");
@@ -35,9 +35,9 @@ struct State {
 }
 
 #[target_feature(enable = "sha,avx2")]
-fn compress_all<const LANES: usize>(words: &mut [[u32; 8]; LANES], inputs: &[Input<'_, 64>; LANES]) {
+fn compress_all<const LANES: usize>(words: &mut [[u32; 8]; LANES], inputs: &[Input<'_>; LANES]) {
     let mut states = words.map(|words| load_state(&words));
-    let ahead = const { blocks_ahead(LANES, 64) };
+    let ahead = const { blocks_ahead(LANES) };
     for index in 0..inputs[0].now.len() {
         for input in inputs {
             input.prefetch(index + ahead);

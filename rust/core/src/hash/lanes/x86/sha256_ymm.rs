@@ -32,7 +32,7 @@ pub(in super::super) fn available() -> bool {
 }
 
 /// Compress equally many blocks into each of the states.
-pub(in super::super) fn compress(words: &mut [[u32; 8]], inputs: &[Input<'_, 64>]) {
+pub(in super::super) fn compress(words: &mut [[u32; 8]], inputs: &[Input<'_>]) {
     assert!(available());
     let words = words.try_into().expect("a state for each lane");
     let inputs = inputs.try_into().expect("an input for each lane");
@@ -41,13 +41,13 @@ pub(in super::super) fn compress(words: &mut [[u32; 8]], inputs: &[Input<'_, 64>
 }
 
 #[target_feature(enable = "avx512f,avx512vl")]
-fn compress_all(words: &mut [[u32; 8]; LANES], inputs: &[Input<'_, 64>; LANES]) {
+fn compress_all(words: &mut [[u32; 8]; LANES], inputs: &[Input<'_>; LANES]) {
     let big_endian = _mm256_broadcastsi128_si256(_mm_set_epi64x(0x0c0d_0e0f_0809_0a0b, 0x0405_0607_0001_0203));
     let (constants, _) = K256.as_chunks();
     // SAFETY: any eight words are a vector.
     let rows = words.map(|words| unsafe { transmute::<[u32; 8], __m256i>(words) });
     let mut state = transpose(rows);
-    let ahead = const { blocks_ahead(LANES, 64) };
+    let ahead = const { blocks_ahead(LANES) };
     for index in 0..inputs[0].now.len() {
         let mut message = [_mm256_setzero_si256(); 16];
         for (half, columns) in message.as_chunks_mut().0.iter_mut().enumerate() {

@@ -29,7 +29,7 @@ pub(in super::super) fn available() -> bool {
 }
 
 /// Compress equally many blocks into each of the states.
-pub(in super::super) fn compress(words: &mut [[u32; 8]], inputs: &[Input<'_, 64>]) {
+pub(in super::super) fn compress(words: &mut [[u32; 8]], inputs: &[Input<'_>]) {
     assert!(available());
     let words = words.try_into().expect("a state for each lane");
     let inputs = inputs.try_into().expect("an input for each lane");
@@ -38,11 +38,11 @@ pub(in super::super) fn compress(words: &mut [[u32; 8]], inputs: &[Input<'_, 64>
 }
 
 #[target_feature(enable = "avx512f,avx512bw")]
-fn compress_all(words: &mut [[u32; 8]; LANES], inputs: &[Input<'_, 64>; LANES]) {
+fn compress_all(words: &mut [[u32; 8]; LANES], inputs: &[Input<'_>; LANES]) {
     let big_endian = _mm512_broadcast_i32x4(_mm_set_epi64x(0x0c0d_0e0f_0809_0a0b, 0x0405_0607_0001_0203));
     let (constants, _) = K256.as_chunks();
     let mut state = load_state(words);
-    let ahead = const { blocks_ahead(LANES, 64) };
+    let ahead = const { blocks_ahead(LANES) };
     for index in 0..inputs[0].now.len() {
         let mut rows = [_mm512_setzero_si512(); LANES];
         for (row, input) in rows.iter_mut().zip(inputs) {
