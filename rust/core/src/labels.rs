@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, Result};
+use crate::format::metadata::VERIFY_STARTED;
 use crate::layout::found;
 use crate::meta::Row;
 use crate::model::{Info, Labels, check_labels};
@@ -17,9 +18,6 @@ use crate::walk::Names;
 
 /// The smallest step that the times Python shows can tell apart, in ns.
 const STEP_NS: i64 = 1_000;
-
-/// When the verification of all blobs that is under way was begun, in ns since the epoch.
-const VERIFY_STARTED: &str = "verify_started_ns";
 
 impl Store {
     /// Return what is known of a blob.

@@ -1,7 +1,4 @@
-//! The root: its directories as descriptors, and the only place where names in it are made.
-//!
-//! Every name is fixed, or comes from a parsed [`Digest`] or from the hash of a ref, so no text from outside is ever part
-//! of a path. The table of what lies where is in `docs/format.md`.
+//! The root: its directories as descriptors.
 
 mod make;
 mod marker;
@@ -12,19 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use sha2::Digest as _;
-
 use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, Result};
+use crate::format::containerd;
+use crate::format::names::{BLOBS, BLOBS_MODE, INGESTS, PRIVATE_DIR_MODE, QUARANTINE, TMP};
 use crate::sys::{Fd, Naming, Stat, Sys};
 use crate::walk::Kept;
 
 pub(crate) use make::missing;
-
-const BLOBS: &str = "blobs";
-const INGEST: &str = "ingest";
-const QUARANTINE: &str = "quarantine";
-const TMP: &str = "tmp";
 
 /// The kernel stamps files with a clock that lags by up to a tick; this is more than the longest tick, ten times over.
 const CLOCK_LAG_NS: i64 = 100_000_000;
@@ -72,7 +64,7 @@ impl Root {
         let mut root = Self { sys, path, dir, blobs: None, ingests: None, blob_dirs: Mutex::default(), new: !marked };
         if read_only {
             root.blobs = root.find_dir(root.dir(), BLOBS)?;
-            root.ingests = root.find_dir(root.dir(), INGEST)?;
+            root.ingests = root.find_dir(root.dir(), INGESTS)?;
         } else {
             root.complete(marked)?;
         }
@@ -84,9 +76,9 @@ impl Root {
         if !marked {
             self.refuse_foreign_ingests()?;
         }
-        let (blobs, new_blobs) = self.make_dir(self.dir(), BLOBS, 0o755)?;
-        let (ingests, new_ingests) = self.make_dir(self.dir(), INGEST, 0o700)?;
-        self.refuse_other_mounts(&[(BLOBS, &blobs), (INGEST, &ingests)])?;
+        let (blobs, new_blobs) = self.make_dir(self.dir(), BLOBS, BLOBS_MODE)?;
+        let (ingests, new_ingests) = self.make_dir(self.dir(), INGESTS, PRIVATE_DIR_MODE)?;
+        self.refuse_other_mounts(&[(BLOBS, &blobs), (INGESTS, &ingests)])?;
         self.blobs = Some(blobs);
         self.ingests = Some(ingests);
         if marked && (new_blobs || new_ingests) {
@@ -131,15 +123,15 @@ impl Root {
 
     /// Refuse to adopt the root of a running containerd: it would take our ingests for its own and we its.
     fn refuse_foreign_ingests(&self) -> Result<()> {
-        let Some(ingests) = self.find_dir(self.dir(), INGEST)? else {
+        let Some(ingests) = self.find_dir(self.dir(), INGESTS)? else {
             return Ok(());
         };
-        let path = self.path.join(INGEST);
+        let path = self.path.join(INGESTS);
         for entry in self.sys.list(ingests.as_fd()).at("list", || &path)? {
             let Ok(Some(dir)) = self.find_dir(ingests.as_fd(), &entry.name) else {
                 continue;
             };
-            if self.sys.stat_at(dir.as_fd(), "ref").is_ok() {
+            if self.sys.stat_at(dir.as_fd(), containerd::REF).is_ok() {
                 let path = self.path.display();
                 let message = format!("{path}: holds containerd's ingests; open it read-only");
                 return Err(Error::FailedPrecondition { message });
@@ -175,17 +167,7 @@ impl Root {
 
     /// The path of the directory of all ingests.
     pub fn ingests_path(&self) -> PathBuf {
-        self.path.join(INGEST)
-    }
-
-    /// The name of an ingest's directory: the hash of its ref, as containerd has it.
-    pub fn ingest_name(ref_: &str) -> String {
-        use std::fmt::Write as _;
-        let mut name = String::with_capacity(64);
-        for byte in sha2::Sha256::digest(ref_) {
-            write!(name, "{byte:02x}").unwrap_or_default();
-        }
-        name
+        self.path.join(INGESTS)
     }
 
     /// The path of a blob, for messages.
@@ -220,7 +202,7 @@ impl Root {
         if dirs[index].is_none() {
             let name = algorithm.name();
             let fd = if make {
-                Some(self.make_dir(blobs.as_fd(), name, 0o755)?.0)
+                Some(self.make_dir(blobs.as_fd(), name, BLOBS_MODE)?.0)
             } else {
                 match self.sys.open_dir(blobs.as_fd(), name) {
                     Ok(dir) => Some(dir),
@@ -249,8 +231,8 @@ impl Root {
     /// Make and open the directory for damaged copies of that algorithm; its name survives a power loss.
     pub(crate) fn make_quarantine(&self, algorithm: Algorithm) -> Result<(Fd, PathBuf)> {
         let path = self.path.join(QUARANTINE);
-        let (all, _) = self.make_dir(self.dir(), QUARANTINE, 0o700)?;
-        let (dir, _) = self.make_dir(all.as_fd(), algorithm.name(), 0o700)?;
+        let (all, _) = self.make_dir(self.dir(), QUARANTINE, PRIVATE_DIR_MODE)?;
+        let (dir, _) = self.make_dir(all.as_fd(), algorithm.name(), PRIVATE_DIR_MODE)?;
         // DURABILITY: both names, before anything damaged is moved there; a power cut before leaves it where it was.
         self.sys.sync_dir(all.as_fd()).at("fsync", || &path)?;
         self.sys.sync_dir(self.dir()).at("fsync", || &self.path)?;
@@ -267,7 +249,7 @@ impl Root {
 
     /// Make and open the directory for temporary files, where unnamed ones are not to be had.
     pub(crate) fn make_tmp(&self) -> Result<(Fd, PathBuf)> {
-        let (dir, _) = self.make_dir(self.dir(), TMP, 0o700)?;
+        let (dir, _) = self.make_dir(self.dir(), TMP, PRIVATE_DIR_MODE)?;
         Ok((dir, self.path.join(TMP)))
     }
 

@@ -4,15 +4,15 @@
 //! goes, however the process ends. All threads of a store share one description, so that a table in memory keeps them
 //! apart; two stores on one root, in one process or in two, are kept apart by the kernel.
 //!
-//! | Byte | Holds |
+//! | Byte (`format/lock_bytes.rs`) | Gives the right |
 //! | --- | --- |
-//! | hash of the ref, below 2^61 | the right to write to its ingest, as long as it is open |
-//! | 2^61 + hash of the digest | the right to publish, delete or label that blob, for a moment |
-//! | all from 2^61 to 2^62 | the same for any blob: of whoever publishes many at once |
-//! | 2^62 | shared: the store is open for writing; exclusive: its metadata is rebuilt |
+//! | of a ref | to write to its ingest, as long as it is open |
+//! | of a digest | to publish, delete or label that blob, for a moment |
+//! | of all digests | to do so with any blob: for whoever publishes many at once |
+//! | of the store | shared: to have the store open for writing; exclusive: to rebuild its metadata |
 //!
-//! Two names whose hashes meet share a lock, which costs waiting and nothing else. A child that is forked off closes the
-//! file at once (`sys/fork.rs`), so that it neither keeps its parent's locks nor gives them back.
+//! A child that is forked off closes the file at once (`sys/fork.rs`), so that it neither keeps its parent's locks nor
+//! gives them back.
 
 use std::collections::HashSet;
 use std::io;
@@ -21,19 +21,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use sha2::Digest as _;
-
 use crate::digest::Digest;
 use crate::error::{At, Error, Result};
+use crate::format::lock_bytes::{self, DIGESTS, STORE};
+use crate::format::names::{LOCK, PRIVATE_MODE};
 use crate::layout::found;
 use crate::sys::{Fd, FileId, Hold, Process, Sys, alone};
 use crate::waiting::Patience;
-
-/// The file's name in the root.
-pub(crate) const FILE: &str = "lock";
-
-const DIGESTS: u64 = 1 << 61;
-const STORE: u64 = 1 << 62;
 
 /// The locks of one open store.
 #[derive(Clone)]
@@ -82,8 +76,8 @@ pub struct StoreLock {
 impl Locks {
     /// Open the lock file in `root`, made if need be, and hold the store open for writing.
     pub fn open(sys: Arc<dyn Sys>, root: BorrowedFd<'_>, path: &Path) -> Result<Self> {
-        let file = alone(|| open_file(sys.as_ref(), root)).at("open", || path.join(FILE))?;
-        let id = sys.stat(file.as_fd()).at("stat", || path.join(FILE))?.id;
+        let file = alone(|| open_file(sys.as_ref(), root)).at("open", || path.join(LOCK))?;
+        let id = sys.stat(file.as_fd()).at("stat", || path.join(LOCK))?.id;
         let locks = Self::new(sys, path, Some(file), Some(id));
         if !locks.0.set(Part::Store.bytes(), Hold::Shared)? {
             return Err(locks.busy());
@@ -97,7 +91,7 @@ impl Locks {
     }
 
     fn new(sys: Arc<dyn Sys>, path: &Path, file: Option<Fd>, id: Option<FileId>) -> Self {
-        let path = path.join(FILE);
+        let path = path.join(LOCK);
         let process = Process::current();
         Self(Arc::new(Table { process, sys, path, file, id, held: Mutex::default(), freed: Condvar::new() }))
     }
@@ -105,7 +99,7 @@ impl Locks {
     /// Refuse to go on if the file is not the one that others find in `root`: they take their locks there, so that ours
     /// keep nobody out.
     pub(crate) fn check_file(&self, root: BorrowedFd<'_>) -> Result<()> {
-        let there = found(self.0.sys.stat_at(root, FILE)).at("stat", || &self.0.path)?;
+        let there = found(self.0.sys.stat_at(root, LOCK)).at("stat", || &self.0.path)?;
         if there.map(|stat| stat.id) == self.0.id {
             return Ok(());
         }
@@ -117,7 +111,7 @@ impl Locks {
 
     /// Take a ref, or return nothing when another writer has it, in this store or elsewhere.
     pub fn try_ref(&self, ref_: &str) -> Result<Option<RefLock>> {
-        let guard = self.try_byte(Part::Ref(hash(ref_)))?;
+        let guard = self.try_byte(Part::Ref(lock_bytes::of_ref(ref_)))?;
         Ok(guard.map(|guard| RefLock { _guard: guard }))
     }
 
@@ -129,7 +123,7 @@ impl Locks {
 
     /// Likewise, waiting for threads of this process only; None if another process has it.
     pub(crate) fn try_digest(&self, digest: &Digest) -> Result<Option<DigestLock>> {
-        let byte = DIGESTS + hash(&digest.to_string());
+        let byte = lock_bytes::of_digest(digest);
         let mut held = self.0.held();
         let mut patience = Patience::new();
         while held.all || held.wanting_all > 0 || held.bytes.contains(&byte) {
@@ -253,7 +247,7 @@ impl Part {
     fn bytes(self) -> Range<u64> {
         match self {
             Self::Ref(byte) | Self::Digest(byte) => byte..byte + 1,
-            Self::AllDigests => DIGESTS..STORE,
+            Self::AllDigests => DIGESTS,
             Self::Store => STORE..STORE + 1,
         }
     }
@@ -288,19 +282,12 @@ impl Drop for Guard {
 
 /// Open the lock file, or make it. Two openers may meet here; both find the same file.
 fn open_file(sys: &dyn Sys, root: BorrowedFd<'_>) -> io::Result<Fd> {
-    match sys.open(root, FILE, true) {
+    match sys.open(root, LOCK, true) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         other => return other,
     }
-    match sys.create(root, FILE, 0o600) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => sys.open(root, FILE, true),
+    match sys.create(root, LOCK, PRIVATE_MODE) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => sys.open(root, LOCK, true),
         other => other,
     }
-}
-
-/// A name's place among the lock bytes, below 2^61.
-fn hash(name: &str) -> u64 {
-    let hash = sha2::Sha256::digest(name);
-    let first = hash.iter().take(8);
-    first.fold(0, |value, byte| value << 8 | u64::from(*byte)) & (DIGESTS - 1)
 }

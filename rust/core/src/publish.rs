@@ -40,9 +40,6 @@ pub(crate) use crate::temp::Staged;
 pub(crate) use existing::{Content, Existing, Named, find};
 use one::{Fate, Publication};
 
-/// The permission bits of every blob.
-pub(crate) const BLOB_MODE: u32 = 0o444;
-
 /// A file that shall be a blob; its bytes are synced.
 #[derive(Clone, Copy)]
 pub(crate) struct Candidate<'a> {

@@ -24,11 +24,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::digest::Algorithm;
 use crate::error::{At, Error, Result};
+use crate::format::names::BLOB_MODE;
 use crate::ingest::{Drains, Live};
 use crate::layout::Root;
 use crate::lock::Locks;
 use crate::meta::{Meta, Mode};
-use crate::publish::BLOB_MODE;
 use crate::round::Rounds;
 use crate::sys::{Layer, Linux, Policy, Process, Sys, watch};
 use crate::temp::{self, Temp};

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{At, Result};
+use crate::format::names::temp_name;
 use crate::layout::Root;
 use crate::own::Own;
 use crate::sys::{Fd, Hold, Process, Sys};
@@ -126,7 +127,7 @@ pub(crate) fn hold(sys: &dyn Sys, fd: BorrowedFd<'_>) -> io::Result<()> {
 pub(crate) fn unique_name(sys: &dyn Sys) -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    format!("{}-{}-{count}", std::process::id(), sys.now_ns())
+    temp_name(std::process::id(), sys.now_ns(), count)
 }
 
 /// Remove what crashed processes left in `tmp/`. What cannot be removed now is left to the next open.

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use steelyard_core::digest::{Algorithm, Digest};
+use steelyard_core::format::state::{BLOCK, Header, Holder, REF_LIMIT, Slot, State, Tail};
 use steelyard_core::hash::Hasher;
-use steelyard_core::state::{BLOCK, Header, Holder, REF_LIMIT, Slot, State, Tail};
 
 const EMPTY: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 /// BLAKE3 of the whole golden file.

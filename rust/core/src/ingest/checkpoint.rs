@@ -10,9 +10,9 @@ use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use super::control::Control;
 use super::{Backing, Inner};
 use crate::error::{At, Error, Result};
+use crate::format::state::Slot;
 use crate::hash::Hasher;
 use crate::pipe::WAITING;
-use crate::state::Slot;
 use crate::store::Store;
 use crate::sys::Process;
 

@@ -7,8 +7,8 @@ use super::shared::Wanted;
 use super::{Ingest, Inner, Phase};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::format::names::ingest_name;
 use crate::hash::Hasher;
-use crate::layout::Root;
 use crate::model::{Info, Labels, check_labels};
 use crate::publish::Published;
 
@@ -117,7 +117,7 @@ impl Ingest {
         if !inner.is_named() {
             return Ok(());
         }
-        let removed = self.store.place()?.remove(&Root::ingest_name(&self.name));
+        let removed = self.store.place()?.remove(&ingest_name(&self.name));
         match published {
             // The data was renamed away, so what remains is garbage, which nobody sees and the next writer sweeps.
             Published::New { .. } | Published::Healed => Ok(()),
@@ -127,7 +127,7 @@ impl Ingest {
 
     /// Remove the ingest if a failed publication has already taken its data away.
     fn sweep(&self) -> Result<()> {
-        let (place, name) = (self.store.place()?, Root::ingest_name(&self.name));
+        let (place, name) = (self.store.place()?, ingest_name(&self.name));
         match place.find(&name)? {
             Found::Garbage(_) => place.remove(&name),
             Found::Whole(_) | Found::Absent => Ok(()),

@@ -6,13 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{At, Result};
-use crate::layout::{Root, found};
+use crate::format::names::{DATA, PRIVATE_DIR_MODE, PRIVATE_MODE, STATE, ingest_name};
+use crate::format::state::{Header, Holder, Layout, SIZE_LIMIT, Slot, State};
+use crate::layout::found;
 use crate::own::Lease;
-use crate::state::{Header, Holder, Layout, SIZE_LIMIT, Slot, State};
 use crate::sys::{Fd, FileKind, Stat, Sys, read_full_at, write_all_at};
-
-pub(super) const DATA: &str = "data";
-pub(super) const STATE: &str = "state";
 
 /// Where ingests live.
 pub(super) struct Place<'a> {
@@ -81,7 +79,7 @@ impl Place<'_> {
             return Ok(Found::Garbage(Some(dir)));
         }
         match self.read_state(&dir).at("read", || path().join(STATE))? {
-            Some(state) if name == Root::ingest_name(&state.header.ref_) => {
+            Some(state) if name == ingest_name(&state.header.ref_) => {
                 Ok(Found::Whole(Box::new(Whole { dir, state, data })))
             }
             _ => Ok(Found::Garbage(Some(dir))),
@@ -104,7 +102,7 @@ impl Place<'_> {
 
     /// Make an ingest's directory with empty data and a first slot; nothing of it is durable yet.
     pub(super) fn create(&self, name: &str, header: &Header, holder: Holder, slot: Slot) -> Result<(Fd, Control)> {
-        self.sys.mkdir(self.dir, name, 0o700).at("mkdir", || self.path.join(name))?;
+        self.sys.mkdir(self.dir, name, PRIVATE_DIR_MODE).at("mkdir", || self.path.join(name))?;
         let made = self.fill(name, header, holder, slot);
         if made.is_err() {
             // Should this fail too, what is left has no readable header and is garbage to the next writer.
@@ -116,8 +114,8 @@ impl Place<'_> {
     fn fill(&self, name: &str, header: &Header, holder: Holder, slot: Slot) -> Result<(Fd, Control)> {
         let path = self.path.join(name);
         let dir = self.sys.open_dir(self.dir, name).at("open", || &path)?;
-        let data = self.sys.create(dir.as_fd(), DATA, 0o600).at("create", || path.join(DATA))?;
-        let state = self.sys.create(dir.as_fd(), STATE, 0o600).at("create", || path.join(STATE))?;
+        let data = self.sys.create(dir.as_fd(), DATA, PRIVATE_MODE).at("create", || path.join(DATA))?;
+        let state = self.sys.create(dir.as_fd(), STATE, PRIVATE_MODE).at("create", || path.join(STATE))?;
         let (mut bytes, layout) = header.encode();
         bytes.extend(layout.encode_holder(holder));
         bytes.extend(layout.encode_slot(&slot));
@@ -134,7 +132,7 @@ impl Place<'_> {
         let before = self.sys.open(dir.as_fd(), DATA, false).at("open", || path.join(DATA))?;
         if data.mode & 0o200 == 0 {
             // A commit that failed or was killed before the rename had made it read-only already.
-            self.sys.set_mode(before.as_fd(), 0o600).at("chmod", || path.join(DATA))?;
+            self.sys.set_mode(before.as_fd(), PRIVATE_MODE).at("chmod", || path.join(DATA))?;
         }
         let is_shared = Lease::take(self.sys, before.as_fd()).at("lease", || path.join(DATA))?.is_none();
         drop(before);

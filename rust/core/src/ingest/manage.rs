@@ -4,10 +4,10 @@ use super::control::{Found, Place, Whole};
 use super::open::check_ref;
 use super::{Backing, Ingest, Phase, foreign};
 use crate::error::{At, Error, Result};
-use crate::layout::Root;
+use crate::format::names::ingest_name;
+use crate::format::state::Holder;
 use crate::lock::RefLock;
 use crate::model::Status;
-use crate::state::Holder;
 use crate::store::Store;
 use crate::sys::FileKind;
 
@@ -18,7 +18,7 @@ impl Store {
         self.check_open()?;
         let status = match self.live_status(ref_)? {
             Some(status) => Some(status),
-            None => self.stored_status(&Root::ingest_name(ref_))?,
+            None => self.stored_status(&ingest_name(ref_))?,
         };
         status.ok_or_else(|| Error::no_ingest(ref_))
     }
@@ -47,7 +47,7 @@ impl Store {
         check_ref(ref_)?;
         self.check_writable()?;
         let place = self.place()?;
-        let name = Root::ingest_name(ref_);
+        let name = ingest_name(ref_);
         let open = self.ingests.get(ref_);
         if let Some(backing) = open.map(|ingest| ingest.fence()).transpose()?.flatten() {
             let result = place.remove(&name).and_then(|()| place.sync());
@@ -85,7 +85,7 @@ impl Store {
             Found::Whole(whole) => Ok(Some(whole.status())),
             Found::Garbage(Some(dir)) if self.options.read_only => {
                 let status = foreign::status(place.sys, &dir).at("read", || place.path.join(name))?;
-                Ok(status.filter(|status| Root::ingest_name(&status.ref_) == name))
+                Ok(status.filter(|status| ingest_name(&status.ref_) == name))
             }
             Found::Absent | Found::Garbage(_) => Ok(None),
         }
@@ -133,7 +133,7 @@ impl Store {
     }
 
     fn holder(&self, ref_: &str) -> Result<Option<Holder>> {
-        match self.place()?.find(&Root::ingest_name(ref_))? {
+        match self.place()?.find(&ingest_name(ref_))? {
             Found::Whole(whole) => Ok(whole.state.holder),
             Found::Absent | Found::Garbage(_) => Ok(None),
         }

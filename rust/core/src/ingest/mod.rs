@@ -1,7 +1,7 @@
 //! Ingests: unfinished writes under a caller's ref, resumable, fenced, and published by commit.
 //!
 //! What is promised is written in `python/steelyard/content.py` (`Writer`, `Ingester`, `IngestManager`); what is on the
-//! disk in `state.rs`. One invariant carries everything here: **a whole slot never claims bytes that a power cut could
+//! disk in `format/state.rs`. One invariant carries everything here: **a whole slot never claims bytes that a power cut could
 //! take or that a later write replaced**. So data is synced before a slot that counts it is written, and when the ingest
 //! goes back behind a slot's offset both slots are rewritten, durably, before the first byte is touched.
 //!
@@ -48,6 +48,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
+use crate::format::names::DATA;
 use crate::hash::Hasher;
 use crate::lock::RefLock;
 use crate::model::Status;
@@ -325,7 +326,7 @@ impl Backing {
     /// The data as publication takes it.
     fn staged(&self) -> Staged<'_> {
         match self {
-            Self::Named(named) => Staged::Ingest { name: control::DATA, fd: named.data.as_fd(), own: &named.own },
+            Self::Named(named) => Staged::Ingest { name: DATA, fd: named.data.as_fd(), own: &named.own },
             Self::Unnamed(temp) => temp.staged(),
         }
     }

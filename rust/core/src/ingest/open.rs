@@ -4,21 +4,23 @@ use std::os::fd::AsFd;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, Weak};
 
-use super::control::{Control, DATA, Found, Place, Resumed, Whole};
+use super::control::{Control, Found, Place, Resumed, Whole};
 use super::hashing::Hashing;
 use super::ring::Ring;
 use super::tail::{self, Notes};
 use super::{Backing, Drains, Ingest, Inner, Named, Phase};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, Result};
+use crate::format::names::{DATA, ingest_name};
+use crate::format::state::{HASH_STATE_LIMIT, Header, Holder, REF_LIMIT, Slot};
 use crate::hash::Hasher;
-use crate::layout::Root;
 use crate::lock::RefLock;
 use crate::own::Own;
 use crate::publish::{Named as NamedBlob, find};
-use crate::state::{Header, Holder, REF_LIMIT, Slot};
 use crate::store::Store;
 use crate::sys::{Fd, Sys};
+
+const _: () = assert!(crate::hash::STATE_LIMIT <= HASH_STATE_LIMIT);
 
 /// What the caller of `Store::ingest` said of the bytes to come.
 #[derive(Clone, Copy)]
@@ -47,7 +49,7 @@ impl Store {
             && self.is_stored(digest, total)?
         {
             // As containerd does: what was begun under this ref has become pointless.
-            self.place()?.remove(&Root::ingest_name(ref_))?;
+            self.place()?.remove(&ingest_name(ref_))?;
             return Err(Error::AlreadyExists { digest: digest.to_string() });
         }
         let since_ns = self.sys.now_ns();
@@ -105,7 +107,7 @@ impl Store {
 
     fn open_inner(&self, ref_: &str, wanted: Wanted<'_>, since_ns: i64, lock: RefLock) -> Result<Inner> {
         let place = self.place()?;
-        let name = Root::ingest_name(ref_);
+        let name = ingest_name(ref_);
         let holder = Holder { pid: std::process::id(), since_ns };
         match place.find(&name)? {
             Found::Whole(whole) => return resume(self, &place, *whole, holder, wanted, lock),
@@ -200,7 +202,7 @@ fn resume(
 ) -> Result<Inner> {
     let (header, size) = (whole.state.header.clone(), whole.data.size);
     let index = whole.state.usable(size);
-    let mut resumed = place.resume(&Root::ingest_name(&header.ref_), whole, holder).map_err(|error| match error {
+    let mut resumed = place.resume(&ingest_name(&header.ref_), whole, holder).map_err(|error| match error {
         // Its data is being published, by a writer whose lock does not count any more.
         Error::Io { errno: libc::EAGAIN, .. } => unavailable(&header.ref_),
         other => other,

@@ -12,13 +12,12 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use super::control::{Control, Place};
+use crate::format::names::{PRIVATE_MODE, TAIL};
+use crate::format::state::{BLOCK, Layout, Slot, Tail};
 use crate::hash::Hasher;
 use crate::layout::found;
 use crate::pipe::{PIECE, Pipeline, Saving};
-use crate::state::{BLOCK, Layout, Slot, Tail};
 use crate::sys::{Fd, FileId, Sys, read_full_at, write_all_at};
-
-const TAIL: &str = "tail";
 
 /// Bytes after which a note is made.
 const NOTE_EVERY: u64 = 4 << 20;
@@ -117,7 +116,7 @@ impl Notes {
             Some(file) => file,
             None => match found(self.sys.open(self.dir.as_fd(), TAIL, true))? {
                 Some(file) => file,
-                None => self.sys.create(self.dir.as_fd(), TAIL, 0o600)?,
+                None => self.sys.create(self.dir.as_fd(), TAIL, PRIVATE_MODE)?,
             },
         };
         write_all_at(self.sys.as_ref(), file.as_fd(), block, 0)?;

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::budget::Segment;
-use super::control::{Control, DATA};
+use super::control::Control;
 use super::{Backing, Ingest, Inner, Lasting, Pushed};
 use crate::error::{At, Error, Result};
+use crate::format::names::DATA;
 use crate::hash::Hasher;
 use crate::pipe::{HASHING, PIECE, Piece};
 use crate::store::Store;

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use crate::error::{At, Result};
+use crate::format::names::PRIVATE_DIR_MODE;
 use crate::sys::{Fd, Sys};
 
 /// Whether the error says that there is nothing of that name.
@@ -39,7 +40,7 @@ pub(super) fn root(sys: &dyn Sys, path: &Path) -> Result<Fd> {
         one(sys, directory, 0o755)?;
         sync_parent(sys, directory)?;
     }
-    one(sys, path, 0o700)?;
+    one(sys, path, PRIVATE_DIR_MODE)?;
     sys.open_root(path).at("open", || path)
 }
 

@@ -17,16 +17,12 @@ use super::fault::{self, Fault};
 use super::schema::{self, Found};
 use super::wal;
 use crate::error::{At, Error, Result};
+use crate::format::metadata::VERSION;
+use crate::format::names::{
+    JOURNAL_SUFFIX, META, META_SHM, META_WAL, PRIVATE_MODE, SHM_SUFFIX, WAL_SUFFIX, new_meta_name,
+};
 use crate::sys::{FileKind, Stat, Sys, sqlite};
 use crate::waiting;
-
-/// The file's name in the root.
-pub(super) const NAME: &str = "meta.db";
-/// Its write-ahead log's name.
-pub(super) const WAL: &str = "meta.db-wal";
-
-/// The name of the log's index.
-pub(super) const SHM: &str = "meta.db-shm";
 
 /// The longest pause between two tries to open a file that another process has to itself for a moment.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
@@ -39,7 +35,7 @@ const LONGEST: usize = 400;
 pub(super) struct Place<'a> {
     pub sys: &'a dyn Sys,
     pub dir: BorrowedFd<'a>,
-    /// The absolute path of [`NAME`] in `dir`, for messages.
+    /// The absolute path of [`META`] in `dir`, for messages.
     pub path: &'a Path,
 }
 
@@ -80,7 +76,7 @@ impl Place<'_> {
 
     /// Whether the file is there at all.
     pub fn exists(&self) -> Result<bool> {
-        Ok(self.stat(NAME)?.is_some())
+        Ok(self.stat(META)?.is_some())
     }
 
     /// The path by which SQLite finds a name in `dir`: it takes no descriptors, but paths that lead through one.
@@ -94,9 +90,9 @@ impl Place<'_> {
     /// Return the print of the file as it is now.
     pub fn print(&self) -> Result<Print> {
         let print_of = |stat: Stat| (stat.size, stat.mtime_ns);
-        let wal = self.stat(WAL)?.filter(|stat| stat.size > 0).map(print_of);
-        let shm = self.stat(SHM)?.is_some();
-        let mut print = Print { file: self.stat(NAME)?.map(print_of), wal, shm };
+        let wal = self.stat(META_WAL)?.filter(|stat| stat.size > 0).map(print_of);
+        let shm = self.stat(META_SHM)?.is_some();
+        let mut print = Print { file: self.stat(META)?.map(print_of), wal, shm };
         if print.is_followed() {
             print.file = print.file.map(|_| (0, 0));
             print.wal = Some((0, 0));
@@ -106,8 +102,8 @@ impl Place<'_> {
 
     /// Look at what SQLite would not complain about, and would silently take for an empty file or log.
     fn look(&self) -> Result<Opened<()>> {
-        let log = self.stat(WAL)?.is_some_and(|stat| stat.size > 0);
-        let Some(stat) = self.stat(NAME)? else {
+        let log = self.stat(META_WAL)?.is_some_and(|stat| stat.size > 0);
+        let Some(stat) = self.stat(META)? else {
             return Ok(if log {
                 Opened::Damaged("is missing, but its log (-wal) is there".to_owned())
             } else {
@@ -132,7 +128,7 @@ type Open = fn(Place<'_>) -> rusqlite::Result<Connection>;
 pub(super) fn writable(place: Place<'_>) -> Result<Opened<Connection>> {
     open_with(place, |place| {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = Connection::open_with_flags(place.sqlite_path(NAME), flags)?;
+        let mut connection = Connection::open_with_flags(place.sqlite_path(META), flags)?;
         prepare(&connection)?;
         if let Found::Older(_) = schema::look(&connection)? {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -154,10 +150,10 @@ pub(super) fn writable(place: Place<'_>) -> Result<Opened<Connection>> {
 pub(super) fn readable(place: Place<'_>) -> Result<Opened<Connection>> {
     if place.print()?.wal.is_some() {
         return sqlite::with_private_index(|| {
-            open_with(place, |place| uri(&place.sqlite_path(NAME), "mode=ro&readonly_shm=1"))
+            open_with(place, |place| uri(&place.sqlite_path(META), "mode=ro&readonly_shm=1"))
         });
     }
-    open_with(place, |place| uri(&place.sqlite_path(NAME), "mode=ro&immutable=1"))
+    open_with(place, |place| uri(&place.sqlite_path(META), "mode=ro&immutable=1"))
 }
 
 fn open_with(place: Place<'_>, open: Open) -> Result<Opened<Connection>> {
@@ -174,7 +170,7 @@ fn open_with(place: Place<'_>, open: Open) -> Result<Opened<Connection>> {
         Ok((Found::Newer(version), _)) => Err(Error::IncompatibleFormat {
             path: place.path.to_owned(),
             found: version.to_string(),
-            supported: schema::VERSION.to_string(),
+            supported: VERSION.to_string(),
         }),
         Ok((Found::Foreign(what), _)) => Ok(Opened::Damaged(format!("is {what}"))),
         Err(error) => match fault::classify(&error) {
@@ -231,7 +227,7 @@ pub(super) fn create(place: Place<'_>) -> Result<bool> {
     let made = build(place, &temporary, |_| Ok(()));
     // DURABILITY: link, not rename: never over a file that another process has made and filled. A power cut before the
     // directory is synced leaves no file, and the next open makes it again.
-    let linked = made.and_then(|()| match place.sys.link(place.dir, &temporary, place.dir, NAME) {
+    let linked = made.and_then(|()| match place.sys.link(place.dir, &temporary, place.dir, META) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(Error::io(&error, place.path, "link metadata")),
@@ -246,17 +242,14 @@ pub(super) fn create(place: Place<'_>) -> Result<bool> {
 
 /// Return a name for a file under construction. What a crash leaves of it is small, and the next rebuild removes it.
 pub(super) fn fresh_name(place: Place<'_>) -> String {
-    format!("{NEW}{}-{}", std::process::id(), place.sys.now_ns())
+    new_meta_name(std::process::id(), place.sys.now_ns())
 }
-
-/// How the names of files under construction begin.
-pub(super) const NEW: &str = "meta.db.new-";
 
 /// Make a whole database under another name, fill it, and make it durable.
 pub(super) fn build(place: Place<'_>, name: &str, fill: impl FnOnce(&Connection) -> Result<()>) -> Result<()> {
     let (path, sqlite_path) = (place.path.with_file_name(name), place.sqlite_path(name));
     // Made before SQLite opens it, for its mode: the log and its index then get the same.
-    drop(place.sys.create(place.dir, name, 0o600).at("create metadata", || &path)?);
+    drop(place.sys.create(place.dir, name, PRIVATE_MODE).at("create metadata", || &path)?);
     let refused = |error: rusqlite::Error| fault::of_new(&path, &error);
     sqlite::forget_failure();
     let mut connection = Connection::open(sqlite_path).map_err(refused)?;
@@ -275,7 +268,7 @@ pub(super) fn build(place: Place<'_>, name: &str, fill: impl FnOnce(&Connection)
 
 /// Remove a file under construction and what SQLite put beside it, as far as they are there.
 pub(super) fn discard(place: Place<'_>, name: &str) {
-    for suffix in ["", "-journal", "-wal", "-shm"] {
+    for suffix in ["", JOURNAL_SUFFIX, WAL_SUFFIX, SHM_SUFFIX] {
         place.sys.unlink(place.dir, &format!("{name}{suffix}")).ok();
     }
 }

@@ -5,11 +5,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use super::connect::{self, NAME, Place, WAL};
+use super::connect::{self, Place};
 use super::fault::{self, Fault};
 use super::schema::{self, Found};
 use super::wal;
 use crate::error::{At, Error, Result};
+use crate::format::names::{META, META_WAL, PRIVATE_MODE, WAL_SUFFIX};
 use crate::sys::{FileKind, read_full_at, write_all_at};
 
 /// SQLite's default, and ours.
@@ -20,11 +21,11 @@ const PAGE: usize = 4096;
 /// No connection of this process has the file open now, so that opening it here drops no locks.
 pub(super) fn make(place: Place<'_>, copy: &str) -> Result<bool> {
     let is_file = |name| Ok(place.stat(name)?.is_some_and(|stat| stat.kind == FileKind::File));
-    let main = is_file(NAME)?;
-    let log = is_file(WAL)? && wal::is_log(&place)?;
-    copy_file(place, main.then_some(NAME), copy)?;
+    let main = is_file(META)?;
+    let log = is_file(META_WAL)? && wal::is_log(&place)?;
+    copy_file(place, main.then_some(META), copy)?;
     if log {
-        copy_file(place, Some(WAL), &format!("{copy}-wal"))?;
+        copy_file(place, Some(META_WAL), &format!("{copy}{WAL_SUFFIX}"))?;
     }
     Ok(main || log)
 }
@@ -32,7 +33,7 @@ pub(super) fn make(place: Place<'_>, copy: &str) -> Result<bool> {
 /// Copy a file, or make an empty one.
 fn copy_file(place: Place<'_>, source: Option<&str>, target: &str) -> Result<()> {
     let Place { sys, dir, path } = place;
-    let target = sys.create(dir, target, 0o600).at("create metadata", || path)?;
+    let target = sys.create(dir, target, PRIVATE_MODE).at("create metadata", || path)?;
     let Some(source) = source else { return Ok(()) };
     let source = sys.open(dir, source, false).at("open metadata", || path)?;
     let size = sys.stat(source.as_fd()).at("stat metadata", || path)?.size;

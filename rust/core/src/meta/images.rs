@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{json, rows};
+use super::rows;
 use crate::digest::Digest;
+use crate::format::labels;
 use crate::model::{Image, Labels, Target};
 
 /// The columns that [`read`] expects.
@@ -34,7 +35,7 @@ pub(super) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Image> {
 fn labels(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Labels> {
     match row.get_ref(column)?.as_str_or_null().map_err(|error| garbage(column, error.to_string()))? {
         None => Ok(Labels::new()),
-        Some(text) => json::decode(text).ok_or_else(|| garbage(column, "labels that are not JSON".to_owned())),
+        Some(text) => labels::decode(text).ok_or_else(|| garbage(column, "labels that are not JSON".to_owned())),
     }
 }
 
@@ -62,7 +63,7 @@ pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Image>> {
 
 /// Insert a name or change all that it holds.
 pub(super) fn put(connection: &Connection, image: &Image) -> rusqlite::Result<()> {
-    let text = |labels: &Labels| (!labels.is_empty()).then(|| json::encode(labels));
+    let text = |labels: &Labels| (!labels.is_empty()).then(|| labels::encode(labels));
     let target = &image.target;
     connection
         .prepare_cached(&format!("INSERT OR REPLACE INTO images ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"))?

@@ -8,7 +8,6 @@ mod connect;
 mod copy;
 mod fault;
 mod images;
-mod json;
 mod query;
 mod rebuild;
 mod rows;
@@ -30,17 +29,19 @@ use self::state::State;
 use self::writer::Sync;
 use crate::digest::Digest;
 use crate::error::{At, Result};
+use crate::format::names::META;
 use crate::model::Image;
 use crate::sys::{Fd, Sys, sqlite};
 use crate::waiting::Patience;
 
+pub use crate::format::metadata::LARGE;
 pub use images::Names;
 pub use query::MOST_PAIRS;
 pub use rebuild::Take;
 pub use rows::Row;
 /// The version of the SQLite that is compiled in.
 pub use rusqlite::version as sqlite_version;
-pub use schema::{LARGE, sqlite_is_fixed};
+pub use schema::sqlite_is_fixed;
 
 /// How a store uses its metadata.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +79,7 @@ impl Meta {
         assert!(sqlite_is_fixed(version), "SQLite {} can corrupt a log; it must not be linked", rusqlite::version());
         let dir = Fd::from(dir.as_fd().try_clone_to_owned().at("dup", || root)?);
         sqlite::install();
-        let path = root.join(connect::NAME);
+        let path = root.join(META);
         let meta = Self { sys, dir, path, mode, state: RwLock::new(State::Closed) };
         let mut notes = Vec::new();
         let mut state = meta.connect()?;

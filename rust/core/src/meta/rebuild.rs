@@ -5,13 +5,14 @@ use std::sync::{Arc, PoisonError};
 
 use rusqlite::Connection;
 
-use super::connect::{self, NAME, NEW, Place, SHM, WAL};
+use super::connect::{self, Place};
 use super::rows::{self, Row};
 use super::salvage::{Salvaged, salvage};
 use super::state::State;
 use super::{Meta, fault};
 use crate::digest::Digest;
 use crate::error::{At, Result};
+use crate::format::names::{META, META_NEW, META_SHM, META_WAL, SHM_SUFFIX, WAL_SUFFIX, damaged_meta_name};
 use crate::model::Labels;
 use crate::sys::FileKind;
 
@@ -63,7 +64,7 @@ impl Meta {
 /// Remove what crashed openers and rebuilds left.
 fn sweep(place: Place<'_>) {
     for entry in place.sys.list(place.dir).unwrap_or_default() {
-        if entry.name.starts_with(NEW) {
+        if entry.name.starts_with(META_NEW) {
             place.sys.unlink(place.dir, &entry.name).ok();
         }
     }
@@ -102,9 +103,9 @@ fn fill(
 fn put_in_place(place: Place<'_>, name: &str) -> Result<Option<String>> {
     let Place { sys, dir, path } = place;
     let aside = name_aside(place)?;
-    let log = place.stat(WAL)?.is_some();
+    let log = place.stat(META_WAL)?.is_some();
     // The log goes first: SQLite would apply it to whatever file has the name.
-    for (from, suffix) in [(WAL, "-wal"), (SHM, "-shm")] {
+    for (from, suffix) in [(META_WAL, WAL_SUFFIX), (META_SHM, SHM_SUFFIX)] {
         if place.stat(from)?.is_some() {
             // DURABILITY: a power cut from here on leaves the old file without its log, which is kept aside.
             sys.rename(dir, from, dir, &format!("{aside}{suffix}"), false).at("rename metadata", || path)?;
@@ -114,16 +115,16 @@ fn put_in_place(place: Place<'_>, name: &str) -> Result<Option<String>> {
         // DURABILITY: a power cut must not bring the old log back beside the new file.
         sys.sync_dir(dir).at("sync directory", || path)?;
     }
-    let old = place.stat(NAME)?;
+    let old = place.stat(META)?;
     match old.map(|stat| stat.kind) {
         // DURABILITY: a second name, so that a power cut never leaves a store without the file it had.
-        Some(FileKind::File) => sys.link(dir, NAME, dir, &aside).at("link metadata", || path)?,
+        Some(FileKind::File) => sys.link(dir, META, dir, &aside).at("link metadata", || path)?,
         // DURABILITY: what is no file cannot have two names; a power cut here leaves none in its place.
-        Some(_) => sys.rename(dir, NAME, dir, &aside, false).at("rename metadata", || path)?,
+        Some(_) => sys.rename(dir, META, dir, &aside, false).at("rename metadata", || path)?,
         None => {}
     }
     // DURABILITY: the new file is synced; a power cut leaves the old or the new one under the name.
-    sys.rename(dir, name, dir, NAME, true).at("rename metadata", || path)?;
+    sys.rename(dir, name, dir, META, true).at("rename metadata", || path)?;
     sys.sync_dir(dir).at("sync directory", || path)?;
     Ok((old.is_some() || log).then_some(aside))
 }
@@ -132,8 +133,8 @@ fn put_in_place(place: Place<'_>, name: &str) -> Result<Option<String>> {
 fn name_aside(place: Place<'_>) -> Result<String> {
     let mut number = 1;
     loop {
-        let aside = format!("{NAME}.damaged-{number}");
-        if place.stat(&aside)?.is_none() && place.stat(&format!("{aside}-wal"))?.is_none() {
+        let aside = damaged_meta_name(number);
+        if place.stat(&aside)?.is_none() && place.stat(&format!("{aside}{WAL_SUFFIX}"))?.is_none() {
             return Ok(aside);
         }
         number += 1;

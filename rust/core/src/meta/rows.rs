@@ -6,8 +6,8 @@ use std::sync::Arc;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::json;
 use crate::digest::Digest;
+use crate::format::labels;
 use crate::model::{Info, Labels};
 
 /// What `meta.db` keeps of a blob. Without its file a row means nothing.
@@ -73,7 +73,7 @@ impl Reader {
         if let Some(labels) = self.seen.get(text) {
             return Some(Arc::clone(labels));
         }
-        let labels = Arc::new(json::decode(text)?);
+        let labels = Arc::new(labels::decode(text)?);
         self.seen.insert(text.to_owned(), Arc::clone(&labels));
         Some(labels)
     }
@@ -93,7 +93,7 @@ pub(super) fn get(connection: &Connection, digest: &Digest) -> rusqlite::Result<
 pub(super) fn put(connection: &Connection, row: &Row) -> rusqlite::Result<()> {
     let digest = row.digest.to_string();
     unindex(connection, &digest)?;
-    let labels = (!row.labels.is_empty()).then(|| json::encode(&row.labels));
+    let labels = (!row.labels.is_empty()).then(|| labels::encode(&row.labels));
     connection
         .prepare_cached(
             "INSERT INTO blobs (digest, size, created_ns, updated_ns, verified_ns, labels)
@@ -147,7 +147,7 @@ fn unindex(connection: &Connection, digest: &str) -> rusqlite::Result<()> {
     let Some(labels) = old.flatten() else {
         return Ok(());
     };
-    let labels = json::decode(&labels).ok_or_else(|| garbage(0, format!("labels of {digest} are not JSON")))?;
+    let labels = labels::decode(&labels).ok_or_else(|| garbage(0, format!("labels of {digest} are not JSON")))?;
     let mut statement =
         connection.prepare_cached("DELETE FROM labels WHERE key = ?1 AND value = ?2 AND digest = ?3")?;
     for (key, value) in &labels {

@@ -1,56 +1,8 @@
-//! The tables of `meta.db`, and the numbers that tell it from other files and other releases.
-//!
-//! Labels are kept twice on purpose: whole in the blob's row, where listing finds them without a join, and one by one in
-//! an index that answers `label == value`. Both change in one transaction, and a rebuild reads whichever is left.
+//! Making the tables, recognising them, and bringing older ones up to date.
 
 use rusqlite::Connection;
 
-/// SQLite's `application_id` of our files: "Stly".
-pub(super) const APPLICATION_ID: i32 = 0x5374_6c79;
-
-/// The newest `user_version` that this release reads and the one it writes.
-pub(super) const VERSION: i32 = 2;
-
-/// Blobs of at least this size get a row when they are published, so that a second `put` of the same large file can
-/// find by its size that hashing it first is worth while.
-pub const LARGE: u64 = 8 << 20;
-
-/// Tables a file of version 1 has. `size` is indexed only from [`LARGE`] on: that many rows do not slow the small ones down.
-const TABLES: &str = "
-    CREATE TABLE blobs (
-        digest TEXT NOT NULL PRIMARY KEY,
-        size INTEGER NOT NULL CHECK (size >= 0),
-        created_ns INTEGER NOT NULL,
-        updated_ns INTEGER NOT NULL,
-        verified_ns INTEGER,
-        labels TEXT
-    ) STRICT, WITHOUT ROWID;
-    CREATE INDEX blobs_by_size ON blobs (size) WHERE size >= 8388608;
-    CREATE TABLE labels (
-        key TEXT NOT NULL,
-        value TEXT NOT NULL,
-        digest TEXT NOT NULL,
-        PRIMARY KEY (key, value, digest)
-    ) STRICT, WITHOUT ROWID;
-    CREATE TABLE settings (
-        name TEXT NOT NULL PRIMARY KEY,
-        value TEXT NOT NULL
-    ) STRICT, WITHOUT ROWID;
-";
-
-/// What version 2 added.
-const IMAGES: &str = "
-    CREATE TABLE images (
-        name TEXT NOT NULL PRIMARY KEY,
-        digest TEXT NOT NULL,
-        size INTEGER CHECK (size >= 0),
-        media_type TEXT,
-        annotations TEXT,
-        created_ns INTEGER NOT NULL,
-        updated_ns INTEGER NOT NULL,
-        labels TEXT
-    ) STRICT, WITHOUT ROWID;
-";
+use crate::format::metadata::{APPLICATION_ID, COUNT_TABLES, IMAGES, TABLES, VERSION};
 
 /// What a file that SQLite can open turned out to be.
 #[derive(Debug, PartialEq, Eq)]
@@ -84,11 +36,7 @@ pub(super) fn look(connection: &Connection) -> rusqlite::Result<Found> {
     if version > VERSION {
         return Ok(Found::Newer(version));
     }
-    let tables: i32 = connection.query_row(
-        "SELECT count(*) FROM sqlite_schema WHERE name IN ('blobs', 'blobs_by_size', 'labels', 'settings', 'images')",
-        [],
-        |row| row.get(0),
-    )?;
+    let tables: i32 = connection.query_row(COUNT_TABLES, [], |row| row.get(0))?;
     match (version, tables) {
         (VERSION, 5) => Ok(Found::Ours),
         (1, 4) => Ok(Found::Older(version)),
@@ -151,10 +99,5 @@ mod tests {
         connection.execute_batch("DROP TABLE labels").unwrap();
 
         assert!(matches!(look(&connection).unwrap(), Found::Foreign(_)));
-    }
-
-    #[test]
-    fn the_size_index_begins_at_large() {
-        assert!(TABLES.contains(&format!("WHERE size >= {LARGE}")));
     }
 }

@@ -7,8 +7,9 @@
 
 use std::os::fd::AsFd;
 
-use super::connect::{Place, WAL};
+use super::connect::Place;
 use crate::error::{At, Result};
+use crate::format::names::META_WAL;
 use crate::sys::read_full_at;
 
 const HEADER: usize = 32;
@@ -20,8 +21,8 @@ pub(super) fn is_log(place: &Place<'_>) -> Result<bool> {
     // Another process may be writing the header as we read it; it does so once per checkpoint.
     for _ in 0..3 {
         let mut header = [0; HEADER];
-        let path = || place.path.with_file_name(WAL);
-        let file = place.sys.open(place.dir, WAL, false).at("open metadata log", path)?;
+        let path = || place.path.with_file_name(META_WAL);
+        let file = place.sys.open(place.dir, META_WAL, false).at("open metadata log", path)?;
         let read = read_full_at(place.sys, file.as_fd(), &mut header, 0).at("read metadata log", path)?;
         if read < HEADER || header == [0; HEADER] || is_header(&header) {
             return Ok(true);

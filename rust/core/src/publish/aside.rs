@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::error::{At, Result};
+use crate::format::names::quarantine_name;
 use crate::layout::BlobDir;
 use crate::store::Store;
 use crate::sys::Fd;
@@ -15,7 +16,7 @@ impl Store {
     pub(crate) fn keep_copy(&self, dir: &BlobDir, digest: &Digest) -> Result<()> {
         let (quarantine, path) = self.root.make_quarantine(digest.algorithm())?;
         let encoded = digest.encoded();
-        let linked = free_name(&encoded, |name| {
+        let linked = free_name(digest, |name| {
             // DURABILITY: synced below; a power cut before leaves the damaged blob where it was.
             self.sys.link(dir.fd(), &encoded, quarantine.as_fd(), name)
         });
@@ -38,7 +39,7 @@ impl Store {
 
     fn rename_aside(&self, dir: &BlobDir, digest: &Digest, quarantine: &Fd, path: &Path) -> Result<PathBuf> {
         let encoded = digest.encoded();
-        let name = free_name(&encoded, |name| {
+        let name = free_name(digest, |name| {
             // DURABILITY: synced below, the new name first; a power cut before leaves one of the two.
             self.sys.rename(dir.fd(), &encoded, quarantine.as_fd(), name, false)
         });
@@ -51,10 +52,10 @@ impl Store {
 }
 
 /// Try `<encoded>.1`, `<encoded>.2` and so on, until a name is free.
-fn free_name(encoded: &str, mut take: impl FnMut(&str) -> io::Result<()>) -> io::Result<String> {
+fn free_name(digest: &Digest, mut take: impl FnMut(&str) -> io::Result<()>) -> io::Result<String> {
     let mut number: u64 = 1;
     loop {
-        let name = format!("{encoded}.{number}");
+        let name = quarantine_name(digest, number);
         match take(&name) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
             other => return other.map(|()| name),

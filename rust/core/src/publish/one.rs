@@ -4,8 +4,9 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use super::{BLOB_MODE, Candidate, Content, Existing, Placed, Published, Staged, Tried};
+use super::{Candidate, Content, Existing, Placed, Published, Staged, Tried};
 use crate::error::{At, Error, Result};
+use crate::format::names::BLOB_MODE;
 use crate::layout::{BlobDir, found};
 use crate::meta::Row;
 use crate::model::Labels;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::Store;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Result};
+use crate::format::names::QUARANTINE;
 use crate::layout::found;
 use crate::sys::FileKind;
 
@@ -40,7 +41,7 @@ impl Store {
                 stats.blob_bytes += bytes;
             }
             if let Some(dir) = self.root.quarantine(algorithm)? {
-                let path = || self.root.path().join("quarantine").join(algorithm.name());
+                let path = || self.root.path().join(QUARANTINE).join(algorithm.name());
                 let (count, bytes) = self.count(dir.as_fd(), path, |_| true)?;
                 stats.quarantined += count;
                 stats.quarantined_bytes += bytes;

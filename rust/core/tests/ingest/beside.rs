@@ -8,9 +8,9 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex};
 
 use steelyard_core::error::{Error, Result};
+use steelyard_core::format::state::State;
 use steelyard_core::ingest::{Ingest, Source};
 use steelyard_core::pipe::Job;
-use steelyard_core::state::State;
 use steelyard_core::sys::{Around, Call, Fault, Faulty, Layer, Linux, Op};
 
 use crate::copy::source;

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use steelyard_core::digest::Algorithm;
-use steelyard_core::state::{State, Tail};
+use steelyard_core::format::state::{State, Tail};
 use steelyard_core::store::Store;
 use steelyard_core::sys::{Fault, Faulty, Linux, Op};
 

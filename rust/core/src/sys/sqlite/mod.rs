@@ -40,6 +40,7 @@ use rusqlite::ffi;
 use rustix::fs::{self, CWD, MemfdFlags, Mode, OFlags};
 
 use super::{Process, mark, promise, unmark};
+use crate::format::names::{SHM_SUFFIX, WAL_SUFFIX};
 
 pub use mappings::prepare_mappings;
 
@@ -173,7 +174,11 @@ unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: c_int) -> c_i
         mark(found);
     }
     let missing = found < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ENOENT);
-    if missing && PRIVATE.get() && name.to_bytes().ends_with(b"-shm") && flags & libc::O_ACCMODE == libc::O_RDONLY {
+    if missing
+        && PRIVATE.get()
+        && name.to_bytes().ends_with(SHM_SUFFIX.as_bytes())
+        && flags & libc::O_ACCMODE == libc::O_RDONLY
+    {
         return match fs::memfd_create(c"index", MemfdFlags::CLOEXEC) {
             Ok(file) => {
                 let file = file.into_raw_fd();
@@ -282,7 +287,7 @@ fn is_descriptor(path: &[u8]) -> bool {
 unsafe extern "C" fn unlink(path: *const c_char) -> c_int {
     // SAFETY: SQLite's path is a C string that outlives the call.
     let name = unsafe { CStr::from_ptr(path) };
-    let held = name.to_bytes().ends_with(b"-wal").then(|| hold_blocks(name).ok().flatten()).flatten();
+    let held = name.to_bytes().ends_with(WAL_SUFFIX.as_bytes()).then(|| hold_blocks(name).ok().flatten()).flatten();
     // SAFETY: as above.
     let result = kept(unsafe { libc::unlink(path) }, &-1);
     if result == 0

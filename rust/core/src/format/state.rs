@@ -25,8 +25,6 @@ pub const HASH_STATE_LIMIT: usize = 3072;
 /// The largest state file that can be valid.
 pub const SIZE_LIMIT: usize = (HEADER_FIXED + REF_LIMIT).next_multiple_of(BLOCK) + 3 * BLOCK;
 
-const _: () = assert!(crate::hash::STATE_LIMIT <= HASH_STATE_LIMIT);
-
 const MAGIC: &[u8; 8] = b"STYDING1";
 const HEADER_FIXED: usize = 8 + 8 + 8 + codec::SEAL;
 

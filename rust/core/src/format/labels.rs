@@ -8,7 +8,7 @@ use crate::model::Labels;
 const SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
 
 /// Return the labels as JSON, keys in order.
-pub(super) fn encode(labels: &Labels) -> String {
+pub(crate) fn encode(labels: &Labels) -> String {
     let mut text = String::from("{");
     for (key, value) in labels {
         if text.len() > 1 {
@@ -23,7 +23,7 @@ pub(super) fn encode(labels: &Labels) -> String {
 }
 
 /// Read an object of strings; None if it is anything else.
-pub(super) fn decode(text: &str) -> Option<Labels> {
+pub(crate) fn decode(text: &str) -> Option<Labels> {
     let mut labels = Labels::new();
     let mut rest = text;
     take(&mut rest, '{')?;

@@ -1,0 +1,41 @@
+//! What each byte of the file `lock` stands for.
+//!
+//! | Byte | Stands for |
+//! | --- | --- |
+//! | hash of the ref, below 2^61 | a ref |
+//! | 2^61 + hash of the digest | a digest |
+//! | all from 2^61 to 2^62 | all digests |
+//! | 2^62 | the store |
+//!
+//! Two names whose hashes meet share a byte, which costs waiting and nothing else.
+
+use std::ops::Range;
+
+use sha2::Digest as _;
+
+use crate::digest::Digest;
+
+const FIRST_DIGEST: u64 = 1 << 61;
+
+/// All digests.
+pub(crate) const DIGESTS: Range<u64> = FIRST_DIGEST..STORE;
+
+/// The store.
+pub(crate) const STORE: u64 = 1 << 62;
+
+/// The byte of a ref.
+pub(crate) fn of_ref(ref_: &str) -> u64 {
+    hash(ref_)
+}
+
+/// The byte of a digest.
+pub(crate) fn of_digest(digest: &Digest) -> u64 {
+    FIRST_DIGEST + hash(&digest.to_string())
+}
+
+/// A name's place, below 2^61.
+fn hash(name: &str) -> u64 {
+    let hash = sha2::Sha256::digest(name);
+    let first = hash.iter().take(8);
+    first.fold(0, |value, byte| value << 8 | u64::from(*byte)) & (FIRST_DIGEST - 1)
+}
