@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+import stat
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
-from steelyard import InvalidFilter, content, filters
+from steelyard import Algorithm, DataCorrupt, Descriptor, InvalidFilter, LocalStore, content, filters
 from steelyard.base import BaseStore
 from steelyard.names import ImageNames
 
@@ -17,6 +20,7 @@ ROOT = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
+FORMAT = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
 
 
 def test_the_readme_names_the_packages_that_the_library_needs() -> None:
@@ -58,3 +62,75 @@ def test_the_guide_gives_the_limits_of_filters() -> None:
         filters.compile(whole + "x" * (32769 - len(whole)))
     with pytest.raises(InvalidFilter, match="4096 KiB"):
         filters.compile(r"labels.a~=\w{100}")
+
+
+@pytest.fixture
+def used(tmp_path: Path) -> Path:
+    """Give the root of a store with a blob, an ingest, a damaged blob in quarantine and an image name."""
+    root = tmp_path / "store"
+    anyio.run(_use, root)
+    return root
+
+
+async def _use(root: Path) -> None:
+    async with LocalStore(root) as store:
+        kept, damaged = await store.put(b"kept", labels={"a": "b"}), await store.put(b"damaged")
+        await store.images.create("name", Descriptor(digest=kept.digest))
+        path = anyio.Path(root / "blobs" / damaged.digest.algorithm / damaged.digest.encoded)
+        await path.chmod(0o600)
+        await path.write_bytes(b"Damaged")
+        with pytest.raises(DataCorrupt):
+            await store.verify(damaged.digest)
+        async with await store.writer("ref") as writer:
+            await writer.write(b"bytes")
+
+
+def test_the_page_on_the_format_shows_every_file_of_a_store(used: Path) -> None:
+    drawing = re.search(r"^```\n(ROOT/.*?)^```$", FORMAT, re.MULTILINE | re.DOTALL)
+    assert drawing is not None
+    names: list[str] = []
+    above: dict[int, str] = {0: ""}
+    for line in drawing.group(1).splitlines()[1:]:
+        found = re.match(r"([│ ]*)[├└]── (<[^>]*>\S*|[^ <]+(?:<[^>]*>[^ <]*)*)", line)
+        assert found is not None, line
+        name = above[len(found.group(1))] + found.group(2)
+        above[len(found.group(1)) + 4] = name
+        names.append(name)
+    names += [f"meta.db-{end}" for end in re.findall(r"meta\.db-(\w+)", drawing.group(1))]
+    shown = [re.sub(r"<[^>]*>", "[^/]+", re.sub(r"[.]", r"\\.", name)) for name in names]
+
+    files = {str(path.relative_to(used)) for path in used.rglob("*") if path.is_file()}
+    assert [] == [file for file in files if not any(re.fullmatch(pattern, file) for pattern in shown)]
+    often = {"tail", "meta.db-wal", "meta.db-shm", "tmp/"}
+    missing = [
+        name
+        for name, pattern in zip(names, shown, strict=True)
+        if not any(re.match(pattern, file) for file in files) and not name.endswith(tuple(often))
+    ]
+    assert [] == missing
+    for path in used.rglob("*"):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if path.parent.parent.name == "blobs":
+            assert mode == 0o444
+        elif path.parent.parent.name == "ingest":
+            assert mode == 0o600
+    assert stat.S_IMODE(used.stat().st_mode) == 0o700
+    assert (used / "steelyard.json").read_text().strip() == '{"format": 1}'
+
+
+def test_the_page_on_the_format_names_the_algorithms() -> None:
+    (text,) = re.findall(r"`<algorithm>` is one of (.*?), and", FORMAT, re.DOTALL)
+
+    assert re.findall(r"`(\w+)`", text) == [algorithm.value for algorithm in Algorithm]
+
+
+def test_the_page_on_the_format_describes_the_database(used: Path) -> None:
+    tables = re.findall(r"^\| `(\w+)` \| .* \| \d \|$", FORMAT, re.MULTILINE)
+    (version,) = re.findall(r"its `user_version` is (\d+)", FORMAT)
+    with sqlite3.connect(used / "meta.db") as database:
+        found = database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+
+        assert sorted(tables) == sorted(name for (name,) in found if not name.startswith("sqlite_"))
+        assert database.execute("PRAGMA user_version").fetchone() == (int(version),)
+        assert database.execute("PRAGMA application_id").fetchone() == (int.from_bytes(b"Stly"),)
+    database.close()
