@@ -14,7 +14,7 @@ LAYERS = (
     {"errors"},
     {"digest"},
     {"model"},
-    {"_runtime", "names"},
+    {"_runtime", "names", "options"},
     {"_archive", "content", "hashing", "filters"},
     {"transfer"},
     {"base"},

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable
+from functools import partial
 
 import anyio
 from anyio import ClosedResourceError, EndOfStream
@@ -12,80 +13,40 @@ from steelyard import transfer
 from steelyard._runtime.buffers import view
 from steelyard._runtime.refqueue import ref_queue
 from steelyard.content import ReaderAt, Store
-from steelyard.digest import Algorithm, Digest
-from steelyard.errors import DataCorrupt, InvalidArgument, NotFound
+from steelyard.digest import Digest
+from steelyard.errors import DataCorrupt, NotFound
 from steelyard.hashing import Hasher
-from steelyard.model import Buffer, Info, OnProgress, PutManyResult, PutResult, Source
+from steelyard.model import Buffer, Info, PutManyResult, PutResult, Source, Sources
+from steelyard.options import REF_LIMIT, PutOptions, check_ref
+from steelyard.transfer._put import put_source
+from steelyard.transfer._put_many import put_each
 from steelyard.transfer._source import hash_piece
 
 __all__ = ("REF_LIMIT", "BaseReader", "BaseStore", "check_ref")
 
-REF_LIMIT = 1 << 20
-"""The most bytes that a ref may have, in UTF-8."""
-
-
-def check_ref(ref: str) -> str:
-    """Return the ref, if it can be one.
-
-    Raises:
-        InvalidArgument: it is empty, longer than `REF_LIMIT`, or no Unicode text (a lone surrogate).
-    """
-    try:
-        size = len(ref.encode())
-    except UnicodeEncodeError as error:
-        raise InvalidArgument(f"ref {ref[:100]!r}: not Unicode text: {error.reason}") from None
-    if not 0 < size <= REF_LIMIT:
-        raise InvalidArgument(f"ref {ref[:100]!r}: expected 1 to {REF_LIMIT} bytes in UTF-8, found {size}")
-    return ref
-
 
 class BaseStore(Store):
-    """A store of which only the four interfaces are left to write.
+    """A store built on the four interfaces, which are left to write.
 
-    `open_writer` must learn when a ref becomes free: call `_ref_released` whenever a writer of yours lets go of its ref,
+    `open_writer` must learn when a ref becomes free: call `_ref_released` whenever a writer of yours releases its ref,
     and raise `Unavailable` with ``local=True`` exactly when such a call will follow.
+
+    A store with a faster way than an ingest for each source overrides `_put` or `_put_many`.
     """
 
     def _ref_released(self, ref: str) -> None:
         """Wake the task that waits for `ref`; after a commit, a close or an abort has freed it."""
         ref_queue(self).released(ref)
 
-    async def put(
-        self,
-        source: Source,
-        *,
-        size: int | None = None,
-        expected: Digest | str | None = None,
-        algorithm: Algorithm | None = None,
-        labels: Mapping[str, str] | None = None,
-        ref: str | None = None,
-        on_progress: OnProgress | None = None,
-    ) -> PutResult:
-        """Store a source through an ingest of its own; see `Store.put` and `steelyard.transfer.put`."""
-        return await transfer.put(
-            self,
-            source,
-            size=size,
-            expected=expected,
-            algorithm=algorithm,
-            labels=labels,
-            ref=ref,
-            on_progress=on_progress,
-        )
+    async def _put(self, source: Source, options: PutOptions) -> PutResult:
+        """Store a source through an ingest of its own; a store with a faster way overrides this hook of `put`."""
+        return await put_source(self, source, options)
 
-    def put_many(
-        self,
-        sources: Iterable[Source] | AsyncIterable[Source],
-        *,
-        concurrency: int | None = None,
-        algorithm: Algorithm | None = None,
-        labels: Mapping[str, str] | None = None,
-        on_progress: OnProgress | None = None,
+    def _put_many(
+        self, sources: Sources, options: PutOptions, concurrency: int | None
     ) -> AsyncGenerator[PutManyResult, None]:
-        """Put many sources at once; see `Store.put_many` and `steelyard.transfer.put_many`."""
-        return transfer.put_many(
-            self, sources, concurrency=concurrency, algorithm=algorithm, labels=labels, on_progress=on_progress
-        )
+        """Store many sources, each as `put` does; a store with a faster way overrides this hook of `put_many`."""
+        return put_each(partial(self._put, options=options), sources, concurrency)
 
     async def get(self, digest: Digest | str) -> bytes:
         """Return a whole blob, verified; see `Store.get`."""

@@ -20,13 +20,15 @@ from __future__ import annotations
 
 import io
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 
 from anyio.abc import AsyncResource, ByteReceiveStream, ByteSendStream
 
 from steelyard.digest import Algorithm, Digest
-from steelyard.model import Buffer, Descriptor, Info, OnProgress, PutManyResult, PutResult, Source, Status
+from steelyard.errors import InvalidArgument
+from steelyard.model import Buffer, Descriptor, Info, OnProgress, PutManyResult, PutResult, Source, Sources, Status
 from steelyard.names import ImageNames
+from steelyard.options import PutOptions
 
 __all__ = ("IngestManager", "Ingester", "Manager", "OnProgress", "Provider", "ReaderAt", "Source", "Store", "Writer")
 
@@ -49,11 +51,7 @@ class ReaderAt(AsyncResource):
 
     @abstractmethod
     async def read_at(self, offset: int, size: int) -> bytes:
-        """Read a range, **unverified**: the digest of a whole blob says nothing of a part.
-
-        Args:
-            offset: first byte, from 0.
-            size: most bytes to read.
+        """Read `size` bytes from `offset`, **unverified**: the digest of a whole blob says nothing of a part.
 
         Returns:
             Exactly `size` bytes, or fewer where the blob ends.
@@ -68,12 +66,8 @@ class ReaderAt(AsyncResource):
     async def readinto_at(self, offset: int, buffer: Buffer) -> int:
         """Read a range into the caller's memory, **unverified**; return the bytes read.
 
-        Args:
-            offset: first byte, from 0.
-            buffer: writable, one-dimensional, contiguous, one-byte items. It must not be touched until the call returns.
-
-        Raises:
-            The same as `read_at`.
+        `buffer` is writable, one-dimensional and contiguous, with items of one byte; leave it alone until the call
+        returns. Raises the same as `read_at`.
         """
 
     @abstractmethod
@@ -85,7 +79,7 @@ class ReaderAt(AsyncResource):
         """
 
     def fileno(self) -> int:
-        """Return the descriptor of the blob's file, for `sendfile` and the like; it is the reader's, and closes with it.
+        """Return the descriptor of the blob's file, for `sendfile` for example; it closes with the reader.
 
         Raises:
             io.UnsupportedOperation: the store has no file for it.
@@ -126,8 +120,8 @@ class Writer(ByteSendStream):
         show on a later call.
 
         Args:
-            data: one-dimensional, contiguous, one-byte items; borrowed for the call only, but that a `bytes` object, which
-                cannot change, may be kept until it is written. It may be empty.
+            data: one-dimensional and contiguous, with items of one byte; may be empty. A mutable buffer is copied or
+                written before the call returns; a `bytes` object may be kept by reference until it is written.
 
         Raises:
             WriterClosed, Aborted, StorageError.
@@ -152,9 +146,7 @@ class Writer(ByteSendStream):
     async def truncate(self, size: int) -> None:
         """Cut the ingest to its first `size` bytes; writing goes on from there.
 
-        Raises:
-            OutOfRange: the ingest is shorter than `size`.
-            InvalidArgument: `size` is negative.
+        Raises OutOfRange if the ingest is shorter than `size`, and InvalidArgument if `size` is negative.
         """
 
     @abstractmethod
@@ -246,11 +238,7 @@ class Manager(ABC):
 
     @abstractmethod
     async def info(self, digest: Digest | str) -> Info:
-        """Return what is known of a blob.
-
-        Raises:
-            NotFound: it is not stored.
-        """
+        """Return the info of a blob. Raises NotFound if it is not stored."""
 
     @abstractmethod
     async def update(self, info: Info, *fieldpaths: str) -> Info:
@@ -271,10 +259,10 @@ class Manager(ABC):
 
     @abstractmethod
     def walk(self, *filters: str) -> AsyncGenerator[Info, None]:
-        """Iterate over the blobs that match any of the filters, ordered by digest.
+        """Iterate over the blobs that match any of the filters (see `steelyard.filters`), or over all, ordered by digest.
 
         Memory does not grow with the store. Blobs that come or go during the walk may be seen or not; all others are
-        seen exactly once. `steelyard.filters` has the language; no filters match everything.
+        seen exactly once.
 
         Raises:
             InvalidFilter: when the iteration begins.
@@ -283,11 +271,7 @@ class Manager(ABC):
 
     @abstractmethod
     async def delete(self, digest: Digest | str) -> None:
-        """Delete a blob and its labels; on return that survives a power loss. Open readers go on reading.
-
-        Raises:
-            NotFound: it is not stored.
-        """
+        """Delete a blob and its labels, durably; open readers go on reading. Raises NotFound if it is not stored."""
 
 
 class IngestManager(ABC):
@@ -295,19 +279,11 @@ class IngestManager(ABC):
 
     @abstractmethod
     async def status(self, ref: str) -> Status:
-        """Return what is known of an ingest.
-
-        Raises:
-            NotFound: there is none of that ref.
-        """
+        """Return the status of an ingest. Raises NotFound if there is none of that ref."""
 
     @abstractmethod
     async def list_statuses(self, *filters: str) -> list[Status]:
-        """Return the statuses of all ingests that match any of the filters, ordered by ref.
-
-        Raises:
-            InvalidFilter: a filter does not parse.
-        """
+        """Return the statuses of all ingests that match any of the filters, ordered by ref. Raises InvalidFilter."""
 
     @abstractmethod
     async def abort(self, ref: str) -> None:
@@ -326,12 +302,15 @@ class Store(Provider, Ingester, Manager, IngestManager):
     `steelyard.testing` on it.
     """
 
+    # The hooks of `put` and `put_many`, called with parsed arguments; `BaseStore` has them for every store.
+    _put: Callable[[Source, PutOptions], Awaitable[PutResult]]
+    _put_many: Callable[[Sources, PutOptions, int | None], AsyncGenerator[PutManyResult, None]]
+
     @property
     @abstractmethod
     def images(self) -> ImageNames:
         """The store's image names."""
 
-    @abstractmethod
     async def put(
         self,
         source: Source,
@@ -341,33 +320,46 @@ class Store(Provider, Ingester, Manager, IngestManager):
         algorithm: Algorithm | None = None,
         labels: Mapping[str, str] | None = None,
         ref: str | None = None,
+        verify: bool = False,
         on_progress: OnProgress | None = None,
     ) -> PutResult:
-        """Store what `source` gives, durably, and return its digest, its size and whether it was new.
+        """Store a source durably, and return its digest, its size and whether it was new.
 
         Args:
             source: see `Source`.
-            size: the size that it must have.
-            expected: the digest that it must have; when that is stored already, `source` is not read.
-            algorithm: what to name it by; by default that of `expected`, or SHA-256.
-            labels: labels for the blob if it is new; those of a blob that is there already stay as they are.
+            size: the size that the source must have.
+            expected: the digest that the source must have; when that blob is stored already, `source` is not read.
+            algorithm: the algorithm of the blob's digest; by default that of `expected`, or SHA-256.
+            labels: labels for the blob if it is new; those of a blob that is stored already stay as they are.
             ref: makes the put resumable: after a failure, another put of the same source with the same ref goes on
                 where it stopped. Without one, nothing remains of a failed put.
+            verify: read all that the ingest of `ref` holds again before it is published. Damage raises DataCorrupt if
+                the source can be read only once; any other source is then stored from its start.
             on_progress: called with `Progress`.
 
         Raises:
-            UnexpectedSize, UnexpectedDigest: the source gave something else.
+            UnexpectedSize, UnexpectedDigest: the source has another size or digest.
             Unavailable: another writer holds `ref`.
+            Unsupported: the store cannot `verify`.
             StorageError, and whatever the source raises.
 
         Cancellation:
             Nothing becomes visible. With a `ref` the bytes stored so far are kept.
         """
+        options = PutOptions.parse(
+            size=size,
+            expected=expected,
+            algorithm=algorithm,
+            labels=labels,
+            ref=ref,
+            verify=verify,
+            on_progress=on_progress,
+        )
+        return await self._put(source, options)
 
-    @abstractmethod
     def put_many(
         self,
-        sources: Iterable[Source] | AsyncIterable[Source],
+        sources: Sources,
         *,
         concurrency: int | None = None,
         algorithm: Algorithm | None = None,
@@ -376,10 +368,18 @@ class Store(Provider, Ingester, Manager, IngestManager):
     ) -> AsyncGenerator[PutManyResult, None]:
         """Store many sources at once and yield each result as it finishes.
 
-        `sources` is read only as fast as results are taken, so memory is bounded by `concurrency`, the most sources in
-        work at a time (None: the store's choice). A source that fails yields its error and does not stop the others. Close the iterator
-        (`contextlib.aclosing`) to stop early. The other arguments are those of `put`, for each source.
+        `sources` is read only as fast as results are taken, so `concurrency`, the most sources in work at a time (None:
+        the store's choice), bounds the memory. A source that fails yields its error and does not stop the others. Close
+        the iterator (`contextlib.aclosing`) to stop early. The other arguments are those of `put`, for each source.
+
+        Raises:
+            InvalidArgument: `concurrency` is less than 1.
+            InvalidLabel: at once, not for each source.
         """
+        if concurrency is not None and concurrency < 1:
+            raise InvalidArgument(f"concurrency: expected at least 1, found {concurrency}")
+        options = PutOptions.parse(algorithm=algorithm, labels=labels, on_progress=on_progress)
+        return self._put_many(sources, options, concurrency)
 
     @abstractmethod
     async def get(self, digest: Digest | str) -> bytes:

@@ -31,6 +31,7 @@ __all__ = (
     "PutManyResult",
     "PutResult",
     "Source",
+    "Sources",
     "Status",
     "Verified",
 )
@@ -239,6 +240,9 @@ Source = Buffer | str | Path | BinaryIO | FileRange | Iterable[Buffer] | AsyncIt
 * a `FileRange`: a part of a file
 * an iterable or async iterable of bytes-like objects, an anyio byte stream among them
 """
+
+Sources = Iterable[Source] | AsyncIterable[Source]
+"""What `Store.put_many` reads from."""
 
 OnProgress = Callable[[Progress], object]
 """Called in the event loop's thread, often for large blobs, at least once per phase. It must not block."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from functools import partial
 from pathlib import Path
 
 import anyio
@@ -178,16 +177,14 @@ class Intake:
 
     async def _put(self, source: str | AsyncIterator[bytes], found: Found, ref: str | None) -> PutResult:
         request = self.request
-        put: Callable[..., Awaitable[PutResult]] = self._store.put
-        if request.verify:
-            put = partial(put, verify=True)  # a local store, which knows this option
         try:
-            return await put(
+            return await self._store.put(
                 source,
                 expected=request.expected,
                 algorithm=request.algorithm,
                 labels=request.labels or None,
                 ref=ref,
+                verify=request.verify,
                 on_progress=self._context.display.follow(found.path),
             )
         except UnexpectedDigest as error:

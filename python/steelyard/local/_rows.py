@@ -7,9 +7,11 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from msgspec.structs import force_setattr
 
+from steelyard import _native
 from steelyard.digest import _NEW, Digest, _to_digest
 from steelyard.errors import InvalidArgument
 from steelyard.model import NO_LABELS, Info, Labels, Status
+from steelyard.options import IngestOptions
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -86,10 +88,14 @@ def to_status(row: StatusRow) -> Status:
     )
 
 
-def check_size(size: int | None) -> None:
-    """Refuse a size that cannot be one, before the native core finds that it does not fit its type."""
-    if size is not None and not 0 <= size < 1 << 63:
-        raise InvalidArgument(f"size {size}: expected a number of bytes from 0 to 2**63 - 1")
+def open_ingest(core: _native.Store, options: IngestOptions) -> _native.Ingest:
+    """Begin or resume an ingest; see `Ingester.writer`."""
+    return core.ingest(
+        options.ref,
+        total=options.size,
+        expected=None if options.expected is None else str(options.expected),
+        algorithm=None if options.algorithm is None else options.algorithm.value,
+    )
 
 
 def label_keys(fieldpaths: tuple[str, ...]) -> list[str] | None:

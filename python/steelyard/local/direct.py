@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from steelyard import _native, filters
 from steelyard._runtime.buffers import view
 from steelyard._runtime.fork import ProcessBound
-from steelyard.base import check_ref
 from steelyard.digest import Algorithm, Digest
-from steelyard.local._rows import check_size, label_keys, to_digest, to_info, to_infos, to_status
+from steelyard.local._rows import label_keys, open_ingest, to_digest, to_info, to_infos, to_status
 from steelyard.local.names import descriptor_row, to_image
 from steelyard.model import Buffer, Descriptor, Image, Info, Labels, Status
 from steelyard.names import check_name, split_fieldpaths
+from steelyard.options import IngestOptions, check_ref, check_size
 
 __all__ = ("LocalDirect",)
 
@@ -58,14 +58,8 @@ class LocalDirect(ProcessBound):
 
     def ingest(self, ref: str, *, size: int | None, expected: Digest | None, algorithm: Algorithm | None) -> _Ingest:
         """Begin or resume an ingest."""
-        check_size(size)
-        native = self._core().ingest(
-            check_ref(ref),
-            total=size,
-            expected=None if expected is None else str(expected),
-            algorithm=None if algorithm is None else algorithm.value,
-        )
-        return _Ingest(native, self._released)
+        options = IngestOptions.parse(ref, size=size, expected=expected, algorithm=algorithm)
+        return _Ingest(open_ingest(self._core(), options), self._released)
 
     def status(self, ref: str) -> Status:
         """Return what is known of an ingest."""

@@ -12,9 +12,10 @@ from steelyard import filters
 from steelyard._runtime.calls import run
 from steelyard._runtime.fork import ProcessBound
 from steelyard.digest import Digest
-from steelyard.local._rows import check_size, to_time
+from steelyard.local._rows import to_time
 from steelyard.model import Descriptor, Image, Labels
 from steelyard.names import ImageNames, check_name, split_fieldpaths
+from steelyard.options import check_size
 
 if TYPE_CHECKING:
     from steelyard import _native

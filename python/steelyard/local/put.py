@@ -17,79 +17,80 @@ from steelyard.content import Writer
 from steelyard.digest import Algorithm
 from steelyard.errors import AlreadyExists, UnexpectedSize
 from steelyard.local._rows import to_digest
-from steelyard.local.files import FileJob, Request, Trip, find_file, is_plain, store_file
+from steelyard.local.files import FileTransfer, Trip, find_file, is_plain, store_file
 from steelyard.local.small import SMALL, Stored, put_small, put_small_file
 from steelyard.local.writer import LocalWriter
 from steelyard.model import Buffer, PutResult, Source
+from steelyard.options import PutOptions
 from steelyard.transfer._source import FilePieces, Pieces, name_of, opened
 
 if TYPE_CHECKING:
     from steelyard.local.store import LocalStore
 
-__all__ = ("ONE_TRIP", "Request", "put")
+__all__ = ("ONE_TRIP", "put")
 
 ONE_TRIP = PIECE
 """A source of up to this many bytes is held in memory whole and stored in one trip to a thread."""
 
 
 async def put(
-    store: LocalStore, core: _native.Store, puts: _native.Gather, request: Request, source: Source
+    store: LocalStore, core: _native.Store, puts: _native.Gather, options: PutOptions, source: Source
 ) -> PutResult:
     """Store what `source` gives; see `LocalStore.put`. `puts` is the store's `gather`."""
-    if request.expected is not None:
-        found = (await store.infos([request.expected])).get(request.expected)
-        if found is not None and request.size in (None, found.size):
+    if options.expected is not None:
+        found = (await store.infos([options.expected])).get(options.expected)
+        if found is not None and options.size in (None, found.size):
             return PutResult(digest=found.digest, size=found.size, new=False)
     if isinstance(source, str | os.PathLike):
-        return await _put_path(store, core, puts, request, os.fspath(source))
-    if request.ref is None and (octets := _buffer(source)) is not None and octets.nbytes <= ONE_TRIP:
+        return await _put_path(store, core, puts, options, os.fspath(source))
+    if options.ref is None and (octets := _buffer(source)) is not None and octets.nbytes <= ONE_TRIP:
         if octets.nbytes <= SMALL:
-            return _result(request, name_of(source), await put_small(puts, request, octets))
-        return _result(request, name_of(source), await run(_put_octets, core, request, octets))
+            return _result(options, name_of(source), await put_small(puts, options, octets))
+        return _result(options, name_of(source), await run(_put_octets, core, options, octets))
     async with opened(source) as pieces:
-        return await _ingest(store, core, request, pieces, name_of(source))
+        return await _ingest(store, core, options, pieces, name_of(source))
 
 
 async def _put_path(
-    store: LocalStore, core: _native.Store, puts: _native.Gather, request: Request, path: str
+    store: LocalStore, core: _native.Store, puts: _native.Gather, options: PutOptions, path: str
 ) -> PutResult:
-    if request.ref is None and isinstance(path, str):
-        small = await put_small_file(puts, request, path)
+    if options.ref is None and isinstance(path, str):
+        small = await put_small_file(puts, options, path)
         if small is not None:
-            return _result(request, path, small)
-    stored = await run(_put_small_file, core, request, path)
+            return _result(options, path, small)
+    stored = await run(_put_small_file, core, options, path)
     if not isinstance(stored, FileIO):
-        return _result(request, path, stored)
+        return _result(options, path, stored)
     file = stored
     try:
         if is_plain(file):
             # CANCEL: an anonymous ingest leaves nothing; that of a ref is not touched yet.
-            one_trip = store_file if request.ref is None else find_file
-            known = await _trip(core, request, file, path, one_trip)
+            one_trip = store_file if options.ref is None else find_file
+            known = await _trip(core, options, file, path, one_trip)
             if known is not None:
                 return known
         pieces = FilePieces(file, owned=True)
         await pieces.measure()
-        return await _ingest(store, core, request, pieces, path)
+        return await _ingest(store, core, options, pieces, path)
     finally:
         file.close()
 
 
 async def _trip(
     core: _native.Store,
-    request: Request,
+    options: PutOptions,
     file: FileIO,
     path: str,
-    work: Callable[[_native.Store, Request, FileIO, Trip], PutResult | None],
+    work: Callable[[_native.Store, PutOptions, FileIO, Trip], PutResult | None],
 ) -> PutResult | None:
     """Do with the file what takes one trip to a thread, and tell how far it is."""
     while True:
-        trip = Trip(request, path)
-        report = None if request.on_progress is None else trip.report
-        result = await watched(trip.job, report, work, core, request, file, trip)
+        trip = Trip(options, path)
+        report = None if options.on_progress is None else trip.report
+        result = await watched(trip.job, report, work, core, options, file, trip)
         if result is not None:
             trip.report()
-            request.report("commit", path, result.size, result.size)
+            options.report("commit", path, result.size, result.size)
             return result
         if not trip.job.cancelled:
             return None
@@ -97,64 +98,56 @@ async def _trip(
         await checkpoint()
 
 
-async def _ingest(store: LocalStore, core: _native.Store, request: Request, pieces: Pieces, name: str) -> PutResult:
-    total = pieces.size if request.size is None else request.size
+async def _ingest(store: LocalStore, core: _native.Store, options: PutOptions, pieces: Pieces, name: str) -> PutResult:
+    total = pieces.size if options.size is None else options.size
 
     async def writer() -> Writer:
-        if request.ref is None:
-            native = await run(_anonymous, core, request.algorithm)
+        if options.ref is None:
+            native = await run(_anonymous, core, options.algorithm)
             return LocalWriter(native, None)
-        return await store.writer(request.ref, size=total, expected=request.expected, algorithm=request.algorithm)
+        return await store.writer(options.ref, size=total, expected=options.expected, algorithm=options.algorithm)
 
-    if request.size is not None and pieces.size and pieces.size != request.size:
-        raise UnexpectedSize(expected=request.size, actual=pieces.size, ref=request.ref)
-    job = FileJob(
-        pieces=pieces,
-        name=name if request.ref is None else request.ref,
-        size=request.size,
-        expected=request.expected,
-        labels=request.labels,
-        verify=request.verify,
-        on_progress=request.on_progress,
-    )
+    if options.size is not None and pieces.size and pieces.size != options.size:
+        raise UnexpectedSize(expected=options.size, actual=pieces.size, ref=options.ref)
+    transfer = FileTransfer(pieces=pieces, name=name if options.ref is None else options.ref, options=options)
     try:
-        return await job.run(writer)
+        return await transfer.run(writer)
     except AlreadyExists as stored:
         info = await store.info(stored.digest)
         return PutResult(digest=info.digest, size=info.size, new=False)
 
 
-def _result(request: Request, name: str, stored: Stored) -> PutResult:
+def _result(options: PutOptions, name: str, stored: Stored) -> PutResult:
     algorithm, encoded, size, new = stored
-    request.report("commit", name, size, size)
+    options.report("commit", name, size, size)
     return PutResult(digest=to_digest(algorithm, encoded), size=size, new=new)
 
 
 # What follows runs on worker threads.
 
 
-def _put_octets(core: _native.Store, request: Request, octets: Buffer) -> Stored:
+def _put_octets(core: _native.Store, options: PutOptions, octets: Buffer) -> Stored:
     actual = len(memoryview(octets))
-    if request.size not in (None, actual):
-        raise UnexpectedSize(expected=request.size or 0, actual=actual)
+    if options.size not in (None, actual):
+        raise UnexpectedSize(expected=options.size or 0, actual=actual)
     return core.put(
         octets,
-        algorithm=request.algorithm.value,
-        expected=None if request.expected is None else str(request.expected),
-        labels=dict(request.labels) or None,
+        algorithm=options.algorithm.value,
+        expected=None if options.expected is None else str(options.expected),
+        labels=dict(options.labels) or None,
     )
 
 
-def _put_small_file(core: _native.Store, request: Request, path: str) -> Stored | FileIO:
+def _put_small_file(core: _native.Store, options: PutOptions, path: str) -> Stored | FileIO:
     """Store a file that fits in memory; hand back the open file if it does not, or if it shall be resumable."""
     file = FileIO(path)
     try:
-        if request.ref is None and os.fstat(file.fileno()).st_size <= ONE_TRIP:
+        if options.ref is None and os.fstat(file.fileno()).st_size <= ONE_TRIP:
             # One byte more than may be, to notice a file that is larger than it says.
             data = file.read(ONE_TRIP + 1)
             if len(data) <= ONE_TRIP and not file.read(1):
                 file.close()
-                return _put_octets(core, request, data)
+                return _put_octets(core, options, data)
             file.seek(0)
     except BaseException:
         file.close()

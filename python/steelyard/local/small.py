@@ -8,8 +8,8 @@ from functools import partial
 from steelyard import _native
 from steelyard._runtime.calls import run
 from steelyard.errors import StorageError
-from steelyard.local.files import Request
 from steelyard.model import Buffer
+from steelyard.options import PutOptions
 
 __all__ = ("SMALL", "Stored", "gather", "put_small", "put_small_file", "source_error")
 
@@ -38,16 +38,16 @@ def gather(core: _native.Store) -> _native.Gather:
     return _native.Gather(each, most=_TOGETHER, most_bytes=_TOGETHER_BYTES, at_once=_TRIPS)
 
 
-async def put_small(puts: _native.Gather, request: Request, octets: memoryview) -> Stored:
+async def put_small(puts: _native.Gather, options: PutOptions, octets: memoryview) -> Stored:
     """Store bytes; `puts` is the store's `gather`."""
-    stored: Stored = await run(puts, _item(request, octets), octets.nbytes)
+    stored: Stored = await run(puts, _item(options, octets), octets.nbytes)
     return stored
 
 
-async def put_small_file(puts: _native.Gather, request: Request, path: str) -> Stored | None:
+async def put_small_file(puts: _native.Gather, options: PutOptions, path: str) -> Stored | None:
     """Store a file; None if it is not small, or no regular file, and nothing was done."""
     try:
-        stored: Stored | None = await run(puts, _item(request, path), _GUESS)
+        stored: Stored | None = await run(puts, _item(options, path), _GUESS)
     except StorageError as error:
         raise source_error(path, error) from None
     return stored
@@ -60,6 +60,6 @@ def source_error(path: str, error: Exception) -> Exception:
     return error
 
 
-def _item(request: Request, source: Buffer | str) -> tuple[object, ...]:
-    expected = None if request.expected is None else str(request.expected)
-    return source, request.algorithm.value, expected, request.size, dict(request.labels) or None
+def _item(options: PutOptions, source: Buffer | str) -> tuple[object, ...]:
+    expected = None if options.expected is None else str(options.expected)
+    return source, options.algorithm.value, expected, options.size, dict(options.labels) or None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -17,17 +17,16 @@ from steelyard._runtime.backend import uninterrupted
 from steelyard._runtime.calls import run, run_always
 from steelyard._runtime.fork import UNBOUND, Process, ProcessBound
 from steelyard._runtime.refqueue import ref_queue
-from steelyard.base import BaseStore, check_ref
+from steelyard.base import BaseStore
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import DataCorrupt, FailedPrecondition, InvalidArgument
-from steelyard.local import files, put, put_many, small, verify, walk
-from steelyard.local._rows import check_size, label_keys, to_info, to_status
+from steelyard.local import put, put_many, small, verify, walk
+from steelyard.local._rows import label_keys, open_ingest, to_info, to_status
 from steelyard.local.direct import LocalDirect
 from steelyard.local.names import LocalImageNames
 from steelyard.local.reader import LocalReader, verified
 from steelyard.local.writer import LocalWriter
 from steelyard.model import (
-    DEFAULT_ALGORITHM,
     Descriptor,
     Info,
     Labels,
@@ -35,9 +34,11 @@ from steelyard.model import (
     PutManyResult,
     PutResult,
     Source,
+    Sources,
     Status,
     Verified,
 )
+from steelyard.options import IngestOptions, PutOptions, check_ref
 
 __all__ = ("Durability", "LocalStore", "StoreStats")
 
@@ -95,6 +96,14 @@ class LocalStore(ProcessBound, BaseStore):
         IncompatibleFormat: the root has a newer format.
         FailedPrecondition: the root belongs to containerd and `read_only` was not given.
         StorageError: the root is a file, or cannot be made or read.
+
+    Cost:
+        `put`: a source of up to 8 MiB takes one hop to a thread, a larger file two. A blob that is stored already and
+        undamaged is not written again: a larger file whose size the store has is hashed first, for this reason. Puts of
+        up to 1 MiB that wait at the same time share hops and flushes.
+        `put_many`: files and bytes of up to 1 MiB from an ordinary iterable go in batches of up to 256, which are hashed
+        side by side, written, and made durable by a flush that batches share. Everything else is stored as by `put`,
+        several sources at a time. `concurrency` bounds the sources in work; by default 8 batches, or 8 single sources.
     """
 
     def __init__(
@@ -229,11 +238,8 @@ class LocalStore(ProcessBound, BaseStore):
         algorithm: Algorithm | None = None,
     ) -> LocalWriter:
         """Begin or resume an ingest; see `Ingester.writer`. Two stores on one root, in any processes, share refs."""
-        digest = None if expected is None else Digest.parse(expected)
-        check_size(size)
-        begin = partial(self._core.ingest, total=size, expected=None if digest is None else str(digest))
-        chosen = None if algorithm is None else Algorithm.parse(algorithm).value
-        native = await run(partial(begin, algorithm=chosen), check_ref(ref))
+        options = IngestOptions.parse(ref, size=size, expected=expected, algorithm=algorithm)
+        native = await run(open_ingest, self._core, options)
         return LocalWriter(native, ref_queue(self))
 
     # Manager
@@ -283,62 +289,13 @@ class LocalStore(ProcessBound, BaseStore):
 
     # Store
 
-    async def put(
-        self,
-        source: Source,
-        *,
-        size: int | None = None,
-        expected: Digest | str | None = None,
-        algorithm: Algorithm | None = None,
-        labels: Mapping[str, str] | None = None,
-        ref: str | None = None,
-        verify: bool = False,
-        on_progress: OnProgress | None = None,
-    ) -> PutResult:
-        """Store what `source` gives; see `Store.put`.
+    async def _put(self, source: Source, options: PutOptions) -> PutResult:
+        return await put.put(self, *self._opened(), options, source)
 
-        With `verify`, what an ingest keeps under `ref` is not trusted: the whole ingest is read again before it is
-        published. Damage raises DataCorrupt if the source can be read only once; any other source is then stored from
-        its start.
-
-        Cost:
-            A source that fits in memory at once (8 MiB) takes one trip to a thread, a file of more than 1 MiB two, and
-            writes nothing when the blob is there already and whole. Puts of up to 1 MiB that wait at the same time share
-            trips and flushes. A larger file whose size the store already has is hashed first, for the same reason.
-        """
-        name = None if expected is None else Digest.parse(expected)
-        chosen = Algorithm.parse(algorithm) if algorithm else name.algorithm if name else DEFAULT_ALGORITHM
-        check_size(size)
-        request = files.Request(
-            size=size,
-            expected=name,
-            algorithm=chosen,
-            labels=Labels(labels),
-            ref=ref,
-            verify=verify,
-            on_progress=on_progress,
-        )
-        return await put.put(self, *self._opened(), request, source)
-
-    def put_many(
-        self,
-        sources: Iterable[Source] | AsyncIterable[Source],
-        *,
-        concurrency: int | None = None,
-        algorithm: Algorithm | None = None,
-        labels: Mapping[str, str] | None = None,
-        on_progress: OnProgress | None = None,
+    def _put_many(
+        self, sources: Sources, options: PutOptions, concurrency: int | None
     ) -> AsyncGenerator[PutManyResult, None]:
-        """Store many sources at once; see `Store.put_many`.
-
-        Cost:
-            Files and bytes of up to 1 MiB from an ordinary iterable go in batches of up to 256: hashed side by side,
-            written, and made durable by one flush that batches share. Everything else is stored as by `put`, several at
-            a time. `concurrency` bounds the sources in work; by default 8 batches, or 8 sources that go alone.
-        """
-        chosen = DEFAULT_ALGORITHM if algorithm is None else Algorithm.parse(algorithm)
-        wanted = put_many.Wanted(algorithm=chosen, labels=Labels(labels), on_progress=on_progress)
-        return put_many.put_many(self, self._core, wanted, sources, concurrency=concurrency)
+        return put_many.put_many(partial(self._put, options=options), self._core, options, sources, concurrency)
 
     async def get(self, digest: Digest | str) -> bytes:
         """Return a whole blob, verified; see `Store.get`."""

@@ -16,8 +16,9 @@ from steelyard._runtime.jobs import watched
 from steelyard._runtime.refqueue import RefQueue
 from steelyard.content import Writer
 from steelyard.digest import Digest
-from steelyard.local._rows import check_size, to_digest, to_info, to_status
+from steelyard.local._rows import to_digest, to_info, to_status
 from steelyard.model import Buffer, Info, Labels, Status
+from steelyard.options import check_size
 
 __all__ = ("LocalWriter",)
 

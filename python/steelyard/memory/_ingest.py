@@ -12,7 +12,6 @@ from steelyard.content import Writer
 from steelyard.digest import Digest
 from steelyard.errors import (
     Aborted,
-    InvalidArgument,
     OutOfRange,
     UnexpectedDigest,
     UnexpectedSize,
@@ -20,19 +19,14 @@ from steelyard.errors import (
 )
 from steelyard.hashing import digest_of
 from steelyard.model import DEFAULT_ALGORITHM, Buffer, Info, Labels, Status
+from steelyard.options import check_size
 
-__all__ = ("Ingest", "MemoryWriter", "check_size", "now")
+__all__ = ("Ingest", "MemoryWriter", "now")
 
 
 def now() -> datetime:
     """Return the time, in UTC."""
     return datetime.now(UTC)
-
-
-def check_size(size: int | None) -> None:
-    """Refuse a size that can't be one."""
-    if size is not None and size < 0:
-        raise InvalidArgument(f"size {size}: expected a number of bytes")
 
 
 class Ingest:

@@ -11,9 +11,10 @@ from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, NameMoved, NotFound
 from steelyard.filters import image_fields
 from steelyard.filters._async import choose, compiled
-from steelyard.memory._ingest import check_size, now
+from steelyard.memory._ingest import now
 from steelyard.model import Descriptor, Image, Labels
 from steelyard.names import ImageNames, check_name, split_fieldpaths
+from steelyard.options import check_size
 
 __all__ = ("MemoryImageNames",)
 

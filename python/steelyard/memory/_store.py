@@ -9,7 +9,7 @@ from typing import Self
 import msgspec
 from anyio.lowlevel import checkpoint
 
-from steelyard.base import BaseStore, check_ref
+from steelyard.base import BaseStore
 from steelyard.content import ReaderAt, Writer
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import AlreadyExists, DataCorrupt, InvalidArgument, NotFound, Unavailable
@@ -17,9 +17,10 @@ from steelyard.filters import info_fields, status_fields
 from steelyard.filters._async import AT_ONCE, choose, compiled
 from steelyard.hashing import digest_of
 from steelyard.memory._blob import Blob, MemoryReader
-from steelyard.memory._ingest import Ingest, MemoryWriter, check_size, now
+from steelyard.memory._ingest import Ingest, MemoryWriter, now
 from steelyard.memory._names import MemoryImageNames
 from steelyard.model import Descriptor, Info, Labels, OnProgress, Progress, Status, Verified
+from steelyard.options import IngestOptions, check_ref
 
 __all__ = ("MemoryStore",)
 
@@ -71,12 +72,8 @@ class MemoryStore(BaseStore):
     ) -> Writer:
         """Begin or resume an ingest; see `Ingester.writer`."""
         await checkpoint()
-        check_ref(ref)
-        check_size(size)
-        wanted = None if expected is None else Digest.parse(expected)
-        chosen = None if algorithm is None else Algorithm.parse(algorithm)
-        if chosen is None and wanted is not None:
-            chosen = wanted.algorithm
+        options = IngestOptions.parse(ref, size=size, expected=expected, algorithm=algorithm)
+        wanted = options.expected
         ingest = self._ingests.get(ref)
         if ingest is not None and ingest.held_since is not None:
             raise Unavailable(ref, holder="this process", since=ingest.held_since, local=True)
@@ -86,7 +83,7 @@ class MemoryStore(BaseStore):
         if ingest is None:
             ingest = self._ingests[ref] = Ingest(ref)
         ingest.held_since = now()
-        ingest.algorithm = ingest.algorithm if chosen is None else chosen
+        ingest.algorithm = ingest.algorithm if options.algorithm is None else options.algorithm
         ingest.total = ingest.total if size is None else size
         ingest.expected = ingest.expected if wanted is None else wanted
         return MemoryWriter(ingest, self._publish, self._ref_released)

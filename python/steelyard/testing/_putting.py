@@ -13,7 +13,7 @@ import pytest
 
 from steelyard.content import Store
 from steelyard.digest import Algorithm
-from steelyard.errors import UnexpectedDigest, UnexpectedSize
+from steelyard.errors import UnexpectedDigest, UnexpectedSize, Unsupported
 from steelyard.memory import MemoryStore
 from steelyard.model import Progress
 from steelyard.testing._values import begin, data_of, digest_of, keep
@@ -176,6 +176,17 @@ class PuttingContract:
 
         assert [("ref", 4)] == [(status.ref, status.offset) for status in await store.list_statuses()]
         assert [] == [info async for info in store.walk()]
+
+    async def test_a_verified_put_stores_the_source_or_is_refused_before_it_is_read(self, store: Store) -> None:
+        """A store that cannot read an ingest again raises Unsupported, and the ingest keeps what it holds."""
+        async with await store.writer("ref") as writer:
+            await writer.write(b"da")
+        try:
+            result = await store.put([b"da", b"ta"], ref="ref", verify=True)
+        except Unsupported:
+            assert 2 == (await store.status("ref")).offset
+        else:
+            assert b"data" == await store.get(result.digest)
 
     async def test_progress_is_told_in_order_and_to_the_end(self, store: Store, tmp_path: Path) -> None:
         data = data_of(3_000_000)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 
+import msgspec
+
 from steelyard.content import Ingester, Manager, Provider, Writer
 from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, DataCorrupt, NotFound, Unavailable, UnexpectedDigest, UnexpectedSize
-from steelyard.model import Descriptor, Labels, OnProgress, PutResult, Source
-from steelyard.transfer._ingest import Job
+from steelyard.model import Descriptor, OnProgress, PutResult, Source
+from steelyard.options import PutOptions
+from steelyard.transfer._ingest import Transfer
 from steelyard.transfer._source import BlobPieces, opened
 from steelyard.transfer._writer import open_writer
 
@@ -63,17 +66,14 @@ async def write_blob(
         StorageError, and whatever the source raises.
     """
     wanted = blob if isinstance(blob, Descriptor) else Descriptor(digest=Digest.parse(blob))
-    kept = Labels(labels)
+    options = PutOptions.parse(size=wanted.size, expected=wanted.digest, labels=labels, on_progress=on_progress)
 
     async def writer() -> Writer:
         return await open_writer(ingester, ref, size=wanted.size, expected=wanted.digest)
 
     async with opened(source) as pieces:
-        job = Job(
-            pieces=pieces, name=ref, size=wanted.size, expected=wanted.digest, labels=kept, on_progress=on_progress
-        )
         try:
-            return (await job.run(writer)).new
+            return (await Transfer(pieces=pieces, name=ref, options=options).run(writer)).new
         except AlreadyExists:
             return False
 
@@ -109,23 +109,16 @@ async def copy(
         The target keeps the bytes copied so far.
     """
     wanted = Digest.parse(digest)
-    kept = Labels(labels)
     name = f"copy-{wanted}" if ref is None else ref
+    options = PutOptions.parse(expected=wanted, labels=labels, on_progress=on_progress)
     async with await source.reader_at(wanted) as reader:
+        options = msgspec.structs.replace(options, size=reader.size)
 
         async def writer() -> Writer:
             return await open_writer(target, name, size=reader.size, expected=wanted)
 
-        job = Job(
-            pieces=BlobPieces(reader),
-            name=str(wanted),
-            size=reader.size,
-            expected=wanted,
-            labels=kept,
-            on_progress=on_progress,
-        )
         try:
-            return await job.run(writer)
+            return await Transfer(pieces=BlobPieces(reader), name=str(wanted), options=options).run(writer)
         except AlreadyExists:
             return PutResult(digest=wanted, size=reader.size, new=False)
         except (UnexpectedDigest, UnexpectedSize) as found:

@@ -10,43 +10,36 @@ import msgspec
 from steelyard.content import Writer
 from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, DataCorrupt, UnexpectedDigest, UnexpectedSize
-from steelyard.model import Labels, OnProgress, Progress, PutResult
+from steelyard.model import PutResult
+from steelyard.options import PutOptions
 from steelyard.transfer._source import PIECE, Pieces
 
-__all__ = ("Job",)
+__all__ = ("Transfer",)
 
 
 class _StaleIngestError(Exception):
-    """What the ingest held before was no part of this source."""
+    """The bytes that the ingest held are not those of this source."""
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be stored.
+class Transfer(msgspec.Struct, frozen=True, kw_only=True):
+    """A source on its way into an ingest.
 
     Attributes:
         pieces: the source.
-        size: the size that it must have, or None.
-        expected: the digest that it must have, or None.
-        labels: labels for the blob if it is new.
-        verify: read the whole ingest again before it is published; see `Writer.commit`.
-        name: what progress reports call it.
-        on_progress: who hears of it.
+        name: its name in progress reports.
+        options: the options of the put.
     """
 
     pieces: Pieces
     name: str
-    size: int | None = None
-    expected: Digest | None = None
-    labels: Labels | None = None
-    verify: bool = False
-    on_progress: OnProgress | None = None
+    options: PutOptions
 
     async def run(self, open_writer: Callable[[], Awaitable[Writer]]) -> PutResult:
         """Store the source through the writer that `open_writer` gives, resuming what it holds.
 
-        What an ingest holds is trusted when the source can be positioned after it, and compared otherwise. Should the
-        commit then refuse the whole, the kept part was another source's or is damaged: it is dropped, and the source read from its
-        start, once. So a wrong ingest never stands in the way of a right source.
+        The bytes that the ingest holds are trusted when the source can be positioned after them, and compared otherwise.
+        If the commit then refuses the whole, those bytes were another source's or are damaged: they are dropped, and the
+        source is stored from its start, once. So a wrong ingest never blocks a right source.
 
         Raises:
             AlreadyExists: from `open_writer` only.
@@ -63,7 +56,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             return await self._attempt(writer)
 
     async def _attempt(self, writer: Writer) -> PutResult:
-        # CANCEL: leaving the writer keeps the ingest with the bytes accepted so far, for the next job of its ref.
+        # CANCEL: leaving the writer keeps the ingest with the bytes accepted so far, for the next transfer under its ref.
+        options = self.options
         async with writer:
             await self._position(writer)
             kept = writer.offset
@@ -72,7 +66,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             size = writer.offset
             self.report("commit", size)
             try:
-                info = await writer.commit(self.size, self.expected, labels=self.labels, verify=self.verify)
+                info = await writer.commit(options.size, options.expected, labels=options.labels, verify=options.verify)
             except AlreadyExists as stored:
                 return PutResult(digest=Digest.parse(stored.digest), size=size, new=False)
             except (UnexpectedDigest, UnexpectedSize, DataCorrupt):
@@ -82,14 +76,15 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             return PutResult(digest=info.digest, size=info.size, new=True)
 
     async def fill(self, writer: Writer, *, most: int = PIECE) -> None:
-        """Write the rest of the source, in pieces of at most `most` bytes; a store that knows a shorter way takes it.
+        """Write the rest of the source, in pieces of at most `most` bytes; a store with a faster way overrides it.
 
         Raises:
-            UnexpectedSize: there is more of it than there should be.
+            UnexpectedSize: the source is longer than `options.size`.
         """
+        size = self.options.size
         while piece := await self.pieces.read(most):
-            if self.size is not None and writer.offset + len(piece) > self.size:
-                raise UnexpectedSize(expected=self.size, actual=writer.offset + len(piece), ref=writer.ref)
+            if size is not None and writer.offset + len(piece) > size:
+                raise UnexpectedSize(expected=size, actual=writer.offset + len(piece), ref=writer.ref)
             await writer.write(piece)
             self.report("write", writer.offset)
 
@@ -112,7 +107,6 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
                 raise UnexpectedDigest(expected=str(held), actual=str(found), ref=writer.ref)
 
     def report(self, phase: Literal["write", "commit"], done: int) -> None:
-        """Tell the caller how far it is."""
-        if self.on_progress is not None:
-            total = self.size if self.size is not None else self.pieces.size
-            self.on_progress(Progress(phase=phase, name=self.name, done=done, total=total))
+        """Report progress to the caller."""
+        size = self.options.size
+        self.options.report(phase, self.name, done, self.pieces.size if size is None else size)

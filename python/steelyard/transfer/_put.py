@@ -1,78 +1,70 @@
-"""`Store.put` on the interfaces alone."""
+"""`Store.put` on the four interfaces alone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any, ParamSpec, TypeVar, cast
 from uuid import uuid4
 
 import anyio
 
 from steelyard.content import Store, Writer
-from steelyard.digest import Algorithm, Digest
 from steelyard.errors import AlreadyExists, SteelyardError, UnexpectedSize
-from steelyard.model import DEFAULT_ALGORITHM, Labels, OnProgress, PutResult, Source
-from steelyard.transfer._ingest import Job
+from steelyard.model import PutResult, Source
+from steelyard.options import PutOptions
+from steelyard.transfer._ingest import Transfer
 from steelyard.transfer._source import name_of, opened
 
-__all__ = ("put",)
+__all__ = ("put", "put_source", "signature_of")
 
 _ABORT_SECONDS = 2.0
 
+ParamsT = ParamSpec("ParamsT")
+ResultT = TypeVar("ResultT")
 
-async def put(
-    store: Store,
-    source: Source,
-    *,
-    size: int | None = None,
-    expected: Digest | str | None = None,
-    algorithm: Algorithm | None = None,
-    labels: Mapping[str, str] | None = None,
-    ref: str | None = None,
-    on_progress: OnProgress | None = None,
-) -> PutResult:
-    """Store what `source` gives and return its digest, its size and whether it was new; see `Store.put`.
+
+def signature_of(_: Callable[ParamsT, ResultT]) -> Callable[[Callable[..., ResultT]], Callable[ParamsT, ResultT]]:
+    """Give a function, for type checkers, the signature of a method, so that the signature stands once."""
+    return lambda function: cast("Callable[ParamsT, ResultT]", function)
+
+
+@signature_of(Store.put)
+async def put(store: Store, source: Source, **arguments: Any) -> PutResult:
+    """Store a source through an ingest of its own; the arguments, beside the store, are those of `Store.put`.
 
     With a `ref`, a source that can be positioned (bytes, a path, a seekable file) goes on after the bytes that the
-    ingest holds. Another one is read from its start: its first bytes are compared with the ingest by their digest. If
-    they differ, or the source is shorter than the ingest, the ingest is emptied and the source stored from its start.
+    ingest holds. Any other source is read from its start: its first bytes are compared with the ingest by their digest.
+    If they differ, or the source is shorter than the ingest, the ingest is emptied and the source stored from its start.
 
     Raises:
-        UnexpectedDigest: also when a source that can be read only once is not the one that the ingest was begun with;
+        UnexpectedDigest: also when a source that can be read only once is not the one that the ingest was started with;
             the ingest is then empty, and the same call with a fresh source succeeds.
     """
-    wanted = None if expected is None else Digest.parse(expected)
-    if algorithm is None:
-        # Not the algorithm of the ingest: what a blob is named by does not depend on who began it.
-        algorithm = DEFAULT_ALGORITHM if wanted is None else wanted.algorithm
-    kept = Labels(labels)  # refused before a byte is read
-    name = f"put-{uuid4().hex}" if ref is None else ref
+    return await put_source(store, source, PutOptions.parse(**arguments))
+
+
+async def put_source(store: Store, source: Source, options: PutOptions) -> PutResult:
+    """Store a source through an ingest of its own; see `put`."""
+    ref = f"put-{uuid4().hex}" if options.ref is None else options.ref
     async with opened(source) as pieces:
-        if size is not None and pieces.size and pieces.size != size:
-            raise UnexpectedSize(expected=size, actual=pieces.size, ref=ref)
-        job = Job(
-            pieces=pieces,
-            name=name_of(source) if ref is None else ref,
-            size=size,
-            expected=wanted,
-            labels=kept,
-            on_progress=on_progress,
-        )
+        if options.size is not None and pieces.size and pieces.size != options.size:
+            raise UnexpectedSize(expected=options.size, actual=pieces.size, ref=options.ref)
+        transfer = Transfer(pieces=pieces, name=options.ref or name_of(source), options=options)
 
         async def writer() -> Writer:
-            return await store.writer(
-                name, size=pieces.size if size is None else size, expected=wanted, algorithm=algorithm
-            )
+            size = pieces.size if options.size is None else options.size
+            return await store.writer(ref, size=size, expected=options.expected, algorithm=options.algorithm)
 
         try:
-            return await job.run(writer)
+            return await transfer.run(writer)
         except AlreadyExists as stored:
             info = await store.info(stored.digest)
             return PutResult(digest=info.digest, size=info.size, new=False)
         except BaseException:
-            if ref is None:
-                # CANCEL: nobody knows this ref, so nobody would resume it; the ingest goes, cancelled or not, unless the
-                # server of a remote store is stuck.
+            if options.ref is None:
+                # CANCEL: nobody else knows this ref, so the ingest is discarded, cancelled or not, unless the server of a
+                # remote store does not answer.
                 with anyio.move_on_after(_ABORT_SECONDS, shield=True), suppress(SteelyardError):
-                    await store.abort(name)
+                    await store.abort(ref)
             raise

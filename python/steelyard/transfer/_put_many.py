@@ -1,35 +1,35 @@
-"""`Store.put_many` on the interfaces alone."""
+"""`Store.put_many` on the four interfaces alone."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import partial
+from typing import Any
 
 from steelyard._runtime.concurrent import Emit, unordered
 from steelyard.content import Store
-from steelyard.digest import Algorithm
-from steelyard.model import Labels, OnProgress, PutManyResult, Source
+from steelyard.model import PutManyResult, PutResult, Source, Sources
+from steelyard.options import PutOptions
+from steelyard.transfer._put import signature_of
 
-__all__ = ("put_many",)
+__all__ = ("put_each", "put_many", "put_one")
 
 _AT_ONCE = 8
 
+Put = Callable[[Source], Awaitable[PutResult]]
 
+
+@signature_of(Store.put_many)
 def put_many(
-    store: Store,
-    sources: Iterable[Source] | AsyncIterable[Source],
-    *,
-    concurrency: int | None = None,
-    algorithm: Algorithm | None = None,
-    labels: Mapping[str, str] | None = None,
-    on_progress: OnProgress | None = None,
+    store: Store, sources: Sources, *, concurrency: int | None = None, **arguments: Any
 ) -> AsyncGenerator[PutManyResult, None]:
-    """Store many sources at once and yield each result as it finishes; see `Store.put_many`.
+    """Store many sources at once and yield each result as it finishes; the arguments are those of `Store.put_many`.
 
-    Work begins when the first result is asked for. A source counts as in work until its result is taken. When `sources`
-    itself raises, what was begun still finishes and yields, then the error is raised. An async generator of sources is
+    Work starts when the first result is asked for. A source counts as in work until its result is taken. When `sources`
+    itself raises, the sources in work still finish and yield, then the error is raised. An async generator of sources is
     closed together with the iterator.
 
-    The iterator ends its work when it is exhausted, closed, or cancelled while it waits for a result. One that is simply
+    The iterator ends its work when it is exhausted, closed, or cancelled while it waits for a result. An iterator that is
     dropped, by a ``break`` without `contextlib.aclosing`, ends its work soon after, not before the next line. Either way
     a source in work is abandoned as by a cancelled `put`: nothing of it remains, and no lock is held.
 
@@ -37,14 +37,22 @@ def put_many(
         InvalidArgument: `concurrency` is less than 1.
         InvalidLabel: at once, not for each source.
     """
-    kept = Labels(labels)
+    arguments["labels"] = PutOptions.parse(**arguments).labels
+    return put_each(partial(store.put, **arguments), sources, concurrency)
 
-    async def put(index: int, source: Source, emit: Emit[PutManyResult]) -> None:
-        try:
-            result = await store.put(source, algorithm=algorithm, labels=kept, on_progress=on_progress)
-        except Exception as error:  # noqa: BLE001  # the result is where it is told
-            await emit(PutManyResult(index=index, source=source, error=error))
-        else:
-            await emit(PutManyResult(index=index, source=source, result=result))
 
-    return unordered(sources, put, concurrency=_AT_ONCE if concurrency is None else concurrency)
+def put_each(put: Put, sources: Sources, concurrency: int | None) -> AsyncGenerator[PutManyResult, None]:
+    """Call `put` with each source, at most `concurrency` at a time; see `put_many`."""
+
+    async def one(index: int, source: Source, emit: Emit[PutManyResult]) -> None:
+        await emit(await put_one(put, index, source))
+
+    return unordered(sources, one, concurrency=_AT_ONCE if concurrency is None else concurrency)
+
+
+async def put_one(put: Put, index: int, source: Source) -> PutManyResult:
+    """Call `put` with a source, and return its result or its error."""
+    try:
+        return PutManyResult(index=index, source=source, result=await put(source))
+    except Exception as error:  # noqa: BLE001  # the result carries it
+        return PutManyResult(index=index, source=source, error=error)

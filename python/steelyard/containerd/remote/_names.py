@@ -13,13 +13,13 @@ from steelyard.containerd.remote._calls import GRACE, Limits, ask
 from steelyard.containerd.remote._channel import Connection, Headers, method
 from steelyard.containerd.remote._errors import About
 from steelyard.containerd.remote._values import to_image
-from steelyard.containerd.remote._writer import check_size
 from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, NameMoved, NotFound
 from steelyard.filters import image_fields
 from steelyard.filters._async import choose, compiled
 from steelyard.model import Descriptor, Image, Labels
 from steelyard.names import ImageNames, check_name, split_fieldpaths
+from steelyard.options import check_size
 
 __all__ = ("RemoteImageNames",)
 

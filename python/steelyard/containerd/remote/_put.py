@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -18,10 +18,11 @@ from steelyard.containerd.remote._calls import GRACE, Limits, gather
 from steelyard.containerd.remote._channel import Connection, method
 from steelyard.containerd.remote._errors import About
 from steelyard.containerd.remote._wire import Data
-from steelyard.digest import Algorithm, Digest
+from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, DataCorrupt, SteelyardError, UnexpectedDigest, UnexpectedSize
 from steelyard.hashing import digest_of
-from steelyard.model import DEFAULT_ALGORITHM, Buffer, FileRange, Labels, OnProgress, Progress, PutResult, Source
+from steelyard.model import Buffer, FileRange, Labels, PutResult, Source
+from steelyard.options import PutOptions
 from steelyard.transfer._source import name_of
 
 __all__ = ("Small", "put_small", "small")
@@ -65,34 +66,21 @@ async def put_small(
     connection: Connection,
     limits: Limits,
     source: Small,
-    *,
-    size: int | None,
-    expected: Digest | str | None,
-    algorithm: Algorithm | None,
-    labels: Mapping[str, str] | None,
-    on_progress: OnProgress | None,
+    options: PutOptions,
 ) -> PutResult:
     """Store a small blob by one message; see `Store.put`. Its digest is computed here and compared by the server.
 
     Raises and Cancellation are those of `Store.put`.
     """
-    wanted = None if expected is None else Digest.parse(expected)
-    if algorithm is None:
-        algorithm = DEFAULT_ALGORITHM if wanted is None else wanted.algorithm
-    kept = Labels(labels)
+    size, wanted = options.size, options.expected
     if size is not None and size != source.size:
         raise UnexpectedSize(expected=size, actual=source.size)
-    digest = await digest_of(source.data, algorithm=algorithm if wanted is None else wanted.algorithm)
+    digest = await digest_of(source.data, algorithm=options.algorithm if wanted is None else wanted.algorithm)
     if wanted is not None and digest != wanted:
         raise UnexpectedDigest(expected=str(wanted), actual=str(digest))
-
-    def report(phase: Any) -> None:
-        if on_progress is not None:
-            on_progress(Progress(phase=phase, name=source.name, done=source.size, total=source.size))
-
-    report("write")
-    new = await _commit(connection, limits, source, digest, kept)
-    report("commit")
+    options.report("write", source.name, source.size, source.size)
+    new = await _commit(connection, limits, source, digest, options.labels)
+    options.report("commit", source.name, source.size, source.size)
     return PutResult(digest=digest, size=source.size, new=new)
 
 

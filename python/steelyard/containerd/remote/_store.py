@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 
 from steelyard._runtime.fork import ProcessBound
 from steelyard._runtime.scopes import managed
-from steelyard.base import BaseStore, check_ref
+from steelyard.base import BaseStore
 from steelyard.containerd.remote._address import check_lease, check_namespace, socket_path
 from steelyard.containerd.remote._calls import Limits
 from steelyard.containerd.remote._channel import Channel, Connection, method
@@ -27,7 +27,7 @@ from steelyard.containerd.remote._put import put_small, small
 from steelyard.containerd.remote._reader import RemoteReader, read_whole
 from steelyard.containerd.remote._stream import WriteStream
 from steelyard.containerd.remote._wire import Data
-from steelyard.containerd.remote._writer import Announced, RemoteWriter, check_size
+from steelyard.containerd.remote._writer import RemoteWriter
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import (
     AlreadyExists,
@@ -37,10 +37,12 @@ from steelyard.errors import (
     SteelyardError,
     Unavailable,
     Unreachable,
+    Unsupported,
 )
 from steelyard.filters import status_fields
 from steelyard.filters._async import choose, compiled
-from steelyard.model import Descriptor, Info, OnProgress, PutManyResult, PutResult, Source, Status
+from steelyard.model import Descriptor, Info, PutManyResult, PutResult, Source, Sources, Status
+from steelyard.options import IngestOptions, PutOptions, check_ref
 
 __all__ = ("RemoteStore",)
 
@@ -204,58 +206,21 @@ class RemoteStore(ProcessBound, BaseStore):
         """Return a whole blob, verified, by one call; see `Store.get`."""
         return await read_whole(self._connection, self._limits, Digest.parse(digest))
 
-    async def put(
-        self,
-        source: Source,
-        *,
-        size: int | None = None,
-        expected: Digest | str | None = None,
-        algorithm: Algorithm | None = None,
-        labels: Mapping[str, str] | None = None,
-        ref: str | None = None,
-        on_progress: OnProgress | None = None,
-    ) -> PutResult:
-        """Store a source; see `Store.put`. A small one takes one message, unless it has a ref and so may be there in part."""
+    async def _put(self, source: Source, options: PutOptions) -> PutResult:
+        """Store a source. A small one takes one message, unless it has a ref and so may be stored in part already."""
+        if options.verify:
+            operation = "verifying an ingest before it is committed"
+            raise Unsupported(self.address, operation=operation)
         await checkpoint()
-        whole = await small(source) if ref is None else None
+        whole = await small(source) if options.ref is None else None
         if whole is None:
-            return await super().put(
-                source,
-                size=size,
-                expected=expected,
-                algorithm=algorithm,
-                labels=labels,
-                ref=ref,
-                on_progress=on_progress,
-            )
-        return await put_small(
-            self._connection,
-            self._limits,
-            whole,
-            size=size,
-            expected=expected,
-            algorithm=algorithm,
-            labels=labels,
-            on_progress=on_progress,
-        )
+            return await super()._put(source, options)
+        return await put_small(self._connection, self._limits, whole, options)
 
-    def put_many(
-        self,
-        sources: Iterable[Source] | AsyncIterable[Source],
-        *,
-        concurrency: int | None = None,
-        algorithm: Algorithm | None = None,
-        labels: Mapping[str, str] | None = None,
-        on_progress: OnProgress | None = None,
+    def _put_many(
+        self, sources: Sources, options: PutOptions, concurrency: int | None
     ) -> AsyncGenerator[PutManyResult, None]:
-        """Store many sources at once; see `Store.put_many`."""
-        return super().put_many(
-            sources,
-            concurrency=_PUTS_AT_ONCE if concurrency is None else concurrency,
-            algorithm=algorithm,
-            labels=labels,
-            on_progress=on_progress,
-        )
+        return super()._put_many(sources, options, _PUTS_AT_ONCE if concurrency is None else concurrency)
 
     async def writer(
         self,
@@ -266,28 +231,21 @@ class RemoteStore(ProcessBound, BaseStore):
         algorithm: Algorithm | None = None,
     ) -> RemoteWriter:
         """Begin or resume an ingest; see `Ingester.writer`."""
-        check_ref(ref)
-        check_size(size)
-        wanted = None if expected is None else Digest.parse(expected)
-        chosen = None if algorithm is None else Algorithm.parse(algorithm)
-        if chosen is None and wanted is not None:
-            chosen = wanted.algorithm
+        options = IngestOptions.parse(ref, size=size, expected=expected, algorithm=algorithm)
         if ref in self._held:
             await checkpoint()
         if ref in self._held:
             raise Unavailable(ref, holder="this process", since=self._held[ref].since, local=True)
         held = self._held[ref] = _Held(datetime.now(UTC))
         try:
-            stream = await self._opened(ref, size, wanted, chosen)
+            stream = await self._opened(options)
         except BaseException:
             self._release(ref)
             raise
-        announced = Announced(size=size, expected=wanted, algorithm=chosen)
         held.writer = RemoteWriter(
             self._connection,
-            ref,
+            options,
             stream,
-            announced,
             limits=self._limits,
             look=lambda: self._status(ref),
             info=self._content.info,
@@ -295,16 +253,15 @@ class RemoteStore(ProcessBound, BaseStore):
         )
         return held.writer
 
-    async def _opened(
-        self, ref: str, size: int | None, wanted: Digest | None, algorithm: Algorithm | None
-    ) -> WriteStream:
-        headers = () if algorithm is None else (("steelyard-algorithm", algorithm.value),)
+    async def _opened(self, options: IngestOptions) -> WriteStream:
+        ref = options.ref
+        headers = () if options.algorithm is None else (("steelyard-algorithm", options.algorithm.value),)
         stream = WriteStream(self._connection, self._limits, headers)
-        expected = "" if wanted is None else str(wanted)
+        expected = "" if options.expected is None else str(options.expected)
         message = method("Content", "Write").request
         about = About(kind="ingest", name=ref, call="Write", expected=expected or None)
         try:
-            await stream.answered(stream.send(Data(message(ref=ref, total=size or 0, expected=expected))))
+            await stream.answered(stream.send(Data(message(ref=ref, total=options.size or 0, expected=expected))))
         except Refused as refused:
             await stream.aclose()
             error = error_of(refused, about, self.address)
@@ -388,7 +345,7 @@ class RemoteStore(ProcessBound, BaseStore):
 
     def _with_announced(self, status: Status) -> Status:
         writer = self._writer_of(status.ref)
-        return status if writer is None else writer.announced.told(status)
+        return status if writer is None else writer.with_announced(status)
 
     async def abort(self, ref: str) -> None:
         """Discard an ingest; see `IngestManager.abort`. A writer of this store is fenced; others are the server's to end."""

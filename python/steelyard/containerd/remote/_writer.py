@@ -20,7 +20,6 @@ from steelyard.digest import Algorithm, Digest
 from steelyard.errors import (
     Aborted,
     DataCorrupt,
-    InvalidArgument,
     OutOfRange,
     SteelyardError,
     UnexpectedSize,
@@ -29,41 +28,14 @@ from steelyard.errors import (
 )
 from steelyard.hashing import Hasher
 from steelyard.model import Buffer, Info, Labels, Status
+from steelyard.options import IngestOptions, check_size
 from steelyard.transfer._source import hash_piece
 
-__all__ = ("Announced", "RemoteWriter", "check_size")
+__all__ = ("RemoteWriter",)
 
 _STAT, _WRITE, _COMMIT = 0, 1, 2
 
 ResultT = TypeVar("ResultT")
-
-
-class Announced(msgspec.Struct, kw_only=True):
-    """What the caller said of an ingest.
-
-    Attributes:
-        size: the size that there will be, or None.
-        expected: the digest that there will be, or None.
-        algorithm: what `Writer.digest` is to compute, or None: whatever the server does.
-    """
-
-    size: int | None
-    expected: Digest | None
-    algorithm: Algorithm | None
-
-    def told(self, status: Status) -> Status:
-        """Return the status with what was announced, which not every server keeps, and 0 as a size, which none can be told."""
-        return msgspec.structs.replace(
-            status,
-            total=status.total if self.size is None else self.size,
-            expected=status.expected if self.expected is None else self.expected,
-        )
-
-
-def check_size(size: int | None) -> None:
-    """Refuse a size that cannot be one."""
-    if size is not None and not 0 <= size < 1 << 63:
-        raise InvalidArgument(f"size {size}: expected a number of bytes from 0 to 2**63 - 1")
 
 
 class RemoteWriter(ProcessBound, Writer):
@@ -75,16 +47,15 @@ class RemoteWriter(ProcessBound, Writer):
     def __init__(
         self,
         connection: Connection,
-        ref: str,
+        announced: IngestOptions,
         stream: WriteStream,
-        announced: Announced,
         *,
         limits: Limits,
         look: Callable[[], Awaitable[Status]],
         info: Callable[[Digest], Awaitable[Info]],
         released: Callable[[], None],
     ) -> None:
-        self._connection, self._ref, self._stream, self._limits = connection, ref, stream, limits
+        self._connection, self._ref, self._stream, self._limits = connection, announced.ref, stream, limits
         self._announced, self._look, self._info, self._released = announced, look, info, released
         self._message = method("Content", "Write").request
         self._ended: type[WriterClosed | Aborted] | None = None
@@ -106,10 +77,14 @@ class RemoteWriter(ProcessBound, Writer):
     def offset(self) -> int:
         return self._offset
 
-    @property
-    def announced(self) -> Announced:
-        """What was said of the ingest when it was opened."""
-        return self._announced
+    def with_announced(self, status: Status) -> Status:
+        """Return the status with what the caller announced: not every server keeps it, and none can be told a size of 0."""
+        announced = self._announced
+        return msgspec.structs.replace(
+            status,
+            total=status.total if announced.size is None else announced.size,
+            expected=status.expected if announced.expected is None else announced.expected,
+        )
 
     async def write(self, data: Buffer) -> None:
         """Append all of `data`; see `Writer.write`. It waits only while as many bytes as the window has are on their way."""

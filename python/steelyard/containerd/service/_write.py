@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from steelyard.base import check_ref
 from steelyard.containerd.proto import content_pb2
 from steelyard.containerd.service import _messages as messages
 from steelyard.containerd.service._call import Call
@@ -16,6 +15,7 @@ from steelyard.containerd.service._metrics import Meters
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import AlreadyExists, NotFound, OutOfRange, UnexpectedSize
 from steelyard.model import Buffer
+from steelyard.options import check_ref
 
 __all__ = ("ALGORITHM", "write")
 

@@ -22,8 +22,9 @@ from steelyard.digest import Algorithm, Digest
 from steelyard.errors import DataCorrupt, FailedPrecondition, InvalidArgument, NotFound, OutOfRange, StorageError
 from steelyard.hashing import Hasher
 from steelyard.images.layout import _files
-from steelyard.images.layout._driver import BlobWriter, LayoutDriver, blob_name, check_blob, check_room, check_size
+from steelyard.images.layout._driver import BlobWriter, LayoutDriver, blob_name, check_blob, check_room
 from steelyard.model import DEFAULT_ALGORITHM, Buffer, Descriptor
+from steelyard.options import check_size
 
 __all__ = ("DirectoryLayout",)
 

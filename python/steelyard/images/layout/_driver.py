@@ -263,13 +263,6 @@ def check_room(size: int, announced: int | None) -> None:
         raise UnexpectedSize(expected=announced, actual=size)
 
 
-def check_size(size: int | None) -> int | None:
-    """Refuse a size that cannot be one."""
-    if size is not None and not 0 <= size < 1 << 63:
-        raise InvalidArgument(f"size {size}: expected a number of bytes from 0 to 2**63 - 1")
-    return size
-
-
 def _checked(name: str) -> str:
     if not name:
         raise InvalidArgument("name in the index: it is empty")

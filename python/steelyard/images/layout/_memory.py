@@ -14,8 +14,9 @@ from steelyard.content import ReaderAt
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import DataCorrupt, InvalidArgument, NotFound, OutOfRange
 from steelyard.hashing import digest_of
-from steelyard.images.layout._driver import BlobWriter, LayoutDriver, check_blob, check_room, check_size
+from steelyard.images.layout._driver import BlobWriter, LayoutDriver, check_blob, check_room
 from steelyard.model import DEFAULT_ALGORITHM, Buffer, Descriptor
+from steelyard.options import check_size
 
 __all__ = ("MemoryLayout",)
 

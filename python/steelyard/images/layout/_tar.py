@@ -27,10 +27,10 @@ from steelyard.images.layout._driver import (
     LayoutDriver,
     check_blob,
     check_room,
-    check_size,
 )
 from steelyard.images.layout._stream import Archive, header
 from steelyard.model import DEFAULT_ALGORITHM, Buffer, Descriptor
+from steelyard.options import check_size
 
 __all__ = ("TarLayout",)
 

@@ -1,0 +1,149 @@
+"""The arguments of `Store.put`, `Store.put_many` and `Ingester.writer`, checked and converted once.
+
+A store is given them as one value, so that no module below the public method repeats the signature or its checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, Self
+
+import msgspec
+
+from steelyard.digest import Algorithm, Digest
+from steelyard.errors import InvalidArgument
+from steelyard.model import DEFAULT_ALGORITHM, NO_LABELS, Labels, OnProgress, Progress
+
+__all__ = ("REF_LIMIT", "IngestOptions", "PutOptions", "check_ref", "check_size")
+
+REF_LIMIT = 1 << 20
+"""The most bytes that a ref may have, in UTF-8."""
+
+_SIZE_LIMIT = 1 << 63
+
+
+class PutOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The options of a put; `Store.put` documents each of them.
+
+    Attributes:
+        size: the size that the source must have, or None.
+        expected: the digest that the source must have, or None.
+        algorithm: the algorithm of the blob's digest.
+        labels: the labels of the blob if it is new.
+        ref: the name of the ingest, or None for a put that is not resumable.
+        verify: whether the whole ingest is read again before it is published.
+        on_progress: called with `Progress`, or None.
+    """
+
+    size: int | None = None
+    expected: Digest | None = None
+    algorithm: Algorithm = DEFAULT_ALGORITHM
+    labels: Labels = NO_LABELS
+    ref: str | None = None
+    verify: bool = False
+    on_progress: OnProgress | None = None
+
+    @classmethod
+    def parse(
+        cls,
+        *,
+        size: int | None = None,
+        expected: Digest | str | None = None,
+        algorithm: Algorithm | None = None,
+        labels: Mapping[str, str] | None = None,
+        ref: str | None = None,
+        verify: bool = False,
+        on_progress: OnProgress | None = None,
+    ) -> Self:
+        """Check and convert the arguments of `Store.put`.
+
+        Raises:
+            InvalidArgument: a size out of range, an invalid digest or algorithm.
+            InvalidLabel: a label is too long.
+        """
+        check_size(size)
+        digest = None if expected is None else Digest.parse(expected)
+        chosen = _algorithm(algorithm, digest)
+        return cls(
+            size=size,
+            expected=digest,
+            # Not the algorithm of a resumed ingest: the name of a blob does not depend on who started the ingest.
+            algorithm=DEFAULT_ALGORITHM if chosen is None else chosen,
+            labels=Labels(labels),
+            ref=ref,
+            verify=verify,
+            on_progress=on_progress,
+        )
+
+    def report(
+        self, phase: Literal["hash", "write", "commit", "verify"], name: str, done: int, total: int | None
+    ) -> None:
+        """Report progress to the caller, if the caller asked for it."""
+        if self.on_progress is not None:
+            self.on_progress(Progress(phase=phase, name=name, done=done, total=total))
+
+
+class IngestOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The options of an ingest; `Ingester.writer` documents each of them.
+
+    Attributes:
+        ref: the name of the ingest.
+        size: the announced size, or None.
+        expected: the announced digest, or None.
+        algorithm: what `Writer.digest` computes; None for that of the ingest, or SHA-256.
+    """
+
+    ref: str
+    size: int | None = None
+    expected: Digest | None = None
+    algorithm: Algorithm | None = None
+
+    @classmethod
+    def parse(
+        cls,
+        ref: str,
+        *,
+        size: int | None = None,
+        expected: Digest | str | None = None,
+        algorithm: Algorithm | None = None,
+    ) -> Self:
+        """Check and convert the arguments of `Ingester.writer`.
+
+        Raises:
+            InvalidArgument: an invalid ref, size, digest or algorithm.
+        """
+        check_size(size)
+        digest = None if expected is None else Digest.parse(expected)
+        return cls(ref=check_ref(ref), size=size, expected=digest, algorithm=_algorithm(algorithm, digest))
+
+
+def _algorithm(algorithm: Algorithm | None, expected: Digest | None) -> Algorithm | None:
+    if algorithm is not None:
+        return Algorithm.parse(algorithm)
+    return None if expected is None else expected.algorithm
+
+
+def check_ref(ref: str) -> str:
+    """Return the ref if it is valid.
+
+    Raises:
+        InvalidArgument: it is empty, longer than `REF_LIMIT`, or not Unicode text (a lone surrogate).
+    """
+    try:
+        size = len(ref.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"ref {ref[:100]!r}: not Unicode text: {error.reason}") from None
+    if not 0 < size <= REF_LIMIT:
+        raise InvalidArgument(f"ref {ref[:100]!r}: expected 1 to {REF_LIMIT} bytes in UTF-8, found {size}")
+    return ref
+
+
+def check_size(size: int | None) -> int | None:
+    """Return the size if it is None or a valid number of bytes.
+
+    Raises:
+        InvalidArgument: it is negative, or does not fit into 63 bits.
+    """
+    if size is not None and not 0 <= size < _SIZE_LIMIT:
+        raise InvalidArgument(f"size {size}: expected a number of bytes from 0 to 2**63 - 1")
+    return size
