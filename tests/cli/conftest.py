@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .nursery import Nursery
+from .fork_server import ForkServer
 from .runner import Shell
 
 SOURCES = Path(json.__file__).parent.parent
@@ -20,17 +20,17 @@ PACKAGES = ("json", "email", "importlib")
 
 
 @pytest.fixture(scope="session")
-def nursery() -> Iterator[Nursery]:
+def fork_server() -> Iterator[ForkServer]:
     """Give the process that all runs are forked from."""
-    nursery = Nursery(os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)})
-    yield nursery
-    nursery.close()
+    fork_server = ForkServer(os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)})
+    yield fork_server
+    fork_server.close()
 
 
 @pytest.fixture
-def shell(tmp_path: Path, nursery: Nursery) -> Shell:
+def shell(tmp_path: Path, fork_server: ForkServer) -> Shell:
     """Give a shell with no store yet."""
-    return Shell(tmp_path, nursery)
+    return Shell(tmp_path, fork_server)
 
 
 @pytest.fixture(scope="session")
@@ -49,9 +49,9 @@ def files(tree: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="session")
-def stocked(tmp_path_factory: pytest.TempPathFactory, tree: Path, nursery: Nursery) -> Shell:
+def stocked(tmp_path_factory: pytest.TempPathFactory, tree: Path, fork_server: ForkServer) -> Shell:
     """Give a shell whose store holds the tree. Look, don't touch."""
-    shell = Shell(tmp_path_factory.mktemp("stocked"), nursery)
+    shell = Shell(tmp_path_factory.mktemp("stocked"), fork_server)
     shell.run("put", "-r", tree)
     return shell
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .nursery import Nursery
+from .fork_server import ForkServer
 
 __all__ = ("Result", "Shell", "end", "feed", "sha256")
 
@@ -59,8 +59,8 @@ class Result:
 class Shell:
     """A place to run commands in: a home, a store and a working directory of their own."""
 
-    def __init__(self, home: Path, nursery: Nursery) -> None:
-        self._nursery = nursery
+    def __init__(self, home: Path, fork_server: ForkServer) -> None:
+        self._fork_server = fork_server
         self.home = home
         self.store = home / "store"
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("STEELYARD_", "XDG_"))}
@@ -80,7 +80,7 @@ class Shell:
         """Run a command line to its end, and insist on its exit code."""
         return Result.of(
             code,
-            *self._nursery.run(
+            *self._fork_server.run(
                 [str(word) for word in words],
                 stdin=stdin,
                 directory=self.home,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from make_images import keep_two_platforms, target_of
+from support.make_images import keep_two_platforms, target_of
 
 from steelyard import LocalStore
 

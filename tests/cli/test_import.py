@@ -6,8 +6,8 @@ import bz2
 import gzip
 
 import pytest
-from make_archives import layout, one_image, saved, tar, two_platforms
-from make_images import CONFIG, MANIFEST, encode, named
+from support.make_archives import layout, one_image, saved, tar, two_platforms
+from support.make_images import CONFIG, MANIFEST, encode, named
 
 from .runner import Shell
 

@@ -8,8 +8,8 @@ import subprocess
 from dataclasses import dataclass
 from itertools import count
 
-from make_archives import layout, tar
-from make_images import CONFIG, LAYER, MANIFEST, encode, named
+from support.make_archives import layout, tar
+from support.make_images import CONFIG, LAYER, MANIFEST, encode, named
 
 from .wire import sha256
 

@@ -19,7 +19,7 @@ from steelyard.containerd import RemoteStore
 
 from .serving import serving
 
-PROGRAM = Path(__file__).parent.parent / "interrupted_remote.py"
+PROGRAM = Path(__file__).with_name("interrupted_remote.py")
 ALL = os.environ.get("STEELYARD_INTERRUPTS") == "all"
 
 SPARE = 4

@@ -8,25 +8,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli.nursery import Nursery
+from cli.fork_server import ForkServer
 from cli.runner import Shell
 from cli.test_startup import loaded
 from foreign.programs import run
-from make_archives import layout, one_image, tar
+from support.make_archives import layout, one_image, tar
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    nursery = Nursery(os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)})
-    yield nursery
-    nursery.close()
+def fork_server() -> Iterator[ForkServer]:
+    fork_server = ForkServer(os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)})
+    yield fork_server
+    fork_server.close()
 
 
 @pytest.fixture
-def shell(tmp_path: Path, nursery: Nursery) -> Shell:
-    return Shell(tmp_path, nursery)
+def shell(tmp_path: Path, fork_server: ForkServer) -> Shell:
+    return Shell(tmp_path, fork_server)
 
 
 @pytest.fixture

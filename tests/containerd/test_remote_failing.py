@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import pytest
 from foreign.programs import root_only
-from stalls import watched
+from support.stalls import watched
 
 from steelyard import (
     FailedPrecondition,

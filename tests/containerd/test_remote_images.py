@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from anyio import to_thread
 from foreign.programs import run
-from make_images import index_of, keep_two_platforms, manifest_of, target_of
+from support.make_images import index_of, keep_two_platforms, manifest_of, target_of
 
 from steelyard import InvalidArgument, LocalStore, MemoryStore, NotFound, Unsupported
 from steelyard.containerd.remote import RemoteStore

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli.nursery import Nursery
+from cli.fork_server import ForkServer
 
 from .programs import Image, Steelyard, blobs_in, buildah, raw, run, skopeo
 
@@ -23,23 +23,23 @@ KINDS = ("gzip", "zstd", "plain", "index")
 
 
 @pytest.fixture(scope="session")
-def nursery() -> Iterator[Nursery]:
+def fork_server() -> Iterator[ForkServer]:
     """Give the process that all runs of our command are forked from."""
-    nursery = Nursery(os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)})
-    yield nursery
-    nursery.close()
+    fork_server = ForkServer(os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)})
+    yield fork_server
+    fork_server.close()
 
 
 @pytest.fixture
-def ours(tmp_path: Path, nursery: Nursery) -> Steelyard:
+def ours(tmp_path: Path, fork_server: ForkServer) -> Steelyard:
     """Give our command on a store that is not there yet."""
-    return Steelyard(tmp_path / "store", nursery)
+    return Steelyard(tmp_path / "store", fork_server)
 
 
 @pytest.fixture
-def theirs(tmp_path: Path, nursery: Nursery) -> Steelyard:
+def theirs(tmp_path: Path, fork_server: ForkServer) -> Steelyard:
     """Give our command on another store, for the way back."""
-    return Steelyard(tmp_path / "other-store", nursery)
+    return Steelyard(tmp_path / "other-store", fork_server)
 
 
 @pytest.fixture(scope="session")

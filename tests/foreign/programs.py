@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli.nursery import Nursery
+from cli.fork_server import ForkServer
 
 __all__ = (
     "COMMAND",
@@ -112,12 +112,12 @@ class Steelyard:
     """Our command, on a store of its own."""
 
     store: Path
-    nursery: Nursery
+    fork_server: ForkServer
 
     def __call__(self, *words: str | Path, stdin: bytes = b"", code: int = 0) -> bytes:
         """Run a command line to its end, insist on its exit code, and return its output."""
         line = [str(word) for word in words]
-        found, out, err = self.nursery.run(
+        found, out, err = self.fork_server.run(
             line,
             stdin=stdin,
             directory=self.store.parent,

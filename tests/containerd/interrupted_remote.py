@@ -1,0 +1,112 @@
+"""Ctrl-C at the steps of a client of a service that another process runs: `python interrupted_remote.py BACKEND ADDRESS TRIES`.
+
+The pieces of work and the steps are those of `processes/interrupted.py`. After each interruption a new client must find the ref free
+and every blob whole; the caller looks at the service.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import anyio
+from processes.interrupted import DATA, HANG_SECONDS, Place, Steps
+
+from steelyard import AlreadyExists, NotFound, open_writer
+from steelyard.containerd import RemoteStore
+
+Work = Callable[[RemoteStore], Awaitable[None]]
+
+
+async def put(store: RemoteStore) -> None:
+    """Bytes and an iterable."""
+    stored = [await store.put(b"small"), await store.put(iter([DATA] * 2), ref="pieces")]
+    for result in stored:
+        await store.delete(result.digest)  # so that the next run stores them anew
+
+
+async def commit(store: RemoteStore) -> None:
+    """A writer that is committed."""
+    async with await store.writer("committed") as writer:
+        await writer.truncate(0)  # an interrupted run left what it had written
+        await writer.write(DATA)
+        with suppress(AlreadyExists):
+            await writer.commit()
+
+
+async def read(store: RemoteStore) -> None:
+    """A blob whole, in a range and as a stream."""
+    digest = (await store.put(b"kept" * 100_000)).digest
+    assert len(await store.get(digest)) == 400_000
+    async with await store.reader_at(digest) as reader:
+        await reader.read_at(10, 200_000)
+        async with reader.stream() as stream:
+            async for _piece in stream:
+                pass
+
+
+async def walk(store: RemoteStore) -> None:
+    """All blobs and all ingests."""
+    async for _info in store.walk():
+        pass
+    await store.list_statuses()
+
+
+WORKS: dict[str, Work] = {"put": put, "commit": commit, "read": read, "walk": walk}
+
+
+def interrupt(backend: str, address: str, work: Work, steps: Steps) -> bool:
+    """Do the work in a new event loop, with SIGINT at those steps; return whether it ended the loop."""
+
+    async def main() -> None:
+        async with RemoteStore(address) as store:
+            await work(store)
+
+    options = {"use_uvloop": True} if backend == "uvloop" else {}
+    sys.setprofile(steps)
+    try:
+        anyio.run(main, backend="asyncio" if backend == "uvloop" else backend, backend_options=options)
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(None)
+    return False
+
+
+async def look(address: str) -> None:
+    """Fail unless a new client can do all."""
+    async with RemoteStore(address) as store:
+        for ref in ("pieces", "committed"):
+            with suppress(NotFound), anyio.fail_after(HANG_SECONDS):
+                await store.status(ref)
+                async with await open_writer(store, ref) as writer:  # the service lets go of it soon
+                    assert writer.offset <= 2 * len(DATA), (ref, writer.offset)
+        async for info in store.walk():
+            assert len(await store.get(info.digest)) == info.size
+
+
+def main() -> None:
+    backend, address, tries = sys.argv[1:]
+    counts = {}
+    for name, work in WORKS.items():
+        interrupt(backend, address, work, Steps(()))  # what is imported and kept
+        steps = Steps(())
+        interrupt(backend, address, work, steps)
+        print(f"{name}: {steps.count} steps", file=sys.stderr, flush=True)
+        runs = ended = 0
+        for at in range(1, steps.count + 1, max(1, steps.count // int(tries)) if int(tries) else 1):
+            runs += 1
+            faulthandler.dump_traceback_later(2 * HANG_SECONDS, exit=True)
+            with Place(f"{name}, step {at}"):
+                ended += interrupt(backend, address, work, Steps({at}))
+                anyio.run(look, address)
+            faulthandler.cancel_dump_traceback_later()
+        counts[name] = runs, ended
+    print(json.dumps(counts))
+
+
+if __name__ == "__main__":
+    main()

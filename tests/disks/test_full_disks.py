@@ -1,0 +1,59 @@
+"""File systems without room for another byte: what is stored can be read and deleted, and nothing ends the process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+from support.disks import KINDS, fill, mounted
+
+from steelyard import LocalStore
+
+SCRIPT = Path(__file__).with_name("full_disk.py")
+STEPS = ["list", "get", "statuses", "abort", "list again", "delete", "delete another", "forget"]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_full_disk_is_read_and_emptied(kind: str, when: str, tmp_path: Path) -> None:
+    with mounted(kind, tmp_path) as point:
+        ended = subprocess.run(
+            [sys.executable, str(SCRIPT), str(point), when],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+
+        # A negative number: a signal, such as SIGBUS from a write to mapped memory without a block behind it.
+        assert ended.returncode == 0, ended.stderr[-2000:] + ended.stdout
+
+    said = dict(line.rsplit(" ", 1) for line in ended.stdout.splitlines())
+    assert {name: said.get(name) for name in STEPS} == dict.fromkeys(STEPS, "ok")
+    assert {"put", "relabel", "quarantine"} <= said.keys()
+
+
+@pytest.mark.parametrize("kind", ["xfs", "btrfs"])
+def test_the_commands_work_on_a_full_disk(kind: str, tmp_path: Path) -> None:
+    async def prepare(root: Path) -> str:
+        async with LocalStore(root) as store:
+            return str((await store.put(b"x" * 100_000, labels={"a": "b"})).digest)
+
+    def command(*words: str) -> subprocess.CompletedProcess[str]:
+        words = (sys.executable, "-m", "steelyard", "--store", str(root), *words)
+        return subprocess.run(words, capture_output=True, text=True, check=False, env=os.environ | {"LC_ALL": "C"})
+
+    with mounted(kind, tmp_path) as point:
+        root = point / "store"
+        digest = anyio.run(prepare, root)
+        fill(point)
+
+        for words in (["ls"], ["get", digest], ["doctor"], ["rm", digest]):
+            ended = command(*words)
+            assert ended.returncode == 0, (words, ended.stderr)
+
+        assert command("get", digest).returncode == 3

@@ -1,0 +1,1 @@
+"""Images: documents, names, graph, layouts, import, export, conversion."""

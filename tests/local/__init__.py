@@ -1,0 +1,1 @@
+"""LocalStore: its files, its threads, and how it opens and closes."""

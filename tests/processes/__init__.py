@@ -1,0 +1,1 @@
+"""Processes around a store: forks, kills, signals, suspension, and limits of threads."""

@@ -1,0 +1,153 @@
+"""The native objects below the public ones: each method of each is refused in a child, found by introspection."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import pickle
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.forks import forked
+
+from steelyard import _native
+from steelyard._native import Filter, Gather, Hasher, Job
+
+MEMORY_ONLY = {"Cancelled", "Filter", "Hasher", "Job", "JsonShape", "PanicException", "Process"}
+"""Classes that hold no file, thread or lock: a child has a copy of its own."""
+
+ENDS = {"close", "close_at_once"}
+"""What ends an object, and does nothing in a child."""
+
+DIGEST = "sha256:" + "0" * 64
+
+
+def arguments(file: int) -> dict[str, Any]:
+    """Return a value for each parameter that any method has, by name. A new name has to be added here."""
+    return {
+        "algorithm": "sha256",
+        "also": None,
+        "args": (),
+        "at": 0,
+        "buffer": bytearray(1),
+        "data": b"x",
+        "digest": DIGEST,
+        "digests": [DIGEST],
+        "directory": ".",
+        "durable": False,
+        "expected": None,
+        "file": file,
+        "filter": Filter([]),
+        "function": print,
+        "hasher": Hasher(["sha256"]),
+        "items": [],
+        "job": Job(),
+        "keys": None,
+        "labels": {},
+        "limit": 1,
+        "most": 1,
+        "name": "name",
+        "offset": 0,
+        "output": bytearray(1),
+        "ref": "ref",
+        "size": 1,
+        "source": (file, 0),
+        "sources": [b"x"],
+        "start": 0,
+        "taken": "",
+        "target": None,
+        "targets": [],
+        "ticket": None,
+        "total": None,
+        "unverified_before": None,
+        "wake": print,
+    }
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield an object of each class, by the name of the class, and a file."""
+    store = _native.Store.open(str(tmp_path / "store"), read_only=False, durable=False, write_buffer=1 << 20)
+    ingest = store.ingest("other", total=None, expected=None, algorithm=None)
+    ingest.push(b"some bytes")
+    stored = store.anonymous(algorithm="sha256")
+    stored.write(b"bytes")
+    row = stored.commit(None, None, None)
+    blob = store.blob(f"{row[0]}:{row[1]}")
+    pool = _native.Pool(1)
+    file = os.open(tmp_path / "archive.tar", os.O_CREAT | os.O_RDWR)
+    made = [store, ingest, blob, blob.stream(), store.walk(Filter([])), store.images(), pool, pool.port(print)]
+    made += [ingest.room, _native.TarReader(entries=9, header_bytes=99), _native.Compressor("gzip", level=None)]
+    made += [_native.TarIndexer(file, entries=9, header_bytes=99)]
+    made += [_native.Decompressor("gzip", ratio=None, memory=1 << 20), Gather(list, most=1, most_bytes=1, at_once=1)]
+    objects: dict[str, Any] = {type(each).__name__: each for each in made}
+    yield objects, file
+    for each in (objects["Stream"], blob, ingest, stored, pool, store):
+        each.close()
+    os.close(file)
+    objects.clear()  # the others end when they are dropped
+
+
+def calls(one: Any, values: dict[str, Any]) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Yield each public method of an object with a call of it."""
+    for name in dir(one):
+        kind = inspect.getattr_static(type(one), name)
+        if (name.startswith("_") and name != "__call__") or isinstance(kind, (staticmethod, classmethod)):
+            continue
+        if not callable(kind):  # an attribute
+            continue
+        if name == "__call__":
+            yield name, partial(one, *UNNAMED[type(one).__name__])
+        else:
+            yield name, call(getattr(one, name), values)
+
+
+UNNAMED = {"Gather": (None, 1), "Wait": ()}
+"""What the calls of those classes take; their signatures do not name it."""
+
+
+def call(method: Callable[..., Any], values: dict[str, Any]) -> Callable[[], Any]:
+    positional, named = [], {}
+    for parameter in inspect.signature(method).parameters.values():
+        if parameter.kind == parameter.KEYWORD_ONLY:
+            named[parameter.name] = values[parameter.name]
+        else:
+            positional.append(values[parameter.name])
+    return partial(method, *positional, **named)
+
+
+def outcome(made: Callable[[], Any]) -> str:
+    try:
+        made()
+    except BaseException as error:  # noqa: BLE001  # a panic, too, is an answer
+        return type(error).__name__
+    return "no error"
+
+
+def classes() -> set[str]:
+    return {name for name, kind in vars(_native).items() if isinstance(kind, type)} - MEMORY_ONLY
+
+
+def test_each_method_of_each_native_object_is_refused_in_a_child(opened: tuple[dict[str, Any], int]) -> None:
+    objects, file = opened
+    assert classes() == set(objects)
+    values = arguments(file)
+    every = {f"{kind}.{name}": made for kind, one in objects.items() for name, made in calls(one, values)}
+
+    found = forked(lambda: {name: outcome(made) for name, made in every.items()})
+
+    expected = {name: "no error" if name.partition(".")[2] in ENDS else "FailedPrecondition" for name in every}
+    assert expected == found
+    assert b"bytes" == objects["Blob"].read_at(0, 5, Job())  # the parent's are as they were
+    ingest = objects["Ingest"]
+    ingest.flush()
+    assert len(b"some bytes") == ingest.commit(None, None, None)[2]
+
+
+def test_no_native_object_can_be_pickled(opened: tuple[dict[str, Any], int]) -> None:
+    for one in opened[0].values():
+        with pytest.raises(TypeError, match="cannot pickle"):
+            pickle.dumps(one)

@@ -1,0 +1,175 @@
+"""Ctrl-C at every step of put, write, commit, read, walk, import and export, on each event loop; see `interrupted.py`.
+
+By default a few steps of each are tried, and a few random times. `STEELYARD_INTERRUPTS=all` tries every step, and 200 random
+times with the seed `STEELYARD_SEED`; it takes some minutes for each event loop.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import FrameType
+
+import anyio
+import pytest
+from support.make_archives import layout, one_image, tar
+
+import steelyard
+from steelyard import LocalStore
+from steelyard._native import Port
+from steelyard._runtime import calls
+from steelyard._runtime.calls._asyncio import AsyncioLoop
+from steelyard._runtime.calls._trio import TrioLoop
+from steelyard._runtime.scopes import task_group
+from steelyard.local.writer import LocalWriter
+
+PROGRAM = Path(__file__).with_name("interrupted.py")
+ALL = os.environ.get("STEELYARD_INTERRUPTS") == "all"
+SEED = os.environ.get("STEELYARD_SEED", "1")
+BACKENDS = ("asyncio", "uvloop", "trio", "bare")
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600 if ALL else 120)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    index, _, blobs = one_image([random.Random(number).randbytes(60_000) for number in range(1 if ALL else 3)])
+    archive = tar(layout(index, blobs))
+    (tmp_path / "archive.tar").write_bytes(archive)
+    (tmp_path / "archive.tar.gz").write_bytes(gzip.compress(archive))
+    return tmp_path
+
+
+def interrupted(how: str, backend: str, root: Path, *numbers: str) -> dict[str, tuple[int, int]]:
+    """Run the program in a process of its own, and return for each piece of work the runs, and those that Ctrl-C ended."""
+    if backend == "uvloop":
+        pytest.importorskip("uvloop")
+    command = [sys.executable, str(PROGRAM), how, backend, str(root), *numbers]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "STEELYARD_ALLOW_DEBUG": "1"}
+    run = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=environment, timeout=3000 if ALL else 100
+    )
+    assert run.returncode == 0, run.stderr[-5000:]
+    counts: dict[str, tuple[int, int]] = json.loads(run.stdout)
+    return counts
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_ctrl_c_at_any_step_ends_in_keyboard_interrupt_and_leaves_the_store_whole(backend: str, folder: Path) -> None:
+    counts = interrupted("sweep", backend, folder, "0" if ALL else "6")
+
+    assert len(counts) == 7
+    for name, (runs, ended) in counts.items():
+        assert runs >= 6
+        assert ended > runs // 2, name
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_ctrl_c_at_a_random_time_never_hangs(backend: str, folder: Path) -> None:
+    [(runs, _)] = interrupted("random", backend, folder, "200" if ALL else "12", SEED).values()
+
+    assert runs >= 12
+
+
+class InterruptedPort:
+    """A port at which Ctrl-C comes right after it took the piece of that number."""
+
+    def __init__(self, port: Port, at: int) -> None:
+        self.port, self.left = port, at
+
+    def take(self) -> list[tuple[object, object, BaseException | None]]:
+        return self.port.take()
+
+    def submit(self, *piece: object) -> None:
+        self.port.submit(*piece)  # type: ignore[arg-type]
+        self.left -= 1
+        if self.left == 0:
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("at", range(1, 8))
+def test_ctrl_c_right_after_the_pool_took_a_piece_keeps_the_ingest(at: int, backend: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with LocalStore(tmp_path, durability="process-crash") as store:
+            loop = calls._this_loop()
+            assert isinstance(loop, AsyncioLoop | TrioLoop)
+            port = InterruptedPort(loop._port, at)
+            loop._port = port  # type: ignore[assignment]
+            async with await store.writer("ref") as writer:
+                for _ in range(5):
+                    await writer.write(bytearray(1_000_000))
+                await writer.sync()
+                await writer.commit()
+
+    with pytest.raises(KeyboardInterrupt):
+        anyio.run(main, backend=backend)
+
+    async def afterwards() -> int:
+        async with LocalStore(tmp_path) as store, await store.writer("ref") as writer:
+            return writer.offset
+
+    assert anyio.run(afterwards) in {0, *(number * 1_000_000 for number in range(6))}
+
+
+def test_ctrl_c_in_the_first_step_of_what_ends_an_object_skips_nothing_on_trio(tmp_path: Path) -> None:
+    """On asyncio it cancels the task at its next await."""
+    held: list[LocalWriter] = []
+    first_step = LocalWriter.aclose.__code__
+
+    def press(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code is first_step and not isinstance(frame.f_locals["self"], LocalStore):
+            sys.setprofile(None)
+            signal.raise_signal(signal.SIGINT)
+
+    async def main() -> None:
+        async with LocalStore(tmp_path, durability="process-crash") as store:
+            writer = await store.writer("ref")
+            assert isinstance(writer, LocalWriter)
+            held.append(writer)
+            sys.setprofile(press)
+            await writer.aclose()
+
+    async def take() -> None:
+        async with LocalStore(tmp_path) as store, await store.writer("ref"):
+            pass
+
+    with pytest.raises(KeyboardInterrupt):
+        anyio.run(main, backend="trio")
+
+    assert sys.getprofile() is None
+    anyio.run(take)  # nobody holds the ref, though the writer is still referenced
+    held.clear()
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_ctrl_c_in_a_task_group_of_ours_is_no_exception_group(backend: str) -> None:
+    async def main() -> None:
+        async with task_group() as outer, task_group() as tasks:
+            tasks.start_soon(anyio.sleep, 30)
+            outer.start_soon(anyio.sleep, 30)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        anyio.run(main, backend=backend)
+
+
+def test_our_code_opens_no_scope_that_ctrl_c_can_tear() -> None:
+    """The command line aside, which receives the signal in a task."""
+    package = Path(steelyard.__file__).parent
+    aside = {"cli", "testing"}
+    torn = [
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if not aside & set(path.relative_to(package).parts) and path.name != "scopes.py"
+        for words in ("create_task_group(", "@asynccontextmanager", "@contextlib.asynccontextmanager")
+        if words in path.read_text()
+    ]
+
+    assert torn == []

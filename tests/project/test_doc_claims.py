@@ -1,0 +1,136 @@
+"""Claims of the documentation that the code can confirm: lists, numbers, defaults and names."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import stat
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from steelyard import Algorithm, DataCorrupt, Descriptor, InvalidFilter, LocalStore, content, filters
+from steelyard.base import BaseStore
+from steelyard.names import ImageNames
+
+ROOT = Path(__file__).parents[2]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
+FORMAT = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_names_the_packages_that_the_library_needs() -> None:
+    (named,) = re.findall(r"The library needs two packages, (\w+) and (\w+)\.", README)
+
+    assert set(named) == {re.split(r"\W", package)[0] for package in PROJECT["dependencies"]}
+
+
+def test_the_readme_names_the_oldest_python() -> None:
+    assert f"Python {PROJECT['requires-python'].removeprefix('>=')} or newer" in README
+
+
+def test_the_guide_lists_every_example() -> None:
+    listed = re.findall(r"^\| `examples/(\w+\.py)`", GUIDE, re.MULTILINE)
+
+    assert sorted(listed) == sorted(path.name for path in (ROOT / "examples").glob("*.py"))
+
+
+def test_the_guide_names_the_five_interfaces_of_a_store() -> None:
+    (text,) = re.findall(r"implement five interfaces: (.*?)\. `BaseStore`", GUIDE, re.DOTALL)
+    named = [name for name in re.findall(r"`([A-Z]\w+)`", text) if name != "Store"]
+    kinds: list[Any] = [getattr(content, name) for name in named]
+
+    assert len(kinds) == 5
+    left = {method for kind in kinds if kind is not ImageNames for method in kind.__abstractmethods__}
+    assert left | {"images"} == BaseStore.__abstractmethods__
+
+
+def test_the_guide_gives_the_limits_of_filters() -> None:
+    assert f"at most {filters.MAX_FILTERS:,} filters and 32 KiB of text" in GUIDE
+
+    filters.compile(*[""] * filters.MAX_FILTERS)
+    with pytest.raises(InvalidFilter, match=str(filters.MAX_FILTERS)):
+        filters.compile(*[""] * (filters.MAX_FILTERS + 1))
+    text = "labels.a==b,"
+    whole = text * (32768 // len(text)) + "size"
+    filters.compile(whole + "x" * (32768 - len(whole)))
+    with pytest.raises(InvalidFilter, match="32768"):
+        filters.compile(whole + "x" * (32769 - len(whole)))
+    with pytest.raises(InvalidFilter, match="4096 KiB"):
+        filters.compile(r"labels.a~=\w{100}")
+
+
+@pytest.fixture
+def used(tmp_path: Path) -> Path:
+    """Give the root of a store with a blob, an ingest, a damaged blob in quarantine and an image name."""
+    root = tmp_path / "store"
+    anyio.run(_use, root)
+    return root
+
+
+async def _use(root: Path) -> None:
+    async with LocalStore(root) as store:
+        kept, damaged = await store.put(b"kept", labels={"a": "b"}), await store.put(b"damaged")
+        await store.images.create("name", Descriptor(digest=kept.digest))
+        path = anyio.Path(root / "blobs" / damaged.digest.algorithm / damaged.digest.encoded)
+        await path.chmod(0o600)
+        await path.write_bytes(b"Damaged")
+        with pytest.raises(DataCorrupt):
+            await store.verify(damaged.digest)
+        async with await store.writer("ref") as writer:
+            await writer.write(b"bytes")
+
+
+def test_the_page_on_the_format_shows_every_file_of_a_store(used: Path) -> None:
+    drawing = re.search(r"^```\n(ROOT/.*?)^```$", FORMAT, re.MULTILINE | re.DOTALL)
+    assert drawing is not None
+    names: list[str] = []
+    above: dict[int, str] = {0: ""}
+    for line in drawing.group(1).splitlines()[1:]:
+        found = re.match(r"([│ ]*)[├└]── (<[^>]*>\S*|[^ <]+(?:<[^>]*>[^ <]*)*)", line)
+        assert found is not None, line
+        name = above[len(found.group(1))] + found.group(2)
+        above[len(found.group(1)) + 4] = name
+        names.append(name)
+    names += [f"meta.db-{end}" for end in re.findall(r"meta\.db-(\w+)", drawing.group(1))]
+    shown = [re.sub(r"<[^>]*>", "[^/]+", re.sub(r"[.]", r"\\.", name)) for name in names]
+
+    files = {str(path.relative_to(used)) for path in used.rglob("*") if path.is_file()}
+    assert [] == [file for file in files if not any(re.fullmatch(pattern, file) for pattern in shown)]
+    often = {"tail", "meta.db-wal", "meta.db-shm", "tmp/"}
+    missing = [
+        name
+        for name, pattern in zip(names, shown, strict=True)
+        if not any(re.match(pattern, file) for file in files) and not name.endswith(tuple(often))
+    ]
+    assert [] == missing
+    for path in used.rglob("*"):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if path.parent.parent.name == "blobs":
+            assert mode == 0o444
+        elif path.parent.parent.name == "ingest":
+            assert mode == 0o600
+    assert stat.S_IMODE(used.stat().st_mode) == 0o700
+    assert (used / "steelyard.json").read_text().strip() == '{"format": 1}'
+
+
+def test_the_page_on_the_format_names_the_algorithms() -> None:
+    (text,) = re.findall(r"`<algorithm>` is one of (.*?), and", FORMAT, re.DOTALL)
+
+    assert re.findall(r"`(\w+)`", text) == [algorithm.value for algorithm in Algorithm]
+
+
+def test_the_page_on_the_format_describes_the_database(used: Path) -> None:
+    tables = re.findall(r"^\| `(\w+)` \| .* \| \d \|$", FORMAT, re.MULTILINE)
+    (version,) = re.findall(r"its `user_version` is (\d+)", FORMAT)
+    with sqlite3.connect(used / "meta.db") as database:
+        found = database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+
+        assert sorted(tables) == sorted(name for (name,) in found if not name.startswith("sqlite_"))
+        assert database.execute("PRAGMA user_version").fetchone() == (int(version),)
+        assert database.execute("PRAGMA application_id").fetchone() == (int.from_bytes(b"Stly"),)
+    database.close()

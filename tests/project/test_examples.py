@@ -1,0 +1,109 @@
+"""Every program under examples/ runs and does what its docstring says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+from support.make_images import keep_two_platforms
+
+from steelyard import MemoryStore
+from steelyard.containerd import RemoteStore
+from steelyard.images import ImagesOf, import_images
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+NAME = "docker.io/demo/app:1"
+pytestmark = pytest.mark.slow
+
+
+def _run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    # The child imports what the tests import, installed or not.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run(
+        [sys.executable, "-W", "error", *map(str, arguments)], env=environment, capture_output=True, text=True
+    )
+
+
+def _damage(root: Path) -> Path:
+    """Flip one byte of the first blob, as a bad disk would."""
+    path = next(path for path in sorted((root / "blobs").rglob("*")) if path.is_file())
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.chmod(0o600)
+    path.write_bytes(data)
+    path.chmod(0o444)
+    return path
+
+
+def test_every_example_is_tested() -> None:
+    text = Path(__file__).read_text(encoding="utf-8")
+
+    assert [] == [path.name for path in EXAMPLES.glob("*.py") if f'"{path.name}"' not in text]
+
+
+def test_import_tree_writes_nothing_the_second_time(tmp_path: Path) -> None:
+    first = _run(EXAMPLES / "import_tree.py", tmp_path / "store", ROOT / "python")
+    assert first.returncode == 0, first.stderr
+    second = _run(EXAMPLES / "import_tree.py", tmp_path / "store", ROOT / "python")
+    assert second.returncode == 0, second.stderr
+
+    assert ", 0 of them new, 0 failed" in second.stdout
+    assert first.stdout.splitlines()[-1] == second.stdout.splitlines()[-1]
+
+
+def test_resume_download_goes_on_where_the_line_dropped(tmp_path: Path) -> None:
+    done = _run(EXAMPLES / "resume_download.py", tmp_path / "store")
+    assert done.returncode == 0, done.stderr
+
+    offsets = [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("from ")]
+    assert [0, 3_000_000, 5_500_000] == offsets
+
+
+def test_repair_takes_the_good_copy_of_the_second_store(tmp_path: Path) -> None:
+    for name in ("store", "second"):
+        assert _run(EXAMPLES / "import_tree.py", tmp_path / name, ROOT / "examples").returncode == 0
+    damaged = _damage(tmp_path / "store")
+
+    repair = (EXAMPLES / "repair.py", tmp_path / "store", tmp_path / "second")
+    first, second = _run(*repair), _run(*repair)
+
+    assert f"{damaged.parent.name}:{damaged.name}: repaired\n" == first.stdout, first.stderr
+    assert "" == second.stdout, second.stderr
+    assert damaged.read_bytes() == (tmp_path / "second" / damaged.relative_to(tmp_path / "store")).read_bytes()
+
+
+def test_own_store_passes_the_contract_suite() -> None:
+    done = _run("-m", "pytest", "-q", "-p", "no:cacheprovider", f"--rootdir={ROOT}", EXAMPLES / "own_store.py")
+
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout
+    assert "failed" not in done.stdout
+
+
+def test_copy_from_containerd_copies_nothing_the_second_time(
+    isolated_containerd: str, namespace: str, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        source = MemoryStore()
+        await keep_two_platforms(source, NAME)
+        async with RemoteStore(isolated_containerd, namespace=namespace) as containerd:
+            await import_images(containerd, ImagesOf(source, (NAME,)))
+
+    anyio.run(main)
+    program = (EXAMPLES / "copy_from_containerd.py", isolated_containerd, namespace, NAME, tmp_path / "store")
+    first, second = _run(*program), _run(*program)
+
+    assert first.returncode == 0, first.stderr
+    assert f"{NAME}: 8 new blobs, complete" == first.stdout.splitlines()[-1]
+    assert f"{NAME}: 0 new blobs, complete" == second.stdout.splitlines()[-1], second.stderr
+
+
+def test_every_example_is_at_hand_in_the_docs() -> None:
+    pages = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md"))
+
+    assert [] == [path.name for path in EXAMPLES.glob("*.py") if path.name not in pages]

@@ -1,0 +1,125 @@
+"""What becomes of a run of pytest in which a test hangs, crashes, or leaves a process behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+TESTS = """
+import ctypes, os, signal, subprocess, time
+import pytest
+
+def wait_for_ever():  # with the GIL, so that nothing of Python's can end it
+    mutex = ctypes.create_string_buffer(64)
+    for _ in range(2):
+        ctypes.PyDLL(None).pthread_mutex_lock(mutex)
+
+@pytest.fixture
+def hanging():
+    yield
+    wait_for_ever()
+
+def test_first():
+    pass
+
+@pytest.mark.timeout(1)
+def test_hangs_in_python():
+    time.sleep(1000)
+
+@pytest.mark.timeout(1)
+def test_hangs_in_native_code():
+    wait_for_ever()
+
+def test_between():
+    assert "seen" == "once"
+
+@pytest.mark.timeout(1)
+def test_hangs_at_its_end(hanging):
+    pass
+
+def test_crashes():
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+def test_leaves_a_process():
+    print("left", subprocess.Popen(["sleep", "1000"]).pid)
+
+def test_last():
+    pass
+"""
+INI = """[pytest]
+addopts = -n 2 --max-worker-restart=5
+timeout = 60
+timeout_method = signal
+"""
+
+
+def _start(folder: Path, text: str, *options: str) -> subprocess.Popen[str]:
+    (folder / "pytest.ini").write_text(INI)
+    (folder / "conftest.py").write_text("from support.guard import pytest_cmdline_main, pytest_runtest_protocol\n")
+    (folder / "test_it.py").write_text(text)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "pytest", "-rA", "-p", "no:cacheprovider", *options],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=kept | {"PYTHONPATH": str(Path(__file__).parents[1]), "STEELYARD_TEST_GRACE_SECONDS": "5"},
+    )
+
+
+def test_each_test_that_hangs_or_crashes_fails_alone(tmp_path: Path) -> None:
+    with _start(tmp_path, TESTS) as running:
+        said, _ = running.communicate(timeout=100)
+
+    assert 1 == running.returncode, said
+    last = said[said.rindex("short test summary info") :]
+    for name in ("first", "leaves_a_process", "last"):
+        assert f"PASSED test_it.py::test_{name}\n" in last, said
+    for name in ("hangs_in_python", "hangs_in_native_code", "between", "hangs_at_its_end", "crashes"):
+        assert f"FAILED test_it.py::test_{name}" in last, said
+    assert "5 failed" in last, said
+    assert "in wait_for_ever" in said, said  # the stack of a hang that Python cannot end
+    assert "crashed while running" in said, said
+    assert "left running by the tests, and killed: sleep" in said, said
+
+
+def test_after_a_few_such_tests_the_others_do_not_run(tmp_path: Path) -> None:
+    text = "import os\n" + "".join(f"def test_{number}(): os._exit(0)\n" for number in range(20))
+    with _start(tmp_path, text) as running:
+        said, _ = running.communicate(timeout=100)
+
+    assert 0 != running.returncode
+    assert "maximum crashed workers reached: 5" in said, said
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_what_tests_have_started_ends_when_pytest_is_killed(
+    tmp_path: Path, number: signal.Signals, workers: str
+) -> None:
+    text = "import os, subprocess\ndef test_it():\n"
+    text += "    running = subprocess.Popen(['sleep', '1000'])\n"
+    text += "    open('new', 'w').write(str(running.pid))\n    os.rename('new', 'pid')\n    running.wait()\n"
+    with _start(tmp_path, text, "-n", workers) as running:
+        pid = tmp_path / "pid"
+        while not pid.exists():
+            assert running.poll() is None
+            time.sleep(0.01)
+        started = Path("/proc", pid.read_text())
+        assert started.exists()
+        running.send_signal(number)
+        running.wait(60)
+
+        end = time.monotonic() + 60
+        while started.exists() and "State:\tZ" not in (started / "status").read_text():
+            assert time.monotonic() < end
+            time.sleep(0.01)

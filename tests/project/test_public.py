@@ -1,0 +1,219 @@
+"""The public surface: what is exported, documented, pickled, and what importing it costs."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pickle
+import pkgutil
+import re
+import subprocess
+import sys
+import tomllib
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import steelyard
+from steelyard import errors
+
+ROOT = Path(__file__).parents[2]
+SECTIONS = ("Attributes", "Args", "Returns", "Yields", "Raises", "Cancellation", "Cost", "Spec")
+DIGEST = steelyard.Digest.parse("sha256:" + "ab" * 32)
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+ERRORS: tuple[steelyard.SteelyardError, ...] = (
+    errors.NotFound("blob", str(DIGEST)),
+    errors.AlreadyExists(str(DIGEST)),
+    errors.Unavailable("a ref", holder="process 4711", since=NOON, local=True),
+    errors.Unreachable("unix:///somewhere", reason="connection refused"),
+    errors.Unsupported("unix:///somewhere", operation="image names"),
+    errors.FailedPrecondition("open it read-only"),
+    errors.UnexpectedDigest(expected="sha256:00", actual="sha256:11", ref="a ref"),
+    errors.UnexpectedSize(expected=1, actual=2),
+    errors.WriterClosed("a ref"),
+    errors.IncompatibleFormat(path="somewhere", found="2", supported="1"),
+    errors.NameMoved("a name", expected="sha256:00", actual="sha256:11"),
+    errors.IncompleteImage("a name", (("sha256:00", "sha256:11", "linux/amd64"), ("sha256:22", None, None)) * 6),
+    errors.Aborted("a ref"),
+    errors.InvalidArgument("no"),
+    errors.InvalidDigest("no"),
+    errors.InvalidDigestLength("sha256:ab", expected=64, actual=2),
+    errors.UnsupportedAlgorithm("md5:ab", algorithm="md5"),
+    errors.InvalidFilter("a==", position=3, reason="expected a value"),
+    errors.InvalidLabel("key", size=5000),
+    errors.InvalidReference("UPPER" * 100, "a repository is in lower case"),
+    errors.InvalidImage("no"),
+    errors.InvalidDocument("index.json", where="$.manifests[0].size", expected="a size", found="-1"),
+    errors.InvalidArchive("index.json", expected="512 bytes", found="12", offset=512),
+    errors.LimitExceeded("index.json", limit="json_bytes", allowed=4, found=5),
+    errors.OutOfRange("a ref", offset=3, size=2),
+    errors.DataCorrupt(str(DIGEST), expected="sha256:00", actual="sha256:11"),
+    errors.StorageError(5, "somewhere", "fdatasync"),
+    errors.StorageFull(28, "somewhere", "write"),
+)
+VALUES: tuple[Any, ...] = (
+    DIGEST,
+    steelyard.Algorithm.BLAKE3,
+    steelyard.Labels({"a": "b"}),
+    steelyard.Info(digest=DIGEST, size=1, created_at=NOON, updated_at=NOON, labels=steelyard.Labels({"a": "b"})),
+    steelyard.Status(ref="a", offset=1, total=None, expected=DIGEST, started_at=NOON, updated_at=NOON),
+    steelyard.Descriptor(digest=DIGEST, media_type="text/plain"),
+    steelyard.Image(name="a", target=steelyard.Descriptor(digest=DIGEST), created_at=NOON, updated_at=NOON),
+    steelyard.PutResult(digest=DIGEST, size=1, new=True),
+    steelyard.Progress(phase="write", name="a", done=1, total=None),
+)
+
+
+def _public_modules() -> list[ModuleType]:
+    """The package and what lies directly below it; a folder's own modules are how it is made, not what it offers."""
+    names = [module.name for module in pkgutil.iter_modules(steelyard.__path__) if not module.name.startswith("_")]
+    return [steelyard, *(importlib.import_module(f"steelyard.{name}") for name in names if name != "cli")]
+
+
+MODULES = _public_modules()
+
+
+def _documented() -> list[tuple[str, Any]]:
+    """Every public class and function, and every public member that its own class defines."""
+    found = {}
+    for module in MODULES:
+        for name in module.__all__:
+            thing = getattr(module, name)
+            if not (inspect.isclass(thing) or inspect.isfunction(thing)):
+                continue
+            found[f"{thing.__module__}.{name}"] = thing
+            for member, value in vars(thing).items() if inspect.isclass(thing) else ():
+                unwrapped = value.__func__ if isinstance(value, classmethod | staticmethod) else value
+                if not member.startswith("_") and (inspect.isfunction(unwrapped) or isinstance(unwrapped, property)):
+                    found[f"{thing.__module__}.{name}.{member}"] = getattr(thing, member)
+    return sorted(found.items())
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_all_is_sorted_complete_and_true(module: ModuleType) -> None:
+    assert isinstance(module.__all__, tuple)
+    assert len(set(module.__all__)) == len(module.__all__)
+    own = {
+        name
+        for name, thing in vars(module).items()
+        if not name.startswith("_")
+        and (inspect.isclass(thing) or inspect.isfunction(thing))
+        and (module is steelyard or thing.__module__ == module.__name__)
+    }
+    assert own <= set(module.__all__), f"not in __all__: {own - set(module.__all__)}"
+    assert all(hasattr(module, name) for name in module.__all__)
+
+
+def test_every_public_name_of_the_modules_below_is_exported_once() -> None:
+    """A name that the package exports is the same object wherever it is exported."""
+    for module in MODULES:
+        for name in module.__all__:
+            if hasattr(steelyard, name) and not isinstance(getattr(steelyard, name), ModuleType):
+                assert getattr(steelyard, name) is getattr(module, name), f"{module.__name__}.{name}"
+
+
+@pytest.mark.parametrize(("name", "thing"), _documented(), ids=lambda value: value if isinstance(value, str) else "")
+def test_everything_public_has_a_docstring_in_house_style(name: str, thing: Any) -> None:
+    text = inspect.getdoc(thing)
+    assert text, f"{name} has no docstring"
+    summary = text.split("\n\n")[0]
+    assert summary.rstrip("`").endswith((".", ":", "?")), f"{name}: the first paragraph is no sentence: {summary!r}"
+    sections = [found for found in re.findall(r"^([A-Z]\w+):", text, re.MULTILINE) if found in SECTIONS]
+    ordered = sorted(sections, key=SECTIONS.index)
+    assert ordered == sections, f"{name}: sections are out of order"
+
+
+def test_every_error_is_pickled_in_this_file() -> None:
+    assert {getattr(errors, name) for name in errors.__all__} - {errors.SteelyardError} == {type(e) for e in ERRORS}
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_errors_survive_pickling_with_their_fields(error: steelyard.SteelyardError) -> None:
+    restored = pickle.loads(pickle.dumps(error))
+
+    assert type(error) is type(restored)
+    assert str(error) == str(restored)
+    assert vars(error) == vars(restored)
+
+
+def test_every_error_has_a_code_of_its_own() -> None:
+    codes = [type(error).code for error in ERRORS]
+
+    assert sorted(set(codes)) == sorted(codes)
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
+def test_values_survive_pickling_and_hash_alike(value: Any) -> None:
+    restored = pickle.loads(pickle.dumps(value))
+
+    assert value == restored
+    assert hash(value) == hash(restored)
+
+
+def test_the_signature_of_put_stands_once() -> None:
+    """A store takes parsed options by its hooks, and repeats neither the signature nor the checks."""
+    stores = [
+        steelyard.LocalStore,
+        steelyard.MemoryStore,
+        importlib.import_module("steelyard.containerd.remote").RemoteStore,
+    ]
+    for store in stores:
+        assert inspect.unwrap(store.put) is steelyard.Store.put
+        assert inspect.unwrap(store.put_many) is steelyard.Store.put_many
+
+
+def test_the_version_has_one_source() -> None:
+    workspace = tomllib.loads((ROOT / "Cargo.toml").read_text())
+    python = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    native = importlib.import_module("steelyard._native")
+
+    assert workspace["workspace"]["package"]["version"] == native.__version__
+    assert ["version"] == python["project"]["dynamic"]
+    for member in workspace["workspace"]["members"]:
+        crate = tomllib.loads((ROOT / member / "Cargo.toml").read_text())
+        assert {"workspace": True} == crate["package"]["version"]
+
+
+def test_the_library_needs_anyio_and_msgspec_only() -> None:
+    python = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+    assert ["anyio", "msgspec"] == [re.split(r"[^\w-]", line)[0] for line in python["project"]["dependencies"]]
+
+
+def test_every_rust_dependency_says_why() -> None:
+    for manifest in ("rust/core/Cargo.toml", "rust/py/Cargo.toml"):
+        lines = (ROOT / manifest).read_text().splitlines()
+        section = ""
+        for previous, line in zip(["", *lines], lines, strict=False):
+            section = line if line.startswith("[") else section
+            if "dependencies" in section and re.match(r"[\w-]+ = ", line) and "path =" not in line:
+                assert previous.startswith("# "), f"{manifest}: {line}"
+
+
+def test_the_package_is_typed() -> None:
+    assert (Path(steelyard.__file__).parent / "py.typed").is_file()
+
+
+def test_importing_the_library_loads_no_extra_and_no_backend() -> None:
+    program = (
+        "import sys, time; started = time.perf_counter(); import steelyard;"
+        "print(f'{(time.perf_counter() - started) * 1e3:.0f} ms');"
+        "print(sorted({'asyncio', 'trio', 'ssl', 'rich', 'cyclopts', 'platformdirs', 'pytest'} & set(sys.modules)))"
+    )
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    time, loaded = output.splitlines()
+    print(f"import steelyard: {time}")
+
+    assert "[]" == loaded
+
+
+def test_sqlite_has_the_fix_of_the_wal_reset_fault() -> None:
+    """Fixed in 3.51.3 and, of the older lines, in 3.50.7 and 3.44.6."""
+    native = importlib.import_module("steelyard._native")
+    version = tuple(int(part) for part in native.sqlite_version.split("."))
+
+    assert version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)

@@ -1,0 +1,1 @@
+"""The layer between event loops and threads."""

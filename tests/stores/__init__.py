@@ -1,0 +1,1 @@
+"""What every store does alike, and what is built on the interface alone."""

@@ -1,0 +1,1 @@
+"""Values and functions that no store is needed for: digests, hashes, filters."""
