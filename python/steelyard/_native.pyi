@@ -32,6 +32,7 @@ __all__ = [
     "check_json",
     "debug_build",
     "detect_format",
+    "json_parts",
     "mark_descriptor",
     "needs_file_synced",
     "sqlite_version",
@@ -55,6 +56,13 @@ class JsonShape:
     ) -> JsonShape: ...
 
 def check_json(data: Buffer, depth: int, shape: JsonShape | None = None, /) -> tuple[str, str, str, str] | None: ...
+
+_JsonPart: TypeAlias = tuple[int, int, str | None, _JsonContainer | None]
+"""Start, end, the key of a large member, what is in a large array or object."""
+_JsonContainer: TypeAlias = tuple[bool, list[_JsonPart]]
+"""Whether it is an object, and its parts."""
+
+def json_parts(data: bytes, most: int, /) -> _JsonContainer | None: ...
 
 # algorithm, encoded, size, created (ns since the epoch), updated (ns), labels
 _InfoRow: TypeAlias = tuple[str, str, int, int, int, dict[str, str]]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 from support.make_images import (
     CONFIG,
@@ -22,6 +24,7 @@ from support.make_images import (
 
 from steelyard import AlreadyExists, IncompleteImage, MemoryStore, NameMoved, NotFound, Store
 from steelyard.images import OCIDescriptor, Platforms, check, convert
+from steelyard.images.convert import Rewriter
 
 pytestmark = pytest.mark.anyio
 
@@ -146,3 +149,27 @@ async def test_an_incomplete_image_is_not_converted(store: Store) -> None:
     await store.delete(target_of(b"one").digest)
     with pytest.raises(IncompleteImage):
         await convert(store, NAME)
+
+
+async def test_a_large_document_is_not_decoded_on_the_event_loops_thread(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of 64 KiB takes less than a millisecond; what is larger belongs on another thread."""
+    old = f"{DOCKER}distribution.manifest.v2+json"
+    manifests = [named(str(number).encode(), old) for number in range(1500)]
+    index = encode({"schemaVersion": 2, "manifests": manifests})
+    await keep(store, index)
+    here: list[int] = []
+    decode, loop = msgspec.json.decode, threading.get_ident()
+
+    def watched(data: Any, **options: Any) -> Any:
+        if threading.get_ident() == loop:
+            here.append(len(data))
+        return decode(data, **options)
+
+    monkeypatch.setattr(msgspec.json, "decode", watched)
+    rewriter = Rewriter(store, oci=True, platforms=None, skip_missing=True)
+    await rewriter.run(root_of(index))
+
+    assert len(index) > 100 << 10
+    assert sum(here) <= 64 << 10

@@ -1,13 +1,34 @@
-"""JSON from outside, read strictly: what two readers could understand in two ways is refused before the second reads it."""
+"""JSON from outside, read strictly: what two readers could understand in two ways is refused before the second reads it.
+
+msgspec holds the GIL while it decodes. So a large document is decoded in parts: between two of them the thread of the event
+loop can take the GIL.
+"""
 
 from __future__ import annotations
 
+import re
+from types import UnionType
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
+
+import msgspec
+from msgspec import Raw, Struct, ValidationError, structs
+
 from steelyard._native import JsonShape as Shape
-from steelyard._native import check_json
+from steelyard._native import check_json, json_parts
 from steelyard.errors import InvalidDocument, LimitExceeded
 from steelyard.model import Buffer
 
-__all__ = ("Shape", "check")
+if TYPE_CHECKING:
+    from steelyard._native import _JsonContainer, _JsonPart
+
+__all__ = ("PART", "Shape", "check", "decode")
+
+ValueT = TypeVar("ValueT")
+
+PART = 64 << 10
+"""The most bytes that are decoded at once: less than a millisecond. A string that is longer is not cut."""
+
+_PLACE = re.compile(r"(.*) - at `\$(?:\[(\d+)\])?(.*)`", re.DOTALL)
 
 
 def check(data: Buffer, *, name: str, depth: int, shape: Shape | None = None) -> None:
@@ -35,3 +56,83 @@ def check(data: Buffer, *, name: str, depth: int, shape: Shape | None = None) ->
     if kind == "depth":
         raise LimitExceeded(name, limit="depth", allowed=depth)
     raise InvalidDocument(name, where=where, expected=expected, found=found)
+
+
+def decode(data: bytes, kind: type[ValueT] | Any) -> ValueT:
+    """Return what `msgspec.json.decode` does, but decode at most `PART` bytes at once.
+
+    Only structures without a tag, and tuples, lists and mappings of any length are decoded in parts.
+
+    Raises:
+        msgspec.DecodeError: the data is not JSON, or is of another type.
+    """
+    found = json_parts(data, PART - 2) if len(data) > PART else None
+    if found is None:
+        return msgspec.json.decode(data, type=kind)
+    value: ValueT = _Cut(data).container(found, (0, len(data)), kind, "$")
+    return value
+
+
+class _Cut:
+    """A document that is decoded in parts."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def container(self, found: _JsonContainer, place: tuple[int, int], kind: Any, where: str) -> Any:
+        """Return the value of an array or object, which is at the JSON path `where`."""
+        is_object, parts = found
+        for each in get_args(kind) if get_origin(kind) in {Union, UnionType} else (kind,):
+            origin, types = get_origin(each), get_args(each)
+            if each is Any:
+                return self._mapping(parts, Any, where) if is_object else self._items(parts, Any, where)
+            if is_object and origin is dict:
+                return self._mapping(parts, types[1], where)
+            if is_object and isinstance(each, type) and issubclass(each, Struct):
+                return self._structure(parts, each, where)
+            if not is_object and origin in {tuple, list}:
+                return origin(self._items(parts, types[0], where))
+        return _decoded(self._data[slice(*place)], kind, where)  # another type is expected: the first byte is refused
+
+    def _items(self, parts: list[_JsonPart], kind: Any, where: str) -> list[Any]:
+        items: list[Any] = []
+        for start, end, _, inner in parts:
+            if inner is None:
+                items += _decoded(b"[%b]" % self._data[start:end], list[kind], where, before=len(items))
+            else:
+                items.append(self.container(inner, (start, end), kind, f"{where}[{len(items)}]"))
+        return items
+
+    def _mapping(self, parts: list[_JsonPart], kind: Any, where: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for start, end, key, inner in parts:
+            if inner is None or key is None:
+                found |= _decoded(b"{%b}" % self._data[start:end], dict[str, kind], where)
+            else:
+                found[key] = self.container(inner, (start, end), kind, f"{where}[...]")
+        return found
+
+    def _structure(self, parts: list[_JsonPart], kind: type[Struct], where: str) -> Struct:
+        fields = {field.encode_name: field for field in structs.fields(kind)}
+        values: dict[str, Any] = {}
+        for start, end, key, inner in parts:
+            if inner is None or key is None:
+                for name, raw in _decoded(b"{%b}" % self._data[start:end], dict[str, Raw], where).items():
+                    if field := fields.get(name):
+                        values[field.name] = _decoded(raw, field.type, f"{where}.{name}")
+            elif field := fields.get(key):
+                values[field.name] = self.container(inner, (start, end), field.type, f"{where}.{key}")
+        for field in fields.values():
+            if field.required and field.name not in values:
+                raise ValidationError(f"Object missing required field `{field.encode_name}` - at `{where}`")
+        return kind(**values)
+
+
+def _decoded(data: bytes | Raw, kind: Any, where: str, *, before: int = 0) -> Any:
+    """Decode a part; in an error, say where it is in the document: in an array, after so many elements."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except ValidationError as error:
+        text, index, rest = found.groups() if (found := _PLACE.fullmatch(str(error))) else (str(error), None, "")
+        index = "" if index is None else f"[{before + int(index)}]"
+        raise ValidationError(f"{text} - at `{where}{index}{rest}`") from None

@@ -10,13 +10,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
+from anyio.lowlevel import checkpoint
 
 from steelyard.content import Provider, Store
 from steelyard.errors import InvalidArgument, LimitExceeded, NotFound
 from steelyard.hashing import digest_of
+from steelyard.images._turns import aside, parts
 from steelyard.images.check import check
 from steelyard.images.choose import Platforms
-from steelyard.images.documents import Index, Manifest, OCIDescriptor
+from steelyard.images.documents import Document, Index, Manifest, OCIDescriptor
 from steelyard.images.graph import children
 from steelyard.images.keeping import keeping
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
@@ -146,8 +148,7 @@ class Rewriter:
         view = document.view
         if not isinstance(view, Index | Manifest):
             return old
-        value: dict[str, Any] = dict(document.value())
-        before = msgspec.json.encode(value)
+        value, before = await aside(len(document.raw), lambda: _value(document))
         if "mediaType" in value:
             value["mediaType"] = media_type
         if isinstance(view, Index):
@@ -155,7 +156,7 @@ class Rewriter:
         else:
             (value["config"],) = await self._children([value["config"]], (view.config,), depth)
             value["layers"] = await self._children(value.get("layers"), view.layers or (), depth)
-        data = msgspec.json.encode(value)
+        data = await aside(len(before), lambda: msgspec.json.encode(value))
         if data == before:
             return msgspec.structs.replace(old, media_type=media_type)
         digest = await digest_of(data)
@@ -173,12 +174,20 @@ class Rewriter:
             kept = self._platforms.choose(named)
         wanted = set(map(id, kept))
         found = []
-        for value, old in zip(values, named, strict=True):
-            if id(old) in wanted:
-                found.append(_edited(value, old, await self._convert(old, depth + 1)))
+        for part in parts(list(zip(values, named, strict=True))):
+            await checkpoint()
+            for value, old in part:
+                if id(old) in wanted:
+                    found.append(_edited(value, old, await self._convert(old, depth + 1)))  # most do not wait
         if not found:
             raise InvalidArgument("platforms: nothing of the image is for any of them")
         return found
+
+
+def _value(document: Document[Any]) -> tuple[dict[str, Any], bytes]:
+    """Return what a document says, to be changed, and how that is encoded."""
+    value = dict(document.value())
+    return value, msgspec.json.encode(value)
 
 
 def _edited(value: dict[str, Any], old: OCIDescriptor, new: OCIDescriptor) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Generic, TypeAlias, TypeVar
 import msgspec
 from msgspec import Meta
 
+from steelyard._archive import _json
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import SteelyardError
 from steelyard.hashing import Hasher
@@ -242,7 +243,7 @@ class Document(msgspec.Struct, Generic[ViewT], frozen=True, kw_only=True):
 
     def value(self) -> Mapping[str, Any]:
         """Return all that the document says, unknown fields too, as new dicts and lists that may be changed."""
-        value: Mapping[str, Any] = msgspec.json.decode(self.raw)
+        value: Mapping[str, Any] = _json.decode(self.raw, Any)
         return value
 
 

@@ -117,7 +117,7 @@ def _view(raw: bytes, kind: type[ViewT], media_type: str, name: str, limits: Lim
 
 def _decode(raw: bytes, kind: type[ViewT], name: str) -> ViewT:
     try:
-        return msgspec.json.decode(raw, type=kind)
+        return _json.decode(raw, kind)
     except msgspec.DecodeError as error:
         text, where = str(error), "$"
         if place := _PLACE.fullmatch(text):

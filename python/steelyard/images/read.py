@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import anyio
 import msgspec
 
+from steelyard._archive import _json
 from steelyard.content import Provider, ReaderAt
 from steelyard.digest import Digest
 from steelyard.errors import InvalidDocument, LimitExceeded
@@ -82,7 +85,7 @@ async def _guess_aside(raw: bytes, name: str, limits: Limits) -> str:
 def _guess(raw: bytes, name: str, limits: Limits) -> str:
     try:
         check_json(raw, name=name, limits=limits)
-        value = msgspec.json.decode(raw)
+        value: Any = _json.decode(raw, Any)
     except (InvalidDocument, LimitExceeded, msgspec.DecodeError):
         return "application/octet-stream"
     if not isinstance(value, dict):

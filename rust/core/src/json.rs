@@ -4,6 +4,7 @@
 //! follow; who can choose the reader then chooses the meaning. So such documents are refused before anything else reads
 //! them. Memory is bounded by the keys of the objects that are open, time is linear.
 
+mod parts;
 mod shape;
 
 use std::borrow::Cow;
@@ -14,6 +15,7 @@ use std::fmt;
 use serde_core::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use shape::Known;
 
+pub use parts::{Part, Parts, parts};
 pub use shape::Shape;
 
 /// The most values within values that [`check`] can be asked to follow; the parser itself ends at 128.

@@ -1,9 +1,10 @@
-//! `check_json` and `JsonShape`: whether bytes are strict JSON.
+//! `check_json` and `JsonShape`: whether bytes are strict JSON. `json_parts`: where they can be cut.
 
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use steelyard_core::json::{self, Shape};
+use pyo3::types::{PyList, PyTuple};
+use steelyard_core::json::{self, Part, Parts, Shape};
 
 use crate::buffer::Input;
 
@@ -36,4 +37,25 @@ pub(crate) fn check_json(
     let shape = shape.map(|shape| Arc::clone(&shape.get().0));
     let result = py.detach(|| json::check(octets, depth, shape.as_deref()));
     result.err().map(|fault| (fault.kind.name(), fault.path, fault.expected, fault.found))
+}
+
+/// The parts of at most `most` bytes that a large array or object can be cut into; None if it cannot.
+///
+/// An array or object is whether it is an object, and a list of its parts. A part is its start and end, its key if it is a large
+/// member of an object, and its own parts if it is a large array or object.
+#[pyfunction]
+#[pyo3(signature = (data, most, /))]
+pub(crate) fn json_parts<'py>(py: Python<'py>, data: &[u8], most: usize) -> PyResult<Option<Bound<'py, PyTuple>>> {
+    py.detach(|| json::parts(data, most)).map(|found| container(py, found)).transpose()
+}
+
+fn container(py: Python<'_>, found: Parts) -> PyResult<Bound<'_, PyTuple>> {
+    let parts = PyList::empty(py);
+    for part in found.parts {
+        parts.append(match part {
+            Part::Run { start, end } => (start, end, py.None(), py.None()).into_pyobject(py)?,
+            Part::Large { key, start, end, parts } => (start, end, key, container(py, parts)?).into_pyobject(py)?,
+        })?;
+    }
+    (found.is_object, parts).into_pyobject(py)
 }

@@ -91,6 +91,7 @@ fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(compress::detect_format, module)?)?;
     module.add_function(wrap_pyfunction!(descriptor::needs_file_synced, module)?)?;
     module.add_function(wrap_pyfunction!(json::check_json, module)?)?;
+    module.add_function(wrap_pyfunction!(json::json_parts, module)?)?;
     module.add_function(wrap_pyfunction!(process::mark_descriptor, module)?)?;
     module.add_function(wrap_pyfunction!(process::unmark_descriptor, module)?)
 }

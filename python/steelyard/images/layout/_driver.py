@@ -232,11 +232,12 @@ class LayoutDriver(Provider):
         """Give the index to be changed in place; it is written at the end, if it was changed and is still an index."""
         async with self._edit():
             document = await self.read_index()
-            value = dict(document.value())
+            size = len(document.raw)
+            value = dict(await aside(size, document.value))
             yield value
-            if value != document.value():
+            if value != await aside(size, document.value):
                 raw = msgspec.json.encode(value)
-                parse_index(raw, limits=self.limits)
+                await aside(len(raw), lambda: parse_index(raw, limits=self.limits))
                 await self._write(INDEX_FILE, raw)
 
 
