@@ -28,6 +28,7 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Awaitable, Callable, Container, Iterator
 from contextlib import suppress
@@ -255,6 +256,12 @@ def open_files() -> list[str]:
 complaints: list[str] = []
 
 
+def _warned(message: Warning | str, category: type[Warning], *_: object) -> None:
+    """Fail for a coroutine that was made and never awaited: Ctrl-C came between, and what it was to do was not done."""
+    if issubclass(category, RuntimeWarning) and "never awaited" in str(message):
+        complaints.append(str(message))
+
+
 def _unraisable(what: Any) -> None:
     frames = traceback.extract_tb(what.exc_traceback)
     if not isinstance(what.exc_value, KeyboardInterrupt) and any(PACKAGE in frame.filename for frame in frames):
@@ -349,6 +356,9 @@ def main() -> None:
     shutil.rmtree(root / "store", ignore_errors=True)
     (root / "large").write_bytes(random.Random(2).randbytes(9 << 20))
     sys.unraisablehook = _unraisable
+    if how == "sweep":  # a signal at any time may come in the loop's own code too
+        warnings.simplefilter("always", RuntimeWarning)
+        warnings.showwarning = _warned  # type: ignore[assignment]  # it takes more than it needs
     first, *rest = map(int, numbers)
     print(json.dumps(sweep(backend, root, first) if how == "sweep" else at_random(backend, root, first, *rest)))
 

@@ -6,6 +6,7 @@ times with the seed `STEELYARD_SEED`; it takes some minutes for each event loop.
 
 from __future__ import annotations
 
+import ast
 import gzip
 import json
 import os
@@ -13,6 +14,7 @@ import random
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -173,3 +175,29 @@ def test_our_code_opens_no_scope_that_ctrl_c_can_tear() -> None:
     ]
 
     assert torn == []
+
+
+def test_our_code_leaves_no_coroutine_unawaited() -> None:
+    """Python looks for signals after a call of native code, and after each call with ``*args``, before the ``await``."""
+    package = Path(steelyard.__file__).parent
+    left = [
+        f"{path.relative_to(package)}:{call.lineno}"
+        for path in package.rglob("*.py")
+        if not {"cli", "testing"} & set(path.relative_to(package).parts)
+        for call in awaited_calls(ast.parse(path.read_text()))
+        if ast.unparse(call.func) == "anext"
+        or any(isinstance(argument, ast.Starred) for argument in call.args)
+        or any(keyword.arg is None for keyword in call.keywords)
+    ]
+
+    assert left == []
+
+
+def awaited_calls(tree: ast.AST) -> Iterator[ast.Call]:
+    """Iterate over the calls that are awaited where they are made, but for those in functions that are `uninterrupted`."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.AsyncFunctionDef) and "uninterrupted" in map(ast.unparse, node.decorator_list):
+            continue
+        if isinstance(node, ast.Await) and isinstance(node.value, ast.Call):
+            yield node.value
+        yield from awaited_calls(node)

@@ -10,6 +10,7 @@ from anyio import ClosedResourceError
 
 from steelyard._native import Compressor, Decompressor, detect_format
 from steelyard._runtime import calls
+from steelyard._runtime.iteration import next_item
 from steelyard.model import Buffer
 
 __all__ = ("HEAD", "Compressed", "Decompressed", "Format", "format_of")
@@ -66,7 +67,7 @@ class _Coded(ABC):
         """Take the next piece of the source; False at its end."""
         self._start = 0
         try:
-            self._piece = await anext(self._source)
+            self._piece = await next_item(self._source)
         except StopAsyncIteration:
             self._piece = b""
             return False

@@ -94,8 +94,8 @@ async def copy_hashed(
     while done < size:
         job = Job()
         tell = None if report is None else partial(_tell, report, job, done)
-        places = ((source[0], source[1] + done), (target[0], target[1] + done))
-        count = await watched(job, tell, _copy_hashed, hasher, *places, size - done, job)
+        begin, end = (source[0], source[1] + done), (target[0], target[1] + done)
+        count = await watched(job, tell, _copy_hashed, hasher, begin, end, size - done, job)
         done += count
         if job.cancelled:
             await checkpoint()

@@ -10,6 +10,7 @@ from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 from steelyard._archive._entry import Entry, entry_of
 from steelyard._native import TarIndexer, TarReader
 from steelyard._runtime import calls
+from steelyard._runtime.iteration import next_item
 from steelyard.model import Buffer
 
 __all__ = ("TarIndex", "TarStream")
@@ -115,7 +116,7 @@ class TarStream:
 
     async def _more(self) -> bool:
         try:
-            piece = await anext(self._source)
+            piece = await next_item(self._source)
         except StopAsyncIteration:
             self._reader.finish()
             self._ended = True

@@ -7,6 +7,7 @@
 | `jobs` | long native calls: progress and cancellation |
 | `background` | a task that belongs to an object |
 | `concurrent` | one function over many items at once |
+| `iteration` | the next item of an async iterator |
 | `scopes` | task groups and context managers that Ctrl-C cannot tear |
 | `refqueue` | the queue of tasks that wait for a ref |
 | `threads` | threads that Python starts |

@@ -15,6 +15,7 @@ from anyio.lowlevel import checkpoint
 from steelyard._runtime.backend import uninterrupted
 from steelyard._runtime.background import Background
 from steelyard._runtime.fork import ProcessBound
+from steelyard._runtime.iteration import next_item
 from steelyard._runtime.scopes import task_group
 from steelyard.errors import InvalidArgument
 
@@ -101,7 +102,7 @@ class _Work(Generic[ItemT, ResultT]):
         for index in itertools.count():
             await self._places.acquire()
             try:
-                item = await anext(items)
+                item = await next_item(items)
             except StopAsyncIteration:
                 return
             except Exception as error:  # noqa: BLE001  # told when the items in work have finished

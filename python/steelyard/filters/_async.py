@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import compress
 from typing import TypeVar
 
@@ -31,7 +32,7 @@ async def compiled(texts: Sequence[str]) -> Filter:
     if not texts:
         await checkpoint()
         return Filter()
-    return await run(Filter, *texts)
+    return await run(partial(Filter, *texts))
 
 
 async def choose(filter_: Filter, things: Sequence[ValueT], fields: Callable[[ValueT], Fields]) -> list[ValueT]:

@@ -16,6 +16,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from steelyard._runtime.backend import uninterrupted
 from steelyard._runtime.scopes import managed
 from steelyard.content import Store
 from steelyard.digest import Digest
@@ -92,6 +93,7 @@ class Keeper:
         if self._collecting is not None:
             await self._label(digest, reference_labels(named))
 
+    @uninterrupted  # a call with `*args` would leave its coroutine unawaited
     async def _label(self, digest: Digest, labels: Labels) -> None:
         info = await self.store.info(digest)
         if labels.items() <= info.labels.items():

@@ -55,7 +55,8 @@ class FileTransfer(Transfer, frozen=True, kw_only=True):
         place = self.pieces.place() if isinstance(self.pieces, FilePieces | RangePieces) else None
         if isinstance(writer, LocalWriter) and place is not None:
             # CANCEL: what was copied by then counts in the ingest's offset, and nothing else of the source was used.
-            await self._copy(writer, *place)
+            file, start = place
+            await self._copy(writer, file, start)
             await self.pieces.seek(writer.offset)
         # Of a plain file, that is what it has grown by meanwhile.
         await super().fill(writer, most=most)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import cast
 
 from steelyard import _native
+from steelyard._runtime.backend import uninterrupted
 from steelyard._runtime.buffers import view
 from steelyard._runtime.calls import run
 from steelyard._runtime.concurrent import Emit, unordered
@@ -49,7 +50,11 @@ def put_many(
         return put_each(put, sources, _ALONE if concurrency is None else concurrency)
     at_once = _AT_ONCE if concurrency is None else min(_AT_ONCE, concurrency)
     size = BATCH if concurrency is None else min(BATCH, concurrency // at_once)
-    return unordered(_batches(sources, size), partial(_store_batch, put, core, options), concurrency=at_once)
+
+    async def work(_number: int, batch: list[Item], emit: Emit[PutManyResult]) -> None:
+        await _store_batch(put, core, options, batch, emit)
+
+    return unordered(_batches(sources, size), work, concurrency=at_once)
 
 
 def _batches(sources: Iterable[Source], most: int) -> Iterator[list[Item]]:
@@ -77,7 +82,7 @@ def _batches(sources: Iterable[Source], most: int) -> Iterator[list[Item]]:
 
 
 async def _store_batch(
-    put: Put, core: _native.Store, options: PutOptions, _number: int, batch: list[Item], emit: Emit[PutManyResult]
+    put: Put, core: _native.Store, options: PutOptions, batch: list[Item], emit: Emit[PutManyResult]
 ) -> None:
     alone = batch
     natives = [native for _, _, native in batch if native is not None]
@@ -88,9 +93,14 @@ async def _store_batch(
         outcomes = await run(call, natives)
         alone = [item for item, outcome in zip(batch, outcomes, strict=True) if outcome is None]
         pairs = zip(batch, outcomes, strict=True)
-        await emit(*(_result(options, item, outcome) for item, outcome in pairs if outcome is not None))
+        await _emit(emit, [_result(options, item, outcome) for item, outcome in pairs if outcome is not None])
     for index, source, _ in alone:
         await emit(await put_one(put, index, source))
+
+
+@uninterrupted  # a call with `*args` would leave its coroutine unawaited
+async def _emit(emit: Emit[PutManyResult], results: list[PutManyResult]) -> None:
+    await emit(*results)
 
 
 def _result(options: PutOptions, item: Item, outcome: Stored | Exception) -> PutManyResult:

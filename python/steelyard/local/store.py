@@ -290,7 +290,8 @@ class LocalStore(ProcessBound, BaseStore):
     # Store
 
     async def _put(self, source: Source, options: PutOptions) -> PutResult:
-        return await put.put(self, *self._opened(), options, source)
+        core, puts = self._opened()
+        return await put.put(self, core, puts, options, source)
 
     def _put_many(
         self, sources: Sources, options: PutOptions, concurrency: int | None

@@ -15,6 +15,7 @@ from anyio.lowlevel import checkpoint
 from steelyard._runtime.backend import uninterrupted
 from steelyard._runtime.buffers import view
 from steelyard._runtime.calls import run, run_always
+from steelyard._runtime.iteration import next_item
 from steelyard._runtime.scopes import managed
 from steelyard.content import ReaderAt
 from steelyard.digest import Algorithm, Digest
@@ -219,7 +220,7 @@ class IterablePieces(Pieces):
 
     async def _item(self) -> Buffer:
         if isinstance(self._iterator, AsyncIterator):
-            return await anext(self._iterator)
+            return await next_item(self._iterator)
         await checkpoint()
         try:
             return next(self._iterator)

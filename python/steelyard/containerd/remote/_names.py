@@ -120,9 +120,9 @@ class RemoteImageNames(ProcessBound, ImageNames):
             return await self.create(name, target, labels=labels)
         if not overwrite:
             return held
-        fields = {"target": target} if labels is None else {"target": target, "labels": labels}
-        paths = ("target",) if labels is None else ("target", "labels")
-        return await self.update(msgspec.structs.replace(held, **fields), *paths)
+        if labels is None:
+            return await self.update(msgspec.structs.replace(held, target=target), "target")
+        return await self.update(msgspec.structs.replace(held, target=target, labels=labels), "target", "labels")
 
     async def _restore(self, name: str, held: Image | None) -> None:
         if held is None:

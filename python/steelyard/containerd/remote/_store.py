@@ -6,7 +6,6 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -350,5 +349,8 @@ class RemoteStore(ProcessBound, BaseStore):
     async def abort(self, ref: str) -> None:
         """Discard an ingest; see `IngestManager.abort`. A writer of this store is fenced; others are the server's to end."""
         check_ref(ref)
-        writer, abort = self._writer_of(ref), partial(self._content.abort, ref)
-        await (abort() if writer is None else writer.abandon(abort))
+        writer = self._writer_of(ref)
+        if writer is None:
+            await self._content.abort(ref)
+        else:
+            await writer.abandon(lambda: self._content.abort(ref))

@@ -9,6 +9,7 @@ from typing import TypeVar
 import anyio
 from anyio.from_thread import BlockingPortal
 
+from steelyard._runtime.iteration import next_item
 from steelyard.content import ReaderAt, Store, Writer
 from steelyard.digest import Algorithm, Digest
 from steelyard.model import Buffer, Descriptor, Image, Info, Labels, Status
@@ -71,7 +72,7 @@ class PortalStore:
             found: list[Info] = []
             with suppress(StopAsyncIteration):
                 while len(found) < PAGE:
-                    found.append(await anext(walk))
+                    found.append(await next_item(walk))
             return found
 
         try:

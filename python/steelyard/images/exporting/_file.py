@@ -86,7 +86,8 @@ async def write_archive(
         await _write_batch(content, batch, file, report)
 
     async def copy(blob: tuple[OCIDescriptor, int]) -> None:
-        await _copy_blob(content, *blob, file, report, turn=None if verify else turn)
+        descriptor, offset = blob
+        await _copy_blob(content, descriptor, offset, file, report, turn=None if verify else turn)
 
     await for_each(batches, write, concurrency=CONCURRENCY)
     await for_each(large, copy, concurrency=CONCURRENCY)

@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup
 
 from steelyard import _archive
 from steelyard._archive import Decompressed, Entry, TarStream, format_of
+from steelyard._runtime.iteration import next_item
 from steelyard._runtime.scopes import task_group
 from steelyard.content import ReaderAt
 from steelyard.digest import Algorithm, Digest
@@ -212,10 +213,10 @@ class ArchiveStream(Archive):
 
     async def _head(self) -> memoryview:
         """Return the first piece of an entry's data, long enough to tell what it is compressed with."""
-        head = await anext(aiter(self._tar.data()))
+        head = await next_item(self._tar.data())
         while len(head) < _archive.HEAD:
             # A piece ends where one of the source does; what is lent is copied before the source goes on.
-            head = memoryview(bytes(head) + bytes(await anext(aiter(self._tar.data()))))
+            head = memoryview(bytes(head) + bytes(await next_item(self._tar.data())))
         return head
 
     async def _read(self, entry: Entry, most: int) -> bytes:
@@ -279,7 +280,7 @@ class _Counted:
         return self
 
     async def __anext__(self) -> Buffer:
-        piece = await anext(self._source)
+        piece = await next_item(self._source)
         self._ledger.advance(memoryview(piece).nbytes)
         # It is read ahead, so a buffer that the source fills again would change under us.
         return piece if type(piece) is bytes else bytes(piece)
@@ -297,7 +298,7 @@ class _Rest:
 
     async def __anext__(self) -> memoryview:
         first, self._first = self._first, None
-        return await anext(self._rest) if first is None else first
+        return await next_item(self._rest) if first is None else first
 
 
 class _Spliced:
@@ -314,7 +315,7 @@ class _Spliced:
 
     async def __anext__(self) -> Buffer:
         if self._offset == self._equal:
-            return await anext(self._rest)
+            return await next_item(self._rest)
         piece = await self._reader.read_at(self._offset, min(self._equal - self._offset, 1 << 20))
         self._offset += len(piece)
         return piece
