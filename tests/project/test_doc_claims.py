@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sqlite3
 import stat
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
-from steelyard import Algorithm, DataCorrupt, Descriptor, InvalidFilter, LocalStore, content, filters
+from steelyard import Algorithm, DataCorrupt, Descriptor, InvalidFilter, LocalStore, content, errors, filters
+from steelyard._native import Compressor
 from steelyard.base import BaseStore
+from steelyard.containerd import RemoteStore
+from steelyard.containerd.service import Server
+from steelyard.containerd.service._codes import CLASSES
+from steelyard.containerd.service._metrics import Counting
+from steelyard.images import Limits
 from steelyard.names import ImageNames
 
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
+CONTAINERD = (ROOT / "docs" / "containerd.md").read_text(encoding="utf-8")
+IMAGES = (ROOT / "docs" / "images.md").read_text(encoding="utf-8")
 FORMAT = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
 
 
@@ -134,3 +144,83 @@ def test_the_page_on_the_format_describes_the_database(used: Path) -> None:
         assert database.execute("PRAGMA user_version").fetchone() == (int(version),)
         assert database.execute("PRAGMA application_id").fetchone() == (int.from_bytes(b"Stly"),)
     database.close()
+
+
+def test_the_page_on_images_gives_the_limits_of_documents() -> None:
+    limits = Limits()
+
+    assert limits.json_bytes == 4 << 20
+    assert f"more than 4 MiB, values nested deeper than {limits.depth}, an image of more than a million" in IMAGES
+    assert limits.nodes == 1_000_000
+
+
+def test_the_page_on_images_gives_the_levels_of_compression() -> None:
+    ((gzip, zstd),) = re.findall(r"default level is (\d+) for gzip and (\d+) for zstd", IMAGES)
+    data = (ROOT / "docs" / "images.md").read_bytes()
+
+    assert _compressed("gzip", None, data) == _compressed("gzip", int(gzip), data)
+    assert _compressed("zstd", None, data) == _compressed("zstd", int(zstd), data)
+    assert _compressed("gzip", None, data) != _compressed("gzip", int(gzip) + 1, data)
+
+
+def _compressed(kind: str, level: int | None, data: bytes) -> bytes:
+    coder, output = Compressor(kind, level=level), bytearray(1 << 20)
+    taken, size = coder.run(data, 0, output)
+    assert taken == len(data)
+    with memoryview(output)[size:] as rest:
+        size += coder.finish(rest)
+    return bytes(output[:size])
+
+
+def _rows(page: str, heading: str) -> dict[str, str]:
+    """Return the first two columns of the first table under a heading."""
+    table = page.partition(f"\n{heading}\n")[2].partition("\n| --- ")[2].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[1:]]
+    return {row[0]: row[1] for row in rows}
+
+
+def _default(of: Callable[..., Any], name: str) -> Any:
+    return inspect.signature(of).parameters[name].default
+
+
+def test_the_page_on_containerd_gives_the_limits_of_the_service() -> None:
+    limits = _rows(CONTAINERD, "### Limits")
+    calls = str(_default(Server, "calls"))
+
+    assert limits["a message, either way"] == f"{_default(Server, 'message_bytes') >> 20} MiB"
+    assert limits["concurrent Write calls; each has a thread"] == calls
+    assert limits["all other concurrent calls; each has a thread"] == calls
+    idle = f"{_default(Server, 'idle_seconds')} s"
+    assert limits["waiting for a client's next message"] == limits["waiting for a client to take a message"] == idle
+    assert limits["one step of a store other than `LocalStore`"] == f"{_default(Server, 'wait_seconds')} s"
+
+
+def test_the_page_on_containerd_gives_the_arguments_of_a_remote_store() -> None:
+    rows = _rows(CONTAINERD, "## The store of a containerd")
+    units = {"s": 1, "MiB": 1 << 20}
+    shown: dict[str, Any] = {}
+    for name, text in rows.items():
+        number = re.fullmatch(r"(\d+) (\w+)", text)
+        shown[name.strip("`")] = int(number[1]) * units[number[2]] if number else text.strip("`")
+
+    assert shown.pop("address") == ""
+    assert shown.pop("lease") == "none"
+    assert _default(RemoteStore, "lease") is None
+    taken = inspect.signature(RemoteStore).parameters
+    assert shown == {name: taken[name].default for name in taken if name not in {"address", "lease"}}
+
+
+def test_the_page_on_containerd_gives_the_code_of_each_error() -> None:
+    rows = _rows(CONTAINERD, "### Rules of the calls")
+
+    for kind, code in CLASSES.items():
+        assert not hasattr(errors, kind.__name__) or f"`{kind.__name__}`" in rows[code.name]
+    assert set(rows) == {code.name for code in CLASSES.values()} | {"PERMISSION_DENIED"}
+
+
+def test_the_page_on_containerd_lists_the_metrics() -> None:
+    rows = _rows(CONTAINERD, "### Metrics")
+    kinds = {"counter": "_total", "gauge": "", "histogram": ""}
+
+    made = {f"{metric.name}{kinds[metric.type]}" for metric in Counting().registry.collect()}
+    assert {name.strip("`") for name in rows} == made
