@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import sqlite3
@@ -224,3 +225,13 @@ def test_the_page_on_containerd_lists_the_metrics() -> None:
 
     made = {f"{metric.name}{kinds[metric.type]}" for metric in Counting().registry.collect()}
     assert {name.strip("`") for name in rows} == made
+
+
+def test_the_page_on_benchmarks_lists_the_options() -> None:
+    command = ast.parse((ROOT / "benches" / "steelyard_bench" / "command.py").read_text(encoding="utf-8"))
+    (bench,) = (node for node in command.body if isinstance(node, ast.FunctionDef) and node.name == "bench")
+    names = {argument.arg.rstrip("_") for argument in bench.args.kwonlyargs}
+
+    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    listed = {option for options in _rows(page, "## Options") for option in re.findall(r"--([a-z-]+)", options)}
+    assert listed == {"no-peers" if name == "peers" else name for name in names}
