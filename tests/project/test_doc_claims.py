@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 CONTAINERD = (ROOT / "docs" / "containerd.md").read_text(encoding="utf-8")
 IMAGES = (ROOT / "docs" / "images.md").read_text(encoding="utf-8")
 FORMAT = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
@@ -235,3 +236,21 @@ def test_the_page_on_benchmarks_lists_the_options() -> None:
     page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
     listed = {option for options in _rows(page, "## Options") for option in re.findall(r"--([a-z-]+)", options)}
     assert listed == {"no-peers" if name == "peers" else name for name in names}
+
+
+def test_contributing_lists_the_steps_of_the_check() -> None:
+    (text,) = re.findall(r"`.ci/run STEP` runs one step:\s(.*?)\.\sDuring", CONTRIBUTING, re.DOTALL)
+    (steps,) = re.findall(r"^# .*`.ci/run \[(.*?)\|all\]`", (ROOT / ".ci" / "run").read_text("utf-8"), re.MULTILINE)
+
+    assert sorted(re.findall(r"`(\w+)`", text)) == sorted(steps.split("|"))
+
+
+def test_contributing_names_checks_that_exist() -> None:
+    table = CONTRIBUTING.partition("## Rules that a check holds")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`(test_\w+(?:\.py)?)`", table))
+    files = list((ROOT / "tests").rglob("test_*.py"))
+    known = {path.name for path in files}
+    known |= {test for path in files for test in re.findall(r"^def (test_\w+)", path.read_text("utf-8"), re.MULTILINE)}
+
+    assert len(named) > 10
+    assert named <= known
