@@ -7,13 +7,14 @@ KeyboardInterrupt in whatever Python code of the main task runs, unless a functi
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import anyio
 from anyio import CancelScope, get_cancelled_exc_class
 
-__all__ = ("Here", "on_asyncio", "outlast", "protect", "uninterrupted")
+__all__ = ("EventLoop", "on_asyncio", "outlast", "protect", "uninterrupted")
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
@@ -33,31 +34,47 @@ def on_asyncio() -> bool:
         return False
 
 
-class Here:
-    """The event loop that this was made in, for other threads."""
+class EventLoop:
+    """The event loop that runs where this is made, for other threads. It is referred to weakly.
+
+    This is the one way into a loop from outside: from a thread of Python or of the native core, and from a finalizer.
+    """
 
     def __init__(self) -> None:
+        loop: object
         if on_asyncio():
             import asyncio  # noqa: PLC0415  # only a program that runs on it has it, and it is slow to import
 
-            loop = asyncio.get_running_loop()
-            self._soon: Callable[..., object] = loop.call_soon_threadsafe
-            self._running = loop.is_running
+            loop, self._method = asyncio.get_running_loop(), "call_soon_threadsafe"
         else:
             import trio  # noqa: PLC0415  # only a program that runs on trio has it
 
-            self._soon = trio.lowlevel.current_trio_token().run_sync_soon
-            self._running = lambda: self.soon(bool)
+            loop, self._method = trio.lowlevel.current_trio_token(), "run_sync_soon"
+        self.reference: Callable[[], Any] = weakref.ref(loop)
+        """Returns asyncio's loop or trio's token, or None when it is gone."""
 
     @property
     def running(self) -> bool:
-        """Whether the loop runs: one that has ended, or was stopped, will not get to what is asked of it."""
-        return self._running()
+        """Whether the loop runs: one that has ended, or was stopped, calls nothing any more."""
+        loop = self.reference()
+        is_running = getattr(loop, "is_running", None)
+        return is_running() if is_running is not None else self.try_call(bool)
 
-    def soon(self, function: Callable[..., object], *args: object) -> bool:
-        """Have the function called in the loop's thread; return False if the loop has ended."""
+    def call(self, function: Callable[..., object], *args: object) -> None:
+        """Have the function called in the loop's thread, soon; from any thread.
+
+        Raises:
+            RuntimeError: the loop has ended.
+        """
+        loop = self.reference()
+        if loop is None:
+            raise RuntimeError("the event loop is gone")
+        getattr(loop, self._method)(function, *args)
+
+    def try_call(self, function: Callable[..., object], *args: object) -> bool:
+        """Do the same as `call`; return False if the loop has ended."""
         try:
-            self._soon(function, *args)
+            self.call(function, *args)
         except RuntimeError:
             return False
         return True

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any
 
 import anyio
 from anyio import CancelScope
 
-from steelyard._runtime.backend import on_asyncio, outlast, uninterrupted
+from steelyard._runtime.backend import EventLoop, on_asyncio, outlast, uninterrupted
 from steelyard._runtime.fork import ProcessBound
 
 __all__ = ("Background",)
@@ -38,12 +37,12 @@ class Background(ProcessBound):
             finally:
                 done.set()
 
-        self._soon = _start(run)
+        self._loop = EventLoop()
+        _start(run)
 
     def cancel_soon(self) -> None:
         """Have the task cancelled; from any thread, even while objects are collected."""
-        with suppress(RuntimeError):  # the event loop has ended, and the task with it
-            self._soon(self._scope.cancel)
+        self._loop.try_call(self._scope.cancel)  # a loop that has ended has no task any more
 
     @uninterrupted
     async def aclose(self) -> None:
@@ -62,15 +61,14 @@ def _forget(task: Any) -> None:
         task.exception()  # at most Ctrl-C, which the event loop has raised already
 
 
-def _start(run: Callable[[], Any]) -> Callable[[Callable[[], object]], object]:
+def _start(run: Callable[[], Any]) -> None:
     if on_asyncio():
         import asyncio  # noqa: PLC0415  # only a program that runs on it has it, and it is slow to import
 
         task: asyncio.Task[None] = asyncio.create_task(run())
         task.add_done_callback(_forget)  # first: Ctrl-C between the two must not keep the task for good
         _tasks.add(task)
-        return asyncio.get_running_loop().call_soon_threadsafe
-    import trio  # noqa: PLC0415  # only a program that runs on trio has it
+    else:
+        import trio  # noqa: PLC0415  # only a program that runs on trio has it
 
-    trio.lowlevel.spawn_system_task(run, context=contextvars.copy_context())
-    return trio.lowlevel.current_trio_token().run_sync_soon
+        trio.lowlevel.spawn_system_task(run, context=contextvars.copy_context())

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 import anyio
 
-from steelyard._runtime.backend import Here, uninterrupted
+from steelyard._runtime.backend import EventLoop, uninterrupted
 from steelyard._runtime.scopes import managed
 
 __all__ = ("RefQueue", "Turn", "ref_queue")
@@ -31,13 +31,13 @@ class Turn:
     """A task's place in the queue for one ref. The first has the right to try for it."""
 
     def __init__(self) -> None:
-        self._here = Here()
+        self._loop = EventLoop()
         self._woken = anyio.Event()
 
     @property
     def alive(self) -> bool:
         """Whether the task's event loop runs; from any thread."""
-        return self._here.running
+        return self._loop.running
 
     def watch(self) -> None:
         """Begin to watch for a release. Called before each try, so that none after it is missed."""
@@ -50,7 +50,7 @@ class Turn:
 
     def wake(self) -> None:
         """Wake the task; from any thread."""
-        self._here.soon(self._wake)
+        self._loop.try_call(self._wake)
 
     def _wake(self) -> None:
         self._woken.set()

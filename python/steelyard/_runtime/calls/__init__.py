@@ -26,7 +26,6 @@ import os
 import threading
 import weakref
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any, TypeVar, TypeVarTuple
 
 from anyio import CancelScope
@@ -35,7 +34,8 @@ from anyio.lowlevel import current_token
 from steelyard._native import Job, Pool
 from steelyard._runtime.backend import on_asyncio, uninterrupted
 from steelyard._runtime.calls._asyncio import AsyncioLoop
-from steelyard._runtime.calls._call import Begun, Loop, OpenFile
+from steelyard._runtime.calls._call import Begun, OpenFile
+from steelyard._runtime.calls._loop import Loop
 from steelyard._runtime.calls._trio import TrioLoop
 
 __all__ = (
@@ -48,7 +48,6 @@ __all__ = (
     "run",
     "run_always",
     "run_job",
-    "soon_here",
     "threads",
 )
 
@@ -129,17 +128,6 @@ def _named(function: Callable[..., ResultT], args: tuple[Any, ...]) -> ResultT:
     return function(*args)
 
 
-def soon_here() -> Callable[[Callable[[], object]], None]:
-    """Return what has a function called in this event loop's thread, from any thread; nothing happens if the loop has ended."""
-    loop = _this_loop()
-
-    def soon(function: Callable[[], object]) -> None:
-        with suppress(RuntimeError):
-            loop.soon(function)
-
-    return soon
-
-
 def checkpoint_here() -> Callable[[], Awaitable[None]]:
     """Return anyio's `checkpoint` for this event loop. That function itself asks each time which one it is."""
     checkpoint: Callable[[], Awaitable[None]] = current_token().backend_class.checkpoint
@@ -156,29 +144,29 @@ def counts() -> dict[str, int]:
     return dict(zip(("pieces", "starts", "calls", "wakes"), _pool.counts(), strict=True))
 
 
-class _Here(threading.local):
+class _Current(threading.local):
     """The loop that ran the last piece of this thread: most likely that of the next, and asking is dear."""
 
     loop: Loop | None = None
 
 
-_here = _Here()
+_current = _Current()
 _pool = Pool(THREADS)
 _waits = Pool(WAITS)
 _under_way: weakref.WeakSet[Begun[Any]] = weakref.WeakSet()
 
 
 def _this_loop() -> Loop:
-    loop = _here.loop
+    loop = _current.loop
     if loop is None or not loop.is_here():
-        loop = _here.loop = (AsyncioLoop if on_asyncio() else TrioLoop)(_pool, _waits)
+        loop = _current.loop = (AsyncioLoop if on_asyncio() else TrioLoop)(_pool, _waits)
     return loop
 
 
 def _begin_anew() -> None:
     # It has none of the threads, and perhaps a locked mutex.
-    global _pool, _waits, _under_way, _here
-    _pool, _waits, _under_way, _here = Pool(THREADS), Pool(WAITS), weakref.WeakSet(), _Here()
+    global _pool, _waits, _under_way, _current
+    _pool, _waits, _under_way, _current = Pool(THREADS), Pool(WAITS), weakref.WeakSet(), _Current()
 
 
 def _end() -> None:

@@ -14,7 +14,8 @@ from anyio import CancelScope
 from anyio.lowlevel import current_token
 
 from steelyard._native import Cancelled, Pool
-from steelyard._runtime.calls._call import Arrivals, Begun, closers, give_begun
+from steelyard._runtime.calls._call import closers
+from steelyard._runtime.calls._loop import Loop
 
 if TYPE_CHECKING:
     import asyncio
@@ -31,7 +32,7 @@ class _Failed:
         self.error = error
 
 
-class AsyncioLoop:
+class AsyncioLoop(Loop):
     """The way to the pool from an asyncio event loop. Its tickets are the futures that the callers wait for.
 
     Ctrl-C is a cancellation of the main task if `asyncio.Runner` runs the loop. A second one, and the first in a loop
@@ -45,12 +46,8 @@ class AsyncioLoop:
         self._cancelled, self._invalid = asyncio.CancelledError, asyncio.InvalidStateError
         # Called directly: the function of the same name in anyio asks first, each time, which backend this is.
         self._checkpoint_if_cancelled = current_token().backend_class.checkpoint_if_cancelled
-        self._loop = weakref.ref(asyncio.get_running_loop())  # whose thread may be the last to know of us
-        self._port = pool.port(self._wake)
-        self._cancel, self._forget = self._port.cancel, self._port.forget
-        self._waits = waits.port(self._wake_waits)
-        self._arrivals = Arrivals(self._give, self._wake)
-        self._ends = Arrivals(give_begun, self._wake_waits)
+        super().__init__(pool, waits)
+        self._loop = self._event_loop.reference
         # Of a future that was cancelled: the one that gets the result in its place.
         self._heirs: weakref.WeakKeyDictionary[asyncio.Future[Any], asyncio.Future[Any]] = weakref.WeakKeyDictionary()
 
@@ -63,36 +60,12 @@ class AsyncioLoop:
             return False
         return "trio" not in sys.modules or self._task(loop) is not None  # no task: a guest's
 
-    def _wake(self) -> None:
-        self.soon(self._deliver)
-
-    def _wake_waits(self) -> None:
-        self.soon(self._deliver_waits)
-
-    def soon(self, function: Callable[[], object]) -> None:
-        loop = self._loop()
-        if loop is None:
-            raise RuntimeError("the event loop is gone")
-        loop.call_soon_threadsafe(function)
-
-    def begin(self, function: Callable[..., Any], args: tuple[Any, ...], begun: Begun[Any]) -> None:
-        self._waits.submit(function, args, begun)
-
-    def look(self) -> None:
-        self._deliver_waits()
-
-    def _deliver(self) -> None:
-        self._arrivals.deliver(self._port)
-
-    def _deliver_waits(self) -> None:
-        self._ends.deliver(self._waits)
-
-    def _give(self, future: Any, value: Any, error: BaseException | None) -> None:
+    def _give(self, ticket: Any, value: Any, error: BaseException | None) -> None:
         result = value if error is None else _Failed(error)
         try:
-            future.set_result(result)
+            ticket.set_result(result)
         except self._invalid:
-            heir = self._last_heir(future)
+            heir = self._last_heir(ticket)
             if not heir.done():
                 heir.set_result(result)
 
@@ -111,7 +84,7 @@ class AsyncioLoop:
     ) -> Any:
         if not always:
             await self._checkpoint_if_cancelled()
-        future = self._loop().create_future()  # type: ignore[union-attr]  # it runs
+        future = self._loop().create_future()
         submitted: list[None] = []
         try:
             # A single call of native code: the list says for certain whether the pool has the piece, wherever Ctrl-C breaks in.
@@ -164,6 +137,6 @@ class AsyncioLoop:
     async def _close(self, result: object) -> None:
         """Close what a result owns that nobody gets."""
         for close in closers(result):
-            closing = self._loop().create_future()  # type: ignore[union-attr]  # it runs
+            closing = self._loop().create_future()
             self._port.submit(close, (), closing)
             await self._end(closing)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from typing import Any
 
 from steelyard._native import Cancelled, Pool
 from steelyard._runtime.backend import protect, uninterrupted
-from steelyard._runtime.calls._call import Begun, give_begun
+from steelyard._runtime.calls._loop import Loop
 
 __all__ = ("TrioLoop",)
 
 
-class TrioLoop:
+class TrioLoop(Loop):
     """The way to the pool from a trio event loop. Its tickets are the tasks that wait."""
 
     def __init__(self, pool: Pool, waits: Pool) -> None:
@@ -23,10 +22,8 @@ class TrioLoop:
         protect()
         self._lowlevel = trio.lowlevel
         self._value, self._error = outcome.Value, outcome.Error
-        self._token = weakref.ref(trio.lowlevel.current_trio_token())
-        self._port = pool.port(self._wake)
-        self._cancel, self._forget = self._port.cancel, self._port.forget
-        self._waits = waits.port(self._wake_waits)
+        super().__init__(pool, waits)
+        self._token = self._event_loop.reference
 
     def is_here(self) -> bool:
         try:
@@ -35,33 +32,9 @@ class TrioLoop:
             return False
         return self._lowlevel.current_trio_token() is self._token()
 
-    def _wake(self) -> None:
-        self.soon(self._deliver)
-
-    def _wake_waits(self) -> None:
-        self.soon(self._deliver_waits)
-
-    def soon(self, function: Callable[[], object]) -> None:
-        token = self._token()
-        if token is None:
-            raise RuntimeError("the event loop is gone")
-        token.run_sync_soon(function)
-
-    def begin(self, function: Callable[..., Any], args: tuple[Any, ...], begun: Begun[Any]) -> None:
-        self._waits.submit(function, args, begun)
-
-    def look(self) -> None:
-        """Trio loses no call."""
-
-    # trio calls both of these in a task of its own, which Ctrl-C does not interrupt.
-
-    def _deliver(self) -> None:
-        for task, value, error in self._port.take():
-            self._lowlevel.reschedule(task, self._value(value) if error is None else self._error(error))
-
-    def _deliver_waits(self) -> None:
-        for begun, value, error in self._waits.take():
-            give_begun(begun, value, error)
+    def _give(self, ticket: Any, value: Any, error: BaseException | None) -> None:
+        # trio delivers in a task of its own, which Ctrl-C does not interrupt: no task gets its result twice.
+        self._lowlevel.reschedule(ticket, self._value(value) if error is None else self._error(error))
 
     @uninterrupted
     async def run(

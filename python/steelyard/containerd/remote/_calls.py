@@ -12,7 +12,7 @@ import msgspec
 from anyio import CancelScope
 
 from steelyard._runtime import calls
-from steelyard._runtime.backend import uninterrupted
+from steelyard._runtime.backend import EventLoop, uninterrupted
 from steelyard._runtime.fork import ProcessBound
 from steelyard.containerd.remote._channel import Connection, Headers, Method
 from steelyard.containerd.remote._errors import About, Refused, error_of
@@ -90,8 +90,8 @@ async def ask(
         The call is ended. What it was to change is not changed, or is.
     """
     call = connection.ask(called, request, limits.timeout, headers)
-    done, soon = anyio.Event(), calls.soon_here()
-    call.add_done_callback(lambda _: soon(done.set))
+    done, loop = anyio.Event(), EventLoop()
+    call.add_done_callback(lambda _: loop.try_call(done.set))
     try:
         await done.wait()
     finally:

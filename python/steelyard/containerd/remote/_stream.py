@@ -16,7 +16,7 @@ import grpc
 from anyio import CancelScope
 
 from steelyard._runtime import calls
-from steelyard._runtime.backend import uninterrupted
+from steelyard._runtime.backend import EventLoop, uninterrupted
 from steelyard._runtime.fork import ProcessBound
 from steelyard.containerd.remote._calls import GRACE, Limits, refusal
 from steelyard.containerd.remote._channel import Connection, Headers, method
@@ -43,7 +43,7 @@ class WriteStream(ProcessBound):
         self._call = connection.converse(called, iter(self._requests.get, None), headers)
         self._arrived: deque[Any] = deque()
         self._told = False
-        self._soon = calls.soon_here()
+        self._loop = EventLoop()
         self._sizes: deque[int] = deque()
         self._sent = self._answered = 0
         self._changed = anyio.Event()
@@ -153,7 +153,7 @@ class WriteStream(ProcessBound):
         self._arrived.append(arrived)
         if not self._told:
             self._told = True
-            self._soon(self._hear)
+            self._loop.try_call(self._hear)
 
     def _cancel(self) -> None:
         self._call.cancel()

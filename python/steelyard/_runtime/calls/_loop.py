@@ -1,0 +1,109 @@
+"""What both event loops have in common: a port to each pool, and how results get from a port to those who wait."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import chain, starmap
+from typing import Any
+
+from steelyard._native import Pool, Port
+from steelyard._runtime.backend import EventLoop
+from steelyard._runtime.calls._call import Begun
+
+__all__ = ("Loop",)
+
+
+class Loop(ABC):
+    """The way from one event loop to the pools, and back.
+
+    Args:
+        pool: has threads for calls that end by themselves.
+        waits: has threads for calls that wait for somebody else.
+    """
+
+    def __init__(self, pool: Pool, waits: Pool) -> None:
+        self._event_loop = EventLoop()
+        self._port = pool.port(self._wake)
+        self._cancel, self._forget = self._port.cancel, self._port.forget
+        self._waits = waits.port(self._wake_waits)
+        self._arrivals = _Arrivals(self._give, self._wake)
+        self._ends = _Arrivals(Begun.give, self._wake_waits)
+
+    @abstractmethod
+    def is_here(self) -> bool:
+        """Return whether the caller is a task of that loop."""
+
+    @abstractmethod
+    async def run(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        *,
+        cancel: Callable[[], object] | None = None,
+        always: bool = False,
+    ) -> Any:
+        """Run one piece.
+
+        Args:
+            function: the piece.
+            args: its arguments.
+            cancel: called when the caller is cancelled meanwhile.
+            always: run it even if Ctrl-C is pending; the caller has a shield.
+        """
+
+    @abstractmethod
+    def _give(self, ticket: Any, value: Any, error: BaseException | None) -> None:
+        """Give a result to the one who waits; a second time changes nothing."""
+
+    def begin(self, function: Callable[..., Any], args: tuple[Any, ...], begun: Begun[Any]) -> None:
+        """Have the function called on a thread of the second pool, and its end told to `begun`."""
+        self._waits.submit(function, args, begun)
+
+    def look(self) -> None:
+        """Give the ends that are there to those who wait, should the loop have lost the call that was to do it."""
+        self._ends.deliver(self._waits)
+
+    # A pool calls these two. It takes RuntimeError for the end of the loop, and keeps no more results for it.
+
+    def _wake(self) -> None:
+        self._event_loop.call(self._deliver)
+
+    def _wake_waits(self) -> None:
+        self._event_loop.call(self.look)
+
+    def _deliver(self) -> None:
+        self._arrivals.deliver(self._port)
+
+
+class _Arrivals:
+    """Results that were taken from a port, on their way to those who wait.
+
+    An exception from a signal handler (Ctrl-C) can be raised between any two steps of Python. No result is lost to it:
+    what was taken stays here until it was given.
+
+    Args:
+        give: gives a result to the one who waits; a second time changes nothing.
+        again: has `deliver` called soon.
+    """
+
+    def __init__(self, give: Callable[[Any, Any, BaseException | None], object], again: Callable[[], object]) -> None:
+        self._give = give
+        self._again = again
+        self._waiting: deque[tuple[Any, Any, BaseException | None]] = deque()
+
+    def deliver(self, port: Port) -> None:
+        """Give all results that are there."""
+        waiting = self._waiting
+        try:
+            # A single call of native code: Python's own steps begin when the results are in the queue.
+            waiting.extend(chain.from_iterable(starmap(port.take, ((),))))
+            while waiting:
+                self._give(*waiting[0])
+                waiting.popleft()
+        except BaseException:
+            with suppress(RuntimeError):  # the event loop has ended
+                self._again()
+            raise
