@@ -9,6 +9,7 @@ from typing import Self
 import msgspec
 from anyio.lowlevel import checkpoint
 
+from steelyard._runtime.chunks import slices
 from steelyard.base import BaseStore
 from steelyard.content import ReaderAt, Writer
 from steelyard.digest import Algorithm, Digest
@@ -16,9 +17,10 @@ from steelyard.errors import AlreadyExists, DataCorrupt, InvalidArgument, NotFou
 from steelyard.filters import info_fields, status_fields
 from steelyard.filters._async import AT_ONCE, choose, compiled
 from steelyard.hashing import digest_of
-from steelyard.memory._blob import Blob, MemoryReader
-from steelyard.memory._ingest import Ingest, MemoryWriter, now
+from steelyard.memory._blob import Blob
+from steelyard.memory._ingest import Ingest, now
 from steelyard.memory._names import MemoryImageNames
+from steelyard.memory._reader import MemoryReader
 from steelyard.model import Descriptor, Info, Labels, OnProgress, Progress, Status, Verified
 from steelyard.options import IngestOptions, check_ref
 
@@ -60,7 +62,7 @@ class MemoryStore(BaseStore):
         found = self._blob(given.digest)
         if given.size is not None and given.size != len(found.data):
             raise DataCorrupt(str(given.digest), expected=f"{given.size} bytes", actual=f"{len(found.data)} bytes")
-        return MemoryReader(found)
+        return MemoryReader(found.info.digest, found.data)
 
     async def writer(
         self,
@@ -116,8 +118,8 @@ class MemoryStore(BaseStore):
         """Iterate over blobs, ordered by digest; see `Manager.walk`."""
         chosen = await compiled(filters)
         digests = sorted(self._blobs)
-        for start in range(0, len(digests), AT_ONCE):
-            blobs = map(self._blobs.get, digests[start : start + AT_ONCE])
+        for some in slices(digests, AT_ONCE):
+            blobs = map(self._blobs.get, some)
             infos = [blob.info for blob in blobs if blob is not None]
             for info in await choose(chosen, infos, info_fields):
                 if info.digest in self._blobs:

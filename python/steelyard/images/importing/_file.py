@@ -10,10 +10,10 @@ import anyio
 from steelyard import _archive
 from steelyard._archive import Entry, TarIndex, format_of
 from steelyard._runtime.calls import run
-from steelyard.base import BaseReader
+from steelyard._runtime.chunks import Batch
 from steelyard.content import Provider, ReaderAt
 from steelyard.digest import Digest
-from steelyard.errors import LimitExceeded, NotFound, OutOfRange
+from steelyard.errors import LimitExceeded, NotFound
 from steelyard.hashing import Hasher
 from steelyard.images._concurrent import for_each
 from steelyard.images._turns import parts
@@ -32,6 +32,7 @@ from steelyard.images.importing._judged import Archive, check_entry, check_repea
 from steelyard.images.importing._naming import Contents
 from steelyard.images.importing._source import BLOBS, blob_of
 from steelyard.images.limits import Limits
+from steelyard.memory._reader import MemoryReader
 from steelyard.model import DEFAULT_ALGORITHM, Descriptor, FileRange
 
 __all__ = ("ArchiveFile",)
@@ -146,13 +147,13 @@ class ArchiveFile(Archive, Provider):
         digest = blob.digest if isinstance(blob, Descriptor) else Digest.parse(blob)
         made = self._made.get(str(digest))
         if made is not None:
-            return _Reader(digest, made)
+            return MemoryReader(digest, made)
         entry = self._blob(digest) or self._saved_blobs.get(digest)
         if entry is None:
             raise NotFound("blob", str(digest))
         if entry.size > self._limits.json_bytes:
             raise LimitExceeded(str(digest), limit="json_bytes", allowed=self._limits.json_bytes, found=entry.size)
-        return _Reader(digest, (await read_ranges([self._place(entry)]))[0])
+        return MemoryReader(digest, (await read_ranges([self._place(entry)]))[0])
 
     def _place(self, entry: Entry) -> FileRange:
         return FileRange(self._file, entry.data_offset, entry.size)
@@ -214,41 +215,12 @@ class ArchiveFile(Archive, Provider):
 
 def _cut(pairs: list[tuple[Item, FileRange]]) -> Iterator[Work]:
     """Cut the work into large blobs, each alone, and batches of small ones."""
-    batch: Work = []
-    held = 0
+    batch: Batch[tuple[Item, FileRange]] = Batch(BATCH, BATCH_BYTES)
     for pair in pairs:
-        if pair[0].size > SMALL:
+        size = pair[0].size
+        if size > SMALL:
             yield [pair]
-            continue
-        batch.append(pair)
-        held += pair[0].size
-        if len(batch) >= BATCH or held >= BATCH_BYTES:
-            yield batch
-            batch, held = [], 0
-    if batch:
-        yield batch
-
-
-class _Reader(BaseReader):
-    """A document, in memory."""
-
-    def __init__(self, digest: Digest, data: bytes) -> None:
-        self._digest = digest
-        self._data = data
-
-    @property
-    def digest(self) -> Digest:
-        return self._digest
-
-    @property
-    def size(self) -> int:
-        return len(self._data)
-
-    async def read_at(self, offset: int, size: int) -> bytes:
-        await anyio.lowlevel.checkpoint()
-        if offset > len(self._data):
-            raise OutOfRange(str(self._digest), offset=offset, size=len(self._data))
-        return self._data[offset : offset + size]
-
-    async def aclose(self) -> None:
-        await anyio.lowlevel.checkpoint()
+        elif batch.add(pair, size):
+            yield batch.take()
+    if rest := batch.take():
+        yield rest

@@ -9,12 +9,12 @@ from anyio import ClosedResourceError
 from anyio.lowlevel import checkpoint
 
 from steelyard._runtime.scopes import managed
-from steelyard.base import BaseReader
 from steelyard.content import ReaderAt
 from steelyard.digest import Algorithm, Digest
-from steelyard.errors import DataCorrupt, InvalidArgument, NotFound, OutOfRange
+from steelyard.errors import DataCorrupt, NotFound
 from steelyard.hashing import digest_of
 from steelyard.images.layout._driver import BlobWriter, LayoutDriver, check_blob, check_room
+from steelyard.memory._reader import MemoryReader
 from steelyard.model import DEFAULT_ALGORITHM, Buffer, Descriptor
 from steelyard.options import check_size
 
@@ -62,7 +62,7 @@ class MemoryLayout(LayoutDriver):
             raise NotFound("blob", str(given.digest))
         if given.size not in {None, len(data)}:
             raise DataCorrupt(str(given.digest), expected=f"{given.size} bytes", actual=f"{len(data)} bytes")
-        return _Reader(given.digest, data)
+        return MemoryReader(given.digest, data)
 
     async def _read(self, name: str) -> bytes:
         await checkpoint()
@@ -116,32 +116,3 @@ class _Writer(BlobWriter):
         if self._data is None:
             raise ClosedResourceError
         return self._data
-
-
-class _Reader(BaseReader):
-    def __init__(self, digest: Digest, data: bytes) -> None:
-        self._digest = digest
-        self._data = data
-        self._closed = False
-
-    @property
-    def digest(self) -> Digest:
-        return self._digest
-
-    @property
-    def size(self) -> int:
-        return len(self._data)
-
-    async def read_at(self, offset: int, size: int) -> bytes:
-        await checkpoint()
-        if self._closed:
-            raise ClosedResourceError
-        if offset < 0 or size < 0:
-            raise InvalidArgument(f"offset and size: expected 0 or more, found {offset} and {size}")
-        if offset > len(self._data):
-            raise OutOfRange(str(self._digest), offset=offset, size=len(self._data))
-        return self._data[offset : offset + size]
-
-    async def aclose(self) -> None:
-        self._closed = True
-        await checkpoint()

@@ -1,0 +1,49 @@
+"""Much work in parts: a long sequence in slices, many items in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Generic, Protocol, TypeVar
+
+__all__ = ("Batch", "slices")
+
+ItemT = TypeVar("ItemT")
+
+
+class _Sliceable(Protocol):
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> Any: ...
+
+
+SequenceT = TypeVar("SequenceT", bound=_Sliceable)
+
+
+def slices(items: SequenceT, most: int) -> Iterator[SequenceT]:
+    """Cut a sequence, or the bytes of a buffer, into slices of at most `most` each."""
+    return (items[start : start + most] for start in range(0, len(items), most))
+
+
+class Batch(Generic[ItemT]):
+    """Items that go together, bounded by number and by bytes.
+
+    Args:
+        most: the most items.
+        most_bytes: the bytes that fill a batch; the last item may go beyond them.
+    """
+
+    def __init__(self, most: int, most_bytes: int) -> None:
+        self._most, self._most_bytes = most, most_bytes
+        self._items: list[ItemT] = []
+        self._bytes = 0
+
+    def add(self, item: ItemT, size: int) -> bool:
+        """Add an item of so many bytes, and return whether the batch is full."""
+        self._items.append(item)
+        self._bytes += size
+        return len(self._items) >= self._most or self._bytes >= self._most_bytes
+
+    def take(self) -> list[ItemT]:
+        """Return what is in the batch, perhaps nothing, and begin the next one."""
+        taken, self._items, self._bytes = self._items, [], 0
+        return taken

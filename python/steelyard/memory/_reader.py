@@ -1,0 +1,48 @@
+"""The reader of bytes that are in memory, for every place that has some."""
+
+from __future__ import annotations
+
+from anyio import ClosedResourceError
+from anyio.lowlevel import checkpoint
+
+from steelyard.base import BaseReader
+from steelyard.digest import Digest
+from steelyard.errors import InvalidArgument, OutOfRange
+
+__all__ = ("MemoryReader",)
+
+
+class MemoryReader(BaseReader):
+    """Reads bytes in memory under a digest. It holds them itself, so that deleting the blob does not end it.
+
+    Args:
+        digest: the blob's name.
+        data: its bytes, which are not checked.
+    """
+
+    def __init__(self, digest: Digest, data: bytes) -> None:
+        self._digest = digest
+        self._data = data
+        self._closed = False
+
+    @property
+    def digest(self) -> Digest:
+        return self._digest
+
+    @property
+    def size(self) -> int:
+        return len(self._data)
+
+    async def read_at(self, offset: int, size: int) -> bytes:
+        await checkpoint()
+        if self._closed:
+            raise ClosedResourceError
+        if offset < 0 or size < 0:
+            raise InvalidArgument(f"offset and size: expected 0 or more, found {offset} and {size}")
+        if offset > len(self._data):
+            raise OutOfRange(str(self._digest), offset=offset, size=len(self._data))
+        return self._data[offset : offset + size]
+
+    async def aclose(self) -> None:
+        self._closed = True
+        await checkpoint()
