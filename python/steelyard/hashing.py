@@ -18,6 +18,7 @@ from anyio.lowlevel import checkpoint
 from steelyard._native import Hasher as _NativeHasher
 from steelyard._native import Job
 from steelyard._runtime import calls
+from steelyard._runtime.chunks import slices
 from steelyard._runtime.jobs import watched
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import InvalidArgument
@@ -210,8 +211,8 @@ class _Digesting:
                 self.hasher.update(view)
                 await self.breathe(view.nbytes)
                 return
-            for start in range(0, view.nbytes, calls.PIECE):
-                with view[start : start + calls.PIECE] as piece:
+            for piece in slices(view, calls.PIECE):
+                with piece:
                     await calls.run(self.hasher.update, piece)
                 self.report()
 

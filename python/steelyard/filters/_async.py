@@ -10,6 +10,7 @@ from typing import TypeVar
 from anyio.lowlevel import checkpoint
 
 from steelyard._runtime.calls import run
+from steelyard._runtime.chunks import slices
 from steelyard.filters import Fields, Filter
 
 __all__ = ("AT_ONCE", "choose", "compiled")
@@ -40,8 +41,7 @@ async def choose(filter_: Filter, things: Sequence[ValueT], fields: Callable[[Va
     found: list[ValueT] = []
     native = filter_.native
     most = _SLOW if native.has_expressions else AT_ONCE
-    for start in range(0, len(things), most):
-        some = things[start : start + most]
+    for some in slices(things, most):
         if native.has_expressions:
             found += compress(some, await run(native.choose, [fields(thing) for thing in some]))
         else:

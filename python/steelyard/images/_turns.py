@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from steelyard._runtime.calls import run
+from steelyard._runtime.chunks import slices
 
 __all__ = ("INLINE", "aside", "parts")
 
@@ -21,7 +22,7 @@ TURN = 500
 
 def parts(items: Sequence[ItemT]) -> Iterator[Sequence[ItemT]]:
     """Cut the items into parts, between which whoever works on them awaits something."""
-    return (items[start : start + TURN] for start in range(0, len(items), TURN))
+    return slices(items, TURN)
 
 
 async def aside(size: int, work: Callable[[], ResultT]) -> ResultT:

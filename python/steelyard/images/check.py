@@ -7,6 +7,7 @@ from contextlib import aclosing
 
 import msgspec
 
+from steelyard._runtime.chunks import slices
 from steelyard.content import Provider, Store
 from steelyard.digest import Digest
 from steelyard.errors import IncompleteImage, InvalidDigest
@@ -192,8 +193,8 @@ async def check_configs(
     configs = [
         node for node in present if node.descriptor.kind == "config" and key_of(node.descriptor) not in read_before
     ]
-    for start in range(0, len(configs), CONCURRENCY):
-        await at_once(configs[start : start + CONCURRENCY], read)
+    for some in slices(configs, CONCURRENCY):
+        await at_once(some, read)
     read_before.update(key_of(node.descriptor) for node in configs)
 
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 import msgspec
 from anyio.lowlevel import checkpoint
 
+from steelyard._runtime.chunks import slices
 from steelyard._runtime.fork import Process
 from steelyard._runtime.scopes import task_group
 from steelyard.content import Provider
@@ -103,8 +104,8 @@ async def _walk(walk: _Walk, root: OCIDescriptor, concurrency: int) -> AsyncGene
         leaves = [node for node in level if not has_children(node.descriptor)]
         level = []
         # A level in parts: what one part reads is handed out before the next is read.
-        for start in range(0, len(documents), concurrency):
-            for node in await walk.read(documents[start : start + concurrency]):
+        for some in slices(documents, concurrency):
+            for node in await walk.read(some):
                 yield node
                 _check(process)
                 for named in parts(walk.wanted(node)):

@@ -11,6 +11,7 @@ from steelyard import _native
 from steelyard._runtime.backend import uninterrupted
 from steelyard._runtime.buffers import view
 from steelyard._runtime.calls import run
+from steelyard._runtime.chunks import Batch
 from steelyard._runtime.concurrent import Emit, unordered
 from steelyard.local._rows import to_digest
 from steelyard.local.small import SMALL, Stored, source_error
@@ -59,8 +60,7 @@ def put_many(
 
 def _batches(sources: Iterable[Source], most: int) -> Iterator[list[Item]]:
     """Cut the sources into batches, bounded by number and by bytes in memory; what is no small source goes alone."""
-    batch: list[Item] = []
-    held = 0
+    batch: Batch[Item] = Batch(most, BATCH_BYTES)
     failure: Exception | None = None
     try:
         for index, source in enumerate(sources):
@@ -68,15 +68,12 @@ def _batches(sources: Iterable[Source], most: int) -> Iterator[list[Item]]:
             if native is None:
                 yield [(index, source, None)]
                 continue
-            batch.append((index, source, native))
-            held += 0 if isinstance(native, str) else len(native)
-            if len(batch) >= most or held >= BATCH_BYTES:
-                yield batch
-                batch, held = [], 0
+            if batch.add((index, source, native), 0 if isinstance(native, str) else len(native)):
+                yield batch.take()
     except Exception as error:  # noqa: BLE001  # raised below, after what came before it
         failure = error
-    if batch:
-        yield batch
+    if rest := batch.take():
+        yield rest
     if failure is not None:
         raise failure
 

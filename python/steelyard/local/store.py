@@ -15,6 +15,7 @@ from anyio.lowlevel import checkpoint
 from steelyard import _native
 from steelyard._runtime.backend import uninterrupted
 from steelyard._runtime.calls import run, run_always
+from steelyard._runtime.chunks import slices
 from steelyard._runtime.fork import UNBOUND, Process, ProcessBound
 from steelyard._runtime.refqueue import ref_queue
 from steelyard.base import BaseStore
@@ -252,8 +253,8 @@ class LocalStore(ProcessBound, BaseStore):
         """Return what is known of each that is stored; one trip for `_BATCH` of them."""
         names = [str(Digest.parse(digest)) for digest in digests]
         found: dict[Digest, Info] = {}
-        for start in range(0, len(names), _BATCH):
-            rows = await run(self._core.infos, names[start : start + _BATCH])
+        for some in slices(names, _BATCH):
+            rows = await run(self._core.infos, some)
             found.update((info.digest, info) for info in map(to_info, rows))
         if not names:
             await checkpoint()

@@ -12,6 +12,7 @@ from anyio.lowlevel import checkpoint
 
 from steelyard import _native
 from steelyard._runtime.calls import run
+from steelyard._runtime.chunks import Batch
 from steelyard._runtime.concurrent import Emit, unordered
 from steelyard._runtime.jobs import watched, whole
 from steelyard.digest import Digest
@@ -159,20 +160,15 @@ def _judge(info: Info, result: tuple[int, str] | Exception | None, on_progress: 
 
 async def _sets(infos: AsyncGenerator[Info, None]) -> AsyncGenerator[list[Info], None]:
     """Put blobs together that are verified side by side."""
-    held: list[Info] = []
-    size = 0
+    batch: Batch[Info] = Batch(_SIDE_BY_SIDE, _SIDE_BY_SIDE_BYTES)
     async with aclosing(infos):
         async for info in infos:
             if info.size > _ALONE:
                 yield [info]
-                continue
-            held.append(info)
-            size += info.size
-            if len(held) == _SIDE_BY_SIDE or size >= _SIDE_BY_SIDE_BYTES:
-                yield held
-                held, size = [], 0
-    if held:
-        yield held
+            elif batch.add(info, info.size):
+                yield batch.take()
+    if rest := batch.take():
+        yield rest
 
 
 async def _blobs(core: _native.Store, *, resume: bool) -> AsyncGenerator[Info, None]:

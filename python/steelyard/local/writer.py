@@ -11,6 +11,7 @@ from steelyard import _native
 from steelyard._runtime.backend import uninterrupted
 from steelyard._runtime.buffers import view
 from steelyard._runtime.calls import PIECE, checkpoint_here, run, run_always
+from steelyard._runtime.chunks import slices
 from steelyard._runtime.fork import ProcessBound
 from steelyard._runtime.jobs import watched
 from steelyard._runtime.refqueue import RefQueue
@@ -58,8 +59,8 @@ class LocalWriter(ProcessBound, Writer):
                 return
             with view(data) as octets:
                 if not await self._gather(octets):
-                    for start in range(0, octets.nbytes, PIECE):
-                        with octets[start : start + PIECE] as piece:
+                    for piece in slices(octets, PIECE):
+                        with piece:
                             # CANCEL: whole pieces are accepted or not; `offset` says where the source has to be continued.
                             await run(self._ingest.write, piece)
 

@@ -10,6 +10,7 @@ from anyio.lowlevel import checkpoint
 
 from steelyard._runtime.backend import uninterrupted
 from steelyard._runtime.buffers import view
+from steelyard._runtime.chunks import slices
 from steelyard._runtime.fork import ProcessBound
 from steelyard.containerd.remote._calls import MOST_DATA, Limits
 from steelyard.containerd.remote._channel import Connection, method
@@ -92,13 +93,13 @@ class RemoteWriter(ProcessBound, Writer):
         self._check()
         given = view(data)
         await checkpoint()
-        for start in range(0, len(given), MOST_DATA):
-            whole = type(data) is bytes and len(given) <= MOST_DATA
-            size = min(MOST_DATA, len(given) - start)
+        whole = type(data) is bytes and len(given) <= MOST_DATA
+        for part in slices(given, MOST_DATA):
+            size = len(part)
             # CANCEL: what was accepted so far stays; the rest of the data was not.
             await self._answer(self._stream.room(self._pending_size + size, self._limits.window))
             self._check()
-            piece = data if whole else bytes(given[start : start + size])
+            piece = data if whole else bytes(part)
             if self._hasher is not None:
                 await hash_piece(self._hasher, piece)
             self._pending.append(piece)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 
+from steelyard._runtime.chunks import Batch
 from steelyard.content import ReaderAt, Store
 from steelyard.errors import AlreadyExists, DataCorrupt, FailedPrecondition, NotFound
 from steelyard.images._concurrent import for_each
@@ -89,16 +90,12 @@ async def _to_store(keeper: Keeper, plan: Plan, report: Report, *, overwrite: bo
 
 def _batches(nodes: Iterable[Node]) -> Iterator[list[Node]]:
     """Cut small blobs into batches, bounded by number and by bytes."""
-    batch: list[Node] = []
-    held = 0
+    batch: Batch[Node] = Batch(BATCH, BATCH_BYTES)
     for node in nodes:
-        batch.append(node)
-        held += node.descriptor.size
-        if len(batch) >= BATCH or held >= BATCH_BYTES:
-            yield batch
-            batch, held = [], 0
-    if batch:
-        yield batch
+        if batch.add(node, node.descriptor.size):
+            yield batch.take()
+    if rest := batch.take():
+        yield rest
 
 
 async def _put_small(keeper: Keeper, plan: Plan, nodes: Sequence[Node]) -> dict[str, bool]:

@@ -11,6 +11,7 @@ import anyio
 
 from steelyard._archive import Place, copy_hashed, copy_range
 from steelyard._runtime.calls import OpenFile, run, run_always
+from steelyard._runtime.chunks import Batch
 from steelyard._runtime.scopes import managed
 from steelyard.content import ReaderAt
 from steelyard.errors import DataCorrupt, StorageError
@@ -31,7 +32,7 @@ BATCH = 256
 BATCH_BYTES = 4 << 20
 """About the most bytes of such blobs."""
 
-Batch = list[tuple[Part, Place]]
+Placed = tuple[Part, Place]
 
 
 class _New:
@@ -82,7 +83,7 @@ async def write_archive(
     batches, large = await run(_divide, archive)
     turn = anyio.Lock()
 
-    async def write(batch: Batch) -> None:
+    async def write(batch: list[Placed]) -> None:
         await _write_batch(content, batch, file, report)
 
     async def copy(blob: tuple[OCIDescriptor, int]) -> None:
@@ -93,24 +94,24 @@ async def write_archive(
     await for_each(large, copy, concurrency=CONCURRENCY)
 
 
-def _divide(archive: Archive) -> tuple[list[Batch], list[tuple[OCIDescriptor, int]]]:
+def _divide(archive: Archive) -> tuple[list[list[Placed]], list[tuple[OCIDescriptor, int]]]:
     """Return all parts in batches, and again the large blobs, of which the batches write the headers only."""
-    batches: list[Batch] = []
+    batches: list[list[Placed]] = []
     large = []
-    size = BATCH_BYTES
+    batch: Batch[Placed] = Batch(BATCH, BATCH_BYTES)
     for part, place in zip(archive.parts, archive.layout.places, strict=True):
-        if size >= BATCH_BYTES or len(batches[-1]) >= BATCH:
-            batches.append([])
-            size = 0
-        batches[-1].append((part, place))
-        if part.blob is not None and part.member.size > SMALL:
+        size = part.member.size
+        if part.blob is not None and size > SMALL:
             large.append((part.blob.descriptor, place.data_offset))
-        else:
-            size += part.member.size
+            size = 0
+        if batch.add((part, place), size):
+            batches.append(batch.take())
+    if rest := batch.take():
+        batches.append(rest)
     return batches, large
 
 
-async def _write_batch(content: Content, batch: Batch, file: _files.NewFile, report: Report) -> None:
+async def _write_batch(content: Content, batch: list[Placed], file: _files.NewFile, report: Report) -> None:
     rows = []
     small = []
     for part, place in batch:

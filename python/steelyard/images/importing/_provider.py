@@ -8,6 +8,7 @@ from io import UnsupportedOperation
 
 import msgspec
 
+from steelyard._runtime.chunks import Batch, slices
 from steelyard.content import Provider, ReaderAt, Source, Store
 from steelyard.digest import Digest
 from steelyard.errors import InvalidArgument, NotFound
@@ -65,8 +66,7 @@ class _Copies(ImageSource):
     async def _copy(self, digests: Collection[Digest]) -> None:
         """Copy blobs: small ones in groups, then the large ones, several at a time."""
         ordered = sorted(digests)
-        groups = [ordered[start : start + _OPEN] for start in range(0, len(ordered), _OPEN)]
-        await for_each(groups, self._copy_small, concurrency=self._concurrency)
+        await for_each(slices(ordered, _OPEN), self._copy_small, concurrency=self._concurrency)
         await for_each(self._large, self._copy_large, concurrency=self._concurrency)
 
     async def _copy_small(self, digests: Sequence[Digest]) -> None:
@@ -82,14 +82,13 @@ class _Copies(ImageSource):
             rest = [item for item in items if item.digest not in present]
             self._intake.ledger.advance(sum(item.size for item in items if item.digest in present))
             self._large += [item for item in rest if item.size > SMALL]
-            batch = []
+            batch: Batch[tuple[Item, bytes]] = Batch(_OPEN, BATCH_BYTES)
             for item in rest:
                 if item.digest is not None and item.size <= SMALL:
-                    batch.append((item, await readers[item.digest].read_at(0, item.size)))
-                if sum(len(data) for _, data in batch) >= BATCH_BYTES:
-                    await self._store(batch)
-                    batch = []
-            await self._store(batch)
+                    data = await readers[item.digest].read_at(0, item.size)
+                    if batch.add((item, data), len(data)):
+                        await self._store(batch.take())
+            await self._store(batch.take())
 
     async def _copy_large(self, item: Item) -> None:
         async with await self._provider.reader_at(item.entry) as reader:

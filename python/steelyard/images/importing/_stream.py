@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup
 
 from steelyard import _archive
 from steelyard._archive import Decompressed, Entry, TarStream, format_of
+from steelyard._runtime.chunks import Batch
 from steelyard._runtime.iteration import next_item
 from steelyard._runtime.scopes import task_group
 from steelyard.content import ReaderAt
@@ -60,8 +61,7 @@ class ArchiveStream(Archive):
         self._hashes = Hashes()
         self._is_layout = False
         self._strays: set[Digest] = set()  # stored from files that are no blobs of a layout
-        self._batch: list[tuple[Item, Entry, bytes]] = []
-        self._held = 0
+        self._batch: Batch[tuple[Item, Entry, bytes]] = Batch(BATCH, BATCH_BYTES)
         self._batches = anyio.Semaphore(_BATCHES)
 
     async def contents(self) -> Contents:
@@ -125,9 +125,7 @@ class ArchiveStream(Archive):
         item = Item(entry.name, entry.size, digest)
         if entry.size <= SMALL:
             data = await self._read(entry, SMALL)
-            self._batch.append((item, entry, data))
-            self._held += len(data)
-            if len(self._batch) >= BATCH or self._held >= BATCH_BYTES:
+            if self._batch.add((item, entry, data), len(data)):
                 await self._flush(tasks)
             return
         first = await self._head()
@@ -179,7 +177,7 @@ class ArchiveStream(Archive):
 
     async def _flush(self, tasks: TaskGroup) -> None:
         """Begin to store the batch; the archive is read on meanwhile."""
-        batch, self._batch, self._held = self._batch, [], 0
+        batch = self._batch.take()
         await self._batches.acquire()
         tasks.start_soon(self._store_batch, batch)
 
