@@ -24,8 +24,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 
 from anyio.abc import AsyncResource, ByteReceiveStream, ByteSendStream
 
+from steelyard._runtime.concurrent import check_concurrency
 from steelyard.digest import Algorithm, Digest
-from steelyard.errors import InvalidArgument
 from steelyard.model import Buffer, Descriptor, Info, OnProgress, PutManyResult, PutResult, Source, Sources, Status
 from steelyard.names import ImageNames
 from steelyard.options import PutOptions
@@ -376,8 +376,7 @@ class Store(Provider, Ingester, Manager, IngestManager):
             InvalidArgument: `concurrency` is less than 1.
             InvalidLabel: at once, not for each source.
         """
-        if concurrency is not None and concurrency < 1:
-            raise InvalidArgument(f"concurrency: expected at least 1, found {concurrency}")
+        check_concurrency(concurrency)
         options = PutOptions.parse(algorithm=algorithm, labels=labels, on_progress=on_progress)
         return self._put_many(sources, options, concurrency)
 

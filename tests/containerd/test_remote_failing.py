@@ -84,20 +84,16 @@ CALLS: dict[str, Callable[[RemoteStore], Awaitable[Any]]] = {
 @pytest.mark.parametrize("call", CALLS)
 async def test_a_server_that_is_not_there_is_named(short_path: Path, call: str) -> None:
     async with RemoteStore(short_path / "nobody") as store:
-        with pytest.raises((Unreachable, ExceptionGroup)) as caught:
+        with pytest.raises(Unreachable) as caught:
             await CALLS[call](store)
-    error: BaseException = caught.value
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
 
-    assert isinstance(error, Unreachable)
-    assert str(short_path / "nobody") in str(error)
+    assert str(short_path / "nobody") in str(caught.value)
 
 
 @pytest.mark.parametrize("call", CALLS)
 async def test_a_server_that_is_stuck_is_not_waited_for_for_ever(silent: str, call: str) -> None:
     async with RemoteStore(silent, timeout=0.2, idle_timeout=0.2) as store:
-        with anyio.fail_after(60), pytest.raises((Unreachable, ExceptionGroup)):
+        with anyio.fail_after(60), pytest.raises(Unreachable):
             await CALLS[call](store)
 
 

@@ -11,7 +11,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from steelyard._runtime.concurrent import unordered
+from steelyard._runtime.concurrent import map_unordered
 from steelyard.errors import InvalidArgument, InvalidLabel
 from steelyard.memory import MemoryStore
 from steelyard.model import PutManyResult
@@ -211,7 +211,7 @@ async def test_results_that_came_together_let_other_tasks_run() -> None:
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(other)
-        async with aclosing(unordered([1000], together, concurrency=1)) as results:
+        async with aclosing(map_unordered([1000], together, concurrency=1)) as results:
             seen = [result async for result in results]
         tasks.cancel_scope.cancel()
 
@@ -225,7 +225,7 @@ async def test_a_consumer_cancelled_among_results_that_came_together_is_stopped(
 
     seen = []
     with anyio.CancelScope() as scope:
-        async with aclosing(unordered([1000], together, concurrency=1)) as results:
+        async with aclosing(map_unordered([1000], together, concurrency=1)) as results:
             async for result in results:
                 seen.append(result)
                 scope.cancel()

@@ -6,7 +6,8 @@
 | `calls` | blocking calls on threads of the native pool |
 | `jobs` | long native calls: progress and cancellation |
 | `background` | a task that belongs to an object |
-| `concurrent` | one function over many items at once |
+| `concurrent` | one function over many items, several calls at a time |
+| `chunks` | long sequences in slices, many items in batches |
 | `iteration` | the next item of an async iterator |
 | `scopes` | task groups and context managers that Ctrl-C cannot tear |
 | `refqueue` | the queue of tasks that wait for a ref |

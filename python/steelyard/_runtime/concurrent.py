@@ -1,4 +1,4 @@
-"""Many items through one function at once, the results as they finish: workers ahead, a consumer behind."""
+"""One function over many items, several calls at a time: for the results in order, or for each as it comes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import anyio
 from anyio import CancelScope, get_cancelled_exc_class
-from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from steelyard._runtime.backend import uninterrupted
@@ -19,7 +18,7 @@ from steelyard._runtime.iteration import next_item
 from steelyard._runtime.scopes import task_group
 from steelyard.errors import InvalidArgument
 
-__all__ = ("Emit", "unordered")
+__all__ = ("Emit", "check_concurrency", "map_concurrently", "map_unordered")
 
 _WITHOUT = 32
 """The most results of one batch that are given without letting others run: a turn of the event loop costs more than a result."""
@@ -35,17 +34,46 @@ class Emit(Protocol[ResultT_contra]):
     async def __call__(self, *results: ResultT_contra) -> None: ...
 
 
-def unordered(
+async def map_concurrently(
+    items: Iterable[ItemT] | AsyncIterable[ItemT],
+    function: Callable[[ItemT], Awaitable[ResultT]],
+    *,
+    concurrency: int,
+) -> list[ResultT]:
+    """Call `function` with each item, at most `concurrency` at a time, and return the results in the order of the items.
+
+    The first failure cancels the other calls, and is raised by itself. When `items` itself raises, the calls under way
+    finish first.
+
+    Raises:
+        InvalidArgument: `concurrency` is less than 1.
+
+    Cancellation:
+        Cancels all calls under way, and waits for their end.
+    """
+    check_concurrency(concurrency)
+    results: list[Any] = []
+
+    async def call(index: int, item: ItemT) -> None:
+        result = await function(item)
+        results.extend([None] * (index + 1 - len(results)))
+        results[index] = result
+
+    await _call_each(items, call, concurrency)
+    return results
+
+
+def map_unordered(
     items: Iterable[ItemT] | AsyncIterable[ItemT],
     function: Callable[[int, ItemT, Emit[ResultT]], Awaitable[None]],
     *,
     concurrency: int,
 ) -> AsyncGenerator[ResultT, None]:
-    """Call `function` with each item and its place, and yield what it emits, as it does.
+    """Call `function` with each item and its place as `map_concurrently` does, and yield what it emits, as it does.
 
     Work begins when the first result is asked for. An item counts as in work until its last result is taken, so memory is
-    bounded by `concurrency`. When `items` itself raises, what was begun still finishes and yields, then the error is
-    raised. An async generator of items is closed together with the iterator. What `function` raises ends everything.
+    bounded by `concurrency`. When `items` itself raises, the calls under way finish and yield, then the error is raised.
+    An async generator of items is closed together with the iterator.
 
     The iterator ends its work when it is exhausted, closed, or cancelled while it waits for a result. One that is simply
     dropped, by a ``break`` without `contextlib.aclosing`, ends its work soon after, not before the next line.
@@ -53,13 +81,66 @@ def unordered(
     Raises:
         InvalidArgument: `concurrency` is less than 1.
     """
-    if concurrency < 1:
-        raise InvalidArgument(f"concurrency: expected at least 1, found {concurrency}")
+    check_concurrency(concurrency)
     return _Results(_Work(items, function, concurrency))
 
 
+def check_concurrency(concurrency: int | None) -> None:
+    """Refuse fewer calls at a time than one; None leaves the number to the function that is called.
+
+    Raises:
+        InvalidArgument: it is less than 1.
+    """
+    if concurrency is not None and concurrency < 1:
+        raise InvalidArgument(f"concurrency: expected at least 1, found {concurrency}")
+
+
+async def _call_each(
+    items: Iterable[ItemT] | AsyncIterable[ItemT],
+    call: Callable[[int, ItemT], Awaitable[None]],
+    concurrency: int,
+) -> None:
+    """Call a function with each item and its place, at most `concurrency` at a time; raise the first failure."""
+    failures: list[Exception] = []
+    free = anyio.Semaphore(concurrency)
+    source = aiter(items if isinstance(items, AsyncIterable) else _each(items))
+
+    async with task_group() as tasks:
+
+        async def one(index: int, item: ItemT) -> None:
+            try:
+                await call(index, item)
+            except Exception as error:  # noqa: BLE001  # raised below, by itself and not in a group
+                failures.append(error)
+                tasks.cancel_scope.cancel()
+            else:  # not after a failure: another call would start before the failure cancels it
+                free.release()
+
+        # One task alone advances the items: a generator may have scopes of its own open between two of them.
+        try:
+            try:
+                for index in itertools.count():
+                    await free.acquire()
+                    tasks.start_soon(one, index, await next_item(source))
+            finally:
+                if isinstance(source, AsyncGenerator):
+                    with CancelScope(shield=True):
+                        await source.aclose()
+        except StopAsyncIteration:
+            pass
+        except Exception as error:  # noqa: BLE001  # raised when the calls under way have finished
+            failures.append(error)
+    if failures:
+        first = failures[0]
+        failures.clear()  # its traceback holds this frame
+        try:
+            raise first
+        finally:
+            del first
+
+
 class _Work(Generic[ItemT, ResultT]):
-    """The workers' side: it knows nothing of the consumer's object, so that it is noticed when that is dropped."""
+    """The calls' side: it knows nothing of the consumer's object, so that it is noticed when that is dropped."""
 
     def __init__(
         self,
@@ -69,7 +150,7 @@ class _Work(Generic[ItemT, ResultT]):
     ) -> None:
         self._function = function
         self._items = items
-        self._places = anyio.Semaphore(concurrency)
+        self._concurrency = concurrency
         self._finished: deque[tuple[deque[ResultT], anyio.Event]] = deque()
         self._since = _WITHOUT
         self._changed = anyio.Event()
@@ -78,41 +159,18 @@ class _Work(Generic[ItemT, ResultT]):
 
     async def run(self) -> None:
         """Work until the items end."""
-        items = aiter(self._items if isinstance(self._items, AsyncIterable) else _each(self._items))
         try:
-            async with task_group() as workers:
-                # One task alone advances the items: a generator may have scopes of its own open between two of them.
-                try:
-                    await self._feed(items, workers)
-                finally:
-                    if isinstance(items, AsyncGenerator):
-                        with CancelScope(shield=True):
-                            await items.aclose()
+            await _call_each(self._items, self._call, self._concurrency)
         except get_cancelled_exc_class():
             raise
         except BaseException as error:  # noqa: BLE001  # it belongs to the consumer, not to the event loop
             self._error = error
-            if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-                self._error = error.exceptions[0]
         finally:
             self._ended = True
             self._changed.set()
 
-    async def _feed(self, items: AsyncIterator[ItemT], workers: TaskGroup) -> None:
-        for index in itertools.count():
-            await self._places.acquire()
-            try:
-                item = await next_item(items)
-            except StopAsyncIteration:
-                return
-            except Exception as error:  # noqa: BLE001  # told when the items in work have finished
-                self._error = error
-                return
-            workers.start_soon(self._work, index, item)
-
-    async def _work(self, index: int, item: ItemT) -> None:
+    async def _call(self, index: int, item: ItemT) -> None:
         await self._function(index, item, self._emit)
-        self._places.release()
 
     async def _emit(self, *results: ResultT) -> None:
         if results:

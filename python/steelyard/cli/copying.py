@@ -8,10 +8,10 @@ from contextlib import AsyncExitStack, aclosing
 from datetime import timedelta
 from typing import Annotated
 
-import anyio
 from cyclopts import Parameter
 
 from steelyard._runtime.calls import run
+from steelyard._runtime.concurrent import map_concurrently
 from steelyard.cli.addresses import NoStore, has_blobs, open_root
 from steelyard.cli.context import Context
 from steelyard.cli.explain import UsageError
@@ -106,18 +106,7 @@ class _Copying:
 async def _copy_all(context: Context, copying: _Copying, digests: Sequence[str]) -> None:
     """Copy a few blobs at a time, in the order in which they are named or listed."""
     source = _listed(copying.source) if not digests else _resolved(context, copying.source, digests)
-    async with aclosing(source) as names, anyio.create_task_group() as tasks:
-        room = anyio.Semaphore(_AT_ONCE)
-
-        async def one(digest: Digest) -> None:
-            try:
-                await copying.copy(digest)
-            finally:
-                room.release()
-
-        async for digest in names:
-            await room.acquire()
-            tasks.start_soon(one, digest)
+    await map_concurrently(source, copying.copy, concurrency=_AT_ONCE)
 
 
 async def _listed(store: Store) -> AsyncGenerator[Digest, None]:

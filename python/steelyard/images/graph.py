@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import msgspec
 from anyio.lowlevel import checkpoint
 
 from steelyard._runtime.chunks import slices
+from steelyard._runtime.concurrent import check_concurrency, map_concurrently
 from steelyard._runtime.fork import Process
-from steelyard._runtime.scopes import task_group
 from steelyard.content import Provider
-from steelyard.errors import InvalidArgument, InvalidDocument, LimitExceeded, NotFound, UnsupportedAlgorithm
+from steelyard.errors import InvalidDocument, LimitExceeded, NotFound, UnsupportedAlgorithm
 from steelyard.images._turns import parts
 from steelyard.images._visited import Visited
 from steelyard.images.choose import Platforms
@@ -77,8 +77,7 @@ async def walk_image(
     Cancellation:
         Reads only; close the generator (`contextlib.aclosing`) to stop early.
     """
-    if concurrency < 1:
-        raise InvalidArgument(f"concurrency: expected at least 1, found {concurrency}")
+    check_concurrency(concurrency)
     walk = _Walk(provider, platforms, limits, None, skip_missing=skip_missing)
     async with aclosing(_walk(walk, root, concurrency)) as nodes:
         async for node in nodes:
@@ -213,20 +212,18 @@ class _Walk:
 
 async def at_once(nodes: Sequence[Node], read: Callable[[Node], Awaitable[ResultT]]) -> list[ResultT]:
     """Return what `read` gives for each of the nodes, in their order; they are read at the same time."""
-    found: dict[int, ResultT] = {}
-
-    # The first failure in the order of the nodes is the one that is raised: the same content fails the same way.
     failures: dict[int, Exception] = {}
 
-    async def read_one(index: int, node: Node) -> None:
+    async def read_one(place: tuple[int, Node]) -> ResultT | None:
+        index, node = place
         try:
-            found[index] = await read(node)
+            return await read(node)
         except Exception as error:  # noqa: BLE001  # raised below
             failures[index] = error
+            return None
 
-    async with task_group() as tasks:
-        for index, node in enumerate(nodes):
-            tasks.start_soon(read_one, index, node)
+    found = await map_concurrently(enumerate(nodes), read_one, concurrency=max(1, len(nodes)))
     if failures:
+        # The first in the order of the nodes: the same content fails the same way.
         raise failures[min(failures)]
-    return [found[index] for index in range(len(nodes))]
+    return cast("list[ResultT]", found)

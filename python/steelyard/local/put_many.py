@@ -12,7 +12,7 @@ from steelyard._runtime.backend import uninterrupted
 from steelyard._runtime.buffers import view
 from steelyard._runtime.calls import run
 from steelyard._runtime.chunks import Batch
-from steelyard._runtime.concurrent import Emit, unordered
+from steelyard._runtime.concurrent import Emit, map_unordered
 from steelyard.local._rows import to_digest
 from steelyard.local.small import SMALL, Stored, source_error
 from steelyard.model import Buffer, PutManyResult, PutResult, Source, Sources
@@ -55,7 +55,7 @@ def put_many(
     async def work(_number: int, batch: list[Item], emit: Emit[PutManyResult]) -> None:
         await _store_batch(put, core, options, batch, emit)
 
-    return unordered(_batches(sources, size), work, concurrency=at_once)
+    return map_unordered(_batches(sources, size), work, concurrency=at_once)
 
 
 def _batches(sources: Iterable[Source], most: int) -> Iterator[list[Item]]:

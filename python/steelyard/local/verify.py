@@ -13,7 +13,7 @@ from anyio.lowlevel import checkpoint
 from steelyard import _native
 from steelyard._runtime.calls import run
 from steelyard._runtime.chunks import Batch
-from steelyard._runtime.concurrent import Emit, unordered
+from steelyard._runtime.concurrent import Emit, map_unordered
 from steelyard._runtime.jobs import watched, whole
 from steelyard.digest import Digest
 from steelyard.errors import DataCorrupt, InvalidArgument, NotFound, SteelyardError
@@ -75,7 +75,9 @@ async def verify_all(
             await run(core.mark_verified, marked, time.time_ns())
 
     try:
-        async with aclosing(unordered(_sets(_blobs(core, resume=resume)), some, concurrency=concurrency)) as results:
+        async with aclosing(
+            map_unordered(_sets(_blobs(core, resume=resume)), some, concurrency=concurrency)
+        ) as results:
             async for result in results:
                 if result.error is None:
                     whole.append(str(result.digest))

@@ -10,6 +10,7 @@ import msgspec
 from anyio.lowlevel import checkpoint
 
 from steelyard._runtime.chunks import slices
+from steelyard._runtime.concurrent import check_concurrency
 from steelyard.base import BaseStore
 from steelyard.content import ReaderAt, Writer
 from steelyard.digest import Algorithm, Digest
@@ -18,7 +19,7 @@ from steelyard.filters import info_fields, status_fields
 from steelyard.filters._async import AT_ONCE, choose, compiled
 from steelyard.hashing import digest_of
 from steelyard.memory._blob import Blob
-from steelyard.memory._ingest import Ingest, now
+from steelyard.memory._ingest import Ingest, MemoryWriter, now
 from steelyard.memory._names import MemoryImageNames
 from steelyard.memory._reader import MemoryReader
 from steelyard.model import Descriptor, Info, Labels, OnProgress, Progress, Status, Verified
@@ -178,8 +179,7 @@ class MemoryStore(BaseStore):
         on_progress: OnProgress | None = None,
     ) -> AsyncGenerator[Verified, None]:
         """Verify every blob and yield what was found of each; with `resume`, only those an unfinished run left."""
-        if concurrency < 1:
-            raise InvalidArgument(f"concurrency: expected at least 1, found {concurrency}")
+        check_concurrency(concurrency)
         if not resume:
             self._verified.clear()
         for digest in sorted(self._blobs.keys() - self._verified):

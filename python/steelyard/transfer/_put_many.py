@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from steelyard._runtime.concurrent import Emit, unordered
+from steelyard._runtime.concurrent import Emit, map_unordered
 from steelyard.content import Store
 from steelyard.model import PutManyResult, PutResult, Source, Sources
 from steelyard.options import PutOptions
@@ -47,7 +47,7 @@ def put_each(put: Put, sources: Sources, concurrency: int | None) -> AsyncGenera
     async def one(index: int, source: Source, emit: Emit[PutManyResult]) -> None:
         await emit(await put_one(put, index, source))
 
-    return unordered(sources, one, concurrency=_AT_ONCE if concurrency is None else concurrency)
+    return map_unordered(sources, one, concurrency=_AT_ONCE if concurrency is None else concurrency)
 
 
 async def put_one(put: Put, index: int, source: Source) -> PutManyResult:

@@ -9,8 +9,8 @@ from typing import Any
 
 from anyio.lowlevel import checkpoint
 
+from steelyard._runtime.concurrent import map_concurrently
 from steelyard._runtime.fork import Process
-from steelyard._runtime.scopes import task_group
 from steelyard.containerd.remote._calls import GRACE, Answers, Limits, ask
 from steelyard.containerd.remote._channel import Connection, method
 from steelyard.containerd.remote._errors import About
@@ -40,17 +40,12 @@ class Content:
     async def infos(self, digests: Iterable[Digest]) -> dict[Digest, Info]:
         """Return what is known of each of the digests that is stored, several look-ups at a time."""
         found: dict[Digest, Info] = {}
-        wanted = list(dict.fromkeys(digests))
-        left = iter(wanted)
 
-        async def look() -> None:
-            for digest in left:
-                with suppress(NotFound):
-                    found[digest] = await self.info(digest)
+        async def look(digest: Digest) -> None:
+            with suppress(NotFound):
+                found[digest] = await self.info(digest)
 
-        async with task_group() as tasks:
-            for _ in range(min(_LOOKS_AT_ONCE, len(wanted))):
-                tasks.start_soon(look)
+        await map_concurrently(dict.fromkeys(digests), look, concurrency=_LOOKS_AT_ONCE)
         return found
 
     async def update(self, info: Info, fieldpaths: Sequence[str]) -> Info:

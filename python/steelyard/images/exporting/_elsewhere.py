@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from contextlib import aclosing
 
 from steelyard._runtime.chunks import Batch
+from steelyard._runtime.concurrent import map_concurrently
 from steelyard.content import ReaderAt, Store
 from steelyard.errors import AlreadyExists, DataCorrupt, FailedPrecondition, NotFound
-from steelyard.images._concurrent import for_each
 from steelyard.images.exporting._archive import SMALL, Report, blob_pieces
 from steelyard.images.exporting._file import BATCH, BATCH_BYTES
 from steelyard.images.exporting._plan import Plan, Root, reported
@@ -78,7 +78,7 @@ async def _to_store(keeper: Keeper, plan: Plan, report: Report, *, overwrite: bo
         for node in nodes:
             report(node.descriptor, node.descriptor.size)
 
-    await for_each(_batches(small), write_small, concurrency=CONCURRENCY)
+    await map_concurrently(_batches(small), write_small, concurrency=CONCURRENCY)
     blobs = await _each(plan, write, report, concurrency=CONCURRENCY, done=new)
     await keeper.refer(plan.blobs)
     # Names are assigned together as far as they have the same labels.
@@ -144,7 +144,7 @@ async def _each(
 
     # Documents come in the order in which they are named, so that backwards most come before what names them.
     leaves = [node for node in plan.blobs if node.document is None and node.descriptor.digest not in new]
-    await for_each(leaves, write_one, concurrency=concurrency)
+    await map_concurrently(leaves, write_one, concurrency=concurrency)
     for node in reversed(plan.blobs):
         if node.document is not None:
             await write_one(node)

@@ -12,10 +12,10 @@ import anyio
 from steelyard._archive import Place, copy_hashed, copy_range
 from steelyard._runtime.calls import OpenFile, run, run_always
 from steelyard._runtime.chunks import Batch
+from steelyard._runtime.concurrent import map_concurrently
 from steelyard._runtime.scopes import managed
 from steelyard.content import ReaderAt
 from steelyard.errors import DataCorrupt, StorageError
-from steelyard.images._concurrent import for_each
 from steelyard.images.documents import OCIDescriptor
 from steelyard.images.exporting._archive import SMALL, Archive, Part, Report, blob_pieces
 from steelyard.images.exporting._content import Content
@@ -90,8 +90,8 @@ async def write_archive(
         descriptor, offset = blob
         await _copy_blob(content, descriptor, offset, file, report, turn=None if verify else turn)
 
-    await for_each(batches, write, concurrency=CONCURRENCY)
-    await for_each(large, copy, concurrency=CONCURRENCY)
+    await map_concurrently(batches, write, concurrency=CONCURRENCY)
+    await map_concurrently(large, copy, concurrency=CONCURRENCY)
 
 
 def _divide(archive: Archive) -> tuple[list[list[Placed]], list[tuple[OCIDescriptor, int]]]:

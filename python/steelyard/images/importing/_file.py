@@ -11,11 +11,11 @@ from steelyard import _archive
 from steelyard._archive import Entry, TarIndex, format_of
 from steelyard._runtime.calls import run
 from steelyard._runtime.chunks import Batch
+from steelyard._runtime.concurrent import map_concurrently
 from steelyard.content import Provider, ReaderAt
 from steelyard.digest import Digest
 from steelyard.errors import LimitExceeded, NotFound
 from steelyard.hashing import Hasher
-from steelyard.images._concurrent import for_each
 from steelyard.images._turns import parts
 from steelyard.images.importing._contents import DOCUMENTS
 from steelyard.images.importing._intake import (
@@ -102,7 +102,7 @@ class ArchiveFile(Archive, Provider):
         blobs = self._blobs()
         while (work := await run(next, blobs, None)) is not None:
             chosen = work if wanted is None else [pair for pair in work if pair[0].digest in wanted]
-            await for_each(_cut(await self._missing(chosen)), self._store, concurrency=self._concurrency)
+            await map_concurrently(_cut(await self._missing(chosen)), self._store, concurrency=self._concurrency)
 
     async def _missing(self, chosen: Work) -> Work:
         """Return those that are not stored."""

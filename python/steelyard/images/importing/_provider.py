@@ -9,10 +9,10 @@ from io import UnsupportedOperation
 import msgspec
 
 from steelyard._runtime.chunks import Batch, slices
+from steelyard._runtime.concurrent import map_concurrently
 from steelyard.content import Provider, ReaderAt, Source, Store
 from steelyard.digest import Digest
 from steelyard.errors import InvalidArgument, NotFound
-from steelyard.images._concurrent import for_each
 from steelyard.images._turns import aside
 from steelyard.images.importing._contents import index_of
 from steelyard.images.importing._intake import BATCH_BYTES, SMALL, Intake, Item
@@ -66,8 +66,8 @@ class _Copies(ImageSource):
     async def _copy(self, digests: Collection[Digest]) -> None:
         """Copy blobs: small ones in groups, then the large ones, several at a time."""
         ordered = sorted(digests)
-        await for_each(slices(ordered, _OPEN), self._copy_small, concurrency=self._concurrency)
-        await for_each(self._large, self._copy_large, concurrency=self._concurrency)
+        await map_concurrently(slices(ordered, _OPEN), self._copy_small, concurrency=self._concurrency)
+        await map_concurrently(self._large, self._copy_large, concurrency=self._concurrency)
 
     async def _copy_small(self, digests: Sequence[Digest]) -> None:
         """Copy the small ones of these that are not stored, and leave the large ones for later."""

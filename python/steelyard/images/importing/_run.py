@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from steelyard._runtime.calls import run
+from steelyard._runtime.concurrent import check_concurrency
 from steelyard.content import OnProgress, Store
 from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, InvalidArgument, NotFound
@@ -91,8 +92,7 @@ async def import_images(
     Cost:
         One pass over the source. Memory for a few batches of 8 MiB, and for a record of each entry.
     """
-    if concurrency is not None and concurrency < 1:
-        raise InvalidArgument(f"concurrency: expected at least 1, found {concurrency}")
+    check_concurrency(concurrency)
     options = _Options(
         name=name,
         naming=naming or Naming(),
