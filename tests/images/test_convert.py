@@ -23,8 +23,9 @@ from support.make_images import (
 )
 
 from steelyard import AlreadyExists, IncompleteImage, MemoryStore, NameMoved, NotFound, Store
-from steelyard.images import OCIDescriptor, Platforms, check, convert
+from steelyard.images import DEFAULT_LIMITS, OCIDescriptor, Platforms, check, convert
 from steelyard.images.convert import Rewriter
+from steelyard.images.read import DocumentReader, ParsedDocuments
 
 pytestmark = pytest.mark.anyio
 
@@ -168,7 +169,8 @@ async def test_a_large_document_is_not_decoded_on_the_event_loops_thread(
         return decode(data, **options)
 
     monkeypatch.setattr(msgspec.json, "decode", watched)
-    rewriter = Rewriter(store, oci=True, platforms=None, skip_missing=True)
+    reader = DocumentReader(store, ParsedDocuments(DEFAULT_LIMITS))
+    rewriter = Rewriter(reader, oci=True, platforms=None, skip_missing=True)
     await rewriter.run(root_of(index))
 
     assert len(index) > 100 << 10

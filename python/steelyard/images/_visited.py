@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from steelyard.errors import LimitExceeded
-from steelyard.images.documents import AnyDocument, Index, Manifest, OCIDescriptor
+from steelyard.images.documents import Index, Manifest, OCIDescriptor
 from steelyard.images.limits import Limits
 from steelyard.images.node import Key, Node, has_children, key_of, view_of
 
@@ -13,26 +13,24 @@ __all__ = ("Visited",)
 
 
 class Visited:
-    """Documents that earlier walks have read, and those of them below which nothing needs to be looked at again.
+    """The documents that earlier walks have visited, and those of them that need not be visited again.
 
-    Where something below a document is absent, what it names is visited for each image, though the document is read and
-    parsed once. Such visits are bounded by ``limits.nodes`` in all.
+    Where something below a document is absent, its children are visited again for each image. Such visits are bounded by
+    ``limits.nodes`` in all.
 
     Args:
         limits: bounds on documents.
-        indexes: whether what is below an index may be passed over, too. With platforms it may not: its manifests say
-            what the image offers.
+        indexes: whether the children of an index may be left out, too. With platforms they may not: the manifests say which
+            platforms the image has.
 
     Attributes:
-        configs: configs that were read and found right.
-        is_off: whether nothing is passed over, because images contradict each other.
+        is_off: whether nothing is left out, because images contradict each other.
     """
 
     def __init__(self, limits: Limits, *, indexes: bool = True) -> None:
-        self.configs: set[Key] = set()
         self._limits = limits
         self._indexes = indexes
-        self._documents: dict[Key, AnyDocument] = {}
+        self._seen: set[Key] = set()
         self._whole: dict[Key, int] = {}  # with the documents below it, one below the other, at most
         self._descriptors: dict[str, OCIDescriptor] = {}  # of all that is whole
         self._visits = 0
@@ -43,21 +41,16 @@ class Visited:
         height = self._whole.get(key_of(node.descriptor))
         return height is not None and node.depth + height <= self._limits.nesting
 
-    def document(self, descriptor: OCIDescriptor) -> AnyDocument | None:
-        """Return the document, if it was read."""
-        return self._documents.get(key_of(descriptor))
-
-    def keep(self, descriptor: OCIDescriptor, document: AnyDocument) -> None:
-        """Remember a document that was read."""
-        self._documents[key_of(descriptor)] = document
-
-    def visit_again(self, count: int) -> None:
-        """Count what a document names that was read before.
+    def visit(self, descriptor: OCIDescriptor, children: int) -> None:
+        """Note a visit to a document; if it is not the first, count its children.
 
         Raises:
-            LimitExceeded: it was too much in all.
+            LimitExceeded: there were too many repeated visits in all.
         """
-        self._visits += count
+        if key_of(descriptor) not in self._seen:
+            self._seen.add(key_of(descriptor))
+            return
+        self._visits += children
         if self._visits > self._limits.nodes:
             raise LimitExceeded("images together", limit="nodes", allowed=self._limits.nodes)
 
@@ -85,7 +78,7 @@ class Visited:
         for key, height in heights.items():
             if self._indexes or not height:
                 self._whole[key] = height
-                self._documents.pop(key, None)
+                self._seen.discard(key)
 
     def _heights(self, nodes: Iterable[Node]) -> dict[Key, int]:
         """Return for each document that was read how many are below it, one below the other, at most."""

@@ -8,7 +8,7 @@ from contextlib import aclosing
 import msgspec
 
 from steelyard._runtime.chunks import slices
-from steelyard.content import Provider, Store
+from steelyard.content import Store
 from steelyard.digest import Digest
 from steelyard.errors import IncompleteImage, InvalidDigest
 from steelyard.images._turns import parts
@@ -18,9 +18,9 @@ from steelyard.images.documents import OCIDescriptor
 from steelyard.images.graph import CONCURRENCY, at_once, walk_one_of
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
 from steelyard.images.media_types import is_non_distributable
-from steelyard.images.node import Node, key_of
+from steelyard.images.node import Node
 from steelyard.images.platforms import Platform
-from steelyard.images.read import describe, read_document
+from steelyard.images.read import DocumentReader, ParsedDocuments
 from steelyard.model import Descriptor
 
 __all__ = ("ImageCheck", "ImageUsage", "check", "usage")
@@ -103,9 +103,16 @@ async def check(
     """
     name = image if isinstance(image, str) else str(image.digest)
     target = (await store.images.get(image)).target if isinstance(image, str) else image
-    root = await find_root(store, target, limits)
-    found = await examine(store, store, name, root, platforms=platforms, limits=limits)
-    await check_configs(store, found.present, limits)
+    return await check_target(store, name, target, DocumentReader(store, ParsedDocuments(limits)), platforms)
+
+
+async def check_target(
+    store: Store, name: str, target: Descriptor, reader: DocumentReader, platforms: Platforms | None
+) -> ImageCheck:
+    """Do the same as `check`; the reader keeps the documents."""
+    root = await find_root(store, target, reader)
+    found = await examine(store, reader, name, root, platforms=platforms)
+    await check_configs(reader, found.present)
     return found
 
 
@@ -132,20 +139,19 @@ async def usage(
 
 async def examine(
     store: Store,
-    documents: Provider,
+    reader: DocumentReader,
     name: str,
     root: OCIDescriptor,
     *,
     platforms: Platforms | None,
-    limits: Limits,
     elsewhere: Callable[[OCIDescriptor], bool] = lambda _: False,
     visited: Visited | None = None,
 ) -> ImageCheck:
-    """Do what `check` says, for an image that has some of its blobs in `elsewhere`, outside the store; `documents` reads them.
+    """Check an image, without its configs, of which some blobs may be in `elsewhere`, outside the store.
 
-    What is below documents that `visited` covers is left out of what is `ImageCheck.present`.
+    `ImageCheck.present` has nothing below documents that `visited` covers.
     """
-    nodes = await _nodes(documents, root, platforms, limits, visited)
+    nodes = await _nodes(reader, root, platforms, visited)
     present: list[Node] = []
     absent: list[Node] = []
     for part in parts(nodes):
@@ -165,46 +171,40 @@ async def examine(
 
 
 async def _nodes(
-    documents: Provider, root: OCIDescriptor, platforms: Platforms | None, limits: Limits, visited: Visited | None
+    reader: DocumentReader, root: OCIDescriptor, platforms: Platforms | None, visited: Visited | None
 ) -> list[Node]:
     while True:
         was_off = visited is None or visited.is_off
-        walk = walk_one_of(documents, root, platforms=platforms, limits=limits, visited=visited)
+        walk = walk_one_of(reader, root, platforms=platforms, visited=visited)
         async with aclosing(walk) as nodes:
             found = [node async for node in nodes]
         if was_off or visited is None or not visited.is_off:
             return found
-        # This image contradicts another one: what was left out counts after all.
+        # This image contradicts another one, so nothing may be left out.
 
 
-async def check_configs(
-    provider: Provider, present: Sequence[Node], limits: Limits, visited: Visited | None = None
-) -> None:
-    """Read the configs among the blobs of an image, but for those that were read for another image.
+async def check_configs(reader: DocumentReader, present: Sequence[Node]) -> None:
+    """Check the configs among the blobs of an image that were not checked for another image.
 
     Raises:
-        InvalidDocument, LimitExceeded, DataCorrupt: one is not what programs that run images take.
+        InvalidDocument, LimitExceeded, DataCorrupt: a config is not what programs that run images accept.
     """
 
-    async def read(node: Node) -> None:
-        await read_document(provider, node.descriptor, limits=limits)
+    async def check_config(node: Node) -> None:
+        await reader.check_config(node.descriptor)
 
-    read_before = set() if visited is None else visited.configs
-    configs = [
-        node for node in present if node.descriptor.kind == "config" and key_of(node.descriptor) not in read_before
-    ]
+    configs = [node for node in present if node.descriptor.kind == "config"]
     for some in slices(configs, CONCURRENCY):
-        await at_once(some, read)
-    read_before.update(key_of(node.descriptor) for node in configs)
+        await at_once(some, check_config)
 
 
-async def find_root(store: Store, target: Descriptor, limits: Limits) -> OCIDescriptor:
+async def find_root(store: Store, target: Descriptor, reader: DocumentReader) -> OCIDescriptor:
     """Return the descriptor of an image's root, as far as it is known."""
     if target.size is not None and target.media_type is not None:
         return OCIDescriptor.of(target)
     if not await store.exists(target.digest):
         return OCIDescriptor.of(target)
-    return await describe(store, target, limits=limits)
+    return await reader.describe(target)
 
 
 def _digest(node: Node) -> Digest | None:

@@ -12,18 +12,18 @@ from typing import Any, TypeAlias
 import msgspec
 from anyio.lowlevel import checkpoint
 
-from steelyard.content import Provider, Store
+from steelyard.content import Store
 from steelyard.errors import InvalidArgument, LimitExceeded, NotFound
 from steelyard.hashing import digest_of
 from steelyard.images._turns import aside, parts
-from steelyard.images.check import check
+from steelyard.images.check import check_target
 from steelyard.images.choose import Platforms
-from steelyard.images.documents import Document, Index, Manifest, OCIDescriptor
-from steelyard.images.graph import children
+from steelyard.images.documents import AnyDocument, Index, Manifest, OCIDescriptor
 from steelyard.images.keeping import keeping
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
 from steelyard.images.media_types import to_oci
-from steelyard.images.read import read_document
+from steelyard.images.node import named_by
+from steelyard.images.read import DocumentReader, ParsedDocuments, parse_aside
 from steelyard.model import Image
 
 __all__ = ("Hook", "Rewriter", "convert")
@@ -67,16 +67,17 @@ async def convert(
         InvalidDocument, LimitExceeded, DataCorrupt: as for `check`.
     """
     image = await store.images.get(name)
-    found = await check(store, name, platforms=platforms, limits=limits)
+    reader = DocumentReader(store, ParsedDocuments(limits))
+    found = await check_target(store, name, image.target, reader, platforms)
     if found.unmatched:
         raise NotFound("platform", f"{', '.join(map(str, found.unmatched))} in image {name}")
     found.require()
-    rewriter = Rewriter(store, oci=oci, platforms=platforms, hooks=hooks, limits=limits)
+    rewriter = Rewriter(reader, oci=oci, platforms=platforms, hooks=hooks)
     root = await rewriter.run(found.target)
     async with keeping(store) as keeper:
-        for data, descriptor in rewriter.documents:
-            await keeper.store.put(data, expected=descriptor.blob, size=descriptor.size)
-            await keeper.refer_all(descriptor.blob, await children(keeper.store, descriptor, limits=limits))
+        for document, descriptor in rewriter.documents:
+            await keeper.store.put(document.raw, expected=descriptor.blob, size=descriptor.size)
+            await keeper.refer_all(descriptor.blob, named_by(document))
         return await _name(keeper.store, image, root, new_name, overwrite=overwrite)
 
 
@@ -94,26 +95,24 @@ class Rewriter:
     """Rewrites the documents of images, each once.
 
     Attributes:
-        documents: the new ones, children before their parents: their bytes and descriptors.
+        documents: the new documents with their descriptors, children before their parents.
     """
 
     def __init__(
         self,
-        provider: Provider,
+        reader: DocumentReader,
         *,
         oci: bool,
         platforms: Platforms | None,
         hooks: Sequence[Hook] = (),
         skip_missing: bool = False,
-        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        self.documents: list[tuple[bytes, OCIDescriptor]] = []
-        self._provider = provider
+        self.documents: list[tuple[AnyDocument, OCIDescriptor]] = []
+        self._reader = reader
         self._oci = oci
         self._platforms = platforms
         self._hooks = tuple(hooks)
         self._skip_missing = skip_missing
-        self._limits = limits
         self._done: dict[tuple[str, str], OCIDescriptor] = {}
 
     async def run(self, root: OCIDescriptor) -> OCIDescriptor:
@@ -123,8 +122,8 @@ class Rewriter:
     async def _convert(self, old: OCIDescriptor, depth: int) -> OCIDescriptor:
         known = self._done.get((old.digest, old.media_type))
         if known is None:
-            if depth > self._limits.nesting:
-                raise LimitExceeded("image", limit="nesting", allowed=self._limits.nesting)
+            if depth > self._reader.limits.nesting:
+                raise LimitExceeded("image", limit="nesting", allowed=self._reader.limits.nesting)
             known = await self._convert_blob(old, depth)
             self._done[old.digest, old.media_type] = known
         new = msgspec.structs.replace(old, media_type=known.media_type, digest=known.digest, size=known.size)
@@ -140,11 +139,11 @@ class Rewriter:
         if old.kind not in {"index", "manifest"}:
             return msgspec.structs.replace(old, media_type=media_type)
         try:
-            document = await read_document(self._provider, old, limits=self._limits)
+            document = await self._reader.read(old)
         except NotFound:
             if not self._skip_missing:
                 raise
-            return old  # what cannot be read cannot be converted, so its name has to stay the same
+            return old  # a missing document cannot be converted, so its descriptor stays the same
         view = document.view
         if not isinstance(view, Index | Manifest):
             return old
@@ -161,7 +160,9 @@ class Rewriter:
             return msgspec.structs.replace(old, media_type=media_type)
         digest = await digest_of(data)
         new = msgspec.structs.replace(old, media_type=media_type, digest=str(digest), size=len(data), data=None)
-        self.documents.append((data, new))
+        made = await parse_aside(data, new, self._reader.limits)
+        self._reader.add(new, made)
+        self.documents.append((made, new))
         return new
 
     async def _children(
@@ -184,7 +185,7 @@ class Rewriter:
         return found
 
 
-def _value(document: Document[Any]) -> tuple[dict[str, Any], bytes]:
+def _value(document: AnyDocument) -> tuple[dict[str, Any], bytes]:
     """Return what a document says, to be changed, and how that is encoded."""
     value = dict(document.value())
     return value, msgspec.json.encode(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import TypeVar, cast
 
 import msgspec
@@ -17,10 +18,10 @@ from steelyard.errors import InvalidDocument, LimitExceeded, NotFound, Unsupport
 from steelyard.images._turns import parts
 from steelyard.images._visited import Visited
 from steelyard.images.choose import Platforms
-from steelyard.images.documents import Index, OCIDescriptor
+from steelyard.images.documents import AnyDocument, Index, OCIDescriptor
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
 from steelyard.images.node import Node, has_children, named_by, view_of
-from steelyard.images.read import read_document
+from steelyard.images.read import DocumentReader, read_document
 
 __all__ = ("children", "walk_image", "walk_one_of")
 
@@ -78,21 +79,21 @@ async def walk_image(
         Reads only; close the generator (`contextlib.aclosing`) to stop early.
     """
     check_concurrency(concurrency)
-    walk = _Walk(provider, platforms, limits, None, skip_missing=skip_missing)
+    read = partial(read_document, provider, limits=limits)
+    walk = _Walk(read, platforms, limits, None, skip_missing=skip_missing)
     async with aclosing(_walk(walk, root, concurrency)) as nodes:
         async for node in nodes:
             yield node
 
 
 def walk_one_of(
-    provider: Provider, root: OCIDescriptor, *, platforms: Platforms | None, limits: Limits, visited: Visited | None
+    reader: DocumentReader, root: OCIDescriptor, *, platforms: Platforms | None, visited: Visited | None
 ) -> AsyncGenerator[Node, None]:
-    """Do what `walk_image` does with `skip_missing`, for one of several images.
+    """Do the same as `walk_image` with `skip_missing`, for one of several images.
 
-    What the walks of the others have read is not parsed again, and what is below a document that `visited` covers is left
-    out; such a document comes without its `Node.document`.
+    The walk leaves out everything below a document that `visited` covers; such a document has no `Node.document`.
     """
-    return _walk(_Walk(provider, platforms, limits, visited, skip_missing=True), root, CONCURRENCY)
+    return _walk(_Walk(reader.read, platforms, reader.limits, visited, skip_missing=True), root, CONCURRENCY)
 
 
 async def _walk(walk: _Walk, root: OCIDescriptor, concurrency: int) -> AsyncGenerator[Node, None]:
@@ -127,14 +128,14 @@ class _Walk:
 
     def __init__(
         self,
-        provider: Provider,
+        read: Callable[[OCIDescriptor], Awaitable[AnyDocument]],
         platforms: Platforms | None,
         limits: Limits,
         visited: Visited | None,
         *,
         skip_missing: bool,
     ) -> None:
-        self._provider = provider
+        self._read = read
         self._platforms = platforms
         self._limits = limits
         self._visited = visited
@@ -158,21 +159,16 @@ class _Walk:
 
     async def _with_document(self, node: Node) -> Node:
         visited = self._visited
-        if visited is not None:
-            if visited.covers(node):
-                return node
-            known = visited.document(node.descriptor)
-            if known is not None:
-                visited.visit_again(len(named_by(known)))
-                return msgspec.structs.replace(node, document=known)
+        if visited is not None and visited.covers(node):
+            return node
         try:
-            document = await read_document(self._provider, node.descriptor, limits=self._limits)
+            document = await self._read(node.descriptor)
         except (NotFound, UnsupportedAlgorithm):
             if not self._skip_missing:
                 raise
             return msgspec.structs.replace(node, missing=True)
         if visited is not None:
-            visited.keep(node.descriptor, document)
+            visited.visit(node.descriptor, len(named_by(document)))
         return msgspec.structs.replace(node, document=document)
 
     def _is_new(self, descriptor: OCIDescriptor, parent: Node | None) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from steelyard.content import Provider, ReaderAt, Store
 from steelyard.digest import Digest
 from steelyard.errors import DataCorrupt, InvalidDigest
 from steelyard.images.documents import OCIDescriptor
 from steelyard.images.layout import MemoryLayout
+from steelyard.images.node import Node
 from steelyard.model import Descriptor
 
 __all__ = ("Content",)
@@ -26,6 +29,12 @@ class Content(Provider):
     def add(self, data: bytes, descriptor: OCIDescriptor) -> None:
         """Have these bytes, too; they are what the descriptor says."""
         self._extra.blobs[descriptor.blob] = data
+
+    def add_documents(self, nodes: Iterable[Node]) -> None:
+        """Keep the documents that were read, so that they are not read again."""
+        for node in nodes:
+            if node.document is not None:
+                self.add(node.document.raw, node.descriptor)
 
     def offers(self, descriptor: OCIDescriptor) -> bool:
         """Return whether the blob is in memory, or comes with its descriptor."""

@@ -15,6 +15,7 @@ from steelyard.images.exporting._plan import Plan, Root, reported
 from steelyard.images.exporting._result import ExportedBlob
 from steelyard.images.keeping import Keeper, keeping
 from steelyard.images.layout import LayoutDriver
+from steelyard.images.layout._driver import put_descriptors
 from steelyard.images.node import Node
 from steelyard.model import Labels, Progress
 from steelyard.transfer import copy
@@ -44,8 +45,7 @@ async def to_layout(layout: LayoutDriver, plan: Plan, report: Report) -> tuple[E
         return True
 
     blobs = await _each(plan, write, report, concurrency=IN_A_LAYOUT)
-    for image in plan.images:
-        await layout.put_descriptor(image.target)
+    await put_descriptors(layout, (image.target for image in plan.images))
     return blobs
 
 

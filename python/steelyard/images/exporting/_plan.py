@@ -22,7 +22,7 @@ from steelyard.images.layout import REF_NAME
 from steelyard.images.limits import Limits
 from steelyard.images.media_types import OCI_INDEX, is_non_distributable
 from steelyard.images.node import Node
-from steelyard.images.read import describe, read_document
+from steelyard.images.read import DocumentReader, ParsedDocuments
 from steelyard.images.reference import ImageReference
 from steelyard.model import Descriptor, Labels
 
@@ -146,41 +146,44 @@ def reported(node: Node, status: str) -> ExportedBlob:
 
 async def _roots(store: Store, content: Content, wanted: Wanted) -> tuple[Root, ...]:
     found = []
-    visited = Visited(wanted.limits)
+    reader = DocumentReader(content, ParsedDocuments(wanted.limits))
+    walk = reader, Visited(wanted.limits)
     looked_at: dict[bytes, ImageCheck] = {}  # by the descriptor of the root: an image may have many names
     for name in sorted(set(wanted.names)):
         image = await store.images.get(name)
-        root = await find_root(store, image.target, wanted.limits)
+        root = await find_root(store, image.target, reader)
         key = msgspec.json.encode(root)
         if key not in looked_at:
-            looked_at[key] = await _find(content, wanted, name, root, visited)
+            looked_at[key] = await _find(content, walk, wanted, name, root)
         found.append(Root(name=name, labels=image.labels, found=msgspec.structs.replace(looked_at[key], name=name)))
     for digest in sorted(set(wanted.manifests)):
         given = Descriptor(digest=digest, media_type=wanted.manifest_type)
-        root = await describe(store, given, limits=wanted.limits)
+        root = await reader.describe(given)
         if wanted.manifest_type is None and root.kind not in {"index", "manifest"}:
             raise InvalidArgument(f"manifest {digest}: expected an index or a manifest, found {root.media_type}")
-        found.append(Root(name=None, labels=Labels(), found=await _find(content, wanted, None, root, visited)))
+        found.append(Root(name=None, labels=Labels(), found=await _find(content, walk, wanted, None, root)))
+    for each in found:
+        content.add_documents(each.found.present)
     return tuple(found)
 
 
 async def _find(
-    content: Content, wanted: Wanted, name: str | None, root: OCIDescriptor, visited: Visited
+    content: Content, walk: tuple[DocumentReader, Visited], wanted: Wanted, name: str | None, root: OCIDescriptor
 ) -> ImageCheck:
     """Return all that belongs to the root, converted if that is wanted.
 
     Raises:
         IncompleteImage, NotFound: something is missing that has to be there.
     """
+    reader, visited = walk
 
     async def look(at: OCIDescriptor) -> ImageCheck:
         found = await examine(
             content.store,
-            content,
+            reader,
             name or root.digest,
             at,
             platforms=wanted.platforms,
-            limits=wanted.limits,
             elsewhere=content.offers,
             visited=visited,
         )
@@ -188,14 +191,12 @@ async def _find(
         return found
 
     found = await look(root)
-    await _require_platform(content, found, wanted)
+    await _require_platform(reader, found, wanted)
     if wanted.oci:
-        rewriter = Rewriter(
-            content, oci=True, platforms=wanted.platforms, skip_missing=wanted.skip_missing, limits=wanted.limits
-        )
+        rewriter = Rewriter(reader, oci=True, platforms=wanted.platforms, skip_missing=wanted.skip_missing)
         new = await rewriter.run(root)
-        for data, descriptor in rewriter.documents:
-            content.add(data, descriptor)
+        for document, descriptor in rewriter.documents:
+            content.add(document.raw, descriptor)
         found = await look(new)
     return found
 
@@ -209,7 +210,7 @@ def _require(found: ImageCheck, wanted: Wanted) -> None:
     msgspec.structs.replace(found, absent=tuple(needed)).require()
 
 
-async def _require_platform(content: Content, found: ImageCheck, wanted: Wanted) -> None:
+async def _require_platform(reader: DocumentReader, found: ImageCheck, wanted: Wanted) -> None:
     """Refuse an image without an index that says in its config that it is for none of the platforms.
 
     Raises:
@@ -224,7 +225,7 @@ async def _require_platform(content: Content, found: ImageCheck, wanted: Wanted)
         or view.config.kind != "config"
     ):
         return
-    config = (await read_document(content, view.config, limits=wanted.limits)).view
+    config = (await reader.read(view.config)).view
     if isinstance(config, ImageConfig) and config.os and not wanted.platforms.matches(config.platform):
         raise NotFound(
             "platform",

@@ -10,7 +10,7 @@ from steelyard.digest import Algorithm
 from steelyard.errors import InvalidArchive, InvalidDocument
 from steelyard.hashing import Hasher
 from steelyard.images import media_types
-from steelyard.images.documents import ImageConfig, OCIDescriptor, SavedImage
+from steelyard.images.documents import ImageConfig, Index, OCIDescriptor, SavedImage
 from steelyard.images.importing._naming import Contents, Root
 from steelyard.images.layout import REF_NAME
 from steelyard.images.limits import Limits
@@ -22,15 +22,13 @@ __all__ = (
     "DOCUMENTS",
     "LEFTOVERS",
     "SAVED",
+    "ArchiveDocuments",
     "Layer",
     "check_layers",
     "index_of",
     "layer_type",
-    "layout_contents",
-    "names_images",
     "saved_config",
     "saved_contents",
-    "saved_images",
     "saved_manifest",
 )
 
@@ -51,38 +49,67 @@ class Layer(msgspec.Struct, frozen=True):
     media_type: str
 
 
-def layout_contents(documents: dict[str, bytes], limits: Limits) -> Contents | None:
-    """Return the images of an OCI layout; None if there is none, or if it names no image and a ``manifest.json`` may.
+class ArchiveDocuments:
+    """The documents of an archive, each parsed once.
 
-    Docker 25 writes such an index for `docker save` of an image without a name.
-
-    Raises:
-        InvalidArchive: one of its two files is missing.
-        InvalidDocument, LimitExceeded: one is malformed.
+    Args:
+        limits: bounds on the documents.
     """
-    if LAYOUT not in documents and INDEX not in documents:
-        return None
-    for name, other in ((LAYOUT, INDEX), (INDEX, LAYOUT)):
-        if name not in documents:
-            raise InvalidArchive(None, expected=f"an entry {name!r} beside {other!r}", found="none")
-    parse_layout(documents[LAYOUT], limits=limits)
-    index = parse_index(documents[INDEX], limits=limits)
-    if not index.view.children and SAVED in documents:
-        return None
-    roots = tuple(Root.of(descriptor, REF_NAME) for descriptor in index.view.children)
-    return Contents(roots=roots, index=documents[INDEX], name=INDEX)
 
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._raw: dict[str, bytes] = {}
+        self._index: Index | None = None
 
-def saved_images(documents: dict[str, bytes], limits: Limits) -> Sequence[SavedImage]:
-    """Return the images that `docker save` names.
+    @property
+    def size(self) -> int:
+        """Bytes of all documents."""
+        return sum(map(len, self._raw.values()))
 
-    Raises:
-        InvalidArchive: there is no ``manifest.json`` either: it is no archive of images.
-        InvalidDocument, LimitExceeded: it is malformed.
-    """
-    if SAVED not in documents:
-        raise InvalidArchive(None, expected=f"entries {LAYOUT!r} and {INDEX!r}, or {SAVED!r}", found="none of them")
-    return parse_saved_images(documents[SAVED], limits=limits).view
+    def add(self, name: str, raw: bytes) -> bytes:
+        """Keep a document, and return its bytes; those of an earlier entry with the same name take precedence."""
+        return self._raw.setdefault(name, raw)
+
+    def names_images(self) -> bool:
+        """Return whether the documents so far make the archive a layout for certain."""
+        return {LAYOUT, INDEX} <= self._raw.keys() and bool(self._parsed_index().children)
+
+    def layout(self) -> Contents | None:
+        """Return the images of an OCI layout; None if there is no layout, or it has no image and a ``manifest.json`` may.
+
+        Docker 25 writes such an index for `docker save` of an image without a name.
+
+        Raises:
+            InvalidArchive: one of its two files is missing.
+            InvalidDocument, LimitExceeded: one of them is malformed.
+        """
+        if LAYOUT not in self._raw and INDEX not in self._raw:
+            return None
+        for name, other in ((LAYOUT, INDEX), (INDEX, LAYOUT)):
+            if name not in self._raw:
+                raise InvalidArchive(None, expected=f"an entry {name!r} beside {other!r}", found="none")
+        parse_layout(self._raw[LAYOUT], limits=self._limits)
+        descriptors = self._parsed_index().children
+        if not descriptors and SAVED in self._raw:
+            return None
+        roots = tuple(Root.of(descriptor, REF_NAME) for descriptor in descriptors)
+        return Contents(roots=roots, index=self._raw[INDEX], name=INDEX)
+
+    def saved(self) -> Sequence[SavedImage]:
+        """Return the images that `docker save` names.
+
+        Raises:
+            InvalidArchive: there is no ``manifest.json`` either: this is no archive of images.
+            InvalidDocument, LimitExceeded: it is malformed.
+        """
+        if SAVED not in self._raw:
+            raise InvalidArchive(None, expected=f"entries {LAYOUT!r} and {INDEX!r}, or {SAVED!r}", found="none of them")
+        return parse_saved_images(self._raw[SAVED], limits=self._limits).view
+
+    def _parsed_index(self) -> Index:
+        if self._index is None:
+            self._index = parse_index(self._raw[INDEX], limits=self._limits).view
+        return self._index
 
 
 def saved_config(raw: bytes, name: str, limits: Limits) -> ImageConfig:
@@ -169,10 +196,3 @@ def layer_type(entry: str, compression: str) -> str:
     if compression not in {"plain", "gzip", "zstd"}:
         raise InvalidArchive(entry, expected="a layer in gzip, in zstd or plain", found=compression)
     return media_types.DOCKER_LAYER if compression == "plain" else f"{media_types.DOCKER_LAYER}.{compression}"
-
-
-def names_images(documents: dict[str, bytes], limits: Limits) -> bool:
-    """Return whether it is certain that the archive is a layout, from the documents so far."""
-    if not {LAYOUT, INDEX} <= documents.keys():
-        return False
-    return bool(parse_index(documents[INDEX], limits=limits).view.children)

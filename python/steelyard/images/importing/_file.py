@@ -31,7 +31,7 @@ from steelyard.images.importing._intake import (
 from steelyard.images.importing._judged import Archive, check_entry, check_repeated
 from steelyard.images.importing._naming import Contents
 from steelyard.images.importing._source import BLOBS, blob_of
-from steelyard.images.limits import Limits
+from steelyard.images.read import ParsedDocuments
 from steelyard.memory._reader import MemoryReader
 from steelyard.model import DEFAULT_ALGORITHM, Descriptor, FileRange
 
@@ -47,16 +47,16 @@ class ArchiveFile(Archive, Provider):
     Args:
         file: its descriptor, which stays the caller's.
         intake: where blobs go.
-        limits: bounds on the archive.
+        parsed: the documents that the import has parsed, and the bounds on the archive.
         concurrency: blobs, or batches of small ones, in work at a time.
     """
 
-    def __init__(self, file: int, intake: Intake, limits: Limits, concurrency: int) -> None:
-        super().__init__(limits)
+    def __init__(self, file: int, intake: Intake, parsed: ParsedDocuments, concurrency: int) -> None:
+        super().__init__(parsed)
         self._file = file
         self._intake = intake
         self._concurrency = concurrency
-        self._index = TarIndex(file, entries=limits.entries, header_bytes=limits.header_bytes)
+        self._index = TarIndex(file, entries=self._limits.entries, header_bytes=self._limits.header_bytes)
         self._saved_blobs: dict[Digest, Entry] = {}  # that `docker save` names, by another name than a layout's
         self._made: dict[str, bytes] = {}
 
@@ -77,7 +77,7 @@ class ArchiveFile(Archive, Provider):
             entry = self._index.find(name)
             if entry is not None:
                 check_entry(entry)
-                self._documents[name] = await self._read(entry)
+                self._documents.add(name, await self._read(entry))
         blobs = self._blobs()
         while await run(next, blobs, None) is not None:
             pass  # each name is held to its form

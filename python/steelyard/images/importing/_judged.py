@@ -21,19 +21,18 @@ from steelyard.images.importing._contents import (
     DOCUMENTS,
     LEFTOVERS,
     SAVED,
+    ArchiveDocuments,
     Layer,
     check_layers,
     layer_type,
-    layout_contents,
     saved_config,
     saved_contents,
-    saved_images,
     saved_manifest,
 )
 from steelyard.images.importing._intake import check_again
 from steelyard.images.importing._naming import Contents, Root
 from steelyard.images.importing._source import ImageSource
-from steelyard.images.limits import Limits
+from steelyard.images.read import ParsedDocuments
 
 __all__ = ("Archive", "check_entry", "check_repeated")
 
@@ -52,9 +51,10 @@ class _Config(msgspec.Struct, frozen=True):
 class Archive(ImageSource):
     """An archive, however it is read. A reader of one kind finds entries, and gives their bytes and digests."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._documents: dict[str, bytes] = {}
+    def __init__(self, parsed: ParsedDocuments) -> None:
+        self._limits = parsed.limits
+        self._parsed = parsed
+        self._documents = ArchiveDocuments(parsed.limits)
         self._configs: dict[int, _Config] = {}
         self._layers: dict[int, Layer] = {}
 
@@ -79,12 +79,10 @@ class Archive(ImageSource):
         Raises:
             InvalidArchive, InvalidDocument, LimitExceeded: they are malformed or mislead.
         """
-        documents, limits = self._documents, self._limits
-        size = sum(map(len, documents.values()))
-        found = await aside(size, lambda: layout_contents(documents, limits))
+        found = await aside(self._documents.size, self._documents.layout)
         if found is not None:
             return found
-        images = await aside(size, lambda: saved_images(documents, limits))
+        images = await aside(self._documents.size, self._documents.saved)
         manifests = []
         for saved in images:
             await checkpoint()
@@ -114,6 +112,7 @@ class Archive(ImageSource):
             raw, digest = await self._config_of(entry)
             view = await aside(len(raw), lambda: saved_config(raw, name, self._limits))
             found = self._configs[entry.index] = _Config(digest, len(raw), view)
+            self._parsed.configs.add((str(digest), len(raw), media_types.DOCKER_CONFIG))
         return found
 
     async def _layer(self, name: str, diff: str) -> Layer:

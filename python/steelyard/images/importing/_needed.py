@@ -5,26 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import aclosing, suppress
 
-from steelyard.content import Provider
 from steelyard.digest import Digest
 from steelyard.errors import InvalidDigest
 from steelyard.images._visited import Visited
 from steelyard.images.choose import Platforms
 from steelyard.images.documents import OCIDescriptor
 from steelyard.images.graph import walk_one_of
-from steelyard.images.limits import Limits
+from steelyard.images.read import DocumentReader
 
 __all__ = ("needed",)
 
 
 async def needed(
-    provider: Provider, roots: Iterable[OCIDescriptor], platforms: Platforms | None, limits: Limits
+    reader: DocumentReader, roots: Iterable[OCIDescriptor], platforms: Platforms | None, *, last: bool = False
 ) -> set[Digest]:
-    """Return the digests of all that belongs to the images, as far as their documents are there."""
+    """Return the digests of all blobs of the images, as far as their documents are stored.
+
+    Args:
+        reader: reads the documents.
+        roots: the images.
+        platforms: of an index, count only what is for these.
+        last: whether the documents are not needed again.
+    """
     found: set[Digest] = set()
-    visited = Visited(limits)
+    visited = Visited(reader.limits)
     for root in {root.digest: root for root in roots}.values():
-        walk = walk_one_of(provider, root, platforms=platforms, limits=limits, visited=visited)
+        walk = walk_one_of(reader, root, platforms=platforms, visited=visited)
         documents = []
         async with aclosing(walk) as nodes:
             async for node in nodes:
@@ -32,6 +38,8 @@ async def needed(
                     documents.append(node)
                 with suppress(InvalidDigest):  # of an algorithm that no store computes
                     found.add(node.descriptor.blob)
-        # What is below them is counted now, whether it is there or not.
+        # All blobs below them are counted now, whether they are stored or not.
         visited.add(documents)
+        if last:
+            reader.forget(node.descriptor for node in documents)
     return found

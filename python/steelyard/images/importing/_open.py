@@ -21,7 +21,7 @@ from steelyard.images.importing._provider import ImagesOf, LayoutSource, StoreSo
 from steelyard.images.importing._source import ImageSource
 from steelyard.images.importing._stream import ArchiveStream
 from steelyard.images.layout import DirectoryLayout, LayoutDriver
-from steelyard.images.limits import Limits
+from steelyard.images.read import ParsedDocuments
 from steelyard.model import Buffer
 
 __all__ = ("ImportSource", "Opening", "name_of")
@@ -36,7 +36,7 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
     """How to open a source."""
 
     intake: Intake
-    limits: Limits
+    parsed: ParsedDocuments
     concurrency: int
 
     @managed
@@ -58,25 +58,25 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
 
     async def _open(self, source: ImportSource, stack: AsyncExitStack) -> ImageSource:
         if isinstance(source, ImagesOf):
-            return StoreSource(source, self.intake, self.limits, self.concurrency)
+            return StoreSource(source, self.intake, self.parsed, self.concurrency)
         if isinstance(source, LayoutDriver):
-            return LayoutSource(source, self.intake, self.limits, self.concurrency)
+            return LayoutSource(source, self.intake, self.parsed, self.concurrency)
         if isinstance(source, AsyncIterable):
-            return ArchiveStream(source, self.intake, self.limits)
+            return ArchiveStream(source, self.intake, self.parsed)
         path = os.fspath(source)
         opened, mode = await run(_open_file, path)
         stack.push_async_callback(_close, opened)
         file = opened.fileno()
         if stat.S_ISDIR(mode):
             layout = await stack.enter_async_context(DirectoryLayout(path))
-            return LayoutSource(layout, self.intake, self.limits, self.concurrency)
+            return LayoutSource(layout, self.intake, self.parsed, self.concurrency)
         if not stat.S_ISREG(mode):
-            return ArchiveStream(_File(file), self.intake, self.limits)
+            return ArchiveStream(_File(file), self.intake, self.parsed)
         size, head = await run(_look, file)
         if _archive.format_of(head) == "plain":
-            return ArchiveFile(file, self.intake, self.limits, self.concurrency)
+            return ArchiveFile(file, self.intake, self.parsed, self.concurrency)
         self.intake.ledger.total = size
-        return ArchiveStream(_File(file), self.intake, self.limits)
+        return ArchiveStream(_File(file), self.intake, self.parsed)
 
 
 def name_of(source: ImportSource) -> str:

@@ -20,8 +20,7 @@ from steelyard.images.importing._naming import Contents, Root
 from steelyard.images.importing._needed import needed
 from steelyard.images.importing._source import ImageSource
 from steelyard.images.layout import REF_NAME, DirectoryLayout, LayoutDriver
-from steelyard.images.limits import Limits
-from steelyard.images.read import describe
+from steelyard.images.read import DocumentReader, ParsedDocuments
 from steelyard.model import FileRange
 
 __all__ = ("ImagesOf", "LayoutSource", "StoreSource")
@@ -46,10 +45,10 @@ class ImagesOf(msgspec.Struct, frozen=True):
 class _Copies(ImageSource):
     """Copies blobs from a provider."""
 
-    def __init__(self, provider: Provider, intake: Intake, limits: Limits, concurrency: int) -> None:
+    def __init__(self, provider: Provider, intake: Intake, parsed: ParsedDocuments, concurrency: int) -> None:
         self._provider = provider
         self._intake = intake
-        self._limits = limits
+        self._reader = DocumentReader(provider, parsed)
         self._concurrency = concurrency
         self._roots: tuple[Root, ...] = ()
         self._large: list[Item] = []
@@ -61,7 +60,7 @@ class _Copies(ImageSource):
 
     async def _all(self) -> set[Digest]:
         """Return the digests of all that belongs to the images, for any platform."""
-        return await needed(self._provider, (root.descriptor for root in self._roots), None, self._limits)
+        return await needed(self._reader, (root.descriptor for root in self._roots), None)
 
     async def _copy(self, digests: Collection[Digest]) -> None:
         """Copy blobs: small ones in groups, then the large ones, several at a time."""
@@ -106,12 +105,12 @@ class LayoutSource(_Copies):
     Args:
         layout: the layout, open.
         intake: where blobs go.
-        limits: bounds on documents.
+        parsed: the documents that the import has parsed.
         concurrency: batches, or large blobs, in work at a time.
     """
 
-    def __init__(self, layout: LayoutDriver, intake: Intake, limits: Limits, concurrency: int) -> None:
-        super().__init__(layout, intake, limits, concurrency)
+    def __init__(self, layout: LayoutDriver, intake: Intake, parsed: ParsedDocuments, concurrency: int) -> None:
+        super().__init__(layout, intake, parsed, concurrency)
         self._layout = layout
 
     async def contents(self) -> Contents:
@@ -141,14 +140,14 @@ class StoreSource(_Copies):
     Args:
         images: which.
         intake: where blobs go.
-        limits: bounds on documents.
+        parsed: the documents that the import has parsed.
         concurrency: batches, or large blobs, in work at a time.
     """
 
-    def __init__(self, images: ImagesOf, intake: Intake, limits: Limits, concurrency: int) -> None:
+    def __init__(self, images: ImagesOf, intake: Intake, parsed: ParsedDocuments, concurrency: int) -> None:
         if not images.names:
             raise InvalidArgument("names: expected at least one image name of the other store")
-        super().__init__(images.store, intake, limits, concurrency)
+        super().__init__(images.store, intake, parsed, concurrency)
         self._images = images
 
     async def contents(self) -> Contents:
@@ -157,7 +156,7 @@ class StoreSource(_Copies):
         roots = []
         for name in self._images.names:
             image = await store.images.get(name)
-            descriptor = await describe(store, image.target, limits=self._limits)
+            descriptor = await self._reader.describe(image.target)
             roots.append(Root(descriptor=descriptor, names=(image.name,)))
         self._roots = tuple(roots)
         return Contents(roots=self._roots, index=index_of(self._roots), name="store")

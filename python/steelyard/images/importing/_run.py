@@ -11,14 +11,13 @@ from steelyard._runtime.calls import run
 from steelyard._runtime.concurrent import check_concurrency
 from steelyard.content import OnProgress, Store
 from steelyard.digest import Digest
-from steelyard.errors import AlreadyExists, InvalidArgument, NotFound
+from steelyard.errors import AlreadyExists, InvalidArgument, LimitExceeded, NotFound
 from steelyard.images import media_types
 from steelyard.images._turns import aside
 from steelyard.images._visited import Visited
 from steelyard.images.check import ImageCheck, check_configs, examine
 from steelyard.images.choose import Platforms
 from steelyard.images.documents import OCIDescriptor
-from steelyard.images.graph import children
 from steelyard.images.importing._intake import Intake, Item
 from steelyard.images.importing._naming import Contents, Naming, Plan, plan
 from steelyard.images.importing._needed import needed
@@ -27,6 +26,7 @@ from steelyard.images.importing._result import Imported, ImportedImage, Ledger
 from steelyard.images.importing._without import Without
 from steelyard.images.keeping import Keeper, keeping
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
+from steelyard.images.read import DocumentReader, ParsedDocuments
 from steelyard.model import DEFAULT_ALGORITHM, Descriptor, Labels
 
 __all__ = ("import_images",)
@@ -126,12 +126,14 @@ async def _import(keeper: Keeper, source: ImportSource, options: _Options, ledge
     started = time.monotonic()
     store, platforms, limits = keeper.store, options.platforms, options.limits
     intake = Intake(keeper, ledger)
-    contents, chosen = await _taken(intake, source, options)
+    parsed = ParsedDocuments(limits)
+    contents, chosen = await _taken(intake, source, options, parsed)
     await _store_made(intake, contents, chosen)
     documents = Without(store, contents.strays)
+    reader = DocumentReader(documents, parsed)
     visited = Visited(limits, indexes=platforms is None)
     found = [
-        await _checked(intake, documents, image, platforms=platforms, limits=limits, visited=visited)
+        await _checked(intake, documents, reader, image, platforms=platforms, visited=visited)
         for image in chosen.images
     ]
     for each in found if not options.skip_missing else ():
@@ -140,15 +142,18 @@ async def _import(keeper: Keeper, source: ImportSource, options: _Options, ledge
             raise NotFound("platform", f"{', '.join(map(str, each.unmatched))} in {each.name}")
     for each in found:
         await keeper.refer(each.present)
-    referenced = await _referenced(store, contents, found, platforms, limits)
-    await _assign(keeper, chosen, contents, options.labels, overwrite=options.overwrite)
+    documents.admit(contents.strays)
+    referenced = await _referenced(reader, contents, found, platforms)
+    await _assign(keeper, chosen, contents, options)
     return await run(_result, chosen, found, ledger, referenced, time.monotonic() - started)
 
 
-async def _taken(intake: Intake, source: ImportSource, options: _Options) -> tuple[Contents, Plan]:
-    """Store the blobs of a source. Return what images there are and which are meant; all else that is known of it is forgotten."""
-    platforms, limits = options.platforms, options.limits
-    opening = Opening(intake=intake, limits=limits, concurrency=options.concurrency)
+async def _taken(
+    intake: Intake, source: ImportSource, options: _Options, parsed: ParsedDocuments
+) -> tuple[Contents, Plan]:
+    """Store the blobs of a source. Return its images, and which of them are meant; all else is forgotten."""
+    platforms = options.platforms
+    opening = Opening(intake=intake, parsed=parsed, concurrency=options.concurrency)
     async with opening.open(source) as images:
         if options.only_referenced and images.provider is None:
             raise InvalidArgument("only_referenced: expected a source that can be read twice, found a stream")
@@ -160,7 +165,8 @@ async def _taken(intake: Intake, source: ImportSource, options: _Options) -> tup
             await _refuse_moves(intake.store, chosen)
         wanted = None
         if options.only_referenced and images.provider is not None:
-            wanted = await needed(images.provider, (root for root, _ in chosen.images), platforms, limits)
+            reader = DocumentReader(images.provider, parsed)
+            wanted = await needed(reader, (root for root, _ in chosen.images), platforms)
         await images.take(wanted)
     return contents, chosen
 
@@ -189,12 +195,12 @@ async def _refuse_moves(store: Store, chosen: Plan) -> None:
 
 
 async def _referenced(
-    store: Store, contents: Contents, found: list[ImageCheck], platforms: Platforms | None, limits: Limits
+    reader: DocumentReader, contents: Contents, found: list[ImageCheck], platforms: Platforms | None
 ) -> set[Digest]:
-    """Return the digests of all that belongs to any image of the source, for any platform."""
+    """Return the digests of all blobs of the images of the source, for any platform."""
     looked_at = {each.target.digest for each in found} if platforms is None else set()
     rest = [root.descriptor for root in contents.roots if root.descriptor.digest not in looked_at]
-    referenced = await needed(store, rest, None, limits)
+    referenced = await needed(reader, rest, None, last=True)
     if platforms is None:
         referenced |= await run(_digests, found)
     return referenced
@@ -218,19 +224,17 @@ async def _store_made(intake: Intake, contents: Contents, chosen: Plan) -> None:
 async def _checked(
     intake: Intake,
     documents: Without,
+    reader: DocumentReader,
     image: tuple[OCIDescriptor, tuple[str, ...]],
     *,
     platforms: Platforms | None,
-    limits: Limits,
     visited: Visited,
 ) -> ImageCheck:
     """Look at an image, and store what only its descriptors bring along."""
     root, names = image
 
     async def look() -> ImageCheck:
-        found = await examine(
-            intake.store, documents, root.digest, root, platforms=platforms, limits=limits, visited=visited
-        )
+        found = await examine(intake.store, reader, root.digest, root, platforms=platforms, visited=visited)
         return documents.without(found)
 
     found = await look()
@@ -240,32 +244,38 @@ async def _checked(
         await intake.small(brought)
         documents.admit(item.digest for item, _ in brought)
         found = await look()
-    await check_configs(intake.store, found.present, limits, visited)
+    await check_configs(reader, found.present)
     if not found.absent:
         visited.add(found.present)
     return msgspec.structs.replace(found, name=names[0] if names else root.digest)
 
 
-async def _assign(keeper: Keeper, chosen: Plan, contents: Contents, labels: Labels | None, *, overwrite: bool) -> None:
+async def _assign(keeper: Keeper, chosen: Plan, contents: Contents, options: _Options) -> None:
     """Set the names, those of images all at once."""
     store = keeper.store
     targets = {name: root.target for root, names in chosen.images for name in names}
-    moves = overwrite or chosen.moves
+    moves = options.overwrite or chosen.moves
     index = {}
     if chosen.index_name is not None:
-        index = {chosen.index_name: await _index_target(keeper, contents)}
+        index = {chosen.index_name: await _index_target(keeper, contents, options.limits)}
     if moves:
         targets, index = targets | index, {}
     if targets:
-        await store.images.assign(targets, labels=labels, overwrite=moves)
+        await store.images.assign(targets, labels=options.labels, overwrite=moves)
     if index:
-        await store.images.assign(index, labels=labels, overwrite=True)
+        await store.images.assign(index, labels=options.labels, overwrite=True)
 
 
-async def _index_target(keeper: Keeper, contents: Contents) -> Descriptor:
+async def _index_target(keeper: Keeper, contents: Contents, limits: Limits) -> Descriptor:
+    """Store the index of the source, and return its descriptor.
+
+    Raises:
+        LimitExceeded: the index is larger than a document may be.
+    """
+    if len(contents.index) > limits.json_bytes:
+        raise LimitExceeded(contents.name, limit="json_bytes", allowed=limits.json_bytes, found=len(contents.index))
     stored = await keeper.store.put(contents.index, algorithm=DEFAULT_ALGORITHM)
-    index = OCIDescriptor(media_type=media_types.OCI_INDEX, digest=str(stored.digest), size=stored.size)
-    await keeper.refer_all(stored.digest, await children(keeper.store, index))
+    await keeper.refer_all(stored.digest, [root.descriptor for root in contents.roots])
     return Descriptor(digest=stored.digest, size=stored.size, media_type=media_types.OCI_INDEX)
 
 

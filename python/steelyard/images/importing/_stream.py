@@ -21,14 +21,14 @@ from steelyard.errors import LimitExceeded
 from steelyard.hashing import Hasher
 from steelyard.images._turns import aside
 from steelyard.images.importing._ahead import ahead
-from steelyard.images.importing._contents import DOCUMENTS, LEFTOVERS, names_images
+from steelyard.images.importing._contents import DOCUMENTS, LEFTOVERS
 from steelyard.images.importing._hashes import Hashes
 from steelyard.images.importing._intake import BATCH, BATCH_BYTES, SMALL, Intake, Item, check_again, ref_of
 from steelyard.images.importing._judged import Archive, check_entry, check_repeated
 from steelyard.images.importing._naming import Contents
 from steelyard.images.importing._source import blob_of
 from steelyard.images.layout._driver import blob_name
-from steelyard.images.limits import Limits
+from steelyard.images.read import ParsedDocuments
 from steelyard.model import DEFAULT_ALGORITHM, Buffer, PutResult
 from steelyard.transfer._source import hash_piece
 
@@ -50,13 +50,13 @@ class ArchiveStream(Archive):
     Args:
         source: the archive.
         intake: where blobs go.
-        limits: bounds on the archive.
+        parsed: the documents that the import has parsed, and the bounds on the archive.
     """
 
-    def __init__(self, source: AsyncIterable[Buffer], intake: Intake, limits: Limits) -> None:
-        super().__init__(limits)
+    def __init__(self, source: AsyncIterable[Buffer], intake: Intake, parsed: ParsedDocuments) -> None:
+        super().__init__(parsed)
         self._intake = intake
-        self._plain = Decompressed(_Counted(source, intake), ratio=limits.ratio)
+        self._plain = Decompressed(_Counted(source, intake), ratio=self._limits.ratio)
         self._tar = self._open(self._plain)
         self._hashes = Hashes()
         self._is_layout = False
@@ -113,9 +113,9 @@ class ArchiveStream(Archive):
         """Keep a document."""
         self._plain.lift_ratio()
         raw = await self._read(entry, self._limits.json_bytes)
-        if self._documents.setdefault(entry.name, raw) != raw:
+        if self._documents.add(entry.name, raw) != raw:
             check_again(entry.name, "the bytes", "others")
-        self._is_layout = await aside(len(raw), lambda: names_images(self._documents, self._limits))
+        self._is_layout = await aside(len(raw), self._documents.names_images)
 
     def _may_be_saved(self, entry: Entry) -> bool:
         """Return whether a file that is no blob of a layout could be one of `docker save`."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 from anyio.abc import ByteSendStream
 
-from steelyard._runtime.scopes import managed
 from steelyard.content import Provider
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import InvalidArgument, NotFound, UnexpectedDigest, UnexpectedSize
@@ -26,6 +25,9 @@ __all__ = ("REF_NAME", "BlobWriter", "LayoutDriver", "blob_name")
 
 REF_NAME = "org.opencontainers.image.ref.name"
 """The annotation by which an index of a layout gives a descriptor a name."""
+
+Entry: TypeAlias = dict[str, Any]
+"""An entry of an index, with fields that this package does not know."""
 
 LAYOUT_FILE = "oci-layout"
 INDEX_FILE = "index.json"
@@ -80,6 +82,8 @@ class LayoutDriver(Provider):
     limits: Limits = DEFAULT_LIMITS
     """Bounds on the layout's own documents."""
 
+    _last_index: tuple[Limits, Document[Index]] | None = None
+
     @abstractmethod
     async def blob_writer(
         self,
@@ -124,15 +128,14 @@ class LayoutDriver(Provider):
             InvalidDocument: files of those names are there, but are not a layout's.
         """
         async with self._edit():
-            for name, content, parse in (
-                (LAYOUT_FILE, _LAYOUT, parse_layout),
-                (INDEX_FILE, _INDEX, parse_index),
-            ):
-                check: Callable[..., object] = parse
-                try:
-                    check(await self._read(name), limits=self.limits)
-                except NotFound:
-                    await self._write(name, content)
+            try:
+                await self.read_layout()
+            except NotFound:
+                await self._write(LAYOUT_FILE, _LAYOUT)
+            try:
+                await self.read_index()
+            except NotFound:
+                await self._write(INDEX_FILE, _INDEX)
 
     async def read_layout(self) -> Document[ImageLayout]:
         """Return what ``oci-layout`` says.
@@ -162,8 +165,7 @@ class LayoutDriver(Provider):
             InvalidDocument: it is malformed.
             LimitExceeded: it is too large or too deep.
         """
-        raw = await self._read(INDEX_FILE)
-        return await aside(len(raw), lambda: parse_index(raw, limits=self.limits))
+        return await self._parse_index(await self._read(INDEX_FILE))
 
     async def write_index(self, raw: bytes) -> Document[Index]:
         """Replace the index by these bytes, which have to be one.
@@ -171,7 +173,7 @@ class LayoutDriver(Provider):
         Raises:
             InvalidDocument, LimitExceeded: they are not.
         """
-        document = parse_index(raw, limits=self.limits)
+        document = await self._parse_index(raw)
         async with self._edit():
             await self._write(INDEX_FILE, raw)
         return document
@@ -190,16 +192,11 @@ class LayoutDriver(Provider):
             NotFound, InvalidDocument: there is no index that could be edited.
             LimitExceeded: it would become too large.
         """
-        entry = msgspec.to_builtins(descriptor)
+        entry = descriptor
         if name is not None:
-            entry["annotations"] = {**(descriptor.annotations or {}), REF_NAME: _checked(name)}
-        wanted = _name_of(entry)
-
-        def is_other(each: dict[str, Any]) -> bool:
-            return _name_of(each) != wanted or (wanted is None and each["digest"] != descriptor.digest)
-
-        async with self._index() as value:
-            value["manifests"] = [*filter(is_other, value["manifests"] or ()), entry]
+            annotations = {**(descriptor.annotations or {}), REF_NAME: _checked(name)}
+            entry = msgspec.structs.replace(descriptor, annotations=annotations)
+        await self._edit_index(lambda entries: _with_entry(entries, entry))
 
     async def remove_descriptor(self, name: str) -> int:
         """Remove the entries of that name from the index, and return how many there were; the blobs stay.
@@ -209,10 +206,7 @@ class LayoutDriver(Provider):
             NotFound, InvalidDocument: there is no index that could be edited.
         """
         _checked(name)
-        async with self._index() as value:
-            before = value["manifests"] or []
-            value["manifests"] = [each for each in before if _name_of(each) != name]
-        return len(before) - len(value["manifests"])
+        return -await self._edit_index(lambda entries: [each for each in entries if _name_of(each) != name])
 
     async def write_blob(self, data: Buffer, media_type: str, *, algorithm: Algorithm | None = None) -> OCIDescriptor:
         """Store bytes as a blob and return its descriptor."""
@@ -227,18 +221,37 @@ class LayoutDriver(Provider):
         """Store a value as a JSON blob and return its descriptor; the bytes are compact, and keys stay in their order."""
         return await self.write_blob(msgspec.json.encode(value), media_type)
 
-    @managed
-    async def _index(self) -> AsyncIterator[dict[str, Any]]:
-        """Give the index to be changed in place; it is written at the end, if it was changed and is still an index."""
+    async def _edit_index(self, change: Callable[[list[Entry]], list[Entry]]) -> int:
+        """Replace the entries of the index, unless they stay the same; return how many more there are."""
         async with self._edit():
             document = await self.read_index()
-            size = len(document.raw)
-            value = dict(await aside(size, document.value))
-            yield value
-            if value != await aside(size, document.value):
-                raw = msgspec.json.encode(value)
-                await aside(len(raw), lambda: parse_index(raw, limits=self.limits))
+            value = dict(await aside(len(document.raw), document.value))
+            before = value["manifests"] or []
+            after = value["manifests"] = change(before)
+            if after != before:
+                raw = await aside(len(document.raw), lambda: msgspec.json.encode(value))
+                await self._parse_index(raw)
                 await self._write(INDEX_FILE, raw)
+        return len(after) - len(before)
+
+    async def _parse_index(self, raw: bytes) -> Document[Index]:
+        """Return the index of these bytes; the last one that was parsed is not parsed again."""
+        last, limits = self._last_index, self.limits
+        if last is None or last[0] != limits or last[1].raw != raw:
+            last = limits, await aside(len(raw), lambda: parse_index(raw, limits=limits))
+            self._last_index = last
+        return last[1]
+
+
+async def put_descriptors(layout: LayoutDriver, descriptors: Iterable[OCIDescriptor]) -> None:
+    """Add descriptors to the index of a layout in one edit; see `LayoutDriver.put_descriptor`."""
+
+    def change(entries: list[Entry]) -> list[Entry]:
+        for descriptor in descriptors:
+            entries = _with_entry(entries, descriptor)
+        return entries
+
+    await layout._edit_index(change)  # noqa: SLF001  # an edit of several entries is no part of the interface
 
 
 def blob_name(digest: Digest) -> str:
@@ -270,6 +283,17 @@ def _checked(name: str) -> str:
     return name
 
 
-def _name_of(entry: dict[str, Any]) -> str | None:
+def _with_entry(entries: list[Entry], descriptor: OCIDescriptor) -> list[Entry]:
+    """Return the entries with one more, without those that it replaces."""
+    entry = msgspec.to_builtins(descriptor)
+    wanted = _name_of(entry)
+
+    def is_other(each: Entry) -> bool:
+        return _name_of(each) != wanted or (wanted is None and each["digest"] != descriptor.digest)
+
+    return [*filter(is_other, entries), entry]
+
+
+def _name_of(entry: Entry) -> str | None:
     name: str | None = (entry.get("annotations") or {}).get(REF_NAME)
     return name
