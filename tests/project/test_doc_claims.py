@@ -254,3 +254,16 @@ def test_contributing_names_checks_that_exist() -> None:
 
     assert len(named) > 10
     assert named <= known
+
+
+def test_filters_on_the_pages_ask_for_fields_that_exist() -> None:
+    known = {*filters.BLOB_FIELDS, *filters.IMAGE_FIELDS, *filters.INGEST_FIELDS}
+    texts = [
+        text
+        for page in (README, GUIDE, (ROOT / "docs" / "cli.md").read_text(encoding="utf-8"))
+        for text in re.findall(r"""[`"']([a-z_.]+(?:==|!=|~=|<=?|>=?)[^`"'\s]+)[`"']""", page)
+    ]
+    asked = {path[0] for text in texts for path in filters.compile(text.replace("…", "x")).paths}
+
+    assert len(texts) > 5
+    assert asked - {"field"} <= {field.partition(".")[0] for field in known}
