@@ -34,6 +34,7 @@ __all__ = [
     "detect_format",
     "json_parts",
     "mark_descriptor",
+    "message_parts",
     "needs_file_synced",
     "sqlite_version",
     "start_writeback",
@@ -301,3 +302,5 @@ class Compressor:
     def __new__(cls, format: str, /, *, level: int | None) -> Compressor: ...
     def run(self, data: Buffer, start: int, output: Buffer, /) -> tuple[int, int]: ...
     def finish(self, output: Buffer, /) -> int: ...
+
+def message_parts(data: bytes, most: int, /) -> list[tuple[int, int, int, int]]: ...

@@ -28,7 +28,7 @@ LAYERS = (
 )
 """A module imports from layers above its own in this list only, and from its own package. A new module needs a place."""
 
-NATIVE = {"_archive", "_runtime", "hashing", "filters", "local"}
+NATIVE = {"_archive", "_runtime", "containerd", "hashing", "filters", "local"}
 THREADS = {"_runtime", "containerd"}
 """The last because grpcio serves each call on a thread of its own."""
 THREAD_MODULES = {"anyio.to_thread", "anyio.from_thread", "asyncio", "concurrent", "threading", "trio"}

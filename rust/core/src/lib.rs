@@ -19,6 +19,7 @@ pub mod meta;
 pub mod model;
 mod own;
 pub mod pipe;
+pub mod protobuf;
 mod publish;
 mod round;
 pub mod store;

@@ -24,6 +24,7 @@ mod json;
 mod page;
 mod pool;
 mod process;
+mod protobuf;
 mod rows;
 mod store;
 mod stream;
@@ -93,5 +94,6 @@ fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(json::check_json, module)?)?;
     module.add_function(wrap_pyfunction!(json::json_parts, module)?)?;
     module.add_function(wrap_pyfunction!(process::mark_descriptor, module)?)?;
+    module.add_function(wrap_pyfunction!(protobuf::message_parts, module)?)?;
     module.add_function(wrap_pyfunction!(process::unmark_descriptor, module)?)
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from steelyard._runtime.fork import Process
 from steelyard.containerd._grpc import require_threads
+from steelyard.containerd._parsing import parse
 from steelyard.containerd.proto import content_pb2, images_pb2, leases_pb2
 from steelyard.containerd.remote._wire import read_data, write_data
 
@@ -78,7 +79,9 @@ def method(service: str, name: str) -> Method:
     called = found.methods_by_name[name]
     request, answer = GetMessageClass(called.input_type), GetMessageClass(called.output_type)
     write, read = _CODECS.get((service, name), (None, None))
-    return Method(f"/{found.full_name}/{name}", request, write or request.SerializeToString, read or answer.FromString)
+    return Method(
+        f"/{found.full_name}/{name}", request, write or request.SerializeToString, read or partial(parse, answer)
+    )
 
 
 class Channel:

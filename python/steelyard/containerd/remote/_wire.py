@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from steelyard.containerd._parsing import parse
 from steelyard.containerd.proto import content_pb2
 from steelyard.model import Buffer
 
@@ -62,7 +63,7 @@ def read_data(message: bytes) -> memoryview:
             if place + 1 + length == size:
                 return memoryview(message)[place + 1 :]
     # Something that we do not send ourselves and that containerd does not: protobuf knows, or refuses it.
-    return memoryview(content_pb2.ReadContentResponse.FromString(message).data)
+    return memoryview(parse(content_pb2.ReadContentResponse, message).data)
 
 
 def _varint(value: int) -> bytes:

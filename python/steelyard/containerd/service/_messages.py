@@ -12,6 +12,8 @@ from typing import TypeVar
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from steelyard._native import message_parts
+from steelyard.containerd import _parsing as parsing
 from steelyard.containerd.proto import content_pb2, descriptor_pb2, images_pb2
 from steelyard.digest import Digest
 from steelyard.errors import InvalidArgument, InvalidFilter
@@ -66,7 +68,7 @@ def parse(kind: type[MessageT], data: bytes) -> MessageT:
         Malformed: the bytes are not one.
     """
     try:
-        return kind.FromString(data)
+        return parsing.parse(kind, data)
     except DecodeError as error:
         raise Malformed(f"request: not a {kind.DESCRIPTOR.full_name}: {error}") from None
 
@@ -77,10 +79,11 @@ def parse_write(data: bytes) -> tuple[content_pb2.WriteContentRequest, Buffer]:
     Raises:
         Malformed: the bytes are not one.
     """
-    found = _find_bulk(data) if len(data) >= _BULK else None
-    if found is not None:
-        tag, start, end = found
-        request = parse(content_pb2.WriteContentRequest, data[:tag] + data[end:])
+    parts = _parts(data) if len(data) >= _BULK else []
+    bulks = [part for part in parts if part[2] == _DATA_FIELD]
+    if len(bulks) == 1:
+        _, end, _, start = bulks[0]
+        request = parse(content_pb2.WriteContentRequest, b"".join(data[p[0] : p[1]] for p in parts if p not in bulks))
         if not request.data:  # a field that comes twice is protobuf's affair: the last one counts
             return request, memoryview(data)[start:end]
     request = parse(content_pb2.WriteContentRequest, data)
@@ -90,38 +93,11 @@ def parse_write(data: bytes) -> tuple[content_pb2.WriteContentRequest, Buffer]:
 _DATA_FIELD = 6
 
 
-def _find_bulk(data: bytes) -> tuple[int, int, int] | None:
-    """Return where the large `data` of a Write request has its tag, its first byte and its end; None if in doubt."""
-    place = 0
+def _parts(data: bytes) -> list[tuple[int, int, int, int]]:
     try:
-        while place < len(data):
-            tag = place
-            key, place = _varint(data, place)
-            if key & 7 == 0:
-                _, place = _varint(data, place)
-            elif key & 7 == 2:
-                size, place = _varint(data, place)
-                if key >> 3 == _DATA_FIELD and size >= _BULK:
-                    return (tag, place, place + size) if place + size <= len(data) else None
-                place += size
-            else:
-                return None
-    except IndexError:
-        pass
-    return None
-
-
-def _varint(data: bytes, place: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        octet = data[place]
-        value |= (octet & 0x7F) << shift
-        place += 1
-        if octet < 0x80:
-            return value, place
-        shift += 7
-        if shift > 63:
-            raise IndexError
+        return message_parts(data, _BULK)
+    except ValueError:
+        return []
 
 
 def read_response(offset: int, data: bytes) -> bytes:
