@@ -26,7 +26,6 @@ from steelyard.images.importing import ImportedBlob as ImportedBlob
 from steelyard.images.importing import ImportedImage as ImportedImage
 from steelyard.images.importing import Naming as Naming
 from steelyard.images.importing import import_images as import_images
-from steelyard.images.keeping import Collecting as Collecting
 from steelyard.images.labels import content_labels as content_labels
 from steelyard.images.labels import is_reserved as is_reserved
 from steelyard.images.layout import REF_NAME as REF_NAME
@@ -35,6 +34,7 @@ from steelyard.images.layout import DirectoryLayout as DirectoryLayout
 from steelyard.images.layout import LayoutDriver as LayoutDriver
 from steelyard.images.layout import MemoryLayout as MemoryLayout
 from steelyard.images.layout import TarLayout as TarLayout
+from steelyard.images.leases import Collecting as Collecting
 from steelyard.images.limits import DEFAULT_LIMITS as DEFAULT_LIMITS
 from steelyard.images.limits import Limits as Limits
 from steelyard.images.media_types import Kind as Kind

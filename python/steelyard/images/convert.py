@@ -19,7 +19,7 @@ from steelyard.images._turns import aside, parts
 from steelyard.images.check import check_target
 from steelyard.images.choose import Platforms
 from steelyard.images.documents import AnyDocument, Index, Manifest, OCIDescriptor
-from steelyard.images.keeping import keeping
+from steelyard.images.leases import lease_guard
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
 from steelyard.images.media_types import to_oci
 from steelyard.images.node import named_by
@@ -74,11 +74,11 @@ async def convert(
     found.require()
     rewriter = Rewriter(reader, oci=oci, platforms=platforms, hooks=hooks)
     root = await rewriter.run(found.target)
-    async with keeping(store) as keeper:
+    async with lease_guard(store) as guard:
         for document, descriptor in rewriter.documents:
-            await keeper.store.put(document.raw, expected=descriptor.blob, size=descriptor.size)
-            await keeper.refer_all(descriptor.blob, named_by(document))
-        return await _name(keeper.store, image, root, new_name, overwrite=overwrite)
+            await guard.store.put(document.raw, expected=descriptor.blob, size=descriptor.size)
+            await guard.refer_all(descriptor.blob, named_by(document))
+        return await _name(guard.store, image, root, new_name, overwrite=overwrite)
 
 
 async def _name(store: Store, image: Image, root: OCIDescriptor, new_name: str | None, *, overwrite: bool) -> Image:

@@ -13,9 +13,9 @@ from steelyard.images.exporting._archive import SMALL, Report, blob_pieces
 from steelyard.images.exporting._file import BATCH, BATCH_BYTES
 from steelyard.images.exporting._plan import Plan, Root, reported
 from steelyard.images.exporting._result import ExportedBlob
-from steelyard.images.keeping import Keeper, keeping
 from steelyard.images.layout import LayoutDriver
 from steelyard.images.layout._driver import put_descriptors
+from steelyard.images.leases import LeaseGuard, lease_guard
 from steelyard.images.node import Node
 from steelyard.model import Labels, Progress
 from steelyard.transfer import copy
@@ -55,12 +55,12 @@ async def to_store(target: Store, plan: Plan, report: Report, *, overwrite: bool
     Raises:
         AlreadyExists: a name holds something else there; nothing was copied.
     """
-    async with keeping(target) as keeper:
-        return await _to_store(keeper, plan, report, overwrite=overwrite)
+    async with lease_guard(target) as guard:
+        return await _to_store(guard, plan, report, overwrite=overwrite)
 
 
-async def _to_store(keeper: Keeper, plan: Plan, report: Report, *, overwrite: bool) -> tuple[ExportedBlob, ...]:
-    target = keeper.store
+async def _to_store(guard: LeaseGuard, plan: Plan, report: Report, *, overwrite: bool) -> tuple[ExportedBlob, ...]:
+    target = guard.store
     named = {root.name: root for root in plan.roots if root.name is not None}
     labels = {name: await _labels(target, root, overwrite=overwrite) for name, root in named.items()}
 
@@ -74,13 +74,13 @@ async def _to_store(keeper: Keeper, plan: Plan, report: Report, *, overwrite: bo
     new: dict[str, bool] = {}
 
     async def write_small(nodes: Sequence[Node]) -> None:
-        new.update(await _put_small(keeper, plan, nodes))
+        new.update(await _put_small(guard, plan, nodes))
         for node in nodes:
             report(node.descriptor, node.descriptor.size)
 
     await map_concurrently(_batches(small), write_small, concurrency=CONCURRENCY)
     blobs = await _each(plan, write, report, concurrency=CONCURRENCY, done=new)
-    await keeper.refer(plan.blobs)
+    await guard.refer(plan.blobs)
     # Names are assigned together as far as they have the same labels.
     for each in dict.fromkeys(labels.values()):
         targets = {name: root.found.target.target for name, root in named.items() if labels[name] == each}
@@ -98,16 +98,16 @@ def _batches(nodes: Iterable[Node]) -> Iterator[list[Node]]:
         yield rest
 
 
-async def _put_small(keeper: Keeper, plan: Plan, nodes: Sequence[Node]) -> dict[str, bool]:
+async def _put_small(guard: LeaseGuard, plan: Plan, nodes: Sequence[Node]) -> dict[str, bool]:
     """Copy blobs through memory, together; return which of them were new."""
     digests = {node.descriptor.blob: node.descriptor for node in nodes}
-    infos = await keeper.store.infos(digests)
-    present = await keeper.protect(digest for digest, info in infos.items() if info.size == digests[digest].size)
+    infos = await guard.store.infos(digests)
+    present = await guard.protect(digest for digest, info in infos.items() if info.size == digests[digest].size)
     new = {str(digest): False for digest in present}
     for algorithm in {digest.algorithm for digest in digests.keys() - present}:
         rest = [each for digest, each in digests.items() if digest.algorithm is algorithm and digest not in present]
         data = [await plan.content.read(each) for each in rest]
-        async with aclosing(keeper.store.put_many(data, algorithm=algorithm)) as results:
+        async with aclosing(guard.store.put_many(data, algorithm=algorithm)) as results:
             async for one in results:
                 if one.result is None:
                     raise one.error or AssertionError

@@ -25,7 +25,7 @@ from steelyard.errors import (
 )
 from steelyard.hashing import Hasher
 from steelyard.images.importing._result import Ledger
-from steelyard.images.keeping import Keeper
+from steelyard.images.leases import LeaseGuard
 from steelyard.model import DEFAULT_ALGORITHM, FileRange, PutResult
 from steelyard.transfer import open_writer
 
@@ -61,20 +61,20 @@ class Intake:
     """Stores the blobs of one import.
 
     Args:
-        keeper: where to.
+        guard: where to.
         ledger: who keeps account.
     """
 
-    def __init__(self, keeper: Keeper, ledger: Ledger) -> None:
-        self.store = keeper.store
-        self._keeper = keeper
+    def __init__(self, guard: LeaseGuard, ledger: Ledger) -> None:
+        self.store = guard.store
+        self._guard = guard
         self.ledger = ledger
 
     async def present(self, items: Iterable[Item], *, settle: bool = True) -> set[Digest]:
         """Return which of them the store has, with the size that they should have, and settle those."""
         sizes = {item.digest: item.size for item in items if item.digest is not None}
         infos = await self.store.infos(sizes)
-        found = await self._keeper.protect(digest for digest, info in infos.items() if info.size == sizes[digest])
+        found = await self._guard.protect(digest for digest, info in infos.items() if info.size == sizes[digest])
         for digest in found if settle else ():
             self.ledger.settle(digest, sizes[digest], "present")
         return found

@@ -24,7 +24,7 @@ from steelyard.images.importing._needed import needed
 from steelyard.images.importing._open import ImportSource, Opening, name_of
 from steelyard.images.importing._result import Imported, ImportedImage, Ledger
 from steelyard.images.importing._without import Without
-from steelyard.images.keeping import Keeper, keeping
+from steelyard.images.leases import LeaseGuard, lease_guard
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
 from steelyard.images.read import DocumentReader, ParsedDocuments
 from steelyard.model import DEFAULT_ALGORITHM, Descriptor, Labels
@@ -104,8 +104,8 @@ async def import_images(
         limits=limits,
         concurrency=concurrency or _CONCURRENCY,
     )
-    async with keeping(store) as keeper:
-        return await _import(keeper, source, options, Ledger(name_of(source), on_progress))
+    async with lease_guard(store) as guard:
+        return await _import(guard, source, options, Ledger(name_of(source), on_progress))
 
 
 class _Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,10 +122,10 @@ class _Options(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int
 
 
-async def _import(keeper: Keeper, source: ImportSource, options: _Options, ledger: Ledger) -> Imported:
+async def _import(guard: LeaseGuard, source: ImportSource, options: _Options, ledger: Ledger) -> Imported:
     started = time.monotonic()
-    store, platforms, limits = keeper.store, options.platforms, options.limits
-    intake = Intake(keeper, ledger)
+    store, platforms, limits = guard.store, options.platforms, options.limits
+    intake = Intake(guard, ledger)
     parsed = ParsedDocuments(limits)
     contents, chosen = await _taken(intake, source, options, parsed)
     await _store_made(intake, contents, chosen)
@@ -141,10 +141,10 @@ async def _import(keeper: Keeper, source: ImportSource, options: _Options, ledge
         if each.unmatched:
             raise NotFound("platform", f"{', '.join(map(str, each.unmatched))} in {each.name}")
     for each in found:
-        await keeper.refer(each.present)
+        await guard.refer(each.present)
     documents.admit(contents.strays)
     referenced = await _referenced(reader, contents, found, platforms)
-    await _assign(keeper, chosen, contents, options)
+    await _assign(guard, chosen, contents, options)
     return await run(_result, chosen, found, ledger, referenced, time.monotonic() - started)
 
 
@@ -250,14 +250,14 @@ async def _checked(
     return msgspec.structs.replace(found, name=names[0] if names else root.digest)
 
 
-async def _assign(keeper: Keeper, chosen: Plan, contents: Contents, options: _Options) -> None:
+async def _assign(guard: LeaseGuard, chosen: Plan, contents: Contents, options: _Options) -> None:
     """Set the names, those of images all at once."""
-    store = keeper.store
+    store = guard.store
     targets = {name: root.target for root, names in chosen.images for name in names}
     moves = options.overwrite or chosen.moves
     index = {}
     if chosen.index_name is not None:
-        index = {chosen.index_name: await _index_target(keeper, contents, options.limits)}
+        index = {chosen.index_name: await _index_target(guard, contents, options.limits)}
     if moves:
         targets, index = targets | index, {}
     if targets:
@@ -266,7 +266,7 @@ async def _assign(keeper: Keeper, chosen: Plan, contents: Contents, options: _Op
         await store.images.assign(index, labels=options.labels, overwrite=True)
 
 
-async def _index_target(keeper: Keeper, contents: Contents, limits: Limits) -> Descriptor:
+async def _index_target(guard: LeaseGuard, contents: Contents, limits: Limits) -> Descriptor:
     """Store the index of the source, and return its descriptor.
 
     Raises:
@@ -274,8 +274,8 @@ async def _index_target(keeper: Keeper, contents: Contents, limits: Limits) -> D
     """
     if len(contents.index) > limits.json_bytes:
         raise LimitExceeded(contents.name, limit="json_bytes", allowed=limits.json_bytes, found=len(contents.index))
-    stored = await keeper.store.put(contents.index, algorithm=DEFAULT_ALGORITHM)
-    await keeper.refer_all(stored.digest, [root.descriptor for root in contents.roots])
+    stored = await guard.store.put(contents.index, algorithm=DEFAULT_ALGORITHM)
+    await guard.refer_all(stored.digest, [root.descriptor for root in contents.roots])
     return Descriptor(digest=stored.digest, size=stored.size, media_type=media_types.OCI_INDEX)
 
 

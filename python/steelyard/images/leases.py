@@ -25,7 +25,7 @@ from steelyard.images.documents import Index, Manifest, OCIDescriptor
 from steelyard.images.node import Node, view_of
 from steelyard.model import Labels
 
-__all__ = ("Collecting", "Keeper", "keeping", "reference_labels")
+__all__ = ("Collecting", "LeaseGuard", "lease_guard", "reference_labels")
 
 _PREFIX = "containerd.io/gc.ref.content."
 _KEYS = {"index": "m.", "manifest": "m.", "layer": "l.", "config": "config"}
@@ -56,7 +56,7 @@ class Collecting(Protocol):
         ...
 
 
-class Keeper:
+class LeaseGuard:
     """What is done for an image in a store while it is brought in.
 
     Attributes:
@@ -102,18 +102,18 @@ class Keeper:
 
 
 @managed
-async def keeping(store: Store) -> AsyncIterator[Keeper]:
+async def lease_guard(store: Store) -> AsyncIterator[LeaseGuard]:
     """Give what keeps blobs in the store; where nothing collects, its methods do nothing."""
     async with AsyncExitStack() as stack:
         if isinstance(store, Collecting):
             try:
                 leased = await stack.enter_async_context(store.leased())
             except Unsupported:
-                yield Keeper(store, None)
+                yield LeaseGuard(store, None)
                 return
-            yield Keeper(leased, leased if isinstance(leased, Collecting) else store)
+            yield LeaseGuard(leased, leased if isinstance(leased, Collecting) else store)
             return
-        yield Keeper(store, None)
+        yield LeaseGuard(store, None)
 
 
 def reference_labels(named: Iterable[OCIDescriptor]) -> Labels:
