@@ -144,10 +144,10 @@ async def examine(
     root: OCIDescriptor,
     *,
     platforms: Platforms | None,
-    elsewhere: Callable[[OCIDescriptor], bool] = lambda _: False,
+    in_memory: Callable[[OCIDescriptor], bool] = lambda _: False,
     visited: Visited | None = None,
 ) -> ImageCheck:
-    """Check an image, without its configs, of which some blobs may be in `elsewhere`, outside the store.
+    """Check an image, without its configs, of which some blobs may be `in_memory` and not in the store.
 
     `ImageCheck.present` has nothing below documents that `visited` covers.
     """
@@ -159,7 +159,7 @@ async def examine(
         infos = await store.infos([digest for digest in digests if digest is not None])
         for node, digest in zip(part, digests, strict=True):
             info = None if digest is None else infos.get(digest)
-            here = (info is not None and info.size == node.descriptor.size) or elsewhere(node.descriptor)
+            here = (info is not None and info.size == node.descriptor.size) or in_memory(node.descriptor)
             (present if here else absent).append(node)
     return ImageCheck(
         name=name,

@@ -17,11 +17,11 @@ from steelyard.digest import Digest
 from steelyard.errors import InvalidArgument
 from steelyard.images.choose import Platforms
 from steelyard.images.exporting._archive import Archive, Report, lay_out, pieces
-from steelyard.images.exporting._elsewhere import to_layout, to_store
 from steelyard.images.exporting._file import new_file, write_archive
 from steelyard.images.exporting._plan import Plan, Wanted, all_written, make_plan
 from steelyard.images.exporting._progress import Ledger, name_of
 from steelyard.images.exporting._result import Exported, ExportedBlob, ExportedImage
+from steelyard.images.exporting._targets import to_layout, to_store
 from steelyard.images.layout import LayoutDriver
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
 from steelyard.model import OnProgress

@@ -184,7 +184,7 @@ async def _find(
             name or root.digest,
             at,
             platforms=wanted.platforms,
-            elsewhere=content.offers,
+            in_memory=content.offers,
             visited=visited,
         )
         _require(found, wanted)
