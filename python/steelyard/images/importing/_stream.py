@@ -20,12 +20,12 @@ from steelyard.digest import Algorithm, Digest
 from steelyard.errors import LimitExceeded
 from steelyard.hashing import Hasher
 from steelyard.images._turns import aside
-from steelyard.images.importing._ahead import ahead
 from steelyard.images.importing._contents import DOCUMENTS, LEFTOVERS
 from steelyard.images.importing._hashes import Hashes
 from steelyard.images.importing._intake import BATCH, BATCH_BYTES, SMALL, Intake, Item, check_again, ref_of
 from steelyard.images.importing._judged import Archive, check_entry, check_repeated
 from steelyard.images.importing._naming import Contents
+from steelyard.images.importing._read_ahead import read_ahead
 from steelyard.images.importing._source import blob_of
 from steelyard.images.layout._driver import blob_name
 from steelyard.images.read import ParsedDocuments
@@ -67,7 +67,7 @@ class ArchiveStream(Archive):
     async def contents(self) -> Contents:
         """Read the archive to its end, and store its blobs."""
         try:
-            async with ahead(self._plain) as pieces, task_group() as tasks:
+            async with read_ahead(self._plain) as pieces, task_group() as tasks:
                 self._tar = self._open(pieces)
                 async for entry in self._tar:
                     await self._take(entry, tasks)

@@ -12,14 +12,14 @@ from anyio.abc import ObjectReceiveStream, ObjectSendStream
 from steelyard._runtime.scopes import managed, task_group
 from steelyard.model import Buffer
 
-__all__ = ("ahead",)
+__all__ = ("read_ahead",)
 
 _PIECES = 4
 """Pieces that wait: of 1 MiB each, where we cut them."""
 
 
 @managed
-async def ahead(source: AsyncIterable[Buffer]) -> AsyncIterator[AsyncIterable[Buffer]]:
+async def read_ahead(source: AsyncIterable[Buffer]) -> AsyncIterator[AsyncIterable[Buffer]]:
     """Give the source, read ahead by a task of its own. A piece stays as it is when the next is asked for.
 
     What the source raises is raised where its piece would have come.
