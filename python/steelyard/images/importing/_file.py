@@ -17,17 +17,17 @@ from steelyard.digest import Digest
 from steelyard.errors import LimitExceeded, NotFound
 from steelyard.hashing import Hasher
 from steelyard.images._turns import parts
-from steelyard.images.importing._contents import DOCUMENTS
-from steelyard.images.importing._intake import (
+from steelyard.images.importing._blob_writer import (
     BATCH,
     BATCH_BYTES,
     SMALL,
-    Intake,
+    ImportBlobWriter,
     Item,
     check_again,
     hash_range,
     read_ranges,
 )
+from steelyard.images.importing._contents import DOCUMENTS
 from steelyard.images.importing._judged import Archive, check_entry, check_repeated
 from steelyard.images.importing._naming import Contents
 from steelyard.images.importing._source import BLOBS, blob_of
@@ -46,15 +46,15 @@ class ArchiveFile(Archive, Provider):
 
     Args:
         file: its descriptor, which stays the caller's.
-        intake: where blobs go.
+        writer: where blobs go.
         parsed: the documents that the import has parsed, and the bounds on the archive.
         concurrency: blobs, or batches of small ones, in work at a time.
     """
 
-    def __init__(self, file: int, intake: Intake, parsed: ParsedDocuments, concurrency: int) -> None:
+    def __init__(self, file: int, writer: ImportBlobWriter, parsed: ParsedDocuments, concurrency: int) -> None:
         super().__init__(parsed)
         self._file = file
-        self._intake = intake
+        self._writer = writer
         self._concurrency = concurrency
         self._index = TarIndex(file, entries=self._limits.entries, header_bytes=self._limits.header_bytes)
         self._saved_blobs: dict[Digest, Entry] = {}  # that `docker save` names, by another name than a layout's
@@ -87,7 +87,7 @@ class ArchiveFile(Archive, Provider):
 
     async def take(self, wanted: Collection[Digest] | None) -> None:
         """Store the blobs that are wanted, but for those that are stored already."""
-        ledger = self._intake.ledger
+        ledger = self._writer.ledger
         total = 0
         blobs = self._blobs()
         while (work := await run(next, blobs, None)) is not None:
@@ -108,9 +108,9 @@ class ArchiveFile(Archive, Provider):
         """Return those that are not stored."""
         rest: Work = []
         for pairs in parts(chosen):
-            present = await self._intake.present([item for item, _ in pairs])
+            present = await self._writer.find_present([item for item, _ in pairs])
             rest += (pair for pair in pairs if pair[0].digest not in present)
-            self._intake.ledger.advance(sum(item.size for item, _ in pairs if item.digest in present))
+            self._writer.ledger.advance(sum(item.size for item, _ in pairs if item.digest in present))
         return rest
 
     def _blobs(self) -> Iterator[Work]:
@@ -136,11 +136,11 @@ class ArchiveFile(Archive, Provider):
     async def _store(self, work: Work) -> None:
         item, place = work[0]
         if item.size > SMALL:
-            await self._intake.large(item, place, counts=True)
+            await self._writer.write_single(item, place, counts=True)
             return
         data = await read_ranges([each for _, each in work])
-        await self._intake.small([(each, octets) for (each, _), octets in zip(work, data, strict=True)])
-        self._intake.ledger.advance(sum(map(len, data)))
+        await self._writer.write_batch([(each, octets) for (each, _), octets in zip(work, data, strict=True)])
+        self._writer.ledger.advance(sum(map(len, data)))
 
     async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
         """Open a blob of the archive, or a document that was made for it."""

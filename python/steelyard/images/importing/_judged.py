@@ -17,6 +17,7 @@ from steelyard.errors import InvalidArchive, LimitExceeded
 from steelyard.images import media_types
 from steelyard.images._turns import aside, parts
 from steelyard.images.documents import ImageConfig, SavedImage
+from steelyard.images.importing._blob_writer import check_again
 from steelyard.images.importing._contents import (
     DOCUMENTS,
     LEFTOVERS,
@@ -29,7 +30,6 @@ from steelyard.images.importing._contents import (
     saved_contents,
     saved_manifest,
 )
-from steelyard.images.importing._intake import check_again
 from steelyard.images.importing._naming import Contents, Root
 from steelyard.images.importing._source import ImageSource
 from steelyard.images.read import ParsedDocuments

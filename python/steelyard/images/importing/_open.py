@@ -15,8 +15,8 @@ from steelyard import _archive
 from steelyard._runtime.backend import uninterrupted
 from steelyard._runtime.calls import OpenFile, run, run_always
 from steelyard._runtime.scopes import managed
+from steelyard.images.importing._blob_writer import ImportBlobWriter
 from steelyard.images.importing._file import ArchiveFile
-from steelyard.images.importing._intake import Intake
 from steelyard.images.importing._provider import ImagesOf, LayoutSource, StoreSource
 from steelyard.images.importing._source import ImageSource
 from steelyard.images.importing._stream import ArchiveStream
@@ -35,7 +35,7 @@ ImportSource = str | os.PathLike[str] | AsyncIterable[Buffer] | LayoutDriver | I
 class Opening(msgspec.Struct, frozen=True, kw_only=True):
     """How to open a source."""
 
-    intake: Intake
+    writer: ImportBlobWriter
     parsed: ParsedDocuments
     concurrency: int
 
@@ -58,25 +58,25 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
 
     async def _open(self, source: ImportSource, stack: AsyncExitStack) -> ImageSource:
         if isinstance(source, ImagesOf):
-            return StoreSource(source, self.intake, self.parsed, self.concurrency)
+            return StoreSource(source, self.writer, self.parsed, self.concurrency)
         if isinstance(source, LayoutDriver):
-            return LayoutSource(source, self.intake, self.parsed, self.concurrency)
+            return LayoutSource(source, self.writer, self.parsed, self.concurrency)
         if isinstance(source, AsyncIterable):
-            return ArchiveStream(source, self.intake, self.parsed)
+            return ArchiveStream(source, self.writer, self.parsed)
         path = os.fspath(source)
         opened, mode = await run(_open_file, path)
         stack.push_async_callback(_close, opened)
         file = opened.fileno()
         if stat.S_ISDIR(mode):
             layout = await stack.enter_async_context(DirectoryLayout(path))
-            return LayoutSource(layout, self.intake, self.parsed, self.concurrency)
+            return LayoutSource(layout, self.writer, self.parsed, self.concurrency)
         if not stat.S_ISREG(mode):
-            return ArchiveStream(_File(file), self.intake, self.parsed)
+            return ArchiveStream(_File(file), self.writer, self.parsed)
         size, head = await run(_look, file)
         if _archive.format_of(head) == "plain":
-            return ArchiveFile(file, self.intake, self.parsed, self.concurrency)
-        self.intake.ledger.total = size
-        return ArchiveStream(_File(file), self.intake, self.parsed)
+            return ArchiveFile(file, self.writer, self.parsed, self.concurrency)
+        self.writer.ledger.total = size
+        return ArchiveStream(_File(file), self.writer, self.parsed)
 
 
 def name_of(source: ImportSource) -> str:

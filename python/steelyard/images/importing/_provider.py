@@ -14,8 +14,8 @@ from steelyard.content import Provider, ReaderAt, Source, Store
 from steelyard.digest import Digest
 from steelyard.errors import InvalidArgument, NotFound
 from steelyard.images._turns import aside
+from steelyard.images.importing._blob_writer import BATCH_BYTES, SMALL, ImportBlobWriter, Item
 from steelyard.images.importing._contents import index_of
-from steelyard.images.importing._intake import BATCH_BYTES, SMALL, Intake, Item
 from steelyard.images.importing._naming import Contents, Root
 from steelyard.images.importing._needed import needed
 from steelyard.images.importing._source import ImageSource
@@ -45,9 +45,9 @@ class ImagesOf(msgspec.Struct, frozen=True):
 class _Copies(ImageSource):
     """Copies blobs from a provider."""
 
-    def __init__(self, provider: Provider, intake: Intake, parsed: ParsedDocuments, concurrency: int) -> None:
+    def __init__(self, provider: Provider, writer: ImportBlobWriter, parsed: ParsedDocuments, concurrency: int) -> None:
         self._provider = provider
-        self._intake = intake
+        self._writer = writer
         self._reader = DocumentReader(provider, parsed)
         self._concurrency = concurrency
         self._roots: tuple[Root, ...] = ()
@@ -77,9 +77,9 @@ class _Copies(ImageSource):
                 with suppress(NotFound):
                     readers[digest] = await stack.enter_async_context(await self._provider.reader_at(digest))
             items = [Item(str(digest), reader.size, digest) for digest, reader in readers.items()]
-            present = await self._intake.present(items)
+            present = await self._writer.find_present(items)
             rest = [item for item in items if item.digest not in present]
-            self._intake.ledger.advance(sum(item.size for item in items if item.digest in present))
+            self._writer.ledger.advance(sum(item.size for item in items if item.digest in present))
             self._large += [item for item in rest if item.size > SMALL]
             batch: Batch[tuple[Item, bytes]] = Batch(_OPEN, BATCH_BYTES)
             for item in rest:
@@ -91,12 +91,12 @@ class _Copies(ImageSource):
 
     async def _copy_large(self, item: Item) -> None:
         async with await self._provider.reader_at(item.entry) as reader:
-            await self._intake.large(item, _source(reader), counts=True)
+            await self._writer.write_single(item, _source(reader), counts=True)
 
     async def _store(self, batch: list[tuple[Item, bytes]]) -> None:
         if batch:
-            await self._intake.small(batch)
-            self._intake.ledger.advance(sum(len(data) for _, data in batch))
+            await self._writer.write_batch(batch)
+            self._writer.ledger.advance(sum(len(data) for _, data in batch))
 
 
 class LayoutSource(_Copies):
@@ -104,13 +104,15 @@ class LayoutSource(_Copies):
 
     Args:
         layout: the layout, open.
-        intake: where blobs go.
+        writer: where blobs go.
         parsed: the documents that the import has parsed.
         concurrency: batches, or large blobs, in work at a time.
     """
 
-    def __init__(self, layout: LayoutDriver, intake: Intake, parsed: ParsedDocuments, concurrency: int) -> None:
-        super().__init__(layout, intake, parsed, concurrency)
+    def __init__(
+        self, layout: LayoutDriver, writer: ImportBlobWriter, parsed: ParsedDocuments, concurrency: int
+    ) -> None:
+        super().__init__(layout, writer, parsed, concurrency)
         self._layout = layout
 
     async def contents(self) -> Contents:
@@ -130,7 +132,7 @@ class LayoutSource(_Copies):
         for digest in there if wanted is not None else ():
             if wanted is not None and digest not in wanted:
                 async with await self._layout.reader_at(digest) as reader:
-                    self._intake.ledger.settle(digest, reader.size, "skipped")
+                    self._writer.ledger.settle(digest, reader.size, "skipped")
         await self._copy([digest for digest in there if wanted is None or digest in wanted])
 
 
@@ -139,15 +141,15 @@ class StoreSource(_Copies):
 
     Args:
         images: which.
-        intake: where blobs go.
+        writer: where blobs go.
         parsed: the documents that the import has parsed.
         concurrency: batches, or large blobs, in work at a time.
     """
 
-    def __init__(self, images: ImagesOf, intake: Intake, parsed: ParsedDocuments, concurrency: int) -> None:
+    def __init__(self, images: ImagesOf, writer: ImportBlobWriter, parsed: ParsedDocuments, concurrency: int) -> None:
         if not images.names:
             raise InvalidArgument("names: expected at least one image name of the other store")
-        super().__init__(images.store, intake, parsed, concurrency)
+        super().__init__(images.store, writer, parsed, concurrency)
         self._images = images
 
     async def contents(self) -> Contents:

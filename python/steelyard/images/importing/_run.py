@@ -18,7 +18,7 @@ from steelyard.images._visited import Visited
 from steelyard.images.check import ImageCheck, check_configs, examine
 from steelyard.images.choose import Platforms
 from steelyard.images.documents import OCIDescriptor
-from steelyard.images.importing._intake import Intake, Item
+from steelyard.images.importing._blob_writer import ImportBlobWriter, Item
 from steelyard.images.importing._naming import Contents, Naming, Plan, plan
 from steelyard.images.importing._needed import needed
 from steelyard.images.importing._open import ImportSource, Opening, name_of
@@ -125,15 +125,15 @@ class _Options(msgspec.Struct, frozen=True, kw_only=True):
 async def _import(guard: LeaseGuard, source: ImportSource, options: _Options, ledger: Ledger) -> Imported:
     started = time.monotonic()
     store, platforms, limits = guard.store, options.platforms, options.limits
-    intake = Intake(guard, ledger)
+    writer = ImportBlobWriter(guard, ledger)
     parsed = ParsedDocuments(limits)
-    contents, chosen = await _taken(intake, source, options, parsed)
-    await _store_made(intake, contents, chosen)
+    contents, chosen = await _taken(writer, source, options, parsed)
+    await _store_made(writer, contents, chosen)
     documents = Without(store, contents.strays)
     reader = DocumentReader(documents, parsed)
     visited = Visited(limits, indexes=platforms is None)
     found = [
-        await _checked(intake, documents, reader, image, platforms=platforms, visited=visited)
+        await _checked(writer, documents, reader, image, platforms=platforms, visited=visited)
         for image in chosen.images
     ]
     for each in found if not options.skip_missing else ():
@@ -149,11 +149,11 @@ async def _import(guard: LeaseGuard, source: ImportSource, options: _Options, le
 
 
 async def _taken(
-    intake: Intake, source: ImportSource, options: _Options, parsed: ParsedDocuments
+    writer: ImportBlobWriter, source: ImportSource, options: _Options, parsed: ParsedDocuments
 ) -> tuple[Contents, Plan]:
     """Store the blobs of a source. Return its images, and which of them are meant; all else is forgotten."""
     platforms = options.platforms
-    opening = Opening(intake=intake, parsed=parsed, concurrency=options.concurrency)
+    opening = Opening(writer=writer, parsed=parsed, concurrency=options.concurrency)
     async with opening.open(source) as images:
         if options.only_referenced and images.provider is None:
             raise InvalidArgument("only_referenced: expected a source that can be read twice, found a stream")
@@ -162,7 +162,7 @@ async def _taken(
         size = len(contents.index)
         chosen = await aside(size, lambda: plan(_for(contents, platforms), options.name, options.naming))
         if not (options.overwrite or chosen.moves):
-            await _refuse_moves(intake.store, chosen)
+            await _refuse_moves(writer.store, chosen)
         wanted = None
         if options.only_referenced and images.provider is not None:
             reader = DocumentReader(images.provider, parsed)
@@ -210,7 +210,7 @@ def _digests(found: Iterable[ImageCheck]) -> set[Digest]:
     return {Digest.parse(node.descriptor.digest) for each in found for node in each.present}
 
 
-async def _store_made(intake: Intake, contents: Contents, chosen: Plan) -> None:
+async def _store_made(writer: ImportBlobWriter, contents: Contents, chosen: Plan) -> None:
     """Store the documents that the source did not bring as blobs."""
     made = [contents.made[root.digest] for root, _ in chosen.images if root.digest in contents.made]
     if chosen.index_name is not None:
@@ -218,11 +218,11 @@ async def _store_made(intake: Intake, contents: Contents, chosen: Plan) -> None:
         roots = {root.digest for root, _ in chosen.images}
         made += [raw for digest, raw in contents.made.items() if digest not in roots]
     if made:
-        await intake.small([(Item(contents.name, len(raw)), raw) for raw in made])
+        await writer.write_batch([(Item(contents.name, len(raw)), raw) for raw in made])
 
 
 async def _checked(
-    intake: Intake,
+    writer: ImportBlobWriter,
     documents: Without,
     reader: DocumentReader,
     image: tuple[OCIDescriptor, tuple[str, ...]],
@@ -234,14 +234,14 @@ async def _checked(
     root, names = image
 
     async def look() -> ImageCheck:
-        found = await examine(intake.store, reader, root.digest, root, platforms=platforms, visited=visited)
+        found = await examine(writer.store, reader, root.digest, root, platforms=platforms, visited=visited)
         return documents.without(found)
 
     found = await look()
     nodes = [(node.descriptor, node.descriptor.embedded()) for node in found.absent]
     brought = [(Item(each.digest, each.size, each.blob), data) for each, data in nodes if data is not None]
     if brought:
-        await intake.small(brought)
+        await writer.write_batch(brought)
         documents.admit(item.digest for item, _ in brought)
         found = await look()
     await check_configs(reader, found.present)

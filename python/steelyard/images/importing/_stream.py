@@ -20,9 +20,17 @@ from steelyard.digest import Algorithm, Digest
 from steelyard.errors import LimitExceeded
 from steelyard.hashing import Hasher
 from steelyard.images._turns import aside
+from steelyard.images.importing._blob_writer import (
+    BATCH,
+    BATCH_BYTES,
+    SMALL,
+    ImportBlobWriter,
+    Item,
+    check_again,
+    ref_of,
+)
 from steelyard.images.importing._contents import DOCUMENTS, LEFTOVERS
 from steelyard.images.importing._hashes import Hashes
-from steelyard.images.importing._intake import BATCH, BATCH_BYTES, SMALL, Intake, Item, check_again, ref_of
 from steelyard.images.importing._judged import Archive, check_entry, check_repeated
 from steelyard.images.importing._naming import Contents
 from steelyard.images.importing._read_ahead import read_ahead
@@ -49,14 +57,14 @@ class ArchiveStream(Archive):
 
     Args:
         source: the archive.
-        intake: where blobs go.
+        writer: where blobs go.
         parsed: the documents that the import has parsed, and the bounds on the archive.
     """
 
-    def __init__(self, source: AsyncIterable[Buffer], intake: Intake, parsed: ParsedDocuments) -> None:
+    def __init__(self, source: AsyncIterable[Buffer], writer: ImportBlobWriter, parsed: ParsedDocuments) -> None:
         super().__init__(parsed)
-        self._intake = intake
-        self._plain = Decompressed(_Counted(source, intake), ratio=self._limits.ratio)
+        self._writer = writer
+        self._plain = Decompressed(_Counted(source, writer), ratio=self._limits.ratio)
         self._tar = self._open(self._plain)
         self._hashes = Hashes()
         self._is_layout = False
@@ -134,11 +142,11 @@ class ArchiveStream(Archive):
         claimed = None if digest is not None else _claimed(entry)
         if claimed is not None:
             item = Item(entry.name, entry.size, claimed)
-            if await self._intake.present([item], settle=False):
+            if await self._writer.find_present([item], settle=False):
                 self._remember(entry, digest, await self._store_unless(item, pieces), compression)
                 return
             item = Item(entry.name, entry.size)
-        result = await self._intake.large(item, pieces, ref=_ref(entry, digest or claimed))
+        result = await self._writer.write_single(item, pieces, ref=_ref(entry, digest or claimed))
         self._note(item, result)
         self._remember(entry, digest, result.digest, compression)
 
@@ -149,16 +157,16 @@ class ArchiveStream(Archive):
         """
         claimed = item.digest
         assert claimed is not None  # noqa: S101  # by its caller
-        async with await self._intake.store.reader_at(claimed) as reader:
+        async with await self._writer.store.reader_at(claimed) as reader:
             offset = 0
             async for piece in pieces:
                 if await reader.read_at(offset, len(piece)) != piece:
                     whole = _Spliced(reader, offset, piece, pieces)
-                    result = await self._intake.large(Item(item.entry, item.size), whole)
+                    result = await self._writer.write_single(Item(item.entry, item.size), whole)
                     self._note(item, result)
                     return result.digest
                 offset += len(piece)
-        self._intake.ledger.settle(claimed, item.size, "present")
+        self._writer.ledger.settle(claimed, item.size, "present")
         return claimed
 
     def _has_blob(self, digest: Digest) -> bool:
@@ -183,9 +191,9 @@ class ArchiveStream(Archive):
 
     async def _store_batch(self, batch: list[tuple[Item, Entry, bytes]]) -> None:
         """Store a batch, but for what is stored."""
-        present = await self._intake.present(item for item, _, _ in batch) if batch else set()
+        present = await self._writer.find_present(item for item, _, _ in batch) if batch else set()
         rest = [(item, data) for item, _, data in batch if item.digest not in present]
-        stored = iter(await self._intake.small(rest) if rest else ())
+        stored = iter(await self._writer.write_batch(rest) if rest else ())
         for item, entry, data in batch:
             if item.digest is not None and item.digest in present:
                 digest = item.digest
@@ -228,7 +236,7 @@ class ArchiveStream(Archive):
 
     async def _config_of(self, entry: Entry) -> tuple[bytes, Digest]:
         digest, _ = self._stored(entry)
-        return await self._intake.store.get(digest), digest
+        return await self._writer.store.get(digest), digest
 
     async def _layer_of(self, entry: Entry, diff: str) -> tuple[Digest, str]:  # noqa: ARG002  # all is hashed
         return self._stored(entry)
@@ -270,9 +278,9 @@ async def _hash(algorithm: Algorithm, pieces: AsyncIterator[memoryview]) -> Dige
 class _Counted:
     """A stream whose bytes count in the progress of the whole."""
 
-    def __init__(self, source: AsyncIterable[Buffer], intake: Intake) -> None:
+    def __init__(self, source: AsyncIterable[Buffer], writer: ImportBlobWriter) -> None:
         self._source = aiter(source)
-        self._ledger = intake.ledger
+        self._ledger = writer.ledger
 
     def __aiter__(self) -> Self:
         return self

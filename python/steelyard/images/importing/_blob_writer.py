@@ -29,7 +29,17 @@ from steelyard.images.leases import LeaseGuard
 from steelyard.model import DEFAULT_ALGORITHM, FileRange, PutResult
 from steelyard.transfer import open_writer
 
-__all__ = ("BATCH", "BATCH_BYTES", "SMALL", "Intake", "Item", "check_again", "hash_range", "read_ranges", "ref_of")
+__all__ = (
+    "BATCH",
+    "BATCH_BYTES",
+    "SMALL",
+    "ImportBlobWriter",
+    "Item",
+    "check_again",
+    "hash_range",
+    "read_ranges",
+    "ref_of",
+)
 
 SMALL = 1 << 20
 """A blob of up to this many bytes goes with others; nothing of it is worth resuming."""
@@ -57,7 +67,7 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     digest: Digest | None = None
 
 
-class Intake:
+class ImportBlobWriter:
     """Stores the blobs of one import.
 
     Args:
@@ -70,7 +80,7 @@ class Intake:
         self._guard = guard
         self.ledger = ledger
 
-    async def present(self, items: Iterable[Item], *, settle: bool = True) -> set[Digest]:
+    async def find_present(self, items: Iterable[Item], *, settle: bool = True) -> set[Digest]:
         """Return which of them the store has, with the size that they should have, and settle those."""
         sizes = {item.digest: item.size for item in items if item.digest is not None}
         infos = await self.store.infos(sizes)
@@ -79,7 +89,9 @@ class Intake:
             self.ledger.settle(digest, sizes[digest], "present")
         return found
 
-    async def large(self, item: Item, source: Source, *, ref: str | None = None, counts: bool = False) -> PutResult:
+    async def write_single(
+        self, item: Item, source: Source, *, ref: str | None = None, counts: bool = False
+    ) -> PutResult:
         """Store one blob through an ingest, and settle it.
 
         What an earlier import left in the ingest is gone on with. When that turns out to be other bytes it is dropped, and the
@@ -129,7 +141,7 @@ class Intake:
             writer = await open_writer(self.store, ref, size=item.size, expected=item.digest)
             await writer.aclose()
 
-    async def small(self, items: Sequence[tuple[Item, bytes]]) -> list[PutResult]:
+    async def write_batch(self, items: Sequence[tuple[Item, bytes]]) -> list[PutResult]:
         """Store a batch that is in memory, and settle it; return the results in the same order.
 
         Raises:
