@@ -171,12 +171,12 @@ class Compressed(_Coded):
     ) -> None:
         super().__init__(source)
         self._coder = Compressor(compression, level=level)
-        self._ending = False
+        self._is_finishing = False
 
     async def _next(self) -> memoryview | None:
-        while not self._ending:
+        while not self._is_finishing:
             if not self._pending() and not await self._pull():
-                self._ending = self._full = True
+                self._is_finishing = self._full = True
                 break
             piece = await self._run(self._coder)
             if piece.nbytes:
