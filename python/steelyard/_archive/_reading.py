@@ -15,8 +15,8 @@ from steelyard.model import Buffer
 
 __all__ = ("TarIndex", "TarStream")
 
-_TURN = 64
-"""Events between two turns for other tasks: each takes a few microseconds."""
+_EVENTS_PER_CHECKPOINT = 64
+"""Events between two checkpoints, at which other tasks run: each event takes a few microseconds."""
 
 _STEP = 1000
 """Entries that one hop to a thread reads; they cost a read of 64 KiB each where their data is large."""
@@ -101,7 +101,7 @@ class TarStream:
     async def _event(self) -> tuple[int, int] | None:
         """Go on to the next event: set the entry it brings, or return the place of data in the piece, or end."""
         self._events += 1
-        await (checkpoint_if_cancelled() if self._events % _TURN else checkpoint())
+        await (checkpoint_if_cancelled() if self._events % _EVENTS_PER_CHECKPOINT else checkpoint())
         while True:
             self._start, event = self._reader.feed(self._piece, self._start)
             if event is None:

@@ -11,7 +11,7 @@ from steelyard._runtime.chunks import slices
 from steelyard.content import Store
 from steelyard.digest import Digest
 from steelyard.errors import IncompleteImage, InvalidDigest
-from steelyard.images._turns import parts
+from steelyard.images._off_loop import short_slices
 from steelyard.images._visited import Visited
 from steelyard.images.choose import Platforms
 from steelyard.images.documents import OCIDescriptor
@@ -154,7 +154,7 @@ async def examine(
     nodes = await _nodes(reader, root, platforms, visited)
     present: list[Node] = []
     absent: list[Node] = []
-    for part in parts(nodes):
+    for part in short_slices(nodes):
         digests = [_digest(node) for node in part]
         infos = await store.infos([digest for digest in digests if digest is not None])
         for node, digest in zip(part, digests, strict=True):

@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 from steelyard.content import Store
 from steelyard.errors import InvalidArgument, LimitExceeded, NotFound
 from steelyard.hashing import digest_of
-from steelyard.images._turns import aside, parts
+from steelyard.images._off_loop import off_loop, short_slices
 from steelyard.images.check import check_target
 from steelyard.images.choose import Platforms
 from steelyard.images.documents import AnyDocument, Index, Manifest, OCIDescriptor
@@ -23,7 +23,7 @@ from steelyard.images.leases import lease_guard
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
 from steelyard.images.media_types import to_oci
 from steelyard.images.node import named_by
-from steelyard.images.read import DocumentReader, ParsedDocuments, parse_aside
+from steelyard.images.read import DocumentReader, ParsedDocuments, parse_off_loop
 from steelyard.model import Image
 
 __all__ = ("Hook", "Rewriter", "convert")
@@ -147,7 +147,7 @@ class Rewriter:
         view = document.view
         if not isinstance(view, Index | Manifest):
             return old
-        value, before = await aside(len(document.raw), lambda: _value(document))
+        value, before = await off_loop(len(document.raw), lambda: _value(document))
         if "mediaType" in value:
             value["mediaType"] = media_type
         if isinstance(view, Index):
@@ -155,12 +155,12 @@ class Rewriter:
         else:
             (value["config"],) = await self._children([value["config"]], (view.config,), depth)
             value["layers"] = await self._children(value.get("layers"), view.layers or (), depth)
-        data = await aside(len(before), lambda: msgspec.json.encode(value))
+        data = await off_loop(len(before), lambda: msgspec.json.encode(value))
         if data == before:
             return msgspec.structs.replace(old, media_type=media_type)
         digest = await digest_of(data)
         new = msgspec.structs.replace(old, media_type=media_type, digest=str(digest), size=len(data), data=None)
-        made = await parse_aside(data, new, self._reader.limits)
+        made = await parse_off_loop(data, new, self._reader.limits)
         self._reader.add(new, made)
         self.documents.append((made, new))
         return new
@@ -175,7 +175,7 @@ class Rewriter:
             kept = self._platforms.choose(named)
         wanted = set(map(id, kept))
         found = []
-        for part in parts(list(zip(values, named, strict=True))):
+        for part in short_slices(list(zip(values, named, strict=True))):
             await checkpoint()
             for value, old in part:
                 if id(old) in wanted:

@@ -15,7 +15,7 @@ from steelyard._runtime.concurrent import check_concurrency, map_concurrently
 from steelyard._runtime.fork import Process
 from steelyard.content import Provider
 from steelyard.errors import InvalidDocument, LimitExceeded, NotFound, UnsupportedAlgorithm
-from steelyard.images._turns import parts
+from steelyard.images._off_loop import short_slices
 from steelyard.images._visited import Visited
 from steelyard.images.choose import Platforms
 from steelyard.images.documents import AnyDocument, Index, OCIDescriptor
@@ -108,10 +108,10 @@ async def _walk(walk: _Walk, root: OCIDescriptor, concurrency: int) -> AsyncGene
             for node in await walk.read(some):
                 yield node
                 _check(process)
-                for named in parts(walk.wanted(node)):
+                for named in short_slices(walk.wanted(node)):
                     await checkpoint()
                     level += walk.admit(node, named)
-        for part in parts(leaves):
+        for part in short_slices(leaves):
             await checkpoint()
             for node in part:
                 yield node

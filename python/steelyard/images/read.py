@@ -13,14 +13,14 @@ from steelyard.content import Provider, ReaderAt
 from steelyard.digest import Digest
 from steelyard.errors import InvalidDocument, LimitExceeded
 from steelyard.images import media_types
-from steelyard.images._turns import aside
+from steelyard.images._off_loop import off_loop
 from steelyard.images.documents import AnyDocument, OCIDescriptor
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
 from steelyard.images.node import Key, key_of
 from steelyard.images.parse import check_json, parse_document
 from steelyard.model import Descriptor
 
-__all__ = ("DocumentReader", "ParsedDocuments", "describe", "parse_aside", "read_document")
+__all__ = ("DocumentReader", "ParsedDocuments", "describe", "parse_off_loop", "read_document")
 
 _PIECE = 1 << 20
 _UNKNOWN = "application/octet-stream"
@@ -40,7 +40,7 @@ async def read_document(
         DataCorrupt: the stored bytes do not match the digest.
         UnsupportedAlgorithm: no store computes digests of this algorithm.
     """
-    return await parse_aside(await _read(provider, descriptor, limits), descriptor, limits)
+    return await parse_off_loop(await _read(provider, descriptor, limits), descriptor, limits)
 
 
 async def describe(
@@ -100,7 +100,7 @@ class DocumentReader:
         if key not in self._read or key not in documents:
             raw = await _read(self._provider, descriptor, self.limits)
             if key not in documents:
-                documents[key] = await parse_aside(raw, descriptor, self.limits)
+                documents[key] = await parse_off_loop(raw, descriptor, self.limits)
             self._read.add(key)
         return documents[key]
 
@@ -111,7 +111,7 @@ class DocumentReader:
             return
         raw = await _read(self._provider, descriptor, self.limits)
         if key not in self._parsed.configs:
-            await parse_aside(raw, descriptor, self.limits)
+            await parse_off_loop(raw, descriptor, self.limits)
             self._parsed.configs.add(key)
         self._read.add(key)
 
@@ -135,7 +135,7 @@ class DocumentReader:
             size, media_type = reader.size, given.media_type
             if media_type is None and size <= self.limits.json_bytes:
                 raw = await _read_whole(reader, self.limits)
-                media_type, document = await aside(len(raw), lambda: _recognise(raw, str(given.digest), self.limits))
+                media_type, document = await off_loop(len(raw), lambda: _recognise(raw, str(given.digest), self.limits))
         if given.size not in {None, size}:
             raise InvalidDocument(str(given.digest), expected=f"{given.size} bytes", found=str(size))
         found = OCIDescriptor.of(msgspec.structs.replace(given, size=size, media_type=media_type or _UNKNOWN))
@@ -212,9 +212,9 @@ async def _read_whole(reader: ReaderAt, limits: Limits) -> bytes:
             pieces.append(piece)
 
 
-async def parse_aside(raw: bytes, descriptor: OCIDescriptor, limits: Limits) -> AnyDocument:
+async def parse_off_loop(raw: bytes, descriptor: OCIDescriptor, limits: Limits) -> AnyDocument:
     """Return the document of that descriptor; a large one is parsed off the event loop."""
-    return await aside(
+    return await off_loop(
         len(raw), lambda: parse_document(raw, descriptor.media_type, name=descriptor.digest, limits=limits)
     )
 

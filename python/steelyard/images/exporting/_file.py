@@ -81,14 +81,14 @@ async def write_archive(
     """
     await run(_begin, file, archive.layout.size)
     batches, large = await run(_divide, archive)
-    turn = anyio.Lock()
+    kernel_copy = anyio.Lock()  # the kernel lets one copy at a time into a file
 
     async def write(batch: list[Placed]) -> None:
         await _write_batch(content, batch, file, report)
 
     async def copy(blob: tuple[OCIDescriptor, int]) -> None:
         descriptor, offset = blob
-        await _copy_blob(content, descriptor, offset, file, report, turn=None if verify else turn)
+        await _copy_blob(content, descriptor, offset, file, report, kernel_copy=None if verify else kernel_copy)
 
     await map_concurrently(batches, write, concurrency=CONCURRENCY)
     await map_concurrently(large, copy, concurrency=CONCURRENCY)
@@ -151,15 +151,15 @@ async def _copy_blob(
     file: _files.NewFile,
     report: Report,
     *,
-    turn: anyio.Lock | None,
+    kernel_copy: anyio.Lock | None,
 ) -> None:
-    """Copy a blob to its place; with a `turn` unverified, where the kernel can do it."""
+    """Copy a blob to its place; with `kernel_copy` the kernel copies it where it can, and nothing is verified."""
     async with await content.reader_at(descriptor.target) as reader:
         number = _number(reader)
         if number is not None and reader.size == descriptor.size:
-            await _copy_file(number, descriptor, offset, file, report, turn=turn)
+            await _copy_file(number, descriptor, offset, file, report, kernel_copy=kernel_copy)
             return
-    async for piece in blob_pieces(content, descriptor, report, verify=turn is None):
+    async for piece in blob_pieces(content, descriptor, report, verify=kernel_copy is None):
         await run(_write_at, file, offset, piece)
         offset += len(piece)
 
@@ -171,14 +171,14 @@ async def _copy_file(
     file: _files.NewFile,
     report: Report,
     *,
-    turn: anyio.Lock | None,
+    kernel_copy: anyio.Lock | None,
 ) -> None:
     def tell(done: int) -> None:
         report(descriptor, done)
 
-    if turn is not None:
-        # The kernel lets one copy at a time into a file; several that wait for each other take a tenth longer.
-        async with turn:
+    if kernel_copy is not None:
+        # Several copies that wait for each other in the kernel take a tenth longer.
+        async with kernel_copy:
             await copy_range(number, 0, file.number, offset, descriptor.size, report=tell)
         return
     wanted = descriptor.blob

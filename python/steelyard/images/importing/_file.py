@@ -16,7 +16,7 @@ from steelyard.content import Provider, ReaderAt
 from steelyard.digest import Digest
 from steelyard.errors import LimitExceeded, NotFound
 from steelyard.hashing import Hasher
-from steelyard.images._turns import parts
+from steelyard.images._off_loop import short_slices
 from steelyard.images.importing._blob_writer import (
     BATCH,
     BATCH_BYTES,
@@ -91,7 +91,7 @@ class ArchiveFile(Archive, Provider):
         total = 0
         blobs = self._blobs()
         while (work := await run(next, blobs, None)) is not None:
-            for part in parts(work):
+            for part in short_slices(work):
                 await anyio.lowlevel.checkpoint()
                 for item, _ in part:
                     if wanted is None or item.digest in wanted:
@@ -107,7 +107,7 @@ class ArchiveFile(Archive, Provider):
     async def _missing(self, chosen: Work) -> Work:
         """Return those that are not stored."""
         rest: Work = []
-        for pairs in parts(chosen):
+        for pairs in short_slices(chosen):
             present = await self._writer.find_present([item for item, _ in pairs])
             rest += (pair for pair in pairs if pair[0].digest not in present)
             self._writer.ledger.advance(sum(item.size for item, _ in pairs if item.digest in present))

@@ -15,7 +15,7 @@ from steelyard._archive import Entry
 from steelyard.digest import Digest
 from steelyard.errors import InvalidArchive, LimitExceeded
 from steelyard.images import media_types
-from steelyard.images._turns import aside, parts
+from steelyard.images._off_loop import off_loop, short_slices
 from steelyard.images.documents import ImageConfig, SavedImage
 from steelyard.images.importing._blob_writer import check_again
 from steelyard.images.importing._contents import (
@@ -79,28 +79,28 @@ class Archive(ImageSource):
         Raises:
             InvalidArchive, InvalidDocument, LimitExceeded: they are malformed or mislead.
         """
-        found = await aside(self._documents.size, self._documents.layout)
+        found = await off_loop(self._documents.size, self._documents.layout)
         if found is not None:
             return found
-        images = await aside(self._documents.size, self._documents.saved)
+        images = await off_loop(self._documents.size, self._documents.saved)
         manifests = []
         for saved in images:
             await checkpoint()
             manifests.append(await self._saved(saved))
-        return await aside(sum(len(raw) for raw, _ in manifests), lambda: saved_contents(manifests))
+        return await off_loop(sum(len(raw) for raw, _ in manifests), lambda: saved_contents(manifests))
 
     async def _saved(self, saved: SavedImage) -> tuple[bytes, Root]:
         """Return the manifest of an image of `docker save`."""
         config = await self._config(saved.config)
         check_layers(saved, config.view)
         layers = []
-        for part in parts(list(zip(saved.layers or (), config.view.rootfs.diff_ids or (), strict=True))):
+        for part in short_slices(list(zip(saved.layers or (), config.view.rootfs.diff_ids or (), strict=True))):
             await checkpoint()
             for name, diff in part:
                 layers.append(await self._layer(name, diff))  # most do not wait
         one = Layer(str(config.digest), config.size, media_types.DOCKER_CONFIG)
         many = len(layers) + len(saved.repo_tags or ()) > _SMALL
-        return await aside(1 << 20 if many else 0, lambda: saved_manifest(saved, config.view, one, layers))
+        return await off_loop(1 << 20 if many else 0, lambda: saved_manifest(saved, config.view, one, layers))
 
     async def _config(self, name: str) -> _Config:
         entry = self._named(name)
@@ -110,7 +110,7 @@ class Archive(ImageSource):
                 allowed = self._limits.json_bytes
                 raise LimitExceeded(entry.name, limit="json_bytes", allowed=allowed, found=entry.size)
             raw, digest = await self._config_of(entry)
-            view = await aside(len(raw), lambda: saved_config(raw, name, self._limits))
+            view = await off_loop(len(raw), lambda: saved_config(raw, name, self._limits))
             found = self._configs[entry.index] = _Config(digest, len(raw), view)
             self._parsed.configs.add((str(digest), len(raw), media_types.DOCKER_CONFIG))
         return found

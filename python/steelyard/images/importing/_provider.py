@@ -13,7 +13,7 @@ from steelyard._runtime.concurrent import map_concurrently
 from steelyard.content import Provider, ReaderAt, Source, Store
 from steelyard.digest import Digest
 from steelyard.errors import InvalidArgument, NotFound
-from steelyard.images._turns import aside
+from steelyard.images._off_loop import off_loop
 from steelyard.images.importing._blob_writer import BATCH_BYTES, SMALL, ImportBlobWriter, Item
 from steelyard.images.importing._contents import index_of
 from steelyard.images.importing._naming import Contents, Root
@@ -120,7 +120,7 @@ class LayoutSource(_Copies):
         await self._layout.read_layout()
         index = await self._layout.read_index()
         named = index.view.children
-        self._roots = await aside(len(index.raw), lambda: tuple(Root.of(each, REF_NAME) for each in named))
+        self._roots = await off_loop(len(index.raw), lambda: tuple(Root.of(each, REF_NAME) for each in named))
         return Contents(roots=self._roots, index=index.raw, name="index.json")
 
     async def take(self, wanted: Collection[Digest] | None) -> None:

@@ -13,7 +13,7 @@ from steelyard.content import OnProgress, Store
 from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, InvalidArgument, LimitExceeded, NotFound
 from steelyard.images import media_types
-from steelyard.images._turns import aside
+from steelyard.images._off_loop import off_loop
 from steelyard.images._visited import Visited
 from steelyard.images.check import ImageCheck, check_configs, examine
 from steelyard.images.choose import Platforms
@@ -160,7 +160,7 @@ async def _taken(
         contents = await images.contents()
         # What an index of megabytes names takes a while to sort out.
         size = len(contents.index)
-        chosen = await aside(size, lambda: plan(_for(contents, platforms), options.name, options.naming))
+        chosen = await off_loop(size, lambda: plan(_for(contents, platforms), options.name, options.naming))
         if not (options.overwrite or chosen.moves):
             await _refuse_moves(writer.store, chosen)
         wanted = None

@@ -19,7 +19,7 @@ from steelyard.content import ReaderAt
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import LimitExceeded
 from steelyard.hashing import Hasher
-from steelyard.images._turns import aside
+from steelyard.images._off_loop import off_loop
 from steelyard.images.importing._blob_writer import (
     BATCH,
     BATCH_BYTES,
@@ -123,7 +123,7 @@ class ArchiveStream(Archive):
         raw = await self._read(entry, self._limits.json_bytes)
         if self._documents.add(entry.name, raw) != raw:
             check_again(entry.name, "the bytes", "others")
-        self._is_layout = await aside(len(raw), self._documents.names_images)
+        self._is_layout = await off_loop(len(raw), self._documents.names_images)
 
     def _may_be_saved(self, entry: Entry) -> bool:
         """Return whether a file that is no blob of a layout could be one of `docker save`."""

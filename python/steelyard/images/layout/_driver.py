@@ -14,7 +14,7 @@ from steelyard.content import Provider
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import InvalidArgument, NotFound, UnexpectedDigest, UnexpectedSize
 from steelyard.hashing import digest_of
-from steelyard.images._turns import aside
+from steelyard.images._off_loop import off_loop
 from steelyard.images.documents import Document, ImageLayout, Index, OCIDescriptor
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
 from steelyard.images.media_types import OCI_INDEX
@@ -225,11 +225,11 @@ class LayoutDriver(Provider):
         """Replace the entries of the index, unless they stay the same; return how many more there are."""
         async with self._edit():
             document = await self.read_index()
-            value = dict(await aside(len(document.raw), document.value))
+            value = dict(await off_loop(len(document.raw), document.value))
             before = value["manifests"] or []
             after = value["manifests"] = change(before)
             if after != before:
-                raw = await aside(len(document.raw), lambda: msgspec.json.encode(value))
+                raw = await off_loop(len(document.raw), lambda: msgspec.json.encode(value))
                 await self._parse_index(raw)
                 await self._write(INDEX_FILE, raw)
         return len(after) - len(before)
@@ -238,7 +238,7 @@ class LayoutDriver(Provider):
         """Return the index of these bytes; the last one that was parsed is not parsed again."""
         last, limits = self._last_index, self.limits
         if last is None or last[0] != limits or last[1].raw != raw:
-            last = limits, await aside(len(raw), lambda: parse_index(raw, limits=limits))
+            last = limits, await off_loop(len(raw), lambda: parse_index(raw, limits=limits))
             self._last_index = last
         return last[1]
 

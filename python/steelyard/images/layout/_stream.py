@@ -1,4 +1,4 @@
-"""The tar archive that a layout is written to: what is in it, whose turn it is, and whether it is still good."""
+"""The tar archive that a layout is written to: its entries, its lock and its state."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Archive:
     """An archive under construction.
 
     Attributes:
-        turn: held by whoever writes an entry.
+        entry_lock: held by the writer of an entry.
         state: ``open``, ``closed`` or ``broken``; nothing can be added to the last two.
     """
 
     def __init__(self, sink: ByteSendStream) -> None:
-        self.turn = Semaphore(1)
+        self.entry_lock = Semaphore(1)
         self.state = "open"
         self._sink = sink
         self._names: set[str] = set()

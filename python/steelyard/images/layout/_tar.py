@@ -72,7 +72,7 @@ class TarLayout(ProcessBound, LayoutDriver):
             NotFound: a file of the layout was never written; see `init`.
             FailedPrecondition: the archive is broken.
         """
-        async with self._archive.turn:
+        async with self._archive.entry_lock:
             files = [(name, await self._read(name)) for name in (LAYOUT_FILE, INDEX_FILE)]
             for name, data in files:
                 await self._archive.send(header(name, len(data), 0o644) + data + bytes(padding(len(data))))
@@ -86,7 +86,7 @@ class TarLayout(ProcessBound, LayoutDriver):
         expected: Digest | str | None = None,
         algorithm: Algorithm | None = None,
     ) -> BlobWriter:
-        """Begin a blob; see `LayoutDriver.blob_writer`. While one is streamed, others wait for their turn."""
+        """Begin a blob; see `LayoutDriver.blob_writer`. While a blob is streamed, others wait."""
         check_size(size)
         self._archive.check()
         wanted = None if expected is None else Digest.parse(expected)
@@ -94,7 +94,7 @@ class TarLayout(ProcessBound, LayoutDriver):
         if size is None or wanted is None or wanted.algorithm is not chosen:
             file = await run(_spool)
             return _Spooled(self._archive, file, size, wanted, chosen)
-        await self._archive.turn.acquire()
+        await self._archive.entry_lock.acquire()
         return _Streamed(self._archive, size, wanted)
 
     async def delete_blob(self, digest: Digest | str) -> None:
@@ -134,7 +134,7 @@ def _spool() -> BinaryIO:
 class _Streamed(ProcessBound, BlobWriter):
     """A blob whose name and size are known: its entry is written as it comes, but for the last piece.
 
-    It holds the archive's turn until it is closed.
+    It holds the lock of the archive until it is closed.
     """
 
     def __init__(self, archive: Archive, size: int, expected: Digest) -> None:
@@ -198,7 +198,7 @@ class _Streamed(ProcessBound, BlobWriter):
             # The entry is in the stream, and its end never will be.
             self._archive.state = "broken"
         self._state = "closed"
-        self._archive.turn.release()
+        self._archive.entry_lock.release()
 
 
 class _Spooled(ProcessBound, BlobWriter):
@@ -235,7 +235,7 @@ class _Spooled(ProcessBound, BlobWriter):
             file = self._opened
             found = self._hasher.digest()
             check_blob(found, self._offset, sizes=(self._size, size), digests=(self._expected, expected))
-            async with self._archive.turn:
+            async with self._archive.entry_lock:
                 if not self._archive.has(found):
                     await self._archive.send(self._archive.head(found, self._offset))
                     await self._copy(file)
