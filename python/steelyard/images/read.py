@@ -14,6 +14,7 @@ from steelyard.digest import Digest
 from steelyard.errors import InvalidDocument, LimitExceeded
 from steelyard.images import media_types
 from steelyard.images._off_loop import off_loop
+from steelyard.images._sizes import READ_BYTES
 from steelyard.images.documents import AnyDocument, OCIDescriptor
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
 from steelyard.images.node import Key, key_of
@@ -22,7 +23,6 @@ from steelyard.model import Descriptor
 
 __all__ = ("DocumentReader", "ParsedDocuments", "describe", "parse_off_loop", "read_document")
 
-_PIECE = 1 << 20
 _UNKNOWN = "application/octet-stream"
 
 
@@ -203,7 +203,7 @@ async def _read_whole(reader: ReaderAt, limits: Limits) -> bytes:
     async with reader.stream() as stream:
         while True:
             try:
-                piece = await stream.receive(_PIECE)
+                piece = await stream.receive(READ_BYTES)
             except anyio.EndOfStream:
                 return b"".join(pieces)
             size += len(piece)

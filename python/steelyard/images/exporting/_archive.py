@@ -15,17 +15,17 @@ import msgspec
 from steelyard._archive import END, Layout, Member, layout, padding
 from steelyard.content import Provider, ReaderAt
 from steelyard.errors import DataCorrupt
+from steelyard.images._sizes import READ_BYTES
 from steelyard.images.documents import OCIDescriptor
 from steelyard.images.exporting._content import Content
 from steelyard.images.exporting._plan import Plan, blob_path
 from steelyard.images.node import Node
 
-__all__ = ("SMALL", "Archive", "Part", "Report", "blob_pieces", "lay_out", "pieces")
+__all__ = ("WHOLE_BYTES", "Archive", "Part", "Report", "blob_pieces", "lay_out", "pieces")
 
 _OCI_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
-_PIECE = 1 << 20
-SMALL = 256 << 10
-"""Small parts are put together to so many bytes; blobs of up to so many are read whole."""
+WHOLE_BYTES = 256 << 10
+"""Blobs of up to this many bytes are read whole, and small members are joined to pieces of about this many."""
 
 Report = Callable[[OCIDescriptor, int], object]
 """Told of a blob how many of its bytes are done."""
@@ -70,13 +70,13 @@ async def pieces(archive: Archive, content: Content, report: Report, *, verify: 
         gathered += place.header
         if part.blob is None:
             gathered += part.data
-        elif part.blob.descriptor.size <= SMALL:
+        elif part.blob.descriptor.size <= WHOLE_BYTES:
             gathered += await content.read(part.blob.descriptor)
             report(part.blob.descriptor, part.blob.descriptor.size)
         else:
             async with aclosing(blob_pieces(content, part.blob.descriptor, report, verify=verify)) as blob:
                 async for piece in blob:
-                    if len(gathered) + len(piece) <= SMALL:
+                    if len(gathered) + len(piece) <= WHOLE_BYTES:
                         gathered += piece
                         continue
                     if gathered:
@@ -84,7 +84,7 @@ async def pieces(archive: Archive, content: Content, report: Report, *, verify: 
                         gathered.clear()
                     yield piece
         gathered += bytes(padding(part.member.size))
-        if len(gathered) > SMALL:
+        if len(gathered) > WHOLE_BYTES:
             yield bytes(gathered)
             gathered.clear()
     yield bytes(gathered) + END
@@ -116,14 +116,14 @@ async def _verified(reader: ReaderAt) -> AsyncGenerator[bytes, None]:
     async with reader.stream() as stream:
         while True:
             try:
-                yield await stream.receive(_PIECE)
+                yield await stream.receive(READ_BYTES)
             except anyio.EndOfStream:
                 return
 
 
 async def _raw(reader: ReaderAt) -> AsyncGenerator[bytes, None]:
     done = 0
-    while piece := await reader.read_at(done, _PIECE):
+    while piece := await reader.read_at(done, READ_BYTES):
         done += len(piece)
         yield piece
 

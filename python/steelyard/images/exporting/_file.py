@@ -17,7 +17,7 @@ from steelyard._runtime.scopes import managed
 from steelyard.content import ReaderAt
 from steelyard.errors import DataCorrupt, StorageError
 from steelyard.images.documents import OCIDescriptor
-from steelyard.images.exporting._archive import SMALL, Archive, Part, Report, blob_pieces
+from steelyard.images.exporting._archive import WHOLE_BYTES, Archive, Part, Report, blob_pieces
 from steelyard.images.exporting._content import Content
 from steelyard.images.layout import _files
 
@@ -101,7 +101,7 @@ def _divide(archive: Archive) -> tuple[list[list[Placed]], list[tuple[OCIDescrip
     batch: Batch[Placed] = Batch(BATCH, BATCH_BYTES)
     for part, place in zip(archive.parts, archive.layout.places, strict=True):
         size = part.member.size
-        if part.blob is not None and size > SMALL:
+        if part.blob is not None and size > WHOLE_BYTES:
             large.append((part.blob.descriptor, place.data_offset))
             size = 0
         if batch.add((part, place), size):
@@ -116,7 +116,7 @@ async def _write_batch(content: Content, batch: list[Placed], file: _files.NewFi
     small = []
     for part, place in batch:
         data = part.data
-        if part.blob is not None and part.member.size <= SMALL:
+        if part.blob is not None and part.member.size <= WHOLE_BYTES:
             data = await content.read(part.blob.descriptor)
             small.append(part.blob.descriptor)
         rows.append((place.header_offset, place.header + data))

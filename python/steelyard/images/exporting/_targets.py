@@ -9,7 +9,7 @@ from steelyard._runtime.chunks import Batch
 from steelyard._runtime.concurrent import map_concurrently
 from steelyard.content import ReaderAt, Store
 from steelyard.errors import AlreadyExists, DataCorrupt, FailedPrecondition, NotFound
-from steelyard.images.exporting._archive import SMALL, Report, blob_pieces
+from steelyard.images.exporting._archive import WHOLE_BYTES, Report, blob_pieces
 from steelyard.images.exporting._file import BATCH, BATCH_BYTES
 from steelyard.images.exporting._plan import Plan, Root, reported
 from steelyard.images.exporting._result import ExportedBlob
@@ -70,7 +70,7 @@ async def _to_store(guard: LeaseGuard, plan: Plan, report: Report, *, overwrite:
 
         return (await copy(plan.content, node.descriptor.blob, target, on_progress=tell)).new
 
-    small = [node for node in plan.blobs if node.document is None and node.descriptor.size <= SMALL]
+    small = [node for node in plan.blobs if node.document is None and node.descriptor.size <= WHOLE_BYTES]
     new: dict[str, bool] = {}
 
     async def write_small(nodes: Sequence[Node]) -> None:

@@ -24,6 +24,7 @@ from steelyard.errors import (
     UnexpectedSize,
 )
 from steelyard.hashing import Hasher
+from steelyard.images._sizes import READ_BYTES
 from steelyard.images.importing._result import Ledger
 from steelyard.images.leases import LeaseGuard
 from steelyard.model import DEFAULT_ALGORITHM, FileRange, PutResult
@@ -31,8 +32,8 @@ from steelyard.transfer import open_writer
 
 __all__ = (
     "BATCH",
+    "BATCHED_BYTES",
     "BATCH_BYTES",
-    "SMALL",
     "ImportBlobWriter",
     "Item",
     "check_again",
@@ -41,8 +42,8 @@ __all__ = (
     "ref_of",
 )
 
-SMALL = 1 << 20
-"""A blob of up to this many bytes goes with others; nothing of it is worth resuming."""
+BATCHED_BYTES = 1 << 20
+"""A blob of up to this many bytes is stored in a batch; a larger one has an ingest, which can be resumed."""
 
 BATCH = 256
 """The most blobs of a batch."""
@@ -50,7 +51,9 @@ BATCH = 256
 BATCH_BYTES = 8 << 20
 """About the most bytes of a batch."""
 
-_PIECE = 1 << 20
+
+_HASHED_PER_CALL = 8 << 20
+"""Bytes of a file that one call on a worker thread hashes."""
 
 
 class Item(msgspec.Struct, frozen=True, gc=False):
@@ -197,7 +200,7 @@ async def hash_range(source: FileRange, hasher: Hasher) -> Digest:
     """Return the digest of a part of a file, in one trip for each 8 MiB."""
     offset, end = source.offset, source.offset + source.size
     while offset < end:
-        step = min(end - offset, 8 * _PIECE)
+        step = min(end - offset, _HASHED_PER_CALL)
         await run(_hash, source.file, offset, step, hasher)
         offset += step
     return hasher.digest()
@@ -205,7 +208,7 @@ async def hash_range(source: FileRange, hasher: Hasher) -> Digest:
 
 def _hash(file: int, offset: int, size: int, hasher: Hasher) -> None:
     end = offset + size
-    while offset < end and (data := os.pread(file, min(end - offset, _PIECE), offset)):
+    while offset < end and (data := os.pread(file, min(end - offset, READ_BYTES), offset)):
         hasher.update(data)
         offset += len(data)
 

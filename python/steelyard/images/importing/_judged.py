@@ -36,7 +36,7 @@ from steelyard.images.read import ParsedDocuments
 
 __all__ = ("Archive", "check_entry", "check_repeated")
 
-_SMALL = 100
+_INLINE_ITEMS = 100
 """Layers and tags of which a manifest is made in less time than a hop to a thread and back takes."""
 
 
@@ -99,7 +99,7 @@ class Archive(ImageSource):
             for name, diff in part:
                 layers.append(await self._layer(name, diff))  # most do not wait
         one = Layer(str(config.digest), config.size, media_types.DOCKER_CONFIG)
-        many = len(layers) + len(saved.repo_tags or ()) > _SMALL
+        many = len(layers) + len(saved.repo_tags or ()) > _INLINE_ITEMS
         return await off_loop(1 << 20 if many else 0, lambda: saved_manifest(saved, config.view, one, layers))
 
     async def _config(self, name: str) -> _Config:

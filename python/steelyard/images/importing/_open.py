@@ -15,6 +15,7 @@ from steelyard import _archive
 from steelyard._runtime.backend import uninterrupted
 from steelyard._runtime.calls import OpenFile, run, run_always
 from steelyard._runtime.scopes import managed
+from steelyard.images._sizes import READ_BYTES
 from steelyard.images.importing._blob_writer import ImportBlobWriter
 from steelyard.images.importing._file import ArchiveFile
 from steelyard.images.importing._provider import ImagesOf, LayoutSource, StoreSource
@@ -26,7 +27,6 @@ from steelyard.model import Buffer
 
 __all__ = ("ImportSource", "Opening", "name_of")
 
-_PIECE = 1 << 20
 
 ImportSource = str | os.PathLike[str] | AsyncIterable[Buffer] | LayoutDriver | ImagesOf
 """What `import_images` takes."""
@@ -98,7 +98,7 @@ class _File:
         return self
 
     async def __anext__(self) -> bytes:
-        data = await run(os.read, self._file, _PIECE)
+        data = await run(os.read, self._file, READ_BYTES)
         if not data:
             raise StopAsyncIteration
         return data

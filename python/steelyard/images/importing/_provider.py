@@ -14,7 +14,8 @@ from steelyard.content import Provider, ReaderAt, Source, Store
 from steelyard.digest import Digest
 from steelyard.errors import InvalidArgument, NotFound
 from steelyard.images._off_loop import off_loop
-from steelyard.images.importing._blob_writer import BATCH_BYTES, SMALL, ImportBlobWriter, Item
+from steelyard.images._sizes import READ_BYTES
+from steelyard.images.importing._blob_writer import BATCH_BYTES, BATCHED_BYTES, ImportBlobWriter, Item
 from steelyard.images.importing._contents import index_of
 from steelyard.images.importing._naming import Contents, Root
 from steelyard.images.importing._needed import needed
@@ -25,7 +26,6 @@ from steelyard.model import FileRange
 
 __all__ = ("ImagesOf", "LayoutSource", "StoreSource")
 
-_PIECE = 1 << 20
 _OPEN = 64
 """Readers of a batch that are open at once."""
 
@@ -80,10 +80,10 @@ class _Copies(ImageSource):
             present = await self._writer.find_present(items)
             rest = [item for item in items if item.digest not in present]
             self._writer.ledger.advance(sum(item.size for item in items if item.digest in present))
-            self._large += [item for item in rest if item.size > SMALL]
+            self._large += [item for item in rest if item.size > BATCHED_BYTES]
             batch: Batch[tuple[Item, bytes]] = Batch(_OPEN, BATCH_BYTES)
             for item in rest:
-                if item.digest is not None and item.size <= SMALL:
+                if item.digest is not None and item.size <= BATCHED_BYTES:
                     data = await readers[item.digest].read_at(0, item.size)
                     if batch.add((item, data), len(data)):
                         await self._store(batch.take())
@@ -192,7 +192,7 @@ class _Pieces:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         offset = 0
         while offset < self._reader.size:
-            piece = await self._reader.read_at(offset, _PIECE)
+            piece = await self._reader.read_at(offset, READ_BYTES)
             if not piece:
                 return
             offset += len(piece)

@@ -20,6 +20,7 @@ from steelyard.content import ReaderAt
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import FailedPrecondition, NotFound
 from steelyard.hashing import Hasher
+from steelyard.images._sizes import READ_BYTES
 from steelyard.images.layout._driver import (
     INDEX_FILE,
     LAYOUT_FILE,
@@ -33,8 +34,6 @@ from steelyard.model import DEFAULT_ALGORITHM, Buffer, Descriptor
 from steelyard.options import check_size
 
 __all__ = ("TarLayout",)
-
-_PIECE = 1 << 20
 
 
 class TarLayout(ProcessBound, LayoutDriver):
@@ -155,7 +154,7 @@ class _Streamed(ProcessBound, BlobWriter):
         self._check()
         octets = bytes(memoryview(data).cast("B"))
         check_room(self._offset + len(octets), self._size)
-        if len(octets) > _PIECE:
+        if len(octets) > READ_BYTES:
             await run(self._hasher.update, octets)
         else:
             self._hasher.update(octets)
@@ -247,7 +246,7 @@ class _Spooled(ProcessBound, BlobWriter):
         await run(file.seek, 0)
         left = self._offset
         while left:
-            piece = await run(file.read, min(left, _PIECE))
+            piece = await run(file.read, min(left, READ_BYTES))
             left -= len(piece)
             await self._archive.send(piece if left else piece + bytes(padding(self._offset)))
 
