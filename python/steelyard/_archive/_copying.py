@@ -93,9 +93,9 @@ async def copy_hashed(
     done = 0
     while done < size:
         job = Job()
-        tell = None if report is None else partial(_tell, report, job, done)
+        report_bytes = None if report is None else partial(_report, report, job, done)
         begin, end = (source[0], source[1] + done), (target[0], target[1] + done)
-        count = await watched(job, tell, _copy_hashed, hasher, begin, end, size - done, job)
+        count = await watched(job, report_bytes, _copy_hashed, hasher, begin, end, size - done, job)
         done += count
         if job.cancelled:
             await checkpoint()
@@ -115,7 +115,7 @@ def _copy_hashed(hasher: Hasher, source: tuple[int, int], target: tuple[int, int
         raise StorageError(error.errno or errno.EIO, None, "copy") from error
 
 
-def _tell(report: Callable[[int], object], job: Job, before: int) -> None:
+def _report(report: Callable[[int], object], job: Job, before: int) -> None:
     report(before + job.done)
 
 

@@ -61,7 +61,7 @@ class Visited:
             return False
         return known.size != descriptor.size or has_children(known) or has_children(descriptor)
 
-    def look_at_all(self) -> None:
+    def turn_off(self) -> None:
         """Pass over nothing from now on."""
         self.is_off = True
         self._whole.clear()

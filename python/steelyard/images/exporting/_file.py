@@ -42,7 +42,7 @@ class _New:
         # What is there may be a link: it is the file behind it that is replaced, as a shell would.
         resolved = Path(path).resolve()
         self._name = resolved.name
-        with _files.told(str(path), "export"):
+        with _files.storage_errors(str(path), "export"):
             if resolved.is_dir():
                 raise StorageError(errno.EISDIR, str(path), "export")
             self._directory = OpenFile(os.open(resolved.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
@@ -126,7 +126,7 @@ async def _write_batch(content: Content, batch: list[Placed], file: _files.NewFi
 
 
 def _begin(file: _files.NewFile, size: int) -> None:
-    with _files.told("archive", "export"):
+    with _files.storage_errors("archive", "export"):
         os.ftruncate(file.number, size)
 
 
@@ -137,7 +137,7 @@ def _write_rows(file: _files.NewFile, rows: list[tuple[int, bytes]]) -> None:
 
 def _write_at(file: _files.NewFile, offset: int, data: bytes) -> None:
     rest = memoryview(data)
-    with _files.told("archive", "write"):
+    with _files.storage_errors("archive", "write"):
         while rest:
             count = os.pwrite(file.number, rest, offset)
             offset += count
@@ -173,16 +173,18 @@ async def _copy_file(
     *,
     kernel_copy: anyio.Lock | None,
 ) -> None:
-    def tell(done: int) -> None:
+    def report_bytes(done: int) -> None:
         report(descriptor, done)
 
     if kernel_copy is not None:
         # Several copies that wait for each other in the kernel take a tenth longer.
         async with kernel_copy:
-            await copy_range(number, 0, file.number, offset, descriptor.size, report=tell)
+            await copy_range(number, 0, file.number, offset, descriptor.size, report=report_bytes)
         return
     wanted = descriptor.blob
-    found = await copy_hashed((number, 0), (file.number, offset), descriptor.size, wanted.algorithm, report=tell)
+    found = await copy_hashed(
+        (number, 0), (file.number, offset), descriptor.size, wanted.algorithm, report=report_bytes
+    )
     if found != wanted.encoded:
         actual = f"{wanted.algorithm}:{found}"
         raise DataCorrupt(descriptor.digest, expected=descriptor.digest, actual=actual)

@@ -177,7 +177,7 @@ async def _find(
     """
     reader, visited = walk
 
-    async def look(at: OCIDescriptor) -> ImageCheck:
+    async def examine_root(at: OCIDescriptor) -> ImageCheck:
         found = await examine(
             content.store,
             reader,
@@ -190,14 +190,14 @@ async def _find(
         _require(found, wanted)
         return found
 
-    found = await look(root)
+    found = await examine_root(root)
     await _require_platform(reader, found, wanted)
     if wanted.oci:
         rewriter = Rewriter(reader, oci=True, platforms=wanted.platforms, skip_missing=wanted.skip_missing)
         new = await rewriter.run(root)
         for document, descriptor in rewriter.documents:
             content.add(document.raw, descriptor)
-        found = await look(new)
+        found = await examine_root(new)
     return found
 
 

@@ -29,7 +29,7 @@ class Ledger:
         self._done: dict[str, int] = {}
         self._sum = 0
         self._on_progress = on_progress
-        self._tell(name, 0, total)
+        self._report(name, 0, total)
 
     def report(self, descriptor: OCIDescriptor, done: int) -> None:
         """Say how many bytes of a blob are done; all of one that the target has already."""
@@ -38,10 +38,10 @@ class Ledger:
             return
         self._done[descriptor.digest] = done
         self._sum += done - (before or 0)
-        self._tell(descriptor.digest, done, descriptor.size)
-        self._tell(self._name, self._sum, self._total)
+        self._report(descriptor.digest, done, descriptor.size)
+        self._report(self._name, self._sum, self._total)
 
-    def _tell(self, name: str, done: int, total: int) -> None:
+    def _report(self, name: str, done: int, total: int) -> None:
         if self._on_progress is not None:
             self._on_progress(Progress(phase="write", name=name, done=done, total=total))
 

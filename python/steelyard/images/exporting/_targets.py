@@ -65,10 +65,10 @@ async def _to_store(guard: LeaseGuard, plan: Plan, report: Report, *, overwrite:
     labels = {name: await _labels(target, root, overwrite=overwrite) for name, root in named.items()}
 
     async def write(node: Node) -> bool:
-        def tell(progress: Progress) -> None:
+        def report_bytes(progress: Progress) -> None:
             report(node.descriptor, progress.done)
 
-        return (await copy(plan.content, node.descriptor.blob, target, on_progress=tell)).new
+        return (await copy(plan.content, node.descriptor.blob, target, on_progress=report_bytes)).new
 
     small = [node for node in plan.blobs if node.document is None and node.descriptor.size <= WHOLE_BYTES]
     new: dict[str, bool] = {}

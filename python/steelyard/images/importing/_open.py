@@ -72,7 +72,7 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
             return LayoutSource(layout, self.writer, self.parsed, self.concurrency)
         if not stat.S_ISREG(mode):
             return ArchiveStream(_File(file), self.writer, self.parsed)
-        size, head = await run(_look, file)
+        size, head = await run(_read_head, file)
         if _archive.format_of(head) == "plain":
             return ArchiveFile(file, self.writer, self.parsed, self.concurrency)
         self.writer.ledger.total = size
@@ -109,7 +109,7 @@ def _open_file(path: str) -> tuple[OpenFile, int]:
     return file, os.fstat(file.fileno()).st_mode
 
 
-def _look(file: int) -> tuple[int, bytes]:
+def _read_head(file: int) -> tuple[int, bytes]:
     return os.fstat(file).st_size, os.pread(file, _archive.HEAD, 0)
 
 

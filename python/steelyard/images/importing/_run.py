@@ -233,17 +233,17 @@ async def _checked(
     """Look at an image, and store what only its descriptors bring along."""
     root, names = image
 
-    async def look() -> ImageCheck:
+    async def examine_root() -> ImageCheck:
         found = await examine(writer.store, reader, root.digest, root, platforms=platforms, visited=visited)
         return documents.without(found)
 
-    found = await look()
+    found = await examine_root()
     nodes = [(node.descriptor, node.descriptor.embedded()) for node in found.absent]
     brought = [(Item(each.digest, each.size, each.blob), data) for each, data in nodes if data is not None]
     if brought:
         await writer.write_batch(brought)
         documents.admit(item.digest for item, _ in brought)
-        found = await look()
+        found = await examine_root()
     await check_configs(reader, found.present)
     if not found.absent:
         visited.add(found.present)

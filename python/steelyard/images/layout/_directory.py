@@ -134,7 +134,7 @@ class DirectoryLayout(ProcessBound, LayoutDriver):
 
 def _delete(root: int, path: str, digest: Digest) -> None:
     shown = f"{path}/{blob_name(digest)}"
-    with _files.closing_fd(_blob_dir(root, path, digest)) as directory, _files.told(shown, "delete"):
+    with _files.closing_fd(_blob_dir(root, path, digest)) as directory, _files.storage_errors(shown, "delete"):
         try:
             os.unlink(digest.encoded, dir_fd=directory)
         except FileNotFoundError:
@@ -216,7 +216,7 @@ class _Reader(ProcessBound, BaseReader):
     def __init__(self, root: int, path: str, digest: Digest) -> None:
         self._digest = digest
         shown = f"{path}/{blob_name(digest)}"
-        with _files.closing_fd(_blob_dir(root, path, digest)) as directory, _files.told(shown, "open"):
+        with _files.closing_fd(_blob_dir(root, path, digest)) as directory, _files.storage_errors(shown, "open"):
             try:
                 self._file = OpenFile(_files.open_file(directory, digest.encoded, shown))
             except FileNotFoundError:
@@ -246,7 +246,7 @@ class _Reader(ProcessBound, BaseReader):
         return await run(self._pread, number, offset, size)
 
     def _pread(self, number: int, offset: int, size: int) -> bytes:
-        with _files.told(str(self._digest), "read"):
+        with _files.storage_errors(str(self._digest), "read"):
             pieces = []
             # One byte past the end may be asked for, so that a blob that grew is noticed; nothing is set aside for more.
             while size > 0 and (piece := os.pread(number, min(size, 8 << 20), offset)):

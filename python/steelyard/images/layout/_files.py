@@ -29,7 +29,7 @@ _NO_UNNAMED = {errno.EISDIR, errno.ENOENT, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 @contextmanager
-def told(path: str, operation: str) -> Iterator[None]:
+def storage_errors(path: str, operation: str) -> Iterator[None]:
     """Turn a refusal of the system into the package's error."""
     try:
         yield
@@ -41,7 +41,7 @@ def told(path: str, operation: str) -> Iterator[None]:
 
 def make_root(path: str) -> OpenFile:
     """Open the layout's directory, and make it if it is not there; those above it have to be."""
-    with told(path, "open layout"):
+    with storage_errors(path, "open layout"):
         with closing_fd(os.open(Path(path).parent, _DIRECTORY)) as parent:
             _make_dir(parent, Path(path).name)
         root = OpenFile(os.open(path, _DIRECTORY))
@@ -67,7 +67,7 @@ def open_dir(root: int, path: str, parts: tuple[str, ...], *, make: bool) -> int
     here = os.dup(root)
     try:
         for part in parts:
-            with told(f"{path}/{'/'.join(parts)}", "open directory"):
+            with storage_errors(f"{path}/{'/'.join(parts)}", "open directory"):
                 if make:
                     _make_dir(here, part)
                 following = os.open(part, _DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
@@ -109,7 +109,7 @@ def open_file(directory: int, name: str, shown: str) -> int:
 
 def read_file(root: int, path: str, name: str, most: int) -> bytes:
     """Return a file's bytes, at most `most` of them."""
-    with told(f"{path}/{name}", "read"):
+    with storage_errors(f"{path}/{name}", "read"):
         try:
             number = open_file(root, name, f"{path}/{name}")
         except FileNotFoundError:
@@ -143,7 +143,7 @@ class NewFile:
         self._mode = mode
         self._temporary: str | None = None
         self._process = Process()
-        with told(shown, "create"):
+        with storage_errors(shown, "create"):
             self._file = OpenFile(self._create())
         self._size = 0
 
@@ -170,7 +170,7 @@ class NewFile:
     def write(self, data: Buffer) -> None:
         """Append all of the bytes."""
         rest = memoryview(data).cast("B")
-        with told(self._shown, "write"):
+        with storage_errors(self._shown, "write"):
             while rest:
                 count = os.pwrite(self.number, rest, self._size)
                 self._size += count
@@ -178,7 +178,7 @@ class NewFile:
 
     def publish(self, name: str, mode: int | None = None) -> None:
         """Give the file its name, in place of whatever has it, and a mode; on return that survives a power loss."""
-        with told(self._shown, "publish"):
+        with storage_errors(self._shown, "publish"):
             if mode is not None:
                 os.fchmod(self.number, mode)
             # DURABILITY: before the name, so that a power cut never leaves the name of a file without its bytes.
@@ -232,7 +232,7 @@ def _sweep_layout(root: int, path: str) -> None:
     """Sweep the directories that files of a layout are written in: its own, and those of its blobs."""
     sweep(root)
     for algorithm in Algorithm:
-        # What is absent or a link is told by the call that needs it.
+        # A call that needs an absent directory, or one behind a link, raises its own error.
         with (
             suppress(StorageError),
             closing_fd(open_dir(root, path, ("blobs", algorithm.value), make=False)) as directory,
@@ -254,7 +254,7 @@ def open_again(root: int, path: str) -> OpenFile:
 
 def try_lock(root: OpenFile, path: str) -> bool:
     """Take the lock of the layout, which is its directory's, if nobody has it; closing the directory gives it back."""
-    with told(path, "lock"):
+    with storage_errors(path, "lock"):
         try:
             fcntl.flock(root.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -272,7 +272,7 @@ def list_digests(root: int, path: str) -> list[Digest]:
             if error.errno == errno.ENOENT:
                 continue
             raise
-        with closing_fd(directory), told(f"{path}/blobs", "list"):
+        with closing_fd(directory), storage_errors(f"{path}/blobs", "list"):
             for entry in os.scandir(directory):
                 with suppress(InvalidDigest):
                     found.append(Digest.parse(f"{algorithm}:{entry.name}"))
