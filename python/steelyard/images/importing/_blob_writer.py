@@ -32,8 +32,8 @@ from steelyard.transfer import open_writer
 
 __all__ = (
     "BATCH",
-    "BATCHED_BYTES",
     "BATCH_BYTES",
+    "SINGLE_ABOVE",
     "ImportBlobWriter",
     "Item",
     "check_again",
@@ -42,8 +42,8 @@ __all__ = (
     "ref_of",
 )
 
-BATCHED_BYTES = 1 << 20
-"""A blob of up to this many bytes is stored in a batch; a larger one has an ingest, which can be resumed."""
+SINGLE_ABOVE = 1 << 20
+"""A blob of more bytes is written by itself through an ingest, which can be resumed; a smaller one is written in a batch."""
 
 BATCH = 256
 """The most blobs of a batch."""

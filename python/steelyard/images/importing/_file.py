@@ -20,7 +20,7 @@ from steelyard.images._off_loop import short_slices
 from steelyard.images.importing._blob_writer import (
     BATCH,
     BATCH_BYTES,
-    BATCHED_BYTES,
+    SINGLE_ABOVE,
     ImportBlobWriter,
     Item,
     check_again,
@@ -135,7 +135,7 @@ class ArchiveFile(Archive, Provider):
 
     async def _store(self, work: Work) -> None:
         item, place = work[0]
-        if item.size > BATCHED_BYTES:
+        if item.size > SINGLE_ABOVE:
             await self._writer.write_single(item, place, counts=True)
             return
         data = await read_ranges([each for _, each in work])
@@ -218,7 +218,7 @@ def _cut(pairs: list[tuple[Item, FileRange]]) -> Iterator[Work]:
     batch: Batch[tuple[Item, FileRange]] = Batch(BATCH, BATCH_BYTES)
     for pair in pairs:
         size = pair[0].size
-        if size > BATCHED_BYTES:
+        if size > SINGLE_ABOVE:
             yield [pair]
         elif batch.add(pair, size):
             yield batch.take()

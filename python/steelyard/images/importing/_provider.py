@@ -15,7 +15,7 @@ from steelyard.digest import Digest
 from steelyard.errors import InvalidArgument, NotFound
 from steelyard.images._off_loop import off_loop
 from steelyard.images._sizes import READ_BYTES
-from steelyard.images.importing._blob_writer import BATCH_BYTES, BATCHED_BYTES, ImportBlobWriter, Item
+from steelyard.images.importing._blob_writer import BATCH_BYTES, SINGLE_ABOVE, ImportBlobWriter, Item
 from steelyard.images.importing._contents import index_of
 from steelyard.images.importing._naming import Contents, Root
 from steelyard.images.importing._needed import needed
@@ -80,10 +80,10 @@ class _Copies(ImageSource):
             present = await self._writer.find_present(items)
             rest = [item for item in items if item.digest not in present]
             self._writer.ledger.advance(sum(item.size for item in items if item.digest in present))
-            self._large += [item for item in rest if item.size > BATCHED_BYTES]
+            self._large += [item for item in rest if item.size > SINGLE_ABOVE]
             batch: Batch[tuple[Item, bytes]] = Batch(_OPEN, BATCH_BYTES)
             for item in rest:
-                if item.digest is not None and item.size <= BATCHED_BYTES:
+                if item.digest is not None and item.size <= SINGLE_ABOVE:
                     data = await readers[item.digest].read_at(0, item.size)
                     if batch.add((item, data), len(data)):
                         await self._store(batch.take())

@@ -23,7 +23,7 @@ from steelyard.images._off_loop import off_loop
 from steelyard.images.importing._blob_writer import (
     BATCH,
     BATCH_BYTES,
-    BATCHED_BYTES,
+    SINGLE_ABOVE,
     ImportBlobWriter,
     Item,
     check_again,
@@ -131,8 +131,8 @@ class ArchiveStream(Archive):
 
     async def _store(self, entry: Entry, digest: Digest | None, tasks: TaskGroup) -> None:
         item = Item(entry.name, entry.size, digest)
-        if entry.size <= BATCHED_BYTES:
-            data = await self._read(entry, BATCHED_BYTES)
+        if entry.size <= SINGLE_ABOVE:
+            data = await self._read(entry, SINGLE_ABOVE)
             if self._batch.add((item, entry, data), len(data)):
                 await self._flush(tasks)
             return
