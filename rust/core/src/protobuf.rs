@@ -60,7 +60,7 @@ impl<'a> Cutter<'a> {
         let start = self.place;
         let mut groups = Vec::new();
         let (large, end) = loop {
-            let (number, kind, place) = self.tag(self.place)?;
+            let (number, kind, place) = self.key(self.place)?;
             let (value, end) = match kind {
                 0 => (place, self.varint(place)?.1),
                 1 => (place, place.checked_add(8)?),
@@ -95,7 +95,7 @@ impl<'a> Cutter<'a> {
     }
 
     /// Return the number and the wire type of a field, and where its value starts.
-    fn tag(&self, start: usize) -> Option<(u32, u64, usize)> {
+    fn key(&self, start: usize) -> Option<(u32, u64, usize)> {
         let (key, place) = self.varint(start)?;
         let number = u32::try_from(key).ok()? >> 3;
         (number > 0 && place - start <= 5).then_some((number, key & 7, place))
