@@ -1,4 +1,4 @@
-"""What a `Store` adds to the four interfaces, built on them alone; to inherit when you write your own."""
+"""The base class of stores: it implements the convenience methods of `Store` with the interfaces alone."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ __all__ = ("REF_LIMIT", "BaseReader", "BaseStore", "check_ref")
 
 
 class BaseStore(Store):
-    """A store built on the four interfaces, which are left to write.
+    """A store with all convenience methods; a subclass implements `images` and the methods of the four interfaces.
 
-    `open_writer` must learn when a ref becomes free: call `_ref_released` whenever a writer of yours releases its ref,
-    and raise `Unavailable` with ``local=True`` exactly when such a call will follow.
+    `open_writer` must know when a ref becomes free. Call `_ref_released` whenever a writer of your store releases its ref,
+    and raise `Unavailable` with ``local=True`` exactly if such a call will follow.
 
-    A store with a faster way than an ingest for each source overrides `_put` or `_put_many`.
+    Override `_put` or `_put_many` if your store has a faster way than an ingest for each source.
     """
 
     def _ref_released(self, ref: str) -> None:
-        """Wake the task that waits for `ref`; after a commit, a close or an abort has freed it."""
+        """Wake the task that waits for `ref`, after a commit, a close or an abort has freed it."""
         ref_queue(self).released(ref)
 
     async def _put(self, source: Source, options: PutOptions) -> PutResult:
@@ -57,7 +57,7 @@ class BaseStore(Store):
         return await transfer.exists(self, digest)
 
     async def infos(self, digests: Iterable[Digest | str]) -> dict[Digest, Info]:
-        """Return what is known of each of the digests that is stored, one look-up after the other."""
+        """Return the `Info` of each stored digest, with one look-up after the other."""
         await anyio.lowlevel.checkpoint()
         found = {}
         for digest in [Digest.parse(digest) for digest in digests]:
@@ -69,7 +69,7 @@ class BaseStore(Store):
 
 
 class BaseReader(ReaderAt):
-    """A reader of which only `digest`, `size`, `read_at` and `aclose` are left to write."""
+    """A reader with `readinto_at` and `stream`; a subclass implements `digest`, `size`, `read_at` and `aclose`."""
 
     async def readinto_at(self, offset: int, buffer: Buffer) -> int:
         """Read a range into the caller's memory, unverified; return the bytes read."""
@@ -86,7 +86,7 @@ class BaseReader(ReaderAt):
 
 
 class _BlobStream(ByteReceiveStream):
-    """Reads piece by piece and hashes what it gave; a blob that is longer than its size is read on, and so found out."""
+    """Reads chunk by chunk and hashes each chunk. It reads past the size, so it detects a blob that is too long."""
 
     def __init__(self, reader: ReaderAt) -> None:
         self._reader = reader

@@ -1,19 +1,20 @@
 """The interfaces of a content store: the page to read first.
 
-A **blob** is immutable bytes named by the digest of their content. It enters through an **ingest**: a resumable write
-under a caller's **ref**, which becomes a blob by `Writer.commit`. The interfaces are containerd's, in Python's manners:
+A **blob** is immutable bytes, named by the digest of the bytes. An **ingest** is an unfinished, resumable write with a name
+of the caller's choice, its **ref**. `Writer.commit` turns the ingest into a blob. The interfaces follow containerd:
 
-| Interface | Says |
+| Interface | Does |
 | --- | --- |
 | `Provider` | read blobs |
-| `Ingester` | begin or resume an ingest |
-| `Manager` | look at blobs, change their labels, delete them |
-| `IngestManager` | look at ingests, abort them |
-| `Store` | all four, and what a person expects on them; `steelyard.names` for images |
+| `Ingester` | start or resume an ingest |
+| `Manager` | list blobs, change their labels, delete them |
+| `IngestManager` | list ingests, abort them |
+| `ImageNames` of `steelyard.names` | list and change image names; `Store.images` returns it |
+| `Store` | all of these, and convenience methods built on them |
 
-Every method that takes a digest accepts a `Digest` or its text and parses it at the door. ``async def`` means that the
-call may wait; it always checkpoints. A call that raises had no effect unless its docstring says what it left behind.
-Sizes and offsets are in bytes; a size that is not known is None. Times are UTC.
+Every method with a digest argument accepts a `Digest` or its text, and parses the text first. Every ``async def`` method
+may wait and always checkpoints. A call that raises had no effect unless its docstring says otherwise.
+Sizes and offsets are in bytes; an unknown size is None. Times are UTC.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ __all__ = ("IngestManager", "Ingester", "Manager", "OnProgress", "Provider", "Re
 
 
 class ReaderAt(AsyncResource):
-    """Random reads of one blob, and a verified stream of it. An async context manager; `aclose` releases it.
+    """Random reads and a verified stream of one blob. An async context manager; `aclose` releases it.
 
-    The blob stays readable through an open reader even when it is deleted meanwhile.
+    An open reader can still read the blob after it is deleted.
     """
 
     @property
@@ -51,10 +52,10 @@ class ReaderAt(AsyncResource):
 
     @abstractmethod
     async def read_at(self, offset: int, size: int) -> bytes:
-        """Read `size` bytes from `offset`, **unverified**: the digest of a whole blob says nothing of a part.
+        """Read `size` bytes from `offset`, **unverified**: the digest of a blob cannot prove a part of it.
 
         Returns:
-            Exactly `size` bytes, or fewer where the blob ends.
+            Exactly `size` bytes, or fewer at the end of the blob.
 
         Raises:
             OutOfRange: `offset` is past the end.
@@ -66,38 +67,38 @@ class ReaderAt(AsyncResource):
     async def readinto_at(self, offset: int, buffer: Buffer) -> int:
         """Read a range into the caller's memory, **unverified**; return the bytes read.
 
-        `buffer` is writable, one-dimensional and contiguous, with items of one byte; leave it alone until the call
-        returns. Raises the same as `read_at`.
+        `buffer` is writable, one-dimensional and contiguous, with items of one byte. Do not use it until the call
+        returns. Raises the same errors as `read_at`.
         """
 
     @abstractmethod
     def stream(self) -> ByteReceiveStream:
-        """Return a stream of the whole blob that ends in `anyio.EndOfStream` only when the bytes match the digest.
+        """Return a stream of the whole blob that raises `anyio.EndOfStream` only if all bytes match the digest.
 
-        Bytes received before that are provisional: only the end of the stream proves them. A blob that is damaged, too
-        short or too long raises DataCorrupt in place of the end. Closing the stream does not close the reader.
+        Earlier bytes are provisional: only the end of the stream proves them. If the blob is damaged, too
+        short or too long, the stream raises DataCorrupt in place of EndOfStream. Closing the stream does not close the reader.
         """
 
     def fileno(self) -> int:
-        """Return the descriptor of the blob's file, for `sendfile` for example; it closes with the reader.
+        """Return the descriptor of the blob's file, for example for `sendfile`. It closes with the reader.
 
         Raises:
-            io.UnsupportedOperation: the store has no file for it.
+            io.UnsupportedOperation: the blob has no file.
         """
         raise io.UnsupportedOperation("fileno")
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Release the reader; it may be called twice."""
+        """Release the reader. A second call does nothing."""
 
 
 class Writer(ByteSendStream):
-    """An open ingest: append, then `commit`. An anyio byte stream and an async context manager.
+    """An open ingest: write bytes, then `commit`. An anyio byte stream and an async context manager.
 
-    Leaving it without `commit` **keeps** the ingest: its bytes are made durable and the next writer of the same ref goes
-    on from there. After `commit` or `aclose` every call but `aclose` raises WriterClosed; after `IngestManager.abort` of
-    its ref, or if another process took it, Aborted. After a failed write or sync the ingest is never committed by this
-    writer: it raises StorageError until closed, and the next writer resumes from the last durable offset.
+    Leaving the context without `commit` **keeps** the ingest: its bytes are made durable, and the next writer of the same ref
+    resumes it. After `commit` or `aclose`, every call but `aclose` raises WriterClosed. After `IngestManager.abort` of
+    its ref, or if another process took the ref, calls raise Aborted. After a failed write or sync, this writer never commits
+    the ingest: it raises StorageError until it is closed, and the next writer resumes at the last durable offset.
 
     One task at a time may use a writer.
     """
@@ -110,14 +111,14 @@ class Writer(ByteSendStream):
     @property
     @abstractmethod
     def offset(self) -> int:
-        """Bytes accepted so far, those of earlier writers included: where the source has to be continued."""
+        """Bytes accepted so far, including those of earlier writers: the position at which the source must continue."""
 
     @abstractmethod
     async def write(self, data: Buffer) -> None:
         """Append all of `data`.
 
-        On return they count in `offset`, but are durable only after `sync`, `aclose` or `commit`. A disk's refusal may
-        show on a later call.
+        On return `offset` includes the bytes. They are durable only after `sync`, `aclose` or `commit`. A later call may
+        raise the error of the disk.
 
         Args:
             data: one-dimensional and contiguous, with items of one byte; may be empty. A mutable buffer is copied or
@@ -127,31 +128,31 @@ class Writer(ByteSendStream):
             WriterClosed, Aborted, StorageError.
 
         Cancellation:
-            Data of up to 8 MiB is accepted whole or not at all, of longer data perhaps a prefix; `offset` says how much.
+            Up to 8 MiB are accepted completely or not at all; of longer data a prefix may be accepted. `offset` says how much.
         """
 
     async def send(self, item: Buffer) -> None:
-        """Append all of `item`; the name that anyio's streams give to `write`."""
+        """Append all of `item`: `write` under its name in anyio's streams."""
         await self.write(item)
 
     @abstractmethod
     async def digest(self) -> Digest:
-        """Return the digest of the bytes accepted so far; of the empty string before the first."""
+        """Return the digest of the bytes accepted so far, at first that of the empty string."""
 
     @abstractmethod
     async def status(self) -> Status:
-        """Return what `IngestManager.status` says of this ingest."""
+        """Return the status of this ingest, as `IngestManager.status` does."""
 
     @abstractmethod
     async def truncate(self, size: int) -> None:
-        """Cut the ingest to its first `size` bytes; writing goes on from there.
+        """Truncate the ingest to its first `size` bytes; the next write appends there.
 
         Raises OutOfRange if the ingest is shorter than `size`, and InvalidArgument if `size` is negative.
         """
 
     @abstractmethod
     async def sync(self) -> None:
-        """Make all bytes accepted so far survive a power loss, and a resume start after them."""
+        """Make all bytes accepted so far survive a power loss; a resume starts after them."""
 
     @abstractmethod
     async def commit(
@@ -162,26 +163,27 @@ class Writer(ByteSendStream):
         labels: Mapping[str, str] | None = None,
         verify: bool = False,
     ) -> Info:
-        """Publish the ingest under its digest, and close the writer whatever happens.
+        """Publish the ingest under its digest. The writer is closed in any case.
 
-        On return the blob, its name and its labels survive a power loss; the ref is free. Nobody ever sees the blob
+        On return the blob, its name and its labels survive a power loss, and the ref is free. The blob is never visible
         incomplete, writable or without its labels.
 
         Args:
             size: the size that the ingest must have.
-            expected: the digest that it must have; of another algorithm, the bytes are read again to compute it.
+            expected: the digest that it must have. For another algorithm, the bytes are read again to compute it.
             labels: the blob's labels.
-            verify: read all bytes again, and compare, before they are published; those before a checkpoint are else trusted.
+            verify: read all bytes again and compare them before they are published. Otherwise a resume trusts the bytes
+                before its checkpoint.
 
         Raises:
-            DataCorrupt: `verify` found other bytes; the ingest stays as it is until `abort`. Unsupported: it cannot verify.
-            UnexpectedSize, UnexpectedDigest: it has not; **the ingest keeps its bytes** for another try.
-            AlreadyExists: the blob is stored already; the ingest is gone. A damaged copy was replaced by these bytes.
-            InvalidLabel: nothing was changed, but the writer is closed; the ingest keeps its bytes.
+            DataCorrupt: `verify` found other bytes; the ingest does not change until `abort`. Unsupported: the store cannot `verify`.
+            UnexpectedSize, UnexpectedDigest: the size or digest differs; **the ingest keeps its bytes** for another try.
+            AlreadyExists: the blob is already stored, and the ingest is removed. A damaged stored copy is replaced.
+            InvalidLabel: the ingest keeps its bytes.
             WriterClosed, Aborted, FailedPrecondition, StorageError.
 
         Cancellation:
-            The publication is never left half-way: it is waited for, and a cancelled caller may find the blob stored.
+            A started publication ends first, so the blob may be stored after a cancelled call.
             Otherwise the ingest keeps its bytes.
 
         Spec: containerd's content.Writer.Commit.
@@ -189,7 +191,7 @@ class Writer(ByteSendStream):
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Make the bytes accepted so far durable, keep the ingest for a resume, and free the ref; may be called twice."""
+        """Make the bytes accepted so far durable, keep the ingest, and free the ref. A second call does nothing."""
 
 
 class Provider(ABC):
@@ -200,13 +202,13 @@ class Provider(ABC):
         """Open a blob for reading.
 
         Raises:
-            NotFound: it is not stored.
-            DataCorrupt: a descriptor gives another size than the stored blob has.
+            NotFound: the blob is not stored.
+            DataCorrupt: the size of the descriptor is not that of the stored blob.
         """
 
 
 class Ingester(ABC):
-    """Begins and resumes ingests."""
+    """Starts and resumes ingests."""
 
     @abstractmethod
     async def writer(
@@ -217,24 +219,24 @@ class Ingester(ABC):
         expected: Digest | str | None = None,
         algorithm: Algorithm | None = None,
     ) -> Writer:
-        """Begin the ingest `ref`, or resume it where it was left: look at `Writer.offset`.
+        """Start the ingest `ref`, or resume it at `Writer.offset`.
 
         Args:
-            ref: any text but the empty one, at most 1 MiB in UTF-8; it is never used as a path.
-            size: the size there will be; shown by `status` as `total`. On a resume it replaces an earlier one when given.
-            expected: the digest there will be; shown by `status`. On a resume it replaces an earlier one when given.
-            algorithm: what `Writer.digest` computes; by default that of `expected`, or of the ingest, or SHA-256.
-                Resuming with another algorithm reads the ingest's bytes again.
+            ref: any text except the empty one, at most 1 MiB in UTF-8; it is never used as a path.
+            size: the announced size; `status` shows it as `total`. On a resume, it replaces an earlier one.
+            expected: the announced digest; `status` shows it. On a resume, it replaces an earlier one.
+            algorithm: the algorithm of `Writer.digest`; by default that of `expected`, or of the ingest, or SHA-256.
+                A resume with another algorithm reads the ingest's bytes again.
 
         Raises:
-            Unavailable: another writer holds the ref; see `steelyard.transfer.open_writer` to wait for it.
-            AlreadyExists: `expected` is stored already, whole as far as its size tells.
-            InvalidArgument: an empty or too long ref, a negative size.
+            Unavailable: another writer holds the ref; `steelyard.transfer.open_writer` waits for it.
+            AlreadyExists: `expected` is already stored with the right size; its bytes are not read.
+            InvalidArgument: the ref is empty or too long, or the size is negative.
         """
 
 
 class Manager(ABC):
-    """Looks at blobs, changes their labels, deletes them."""
+    """Lists blobs, changes their labels, deletes them."""
 
     @abstractmethod
     async def info(self, digest: Digest | str) -> Info:
@@ -242,44 +244,44 @@ class Manager(ABC):
 
     @abstractmethod
     async def update(self, info: Info, *fieldpaths: str) -> Info:
-        """Set a blob's labels and return what is then known of it; the change survives a power loss.
+        """Set a blob's labels and return its new `Info`. The change survives a power loss.
 
         Args:
-            info: names the blob by its `digest` and gives the labels; its other fields are ignored.
-            fieldpaths: what to change. None: replace all labels. ``labels``: likewise. ``labels.<key>``: only that key,
-                which is removed when `info.labels` lacks it.
+            info: its `digest` selects the blob, and its `labels` are the new labels; other fields are ignored.
+            fieldpaths: the parts to change. Without any, or with ``labels``: replace all labels. ``labels.<key>``: set only that
+                key, or remove it if `info.labels` lacks it.
 
         Raises:
             NotFound: the blob is not stored.
             InvalidArgument: a field path names something that cannot change.
             InvalidLabel: a label is too long.
 
-        Spec: containerd's content.Manager.Update. `updated_at` moves, `created_at` never does.
+        Spec: containerd's content.Manager.Update. `updated_at` changes, `created_at` never does.
         """
 
     @abstractmethod
     def walk(self, *filters: str) -> AsyncGenerator[Info, None]:
         """Iterate over the blobs that match any of the filters (see `steelyard.filters`), or over all, ordered by digest.
 
-        Memory does not grow with the store. Blobs that come or go during the walk may be seen or not; all others are
-        seen exactly once.
+        Memory does not grow with the store. A blob that is added or deleted during the walk may be yielded or not; all
+        others are yielded exactly once.
 
         Raises:
-            InvalidFilter: when the iteration begins.
-            DataCorrupt: a filter asks for labels, and the store cannot read them.
+            InvalidFilter: at the start of the iteration.
+            DataCorrupt: a filter needs labels, and the store cannot read them.
         """
 
     @abstractmethod
     async def delete(self, digest: Digest | str) -> None:
-        """Delete a blob and its labels, durably; open readers go on reading. Raises NotFound if it is not stored."""
+        """Delete a blob and its labels, durably; open readers can still read. Raises NotFound if it is not stored."""
 
 
 class IngestManager(ABC):
-    """Looks at ingests and aborts them."""
+    """Lists ingests and aborts them."""
 
     @abstractmethod
     async def status(self, ref: str) -> Status:
-        """Return the status of an ingest. Raises NotFound if there is none of that ref."""
+        """Return the status of an ingest. Raises NotFound if there is no ingest with that ref."""
 
     @abstractmethod
     async def list_statuses(self, *filters: str) -> list[Status]:
@@ -290,15 +292,15 @@ class IngestManager(ABC):
         """Discard an ingest and its bytes.
 
         Raises:
-            NotFound: there is none of that ref.
-            Unavailable: a writer in another process holds it. One of this store is fenced: its next call raises Aborted.
+            NotFound: there is no ingest with that ref.
+            Unavailable: a writer in another process holds the ref. A writer of this store raises Aborted at its next call.
         """
 
 
 class Store(Provider, Ingester, Manager, IngestManager):
-    """All interfaces together, and what a person expects of a store.
+    """All interfaces together, and convenience methods.
 
-    To write your own, inherit `steelyard.base.BaseStore`, which builds these methods on the four interfaces, and run
+    To write your own store, inherit `steelyard.base.BaseStore`, which builds the convenience methods on the interfaces, and run
     `steelyard.testing` on it.
     """
 
@@ -328,20 +330,20 @@ class Store(Provider, Ingester, Manager, IngestManager):
         Args:
             source: see `Source`.
             size: the size that the source must have.
-            expected: the digest that the source must have; when that blob is stored already, `source` is not read.
+            expected: the digest that the source must have. If that blob is already stored, `source` is not read.
             algorithm: the algorithm of the blob's digest; by default that of `expected`, or SHA-256.
-            labels: labels for the blob if it is new; those of a blob that is stored already stay as they are.
-            ref: makes the put resumable: after a failure, another put of the same source with the same ref goes on
-                where it stopped. Without one, nothing remains of a failed put.
-            verify: read all that the ingest of `ref` holds again before it is published. Damage raises DataCorrupt if
-                the source can be read only once; any other source is then stored from its start.
+            labels: labels for a new blob; an existing blob keeps its labels.
+            ref: makes the put resumable: after a failure, another put of the same source with the same ref resumes
+                it. Without a ref, a failed put leaves nothing.
+            verify: read the whole ingest of `ref` again before it is published. If it is damaged, a source that can be read
+                only once raises DataCorrupt; any other source is stored from its start.
             on_progress: called with `Progress`.
 
         Raises:
             UnexpectedSize, UnexpectedDigest: the source has another size or digest.
             Unavailable: another writer holds `ref`.
             Unsupported: the store cannot `verify`.
-            StorageError, and whatever the source raises.
+            StorageError, and any error of the source.
 
         Cancellation:
             Nothing becomes visible. With a `ref` the bytes stored so far are kept.
@@ -368,8 +370,8 @@ class Store(Provider, Ingester, Manager, IngestManager):
     ) -> AsyncGenerator[PutManyResult, None]:
         """Store many sources at once and yield each result as it finishes.
 
-        `sources` is read only as fast as results are taken, so `concurrency`, the most sources in work at a time (None:
-        the store's choice), bounds the memory. A source that fails yields its error and does not stop the others. Close
+        `sources` is read only as fast as results are taken, so memory is bounded by `concurrency`, the most sources that are
+        stored at a time (None: the store's default). A failed source yields its error and does not stop the others. Close
         the iterator (`contextlib.aclosing`) to stop early. The other arguments are those of `put`, for each source.
 
         Raises:
@@ -385,8 +387,8 @@ class Store(Provider, Ingester, Manager, IngestManager):
         """Return a whole blob, verified.
 
         Raises:
-            NotFound: it is not stored.
-            DataCorrupt: the stored bytes do not match; they are never returned.
+            NotFound: the blob is not stored.
+            DataCorrupt: the stored bytes do not match the digest; they are never returned.
         """
 
     @abstractmethod
@@ -395,4 +397,4 @@ class Store(Provider, Ingester, Manager, IngestManager):
 
     @abstractmethod
     async def infos(self, digests: Iterable[Digest | str]) -> dict[Digest, Info]:
-        """Return what is known of each of the digests that is stored; thousands in one call are fine."""
+        """Return the `Info` of each stored digest; one call can take thousands of digests."""

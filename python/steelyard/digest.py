@@ -1,7 +1,7 @@
 """Digests: the names of blobs.
 
-A `Digest` is a parsed value. Text from outside becomes one at the door, and nothing in this package builds a path or a
-query from text that did not.
+A `Digest` is a parsed value. Untrusted text is parsed into a `Digest` first; the package never builds a path or a query
+from unparsed text.
 
 Spec: the grammar of the OCI image specification ("Digests"), narrowed to the four algorithms below and to lower-case hex.
 """
@@ -45,10 +45,10 @@ class Algorithm(StrEnum):
 
     @classmethod
     def parse(cls, name: str) -> Algorithm:
-        """Return the algorithm of that name.
+        """Return the algorithm with that name.
 
         Raises:
-            UnsupportedAlgorithm: the name is well-formed, but none of ours.
+            UnsupportedAlgorithm: the name is well-formed, but no algorithm of the store.
             InvalidDigest: the name is malformed.
         """
         try:
@@ -75,7 +75,7 @@ class Digest(msgspec.Struct, frozen=True, order=True, repr_omit_defaults=True, g
     Raises:
         InvalidDigest: `encoded` is not lower-case hex.
         InvalidDigestLength: `encoded` has the wrong length.
-        UnsupportedAlgorithm: `algorithm` is none of ours.
+        UnsupportedAlgorithm: `algorithm` is no algorithm of the store.
     """
 
     algorithm: Algorithm
@@ -98,7 +98,7 @@ class Digest(msgspec.Struct, frozen=True, order=True, repr_omit_defaults=True, g
 
     @classmethod
     def parse(cls, text: Self | str) -> Self:
-        """Return the digest that the text names; a `Digest` is returned as it is.
+        """Parse a digest; a `Digest` is returned unchanged.
 
         Args:
             text: ``algorithm:encoded``, for example ``sha256:`` and 64 lower-case hex digits.
@@ -106,7 +106,7 @@ class Digest(msgspec.Struct, frozen=True, order=True, repr_omit_defaults=True, g
         Raises:
             InvalidDigest: the text is malformed.
             InvalidDigestLength: the hex part is too long or too short for the algorithm.
-            UnsupportedAlgorithm: the text is well-formed, but of an algorithm that the store does not compute.
+            UnsupportedAlgorithm: the text is well-formed, but the store does not compute its algorithm.
         """
         if isinstance(text, cls):
             return text
@@ -114,7 +114,7 @@ class Digest(msgspec.Struct, frozen=True, order=True, repr_omit_defaults=True, g
             raise InvalidDigest(repr(text), "expected a Digest or text")
         name, colon, encoded = text.partition(":")
         if cls is Digest and _LENGTHS.get(name) == len(encoded) and _ENCODED.fullmatch(encoded):
-            # Nearly all are like this; an image has thousands, and the questions below take ten times as long.
+            # The fast path: an image has thousands of digests, and the checks below take ten times as long.
             return cast("Self", _to_digest(name, encoded))
         if not colon or not _ALGORITHM.fullmatch(name):
             raise InvalidDigest(text)
@@ -129,11 +129,11 @@ _NEW: dict[str, Callable[[], Digest]] = {
     algorithm.value: Digest(algorithm, "0" * algorithm.encoded_length).__copy__  # type: ignore[attr-defined]  # unlisted
     for algorithm in Algorithm
 }
-"""Makes a digest of an algorithm, whose `encoded` is to be set."""
+"""Makes a digest of an algorithm; the caller sets `encoded`."""
 
 
 def _to_digest(algorithm: str, encoded: str) -> Digest:
-    """Return the digest of a pair that is known to be one: checks would take longer than all else."""
+    """Return the digest of a valid pair without checks, which would take most of the time."""
     digest = _NEW[algorithm]()
     force_setattr(digest, "encoded", encoded)
     return digest

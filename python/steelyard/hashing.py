@@ -1,6 +1,6 @@
-"""Digests of bytes that are not stored yet: a streaming `Hasher`, and `digest_of` for any source.
+"""Digests of bytes that need not be stored: a streaming `Hasher`, and `digest_of` for any source.
 
-The work is done in native code with the GIL released, at the speed of one core per call: about 2 GB/s for SHA-256 on a
+Native code computes them with the GIL released, on one core per call: about 2 GB/s for SHA-256 on a
 processor with SHA instructions, several times that for BLAKE3.
 """
 
@@ -27,19 +27,19 @@ from steelyard.model import DEFAULT_ALGORITHM, Buffer, OnProgress, Progress, Sou
 __all__ = ("Hasher", "digest_of")
 
 _INLINE = 64 << 10
-"""Below this, hashing (30 µs) costs less than a hop to a thread; that many bytes also go between two checkpoints."""
+"""Below this size, hashing (30 µs) costs less than a thread hop. It is also the number of bytes between two checkpoints."""
 
 _READ = 256 << 10
-"""What one read of a file asks for: it is hashed while it is still in the processor's second-level cache."""
+"""The size of one read of a file: the bytes are hashed while they are in the processor's second-level cache."""
 
 
 @final
 class Hasher:
-    """Computes digests of one sequence of bytes, by one or more algorithms in one pass, in the manners of hashlib.
+    """Computes digests of one sequence of bytes, with one or more algorithms in one pass, like hashlib.
 
     `update` works in the caller's thread; in an async program use `digest_of`, or a thread, for more than a few KiB.
-    Calls from several threads are safe and happen one after the other. It is a value: a child of a fork has a copy of its
-    own, and both go on from the bytes that were seen before. To pass it to another process, pass its `state`.
+    Calls from several threads are safe and run one after the other. A hasher is a value: a forked child has its own
+    copy, with the bytes hashed before the fork. To pass a hasher to another process, pass its `state`.
 
     >>> hasher = Hasher("sha256")
     >>> hasher.update(b"hello ")
@@ -50,11 +50,11 @@ class Hasher:
     ['sha512', 'blake3']
 
     Args:
-        algorithms: what to compute, none twice; SHA-256 when there is none.
+        algorithms: the algorithms, each at most once; SHA-256 by default.
 
     Raises:
         UnsupportedAlgorithm, InvalidDigest: not the name of an algorithm.
-        InvalidArgument: an algorithm was given twice.
+        InvalidArgument: an algorithm is given twice.
     """
 
     __slots__ = ("_native",)
@@ -64,20 +64,20 @@ class Hasher:
 
     @property
     def algorithms(self) -> tuple[Algorithm, ...]:
-        """What is computed, in the order given."""
+        """The algorithms, in the given order."""
         return tuple(Algorithm(name) for name in self._native.algorithms)
 
     @property
     def offset(self) -> int:
-        """Bytes seen so far."""
+        """Bytes hashed so far."""
         return self._native.offset
 
     def update(self, data: Buffer) -> None:
-        """Go on with `data`; from 2 KiB on other threads run meanwhile.
+        """Hash `data`; from 2 KiB on the GIL is released meanwhile.
 
         Args:
-            data: one-dimensional, contiguous, one-byte items; borrowed for the call only. If another thread changes it
-                during the call, the digest is that of some mixture.
+            data: one-dimensional, contiguous, one-byte items; not used after the call. If another thread changes the buffer
+                during the call, the digest is that of a mixture of old and new bytes.
 
         Raises:
             BufferError: a buffer of another shape.
@@ -86,10 +86,10 @@ class Hasher:
         self._native.update(data)
 
     def digest(self) -> Digest:
-        """Return the digest of the bytes seen so far; more may follow.
+        """Return the digest of the bytes hashed so far; more may follow.
 
         Raises:
-            InvalidArgument: the hasher computes several; ask for `digests`.
+            InvalidArgument: the hasher computes several digests; use `digests`.
         """
         first, *others = self.digests()
         if others:
@@ -97,30 +97,30 @@ class Hasher:
         return first
 
     def digests(self) -> tuple[Digest, ...]:
-        """Return the digests of the bytes seen so far, in the order of `algorithms`; more may follow."""
+        """Return the digests of the bytes hashed so far, in the order of `algorithms`; more may follow."""
         return tuple(map(Digest, self.algorithms, self._native.encoded()))
 
     def copy(self) -> Hasher:
-        """Return a hasher that has seen the same bytes and goes its own way."""
+        """Return an independent hasher with the same bytes."""
         return self._wrap(self._native.copy())
 
     def state(self) -> bytes:
-        """Return what `from_state` needs to go on from here, in another process too; at most 2600 bytes per algorithm.
+        """Return the state for `from_state`, also in another process; at most 2600 bytes per algorithm.
 
-        It is bound to the algorithms and the offset and guarded against damage, not against malice: whoever can write
-        a state can choose the digest that comes of it.
+        The state is bound to the algorithms and the offset. A checksum detects damage, but not manipulation: a program that
+        can write a state can choose the resulting digest.
 
-        SHA-256, SHA-384 and SHA-512 have a state at any offset. BLAKE3 is saved as the hashes of whole 1 MiB subtrees
-        of its input, so it has one at offset 0 and at multiples of 1 MiB from 2 MiB on.
+        SHA-256, SHA-384 and SHA-512 have a state at any offset. The state of BLAKE3 consists of the hashes of whole 1 MiB
+        subtrees of its input, so it exists at offset 0 and at multiples of 1 MiB from 2 MiB on.
 
         Raises:
-            FailedPrecondition: BLAKE3 is among the algorithms and has no state at this offset.
+            FailedPrecondition: one of the algorithms is BLAKE3, which has no state at this offset.
         """
         return self._native.state()
 
     @classmethod
     def from_state(cls, state: Buffer) -> Hasher:
-        """Return a hasher that stands where the one stood that gave the state: look at its `offset` and `algorithms`.
+        """Return a hasher with a saved state; its `offset` and `algorithms` come from the state.
 
         Raises:
             InvalidArgument: `state` is damaged, or of another version.
@@ -145,29 +145,29 @@ class _Readable(Protocol):
 async def digest_of(
     source: Source, *, algorithm: Algorithm | str = DEFAULT_ALGORITHM, on_progress: OnProgress | None = None
 ) -> Digest:
-    """Return the digest of all that `source` gives, without storing it.
+    """Return the digest of all bytes of `source`, without storing them.
 
     >>> import anyio
     >>> str(anyio.run(digest_of, b"abc"))
     'sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'
 
     Args:
-        source: see `Source`. A file that was given open is left open, at its end.
-        algorithm: what to compute.
-        on_progress: called with `Progress` of phase ``hash``: after each piece, and at the end.
+        source: see `Source`. An open file stays open, at its end.
+        algorithm: the algorithm.
+        on_progress: called with `Progress` of phase ``hash``, after each chunk and at the end.
 
     Raises:
         UnsupportedAlgorithm, InvalidDigest: not the name of an algorithm.
-        TypeError: `source` is none of the kinds that a `Source` can be.
-        BufferError: a buffer that is not one-dimensional, contiguous, of one-byte items.
-        Whatever the source raises.
+        TypeError: `source` is not a `Source`.
+        BufferError: a buffer that is not one-dimensional and contiguous with one-byte items.
+        Any error of the source.
 
     Cancellation:
-        No effect but on the source, which may be partly read.
+        No effect, except that the source may be partly read.
 
     Cost:
-        Less than 64 KiB in memory are hashed in the event loop's thread; the rest in threads, in pieces of at most
-        8 MiB. A file on disk takes one trip to a thread; another reads it ahead while a processor is free.
+        Less than 64 KiB in memory are hashed in the event loop's thread; more bytes are hashed on threads, in chunks of at most
+        8 MiB. A file on disk takes one thread hop; a second thread reads ahead while a processor is free.
     """
     digesting = _Digesting(source, Hasher(algorithm), on_progress)
     await checkpoint()
@@ -193,7 +193,7 @@ async def digest_of(
 
 
 class _Digesting:
-    """One run of `digest_of`: what was hashed so far, and whom to tell."""
+    """The state of one `digest_of`: its hasher and its progress."""
 
     def __init__(self, source: Source, hasher: Hasher, on_progress: OnProgress | None) -> None:
         self.hasher = hasher
@@ -204,10 +204,10 @@ class _Digesting:
         self.inline = 0
 
     async def buffer(self, data: Buffer) -> None:
-        """Hash one buffer: a small one here, a large one piece by piece in threads."""
+        """Hash one buffer: a small one here, a large one chunk by chunk on threads."""
         with memoryview(data) as view:
             plain = view.ndim == 1 and view.itemsize == 1
-            if view.nbytes < _INLINE or not plain:  # `update` refuses what is not plain
+            if view.nbytes < _INLINE or not plain:  # `update` refuses other buffers
                 self.hasher.update(view)
                 await self.breathe(view.nbytes)
                 return
@@ -217,7 +217,7 @@ class _Digesting:
                 self.report()
 
     async def breathe(self, size: int) -> None:
-        """Let others run once enough small buffers were hashed here."""
+        """Checkpoint after enough small buffers were hashed here."""
         self.inline += size
         if self.inline >= _INLINE:
             self.inline = 0
@@ -225,7 +225,7 @@ class _Digesting:
             await checkpoint()
 
     async def path(self, path: str | os.PathLike[str]) -> None:
-        """Hash the file of that name."""
+        """Hash the file at a path."""
         file = await calls.run(io.FileIO, path)
         try:
             await self.file(file)
@@ -233,7 +233,7 @@ class _Digesting:
             file.close()
 
     async def file(self, file: _Readable) -> None:
-        """Hash an open file from where it stands to its end: a plain one in one trip, any other piece by piece."""
+        """Hash an open file from its position to its end: a regular file in one hop, any other chunk by chunk."""
         self.total = await calls.run(_remaining, file)
         if self.total is not None:
             job = Job()
@@ -243,18 +243,18 @@ class _Digesting:
             self.report()
 
     def read_plain(self, file: _Readable, job: Job) -> None:
-        """Read and hash what there is, in a thread; the file then stands after it."""
+        """Read and hash the rest of the file, on a thread; its position is then at the end."""
         plain = cast("io.FileIO", file)
         start = plain.tell()
-        plain.seek(start)  # a file that is also written to gives up what it holds back
+        plain.seek(start)  # a file that is also written flushes its buffer
         done = self.hasher._native.update_from(plain.fileno(), start, None, job)  # noqa: SLF001  # one of our own
         plain.seek(start + done)
 
     def read_piece(self, file: _Readable) -> bool:
-        """Read and hash a piece, in a thread; return whether there may be more.
+        """Read and hash a chunk, on a thread; return whether there may be more.
 
-        What is not a regular file, a pipe for example, can give little and then nothing for long: its piece ends with
-        the first short read, so that a cancelled caller does not wait for the rest.
+        A pipe, for example, can give few bytes and then none for long: its chunk ends with the first short read, so that a
+        cancelled caller does not wait for the rest.
         """
         readinto = getattr(file, "readinto", None)
         done = 0
@@ -273,8 +273,8 @@ class _Digesting:
         return True
 
     def report(self, job: Job | None = None) -> None:
-        """Tell the caller how far it is, unless nothing was hashed since the last time."""
-        # While a job is under way its thread has the hasher.
+        """Report progress, unless nothing was hashed since the last report."""
+        # While a job runs, its thread uses the hasher.
         done = self.hasher.offset if job is None else job.done
         if self.on_progress is not None and self.reported != done:
             self.reported = done
@@ -286,11 +286,11 @@ class _Digesting:
 
 
 def _remaining(file: _Readable) -> int | None:
-    """Return the bytes from where a file stands to its end, or None for all but plain regular files."""
+    """Return the bytes from a file's position to its end, or None if it is not a plain regular file."""
     if not isinstance(file, io.FileIO | io.BufferedReader | io.BufferedRandom):
         return None
     raw = file if isinstance(file, io.FileIO) else file.raw
-    # A buffered reader may stand on anything, a decompressor for example, whose descriptor tells another size.
+    # A buffered reader may wrap any object, for example a decompressor; its descriptor gives another size.
     if not isinstance(raw, io.FileIO):
         return None
     status = os.fstat(raw.fileno())

@@ -1,4 +1,4 @@
-"""The values that the interfaces exchange: frozen, slotted, hashable, ordered where an order makes sense."""
+"""The values that the interfaces exchange: frozen, slotted and hashable."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Labels(Mapping[str, str]):
 
     Raises:
         InvalidLabel: a key is empty, or a key and its value are over `LABEL_LIMIT` bytes.
-        InvalidArgument: a lone surrogate, which is no Unicode text.
+        InvalidArgument: a lone surrogate, which is not Unicode text.
     """
 
     __slots__ = ("_items",)
@@ -83,14 +83,14 @@ NO_LABELS = Labels()
 
 
 class Info(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What the store knows of a blob.
+    """Size, times and labels of a stored blob.
 
     Attributes:
         digest: its name.
         size: its length in bytes.
         created_at: when it was committed (UTC).
-        updated_at: when its labels were last set (UTC); reading never moves it.
-        labels: its labels, the only part that can change.
+        updated_at: when its labels were last set (UTC); reading does not change it.
+        labels: its labels; only they can change, and `updated_at` with them.
     """
 
     digest: Digest
@@ -101,15 +101,15 @@ class Info(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """What the store knows of an ingest.
+    """The state of an ingest.
 
     Attributes:
-        ref: the caller's name for it.
+        ref: the caller's name of the ingest.
         offset: bytes held; after a crash, the bytes that survived it.
         total: the size the caller announced, or None.
         expected: the digest the caller announced, or None.
-        started_at: when it was begun (UTC).
-        updated_at: when bytes were last added or cut (UTC).
+        started_at: when it was started (UTC).
+        updated_at: when bytes were last added or removed (UTC).
     """
 
     ref: str
@@ -121,13 +121,13 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Descriptor(msgspec.Struct, frozen=True, kw_only=True):
-    """A reference to a blob from elsewhere.
+    """A reference to a blob.
 
     Attributes:
         digest: the blob's name.
-        size: its length in bytes, or None where it is unknown.
-        media_type: what the bytes are, or None.
-        annotations: anything else that was said of it.
+        size: its length in bytes, or None if it is unknown.
+        media_type: the media type of the bytes, or None.
+        annotations: further facts about the blob.
     """
 
     digest: Digest
@@ -137,14 +137,14 @@ class Descriptor(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
-    """An image name: what it holds, and what the store knows of it.
+    """An image name with its target, times and labels.
 
     Attributes:
         name: the name, for example ``docker.io/library/alpine:3.20``.
-        target: what it holds; its blob may be stored or not.
+        target: the descriptor that the name holds; its blob may be stored or not.
         created_at: when the name was made (UTC).
         updated_at: when its target or its labels were last set (UTC).
-        labels: the name's labels, which are not those of the blob.
+        labels: the labels of the name, not of the blob.
     """
 
     name: str
@@ -155,12 +155,12 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PutResult(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What `put` did.
+    """The result of `put`.
 
     Attributes:
         digest: the blob's name.
         size: its length in bytes.
-        new: whether this call stored it; False when it was there already.
+        new: whether this call stored the blob; False if it was already stored.
     """
 
     digest: Digest
@@ -169,13 +169,13 @@ class PutResult(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class PutManyResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What `put_many` did with one source: exactly one of `result` and `error` is set.
+    """The result of `put_many` for one source: exactly one of `result` and `error` is set.
 
     Attributes:
         index: the source's place among the sources, from 0.
         source: the source itself.
-        result: what was stored.
-        error: why it was not.
+        result: the stored blob.
+        error: the error of a failed source.
     """
 
     index: int
@@ -185,12 +185,12 @@ class PutManyResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
-    """What verifying one of many blobs found.
+    """The result of verifying one of many blobs.
 
     Attributes:
         digest: the blob's name.
-        size: its length in bytes, as far as that is known.
-        error: the damage, or None for a whole blob.
+        size: its length in bytes, as far as it is known.
+        error: the damage, or None for an undamaged blob.
     """
 
     digest: Digest
@@ -199,13 +199,13 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a long operation has come; given to ``on_progress`` callbacks.
+    """The progress of a long operation; the argument of ``on_progress`` callbacks.
 
     Attributes:
-        phase: what is happening now.
-        name: the ref, digest or source it happens to.
+        phase: the current step.
+        name: the ref, digest or source.
         done: bytes done in this phase.
-        total: bytes there are to do, or None where that is unknown.
+        total: bytes to do in this phase, or None if unknown.
     """
 
     phase: Literal["hash", "write", "commit", "read", "verify"]
@@ -218,12 +218,12 @@ DEFAULT_ALGORITHM = Algorithm.SHA256
 
 
 class FileRange(msgspec.Struct, frozen=True, gc=False):
-    """A part of a file, as a source: one entry of an archive, for example.
+    """A part of a file as a source, for example one entry of an archive.
 
     Attributes:
-        file: a descriptor that can be read at any offset. It stays the caller's; its position is neither used nor changed.
+        file: a descriptor that can be read at any offset. The caller owns it; its position is neither used nor changed.
         offset: the first byte.
-        size: how many bytes. A file that ends before them raises `OutOfRange` when it is read.
+        size: the number of bytes. A shorter file raises `OutOfRange` when it is read.
     """
 
     file: int
@@ -232,17 +232,17 @@ class FileRange(msgspec.Struct, frozen=True, gc=False):
 
 
 Source = Buffer | str | Path | BinaryIO | FileRange | Iterable[Buffer] | AsyncIterable[Buffer]
-"""What `Store.put` reads from.
+"""The sources that `Store.put` accepts.
 
 * a bytes-like object: one-dimensional, contiguous, one-byte items; it must not change during the call
 * a `str` or `pathlib.Path`: the path of a file
-* a binary file: read from where it stands to its end, on worker threads
+* a binary file: read from its position to its end, on worker threads
 * a `FileRange`: a part of a file
-* an iterable or async iterable of bytes-like objects, an anyio byte stream among them
+* an iterable or async iterable of bytes-like objects, for example an anyio byte stream
 """
 
 Sources = Iterable[Source] | AsyncIterable[Source]
-"""What `Store.put_many` reads from."""
+"""The sources that `Store.put_many` accepts."""
 
 OnProgress = Callable[[Progress], object]
-"""Called in the event loop's thread, often for large blobs, at least once per phase. It must not block."""
+"""A callback in the event loop's thread: called at least once per phase, often for large blobs. It must not block."""

@@ -1,8 +1,8 @@
-"""The interface of image names: mutable names for descriptors, which a `Store` has beside its blobs.
+"""The interface of image names: mutable names of descriptors, which a `Store` has beside its blobs.
 
 A name such as ``docker.io/library/alpine:3.20`` holds a descriptor: the digest of an image's manifest or index, its size
-and its media type. The store does not look at what is there: a name may hold what is not stored. `steelyard.images` knows
-the grammar of names and what belongs to an image; to the store a name is any text.
+and its media type. The store does not check the target: a name may hold a digest that is not stored. To the store a name is
+any text; `steelyard.images` has the grammar of names and finds the blobs of an image.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ NAME_LIMIT = 4096
 
 
 class ImageNames(ABC):
-    """The image names of a store. What a call changes survives a power loss when it returns, and happens at once for all readers."""
+    """The image names of a store. Every change is atomic and survives a power loss when the call returns."""
 
     @abstractmethod
     async def create(self, name: str, target: Descriptor, *, labels: Mapping[str, str] | None = None) -> Image:
-        """Make a name.
+        """Create a name.
 
         Args:
-            name: any text but the empty one, at most `NAME_LIMIT` bytes in UTF-8, without control characters.
-            target: what it is to hold.
+            name: any text except the empty one, at most `NAME_LIMIT` bytes in UTF-8, without control characters.
+            target: the descriptor that the name holds.
             labels: the name's labels.
 
         Raises:
-            AlreadyExists: the name is taken, whatever it holds; `AlreadyExists.digest` says what.
-            InvalidArgument: it cannot be a name.
+            AlreadyExists: the name exists, with any target; `AlreadyExists.digest` is its digest.
+            InvalidArgument: the name is invalid.
             InvalidLabel: a label is too long.
         """
 
@@ -42,43 +42,43 @@ class ImageNames(ABC):
     async def assign(
         self, targets: Mapping[str, Descriptor], *, labels: Mapping[str, str] | None = None, overwrite: bool = False
     ) -> list[Image]:
-        """Have names hold targets: all of them or, when one is refused, none.
+        """Set the targets of names: all of them or, if one is refused, none.
 
         Args:
-            targets: what each name is to hold.
-            labels: labels of each; None: those of a name that is there stay.
-            overwrite: whether a name that holds another digest is moved. One that holds the same digest is only touched
-                with this.
+            targets: the new target of each name.
+            labels: the labels of each name; with None, existing names keep their labels.
+            overwrite: move names that hold another digest, and update names that hold the same digest. Without it, the
+                latter do not change.
 
         Returns:
-            What is then known of each, in the order of `targets`.
+            The new `Image` of each name, in the order of `targets`.
 
         Raises:
             AlreadyExists: without `overwrite`, a name holds another digest.
-            InvalidArgument: one cannot be a name.
+            InvalidArgument: a name is invalid.
             InvalidLabel: a label is too long.
         """
 
     @abstractmethod
     async def update(self, image: Image, *fieldpaths: str, expected: Digest | str | None = None) -> Image:
-        """Change what a name holds, or its labels.
+        """Change the target of a name, or its labels.
 
         Args:
-            image: says which by its `name`, and gives the target and the labels; its times are ignored.
-            fieldpaths: what to change. None: target and labels. ``target``; ``labels``: all of them; ``labels.<key>``: only
-                that key, which is removed when `image.labels` lacks it.
+            image: its `name` selects the name, and it has the new target and labels; its times are ignored.
+            fieldpaths: the parts to change. Without any: target and labels. ``target``; ``labels``: all labels;
+                ``labels.<key>``: set only that key, or remove it if `image.labels` lacks it.
             expected: change the name only if it holds this digest.
 
         Raises:
             NotFound: there is no such name.
-            NameMoved: it does not hold `expected`.
+            NameMoved: the name does not hold `expected`.
             InvalidArgument: a field path names something that cannot change.
             InvalidLabel: a label is too long.
         """
 
     @abstractmethod
     async def get(self, name: str) -> Image:
-        """Return what is known of a name.
+        """Return target, labels and times of a name.
 
         Raises:
             NotFound: there is no such name.
@@ -86,7 +86,7 @@ class ImageNames(ABC):
 
     @abstractmethod
     async def list(self, *filters: str) -> list[Image]:
-        """Return the names that match any of the filters, ordered by name; `steelyard.filters` has their language.
+        """Return the names that match any of the filters, ordered by name; `steelyard.filters` describes the language.
 
         Raises:
             InvalidFilter: a filter does not parse.
@@ -94,7 +94,7 @@ class ImageNames(ABC):
 
     @abstractmethod
     async def delete(self, name: str, *, expected: Digest | str | None = None) -> None:
-        """Remove a name; what it held stays stored.
+        """Remove a name; the blob that it holds stays stored.
 
         Args:
             name: the name.
@@ -102,12 +102,12 @@ class ImageNames(ABC):
 
         Raises:
             NotFound: there is no such name.
-            NameMoved: it does not hold `expected`.
+            NameMoved: the name does not hold `expected`.
         """
 
 
 def check_name(name: str) -> str:
-    """Return the name, if it can be one: names are shown to people, so that they have no control characters.
+    """Return the name if it is valid. Names are shown to people, so they have no control characters.
 
     Raises:
         InvalidArgument: it is empty, longer than `NAME_LIMIT`, no Unicode text, or has control characters.
@@ -124,7 +124,7 @@ def check_name(name: str) -> str:
 
 
 def split_fieldpaths(fieldpaths: tuple[str, ...]) -> tuple[bool, bool, tuple[str, ...]]:
-    """Return what the field paths of an update name: the target? all labels? which single labels?
+    """Return which parts the field paths of an update select: the target, all labels, single labels.
 
     Raises:
         InvalidArgument: one of them names something that cannot change.

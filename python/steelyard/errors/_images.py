@@ -6,12 +6,12 @@ from steelyard.errors._store import FailedPrecondition, InvalidArgument
 
 
 class NameMoved(FailedPrecondition):
-    """The image name holds another target than the caller expected; it was left as it is.
+    """The image name does not hold the expected digest; it did not change.
 
     Attributes:
         name: the image name.
-        expected: the digest that it should have held, as text.
-        actual: the digest that it holds, as text.
+        expected: the expected digest, as text.
+        actual: the actual digest, as text.
     """
 
     code = "name_moved"
@@ -28,8 +28,8 @@ class IncompleteImage(FailedPrecondition):
 
     Attributes:
         name: the image name, or the digest of its root.
-        absent: of each of the blobs the digest, the digest of the document that names it, and the platform it is for; the
-            last two are None where there is none.
+        absent: for each absent blob its digest, the digest of the document that names it, and its platform; the last two
+            may be None.
     """
 
     code = "incomplete_image"
@@ -50,7 +50,7 @@ class InvalidReference(InvalidArgument):
 
     Attributes:
         text: the text, shortened to at most 300 characters.
-        reason: what is wrong with it.
+        reason: the reason.
     """
 
     code = "invalid_reference"
@@ -62,7 +62,7 @@ class InvalidReference(InvalidArgument):
 
 
 class InvalidImage(InvalidArgument):
-    """An image that came from outside is not as its format has it; what was refused is not stored under any name."""
+    """An image does not conform to its format; it has no name in the store."""
 
     code = "invalid_image"
 
@@ -73,8 +73,8 @@ class InvalidDocument(InvalidImage):
     Attributes:
         name: the document: its digest, or its name in the layout or archive.
         where: the place in it, as a JSON path that begins with ``$``.
-        expected: what should stand there.
-        found: what does.
+        expected: the expected value.
+        found: the actual value.
     """
 
     code = "invalid_document"
@@ -89,13 +89,13 @@ class InvalidDocument(InvalidImage):
 
 
 class InvalidArchive(InvalidImage):
-    """An archive is malformed, ends early, contradicts itself or wants something that no image needs.
+    """An archive is malformed, truncated or contradictory, or uses a feature that no image needs.
 
     Attributes:
-        entry: the name of the entry, or None where the archive itself is meant.
-        expected: what should have been found.
-        found: what was.
-        offset: where in the archive, in bytes after decompression, or None where that is unknown.
+        entry: the name of the entry, or None for the archive itself.
+        expected: the expected value.
+        found: the actual value.
+        offset: the place in the archive, in bytes after decompression, or None if unknown.
     """
 
     code = "invalid_archive"
@@ -111,13 +111,13 @@ class InvalidArchive(InvalidImage):
 
 
 class LimitExceeded(InvalidImage):
-    """An image needs more than the limits of the call allow.
+    """An image exceeds a limit of the call.
 
     Attributes:
-        name: what is too large: an entry, a document, an archive.
+        name: the object that is too large: an entry, a document, an archive.
         limit: the name of the limit: a field of `steelyard.images.Limits`.
-        allowed: the most it allows.
-        found: how much there is, or None where it was not read to its end.
+        allowed: the maximum.
+        found: the actual value, or None if it was not read to its end.
     """
 
     code = "limit_exceeded"

@@ -6,13 +6,13 @@ from steelyard.errors._store import SteelyardError, Unavailable
 
 
 class Unreachable(Unavailable):
-    """The server of a remote store does not answer: it is not there, went away, or is stuck. Trying again may help.
+    """The server of a remote store does not answer: it does not run, it ended, or it hangs. Try again later.
 
-    What the call was to change may have happened or not. `Unavailable.ref` is empty.
+    The change of the call may have happened or not. `Unavailable.ref` is empty.
 
     Attributes:
         address: the server's address.
-        reason: what was found in place of an answer.
+        reason: the reason, as readable text.
     """
 
     code = "unreachable"
@@ -25,11 +25,11 @@ class Unreachable(Unavailable):
 
 
 class Unsupported(SteelyardError):
-    """This store has no way to do that; others have.
+    """This store does not support the operation; other stores do.
 
     Attributes:
-        store: which store, for people: the address of a remote one.
-        operation: what it cannot do.
+        store: the store, as readable text: the address of a remote store.
+        operation: the unsupported operation.
     """
 
     code = "unsupported"

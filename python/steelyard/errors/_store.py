@@ -10,13 +10,13 @@ import anyio
 
 
 class SteelyardError(Exception):
-    """The base of everything this package raises on purpose."""
+    """The base class of all errors of this package."""
 
     code: ClassVar[str] = "unknown"
-    """A stable word for the kind of error, for logs and wire formats."""
+    """A stable identifier of the error, for logs and wire formats."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Exceptions pickle by their `args`, which hold the message; ours are made from keyword fields.
+        # Exceptions pickle by their `args`, which hold the message; these are made from keyword fields.
         return _restore, (type(self), self.args, self.__dict__)
 
 
@@ -28,10 +28,10 @@ def _restore(cls: type[SteelyardError], args: tuple[Any, ...], fields: dict[str,
 
 
 class NotFound(SteelyardError, LookupError):
-    """Nothing of that name is stored.
+    """The blob, ingest or image name does not exist.
 
     Attributes:
-        kind: what was looked for: ``"blob"``, ``"ingest"`` or ``"image name"``.
+        kind: ``"blob"``, ``"ingest"`` or ``"image name"``.
         name: the digest, the ref or the image name.
     """
 
@@ -44,13 +44,13 @@ class NotFound(SteelyardError, LookupError):
 
 
 class AlreadyExists(SteelyardError):
-    """The blob is stored already, or the image name is taken.
+    """The blob is already stored, or the image name exists.
 
-    From `Ingester.writer` nothing was begun; from `Writer.commit` the ingest is gone; a name was left as it is.
+    `Ingester.writer` started nothing; `Writer.commit` removed the ingest; the image name did not change.
 
     Attributes:
-        digest: the blob's digest, or that of what the name holds, as text.
-        name: the image name, or None where a blob is meant.
+        digest: the digest of the blob, or of the name's target, as text.
+        name: the image name, or None for a blob.
     """
 
     code = "already_exists"
@@ -66,9 +66,9 @@ class Unavailable(SteelyardError):
 
     Attributes:
         ref: the ref.
-        holder: who holds it, for people: ``"this process"``, ``"process 4711"`` or ``"unknown"``.
-        since: when the holder took it (UTC), or None where that could not be found out.
-        local: whether the holder is a writer of the same store object, so that its end can be waited for without polling.
+        holder: the holder, as readable text: ``"this process"``, ``"process 4711"`` or ``"unknown"``.
+        since: when the holder took it (UTC), or None if unknown.
+        local: whether the holder is a writer of the same store object; then `open_writer` waits without polling.
     """
 
     code = "unavailable"
@@ -88,17 +88,17 @@ class Unavailable(SteelyardError):
 
 
 class FailedPrecondition(SteelyardError):
-    """The state is not the one the call needs; nothing was changed."""
+    """The call needs another state; nothing was changed."""
 
     code = "failed_precondition"
 
 
 class UnexpectedDigest(FailedPrecondition):
-    """The ingest's bytes have another digest than expected; the ingest keeps them.
+    """The digest of the ingest is not the expected one; the ingest keeps its bytes.
 
     Attributes:
         ref: the ingest, or None for a write without one.
-        expected: the digest that was asked for, as text.
+        expected: the expected digest, as text.
         actual: the digest of the bytes, as text.
     """
 
@@ -112,11 +112,11 @@ class UnexpectedDigest(FailedPrecondition):
 
 
 class UnexpectedSize(FailedPrecondition):
-    """The ingest holds more or fewer bytes than expected; the ingest keeps them.
+    """The size of the ingest is not the expected one; the ingest keeps its bytes.
 
     Attributes:
         ref: the ingest, or None for a write without one.
-        expected: the size that was asked for, in bytes.
+        expected: the expected size, in bytes.
         actual: the size of the ingest, in bytes.
     """
 
@@ -130,7 +130,7 @@ class UnexpectedSize(FailedPrecondition):
 
 
 class WriterClosed(FailedPrecondition, anyio.ClosedResourceError):
-    """The writer was committed or closed before; open another one with the same ref.
+    """The writer was committed or closed; open another one with the same ref.
 
     Attributes:
         ref: the writer's ref.
@@ -144,7 +144,7 @@ class WriterClosed(FailedPrecondition, anyio.ClosedResourceError):
 
 
 class IncompatibleFormat(FailedPrecondition):
-    """The root was written in another format than this release reads.
+    """This release cannot read the format of the root.
 
     Attributes:
         path: the root.
@@ -162,10 +162,10 @@ class IncompatibleFormat(FailedPrecondition):
 
 
 class Aborted(SteelyardError):
-    """The ingest was discarded by `abort` while this writer had it open, or is not this writer's any more.
+    """`abort` discarded the ingest while this writer had it open, or the writer lost the ingest.
 
-    The second happens when the file `lock` or the ingest's directory is removed: another process may have taken the ref, and
-    may have committed the ingest. Nothing that this writer wrote can be relied on.
+    A writer loses its ingest if the file `lock` or the ingest's directory is removed: another process may have taken the ref, and
+    may have committed the ingest. Do not rely on any bytes of this writer.
 
     Attributes:
         ref: the ref.
@@ -179,7 +179,7 @@ class Aborted(SteelyardError):
 
 
 class InvalidArgument(SteelyardError, ValueError):
-    """The call can never succeed as it is; nothing was changed."""
+    """The call can never succeed with these arguments; nothing was changed."""
 
     code = "invalid_argument"
 
@@ -199,7 +199,7 @@ class InvalidDigest(InvalidArgument):
 
 
 class InvalidDigestLength(InvalidDigest):
-    """The encoded part has not the length its algorithm gives.
+    """The encoded part has the wrong length for its algorithm.
 
     Attributes:
         expected: hex digits of that algorithm.
@@ -229,12 +229,12 @@ class UnsupportedAlgorithm(InvalidDigest):
 
 
 class InvalidFilter(InvalidArgument):
-    """A filter does not parse, or a list of filters is over one of the bounds that `steelyard.filters` names.
+    """A filter does not parse, or a list of filters exceeds a limit of `steelyard.filters`.
 
     Attributes:
         text: the filter.
-        position: where, in characters from 0.
-        reason: what is wrong there.
+        position: the position of the error, in characters from 0.
+        reason: the reason.
     """
 
     code = "invalid_filter"
@@ -253,7 +253,7 @@ class InvalidLabel(InvalidArgument):
     Attributes:
         key: the label's key, shortened to at most 100 characters.
         size: bytes of key and value together, in UTF-8.
-        limit: the most there may be.
+        limit: the maximum.
     """
 
     code = "invalid_label"
@@ -267,12 +267,12 @@ class InvalidLabel(InvalidArgument):
 
 
 class OutOfRange(SteelyardError):
-    """An offset lies past the end.
+    """An offset is past the end.
 
     Attributes:
         name: the digest or ref.
-        offset: the offset asked for, in bytes.
-        size: the size found, in bytes.
+        offset: the requested offset, in bytes.
+        size: the actual size, in bytes.
     """
 
     code = "out_of_range"
@@ -285,12 +285,12 @@ class OutOfRange(SteelyardError):
 
 
 class DataCorrupt(SteelyardError):
-    """Stored bytes are not what their name says.
+    """Stored bytes do not match their name or checksum.
 
     Attributes:
-        name: what is damaged: a digest, or the path of a control file.
-        expected: what should have been found.
-        actual: what was found.
+        name: the damaged object: a digest, or the path of a control file.
+        expected: the expected value.
+        actual: the actual value.
     """
 
     code = "data_corrupt"
@@ -303,7 +303,7 @@ class DataCorrupt(SteelyardError):
 
 
 class StorageError(SteelyardError, OSError):
-    """The operating system refused; `errno`, `strerror` and `filename` are those of the call.
+    """A system call failed; `errno`, `strerror` and `filename` are those of the call.
 
     Attributes:
         operation: the system call or step that failed.
@@ -323,7 +323,7 @@ class StorageError(SteelyardError, OSError):
 
 
 class StorageFull(StorageError):
-    """No space or quota is left (ENOSPC, EDQUOT). Nothing half-made is visible; reads and deletes still work."""
+    """No space or quota is left (ENOSPC, EDQUOT). No partial blob is visible; reads and deletes still work."""
 
     code = "storage_full"
 

@@ -1,16 +1,15 @@
-r"""The filter language: which blobs `Manager.walk` gives, which ingests `IngestManager.list_statuses` gives.
+r"""The filter language of `Manager.walk`, `IngestManager.list_statuses` and `ImageNames.list`.
 
-It is containerd's, with ordering added. A **selector** asks something of one field; a **filter** is one text of selectors
-joined by commas, and all of them must hold; of several filters one must match. No filter at all, or an empty one,
-matches everything.
+It is containerd's language with comparisons added. A **selector** tests one field. A **filter** is one text of selectors
+joined by commas; all of them must hold. Of several filters one must match. No filter, or an empty one, matches everything.
 
-| Selector | Holds when |
+| Selector | Holds if |
 | --- | --- |
 | ``labels.env`` | the field is present |
-| ``labels.env==prod`` | it is present and equal |
-| ``labels.env!=prod`` | it is absent or different |
-| ``labels.env~=^pr`` | the regular expression is found in it; an absent field is the empty text |
-| ``size>=1MiB`` | a size or time is less, greater or equal: ``<``, ``<=``, ``>``, ``>=``; an absent one is neither |
+| ``labels.env==prod`` | the field is present and equal |
+| ``labels.env!=prod`` | the field is absent or different |
+| ``labels.env~=^pr`` | the regular expression matches a part of the field; an absent field is the empty text |
+| ``size>=1MiB`` | a size or time is less, greater or equal: ``<``, ``<=``, ``>``, ``>=``; an absent field never matches |
 
 | Field of a blob | Holds |
 | --- | --- |
@@ -22,18 +21,18 @@ matches everything.
 | Field of an ingest | Holds |
 | --- | --- |
 | ``ref`` | text |
-| ``offset``, ``total`` | bytes; ``total`` is absent where it is unknown |
-| ``expected`` | text; absent where it is unknown |
+| ``offset``, ``total`` | bytes; ``total`` is absent if it is unknown |
+| ``expected`` | text; absent if it is unknown |
 | ``started_at``, ``updated_at`` | times |
 
 | Field of an image name | Holds |
 | --- | --- |
-| ``name``, ``digest``, ``media_type`` | text; the last two are those of what it holds |
+| ``name``, ``digest``, ``media_type`` | text; the last two are those of its target |
 | ``labels.KEY`` | text |
-| ``size`` | bytes; absent where it is unknown |
+| ``size`` | bytes; absent if it is unknown |
 | ``created_at``, ``updated_at`` | times |
 
-Any other field is absent. Here is a blob to try them on:
+Any other field is absent. These examples use one blob:
 
 >>> from datetime import UTC, datetime
 >>> from steelyard import Digest, Info, Labels
@@ -48,11 +47,10 @@ Any other field is absent. Here is a blob to try them on:
 >>> matches("labels.version.major==3"), matches("labels.missing!=x"), matches("labels.missing~=.+")
 (True, True, False)
 
-**Fields** are letters, digits and ``_``; others stand in double quotes, labels with ``/`` or ``-`` among them. **Values**
-run to the next comma or space; those with one, or that begin with a quote, ``=``, ``!`` or ``~``, stand in double quotes
-too. In quotes a backslash begins one of Go's escapes (``\n``, ``\t``, ``\\``, ``\"``, ``\x41``, ``\u00e9`` and so on). The
-value of ``~=`` may stand between ``/`` or ``|`` as well. Spaces may stand before a field, an operator or a value, and
-nowhere else.
+**Fields** consist of letters, digits and ``_``. Quote other fields with double quotes, for example labels with ``/`` or
+``-``. **Values** end at the next comma or space. Quote values that contain one, or that start with a quote, ``=``, ``!`` or
+``~``. In quotes a backslash starts an escape of Go (``\n``, ``\t``, ``\\``, ``\"``, ``\x41``, ``\u00e9`` and so on). The
+value of ``~=`` may also be enclosed in ``/`` or ``|``. Spaces are allowed before a field, an operator or a value only.
 
 >>> matches('labels."io.example/from" == "a b"')
 True
@@ -62,28 +60,29 @@ True
 >>> matches("digest~=^sha256:(ab){32}$"), matches("labels.env~=/^(prod|test), ?x/")
 (True, False)
 
-**Sizes** are bytes, or KiB, MiB, GiB, TiB of them; **times** are RFC 3339, with ``Z`` or an offset, and are compared in
-microseconds. ``==`` and ``!=`` compare them as numbers, not as text.
+**Sizes** are in bytes, or in KiB, MiB, GiB or TiB. **Times** are RFC 3339, with ``Z`` or an offset, and are compared in
+microseconds. ``==`` and ``!=`` compare sizes and times as numbers, not as text.
 
 >>> matches("size==4KiB"), matches("created_at>=2026-01-31T13:00:00+01:00,created_at<2026-02-01T00:00:00Z")
 (True, True)
 
-A text that is no filter raises `InvalidFilter` before anything is matched, with the position and the reason:
+An invalid filter raises `InvalidFilter` with the position and the reason, before anything is matched:
 
 >>> compile("labels.env=prod")
 Traceback (most recent call last):
 steelyard.errors.InvalidFilter: filter 'labels.env=prod', position 10: no such operator: =
 
-**Bounds**: filters come from outside, so a list of them has at most 1,000, of at most 32 KiB together; a regular expression
-has at most 2 KiB and 100 levels of groups, classes and repetitions inside each other, and all of a list take at most 4 MiB
-when they are compiled. (``\w`` and the like are dear, as they know all of Unicode: ``[0-9A-Za-z_]`` and ``(?-u:\w)`` are not.)
+**Limits**: filters are untrusted input. A list has at most 1,000 filters and 32 KiB. A regular expression
+has at most 2 KiB and 100 nested levels of groups, classes and repetitions. All regular expressions of a list take at most
+4 MiB when they are compiled. (``\w`` and similar classes cover all of Unicode, so they take much memory;
+``[0-9A-Za-z_]`` and ``(?-u:\w)`` take little.)
 
 >>> compile(r"labels.env~=^\w{100}$")
 Traceback (most recent call last):
 steelyard.errors.InvalidFilter: filter 'labels.env~=^\\w{100}$', position 12: bad regular expression: all of a list take at most 4096 KiB when compiled, with this one they take more
 
 Spec: containerd's ``pkg/filters``. There a regular expression that does not compile matches nothing, and a value cannot
-begin with a dot. Ordering and the fields for sizes and times are Steelyard's.
+start with a dot. Comparisons, and the fields for sizes and times, are additions of Steelyard.
 """
 
 from __future__ import annotations
@@ -119,7 +118,7 @@ IMAGE_FIELDS = ("name", "digest", "media_type", "size", "created_at", "updated_a
 """The fields of an image name."""
 
 Fields: TypeAlias = Callable[[tuple[str, ...]], str | int | None]
-"""Looks up the field at a path: text, bytes, nanoseconds since the epoch for a time, or None where it is absent."""
+"""Looks up the field at a path: text, bytes, nanoseconds since the epoch for a time, or None if it is absent."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -127,16 +126,16 @@ _MICROSECOND = timedelta(microseconds=1)
 
 @final
 class Filter:
-    """A compiled list of filters, of which one has to match; immutable.
+    """A compiled list of filters, of which one must match; immutable.
 
-    Compiling may take a second where regular expressions are made to be dear; the GIL is released meanwhile. In an event
-    loop, call it on a thread, as the stores do.
+    Compiling expensive regular expressions can take a second; the GIL is released meanwhile. In an event
+    loop, compile on a thread, as the stores do.
 
     Args:
-        texts: the filters; none match everything.
+        texts: the filters; without any, everything matches.
 
     Raises:
-        InvalidFilter: one of them does not parse, or they are over a bound.
+        InvalidFilter: a filter does not parse, or the list exceeds a limit.
     """
 
     __slots__ = ("_native", "texts")
@@ -148,19 +147,19 @@ class Filter:
 
     @property
     def native(self) -> _NativeFilter:
-        """What the native core compiled, for stores that match there."""
+        """The filter as compiled by the native core, for stores that match there."""
         return self._native
 
     @property
     def paths(self) -> list[tuple[str, ...]]:
-        """The fields that are asked for, in the order of the texts, however often each."""
+        """The fields of all selectors, in the order of the texts, with repetitions."""
         return self._native.paths
 
     def matches(self, fields: Fields) -> bool:
-        """Return whether the thing with these fields matches; see `info_fields` and `status_fields`.
+        """Return whether the object with these fields matches; see `info_fields` and `status_fields`.
 
         Raises:
-            Whatever `fields` raises.
+            Any error of `fields`.
         """
         return self._native.matches(fields)
 
@@ -169,13 +168,13 @@ class Filter:
 
 
 def compile(*texts: str) -> Filter:  # noqa: A001  # as in `re`
-    """Return the compiled filters; see `Filter` for what it costs.
+    """Return the compiled filters; see `Filter` for the cost.
 
     Args:
-        texts: the filters; none match everything.
+        texts: the filters; without any, everything matches.
 
     Raises:
-        InvalidFilter: one of them does not parse, or they are over a bound.
+        InvalidFilter: a filter does not parse, or the list exceeds a limit.
     """
     return Filter(*texts)
 

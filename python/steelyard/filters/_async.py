@@ -1,4 +1,4 @@
-"""Filters in an event loop: what may take long is done off it, with the GIL released."""
+"""Filters in an event loop: slow work runs on a thread, with the GIL released."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ AT_ONCE = 64
 """Things that are looked at without a checkpoint."""
 
 _SLOW = 16
-"""The same off the event loop: a match with the worst expression takes up to 0.1 s, and cannot be cancelled."""
+"""The same on a thread: a match with the worst expression takes up to 0.1 s and cannot be cancelled."""
 
 
 async def compiled(texts: Sequence[str]) -> Filter:
     """Return the compiled filters.
 
     Raises:
-        InvalidFilter: one of them does not parse, or they are over a bound.
+        InvalidFilter: a filter does not parse, or the list exceeds a limit.
     """
     if not texts:
         await checkpoint()
