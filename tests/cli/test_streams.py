@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
 import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from steelyard.cli.app import COMMANDS, build, find
 from steelyard.cli.exits import MEANINGS, Exit
+from steelyard.cli.output import Output
+from steelyard.cli.records import ErrorRecord
 
 from .runner import COMMAND, Shell, sha256
 
@@ -98,6 +104,40 @@ def test_a_config_file_that_cannot_be_read_is_told(shell: Shell) -> None:
 
     assert "steelyard: error: Is a directory: " in done.err
     assert "Traceback" not in done.err
+
+
+@contextmanager
+def unwritable_output() -> Iterator[None]:
+    """Make standard output refuse every write, as a closed one does."""
+    kept = os.dup(1)
+    refusing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(refusing, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(refusing)
+
+
+@pytest.mark.anyio
+async def test_lines_that_the_clock_of_the_display_could_not_write_are_missed_by_the_command() -> None:
+    out = Output("jsonl")
+    out.fail(ErrorRecord(code="not_found", message="gone", next=None, exit_code=3))
+    with unwritable_output():
+        with pytest.raises(OSError, match="Bad file descriptor") as by_clock:
+            await out.flush()
+        with pytest.raises(OSError, match="Bad file descriptor") as by_command:  # it has nothing more to write
+            await out.flush()
+
+    assert errno.EBADF == by_clock.value.errno
+    assert by_command.value is by_clock.value
+
+
+def test_an_output_that_fails_is_told_once(stocked: Shell) -> None:
+    _, _, err = script(stocked, "STEELYARD ls --format json >/dev/full")
+
+    assert 1 == err.count("No space left on device")
 
 
 def test_completion_into_a_folder_that_is_not_there_is_told(shell: Shell) -> None:

@@ -44,6 +44,7 @@ class Output:
         self._flushed_at = 0.0
         self._count = 0
         self._complete = False
+        self._failed: OSError | stdio.OutputClosed | None = None
 
     async def emit(self, record: msgspec.Struct, text: str) -> None:
         """Report one thing.
@@ -92,14 +93,26 @@ class Output:
         await self.flush()
 
     async def flush(self) -> None:
-        """Write what is there."""
+        """Write the lines that wait.
+
+        Raises:
+            OutputClosed: nobody reads them any more.
+            OSError: as the operating system says. Each later call raises the error of the first write that failed:
+                the display's clock flushes too, and the lines that it lost are missing from the command's result.
+        """
         async with self._lock:
+            if self._failed is not None:
+                raise self._failed
             if not self._buffer:
                 return
             data = bytes(self._buffer)
             self._buffer.clear()
             self._before_write()
-            await stdio.write(data)
+            try:
+                await stdio.write(data)
+            except (OSError, stdio.OutputClosed) as error:
+                self._failed = error
+                raise
             self._flushed_at = time.monotonic()
 
     def _add(self, line: bytes) -> None:

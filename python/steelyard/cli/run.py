@@ -37,6 +37,7 @@ def run(command: Command, context: Context, name: str) -> int:
 async def _supervise(command: Command, context: Context, name: str) -> Exit:
     """Run the command beside the watch for signals and the clock of the display."""
     received: list[signal.Signals] = []
+    reported: list[BaseException] = []
     closed = False
     async with anyio.create_task_group() as background:
         scope = anyio.CancelScope()
@@ -46,7 +47,8 @@ async def _supervise(command: Command, context: Context, name: str) -> Exit:
             try:
                 await command(context)
             except Exception as error:  # noqa: BLE001 - this is where every error ends, and is told to a person
-                closed = any(isinstance(leaf, stdio.OutputClosed) for leaf in leaves(error))
+                reported = list(leaves(error))
+                closed = any(isinstance(leaf, stdio.OutputClosed) for leaf in reported)
                 if not closed:
                     context.fail(error)
         interrupted = scope.cancelled_caught and bool(received)
@@ -59,7 +61,8 @@ async def _supervise(command: Command, context: Context, name: str) -> Exit:
             except stdio.OutputClosed:
                 closed = True
             except OSError as error:
-                context.fail(error)
+                if error not in reported:  # a failed write is raised by each later flush
+                    context.fail(error)
         background.cancel_scope.cancel()
     if interrupted:
         _say_farewell(context, received[0])
@@ -111,4 +114,4 @@ async def _tick(context: Context) -> None:
         try:
             await context.out.flush()
         except (stdio.OutputClosed, OSError):
-            return  # the command meets the same error at its next line, where it is reported
+            return  # the command gets the same error from its next flush, and reports it
