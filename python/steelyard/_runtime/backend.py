@@ -105,18 +105,18 @@ def protect() -> None:
 
 
 @uninterrupted
-async def outlast(event: anyio.Event, look: Callable[[], object] = bool) -> None:
+async def outlast(event: anyio.Event, before_wait: Callable[[], object] = bool) -> None:
     """Wait for an event that is sure to come, whatever is cancelled meanwhile; Ctrl-C is heeded afterwards.
 
     Args:
         event: what is waited for.
-        look: called before each wait.
+        before_wait: called before each wait.
     """
     broken: BaseException | None = None
     with CancelScope(shield=True):
         while not event.is_set():
             try:
-                look()
+                before_wait()
                 await event.wait()
             except (get_cancelled_exc_class(), KeyboardInterrupt) as error:
                 # What no shield holds off: asyncio's own cancel, and Ctrl-C.

@@ -9,13 +9,13 @@ Pieces run on threads of the native core, one pool for the process. What is fini
 the event loop delivers all that is there: a wake costs about 50 µs, whatever it brings. Threads start when there is work
 and end by themselves within a second without. `rust/core/src/bridge` says who is woken when.
 
-What waits for somebody else, a server for example, is no piece: nobody knows when it ends. `begin` gives it a thread of a
+What waits for somebody else, a server for example, is no piece: nobody knows when it ends. `start` gives it a thread of a
 second pool, so that pieces always find one, and a way to end it early, which is part of the call.
 
 * **Ctrl-C** never parts a caller from its piece, even when Python raises KeyboardInterrupt in the middle of this package.
 * **Several event loops**, one in each thread: each has its own port to the pool.
 * **A loop that ends** with pieces under way: they run to their end, and nobody hears of it.
-* **The end of the process** waits for the pieces under way; what was begun is told to end.
+* **The end of the process** waits for the pieces under way; blocking calls under way are made to end.
 * **A fork**: the child begins with an empty pool; what waited in the parent is the parent's.
 """
 
@@ -34,20 +34,20 @@ from anyio.lowlevel import current_token
 from steelyard._native import Job, Pool
 from steelyard._runtime.backend import on_asyncio, uninterrupted
 from steelyard._runtime.calls._asyncio import AsyncioLoop
-from steelyard._runtime.calls._call import Begun, OpenFile
+from steelyard._runtime.calls._call import BlockingCall, OpenFile
 from steelyard._runtime.calls._loop import Loop
 from steelyard._runtime.calls._trio import TrioLoop
 
 __all__ = (
     "PIECE",
-    "Begun",
+    "BlockingCall",
     "OpenFile",
-    "begin",
     "checkpoint_here",
     "counts",
     "run",
     "run_always",
     "run_job",
+    "start",
     "threads",
 )
 
@@ -105,10 +105,10 @@ async def run_job(job: Job, function: Callable[[*ArgsT], ResultT], *args: *ArgsT
 
 
 @uninterrupted
-def begin(function: Callable[[*ArgsT], ResultT], *args: *ArgsT, end: Callable[[], object]) -> Begun[ResultT]:
-    """Call a function that waits for somebody else, on a thread; it begins at once.
+def start(function: Callable[[*ArgsT], ResultT], *args: *ArgsT, end: Callable[[], object]) -> BlockingCall[ResultT]:
+    """Call a function that waits for somebody else, on a thread; it starts at once.
 
-    Whoever begins it is responsible for its end: by waiting for the result, or by `Begun.aclose`.
+    Whoever starts it is responsible for its end: by waiting for the result, or by `BlockingCall.aclose`.
 
     Args:
         function: called in a thread that Python did not start, so that it must not start any.
@@ -116,10 +116,10 @@ def begin(function: Callable[[*ArgsT], ResultT], *args: *ArgsT, end: Callable[[]
         end: makes it end soon; from any thread, also before it was called.
     """
     loop = _this_loop()
-    begun: Begun[ResultT] = Begun(end, loop.look)
-    _under_way.add(begun)
-    loop.begin(_named, (function, args), begun)
-    return begun
+    call: BlockingCall[ResultT] = BlockingCall(end, loop.deliver_ends)
+    _under_way.add(call)
+    loop.start(_named, (function, args), call)
+    return call
 
 
 def _named(function: Callable[..., ResultT], args: tuple[Any, ...]) -> ResultT:
@@ -153,7 +153,7 @@ class _Current(threading.local):
 _current = _Current()
 _pool = Pool(THREADS)
 _waits = Pool(WAITS)
-_under_way: weakref.WeakSet[Begun[Any]] = weakref.WeakSet()
+_under_way: weakref.WeakSet[BlockingCall[Any]] = weakref.WeakSet()
 
 
 def _this_loop() -> Loop:
@@ -170,8 +170,8 @@ def _begin_anew() -> None:
 
 
 def _end() -> None:
-    for begun in list(_under_way):
-        begun.end()
+    for call in list(_under_way):
+        call.end()
     _waits.close()
     _pool.close()  # whichever it is by then
 

@@ -12,22 +12,22 @@ from steelyard._native import mark_descriptor, unmark_descriptor
 from steelyard._runtime.backend import outlast
 from steelyard._runtime.fork import ProcessBound
 
-__all__ = ("Begun", "OpenFile", "closers")
+__all__ = ("BlockingCall", "OpenFile", "closers")
 
 ResultT = TypeVar("ResultT")
 
 
-class Begun(ProcessBound, Generic[ResultT]):
-    """A call that was begun, and how it ended.
+class BlockingCall(ProcessBound, Generic[ResultT]):
+    """A call on a thread of its own, and how it ended.
 
     Args:
         end: makes the call end soon; from any thread, any number of times.
-        look: takes in the ends that are there, should the loop have lost the call that was to do it.
+        deliver_ends: `Loop.deliver_ends` of the loop that waits.
     """
 
-    def __init__(self, end: Callable[[], object], look: Callable[[], object]) -> None:
+    def __init__(self, end: Callable[[], object], deliver_ends: Callable[[], object]) -> None:
         self.end = end
-        self._look = look
+        self._deliver_ends = deliver_ends
         self._ended = anyio.Event()
         self._value: Any = None
         self._error: BaseException | None = None
@@ -52,9 +52,9 @@ class Begun(ProcessBound, Generic[ResultT]):
     async def aclose(self) -> None:
         """Make the call end, and wait until it has, whatever it gives."""
         self.end()
-        await outlast(self._ended, self._look)
+        await outlast(self._ended, self._deliver_ends)
 
-    def give(self, value: Any, error: BaseException | None) -> None:
+    def set_result(self, value: Any, error: BaseException | None) -> None:
         """Say how the call ended; a second time changes nothing."""
         self._value, self._error = value, error
         self._ended.set()

@@ -11,7 +11,7 @@ from typing import Any
 
 from steelyard._native import Pool, Port
 from steelyard._runtime.backend import EventLoop
-from steelyard._runtime.calls._call import Begun
+from steelyard._runtime.calls._call import BlockingCall
 
 __all__ = ("Loop",)
 
@@ -30,7 +30,7 @@ class Loop(ABC):
         self._cancel, self._forget = self._port.cancel, self._port.forget
         self._waits = waits.port(self._wake_waits)
         self._arrivals = _Arrivals(self._give, self._wake)
-        self._ends = _Arrivals(Begun.give, self._wake_waits)
+        self._ends = _Arrivals(BlockingCall.set_result, self._wake_waits)
 
     @abstractmethod
     def is_here(self) -> bool:
@@ -58,11 +58,11 @@ class Loop(ABC):
     def _give(self, ticket: Any, value: Any, error: BaseException | None) -> None:
         """Give a result to the one who waits; a second time changes nothing."""
 
-    def begin(self, function: Callable[..., Any], args: tuple[Any, ...], begun: Begun[Any]) -> None:
-        """Have the function called on a thread of the second pool, and its end told to `begun`."""
-        self._waits.submit(function, args, begun)
+    def start(self, function: Callable[..., Any], args: tuple[Any, ...], call: BlockingCall[Any]) -> None:
+        """Have the function called on a thread of the second pool, and its result set on `call`."""
+        self._waits.submit(function, args, call)
 
-    def look(self) -> None:
+    def deliver_ends(self) -> None:
         """Give the ends that are there to those who wait, should the loop have lost the call that was to do it."""
         self._ends.deliver(self._waits)
 
@@ -72,7 +72,7 @@ class Loop(ABC):
         self._event_loop.call(self._deliver)
 
     def _wake_waits(self) -> None:
-        self._event_loop.call(self.look)
+        self._event_loop.call(self.deliver_ends)
 
     def _deliver(self) -> None:
         self._arrivals.deliver(self._port)

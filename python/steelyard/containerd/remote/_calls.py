@@ -128,26 +128,26 @@ async def gather(
     """
     call = connection.start(called, request)
     counted = _Counted(call)
-    begun = calls.begin(_consumed, consume, counted, end=call.cancel)
+    reading = calls.start(_consumed, consume, counted, end=call.cancel)
     try:
         try:
-            return await attend(begun, lambda: counted.count, limits, connection, about)
+            return await attend(reading, lambda: counted.count, limits, connection, about)
         finally:
             try:
-                if grace and not begun.ended:
+                if grace and not reading.ended:
                     with CancelScope(shield=True), anyio.move_on_after(grace), suppress(Exception):
-                        await begun.result()
+                        await reading.result()
             finally:
                 # Also when all was consumed: a call that has not been read to its end is ended here.
                 call.cancel()
-                if not begun.ended:
-                    await begun.aclose()
+                if not reading.ended:
+                    await reading.aclose()
     except Refused as refused:
         raise _explained(refused, about, connection, limits) from None
 
 
 async def attend(
-    begun: calls.Begun[ResultT],
+    reading: calls.BlockingCall[ResultT],
     progress: Callable[[], int],
     limits: Limits,
     connection: Connection,
@@ -161,9 +161,9 @@ async def attend(
     while True:
         seen = progress()
         with anyio.move_on_after(limits.idle_timeout):
-            return await begun.result()
-        if progress() == seen and not begun.ended:
-            await begun.aclose()
+            return await reading.result()
+        if progress() == seen and not reading.ended:
+            await reading.aclose()
             raise Unreachable(connection.address, reason=f"{about.call}: silent for {limits.idle_timeout:g} s")
 
 
@@ -194,7 +194,7 @@ class Answers(ProcessBound, Generic[ItemT]):
         self._call = connection.start(called, request)
         self._counted = _Counted(self._call)
         self._take = take
-        self._begun = self._begin()
+        self._reading = self._read_on()
 
     @uninterrupted
     async def next(self) -> ItemT:
@@ -207,21 +207,23 @@ class Answers(ProcessBound, Generic[ItemT]):
             No effect.
         """
         try:
-            batch = await attend(self._begun, lambda: self._counted.count, self._limits, self._connection, self._about)
+            batch = await attend(
+                self._reading, lambda: self._counted.count, self._limits, self._connection, self._about
+            )
         except Refused as refused:
             raise _explained(refused, self._about, self._connection, self._limits) from None
         if batch:
-            self._begun = self._begin()
+            self._reading = self._read_on()
         return batch
 
     @uninterrupted
     async def aclose(self) -> None:
         """End the call; its thread has ended when this returns."""
         self._call.cancel()
-        await self._begun.aclose()
+        await self._reading.aclose()
 
-    def _begin(self) -> calls.Begun[ItemT]:
-        return calls.begin(_consumed, self._take, self._counted, end=self._call.cancel)
+    def _read_on(self) -> calls.BlockingCall[ItemT]:
+        return calls.start(_consumed, self._take, self._counted, end=self._call.cancel)
 
 
 class _Counted(Iterator[Any]):

@@ -51,7 +51,7 @@ class WriteStream(ProcessBound):
         self.last: Any = None
         self.failure: Refused | None = None
         self.ended = False
-        self._pump = calls.begin(self._read, end=self._cancel)
+        self._pump = calls.start(self._read, end=self._cancel)
 
     def send(self, message: Data) -> int:
         """Send a message, and return its number."""
