@@ -48,8 +48,10 @@ class AsyncioLoop(Loop):
         self._checkpoint_if_cancelled = current_token().backend_class.checkpoint_if_cancelled
         super().__init__(pool, waits)
         self._loop = self._event_loop.reference
-        # Of a future that was cancelled: the one that gets the result in its place.
-        self._heirs: weakref.WeakKeyDictionary[asyncio.Future[Any], asyncio.Future[Any]] = weakref.WeakKeyDictionary()
+        # Of a future that was cancelled: the future that gets the result in its place.
+        self._replacements: weakref.WeakKeyDictionary[asyncio.Future[Any], asyncio.Future[Any]] = (
+            weakref.WeakKeyDictionary()
+        )
 
     def is_here(self) -> bool:
         try:
@@ -65,13 +67,13 @@ class AsyncioLoop(Loop):
         try:
             ticket.set_result(result)
         except self._invalid:
-            heir = self._last_heir(ticket)
-            if not heir.done():
-                heir.set_result(result)
+            replacement = self._last_replacement(ticket)
+            if not replacement.done():
+                replacement.set_result(result)
 
-    def _last_heir(self, future: Any) -> Any:
+    def _last_replacement(self, future: Any) -> Any:
         while future.cancelled():
-            future = self._heirs.setdefault(future, future.get_loop().create_future())
+            future = self._replacements.setdefault(future, future.get_loop().create_future())
         return future
 
     async def run(
@@ -121,7 +123,7 @@ class AsyncioLoop(Loop):
         first = future
         with CancelScope(shield=True):
             while True:
-                future = self._last_heir(future)
+                future = self._last_replacement(future)
                 try:
                     self._deliver()  # a loop that Ctrl-C has ended may have lost the call that was to do it
                     result = await future
@@ -131,7 +133,7 @@ class AsyncioLoop(Loop):
                     continue
                 # A value that leads back to its key is never collected: the result may lead to the caller's frame.
                 while first is not future:
-                    first = self._heirs.pop(first)
+                    first = self._replacements.pop(first)
                 return result
 
     async def _close(self, result: object) -> None:
