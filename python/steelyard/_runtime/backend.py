@@ -81,7 +81,7 @@ class EventLoop:
 
 
 _uninterrupted: list[Callable[..., Any]] = []
-"""The functions that trio is still to be told of."""
+"""Functions that are not registered with trio yet."""
 
 
 def uninterrupted(function: FunctionT) -> FunctionT:
@@ -97,7 +97,7 @@ def uninterrupted(function: FunctionT) -> FunctionT:
 
 
 def protect() -> None:
-    """Tell trio which functions are `uninterrupted`."""
+    """Register with trio the functions that are `uninterrupted`."""
     import trio  # noqa: PLC0415  # only a program that runs on trio has it
 
     while _uninterrupted:

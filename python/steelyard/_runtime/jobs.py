@@ -1,4 +1,4 @@
-"""Long native calls, one hop for a whole blob: the event loop only looks how far they are, and tells them to end."""
+"""Long native calls, one hop for a whole blob; the event loop observes their progress and can cancel them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from steelyard._runtime.calls import run_job
 __all__ = ("watched", "whole")
 
 _BEAT_SECONDS = 0.05
-"""How often somebody who wants to know is told."""
+"""How often `report` is called."""
 
 ResultT = TypeVar("ResultT")
 ArgsT = TypeVarTuple("ArgsT")
@@ -30,7 +30,7 @@ async def watched(
 
     Args:
         job: ends the call early when it is cancelled.
-        report: called every now and then meanwhile. Should it fail, the call ends early and the failure is raised.
+        report: called regularly meanwhile. Should it fail, the call ends early and the failure is raised.
         function: the long call.
         args: what it is given.
 

@@ -91,7 +91,7 @@ async def export(
             compress=compress,
             verify=not no_verify,
             overwrite=overwrite,
-            on_progress=meter.hear,
+            on_progress=meter.observe,
         )
     await _tell(context, found, None if target == "-" else target)
 
@@ -104,7 +104,7 @@ class _Meter(Meter):
         """What is happening now: when all is written, it is being made durable."""
         return "starting" if self.total is None else "finishing" if self.done >= self.total else "writing"
 
-    def hear(self, report: Progress) -> None:
+    def observe(self, report: Progress) -> None:
         """Take in a report of the export."""
         if self.name in {"", report.name}:
             self.take(report)

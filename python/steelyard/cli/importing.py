@@ -93,7 +93,7 @@ async def import_(
             skip_missing=skip_missing,
             overwrite=overwrite,
             labels=labels_of(label) if label else None,
-            on_progress=meter.hear,
+            on_progress=meter.observe,
         )
     await _tell(context, found)
 
@@ -104,7 +104,7 @@ class _Meter(Meter):
     def __init__(self) -> None:
         super().__init__(items="blob")
 
-    def hear(self, report: Progress) -> None:
+    def observe(self, report: Progress) -> None:
         """Take in a report of the import."""
         if report.phase == "commit":
             self.items_done += 1

@@ -14,7 +14,7 @@ second pool, so that pieces always find one, and a way to end it early, which is
 
 * **Ctrl-C** never parts a caller from its piece, even when Python raises KeyboardInterrupt in the middle of this package.
 * **Several event loops**, one in each thread: each has its own port to the pool.
-* **A loop that ends** with pieces under way: they run to their end, and nobody hears of it.
+* **A loop that ends** with pieces under way: they run to their end, and their results are dropped.
 * **The end of the process** waits for the pieces under way; blocking calls under way are made to end.
 * **A fork**: the child begins with an empty pool; what waited in the parent is the parent's.
 """
@@ -98,7 +98,7 @@ async def run_job(job: Job, function: Callable[[*ArgsT], ResultT], *args: *ArgsT
     """Run a long piece off the event loop and return its result.
 
     Cancellation:
-        As for `run`, but the job is told, and what `function` returns may then be of a part only: ask `job.cancelled`.
+        As for `run`, but the job is cancelled, and what `function` returns may then be of a part only: ask `job.cancelled`.
     """
     result: ResultT = await _this_loop().run(function, args, cancel=job.cancel)
     return result

@@ -1,6 +1,6 @@
 """One Write stream: messages go out as they are made, answers are counted as they come.
 
-gRPC takes the messages from our queue on a thread of its own; a thread of the bridge's reads the answers and tells the
+gRPC takes the messages from our queue on a thread of its own. A thread of the pool reads the answers and notifies the
 event loop. Nobody waits for a thread: a task waits for an answer, and may be cancelled, without an effect on the stream.
 """
 
@@ -42,7 +42,7 @@ class WriteStream(ProcessBound):
         called = method("Content", "Write")
         self._call = connection.converse(called, iter(self._requests.get, None), headers)
         self._arrived: deque[Any] = deque()
-        self._told = False
+        self._notified = False
         self._loop = EventLoop()
         self._sizes: deque[int] = deque()
         self._sent = self._answered = 0
@@ -106,7 +106,7 @@ class WriteStream(ProcessBound):
         """End the call, whatever it does; nothing of it is left when this returns."""
         self._requests.put(None)
         await self._pump.aclose()
-        self._hear()
+        self._observe()
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         while not condition():
@@ -122,9 +122,9 @@ class WriteStream(ProcessBound):
                 self._call.cancel()
                 raise Refused(grpc.StatusCode.UNAVAILABLE, reason)
 
-    def _hear(self) -> None:
+    def _observe(self) -> None:
         """Take in what has arrived; in the event loop's thread."""
-        self._told = False  # before looking: what comes after this is told again
+        self._notified = False  # before looking: later arrivals are notified of again
         while self._arrived:
             answer = self._arrived.popleft()
             if answer is None or isinstance(answer, Refused):
@@ -142,18 +142,18 @@ class WriteStream(ProcessBound):
         end = None
         try:
             for answer in self._call:
-                self._tell(answer)
+                self._notify(answer)
         except grpc.RpcError as error:
             end = refusal(error)
         finally:
             self._requests.put(None)  # gRPC's thread waits for messages, also of a call that has ended
-            self._tell(end)
+            self._notify(end)
 
-    def _tell(self, arrived: Any) -> None:
+    def _notify(self, arrived: Any) -> None:
         self._arrived.append(arrived)
-        if not self._told:
-            self._told = True
-            self._loop.try_call(self._hear)
+        if not self._notified:
+            self._notified = True
+            self._loop.try_call(self._observe)
 
     def _cancel(self) -> None:
         self._call.cancel()
