@@ -68,7 +68,7 @@ async def test_a_cancelled_waiter_leaves_the_queue_and_those_behind_move_up() ->
         await held.aclose()
 
     assert ["third"] == order
-    assert not ref_queue(store)._turns
+    assert not ref_queue(store)._waiters
 
 
 @pytest.mark.parametrize("end", ["close", "commit", "abort"])
@@ -142,7 +142,7 @@ async def test_errors_other_than_a_held_ref_end_the_wait() -> None:
         await open_writer(store, "ref", expected=digest)
     with pytest.raises(InvalidArgument):
         await open_writer(store, "")
-    assert not ref_queue(store)._turns
+    assert not ref_queue(store)._waiters
 
 
 def test_a_store_has_one_queue_which_ends_with_it() -> None:
@@ -155,10 +155,10 @@ def test_a_store_has_one_queue_which_ends_with_it() -> None:
 async def test_a_release_that_nobody_waits_for_leaves_nothing() -> None:
     queue = RefQueue()
     queue.released("ref")
-    async with queue.turn("ref"):
-        assert ["ref"] == list(queue._turns)
+    async with queue.first("ref"):
+        assert ["ref"] == list(queue._waiters)
 
-    assert not queue._turns
+    assert not queue._waiters
 
 
 @pytest.mark.slow
@@ -204,7 +204,7 @@ def test_tasks_of_several_loops_get_the_ref_one_after_the_other(tmp_path: Path) 
     anyio.run(store.aclose)
 
     assert len(committed) == rounds * len(backends)
-    assert not ref_queue(store)._turns
+    assert not ref_queue(store)._waiters
 
 
 def test_a_loop_that_stops_in_the_queue_does_not_hold_up_the_others() -> None:
@@ -226,7 +226,7 @@ def test_a_loop_that_stops_in_the_queue_does_not_hold_up_the_others() -> None:
     stopped.run_until_complete(writer.aclose())
     stopped.close()
 
-    assert not ref_queue(store)._turns
+    assert not ref_queue(store)._waiters
 
 
 def test_all_threads_find_the_same_queue() -> None:

@@ -1,11 +1,11 @@
 """The queue of tasks that wait for a ref: in order, woken when the ref is freed, without polling.
 
-A store refuses a held ref with Unavailable and knows nothing of waiting. `steelyard.transfer.open_writer` queues here:
-at any time one task per ref, the first that came, has its **turn** to try; the others stand behind it. Whoever frees a
-ref says so with `released`, and the one whose turn it is tries again.
+A store refuses a held ref with Unavailable and knows nothing of waiting. `steelyard.transfer.open_writer` queues here.
+For each ref the first task in the queue tries for it, and the others wait. Code that frees a ref calls `released`, which
+wakes the first task to try again.
 
-The tasks of a queue may run in several event loops, one in each thread: each is woken in its own. A loop that has ended
-with a task still in the queue does not hold up the others: they look for that once a second.
+The tasks of a queue may run in several event loops, one in each thread: each is woken in its own. A loop that ended with
+a task still in the queue does not block the others: they check for that once a second.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ import anyio
 from steelyard._runtime.backend import EventLoop, uninterrupted
 from steelyard._runtime.scopes import managed
 
-__all__ = ("RefQueue", "Turn", "ref_queue")
+__all__ = ("RefQueue", "Waiter", "ref_queue")
 
-_LOOK_SECONDS = 1.0
-"""How often a task that waits for its turn looks whether the loop of the one before it still runs."""
+_CHECK_SECONDS = 1.0
+"""How often a waiting task checks whether the loop of the first one still runs."""
 
 
-class Turn:
-    """A task's place in the queue for one ref. The first has the right to try for it."""
+class Waiter:
+    """A task in the queue for one ref. The first in the queue may try for the ref."""
 
     def __init__(self) -> None:
         self._loop = EventLoop()
@@ -60,84 +60,84 @@ class RefQueue:
     """The waiting tasks of one store, by ref. It holds nothing for a ref that nobody waits for."""
 
     def __init__(self) -> None:
-        self._turns: dict[str, deque[Turn]] = {}
+        self._waiters: dict[str, deque[Waiter]] = {}
         self._lock = Lock()
 
     @managed
-    async def turn(self, ref: str) -> AsyncIterator[Turn]:
-        """Wait for this task's turn to try for `ref`, and have it inside the ``async with``.
+    async def first(self, ref: str) -> AsyncIterator[Waiter]:
+        """Wait until this task is the first for `ref`; it stays the first inside the ``async with``.
 
         Cancellation:
             Leaves the queue; those behind move up.
         """
-        turn = Turn()
+        waiter = Waiter()
         try:
-            self._enter(ref, turn)
-            while not self._is_first(ref, turn):
-                with anyio.move_on_after(_LOOK_SECONDS):
-                    await turn.wait_released()
-                turn.watch()  # before the next look, so that no wake after it is missed
-            yield turn
+            self._enter(ref, waiter)
+            while not self._is_first(ref, waiter):
+                with anyio.move_on_after(_CHECK_SECONDS):
+                    await waiter.wait_released()
+                waiter.watch()  # before the next check, so that no wake after it is missed
+            yield waiter
         finally:
-            self._leave(ref, turn)
+            self._leave(ref, waiter)
 
     def awaits(self, ref: str) -> bool:
         """Return whether anybody waits for `ref`, or is about to try for it; from any thread.
 
         Who frees a ref and asks afterwards misses nobody: a task stands here before it tries.
         """
-        return ref in self._turns
+        return ref in self._waiters
 
     @uninterrupted
     def released(self, ref: str) -> None:
         """Say that `ref` was freed, by a commit, a close or an abort; from any thread, after the fact."""
         if self.awaits(ref):
             with self._lock:
-                turns = self._turns.get(ref)
-                first = turns[0] if turns else None
+                waiters = self._waiters.get(ref)
+                first = waiters[0] if waiters else None
             if first is not None:
                 first.wake()
 
     def closed(self) -> None:
         """Say that the store was closed: all who wait try again, one after the other, and are refused."""
-        for ref in list(self._turns):
+        for ref in list(self._waiters):
             self.released(ref)
 
     @uninterrupted
-    def _enter(self, ref: str, turn: Turn) -> None:
+    def _enter(self, ref: str, waiter: Waiter) -> None:
         with self._lock:
-            self._turns.setdefault(ref, deque()).append(turn)
+            self._waiters.setdefault(ref, deque()).append(waiter)
 
     @uninterrupted
-    def _leave(self, ref: str, turn: Turn) -> None:
+    def _leave(self, ref: str, waiter: Waiter) -> None:
         """Take a task out of the queue, if it is there, and wake the next when it was the first."""
         following = None
         with self._lock:
-            turns = self._turns.get(ref, deque())
-            if turn not in turns:
+            waiters = self._waiters.get(ref, deque())
+            if waiter not in waiters:
                 return
-            was_first = turns[0] is turn
-            turns.remove(turn)
-            if not turns:
-                del self._turns[ref]
+            was_first = waiters[0] is waiter
+            waiters.remove(waiter)
+            if not waiters:
+                del self._waiters[ref]
             elif was_first:
-                following = turns[0]
+                following = waiters[0]
         if following is not None:
             following.wake()
 
-    def _is_first(self, ref: str, turn: Turn) -> bool:
-        """Return whether it is this task's turn; one before it whose loop has ended is passed over."""
+    def _is_first(self, ref: str, waiter: Waiter) -> bool:
+        """Return whether this task is the first; a first one whose loop has ended is removed."""
         with self._lock:
-            turns = self._turns.get(ref, deque())
-            first = turns[0] if turn in turns else None
-        if first is None:  # passed over, in a loop that stood still and runs again
-            self._enter(ref, turn)
-            return self._is_first(ref, turn)
-        if first is turn:
+            waiters = self._waiters.get(ref, deque())
+            first = waiters[0] if waiter in waiters else None
+        if first is None:  # removed, while its loop stood still; now it runs again
+            self._enter(ref, waiter)
+            return self._is_first(ref, waiter)
+        if first is waiter:
             return True
         if not first.alive:
             self._leave(ref, first)
-            return self._is_first(ref, turn)
+            return self._is_first(ref, waiter)
         return False
 
 

@@ -56,7 +56,7 @@ class Intake:
         self.skipped: dict[str, int] = defaultdict(int)
         self._context = context
         self._store = store
-        self._turns: dict[str, anyio.Lock] = defaultdict(anyio.Lock)
+        self._ref_locks: dict[str, anyio.Lock] = defaultdict(anyio.Lock)
 
     async def run(self, sources: Sequence[str]) -> None:
         """Store everything that the sources name; bounded queues keep the walk only a little ahead of the disk."""
@@ -148,7 +148,7 @@ class Intake:
         ref = self._ref_of(found)
         if ref is None:
             return await self._read_and_put(found, None)
-        async with self._turns[ref]:  # the same file twice on one command line
+        async with self._ref_locks[ref]:  # the same file twice on one command line
             offset = await self._offset(ref)
             if offset:
                 self._announce_resume(found, ref, offset)

@@ -38,10 +38,10 @@ async def open_writer(
     Cancellation:
         Leaves the queue without an effect.
     """
-    async with ref_queue(ingester).turn(ref) as turn:
+    async with ref_queue(ingester).first(ref) as waiter:
         pause = _FIRST_PAUSE
         while True:
-            turn.watch()
+            waiter.watch()
             try:
                 return await ingester.writer(ref, size=size, expected=expected, algorithm=algorithm)
             except Unreachable:
@@ -50,5 +50,5 @@ async def open_writer(
                 local = held.local
             # Even a local holder may end unheard: dropped instead of closed, or cancelled by asyncio past our shields.
             with anyio.move_on_after(_LONGEST_PAUSE if local else pause):
-                await turn.wait_released()
+                await waiter.wait_released()
             pause = pause if local else min(pause * 2, _LONGEST_PAUSE)
