@@ -62,7 +62,7 @@ async def verify(
 async def _verify_all(context: Context, store: LocalStore, *, resume: bool, keep: bool) -> None:
     total = (await store.stats()).blob_bytes
     meter = context.display.begin(Meter(items="blob", total=None if resume else total))
-    context.leave_behind(f"go on with: {context.program} verify --all --resume")
+    context.on_interrupt(f"go on with: {context.program} verify --all --resume")
     progress = None if context.quiet else meter.take
     async with aclosing(store.verify_all(resume=resume, quarantine=not keep, on_progress=progress)) as results:
         async for result in results:

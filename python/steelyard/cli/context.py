@@ -67,7 +67,7 @@ class Context:
         self.out = Output(self.settings.output_format, before_write=self._clear_for_results)
         self.counts: dict[str, int] = {}
         self.failures: list[Report] = []
-        self.farewell: list[str] = []
+        self.interrupt_lines: list[str] = []
         self.conclusion: list[str] = []
         self.drain: Callable[[], object] | None = None
 
@@ -126,9 +126,9 @@ class Context:
         """Return the code that the failures so far amount to."""
         return combined(report.exit for report in self.failures)
 
-    def leave_behind(self, text: str) -> None:
-        """Say this when the run is interrupted: what was kept, and the command that goes on from there."""
-        self.farewell.append(printable(text))
+    def on_interrupt(self, text: str) -> None:
+        """Add a line that is printed if the run is interrupted: what was kept, and the command that continues."""
+        self.interrupt_lines.append(printable(text))
 
     @property
     def same_command(self) -> str:

@@ -58,7 +58,7 @@ async def cp(
         raise UsageError("expected digests, or --all", next_step="steelyard cp --help")
     more = Labels(labels_of(label or ()))
     meter = context.begin("copied", "blobs", "bytes", "new", "existing", meter=Meter(items="blob"))
-    context.leave_behind(f"what was copied so far is kept, so go on with: {context.same_command}")
+    context.on_interrupt(f"what was copied so far is kept, so go on with: {context.same_command}")
     if not await run(has_blobs, source):
         raise NoStore(source, exists=await run(os.path.lexists, source))
     async with AsyncExitStack() as stack:

@@ -81,7 +81,7 @@ async def import_(
     )
     meter = _Meter()
     context.display.begin(meter)
-    context.leave_behind(f"nothing was named; what is whole was kept, so go on with: {context.same_command}")
+    context.on_interrupt(f"nothing was named; what is whole was kept, so go on with: {context.same_command}")
     async with _opened(source, name) as place, context.open_store(create=True) as store:
         found = await import_images(
             store,

@@ -157,7 +157,7 @@ class Intake:
             except anyio.get_cancelled_exc_class():
                 # CANCEL: the store keeps the bytes accepted so far; the person is told how to go on from there.
                 with anyio.CancelScope(shield=True):
-                    self._say_goodbye(found, ref, await self._offset(ref))
+                    self._on_interrupt(found, ref, await self._offset(ref))
                 raise
 
     async def _read_and_put(self, found: Found, ref: str | None) -> PutResult:
@@ -165,7 +165,7 @@ class Intake:
             return await self._put(found.path, found, ref)
         if found.path == "-":
             if ref is None:
-                self._context.leave_behind("standard input: nothing was kept; --ref NAME makes it resumable")
+                self._context.on_interrupt("standard input: nothing was kept; --ref NAME makes it resumable")
             async with aclosing(stdio.chunks()) as pieces:
                 return await self._put(pieces, found, ref)
         descriptor = os.open(found.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a named pipe is waited for later
@@ -213,15 +213,15 @@ class Intake:
         else:
             self._context.note(f"ingest {shown(ref)}: resumed at {size}; that much of the input is read and skipped")
 
-    def _say_goodbye(self, found: Found, ref: str, offset: int) -> None:
+    def _on_interrupt(self, found: Found, ref: str, offset: int) -> None:
         context = self._context
         if not offset:
-            context.leave_behind(f"nothing was kept yet; begin again with: {context.same_command}")
+            context.on_interrupt(f"nothing was kept yet; begin again with: {context.same_command}")
             return
-        context.leave_behind(f"ingest {ref} keeps {exact_size(offset)}")
+        context.on_interrupt(f"ingest {ref} keeps {exact_size(offset)}")
         input_ = "" if found.kind == "file" else "… | "
-        context.leave_behind(f"resume with: {input_}{context.same_command}")
-        context.leave_behind(f"or discard it: {context.program} abort {quoted(ref)}")
+        context.on_interrupt(f"resume with: {input_}{context.same_command}")
+        context.on_interrupt(f"or discard it: {context.program} abort {quoted(ref)}")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

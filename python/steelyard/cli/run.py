@@ -65,7 +65,7 @@ async def _supervise(command: Command, context: Context, name: str) -> Exit:
                     context.fail(error)
         background.cancel_scope.cancel()
     if interrupted:
-        _say_farewell(context, received[0])
+        _say_interrupted(context, received[0])
         return _SIGNALS[received[0]]
     if not closed:
         context.say_conclusion()
@@ -81,9 +81,9 @@ async def _finish(context: Context, name: str) -> None:
         await context.out.flush()
 
 
-def _say_farewell(context: Context, number: signal.Signals) -> None:
+def _say_interrupted(context: Context, number: signal.Signals) -> None:
     context.say("interrupted" if number is signal.SIGINT else "ended by SIGTERM")
-    for line in context.farewell:
+    for line in context.interrupt_lines:
         context.say(line)
 
 
