@@ -1,14 +1,16 @@
-"""Imports run one way, and the two borders, native code and threads, are crossed in the modules meant for it."""
+"""Imports run one way, and only listed modules import native code, an event loop or threads."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[2] / "python" / "steelyard"
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "python" / "steelyard"
 
 LAYERS = (
     {"errors"},
@@ -28,14 +30,31 @@ LAYERS = (
 )
 """A module imports from layers above its own in this list only, and from its own package. A new module needs a place."""
 
-NATIVE = {"_archive", "_runtime", "containerd", "hashing", "filters", "local"}
-THREADS = {"_runtime", "containerd"}
+NATIVE = (
+    "_archive/",
+    "_runtime/calls/",
+    "_runtime/fork.py",
+    "_runtime/jobs.py",
+    "containerd/_parsing.py",
+    "containerd/service/_messages.py",
+    "filters/",
+    "hashing.py",
+    "local/",
+)
+LOOPS = ("_runtime/backend.py", "_runtime/background.py", "_runtime/calls/_asyncio.py", "_runtime/calls/_trio.py")
+THREADS = ("_runtime/calls/", "_runtime/refqueue.py", "_runtime/threads.py", "containerd/service/")
 """The last because grpcio serves each call on a thread of its own."""
-THREAD_MODULES = {"anyio.to_thread", "anyio.from_thread", "asyncio", "concurrent", "threading", "trio"}
+
+BORDERS = {
+    "native code": (("steelyard._native",), NATIVE),
+    "event loops": (("asyncio", "outcome", "sniffio", "trio", "uvloop"), LOOPS),
+    "threads": (("anyio.from_thread", "anyio.to_thread", "concurrent", "threading"), THREADS),
+}
+"""What only a few modules may import, and those modules."""
 
 
 def _room(path: Path) -> str:
-    """Name a module by its part of the house: the file or folder directly below the package."""
+    """Name the file or folder directly below the package that a module is in."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
@@ -69,18 +88,30 @@ def test_imports_run_one_way(path: Path) -> None:
         assert level[imported] < level[room], f"{room} imports {name}"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_only_the_borders_know_native_code_and_threads(path: Path) -> None:
-    room = _room(path)
-    names = set(_imports(path))
+@pytest.mark.parametrize("border", BORDERS)
+def test_only_the_modules_at_a_border_import_what_is_behind_it(border: str) -> None:
+    behind, allowed = BORDERS[border]
+    found = {
+        str(path.relative_to(PACKAGE))
+        for path in MODULES
+        if any(f"{name}.".startswith(f"{module}.") for name in _imports(path) for module in behind)
+    }
 
-    native = {name for name in names if name.startswith("steelyard._native")}
-    assert not native or room in NATIVE, f"{room} imports {native}"
-    threads = {name for name in names if any(f"{name}.".startswith(f"{module}.") for module in THREAD_MODULES)}
-    assert not threads or room in THREADS, f"{room} imports {threads}"
+    assert set() == {path for path in found if not path.startswith(allowed)}
+    assert set() == {entry for entry in allowed if not any(path.startswith(entry) for path in found)}, "not needed"
 
 
-ACYCLIC = ("_archive", "images")
+@pytest.mark.parametrize(
+    ("claim", "allowed"), [("import `steelyard._native`", NATIVE), ("import `asyncio` or `trio`", LOOPS)]
+)
+def test_the_page_on_the_architecture_names_the_modules_at_a_border(claim: str, allowed: tuple[str, ...]) -> None:
+    text = " ".join((ROOT / "docs" / "architecture.md").read_text().split())
+    sentence = text[: text.index(claim)].rpartition("Only ")[2]
+
+    assert sorted(allowed) == sorted(re.findall("`([^`]+)`", sentence))
+
+
+ACYCLIC = ("_archive", "_runtime", "images")
 """Packages whose modules import each other without a circle."""
 
 
