@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from support.rust_sources import blanked
+
 ROOT = Path(__file__).parents[2]
 FILE_LINES = 400
 FUNCTION_LINES = 70
@@ -33,6 +35,7 @@ UNSAFE_FILES = {
     "rust/core/src/hash/prefetch.rs",
     "rust/core/src/sys/fork.rs",
     "rust/core/src/sys/raw.rs",
+    "rust/core/src/sys/sqlite/failure.rs",
     "rust/core/src/sys/sqlite/mappings.rs",
     "rust/core/src/sys/sqlite/mod.rs",
     "rust/core/src/sys/sqlite/mutexes.rs",
@@ -184,7 +187,7 @@ def _code_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 def _defined_names(name: str) -> Iterator[str]:
     if name.endswith(".rs"):
-        yield from re.findall(r"\b(?:fn|struct|enum|trait|mod)\s+(\w+)", _blanked(_text(name)))
+        yield from re.findall(r"\b(?:fn|struct|enum|trait|mod)\s+(\w+)", blanked(_text(name)))
         return
     for node in ast.walk(ast.parse(_text(name))):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -193,20 +196,9 @@ def _defined_names(name: str) -> Iterator[str]:
             yield node.arg
 
 
-_RUST_TEXT = re.compile(
-    r"""//[^\n]* | /\*.*?\*/ | b?r(?P<hashes>\#*)".*?"(?P=hashes) | b?"(?:\\.|[^"\\])*" | b?'(?:\\[^']+|\\'|[^\\'])'""",
-    re.DOTALL | re.VERBOSE,
-)
-
-
-def _blanked(text: str) -> str:
-    """Replace comments, strings and characters by blanks, so that every brace left is code."""
-    return _RUST_TEXT.sub(lambda match: re.sub(r"[^\n]", " ", match.group()), text)
-
-
 def _rust_functions(text: str) -> Iterator[tuple[str, int, int]]:
     """Yield the name, the first line and the number of lines of each function with a body."""
-    code = _blanked(text)
+    code = blanked(text)
     for match in re.finditer(r"\bfn\s+(\w+)", code):
         depth = 0
         for end in range(match.end(), len(code)):
@@ -222,7 +214,7 @@ def _rust_functions(text: str) -> Iterator[tuple[str, int, int]]:
 def _untagged(name: str, pattern: re.Pattern[str], tag: str, *, above: int) -> Iterator[str]:
     """Yield the places outside of unit tests where `pattern` has no comment with `tag` close above it."""
     lines = _text(name).splitlines()
-    code = _blanked(_text(name)).splitlines()
+    code = blanked(_text(name)).splitlines()
     end = next((n for n, line in enumerate(lines) if line.strip() == "#[cfg(test)]"), len(lines))
     if name.endswith("tests.rs") or "/tests/" in name:
         return

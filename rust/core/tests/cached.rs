@@ -12,9 +12,9 @@ use std::sync::Arc;
 use common::{SHA256, Scratch, sha256};
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{ReadWriteFlags, preadv2};
-use steelyard_core::blob::Blob;
 use steelyard_core::error::Error;
 use steelyard_core::sys::{Fault, Faulty, Linux, Op};
+use steelyard_core::volume::blob::Blob;
 
 /// Whether the file system says what it has in memory; tmpfs does not, and there every read is left to a call that may wait.
 fn tells(blob: &Blob) -> bool {
@@ -26,9 +26,9 @@ fn a_blob_that_was_just_read_is_there_at_once() {
     let scratch = Scratch::new();
     let store = scratch.open();
     let digest = store.put(b"hello", SHA256, None, None).unwrap().digest;
-    store.blob(&digest).unwrap().read_exact_at(&mut [0; 5], 0).unwrap();
+    store.volume().blob(&digest).unwrap().read_exact_at(&mut [0; 5], 0).unwrap();
 
-    let blob = store.blob_cached(&digest).unwrap().expect("its name was just looked up");
+    let blob = store.volume().blob_cached(&digest).unwrap().expect("its name was just looked up");
     let mut bytes = [0; 4];
 
     assert_eq!((blob.digest(), blob.size()), (&digest, 5));
@@ -45,16 +45,16 @@ fn what_is_not_a_blob_is_left_to_the_call_that_says_why() {
     let digest = store.put(b"hello", SHA256, None, None).unwrap().digest;
     let other = sha256(b"other");
 
-    assert!(store.blob_cached(&other).unwrap().is_none());
+    assert!(store.volume().blob_cached(&other).unwrap().is_none());
     symlink(scratch.blob(&digest), scratch.blob(&other)).unwrap();
-    assert!(store.blob_cached(&other).unwrap().is_none());
+    assert!(store.volume().blob_cached(&other).unwrap().is_none());
     fs::remove_file(scratch.blob(&other)).unwrap();
     fs::create_dir(scratch.blob(&other)).unwrap();
-    assert!(store.blob_cached(&other).unwrap().is_none());
-    store.delete(&digest).unwrap();
-    assert!(store.blob_cached(&digest).unwrap().is_none());
+    assert!(store.volume().blob_cached(&other).unwrap().is_none());
+    store.volume().delete(&digest).unwrap();
+    assert!(store.volume().blob_cached(&digest).unwrap().is_none());
     store.close();
-    assert!(matches!(store.blob_cached(&digest), Err(Error::StoreClosed { .. })));
+    assert!(matches!(store.volume().blob_cached(&digest), Err(Error::StoreClosed { .. })));
 }
 
 #[test]
@@ -64,14 +64,14 @@ fn a_system_that_cannot_tell_what_is_cached_costs_only_the_wait() {
         let faulty = Faulty::over(Arc::new(Linux));
         let store = scratch.open_with(faulty.clone()).unwrap();
         let digest = store.put(b"hello", SHA256, None, None).unwrap().digest;
-        let blob = store.blob(&digest).unwrap();
+        let blob = store.volume().blob(&digest).unwrap();
 
         faulty.set(Some(Fault::Every(Op::ReadAt, errno)));
         assert!(!blob.read_cached(&mut [0; 5], 0).unwrap());
         faulty.set(Some(Fault::Every(Op::Open, errno)));
-        assert!(store.blob_cached(&digest).unwrap().is_none());
+        assert!(store.volume().blob_cached(&digest).unwrap().is_none());
         faulty.set(Some(Fault::Every(Op::Stat, errno)));
-        assert!(store.blob_cached(&digest).unwrap().is_none());
+        assert!(store.volume().blob_cached(&digest).unwrap().is_none());
     }
 }
 
@@ -80,7 +80,7 @@ fn ranges_are_checked_and_a_cut_file_gives_nothing() {
     let scratch = Scratch::new();
     let store = scratch.open();
     let digest = store.put(b"hello", SHA256, None, None).unwrap().digest;
-    let blob = store.blob(&digest).unwrap();
+    let blob = store.volume().blob(&digest).unwrap();
     let path = scratch.blob(&digest);
 
     assert!(blob.read_cached(&mut [], 5).unwrap());
@@ -96,7 +96,7 @@ fn what_the_page_cache_lacks_is_not_waited_for() {
     let store = scratch.open();
     let data = vec![7; 1 << 20];
     let digest = store.put(&data, SHA256, None, None).unwrap().digest;
-    let blob = store.blob(&digest).unwrap();
+    let blob = store.volume().blob(&digest).unwrap();
     let mut some = vec![0; 4096];
 
     // A file system without a disk drops nothing, so it is only sure that a read that waits makes the next come at once.

@@ -18,9 +18,9 @@ fn disturb(store: &Store, thread: usize) {
         let bytes = [u8::try_from((thread + round) % 3).unwrap(); 100];
         let digest = sha256(&bytes);
         let result = match (thread * 7 + round) % 5 {
-            0 => store.delete(&digest),
-            1 => store.quarantine(&digest).map(drop),
-            2 => store.blob(&digest).and_then(|blob| {
+            0 => store.volume().delete(&digest),
+            1 => store.volume().quarantine(&digest).map(drop),
+            2 => store.volume().blob(&digest).and_then(|blob| {
                 let mut found = [255; 100];
                 blob.read_exact_at(&mut found, 0)?;
                 assert_eq!(bytes, found);
@@ -51,6 +51,6 @@ fn whoever_wins_the_blobs_are_whole() {
     for value in 0..3 {
         let bytes = [value; 100];
         stores[0].put(&bytes, SHA256, None, None).unwrap();
-        assert_eq!(100, stores[1].info(&sha256(&bytes)).unwrap().size);
+        assert_eq!(100, stores[1].volume().info(&sha256(&bytes)).unwrap().size);
     }
 }

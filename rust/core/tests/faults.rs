@@ -59,8 +59,8 @@ impl Change {
                 store.put(BYTES, SHA256, None, None).map(drop)
             }
             Self::PutLabelled => store.put(BYTES, SHA256, None, Some(&labels)).map(drop),
-            Self::Delete => store.delete(&digest),
-            Self::Quarantine => store.quarantine(&digest).map(drop),
+            Self::Delete => store.volume().delete(&digest),
+            Self::Quarantine => store.volume().quarantine(&digest).map(drop),
         }
     }
 
@@ -204,7 +204,7 @@ fn making_a_root_survives_every_fault() {
 
                 let store = scratch.open();
 
-                assert_eq!(Vec::<String>::new(), store.notes());
+                assert_eq!(Vec::<String>::new(), store.volume().notes());
                 assert!(store.put(BYTES, SHA256, None, None).unwrap().new);
                 let mut names = files_in(&scratch.root);
                 names.retain(|name| !name.starts_with("meta.db"));

@@ -143,7 +143,7 @@ fn an_oci_layout_is_adopted_with_its_blobs() {
 
     let store = scratch.open();
 
-    assert_eq!(5, store.blob(&digest).unwrap().size());
+    assert_eq!(5, store.volume().blob(&digest).unwrap().size());
     assert!(!store.put(b"hello", SHA256, None, None).unwrap().new);
 }
 
@@ -165,8 +165,8 @@ fn what_is_no_file_is_no_blob_and_a_put_moves_it_aside() {
         let short = format!("/proc/self/fd/{}/{}", directory.as_raw_fd(), digest.encoded());
         stray(Path::new(&short));
 
-        assert_eq!(Err(Error::no_blob(digest)), store.blob(&digest).map(drop));
-        assert_eq!(Err(Error::no_blob(digest)), store.delete(&digest));
+        assert_eq!(Err(Error::no_blob(digest)), store.volume().blob(&digest).map(drop));
+        assert_eq!(Err(Error::no_blob(digest)), store.volume().delete(&digest));
         assert_eq!(1, store.stats().unwrap().blobs);
         assert!(store.put(b"hello", SHA256, None, None).unwrap().new);
 
@@ -184,7 +184,7 @@ fn missing_directories_are_no_error_to_a_reader() {
     let store = Store::open(&scratch.root, read_only()).unwrap();
 
     let digest = sha256(b"hello");
-    assert_eq!(Err(Error::no_blob(digest)), store.blob(&digest).map(drop));
+    assert_eq!(Err(Error::no_blob(digest)), store.volume().blob(&digest).map(drop));
     assert_eq!(0, store.stats().unwrap().blobs);
     assert_eq!(0, fs::read_dir(&scratch.root).unwrap().count());
 }
@@ -208,7 +208,7 @@ fn a_blob_that_is_cut_while_it_is_open_is_corrupt() {
     let scratch = Scratch::new();
     let store = scratch.open();
     let digest = store.put(b"hello", SHA256, None, None).unwrap().digest;
-    let blob = store.blob(&digest).unwrap();
+    let blob = store.volume().blob(&digest).unwrap();
     let path = scratch.blob(&digest);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     File::options().write(true).open(&path).unwrap().set_len(2).unwrap();
@@ -226,7 +226,7 @@ fn a_read_past_the_end_says_where_the_end_is() {
     let store = scratch.open();
     let digest = store.put(b"hello", SHA256, None, None).unwrap().digest;
 
-    let error = store.blob(&digest).unwrap().read_exact_at(&mut [], 6).unwrap_err();
+    let error = store.volume().blob(&digest).unwrap().read_exact_at(&mut [], 6).unwrap_err();
 
     let name = digest.to_string();
     assert_eq!(Error::OutOfRange { name, offset: 6, size: 5 }, error);

@@ -15,8 +15,8 @@ use std::time::Duration;
 use common::{Scratch, sha256};
 use steelyard_core::digest::Digest;
 use steelyard_core::error::Error;
-use steelyard_core::lock::{DigestLock, Locks};
 use steelyard_core::sys::{Fd, Linux, Sys};
+use steelyard_core::volume::lock::{DigestLock, Locks};
 
 /// Tells a child of this program which root to hold locks in.
 const HOLD: &str = "STEELYARD_TEST_HOLD";

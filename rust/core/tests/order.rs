@@ -109,9 +109,9 @@ fn delete_and_quarantine_are_durable() {
         recorder.around.take();
 
         if quarantine {
-            store.quarantine(&digest).unwrap();
+            store.volume().quarantine(&digest).unwrap();
         } else {
-            store.delete(&digest).unwrap();
+            store.volume().delete(&digest).unwrap();
         }
 
         assert_durable(&recorder.around.take());
@@ -140,10 +140,10 @@ fn a_read_only_store_changes_and_locks_nothing() {
     let options = Options { read_only: true, ..Options::default() };
 
     let store = Store::open_with(&scratch.root, options, recorder.clone()).unwrap();
-    assert_eq!(store.blob(&digest).unwrap().size(), 5);
+    assert_eq!(store.volume().blob(&digest).unwrap().size(), 5);
     assert_eq!(store.stats().unwrap().blobs, 1);
     store.put(b"other", SHA256, None, None).unwrap_err();
-    store.delete(&digest).unwrap_err();
+    store.volume().delete(&digest).unwrap_err();
 
     let events = recorder.around.take();
     let changed: Vec<_> = events.iter().filter(|event| changes(event.op)).collect();

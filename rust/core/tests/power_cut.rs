@@ -37,7 +37,11 @@ fn fill(store: &Arc<Store>) -> Vec<Digest> {
         }));
     }
     for name in ["layer", ""] {
-        let ingest = if name.is_empty() { store.anonymous(SHA256) } else { store.ingest(name, None, None, None) };
+        let ingest = if name.is_empty() {
+            store.ingests().anonymous(SHA256)
+        } else {
+            store.ingests().open(name, None, None, None)
+        };
         let ingest = ingest.unwrap();
         ingest.write(format!("an ingest {name}").as_bytes()).unwrap();
         acknowledged.push(ingest.commit(None, None, Some(&labels)).unwrap().digest);
@@ -47,13 +51,13 @@ fn fill(store: &Arc<Store>) -> Vec<Digest> {
 
 fn assert_there(store: &Store, digests: &[Digest], most_links: u64) {
     for digest in digests {
-        let blob = store.blob(digest).unwrap_or_else(|error| panic!("acknowledged, and lost: {error}"));
+        let blob = store.volume().blob(digest).unwrap_or_else(|error| panic!("acknowledged, and lost: {error}"));
         let mut bytes = vec![0; usize::try_from(blob.size()).unwrap()];
         blob.read_exact_at(&mut bytes, 0).unwrap();
         assert_eq!(*digest, common::sha256(&bytes));
-        let info = store.info(digest).unwrap();
+        let info = store.volume().info(digest).unwrap();
         assert_eq!(1, info.labels.len());
-        let path = store.path().join("blobs").join(digest.algorithm().name()).join(digest.encoded());
+        let path = store.volume().path().join("blobs").join(digest.algorithm().name()).join(digest.encoded());
         let file = fs::metadata(path).unwrap();
         let time = file.mtime() * 1_000_000_000 + file.mtime_nsec();
         let found = (file.mode() & 0o7777, time);
@@ -72,7 +76,7 @@ fn cut_after(kind: Kind, fill: impl FnOnce(&Arc<Store>) -> Vec<Digest>) {
     drop(store);
     let disk = disk.after_cut(&scratch, copy);
     let store = Store::open(&disk.root(), Options::default()).unwrap();
-    assert_eq!(Vec::<String>::new(), store.notes());
+    assert_eq!(Vec::<String>::new(), store.volume().notes());
     let most_links = if kind == EXT4_NO_JOURNAL && acknowledged.len() > 1 { 2 } else { 1 };
     println!("after a cut of {kind:?}");
     assert_there(&store, &acknowledged, most_links);
@@ -94,7 +98,7 @@ fn a_blob_has_its_mode_time_and_only_name_on_the_disk() {
         let bytes = vec![7; size];
         for synced in [false, true] {
             cut_after(kind, |store| {
-                let ingest = store.ingest("layer", None, None, None).unwrap();
+                let ingest = store.ingests().open("layer", None, None, None).unwrap();
                 ingest.write(&bytes).unwrap();
                 if synced {
                     ingest.sync().unwrap();

@@ -23,9 +23,9 @@ use std::sync::Arc;
 use common::{SHA256, Scratch};
 use disk::{BTRFS, Disk, EXT4, EXT4_NO_JOURNAL, Kind, XFS};
 use steelyard_core::digest::Digest;
-use steelyard_core::images::Taken;
 use steelyard_core::model::{Labels, Target};
 use steelyard_core::store::{Options, Store};
+use steelyard_core::volume::images::Taken;
 
 /// After so many cuts a new disk is made, as the older ones fill up. A copy of a btrfs cannot be mounted beside it.
 fn cuts_of_a_disk(kind: Kind) -> u64 {
@@ -80,7 +80,7 @@ fn step(store: &mut Arc<Store>, disk: &Disk, random: &mut Random, known: &mut Ac
         }
         5..8 => {
             let (bytes, labels, synced) = (random.bytes(), random.labels(), random.below(2) == 0);
-            let ingest = store.ingest("layer", None, None, None).unwrap();
+            let ingest = store.ingests().open("layer", None, None, None).unwrap();
             ingest.write(&bytes).unwrap();
             if synced {
                 ingest.sync().unwrap();
@@ -91,7 +91,7 @@ fn step(store: &mut Arc<Store>, disk: &Disk, random: &mut Random, known: &mut Ac
         8..10 => {
             if let Some(digest) = random.pick(&known.blobs) {
                 let labels = random.labels();
-                store.update(&digest, &labels, None).unwrap();
+                store.volume().update(&digest, &labels, None).unwrap();
                 known.blobs.insert(digest, labels);
             }
         }
@@ -99,13 +99,13 @@ fn step(store: &mut Arc<Store>, disk: &Disk, random: &mut Random, known: &mut Ac
             if let Some(digest) = random.pick(&known.blobs) {
                 let name = format!("name-{}", random.below(8));
                 let target = Target { digest, size: None, media_type: None, annotations: Labels::new() };
-                store.assign_images(&[(name.clone(), target)], None, Taken::Overwrite).unwrap();
+                store.volume().assign_images(&[(name.clone(), target)], None, Taken::Overwrite).unwrap();
                 known.names.insert(name, digest);
             }
         }
         13..15 => {
             if let Some(digest) = random.pick(&known.blobs) {
-                store.delete(&digest).unwrap();
+                store.volume().delete(&digest).unwrap();
                 known.blobs.remove(&digest);
             }
         }
@@ -118,9 +118,9 @@ fn step(store: &mut Arc<Store>, disk: &Disk, random: &mut Random, known: &mut Ac
 
 /// Return what is missing after a cut, or is not as it was acknowledged.
 fn missing(kind: Kind, store: &Store, known: &Acknowledged) -> Vec<String> {
-    let mut missing: Vec<_> = store.notes();
+    let mut missing: Vec<_> = store.volume().notes();
     for (digest, labels) in &known.blobs {
-        let whole = store.blob(digest).and_then(|blob| {
+        let whole = store.volume().blob(digest).and_then(|blob| {
             let mut bytes = vec![0; usize::try_from(blob.size()).unwrap()];
             blob.read_exact_at(&mut bytes, 0).map(|()| common::sha256(&bytes) == *digest)
         });
@@ -133,13 +133,13 @@ fn missing(kind: Kind, store: &Store, known: &Acknowledged) -> Vec<String> {
         if mode != 0o444 || !as_stored || (links != 1 && kind != EXT4_NO_JOURNAL) {
             missing.push(format!("attributes of {digest}: mode {mode:o}, {links} links, time as stored: {as_stored}"));
         }
-        let found = store.info(digest).map(|info| Labels::clone(&info.labels)).unwrap_or_default();
+        let found = store.volume().info(digest).map(|info| Labels::clone(&info.labels)).unwrap_or_default();
         if found != *labels {
             missing.push(format!("labels of {digest}: {found:?} for {labels:?}"));
         }
     }
     for (name, digest) in &known.names {
-        match store.image(name) {
+        match store.volume().image(name) {
             Ok(image) if image.target.digest == *digest => (),
             other => missing.push(format!("name {name}: {other:?} for {digest}")),
         }
@@ -149,10 +149,10 @@ fn missing(kind: Kind, store: &Store, known: &Acknowledged) -> Vec<String> {
 
 /// The mode and number of links of a blob's file, and whether its time is the one that was acknowledged.
 fn attributes(store: &Store, digest: &Digest) -> (u32, u64, bool) {
-    let path = store.path().join("blobs").join(digest.algorithm().name()).join(digest.encoded());
+    let path = store.volume().path().join("blobs").join(digest.algorithm().name()).join(digest.encoded());
     let file = fs::metadata(path).unwrap();
     let time = file.mtime() * 1_000_000_000 + file.mtime_nsec();
-    (file.mode() & 0o7777, file.nlink(), store.info(digest).is_ok_and(|info| info.created_ns == time))
+    (file.mode() & 0o7777, file.nlink(), store.volume().info(digest).is_ok_and(|info| info.created_ns == time))
 }
 
 /// Cut the power so often; return how often something was missing, or None where no disk can be made.
@@ -247,7 +247,7 @@ fn a_removed_log_whose_blocks_are_used_again_takes_nothing_back() {
                 let index = random.below(u64::try_from(digests.len()).unwrap());
                 let digest = digests[usize::try_from(index).unwrap()];
                 let labels = random.labels();
-                store.update(&digest, &labels, None).unwrap();
+                store.volume().update(&digest, &labels, None).unwrap();
                 known.blobs.insert(digest, labels);
             }
             // The last one that closes `meta.db` removes its log.

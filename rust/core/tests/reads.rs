@@ -11,13 +11,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{SHA256, Scratch, sha256};
-use steelyard_core::blob::{Blob, Cache, Stream};
 use steelyard_core::digest::{Algorithm, Digest};
 use steelyard_core::error::{Error, Result};
-use steelyard_core::hash::{Hasher, MultiHasher};
+use steelyard_core::hash::Hasher;
 use steelyard_core::pipe::Job;
+use steelyard_core::pipe::MultiHasher;
 use steelyard_core::store::Store;
 use steelyard_core::sys::{Fault, Faulty, Linux};
+use steelyard_core::volume::blob::{Blob, Cache, Stream};
 
 const MIB: usize = 1 << 20;
 
@@ -27,7 +28,7 @@ fn bytes(size: usize) -> Vec<u8> {
 
 fn stored(store: &Store, data: &[u8], algorithm: Algorithm) -> Arc<Blob> {
     let digest = store.put(data, algorithm, None, None).unwrap().digest;
-    Arc::new(store.blob(&digest).unwrap())
+    Arc::new(store.volume().blob(&digest).unwrap())
 }
 
 /// Make the file of a blob something else.
@@ -214,7 +215,7 @@ fn a_file_is_found_only_if_the_very_same_bytes_are_stored() {
     data[2 * MIB] ^= 1;
     damage(&scratch, &blob, &data);
     assert_eq!(None, find(&store, &file), "a damaged copy does not pass for the blob");
-    store.delete(blob.digest()).unwrap();
+    store.volume().delete(blob.digest()).unwrap();
     assert_eq!(None, find(&store, &file));
 }
 

@@ -27,7 +27,7 @@ fn a_blob_is_stored_once_and_read_back() {
 
     assert_eq!((first.new, second.new), (true, false));
     assert_eq!(first.digest, sha256(b"hello"));
-    let blob = store.blob(&first.digest).unwrap();
+    let blob = store.volume().blob(&first.digest).unwrap();
     let mut bytes = [0; 5];
     blob.read_exact_at(&mut bytes, 0).unwrap();
     assert_eq!(&bytes, b"hello");
@@ -55,11 +55,11 @@ fn a_deleted_blob_is_not_found() {
     let store = scratch.open();
     let digest = store.put(b"hello", SHA256, None, None).unwrap().digest;
 
-    store.delete(&digest).unwrap();
+    store.volume().delete(&digest).unwrap();
 
     let missing = Err(Error::no_blob(digest));
-    assert_eq!(store.delete(&digest), missing);
-    assert_eq!(store.blob(&digest).map(|_| ()), missing);
+    assert_eq!(store.volume().delete(&digest), missing);
+    assert_eq!(store.volume().blob(&digest).map(|_| ()), missing);
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn the_path_of_a_root_may_be_relative_but_not_empty() {
 fn a_closed_store_stands_in_nobodys_way() {
     let scratch = Scratch::new();
     let store = scratch.open();
-    let ingest = store.ingest("layer", None, None, None).unwrap();
+    let ingest = store.ingests().open("layer", None, None, None).unwrap();
     ingest.write(b"hello").unwrap();
 
     store.close();
@@ -92,8 +92,8 @@ fn a_closed_store_stands_in_nobodys_way() {
     let refused = ingest.commit(None, None, None).map(drop);
     assert!(matches!(refused, Err(Error::StoreClosed { .. })), "{refused:?}");
     let other = scratch.open();
-    other.rebuild().unwrap();
-    assert_eq!(5, other.status("layer").unwrap().offset);
+    other.volume().rebuild().unwrap();
+    assert_eq!(5, other.ingests().status("layer").unwrap().offset);
 }
 
 #[test]
@@ -102,14 +102,14 @@ fn labels_are_there_as_soon_as_the_blob_and_stay_when_it_is_healed() {
     let store = scratch.open();
     let labels = Labels::from([("a".to_owned(), "b".to_owned())]);
     let digest = store.put(b"hello", SHA256, None, Some(&labels)).unwrap().digest;
-    let before = store.info(&digest).unwrap();
+    let before = store.volume().info(&digest).unwrap();
     fs::set_permissions(scratch.blob(&digest), fs::Permissions::from_mode(0o644)).unwrap();
     fs::write(scratch.blob(&digest), "damaged").unwrap();
 
     store.put(b"hello", SHA256, None, None).unwrap();
 
     assert_eq!(labels, *before.labels);
-    assert_eq!(before, store.info(&digest).unwrap());
+    assert_eq!(before, store.volume().info(&digest).unwrap());
 }
 
 #[test]
@@ -118,11 +118,11 @@ fn a_put_after_a_delete_has_none_of_the_old_labels() {
     let store = scratch.open();
     let labels = Labels::from([("a".to_owned(), "b".to_owned())]);
     let digest = store.put(b"hello", SHA256, None, Some(&labels)).unwrap().digest;
-    store.delete(&digest).unwrap();
+    store.volume().delete(&digest).unwrap();
 
     store.put(b"hello", SHA256, None, None).unwrap();
 
-    assert_eq!(Labels::new(), *store.info(&digest).unwrap().labels);
+    assert_eq!(Labels::new(), *store.volume().info(&digest).unwrap().labels);
 }
 
 #[test]
@@ -156,8 +156,8 @@ fn stats_count_blobs_ingests_and_quarantined_copies() {
     let store = scratch.open();
     store.put(b"hello", SHA256, None, None).unwrap();
     let bad = store.put(b"bad", Algorithm::Blake3, None, None).unwrap().digest;
-    store.quarantine(&bad).unwrap();
-    let ingest = store.ingest("layer", None, None, None).unwrap();
+    store.volume().quarantine(&bad).unwrap();
+    let ingest = store.ingests().open("layer", None, None, None).unwrap();
     ingest.write(b"begun").unwrap();
     fs::write(scratch.root.join("blobs/sha256/stray"), "not counted").unwrap();
 

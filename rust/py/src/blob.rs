@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use steelyard_core::blob::{self, Cache};
 use steelyard_core::error::{Error, Result as CoreResult};
-use steelyard_core::hash::MultiHasher;
+use steelyard_core::pipe::MultiHasher;
+use steelyard_core::volume::blob::{self, Cache};
 
 use crate::buffer::{Output, filled};
 use crate::errors::{Failure, Result};

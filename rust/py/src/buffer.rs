@@ -14,7 +14,7 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyMemoryView};
 use std::slice;
 use steelyard_core::error::Error;
-use steelyard_core::ingest::Lasting;
+use steelyard_core::store::ingest::Lasting;
 use steelyard_core::sys::undivided;
 
 use crate::errors::Failure;

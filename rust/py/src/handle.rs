@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use steelyard_core::blob;
 use steelyard_core::error::{Error, Result};
 use steelyard_core::store::Store;
 use steelyard_core::sys::ProcessBound;
+use steelyard_core::volume::blob;
 
 /// The fewest entries among which those of dropped objects are looked for.
 const LEAST: usize = 64;
@@ -53,7 +53,7 @@ impl Close for blob::Stream {
     }
 }
 
-impl<T: Send + 'static> Close for steelyard_core::walk::Ahead<T> {}
+impl<T: Send + 'static> Close for steelyard_core::volume::walk::Ahead<T> {}
 
 impl Opened {
     /// Have it ended with the store. An error if the store is closed: it is the caller's to drop then.

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::PyBytes;
 use steelyard_core::digest::{Algorithm, Digest};
-use steelyard_core::hash::MultiHasher;
+use steelyard_core::pipe::MultiHasher;
 use steelyard_core::sys::outside;
 
 use crate::buffer::Input;

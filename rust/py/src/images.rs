@@ -7,9 +7,9 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use steelyard_core::digest::Digest;
 use steelyard_core::error::{Error, Result as CoreResult};
-use steelyard_core::images::{Change, Taken};
 use steelyard_core::model::{Image, Target};
 use steelyard_core::store;
+use steelyard_core::volume::images::{Change, Taken};
 
 use crate::errors::{Failure, Result};
 use crate::filter::Filter;
@@ -56,7 +56,7 @@ impl Images {
                 "keep" => Taken::Keep,
                 _ => Taken::Refuse,
             };
-            let images = self.core()?.assign_images(&targets, labels.as_ref(), taken)?;
+            let images = self.core()?.volume().assign_images(&targets, labels.as_ref(), taken)?;
             Ok::<_, Error>(images.into_iter().map(image_row).collect())
         })
         .map_err(Failure::from)
@@ -76,20 +76,20 @@ impl Images {
         py.detach(|| {
             let target = target.map(self::target).transpose()?;
             let change = Change { target, labels: labels.map(|labels| (labels, keys)) };
-            self.core()?.update_image(name, &change, expected).map(image_row)
+            self.core()?.volume().update_image(name, &change, expected).map(image_row)
         })
         .map_err(Failure::from)
     }
 
     #[pyo3(signature = (name, /))]
     fn get(&self, py: Python<'_>, name: &str) -> Result<ImageRow> {
-        py.detach(|| self.core()?.image(name)).map(image_row).map_err(Failure::from)
+        py.detach(|| self.core()?.volume().image(name)).map(image_row).map_err(Failure::from)
     }
 
     #[pyo3(signature = (filter, /))]
     fn list(&self, py: Python<'_>, filter: &Filter) -> Result<Vec<ImageRow>> {
         py.detach(|| {
-            let images = self.core()?.images(filter.compiled())?;
+            let images = self.core()?.volume().images(filter.compiled())?;
             Ok::<_, Error>(images.into_iter().map(image_row).collect())
         })
         .map_err(Failure::from)
@@ -97,7 +97,7 @@ impl Images {
 
     #[pyo3(signature = (name, /, *, expected))]
     fn delete(&self, py: Python<'_>, name: &str, expected: Option<&str>) -> Result<()> {
-        py.detach(|| self.core()?.delete_image(name, expected)).map_err(Failure::from)
+        py.detach(|| self.core()?.volume().delete_image(name, expected)).map_err(Failure::from)
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use pyo3::prelude::*;
 use steelyard_core::digest::Algorithm;
 use steelyard_core::error::{Error, Result as CoreResult};
-use steelyard_core::ingest::{self, Pushed, SMALL};
+use steelyard_core::store::ingest::{self, Pushed, SMALL};
 use steelyard_core::sys::ProcessBound;
 
 use crate::buffer::{Input, lasting};

@@ -56,7 +56,7 @@ mod _native {
         // What a panic is to Python, for those who tell it from other errors.
         module.add("PanicException", py.get_type::<pyo3::panic::PanicException>())?;
         module.add("debug_build", cfg!(debug_assertions))?;
-        module.add("sqlite_version", steelyard_core::meta::sqlite_version())?;
+        module.add("sqlite_version", steelyard_core::volume::meta::sqlite_version())?;
         if cfg!(debug_assertions) && std::env::var_os("STEELYARD_ALLOW_DEBUG").is_none() {
             PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), super::DEBUG_WARNING, 1)?;
         }

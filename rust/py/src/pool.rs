@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 use steelyard_core::bridge::{self, Done, Work};
 use steelyard_core::error::Error;
-use steelyard_core::ingest::Ingest;
+use steelyard_core::store::ingest::Ingest;
 use steelyard_core::sys::ProcessBound;
 use steelyard_core::threads;
 use steelyard_core::waiting::for_caller;

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
-use steelyard_core::blob::Hashed;
 use steelyard_core::digest::{Algorithm, Digest};
 use steelyard_core::error::{Error, Result as CoreResult};
 use steelyard_core::store::{self, Options};
+use steelyard_core::volume::blob::Hashed;
 
 use crate::batch;
 use crate::blob::Blob;
@@ -38,7 +38,7 @@ pub(crate) struct Store {
 
 impl Store {
     fn new(core: Arc<store::Store>) -> Self {
-        let (path, read_only) = (core.path().as_os_str().to_owned(), core.read_only());
+        let (path, read_only) = (core.volume().path().as_os_str().to_owned(), core.volume().read_only());
         Self { path, read_only, core: Handle::of_store(core), opened: Arc::default() }
     }
 
@@ -73,7 +73,7 @@ impl Store {
     }
 
     fn notes(&self) -> Result<Vec<String>> {
-        Ok(self.core()?.notes())
+        Ok(self.core()?.volume().notes())
     }
 
     /// Close it and all that is open of it. When this returns, no file of it is open in this process.
@@ -82,7 +82,7 @@ impl Store {
         py.detach(|| {
             // In a child of a fork it is the parent's, and nothing of it is open.
             let Some(core) = self.core.take(reason.clone()) else { return Ok(()) };
-            let users = core.users();
+            let users = core.volume().users();
             let result = self.opened.end(&reason);
             core.close();
             drop(core);
@@ -142,7 +142,7 @@ impl Store {
         py.detach(|| {
             let expected = optional_digest(expected)?;
             let algorithm = optional_algorithm(algorithm)?;
-            let core = self.core()?.ingest(r#ref, total, expected.as_ref(), algorithm)?;
+            let core = self.core()?.ingests().open(r#ref, total, expected.as_ref(), algorithm)?;
             Ingest::new(core, &self.opened)
         })
         .map_err(Failure::from)
@@ -150,32 +150,33 @@ impl Store {
 
     #[pyo3(signature = (*, algorithm))]
     fn anonymous(&self, py: Python<'_>, algorithm: &str) -> Result<Ingest> {
-        py.detach(|| Ingest::new(self.core()?.anonymous(Algorithm::parse(algorithm)?)?, &self.opened))
+        py.detach(|| Ingest::new(self.core()?.ingests().anonymous(Algorithm::parse(algorithm)?)?, &self.opened))
             .map_err(Failure::from)
     }
 
     #[pyo3(signature = (digest, /))]
     fn blob(&self, py: Python<'_>, digest: &str) -> Result<Blob> {
-        py.detach(|| Blob::new(self.core()?.blob(&Digest::parse(digest)?)?, &self.opened)).map_err(Failure::from)
+        py.detach(|| Blob::new(self.core()?.volume().blob(&Digest::parse(digest)?)?, &self.opened))
+            .map_err(Failure::from)
     }
 
     /// The blob, if that needs no waiting. The GIL is kept, as in `Blob.read_cached`.
     #[pyo3(signature = (digest, /))]
     fn blob_cached(&self, digest: &str) -> Result<Option<Blob>> {
-        let blob = self.core()?.blob_cached(&Digest::parse(digest)?)?;
+        let blob = self.core()?.volume().blob_cached(&Digest::parse(digest)?)?;
         Ok(blob.map(|blob| Blob::new(blob, &self.opened)).transpose()?)
     }
 
     #[pyo3(signature = (digest, /))]
     fn info(&self, py: Python<'_>, digest: &str) -> Result<InfoRow> {
-        py.detach(|| self.core()?.info(&Digest::parse(digest)?)).map(info_row).map_err(Failure::from)
+        py.detach(|| self.core()?.volume().info(&Digest::parse(digest)?)).map(info_row).map_err(Failure::from)
     }
 
     #[pyo3(signature = (digests, /))]
     fn infos(&self, py: Python<'_>, digests: Vec<String>) -> Result<Vec<InfoRow>> {
         py.detach(|| {
             let digests = parse_all(&digests)?;
-            Ok::<_, Error>(self.core()?.infos(&digests)?.into_iter().map(info_row).collect())
+            Ok::<_, Error>(self.core()?.volume().infos(&digests)?.into_iter().map(info_row).collect())
         })
         .map_err(Failure::from)
     }
@@ -188,31 +189,31 @@ impl Store {
         labels: BTreeMap<String, String>,
         keys: Option<Vec<String>>,
     ) -> Result<InfoRow> {
-        py.detach(|| self.core()?.update(&Digest::parse(digest)?, &labels, keys.as_deref()))
+        py.detach(|| self.core()?.volume().update(&Digest::parse(digest)?, &labels, keys.as_deref()))
             .map(info_row)
             .map_err(Failure::from)
     }
 
     #[pyo3(signature = (filter, /, *, unverified_before = None))]
     fn walk(&self, py: Python<'_>, filter: &Filter, unverified_before: Option<i64>) -> Result<Walk> {
-        py.detach(|| Walk::new(self.core()?.walk(filter.compiled(), unverified_before)?, &self.opened))
+        py.detach(|| Walk::new(self.core()?.volume().walk(filter.compiled(), unverified_before)?, &self.opened))
             .map_err(Failure::from)
     }
 
     #[pyo3(signature = (digest, /))]
     fn delete(&self, py: Python<'_>, digest: &str) -> Result<()> {
-        py.detach(|| self.core()?.delete(&Digest::parse(digest)?)).map_err(Failure::from)
+        py.detach(|| self.core()?.volume().delete(&Digest::parse(digest)?)).map_err(Failure::from)
     }
 
     #[pyo3(signature = (r#ref, /))]
     fn status(&self, py: Python<'_>, r#ref: &str) -> Result<StatusRow> {
-        py.detach(|| self.core()?.status(r#ref)).map(status_row).map_err(Failure::from)
+        py.detach(|| self.core()?.ingests().status(r#ref)).map(status_row).map_err(Failure::from)
     }
 
     #[pyo3(signature = (filter, /))]
     fn statuses(&self, py: Python<'_>, filter: &Filter) -> Result<Vec<StatusRow>> {
         py.detach(|| {
-            let mut statuses = self.core()?.statuses()?;
+            let mut statuses = self.core()?.ingests().statuses()?;
             statuses.retain(|status| filter.compiled().matches(status));
             Ok::<_, Error>(statuses.into_iter().map(status_row).collect())
         })
@@ -221,7 +222,7 @@ impl Store {
 
     #[pyo3(signature = (r#ref, /))]
     fn abort(&self, py: Python<'_>, r#ref: &str) -> Result<()> {
-        py.detach(|| self.core()?.abort(r#ref)).map_err(Failure::from)
+        py.detach(|| self.core()?.ingests().abort(r#ref)).map_err(Failure::from)
     }
 
     /// The digest of a file that is stored already, bytes for bytes; None if there is work to do.
@@ -242,12 +243,12 @@ impl Store {
 
     #[pyo3(signature = (size, /))]
     fn has_size(&self, py: Python<'_>, size: u64) -> Result<bool> {
-        py.detach(|| self.core()?.has_size(size)).map_err(Failure::from)
+        py.detach(|| self.core()?.volume().has_size(size)).map_err(Failure::from)
     }
 
     #[pyo3(signature = (digest, /))]
     fn quarantine(&self, py: Python<'_>, digest: &str) -> Result<String> {
-        py.detach(|| self.core()?.quarantine(&Digest::parse(digest)?))
+        py.detach(|| self.core()?.volume().quarantine(&Digest::parse(digest)?))
             .map(|path| path.display().to_string())
             .map_err(Failure::from)
     }
@@ -256,7 +257,7 @@ impl Store {
     #[pyo3(signature = (digests, job, /))]
     fn hash_many<'py>(&self, py: Python<'py>, digests: Vec<String>, job: &Job) -> Result<Vec<Bound<'py, PyAny>>> {
         let job = job.core();
-        let found = py.detach(|| Ok::<_, Error>(self.core()?.hash_many(&parse_all(&digests)?, job)))?;
+        let found = py.detach(|| Ok::<_, Error>(self.core()?.volume().hash_many(&parse_all(&digests)?, job)))?;
         let to_python = |found| match found {
             Some(Ok(Hashed { digest, size })) => (size, digest.encoded()).into_bound_py_any(py),
             Some(Err(error)) => Ok(PyErr::from(Failure::from(error)).into_value(py).into_bound(py).into_any()),
@@ -267,16 +268,16 @@ impl Store {
 
     #[pyo3(signature = (digests, at, /))]
     fn mark_verified(&self, py: Python<'_>, digests: Vec<String>, at: i64) -> Result<()> {
-        py.detach(|| self.core()?.mark_verified(&parse_all(&digests)?, at)).map_err(Failure::from)
+        py.detach(|| self.core()?.volume().mark_verified(&parse_all(&digests)?, at)).map_err(Failure::from)
     }
 
     fn verify_started(&self, py: Python<'_>) -> Result<Option<i64>> {
-        py.detach(|| self.core()?.verify_started()).map_err(Failure::from)
+        py.detach(|| self.core()?.volume().verify_started()).map_err(Failure::from)
     }
 
     #[pyo3(signature = (at, /))]
     fn set_verify_started(&self, py: Python<'_>, at: Option<i64>) -> Result<()> {
-        py.detach(|| self.core()?.set_verify_started(at)).map_err(Failure::from)
+        py.detach(|| self.core()?.volume().set_verify_started(at)).map_err(Failure::from)
     }
 
     fn stats(&self, py: Python<'_>) -> Result<BTreeMap<&'static str, u64>> {
@@ -292,7 +293,7 @@ impl Store {
     }
 
     fn rebuild(&self, py: Python<'_>) -> Result<Vec<String>> {
-        py.detach(|| self.core()?.rebuild()).map_err(Failure::from)
+        py.detach(|| self.core()?.volume().rebuild()).map_err(Failure::from)
     }
 }
 

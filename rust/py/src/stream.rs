@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use steelyard_core::blob;
 use steelyard_core::error::{Error, Result as CoreResult};
+use steelyard_core::volume::blob;
 
 use crate::errors::{Failure, Result};
 use crate::handle::{Handle, Opened};

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use steelyard_core::ingest::{Ingest, Tell};
+use steelyard_core::store::ingest::{Ingest, Tell};
 use steelyard_core::sys::ProcessBound;
 
 use crate::errors::Failure;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use steelyard_core::error::Result as CoreResult;
-use steelyard_core::walk;
+use steelyard_core::volume::walk;
 
 use crate::errors::{Failure, Result};
 use crate::handle::{Handle, Opened};

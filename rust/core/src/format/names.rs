@@ -53,6 +53,11 @@ pub(crate) const BLOBS_MODE: u32 = 0o755;
 /// The mode of every other directory.
 pub(crate) const PRIVATE_DIR_MODE: u32 = 0o700;
 
+/// The name of a file that SQLite puts beside a metadata file of any name.
+pub(crate) fn beside(meta: &str, suffix: &str) -> String {
+    format!("{meta}{suffix}")
+}
+
 /// The name of an ingest's directory: the hash of its ref, as containerd has it.
 pub(crate) fn ingest_name(ref_: &str) -> String {
     let mut name = String::with_capacity(64);

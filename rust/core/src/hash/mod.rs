@@ -1,25 +1,21 @@
 //! Streaming hashes whose state can be saved and restored.
 //!
-//! [`Hasher`] computes one algorithm, [`MultiHasher`] several in one pass. A hasher can give the digest at any moment
+//! [`Hasher`] computes one algorithm, `pipe::MultiHasher` several in one pass. A hasher can give the digest at any moment
 //! and go on; an update never allocates more than a few bytes and never starts a thread.
 
 mod blake3_tree;
 pub mod lanes;
-mod multi;
 mod prefetch;
 mod sha2_state;
-mod state;
+pub(crate) mod state;
 
-pub use multi::MultiHasher;
+pub use state::STATE_LIMIT;
 
 use crate::digest::{Algorithm, Digest};
 use crate::error::Result;
 
 use blake3_tree::Tree;
 use sha2_state::{Sha256, Sha512};
-
-/// The most bytes that a saved state takes.
-pub const STATE_LIMIT: usize = 2600;
 
 /// Computes the digest of a sequence of bytes.
 #[derive(Clone, Debug)]
@@ -131,7 +127,7 @@ impl Hasher {
         Self::from_frame(&frame)
     }
 
-    fn from_frame(frame: &state::Frame<'_>) -> Result<Self> {
+    pub(crate) fn from_frame(frame: &state::Frame<'_>) -> Result<Self> {
         let inner = match frame.algorithm {
             Algorithm::Blake3 => Tree::restore(frame.offset, frame.payload).map(|tree| Inner::Blake3(Box::new(tree))),
             Algorithm::Sha256 => Sha256::restore(frame.offset, frame.payload).map(Inner::Sha256),

@@ -15,16 +15,19 @@
 use crate::digest::Algorithm;
 use crate::error::{Error, Result};
 
+/// The most bytes that a saved state takes.
+pub const STATE_LIMIT: usize = 2600;
+
 const MAGIC: &[u8; 4] = b"SYHS";
 const VERSION: u8 = 1;
 const HEADER: usize = 16;
 const CHECKSUM: usize = 16;
 
 /// A decoded frame; the payload is not looked into.
-pub(super) struct Frame<'a> {
-    pub(super) algorithm: Algorithm,
-    pub(super) offset: u64,
-    pub(super) payload: &'a [u8],
+pub(crate) struct Frame<'a> {
+    pub(crate) algorithm: Algorithm,
+    pub(crate) offset: u64,
+    pub(crate) payload: &'a [u8],
 }
 
 fn code(algorithm: Algorithm) -> u8 {
@@ -54,12 +57,12 @@ pub(super) fn encode(algorithm: Algorithm, offset: u64, payload: &[u8]) -> Vec<u
     bytes.extend_from_slice(payload);
     let sum = seal(&bytes);
     bytes.extend_from_slice(&sum);
-    debug_assert!(bytes.len() <= super::STATE_LIMIT);
+    debug_assert!(bytes.len() <= STATE_LIMIT);
     bytes
 }
 
 /// Decode the first frame; return it with the bytes after it.
-pub(super) fn decode(bytes: &[u8]) -> Result<(Frame<'_>, &[u8])> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<(Frame<'_>, &[u8])> {
     let Some((header, body)) = bytes.split_first_chunk::<HEADER>() else {
         return Err(garbage("too short"));
     };
@@ -90,6 +93,6 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(Frame<'_>, &[u8])> {
     Ok((Frame { algorithm, offset, payload }, rest))
 }
 
-pub(super) fn garbage(reason: &str) -> Error {
+pub(crate) fn garbage(reason: &str) -> Error {
     Error::InvalidArgument { message: format!("hash state: {reason}") }
 }

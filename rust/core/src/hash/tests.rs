@@ -181,38 +181,3 @@ fn a_well_framed_state_whose_parts_do_not_fit_is_rejected() {
         assert!(Hasher::restore(algorithm, &framed).is_err(), "{algorithm} at {offset}");
     }
 }
-
-#[test]
-fn several_algorithms_in_one_pass_give_each_its_digest() {
-    let data = input(300_000);
-    let mut hasher = MultiHasher::new(&[Algorithm::Sha512, Algorithm::Blake3, Algorithm::Sha256]).unwrap();
-    hasher.update(&data[..100_000]);
-    hasher.update(&data[100_000..]);
-    let expected: Vec<Digest> = hasher.algorithms().map(|algorithm| one_shot(algorithm, &data)).collect();
-
-    assert_eq!(expected, hasher.digests());
-    assert_eq!(300_000, hasher.offset());
-    assert!(MultiHasher::new(&[]).is_err());
-    assert!(MultiHasher::new(&[Algorithm::Sha256, Algorithm::Sha256]).is_err());
-}
-
-#[test]
-fn a_multi_state_is_exact_or_refused() {
-    let data = input(mib(2) + 1);
-    let mut hasher = MultiHasher::new(&[Algorithm::Sha256, Algorithm::Blake3]).unwrap();
-    hasher.update(&data[..mib(2)]);
-    let bytes = hasher.save().unwrap();
-    let mut restored = MultiHasher::restore(&bytes).unwrap();
-    for each in [&mut hasher, &mut restored] {
-        each.update(&data[mib(2)..]);
-    }
-
-    assert_eq!(hasher.digests(), restored.digests());
-    assert!(matches!(hasher.save(), Err(crate::error::Error::FailedPrecondition { .. })));
-    assert!(MultiHasher::restore(&[]).is_err());
-    assert!(MultiHasher::restore(&[bytes.as_slice(), &bytes].concat()).is_err());
-    let mut other = Hasher::new(Algorithm::Sha512);
-    other.update(b"x");
-
-    assert!(MultiHasher::restore(&[bytes.as_slice(), &other.save().bytes].concat()).is_err());
-}

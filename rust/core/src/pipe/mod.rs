@@ -11,12 +11,14 @@
 //! | `pipeline.rs` | buffers on their way through one or more hashes |
 //! | `stream.rs` | the bytes of one hash, in order |
 //! | `workers.rs` | the hash workers and their queue of tasks |
+//! | `multi.rs` | several hashes in one pass over the bytes |
 //! | `buffers.rs` | buffers, and those that are kept for reuse |
 //! | `job.rs` | progress and cancellation of a long call |
 
 mod buffers;
 mod job;
 mod low_priority;
+mod multi;
 mod pipeline;
 mod pool;
 mod stream;
@@ -25,6 +27,7 @@ mod workers;
 pub(crate) use buffers::PIECE;
 pub use job::Job;
 pub(crate) use low_priority::{WORTH, low_priority};
+pub use multi::MultiHasher;
 pub(crate) use pipeline::{Pipeline, Saving};
 pub(crate) use pool::{DRAINING, HASHING, WAITING, processors};
 pub(crate) use stream::{Bytes, Piece};

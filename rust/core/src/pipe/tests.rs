@@ -11,7 +11,8 @@ use super::pool::{HASHING, Lent, Pool, processors};
 use super::stream::{PANIC, Piece, Stream};
 use super::{Job, PIECE, Pipeline, low_priority};
 use crate::digest::{Algorithm, Digest};
-use crate::hash::{Hasher, MultiHasher};
+use crate::hash::Hasher;
+use crate::pipe::MultiHasher;
 
 /// Pools that no other test uses.
 static LIMITED: Pool = Pool::new("limited", || 3);
@@ -304,6 +305,41 @@ fn several_algorithms_share_a_large_update() {
 
     let expected = Algorithm::ALL.map(|algorithm| digest(algorithm, &[&data[..], &data].concat()));
     assert_eq!(expected.to_vec(), hasher.digests());
+}
+
+#[test]
+fn several_algorithms_in_one_pass_give_each_its_digest() {
+    let data = bytes(300_000);
+    let mut hasher = MultiHasher::new(&[Algorithm::Sha512, Algorithm::Blake3, Algorithm::Sha256]).unwrap();
+    hasher.update(&data[..100_000]);
+    hasher.update(&data[100_000..]);
+    let expected: Vec<Digest> = hasher.algorithms().map(|algorithm| digest(algorithm, &data)).collect();
+
+    assert_eq!(expected, hasher.digests());
+    assert_eq!(300_000, hasher.offset());
+    assert!(MultiHasher::new(&[]).is_err());
+    assert!(MultiHasher::new(&[Algorithm::Sha256, Algorithm::Sha256]).is_err());
+}
+
+#[test]
+fn a_multi_state_is_exact_or_refused() {
+    let data = bytes(2 * PIECE + 1);
+    let mut hasher = MultiHasher::new(&[Algorithm::Sha256, Algorithm::Blake3]).unwrap();
+    hasher.update(&data[..2 * PIECE]);
+    let bytes = hasher.save().unwrap();
+    let mut restored = MultiHasher::restore(&bytes).unwrap();
+    for each in [&mut hasher, &mut restored] {
+        each.update(&data[2 * PIECE..]);
+    }
+
+    assert_eq!(hasher.digests(), restored.digests());
+    assert!(matches!(hasher.save(), Err(crate::error::Error::FailedPrecondition { .. })));
+    assert!(MultiHasher::restore(&[]).is_err());
+    assert!(MultiHasher::restore(&[bytes.as_slice(), &bytes].concat()).is_err());
+    let mut other = Hasher::new(Algorithm::Sha512);
+    other.update(b"x");
+
+    assert!(MultiHasher::restore(&[bytes.as_slice(), &other.save().bytes].concat()).is_err());
 }
 
 #[test]

@@ -13,13 +13,13 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use super::Store;
+use super::group_commit::{Answer, Unit};
 use super::put::{Put, check_digest};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
 use crate::hash::lanes::digest_many;
 use crate::model::{Labels, check_labels};
 use crate::pipe::low_priority;
-use crate::round::{Answer, Unit};
 use crate::threads::start_in;
 use load::Loaded;
 pub use load::Source;
@@ -85,7 +85,7 @@ impl Store {
     /// A failed flush fails all that were in it, and acknowledges none. Of items with the same bytes one is stored, with
     /// its labels; the others share what became of it, and are not new.
     pub fn put_batch(&self, items: &[BatchItem<'_>]) -> Vec<Result<Outcome>> {
-        if let Err(error) = self.check_writable() {
+        if let Err(error) = self.volume.check_writable() {
             return vec![Err(error); items.len()];
         }
         // While one waits for the disk, another reads, hashes and writes; names are given by one at a time.
@@ -145,7 +145,7 @@ impl Batch<'_> {
         };
         let algorithm = self.items[first.index].algorithm;
         let digests = digest_many(algorithm, &loaded.iter().map(|item| item.data.as_ref()).collect::<Vec<_>>());
-        let created_ns = self.store.sys.now_ns();
+        let created_ns = self.store.volume.sys.now_ns();
         let (mut unit, mut joined) = (Unit::new(algorithm), Vec::new());
         for (Loaded { index, data }, digest) in loaded.into_iter().zip(digests) {
             if let Err(error) = check_digest(&data, &digest, self.items[index].expected.as_ref()) {
@@ -177,7 +177,7 @@ impl Batch<'_> {
     ///
     /// Other stores go on while this one waits for another process: the share is given back then.
     fn join(&self, unit: Unit, joined: &mut Vec<(usize, Put)>, share: &mut Option<Share>) {
-        let answer: Answer = self.store.rounds.join(self.store, unit, || *share = None);
+        let answer: Answer = self.store.rounds.join(&self.store.volume, unit, || *share = None);
         for ((index, put), published) in joined.drain(..).zip(answer) {
             let result = published.map(|published| Outcome::Stored(put.published(published)));
             self.give(index, Given::Result(result));
@@ -202,7 +202,8 @@ impl Batch<'_> {
     /// Return the results, in the order of the items.
     fn finish(self) -> Vec<Result<Outcome>> {
         let given = self.answers.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let lost = || Err(Error::Io { errno: libc::EIO, path: Some(self.store.path().to_owned()), operation: "put" });
+        let lost =
+            || Err(Error::Io { errno: libc::EIO, path: Some(self.store.volume.path().to_owned()), operation: "put" });
         let result = |one: &Option<Given>| match one {
             Some(Given::Result(result)) => result.clone(),
             Some(Given::As(owner, put)) => match &given[*owner] {
@@ -239,7 +240,7 @@ impl Batch<'_> {
     fn load_one(&self, index: usize) -> Result<Option<Loaded<'_>>> {
         let item = &self.items[index];
         item.labels.map_or(Ok(()), check_labels)?;
-        let Some(data) = load::bytes(self.store.sys.as_ref(), &item.source)? else {
+        let Some(data) = load::bytes(self.store.volume.sys.as_ref(), &item.source)? else {
             return Ok(None);
         };
         let actual = data.len() as u64;

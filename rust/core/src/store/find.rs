@@ -3,14 +3,14 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::Store;
+use super::group_commit::{File, Unit};
 use crate::digest::{Algorithm, Digest};
 use crate::error::Result;
-use crate::hash::MultiHasher;
-use crate::meta::LARGE;
 use crate::pipe::Job;
-use crate::publish::{Content, Existing};
-use crate::round::{File, Unit};
+use crate::pipe::MultiHasher;
 use crate::sys::read_full_at;
+use crate::volume::meta::LARGE;
+use crate::volume::{Content, Existing};
 
 /// The most blobs of one size that a file is compared with: looking at them must cost next to nothing.
 const LOOKALIKES: usize = 16;
@@ -26,28 +26,28 @@ impl Store {
     /// are not read twice. What is found survives a power loss. A file of a size that many blobs have, and a blob that
     /// came into the root by other ways, may not be found.
     pub fn find(&self, file: BorrowedFd<'_>, size: u64, algorithm: Algorithm, job: &Job) -> Result<Option<Digest>> {
-        self.check_writable()?;
+        self.volume.check_writable()?;
         if size >= LARGE {
-            let candidates = self.meta.of_size(size, LOOKALIKES)?;
+            let candidates = self.volume.meta.of_size(size, LOOKALIKES)?;
             if !candidates.iter().any(|digest| self.is_alike(file, size, digest)) {
                 return Ok(None);
             }
         }
         let mut hasher = MultiHasher::new(&[algorithm])?;
-        if hasher.update_from(self.sys.as_ref(), file, 0, size, job)? < size {
+        if hasher.update_from(self.volume.sys.as_ref(), file, 0, size, job)? < size {
             return Ok(None);
         }
         let digest = hasher.digests()[0];
-        let dir = self.root.make_blob_dir(algorithm)?;
+        let dir = self.volume.root.make_blob_dir(algorithm)?;
         // A damaged copy does not pass for the blob: publication heals it.
-        match self.existing(&dir, &digest, Content::Source(file, job), size)? {
+        match self.volume.existing(&dir, &digest, Content::Source(file, job), size)? {
             Existing::Same { durable: true, .. } => Ok(Some(digest)),
             Existing::Same { file, .. } => {
                 // Whoever stored it may have died before it was durable, and the caller will rely on it.
                 let mut unit = Unit::new(algorithm);
                 unit.opened(&self.rounds);
                 unit.add(File::Stored(file));
-                self.rounds.join(self, unit, || ()).remove(0)?;
+                self.rounds.join(&self.volume, unit, || ()).remove(0)?;
                 Ok(Some(digest))
             }
             Existing::Absent | Existing::Stray | Existing::Damaged { .. } => Ok(None),
@@ -56,13 +56,13 @@ impl Store {
 
     /// Whether the file and the blob have the same bytes at some places. What cannot be read is not alike.
     fn is_alike(&self, file: BorrowedFd<'_>, size: u64, digest: &Digest) -> bool {
-        let Ok(blob) = self.blob(digest) else { return false };
+        let Ok(blob) = self.volume.blob(digest) else { return false };
         let last = size.saturating_sub(SAMPLE as u64);
         // The middle first: the beginnings of files of one kind are often the same.
         blob.size() == size
             && [size / 2, last, 0].into_iter().all(|offset| {
                 let (mut ours, mut theirs) = ([0; SAMPLE], [0; SAMPLE]);
-                let sys = self.sys.as_ref();
+                let sys = self.volume.sys.as_ref();
                 let ours_read = read_full_at(sys, file, &mut ours, offset);
                 let theirs_read = read_full_at(sys, blob.as_fd(), &mut theirs, offset);
                 matches!((ours_read, theirs_read), (Ok(one), Ok(other)) if one == other && ours == theirs)

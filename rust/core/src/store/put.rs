@@ -1,14 +1,14 @@
 //! Blobs from memory, in one go: no ingest, no state file, nothing to resume.
 
 use super::Store;
+use super::group_commit::{File, New, Unit};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, Result};
 use crate::hash::Hasher;
 use crate::model::{Labels, check_labels};
 use crate::pipe::{WORTH, low_priority};
-use crate::publish::{Content, Existing, Published};
-use crate::round::{File, New, Unit};
 use crate::sys::write_all_at;
+use crate::volume::{Content, Existing, Published};
 
 /// What a put did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl Store {
         expected: Option<&Digest>,
         labels: Option<&Labels>,
     ) -> Result<Put> {
-        self.check_writable()?;
+        self.volume.check_writable()?;
         labels.map_or(Ok(()), check_labels)?;
         match data.len() as u64 {
             ..WORTH => self.put_here(data, algorithm, expected, labels),
@@ -50,12 +50,12 @@ impl Store {
         let digest = digest_of(data, algorithm);
         check_digest(data, &digest, expected)?;
         let mut unit = Unit::new(algorithm);
-        let created_ns = self.sys.now_ns();
+        let created_ns = self.volume.sys.now_ns();
         let put = Put { digest, size: data.len() as u64, new: false };
         if !self.stage(&mut unit, digest, data, labels, created_ns)? {
             return Ok(put);
         }
-        let published = self.rounds.join(self, unit, || ()).remove(0)?;
+        let published = self.rounds.join(&self.volume, unit, || ()).remove(0)?;
         Ok(put.published(published))
     }
 
@@ -70,9 +70,9 @@ impl Store {
         created_ns: i64,
     ) -> Result<bool> {
         let size = data.len() as u64;
-        let dir = self.root.make_blob_dir(digest.algorithm())?;
+        let dir = self.volume.root.make_blob_dir(digest.algorithm())?;
         // A look without the lock first: what is stored already costs no write at all.
-        match self.existing(&dir, &digest, Content::Memory(data), size)? {
+        match self.volume.existing(&dir, &digest, Content::Memory(data), size)? {
             Existing::Same { durable: true, .. } => return Ok(false),
             Existing::Same { file, .. } => {
                 unit.opened(&self.rounds);
@@ -81,10 +81,10 @@ impl Store {
             }
             Existing::Absent | Existing::Stray | Existing::Damaged { .. } => {}
         }
-        let path = || self.root.blob_path(&digest);
-        let temp = self.temp(digest.algorithm())?;
+        let path = || self.volume.root.blob_path(&digest);
+        let temp = self.volume.temp(digest.algorithm())?;
         unit.opened(&self.rounds);
-        write_all_at(self.sys.as_ref(), temp.fd(), data, 0).at("write", path)?;
+        write_all_at(self.volume.sys.as_ref(), temp.fd(), data, 0).at("write", path)?;
         let labels = labels.filter(|labels| !labels.is_empty()).cloned();
         unit.add(File::New(New { temp, digest, size, labels, created_ns }));
         Ok(true)

@@ -7,8 +7,8 @@ use super::Store;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Result};
 use crate::format::names::QUARANTINE;
-use crate::layout::found;
 use crate::sys::FileKind;
+use crate::sys::found;
 
 /// Sizes of a store at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,24 +30,24 @@ pub struct Stats {
 impl Store {
     /// Count what there is. It looks at every file, and holds none of their names.
     pub fn stats(&self) -> Result<Stats> {
-        self.check_open()?;
+        self.volume.check_open()?;
         let mut stats = Stats::default();
         for algorithm in Algorithm::ALL {
-            if let Some(dir) = self.root.blob_dir(algorithm)? {
+            if let Some(dir) = self.volume.root.blob_dir(algorithm)? {
                 let is_blob = |name: &str| Digest::parse(&format!("{algorithm}:{name}")).is_ok();
                 let path = || dir.path().to_owned();
                 let (count, bytes) = self.count(dir.fd(), path, is_blob)?;
                 stats.blobs += count;
                 stats.blob_bytes += bytes;
             }
-            if let Some(dir) = self.root.quarantine(algorithm)? {
-                let path = || self.root.path().join(QUARANTINE).join(algorithm.name());
+            if let Some(dir) = self.volume.root.quarantine(algorithm)? {
+                let path = || self.volume.root.path().join(QUARANTINE).join(algorithm.name());
                 let (count, bytes) = self.count(dir.as_fd(), path, |_| true)?;
                 stats.quarantined += count;
                 stats.quarantined_bytes += bytes;
             }
         }
-        for status in self.statuses()? {
+        for status in self.ingests.statuses()? {
             stats.ingests += 1;
             stats.ingest_bytes += status.offset;
         }
@@ -62,11 +62,11 @@ impl Store {
         counted: impl Fn(&str) -> bool,
     ) -> Result<(u64, u64)> {
         let (mut count, mut bytes, mut failed) = (0, 0, None);
-        let visited = self.sys.visit(dir, &mut |name, kind| {
+        let visited = self.volume.sys.visit(dir, &mut |name, kind| {
             if failed.is_some() || kind != FileKind::File || !counted(name) {
                 return;
             }
-            match found(self.sys.stat_at(dir, name)) {
+            match found(self.volume.sys.stat_at(dir, name)) {
                 Ok(Some(stat)) => {
                     count += 1;
                     bytes += stat.size;

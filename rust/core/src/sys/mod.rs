@@ -3,6 +3,7 @@
 //! Directories are descriptors and names are single components that the core computed, so no text from outside ever
 //! becomes a path. Because nothing else in the core calls the system, each call can be made to fail in a test.
 
+mod absent;
 mod faulty;
 mod fork;
 mod layer;
@@ -19,6 +20,7 @@ use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
+pub(crate) use absent::{found, missing};
 pub use faulty::{Fault, Faulty};
 pub(crate) use fork::alone;
 pub use fork::{Fd, Process, ProcessBound, mark, unmark, watch};

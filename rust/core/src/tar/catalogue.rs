@@ -7,7 +7,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 
-use super::records::{Place, Records};
+use super::records::{Found, Place, Records};
 use super::{Entry, Fault, Kind};
 use crate::error::{self, Error};
 
@@ -29,23 +29,6 @@ pub struct Catalogue {
     /// Places of records by the hashes of names, with linear probing.
     table: Vec<Option<Place>>,
     hasher: RandomState,
-}
-
-/// What is known of an entry; see [`Entry`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// Its number, from 0.
-    pub index: u64,
-    /// Its name within the archive.
-    pub name: String,
-    /// What it is.
-    pub kind: Kind,
-    /// Bytes of data.
-    pub size: u64,
-    /// Where its data begins.
-    pub data_offset: u64,
-    /// The name that a link leads to.
-    pub target: Option<String>,
 }
 
 impl Catalogue {

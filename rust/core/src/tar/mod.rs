@@ -18,9 +18,10 @@ mod reader;
 mod records;
 mod write;
 
-pub use catalogue::{Catalogue, Found};
+pub use catalogue::Catalogue;
 pub use index::{Index, Indexer};
 pub use reader::{Event, Reader};
+pub use records::Found;
 pub use write::{END, Layout, Member, Place, header as write_header};
 
 /// What archives are made of: headers are blocks, and data is filled up to whole ones.

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use super::{Entry, Fault, Found, Kind};
+use super::{Entry, Fault, Kind};
 
 /// Bytes of a block but the first; a record is at most 9 KiB and stands in one. Memory is taken as it is used, and allocators
 /// give so large a block back to the system when it is dropped, as they do not with small ones.
@@ -26,6 +26,23 @@ const END: usize = 4;
 pub(super) struct Records {
     blocks: Vec<Vec<u8>>,
     around: Vec<(String, String)>,
+}
+
+/// What is known of an entry; see [`Entry`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its number, from 0.
+    pub index: u64,
+    /// Its name within the archive.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Bytes of data.
+    pub size: u64,
+    /// Where its data begins.
+    pub data_offset: u64,
+    /// The name that a link leads to.
+    pub target: Option<String>,
 }
 
 /// Where a record is: one more than its position, blocks counted as if they were full.

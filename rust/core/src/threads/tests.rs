@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use super::{both, scarce};
-use crate::blob::{Cache, Stream};
 use crate::digest::{Algorithm, Digest};
 use crate::filter::Filter;
-use crate::hash::MultiHasher;
-use crate::ingest::{Pushed, Source};
 use crate::pipe::Job;
+use crate::pipe::MultiHasher;
+use crate::store::ingest::{Pushed, Source};
 use crate::store::{self, BatchItem, Options, Outcome, Store};
 use crate::sys::Linux;
-use crate::walk::Ahead;
+use crate::volume::blob::{Cache, Stream};
+use crate::volume::walk::Ahead;
 
 const MIB: usize = 1 << 20;
 
@@ -64,7 +64,7 @@ fn blobs_are_put_and_read_without_threads() {
         let bytes = data(9 * MIB + 5);
         let digest = root.put(&bytes);
 
-        let blob = root.1.blob(&digest).unwrap();
+        let blob = root.1.volume().blob(&digest).unwrap();
         let mut read = vec![0; bytes.len()];
         blob.read_bulk(&mut read, 0, &Job::default()).unwrap();
         assert!(bytes == read);
@@ -76,7 +76,7 @@ fn blobs_are_put_and_read_without_threads() {
         let mut hasher = MultiHasher::new(&Algorithm::ALL).unwrap();
         blob.hash_at(&mut hasher, 0, u64::MAX, &Job::default(), Cache::Keep).unwrap();
         assert!(hasher.digests().contains(&digest));
-        let many = root.1.hash_many(&[digest], &Job::default());
+        let many = root.1.volume().hash_many(&[digest], &Job::default());
         assert_eq!(digest, many[0].as_ref().unwrap().as_ref().unwrap().digest);
 
         let (stream, mut read) = (Stream::new(Arc::new(blob)), Vec::new());
@@ -91,7 +91,7 @@ fn a_stream_is_never_read_ahead_by_who_only_takes_from_it() {
     let root = Root::new("take");
     let digest = root.put(&data(8 * MIB));
     scarce(0, || {
-        let stream = Stream::new(Arc::new(root.1.blob(&digest).unwrap()));
+        let stream = Stream::new(Arc::new(root.1.volume().blob(&digest).unwrap()));
         let mut size = stream.next(MIB, <[u8]>::len).unwrap();
         // An idle thread that another test has left may read; else nobody does.
         while let Some(more) = stream.take(MIB, <[u8]>::len) {
@@ -132,7 +132,7 @@ fn a_batch_is_stored_without_threads() {
         let stored = root.1.put_batch(&items);
 
         assert!(stored.iter().all(|one| matches!(one, Ok(Outcome::Stored(put)) if put.new)), "{stored:?}");
-        let walk = root.1.walk(&Filter::compile::<&str>(&[]).unwrap(), None).unwrap();
+        let walk = root.1.volume().walk(&Filter::compile::<&str>(&[]).unwrap(), None).unwrap();
         let (ahead, mut count) = (Ahead::new(walk, 64, <[_]>::len), 0);
         while let Some(more) = ahead.next().unwrap() {
             count += more;
@@ -148,7 +148,7 @@ fn an_ingest_is_written_without_threads() {
         std::fs::write(root.0.join("source"), &bytes).unwrap();
         let file = std::fs::File::open(root.0.join("source")).unwrap();
 
-        let ingest = root.1.ingest("copied", None, None, Some(Algorithm::Blake3)).unwrap();
+        let ingest = root.1.ingests().open("copied", None, None, Some(Algorithm::Blake3)).unwrap();
         let source = Source { file: file.as_fd(), from: 0, most: bytes.len() as u64 };
         let mut also = MultiHasher::new(&[Algorithm::Sha256]).unwrap();
         assert_eq!(bytes.len() as u64, ingest.copy_from(source, &Job::default(), Some(&mut also)).unwrap());
@@ -157,7 +157,7 @@ fn an_ingest_is_written_without_threads() {
         let mut hasher = MultiHasher::new(&[Algorithm::Sha256]).unwrap();
         hasher.update_from(&Linux, file.as_fd(), 0, u64::MAX, &Job::default()).unwrap();
         assert_eq!(hasher.digests(), also.digests());
-        let ingest = root.1.ingest("written", None, Some(&hasher.digests()[0]), None).unwrap();
+        let ingest = root.1.ingests().open("written", None, Some(&hasher.digests()[0]), None).unwrap();
         bytes.chunks(3 * MIB).for_each(|piece| ingest.write(piece).unwrap());
         ingest.commit(None, Some(&hasher.digests()[0]), None).unwrap();
     });
@@ -167,7 +167,7 @@ fn an_ingest_is_written_without_threads() {
 fn whoever_waits_for_room_writes_when_nobody_else_can() {
     each("ring", |root| {
         let ingests: Vec<_> =
-            (0..3).map(|number| root.1.ingest(&format!("ref {number}"), None, None, None).unwrap()).collect();
+            (0..3).map(|number| root.1.ingests().open(&format!("ref {number}"), None, None, None).unwrap()).collect();
         let piece = data(200_000);
         for _ in 0..30 {
             for ingest in &ingests {
@@ -190,6 +190,6 @@ fn whoever_waits_for_room_writes_when_nobody_else_can() {
         let digests: Vec<_> = ingests.iter().map(|ingest| ingest.digest().unwrap()).collect();
         ingests[0].commit(None, None, None).unwrap();
         assert_eq!(digests[0], digests[2]);
-        assert_eq!(30 * piece.len() as u64, root.1.info(&digests[0]).unwrap().size);
+        assert_eq!(30 * piece.len() as u64, root.1.volume().info(&digests[0]).unwrap().size);
     });
 }

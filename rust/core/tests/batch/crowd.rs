@@ -74,9 +74,9 @@ fn deletes_and_labels_go_on_beside_batches() {
                 for (round, blob) in blobs.iter().cycle().take(BLOBS * 4).enumerate() {
                     let digest = sha256(blob);
                     let result = match round % 3 {
-                        0 => store.delete(&digest),
-                        1 => store.update(&digest, &[("a".to_owned(), "b".to_owned())].into(), None).map(drop),
-                        _ => store.quarantine(&digest).map(drop),
+                        0 => store.volume().delete(&digest),
+                        1 => store.volume().update(&digest, &[("a".to_owned(), "b".to_owned())].into(), None).map(drop),
+                        _ => store.volume().quarantine(&digest).map(drop),
                     };
                     assert!(matches!(result, Ok(()) | Err(Error::NotFound { .. })), "{result:?}");
                 }

@@ -53,7 +53,7 @@ fn every_item_gets_its_own_result_in_its_own_place() {
     assert_eq!(Ok(Outcome::TooLarge), results[6]);
     assert_eq!(put(b"stored before", false), results[7]);
     assert_eq!(put(b"labelled", true), results[8]);
-    assert_eq!(labels, *store.info(&sha256(b"labelled")).unwrap().labels);
+    assert_eq!(labels, *store.volume().info(&sha256(b"labelled")).unwrap().labels);
     let named = stored(&results[9]);
     assert_eq!((Algorithm::Blake3, true), (named.digest.algorithm(), named.new));
     assert_eq!(Ok(Outcome::TooLarge), results[10]);
@@ -92,7 +92,7 @@ fn a_blob_is_created_when_its_batch_begins_or_later() {
     let after_ns = now_ns();
     for result in results {
         let digest = stored(&result).digest;
-        let info = store.info(&digest).unwrap();
+        let info = store.volume().info(&digest).unwrap();
         assert!((before_ns..=after_ns).contains(&info.created_ns));
         let modified = fs::metadata(scratch.blob(&digest)).unwrap().modified().unwrap();
         let modified_ns = modified.duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
@@ -122,7 +122,7 @@ fn what_is_in_the_way_of_one_item_is_dealt_with_as_by_a_put() {
     let new: Vec<bool> = results.iter().map(|result| stored(result).new).collect();
     assert_eq!((0..20).map(|number| number != 3).collect::<Vec<_>>(), new);
     assert_eq!(blobs[3], fs::read(scratch.blob(&damaged)).unwrap());
-    assert_eq!(labels, *store.info(&damaged).unwrap().labels);
+    assert_eq!(labels, *store.volume().info(&damaged).unwrap().labels);
     assert_eq!(blobs[7], fs::read(scratch.blob(&stray)).unwrap());
     assert_eq!(2, fs::read_dir(scratch.root.join("quarantine/sha256")).unwrap().count());
 }
@@ -144,7 +144,7 @@ fn a_new_blob_has_its_own_labels_and_none_of_an_earlier_one() {
     let results = store.put_batch(&items.collect::<Vec<_>>());
 
     for (number, result) in results.iter().enumerate() {
-        let info = store.info(&stored(result).digest).unwrap();
+        let info = store.volume().info(&stored(result).digest).unwrap();
         let expected = if number == 1 { labels("kept") } else { given(number).cloned().unwrap_or_default() };
         assert_eq!(expected, *info.labels, "{number}");
     }

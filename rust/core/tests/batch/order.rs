@@ -133,7 +133,7 @@ fn an_update_does_not_outlive_the_name_that_it_is_about() {
     let store = scratch.open_with(recorder.clone()).unwrap();
     recorder.around.take();
 
-    store.update(&digest, &Labels::from([("a".to_owned(), "b".to_owned())]), None).unwrap();
+    store.volume().update(&digest, &Labels::from([("a".to_owned(), "b".to_owned())]), None).unwrap();
 
     // Whoever gave it may not have come to its sync yet.
     let events = recorder.around.take();

@@ -12,10 +12,10 @@ fn an_aborted_ingest_is_gone_and_its_ref_free() {
     let store = root.open();
     leave(&store, b"abc");
 
-    store.abort(REF).unwrap();
+    store.ingests().abort(REF).unwrap();
 
-    assert_eq!(Err(Error::no_ingest(REF)), store.status(REF));
-    assert_eq!(Err(Error::no_ingest(REF)), store.abort(REF));
+    assert_eq!(Err(Error::no_ingest(REF)), store.ingests().status(REF));
+    assert_eq!(Err(Error::no_ingest(REF)), store.ingests().abort(REF));
     assert_eq!(0, root.ingests_left());
     assert_eq!(0, begin(&store).offset());
 }
@@ -27,7 +27,7 @@ fn a_live_writer_of_the_store_is_fenced_and_the_ref_free_at_once() {
     let ingest = begin(&store);
     ingest.write(b"abc").unwrap();
 
-    store.abort(REF).unwrap();
+    store.ingests().abort(REF).unwrap();
 
     let next = begin(&store);
     let aborted = Error::Aborted { name: REF.to_owned() };
@@ -51,7 +51,7 @@ fn a_writer_of_another_store_is_left_alone() {
     let (store, other) = (root.open(), root.open());
     let ingest = begin(&store);
 
-    let error = other.abort(REF).unwrap_err();
+    let error = other.ingests().abort(REF).unwrap_err();
 
     assert!(matches!(error, Error::Unavailable { local: false, .. }));
     ingest.write(b"abc").unwrap();
@@ -63,7 +63,7 @@ fn what_is_no_ingest_is_not_found_swept_and_not_listed() {
     let root = Root::new();
     let store = root.open();
     leave(&store, b"abc");
-    let listed = store.statuses().unwrap();
+    let listed = store.ingests().statuses().unwrap();
     let names = [
         ("empty directory", vec![]),
         ("data without state", vec!["data"]),
@@ -75,7 +75,7 @@ fn what_is_no_ingest_is_not_found_swept_and_not_listed() {
         for file in files {
             fs::write(root.ingest(ref_).join(file), vec![0; 20_000]).unwrap();
         }
-        assert_eq!(Err(Error::no_ingest(*ref_)), store.status(ref_));
+        assert_eq!(Err(Error::no_ingest(*ref_)), store.ingests().status(ref_));
     }
     fs::write(root.path.join("ingest/stray"), "x").unwrap();
     fs::create_dir(root.path.join("ingest/stray directory")).unwrap();
@@ -86,32 +86,32 @@ fn what_is_no_ingest_is_not_found_swept_and_not_listed() {
         fs::copy(root.ingest(REF).join(file), moved.join(file)).unwrap();
     }
 
-    assert_eq!(listed, store.statuses().unwrap());
+    assert_eq!(listed, store.ingests().statuses().unwrap());
     for (index, (ref_, _)) in names.into_iter().enumerate() {
         if index % 2 == 0 {
-            assert_eq!(Err(Error::no_ingest(ref_)), store.abort(ref_));
+            assert_eq!(Err(Error::no_ingest(ref_)), store.ingests().abort(ref_));
             assert!(!root.ingest(ref_).exists());
         }
-        let ingest = store.ingest(ref_, None, None, None).unwrap();
+        let ingest = store.ingests().open(ref_, None, None, None).unwrap();
         assert_eq!(0, ingest.offset());
         ingest.close().unwrap();
     }
-    assert_eq!(0, store.ingest("moved", None, None, None).unwrap().offset());
+    assert_eq!(0, store.ingests().open("moved", None, None, None).unwrap().offset());
 }
 
 #[test]
 fn statuses_are_ordered_by_ref() {
     let root = Root::new();
     let store = root.open();
-    let live = store.ingest("live", None, None, None).unwrap();
+    let live = store.ingests().open("live", None, None, None).unwrap();
     live.push(b"abc").unwrap();
     for ref_ in ["b", "a/2", "c", "a/1", "", "Ω"] {
-        if let Ok(ingest) = store.ingest(ref_, None, None, None) {
+        if let Ok(ingest) = store.ingests().open(ref_, None, None, None) {
             ingest.close().unwrap();
         }
     }
 
-    let statuses = store.statuses().unwrap();
+    let statuses = store.ingests().statuses().unwrap();
 
     let refs: Vec<_> = statuses.iter().map(|status| &*status.ref_).collect();
     assert_eq!(["a/1", "a/2", "b", "c", "live", "Ω"], *refs);

@@ -11,7 +11,7 @@ fn an_anonymous_ingest_writes_truncates_and_commits_like_any_other() {
     let store = root.open();
     let data = bytes(100_000);
     for algorithm in Algorithm::ALL {
-        let ingest = store.anonymous(algorithm).unwrap();
+        let ingest = store.ingests().anonymous(algorithm).unwrap();
         assert_eq!(("", digest(algorithm, b"")), (ingest.name(), ingest.digest().unwrap()));
         ingest.write(&data[..60_000]).unwrap();
         ingest.sync().unwrap();
@@ -31,11 +31,12 @@ fn an_anonymous_ingest_writes_truncates_and_commits_like_any_other() {
 fn anonymous_ingests_are_never_listed_and_leave_nothing() {
     let root = Root::new();
     let store = root.open();
-    let (one, two) = (store.anonymous(Algorithm::Sha256).unwrap(), store.anonymous(Algorithm::Sha256).unwrap());
+    let (one, two) =
+        (store.ingests().anonymous(Algorithm::Sha256).unwrap(), store.ingests().anonymous(Algorithm::Sha256).unwrap());
     one.write(b"abc").unwrap();
     two.write(b"abd").unwrap();
 
-    assert_eq!(Ok(Vec::new()), store.statuses());
+    assert_eq!(Ok(Vec::new()), store.ingests().statuses());
     one.close().unwrap();
     one.close().unwrap();
     let error = two.commit(None, Some(&sha256(b"abc")), None).unwrap_err();

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use steelyard_core::digest::Algorithm;
 use steelyard_core::error::Error;
-use steelyard_core::ingest::Pushed;
 use steelyard_core::store::Store;
+use steelyard_core::store::ingest::Pushed;
 
 use crate::support::*;
 
@@ -14,7 +14,7 @@ fn the_digest_of_an_untouched_ingest_is_that_of_the_empty_string() {
     let root = Root::new();
     let store = root.open();
     for algorithm in Algorithm::ALL {
-        let ingest = store.ingest(algorithm.name(), None, None, Some(algorithm)).unwrap();
+        let ingest = store.ingests().open(algorithm.name(), None, None, Some(algorithm)).unwrap();
 
         assert_eq!(digest(algorithm, b""), ingest.digest().unwrap());
         assert_eq!(0, ingest.offset());
@@ -43,30 +43,30 @@ fn status_shows_what_was_announced_and_is_the_same_from_both_sides() {
     let store = root.open();
     let expected = sha256(b"later");
     let before = now();
-    let ingest = store.ingest(REF, Some(5), Some(&expected), None).unwrap();
+    let ingest = store.ingests().open(REF, Some(5), Some(&expected), None).unwrap();
     ingest.push(b"la").unwrap();
 
     let status = ingest.status().unwrap();
 
     assert_eq!((REF, 2, Some(5), Some(expected)), (&*status.ref_, status.offset, status.total, status.expected));
     assert!(before <= status.started_ns && status.started_ns <= status.updated_ns && status.updated_ns <= now());
-    assert_eq!(status, store.status(REF).unwrap());
-    assert_eq!(vec![status], store.statuses().unwrap());
+    assert_eq!(status, store.ingests().status(REF).unwrap());
+    assert_eq!(vec![status], store.ingests().statuses().unwrap());
 }
 
 #[test]
 fn another_store_sees_the_durable_offset_only() {
     let root = Root::new();
     let (store, other) = (root.open(), root.open());
-    let ingest = store.ingest(REF, Some(9), None, None).unwrap();
+    let ingest = store.ingests().open(REF, Some(9), None, None).unwrap();
     ingest.write(b"abc").unwrap();
-    assert_eq!((0, Some(9)), (other.status(REF).unwrap().offset, other.status(REF).unwrap().total));
+    assert_eq!((0, Some(9)), (other.ingests().status(REF).unwrap().offset, other.ingests().status(REF).unwrap().total));
 
     ingest.sync().unwrap();
     ingest.write(b"def").unwrap();
 
-    assert_eq!(3, other.status(REF).unwrap().offset);
-    assert_eq!(6, store.status(REF).unwrap().offset);
+    assert_eq!(3, other.ingests().status(REF).unwrap().offset);
+    assert_eq!(6, store.ingests().status(REF).unwrap().offset);
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn the_algorithm_is_the_asked_one_or_that_of_expected_or_of_the_ingest_or_sha256
     let store = root.open();
     let expected = digest(Algorithm::Sha512, b"abc");
     let open = |algorithm, expected| {
-        let ingest = store.ingest(REF, None, expected, algorithm).unwrap();
+        let ingest = store.ingests().open(REF, None, expected, algorithm).unwrap();
         let found = ingest.algorithm();
         ingest.close().unwrap();
         found
@@ -95,7 +95,7 @@ fn a_held_ref_is_unavailable_with_its_holder_and_since() {
     let before = now();
     let ingest = begin(&store);
     for (asked, is_local) in [(&store, true), (&other, false)] {
-        let error = asked.ingest(REF, None, None, None).err().unwrap();
+        let error = asked.ingests().open(REF, None, None, None).err().unwrap();
 
         let Error::Unavailable { name, holder, since_ns, local } = error else { panic!("{error:?}") };
         assert_eq!((REF, "this process", is_local), (&*name, &*holder, local));
@@ -128,10 +128,10 @@ fn an_expected_blob_that_is_stored_drops_the_ingest() {
     let stored = other.commit(None, None, None).unwrap().digest;
     leave(&store, &data[..50]);
 
-    let error = store.ingest(REF, Some(100), Some(&stored), None).err();
+    let error = store.ingests().open(REF, Some(100), Some(&stored), None).err();
 
     assert_eq!(Some(Error::AlreadyExists { digest: stored.to_string() }), error);
-    assert_eq!(Err(Error::no_ingest(REF)), store.status(REF));
+    assert_eq!(Err(Error::no_ingest(REF)), store.ingests().status(REF));
     assert_eq!(0, root.ingests_left());
     begin(&store).close().unwrap();
 }
@@ -144,7 +144,7 @@ fn an_expected_blob_of_another_size_is_not_taken_for_stored() {
     other.write(b"abc").unwrap();
     let stored = other.commit(None, None, None).unwrap().digest;
 
-    assert!(store.ingest(REF, Some(4), Some(&stored), None).is_ok());
+    assert!(store.ingests().open(REF, Some(4), Some(&stored), None).is_ok());
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn refs_are_any_text_and_never_paths() {
         ingest.close().unwrap();
         assert!(root.ingest(ref_).join("data").is_file());
 
-        assert_eq!(ref_, store.status(ref_).unwrap().ref_);
+        assert_eq!(ref_, store.ingests().status(ref_).unwrap().ref_);
         let info = begin_named(&store, ref_).commit(None, None, None).unwrap();
         assert_eq!(sha256(ref_.as_bytes()), info.digest);
     }
@@ -172,13 +172,13 @@ fn an_empty_or_too_long_ref_is_an_invalid_argument() {
     for ref_ in [String::new(), "x".repeat((1 << 20) + 1)] {
         let invalid = |error: Option<Error>| matches!(error, Some(Error::InvalidArgument { .. }));
 
-        assert!(invalid(store.ingest(&ref_, None, None, None).err()));
-        assert!(invalid(store.status(&ref_).err()));
-        assert!(invalid(store.abort(&ref_).err()));
+        assert!(invalid(store.ingests().open(&ref_, None, None, None).err()));
+        assert!(invalid(store.ingests().status(&ref_).err()));
+        assert!(invalid(store.ingests().abort(&ref_).err()));
     }
     assert_eq!(0, root.ingests_left());
 }
 
-fn begin_named(store: &Arc<Store>, ref_: &str) -> Arc<steelyard_core::ingest::Ingest> {
-    store.ingest(ref_, None, None, None).unwrap()
+fn begin_named(store: &Arc<Store>, ref_: &str) -> Arc<steelyard_core::store::ingest::Ingest> {
+    store.ingests().open(ref_, None, None, None).unwrap()
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, mpsc};
 use steelyard_core::digest::Algorithm;
 use steelyard_core::error::{Error, Result};
 use steelyard_core::hash::Hasher;
-use steelyard_core::ingest::{Ingest, Pushed};
+use steelyard_core::store::ingest::{Ingest, Pushed};
 use steelyard_core::store::{Options, Store};
 use steelyard_core::sys::{Around, Call, Fault, Faulty, Layer, Linux, Op};
 
@@ -96,7 +96,7 @@ fn any_interleaving_of_many_ingests_gives_the_plain_digests() {
         let mut random = Random(seed);
         let begin = |index: usize| {
             let algorithm = Algorithm::ALL[if index < 16 { 1 } else { index % 4 }];
-            let ingest = store.ingest(&format!("{index}"), None, None, Some(algorithm)).unwrap();
+            let ingest = store.ingests().open(&format!("{index}"), None, None, Some(algorithm)).unwrap();
             Pair { ingest, content: index.to_le_bytes().to_vec() }
         };
         let mut pairs: Vec<_> = (0..22).map(begin).collect();
@@ -117,7 +117,7 @@ fn any_interleaving_of_many_ingests_gives_the_plain_digests() {
 #[test]
 fn a_strip_is_written_without_anybody_asking() {
     let root = Root::in_memory();
-    let ingest = unsynced(&root).ingest(REF, None, None, None).unwrap();
+    let ingest = unsynced(&root).ingests().open(REF, None, None, None).unwrap();
     let data = root.ingest(REF).join("data");
     for _ in 0..8 {
         bring(&ingest, &bytes(64 << 10), true).unwrap();
@@ -133,13 +133,14 @@ fn what_is_gathered_is_bounded_over_all_ingests() {
     let root = Root::in_memory();
     let options = Options { durable: false, write_buffer: 256 << 10, ..Options::default() };
     let store = Store::open(&root.path, options).unwrap();
-    let ingests: Vec<_> = (0..5).map(|index| store.ingest(&format!("{index}"), None, None, None).unwrap()).collect();
+    let ingests: Vec<_> =
+        (0..5).map(|index| store.ingests().open(&format!("{index}"), None, None, None).unwrap()).collect();
 
     let pushed: Vec<_> = ingests.iter().map(|ingest| ingest.push(b"abc").unwrap()).collect();
 
     assert_eq!([Pushed::Taken, Pushed::Taken, Pushed::Taken, Pushed::Taken, Pushed::Short], *pushed);
     drop(ingests);
-    let again = store.ingest("again", None, None, None).unwrap();
+    let again = store.ingests().open("again", None, None, None).unwrap();
     assert_eq!(Pushed::Taken, again.push(b"abc").unwrap());
 }
 
@@ -147,8 +148,10 @@ fn what_is_gathered_is_bounded_over_all_ingests() {
 fn whoever_waits_is_told_when_the_ingest_ends() {
     let root = Root::in_memory();
     let store = unsynced(&root);
-    for end in [|store: &Arc<Store>, _: &Ingest| store.abort(REF), |_: &Arc<Store>, ingest: &Ingest| ingest.close()] {
-        let ingest = store.ingest(REF, None, None, None).unwrap();
+    for end in
+        [|store: &Arc<Store>, _: &Ingest| store.ingests().abort(REF), |_: &Arc<Store>, ingest: &Ingest| ingest.close()]
+    {
+        let ingest = store.ingests().open(REF, None, None, None).unwrap();
         ingest.push(b"abc").unwrap();
         end(&store, &ingest).unwrap();
 
@@ -184,7 +187,8 @@ fn a_write_that_fails_poisons_its_own_ingest_alone() {
     let layer = Arc::new(Layer::new(Arc::new(Linux), OneBad::default()));
     let store = root.open_with(layer.clone());
     let data = bytes(700_000);
-    let ingests: Vec<_> = (0..20).map(|index| store.ingest(&format!("{index}"), None, None, None).unwrap()).collect();
+    let ingests: Vec<_> =
+        (0..20).map(|index| store.ingests().open(&format!("{index}"), None, None, None).unwrap()).collect();
     layer.around.0.store(fs::metadata(root.ingest("7").join("data")).unwrap().ino(), Ordering::Relaxed);
     let mut refused = Vec::new();
     for part in data.chunks(50_000) {
@@ -208,7 +212,7 @@ fn a_write_that_fails_poisons_its_own_ingest_alone() {
     assert!(refused.iter().all(|index| *index == 7));
     root.assert_blobs_whole();
     layer.around.0.store(0, Ordering::Relaxed);
-    assert_eq!(0, store.ingest("7", None, None, None).unwrap().offset());
+    assert_eq!(0, store.ingests().open("7", None, None, None).unwrap().offset());
 }
 
 #[test]
@@ -216,7 +220,7 @@ fn checkpoints_are_made_behind_the_caller_with_the_hash_at_their_offset() {
     let root = Root::in_memory();
     let zeros = Arc::new(vec![0; 1 << 20]);
     let store = root.open();
-    let ingests = ["one", "two"].map(|name| store.ingest(name, None, None, None).unwrap());
+    let ingests = ["one", "two"].map(|name| store.ingests().open(name, None, None, None).unwrap());
     for _ in 0..66 {
         for ingest in &ingests {
             bring(ingest, &zeros, true).unwrap();
@@ -229,7 +233,7 @@ fn checkpoints_are_made_behind_the_caller_with_the_hash_at_their_offset() {
     drop(store);
     let faulty = Faulty::over(Arc::new(Linux));
     let store = root.open_with(faulty.clone());
-    let resumed = ["one", "two"].map(|name| store.ingest(name, None, None, None).unwrap());
+    let resumed = ["one", "two"].map(|name| store.ingests().open(name, None, None, None).unwrap());
     faulty.set(Some(Fault::Every(Op::ReadAt, libc::EIO)));
 
     for ingest in resumed {

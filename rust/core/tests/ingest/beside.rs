@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 
 use steelyard_core::error::{Error, Result};
 use steelyard_core::format::state::State;
-use steelyard_core::ingest::{Ingest, Source};
 use steelyard_core::pipe::Job;
+use steelyard_core::store::ingest::{Ingest, Source};
 use steelyard_core::sys::{Around, Call, Fault, Faulty, Layer, Linux, Op};
 
 use crate::copy::source;
@@ -113,7 +113,7 @@ fn bytes_after_a_checkpoint_in_the_same_write_are_synced_too() {
     ingest.sync().unwrap();
 
     drop((ingest, store));
-    assert_eq!(70 << 20, root.open().status(REF).unwrap().offset);
+    assert_eq!(70 << 20, root.open().ingests().status(REF).unwrap().offset);
 }
 
 /// Let the calls fail that `fault` says while a copy goes on; check what is left and that it can be finished.
@@ -136,7 +136,7 @@ fn assert_survives(fault: Fault) {
         Err(error) => {
             assert_poisoned(&faulty, &ingest, &error);
             faulty.set(None);
-            let durable = store.status(REF).unwrap().offset;
+            let durable = store.ingests().status(REF).unwrap().offset;
             assert!([0, 64 << 20, LONG].contains(&durable), "{fault:?}: {durable}");
             let resumed = begin(&store);
             // Where the note of further bytes can still be removed, they do not count.

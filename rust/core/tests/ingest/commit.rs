@@ -24,7 +24,7 @@ fn a_committed_blob_is_whole_read_only_and_labelled_and_its_ref_is_free() {
 
     assert_eq!((sha256(b"abc"), 3, &labels), (info.digest, info.size, &*info.labels));
     assert!((before..=now()).contains(&info.created_ns) && info.created_ns == info.updated_ns);
-    assert_eq!(Ok(&info), store.info(&info.digest).as_ref());
+    assert_eq!(Ok(&info), store.volume().info(&info.digest).as_ref());
     assert_eq!(Some(b"abc".to_vec()), root.blob(&info.digest));
     let mode = fs::metadata(root.blob_path(&info.digest)).unwrap().permissions().mode();
     assert_eq!(0o444, mode & 0o7777);
@@ -66,7 +66,7 @@ fn a_wrong_size_or_digest_closes_and_keeps_the_bytes() {
     let (expected, actual) = (wrong.to_string(), sha256(&data).to_string());
     assert_eq!(Error::UnexpectedDigest { expected, actual, name }, error);
     assert!(is_closed(&ingest.write(b"x").unwrap_err()));
-    assert_eq!(status, root.open().status(REF).unwrap());
+    assert_eq!(status, root.open().ingests().status(REF).unwrap());
     let info = begin(&store).commit(Some(1000), Some(&sha256(&data)), None).unwrap();
     assert_eq!(Some(data), root.blob(&info.digest));
 }
@@ -114,7 +114,7 @@ fn a_blob_that_exists_drops_the_ingest() {
 
         assert!(result.is_ok() || result == Err(Error::AlreadyExists { digest: sha256(b"abc").to_string() }));
         assert!(is_closed(&ingest.write(b"x").unwrap_err()));
-        assert_eq!(Err(Error::no_ingest(REF)), store.status(REF));
+        assert_eq!(Err(Error::no_ingest(REF)), store.ingests().status(REF));
         assert_eq!(0, root.ingests_left());
     }
     assert_eq!(Some(b"abc".to_vec()), root.blob(&sha256(b"abc")));
@@ -145,7 +145,7 @@ fn of_two_commits_at_once_exactly_one_stores() {
     let data = bytes(100_000);
     let ingests: Vec<_> = (0..4)
         .map(|index| {
-            let ingest = store.ingest(&format!("ref {index}"), None, None, None).unwrap();
+            let ingest = store.ingests().open(&format!("ref {index}"), None, None, None).unwrap();
             ingest.write(&data).unwrap();
             ingest
         })

@@ -10,9 +10,9 @@ use std::thread;
 
 use steelyard_core::digest::Algorithm;
 use steelyard_core::error::{Error, Result};
-use steelyard_core::hash::MultiHasher;
-use steelyard_core::ingest::{Ingest, Source};
 use steelyard_core::pipe::Job;
+use steelyard_core::pipe::MultiHasher;
+use steelyard_core::store::ingest::{Ingest, Source};
 use steelyard_core::sys::{Fault, Faulty, Linux, Op};
 
 use crate::support::*;
@@ -39,7 +39,7 @@ fn a_file_of_any_length_and_algorithm_becomes_its_blob() {
         for length in [0, 1, 1000, MIB - 1, MIB, MIB + 1, 2 * MIB, 8 * MIB, 9 * MIB, data.len()] {
             let data = &data[..length];
             let file = source(&root, data);
-            let ingest = store.anonymous(algorithm).unwrap();
+            let ingest = store.ingests().anonymous(algorithm).unwrap();
             let job = Job::default();
             let source = Source { file: file.as_fd(), from: 0, most: u64::MAX };
 
@@ -76,7 +76,7 @@ fn other_digests_are_computed_of_the_same_bytes() {
     let root = Root::in_memory();
     let data = bytes(5 * MIB + 3);
     let file = source(&root, &data);
-    let ingest = root.open().anonymous(Algorithm::Sha256).unwrap();
+    let ingest = root.open().ingests().anonymous(Algorithm::Sha256).unwrap();
     let mut also = MultiHasher::new(&[Algorithm::Blake3, Algorithm::Sha512]).unwrap();
     let source = Source { file: file.as_fd(), from: 0, most: u64::MAX };
 
@@ -102,7 +102,7 @@ fn a_source_that_changes_meanwhile_is_stored_as_it_was_hashed() {
             other.write_all_at(&vec![round; 5 * MIB], u64::from(round) * 70_001).unwrap();
         }
     });
-    let ingest = store.anonymous(Algorithm::Sha256).unwrap();
+    let ingest = store.ingests().anonymous(Algorithm::Sha256).unwrap();
 
     copy_all(&ingest, &file).unwrap();
 
@@ -180,7 +180,7 @@ fn an_abort_stops_a_copy_and_frees_the_ref() {
     let store = root.open();
     let ingest = begin(&store);
 
-    let result = beside(&root, &ingest, || store.abort(REF).unwrap());
+    let result = beside(&root, &ingest, || store.ingests().abort(REF).unwrap());
 
     assert_eq!(Err(Error::Aborted { name: REF.to_owned() }), result);
     assert_eq!(0, root.ingests_left());
@@ -210,9 +210,9 @@ fn a_copy_is_looked_at_and_is_the_only_one() {
     let other = File::open(&root.path).unwrap();
 
     let result = beside(&root, &ingest, || {
-        let status = store.status(REF).unwrap();
+        let status = store.ingests().status(REF).unwrap();
         assert!((1..=LONG).contains(&status.offset));
-        assert_eq!(1, store.statuses().unwrap().len());
+        assert_eq!(1, store.ingests().statuses().unwrap().len());
         assert!(matches!(copy_all(&ingest, &other), Err(Error::FailedPrecondition { .. })));
     });
 

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use steelyard_core::digest::Algorithm;
 use steelyard_core::error::{Error, Result};
-use steelyard_core::ingest::{Ingest, Source};
 use steelyard_core::model::Labels;
 use steelyard_core::pipe::Job;
 use steelyard_core::store::Store;
+use steelyard_core::store::ingest::{Ingest, Source};
 use steelyard_core::sys::{Fault, Faulty, Linux};
 
 use crate::copy::source;
@@ -89,14 +89,14 @@ impl Work {
     fn run(self, run: &mut Run<'_>, close: bool) -> Result<()> {
         let (store, data) = (run.store, run.data);
         if self == Self::Abort {
-            store.abort(REF)?;
+            store.ingests().abort(REF)?;
             run.seen.gone = true;
             return Ok(());
         }
         let expected = (self == Self::BeginStored).then(|| sha256(data));
         let ingest = match self {
-            Self::Anonymous => store.anonymous(Algorithm::Sha256),
-            _ => store.ingest(REF, None, expected.as_ref(), None),
+            Self::Anonymous => store.ingests().anonymous(Algorithm::Sha256),
+            _ => store.ingests().open(REF, None, expected.as_ref(), None),
         };
         let ingest = match ingest {
             Err(Error::AlreadyExists { .. }) if expected.is_some() => {
@@ -137,7 +137,7 @@ impl Work {
         ingest.push(&data[1000..])?;
         match self {
             Self::AbortLive => {
-                run.store.abort(REF)?;
+                run.store.ingests().abort(REF)?;
                 run.seen.gone = true;
                 assert!(matches!(ingest.push(b""), Err(Error::Aborted { .. })));
             }
@@ -181,7 +181,7 @@ fn assert_sound(work: Work, root: &Root, store: &Arc<Store>, data: &[u8], seen: 
     let blob = root.blob(&digest);
     let is_damaged = work == Work::CommitHeals && blob.as_deref() == Some(b"damaged");
     assert!(is_damaged || blob.is_none() || blob.as_deref() == Some(data));
-    let offset = store.status(REF).map(|status| usize::try_from(status.offset).unwrap());
+    let offset = store.ingests().status(REF).map(|status| usize::try_from(status.offset).unwrap());
     match &offset {
         Ok(offset) => {
             assert!((seen.durable..=data.len()).contains(offset) && !seen.gone && !seen.committed);
@@ -205,7 +205,7 @@ fn assert_sound(work: Work, root: &Root, store: &Arc<Store>, data: &[u8], seen: 
     }
     assert_eq!(Some(data), root.blob(&digest).as_deref());
     assert_eq!(0, root.ingests_left());
-    assert_eq!(Ok(Vec::new()), store.statuses());
+    assert_eq!(Ok(Vec::new()), store.ingests().statuses());
 }
 
 /// Let call `n` fail; return whether there was such a call.

@@ -34,7 +34,7 @@ fn the_ingests_of_containerd_are_read() {
     let before = fs::metadata(root.ingest("default/1/layer-b").join("data")).unwrap().modified().unwrap();
     let store = read_only(&root);
 
-    let statuses = store.statuses().unwrap();
+    let statuses = store.ingests().statuses().unwrap();
 
     let refs: Vec<_> = statuses.iter().map(|status| &*status.ref_).collect();
     assert_eq!(["default/1/layer-a", "default/1/layer-b", "default/1/layer-c"], *refs);
@@ -42,8 +42,8 @@ fn the_ingests_of_containerd_are_read() {
     assert_eq!([(0, None, None), (3, Some(4096), None), (1, None, None)], *totals);
     let mtime = i64::try_from(before.duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos()).unwrap();
     assert_eq!((1_709_251_199_123_456_789, mtime), (statuses[1].started_ns, statuses[1].updated_ns));
-    assert_eq!(statuses[1], store.status("default/1/layer-b").unwrap());
-    assert_eq!(Err(Error::no_ingest("no ref")), store.status("no ref"));
+    assert_eq!(statuses[1], store.ingests().status("default/1/layer-b").unwrap());
+    assert_eq!(Err(Error::no_ingest("no ref")), store.ingests().status("no ref"));
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn the_noted_time_counts_when_it_is_the_later_one() {
     let root = Root::new();
     leave_foreign(&root, "layer", b"abc", &[("updatedat", "2100-01-01T00:00:00Z")]);
 
-    assert_eq!(4_102_444_800_000_000_000, read_only(&root).status("layer").unwrap().updated_ns);
+    assert_eq!(4_102_444_800_000_000_000, read_only(&root).ingests().status("layer").unwrap().updated_ns);
 }
 
 #[test]
@@ -63,13 +63,16 @@ fn our_own_ingests_are_read_where_they_were_left() {
     ingest.sync().unwrap();
     ingest.write(b"defgh").unwrap();
     drop(ingest);
-    let status = store.status(REF).unwrap();
+    let status = store.ingests().status(REF).unwrap();
     drop(store);
 
     let store = read_only(&root);
 
     assert_eq!(3, status.offset);
-    assert_eq!((vec![status.clone()], status), (store.statuses().unwrap(), store.status(REF).unwrap()));
+    assert_eq!(
+        (vec![status.clone()], status),
+        (store.ingests().statuses().unwrap(), store.ingests().status(REF).unwrap())
+    );
 }
 
 #[test]
@@ -78,9 +81,9 @@ fn nothing_can_be_begun_or_aborted_in_a_read_only_store() {
     leave(&root.open(), b"abc");
     let store = read_only(&root);
 
-    assert!(matches!(store.ingest(REF, None, None, None).err(), Some(Error::Io { errno: libc::EROFS, .. })));
-    assert!(matches!(store.abort(REF), Err(Error::Io { errno: libc::EROFS, .. })));
-    assert_eq!(3, store.status(REF).unwrap().offset);
+    assert!(matches!(store.ingests().open(REF, None, None, None).err(), Some(Error::Io { errno: libc::EROFS, .. })));
+    assert!(matches!(store.ingests().abort(REF), Err(Error::Io { errno: libc::EROFS, .. })));
+    assert_eq!(3, store.ingests().status(REF).unwrap().offset);
 }
 
 #[test]
@@ -88,6 +91,6 @@ fn a_root_without_ingests_has_none() {
     let root = Root::new();
     let store = read_only(&root);
 
-    assert_eq!(Ok(Vec::new()), store.statuses());
-    assert_eq!(Err(Error::no_ingest(REF)), store.status(REF));
+    assert_eq!(Ok(Vec::new()), store.ingests().statuses());
+    assert_eq!(Err(Error::no_ingest(REF)), store.ingests().status(REF));
 }

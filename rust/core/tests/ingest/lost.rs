@@ -45,7 +45,7 @@ fn a_writer_whose_lock_file_was_removed_never_changes_the_blob_of_the_next_write
     assert_eq!(Some(whole), root.blob(&info.digest));
     assert!(is_refused(&first.sync()));
     assert!(is_refused(&first.commit(None, None, None)));
-    assert!(is_refused(&first_store.ingest("another", None, None, None)));
+    assert!(is_refused(&first_store.ingests().open("another", None, None, None)));
     root.assert_blobs_whole();
 }
 
@@ -72,7 +72,7 @@ fn bytes_pushed_to_an_ingest_that_another_writer_has_committed_are_refused_at_th
 fn an_ingest_whose_directory_was_removed_is_aborted() {
     let root = Root::new();
     let store = root.open();
-    let works: [fn(&steelyard_core::ingest::Ingest) -> Result<()>; 5] = [
+    let works: [fn(&steelyard_core::store::ingest::Ingest) -> Result<()>; 5] = [
         |ingest| ingest.write(b"x"),
         |ingest| ingest.push(b"x").and_then(|_| ingest.flush()),
         |ingest| ingest.truncate(1),
@@ -134,7 +134,7 @@ fn data_that_is_open_for_writing_elsewhere_is_published_as_a_copy() {
         assert_ne!(inode, blob.ino());
         assert_eq!((0o444, 1), (blob.permissions().mode() & 0o777, blob.nlink()));
         assert_eq!(Some(data), root.blob(&sha256(&bytes(3 << 20))));
-        assert_eq!(labels, *store.info(&sha256(&bytes(3 << 20))).unwrap().labels);
+        assert_eq!(labels, *store.volume().info(&sha256(&bytes(3 << 20))).unwrap().labels);
         assert_eq!(0, root.ingests_left());
     }
 }

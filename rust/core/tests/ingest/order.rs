@@ -137,7 +137,7 @@ fn an_abort_removes_the_bytes_first_and_syncs_last() {
     leave(&store, b"abc");
     recorder.around.take();
 
-    store.abort(REF).unwrap();
+    store.ingests().abort(REF).unwrap();
 
     let events = recorder.around.take();
     let removed = [(Op::Unlink, "data"), (Op::Unlink, "state"), (Op::Rmdir, "<ref>"), (Op::SyncDir, "ingest")];
@@ -173,7 +173,7 @@ fn beside_others_writeback_begins_sooner() {
     let (store, recorder) = open(&root);
     // Each has bytes that nobody takes away yet: they are too few, and nobody waits for them.
     let others: Vec<_> =
-        (0..4).map(|number| store.ingest(&format!("other {number}"), None, None, None).unwrap()).collect();
+        (0..4).map(|number| store.ingests().open(&format!("other {number}"), None, None, None).unwrap()).collect();
     for other in &others {
         other.push(b"abc").unwrap();
     }

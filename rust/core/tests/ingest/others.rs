@@ -17,7 +17,7 @@ const CHILD: &str = "STEELYARD_TEST_INGEST_ROOT";
 /// Append one byte as soon as the ref is free.
 fn append(store: &Arc<Store>) {
     let ingest = loop {
-        match store.ingest(REF, None, None, None) {
+        match store.ingests().open(REF, None, None, None) {
             Err(Error::Unavailable { .. }) => thread::yield_now(),
             other => break other.unwrap(),
         }
@@ -37,7 +37,7 @@ fn one_writer_at_a_time_has_a_ref() {
         }
     });
 
-    assert_eq!(200, stores[0].status(REF).unwrap().offset);
+    assert_eq!(200, stores[0].ingests().status(REF).unwrap().offset);
     assert_eq!(sha256(&[b'x'; 200]), begin(&stores[1]).digest().unwrap());
 }
 
@@ -49,7 +49,7 @@ fn an_abort_meets_a_writer_anywhere_and_both_get_a_clean_answer() {
         let writer = scope.spawn(|| {
             let mut aborted = 0;
             for round in 0..200_u32 {
-                let ingest = match store.ingest(REF, None, None, None) {
+                let ingest = match store.ingests().open(REF, None, None, None) {
                     // The abort of the round before still has the ref.
                     Err(Error::Unavailable { local: true, .. }) => continue,
                     other => other.unwrap(),
@@ -63,7 +63,7 @@ fn an_abort_meets_a_writer_anywhere_and_both_get_a_clean_answer() {
             aborted
         });
         while !writer.is_finished() {
-            match store.abort(REF) {
+            match store.ingests().abort(REF) {
                 Ok(()) | Err(Error::NotFound { .. } | Error::Unavailable { local: true, .. }) => {}
                 Err(error) => panic!("{error:?}"),
             }
@@ -111,13 +111,13 @@ fn a_ref_is_held_across_processes_and_dies_with_its_holder() {
     let before = now();
     let mut child = start_holder(&root);
 
-    let error = store.ingest(REF, None, None, None).err().unwrap();
+    let error = store.ingests().open(REF, None, None, None).err().unwrap();
 
     let Error::Unavailable { holder, since_ns, local, .. } = error else { panic!("{error:?}") };
     assert_eq!((format!("process {}", child.id()), false), (holder, local));
     assert!((before..=now()).contains(&since_ns.unwrap()));
-    assert!(matches!(store.abort(REF), Err(Error::Unavailable { local: false, .. })));
-    assert_eq!(7, store.status(REF).unwrap().offset);
+    assert!(matches!(store.ingests().abort(REF), Err(Error::Unavailable { local: false, .. })));
+    assert_eq!(7, store.ingests().status(REF).unwrap().offset);
     child.kill().unwrap();
     child.wait().unwrap();
     let ingest = begin(&store);

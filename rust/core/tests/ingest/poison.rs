@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use steelyard_core::digest::Algorithm;
 use steelyard_core::error::{Error, Result};
-use steelyard_core::ingest::Ingest;
+use steelyard_core::store::ingest::Ingest;
 use steelyard_core::sys::{Fault, Faulty, Linux, Op};
 
 use crate::support::*;
@@ -37,8 +37,8 @@ fn assert_poisons_after(op: Op, durable: &[u8], work: impl Fn(&Ingest) -> Result
     assert_eq!(Err(error.clone()), ingest.truncate(0));
     assert_eq!(Err(error.clone()), ingest.sync());
     assert_eq!(0, faulty.calls(), "a poisoned ingest touches the disk");
-    assert_eq!(durable.len() as u64, store.status(REF).unwrap().offset);
-    let held = store.ingest(REF, None, None, None).err();
+    assert_eq!(durable.len() as u64, store.ingests().status(REF).unwrap().offset);
+    let held = store.ingests().open(REF, None, None, None).err();
     assert!(matches!(held, Some(Error::Unavailable { local: true, .. })));
     assert_eq!(Err(error), ingest.close());
     assert_eq!(Ok(()), ingest.close());
@@ -138,7 +138,7 @@ fn a_failed_read_costs_nothing_and_can_be_tried_again() {
     let store = root.open_with(faulty.clone());
     leave(&store, b"abc");
     let sha512 = Some(Algorithm::Sha512);
-    let ingest = store.ingest(REF, None, None, sha512).unwrap();
+    let ingest = store.ingests().open(REF, None, None, sha512).unwrap();
     ingest.push(b"def").unwrap();
     faulty.set(Some(Fault::Every(Op::ReadAt, libc::EIO)));
 

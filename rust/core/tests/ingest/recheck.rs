@@ -22,7 +22,7 @@ fn it_is_read_in_pieces_and_includes_what_came_since() {
     let data = bytes(2 * MIB + 5);
     for algorithm in Algorithm::ALL {
         leave(&store, &data[..MIB]);
-        let ingest = store.ingest(REF, None, None, Some(algorithm)).unwrap();
+        let ingest = store.ingests().open(REF, None, None, Some(algorithm)).unwrap();
         ingest.write(&data[MIB..2 * MIB]).unwrap();
         assert_eq!(MIB as u64, ingest.recheck(MIB as u64).unwrap());
         ingest.push(&data[2 * MIB..]).unwrap();
@@ -52,8 +52,8 @@ fn other_bytes_than_those_accepted_are_not_published() {
         let Error::DataCorrupt { expected, .. } = error else { panic!("{error:?}") };
         assert_eq!(sha256(&data).to_string(), expected);
         assert_eq!(None, root.blob(&sha256(&data)));
-        assert_eq!(MIB as u64, store.status(REF).unwrap().offset);
-        store.abort(REF).unwrap();
+        assert_eq!(MIB as u64, store.ingests().status(REF).unwrap().offset);
+        store.ingests().abort(REF).unwrap();
     }
 }
 

@@ -16,12 +16,12 @@ fn a_resume_has_the_same_offset_digest_and_times() {
     let store = root.open();
     let data = bytes(1000);
     let expected = sha256(&data);
-    let first = store.ingest(REF, Some(1000), Some(&expected), None).unwrap();
+    let first = store.ingests().open(REF, Some(1000), Some(&expected), None).unwrap();
     first.write(&data[..400]).unwrap();
     first.push(&data[400..500]).unwrap();
     let status = first.status().unwrap();
     first.close().unwrap();
-    assert_eq!(status, store.status(REF).unwrap());
+    assert_eq!(status, store.ingests().status(REF).unwrap());
 
     let second = begin(&root.open());
 
@@ -38,13 +38,13 @@ fn total_and_expected_are_kept_and_replaced_when_given_anew() {
     let store = root.open();
     let (one, two) = (sha256(b"one"), sha256(b"two"));
     let announced = |status: Status| (status.total, status.expected);
-    store.ingest(REF, Some(1), Some(&one), None).unwrap().close().unwrap();
+    store.ingests().open(REF, Some(1), Some(&one), None).unwrap().close().unwrap();
     assert_eq!((Some(1), Some(one)), announced(begin(&store).status().unwrap()));
 
-    let ingest = store.ingest(REF, Some(2), Some(&two), None).unwrap();
+    let ingest = store.ingests().open(REF, Some(2), Some(&two), None).unwrap();
     drop(ingest);
 
-    assert_eq!((Some(2), Some(two)), announced(store.status(REF).unwrap()));
+    assert_eq!((Some(2), Some(two)), announced(store.ingests().status(REF).unwrap()));
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn every_algorithm_resumes_at_every_kind_of_offset() {
     for algorithm in Algorithm::ALL {
         let mut at = 0;
         for next in [0, 1, 127, 128, MIB - 1, MIB, 2 * MIB, 3 * MIB + 5, 5 * MIB, data.len()] {
-            let ingest = store.ingest(REF, None, None, Some(algorithm)).unwrap();
+            let ingest = store.ingests().open(REF, None, None, Some(algorithm)).unwrap();
             assert_eq!(at as u64, ingest.offset());
             assert_eq!(digest(algorithm, &data[..at]), ingest.digest().unwrap());
             ingest.write(&data[at..next]).unwrap();
@@ -74,11 +74,11 @@ fn a_resume_costs_the_tail_only() {
     let store = root.open();
     let data = bytes(4 * MIB + 10);
     for (algorithm, behind) in [(Algorithm::Sha256, 0), (Algorithm::Sha512, 0), (Algorithm::Blake3, 10)] {
-        let ingest = store.ingest(algorithm.name(), None, None, Some(algorithm)).unwrap();
+        let ingest = store.ingests().open(algorithm.name(), None, None, Some(algorithm)).unwrap();
         ingest.write(&data).unwrap();
         ingest.close().unwrap();
 
-        let ingest = store.ingest(algorithm.name(), None, None, None).unwrap();
+        let ingest = store.ingests().open(algorithm.name(), None, None, None).unwrap();
 
         assert_eq!(behind, ingest.catch_up(0).unwrap());
         assert_eq!(digest(algorithm, &data), ingest.digest().unwrap());
@@ -92,7 +92,7 @@ fn another_algorithm_reads_the_bytes_again_in_pieces() {
     let data = bytes(3 * MIB);
     leave(&store, &data[..2 * MIB]);
 
-    let ingest = store.ingest(REF, None, None, Some(Algorithm::Sha384)).unwrap();
+    let ingest = store.ingests().open(REF, None, None, Some(Algorithm::Sha384)).unwrap();
 
     assert_eq!(2 * MIB as u64 - 1000, ingest.catch_up(1000).unwrap());
     ingest.write(&data[2 * MIB..]).unwrap();
@@ -114,7 +114,7 @@ fn what_was_written_after_the_checkpoint_is_cut() {
     ingest.write(&[0xff; 30]).unwrap();
     drop(ingest);
     assert_eq!(90, fs::metadata(root.ingest(REF).join("data")).unwrap().len());
-    assert_eq!(60, store.status(REF).unwrap().offset);
+    assert_eq!(60, store.ingests().status(REF).unwrap().offset);
 
     let ingest = begin(&store);
 
@@ -137,7 +137,7 @@ fn a_checkpoint_is_made_every_64_mib() {
     ingest.catch_up(u64::MAX).unwrap();
     drop(ingest);
 
-    assert_eq!(64 * MIB as u64, store.status(REF).unwrap().offset);
+    assert_eq!(64 * MIB as u64, store.ingests().status(REF).unwrap().offset);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use steelyard_core::digest::{Algorithm, Digest};
 use steelyard_core::error::Error;
 use steelyard_core::hash::Hasher;
-use steelyard_core::ingest::Ingest;
+use steelyard_core::store::ingest::Ingest;
 use steelyard_core::store::{Options, Store};
 use steelyard_core::sys::{Linux, Sys};
 
@@ -106,7 +106,7 @@ pub fn sha256(data: &[u8]) -> Digest {
 }
 
 pub fn begin(store: &Arc<Store>) -> Arc<Ingest> {
-    store.ingest(REF, None, None, None).unwrap()
+    store.ingests().open(REF, None, None, None).unwrap()
 }
 
 /// Leave an ingest with a checkpoint after `data`.

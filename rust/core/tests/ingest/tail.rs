@@ -17,7 +17,7 @@ const SIZE: usize = 20 * MIB;
 
 /// Write so much that notes were made, and forget the ingest as a killed process does.
 fn crash(store: &Arc<Store>, algorithm: Algorithm, data: &[u8]) {
-    let ingest = store.ingest(REF, None, None, Some(algorithm)).unwrap();
+    let ingest = store.ingests().open(REF, None, None, Some(algorithm)).unwrap();
     let rest = &data[usize::try_from(ingest.offset()).unwrap()..];
     rest.chunks(MIB).for_each(|piece| ingest.write(piece).unwrap());
 }
@@ -38,11 +38,11 @@ fn a_crashed_ingest_goes_on_after_its_last_checkpoint() {
     let data = bytes(SIZE);
     for algorithm in Algorithm::ALL {
         let checkpoint = 3 * MIB + 77;
-        let ingest = store.ingest(REF, None, None, Some(algorithm)).unwrap();
+        let ingest = store.ingests().open(REF, None, None, Some(algorithm)).unwrap();
         ingest.write(&data[..checkpoint]).unwrap();
         ingest.close().unwrap();
         crash(&store, algorithm, &data);
-        assert_eq!(checkpoint as u64, store.status(REF).unwrap().offset);
+        assert_eq!(checkpoint as u64, store.ingests().status(REF).unwrap().offset);
 
         let ingest = begin(&store);
 
@@ -85,7 +85,7 @@ fn another_boot_another_file_or_other_bytes_leave_the_checkpoint() {
         assert_eq!(500, ingest.offset());
         assert_eq!(sha256(&data[..500]), ingest.digest().unwrap());
         drop(ingest);
-        store.abort(REF).unwrap();
+        store.ingests().abort(REF).unwrap();
         assert_eq!(0, root.ingests_left());
     }
 }

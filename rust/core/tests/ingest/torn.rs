@@ -44,7 +44,7 @@ impl Left {
         fs::create_dir_all(&dir).unwrap();
         fs::write(self.path("state"), state).unwrap();
         fs::write(self.path("data"), data).unwrap();
-        let listed = self.store.status(REF).map_or(0, |status| status.offset);
+        let listed = self.store.ingests().status(REF).map_or(0, |status| status.offset);
 
         let ingest = begin(&self.store);
 
@@ -58,7 +58,7 @@ impl Left {
         drop(ingest);
         let ingest = begin(&self.store);
         assert_eq!((offset, sha256(&self.source[..at])), (ingest.offset(), ingest.digest().unwrap()));
-        self.store.abort(REF).unwrap();
+        self.store.ingests().abort(REF).unwrap();
         offset
     }
 }

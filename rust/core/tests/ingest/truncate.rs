@@ -16,7 +16,7 @@ fn any_smaller_size_will_do_and_writing_goes_on_from_there() {
     let data = bytes(50_000);
     for algorithm in Algorithm::ALL {
         for keep in [0, 5_000, 25_000, 45_000, 50_000] {
-            let ingest = store.ingest(REF, None, None, Some(algorithm)).unwrap();
+            let ingest = store.ingests().open(REF, None, None, Some(algorithm)).unwrap();
             ingest.write(&data[..45_000]).unwrap();
             ingest.sync().unwrap();
             ingest.push(&data[45_000..]).unwrap();
@@ -57,7 +57,7 @@ fn a_truncated_ingest_resumes_at_the_cut() {
         let status = ingest.status().unwrap();
         drop(ingest);
 
-        assert_eq!((keep, status.updated_ns), (status.offset, store.status(REF).unwrap().updated_ns));
+        assert_eq!((keep, status.updated_ns), (status.offset, store.ingests().status(REF).unwrap().updated_ns));
         let ingest = begin(&store);
         assert_eq!(keep, ingest.offset());
         assert_eq!(sha256(&data[..usize::try_from(keep).unwrap()]), ingest.digest().unwrap());
@@ -99,7 +99,13 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// Do one step; `content` is what the ingest has accepted. True when the ingest is to be opened again.
-fn take(root: &Root, ingest: &steelyard_core::ingest::Ingest, content: &mut Vec<u8>, step: Step, seed: u8) -> bool {
+fn take(
+    root: &Root,
+    ingest: &steelyard_core::store::ingest::Ingest,
+    content: &mut Vec<u8>,
+    step: Step,
+    seed: u8,
+) -> bool {
     match step {
         Step::Write(size) | Step::Push(size) => {
             let data: Vec<u8> = (0..size).map(|at| seed.wrapping_add(at.to_le_bytes()[0])).collect();
@@ -143,7 +149,7 @@ proptest! {
         let root = Root::in_memory();
         let options = Options { durable: false, ..Options::default() };
         let store = Store::open(&root.path, options).unwrap();
-        let open = || store.ingest(REF, None, None, Some(algorithm)).unwrap();
+        let open = || store.ingests().open(REF, None, None, Some(algorithm)).unwrap();
         let (mut ingest, mut content) = (open(), Vec::new());
         for (seed, step) in (0..).zip(steps) {
             if take(&root, &ingest, &mut content, step, seed) {

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use steelyard_core::digest::{Algorithm, Digest};
 use steelyard_core::error::{Error, Result};
-use steelyard_core::lock::Locks;
 use steelyard_core::store::{BatchItem, Options, Outcome, Put, Source, Store};
 use steelyard_core::sys::{Around, Call, Layer, Linux, Op, Sys};
+use steelyard_core::volume::lock::Locks;
 use steelyard_core::waiting::{Caller, for_caller};
 
 use crate::support::{Scratch, labels, name_of, put, store};
@@ -88,13 +88,13 @@ fn an_update_waits_without_the_digest_and_a_cancelled_one_changes_nothing() {
     let store = store(&scratch);
     let digest = put(&store, "x", &[("a", "b")]);
     let writer = writes(scratch.path());
-    let update = || store.update(&digest, &labels(&[("a", "c")]), None);
+    let update = || store.volume().update(&digest, &labels(&[("a", "c")]), None);
 
     assert_eq!(Err(Error::Cancelled), while_it_waits(&scratch, digest, update, cancel));
 
-    assert_eq!(labels(&[("a", "b")]), store.info(&digest).unwrap().labels);
+    assert_eq!(labels(&[("a", "b")]), store.volume().info(&digest).unwrap().labels);
     while_it_waits(&scratch, digest, update, |_| drop(writer)).unwrap();
-    assert_eq!(labels(&[("a", "c")]), store.info(&digest).unwrap().labels);
+    assert_eq!(labels(&[("a", "c")]), store.volume().info(&digest).unwrap().labels);
 }
 
 #[test]
@@ -106,9 +106,9 @@ fn a_put_with_labels_waits_without_the_digest_and_a_cancelled_one_leaves_nothing
     let result = while_it_waits(&scratch, digest, || put_labelled(&store, "x"), cancel);
 
     assert_eq!(Error::Cancelled, result.unwrap_err());
-    assert!(matches!(store.info(&digest), Err(Error::NotFound { .. })));
+    assert!(matches!(store.volume().info(&digest), Err(Error::NotFound { .. })));
     assert!(while_it_waits(&scratch, digest, || put_labelled(&store, "x"), |_| drop(writer)).unwrap().new);
-    assert_eq!(labels(&[("ours", "yes")]), store.info(&digest).unwrap().labels);
+    assert_eq!(labels(&[("ours", "yes")]), store.volume().info(&digest).unwrap().labels);
 }
 
 type TakeAway = fn(&Store, &Digest) -> Result<()>;
@@ -117,8 +117,10 @@ type TakeAway = fn(&Store, &Digest) -> Result<()>;
 fn what_takes_a_blob_away_ends_and_its_row_labels_no_later_blob() {
     let scratch = Scratch::new();
     let store = store(&scratch);
-    let take_away: [(&str, TakeAway); 2] =
-        [("deleted", Store::delete), ("aside", |store, digest| store.quarantine(digest).map(drop))];
+    let take_away: [(&str, TakeAway); 2] = [
+        ("deleted", |store, digest| store.volume().delete(digest)),
+        ("aside", |store, digest| store.volume().quarantine(digest).map(drop)),
+    ];
     for (text, take) in take_away {
         for is_cancelled in [false, true] {
             let digest = put(&store, text, &[("old", "yes")]);
@@ -129,10 +131,10 @@ fn what_takes_a_blob_away_ends_and_its_row_labels_no_later_blob() {
             // It is true: the blob is gone, whether or not anybody still wants to hear it.
             for_caller(Some(caller as _), || take(&store, &digest)).unwrap();
 
-            assert!(matches!(store.info(&digest), Err(Error::NotFound { .. })));
+            assert!(matches!(store.volume().info(&digest), Err(Error::NotFound { .. })));
             drop(writer);
             put(&store, text, &[]);
-            assert_eq!(labels(&[]), store.info(&digest).unwrap().labels, "{text}");
+            assert_eq!(labels(&[]), store.volume().info(&digest).unwrap().labels, "{text}");
             take(&store, &digest).unwrap();
         }
     }
@@ -147,7 +149,7 @@ fn a_row_that_could_not_be_removed_at_once_is_removed_a_moment_later() {
         let digest = put(&store, "x", &[("old", "yes")]);
         let writer = writes(scratch.path());
         thread::scope(|scope| {
-            let deleting = scope.spawn(|| store.delete(&digest).unwrap());
+            let deleting = scope.spawn(|| store.volume().delete(&digest).unwrap());
             until(|| !scratch.join(&format!("blobs/sha256/{}", digest.encoded())).exists());
             drop(writer);
             deleting.join().unwrap();
@@ -168,9 +170,9 @@ fn notes_of_a_verification_are_left_out_beside_one_who_writes() {
     let digest = put(&store, "x", &[("a", "b")]);
     let _writer = writes(scratch.path());
 
-    store.mark_verified(&[digest], 5).unwrap();
+    store.volume().mark_verified(&[digest], 5).unwrap();
 
-    assert_eq!(labels(&[("a", "b")]), store.info(&digest).unwrap().labels);
+    assert_eq!(labels(&[("a", "b")]), store.volume().info(&digest).unwrap().labels);
 }
 
 type Trick = Box<dyn FnMut() + Send>;
@@ -232,7 +234,7 @@ fn put_beside(appears: impl Fn(&Path) + Send + 'static) -> (Scratch, Arc<Store>)
 
     assert!(held.lock().unwrap().take().is_some(), "the trick was played");
     assert_eq!(b"x", &*fs::read(blob(&scratch, &digest)).unwrap());
-    assert_eq!(labels(&[("ours", "yes")]), store.info(&digest).unwrap().labels);
+    assert_eq!(labels(&[("ours", "yes")]), store.volume().info(&digest).unwrap().labels);
     (scratch, store)
 }
 
@@ -265,7 +267,7 @@ fn what_has_the_name_with_a_row_of_its_own_keeps_it() {
 
     assert!(!put_labelled(&store, "x").unwrap().new);
 
-    assert_eq!(labels(&[("theirs", "yes")]), store.info(&digest).unwrap().labels);
+    assert_eq!(labels(&[("theirs", "yes")]), store.volume().info(&digest).unwrap().labels);
 }
 
 /// A file that has the name when publication looks for it, and is gone when it is compared.
@@ -295,12 +297,12 @@ fn a_put_whose_name_becomes_free_waits_without_the_digest() {
         drop(writer);
         if is_cancelled {
             assert_eq!(Error::Cancelled, result.unwrap_err());
-            assert!(matches!(store.info(&digest), Err(Error::NotFound { .. })));
+            assert!(matches!(store.volume().info(&digest), Err(Error::NotFound { .. })));
             assert!(put_labelled(&store, "x").unwrap().new);
         } else {
             assert!(result.unwrap().new);
         }
-        assert_eq!(labels(&[("ours", "yes")]), store.info(&digest).unwrap().labels);
+        assert_eq!(labels(&[("ours", "yes")]), store.volume().info(&digest).unwrap().labels);
     }
 }
 
@@ -324,13 +326,13 @@ fn of_a_batch_only_what_was_busy_is_tried_again() {
     let call = || store.put_batch(&[item("first"), item("second"), item("x")]);
     let results = while_it_waits(&scratch, last, call, |_| {
         // What is stored meanwhile may be deleted, too, and is not stored again.
-        store.delete(&name_of("first")).unwrap();
+        store.volume().delete(&name_of("first")).unwrap();
         held.lock().unwrap().take();
     });
 
     assert!(results.iter().all(|result| matches!(result, Ok(Outcome::Stored(put)) if put.new)), "{results:?}");
-    assert!(matches!(store.info(&name_of("first")), Err(Error::NotFound { .. })));
+    assert!(matches!(store.volume().info(&name_of("first")), Err(Error::NotFound { .. })));
     for text in ["second", "x"] {
-        assert_eq!(ours, store.info(&name_of(text)).unwrap().labels);
+        assert_eq!(ours, store.volume().info(&name_of(text)).unwrap().labels);
     }
 }

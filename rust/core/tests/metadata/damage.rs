@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use steelyard_core::error::Error;
-use steelyard_core::meta::Meta;
+use steelyard_core::volume::meta::Meta;
 
 use crate::support::{FRESH, READ, Scratch, WRITE, digest, labels, pairs, row};
 

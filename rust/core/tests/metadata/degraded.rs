@@ -15,16 +15,16 @@ fn blobs_are_stored_read_listed_and_deleted_without_metadata() {
 
     let store = store(&scratch);
 
-    assert_eq!(1, store.notes().len());
-    assert_eq!((3, labels(&[])), store.info(&old).map(|info| (info.size, info.labels)).unwrap());
+    assert_eq!(1, store.volume().notes().len());
+    assert_eq!((3, labels(&[])), store.volume().info(&old).map(|info| (info.size, info.labels)).unwrap());
     let new = put(&store, "new", &[]);
     assert_eq!(2, walk(&store, &[], 9).len());
     for filter in ["labels.a==b", "labels.a!=b", "size>1,labels.a"] {
-        let error = store.walk(&Filter::compile(&[filter]).unwrap(), None).unwrap().next(9).unwrap_err();
+        let error = store.volume().walk(&Filter::compile(&[filter]).unwrap(), None).unwrap().next(9).unwrap_err();
         assert!(matches!(error, Error::DataCorrupt { .. }), "{filter}: {error}");
     }
-    store.delete(&new).unwrap();
-    let error = store.update(&old, &labels(&[("a", "c")]), None).unwrap_err();
+    store.volume().delete(&new).unwrap();
+    let error = store.volume().update(&old, &labels(&[("a", "c")]), None).unwrap_err();
     assert!(matches!(error, Error::DataCorrupt { .. }) && error.to_string().contains("--rebuild"), "{error}");
     let error = store.put(b"labelled", old.algorithm(), None, Some(&labels(&[("a", "b")]))).unwrap_err();
     assert!(matches!(error, Error::DataCorrupt { .. }), "{error}");
@@ -40,13 +40,13 @@ fn a_rebuild_brings_back_what_the_file_still_holds() {
     bytes[..100].fill(0xa5);
     fs::write(scratch.join("meta.db"), &bytes).unwrap();
     let store = store(&scratch);
-    assert_eq!(labels(&[]), store.info(&digest).unwrap().labels);
+    assert_eq!(labels(&[]), store.volume().info(&digest).unwrap().labels);
 
-    let lines = store.rebuild().unwrap();
+    let lines = store.volume().rebuild().unwrap();
 
-    assert_eq!(labels(&[("a", "b")]), store.info(&digest).unwrap().labels, "{lines:?}");
+    assert_eq!(labels(&[("a", "b")]), store.volume().info(&digest).unwrap().labels, "{lines:?}");
     assert_eq!(bytes, fs::read(scratch.join("meta.db.damaged-1")).unwrap());
-    store.update(&digest, &labels(&[("a", "c")]), None).unwrap();
+    store.volume().update(&digest, &labels(&[("a", "c")]), None).unwrap();
 }
 
 #[test]
@@ -54,10 +54,10 @@ fn a_rebuild_needs_the_store_to_itself() {
     let scratch = Scratch::new();
     let (one, two) = (store(&scratch), store(&scratch));
 
-    assert!(matches!(one.rebuild(), Err(Error::Unavailable { .. })));
+    assert!(matches!(one.volume().rebuild(), Err(Error::Unavailable { .. })));
 
     drop(two);
-    one.rebuild().unwrap();
+    one.volume().rebuild().unwrap();
 }
 
 #[test]
@@ -68,9 +68,9 @@ fn damage_found_later_is_noted() {
     connection.execute("UPDATE blobs SET labels = 'garbage'", []).unwrap();
     drop(connection);
     let store = store(&scratch);
-    assert_eq!(Vec::<String>::new(), store.notes());
+    assert_eq!(Vec::<String>::new(), store.volume().notes());
 
-    assert_eq!(labels(&[]), store.info(&digest).unwrap().labels);
+    assert_eq!(labels(&[]), store.volume().info(&digest).unwrap().labels);
 
-    assert_eq!(1, store.notes().len());
+    assert_eq!(1, store.volume().notes().len());
 }

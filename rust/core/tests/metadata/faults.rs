@@ -38,12 +38,12 @@ fn a_rebuild_that_fails_anywhere_can_be_done_again() {
         let Ok(store) = Store::open_with(scratch.path(), Options::default(), faulty) else {
             return false;
         };
-        store.rebuild().is_ok()
+        store.volume().rebuild().is_ok()
     };
     sweep(&original, run, |scratch, _, what| {
         let store = store(scratch);
-        if !store.notes().is_empty() {
-            store.rebuild().unwrap();
+        if !store.volume().notes().is_empty() {
+            store.volume().rebuild().unwrap();
         }
         assert_eq!(1, walk(&store, &["labels.a==b"], 9).len(), "{what}");
         assert!(scratch.join("meta.db.damaged-1").exists(), "{what}");
@@ -58,14 +58,14 @@ fn an_open_or_an_update_that_fails_leaves_the_old_labels_or_the_new() {
         let Ok(store) = Store::open_with(scratch.path(), Options::default(), faulty) else {
             return false;
         };
-        let Ok(all) = store.infos(&[crate::support::name_of("x")]) else {
+        let Ok(all) = store.volume().infos(&[crate::support::name_of("x")]) else {
             return false;
         };
-        all.iter().all(|info| store.update(&info.digest, &labels(&[("a", "new")]), None).is_ok())
+        all.iter().all(|info| store.volume().update(&info.digest, &labels(&[("a", "new")]), None).is_ok())
     };
     sweep(&original, run, |scratch, done, what| {
         let store = store(scratch);
-        assert_eq!(Vec::<String>::new(), store.notes(), "{what}");
+        assert_eq!(Vec::<String>::new(), store.volume().notes(), "{what}");
         let all = walk(&store, &[], 9);
         let label = all[0].labels["a"].as_str();
         assert!(label == "new" || (!done && label == "old"), "{what}: {label}");
@@ -79,6 +79,6 @@ fn a_new_store_whose_making_fails_is_made_by_the_next_open() {
     sweep(&Scratch::new(), run, |scratch, _, what| {
         let store = store(scratch);
         let digest = put(&store, "x", &[("a", "b")]);
-        assert_eq!(labels(&[("a", "b")]), store.info(&digest).unwrap().labels, "{what}");
+        assert_eq!(labels(&[("a", "b")]), store.volume().info(&digest).unwrap().labels, "{what}");
     });
 }

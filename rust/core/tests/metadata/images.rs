@@ -5,10 +5,10 @@ use std::os::unix::fs::FileExt;
 
 use steelyard_core::error::Error;
 use steelyard_core::filter::Filter;
-use steelyard_core::images::{Change, Taken};
-use steelyard_core::meta::Meta;
 use steelyard_core::model::{Image, Target};
 use steelyard_core::store::Store;
+use steelyard_core::volume::images::{Change, Taken};
+use steelyard_core::volume::meta::Meta;
 
 use crate::support::{Scratch, WRITE, digest, labels, read_only, store};
 
@@ -23,11 +23,11 @@ fn target(number: u32) -> Target {
 
 fn assign(store: &Store, names: &[(&str, u32)], taken: Taken) -> Result<Vec<Image>, Error> {
     let targets: Vec<_> = names.iter().map(|(name, number)| ((*name).to_owned(), target(*number))).collect();
-    store.assign_images(&targets, None, taken)
+    store.volume().assign_images(&targets, None, taken)
 }
 
 fn names(store: &Store, filters: &[&str]) -> Vec<String> {
-    let images = store.images(&Filter::compile(filters).unwrap()).unwrap();
+    let images = store.volume().images(&Filter::compile(filters).unwrap()).unwrap();
     images.into_iter().map(|image| image.name).collect()
 }
 
@@ -46,7 +46,7 @@ fn names_are_given_all_or_none() {
     let store = store(&scratch);
     let made = assign(&store, &[("b", 1), ("a", 2)], Taken::Refuse).unwrap();
     assert_eq!((target(1), "b"), (made[0].target.clone(), &*made[0].name));
-    assert_eq!(made[0], store.image("b").unwrap());
+    assert_eq!(made[0], store.volume().image("b").unwrap());
 
     let refused = assign(&store, &[("c", 3), ("a", 3)], Taken::Keep).unwrap_err();
 
@@ -67,37 +67,37 @@ fn a_change_is_made_only_to_what_was_expected() {
     let wrong = digest(2).to_string();
 
     let change = Change { target: Some(target(2)), labels: Some(((*labels(&[("x", "1"), ("y", "2")])).clone(), None)) };
-    let refused = store.update_image("a", &change, Some(&wrong)).unwrap_err();
+    let refused = store.volume().update_image("a", &change, Some(&wrong)).unwrap_err();
     assert!(matches!(&refused, Error::NameMoved { actual, .. } if *actual == digest(1).to_string()), "{refused:?}");
-    assert!(store.delete_image("a", Some(&wrong)).is_err());
+    assert!(store.volume().delete_image("a", Some(&wrong)).is_err());
 
-    let changed = store.update_image("a", &change, Some(&digest(1).to_string())).unwrap();
+    let changed = store.volume().update_image("a", &change, Some(&digest(1).to_string())).unwrap();
     assert_eq!((digest(2), 2), (changed.target.digest, changed.labels.len()));
     let keys = Some(vec!["x".to_owned(), "z".to_owned()]);
     let change = Change { target: None, labels: Some(((*labels(&[("z", "3"), ("no", "4")])).clone(), keys)) };
-    let changed = store.update_image("a", &change, None).unwrap();
+    let changed = store.volume().update_image("a", &change, None).unwrap();
     assert_eq!(*labels(&[("y", "2"), ("z", "3")]), changed.labels);
     assert_eq!(vec!["a"], names(&store, &["labels.z==3,size==7,name~=^a,media_type==text/plain"]));
     assert_eq!(Vec::<String>::new(), names(&store, &["labels.x"]));
 
-    store.delete_image("a", Some(&wrong)).unwrap();
-    assert!(matches!(store.delete_image("a", None), Err(Error::NotFound { kind: "image name", .. })));
-    assert!(store.image("a").is_err());
+    store.volume().delete_image("a", Some(&wrong)).unwrap();
+    assert!(matches!(store.volume().delete_image("a", None), Err(Error::NotFound { kind: "image name", .. })));
+    assert!(store.volume().image("a").is_err());
 }
 
 #[test]
 fn an_older_file_is_read_as_it_is_and_brought_up_to_date_by_a_writer() {
     let scratch = old();
     let reader = read_only(&scratch);
-    assert_eq!((Vec::<String>::new(), Vec::<String>::new()), (names(&reader, &[]), reader.notes()));
-    assert!(reader.image("a").is_err());
+    assert_eq!((Vec::<String>::new(), Vec::<String>::new()), (names(&reader, &[]), reader.volume().notes()));
+    assert!(reader.volume().image("a").is_err());
     assert!(assign(&reader, &[("a", 1)], Taken::Refuse).is_err());
 
     let writer = store(&scratch);
     assign(&writer, &[("a", 1)], Taken::Refuse).unwrap();
 
     assert_eq!(vec!["a"], names(&reader, &[]));
-    assert_eq!(Vec::<String>::new(), writer.notes());
+    assert_eq!(Vec::<String>::new(), writer.volume().notes());
 }
 
 #[test]
@@ -108,8 +108,8 @@ fn names_of_a_damaged_file_are_not_taken_for_absent() {
     fs::remove_file(scratch.join("meta.db")).unwrap();
 
     assert!(matches!(assign(&store, &[("b", 1)], Taken::Refuse), Err(Error::DataCorrupt { .. })));
-    assert!(matches!(store.image("a"), Err(Error::DataCorrupt { .. })));
-    assert!(matches!(store.images(&Filter::compile::<&str>(&[]).unwrap()), Err(Error::DataCorrupt { .. })));
+    assert!(matches!(store.volume().image("a"), Err(Error::DataCorrupt { .. })));
+    assert!(matches!(store.volume().images(&Filter::compile::<&str>(&[]).unwrap()), Err(Error::DataCorrupt { .. })));
 }
 
 fn rebuild(scratch: &Scratch) -> (Meta, String) {

@@ -4,7 +4,7 @@ use std::sync::Barrier;
 
 use steelyard_core::digest::Digest;
 use steelyard_core::error::Error;
-use steelyard_core::meta::LARGE;
+use steelyard_core::volume::meta::LARGE;
 
 use crate::support::{Scratch, digest, labels, put, read_only, store, walk};
 
@@ -14,7 +14,7 @@ fn info_tells_size_times_and_labels() {
     let store = store(&scratch);
     let digest = put(&store, "hello", &[("a", "b")]);
 
-    let info = store.info(&digest).unwrap();
+    let info = store.volume().info(&digest).unwrap();
 
     assert_eq!((5, labels(&[("a", "b")])), (info.size, info.labels));
     assert_eq!(info.created_ns, info.updated_ns);
@@ -30,10 +30,10 @@ fn infos_are_of_what_is_stored_in_the_order_asked_for() {
     let store = store(&scratch);
     let (one, two) = (put(&store, "one", &[("n", "1")]), put(&store, "two", &[]));
 
-    let infos = store.infos(&[two, digest(1), one, two]).unwrap();
+    let infos = store.volume().infos(&[two, digest(1), one, two]).unwrap();
 
     assert_eq!(vec![two, one, two], infos.iter().map(|info| info.digest).collect::<Vec<_>>());
-    assert_eq!(store.info(&one).unwrap(), infos[1]);
+    assert_eq!(store.volume().info(&one).unwrap(), infos[1]);
 }
 
 #[test]
@@ -41,14 +41,14 @@ fn a_full_update_replaces_and_moves_only_updated() {
     let scratch = Scratch::new();
     let store = store(&scratch);
     let digest = put(&store, "x", &[("a", "1"), ("b", "2")]);
-    let before = store.info(&digest).unwrap();
+    let before = store.volume().info(&digest).unwrap();
 
-    let after = store.update(&digest, &labels(&[("c", "3")]), None).unwrap();
+    let after = store.volume().update(&digest, &labels(&[("c", "3")]), None).unwrap();
 
     assert_eq!(labels(&[("c", "3")]), after.labels);
     assert_eq!(before.created_ns, after.created_ns);
     assert!(after.updated_ns / 1_000 > before.updated_ns / 1_000);
-    assert_eq!(after, store.info(&digest).unwrap());
+    assert_eq!(after, store.volume().info(&digest).unwrap());
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn an_update_by_keys_leaves_the_others_and_removes_what_is_absent() {
     let given = labels(&[("keep", "other"), ("change", "4"), ("ignored", "5")]);
 
     let keys = ["change", "remove", "unknown"].map(str::to_owned);
-    let after = store.update(&digest, &given, Some(&keys)).unwrap();
+    let after = store.volume().update(&digest, &given, Some(&keys)).unwrap();
 
     assert_eq!(labels(&[("keep", "1"), ("change", "4")]), after.labels);
 }
@@ -69,9 +69,9 @@ fn updated_moves_forward_even_when_the_clock_does_not() {
     let scratch = Scratch::new();
     let store = store(&scratch);
     let digest = put(&store, "x", &[]);
-    let mut last = store.info(&digest).unwrap().updated_ns;
+    let mut last = store.volume().info(&digest).unwrap().updated_ns;
     for _ in 0..20 {
-        let updated = store.update(&digest, &labels(&[]), None).unwrap().updated_ns;
+        let updated = store.volume().update(&digest, &labels(&[]), None).unwrap().updated_ns;
         assert!(updated >= last + 1_000);
         last = updated;
     }
@@ -83,20 +83,20 @@ fn labels_have_a_limit_that_is_met_exactly() {
     let store = store(&scratch);
     let digest = put(&store, "x", &[("a", "b")]);
     let long = "v".repeat(4095);
-    store.update(&digest, &labels(&[("k", &long)]), None).unwrap();
+    store.volume().update(&digest, &labels(&[("k", &long)]), None).unwrap();
 
     for bad in [("kk", long.as_str()), ("", "v")] {
         let given = labels(&[bad]);
         let keys = [bad.0.to_owned()];
         for keys in [None, Some(&keys[..])] {
-            let error = store.update(&digest, &given, keys).unwrap_err();
+            let error = store.volume().update(&digest, &given, keys).unwrap_err();
             let size = bad.0.len() + bad.1.len();
             assert_eq!(Error::InvalidLabel { key: bad.0.to_owned(), size, limit: 4096 }, error);
         }
         let error = store.put(b"new", digest.algorithm(), None, Some(&given)).unwrap_err();
         assert!(matches!(error, Error::InvalidLabel { .. }), "{error}");
     }
-    assert_eq!(labels(&[("k", &long)]), store.info(&digest).unwrap().labels);
+    assert_eq!(labels(&[("k", &long)]), store.volume().info(&digest).unwrap().labels);
 }
 
 #[test]
@@ -107,10 +107,10 @@ fn what_is_not_stored_is_not_found() {
     std::fs::remove_file(scratch.join(&format!("blobs/sha256/{}", gone.encoded()))).unwrap();
 
     for digest in [gone, digest(7)] {
-        assert!(matches!(store.info(&digest), Err(Error::NotFound { .. })), "its row means nothing");
-        assert!(matches!(store.update(&digest, &labels(&[]), None), Err(Error::NotFound { .. })));
+        assert!(matches!(store.volume().info(&digest), Err(Error::NotFound { .. })), "its row means nothing");
+        assert!(matches!(store.volume().update(&digest, &labels(&[]), None), Err(Error::NotFound { .. })));
     }
-    assert!(store.infos(&[gone]).unwrap().is_empty());
+    assert!(store.volume().infos(&[gone]).unwrap().is_empty());
     assert!(walk(&store, &[], 9).is_empty());
     assert!(walk(&store, &["labels.a==b"], 9).is_empty());
 }
@@ -120,13 +120,13 @@ fn a_blob_that_comes_again_has_no_old_labels() {
     let scratch = Scratch::new();
     let store = store(&scratch);
     let digest = put(&store, "x", &[("old", "yes")]);
-    let first = store.info(&digest).unwrap();
+    let first = store.volume().info(&digest).unwrap();
     // What a crash between the row and the name leaves, and what a hand that deletes files does.
     std::fs::remove_file(scratch.join(&format!("blobs/sha256/{}", digest.encoded()))).unwrap();
 
     put(&store, "x", &[]);
 
-    let info = store.info(&digest).unwrap();
+    let info = store.volume().info(&digest).unwrap();
     assert_eq!(labels(&[]), info.labels);
     assert!(info.created_ns > first.created_ns);
     assert!(walk(&store, &["labels.old==yes"], 9).is_empty());
@@ -146,13 +146,13 @@ fn stores_that_write_labels_at_once_lose_none() {
                 barrier.wait();
                 for change in 0..CHANGES {
                     let key = format!("{number}-{change}");
-                    store.update(&digest, &labels(&[(&key, "x")]), Some(std::slice::from_ref(&key))).unwrap();
+                    store.volume().update(&digest, &labels(&[(&key, "x")]), Some(std::slice::from_ref(&key))).unwrap();
                 }
             });
         }
     });
 
-    assert_eq!(STORES * CHANGES, store(&scratch).info(&digest).unwrap().labels.len());
+    assert_eq!(STORES * CHANGES, store(&scratch).volume().info(&digest).unwrap().labels.len());
 }
 
 #[test]
@@ -161,11 +161,11 @@ fn a_read_only_store_reads_labels_and_refuses_to_set_them() {
     let digest = put(&store(&scratch), "x", &[("a", "b")]);
     let store = read_only(&scratch);
 
-    assert_eq!(labels(&[("a", "b")]), store.info(&digest).unwrap().labels);
-    assert!(matches!(store.update(&digest, &labels(&[]), None), Err(Error::Io { errno: libc::EROFS, .. })));
-    store.mark_verified(&[digest], 1).unwrap();
-    store.set_verify_started(Some(1)).unwrap();
-    assert_eq!(None, store.verify_started().unwrap());
+    assert_eq!(labels(&[("a", "b")]), store.volume().info(&digest).unwrap().labels);
+    assert!(matches!(store.volume().update(&digest, &labels(&[]), None), Err(Error::Io { errno: libc::EROFS, .. })));
+    store.volume().mark_verified(&[digest], 1).unwrap();
+    store.volume().set_verify_started(Some(1)).unwrap();
+    assert_eq!(None, store.volume().verify_started().unwrap());
 }
 
 #[test]
@@ -174,22 +174,22 @@ fn large_blobs_are_known_by_their_size() {
     let store = store(&scratch);
     let size = usize::try_from(LARGE).unwrap();
     let bytes = vec![7; size];
-    assert!(!store.has_size(LARGE).unwrap());
+    assert!(!store.volume().has_size(LARGE).unwrap());
 
     let digest: Digest = store.put(&bytes, steelyard_core::digest::Algorithm::Blake3, None, None).unwrap().digest;
 
-    assert!(store.has_size(LARGE).unwrap());
-    assert!(!store.has_size(LARGE + 1).unwrap());
-    store.delete(&digest).unwrap();
-    assert!(!store.has_size(LARGE).unwrap());
+    assert!(store.volume().has_size(LARGE).unwrap());
+    assert!(!store.volume().has_size(LARGE + 1).unwrap());
+    store.volume().delete(&digest).unwrap();
+    assert!(!store.volume().has_size(LARGE).unwrap());
 }
 
 #[test]
 fn the_begin_of_a_verification_is_remembered() {
     let scratch = Scratch::new();
-    store(&scratch).set_verify_started(Some(-3)).unwrap();
-    assert_eq!(Some(-3), store(&scratch).verify_started().unwrap());
+    store(&scratch).volume().set_verify_started(Some(-3)).unwrap();
+    assert_eq!(Some(-3), store(&scratch).volume().verify_started().unwrap());
 
-    store(&scratch).set_verify_started(None).unwrap();
-    assert_eq!(None, store(&scratch).verify_started().unwrap());
+    store(&scratch).volume().set_verify_started(None).unwrap();
+    assert_eq!(None, store(&scratch).volume().verify_started().unwrap());
 }

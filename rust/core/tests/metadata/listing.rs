@@ -12,7 +12,7 @@ use steelyard_core::filter::Filter;
 use steelyard_core::model::Info;
 use steelyard_core::store::Store;
 use steelyard_core::sys::{Fault, Faulty, Linux, Op};
-use steelyard_core::walk::Ahead;
+use steelyard_core::volume::walk::Ahead;
 
 use crate::common::Scratch;
 use crate::recorder::{Recorder, recorder};
@@ -108,7 +108,7 @@ fn a_filter_on_labels_looks_at_each_file_or_at_a_listing_that_is_good() {
 }
 
 fn ahead(store: &Arc<Store>, most: usize) -> Ahead<Vec<Digest>> {
-    Ahead::new(store.walk(&Filter::compile::<&str>(&[]).unwrap(), None).unwrap(), most, digests)
+    Ahead::new(store.volume().walk(&Filter::compile::<&str>(&[]).unwrap(), None).unwrap(), most, digests)
 }
 
 #[test]
@@ -152,13 +152,13 @@ fn a_failure_of_a_step_ahead_is_told_when_its_blobs_are_asked_for() {
     let store = scratch.open_with(faulty.clone()).unwrap();
     let everything = Filter::compile::<&str>(&[]).unwrap();
     let of_one = |infos: &[Info]| infos.len();
-    let ahead = Ahead::new(store.walk(&everything, None).unwrap(), 99, of_one);
+    let ahead = Ahead::new(store.volume().walk(&everything, None).unwrap(), 99, of_one);
     faulty.set(Some(Fault::Every(Op::Visit, libc::EIO)));
 
     assert!(matches!(ahead.next(), Err(Error::Io { errno: libc::EIO, .. })));
 
     faulty.set(None);
-    let ahead = Ahead::new(store.walk(&everything, None).unwrap(), 10, of_one);
+    let ahead = Ahead::new(store.volume().walk(&everything, None).unwrap(), 10, of_one);
     assert_eq!(Some(10), ahead.next().unwrap());
     assert_eq!(None, ahead.next().unwrap());
 }
@@ -169,7 +169,7 @@ fn a_step_that_dies_is_not_taken_for_the_end() {
     let (_, store, _) = recorded(&scratch, 10);
     let everything = Filter::compile::<&str>(&[]).unwrap();
     let dies = |infos: &[Info]| assert!(infos.len() > 4, "the test wants it");
-    let ahead = Ahead::new(store.walk(&everything, None).unwrap(), 6, dies);
+    let ahead = Ahead::new(store.volume().walk(&everything, None).unwrap(), 6, dies);
     assert!(ahead.next().unwrap().is_some());
 
     for _ in 0..3 {

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use steelyard_core::error::Error;
-use steelyard_core::meta::{LARGE, Row};
+use steelyard_core::volume::meta::{LARGE, Row};
 
 use crate::support::{FRESH, Scratch, WRITE, digest, labels, pairs, row};
 

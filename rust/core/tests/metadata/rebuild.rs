@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use steelyard_core::meta::{Meta, Row};
+use steelyard_core::volume::meta::{Meta, Row};
 
 use crate::support::{FRESH, Scratch, WRITE, digest, labels, pairs, row};
 

@@ -50,7 +50,7 @@ fn listing_scales() {
     timed("walk with 1 % by label", || walk(&store, &["labels.percent==7"], 1024).len());
     timed("walk with 1 % by a regular expression", || walk(&store, &["labels.percent~=^7$"], 1024).len());
     let some: Vec<_> = all.iter().step_by(10).map(|info| info.digest).collect();
-    timed("infos", || store.infos(&some).unwrap().len());
+    timed("infos", || store.volume().infos(&some).unwrap().len());
     label_durably(&store, &all);
 }
 
@@ -72,7 +72,7 @@ fn label_all(scratch: &Scratch, all: &[Info]) {
 fn label_durably(store: &steelyard_core::store::Store, all: &[Info]) {
     let (given, start) = (labels(&[("late", "yes")]), Instant::now());
     for info in &all[..500] {
-        store.update(&info.digest, &given, Some(&["late".to_owned()])).unwrap();
+        store.volume().update(&info.digest, &given, Some(&["late".to_owned()])).unwrap();
     }
     println!("update, durable, one by one: {:?} each", start.elapsed() / 500);
     let start = Instant::now();

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use steelyard_core::digest::{Algorithm, Digest};
 use steelyard_core::filter::Filter;
 use steelyard_core::hash::Hasher;
-use steelyard_core::meta::{Meta, Mode, Row};
 use steelyard_core::model::{Info, Labels};
 use steelyard_core::store::{Options, Store};
 use steelyard_core::sys::Linux;
+use steelyard_core::volume::meta::{Meta, Mode, Row};
 
 pub const WRITE: Mode = Mode { read_only: false, durable: true, fresh: false };
 pub const FRESH: Mode = Mode { read_only: false, durable: true, fresh: true };
@@ -122,7 +122,7 @@ pub fn put(store: &Store, text: &str, with: &[(&str, &str)]) -> Digest {
 
 /// Walk to the end in steps of `most`.
 pub fn walk(store: &Arc<Store>, filters: &[&str], most: usize) -> Vec<Info> {
-    let mut walk = store.walk(&Filter::compile(filters).unwrap(), None).unwrap();
+    let mut walk = store.volume().walk(&Filter::compile(filters).unwrap(), None).unwrap();
     let mut all = Vec::new();
     while let infos = walk.next(most).unwrap()
         && !infos.is_empty()

@@ -69,7 +69,7 @@ fn a_listing_is_what_info_says_of_each_before_and_after_it_was_remembered() {
 
     let first = walk(&store, &[], 7);
     let again = walk(&store, &[], 7);
-    let expected: Vec<_> = first.iter().map(|info| store.info(&info.digest).unwrap()).collect();
+    let expected: Vec<_> = first.iter().map(|info| store.volume().info(&info.digest).unwrap()).collect();
 
     assert_eq!(expected, first);
     assert_eq!(expected, again);
@@ -81,10 +81,10 @@ fn blobs_that_vanish_during_a_walk_are_no_error() {
     let scratch = Scratch::new();
     let store = store(&scratch);
     let all: Vec<_> = (0..200).map(|number| put(&store, &number.to_string(), &[])).collect();
-    let mut walk = store.walk(&Filter::compile::<&str>(&[]).unwrap(), None).unwrap();
+    let mut walk = store.volume().walk(&Filter::compile::<&str>(&[]).unwrap(), None).unwrap();
     let mut seen = digests(&walk.next(1).unwrap());
     for digest in all.iter().filter(|digest| **digest != seen[0]).step_by(2) {
-        store.delete(digest).unwrap();
+        store.volume().delete(digest).unwrap();
     }
 
     while let infos = walk.next(64).unwrap()
@@ -126,7 +126,7 @@ fn an_update_shows_in_the_next_walk() {
     let digest = put(&store, "x", &[]);
     assert_eq!(1, walk(&store, &[], 9).len());
 
-    let info = store.update(&digest, &labels(&[("a", "b")]), None).unwrap();
+    let info = store.volume().update(&digest, &labels(&[("a", "b")]), None).unwrap();
 
     assert_eq!(vec![info.clone()], walk(&store, &[], 9));
     assert_eq!(vec![info], walk(&store, &["labels.a==b"], 9));
@@ -137,10 +137,10 @@ fn verified_blobs_can_be_passed_over() {
     let scratch = Scratch::new();
     let store = store(&scratch);
     let all: Vec<_> = (0..3).map(|number| put(&store, &number.to_string(), &[])).collect();
-    store.mark_verified(&all[..1], 10).unwrap();
-    store.mark_verified(&all[1..2], 20).unwrap();
+    store.volume().mark_verified(&all[..1], 10).unwrap();
+    store.volume().mark_verified(&all[1..2], 20).unwrap();
 
-    let mut walk = store.walk(&Filter::compile::<&str>(&[]).unwrap(), Some(15)).unwrap();
+    let mut walk = store.volume().walk(&Filter::compile::<&str>(&[]).unwrap(), Some(15)).unwrap();
 
     let mut left = vec![all[0], all[2]];
     left.sort();
@@ -162,6 +162,6 @@ fn a_foreign_root_is_listed_by_its_files_alone() {
     let digest = Digest::parse(&format!("sha256:{name}")).unwrap();
     let (created_ns, updated_ns) = (1_234_567_891, 1_234_567_891);
     assert_eq!(vec![Info { digest, size: 0, created_ns, updated_ns, labels: labels(&[]) }], all);
-    assert_eq!(all[0], store.info(&digest).unwrap());
+    assert_eq!(all[0], store.volume().info(&digest).unwrap());
     assert_eq!(vec!["blobs"], scratch.names(""));
 }

@@ -65,7 +65,7 @@ fn processes_that_label_at_once_lose_nothing() {
     }
 
     let store = store(&scratch);
-    assert_eq!(Vec::<String>::new(), store.notes());
+    assert_eq!(Vec::<String>::new(), store.volume().notes());
     for name in ["a", "b", "c"] {
         assert_eq!(40, walk(&store, &[&format!("labels.by=={name}")], 100).len());
     }
@@ -84,9 +84,9 @@ fn a_killed_process_leaves_every_visible_blob_with_its_labels() {
         child.wait().unwrap();
 
         let store = store(&scratch);
-        assert_eq!(Vec::<String>::new(), store.notes());
+        assert_eq!(Vec::<String>::new(), store.volume().notes());
         for (digest, text) in &acknowledged {
-            assert_eq!(text, &store.info(digest).unwrap().labels["text"]);
+            assert_eq!(text, &store.volume().info(digest).unwrap().labels["text"]);
         }
         for info in walk(&store, &[], 100) {
             assert_eq!(labels(&[("by", "endless"), ("text", &info.labels["text"])]), info.labels);
@@ -111,12 +111,12 @@ fn delete_on_a_full_disk(scratch: &Scratch) {
     let all = walk(&store, &["labels.a==b"], 9);
     assert_eq!(1, all.len());
     let digest = all[0].digest;
-    assert_eq!(labels(&[("a", "b")]), store.info(&digest).unwrap().labels);
-    let error = store.update(&digest, &labels(&[]), None).unwrap_err();
+    assert_eq!(labels(&[("a", "b")]), store.volume().info(&digest).unwrap().labels);
+    let error = store.volume().update(&digest, &labels(&[]), None).unwrap_err();
     assert!(matches!(error, Error::Io { errno: libc::ENOSPC, .. }), "{error}");
-    store.mark_verified(&[digest], 1).unwrap();
-    store.delete(&digest).unwrap();
-    assert_eq!(Vec::<String>::new(), store.notes());
+    store.volume().mark_verified(&[digest], 1).unwrap();
+    store.volume().delete(&digest).unwrap();
+    assert_eq!(Vec::<String>::new(), store.volume().notes());
 }
 
 /// Run what follows where the root is mounted read-only.
@@ -138,7 +138,7 @@ fn a_read_only_file_system_is_read_with_and_without_a_log() {
     let copy = Scratch::new();
     let open = store(&scratch);
     let digest = walk(&open, &[], 9)[0].digest;
-    open.update(&digest, &labels(&[("a", "c")]), None).unwrap();
+    open.volume().update(&digest, &labels(&[("a", "c")]), None).unwrap();
     assert!(Command::new("cp").arg("-a").arg(scratch.join(".")).arg(copy.path()).status().unwrap().success());
     assert!(start("frozen", &copy, FROZEN).wait_with_output().unwrap().status.success());
 
@@ -151,7 +151,7 @@ fn read_on_a_read_only_file_system(scratch: &Scratch) {
     assert_eq!(Some(libc::EROFS), refused.raw_os_error());
     let log = scratch.join("meta.db-wal").exists();
     let store = read_only(scratch);
-    assert_eq!(Vec::<String>::new(), store.notes());
+    assert_eq!(Vec::<String>::new(), store.volume().notes());
 
     let all = walk(&store, &[], 9);
 

@@ -12,7 +12,7 @@ use std::{io, ptr};
 use libc::{off_t, size_t};
 
 use super::super::{Process, promise};
-use super::{keep, kept, set_errno};
+use super::failure::{keep, kept, set_errno};
 
 pub(super) unsafe extern "C" fn mmap(
     address: *mut c_void,

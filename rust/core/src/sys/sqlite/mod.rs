@@ -24,6 +24,7 @@
 #![allow(unsafe_code, reason = "SQLite calls these by C function pointers")]
 #![allow(clippy::disallowed_methods, reason = "a part of the module that makes the calls")]
 
+mod failure;
 mod mappings;
 mod mutexes;
 
@@ -41,12 +42,12 @@ use rustix::fs::{self, CWD, MemfdFlags, Mode, OFlags};
 
 use super::{Process, mark, promise, unmark};
 use crate::format::names::{SHM_SUFFIX, WAL_SUFFIX};
+use failure::{keep, kept, set_errno, set_lock_failure};
 
+pub use failure::{failure, forget_failure, lock_failure, set_failure};
 pub use mappings::prepare_mappings;
 
 thread_local! {
-    static FAILURE: Cell<c_int> = const { Cell::new(0) };
-    static LOCK_FAILURE: Cell<c_int> = const { Cell::new(0) };
     static PRIVATE: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -91,28 +92,6 @@ unsafe fn replace(name: &CStr, function: *const ()) {
     assert_eq!(result, Some(ffi::SQLITE_OK), "the SQLite that is compiled in has a system call {name:?}");
 }
 
-/// Forget earlier failures of this thread.
-pub fn forget_failure() {
-    FAILURE.set(0);
-    LOCK_FAILURE.set(0);
-}
-
-/// Take a number for this thread's last failure.
-pub fn set_failure(errno: i32) {
-    FAILURE.set(errno);
-}
-
-/// Return the number of this thread's last failure, if there was one since `forget_failure`.
-pub fn failure() -> Option<i32> {
-    Some(FAILURE.get()).filter(|errno| *errno != 0)
-}
-
-/// Return the number with which the file system refused the last lock that this thread asked for. SQLite takes some of them
-/// for a lock that another process has, and would ask for ever.
-pub fn lock_failure() -> Option<i32> {
-    Some(LOCK_FAILURE.get()).filter(|errno| *errno != 0)
-}
-
 /// Run `open`, which opens a database whose log has no index, and must not make one: SQLite then finds an empty one, which
 /// nobody else sees, and builds its own in memory.
 pub fn with_private_index<T>(open: impl FnOnce() -> T) -> T {
@@ -142,27 +121,6 @@ unsafe extern "C" fn note(_: *mut c_void, code: c_int, message: *const c_char) {
     if let Some(errno) = number.and_then(|(number, _)| number.parse().ok()).filter(|errno| *errno > 0) {
         keep(errno);
     }
-}
-
-/// Keep the failure, and return what the call returned.
-fn kept<T: PartialEq>(result: T, failed: &T) -> T {
-    if result == *failed {
-        keep(io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO));
-    }
-    result
-}
-
-fn keep(errno: c_int) {
-    // SQLite repeats what a signal has interrupted. What is not there is often no failure, or follows another one.
-    if !matches!(errno, libc::EINTR | libc::ENOENT) {
-        FAILURE.set(errno);
-    }
-}
-
-/// Set the number that C callers read.
-fn set_errno(errno: c_int) {
-    // SAFETY: the pointer is to this thread's own number, and always valid.
-    unsafe { *libc::__errno_location() = errno };
 }
 
 unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: c_int) -> c_int {
@@ -232,7 +190,7 @@ unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int 
     }
     let errno = if result == -1 { io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO) } else { 0 };
     let is_taken = matches!(errno, libc::EAGAIN | libc::EACCES | libc::EINTR);
-    LOCK_FAILURE.set(if is_taken { 0 } else { errno });
+    set_lock_failure(if is_taken { 0 } else { errno });
     if result == -1 && !is_taken {
         keep(errno);
         set_errno(errno);

@@ -1,0 +1,156 @@
+//! Checkpoints: bytes on the disk first, then a slot that counts them.
+//!
+//! A long write makes them beside it: a thread waits for the disk while more is written and hashed. Whatever looks at
+//! the slots, gives the ref back or goes back behind them, first waits for that thread.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::mpsc::{TryRecvError, channel};
+
+use super::control::{Control, Place};
+use super::inner::{Away, Backing, Inner};
+use crate::error::{At, Error, Result};
+use crate::format::state::Slot;
+use crate::hash::Hasher;
+use crate::pipe::WAITING;
+use crate::sys::Process;
+use crate::volume::Volume;
+
+impl Inner {
+    /// Write what is pending and make everything durable, unless it is already.
+    pub(super) fn settle(&mut self, volume: &Arc<Volume>) -> Result<()> {
+        self.flush(volume)?;
+        // The flush may have begun a checkpoint, and nothing is settled before that has ended.
+        self.rejoin()?;
+        if !self.dirty {
+            return Ok(());
+        }
+        let result = self.checkpoint(volume);
+        self.poisoning(result)
+    }
+
+    /// Make a checkpoint here and now.
+    fn checkpoint(&mut self, volume: &Volume) -> Result<()> {
+        // The kernel tells a failed sync once: a second sync beside it could take that away from the one that counts.
+        self.rejoin()?;
+        self.sync_written(volume)?;
+        self.check_own(volume)?;
+        let (slot, place) = (self.slot(), Place::of(volume)?);
+        if let Some(control) = self.control_mut() {
+            control.checkpoint(&place, slot)?;
+        }
+        self.durable = self.written;
+        self.dirty = false;
+        Ok(())
+    }
+
+    /// Begin a checkpoint of what is written now; it goes on beside the caller if there is a thread for it.
+    pub(super) fn begin_checkpoint(&mut self, volume: &Arc<Volume>) -> Result<()> {
+        // One at a time: a disk that falls so far behind slows the writer down.
+        self.rejoin()?;
+        let Some(lent) = WAITING.lend() else {
+            return self.checkpoint(volume);
+        };
+        let saved = self.hashing.pipeline.save();
+        let mut slot = self.slot_with(&Hasher::new(self.hashing.algorithm()));
+        let path = self.data_path(volume);
+        let Some(Backing::Named(named)) = &mut self.backing else { return Ok(()) };
+        let Some(mut control) = named.control.take() else { return Ok(()) };
+        let (data, own, volume) = (Arc::clone(&named.data), named.own.clone(), Arc::clone(volume));
+        let (give, back) = channel();
+        named.away = Some(Away { back, offset: self.written, process: Process::current() });
+        self.dirty = false;
+        lent.run(move || {
+            // DURABILITY: the bytes that the slot counts are on the disk before it is; those written meanwhile may be.
+            let result = volume.sys.sync_data(data.as_fd()).at("fdatasync", || path).and_then(|()| {
+                // Without a state of the hash the slot still counts the bytes; a resume reads them again.
+                if let Some(saved) = saved.wait() {
+                    (slot.hash_offset, slot.hash_state) = (saved.offset, saved.bytes);
+                }
+                // A slot would tell the ingest's new writer of bytes that it has not written.
+                own.check(&volume)?;
+                control.checkpoint(&Place::of(&volume)?, slot)
+            });
+            // Before the commit that waits for this looks whether anything has the data open for writing.
+            drop(data);
+            // Nobody waits any more only if the ingest was forgotten by a panic.
+            give.send((control, result)).ok();
+        });
+        Ok(())
+    }
+
+    /// Wait for the checkpoint under way, if there is one. That it failed poisons.
+    pub(super) fn rejoin(&mut self) -> Result<()> {
+        let Some(away) = self.away() else { return Ok(()) };
+        let is_here = away.process.is_current();
+        let (offset, came_back) = (away.offset, if is_here { away.back.recv().ok() } else { None });
+        self.take_back(offset, came_back)
+    }
+
+    /// Likewise, unless it goes on.
+    pub(super) fn rejoin_if_done(&mut self) -> Result<()> {
+        let Some(away) = self.away() else { return Ok(()) };
+        let (offset, came_back) = (away.offset, away.back.try_recv());
+        match came_back {
+            Err(TryRecvError::Empty) => Ok(()),
+            other => self.take_back(offset, other.ok()),
+        }
+    }
+
+    fn away(&self) -> Option<&Away> {
+        match &self.backing {
+            Some(Backing::Named(named)) => named.away.as_ref(),
+            _ => None,
+        }
+    }
+
+    fn take_back(&mut self, offset: u64, came_back: Option<(Control, Result<()>)>) -> Result<()> {
+        let Some(Backing::Named(named)) = &mut self.backing else { return Ok(()) };
+        named.away = None;
+        let result = match came_back {
+            Some((control, result)) => {
+                named.control = Some(control);
+                result
+            }
+            // A panic has taken it, or a fork: what the disk holds is unknown.
+            None => Err(Error::Io { errno: libc::EIO, path: Some(named.path.clone()), operation: "checkpoint" }),
+        };
+        if result.is_ok() {
+            self.durable = self.durable.max(offset);
+        }
+        self.poisoning(result)
+    }
+
+    /// The bytes that the last checkpoint covers, or the one under way will.
+    pub(super) fn covered(&self) -> u64 {
+        self.away().map_or(self.durable, |away| away.offset)
+    }
+
+    /// DURABILITY: before a slot or a blob's name says that these bytes are there, they are.
+    ///
+    /// No checkpoint may be under way.
+    pub(super) fn sync_written(&self, volume: &Volume) -> Result<()> {
+        let synced = volume.sys.sync_data(self.data()?);
+        synced.at("fdatasync", || self.data_path(volume))
+    }
+
+    /// What a checkpoint of this moment says.
+    pub(super) fn slot(&mut self) -> Slot {
+        let hasher = self.hashing.with(|hasher| hasher.clone());
+        self.slot_with(&hasher)
+    }
+
+    fn slot_with(&self, hasher: &Hasher) -> Slot {
+        let saved = hasher.save();
+        Slot {
+            sequence: 0,
+            offset: self.written,
+            updated_ns: self.updated_ns,
+            total: self.total,
+            expected: self.expected,
+            algorithm: hasher.algorithm(),
+            hash_offset: saved.offset,
+            hash_state: saved.bytes,
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Publication: check the size, check the digest, make the bytes durable, give them their name.
+
+use std::sync::Arc;
+
+use super::Ingest;
+use super::control::{Found, Place};
+use super::inner::{Inner, Phase};
+use super::shared::Wanted;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::format::names::ingest_name;
+use crate::hash::Hasher;
+use crate::model::{Info, Labels, check_labels};
+use crate::volume::Published;
+
+impl Ingest {
+    /// Publish the bytes under their digest, and close the ingest whatever happens.
+    ///
+    /// `UnexpectedSize`, `UnexpectedDigest`, `InvalidLabel`: the bytes are kept, durably. `AlreadyExists`: they are gone.
+    /// Any other error: the last checkpoint counts, or the blob is stored whole without having been acknowledged.
+    pub fn commit(&self, size: Option<u64>, expected: Option<&Digest>, labels: Option<&Labels>) -> Result<Info> {
+        let mut inner = self.lock_to_commit();
+        if let Some(reason) = inner.phase.reason(&self.name) {
+            if matches!(inner.phase, Phase::Poisoned(_)) {
+                self.release(&mut inner, Phase::Closed(self.closed()));
+            }
+            return Err(reason);
+        }
+        let result = self.publish(&mut inner, size, expected, labels);
+        self.release(&mut inner, Phase::Closed(self.closed()));
+        result
+    }
+
+    fn publish(
+        &self,
+        inner: &mut Inner,
+        size: Option<u64>,
+        expected: Option<&Digest>,
+        labels: Option<&Labels>,
+    ) -> Result<Info> {
+        inner.flush(self.volume())?;
+        // Also the checkpoint that the flush may have begun: its failure must be heard before anything is published.
+        inner.rejoin()?;
+        inner.ring.set_written(inner.written);
+        let checked = self.check(inner, size, expected, labels);
+        let digest = match checked {
+            Ok(digest) => digest,
+            Err(error) => {
+                // The caller is told that the bytes are kept, so they are made durable first.
+                inner.settle(self.volume())?;
+                return Err(error);
+            }
+        };
+        // DURABILITY: before the blob has a name its bytes are on the disk; a power cut leaves the ingest.
+        inner.sync_written(self.volume())?;
+        let created_ns = self.volume().sys.now_ns();
+        let size = inner.written;
+        match self.publish_bytes(inner, Wanted { digest, size, labels, created_ns }) {
+            Ok(published) => {
+                self.discard(inner, published)?;
+                match published {
+                    Published::New { created_ns } => {
+                        let (updated_ns, labels) = (created_ns, labels.cloned().unwrap_or_default());
+                        Ok(Info { digest, size, created_ns, updated_ns, labels: Arc::new(labels) })
+                    }
+                    Published::Existed | Published::Healed => Err(Error::AlreadyExists { digest: digest.to_string() }),
+                }
+            }
+            // Whatever has the ingest's name now may be another writer's.
+            Err(error @ (Error::Aborted { .. } | Error::FailedPrecondition { .. })) => Err(error),
+            Err(error) => {
+                // The bytes are synced; should they still be ours, a resume finds all of them.
+                inner.settle(self.volume()).ok();
+                self.sweep().ok();
+                Err(error)
+            }
+        }
+    }
+
+    fn check(
+        &self,
+        inner: &mut Inner,
+        size: Option<u64>,
+        expected: Option<&Digest>,
+        labels: Option<&Labels>,
+    ) -> Result<Digest> {
+        let name = || (!self.name.is_empty()).then(|| self.name.clone());
+        labels.map_or(Ok(()), check_labels)?;
+        if let Some(expected) = size
+            && expected != inner.written
+        {
+            return Err(Error::UnexpectedSize { expected, actual: inner.written, name: name() });
+        }
+        let actual = match expected {
+            Some(expected) if expected.algorithm() != inner.hashing.algorithm() => {
+                let (hasher, result) = inner.hash_to(self.volume(), Hasher::new(expected.algorithm()), inner.written);
+                result?;
+                hasher.digest()
+            }
+            _ => {
+                inner.catch_up(self.volume(), u64::MAX)?;
+                let actual = inner.hashing.with(|hasher| hasher.digest());
+                inner.finish_recheck(self.volume(), &actual)?;
+                actual
+            }
+        };
+        match expected {
+            Some(expected) if *expected != actual => {
+                let (expected, actual) = (expected.to_string(), actual.to_string());
+                Err(Error::UnexpectedDigest { expected, actual, name: name() })
+            }
+            _ => Ok(actual),
+        }
+    }
+
+    /// Remove what publication left of the ingest.
+    fn discard(&self, inner: &Inner, published: Published) -> Result<()> {
+        if !inner.is_named() {
+            return Ok(());
+        }
+        let removed = Place::of(self.volume())?.remove(&ingest_name(&self.name));
+        match published {
+            // The data was renamed away, so what remains is garbage, which nobody sees and the next writer sweeps.
+            Published::New { .. } | Published::Healed => Ok(()),
+            Published::Existed => removed,
+        }
+    }
+
+    /// Remove the ingest if a failed publication has already taken its data away.
+    fn sweep(&self) -> Result<()> {
+        let (place, name) = (Place::of(self.volume())?, ingest_name(&self.name));
+        match place.find(&name)? {
+            Found::Garbage(_) => place.remove(&name),
+            Found::Whole(_) | Found::Absent => Ok(()),
+        }
+    }
+}

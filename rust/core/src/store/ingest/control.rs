@@ -1,0 +1,246 @@
+//! An ingest's directory: finding it, making it, its checkpoints, and removing it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{At, Error, Result};
+use crate::format::names::{DATA, PRIVATE_DIR_MODE, PRIVATE_MODE, STATE, ingest_name};
+use crate::format::state::{Header, Holder, Layout, SIZE_LIMIT, Slot, State};
+use crate::sys::found;
+use crate::sys::{Fd, FileKind, Stat, Sys, read_full_at, write_all_at};
+use crate::volume::{Lease, Volume};
+
+/// Where ingests live.
+pub(super) struct Place<'a> {
+    pub(super) sys: &'a dyn Sys,
+    /// The directory `ingest`.
+    pub(super) dir: BorrowedFd<'a>,
+    pub(super) path: PathBuf,
+}
+
+/// What there is under an ingest's name.
+pub(super) enum Found {
+    /// Nothing.
+    Absent,
+    /// What a crash, a finished commit or a damaged disk left: nothing that could be resumed. With its directory, if it
+    /// is one.
+    Garbage(Option<Fd>),
+    /// An ingest.
+    Whole(Box<Whole>),
+}
+
+/// An ingest as the disk has it.
+pub(super) struct Whole {
+    pub(super) dir: Fd,
+    pub(super) state: State,
+    pub(super) data: Stat,
+}
+
+/// An ingest that was opened again.
+pub(super) struct Resumed {
+    pub(super) data: Fd,
+    pub(super) control: Control,
+    /// Whether another descriptor had the data open for writing, although the ref was free.
+    pub(super) is_shared: bool,
+}
+
+/// The directory and the state file of an open ingest.
+pub(super) struct Control {
+    dir: Arc<Fd>,
+    path: PathBuf,
+    state: Fd,
+    layout: Layout,
+    slots: [Option<Slot>; 2],
+    /// The slot that counts; the next checkpoint goes into the other one.
+    current: usize,
+    /// Whether the names of this directory and in it are durable.
+    linked: bool,
+}
+
+impl<'a> Place<'a> {
+    /// Where the ingests of a volume live; an error in a read-only one without any.
+    pub(super) fn of(volume: &'a Volume) -> Result<Self> {
+        Self::find_in(volume).ok_or_else(|| Error::Io {
+            errno: libc::ENOENT,
+            path: Some(volume.root.ingests_path()),
+            operation: "open",
+        })
+    }
+
+    /// Likewise; None in a read-only volume without any.
+    pub(super) fn find_in(volume: &'a Volume) -> Option<Self> {
+        let dir = volume.root.ingests()?;
+        let (sys, path) = (volume.sys.as_ref(), volume.root.ingests_path());
+        Some(Self { sys, dir, path })
+    }
+
+    /// Look at an ingest without changing anything.
+    pub(super) fn find(&self, name: &str) -> Result<Found> {
+        let path = || self.path.join(name);
+        let dir = match self.sys.open_dir(self.dir, name) {
+            Ok(dir) => dir,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Absent),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTDIR | libc::ELOOP)) => {
+                return Ok(Found::Garbage(None));
+            }
+            Err(error) => return Err(error).at("open", path),
+        };
+        let Some(data) = found(self.sys.stat_at(dir.as_fd(), DATA)).at("stat", || path().join(DATA))? else {
+            return Ok(Found::Garbage(Some(dir)));
+        };
+        // Two names: a commit made it a blob and a power cut brought this name back. Writing on would change the blob.
+        if data.kind != FileKind::File || data.nlink != 1 {
+            return Ok(Found::Garbage(Some(dir)));
+        }
+        match self.read_state(&dir).at("read", || path().join(STATE))? {
+            Some(state) if name == ingest_name(&state.header.ref_) => {
+                Ok(Found::Whole(Box::new(Whole { dir, state, data })))
+            }
+            _ => Ok(Found::Garbage(Some(dir))),
+        }
+    }
+
+    fn read_state(&self, dir: &Fd) -> io::Result<Option<State>> {
+        let Some(file) = found(self.sys.open(dir.as_fd(), STATE, false))? else {
+            return Ok(None);
+        };
+        let stat = self.sys.stat(file.as_fd())?;
+        let size = usize::try_from(stat.size).unwrap_or(usize::MAX);
+        if stat.kind != FileKind::File || size > SIZE_LIMIT {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; size];
+        let read = read_full_at(self.sys, file.as_fd(), &mut bytes, 0)?;
+        Ok(State::decode(&bytes[..read]))
+    }
+
+    /// Make an ingest's directory with empty data and a first slot; nothing of it is durable yet.
+    pub(super) fn create(&self, name: &str, header: &Header, holder: Holder, slot: Slot) -> Result<(Fd, Control)> {
+        self.sys.mkdir(self.dir, name, PRIVATE_DIR_MODE).at("mkdir", || self.path.join(name))?;
+        let made = self.fill(name, header, holder, slot);
+        if made.is_err() {
+            // Should this fail too, what is left has no readable header and is garbage to the next writer.
+            self.remove(name).ok();
+        }
+        made
+    }
+
+    fn fill(&self, name: &str, header: &Header, holder: Holder, slot: Slot) -> Result<(Fd, Control)> {
+        let path = self.path.join(name);
+        let dir = self.sys.open_dir(self.dir, name).at("open", || &path)?;
+        let data = self.sys.create(dir.as_fd(), DATA, PRIVATE_MODE).at("create", || path.join(DATA))?;
+        let state = self.sys.create(dir.as_fd(), STATE, PRIVATE_MODE).at("create", || path.join(STATE))?;
+        let (mut bytes, layout) = header.encode();
+        bytes.extend(layout.encode_holder(holder));
+        bytes.extend(layout.encode_slot(&slot));
+        write_all_at(self.sys, state.as_fd(), &bytes, 0).at("write", || path.join(STATE))?;
+        let slots = [Some(slot), None];
+        let dir = Arc::new(dir);
+        Ok((data, Control { dir, path, state, layout, slots, current: 0, linked: false }))
+    }
+
+    /// Open an ingest that was found, and note the new holder.
+    pub(super) fn resume(&self, name: &str, whole: Whole, holder: Holder) -> Result<Resumed> {
+        let path = self.path.join(name);
+        let Whole { dir, state: State { layout, slots, .. }, data } = whole;
+        let before = self.sys.open(dir.as_fd(), DATA, false).at("open", || path.join(DATA))?;
+        if data.mode & 0o200 == 0 {
+            // A commit that failed or was killed before the rename had made it read-only already.
+            self.sys.set_mode(before.as_fd(), PRIVATE_MODE).at("chmod", || path.join(DATA))?;
+        }
+        let is_shared = Lease::take(self.sys, before.as_fd()).at("lease", || path.join(DATA))?.is_none();
+        drop(before);
+        let file = self.sys.open(dir.as_fd(), DATA, true).at("open", || path.join(DATA))?;
+        let state = self.sys.open(dir.as_fd(), STATE, true).at("open", || path.join(STATE))?;
+        let record = layout.encode_holder(holder);
+        write_all_at(self.sys, state.as_fd(), &record, layout.holder_at()).at("write", || path.join(STATE))?;
+        let dir = Arc::new(dir);
+        let control = Control { dir, path, state, layout, slots, current: 1, linked: false };
+        Ok(Resumed { data: file, control, is_shared })
+    }
+
+    /// Remove whatever there is under an ingest's name. The data goes first: without it, the rest is garbage.
+    pub(super) fn remove(&self, name: &str) -> Result<()> {
+        let path = || self.path.join(name);
+        let dir = match self.sys.open_dir(self.dir, name) {
+            Ok(dir) => dir,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTDIR | libc::ELOOP)) => {
+                return self.sys.unlink(self.dir, name).at("unlink", path);
+            }
+            Err(error) => return Err(error).at("open", path),
+        };
+        found(self.sys.unlink(dir.as_fd(), DATA)).at("unlink", || path().join(DATA))?;
+        for entry in self.sys.list(dir.as_fd()).at("list", path)? {
+            found(self.sys.unlink(dir.as_fd(), &entry.name)).at("unlink", || path().join(&entry.name))?;
+        }
+        found(self.sys.rmdir(self.dir, name)).at("rmdir", path)?;
+        Ok(())
+    }
+
+    /// Make the removal or making of ingests durable.
+    pub(super) fn sync(&self) -> Result<()> {
+        // DURABILITY: a power cut before this may bring an aborted ingest back, whole, as it was.
+        self.sys.sync_dir(self.dir).at("fsync", || &self.path)
+    }
+}
+
+impl Control {
+    pub(super) fn dir(&self) -> &Arc<Fd> {
+        &self.dir
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    pub(super) fn slots(&self) -> &[Option<Slot>; 2] {
+        &self.slots
+    }
+
+    /// Say which slot the ingest goes on from; by default none does.
+    pub(super) fn use_slot(&mut self, index: usize) {
+        self.current = index;
+    }
+
+    /// Whether a whole slot claims more than `size` bytes.
+    pub(super) fn claims_more_than(&self, size: u64) -> bool {
+        self.slots.iter().flatten().any(|slot| slot.offset > size)
+    }
+
+    /// Write a checkpoint; the caller has made the bytes that it counts durable.
+    pub(super) fn checkpoint(&mut self, place: &Place<'_>, mut slot: Slot) -> Result<()> {
+        let target = 1 - self.current;
+        let last = self.slots.iter().flatten().map(|slot| slot.sequence).max();
+        slot.sequence = 1 + last.unwrap_or(0);
+        let bytes = self.layout.encode_slot(&slot);
+        let (state, path) = (self.state.as_fd(), || self.path.join(STATE));
+        write_all_at(place.sys, state, &bytes, self.layout.slot_at(target)).at("write", path)?;
+        // DURABILITY: a power cut before this leaves the slot old, new or torn; the other one still counts.
+        place.sys.sync_data(state).at("fdatasync", path)?;
+        self.slots[target] = Some(slot);
+        self.current = target;
+        if !self.linked {
+            // DURABILITY: until both are synced a power cut may take the files' names, and with them the ingest.
+            let synced = place.sys.sync_dir(self.dir.as_fd());
+            synced.at("fsync", || &self.path)?;
+            place.sync()?;
+            self.linked = true;
+        }
+        Ok(())
+    }
+
+    /// Make both slots say the same, so that nothing on the disk claims bytes beyond it any more.
+    ///
+    /// DURABILITY: the first overwrites the slot that does not count, and is synced before the other one is touched.
+    pub(super) fn pin(&mut self, place: &Place<'_>, slot: &Slot) -> Result<()> {
+        self.checkpoint(place, slot.clone())?;
+        self.checkpoint(place, slot.clone())
+    }
+}

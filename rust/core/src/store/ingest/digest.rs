@@ -1,0 +1,123 @@
+//! The hash of an ingest: beside the writes when a processor is free, behind them after a resume or a cut.
+
+use super::Ingest;
+use super::inner::Inner;
+use crate::digest::{Algorithm, Digest};
+use crate::error::{At, Error, Result};
+use crate::hash::Hasher;
+use crate::pipe::{HASHING, Pipeline};
+use crate::sys::read_full_at;
+use crate::volume::Volume;
+
+impl Ingest {
+    /// Hash at most `most` of the bytes that the hash is behind; return how many remain.
+    ///
+    /// It falls behind by a truncation, a resume or a change of algorithm. Calling this in pieces keeps each call short;
+    /// `digest` and `commit` do what is left of it at once.
+    pub fn catch_up(&self, most: u64) -> Result<u64> {
+        self.with(|inner| inner.catch_up(self.volume(), most))
+    }
+
+    /// Read at most `most` of the bytes in the file again, the first time from the beginning, and return how many remain.
+    ///
+    /// A commit then compares their digest with the one that was computed as they came, and with that of earlier writers.
+    /// Calling this in pieces keeps each call short; `commit` reads what is left.
+    pub fn recheck(&self, most: u64) -> Result<u64> {
+        self.with(|inner| {
+            inner.flush(self.volume())?;
+            inner.rejoin()?;
+            inner.recheck(self.volume(), most)
+        })
+    }
+
+    /// Compute another digest from now on; the hash is then behind all bytes.
+    pub fn set_algorithm(&self, algorithm: Algorithm) -> Result<()> {
+        self.with(|inner| {
+            if inner.hashing.algorithm() != algorithm {
+                inner.hashing.set(Hasher::new(algorithm));
+                inner.dirty = true;
+            }
+            Ok(())
+        })
+    }
+
+    /// The digest of all bytes accepted so far. A checkpoint under way is not waited for: who asks after each write, as a
+    /// server does, would wait for the disk.
+    pub fn digest(&self) -> Result<Digest> {
+        self.stream(|inner| {
+            inner.catch_up(self.volume(), u64::MAX)?;
+            let ring = &inner.ring;
+            Ok(inner.hashing.with(|hasher| {
+                let mut hasher = hasher.clone();
+                ring.peek(|pending| hasher.update(pending));
+                hasher.digest()
+            }))
+        })
+    }
+}
+
+impl Inner {
+    /// Bytes written that the hash has not been given.
+    pub(super) fn unhashed(&self) -> u64 {
+        self.written - self.hashing.offset()
+    }
+
+    pub(super) fn catch_up(&mut self, volume: &Volume, most: u64) -> Result<u64> {
+        let target = self.written.min(self.hashing.offset().saturating_add(most));
+        if self.hashing.offset() < target {
+            let hasher = self.hashing.with(|hasher| hasher.clone());
+            let (hasher, result) = self.hash_to(volume, hasher, target);
+            // Also after a failed read: the hasher stands at what it has seen, and another try goes on there.
+            self.hashing.set(hasher);
+            result?;
+        }
+        // Only now is it known that nothing was lost; if it was, this starts over.
+        self.hashing.with(|_| ());
+        Ok(self.unhashed())
+    }
+
+    pub(super) fn recheck(&mut self, volume: &Volume, most: u64) -> Result<u64> {
+        let algorithm = self.hashing.algorithm();
+        let started = self.recheck.take().filter(|hasher| hasher.algorithm() == algorithm);
+        let hasher = started.unwrap_or_else(|| Hasher::new(algorithm));
+        let end = self.written.min(hasher.offset().saturating_add(most));
+        let (hasher, result) = self.hash_to(volume, hasher, end);
+        let left = self.written - hasher.offset();
+        self.recheck = Some(hasher);
+        result.map(|()| left)
+    }
+
+    /// Make sure that the file holds the bytes of that digest; only if `recheck` was called before.
+    pub(super) fn finish_recheck(&mut self, volume: &Volume, digest: &Digest) -> Result<()> {
+        if self.recheck.is_none() {
+            return Ok(());
+        }
+        self.recheck(volume, u64::MAX)?;
+        match self.recheck.as_ref().map(Hasher::digest) {
+            Some(actual) if actual != *digest => {
+                let (name, expected) = (self.data_path(volume).display().to_string(), digest.to_string());
+                Err(Error::DataCorrupt { name, expected, actual: actual.to_string() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Feed a hasher with the written bytes up to `end`.
+    pub(super) fn hash_to(&self, volume: &Volume, hasher: Hasher, end: u64) -> (Hasher, Result<()>) {
+        let _user = HASHING.enter();
+        let (start, algorithm) = (hasher.offset(), hasher.algorithm());
+        let pipeline = Pipeline::new(hasher);
+        let result = pipeline.fill(end.saturating_sub(start), |room, done| {
+            read_full_at(&*volume.sys, self.data()?, room, start + done).at("read", || self.data_path(volume))
+        });
+        let hasher = pipeline.finish().pop().unwrap_or_else(|| Hasher::new(algorithm));
+        let result = result.and_then(|_| {
+            if hasher.offset() >= end {
+                return Ok(());
+            }
+            let (name, expected) = (self.data_path(volume).display().to_string(), format!("{end} bytes"));
+            Err(Error::DataCorrupt { name, expected, actual: format!("{} bytes", hasher.offset()) })
+        });
+        (hasher, result)
+    }
+}

@@ -1,0 +1,50 @@
+//! The hasher of an ingest, which may be at work beside the writes.
+
+use crate::digest::Algorithm;
+use crate::hash::Hasher;
+use crate::pipe::{Bytes, Pipeline};
+
+/// A hasher that may be at work on another thread.
+pub(super) struct Hashing {
+    pub(super) pipeline: Pipeline,
+    algorithm: Algorithm,
+    /// The bytes that it has been given.
+    offset: u64,
+}
+
+impl Hashing {
+    pub(super) fn new(hasher: Hasher) -> Self {
+        let (algorithm, offset) = (hasher.algorithm(), hasher.offset());
+        Self { pipeline: Pipeline::new(hasher), algorithm, offset }
+    }
+
+    pub(super) fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The bytes that it has seen, or will have without more being done.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Go on with bytes from the pipeline's buffers.
+    pub(super) fn feed(&mut self, bytes: &Bytes) {
+        self.offset += bytes.size as u64;
+        self.pipeline.feed(bytes);
+    }
+
+    /// Wait for the hasher and use it.
+    pub(super) fn with<T>(&mut self, work: impl FnOnce(&mut Hasher) -> T) -> T {
+        let (result, offset) = self.pipeline.with(|hasher| {
+            let result = work(hasher);
+            (result, hasher.offset())
+        });
+        self.offset = offset;
+        result
+    }
+
+    pub(super) fn set(&mut self, hasher: Hasher) {
+        self.algorithm = hasher.algorithm();
+        self.with(|old| *old = hasher);
+    }
+}

@@ -1,0 +1,62 @@
+//! The ingests that one store object has open: who else in this process could hold a ref, and whom an abort fences.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+/// Refs held through this store. An entry without an ingest is one that is being opened.
+pub(super) struct Live<T>(Mutex<HashMap<String, Weak<T>>>);
+
+/// A ref kept for an ingest that is being opened; dropped unfilled, the ref is free again.
+pub(super) struct Reservation<'a, T> {
+    live: &'a Live<T>,
+    name: &'a str,
+    filled: bool,
+}
+
+impl<T> Default for Live<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T> Live<T> {
+    /// Keep the ref for an ingest to come; None when it is taken.
+    pub(super) fn reserve<'a>(&'a self, name: &'a str) -> Option<Reservation<'a, T>> {
+        let mut entries = self.entries();
+        if entries.contains_key(name) {
+            return None;
+        }
+        entries.insert(name.to_owned(), Weak::new());
+        Some(Reservation { live: self, name, filled: false })
+    }
+
+    /// The open ingest of that ref.
+    pub(super) fn get(&self, name: &str) -> Option<Arc<T>> {
+        self.entries().get(name).and_then(Weak::upgrade)
+    }
+
+    /// Free the ref; only its holder may do that.
+    pub(super) fn remove(&self, name: &str) {
+        self.entries().remove(name);
+    }
+
+    fn entries(&self) -> MutexGuard<'_, HashMap<String, Weak<T>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Reservation<'_, T> {
+    /// The ref is now this ingest's, which frees it when it is closed.
+    pub(super) fn fill(mut self, ingest: &Arc<T>) {
+        self.live.entries().insert(self.name.to_owned(), Arc::downgrade(ingest));
+        self.filled = true;
+    }
+}
+
+impl<T> Drop for Reservation<'_, T> {
+    fn drop(&mut self) {
+        if !self.filled {
+            self.live.remove(self.name);
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Ingests: unfinished writes under a caller's ref, resumable, fenced, and published by commit.
+//!
+//! What is promised is written in `python/steelyard/content.py` (`Writer`, `Ingester`, `IngestManager`); what is on the
+//! disk in `format/state.rs`. One invariant carries everything here: **a whole slot never claims bytes that a power cut could
+//! take or that a later write replaced**. So data is synced before a slot that counts it is written, and when the ingest
+//! goes back behind a slot's offset both slots are rewritten, durably, before the first byte is touched.
+//!
+//! | File | Owns |
+//! | --- | --- |
+//! | `mod.rs` | the ingests of a store, and one that is open: its lock, closing |
+//! | `inner.rs` | what an open ingest holds, its phases |
+//! | `open.rs` | beginning and resuming |
+//! | `control.rs` | an ingest's directory and state file |
+//! | `write_buffer.rs` | bytes accepted and not written yet |
+//! | `budget.rs` | the memory for those |
+//! | `queue.rs` | the ingests that have bytes to be written |
+//! | `flusher.rs` | who writes them behind the caller, and hashes those of several ingests side by side |
+//! | `shared.rs` | an ingest that is not this writer's alone |
+//! | `tail.rs` | bytes after the last checkpoint that outlive a crash of the process |
+//! | `write.rs` | bytes in, and back by truncation |
+//! | `copy.rs` | whole files in |
+//! | `hashing.rs`, `digest.rs` | the hash, beside the writes or behind them |
+//! | `own.rs` | whether the data is the writer's alone |
+//! | `checkpoint.rs` | checkpoints, beside the writes too |
+//! | `commit.rs` | publication |
+//! | `manage.rs` | status, list, abort |
+//! | `live.rs` | the ingests that this store has open |
+//! | `foreign.rs` | containerd's ingests, read-only |
+
+mod budget;
+mod checkpoint;
+mod commit;
+mod control;
+mod copy;
+mod digest;
+mod flusher;
+mod foreign;
+mod hashing;
+mod inner;
+mod live;
+mod manage;
+mod open;
+mod own;
+mod queue;
+mod shared;
+mod tail;
+mod write;
+mod write_buffer;
+
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+
+use crate::digest::Algorithm;
+use crate::error::{Error, Result};
+use crate::model::Status;
+use crate::volume::Volume;
+use crate::waiting::Patience;
+use inner::{Backing, Inner, Phase};
+use live::Live;
+use queue::Drains;
+use write_buffer::Ring;
+
+pub use budget::Lasting;
+pub use copy::Source;
+pub use write_buffer::{Pushed, SMALL, Tell};
+
+/// The ingests of a store.
+pub struct Ingests {
+    volume: Arc<Volume>,
+    live: Live<Ingest>,
+    drains: Drains<Ingest>,
+}
+
+/// An open ingest. One task at a time may use it; `abort` may come from any.
+pub struct Ingest {
+    ingests: Arc<Ingests>,
+    /// The ref; empty for an anonymous ingest.
+    name: String,
+    since_ns: i64,
+    /// The ingest itself, for those who write behind the caller.
+    this: Weak<Self>,
+    /// That of `inner`, which can be used while another thread writes.
+    ring: Arc<Ring>,
+    /// Held while `inner` is waited for, so that who comes between two steps of a long copy is next.
+    turn: Mutex<()>,
+    is_copying: AtomicBool,
+    /// Whether a commit has `inner`: it may wait for another process. Set while the turn is held.
+    is_committing: AtomicBool,
+    inner: Mutex<Inner>,
+}
+
+impl Ingests {
+    /// Those of a volume, of which at most `write_buffer` bytes wait to be written.
+    pub(crate) fn new(volume: &Arc<Volume>, write_buffer: usize) -> Arc<Self> {
+        let (volume, drains) = (Arc::clone(volume), Drains::new(write_buffer));
+        Arc::new(Self { volume, live: Live::default(), drains })
+    }
+}
+
+impl Ingest {
+    fn volume(&self) -> &Arc<Volume> {
+        &self.ingests.volume
+    }
+
+    /// The caller's name of the ingest; empty for an anonymous one.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Bytes accepted so far.
+    pub fn offset(&self) -> u64 {
+        self.ring.offset()
+    }
+
+    /// What `digest` computes.
+    pub fn algorithm(&self) -> Algorithm {
+        self.lock().hashing.algorithm()
+    }
+
+    /// What is known of the ingest.
+    pub fn status(&self) -> Result<Status> {
+        Ok(self.open()?.status(&self.name))
+    }
+
+    /// Make the bytes durable, keep the ingest for a resume, and free the ref. A second call does nothing.
+    ///
+    /// Everything is released whatever happens; an error says that not all accepted bytes are durable.
+    pub fn close(&self) -> Result<()> {
+        self.end(self.closed())
+    }
+
+    /// Likewise; whatever is asked of the ingest later fails for that reason.
+    pub fn end(&self, reason: Error) -> Result<()> {
+        let mut inner = self.lock();
+        let result = match &inner.phase {
+            Phase::Closed(_) | Phase::Aborted => return Ok(()),
+            // The ingest is another writer's now, or gone: nothing of it is left to be kept.
+            Phase::Poisoned(Error::Aborted { .. }) => Ok(()),
+            Phase::Poisoned(error) => Err(error.clone()),
+            Phase::Open => inner.settle(self.volume()),
+        };
+        self.release(&mut inner, Phase::Closed(reason));
+        result
+    }
+
+    /// The error of an ingest that its writer has closed.
+    fn closed(&self) -> Error {
+        Error::Closed { name: self.name.clone() }
+    }
+
+    fn lock(&self) -> Locked<'_> {
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.lock_in(&turn)
+    }
+
+    fn lock_in(&self, _turn: &MutexGuard<'_, ()>) -> Locked<'_> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        Locked { ingest: self, inner: Some(inner) }
+    }
+
+    /// Lock for a commit, until the lock is given back.
+    fn lock_to_commit(&self) -> Locked<'_> {
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let locked = self.lock_in(&turn);
+        self.is_committing.store(true, Ordering::Release);
+        locked
+    }
+
+    /// Lock for a caller who is not the writer. A commit is waited for as another process is; `Cancelled` if the caller no
+    /// longer wants the result meanwhile.
+    fn lock_from_outside(&self) -> Result<Locked<'_>> {
+        Patience::until(|| {
+            let turn = match self.turn.try_lock() {
+                Ok(turn) => turn,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return Ok(None),
+            };
+            // No commit can begin without the turn.
+            let is_committing = self.is_committing.load(Ordering::Acquire);
+            Ok((!is_committing).then(|| self.lock_in(&turn)))
+        })
+    }
+
+    /// Lock, or say why the ingest cannot be used any more.
+    fn open(&self) -> Result<Locked<'_>> {
+        let inner = self.lock();
+        inner.phase.reason(&self.name).map_or(Ok(inner), Err)
+    }
+
+    /// Use the open ingest when no checkpoint is under way, and publish its offset afterwards.
+    fn with<T>(&self, work: impl FnOnce(&mut Inner) -> Result<T>) -> Result<T> {
+        self.stream(|inner| {
+            inner.rejoin()?;
+            work(inner)
+        })
+    }
+
+    /// Likewise, also beside a checkpoint: for what only adds bytes.
+    fn stream<T>(&self, work: impl FnOnce(&mut Inner) -> Result<T>) -> Result<T> {
+        let mut inner = self.open()?;
+        let result = inner.rejoin_if_done().and_then(|()| work(&mut inner));
+        if matches!(inner.phase, Phase::Poisoned(_)) {
+            // When the caller hears of it nothing is under way any more.
+            inner.rejoin().ok();
+        }
+        inner.ring.set_written(inner.written);
+        result
+    }
+
+    /// Give everything back and enter a final phase. The ref is free for others before this store forgets the ingest.
+    fn release(&self, inner: &mut Inner, phase: Phase) {
+        // The ref is not given back under a thread that still writes a checkpoint of it.
+        inner.rejoin().ok();
+        inner.ring.end(phase.reason(&self.name).unwrap_or_else(|| self.closed()));
+        inner.phase = phase;
+        if let Some(backing) = inner.backing.take() {
+            let named = matches!(backing, Backing::Named(_));
+            drop(backing);
+            if named {
+                self.ingests.live.remove(&self.name);
+            }
+        }
+    }
+}
+
+/// The lock of an ingest. Who writes behind the caller does not wait for it; he is called again when it is given back.
+struct Locked<'a> {
+    ingest: &'a Ingest,
+    inner: Option<MutexGuard<'a, Inner>>,
+}
+
+impl Deref for Locked<'_> {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        self.inner.as_ref().unwrap_or_else(|| unreachable!("it is held until the end"))
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut Inner {
+        self.inner.as_mut().unwrap_or_else(|| unreachable!("it is held until the end"))
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        self.ingest.is_committing.store(false, Ordering::Release);
+        self.inner = None;
+        self.ingest.call_if(self.ingest.ring.look());
+    }
+}
+
+impl Drop for Ingest {
+    fn drop(&mut self) {
+        if !self.volume().process.is_current() {
+            // In a child of a fork: the ingest is the parent's, and a thread of the parent may have its lock.
+            return;
+        }
+        // Forgotten without `close`: what a crash of the process leaves counts. A drop is no place for a sync.
+        let this = &*self;
+        this.release(&mut this.lock(), Phase::Closed(this.closed()));
+    }
+}

@@ -1,0 +1,271 @@
+//! Beginning an ingest, and resuming one where its last checkpoint left it.
+
+use std::os::fd::AsFd;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, Weak};
+
+use super::budget::Budget;
+use super::control::{Control, Found, Place, Resumed, Whole};
+use super::hashing::Hashing;
+use super::inner::{Backing, Inner, Named, Phase};
+use super::own::Own;
+use super::tail::{self, Notes};
+use super::write_buffer::Ring;
+use super::{Ingest, Ingests};
+use crate::digest::{Algorithm, Digest};
+use crate::error::{At, Error, Result};
+use crate::format::names::{DATA, ingest_name};
+use crate::format::state::{HASH_STATE_LIMIT, Header, Holder, REF_LIMIT, Slot};
+use crate::hash::Hasher;
+use crate::sys::{Fd, Sys};
+use crate::volume::lock::RefLock;
+use crate::volume::{Named as NamedBlob, find};
+
+const _: () = assert!(crate::hash::STATE_LIMIT <= HASH_STATE_LIMIT);
+
+/// What the caller of `Ingests::open` said of the bytes to come.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    total: Option<u64>,
+    expected: Option<&'a Digest>,
+    algorithm: Option<Algorithm>,
+}
+
+impl Ingests {
+    /// Begin the ingest of that ref, or resume it; the rules are those of `Ingester.writer`.
+    pub fn open(
+        self: &Arc<Self>,
+        ref_: &str,
+        total: Option<u64>,
+        expected: Option<&Digest>,
+        algorithm: Option<Algorithm>,
+    ) -> Result<Arc<Ingest>> {
+        check_ref(ref_)?;
+        self.volume.check_writable()?;
+        let Some(reserved) = self.live.reserve(ref_) else {
+            return Err(self.held_here(ref_));
+        };
+        let lock = self.take_ref(ref_)?;
+        if let Some(digest) = expected
+            && self.is_stored(digest, total)?
+        {
+            // As containerd does: what was begun under this ref has become pointless.
+            Place::of(&self.volume)?.remove(&ingest_name(ref_))?;
+            return Err(Error::AlreadyExists { digest: digest.to_string() });
+        }
+        let since_ns = self.volume.sys.now_ns();
+        let inner = self.open_inner(ref_, Wanted { total, expected, algorithm }, since_ns, lock)?;
+        let ingest = self.opened(ref_, since_ns, inner);
+        reserved.fill(&ingest);
+        Ok(ingest)
+    }
+
+    /// Begin an ingest without a ref: nobody else sees it, and nothing remains of it unless it is committed.
+    pub fn anonymous(self: &Arc<Self>, algorithm: Algorithm) -> Result<Arc<Ingest>> {
+        self.volume.check_writable()?;
+        let now = self.volume.sys.now_ns();
+        let backing = Backing::Unnamed(self.volume.temp(algorithm)?);
+        let slot = Slot::start(None, None, algorithm, now);
+        let inner = Inner::new(backing, &slot, now, Hasher::new(algorithm), &self.drains.budget);
+        Ok(self.opened("", now, inner))
+    }
+
+    fn opened(self: &Arc<Self>, name: &str, since_ns: i64, inner: Inner) -> Arc<Ingest> {
+        Arc::new_cyclic(|this| Ingest {
+            ingests: Arc::clone(self),
+            name: name.to_owned(),
+            since_ns,
+            this: Weak::clone(this),
+            ring: Arc::clone(&inner.ring),
+            turn: Mutex::new(()),
+            is_committing: AtomicBool::new(false),
+            is_copying: AtomicBool::new(false),
+            inner: Mutex::new(inner),
+        })
+    }
+
+    /// Whether a blob is there, whole as far as its size tells; if so, it survives a power loss.
+    fn is_stored(&self, digest: &Digest, total: Option<u64>) -> Result<bool> {
+        if self.volume.root.blob_dir(digest.algorithm())?.is_none() {
+            return Ok(false);
+        }
+        let (sys, path) = (self.volume.sys.as_ref(), || self.volume.root.blob_path(digest));
+        let dir = self.volume.root.make_blob_dir(digest.algorithm())?;
+        let named = find(sys, dir.fd(), &digest.encoded()).at("open", path)?;
+        let NamedBlob::File(file, stat) = named else {
+            return Ok(false);
+        };
+        if total.is_some_and(|total| total != stat.size) {
+            return Ok(false);
+        }
+        if !dir.covers(&stat) {
+            // DURABILITY: the caller will rely on it, and whoever stored it may have died before it was durable.
+            sys.sync_file(file.as_fd()).at("fsync", path)?;
+            dir.sync(sys)?;
+        }
+        Ok(true)
+    }
+
+    fn open_inner(&self, ref_: &str, wanted: Wanted<'_>, since_ns: i64, lock: RefLock) -> Result<Inner> {
+        let place = Place::of(&self.volume)?;
+        let name = ingest_name(ref_);
+        let holder = Holder { pid: std::process::id(), since_ns };
+        match place.find(&name)? {
+            Found::Whole(whole) => return resume(self, &place, *whole, holder, wanted, lock),
+            Found::Garbage(_) => place.remove(&name)?,
+            Found::Absent => {}
+        }
+        let algorithm = wanted.algorithm(None);
+        let slot = Slot::start(wanted.total, wanted.expected.copied(), algorithm, since_ns);
+        let header = Header { ref_: ref_.to_owned(), started_ns: since_ns };
+        let (data, control) = place.create(&name, &header, holder, slot.clone())?;
+        let backing = Backing::named(&self.volume.sys, ref_, Resumed { data, control, is_shared: false }, lock, &slot)?;
+        Ok(Inner::new(backing, &slot, since_ns, Hasher::new(algorithm), &self.drains.budget))
+    }
+}
+
+impl Wanted<'_> {
+    /// What the digest is to be of: as asked, or that of the expected digest, or the ingest's own, or SHA-256.
+    fn algorithm(&self, stored: Option<Algorithm>) -> Algorithm {
+        let expected = self.expected.map(Digest::algorithm);
+        self.algorithm.or(expected).or(stored).unwrap_or(Algorithm::Sha256)
+    }
+}
+
+impl Slot {
+    /// The slot of an ingest without bytes.
+    fn start(total: Option<u64>, expected: Option<Digest>, algorithm: Algorithm, now_ns: i64) -> Self {
+        let saved = Hasher::new(algorithm).save();
+        let (sequence, offset, updated_ns) = (1, 0, now_ns);
+        let (hash_offset, hash_state) = (saved.offset, saved.bytes);
+        Self { sequence, offset, updated_ns, total, expected, algorithm, hash_offset, hash_state }
+    }
+
+    /// Save a hasher that stands at or before the slot's offset.
+    pub(super) fn set_hash(&mut self, hasher: &Hasher) {
+        let saved = hasher.save();
+        self.algorithm = hasher.algorithm();
+        (self.hash_offset, self.hash_state) = (saved.offset, saved.bytes);
+    }
+
+    /// The hasher that the slot saved. One that does not fit is no loss: the bytes are read again.
+    pub(super) fn hasher(&self, algorithm: Algorithm) -> Hasher {
+        if self.algorithm == algorithm
+            && let Ok(hasher) = Hasher::restore(algorithm, &self.hash_state)
+            && hasher.offset() == self.hash_offset
+        {
+            return hasher;
+        }
+        Hasher::new(algorithm)
+    }
+}
+
+impl Backing {
+    fn named(sys: &Arc<dyn Sys>, ref_: &str, resumed: Resumed, lock: RefLock, slot: &Slot) -> Result<Self> {
+        let Resumed { data, control, is_shared } = resumed;
+        let path = control.path().to_owned();
+        let own = Own::new(sys.as_ref(), ref_, control.dir(), DATA, data.as_fd()).at("stat", || path.join(DATA))?;
+        let notes = Notes::new(Arc::clone(sys), control.dir(), control.layout(), own.data(), slot);
+        let (data, control) = (Arc::new(data), Some(control));
+        Ok(Self::Named(Box::new(Named { data, own, notes, is_shared, path, control, away: None, _lock: lock })))
+    }
+}
+
+impl Inner {
+    fn new(backing: Backing, slot: &Slot, started_ns: i64, hasher: Hasher, budget: &Arc<Budget>) -> Self {
+        Self {
+            phase: Phase::Open,
+            backing: Some(backing),
+            hashing: Hashing::new(hasher),
+            recheck: None,
+            ring: Ring::new(budget, slot.offset),
+            written: slot.offset,
+            written_back: slot.offset,
+            durable: slot.offset,
+            // Also after a resume: a killed writer may have left the slot, or the directory, without its sync.
+            dirty: true,
+            total: slot.total,
+            expected: slot.expected,
+            started_ns,
+            updated_ns: slot.updated_ns,
+        }
+    }
+}
+
+/// Go on from the newest slot whose bytes are all there, and from what is known to follow them, or from nothing.
+fn resume(
+    ingests: &Ingests,
+    place: &Place<'_>,
+    whole: Whole,
+    holder: Holder,
+    wanted: Wanted<'_>,
+    lock: RefLock,
+) -> Result<Inner> {
+    let (header, size) = (whole.state.header.clone(), whole.data.size);
+    let index = whole.state.usable(size);
+    let mut resumed = place.resume(&ingest_name(&header.ref_), whole, holder).map_err(|error| match error {
+        // Its data is being published, by a writer whose lock does not count any more.
+        Error::Io { errno: libc::EAGAIN, .. } => unavailable(&header.ref_),
+        other => other,
+    })?;
+    let (data, control) = (&resumed.data, &mut resumed.control);
+    let mut slot = match index {
+        Some(index) => {
+            control.use_slot(index);
+            control.slots()[index].clone().unwrap_or_else(|| unreachable!("a usable slot is there"))
+        }
+        None => Slot::start(None, None, Algorithm::Sha256, header.started_ns),
+    };
+    let stored = index.map(|_| slot.algorithm);
+    let before = slot.clone();
+    slot.total = wanted.total.or(slot.total);
+    slot.expected = wanted.expected.copied().or(slot.expected);
+    let algorithm = wanted.algorithm(stored);
+    let mut hasher = slot.hasher(algorithm);
+    slot.set_hash(&hasher);
+    let mut reached = slot.clone();
+    if index.is_some()
+        && !resumed.is_shared
+        && let Some(found) = tail::recover(place, control, data, &before, size)
+    {
+        reached.offset = found.hasher.offset();
+        reached.updated_ns = found.updated_ns.max(slot.updated_ns);
+        if before.algorithm == algorithm {
+            hasher = found.hasher;
+        }
+    }
+    cut(place, control, data, &slot, reached.offset, size)?;
+    if index.is_none() || slot != before {
+        // The bytes that it counts are durable already: it only says something new of them.
+        control.checkpoint(place, slot.clone())?;
+    }
+    let backing = Backing::named(&ingests.volume.sys, &header.ref_, resumed, lock, &reached)?;
+    let inner = Inner::new(backing, &reached, header.started_ns, hasher, &ingests.drains.budget);
+    Ok(Inner { durable: slot.offset, written_back: slot.offset, ..inner })
+}
+
+fn unavailable(ref_: &str) -> Error {
+    let holder = "another process".to_owned();
+    Error::Unavailable { name: ref_.to_owned(), holder, since_ns: None, local: false }
+}
+
+/// Cut the bytes after those that count: they were never acknowledged, and nothing says what they are.
+fn cut(place: &Place<'_>, control: &mut Control, data: &Fd, slot: &Slot, reached: u64, size: u64) -> Result<()> {
+    if control.claims_more_than(slot.offset) {
+        // A slot whose bytes were lost would count again as soon as others have taken their place.
+        control.pin(place, slot)?;
+    }
+    if size > reached {
+        place.sys.truncate(data.as_fd(), reached).at("truncate", || control.path().join(DATA))?;
+    }
+    Ok(())
+}
+
+pub(super) fn check_ref(ref_: &str) -> Result<()> {
+    let message = match ref_.len() {
+        0 => "the ref is empty".to_owned(),
+        1..=REF_LIMIT => return Ok(()),
+        length => format!("the ref is {length} bytes, at most {REF_LIMIT} are allowed"),
+    };
+    Err(Error::InvalidArgument { message })
+}

@@ -1,0 +1,63 @@
+//! The ingests that have bytes to be written, and how many threads write them.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::budget::Budget;
+use crate::pipe::processors;
+use crate::sys::Process;
+
+/// Ingests that go together: as many as the widest registers have lanes.
+const LANES: usize = 16;
+
+/// The ingests of one store that have bytes to be written.
+pub(super) struct Drains<T> {
+    pub(super) budget: Arc<Budget>,
+    queue: Mutex<Queue<T>>,
+}
+
+pub(super) struct Queue<T> {
+    /// Where the threads are: not in a child that was forked since.
+    process: Process,
+    pub(super) threads: usize,
+    pub(super) ready: VecDeque<Arc<T>>,
+}
+
+impl<T> Drains<T> {
+    /// At most `limit` bytes will wait to be written.
+    pub(super) fn new(limit: usize) -> Self {
+        let queue = Queue { process: Process::current(), threads: 0, ready: VecDeque::new() };
+        Self { budget: Budget::new(limit), queue: Mutex::new(queue) }
+    }
+
+    pub(super) fn queue(&self) -> MutexGuard<'_, Queue<T>> {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if !queue.process.is_current() {
+            (queue.process, queue.threads) = (Process::current(), 0);
+        }
+        queue
+    }
+}
+
+impl<T> Queue<T> {
+    /// Count a thread to be called, if one more is worth it.
+    pub(super) fn call(&mut self, somebody_waits: bool) -> bool {
+        let is_worth = match self.ready.len() {
+            0 => false,
+            ready => self.threads == 0 || ready >= LANES || somebody_waits,
+        };
+        let call = is_worth && self.threads < processors();
+        self.threads += usize::from(call);
+        call
+    }
+
+    /// Take the next ingests, as many as go together.
+    pub(super) fn take(&mut self, somebody_waits: bool) -> Vec<Arc<T>> {
+        let count = match self.ready.len() {
+            // Few lanes at once are no gain over as many processors.
+            few if few < LANES && somebody_waits => few.div_ceil(processors()),
+            many => many.min(LANES),
+        };
+        self.ready.drain(..count).collect()
+    }
+}

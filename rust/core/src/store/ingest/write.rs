@@ -1,0 +1,238 @@
+//! Bytes in: pending, written, hashed, checkpointed; and back, by truncation.
+
+use std::mem;
+use std::sync::Arc;
+
+use super::budget::Segment;
+use super::control::{Control, Place};
+use super::inner::{Backing, Inner};
+use super::{Ingest, Lasting, Pushed};
+use crate::error::{At, Error, Result};
+use crate::hash::Hasher;
+use crate::pipe::{HASHING, PIECE, Piece};
+use crate::sys::write_all_at;
+use crate::volume::Volume;
+
+/// Fewer bytes are hashed sooner than another thread would have begun.
+const BESIDE: usize = 256 << 10;
+/// Bytes after which the kernel is asked to begin writing, so that the sync at the end finds little to do.
+const WRITEBACK_EVERY: u64 = 8 << 20;
+/// The fewest of one ingest while others have bytes too: they go on at one pace, and all are synced at about the same time.
+const WRITEBACK_LEAST: u64 = 1 << 20;
+/// Bytes after which a checkpoint is made: the most that a power cut costs.
+const CHECKPOINT_EVERY: u64 = 64 << 20;
+
+impl Ingest {
+    /// Accept bytes, all or none, by copying them: no system call is made and nobody waited for.
+    ///
+    /// They are written and hashed behind the caller. If that fails, a later call on the ingest says so.
+    pub fn push(&self, data: &[u8]) -> Result<Pushed> {
+        let (pushed, call) = self.ring.push(data, || self.volume().sys.now_ns())?;
+        self.call_if(call);
+        Ok(pushed)
+    }
+
+    /// Likewise, without a copy unless they are few: they are kept until they are written.
+    pub fn hold(&self, data: Lasting) -> Result<Pushed> {
+        let (pushed, call) = self.ring.hold(data, || self.volume().sys.now_ns())?;
+        self.call_if(call);
+        Ok(pushed)
+    }
+
+    /// Write all pending bytes, and then these.
+    pub fn write(&self, data: &[u8]) -> Result<()> {
+        self.stream(|inner| {
+            inner.flush(self.volume())?;
+            if !data.is_empty() {
+                inner.check_own(self.volume())?;
+                inner.touch(self.volume());
+                inner.append(self.volume(), data)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Write all pending bytes.
+    pub fn flush(&self) -> Result<()> {
+        self.stream(|inner| inner.flush(self.volume()))
+    }
+
+    /// Cut to the first `size` bytes; on return no crash brings the others back.
+    pub fn truncate(&self, size: u64) -> Result<()> {
+        self.with(|inner| {
+            let offset = inner.offset();
+            if size > offset {
+                return Err(Error::OutOfRange { name: self.name.clone(), offset: size, size: offset });
+            }
+            if size < offset {
+                inner.check_own(self.volume())?;
+                inner.touch(self.volume());
+                let result = inner.cut(self.volume(), size);
+                inner.poisoning(result)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Make all bytes accepted so far survive a power loss, and a resume start after them.
+    pub fn sync(&self) -> Result<()> {
+        self.with(|inner| inner.settle(self.volume()))
+    }
+}
+
+impl Inner {
+    pub(super) fn touch(&mut self, volume: &Volume) {
+        self.updated_ns = volume.sys.now_ns();
+        self.dirty = true;
+    }
+
+    pub(super) fn flush(&mut self, volume: &Arc<Volume>) -> Result<()> {
+        let pending = self.ring.take();
+        self.updated_ns = self.updated_ns.max(self.ring.updated_ns());
+        self.append_all(volume, pending)
+    }
+
+    /// Append bytes that lie in several places.
+    pub(super) fn append_all(&mut self, volume: &Arc<Volume>, segments: Vec<Segment>) -> Result<()> {
+        let size: usize = segments.iter().map(|segment| segment.len()).sum();
+        if size > 0 {
+            self.check_own(volume)?;
+        }
+        let _user = (size >= BESIDE).then(|| HASHING.enter());
+        self.approach(volume);
+        if size < BESIDE || self.unhashed() > 0 {
+            return segments.into_iter().try_for_each(|segment| self.append(volume, &segment));
+        }
+        let mut piece = self.hashing.pipeline.buffer();
+        for segment in segments {
+            let mut rest = &*segment;
+            while !rest.is_empty() {
+                if piece.is_full() {
+                    let full = mem::replace(&mut piece, self.hashing.pipeline.buffer());
+                    let result = self.append_piece(volume, full);
+                    self.poisoning(result)?;
+                }
+                rest = piece.add(rest);
+            }
+        }
+        let result = self.append_piece(volume, piece);
+        self.hashing.pipeline.shed();
+        self.poisoning(result)
+    }
+
+    /// Write bytes out after those written. Any failure poisons: how much of them is in the file is unknown.
+    fn append(&mut self, volume: &Arc<Volume>, data: &[u8]) -> Result<()> {
+        let _user = (data.len() >= BESIDE).then(|| HASHING.enter());
+        self.approach(volume);
+        for piece in data.chunks(PIECE) {
+            let result = self.append_copy(volume, piece);
+            self.poisoning(result)?;
+        }
+        self.hashing.pipeline.shed();
+        Ok(())
+    }
+
+    /// Bring the hash up to the bytes written if it is nearly there: that is cheaper now than later.
+    pub(super) fn approach(&mut self, volume: &Volume) {
+        if (1..=PIECE as u64).contains(&self.unhashed()) {
+            // A failure is nobody's yet: the hash stays behind, and who needs it will see.
+            self.catch_up(volume, PIECE as u64).ok();
+        }
+    }
+
+    /// Append bytes of the caller's. To be hashed beside the writes, and after this call, they are copied.
+    fn append_copy(&mut self, volume: &Arc<Volume>, data: &[u8]) -> Result<()> {
+        let pipeline = &self.hashing.pipeline;
+        if self.unhashed() == 0 && data.len() >= BESIDE {
+            let mut piece = pipeline.buffer();
+            piece.fill(data);
+            return self.append_piece(volume, piece);
+        }
+        self.write_out(volume, data)?;
+        if self.unhashed() == data.len() as u64 {
+            self.hashing.with(|hasher| hasher.update(data));
+        }
+        self.make_headway(volume)
+    }
+
+    /// Append a piece: hash and write the very same bytes at once.
+    pub(super) fn append_piece(&mut self, volume: &Arc<Volume>, piece: Piece) -> Result<()> {
+        let bytes = Arc::new(piece);
+        if self.unhashed() == 0 {
+            self.hashing.feed(&bytes);
+        }
+        let result = self.write_out(volume, &bytes);
+        self.hashing.pipeline.release(bytes);
+        result?;
+        self.make_headway(volume)
+    }
+
+    pub(super) fn write_out(&mut self, volume: &Volume, data: &[u8]) -> Result<()> {
+        write_all_at(&*volume.sys, self.data()?, data, self.written).at("write", || self.data_path(volume))?;
+        self.written += data.len() as u64;
+        self.dirty = true;
+        Ok(())
+    }
+
+    /// Have the disk begin with what was written, and checkpoint, each when it is time.
+    pub(super) fn make_headway(&mut self, volume: &Arc<Volume>) -> Result<()> {
+        let ahead = self.written - self.written_back;
+        let rings = self.ring.rings().max(1) as u64;
+        if ahead >= (WRITEBACK_EVERY / rings).max(WRITEBACK_LEAST) {
+            match volume.sys.start_writeback(self.data()?, self.written_back, ahead) {
+                // Advice that this file system does not take.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL | libc::EOPNOTSUPP)) => {}
+                other => other.at("sync_file_range", || self.data_path(volume))?,
+            }
+            self.written_back = self.written;
+        }
+        if self.is_checkpoint_due() {
+            self.begin_checkpoint(volume)?;
+        }
+        if let Some(Backing::Named(named)) = &mut self.backing {
+            named.notes.advance(self.written, self.updated_ns, &self.hashing.pipeline);
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_checkpoint_due(&self) -> bool {
+        self.is_named() && self.written - self.covered() >= CHECKPOINT_EVERY
+    }
+
+    fn cut(&mut self, volume: &Volume, size: u64) -> Result<()> {
+        if let Some(kept) = size.checked_sub(self.written) {
+            self.ring.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
+            return Ok(());
+        }
+        self.ring.truncate(0);
+        if self.hashing.offset() > size {
+            let nearest = self.nearest_hasher(size);
+            self.hashing.set(nearest);
+        }
+        self.written = size;
+        self.recheck = None;
+        if let Some(Backing::Named(named)) = &mut self.backing {
+            named.notes.cut(size);
+        }
+        if self.control().is_some_and(|control| control.claims_more_than(size)) {
+            let slot = self.slot();
+            let place = Place::of(volume)?;
+            if let Some(control) = self.control_mut() {
+                control.pin(&place, &slot)?;
+            }
+        }
+        volume.sys.truncate(self.data()?, size).at("truncate", || self.data_path(volume))?;
+        self.durable = self.durable.min(size);
+        self.written_back = self.written_back.min(size);
+        Ok(())
+    }
+
+    /// The hasher nearest to `size` that can be had without reading: that of a checkpoint, or a new one.
+    fn nearest_hasher(&self, size: u64) -> Hasher {
+        let algorithm = self.hashing.algorithm();
+        let slots = self.control().into_iter().flat_map(Control::slots).flatten();
+        let saved = slots.filter(|slot| slot.algorithm == algorithm && slot.hash_offset <= size);
+        let nearest = saved.max_by_key(|slot| slot.hash_offset);
+        nearest.map_or_else(|| Hasher::new(algorithm), |slot| slot.hasher(algorithm))
+    }
+}

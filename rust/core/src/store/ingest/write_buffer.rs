@@ -1,0 +1,337 @@
+//! Bytes that an ingest has accepted and that nobody has written yet.
+//!
+//! Its lock is held for a copy of some bytes at most, never over a system call: so whoever brings bytes, an event loop for
+//! example, does not wait for those who take them away. Those hold the ingest's own lock while they do, from before they
+//! take the first byte until it is written: so the bytes that an ingest has are always those written and those here.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::budget::{BUFFER, Budget, Lasting, Segment, Waiter};
+use crate::error::{Error, Result};
+
+/// As many bytes are taken away at a time: enough that a system call for them costs little, few enough that those of
+/// several ingests lie in a processor's cache together.
+pub(super) const STRIP: usize = 256 << 10;
+
+/// Fewer bytes are sooner copied than kept where they are.
+pub const SMALL: usize = 16 << 10;
+
+/// The most that is copied: it holds up an event loop.
+const MOST_COPIED: usize = 256 << 10;
+
+/// The most bytes of one push.
+const MOST: usize = 1 << 20;
+
+/// Called when what was waited for has come about.
+pub type Tell = Box<dyn FnOnce() + Send>;
+
+/// What became of bytes that were pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// They are accepted.
+    Taken,
+    /// They are not: there is no room before others have been written.
+    Full,
+    /// They are not: they are too many, or other ingests have all memory. `write` takes them.
+    Short,
+}
+
+/// What somebody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// Room for so many bytes more.
+    Room(usize),
+    /// That all is written.
+    Empty,
+}
+
+struct Waiting {
+    until: Until,
+    tell: Tell,
+    _counted: Waiter,
+}
+
+pub(super) struct Ring {
+    budget: Arc<Budget>,
+    /// Bytes accepted, whether written or not.
+    offset: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The oldest first.
+    segments: VecDeque<Segment>,
+    bytes: usize,
+    updated_ns: i64,
+    /// Whether somebody will take bytes away, or is doing it, who looks here again afterwards.
+    queued: bool,
+    waiting: Option<Waiting>,
+    /// Why nothing is accepted any more.
+    end: Option<Error>,
+}
+
+impl Ring {
+    pub(super) fn new(budget: &Arc<Budget>, offset: u64) -> Arc<Self> {
+        let (budget, offset) = (Arc::clone(budget), AtomicU64::new(offset));
+        Arc::new(Self { budget, offset, state: Mutex::default() })
+    }
+
+    /// Accept bytes if there is room; tell whether somebody must be called now who takes bytes away.
+    pub(super) fn push(&self, data: &[u8], now_ns: impl FnOnce() -> i64) -> Result<(Pushed, bool)> {
+        self.accept(data.len(), now_ns, |state| {
+            if data.len() > MOST_COPIED {
+                return false;
+            }
+            let lacking = data.len().saturating_sub(state.segments.back().map_or(0, Segment::room));
+            let new: Option<Vec<_>> = (0..lacking.div_ceil(BUFFER)).map(|_| self.budget.buffer()).collect();
+            let Some(mut new) = new else { return false };
+            let rest = state.segments.back_mut().map_or(data, |last| last.fill(data));
+            let rest = new.iter_mut().fold(rest, |rest, segment| segment.fill(rest));
+            debug_assert!(rest.is_empty());
+            state.segments.extend(new);
+            true
+        })
+    }
+
+    /// Likewise, without a copy unless they are few.
+    pub(super) fn hold(&self, data: Lasting, now_ns: impl FnOnce() -> i64) -> Result<(Pushed, bool)> {
+        let bytes = (*data).as_ref();
+        if bytes.len() < SMALL {
+            return self.push(bytes, now_ns);
+        }
+        self.accept(bytes.len(), now_ns, |state| {
+            let segment = self.budget.hold(data);
+            let is_held = segment.is_some();
+            state.segments.extend(segment);
+            is_held
+        })
+    }
+
+    fn accept(
+        &self,
+        size: usize,
+        now_ns: impl FnOnce() -> i64,
+        take: impl FnOnce(&mut State) -> bool,
+    ) -> Result<(Pushed, bool)> {
+        let mut state = self.state();
+        if let Some(end) = &state.end {
+            return Err(end.clone());
+        }
+        if size == 0 {
+            return Ok((Pushed::Taken, false));
+        }
+        if state.bytes > 0 && state.bytes + size > self.budget.share() {
+            return Ok((Pushed::Full, false));
+        }
+        let was_empty = state.segments.is_empty();
+        if size > MOST || !take(&mut state) {
+            return Ok((Pushed::Short, false));
+        }
+        if was_empty {
+            self.budget.count_ring(true);
+        }
+        state.bytes += size;
+        state.updated_ns = now_ns();
+        self.offset.fetch_add(size as u64, Ordering::Release);
+        Ok((Pushed::Taken, self.queue(&mut state)))
+    }
+
+    /// Have it told when that has come about, now if it has; tell whether somebody must be called who takes bytes away.
+    pub(super) fn wait(&self, until: Until, tell: Tell) -> bool {
+        let mut state = self.state();
+        if state.end.is_some() || self.has_come(&state, until) {
+            drop(state);
+            tell();
+            return false;
+        }
+        let replaced = state.waiting.replace(Waiting { until, tell, _counted: Budget::waiter(&self.budget) });
+        let call = self.queue(&mut state);
+        drop(state);
+        if let Some(Waiting { tell, .. }) = replaced {
+            tell();
+        }
+        call
+    }
+
+    fn has_come(&self, state: &State, until: Until) -> bool {
+        match until {
+            // For many more than the next bytes: who is told too often does little else.
+            Until::Room(size) => {
+                let share = self.budget.share();
+                state.bytes == 0 || state.bytes + size.max(share / 4 * 3) <= share
+            }
+            Until::Empty => state.bytes == 0 && !state.queued,
+        }
+    }
+
+    /// The oldest bytes, about so many, if there is a strip or somebody waits; for who is called to take bytes away.
+    pub(super) fn take_ready(&self, size: usize) -> Vec<Segment> {
+        let state = self.state();
+        let size = if self.is_ready(&state) { size } else { 0 };
+        self.take_from(state, size)
+    }
+
+    /// All bytes.
+    pub(super) fn take(&self) -> Vec<Segment> {
+        self.take_from(self.state(), usize::MAX)
+    }
+
+    fn take_from(&self, mut state: MutexGuard<'_, State>, size: usize) -> Vec<Segment> {
+        let (mut taken, mut took) = (Vec::new(), 0);
+        while took < size
+            && let Some(segment) = state.segments.pop_front()
+        {
+            took += segment.len();
+            taken.push(segment);
+        }
+        if took > 0 && state.segments.is_empty() {
+            self.budget.count_ring(false);
+        }
+        state.bytes -= took;
+        self.tell(state);
+        taken
+    }
+
+    /// Give the lock back, and tell whoever waits for what has come about.
+    fn tell(&self, mut state: MutexGuard<'_, State>) {
+        let told = self.answer(&mut state);
+        drop(state);
+        if let Some(tell) = told {
+            tell();
+        }
+    }
+
+    fn is_ready(&self, state: &State) -> bool {
+        // Half of a small share: one half is written while the other fills.
+        state.bytes >= STRIP.min(self.budget.share() / 2) || (state.bytes > 0 && state.waiting.is_some())
+    }
+
+    /// Note that somebody is called, if there is something for him to do and nobody is.
+    fn queue(&self, state: &mut State) -> bool {
+        let call = !state.queued && self.is_ready(state);
+        state.queued |= call;
+        call
+    }
+
+    fn answer(&self, state: &mut State) -> Option<Tell> {
+        let until = state.waiting.as_ref()?.until;
+        if state.end.is_none() && !self.has_come(state, until) {
+            return None;
+        }
+        state.waiting.take().map(|waiting| waiting.tell)
+    }
+
+    /// Say that nobody looks here any more. Tell whether somebody must be called again, and give what is to be told.
+    pub(super) fn leave(&self) -> (bool, Option<Tell>) {
+        let mut state = self.state();
+        state.queued = false;
+        let call = self.queue(&mut state);
+        (call, self.answer(&mut state))
+    }
+
+    /// Tell whoever waits, although nothing has come about.
+    pub(super) fn wake(&self) {
+        let waiting = self.state().waiting.take();
+        if let Some(Waiting { tell, .. }) = waiting {
+            tell();
+        }
+    }
+
+    /// Tell whether somebody must be called who takes bytes away.
+    pub(super) fn look(&self) -> bool {
+        self.queue(&mut self.state())
+    }
+
+    /// Keep the first `size` bytes.
+    pub(super) fn truncate(&self, size: usize) {
+        let mut state = self.state();
+        while state.bytes > size
+            && let Some(mut last) = state.segments.pop_back()
+        {
+            state.bytes -= last.len();
+            if state.bytes < size {
+                last.truncate(size - state.bytes);
+                state.bytes += last.len();
+                state.segments.push_back(last);
+            } else if state.segments.is_empty() {
+                self.budget.count_ring(false);
+            }
+        }
+        self.tell(state);
+    }
+
+    /// Accept no more, drop what is there, and say why.
+    pub(super) fn end(&self, reason: Error) {
+        let mut state = self.state();
+        if !state.segments.is_empty() {
+            self.budget.count_ring(false);
+        }
+        let segments = mem::take(&mut state.segments);
+        state.bytes = 0;
+        state.end = Some(reason);
+        let told = state.waiting.take();
+        drop(state);
+        drop(segments);
+        if let Some(Waiting { tell, .. }) = told {
+            tell();
+        }
+    }
+
+    /// Whether nothing is accepted any more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.state().end.is_some()
+    }
+
+    /// Look at the bytes, the oldest first.
+    pub(super) fn peek(&self, mut look: impl FnMut(&[u8])) {
+        self.state().segments.iter().for_each(|segment| look(segment));
+    }
+
+    /// Say how many bytes are written, when nobody is taking any away.
+    pub(super) fn set_written(&self, written: u64) {
+        let state = self.state();
+        self.offset.store(written + state.bytes as u64, Ordering::Release);
+    }
+
+    /// Bytes accepted.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset.load(Ordering::Acquire)
+    }
+
+    /// Bytes here.
+    pub(super) fn bytes(&self) -> usize {
+        self.state().bytes
+    }
+
+    /// When bytes came last, in ns since the epoch; 0 if none did.
+    pub(super) fn updated_ns(&self) -> i64 {
+        self.state().updated_ns
+    }
+
+    /// How many buffers there are bytes in, of the whole store.
+    pub(super) fn rings(&self) -> usize {
+        self.budget.rings()
+    }
+
+    /// Whether it would pay to wait until all is written, together with what others have.
+    pub(super) fn has_company(&self) -> bool {
+        const WORTHWHILE: usize = 32 << 10;
+        self.budget.rings() > 1 && self.bytes() >= WORTHWHILE
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        if !self.state().segments.is_empty() {
+            self.budget.count_ring(false);
+        }
+    }
+}

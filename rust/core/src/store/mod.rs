@@ -1,0 +1,98 @@
+//! The store: a volume that takes in bytes.
+//!
+//! | File | Does |
+//! | --- | --- |
+//! | `put.rs` | blobs from memory, in one go |
+//! | `batch.rs` | many small ones |
+//! | `group_commit.rs` | who makes something durable at the same time shares the flush |
+//! | `find.rs` | files that are stored already |
+//! | `stats.rs` | how much there is |
+//! | `ingest/` | blobs in pieces, resumable |
+
+mod batch;
+mod find;
+mod group_commit;
+pub mod ingest;
+mod put;
+mod stats;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::sys::{Linux, Sys};
+use crate::volume::Volume;
+use group_commit::Rounds;
+use ingest::Ingests;
+
+pub use batch::{BatchItem, Outcome, Source};
+pub use put::Put;
+pub use stats::Stats;
+
+/// Half a MiB for each of 256 ingests.
+const WRITE_BUFFER: usize = 128 << 20;
+
+/// How a store is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Change nothing, make nothing, lock nothing: also for read-only file systems and containerd's content roots.
+    pub read_only: bool,
+    /// Whether what was acknowledged survives a power loss, or only the end of the process.
+    pub durable: bool,
+    /// The most bytes that all open ingests together hold in memory before they are written.
+    pub write_buffer: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { read_only: false, durable: true, write_buffer: WRITE_BUFFER }
+    }
+}
+
+/// An open store. All methods may be called from any thread.
+pub struct Store {
+    volume: Arc<Volume>,
+    ingests: Arc<Ingests>,
+    rounds: Rounds,
+}
+
+impl Store {
+    /// Open the store at that path; its root is made or adopted if need be.
+    pub fn open(path: &Path, options: Options) -> Result<Arc<Self>> {
+        Self::open_with(path, options, Arc::new(Linux))
+    }
+
+    /// Open a store whose calls all go through `sys`.
+    pub fn open_with(path: &Path, options: Options, sys: Arc<dyn Sys>) -> Result<Arc<Self>> {
+        let Options { read_only, durable, write_buffer } = options;
+        let volume = Arc::new(Volume::open(path, read_only, durable, sys)?);
+        let ingests = Ingests::new(&volume, write_buffer);
+        Ok(Arc::new(Self { volume, ingests, rounds: Rounds::default() }))
+    }
+
+    /// The root, with the blobs and what is known of them.
+    pub fn volume(&self) -> &Arc<Volume> {
+        &self.volume
+    }
+
+    /// The ingests: unfinished writes.
+    pub fn ingests(&self) -> &Arc<Ingests> {
+        &self.ingests
+    }
+
+    /// Refuse all later calls, and let go of the metadata and of the store's lock. May be called twice.
+    ///
+    /// Blobs that are open can still be read. Ingests that are open can still be closed, but not committed. In a child of a
+    /// fork it does nothing: the store is the parent's.
+    pub fn close(&self) {
+        if self.volume.close() {
+            self.ingests.forget_ended();
+        }
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Store").field(&self.volume.path()).finish()
+    }
+}

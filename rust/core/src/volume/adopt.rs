@@ -1,0 +1,43 @@
+//! The last step of making or adopting a root.
+
+use std::io;
+
+use super::root::Root;
+use super::root::make::sync_parent;
+use super::temp::Temp;
+use crate::error::{At, Result};
+use crate::format::marker::TEXT;
+use crate::format::names::{MARKER, PRIVATE_MODE};
+use crate::sys::write_all_at;
+
+/// Write the marker of a root that has none: one that has it is complete and durable.
+pub(super) fn adopt(root: &Root) -> Result<()> {
+    if !root.is_new() {
+        return Ok(());
+    }
+    // DURABILITY: the root's own name first. Until the marker is durable, a power cut leaves a root without one, which
+    // the next open completes.
+    sync_parent(root.sys().as_ref(), root.path())?;
+    write(root)?;
+    // DURABILITY: the marker's name, and those of all that was made before it.
+    root.sys().sync_dir(root.dir()).at("fsync", || root.path())
+}
+
+/// Write the marker, whole or not at all; durable when the caller has synced the root.
+fn write(root: &Root) -> Result<()> {
+    let sys = root.sys().as_ref();
+    let path = root.path().join(MARKER);
+    let temp = Temp::create(root, root.dir(), PRIVATE_MODE)?;
+    // Whatever the umask has left of it.
+    sys.set_mode(temp.fd(), PRIVATE_MODE).at("chmod", || &path)?;
+    write_all_at(sys, temp.fd(), TEXT.as_bytes(), 0).at("write", || &path)?;
+    // DURABILITY: before it has its name; a power cut leaves no marker, or a whole one.
+    sys.sync_data(temp.fd()).at("fdatasync", || &path)?;
+    match temp.staged().place(sys, root.dir(), MARKER) {
+        // Another process adopted the root at the same time, in the same words.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        other => other.at("link", || &path)?,
+    }
+    // DURABILITY: that the file has a link now, which not every file system writes with the directory.
+    sys.sync_file(temp.fd()).at("fsync", || &path)
+}

@@ -1,0 +1,108 @@
+//! An open blob: its bytes, as they are on the disk.
+//!
+//! `blob/bulk.rs` reads and hashes many of them in one call, `blob/stream.rs` all of them in order, ahead of its caller;
+//! `blob/many.rs` hashes many blobs at once, and `blob/cached.rs` says what can be had without waiting.
+
+mod bulk;
+mod cached;
+mod many;
+mod stream;
+
+pub use bulk::Cache;
+pub use many::Hashed;
+pub use stream::Stream;
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::digest::Digest;
+use crate::error::{At, Error, Result};
+use crate::sys::{Fd, Stat, Sys, read_full_at};
+use crate::volume::Volume;
+use crate::volume::publish::{Named, find};
+use crate::volume::users::User;
+
+/// A blob that is open for reading; it stays readable when it is deleted meanwhile.
+///
+/// Nothing here is verified: only the digest of all bytes says whether they are right.
+pub struct Blob {
+    sys: Arc<dyn Sys>,
+    file: Fd,
+    digest: Digest,
+    path: PathBuf,
+    stat: Stat,
+    _user: User,
+}
+
+impl Volume {
+    /// Open a blob.
+    pub fn blob(&self, digest: &Digest) -> Result<Blob> {
+        self.check_open()?;
+        let path = self.root.blob_path(digest);
+        let Some(dir) = self.root.blob_dir(digest.algorithm())? else {
+            return Err(Error::no_blob(digest));
+        };
+        match find(self.sys.as_ref(), dir.fd(), &digest.encoded()).at("open", || &path)? {
+            Named::File(file, stat) => {
+                let (sys, digest) = (Arc::clone(&self.sys), *digest);
+                Ok(Blob { sys, file, digest, path, stat, _user: self.user.clone() })
+            }
+            Named::Absent | Named::Stray => Err(Error::no_blob(digest)),
+        }
+    }
+}
+
+impl Blob {
+    /// Its name.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// Its length in bytes, when it was opened.
+    pub fn size(&self) -> u64 {
+        self.stat.size
+    }
+
+    /// What the file system knew of it when it was opened.
+    pub fn stat(&self) -> &Stat {
+        &self.stat
+    }
+
+    /// Fill the buffer from `offset`. Reading past the end is `OutOfRange`, a file that was cut `DataCorrupt`.
+    pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
+        self.check_range(offset, buffer.len())?;
+        let read = read_full_at(self.sys.as_ref(), self.file.as_fd(), buffer, offset);
+        let read = read.at("read", || &self.path)?;
+        if read < buffer.len() { Err(self.cut_short(offset + read as u64)) } else { Ok(()) }
+    }
+
+    fn check_range(&self, offset: u64, length: usize) -> Result<()> {
+        let size = self.size();
+        match offset.checked_add(length as u64) {
+            Some(end) if end <= size => Ok(()),
+            end => {
+                let offset = if offset > size { offset } else { end.unwrap_or(u64::MAX) };
+                Err(Error::OutOfRange { name: self.digest.to_string(), offset, size })
+            }
+        }
+    }
+
+    /// The error for a file that ends at `actual`, before its size.
+    fn cut_short(&self, actual: u64) -> Error {
+        let (expected, actual) = (format!("{} bytes", self.size()), format!("{actual} bytes"));
+        Error::DataCorrupt { name: self.digest.to_string(), expected, actual }
+    }
+}
+
+impl AsFd for Blob {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl AsRawFd for Blob {
+    fn as_raw_fd(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
+}

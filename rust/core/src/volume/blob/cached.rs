@@ -1,0 +1,57 @@
+//! What can be had at once: from the memory of the kernel, without waiting for a disk or for another thread.
+//!
+//! For those who must not wait, an event loop's thread above all. Whatever does not come at once, errors included, is left
+//! to the call that may wait; nothing is decided here.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use super::Blob;
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::sys::FileKind;
+use crate::volume::Volume;
+
+impl Volume {
+    /// Open a blob as `blob` does, if that needs no waiting.
+    pub fn blob_cached(&self, digest: &Digest) -> Result<Option<Blob>> {
+        self.check_open()?;
+        let Some(dir) = self.root.known_blob_dir(digest.algorithm()) else {
+            return Ok(None);
+        };
+        let open = || -> io::Result<_> {
+            let file = self.sys.open_cached(dir.fd(), &digest.encoded())?;
+            let stat = self.sys.stat(file.as_fd())?;
+            Ok((file, stat))
+        };
+        let Ok((file, stat)) = open() else {
+            return Ok(None);
+        };
+        if stat.kind != FileKind::File {
+            return Ok(None);
+        }
+        let (sys, digest, path) = (Arc::clone(&self.sys), *digest, self.root.blob_path(digest));
+        Ok(Some(Blob { sys, file, digest, path, stat, _user: self.user.clone() }))
+    }
+}
+
+impl Blob {
+    /// Fill the buffer from `offset` as `read_exact_at` does, if that needs no waiting; false: some of it may be filled.
+    pub fn read_cached(&self, buffer: &mut [u8], offset: u64) -> Result<bool> {
+        self.check_range(offset, buffer.len())?;
+        let mut done = 0;
+        while done < buffer.len() {
+            match self.sys.read_cached_at(self.file.as_fd(), &mut buffer[done..], offset + done as u64) {
+                Ok(0) | Err(_) => return Ok(false),
+                Ok(read) => done += read,
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether the file's end can wait: it has a name, so to close it frees nothing.
+    pub fn closes_at_once(&self) -> bool {
+        self.sys.stat(self.file.as_fd()).is_ok_and(|stat| stat.nlink > 0)
+    }
+}

@@ -1,0 +1,102 @@
+//! The directory of one algorithm's blobs, and which of its names survive a power loss.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use super::kept::KeptListing;
+use crate::error::{At, Result};
+use crate::sys::{Fd, Naming, Stat, Sys};
+
+/// The kernel stamps files with a clock that lags by up to a tick; this is more than the longest tick, ten times over.
+const CLOCK_LAG_NS: i64 = 100_000_000;
+
+/// The directory of one algorithm's blobs.
+pub struct BlobDir {
+    fd: Fd,
+    path: PathBuf,
+    /// Whether its own name survives a power loss, as far as this store has seen to it.
+    linked: AtomicBool,
+    /// When the last sync that succeeded began: older names survive a power loss.
+    synced_ns: AtomicI64,
+    /// See [`Sys::naming`].
+    naming: OnceLock<Naming>,
+    names: KeptListing,
+}
+
+impl BlobDir {
+    pub(super) fn new(fd: Fd, path: PathBuf) -> Self {
+        let (linked, synced_ns) = (AtomicBool::new(false), AtomicI64::new(i64::MIN));
+        Self { fd, path, linked, synced_ns, naming: OnceLock::new(), names: KeptListing::default() }
+    }
+
+    /// The directory.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Its path, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its names, as they were last listed.
+    pub(crate) fn names(&self) -> &KeptListing {
+        &self.names
+    }
+
+    /// Make all its names survive a power loss.
+    pub(crate) fn sync(&self, sys: &dyn Sys) -> Result<()> {
+        self.synced_by(sys, || {
+            // DURABILITY: a power cut before takes names that were not acknowledged, and nothing else.
+            sys.sync_dir(self.fd()).at("fsync", || &self.path)
+        })
+    }
+
+    /// Do likewise together with all else on the file system, through a file that was opened before any of it was changed.
+    /// None where that cannot be had; nothing is synced then.
+    pub(crate) fn sync_whole(&self, sys: &dyn Sys, file: BorrowedFd<'_>) -> Option<Result<()>> {
+        let mut supported = true;
+        let synced = self.synced_by(sys, || {
+            // DURABILITY: as in `sync`.
+            let synced = sys.sync_fs(file);
+            supported = !synced.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Unsupported);
+            synced.at("syncfs", || &self.path)
+        });
+        supported.then_some(synced)
+    }
+
+    fn synced_by(&self, sys: &dyn Sys, sync: impl FnOnce() -> Result<()>) -> Result<()> {
+        let began = sys.now_ns();
+        sync()?;
+        self.synced_ns.fetch_max(began, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// What has to be synced after a file got a name here; everything, if there is no telling.
+    pub(crate) fn naming(&self, sys: &dyn Sys) -> Naming {
+        *self.naming.get_or_init(|| sys.naming(self.fd()).unwrap_or(Naming::Everything))
+    }
+
+    /// Whether a file got its name here before the last sync, and so survives a power loss.
+    pub(crate) fn covers(&self, file: &Stat) -> bool {
+        before(file.ctime_ns, self.synced_ns.load(Ordering::Relaxed))
+    }
+
+    /// Whether its own name survives a power loss.
+    pub(super) fn is_linked(&self) -> bool {
+        self.linked.load(Ordering::Relaxed)
+    }
+
+    /// Note that its own name survives a power loss.
+    pub(super) fn set_linked(&self) {
+        self.linked.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether the kernel's stamp `ctime_ns` was given before `moment_ns`, with certainty: a change after that moment has another.
+pub(crate) fn before(ctime_ns: i64, moment_ns: i64) -> bool {
+    ctime_ns < moment_ns.saturating_sub(CLOCK_LAG_NS)
+}

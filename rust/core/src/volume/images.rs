@@ -1,0 +1,151 @@
+//! Image names: what a store calls the roots of images. A name holds a descriptor, whether its blob is stored or not.
+//!
+//! Every change is one transaction of `meta.db`, which sorts out the processes: what a call checks is still so when it
+//! writes.
+
+use crate::error::{Error, Result};
+use crate::filter::Filter;
+use crate::model::{Image, Labels, Target, check_labels};
+use crate::volume::Volume;
+
+/// The smallest step that the times Python shows can tell apart, in ns.
+const STEP_NS: i64 = 1_000;
+
+/// What [`Volume::assign_images`] does about a name that is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Refuse, whatever it holds.
+    Refuse,
+    /// Leave it if it holds the same target, and refuse otherwise.
+    Keep,
+    /// Have it hold the new target.
+    Overwrite,
+}
+
+/// A change of one name. What is None stays as it is.
+#[derive(Clone, Debug, Default)]
+pub struct Change {
+    /// What it is to hold.
+    pub target: Option<Target>,
+    /// Its labels: all of them, or with keys only those.
+    pub labels: Option<(Labels, Option<Vec<String>>)>,
+}
+
+impl Volume {
+    /// Have names hold targets, all of them or none; on return that survives a power loss.
+    ///
+    /// Without `labels` a name that is there keeps its own.
+    pub fn assign_images(
+        &self,
+        targets: &[(String, Target)],
+        labels: Option<&Labels>,
+        taken: Taken,
+    ) -> Result<Vec<Image>> {
+        self.check_writable()?;
+        labels.map_or(Ok(()), check_labels)?;
+        let now = self.sys.now_ns();
+        self.meta.change_images(|names| {
+            let mut images = Vec::with_capacity(targets.len());
+            for (name, target) in targets {
+                let image = match names.get(name)? {
+                    None => Image {
+                        name: name.clone(),
+                        target: target.clone(),
+                        created_ns: now,
+                        updated_ns: now,
+                        labels: labels.cloned().unwrap_or_default(),
+                    },
+                    Some(old) if taken == Taken::Keep && old.target.digest == target.digest => {
+                        images.push(old);
+                        continue;
+                    }
+                    Some(old) if taken == Taken::Overwrite => Image {
+                        target: target.clone(),
+                        updated_ns: now.max(old.updated_ns.saturating_add(STEP_NS)),
+                        labels: labels.cloned().unwrap_or_else(|| old.labels.clone()),
+                        ..old
+                    },
+                    Some(old) => return Ok(Err(taken_by(&old))),
+                };
+                names.put(&image);
+                images.push(image);
+            }
+            Ok(Ok(images))
+        })
+    }
+
+    /// Change what a name holds or its labels, and return what it then is; on return that survives a power loss.
+    ///
+    /// With `expected` only a name whose target has that digest is changed.
+    pub fn update_image(&self, name: &str, change: &Change, expected: Option<&str>) -> Result<Image> {
+        self.check_writable()?;
+        let now = self.sys.now_ns();
+        self.meta.change_images(|names| {
+            let mut image = match held(names.get(name)?, name, expected) {
+                Ok(image) => image,
+                Err(error) => return Ok(Err(error)),
+            };
+            if let Some(target) = &change.target {
+                image.target.clone_from(target);
+            }
+            match &change.labels {
+                None => {}
+                Some((labels, None)) => image.labels.clone_from(labels),
+                Some((labels, Some(keys))) => {
+                    for key in keys {
+                        match labels.get(key) {
+                            Some(value) => image.labels.insert(key.clone(), value.clone()),
+                            None => image.labels.remove(key),
+                        };
+                    }
+                }
+            }
+            if let Err(error) = check_labels(&image.labels) {
+                return Ok(Err(error));
+            }
+            // Forward, even where the clock stands or was set back.
+            image.updated_ns = now.max(image.updated_ns.saturating_add(STEP_NS));
+            names.put(&image);
+            Ok(Ok(image))
+        })
+    }
+
+    /// Return what a name holds.
+    pub fn image(&self, name: &str) -> Result<Image> {
+        self.check_open()?;
+        self.meta.image(name)?.ok_or_else(|| no_image(name))
+    }
+
+    /// Return the names that match, in order.
+    pub fn images(&self, filter: &Filter) -> Result<Vec<Image>> {
+        self.check_open()?;
+        let mut images = self.meta.images()?;
+        images.retain(|image| filter.matches(image));
+        Ok(images)
+    }
+
+    /// Remove a name, with `expected` only one whose target has that digest; on return that survives a power loss.
+    pub fn delete_image(&self, name: &str, expected: Option<&str>) -> Result<()> {
+        self.check_writable()?;
+        self.meta.change_images(|names| Ok(held(names.get(name)?, name, expected).map(|_| names.remove(name))))
+    }
+}
+
+fn held(image: Option<Image>, name: &str, expected: Option<&str>) -> Result<Image> {
+    let image = image.ok_or_else(|| no_image(name))?;
+    let actual = image.target.digest.to_string();
+    match expected {
+        Some(expected) if expected != actual => {
+            Err(Error::NameMoved { name: name.to_owned(), expected: expected.to_owned(), actual })
+        }
+        _ => Ok(image),
+    }
+}
+
+fn no_image(name: &str) -> Error {
+    Error::NotFound { kind: "image name", name: name.to_owned() }
+}
+
+fn taken_by(image: &Image) -> Error {
+    Error::NameTaken { name: image.name.clone(), digest: image.target.digest.to_string() }
+}

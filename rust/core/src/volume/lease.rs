@@ -1,0 +1,48 @@
+//! A lease on a file: as long as it lasts, no process opens the file for writing.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::thread;
+use std::time::Duration;
+
+use crate::sys::Sys;
+
+/// Waits before a file counts as shared: a process that is being started, or that has just been killed, still has the
+/// descriptors of its writer for a moment.
+const PATIENCE: [Duration; 3] = [Duration::from_millis(1), Duration::from_millis(5), Duration::from_millis(25)];
+
+/// A file that is open for writing nowhere until this is dropped, where the file system has leases.
+pub(crate) struct Lease<'a> {
+    sys: &'a dyn Sys,
+    fd: BorrowedFd<'a>,
+}
+
+impl<'a> Lease<'a> {
+    /// Take a file that is open for reading only; None if it is open for writing somewhere.
+    pub(crate) fn take(sys: &'a dyn Sys, fd: BorrowedFd<'a>) -> io::Result<Option<Self>> {
+        let mut waits = PATIENCE.iter();
+        loop {
+            match sys.lease(fd) {
+                Ok(true) => return Ok(Some(Self { sys, fd })),
+                Ok(false) => match waits.next() {
+                    Some(wait) => thread::sleep(*wait),
+                    None => return Ok(None),
+                },
+                // Some network file systems have no leases, and only the file's owner may take one.
+                Err(error) if unsupported(&error) => return Ok(Some(Self { sys, fd })),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        self.sys.unlease(self.fd);
+    }
+}
+
+fn unsupported(error: &io::Error) -> bool {
+    let errno = error.raw_os_error();
+    matches!(errno, Some(libc::EINVAL | libc::EOPNOTSUPP | libc::ENOSYS | libc::EACCES | libc::EPERM))
+}

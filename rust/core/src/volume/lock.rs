@@ -1,0 +1,292 @@
+//! Locks: one writer per ref and one publisher per digest, across threads and processes.
+//!
+//! The kernel locks single bytes of the file `lock` for an open file description, and frees them when its last descriptor
+//! goes, however the process ends. All threads of a store share one description, so that a table in memory keeps them
+//! apart; two stores on one root, in one process or in two, are kept apart by the kernel.
+//!
+//! | Byte (`format/lock_bytes.rs`) | Gives the right |
+//! | --- | --- |
+//! | of a ref | to write to its ingest, as long as it is open |
+//! | of a digest | to publish, delete or label that blob, for a moment |
+//! | of all digests | to do so with any blob: for whoever publishes many at once |
+//! | of the store | shared: to have the store open for writing; exclusive: to rebuild its metadata |
+//!
+//! A child that is forked off closes the file at once (`sys/fork.rs`), so that it neither keeps its parent's locks nor
+//! gives them back.
+
+use std::collections::HashSet;
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::digest::Digest;
+use crate::error::{At, Error, Result};
+use crate::format::lock_bytes::{self, DIGESTS, STORE};
+use crate::format::names::{LOCK, PRIVATE_MODE};
+use crate::sys::{Fd, FileId, Hold, Process, Sys, alone, found};
+use crate::waiting::Patience;
+
+/// The locks of one open store.
+#[derive(Clone)]
+pub struct Locks(Arc<Table>);
+
+struct Table {
+    process: Process,
+    sys: Arc<dyn Sys>,
+    path: PathBuf,
+    /// None in a read-only store, which takes no locks.
+    file: Option<Fd>,
+    /// Which file that is.
+    id: Option<FileId>,
+    held: Mutex<Held>,
+    freed: Condvar,
+}
+
+/// What the threads of this store hold.
+#[derive(Default)]
+struct Held {
+    /// Single bytes.
+    bytes: HashSet<u64>,
+    /// How many of those are digests.
+    digests: usize,
+    /// Whether one thread has all digests.
+    all: bool,
+    /// How many threads wait for all digests; those that want one let them go first, or they might wait for ever.
+    wanting_all: usize,
+}
+
+/// The right to write to a ref's ingest; given back on drop.
+pub struct RefLock {
+    _guard: Guard,
+}
+
+/// The right to publish, delete or label a blob, or any blob; given back on drop.
+pub struct DigestLock {
+    _guard: Guard,
+}
+
+/// The store to itself; given back on drop.
+pub struct StoreLock {
+    _guard: Guard,
+}
+
+impl Locks {
+    /// Open the lock file in `root`, made if need be, and hold the store open for writing.
+    pub fn open(sys: Arc<dyn Sys>, root: BorrowedFd<'_>, path: &Path) -> Result<Self> {
+        let file = alone(|| open_file(sys.as_ref(), root)).at("open", || path.join(LOCK))?;
+        let id = sys.stat(file.as_fd()).at("stat", || path.join(LOCK))?.id;
+        let locks = Self::new(sys, path, Some(file), Some(id));
+        if !locks.0.set(Part::Store.bytes(), Hold::Shared)? {
+            return Err(locks.busy());
+        }
+        Ok(locks)
+    }
+
+    /// Return the locks of a read-only store: there are none.
+    pub fn none(sys: Arc<dyn Sys>, path: &Path) -> Self {
+        Self::new(sys, path, None, None)
+    }
+
+    fn new(sys: Arc<dyn Sys>, path: &Path, file: Option<Fd>, id: Option<FileId>) -> Self {
+        let path = path.join(LOCK);
+        let process = Process::current();
+        Self(Arc::new(Table { process, sys, path, file, id, held: Mutex::default(), freed: Condvar::new() }))
+    }
+
+    /// Refuse to go on if the file is not the one that others find in `root`: they take their locks there, so that ours
+    /// keep nobody out.
+    pub(crate) fn check_file(&self, root: BorrowedFd<'_>) -> Result<()> {
+        let there = found(self.0.sys.stat_at(root, LOCK)).at("stat", || &self.0.path)?;
+        if there.map(|stat| stat.id) == self.0.id {
+            return Ok(());
+        }
+        let path = self.0.path.display();
+        let message =
+            format!("{path}: removed or replaced while the store was open; close the store and open it again");
+        Err(Error::FailedPrecondition { message })
+    }
+
+    /// Take a ref, or return nothing when another writer has it, in this store or elsewhere.
+    pub fn try_ref(&self, ref_: &str) -> Result<Option<RefLock>> {
+        let guard = self.try_byte(Part::Ref(lock_bytes::of_ref(ref_)))?;
+        Ok(guard.map(|guard| RefLock { _guard: guard }))
+    }
+
+    /// Take a digest, waiting for whoever has it: it is only ever held for a moment, unless its holder is suspended. One
+    /// thread must not take two. `Cancelled` if the caller no longer wants it meanwhile.
+    pub fn digest(&self, digest: &Digest) -> Result<DigestLock> {
+        Patience::until(|| self.try_digest(digest))
+    }
+
+    /// Likewise, waiting for threads of this process only; None if another process has it.
+    pub(crate) fn try_digest(&self, digest: &Digest) -> Result<Option<DigestLock>> {
+        let byte = lock_bytes::of_digest(digest);
+        let mut held = self.0.held();
+        let mut patience = Patience::new();
+        while held.all || held.wanting_all > 0 || held.bytes.contains(&byte) {
+            held = self.0.wait(held, &mut patience)?;
+        }
+        held.bytes.insert(byte);
+        held.digests += 1;
+        drop(held);
+        self.try_hold(Part::Digest(byte))
+    }
+
+    /// Take the digests of many blobs, which no thread has taken one of; None if another process has one of them.
+    ///
+    /// All digests there are, in fact. A lock for each would cost two calls for each, which grow slower the more the kernel
+    /// keeps in its list; and one is as good, because nobody holds a digest longer than it takes to compare and to link:
+    /// the long waits, for bytes and names to reach the disk, are outside. What excludes all excludes these, so that no
+    /// guarantee is lost; and since a thread waits for all of them at once while it has none, there is no circle to wait in.
+    pub fn try_digests(&self, digests: &[Digest]) -> Result<Option<DigestLock>> {
+        if let [only] = digests {
+            return self.try_digest(only);
+        }
+        let mut held = self.0.held();
+        let mut patience = Patience::new();
+        held.wanting_all += 1;
+        while held.all || held.digests > 0 {
+            held = self.0.wait(held, &mut patience).inspect_err(|_| {
+                self.0.held().wanting_all -= 1;
+                self.0.freed.notify_all();
+            })?;
+        }
+        held.wanting_all -= 1;
+        held.all = true;
+        drop(held);
+        self.try_hold(Part::AllDigests)
+    }
+
+    /// Have the kernel lock what the table has given to this thread; None if another process has it.
+    fn try_hold(&self, part: Part) -> Result<Option<DigestLock>> {
+        // From here on the guard gives back what we have, if the kernel refuses.
+        let guard = self.guard(part);
+        let is_held = self.0.set(part.bytes(), Hold::Exclusive)?;
+        Ok(is_held.then_some(DigestLock { _guard: guard }))
+    }
+
+    /// Take the whole store, which no other store object may have open for writing.
+    pub fn exclusive_store(&self) -> Result<StoreLock> {
+        match self.try_byte(Part::Store)? {
+            Some(guard) => Ok(StoreLock { _guard: guard }),
+            None => Err(self.busy()),
+        }
+    }
+
+    /// Stop holding the store open for writing. Refs and digests that are held stay held.
+    pub(crate) fn leave(&self) {
+        // While the metadata is being rebuilt the lock is that call's.
+        if !self.0.held().bytes.contains(&STORE) {
+            self.0.set(Part::Store.bytes(), Hold::Free).ok();
+        }
+    }
+
+    /// Take a byte without waiting.
+    fn try_byte(&self, part: Part) -> Result<Option<Guard>> {
+        let bytes = part.bytes();
+        let mut held = self.0.held();
+        if held.bytes.contains(&bytes.start) || !self.0.set(bytes.clone(), Hold::Exclusive)? {
+            return Ok(None);
+        }
+        held.bytes.insert(bytes.start);
+        Ok(Some(self.guard(part)))
+    }
+
+    fn guard(&self, part: Part) -> Guard {
+        Guard { table: Arc::clone(&self.0), part }
+    }
+
+    fn busy(&self) -> Error {
+        let root = self.0.path.parent().unwrap_or(&self.0.path);
+        Error::Unavailable {
+            name: root.display().to_string(),
+            holder: "another store object".to_owned(),
+            since_ns: None,
+            local: false,
+        }
+    }
+}
+
+impl Table {
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wait until something is given back, or for a moment: its holder may be waiting for another process.
+    fn wait<'a>(&'a self, held: MutexGuard<'a, Held>, patience: &mut Patience) -> Result<MutexGuard<'a, Held>> {
+        if patience.is_to_be_told() {
+            // Not under the mutex: what is told may start threads.
+            drop(held);
+            patience.next()?;
+            return Ok(self.held());
+        }
+        let moment = patience.next()?;
+        Ok(self.freed.wait_timeout(held, moment).unwrap_or_else(PoisonError::into_inner).0)
+    }
+
+    fn set(&self, bytes: Range<u64>, hold: Hold) -> Result<bool> {
+        let read_only = || io::Error::from_raw_os_error(libc::EROFS);
+        let file = self.file.as_ref().ok_or_else(read_only);
+        file.and_then(|file| self.sys.lock(file.as_fd(), bytes, hold)).at("lock", || &self.path)
+    }
+}
+
+/// What a guard holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Ref(u64),
+    Digest(u64),
+    AllDigests,
+    Store,
+}
+
+impl Part {
+    fn bytes(self) -> Range<u64> {
+        match self {
+            Self::Ref(byte) | Self::Digest(byte) => byte..byte + 1,
+            Self::AllDigests => DIGESTS,
+            Self::Store => STORE..STORE + 1,
+        }
+    }
+}
+
+/// A part, held by a thread of this store.
+struct Guard {
+    table: Arc<Table>,
+    part: Part,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if !self.table.process.is_current() {
+            // The parent has it still, and a thread of the parent may have the table.
+            return;
+        }
+        let bytes = self.part.bytes();
+        let after = if self.part == Part::Store { Hold::Shared } else { Hold::Free };
+        // Both under the table's mutex: otherwise another thread could take the part between the two, and lose it.
+        let mut held = self.table.held();
+        self.table.set(bytes.clone(), after).ok();
+        match self.part {
+            Part::AllDigests => held.all = false,
+            Part::Digest(_) => held.digests -= 1,
+            Part::Ref(_) | Part::Store => {}
+        }
+        held.bytes.remove(&bytes.start);
+        self.table.freed.notify_all();
+    }
+}
+
+/// Open the lock file, or make it. Two openers may meet here; both find the same file.
+fn open_file(sys: &dyn Sys, root: BorrowedFd<'_>) -> io::Result<Fd> {
+    match sys.open(root, LOCK, true) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        other => return other,
+    }
+    match sys.create(root, LOCK, PRIVATE_MODE) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => sys.open(root, LOCK, true),
+        other => other,
+    }
+}

@@ -1,0 +1,114 @@
+//! A copy of a damaged file to read from: the file itself is evidence and stays as it is.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+
+use super::connect;
+use super::fault::{self, Fault};
+use super::place::Place;
+use super::schema::{self, Found};
+use super::wal;
+use crate::error::{At, Error, Result};
+use crate::format::names::{META, META_WAL, PRIVATE_MODE, WAL_SUFFIX, beside};
+use crate::sys::{FileKind, read_full_at, write_all_at};
+
+/// SQLite's default, and ours.
+const PAGE: usize = 4096;
+
+/// Copy the file, and its log if that is one, to a name of ours; false if there is neither.
+///
+/// No connection of this process has the file open now, so that opening it here drops no locks.
+pub(super) fn make(place: Place<'_>, copy: &str) -> Result<bool> {
+    let is_file = |name| Ok(place.stat(name)?.is_some_and(|stat| stat.kind == FileKind::File));
+    let main = is_file(META)?;
+    let log = is_file(META_WAL)? && wal::is_log(place)?;
+    copy_file(place, main.then_some(META), copy)?;
+    if log {
+        copy_file(place, Some(META_WAL), &beside(copy, WAL_SUFFIX))?;
+    }
+    Ok(main || log)
+}
+
+/// Copy a file, or make an empty one.
+fn copy_file(place: Place<'_>, source: Option<&str>, target: &str) -> Result<()> {
+    let Place { sys, dir, path } = place;
+    let target = sys.create(dir, target, PRIVATE_MODE).at("create metadata", || path)?;
+    let Some(source) = source else { return Ok(()) };
+    let source = sys.open(dir, source, false).at("open metadata", || path)?;
+    let size = sys.stat(source.as_fd()).at("stat metadata", || path)?.size;
+    let mut page = vec![0; PAGE];
+    let mut offset = 0;
+    while offset < size {
+        // By pages, so that one that the disk cannot read costs no other.
+        let read = read_page(place, source.as_fd(), &mut page, offset)?;
+        write_all_at(sys, target.as_fd(), &page[..read], offset).at("write metadata", || path)?;
+        offset += read as u64;
+    }
+    Ok(())
+}
+
+/// Read a page; one that is lost reads as zeros, which are damage, too.
+fn read_page(place: Place<'_>, source: BorrowedFd<'_>, page: &mut [u8], offset: u64) -> Result<usize> {
+    match read_full_at(place.sys, source, page, offset) {
+        Ok(read) if read > 0 => Ok(read),
+        Err(error) if error.raw_os_error() != Some(libc::EIO) => Err(error).at("read metadata", || place.path),
+        _ => {
+            page.fill(0);
+            Ok(page.len())
+        }
+    }
+}
+
+/// Open the copy; if its first page is lost, with the first page of a new file, which is the same but for its counters:
+/// all our files have their tables at the same pages, but for what a migration has added. None if it is beyond that.
+pub(super) fn open(place: Place<'_>, copy: &str) -> Result<Option<Connection>> {
+    let stat = place.sys.stat_at(place.dir, copy).at("stat metadata", || place.path)?;
+    // SQLite removes the log of an empty file, so that one gets its first page before it is opened.
+    if stat.size > 0
+        && let Some(connection) = open_as_it_is(place, copy)?
+    {
+        return Ok(Some(connection));
+    }
+    transplant(place, copy)?;
+    open_as_it_is(place, copy)
+}
+
+fn open_as_it_is(place: Place<'_>, copy: &str) -> Result<Option<Connection>> {
+    let open = || {
+        let connection = Connection::open(place.sqlite_path(copy))?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+        Ok((schema::look(&connection)?, connection))
+    };
+    match open() {
+        Ok((Found::Ours | Found::Older(_), connection)) => Ok(Some(connection)),
+        Ok(_) => Ok(None),
+        Err(error) => damage_only(place, &error).map(|()| None),
+    }
+}
+
+/// Pass over damage, which is expected here, and return what else there is: without room, for example, nothing could be
+/// read, and all would seem lost.
+pub(super) fn damage_only(place: Place<'_>, error: &rusqlite::Error) -> std::result::Result<(), Error> {
+    match fault::classify(error) {
+        Fault::Damage(_) => Ok(()),
+        Fault::Refused(errno) => Err(fault::refused(errno, place.path, "salvage metadata")),
+    }
+}
+
+fn transplant(place: Place<'_>, copy: &str) -> Result<()> {
+    let Place { sys, dir, path } = place;
+    let donor = connect::fresh_name(place);
+    let result = connect::build(place, &donor, |_| Ok(())).and_then(|()| {
+        let from = sys.open(dir, &donor, false).at("open metadata", || path)?;
+        let to = sys.open(dir, copy, true).at("open metadata", || path)?;
+        let mut page = vec![0; PAGE];
+        read_full_at(sys, from.as_fd(), &mut page, 0).at("read metadata", || path)?;
+        // No free pages, and a size of 0: SQLite then takes that of the file and its log.
+        page[28..40].fill(0);
+        write_all_at(sys, to.as_fd(), &page, 0).at("write metadata", || path)
+    });
+    connect::discard(place, &donor);
+    result
+}

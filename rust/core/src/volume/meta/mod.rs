@@ -1,0 +1,380 @@
+//! `meta.db`: labels, the times that go with them, and what is cheap to keep and dear to find out again.
+//!
+//! The files of the blobs are the truth. A row whose blob has no file means nothing; a blob without a row has no labels.
+//! So this module never stands in the way of a blob: when the file is missing, damaged or unreadable, reads find no
+//! labels, and only calls that would set labels fail. It never repairs, moves or overwrites anything by itself.
+
+mod connect;
+mod copy;
+mod fault;
+mod images;
+mod place;
+mod query;
+mod rebuild;
+mod reopen;
+mod rows;
+mod salvage;
+mod schema;
+mod state;
+mod wal;
+mod writer;
+
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+
+use rusqlite::Connection;
+
+use self::fault::Fault;
+use self::place::Place;
+use self::state::State;
+use self::writer::Sync;
+use crate::digest::Digest;
+use crate::error::{At, Result};
+use crate::format::names::META;
+use crate::model::Image;
+use crate::sys::{Fd, Sys, sqlite};
+use crate::waiting::Patience;
+
+pub use crate::format::metadata::LARGE;
+pub use images::Names;
+pub use query::MOST_PAIRS;
+pub use rebuild::Take;
+pub use rows::Row;
+/// The version of the SQLite that is compiled in.
+pub use rusqlite::version as sqlite_version;
+pub use schema::sqlite_is_fixed;
+
+/// How a store uses its metadata.
+#[derive(Clone, Copy, Debug)]
+pub struct Mode {
+    /// Nothing is written, made or locked.
+    pub read_only: bool,
+    /// Whether durable writes are synced.
+    pub durable: bool,
+    /// Whether the store itself is new, so that a missing file has lost nothing.
+    pub fresh: bool,
+}
+
+/// How often a write that saves time only is tried while other processes write: for about 40 ms.
+pub(crate) const SPARE_TRIES: usize = 9;
+
+/// The metadata of a store. Its methods may be called from any thread.
+pub struct Meta {
+    sys: Arc<dyn Sys>,
+    dir: Fd,
+    path: PathBuf,
+    mode: Mode,
+    state: RwLock<State>,
+}
+
+impl Meta {
+    /// Open the metadata in the directory `dir`, whose absolute path is `root`. Damage never fails it.
+    ///
+    /// Returns what people should know: that labels are lost or cannot be read.
+    ///
+    /// # Panics
+    ///
+    /// If the SQLite that was linked has the fault of [`sqlite_is_fixed`].
+    pub fn open(sys: Arc<dyn Sys>, dir: &impl AsFd, root: &Path, mode: Mode) -> Result<(Self, Vec<String>)> {
+        let version = rusqlite::version_number();
+        assert!(sqlite_is_fixed(version), "SQLite {} can corrupt a log; it must not be linked", rusqlite::version());
+        let dir = Fd::from(dir.as_fd().try_clone_to_owned().at("dup", || root)?);
+        sqlite::install();
+        let path = root.join(META);
+        let meta = Self { sys, dir, path, mode, state: RwLock::new(State::Closed) };
+        let mut notes = Vec::new();
+        let mut state = meta.connect()?;
+        if matches!(state, State::Absent) && !mode.read_only {
+            if connect::create(meta.place())? && !mode.fresh {
+                notes.push(fault::missing_note(&meta.path));
+            }
+            state = meta.connect()?;
+        }
+        if let State::Damaged(reason) = &state {
+            notes.push(fault::damage_note(&meta.path, reason));
+        }
+        meta.set_state(state);
+        Ok((meta, notes))
+    }
+
+    /// Return what is wrong with the file, in words for people, if anything was found to be.
+    pub fn damage(&self) -> Option<String> {
+        match &*self.state() {
+            State::Damaged(reason) => Some(fault::damage_note(&self.path, reason)),
+            _ => None,
+        }
+    }
+
+    /// Let go of the file. Later calls find it closed.
+    pub fn close(&self) {
+        self.set_state(State::Closed);
+    }
+
+    /// Return a blob's row.
+    pub fn get(&self, digest: &Digest) -> Result<Option<Row>> {
+        Ok(self.read(|connection| rows::get(connection, digest))?.flatten())
+    }
+
+    /// Return the rows of the digests, in their order; None where there is none.
+    pub fn get_many(&self, digests: &[Digest]) -> Result<Vec<Option<Row>>> {
+        let found = self.read(|connection| query::get_many(connection, digests))?;
+        Ok(found.unwrap_or_else(|| vec![None; digests.len()]))
+    }
+
+    /// Return the rows from `first` to `last`, both included, ordered by digest.
+    pub fn range(&self, first: &Digest, last: &Digest) -> Result<Vec<Row>> {
+        Ok(self.read(|connection| query::range(connection, first, last))?.unwrap_or_default())
+    }
+
+    /// Refuse to answer for labels that a damaged file keeps from us: no label is an answer, and would be a wrong one.
+    pub fn check_labels_readable(&self) -> Result<()> {
+        if self.damage().is_some() { Err(self.corrupt()) } else { Ok(()) }
+    }
+
+    /// Return at most `most` rows after `after` that have one of the labels, ordered by digest.
+    ///
+    /// At most [`MOST_PAIRS`] labels may be given.
+    pub fn labelled(&self, pairs: &[(String, String)], after: Option<&Digest>, most: usize) -> Result<Vec<Row>> {
+        if pairs.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(self.read(|connection| query::labelled(connection, pairs, after, most))?.unwrap_or_default())
+    }
+
+    /// Whether a blob of that size may be stored: a hint. It is always true below [`LARGE`], and when there is no telling.
+    pub fn has_size(&self, size: u64) -> Result<bool> {
+        if size < LARGE {
+            return Ok(true);
+        }
+        Ok(self.read(|connection| query::has_size(connection, size))?.unwrap_or(true))
+    }
+
+    /// Return the digests of blobs of that size, at most `most`; none below [`LARGE`], and none when there is no telling.
+    pub fn of_size(&self, size: u64, most: usize) -> Result<Vec<Digest>> {
+        if size < LARGE {
+            return Ok(Vec::new());
+        }
+        let names = self.read(|connection| query::of_size(connection, size, most))?.unwrap_or_default();
+        Ok(names.iter().filter_map(|name| Digest::parse(name).ok()).collect())
+    }
+
+    /// Insert a row, or change all of it but when the blob was verified; on return that survives a power loss. None, and
+    /// nothing is written, while another process writes.
+    pub fn try_put(&self, row: &Row) -> Result<Option<()>> {
+        self.try_write(Sync::Durable, &mut Some(|connection: &Connection| rows::put(connection, row)))
+    }
+
+    /// Write a row as `try_put` does, and wait for other processes. The caller holds no lock.
+    pub fn put(&self, row: &Row) -> Result<()> {
+        Patience::until(|| self.try_put(row))
+    }
+
+    /// Remember rows of blobs that have none and no labels. Losing them costs time only, so that a failure is no error.
+    /// The caller holds no lock.
+    pub fn remember(&self, rows: &[Row]) {
+        if self.may_remember(rows) {
+            self.write_spare(Sync::Cheap, |connection| rows::put_missing(connection, rows)).ok();
+        }
+    }
+
+    /// Write missing rows as `remember` does; return false, and write nothing, while another process writes.
+    pub fn try_remember(&self, rows: &[Row]) -> bool {
+        let run = |connection: &Connection| rows::put_missing(connection, rows);
+        !self.may_remember(rows) || !matches!(self.try_write(Sync::Cheap, &mut Some(run)), Ok(None))
+    }
+
+    fn may_remember(&self, rows: &[Row]) -> bool {
+        !rows.is_empty() && !self.mode.read_only && self.damage().is_none()
+    }
+
+    /// Say of each digest whether there is a row, which may be that of an earlier blob whose file is gone.
+    pub fn have_rows(&self, digests: &[Digest]) -> Result<Vec<bool>> {
+        let found = self.read(|connection| query::have_rows(connection, digests))?;
+        Ok(found.unwrap_or_else(|| vec![false; digests.len()]))
+    }
+
+    /// Write the rows of new blobs, under their digests' locks and before their files get their names: of those that have
+    /// labels, and of those that have a row already, which is an earlier blob's.
+    ///
+    /// On return the rows are durable, all in one transaction, and the earlier ones gone: whatever a crash leaves, a name
+    /// never shows up without its labels or with another blob's. None, and nothing is written, while another process writes.
+    pub fn try_before_publish(&self, rows: &[Row]) -> Result<Option<()>> {
+        if rows.is_empty() {
+            return Ok(Some(()));
+        }
+        let run = |connection: &Connection| {
+            rows.iter().try_for_each(|row| {
+                rows::forget(connection, &row.digest)?;
+                rows::put(connection, row)
+            })
+        };
+        self.try_write(Sync::Durable, &mut Some(run))
+    }
+
+    /// Remove the row of a blob that was deleted; on return that survives a power loss.
+    ///
+    /// The blob is gone without it: call it after the file was removed, so that a full disk cannot keep a blob. None, and
+    /// nothing is written, while another process writes.
+    pub fn try_forget(&self, digest: &Digest) -> Result<Option<()>> {
+        if self.damage().is_some() || self.get(digest)?.is_none() {
+            return Ok(Some(()));
+        }
+        self.try_write(Sync::Durable, &mut Some(|connection: &Connection| rows::forget(connection, digest)))
+    }
+
+    /// Note when blobs were last found whole: of rows that are there, and of blobs that have none yet. Cheap: a power
+    /// loss may take it back, and they are verified once more. So it is where another process writes for too long.
+    pub fn set_verified(&self, blobs: &[Row], at_ns: i64) -> Result<()> {
+        let run = |connection: &Connection| {
+            rows::put_missing(connection, blobs)?;
+            rows::set_verified(connection, blobs, at_ns)
+        };
+        self.write_spare(Sync::Cheap, run).map(drop)
+    }
+
+    /// Return what an image name holds.
+    pub fn image(&self, name: &str) -> Result<Option<Image>> {
+        self.images_of(|connection| images::get(connection, name))
+    }
+
+    /// Return all image names, in order.
+    pub fn images(&self) -> Result<Vec<Image>> {
+        self.images_of(images::all)
+    }
+
+    /// Ask for names: a damaged file raises, because no name is an answer, and would be a wrong one.
+    fn images_of<T: Default>(&self, run: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        let found = self.read(run)?;
+        self.check_labels_readable()?;
+        Ok(found.unwrap_or_default())
+    }
+
+    /// Change image names in one transaction; on return that survives a power loss. What `run` refuses changes nothing.
+    pub fn change_images<T>(&self, run: impl FnOnce(&mut Names<'_>) -> rusqlite::Result<Result<T>>) -> Result<T> {
+        self.write(Sync::Durable, |connection| {
+            let mut names = Names::new(connection);
+            let result = run(&mut names)?;
+            if result.is_ok() {
+                names.finish()?;
+            }
+            Ok(result)
+        })?
+    }
+
+    /// Return a setting.
+    pub fn setting(&self, name: &str) -> Result<Option<String>> {
+        Ok(self.read(|connection| query::setting(connection, name))?.flatten())
+    }
+
+    /// Change a setting, or remove it with None; on return that survives a power loss.
+    pub fn set_setting(&self, name: &str, value: Option<&str>) -> Result<()> {
+        self.write(Sync::Durable, |connection| query::set_setting(connection, name, value))
+    }
+
+    /// Ask the file, if it can be asked: None stands for a missing or damaged one.
+    fn read<T>(&self, run: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<Option<T>> {
+        let (mut tries, mut patience) = (0, Patience::new());
+        // A file that is read without locks may change under the question; then the answer is not used.
+        while tries < 8 {
+            tries += 1;
+            self.refresh()?;
+            let (answer, print) = match &*self.state() {
+                State::Open(connections) => {
+                    let connections = connections.get(|| self.name())?;
+                    let print = connections.frozen().then_some(connections.print);
+                    (connections.read(&run), print)
+                }
+                State::Closed => return Err(self.closed()),
+                State::Absent | State::Damaged(_) => return Ok(None),
+            };
+            if let Some(print) = print
+                && print != self.place().print()?
+            {
+                continue;
+            }
+            match answer {
+                Ok(answer) => return Ok(Some(answer)),
+                // Readers wait for nobody, but for who recovers the log.
+                Err(error) if fault::is_busy(&error) => {
+                    patience.pause()?;
+                    tries = 0;
+                }
+                Err(error) => self.sort(&error, "read metadata")?,
+            }
+        }
+        Err(fault::refused(libc::EBUSY, &self.path, "read metadata"))
+    }
+
+    /// Change the file, waiting for other processes that do; `Cancelled` if the caller no longer wants it meanwhile.
+    fn write<T>(&self, sync: Sync, run: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        let mut run = Some(run);
+        Patience::until(|| self.try_write(sync, &mut run))
+    }
+
+    /// Change the file if other processes let us soon; None, and nothing is written, if not. For what saves time only:
+    /// nobody waits for a suspended process because of it.
+    fn write_spare<T>(&self, sync: Sync, run: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<Option<T>> {
+        let (mut run, mut patience) = (Some(run), Patience::new());
+        for _ in 0..SPARE_TRIES {
+            match self.try_write(sync, &mut run)? {
+                None => patience.pause()?,
+                done => return Ok(done),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Change the file, once; None, and `run` is still there, while another process does.
+    fn try_write<T, F>(&self, sync: Sync, run: &mut Option<F>) -> Result<Option<T>>
+    where
+        F: FnOnce(&Connection) -> rusqlite::Result<T>,
+    {
+        if self.mode.read_only {
+            return Err(fault::refused(libc::EROFS, &self.path, "write metadata"));
+        }
+        let sync = if self.mode.durable { sync } else { Sync::Cheap };
+        self.thaw()?;
+        if !sqlite::prepare_mappings() {
+            return Err(fault::refused(libc::ENOSPC, &self.path, "write metadata"));
+        }
+        // SQLite would go on writing to a file that has lost its name.
+        let there = self.place().exists()?;
+        let result = match &*self.state() {
+            State::Open(_) if !there => None,
+            State::Open(connections) => match connections.get(|| self.name())?.write(sync, run) {
+                Some(result) => Some(result),
+                None => return Err(fault::refused(libc::ENOSPC, &self.path, "write metadata")),
+            },
+            State::Closed => return Err(self.closed()),
+            State::Absent | State::Damaged(_) => return Err(self.corrupt()),
+        };
+        match result {
+            Some(Ok(result)) => return Ok(Some(result)),
+            Some(Err(error)) if run.is_some() && fault::is_busy(&error) => return Ok(None),
+            Some(Err(error)) => self.sort(&error, "write metadata")?,
+            None => self.set_state(State::Damaged("was removed while the store was open".to_owned())),
+        }
+        Err(self.corrupt())
+    }
+
+    /// Turn damage into the damaged state, and a refusal into an error.
+    fn sort(&self, error: &rusqlite::Error, operation: &'static str) -> Result<()> {
+        match fault::classify(error) {
+            Fault::Damage(reason) => {
+                self.set_state(State::Damaged(format!("is damaged ({reason})")));
+                Ok(())
+            }
+            Fault::Refused(errno) => Err(fault::refused(errno, &self.path, operation)),
+        }
+    }
+
+    /// As messages name it.
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn place(&self) -> Place<'_> {
+        Place { sys: &*self.sys, dir: self.dir.as_fd(), path: &self.path }
+    }
+}

@@ -1,0 +1,125 @@
+//! Opening the file, and opening it again when it can be used in another way.
+
+use std::sync::{PoisonError, RwLockReadGuard};
+
+use rusqlite::Connection;
+
+use super::connect::{self, Opened};
+use super::place::Place;
+use super::state::State;
+use super::{Meta, fault};
+use crate::error::{Error, Result};
+use crate::sys::sqlite;
+
+impl Meta {
+    /// Open the file as the mode says, or to read only where the disk is too full for more: whoever has to make room
+    /// must be able to look at the store and to delete.
+    pub(super) fn connect(&self) -> Result<State> {
+        if self.mode.read_only {
+            return self.connect_frozen();
+        }
+        match self.connect_writable() {
+            Err(Error::Io { errno: libc::ENOSPC | libc::EDQUOT | libc::EFBIG, .. }) => self.connect_frozen(),
+            other => other,
+        }
+    }
+
+    fn connect_frozen(&self) -> Result<State> {
+        // Taken first: a change while the file is opened then shows as a difference.
+        let print = self.place().print()?;
+        self.state_of(connect::readable, |reader| Ok(State::open(reader, None, print)))
+    }
+
+    fn connect_writable(&self) -> Result<State> {
+        let print = self.place().print()?;
+        self.state_of(connect::writable, |reader| {
+            self.state_of(connect::writable, |writer| Ok(State::open(reader, Some(writer), print)))
+        })
+    }
+
+    fn state_of(
+        &self,
+        open: fn(Place<'_>) -> Result<Opened<Connection>>,
+        good: impl FnOnce(Connection) -> Result<State>,
+    ) -> Result<State> {
+        match open(self.place())? {
+            Opened::Good(connection) => good(connection),
+            Opened::Missing => Ok(State::Absent),
+            Opened::Damaged(reason) => Ok(State::Damaged(reason)),
+        }
+    }
+
+    /// Look at a file that is read without locks as it is now; read without the shared index where the disk is too full for it.
+    pub(super) fn refresh(&self) -> Result<()> {
+        let prepared = sqlite::prepare_mappings();
+        match &*self.state() {
+            State::Open(connections) if connections.here().is_some_and(|open| open.frozen()) => {
+                if connections.get(|| self.name())?.print == self.place().print()? {
+                    return Ok(());
+                }
+            }
+            State::Open(_) if !prepared => {}
+            State::Absent => {}
+            _ => return Ok(()),
+        }
+        self.reopen(if prepared { Self::connect } else { Self::connect_frozen })
+    }
+
+    /// Have another try at a file that could not be opened to write, because the disk was full.
+    pub(super) fn thaw(&self) -> Result<()> {
+        let shut = match &*self.state() {
+            State::Open(connections) => connections.here().is_some_and(|open| open.frozen()),
+            State::Absent => true,
+            State::Damaged(_) | State::Closed => false,
+        };
+        if shut { self.reopen(Self::connect) } else { Ok(()) }
+    }
+
+    /// Close the file and open it again. After a failure the next call tries again.
+    fn reopen(&self, open: fn(&Self) -> Result<State>) -> Result<()> {
+        let mut current = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        match &*current {
+            // A checkpoint would change the log's index, for which there may be no room.
+            State::Open(connections) => connections.get(|| self.name())?.spare(),
+            State::Absent => {}
+            State::Damaged(_) | State::Closed => return Ok(()),
+        }
+        // First: all connections of a process share one index, and one that was opened to read only would be shared by the
+        // new ones.
+        *current = State::Absent;
+        *current = open(self)?;
+        Ok(())
+    }
+
+    /// Return the error of a store that was closed.
+    pub(super) fn closed(&self) -> Error {
+        Error::store_closed(self.name())
+    }
+
+    /// The state, which cannot change while this is held: a connection must never be left behind by one that does, for
+    /// SQLite's last close of a file removes the log by its name, whosever that is by then.
+    pub(super) fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_state(&self, state: State) {
+        let mut current = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        // A disk or quota that is full leaves the log as it is: the last close would write to the log's index (SIGBUS).
+        let is_full = || !sqlite::prepare_mappings();
+        if let State::Open(connections) = &*current
+            && let Some(connections) = connections.here()
+            && (matches!(state, State::Damaged(_)) || is_full())
+        {
+            connections.spare();
+        }
+        *current = state;
+    }
+
+    /// Return the error for a call that the damaged or missing file does not allow.
+    pub(super) fn corrupt(&self) -> Error {
+        match &*self.state() {
+            State::Damaged(reason) => fault::damaged(&self.path, reason),
+            _ => fault::damaged(&self.path, "no file"),
+        }
+    }
+}

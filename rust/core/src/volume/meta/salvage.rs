@@ -1,0 +1,182 @@
+//! Reading what is left of a damaged file into a new one.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, params};
+
+use super::connect;
+use super::place::Place;
+use super::rows::{self, COLUMNS};
+use super::{copy, fault, images};
+use crate::digest::{Algorithm, Digest};
+use crate::error::Result;
+use crate::model::Labels;
+
+/// What was found.
+#[derive(Default)]
+pub(super) struct Salvaged {
+    /// Whether anything of the file could be opened.
+    pub opened: bool,
+    /// Parts of the file, and single rows, that could not be read.
+    pub gaps: u64,
+    /// Image names that were read.
+    pub images: u64,
+    /// Whether there may have been others.
+    pub lost_images: bool,
+    /// Labels that only the index still has, of blobs whose row could not be read.
+    pub orphans: HashMap<Digest, Labels>,
+}
+
+/// Copy the rows and settings of the old file, as far as they can be read, into the new database.
+pub(super) fn salvage(place: Place<'_>, new: &Connection) -> Result<Salvaged> {
+    let name = connect::fresh_name(place);
+    let result = copy::make(place, &name).and_then(|copied| {
+        let old = if copied { copy::open(place, &name)? } else { None };
+        let Some(old) = old else {
+            return Ok(Salvaged::default());
+        };
+        let mut salvage = Salvage { place, old: &old, new, found: Salvaged::default() };
+        salvage.run()?;
+        Ok(salvage.found)
+    });
+    connect::discard(place, &name);
+    result
+}
+
+/// Errors of the old file are gaps; errors of the new one end it.
+struct Salvage<'a> {
+    place: Place<'a>,
+    old: &'a Connection,
+    new: &'a Connection,
+    found: Salvaged,
+}
+
+impl Salvage<'_> {
+    fn run(&mut self) -> Result<()> {
+        self.found.opened = true;
+        for algorithm in Algorithm::ALL {
+            // Part by part, each from both ends: a damaged page then costs the rows on it and few others.
+            for first in 0..=u8::MAX {
+                let from = format!("{algorithm}:{first:02x}");
+                if !self.read_part(&from, "ASC")? {
+                    self.found.gaps += 1;
+                    self.read_part(&from, "DESC")?;
+                }
+            }
+        }
+        if self.found.gaps > 0 {
+            self.read_orphans("ASC")?;
+            self.read_orphans("DESC")?;
+        }
+        self.read_images()?;
+        self.read_settings()
+    }
+
+    /// Copy the image names from both ends, as far as they can be read.
+    fn read_images(&mut self) -> Result<()> {
+        match images::is_kept(self.old) {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
+            Err(error) => return copy::damage_only(self.place, &error),
+        }
+        for order in ["ASC", "DESC"] {
+            let sql = format!("SELECT {} FROM images ORDER BY name {order}", images::COLUMNS);
+            let (new, place) = (self.new, self.place);
+            let refused = |error: rusqlite::Error| fault::of_new(place.path, &error);
+            let (mut read, mut gaps) = (0, 0);
+            let ended = self.each(&sql, &[], |row| {
+                let Ok(image) = images::read(row) else {
+                    gaps += 1;
+                    return Ok(());
+                };
+                if images::get(new, &image.name).map_err(refused)?.is_none() {
+                    images::put(new, &image).map_err(refused)?;
+                    read += 1;
+                }
+                Ok(())
+            })?;
+            self.found.images += read;
+            self.found.lost_images |= gaps > 0 || !ended;
+            if ended {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copy the rows of one part until its end or the first damaged page; whether the end was reached.
+    fn read_part(&mut self, from: &str, order: &str) -> Result<bool> {
+        let sql = format!("SELECT {COLUMNS} FROM blobs WHERE digest >= ?1 AND digest < ?2 ORDER BY digest {order}");
+        let to = format!("{from}~");
+        let (new, place) = (self.new, self.place);
+        let refused = |error: rusqlite::Error| fault::of_new(place.path, &error);
+        let mut gaps = 0;
+        let ended = self.each(&sql, &[from, &to], |row| {
+            let Ok(row) = rows::Reader::default().read(row) else {
+                gaps += 1;
+                return Ok(());
+            };
+            // From the other end some rows come again.
+            if rows::get(new, &row.digest).map_err(refused)?.is_none() {
+                rows::put(new, &row).map_err(refused)?;
+            }
+            Ok(())
+        })?;
+        self.found.gaps += gaps;
+        Ok(ended)
+    }
+
+    /// Take labels from the index, of blobs whose row was not read.
+    fn read_orphans(&mut self, order: &str) -> Result<()> {
+        let sql = format!("SELECT key, value, digest FROM labels ORDER BY key {order}, value {order}, digest {order}");
+        let (new, place) = (self.new, self.place);
+        let mut orphans = std::mem::take(&mut self.found.orphans);
+        self.each(&sql, &[], |row| {
+            let Ok((key, value, digest)) = <(String, String, String)>::try_from(row) else {
+                return Ok(());
+            };
+            let Ok(digest) = Digest::parse(&digest) else {
+                return Ok(());
+            };
+            if rows::get(new, &digest).map_err(|error| fault::of_new(place.path, &error))?.is_none() {
+                orphans.entry(digest).or_default().insert(key, value);
+            }
+            Ok(())
+        })?;
+        self.found.orphans = orphans;
+        Ok(())
+    }
+
+    fn read_settings(&mut self) -> Result<()> {
+        let (new, place) = (self.new, self.place);
+        let insert = "INSERT OR REPLACE INTO settings (name, value) VALUES (?1, ?2)";
+        let ended = self.each("SELECT name, value FROM settings", &[], |row| {
+            if let Ok((name, value)) = <(String, String)>::try_from(row) {
+                new.execute(insert, params![name, value]).map_err(|error| fault::of_new(place.path, &error))?;
+            }
+            Ok(())
+        })?;
+        self.found.gaps += u64::from(!ended);
+        Ok(())
+    }
+
+    /// Take each row of a question to the old file, until its end or the first damage; whether the end was reached.
+    fn each(&self, sql: &str, values: &[&str], mut take: impl FnMut(&rusqlite::Row<'_>) -> Result<()>) -> Result<bool> {
+        let damaged = |error: &rusqlite::Error| copy::damage_only(self.place, error).map(|()| false);
+        let mut statement = match self.old.prepare_cached(sql) {
+            Ok(statement) => statement,
+            Err(error) => return damaged(&error),
+        };
+        let mut found = match statement.query(rusqlite::params_from_iter(values)) {
+            Ok(found) => found,
+            Err(error) => return damaged(&error),
+        };
+        loop {
+            match found.next() {
+                Ok(Some(row)) => take(row)?,
+                Ok(None) => return Ok(true),
+                Err(error) => return damaged(&error),
+            }
+        }
+    }
+}

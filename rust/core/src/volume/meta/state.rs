@@ -1,0 +1,81 @@
+//! What a store's metadata stands on at the moment: open connections, nothing, or a damaged file.
+
+use std::sync::{Mutex, PoisonError};
+
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+
+use super::place::Print;
+use super::writer::{Sync, Writer};
+use crate::sys::{ProcessBound, sqlite};
+
+/// The most memory that a store's reads may keep pages in, in KiB.
+const CACHE_KIB: i64 = 32 << 10;
+
+/// What there is.
+pub(super) enum State {
+    /// A good file.
+    Open(ProcessBound<Box<Connections>>),
+    /// No file, in a store that must not make one.
+    Absent,
+    /// Something that is not our file; in words, what.
+    Damaged(String),
+    /// The store was closed.
+    Closed,
+}
+
+impl State {
+    pub fn open(reader: Connection, writer: Option<Connection>, print: Print) -> Self {
+        // Enough for the rows and labels of a hundred thousand blobs; it is taken as it is used. A failure costs time only.
+        reader.pragma_update(None, "cache_size", -CACHE_KIB).ok();
+        // From now on `Meta` waits for other processes: not while it has a connection that other threads need.
+        for connection in [Some(&reader), writer.as_ref()].into_iter().flatten() {
+            connection.busy_handler(None).ok();
+        }
+        Self::Open(ProcessBound::new(Box::new(Connections {
+            reader: Mutex::new(reader),
+            writer: writer.map(|connection| Mutex::new(Writer::new(connection))),
+            print,
+        })))
+    }
+}
+
+/// A connection to read and, unless the store is read-only or the disk full, one to write: so that no reader waits for a writer's sync.
+pub(super) struct Connections {
+    reader: Mutex<Connection>,
+    writer: Option<Mutex<Writer>>,
+    /// What the file looked like before it was opened; of use where it is read without locks.
+    pub print: Print,
+}
+
+impl Connections {
+    /// Answer a question.
+    pub fn read<T>(&self, run: impl Fn(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+        sqlite::forget_failure();
+        run(&self.reader.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Change the file; None where that is not possible now.
+    pub fn write<T, F>(&self, sync: Sync, run: &mut Option<F>) -> Option<rusqlite::Result<T>>
+    where
+        F: FnOnce(&Connection) -> rusqlite::Result<T>,
+    {
+        let writer = self.writer.as_ref()?;
+        let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(writer.write(sync, run))
+    }
+
+    /// Whether the file is read without locks, so that it may change at any time.
+    pub fn frozen(&self) -> bool {
+        self.writer.is_none()
+    }
+
+    /// Have the last close leave the log alone: what is damaged is evidence.
+    pub fn spare(&self) {
+        let flag = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner).set_db_config(flag, true).ok();
+        if let Some(writer) = &self.writer {
+            writer.lock().unwrap_or_else(PoisonError::into_inner).spare();
+        }
+    }
+}

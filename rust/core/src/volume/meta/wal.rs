@@ -1,0 +1,51 @@
+//! The header of SQLite's write-ahead log.
+//!
+//! SQLite takes a log whose header it does not recognise for an empty one, and overwrites it: labels that had been
+//! acknowledged would be gone without a word. So we look at it first.
+//!
+//! Spec: "The Write-Ahead Log" in SQLite's description of its file format, section 4.1.
+
+use std::os::fd::AsFd;
+
+use super::place::Place;
+use crate::error::{At, Result};
+use crate::format::names::META_WAL;
+use crate::sys::read_full_at;
+
+const HEADER: usize = 32;
+const MAGIC: u32 = 0x377f_0682;
+
+/// Whether the log can be one that SQLite wrote. A log that ends before its header, or whose header is all zeros, is what
+/// a crash leaves of one that was just begun: nothing was in it.
+pub(super) fn is_log(place: Place<'_>) -> Result<bool> {
+    // Another process may be writing the header as we read it; it does so once per checkpoint.
+    for _ in 0..3 {
+        let mut header = [0; HEADER];
+        let path = || place.path.with_file_name(META_WAL);
+        let file = place.sys.open(place.dir, META_WAL, false).at("open metadata log", path)?;
+        let read = read_full_at(place.sys, file.as_fd(), &mut header, 0).at("read metadata log", path)?;
+        if read < HEADER || header == [0; HEADER] || is_header(&header) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn is_header(header: &[u8; HEADER]) -> bool {
+    let word = |at: usize| [header[at], header[at + 1], header[at + 2], header[at + 3]];
+    let stored = |at| u32::from_be_bytes(word(at));
+    let magic = stored(0);
+    if magic & !1 != MAGIC {
+        return false;
+    }
+    // The last bit tells in which byte order the writer's machine summed up.
+    let native = |at| {
+        if magic & 1 == 1 { u32::from_be_bytes(word(at)) } else { u32::from_le_bytes(word(at)) }
+    };
+    let mut sums = (0_u32, 0_u32);
+    for at in (0..24).step_by(8) {
+        sums.0 = sums.0.wrapping_add(native(at)).wrapping_add(sums.1);
+        sums.1 = sums.1.wrapping_add(native(at + 4)).wrapping_add(sums.0);
+    }
+    sums == (stored(24), stored(28))
+}

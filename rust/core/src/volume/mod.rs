@@ -1,0 +1,161 @@
+//! A volume: an open root with its locks and its metadata, and the blobs in it. It knows no ingest.
+//!
+//! | File | Does |
+//! | --- | --- |
+//! | `root.rs`, `blob_dir.rs` | the directories, as descriptors |
+//! | `adopt.rs` | the last step of making or adopting a root |
+//! | `lock.rs` | who may write an ingest, publish, delete or label |
+//! | `temp.rs`, `staged.rs`, `lease.rs` | files that have no final name yet |
+//! | `publish.rs` | the way by which all bytes become blobs |
+//! | `blob.rs` | the bytes of blobs |
+//! | `remove.rs` | delete, quarantine |
+//! | `meta/`, `labels.rs`, `images.rs` | what is known of blobs, and image names |
+//! | `listing.rs`, `kept.rs`, `walk.rs` | which blobs there are |
+//! | `users.rs` | who has files open |
+
+mod adopt;
+pub mod blob;
+mod blob_dir;
+pub mod images;
+mod kept;
+mod labels;
+mod lease;
+mod listing;
+pub mod lock;
+pub mod meta;
+mod publish;
+mod remove;
+mod root;
+mod staged;
+mod temp;
+pub mod users;
+pub mod walk;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::digest::Algorithm;
+use crate::error::{At, Error, Result};
+use crate::format::names::BLOB_MODE;
+use crate::sys::{Layer, Policy, Process, Sys, watch};
+use lock::Locks;
+use meta::{Meta, Mode};
+use root::Root;
+use users::{User, Users};
+
+pub(crate) use lease::Lease;
+pub(crate) use publish::{Candidate, Content, Existing, Named, Placed, Published, find};
+pub(crate) use staged::Staged;
+pub(crate) use temp::Temp;
+
+/// An open root. All methods may be called from any thread.
+pub struct Volume {
+    pub(crate) process: Process,
+    pub(crate) sys: Arc<dyn Sys>,
+    pub(crate) root: Root,
+    pub(crate) locks: Locks,
+    pub(crate) meta: Meta,
+    pub(crate) read_only: bool,
+    /// Whether what was acknowledged survives a power loss, or only the end of the process.
+    pub(crate) durable: bool,
+    notes: Vec<String>,
+    closed: AtomicBool,
+    users: Arc<Users>,
+    user: User,
+}
+
+impl Volume {
+    /// Open the root at that path, made or adopted if need be; all calls go through `sys`.
+    pub(crate) fn open(path: &Path, read_only: bool, durable: bool, sys: Arc<dyn Sys>) -> Result<Self> {
+        watch().at("prepare for a fork", || path)?;
+        let sys: Arc<dyn Sys> = Arc::new(Layer::new(sys, Policy { durable }));
+        let root = Root::open(Arc::clone(&sys), path, read_only)?;
+        let locks = if read_only {
+            Locks::none(Arc::clone(&sys), root.path())
+        } else {
+            Locks::open(Arc::clone(&sys), root.dir(), root.path())?
+        };
+        if !read_only {
+            temp::sweep(&root);
+        }
+        let fresh = root.is_new();
+        let mode = Mode { read_only, durable, fresh };
+        let (meta, notes) = Meta::open(Arc::clone(&sys), &root.dir(), root.path(), mode)?;
+        if !read_only {
+            adopt::adopt(&root)?;
+        }
+        let users = Arc::<Users>::default();
+        let user = users.enter();
+        let (process, closed) = (Process::current(), AtomicBool::new(false));
+        Ok(Self { process, sys, root, locks, meta, read_only, durable, notes, closed, users, user })
+    }
+
+    /// The root's absolute path.
+    pub fn path(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// Whether the volume was opened to change nothing.
+    pub fn read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// What people should know of this store: that labels were lost, for example.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = self.notes.clone();
+        // Damage may have been found since.
+        notes.extend(self.meta.damage().filter(|note| !self.notes.contains(note)));
+        notes
+    }
+
+    /// Refuse all later calls, and let go of the metadata and of the store's lock; false if nothing was left to do.
+    pub(crate) fn close(&self) -> bool {
+        let closes = self.process.is_current() && !self.closed.swap(true, Ordering::AcqRel);
+        if closes {
+            self.meta.close();
+            self.locks.leave();
+        }
+        closes
+    }
+
+    /// Who has files of the volume open: the volume itself, until the last of its ingests and walks is dropped, and its
+    /// blobs.
+    pub fn users(&self) -> Arc<Users> {
+        Arc::clone(&self.users)
+    }
+
+    /// Refuse a call to a closed store, and one of a child of the process that opened it.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        self.process.check(|| format!("store {}", self.path().display()))?;
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::store_closed(self.path().display()));
+        }
+        Ok(())
+    }
+
+    /// Refuse a call that would change a closed or read-only store.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        self.check_open()?;
+        if self.read_only {
+            return Err(Error::Io {
+                errno: libc::EROFS,
+                path: Some(self.path().to_owned()),
+                operation: "write to a store that is open read-only",
+            });
+        }
+        Ok(())
+    }
+
+    /// Make a file without a name, for a blob of that algorithm: read-only from the start, but for its maker.
+    pub(crate) fn temp(&self, algorithm: Algorithm) -> Result<Temp> {
+        let dir = self.root.make_blob_dir(algorithm)?;
+        Temp::create(&self.root, dir.fd(), BLOB_MODE)
+    }
+}
+
+impl std::fmt::Debug for Volume {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Volume").field(&self.path()).finish()
+    }
+}

@@ -1,0 +1,183 @@
+//! Publication: the one way by which bytes become a blob.
+//!
+//! | Step | A power cut or a failure after it leaves |
+//! | --- | --- |
+//! | the bytes are synced (`flush.rs`) | nothing that anybody sees |
+//! | mode and time are set | likewise |
+//! | take the digests' locks; the labels become durable | rows without a file, which mean nothing |
+//! | the names are given | nothing, or whole blobs, not acknowledged |
+//! | the locks are given back, the files (where `sys/promise.rs` says so) and the directory are synced | the blobs |
+//!
+//! One blob goes this way or many; then each step is made once for all of them, and each fails or succeeds for itself but
+//! where it shared a step that failed.
+//!
+//! A name that is there already is compared with our bytes. If it differs, it is damaged: a copy is kept in quarantine,
+//! and ours takes its place.
+//!
+//! The locks do not cover the sync of the directory, which takes longest. Who meets a name before that does not rely on
+//! it: a put and an update sync the directory themselves, and a delete takes away what was not acknowledged yet, as if it
+//! had come a moment later.
+
+mod aside;
+mod candidate;
+mod existing;
+mod flush;
+mod one;
+
+use std::collections::HashSet;
+use std::os::fd::BorrowedFd;
+use std::slice;
+
+use crate::digest::Digest;
+use crate::error::{At, Result};
+use crate::sys::Naming;
+use crate::volume::Volume;
+use crate::volume::blob_dir::BlobDir;
+use crate::volume::meta::{LARGE, Row};
+use crate::volume::staged::Staged;
+use crate::waiting::{Busy, Patience};
+
+use candidate::Tried;
+pub(crate) use candidate::{Candidate, Placed, Published};
+pub(crate) use existing::{Content, Existing, Named, find};
+use one::{Fate, Publication};
+
+impl Volume {
+    /// Publish a file. On return the blob survives a power loss.
+    ///
+    /// After an error the blob may be stored, whole and labelled, but it was not acknowledged.
+    pub(crate) fn publish(&self, candidate: &Candidate<'_>) -> Result<Published> {
+        let (mut candidate, mut patience) = (*candidate, Patience::new());
+        let (dir, placed) = loop {
+            self.check_open()?;
+            let dir = self.root.make_blob_dir(candidate.digest.algorithm())?;
+            match self.place_all(&dir, slice::from_ref(&candidate)).remove(0) {
+                Ok(placed) => break (dir, vec![placed]),
+                Err(Busy) => patience.pause()?,
+            }
+            candidate.created_ns = self.sys.now_ns();
+        };
+        let published = self.acknowledge(&dir, placed, &[candidate.staged.fd()], None).remove(0)?;
+        if matches!(published, Published::New { .. }) {
+            self.settle_old_name(&dir, candidate.staged)?;
+        }
+        Ok(published)
+    }
+
+    /// Make durable that an owned file has lost its old name, where the sync of its new one does not.
+    fn settle_old_name(&self, dir: &BlobDir, staged: Staged<'_>) -> Result<()> {
+        match staged {
+            Staged::Owned { dir: old, .. } if dir.naming(self.sys.as_ref()) == Naming::Everything => {
+                // DURABILITY: after the new name is; a power cut before leaves a blob that has the old name too, which
+                // makes an ingest garbage.
+                self.sys.sync_dir(old).at("fsync", || self.root.ingests_path())
+            }
+            // What is left in `tmp/` is swept.
+            Staged::Owned { .. } | Staged::Named { .. } | Staged::Unnamed(_) => Ok(()),
+        }
+    }
+
+    /// Give files of one algorithm their names, in `dir`. Nothing may be acknowledged before that is synced.
+    ///
+    /// `Busy`, and nothing has begun for that file, while another process holds a lock that is needed, for its name or for
+    /// its labels. The caller then waits without any, and comes again with the files that were busy.
+    pub(crate) fn place_all(&self, dir: &BlobDir, candidates: &[Candidate<'_>]) -> Vec<Tried> {
+        if candidates.is_empty() {
+            return Vec::new();
+        }
+        let mut publications: Vec<_> =
+            candidates.iter().map(|candidate| Publication::seal(self, dir, candidate)).collect();
+        let digests: Vec<Digest> = candidates.iter().map(|candidate| candidate.digest).collect();
+        let all = |tried: Tried| vec![tried; candidates.len()];
+        let lock = match self.locks.try_digests(&digests) {
+            Ok(Some(lock)) => lock,
+            Ok(None) => return all(Err(Busy)),
+            Err(error) => return all(Ok(Err(error))),
+        };
+        let have_rows = match self.meta.have_rows(&digests) {
+            Ok(have_rows) => have_rows,
+            Err(error) => return all(Ok(Err(error))),
+        };
+        for (publication, has_row) in publications.iter_mut().zip(have_rows) {
+            publication.look(has_row);
+        }
+        let mut seen = HashSet::new();
+        for publication in publications.iter_mut().filter(|publication| !seen.insert(publication.candidate.digest)) {
+            publication.come_second();
+        }
+        let Ok(large) = self.write_rows(&mut publications) else { return all(Err(Busy)) };
+        // From here on nobody is waited for but the disk.
+        let tried = publications.into_iter().map(Publication::finish).collect();
+        drop(lock);
+        self.meta.remember(&large);
+        tried
+    }
+
+    /// Make the rows durable of those that need one, all at once, and remember the large ones without; return those that
+    /// are to be remembered later, as another process writes.
+    fn write_rows(&self, publications: &mut [Publication<'_>]) -> Result<Vec<Row>, Busy> {
+        let needed = publications.iter().filter(|publication| publication.fate == Fate::Row);
+        let rows: Vec<Row> = needed.map(Publication::row).collect();
+        match self.meta.try_before_publish(&rows) {
+            Ok(Some(())) => {}
+            Ok(None) => return Err(Busy),
+            Err(error) => {
+                let refused = publications.iter_mut().filter(|publication| publication.fate == Fate::Row);
+                refused.for_each(|publication| publication.fate = Fate::Known(Err(error.clone())));
+            }
+        }
+        let large = publications.iter().filter(|one| one.fate == Fate::Link && one.candidate.size >= LARGE);
+        let mut large: Vec<Row> = large.map(Publication::row).collect();
+        if self.meta.try_remember(&large) {
+            large.clear();
+        }
+        Ok(large)
+    }
+
+    /// Sync the names that need it, all at once: then those blobs survive a power loss. A failure is everybody's who needed it.
+    ///
+    /// `files` are those that were placed. `oldest` is as in `flush`, if there may be many.
+    pub(crate) fn acknowledge(
+        &self,
+        dir: &BlobDir,
+        mut placed: Vec<Result<Placed>>,
+        files: &[BorrowedFd<'_>],
+        oldest: Option<BorrowedFd<'_>>,
+    ) -> Vec<Result<Published>> {
+        let unsynced = placed.iter().filter(|placed| placed.as_ref().is_ok_and(|placed| !placed.durable)).count();
+        let sys = self.sys.as_ref();
+        let whole = || oldest.filter(|_| unsynced >= flush::WHOLE_FROM).and_then(|oldest| dir.sync_whole(sys, oldest));
+        let synced = match unsynced {
+            0 => Ok(()),
+            _ => whole().unwrap_or_else(|| {
+                self.settle_files(dir, &mut placed, files);
+                dir.sync(sys)
+            }),
+        };
+        let acknowledge = |placed: Result<Placed>| {
+            let placed = placed?;
+            if !placed.durable {
+                synced.clone()?;
+            }
+            Ok(placed.published)
+        };
+        placed.into_iter().map(acknowledge).collect()
+    }
+
+    /// Make the modes, times and links of files durable, where the directory's sync does not.
+    fn settle_files(&self, dir: &BlobDir, placed: &mut [Result<Placed>], files: &[BorrowedFd<'_>]) {
+        if !self.durable || dir.naming(self.sys.as_ref()) == Naming::Directory {
+            return;
+        }
+        let new = placed.iter_mut().zip(files).filter_map(|(placed, file)| match placed {
+            Ok(Placed { durable: false, .. }) => Some((placed, *file)),
+            _ => None,
+        });
+        let (placed, files): (Vec<_>, Vec<_>) = new.unzip();
+        for (placed, synced) in placed.into_iter().zip(self.sync_named(dir, &files)) {
+            if let Err(error) = synced {
+                *placed = Err(error);
+            }
+        }
+    }
+}

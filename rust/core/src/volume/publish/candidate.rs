@@ -1,0 +1,48 @@
+//! What is published, and what becomes of it.
+
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::model::Labels;
+use crate::volume::staged::Staged;
+use crate::waiting::Busy;
+
+/// A file that shall be a blob; its bytes are synced.
+#[derive(Clone, Copy)]
+pub(crate) struct Candidate<'a> {
+    /// The file.
+    pub staged: Staged<'a>,
+    /// What its bytes have.
+    pub digest: Digest,
+    /// How many they are.
+    pub size: u64,
+    /// For a new blob only.
+    pub labels: Option<&'a Labels>,
+    /// When the blob was created at the earliest: its file's own time counts if that is later. ns since the epoch.
+    pub created_ns: i64,
+}
+
+/// What publication found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Published {
+    /// No blob of that name: it is stored now.
+    New {
+        /// When it was created, in ns since the epoch.
+        created_ns: i64,
+    },
+    /// The same bytes; ours were not needed.
+    Existed,
+    /// Other bytes: ours are stored now, the damaged copy is in quarantine, labels and time of creation are as they were.
+    Healed,
+}
+
+/// A name that holds our bytes, and whether that survives a power loss yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Placed {
+    /// What to say once it does.
+    pub published: Published,
+    /// Whether the directory need not be synced for it.
+    pub durable: bool,
+}
+
+/// What became of a file that was to get a name; `Busy` if it has none yet.
+pub(crate) type Tried = Result<Result<Placed>, Busy>;

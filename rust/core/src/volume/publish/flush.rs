@@ -1,0 +1,66 @@
+//! The sync of bytes that have no name yet.
+
+use std::os::fd::BorrowedFd;
+use std::thread;
+
+use crate::error::{At, Result};
+use crate::threads::{join, start_in};
+use crate::volume::Volume;
+use crate::volume::blob_dir::BlobDir;
+
+/// From so many files on, one `syncfs` takes less time than their single syncs, although it writes what others have changed.
+pub(super) const WHOLE_FROM: usize = 8;
+
+/// The most threads that sync single files: they only wait, and the file system merges what it is asked at the same time.
+const MOST_THREADS: usize = 16;
+
+impl Volume {
+    /// Make the bytes of files durable, which lie on the file system of `dir`; return what became of each. Where the whole
+    /// file system is synced, a failure is everybody's.
+    ///
+    /// `oldest` was opened before any of them was written. So it tells of every write that failed, whoever else was told
+    /// by another descriptor: a failure must never be heard by one round and kept from another.
+    pub(crate) fn flush(&self, dir: &BlobDir, files: &[BorrowedFd<'_>], oldest: BorrowedFd<'_>) -> Vec<Result<()>> {
+        if !self.durable {
+            return vec![Ok(()); files.len()];
+        }
+        // DURABILITY: before any of them has a name their bytes are on the disk; a power cut leaves nothing.
+        if files.len() >= WHOLE_FROM
+            && let Some(synced) = dir.sync_whole(self.sys.as_ref(), oldest)
+        {
+            return vec![synced; files.len()];
+        }
+        // DURABILITY: as above, file by file; the failure of one is nobody else's.
+        sync_each(files, |file| self.sys.sync_data(file).at("fdatasync", || dir.path()))
+    }
+
+    /// Make durable all that their inodes say of files which have been given their names in `dir`.
+    pub(super) fn sync_named(&self, dir: &BlobDir, files: &[BorrowedFd<'_>]) -> Vec<Result<()>> {
+        // DURABILITY: a power cut before leaves names that lead to deleted files, or files with an older mode and time, not
+        // acknowledged.
+        sync_each(files, |file| self.sys.sync_file(file).at("fsync", || dir.path()))
+    }
+}
+
+/// Sync files, several at a time; return what became of each.
+fn sync_each(files: &[BorrowedFd<'_>], sync: impl Fn(BorrowedFd<'_>) -> Result<()> + Sync) -> Vec<Result<()>> {
+    let share = files.len().div_ceil(MOST_THREADS).max(1);
+    let mut shares = files.chunks(share);
+    let Some(first) = shares.next() else {
+        return Vec::new();
+    };
+    let work = |share: &[BorrowedFd<'_>]| share.iter().map(|file| sync(*file)).collect::<Vec<_>>();
+    thread::scope(|scope| {
+        let start = |share| (share, start_in(scope, "steelyard-sync", move || work(share)));
+        let others: Vec<_> = shares.map(start).collect();
+        let mut results = work(first);
+        for (share, started) in others {
+            results.extend(match started {
+                Ok(thread) => join(thread),
+                // No more threads to be had.
+                Err(_) => work(share),
+            });
+        }
+        results
+    })
+}

@@ -1,0 +1,252 @@
+//! The root: its directories as descriptors.
+
+pub(super) mod make;
+mod marker;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::digest::{Algorithm, Digest};
+use crate::error::{At, Error, Result};
+use crate::format::containerd;
+use crate::format::names::{BLOBS, BLOBS_MODE, INGESTS, PRIVATE_DIR_MODE, QUARANTINE, TMP};
+use crate::sys::{Fd, Sys, missing};
+use crate::volume::blob_dir::BlobDir;
+
+/// An open root.
+pub struct Root {
+    sys: Arc<dyn Sys>,
+    path: PathBuf,
+    dir: Fd,
+    /// None in a read-only store that has none.
+    blobs: Option<Fd>,
+    /// None in a read-only store that has none.
+    ingests: Option<Fd>,
+    /// The directories of the algorithms, opened when first needed, in the order of `Algorithm::ALL`.
+    blob_dirs: Mutex<[Option<Arc<BlobDir>>; Algorithm::ALL.len()]>,
+    new: bool,
+}
+
+impl Root {
+    /// Open a root, made or adopted if need be. With `read_only` nothing is made, changed or locked.
+    pub fn open(sys: Arc<dyn Sys>, path: &Path, read_only: bool) -> Result<Self> {
+        if path.as_os_str().is_empty() {
+            let message = "the store's path is empty".to_owned();
+            return Err(Error::InvalidArgument { message });
+        }
+        let path = std::path::absolute(path).at("find", || path)?;
+        let dir = match sys.open_root(&path) {
+            Err(error) if missing(&error) && !read_only => make::root(sys.as_ref(), &path)?,
+            other => other.at("open", || &path)?,
+        };
+        let marked = marker::check(sys.as_ref(), dir.as_fd(), &path)?;
+        let mut root = Self { sys, path, dir, blobs: None, ingests: None, blob_dirs: Mutex::default(), new: !marked };
+        if read_only {
+            root.blobs = root.find_dir(root.dir(), BLOBS)?;
+            root.ingests = root.find_dir(root.dir(), INGESTS)?;
+        } else {
+            root.complete(marked)?;
+        }
+        Ok(root)
+    }
+
+    /// Make what is missing in a root that is open for writing.
+    fn complete(&mut self, marked: bool) -> Result<()> {
+        if !marked {
+            self.refuse_foreign_ingests()?;
+        }
+        let (blobs, new_blobs) = self.make_dir(self.dir(), BLOBS, BLOBS_MODE)?;
+        let (ingests, new_ingests) = self.make_dir(self.dir(), INGESTS, PRIVATE_DIR_MODE)?;
+        self.refuse_other_mounts(&[(BLOBS, &blobs), (INGESTS, &ingests)])?;
+        self.blobs = Some(blobs);
+        self.ingests = Some(ingests);
+        if marked && (new_blobs || new_ingests) {
+            // DURABILITY: somebody removed them, and a power cut before this would do so again. In a root without marker
+            // they become durable together with it.
+            self.sys.sync_dir(self.dir()).at("fsync", || &self.path)?;
+        }
+        Ok(())
+    }
+
+    /// Refuse directories that no file of the root can be linked or renamed into.
+    fn refuse_other_mounts(&self, parts: &[(&str, &Fd)]) -> Result<()> {
+        let mount = |dir| self.sys.mount(dir).at("statx", || &self.path);
+        let root = mount(self.dir())?;
+        for (name, dir) in parts {
+            let found = mount(dir.as_fd())?;
+            if found == root {
+                continue;
+            }
+            let path = self.path.display();
+            let place = if found.device == root.device { "in another mount" } else { "on another file system" };
+            let message = format!(
+                "{path}/{name}: {place} than {path}; a store needs all of its root on one file system and mount"
+            );
+            return Err(Error::FailedPrecondition { message });
+        }
+        Ok(())
+    }
+
+    /// Refuse to adopt the root of a running containerd: it would take our ingests for its own and we its.
+    fn refuse_foreign_ingests(&self) -> Result<()> {
+        let Some(ingests) = self.find_dir(self.dir(), INGESTS)? else {
+            return Ok(());
+        };
+        let path = self.path.join(INGESTS);
+        for entry in self.sys.list(ingests.as_fd()).at("list", || &path)? {
+            let Ok(Some(dir)) = self.find_dir(ingests.as_fd(), &entry.name) else {
+                continue;
+            };
+            if self.sys.stat_at(dir.as_fd(), containerd::REF).is_ok() {
+                let path = self.path.display();
+                let message = format!("{path}: holds containerd's ingests; open it read-only");
+                return Err(Error::FailedPrecondition { message });
+            }
+        }
+        Ok(())
+    }
+
+    /// The absolute path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The root itself.
+    pub fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
+    /// Whether this open found no marker: the root was made or adopted by it.
+    pub fn is_new(&self) -> bool {
+        self.new
+    }
+
+    /// The system that the root is on.
+    pub(crate) fn sys(&self) -> &Arc<dyn Sys> {
+        &self.sys
+    }
+
+    /// The directory of all ingests; None in a read-only store that has none.
+    pub fn ingests(&self) -> Option<BorrowedFd<'_>> {
+        self.ingests.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The path of the directory of all ingests.
+    pub fn ingests_path(&self) -> PathBuf {
+        self.path.join(INGESTS)
+    }
+
+    /// The path of a blob, for messages.
+    pub fn blob_path(&self, digest: &Digest) -> PathBuf {
+        let algorithm = digest.algorithm().name();
+        self.path.join(BLOBS).join(algorithm).join(digest.encoded())
+    }
+
+    /// The directory of an algorithm's blobs, if there is one.
+    pub fn blob_dir(&self, algorithm: Algorithm) -> Result<Option<Arc<BlobDir>>> {
+        self.open_blob_dir(algorithm, false)
+    }
+
+    /// The directory of an algorithm's blobs, if it is known and nobody is at work on it.
+    pub(crate) fn known_blob_dir(&self, algorithm: Algorithm) -> Option<Arc<BlobDir>> {
+        let dirs = self.blob_dirs.try_lock().ok()?;
+        dirs[Algorithm::ALL.iter().position(|known| *known == algorithm)?].clone()
+    }
+
+    /// The directory of an algorithm's blobs, made if need be; its own name survives a power loss.
+    pub(crate) fn make_blob_dir(&self, algorithm: Algorithm) -> Result<Arc<BlobDir>> {
+        let dir = self.open_blob_dir(algorithm, true)?;
+        dir.ok_or_else(|| Error::Io { errno: libc::ENOENT, path: Some(self.path.join(BLOBS)), operation: "open" })
+    }
+
+    fn open_blob_dir(&self, algorithm: Algorithm, make: bool) -> Result<Option<Arc<BlobDir>>> {
+        let Some(blobs) = &self.blobs else {
+            return Ok(None);
+        };
+        let index = Algorithm::ALL.iter().position(|known| *known == algorithm).unwrap_or_default();
+        let mut dirs = self.blob_dirs.lock().unwrap_or_else(PoisonError::into_inner);
+        if dirs[index].is_none() {
+            let name = algorithm.name();
+            let fd = if make {
+                Some(self.make_dir(blobs.as_fd(), name, BLOBS_MODE)?.0)
+            } else {
+                match self.sys.open_dir(blobs.as_fd(), name) {
+                    Ok(dir) => Some(dir),
+                    // A stray file or link under the name of an algorithm holds no blobs.
+                    Err(error) if missing(&error) || stray(&error) => None,
+                    Err(error) => {
+                        return Err(error).at("open", || self.path.join(BLOBS).join(name));
+                    }
+                }
+            };
+            dirs[index] = fd.map(|fd| Arc::new(BlobDir::new(fd, self.path.join(BLOBS).join(name))));
+        }
+        let Some(dir) = &dirs[index] else {
+            return Ok(None);
+        };
+        if make && !dir.is_linked() {
+            // DURABILITY: without it a power cut takes the new directory, and all blobs in it. Not only when it was made
+            // here: whoever made it may have died before this step.
+            let path = || self.path.join(BLOBS);
+            self.sys.sync_dir(blobs.as_fd()).at("fsync", path)?;
+            dir.set_linked();
+        }
+        Ok(Some(Arc::clone(dir)))
+    }
+
+    /// Make and open the directory for damaged copies of that algorithm; its name survives a power loss.
+    pub(crate) fn make_quarantine(&self, algorithm: Algorithm) -> Result<(Fd, PathBuf)> {
+        let path = self.path.join(QUARANTINE);
+        let (all, _) = self.make_dir(self.dir(), QUARANTINE, PRIVATE_DIR_MODE)?;
+        let (dir, _) = self.make_dir(all.as_fd(), algorithm.name(), PRIVATE_DIR_MODE)?;
+        // DURABILITY: both names, before anything damaged is moved there; a power cut before leaves it where it was.
+        self.sys.sync_dir(all.as_fd()).at("fsync", || &path)?;
+        self.sys.sync_dir(self.dir()).at("fsync", || &self.path)?;
+        Ok((dir, path.join(algorithm.name())))
+    }
+
+    /// The directory for damaged copies of that algorithm, if there is one.
+    pub(crate) fn quarantine(&self, algorithm: Algorithm) -> Result<Option<Fd>> {
+        match self.find_dir(self.dir(), QUARANTINE)? {
+            Some(all) => self.find_dir(all.as_fd(), algorithm.name()),
+            None => Ok(None),
+        }
+    }
+
+    /// Make and open the directory for temporary files, where unnamed ones are not to be had.
+    pub(crate) fn make_tmp(&self) -> Result<(Fd, PathBuf)> {
+        let (dir, _) = self.make_dir(self.dir(), TMP, PRIVATE_DIR_MODE)?;
+        Ok((dir, self.path.join(TMP)))
+    }
+
+    /// The directory for temporary files, if there is one.
+    pub(crate) fn tmp(&self) -> Result<Option<Fd>> {
+        self.find_dir(self.dir(), TMP)
+    }
+
+    fn find_dir(&self, parent: BorrowedFd<'_>, name: &str) -> Result<Option<Fd>> {
+        match self.sys.open_dir(parent, name) {
+            Ok(dir) => Ok(Some(dir)),
+            Err(error) if missing(&error) => Ok(None),
+            Err(error) => Err(error).at("open", || self.path.join(name)),
+        }
+    }
+
+    /// Open a directory, made if need be, and say whether it was.
+    fn make_dir(&self, parent: BorrowedFd<'_>, name: &str, mode: u32) -> Result<(Fd, bool)> {
+        make::dir(self.sys.as_ref(), parent, name, mode).at("mkdir", || self.path.join(name))
+    }
+}
+
+impl std::fmt::Debug for Root {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Root").field(&self.path).finish()
+    }
+}
+
+/// Whether the name stands for something else than a directory.
+fn stray(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOTDIR | libc::ELOOP))
+}

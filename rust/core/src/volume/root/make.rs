@@ -1,0 +1,62 @@
+//! Making directories so that they survive a power loss.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use crate::error::{At, Result};
+use crate::format::names::PRIVATE_DIR_MODE;
+use crate::sys::{Fd, Sys, missing};
+
+/// Open a directory, made if need be, and say whether it was. Its name is durable when the caller has synced `parent`.
+pub(super) fn dir(sys: &dyn Sys, parent: BorrowedFd<'_>, name: &str, mode: u32) -> io::Result<(Fd, bool)> {
+    match sys.open_dir(parent, name) {
+        Err(error) if missing(&error) => {}
+        other => return other.map(|dir| (dir, false)),
+    }
+    match sys.mkdir(parent, name, mode) {
+        // Another process made it since; whether it is durable nobody knows, so it counts as made here.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        other => other?,
+    }
+    Ok((sys.open_dir(parent, name)?, true))
+}
+
+/// Make a root that is not there, and the directories above it.
+pub(super) fn root(sys: &dyn Sys, path: &Path) -> Result<Fd> {
+    // What is missing, from the root upwards.
+    let missing_above = path.ancestors().skip(1).take_while(|above| {
+        let found = sys.open_root(above);
+        found.is_err_and(|error| missing(&error))
+    });
+    let mut above: Vec<&Path> = missing_above.collect();
+    while let Some(directory) = above.pop() {
+        // Others may pass through the directories above, as through any that `mkdir -p` makes; the root is ours alone.
+        one(sys, directory, 0o755)?;
+        sync_parent(sys, directory)?;
+    }
+    one(sys, path, PRIVATE_DIR_MODE)?;
+    sys.open_root(path).at("open", || path)
+}
+
+fn one(sys: &dyn Sys, path: &Path, mode: u32) -> Result<()> {
+    match sys.mkdir_root(path, mode) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other.at("mkdir", || path),
+    }
+}
+
+/// Make a directory's own name survive a power loss.
+pub(in crate::volume) fn sync_parent(sys: &dyn Sys, path: &Path) -> Result<()> {
+    // The root of the file system is in nothing.
+    let Some(parent) = path.parent() else {
+        return Ok(());
+    };
+    let dir = match sys.open_root(parent) {
+        // A directory that we may pass through but not read cannot be synced; it is hardly the place of a new root.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+        other => other.at("open", || parent)?,
+    };
+    // DURABILITY: a power cut before takes the new directory with all that is in it; nothing of it was acknowledged.
+    sys.sync_dir(dir.as_fd()).at("fsync", || parent)
+}

@@ -1,0 +1,151 @@
+//! Files that have no final name yet.
+//!
+//! They are unnamed (`O_TMPFILE`), so that a crash leaves nothing. Where the file system has no such files, they have a
+//! name in `tmp/` and hold a lock on themselves: what is found there without a lock belongs to nobody and is swept.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::root::Root;
+use super::staged::Staged;
+use crate::error::{At, Result};
+use crate::format::names::temp_name;
+use crate::sys::{Fd, Hold, Process, Sys};
+use crate::waiting::Patience;
+
+/// A temporary file; gone when dropped, unless it was published.
+pub(crate) struct Temp {
+    process: Process,
+    sys: Arc<dyn Sys>,
+    fd: Fd,
+    name: Option<(Fd, String)>,
+}
+
+impl Temp {
+    /// Make one for the file system of `dir`, open for reading and writing.
+    pub(crate) fn create(root: &Root, dir: BorrowedFd<'_>, mode: u32) -> Result<Self> {
+        let sys = root.sys();
+        match sys.create_unnamed(dir, mode) {
+            Err(error) if unsupported(&error) => Self::named(root, mode),
+            other => {
+                let fd = other.at("open", || root.path())?;
+                let sys = Arc::clone(sys);
+                Ok(Self { process: Process::current(), sys, fd, name: None })
+            }
+        }
+    }
+
+    fn named(root: &Root, mode: u32) -> Result<Self> {
+        let (dir, path) = root.make_tmp()?;
+        let sys = root.sys();
+        loop {
+            let name = unique_name(sys.as_ref());
+            let fd = match sys.create(dir.as_fd(), &name, mode) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                other => other.at("create", || path.join(&name))?,
+            };
+            let name = Some((dir.try_clone().at("dup", || &path)?, name));
+            let temp = Self { process: Process::current(), sys: Arc::clone(sys), fd, name };
+            hold(sys.as_ref(), temp.fd()).at("lock", || &path)?;
+            // A sweep may have come between the name and the lock. Then there is a file, but no name to publish it by.
+            if sys.stat(temp.fd()).at("stat", || &path)?.nlink > 0 {
+                return Ok(temp);
+            }
+        }
+    }
+
+    /// The file.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// The file as publication wants it.
+    pub(crate) fn staged(&self) -> Staged<'_> {
+        match &self.name {
+            None => Staged::Unnamed(self.fd()),
+            Some((dir, name)) => Staged::Named { dir: dir.as_fd(), name, fd: self.fd() },
+        }
+    }
+}
+
+impl Drop for Temp {
+    fn drop(&mut self) {
+        // In a child of a fork the file is the parent's.
+        if let Some((dir, name)) = &self.name
+            && self.process.is_current()
+        {
+            // After publication the name is gone; names are never used twice, so it cannot be another's.
+            self.sys.unlink(dir.as_fd(), name).ok();
+        }
+    }
+}
+
+/// Keep a file in `tmp/` from being swept, as long as it is open.
+pub(crate) fn hold(sys: &dyn Sys, fd: BorrowedFd<'_>) -> io::Result<()> {
+    let mut patience = Patience::new();
+    // Whoever opens the store has it for a moment.
+    while !sys.lock(fd, 0..1, Hold::Exclusive)? {
+        patience.pause().map_err(|_| io::Error::from_raw_os_error(libc::EAGAIN))?;
+    }
+    Ok(())
+}
+
+/// Return a name for `tmp/` that this process has not used before.
+pub(crate) fn unique_name(sys: &dyn Sys) -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    temp_name(std::process::id(), sys.now_ns(), count)
+}
+
+/// Remove what crashed processes left in `tmp/`. What cannot be removed now is left to the next open.
+pub(crate) fn sweep(root: &Root) {
+    let Ok(Some(tmp)) = root.tmp() else { return };
+    let sys = root.sys().as_ref();
+    let Ok(entries) = sys.list(tmp.as_fd()) else {
+        return;
+    };
+    for entry in entries {
+        let Ok(file) = sys.open(tmp.as_fd(), &entry.name, false) else {
+            continue;
+        };
+        // A shared lock is enough to find out, and is to be had for files that are read-only already.
+        if matches!(sys.lock(file.as_fd(), 0..1, Hold::Shared), Ok(true)) {
+            sys.unlink(tmp.as_fd(), &entry.name).ok();
+        }
+    }
+}
+
+fn unsupported(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::sys::{Fault, Faulty, Linux, Op};
+
+    #[test]
+    fn a_named_file_is_swept_once_nobody_holds_it() {
+        let path = std::env::temp_dir().join(format!("steelyard-temp-{}", std::process::id()));
+        let faulty = Faulty::over(Arc::new(Linux));
+        let root = Root::open(faulty.clone(), &path, false).unwrap();
+        faulty.set(Some(Fault::Every(Op::CreateUnnamed, libc::EOPNOTSUPP)));
+        let temp = Temp::create(&root, root.dir(), 0o600).unwrap();
+        fs::write(path.join("tmp/left"), "").unwrap();
+        // Another open of the same root: locks of this one would not count.
+        let other = Root::open(Arc::new(Linux), &path, false).unwrap();
+
+        sweep(&other);
+
+        let count = || fs::read_dir(path.join("tmp")).unwrap().count();
+        assert_eq!(count(), 1);
+        assert!(!path.join("tmp/left").exists());
+        drop(temp);
+        assert_eq!(count(), 0);
+        fs::remove_dir_all(&path).unwrap();
+    }
+}

@@ -1,0 +1,162 @@
+//! Listing blobs, ordered by digest.
+//!
+//! The names come from the directories, because the files are the truth; all else comes from the rows, because a look at
+//! every file costs ten times as much. A blob without a row is looked at, and its row is remembered for the next walk.
+//! A filter that asks for labels takes the names from the label index instead, and looks whether their files are there.
+//! The names of a directory are kept for as long as it does not change (`kept.rs`), and what comes next is made
+//! ready while the caller looks at what came before (`walk/ahead.rs`).
+
+mod ahead;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::digest::{Algorithm, Digest};
+use crate::error::Result;
+use crate::filter::Filter;
+use crate::model::Info;
+use crate::volume::Volume;
+use crate::volume::labels::plain;
+use crate::volume::listing::Names;
+use crate::volume::meta::{MOST_PAIRS, Row};
+
+pub use ahead::Ahead;
+
+/// The most blobs that one step looks at.
+const BATCH: usize = 1024;
+
+/// The same where a match may take milliseconds: a step cannot be cancelled.
+const SLOW_BATCH: usize = 16;
+
+/// A walk under way. Blobs that come or go meanwhile may be seen or not; all others are seen once.
+pub struct Walk {
+    volume: Arc<Volume>,
+    filter: Filter,
+    unverified_before: Option<i64>,
+    source: Source,
+    found: VecDeque<Info>,
+    /// Set when nobody waits for the next blobs any more.
+    given_up: Arc<AtomicBool>,
+}
+
+/// Where the next blobs come from.
+enum Source {
+    /// The label index, after that digest.
+    Labels(Vec<(String, String)>, Option<Digest>),
+    /// The directories: what is left of one, and those that come after it.
+    Names(Names, Vec<Algorithm>),
+}
+
+impl Volume {
+    /// Begin a walk over the blobs that match the filter and, with `unverified_before`, were not verified since then.
+    pub fn walk(self: &Arc<Self>, filter: &Filter, unverified_before: Option<i64>) -> Result<Walk> {
+        self.check_open()?;
+        let pairs = filter.indexed_label().filter(|pairs| (1..=MOST_PAIRS).contains(&pairs.len()));
+        let source = match pairs {
+            Some(pairs) => Source::Labels(pairs, None),
+            None => Source::Names(Names::default(), Algorithm::ALL.into_iter().rev().collect()),
+        };
+        let (volume, filter) = (Arc::clone(self), filter.clone());
+        let (found, given_up) = (VecDeque::new(), Arc::default());
+        Ok(Walk { volume, filter, unverified_before, source, found, given_up })
+    }
+}
+
+impl Walk {
+    /// Return the next matching blobs, at least one and at most `most` (but at least 1); none at the end.
+    pub fn next(&mut self, most: usize) -> Result<Vec<Info>> {
+        self.volume.check_open()?;
+        while self.found.is_empty() && !self.given_up.load(Ordering::Relaxed) {
+            let most = if self.filter.is_slow() { SLOW_BATCH } else { most.clamp(64, BATCH) };
+            let rows = self.step(most)?;
+            if self.filter.asks_for_labels() {
+                // Also when the damage was met just now: a filter must not take a lost label for an absent one.
+                self.volume.meta.check_labels_readable()?;
+            }
+            let Some(rows) = rows else {
+                break;
+            };
+            let fresh = |row: &Row| match (self.unverified_before, row.verified_ns) {
+                (Some(before), Some(verified)) => verified < before,
+                _ => true,
+            };
+            let infos = rows.into_iter().filter(fresh).map(|row| {
+                let size = row.size;
+                row.into_info(size)
+            });
+            self.found.extend(infos.filter(|info| self.filter.matches(info)));
+        }
+        let count = self.found.len().min(most.max(1));
+        Ok(self.found.drain(..count).collect())
+    }
+
+    /// Return the rows of the next candidates, perhaps none; None at the end.
+    fn step(&mut self, most: usize) -> Result<Option<Vec<Row>>> {
+        match &mut self.source {
+            Source::Labels(pairs, after) => {
+                let mut rows = self.volume.meta.labelled(pairs, after.as_ref(), most)?;
+                let Some(last) = rows.last() else {
+                    return Ok(None);
+                };
+                *after = Some(last.digest);
+                keep_stored(&self.volume, &mut rows)?;
+                Ok(Some(rows))
+            }
+            Source::Names(names, rest) => loop {
+                let digests = names.take(most);
+                if !digests.is_empty() {
+                    return rows_of(&self.volume, &digests).map(Some);
+                }
+                let Some(algorithm) = rest.pop() else {
+                    return Ok(None);
+                };
+                *names = Names::list(&self.volume.root, algorithm)?;
+            },
+        }
+    }
+}
+
+/// Keep the rows whose blobs have a file, in one listing of its directory if there is a good one, else one by one.
+fn keep_stored(volume: &Volume, rows: &mut Vec<Row>) -> Result<()> {
+    let mut listed: Option<(Algorithm, Option<Names>)> = None;
+    let mut failure = None;
+    rows.retain_mut(|row| {
+        let algorithm = row.digest.algorithm();
+        let stored = match &mut listed {
+            Some((of, names)) if *of == algorithm => Ok(names),
+            other => Names::kept(&volume.root, algorithm).map(|names| &mut other.insert((algorithm, names)).1),
+        };
+        let stored = stored.and_then(|names| match names {
+            Some(names) => Ok(names.contains(&row.digest)),
+            None => Ok(volume.stat_blob(&row.digest)?.map(|stat| row.size = stat.size).is_some()),
+        });
+        stored.unwrap_or_else(|error| {
+            failure.get_or_insert(error);
+            false
+        })
+    });
+    failure.map_or(Ok(()), Err)
+}
+
+/// Return the rows of blobs that were listed, in their order; those that have vanished since may be left out.
+fn rows_of(volume: &Volume, digests: &[Digest]) -> Result<Vec<Row>> {
+    let (Some(first), Some(last)) = (digests.first(), digests.last()) else {
+        return Ok(Vec::new());
+    };
+    let mut known = volume.meta.range(first, last)?.into_iter().peekable();
+    let mut rows = Vec::with_capacity(digests.len());
+    let mut missing = Vec::new();
+    for digest in digests {
+        // Rows between the names belong to blobs that are gone.
+        while known.next_if(|row| row.digest < *digest).is_some() {}
+        if let Some(row) = known.next_if(|row| row.digest == *digest) {
+            rows.push(row);
+        } else if let Some(stat) = volume.stat_blob(digest)? {
+            missing.push(plain(digest, &stat));
+            rows.push(plain(digest, &stat));
+        }
+    }
+    volume.meta.remember(&missing);
+    Ok(rows)
+}
