@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
-__all__ = ("Batch", "slices")
+__all__ = ("Batch", "in_batches", "slices")
 
 ItemT = TypeVar("ItemT")
 
@@ -47,3 +47,15 @@ class Batch(Generic[ItemT]):
         """Return what is in the batch, perhaps nothing, and begin the next one."""
         taken, self._items, self._bytes = self._items, [], 0
         return taken
+
+
+def in_batches(
+    items: Iterable[ItemT], size_of: Callable[[ItemT], int], most: int, most_bytes: int
+) -> Iterator[list[ItemT]]:
+    """Iterate over the items in batches, bounded as a `Batch` is."""
+    batch: Batch[ItemT] = Batch(most, most_bytes)
+    for item in items:
+        if batch.add(item, size_of(item)):
+            yield batch.take()
+    if rest := batch.take():
+        yield rest

@@ -9,8 +9,9 @@ Spec: containerd, "Garbage Collection": the labels ``containerd.io/gc.ref.conten
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from datetime import timedelta
 from typing import Protocol, runtime_checkable
 
@@ -19,11 +20,11 @@ import msgspec
 from steelyard._runtime.backend import uninterrupted
 from steelyard._runtime.scopes import managed
 from steelyard.content import Store
-from steelyard.digest import Digest
+from steelyard.digest import Algorithm, Digest
 from steelyard.errors import InvalidDigest, Unsupported
 from steelyard.images.documents import Index, Manifest, OCIDescriptor
 from steelyard.images.node import Node, view_of
-from steelyard.model import Labels
+from steelyard.model import Labels, PutResult
 
 __all__ = ("Collecting", "LeaseGuard", "lease_guard", "reference_labels")
 
@@ -67,14 +68,30 @@ class LeaseGuard:
         self.store = store
         self._collecting = collecting
 
-    async def protect(self, digests: Iterable[Digest]) -> set[Digest]:
-        """Keep blobs that were there before; return those that are still there now that they are protected."""
-        there = set(digests)
-        if self._collecting is None or not there:
-            return there
-        await self._collecting.protect(there)
-        # Only a look after that counts: what was there at the last one may have been collected in between.
-        return set(await self.store.infos(there))
+    async def find_stored(self, sizes: Mapping[Digest, int]) -> set[Digest]:
+        """Return the blobs that are stored with these sizes; from now on they are protected."""
+        infos = await self.store.infos(sizes)
+        found = {digest for digest, info in infos.items() if info.size == sizes[digest]}
+        if self._collecting is None or not found:
+            return found
+        await self._collecting.protect(found)
+        # A blob may have been collected before it was protected.
+        return set(await self.store.infos(found))
+
+    async def put_batch(self, blobs: Sequence[tuple[Algorithm, bytes]]) -> list[PutResult]:
+        """Store small blobs, and return the results in the same order."""
+        places = defaultdict(list)
+        for place, (algorithm, _) in enumerate(blobs):
+            places[algorithm].append(place)
+        found: dict[int, PutResult] = {}
+        for algorithm, own in places.items():
+            data = [blobs[place][1] for place in own]
+            async with aclosing(self.store.put_many(data, algorithm=algorithm)) as results:
+                async for one in results:
+                    if one.result is None:
+                        raise one.error or AssertionError
+                    found[own[one.index]] = one.result
+        return [found[place] for place in range(len(blobs))]
 
     async def refer(self, nodes: Iterable[Node]) -> None:
         """Label the documents of an image, of which these are the stored blobs, with what they name."""

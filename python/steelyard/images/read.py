@@ -14,7 +14,7 @@ from steelyard.digest import Digest
 from steelyard.errors import InvalidDocument, LimitExceeded
 from steelyard.images import media_types
 from steelyard.images._off_loop import off_loop
-from steelyard.images._sizes import READ_BYTES
+from steelyard.images._pieces import READ_BYTES
 from steelyard.images.documents import AnyDocument, OCIDescriptor
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
 from steelyard.images.node import Key, key_of

@@ -15,7 +15,7 @@ import msgspec
 from steelyard._archive import END, Layout, Member, layout, padding
 from steelyard.content import Provider, ReaderAt
 from steelyard.errors import DataCorrupt
-from steelyard.images._sizes import READ_BYTES
+from steelyard.images._pieces import READ_BYTES, RawPieces
 from steelyard.images.documents import OCIDescriptor
 from steelyard.images.exporting._content import Content
 from steelyard.images.exporting._plan import Plan, blob_path
@@ -97,7 +97,7 @@ async def blob_pieces(
     async with await content.reader_at(descriptor.target) as reader:
         done = 0
         held = b""
-        async with aclosing(_verified(reader) if verify else _raw(reader)) as source:
+        async with aclosing(_verified(reader) if verify else aiter(RawPieces(reader))) as source:
             async for piece in source:
                 if done + len(piece) > descriptor.size:
                     raise _other_size(descriptor, "more")
@@ -119,13 +119,6 @@ async def _verified(reader: ReaderAt) -> AsyncGenerator[bytes, None]:
                 yield await stream.receive(READ_BYTES)
             except anyio.EndOfStream:
                 return
-
-
-async def _raw(reader: ReaderAt) -> AsyncGenerator[bytes, None]:
-    done = 0
-    while piece := await reader.read_at(done, READ_BYTES):
-        done += len(piece)
-        yield piece
 
 
 def _other_size(descriptor: OCIDescriptor, actual: str) -> DataCorrupt:

@@ -11,11 +11,11 @@ import anyio
 
 from steelyard._archive import Place, copy_hashed, copy_range
 from steelyard._runtime.calls import OpenFile, run, run_always
-from steelyard._runtime.chunks import Batch
+from steelyard._runtime.chunks import in_batches
 from steelyard._runtime.concurrent import map_concurrently
 from steelyard._runtime.scopes import managed
-from steelyard.content import ReaderAt
 from steelyard.errors import DataCorrupt, StorageError
+from steelyard.images._pieces import file_of
 from steelyard.images.documents import OCIDescriptor
 from steelyard.images.exporting._archive import WHOLE_BYTES, Archive, Part, Report, blob_pieces
 from steelyard.images.exporting._content import Content
@@ -96,19 +96,16 @@ async def write_archive(
 
 def _divide(archive: Archive) -> tuple[list[list[Placed]], list[tuple[OCIDescriptor, int]]]:
     """Return all parts in batches, and again the large blobs, of which the batches write the headers only."""
-    batches: list[list[Placed]] = []
-    large = []
-    batch: Batch[Placed] = Batch(BATCH, BATCH_BYTES)
-    for part, place in zip(archive.parts, archive.layout.places, strict=True):
-        size = part.member.size
-        if part.blob is not None and size > WHOLE_BYTES:
-            large.append((part.blob.descriptor, place.data_offset))
-            size = 0
-        if batch.add((part, place), size):
-            batches.append(batch.take())
-    if rest := batch.take():
-        batches.append(rest)
-    return batches, large
+    placed = list(zip(archive.parts, archive.layout.places, strict=True))
+    large = [
+        (part.blob.descriptor, place.data_offset) for part, place in placed if part.blob is not None and _is_large(part)
+    ]
+    batches = in_batches(placed, lambda each: 0 if _is_large(each[0]) else each[0].member.size, BATCH, BATCH_BYTES)
+    return list(batches), large
+
+
+def _is_large(part: Part) -> bool:
+    return part.blob is not None and part.member.size > WHOLE_BYTES
 
 
 async def _write_batch(content: Content, batch: list[Placed], file: _files.NewFile, report: Report) -> None:
@@ -116,7 +113,7 @@ async def _write_batch(content: Content, batch: list[Placed], file: _files.NewFi
     small = []
     for part, place in batch:
         data = part.data
-        if part.blob is not None and part.member.size <= WHOLE_BYTES:
+        if part.blob is not None and not _is_large(part):
             data = await content.read(part.blob.descriptor)
             small.append(part.blob.descriptor)
         rows.append((place.header_offset, place.header + data))
@@ -155,7 +152,7 @@ async def _copy_blob(
 ) -> None:
     """Copy a blob to its place; with `kernel_copy` the kernel copies it where it can, and nothing is verified."""
     async with await content.reader_at(descriptor.target) as reader:
-        number = _number(reader)
+        number = file_of(reader)
         if number is not None and reader.size == descriptor.size:
             await _copy_file(number, descriptor, offset, file, report, kernel_copy=kernel_copy)
             return
@@ -188,10 +185,3 @@ async def _copy_file(
     if found != wanted.encoded:
         actual = f"{wanted.algorithm}:{found}"
         raise DataCorrupt(descriptor.digest, expected=descriptor.digest, actual=actual)
-
-
-def _number(reader: ReaderAt) -> int | None:
-    try:
-        return reader.fileno()
-    except OSError:  # io.UnsupportedOperation: the store has no file for it
-        return None

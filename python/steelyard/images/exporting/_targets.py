@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 
-from steelyard._runtime.chunks import Batch
+from steelyard._runtime.chunks import in_batches
 from steelyard._runtime.concurrent import map_concurrently
 from steelyard.content import ReaderAt, Store
 from steelyard.errors import AlreadyExists, DataCorrupt, FailedPrecondition, NotFound
@@ -71,14 +71,15 @@ async def _to_store(guard: LeaseGuard, plan: Plan, report: Report, *, overwrite:
         return (await copy(plan.content, node.descriptor.blob, target, on_progress=report_bytes)).new
 
     small = [node for node in plan.blobs if node.document is None and node.descriptor.size <= WHOLE_BYTES]
+    batches = in_batches(small, lambda node: node.descriptor.size, BATCH, BATCH_BYTES)
     new: dict[str, bool] = {}
 
-    async def write_small(nodes: Sequence[Node]) -> None:
-        new.update(await _put_small(guard, plan, nodes))
+    async def write_batch(nodes: Sequence[Node]) -> None:
+        new.update(await _put_batch(guard, plan, nodes))
         for node in nodes:
             report(node.descriptor, node.descriptor.size)
 
-    await map_concurrently(_batches(small), write_small, concurrency=CONCURRENCY)
+    await map_concurrently(batches, write_batch, concurrency=CONCURRENCY)
     blobs = await _each(plan, write, report, concurrency=CONCURRENCY, done=new)
     await guard.refer(plan.blobs)
     # Names are assigned together as far as they have the same labels.
@@ -88,31 +89,14 @@ async def _to_store(guard: LeaseGuard, plan: Plan, report: Report, *, overwrite:
     return blobs
 
 
-def _batches(nodes: Iterable[Node]) -> Iterator[list[Node]]:
-    """Cut small blobs into batches, bounded by number and by bytes."""
-    batch: Batch[Node] = Batch(BATCH, BATCH_BYTES)
-    for node in nodes:
-        if batch.add(node, node.descriptor.size):
-            yield batch.take()
-    if rest := batch.take():
-        yield rest
-
-
-async def _put_small(guard: LeaseGuard, plan: Plan, nodes: Sequence[Node]) -> dict[str, bool]:
-    """Copy blobs through memory, together; return which of them were new."""
-    digests = {node.descriptor.blob: node.descriptor for node in nodes}
-    infos = await guard.store.infos(digests)
-    present = await guard.protect(digest for digest, info in infos.items() if info.size == digests[digest].size)
+async def _put_batch(guard: LeaseGuard, plan: Plan, nodes: Sequence[Node]) -> dict[str, bool]:
+    """Copy small blobs through memory; return which of them were new."""
+    sizes = {node.descriptor.blob: node.descriptor.size for node in nodes}
+    present = await guard.find_stored(sizes)
+    rest = [node.descriptor for node in nodes if node.descriptor.blob not in present]
+    results = await guard.put_batch([(each.blob.algorithm, await plan.content.read(each)) for each in rest])
     new = {str(digest): False for digest in present}
-    for algorithm in {digest.algorithm for digest in digests.keys() - present}:
-        rest = [each for digest, each in digests.items() if digest.algorithm is algorithm and digest not in present]
-        data = [await plan.content.read(each) for each in rest]
-        async with aclosing(guard.store.put_many(data, algorithm=algorithm)) as results:
-            async for one in results:
-                if one.result is None:
-                    raise one.error or AssertionError
-                new[rest[one.index].digest] = one.result.new
-    return new
+    return new | {each.digest: result.new for each, result in zip(rest, results, strict=True)}
 
 
 async def _labels(target: Store, root: Root, *, overwrite: bool) -> Labels | None:

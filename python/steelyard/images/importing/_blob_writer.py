@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from contextlib import aclosing, suppress
+from contextlib import suppress
 
 import msgspec
 from anyio import CancelScope
@@ -24,7 +23,7 @@ from steelyard.errors import (
     UnexpectedSize,
 )
 from steelyard.hashing import Hasher
-from steelyard.images._sizes import READ_BYTES
+from steelyard.images._pieces import READ_BYTES
 from steelyard.images.importing._result import Ledger
 from steelyard.images.leases import LeaseGuard
 from steelyard.model import DEFAULT_ALGORITHM, FileRange, PutResult
@@ -86,8 +85,7 @@ class ImportBlobWriter:
     async def find_present(self, items: Iterable[Item], *, settle: bool = True) -> set[Digest]:
         """Return which of them the store has, with the size that they should have, and settle those."""
         sizes = {item.digest: item.size for item in items if item.digest is not None}
-        infos = await self.store.infos(sizes)
-        found = await self._guard.protect(digest for digest, info in infos.items() if info.size == sizes[digest])
+        found = await self._guard.find_stored(sizes)
         for digest in found if settle else ():
             self.ledger.settle(digest, sizes[digest], "present")
         return found
@@ -151,23 +149,14 @@ class ImportBlobWriter:
             InvalidArchive: one has not the digest that it should have. Its bytes may be stored, by their own digest.
         """
         started = time.monotonic()
-        groups = defaultdict(list)
-        for place, (item, _) in enumerate(items):
-            groups[DEFAULT_ALGORITHM if item.digest is None else item.digest.algorithm].append(place)
-        found: dict[int, PutResult] = {}
-        for algorithm, places in groups.items():
-            sources = [items[place][1] for place in places]
-            async with aclosing(self.store.put_many(sources, algorithm=algorithm)) as results:
-                async for one in results:
-                    if one.result is None:
-                        raise one.error or AssertionError
-                    found[places[one.index]] = one.result
-        for place, (item, _) in enumerate(items):
-            result = found[place]
+        algorithms = [DEFAULT_ALGORITHM if item.digest is None else item.digest.algorithm for item, _ in items]
+        data = [data for _, data in items]
+        results = await self._guard.put_batch(list(zip(algorithms, data, strict=True)))
+        for (item, _), result in zip(items, results, strict=True):
             if item.digest not in (None, result.digest):
                 raise _refusal(item.entry, str(item.digest), str(result.digest))
             self._stored(result, started)
-        return [found[place] for place in range(len(items))]
+        return results
 
     def _stored(self, result: PutResult, started: float) -> None:
         if result.new:

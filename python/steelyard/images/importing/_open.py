@@ -15,7 +15,7 @@ from steelyard import _archive
 from steelyard._runtime.backend import uninterrupted
 from steelyard._runtime.calls import OpenFile, run, run_always
 from steelyard._runtime.scopes import managed
-from steelyard.images._sizes import READ_BYTES
+from steelyard.images._pieces import READ_BYTES
 from steelyard.images.importing._blob_writer import ImportBlobWriter
 from steelyard.images.importing._file import ArchiveFile
 from steelyard.images.importing._provider import ImagesOf, LayoutSource, StoreSource

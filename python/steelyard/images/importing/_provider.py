@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack, suppress
-from io import UnsupportedOperation
 
 import msgspec
 
@@ -14,7 +13,7 @@ from steelyard.content import Provider, ReaderAt, Source, Store
 from steelyard.digest import Digest
 from steelyard.errors import InvalidArgument, NotFound
 from steelyard.images._off_loop import off_loop
-from steelyard.images._sizes import READ_BYTES
+from steelyard.images._pieces import RawPieces, file_of
 from steelyard.images.importing._blob_writer import BATCH_BYTES, SINGLE_ABOVE, ImportBlobWriter, Item
 from steelyard.images.importing._contents import index_of
 from steelyard.images.importing._naming import Contents, Root
@@ -168,32 +167,7 @@ class StoreSource(_Copies):
         await self._copy(await self._all() if wanted is None else wanted)
 
 
-def _has_file(reader: ReaderAt) -> bool:
-    try:
-        reader.fileno()
-    except UnsupportedOperation:
-        return False
-    return True
-
-
 def _source(reader: ReaderAt) -> Source:
-    """Return what is put: a file where there is one, which moves in the kernel or in one trip, or else pieces."""
-    if _has_file(reader):
-        return FileRange(reader.fileno(), 0, reader.size)
-    return _Pieces(reader)
-
-
-class _Pieces:
-    """A blob's bytes, unverified: whoever stores them checks the digest of the whole."""
-
-    def __init__(self, reader: ReaderAt) -> None:
-        self._reader = reader
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        offset = 0
-        while offset < self._reader.size:
-            piece = await self._reader.read_at(offset, READ_BYTES)
-            if not piece:
-                return
-            offset += len(piece)
-            yield piece
+    """Return a source of the blob's bytes; the digest of the whole is checked when they are stored."""
+    file = file_of(reader)
+    return RawPieces(reader) if file is None else FileRange(file, 0, reader.size)

@@ -20,7 +20,7 @@ from steelyard.content import ReaderAt
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import FailedPrecondition, NotFound
 from steelyard.hashing import Hasher
-from steelyard.images._sizes import READ_BYTES
+from steelyard.images._pieces import READ_BYTES
 from steelyard.images.layout._driver import (
     INDEX_FILE,
     LAYOUT_FILE,

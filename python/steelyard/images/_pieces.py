@@ -1,0 +1,34 @@
+"""Reading a stored blob: its file where it has one, or else its bytes in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from io import UnsupportedOperation
+
+from steelyard.content import ReaderAt
+
+__all__ = ("READ_BYTES", "RawPieces", "file_of")
+
+READ_BYTES = 1 << 20
+"""The most bytes of a blob or an archive that are read or written in one call."""
+
+
+def file_of(reader: ReaderAt) -> int | None:
+    """Return the descriptor of a reader's file, or None if it has no file."""
+    try:
+        return reader.fileno()
+    except UnsupportedOperation:
+        return None
+
+
+class RawPieces:
+    """The bytes of a blob, not verified. Each iteration begins at the start."""
+
+    def __init__(self, reader: ReaderAt) -> None:
+        self._reader = reader
+
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        offset = 0
+        while piece := await self._reader.read_at(offset, READ_BYTES):
+            offset += len(piece)
+            yield piece
