@@ -18,12 +18,12 @@ from steelyard.errors import DataCorrupt
 from steelyard.images._pieces import READ_BYTES, RawPieces
 from steelyard.images.documents import OCIDescriptor
 from steelyard.images.exporting._content import Content
-from steelyard.images.exporting._plan import Plan, blob_path
+from steelyard.images.exporting._plan import Plan
+from steelyard.images.layout._names import BLOBS, INDEX_FILE, LAYOUT_BYTES, LAYOUT_FILE, SAVED_FILE, blob_name
 from steelyard.images.node import Node
 
 __all__ = ("WHOLE_BYTES", "Archive", "Part", "Report", "blob_pieces", "lay_out", "pieces")
 
-_OCI_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 WHOLE_BYTES = 256 << 10
 """Blobs of up to this many bytes are read whole, and small members are joined to pieces of about this many."""
 
@@ -48,14 +48,14 @@ class Archive(msgspec.Struct, frozen=True):
 
 def lay_out(plan: Plan) -> Archive:
     """Return where everything of the plan goes."""
-    files = {"oci-layout": _OCI_LAYOUT, "index.json": plan.index}
+    files = {LAYOUT_FILE: LAYOUT_BYTES, INDEX_FILE: plan.index}
     if plan.saved is not None:
-        files["manifest.json"] = plan.saved
+        files[SAVED_FILE] = plan.saved
     parts = [Part(Member(name, len(data), 0o644), data) for name, data in files.items()]
     folders = {node.descriptor.blob.algorithm.value for node in plan.blobs}
-    names = ["blobs", *(f"blobs/{folder}" for folder in sorted(folders))]
+    names = [BLOBS, *(f"{BLOBS}/{folder}" for folder in sorted(folders))]
     parts += [Part(Member(name, mode=0o755, directory=True)) for name in names]
-    parts += [Part(Member(blob_path(node.descriptor), node.descriptor.size), blob=node) for node in plan.blobs]
+    parts += [Part(Member(blob_name(node.descriptor.blob), node.descriptor.size), blob=node) for node in plan.blobs]
     return Archive(tuple(parts), layout(part.member for part in parts))
 
 

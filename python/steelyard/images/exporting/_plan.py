@@ -18,18 +18,15 @@ from steelyard.images.documents import ImageConfig, Manifest, OCIDescriptor
 from steelyard.images.exporting._content import Content
 from steelyard.images.exporting._result import ExportedBlob, ExportedImage
 from steelyard.images.exporting._saved import saved_images
-from steelyard.images.layout import REF_NAME
+from steelyard.images.layout._names import IMAGE_NAME, REF_NAME, blob_name, encode_index
 from steelyard.images.limits import Limits
-from steelyard.images.media_types import OCI_INDEX, is_non_distributable
+from steelyard.images.media_types import is_non_distributable
 from steelyard.images.node import Node
 from steelyard.images.read import DocumentReader, ParsedDocuments
 from steelyard.images.reference import ImageReference
 from steelyard.model import Descriptor, Labels
 
 __all__ = ("Plan", "Wanted", "make_plan")
-
-IMAGE_NAME = "io.containerd.image.name"
-"""The annotation by which containerd and Docker give a root of an archive its whole name."""
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +103,7 @@ def _decide(content: Content, roots: tuple[Root, ...], wanted: Wanted) -> Plan:
     blobs = sorted((node for digest, node in present.items() if digest not in skipped), key=_rank)
     saved = None
     if not wanted.skip_manifest_json:
-        paths = {node.descriptor.digest: blob_path(node.descriptor) for node in blobs}
+        paths = {node.descriptor.digest: blob_name(node.descriptor.blob) for node in blobs}
         trees = [(root.name, root.found.present) for root in roots]
         saved = saved_images(trees, paths, wanted.platforms)
     return Plan(
@@ -118,15 +115,9 @@ def _decide(content: Content, roots: tuple[Root, ...], wanted: Wanted) -> Plan:
             reported(node, "skipped" if _is_skipped(node, wanted) else "absent")
             for node in (*(present[digest] for digest in present if digest in skipped), *absent.values())
         ),
-        index=_index(images),
+        index=encode_index(image.target for image in images),
         saved=saved,
     )
-
-
-def blob_path(descriptor: OCIDescriptor) -> str:
-    """Return where a blob lies in a layout."""
-    digest = descriptor.blob
-    return f"blobs/{digest.algorithm}/{digest.encoded}"
 
 
 def all_written(plan: Plan) -> tuple[ExportedBlob, ...]:
@@ -265,8 +256,3 @@ def _object(name: str) -> str | None:
     except InvalidArgument:
         return None
     return reference.tag or (None if reference.digest is None else str(reference.digest))
-
-
-def _index(images: Sequence[ExportedImage]) -> bytes:
-    manifests = [msgspec.to_builtins(image.target) for image in images]
-    return msgspec.json.encode({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests})

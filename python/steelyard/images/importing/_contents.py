@@ -12,7 +12,7 @@ from steelyard.hashing import Hasher
 from steelyard.images import media_types
 from steelyard.images.documents import ImageConfig, Index, OCIDescriptor, SavedImage
 from steelyard.images.importing._naming import Contents, Root
-from steelyard.images.layout import REF_NAME
+from steelyard.images.layout._names import INDEX_FILE, LAYOUT_FILE, SAVED_FILE, encode_index
 from steelyard.images.limits import Limits
 from steelyard.images.parse import parse_document, parse_index, parse_layout, parse_saved_images
 from steelyard.images.reference import normalise
@@ -21,20 +21,16 @@ from steelyard.model import DEFAULT_ALGORITHM
 __all__ = (
     "DOCUMENTS",
     "LEFTOVERS",
-    "SAVED",
     "ArchiveDocuments",
     "Layer",
     "check_layers",
-    "index_of",
     "layer_type",
     "saved_config",
     "saved_contents",
     "saved_manifest",
 )
 
-LAYOUT, INDEX, SAVED = "oci-layout", "index.json", "manifest.json"
-
-DOCUMENTS = frozenset({LAYOUT, INDEX, SAVED})
+DOCUMENTS = frozenset({LAYOUT_FILE, INDEX_FILE, SAVED_FILE})
 """The entries that are read as documents."""
 
 LEFTOVERS = frozenset({"VERSION", "json", "repositories"})
@@ -72,7 +68,7 @@ class ArchiveDocuments:
 
     def names_images(self) -> bool:
         """Return whether the documents so far make the archive a layout for certain."""
-        return {LAYOUT, INDEX} <= self._raw.keys() and bool(self._parsed_index().children)
+        return {LAYOUT_FILE, INDEX_FILE} <= self._raw.keys() and bool(self._parsed_index().children)
 
     def layout(self) -> Contents | None:
         """Return the images of an OCI layout; None if there is no layout, or it has no image and a ``manifest.json`` may.
@@ -83,17 +79,17 @@ class ArchiveDocuments:
             InvalidArchive: one of its two files is missing.
             InvalidDocument, LimitExceeded: one of them is malformed.
         """
-        if LAYOUT not in self._raw and INDEX not in self._raw:
+        if LAYOUT_FILE not in self._raw and INDEX_FILE not in self._raw:
             return None
-        for name, other in ((LAYOUT, INDEX), (INDEX, LAYOUT)):
+        for name, other in ((LAYOUT_FILE, INDEX_FILE), (INDEX_FILE, LAYOUT_FILE)):
             if name not in self._raw:
                 raise InvalidArchive(None, expected=f"an entry {name!r} beside {other!r}", found="none")
-        parse_layout(self._raw[LAYOUT], limits=self._limits)
+        parse_layout(self._raw[LAYOUT_FILE], limits=self._limits)
         descriptors = self._parsed_index().children
-        if not descriptors and SAVED in self._raw:
+        if not descriptors and SAVED_FILE in self._raw:
             return None
-        roots = tuple(Root.of(descriptor, REF_NAME) for descriptor in descriptors)
-        return Contents(roots=roots, index=self._raw[INDEX], name=INDEX)
+        roots = tuple(Root.of(descriptor) for descriptor in descriptors)
+        return Contents(roots=roots, index=self._raw[INDEX_FILE], name=INDEX_FILE)
 
     def saved(self) -> Sequence[SavedImage]:
         """Return the images that `docker save` names.
@@ -102,13 +98,15 @@ class ArchiveDocuments:
             InvalidArchive: there is no ``manifest.json`` either: this is no archive of images.
             InvalidDocument, LimitExceeded: it is malformed.
         """
-        if SAVED not in self._raw:
-            raise InvalidArchive(None, expected=f"entries {LAYOUT!r} and {INDEX!r}, or {SAVED!r}", found="none of them")
-        return parse_saved_images(self._raw[SAVED], limits=self._limits).view
+        if SAVED_FILE not in self._raw:
+            raise InvalidArchive(
+                None, expected=f"entries {LAYOUT_FILE!r} and {INDEX_FILE!r}, or {SAVED_FILE!r}", found="none of them"
+            )
+        return parse_saved_images(self._raw[SAVED_FILE], limits=self._limits).view
 
     def _parsed_index(self) -> Index:
         if self._index is None:
-            self._index = parse_index(self._raw[INDEX], limits=self._limits).view
+            self._index = parse_index(self._raw[INDEX_FILE], limits=self._limits).view
         return self._index
 
 
@@ -154,7 +152,7 @@ def saved_manifest(
         except ValueError as error:
             place = f"$[*].RepoTags[{number}]"
             raise InvalidDocument(
-                SAVED, where=place, expected="an image name", found=f"{tag[:100]!r}: {error}"
+                SAVED_FILE, where=place, expected="an image name", found=f"{tag[:100]!r}: {error}"
             ) from None
     described = [{"mediaType": each.media_type, "size": each.size, "digest": each.digest} for each in layers]
     value = {
@@ -178,13 +176,7 @@ def saved_contents(manifests: Sequence[tuple[bytes, Root]]) -> Contents:
     """Return the images of `docker save`, with the manifests and the index that are made for them."""
     roots = tuple(root for _, root in manifests)
     made = {root.descriptor.digest: raw for raw, root in manifests}
-    return Contents(roots=roots, index=index_of(roots), name=SAVED, made=made)
-
-
-def index_of(roots: Sequence[Root]) -> bytes:
-    """Return the bytes of an index of these images."""
-    entries = [root.descriptor for root in roots]
-    return msgspec.json.encode({"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": entries})
+    return Contents(roots=roots, index=encode_index(root.descriptor for root in roots), name=SAVED_FILE, made=made)
 
 
 def layer_type(entry: str, compression: str) -> str:

@@ -30,7 +30,8 @@ from steelyard.images.importing._blob_writer import (
 from steelyard.images.importing._contents import DOCUMENTS
 from steelyard.images.importing._judged import Archive, check_entry, check_repeated
 from steelyard.images.importing._naming import Contents
-from steelyard.images.importing._source import BLOBS, blob_of
+from steelyard.images.importing._source import blob_of
+from steelyard.images.layout._names import BLOBS, blob_name
 from steelyard.images.read import ParsedDocuments
 from steelyard.memory._reader import MemoryReader
 from steelyard.model import DEFAULT_ALGORITHM, Descriptor, FileRange
@@ -130,7 +131,7 @@ class ArchiveFile(Archive, Provider):
 
     def _blob(self, digest: Digest) -> Entry | None:
         """Return the entry that is that blob of a layout."""
-        entry = self._index.find(f"{BLOBS}/{digest.algorithm}/{digest.encoded}")
+        entry = self._index.find(blob_name(digest))
         return entry if entry is not None and entry.kind == "regular" else None
 
     async def _store(self, work: Work) -> None:

@@ -21,7 +21,6 @@ from steelyard.images.importing._blob_writer import check_again
 from steelyard.images.importing._contents import (
     DOCUMENTS,
     LEFTOVERS,
-    SAVED,
     ArchiveDocuments,
     Layer,
     check_layers,
@@ -32,6 +31,7 @@ from steelyard.images.importing._contents import (
 )
 from steelyard.images.importing._naming import Contents, Root
 from steelyard.images.importing._source import ImageSource
+from steelyard.images.layout._names import SAVED_FILE
 from steelyard.images.read import ParsedDocuments
 
 __all__ = ("Archive", "check_entry", "check_repeated")
@@ -130,7 +130,7 @@ class Archive(ImageSource):
         """Return the file that ``manifest.json`` names, through links."""
         found = self._resolve(name.removeprefix("./"))
         if found is None:
-            raise InvalidArchive(name[:300], expected=f"an entry of that name, as {SAVED} says", found="none")
+            raise InvalidArchive(name[:300], expected=f"an entry of that name, as {SAVED_FILE} says", found="none")
         if found.kind != "regular":
             raise InvalidArchive(found.name, expected="a file", found=f"a {found.kind}")
         if found.name in DOCUMENTS or found.name.rsplit("/", 1)[-1] in LEFTOVERS:

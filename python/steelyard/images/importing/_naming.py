@@ -9,12 +9,10 @@ import msgspec
 from steelyard.digest import Digest
 from steelyard.errors import InvalidArgument, InvalidDocument, InvalidReference, NotFound, SteelyardError
 from steelyard.images.documents import OCIDescriptor
+from steelyard.images.layout._names import IMAGE_NAME, REF_NAME
 from steelyard.images.reference import DEFAULT_TAG, ImageReference, normalise, parse_object
 
-__all__ = ("CONTAINERD_NAME", "Contents", "Naming", "Plan", "Root", "plan")
-
-CONTAINERD_NAME = "io.containerd.image.name"
-"""The annotation by which containerd and Docker give a descriptor of an index a whole name."""
+__all__ = ("Contents", "Naming", "Plan", "Root", "plan")
 
 
 class Naming(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,18 +72,18 @@ class Root(msgspec.Struct, frozen=True, kw_only=True):
     beside: str | None = None
 
     @classmethod
-    def of(cls, descriptor: OCIDescriptor, ref_name: str) -> Root:
-        """Return the root that an entry of an index is, by its annotations; `ref_name` is the key of OCI's.
+    def of(cls, descriptor: OCIDescriptor) -> Root:
+        """Return the root that an entry of an index is, by its annotations.
 
         Names that are none are passed over: OCI lets anything stand there.
         """
         annotations = descriptor.annotations or {}
-        text = annotations.get(CONTAINERD_NAME) or annotations.get(ref_name) or ""
-        kept = {key: value for key, value in annotations.items() if key not in {CONTAINERD_NAME, ref_name}}
+        text = annotations.get(IMAGE_NAME) or annotations.get(REF_NAME) or ""
+        kept = {key: value for key, value in annotations.items() if key not in {IMAGE_NAME, REF_NAME}}
         bare = msgspec.structs.replace(descriptor, annotations=kept or None)
         try:
             if "/" in text or ":" in text:
-                return cls(descriptor=bare, names=(normalise(text),), beside=_tag(annotations.get(ref_name)))
+                return cls(descriptor=bare, names=(normalise(text),), beside=_tag(annotations.get(REF_NAME)))
             return cls(descriptor=bare, tag=parse_object(text)[0])
         except SteelyardError:
             return cls(descriptor=bare)

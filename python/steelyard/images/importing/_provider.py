@@ -15,11 +15,11 @@ from steelyard.errors import InvalidArgument, NotFound
 from steelyard.images._off_loop import off_loop
 from steelyard.images._pieces import RawPieces, file_of
 from steelyard.images.importing._blob_writer import BATCH_BYTES, SINGLE_ABOVE, ImportBlobWriter, Item
-from steelyard.images.importing._contents import index_of
 from steelyard.images.importing._naming import Contents, Root
 from steelyard.images.importing._needed import needed
 from steelyard.images.importing._source import ImageSource
-from steelyard.images.layout import REF_NAME, DirectoryLayout, LayoutDriver
+from steelyard.images.layout import DirectoryLayout, LayoutDriver
+from steelyard.images.layout._names import INDEX_FILE, encode_index
 from steelyard.images.read import DocumentReader, ParsedDocuments
 from steelyard.model import FileRange
 
@@ -119,8 +119,8 @@ class LayoutSource(_Copies):
         await self._layout.read_layout()
         index = await self._layout.read_index()
         named = index.view.children
-        self._roots = await off_loop(len(index.raw), lambda: tuple(Root.of(each, REF_NAME) for each in named))
-        return Contents(roots=self._roots, index=index.raw, name="index.json")
+        self._roots = await off_loop(len(index.raw), lambda: tuple(Root.of(each) for each in named))
+        return Contents(roots=self._roots, index=index.raw, name=INDEX_FILE)
 
     async def take(self, wanted: Collection[Digest] | None) -> None:
         """Copy the blobs that are wanted, or all: those of the images where the layout does not list its blobs."""
@@ -160,7 +160,7 @@ class StoreSource(_Copies):
             descriptor = await self._reader.describe(image.target)
             roots.append(Root(descriptor=descriptor, names=(image.name,)))
         self._roots = tuple(roots)
-        return Contents(roots=self._roots, index=index_of(self._roots), name="store")
+        return Contents(roots=self._roots, index=encode_index(root.descriptor for root in roots), name="store")
 
     async def take(self, wanted: Collection[Digest] | None) -> None:
         """Copy the blobs that are wanted, or all that belongs to the images."""

@@ -10,11 +10,9 @@ from steelyard.content import Provider
 from steelyard.digest import Digest
 from steelyard.errors import InvalidArchive, InvalidDigest
 from steelyard.images.importing._naming import Contents
+from steelyard.images.layout._names import BLOBS
 
-__all__ = ("BLOBS", "ImageSource", "blob_of")
-
-BLOBS = "blobs"
-"""The directory of a layout's blobs."""
+__all__ = ("ImageSource", "blob_of")
 
 
 class ImageSource(ABC):

@@ -35,7 +35,7 @@ from steelyard.images.importing._judged import Archive, check_entry, check_repea
 from steelyard.images.importing._naming import Contents
 from steelyard.images.importing._read_ahead import read_ahead
 from steelyard.images.importing._source import blob_of
-from steelyard.images.layout._driver import blob_name
+from steelyard.images.layout._names import blob_name
 from steelyard.images.read import ParsedDocuments
 from steelyard.model import DEFAULT_ALGORITHM, Buffer, PutResult
 from steelyard.transfer._source import hash_piece

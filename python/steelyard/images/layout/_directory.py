@@ -22,7 +22,8 @@ from steelyard.digest import Algorithm, Digest
 from steelyard.errors import DataCorrupt, FailedPrecondition, InvalidArgument, NotFound, OutOfRange, StorageError
 from steelyard.hashing import Hasher
 from steelyard.images.layout import _files
-from steelyard.images.layout._driver import BlobWriter, LayoutDriver, blob_name, check_blob, check_room
+from steelyard.images.layout._driver import BlobWriter, LayoutDriver, check_blob, check_room
+from steelyard.images.layout._names import BLOBS, blob_name
 from steelyard.model import DEFAULT_ALGORITHM, Buffer, Descriptor
 from steelyard.options import check_size
 
@@ -145,7 +146,7 @@ def _delete(root: int, path: str, digest: Digest) -> None:
 
 def _blob_dir(root: int, path: str, digest: Digest) -> int:
     try:
-        return _files.open_dir(root, path, ("blobs", digest.algorithm.value), make=False)
+        return _files.open_dir(root, path, (BLOBS, digest.algorithm.value), make=False)
     except StorageError as error:
         if error.errno == errno.ENOENT:
             raise NotFound("blob", str(digest)) from None
@@ -163,7 +164,7 @@ class _Writer(ProcessBound, BlobWriter):
         self._size = size
         self._expected = expected
         self._hasher = Hasher(algorithm)
-        self._directory = OpenFile(_files.open_dir(root, path, ("blobs", algorithm.value), make=True))
+        self._directory = OpenFile(_files.open_dir(root, path, (BLOBS, algorithm.value), make=True))
         shown = f"{path}/blobs/{algorithm}"
         self._file: _files.NewFile | None = _files.NewFile(self._directory.fileno(), shown)
         self._offset = 0

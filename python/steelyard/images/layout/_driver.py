@@ -16,24 +16,15 @@ from steelyard.errors import InvalidArgument, NotFound, UnexpectedDigest, Unexpe
 from steelyard.hashing import digest_of
 from steelyard.images._off_loop import off_loop
 from steelyard.images.documents import Document, ImageLayout, Index, OCIDescriptor
+from steelyard.images.layout._names import INDEX_FILE, LAYOUT_BYTES, LAYOUT_FILE, REF_NAME, encode_index
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
-from steelyard.images.media_types import OCI_INDEX
 from steelyard.images.parse import parse_index, parse_layout
 from steelyard.model import DEFAULT_ALGORITHM, Buffer
 
-__all__ = ("REF_NAME", "BlobWriter", "LayoutDriver", "blob_name")
-
-REF_NAME = "org.opencontainers.image.ref.name"
-"""The annotation by which an index of a layout gives a descriptor a name."""
+__all__ = ("BlobWriter", "LayoutDriver", "put_descriptors")
 
 Entry: TypeAlias = dict[str, Any]
 """An entry of an index, with fields that this package does not know."""
-
-LAYOUT_FILE = "oci-layout"
-INDEX_FILE = "index.json"
-
-_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
-_INDEX = msgspec.json.encode({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []})
 
 
 class BlobWriter(ByteSendStream):
@@ -131,11 +122,11 @@ class LayoutDriver(Provider):
             try:
                 await self.read_layout()
             except NotFound:
-                await self._write(LAYOUT_FILE, _LAYOUT)
+                await self._write(LAYOUT_FILE, LAYOUT_BYTES)
             try:
                 await self.read_index()
             except NotFound:
-                await self._write(INDEX_FILE, _INDEX)
+                await self._write(INDEX_FILE, encode_index(()))
 
     async def read_layout(self) -> Document[ImageLayout]:
         """Return what ``oci-layout`` says.
@@ -252,11 +243,6 @@ async def put_descriptors(layout: LayoutDriver, descriptors: Iterable[OCIDescrip
         return entries
 
     await layout._edit_index(change)  # noqa: SLF001  # an edit of several entries is no part of the interface
-
-
-def blob_name(digest: Digest) -> str:
-    """Return where a blob lies in a layout."""
-    return f"blobs/{digest.algorithm}/{digest.encoded}"
 
 
 def check_blob(

@@ -20,6 +20,7 @@ from steelyard._runtime.calls import OpenFile
 from steelyard._runtime.fork import Process
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import DataCorrupt, InvalidDigest, NotFound, StorageError, StorageFull
+from steelyard.images.layout._names import BLOBS
 from steelyard.model import Buffer
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -235,7 +236,7 @@ def _sweep_layout(root: int, path: str) -> None:
         # A call that needs an absent directory, or one behind a link, raises its own error.
         with (
             suppress(StorageError),
-            closing_fd(open_dir(root, path, ("blobs", algorithm.value), make=False)) as directory,
+            closing_fd(open_dir(root, path, (BLOBS, algorithm.value), make=False)) as directory,
         ):
             sweep(directory)
 
@@ -267,7 +268,7 @@ def list_digests(root: int, path: str) -> list[Digest]:
     found = []
     for algorithm in Algorithm:
         try:
-            directory = open_dir(root, path, ("blobs", algorithm.value), make=False)
+            directory = open_dir(root, path, (BLOBS, algorithm.value), make=False)
         except StorageError as error:
             if error.errno == errno.ENOENT:
                 continue

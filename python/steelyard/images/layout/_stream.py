@@ -8,7 +8,7 @@ from anyio.abc import ByteSendStream
 from steelyard._archive import Member, layout
 from steelyard.digest import Digest
 from steelyard.errors import FailedPrecondition
-from steelyard.images.layout._driver import blob_name
+from steelyard.images.layout._names import BLOBS, blob_name
 
 __all__ = ("Archive", "header")
 
@@ -46,7 +46,7 @@ class Archive:
     def head(self, digest: Digest, size: int) -> bytes:
         """Return the headers of a blob that is about to be written, and of the directories that it is the first in."""
         head = b""
-        for directory in ("blobs", f"blobs/{digest.algorithm}"):
+        for directory in (BLOBS, f"{BLOBS}/{digest.algorithm}"):
             if directory not in self._names:
                 self._names.add(directory)
                 head += layout([Member(directory, mode=0o755, directory=True)]).places[0].header

@@ -22,13 +22,12 @@ from steelyard.errors import FailedPrecondition, NotFound
 from steelyard.hashing import Hasher
 from steelyard.images._pieces import READ_BYTES
 from steelyard.images.layout._driver import (
-    INDEX_FILE,
-    LAYOUT_FILE,
     BlobWriter,
     LayoutDriver,
     check_blob,
     check_room,
 )
+from steelyard.images.layout._names import INDEX_FILE, LAYOUT_FILE
 from steelyard.images.layout._stream import Archive, header
 from steelyard.model import DEFAULT_ALGORITHM, Buffer, Descriptor
 from steelyard.options import check_size
