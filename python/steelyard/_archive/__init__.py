@@ -1,6 +1,6 @@
-"""Archives as `steelyard.images` needs them: tar, read strictly and laid out in advance, and what it is wrapped in.
+"""Archives for `steelyard.images`: tar, read strictly and laid out in advance, compression, and strict JSON.
 
-Native code takes apart and puts together; nothing here decides what an image is, and nothing is unpacked.
+Native code does the work. Nothing here knows images, and nothing is unpacked.
 """
 
 from steelyard._archive._coding import HEAD as HEAD

@@ -1,4 +1,4 @@
-"""Compressed streams: gzip, zstd and xz in, gzip and zstd out, in pieces and off the event loop; bzip2 is refused."""
+"""Compressed streams: gzip, zstd and xz are read, gzip and zstd written, in pieces and off the event loop; bzip2 is refused."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ __all__ = ("HEAD", "Compressed", "Decompressed", "Format", "format_of")
 Format = Literal["plain", "gzip", "zstd", "xz", "bzip2"]
 
 HEAD = 6
-"""So many bytes tell the format."""
+"""The bytes at the start that identify the format."""
 
 _OUTPUT = 1 << 20
-"""What a piece of output has at most: some milliseconds of work."""
+"""The most bytes of a piece of output: some milliseconds of work."""
 
 _MEMORY = 128 << 20
-"""What a window or dictionary may take: as much as ``zstd`` and ``xz -9`` ask for unless they are told otherwise."""
+"""The most bytes of a window or dictionary: as many as ``zstd`` and ``xz -9`` need with default options."""
 
 
 def format_of(head: Buffer) -> Format:
-    """Return what a stream is compressed with that begins with `head`: `HEAD` bytes, or fewer where it ends."""
+    """Return the compression of a stream by its first `HEAD` bytes, or all if it has fewer."""
     return cast("Format", detect_format(head))
 
 
 class _Coded(ABC):
-    """Pieces of a source, turned into others by native code."""
+    """Pieces of a source, converted by native code."""
 
     def __init__(self, source: AsyncIterable[Buffer]) -> None:
         self._source = aiter(source)
         self._piece: Buffer = b""
         self._start = 0
-        self._full = False  # whether the last output was: then there may be more without any input
+        self._full = False  # whether the last output filled its buffer: then there may be more without further input
         self._busy = False
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> memoryview:
-        """Return the next piece of output, never empty; right until the source may change what it gave.
+        """Return the next piece of output, never empty. It is valid until the source may change its last piece.
 
         Cancellation:
-            The stream is over: what was under way may be lost, and the next call raises `ClosedResourceError`.
+            Ends the stream: output may be lost, and the next call raises `ClosedResourceError`.
         """
         if self._busy:
             raise ClosedResourceError
@@ -74,7 +74,7 @@ class _Coded(ABC):
         return True
 
     async def _run(self, coder: Compressor | Decompressor) -> memoryview:
-        """Work on the piece at hand."""
+        """Convert the current piece."""
         output = bytearray(_OUTPUT)
         self._start, filled = await calls.run(coder.run, self._piece, self._start, output)
         self._full = filled == len(output)
@@ -86,18 +86,18 @@ class _Coded(ABC):
 
 @final
 class Decompressed(_Coded):
-    """What a stream holds without its compression, which is found by its first bytes.
+    """A stream without its compression, which is identified by its first bytes.
 
-    The end of the iteration means that the input was one or more whole streams with nothing behind them.
+    The iteration ends only if the input was one or more whole streams with nothing behind them.
 
     Args:
         source: the input, in pieces of any size.
-        ratio: how many times larger than the input the output may be, counted from 1 MiB of output on; None for any.
-        memory: bytes that a window or dictionary may take.
+        ratio: the greatest ratio of output to input, checked from 1 MiB of output on; None: no limit.
+        memory: the most bytes of a window or dictionary.
 
     Raises:
-        InvalidArchive: while iterating: the input is damaged, ends early, has something behind its end or is in bzip2.
-        LimitExceeded: likewise: `ratio`.
+        InvalidArchive: while iterating: the input is damaged, ends early, has data behind its end or is in bzip2.
+        LimitExceeded: while iterating: the ratio is too great.
     """
 
     def __init__(self, source: AsyncIterable[Buffer], *, ratio: int | None = None, memory: int = _MEMORY) -> None:
@@ -109,11 +109,11 @@ class Decompressed(_Coded):
 
     @property
     def format(self) -> Format | None:
-        """What the input is compressed with; None before the first piece."""
+        """The compression of the input; None before the first piece."""
         return self._format
 
     def lift_ratio(self) -> None:
-        """Allow any ratio from here on."""
+        """Allow any ratio from now on."""
         self._ratio = None
         if self._coder is not None:
             self._coder.lift_ratio()
@@ -134,7 +134,7 @@ class Decompressed(_Coded):
                 return piece
 
     async def _begin(self) -> None:
-        """Find the format; a head that comes in crumbs is put together."""
+        """Identify the format; a head in several pieces is joined."""
         head = b""
         while await self._pull():
             if not head and memoryview(self._piece).nbytes >= HEAD:
@@ -152,10 +152,10 @@ class Decompressed(_Coded):
 
 @final
 class Compressed(_Coded):
-    """A stream, compressed: the same bytes, format and level give the same output, on every machine.
+    """A compressed stream: the same bytes, format and level give the same output on every machine.
 
-    How the source is cut does not matter. A release may take a newer version of a library, whose output differs; the
-    changelog says so.
+    The size of the pieces does not matter. A release may use a newer version of a library with different output; the changelog
+    says so.
 
     Args:
         source: the input, in pieces of any size.

@@ -1,4 +1,4 @@
-"""Bytes from one file into another at their offsets, in the kernel where it can."""
+"""Copying bytes between files at given offsets, by the kernel where it can."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from steelyard.errors import DataCorrupt, StorageError, StorageFull
 __all__ = ("copy_hashed", "copy_range")
 
 _READ = 1 << 20
-"""What is read and written at once where the kernel does not copy by itself."""
+"""The bytes of one read where the kernel does not copy."""
 
 _NOT_BY_KERNEL = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.ETXTBSY}
-"""The kernel's words for files, or file systems, between which it does not copy."""
+"""The kernel's errors for files, or file systems, between which it does not copy."""
 
 
 async def copy_range(
@@ -32,16 +32,16 @@ async def copy_range(
     *,
     report: Callable[[int], object] | None = None,
 ) -> None:
-    """Copy `size` bytes between files that are given by descriptors; their positions are neither used nor changed.
+    """Copy `size` bytes between files given by descriptors, without using or changing their positions.
 
-    Copies of different ranges into one file may run side by side.
+    Several copies of different ranges into one file may run at once.
 
     Args:
-        source: where the bytes are.
-        source_offset: the first of them.
-        target: where they go.
-        target_offset: where the first of them goes.
-        size: how many there are.
+        source: the file with the bytes.
+        source_offset: the offset of the first byte.
+        target: the file to write.
+        target_offset: the offset for the first byte.
+        size: the number of bytes.
         report: called with the number of bytes copied so far.
 
     Raises:
@@ -49,7 +49,7 @@ async def copy_range(
         StorageError, StorageFull: the operating system refused.
 
     Cancellation:
-        After the piece under way, at most 8 MiB; what was copied stays.
+        After the current piece of at most 8 MiB; the copied bytes stay.
     """
     done = 0
     while done < size:
@@ -70,14 +70,14 @@ async def copy_hashed(
     *,
     report: Callable[[int], object] | None = None,
 ) -> str:
-    """Copy `size` bytes like `copy_range`, in one trip to a thread, and return the digest of the very bytes written.
+    """Copy `size` bytes like `copy_range`, with one hop to a thread, and return the digest of the written bytes.
 
     Args:
-        source: where the bytes are: a descriptor and an offset.
-        target: where they go, likewise.
-        size: how many there are.
-        algorithm: what to compute.
-        report: called now and then with the number of bytes copied so far, and at the end.
+        source: a descriptor and an offset: the bytes to copy.
+        target: a descriptor and an offset to write to.
+        size: the number of bytes.
+        algorithm: the algorithm of the digest.
+        report: called at intervals with the number of bytes copied so far, and at the end.
 
     Returns:
         The digest's hex digits.
@@ -87,7 +87,7 @@ async def copy_hashed(
         StorageError, StorageFull: the operating system refused.
 
     Cancellation:
-        After a piece of 1 MiB; what was copied stays.
+        After a piece of 1 MiB; the copied bytes stay.
     """
     hasher = Hasher([algorithm])
     done = 0
@@ -129,7 +129,7 @@ def _copy(source: int, source_offset: int, target: int, target_offset: int, most
     except OSError as error:
         full = error.errno in {errno.ENOSPC, errno.EDQUOT}
         raise (StorageFull if full else StorageError)(error.errno or errno.EIO, None, "copy") from error
-    # The disk writes while the next piece is copied, so that the sync at the end has little left to wait for.
+    # The disk writes while the next piece is copied, so the sync at the end has little left to write.
     start_writeback(target, target_offset, count)
     return count
 
@@ -141,7 +141,7 @@ def _in_kernel(source: int, source_offset: int, target: int, target_offset: int,
         if error.errno not in _NOT_BY_KERNEL:
             raise
         count = 0
-    # 0 is what some kernels say of files that they cannot copy: the end of the source shows when it is read.
+    # Some kernels return 0 for files that they cannot copy, so a read decides whether the source has ended.
     return count or _by_hand(source, source_offset, target, target_offset, most)
 
 

@@ -9,20 +9,20 @@ import msgspec
 __all__ = ("Entry", "Kind", "entry_of")
 
 Kind = Literal["regular", "directory", "symlink", "hardlink"]
-"""What an entry can be; devices, pipes and sparse files are refused."""
+"""The kinds of entries; devices, pipes and sparse files are refused."""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """What the headers of an entry agree on.
+    """The headers of an entry.
 
     Attributes:
         index: its number, from 0.
-        name: its name within the archive: components joined by ``/``, none of them ``.`` or ``..``; empty for the root.
-        kind: what it is.
-        size: bytes of data; 0 for all but regular files.
-        data_offset: where its data begins, in bytes of the archive without compression.
-        target: the name within the archive that a link leads to, None for what is no link.
-        earlier: the number of the first entry with the same name, None where this is the first.
+        name: its name in the archive: components joined by ``/``, none of them ``.`` or ``..``; empty for the root.
+        kind: its kind.
+        size: the bytes of its data; 0 for all but regular files.
+        data_offset: the offset of its data in the archive without compression.
+        target: the name in the archive to which a link leads, or None if it is not a link.
+        earlier: the number of the first entry with the same name, or None if this is the first.
     """
 
     index: int
@@ -35,6 +35,6 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
 
 def entry_of(row: tuple[int, str, str, int, int, str | None, int | None]) -> Entry:
-    """Return the entry that native code describes."""
+    """Return the entry of a native row."""
     number, name, kind, *rest = row
     return Entry(number, name, cast("Kind", kind), *cast("tuple[int, int, str | None, int | None]", rest))

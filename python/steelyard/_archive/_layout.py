@@ -1,4 +1,4 @@
-"""Writing archives: where everything goes is known before the first byte is written."""
+"""Writing archives: the place of every member is known before the first byte is written."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ __all__ = ("END", "Layout", "Member", "Place", "layout", "padding")
 _BLOCK = 512
 
 END = bytes(2 * _BLOCK)
-"""What ends an archive."""
+"""The end of an archive."""
 
 
 class Member(msgspec.Struct, frozen=True, gc=False):
-    """What is to be written.
+    """A file or directory to be written.
 
     Attributes:
-        name: relative, without ``.``, ``..`` and empty parts.
-        size: bytes of data; 0 for a directory.
-        mode: permission bits.
-        directory: whether it is a directory and not a regular file.
+        name: a relative name, without ``.``, ``..`` and empty parts.
+        size: the bytes of its data; 0 for a directory.
+        mode: its permission bits.
+        directory: whether it is a directory instead of a regular file.
     """
 
     name: str
@@ -33,12 +33,12 @@ class Member(msgspec.Struct, frozen=True, gc=False):
 
 
 class Place(msgspec.Struct, frozen=True, gc=False):
-    """Where a member goes.
+    """The place of a member.
 
     Attributes:
-        header: its headers, whole blocks.
-        header_offset: where they begin, in bytes.
-        data_offset: where its data begins; it is followed by `padding` zero bytes.
+        header: its headers, in whole blocks.
+        header_offset: the offset of the headers.
+        data_offset: the offset of its data, which is followed by `padding` zero bytes.
     """
 
     header: bytes
@@ -47,12 +47,12 @@ class Place(msgspec.Struct, frozen=True, gc=False):
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """Where all members of an archive go.
+    """The places of all members of an archive.
 
     Attributes:
-        places: one for each member, in the order given.
-        end: where `END` goes.
-        size: the size of the whole archive, in bytes.
+        places: the place of each member, in the given order.
+        end: the offset of `END`.
+        size: the size of the whole archive in bytes.
     """
 
     places: tuple[Place, ...]
@@ -61,12 +61,12 @@ class Layout(msgspec.Struct, frozen=True):
 
 
 def layout(members: Iterable[Member]) -> Layout:
-    """Return where each member goes: ustar where it fits, PAX for long names and from 8 GiB on, all times and owners 0.
+    """Return the place of each member. Headers are ustar, with PAX for long names and sizes from 8 GiB; times and owners are 0.
 
-    The same members in the same order give the same bytes, in every release that does not say otherwise.
+    The same members in the same order give the same bytes. The changelog names releases that change this.
 
     Raises:
-        InvalidArgument: a name occurs twice or is none, or a directory has data.
+        InvalidArgument: a name occurs twice or is invalid, or a directory has data.
     """
     rows = [(member.name, member.directory, member.size, member.mode) for member in members]
     places, end, size = tar_layout(rows)
@@ -74,5 +74,5 @@ def layout(members: Iterable[Member]) -> Layout:
 
 
 def padding(size: int) -> int:
-    """Return how many zero bytes follow so many bytes of data."""
+    """Return how many zero bytes follow `size` bytes of data."""
     return -size % _BLOCK

@@ -1,4 +1,4 @@
-"""Reading archives: in one pass from any stream, or the headers alone from a file."""
+"""Reading archives: a stream in one pass, or only the headers of a file."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ _EVENTS_PER_CHECKPOINT = 64
 """Events between two checkpoints, at which other tasks run: each event takes a few microseconds."""
 
 _STEP = 1000
-"""Entries that one hop to a thread reads; they cost a read of 64 KiB each where their data is large."""
+"""Entries that one hop to a thread reads; each costs a read of 64 KiB if its data is large."""
 
 _PART = 4096
-"""Entries that are looked through at a time for those below a directory."""
+"""Entries that one call searches for those below a directory."""
 
 
 @final
 class TarStream:
-    """The entries of an archive that comes as a stream, in order, each with its data; memory does not grow with sizes.
+    """The entries of an archive in a stream, in order, each with its data. Memory does not depend on sizes.
 
-    Iterating gives the entries; `data` the data of the last one. What of it is not asked for is passed over. The iteration
-    ends when the source does, so its end means that the archive is whole and nothing stands behind it.
+    The iteration yields the entries, and `data` the data of the last one. Data that is not read is skipped. The iteration ends
+    with the source, so its end means that the archive is whole and has nothing behind it.
 
     Args:
         source: the archive's bytes, in pieces of any size; see `Decompressed`.
-        entries: how many entries there may be.
-        header_bytes: how many bytes the extended headers of one entry may have.
+        entries: the most entries.
+        header_bytes: the most bytes of the extended headers of one entry.
 
     Raises:
         InvalidArchive: while iterating: the archive is malformed, contradicts itself or ends early.
-        LimitExceeded: likewise: more than `entries` or `header_bytes`.
+        LimitExceeded: while iterating: there are more `entries` or `header_bytes`.
     """
 
     def __init__(self, source: AsyncIterable[Buffer], *, entries: int, header_bytes: int) -> None:
@@ -49,7 +49,7 @@ class TarStream:
         self._start = 0
         self._events = 0
         self._entry: Entry | None = None
-        self._left = 0  # bytes of its data that are still to come
+        self._left = 0  # remaining bytes of its data
         self._ended = False
 
     def __aiter__(self) -> Self:
@@ -67,19 +67,19 @@ class TarStream:
     def data(self) -> AsyncIterator[memoryview]:
         """Return the data of the last entry, or the rest of it, in pieces.
 
-        A piece is a view of what the source gave: it is right until the source may change it, so use it before you go on.
+        A piece is a view of a piece of the source, so it is valid only until the next one is requested.
         """
         return _Data(self)
 
     def find(self, name: str) -> Entry | None:
-        """Return the first entry of that name, of what was read so far."""
+        """Return the first entry of that name among those read so far."""
         row = self._reader.find(name)
         return None if row is None else entry_of(row)
 
     def resolve(self, name: str) -> Entry | None:
-        """Return the entry where the links lead from the entry of that name; no path is ever opened.
+        """Return the entry of that name, or the one that its links lead to; no path is opened.
 
-        What is no link is returned as it is. Each link is followed once, whatever is asked for afterwards.
+        Each link is followed only once, in all calls together.
 
         Raises:
             InvalidArchive: a link leads to no entry, or in a circle.
@@ -99,7 +99,7 @@ class TarStream:
         return None
 
     async def _event(self) -> tuple[int, int] | None:
-        """Go on to the next event: set the entry it brings, or return the place of data in the piece, or end."""
+        """Read the next event: set the entry, return the place of data in the piece, or end."""
         self._events += 1
         await (checkpoint_if_cancelled() if self._events % _EVENTS_PER_CHECKPOINT else checkpoint())
         while True:
@@ -126,11 +126,11 @@ class TarStream:
 
 
 class _Data:
-    """The data of one entry; it ends when the stream has moved on."""
+    """The data of one entry; it ends when the stream goes on to the next entry."""
 
     def __init__(self, stream: TarStream) -> None:
         self._stream = stream
-        self._entry = stream._entry  # noqa: SLF001  # two halves of one thing
+        self._entry = stream._entry  # noqa: SLF001  # two parts of one object
 
     def __aiter__(self) -> Self:
         return self
@@ -146,12 +146,12 @@ class _Data:
 
 @final
 class TarIndex:
-    """The entries of an archive without compression in a file, by name; data is passed over.
+    """The entries of an archive without compression in a file, by name; data is not read.
 
     Args:
-        file: the descriptor of the file, which stays the caller's; its position is neither used nor changed.
-        entries: how many entries there may be.
-        header_bytes: how many bytes the extended headers of one entry may have.
+        file: the descriptor of the file, which the caller closes; its position is neither used nor changed.
+        entries: the most entries.
+        header_bytes: the most bytes of the extended headers of one entry.
 
     Raises:
         StorageError: the file cannot be read; also in a step.
@@ -161,7 +161,7 @@ class TarIndex:
         self._indexer = TarIndexer(file, entries=entries, header_bytes=header_bytes)
 
     async def step(self) -> tuple[list[Entry], bool]:
-        """Read the next headers. Return the entries whose names come again, and whether there are more.
+        """Read the next headers. Return the entries whose names are repeated, and whether there are more entries.
 
         Raises:
             InvalidArchive, LimitExceeded: as for `TarStream`.
@@ -170,12 +170,12 @@ class TarIndex:
         return [entry_of(row) for row in rows], more
 
     def find(self, name: str) -> Entry | None:
-        """Return the first entry of that name, of what was read so far."""
+        """Return the first entry of that name among those read so far."""
         row = self._indexer.find(name)
         return None if row is None else entry_of(row)
 
     def resolve(self, name: str) -> Entry | None:
-        """Return the entry where the links lead from the entry of that name, as `TarStream.resolve` does."""
+        """Return the entry of that name, or the one that its links lead to, as `TarStream.resolve` does."""
         row = self._indexer.resolve(name)
         return None if row is None else entry_of(row)
 

@@ -1,4 +1,4 @@
-"""Images: the documents of OCI and Docker, names, and what belongs to an image; built on `steelyard.content` alone."""
+"""Images: documents of OCI and Docker, names, walks, imports and exports; they work on any `Store`."""
 
 from steelyard.images.check import ImageCheck as ImageCheck
 from steelyard.images.check import ImageUsage as ImageUsage

@@ -1,7 +1,7 @@
-"""The fields of documents, as readers know them: what may stand there in one spelling only.
+"""The known fields of documents, which may occur in one spelling only.
 
-They are those of the views in `documents`, and of the parts of a config that programs read and this package does not. Maps
-(annotations, Labels, Volumes, ExposedPorts) have keys and no fields, so their keys are compared with nothing.
+They are the fields of the views in `documents`, and of those parts of a config that other programs read. Maps (annotations,
+Labels, Volumes, ExposedPorts) have keys and no fields, so their keys may have any spelling.
 
 Spec: OCI image specification, "Image Configuration"; Docker's image specification, v1.2.
 """
@@ -79,7 +79,7 @@ def _fields(kind: type[msgspec.Struct]) -> tuple[inspect.Field, ...]:
 
 
 def _inner(found: inspect.Type) -> Shape | None:
-    """Return the fields of the structures that stand in a field, alone or in an array."""
+    """Return the fields of the structures in a field, which has one or an array of them."""
     match found:
         case inspect.StructType():
             return shape_of(found.cls)

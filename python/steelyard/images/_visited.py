@@ -1,4 +1,4 @@
-"""What walks of several images share, so that their work grows with the bytes of documents, however often one is named."""
+"""The state that walks of several images share: their work is proportional to the bytes of documents, not to references."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Visited:
         self._limits = limits
         self._indexes = indexes
         self._seen: set[Key] = set()
-        self._whole: dict[Key, int] = {}  # with the documents below it, one below the other, at most
-        self._descriptors: dict[str, OCIDescriptor] = {}  # of all that is whole
+        self._whole: dict[Key, int] = {}  # and the number of levels below it
+        self._descriptors: dict[str, OCIDescriptor] = {}  # of all whole blobs
         self._visits = 0
         self.is_off = False
 
     def covers(self, node: Node) -> bool:
-        """Return whether all below the document was looked at and is there, and is not too deep in this image either."""
+        """Return whether everything below the document is known to be stored, and is not too deep in this image."""
         height = self._whole.get(key_of(node.descriptor))
         return height is not None and node.depth + height <= self._limits.nesting
 
@@ -55,20 +55,20 @@ class Visited:
             raise LimitExceeded("images together", limit="nodes", allowed=self._limits.nodes)
 
     def contradicts(self, descriptor: OCIDescriptor) -> bool:
-        """Return whether the descriptor is no match for one of the same digest in what is passed over."""
+        """Return whether the descriptor contradicts one of the same digest among those that are left out."""
         known = self._descriptors.get(descriptor.digest)
         if known is None or key_of(known) == key_of(descriptor):
             return False
         return known.size != descriptor.size or has_children(known) or has_children(descriptor)
 
     def turn_off(self) -> None:
-        """Pass over nothing from now on."""
+        """Leave out nothing from now on."""
         self.is_off = True
         self._whole.clear()
         self._descriptors.clear()
 
     def add(self, nodes: Iterable[Node]) -> None:
-        """Take all nodes of an image; each of them is there."""
+        """Add all nodes of an image whose blobs are all stored."""
         nodes = list(nodes)
         if self.is_off:
             return
@@ -81,7 +81,7 @@ class Visited:
                 self._seen.discard(key)
 
     def _heights(self, nodes: Iterable[Node]) -> dict[Key, int]:
-        """Return for each document that was read how many are below it, one below the other, at most."""
+        """Return for each document that was read the number of levels of documents below it."""
         below: dict[Key, list[Key]] = {}
         for node in nodes:
             view = view_of(node)

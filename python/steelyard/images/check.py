@@ -1,4 +1,4 @@
-"""Is an image complete, and what does it take?"""
+"""Checking whether an image is complete, and how much space it uses."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ __all__ = ("ImageCheck", "ImageUsage", "check", "usage")
 
 
 class ImageCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """What is stored of an image.
+    """The result of a check.
 
     Attributes:
         name: the image name, or the digest of the root.
         target: the root.
-        present: what is stored with the size that the image says, in the order of `walk_image`.
-        absent: what is not; below a document that is absent there may be more.
-        unmatched: platforms that were asked for and that the image has nothing for.
+        present: the blobs that are stored with the expected size, in the order of `walk_image`.
+        absent: the other blobs; the children of an absent document are unknown.
+        unmatched: the requested platforms for which the image has nothing.
     """
 
     name: str
@@ -45,17 +45,17 @@ class ImageCheck(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def complete(self) -> bool:
-        """Whether all is there that was asked for."""
+        """Whether all requested blobs are stored."""
         return not self.absent and not self.unmatched
 
     def require(self, *, foreign: bool = True) -> None:
-        """Raise what is missing.
+        """Raise if blobs are missing.
 
         Args:
-            foreign: whether layers that their maker does not want passed on have to be there, too.
+            foreign: whether non-distributable layers are required, too.
 
         Raises:
-            IncompleteImage: a blob is absent; each is listed with its parent and its platform.
+            IncompleteImage: blobs are absent; each is listed with its parent and its platform.
         """
         absent = [node for node in self.absent if foreign or not is_non_distributable(node.descriptor.media_type)]
         if absent:
@@ -63,14 +63,14 @@ class ImageCheck(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ImageUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """What an image takes in a store, each blob counted once.
+    """The space that an image uses in a store, with each blob counted once.
 
     Attributes:
         name: the image name, or the digest of the root.
-        blobs: blobs that are stored.
+        blobs: the number of stored blobs.
         size: their bytes.
-        absent: blobs that are not stored.
-        absent_size: their bytes, as far as it is known which they are.
+        absent: the number of known blobs that are not stored.
+        absent_size: their bytes.
     """
 
     name: str
@@ -87,19 +87,19 @@ async def check(
     platforms: Platforms | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> ImageCheck:
-    """Look at every blob of an image, whether it is stored with its size. Of bytes only documents and configs are read.
+    """Check for every blob of an image whether it is stored with its size. Only documents and configs are read.
 
     Args:
         store: the store.
         image: an image name, or a descriptor of its root.
-        platforms: of an index, look only at what is for them.
-        limits: bounds on what is looked at.
+        platforms: check only the manifests of an index for these; None: all.
+        limits: bounds on the image.
 
     Raises:
         NotFound: there is no such name.
         InvalidDocument: a document of the image, or its config, is malformed.
-        LimitExceeded: there is more than `limits` allow.
-        DataCorrupt: a document's stored bytes are not what its digest says.
+        LimitExceeded: the image exceeds `limits`.
+        DataCorrupt: the stored bytes of a document do not match its digest.
     """
     name = image if isinstance(image, str) else str(image.digest)
     target = (await store.images.get(image)).target if isinstance(image, str) else image
@@ -123,9 +123,9 @@ async def usage(
     platforms: Platforms | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> ImageUsage:
-    """Count the blobs of an image and their bytes. Blobs that other images use too are counted in full.
+    """Count the blobs of an image and their bytes. Blobs that other images use, too, are counted in full.
 
-    Args and Raises are those of `check`.
+    The arguments and errors are those of `check`.
     """
     found = await check(store, image, platforms=platforms, limits=limits)
     return ImageUsage(
@@ -187,7 +187,7 @@ async def check_configs(reader: DocumentReader, present: Sequence[Node]) -> None
     """Check the configs among the blobs of an image that were not checked for another image.
 
     Raises:
-        InvalidDocument, LimitExceeded, DataCorrupt: a config is not what programs that run images accept.
+        InvalidDocument, LimitExceeded, DataCorrupt: programs that run images would not accept a config.
     """
 
     async def check_config(node: Node) -> None:
@@ -199,7 +199,7 @@ async def check_configs(reader: DocumentReader, present: Sequence[Node]) -> None
 
 
 async def find_root(store: Store, target: Descriptor, reader: DocumentReader) -> OCIDescriptor:
-    """Return the descriptor of an image's root, as far as it is known."""
+    """Return the descriptor of an image's root; its size and media type may remain unknown if it is not stored."""
     if target.size is not None and target.media_type is not None:
         return OCIDescriptor.of(target)
     if not await store.exists(target.digest):
@@ -210,12 +210,12 @@ async def find_root(store: Store, target: Descriptor, reader: DocumentReader) ->
 def _digest(node: Node) -> Digest | None:
     try:
         return node.descriptor.blob
-    except InvalidDigest:  # an algorithm that no store computes: it cannot be stored
+    except InvalidDigest:  # of an unknown algorithm, so it cannot be stored
         return None
 
 
 def _unmatched(platforms: Platforms, nodes: Iterable[Node]) -> tuple[Platform, ...]:
-    # An image without an index does not say what it is for.
+    # A manifest without an index has no platform.
     offered = [node.platform for node in nodes if node.descriptor.kind == "manifest"]
     if None in offered:
         return ()

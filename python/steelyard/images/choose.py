@@ -1,4 +1,4 @@
-"""Which of an index's manifests are meant by the platforms that a caller wants."""
+"""Selecting manifests of an index by platforms."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ("Platforms",)
 
 @final
 class Platforms:
-    """The platforms that a caller wants, each with what else runs on it; immutable.
+    """The wanted platforms, each with the other platforms that run on it; immutable.
 
     Args:
         wanted: platforms or their texts, at least one.
-        strict: whether only the very platform counts, and none that runs on it as well.
+        strict: whether only the platform itself matches, and no other platform that runs on it.
 
     Raises:
-        InvalidArgument: none was given, or a text is none.
+        InvalidArgument: no platform was given, or a text is not a platform.
     """
 
     __slots__ = ("_orders", "wanted")
@@ -34,11 +34,11 @@ class Platforms:
         self._orders = tuple((each,) if strict else tuple(each.runs()) for each in self.wanted)
 
     def matches(self, platform: Platform) -> bool:
-        """Return whether what is for `platform` runs on one of those that are wanted."""
+        """Return whether images for `platform` run on a wanted platform."""
         return any(each.accepts(platform) for order in self._orders for each in order)
 
     def unmatched(self, platforms: Iterable[Platform]) -> tuple[Platform, ...]:
-        """Return those that are wanted and that nothing for any of `platforms` runs on."""
+        """Return the wanted platforms on which none of `platforms` runs."""
         offered = list(platforms)
         return tuple(
             wanted
@@ -47,7 +47,7 @@ class Platforms:
         )
 
     def choose(self, descriptors: Sequence[OCIDescriptor]) -> tuple[OCIDescriptor, ...]:
-        """Return those to take, in their order: for each platform all of the best there is; those that say no platform always."""
+        """Return the selected ones, in order: the best matches for each platform, and all without a platform."""
         taken = {index for index, each in enumerate(descriptors) if each.platform is None}
         for order in self._orders:
             for best in order:

@@ -1,7 +1,7 @@
-"""Conversion: Docker's media types to OCI's through a whole image, one platform of many, and whatever a caller's hooks do.
+"""Conversion of images: Docker's media types to OCI's, a selection of platforms, and changes by a caller's hooks.
 
-Layers stay as they are. A document in which something changes is written anew, with its other fields in their order, and
-named by its SHA-256; so is everything above it. One in which nothing changes keeps its bytes.
+Layers do not change. A changed document is encoded again, with its other fields in their order, and named by its SHA-256; so
+are all documents above it. An unchanged document keeps its bytes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from steelyard.model import Image
 __all__ = ("Hook", "Rewriter", "convert")
 
 Hook: TypeAlias = Callable[[OCIDescriptor], Awaitable[OCIDescriptor]]
-"""Given each descriptor of an image, children before their parents; returns it, or that of what takes its place."""
+"""Called with each descriptor of an image, children before their parents; returns it, or a replacement."""
 
 
 async def convert(
@@ -43,26 +43,26 @@ async def convert(
     overwrite: bool = False,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Image:
-    """Convert an image and return the name that holds the result.
+    """Convert an image and return the name of the result.
 
-    The name's labels and its target's annotations are kept. New documents are stored before the name holds them; a call
-    that fails may leave some of them, which nothing names.
+    The labels of the name and the annotations of its target are kept. New documents are stored before the name is set; a failed
+    call may leave some of them without a name.
 
     Args:
-        store: where the image is, and where the new documents go.
+        store: the store of the image, which also gets the new documents.
         name: the image name.
-        new_name: what holds the result; None: `name` itself is moved, unless somebody else moved it meanwhile.
-        oci: change Docker's media types into OCI's.
-        platforms: of an index, keep only what is for them.
-        hooks: called in their order with each descriptor, the root among them. What they put in place of a blob they
-            have to store first.
-        overwrite: whether a `new_name` that holds something else is moved.
-        limits: bounds on what is looked at.
+        new_name: the name of the result; None: move `name` itself, unless it is moved by somebody else meanwhile.
+        oci: convert Docker's media types to OCI's.
+        platforms: keep only the manifests of an index for these; None: all.
+        hooks: called in their order with each descriptor, including the root. A hook has to store a replacement before it
+            returns its descriptor.
+        overwrite: whether a `new_name` with another target is replaced.
+        limits: bounds on the image.
 
     Raises:
-        NotFound: there is no such name, or nothing for a platform that was asked for.
-        IncompleteImage: not all of it is stored.
-        AlreadyExists: `new_name` holds something else.
+        NotFound: there is no such name, or nothing for a requested platform.
+        IncompleteImage: not all blobs of the image are stored.
+        AlreadyExists: `new_name` has another target.
         NameMoved: `name` was moved meanwhile.
         InvalidDocument, LimitExceeded, DataCorrupt: as for `check`.
     """
@@ -82,13 +82,13 @@ async def convert(
 
 
 async def _name(store: Store, image: Image, root: OCIDescriptor, new_name: str | None, *, overwrite: bool) -> Image:
-    """Have the name hold the converted image."""
+    """Give the name to the converted image."""
     target = msgspec.structs.replace(root.target, annotations=image.target.annotations)
     if new_name is None:
         moved = msgspec.structs.replace(image, target=target)
         return await store.images.update(moved, "target", expected=image.target.digest)
-    (made,) = await store.images.assign({new_name: target}, labels=image.labels, overwrite=overwrite)
-    return made
+    (created,) = await store.images.assign({new_name: target}, labels=image.labels, overwrite=overwrite)
+    return created
 
 
 class Rewriter:
@@ -116,7 +116,7 @@ class Rewriter:
         self._done: dict[tuple[str, str], OCIDescriptor] = {}
 
     async def run(self, root: OCIDescriptor) -> OCIDescriptor:
-        """Return the descriptor that takes the place of an image's root."""
+        """Return the descriptor that replaces an image's root."""
         return await self._convert(root, 0)
 
     async def _convert(self, old: OCIDescriptor, depth: int) -> OCIDescriptor:
@@ -134,7 +134,7 @@ class Rewriter:
         return new
 
     async def _convert_blob(self, old: OCIDescriptor, depth: int) -> OCIDescriptor:
-        """Return the descriptor with what the bytes themselves become."""
+        """Return the descriptor of the converted blob, before hooks."""
         media_type = to_oci(old.media_type) if self._oci else old.media_type
         if old.kind not in {"index", "manifest"}:
             return msgspec.structs.replace(old, media_type=media_type)
@@ -186,13 +186,13 @@ class Rewriter:
 
 
 def _value(document: AnyDocument) -> tuple[dict[str, Any], bytes]:
-    """Return what a document says, to be changed, and how that is encoded."""
+    """Return the fields of a document, which may be changed, and their encoding."""
     value = dict(document.value())
     return value, msgspec.json.encode(value)
 
 
 def _edited(value: dict[str, Any], old: OCIDescriptor, new: OCIDescriptor) -> dict[str, Any]:
-    """Return a descriptor's JSON with what differs; fields that this package does not know stay."""
+    """Return the JSON of a descriptor with the changed fields; unknown fields stay."""
     before, after = msgspec.to_builtins(old), msgspec.to_builtins(new)
     edited = dict(value)
     for key in {**before, **after}:

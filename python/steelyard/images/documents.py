@@ -1,7 +1,7 @@
-"""The JSON documents of OCI and Docker, as typed views on bytes that are never changed.
+"""The JSON documents of OCI and Docker, as typed views on immutable bytes.
 
-A `Document` is its bytes, and its digest is theirs: nothing is ever encoded again to be hashed. The view beside them has
-the fields that this package knows; all others are still in the bytes.
+A `Document` keeps its bytes, and its digest is the digest of these bytes; they are never encoded again. The view has the fields
+that this package knows. All other fields are in the bytes only.
 
 Spec: OCI image specification (index, manifest, config, image layout, descriptor); Docker's image manifest version 2,
 schema 2, and its manifest list; the ``manifest.json`` of ``docker save``.
@@ -41,7 +41,7 @@ _OURS = "|".join(f"{each}:[0-9a-f]{{{each.encoded_length}}}" for each in Algorit
 _FOREIGN = rf"(?!(?:{'|'.join(Algorithm)}):)[a-z0-9]+([+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+"
 
 DIGEST_PATTERN = rf"^({_OURS}|{_FOREIGN})\Z"
-"""A digest that a store computes in its one form, small letters and the right length, or one of an unknown algorithm."""
+"""A digest of a known algorithm, in lower case and of the right length, or a digest of an unknown algorithm."""
 
 DigestText: TypeAlias = Annotated[str, Meta(pattern=DIGEST_PATTERN, max_length=300)]
 MediaType: TypeAlias = Annotated[str, Meta(min_length=1, max_length=300)]
@@ -56,17 +56,17 @@ class OCIDescriptor(
     omit_defaults=True,
     rename={"media_type": "mediaType", "artifact_type": "artifactType"},
 ):
-    """What a document says of a blob that it names.
+    """The description of a blob in a document.
 
     Attributes:
-        media_type: what the bytes are.
-        digest: their digest, as text: its algorithm may be one that no store here computes.
-        size: their length in bytes.
-        urls: where else they may be had; kept, never followed.
-        annotations: what else is said of them.
-        data: the bytes themselves, perhaps; see `embedded`.
-        artifact_type: what a manifest that is no image holds.
-        platform: what they run on, where an index says so.
+        media_type: the media type.
+        digest: the digest, as text: its algorithm may be unknown to this package.
+        size: the size in bytes.
+        urls: other places of the blob; kept, never followed.
+        annotations: further information.
+        data: the bytes of the blob, perhaps; see `embedded`.
+        artifact_type: the type of an artifact that is not an image.
+        platform: the platform, in an index.
     """
 
     media_type: MediaType
@@ -80,28 +80,28 @@ class OCIDescriptor(
 
     @property
     def blob(self) -> Digest:
-        """The blob's name in a store.
+        """The parsed digest.
 
         Raises:
-            UnsupportedAlgorithm: no store computes such a digest.
+            UnsupportedAlgorithm: no store computes digests of this algorithm.
             InvalidDigest: it is malformed.
         """
         return Digest.parse(self.digest)
 
     @property
     def kind(self) -> Kind:
-        """What the bytes are, by their media type."""
+        """The kind of blob, by its media type."""
         return kind_of(self.media_type)
 
     @property
     def target(self) -> Descriptor:
-        """The descriptor for a store and for an image name; annotations that are no labels are left out."""
+        """The descriptor for a store or an image name, without annotations that are too long for labels."""
         return Descriptor(
             digest=self.blob, size=self.size, media_type=self.media_type, annotations=fitting(self.annotations or {})
         )
 
     def embedded(self) -> bytes | None:
-        """Return the bytes that the descriptor brings along, if they are those that it names, or None."""
+        """Return the bytes in the descriptor if they match its size and digest, or None."""
         if self.data is None or len(self.data) != self.size:
             return None
         try:
@@ -114,11 +114,11 @@ class OCIDescriptor(
 
     @classmethod
     def of(cls, descriptor: Descriptor, *, size: int | None = None) -> OCIDescriptor:
-        """Return what a store or an image name holds as a descriptor of a document.
+        """Return a descriptor of a store or an image name as one of a document.
 
         Args:
             descriptor: the descriptor.
-            size: its size, where it does not say so itself.
+            size: the size to use if it has none.
         """
         return cls(
             media_type=descriptor.media_type or "application/octet-stream",
@@ -145,7 +145,7 @@ class Index(
 
     @property
     def children(self) -> tuple[OCIDescriptor, ...]:
-        """What it names, in its order."""
+        """The descriptors that it contains, in order."""
         return self.manifests or ()
 
 
@@ -155,7 +155,7 @@ class Manifest(
     kw_only=True,
     rename={"schema_version": "schemaVersion", "media_type": "mediaType", "artifact_type": "artifactType"},
 ):
-    """OCI's image manifest or Docker's of schema 2: a config, and layers from the lowest up."""
+    """OCI's image manifest or Docker's of schema 2: a config, and layers from the lowest to the highest."""
 
     schema_version: Schema
     config: OCIDescriptor
@@ -167,12 +167,12 @@ class Manifest(
 
     @property
     def children(self) -> tuple[OCIDescriptor, ...]:
-        """What it names: the config, then the layers in their order."""
+        """The descriptors that it contains: the config, then the layers in order."""
         return (self.config, *(self.layers or ()))
 
 
 class RootFS(msgspec.Struct, frozen=True, kw_only=True):
-    """What an image's file system is made of: the digests of its layers uncompressed, from the lowest up."""
+    """The file system of an image: the digests of its uncompressed layers, from the lowest to the highest."""
 
     type: str = ""
     diff_ids: tuple[DigestText, ...] | None = None
@@ -181,7 +181,7 @@ class RootFS(msgspec.Struct, frozen=True, kw_only=True):
 class ImageConfig(
     msgspec.Struct, frozen=True, kw_only=True, rename={"os_version": "os.version", "os_features": "os.features"}
 ):
-    """The config of an image: its platform, its layers, and how it is run."""
+    """The config of an image: its platform, its layers, and how to run it."""
 
     os: str = ""
     architecture: str = ""
@@ -196,7 +196,7 @@ class ImageConfig(
 
     @property
     def platform(self) -> Platform:
-        """What the image runs on, normalised."""
+        """The platform of the image, normalised."""
         return Platform(
             os=self.os,
             architecture=self.architecture,
@@ -207,7 +207,7 @@ class ImageConfig(
 
     @property
     def children(self) -> tuple[OCIDescriptor, ...]:
-        """Nothing: a config names no blobs."""
+        """Always empty: a config names no blobs."""
         return ()
 
 
@@ -218,7 +218,7 @@ class ImageLayout(msgspec.Struct, frozen=True, kw_only=True, rename={"version": 
 
 
 class SavedImage(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
-    """One entry of the ``manifest.json`` that ``docker save`` writes; its values are names of archive entries."""
+    """An entry of the ``manifest.json`` of ``docker save``; its values are names of archive entries."""
 
     config: str
     repo_tags: tuple[str, ...] | None = None
@@ -229,12 +229,12 @@ ViewT = TypeVar("ViewT")
 
 
 class Document(msgspec.Struct, Generic[ViewT], frozen=True, kw_only=True):
-    """A JSON document: its bytes, and what they say.
+    """A JSON document: its bytes, and a typed view of them.
 
     Attributes:
-        raw: the bytes as they came: what is stored, what the digest is of.
-        media_type: what they are.
-        view: the fields that this package knows, or None for a kind of document that it does not.
+        raw: the original bytes, of which the digest is computed.
+        media_type: the media type.
+        view: the known fields, or None for an unknown kind of document.
     """
 
     raw: bytes
@@ -242,7 +242,7 @@ class Document(msgspec.Struct, Generic[ViewT], frozen=True, kw_only=True):
     view: ViewT
 
     def value(self) -> Mapping[str, Any]:
-        """Return all that the document says, unknown fields too, as new dicts and lists that may be changed."""
+        """Return all fields of the document, unknown ones too, as new dicts and lists, which may be changed."""
         value: Mapping[str, Any] = _json.decode(self.raw, Any)
         return value
 

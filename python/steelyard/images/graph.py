@@ -1,4 +1,4 @@
-"""What belongs to an image: its documents and blobs, from the root down."""
+"""The documents and blobs of an image, from the root down."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ __all__ = ("children", "walk_image", "walk_one_of")
 ResultT = TypeVar("ResultT")
 
 CONCURRENCY = 8
-"""Documents that are read at a time: small blobs, so that waits overlap."""
+"""Documents that are read at a time, so that their waits overlap."""
 
 
 async def children(
     provider: Provider, descriptor: OCIDescriptor, *, limits: Limits = DEFAULT_LIMITS
 ) -> tuple[OCIDescriptor, ...]:
-    """Return what the document of that descriptor names, in its order; nothing for a blob that is no index or manifest.
+    """Return the descriptors in an index or a manifest, in their order; nothing for any other blob.
 
     Raises:
         The same as `read_document`.
@@ -54,26 +54,26 @@ async def walk_image(
     concurrency: int = CONCURRENCY,
     limits: Limits = DEFAULT_LIMITS,
 ) -> AsyncGenerator[Node, None]:
-    """Iterate over the blobs of an image, each once, whatever names it twice.
+    """Iterate over the blobs of an image, each once, even if it is named several times.
 
-    It goes level by level: the root, what it names, what that names. Of a level the documents come first, in the order in
-    which they are named, then all other blobs. So the same content gives the same order, always. Documents are read and
-    verified, all other blobs only named.
+    The walk goes level by level: the root, its children, their children. Within a level the documents come first, in the order
+    in which they are named, then all other blobs. So the same content always gives the same order. Documents are read and
+    verified; other blobs are not read.
 
     Args:
-        provider: where the documents are.
+        provider: reads the documents.
         root: the image's index or manifest.
-        platforms: of an index, take only what is for them; None: everything.
-        skip_missing: give a document that is not stored as `Node.missing`, instead of raising.
+        platforms: visit only the manifests of an index for these; None: all.
+        skip_missing: yield a document that is not stored as `Node.missing`, instead of raising.
         concurrency: documents that are read at a time.
         limits: bounds on documents, on their nesting and on the number of blobs.
 
     Raises:
         NotFound: a document is not stored; not with `skip_missing`.
-        InvalidDocument: a document is malformed, or two of them contradict each other on a blob.
-        LimitExceeded: there is more than `limits` allow.
-        DataCorrupt: a document's stored bytes are not what its digest says.
-        UnsupportedAlgorithm: a document's digest is of an algorithm that no store computes; not with `skip_missing`.
+        InvalidDocument: a document is malformed, or two documents contradict each other about a blob.
+        LimitExceeded: the image exceeds `limits`.
+        DataCorrupt: the stored bytes of a document do not match its digest.
+        UnsupportedAlgorithm: no store computes digests of a document's algorithm; not with `skip_missing`.
 
     Cancellation:
         Reads only; close the generator (`contextlib.aclosing`) to stop early.
@@ -103,7 +103,7 @@ async def _walk(walk: _Walk, root: OCIDescriptor, concurrency: int) -> AsyncGene
         documents = [node for node in level if has_children(node.descriptor)]
         leaves = [node for node in level if not has_children(node.descriptor)]
         level = []
-        # A level in parts: what one part reads is handed out before the next is read.
+        # A level in slices: the documents of one are yielded before the next is read.
         for some in slices(documents, concurrency):
             for node in await walk.read(some):
                 yield node
@@ -124,7 +124,7 @@ def _check(process: Process) -> None:
 
 
 class _Walk:
-    """What a walk remembers."""
+    """The state of a walk."""
 
     def __init__(
         self,
@@ -143,14 +143,14 @@ class _Walk:
         self._seen: dict[str, OCIDescriptor] = {}
 
     def wanted(self, parent: Node) -> Sequence[OCIDescriptor]:
-        """Return what the parent names, as far as it is wanted."""
+        """Return the wanted children of a node."""
         named = named_by(parent.document) if parent.document else ()
         if self._platforms is not None and isinstance(view_of(parent), Index):
             return self._platforms.choose(named)
         return named
 
     def admit(self, parent: Node | None, named: Sequence[OCIDescriptor]) -> list[Node]:
-        """Return the nodes of those that were not seen before."""
+        """Return the nodes of the descriptors that were not seen before."""
         return [self._node(descriptor, parent) for descriptor in named if self._is_new(descriptor, parent)]
 
     async def read(self, nodes: Sequence[Node]) -> list[Node]:
@@ -186,7 +186,7 @@ class _Walk:
             raise InvalidDocument(
                 name, where=where, expected=f"{known.size} bytes, as elsewhere in the image", found=str(descriptor.size)
             )
-        # Docker's and OCI's names of one layer are no contradiction; a document that is a blob elsewhere is a trick.
+        # Docker's and OCI's media types of a layer agree. A document that is also a layer is an attack.
         if known.media_type != descriptor.media_type and (has_children(known) or has_children(descriptor)):
             raise InvalidDocument(
                 name,

@@ -1,8 +1,8 @@
-"""Stores that collect garbage: what belongs to an image is kept while it is brought in, and as long as it has a name.
+"""Leases: they protect the blobs of an image from garbage collection until the image has a name.
 
-A containerd removes blobs that nothing refers to, at any time. A **lease** protects what is stored through it; when that
-is gone, an image's name refers to its root, and the labels of each index and manifest to what it names. A store that
-collects has the methods of `Collecting`; to all others this module does nothing.
+A containerd removes unreferenced blobs at any time. A **lease** protects the blobs that are stored through it. After the lease
+an image's name refers to its root, and the labels of each index and manifest refer to its children. A store that collects
+garbage implements `Collecting`; for any other store this module does nothing.
 
 Spec: containerd, "Garbage Collection": the labels ``containerd.io/gc.ref.content.*``.
 """
@@ -34,34 +34,34 @@ _KEYS = {"index": "m.", "manifest": "m.", "layer": "l.", "config": "config"}
 
 @runtime_checkable
 class Collecting(Protocol):
-    """What a store has that removes by itself what nothing refers to."""
+    """The methods of a store that removes unreferenced blobs by itself."""
 
     def leased(self) -> AbstractAsyncContextManager[Store]:
-        """Give the store such that what is stored through it is kept until the context is left.
+        """Give a store that protects the blobs stored through it until the context is left.
 
         Raises:
-            Unsupported: nothing is collected after all.
+            Unsupported: the store does not collect garbage after all.
         """
         ...
 
     async def keep_for(self, time: timedelta) -> Store:
-        """Give the store such that what is stored through it is kept for that time.
+        """Return a store that protects the blobs stored through it for that time.
 
         Raises:
-            Unsupported: nothing is collected after all.
+            Unsupported: the store does not collect garbage after all.
         """
         ...
 
     async def protect(self, digests: Iterable[Digest]) -> None:
-        """Have blobs that are stored already kept like that, too; those that are not are passed over."""
+        """Protect blobs that are stored already in the same way; missing blobs are ignored."""
         ...
 
 
 class LeaseGuard:
-    """What is done for an image in a store while it is brought in.
+    """Protects the blobs of an image while it is stored.
 
     Attributes:
-        store: the store to use meanwhile.
+        store: the store to use; blobs stored through it are protected.
     """
 
     def __init__(self, store: Store, collecting: Collecting | None) -> None:
@@ -94,7 +94,7 @@ class LeaseGuard:
         return [found[place] for place in range(len(blobs))]
 
     async def refer(self, nodes: Iterable[Node]) -> None:
-        """Label the documents of an image, of which these are the stored blobs, with what they name."""
+        """Label the documents among the stored blobs of an image with references to their stored children."""
         if self._collecting is None:
             return
         stored = list(nodes)
@@ -106,7 +106,7 @@ class LeaseGuard:
                 await self._label(node.descriptor.blob, reference_labels(named))
 
     async def refer_all(self, digest: Digest, named: Iterable[OCIDescriptor]) -> None:
-        """Label one document with all that it names."""
+        """Label one document with references to all its children."""
         if self._collecting is not None:
             await self._label(digest, reference_labels(named))
 
@@ -120,7 +120,7 @@ class LeaseGuard:
 
 @managed
 async def lease_guard(store: Store) -> AsyncIterator[LeaseGuard]:
-    """Give what keeps blobs in the store; where nothing collects, its methods do nothing."""
+    """Give the lease guard of a store; if the store does not collect garbage, it protects nothing."""
     async with AsyncExitStack() as stack:
         if isinstance(store, Collecting):
             try:
@@ -134,7 +134,7 @@ async def lease_guard(store: Store) -> AsyncIterator[LeaseGuard]:
 
 
 def reference_labels(named: Iterable[OCIDescriptor]) -> Labels:
-    """Return the labels by which a document refers to what it names, as containerd writes them."""
+    """Return the labels by which a document refers to its children, as containerd writes them."""
     counts: dict[str, int] = {}
     labels: dict[str, str] = {}
     for child in named:

@@ -1,4 +1,4 @@
-"""How much an image from outside may ask of us."""
+"""Bounds on images and archives from outside."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from steelyard.errors import InvalidArgument
 __all__ = ("DEFAULT_LIMITS", "Limits")
 
 _DEPTH = 120
-"""What the JSON reader can hold; deeper limits would be promises that it cannot keep."""
+"""The greatest depth that the JSON reader supports."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds on what images and archives from outside may hold; none of them bounds the size of a blob.
+    """Bounds on images and archives from outside; none of them bounds the size of a blob.
 
-    Whatever goes over one raises `LimitExceeded` with the name of the field.
+    Exceeding a limit raises `LimitExceeded` with the name of the field.
 
     Attributes:
-        json_bytes: bytes of one JSON document: a manifest, an index, a config. Exactly that many are fine.
-        depth: JSON values within JSON values.
+        json_bytes: bytes of one JSON document: a manifest, an index, a config. Exactly that many are allowed.
+        depth: nesting of JSON values.
         entries: entries of an archive.
-        header_bytes: bytes of one archive entry's headers, PAX records and long names among them.
-        ratio: how many times larger a compressed archive may become before its first document is read.
-        nesting: documents within documents: an index in an index.
-        nodes: documents and blobs of one image, each counted once. Also, of several images in one import or export, how often
-            what a shared document names is looked at again, which happens where something of the images is missing.
-        labels: labels that annotations of an image become.
+        header_bytes: bytes of the headers of one archive entry, including PAX records and long names.
+        ratio: the ratio of decompressed to compressed bytes of an archive before its first document is read.
+        nesting: nesting of documents: an index in an index.
+        nodes: documents and blobs of one image, each counted once. Also the repeated visits to the children of documents that
+            several images of an import or export share, which happen if blobs of these images are missing.
+        labels: labels from annotations of an image.
 
     Raises:
         InvalidArgument: a limit is below 1, or `depth` is over 120.

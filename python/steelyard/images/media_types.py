@@ -1,4 +1,4 @@
-"""The media types of images, OCI's and Docker's, and what each of them is.
+"""The media types of images, OCI's and Docker's, and their kinds.
 
 Spec: OCI image specification, "Media Types"; Docker's "Image Manifest Version 2, Schema 2".
 """
@@ -24,10 +24,10 @@ DOCKER_FOREIGN_LAYER = DOCKER + "image.rootfs.foreign.diff.tar"
 OCI_NON_DISTRIBUTABLE = OCI + "layer.nondistributable.v1.tar"
 
 SCHEMA_1 = frozenset({DOCKER + "distribution.manifest.v1+prettyjws", DOCKER + "distribution.manifest.v1+json"})
-"""Manifests of Docker's first schema, by either name; they are refused wherever one is to be read."""
+"""Both media types of Docker's first schema; such manifests are always refused."""
 
 Kind = Literal["index", "manifest", "config", "layer", "other"]
-"""What the bytes of a descriptor are: an index or manifest has children, everything else is a leaf."""
+"""The kind of a blob: an index or manifest has children, any other blob is a leaf."""
 
 _KINDS: dict[str, Kind] = {
     OCI_INDEX: "index",
@@ -55,7 +55,7 @@ _TO_OCI = {
 
 
 def kind_of(media_type: str | None) -> Kind:
-    """Return what bytes of that media type are."""
+    """Return the kind of a blob by its media type."""
     if media_type is None:
         return "other"
     known = _KINDS.get(media_type)
@@ -65,17 +65,17 @@ def kind_of(media_type: str | None) -> Kind:
 
 
 def is_non_distributable(media_type: str | None) -> bool:
-    """Return whether it is a layer that its maker does not want passed on (Docker says foreign)."""
+    """Return whether it is a non-distributable layer, which Docker calls foreign."""
     return media_type is not None and _plain(media_type) in {DOCKER_FOREIGN_LAYER, OCI_NON_DISTRIBUTABLE}
 
 
 def to_oci(media_type: str) -> str:
-    """Return OCI's name for a media type of Docker's; any other is returned as it is."""
+    """Return OCI's media type for one of Docker's; any other is returned unchanged."""
     return _TO_OCI.get(media_type, media_type)
 
 
 def _plain(media_type: str) -> str:
-    """Return a layer's media type without what it is compressed by: OCI appends ``+gzip``, Docker ``.gzip``."""
+    """Return a layer's media type without its compression: OCI appends ``+gzip``, Docker ``.gzip``."""
     for suffix in ("gzip", "zstd"):
         media_type = media_type.removesuffix(f"+{suffix}").removesuffix(f".{suffix}")
     return media_type

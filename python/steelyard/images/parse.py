@@ -1,4 +1,4 @@
-"""From bytes to documents: strictly, because who wrote them is not to be trusted."""
+"""Parsing documents, strictly: their authors are not trusted."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ _FIELD = re.compile(r"Object missing required field `(.*)`")
 def parse_document(
     raw: bytes, media_type: str, *, name: str = "document", limits: Limits = DEFAULT_LIMITS
 ) -> Document[Index | Manifest | ImageConfig | None]:
-    """Return the document that the bytes are.
+    """Parse a document.
 
     Args:
         raw: the bytes.
-        media_type: what its descriptor says they are. A type that is neither index nor manifest nor image config gives a
-            document without a view, of which nothing is checked.
-        name: what to call it in errors: a digest, the name of a file.
-        limits: bounds on its bytes and on its depth.
+        media_type: the media type in its descriptor. A type other than index, manifest or image config gives a document without
+            a view, and nothing is checked.
+        name: its name in errors: a digest, or the name of a file.
+        limits: bounds on its bytes and its depth.
 
     Raises:
-        InvalidDocument: it is no strict JSON, lacks a field, has one of another type or in another spelling, says that it is
-            something else than its descriptor does, could be read as an index and as a manifest, or is a manifest of
-            Docker's schema 1.
-        LimitExceeded: it is too large or too deep.
+        InvalidDocument: the bytes are not strict JSON, a field is missing, has another type or another spelling, the media type
+            contradicts the descriptor, the document could be both an index and a manifest, or it is a manifest of Docker's
+            schema 1.
+        LimitExceeded: the document is too large or too deep.
     """
     if media_type in media_types.SCHEMA_1:
         raise InvalidDocument(
@@ -65,7 +65,7 @@ def parse_document(
 
 
 def parse_index(raw: bytes, *, name: str = "index.json", limits: Limits = DEFAULT_LIMITS) -> Document[Index]:
-    """Return the index that the bytes are: a layout's ``index.json``, which has no descriptor.
+    """Parse an index without a descriptor: the ``index.json`` of a layout.
 
     Raises:
         The same as `parse_document`.
@@ -75,10 +75,10 @@ def parse_index(raw: bytes, *, name: str = "index.json", limits: Limits = DEFAUL
 
 
 def parse_layout(raw: bytes, *, name: str = "oci-layout", limits: Limits = DEFAULT_LIMITS) -> Document[ImageLayout]:
-    """Return what the file ``oci-layout`` says.
+    """Parse the file ``oci-layout``.
 
     Raises:
-        InvalidDocument: it is malformed, or a version of the layout that is not 1.
+        InvalidDocument: it is malformed, or its version is not 1.
         LimitExceeded: it is too large or too deep.
     """
     check_json(raw, name=name, limits=limits, kind=ImageLayout)
@@ -89,7 +89,7 @@ def parse_layout(raw: bytes, *, name: str = "oci-layout", limits: Limits = DEFAU
 def parse_saved_images(
     raw: bytes, *, name: str = "manifest.json", limits: Limits = DEFAULT_LIMITS
 ) -> Document[tuple[SavedImage, ...]]:
-    """Return the images that the ``manifest.json`` of ``docker save`` names.
+    """Parse the ``manifest.json`` of ``docker save``.
 
     Raises:
         InvalidDocument: it is malformed.
@@ -101,7 +101,7 @@ def parse_saved_images(
 
 
 def check_json(raw: bytes, *, name: str, limits: Limits, kind: object = None) -> None:
-    """Refuse bytes that are too many, no strict JSON, or, where their `kind` is known, could be taken for other values."""
+    """Refuse bytes that are too many or not strict JSON, or whose fields are ambiguous for their `kind`."""
     if len(raw) > limits.json_bytes:
         raise LimitExceeded(name, limit="json_bytes", allowed=limits.json_bytes, found=len(raw))
     _json.check(raw, name=name, depth=limits.depth, shape=None if kind is None else shape_of(kind))

@@ -1,4 +1,4 @@
-"""Platforms: what an image runs on, and which of an image's variants to take.
+"""Platforms of images, and which of them run on others.
 
 Spec: OCI image index, "platform"; the names and the order of preference are those of containerd's `platforms`.
 """
@@ -24,7 +24,7 @@ _ARCHITECTURES = {
     "armhf": ("arm", "v7"),
     "armel": ("arm", "v6"),
 }
-"""Names that others use: the architecture as Go has it, and the variant that the name implies."""
+"""Other names of architectures: Go's name, and the variant that the name implies."""
 
 _VARIANTS = {
     ("amd64", "v1"): "",
@@ -33,7 +33,7 @@ _VARIANTS = {
     ("arm64", "v9.0"): "v9",
     ("arm", ""): "v7",
 }
-"""Variants that another one stands for."""
+"""Other names of variants."""
 
 _KNOWN_ARCHITECTURES = re.compile(
     "386|amd64|arm|arm64|loong64|mips|mips64|mips64le|mipsle|ppc64|ppc64le|riscv64|s390x|wasm"
@@ -52,14 +52,14 @@ class Platform(
     omit_defaults=True,
     rename={"os_version": "os.version", "os_features": "os.features"},
 ):
-    """What an image runs on, as an index says it of a manifest.
+    """The platform of an image, as in an index.
 
     Attributes:
-        os: the operating system, as Go names it: ``linux``.
-        architecture: the processor, as Go names it: ``amd64``.
-        variant: which kind of that processor: ``v7`` of ``arm``.
-        os_version: the version of the operating system; of use on Windows.
-        os_features: what the operating system must have.
+        os: the operating system, by Go's name: ``linux``.
+        architecture: the architecture, by Go's name: ``amd64``.
+        variant: the variant of the architecture: ``v7`` of ``arm``.
+        os_version: the version of the operating system; used for Windows.
+        os_features: the required features of the operating system.
     """
 
     os: str = ""
@@ -70,14 +70,14 @@ class Platform(
 
     @classmethod
     def parse(cls, text: Self | str) -> Self:
-        """Return the platform that a text names, normalised.
+        """Return the platform of a text, normalised.
 
         Args:
-            text: ``os``, ``architecture``, ``os/architecture`` or ``os/architecture/variant``; what is missing is this
-                machine's. The version of a system may follow it in parentheses: ``windows(10.0.17763)/amd64``.
+            text: ``os``, ``architecture``, ``os/architecture`` or ``os/architecture/variant``; missing parts are those of
+                this machine. A version may follow the system in parentheses: ``windows(10.0.17763)/amd64``.
 
         Raises:
-            InvalidArgument: it is none.
+            InvalidArgument: it is not a platform.
         """
         if not isinstance(text, str):
             return text.normalised()
@@ -105,7 +105,7 @@ class Platform(
         return cls(os=host.system(), architecture=_machine()).normalised()
 
     def normalised(self) -> Self:
-        """Return the same platform under the names that all use: ``linux/x86_64`` is ``linux/amd64``."""
+        """Return the same platform under its common names: ``linux/x86_64`` is ``linux/amd64``."""
         system = self.os.lower()
         architecture, variant = self.architecture.lower(), (self.variant or "").lower()
         architecture, implied = _ARCHITECTURES.get(architecture, (architecture, None))
@@ -123,9 +123,9 @@ class Platform(
         )
 
     def runs(self) -> Iterator[Platform]:
-        """Yield the platforms whose programs run on this one, normalised, the best first: itself, then lesser variants.
+        """Yield the platforms whose programs run on this one, normalised, the best first: itself, then lower variants.
 
-        Programs of 386 run on amd64, those of arm on arm64.
+        Programs for 386 run on amd64, those for arm run on arm64.
         """
         mine = self.normalised()
         number = (mine.variant or "").removeprefix("v")
@@ -141,7 +141,7 @@ class Platform(
                 yield from _lesser(mine, "arm", 8, 5)
 
     def accepts(self, other: Platform) -> bool:
-        """Return whether `other` is this platform under any name; a version that is missing on one side is no obstacle."""
+        """Return whether `other` is this platform under any name; a version that only one of them has is ignored."""
         mine, theirs = self.normalised(), other.normalised()
         same = (mine.os, mine.architecture, mine.variant) == (theirs.os, theirs.architecture, theirs.variant)
         return same and _same_version(mine, theirs) and _has_features(mine, theirs)
@@ -182,7 +182,7 @@ def _lesser_arm64(mine: Platform, number: str) -> Iterator[Platform]:
 def _same_version(mine: Platform, theirs: Platform) -> bool:
     if mine.os_version is None or theirs.os_version is None:
         return True
-    if mine.os == "windows":  # the fourth number is an update; what it changes, programs do not see
+    if mine.os == "windows":  # the fourth number is an update, which does not change the interface for programs
         return mine.os_version.split(".")[:3] == theirs.os_version.split(".")[:3]
     return mine.os_version == theirs.os_version
 

@@ -1,4 +1,4 @@
-"""Names of images as people write them, and as they are meant: ``alpine`` is ``docker.io/library/alpine:latest``.
+"""Names of images, short and complete: ``alpine`` means ``docker.io/library/alpine:latest``.
 
 ```text
 reference = name [ ":" tag ] [ "@" digest ]
@@ -9,7 +9,7 @@ tag       = 1 to 128 letters, digits, "_", "." or "-", but neither "." nor "-" f
 ```
 
 The first component counts as a domain only if it has a dot, a colon or an upper-case letter, or is ``localhost``. Without one the
-domain is ``docker.io``, and there a path of one component lies in ``library/``.
+domain is ``docker.io``, where a path of one component is in ``library/``.
 
 Spec: distribution/reference; OCI distribution specification, "Pulling manifests".
 """
@@ -36,7 +36,7 @@ _OTHER_DOMAIN = "index.docker.io"
 _LIBRARY = "library/"
 _NAME_LIMIT = 255
 _TEXT_LIMIT = 1024
-"""More than any name with tag and digest can have; it keeps the expressions below from seeing hostile lengths."""
+"""More characters than a name with tag and digest can have; it protects the expressions below from hostile texts."""
 
 _HOST_PART = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
 _DOMAIN = rf"(?:{_HOST_PART}(?:\.{_HOST_PART})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
@@ -51,13 +51,13 @@ _IDENTIFIER = re.compile(r"[a-f0-9]{64}")
 
 
 class ImageReference(msgspec.Struct, frozen=True, kw_only=True, order=True):
-    """A parsed reference to an image. Its text is its name, then its tag, then its digest, as far as it has them.
+    """A parsed reference to an image. Its text is its name, followed by its tag and its digest, if it has them.
 
     Attributes:
-        domain: where the image is kept; empty only for a reference that was read as it is.
-        path: which it is there.
-        tag: which version of it, or None.
-        digest: exactly which bytes, or None.
+        domain: the registry; empty only if the reference was read without a domain.
+        path: the repository in the registry.
+        tag: the tag, or None.
+        digest: the digest, or None.
     """
 
     domain: str
@@ -67,11 +67,11 @@ class ImageReference(msgspec.Struct, frozen=True, kw_only=True, order=True):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the reference that people mean by the text: with a domain, but no tag that it does not have.
+        """Return the reference that a text means: with a domain, and with a tag only if the text has one.
 
         Raises:
-            InvalidReference: it is none. 64 hex digits are none either: they could mean a digest.
-            InvalidDigest: what follows ``@`` is no digest of a store.
+            InvalidReference: it is not a reference. 64 hex digits are refused, because they could mean a digest.
+            InvalidDigest: the part after ``@`` is not a digest that a store computes.
         """
         if _IDENTIFIER.fullmatch(text):
             raise InvalidReference(text, "64 hex digits could be a digest")
@@ -86,11 +86,11 @@ class ImageReference(msgspec.Struct, frozen=True, kw_only=True, order=True):
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Return the reference as it is written; without a domain it has an empty one.
+        """Return the reference as it is written; without a domain, the domain is empty.
 
         Raises:
-            InvalidReference: it is none.
-            InvalidDigest: what follows ``@`` is no digest of a store.
+            InvalidReference: it is not a reference.
+            InvalidDigest: the part after ``@`` is not a digest that a store computes.
         """
         return cls._read(text, text)
 
@@ -124,7 +124,7 @@ class ImageReference(msgspec.Struct, frozen=True, kw_only=True, order=True):
 
     @property
     def familiar(self) -> str:
-        """The text that people write: without what `parse` would put back."""
+        """The short text: without the parts that `parse` adds."""
         if self.domain != DEFAULT_DOMAIN:
             return str(self)
         inner = self.path.removeprefix(_LIBRARY)
@@ -135,20 +135,20 @@ class ImageReference(msgspec.Struct, frozen=True, kw_only=True, order=True):
         return f"{short}{self._suffix}"
 
     def with_tag(self, tag: str) -> Self:
-        """Return the reference with that tag in place of its own.
+        """Return the reference with another tag.
 
         Raises:
-            InvalidReference: it cannot be a tag.
+            InvalidReference: it is not a valid tag.
         """
         if not _WHOLE_TAG.fullmatch(tag):
             raise InvalidReference(tag, "expected a tag: letters, digits, '_', '.' and '-', at most 128")
         return msgspec.structs.replace(self, tag=tag)
 
     def with_digest(self, digest: Digest | str) -> Self:
-        """Return the reference with that digest in place of its own.
+        """Return the reference with another digest.
 
         Raises:
-            InvalidDigest: it is none.
+            InvalidDigest: it is not a valid digest.
         """
         return msgspec.structs.replace(self, digest=Digest.parse(digest))
 
@@ -165,26 +165,26 @@ class ImageReference(msgspec.Struct, frozen=True, kw_only=True, order=True):
 
 
 def _is_domain(component: str) -> bool:
-    """Return whether people mean a domain by the first of several components."""
+    """Return whether the first of several components is a domain."""
     return component == "localhost" or re.search(r"[.:A-Z]", component) is not None
 
 
 def normalise(text: str) -> str:
-    """Return the image name that people mean by the text: ``alpine`` is ``docker.io/library/alpine:latest``.
+    """Return the image name that a text means: ``alpine`` means ``docker.io/library/alpine:latest``.
 
     Raises:
-        InvalidReference: it is none.
-        InvalidDigest: what follows ``@`` is no digest of a store.
+        InvalidReference: it is not a reference.
+        InvalidDigest: the part after ``@`` is not a digest that a store computes.
     """
     return str(ImageReference.parse(text).complete())
 
 
 def parse_object(text: str) -> tuple[str | None, Digest | None]:
-    """Return the tag and the digest that ``tag``, ``@digest`` or ``tag@digest`` names within a repository.
+    """Return the tag and the digest of a text ``tag``, ``@digest`` or ``tag@digest``, which follows a repository.
 
     Raises:
-        InvalidReference: it is none of them.
-        InvalidDigest: what follows ``@`` is no digest of a store.
+        InvalidReference: it is none of these.
+        InvalidDigest: the part after ``@`` is not a digest that a store computes.
     """
     name, at, digest = text.partition("@")
     if not (name or at) or (name and not _WHOLE_TAG.fullmatch(name)):

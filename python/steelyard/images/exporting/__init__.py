@@ -1,4 +1,4 @@
-"""Export: images from a store into an archive, a stream, an image layout or another store."""
+"""Export images from a store into an archive, a stream, an image layout or another store."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from steelyard.model import OnProgress
 __all__ = ("ExportTarget", "Exported", "ExportedBlob", "ExportedImage", "export_images")
 
 ExportTarget: TypeAlias = str | os.PathLike[str] | ByteSendStream | LayoutDriver | Store
-"""Where an export goes: the path of an archive, a stream that takes one, an image layout, another store."""
+"""The target of an export: the path of an archive, a stream for an archive, an image layout or another store."""
 
 Compression: TypeAlias = Literal["gzip", "zstd"]
 
@@ -53,45 +53,47 @@ async def export_images(
     limits: Limits = DEFAULT_LIMITS,
     on_progress: OnProgress | None = None,
 ) -> Exported:
-    """Write images, each blob once, to where others can read them.
+    """Export images, with each blob once.
 
-    What is needed is known to be stored before the first byte is written. The same content and arguments give the same
-    archive, byte for byte: the order is that of `walk_image` from the roots in the order of their names, documents and
-    configs before all else; times and owners are 0. A file appears under its name, whole and durable, at the end. A
-    layout and a store get what names the blobs last.
+    Before the first byte is written, all needed blobs are known to be stored. The same content and arguments give the same
+    archive, byte for byte: roots are in the order of their names, their blobs in the order of `walk_image`, with documents and
+    configs first, and times and owners are 0. A file gets its name, whole and durable, at the end. A layout or a store gets the
+    index or the names last.
 
     Args:
-        store: where the images are.
-        target: a path, whose file is replaced; a stream, which stays open; a layout, open; another store.
+        store: the store with the images.
+        target: a path, whose file is replaced; a stream, which stays open; an open layout; another store.
         names: image names.
-        manifests: digests of indexes or manifests that are exported without a name.
-        manifest_type: their media type, where the documents do not say it themselves.
-        platforms: of each index, only what is for them; the index itself stays as it is, unless `oci` is set.
-        oci_ref_name: what to name the only image in the target's index, in place of its tag.
+        manifests: digests of indexes or manifests to export without a name.
+        manifest_type: their media type, if the documents do not say it.
+        platforms: of each index, export only the manifests for these; the index itself does not change, unless `oci` is set.
+        oci_ref_name: the name of the only image in the target's index, instead of its tag.
         skip_manifest_json: leave out ``manifest.json``, by which an archive is also one of ``docker save``.
-        skip_non_distributable: leave out layers whose maker does not want them passed on.
-        skip_missing: leave out what is not stored, in place of an error.
-        compress: what to wrap an archive in.
-        verify: compare each blob of an archive with its digest while it is copied; without it a copy from file to file
-            stays in the kernel. Small blobs, layouts and stores always compare.
-        oci: convert Docker's media types to OCI's; of an index, only what is for `platforms` stays.
-        overwrite: whether names that another store has for something else are moved.
-        limits: bounds on what is looked at.
+        skip_non_distributable: leave out non-distributable layers.
+        skip_missing: leave out blobs that are not stored, instead of raising.
+        compress: the compression of an archive.
+        verify: compare each blob of an archive with its digest while it is copied. Without it the kernel copies from file to
+            file. Small blobs, and blobs for layouts and stores, are always compared.
+        oci: convert Docker's media types to OCI's, and remove manifests for other platforms from indexes.
+        overwrite: whether names of another store with another target are replaced.
+        limits: bounds on the images.
         on_progress: called with `Progress`: of each blob by its digest, and of the whole by the name of the target, which
             is also the first report.
 
     Raises:
         NotFound: there is no such name or manifest, or nothing for a platform that was asked for.
-        IncompleteImage: not all that is needed is stored; the error lists what is not.
-        InvalidArgument: nothing was named, or an option does not go with the target.
-        InvalidDocument, LimitExceeded: a document of an image is not as it should be.
-        AlreadyExists: the other store has a name for something else.
-        DataCorrupt: a blob is damaged. A file is not there then; a stream ends within that blob, without the end of an
-            archive; layouts and stores may have other blobs, but nothing that names them.
-        StorageError: the system refused. What the stream raises is raised.
+        IncompleteImage: needed blobs are not stored; the error lists them.
+        InvalidArgument: no image was named, or the target does not support an option.
+        InvalidDocument: a document of an image is malformed.
+        LimitExceeded: an image exceeds `limits`.
+        AlreadyExists: a name of the other store has another target.
+        DataCorrupt: a blob is damaged. Then no file is left. A stream ends within that blob, without the end of an archive.
+            Layouts and stores may have other blobs, but no names for them.
+        StorageError: the operating system refused.
+        Exception: an error of the stream.
 
     Cancellation:
-        As for a damaged blob.
+        Leaves the same as a damaged blob.
     """
     started = time.monotonic()
     _check_options(target, compress=compress, oci_ref_name=oci_ref_name)

@@ -1,7 +1,7 @@
-"""The archive of a plan: where everything goes, and the bytes of it in order.
+"""The archive of a plan: the place of each member, and the bytes in order.
 
-``oci-layout``, ``index.json`` and ``manifest.json`` come first, then the directories, then the blobs of the plan in its
-order: so a reader of a pipe knows what to expect before the first layer.
+``oci-layout``, ``index.json`` and ``manifest.json`` come first, then the directories, then the blobs in the order of the plan.
+So a reader of a pipe has all documents before the first layer.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ WHOLE_BYTES = 256 << 10
 """Blobs of up to this many bytes are read whole, and small members are joined to pieces of about this many."""
 
 Report = Callable[[OCIDescriptor, int], object]
-"""Told of a blob how many of its bytes are done."""
+"""Called with a blob and the number of its bytes that are done."""
 
 
 class Part(msgspec.Struct, frozen=True, gc=False):
-    """One member: bytes that are at hand, or a blob."""
+    """One member: bytes in memory, or a blob."""
 
     member: Member
     data: bytes = b""
@@ -40,14 +40,14 @@ class Part(msgspec.Struct, frozen=True, gc=False):
 
 
 class Archive(msgspec.Struct, frozen=True):
-    """An archive, laid out."""
+    """An archive with the place of each member."""
 
     parts: tuple[Part, ...]
     layout: Layout
 
 
 def lay_out(plan: Plan) -> Archive:
-    """Return where everything of the plan goes."""
+    """Return the archive of a plan."""
     files = {LAYOUT_FILE: LAYOUT_BYTES, INDEX_FILE: plan.index}
     if plan.saved is not None:
         files[SAVED_FILE] = plan.saved
@@ -60,10 +60,10 @@ def lay_out(plan: Plan) -> Archive:
 
 
 async def pieces(archive: Archive, content: Content, report: Report, *, verify: bool) -> AsyncGenerator[bytes, None]:
-    """Yield the archive's bytes in order; the last piece of a blob only when all of it has proved right.
+    """Yield the archive's bytes in order; the last piece of a blob only after the blob was verified.
 
     Raises:
-        DataCorrupt, NotFound, StorageError: of a blob; what was yielded by then is no whole archive.
+        DataCorrupt, NotFound, StorageError: about a blob; the bytes so far are not a whole archive.
     """
     gathered = bytearray()
     for part, place in zip(archive.parts, archive.layout.places, strict=True):
@@ -93,7 +93,7 @@ async def pieces(archive: Archive, content: Content, report: Report, *, verify: 
 async def blob_pieces(
     content: Provider, descriptor: OCIDescriptor, report: Report, *, verify: bool
 ) -> AsyncGenerator[bytes, None]:
-    """Yield a blob's bytes; unless it need not be verified, the last piece only when all of it has proved right."""
+    """Yield a blob's bytes; with `verify` the last piece only after the blob was verified."""
     async with await content.reader_at(descriptor.target) as reader:
         done = 0
         held = b""

@@ -1,4 +1,4 @@
-"""Where the bytes of an export come from: the store, and documents that exist for this export only."""
+"""The content of an export: the store, and blobs in memory that exist for this export only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ("Content",)
 
 
 class Content(Provider):
-    """A store with a few more blobs, which are in memory.
+    """A store with additional blobs in memory.
 
     Attributes:
         store: the store.
@@ -27,7 +27,7 @@ class Content(Provider):
         self._extra = MemoryLayout()
 
     def add(self, data: bytes, descriptor: OCIDescriptor) -> None:
-        """Have these bytes, too; they are what the descriptor says."""
+        """Add the bytes of the descriptor, which are verified."""
         self._extra.blobs[descriptor.blob] = data
 
     def add_documents(self, nodes: Iterable[Node]) -> None:
@@ -37,7 +37,7 @@ class Content(Provider):
                 self.add(node.document.raw, node.descriptor)
 
     def offers(self, descriptor: OCIDescriptor) -> bool:
-        """Return whether the blob is in memory, or comes with its descriptor."""
+        """Return whether the blob is in memory, or in its descriptor."""
         try:
             if descriptor.blob in self._extra.blobs:
                 return True
@@ -57,7 +57,7 @@ class Content(Provider):
         """Return a small blob's bytes, verified.
 
         Raises:
-            DataCorrupt: they are not what the descriptor says.
+            DataCorrupt: the stored bytes do not match the digest or the size.
         """
         digest = descriptor.blob
         data = self._extra.blobs[digest] if digest in self._extra.blobs else await self.store.get(digest)

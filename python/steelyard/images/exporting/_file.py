@@ -1,4 +1,4 @@
-"""An archive in a file: everything has its offset before anything is written, and the name comes last."""
+"""An archive in a file: each member has its offset before anything is written, and the file gets its name last."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from steelyard.images.layout import _files
 __all__ = ("new_file", "write_archive")
 
 CONCURRENCY = 8
-"""Blobs that are copied at a time: copies overlap with waits for the disk and with each other on several cores."""
+"""Blobs that are copied at a time: copies overlap with waits for the disk, and use several cores."""
 
 BATCH = 256
-"""Parts, of which the blobs are small, that are written in one trip to a thread."""
+"""The most parts that one hop to a thread writes."""
 
 BATCH_BYTES = 4 << 20
-"""About the most bytes of such blobs."""
+"""About the most bytes of such parts."""
 
 Placed = tuple[Part, Place]
 
 
 class _New:
-    """A file under construction, and the directory that it will be in."""
+    """A file under construction, and its directory."""
 
     def __init__(self, path: str) -> None:
-        # What is there may be a link: it is the file behind it that is replaced, as a shell would.
+        # If the path is a link, the file behind it is replaced, as by a shell.
         resolved = Path(path).resolve()
         self._name = resolved.name
         with _files.storage_errors(str(path), "export"):
@@ -50,22 +50,22 @@ class _New:
         self.file = _files.NewFile(self._directory.fileno(), str(path), mode=0o666)
 
     def publish(self) -> None:
-        """Give it its name, durably."""
+        """Give the file its name, durably."""
         self.file.publish(self._name)
 
     def close(self) -> None:
-        """Let go of it; unless it was published nothing of it stays. May be called twice."""
+        """Close the file, and discard it if it was not published. May be called twice."""
         self.file.close()
         self._directory.close()
 
 
 @managed
 async def new_file(path: str) -> AsyncIterator[_files.NewFile]:
-    """Give a file to be written; it gets its name at the end, in one step and durably, and only if all went well."""
+    """Give a new file. Without an exception it gets its name at the end, in one step and durably."""
     new = await run(_New, path)
     try:
         yield new.file
-        # CANCEL: one piece, which is waited for: the file is there whole or as it was before.
+        # CANCEL: the publication is not interrupted; the old file is replaced by the whole new one, or stays.
         await run(new.publish)
     finally:
         await run_always(new.close)
@@ -74,7 +74,7 @@ async def new_file(path: str) -> AsyncIterator[_files.NewFile]:
 async def write_archive(
     file: _files.NewFile, archive: Archive, content: Content, report: Report, *, verify: bool
 ) -> None:
-    """Write everything to its place: the headers first, then the blobs side by side.
+    """Write each part to its place: headers and small blobs first, then large blobs, several at a time.
 
     Raises:
         DataCorrupt, NotFound, StorageError.
@@ -95,7 +95,7 @@ async def write_archive(
 
 
 def _divide(archive: Archive) -> tuple[list[list[Placed]], list[tuple[OCIDescriptor, int]]]:
-    """Return all parts in batches, and again the large blobs, of which the batches write the headers only."""
+    """Return all parts in batches, and the large blobs, of which the batches write only the headers."""
     placed = list(zip(archive.parts, archive.layout.places, strict=True))
     large = [
         (part.blob.descriptor, place.data_offset) for part, place in placed if part.blob is not None and _is_large(part)

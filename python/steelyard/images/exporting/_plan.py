@@ -1,4 +1,4 @@
-"""What is to be exported: known in whole before the first byte is written, and a function of content and arguments alone."""
+"""The plan of an export: it is complete before the first byte is written, and depends only on content and arguments."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ("Plan", "Wanted", "make_plan")
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What a caller asks for; see `export_images`."""
+    """The arguments of `export_images` that select content."""
 
     names: tuple[str, ...]
     manifests: tuple[Digest, ...]
@@ -45,7 +45,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Root(msgspec.Struct, frozen=True, kw_only=True):
-    """One root: its name, what the name's labels are, and what was found of it."""
+    """One root: its name, the labels of the name, and its check."""
 
     name: str | None
     labels: Labels
@@ -53,14 +53,14 @@ class Root(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """An export, decided.
+    """The plan of an export.
 
     Attributes:
-        content: where the bytes are.
-        roots: ordered by name, those without one last.
-        images: the roots as the target's index names them.
-        blobs: what is to be written, each once: indexes and manifests, configs, all other blobs.
-        left_out: what is not.
+        content: reads the blobs.
+        roots: the roots, sorted by name, those without a name last.
+        images: the roots as entries of the target's index.
+        blobs: the blobs to write, each once: indexes and manifests, then configs, then all others.
+        left_out: the blobs that are not written.
         index: the bytes of ``index.json``.
         saved: the bytes of ``manifest.json``, or None.
     """
@@ -80,10 +80,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def make_plan(store: Store, wanted: Wanted) -> Plan:
-    """Find what is to be exported.
+    """Make the plan of an export.
 
     Raises:
-        The same as `export_images`, before anything was written.
+        The same as `export_images`, before anything is written.
     """
     if not wanted.names and not wanted.manifests:
         raise InvalidArgument("export: expected the name of an image, or the digest of a manifest")
@@ -95,7 +95,7 @@ async def make_plan(store: Store, wanted: Wanted) -> Plan:
 
 
 def _decide(content: Content, roots: tuple[Root, ...], wanted: Wanted) -> Plan:
-    """Return the plan; it runs on a worker thread, as there may be a million blobs."""
+    """Return the plan; this runs on a worker thread, because there may be a million blobs."""
     images = _images(roots, wanted.oci_ref_name)
     present = {node.descriptor.digest: node for root in roots for node in root.found.present}
     absent = {node.descriptor.digest: node for root in roots for node in root.found.absent}
@@ -121,7 +121,7 @@ def _decide(content: Content, roots: tuple[Root, ...], wanted: Wanted) -> Plan:
 
 
 def all_written(plan: Plan) -> tuple[ExportedBlob, ...]:
-    """Return the records of blobs that were all written."""
+    """Return the records of the blobs, all written."""
     return tuple(reported(node, "written") for node in plan.blobs)
 
 
@@ -139,14 +139,14 @@ async def _roots(store: Store, content: Content, wanted: Wanted) -> tuple[Root, 
     found = []
     reader = DocumentReader(content, ParsedDocuments(wanted.limits))
     walk = reader, Visited(wanted.limits)
-    looked_at: dict[bytes, ImageCheck] = {}  # by the descriptor of the root: an image may have many names
+    checks: dict[bytes, ImageCheck] = {}  # by the descriptor of the root: an image may have many names
     for name in sorted(set(wanted.names)):
         image = await store.images.get(name)
         root = await find_root(store, image.target, reader)
         key = msgspec.json.encode(root)
-        if key not in looked_at:
-            looked_at[key] = await _find(content, walk, wanted, name, root)
-        found.append(Root(name=name, labels=image.labels, found=msgspec.structs.replace(looked_at[key], name=name)))
+        if key not in checks:
+            checks[key] = await _find(content, walk, wanted, name, root)
+        found.append(Root(name=name, labels=image.labels, found=msgspec.structs.replace(checks[key], name=name)))
     for digest in sorted(set(wanted.manifests)):
         given = Descriptor(digest=digest, media_type=wanted.manifest_type)
         root = await reader.describe(given)
@@ -161,10 +161,10 @@ async def _roots(store: Store, content: Content, wanted: Wanted) -> tuple[Root, 
 async def _find(
     content: Content, walk: tuple[DocumentReader, Visited], wanted: Wanted, name: str | None, root: OCIDescriptor
 ) -> ImageCheck:
-    """Return all that belongs to the root, converted if that is wanted.
+    """Return the check of a root, converted if that is wanted.
 
     Raises:
-        IncompleteImage, NotFound: something is missing that has to be there.
+        IncompleteImage, NotFound: a blob or a platform is missing.
     """
     reader, visited = walk
 
@@ -196,16 +196,16 @@ def _require(found: ImageCheck, wanted: Wanted) -> None:
     if found.unmatched and not wanted.skip_missing:
         raise NotFound("platform", f"{', '.join(map(str, found.unmatched))} in image {found.name}")
     needed = [node for node in found.absent if not _is_skipped(node, wanted)]
-    if wanted.skip_missing:  # but for the root there would be nothing
+    if wanted.skip_missing:  # a missing root would leave nothing to export
         needed = [node for node in needed if not node.depth]
     msgspec.structs.replace(found, absent=tuple(needed)).require()
 
 
 async def _require_platform(reader: DocumentReader, found: ImageCheck, wanted: Wanted) -> None:
-    """Refuse an image without an index that says in its config that it is for none of the platforms.
+    """Refuse an image without an index whose config names another platform.
 
     Raises:
-        NotFound: it does.
+        NotFound: the image is for none of the platforms.
     """
     node = found.present[0] if found.present else None
     view = None if node is None or node.document is None else node.document.view
@@ -240,7 +240,7 @@ def _images(roots: Sequence[Root], oci_ref_name: str | None) -> tuple[ExportedIm
         annotations.pop(IMAGE_NAME, None)
         if root.name is not None:
             annotations[IMAGE_NAME] = root.name
-            # Two images with the tag `latest` would have one name in the index; then their whole names are used.
+            # Two images with the same tag would have the same name in the index, so their whole names are used.
             annotations[REF_NAME] = root.name if ref is None or short.count(ref) > 1 else ref
         if oci_ref_name is not None:
             annotations[REF_NAME] = oci_ref_name
@@ -250,7 +250,7 @@ def _images(roots: Sequence[Root], oci_ref_name: str | None) -> tuple[ExportedIm
 
 
 def _object(name: str) -> str | None:
-    """Return the tag of a name, or its digest; None for what is no reference."""
+    """Return the tag of a name, or its digest; None if it is not a reference."""
     try:
         reference = ImageReference.parse(name)
     except InvalidArgument:

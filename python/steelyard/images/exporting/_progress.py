@@ -1,4 +1,4 @@
-"""How far an export is: of each blob by its digest, of the whole by the name of the target."""
+"""Progress of an export: of each blob by its digest, of the whole by the name of the target."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ("Ledger", "name_of")
 
 
 class Ledger:
-    """Adds up what is done of each blob.
+    """Adds up the bytes of all blobs that are done.
 
     Args:
-        name: what reports call the whole.
+        name: the name of the target in reports.
         total: bytes of all blobs.
-        on_progress: who hears of it.
+        on_progress: called with each report.
     """
 
     def __init__(self, name: str, total: int, on_progress: OnProgress | None) -> None:
@@ -32,7 +32,7 @@ class Ledger:
         self._report(name, 0, total)
 
     def report(self, descriptor: OCIDescriptor, done: int) -> None:
-        """Say how many bytes of a blob are done; all of one that the target has already."""
+        """Report how many bytes of a blob are done: all of them if the target has the blob."""
         before = self._done.get(descriptor.digest)
         if before is not None and before >= done:
             return
@@ -47,7 +47,7 @@ class Ledger:
 
 
 def name_of(target: str | os.PathLike[str] | ByteSendStream | LayoutDriver | Store) -> str:
-    """Return what reports call the whole of an export to that target."""
+    """Return the name of a target in reports."""
     if isinstance(target, str | os.PathLike):
         return os.fspath(target)
     if isinstance(target, DirectoryLayout):

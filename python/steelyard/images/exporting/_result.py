@@ -1,4 +1,4 @@
-"""What an export did."""
+"""The result of an export."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ExportedImage(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: the image name, or None for a manifest that was given by its digest.
-        target: the root, as the index of the target names it.
+        target: the root, as an entry of the target's index.
     """
 
     name: str | None
@@ -28,11 +28,11 @@ class ExportedBlob(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One blob of an export.
 
     Attributes:
-        descriptor: what names it.
-        status: ``written``; ``present`` where the target had it already; ``skipped`` where it was left out as its layer may
-            not be passed on; ``absent`` where it is not stored and the caller allows holes.
+        descriptor: its descriptor.
+        status: ``written``; ``present`` if the target had it; ``skipped`` if it is a non-distributable layer that was left
+            out; ``absent`` if it is not stored and missing blobs are allowed.
         parent: the digest of a document that names it, or None.
-        platform: what it is for, or None.
+        platform: its platform, or None.
     """
 
     descriptor: OCIDescriptor
@@ -42,13 +42,13 @@ class ExportedBlob(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Exported(msgspec.Struct, frozen=True, kw_only=True):
-    """The record of an export.
+    """The result of an export.
 
     Attributes:
-        images: the roots, ordered by name, those without one last.
+        images: the roots, sorted by name, those without a name last.
         blobs: all blobs of the images, each once, in the order of the target.
         size: bytes of the archive before it is compressed; of other targets, those of the blobs that were written.
-        seconds: how long it took.
+        seconds: the time it took.
     """
 
     images: tuple[ExportedImage, ...]

@@ -1,4 +1,4 @@
-"""The ``manifest.json`` that ``docker load`` reads, for images that it can say something of."""
+"""The ``manifest.json`` that ``docker load`` reads."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ __all__ = ("saved_images",)
 def saved_images(
     images: Iterable[tuple[str | None, tuple[Node, ...]]], written: Mapping[str, str], platforms: Platforms | None
 ) -> bytes | None:
-    """Return the document, or None where none of the images can be in it.
+    """Return the document, or None if none of the images can be in it.
 
-    It names one manifest of each image: the only one there is, or else the one for the first of the platforms that the
-    caller wants. An image that is for several platforms while the caller wants none of them in particular is left out, and
-    so is one whose layers are not all written, and what is no image at all.
+    It names one manifest of each image: the only one, or the one for the first of the wanted platforms. It leaves out an image
+    for several platforms if no platforms are wanted, an image whose blobs are not all written, and artifacts that are not
+    images.
 
     Args:
-        images: each image's name, and its blobs.
-        written: the path in the archive of each blob that is written.
-        platforms: what the caller wants.
+        images: the name and the blobs of each image.
+        written: the path in the archive of each written blob.
+        platforms: the wanted platforms.
     """
     entries: dict[str, tuple[Manifest, set[str]]] = {}
     for name, nodes in images:
@@ -78,7 +78,7 @@ def _choose(nodes: list[Node], platforms: Platforms | None) -> tuple[OCIDescript
 
 
 def _tag(name: str) -> str | None:
-    """Return the name as Docker shows it, if it has a tag and is one that Docker knows."""
+    """Return the name as Docker shows it, or None if it has no tag or is not a reference."""
     try:
         reference = ImageReference.parse(name)
     except InvalidArgument:

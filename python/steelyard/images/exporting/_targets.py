@@ -1,4 +1,4 @@
-"""Layouts and other stores as the target of an export: blobs first, then what names them."""
+"""Layouts and other stores as the target of an export: they get the blobs first, then the index or the names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ("to_layout", "to_store")
 CONCURRENCY = 4
 
 IN_A_LAYOUT = 16
-"""Blobs that go into a layout at a time: each is synced by itself, so that many wait while few compute."""
+"""Blobs that are written to a layout at a time: each is synced by itself, so most of them wait for the disk."""
 
 
 async def to_layout(layout: LayoutDriver, plan: Plan, report: Report) -> tuple[ExportedBlob, ...]:
@@ -40,7 +40,7 @@ async def to_layout(layout: LayoutDriver, plan: Plan, report: Report) -> tuple[E
             async with aclosing(blob_pieces(plan.content, descriptor, report, verify=True)) as pieces:
                 async for piece in pieces:
                     await writer.write(piece)
-            # CANCEL: the driver's commit is one piece; the blob is there whole or not at all.
+            # CANCEL: the commit is not interrupted; the blob is in the layout, whole, or not at all.
             await writer.commit()
         return True
 
@@ -50,10 +50,10 @@ async def to_layout(layout: LayoutDriver, plan: Plan, report: Report) -> tuple[E
 
 
 async def to_store(target: Store, plan: Plan, report: Report, *, overwrite: bool) -> tuple[ExportedBlob, ...]:
-    """Copy the blobs, and then have the names, each with its labels from the first moment.
+    """Copy the blobs, and then set the names, each together with its labels.
 
     Raises:
-        AlreadyExists: a name holds something else there; nothing was copied.
+        AlreadyExists: a name has another target; nothing was copied.
     """
     async with lease_guard(target) as guard:
         return await _to_store(guard, plan, report, overwrite=overwrite)
@@ -82,7 +82,7 @@ async def _to_store(guard: LeaseGuard, plan: Plan, report: Report, *, overwrite:
     await map_concurrently(batches, write_batch, concurrency=CONCURRENCY)
     blobs = await _each(plan, write, report, concurrency=CONCURRENCY, done=new)
     await guard.refer(plan.blobs)
-    # Names are assigned together as far as they have the same labels.
+    # Names with the same labels are assigned in one call.
     for each in dict.fromkeys(labels.values()):
         targets = {name: root.found.target.target for name, root in named.items() if labels[name] == each}
         await target.images.assign(targets, labels=each, overwrite=overwrite)
@@ -100,8 +100,8 @@ async def _put_batch(guard: LeaseGuard, plan: Plan, nodes: Sequence[Node]) -> di
 
 
 async def _labels(target: Store, root: Root, *, overwrite: bool) -> Labels | None:
-    """Return the labels that a name will have there; None: those that it has."""
-    assert root.name is not None  # noqa: S101  # only such are asked for
+    """Return the labels to set for a name; None: keep its labels."""
+    assert root.name is not None  # noqa: S101  # by the caller
     try:
         held = await target.images.get(root.name)
     except NotFound:
@@ -119,14 +119,14 @@ async def _each(
     concurrency: int,
     done: Mapping[str, bool] | None = None,
 ) -> tuple[ExportedBlob, ...]:
-    """Write all blobs but those that are `done`, what is named before what names it; return what became of all of them."""
+    """Write all blobs but those that are `done`, children before their parents; return the results for all."""
     new = dict(done or {})
 
     async def write_one(node: Node) -> None:
         new[node.descriptor.digest] = await write(node)
         report(node.descriptor, node.descriptor.size)
 
-    # Documents come in the order in which they are named, so that backwards most come before what names them.
+    # Documents are in the order in which they are named, so that most children come first in reverse.
     leaves = [node for node in plan.blobs if node.document is None and node.descriptor.digest not in new]
     await map_concurrently(leaves, write_one, concurrency=concurrency)
     for node in reversed(plan.blobs):
@@ -136,7 +136,7 @@ async def _each(
 
 
 async def _is_whole(layout: LayoutDriver, node: Node) -> bool:
-    """Return whether the layout has the blob; its bytes are read, as what is damaged is to be healed."""
+    """Return whether the layout has the blob undamaged; its bytes are read and verified, so that damage is repaired."""
     try:
         reader: ReaderAt = await layout.reader_at(node.descriptor.target)
     except (NotFound, DataCorrupt, FailedPrecondition):

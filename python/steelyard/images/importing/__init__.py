@@ -1,4 +1,4 @@
-"""Images into a store: from archives, streams, layouts and other stores."""
+"""Import images into a store, from archives, streams, layouts and other stores."""
 
 from steelyard.images.importing._account import BlobStatus as BlobStatus
 from steelyard.images.importing._account import ImportedBlob as ImportedBlob

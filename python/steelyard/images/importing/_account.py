@@ -1,4 +1,4 @@
-"""What became of the blobs of an import, in some 50 bytes for each: there may be a million."""
+"""The results for the blobs of an import, in about 50 bytes each: there may be a million."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from steelyard.digest import Algorithm, Digest
 __all__ = ("Account", "BlobStatus", "Blobs", "ImportedBlob")
 
 BlobStatus = Literal["new", "present", "skipped"]
-"""What became of a blob of the source: stored now; stored before, so that its bytes here were not looked at; left out."""
+"""The result for a blob of the source: stored by this import, stored before (its bytes here were not read), or left out."""
 
 _STATUSES: tuple[BlobStatus, ...] = get_args(BlobStatus)
 _REFERENCED = 0x80
@@ -26,18 +26,18 @@ _TAIL = struct.Struct("<QfB")
 _SECONDS = struct.Struct("<f")
 _STATUS_BITS = 2
 _BLOCK = 4096
-"""About the bytes of a block of rows: what is full never moves and never grows, so that no room is kept for more."""
+"""About the bytes of a block of rows. A full block neither moves nor grows, so it has no spare room."""
 
 
 class ImportedBlob(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A blob of the source.
 
     Attributes:
-        digest: its name.
-        size: its length in bytes.
-        status: what became of it.
-        referenced: whether an image of the source, for any platform, needs it.
-        seconds: how long it took to store, which small blobs do in batches; 0 for what was not stored.
+        digest: the digest.
+        size: the size in bytes.
+        status: the result.
+        referenced: whether an image of the source needs the blob, for any platform.
+        seconds: the time it took to store the blob, for small blobs the time of their batch; 0 if it was not stored.
     """
 
     digest: Digest
@@ -48,16 +48,16 @@ class ImportedBlob(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Account:
-    """Takes what becomes of each blob, as rows of bytes by algorithm and the first byte of the digest.
+    """Collects the result for each blob, as rows of bytes by algorithm and the first byte of the digest.
 
-    A row is the digest, a byte for the status and for how many bytes the size takes, the size, and the seconds.
+    A row is the digest, a byte with the status and the number of bytes of the size, the size, and the seconds.
     """
 
     def __init__(self) -> None:
         self._groups: defaultdict[tuple[Algorithm, int], _Rows] = defaultdict(_Rows)
 
     def add(self, digest: Digest, size: int, status: BlobStatus, seconds: float) -> None:
-        """Take what became of a blob; what came first of one that comes twice counts."""
+        """Add the result for a blob; of several for one blob the first counts."""
         octets = bytes.fromhex(digest.encoded)
         length = (size.bit_length() + 7) // 8
         head = _STATUSES.index(status) | length << _STATUS_BITS
@@ -65,10 +65,10 @@ class Account:
         self._groups[digest.algorithm, octets[0]].add(row)
 
     def close(self, referenced: Collection[Digest]) -> Blobs:
-        """Return the blobs, and forget them.
+        """Return the blobs, and free the rows.
 
         Args:
-            referenced: the blobs that an image needs.
+            referenced: the blobs that images need.
         """
         groups = []
         for algorithm, first in sorted(self._groups):
@@ -92,13 +92,13 @@ class _Rows:
             self._last = bytearray()
 
     def blocks(self) -> Iterator[bytes]:
-        """Iterate over the blocks, each of whole rows."""
+        """Iterate over the blocks; no row is split."""
         yield from self._full
         yield bytes(self._last)
 
 
 def _finished(algorithm: Algorithm, rows: _Rows, referenced: Collection[Digest]) -> bytes:
-    """Return the rows in the order of their digests, each digest once and all of the same width."""
+    """Return the rows sorted by digest, each digest once, all of the same width."""
     width = algorithm.encoded_length // 2
     found: dict[bytes, bytes] = {}
     for block in rows.blocks():
@@ -119,7 +119,7 @@ def _finished(algorithm: Algorithm, rows: _Rows, referenced: Collection[Digest])
 
 
 class Blobs(Sequence[ImportedBlob]):
-    """Blobs in the order of their digests, made one by one when they are asked for."""
+    """Blobs sorted by digest; each is unpacked on access."""
 
     def __init__(self, groups: Sequence[tuple[Algorithm, bytes]]) -> None:
         self._groups = tuple(groups)

@@ -1,4 +1,4 @@
-"""Blobs of a source into the store: the large ones each through an ingest, small ones in batches."""
+"""Writing the blobs of a source to the store: large blobs one by one through an ingest, small ones in batches."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ _HASHED_PER_CALL = 8 << 20
 
 
 class Item(msgspec.Struct, frozen=True, gc=False):
-    """A blob on its way in.
+    """A blob of a source.
 
     Attributes:
-        entry: what the source calls it, for errors.
-        size: its length in bytes.
-        digest: its name, or None where only its bytes can tell.
+        entry: its name in the source, for errors.
+        size: its size in bytes.
+        digest: its digest, or None if the source does not name it.
     """
 
     entry: str
@@ -73,8 +73,8 @@ class ImportBlobWriter:
     """Stores the blobs of one import.
 
     Args:
-        guard: where to.
-        ledger: who keeps account.
+        guard: the store.
+        ledger: collects the results.
     """
 
     def __init__(self, guard: LeaseGuard, ledger: Ledger) -> None:
@@ -83,7 +83,7 @@ class ImportBlobWriter:
         self.ledger = ledger
 
     async def find_present(self, items: Iterable[Item], *, settle: bool = True) -> set[Digest]:
-        """Return which of them the store has, with the size that they should have, and settle those."""
+        """Return the blobs that are stored with the expected size, and settle them."""
         sizes = {item.digest: item.size for item in items if item.digest is not None}
         found = await self._guard.find_stored(sizes)
         for digest in found if settle else ():
@@ -95,18 +95,18 @@ class ImportBlobWriter:
     ) -> PutResult:
         """Store one blob through an ingest, and settle it.
 
-        What an earlier import left in the ingest is gone on with. When that turns out to be other bytes it is dropped, and the
-        blob stored from its start; a source that can be read only once is past its start by then.
+        An ingest that an earlier import left is resumed. If its bytes turn out to be wrong, they are dropped, and the blob is
+        stored from its start, unless the source can be read only once.
 
         Args:
             item: the blob.
             source: its bytes.
-            ref: the ingest; by default that of the item's digest. An item without a digest and a ref leaves nothing behind.
-            counts: its bytes count in the progress of the whole.
+            ref: the ingest; by default that of the item's digest. Without a digest and a ref a failure leaves nothing.
+            counts: whether its bytes count in the progress of the whole.
 
         Raises:
-            InvalidArchive: it has not the digest or size that it should have; nothing of it stays.
-            FailedPrecondition: what was left was other bytes, and the source can be read only once; nothing of it stays.
+            InvalidArchive: the bytes do not match the digest or the size; they are dropped.
+            FailedPrecondition: the ingest has other bytes, which are dropped, and the source can be read only once.
         """
         digest = item.digest
         if ref is None and digest is not None:
@@ -125,28 +125,28 @@ class ImportBlobWriter:
                     await self._wait(ref, item)
         except (UnexpectedDigest, UnexpectedSize) as error:
             if ref is not None:
-                # The bytes are known to be wrong, so nobody should go on with them.
+                # The bytes are wrong, so no import must resume them.
                 with CancelScope(shield=True), suppress(SteelyardError):
                     await self.store.abort(ref)
             if isinstance(error, UnexpectedDigest) and error.expected != str(digest):
                 raise FailedPrecondition(
-                    f"entry {item.entry!r}: an earlier import left other bytes of it, which are dropped now: import again"
+                    f"entry {item.entry!r}: an earlier import left other bytes, which are dropped now: import again"
                 ) from None
             raise _refusal(item.entry, str(error.expected), str(error.actual)) from None
         self._stored(result, started)
         return result
 
     async def _wait(self, ref: str, item: Item) -> None:
-        """Wait until nobody holds the ref: another import of the same blob may."""
+        """Wait until the ref is free: another import of the same blob may hold it."""
         with suppress(AlreadyExists):
             writer = await open_writer(self.store, ref, size=item.size, expected=item.digest)
             await writer.aclose()
 
     async def write_batch(self, items: Sequence[tuple[Item, bytes]]) -> list[PutResult]:
-        """Store a batch that is in memory, and settle it; return the results in the same order.
+        """Store a batch of blobs in memory, and settle them; return the results in the same order.
 
         Raises:
-            InvalidArchive: one has not the digest that it should have. Its bytes may be stored, by their own digest.
+            InvalidArchive: a blob does not match its digest. Its bytes may be stored, under their own digest.
         """
         started = time.monotonic()
         algorithms = [DEFAULT_ALGORITHM if item.digest is None else item.digest.algorithm for item, _ in items]
@@ -166,15 +166,15 @@ class ImportBlobWriter:
 
 
 def ref_of(digest: Digest) -> str:
-    """Return the ref of the ingest that takes a large blob."""
+    """Return the ref of the ingest for a large blob."""
     return f"import-{digest}"
 
 
 def check_again(entry: str, expected: Digest | str | int, found: Digest | str | int) -> None:
-    """Refuse an entry that comes again with something else.
+    """Refuse a repeated entry that differs from the first one.
 
     Raises:
-        InvalidArchive: it does.
+        InvalidArchive: they differ.
     """
     if expected != found:
         raise InvalidArchive(entry, expected=f"{expected}, as in the first entry of that name", found=str(found))
@@ -186,7 +186,7 @@ def _refusal(entry: str, expected: str, found: str) -> InvalidArchive:
 
 
 async def hash_range(source: FileRange, hasher: Hasher) -> Digest:
-    """Return the digest of a part of a file, in one trip for each 8 MiB."""
+    """Return the digest of a part of a file, with a hop to a thread for every 8 MiB."""
     offset, end = source.offset, source.offset + source.size
     while offset < end:
         step = min(end - offset, _HASHED_PER_CALL)
@@ -203,7 +203,7 @@ def _hash(file: int, offset: int, size: int, hasher: Hasher) -> None:
 
 
 async def read_ranges(ranges: Sequence[FileRange]) -> list[bytes]:
-    """Return the bytes of several parts of files, in one trip to a thread."""
+    """Return the bytes of several parts of files, with one hop to a thread."""
     return await run(_read, ranges)
 
 

@@ -1,4 +1,4 @@
-"""From an archive's documents to its images: those of a layout, and those of `docker save`."""
+"""The images of an archive, from its documents: a layout or `docker save`."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ DOCUMENTS = frozenset({LAYOUT_FILE, INDEX_FILE, SAVED_FILE})
 """The entries that are read as documents."""
 
 LEFTOVERS = frozenset({"VERSION", "json", "repositories"})
-"""Files that `docker save` writes for readers of long ago; no ``manifest.json`` names them."""
+"""Files that `docker save` writes for old readers; no ``manifest.json`` names them."""
 
 
 class Layer(msgspec.Struct, frozen=True):
-    """A layer of `docker save`: an entry of the archive, as it will be a blob."""
+    """A layer of `docker save` as a blob: its digest, size and media type."""
 
     digest: str
     size: int
@@ -111,10 +111,10 @@ class ArchiveDocuments:
 
 
 def saved_config(raw: bytes, name: str, limits: Limits) -> ImageConfig:
-    """Return what a config of `docker save` says that matters here.
+    """Return the fields of a config of `docker save` that an import needs.
 
     Raises:
-        InvalidDocument: it is malformed, or a layer has a digest that Docker does not compute.
+        InvalidDocument: the config is malformed, or a layer has a digest that Docker does not compute.
     """
     view = parse_document(raw, media_types.DOCKER_CONFIG, name=name, limits=limits).view
     assert isinstance(view, ImageConfig)  # noqa: S101  # by its media type
@@ -122,15 +122,15 @@ def saved_config(raw: bytes, name: str, limits: Limits) -> ImageConfig:
         if not diff.startswith(f"{Algorithm.SHA256}:"):
             where = f"$.rootfs.diff_ids[{number}]"
             raise InvalidDocument(name, where=where, expected="a digest of sha256, as Docker computes them", found=diff)
-    # Many configs may be kept at a time, so that what is of no use goes.
+    # Many configs may be in memory at a time, so the unused fields are dropped.
     return msgspec.structs.replace(view, config=None, history=None)
 
 
 def check_layers(saved: SavedImage, config: ImageConfig) -> None:
-    """Refuse another number of layers than the config has.
+    """Refuse a number of layers that differs from that of the config.
 
     Raises:
-        InvalidDocument: there is one.
+        InvalidDocument: the numbers differ.
     """
     layers, diffs = len(saved.layers or ()), len(config.rootfs.diff_ids or ())
     if layers != diffs:
@@ -140,10 +140,10 @@ def check_layers(saved: SavedImage, config: ImageConfig) -> None:
 def saved_manifest(
     saved: SavedImage, config: ImageConfig, config_layer: Layer, layers: Sequence[Layer]
 ) -> tuple[bytes, Root]:
-    """Make the manifest of an image of `docker save`: of Docker's schema 2, the same bytes for the same image.
+    """Make the manifest of an image of `docker save`, in Docker's schema 2; the same image gives the same bytes.
 
     Raises:
-        InvalidDocument: a name of the image is none.
+        InvalidDocument: a name of the image is invalid.
     """
     names = []
     for number, tag in enumerate(saved.repo_tags or ()):
@@ -164,7 +164,7 @@ def saved_manifest(
     raw = msgspec.json.encode(value)
     hasher = Hasher(DEFAULT_ALGORITHM)
     hasher.update(raw)
-    # `crane append` without a base, for one, writes no platform.
+    # `crane append` without a base, for example, writes no platform.
     platform = config.platform if config.os and config.architecture else None
     descriptor = OCIDescriptor(
         media_type=media_types.DOCKER_MANIFEST, digest=str(hasher.digest()), size=len(raw), platform=platform
@@ -173,7 +173,7 @@ def saved_manifest(
 
 
 def saved_contents(manifests: Sequence[tuple[bytes, Root]]) -> Contents:
-    """Return the images of `docker save`, with the manifests and the index that are made for them."""
+    """Return the images of `docker save`, with the manifests and the index made for them."""
     roots = tuple(root for _, root in manifests)
     made = {root.descriptor.digest: raw for raw, root in manifests}
     return Contents(roots=roots, index=encode_index(root.descriptor for root in roots), name=SAVED_FILE, made=made)
@@ -183,7 +183,7 @@ def layer_type(entry: str, compression: str) -> str:
     """Return the media type of a layer of `docker save`.
 
     Raises:
-        InvalidArchive: it is compressed in a way that has no media type.
+        InvalidArchive: no media type exists for this compression.
     """
     if compression not in {"plain", "gzip", "zstd"}:
         raise InvalidArchive(entry, expected="a layer in gzip, in zstd or plain", found=compression)

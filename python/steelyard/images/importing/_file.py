@@ -1,4 +1,4 @@
-"""Archives in a file, not compressed: indexed first, then taken in any order, several blobs at a time."""
+"""Archives in a file without compression: they are indexed first, then several blobs at a time are stored, in any order."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ from steelyard.model import DEFAULT_ALGORITHM, Descriptor, FileRange
 __all__ = ("ArchiveFile",)
 
 Work = list[tuple[Item, FileRange]]
-"""What one task does at a time: a large blob, or a batch of small ones."""
+"""The work of one task: a large blob, or a batch of small ones."""
 
 
 class ArchiveFile(Archive, Provider):
     """An archive in a file.
 
     Args:
-        file: its descriptor, which stays the caller's.
-        writer: where blobs go.
+        file: its descriptor, which the caller closes.
+        writer: stores the blobs.
         parsed: the documents that the import has parsed, and the bounds on the archive.
-        concurrency: blobs, or batches of small ones, in work at a time.
+        concurrency: large blobs, or batches of small ones, that are stored at a time.
     """
 
     def __init__(self, file: int, writer: ImportBlobWriter, parsed: ParsedDocuments, concurrency: int) -> None:
@@ -63,11 +63,11 @@ class ArchiveFile(Archive, Provider):
 
     @property
     def provider(self) -> Provider:
-        """The archive itself, which does not refer to itself: what is known of a million entries goes with its last use."""
+        """The archive itself. It has no reference to itself, so the index of a million entries is freed at its last use."""
         return self
 
     async def contents(self) -> Contents:
-        """Return what images there are, from headers and documents alone."""
+        """Return the images, by headers and documents alone."""
         known: tuple[int, Digest] | None = None  # of the last entry that came again
         more = True
         while more:
@@ -81,13 +81,13 @@ class ArchiveFile(Archive, Provider):
                 self._documents.add(name, await self._read(entry))
         blobs = self._blobs()
         while await run(next, blobs, None) is not None:
-            pass  # each name is held to its form
+            pass  # each name is checked
         found = await self._judge()
         self._made = found.made
         return found
 
     async def take(self, wanted: Collection[Digest] | None) -> None:
-        """Store the blobs that are wanted, but for those that are stored already."""
+        """Store the wanted blobs that are not stored yet."""
         ledger = self._writer.ledger
         total = 0
         blobs = self._blobs()
@@ -106,7 +106,7 @@ class ArchiveFile(Archive, Provider):
             await map_concurrently(_cut(await self._missing(chosen)), self._store, concurrency=self._concurrency)
 
     async def _missing(self, chosen: Work) -> Work:
-        """Return those that are not stored."""
+        """Return the work that is left: blobs that are not stored."""
         rest: Work = []
         for pairs in short_slices(chosen):
             present = await self._writer.find_present([item for item, _ in pairs])
@@ -115,10 +115,10 @@ class ArchiveFile(Archive, Provider):
         return rest
 
     def _blobs(self) -> Iterator[Work]:
-        """Iterate over all blobs, in parts, in the order of the archive: those of a layout, then those of `docker save`.
+        """Iterate over lists of blobs in the order of the archive: those of a layout, then those of `docker save`.
 
         Raises:
-            InvalidArchive: the name of one is no digest.
+            InvalidArchive: the name of a blob is not a digest.
         """
         for entries in self._index.files_below(BLOBS):
             pairs = ((entry, blob_of(entry)) for entry in entries)
@@ -130,7 +130,7 @@ class ArchiveFile(Archive, Provider):
         return Item(entry.name, entry.size, digest), self._place(entry)
 
     def _blob(self, digest: Digest) -> Entry | None:
-        """Return the entry that is that blob of a layout."""
+        """Return the entry of a layout's blob."""
         entry = self._index.find(blob_name(digest))
         return entry if entry is not None and entry.kind == "regular" else None
 
@@ -144,7 +144,7 @@ class ArchiveFile(Archive, Provider):
         self._writer.ledger.advance(sum(map(len, data)))
 
     async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
-        """Open a blob of the archive, or a document that was made for it."""
+        """Open a blob of the archive, or a document made for it."""
         digest = blob.digest if isinstance(blob, Descriptor) else Digest.parse(blob)
         made = self._made.get(str(digest))
         if made is not None:
@@ -166,14 +166,14 @@ class ArchiveFile(Archive, Provider):
         return (await read_ranges([self._place(entry)]))[0]
 
     async def _compare(self, again: Entry, known: tuple[int, Digest] | None) -> tuple[int, Digest] | None:
-        """Refuse an entry that comes again and is another; return the number and the digest of the first, if it has one.
+        """Refuse an entry whose name is repeated with other content; return the number and digest of the first entry.
 
         Args:
-            again: the entry.
-            known: what this returned last, so that what comes again and again is read once more each time, and no more.
+            again: the repeated entry.
+            known: the last result, so that the first of many equal entries is hashed only once.
         """
         first = self._index.find(again.name)
-        assert first is not None  # noqa: S101  # it was found by that
+        assert first is not None  # noqa: S101  # the name is repeated
         check_repeated(first, again)
         if again.kind != "regular":
             return known
@@ -199,9 +199,9 @@ class ArchiveFile(Archive, Provider):
         return raw, digest
 
     async def _layer_of(self, entry: Entry, diff: str) -> tuple[Digest, str]:
-        """Return a layer's digest, which its name tells, or the config if it is not compressed.
+        """Return a layer's digest from its name, or from the config if the layer is not compressed.
 
-        That of any other is only known when it is read; then it is read twice.
+        Any other layer has to be read for its digest, so it is read twice.
         """
         head = await run(os.pread, self._file, min(_archive.HEAD, entry.size), entry.data_offset)
         compression = format_of(head)
@@ -215,7 +215,7 @@ class ArchiveFile(Archive, Provider):
 
 
 def _cut(pairs: list[tuple[Item, FileRange]]) -> Iterator[Work]:
-    """Cut the work into large blobs, each alone, and batches of small ones."""
+    """Cut the work into single large blobs and batches of small ones."""
     batch: Batch[tuple[Item, FileRange]] = Batch(BATCH, BATCH_BYTES)
     for pair in pairs:
         size = pair[0].size

@@ -1,4 +1,4 @@
-"""What is remembered of the files of a stream: a byte for each, and 36 for the digest of one whose name does not tell it."""
+"""Facts about the files of a stream: a byte for each, and 36 bytes for a digest that the name does not contain."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ("Hashes",)
 _SIZE = 32
 _FORMATS: tuple[str, ...] = get_args(Format)
 _STRAY = 1
-"""The mark of a file that is not stored; of one that is it is higher, by its compression."""
+"""The mark of a file that is not stored; a stored file has a higher one, by its compression."""
 
 
 class Hashes:
-    """SHA-256 digests of files, and what they are compressed with, by the numbers of their entries."""
+    """SHA-256 digests and compression of files, by the numbers of their entries."""
 
     def __init__(self) -> None:
         self._marks = bytearray()
@@ -25,12 +25,12 @@ class Hashes:
         self._digests = bytearray()
 
     def put(self, index: int, digest: Digest | None, compression: str | None) -> None:
-        """Remember a file.
+        """Note a file.
 
         Args:
             index: the number of its entry.
-            digest: its digest, or None where its name tells it.
-            compression: what it is compressed with; None for one that is not stored.
+            digest: its digest, or None if its name contains it.
+            compression: its compression, or None if it is not stored.
         """
         missing = index + 1 - len(self._marks)
         if missing > 0:
@@ -38,13 +38,13 @@ class Hashes:
         self._marks[index] = _STRAY if compression is None else _STRAY + 1 + _FORMATS.index(compression)
         if digest is not None:
             missing = index + 1 - len(self._places)
-            if missing > 0:  # only where names do not tell digests
+            if missing > 0:  # only where names contain no digests
                 self._places.frombytes(bytes(missing * self._places.itemsize))
             self._digests += bytes.fromhex(digest.encoded)
             self._places[index] = len(self._digests) // _SIZE
 
     def get(self, index: int) -> tuple[Digest | None, str | None] | None:
-        """Return what was remembered of a file."""
+        """Return the digest and the compression of a file, or None if it was not noted."""
         mark = self._marks[index] if index < len(self._marks) else 0
         if not mark:
             return None

@@ -1,7 +1,7 @@
-"""What an archive means, judged in one place however it is read: a file, a compressed file and a stream are the same images.
+"""The images of an archive, decided by the same code for a file, a compressed file and a stream.
 
-A reader finds entries by name and gives bytes; nothing else of it counts. Work grows with the bytes of the archive: a link is
-followed once, and a config or a layer looked at once, however often ``manifest.json`` names them.
+A reader finds entries by name and returns bytes; it decides nothing. The work is proportional to the bytes of the archive: a
+link is followed once, and a config or a layer is read once, however often ``manifest.json`` names it.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from steelyard.images.read import ParsedDocuments
 __all__ = ("Archive", "check_entry", "check_repeated")
 
 _INLINE_ITEMS = 100
-"""Layers and tags of which a manifest is made in less time than a hop to a thread and back takes."""
+"""For up to this many layers and tags, making a manifest takes less time than a hop to a thread."""
 
 
 class _Config(msgspec.Struct, frozen=True):
-    """A config of `docker save`, as it will be a blob."""
+    """A config of `docker save` as a blob."""
 
     digest: Digest
     size: int
@@ -49,7 +49,7 @@ class _Config(msgspec.Struct, frozen=True):
 
 
 class Archive(ImageSource):
-    """An archive, however it is read. A reader of one kind finds entries, and gives their bytes and digests."""
+    """An archive. A subclass finds entries, and returns their bytes and digests."""
 
     def __init__(self, parsed: ParsedDocuments) -> None:
         self._limits = parsed.limits
@@ -60,24 +60,24 @@ class Archive(ImageSource):
 
     @abstractmethod
     def _resolve(self, name: str) -> Entry | None:
-        """Return the entry where the links lead from the entry of that name, or None if there is no such entry."""
+        """Return the entry of that name, or the one that its links lead to; None if there is none."""
 
     @abstractmethod
     async def _config_of(self, entry: Entry) -> tuple[bytes, Digest]:
-        """Return the bytes of a config, of an allowed size, and their digest; they become a blob."""
+        """Return the bytes of a config, whose size is allowed, and their digest; they become a blob."""
 
     @abstractmethod
     async def _layer_of(self, entry: Entry, diff: str) -> tuple[Digest, str]:
-        """Return the digest of a layer, and what it is compressed with; it becomes a blob.
+        """Return the digest of a layer and its compression; the layer becomes a blob.
 
-        That of one that is not compressed may be taken from `diff`, what the config says; it is held to that when it is stored.
+        The digest of an uncompressed layer may be `diff`, from the config; it is verified when the layer is stored.
         """
 
     async def _judge(self) -> Contents:
         """Return the images that the documents name.
 
         Raises:
-            InvalidArchive, InvalidDocument, LimitExceeded: they are malformed or mislead.
+            InvalidArchive, InvalidDocument, LimitExceeded: they are malformed or misleading.
         """
         found = await off_loop(self._documents.size, self._documents.layout)
         if found is not None:
@@ -127,7 +127,7 @@ class Archive(ImageSource):
         return found
 
     def _named(self, name: str) -> Entry:
-        """Return the file that ``manifest.json`` names, through links."""
+        """Return the file that ``manifest.json`` names; links are followed."""
         found = self._resolve(name.removeprefix("./"))
         if found is None:
             raise InvalidArchive(name[:300], expected=f"an entry of that name, as {SAVED_FILE} says", found="none")
@@ -139,10 +139,10 @@ class Archive(ImageSource):
 
 
 def check_entry(entry: Entry) -> None:
-    """Refuse a document that is no file: programs differ on whether they follow a link there.
+    """Refuse a document that is not a file: programs differ in whether they follow a link there.
 
     Raises:
-        InvalidArchive: it is none.
+        InvalidArchive: it is not a file.
     """
     if entry.name in DOCUMENTS and entry.kind != "regular":
         found = f"a {entry.kind}" + ("" if entry.target is None else f" to {entry.target!r}: put the file itself there")
@@ -150,10 +150,10 @@ def check_entry(entry: Entry) -> None:
 
 
 def check_repeated(first: Entry, again: Entry) -> None:
-    """Refuse an entry that comes again and is another, as far as headers tell.
+    """Refuse a repeated entry whose headers differ from those of the first one.
 
     Raises:
-        InvalidArchive: it is.
+        InvalidArchive: they differ.
     """
     check_again(again.name, first.kind, again.kind)
     check_again(again.name, first.target or "no link", again.target or "no link")

@@ -1,4 +1,4 @@
-"""Which images of a source are meant, and by which names they will be known."""
+"""Selecting the images of a source, and their names."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ __all__ = ("Contents", "Naming", "Plan", "Root", "plan")
 
 
 class Naming(msgspec.Struct, frozen=True, kw_only=True):
-    """How images of a source come to names, beside the names that the source itself gives them.
+    """How images of a source are named, beside the names in the source.
 
     Attributes:
-        base_name: a repository. What the source only tags is named in it; whole names of other repositories are left out.
-        prefix: a repository, likewise; whole names stay.
-        digests: name each image by its digest as well, ``repository@digest``: in `base_name`, `prefix`, or wherever its
-            other names are.
-        skip_digest_for_named: only those that have no other name.
+        base_name: a repository for images that have only a tag; names in other repositories are left out.
+        prefix: a repository for images that have only a tag; names in other repositories are kept.
+        digests: also name each image by its digest, ``repository@digest``: in `base_name`, in `prefix`, or in the repositories
+            of its other names.
+        skip_digest_for_named: do so only for images without another name.
         index_name: a name for the source's own index.
 
     Raises:
-        InvalidReference: one is no name, or a repository has a tag or a digest.
+        InvalidReference: a name is invalid, or a repository has a tag or a digest.
         InvalidArgument: `base_name` and `prefix` are both given.
     """
 
@@ -46,7 +46,7 @@ class Naming(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def repository(self) -> str | None:
-        """Where to name what has only a tag or a digest."""
+        """The repository for images that have only a tag or a digest."""
         text = self.prefix if self.base_name is None else self.base_name
         if text is None:
             return None
@@ -61,9 +61,9 @@ class Root(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         descriptor: its index or manifest.
-        names: whole names that the source gives it.
-        tag: a tag without a repository that the source gives it, or None.
-        beside: a tag that the source gives it beside a whole name, or None.
+        names: its whole names in the source.
+        tag: its tag, if the source gives no repository, or None.
+        beside: its tag beside a whole name, or None.
     """
 
     descriptor: OCIDescriptor
@@ -73,9 +73,9 @@ class Root(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, descriptor: OCIDescriptor) -> Root:
-        """Return the root that an entry of an index is, by its annotations.
+        """Return the image of an entry of an index, by its annotations.
 
-        Names that are none are passed over: OCI lets anything stand there.
+        Invalid names are ignored: OCI allows any text there.
         """
         annotations = descriptor.annotations or {}
         text = annotations.get(IMAGE_NAME) or annotations.get(REF_NAME) or ""
@@ -97,14 +97,14 @@ def _tag(text: str | None) -> str | None:
 
 
 class Contents(msgspec.Struct, frozen=True, kw_only=True):
-    """What a source has.
+    """The images of a source.
 
     Attributes:
         roots: its images.
         index: the bytes of an index of them.
-        name: what errors call that.
-        made: bytes of manifests that were made for it, by their digests.
-        strays: blobs that the import stored and that are none of a layout: files that stand elsewhere in its archive.
+        name: the name of that index in errors.
+        made: the bytes of manifests that the import made, by digest.
+        strays: blobs that the import stored, but that are not in the layout's directory of blobs.
     """
 
     roots: tuple[Root, ...]
@@ -115,11 +115,11 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What will be named.
+    """The names to be set.
 
     Attributes:
-        images: the images that are meant, each with its names.
-        moves: whether the names are the caller's, so that they may be moved.
+        images: the selected images, each with its names.
+        moves: whether the names are the caller's, so that they may replace others.
         index_name: the name of the index, or None.
     """
 
@@ -129,12 +129,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan(contents: Contents, name: str | None, naming: Naming) -> Plan:
-    """Decide what to name how.
+    """Select the images and their names.
 
     Raises:
-        NotFound: there is no image of that digest.
-        InvalidArgument: there are several, and `name` does not tell which.
-        InvalidDocument: two images have one name.
+        NotFound: no image has that digest.
+        InvalidArgument: `name` fits several images.
+        InvalidDocument: two images have the same name.
     """
     contents = msgspec.structs.replace(contents, roots=_apart(contents.roots))
     index_name = None if naming.index_name is None else normalise(naming.index_name)
@@ -152,7 +152,7 @@ def plan(contents: Contents, name: str | None, naming: Naming) -> Plan:
                 raise InvalidDocument(
                     contents.name,
                     expected=f"one image named {each}",
-                    found=f"several: name the one that is meant, as {choices}",
+                    found=f"several: name one of them, as {choices}",
                 )
         _, known = images.setdefault(root.descriptor.digest, (root.descriptor, {}))
         known.update(dict.fromkeys(names))
@@ -161,10 +161,10 @@ def plan(contents: Contents, name: str | None, naming: Naming) -> Plan:
 
 
 def _apart(roots: Sequence[Root]) -> tuple[Root, ...]:
-    """Return the roots with names that tell them apart.
+    """Return the roots with distinct names.
 
-    Programs that build an image from another one copy its annotations, its whole name too, and give the new one a tag of its
-    own. So where several have one whole name, each has its own tag in that name's repository.
+    Programs that build an image from another one copy its annotations, including its whole name, and give the new image its own
+    tag. So where several images have the same whole name, each is named by its own tag in that repository.
     """
     holders: dict[str, set[str]] = {}
     for root in roots:
@@ -179,7 +179,7 @@ def _apart(roots: Sequence[Root]) -> tuple[Root, ...]:
 
 
 def _choices(name: str, roots: Iterable[Root]) -> str:
-    """Return what a caller may say to mean one of these, for an error."""
+    """Return names by which a caller can select one of these, for an error."""
     return " or ".join(sorted({f"{name}@{root.descriptor.digest}" for root in roots})[:10])
 
 
@@ -199,7 +199,7 @@ def _with_digest(descriptor: OCIDescriptor, names: Iterable[str], naming: Naming
 
 
 def _one(contents: Contents, wanted: ImageReference, naming: Naming, index_name: str | None) -> Plan:
-    """Give one image the caller's name: that of its digest, the only one, or the one of that name or tag."""
+    """Give the caller's name to one image: by its digest, the only image, or by its name or tag."""
     full = str(wanted.complete())
     different = {root.descriptor.digest: root for root in contents.roots}
     if wanted.digest is not None:
@@ -213,7 +213,7 @@ def _one(contents: Contents, wanted: ImageReference, naming: Naming, index_name:
         different = {root.descriptor.digest: root for root in named}
         if len(different) != 1:
             found = _choices(full, contents.roots)
-            raise InvalidArgument(f"name {full}: expected @digest with it to say which image is meant: {found}")
+            raise InvalidArgument(f"name {full}: expected @digest with it to select an image: {found}")
     if not different:
         raise NotFound("image", f"{full} in {contents.name}: it is empty")
     ((_, root),) = different.items()

@@ -1,4 +1,4 @@
-"""What belongs to any of several images."""
+"""The blobs of several images."""
 
 from __future__ import annotations
 

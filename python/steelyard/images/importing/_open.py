@@ -1,4 +1,4 @@
-"""Opening what an import is given: a path, a stream, a layout, another store."""
+"""Opening the source of an import: a path, a stream, a layout or another store."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ("ImportSource", "Opening", "name_of")
 
 
 ImportSource = str | os.PathLike[str] | AsyncIterable[Buffer] | LayoutDriver | ImagesOf
-"""What `import_images` takes."""
+"""The sources that `import_images` accepts."""
 
 
 class Opening(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,17 +41,17 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
 
     @managed
     async def open(self, source: ImportSource) -> AsyncIterator[ImageSource]:
-        """Open the source; what is the caller's stays open afterwards.
+        """Open the source; objects of the caller stay open afterwards.
 
         Raises:
-            TypeError: it is none.
-            OSError: the file does not open, or (in the block) cannot be read; with its path.
+            TypeError: it is not a source.
+            OSError: the file cannot be opened, or (in the block) cannot be read; with its path.
         """
         async with AsyncExitStack() as stack:
             try:
                 yield await self._open(source, stack)
             except OSError as error:
-                # Reads by a descriptor know no path. A refused thread (EAGAIN) has none.
+                # A failed read by a descriptor has no path. A refused thread (EAGAIN) is not about the file.
                 if error.filename is None and error.errno != errno.EAGAIN and isinstance(source, str | os.PathLike):
                     error.filename = os.fspath(source)
                 raise
@@ -80,7 +80,7 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def name_of(source: ImportSource) -> str:
-    """Return what reports call the source: its path, or ``archive``, ``layout``, ``store``."""
+    """Return the name of the source in reports: its path, or ``archive``, ``layout`` or ``store``."""
     if isinstance(source, ImagesOf):
         return "store"
     if isinstance(source, LayoutDriver):
@@ -89,7 +89,7 @@ def name_of(source: ImportSource) -> str:
 
 
 class _File:
-    """The bytes of a file, in pieces; a pipe's as they come."""
+    """The bytes of a file or a pipe, in pieces."""
 
     def __init__(self, file: int) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""Sources whose blobs are read one by one: layouts, and other stores."""
+"""Sources whose blobs are read one by one: layouts and other stores."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from steelyard.model import FileRange
 __all__ = ("ImagesOf", "LayoutSource", "StoreSource")
 
 _OPEN = 64
-"""Readers of a batch that are open at once."""
+"""Readers that are open at the same time."""
 
 
 class ImagesOf(msgspec.Struct, frozen=True):
@@ -54,25 +54,25 @@ class _Copies(ImageSource):
 
     @property
     def provider(self) -> Provider:
-        """What the blobs are copied from."""
+        """The source of the blobs."""
         return self._provider
 
     async def _all(self) -> set[Digest]:
-        """Return the digests of all that belongs to the images, for any platform."""
+        """Return the digests of all blobs of the images, for any platform."""
         return await needed(self._reader, (root.descriptor for root in self._roots), None)
 
     async def _copy(self, digests: Collection[Digest]) -> None:
-        """Copy blobs: small ones in groups, then the large ones, several at a time."""
+        """Copy blobs: small ones in groups, then large ones, several at a time."""
         ordered = sorted(digests)
         await map_concurrently(slices(ordered, _OPEN), self._copy_small, concurrency=self._concurrency)
         await map_concurrently(self._large, self._copy_large, concurrency=self._concurrency)
 
     async def _copy_small(self, digests: Sequence[Digest]) -> None:
-        """Copy the small ones of these that are not stored, and leave the large ones for later."""
+        """Copy the small blobs that are not stored, and note the large ones for later."""
         async with AsyncExitStack() as stack:
             readers = {}
             for digest in digests:
-                # What is not there is a hole; whether it matters is found out at the end.
+                # The check at the end finds missing blobs that matter.
                 with suppress(NotFound):
                     readers[digest] = await stack.enter_async_context(await self._provider.reader_at(digest))
             items = [Item(str(digest), reader.size, digest) for digest, reader in readers.items()]
@@ -99,13 +99,13 @@ class _Copies(ImageSource):
 
 
 class LayoutSource(_Copies):
-    """Takes from an image layout.
+    """An image layout as a source.
 
     Args:
         layout: the layout, open.
-        writer: where blobs go.
+        writer: stores the blobs.
         parsed: the documents that the import has parsed.
-        concurrency: batches, or large blobs, in work at a time.
+        concurrency: batches, or large blobs, that are copied at a time.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class LayoutSource(_Copies):
         return Contents(roots=self._roots, index=index.raw, name=INDEX_FILE)
 
     async def take(self, wanted: Collection[Digest] | None) -> None:
-        """Copy the blobs that are wanted, or all: those of the images where the layout does not list its blobs."""
+        """Copy the wanted blobs, or all; only those of the images if the layout cannot list its blobs."""
         if not isinstance(self._layout, DirectoryLayout):
             await self._copy(await self._all() if wanted is None else wanted)
             return
@@ -136,13 +136,13 @@ class LayoutSource(_Copies):
 
 
 class StoreSource(_Copies):
-    """Takes images from another store, and nothing else of it.
+    """Images of another store as a source.
 
     Args:
-        images: which.
-        writer: where blobs go.
+        images: the store and the names.
+        writer: stores the blobs.
         parsed: the documents that the import has parsed.
-        concurrency: batches, or large blobs, in work at a time.
+        concurrency: batches, or large blobs, that are copied at a time.
     """
 
     def __init__(self, images: ImagesOf, writer: ImportBlobWriter, parsed: ParsedDocuments, concurrency: int) -> None:
@@ -163,7 +163,7 @@ class StoreSource(_Copies):
         return Contents(roots=self._roots, index=encode_index(root.descriptor for root in roots), name="store")
 
     async def take(self, wanted: Collection[Digest] | None) -> None:
-        """Copy the blobs that are wanted, or all that belongs to the images."""
+        """Copy the wanted blobs, or all blobs of the images."""
         await self._copy(await self._all() if wanted is None else wanted)
 
 

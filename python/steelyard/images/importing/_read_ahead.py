@@ -1,4 +1,4 @@
-"""Reading a stream ahead: the next pieces come, and are decompressed, while the last are stored."""
+"""Reading a stream ahead: the next pieces are received and decompressed while the last ones are stored."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from steelyard.model import Buffer
 __all__ = ("read_ahead",)
 
 _PIECES = 4
-"""Pieces that wait: of 1 MiB each, where we cut them."""
+"""Pieces that wait, of 1 MiB each unless the source cuts them."""
 
 
 @managed
 async def read_ahead(source: AsyncIterable[Buffer]) -> AsyncIterator[AsyncIterable[Buffer]]:
-    """Give the source, read ahead by a task of its own. A piece stays as it is when the next is asked for.
+    """Give the source, which another task reads ahead. A piece remains valid when the next is requested.
 
-    What the source raises is raised where its piece would have come.
+    An error of the source is raised in place of its next piece.
     """
     send, receive = anyio.create_memory_object_stream[Buffer](_PIECES)
     pieces = _Pieces(receive)
@@ -45,7 +45,7 @@ class _Pieces:
     """The pieces that were read.
 
     Attributes:
-        failure: what the source raised in place of the next.
+        failure: the error that the source raised in place of the next piece.
     """
 
     def __init__(self, receive: ObjectReceiveStream[Buffer]) -> None:

@@ -1,4 +1,4 @@
-"""What an import tells: the result, and how far it is."""
+"""The result of an import, and its progress."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ("Imported", "ImportedImage", "Ledger")
 
 
 class ImportedImage(msgspec.Struct, frozen=True, kw_only=True):
-    """An image of the source that was asked for.
+    """A selected image of the source.
 
     Attributes:
         target: its root.
-        names: the names that hold it now; none if neither the source nor the caller gave one.
-        absent: what it needs and the store has not: layers that their maker does not want passed on, and with
-            ``skip_missing`` anything else.
+        names: the names that were set; empty if neither the source nor the caller gave one.
+        absent: the blobs that it needs and that are not stored: non-distributable layers, and any blob with
+            ``skip_missing``.
     """
 
     target: Descriptor
@@ -30,14 +30,14 @@ class ImportedImage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Imported(msgspec.Struct, frozen=True, kw_only=True):
-    """What an import brought.
+    """The result of an import.
 
     Attributes:
-        images: the images that were asked for, in the order of the source.
-        blobs: every blob of the source, in the order of their digests. They are packed, and each is made when it is asked for.
-        index: the name that holds the source's own index, where one was asked for.
-        bytes_new: bytes of blobs that were stored.
-        seconds: how long it took.
+        images: the selected images, in the order of the source.
+        blobs: every blob of the source, sorted by digest. They are packed, and each is unpacked on access.
+        index: the name of the source's own index, if one was requested.
+        bytes_new: bytes of the blobs that were stored.
+        seconds: the time it took.
     """
 
     images: tuple[ImportedImage, ...]
@@ -54,15 +54,15 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ledger:
-    """What became of every blob, and the two kinds of reports: of the source (``read``), and of each blob by its digest.
+    """Collects the results of all blobs, and reports progress of the source (``read``) and of each blob.
 
     Args:
-        name: what reports call the whole.
-        on_progress: who hears of it.
+        name: the name of the source in reports.
+        on_progress: called with each report.
 
     Attributes:
-        total: bytes there are to go through, or None where that is unknown.
-        account: what became of the blobs met so far.
+        total: the bytes to be processed, or None if unknown.
+        account: the results so far.
     """
 
     def __init__(self, name: str, on_progress: OnProgress | None) -> None:
@@ -73,17 +73,17 @@ class Ledger:
         self._done = 0
 
     def settle(self, digest: Digest, size: int, status: BlobStatus, seconds: float = 0.0) -> None:
-        """Say what became of a blob; what was said first of one that comes twice counts."""
+        """Add the result for a blob; of several for one blob the first counts."""
         self.account.add(digest, size, status, seconds)
         self._report(Progress(phase="commit", name=str(digest), done=size, total=size))
 
     def advance(self, count: int) -> None:
-        """Say that so many more bytes of the source are done."""
+        """Report that `count` more bytes of the source are done."""
         self._done += count
         self._report(Progress(phase="read", name=self._name, done=self._done, total=self.total))
 
     def follow(self, name: str, size: int, *, counts: bool) -> Callable[[Progress], None] | None:
-        """Return the callback for one blob's reports; with `counts` its bytes count in the whole."""
+        """Return the callback for the reports of one blob; with `counts` its bytes count in the whole."""
         if self._on_progress is None:
             return None
         seen = 0

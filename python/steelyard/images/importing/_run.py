@@ -1,4 +1,4 @@
-"""An import from end to end: contents, names, blobs, the check, and last the names."""
+"""The steps of an import: read the contents, choose the names, store the blobs, check the images, set the names."""
 
 from __future__ import annotations
 
@@ -49,45 +49,47 @@ async def import_images(
     concurrency: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> Imported:
-    """Store the images of a source, and name them: all of the names, when every blob that they need is stored, or none.
+    """Import images from a source, and name them. All names are set once every blob that they need is stored, or none is.
 
-    A path is an archive, read where it stands, or an image layout's directory. An archive is a tar of an OCI layout or of
-    ``docker save``; one that has both counts as a layout. Its first bytes tell gzip, zstd and xz. A stream, and a
-    compressed file, is read in one pass. Each blob's bytes are held to the digest in its name while they are stored; one
-    that the store has already is passed over, and not looked at.
+    A path is an archive, which is read in place, or the directory of an image layout. An archive is a tar archive of an OCI
+    layout or of ``docker save``; an archive with both counts as a layout. Its first bytes identify gzip, zstd and xz. A stream
+    or a compressed file is read in one pass. The bytes of each blob are compared with the digest in its name while they are
+    stored. A blob that is stored already is skipped, and its bytes in the source are not read.
 
-    What fails leaves whole blobs and no name, and large blobs that were under way as ingests ``import-<digest>``, which the next
-    import of the same blob finishes; from a stream it reads and compares what is stored, and writes the rest.
+    A failed import leaves whole blobs and no names. It leaves unfinished large blobs as ingests ``import-<digest>``. The next
+    import of the same blob finishes them; from a stream it compares the stored bytes and writes the rest.
 
     Args:
-        store: where to.
+        store: the store that gets the images.
         source: a path, a stream of bytes, a layout that is open, or `ImagesOf` another store.
-        name: the name of the one image that is meant, in place of all that the source gives. With ``@digest`` it says which.
-        naming: how else images come to names.
-        platforms: of an index, need only what is for them; None: everything.
-        only_referenced: store nothing but what the images that are meant need for `platforms`. Not for a stream.
-        skip_missing: name images also where blobs are missing; `ImportedImage.absent` has them. Without it only layers that
-            their maker does not want passed on may be missing, as an export may leave them out.
-        overwrite: let names of the source move names that hold something else; names of the caller always do.
-        labels: labels for the names; content never gives any.
+        name: the name for a single image, instead of the names in the source. With ``@digest`` it selects the image.
+        naming: how the other names are made.
+        platforms: the platforms that are needed of an index; None: all.
+        only_referenced: store only blobs that the selected images need for `platforms`. Not for a stream.
+        skip_missing: name images although blobs are missing; `ImportedImage.absent` lists them. Without it only
+            non-distributable layers may be missing, because an export may leave them out.
+        overwrite: let names of the source replace names with another target; names of the caller always do.
+        labels: labels for the names; content never sets any.
         limits: bounds on the source.
         concurrency: blobs in work at a time; by default 4.
-        on_progress: called with `Progress`: of the source as a whole in the phase ``read``, and of each blob by its digest, or
-            by its name in the source until its digest is known, in the others.
+        on_progress: called with `Progress`. The phase ``read`` is about the whole source. The other phases are about a blob:
+            by its digest, or by its name in the source until its digest is known.
 
     Raises:
-        InvalidArchive: the archive is malformed or misleading, or a blob has not the digest that its name says.
-        InvalidDocument, LimitExceeded: a document or a config is malformed or too large, or there is too much of something.
-        IncompleteImage: blobs are missing; each is listed.
+        InvalidArchive: the archive is malformed or misleading, or a blob does not match the digest in its name.
+        InvalidDocument: a document or a config is malformed.
+        LimitExceeded: something in the source exceeds `limits`.
+        IncompleteImage: blobs are missing; the error lists them.
         NotFound: the source has no such image, or nothing for one of the platforms.
-        AlreadyExists: a name of the source holds something else.
-        FailedPrecondition: a stream has other bytes than an earlier import left; those are dropped, so that another try goes
-            on without them.
-        InvalidArgument: names do not tell what is meant, or an option does not go with the source.
-        StorageError, and whatever the source raises.
+        AlreadyExists: a name of the source has another target in the store.
+        FailedPrecondition: the bytes of a stream differ from those that an earlier import left. The stored bytes are dropped, so
+            that the next import starts without them.
+        InvalidArgument: the names are ambiguous, or the source does not support an option.
+        StorageError: the operating system refused.
+        Exception: an error of the source.
 
     Cancellation:
-        As for a failure.
+        Leaves the same as a failure.
 
     Cost:
         One pass over the source. Memory for a few batches of 8 MiB, and for a record of each entry.
@@ -151,14 +153,14 @@ async def _import(guard: LeaseGuard, source: ImportSource, options: _Options, le
 async def _taken(
     writer: ImportBlobWriter, source: ImportSource, options: _Options, parsed: ParsedDocuments
 ) -> tuple[Contents, Plan]:
-    """Store the blobs of a source. Return its images, and which of them are meant; all else is forgotten."""
+    """Store the blobs of a source. Return its images and the selected ones; everything else about the source is forgotten."""
     platforms = options.platforms
     opening = Opening(writer=writer, parsed=parsed, concurrency=options.concurrency)
     async with opening.open(source) as images:
         if options.only_referenced and images.provider is None:
             raise InvalidArgument("only_referenced: expected a source that can be read twice, found a stream")
         contents = await images.contents()
-        # What an index of megabytes names takes a while to sort out.
+        # Planning takes a while for an index of megabytes.
         size = len(contents.index)
         chosen = await off_loop(size, lambda: plan(_for(contents, platforms), options.name, options.naming))
         if not (options.overwrite or chosen.moves):
@@ -172,7 +174,7 @@ async def _taken(
 
 
 def _for(contents: Contents, platforms: Platforms | None) -> Contents:
-    """Return the contents with only those images that are for the platforms, or do not say what they are for."""
+    """Return the contents without images for other platforms; images without a platform stay."""
     if platforms is None or not contents.roots:
         return contents
     wanted = {each.digest for each in platforms.choose([root.descriptor for root in contents.roots])}
@@ -183,7 +185,7 @@ def _for(contents: Contents, platforms: Platforms | None) -> Contents:
 
 
 async def _refuse_moves(store: Store, chosen: Plan) -> None:
-    """Refuse names that hold something else before anything is stored; `assign` will hold to it in any case."""
+    """Refuse names with another target before anything is stored; `assign` checks them again."""
     for root, names in chosen.images:
         for name in names:
             try:
@@ -198,8 +200,8 @@ async def _referenced(
     reader: DocumentReader, contents: Contents, found: list[ImageCheck], platforms: Platforms | None
 ) -> set[Digest]:
     """Return the digests of all blobs of the images of the source, for any platform."""
-    looked_at = {each.target.digest for each in found} if platforms is None else set()
-    rest = [root.descriptor for root in contents.roots if root.descriptor.digest not in looked_at]
+    checked = {each.target.digest for each in found} if platforms is None else set()
+    rest = [root.descriptor for root in contents.roots if root.descriptor.digest not in checked]
     referenced = await needed(reader, rest, None, last=True)
     if platforms is None:
         referenced |= await run(_digests, found)
@@ -211,7 +213,7 @@ def _digests(found: Iterable[ImageCheck]) -> set[Digest]:
 
 
 async def _store_made(writer: ImportBlobWriter, contents: Contents, chosen: Plan) -> None:
-    """Store the documents that the source did not bring as blobs."""
+    """Store the documents that are not blobs of the source."""
     made = [contents.made[root.digest] for root, _ in chosen.images if root.digest in contents.made]
     if chosen.index_name is not None:
         made.append(contents.index)
@@ -230,7 +232,7 @@ async def _checked(
     platforms: Platforms | None,
     visited: Visited,
 ) -> ImageCheck:
-    """Look at an image, and store what only its descriptors bring along."""
+    """Check an image, and store the blobs that only its descriptors contain."""
     root, names = image
 
     async def examine_root() -> ImageCheck:
@@ -239,10 +241,10 @@ async def _checked(
 
     found = await examine_root()
     nodes = [(node.descriptor, node.descriptor.embedded()) for node in found.absent]
-    brought = [(Item(each.digest, each.size, each.blob), data) for each, data in nodes if data is not None]
-    if brought:
-        await writer.write_batch(brought)
-        documents.admit(item.digest for item, _ in brought)
+    embedded = [(Item(each.digest, each.size, each.blob), data) for each, data in nodes if data is not None]
+    if embedded:
+        await writer.write_batch(embedded)
+        documents.admit(item.digest for item, _ in embedded)
         found = await examine_root()
     await check_configs(reader, found.present)
     if not found.absent:
@@ -251,7 +253,7 @@ async def _checked(
 
 
 async def _assign(guard: LeaseGuard, chosen: Plan, contents: Contents, options: _Options) -> None:
-    """Set the names, those of images all at once."""
+    """Set the names; those of images are set together."""
     store = guard.store
     targets = {name: root.target for root, names in chosen.images for name in names}
     moves = options.overwrite or chosen.moves

@@ -1,4 +1,4 @@
-"""What every kind of source does for an import, and where the blobs of an archive stand."""
+"""The interface of a source, and the names of blobs in an archive."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ class ImageSource(ABC):
 
     @property
     def provider(self) -> Provider | None:
-        """What reads the source's blobs before they are taken; None for a stream."""
+        """Reads the blobs of the source before they are stored; None for a stream."""
         return None
 
     @abstractmethod
     async def contents(self) -> Contents:
-        """Return what images there are. A stream takes all its blobs on the way there."""
+        """Return the images. A stream stores all its blobs in this call."""
 
     @abstractmethod
     async def take(self, wanted: Collection[Digest] | None) -> None:
-        """Store the blobs that are wanted, or all."""
+        """Store the wanted blobs, or all."""
 
 
 def blob_of(entry: Entry) -> Digest | None:
-    """Return the digest that an entry of a layout has to have by its name; None for what is no blob.
+    """Return the digest in the name of a layout's entry; None if it is not a blob.
 
     Raises:
-        InvalidArchive: it stands among the blobs, but its name is no digest that a store computes.
+        InvalidArchive: the entry is among the blobs, but its name is not a digest that a store computes.
     """
     parts = entry.name.split("/")
     if entry.kind != "regular" or len(parts) != 3 or parts[0] != BLOBS:

@@ -1,4 +1,4 @@
-"""Archives that come as a stream: one pass, blobs taken as they come, memory for one batch of small ones."""
+"""Archives in a stream: one pass, in which blobs are stored as they come, with memory for a few batches of small ones."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ from steelyard.transfer._source import hash_piece
 __all__ = ("ArchiveStream",)
 
 _BATCHES = 2
-"""Batches on their way to the disk while the archive is read on."""
+"""Batches that are stored while the archive is read on."""
 
 _ID = re.compile("[0-9a-f]{64}")
-"""What makes the name of a file of `docker save` one that no other image uses for another file."""
+"""A file of `docker save` with this in its name has a name that no other image uses for another file."""
 
 
 class ArchiveStream(Archive):
     """An archive from any stream, compressed or not.
 
-    What a file is for may be told after it, so that all that could be a blob is stored. Blobs that an earlier import stored are
-    passed over; of one that was under way, what is stored already is read and compared, and the rest of it written.
+    The purpose of a file may be known only after the file, so every file that could be a blob is stored. Blobs that are stored
+    already are skipped. For an unfinished blob the stored bytes are compared, and the rest is written.
 
     Args:
         source: the archive.
-        writer: where blobs go.
+        writer: stores the blobs.
         parsed: the documents that the import has parsed, and the bounds on the archive.
     """
 
@@ -68,12 +68,12 @@ class ArchiveStream(Archive):
         self._tar = self._open(self._plain)
         self._hashes = Hashes()
         self._is_layout = False
-        self._strays: set[Digest] = set()  # stored from files that are no blobs of a layout
+        self._strays: set[Digest] = set()  # stored from files outside the directory of blobs
         self._batch: Batch[tuple[Item, Entry, bytes]] = Batch(BATCH, BATCH_BYTES)
         self._batches = anyio.Semaphore(_BATCHES)
 
     async def contents(self) -> Contents:
-        """Read the archive to its end, and store its blobs."""
+        """Read the archive to its end, and store its blobs; return its images."""
         try:
             async with read_ahead(self._plain) as pieces, task_group() as tasks:
                 self._tar = self._open(pieces)
@@ -81,7 +81,7 @@ class ArchiveStream(Archive):
                     await self._take(entry, tasks)
                 await self._flush(tasks)
         except ExceptionGroup as group:
-            # What fails first cancels the rest, and is told by itself.
+            # The first failure cancels the rest, and is raised by itself.
             first: Exception = group
             while isinstance(first, ExceptionGroup):
                 first = first.exceptions[0]
@@ -89,7 +89,7 @@ class ArchiveStream(Archive):
         contents = await self._judge()
         if contents.made or not self._strays:
             return contents
-        # A layout is what stands among its blobs: in a file nobody would look for them elsewhere.
+        # Only files in the directory of blobs belong to a layout: an import from a file reads no others.
         strays = frozenset(digest for digest in self._strays if not self._has_blob(digest))
         return msgspec.structs.replace(contents, strays=strays)
 
@@ -97,11 +97,11 @@ class ArchiveStream(Archive):
         return TarStream(pieces, entries=self._limits.entries, header_bytes=self._limits.header_bytes)
 
     async def take(self, wanted: Collection[Digest] | None) -> None:
-        """There is nothing left to do."""
+        """Do nothing: `contents` has stored the blobs."""
 
     async def _take(self, entry: Entry, tasks: TaskGroup) -> None:
         first = entry if entry.earlier is None else self._tar.find(entry.name)
-        assert first is not None  # noqa: S101  # it was found by that
+        assert first is not None  # noqa: S101  # the name is repeated
         check_repeated(first, entry)
         check_entry(entry)
         if entry.kind != "regular":
@@ -118,7 +118,7 @@ class ArchiveStream(Archive):
             self._hashes.put(entry.index, await _hash(DEFAULT_ALGORITHM, self._tar.data()), None)
 
     async def _keep(self, entry: Entry) -> None:
-        """Keep a document."""
+        """Read a document, and keep it."""
         self._plain.lift_ratio()
         raw = await self._read(entry, self._limits.json_bytes)
         if self._documents.add(entry.name, raw) != raw:
@@ -126,7 +126,7 @@ class ArchiveStream(Archive):
         self._is_layout = await off_loop(len(raw), self._documents.names_images)
 
     def _may_be_saved(self, entry: Entry) -> bool:
-        """Return whether a file that is no blob of a layout could be one of `docker save`."""
+        """Return whether a file that is not a layout's blob could belong to `docker save`."""
         return not self._is_layout and entry.name.rsplit("/", 1)[-1] not in LEFTOVERS
 
     async def _store(self, entry: Entry, digest: Digest | None, tasks: TaskGroup) -> None:
@@ -151,9 +151,9 @@ class ArchiveStream(Archive):
         self._remember(entry, digest, result.digest, compression)
 
     async def _store_unless(self, item: Item, pieces: AsyncIterator[memoryview]) -> Digest:
-        """Store a large blob, unless it is what the store has under the digest that its name claims; return its digest.
+        """Store a large blob, unless it equals the stored blob of the digest in its name; return its digest.
 
-        Both are read side by side: should the name mislead, what was read by then is in the store, too.
+        Both are read side by side. If they differ, the bytes that were equal are read from the store again.
         """
         claimed = item.digest
         assert claimed is not None  # noqa: S101  # by its caller
@@ -170,27 +170,27 @@ class ArchiveStream(Archive):
         return claimed
 
     def _has_blob(self, digest: Digest) -> bool:
-        """Return whether the archive has that blob where a layout has it, as a file."""
+        """Return whether the archive has that blob as a file in its directory of blobs."""
         entry = self._tar.find(blob_name(digest))
         return entry is not None and entry.kind == "regular"
 
     def _remember(self, entry: Entry, named: Digest | None, digest: Digest, compression: str) -> None:
-        """Remember the digest of a file that is stored, unless it is `named` so."""
+        """Note the digest of a stored file, unless its name contains it."""
         self._hashes.put(entry.index, digest if named is None else None, compression)
 
     def _note(self, item: Item, result: PutResult) -> None:
-        """Remember what was stored under another name than a layout's."""
+        """Note a blob that was stored from a file outside the directory of blobs."""
         if result.new and blob_name(result.digest) != item.entry:
             self._strays.add(result.digest)
 
     async def _flush(self, tasks: TaskGroup) -> None:
-        """Begin to store the batch; the archive is read on meanwhile."""
+        """Start to store the batch, while the archive is read on."""
         batch = self._batch.take()
         await self._batches.acquire()
         tasks.start_soon(self._store_batch, batch)
 
     async def _store_batch(self, batch: list[tuple[Item, Entry, bytes]]) -> None:
-        """Store a batch, but for what is stored."""
+        """Store the blobs of a batch that are not stored yet."""
         present = await self._writer.find_present(item for item, _, _ in batch) if batch else set()
         rest = [(item, data) for item, _, data in batch if item.digest not in present]
         stored = iter(await self._writer.write_batch(rest) if rest else ())
@@ -202,13 +202,13 @@ class ArchiveStream(Archive):
                 self._note(item, result)
                 digest = result.digest
             self._remember(entry, item.digest, digest, format_of(data[: _archive.HEAD]))
-        # Not after a failure: who waits for the place would go on before the failure cancels it.
+        # Not after a failure: a waiting task would go on before the failure cancels it.
         self._batches.release()
 
     async def _compare(self, first: Entry, named: Digest | None, tasks: TaskGroup) -> None:
-        """Refuse a file that comes again with other bytes."""
+        """Refuse a repeated file with other bytes."""
         await self._flush(tasks)
-        for _ in range(_BATCHES):  # nothing is under way once all places are ours
+        for _ in range(_BATCHES):  # with all permits, no batch is being stored
             await self._batches.acquire()
         for _ in range(_BATCHES):
             self._batches.release()
@@ -218,17 +218,17 @@ class ArchiveStream(Archive):
         check_again(first.name, known, await _hash(known.algorithm, self._tar.data()))
 
     async def _head(self) -> memoryview:
-        """Return the first piece of an entry's data, long enough to tell what it is compressed with."""
+        """Return the first piece of an entry's data, long enough to identify its compression."""
         head = await next_item(self._tar.data())
         while len(head) < _archive.HEAD:
-            # A piece ends where one of the source does; what is lent is copied before the source goes on.
+            # A piece is valid only until the source goes on, so it is copied.
             head = memoryview(bytes(head) + bytes(await next_item(self._tar.data())))
         return head
 
     async def _read(self, entry: Entry, most: int) -> bytes:
         if entry.size > most:
             raise LimitExceeded(entry.name, limit="json_bytes", allowed=most, found=entry.size)
-        # Joined from copies, piece by piece: a piece is only lent, and nothing is set aside because a header says so.
+        # Each piece is copied, as it is valid only until the next one. No memory is reserved by the size in a header.
         return b"".join([bytes(piece) async for piece in self._tar.data()])
 
     def _resolve(self, name: str) -> Entry | None:
@@ -243,15 +243,15 @@ class ArchiveStream(Archive):
 
     def _stored(self, entry: Entry) -> tuple[Digest, str]:
         row = self._hashes.get(entry.index)
-        assert row is not None  # noqa: S101  # what may be named is stored
+        assert row is not None  # noqa: S101  # every file that may be named is stored
         assert row[1] is not None  # noqa: S101  # likewise
         digest = blob_of(entry) or row[0]
-        assert digest is not None  # noqa: S101  # its name tells it, or it was remembered
+        assert digest is not None  # noqa: S101  # it is in the name, or it was noted
         return digest, row[1]
 
 
 def _claimed(entry: Entry) -> Digest | None:
-    """Return the digest that a file of `docker save` has by its name, where its name looks like one; it may mislead."""
+    """Return the digest in the name of a file of `docker save`, if there is one; it may be wrong."""
     stem = entry.name.partition(".")[0]
     if len(stem) != DEFAULT_ALGORITHM.encoded_length:
         return None
@@ -262,7 +262,7 @@ def _claimed(entry: Entry) -> Digest | None:
 
 
 def _ref(entry: Entry, named: Digest | None) -> str | None:
-    """Return the ingest for a large blob; None where nothing but its bytes tells it from others."""
+    """Return the ref for a large blob; None if its name does not identify it."""
     if named is not None:
         return ref_of(named)
     return f"import-{entry.name}" if _ID.search(entry.name) else None
@@ -276,7 +276,7 @@ async def _hash(algorithm: Algorithm, pieces: AsyncIterator[memoryview]) -> Dige
 
 
 class _Counted:
-    """A stream whose bytes count in the progress of the whole."""
+    """A stream whose bytes count in the progress of the import."""
 
     def __init__(self, source: AsyncIterable[Buffer], writer: ImportBlobWriter) -> None:
         self._source = aiter(source)
@@ -288,12 +288,12 @@ class _Counted:
     async def __anext__(self) -> Buffer:
         piece = await next_item(self._source)
         self._ledger.advance(memoryview(piece).nbytes)
-        # It is read ahead, so a buffer that the source fills again would change under us.
+        # The stream is read ahead, so a buffer that the source may reuse is copied.
         return piece if type(piece) is bytes else bytes(piece)
 
 
 class _Rest:
-    """The data of an entry, of which the first piece was looked at."""
+    """The data of an entry, with the first piece, which was read before."""
 
     def __init__(self, first: memoryview, rest: AsyncIterator[memoryview]) -> None:
         self._first: memoryview | None = first
@@ -308,7 +308,7 @@ class _Rest:
 
 
 class _Spliced:
-    """The data of an entry of which the first bytes were compared with a stored blob, and are those of it."""
+    """The data of an entry whose first bytes equal those of a stored blob, and are read from there."""
 
     def __init__(self, reader: ReaderAt, equal: int, piece: memoryview, rest: AsyncIterator[memoryview]) -> None:
         self._reader = reader

@@ -1,4 +1,4 @@
-"""A store without some of its blobs: those that an archive has in a place where nobody would look for them."""
+"""A store without some of its blobs: those that an archive has outside its directory of blobs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ("Without",)
 
 
 class Without(Provider):
-    """A provider that has not some of the blobs of another.
+    """A provider that hides some blobs of another one.
 
     Args:
-        provider: the other.
-        hidden: the blobs that it has not.
+        provider: the other provider.
+        hidden: the hidden blobs.
     """
 
     def __init__(self, provider: Provider, hidden: Iterable[Digest]) -> None:
@@ -35,11 +35,11 @@ class Without(Provider):
         return await self._provider.reader_at(digest)
 
     def admit(self, digests: Iterable[Digest | None]) -> None:
-        """Hide these no longer."""
+        """Stop hiding these blobs."""
         self._hidden.difference_update(digests)
 
     def without(self, found: ImageCheck) -> ImageCheck:
-        """Return what was found with the hidden blobs among those that are absent."""
+        """Return the check with the hidden blobs among the absent ones."""
         hidden = {str(digest) for digest in self._hidden}
         gone = tuple(node for node in found.present if node.descriptor.digest in hidden)
         if not gone:

@@ -1,4 +1,4 @@
-"""OCI image layouts: a directory, a tar archive under construction, or memory, all edited in the same words.
+"""OCI image layouts in a directory, in a tar archive under construction, or in memory, all with the same methods.
 
 Spec: OCI image specification, "Image Layout".
 """

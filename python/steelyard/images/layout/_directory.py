@@ -35,14 +35,14 @@ _LONGEST_WAIT = 0.1
 
 
 class DirectoryLayout(ProcessBound, LayoutDriver):
-    """A layout in a directory. Use it in an ``async with``; several tasks and processes may, at once.
+    """A layout in a directory. Use it in an ``async with``; several tasks and processes may use the directory at once.
 
-    The files are OCI's and nothing else: no lock file, nothing that a crash leaves but, on file systems that lack unnamed
-    files, a file ``.steelyard-…``. What a call has written survives a power loss when it returns. The directory may be a
-    stranger's: no link in it is followed, and only regular files are read.
+    The directory has only OCI's files. There is no lock file, and a crash leaves at most a file ``.steelyard-…`` on file systems
+    without unnamed files. When a call returns, its changes survive a power loss. The directory need not be trusted: links in it
+    are not followed, and only regular files are read.
 
     Args:
-        path: the directory; made when it is opened if it is not there.
+        path: the directory; if it does not exist, it is made on opening.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -70,14 +70,14 @@ class DirectoryLayout(ProcessBound, LayoutDriver):
 
     @uninterrupted
     async def aclose(self) -> None:
-        """Let go of the directory; may be called twice. Readers and writers that are open go on."""
+        """Close the directory; may be called twice. Open readers and writers go on."""
         root, self._root = self._root, None
         self._process = UNBOUND
         if root is not None:
             await run_always(root.close)
 
     async def digests(self) -> list[Digest]:
-        """Return the names of all blobs, in order. Files that are no blobs are passed over."""
+        """Return the digests of all blobs, sorted. Other files are ignored."""
         return await run(_files.list_digests, self._open, self._path)
 
     async def blob_writer(
@@ -87,7 +87,7 @@ class DirectoryLayout(ProcessBound, LayoutDriver):
         expected: Digest | str | None = None,
         algorithm: Algorithm | None = None,
     ) -> BlobWriter:
-        """Begin a blob; see `LayoutDriver.blob_writer`."""
+        """Start a blob; see `LayoutDriver.blob_writer`."""
         check_size(size)
         wanted = None if expected is None else Digest.parse(expected)
         chosen = Algorithm.parse(algorithm) if algorithm else wanted.algorithm if wanted else DEFAULT_ALGORITHM
@@ -117,7 +117,7 @@ class DirectoryLayout(ProcessBound, LayoutDriver):
         async with self._lock:
             root = await run(_files.open_again, self._open, self._path)
             try:
-                # The kernel's queue cannot be left when this is cancelled, so that it is asked again and again.
+                # A wait in the kernel could not be cancelled, so the lock is tried again and again.
                 wait = _FIRST_WAIT
                 while not _files.try_lock(root, self._path):
                     await anyio.sleep(wait)
@@ -140,7 +140,7 @@ def _delete(root: int, path: str, digest: Digest) -> None:
             os.unlink(digest.encoded, dir_fd=directory)
         except FileNotFoundError:
             raise NotFound("blob", str(digest)) from None
-        # DURABILITY: a power cut before this may bring the blob back, whole.
+        # DURABILITY: after a power cut before this, the blob may still exist, whole.
         os.fsync(directory)
 
 
@@ -158,7 +158,7 @@ def _blob_dir(root: int, path: str, digest: Digest) -> int:
 
 
 class _Writer(ProcessBound, BlobWriter):
-    """Holds a file without a name, and the directory that it will be in."""
+    """A file without a name, and its directory."""
 
     def __init__(self, root: int, path: str, size: int | None, expected: Digest | None, algorithm: Algorithm) -> None:
         self._size = size
@@ -188,7 +188,7 @@ class _Writer(ProcessBound, BlobWriter):
             file = self._opened
             found = self._hasher.digest()
             check_blob(found, self._offset, sizes=(self._size, size), digests=(self._expected, expected))
-            # CANCEL: the publication is one piece, which is waited for: the blob is there whole or not at all.
+            # CANCEL: the publication is not interrupted; the blob is in the layout, whole, or not at all.
             await run(file.publish, found.encoded, 0o444)
             return found
         finally:
@@ -200,7 +200,7 @@ class _Writer(ProcessBound, BlobWriter):
         await anyio.lowlevel.checkpoint()
 
     def close(self) -> None:
-        """Discard what was not published; also when nobody waits for the writer any more."""
+        """Discard the file if it was not published; also called if the caller of `blob_writer` was cancelled."""
         file, self._file = self._file, None
         if file is not None:
             file.close()
@@ -249,7 +249,7 @@ class _Reader(ProcessBound, BaseReader):
     def _pread(self, number: int, offset: int, size: int) -> bytes:
         with _files.storage_errors(str(self._digest), "read"):
             pieces = []
-            # One byte past the end may be asked for, so that a blob that grew is noticed; nothing is set aside for more.
+            # A byte past the end may be requested, to notice a blob that grew. No memory is reserved by the size.
             while size > 0 and (piece := os.pread(number, min(size, 8 << 20), offset)):
                 pieces.append(piece)
                 offset += len(piece)
@@ -257,7 +257,7 @@ class _Reader(ProcessBound, BaseReader):
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def close(self) -> None:
-        """Let go of the file; also when nobody waits for the reader any more."""
+        """Close the file; also called if the caller of `reader_at` was cancelled."""
         self._file.close()
 
     @uninterrupted

@@ -1,4 +1,4 @@
-"""What all layouts have in common: their two files, the index that is edited in one of them, and blobs."""
+"""The interface of layouts, and their common part: the two files, edits of the index, blobs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Entry: TypeAlias = dict[str, Any]
 
 
 class BlobWriter(ByteSendStream):
-    """A blob on its way into a layout: write, then `commit`. Leaving it without `commit` discards it."""
+    """Writes a blob to a layout: call `write`, then `commit`. Closing it without `commit` discards the blob."""
 
     @property
     @abstractmethod
@@ -37,37 +37,37 @@ class BlobWriter(ByteSendStream):
 
     @abstractmethod
     async def write(self, data: Buffer) -> None:
-        """Append all of `data`, which is borrowed for the call only.
+        """Append all of `data`, which is used only during the call.
 
         Raises:
-            UnexpectedSize: there are more bytes than were announced.
+            UnexpectedSize: there are more bytes than announced.
         """
 
     async def send(self, item: Buffer) -> None:
-        """Append all of `item`; the name that anyio's streams give to `write`."""
+        """Append all of `item`: `write` under the name of anyio's streams."""
         await self.write(item)
 
     @abstractmethod
     async def commit(self, size: int | None = None, expected: Digest | str | None = None) -> Digest:
-        """Make the bytes a blob of the layout, under their digest, and close the writer whatever happens.
+        """Publish the bytes as a blob under their digest, and close the writer in any case.
 
         Args:
-            size: the size that they must have.
-            expected: the digest that they must have.
+            size: the required size.
+            expected: the required digest.
 
         Returns:
-            The digest. A blob that was there before is the same; it is replaced, so that a damaged one is healed.
+            The digest. An existing blob is replaced, which repairs a damaged one.
 
         Raises:
-            UnexpectedSize, UnexpectedDigest: they have not. Nothing of them stays, but in an archive where the blob was
-                streamed: that is broken, its last entry is cut off, and nothing more can be written to it.
+            UnexpectedSize, UnexpectedDigest: the bytes do not match, and are dropped. An archive to which the blob was streamed
+                is broken then: its last entry is incomplete, and nothing more can be written to it.
         """
 
 
 class LayoutDriver(Provider):
-    """An image layout. It is a `Provider`, so that `walk_image` and `copy` read from it what they read from a store.
+    """An image layout. It is a `Provider`, so `walk_image` and `copy` read from it as from a store.
 
-    A driver writes `_read`, `_write`, `_edit`, `blob_writer`, `delete_blob` and `reader_at`; the rest is here.
+    A driver implements `_read`, `_write`, `_edit`, `blob_writer`, `delete_blob` and `reader_at`.
     """
 
     limits: Limits = DEFAULT_LIMITS
@@ -83,40 +83,40 @@ class LayoutDriver(Provider):
         expected: Digest | str | None = None,
         algorithm: Algorithm | None = None,
     ) -> BlobWriter:
-        """Begin a blob.
+        """Start a blob.
 
         Args:
-            size: the size that it will have. An archive streams a blob of a known size, and spools one of an unknown.
-            expected: the digest that it will have; `BlobWriter.commit` holds it to both.
-            algorithm: what to name it by; by default that of `expected`, or SHA-256.
+            size: its size. An archive streams a blob of known size and digest, and spools any other.
+            expected: its digest; `BlobWriter.commit` checks both.
+            algorithm: the algorithm of its digest; by default that of `expected`, or SHA-256.
         """
 
     @abstractmethod
     async def delete_blob(self, digest: Digest | str) -> None:
-        """Remove a blob; the index is not asked.
+        """Remove a blob, even if the index names it.
 
         Raises:
-            NotFound: there is none.
-            FailedPrecondition: the layout can only be added to.
+            NotFound: there is no such blob.
+            FailedPrecondition: the layout does not support removal.
         """
 
     @abstractmethod
     async def _read(self, name: str) -> bytes:
-        """Return one of the layout's files, at most a byte more than the limit; NotFound if it is not there."""
+        """Return one of the layout's files, at most a byte more than the limit; NotFound if it does not exist."""
 
     @abstractmethod
     async def _write(self, name: str, data: bytes) -> None:
-        """Replace one of the layout's files, at once."""
+        """Replace one of the layout's files, in one step."""
 
     @abstractmethod
     def _edit(self) -> AbstractAsyncContextManager[None]:
-        """Keep everybody else from editing the files meanwhile, other processes too."""
+        """Lock the files against other editors, in other processes too."""
 
     async def init(self) -> None:
-        """Make the files of an empty layout, as far as they are not there.
+        """Make the files of an empty layout that do not exist yet.
 
         Raises:
-            InvalidDocument: files of those names are there, but are not a layout's.
+            InvalidDocument: a file of that name exists, but is not a layout's.
         """
         async with self._edit():
             try:
@@ -129,11 +129,11 @@ class LayoutDriver(Provider):
                 await self._write(INDEX_FILE, encode_index(()))
 
     async def read_layout(self) -> Document[ImageLayout]:
-        """Return what ``oci-layout`` says.
+        """Return the content of ``oci-layout``.
 
         Raises:
-            NotFound: it is not there.
-            InvalidDocument: it is malformed, or a version of the layout that is not 1.
+            NotFound: the file does not exist.
+            InvalidDocument: it is malformed, or its version is not 1.
         """
         return parse_layout(await self._read(LAYOUT_FILE), limits=self.limits)
 
@@ -141,7 +141,7 @@ class LayoutDriver(Provider):
         """Replace ``oci-layout``.
 
         Raises:
-            InvalidDocument: there is no such version.
+            InvalidDocument: the version is invalid.
         """
         raw = msgspec.json.encode({"imageLayoutVersion": version})
         parse_layout(raw)
@@ -152,17 +152,17 @@ class LayoutDriver(Provider):
         """Return the index.
 
         Raises:
-            NotFound: it is not there.
+            NotFound: the file does not exist.
             InvalidDocument: it is malformed.
             LimitExceeded: it is too large or too deep.
         """
         return await self._parse_index(await self._read(INDEX_FILE))
 
     async def write_index(self, raw: bytes) -> Document[Index]:
-        """Replace the index by these bytes, which have to be one.
+        """Replace the index by these bytes.
 
         Raises:
-            InvalidDocument, LimitExceeded: they are not.
+            InvalidDocument, LimitExceeded: they are not a valid index.
         """
         document = await self._parse_index(raw)
         async with self._edit():
@@ -170,18 +170,18 @@ class LayoutDriver(Provider):
         return document
 
     async def put_descriptor(self, descriptor: OCIDescriptor, *, name: str | None = None) -> None:
-        """Add a descriptor to the index; entries of the same name go, and so does an entry for the same blob without one.
+        """Add a descriptor to the index. It replaces entries of the same name, or an entry without a name for the same blob.
 
-        Fields of the index and of its other entries that this package does not know stay as they are.
+        Unknown fields of the index and of its other entries do not change.
 
         Args:
-            descriptor: what to add.
-            name: the name in the index; None: the descriptor's own, if it has the annotation `REF_NAME`.
+            descriptor: the new entry.
+            name: its name in the index; None: its annotation `REF_NAME`, if it has one.
 
         Raises:
-            InvalidArgument: an empty name.
-            NotFound, InvalidDocument: there is no index that could be edited.
-            LimitExceeded: it would become too large.
+            InvalidArgument: the name is empty.
+            NotFound, InvalidDocument: there is no valid index.
+            LimitExceeded: the index would become too large.
         """
         entry = descriptor
         if name is not None:
@@ -190,11 +190,11 @@ class LayoutDriver(Provider):
         await self._edit_index(lambda entries: _with_entry(entries, entry))
 
     async def remove_descriptor(self, name: str) -> int:
-        """Remove the entries of that name from the index, and return how many there were; the blobs stay.
+        """Remove the entries of that name from the index, and return their number; the blobs stay.
 
         Raises:
-            InvalidArgument: an empty name.
-            NotFound, InvalidDocument: there is no index that could be edited.
+            InvalidArgument: the name is empty.
+            NotFound, InvalidDocument: there is no valid index.
         """
         _checked(name)
         return -await self._edit_index(lambda entries: [each for each in entries if _name_of(each) != name])
@@ -209,11 +209,11 @@ class LayoutDriver(Provider):
         return OCIDescriptor(media_type=media_type, digest=str(digest), size=size)
 
     async def write_json(self, value: Any, media_type: str) -> OCIDescriptor:
-        """Store a value as a JSON blob and return its descriptor; the bytes are compact, and keys stay in their order."""
+        """Store a value as a compact JSON blob and return its descriptor; keys keep their order."""
         return await self.write_blob(msgspec.json.encode(value), media_type)
 
     async def _edit_index(self, change: Callable[[list[Entry]], list[Entry]]) -> int:
-        """Replace the entries of the index, unless they stay the same; return how many more there are."""
+        """Replace the entries of the index, unless they do not change; return the change of their number."""
         async with self._edit():
             document = await self.read_index()
             value = dict(await off_loop(len(document.raw), document.value))
@@ -226,7 +226,7 @@ class LayoutDriver(Provider):
         return len(after) - len(before)
 
     async def _parse_index(self, raw: bytes) -> Document[Index]:
-        """Return the index of these bytes; the last one that was parsed is not parsed again."""
+        """Return the index of these bytes; the same bytes as the last time are not parsed again."""
         last, limits = self._last_index, self.limits
         if last is None or last[0] != limits or last[1].raw != raw:
             last = limits, await off_loop(len(raw), lambda: parse_index(raw, limits=limits))
@@ -242,13 +242,13 @@ async def put_descriptors(layout: LayoutDriver, descriptors: Iterable[OCIDescrip
             entries = _with_entry(entries, descriptor)
         return entries
 
-    await layout._edit_index(change)  # noqa: SLF001  # an edit of several entries is no part of the interface
+    await layout._edit_index(change)  # noqa: SLF001  # not part of the interface
 
 
 def check_blob(
     found: Digest, size: int, *, sizes: tuple[int | None, ...], digests: tuple[Digest | str | None, ...]
 ) -> None:
-    """Refuse a blob that has not the sizes and digests that it was announced with."""
+    """Refuse a blob that does not match the announced sizes and digests."""
     for wanted in sizes:
         if wanted is not None and wanted != size:
             raise UnexpectedSize(expected=wanted, actual=size)
@@ -258,7 +258,7 @@ def check_blob(
 
 
 def check_room(size: int, announced: int | None) -> None:
-    """Refuse bytes beyond the size that was announced."""
+    """Refuse bytes beyond the announced size."""
     if announced is not None and size > announced:
         raise UnexpectedSize(expected=announced, actual=size)
 

@@ -1,6 +1,6 @@
-"""The system calls of a layout in a directory: no link is followed, and what has a name is whole.
+"""The system calls of a layout in a directory: links are not followed, and a file with a name is whole.
 
-Every function here blocks, and is called on a worker thread.
+The functions block, and are called on worker threads.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NO_UNNAMED = {errno.EISDIR, errno.ENOENT, errno.EOPNOTSUPP, errno.EINVAL}
 
 @contextmanager
 def storage_errors(path: str, operation: str) -> Iterator[None]:
-    """Turn a refusal of the system into the package's error."""
+    """Turn OSError into the package's error."""
     try:
         yield
     except OSError as error:
@@ -41,7 +41,7 @@ def storage_errors(path: str, operation: str) -> Iterator[None]:
 
 
 def make_root(path: str) -> OpenFile:
-    """Open the layout's directory, and make it if it is not there; those above it have to be."""
+    """Open the layout's directory; if it does not exist, make it. Its parent has to exist."""
     with storage_errors(path, "open layout"):
         with closing_fd(os.open(Path(path).parent, _DIRECTORY)) as parent:
             _make_dir(parent, Path(path).name)
@@ -60,11 +60,11 @@ def closing_fd(number: int) -> Iterator[int]:
 
 
 LINKS = "links are not followed, so copy the layout first, with `cp -RL`"
-"""What helps against links in a layout."""
+"""Advice on links in a layout."""
 
 
 def open_dir(root: int, path: str, parts: tuple[str, ...], *, make: bool) -> int:
-    """Open a directory below the root, no part of which may be a link; with `make`, make what is not there, durably."""
+    """Open a directory below the root; no part of its path may be a link. With `make`, make missing ones, durably."""
     here = os.dup(root)
     try:
         for part in parts:
@@ -85,16 +85,16 @@ def _make_dir(parent: int, name: str) -> None:
         os.mkdir(name, 0o755, dir_fd=parent)
     except FileExistsError:
         return
-    # DURABILITY: a power cut before this leaves no directory, and no blob in it was acknowledged.
+    # DURABILITY: a power cut before this leaves no directory, but no blob in it was acknowledged.
     os.fsync(parent)
 
 
 def open_file(directory: int, name: str, shown: str) -> int:
-    """Open a regular file to read; whatever else has the name, a link or a pipe, is damage.
+    """Open a regular file to read; anything else of that name, such as a link or a pipe, counts as damage.
 
     Raises:
-        FileNotFoundError: nothing has it.
-        DataCorrupt: it is no regular file.
+        FileNotFoundError: there is no such file.
+        DataCorrupt: it is not a regular file.
     """
     try:
         number = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
@@ -109,7 +109,7 @@ def open_file(directory: int, name: str, shown: str) -> int:
 
 
 def read_file(root: int, path: str, name: str, most: int) -> bytes:
-    """Return a file's bytes, at most `most` of them."""
+    """Return at most `most` bytes of a file."""
     with storage_errors(f"{path}/{name}", "read"):
         try:
             number = open_file(root, name, f"{path}/{name}")
@@ -120,7 +120,7 @@ def read_file(root: int, path: str, name: str, most: int) -> bytes:
 
 
 def replace_file(root: int, path: str, name: str, data: bytes) -> None:
-    """Give the name to a new file of these bytes, in one step; on return that survives a power loss."""
+    """Give the name to a new file of these bytes, in one step; on return it survives a power loss."""
     file = NewFile(root, f"{path}/{name}")
     try:
         file.write(data)
@@ -130,12 +130,12 @@ def replace_file(root: int, path: str, name: str, data: bytes) -> None:
 
 
 class NewFile:
-    """A file under construction: without a name where the file system has that, so that a crash leaves nothing.
+    """A file under construction. It has no name if the file system supports that, so that a crash leaves nothing.
 
     Args:
-        directory: where it will be; the descriptor stays the caller's and has to outlive the file.
-        shown: what to call it in errors.
-        mode: its permission bits for now, of which the process's mask is taken.
+        directory: its directory; the caller closes the descriptor, after the file.
+        shown: its name in errors.
+        mode: its permission bits until it is published, without those in the process's umask.
     """
 
     def __init__(self, directory: int, shown: str, *, mode: int = 0o600) -> None:
@@ -161,11 +161,11 @@ class NewFile:
             number = os.open(self._temporary, flags, self._mode, dir_fd=self._directory)
             if _hold(number) and os.fstat(number).st_nlink:
                 return number
-            os.close(number)  # a sweep came between the name and the lock, or has the lock and is about to remove it
+            os.close(number)  # a sweep removed the name before the lock, or has the lock and will remove it
 
     @property
     def number(self) -> int:
-        """The open file's descriptor, which closes with it."""
+        """The descriptor of the file."""
         return self._file.fileno()
 
     def write(self, data: Buffer) -> None:
@@ -178,11 +178,11 @@ class NewFile:
                 rest = rest[count:]
 
     def publish(self, name: str, mode: int | None = None) -> None:
-        """Give the file its name, in place of whatever has it, and a mode; on return that survives a power loss."""
+        """Give the file its name, replacing any other file, and a mode; on return it survives a power loss."""
         with storage_errors(self._shown, "publish"):
             if mode is not None:
                 os.fchmod(self.number, mode)
-            # DURABILITY: before the name, so that a power cut never leaves the name of a file without its bytes.
+            # DURABILITY: before the name, so that a power cut never leaves a name for missing bytes.
             os.fsync(self.number)
             if self._temporary is None:
                 self._temporary = _fresh_name()
@@ -197,11 +197,11 @@ class NewFile:
             os.fsync(self._directory)
 
     def close(self) -> None:
-        """Let go of the file; unless it was published nothing of it stays. May be called twice."""
+        """Close the file, and discard it if it was not published. May be called twice."""
         if self.number < 0:
             return
         self._file.close()
-        if self._temporary is not None and self._process.is_current:  # a child of a fork has the parent's file
+        if self._temporary is not None and self._process.is_current:  # in a child of a fork it is the parent's file
             with suppress(FileNotFoundError):
                 os.unlink(self._temporary, dir_fd=self._directory)
 
@@ -211,18 +211,18 @@ def _fresh_name() -> str:
 
 
 def _hold(number: int) -> bool:
-    """Keep a file with a provisional name from being swept as long as it is open; return False if a sweep has it."""
+    """Lock a file with a provisional name against sweeps while it is open; return False if a sweep has the lock."""
     try:
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
-        pass  # without locks nothing is swept either
+        pass  # without locks there are no sweeps
     return True
 
 
 def sweep(directory: int) -> None:
-    """Remove the files under construction that killed processes left in a directory; those that are in use are locked."""
+    """Remove files under construction that killed processes left in a directory; files in use are locked."""
     with suppress(OSError):
         for name in os.listdir(directory):
             if _PROVISIONAL.fullmatch(name):
@@ -230,7 +230,7 @@ def sweep(directory: int) -> None:
 
 
 def _sweep_layout(root: int, path: str) -> None:
-    """Sweep the directories that files of a layout are written in: its own, and those of its blobs."""
+    """Sweep the directory of a layout, and those of its blobs."""
     sweep(root)
     for algorithm in Algorithm:
         # A call that needs an absent directory, or one behind a link, raises its own error.
@@ -249,12 +249,12 @@ def _remove_unused(directory: int, name: str) -> None:
 
 
 def open_again(root: int, path: str) -> OpenFile:
-    """Open the layout's directory once more, for a lock of its own."""
+    """Open the layout's directory again, for a separate lock."""
     return OpenFile(open_dir(root, path, (".",), make=False))
 
 
 def try_lock(root: OpenFile, path: str) -> bool:
-    """Take the lock of the layout, which is its directory's, if nobody has it; closing the directory gives it back."""
+    """Try to lock the layout by its directory; closing the directory unlocks it."""
     with storage_errors(path, "lock"):
         try:
             fcntl.flock(root.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -264,7 +264,7 @@ def try_lock(root: OpenFile, path: str) -> bool:
 
 
 def list_digests(root: int, path: str) -> list[Digest]:
-    """Return the names of all blobs, in order; what is none is passed over."""
+    """Return the digests of all blobs, sorted; other files are ignored."""
     found = []
     for algorithm in Algorithm:
         try:

@@ -22,7 +22,7 @@ __all__ = ("MemoryLayout",)
 
 
 class MemoryLayout(LayoutDriver):
-    """A layout in memory, for tests and for images that are made up on the way.
+    """A layout in memory, for tests and for generated images.
 
     Attributes:
         files: the layout's own files by name.
@@ -41,7 +41,7 @@ class MemoryLayout(LayoutDriver):
         expected: Digest | str | None = None,
         algorithm: Algorithm | None = None,
     ) -> BlobWriter:
-        """Begin a blob; see `LayoutDriver.blob_writer`."""
+        """Start a blob; see `LayoutDriver.blob_writer`."""
         await checkpoint()
         wanted = None if expected is None else Digest.parse(expected)
         chosen = algorithm or (wanted.algorithm if wanted else DEFAULT_ALGORITHM)

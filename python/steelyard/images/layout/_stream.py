@@ -28,12 +28,12 @@ class Archive:
         self._names: set[str] = set()
 
     def check(self) -> None:
-        """Refuse to add to what is not open."""
+        """Refuse to add to an archive that is not open."""
         if self.state != "open":
             raise FailedPrecondition(f"archive: it is {self.state}; nothing can be added")
 
     async def send(self, data: bytes) -> None:
-        """Write bytes. Whatever ends this early, a cancellation too, leaves half of them in the stream and breaks it."""
+        """Write bytes. A failure or a cancellation may leave a part of them in the stream, so it breaks the archive."""
         self.check()
         self.state = "broken"
         await self._sink.send(data)
@@ -44,7 +44,7 @@ class Archive:
         return blob_name(digest) in self._names
 
     def head(self, digest: Digest, size: int) -> bytes:
-        """Return the headers of a blob that is about to be written, and of the directories that it is the first in."""
+        """Return the headers for a new blob, and for its directories if they are new."""
         head = b""
         for directory in (BLOBS, f"{BLOBS}/{digest.algorithm}"):
             if directory not in self._names:
@@ -55,5 +55,5 @@ class Archive:
 
 
 def header(name: str, size: int, mode: int) -> bytes:
-    """Return the headers of an entry."""
+    """Return the headers for an entry."""
     return layout([Member(name, size, mode)]).places[0].header

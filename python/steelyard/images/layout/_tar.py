@@ -1,4 +1,4 @@
-"""A layout as a tar archive under construction, written to a stream as it comes."""
+"""A layout as a tar archive under construction, written to a stream."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ __all__ = ("TarLayout",)
 
 
 class TarLayout(ProcessBound, LayoutDriver):
-    """A layout that is written as a tar archive, in one pass and bounded memory; nothing in it can be read back.
+    """A layout that is written as a tar archive, in one pass and bounded memory. It cannot be read.
 
-    Use it in an ``async with``: leaving it without an exception writes the layout's files, which can be edited until then,
-    and the end of the archive. Anything else leaves an archive without an end and without an index, which no reader takes
-    for whole. A blob of known size and digest is streamed, its last piece held back until it has proved right; of any
-    other the name is not known before its end, so that it is spooled in a temporary file first.
+    Use it in an ``async with``. Leaving it without an exception writes the layout's files, which can be edited until then, and
+    the end of the archive. Otherwise the archive has no end and no index, so every reader refuses it. A blob of known size and
+    digest is streamed; its last piece is held back until the blob is verified. Any other blob is spooled in a temporary file,
+    because its name is known only at its end.
 
     Args:
-        sink: takes the archive; it stays the caller's to close.
+        sink: gets the archive; the caller closes it.
     """
 
     def __init__(self, sink: ByteSendStream) -> None:
@@ -64,7 +64,7 @@ class TarLayout(ProcessBound, LayoutDriver):
         self._archive.state = "closed"
 
     async def finish(self) -> None:
-        """Write the layout's files and the end of the archive; nothing can be added after that.
+        """Write the layout's files and the end of the archive; then nothing can be added.
 
         Raises:
             NotFound: a file of the layout was never written; see `init`.
@@ -84,7 +84,7 @@ class TarLayout(ProcessBound, LayoutDriver):
         expected: Digest | str | None = None,
         algorithm: Algorithm | None = None,
     ) -> BlobWriter:
-        """Begin a blob; see `LayoutDriver.blob_writer`. While a blob is streamed, others wait."""
+        """Start a blob; see `LayoutDriver.blob_writer`. While a blob is streamed, others wait."""
         check_size(size)
         self._archive.check()
         wanted = None if expected is None else Digest.parse(expected)
@@ -96,12 +96,12 @@ class TarLayout(ProcessBound, LayoutDriver):
         return _Streamed(self._archive, size, wanted)
 
     async def delete_blob(self, digest: Digest | str) -> None:
-        """Refuse: what was written stays."""
+        """Refuse: written blobs cannot be removed."""
         await checkpoint()
         raise FailedPrecondition(f"blob {digest}: an archive can only be added to")
 
     async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
-        """Refuse: what was written cannot be read."""
+        """Refuse: written blobs cannot be read."""
         await checkpoint()
         name = blob.digest if isinstance(blob, Descriptor) else blob
         raise FailedPrecondition(f"blob {name}: an archive under construction cannot be read")
@@ -125,12 +125,12 @@ class TarLayout(ProcessBound, LayoutDriver):
 
 
 def _spool() -> BinaryIO:
-    # Unbuffered: a child of a fork would write what is in its copy of the buffer, too.
+    # Unbuffered: a child of a fork would write its copy of the buffer, too.
     return tempfile.TemporaryFile("w+b", buffering=0)
 
 
 class _Streamed(ProcessBound, BlobWriter):
-    """A blob whose name and size are known: its entry is written as it comes, but for the last piece.
+    """A blob of known size and digest: each piece is written when the next one comes.
 
     It holds the lock of the archive until it is closed.
     """
@@ -180,7 +180,7 @@ class _Streamed(ProcessBound, BlobWriter):
         await checkpoint()
 
     async def _flush(self, end: bytes) -> None:
-        """Write the piece that was held back, or at first the headers, and then `end`."""
+        """Write the held piece, or the headers if there was none, and then `end`."""
         piece = self._archive.head(self._expected, self._size) if self._held is None else self._held
         self._state = "begun"
         await self._archive.send(piece + end)
@@ -193,14 +193,14 @@ class _Streamed(ProcessBound, BlobWriter):
         if self._state == "closed":
             return
         if self._state == "begun":
-            # The entry is in the stream, and its end never will be.
+            # The stream has a part of the entry, and will never have its end.
             self._archive.state = "broken"
         self._state = "closed"
         self._archive.entry_lock.release()
 
 
 class _Spooled(ProcessBound, BlobWriter):
-    """A blob whose name is not known before its end; nothing of it is in the archive until it has proved right."""
+    """A blob whose digest is known only at its end; it is written to the archive after that."""
 
     def __init__(
         self, archive: Archive, file: BinaryIO, size: int | None, expected: Digest | None, algorithm: Algorithm
