@@ -8,7 +8,8 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,7 @@ OCI = tar(layout(*one_image([LAYER], org_opencontainers_image_ref_name="demo:1")
 DOCKER = tar(saved([LAYER], "demo:1"))
 
 
-async def pieces(data: bytes, *, until: int | None = None) -> AsyncIterator[bytes]:
+async def pieces(data: bytes, *, until: int | None = None) -> AsyncGenerator[bytes, None]:
     """Give the archive; with `until` break off there."""
     for start in range(0, len(data), 100_000):
         if until is not None and start >= until:
@@ -125,8 +126,9 @@ async def test_what_was_left_of_other_bytes_is_dropped_and_told() -> None:
     async with await store.writer(f"import-{DIGEST}") as writer:
         await writer.write(b"others" * MIB)
 
-    with pytest.raises(FailedPrecondition, match="import again"):
-        await import_images(store, pieces(OCI))
+    async with aclosing(pieces(OCI)) as source:
+        with pytest.raises(FailedPrecondition, match="import again"):
+            await import_images(store, source)
     assert [] == await store.list_statuses()
     await import_images(store, pieces(OCI))
     assert (await check(store, NAME)).complete

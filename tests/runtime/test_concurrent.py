@@ -10,6 +10,7 @@ from anyio.lowlevel import checkpoint
 
 from steelyard._runtime.chunks import Batch, slices
 from steelyard._runtime.concurrent import map_concurrently
+from steelyard._runtime.scopes import task_group
 from steelyard.errors import InvalidArgument, NotFound
 
 pytestmark = pytest.mark.anyio
@@ -62,6 +63,26 @@ async def test_the_first_failure_cancels_the_rest_and_is_no_exception_group() ->
     with pytest.raises(NotFound):
         await map_concurrently(range(10), call, concurrency=3)
     assert sorted(cancelled) == [0, 1]
+
+
+async def test_a_task_group_raises_its_first_failure_by_itself_with_its_cause() -> None:
+    cause = OSError("cause")
+
+    async def fail() -> None:
+        raise NotFound("blob", "1") from cause
+
+    async def failing() -> None:
+        async with task_group() as tasks:
+            tasks.start_soon(fail)
+            await anyio.sleep_forever()
+
+    with pytest.raises(NotFound) as caught:
+        await failing()
+    assert caught.value.__cause__ is cause
+
+    with pytest.raises(ExceptionGroup, match="of the body"):  # what the body raises comes out as it is
+        async with task_group():
+            raise ExceptionGroup("of the body", [NotFound("blob", "2")])
 
 
 async def test_items_that_fail_let_calls_under_way_finish() -> None:

@@ -101,20 +101,15 @@ async def _call_each(
     concurrency: int,
 ) -> None:
     """Call a function with each item and its place, at most `concurrency` at a time; raise the first failure."""
-    failures: list[Exception] = []
+    failure: Exception | None = None
     free = anyio.Semaphore(concurrency)
     source = aiter(items if isinstance(items, AsyncIterable) else _each(items))
 
     async with task_group() as tasks:
 
         async def one(index: int, item: ItemT) -> None:
-            try:
-                await call(index, item)
-            except Exception as error:  # noqa: BLE001  # raised below, by itself and not in a group
-                failures.append(error)
-                tasks.cancel_scope.cancel()
-            else:  # not after a failure: another call would start before the failure cancels it
-                free.release()
+            await call(index, item)
+            free.release()  # not after a failure: another call would start before the failure cancels it
 
         # One task alone advances the items: a generator may have scopes of its own open between two of them.
         try:
@@ -129,14 +124,12 @@ async def _call_each(
         except StopAsyncIteration:
             pass
         except Exception as error:  # noqa: BLE001  # raised when the calls under way have finished
-            failures.append(error)
-    if failures:
-        first = failures[0]
-        failures.clear()  # its traceback holds this frame
+            failure = error
+    if failure is not None:
         try:
-            raise first
+            raise failure
         finally:
-            del first
+            del failure  # its traceback holds this frame
 
 
 class _Work(Generic[ItemT, ResultT]):

@@ -40,7 +40,7 @@ class _Scope(AbstractAsyncContextManager[ItemT_co], Generic[ItemT_co]):
         try:
             return await self._inner.__aexit__(kind, error, traceback)
         except BaseExceptionGroup as group:
-            # Whoever catches KeyboardInterrupt does not know of our task groups.
+            # A caller that catches KeyboardInterrupt does not know of our task groups.
             interrupt: BaseException | None = group.subgroup(KeyboardInterrupt)
             while isinstance(interrupt, BaseExceptionGroup):
                 interrupt = interrupt.exceptions[0]
@@ -62,6 +62,26 @@ def managed(
     return managed_scope
 
 
+class _TaskGroup(_Scope[abc.TaskGroup]):
+    @uninterrupted
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        try:
+            return await super().__aexit__(kind, error, traceback)
+        except BaseExceptionGroup as group:
+            first = next((each for each in group.exceptions if isinstance(each, Exception)), group.exceptions[0])
+        if first is error:
+            return False
+        try:
+            raise first
+        finally:
+            del first  # its traceback holds this frame
+
+
 def task_group() -> AbstractAsyncContextManager[abc.TaskGroup, bool | None]:
-    """Return anyio's task group. KeyboardInterrupt comes out of it by itself, and not in an exception group."""
-    return _Scope(anyio.create_task_group())
+    """Return anyio's task group, except that it raises the first failure by itself, and not in an exception group.
+
+    The first failure cancels the other tasks. KeyboardInterrupt comes before other failures.
+    """
+    return _TaskGroup(anyio.create_task_group())

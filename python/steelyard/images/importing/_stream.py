@@ -74,18 +74,11 @@ class ArchiveStream(Archive):
 
     async def contents(self) -> Contents:
         """Read the archive to its end, and store its blobs; return its images."""
-        try:
-            async with read_ahead(self._plain) as pieces, task_group() as tasks:
-                self._tar = self._open(pieces)
-                async for entry in self._tar:
-                    await self._take(entry, tasks)
-                await self._flush(tasks)
-        except ExceptionGroup as group:
-            # The first failure cancels the rest, and is raised by itself.
-            first: Exception = group
-            while isinstance(first, ExceptionGroup):
-                first = first.exceptions[0]
-            raise first from None
+        async with read_ahead(self._plain) as pieces, task_group() as tasks:
+            self._tar = self._open(pieces)
+            async for entry in self._tar:
+                await self._take(entry, tasks)
+            await self._flush(tasks)
         contents = await self._judge()
         if contents.made or not self._strays:
             return contents
