@@ -87,8 +87,8 @@ _uninterrupted: list[Callable[..., Any]] = []
 def uninterrupted(function: FunctionT) -> FunctionT:
     """Have trio raise KeyboardInterrupt in no step of this function, nor of what it calls, but at the next checkpoint.
 
-    For every function that hands something over, or lets go of something, and must not stop half-way. It costs a call
-    nothing. It may be a coroutine function; it must not call functions of the user's that work for long.
+    For every function that transfers or releases something and must not stop half-way. It adds no cost to a call. The
+    function may be a coroutine function; it must not call long functions of the user.
     """
     _uninterrupted.append(function)
     if "trio" in sys.modules:
@@ -106,7 +106,7 @@ def protect() -> None:
 
 @uninterrupted
 async def outlast(event: anyio.Event, before_wait: Callable[[], object] = bool) -> None:
-    """Wait for an event that is sure to come, whatever is cancelled meanwhile; Ctrl-C is heeded afterwards.
+    """Wait for an event that is sure to come, whatever is cancelled meanwhile. Ctrl-C is raised afterwards.
 
     Args:
         event: what is waited for.
@@ -119,7 +119,7 @@ async def outlast(event: anyio.Event, before_wait: Callable[[], object] = bool) 
                 before_wait()
                 await event.wait()
             except (get_cancelled_exc_class(), KeyboardInterrupt) as error:
-                # What no shield holds off: asyncio's own cancel, and Ctrl-C.
+                # No shield stops these: asyncio's own cancel, and Ctrl-C.
                 broken = error
     try:
         if broken is not None:

@@ -30,7 +30,7 @@ class Background(ProcessBound):
         scope, done = self._scope, self._done
 
         async def run() -> None:
-            # It refers to no part of its owner but `function`, so that a dropped owner is noticed.
+            # It refers to nothing of its owner but `function`, so that an owner without references is collected.
             try:
                 with scope:
                     await function()

@@ -1,22 +1,22 @@
-"""The one module that knows of threads: everything that waits for native work or a blocking call goes through here.
+"""Blocking calls off the event loop: native work and blocking calls of Python run on threads of the native pool.
 
-The unit of work is a **piece**: a call that ends by itself within milliseconds to a few seconds, at most `PIECE` bytes of
-input or output. A piece is never abandoned. A caller that is cancelled before its piece starts had no effect; one that
-is cancelled while it runs gets its result, and the cancellation at its next checkpoint. So no thread is ever left loose
-on a file, and nobody has to guess whether something happened.
+The unit of work is a **piece**: a call that ends by itself within milliseconds to a few seconds, with at most `PIECE` bytes
+of input or output. A piece is never abandoned. A caller that is cancelled before its piece starts has had no effect. A
+caller that is cancelled while its piece runs gets the result, and the cancellation at its next checkpoint. So no thread
+goes on with a file after its caller has left, and no caller has to guess whether something happened.
 
-Pieces run on threads of the native core, one pool for the process. What is finished gathers in a queue, and one wake of
-the event loop delivers all that is there: a wake costs about 50 µs, whatever it brings. Threads start when there is work
-and end by themselves within a second without. `rust/core/src/bridge` says who is woken when.
+Pieces run on threads of the native core, in one pool for the process. Results are put into a queue, and one wake of the event
+loop delivers all that are there: a wake costs about 50 µs, however many results it delivers. Threads start when there is work,
+and end within a second without work. `rust/core/src/bridge` decides which thread and which loop is woken, and when.
 
-What waits for somebody else, a server for example, is no piece: nobody knows when it ends. `start` gives it a thread of a
-second pool, so that pieces always find one, and a way to end it early, which is part of the call.
+A call that waits for something outside, such as a server, is not a piece, because nobody knows when it ends. `start` gives it
+a thread of a second pool, so that pieces always find one, and takes a function that ends it early.
 
-* **Ctrl-C** never parts a caller from its piece, even when Python raises KeyboardInterrupt in the middle of this package.
+* **Ctrl-C** never separates a caller from its piece, even when Python raises KeyboardInterrupt in the middle of this package.
 * **Several event loops**, one in each thread: each has its own port to the pool.
 * **A loop that ends** with pieces under way: they run to their end, and their results are dropped.
 * **The end of the process** waits for the pieces under way; blocking calls under way are made to end.
-* **A fork**: the child begins with an empty pool; what waited in the parent is the parent's.
+* **A fork**: the child has an empty pool; what waited in the parent stays with the parent.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ THREADS = 32
 """Pieces under way at once in the process: more than cores, so that waits for the disk overlap."""
 
 WAITS = 1024
-"""Calls at once in the process that wait for somebody else: each holds a thread, which does nothing meanwhile."""
+"""Blocking calls at once in the process: each holds a thread, which only waits."""
 
 ResultT = TypeVar("ResultT")
 ArgsT = TypeVarTuple("ArgsT")
@@ -70,7 +70,7 @@ async def run(function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
 
     Cancellation:
         Before the piece starts: no effect. Afterwards it is waited for and its result returned. Only asyncio's own
-        ``Task.cancel`` is raised in place of the result, because it is said once. So whatever a result owns must be an
+        ``Task.cancel`` is raised in place of the result, because asyncio raises it once. So whatever a result owns must be an
         object with ``close``, alone or in a tuple, and never a bare descriptor: it is closed when nobody gets it.
 
     KeyboardInterrupt:
@@ -83,7 +83,7 @@ async def run(function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
 
 @uninterrupted
 async def run_always(function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
-    """Run one piece that lets go of something: it is run even if the caller is cancelled already, or Ctrl-C is pending.
+    """Run one piece that releases something: it runs even if the caller is cancelled already, or Ctrl-C is pending.
 
     Cancellation:
         As for `run`, afterwards.
@@ -106,9 +106,9 @@ async def run_job(job: Job, function: Callable[[*ArgsT], ResultT], *args: *ArgsT
 
 @uninterrupted
 def start(function: Callable[[*ArgsT], ResultT], *args: *ArgsT, end: Callable[[], object]) -> BlockingCall[ResultT]:
-    """Call a function that waits for somebody else, on a thread; it starts at once.
+    """Call a function that waits for something outside, on a thread of its own; it starts at once.
 
-    Whoever starts it is responsible for its end: by waiting for the result, or by `BlockingCall.aclose`.
+    The caller is responsible for its end: it waits for the result, or calls `BlockingCall.aclose`.
 
     Args:
         function: called in a thread that Python did not start, so that it must not start any.
@@ -123,13 +123,13 @@ def start(function: Callable[[*ArgsT], ResultT], *args: *ArgsT, end: Callable[[]
 
 
 def _named(function: Callable[..., ResultT], args: tuple[Any, ...]) -> ResultT:
-    # Who asks for the current thread makes a record of it, which outlives it: let it say whose it was.
+    # Python records a thread that asks for itself, and the record outlives the thread: the name says whose it was.
     threading.current_thread().name = "steelyard-wait"
     return function(*args)
 
 
 def checkpoint_here() -> Callable[[], Awaitable[None]]:
-    """Return anyio's `checkpoint` for this event loop. That function itself asks each time which one it is."""
+    """Return the `checkpoint` of this event loop. anyio's own function asks at each call which loop runs."""
     checkpoint: Callable[[], Awaitable[None]] = current_token().backend_class.checkpoint
     return checkpoint
 
@@ -145,7 +145,7 @@ def counts() -> dict[str, int]:
 
 
 class _Current(threading.local):
-    """The loop that ran the last piece of this thread: most likely that of the next, and asking is dear."""
+    """The loop that ran the last piece of this thread. Most likely it runs the next, and asking anew is slow."""
 
     loop: Loop | None = None
 
@@ -164,7 +164,7 @@ def _this_loop() -> Loop:
 
 
 def _begin_anew() -> None:
-    # It has none of the threads, and perhaps a locked mutex.
+    # The child has none of the threads, and perhaps a locked mutex.
     global _pool, _waits, _under_way, _current
     _pool, _waits, _under_way, _current = Pool(THREADS), Pool(WAITS), weakref.WeakSet(), _Current()
 
@@ -173,7 +173,7 @@ def _end() -> None:
     for call in list(_under_way):
         call.end()
     _waits.close()
-    _pool.close()  # whichever it is by then
+    _pool.close()  # the one of this process, also after a fork
 
 
 atexit.register(_end)

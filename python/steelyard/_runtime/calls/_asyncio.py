@@ -1,4 +1,4 @@
-"""The way to the pool from an asyncio event loop."""
+"""Calls from an asyncio event loop."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ("AsyncioLoop",)
 
 
 class _Failed:
-    """What a piece raised, on its way to who waits for it."""
+    """What a piece raised, on its way to the caller."""
 
     __slots__ = ("error",)
 
@@ -33,7 +33,7 @@ class _Failed:
 
 
 class AsyncioLoop(Loop):
-    """The way to the pool from an asyncio event loop. Its tickets are the futures that the callers wait for.
+    """An asyncio event loop. Its tickets are the futures that the callers wait for.
 
     Ctrl-C is a cancellation of the main task if `asyncio.Runner` runs the loop. A second one, and the first in a loop
     without a runner, is a KeyboardInterrupt in whatever Python code runs at that moment, this module's too.
@@ -107,7 +107,7 @@ class AsyncioLoop(Loop):
                 or anyio.current_effective_deadline() != -math.inf
                 or (type(result) is _Failed and type(result.error) is Cancelled)
             ):
-                # Not from a cancel scope, which would raise it again. Nobody gets the result; what is open is closed.
+                # Not from a cancel scope, which would raise it again. The result is dropped, and closed if it is open.
                 await self._close(result)
                 del result  # an error that was made in this handler leads to the exception that is raised, and back to this frame
                 raise
@@ -119,7 +119,7 @@ class AsyncioLoop(Loop):
             del result, future  # the error's traceback holds this frame, and this frame the error
 
     async def _end(self, future: Any) -> Any:
-        """Wait for the result, whatever breaks in meanwhile: one exception is remembered already."""
+        """Wait for the result, whatever is raised meanwhile: the caller has one exception to raise already."""
         first = future
         with CancelScope(shield=True):
             while True:
@@ -137,7 +137,7 @@ class AsyncioLoop(Loop):
                 return result
 
     async def _close(self, result: object) -> None:
-        """Close what a result owns that nobody gets."""
+        """Close what a dropped result owns."""
         for close in closers(result):
             closing = self._loop().create_future()
             self._port.submit(close, (), closing)

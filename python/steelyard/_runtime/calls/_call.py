@@ -50,7 +50,7 @@ class BlockingCall(ProcessBound, Generic[ResultT]):
         return value
 
     async def aclose(self) -> None:
-        """Make the call end, and wait until it has, whatever it gives."""
+        """Make the call end, and wait until it has; its result is dropped."""
         self.end()
         await outlast(self._ended, self._deliver_ends)
 
@@ -61,8 +61,8 @@ class BlockingCall(ProcessBound, Generic[ResultT]):
 
 
 class OpenFile:
-    """An open file as what a piece returns: it closes when nobody gets it, or nobody has it any more. A child of a fork has
-    it closed.
+    """An open file that a piece returns. It is closed when the result is dropped, when the object is collected, and in a
+    child of a fork.
 
     Args:
         number: the descriptor, which belongs to this object from now on.
@@ -90,7 +90,7 @@ class OpenFile:
 
 
 def closers(result: object) -> Iterator[Callable[[], object]]:
-    """Iterate over what closes the things that a result owns: the result itself, or what a tuple holds."""
+    """Iterate over the `close` methods of a result, or of the members of a tuple."""
     for part in result if isinstance(result, tuple) else (result,):
         close = getattr(part, "close", None)
         if close is not None:

@@ -1,4 +1,4 @@
-"""What both event loops have in common: a port to each pool, and how results get from a port to those who wait."""
+"""What both kinds of event loop share: a port to each pool, and the delivery of results from a port to the callers."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ("Loop",)
 
 
 class Loop(ABC):
-    """The way from one event loop to the pools, and back.
+    """One event loop, its ports to the pools, and the results that arrive.
 
     Args:
         pool: has threads for calls that end by themselves.
-        waits: has threads for calls that wait for somebody else.
+        waits: has threads for blocking calls.
     """
 
     def __init__(self, pool: Pool, waits: Pool) -> None:
@@ -56,14 +56,14 @@ class Loop(ABC):
 
     @abstractmethod
     def _give(self, ticket: Any, value: Any, error: BaseException | None) -> None:
-        """Give a result to the one who waits; a second time changes nothing."""
+        """Give a result to the caller that waits; a second time changes nothing."""
 
     def start(self, function: Callable[..., Any], args: tuple[Any, ...], call: BlockingCall[Any]) -> None:
         """Have the function called on a thread of the second pool, and its result set on `call`."""
         self._waits.submit(function, args, call)
 
     def deliver_ends(self) -> None:
-        """Give the ends that are there to those who wait, should the loop have lost the call that was to do it."""
+        """Set the results of blocking calls that have ended; also when the loop has lost the call that was to do it."""
         self._ends.deliver(self._waits)
 
     # A pool calls these two. It takes RuntimeError for the end of the loop, and keeps no more results for it.
@@ -79,13 +79,13 @@ class Loop(ABC):
 
 
 class _Arrivals:
-    """Results that were taken from a port, on their way to those who wait.
+    """Results that were taken from a port, on their way to the callers.
 
     An exception from a signal handler (Ctrl-C) can be raised between any two steps of Python. No result is lost to it:
-    what was taken stays here until it was given.
+    a result stays here until it was given.
 
     Args:
-        give: gives a result to the one who waits; a second time changes nothing.
+        give: gives a result to the caller that waits; a second time changes nothing.
         again: has `deliver` called soon.
     """
 

@@ -1,4 +1,4 @@
-"""The way to the pool from a trio event loop."""
+"""Calls from a trio event loop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ("TrioLoop",)
 
 
 class TrioLoop(Loop):
-    """The way to the pool from a trio event loop. Its tickets are the tasks that wait."""
+    """A trio event loop. Its tickets are the tasks that wait."""
 
     def __init__(self, pool: Pool, waits: Pool) -> None:
         import outcome  # noqa: PLC0415  # as trio
@@ -47,8 +47,8 @@ class TrioLoop(Loop):
     ) -> Any:
         if not always:
             await self._lowlevel.checkpoint_if_cancelled()
-        # From here on the task must wait: a piece that nobody waits for uses what the caller has let go of, and trio ends
-        # with an internal error when a task is woken that does not wait for it. So KeyboardInterrupt is held back.
+        # From here on the task must wait: a piece without a waiting caller would use what the caller has released, and trio
+        # fails with an internal error when it wakes a task that does not wait. So KeyboardInterrupt is held back.
         task = self._lowlevel.current_task()
         cancelled: list[None] = []
 
