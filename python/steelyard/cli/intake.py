@@ -13,6 +13,7 @@ import msgspec
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from steelyard._runtime.calls import run
+from steelyard._runtime.concurrent import map_concurrently
 from steelyard.cli import stdio
 from steelyard.cli.context import Context
 from steelyard.cli.exits import Exit, exit_of
@@ -64,9 +65,7 @@ class Intake:
         send_large, large = anyio.create_memory_object_stream[Found](4)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._store_small, small)
-            for _ in range(_LARGE_AT_ONCE):
-                tasks.start_soon(self._store_large, large.clone())
-            large.close()
+            tasks.start_soon(self._store_large, large)
             async with send_small, send_large:
                 await self._sort(sources, send_small, send_large)
 
@@ -122,14 +121,16 @@ class Intake:
                     self._fail(one.error, str(one.source))
 
     async def _store_large(self, sources: MemoryObjectReceiveStream[Found]) -> None:
+        async def store(found: Found) -> None:
+            try:
+                result = await self._store_one(found)
+            except Exception as error:  # noqa: BLE001 - the others are stored, and the error is reported
+                self._fail(error, found.path)
+            else:
+                await self._stored(found.path, result)
+
         async with sources:
-            async for found in sources:
-                try:
-                    result = await self._store_one(found)
-                except Exception as error:  # noqa: BLE001 - the batch goes on, and the error is told to a person
-                    self._fail(error, found.path)
-                else:
-                    await self._stored(found.path, result)
+            await map_concurrently(sources, store, concurrency=_LARGE_AT_ONCE)
 
     async def _stored(self, path: str, result: PutResult) -> None:
         context = self._context
