@@ -20,12 +20,11 @@ from steelyard.base import BaseReader
 from steelyard.content import ReaderAt
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import DataCorrupt, FailedPrecondition, InvalidArgument, NotFound, OutOfRange, StorageError
-from steelyard.hashing import Hasher
 from steelyard.images.layout import _files
-from steelyard.images.layout._driver import BlobWriter, LayoutDriver, check_blob, check_room
+from steelyard.images.layout._driver import BlobWriter, HashedWriter, LayoutDriver
 from steelyard.images.layout._names import BLOBS, blob_name
-from steelyard.model import DEFAULT_ALGORITHM, Buffer, Descriptor
-from steelyard.options import check_size
+from steelyard.model import Buffer, Descriptor
+from steelyard.options import PutOptions
 
 __all__ = ("DirectoryLayout",)
 
@@ -88,10 +87,8 @@ class DirectoryLayout(ProcessBound, LayoutDriver):
         algorithm: Algorithm | None = None,
     ) -> BlobWriter:
         """Start a blob; see `LayoutDriver.blob_writer`."""
-        check_size(size)
-        wanted = None if expected is None else Digest.parse(expected)
-        chosen = Algorithm.parse(algorithm) if algorithm else wanted.algorithm if wanted else DEFAULT_ALGORITHM
-        return await run(_Writer, self._open, self._path, size, wanted, chosen)
+        options = PutOptions.parse(size=size, expected=expected, algorithm=algorithm)
+        return await run(_Writer, self._open, self._path, options)
 
     async def delete_blob(self, digest: Digest | str) -> None:
         """Remove a blob, durably; see `LayoutDriver.delete_blob`."""
@@ -157,26 +154,17 @@ def _blob_dir(root: int, path: str, digest: Digest) -> int:
         raise
 
 
-class _Writer(ProcessBound, BlobWriter):
+class _Writer(ProcessBound, HashedWriter):
     """A file without a name, and its directory."""
 
-    def __init__(self, root: int, path: str, size: int | None, expected: Digest | None, algorithm: Algorithm) -> None:
-        self._size = size
-        self._expected = expected
-        self._hasher = Hasher(algorithm)
-        self._directory = OpenFile(_files.open_dir(root, path, (BLOBS, algorithm.value), make=True))
-        shown = f"{path}/blobs/{algorithm}"
+    def __init__(self, root: int, path: str, options: PutOptions) -> None:
+        super().__init__(options)
+        self._directory = OpenFile(_files.open_dir(root, path, (BLOBS, options.algorithm.value), make=True))
+        shown = f"{path}/{BLOBS}/{options.algorithm}"
         self._file: _files.NewFile | None = _files.NewFile(self._directory.fileno(), shown)
-        self._offset = 0
-
-    @property
-    def offset(self) -> int:
-        return self._offset
 
     async def write(self, data: Buffer) -> None:
-        octets = memoryview(data).cast("B")
-        check_room(self._offset + len(octets), self._size)
-        await run(self._append, octets)
+        await run(self._append, self._octets(data))
 
     def _append(self, octets: memoryview) -> None:
         self._opened.write(octets)
@@ -186,8 +174,7 @@ class _Writer(ProcessBound, BlobWriter):
     async def commit(self, size: int | None = None, expected: Digest | str | None = None) -> Digest:
         try:
             file = self._opened
-            found = self._hasher.digest()
-            check_blob(found, self._offset, sizes=(self._size, size), digests=(self._expected, expected))
+            found = self._verified(size, expected)
             # CANCEL: the publication is not interrupted; the blob is in the layout, whole, or not at all.
             await run(file.publish, found.encoded, 0o444)
             return found

@@ -13,15 +13,16 @@ from anyio.abc import ByteSendStream
 from steelyard.content import Provider
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import InvalidArgument, NotFound, UnexpectedDigest, UnexpectedSize
-from steelyard.hashing import digest_of
+from steelyard.hashing import Hasher, digest_of
 from steelyard.images._off_loop import off_loop
 from steelyard.images.documents import Document, ImageLayout, Index, OCIDescriptor
 from steelyard.images.layout._names import INDEX_FILE, LAYOUT_BYTES, LAYOUT_FILE, REF_NAME, encode_index
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
 from steelyard.images.parse import parse_index, parse_layout
 from steelyard.model import DEFAULT_ALGORITHM, Buffer
+from steelyard.options import PutOptions
 
-__all__ = ("BlobWriter", "LayoutDriver", "put_descriptors")
+__all__ = ("BlobWriter", "HashedWriter", "LayoutDriver", "put_descriptors")
 
 Entry: TypeAlias = dict[str, Any]
 """An entry of an index, with fields that this package does not know."""
@@ -62,6 +63,35 @@ class BlobWriter(ByteSendStream):
             UnexpectedSize, UnexpectedDigest: the bytes do not match, and are dropped. An archive to which the blob was streamed
                 is broken then: its last entry is incomplete, and nothing more can be written to it.
         """
+
+
+class HashedWriter(BlobWriter):
+    """A writer that hashes the bytes as they are written.
+
+    Args:
+        options: the announced size and digest, and the algorithm.
+    """
+
+    def __init__(self, options: PutOptions) -> None:
+        self._options = options
+        self._hasher = Hasher(options.algorithm)
+        self._offset = 0
+
+    @property
+    def offset(self) -> int:
+        return self._offset
+
+    def _octets(self, data: Buffer) -> memoryview:
+        """Return the bytes of `data`, for which there has to be room."""
+        octets = memoryview(data).cast("B")
+        check_room(self._offset + len(octets), self._options)
+        return octets
+
+    def _verified(self, size: int | None, expected: Digest | str | None) -> Digest:
+        """Return the digest of the written bytes, which have to match."""
+        found = self._hasher.digest()
+        check_blob(found, self._offset, self._options, PutOptions.parse(size=size, expected=expected))
+        return found
 
 
 class LayoutDriver(Provider):
@@ -245,22 +275,20 @@ async def put_descriptors(layout: LayoutDriver, descriptors: Iterable[OCIDescrip
     await layout._edit_index(change)  # noqa: SLF001  # not part of the interface
 
 
-def check_blob(
-    found: Digest, size: int, *, sizes: tuple[int | None, ...], digests: tuple[Digest | str | None, ...]
-) -> None:
-    """Refuse a blob that does not match the announced sizes and digests."""
-    for wanted in sizes:
-        if wanted is not None and wanted != size:
-            raise UnexpectedSize(expected=wanted, actual=size)
-    for digest in digests:
-        if digest is not None and Digest.parse(digest) != found:
-            raise UnexpectedDigest(expected=str(digest), actual=str(found))
+def check_blob(found: Digest, size: int, announced: PutOptions, required: PutOptions) -> None:
+    """Refuse a blob that does not match the sizes and digests."""
+    for options in (announced, required):
+        if options.size is not None and options.size != size:
+            raise UnexpectedSize(expected=options.size, actual=size)
+    for options in (announced, required):
+        if options.expected is not None and options.expected != found:
+            raise UnexpectedDigest(expected=str(options.expected), actual=str(found))
 
 
-def check_room(size: int, announced: int | None) -> None:
+def check_room(size: int, announced: PutOptions) -> None:
     """Refuse bytes beyond the announced size."""
-    if announced is not None and size > announced:
-        raise UnexpectedSize(expected=announced, actual=size)
+    if announced.size is not None and size > announced.size:
+        raise UnexpectedSize(expected=announced.size, actual=size)
 
 
 def _checked(name: str) -> str:

@@ -15,8 +15,8 @@ from steelyard.errors import DataCorrupt, NotFound
 from steelyard.hashing import digest_of
 from steelyard.images.layout._driver import BlobWriter, LayoutDriver, check_blob, check_room
 from steelyard.memory._reader import MemoryReader
-from steelyard.model import DEFAULT_ALGORITHM, Buffer, Descriptor
-from steelyard.options import check_size
+from steelyard.model import Buffer, Descriptor
+from steelyard.options import PutOptions
 
 __all__ = ("MemoryLayout",)
 
@@ -43,9 +43,7 @@ class MemoryLayout(LayoutDriver):
     ) -> BlobWriter:
         """Start a blob; see `LayoutDriver.blob_writer`."""
         await checkpoint()
-        wanted = None if expected is None else Digest.parse(expected)
-        chosen = algorithm or (wanted.algorithm if wanted else DEFAULT_ALGORITHM)
-        return _Writer(self.blobs, check_size(size), wanted, chosen)
+        return _Writer(self.blobs, PutOptions.parse(size=size, expected=expected, algorithm=algorithm))
 
     async def delete_blob(self, digest: Digest | str) -> None:
         """Remove a blob; see `LayoutDriver.delete_blob`."""
@@ -81,13 +79,9 @@ class MemoryLayout(LayoutDriver):
 
 
 class _Writer(BlobWriter):
-    def __init__(
-        self, blobs: dict[Digest, bytes], size: int | None, expected: Digest | None, algorithm: Algorithm
-    ) -> None:
+    def __init__(self, blobs: dict[Digest, bytes], options: PutOptions) -> None:
         self._blobs = blobs
-        self._size = size
-        self._expected = expected
-        self._algorithm = algorithm
+        self._options = options
         self._data: bytearray | None = bytearray()
 
     @property
@@ -96,15 +90,15 @@ class _Writer(BlobWriter):
 
     async def write(self, data: Buffer) -> None:
         octets = memoryview(data).cast("B")
-        check_room(self.offset + len(octets), self._size)
+        check_room(self.offset + len(octets), self._options)
         self._open().extend(octets)
         await checkpoint()
 
     async def commit(self, size: int | None = None, expected: Digest | str | None = None) -> Digest:
         data = bytes(self._open())
         self._data = None
-        found = await digest_of(data, algorithm=self._algorithm)
-        check_blob(found, len(data), sizes=(self._size, size), digests=(self._expected, expected))
+        found = await digest_of(data, algorithm=self._options.algorithm)
+        check_blob(found, len(data), self._options, PutOptions.parse(size=size, expected=expected))
         self._blobs[found] = data
         return found
 

@@ -19,18 +19,16 @@ from steelyard._runtime.scopes import managed
 from steelyard.content import ReaderAt
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import FailedPrecondition, NotFound
-from steelyard.hashing import Hasher
 from steelyard.images._pieces import READ_BYTES
 from steelyard.images.layout._driver import (
     BlobWriter,
+    HashedWriter,
     LayoutDriver,
-    check_blob,
-    check_room,
 )
 from steelyard.images.layout._names import INDEX_FILE, LAYOUT_FILE
 from steelyard.images.layout._stream import Archive, header
-from steelyard.model import DEFAULT_ALGORITHM, Buffer, Descriptor
-from steelyard.options import check_size
+from steelyard.model import Buffer, Descriptor
+from steelyard.options import PutOptions
 
 __all__ = ("TarLayout",)
 
@@ -85,15 +83,13 @@ class TarLayout(ProcessBound, LayoutDriver):
         algorithm: Algorithm | None = None,
     ) -> BlobWriter:
         """Start a blob; see `LayoutDriver.blob_writer`. While a blob is streamed, others wait."""
-        check_size(size)
+        options = PutOptions.parse(size=size, expected=expected, algorithm=algorithm)
         self._archive.check()
-        wanted = None if expected is None else Digest.parse(expected)
-        chosen = Algorithm.parse(algorithm) if algorithm else wanted.algorithm if wanted else DEFAULT_ALGORITHM
-        if size is None or wanted is None or wanted.algorithm is not chosen:
-            file = await run(_spool)
-            return _Spooled(self._archive, file, size, wanted, chosen)
+        digest = options.expected
+        if size is None or digest is None or digest.algorithm is not options.algorithm:
+            return _Spooled(self._archive, await run(_spool), options)
         await self._archive.entry_lock.acquire()
-        return _Streamed(self._archive, size, wanted)
+        return _Streamed(self._archive, options, size, digest)
 
     async def delete_blob(self, digest: Digest | str) -> None:
         """Refuse: written blobs cannot be removed."""
@@ -129,30 +125,24 @@ def _spool() -> BinaryIO:
     return tempfile.TemporaryFile("w+b", buffering=0)
 
 
-class _Streamed(ProcessBound, BlobWriter):
+class _Streamed(ProcessBound, HashedWriter):
     """A blob of known size and digest: each piece is written when the next one comes.
 
     It holds the lock of the archive until it is closed.
     """
 
-    def __init__(self, archive: Archive, size: int, expected: Digest) -> None:
+    def __init__(self, archive: Archive, options: PutOptions, size: int, digest: Digest) -> None:
+        super().__init__(options)
         self._archive = archive
         self._size = size
-        self._expected = expected
-        self._hasher = Hasher(expected.algorithm)
-        self._offset = 0
-        self._twice = archive.has(expected)
+        self._digest = digest
+        self._twice = archive.has(digest)
         self._held: bytes | None = None
         self._state = "new"
 
-    @property
-    def offset(self) -> int:
-        return self._offset
-
     async def write(self, data: Buffer) -> None:
         self._check()
-        octets = bytes(memoryview(data).cast("B"))
-        check_room(self._offset + len(octets), self._size)
+        octets = bytes(self._octets(data))
         if len(octets) > READ_BYTES:
             await run(self._hasher.update, octets)
         else:
@@ -166,8 +156,7 @@ class _Streamed(ProcessBound, BlobWriter):
     async def commit(self, size: int | None = None, expected: Digest | str | None = None) -> Digest:
         self._check()
         try:
-            found = self._hasher.digest()
-            check_blob(found, self._offset, sizes=(self._size, size), digests=(self._expected, expected))
+            found = self._verified(size, expected)
             if not self._twice:
                 await self._flush(bytes(padding(self._size)))
             self._state = "done"
@@ -181,7 +170,7 @@ class _Streamed(ProcessBound, BlobWriter):
 
     async def _flush(self, end: bytes) -> None:
         """Write the held piece, or the headers if there was none, and then `end`."""
-        piece = self._archive.head(self._expected, self._size) if self._held is None else self._held
+        piece = self._archive.head(self._digest, self._size) if self._held is None else self._held
         self._state = "begun"
         await self._archive.send(piece + end)
 
@@ -199,27 +188,16 @@ class _Streamed(ProcessBound, BlobWriter):
         self._archive.entry_lock.release()
 
 
-class _Spooled(ProcessBound, BlobWriter):
+class _Spooled(ProcessBound, HashedWriter):
     """A blob whose digest is known only at its end; it is written to the archive after that."""
 
-    def __init__(
-        self, archive: Archive, file: BinaryIO, size: int | None, expected: Digest | None, algorithm: Algorithm
-    ) -> None:
+    def __init__(self, archive: Archive, file: BinaryIO, options: PutOptions) -> None:
+        super().__init__(options)
         self._archive = archive
         self._file: BinaryIO | None = file
-        self._size = size
-        self._expected = expected
-        self._hasher = Hasher(algorithm)
-        self._offset = 0
-
-    @property
-    def offset(self) -> int:
-        return self._offset
 
     async def write(self, data: Buffer) -> None:
-        octets = memoryview(data).cast("B")
-        check_room(self._offset + len(octets), self._size)
-        await run(self._append, octets)
+        await run(self._append, self._octets(data))
 
     def _append(self, octets: memoryview) -> None:
         rest = octets
@@ -231,8 +209,7 @@ class _Spooled(ProcessBound, BlobWriter):
     async def commit(self, size: int | None = None, expected: Digest | str | None = None) -> Digest:
         try:
             file = self._opened
-            found = self._hasher.digest()
-            check_blob(found, self._offset, sizes=(self._size, size), digests=(self._expected, expected))
+            found = self._verified(size, expected)
             async with self._archive.entry_lock:
                 if not self._archive.has(found):
                     await self._archive.send(self._archive.head(found, self._offset))
