@@ -129,16 +129,7 @@ def _begin(file: _files.NewFile, size: int) -> None:
 
 def _write_rows(file: _files.NewFile, rows: list[tuple[int, bytes]]) -> None:
     for offset, data in rows:
-        _write_at(file, offset, data)
-
-
-def _write_at(file: _files.NewFile, offset: int, data: bytes) -> None:
-    rest = memoryview(data)
-    with _files.storage_errors("archive", "write"):
-        while rest:
-            count = os.pwrite(file.number, rest, offset)
-            offset += count
-            rest = rest[count:]
+        file.write_at(offset, data)
 
 
 async def _copy_blob(
@@ -157,7 +148,7 @@ async def _copy_blob(
             await _copy_file(number, descriptor, offset, file, report, kernel_copy=kernel_copy)
             return
     async for piece in blob_pieces(content, descriptor, report, verify=kernel_copy is None):
-        await run(_write_at, file, offset, piece)
+        await run(file.write_at, offset, piece)
         offset += len(piece)
 
 

@@ -21,7 +21,7 @@ from steelyard.images.exporting._saved import saved_images
 from steelyard.images.layout._names import IMAGE_NAME, REF_NAME, blob_name, encode_index
 from steelyard.images.limits import Limits
 from steelyard.images.media_types import is_non_distributable
-from steelyard.images.node import Node
+from steelyard.images.node import Node, view_of
 from steelyard.images.read import DocumentReader, ParsedDocuments
 from steelyard.images.reference import ImageReference
 from steelyard.model import Descriptor, Labels
@@ -136,92 +136,91 @@ def reported(node: Node, status: str) -> ExportedBlob:
 
 
 async def _roots(store: Store, content: Content, wanted: Wanted) -> tuple[Root, ...]:
+    finder = _Finder(content, wanted)
     found = []
-    reader = DocumentReader(content, ParsedDocuments(wanted.limits))
-    walk = reader, Visited(wanted.limits)
     checks: dict[bytes, ImageCheck] = {}  # by the descriptor of the root: an image may have many names
     for name in sorted(set(wanted.names)):
         image = await store.images.get(name)
-        root = await find_root(store, image.target, reader)
+        root = await find_root(store, image.target, finder.reader)
         key = msgspec.json.encode(root)
         if key not in checks:
-            checks[key] = await _find(content, walk, wanted, name, root)
+            checks[key] = await finder.find(name, root)
         found.append(Root(name=name, labels=image.labels, found=msgspec.structs.replace(checks[key], name=name)))
     for digest in sorted(set(wanted.manifests)):
-        given = Descriptor(digest=digest, media_type=wanted.manifest_type)
-        root = await reader.describe(given)
+        root = await finder.reader.describe(Descriptor(digest=digest, media_type=wanted.manifest_type))
         if wanted.manifest_type is None and root.kind not in {"index", "manifest"}:
             raise InvalidArgument(f"manifest {digest}: expected an index or a manifest, found {root.media_type}")
-        found.append(Root(name=None, labels=Labels(), found=await _find(content, walk, wanted, None, root)))
+        found.append(Root(name=None, labels=Labels(), found=await finder.find(root.digest, root)))
     for each in found:
         content.add_documents(each.found.present)
     return tuple(found)
 
 
-async def _find(
-    content: Content, walk: tuple[DocumentReader, Visited], wanted: Wanted, name: str | None, root: OCIDescriptor
-) -> ImageCheck:
-    """Return the check of a root, converted if that is wanted.
+class _Finder:
+    """Finds the blobs of the roots of an export.
 
-    Raises:
-        IncompleteImage, NotFound: a blob or a platform is missing.
+    Attributes:
+        reader: reads the documents.
     """
-    reader, visited = walk
 
-    async def examine_root(at: OCIDescriptor) -> ImageCheck:
-        found = await examine(
-            content.store,
-            reader,
-            name or root.digest,
-            at,
-            platforms=wanted.platforms,
-            in_memory=content.offers,
-            visited=visited,
-        )
-        _require(found, wanted)
-        return found
+    def __init__(self, content: Content, wanted: Wanted) -> None:
+        self.reader = DocumentReader(content, ParsedDocuments(wanted.limits))
+        self._content = content
+        self._wanted = wanted
+        self._visited = Visited(wanted.limits)
 
-    found = await examine_root(root)
-    await _require_platform(reader, found, wanted)
-    if wanted.oci:
-        rewriter = Rewriter(reader, oci=True, platforms=wanted.platforms, skip_missing=wanted.skip_missing)
+    async def find(self, name: str, root: OCIDescriptor) -> ImageCheck:
+        """Return the check of a root, converted if that is wanted.
+
+        Raises:
+            IncompleteImage, NotFound: a blob or a platform is missing.
+        """
+        wanted = self._wanted
+        found = await self._examine(name, root)
+        await self._require_platform(found)
+        if not wanted.oci:
+            return found
+        rewriter = Rewriter(self.reader, oci=True, platforms=wanted.platforms, skip_missing=wanted.skip_missing)
         new = await rewriter.run(root)
         for document, descriptor in rewriter.documents:
-            content.add(document.raw, descriptor)
-        found = await examine_root(new)
-    return found
+            self._content.add(document.raw, descriptor)
+        return await self._examine(name, new)
 
-
-def _require(found: ImageCheck, wanted: Wanted) -> None:
-    if found.unmatched and not wanted.skip_missing:
-        raise NotFound("platform", f"{', '.join(map(str, found.unmatched))} in image {found.name}")
-    needed = [node for node in found.absent if not _is_skipped(node, wanted)]
-    if wanted.skip_missing:  # a missing root would leave nothing to export
-        needed = [node for node in needed if not node.depth]
-    msgspec.structs.replace(found, absent=tuple(needed)).require()
-
-
-async def _require_platform(reader: DocumentReader, found: ImageCheck, wanted: Wanted) -> None:
-    """Refuse an image without an index whose config names another platform.
-
-    Raises:
-        NotFound: the image is for none of the platforms.
-    """
-    node = found.present[0] if found.present else None
-    view = None if node is None or node.document is None else node.document.view
-    if (
-        wanted.platforms is None
-        or wanted.skip_missing
-        or not isinstance(view, Manifest)
-        or view.config.kind != "config"
-    ):
-        return
-    config = (await reader.read(view.config)).view
-    if isinstance(config, ImageConfig) and config.os and not wanted.platforms.matches(config.platform):
-        raise NotFound(
-            "platform",
-            f"{', '.join(map(str, wanted.platforms.wanted))} in image {found.name}, which is for {config.platform}",
+    async def _examine(self, name: str, root: OCIDescriptor) -> ImageCheck:
+        wanted, content = self._wanted, self._content
+        found = await examine(
+            content.store,
+            self.reader,
+            name,
+            root,
+            platforms=wanted.platforms,
+            in_memory=content.offers,
+            visited=self._visited,
         )
+        if found.unmatched and not wanted.skip_missing:
+            raise NotFound("platform", f"{', '.join(map(str, found.unmatched))} in image {found.name}")
+        needed = [node for node in found.absent if not _is_skipped(node, wanted)]
+        if wanted.skip_missing:  # a missing root would leave nothing to export
+            needed = [node for node in needed if not node.depth]
+        msgspec.structs.replace(found, absent=tuple(needed)).require()
+        return found
+
+    async def _require_platform(self, found: ImageCheck) -> None:
+        """Refuse an image without an index whose config names another platform.
+
+        Raises:
+            NotFound: the image is for none of the platforms.
+        """
+        platforms = self._wanted.platforms
+        view = view_of(found.present[0]) if found.present else None
+        if platforms is None or self._wanted.skip_missing:
+            return
+        if not isinstance(view, Manifest) or view.config.kind != "config":
+            return
+        config = (await self.reader.read(view.config)).view
+        if isinstance(config, ImageConfig) and config.os and not platforms.matches(config.platform):
+            names = ", ".join(map(str, platforms.wanted))
+            raise NotFound("platform", f"{names} in image {found.name}, which is for {config.platform}")
 
 
 def _is_skipped(node: Node, wanted: Wanted) -> bool:

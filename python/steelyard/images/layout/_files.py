@@ -170,11 +170,16 @@ class NewFile:
 
     def write(self, data: Buffer) -> None:
         """Append all of the bytes."""
+        self.write_at(self._size, data)
+        self._size += memoryview(data).nbytes
+
+    def write_at(self, offset: int, data: Buffer) -> None:
+        """Write all of the bytes at an offset."""
         rest = memoryview(data).cast("B")
         with storage_errors(self._shown, "write"):
             while rest:
-                count = os.pwrite(self.number, rest, self._size)
-                self._size += count
+                count = os.pwrite(self.number, rest, offset)
+                offset += count
                 rest = rest[count:]
 
     def publish(self, name: str, mode: int | None = None) -> None:
