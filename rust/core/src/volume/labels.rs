@@ -108,7 +108,7 @@ impl Volume {
     }
 
     /// Remember when a verification of all blobs was begun, or with None that it has ended. As with
-    /// [`Volume::mark_verified`], where that cannot be written it is forgotten.
+    /// [`Volume::mark_verified`], where that cannot be written, or not soon beside another process, it is forgotten.
     pub fn set_verify_started(&self, at_ns: Option<i64>) -> Result<()> {
         self.check_open()?;
         let text = at_ns.map(|at_ns| at_ns.to_string());

@@ -171,6 +171,7 @@ fn notes_of_a_verification_are_left_out_beside_one_who_writes() {
     let _writer = writes(scratch.path());
 
     store.volume().mark_verified(&[digest], 5).unwrap();
+    store.volume().set_verify_started(Some(5)).unwrap();
 
     assert_eq!(labels(&[("a", "b")]), store.volume().info(&digest).unwrap().labels);
 }

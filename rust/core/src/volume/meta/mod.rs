@@ -267,9 +267,11 @@ impl Meta {
         Ok(self.read(|connection| query::setting(connection, name))?.flatten())
     }
 
-    /// Change a setting, or remove it with None; on return that survives a power loss.
-    pub fn set_setting(&self, name: &str, value: Option<&str>) -> Result<()> {
-        self.write(Sync::Durable, |connection| query::set_setting(connection, name, value))
+    /// Change a setting, or remove it with None; return whether that was done. Then it survives a power loss. Nothing is changed
+    /// where another process writes for too long: settings save time only.
+    pub fn set_setting(&self, name: &str, value: Option<&str>) -> Result<bool> {
+        let done = self.write_spare(Sync::Durable, |connection| query::set_setting(connection, name, value))?;
+        Ok(done.is_some())
     }
 
     /// Ask the file, if it can be asked: None stands for a missing or damaged one.
