@@ -74,6 +74,7 @@ def test_a_quota_that_refuses_bytes_of_metadata_is_reported_as_such(tmp_path: Pa
     ("step", "command", "file"),
     [
         ("open", SETLK, "meta.db"),
+        ("update", SETLK, "meta.db"),
         ("open", OFD_SETLK, "lock"),
         ("writer", OFD_SETLK, "lock"),
         ("put", OFD_SETLK, "lock"),

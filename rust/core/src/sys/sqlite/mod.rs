@@ -12,6 +12,7 @@
 //! | `mmap` | all blocks of a shared mapping are allocated before it is mapped: a write to a hole on a full disk is SIGBUS |
 //! | `mmap`, `munmap` | mappings are known that may need room for each change (btrfs), so that [`prepare_mappings`] finds them |
 //! | `lstat` | `/proc/self/fd/N` counts as the directory it leads to, so that SQLite does not turn it into a path that is too long |
+//! | `sleep` | none where a lock was refused: SQLite would try for ten seconds |
 //! | `unlink` | the blocks of a log are not free for others before its name is durably gone |
 //!
 //! A failed `fsync` has no entry in SQLite's table; its number comes from SQLite's own log of errors.
@@ -34,7 +35,8 @@ use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Once;
-use std::{io, mem, ptr};
+use std::time::Duration;
+use std::{io, mem, ptr, thread};
 
 use libc::{off_t, size_t, ssize_t};
 use rusqlite::ffi;
@@ -56,7 +58,8 @@ pub fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         mutexes::watch(note);
-        // SAFETY: each function has the signature that SQLite's table has for its name (`aSyscall` in os_unix.c).
+        // SAFETY: each function has the signature that SQLite's table has for its name (`aSyscall` in os_unix.c). The default VFS
+        // lives as long as the process, and nobody uses it before the first connection.
         unsafe {
             replace(c"open", open as *const ());
             replace(c"close", close as *const ());
@@ -72,6 +75,8 @@ pub fn install() {
             replace(c"munmap", mappings::munmap as *const ());
             replace(c"lstat", lstat as *const ());
             replace(c"unlink", unlink as *const ());
+            let vfs = ffi::sqlite3_vfs_find(ptr::null()).as_mut();
+            vfs.unwrap_or_else(|| unreachable!("it has just been used")).xSleep = Some(sleep);
         }
     });
 }
@@ -198,6 +203,15 @@ unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int 
     result
 }
 
+/// Pause between two tries to get a lock of the log; return how long that was, in microseconds.
+unsafe extern "C" fn sleep(_: *mut ffi::sqlite3_vfs, microseconds: c_int) -> c_int {
+    if lock_failure().is_some() {
+        return 0;
+    }
+    thread::sleep(Duration::from_micros(microseconds.unsigned_abs().into()));
+    microseconds
+}
+
 unsafe extern "C" fn read(fd: c_int, buffer: *mut c_void, size: size_t) -> ssize_t {
     // SAFETY: SQLite's arguments, passed on as they are.
     kept(unsafe { libc::read(fd, buffer, size) }, &-1)
@@ -268,4 +282,23 @@ fn hold_blocks(path: &CStr) -> io::Result<Option<(OwnedFd, OwnedFd)>> {
     let above = Path::new(OsStr::from_bytes(path.to_bytes())).parent().unwrap_or(Path::new("."));
     let dir = fs::openat(CWD, above, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     Ok(Some((file, dir)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_lock_is_not_waited_for() {
+        install();
+        // SAFETY: the default VFS lives as long as the process.
+        let vfs = unsafe { ffi::sqlite3_vfs_find(ptr::null()) };
+        // SAFETY: as above; it has the method.
+        let pause = || unsafe { (*vfs).xSleep.map(|sleep| sleep(vfs, 10)) };
+
+        forget_failure();
+        assert_eq!(Some(10), pause());
+        set_lock_failure(libc::ENOLCK);
+        assert_eq!(Some(0), pause());
+    }
 }
