@@ -15,13 +15,16 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
+from support.waiting import until_it_waits, until_threads_wait
 
-from steelyard import Descriptor, Digest, Labels, LocalStore, NotFound
+from steelyard import Descriptor, Digest, Labels, LocalStore, NotFound, WriterClosed
 
 pytestmark = pytest.mark.anyio
 
@@ -59,20 +62,36 @@ def _held(program: str, root: Path, *, suspended: bool = False) -> Iterator[None
 
 
 class _Waits:
-    """Calls that are cancelled while they wait, and how long each then took to end."""
+    """Calls that are cancelled while they wait, and how long they then took to end."""
 
     def __init__(self) -> None:
         self.late: list[float] = []
 
-    async def cancelled(self, call: Callable[[], Awaitable[object]], seconds: float = 0.3) -> None:
-        with anyio.move_on_after(seconds) as scope:
-            await call()
+    async def cancelled(
+        self,
+        *calls: Callable[[], Awaitable[object]],
+        waiting: int = 1,
+        meanwhile: Callable[[], Awaitable[object]] = checkpoint,
+    ) -> None:
+        """Make the calls, do something when so many threads wait for the other process, and cancel the calls."""
+
+        async def call(one: Callable[[], Awaitable[object]]) -> None:
+            pytest.fail(f"it did not wait: {await one()}")
+
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as tasks:
+                for one in calls:
+                    tasks.start_soon(call, one)
+                await until_threads_wait(waiting)
+                await meanwhile()
+                begun = anyio.current_time()
+                scope.cancel()
         assert scope.cancelled_caught
-        self.late.append(anyio.current_time() - scope.deadline)
+        self.late.append(anyio.current_time() - begun)
 
     def report(self) -> None:
         late = [seconds * 1000 for seconds in self.late]
-        print(f"{len(late)} cancelled: median {statistics.median(late):.1f} ms, most {max(late):.1f} ms")
+        print(f"{len(late)} times cancelled: median {statistics.median(late):.1f} ms, most {max(late):.1f} ms")
 
 
 async def _label(store: LocalStore, digest: Digest, value: str) -> None:
@@ -84,19 +103,23 @@ async def test_puts_that_wait_are_cancelled_and_other_stores_go_on(tmp_path: Pat
     with anyio.fail_after(_HANG_SECONDS):
         async with LocalStore(root) as store, LocalStore(tmp_path / "other") as other:
             old = await store.put(b"old")
+            datas = [os.urandom(2_000_000 if number % 2 else 100) for number in range(60)]
+
+            async def meanwhile() -> None:
+                for number in range(40):
+                    put = await other.put(os.urandom(2_000_000 if number % 20 == 0 else 100))
+                assert await other.get(put.digest)
+                assert await store.get(old.digest) == b"old"
+                assert [info.digest async for info in store.walk()] == [old.digest]
+
             with _held(_HOLDS_NAMES, root):
-                async with anyio.create_task_group() as tasks:
-                    for number in range(60):
-                        data = os.urandom(2_000_000 if number % 2 else 100)
-                        tasks.start_soon(waits.cancelled, lambda data=data: store.put(data), 1.0)
-                    tasks.start_soon(waits.cancelled, lambda: store.delete(old.digest), 1.0)
-                    tasks.start_soon(waits.cancelled, lambda: _label(store, old.digest, "b"), 1.0)
-                    await anyio.sleep(0.4)
-                    for number in range(40):
-                        put = await other.put(os.urandom(2_000_000 if number % 20 == 0 else 100))
-                    assert await other.get(put.digest)
-                    assert await store.get(old.digest) == b"old"
-                    assert [info.digest async for info in store.walk()] == [old.digest]
+                await waits.cancelled(
+                    *(partial(store.put, data) for data in datas),
+                    partial(store.delete, old.digest),
+                    partial(_label, store, old.digest, "b"),
+                    waiting=30,  # each large put has a thread of its own
+                    meanwhile=meanwhile,
+                )
             assert [info.digest async for info in store.walk()] == [old.digest]
             assert (await store.put(b"new")).new
     waits.report()
@@ -128,23 +151,23 @@ async def test_calls_about_an_ingest_whose_commit_waits_are_cancelled_and_other_
             writer, beside = await store.writer("ref"), await store.writer("beside")
             await writer.write(b"data")
             await beside.write(b"beside")
+
+            async def meanwhile() -> None:
+                assert (await store.status("beside")).offset == len(b"beside")
+                assert await store.get(old.digest) == b"old"
+                assert (await other.put(b"new")).new
+
             with _held(_HOLDS_NAMES, root):
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(writer.commit)
-                    await anyio.sleep(0.3)
-                    calls: list[Callable[[], Awaitable[object]]] = [
-                        lambda: store.status("ref"),
-                        store.list_statuses,
-                        lambda: store.abort("ref"),
-                    ]
+                    await until_threads_wait()
                     # More at once than the pool has threads: none of them is one that counts.
-                    async with anyio.create_task_group() as crowd:
-                        for call in calls * 20:
-                            crowd.start_soon(waits.cancelled, call)
-                        await anyio.sleep(0.1)
-                        assert (await store.status("beside")).offset == len(b"beside")
-                        assert await store.get(old.digest) == b"old"
-                        assert (await other.put(b"new")).new
+                    about: list[Callable[[], Awaitable[object]]] = [
+                        partial(store.status, "ref"),
+                        store.list_statuses,
+                        partial(store.abort, "ref"),
+                    ]
+                    await waits.cancelled(*about * 20, waiting=61, meanwhile=meanwhile)
                     tasks.cancel_scope.cancel()
             # No cancelled abort had an effect.
             assert (await store.status("ref")).offset == len(b"data")
@@ -153,6 +176,48 @@ async def test_calls_about_an_ingest_whose_commit_waits_are_cancelled_and_other_
             assert [status.ref for status in await store.list_statuses()] == ["beside"]
             await writer.aclose()
     waits.report()
+
+
+async def test_closing_a_writer_ends_its_commit_that_waits(tmp_path: Path) -> None:
+    root, data = tmp_path / "root", os.urandom(3_000_000)
+    with anyio.fail_after(_HANG_SECONDS):
+        async with LocalStore(root) as store:
+            for program, labels in [(_HOLDS_NAMES, {}), (_HOLDS_LABELS, {"a": "b"})]:
+                writer = await store.writer("ref")
+                await writer.write(data[writer.offset :])
+
+                async def commit() -> None:
+                    with pytest.raises(WriterClosed):
+                        await writer.commit(labels=labels)  # noqa: B023
+
+                with _held(program, root, suspended=True):
+                    async with anyio.create_task_group() as tasks:
+                        tasks.start_soon(commit)
+                        await until_threads_wait()
+                        await writer.aclose()
+                        assert (await store.status("ref")).offset == len(data)
+            async with await store.writer("ref") as writer:
+                assert await store.get((await writer.commit()).digest) == data
+
+
+async def test_closing_a_store_ends_a_commit_that_waits(tmp_path: Path) -> None:
+    with anyio.fail_after(_HANG_SECONDS):
+        store = LocalStore(tmp_path / "root")
+        async with store:
+            writer = await store.writer("ref")
+            await writer.write(b"data")
+
+            async def commit() -> None:
+                with pytest.raises(anyio.ClosedResourceError):
+                    await writer.commit()
+
+            with _held(_HOLDS_NAMES, tmp_path / "root", suspended=True):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(commit)
+                    await until_threads_wait()
+                    await store.aclose()
+        async with LocalStore(tmp_path / "root") as store:
+            assert (await store.status("ref")).offset == len(b"data")
 
 
 async def test_changes_of_labels_and_names_that_wait_are_cancelled_and_reads_go_on(tmp_path: Path) -> None:
@@ -194,7 +259,7 @@ async def test_calls_that_wait_for_labels_keep_nobody_from_the_blob(tmp_path: Pa
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(update)
                     tasks.start_soon(put)
-                    await anyio.sleep(0.3)
+                    await until_threads_wait(2)
                     # Each needs the lock of a digest that one of the others waits about, and none waits for SQLite's.
                     new = await store.put(b"new")
                     assert new.new
@@ -301,8 +366,7 @@ def test_the_first_ctrl_c_ends_a_command_that_waits(tmp_path: Path) -> None:
                 assert process.stdin is not None
                 process.stdin.write(b"other bytes")
                 process.stdin.close()
-                time.sleep(2)
-                assert process.poll() is None
+                until_it_waits(process.pid)
                 begun = time.monotonic()
                 process.send_signal(signal.SIGINT)
                 assert process.wait(_HANG_SECONDS) == 130

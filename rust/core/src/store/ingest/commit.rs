@@ -1,6 +1,7 @@
 //! Publication: check the size, check the digest, make the bytes durable, give them their name.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Ingest;
 use super::control::{Found, Place};
@@ -12,6 +13,25 @@ use crate::format::names::ingest_name;
 use crate::hash::Hasher;
 use crate::model::{Info, Labels, check_labels};
 use crate::volume::Published;
+use crate::waiting::{self, Caller, for_caller};
+
+/// The caller of a commit, who no longer wants the result once the ingest is being closed.
+struct UntilClosed {
+    is_closing: Arc<AtomicBool>,
+    caller: Option<Arc<dyn Caller>>,
+}
+
+impl Caller for UntilClosed {
+    fn is_cancelled(&self) -> bool {
+        self.is_closing.load(Ordering::Acquire) || self.caller.as_ref().is_some_and(|caller| caller.is_cancelled())
+    }
+
+    fn waits(&self, begins: bool) {
+        if let Some(caller) = &self.caller {
+            caller.waits(begins);
+        }
+    }
+}
 
 impl Ingest {
     /// Publish the bytes under their digest, and close the ingest whatever happens.
@@ -26,7 +46,11 @@ impl Ingest {
             }
             return Err(reason);
         }
-        let result = self.publish(&mut inner, size, expected, labels);
+        let caller = Arc::new(UntilClosed { is_closing: Arc::clone(&self.is_closing), caller: waiting::caller() });
+        let mut result = for_caller(Some(caller), || self.publish(&mut inner, size, expected, labels));
+        if matches!(result, Err(Error::Cancelled)) && self.is_closing.load(Ordering::Acquire) {
+            result = Err(self.closed());
+        }
         self.release(&mut inner, Phase::Closed(self.closed()));
         result
     }

@@ -87,6 +87,8 @@ pub struct Ingest {
     is_copying: AtomicBool,
     /// Whether a commit has `inner`: it may wait for another process. Set while the turn is held.
     is_committing: AtomicBool,
+    /// Whether the ingest is being closed: then a commit that waits for another process gives up.
+    is_closing: Arc<AtomicBool>,
     inner: Mutex<Inner>,
 }
 
@@ -125,13 +127,15 @@ impl Ingest {
 
     /// Make the bytes durable, keep the ingest for a resume, and free the ref. A second call does nothing.
     ///
-    /// Everything is released whatever happens; an error says that not all accepted bytes are durable.
+    /// Everything is released whatever happens; an error says that not all accepted bytes are durable. A commit that waits for
+    /// another process ends with [`Error::Closed`], without an effect.
     pub fn close(&self) -> Result<()> {
         self.end(self.closed())
     }
 
     /// Likewise; whatever is asked of the ingest later fails for that reason.
     pub fn end(&self, reason: Error) -> Result<()> {
+        self.is_closing.store(true, Ordering::Release);
         let mut inner = self.lock();
         let result = match &inner.phase {
             Phase::Closed(_) | Phase::Aborted => return Ok(()),

@@ -80,6 +80,7 @@ impl Ingests {
             turn: Mutex::new(()),
             is_committing: AtomicBool::new(false),
             is_copying: AtomicBool::new(false),
+            is_closing: Arc::default(),
             inner: Mutex::new(inner),
         })
     }
