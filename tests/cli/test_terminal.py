@@ -79,7 +79,10 @@ def test_there_is_no_live_line_where_it_is_not_wanted(shell: Shell, environment:
     assert terminal.process.stdin is not None
     terminal.process.stdin.write(bytes(MIB))
     terminal.process.stdin.flush()
-    time.sleep(0.4)  # several times as long as the live line takes to appear
+    # A command that was started later shows its line by now.
+    other = Terminal(shell, "put", "-", streams=("stderr",))
+    other.show_until("storing")
+    other.close()
     terminal.process.stdin.close()
     terminal.process.stdin = None
 
