@@ -12,7 +12,7 @@ from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, DataCorrupt, UnexpectedDigest, UnexpectedSize
 from steelyard.model import PutResult
 from steelyard.options import PutOptions
-from steelyard.transfer._source import PIECE, Pieces
+from steelyard.transfer._source import READ_BYTES, Pieces
 
 __all__ = ("Transfer",)
 
@@ -75,7 +75,7 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
                 raise
             return PutResult(digest=info.digest, size=info.size, new=True)
 
-    async def fill(self, writer: Writer, *, most: int = PIECE) -> None:
+    async def fill(self, writer: Writer, *, most: int = READ_BYTES) -> None:
         """Write the rest of the source, in pieces of at most `most` bytes; a store with a faster way overrides it.
 
         Raises:

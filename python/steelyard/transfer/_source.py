@@ -23,9 +23,9 @@ from steelyard.errors import OutOfRange
 from steelyard.hashing import Hasher
 from steelyard.model import Buffer, FileRange, Source
 
-__all__ = ("PIECE", "BlobPieces", "FilePieces", "Pieces", "RangePieces", "hash_piece", "name_of", "opened")
+__all__ = ("READ_BYTES", "BlobPieces", "FilePieces", "Pieces", "RangePieces", "hash_piece", "name_of", "opened")
 
-PIECE = 1 << 20
+READ_BYTES = 1 << 20
 """The most bytes that are read or written at once, and so what a transfer holds in memory."""
 
 _INLINE = 64 << 10
@@ -51,7 +51,7 @@ class Pieces(ABC):
     seekable: bool = False
     _rest = memoryview(b"")
 
-    async def read(self, most: int = PIECE) -> memoryview:
+    async def read(self, most: int = READ_BYTES) -> memoryview:
         """Return the next piece, of at most `most` bytes; it is empty only at the end."""
         if self._rest:
             await checkpoint()
@@ -63,7 +63,7 @@ class Pieces(ABC):
     async def skip(self, size: int, algorithm: Algorithm) -> Digest:
         """Read and drop the next `size` bytes, or fewer where the source ends, and return their digest."""
         hasher = Hasher(algorithm)
-        while size and (piece := await self.read(min(size, PIECE))):
+        while size and (piece := await self.read(min(size, READ_BYTES))):
             await hash_piece(hasher, piece)
             size -= len(piece)
         return hasher.digest()
@@ -119,7 +119,7 @@ class FilePieces(Pieces):
         if self._waits:
             # A piece on a worker thread can't be cancelled, so the wait for a quiet pipe or terminal happens here.
             self._waits = await _readable(self._file)
-        data = await run(self._read, PIECE)
+        data = await run(self._read, READ_BYTES)
         if not isinstance(data, bytes | bytearray | memoryview):
             raise TypeError(f"the file gave {type(data).__name__} in place of bytes: open it in binary mode")
         return view(data)
@@ -186,7 +186,7 @@ class RangePieces(Pieces):
         if not left:
             await checkpoint()
             return memoryview(b"")
-        data = await run(os.pread, source.file, min(left, PIECE), source.offset + self._offset)
+        data = await run(os.pread, source.file, min(left, READ_BYTES), source.offset + self._offset)
         if not data:
             raise OutOfRange("file range", offset=source.offset + source.size, size=source.offset + self._offset)
         self._offset += len(data)
@@ -258,7 +258,7 @@ class BlobPieces(Pieces):
         self.size = reader.size
 
     async def _next(self) -> memoryview:
-        piece = await self._reader.read_at(self._offset, PIECE)
+        piece = await self._reader.read_at(self._offset, READ_BYTES)
         self._offset += len(piece)
         return memoryview(piece)
 
