@@ -18,7 +18,7 @@ from steelyard.containerd.remote._channel import Connection, Headers, Method
 from steelyard.containerd.remote._errors import About, Refused, error_of
 from steelyard.errors import InvalidArgument, Unreachable
 
-__all__ = ("GRACE", "MOST_DATA", "Answers", "Limits", "ask", "attend", "gather", "refusal")
+__all__ = ("GRACE", "MOST_DATA", "Answers", "Limits", "ask", "attend", "collect", "refusal")
 
 MOST_DATA = 8 << 20
 """The most data of a message: half of what one may have, as other clients have it."""
@@ -108,7 +108,7 @@ async def ask(
 
 
 @uninterrupted
-async def gather(
+async def collect(
     connection: Connection,
     called: Method,
     request: Any,

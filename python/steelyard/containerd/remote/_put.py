@@ -14,7 +14,7 @@ import anyio
 
 from steelyard._runtime.buffers import view
 from steelyard._runtime.calls import run
-from steelyard.containerd.remote._calls import GRACE, Limits, gather
+from steelyard.containerd.remote._calls import GRACE, Limits, collect
 from steelyard.containerd.remote._channel import Connection, method
 from steelyard.containerd.remote._errors import About
 from steelyard.containerd.remote._wire import Data
@@ -92,14 +92,14 @@ async def _commit(connection: Connection, limits: Limits, source: Small, digest:
     request = Data(message, (source.data,), source.size)
     about = About(kind="ingest", name=ref, call="Write", expected=str(digest), size=source.size)
     try:
-        answers = await gather(connection, called, request, about, limits, consume=_all, grace=GRACE)
+        answers = await collect(connection, called, request, about, limits, consume=_all, grace=GRACE)
     except AlreadyExists:
         return False
     except BaseException:
         # CANCEL: nobody knows this ref, so nobody would resume it; the ingest goes, if there is one.
         with anyio.move_on_after(GRACE, shield=True), suppress(SteelyardError):
             abort = method("Content", "Abort")
-            await gather(connection, abort, abort.request(ref=ref), about, limits, consume=_all)
+            await collect(connection, abort, abort.request(ref=ref), about, limits, consume=_all)
         raise
     found = answers[-1].digest if answers else "nothing"
     if found != str(digest):

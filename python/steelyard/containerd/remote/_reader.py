@@ -11,7 +11,7 @@ from anyio.lowlevel import checkpoint
 
 from steelyard._runtime.buffers import view
 from steelyard._runtime.fork import ProcessBound
-from steelyard.containerd.remote._calls import Answers, Limits, gather
+from steelyard.containerd.remote._calls import Answers, Limits, collect
 from steelyard.containerd.remote._channel import Connection, method
 from steelyard.containerd.remote._errors import About
 from steelyard.content import ReaderAt
@@ -76,7 +76,7 @@ class RemoteReader(ProcessBound, ReaderAt):
         called = method("Content", "Read")
         request = called.request(digest=str(self._digest), offset=offset, size=size)
         about = About(kind="blob", name=str(self._digest), call="Read", offset=offset, size=self._size)
-        return await gather(
+        return await collect(
             self._connection,
             called,
             request,
@@ -204,7 +204,7 @@ async def read_whole(connection: Connection, limits: Limits, digest: Digest) -> 
 
     called = method("Content", "Read")
     about = About(kind="blob", name=str(digest), call="Read")
-    found, failure = await gather(
+    found, failure = await collect(
         connection, called, called.request(digest=str(digest)), about, limits, consume=consume
     )
     if failure is not None:
