@@ -5,7 +5,7 @@ mod share;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::hash_map;
 use std::mem;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use super::Store;
-use super::group_commit::{Answer, Unit};
+use super::group_commit::{Answer, Entry};
 use super::put::{Put, check_digest};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
@@ -146,7 +146,7 @@ impl Batch<'_> {
         let algorithm = self.items[first.index].algorithm;
         let digests = digest_many(algorithm, &loaded.iter().map(|item| item.data.as_ref()).collect::<Vec<_>>());
         let created_ns = self.store.volume.sys.now_ns();
-        let (mut unit, mut joined) = (Unit::new(algorithm), Vec::new());
+        let (mut entry, mut submitted) = (Entry::new(algorithm), Vec::new());
         for (Loaded { index, data }, digest) in loaded.into_iter().zip(digests) {
             if let Err(error) = check_digest(&data, &digest, self.items[index].expected.as_ref()) {
                 self.give(index, Given::Result(Err(error)));
@@ -158,27 +158,27 @@ impl Batch<'_> {
                 continue;
             }
             let labels = self.items[index].labels;
-            let mut staged = self.store.stage(&mut unit, digest, &data, labels, created_ns);
-            if !unit.is_empty() && staged.as_ref().is_err_and(out_of_descriptors) {
+            let mut staged = self.store.stage(&mut entry, digest, &data, labels, created_ns);
+            if !entry.is_empty() && staged.as_ref().is_err_and(out_of_descriptors) {
                 // Other parts of the program need descriptors too. Some come free by storing what there is so far.
-                self.join(mem::replace(&mut unit, Unit::new(algorithm)), &mut joined, share);
-                staged = self.store.stage(&mut unit, digest, &data, labels, created_ns);
+                self.submit(mem::replace(&mut entry, Entry::new(algorithm)), &mut submitted, share);
+                staged = self.store.stage(&mut entry, digest, &data, labels, created_ns);
             }
             match staged {
-                Ok(true) => joined.push((index, put)),
+                Ok(true) => submitted.push((index, put)),
                 Ok(false) => self.give(index, Given::Result(Ok(Outcome::Stored(put)))),
                 Err(error) => self.give(index, Given::Result(Err(error))),
             }
         }
-        self.join(unit, &mut joined, share);
+        self.submit(entry, &mut submitted, share);
     }
 
-    /// Have the files of a unit published, those of `joined`, and pass on what became of them.
+    /// Have the files of a entry published, those of `submitted`, and pass on what became of them.
     ///
     /// Other stores go on while this one waits for another process: the share is given back then.
-    fn join(&self, unit: Unit, joined: &mut Vec<(usize, Put)>, share: &mut Option<Share>) {
-        let answer: Answer = self.store.rounds.join(&self.store.volume, unit, || *share = None);
-        for ((index, put), published) in joined.drain(..).zip(answer) {
+    fn submit(&self, entry: Entry, submitted: &mut Vec<(usize, Put)>, share: &mut Option<Share>) {
+        let answer: Answer = self.store.group_commit.submit(&self.store.volume, entry, || *share = None);
+        for ((index, put), published) in submitted.drain(..).zip(answer) {
             let result = published.map(|published| Outcome::Stored(put.published(published)));
             self.give(index, Given::Result(result));
         }
@@ -187,8 +187,8 @@ impl Batch<'_> {
     /// Return who stores those bytes, if it is not that item.
     fn owner(&self, digest: Digest, index: usize) -> Option<usize> {
         match self.owners.lock().unwrap_or_else(PoisonError::into_inner).entry(digest) {
-            Entry::Occupied(owner) => Some(*owner.get()),
-            Entry::Vacant(free) => {
+            hash_map::Entry::Occupied(owner) => Some(*owner.get()),
+            hash_map::Entry::Vacant(free) => {
                 free.insert(index);
                 None
             }

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::Store;
-use super::group_commit::{File, Unit};
+use super::group_commit::{Entry, File};
 use crate::digest::{Algorithm, Digest};
 use crate::error::Result;
 use crate::pipe::Job;
@@ -44,10 +44,10 @@ impl Store {
             Existing::Same { durable: true, .. } => Ok(Some(digest)),
             Existing::Same { file, .. } => {
                 // Whoever stored it may have died before it was durable, and the caller will rely on it.
-                let mut unit = Unit::new(algorithm);
-                unit.opened(&self.rounds);
-                unit.add(File::Stored(file));
-                self.rounds.join(&self.volume, unit, || ()).remove(0)?;
+                let mut entry = Entry::new(algorithm);
+                entry.opened(&self.group_commit);
+                entry.add(File::Stored(file));
+                self.group_commit.submit(&self.volume, entry, || ()).remove(0)?;
                 Ok(Some(digest))
             }
             Existing::Absent | Existing::Stray | Existing::Damaged { .. } => Ok(None),

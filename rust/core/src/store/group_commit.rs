@@ -1,9 +1,10 @@
-//! Rounds: many callers, one flush.
+//! Group commit: many callers, one flush.
 //!
-//! A disk takes as long to flush one small file as a hundred. So who has written a file and needs it durable joins a
-//! round. The first to come leads: it takes all that are waiting at that moment, flushes and publishes their files
-//! together, and tells each what became of its own. Meanwhile the next gather, and whoever is first of them leads when a
-//! round ends. A caller who is alone waits for nobody. `group_commit/schedule.rs` decides that, and is tried in every interleaving.
+//! A disk takes as long to flush one small file as a hundred. So a caller that has written files submits an entry. The
+//! first caller leads a group: it takes all entries that wait at that moment, flushes and publishes their files together,
+//! and notifies each caller of its own results. Meanwhile the next entries wait, and the first of their callers leads the
+//! next group. A caller that is alone does not wait. `group_commit/schedule.rs` decides who leads; a model checker tries
+//! every interleaving of it.
 
 #[cfg(test)]
 mod model;
@@ -24,32 +25,32 @@ use crate::volume::{Candidate, Placed, Published, Temp, Volume};
 use crate::waiting::Patience;
 use schedule::Schedule;
 
-/// The most rounds at a time: while one waits for the disk, the names of another's files are given.
+/// The most groups at a time: while one waits for the disk, another gives its files their names.
 const MOST: usize = 2;
 
-/// Bytes above which a unit is flushed by itself.
+/// Bytes above which an entry is flushed by itself.
 const LARGE: u64 = 4 << 20;
 
 /// What became of the files of one caller, in their order.
 pub(crate) type Answer = Vec<Result<Published>>;
 
-/// How a round went for one caller.
+/// What became of one caller's entry.
 enum Went {
-    /// It is done.
+    /// All of it is done.
     Done(Answer),
-    /// Not all of its files have names: another process holds a lock. The caller waits by itself and joins another round.
-    Busy(Unit),
+    /// Not all of its files have names: another process holds a lock. The caller waits by itself and submits it again.
+    Busy(Entry),
 }
 
-/// The files of one algorithm with which one caller joins.
-pub(crate) struct Unit {
+/// The files of one algorithm that one caller submits.
+pub(crate) struct Entry {
     algorithm: Algorithm,
     files: Vec<File>,
     /// The place of the first of its files among all that were opened; taken after that and before it was written.
     order: u64,
     /// How many bytes are to be flushed.
     bytes: u64,
-    /// What became of its files before it joined, if anything.
+    /// What became of its files before it was submitted, if anything.
     before: Option<Vec<Step>>,
 }
 
@@ -86,19 +87,19 @@ struct Step {
 /// How far each file has come when another process holds a lock.
 struct Halfway(Vec<Step>);
 
-/// The rounds of one store.
-pub(crate) struct Rounds {
-    schedule: Schedule<Unit, Went>,
+/// The group commit of one store.
+pub(crate) struct GroupCommit {
+    schedule: Schedule<Entry, Went>,
     opened: AtomicU64,
 }
 
-impl Default for Rounds {
+impl Default for GroupCommit {
     fn default() -> Self {
         Self { schedule: Schedule::new(MOST), opened: AtomicU64::new(0) }
     }
 }
 
-impl Unit {
+impl Entry {
     /// Make one without files.
     pub fn new(algorithm: Algorithm) -> Self {
         Self { algorithm, files: Vec::new(), order: 0, bytes: 0, before: None }
@@ -115,14 +116,14 @@ impl Unit {
     }
 
     /// Say that a file was opened which will be added; before anything is written to it.
-    pub fn opened(&mut self, rounds: &Rounds) {
+    pub fn opened(&mut self, group_commit: &GroupCommit) {
         if self.files.is_empty() {
-            self.order = rounds.opened.fetch_add(1, Ordering::SeqCst);
+            self.order = group_commit.opened.fetch_add(1, Ordering::SeqCst);
         }
     }
 
     /// A blob is created when it gets its name.
-    fn came_again(&mut self, now_ns: i64) {
+    fn submitted_again(&mut self, now_ns: i64) {
         for file in &mut self.files {
             if let File::New(new) = file {
                 new.created_ns = new.created_ns.max(now_ns);
@@ -162,24 +163,24 @@ impl File {
     }
 }
 
-impl Rounds {
-    /// Publish the files of a unit, together with others'. On return what was published survives a power loss.
+impl GroupCommit {
+    /// Publish the files of an entry, together with others'. On return what was published survives a power loss.
     ///
     /// `Cancelled` if the caller no longer wants it while another process holds a lock. `before_waiting` is called before each
     /// pause for such a process.
-    pub fn join(&self, volume: &Volume, mut unit: Unit, mut before_waiting: impl FnMut()) -> Answer {
-        let count = unit.len();
+    pub fn submit(&self, volume: &Volume, mut entry: Entry, mut before_waiting: impl FnMut()) -> Answer {
+        let count = entry.len();
         if count == 0 {
             return Vec::new();
         }
-        if let Err(error) = flush_large(volume, &mut unit) {
+        if let Err(error) = flush_large(volume, &mut entry) {
             return vec![Err(error); count];
         }
         let mut patience = Patience::new();
         loop {
-            match self.schedule.join(unit, |units| run_round(volume, units)) {
+            match self.schedule.submit(entry, |entries| commit_group(volume, entries)) {
                 Some(Went::Done(answer)) => return answer,
-                Some(Went::Busy(back)) => unit = back,
+                Some(Went::Busy(back)) => entry = back,
                 None => {
                     let path = Some(volume.path().to_owned());
                     return vec![Err(Error::Io { errno: libc::EIO, path, operation: "flush" }); count];
@@ -189,57 +190,57 @@ impl Rounds {
             if let Err(error) = patience.pause() {
                 return vec![Err(error); count];
             }
-            unit.came_again(volume.sys.now_ns());
+            entry.submitted_again(volume.sys.now_ns());
         }
     }
 }
 
-fn run_round(volume: &Volume, units: &mut Vec<Unit>) -> Vec<Went> {
-    let mut answers: Vec<Option<Answer>> = units.iter().map(|_| None).collect();
+fn commit_group(volume: &Volume, entries: &mut Vec<Entry>) -> Vec<Went> {
+    let mut answers: Vec<Option<Answer>> = entries.iter().map(|_| None).collect();
     for algorithm in Algorithm::ALL {
-        let group: Vec<usize> = (0..units.len()).filter(|index| units[*index].algorithm == algorithm).collect();
-        let these: Vec<&Unit> = group.iter().map(|index| &units[*index]).collect();
-        match publish_units(volume, algorithm, &these) {
-            Ok(told) => {
-                let mut told = told.into_iter();
+        let group: Vec<usize> = (0..entries.len()).filter(|index| entries[*index].algorithm == algorithm).collect();
+        let these: Vec<&Entry> = group.iter().map(|index| &entries[*index]).collect();
+        match publish_entries(volume, algorithm, &these) {
+            Ok(answered) => {
+                let mut answered = answered.into_iter();
                 for index in group {
-                    answers[index] = Some(told.by_ref().take(units[index].len()).collect());
+                    answers[index] = Some(answered.by_ref().take(entries[index].len()).collect());
                 }
             }
             Err(Halfway(steps)) => {
                 let mut steps = steps.into_iter();
                 for index in group {
-                    units[index].before = Some(steps.by_ref().take(units[index].len()).collect());
+                    entries[index].before = Some(steps.by_ref().take(entries[index].len()).collect());
                 }
             }
         }
     }
     if answers.iter().all(Option::is_some) {
-        // The units are dropped later, which takes time.
+        // The entries are dropped later, which takes time.
         return answers.into_iter().flatten().map(Went::Done).collect();
     }
-    let units = mem::take(units).into_iter().zip(answers);
-    units.map(|(unit, answer)| answer.map_or(Went::Busy(unit), Went::Done)).collect()
+    let entries = mem::take(entries).into_iter().zip(answers);
+    entries.map(|(entry, answer)| answer.map_or(Went::Busy(entry), Went::Done)).collect()
 }
 
 /// Flush files, give them their names, make those durable. An error says that another process holds a lock.
-fn publish_units(volume: &Volume, algorithm: Algorithm, units: &[&Unit]) -> Result<Answer, Halfway> {
-    let files: Vec<&File> = units.iter().flat_map(|unit| &unit.files).collect();
+fn publish_entries(volume: &Volume, algorithm: Algorithm, entries: &[&Entry]) -> Result<Answer, Halfway> {
+    let files: Vec<&File> = entries.iter().flat_map(|entry| &entry.files).collect();
     // Whoever opened its first file first did so before any of these was written. Not one that has been flushed: its
-    // descriptor was told then what it cannot tell again.
-    let first = units.iter().min_by_key(|unit| (unit.before.is_some(), unit.order));
-    let Some(oldest) = first.map(|unit| unit.files[0].fd()) else {
+    // descriptor reported then what it cannot report again.
+    let first = entries.iter().min_by_key(|entry| (entry.before.is_some(), entry.order));
+    let Some(oldest) = first.map(|entry| entry.files[0].fd()) else {
         return Ok(Vec::new());
     };
     let dir = match volume.check_open().and_then(|()| volume.root.make_blob_dir(algorithm)) {
         Ok(dir) => dir,
         Err(error) => return Ok(vec![Err(error); files.len()]),
     };
-    let unflushed = units.iter().filter(|unit| unit.before.is_none()).flat_map(|unit| &unit.files);
+    let unflushed = entries.iter().filter(|entry| entry.before.is_none()).flat_map(|entry| &entry.files);
     let mut now = volume.flush(&dir, &unflushed.map(File::fd).collect::<Vec<_>>(), oldest).into_iter();
-    let steps = units.iter().flat_map(|unit| match &unit.before {
+    let steps = entries.iter().flat_map(|entry| match &entry.before {
         Some(before) => before.clone(),
-        None => now.by_ref().take(unit.len()).map(Step::flushed).collect(),
+        None => now.by_ref().take(entry.len()).map(Step::flushed).collect(),
     });
     let mut steps: Vec<Step> = steps.collect();
     let ready = files.iter().zip(&mut steps).filter(|(_, step)| step.flushed.is_ok() && step.placed.is_none());
@@ -263,12 +264,12 @@ fn publish_units(volume: &Volume, algorithm: Algorithm, units: &[&Unit]) -> Resu
     Ok(volume.acknowledge(&dir, placed, &files, Some(oldest)))
 }
 
-/// Make a large unit's bytes durable before it joins: else the small ones in its round would wait for it.
-fn flush_large(volume: &Volume, unit: &mut Unit) -> Result<()> {
-    if unit.bytes > LARGE {
-        let dir = volume.root.make_blob_dir(unit.algorithm)?;
-        let fds: Vec<_> = unit.files.iter().map(File::fd).collect();
-        unit.before = Some(volume.flush(&dir, &fds, fds[0]).into_iter().map(Step::flushed).collect());
+/// Make a large entry's bytes durable before it is submitted: the small entries of its group would wait for it.
+fn flush_large(volume: &Volume, entry: &mut Entry) -> Result<()> {
+    if entry.bytes > LARGE {
+        let dir = volume.root.make_blob_dir(entry.algorithm)?;
+        let fds: Vec<_> = entry.files.iter().map(File::fd).collect();
+        entry.before = Some(volume.flush(&dir, &fds, fds[0]).into_iter().map(Step::flushed).collect());
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `put.rs` | blobs from memory, in one go |
 //! | `batch.rs` | many small ones |
-//! | `group_commit.rs` | who makes something durable at the same time shares the flush |
+//! | `group_commit.rs` | calls that make files durable at the same time share one flush |
 //! | `find.rs` | files that are stored already |
 //! | `stats.rs` | how much there is |
 //! | `ingest/` | blobs in pieces, resumable |
@@ -22,7 +22,7 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::sys::{Linux, Sys};
 use crate::volume::Volume;
-use group_commit::Rounds;
+use group_commit::GroupCommit;
 use ingest::Ingests;
 
 pub use batch::{BatchItem, Outcome, Source};
@@ -53,7 +53,7 @@ impl Default for Options {
 pub struct Store {
     volume: Arc<Volume>,
     ingests: Arc<Ingests>,
-    rounds: Rounds,
+    group_commit: GroupCommit,
 }
 
 impl Store {
@@ -67,7 +67,7 @@ impl Store {
         let Options { read_only, durable, write_buffer } = options;
         let volume = Arc::new(Volume::open(path, read_only, durable, sys)?);
         let ingests = Ingests::new(&volume, write_buffer);
-        Ok(Arc::new(Self { volume, ingests, rounds: Rounds::default() }))
+        Ok(Arc::new(Self { volume, ingests, group_commit: GroupCommit::default() }))
     }
 
     /// The root, with the blobs and what is known of them.

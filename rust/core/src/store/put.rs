@@ -1,7 +1,7 @@
 //! Blobs from memory, in one go: no ingest, no state file, nothing to resume.
 
 use super::Store;
-use super::group_commit::{File, New, Unit};
+use super::group_commit::{Entry, File, New};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, Result};
 use crate::hash::Hasher;
@@ -49,21 +49,21 @@ impl Store {
     ) -> Result<Put> {
         let digest = digest_of(data, algorithm);
         check_digest(data, &digest, expected)?;
-        let mut unit = Unit::new(algorithm);
+        let mut entry = Entry::new(algorithm);
         let created_ns = self.volume.sys.now_ns();
         let put = Put { digest, size: data.len() as u64, new: false };
-        if !self.stage(&mut unit, digest, data, labels, created_ns)? {
+        if !self.stage(&mut entry, digest, data, labels, created_ns)? {
             return Ok(put);
         }
-        let published = self.rounds.join(&self.volume, unit, || ()).remove(0)?;
+        let published = self.group_commit.submit(&self.volume, entry, || ()).remove(0)?;
         Ok(put.published(published))
     }
 
-    /// Write bytes to a file of `unit`; false if they are stored already, durably. Nothing has a name before the unit has
-    /// joined a round.
+    /// Write bytes to a file of `entry`; false if they are stored already, durably. Nothing has a name before the entry is
+    /// submitted.
     pub(crate) fn stage(
         &self,
-        unit: &mut Unit,
+        entry: &mut Entry,
         digest: Digest,
         data: &[u8],
         labels: Option<&Labels>,
@@ -75,18 +75,18 @@ impl Store {
         match self.volume.existing(&dir, &digest, Content::Memory(data), size)? {
             Existing::Same { durable: true, .. } => return Ok(false),
             Existing::Same { file, .. } => {
-                unit.opened(&self.rounds);
-                unit.add(File::Stored(file));
+                entry.opened(&self.group_commit);
+                entry.add(File::Stored(file));
                 return Ok(true);
             }
             Existing::Absent | Existing::Stray | Existing::Damaged { .. } => {}
         }
         let path = || self.volume.root.blob_path(&digest);
         let temp = self.volume.temp(digest.algorithm())?;
-        unit.opened(&self.rounds);
+        entry.opened(&self.group_commit);
         write_all_at(self.volume.sys.as_ref(), temp.fd(), data, 0).at("write", path)?;
         let labels = labels.filter(|labels| !labels.is_empty()).cloned();
-        unit.add(File::New(New { temp, digest, size, labels, created_ns }));
+        entry.add(File::New(New { temp, digest, size, labels, created_ns }));
         Ok(true)
     }
 }

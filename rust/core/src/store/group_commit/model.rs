@@ -1,4 +1,4 @@
-//! The rounds under a model checker: each test runs once for every interleaving of its threads, up to a bound of
+//! The groups under a model checker: each test runs once for every interleaving of its threads, up to a bound of
 //! preemptions (more with `LOOM_MAX_PREEMPTIONS`).
 //!
 //! The disk is played by a record of what was written, and flushed, when. A wake that is lost ends in a deadlock, which the
@@ -34,12 +34,12 @@ enum Fate {
 
 /// What one caller brings: its number, and the place of its file among all that were opened.
 #[derive(Clone, Copy)]
-struct Unit {
+struct Entry {
     caller: usize,
     order: usize,
 }
 
-/// A caller's answer: the number of the round it was in, and whether that was flushed.
+/// A caller's answer: the number of the group it was in, and whether that was flushed.
 type Answer = (usize, bool);
 
 /// The record. Its lock is the standard library's: nothing that the checker interleaves happens under it.
@@ -48,14 +48,14 @@ struct Record {
     opened: Vec<usize>,
     /// The files that were open already when each caller wrote its own.
     written: Vec<(usize, BTreeSet<usize>)>,
-    /// The callers of each round.
-    rounds: Vec<Vec<usize>>,
+    /// The callers of each group.
+    groups: Vec<Vec<usize>>,
     under_way: usize,
     most_under_way: usize,
 }
 
 struct World {
-    schedule: Schedule<Unit, Answer>,
+    schedule: Schedule<Entry, Answer>,
     /// What becomes of each flush, in the order in which they begin; good ones from the end on.
     fates: Vec<Fate>,
     record: Mutex<Record>,
@@ -90,46 +90,49 @@ impl World {
             let open = record.opened.iter().copied().collect();
             record.written.push((caller, open));
         }
-        let join = || self.schedule.join(Unit { caller, order }, |units| self.flush(units));
-        let answer = panic::catch_unwind(AssertUnwindSafe(join)).unwrap_or_else(|panic| {
+        let submit = || self.schedule.submit(Entry { caller, order }, |entries| self.flush(entries));
+        let answer = panic::catch_unwind(AssertUnwindSafe(submit)).unwrap_or_else(|panic| {
             if panic.downcast_ref::<&str>() != Some(&DIES) {
                 panic::resume_unwind(panic); // the checker's own, or an assertion's
             }
             None
         });
-        if let Some((round, _)) = answer {
-            assert!(self.record().rounds[round].contains(&caller), "{caller} was told of a round that it was not in");
+        if let Some((group, _)) = answer {
+            assert!(
+                self.record().groups[group].contains(&caller),
+                "{caller} has an answer of a group that it was not in"
+            );
         }
         answer
     }
 
-    fn flush(&self, units: &[Unit]) -> Vec<Answer> {
-        let callers: Vec<usize> = units.iter().map(|unit| unit.caller).collect();
-        let oldest = units.iter().min_by_key(|unit| unit.order).unwrap().caller;
-        let round = {
+    fn flush(&self, entries: &[Entry]) -> Vec<Answer> {
+        let callers: Vec<usize> = entries.iter().map(|entry| entry.caller).collect();
+        let oldest = entries.iter().min_by_key(|entry| entry.order).unwrap().caller;
+        let group = {
             let mut record = self.record();
             for (caller, open) in record.written.iter().filter(|(caller, _)| callers.contains(caller)) {
-                assert!(open.contains(&oldest), "{caller} wrote before {oldest}'s file was open to tell of it");
+                assert!(open.contains(&oldest), "{caller} wrote before {oldest}'s file was open to report it");
             }
             let written: Vec<_> = record.written.iter().map(|(caller, _)| *caller).collect();
             assert!(callers.iter().all(|caller| written.contains(caller)), "flushed before it was written");
-            assert!(record.rounds.iter().flatten().all(|before| !callers.contains(before)), "flushed twice");
-            record.rounds.push(callers);
+            assert!(record.groups.iter().flatten().all(|before| !callers.contains(before)), "flushed twice");
+            record.groups.push(callers);
             record.under_way += 1;
             record.most_under_way = record.most_under_way.max(record.under_way);
-            record.rounds.len() - 1
+            record.groups.len() - 1
         };
         self.let_others_in();
         self.record().under_way -= 1;
-        let fate = self.fates.get(round).copied().unwrap_or(Fate::Good);
+        let fate = self.fates.get(group).copied().unwrap_or(Fate::Good);
         if fate == Fate::Dies {
             panic::panic_any(DIES);
         }
-        vec![(round, fate == Fate::Good); units.len()]
+        vec![(group, fate == Fate::Good); entries.len()]
     }
 }
 
-/// Let callers put at the same time, one of them from the first thread; return the world and what each was told.
+/// Let callers put at the same time, one of them from the first thread; return the world and the answer of each.
 fn puts(most: usize, callers: usize, fates: &[Fate]) -> (Arc<World>, Vec<Option<Answer>>) {
     let world = World::new(most, fates);
     let threads: Vec<_> = (1..callers)
@@ -138,10 +141,10 @@ fn puts(most: usize, callers: usize, fates: &[Fate]) -> (Arc<World>, Vec<Option<
             thread::spawn(move || world.put(caller))
         })
         .collect();
-    let mut told = vec![world.put(0)];
-    told.extend(threads.into_iter().map(|thread| thread.join().unwrap()));
+    let mut answers = vec![world.put(0)];
+    answers.extend(threads.into_iter().map(|thread| thread.join().unwrap()));
     assert_eq!((0, 0), world.schedule.counts());
-    (world, told)
+    (world, answers)
 }
 
 fn check(preemptions: usize, test: impl Fn() + Sync + Send + 'static) {
@@ -153,11 +156,11 @@ fn check(preemptions: usize, test: impl Fn() + Sync + Send + 'static) {
 #[test]
 fn who_is_acknowledged_was_in_a_flush_that_began_after_it_had_written() {
     check(3, || {
-        let (world, told) = puts(1, 3, &[]);
+        let (world, answers) = puts(1, 3, &[]);
 
-        assert!(told.iter().all(|told| matches!(told, Some((_, true)))), "{told:?}");
+        assert!(answers.iter().all(|answer| matches!(answer, Some((_, true)))), "{answers:?}");
         let record = world.record();
-        assert_eq!(3, record.rounds.iter().flatten().count());
+        assert_eq!(3, record.groups.iter().flatten().count());
         assert_eq!(1, record.most_under_way);
     });
 }
@@ -165,26 +168,26 @@ fn who_is_acknowledged_was_in_a_flush_that_began_after_it_had_written() {
 #[test]
 fn two_rounds_at_a_time_are_as_good_and_never_more() {
     check(2, || {
-        let (world, told) = puts(2, 4, &[]);
+        let (world, answers) = puts(2, 4, &[]);
 
-        assert!(told.iter().all(|told| matches!(told, Some((_, true)))), "{told:?}");
+        assert!(answers.iter().all(|answer| matches!(answer, Some((_, true)))), "{answers:?}");
         assert!(world.record().most_under_way <= 2);
     });
 }
 
 #[test]
-fn a_flush_that_fails_is_told_to_its_round_and_to_nobody_else() {
+fn a_flush_that_fails_is_reported_to_its_group_only() {
     for (most, failing) in [(1, 0), (1, 1), (2, 0)] {
         check(2, move || {
             let mut fates = vec![Fate::Good; failing];
             fates.push(Fate::Fails);
-            let (world, told) = puts(most, 3, &fates);
+            let (world, answers) = puts(most, 3, &fates);
 
             let record = world.record();
-            for (caller, told) in told.into_iter().enumerate() {
-                let (round, good) = told.unwrap();
-                assert!(record.rounds[round].contains(&caller));
-                assert_eq!(round != failing, good, "{caller} in {:?}", record.rounds);
+            for (caller, answer) in answers.into_iter().enumerate() {
+                let (group, good) = answer.unwrap();
+                assert!(record.groups[group].contains(&caller));
+                assert_eq!(group != failing, good, "{caller} in {:?}", record.groups);
             }
         });
     }
@@ -194,24 +197,24 @@ fn a_flush_that_fails_is_told_to_its_round_and_to_nobody_else() {
 fn a_leader_that_dies_takes_its_round_along_and_nobody_else() {
     for most in [1, 2] {
         check(2, move || {
-            let (world, told) = puts(most, 3, &[Fate::Dies]);
+            let (world, answers) = puts(most, 3, &[Fate::Dies]);
 
             let record = world.record();
-            for (caller, told) in told.into_iter().enumerate() {
-                assert_eq!(record.rounds[0].contains(&caller), told.is_none(), "{caller} in {:?}", record.rounds);
+            for (caller, answer) in answers.into_iter().enumerate() {
+                assert_eq!(record.groups[0].contains(&caller), answer.is_none(), "{caller} in {:?}", record.groups);
             }
         });
     }
 }
 
 #[test]
-fn rounds_go_on_after_leaders_have_died_one_after_the_other() {
+fn groups_go_on_after_leaders_have_died_one_after_the_other() {
     check(2, || {
-        let (world, told) = puts(1, 3, &[Fate::Dies, Fate::Dies]);
-        let lost = told.iter().filter(|told| told.is_none()).count();
-        assert_eq!(world.record().rounds.iter().take(2).flatten().count(), lost);
+        let (world, answers) = puts(1, 3, &[Fate::Dies, Fate::Dies]);
+        let lost = answers.iter().filter(|answer| answer.is_none()).count();
+        assert_eq!(world.record().groups.iter().take(2).flatten().count(), lost);
 
-        assert!(matches!(world.put(9), Some((_, true))) || world.record().rounds.len() <= 2);
+        assert!(matches!(world.put(9), Some((_, true))) || world.record().groups.len() <= 2);
         assert_eq!((0, 0), world.schedule.counts());
     });
 }
@@ -219,14 +222,14 @@ fn rounds_go_on_after_leaders_have_died_one_after_the_other() {
 #[test]
 fn who_is_alone_leads_at_once() {
     check(2, || {
-        let (world, told) = puts(1, 1, &[]);
+        let (world, answers) = puts(1, 1, &[]);
 
-        assert_eq!(vec![Some((0, true))], told);
-        assert_eq!(vec![vec![0]], world.record().rounds);
+        assert_eq!(vec![Some((0, true))], answers);
+        assert_eq!(vec![vec![0]], world.record().groups);
     });
 }
 
-/// Two rounds of the same caller beside another's: what was left from the first must not meet the second.
+/// Two groups of the same caller beside another's: what was left from the first must not meet the second.
 #[test]
 fn callers_who_come_back_meet_nothing_of_their_earlier_rounds() {
     check(2, || {
@@ -239,10 +242,10 @@ fn callers_who_come_back_meet_nothing_of_their_earlier_rounds() {
         let all = own.into_iter().chain(other.join().unwrap());
 
         let record = world.record();
-        for (caller, told) in [3, 4, 1, 2].into_iter().zip(all) {
-            let (round, good) = told.unwrap();
-            assert!(record.rounds[round].contains(&caller));
-            assert_eq!(round != 1, good);
+        for (caller, answer) in [3, 4, 1, 2].into_iter().zip(all) {
+            let (group, good) = answer.unwrap();
+            assert!(record.groups[group].contains(&caller));
+            assert_eq!(group != 1, good);
         }
     });
 }

@@ -1,7 +1,7 @@
-//! Who leads a round, who rides on it, and what each of them hears.
+//! Which caller leads a group, which callers wait for it, and which answer each of them gets.
 //!
-//! It knows nothing of files: a unit is what one caller brings, an answer what it takes away. `model.rs` compiles this file
-//! once more, with the locks of a model checker in place of the standard library's.
+//! It knows nothing of files: a caller submits an entry and gets an answer. `model.rs` compiles this file once more, with
+//! the locks of a model checker in place of those of the standard library.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -9,117 +9,117 @@ use std::sync::{Arc, PoisonError};
 
 use super::sync::{Condvar, Mutex, MutexGuard};
 
-/// Rounds of units `U`, each of which gets an answer `A`.
-pub(super) struct Schedule<U, A> {
+/// Groups of entries `E`, each of which gets an answer `A`.
+pub(super) struct Schedule<E, A> {
     most: usize,
-    state: Mutex<State<U, A>>,
+    state: Mutex<State<E, A>>,
 }
 
-struct State<U, A> {
+struct State<E, A> {
     running: usize,
-    waiting: VecDeque<(U, Arc<Ticket<U, A>>)>,
+    waiting: VecDeque<(E, Arc<Ticket<E, A>>)>,
 }
 
-/// What one waits with.
-struct Ticket<U, A> {
-    turn: Mutex<Turn<U, A>>,
+/// What a caller waits with.
+struct Ticket<E, A> {
+    notice: Mutex<Notice<E, A>>,
     changed: Condvar,
 }
 
-/// What one waits for.
-enum Turn<U, A> {
+/// What a caller is notified of.
+enum Notice<E, A> {
     Waiting,
-    /// To lead the next round, with one's own unit.
-    Lead(U),
-    /// To be told.
-    Told(A),
-    /// Nobody knows what became of the unit: the leader's thread has died.
+    /// It leads the next group, with its own entry.
+    Lead(E),
+    /// The group of its entry is done.
+    Answered(A),
+    /// The result of the entry is unknown: the leader's thread has died.
     Lost,
 }
 
-impl<U, A> Schedule<U, A> {
-    /// At most so many rounds at a time.
+impl<E, A> Schedule<E, A> {
+    /// At most so many groups at a time.
     pub fn new(most: usize) -> Self {
         Self { most, state: Mutex::new(State { running: 0, waiting: VecDeque::new() }) }
     }
 
-    /// Have a unit go through a round: the next one, which begins at once unless others are under way.
+    /// Submit an entry to the next group, which starts at once unless `most` groups are under way.
     ///
-    /// `run` is called if this caller leads, with its unit first, and answers each; it may keep the units. None if the leader
+    /// `run` is called if this caller leads, with its entry first, and answers each; it may keep the entries. None if the leader
     /// has died.
-    pub fn join(&self, unit: U, run: impl FnOnce(&mut Vec<U>) -> Vec<A>) -> Option<A> {
+    pub fn submit(&self, entry: E, run: impl FnOnce(&mut Vec<E>) -> Vec<A>) -> Option<A> {
         let mut state = self.state();
         if state.running < self.most {
             state.running += 1;
-            return self.lead(unit, state, run);
+            return self.lead(entry, state, run);
         }
-        let ticket = Arc::new(Ticket { turn: Mutex::new(Turn::Waiting), changed: Condvar::new() });
-        state.waiting.push_back((unit, Arc::clone(&ticket)));
+        let ticket = Arc::new(Ticket { notice: Mutex::new(Notice::Waiting), changed: Condvar::new() });
+        state.waiting.push_back((entry, Arc::clone(&ticket)));
         drop(state);
         match ticket.wait() {
-            Turn::Lead(unit) => self.lead(unit, self.state(), run),
-            Turn::Told(answer) => Some(answer),
-            Turn::Waiting | Turn::Lost => None,
+            Notice::Lead(entry) => self.lead(entry, self.state(), run),
+            Notice::Answered(answer) => Some(answer),
+            Notice::Waiting | Notice::Lost => None,
         }
     }
 
-    /// Lead a round of all that are waiting.
+    /// Lead a group of all entries that wait.
     fn lead(
         &self,
-        own: U,
-        mut state: MutexGuard<'_, State<U, A>>,
-        run: impl FnOnce(&mut Vec<U>) -> Vec<A>,
+        own: E,
+        mut state: MutexGuard<'_, State<E, A>>,
+        run: impl FnOnce(&mut Vec<E>) -> Vec<A>,
     ) -> Option<A> {
         let (others, tickets): (Vec<_>, Vec<_>) = mem::take(&mut state.waiting).into_iter().unzip();
         drop(state);
-        let mut round = Round { schedule: self, tickets };
-        let mut units = vec![own];
-        units.extend(others);
-        let mut answers = run(&mut units).into_iter();
+        let mut group = Group { schedule: self, tickets };
+        let mut entries = vec![own];
+        entries.extend(others);
+        let mut answers = run(&mut entries).into_iter();
         let own = answers.next();
-        let tickets = mem::take(&mut round.tickets);
-        // The next begins before this one's units are dropped, which takes time: it closes files.
-        drop(round);
+        let tickets = mem::take(&mut group.tickets);
+        // The next group starts before the entries of this one are dropped, which takes time: it closes files.
+        drop(group);
         for ticket in tickets {
-            ticket.tell(answers.next().map_or(Turn::Lost, Turn::Told));
+            ticket.notify(answers.next().map_or(Notice::Lost, Notice::Answered));
         }
         own
     }
 
-    fn state(&self) -> MutexGuard<'_, State<U, A>> {
+    fn state(&self) -> MutexGuard<'_, State<E, A>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<U, A> Ticket<U, A> {
-    fn tell(&self, turn: Turn<U, A>) {
-        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = turn;
+impl<E, A> Ticket<E, A> {
+    fn notify(&self, notice: Notice<E, A>) {
+        *self.notice.lock().unwrap_or_else(PoisonError::into_inner) = notice;
         self.changed.notify_one();
     }
 
-    fn wait(&self) -> Turn<U, A> {
-        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        while matches!(*turn, Turn::Waiting) {
-            turn = self.changed.wait(turn).unwrap_or_else(PoisonError::into_inner);
+    fn wait(&self) -> Notice<E, A> {
+        let mut notice = self.notice.lock().unwrap_or_else(PoisonError::into_inner);
+        while matches!(*notice, Notice::Waiting) {
+            notice = self.changed.wait(notice).unwrap_or_else(PoisonError::into_inner);
         }
-        mem::replace(&mut *turn, Turn::Waiting)
+        mem::replace(&mut *notice, Notice::Waiting)
     }
 }
 
-/// A round under way. When it ends, however it does, the next may begin.
-struct Round<'a, U, A> {
-    schedule: &'a Schedule<U, A>,
-    tickets: Vec<Arc<Ticket<U, A>>>,
+/// A group under way. When it ends, in whatever way, the next may start.
+struct Group<'a, E, A> {
+    schedule: &'a Schedule<E, A>,
+    tickets: Vec<Arc<Ticket<E, A>>>,
 }
 
-impl<U, A> Drop for Round<'_, U, A> {
+impl<E, A> Drop for Group<'_, E, A> {
     fn drop(&mut self) {
         for ticket in self.tickets.drain(..) {
-            ticket.tell(Turn::Lost);
+            ticket.notify(Notice::Lost);
         }
         let mut state = self.schedule.state();
         match state.waiting.pop_front() {
-            Some((unit, ticket)) => ticket.tell(Turn::Lead(unit)),
+            Some((entry, ticket)) => ticket.notify(Notice::Lead(entry)),
             None => state.running -= 1,
         }
     }
@@ -127,18 +127,18 @@ impl<U, A> Drop for Round<'_, U, A> {
 
 #[cfg(test)]
 #[allow(dead_code, reason = "each of the two that test it uses a part")]
-impl<U, A> Schedule<U, A> {
-    /// As if all rounds that may be were under way.
+impl<E, A> Schedule<E, A> {
+    /// As if as many groups as possible were under way.
     pub fn hold(&self) {
         self.state().running = self.most;
     }
 
     /// End one of those.
     pub fn end_one(&self) {
-        drop(Round { schedule: self, tickets: Vec::new() });
+        drop(Group { schedule: self, tickets: Vec::new() });
     }
 
-    /// How many wait, and how many rounds are under way.
+    /// How many entries wait, and how many groups are under way.
     pub fn counts(&self) -> (usize, usize) {
         let state = self.state();
         (state.waiting.len(), state.running)

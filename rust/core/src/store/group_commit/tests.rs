@@ -19,7 +19,7 @@ const MANY: usize = 12;
 /// Few enough for a sync of each file.
 const FEW: usize = 5;
 
-/// A store whose rounds the test begins.
+/// A store whose groups the test starts.
 struct Fixture {
     path: PathBuf,
     faulty: Arc<Faulty>,
@@ -46,7 +46,7 @@ impl Around for Watch {
 
 impl Fixture {
     fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("steelyard-round-{name}-{}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("steelyard-group-{name}-{}", std::process::id()));
         let faulty = Faulty::over(Arc::new(Linux));
         let watch = Arc::new(Layer::new(faulty.clone(), Watch::default()));
         let store = Store::open_with(&path, Options::default(), watch.clone()).unwrap();
@@ -58,22 +58,22 @@ impl Fixture {
         self.store.put(&number.to_le_bytes(), Algorithm::Sha256, None, None)
     }
 
-    /// Put that many blobs, from as many threads, in one round that meets with `fault`. None: the caller's thread died.
-    fn share_a_round(&self, count: usize, fault: Option<Fault>) -> Vec<Option<Result<Put>>> {
-        let rounds = &self.store.rounds;
-        // As if other rounds were under way, until all have come.
-        rounds.schedule.hold();
+    /// Put that many blobs, from as many threads, in one group that meets with `fault`. None: the caller's thread died.
+    fn share_a_group(&self, count: usize, fault: Option<Fault>) -> Vec<Option<Result<Put>>> {
+        let group_commit = &self.store.group_commit;
+        // As if other groups were under way, until all have come.
+        group_commit.schedule.hold();
         thread::scope(|scope| {
             let puts: Vec<_> = (0..count).map(|number| scope.spawn(move || self.put(number))).collect();
-            while rounds.schedule.counts().0 < count {
+            while group_commit.schedule.counts().0 < count {
                 thread::yield_now();
             }
             self.faulty.set(fault);
-            rounds.schedule.end_one();
+            group_commit.schedule.end_one();
             let results = puts.into_iter().map(|put| put.join().ok()).collect();
             self.faulty.set(None);
-            rounds.schedule.end_one();
-            assert_eq!((0, 0), rounds.schedule.counts());
+            group_commit.schedule.end_one();
+            assert_eq!((0, 0), group_commit.schedule.counts());
             results
         })
     }
@@ -106,7 +106,7 @@ fn failed(results: &[Option<Result<Put>>]) -> usize {
 fn all_who_wait_share_one_flush() {
     let fixture = Fixture::new("shared");
 
-    let results = fixture.share_a_round(MANY, Some(Fault::Every(Op::SyncData, libc::EIO)));
+    let results = fixture.share_a_group(MANY, Some(Fault::Every(Op::SyncData, libc::EIO)));
 
     // No single sync was asked for.
     assert!(results.iter().all(|result| result.as_ref().unwrap().as_ref().unwrap().new));
@@ -117,7 +117,7 @@ fn all_who_wait_share_one_flush() {
 fn a_flush_that_fails_fails_all_and_nothing_is_stored() {
     let fixture = Fixture::new("flush");
 
-    let results = fixture.share_a_round(MANY, Some(Fault::First(Op::SyncFs, libc::EIO)));
+    let results = fixture.share_a_group(MANY, Some(Fault::First(Op::SyncFs, libc::EIO)));
 
     assert_eq!(MANY, failed(&results));
     assert_eq!(0, fixture.stored(MANY));
@@ -128,7 +128,7 @@ fn a_flush_that_fails_fails_all_and_nothing_is_stored() {
 fn a_sync_of_names_that_fails_fails_all() {
     let fixture = Fixture::new("names");
 
-    let results = fixture.share_a_round(MANY, Some(Fault::Second(Op::SyncFs, libc::EIO)));
+    let results = fixture.share_a_group(MANY, Some(Fault::Second(Op::SyncFs, libc::EIO)));
 
     assert_eq!(MANY, failed(&results));
     fixture.assert_usable(MANY);
@@ -139,7 +139,7 @@ fn one_file_that_fails_fails_its_caller_alone() {
     for (count, op) in [(MANY, Op::LinkUnnamed), (MANY, Op::Stat), (FEW, Op::LinkUnnamed), (FEW, Op::SyncData)] {
         let fixture = Fixture::new(&format!("one-{count}-{op:?}"));
 
-        let results = fixture.share_a_round(count, Some(Fault::First(op, libc::EIO)));
+        let results = fixture.share_a_group(count, Some(Fault::First(op, libc::EIO)));
 
         assert_eq!(1, failed(&results), "{op:?}: {results:?}");
         assert_eq!(count - 1, fixture.stored(count));
@@ -152,7 +152,7 @@ fn where_the_whole_is_not_synced_every_file_is() {
     let fixture = Fixture::new("each");
     let unsupported = Some(Fault::Every(Op::SyncFs, libc::EOPNOTSUPP));
 
-    let results = fixture.share_a_round(MANY, unsupported);
+    let results = fixture.share_a_group(MANY, unsupported);
 
     assert!(results.iter().all(|result| matches!(result, Some(Ok(_)))), "{results:?}");
     assert_eq!(MANY, fixture.stored(MANY));
@@ -163,33 +163,33 @@ fn a_leader_that_dies_leaves_nobody_waiting() {
     let fixture = Fixture::new("panic");
     fixture.watch.around.panics.store(true, Ordering::SeqCst);
 
-    let results = fixture.share_a_round(MANY, None);
+    let results = fixture.share_a_group(MANY, None);
 
     assert_eq!(1, results.iter().filter(|result| result.is_none()).count());
     assert_eq!(MANY - 1, failed(&results));
     fixture.assert_usable(MANY);
 }
 
-/// Write a file of a unit.
-fn stage(store: &Store, unit: &mut Unit, data: &[u8]) {
+/// Write a file of an entry.
+fn stage(store: &Store, entry: &mut Entry, data: &[u8]) {
     let digest = digest_many(Algorithm::Sha256, &[data])[0];
-    assert!(store.stage(unit, digest, data, None, 0).unwrap());
+    assert!(store.stage(entry, digest, data, None, 0).unwrap());
 }
 
-/// Run a round while no other process holds a lock.
-fn run(store: &Store, mut units: Vec<Unit>) -> Vec<Answer> {
+/// Commit a group while no other process holds a lock.
+fn run(store: &Store, mut entries: Vec<Entry>) -> Vec<Answer> {
     let done = |went| match went {
         Went::Done(answer) => answer,
         Went::Busy(_) => panic!("nobody else is there"),
     };
-    run_round(&store.volume, &mut units).into_iter().map(done).collect()
+    commit_group(&store.volume, &mut entries).into_iter().map(done).collect()
 }
 
 #[test]
 fn the_flush_goes_through_the_file_that_was_opened_first() {
     let fixture = Fixture::new("oldest");
     let store = &fixture.store;
-    let (mut first, mut second) = (Unit::new(Algorithm::Sha256), Unit::new(Algorithm::Sha256));
+    let (mut first, mut second) = (Entry::new(Algorithm::Sha256), Entry::new(Algorithm::Sha256));
     stage(store, &mut first, &[0]);
     for number in 1..MANY {
         stage(store, &mut second, &number.to_le_bytes());
@@ -206,7 +206,7 @@ fn the_flush_goes_through_the_file_that_was_opened_first() {
 fn the_flush_goes_through_no_file_that_was_flushed_before() {
     let fixture = Fixture::new("fresh");
     let store = &fixture.store;
-    let (mut large, mut small) = (Unit::new(Algorithm::Sha256), Unit::new(Algorithm::Sha256));
+    let (mut large, mut small) = (Entry::new(Algorithm::Sha256), Entry::new(Algorithm::Sha256));
     for number in 0..MANY {
         stage(store, &mut large, &vec![u8::try_from(number).unwrap(); 400_000]);
         stage(store, &mut small, &number.to_le_bytes());
@@ -226,16 +226,17 @@ fn the_same_bytes_twice_in_a_round_are_one_blob_with_the_labels_of_the_first() {
         let fixture = Fixture::new(&format!("same-{count}"));
         let store = &fixture.store;
         let all: Vec<_> = (0..count).map(|number| Labels::from([("who".to_owned(), number.to_string())])).collect();
-        let units: Vec<_> = all
+        let entries: Vec<_> = all
             .iter()
             .map(|labels| {
-                let (mut unit, digest) = (Unit::new(Algorithm::Sha256), digest_many(Algorithm::Sha256, &[b"same"])[0]);
-                assert!(store.stage(&mut unit, digest, b"same", Some(labels), 0).unwrap());
-                unit
+                let (mut entry, digest) =
+                    (Entry::new(Algorithm::Sha256), digest_many(Algorithm::Sha256, &[b"same"])[0]);
+                assert!(store.stage(&mut entry, digest, b"same", Some(labels), 0).unwrap());
+                entry
             })
             .collect();
 
-        let answers = run(store, units);
+        let answers = run(store, entries);
 
         let published: Vec<_> = answers.into_iter().flatten().map(Result::unwrap).collect();
         assert!(matches!(published[0], Published::New { .. }), "{published:?}");
@@ -252,13 +253,13 @@ fn the_second_of_the_same_bytes_is_stored_where_the_first_fails() {
         let store = &fixture.store;
         let labels = Labels::from([("a".to_owned(), "b".to_owned())]);
         let digest = digest_many(Algorithm::Sha256, &[b"same"])[0];
-        let mut unit = Unit::new(Algorithm::Sha256);
+        let mut entry = Entry::new(Algorithm::Sha256);
         for _ in 0..2 {
-            assert!(store.stage(&mut unit, digest, b"same", Some(&labels), 0).unwrap());
+            assert!(store.stage(&mut entry, digest, b"same", Some(&labels), 0).unwrap());
         }
         fixture.faulty.set(Some(Fault::First(op, libc::EIO)));
 
-        let answers = run(store, vec![unit]);
+        let answers = run(store, vec![entry]);
 
         fixture.faulty.set(None);
         assert!(matches!(answers[0][0], Err(Error::Io { errno: libc::EIO, .. })), "{answers:?}");

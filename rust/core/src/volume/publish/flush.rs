@@ -19,7 +19,7 @@ impl Volume {
     /// file system is synced, a failure is everybody's.
     ///
     /// `oldest` was opened before any of them was written. So it tells of every write that failed, whoever else was told
-    /// by another descriptor: a failure must never be heard by one round and kept from another.
+    /// by another descriptor: a failure must never be reported to one group and hidden from another.
     pub(crate) fn flush(&self, dir: &BlobDir, files: &[BorrowedFd<'_>], oldest: BorrowedFd<'_>) -> Vec<Result<()>> {
         if !self.durable {
             return vec![Ok(()); files.len()];
