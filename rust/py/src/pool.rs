@@ -218,7 +218,7 @@ impl Work for Calls {
             Job::Drain(ingest) => {
                 Python::attach(|py| {
                     py.detach(|| {
-                        ingest.drain_here();
+                        ingest.flush_here();
                         drop(ingest);
                     });
                 });

@@ -30,7 +30,7 @@ impl Wait {
         Self { ingest: ProcessBound::new(Arc::downgrade(ingest)), what }
     }
 
-    /// Have it told when the wait is over. If an ingest is returned, somebody has to call its `drain_here`.
+    /// Have it told when the wait is over. If an ingest is returned, somebody has to call its `flush_here`.
     pub(crate) fn begin(&self, args: &Bound<'_, PyTuple>, tell: Tell) -> PyResult<Option<Arc<Ingest>>> {
         let ingest = self.ingest.get(|| "writer".to_owned()).map_err(Failure::from)?;
         let Some(ingest) = ingest.upgrade() else {
@@ -54,7 +54,7 @@ impl Wait {
         let unserved = self.begin(args, Box::new(move || tell.send(()).unwrap_or_default()))?;
         args.py().detach(move || {
             if let Some(ingest) = unserved {
-                ingest.drain_here();
+                ingest.flush_here();
             }
             // Whoever forgets to tell has let go of the sender.
             told.recv().unwrap_or_default();

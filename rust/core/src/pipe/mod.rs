@@ -29,7 +29,7 @@ pub use job::Job;
 pub(crate) use low_priority::{WORTH, low_priority};
 pub use multi::MultiHasher;
 pub(crate) use pipeline::{Pipeline, Saving};
-pub(crate) use pool::{DRAINING, HASHING, WAITING, processors};
+pub(crate) use pool::{FLUSHING, HASHING, WAITING, processors};
 pub(crate) use stream::{Bytes, Piece};
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ pub(crate) static HASHING: Pool = Pool::new("steelyard-hash", processors);
 pub(crate) static WAITING: Pool = Pool::new("steelyard-sync", || 4);
 
 /// Threads that write buffered data of ingests. The caller limits how many there are.
-pub(crate) static DRAINING: Pool = Pool::new("steelyard-drain", processors);
+pub(crate) static FLUSHING: Pool = Pool::new("steelyard-flush", processors);
 
 /// A thread ends after it has been idle for so long.
 const IDLE: Duration = Duration::from_millis(400);

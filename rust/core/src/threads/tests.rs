@@ -174,7 +174,7 @@ fn whoever_waits_for_room_writes_when_nobody_else_can() {
                 while ingest.push(&piece).unwrap() != Pushed::Taken {
                     let (tell, told) = channel();
                     if !ingest.when_room(piece.len(), Box::new(move || tell.send(()).unwrap())) {
-                        ingest.drain_here();
+                        ingest.flush_here();
                     }
                     told.recv().unwrap();
                 }
@@ -183,7 +183,7 @@ fn whoever_waits_for_room_writes_when_nobody_else_can() {
         for ingest in &ingests {
             let (tell, told) = channel();
             if !ingest.when_written(Box::new(move || tell.send(()).unwrap())) {
-                ingest.drain_here();
+                ingest.flush_here();
             }
             told.recv().unwrap();
         }

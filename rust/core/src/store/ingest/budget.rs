@@ -24,8 +24,8 @@ pub type Lasting = Box<dyn AsRef<[u8]> + Send + Sync>;
 pub(crate) struct Budget {
     limit: usize,
     used: AtomicUsize,
-    /// How many rings there are bytes in.
-    rings: AtomicUsize,
+    /// How many write buffers there are bytes in.
+    in_use: AtomicUsize,
     /// How many writers wait.
     waiters: AtomicUsize,
     spare: Mutex<Vec<Vec<u8>>>,
@@ -50,27 +50,27 @@ enum Bytes {
 
 impl Budget {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
-        let (used, rings, waiters) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
-        Arc::new(Self { limit, used, rings, waiters, spare: Mutex::default() })
+        let (used, in_use, waiters) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+        Arc::new(Self { limit, used, in_use, waiters, spare: Mutex::default() })
     }
 
-    /// How many bytes a ring may hold, as many as there are now.
+    /// How many bytes a write buffer may hold while there are as many as now.
     pub(super) fn share(&self) -> usize {
         // Some of it is for what has been taken and is being written.
-        ((self.limit - self.limit / 8) / self.rings().max(1)).clamp(LEAST, MOST)
+        ((self.limit - self.limit / 8) / self.buffers_in_use().max(1)).clamp(LEAST, MOST)
     }
 
-    /// How many rings there are bytes in.
-    pub(super) fn rings(&self) -> usize {
-        self.rings.load(Ordering::Relaxed)
+    /// How many write buffers there are bytes in.
+    pub(super) fn buffers_in_use(&self) -> usize {
+        self.in_use.load(Ordering::Relaxed)
     }
 
-    /// Count a ring that gets its first bytes, or has lost its last.
-    pub(super) fn count_ring(&self, has_bytes: bool) {
+    /// Count a write buffer that gets its first bytes, or has lost its last.
+    pub(super) fn count_buffer(&self, has_bytes: bool) {
         if has_bytes {
-            self.rings.fetch_add(1, Ordering::Relaxed);
+            self.in_use.fetch_add(1, Ordering::Relaxed);
         } else {
-            self.rings.fetch_sub(1, Ordering::Relaxed);
+            self.in_use.fetch_sub(1, Ordering::Relaxed);
         }
     }
 

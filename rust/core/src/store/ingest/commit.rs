@@ -65,7 +65,7 @@ impl Ingest {
         inner.flush(self.volume())?;
         // Also the checkpoint that the flush may have begun: its failure must be heard before anything is published.
         inner.rejoin()?;
-        inner.ring.set_written(inner.written);
+        inner.write_buffer.set_written(inner.written);
         let checked = self.check(inner, size, expected, labels);
         let digest = match checked {
             Ok(digest) => digest,

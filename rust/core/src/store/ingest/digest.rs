@@ -46,10 +46,10 @@ impl Ingest {
     pub fn digest(&self) -> Result<Digest> {
         self.stream(|inner| {
             inner.catch_up(self.volume(), u64::MAX)?;
-            let ring = &inner.ring;
+            let write_buffer = &inner.write_buffer;
             Ok(inner.hashing.with(|hasher| {
                 let mut hasher = hasher.clone();
-                ring.peek(|pending| hasher.update(pending));
+                write_buffer.peek(|pending| hasher.update(pending));
                 hasher.digest()
             }))
         })

@@ -1,17 +1,17 @@
 //! Writing behind the caller, and hashing the bytes of several ingests side by side.
 //!
-//! An ingest that has a full strip waits in a queue for a thread, which takes those of up to sixteen ingests at once: it
-//! writes each, hashes all in lanes, and puts an ingest that has more at the end of the queue. So all go on at one pace.
-//! Whoever is alone goes alone and at once, with the hash on a thread of its own if a processor is free.
+//! An ingest that has a full flush unit waits in a queue for a flusher, a thread that takes up to sixteen ingests at once:
+//! it writes each, hashes all in lanes, and puts an ingest that has more at the end of the queue. So all go on at one pace.
+//! A single ingest is written at once, and hashed on another thread if a processor is free.
 //!
-//! A second thread is called only when there is enough for all lanes, or when somebody waits: until then those who bring
-//! bytes need the processor more.
+//! A second flusher is called only when there is enough for all lanes, or when a writer waits: until then the threads that
+//! bring bytes need the processor more.
 //!
-//! An ingest is locked while its bytes are taken and written. One that is in use by its caller is not waited for; it comes
-//! again when the caller is done.
+//! An ingest is locked while its bytes are taken and written. A flusher does not wait for an ingest that its caller uses:
+//! the ingest is queued again when the caller is done.
 //!
-//! Where the system refuses a thread, the ingests stay in the queue, and whoever waits for one of them is told to write
-//! what is there (`Ingest::drain_here`) on a thread that may block. An event loop never writes.
+//! Where the system refuses a thread, the ingests stay in the queue, and each waiting writer is notified: it writes what is
+//! there (`Ingest::flush_here`) on a thread that may block. An event loop never writes.
 
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,22 +19,22 @@ use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
 
 use super::budget::Segment;
 use super::inner::{Inner, Phase};
-use super::write_buffer::{STRIP, Tell, Until};
+use super::write_buffer::{FLUSH_UNIT, Tell, Until};
 use super::{Ingest, Ingests};
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::hash::lanes::update_many;
-use crate::pipe::{DRAINING, HASHING, PIECE};
+use crate::pipe::{FLUSHING, HASHING, PIECE};
 use crate::volume::Volume;
 
 /// Bytes of each ingest that are hashed before those of the next are: all fit into a processor's cache.
 const CHUNK: usize = 64 << 10;
 
-/// A thread at work; counted until it is dropped.
-struct Thread(Arc<Ingests>);
+/// A thread that writes; counted until it is dropped.
+struct Flusher(Arc<Ingests>);
 
-/// An ingest that is locked, and the bytes that were taken from its ring.
-struct Seat<'a> {
+/// An ingest that is locked, and the bytes that were taken from its write buffer.
+struct Flush<'a> {
     ingest: &'a Ingest,
     inner: MutexGuard<'a, Inner>,
     segments: Vec<Segment>,
@@ -44,44 +44,44 @@ struct Seat<'a> {
 impl Ingests {
     /// Let go of the ingests that have ended and were not written by a thread.
     pub(crate) fn forget_ended(&self) {
-        let ready = mem::take(&mut self.drains.queue().ready);
+        let ready = mem::take(&mut self.flushers.queue().ready);
         // Not under the lock: what goes with an ingest may need it.
-        let open = ready.into_iter().filter(|ingest| !ingest.ring.has_ended()).collect::<Vec<_>>();
-        self.drains.queue().ready.extend(open);
+        let open = ready.into_iter().filter(|ingest| !ingest.write_buffer.has_ended()).collect::<Vec<_>>();
+        self.flushers.queue().ready.extend(open);
     }
 
     /// Call a thread if one is worth it. False: there is something to do, and no thread is there or can be started for it.
-    fn call_drain_if_worth(self: &Arc<Self>) -> bool {
-        let somebody_waits = self.drains.budget.has_waiters();
+    fn call_flusher_if_worth(self: &Arc<Self>) -> bool {
+        let somebody_waits = self.flushers.budget.has_waiters();
         // In a statement of its own, so that the lock is not held when the thread is called.
-        let call = self.drains.queue().call(somebody_waits);
-        !call || self.call_drain()
+        let call = self.flushers.queue().call(somebody_waits);
+        !call || self.call_flusher()
     }
 
     /// Call a thread, which has been counted. False: it could not be started, and there is no other.
-    fn call_drain(self: &Arc<Self>) -> bool {
+    fn call_flusher(self: &Arc<Self>) -> bool {
         let ingests = Arc::clone(self);
-        if DRAINING.hire().try_run(move || Thread(ingests).work()) {
+        if FLUSHING.hire().try_run(move || Flusher(ingests).work()) {
             return true;
         }
-        let mut queue = self.drains.queue();
+        let mut queue = self.flushers.queue();
         queue.threads -= 1;
         queue.threads > 0 || queue.ready.is_empty()
     }
 
     /// Have those who wait try again, and find out that they have to write themselves.
     fn wake_waiters(&self) {
-        let ready: Vec<_> = self.drains.queue().ready.iter().cloned().collect();
+        let ready: Vec<_> = self.flushers.queue().ready.iter().cloned().collect();
         for ingest in ready {
-            ingest.ring.wake();
+            ingest.write_buffer.wake();
         }
     }
 
     /// Write what is ready.
-    fn drain(self: &Arc<Self>, batch: Vec<Arc<Ingest>>) {
+    fn flush_batch(self: &Arc<Self>, batch: Vec<Arc<Ingest>>) {
         let told = catch_unwind(AssertUnwindSafe(|| match &*batch {
-            [only] => Vec::from_iter(only.sit(PIECE).and_then(|seat| seat.write_alone(&self.volume))),
-            _ => self.drain_many(&batch),
+            [only] => Vec::from_iter(only.lock_to_flush(PIECE).and_then(|flush| flush.write_alone(&self.volume))),
+            _ => self.flush_many(&batch),
         }));
         // What a panic leaves of the bytes that were taken is unknown.
         let told = told.unwrap_or_else(|_| batch.iter().filter_map(|ingest| ingest.lose()).collect());
@@ -92,23 +92,23 @@ impl Ingests {
         }
     }
 
-    fn drain_many(self: &Arc<Self>, batch: &[Arc<Ingest>]) -> Vec<Tell> {
+    fn flush_many(self: &Arc<Self>, batch: &[Arc<Ingest>]) -> Vec<Tell> {
         let _user = HASHING.enter();
-        let mut seats: Vec<_> = batch.iter().filter_map(|ingest| ingest.sit(STRIP)).collect();
-        for seat in &mut seats {
-            seat.write(&self.volume);
+        let mut flushes: Vec<_> = batch.iter().filter_map(|ingest| ingest.lock_to_flush(FLUSH_UNIT)).collect();
+        for flush in &mut flushes {
+            flush.write(&self.volume);
         }
-        hash(&mut seats);
+        hash(&mut flushes);
         // Who has to wait for the disk comes last, so that nobody waits for him.
-        seats.sort_by_key(|seat| seat.inner.is_checkpoint_due());
-        seats.into_iter().filter_map(|seat| seat.finish(&self.volume)).collect()
+        flushes.sort_by_key(|flush| flush.inner.is_checkpoint_due());
+        flushes.into_iter().filter_map(|flush| flush.finish(&self.volume)).collect()
     }
 }
 
 /// Hash what was written, all side by side.
-fn hash(seats: &mut [Seat<'_>]) {
+fn hash(flushes: &mut [Flush<'_>]) {
     let hashed = catch_unwind(AssertUnwindSafe(|| {
-        let mut lanes: Vec<_> = seats.iter_mut().filter_map(Seat::lane).collect();
+        let mut lanes: Vec<_> = flushes.iter_mut().filter_map(Flush::lane).collect();
         loop {
             let next = lanes.iter_mut().filter_map(|(hasher, chunks)| Some((&mut **hasher, chunks.next()?)));
             let mut updates: Vec<_> = next.collect();
@@ -120,39 +120,39 @@ fn hash(seats: &mut [Seat<'_>]) {
     }));
     if hashed.is_err() {
         // The ingests keep the hashes that they had, which are behind then.
-        for seat in seats {
-            seat.hasher = None;
+        for flush in flushes {
+            flush.hasher = None;
         }
     }
 }
 
-impl Thread {
+impl Flusher {
     fn work(self) {
         while let Some(batch) = self.next() {
-            self.0.drain(batch);
+            self.0.flush_batch(batch);
         }
     }
 
     /// The next ingests; None when there are none, and this thread is counted out.
     fn next(&self) -> Option<Vec<Arc<Ingest>>> {
-        let somebody_waits = self.0.drains.budget.has_waiters();
-        let mut queue = self.0.drains.queue();
+        let somebody_waits = self.0.flushers.budget.has_waiters();
+        let mut queue = self.0.flushers.queue();
         let batch = queue.take(somebody_waits);
         let call = queue.call(somebody_waits);
         drop(queue);
         if call {
             // Where it cannot be started, this one goes on alone.
-            self.0.call_drain();
+            self.0.call_flusher();
         }
         (!batch.is_empty()).then_some(batch)
     }
 }
 
-impl Drop for Thread {
+impl Drop for Flusher {
     fn drop(&mut self) {
-        self.0.drains.queue().threads -= 1;
+        self.0.flushers.queue().threads -= 1;
         // What came after the last look at the queue, while this thread still counted.
-        if !self.0.call_drain_if_worth() {
+        if !self.0.call_flusher_if_worth() {
             self.0.wake_waiters();
         }
     }
@@ -160,7 +160,7 @@ impl Drop for Thread {
 
 impl Ingest {
     /// Have it told when there is room for so many bytes more, or the ingest has ended; perhaps before this returns, and
-    /// perhaps too early. False: no thread can be started that writes, so that somebody must call `drain_here`.
+    /// perhaps too early. False: no thread can be started that writes, so that somebody must call `flush_here`.
     #[must_use]
     pub fn when_room(&self, size: usize, tell: Tell) -> bool {
         self.wait(Until::Room(size), tell)
@@ -173,37 +173,37 @@ impl Ingest {
     }
 
     /// Write what waits to be written, of this ingest and others of its store, on the caller's thread.
-    pub fn drain_here(&self) {
-        self.ingests.drains.queue().threads += 1;
-        Thread(Arc::clone(&self.ingests)).work();
+    pub fn flush_here(&self) {
+        self.ingests.flushers.queue().threads += 1;
+        Flusher(Arc::clone(&self.ingests)).work();
     }
 
     /// Tell whoever waits for the ingest, although nothing has come about.
     pub fn wake(&self) {
-        self.ring.wake();
+        self.write_buffer.wake();
     }
 
     /// Whether it pays to wait `when_written`, together with others, before anything that needs it.
     pub fn has_company(&self) -> bool {
-        self.ring.has_company()
+        self.write_buffer.has_company()
     }
 
     fn wait(&self, until: Until, tell: Tell) -> bool {
-        let is_ready = self.ring.wait(until, tell);
+        let is_ready = self.write_buffer.wait(until, tell);
         self.queue_if(is_ready);
-        self.ingests.call_drain_if_worth()
+        self.ingests.call_flusher_if_worth()
     }
 
     /// Have the bytes taken away that are ready.
     pub(super) fn call_if(&self, is_ready: bool) {
-        if self.queue_if(is_ready) && !self.ingests.call_drain_if_worth() {
+        if self.queue_if(is_ready) && !self.ingests.call_flusher_if_worth() {
             self.ingests.wake_waiters();
         }
     }
 
     fn queue_if(&self, is_ready: bool) -> bool {
         let Some(this) = is_ready.then(|| self.this.upgrade()).flatten() else { return false };
-        self.ingests.drains.queue().ready.push_back(this);
+        self.ingests.flushers.queue().ready.push_back(this);
         true
     }
 
@@ -214,25 +214,25 @@ impl Ingest {
         let lost: Result<()> = Err(Error::Io { errno: libc::EIO, path, operation: "write" });
         inner.poisoning(lost).ok();
         drop(inner);
-        self.leave_ring()
+        self.leave_queue()
     }
 
     /// Lock the ingest and take about so many bytes; None if it is in use or has ended.
-    fn sit(&self, size: usize) -> Option<Seat<'_>> {
+    fn lock_to_flush(&self, size: usize) -> Option<Flush<'_>> {
         let inner = self.try_lock().or_else(|| {
-            if let Some(tell) = self.leave_ring() {
+            if let Some(tell) = self.leave_queue() {
                 tell();
             }
-            // Whoever had the lock has given it back before that, or will look at the ring when he does.
+            // Whoever had the lock has given it back before that, or will look at the write buffer when it does.
             self.try_lock()
         })?;
-        let mut seat = Seat { ingest: self, inner, segments: Vec::new(), hasher: None };
-        // One that has failed has an empty ring.
-        if seat.inner.rejoin_if_done().is_ok() {
-            seat.segments = self.ring.take_ready(size);
-            seat.inner.updated_ns = seat.inner.updated_ns.max(self.ring.updated_ns());
+        let mut flush = Flush { ingest: self, inner, segments: Vec::new(), hasher: None };
+        // One that has failed has an empty write buffer.
+        if flush.inner.rejoin_if_done().is_ok() {
+            flush.segments = self.write_buffer.take_ready(size);
+            flush.inner.updated_ns = flush.inner.updated_ns.max(self.write_buffer.updated_ns());
         }
-        Some(seat)
+        Some(flush)
     }
 
     fn try_lock(&self) -> Option<MutexGuard<'_, Inner>> {
@@ -243,19 +243,19 @@ impl Ingest {
         }
     }
 
-    fn leave_ring(&self) -> Option<Tell> {
-        let (call, told) = self.ring.leave();
+    fn leave_queue(&self) -> Option<Tell> {
+        let (call, told) = self.write_buffer.leave();
         self.call_if(call);
         told
     }
 }
 
-impl Seat<'_> {
+impl Flush<'_> {
     /// Write what was taken as a caller would.
     fn write_alone(mut self, volume: &Arc<Volume>) -> Option<Tell> {
         // A failure poisons the ingest, whose caller hears of it.
         self.inner.append_all(volume, mem::take(&mut self.segments)).ok();
-        self.leave()
+        self.unlock()
     }
 
     /// Write what was taken, and keep a hasher for it, if it belongs next.
@@ -285,15 +285,15 @@ impl Seat<'_> {
             let result: Result<()> = self.inner.make_headway(volume);
             self.inner.poisoning(result).ok();
         }
-        self.leave()
+        self.unlock()
     }
 
     /// Give the ingest back; who is to be told comes back.
-    fn leave(self) -> Option<Tell> {
+    fn unlock(self) -> Option<Tell> {
         let Self { ingest, inner, segments, .. } = self;
         // The memory first: whoever is told that there is room shall find it.
         drop(segments);
         drop(inner);
-        ingest.leave_ring()
+        ingest.leave_queue()
     }
 }

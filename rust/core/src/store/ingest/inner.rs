@@ -9,7 +9,7 @@ use super::control::Control;
 use super::hashing::Hashing;
 use super::own::Own;
 use super::tail::Notes;
-use super::write_buffer::Ring;
+use super::write_buffer::WriteBuffer;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::format::names::DATA;
@@ -37,7 +37,7 @@ pub(super) struct Inner {
     /// A hash of what the file holds, from its first byte on; only where the commit shall verify.
     pub(super) recheck: Option<Hasher>,
     /// Bytes accepted but not yet written.
-    pub(super) ring: Arc<Ring>,
+    pub(super) write_buffer: Arc<WriteBuffer>,
     /// Bytes in the data file.
     pub(super) written: u64,
     /// Bytes for which the kernel was asked to begin writing.
@@ -106,7 +106,7 @@ impl Backing {
 
 impl Inner {
     pub(super) fn offset(&self) -> u64 {
-        self.written + self.ring.bytes() as u64
+        self.written + self.write_buffer.bytes() as u64
     }
 
     pub(super) fn status(&self, name: &str) -> Status {
@@ -116,7 +116,7 @@ impl Inner {
             total: self.total,
             expected: self.expected,
             started_ns: self.started_ns,
-            updated_ns: self.updated_ns.max(self.ring.updated_ns()),
+            updated_ns: self.updated_ns.max(self.write_buffer.updated_ns()),
         }
     }
 
@@ -125,7 +125,7 @@ impl Inner {
         // The first failure is the one that is told.
         if let (Err(error), Phase::Open) = (&result, &self.phase) {
             self.phase = Phase::Poisoned(error.clone());
-            self.ring.end(error.clone());
+            self.write_buffer.end(error.clone());
             let is_lost = matches!(error, Error::Aborted { .. } | Error::FailedPrecondition { .. });
             if let Some(Backing::Named(named)) = &mut self.backing
                 && !is_lost

@@ -140,7 +140,7 @@ impl Ingest {
             return Ok(None);
         };
         inner.phase = Phase::Aborted;
-        inner.ring.end(Error::Aborted { name: self.name.clone() });
+        inner.write_buffer.end(Error::Aborted { name: self.name.clone() });
         Ok(Some(backing))
     }
 }

@@ -58,8 +58,8 @@ use crate::volume::Volume;
 use crate::waiting::Patience;
 use inner::{Backing, Inner, Phase};
 use live::Live;
-use queue::Drains;
-use write_buffer::Ring;
+use queue::Flushers;
+use write_buffer::WriteBuffer;
 
 pub use budget::Lasting;
 pub use copy::Source;
@@ -69,7 +69,7 @@ pub use write_buffer::{Pushed, SMALL, Tell};
 pub struct Ingests {
     volume: Arc<Volume>,
     live: Live<Ingest>,
-    drains: Drains<Ingest>,
+    flushers: Flushers<Ingest>,
 }
 
 /// An open ingest. One task at a time may use it; `abort` may come from any.
@@ -81,7 +81,7 @@ pub struct Ingest {
     /// The ingest itself, for those who write behind the caller.
     this: Weak<Self>,
     /// That of `inner`, which can be used while another thread writes.
-    ring: Arc<Ring>,
+    write_buffer: Arc<WriteBuffer>,
     /// Held while `inner` is waited for, so that who comes between two steps of a long copy is next.
     turn: Mutex<()>,
     is_copying: AtomicBool,
@@ -95,8 +95,8 @@ pub struct Ingest {
 impl Ingests {
     /// Those of a volume, of which at most `write_buffer` bytes wait to be written.
     pub(crate) fn new(volume: &Arc<Volume>, write_buffer: usize) -> Arc<Self> {
-        let (volume, drains) = (Arc::clone(volume), Drains::new(write_buffer));
-        Arc::new(Self { volume, live: Live::default(), drains })
+        let (volume, flushers) = (Arc::clone(volume), Flushers::new(write_buffer));
+        Arc::new(Self { volume, live: Live::default(), flushers })
     }
 }
 
@@ -112,7 +112,7 @@ impl Ingest {
 
     /// Bytes accepted so far.
     pub fn offset(&self) -> u64 {
-        self.ring.offset()
+        self.write_buffer.offset()
     }
 
     /// What `digest` computes.
@@ -208,7 +208,7 @@ impl Ingest {
             // When the caller hears of it nothing is under way any more.
             inner.rejoin().ok();
         }
-        inner.ring.set_written(inner.written);
+        inner.write_buffer.set_written(inner.written);
         result
     }
 
@@ -216,7 +216,7 @@ impl Ingest {
     fn release(&self, inner: &mut Inner, phase: Phase) {
         // The ref is not given back under a thread that still writes a checkpoint of it.
         inner.rejoin().ok();
-        inner.ring.end(phase.reason(&self.name).unwrap_or_else(|| self.closed()));
+        inner.write_buffer.end(phase.reason(&self.name).unwrap_or_else(|| self.closed()));
         inner.phase = phase;
         if let Some(backing) = inner.backing.take() {
             let named = matches!(backing, Backing::Named(_));
@@ -252,7 +252,7 @@ impl Drop for Locked<'_> {
     fn drop(&mut self) {
         self.ingest.is_committing.store(false, Ordering::Release);
         self.inner = None;
-        self.ingest.call_if(self.ingest.ring.look());
+        self.ingest.call_if(self.ingest.write_buffer.look());
     }
 }
 

@@ -10,7 +10,7 @@ use super::hashing::Hashing;
 use super::inner::{Backing, Inner, Named, Phase};
 use super::own::Own;
 use super::tail::{self, Notes};
-use super::write_buffer::Ring;
+use super::write_buffer::WriteBuffer;
 use super::{Ingest, Ingests};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, Result};
@@ -66,7 +66,7 @@ impl Ingests {
         let now = self.volume.sys.now_ns();
         let backing = Backing::Unnamed(self.volume.temp(algorithm)?);
         let slot = Slot::start(None, None, algorithm, now);
-        let inner = Inner::new(backing, &slot, now, Hasher::new(algorithm), &self.drains.budget);
+        let inner = Inner::new(backing, &slot, now, Hasher::new(algorithm), &self.flushers.budget);
         Ok(self.opened("", now, inner))
     }
 
@@ -76,7 +76,7 @@ impl Ingests {
             name: name.to_owned(),
             since_ns,
             this: Weak::clone(this),
-            ring: Arc::clone(&inner.ring),
+            write_buffer: Arc::clone(&inner.write_buffer),
             turn: Mutex::new(()),
             is_committing: AtomicBool::new(false),
             is_copying: AtomicBool::new(false),
@@ -121,7 +121,7 @@ impl Ingests {
         let header = Header { ref_: ref_.to_owned(), started_ns: since_ns };
         let (data, control) = place.create(&name, &header, holder, slot.clone())?;
         let backing = Backing::named(&self.volume.sys, ref_, Resumed { data, control, is_shared: false }, lock, &slot)?;
-        Ok(Inner::new(backing, &slot, since_ns, Hasher::new(algorithm), &self.drains.budget))
+        Ok(Inner::new(backing, &slot, since_ns, Hasher::new(algorithm), &self.flushers.budget))
     }
 }
 
@@ -179,7 +179,7 @@ impl Inner {
             backing: Some(backing),
             hashing: Hashing::new(hasher),
             recheck: None,
-            ring: Ring::new(budget, slot.offset),
+            write_buffer: WriteBuffer::new(budget, slot.offset),
             written: slot.offset,
             written_back: slot.offset,
             durable: slot.offset,
@@ -241,7 +241,7 @@ fn resume(
         control.checkpoint(place, slot.clone())?;
     }
     let backing = Backing::named(&ingests.volume.sys, &header.ref_, resumed, lock, &reached)?;
-    let inner = Inner::new(backing, &reached, header.started_ns, hasher, &ingests.drains.budget);
+    let inner = Inner::new(backing, &reached, header.started_ns, hasher, &ingests.flushers.budget);
     Ok(Inner { durable: slot.offset, written_back: slot.offset, ..inner })
 }
 

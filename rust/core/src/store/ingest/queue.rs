@@ -11,7 +11,7 @@ use crate::sys::Process;
 const LANES: usize = 16;
 
 /// The ingests of one store that have bytes to be written.
-pub(super) struct Drains<T> {
+pub(super) struct Flushers<T> {
     pub(super) budget: Arc<Budget>,
     queue: Mutex<Queue<T>>,
 }
@@ -23,7 +23,7 @@ pub(super) struct Queue<T> {
     pub(super) ready: VecDeque<Arc<T>>,
 }
 
-impl<T> Drains<T> {
+impl<T> Flushers<T> {
     /// At most `limit` bytes will wait to be written.
     pub(super) fn new(limit: usize) -> Self {
         let queue = Queue { process: Process::current(), threads: 0, ready: VecDeque::new() };

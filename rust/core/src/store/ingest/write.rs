@@ -27,14 +27,14 @@ impl Ingest {
     ///
     /// They are written and hashed behind the caller. If that fails, a later call on the ingest says so.
     pub fn push(&self, data: &[u8]) -> Result<Pushed> {
-        let (pushed, call) = self.ring.push(data, || self.volume().sys.now_ns())?;
+        let (pushed, call) = self.write_buffer.push(data, || self.volume().sys.now_ns())?;
         self.call_if(call);
         Ok(pushed)
     }
 
     /// Likewise, without a copy unless they are few: they are kept until they are written.
     pub fn hold(&self, data: Lasting) -> Result<Pushed> {
-        let (pushed, call) = self.ring.hold(data, || self.volume().sys.now_ns())?;
+        let (pushed, call) = self.write_buffer.hold(data, || self.volume().sys.now_ns())?;
         self.call_if(call);
         Ok(pushed)
     }
@@ -87,8 +87,8 @@ impl Inner {
     }
 
     pub(super) fn flush(&mut self, volume: &Arc<Volume>) -> Result<()> {
-        let pending = self.ring.take();
-        self.updated_ns = self.updated_ns.max(self.ring.updated_ns());
+        let pending = self.write_buffer.take();
+        self.updated_ns = self.updated_ns.max(self.write_buffer.updated_ns());
         self.append_all(volume, pending)
     }
 
@@ -177,8 +177,8 @@ impl Inner {
     /// Have the disk begin with what was written, and checkpoint, each when it is time.
     pub(super) fn make_headway(&mut self, volume: &Arc<Volume>) -> Result<()> {
         let ahead = self.written - self.written_back;
-        let rings = self.ring.rings().max(1) as u64;
-        if ahead >= (WRITEBACK_EVERY / rings).max(WRITEBACK_LEAST) {
+        let in_use = self.write_buffer.buffers_in_use().max(1) as u64;
+        if ahead >= (WRITEBACK_EVERY / in_use).max(WRITEBACK_LEAST) {
             match volume.sys.start_writeback(self.data()?, self.written_back, ahead) {
                 // Advice that this file system does not take.
                 Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL | libc::EOPNOTSUPP)) => {}
@@ -201,10 +201,10 @@ impl Inner {
 
     fn cut(&mut self, volume: &Volume, size: u64) -> Result<()> {
         if let Some(kept) = size.checked_sub(self.written) {
-            self.ring.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
+            self.write_buffer.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
             return Ok(());
         }
-        self.ring.truncate(0);
+        self.write_buffer.truncate(0);
         if self.hashing.offset() > size {
             let nearest = self.nearest_hasher(size);
             self.hashing.set(nearest);

@@ -1,8 +1,9 @@
-//! Bytes that an ingest has accepted and that nobody has written yet.
+//! Bytes that an ingest has accepted and that are not written yet.
 //!
-//! Its lock is held for a copy of some bytes at most, never over a system call: so whoever brings bytes, an event loop for
-//! example, does not wait for those who take them away. Those hold the ingest's own lock while they do, from before they
-//! take the first byte until it is written: so the bytes that an ingest has are always those written and those here.
+//! The lock of a write buffer is held for a copy of some bytes at most, never over a system call: so a thread that brings
+//! bytes, such as an event loop's, does not wait for a thread that takes them away. The latter holds the ingest's own lock
+//! from before it takes the first byte until all are written: so the bytes of an ingest are always those written and those
+//! here.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -14,7 +15,7 @@ use crate::error::{Error, Result};
 
 /// As many bytes are taken away at a time: enough that a system call for them costs little, few enough that those of
 /// several ingests lie in a processor's cache together.
-pub(super) const STRIP: usize = 256 << 10;
+pub(super) const FLUSH_UNIT: usize = 256 << 10;
 
 /// Fewer bytes are sooner copied than kept where they are.
 pub const SMALL: usize = 16 << 10;
@@ -54,7 +55,7 @@ struct Waiting {
     _counted: Waiter,
 }
 
-pub(super) struct Ring {
+pub(super) struct WriteBuffer {
     budget: Arc<Budget>,
     /// Bytes accepted, whether written or not.
     offset: AtomicU64,
@@ -74,7 +75,7 @@ struct State {
     end: Option<Error>,
 }
 
-impl Ring {
+impl WriteBuffer {
     pub(super) fn new(budget: &Arc<Budget>, offset: u64) -> Arc<Self> {
         let (budget, offset) = (Arc::clone(budget), AtomicU64::new(offset));
         Arc::new(Self { budget, offset, state: Mutex::default() })
@@ -132,7 +133,7 @@ impl Ring {
             return Ok((Pushed::Short, false));
         }
         if was_empty {
-            self.budget.count_ring(true);
+            self.budget.count_buffer(true);
         }
         state.bytes += size;
         state.updated_ns = now_ns();
@@ -168,7 +169,7 @@ impl Ring {
         }
     }
 
-    /// The oldest bytes, about so many, if there is a strip or somebody waits; for who is called to take bytes away.
+    /// The oldest bytes, about so many, if there is a flush unit or somebody waits; for who is called to take bytes away.
     pub(super) fn take_ready(&self, size: usize) -> Vec<Segment> {
         let state = self.state();
         let size = if self.is_ready(&state) { size } else { 0 };
@@ -189,7 +190,7 @@ impl Ring {
             taken.push(segment);
         }
         if took > 0 && state.segments.is_empty() {
-            self.budget.count_ring(false);
+            self.budget.count_buffer(false);
         }
         state.bytes -= took;
         self.tell(state);
@@ -207,7 +208,7 @@ impl Ring {
 
     fn is_ready(&self, state: &State) -> bool {
         // Half of a small share: one half is written while the other fills.
-        state.bytes >= STRIP.min(self.budget.share() / 2) || (state.bytes > 0 && state.waiting.is_some())
+        state.bytes >= FLUSH_UNIT.min(self.budget.share() / 2) || (state.bytes > 0 && state.waiting.is_some())
     }
 
     /// Note that somebody is called, if there is something for him to do and nobody is.
@@ -258,7 +259,7 @@ impl Ring {
                 state.bytes += last.len();
                 state.segments.push_back(last);
             } else if state.segments.is_empty() {
-                self.budget.count_ring(false);
+                self.budget.count_buffer(false);
             }
         }
         self.tell(state);
@@ -268,7 +269,7 @@ impl Ring {
     pub(super) fn end(&self, reason: Error) {
         let mut state = self.state();
         if !state.segments.is_empty() {
-            self.budget.count_ring(false);
+            self.budget.count_buffer(false);
         }
         let segments = mem::take(&mut state.segments);
         state.bytes = 0;
@@ -313,14 +314,14 @@ impl Ring {
     }
 
     /// How many buffers there are bytes in, of the whole store.
-    pub(super) fn rings(&self) -> usize {
-        self.budget.rings()
+    pub(super) fn buffers_in_use(&self) -> usize {
+        self.budget.buffers_in_use()
     }
 
     /// Whether it would pay to wait until all is written, together with what others have.
     pub(super) fn has_company(&self) -> bool {
         const WORTHWHILE: usize = 32 << 10;
-        self.budget.rings() > 1 && self.bytes() >= WORTHWHILE
+        self.budget.buffers_in_use() > 1 && self.bytes() >= WORTHWHILE
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -328,10 +329,10 @@ impl Ring {
     }
 }
 
-impl Drop for Ring {
+impl Drop for WriteBuffer {
     fn drop(&mut self) {
         if !self.state().segments.is_empty() {
-            self.budget.count_ring(false);
+            self.budget.count_buffer(false);
         }
     }
 }

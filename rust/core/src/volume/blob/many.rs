@@ -12,7 +12,7 @@ use crate::volume::Volume;
 const WIDTH: usize = 16;
 
 /// Bytes of each that are read at a time: all of them fit into a processor's cache.
-const STRIP: usize = 64 << 10;
+const STEP: usize = 64 << 10;
 
 /// What the bytes of a blob are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,11 +86,11 @@ impl Lane {
         Self { index, blob, hasher, buffer: Vec::new() }
     }
 
-    /// Read the next strip, or what is left.
+    /// Read the next bytes, or what is left.
     fn read(&mut self) -> Result<()> {
         let offset = self.hasher.offset();
-        let left = usize::try_from(self.blob.size() - offset).unwrap_or(STRIP);
-        self.buffer.resize(left.min(STRIP), 0);
+        let left = usize::try_from(self.blob.size() - offset).unwrap_or(STEP);
+        self.buffer.resize(left.min(STEP), 0);
         self.blob.read_some(&mut self.buffer, offset, Cache::Spare)
     }
 }
