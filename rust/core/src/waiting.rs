@@ -2,7 +2,7 @@
 //!
 //! No system call of ours blocks on a lock, and SQLite never waits for one. Whoever meets a lock that another process holds
 //! lets go of everything that others of this process could wait for, pauses, and tries again ([`Patience`]). Between two
-//! tries it asks whether its caller still wants the result, and tells the caller that its thread does nothing, so that a
+//! tries it asks whether its caller still wants the result, and notifies the caller that its thread does nothing, so that a
 //! pool can start another one in its place.
 //!
 //! Who calls is known by thread, as for most calls nobody ever asks. A thread that is started for a call inherits it
@@ -21,8 +21,8 @@ const FIRST: Duration = Duration::from_micros(100);
 /// The longest pause: a cancellation is noticed after it at the latest.
 const LONGEST: Duration = Duration::from_millis(20);
 
-/// From this pause on the caller is told.
-const TOLD_FROM: Duration = Duration::from_millis(2);
+/// From this pause on the caller is notified.
+const NOTIFIED_FROM: Duration = Duration::from_millis(2);
 
 /// Whoever has made a call, as those see it who do its work.
 pub trait Caller: Send + Sync {
@@ -64,12 +64,12 @@ pub(crate) fn is_cancelled() -> bool {
 
 /// Wait by other means, and say so to the caller.
 pub(crate) fn away<T>(wait: impl FnOnce() -> T) -> T {
-    let _patience = Patience { pause: LONGEST, is_told: true, told: told() };
+    let _patience = Patience { pause: LONGEST, is_notified: true, notified: notified() };
     wait()
 }
 
 /// Tell the caller that this thread begins to wait.
-fn told() -> Option<Arc<dyn Caller>> {
+fn notified() -> Option<Arc<dyn Caller>> {
     caller().inspect(|caller| caller.waits(true))
 }
 
@@ -80,13 +80,13 @@ pub(crate) struct Busy;
 /// Pauses between tries, each longer than the one before. It costs nothing before the first one.
 pub(crate) struct Patience {
     pause: Duration,
-    is_told: bool,
-    told: Option<Arc<dyn Caller>>,
+    is_notified: bool,
+    notified: Option<Arc<dyn Caller>>,
 }
 
 impl Patience {
     pub(crate) fn new() -> Self {
-        Self { pause: FIRST, is_told: false, told: None }
+        Self { pause: FIRST, is_notified: false, notified: None }
     }
 
     /// Wait a moment; `Cancelled` if the result is no longer wanted. The caller holds nothing that others wait for.
@@ -102,16 +102,16 @@ impl Patience {
             return Err(Error::Cancelled);
         }
         let pause = self.pause;
-        if self.is_to_be_told() {
-            (self.told, self.is_told) = (told(), true);
+        if self.is_to_be_notified() {
+            (self.notified, self.is_notified) = (notified(), true);
         }
         self.pause = LONGEST.min(2 * pause);
         Ok(pause)
     }
 
-    /// Whether `next` will tell the caller.
-    pub(crate) fn is_to_be_told(&self) -> bool {
-        self.pause >= TOLD_FROM && !self.is_told
+    /// Whether `next` will notify the caller.
+    pub(crate) fn is_to_be_notified(&self) -> bool {
+        self.pause >= NOTIFIED_FROM && !self.is_notified
     }
 
     /// Try until it works; `Cancelled` if the result is no longer wanted before it has.
@@ -128,7 +128,7 @@ impl Patience {
 
 impl Drop for Patience {
     fn drop(&mut self) {
-        if let Some(caller) = &self.told {
+        if let Some(caller) = &self.notified {
             caller.waits(false);
         }
     }

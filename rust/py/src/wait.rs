@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use steelyard_core::store::ingest::{Ingest, Tell};
+use steelyard_core::store::ingest::{Ingest, Notify};
 use steelyard_core::sys::ProcessBound;
 
 use crate::errors::Failure;
@@ -30,17 +30,17 @@ impl Wait {
         Self { ingest: ProcessBound::new(Arc::downgrade(ingest)), what }
     }
 
-    /// Have it told when the wait is over. If an ingest is returned, somebody has to call its `flush_here`.
-    pub(crate) fn begin(&self, args: &Bound<'_, PyTuple>, tell: Tell) -> PyResult<Option<Arc<Ingest>>> {
+    /// Notify when the wait is over. If an ingest is returned, the caller has its `flush_here` called.
+    pub(crate) fn begin(&self, args: &Bound<'_, PyTuple>, notify: Notify) -> PyResult<Option<Arc<Ingest>>> {
         let ingest = self.ingest.get(|| "writer".to_owned()).map_err(Failure::from)?;
         let Some(ingest) = ingest.upgrade() else {
             // It has ended, with its store perhaps.
-            tell();
+            notify();
             return Ok(None);
         };
         let is_served = match self.what {
-            What::Room => ingest.when_room(args.extract::<(usize,)>()?.0, tell),
-            What::Written => ingest.when_written(tell),
+            What::Room => ingest.when_room(args.extract::<(usize,)>()?.0, notify),
+            What::Written => ingest.when_written(notify),
         };
         Ok((!is_served).then_some(ingest))
     }
@@ -50,14 +50,14 @@ impl Wait {
 impl Wait {
     #[pyo3(signature = (*args))]
     fn __call__(&self, args: &Bound<'_, PyTuple>) -> PyResult<()> {
-        let (tell, told) = channel();
-        let unserved = self.begin(args, Box::new(move || tell.send(()).unwrap_or_default()))?;
+        let (notify, notified) = channel();
+        let unserved = self.begin(args, Box::new(move || notify.send(()).unwrap_or_default()))?;
         args.py().detach(move || {
             if let Some(ingest) = unserved {
                 ingest.flush_here();
             }
-            // Whoever forgets to tell has let go of the sender.
-            told.recv().unwrap_or_default();
+            // Without a notification the sender is dropped.
+            notified.recv().unwrap_or_default();
         });
         Ok(())
     }

@@ -216,8 +216,8 @@ impl Table {
 
     /// Wait until something is given back, or for a moment: its holder may be waiting for another process.
     fn wait<'a>(&'a self, held: MutexGuard<'a, Held>, patience: &mut Patience) -> Result<MutexGuard<'a, Held>> {
-        if patience.is_to_be_told() {
-            // Not under the mutex: what is told may start threads.
+        if patience.is_to_be_notified() {
+            // Not under the mutex: a notification may start threads.
             drop(held);
             patience.next()?;
             return Ok(self.held());

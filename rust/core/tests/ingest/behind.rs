@@ -41,15 +41,15 @@ fn bring(ingest: &Ingest, data: &[u8], is_lasting: bool) -> Result<()> {
 }
 
 fn await_room(ingest: &Ingest, size: usize) {
-    let (tell, told) = mpsc::channel();
-    assert!(ingest.when_room(size, Box::new(move || tell.send(()).unwrap())));
-    told.recv().unwrap();
+    let (notify, notified) = mpsc::channel();
+    assert!(ingest.when_room(size, Box::new(move || notify.send(()).unwrap())));
+    notified.recv().unwrap();
 }
 
 fn await_written(ingest: &Ingest) {
-    let (tell, told) = mpsc::channel();
-    assert!(ingest.when_written(Box::new(move || tell.send(()).unwrap())));
-    told.recv().unwrap();
+    let (notify, notified) = mpsc::channel();
+    assert!(ingest.when_written(Box::new(move || notify.send(()).unwrap())));
+    notified.recv().unwrap();
 }
 
 /// An ingest, and what should be in it.

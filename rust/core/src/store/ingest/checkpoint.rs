@@ -31,7 +31,7 @@ impl Inner {
 
     /// Make a checkpoint here and now.
     fn checkpoint(&mut self, volume: &Volume) -> Result<()> {
-        // The kernel tells a failed sync once: a second sync beside it could take that away from the one that counts.
+        // The kernel reports a failed sync once: a second sync beside it could take that away from the one that counts.
         self.rejoin()?;
         self.sync_written(volume)?;
         self.check_own(volume)?;

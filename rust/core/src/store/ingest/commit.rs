@@ -63,14 +63,14 @@ impl Ingest {
         labels: Option<&Labels>,
     ) -> Result<Info> {
         inner.flush(self.volume())?;
-        // Also the checkpoint that the flush may have begun: its failure must be heard before anything is published.
+        // Also the checkpoint that the flush may have begun: its failure must be known before anything is published.
         inner.rejoin()?;
         inner.write_buffer.set_written(inner.written);
         let checked = self.check(inner, size, expected, labels);
         let digest = match checked {
             Ok(digest) => digest,
             Err(error) => {
-                // The caller is told that the bytes are kept, so they are made durable first.
+                // The error says that the bytes are kept, so they are made durable first.
                 inner.settle(self.volume())?;
                 return Err(error);
             }

@@ -19,7 +19,7 @@ use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
 
 use super::budget::Segment;
 use super::inner::{Inner, Phase};
-use super::write_buffer::{FLUSH_UNIT, Tell, Until};
+use super::write_buffer::{FLUSH_UNIT, Notify, Until};
 use super::{Ingest, Ingests};
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
@@ -79,27 +79,27 @@ impl Ingests {
 
     /// Write what is ready.
     fn flush_batch(self: &Arc<Self>, batch: Vec<Arc<Ingest>>) {
-        let told = catch_unwind(AssertUnwindSafe(|| match &*batch {
+        let notified = catch_unwind(AssertUnwindSafe(|| match &*batch {
             [only] => Vec::from_iter(only.lock_to_flush(PIECE).and_then(|flush| flush.write_alone(&self.volume))),
             _ => self.flush_many(&batch),
         }));
         // What a panic leaves of the bytes that were taken is unknown.
-        let told = told.unwrap_or_else(|_| batch.iter().filter_map(|ingest| ingest.lose()).collect());
-        // Whoever is told may be the last to have the ingest, and expects that its ref is free when he lets go of it.
+        let notified = notified.unwrap_or_else(|_| batch.iter().filter_map(|ingest| ingest.lose()).collect());
+        // The writer that is notified may be the last to have the ingest, and expects that the ref is free once it drops it.
         drop(batch);
-        for tell in told {
-            tell();
+        for notify in notified {
+            notify();
         }
     }
 
-    fn flush_many(self: &Arc<Self>, batch: &[Arc<Ingest>]) -> Vec<Tell> {
+    fn flush_many(self: &Arc<Self>, batch: &[Arc<Ingest>]) -> Vec<Notify> {
         let _user = HASHING.enter();
         let mut flushes: Vec<_> = batch.iter().filter_map(|ingest| ingest.lock_to_flush(FLUSH_UNIT)).collect();
         for flush in &mut flushes {
             flush.write(&self.volume);
         }
         hash(&mut flushes);
-        // Who has to wait for the disk comes last, so that nobody waits for him.
+        // Ingests that have to wait for the disk come last, so that no other ingest waits for them.
         flushes.sort_by_key(|flush| flush.inner.is_checkpoint_due());
         flushes.into_iter().filter_map(|flush| flush.finish(&self.volume)).collect()
     }
@@ -159,17 +159,17 @@ impl Drop for Flusher {
 }
 
 impl Ingest {
-    /// Have it told when there is room for so many bytes more, or the ingest has ended; perhaps before this returns, and
-    /// perhaps too early. False: no thread can be started that writes, so that somebody must call `flush_here`.
+    /// Notify when there is room for so many bytes more, or the ingest has ended; perhaps before this returns, and perhaps
+    /// too early. False: no flusher can be started, so that the caller must have `flush_here` called.
     #[must_use]
-    pub fn when_room(&self, size: usize, tell: Tell) -> bool {
-        self.wait(Until::Room(size), tell)
+    pub fn when_room(&self, size: usize, notify: Notify) -> bool {
+        self.wait(Until::Room(size), notify)
     }
 
     /// Likewise when all bytes are written.
     #[must_use]
-    pub fn when_written(&self, tell: Tell) -> bool {
-        self.wait(Until::Empty, tell)
+    pub fn when_written(&self, notify: Notify) -> bool {
+        self.wait(Until::Empty, notify)
     }
 
     /// Write what waits to be written, of this ingest and others of its store, on the caller's thread.
@@ -178,7 +178,7 @@ impl Ingest {
         Flusher(Arc::clone(&self.ingests)).work();
     }
 
-    /// Tell whoever waits for the ingest, although nothing has come about.
+    /// Notify the writer that waits for the ingest, although nothing has come about.
     pub fn wake(&self) {
         self.write_buffer.wake();
     }
@@ -188,8 +188,8 @@ impl Ingest {
         self.write_buffer.has_company()
     }
 
-    fn wait(&self, until: Until, tell: Tell) -> bool {
-        let is_ready = self.write_buffer.wait(until, tell);
+    fn wait(&self, until: Until, notify: Notify) -> bool {
+        let is_ready = self.write_buffer.wait(until, notify);
         self.queue_if(is_ready);
         self.ingests.call_flusher_if_worth()
     }
@@ -207,8 +207,8 @@ impl Ingest {
         true
     }
 
-    /// Poison the ingest, whose bytes a panic has taken; who is to be told comes back.
-    fn lose(&self) -> Option<Tell> {
+    /// Poison the ingest, whose bytes a panic has taken; return the writer to be notified.
+    fn lose(&self) -> Option<Notify> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let path = Some(inner.data_path(self.volume()));
         let lost: Result<()> = Err(Error::Io { errno: libc::EIO, path, operation: "write" });
@@ -220,8 +220,8 @@ impl Ingest {
     /// Lock the ingest and take about so many bytes; None if it is in use or has ended.
     fn lock_to_flush(&self, size: usize) -> Option<Flush<'_>> {
         let inner = self.try_lock().or_else(|| {
-            if let Some(tell) = self.leave_queue() {
-                tell();
+            if let Some(notify) = self.leave_queue() {
+                notify();
             }
             // Whoever had the lock has given it back before that, or will look at the write buffer when it does.
             self.try_lock()
@@ -243,17 +243,17 @@ impl Ingest {
         }
     }
 
-    fn leave_queue(&self) -> Option<Tell> {
-        let (call, told) = self.write_buffer.leave();
+    fn leave_queue(&self) -> Option<Notify> {
+        let (call, notified) = self.write_buffer.leave();
         self.call_if(call);
-        told
+        notified
     }
 }
 
 impl Flush<'_> {
     /// Write what was taken as a caller would.
-    fn write_alone(mut self, volume: &Arc<Volume>) -> Option<Tell> {
-        // A failure poisons the ingest, whose caller hears of it.
+    fn write_alone(mut self, volume: &Arc<Volume>) -> Option<Notify> {
+        // A failure poisons the ingest, and the next call on it raises the failure.
         self.inner.append_all(volume, mem::take(&mut self.segments)).ok();
         self.unlock()
     }
@@ -277,7 +277,7 @@ impl Flush<'_> {
         Some((hasher.as_mut()?, segments.iter().flat_map(|segment| segment.chunks(CHUNK))))
     }
 
-    fn finish(mut self, volume: &Arc<Volume>) -> Option<Tell> {
+    fn finish(mut self, volume: &Arc<Volume>) -> Option<Notify> {
         if let Some(hasher) = self.hasher.take() {
             self.inner.hashing.set(hasher);
         }
@@ -288,10 +288,10 @@ impl Flush<'_> {
         self.unlock()
     }
 
-    /// Give the ingest back; who is to be told comes back.
-    fn unlock(self) -> Option<Tell> {
+    /// Give the ingest back; return the writer to be notified.
+    fn unlock(self) -> Option<Notify> {
         let Self { ingest, inner, segments, .. } = self;
-        // The memory first: whoever is told that there is room shall find it.
+        // The memory first: a writer that is notified of room shall find it.
         drop(segments);
         drop(inner);
         ingest.leave_queue()

@@ -122,7 +122,7 @@ impl Inner {
 
     /// Pass on the result of a step after whose failure the disk's content is unknown.
     pub(super) fn poisoning<T>(&mut self, result: Result<T>) -> Result<T> {
-        // The first failure is the one that is told.
+        // The first failure is the one that is reported.
         if let (Err(error), Phase::Open) = (&result, &self.phase) {
             self.phase = Phase::Poisoned(error.clone());
             self.write_buffer.end(error.clone());

@@ -63,7 +63,7 @@ use write_buffer::WriteBuffer;
 
 pub use budget::Lasting;
 pub use copy::Source;
-pub use write_buffer::{Pushed, SMALL, Tell};
+pub use write_buffer::{Notify, Pushed, SMALL};
 
 /// The ingests of a store.
 pub struct Ingests {
@@ -205,7 +205,7 @@ impl Ingest {
         let mut inner = self.open()?;
         let result = inner.rejoin_if_done().and_then(|()| work(&mut inner));
         if matches!(inner.phase, Phase::Poisoned(_)) {
-            // When the caller hears of it nothing is under way any more.
+            // When the caller gets the error nothing is under way any more.
             inner.rejoin().ok();
         }
         inner.write_buffer.set_written(inner.written);
@@ -228,7 +228,7 @@ impl Ingest {
     }
 }
 
-/// The lock of an ingest. Who writes behind the caller does not wait for it; he is called again when it is given back.
+/// The lock of an ingest. A flusher does not wait for it: one is called again when the lock is given back.
 struct Locked<'a> {
     ingest: &'a Ingest,
     inner: Option<MutexGuard<'a, Inner>>,

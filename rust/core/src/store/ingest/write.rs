@@ -135,7 +135,7 @@ impl Inner {
     /// Bring the hash up to the bytes written if it is nearly there: that is cheaper now than later.
     pub(super) fn approach(&mut self, volume: &Volume) {
         if (1..=PIECE as u64).contains(&self.unhashed()) {
-            // A failure is nobody's yet: the hash stays behind, and who needs it will see.
+            // A failure is no error yet: the hash stays behind, and the call that needs it reads the bytes again.
             self.catch_up(volume, PIECE as u64).ok();
         }
     }

@@ -26,8 +26,8 @@ const MOST_COPIED: usize = 256 << 10;
 /// The most bytes of one push.
 const MOST: usize = 1 << 20;
 
-/// Called when what was waited for has come about.
-pub type Tell = Box<dyn FnOnce() + Send>;
+/// Called when what a writer waits for has come about.
+pub type Notify = Box<dyn FnOnce() + Send>;
 
 /// What became of bytes that were pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub enum Pushed {
     Short,
 }
 
-/// What somebody waits for.
+/// What a writer waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Until {
     /// Room for so many bytes more.
@@ -51,7 +51,7 @@ pub(super) enum Until {
 
 struct Waiting {
     until: Until,
-    tell: Tell,
+    notify: Notify,
     _counted: Waiter,
 }
 
@@ -68,7 +68,7 @@ struct State {
     segments: VecDeque<Segment>,
     bytes: usize,
     updated_ns: i64,
-    /// Whether somebody will take bytes away, or is doing it, who looks here again afterwards.
+    /// Whether a flusher will take bytes away, or is doing so, and then looks here again.
     queued: bool,
     waiting: Option<Waiting>,
     /// Why nothing is accepted any more.
@@ -81,7 +81,7 @@ impl WriteBuffer {
         Arc::new(Self { budget, offset, state: Mutex::default() })
     }
 
-    /// Accept bytes if there is room; tell whether somebody must be called now who takes bytes away.
+    /// Accept bytes if there is room; return whether a flusher must be called now.
     pub(super) fn push(&self, data: &[u8], now_ns: impl FnOnce() -> i64) -> Result<(Pushed, bool)> {
         self.accept(data.len(), now_ns, |state| {
             if data.len() > MOST_COPIED {
@@ -141,26 +141,26 @@ impl WriteBuffer {
         Ok((Pushed::Taken, self.queue(&mut state)))
     }
 
-    /// Have it told when that has come about, now if it has; tell whether somebody must be called who takes bytes away.
-    pub(super) fn wait(&self, until: Until, tell: Tell) -> bool {
+    /// Notify when that has come about, now if it has; return whether a flusher must be called.
+    pub(super) fn wait(&self, until: Until, notify: Notify) -> bool {
         let mut state = self.state();
         if state.end.is_some() || self.has_come(&state, until) {
             drop(state);
-            tell();
+            notify();
             return false;
         }
-        let replaced = state.waiting.replace(Waiting { until, tell, _counted: Budget::waiter(&self.budget) });
+        let replaced = state.waiting.replace(Waiting { until, notify, _counted: Budget::waiter(&self.budget) });
         let call = self.queue(&mut state);
         drop(state);
-        if let Some(Waiting { tell, .. }) = replaced {
-            tell();
+        if let Some(Waiting { notify, .. }) = replaced {
+            notify();
         }
         call
     }
 
     fn has_come(&self, state: &State, until: Until) -> bool {
         match until {
-            // For many more than the next bytes: who is told too often does little else.
+            // For many more than the next bytes: a writer that is notified too often does little else.
             Until::Room(size) => {
                 let share = self.budget.share();
                 state.bytes == 0 || state.bytes + size.max(share / 4 * 3) <= share
@@ -169,7 +169,7 @@ impl WriteBuffer {
         }
     }
 
-    /// The oldest bytes, about so many, if there is a flush unit or somebody waits; for who is called to take bytes away.
+    /// The oldest bytes, about so many, if there is a flush unit or a writer waits; for the flusher.
     pub(super) fn take_ready(&self, size: usize) -> Vec<Segment> {
         let state = self.state();
         let size = if self.is_ready(&state) { size } else { 0 };
@@ -193,16 +193,16 @@ impl WriteBuffer {
             self.budget.count_buffer(false);
         }
         state.bytes -= took;
-        self.tell(state);
+        self.notify(state);
         taken
     }
 
-    /// Give the lock back, and tell whoever waits for what has come about.
-    fn tell(&self, mut state: MutexGuard<'_, State>) {
-        let told = self.answer(&mut state);
+    /// Give the lock back, and notify the writer if what it waits for has come about.
+    fn notify(&self, mut state: MutexGuard<'_, State>) {
+        let notified = self.answer(&mut state);
         drop(state);
-        if let Some(tell) = told {
-            tell();
+        if let Some(notify) = notified {
+            notify();
         }
     }
 
@@ -211,38 +211,38 @@ impl WriteBuffer {
         state.bytes >= FLUSH_UNIT.min(self.budget.share() / 2) || (state.bytes > 0 && state.waiting.is_some())
     }
 
-    /// Note that somebody is called, if there is something for him to do and nobody is.
+    /// Note that a flusher is called, if it has something to do and none is called yet.
     fn queue(&self, state: &mut State) -> bool {
         let call = !state.queued && self.is_ready(state);
         state.queued |= call;
         call
     }
 
-    fn answer(&self, state: &mut State) -> Option<Tell> {
+    fn answer(&self, state: &mut State) -> Option<Notify> {
         let until = state.waiting.as_ref()?.until;
         if state.end.is_none() && !self.has_come(state, until) {
             return None;
         }
-        state.waiting.take().map(|waiting| waiting.tell)
+        state.waiting.take().map(|waiting| waiting.notify)
     }
 
-    /// Say that nobody looks here any more. Tell whether somebody must be called again, and give what is to be told.
-    pub(super) fn leave(&self) -> (bool, Option<Tell>) {
+    /// Note that the flusher is done. Return whether a flusher must be called again, and the writer to be notified.
+    pub(super) fn leave(&self) -> (bool, Option<Notify>) {
         let mut state = self.state();
         state.queued = false;
         let call = self.queue(&mut state);
         (call, self.answer(&mut state))
     }
 
-    /// Tell whoever waits, although nothing has come about.
+    /// Notify the writer that waits, although nothing has come about.
     pub(super) fn wake(&self) {
         let waiting = self.state().waiting.take();
-        if let Some(Waiting { tell, .. }) = waiting {
-            tell();
+        if let Some(Waiting { notify, .. }) = waiting {
+            notify();
         }
     }
 
-    /// Tell whether somebody must be called who takes bytes away.
+    /// Return whether a flusher must be called.
     pub(super) fn look(&self) -> bool {
         self.queue(&mut self.state())
     }
@@ -262,7 +262,7 @@ impl WriteBuffer {
                 self.budget.count_buffer(false);
             }
         }
-        self.tell(state);
+        self.notify(state);
     }
 
     /// Accept no more, drop what is there, and say why.
@@ -274,11 +274,11 @@ impl WriteBuffer {
         let segments = mem::take(&mut state.segments);
         state.bytes = 0;
         state.end = Some(reason);
-        let told = state.waiting.take();
+        let notified = state.waiting.take();
         drop(state);
         drop(segments);
-        if let Some(Waiting { tell, .. }) = told {
-            tell();
+        if let Some(Waiting { notify, .. }) = notified {
+            notify();
         }
     }
 
