@@ -15,8 +15,8 @@ CRATES = ("core",)
 
 LAYERS = (
     {"error"},
-    {"bridge", "digest", "json", "protobuf", "waiting"},
-    {"compress", "hash", "model", "tar", "threads"},
+    {"bridge", "digest", "waiting"},
+    {"archive", "hash", "model", "threads"},
     {"filter", "format"},
     {"sys"},
     {"pipe"},

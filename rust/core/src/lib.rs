@@ -1,20 +1,17 @@
 //! Steelyard core.
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests look at the disk"))]
 
+pub mod archive;
 pub mod bridge;
-pub mod compress;
 pub mod digest;
 pub mod error;
 pub mod filter;
 pub mod format;
 pub mod hash;
-pub mod json;
 pub mod model;
 pub mod pipe;
-pub mod protobuf;
 pub mod store;
 pub mod sys;
-pub mod tar;
 pub mod threads;
 pub mod volume;
 pub mod waiting;

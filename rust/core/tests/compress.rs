@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use proptest::prelude::*;
-use steelyard_core::compress::{Bounds, Compressor, Decompressor, Format};
+use steelyard_core::archive::compress::{Bounds, Compressor, Decompressor, Format};
 use steelyard_core::error::{Error, Result};
 
 /// Compress an input in pieces of `cut` bytes into an output that grows by `room` bytes.

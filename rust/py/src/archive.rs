@@ -5,9 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use steelyard_core::archive::tar::{Entry, Event, Found, Indexer, Kind, Layout, Limits, Member, Place, Reader};
 use steelyard_core::error::{Error, Result as CoreResult};
 use steelyard_core::sys::{Fd, ProcessBound, outside};
-use steelyard_core::tar::{Entry, Event, Found, Indexer, Kind, Layout, Limits, Member, Place, Reader};
 
 use crate::buffer::Input;
 use crate::descriptor::Descriptor;

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
-use steelyard_core::compress::{self, Bounds, Format};
+use steelyard_core::archive::compress::{self, Bounds, Format};
 use steelyard_core::sys::ProcessBound;
 
 use crate::buffer::{Input, Output};

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
-use steelyard_core::json::{self, Part, Parts, Shape};
+use steelyard_core::archive::json::{self, Part, Parts, Shape};
 
 use crate::buffer::Input;
 
-/// The fields of an object that readers know; see `steelyard_core::json::Shape`.
+/// The fields of an object that readers know; see `steelyard_core::archive::json::Shape`.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct JsonShape(Arc<Shape>);
 

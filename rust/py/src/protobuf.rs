@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use steelyard_core::protobuf::Cutter;
+use steelyard_core::archive::protobuf::Cutter;
 
 /// As many fields take some microseconds: less than it may take to get the GIL back.
 const FEW: usize = 1000;

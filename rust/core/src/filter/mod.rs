@@ -98,11 +98,6 @@ impl Filter {
         alternatives.iter().any(|tests| tests.iter().all(|test| test.holds(subject)))
     }
 
-    /// Whether it matches everything without a look.
-    pub fn matches_everything(&self) -> bool {
-        self.alternatives.is_none()
-    }
-
     /// The fields that are asked for.
     pub fn paths(&self) -> impl Iterator<Item = &[String]> {
         self.alternatives.iter().flatten().flatten().map(|test| test.path.as_slice())

@@ -1,4 +1,4 @@
-use steelyard_core::tar::Kind;
+use steelyard_core::archive::tar::Kind;
 
 use crate::support::{Head, archive, entries, entry, file, long, pax, record};
 

@@ -5,8 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use steelyard_core::archive::tar::{Indexer, Limits};
 use steelyard_core::error::Error;
-use steelyard_core::tar::{Indexer, Limits};
 
 use crate::support::{Contents, Head, archive, entry, file, long, pax, read_cut};
 

@@ -1,7 +1,7 @@
 use std::io;
 
+use steelyard_core::archive::tar::{Entry, Indexer, Limits};
 use steelyard_core::error::{Error, Result};
-use steelyard_core::tar::{Entry, Indexer, Limits};
 
 use crate::support::{Head, archive, entries, entry, file, pax, read};
 

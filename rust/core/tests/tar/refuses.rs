@@ -1,5 +1,5 @@
+use steelyard_core::archive::tar::{END, Limits};
 use steelyard_core::error::Error;
-use steelyard_core::tar::{END, Limits};
 
 use crate::support::{Head, archive, entry, file, long, pax, read, read_cut, record, refusal};
 
@@ -343,7 +343,7 @@ fn a_declared_size_reserves_nothing() {
 #[test]
 fn an_error_comes_again_and_again() {
     let bytes = archive(&[file("..", b"")]);
-    let mut reader = steelyard_core::tar::Reader::new(Limits::default());
+    let mut reader = steelyard_core::archive::tar::Reader::new(Limits::default());
     let first = reader.feed(&mut &bytes[..]).unwrap_err();
 
     assert_eq!(Err(first.clone()), reader.feed(&mut &file("a", b"")[..]));

@@ -1,7 +1,7 @@
 //! Archives made by hand, right or wrong as a test wants them, and a reader of whole ones.
 
+use steelyard_core::archive::tar::{BLOCK, END, Entry, Event, Limits, Reader};
 use steelyard_core::error::{Error, Result};
-use steelyard_core::tar::{BLOCK, END, Entry, Event, Limits, Reader};
 
 /// A header block with every field open to be set; `block` computes the sum.
 #[derive(Clone)]

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
+use steelyard_core::archive::tar::{BLOCK, END, Kind, Layout, Limits, Member, Reader, write_header};
 use steelyard_core::error::Error;
-use steelyard_core::tar::{BLOCK, END, Kind, Layout, Limits, Member, Reader, write_header};
 
 use crate::support::{entries, read};
 

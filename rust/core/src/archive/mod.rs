@@ -1,0 +1,6 @@
+//! What comes from outside in archives: read strictly, and without I/O.
+
+pub mod compress;
+pub mod json;
+pub mod protobuf;
+pub mod tar;
