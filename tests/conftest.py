@@ -33,6 +33,20 @@ _POOLS = ("AnyIO worker thread", "Trio thread", "steelyard-", "Dummy-")
 a thread that it did not start, here one of gRPC's."""
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Start two processes for each processor: the tests wait for disks, servers and other processes half of their time."""
+    return 2 * len(os.sched_getaffinity(0))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Count proofs as slow tests, so that `-m "not slow"` leaves them out too."""
+    for item in items:
+        if item.get_closest_marker("proof"):
+            item.add_marker("slow")
+
+
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Run every async test on both backends."""
