@@ -123,7 +123,7 @@ def test_the_words_of_the_group_have_help_and_completion(stocked_image: tuple[Sh
     shell, _ = stocked_image
 
     assert "List image names." in shell.run("images", "--help").out
-    assert "Tell whether images are complete" in shell.run("images", "check", "--help").out
+    assert "Check whether images are complete" in shell.run("images", "check", "--help").out
     assert "--platform" in shell.run("help", "images check").out
     assert "demo/app:1\t" in shell.run("__complete", "images", "rm", "demo").out
     assert "next: steelyard images ls --help" in shell.run("images", "ls", "--nope", code=2).err

@@ -108,5 +108,5 @@ def test_an_image_without_a_name_is_told(shell: Shell) -> None:
     index, _, blobs = one_image([b"one"], org_opencontainers_image_ref_name="v1")
     data = tar(layout(index, blobs))
 
-    assert "has no name yet" in shell.run("import", "-", stdin=data).err
+    assert "has no name: add" in shell.run("import", "-", stdin=data).err
     assert "docker.io/my/app:v1" in shell.run("import", "-", "--base-name", "my/app", stdin=data).out

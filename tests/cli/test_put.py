@@ -54,8 +54,8 @@ def test_links_and_special_files_are_left_out_with_a_notice(shell: Shell) -> Non
 
     assert [f"{sha256(b'file')}  {top}/deep/file"] == done.lines
     assert "2 × symbolic link" in done.err
-    assert f"left out: {top}/pipe: special file" in done.err
-    assert f"left out: {top}/socket: special file" in done.err
+    assert f"skipped: {top}/pipe: special file" in done.err
+    assert f"skipped: {top}/socket: special file" in done.err
 
 
 def test_a_tree_around_the_store_does_not_swallow_it(shell: Shell) -> None:
@@ -65,7 +65,7 @@ def test_a_tree_around_the_store_does_not_swallow_it(shell: Shell) -> None:
     again = shell.run("put", "-r", ".")
 
     assert [f"{sha256(b'file')}  ./file"] == again.lines
-    assert "left out: ./store: the store itself" in again.err
+    assert "skipped: ./store: the store itself" in again.err
 
 
 def test_unreadable_files_are_reported_and_the_rest_is_stored(shell: Shell) -> None:
@@ -119,7 +119,7 @@ def test_blobs_that_are_there_keep_their_labels_and_it_says_so(shell: Shell) -> 
 
     again = shell.run("put", "-", "--label", "a=2", stdin=b"x")
 
-    assert "keep the labels they had" in again.err
+    assert "existing blobs keep their labels" in again.err
     assert shell.run("ls").out.endswith("a=1\n")
 
 

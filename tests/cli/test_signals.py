@@ -32,7 +32,7 @@ def test_an_interrupted_stream_resumes_with_the_line_it_prints(
     assert "or discard it: steelyard abort 'a stream'\n" in err
     assert 3 * MIB == shell.offset("a stream")
     done = shell.run("put", "-", "--ref", "a stream", stdin=data)
-    assert "resumed at 3.0 MiB (3145728 bytes); that much of the input is read and skipped" in done.err
+    assert "resumed at 3.0 MiB (3145728 bytes); these bytes of the input are read and skipped" in done.err
     assert [f"{sha256(data)}  -"] == done.lines
     assert -1 == shell.offset("a stream")
 

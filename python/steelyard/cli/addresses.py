@@ -1,4 +1,4 @@
-"""Stores behind a server, as they are written on a command line: ``containerd:///PATH/OF/SOCKET?namespace=NAME&lease=ID``."""
+"""Addresses of stores behind a server on the command line: ``containerd:///PATH/OF/SOCKET?namespace=NAME&lease=ID``."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ __all__ = (
 
 _SCHEME = "containerd:"
 _OWN_NAMES = re.compile(r"ingest|lock|meta\.db.*|lost\+found", re.DOTALL)
-"""What a store's first opening makes beside `blobs`, and what a new file system has."""
+"""Names that the first opening of a store creates beside `blobs`, and names in a new file system."""
 _OTHER_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
 class NoStore(NotFound):
-    """There is no store where one was expected; a new one is made only by commands that store something."""
+    """The directory is not a store. Only commands that store something create one."""
 
     def __init__(self, root: str, *, exists: bool, origin: str | None = None) -> None:
         super().__init__("store", path_shown(root) + (f" (from {origin})" if origin else ""))
@@ -62,22 +62,22 @@ def is_address(text: str) -> bool:
 
 
 def written_out(address: str) -> str:
-    """Return the address with its three slashes: who takes it for a path leaves only one."""
+    """Return the address with its three slashes; a conversion to a path leaves only one."""
     return f"{_SCHEME}///{address.removeprefix(_SCHEME).lstrip('/')}"
 
 
 def is_store(text: str) -> bool:
-    """Return whether there is a store, not something else; a question to the disk."""
+    """Return whether the path is a store; it reads the disk."""
     return is_address(text) or (Path(text) / "steelyard.json").is_file()
 
 
 def has_blobs(text: str) -> bool:
-    """Return whether blobs can be read there: a store, or the content root of a containerd; a question to the disk."""
+    """Return whether the path has readable blobs: a store, or the content root of a containerd; it reads the disk."""
     return is_store(text) or (Path(text) / "blobs").is_dir()
 
 
 def check_new_root(root: str) -> None:
-    """Refuse to make a store among other files: the root may be mistyped; questions to the disk.
+    """Refuse to create a store among other files, because the root may be mistyped; it reads the disk.
 
     `LocalStore` adopts any directory. A directory with `blobs/` is adopted here too: an image layout, or a store whose
     first opening was interrupted, which may also have left only the other names of a store.
@@ -89,11 +89,11 @@ def check_new_root(root: str) -> None:
         return
     others = sorted(name for name in os.listdir(root) if not _OWN_NAMES.fullmatch(name))  # noqa: PTH208 - names alone
     if others:
-        from steelyard.cli.explain import UsageError  # noqa: PLC0415 - it is not needed where all is well
+        from steelyard.cli.explain import UsageError  # noqa: PLC0415 - needed for errors only
 
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         raise UsageError(
-            f"{path_shown(root)}: not a store, and not empty: found {path_shown(others[0])}{more}; a new store is made only in "
+            f"{path_shown(root)}: not a store, and not empty: found {path_shown(others[0])}{more}; a new store is created only in "
             "an empty directory, or in one that has a directory `blobs`",
             next_step=f"ls -A {quoted(root)}",
         )
@@ -109,9 +109,9 @@ async def open_remote(address: str) -> AsyncIterator[RemoteStore]:
     """
     path, options = _parse(address)
     try:
-        from steelyard.containerd.remote import RemoteStore  # noqa: PLC0415 - gRPC, which only this needs
+        from steelyard.containerd.remote import RemoteStore  # noqa: PLC0415 - gRPC, which other commands do not need
     except ImportError as missing:
-        from steelyard.cli.explain import UsageError  # noqa: PLC0415 - it is not needed where all is well
+        from steelyard.cli.explain import UsageError  # noqa: PLC0415 - needed for errors only
 
         raise UsageError(f"{address}: {missing}", next_step="pip install 'steelyard[grpc]'") from None
     async with RemoteStore(path, namespace=options.get("namespace", "default"), lease=options.get("lease")) as store:
@@ -120,12 +120,12 @@ async def open_remote(address: str) -> AsyncIterator[RemoteStore]:
 
 @asynccontextmanager
 async def open_root(text: str, *, read_only: bool = False, durable: bool = True) -> AsyncIterator[Store]:
-    """Open a store given by its root or its address; the root is made if it is not there, unless it is only to be read."""
+    """Open a store by its root or its address; a missing root is created, unless the store is opened read-only."""
     if is_address(text):
         async with open_remote(text) as remote:
             yield remote
         return
-    from steelyard.local import LocalStore  # noqa: PLC0415 - the extension, which help does without
+    from steelyard.local import LocalStore  # noqa: PLC0415 - the extension, which help does not need
 
     if not read_only:
         await run(check_new_root, text)

@@ -1,6 +1,6 @@
-"""The table of commands, and the options that all of them share.
+"""The table of commands, and the options of every command.
 
-Commands are loaded when they are called. `--help` needs only the table, and the options, to be quick.
+A command is loaded when it is called. `--help` needs only this table and the options, so it is fast.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "put": ("put:put", "Store files, directory trees or standard input, and print their digests."),
     "get": ("get:get", "Write a blob to a file or to standard output."),
     "ls": ("look:ls", "List blobs."),
-    "info": ("look:info", "Show what is known of blobs."),
+    "info": ("look:info", "Show size, times and labels of blobs."),
     "label": ("edit:label", "Set and remove labels of a blob."),
     "rm": ("edit:rm", "Delete blobs."),
     "ingests": ("ingests:ingests", "List unfinished ingests."),
     "abort": ("ingests:abort", "Discard unfinished ingests."),
     "verify": ("check:verify", "Read blobs again and compare them with their digests."),
-    "stat": ("look:stat", "Count and size what the store holds."),
-    "doctor": ("doctor:doctor", "Show versions, settings and the store's health; repair its metadata."),
-    "import": ("importing:import_", "Bring images from an archive, standard input, an image layout or another store."),
-    "export": ("export:export", "Write images to an archive, standard output, an image layout or another store."),
+    "stat": ("look:stat", "Count the blobs, ingests and quarantined copies of the store, and their bytes."),
+    "doctor": ("doctor:doctor", "Show versions, settings and the store's health; rebuild its metadata."),
+    "import": ("importing:import_", "Import images from an archive, standard input, an image layout or another store."),
+    "export": ("export:export", "Export images to an archive, standard output, an image layout or another store."),
     "cp": ("copying:cp", "Copy blobs from one store to another."),
     "images ls": ("images:ls", "List image names."),
-    "images inspect": ("images:inspect", "Show what an image is made of."),
-    "images tag": ("images:tag", "Give an image further names."),
-    "images rm": ("images:rm", "Remove image names; what they hold stays stored."),
-    "images check": ("images_check:check", "Tell whether images are complete, and what is absent."),
+    "images inspect": ("images:inspect", "Show the blobs of an image."),
+    "images tag": ("images:tag", "Add names to an image."),
+    "images rm": ("images:rm", "Remove image names; the blobs stay stored."),
+    "images check": ("images_check:check", "Check whether images are complete, and list absent blobs."),
     "images usage": ("images_check:usage", "Count the blobs of images and their bytes."),
     "images convert": ("images_check:convert", "Convert an image to OCI's media types, or to some of its platforms."),
     "serve containerd": (
@@ -48,19 +48,19 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "help": ("topics:help_", "Show help on a command or a topic."),
     "completion": ("topics:completion", "Print or install shell completion."),
 }
-"""Each command's function, below this package, and what it does in a line: the first of the function's docstring."""
+"""The function of each command, below this package, and its summary: the first line of the function's docstring."""
 
 GROUPS: dict[str, str] = {
     "images": "List, name, check and convert images.",
     "serve": "Offer the store to other programs.",
 }
-"""What the commands of two words begin with, and what those commands do together."""
+"""The first word of commands of two words, and the summary of each group."""
 
 
 def _as_typed(_: Any, tokens: Sequence[Any]) -> Any:
-    """Return the word itself: a `Path` makes a directory here of an empty one, and loses slashes of an address.
+    """Return the word itself: `Path` would turn an empty word into `.`, and would drop slashes of an address.
 
-    The option is still declared as a path, for which the shells complete the names of files.
+    The option is still declared as a path, so that shells complete file names.
     """
     return tokens[0].value
 
@@ -68,26 +68,26 @@ def _as_typed(_: Any, tokens: Sequence[Any]) -> Any:
 @Parameter(name="*", group="Options of every command")
 @dataclass(frozen=True)
 class Options:
-    """What every command understands, before or after its name."""
+    """The options of every command, before or after its name."""
 
     store: Annotated[Path | None, Parameter(converter=_as_typed)] = None
     """The store's root, or containerd:///PATH/OF/SOCKET?namespace=NAME. Otherwise $STEELYARD_STORE, `store` in the config file, or the platform's data directory."""
     format: Literal["text", "json", "jsonl"] | None = None
-    """The shape of the output: for people, one JSON document, or one JSON record a line."""
+    """The format of the output: readable text, one JSON document, or one JSON record per line."""
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"])] = False
-    """Print digests or refs only, one a line; no notices, no progress."""
+    """Print digests or refs only, one per line; no notices, no progress."""
     no_progress: bool = False
     """Show no progress on standard error."""
     durability: Literal["power-loss", "process-crash"] | None = None
-    """What a finished write survives: the loss of power (the default), or only the end of the process."""
+    """The failure that a finished write survives: a power loss (the default), or only the end of the process."""
     backend: Literal["asyncio", "trio"] | None = None
-    """The async library to run on."""
+    """The async library."""
     debug: bool = False
-    """Show a traceback with every error."""
+    """Print a traceback with every error."""
 
 
 STDIO_WORD = "\0stdio"
-"""Stands for a lone ``-``, which the parser would take for an option; NUL can't be in a real argument."""
+"""Replaces a lone ``-``, which the parser would treat as an option. A real argument cannot contain NUL."""
 
 
 def launch(words: Sequence[str]) -> int:
@@ -103,7 +103,7 @@ def launch(words: Sequence[str]) -> int:
         told = str(error).replace(STDIO_WORD, "-").replace(repr(STDIO_WORD)[1:-1], "-")
         return _refuse(told, words)
     if not parsed:
-        return 0  # help was asked for, and printed
+        return 0  # help was printed
     found = parsed[0]
     if not found.wants_context:
         found.command(*found.bound.args, **found.bound.kwargs)
@@ -113,7 +113,7 @@ def launch(words: Sequence[str]) -> int:
 
 @dataclass(frozen=True)
 class _Parsed:
-    """A command line, understood."""
+    """A parsed command line."""
 
     command: Any
     bound: BoundArguments
@@ -125,9 +125,9 @@ def build(words: Sequence[str] = (), found: Callable[[_Parsed], None] = lambda _
     """Return the application.
 
     Args:
-        words: the command line. With a command on it, that command's own docstring is its help; without, the lines of
-            `COMMANDS` are, so that the list of commands loads none of them.
-        found: called with what the command line says.
+        words: the command line. If it has a command, the help is that command's docstring. Otherwise the help consists of
+            the summaries in `COMMANDS`, so that the list of commands loads no command.
+        found: called with the parsed command line.
     """
     app = App(
         name="steelyard",
@@ -163,7 +163,7 @@ def build(words: Sequence[str] = (), found: Callable[[_Parsed], None] = lambda _
 
 
 def command_of(words: Sequence[str]) -> str | None:
-    """Return the name of the command on a command line: the first word that is one, or two of them."""
+    """Return the name of the command on a command line: its first word, or two words, that are a command."""
     for place, word in enumerate(words):
         if word in GROUPS:
             pairs = (f"{word} {other}" for other in words[place + 1 :])
@@ -187,7 +187,7 @@ def _help_of(function: Callable[..., Any] | None) -> str:
 
 
 def _operands_of(function: Callable[..., Any]) -> str:
-    """Return what a command takes beside options, by its names in the help."""
+    """Return the arguments of a command beside options, by their names in the help."""
     words = ""
     for one in inspect.signature(function, eval_str=True).parameters.values():
         if one.kind is one.KEYWORD_ONLY or get_origin(one.annotation) is not Annotated:
@@ -207,7 +207,7 @@ def _version() -> str:
 
 
 def _run(found: _Parsed, words: Sequence[str]) -> int:
-    from steelyard.cli.context import Context  # noqa: PLC0415 - anyio and the library, which help does without
+    from steelyard.cli.context import Context  # noqa: PLC0415 - anyio and the library, which help does not need
     from steelyard.cli.run import run  # noqa: PLC0415
     from steelyard.errors import InvalidArgument  # noqa: PLC0415
 
@@ -225,7 +225,7 @@ def _run(found: _Parsed, words: Sequence[str]) -> int:
 
 
 def _name_of(function: Callable[..., Any]) -> str:
-    """Return the command that the function does."""
+    """Return the command of a function."""
     target = f"{function.__module__.removeprefix('steelyard.cli.')}:{function.__name__}"
     return next(name for name, (known, _) in COMMANDS.items() if known == target)
 
@@ -242,7 +242,7 @@ def _hide_lone_dashes(words: Sequence[str]) -> list[str]:
 
 
 def _show_lone_dashes(bound: BoundArguments) -> None:
-    """Put the dashes back, once the parser is done."""
+    """Restore the dashes after the parser."""
     for name, value in bound.arguments.items():
         if value == STDIO_WORD:
             bound.arguments[name] = "-"

@@ -1,4 +1,4 @@
-"""`verify`: is what is stored what its name says."""
+"""`verify`: compare stored blobs with their digests."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ async def verify(
     Args:
         digests: digests, or at least 8 hex digits of each.
         all_: verify every blob.
-        resume: leave out what an interrupted run of --all has verified.
-        keep: leave damaged blobs where they are.
+        resume: skip blobs that an interrupted run of --all has verified.
+        keep: leave damaged blobs in place.
         context: the run.
     """
     if all_ == bool(digests):
@@ -45,7 +45,7 @@ async def verify(
             f"verify: expected DIGEST… or --all, found {found}", next_step=f"{context.program} verify --all"
         )
     if resume and not all_:
-        raise UsageError("--resume: expected --all with it", next_step=f"{context.program} verify --all --resume")
+        raise UsageError("--resume: expected --all, too", next_step=f"{context.program} verify --all --resume")
     context.begin("verified", "blobs", "bytes", "damaged", meter=Meter(items="blob"))
     async with context.open_local() as store:
         if all_:
@@ -62,7 +62,7 @@ async def verify(
 async def _verify_all(context: Context, store: LocalStore, *, resume: bool, keep: bool) -> None:
     total = (await store.stats()).blob_bytes
     meter = context.display.begin(Meter(items="blob", total=None if resume else total))
-    context.on_interrupt(f"go on with: {context.program} verify --all --resume")
+    context.on_interrupt(f"resume with: {context.program} verify --all --resume")
     progress = None if context.quiet else meter.take
     async with aclosing(store.verify_all(resume=resume, quarantine=not keep, on_progress=progress)) as results:
         async for result in results:

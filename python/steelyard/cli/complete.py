@@ -1,4 +1,4 @@
-"""What the shell offers for a half-typed digest or ref: asked of the store itself, for a bounded time."""
+"""Shell completion of digests, refs and image names from the store, within a time limit."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _CANDIDATES = 200
 
 
 def complete_digest(words: Any) -> list[tuple[str, str]]:
-    """Return digests that begin as typed; see cyclopts' completers."""
+    """Return digests with the typed prefix; see cyclopts' completers."""
     return _ask(words, "digest")
 
 
 def complete_image(words: Any) -> list[tuple[str, str]]:
-    """Return image names that begin as typed, in full or as people write them; see cyclopts' completers."""
+    """Return image names with the typed prefix, in full or in short form; see cyclopts' completers."""
     return _ask(words, "image")
 
 
 def complete_ref(words: Any) -> list[tuple[str, str]]:
-    """Return refs that begin as typed; see cyclopts' completers."""
+    """Return refs with the typed prefix; see cyclopts' completers."""
     return _ask(words, "ref")
 
 
@@ -34,7 +34,7 @@ def _ask(words: Any, what: str) -> list[tuple[str, str]]:
     try:
         return anyio.run(_candidates, words, what)
     except (SteelyardError, OSError):
-        return []  # no store, or a --store that is none: there is nothing to offer
+        return []  # no store, so no candidates
 
 
 async def _candidates(words: Any, what: str) -> list[tuple[str, str]]:
@@ -60,7 +60,7 @@ async def _candidates(words: Any, what: str) -> list[tuple[str, str]]:
                 ][:_CANDIDATES]
             async with aclosing(store.walk()) as infos:
                 async for info in infos:
-                    # Bash ends a word at a colon, so digits alone are completed to digits alone; they are enough.
+                    # Bash ends a word at a colon, so hex digits complete to hex digits, which identify the blob.
                     for name in (str(info.digest), info.digest.encoded):
                         if name.startswith(words.incomplete):
                             found.append((name, human_size(info.size)))
@@ -71,6 +71,6 @@ async def _candidates(words: Any, what: str) -> list[tuple[str, str]]:
 
 
 def _store_option(words: Any) -> str | None:
-    """Return the --store of the command line, as far as it is typed."""
+    """Return the --store of the partly typed command line."""
     option = words["store"]
     return option.raw if option is not None and option.provided else None

@@ -1,4 +1,4 @@
-"""What every command is given: the options, the store, where results and notices go."""
+"""The context of every command: options, store, results and notices."""
 
 from __future__ import annotations
 
@@ -73,27 +73,27 @@ class Context:
 
     @property
     def quiet(self) -> bool:
-        """Whether text output is digests or refs only, and standard error tells of errors only."""
+        """Whether text output is digests or refs only, and standard error has errors only."""
         return self.options.quiet
 
     def begin(self, plural: str, *counts: str, meter: Meter | None = None) -> Meter:
-        """Announce what the command reports: the name of its list of records, and its counts, all 0 now."""
+        """Set what the command reports: the name of its list of records, and its counts, now 0."""
         self.out.plural = plural
         self.counts = dict.fromkeys(counts, 0)
         return self.display.begin(meter or Meter())
 
     def note(self, text: str) -> None:
-        """Tell a person something on standard error."""
+        """Print a notice on standard error, unless --quiet is set."""
         if not self.quiet:
             self.say(text)
 
     def say(self, text: str) -> None:
-        """Tell it even where notices are not wanted."""
+        """Print a message on standard error, even with --quiet."""
         self.display.erase()
         tell(f"steelyard: {printable(text)}")
 
     def fail(self, error: BaseException, *, about: str | None = None, helps: bool = True) -> None:
-        """Report an error, and what `helps` unless that is this very command; it ends with a code that is not 0."""
+        """Report an error, and the next step unless it is this very command; the exit code will not be 0."""
         for leaf in leaves(error):
             report = explain(leaf, program=self.program, command=self.command, about=about)
             if not helps:
@@ -108,11 +108,11 @@ class Context:
                 traceback.print_exception(leaf, file=sys.stderr)
 
     def conclude(self, text: str) -> None:
-        """Say this at the very end, when all results are out; not if the run is interrupted."""
+        """Print this notice at the end, after all results; not if the run is interrupted."""
         self.conclusion.append(text)
 
     def say_conclusion(self) -> None:
-        """Say what was kept for the end, and repeat what failed, as it may have scrolled away between results."""
+        """Print the notices for the end, and repeat the failures, because they may have scrolled away between results."""
         for text in self.conclusion:
             self.note(text)
         if len(self.failures) < 2:
@@ -123,7 +123,7 @@ class Context:
             tell(f"  and {len(self.failures) - _LISTED_FAILURES} more")
 
     def exit_code(self) -> Exit:
-        """Return the code that the failures so far amount to."""
+        """Return the exit code of the failures so far."""
         return combined(report.exit for report in self.failures)
 
     def on_interrupt(self, text: str) -> None:
@@ -132,12 +132,12 @@ class Context:
 
     @property
     def same_command(self) -> str:
-        """This command line, as it can be typed again."""
+        """This command line, ready to be repeated."""
         return " ".join(["steelyard", *map(quoted, self.words)])
 
     @asynccontextmanager
     async def open_store(self, *, create: bool = False, change: bool = False) -> AsyncIterator[Store]:
-        """Open the store, whether it is on this machine's disk or behind a server; see `open_local`."""
+        """Open the store, on this machine's disk or behind a server; see `open_local`."""
         if is_address(self.settings.store.value):
             async with open_remote(self.settings.store.value) as remote:
                 yield remote
@@ -157,7 +157,7 @@ class Context:
         Args:
             create: make the root if it is not there.
             change: the command changes something.
-            tell: say what the store found wrong with itself.
+            tell: print the store's notes on its own problems.
 
         Raises:
             NoStore: there is no store.
@@ -165,7 +165,7 @@ class Context:
             Unsupported: the store is behind a server.
             StorageError, FailedPrecondition: see `LocalStore`.
         """
-        from steelyard.local import LocalStore  # noqa: PLC0415 - the extension, which help does without
+        from steelyard.local import LocalStore  # noqa: PLC0415 - the extension, which help does not need
 
         if is_address(self.settings.store.value):
             raise Unsupported(
@@ -189,6 +189,6 @@ class Context:
 
 
 def _look_at(path: str) -> tuple[bool, bool, bool]:
-    """Return whether something is there, whether blobs can be read there, and whether it is ours and can be written."""
+    """Return whether the path exists, whether it has readable blobs, and whether it is a writable store."""
     ours = os.path.isfile(os.path.join(path, "steelyard.json"))  # noqa: PTH113, PTH118 - one call each, on a thread
     return os.path.lexists(path), has_blobs(path), ours and os.access(path, os.W_OK)

@@ -1,4 +1,4 @@
-"""`cp`: blobs go from one store to another."""
+"""`cp`: copy blobs from one store to another."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ async def cp(
 ) -> None:
     """Copy blobs from one store to another.
 
-    A store is given by its root, or by an address: containerd:///run/containerd/containerd.sock?namespace=NAME. What the
-    target has already is not read. Each copy is verified; one that was interrupted goes on where it stopped when the same
-    command is given again. Images, with their names, are copied by import and export.
+    A store is given by its root, or by an address: containerd:///run/containerd/containerd.sock?namespace=NAME. Blobs that
+    the target already has are not read. Each copy is verified. The same command resumes an interrupted copy. Use import and
+    export to copy images with their names.
 
     Args:
-        source: the store to copy from; a containerd's content root will do.
-        target: the store to copy to; made if it is a root and not there.
+        source: the store to copy from, or the content root of a containerd.
+        target: the store to copy to; a missing root is created.
         digests: digests, or at least 8 hex digits of each.
         every: all blobs of the source.
         with_labels: give new blobs the labels that they have in the source.
@@ -58,7 +58,7 @@ async def cp(
         raise UsageError("expected digests, or --all", next_step="steelyard cp --help")
     more = Labels(labels_of(label or ()))
     meter = context.begin("copied", "blobs", "bytes", "new", "existing", meter=Meter(items="blob"))
-    context.on_interrupt(f"what was copied so far is kept, so go on with: {context.same_command}")
+    context.on_interrupt(f"copied blobs are kept; resume with: {context.same_command}")
     if not await run(has_blobs, source):
         raise NoStore(source, exists=await run(os.path.lexists, source))
     async with AsyncExitStack() as stack:
@@ -83,7 +83,7 @@ class _Copying:
         self._labels, self._with_labels = labels, with_labels
 
     async def copy(self, digest: Digest) -> None:
-        """Copy a blob, and report what became of it."""
+        """Copy a blob, and report the result."""
         name = str(digest)
         try:
             labels = self._labels
@@ -124,7 +124,7 @@ async def _resolved(context: Context, store: Store, digests: Sequence[str]) -> A
 
 
 async def _leased(context: Context, store: Store) -> Store:
-    """Have a server that collects garbage keep what is copied to it, for a day: nothing refers to it yet."""
+    """Make a server that collects garbage keep copied blobs for a day, because nothing references them yet."""
     if not isinstance(store, Collecting):
         return store
     try:
@@ -132,6 +132,6 @@ async def _leased(context: Context, store: Store) -> Store:
     except Unsupported:
         return store
     context.conclude(
-        "the target collects garbage: it keeps what was copied for a day, and longer if something refers to it"
+        "the target collects garbage: it keeps copied blobs for a day, and longer if an image or a label references them"
     )
     return leased

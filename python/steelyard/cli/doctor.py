@@ -1,4 +1,4 @@
-"""`doctor`: what a bug report needs, and the repair of the store's metadata."""
+"""`doctor`: the facts for a bug report, and the repair of the store's metadata."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from steelyard.errors import SteelyardError
 from steelyard.local import LocalStore, sqlite_version
 
 STALE = timedelta(days=1)
-"""An ingest that nobody has touched for so long is worth a look."""
+"""An ingest without a change for this time is reported."""
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that was looked at; `next` is a command that helps."""
+    """The result of one check; `next` is a command that helps."""
 
     name: str
     ok: bool
@@ -43,12 +43,12 @@ async def doctor(
     rebuild: bool = False,
     context: Annotated[Context, Parameter(parse=False)],
 ) -> None:
-    """Show versions, settings and the store's health; repair its metadata.
+    """Show versions, settings and the store's health; rebuild its metadata.
 
-    The exit code is 1 when something is wrong with the store. Paste the output into bug reports.
+    The exit code is 1 if the store has a problem. Paste the output into bug reports.
 
     Args:
-        rebuild: make the metadata anew from the blobs and from what can be read of the old file.
+        rebuild: rebuild the metadata from the blobs and the readable part of the old file.
         context: the run.
     """
     report: dict[str, Any] = {
@@ -68,7 +68,7 @@ async def doctor(
             checks = await _checks(context, store)
     except (SteelyardError, OSError) as error:
         found = explain(error, program=context.program)
-        helps = not isinstance(error, NoStore)  # what would help there is this command
+        helps = not isinstance(error, NoStore)  # this command is the next step there
         next_step = found.next_step if helps else None
         checks.append(Check(name="store", ok=False, message=found.message, next=next_step))
         context.fail(error, helps=helps)
@@ -81,7 +81,7 @@ async def doctor(
 
 
 class Unhealthy(SteelyardError):
-    """Something is wrong with the store, but not with the command."""
+    """The store has a problem, but the command worked."""
 
     code = "unhealthy"
 
@@ -94,18 +94,18 @@ async def _checks(context: Context, store: LocalStore) -> list[Check]:
     stats = await store.stats()
     checks.append(Check(name="blobs", ok=True, message=f"{stats.blobs}, {exact_size(stats.blob_bytes)}"))
     quarantined = stats.quarantined
-    checks.append(Check(name="quarantine", ok=True, message=f"{quarantined} damaged set aside"))
+    checks.append(Check(name="quarantine", ok=True, message=f"{quarantined} damaged"))
     now = datetime.now(UTC)
     statuses = await store.list_statuses()
     stale = [status for status in statuses if now - status.updated_at > STALE]
-    message = f"{len(statuses)} unfinished, {len(stale)} untouched for a day"
+    message = f"{len(statuses)} unfinished, {len(stale)} without a change for a day"
     hint = f"{context.program} abort {quoted(stale[0].ref)}" if stale else None
     checks.append(Check(name="ingests", ok=True, message=message, next=hint))
     return checks
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of everything that takes part."""
+    """Return the versions of the program, its packages and the system."""
     found = {
         "steelyard": version(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
@@ -122,7 +122,7 @@ def versions() -> dict[str, str]:
 
 
 def store_facts(path: str) -> dict[str, Any]:
-    """Return what the operating system says of the root."""
+    """Return facts of the operating system about the root."""
     facts: dict[str, Any] = {"path": path, "exists": os.path.isdir(path)}  # noqa: PTH112 - on a thread already
     if not facts["exists"]:
         return facts

@@ -1,4 +1,4 @@
-"""`label` and `rm`: changing and deleting what is stored."""
+"""`label` and `rm`: change labels and delete blobs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def label(
 ) -> None:
     """Set and remove labels of a blob.
 
-    Labels that are not named stay as they are.
+    Other labels do not change.
 
     Args:
         digest: a digest, or at least 8 hex digits of one.
@@ -53,7 +53,7 @@ async def rm(
 
     Args:
         digests: digests, or at least 8 hex digits of each.
-        dry_run: only say what would be deleted.
+        dry_run: only print the blobs.
         context: the run.
     """
     context.begin("removed", "blobs", "bytes")
@@ -77,7 +77,7 @@ async def rm(
 
 
 def parse_changes(words: Iterable[str]) -> dict[str, str | None]:
-    """Return the value that each named label shall have, None for one to remove.
+    """Return the new value of each named label, or None to remove it.
 
     Raises:
         UsageError: a word is neither KEY=VALUE nor KEY-.

@@ -1,4 +1,4 @@
-"""Exit codes: what each means, and which one an error gets."""
+"""The exit codes, their meanings, and the code of each error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ("MEANINGS", "Exit", "combined", "exit_of")
 
 
 class Exit(IntEnum):
-    """The exit codes of ``steelyard``. Scripts rely on them: one never changes its meaning."""
+    """The exit codes of ``steelyard``. Scripts rely on them, so a code never changes its meaning."""
 
     OK = 0
     ERROR = 1
@@ -30,19 +30,19 @@ class Exit(IntEnum):
 
 
 MEANINGS: dict[Exit, str] = {
-    Exit.OK: "it worked; content that was stored already counts as success",
+    Exit.OK: "success; content that is already stored counts as success",
     Exit.ERROR: "another error, or errors of several kinds in one batch",
-    Exit.USAGE: "the command line is wrong, or a package it needs is missing; nothing was done",
+    Exit.USAGE: "the command line is wrong, or a required package is missing; nothing was done",
     Exit.NOT_FOUND: "no such blob, ingest, image name, file or store; or blobs of an image are not stored",
-    Exit.CONFLICT: "stored already, where --fail-if-exists asked to fail; or the ingest was aborted by somebody else",
+    Exit.CONFLICT: "the content is already stored and --fail-if-exists is given; or another process aborted the ingest",
     Exit.MISMATCH: "a digest or size is not the expected one, stored bytes are damaged, or an image or archive is malformed",
     Exit.BUSY: "another writer holds the ingest, another process the store, or another server the address",
-    Exit.TRANSIENT: "the server of a remote store does not answer: trying again may help",
+    Exit.TRANSIENT: "the server of a remote store does not answer; try again later",
     Exit.PERMISSION: "the operating system does not permit it, or the store is read-only",
     Exit.NO_SPACE: "no space or quota is left",
-    Exit.INTERRUPTED: "ended by Ctrl-C (SIGINT); what can be resumed was kept, and the message says how",
-    Exit.BROKEN_PIPE: "the reader of the output went away (as in `steelyard ls | head`)",
-    Exit.TERMINATED: "ended by SIGTERM; as for Ctrl-C",
+    Exit.INTERRUPTED: "ended by Ctrl-C (SIGINT); resumable work is kept, and the message says how to resume it",
+    Exit.BROKEN_PIPE: "the reader closed the output (as in `steelyard ls | head`)",
+    Exit.TERMINATED: "ended by SIGTERM, like Ctrl-C",
 }
 
 _BY_ERRNO = {
@@ -88,7 +88,7 @@ def exit_of(error: BaseException) -> Exit:
 
 
 def combined(codes: Iterable[Exit]) -> Exit:
-    """Return the exit code of a batch: that of its failures where they agree, otherwise `Exit.ERROR`."""
+    """Return the exit code of a batch: the common code of its failures, or `Exit.ERROR` if they differ."""
     different = set(codes)
     if not different:
         return Exit.OK

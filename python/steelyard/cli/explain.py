@@ -1,4 +1,4 @@
-"""What a person is told about an error: the object, what was expected and found, and a command that helps."""
+"""Error messages: the object, the expected and the found value, and a command that helps."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class UsageError(errors.InvalidArgument):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """An error, as it is shown.
+    """An error, ready to be shown.
 
     Attributes:
-        code: the error's stable word.
-        message: what happened, to which object, with what was expected and found.
-        next_step: a command that can be run as it stands, or None where there is none.
+        code: the stable identifier of the error.
+        message: the object, and the expected and the found value.
+        next_step: a complete command that helps, or None.
         exit: the exit code.
-        details: further lines, such as the blobs that an ambiguous prefix could mean.
+        details: further lines, for example the blobs that match an ambiguous prefix.
     """
 
     code: str
@@ -50,20 +50,20 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     details: tuple[str, ...] = ()
 
     def record(self) -> ErrorRecord:
-        """Return the report as it goes to JSON."""
+        """Return the report as a JSON record."""
         return ErrorRecord(code=self.code, message=self.message, next=self.next_step, exit_code=int(self.exit))
 
 
 def explain(
     error: BaseException, *, program: str = "steelyard", command: str | None = None, about: str | None = None
 ) -> Report:
-    """Return what to say about an error.
+    """Return the report of an error.
 
     Args:
         error: any exception.
-        program: how the command line begins that reaches the same store: ``steelyard`` and the `--store` given.
-        command: what it was asked to do, whose help explains a wrong argument.
-        about: the file or name in question, put in front of the message where that does not name it.
+        program: the start of a command line for the same store: ``steelyard`` and the given `--store`.
+        command: the command, whose help explains a wrong argument.
+        about: the file or name; added in front of a message that does not contain it.
     """
     code = (
         error.code if isinstance(error, errors.SteelyardError) else "io" if isinstance(error, OSError) else "internal"
@@ -140,7 +140,7 @@ def _next_step(error: BaseException, program: str, command: str | None, about: s
         case errors.UnexpectedDigest(ref=str(ref)) | errors.UnexpectedSize(ref=str(ref)):
             return f"{program} abort {quoted(ref)}"
         case errors.UnexpectedDigest(expected=expected):
-            # What the source has by another program's reckoning; sha256sum and b3sum are the usual names.
+            # The digest of the source according to another program; sha256sum and b3sum are the usual names.
             algorithm = expected.partition(":")[0].replace("blake3", "b3")
             return f"{algorithm}sum {quoted(about)}" if about is not None and about != "-" else None
         case errors.OutOfRange(name=name):

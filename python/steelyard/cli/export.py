@@ -1,4 +1,4 @@
-"""`export`: images go to an archive, standard output, an image layout or another store."""
+"""`export`: export images to an archive, standard output, an image layout or another store."""
 
 from __future__ import annotations
 
@@ -46,27 +46,27 @@ async def export(
     overwrite: bool = False,
     context: Annotated[Context, Parameter(parse=False)],
 ) -> None:
-    """Write images to an archive, standard output, an image layout or another store.
+    """Export images to an archive, standard output, an image layout or another store.
 
-    Nothing is written of an image of which something is missing. The same images give the same bytes, always. A file appears
-    under its name only when it is whole; on standard output, exit code 0 says that the archive is.
+    If a blob is missing, nothing is written. The same images always give the same bytes. A file gets its name only when
+    it is complete; on standard output, exit code 0 proves that the archive is complete.
 
     Args:
         target: a file; - for standard output; a directory, or a name that ends in /, for an image layout; the root or
             the address of a store.
         names: image names.
         manifest: the digest of an index or manifest to export without a name; may be repeated.
-        manifest_type: the media type of --manifest, where its document does not say it.
-        platform: of each image, only what is for this platform; may be repeated.
-        all_platforms: what is for every platform, as is done without --platform.
+        manifest_type: the media type of --manifest, if its document does not give it.
+        platform: export only the blobs of each image for this platform; may be repeated.
+        all_platforms: export the blobs for every platform; the default without --platform.
         oci_ref_name: the name of the only image in the target's index, in place of its tag.
         oci: convert Docker's media types to OCI's.
-        skip_manifest_json: leave out manifest.json, which docker load reads.
-        skip_non_distributable: leave out layers that are not to be passed on.
-        skip_missing: leave out what is not stored.
-        compress: wrap the archive in gzip or zstd.
+        skip_manifest_json: do not write manifest.json, which docker load reads.
+        skip_non_distributable: skip layers that their maker does not want distributed.
+        skip_missing: skip blobs that are not stored.
+        compress: compress the archive with gzip or zstd.
         no_verify: do not compare blobs with their digests while they are copied to an archive.
-        overwrite: move names that another store has for something else.
+        overwrite: move names of the other store that hold another digest.
         context: the run.
     """
     if target == "-" and stdio.is_terminal(stdio.STDOUT):
@@ -125,7 +125,7 @@ class _Sink(ByteSendStream):
 
 @asynccontextmanager
 async def _opened(context: Context, target: str) -> AsyncIterator[ExportTarget]:
-    """Give what the word on the command line means."""
+    """Return the target of the word on the command line."""
     if target == "-":
         yield _Sink(stdio.STDOUT)
         return
@@ -160,7 +160,7 @@ def _kind_of(target: str) -> Literal["store", "directory", "special", "file"]:
 
 
 async def _tell(context: Context, found: Exported, target: str | None) -> None:
-    """Report what was done; standard output may have the archive, and then nothing else."""
+    """Report the result. If standard output has the archive, it has nothing else."""
     written = [blob for blob in found.blobs if blob.status == "written"]
     size = sum(blob.descriptor.size for blob in written)
     what = f"exported {counted(len(found.images), 'image')}, {counted(len(written), 'blob')}, {amount(size)}"

@@ -1,4 +1,4 @@
-"""`get`: a blob goes to a file or to standard output."""
+"""`get`: write a blob to a file or to standard output."""
 
 from __future__ import annotations
 
@@ -40,15 +40,14 @@ async def get(
 ) -> None:
     """Write a blob to a file or to standard output.
 
-    The blob is verified against its digest as it is read. A file appears under its name only when it is whole and
-    right. On standard output, the bytes are proven only by exit code 0. A range is raw: the digest of a whole blob says
-    nothing of a part of it.
+    The blob is verified while it is read. A file gets its name only after the whole blob is verified. On standard output,
+    only exit code 0 proves the bytes. A range is not verified, because a digest cannot prove a part of a blob.
 
     Args:
         digest: a digest, or at least 8 hex digits of one.
-        output: the file to write, replaced if it exists; - is standard output, as is leaving it out.
+        output: the file to write, replaced if it exists; - is standard output, the default.
         byte_range: A-B, both included and counted from 0, or A- to the end, or -N for the last N bytes; unverified.
-        force: write a blob's bytes to a terminal.
+        force: write a blob's bytes even to a terminal.
         context: the run.
     """
     wanted = None if byte_range is None else parse_range(byte_range)
@@ -100,7 +99,7 @@ async def _pieces(context: Context, reader: ReaderAt, start: int, size: int, *, 
 
 
 async def _to_file(pieces: AsyncIterator[bytes], target: Path) -> None:
-    """Write to a temporary file beside the target, and give it the target's name when all of it is there."""
+    """Write to a temporary file beside the target, and rename it to the target when it is complete."""
     path = await run(target.resolve)
     if await run(_is_special, path):
         special = await run(_open, path, os.O_WRONLY)
@@ -125,7 +124,7 @@ async def _to_file(pieces: AsyncIterator[bytes], target: Path) -> None:
 
 
 def _is_special(path: Path) -> bool:
-    """Return whether bytes are written into what is there, a device or a named pipe, rather than in its place."""
+    """Return whether the target is a device or a named pipe, into which bytes are written directly."""
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a directory: expected the name of a file", str(path))
     return path.exists() and not path.is_file()

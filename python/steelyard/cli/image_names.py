@@ -1,4 +1,4 @@
-"""What people type for image names and platforms, and how they are shown."""
+"""Image names and platforms on the command line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ("familiar", "find_image", "platforms_of", "whole_name")
 
 
 async def find_image(store: Store, text: str) -> Image:
-    """Return the image name that the text is, or that people mean by it: ``alpine`` for ``docker.io/library/alpine:latest``.
+    """Return the full image name of a text: ``alpine`` is ``docker.io/library/alpine:latest``.
 
     Raises:
         NotFound: there is neither.
@@ -28,7 +28,7 @@ async def find_image(store: Store, text: str) -> Image:
 
 
 def whole_name(text: str) -> str:
-    """Return the name for an image that people mean by the text.
+    """Return the full name of an image.
 
     Raises:
         InvalidReference, InvalidDigest: it cannot be one.
@@ -37,14 +37,14 @@ def whole_name(text: str) -> str:
 
 
 def familiar(name: str) -> str:
-    """Return an image name as people write it; what is no reference stays as it is."""
+    """Return the short form of an image name; other text is returned unchanged."""
     with suppress(InvalidArgument):
         return ImageReference.parse(name).familiar
     return name
 
 
 def platforms_of(words: Sequence[str], *, every: bool) -> Platforms | None:
-    """Return what ``--platform`` and ``--all-platforms`` ask for; None is everything.
+    """Return the platforms of ``--platform`` and ``--all-platforms``; None means all.
 
     Raises:
         UsageError: both were given.

@@ -1,4 +1,4 @@
-"""`images ls`, `inspect`, `tag`, `rm`: names of images, and what they hold."""
+"""`images ls`, `inspect`, `tag` and `rm`: image names and their blobs."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ async def inspect(
     *names: Annotated[str, Parameter(name="NAME", completer=complete_image, required=True)],
     context: Annotated[Context, Parameter(parse=False)],
 ) -> None:
-    """Show what an image is made of.
+    """Show the blobs of an image.
 
-    A line for each blob: its digest, size, media type and platform, and whether it is absent; each once, below what names it.
+    A line for each blob: digest, size, media type, platform, and whether it is absent. Each blob is shown once, below its parent.
 
     Args:
         names: image names.
@@ -77,14 +77,14 @@ async def tag(
     overwrite: bool = False,
     context: Annotated[Context, Parameter(parse=False)],
 ) -> None:
-    """Give an image further names.
+    """Add names to an image.
 
-    All of them or, when one is refused, none. Labels are those of the name that is there.
+    All names are added or, if one is refused, none. New names get the labels of the existing name.
 
     Args:
         source: an image name.
         names: the new names.
-        overwrite: move new names that hold something else.
+        overwrite: move new names that hold another digest.
         context: the run.
     """
     context.begin("images", "images")
@@ -101,11 +101,11 @@ async def rm(
     dry_run: bool = False,
     context: Annotated[Context, Parameter(parse=False)],
 ) -> None:
-    """Remove image names; what they hold stays stored.
+    """Remove image names; the blobs stay stored.
 
     Args:
         names: image names.
-        dry_run: only say what would be removed.
+        dry_run: only print the names.
         context: the run.
     """
     context.begin("removed", "images")
@@ -133,7 +133,7 @@ def line_of(image: Image) -> str:
 
 
 def _parts(found: ImageCheck) -> list[ImagePart]:
-    """Return the blobs in the order of a tree: each below what names it."""
+    """Return the blobs in the order of a tree: each below its parent."""
     nodes = [(node, True) for node in found.present] + [(node, False) for node in found.absent]
     below: dict[str | None, list[ImagePart]] = {}
     for node, present in nodes:

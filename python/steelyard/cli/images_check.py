@@ -1,4 +1,4 @@
-"""`images check`, `usage`, `convert`: whole images."""
+"""`images check`, `images usage` and `images convert`."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ async def check(
     platform: Annotated[list[str] | None, Parameter(name="--platform", negative="")] = None,
     context: Annotated[Context, Parameter(parse=False)],
 ) -> None:
-    """Tell whether images are complete, and what is absent.
+    """Check whether images are complete, and list absent blobs.
 
-    Whether the blobs are there with their sizes is looked at; their bytes are read by `steelyard verify`. The exit code is
-    3 if anything is absent.
+    This command checks whether the blobs are stored with the right sizes; `steelyard verify` reads their bytes. The exit code
+    is 3 if a blob is absent.
 
     Args:
-        names: image names; all of them if none is given.
-        platform: of each image, look only at what is for this platform; may be repeated.
+        names: image names; all names by default.
+        platform: check only the blobs of each image for this platform; may be repeated.
         context: the run.
     """
     platforms = platforms_of(platform or (), every=False)
@@ -74,11 +74,11 @@ async def usage(
 ) -> None:
     """Count the blobs of images and their bytes.
 
-    Each blob counts once in an image; what several images share counts in each of them.
+    Each blob counts once in an image; a shared blob counts in each image.
 
     Args:
-        names: image names; all of them if none is given.
-        platform: of each image, count only what is for this platform; may be repeated.
+        names: image names; all names by default.
+        platform: count only the blobs of each image for this platform; may be repeated.
         context: the run.
     """
     platforms = platforms_of(platform or (), every=False)
@@ -115,14 +115,14 @@ async def convert(
 ) -> None:
     """Convert an image to OCI's media types, or to some of its platforms.
 
-    Manifests and indexes are written anew, layers stay as they are; so do labels and annotations.
+    Manifests and indexes are rewritten; layers, labels and annotations do not change.
 
     Args:
         name: an image name.
-        new_name: what is to hold the result; the name itself if it is left out.
-        oci: change Docker's media types into OCI's.
-        platform: keep only what is for this platform; may be repeated.
-        overwrite: move a new name that holds something else.
+        new_name: the name of the result; by default NAME.
+        oci: convert Docker's media types to OCI's.
+        platform: keep only this platform; may be repeated.
+        overwrite: move a new name that holds another digest.
         context: the run.
     """
     platforms = platforms_of(platform or (), every=False)
@@ -152,7 +152,7 @@ def _line_of(found: ImageCheck, size: int) -> str:
 
 
 def _fail(context: Context, found: ImageCheck) -> None:
-    """Say what is missing; the exit code tells of it, too."""
+    """Report absent blobs; the exit code reports them, too."""
     try:
         found.require()
         if found.unmatched:

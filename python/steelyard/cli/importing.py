@@ -1,4 +1,4 @@
-"""`import`: images come from an archive, standard input, an image layout or another store."""
+"""`import`: import images from an archive, standard input, an image layout or another store."""
 
 from __future__ import annotations
 
@@ -47,25 +47,25 @@ async def import_(
     label: Annotated[list[str] | None, Parameter(name="--label", negative="")] = None,
     context: Annotated[Context, Parameter(parse=False)],
 ) -> None:
-    """Bring images from an archive, standard input, an image layout or another store.
+    """Import images from an archive, standard input, an image layout or another store.
 
-    Names are set when everything that they need is stored, all of them or none. Blobs that are there already are not
-    written again; so, after an interruption, the same command does what is left.
+    Names are set when every blob that they need is stored: all of them or none. Blobs that are already stored are not
+    written again, so after an interruption the same command stores the rest.
 
     Args:
-        source: an archive of OCI or of docker save, plain or in gzip, zstd or xz; - for standard input; the directory of an
+        source: an archive of OCI or of docker save, plain or compressed with gzip, zstd or xz; - for standard input; the directory of an
             image layout; the root or the address of a store.
-        name: what to name the one image that is meant; with @DIGEST it says which. Of a store, the name of an image there.
-        platform: need only what is for this platform; may be repeated.
-        all_platforms: need what is for every platform, as is done without --platform.
-        base_name: a repository to name in what the source only tags; leave out names of other repositories.
-        prefix: likewise, but leave nothing out.
-        digests: name each image REPOSITORY@DIGEST, too.
-        skip_digest_for_named: with --digests, only those that have no other name.
+        name: the new name of the image; @DIGEST selects one of several images. For a store, the name of an image there.
+        platform: require only the blobs for this platform; may be repeated.
+        all_platforms: require the blobs for every platform; the default without --platform.
+        base_name: the repository for images that have only a tag in the source; skip names of other repositories.
+        prefix: the same, but skip no names.
+        digests: also name each image REPOSITORY@DIGEST.
+        skip_digest_for_named: with --digests, only images without another name.
         index_name: a name for the index of the source.
-        only_referenced: leave out blobs that the images do not need.
-        skip_missing: set names also where something else is missing than a layer that its maker does not want passed on.
-        overwrite: let names of the source move names that hold something else; NAME always does.
+        only_referenced: skip blobs that the images do not need.
+        skip_missing: set names even if blobs are missing. Foreign layers may always be missing.
+        overwrite: let names of the source move existing names to another digest; NAME always may.
         label: KEY=VALUE, set on the names; may be repeated.
         context: the run.
     """
@@ -81,7 +81,7 @@ async def import_(
     )
     meter = _Meter()
     context.display.begin(meter)
-    context.on_interrupt(f"nothing was named; what is whole was kept, so go on with: {context.same_command}")
+    context.on_interrupt(f"no name was set; whole blobs are kept; resume with: {context.same_command}")
     async with _opened(source, name) as place, context.open_store(create=True) as store:
         found = await import_images(
             store,
@@ -115,7 +115,7 @@ class _Meter(Meter):
 
 @asynccontextmanager
 async def _opened(source: str, name: str | None) -> AsyncIterator[ImportSource]:
-    """Give what the word on the command line means."""
+    """Return the source of the word on the command line."""
     if source == "-":
         async with aclosing(stdio.chunks()) as pieces:
             yield pieces
@@ -146,7 +146,7 @@ async def _tell(context: Context, found: Imported) -> None:
         lines = [digest if context.quiet else f"{digest}  {shown(each)}" for each in image.names or ("-",)]
         await context.out.emit(record, "\n".join(dict.fromkeys(lines)))
         if not image.names:
-            context.conclude(f"{digest} has no name yet: give one after SRC, or a repository with --prefix")
+            context.conclude(f"{digest} has no name: add a name after SRC, or a repository with --prefix")
         if image.absent:
             more = len(image.absent) - _LISTED
             listed = [*image.absent[:_LISTED], *([f"and {more} more"] if more > 0 else [])]

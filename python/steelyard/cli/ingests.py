@@ -1,4 +1,4 @@
-"""`ingests` and `abort`: unfinished work."""
+"""`ingests` and `abort`: list and discard unfinished ingests."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ async def ingests(
 ) -> None:
     """List unfinished ingests.
 
-    One line each, ordered by ref: bytes held, of how many, time of the last change, ref.
+    One line each, ordered by ref: bytes held, total bytes, time of the last change, ref.
 
     Args:
         filters: for example 'ref~=^put:'; see `steelyard help filters`.
-        watch: go on until Ctrl-C, and report every change.
-        interval: seconds between two looks with --watch.
+        watch: update until Ctrl-C, and report every change.
+        interval: seconds between two updates with --watch.
         context: the run.
     """
     if watch and context.out.shape == "json":
@@ -64,8 +64,8 @@ async def abort(
     """Discard unfinished ingests.
 
     Args:
-        refs: as `ingests` shows them.
-        dry_run: only say what would be discarded.
+        refs: refs, as shown by `ingests`.
+        dry_run: only print the ingests.
         context: the run.
     """
     context.begin("aborted", "ingests", "bytes")
@@ -96,7 +96,7 @@ async def _emit(context: Context, status: Status) -> None:
 
 
 async def _watch_changes(context: Context, store: Store, filters: tuple[str, ...], interval: float) -> None:
-    """Report each ingest when it is new or has changed, and when it is gone."""
+    """Report each ingest when it is new, when it changed, and when it is gone."""
     before: dict[str, Status] = {}
     while True:
         now = {status.ref: status for status in await store.list_statuses(*filters)}
@@ -110,7 +110,7 @@ async def _watch_changes(context: Context, store: Store, filters: tuple[str, ...
 
 
 async def _watch_screen(store: Store, filters: tuple[str, ...], interval: float) -> None:
-    """Show the list in place, with rates."""
+    """Redraw the list, with rates."""
     before: dict[str, Status] = {}
     drawn = 0
     while True:

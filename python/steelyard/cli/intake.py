@@ -1,4 +1,4 @@
-"""The work of `put`: small files many at a time, large ones and streams one by one, each under its ref."""
+"""The work of `put`: small files in batches, large files and streams one at a time, each under its ref."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _LARGE_AT_ONCE = 2
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What `put` was asked for; see its options."""
+    """The options of `put`."""
 
     labels: dict[str, str]
     algorithm: Algorithm | None
@@ -49,7 +49,7 @@ class Intake:
 
     Attributes:
         request: what was asked for.
-        skipped: how many things were left out, by the reason.
+        skipped: the number of skipped files, by the reason.
     """
 
     def __init__(self, context: Context, store: Store, request: Request) -> None:
@@ -60,7 +60,7 @@ class Intake:
         self._ref_locks: dict[str, anyio.Lock] = defaultdict(anyio.Lock)
 
     async def run(self, sources: Sequence[str]) -> None:
-        """Store everything that the sources name; bounded queues keep the walk only a little ahead of the disk."""
+        """Store all sources; bounded queues keep the walk only slightly ahead of the disk."""
         send_small, small = anyio.create_memory_object_stream[str](64)
         send_large, large = anyio.create_memory_object_stream[Found](4)
         async with anyio.create_task_group() as tasks:
@@ -98,11 +98,11 @@ class Intake:
         self._context.counts["skipped"] += 1
         self.skipped[found.reason] += 1
         if found.reason != "symbolic link":
-            self._context.note(f"left out: {path_shown(found.path)}: {found.reason}")
+            self._context.note(f"skipped: {path_shown(found.path)}: {found.reason}")
 
     def _fail(self, error: Exception, path: str) -> None:
         if exit_of(error) is Exit.NO_SPACE:
-            raise error  # every other file would fail as well
+            raise error  # all other files would fail, too
         self._context.fail(error, about=path_shown(path))
 
     async def _store_small(self, paths: MemoryObjectReceiveStream[str]) -> None:
@@ -156,7 +156,7 @@ class Intake:
             try:
                 return await self._read_and_put(found, ref)
             except anyio.get_cancelled_exc_class():
-                # CANCEL: the store keeps the bytes accepted so far; the person is told how to go on from there.
+                # CANCEL: the store keeps the bytes accepted so far; a message says how to resume.
                 with anyio.CancelScope(shield=True):
                     self._on_interrupt(found, ref, await self._offset(ref))
                 raise
@@ -169,7 +169,9 @@ class Intake:
                 self._context.on_interrupt("standard input: nothing was kept; --ref NAME makes it resumable")
             async with aclosing(stdio.chunks()) as pieces:
                 return await self._put(pieces, found, ref)
-        descriptor = os.open(found.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a named pipe is waited for later
+        descriptor = os.open(
+            found.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        )  # the wait for a named pipe comes later
         try:
             async with aclosing(stdio.chunks(descriptor)) as pieces:
                 return await self._put(pieces, found, ref)
@@ -191,7 +193,7 @@ class Intake:
         except UnexpectedDigest as error:
             if ref is not None:
                 raise
-            # The store has put it under a ref of its own making, which is gone; nobody could do anything with it.
+            # The store used a ref of its own, which is gone; the caller cannot use it.
             raise UnexpectedDigest(expected=error.expected, actual=error.actual) from error
 
     def _ref_of(self, found: Found) -> str | None:
@@ -212,12 +214,12 @@ class Intake:
         if found.kind == "file":
             self._context.note(f"{path_shown(found.path)}: resumed at {size}")
         else:
-            self._context.note(f"ingest {shown(ref)}: resumed at {size}; that much of the input is read and skipped")
+            self._context.note(f"ingest {shown(ref)}: resumed at {size}; these bytes of the input are read and skipped")
 
     def _on_interrupt(self, found: Found, ref: str, offset: int) -> None:
         context = self._context
         if not offset:
-            context.on_interrupt(f"nothing was kept yet; begin again with: {context.same_command}")
+            context.on_interrupt(f"nothing was kept; start again with: {context.same_command}")
             return
         context.on_interrupt(f"ingest {ref} keeps {exact_size(offset)}")
         input_ = "" if found.kind == "file" else "… | "

@@ -1,4 +1,4 @@
-"""`ls`, `info`, `stat`: looking at what is stored."""
+"""`ls`, `info` and `stat`: list and count blobs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def ls(
     """List blobs.
 
     One line each, ordered by digest: digest, size, time of creation, labels. Several filters are alternatives: a blob is
-    listed if any of them matches. See `steelyard help filters`.
+    listed if any filter matches. See `steelyard help filters`.
 
     Args:
         filters: for example 'labels.kind==layer,size>1048576'.
@@ -44,7 +44,7 @@ async def info(
     *digests: Annotated[str, Parameter(name="DIGEST", completer=complete_digest, required=True)],
     context: Annotated[Context, Parameter(parse=False)],
 ) -> None:
-    """Show what is known of blobs.
+    """Show size, times and labels of blobs.
 
     Args:
         digests: digests, or at least 8 hex digits of each.
@@ -67,7 +67,7 @@ async def info(
 
 
 async def stat(*, context: Annotated[Context, Parameter(parse=False)]) -> None:
-    """Count and size what the store holds.
+    """Count the blobs, ingests and quarantined copies of the store, and their bytes.
 
     Args:
         context: the run.
@@ -89,7 +89,7 @@ def line_of(info: Info) -> str:
 
 
 def block_of(info: Info) -> str:
-    """Return a blob as `info` shows it."""
+    """Return a blob as the lines of `info`."""
     lines = [
         f"digest   {info.digest}",
         f"size     {exact_size(info.size)}",

@@ -1,4 +1,4 @@
-"""What people type for blobs and labels, and how names are shown."""
+"""Digests, labels and filters on the command line, and readable sizes, counts and times."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ __all__ = (
 )
 
 MIN_PREFIX = 8
-"""The fewest hex digits that stand for a digest. Below it, chance collisions would be common in a large store."""
+"""The minimum length of a digest prefix, in hex digits. Shorter prefixes would often be ambiguous in a large store."""
 
 _SHOWN_CANDIDATES = 10
 _FILTERED = 64
-"""Up to so many prefixes are worth a filter each; more are looked up in a list of everything."""
+"""Up to this number, each prefix becomes a filter; more prefixes are looked up in a list of all blobs."""
 _PREFIX = re.compile(r"(?:([a-z0-9]+):)?([0-9a-f]+)", re.ASCII)
 
 
 class AmbiguousDigest(InvalidArgument):
-    """A prefix stands for more than one blob.
+    """A prefix matches more than one blob.
 
     Attributes:
         prefix: what was typed.
@@ -51,7 +51,7 @@ class AmbiguousDigest(InvalidArgument):
 
 
 async def resolve(store: Manager, texts: Iterable[str]) -> list[Digest | SteelyardError]:
-    """Return the digest that each text stands for, or the error it deserves, in the same order.
+    """Return the digest or the error of each text, in the same order.
 
     A whole digest is taken as it is, whether it is stored or not. Prefixes cost one walk over the store for all of them.
     """
@@ -82,7 +82,7 @@ async def resolve(store: Manager, texts: Iterable[str]) -> list[Digest | Steelya
 
 
 async def resolve_one(store: Manager, text: str) -> Digest:
-    """Return the digest that the text stands for.
+    """Return the digest of a text: a digest or a prefix.
 
     Raises:
         InvalidDigest, AmbiguousDigest, NotFound.
@@ -116,7 +116,7 @@ async def _hits(store: Manager, prefixes: set[str]) -> dict[str, list[Digest]]:
 
 
 def check_fields(filters: Sequence[str], known: Sequence[str], things: str) -> None:
-    """Refuse filters that ask for a field which those things never have: the list would be empty for no shown reason.
+    """Refuse filters on unknown fields: the list would be empty without a visible reason.
 
     Raises:
         InvalidFilter: a filter does not parse.
@@ -130,7 +130,7 @@ def check_fields(filters: Sequence[str], known: Sequence[str], things: str) -> N
 
 
 def labels_of(words: Iterable[str]) -> dict[str, str]:
-    """Return the labels that ``key=value`` words give.
+    """Return the labels of ``key=value`` words.
 
     Raises:
         InvalidArgument: a word has no equals sign, or none before it.
@@ -148,7 +148,7 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def human_size(size: float) -> str:
-    """Return a size in bytes as a person reads it: ``17 B``, ``4.0 KiB``, ``1.5 GiB``."""
+    """Return a readable size: ``17 B``, ``4.0 KiB``, ``1.5 GiB``."""
     number = float(size)
     for unit in _UNITS:
         if number < 1024 or unit == _UNITS[-1]:
@@ -158,17 +158,17 @@ def human_size(size: float) -> str:
 
 
 def exact_size(size: int) -> str:
-    """Return a size as a person reads it, and in bytes."""
+    """Return a readable size, and the size in bytes."""
     return amount(size) if size < 1024 else f"{human_size(size)} ({size} bytes)"
 
 
 def amount(size: int) -> str:
-    """Return a size in a sentence: ``1 byte``, ``5 bytes``, ``4.0 KiB``."""
+    """Return a size for a sentence: ``1 byte``, ``5 bytes``, ``4.0 KiB``."""
     return counted(size, "byte") if size < 1024 else human_size(size)
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number of things: ``1 file``, ``2 files``."""
+    """Return a number with its noun: ``1 file``, ``2 files``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 

@@ -1,4 +1,4 @@
-"""What goes to standard output: text, one JSON document, or JSON Lines; and only that."""
+"""Results on standard output: text, one JSON document, or JSON Lines."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Output:
         self._failed: OSError | stdio.OutputClosed | None = None
 
     async def emit(self, record: msgspec.Struct, text: str) -> None:
-        """Report one thing.
+        """Report one record.
 
         Args:
             record: its JSON.
@@ -62,13 +62,13 @@ class Output:
             await self.flush()
 
     def fail(self, error: ErrorRecord) -> None:
-        """Keep a failure for the result; standard error tells of it at once."""
+        """Add a failure to the result; standard error reports it at once."""
         self.failures.append(error)
         if self.shape == "jsonl" and not self._complete:
             self._add(encode(error))
 
     async def finish(self, command: str, counts: dict[str, int]) -> None:
-        """End the output with the command's result: counts of what was done."""
+        """End the output with the command's summary."""
         result = encode(summary(command, failed=len(self.failures), counts=counts))
         if self.shape == "jsonl":
             self._add(result)
@@ -78,13 +78,13 @@ class Output:
         await self.flush()
 
     async def finish_failed(self) -> None:
-        """End the output of a command that failed before it had anything to report."""
+        """End the output of a command that failed before its first record."""
         if self.shape == "json" and not self._complete:
             self._buffer += b'{"errors":' + encode_list(self.failures) + b"}\n"
         await self.flush()
 
     async def document(self, record: msgspec.Struct | dict[str, Any], text: str) -> None:
-        """Report the only result of a command that has just one."""
+        """Report the result of a command with a single record."""
         self._buffer += (
             text.encode(sys.stdout.encoding or "utf-8", "backslashreplace") if self.shape == "text" else encode(record)
         )
@@ -93,7 +93,7 @@ class Output:
         await self.flush()
 
     async def flush(self) -> None:
-        """Write the lines that wait.
+        """Write the pending lines.
 
         Raises:
             OutputClosed: nobody reads them any more.

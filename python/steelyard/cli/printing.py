@@ -1,4 +1,4 @@
-"""Text from outside on its way to a terminal or into JSON: names, paths, labels, messages.
+"""Escaping of untrusted text (names, paths, labels, messages) for a terminal or JSON.
 
 A character that could move the cursor, break a line or turn the direction of writing never gets out as it is: C0 and C1
 controls, line separators, bidirectional controls and everything else that Unicode does not call printable.
@@ -13,25 +13,25 @@ import shlex
 __all__ = ("escaped_json", "path_hex", "path_shown", "path_text", "printable", "quoted", "shown")
 
 _BYTES = range(0xDC80, 0xDD00)
-"""How Python keeps the bytes of a path, 0x80 to 0xff, that are not UTF-8."""
+"""Python's representation of bytes of a path, 0x80 to 0xff, that are not UTF-8."""
 
 _NOT_ASCII = re.compile(r"[^\x20-\x7e]")
 
 
 def printable(text: str) -> str:
-    r"""Return text with everything escaped that is not printable: ``\n``, ``\x1b``, ``\u202e``; a byte becomes ``\xff``."""
+    r"""Return text with unprintable characters escaped: ``\n``, ``\x1b``, ``\u202e``; a byte becomes ``\xff``."""
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() else _escape(character) for character in text)
 
 
 def shown(name: str) -> str:
-    r"""Return a name as results show it: as `printable`, and a backslash becomes ``\\``, so that no two look alike."""
+    r"""Return a name for results: as `printable`, and a backslash becomes ``\\``, so that different names look different."""
     return printable(name.replace("\\", "\\\\"))
 
 
 def path_text(path: str | bytes | os.PathLike[str]) -> str:
-    r"""Return a path as text that JSON can hold: bytes that are not UTF-8 become ``\xff``; see `path_hex`."""
+    r"""Return a path as text for JSON: bytes that are not UTF-8 become ``\xff``; see `path_hex`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
@@ -46,19 +46,19 @@ def path_hex(path: str | bytes | os.PathLike[str]) -> str | None:
 
 
 def path_shown(path: str | bytes | os.PathLike[str]) -> str:
-    """Return a path as results show it: as `shown`."""
+    """Return a path for results; see `shown`."""
     return shown(os.fsencode(path).decode("utf-8", "surrogateescape"))
 
 
 def quoted(text: str) -> str:
-    """Return a word as it is typed in a shell, control characters included."""
+    """Return a word quoted for a shell, control characters included."""
     if text.isprintable():
         return shlex.quote(text)
     return "$'" + printable(text.replace("\\", "\\\\").replace("'", "\\'")) + "'"
 
 
 def escaped_json(data: bytes) -> bytes:
-    r"""Return JSON in which what is not printable is written as ``\u202e``; it means the same."""
+    r"""Return equivalent JSON with unprintable characters escaped, for example ``\u202e``."""
     if data.isascii() and b"\x7f" not in data:
         return data
     return _NOT_ASCII.sub(_in_json, data.decode()).encode()

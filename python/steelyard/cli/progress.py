@@ -1,4 +1,4 @@
-"""How far a long command has come: a live line on a terminal, a plain one every 10 s elsewhere, both on standard error.
+"""Progress on standard error: a live line on a terminal, a plain line every 10 s elsewhere.
 
 The library reports events (`steelyard.model.Progress`); a `Meter` adds them up; a `Display` shows the meter. The live
 line is rendered by rich's columns, but drawn here, without rich's own thread and redirections, so that results can go
@@ -34,7 +34,7 @@ _PHASES = {"hash": "hashing", "write": "storing", "commit": "committing", "read"
 
 
 def choose_mode(*, quiet: bool, no_progress: bool) -> Mode:
-    """Return how to show progress here; a terminal that can't move its cursor, and a CI log, get plain lines."""
+    """Return the way to show progress: a terminal that cannot move its cursor, and a CI log, get plain lines."""
     if quiet or no_progress:
         return "none"
     able = stdio.is_terminal(sys.stderr.fileno()) and os.environ.get("TERM") != "dumb" and not os.environ.get("CI")
@@ -42,7 +42,7 @@ def choose_mode(*, quiet: bool, no_progress: bool) -> Mode:
 
 
 class Meter:
-    """The sum of many reports: bytes done and to do, items finished, what is happening now.
+    """The sum of many reports: bytes done, bytes to do, finished items and the current phase.
 
     Args:
         total: bytes there are to do in all, or None where that is unknown.
@@ -60,13 +60,13 @@ class Meter:
 
     @property
     def activity(self) -> str:
-        """What is happening now: never one that is over, so that 100 % does not look like a hang."""
+        """The current phase, never one that ended, so that 100 % does not look like a hang."""
         complete = self.total is not None and self.done >= self.total
         return "finishing" if complete and self.phase in {"reading", "storing"} else self.phase or "starting"
 
     @property
     def line(self) -> str:
-        """What to show as it stands, for work that is not counted in bytes; empty where it is."""
+        """The text for work that is not counted in bytes, otherwise empty."""
         return ""
 
     @property
@@ -75,7 +75,7 @@ class Meter:
         return self._finished + sum(self._active.values())
 
     def follow(self, name: str) -> OnProgress:
-        """Return the callback that takes in the library's reports of one item."""
+        """Return the callback for the library's reports of one item."""
 
         def update(report: Progress) -> None:
             self._take(name, report)
@@ -83,7 +83,7 @@ class Meter:
         return update
 
     def take(self, report: Progress) -> None:
-        """Take in one report of the library, under the name it gives."""
+        """Add one report of the library, under its name."""
         self._take(report.name, report)
 
     def _take(self, name: str, report: Progress) -> None:
@@ -122,13 +122,13 @@ class Display:
         self._started_at = self._shown_at = clock()
 
     def begin(self, meter: Meter) -> Meter:
-        """Show this meter from now on; it is returned."""
+        """Show this meter from now on, and return it."""
         self._meter = meter
         self._started_at = self._shown_at = self._clock()
         return meter
 
     def follow(self, name: str) -> OnProgress | None:
-        """Return the callback for the library's reports of one item, or None where nobody looks."""
+        """Return the callback for the library's reports of one item, or None if no progress is shown."""
         return None if self._meter is None or self.mode == "none" else self._meter.follow(name)
 
     def finished(self, name: str, size: int) -> None:
@@ -137,12 +137,12 @@ class Display:
             self._meter.finished(name, size)
 
     def end(self) -> None:
-        """Show nothing any more, and leave no trace of the live line."""
+        """End the display, and erase the live line."""
         self.erase()
         self._meter = None
 
     def tick(self) -> None:
-        """Show the meter's state if it is time to; called several times a second."""
+        """Show the meter's state if it is due; called several times a second."""
         if self._meter is None or self.mode == "none":
             return
         now = self._clock()
@@ -155,7 +155,7 @@ class Display:
             tell(self.plain_line(self._meter))
 
     def erase(self) -> None:
-        """Take the live line off the terminal, before something else is written there."""
+        """Erase the live line before other output to the terminal."""
         if self._drawn:
             sys.stderr.write("\r\x1b[2K")
             sys.stderr.flush()
@@ -198,7 +198,7 @@ class Display:
 
     def _prepare(self) -> tuple[Bars, TaskID]:
         if self._bars is None or self._bar is None:
-            from rich.console import Console  # noqa: PLC0415 - 50 ms that only a terminal needs
+            from rich.console import Console  # noqa: PLC0415 - takes 50 ms, and only a terminal needs it
             from rich.progress import (  # noqa: PLC0415
                 BarColumn,
                 DownloadColumn,

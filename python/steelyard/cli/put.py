@@ -27,18 +27,18 @@ async def put(
 ) -> None:
     """Store files, directory trees or standard input, and print their digests.
 
-    Content that is stored already counts as success. A file of 16 MiB or more resumes by itself: repeat the command
-    after it was interrupted. So does standard input with --ref: give it the same bytes from the start again.
+    Content that is already stored counts as success. To resume a file of 16 MiB or more after an interruption, repeat the
+    command. To resume standard input, use --ref and give the same bytes from the start again.
 
     Args:
         sources: files, directories with -r, or - for standard input.
-        recursive: store all files below a directory. Symbolic links and special files are left out.
-        label: KEY=VALUE, set on blobs that are new; may be repeated.
-        algorithm: what to name blobs by: sha256 unless --expected says otherwise.
-        expected: the digest that the source must have; when that is stored already, nothing is read.
+        recursive: store all files below a directory. Symbolic links and special files are skipped.
+        label: KEY=VALUE, set on new blobs; may be repeated.
+        algorithm: the digest algorithm; by default that of --expected, or sha256.
+        expected: the digest that the source must have; if it is already stored, the source is not read.
         ref: the name of the ingest, to make standard input resumable.
-        verify: read all that was kept of an interrupted put again, before it is published.
-        fail_if_exists: exit with code 4 when the content is stored already.
+        verify: read the kept bytes of an interrupted put again, before they are published.
+        fail_if_exists: exit with code 4 if the content is already stored.
         context: the run.
     """
     if len(sources) > 1 and (ref is not None or expected is not None):
@@ -67,9 +67,9 @@ async def put(
 
 def _sum_up(context: Context, intake: Intake) -> None:
     for reason, number in sorted(intake.skipped.items()):
-        context.conclude(f"left out: {number} × {reason}")
+        context.conclude(f"skipped: {number} × {reason}")
     counts = context.counts
     what = counted(counts["files"], "file")
     context.conclude(f"{what}, {amount(counts['bytes'])}: {counts['new']} new, {counts['existing']} already there")
     if counts["existing"] and intake.request.labels:
-        context.conclude("blobs that were already there keep the labels they had; `steelyard label` changes them")
+        context.conclude("existing blobs keep their labels; `steelyard label` changes them")

@@ -1,4 +1,4 @@
-"""The documented shapes of ``--format json`` and ``jsonl``.
+"""The documented records of ``--format json`` and ``jsonl``.
 
 Every record has a ``type``. Sizes and offsets are integers in bytes, times are RFC 3339 in UTC and end in ``Z``, what is
 not known is null. Fields may be added in later releases; none is renamed or removed. `docs/cli.md` lists them.
@@ -45,11 +45,11 @@ __all__ = (
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
-    """One thing that a command reports on stdout."""
+    """A record that a command prints on standard output."""
 
 
 class PutRecord(Record, frozen=True, tag="put"):
-    """One source that is stored now."""
+    """A stored source."""
 
     path: str
     digest: str
@@ -59,7 +59,7 @@ class PutRecord(Record, frozen=True, tag="put"):
 
 
 class FetchedRecord(Record, frozen=True, tag="fetched"):
-    """One blob, or a range of one, that was written to a file."""
+    """A blob, or a range of it, that was written to a file."""
 
     digest: str
     path: str
@@ -70,7 +70,7 @@ class FetchedRecord(Record, frozen=True, tag="fetched"):
 
 
 class CopiedRecord(Record, frozen=True, tag="copied"):
-    """One blob that the target has now."""
+    """A blob that the target has now."""
 
     digest: str
     size: int
@@ -78,7 +78,7 @@ class CopiedRecord(Record, frozen=True, tag="copied"):
 
 
 class BlobRecord(Record, frozen=True, tag="blob"):
-    """What is known of one blob."""
+    """Size, times and labels of a blob."""
 
     digest: str
     size: int
@@ -99,7 +99,7 @@ class BlobRecord(Record, frozen=True, tag="blob"):
 
 
 class RemovedRecord(Record, frozen=True, tag="removed"):
-    """One blob that was deleted, or would be."""
+    """A blob that was deleted, or would be deleted."""
 
     digest: str
     size: int
@@ -107,7 +107,7 @@ class RemovedRecord(Record, frozen=True, tag="removed"):
 
 
 class IngestRecord(Record, frozen=True, tag="ingest"):
-    """What is known of one ingest."""
+    """The state of an ingest."""
 
     ref: str
     offset: int
@@ -130,13 +130,13 @@ class IngestRecord(Record, frozen=True, tag="ingest"):
 
 
 class IngestGoneRecord(Record, frozen=True, tag="ingest_gone"):
-    """An ingest that was committed or aborted while `ingests --watch` looked on."""
+    """An ingest that was committed or aborted during `ingests --watch`."""
 
     ref: str
 
 
 class AbortedRecord(Record, frozen=True, tag="aborted"):
-    """One ingest that was discarded, or would be."""
+    """An ingest that was discarded, or would be discarded."""
 
     ref: str
     offset: int
@@ -144,7 +144,7 @@ class AbortedRecord(Record, frozen=True, tag="aborted"):
 
 
 class VerifiedRecord(Record, frozen=True, tag="verified"):
-    """One blob that was read again; `found` says what was there instead if it is not `ok`."""
+    """A blob that was read again; if it is not `ok`, `found` is the digest of its bytes."""
 
     digest: str
     size: int
@@ -153,7 +153,7 @@ class VerifiedRecord(Record, frozen=True, tag="verified"):
 
 
 class ImagePart(msgspec.Struct, frozen=True, kw_only=True):
-    """One blob of an image, within a record."""
+    """A blob of an image, within a record."""
 
     digest: str
     size: int
@@ -178,7 +178,7 @@ class ImagePart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ImageRecord(Record, frozen=True, tag="image"):
-    """What is known of one image name."""
+    """Target, times and labels of an image name."""
 
     name: str
     digest: str
@@ -203,14 +203,14 @@ class ImageRecord(Record, frozen=True, tag="image"):
 
 
 class InspectedRecord(Record, frozen=True, tag="inspected_image"):
-    """One image, with all that it is made of."""
+    """An image with its blobs."""
 
     image: ImageRecord
     blobs: list[ImagePart]
 
 
 class RemovedImageRecord(Record, frozen=True, tag="removed_image"):
-    """One image name that was removed, or would be."""
+    """An image name that was removed, or would be removed."""
 
     name: str
     digest: str
@@ -218,7 +218,7 @@ class RemovedImageRecord(Record, frozen=True, tag="removed_image"):
 
 
 class CheckedImageRecord(Record, frozen=True, tag="checked_image"):
-    """Whether one image is complete; what is absent of it, and platforms that it has nothing for."""
+    """Whether an image is complete, its absent blobs, and requested platforms without a manifest."""
 
     name: str
     digest: str
@@ -230,7 +230,7 @@ class CheckedImageRecord(Record, frozen=True, tag="checked_image"):
 
 
 class ImageUsageRecord(Record, frozen=True, tag="image_usage"):
-    """What one image takes."""
+    """The number and size of the blobs of an image."""
 
     name: str
     blobs: int
@@ -240,7 +240,7 @@ class ImageUsageRecord(Record, frozen=True, tag="image_usage"):
 
 
 class ExportedImageRecord(Record, frozen=True, tag="exported_image"):
-    """One image that was exported; without a name if it was given by its digest."""
+    """An exported image; without a name if it was given by its digest."""
 
     name: str | None
     digest: str
@@ -249,7 +249,7 @@ class ExportedImageRecord(Record, frozen=True, tag="exported_image"):
 
 
 class ExportedBlobRecord(Record, frozen=True, tag="exported_blob"):
-    """One blob of an export, and what became of it."""
+    """A blob of an export, with its result."""
 
     digest: str
     size: int
@@ -260,7 +260,7 @@ class ExportedBlobRecord(Record, frozen=True, tag="exported_blob"):
 
 
 class ImportedImageRecord(Record, frozen=True, tag="imported_image"):
-    """One image that was imported, with the names that hold it now."""
+    """An imported image with its names."""
 
     names: list[str]
     digest: str
@@ -270,7 +270,7 @@ class ImportedImageRecord(Record, frozen=True, tag="imported_image"):
 
 
 class ImportedBlobRecord(Record, frozen=True, tag="imported_blob"):
-    """One blob of an import's source, and what became of it."""
+    """A blob of an import's source, with its result."""
 
     digest: str
     size: int
@@ -280,7 +280,7 @@ class ImportedBlobRecord(Record, frozen=True, tag="imported_blob"):
 
 
 class ErrorRecord(Record, frozen=True, tag="error"):
-    """One thing that failed; `code` is a stable word, `next` a command that helps, or null."""
+    """A failure; `code` is a stable identifier, `next` a command that helps, or null."""
 
     code: str
     message: str
@@ -289,7 +289,7 @@ class ErrorRecord(Record, frozen=True, tag="error"):
 
 
 def summary(command: str, *, failed: int, counts: dict[str, int]) -> dict[str, Any]:
-    """Return the result of a whole command: its last line in JSON Lines.
+    """Return the summary of a command: its last line in JSON Lines.
 
     The counts differ from command to command; `failed` is in each, and is the number of error records.
     """
@@ -305,7 +305,7 @@ def encode(record: msgspec.Struct | dict[str, Any]) -> bytes:
 
 
 def _clean(value: Any) -> Any:
-    """Return what JSON can hold of a value whose texts may have bytes that are not UTF-8."""
+    """Return a value for JSON whose texts may have bytes that are not UTF-8."""
     if isinstance(value, str):
         return path_text(value)
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""One run: the event loop, the signals that end it, and the code it exits with."""
+"""The run of a command: event loop, signals and exit code."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(command: Command, context: Context, name: str) -> int:
 
 
 async def _supervise(command: Command, context: Context, name: str) -> Exit:
-    """Run the command beside the watch for signals and the clock of the display."""
+    """Run the command beside the signal handler and the updates of the display."""
     received: list[signal.Signals] = []
     reported: list[BaseException] = []
     closed = False
@@ -46,14 +46,14 @@ async def _supervise(command: Command, context: Context, name: str) -> Exit:
         with scope:
             try:
                 await command(context)
-            except Exception as error:  # noqa: BLE001 - this is where every error ends, and is told to a person
+            except Exception as error:  # noqa: BLE001 - every error ends here and is reported
                 reported = list(leaves(error))
                 closed = any(isinstance(leaf, stdio.OutputClosed) for leaf in reported)
                 if not closed:
                     context.fail(error)
         interrupted = scope.cancelled_caught and bool(received)
         context.display.end()
-        # The result of what was done is owed even after Ctrl-C, but not at the price of hanging on a full pipe.
+        # Print the result even after Ctrl-C, but do not hang on a full pipe.
         with anyio.move_on_after(2, shield=True):
             try:
                 if not closed:
@@ -107,7 +107,7 @@ async def _watch_signals(
 
 
 async def _tick(context: Context) -> None:
-    """Show progress and let finished lines out, also while the command waits."""
+    """Update the progress and write finished lines, also while the command waits."""
     while True:
         await anyio.sleep(_TICK_SECONDS)
         context.display.tick()

@@ -1,4 +1,4 @@
-"""`serve`: the store, offered to other programs."""
+"""`serve`: serve the store to other programs."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ async def containerd(
 ) -> None:
     """Serve the store to containerd, as its content store, on a Unix socket.
 
-    The store is made if it is not there. The socket can be used by its owner and by root. Ctrl-C or SIGTERM ends the service:
-    no new call is taken, calls under way have --grace seconds, ingests are kept, and the exit code is 0; a second signal ends it
-    at once. --print-config prints what containerd's own configuration needs, and serves nothing.
+    A missing store is created. Only its owner and root can use the socket. Ctrl-C or SIGTERM ends the service: it accepts no
+    new call, gives running calls --grace seconds, keeps ingests, and exits with code 0. A second signal ends it at once.
+    --print-config prints the block for containerd's configuration, and serves nothing.
 
     Args:
-        address: path of the socket, or unix:///PATH. Its directory is made if it is not there.
-        metrics_address: HOST:PORT on which Prometheus reads metrics; without a host, 127.0.0.1.
-        calls: most Write calls at a time, and most of all others together.
+        address: path of the socket, or unix:///PATH. A missing directory is created.
+        metrics_address: HOST:PORT of the metrics for Prometheus; without a host, 127.0.0.1.
+        calls: the most concurrent Write calls, and the most other concurrent calls.
         message_size: most bytes of a message.
         read_size: most bytes of data in one message of a Read.
         idle: seconds for which a client may keep a call waiting.
-        grace: seconds that calls under way have at the end.
-        log_format: log on standard error for people, or one JSON object a line.
-        log_level: least serious entries to log; debug has a line for each call.
+        grace: seconds that running calls may take at the end.
+        log_format: the log on standard error: readable lines, or one JSON object per line.
+        log_level: the lowest level to log; debug has a line for each call.
         print_config: print the block for containerd's config.toml.
         plugin: name of the plugin in that block.
         context: the run.
@@ -81,11 +81,11 @@ async def containerd(
 
 
 def config(path: Path, plugin: str) -> str:
-    """Return what containerd's config.toml needs in order to use the service as its content store."""
+    """Return the block of containerd's config.toml for a content store that this service serves."""
     return f"""\
 version = 2
 
-# containerd's own content store, in whose place the one below comes.
+# Disable containerd's own content store; the plugin below replaces it.
 disabled_plugins = ["io.containerd.content.v1.content"]
 
 [proxy_plugins]
@@ -96,7 +96,7 @@ disabled_plugins = ["io.containerd.content.v1.content"]
 
 
 def _quoted(text: str) -> str:
-    """Return a basic string of TOML, which is also what JSON has."""
+    """Return a basic string of TOML, which has the syntax of JSON."""
     return json.dumps(text)
 
 
@@ -108,12 +108,12 @@ def _absolute(address: str) -> Path:
 
 
 def _server() -> type[Server]:
-    """Return the server, which needs an extra that may be missing.
+    """Return the server, which needs an optional extra.
 
     Raises:
         UsageError: it is.
     """
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own log has another shape than ours
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own log has another format
     try:
         from steelyard.containerd.service import Server  # noqa: PLC0415 - it needs an extra
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""The log of a service, on standard error: a line for people, or a JSON object."""
+"""The log of a service on standard error: readable lines, or JSON objects."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ("log_to_stderr",)
 
 
 def log_to_stderr(shape: str, level: str) -> None:
-    """Log from now on what the service, and gRPC under it, have to say.
+    """Start to log the messages of the service and of gRPC.
 
     Args:
         shape: ``text`` or ``json``.
@@ -34,7 +34,7 @@ def _time(record: logging.LogRecord) -> str:
 
 
 class _Text(logging.Formatter):
-    """Time, level, message, and the fields that the message does not say."""
+    """Time, level, message, and the fields that the message does not contain."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields: dict[str, Any] = getattr(record, "fields", {})
@@ -44,7 +44,7 @@ class _Text(logging.Formatter):
 
 
 class _Json(logging.Formatter):
-    """Everything, by name."""
+    """All fields, by name."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Where each option comes from: the flag, the environment, the config file, or the default, in that order."""
+"""The value and the origin of each option: command line, environment, config file or default, in this order."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "backend": ("asyncio", "trio"),
     "durability": ("power-loss", "process-crash"),
 }
-"""The options that take one of a few words; the first is the default."""
+"""The options with a choice of words; the first is the default."""
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
-    """The value of an option, and where it was found.
+    """The value of an option, and its origin.
 
     Attributes:
         value: the value.
@@ -40,7 +40,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """The options that have a place in the environment and in the config file."""
+    """The options that can be set in the environment and in the config file."""
 
     store: Setting
     format: Setting
@@ -49,27 +49,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def store_path(self) -> Path:
-        """The root of the store, absolute; see `store` where it may be an address."""
+        """The absolute root of the store; `store` may be an address instead."""
         return Path(self.store.value)
 
     @property
     def output_format(self) -> Format:
-        """The shape of the output."""
+        """The format of the output."""
         return cast("Format", self.format.value)
 
     @property
     def backend_name(self) -> Backend:
-        """The async backend to run on."""
+        """The async library."""
         return cast("Backend", self.backend.value)
 
     @property
     def durability_name(self) -> Durability:
-        """What a finished write survives."""
+        """The failure that a finished write survives."""
         return cast("Durability", self.durability.value)
 
 
 def load(flags: Mapping[str, str | None], environment: Mapping[str, str] | None = None) -> Settings:
-    """Return the options that hold for this run.
+    """Return the options of this run.
 
     Args:
         flags: the values given on the command line, by option; None where it was not given.
@@ -108,19 +108,19 @@ def _root(value: str, base: Path, origin: str) -> str:
             return value
     except InvalidArgument as error:
         raise InvalidArgument(f"{origin}: {error}") from None
-    return str((base / os.path.expanduser(value)).absolute())  # noqa: PTH111 - the method fails where there is no such user
+    return str((base / os.path.expanduser(value)).absolute())  # noqa: PTH111 - the method fails for an unknown user
 
 
 def config_path() -> Path:
     """Return the path of the user's config file, which need not exist."""
-    from platformdirs import user_config_path  # noqa: PLC0415 - completion and help do without it
+    from platformdirs import user_config_path  # noqa: PLC0415 - completion and help do not need it
 
     return user_config_path("steelyard") / "config.toml"
 
 
 def default_store() -> Path:
-    """Return the root that holds where nothing else is said: a folder in the platform's data directory."""
-    from platformdirs import user_data_path  # noqa: PLC0415 - completion and help do without it
+    """Return the default root: a folder in the platform's data directory."""
+    from platformdirs import user_data_path  # noqa: PLC0415 - completion and help do not need it
 
     return user_data_path("steelyard") / "store"
 

@@ -1,4 +1,4 @@
-"""What `put` stores: files, trees of files, streams; and the ref under which a large file resumes by itself."""
+"""The sources of `put`: files, trees and streams; and the automatic ref of a large file."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from steelyard.cli.printing import path_shown, path_text, quoted
 __all__ = ("RESUMABLE_BYTES", "Found", "automatic_ref", "find", "find_all")
 
 RESUMABLE_BYTES = 16 << 20
-"""Files of at least this size are stored through an ingest with a ref. Smaller ones are quick to store again."""
+"""Files of at least this size are stored through an ingest with a ref. Storing a smaller file again is fast."""
 
 _BATCH = 256
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """Something on the way through a tree.
+    """An entry of a walk through a tree.
 
     Attributes:
         path: where, as the caller named it.
-        kind: a regular file, a stream such as a named pipe, something that is left out, or an error.
+        kind: a regular file, a stream such as a named pipe, a skipped entry, or an error.
         status: of a file or a stream.
-        reason: why it is left out.
+        reason: the reason for skipping it.
         error: why it can't be read.
     """
 
@@ -43,7 +43,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def automatic_ref(path: str, status: os.stat_result) -> str:
-    """Return a ref that stands for this content of this file, as far as its metadata tells.
+    """Return a ref for the present content of a file, according to its metadata.
 
     The same command finds the same ref again; a file that was changed or replaced gets another one, and so does not
     go on from bytes that it does not have any more. The path is in it for people who look at `ingests`.
@@ -57,7 +57,7 @@ def automatic_ref(path: str, status: os.stat_result) -> str:
 async def find_all(
     paths: list[str], *, recursive: bool, leave_out: tuple[int, int] | None, program: str = "steelyard"
 ) -> AsyncGenerator[Found, None]:
-    """Yield what the paths name, in their order; see `find`. Trees are read on a worker thread, in bounded batches."""
+    """Yield the entries of the paths, in order; see `find`. Trees are read on a worker thread, in bounded batches."""
     for path in paths:
         walk = find(path, recursive=recursive, leave_out=leave_out, program=program)
         while batch := await run(_take, walk):
@@ -74,7 +74,7 @@ def find(
 ) -> Iterator[Found]:
     """Yield the file at `path`, or the files below it, in the order of their names.
 
-    A path that is given is followed if it is a symbolic link, as `find -H` does; links inside a tree are left out, so
+    A given path that is a symbolic link is followed, as by `find -H`; links inside a tree are skipped, so
     nothing is stored twice and no loop is entered. Memory: the names of the directories on the way down.
 
     Args:
@@ -133,7 +133,7 @@ def _tree(top: str, leave_out: tuple[int, int] | None) -> Iterator[Found]:
 
 
 class _StoreItself(Exception):
-    """The walk has come to the store's own root."""
+    """The walk reached the store's own root."""
 
 
 def _listed(path: str, leave_out: tuple[int, int] | None) -> list[os.DirEntry[str]]:

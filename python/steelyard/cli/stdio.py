@@ -1,4 +1,4 @@
-"""Standard input and output, so that Ctrl-C ends even a program whose pipes stand still.
+"""Standard input and output that Ctrl-C can interrupt, even if a pipe is blocked.
 
 A thread that reads an idle pipe, or writes to a reader that has stopped, may never come back. Pipes and terminals are
 therefore waited for in the event loop; files, which always answer, go through threads like all other files.
@@ -26,12 +26,12 @@ CHUNK_BYTES = 1 << 20
 
 
 class OutputClosed(Exception):
-    """The reader of standard output went away."""
+    """The reader closed standard output."""
 
 
 async def chunks(descriptor: int = STDIN) -> AsyncGenerator[bytes, None]:
-    """Yield what arrives on a descriptor until its end, in pieces of at most 1 MiB."""
-    with contextlib.suppress(OSError):  # not a pipe, or over the user's limit: a larger one is only quicker
+    """Yield the bytes of a descriptor until its end, in chunks of at most 1 MiB."""
+    with contextlib.suppress(OSError):  # not a pipe, or over the user's limit: a larger pipe is only faster
         fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, CHUNK_BYTES)
     waits = _may_wait(descriptor)
     while True:
@@ -39,7 +39,7 @@ async def chunks(descriptor: int = STDIN) -> AsyncGenerator[bytes, None]:
             await anyio.wait_readable(descriptor)
             try:
                 data = os.read(descriptor, CHUNK_BYTES)
-            except BlockingIOError:  # another process was quicker
+            except BlockingIOError:  # another process read the bytes
                 continue
         else:
             data = await run(os.read, descriptor, CHUNK_BYTES)
@@ -76,7 +76,7 @@ async def _write_waiting(descriptor: int, rest: memoryview) -> None:
 
 
 def _reopened(descriptor: int) -> int | None:
-    """Open a pipe or terminal once more, not blocking; None for anything else, and where that is not possible.
+    """Open a pipe or terminal again in non-blocking mode; return None for other files, or if it is not possible.
 
     The descriptor itself is shared with whoever started us, whose reads and writes must go on blocking.
     """
@@ -89,7 +89,7 @@ def _reopened(descriptor: int) -> int | None:
 
 
 def _may_wait(descriptor: int) -> bool:
-    """Return whether the other end may keep us waiting, and can be waited for in the event loop."""
+    """Return whether the descriptor can block, and the event loop can wait for it."""
     mode = os.fstat(descriptor).st_mode
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or is_terminal(descriptor)
 
@@ -107,7 +107,7 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
 
 
 def is_terminal(descriptor: int) -> bool:
-    """Return whether a person sits at that end."""
+    """Return whether the descriptor is a terminal."""
     try:
         return os.isatty(descriptor)
     except OSError:

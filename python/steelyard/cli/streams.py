@@ -1,4 +1,4 @@
-"""The three standard streams, made safe to use however the process was started.
+"""Standard streams that are safe to use, even if they were closed when the process started.
 
 A stream that was closed is a trap: the next file to be opened, the store's metadata perhaps, gets its number, and what is
 written to "standard output" goes into that file. And Python sets `sys.stderr` to None then, for which `print` takes
@@ -18,11 +18,11 @@ STDIN, STDOUT, STDERR = range(3)
 
 
 _kept: list[object] = []
-"""What Python made of standard error: it closes the buffer, which is ours now, when nobody holds it any more."""
+"""Python's own standard error. Keep a reference: its destructor would close the buffer that we use."""
 
 
 class _Messages(io.TextIOWrapper):
-    """Standard error. Where it cannot be written, messages are dropped: the exit code still says what happened."""
+    """Standard error. If it cannot be written, messages are dropped; the exit code remains."""
 
     def write(self, text: str, /) -> int:
         try:
@@ -39,7 +39,7 @@ class _Messages(io.TextIOWrapper):
 
 
 def prepare() -> None:
-    """Make the standard streams what the rest of the program takes them for.
+    """Prepare the standard streams for the rest of the program.
 
     A closed standard input or output is opened so that each use of it gives EBADF, as it would have without us; a closed
     standard error so that messages go nowhere.
@@ -55,7 +55,7 @@ def prepare() -> None:
         sys.stderr = _text(STDERR)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a name that the locale cannot spell is no reason to fail
+            stream.reconfigure(errors="backslashreplace")  # do not fail at a name that the locale cannot encode
     if type(sys.stderr) is io.TextIOWrapper:
         _kept.append(sys.stderr)
         encoding = sys.stderr.encoding
@@ -70,7 +70,7 @@ def tell(*lines: str) -> None:
 
 
 def finish() -> OSError | None:
-    """Let out what `print` still holds; return the error, if standard output could not take it.
+    """Flush standard output, and return the error if that fails.
 
     Without this the interpreter meets the error after the program's end, and the exit code is 120.
     """
@@ -89,7 +89,7 @@ def _text(descriptor: int) -> io.TextIOWrapper:
 
 
 def _discard(descriptor: int) -> None:
-    """Have everything that is written there go nowhere from now on."""
+    """Discard everything that is written there from now on."""
     with suppress(OSError):
         _open_null(descriptor, os.O_WRONLY)
 
@@ -100,4 +100,4 @@ def _open_null(descriptor: int, flags: int) -> None:
         os.dup2(opened, descriptor)
         os.close(opened)
     else:
-        os.set_inheritable(descriptor, True)  # as a standard stream is
+        os.set_inheritable(descriptor, True)  # like a standard stream

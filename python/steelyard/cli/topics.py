@@ -15,33 +15,34 @@ from steelyard.cli.app import COMMANDS, GROUPS, build, launch
 from steelyard.cli.streams import tell
 
 FILTERS = """\
-A filter is one text of comparisons joined by commas, all of which must hold. Several filters are alternatives.
+A filter is one text of selectors joined by commas; all of them must hold. Several filters are alternatives.
 
-  labels.kind                        there is a label `kind`
-  labels.kind==layer                 it is `layer`
-  labels.kind!=layer                 there is none, or it is something else
-  labels."io.example/from"=="a b"    quote what has other characters than letters, digits and _
-  digest~=^sha256:ab                 a regular expression is found in it
+  labels.kind                        the label `kind` exists
+  labels.kind==layer                 its value is `layer`
+  labels.kind!=layer                 it is absent or has another value
+  labels."io.example/from"=="a b"    quote other characters than letters, digits and _
+  digest~=^sha256:ab                 a regular expression matches a part of the field
   size>=1MiB                         also < <= > == !=, and bytes without a unit
   created_at<2026-01-01T00:00:00Z    RFC 3339
 
 Blobs have digest, size, created_at, updated_at and labels.KEY.
 Ingests have ref, offset, total, expected, started_at and updated_at.
+Image names have name, digest, media_type, size, created_at, updated_at and labels.KEY.
 
   steelyard ls 'labels.kind==layer,size>1MiB'
   steelyard ingests 'ref~=^put:'
 """
 
 CONFIG = """\
-An option is taken from the first of these that has it:
+The first of these that sets an option takes precedence:
 
-  flag           --store DIR    --format F          --backend B          --durability D
+  option         --store DIR    --format F          --backend B          --durability D
   environment    STEELYARD_STORE STEELYARD_FORMAT   STEELYARD_BACKEND    STEELYARD_DURABILITY
   config file    store = "DIR"  format = "F"        backend = "B"        durability = "D"
   default        the platform's data directory, text, asyncio, power-loss
 
 The config file is $XDG_CONFIG_HOME/steelyard/config.toml; a relative `store` in it starts from its folder.
-`steelyard doctor` shows what holds, and where each value comes from.
+`steelyard doctor` shows the value and the origin of each option.
 Progress and colour: NO_COLOR, TERM=dumb, CI and --no-progress are respected.
 """
 
@@ -69,7 +70,7 @@ def help_(*words: Annotated[str, Parameter(name="TOPIC")]) -> None:
 
 
 def _exit_codes() -> str:
-    from steelyard.cli.exits import MEANINGS  # noqa: PLC0415 - the library, which completion does without
+    from steelyard.cli.exits import MEANINGS  # noqa: PLC0415 - the library, which completion does not need
 
     return "".join(f"{code:>3}  {meaning}\n" for code, meaning in MEANINGS.items())
 
@@ -85,8 +86,8 @@ def completion(
 
     Args:
         shell: the shell to complete in.
-        install: write the script where the shell looks for it, and make the shell's start-up file load it.
-        output: with --install, another file to write it to.
+        install: install the script, and load it in the shell's start-up file.
+        output: the file for the script.
     """
     app = build()
     if install:
@@ -101,9 +102,9 @@ def completion(
 
 
 def _load_in_zsh(script: Path) -> None:
-    """Have zsh load the script at its start, after what is in its start-up file already.
+    """Add lines to the end of zsh's start-up file that load the script.
 
-    A new user's file starts no completion at all, and one that does may have done it by then: both are right.
+    They initialise completion unless the file has already done it.
     """
     start = Path(os.environ.get("ZDOTDIR") or Path.home()) / ".zshrc"
     text = start.read_text("utf-8") if start.exists() else ""
