@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 CONTAINERD = (ROOT / "docs" / "containerd.md").read_text(encoding="utf-8")
 IMAGES = (ROOT / "docs" / "images.md").read_text(encoding="utf-8")
@@ -267,3 +268,32 @@ def test_filters_on_the_pages_ask_for_fields_that_exist() -> None:
 
     assert len(texts) > 5
     assert asked - {"field"} <= {field.partition(".")[0] for field in known}
+
+
+@pytest.mark.parametrize(
+    ("text", "modules"),
+    [("import `steelyard._native`", ("steelyard._native",)), ("import `asyncio` or `trio`", ("asyncio", "trio"))],
+)
+def test_architecture_names_the_importers(text: str, modules: tuple[str, ...]) -> None:
+    (found,) = re.findall(rf"Only ((?:(?!Only).)*?)\s{re.escape(text)}", re.sub(r"\s+", " ", ARCHITECTURE))
+    named = re.findall(r"`([\w./]+)`", found)
+    package = ROOT / "python" / "steelyard"
+    imports = re.compile(rf"^\s*(?:from|import) (?:{'|'.join(map(re.escape, modules))})\b", re.MULTILINE)
+    importing = {
+        str(path.relative_to(package)) for path in package.rglob("*.py") if imports.search(path.read_text("utf-8"))
+    }
+
+    assert len(named) > 3
+    assert set() == {path for path in importing if not path.startswith(tuple(named))}
+    assert [] == [name for name in named if not any(path.startswith(name) for path in importing)]
+
+
+def test_every_mechanism_of_the_glossary_has_its_place() -> None:
+    glossary = ARCHITECTURE.partition("## Glossary of mechanisms")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in glossary.splitlines() if "`" in line]
+    words = [word for word, _, _ in rows]
+
+    assert len(words) == len(set(words)) > 20
+    for word, meaning, place in rows:
+        assert meaning, word
+        assert (ROOT / place.strip("`")).exists(), place
