@@ -23,4 +23,5 @@ def test_a_directory_without_blobs_is_no_source(shell: Shell) -> None:
     failed = shell.run("cp", "empty", "mine", "--all", code=3)
 
     assert "empty: not a store" in failed.err
+    assert "next: ls -la " in failed.err
     assert "store absent: not found" in shell.run("cp", "absent", "mine", "--all", code=3).err

@@ -55,6 +55,22 @@ def test_what_goes_out_comes_in(shell: Shell, archive: bytes) -> None:
     assert out == shell.run("export", "-", "demo:1", STEELYARD_STORE=str(shell.home / "other")).raw
 
 
+@pytest.mark.parametrize(
+    ("source", "words", "step"),
+    [
+        ("plain", "plain: neither an image layout, which has oci-layout, nor a store", "ls -la plain"),
+        ("absent", "", "ls -ld ."),
+    ],
+)
+def test_what_cannot_be_a_source_leaves_no_store_behind(shell: Shell, source: str, words: str, step: str) -> None:
+    (shell.home / "plain").mkdir()
+    told = shell.run("import", source, code=3).err
+
+    assert words in told
+    assert f"next: {step}" in told
+    assert not shell.store.exists()
+
+
 def test_holes_and_broken_archives_have_exit_codes(shell: Shell, archive: bytes) -> None:
     index, blobs = two_platforms()
     holed = tar(layout(index, [blob for blob in blobs if blob != b"of amd64"]))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 
 from steelyard._runtime.calls import run
+from steelyard.cli.explain import NoSource
 from steelyard.cli.printing import path_shown, quoted
 from steelyard.errors import InvalidArgument, NotFound
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = (
     "NoStore",
     "check_new_root",
+    "check_store",
     "has_blobs",
     "is_address",
     "is_store",
@@ -42,6 +44,19 @@ class NoStore(NotFound):
         super().__init__("store", path_shown(root) + (f" (from {origin})" if origin else ""))
         if exists:
             self.args = (f"{self.name}: not a store: it has neither steelyard.json nor blobs/",)
+
+
+async def check_store(root: str) -> None:
+    """Check that blobs can be read from a root or an address.
+
+    Raises:
+        NoSource: the root is not a store.
+    """
+    if await run(has_blobs, root):
+        return
+    there = await run(os.path.lexists, root)
+    shown = root if there else os.path.dirname(root) or "."  # noqa: PTH120 - text, not a path to open
+    raise NoSource(root, str(NoStore(root, exists=there)), next_step=f"ls -la {quoted(shown)}")
 
 
 def is_address(text: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from datetime import timedelta
@@ -10,9 +9,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from steelyard._runtime.calls import run
 from steelyard._runtime.concurrent import map_concurrently
-from steelyard.cli.addresses import NoStore, has_blobs, open_root
+from steelyard.cli.addresses import check_store, open_root
 from steelyard.cli.context import Context
 from steelyard.cli.explain import UsageError
 from steelyard.cli.names import amount, counted, labels_of, resolve
@@ -59,8 +57,7 @@ async def cp(
     more = Labels(labels_of(label or ()))
     meter = context.begin("copied", "blobs", "bytes", "new", "existing", meter=Meter(items="blob"))
     context.on_interrupt(f"copied blobs are kept; resume with: {context.same_command}")
-    if not await run(has_blobs, source):
-        raise NoStore(source, exists=await run(os.path.lexists, source))
+    await check_store(source)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_root(source, read_only=True))
         durable = context.settings.durability_name == "power-loss"

@@ -15,7 +15,7 @@ from steelyard.cli.names import AmbiguousDigest, counted
 from steelyard.cli.printing import printable, quoted
 from steelyard.cli.records import ErrorRecord
 
-__all__ = ("Report", "UsageError", "explain", "leaves")
+__all__ = ("NoSource", "Report", "UsageError", "explain", "leaves")
 
 
 class UsageError(errors.InvalidArgument):
@@ -29,6 +29,19 @@ class UsageError(errors.InvalidArgument):
 
     def __init__(self, message: str, *, next_step: str | None = None) -> None:
         super().__init__(message)
+        self.next_step = next_step
+
+
+class NoSource(errors.NotFound):
+    """The directory from which something is to come is not what is needed.
+
+    Attributes:
+        next_step: a command that helps.
+    """
+
+    def __init__(self, path: str, message: str, *, next_step: str) -> None:
+        super().__init__("source", printable(path))
+        self.args = (message,)
         self.next_step = next_step
 
 
@@ -117,7 +130,7 @@ def _message(error: BaseException) -> str:
 
 def _next_step(error: BaseException, program: str, command: str | None, about: str | None) -> str | None:
     match error:
-        case UsageError():
+        case UsageError() | NoSource():
             return error.next_step
         case errors.NotFound(kind="ingest"):
             return f"{program} ingests"

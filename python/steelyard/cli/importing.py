@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -13,14 +15,15 @@ from steelyard._runtime.calls import run
 from steelyard.cli import stdio
 from steelyard.cli.addresses import is_store, open_root
 from steelyard.cli.context import Context
-from steelyard.cli.explain import UsageError
+from steelyard.cli.explain import NoSource, UsageError
 from steelyard.cli.image_names import find_image, platforms_of
 from steelyard.cli.names import amount, counted, labels_of
-from steelyard.cli.printing import shown
+from steelyard.cli.printing import path_shown, quoted, shown
 from steelyard.cli.progress import Meter
 from steelyard.cli.records import ImportedBlobRecord, ImportedImageRecord
 from steelyard.images import Imported, Naming, import_images
 from steelyard.images.importing import ImagesOf, ImportSource
+from steelyard.images.layout._names import LAYOUT_FILE
 from steelyard.model import Progress
 
 __all__ = ("import_",)
@@ -124,7 +127,21 @@ async def _opened(source: str, name: str | None) -> AsyncIterator[ImportSource]:
             images = [await find_image(store, name)] if name else await store.images.list()
             yield ImagesOf(store, tuple(image.name for image in images))
     else:
+        await run(_check_source, Path(source))
         yield Path(source)
+
+
+def _check_source(path: Path) -> None:
+    """Refuse what cannot be a source, before a store is made.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        NoSource: it is a directory, but not an image layout.
+    """
+    is_directory = stat.S_ISDIR(path.stat().st_mode)
+    if is_directory and not os.path.lexists(path / LAYOUT_FILE):
+        message = f"{path_shown(path)}: neither an image layout, which has {LAYOUT_FILE}, nor a store"
+        raise NoSource(str(path), message, next_step=f"ls -la {quoted(str(path))}")
 
 
 async def _tell(context: Context, found: Imported) -> None:
