@@ -7,6 +7,7 @@ import inspect
 import re
 import sqlite3
 import stat
+import subprocess
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 from steelyard import Algorithm, DataCorrupt, Descriptor, InvalidFilter, LocalStore, content, errors, filters
 from steelyard._native import Compressor
 from steelyard.base import BaseStore
+from steelyard.cli.settings import Settings
 from steelyard.containerd import RemoteStore
 from steelyard.containerd.service import Server
 from steelyard.containerd.service._codes import CLASSES
@@ -26,6 +28,8 @@ from steelyard.images import Limits
 from steelyard.names import ImageNames
 
 ROOT = Path(__file__).parents[2]
+SETTINGS = {f"STEELYARD_{field.upper()}" for field in Settings.__struct_fields__}
+"""Environment variables whose names the code builds."""
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
@@ -297,3 +301,27 @@ def test_every_mechanism_of_the_glossary_has_its_place() -> None:
     for word, meaning, place in rows:
         assert meaning, word
         assert (ROOT / place.strip("`")).exists(), place
+
+
+def test_environment_variables_of_the_docs_are_read_by_the_code() -> None:
+    pages = [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "benches" / "README.md",
+        *(ROOT / "docs").glob("*.md"),
+    ]
+    texts = {page.name: page.read_text(encoding="utf-8") for page in pages}
+    named = {name for text in texts.values() for name in re.findall(r"\b(?:STEELYARD|ARCHIVE)_[A-Z_]+\b", text)}
+    listed = subprocess.run(
+        ["git", "ls-files", "*.py", "*.rs", ".ci/run"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    code = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in listed.stdout.splitlines())
+
+    assert len(named) > 10
+    assert set() == {name for name in named if name not in code} - SETTINGS
+
+
+def test_settings_of_the_command_line_are_documented_with_their_variables() -> None:
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+
+    assert {name for name in SETTINGS if f"`{name}`" not in page} == set()
