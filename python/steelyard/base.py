@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
-from functools import partial
 
 import anyio
 from anyio import ClosedResourceError, EndOfStream
@@ -46,7 +45,11 @@ class BaseStore(Store):
         self, sources: Sources, options: PutOptions, concurrency: int | None
     ) -> AsyncGenerator[PutManyResult, None]:
         """Store many sources, each as `put` does; a store with a faster way overrides this hook of `put_many`."""
-        return put_each(partial(self._put, options=options), sources, concurrency)
+
+        async def put(source: Source) -> PutResult:
+            return await self._put(source, options)
+
+        return put_each(put, sources, concurrency)
 
     async def get(self, digest: Digest | str) -> bytes:
         """Return a whole blob, verified; see `Store.get`."""

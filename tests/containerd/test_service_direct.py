@@ -11,9 +11,9 @@ import pytest
 from steelyard import LocalStore, Unavailable, open_writer
 from steelyard.containerd.proto import content_pb2 as pb
 from steelyard.containerd.service import Server
-from steelyard.containerd.service._direct import DirectIngest
 from steelyard.errors import AlreadyExists, FailedPrecondition, UnexpectedSize
-from steelyard.local.direct import LocalDirect
+from steelyard.local.blocking import BlockingIngest, BlockingStore
+from steelyard.options import IngestOptions
 
 from .wire import Wire, off_loop, sha256, wire
 
@@ -56,10 +56,10 @@ async def test_a_task_that_waits_for_a_ref_is_woken_when_a_client_frees_it(
 async def test_each_ref_that_is_freed_is_told_once(local_store: LocalStore) -> None:
     """Who waits would find out by itself, but a second later."""
     freed: list[str] = []
-    direct = LocalDirect(lambda: local_store._core, freed.append)
+    blocking = BlockingStore(local_store.direct().native, freed.append)
 
-    def use(ref: str) -> DirectIngest:
-        ingest = direct.ingest(ref, size=None, expected=None, algorithm=None)
+    def use(ref: str) -> BlockingIngest:
+        ingest = blocking.ingest(IngestOptions.parse(ref))
         ingest.write(b"data")
         return ingest
 
@@ -73,7 +73,7 @@ async def test_each_ref_that_is_freed_is_told_once(local_store: LocalStore) -> N
         with pytest.raises(UnexpectedSize):
             use("refused").commit(5, None, None)
         held = use("aborted")
-        direct.abort("aborted")
+        blocking.abort("aborted")
         assert "aborted" == freed.pop()
         held.close()
 

@@ -16,7 +16,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 from support.descriptors import open_files
 
-from steelyard import LocalStore
+from steelyard import Algorithm, LocalStore
 from steelyard.errors import FailedPrecondition, StorageError, Unavailable
 from steelyard.local.writer import LocalWriter
 from steelyard.transfer import open_writer
@@ -38,7 +38,7 @@ async def closed_with_everything_open(root: Path, *, cancelled: bool) -> tuple[C
     await named.write(bytes(300_000))
     await named.sync()
     await unflushed.write(b"a few bytes")
-    unnamed = LocalWriter(store._core.anonymous(algorithm="sha256"), None)
+    unnamed = LocalWriter(store.direct().anonymous(Algorithm.SHA256))
     await unnamed.write(bytes(300_000))
     one, other = await store.reader_at(digests[0]), await store.reader_at(big)
     stream = other.stream()

@@ -88,6 +88,18 @@ def test_imports_run_one_way(path: Path) -> None:
         assert level[imported] < level[room], f"{room} imports {name}"
 
 
+BLOCKING = sorted((PACKAGE / "local" / "blocking").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", BLOCKING, ids=lambda path: path.name)
+def test_the_blocking_core_knows_no_event_loop(path: Path) -> None:
+    loops = {name for name in _imports(path) if name.startswith(("anyio", "steelyard._runtime", "steelyard.transfer"))}
+
+    assert set() == {
+        name for name in loops if not name.startswith(("steelyard._runtime.buffers", "steelyard._runtime.fork"))
+    }
+
+
 @pytest.mark.parametrize("border", BORDERS)
 def test_only_the_modules_at_a_border_import_what_is_behind_it(border: str) -> None:
     behind, allowed = BORDERS[border]
@@ -111,7 +123,7 @@ def test_the_page_on_the_architecture_names_the_modules_at_a_border(claim: str, 
     assert sorted(allowed) == sorted(re.findall("`([^`]+)`", sentence))
 
 
-ACYCLIC = ("_archive", "_runtime", "images")
+ACYCLIC = ("_archive", "_runtime", "images", "local")
 """Packages whose modules import each other without a circle."""
 
 

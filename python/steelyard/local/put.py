@@ -1,11 +1,11 @@
-"""The ways of a source into a `LocalStore`: in one trip where it fits in memory, else through an ingest."""
+"""A source on its way into a `LocalStore`: in one hop if it fits in memory, else through an ingest."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from io import FileIO
-from typing import TYPE_CHECKING
 
 from anyio.lowlevel import checkpoint
 
@@ -14,149 +14,163 @@ from steelyard._runtime.buffers import view
 from steelyard._runtime.calls import PIECE, run
 from steelyard._runtime.jobs import watched
 from steelyard.content import Writer
-from steelyard.digest import Algorithm
-from steelyard.errors import AlreadyExists, UnexpectedSize
-from steelyard.local._rows import to_digest
-from steelyard.local.files import FileTransfer, Trip, find_file, is_plain, store_file
-from steelyard.local.small import SMALL, Stored, put_small, put_small_file
+from steelyard.errors import AlreadyExists, StorageError, UnexpectedSize
+from steelyard.local.blocking import BlockingStore
+from steelyard.local.blocking._put import (
+    MEMORY_LIMIT,
+    FileProgress,
+    Stored,
+    batch_item,
+    find_file,
+    is_plain,
+    put_bytes,
+    put_small_file,
+    source_error,
+    store_file,
+    to_result,
+)
 from steelyard.local.writer import LocalWriter
-from steelyard.model import Buffer, PutResult, Source
-from steelyard.options import PutOptions
-from steelyard.transfer._source import FilePieces, Pieces, name_of, opened
+from steelyard.model import PutResult, Source
+from steelyard.options import IngestOptions, PutOptions
+from steelyard.transfer._ingest import Transfer
+from steelyard.transfer._source import FilePieces, Pieces, RangePieces, name_of, opened
 
-if TYPE_CHECKING:
-    from steelyard.local.store import LocalStore
+__all__ = ("SHARED_LIMIT", "Puts")
 
-__all__ = ("ONE_TRIP", "put")
+SHARED_LIMIT = 1 << 20
+"""A source of up to this many bytes shares the hop, and its flush, with others."""
 
-ONE_TRIP = PIECE
-"""A source of up to this many bytes is held in memory whole and stored in one trip to a thread."""
+_HOP_SOURCES = 128
+"""The most sources of a shared hop. Meanwhile others gather, and the event loop runs."""
 
+_HOP_BYTES = 16 << 20
+"""About the most bytes of a shared hop."""
 
-async def put(
-    store: LocalStore, core: _native.Store, puts: _native.Gather, options: PutOptions, source: Source
-) -> PutResult:
-    """Store what `source` gives; see `LocalStore.put`. `puts` is the store's `gather`."""
-    if options.expected is not None:
-        found = (await store.infos([options.expected])).get(options.expected)
-        if found is not None and options.size in (None, found.size):
-            return PutResult(digest=found.digest, size=found.size, new=False)
-    if isinstance(source, str | os.PathLike):
-        return await _put_path(store, core, puts, options, os.fspath(source))
-    if options.ref is None and (octets := _buffer(source)) is not None and octets.nbytes <= ONE_TRIP:
-        if octets.nbytes <= SMALL:
-            return _result(options, name_of(source), await put_small(puts, options, octets))
-        return _result(options, name_of(source), await run(_put_octets, core, options, octets))
-    async with opened(source) as pieces:
-        return await _ingest(store, core, options, pieces, name_of(source))
+_HOPS = max(2, (os.cpu_count() or 2) // 2)
+"""Shared hops at a time: while one waits for the disk, another hashes and writes."""
+
+_GUESS = 64 << 10
+"""The size of a file in a shared hop, before it is opened."""
+
+FileStep = Callable[[BlockingStore, PutOptions, FileIO, FileProgress], PutResult | None]
 
 
-async def _put_path(
-    store: LocalStore, core: _native.Store, puts: _native.Gather, options: PutOptions, path: str
-) -> PutResult:
-    if options.ref is None and isinstance(path, str):
-        small = await put_small_file(puts, options, path)
-        if small is not None:
-            return _result(options, path, small)
-    stored = await run(_put_small_file, core, options, path)
-    if not isinstance(stored, FileIO):
-        return _result(options, path, stored)
-    file = stored
-    try:
-        if is_plain(file):
-            # CANCEL: an anonymous ingest leaves nothing; that of a ref is not touched yet.
-            one_trip = store_file if options.ref is None else find_file
-            known = await _trip(core, options, file, path, one_trip)
-            if known is not None:
-                return known
-        pieces = FilePieces(file, owned=True)
-        await pieces.measure()
-        return await _ingest(store, core, options, pieces, path)
-    finally:
-        file.close()
+class Puts:
+    """The puts of an open store. Small ones that arrive while a shared hop is under way are the next hop."""
+
+    def __init__(self, store: BlockingStore) -> None:
+        self._store = store
+        each = partial(store.native.put_each, limit=SHARED_LIMIT)
+        self._batcher = _native.Gather(each, most=_HOP_SOURCES, most_bytes=_HOP_BYTES, at_once=_HOPS)
+
+    async def put(self, source: Source, options: PutOptions) -> PutResult:
+        """Store a source; see `Store.put`."""
+        if options.expected is not None:
+            found = (await run(self._store.infos, [options.expected])).get(options.expected)
+            if found is not None and options.size in (None, found.size):
+                return PutResult(digest=found.digest, size=found.size, new=False)
+        if isinstance(source, str | os.PathLike):
+            return await self._put_path(os.fspath(source), options)
+        if options.ref is None and (octets := _buffer(source)) is not None and octets.nbytes <= MEMORY_LIMIT:
+            if octets.nbytes <= SHARED_LIMIT:
+                stored: Stored = await run(self._batcher, batch_item(options, octets), octets.nbytes)
+                return _reported(options, name_of(source), to_result(stored))
+            return _reported(options, name_of(source), await run(put_bytes, self._store, options, octets))
+        async with opened(source) as pieces:
+            return await self._ingest(pieces, name_of(source), options)
+
+    async def _put_path(self, path: str, options: PutOptions) -> PutResult:
+        if options.ref is None and isinstance(path, str):
+            stored = await self._put_shared_file(path, options)
+            if stored is not None:
+                return _reported(options, path, to_result(stored))
+        result = await run(put_small_file, self._store, options, path)
+        if not isinstance(result, FileIO):
+            return _reported(options, path, result)
+        file = result
+        try:
+            if is_plain(file):
+                # CANCEL: an anonymous ingest leaves nothing; that of a ref is not touched yet.
+                known = await self._in_one_hop(store_file if options.ref is None else find_file, file, path, options)
+                if known is not None:
+                    return known
+            pieces = FilePieces(file, owned=True)
+            await pieces.measure()
+            return await self._ingest(pieces, path, options)
+        finally:
+            file.close()
+
+    async def _put_shared_file(self, path: str, options: PutOptions) -> Stored | None:
+        """Store a file in a shared hop. The result is None if it is large or no regular file; nothing was done then."""
+        try:
+            stored: Stored | None = await run(self._batcher, batch_item(options, path), _GUESS)
+        except StorageError as error:
+            raise source_error(path, error) from None
+        return stored
+
+    async def _in_one_hop(self, step: FileStep, file: FileIO, path: str, options: PutOptions) -> PutResult | None:
+        """Take a step with a file that is one hop, and report progress meanwhile."""
+        while True:
+            progress = FileProgress(options, path)
+            report = None if options.on_progress is None else progress.report
+            result = await watched(progress.job, report, step, self._store, options, file, progress)
+            if result is not None:
+                progress.report()
+                return _reported(options, path, result)
+            if not progress.job.cancelled:
+                return None
+            await checkpoint()  # the caller was cancelled: this raises
+
+    async def _ingest(self, pieces: Pieces, name: str, options: PutOptions) -> PutResult:
+        size = pieces.size if options.size is None else options.size
+
+        async def writer() -> Writer:
+            if options.ref is None:
+                return LocalWriter(await run(self._store.anonymous, options.algorithm))
+            given = IngestOptions.parse(options.ref, size=size, expected=options.expected, algorithm=options.algorithm)
+            return LocalWriter(await run(self._store.ingest, given))
+
+        if options.size is not None and pieces.size and pieces.size != options.size:
+            raise UnexpectedSize(expected=options.size, actual=pieces.size, ref=options.ref)
+        transfer = FileTransfer(pieces=pieces, name=name if options.ref is None else options.ref, options=options)
+        try:
+            return await transfer.run(writer)
+        except AlreadyExists as stored:
+            info = await run(self._store.info, stored.digest)
+            return PutResult(digest=info.digest, size=info.size, new=False)
 
 
-async def _trip(
-    core: _native.Store,
-    options: PutOptions,
-    file: FileIO,
-    path: str,
-    work: Callable[[_native.Store, PutOptions, FileIO, Trip], PutResult | None],
-) -> PutResult | None:
-    """Do with the file what takes one trip to a thread, and tell how far it is."""
-    while True:
-        trip = Trip(options, path)
-        report = None if options.on_progress is None else trip.report
-        result = await watched(trip.job, report, work, core, options, file, trip)
-        if result is not None:
-            trip.report()
-            options.report("commit", path, result.size, result.size)
-            return result
-        if not trip.job.cancelled:
-            return None
-        # The caller was cancelled, and hears of it here.
-        await checkpoint()
+class FileTransfer(Transfer, frozen=True, kw_only=True):
+    """The transfer of any store, with a faster way for a file: the thread that reads it also writes it."""
+
+    async def fill(self, writer: Writer, *, most: int = PIECE) -> None:
+        """Write the rest of the source."""
+        place = self.pieces.place() if isinstance(self.pieces, FilePieces | RangePieces) else None
+        if isinstance(writer, LocalWriter) and place is not None:
+            # CANCEL: the bytes copied by then count in the ingest's offset; nothing else of the source was used.
+            file, start = place
+            await self._copy(writer, file, start)
+            await self.pieces.seek(writer.offset)
+        # Of a plain file, these are the bytes that it has grown by meanwhile.
+        await super().fill(writer, most=most)
+
+    async def _copy(self, writer: LocalWriter, file: int, start: int) -> None:
+        offset = writer.offset
+        total = self.options.size
+        if isinstance(self.pieces, RangePieces):
+            total = self.pieces.size  # the bytes after the range are not part of the source
+        most = None if total is None else max(0, total - offset)
+
+        def report() -> None:
+            self.report("write", writer.offset)
+
+        await writer.copy_from(file, start + offset, most, None if self.options.on_progress is None else report)
+        report()
 
 
-async def _ingest(store: LocalStore, core: _native.Store, options: PutOptions, pieces: Pieces, name: str) -> PutResult:
-    total = pieces.size if options.size is None else options.size
-
-    async def writer() -> Writer:
-        if options.ref is None:
-            native = await run(_anonymous, core, options.algorithm)
-            return LocalWriter(native, None)
-        return await store.writer(options.ref, size=total, expected=options.expected, algorithm=options.algorithm)
-
-    if options.size is not None and pieces.size and pieces.size != options.size:
-        raise UnexpectedSize(expected=options.size, actual=pieces.size, ref=options.ref)
-    transfer = FileTransfer(pieces=pieces, name=name if options.ref is None else options.ref, options=options)
-    try:
-        return await transfer.run(writer)
-    except AlreadyExists as stored:
-        info = await store.info(stored.digest)
-        return PutResult(digest=info.digest, size=info.size, new=False)
-
-
-def _result(options: PutOptions, name: str, stored: Stored) -> PutResult:
-    algorithm, encoded, size, new = stored
-    options.report("commit", name, size, size)
-    return PutResult(digest=to_digest(algorithm, encoded), size=size, new=new)
-
-
-# What follows runs on worker threads.
-
-
-def _put_octets(core: _native.Store, options: PutOptions, octets: Buffer) -> Stored:
-    actual = len(memoryview(octets))
-    if options.size not in (None, actual):
-        raise UnexpectedSize(expected=options.size or 0, actual=actual)
-    return core.put(
-        octets,
-        algorithm=options.algorithm.value,
-        expected=None if options.expected is None else str(options.expected),
-        labels=dict(options.labels) or None,
-    )
-
-
-def _put_small_file(core: _native.Store, options: PutOptions, path: str) -> Stored | FileIO:
-    """Store a file that fits in memory; hand back the open file if it does not, or if it shall be resumable."""
-    file = FileIO(path)
-    try:
-        if options.ref is None and os.fstat(file.fileno()).st_size <= ONE_TRIP:
-            # One byte more than may be, to notice a file that is larger than it says.
-            data = file.read(ONE_TRIP + 1)
-            if len(data) <= ONE_TRIP and not file.read(1):
-                file.close()
-                return _put_octets(core, options, data)
-            file.seek(0)
-    except BaseException:
-        file.close()
-        raise
-    return file
-
-
-def _anonymous(core: _native.Store, algorithm: Algorithm) -> _native.Ingest:
-    return core.anonymous(algorithm=algorithm.value)
+def _reported(options: PutOptions, name: str, result: PutResult) -> PutResult:
+    options.report("commit", name, result.size, result.size)
+    return result
 
 
 def _buffer(source: object) -> memoryview | None:

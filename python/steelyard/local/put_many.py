@@ -1,4 +1,4 @@
-"""Many sources at once: the small ones in batches, one trip and one flush for each batch."""
+"""Many sources at once: the small ones in batches, one hop and one flush for each batch."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
 from functools import partial
 from typing import cast
 
-from steelyard import _native
 from steelyard._runtime.backend import uninterrupted
 from steelyard._runtime.buffers import view
 from steelyard._runtime.calls import run
 from steelyard._runtime.chunks import Batch
 from steelyard._runtime.concurrent import Emit, map_unordered
-from steelyard.local._rows import to_digest
-from steelyard.local.small import SMALL, Stored, source_error
-from steelyard.model import Buffer, PutManyResult, PutResult, Source, Sources
+from steelyard.local.blocking import BlockingStore
+from steelyard.local.blocking._put import Stored, source_error, to_result
+from steelyard.local.put import SHARED_LIMIT
+from steelyard.model import Buffer, PutManyResult, Source, Sources
 from steelyard.options import PutOptions
 from steelyard.transfer._put_many import Put, put_each, put_one
 from steelyard.transfer._source import name_of
@@ -26,40 +26,40 @@ BATCH = 256
 """The most sources of a batch. Batches under way together share flushes, so larger ones would not be faster."""
 
 BATCH_BYTES = 16 << 20
-"""The most bytes in memory that one batch holds; files are read later, by the core, as it goes."""
+"""The most bytes in memory that one batch holds. The core reads the files of a batch later, one after the other."""
 
 _AT_ONCE = 8
-"""Batches, or sources that go alone, in work at a time."""
+"""Batches, or single sources, in work at a time."""
 
-_ALONE = 32
+_SINGLE_AT_ONCE = 32
 """Sources in work at a time where none of them waits for a batch to fill."""
 
 Item = tuple[int, Source, bytes | memoryview | str | None]
-"""A source's place, the source, and what a batch takes of it: None if it goes alone."""
+"""A source's index, the source, and the argument of the native batch; None for a single source."""
 
 
 def put_many(
     put: Put,
-    core: _native.Store,
+    store: BlockingStore,
     options: PutOptions,
     sources: Sources,
     concurrency: int | None,
 ) -> AsyncGenerator[PutManyResult, None]:
     """Store many sources; see `LocalStore.put_many`."""
     if isinstance(sources, AsyncIterable) or concurrency == 1:
-        # They come when they come, and nobody waits for a batch to fill. Those under way together share flushes anyway.
-        return put_each(put, sources, _ALONE if concurrency is None else concurrency)
+        # Sources may arrive slowly, and none waits for a batch to fill. Those in work at a time share flushes anyway.
+        return put_each(put, sources, _SINGLE_AT_ONCE if concurrency is None else concurrency)
     at_once = _AT_ONCE if concurrency is None else min(_AT_ONCE, concurrency)
     size = BATCH if concurrency is None else min(BATCH, concurrency // at_once)
 
     async def work(_number: int, batch: list[Item], emit: Emit[PutManyResult]) -> None:
-        await _store_batch(put, core, options, batch, emit)
+        await _store_batch(put, store, options, batch, emit)
 
     return map_unordered(_batches(sources, size), work, concurrency=at_once)
 
 
 def _batches(sources: Iterable[Source], most: int) -> Iterator[list[Item]]:
-    """Cut the sources into batches, bounded by number and by bytes in memory; what is no small source goes alone."""
+    """Divide the sources into batches, bounded by number and by bytes in memory; a large source is a batch of one."""
     batch: Batch[Item] = Batch(most, BATCH_BYTES)
     failure: Exception | None = None
     try:
@@ -79,19 +79,22 @@ def _batches(sources: Iterable[Source], most: int) -> Iterator[list[Item]]:
 
 
 async def _store_batch(
-    put: Put, core: _native.Store, options: PutOptions, batch: list[Item], emit: Emit[PutManyResult]
+    put: Put, store: BlockingStore, options: PutOptions, batch: list[Item], emit: Emit[PutManyResult]
 ) -> None:
-    alone = batch
+    single = batch
     natives = [native for _, _, native in batch if native is not None]
     if natives:
         call = partial(
-            core.put_batch, algorithm=options.algorithm.value, labels=dict(options.labels) or None, limit=SMALL
+            store.native.put_batch,
+            algorithm=options.algorithm.value,
+            labels=dict(options.labels) or None,
+            limit=SHARED_LIMIT,
         )
         outcomes = await run(call, natives)
-        alone = [item for item, outcome in zip(batch, outcomes, strict=True) if outcome is None]
+        single = [item for item, outcome in zip(batch, outcomes, strict=True) if outcome is None]
         pairs = zip(batch, outcomes, strict=True)
         await _emit(emit, [_result(options, item, outcome) for item, outcome in pairs if outcome is not None])
-    for index, source, _ in alone:
+    for index, source, _ in single:
         await emit(await put_one(put, index, source))
 
 
@@ -104,9 +107,8 @@ def _result(options: PutOptions, item: Item, outcome: Stored | Exception) -> Put
     index, source, _ = item
     if isinstance(outcome, Exception):
         return PutManyResult(index=index, source=source, error=_error(source, outcome))
-    algorithm, encoded, size, new = outcome
-    options.report("commit", name_of(source), size, size)
-    result = PutResult(digest=to_digest(algorithm, encoded), size=size, new=new)
+    result = to_result(outcome)
+    options.report("commit", name_of(source), result.size, result.size)
     return PutManyResult(index=index, source=source, result=result)
 
 
@@ -115,14 +117,14 @@ def _error(source: Source, error: Exception) -> Exception:
 
 
 def _small(source: Source) -> bytes | memoryview | str | None:
-    """Return what a batch takes in place of the source, or None if it has to go alone."""
-    if type(source) is bytes and len(source) <= SMALL:
+    """Return the argument of the native batch for a small source, or None for any other."""
+    if type(source) is bytes and len(source) <= SHARED_LIMIT:
         return source
     if isinstance(source, str | os.PathLike):
         path: object = os.fspath(source)
         return path if isinstance(path, str) else None
     octets = _octets(source)
-    return octets if octets is not None and octets.nbytes <= SMALL else None
+    return octets if octets is not None and octets.nbytes <= SHARED_LIMIT else None
 
 
 def _octets(source: Source) -> memoryview | None:

@@ -6,7 +6,6 @@ import anyio
 from anyio.abc import ByteReceiveStream
 from anyio.lowlevel import checkpoint
 
-from steelyard import _native
 from steelyard._runtime.backend import uninterrupted
 from steelyard._runtime.buffers import view
 from steelyard._runtime.calls import run, run_always
@@ -14,101 +13,94 @@ from steelyard._runtime.fork import ProcessBound
 from steelyard._runtime.jobs import whole
 from steelyard.content import ReaderAt
 from steelyard.digest import Digest
-from steelyard.errors import DataCorrupt, InvalidArgument, OutOfRange
+from steelyard.errors import DataCorrupt
+from steelyard.local.blocking import BlockingBlob
+from steelyard.local.blocking._blob import compare
 from steelyard.model import Buffer
 
-__all__ = ("AT_ONCE", "LocalReader", "VerifiedStream", "differs", "mismatch", "verified")
+__all__ = ("AT_ONCE", "LocalReader", "VerifiedStream", "verified")
 
 _CHUNK = 1 << 20
 
 AT_ONCE = 256 << 10
-"""Up to this many bytes are read without a trip to a thread if the page cache has them: some ten microseconds, less
-than the trip, and far less than an event loop's users notice."""
-
+"""Up to this many bytes are read without a hop if the page cache has them. That takes some ten microseconds: less than
+the hop, and too little to disturb an event loop."""
 
 _HASHED_AT_ONCE = 16 << 10
-"""Up to this many bytes are also hashed without a trip to a thread."""
+"""Up to this many bytes are also hashed without a hop."""
 
 
 class LocalReader(ProcessBound, ReaderAt):
     """An open blob of a `LocalStore`. Its descriptor stays valid when the blob is deleted meanwhile."""
 
-    def __init__(self, digest: Digest, blob: _native.Blob) -> None:
-        self._digest = digest
+    def __init__(self, blob: BlockingBlob) -> None:
         self._blob = blob
+        self._native = blob.native
 
     @property
-    def native(self) -> _native.Blob:
-        """The core's handle, for the other modules of `steelyard.local`."""
+    def blob(self) -> BlockingBlob:
+        """The open blob, for the other modules of `steelyard.local`."""
         return self._blob
 
     @property
     def digest(self) -> Digest:
         """The blob's name."""
-        return self._digest
+        return self._blob.digest
 
     @property
     def size(self) -> int:
-        """The blob's length in bytes, as its file has it."""
-        return self._blob.size
+        """The length of the blob's file in bytes."""
+        return self._native.size
 
     async def read_at(self, offset: int, size: int) -> bytes:
         """Read a range, unverified; see `ReaderAt.read_at`.
 
         Cost:
-            What the page cache has takes no trip to a thread, up to `AT_ONCE` bytes, on file systems that can tell
-            (ext4, XFS, btrfs; not tmpfs).
+            Up to `AT_ONCE` bytes that the page cache has take no hop, on file systems with a non-blocking read (ext4,
+            XFS, btrfs; not tmpfs).
         """
-        self._check_range(offset, size)
-        blob, size = self._blob, min(size, self.size - offset)
+        native, size = self._native, self._blob.within(offset, size)
         if size <= AT_ONCE:
             await checkpoint()
-            data = blob.read_cached(offset, size)
+            data = native.read_cached(offset, size)
             if data is not None:
                 return data
-        return await whole(lambda job: blob.read_at(offset, size, job))
+        return await whole(lambda job: native.read_at(offset, size, job))
 
     async def readinto_at(self, offset: int, buffer: Buffer) -> int:
         """Read a range into the caller's memory, unverified; see `ReaderAt.readinto_at`."""
-        blob = self._blob
+        native = self._native
         with view(buffer) as target:
-            self._check_range(offset, target.nbytes)
-            if min(target.nbytes, self.size - offset) <= AT_ONCE:
+            if self._blob.within(offset, target.nbytes) <= AT_ONCE:
                 await checkpoint()
-                count = blob.readinto_cached(offset, target)
+                count = native.readinto_cached(offset, target)
                 if count is not None:
                     return count
-            return await whole(lambda job: blob.readinto_at(offset, target, job))
+            return await whole(lambda job: native.readinto_at(offset, target, job))
 
     def stream(self) -> VerifiedStream:
         """Return the verified stream of the whole blob; see `ReaderAt.stream`."""
-        return VerifiedStream(self._digest, self._blob)
+        return VerifiedStream(self._blob)
 
     def fileno(self) -> int:
         """Return the descriptor of the blob's file; it closes with the reader."""
-        return self._blob.fileno()
+        return self._native.fileno()
 
     @uninterrupted
     async def aclose(self) -> None:
         """Close the blob's file."""
-        if not self._blob.close_at_once():
+        if not self._native.close_at_once():
             # CANCEL: shielded, because nobody else closes it.
             await run_always(self._blob.close)
         await checkpoint()
-
-    def _check_range(self, offset: int, size: int) -> None:
-        if offset < 0 or size < 0:
-            raise InvalidArgument(f"blob {self._digest}: offset {offset} and size {size} must not be negative")
-        if offset > self.size:
-            raise OutOfRange(str(self._digest), offset=offset, size=self.size)
 
 
 class VerifiedStream(ProcessBound, ByteReceiveStream):
     """A blob's bytes in order, read ahead and hashed beside the caller's work; the end of the stream is the proof."""
 
-    def __init__(self, digest: Digest, blob: _native.Blob) -> None:
-        self._digest = digest
-        self._stream = blob.stream()
+    def __init__(self, blob: BlockingBlob) -> None:
+        self._digest = blob.digest
+        self._stream = blob.native.stream()
         self._failure: DataCorrupt | None = None
         self._closed = False
 
@@ -120,7 +112,7 @@ class VerifiedStream(ProcessBound, ByteReceiveStream):
             DataCorrupt: it does not match; raised instead of the end, again on every further call.
 
         Cost:
-            What was read ahead (up to 3 MiB) is given without a trip to a thread.
+            Bytes that were read ahead (up to 3 MiB) take no hop.
         """
         if max_bytes <= 0:
             raise ValueError("max_bytes must be positive")
@@ -135,7 +127,7 @@ class VerifiedStream(ProcessBound, ByteReceiveStream):
             data = await run(self._stream.next, most)
         if data:
             return data
-        self._failure = differs(self._digest, await run(self._stream.encoded))
+        self._failure = compare(self._digest, await run(self._stream.encoded))
         if self._failure is not None:
             raise self._failure
         raise anyio.EndOfStream
@@ -156,31 +148,9 @@ async def verified(reader: LocalReader) -> bytes:
     Raises:
         DataCorrupt: they do not match the digest.
     """
-    digest, blob = reader.digest, reader.native
-    if blob.size <= _HASHED_AT_ONCE and (cached := blob.read_cached(0, blob.size)) is not None:
-        hasher = _native.Hasher([digest.algorithm.value])
-        hasher.update(cached)
-        data, failure = cached, mismatch(digest, hasher)
-    else:
-        data, failure = await whole(lambda job: _read_and_hash(digest, blob, job))
+    blob = reader.blob
+    cached = blob.read_cached(_HASHED_AT_ONCE)
+    data, failure = cached if cached is not None else await whole(blob.read)
     if failure is not None:
         raise failure
     return data
-
-
-def _read_and_hash(digest: Digest, blob: _native.Blob, job: _native.Job) -> tuple[bytes, DataCorrupt | None]:
-    hasher = _native.Hasher([digest.algorithm.value])  # a new one: the call is repeated if it was ended early
-    return blob.read_and_hash(hasher, job), mismatch(digest, hasher)
-
-
-def mismatch(digest: Digest, hasher: _native.Hasher) -> DataCorrupt | None:
-    """Return the error for bytes that are not those of `digest`, or None when they are."""
-    (encoded,) = hasher.encoded()
-    return differs(digest, encoded)
-
-
-def differs(digest: Digest, encoded: str) -> DataCorrupt | None:
-    """Return the error for bytes that have another digest than they should, or None."""
-    if encoded == digest.encoded:
-        return None
-    return DataCorrupt(str(digest), expected=str(digest), actual=f"{digest.algorithm}:{encoded}")

@@ -7,12 +7,10 @@ from collections.abc import AsyncGenerator, Iterable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
-import msgspec
 from anyio.lowlevel import checkpoint
 
-from steelyard import _native
 from steelyard._runtime.backend import uninterrupted
 from steelyard._runtime.calls import run, run_always
 from steelyard._runtime.chunks import slices
@@ -20,17 +18,17 @@ from steelyard._runtime.fork import UNBOUND, Process, ProcessBound
 from steelyard._runtime.refqueue import ref_queue
 from steelyard.base import BaseStore
 from steelyard.digest import Algorithm, Digest
-from steelyard.errors import DataCorrupt, FailedPrecondition, InvalidArgument
-from steelyard.local import put, put_many, small, verify, walk
-from steelyard.local._rows import label_keys, open_ingest, to_info, to_status
-from steelyard.local.direct import LocalDirect
+from steelyard.errors import FailedPrecondition
+from steelyard.local import put_many, verify, walk
+from steelyard.local.blocking import BlockingStore, Durability, OpenOptions, StoreStats
+from steelyard.local.blocking._store import WRITE_BUFFER
 from steelyard.local.names import LocalImageNames
+from steelyard.local.put import Puts
 from steelyard.local.reader import LocalReader, verified
 from steelyard.local.writer import LocalWriter
 from steelyard.model import (
     Descriptor,
     Info,
-    Labels,
     OnProgress,
     PutManyResult,
     PutResult,
@@ -39,37 +37,12 @@ from steelyard.model import (
     Status,
     Verified,
 )
-from steelyard.options import IngestOptions, PutOptions, check_ref
+from steelyard.options import IngestOptions, PutOptions
 
 __all__ = ("Durability", "LocalStore", "StoreStats")
 
-Durability = Literal["power-loss", "process-crash"]
-"""What an acknowledged change survives: the loss of power, or only the death of the process (no flush to the disk)."""
-
-WRITE_BUFFER = 128 << 20
-"""Half a MiB for each of 256 writers."""
-
 _BATCH = 512
-
-
-class StoreStats(msgspec.Struct, frozen=True, kw_only=True):
-    """Sizes of a store at one moment.
-
-    Attributes:
-        blobs: blobs stored.
-        blob_bytes: bytes of all blobs.
-        ingests: unfinished ingests.
-        ingest_bytes: bytes that they hold.
-        quarantined: damaged copies that were moved aside.
-        quarantined_bytes: bytes of those.
-    """
-
-    blobs: int
-    blob_bytes: int
-    ingests: int
-    ingest_bytes: int
-    quarantined: int
-    quarantined_bytes: int
+"""The most digests that `infos` looks up in one hop."""
 
 
 class LocalStore(ProcessBound, BaseStore):
@@ -115,39 +88,25 @@ class LocalStore(ProcessBound, BaseStore):
         durability: Durability = "power-loss",
         write_buffer: int = WRITE_BUFFER,
     ) -> None:
-        if durability not in ("power-loss", "process-crash"):
-            raise InvalidArgument(f"durability {durability!r}: expected 'power-loss' or 'process-crash'")
-        if write_buffer < 0:
-            raise InvalidArgument(f"write_buffer {write_buffer}: expected a number of bytes")
-        self._path = Path(path).absolute()
-        self._read_only = read_only
-        self._durable = durability == "power-loss"
-        self._write_buffer = write_buffer
-        self._native: tuple[_native.Store, _native.Gather] | None = None
+        self._options = OpenOptions.parse(path, read_only=read_only, durability=durability, write_buffer=write_buffer)
+        self._opened: tuple[BlockingStore, Puts] | None = None
         self._process = UNBOUND
 
     @property
     def path(self) -> Path:
         """The root, absolute."""
-        return self._path
+        return Path(self._options.path)
 
     @property
     def read_only(self) -> bool:
         """Whether the store was opened to change nothing."""
-        return self._read_only
+        return self._options.read_only
 
     async def aopen(self) -> Self:
         """Open the store, unless it is open; ``async with`` does it."""
-        if self._native is None:
-            opening = partial(
-                _native.Store.open,
-                str(self._path),
-                read_only=self._read_only,
-                durable=self._durable,
-                write_buffer=self._write_buffer,
-            )
-            core = await run(opening)
-            self._native, self._process = (core, small.gather(core)), Process()
+        if self._opened is None:
+            store = await run(BlockingStore.open, self._options, ref_queue(self).released)
+            self._opened, self._process = (store, Puts(store)), Process()
         return self
 
     @uninterrupted
@@ -155,8 +114,8 @@ class LocalStore(ProcessBound, BaseStore):
         """Close the store and all that is open of it; may be called twice.
 
         Afterwards this process has no file of the store open. Writers are closed as by their own `aclose`: their ingests
-        are kept, and their refs are free. What is asked of a writer, reader, stream or walk later raises
-        FailedPrecondition; closing it does nothing. A call under way in another task ends first, or raises the same.
+        are kept, and their refs are free. Later calls of a writer, reader, stream or walk raise FailedPrecondition;
+        closing one does nothing. A call under way in another task ends first, or raises the same.
 
         Raises:
             StorageError: not all that a writer had accepted could be kept; everything is closed nevertheless.
@@ -164,12 +123,12 @@ class LocalStore(ProcessBound, BaseStore):
         Cancellation:
             Comes after the store is closed.
         """
-        native, self._native = self._native, None
+        opened, self._opened = self._opened, None
         self._process = UNBOUND
-        if native is not None:
+        if opened is not None:
             try:
                 # CANCEL: shielded, because files and refs would stay held.
-                await run_always(native[0].close)
+                await run_always(opened[0].close)
             finally:
                 ref_queue(self).closed()
         await checkpoint()
@@ -186,49 +145,41 @@ class LocalStore(ProcessBound, BaseStore):
     @property
     def images(self) -> LocalImageNames:
         """The image names, in SQLite beside the labels; see `steelyard.names`."""
-        return LocalImageNames(lambda: self._core)
+        return LocalImageNames(lambda: self._store.images)
 
     def notes(self) -> list[str]:
-        """Return what the store found wrong with itself when it was opened, a sentence each; normally nothing."""
-        return self._core.notes()
+        """Return the faults that the store found when it was opened, a sentence each; normally none."""
+        return self._store.notes()
 
     async def stats(self) -> StoreStats:
         """Count and size what is stored."""
-        return StoreStats(**await run(self._core.stats))
+        return await run(self._store.stats)
 
     async def rebuild(self) -> list[str]:
-        """Make the metadata anew from the blobs and whatever can be read of the old file, which is kept beside it.
+        """Rebuild the metadata from the blobs and from all that is readable of the old file, which is kept beside it.
 
         Returns:
-            What was kept and what was lost, a sentence each.
+            The results, kept or lost, a sentence each.
 
         Raises:
             Unavailable: another process has the store open.
         """
-        return await run(self._core.rebuild)
+        return await run(self._store.rebuild)
 
-    def direct(self) -> LocalDirect:
-        """Return the store for threads: the same calls, which block in place of waiting; see `steelyard.containerd.service._direct`.
+    def direct(self) -> BlockingStore:
+        """Return the blocking core of the store, for threads: the same calls without an event loop.
 
-        It is valid as long as the store is open.
+        It is valid as long as the store is open, which must not be closed by it.
         """
-        return LocalDirect(lambda: self._core, ref_queue(self).released)
+        return self._store
 
     # Provider and Ingester
 
     async def reader_at(self, blob: Descriptor | Digest | str) -> LocalReader:
         """Open a blob for reading; see `Provider.reader_at`."""
-        size = blob.size if isinstance(blob, Descriptor) else None
-        digest = blob.digest if isinstance(blob, Descriptor) else Digest.parse(blob)
         await checkpoint()
-        native = self._core.blob_cached(str(digest))
-        if native is None:
-            native = await run(self._core.blob, str(digest))
-        if size is not None and native.size != size:
-            found = native.size
-            native.close()
-            raise DataCorrupt(str(digest), expected=f"{size} bytes", actual=f"{found} bytes")
-        return LocalReader(digest, native)
+        cached = self._store.blob_cached(blob)
+        return LocalReader(cached if cached is not None else await run(self._store.blob, blob))
 
     async def writer(
         self,
@@ -240,64 +191,63 @@ class LocalStore(ProcessBound, BaseStore):
     ) -> LocalWriter:
         """Begin or resume an ingest; see `Ingester.writer`. Two stores on one root, in any processes, share refs."""
         options = IngestOptions.parse(ref, size=size, expected=expected, algorithm=algorithm)
-        native = await run(open_ingest, self._core, options)
-        return LocalWriter(native, ref_queue(self))
+        return LocalWriter(await run(self._store.ingest, options))
 
     # Manager
 
     async def info(self, digest: Digest | str) -> Info:
         """Return what is known of a blob; see `Manager.info`."""
-        return to_info(await run(self._core.info, str(Digest.parse(digest))))
+        return await run(self._store.info, digest)
 
     async def infos(self, digests: Iterable[Digest | str]) -> dict[Digest, Info]:
-        """Return what is known of each that is stored; one trip for `_BATCH` of them."""
-        names = [str(Digest.parse(digest)) for digest in digests]
+        """Return what is known of each that is stored; one hop for `_BATCH` of them."""
+        names = [Digest.parse(digest) for digest in digests]
         found: dict[Digest, Info] = {}
         for some in slices(names, _BATCH):
-            rows = await run(self._core.infos, some)
-            found.update((info.digest, info) for info in map(to_info, rows))
+            found.update(await run(self._store.infos, some))
         if not names:
             await checkpoint()
         return found
 
     async def update(self, info: Info, *fieldpaths: str) -> Info:
         """Set a blob's labels; see `Manager.update`."""
-        keys = label_keys(fieldpaths)
-        return to_info(await run(self._core.update, str(info.digest), dict(Labels(info.labels)), keys))
+        return await run(partial(self._store.update, info, *fieldpaths))
 
     def walk(self, *filters_: str) -> AsyncGenerator[Info, None]:
         """Iterate over matching blobs in the order of their digests; see `Manager.walk`."""
-        return walk.walk(lambda: self._core, *filters_)
+        return walk.walk(lambda: self._store, *filters_)
 
     async def delete(self, digest: Digest | str) -> None:
         """Delete a blob; see `Manager.delete`."""
-        await run(self._core.delete, str(Digest.parse(digest)))
+        await run(self._store.delete, digest)
 
     # IngestManager
 
     async def status(self, ref: str) -> Status:
         """Return what is known of an ingest; see `IngestManager.status`."""
-        return to_status(await run(self._core.status, check_ref(ref)))
+        return await run(self._store.status, ref)
 
     async def list_statuses(self, *filters_: str) -> list[Status]:
         """Return the matching ingests; see `IngestManager.list_statuses`."""
-        return [to_status(row) for row in await run(walk.statuses, self._core, filters_)]
+        return await run(partial(self._store.statuses, *filters_))
 
     async def abort(self, ref: str) -> None:
         """Discard an ingest; see `IngestManager.abort`."""
-        await run(self._core.abort, check_ref(ref))
-        ref_queue(self).released(ref)
+        await run(self._store.abort, ref)
 
     # Store
 
     async def _put(self, source: Source, options: PutOptions) -> PutResult:
-        core, puts = self._opened()
-        return await put.put(self, core, puts, options, source)
+        _, puts = self._require()
+        return await puts.put(source, options)
 
     def _put_many(
         self, sources: Sources, options: PutOptions, concurrency: int | None
     ) -> AsyncGenerator[PutManyResult, None]:
-        return put_many.put_many(partial(self._put, options=options), self._core, options, sources, concurrency)
+        async def put(source: Source) -> PutResult:
+            return await self._put(source, options)
+
+        return put_many.put_many(put, self._store, options, sources, concurrency)
 
     async def get(self, digest: Digest | str) -> bytes:
         """Return a whole blob, verified; see `Store.get`."""
@@ -324,7 +274,7 @@ class LocalStore(ProcessBound, BaseStore):
             NotFound: it is not stored.
             DataCorrupt: it does not match.
         """
-        await verify.verify(self._core, Digest.parse(digest), quarantine=quarantine, on_progress=on_progress)
+        await verify.verify(self._store, Digest.parse(digest), quarantine=quarantine, on_progress=on_progress)
 
     def verify_all(
         self,
@@ -334,26 +284,26 @@ class LocalStore(ProcessBound, BaseStore):
         quarantine: bool = True,
         on_progress: OnProgress | None = None,
     ) -> AsyncGenerator[Verified, None]:
-        """Verify every blob and yield what was found of each, as it is found.
+        """Verify every blob and yield the result of each when it is known.
 
         Args:
             concurrency: threads at work; each takes a large blob, or up to 64 others, which it hashes side by side.
-            resume: leave out what the last run, if it did not reach its end, has verified already.
+            resume: leave out the blobs that the last run verified, if that run did not reach its end.
             quarantine: as for `verify`.
             on_progress: called with `Progress`.
 
         Cancellation:
-            Stops after the pieces under way; a run with `resume` goes on from there.
+            Stops after the hops under way; a run with `resume` continues from there.
         """
         return verify.verify_all(
-            self._core, concurrency=concurrency, resume=resume, quarantine=quarantine, on_progress=on_progress
+            self._store, concurrency=concurrency, resume=resume, quarantine=quarantine, on_progress=on_progress
         )
 
     @property
-    def _core(self) -> _native.Store:
-        return self._opened()[0]
+    def _store(self) -> BlockingStore:
+        return self._require()[0]
 
-    def _opened(self) -> tuple[_native.Store, _native.Gather]:
-        if self._native is None:
-            raise FailedPrecondition(f"store {self._path}: not open; use it in `async with`")
-        return self._native
+    def _require(self) -> tuple[BlockingStore, Puts]:
+        if self._opened is None:
+            raise FailedPrecondition(f"store {self.path}: not open; use it in `async with`")
+        return self._opened

@@ -1,4 +1,4 @@
-"""Listing blobs: pages that the native core makes ready ahead of their reader."""
+"""Listing blobs, in pages that the native core prepares while the caller uses the last one."""
 
 from __future__ import annotations
 
@@ -6,42 +6,38 @@ from collections.abc import AsyncGenerator, Callable
 
 from anyio.lowlevel import checkpoint
 
-from steelyard import _native, filters
 from steelyard._runtime.calls import run
 from steelyard._runtime.fork import Process
-from steelyard.local._rows import StatusRow, to_infos
+from steelyard.local.blocking import BlobPages, BlockingStore
 from steelyard.model import Info
 
-__all__ = ("statuses", "walk")
+__all__ = ("walk",)
 
 
 async def walk(
-    core: Callable[[], _native.Store], *texts: str, unverified_before: int | None = None
+    store: Callable[[], BlockingStore], *filters: str, unverified_before: int | None = None
 ) -> AsyncGenerator[Info, None]:
-    """Iterate over matching blobs in the order of their digests; see `LocalStore.walk`.
+    """Iterate over the matching blobs; see `LocalStore.walk` and `BlockingStore.pages`.
 
-    `core` gives the store, or refuses to, when the iteration begins.
+    `store` returns the store, or raises if it is not open, when the iteration begins.
     """
     process = Process()
-    cursor, page = await run(_begin, core(), texts, unverified_before)
-    while page:
-        for info in to_infos(page):
+    pages, infos = await run(_first, store(), filters, unverified_before)
+    while infos:
+        for info in infos:
             yield info
             if not process.is_current:
                 process.check("walk")
-        ready = cursor.ready()
+        ready = pages.ready()
         if ready is None:
-            page = await run(cursor.next)
+            infos = await run(pages.next)
         else:
-            page = ready
+            infos = ready
             await checkpoint()
 
 
-def _begin(core: _native.Store, texts: tuple[str, ...], unverified_before: int | None) -> tuple[_native.Walk, bytes]:
-    cursor = core.walk(filters.compile(*texts).native, unverified_before=unverified_before)
-    return cursor, cursor.next()
-
-
-def statuses(core: _native.Store, texts: tuple[str, ...]) -> list[StatusRow]:
-    """Return the rows of the matching ingests. It blocks."""
-    return core.statuses(filters.compile(*texts).native)
+def _first(
+    store: BlockingStore, filters: tuple[str, ...], unverified_before: int | None
+) -> tuple[BlobPages, list[Info]]:
+    pages = store.pages(*filters, unverified_before=unverified_before)
+    return pages, pages.next()

@@ -14,12 +14,10 @@ from steelyard._runtime.calls import PIECE, checkpoint_here, run, run_always
 from steelyard._runtime.chunks import slices
 from steelyard._runtime.fork import ProcessBound
 from steelyard._runtime.jobs import watched
-from steelyard._runtime.refqueue import RefQueue
 from steelyard.content import Writer
 from steelyard.digest import Digest
-from steelyard.local._rows import to_digest, to_info, to_status
+from steelyard.local.blocking import BlockingIngest
 from steelyard.model import Buffer, Info, Labels, Status
-from steelyard.options import check_size
 
 __all__ = ("LocalWriter",)
 
@@ -27,12 +25,11 @@ __all__ = ("LocalWriter",)
 class LocalWriter(ProcessBound, Writer):
     """An open ingest. Without a ref it is anonymous: nothing of it stays when it is closed uncommitted."""
 
-    def __init__(self, ingest: _native.Ingest, queue: RefQueue | None) -> None:
+    def __init__(self, ingest: BlockingIngest) -> None:
         self._ingest = ingest
-        self._queue = queue
+        self._native = ingest.native
         self._guard = anyio.ResourceGuard("using this writer")
         self._checkpoint = checkpoint_here()
-        self._released = False
 
     @property
     def ref(self) -> str:
@@ -48,41 +45,41 @@ class LocalWriter(ProcessBound, Writer):
         """Append all of `data`; see `Writer.write`.
 
         Cost:
-            Pieces of up to 1 MiB are written and hashed behind the caller, side by side with those of other writers; there is
-            a wait only while there is no room for them. Those of `bytes`, or a memoryview of such, are kept until then,
-            others of up to 256 KiB are copied. Anything else is hashed and written from the caller's memory, by a trip to a
-            thread.
+            Pieces of up to 1 MiB go to the write buffer: they are written and hashed beside the caller, together with
+            those of other writers, and the call waits only while the buffer is full. A `bytes` object, or a memoryview
+            of one, is kept until it is written; other pieces of up to 256 KiB are copied. Anything else takes a hop,
+            which hashes and writes it from the caller's memory.
         """
         with self._guard:
             await self._checkpoint()
-            if self._ingest.push(data):
+            if self._native.push(data):
                 return
             with view(data) as octets:
-                if not await self._gather(octets):
+                if not await self._buffered(octets):
                     for piece in slices(octets, PIECE):
                         with piece:
                             # CANCEL: whole pieces are accepted or not; `offset` says where the source has to be continued.
-                            await run(self._ingest.write, piece)
+                            await run(self._native.write, piece)
 
-    async def _gather(self, octets: memoryview) -> bool:
-        """Have bytes written behind us, as soon as there is room for them; return False if there never will be."""
-        while not (taken := self._ingest.push(octets)):
+    async def _buffered(self, octets: memoryview) -> bool:
+        """Have bytes buffered as soon as there is room for them; return False if there never will be."""
+        while not (taken := self._native.push(octets)):
             if taken is None:
                 return False
             # CANCEL: the bytes are not accepted yet.
-            await run(self._ingest.room, octets.nbytes)
+            await run(self._native.room, octets.nbytes)
         return True
 
     async def copy_from(
         self, file: int, start: int, most: int | None, report: Callable[[], object] | None = None
     ) -> None:
-        """Append bytes of a file, in one trip to a thread.
+        """Append bytes of a file, in one hop.
 
         Args:
             file: a descriptor that can be read at any offset; its own position is left alone.
             start: the offset of the first byte.
             most: the most bytes; None for all up to the file's end.
-            report: called every now and then meanwhile, when `offset` may have moved.
+            report: called now and then, when `offset` may have moved.
 
         Raises:
             OSError: the file cannot be read; the bytes before count in `offset`.
@@ -96,7 +93,7 @@ class LocalWriter(ProcessBound, Writer):
             while True:
                 job = _native.Job()
                 left = None if most is None else most - done
-                done += await watched(job, report, self._ingest.copy_from, file, start + done, left, job, None)
+                done += await watched(job, report, self._native.copy_from, file, start + done, left, job, None)
                 if not job.cancelled:
                     return
                 # CANCEL: the ingest holds what was copied.
@@ -106,12 +103,12 @@ class LocalWriter(ProcessBound, Writer):
         """Return the digest of the bytes accepted so far."""
         with self._guard:
             await self._catch_up()
-            return to_digest(*await run(self._ingest.digest))
+            return await run(self._ingest.digest)
 
     async def status(self) -> Status:
         """Return the ingest's status."""
         with self._guard:
-            return to_status(await run(self._ingest.status))
+            return await run(self._ingest.status)
 
     async def truncate(self, size: int) -> None:
         """Cut the ingest to its first `size` bytes.
@@ -119,7 +116,6 @@ class LocalWriter(ProcessBound, Writer):
         Cost:
             The hash starts again from the nearest saved state; what lies between is read again when it is next needed.
         """
-        check_size(size)
         with self._guard:
             await run(self._ingest.truncate, size)
 
@@ -146,23 +142,21 @@ class LocalWriter(ProcessBound, Writer):
         """
         with self._guard:
             try:
-                check_size(size)
                 digest = None if expected is None else Digest.parse(expected)
-                checked = None if labels is None else dict(Labels(labels))
+                kept = None if labels is None else Labels(labels)
                 if digest is not None and digest.algorithm != self._ingest.algorithm:
-                    await run(self._ingest.set_algorithm, digest.algorithm.value)
+                    await run(self._native.set_algorithm, digest.algorithm.value)
                 # CANCEL: nothing has happened but what would have anyway.
-                if (written := self._ingest.written) is not None:
+                if (written := self._native.written) is not None:
                     await run(written)
                 await self._catch_up()
                 # CANCEL: only reads; the ingest keeps its bytes.
-                while verify and await run(self._ingest.recheck, PIECE) > 0:
+                while verify and await run(self._native.recheck, PIECE) > 0:
                     pass
-                # CANCEL: before the piece starts the ingest keeps its bytes; afterwards it is waited for and has happened.
-                row = await run(self._ingest.commit, size, None if digest is None else str(digest), checked)
+                # CANCEL: before the hop starts the ingest keeps its bytes; afterwards it is waited for and has happened.
+                return await run(self._ingest.commit, size, digest, kept)
             finally:
                 await self._release()
-        return to_info(row)
 
     @uninterrupted
     async def aclose(self) -> None:
@@ -171,17 +165,13 @@ class LocalWriter(ProcessBound, Writer):
         await checkpoint()
 
     async def _catch_up(self) -> None:
-        """Hash again what was written before this writer, where no saved state covers it, in bounded pieces."""
-        # CANCEL: only reads; the next call goes on where this one stopped.
-        while await run(self._ingest.catch_up, PIECE):
+        """Hash bytes that were written before this writer and that no saved state covers, in bounded pieces."""
+        # CANCEL: only reads; the next call continues where this one stopped.
+        while await run(self._native.catch_up, PIECE):
             pass
 
     @uninterrupted
     async def _release(self) -> None:
         # CANCEL: shielded, because an unreleased ref would stay held until the writer is garbage.
-        try:
+        if not self._ingest.closed:
             await run_always(self._ingest.close)
-        finally:
-            if self._queue is not None and not self._released:
-                self._queue.released(self.ref)
-            self._released = True

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from functools import partial
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
 from steelyard._runtime.concurrent import Emit, map_unordered
 from steelyard.content import Store
-from steelyard.model import PutManyResult, PutResult, Source, Sources
+from steelyard.digest import Algorithm
+from steelyard.model import OnProgress, PutManyResult, PutResult, Source, Sources
 from steelyard.options import PutOptions
-from steelyard.transfer._put import signature_of
 
 __all__ = ("put_each", "put_many", "put_one")
 
@@ -19,9 +17,14 @@ _AT_ONCE = 8
 Put = Callable[[Source], Awaitable[PutResult]]
 
 
-@signature_of(Store.put_many)
 def put_many(
-    store: Store, sources: Sources, *, concurrency: int | None = None, **arguments: Any
+    store: Store,
+    sources: Sources,
+    *,
+    concurrency: int | None = None,
+    algorithm: Algorithm | None = None,
+    labels: Mapping[str, str] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> AsyncGenerator[PutManyResult, None]:
     """Store many sources at once and yield each result as it finishes; the arguments are those of `Store.put_many`.
 
@@ -37,8 +40,12 @@ def put_many(
         InvalidArgument: `concurrency` is less than 1.
         InvalidLabel: at once, not for each source.
     """
-    arguments["labels"] = PutOptions.parse(**arguments).labels
-    return put_each(partial(store.put, **arguments), sources, concurrency)
+    options = PutOptions.parse(algorithm=algorithm, labels=labels, on_progress=on_progress)
+
+    async def put(source: Source) -> PutResult:
+        return await store.put(source, algorithm=options.algorithm, labels=options.labels, on_progress=on_progress)
+
+    return put_each(put, sources, concurrency)
 
 
 def put_each(put: Put, sources: Sources, concurrency: int | None) -> AsyncGenerator[PutManyResult, None]:

@@ -12,9 +12,9 @@ from google.protobuf.empty_pb2 import Empty
 from steelyard.containerd.proto import content_pb2
 from steelyard.containerd.service import _messages as messages
 from steelyard.containerd.service._call import Call
-from steelyard.containerd.service._direct import DirectStore
 from steelyard.containerd.service._gate import Gate
 from steelyard.containerd.service._metrics import Meters
+from steelyard.containerd.service._portal import AnyStore
 from steelyard.containerd.service._write import write
 from steelyard.digest import Digest
 from steelyard.errors import NotFound, OutOfRange
@@ -46,7 +46,7 @@ class Content:
         meters: what is counted.
     """
 
-    def __init__(self, store: DirectStore, *, read_bytes: int, meters: Meters) -> None:
+    def __init__(self, store: AnyStore, *, read_bytes: int, meters: Meters) -> None:
         self._store = store
         self._read_bytes = read_bytes
         self._meters = meters

@@ -10,8 +10,8 @@ from steelyard.containerd.proto import images_pb2
 from steelyard.containerd.service import _messages as messages
 from steelyard.containerd.service._call import Call
 from steelyard.containerd.service._content import EMPTY, EXACT
-from steelyard.containerd.service._direct import DirectStore
 from steelyard.containerd.service._gate import Gate
+from steelyard.containerd.service._portal import AnyStore
 from steelyard.digest import Digest
 from steelyard.model import Image
 
@@ -26,7 +26,7 @@ EXPECTED = "steelyard-expected"
 class Images:
     """The five calls, on a store."""
 
-    def __init__(self, store: DirectStore) -> None:
+    def __init__(self, store: AnyStore) -> None:
         self._store = store
 
     def handlers(self, gate: Gate) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
@@ -58,7 +58,7 @@ class Images:
     def create(self, call: Call, data: bytes) -> bytes:
         """Make a name."""
         given = _image(call, messages.parse(images_pb2.CreateImageRequest, data).image)
-        image = messages.image_message(self._store.images.create(given.name, given.target, given.labels))
+        image = messages.image_message(self._store.images.create(given.name, given.target, labels=given.labels))
         return images_pb2.CreateImageResponse(image=image).SerializeToString()
 
     def update(self, call: Call, data: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""A store without a synchronous face, for the threads of the server: each call goes through the store's event loop."""
+"""The blocking form of a store that needs its event loop: each call of a server's thread goes through that loop."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from anyio.from_thread import BlockingPortal
 
 from steelyard._runtime.iteration import next_item
 from steelyard.content import ReaderAt, Store, Writer
-from steelyard.digest import Algorithm, Digest
+from steelyard.digest import Digest
+from steelyard.local.blocking import BlockingIngest, BlockingStore
 from steelyard.model import Buffer, Descriptor, Image, Info, Labels, Status
 from steelyard.names import ImageNames
+from steelyard.options import IngestOptions
 
-__all__ = ("PortalStore",)
+__all__ = ("AnyIngest", "AnyStore", "PortalStore")
 
 ResultT = TypeVar("ResultT")
 
@@ -49,7 +51,7 @@ class Trip:
 
 
 class PortalStore:
-    """A store, as `steelyard.containerd.service._direct.DirectStore` has it."""
+    """A store with the calls of `steelyard.local.blocking.BlockingStore` that the services make."""
 
     def __init__(self, store: Store, trip: Trip) -> None:
         self._store = store
@@ -87,8 +89,12 @@ class PortalStore:
     def blob(self, digest: Digest) -> _Blob:
         return _Blob(self._trip.make(lambda: self._store.reader_at(digest)), self._trip)
 
-    def ingest(self, ref: str, *, size: int | None, expected: Digest | None, algorithm: Algorithm | None) -> _Ingest:
-        writer = self._trip.make(lambda: self._store.writer(ref, size=size, expected=expected, algorithm=algorithm))
+    def ingest(self, options: IngestOptions) -> _Ingest:
+        writer = self._trip.make(
+            lambda: self._store.writer(
+                options.ref, size=options.size, expected=options.expected, algorithm=options.algorithm
+            )
+        )
         return _Ingest(writer, self._trip)
 
     def status(self, ref: str) -> Status:
@@ -158,7 +164,7 @@ class _Names:
     def list(self, *filters: str) -> list[Image]:
         return self._trip.make(lambda: self._names.list(*filters))
 
-    def create(self, name: str, target: Descriptor, labels: Labels) -> Image:
+    def create(self, name: str, target: Descriptor, *, labels: Labels) -> Image:
         return self._trip.make(lambda: self._names.create(name, target, labels=labels))
 
     def update(self, image: Image, *fieldpaths: str, expected: Digest | None = None) -> Image:
@@ -166,3 +172,7 @@ class _Names:
 
     def delete(self, name: str, *, expected: Digest | None = None) -> None:
         self._trip.make(lambda: self._names.delete(name, expected=expected))
+
+
+AnyStore = BlockingStore | PortalStore
+AnyIngest = BlockingIngest | _Ingest

@@ -21,16 +21,16 @@ from steelyard._runtime.threads import Pool, refusable
 from steelyard.containerd._grpc import require_threads
 from steelyard.containerd.service._content import SERVICE as CONTENT
 from steelyard.containerd.service._content import Content
-from steelyard.containerd.service._direct import Direct, DirectStore
 from steelyard.containerd.service._gate import Gate
 from steelyard.containerd.service._images import SERVICE as IMAGES
 from steelyard.containerd.service._images import Images
 from steelyard.containerd.service._metrics import Counting, Meters, Page, parse_metrics_address
-from steelyard.containerd.service._portal import PortalStore, Trip
+from steelyard.containerd.service._portal import AnyStore, PortalStore, Trip
 from steelyard.containerd.service._socket import Place, parse_address, private_place
 from steelyard.containerd.service._standard import HEALTH, REFLECTION, Health, Reflection
 from steelyard.content import Store
 from steelyard.errors import FailedPrecondition, InvalidArgument, StorageError
+from steelyard.local import LocalStore
 
 __all__ = ("Server",)
 
@@ -131,9 +131,9 @@ class Server(ProcessBound):
             if self._metrics_at is not None and isinstance(self._meters, Counting):
                 self._page = Page(self._metrics_at, self._meters)
                 stack.push_async_callback(run, self._page.close)
-            direct = await self._face(stack)
+            store = await self._blocking(stack)
             pool = Pool(2 * self._most_calls + _REFUSING, thread_name_prefix="containerd-call")
-            running = _Running(self._made(direct, pool), pool, place, self._gate)
+            running = _Running(self._made(store, pool), pool, place, self._gate)
             stack.push_async_callback(self._end, running)
             await run(running.start)
             self._stack = stack.pop_all()
@@ -147,13 +147,14 @@ class Server(ProcessBound):
             await self._stack.aclose()
         logger.info("stopped serving on %s", self._path, extra={"fields": {"address": str(self._path)}})
 
-    async def _face(self, stack: AsyncExitStack) -> DirectStore:
-        if isinstance(self._store, Direct):
+    async def _blocking(self, stack: AsyncExitStack) -> AnyStore:
+        """Return the calls of the store for the threads of the server."""
+        if isinstance(self._store, LocalStore):
             return self._store.direct()
         portal = await stack.enter_async_context(BlockingPortal())
         return PortalStore(self._store, Trip(portal, self._wait_seconds))
 
-    def _made(self, store: DirectStore, pool: Pool) -> grpc.Server:
+    def _made(self, store: AnyStore, pool: Pool) -> grpc.Server:
         server = grpc.server(
             pool,
             options=[

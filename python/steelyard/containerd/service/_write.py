@@ -10,12 +10,12 @@ from contextlib import suppress
 from steelyard.containerd.proto import content_pb2
 from steelyard.containerd.service import _messages as messages
 from steelyard.containerd.service._call import Call
-from steelyard.containerd.service._direct import DirectIngest, DirectStore
 from steelyard.containerd.service._metrics import Meters
+from steelyard.containerd.service._portal import AnyIngest, AnyStore
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import AlreadyExists, NotFound, OutOfRange, UnexpectedSize
 from steelyard.model import Buffer
-from steelyard.options import check_ref
+from steelyard.options import IngestOptions, check_ref
 
 __all__ = ("ALGORITHM", "write")
 
@@ -25,7 +25,7 @@ ALGORITHM = "steelyard-algorithm"
 Request = content_pb2.WriteContentRequest
 
 
-def write(store: DirectStore, call: Call, meters: Meters, *, exact: bool) -> None:
+def write(store: AnyStore, call: Call, meters: Meters, *, exact: bool) -> None:
     """Serve a Write call.
 
     However it ends, the ingest is closed, which keeps what it holds, unless it was committed or aborted.
@@ -56,7 +56,7 @@ def _elsewhere(ref: str, offset: int, current: int) -> OutOfRange:
 class _Stream:
     """An open ingest, and what the client has said of it so far."""
 
-    def __init__(self, store: DirectStore, call: Call, first: Request, *, exact: bool) -> None:
+    def __init__(self, store: AnyStore, call: Call, first: Request, *, exact: bool) -> None:
         self._store = store
         self._call = call
         self._exact = exact
@@ -65,12 +65,13 @@ class _Stream:
         self._expected: Digest | None = None
         self._take_hints(first)
         algorithm = call.header(ALGORITHM)
-        self._ingest: DirectIngest = store.ingest(
+        options = IngestOptions.parse(
             first.ref,
             size=self._total if self._total > 0 else None,
             expected=self._expected,
             algorithm=None if algorithm is None else Algorithm.parse(algorithm),
         )
+        self._ingest: AnyIngest = store.ingest(options)
 
     def answer(self, request: Request, data: Buffer) -> bool:
         """Do what a message asks for and respond; return whether another one may follow.

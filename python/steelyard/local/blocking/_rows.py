@@ -7,11 +7,10 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from msgspec.structs import force_setattr
 
-from steelyard import _native
 from steelyard.digest import _NEW, Digest, _to_digest
 from steelyard.errors import InvalidArgument
-from steelyard.model import NO_LABELS, Info, Labels, Status
-from steelyard.options import IngestOptions
+from steelyard.model import NO_LABELS, Descriptor, Image, Info, Labels, Status
+from steelyard.options import check_size
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -25,11 +24,6 @@ to_digest = _to_digest
 def to_time(ns: int) -> datetime:
     """Return nanoseconds since the epoch as a UTC time of whole microseconds, without a detour through floats."""
     return _EPOCH + timedelta(microseconds=ns // 1000)
-
-
-def to_ns(time: datetime) -> int:
-    """Return a time as nanoseconds since the epoch."""
-    return (time - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
 def to_labels(items: dict[str, str]) -> Labels:
@@ -88,13 +82,22 @@ def to_status(row: StatusRow) -> Status:
     )
 
 
-def open_ingest(core: _native.Store, options: IngestOptions) -> _native.Ingest:
-    """Begin or resume an ingest; see `Ingester.writer`."""
-    return core.ingest(
-        options.ref,
-        total=options.size,
-        expected=None if options.expected is None else str(options.expected),
-        algorithm=None if options.algorithm is None else options.algorithm.value,
+TargetRow = tuple[str, int | None, str | None, dict[str, str]]
+ImageRow = tuple[str, TargetRow, int, int, dict[str, str]]
+
+
+def target_row(target: Descriptor) -> TargetRow:
+    """Return the native row of a descriptor."""
+    check_size(target.size)
+    return str(target.digest), target.size, target.media_type, dict(Labels(target.annotations))
+
+
+def to_image(row: ImageRow) -> Image:
+    """Return the image name of a native row."""
+    name, (digest, size, media_type, annotations), created, updated, labels = row
+    target = Descriptor(digest=Digest.parse(digest), size=size, media_type=media_type, annotations=Labels(annotations))
+    return Image(
+        name=name, target=target, created_at=to_time(created), updated_at=to_time(updated), labels=Labels(labels)
     )
 
 

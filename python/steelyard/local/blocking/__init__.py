@@ -1,0 +1,36 @@
+"""The blocking core of the local store: every check, conversion and error, as plain functions, without an event loop.
+
+`BlockingStore` is an open store. Its calls block and release the GIL; any thread may make them. The async `LocalStore`
+runs the same calls on threads and adds hops, cancellation and waiting for refs. The gRPC service and the command line
+call them directly.
+
+| Module | Holds |
+| --- | --- |
+| `_store` | `BlockingStore` and `OpenOptions` |
+| `_blob` | an open blob |
+| `_ingest` | an open ingest |
+| `_names` | the image names |
+| `_put` | the steps of a put that run on a thread |
+| `_verify` | reading blobs again |
+| `_rows` | from the native core's tuples to the values of `steelyard.model` |
+"""
+
+from steelyard.local.blocking._blob import BlockingBlob as BlockingBlob
+from steelyard.local.blocking._ingest import BlockingIngest as BlockingIngest
+from steelyard.local.blocking._names import BlockingNames as BlockingNames
+from steelyard.local.blocking._store import BlobPages as BlobPages
+from steelyard.local.blocking._store import BlockingStore as BlockingStore
+from steelyard.local.blocking._store import Durability as Durability
+from steelyard.local.blocking._store import OpenOptions as OpenOptions
+from steelyard.local.blocking._store import StoreStats as StoreStats
+
+__all__ = (
+    "BlobPages",
+    "BlockingBlob",
+    "BlockingIngest",
+    "BlockingNames",
+    "BlockingStore",
+    "Durability",
+    "OpenOptions",
+    "StoreStats",
+)

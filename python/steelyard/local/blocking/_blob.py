@@ -1,0 +1,76 @@
+"""An open blob."""
+
+from __future__ import annotations
+
+from steelyard import _native
+from steelyard._runtime.buffers import view
+from steelyard._runtime.fork import ProcessBound
+from steelyard.digest import Digest
+from steelyard.errors import DataCorrupt, InvalidArgument, OutOfRange
+from steelyard.model import Buffer
+
+__all__ = ("BlockingBlob", "compare")
+
+
+class BlockingBlob(ProcessBound):
+    """An open blob. Its descriptor stays valid when the blob is deleted.
+
+    Attributes:
+        digest: the blob's name.
+        native: the core's handle.
+    """
+
+    def __init__(self, digest: Digest, native: _native.Blob) -> None:
+        self.digest = digest
+        self.native = native
+
+    @property
+    def size(self) -> int:
+        """The length of the blob's file in bytes."""
+        return self.native.size
+
+    def read_at(self, offset: int, size: int, job: _native.Job | None = None) -> bytes:
+        """Read a range, unverified; see `ReaderAt.read_at`. A cancelled job ends the call early."""
+        return self.native.read_at(offset, self.within(offset, size), job or _native.Job())
+
+    def readinto_at(self, offset: int, buffer: Buffer, job: _native.Job | None = None) -> int:
+        """Read a range into the caller's memory, unverified; see `ReaderAt.readinto_at`."""
+        with view(buffer) as target:
+            self.within(offset, target.nbytes)
+            return self.native.readinto_at(offset, target, job or _native.Job())
+
+    def read(self, job: _native.Job | None = None) -> tuple[bytes, DataCorrupt | None]:
+        """Return all bytes and, if they do not match the digest, the error. A cancelled job ends the call early."""
+        hasher = _native.Hasher([self.digest.algorithm.value])
+        return self.native.read_and_hash(hasher, job or _native.Job()), compare(self.digest, *hasher.encoded())
+
+    def read_cached(self, limit: int) -> tuple[bytes, DataCorrupt | None] | None:
+        """Return what `read` returns if the blob has at most `limit` bytes and the page cache holds them, else None."""
+        if self.size > limit or (data := self.native.read_cached(0, self.size)) is None:
+            return None
+        hasher = _native.Hasher([self.digest.algorithm.value])
+        hasher.update(data)
+        return data, compare(self.digest, *hasher.encoded())
+
+    def within(self, offset: int, size: int) -> int:
+        """Return how many bytes of the range the blob has.
+
+        Raises:
+            InvalidArgument, OutOfRange: see `ReaderAt.read_at`.
+        """
+        if offset < 0 or size < 0:
+            raise InvalidArgument(f"blob {self.digest}: offset {offset} and size {size} must not be negative")
+        if offset > self.size:
+            raise OutOfRange(str(self.digest), offset=offset, size=self.size)
+        return min(size, self.size - offset)
+
+    def close(self) -> None:
+        """Close the blob's file; may be called twice."""
+        self.native.close()
+
+
+def compare(digest: Digest, encoded: str) -> DataCorrupt | None:
+    """Return the error for bytes that have another hash than `digest`, or None."""
+    if encoded == digest.encoded:
+        return None
+    return DataCorrupt(str(digest), expected=str(digest), actual=f"{digest.algorithm}:{encoded}")

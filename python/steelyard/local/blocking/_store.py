@@ -1,0 +1,262 @@
+"""An open local store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import msgspec
+
+from steelyard import _native, filters
+from steelyard._runtime.fork import ProcessBound
+from steelyard.digest import Algorithm, Digest
+from steelyard.errors import DataCorrupt, InvalidArgument
+from steelyard.local.blocking._blob import BlockingBlob
+from steelyard.local.blocking._ingest import BlockingIngest
+from steelyard.local.blocking._names import BlockingNames
+from steelyard.local.blocking._rows import label_keys, to_info, to_infos, to_status
+from steelyard.model import Descriptor, Info, Labels, Status
+from steelyard.options import IngestOptions, check_ref
+
+__all__ = ("WRITE_BUFFER", "BlobPages", "BlockingStore", "Durability", "OpenOptions", "StoreStats")
+
+Durability = Literal["power-loss", "process-crash"]
+"""What an acknowledged change survives: the loss of power, or only the death of the process (no flush to the disk)."""
+
+WRITE_BUFFER = 128 << 20
+"""Half a MiB for each of 256 writers."""
+
+
+class OpenOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a store is opened; `LocalStore` documents each of them.
+
+    Attributes:
+        path: the root, absolute.
+        read_only: whether the store changes nothing.
+        durable: whether an acknowledged change survives the loss of power.
+        write_buffer: the most bytes of memory that the writers hold before they are written.
+    """
+
+    path: str
+    read_only: bool
+    durable: bool
+    write_buffer: int
+
+    @classmethod
+    def parse(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        read_only: bool = False,
+        durability: Durability = "power-loss",
+        write_buffer: int = WRITE_BUFFER,
+    ) -> Self:
+        """Check and convert the arguments of `LocalStore`.
+
+        Raises:
+            InvalidArgument: an unknown durability, a negative size.
+        """
+        if durability not in ("power-loss", "process-crash"):
+            raise InvalidArgument(f"durability {durability!r}: expected 'power-loss' or 'process-crash'")
+        if write_buffer < 0:
+            raise InvalidArgument(f"write_buffer {write_buffer}: expected a number of bytes")
+        durable = durability == "power-loss"
+        return cls(path=str(Path(path).absolute()), read_only=read_only, durable=durable, write_buffer=write_buffer)
+
+
+class StoreStats(msgspec.Struct, frozen=True, kw_only=True):
+    """Sizes of a store at one moment.
+
+    Attributes:
+        blobs: blobs stored.
+        blob_bytes: bytes of all blobs.
+        ingests: unfinished ingests.
+        ingest_bytes: bytes that they hold.
+        quarantined: damaged copies that were moved aside.
+        quarantined_bytes: bytes of those.
+    """
+
+    blobs: int
+    blob_bytes: int
+    ingests: int
+    ingest_bytes: int
+    quarantined: int
+    quarantined_bytes: int
+
+
+def _ignore(ref: str) -> None:
+    """Tell nobody."""
+
+
+class BlockingStore(ProcessBound):
+    """An open store. Its calls are those of `Store`, with the same meanings and errors, but they block.
+
+    ```python
+    with BlockingStore.open(OpenOptions.parse("/srv/blobs", read_only=True)) as store:
+        for infos in store.pages("size>1048576"):
+            ...
+    ```
+
+    Attributes:
+        native: the core's handle.
+
+    Args:
+        native: the core's handle.
+        released: called with every ref that becomes free, to wake the tasks that wait for it; from any thread.
+    """
+
+    def __init__(self, native: _native.Store, released: Callable[[str], object] = _ignore) -> None:
+        self.native = native
+        self._released = released
+
+    @classmethod
+    def open(cls, options: OpenOptions, released: Callable[[str], object] = _ignore) -> Self:
+        """Open a store; see `LocalStore` for the errors."""
+        native = _native.Store.open(
+            options.path,
+            read_only=options.read_only,
+            durable=options.durable,
+            write_buffer=options.write_buffer,
+        )
+        return cls(native, released)
+
+    def close(self) -> None:
+        """Close the store and all that is open of it; see `LocalStore.aclose`. May be called twice."""
+        self.native.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the store changes nothing."""
+        return self.native.read_only
+
+    @property
+    def images(self) -> BlockingNames:
+        """The image names."""
+        return BlockingNames(self.native.images())
+
+    def notes(self) -> list[str]:
+        """Return what the store found wrong with itself when it was opened; see `LocalStore.notes`."""
+        return self.native.notes()
+
+    def stats(self) -> StoreStats:
+        """Count and size what is stored."""
+        return StoreStats(**self.native.stats())
+
+    def rebuild(self) -> list[str]:
+        """Rebuild the metadata; see `LocalStore.rebuild`."""
+        return self.native.rebuild()
+
+    # Blobs
+
+    def blob(self, blob: Descriptor | Digest | str) -> BlockingBlob:
+        """Open a blob for reading; see `Provider.reader_at`."""
+        digest, size = _named(blob)
+        return _opened(digest, size, self.native.blob(str(digest)))
+
+    def blob_cached(self, blob: Descriptor | Digest | str) -> BlockingBlob | None:
+        """Open a blob for reading if the kernel can do so from memory, without a wait for the disk."""
+        digest, size = _named(blob)
+        native = self.native.blob_cached(str(digest))
+        return None if native is None else _opened(digest, size, native)
+
+    def info(self, digest: Digest | str) -> Info:
+        """Return the info of a blob."""
+        return to_info(self.native.info(str(Digest.parse(digest))))
+
+    def infos(self, digests: Iterable[Digest | str]) -> dict[Digest, Info]:
+        """Return the info of each of the digests that is stored."""
+        rows = self.native.infos([str(Digest.parse(digest)) for digest in digests])
+        return {info.digest: info for info in map(to_info, rows)}
+
+    def update(self, info: Info, *fieldpaths: str) -> Info:
+        """Set a blob's labels; see `Manager.update`."""
+        keys = label_keys(fieldpaths)
+        return to_info(self.native.update(str(info.digest), dict(Labels(info.labels)), keys))
+
+    def pages(self, *filters_: str, unverified_before: int | None = None) -> BlobPages:
+        """Iterate over the matching blobs in the order of their digests, a list of them at a time.
+
+        Args:
+            filters_: see `Manager.walk`.
+            unverified_before: leave out the blobs that were verified since this time (nanoseconds since the epoch).
+        """
+        filter_ = filters.compile(*filters_).native
+        return BlobPages(self.native.walk(filter_, unverified_before=unverified_before))
+
+    def delete(self, digest: Digest | str) -> None:
+        """Delete a blob; see `Manager.delete`."""
+        self.native.delete(str(Digest.parse(digest)))
+
+    # Ingests
+
+    def ingest(self, options: IngestOptions) -> BlockingIngest:
+        """Begin or resume an ingest; see `Ingester.writer`."""
+        native = self.native.ingest(
+            options.ref,
+            total=options.size,
+            expected=None if options.expected is None else str(options.expected),
+            algorithm=None if options.algorithm is None else options.algorithm.value,
+        )
+        return BlockingIngest(native, self._released)
+
+    def anonymous(self, algorithm: Algorithm) -> BlockingIngest:
+        """Begin an ingest without a ref; nothing of it remains if it is closed without a commit."""
+        return BlockingIngest(self.native.anonymous(algorithm=algorithm.value), _ignore)
+
+    def status(self, ref: str) -> Status:
+        """Return the status of an ingest."""
+        return to_status(self.native.status(check_ref(ref)))
+
+    def statuses(self, *filters_: str) -> list[Status]:
+        """Return the statuses of the matching ingests, ordered by ref."""
+        return [to_status(row) for row in self.native.statuses(filters.compile(*filters_).native)]
+
+    def abort(self, ref: str) -> None:
+        """Discard an ingest; see `IngestManager.abort`."""
+        self.native.abort(check_ref(ref))
+        self._released(ref)
+
+
+class BlobPages(Iterator[list[Info]]):
+    """The pages of a listing. The core prepares the next page while the caller uses the last one."""
+
+    def __init__(self, native: _native.Walk) -> None:
+        self._native = native
+
+    def __next__(self) -> list[Info]:
+        if infos := self.next():
+            return infos
+        raise StopIteration
+
+    def next(self) -> list[Info]:
+        """Return the next page; it is empty only at the end."""
+        page = self._native.next()
+        return to_infos(page) if page else []
+
+    def ready(self) -> list[Info] | None:
+        """Return the next page if it is prepared, else None. It does not block."""
+        page = self._native.ready()
+        return to_infos(page) if page else None
+
+
+def _named(blob: Descriptor | Digest | str) -> tuple[Digest, int | None]:
+    return (blob.digest, blob.size) if isinstance(blob, Descriptor) else (Digest.parse(blob), None)
+
+
+def _opened(digest: Digest, size: int | None, native: _native.Blob) -> BlockingBlob:
+    if size is not None and native.size != size:
+        found = native.size
+        native.close()
+        raise DataCorrupt(str(digest), expected=f"{size} bytes", actual=f"{found} bytes")
+    return BlockingBlob(digest, native)
