@@ -1,1 +1,1 @@
-"""The project itself: imports, public names, docs, examples, house rules, and the run of the tests."""
+"""The project itself: imports, public names, docs, examples, rules, and the run of the tests."""

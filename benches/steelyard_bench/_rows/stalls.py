@@ -31,7 +31,7 @@ READ = 4 * KIB
 
 _PROCESSORS = (
     "two processors for hashing, the kernel's writing and the loop: the loop waits for one, behind the kernel and threads that "
-    "are nicer than itself. The yardsticks stall it as long. Next: measure with four processors"
+    "have a lower priority. The yardsticks stall it as long. Next: measure with four processors"
 )
 
 

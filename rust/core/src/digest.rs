@@ -1,6 +1,6 @@
 //! Digests: the names of blobs.
 //!
-//! Text from outside becomes a [`Digest`] at the door; nothing else in the core builds a path or a query from text.
+//! Untrusted text is parsed into a [`Digest`] first; the core never builds a path or a query from unparsed text.
 //! The rules and the errors are those of `steelyard.digest`, which is tested against this module.
 
 use std::fmt;

@@ -1,18 +1,18 @@
-//! Threads that serve one queue of jobs, and the telling of those whose jobs are done.
+//! Threads that serve one queue of jobs, and notifications of finished jobs.
 //!
-//! Two things cost here, and neither is the work: waking a thread, and waking the loop that waits for a result. Where all
-//! threads share one lock to do their work under (Python's GIL), waking many of them for a burst of short jobs makes it
-//! worse: they only fight for the lock. So:
+//! Two operations are expensive: waking a thread, and waking the event loop that waits for a result. If all
+//! threads need one lock for their work (Python's GIL), waking many of them for a burst of short jobs makes it
+//! worse, because they compete for the lock. So:
 //!
-//! * **One is on the way at most.** Whoever submits wakes a thread, or starts one, only if none is on the way already.
-//!   A thread that has begun, and finds more jobs than the one that it takes, calls the next *before* it runs its own.
-//!   So jobs that block all get a thread, one after the other, and a thousand short ones are served by two.
-//! * **Who waits is told late, and never too late.** A thread that runs several jobs in a row tells once, when the queue
-//!   is empty. If its next job should block, somebody else has to tell meanwhile: the thread that is on the way does so
-//!   first of all. If none is, the telling comes before the job.
+//! * **At most one thread is being woken.** A submitter wakes or starts a thread only if no other thread is being woken.
+//!   A thread that takes a job and finds more jobs wakes the next thread *before* it runs its own.
+//!   So every blocking job gets a thread, one after the other, and two threads serve a thousand short jobs.
+//! * **Notifications are batched until the queue is empty or the thread is about to block.** A thread that runs several
+//!   jobs in a row notifies once, when the queue is empty. Its next job may block, so another thread must be able to
+//!   notify: the thread that is being woken does so first. If no thread is being woken, the notification precedes the job.
 //!
-//! Threads start when there is work and nobody idle to do it, and end after a while without. The pool knows nothing of
-//! what the jobs are; `Work` says how they are run. `tests.rs` has a model checker try every interleaving.
+//! Threads start when there is work and no idle thread, and end after a while without work. `Work` runs the jobs.
+//! `tests.rs` has a model checker try every interleaving.
 
 mod gather;
 mod inbox;

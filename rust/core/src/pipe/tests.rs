@@ -31,7 +31,7 @@ fn niceness() -> i32 {
 }
 
 #[test]
-fn work_behind_is_nicer_than_its_caller_and_no_nicer_when_it_is_nested() {
+fn a_low_priority_thread_is_one_step_below_its_caller_also_when_nested() {
     let before = niceness();
     let (outer, inner) = low_priority(|| (niceness(), low_priority(niceness)));
 
@@ -41,7 +41,7 @@ fn work_behind_is_nicer_than_its_caller_and_no_nicer_when_it_is_nested() {
 }
 
 #[test]
-fn threads_of_a_pool_are_nicer_than_their_callers() {
+fn threads_of_a_pool_have_a_lower_priority_than_their_callers() {
     static NICE: Pool = Pool::new("nice", || 1);
     let (tell, told) = mpsc::channel();
     NICE.hire().run(move || tell.send(niceness()).unwrap());
@@ -51,7 +51,7 @@ fn threads_of_a_pool_are_nicer_than_their_callers() {
 
 #[test]
 #[should_panic(expected = "as it was")]
-fn a_panic_behind_reaches_the_caller() {
+fn a_panic_in_a_low_priority_thread_reaches_the_caller() {
     low_priority(|| std::panic::resume_unwind(Box::new("as it was")));
 }
 

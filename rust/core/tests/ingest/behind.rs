@@ -115,7 +115,7 @@ fn any_interleaving_of_many_ingests_gives_the_plain_digests() {
 }
 
 #[test]
-fn a_strip_is_written_without_anybody_asking() {
+fn a_flush_unit_is_written_without_a_further_call() {
     let root = Root::in_memory();
     let ingest = unsynced(&root).ingests().open(REF, None, None, None).unwrap();
     let data = root.ingest(REF).join("data");
