@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 OWN_NAME = str(Path(__file__).relative_to(ROOT))
 FILE_LINES = 400
 FUNCTION_LINES = 70
+HANG_SECONDS = 30
 
 # Character classes keep this file from matching itself.
 MACHINE_PATHS = re.compile(r"(?:^|[^A-Za-z0-9_.])/(?:w[o]rk|f[a]rm)/|/r[o]ot/|/h[o]me/|/U[s]ers/")
@@ -123,6 +124,18 @@ def test_nothing_is_left_open_in_the_code() -> None:
     assert [] == [match for match in _matches(LEFT_OPEN) if match.split(":")[0].endswith((".py", ".rs", ".pyi"))]
 
 
+def test_limits_of_time_in_tests_are_for_hangs_only() -> None:
+    """A test must not fail because the machine is slow: a shorter limit would judge its speed."""
+    short = {
+        f"{name}:{line}": seconds
+        for name in _sources(".py", under=("tests/", "benches/tests/", "python/steelyard/testing/"))
+        for line, seconds in _limits(name)
+        if seconds < HANG_SECONDS
+    }
+
+    assert {} == short
+
+
 def test_every_sync_and_rename_says_what_a_power_cut_leaves() -> None:
     calls = re.compile(r"\.(?:sync_data|sync_file|sync_fs|sync_dir|rename|link|link_unnamed)\(")
     untagged = [
@@ -200,6 +213,29 @@ def _code_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
         assert first.end_lineno is not None
         lines -= first.end_lineno - first.lineno + 1
     return lines
+
+
+def _limits(name: str) -> Iterator[tuple[int, float]]:
+    """Yield the line and the seconds of each limit after which a test fails: numbers, and constants of the file."""
+    tree = ast.parse(_text(name))
+    numbers = {
+        target.id: node.value.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        function = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+        limits = [keyword.value for keyword in call.keywords if keyword.arg == "timeout"]
+        if function == "fail_after":
+            limits += call.args
+        elif function not in {"run", "communicate", "wait"}:
+            continue
+        for limit in limits:
+            value = numbers.get(limit.id) if isinstance(limit, ast.Name) else getattr(limit, "value", None)
+            if isinstance(value, int | float):
+                yield call.lineno, value
 
 
 def _defined_names(name: str) -> Iterator[str]:
