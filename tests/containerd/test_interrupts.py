@@ -25,7 +25,7 @@ ALL = os.environ.get("STEELYARD_INTERRUPTS") == "all"
 SPARE = 4
 """Descriptors more than after the first call that are no leak: one left by each interruption would be many more."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600 if ALL else 120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600 if ALL else 300)]
 
 
 async def use(address: str) -> None:

@@ -102,7 +102,6 @@ def places() -> Iterator[None]:
         folder.rmdir()
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.usefixtures("places")
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_page_can_be_followed(tmp_path: Path, version: str) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from .programs import COMMAND, Image, Steelyard, blobs_in, environment, needs, raw, run, skopeo
 
-pytestmark = [pytest.mark.proof, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.proof
 
 MIB = 1 << 20
 LAYER = 104 * MIB

@@ -139,7 +139,7 @@ async def verdicts(data: bytes, folder: Path) -> list[tuple[str, Any]]:
     return [await verdict(source) for source in (folder / "a.tar", folder / "a.tar.gz", pieces(data, 700))]
 
 
-@pytest.mark.timeout(120 + EXAMPLES)
+@pytest.mark.timeout(300 + EXAMPLES)
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(archives())
 def test_every_reader_gives_the_same_verdict_and_images(given: tuple[Entries, int]) -> None:

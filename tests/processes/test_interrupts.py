@@ -36,7 +36,7 @@ ALL = os.environ.get("STEELYARD_INTERRUPTS") == "all"
 SEED = os.environ.get("STEELYARD_SEED", "1")
 BACKENDS = ("asyncio", "uvloop", "trio", "bare")
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600 if ALL else 120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600 if ALL else 300)]
 
 
 @pytest.fixture

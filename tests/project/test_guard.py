@@ -78,7 +78,7 @@ def _start(folder: Path, text: str, *options: str) -> subprocess.Popen[str]:
 
 def test_each_test_that_hangs_or_crashes_fails_alone(tmp_path: Path) -> None:
     with _start(tmp_path, TESTS) as running:
-        said, _ = running.communicate(timeout=100)
+        said, _ = running.communicate(timeout=240)
 
     assert 1 == running.returncode, said
     last = said[said.rindex("short test summary info") :]
@@ -95,7 +95,7 @@ def test_each_test_that_hangs_or_crashes_fails_alone(tmp_path: Path) -> None:
 def test_after_a_few_such_tests_the_others_do_not_run(tmp_path: Path) -> None:
     text = "import os\n" + "".join(f"def test_{number}(): os._exit(0)\n" for number in range(20))
     with _start(tmp_path, text) as running:
-        said, _ = running.communicate(timeout=100)
+        said, _ = running.communicate(timeout=240)
 
     assert 0 != running.returncode
     assert "maximum crashed workers reached: 5" in said, said
