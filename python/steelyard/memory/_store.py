@@ -29,7 +29,7 @@ __all__ = ("MemoryStore",)
 
 
 class MemoryStore(BaseStore):
-    """A content store in memory, for tests and for what need not outlive the program.
+    """A content store in memory, for tests and for data that need not outlive the program.
 
     It keeps every promise of `steelyard.content` but durability. It may be used plainly or in an ``async with``, which
     does nothing more. Each blob is one `bytes`, and an ingest is hashed anew by each `Writer.digest`.
@@ -152,7 +152,7 @@ class MemoryStore(BaseStore):
     async def verify(
         self, digest: Digest | str, *, quarantine: bool = True, on_progress: OnProgress | None = None
     ) -> None:
-        """Compare a blob with its digest, and move it aside when it is damaged.
+        """Compare a blob with its digest, and quarantine a damaged blob.
 
         Raises:
             NotFound: it is not stored.

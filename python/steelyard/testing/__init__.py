@@ -1,4 +1,4 @@
-"""The contract that every `Store` must keep, as tests to inherit. It needs pytest, and nothing else imports it.
+"""The contract of every `Store`, as tests to inherit. It needs pytest; no other module imports it.
 
 ```python
 import pytest
@@ -11,12 +11,12 @@ class TestMyStore(StoreContract):
             yield store
 ```
 
-The tests are async and marked ``anyio``, so anyio's pytest plugin runs each of them on asyncio and trio. They cover what
-containerd's content test suite covers, the traps that implementers fall into, and cancellation at every await. A store
-that differs on purpose overrides that one test, where the difference can then be read.
+The tests are async and marked ``anyio``, so anyio's pytest plugin runs each of them on asyncio and trio. They cover
+containerd's content test suite, common mistakes of implementations, and cancellation at every await. A store
+with an intended difference overrides one test, which then documents the difference.
 
-A store whose blobs can be damaged from outside inherits `DamageContract` as well. `cancel_at` and `every_wait` cancel
-operations of your own in the same way.
+If the blobs of a store can be damaged from outside, inherit `DamageContract`, too. `cancel_at` and `every_wait` cancel
+your own operations in the same way.
 """
 
 from __future__ import annotations
@@ -73,24 +73,24 @@ class StoreContract(
     PuttingContract,
     CancellingContract,
 ):
-    """All rules of `steelyard.content`, for a `store` fixture that gives a new, empty store to each test.
+    """The tests of all rules of `steelyard.content`. The fixture `store` gives a new, empty store to each test.
 
     Attributes:
-        large_size: bytes of the largest blob; containerd's suite takes 32 MiB.
+        large_size: bytes of the largest blob; containerd's suite uses 32 MiB.
     """
 
     @pytest.fixture
     async def store(self) -> Any:
-        """Give a new, empty store; to be overridden."""
+        """Give a new, empty store; override this fixture."""
         raise NotImplementedError
 
 
 class DamageContract(DamagingContract):
-    """For stores whose blobs can be damaged from outside, and that have `verify` and `verify_all` as `MemoryStore` does.
+    """The tests of damaged blobs, for stores with `verify` and `verify_all` as in `MemoryStore`.
 
     Inherit it together with `StoreContract`.
     """
 
     async def damage(self, store: Any, digest: Digest, data: bytes) -> None:
-        """Replace the stored bytes of a blob behind the store's back; to be overridden."""
+        """Replace the stored bytes of a blob without the store; override this method."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Cancellation at every await of every operation: what is documented is left, and nothing else."""
+"""Cancellation at every await of every operation: the documented state remains, and nothing else."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ SIZE = 200_000
 
 
 async def is_free(store: Store, ref: str) -> int:
-    """Open the ref, which fails while it is held, and return what its ingest holds."""
+    """Open the ref, which fails while it is held, and return the bytes of its ingest."""
     async with await store.writer(ref) as writer:
         return writer.offset
 
 
 @pytest.mark.anyio
 class CancellingContract:
-    """Each test cancels its operation at each of its waits in turn, until it completes untouched."""
+    """Each test cancels its operation at each of its waits in turn, until it ends without a cancellation."""
 
     async def test_a_cancelled_opening_holds_no_ref(self, store: Store) -> None:
         async def run(step: int) -> None:

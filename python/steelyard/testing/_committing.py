@@ -1,4 +1,4 @@
-"""Commit: what it refuses, what it keeps, what it drops, and that it always closes."""
+"""Commit: refusals, the ingest afterwards, and the closed writer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Damage: found by every verified way out, moved aside by verify, healed by the same bytes."""
+"""Damage: every verified read detects it, verify quarantines it, the right bytes repair it."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ DAMAGES = {
 
 @pytest.mark.anyio
 class DamagingContract:
-    """What must hold of a blob whose stored bytes have changed."""
+    """The rules for a blob whose stored bytes have changed."""
 
     async def damage(self, store: Any, digest: Any, data: bytes) -> None:
-        """Replace the stored bytes of a blob behind the store's back."""
+        """Replace the stored bytes of a blob without the store."""
         raise NotImplementedError
 
     @pytest.mark.parametrize("kind", DAMAGES)

@@ -1,4 +1,4 @@
-"""Labels: the one part of a blob that changes."""
+"""Labels: the only mutable part of a blob."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from steelyard.testing._values import digest_of, keep, now
 
 
 def named(info: Info, **labels: str) -> Info:
-    """Return what `update` needs: the name of a blob, and labels."""
+    """Return an `Info` for `update`: the digest of a blob, and labels."""
     return Info(digest=info.digest, size=0, created_at=now(), updated_at=now(), labels=Labels(labels))
 
 

@@ -1,4 +1,4 @@
-"""Walking, filtering, asking for many, deleting."""
+"""Walks, filters, `infos` and deletes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from steelyard.testing._values import begin, digest_of, keep
 
 
 async def digests(walk: AsyncIterator[Info]) -> list[Digest]:
-    """Return the names of all that a walk sees, in its order."""
+    """Return the digests of a walk, in its order."""
     return [info.digest async for info in walk]
 
 

@@ -17,7 +17,7 @@ NAME = "docker.io/library/alpine:3.20"
 
 
 def target(data: bytes = b"data", **annotations: str) -> Descriptor:
-    """Return a descriptor to give a name to."""
+    """Return a descriptor for a name."""
     return Descriptor(digest=digest_of(data), size=len(data), media_type="text/plain", annotations=Labels(annotations))
 
 

@@ -1,4 +1,4 @@
-"""What a person calls: put of every kind of source, many at once, get, and copies between stores."""
+"""The convenience methods: put of every kind of source, put_many, get, and copies between stores."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ RESUMABLE = ("bytes", "path", "file", "list", "generator", "async generator")
 
 
 def source_of(kind: str, data: bytes, folder: Path) -> Any:
-    """Return a source of that kind; a file stands past a byte that is no part of it."""
+    """Return a source of that kind; a file is positioned after a byte that does not belong to the source."""
     path = folder / f"{kind} {len(data)}"
     path.write_bytes(data)
     pieces = [data[start : start + 10_007] for start in range(0, len(data), 10_007)]
@@ -178,7 +178,7 @@ class PuttingContract:
         assert [] == [info async for info in store.walk()]
 
     async def test_a_verified_put_stores_the_source_or_is_refused_before_it_is_read(self, store: Store) -> None:
-        """A store that cannot read an ingest again raises Unsupported, and the ingest keeps what it holds."""
+        """A store that cannot read an ingest again raises Unsupported, and the ingest keeps its bytes."""
         async with await store.writer("ref") as writer:
             await writer.write(b"da")
         try:
@@ -255,5 +255,5 @@ class PuttingContract:
 
 
 async def exists_ingest(store: Store, ref: str) -> bool:
-    """Return whether there is an ingest of that ref."""
+    """Return whether there is an ingest with that ref."""
     return ref in {status.ref for status in await store.list_statuses()}

@@ -1,4 +1,4 @@
-"""Readers: ranges, buffers, the verified stream, and what deleting leaves to them."""
+"""Readers: ranges, buffers, the verified stream, and reads after a delete."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class ReadingContract:
         with pytest.raises(DataCorrupt):
             await store.reader_at(Descriptor(digest=digest, size=5))
 
-    async def test_a_missing_blob_is_not_found_by_any_door(self, store: Store) -> None:
+    async def test_a_missing_blob_is_not_found_by_any_call(self, store: Store) -> None:
         digest = digest_of(b"missing")
         for call in (store.reader_at, store.info, store.get, store.delete):
             with pytest.raises(NotFound) as caught:
@@ -160,13 +160,13 @@ class ReadingContract:
             ("md5:" + "a" * 32, UnsupportedAlgorithm),
         ],
     )
-    async def test_a_malformed_digest_is_refused_at_every_door(
+    async def test_a_malformed_digest_is_refused_by_every_call(
         self, store: Store, text: str, error: type[InvalidDigest]
     ) -> None:
-        doors: tuple[Any, ...] = (store.reader_at, store.info, store.get, store.delete, store.exists)
-        for door in doors:
+        calls: tuple[Any, ...] = (store.reader_at, store.info, store.get, store.delete, store.exists)
+        for call in calls:
             with pytest.raises(error):
-                await door(text)
+                await call(text)
         with pytest.raises(error):
             await store.infos([digest_of(b""), text])
         with pytest.raises(error):

@@ -1,4 +1,4 @@
-"""Refs: any text, one writer at a time, abort, and waiting in order."""
+"""Refs: any text, one writer at a time, abort, and waits in order."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ REFS = (
 
 @pytest.mark.anyio
 class RefsContract:
-    """Ingester.writer's lock, IngestManager, and traps: refs are text, never paths."""
+    """The lock of Ingester.writer, IngestManager, and refs that look like paths."""
 
     async def test_a_ref_is_any_text(self, store: Store) -> None:
         for number, ref in enumerate(REFS):

@@ -1,4 +1,4 @@
-"""Resume: a reopened ingest is where it was left, and every way of going on ends in the same blob."""
+"""Resume: a reopened ingest keeps its offset, and every continuation gives the same blob."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cancelling an operation at each of its waits, one after the other."""
+"""Cancel an operation at each of its waits, one after the other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ("cancel_at", "every_wait")
 
 
 class _Counted(Awaitable[None]):
-    """Runs a coroutine inside of the current task, counts how often it waits, and acts at one of these moments."""
+    """Runs a coroutine inside the current task, counts its waits, and acts at one of them."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, object], step: int, act: Callable[[], object]) -> None:
         self._coroutine = coroutine
@@ -22,7 +22,7 @@ class _Counted(Awaitable[None]):
         self.steps = 0
 
     def __await__(self) -> Generator[Any, Any, None]:
-        """Pass on what the coroutine yields to the event loop, and what that sends or throws back."""
+        """Pass the values of the coroutine to the event loop, and its answers and errors back."""
         resume: Callable[[], Any] = partial(self._coroutine.send, None)
         try:
             while True:
@@ -32,7 +32,7 @@ class _Counted(Awaitable[None]):
                     self._act()
                 try:
                     value = yield trap
-                except BaseException as error:  # noqa: BLE001  # it goes where it belongs
+                except BaseException as error:  # noqa: BLE001  # the coroutine gets it
                     resume = partial(self._coroutine.throw, error)
                 else:
                     resume = partial(self._coroutine.send, value)
@@ -41,12 +41,12 @@ class _Counted(Awaitable[None]):
 
 
 async def cancel_at(step: int, operation: Callable[[], Coroutine[Any, Any, object]]) -> bool:
-    """Run the operation in a scope that is cancelled when it waits for the `step`-th time; return whether it never did.
+    """Run the operation in a scope that is cancelled at its `step`-th wait; return whether it ended before.
 
-    It works on asyncio and trio alike, because on both a wait is a value that the coroutine yields.
+    This works on asyncio and trio, because on both a wait is a value that the coroutine yields.
 
     Args:
-        step: which wait, from 1.
+        step: the number of the wait, from 1.
         operation: called once; its coroutine is the operation.
     """
     with CancelScope() as scope:
@@ -56,9 +56,9 @@ async def cancel_at(step: int, operation: Callable[[], Coroutine[Any, Any, objec
 
 
 async def every_wait(operation: Callable[[int], Coroutine[Any, Any, object]]) -> AsyncIterator[int]:
-    """Cancel the operation at its first wait, then anew at its second, and so on until it completes untouched.
+    """Run the operation again and again, cancelled at its first wait, its second and so on, until it ends without one.
 
-    After each run the number of the run, from 1, is yielded, to check what it left. The last run was not cancelled.
+    Yield the number of each run, from 1, so that the caller can check what it left. The last run is not cancelled.
 
     Args:
         operation: called with the number of the run.

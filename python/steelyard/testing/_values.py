@@ -1,4 +1,4 @@
-"""What the suite stores, and how it knows the answers without asking the store."""
+"""Test data, and expected values that do not come from the store."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ("begin", "data_of", "digest_of", "keep", "now")
 
 
 def data_of(size: int, name: object = "") -> bytes:
-    """Return `size` bytes that look random and are the same for the same name."""
+    """Return `size` pseudo-random bytes, the same for the same name."""
     return hashlib.shake_128(f"{name}".encode()).digest(size)
 
 
 def digest_of(data: bytes, algorithm: Algorithm = Algorithm.SHA256) -> Digest:
-    """Return the digest, by the standard library where that knows the algorithm."""
+    """Return the digest, computed by the standard library if it has the algorithm."""
     if algorithm is Algorithm.BLAKE3:
         hasher = Hasher(algorithm)
         hasher.update(data)
@@ -27,7 +27,7 @@ def digest_of(data: bytes, algorithm: Algorithm = Algorithm.SHA256) -> Digest:
 
 
 async def begin(store: Ingester, ref: str, data: bytes) -> None:
-    """Leave an ingest that holds `data`."""
+    """Leave an ingest with the bytes `data`."""
     async with await store.writer(ref) as writer:
         await writer.write(data)
 
@@ -38,5 +38,5 @@ async def keep(store: Store, data: bytes, **labels: str) -> Digest:
 
 
 def now() -> datetime:
-    """Return the time as the store should tell it."""
+    """Return the current time in the store's form."""
     return datetime.now(UTC)

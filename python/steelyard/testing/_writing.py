@@ -1,4 +1,4 @@
-"""Writers: what they accept, what they say of themselves, what they refuse once closed."""
+"""Writers: accepted data, status, and calls after the close."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class WritingContract:
     """containerd's Writer, UpdateStatus and SmallBlob, and the edges of each call."""
 
     large_size = 4 << 20
-    """Bytes of the largest blob; containerd's suite takes 32 MiB."""
+    """Bytes of the largest blob; containerd's suite uses 32 MiB."""
 
     async def test_five_writers_at_once_with_every_mix_of_hints(self, store: Store) -> None:
         data = [data_of(256, number) for number in range(4)] + [data_of(self.large_size, "large")]

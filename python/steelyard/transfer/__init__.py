@@ -1,15 +1,15 @@
-"""Moving whole blobs, built on the interfaces alone: it works with every store, and between any two.
+"""Functions on whole blobs, built on the interfaces alone: they work with every store, and between any two stores.
 
 | Function | Does |
 | --- | --- |
-| `open_writer` | opens a writer, waiting in order while another one holds the ref |
-| `read_blob`, `write_blob` | a whole blob out, verified; a whole blob in, where being there already is success |
-| `exists` | tells whether a blob is stored |
-| `copy` | copies a blob between stores, goes on where an earlier copy stopped, verifies both ends |
-| `put`, `put_many` | what `Store.put` and `Store.put_many` do, for stores that have nothing faster |
+| `open_writer` | open a writer; wait in order while another writer holds the ref |
+| `read_blob`, `write_blob` | read a whole blob, verified; write a whole blob, which may already be stored |
+| `exists` | check whether a blob is stored |
+| `copy` | copy a blob between stores, resume an earlier copy, verify both ends |
+| `put`, `put_many` | `Store.put` and `Store.put_many` for stores without a faster way |
 
-Sources are what `steelyard.content.Source` lists. Files are read on worker threads. Iterables are advanced in the event
-loop's thread, so one that blocks should be given as a file or an async iterable.
+`steelyard.content.Source` lists the sources. Files are read on worker threads. Iterables are advanced in the event
+loop's thread, so give a blocking source as a file or an async iterable.
 """
 
 from steelyard.transfer._blob import copy, exists, read_blob, write_blob

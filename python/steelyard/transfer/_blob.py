@@ -1,4 +1,4 @@
-"""Whole blobs: out of a store, into one, from one to another."""
+"""Read, write and copy whole blobs."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = ("copy", "exists", "read_blob", "write_blob")
 
 
 async def read_blob(provider: Provider, blob: Descriptor | Digest | str) -> bytes:
-    """Return a whole blob, verified; all of it is in memory.
+    """Return a whole blob, verified, in memory.
 
     Raises:
-        NotFound: it is not stored.
-        DataCorrupt: the stored bytes do not match; they are never returned.
+        NotFound: the blob is not stored.
+        DataCorrupt: the stored bytes do not match the digest; they are never returned.
     """
     async with await provider.reader_at(blob) as reader, reader.stream() as stream:
         return b"".join([piece async for piece in stream])
@@ -48,22 +48,22 @@ async def write_blob(
     labels: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
 ) -> bool:
-    """Store a blob whose digest is known, waiting for a held ref; return whether this call stored it.
+    """Store a blob with a known digest; wait for the ref; return whether this call stored the blob.
 
-    That it is there already is success, and `source` is not read then. A failed call leaves the ingest, and the next
-    one goes on where it stopped.
+    A blob that is already stored is a success, and `source` is not read. A failed call leaves the ingest, and the next
+    call resumes it.
 
     Args:
         ingester: the store.
         ref: the ingest's name; see `open_writer` for the wait.
         source: see `steelyard.content.Source`.
-        blob: the digest that the source has, and in a descriptor perhaps its size.
-        labels: labels for the blob if it is new.
+        blob: the digest of the source, or a descriptor, which may also give its size.
+        labels: labels for a new blob.
         on_progress: called with `Progress`.
 
     Raises:
-        UnexpectedSize, UnexpectedDigest: the source gave something else; the ingest keeps it until the next call.
-        StorageError, and whatever the source raises.
+        UnexpectedSize, UnexpectedDigest: the source has another size or digest; the ingest keeps its bytes until the next call.
+        StorageError, and any error of the source.
     """
     wanted = blob if isinstance(blob, Descriptor) else Descriptor(digest=Digest.parse(blob))
     options = PutOptions.parse(size=wanted.size, expected=wanted.digest, labels=labels, on_progress=on_progress)
@@ -89,21 +89,21 @@ async def copy(
 ) -> PutResult:
     """Copy a blob to another store and return whether it was new there.
 
-    The copy goes on where an earlier one of the same `ref` stopped. The target computes the digest of all it holds, those
-    earlier bytes included, and publishes only what matches; so a fault of either store, or on the way, is found.
+    The copy resumes an earlier copy with the same `ref`. The target computes the digest of all bytes, including the earlier
+    ones, and publishes only matching bytes. So an error in either store, or in the transfer, is detected.
 
     Args:
-        source: where the blob is.
+        source: the store to copy from.
         digest: the blob.
-        target: where it shall be.
-        ref: the ingest's name in the target, by default made of the digest. Copies with the same one wait for each other.
-        labels: labels for the blob if it is new in the target; those in the source are not looked at.
-        on_progress: called with `Progress`, by the digest's name.
+        target: the store to copy to.
+        ref: the name of the ingest in the target, by default made of the digest. Copies with the same ref wait for each other.
+        labels: labels for a new blob in the target; the labels in the source are ignored.
+        on_progress: called with `Progress`; its name is the digest.
 
     Raises:
-        NotFound: the source has no such blob.
-        DataCorrupt: the bytes in the source do not match the digest; the target holds nothing of them.
-        StorageError: of either store.
+        NotFound: the blob is not stored in the source.
+        DataCorrupt: the bytes in the source do not match the digest; the target keeps none of them.
+        StorageError: from either store.
 
     Cancellation:
         The target keeps the bytes copied so far.

@@ -1,4 +1,4 @@
-"""Opening a writer, waiting while another one holds the ref."""
+"""Open a writer, and wait while another writer holds the ref."""
 
 from __future__ import annotations
 
@@ -23,15 +23,14 @@ async def open_writer(
     expected: Digest | str | None = None,
     algorithm: Algorithm | None = None,
 ) -> Writer:
-    """Begin or resume the ingest `ref` as `Ingester.writer` does, but wait while another writer holds it.
+    """Start or resume the ingest `ref` like `Ingester.writer`, but wait while another writer holds it.
 
-    The tasks that wait for a ref of the same store get it in the order in which they came, and wake when it is freed,
-    each in its own event loop. A holder in another process can't wake us; the store is asked again after pauses of 50 ms
-    to 1 s.
-    There is no limit of time: put the call into a cancel scope.
+    Tasks that wait for a ref of the same store get it in the order of their calls, and wake when it is freed,
+    each in its own event loop. A holder in another process cannot wake a task, so the call tries again after pauses of 50 ms
+    to 1 s. There is no time limit: use a cancel scope.
 
     Raises:
-        AlreadyExists: `expected` is stored already, perhaps by the writer that was waited for.
+        AlreadyExists: `expected` is already stored, perhaps by the earlier writer of the ref.
         Unreachable: the server of a remote store does not answer.
         InvalidArgument, StorageError: as from `Ingester.writer`.
 
@@ -45,10 +44,10 @@ async def open_writer(
             try:
                 return await ingester.writer(ref, size=size, expected=expected, algorithm=algorithm)
             except Unreachable:
-                raise  # nobody holds the ref; what to do about a server that is not there is the caller's to say
+                raise  # no writer holds the ref; the caller decides what to do without the server
             except Unavailable as held:
                 local = held.local
-            # Even a local holder may end unheard: dropped instead of closed, or cancelled by asyncio past our shields.
+            # A local holder may end without a notification: dropped instead of closed, or cancelled by asyncio in spite of the shield.
             with anyio.move_on_after(_LONGEST_PAUSE if local else pause):
                 await waiter.wait_released()
             pause = pause if local else min(pause * 2, _LONGEST_PAUSE)
