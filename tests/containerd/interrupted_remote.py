@@ -11,9 +11,11 @@ import json
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 import anyio
-from processes.interrupted import DATA, HANG_SECONDS, Place, Steps
+from processes.interrupted import DATA
+from support.interruption import HANG_SECONDS, Place, Steps, complaints, each_step, fail_for_unawaited
 
 from steelyard import AlreadyExists, NotFound, open_writer
 from steelyard.containerd import RemoteStore
@@ -58,21 +60,19 @@ async def walk(store: RemoteStore) -> None:
 WORKS: dict[str, Work] = {"put": put, "commit": commit, "read": read, "walk": walk}
 
 
-def interrupt(backend: str, address: str, work: Work, steps: Steps) -> bool:
-    """Do the work in a new event loop, with SIGINT at those steps; return whether it ended the loop."""
+def start(backend: str, address: str, work: Work, steps: Steps) -> bool:
+    """Do the work in a new event loop; return whether Ctrl-C ended it."""
 
     async def main() -> None:
+        steps.listen()
         async with RemoteStore(address) as store:
             await work(store)
 
     options = {"use_uvloop": True} if backend == "uvloop" else {}
-    sys.setprofile(steps)
     try:
         anyio.run(main, backend="asyncio" if backend == "uvloop" else backend, backend_options=options)
     except KeyboardInterrupt:
         return True
-    finally:
-        sys.setprofile(None)
     return False
 
 
@@ -91,19 +91,21 @@ async def look(address: str) -> None:
 def main() -> None:
     backend, address, tries = sys.argv[1:]
     counts = {}
+    fail_for_unawaited()
     for name, work in WORKS.items():
-        interrupt(backend, address, work, Steps(()))  # what is imported and kept
-        steps = Steps(())
-        interrupt(backend, address, work, steps)
-        print(f"{name}: {steps.count} steps", file=sys.stderr, flush=True)
+        with Steps() as steps:
+            start(backend, address, work, steps)  # what is imported and kept
         runs = ended = 0
-        for at in range(1, steps.count + 1, max(1, steps.count // int(tries)) if int(tries) else 1):
+        for steps in each_step(partial(start, backend, address, work), int(tries)):
             runs += 1
             faulthandler.dump_traceback_later(2 * HANG_SECONDS, exit=True)
-            with Place(f"{name}, step {at}"):
-                ended += interrupt(backend, address, work, Steps({at}))
+            with Place(f"{name}, instruction {steps.at}"):
+                with steps:
+                    ended += start(backend, address, work, steps)
                 anyio.run(look, address)
+                assert not complaints, complaints
             faulthandler.cancel_dump_traceback_later()
+        print(f"{name}: {runs} runs, {ended} ended", file=sys.stderr, flush=True)
         counts[name] = runs, ended
     print(json.dumps(counts))
 

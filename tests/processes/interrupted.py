@@ -4,10 +4,9 @@ It runs in a process of its own, which the test kills should it hang. Each run o
 SIGINT; then it must have ended with KeyboardInterrupt, or have finished, and the store must be as a user expects it:
 it opens, the bytes of an unfinished ingest are there, the ref is free, no file is open that was not before.
 
-`sweep ROOT TRIES` goes through the steps of each piece of work: where a Python function of the package begins or goes on
-after an await, and after each call of native code in one, which are both sides of every hop. It interrupts at `TRIES` of
-them for each piece of work, or at all of them where that is 0. `random ROOT RUNS SEED` has a thread send the signal
-at random times.
+`sweep ROOT TRIES` goes through the steps of each piece of work: all places at which Python looks for signals in the package, or
+in what it calls. They are both sides of every await and of every hop, and all between. It interrupts at `TRIES` of them for
+each piece of work, or at all of them where that is 0. `random ROOT RUNS SEED` has a thread send the signal at random times.
 
 `BACKEND` is ``asyncio``, ``uvloop`` or ``trio``, run by `anyio.run`, or ``bare``: an asyncio loop without a runner, in which
 Ctrl-C raises KeyboardInterrupt wherever Python is.
@@ -16,7 +15,6 @@ Ctrl-C raises KeyboardInterrupt wherever Python is.
 from __future__ import annotations
 
 import asyncio
-import dis
 import faulthandler
 import gc
 import json
@@ -28,80 +26,39 @@ import sys
 import threading
 import time
 import traceback
-import warnings
 from collections import Counter
-from collections.abc import Awaitable, Callable, Container, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import anyio
+from support.interruption import (
+    HANG_SECONDS,
+    PACKAGE,
+    Place,
+    Steps,
+    complaints,
+    each_step,
+    fail_for_unawaited,
+    unraisable,
+)
 
 import steelyard
 from steelyard import LocalStore, NotFound, Unavailable, open_writer
 from steelyard.images import export_images, import_images
 
-PACKAGE = str(Path(steelyard.__file__).parent)
-HANG_SECONDS = 30
+TOGETHER = 8
+"""Interruptions before the store is looked at, where nothing of theirs is lost by then."""
+
 NAME = "docker.io/library/demo:1"
 DATA = random.Random(1).randbytes(700_000)
 
 acknowledged: dict[str, int] = {}
 """Bytes of ingests that must be there after any interruption."""
 
-RESUME, AFTER_YIELD_FROM = dis.opmap["RESUME"], 2
-
 Work = Callable[[LocalStore, Path], Awaitable[None]]
-
-
-PLACE: list[str] = []
-"""Where the last interruption came: the innermost frames."""
-
-
-class Place:
-    """Says where it was when something fails."""
-
-    def __init__(self, place: str) -> None:
-        self.place = place
-
-    def __enter__(self) -> None:
-        self.begun = time.monotonic()
-
-    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
-        if error is not None:
-            print("failed:", self.place, *PLACE, sep="\n  ", file=sys.stderr, flush=True)
-
-
-class Steps:
-    """Counts the steps of the package's Python code, and raises SIGINT at some of them."""
-
-    def __init__(self, at: Container[int]) -> None:
-        self.at = at
-        self.count = 0
-        self.raised = False
-
-    def __call__(self, frame: FrameType, event: str, _: object) -> None:
-        if frame.f_code.co_filename.startswith(PACKAGE) and is_step(frame, event):
-            self.count += 1
-            if not self.raised and self.count in self.at:
-                self.raised = True
-                PLACE[:] = [
-                    event,
-                    *(f"{each.filename}:{each.lineno} {each.name}" for each in traceback.extract_stack(frame, 6)),
-                ]
-                signal.raise_signal(signal.SIGINT)
-
-
-def is_step(frame: FrameType, event: str) -> bool:
-    """Return whether Python looks for signals at a place like this: where a function begins, and after a native call.
-
-    It does not before a call, nor at a return, nor where a coroutine resumes that awaits another one.
-    """
-    if event != "call":
-        return event == "c_return"
-    code, last = frame.f_code.co_code, frame.f_lasti
-    return code[last] == RESUME and code[last + 1] & 3 < AFTER_YIELD_FROM
 
 
 async def put(store: LocalStore, root: Path) -> None:
@@ -180,10 +137,12 @@ WORKS: dict[str, Work] = {
 }
 
 
-def start(backend: str, work: Work, root: Path) -> bool:
+def start(backend: str, work: Work, root: Path, steps: Steps | None = None) -> bool:
     """Do the work in a new event loop; return whether Ctrl-C ended it."""
 
     async def main() -> None:
+        if steps is not None:
+            steps.listen()
         async with LocalStore(root / "store", durability="process-crash") as store:
             await work(store, root)
 
@@ -215,14 +174,23 @@ def bare(main: Callable[[], Any]) -> None:
         loop.close()
 
 
-def check(root: Path, before: list[str], *, torn: bool) -> None:
-    """Fail unless all is as it should be after an interruption.
+def check_process(before: list[str], *, torn: bool) -> None:
+    """Fail if an interruption left something behind in this process.
 
     Args:
-        root: the folder.
         before: the files that were open.
         torn: KeyboardInterrupt was raised in any step of asyncio's too: what was open may be open still.
     """
+    gc.collect()
+    end = time.monotonic() + 30  # a thread that wrote behind the caller may be about to close the last
+    while not torn and (left := Counter(open_files()) - Counter(before)) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert torn or not left, f"left open: {left}"
+    assert not complaints, complaints
+
+
+def check_store(root: Path, *, torn: bool) -> None:
+    """Fail unless every ref is free, every acknowledged byte is there and every blob is whole."""
 
     async def look() -> None:
         async with LocalStore(root / "store", durability="process-crash") as store:
@@ -235,13 +203,7 @@ def check(root: Path, before: list[str], *, torn: bool) -> None:
             async for found in store.verify_all():
                 assert found.error is None
 
-    gc.collect()
-    end = time.monotonic() + 30  # a thread that wrote behind the caller may be about to close the last
-    while not torn and (left := Counter(open_files()) - Counter(before)) and time.monotonic() < end:
-        time.sleep(0.01)
-    assert torn or not left, f"left open: {left}"
     anyio.run(look)
-    assert not complaints, complaints
 
 
 def open_files() -> list[str]:
@@ -253,51 +215,28 @@ def open_files() -> list[str]:
     return sorted(name for name in found if name.startswith("/"))
 
 
-complaints: list[str] = []
-
-
-def _warned(message: Warning | str, category: type[Warning], *_: object) -> None:
-    """Fail for a coroutine that was made and never awaited: Ctrl-C came between, and what it was to do was not done."""
-    if issubclass(category, RuntimeWarning) and "never awaited" in str(message):
-        complaints.append(str(message))
-
-
-def _unraisable(what: Any) -> None:
-    frames = traceback.extract_tb(what.exc_traceback)
-    if not isinstance(what.exc_value, KeyboardInterrupt) and any(PACKAGE in frame.filename for frame in frames):
-        complaints.append(f"{what.err_msg} {what.object!r}: {what.exc_value!r}")
-
-
-def places(backend: str, name: str, root: Path, tries: int) -> Iterator[int]:
-    """Yield the steps of a piece of work at which to interrupt it: so many, or all."""
-    steps = Steps(())
-    interrupt(backend, name, root, steps)
-    print(f"{name}: {steps.count} steps", file=sys.stderr, flush=True)
-    yield from range(1, steps.count + 1, max(1, steps.count // tries) if tries else 1)
-
-
-def interrupt(backend: str, name: str, root: Path, steps: Steps) -> bool:
-    sys.setprofile(steps)
-    try:
-        return start(backend, WORKS[name], root)
-    finally:
-        sys.setprofile(None)
-
-
 def sweep(backend: str, root: Path, tries: int) -> dict[str, tuple[int, int]]:
     """Interrupt each piece of work at its steps; return how often, and how many runs ended by it."""
     counts = {}
     for name, work in WORKS.items():
         start(backend, work, root)  # what is opened once and kept
+        gc.collect()
+        gc.freeze()  # so that the collections that follow are short
         before = open_files()
         runs = ended = 0
-        for at in places(backend, name, root, tries):
+        for steps in each_step(partial(start, backend, work, root), tries):
             runs += 1
             faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
-            with Place(f"{name}, step {at}"):
-                ended += interrupt(backend, name, root, Steps({at}))
-                check(root, before, torn=backend == "bare")
+            with Place(f"{name}, instruction {steps.at}"):
+                with steps:
+                    ended += start(backend, work, root, steps)
+                check_process(before, torn=backend == "bare")
+                if name == "write" or runs % TOGETHER == 0:
+                    check_store(root, torn=backend == "bare")
             faulthandler.cancel_dump_traceback_later()
+        with Place(f"{name}, one of the last {TOGETHER}"):
+            check_store(root, torn=backend == "bare")
+        print(f"{name}: {runs} runs, {ended} ended", file=sys.stderr, flush=True)
         counts[name] = runs, ended
     return counts
 
@@ -316,7 +255,9 @@ def at_random(backend: str, root: Path, runs: int, seed: int) -> dict[str, tuple
         faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
         with Place(f"run {run}: {name} after {delays}"):
             ended += signalled(backend, WORKS[name], root, delays)
-            check(root, before, torn=backend == "bare" or len(delays) > 1)
+            torn = backend == "bare" or len(delays) > 1
+            check_process(before, torn=torn)
+            check_store(root, torn=torn)
         faulthandler.cancel_dump_traceback_later()
     return {"all": (runs, ended)}
 
@@ -355,10 +296,9 @@ def main() -> None:
     root = Path(where)
     shutil.rmtree(root / "store", ignore_errors=True)
     (root / "large").write_bytes(random.Random(2).randbytes(9 << 20))
-    sys.unraisablehook = _unraisable
-    if how == "sweep":  # a signal at any time may come in the loop's own code too
-        warnings.simplefilter("always", RuntimeWarning)
-        warnings.showwarning = _warned  # type: ignore[assignment]  # it takes more than it needs
+    sys.unraisablehook = unraisable
+    if how == "sweep" and backend != "bare":  # a signal at any time may come in the loop's own code too
+        fail_for_unawaited()
     first, *rest = map(int, numbers)
     print(json.dumps(sweep(backend, root, first) if how == "sweep" else at_random(backend, root, first, *rest)))
 

@@ -1,7 +1,7 @@
 """Ctrl-C at every step of put, write, commit, read, walk, import and export, on each event loop; see `interrupted.py`.
 
 By default a few steps of each are tried, and a few random times. `STEELYARD_INTERRUPTS=all` tries every step, and 200 random
-times with the seed `STEELYARD_SEED`; it takes some minutes for each event loop.
+times with the seed `STEELYARD_SEED`; it takes some minutes for each event loop, in memory if there is `/dev/shm`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 
 import anyio
 import pytest
+import trio
+from support.interruption import is_our_coroutine
 from support.make_archives import layout, one_image, tar
 
 import steelyard
+from processes.interrupted import WORKS, start
 from steelyard import LocalStore
 from steelyard._native import Port
 from steelyard._runtime import calls
@@ -40,12 +44,21 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600 if ALL else 300)]
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Give a folder with archives; every step is tried in memory, where syncs cost nothing."""
+    if not ALL or not Path("/dev/shm").is_dir():
+        yield prepared(tmp_path)
+        return
+    with TemporaryDirectory(dir="/dev/shm") as memory:
+        yield prepared(Path(memory))
+
+
+def prepared(folder: Path) -> Path:
     index, _, blobs = one_image([random.Random(number).randbytes(60_000) for number in range(1 if ALL else 3)])
     archive = tar(layout(index, blobs))
-    (tmp_path / "archive.tar").write_bytes(archive)
-    (tmp_path / "archive.tar.gz").write_bytes(gzip.compress(archive))
-    return tmp_path
+    (folder / "archive.tar").write_bytes(archive)
+    (folder / "archive.tar.gz").write_bytes(gzip.compress(archive))
+    return folder
 
 
 def interrupted(how: str, backend: str, root: Path, *numbers: str) -> dict[str, tuple[int, int]]:
@@ -148,6 +161,25 @@ def test_ctrl_c_in_the_first_step_of_what_ends_an_object_skips_nothing_on_trio(t
     assert sys.getprofile() is None
     anyio.run(take)  # nobody holds the ref, though the writer is still referenced
     held.clear()
+
+
+def test_trio_interrupts_no_coroutine_of_ours_but_at_a_checkpoint(folder: Path) -> None:
+    torn: set[str] = set()
+
+    def look(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and is_our_coroutine(frame) and not trio.lowlevel.currently_ki_protected():
+            torn.add(frame.f_code.co_qualname)
+
+    (folder / "large").write_bytes(bytes(9 << 20))
+    for work in WORKS.values():
+        start("trio", work, folder)
+        sys.setprofile(look)
+        try:
+            start("trio", work, folder)
+        finally:
+            sys.setprofile(None)
+
+    assert torn == set()
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

@@ -6,15 +6,17 @@ KeyboardInterrupt in whatever Python code of the main task runs, unless a functi
 
 from __future__ import annotations
 
+import inspect
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeVar
 
 import anyio
 from anyio import CancelScope, get_cancelled_exc_class
 
-__all__ = ("EventLoop", "on_asyncio", "outlast", "protect", "uninterrupted")
+__all__ = ("EventLoop", "interruptible", "on_asyncio", "outlast", "protect", "uninterrupted")
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
@@ -80,28 +82,93 @@ class EventLoop:
         return True
 
 
-_uninterrupted: list[Callable[..., Any]] = []
-"""Functions that are not registered with trio yet."""
+_marked: list[tuple[Callable[..., Any], bool]] = []
+"""The functions that trio does not know yet, and whether they are protected."""
+
+_interruptible: set[CodeType] = set()
+
+_seen: set[str] = set()
+"""The modules that were there when `protect` was last called."""
+
+_UNPROTECTED = ("steelyard.cli", "steelyard.testing")
+"""The command line takes signals in a task; the tests of the contract stand for the code of a user."""
 
 
 def uninterrupted(function: FunctionT) -> FunctionT:
     """Have trio raise KeyboardInterrupt in no step of this function, nor of what it calls, but at the next checkpoint.
 
-    For every function that transfers or releases something and must not stop half-way. It adds no cost to a call. The
-    function may be a coroutine function; it must not call long functions of the user.
+    For every function that transfers or releases something and must not stop half-way; `protect` adds all coroutines. It
+    adds no cost to a call. The function must not call long functions of the user.
     """
-    _uninterrupted.append(function)
-    if "trio" in sys.modules:
-        protect()
+    _mark(function, protected=True)
     return function
 
 
-def protect() -> None:
-    """Register with trio the functions that are `uninterrupted`."""
+def interruptible(function: FunctionT) -> FunctionT:
+    """Let trio raise KeyboardInterrupt in the code of the user that this function calls, because it may work for long."""
+    _interruptible.add(function.__code__)
+    _mark(function, protected=False)
+    return function
+
+
+def _mark(function: Callable[..., Any], *, protected: bool) -> None:
+    _marked.append((function, protected))
+    if "trio" in sys.modules:
+        _tell_trio()
+
+
+def _tell_trio() -> None:
     import trio  # noqa: PLC0415  # only a program that runs on trio has it
 
-    while _uninterrupted:
-        trio.lowlevel.enable_ki_protection(_uninterrupted.pop())
+    while _marked:
+        function, protected = _marked.pop()
+        mark = trio.lowlevel.enable_ki_protection if protected else trio.lowlevel.disable_ki_protection
+        mark(function)
+
+
+def protect() -> None:
+    """Have trio raise KeyboardInterrupt in no step of the package's coroutines, but at their next checkpoint.
+
+    Otherwise it may come between the call that makes a coroutine and the await of it, which the first steps and the last
+    of an ``async with`` are too, or before what a call returns has a name. So every coroutine function and async
+    generator of the modules that are imported is `uninterrupted`, unless it is `interruptible`.
+    """
+    for name in sys.modules.keys() - _seen:
+        _seen.add(name)
+        if name.startswith("steelyard.") and not name.startswith(_UNPROTECTED):
+            for code in _coroutines(sys.modules[name]):
+                if code not in _interruptible:
+                    _mark(_Coded(code), protected=True)
+    _tell_trio()
+
+
+class _Coded:
+    """What trio asks of a function. It is none."""
+
+    def __init__(self, code: CodeType) -> None:
+        self.__code__ = code
+
+    def __call__(self) -> None:
+        """Do nothing."""
+
+
+def _coroutines(module: ModuleType) -> Iterator[CodeType]:
+    """Iterate over the code of the coroutine functions and async generators that a module defines."""
+    classes = [value for value in vars(module).values() if isinstance(value, type)]
+    for scope in (module, *classes):
+        for value in vars(scope).values():
+            if isinstance(value, FunctionType | staticmethod | classmethod):
+                function: Any = inspect.unwrap(value)  # type: ignore[arg-type]  # it unwraps these too
+                if function.__module__ == module.__name__:
+                    yield from _coroutines_in(function.__code__)
+
+
+def _coroutines_in(code: CodeType) -> Iterator[CodeType]:
+    if code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
+        yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _coroutines_in(constant)
 
 
 @uninterrupted

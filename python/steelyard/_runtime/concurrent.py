@@ -11,7 +11,7 @@ import anyio
 from anyio import CancelScope, get_cancelled_exc_class
 from anyio.lowlevel import checkpoint
 
-from steelyard._runtime.backend import uninterrupted
+from steelyard._runtime.backend import interruptible, uninterrupted
 from steelyard._runtime.background import Background
 from steelyard._runtime.fork import ProcessBound
 from steelyard._runtime.iteration import next_item
@@ -202,6 +202,7 @@ class _Work(Generic[ItemT, ResultT]):
         return result
 
 
+@interruptible
 async def _each(items: Iterable[ItemT]) -> AsyncIterator[ItemT]:
     for item in items:
         yield item

@@ -1,14 +1,15 @@
-"""The next item of an async iterator, without a step at which Ctrl-C leaves a coroutine that nobody awaits.
+"""The next item of an async iterator, which may be the user's, without a step at which Ctrl-C loses a coroutine.
 
 Python looks for signals after every call of native code, so after ``anext(iterator)`` too: KeyboardInterrupt then drops the
-coroutine that it returned, and Python warns that it "was never awaited". The same holds for a coroutine function that is
-called with ``*args``. An ``async for`` makes and awaits the coroutine without such a step.
+coroutine that it returned, and Python warns that it "was never awaited". An ``async for`` has no such step.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import Generic, TypeVar
+
+from steelyard._runtime.backend import interruptible
 
 __all__ = ("next_item",)
 
@@ -27,6 +28,7 @@ class _Rest(Generic[ItemT]):
         return self._iterator
 
 
+@interruptible
 async def next_item(iterator: AsyncIterator[ItemT]) -> ItemT:
     """Return the next item, as ``await anext(iterator)`` does.
 

@@ -12,7 +12,7 @@ from typing import BinaryIO, cast
 
 from anyio.lowlevel import checkpoint
 
-from steelyard._runtime.backend import uninterrupted
+from steelyard._runtime.backend import interruptible, uninterrupted
 from steelyard._runtime.buffers import view
 from steelyard._runtime.calls import run, run_always
 from steelyard._runtime.iteration import next_item
@@ -218,6 +218,7 @@ class IterablePieces(Pieces):
             data = view(item)
         return data
 
+    @interruptible
     async def _item(self) -> Buffer:
         if isinstance(self._iterator, AsyncIterator):
             return await next_item(self._iterator)
