@@ -158,7 +158,7 @@ async def both(data: bytes, tmp_path: Path) -> tuple[TarStream, TarIndex, list[E
     return stream, index, again
 
 
-async def test_names_that_come_again_are_told(tmp_path: Path) -> None:
+async def test_repeated_names_are_reported(tmp_path: Path) -> None:
     stream, index, again = await both(tar_of([("a", None), ("b", None), ("./a", None)]), tmp_path)
 
     assert [("a", 2, 0)] == [(entry.name, entry.index, entry.earlier) for entry in again]
@@ -303,16 +303,16 @@ async def test_ranges_are_hashed_as_they_are_copied(tmp_path: Path) -> None:
     data = os.urandom((3 << 20) + 777)
     (tmp_path / "source").write_bytes(b"head" + data)
     (tmp_path / "target").write_bytes(b"")
-    told: list[int] = []
+    reported: list[int] = []
     with (tmp_path / "source").open("rb") as source, (tmp_path / "target").open("r+b") as target:
         places = ((source.fileno(), 4), (target.fileno(), 10))
         for algorithm, size in (("sha256", len(data)), ("sha512", 777), ("sha256", 0)):
-            found = await copy_hashed(*places, size, algorithm, report=told.append)
+            found = await copy_hashed(*places, size, algorithm, report=reported.append)
 
             assert hashlib.new(algorithm, data[:size]).hexdigest() == found
         assert bytes(10) + data == (tmp_path / "target").read_bytes()
-        assert told[-1] == 0
-        assert len(data) in told
+        assert reported[-1] == 0
+        assert len(data) in reported
         with pytest.raises(DataCorrupt, match="expected 100 bytes, found 50 bytes"):
             await copy_hashed((source.fileno(), len(data) + 4 - 50), (target.fileno(), 0), 100, "sha256")
         with pytest.raises(StorageError):

@@ -81,7 +81,7 @@ def test_an_index_of_either_kind_names_manifests_with_platforms() -> None:
         assert expected == view.children[0].platform
 
 
-def test_a_config_tells_its_platform_and_layers() -> None:
+def test_a_config_has_its_platform_and_layers() -> None:
     rootfs = {"type": "layers", "diff_ids": [A]}
     view = parse({"os": "linux", "architecture": "x86_64", "rootfs": rootfs, "config": {"Env": ["A=1"]}}, CONFIG)
 

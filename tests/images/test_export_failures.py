@@ -152,7 +152,7 @@ async def test_a_reader_that_is_gone_is_the_error_of_the_stream(store: LocalStor
             await export_images(store, Sink(2 << 20), [NAME], **options)  # type: ignore[arg-type]
 
 
-async def test_a_place_that_cannot_be_written_is_told(store: LocalStore, tmp_path: Path) -> None:
+async def test_a_place_that_cannot_be_written_is_reported(store: LocalStore, tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "nowhere" / "a.tar"):
         with pytest.raises(StorageError, match="export"):
             await export_images(store, path, [NAME])
@@ -189,7 +189,7 @@ anyio.run(main)
     assert await store.exists(target_of(LAYERS[0]).digest)
 
 
-async def test_progress_tells_of_each_blob_and_of_the_whole(store: LocalStore, tmp_path: Path) -> None:
+async def test_progress_is_reported_of_each_blob_and_of_the_whole(store: LocalStore, tmp_path: Path) -> None:
     reports: list[Progress] = []
     await export_images(store, tmp_path / "a.tar", [NAME], on_progress=reports.append)
     blobs = {str(target_of(data).digest): len(data) for data in (MANIFEST_BYTES, CONFIG, *LAYERS)}

@@ -150,7 +150,7 @@ def test_strictly_only_the_very_platform_counts() -> None:
         Platforms()
 
 
-async def test_a_missing_document_raises_or_is_told(store: Store) -> None:
+async def test_a_missing_document_raises_or_is_reported(store: Store) -> None:
     index, _ = await keep_two_platforms(store)
     lost = (await walked(store, root_of(index)))[1].descriptor
     await store.delete(lost.digest)
@@ -183,7 +183,7 @@ async def test_a_check_lists_what_is_absent_with_parent_and_platform(store: Stor
     assert (await check(store, target_of(index), platforms=Platforms("linux/amd64"))).complete
 
 
-async def test_a_platform_that_an_image_has_nothing_for_is_told(store: Store) -> None:
+async def test_a_platform_that_an_image_has_nothing_for_is_reported(store: Store) -> None:
     await keep_two_platforms(store, "demo")
     found = await check(store, "demo", platforms=Platforms("linux/s390x", "linux/amd64"))
 
@@ -306,10 +306,10 @@ async def test_a_root_is_described_by_what_it_is(store: Store) -> None:
         (b"[]", "application/octet-stream"),
     ):
         assert root_of(data, media_type) == await describe(store, root_of(data).digest)
-    told = Descriptor(digest=root_of(b"gone").blob, size=3, media_type=MANIFEST)
-    assert MANIFEST == (await describe(store, told)).media_type
+    given = Descriptor(digest=root_of(b"gone").blob, size=3, media_type=MANIFEST)
+    assert MANIFEST == (await describe(store, given)).media_type
     with pytest.raises(NotFound):
-        await describe(store, told.digest)
+        await describe(store, given.digest)
     with pytest.raises(InvalidDocument):
         await describe(store, Descriptor(digest=root_of(index).blob, size=3))
 

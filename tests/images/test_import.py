@@ -131,7 +131,7 @@ async def test_a_layout_in_a_directory_and_another_store_are_sources(store: Stor
     assert (await check(other, NAME)).complete
 
 
-async def test_blobs_that_no_image_needs_are_kept_and_told(store: Store, tmp_path: Path, form: str) -> None:
+async def test_blobs_that_no_image_needs_are_kept_and_reported(store: Store, tmp_path: Path, form: str) -> None:
     index, _, blobs = one_image([b"layer"], org_opencontainers_image_ref_name="demo:1")
 
     found = await bring(store, tar(layout(index, [*blobs, b"stray"])), tmp_path, form)

@@ -27,13 +27,13 @@ import os, sys, anyio
 from steelyard import LocalStore
 from steelyard.images import import_images
 
-def tell(report):
+def on_progress(report):
     if report.phase == "write" and report.done > 4 << 20:
         os.write(1, b"x")
 
 async def main(store, source):
     async with LocalStore(store) as store:
-        await import_images(store, source, on_progress=tell, concurrency=1)
+        await import_images(store, source, on_progress=on_progress, concurrency=1)
 
 anyio.run(main, *sys.argv[1:])
 """
@@ -172,7 +172,7 @@ async def test_two_imports_at_once_end_both(archive: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.anyio
-async def test_a_source_that_fails_is_told_as_it_is() -> None:
+async def test_an_error_of_the_source_is_raised_unchanged() -> None:
     async def source() -> AsyncIterator[bytes]:
         yield tar(layout(*one_image([b"x"])[::2]))[:700]
         raise ConnectionResetError

@@ -25,8 +25,8 @@ LIBRARY = "docker.io/library/"
 def archive(*names: dict[str, str]) -> tuple[bytes, list[str]]:
     """Return an archive of images with these annotations, and their digests."""
     entries, blobs = [], []
-    for number, told in enumerate(names):
-        index, _, own = one_image([str(number).encode()], **told)
+    for number, wanted in enumerate(names):
+        index, _, own = one_image([str(number).encode()], **wanted)
         entries += json.loads(index)["manifests"]
         blobs += own
     index = encode({"schemaVersion": 2, "manifests": entries})
@@ -135,7 +135,7 @@ async def test_images_that_share_a_whole_name_have_their_own_tags_in_its_reposit
 
 
 @pytest.mark.parametrize("beside", [{}, {REF: "1"}, {REF: "No: tag!"}])
-async def test_a_name_that_stays_ambiguous_is_told_with_what_to_say(beside: dict[str, str]) -> None:
+async def test_an_ambiguous_name_is_refused_with_names_that_are_not(beside: dict[str, str]) -> None:
     image = {CONTAINERD: "demo:1", **beside}
     _, digests = archive(image, image)
 

@@ -108,7 +108,7 @@ def changes(draw: st.DrawFn, entries: Entries) -> Entries:
             return [*entries[:to], new, *entries[to:]]
         case "replace":
             return [*entries[:at], new, *entries[at + 1 :]]
-        case _:  # the file goes elsewhere, and a link leads there
+        case _:  # the file has another name, and a link leads there
             return [*entries[:at], (name, Link("../" * name.count("/") + "new")), *entries[at + 1 :], ("new", content)]
 
 
@@ -191,13 +191,13 @@ async def test_every_reader_refuses(case: str, tmp_path: Path) -> None:
     data, words = CASES[case]
     (tmp_path / "a.tar").write_bytes(data)
     (tmp_path / "a.tar.gz").write_bytes(gzip.compress(data, 1))
-    told = set()
+    refusals = set()
     for source in (tmp_path / "a.tar", tmp_path / "a.tar.gz", pieces(data, 700)):
         async with MemoryStore() as store:
             with pytest.raises(SteelyardError, match=words) as caught:
                 await import_images(store, source)
-            told.add((type(caught.value), str(caught.value)))
-    assert 1 == len(told)
+            refusals.add((type(caught.value), str(caught.value)))
+    assert 1 == len(refusals)
 
 
 @pytest.mark.anyio

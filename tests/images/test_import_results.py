@@ -1,4 +1,4 @@
-"""What an import tells of its blobs: packed, as there may be a million, and the same as if it were not."""
+"""The results for the blobs of an import: packed, because there may be a million, and equal to unpacked ones."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def expected(rows: list[tuple[Digest, int, BlobStatus, float]], referenced: set[
     first: dict[Digest, ImportedBlob] = {}
     for digest, size, status, seconds in rows:
         needed = digest in referenced
-        told = ImportedBlob(digest=digest, size=size, status=status, referenced=needed, seconds=seconds)
-        first.setdefault(digest, told)
+        plain = ImportedBlob(digest=digest, size=size, status=status, referenced=needed, seconds=seconds)
+        first.setdefault(digest, plain)
     return [first[digest] for digest in sorted(first)]
 
 
@@ -34,23 +34,23 @@ def test_blobs_come_in_the_order_of_their_digests_and_each_once() -> None:
             rows.append((digest_of(number, algorithm), number, "skipped", 0.0))
     rows.append((digest_of(-1), 2**63 - 1, "present", 0.0))
     referenced = {digest for digest, *_ in rows[::5]}
-    told = expected(rows, referenced)
+    plain = expected(rows, referenced)
     account, again = Account(), Account()
     for row in rows:
         account.add(*row)
         again.add(*row)
     blobs = account.close(referenced)
 
-    assert told == list(blobs)
-    assert len(told) == len(blobs)
-    assert [told[0], told[500], told[-1]] == [blobs[0], blobs[500], blobs[-1]]
-    assert tuple(told[3:900:7]) == blobs[3:900:7]
-    assert told[-1] in blobs
+    assert plain == list(blobs)
+    assert len(plain) == len(blobs)
+    assert [plain[0], plain[500], plain[-1]] == [blobs[0], blobs[500], blobs[-1]]
+    assert tuple(plain[3:900:7]) == blobs[3:900:7]
+    assert plain[-1] in blobs
     assert blobs == again.close(referenced)
     assert 1 == len({blobs, blobs})
     assert [] == list(account.close(set()))
     with pytest.raises(IndexError):
-        blobs[len(told)]
+        blobs[len(plain)]
 
 
 def test_a_blob_takes_few_bytes() -> None:

@@ -29,7 +29,7 @@ import os, sys, anyio
 from steelyard import LocalStore
 from steelyard.images import import_images
 
-def tell(report):
+def on_progress(report):
     if report.phase == "write" and report.done > 150 << 20:
         os.write(1, b"x")
 
@@ -40,7 +40,7 @@ async def pieces(path):
 
 async def main(store, source):
     async with LocalStore(store) as store:
-        await import_images(store, pieces(source), on_progress=tell)
+        await import_images(store, pieces(source), on_progress=on_progress)
 
 anyio.run(main, *sys.argv[1:])
 """
@@ -120,7 +120,7 @@ async def test_the_next_import_writes_only_the_rest_of_a_layer(archive: bytes, t
 
 
 @pytest.mark.anyio
-async def test_what_was_left_of_other_bytes_is_dropped_and_told() -> None:
+async def test_other_bytes_of_an_earlier_import_are_dropped_and_reported() -> None:
     """A stream cannot go back to its start, so that one import is needed to find out, and a second one to store."""
     store = MemoryStore()
     async with await store.writer(f"import-{DIGEST}") as writer:

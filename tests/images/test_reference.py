@@ -293,7 +293,7 @@ def test_a_digest_that_is_none_says_why() -> None:
         ImageReference.read("validname@sha256:" + "F" * 64)
 
 
-def test_an_upper_case_repository_is_told_so() -> None:
+def test_an_upper_case_repository_is_refused_with_the_reason() -> None:
     with pytest.raises(InvalidReference, match="lower case"):
         ImageReference.parse("docker/Docker:Tag")
 

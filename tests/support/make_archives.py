@@ -49,8 +49,8 @@ def one_image(layers: list[bytes], **annotations: str) -> tuple[bytes, bytes, li
     """Return the index of one image, its manifest, and all its blobs; underscores in names stand for dots."""
     config = b'{"os":"linux","architecture":"amd64"}'
     manifest = manifest_of(layers, config=config)
-    told = {key.replace("_", "."): value for key, value in annotations.items()}
-    entry = named(manifest, MANIFEST, annotations=told)
+    given = {key.replace("_", "."): value for key, value in annotations.items()}
+    entry = named(manifest, MANIFEST, annotations=given)
     index = encode({"schemaVersion": 2, "manifests": [entry]})
     return index, manifest, [manifest, config, *layers]
 

@@ -41,8 +41,8 @@ def index_of(*manifests: tuple[bytes, str | None], media_type: str = MANIFEST) -
     entries = []
     for data, platform in manifests:
         parts = [] if platform is None else platform.split("/")
-        told = dict(zip(("os", "architecture", "variant"), parts, strict=False))
-        entries.append(named(data, media_type, **({"platform": told} if told else {})))
+        fields = dict(zip(("os", "architecture", "variant"), parts, strict=False))
+        entries.append(named(data, media_type, **({"platform": fields} if fields else {})))
     return encode({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries})
 
 

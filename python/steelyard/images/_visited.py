@@ -52,7 +52,7 @@ class Visited:
             return
         self._visits += children
         if self._visits > self._limits.nodes:
-            raise LimitExceeded("images together", limit="nodes", allowed=self._limits.nodes)
+            raise LimitExceeded("images", limit="nodes", allowed=self._limits.nodes)
 
     def contradicts(self, descriptor: OCIDescriptor) -> bool:
         """Return whether the descriptor contradicts one of the same digest among those that are left out."""

@@ -15,7 +15,7 @@ from steelyard.images._off_loop import short_slices
 from steelyard.images._visited import Visited
 from steelyard.images.choose import Platforms
 from steelyard.images.documents import OCIDescriptor
-from steelyard.images.graph import CONCURRENCY, at_once, walk_one_of
+from steelyard.images.graph import CONCURRENCY, read_all, walk_one_of
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
 from steelyard.images.media_types import is_non_distributable
 from steelyard.images.node import Node
@@ -195,7 +195,7 @@ async def check_configs(reader: DocumentReader, present: Sequence[Node]) -> None
 
     configs = [node for node in present if node.descriptor.kind == "config"]
     for some in slices(configs, CONCURRENCY):
-        await at_once(some, check_config)
+        await read_all(some, check_config)
 
 
 async def find_root(store: Store, target: Descriptor, reader: DocumentReader) -> OCIDescriptor:

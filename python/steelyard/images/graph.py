@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import msgspec
 from anyio.lowlevel import checkpoint
@@ -155,7 +155,7 @@ class _Walk:
 
     async def read(self, nodes: Sequence[Node]) -> list[Node]:
         """Return the nodes with their documents, in their order."""
-        return await at_once(nodes, self._with_document)
+        return await read_all(nodes, self._with_document)
 
     async def _with_document(self, node: Node) -> Node:
         visited = self._visited
@@ -206,20 +206,21 @@ class _Walk:
         return Node(descriptor=descriptor, parent=parent.descriptor, platform=platform, depth=depth)
 
 
-async def at_once(nodes: Sequence[Node], read: Callable[[Node], Awaitable[ResultT]]) -> list[ResultT]:
-    """Return what `read` gives for each of the nodes, in their order; they are read at the same time."""
-    failures: dict[int, Exception] = {}
+async def read_all(nodes: Sequence[Node], read: Callable[[Node], Awaitable[ResultT]]) -> list[ResultT]:
+    """Return the results of `read` for all nodes, in their order; all calls run at the same time.
 
-    async def read_one(place: tuple[int, Node]) -> ResultT | None:
-        index, node = place
+    The first failure in the order of the nodes is raised, so that the same content fails in the same way.
+    """
+
+    async def attempt(node: Node) -> ResultT | Exception:
         try:
             return await read(node)
         except Exception as error:  # noqa: BLE001  # raised below
-            failures[index] = error
-            return None
+            return error
 
-    found = await map_concurrently(enumerate(nodes), read_one, concurrency=max(1, len(nodes)))
-    if failures:
-        # The first in the order of the nodes: the same content fails the same way.
-        raise failures[min(failures)]
-    return cast("list[ResultT]", found)
+    found: list[ResultT] = []
+    for result in await map_concurrently(nodes, attempt, concurrency=max(1, len(nodes))):
+        if isinstance(result, Exception):
+            raise result
+        found.append(result)
+    return found

@@ -81,7 +81,7 @@ async def export_images(
             is also the first report.
 
     Raises:
-        NotFound: there is no such name or manifest, or nothing for a platform that was asked for.
+        NotFound: there is no such name or manifest, or nothing for a requested platform.
         IncompleteImage: needed blobs are not stored; the error lists them.
         InvalidArgument: no image was named, or the target does not support an option.
         InvalidDocument: a document of an image is malformed.

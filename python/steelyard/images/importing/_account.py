@@ -21,7 +21,7 @@ BlobStatus = Literal["new", "present", "skipped"]
 _STATUSES: tuple[BlobStatus, ...] = get_args(BlobStatus)
 _REFERENCED = 0x80
 _TAIL = struct.Struct("<QfB")
-"""Size, seconds, and status with a bit for `ImportedBlob.referenced`; the digest stands before them."""
+"""Size, seconds, and status with a bit for `ImportedBlob.referenced`; they follow the digest."""
 
 _SECONDS = struct.Struct("<f")
 _STATUS_BITS = 2

@@ -24,7 +24,7 @@ async def needed(
     Args:
         reader: reads the documents.
         roots: the images.
-        platforms: of an index, count only what is for these.
+        platforms: count only the manifests of an index for these; None: all.
         last: whether the documents are not needed again.
     """
     found: set[Digest] = set()

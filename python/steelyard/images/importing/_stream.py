@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Collection
-from typing import Self
 
 import anyio
 import msgspec
@@ -15,7 +14,6 @@ from steelyard._archive import Decompressed, Entry, TarStream, format_of
 from steelyard._runtime.chunks import Batch
 from steelyard._runtime.iteration import next_item
 from steelyard._runtime.scopes import task_group
-from steelyard.content import ReaderAt
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import LimitExceeded
 from steelyard.hashing import Hasher
@@ -33,6 +31,7 @@ from steelyard.images.importing._contents import DOCUMENTS, LEFTOVERS
 from steelyard.images.importing._hashes import Hashes
 from steelyard.images.importing._judged import Archive, check_entry, check_repeated
 from steelyard.images.importing._naming import Contents
+from steelyard.images.importing._pieces import Counted, Rest, Spliced
 from steelyard.images.importing._read_ahead import read_ahead
 from steelyard.images.importing._source import blob_of
 from steelyard.images.layout._names import blob_name
@@ -64,7 +63,7 @@ class ArchiveStream(Archive):
     def __init__(self, source: AsyncIterable[Buffer], writer: ImportBlobWriter, parsed: ParsedDocuments) -> None:
         super().__init__(parsed)
         self._writer = writer
-        self._plain = Decompressed(_Counted(source, writer), ratio=self._limits.ratio)
+        self._plain = Decompressed(Counted(source, writer.ledger), ratio=self._limits.ratio)
         self._tar = self._open(self._plain)
         self._hashes = Hashes()
         self._is_layout = False
@@ -131,7 +130,7 @@ class ArchiveStream(Archive):
             return
         first = await self._head()
         compression = format_of(first[: _archive.HEAD])
-        pieces = _Rest(first, self._tar.data())
+        pieces = Rest(first, self._tar.data())
         claimed = None if digest is not None else _claimed(entry)
         if claimed is not None:
             item = Item(entry.name, entry.size, claimed)
@@ -154,7 +153,7 @@ class ArchiveStream(Archive):
             offset = 0
             async for piece in pieces:
                 if await reader.read_at(offset, len(piece)) != piece:
-                    whole = _Spliced(reader, offset, piece, pieces)
+                    whole = Spliced(reader, offset, piece, pieces)
                     result = await self._writer.write_single(Item(item.entry, item.size), whole)
                     self._note(item, result)
                     return result.digest
@@ -266,55 +265,3 @@ async def _hash(algorithm: Algorithm, pieces: AsyncIterator[memoryview]) -> Dige
     async for piece in pieces:
         await hash_piece(hasher, piece)
     return hasher.digest()
-
-
-class _Counted:
-    """A stream whose bytes count in the progress of the import."""
-
-    def __init__(self, source: AsyncIterable[Buffer], writer: ImportBlobWriter) -> None:
-        self._source = aiter(source)
-        self._ledger = writer.ledger
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Buffer:
-        piece = await next_item(self._source)
-        self._ledger.advance(memoryview(piece).nbytes)
-        # The stream is read ahead, so a buffer that the source may reuse is copied.
-        return piece if type(piece) is bytes else bytes(piece)
-
-
-class _Rest:
-    """The data of an entry, with the first piece, which was read before."""
-
-    def __init__(self, first: memoryview, rest: AsyncIterator[memoryview]) -> None:
-        self._first: memoryview | None = first
-        self._rest = rest
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> memoryview:
-        first, self._first = self._first, None
-        return await next_item(self._rest) if first is None else first
-
-
-class _Spliced:
-    """The data of an entry whose first bytes equal those of a stored blob, and are read from there."""
-
-    def __init__(self, reader: ReaderAt, equal: int, piece: memoryview, rest: AsyncIterator[memoryview]) -> None:
-        self._reader = reader
-        self._offset = 0
-        self._equal = equal
-        self._rest = _Rest(memoryview(bytes(piece)), rest)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Buffer:
-        if self._offset == self._equal:
-            return await next_item(self._rest)
-        piece = await self._reader.read_at(self._offset, min(self._equal - self._offset, 1 << 20))
-        self._offset += len(piece)
-        return piece
