@@ -6,11 +6,9 @@ from collections.abc import AsyncGenerator
 from io import UnsupportedOperation
 
 from steelyard.content import ReaderAt
+from steelyard.transfer._source import READ_BYTES
 
 __all__ = ("READ_BYTES", "RawPieces", "file_of")
-
-READ_BYTES = 1 << 20
-"""The most bytes of a blob or an archive that are read or written in one call."""
 
 
 def file_of(reader: ReaderAt) -> int | None:
