@@ -54,30 +54,29 @@ class LocalStore(ProcessBound, BaseStore):
         assert await store.get(result.digest) == b"hello"
     ```
 
-    The files are the truth: ``blobs/<algorithm>/<encoded>`` holds a blob and nothing else. Labels live in SQLite beside
-    them; if that file is lost the blobs are all still there.
+    ``blobs/<algorithm>/<encoded>`` holds a blob and nothing else. Labels and image names are in SQLite beside the blobs;
+    the loss of that file loses no blob.
 
     Args:
-        path: the root; made with mode 0700 if it is not there. An OCI image layout can be adopted; containerd's content
+        path: the root; created with mode 0700 if it does not exist. An OCI image layout can be adopted; containerd's content
             root can be opened with `read_only`.
         read_only: change nothing, take no lock, work on a read-only file system.
-        durability: ``"power-loss"`` (default): what was acknowledged survives a power cut. ``"process-crash"``: it
-            survives the end of the process only; for caches and tests.
-        write_buffer: the most bytes of memory in which the writers of this store, all together, gather what they are given
-            until it is written.
+        durability: with ``"power-loss"`` (default) acknowledged data survives a power cut; with ``"process-crash"`` it
+            survives only the end of the process, for caches and tests.
+        write_buffer: the most bytes of memory for buffered writes, for all writers of this store together.
 
     Raises (when it is opened):
         IncompatibleFormat: the root has a newer format.
-        FailedPrecondition: the root belongs to containerd and `read_only` was not given.
+        FailedPrecondition: the root belongs to containerd, and `read_only` is not set.
         StorageError: the root is a file, or cannot be made or read.
 
     Cost:
-        `put`: a source of up to 8 MiB takes one hop to a thread, a larger file two. A blob that is stored already and
-        undamaged is not written again: a larger file whose size the store has is hashed first, for this reason. Puts of
+        `put`: a source of up to 8 MiB takes one hop to a thread, a larger file two. A blob that is already stored and
+        undamaged is not written again; so a larger file is hashed first if the store has a blob of its size. Puts of
         up to 1 MiB that wait at the same time share hops and flushes.
         `put_many`: files and bytes of up to 1 MiB from an ordinary iterable go in batches of up to 256, which are hashed
-        side by side, written, and made durable by a flush that batches share. Everything else is stored as by `put`,
-        several sources at a time. `concurrency` bounds the sources in work; by default 8 batches, or 8 single sources.
+        in lanes, written, and made durable by a flush that batches share. Other sources are stored as by `put`,
+        several at a time. `concurrency` is the most sources at a time; by default 8 batches, or 8 single sources.
     """
 
     def __init__(
@@ -99,11 +98,11 @@ class LocalStore(ProcessBound, BaseStore):
 
     @property
     def read_only(self) -> bool:
-        """Whether the store was opened to change nothing."""
+        """Whether the store was opened read-only."""
         return self._options.read_only
 
     async def aopen(self) -> Self:
-        """Open the store, unless it is open; ``async with`` does it."""
+        """Open the store, unless it is open; ``async with`` calls it."""
         if self._opened is None:
             store = await run(BlockingStore.open, self._options, ref_queue(self).released)
             self._opened, self._process = (store, Puts(store)), Process()
@@ -111,17 +110,17 @@ class LocalStore(ProcessBound, BaseStore):
 
     @uninterrupted
     async def aclose(self) -> None:
-        """Close the store and all that is open of it; may be called twice.
+        """Close the store and its writers, readers, streams and iterators. A second call does nothing.
 
-        Afterwards this process has no file of the store open. Writers are closed as by their own `aclose`: their ingests
+        Afterwards this process has no file of the store open. Writers are closed as by `Writer.aclose`: their ingests
         are kept, and their refs are free. Later calls of a writer, reader, stream or walk raise FailedPrecondition;
-        closing one does nothing. A call under way in another task ends first, or raises the same.
+        closing one does nothing. A running call of another task ends first, or raises FailedPrecondition.
 
         Raises:
-            StorageError: not all that a writer had accepted could be kept; everything is closed nevertheless.
+            StorageError: not all accepted bytes of a writer could be kept; everything is closed nevertheless.
 
         Cancellation:
-            Comes after the store is closed.
+            Takes effect after the store is closed.
         """
         opened, self._opened = self._opened, None
         self._process = UNBOUND
@@ -148,15 +147,15 @@ class LocalStore(ProcessBound, BaseStore):
         return LocalImageNames(lambda: self._store.images)
 
     def notes(self) -> list[str]:
-        """Return the faults that the store found when it was opened, a sentence each; normally none."""
+        """Return the problems that were found when the store was opened, a sentence each; normally none."""
         return self._store.notes()
 
     async def stats(self) -> StoreStats:
-        """Count and size what is stored."""
+        """Return the number and size of blobs, ingests and quarantined copies."""
         return await run(self._store.stats)
 
     async def rebuild(self) -> list[str]:
-        """Rebuild the metadata from the blobs and from all that is readable of the old file, which is kept beside it.
+        """Rebuild the metadata from the blobs and the readable part of the old file, which is kept beside the new one.
 
         Returns:
             The results, kept or lost, a sentence each.
@@ -169,7 +168,7 @@ class LocalStore(ProcessBound, BaseStore):
     def direct(self) -> BlockingStore:
         """Return the blocking core of the store, for threads: the same calls without an event loop.
 
-        It is valid as long as the store is open, which must not be closed by it.
+        It is valid as long as the store is open. Do not close the store through it.
         """
         return self._store
 
@@ -189,18 +188,18 @@ class LocalStore(ProcessBound, BaseStore):
         expected: Digest | str | None = None,
         algorithm: Algorithm | None = None,
     ) -> LocalWriter:
-        """Begin or resume an ingest; see `Ingester.writer`. Two stores on one root, in any processes, share refs."""
+        """Start or resume an ingest; see `Ingester.writer`. Two stores on one root, in any processes, share refs."""
         options = IngestOptions.parse(ref, size=size, expected=expected, algorithm=algorithm)
         return LocalWriter(await run(self._store.ingest, options))
 
     # Manager
 
     async def info(self, digest: Digest | str) -> Info:
-        """Return what is known of a blob; see `Manager.info`."""
+        """Return the info of a blob; see `Manager.info`."""
         return await run(self._store.info, digest)
 
     async def infos(self, digests: Iterable[Digest | str]) -> dict[Digest, Info]:
-        """Return what is known of each that is stored; one hop for `_BATCH` of them."""
+        """Return the `Info` of each stored digest; one hop for `_BATCH` digests."""
         names = [Digest.parse(digest) for digest in digests]
         found: dict[Digest, Info] = {}
         for some in slices(names, _BATCH):
@@ -224,7 +223,7 @@ class LocalStore(ProcessBound, BaseStore):
     # IngestManager
 
     async def status(self, ref: str) -> Status:
-        """Return what is known of an ingest; see `IngestManager.status`."""
+        """Return the status of an ingest; see `IngestManager.status`."""
         return await run(self._store.status, ref)
 
     async def list_statuses(self, *filters_: str) -> list[Status]:
@@ -267,12 +266,12 @@ class LocalStore(ProcessBound, BaseStore):
 
         Args:
             digest: the blob.
-            quarantine: move a damaged blob aside, to ``quarantine/`` under the root; it is then NotFound.
+            quarantine: move a damaged blob to ``quarantine/`` under the root; it is then NotFound.
             on_progress: called with `Progress`.
 
         Raises:
-            NotFound: it is not stored.
-            DataCorrupt: it does not match.
+            NotFound: the blob is not stored.
+            DataCorrupt: the bytes do not match the digest.
         """
         await verify.verify(self._store, Digest.parse(digest), quarantine=quarantine, on_progress=on_progress)
 
@@ -287,13 +286,13 @@ class LocalStore(ProcessBound, BaseStore):
         """Verify every blob and yield the result of each when it is known.
 
         Args:
-            concurrency: threads at work; each takes a large blob, or up to 64 others, which it hashes side by side.
-            resume: leave out the blobs that the last run verified, if that run did not reach its end.
+            concurrency: the number of threads; each takes a large blob, or up to 64 others, which it hashes in lanes.
+            resume: skip the blobs that the last run verified, if that run did not reach its end.
             quarantine: as for `verify`.
             on_progress: called with `Progress`.
 
         Cancellation:
-            Stops after the hops under way; a run with `resume` continues from there.
+            Stops after the current hops; a run with `resume` continues from there.
         """
         return verify.verify_all(
             self._store, concurrency=concurrency, resume=resume, quarantine=quarantine, on_progress=on_progress
