@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from steelyard import InvalidArgument, LocalStore, MemoryStore
 from steelyard.containerd.proto import content_pb2 as pb
-from steelyard.containerd.service import Server, _call, _gate
+from steelyard.containerd.service import Server, _call, _interceptor
 from steelyard.containerd.service._messages import Malformed, parse_write, read_response
 
 from .wire import SECONDS, Wire, refused, wire
@@ -175,7 +175,7 @@ class Clock:
         self.looks = 0
 
     def monotonic(self) -> float:
-        self.looks += threading.current_thread().name == "containerd-watch"
+        self.looks += threading.current_thread().name == "containerd-idle"
         return self.now
 
     def pass_by(self, seconds: float) -> None:
@@ -189,7 +189,7 @@ class Clock:
 
 def test_a_client_that_answers_in_time_is_not_idle(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr(_gate, "time", clock)
+    monkeypatch.setattr(_interceptor, "time", clock)
     monkeypatch.setattr(_call, "time", clock)
     with serving(short_path, idle_seconds=0.2) as content:
         talk = content.talk()

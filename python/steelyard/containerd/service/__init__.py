@@ -5,7 +5,7 @@ It needs the extra ``grpc``. docs/containerd.md says what is served and by which
 | Module | Owns |
 | --- | --- |
 | `_server` | the server's life |
-| `_gate`, `_call` | what every call goes through: the watch for stuck clients, errors, log |
+| `_interceptor`, `_call` | what every call goes through: the end of idle calls, errors, log |
 | `_content`, `_write`, `_images`, `_standard` | the services |
 | `_messages`, `_codes` | values and errors as they go over the wire |
 | `_ending` | the last response and the end of a call in one trip |

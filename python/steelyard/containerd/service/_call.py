@@ -184,11 +184,11 @@ class Call:
             if self.code is None:
                 self.code = code
 
-    def look(self, now: float, idle_seconds: float) -> str | None:
-        """End the call if its client has kept it waiting for too long; return what was waited for, then.
+    def reap_idle(self, now: float, idle_seconds: float) -> str | None:
+        """End the call if its client has kept it waiting for too long, and return what the call waited for.
 
-        A request that does not come is refused in words. A response that nobody takes can't be: whatever is sent now
-        would stand behind it. Then the call is cut.
+        If the client does not send a request, the call ends with an error message. If the client does not take a response,
+        a message would wait behind the response, so the call is cancelled.
         """
         waiting = self._waiting
         if waiting is None or now - waiting[1] < idle_seconds:
@@ -196,15 +196,11 @@ class Call:
         what = waiting[0]
         if what == "request" and self._send is not None and self.code is None:
             self.end(refuse(StatusCode.DEADLINE_EXCEEDED, f"{self.name}: no message for {idle_seconds:g} s"))
-            self._waiting = (what, now)  # should it not end by this, it is cut next time
+            self._waiting = (what, now)  # if this does not end it, it is cancelled next time
         else:
             self.finish(StatusCode.DEADLINE_EXCEEDED)
             self._context.cancel()
         return what
-
-    def cut(self) -> None:
-        """Break the call off."""
-        self._context.cancel()
 
     @property
     def name(self) -> str:

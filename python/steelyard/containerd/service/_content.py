@@ -12,7 +12,7 @@ from google.protobuf.empty_pb2 import Empty
 from steelyard.containerd.proto import content_pb2
 from steelyard.containerd.service import _messages as messages
 from steelyard.containerd.service._call import Call
-from steelyard.containerd.service._gate import Gate
+from steelyard.containerd.service._interceptor import Interceptor
 from steelyard.containerd.service._metrics import Meters
 from steelyard.containerd.service._portal import AnyStore
 from steelyard.containerd.service._write import write
@@ -51,7 +51,7 @@ class Content:
         self._read_bytes = read_bytes
         self._meters = meters
 
-    def handlers(self, gate: Gate) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+    def handlers(self, interceptor: Interceptor) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
         """Return the methods, by name."""
         ones: dict[str, Callable[[Call, bytes], bytes]] = {
             "Info": self.info,
@@ -62,8 +62,8 @@ class Content:
             "Abort": self.abort,
         }
         manies = {"List": self.list, "Read": self.read, "Write": self.write}
-        return {name: gate.one(f"/{SERVICE}/{name}", one) for name, one in ones.items()} | {
-            name: gate.many(f"/{SERVICE}/{name}", many) for name, many in manies.items()
+        return {name: interceptor.one(f"/{SERVICE}/{name}", one) for name, one in ones.items()} | {
+            name: interceptor.many(f"/{SERVICE}/{name}", many) for name, many in manies.items()
         }
 
     def info(self, call: Call, data: bytes) -> bytes:

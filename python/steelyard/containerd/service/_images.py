@@ -10,7 +10,7 @@ from steelyard.containerd.proto import images_pb2
 from steelyard.containerd.service import _messages as messages
 from steelyard.containerd.service._call import Call
 from steelyard.containerd.service._content import EMPTY, EXACT
-from steelyard.containerd.service._gate import Gate
+from steelyard.containerd.service._interceptor import Interceptor
 from steelyard.containerd.service._portal import AnyStore
 from steelyard.digest import Digest
 from steelyard.model import Image
@@ -29,7 +29,7 @@ class Images:
     def __init__(self, store: AnyStore) -> None:
         self._store = store
 
-    def handlers(self, gate: Gate) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+    def handlers(self, interceptor: Interceptor) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
         """Return the methods, by name."""
         ones = {
             "Get": self.get,
@@ -38,7 +38,7 @@ class Images:
             "Update": self.update,
             "Delete": self.delete,
         }
-        return {name: gate.one(f"/{SERVICE}/{name}", one) for name, one in ones.items()}
+        return {name: interceptor.one(f"/{SERVICE}/{name}", one) for name, one in ones.items()}
 
     def get(self, call: Call, data: bytes) -> bytes:
         """Tell what is known of a name."""

@@ -21,9 +21,9 @@ from steelyard._runtime.threads import Pool, refusable
 from steelyard.containerd._grpc import require_threads
 from steelyard.containerd.service._content import SERVICE as CONTENT
 from steelyard.containerd.service._content import Content
-from steelyard.containerd.service._gate import Gate
 from steelyard.containerd.service._images import SERVICE as IMAGES
 from steelyard.containerd.service._images import Images
+from steelyard.containerd.service._interceptor import Interceptor
 from steelyard.containerd.service._metrics import Counting, Meters, Page, parse_metrics_address
 from steelyard.containerd.service._portal import AnyStore, PortalStore, Trip
 from steelyard.containerd.service._socket import Place, parse_address, private_place
@@ -102,7 +102,9 @@ class Server(ProcessBound):
         self._metrics_at = None if metrics_address is None else parse_metrics_address(metrics_address)
         self._meters = Meters() if metrics_address is None else Counting()
         self._page: Page | None = None
-        self._gate = Gate(calls=calls, idle_seconds=idle_seconds, message_bytes=message_bytes, meters=self._meters)
+        self._interceptor = Interceptor(
+            calls=calls, idle_seconds=idle_seconds, message_bytes=message_bytes, meters=self._meters
+        )
         self._health = Health((CONTENT, IMAGES), watchers=max(1, calls // 4))
         self._stack: AsyncExitStack | None = None
 
@@ -133,7 +135,7 @@ class Server(ProcessBound):
                 stack.push_async_callback(run, self._page.close)
             store = await self._blocking(stack)
             pool = Pool(2 * self._most_calls + _REFUSING, thread_name_prefix="containerd-call")
-            running = _Running(self._made(store, pool), pool, place, self._gate)
+            running = _Running(self._made(store, pool), pool, place, self._interceptor)
             stack.push_async_callback(self._end, running)
             await run(running.start)
             self._stack = stack.pop_all()
@@ -164,10 +166,10 @@ class Server(ProcessBound):
             ],
         )
         services = {
-            CONTENT: Content(store, read_bytes=self._read_bytes, meters=self._meters).handlers(self._gate),
-            IMAGES: Images(store).handlers(self._gate),
-            HEALTH: self._health.handlers(self._gate),
-            REFLECTION: Reflection((CONTENT, IMAGES, HEALTH, REFLECTION)).handlers(self._gate),
+            CONTENT: Content(store, read_bytes=self._read_bytes, meters=self._meters).handlers(self._interceptor),
+            IMAGES: Images(store).handlers(self._interceptor),
+            HEALTH: self._health.handlers(self._interceptor),
+            REFLECTION: Reflection((CONTENT, IMAGES, HEALTH, REFLECTION)).handlers(self._interceptor),
         }
         server.add_generic_rpc_handlers(
             tuple(grpc.method_handlers_generic_handler(name, handlers) for name, handlers in services.items())
@@ -187,11 +189,11 @@ class Server(ProcessBound):
 class _Running:
     """What runs while a server is open."""
 
-    def __init__(self, server: grpc.Server, pool: Pool, place: Place, gate: Gate) -> None:
+    def __init__(self, server: grpc.Server, pool: Pool, place: Place, interceptor: Interceptor) -> None:
         self._server = server
         self._pool = pool
         self._place = place
-        self._gate = gate
+        self._interceptor = interceptor
 
     def start(self) -> None:
         """Bind, serve, and only then let the socket be found."""
@@ -199,7 +201,7 @@ class _Running:
             self._server.add_insecure_port(self._place.target)
         except RuntimeError as error:
             raise StorageError(errno.EADDRNOTAVAIL, str(self._place.path), "bind") from error
-        self._gate.open()
+        self._interceptor.open()
         with refusable(self._place.path):
             # One thread there is always: calls wait for it where the system refuses more.
             self._pool.submit(int).result()
@@ -219,4 +221,4 @@ class _Running:
     def close(self) -> None:
         """Wait for the threads, which are about to end."""
         self._pool.shutdown()
-        self._gate.close()
+        self._interceptor.close()

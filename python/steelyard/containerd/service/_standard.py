@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from steelyard.containerd.service import _messages as messages
 from steelyard.containerd.service._call import Call
 from steelyard.containerd.service._codes import Busy
-from steelyard.containerd.service._gate import Gate
+from steelyard.containerd.service._interceptor import Interceptor
 from steelyard.errors import NotFound
 
 __all__ = ("HEALTH", "REFLECTION", "Health", "Reflection")
@@ -39,9 +39,12 @@ class Health:
         self._most = watchers
         self._seats = threading.Semaphore(watchers)
 
-    def handlers(self, gate: Gate) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+    def handlers(self, interceptor: Interceptor) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
         """Return the methods, by name."""
-        return {"Check": gate.one(f"/{HEALTH}/Check", self.check), "Watch": gate.many(f"/{HEALTH}/Watch", self.watch)}
+        return {
+            "Check": interceptor.one(f"/{HEALTH}/Check", self.check),
+            "Watch": interceptor.many(f"/{HEALTH}/Watch", self.watch),
+        }
 
     def drain(self) -> None:
         """Say NOT_SERVING from now on, and end the calls that watch for it."""
@@ -83,10 +86,10 @@ class Reflection:
     def __init__(self, services: Sequence[str]) -> None:
         self._servicer = reflection.ReflectionServicer(services)
 
-    def handlers(self, gate: Gate) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+    def handlers(self, interceptor: Interceptor) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
         """Return the methods, by name."""
         name = "ServerReflectionInfo"
-        return {name: gate.many(f"/{REFLECTION}/{name}", self.reflect)}
+        return {name: interceptor.many(f"/{REFLECTION}/{name}", self.reflect)}
 
     def reflect(self, call: Call) -> None:
         """Answer each question."""

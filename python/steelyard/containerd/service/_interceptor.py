@@ -1,4 +1,4 @@
-"""What every call goes through: the namespace header, the watch for clients that keep it waiting, errors, log, metrics."""
+"""What every call goes through: the namespace header, the end of idle calls, errors, log, metrics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from steelyard.containerd.service._codes import Busy, Exhausted, refusal
 from steelyard.containerd.service._metrics import Meters
 from steelyard.errors import InvalidArgument
 
-__all__ = ("Gate",)
+__all__ = ("Interceptor",)
 
 logger = logging.getLogger("steelyard.containerd")
 
@@ -64,7 +64,7 @@ class _Limit:
         self._free.release()
 
 
-class Gate:
+class Interceptor:
     """Runs the calls of a server.
 
     Args:
@@ -82,17 +82,17 @@ class Gate:
         self._calls: set[Call] = set()
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._watch = threading.Thread(target=self._keep_watch, name="containerd-watch", daemon=True)
+        self._reaper = threading.Thread(target=self._reap_idle, name="containerd-idle", daemon=True)
 
     def open(self) -> None:
-        """Begin to watch."""
-        start(self._watch)
+        """Start to end calls that are idle for too long."""
+        start(self._reaper)
 
     def close(self) -> None:
-        """Stop watching."""
+        """Stop the thread that ends idle calls."""
         self._stop.set()
-        if self._watch.ident is not None:
-            self._watch.join()
+        if self._reaper.ident is not None:
+            self._reaper.join()
 
     def one(self, method: str, handler: One) -> grpc.RpcMethodHandler[Any, Any]:
         """Return a handler for a method of one request and one response."""
@@ -110,7 +110,7 @@ class Gate:
                 call.finish(StatusCode.OK)
             except Gone:
                 call.finish(StatusCode.CANCELLED)
-            except Exception as error:  # noqa: BLE001 - every error ends here, and is told to the client
+            except Exception as error:  # noqa: BLE001 - every error ends here, and is sent to the client
                 call.fail(self._explain(call, error))
             finally:
                 self._leave(call)
@@ -133,13 +133,13 @@ class Gate:
                 call.end(None)
             except Gone:
                 call.finish(StatusCode.CANCELLED)
-            except Exception as error:  # noqa: BLE001 - every error ends here, and is told to the client
+            except Exception as error:  # noqa: BLE001 - every error ends here, and is sent to the client
                 call.end(self._explain(call, error))
             finally:
                 self._leave(call)
 
         # grpcio's own health service relies on this attribute: responses, and the end, then come by a call of `send`,
-        # which any thread may do, the watch too.
+        # which any thread may do, also the one that ends idle calls.
         behavior.experimental_non_blocking = True  # type: ignore[attr-defined]
         return grpc.stream_stream_rpc_method_handler(behavior)
 
@@ -188,13 +188,13 @@ class Gate:
             )
         return refused
 
-    def _keep_watch(self) -> None:
+    def _reap_idle(self) -> None:
         while not self._stop.wait(min(1.0, self._idle_seconds / 4)):
             now = time.monotonic()
             with self._lock:
                 calls = list(self._calls)
             for call in calls:
-                if (what := call.look(now, self._idle_seconds)) is not None:
+                if (what := call.reap_idle(now, self._idle_seconds)) is not None:
                     fields = {"method": call.method, "subject": call.subject, "code": "DEADLINE_EXCEEDED"}
                     waited = "sent no message" if what == "request" else "took no message"
                     logger.warning(
