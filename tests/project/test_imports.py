@@ -113,6 +113,14 @@ def test_only_the_modules_at_a_border_import_what_is_behind_it(border: str) -> N
     assert set() == {entry for entry in allowed if not any(path.startswith(entry) for path in found)}, "not needed"
 
 
+def test_one_module_calls_into_an_event_loop_from_another_thread() -> None:
+    way_in = re.compile(r"call_soon_threadsafe|run_coroutine_threadsafe|run_sync_soon|trio\.from_thread")
+
+    assert ["_runtime/backend.py"] == [
+        str(path.relative_to(PACKAGE)) for path in MODULES if way_in.search(path.read_text())
+    ]
+
+
 @pytest.mark.parametrize(
     ("claim", "allowed"), [("import `steelyard._native`", NATIVE), ("import `asyncio` or `trio`", LOOPS)]
 )
