@@ -11,11 +11,14 @@ import pytest
 from support.rust_sources import RUST_TEXT, Crate, blanked, circles, shipped
 
 RUST = Path(__file__).parents[2] / "rust"
-CRATES = ("core",)
+CRATES = ("core", "py")
+
+KNOWN_CIRCLES = ({("caller",), ("gather",), ("pool",)},)
+"""Those of `rust/py` that are still to be taken apart."""
 
 LAYERS = (
     {"error"},
-    {"bridge", "digest", "waiting"},
+    {"digest", "waiting"},
     {"archive", "hash", "model", "threads"},
     {"filter", "format"},
     {"sys"},
@@ -52,7 +55,7 @@ def core() -> Crate:
 
 @pytest.mark.parametrize("name", CRATES)
 def test_no_file_uses_itself_through_others(name: str) -> None:
-    found = circles(_of_name(name).edges())
+    found = [circle for circle in circles(_of_name(name).edges()) if circle not in KNOWN_CIRCLES]
 
     assert [] == [sorted("::".join(module) for module in circle) for circle in found]
 

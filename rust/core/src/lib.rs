@@ -2,7 +2,6 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests look at the disk"))]
 
 pub mod archive;
-pub mod bridge;
 pub mod digest;
 pub mod error;
 pub mod filter;

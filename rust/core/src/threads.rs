@@ -1,8 +1,14 @@
 //! The one place where threads are started.
 //!
+//! `threads/calls/` has the threads that serve calls, `threads/low_priority.rs` those that an event loop gets the processor
+//! before.
+//!
 //! The system may refuse a thread at any time: a container's limit of processes, a user's limit, memory. `thread::spawn`
 //! and `Scope::spawn` panic then, so clippy refuses them everywhere else (`rust/clippy.toml`). What starts here gets an
 //! error instead, and every caller has another way: fewer threads, its own thread if that may block, or an error.
+
+pub mod calls;
+pub(crate) mod low_priority;
 
 use std::io;
 use std::panic::resume_unwind;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use pyo3::exceptions::{PyBaseException, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
-use steelyard_core::bridge::{self, Bounds};
 use steelyard_core::sys::ProcessBound;
+use steelyard_core::threads::calls::{self, Bounds};
 use steelyard_core::waiting::for_caller;
 
 use crate::caller::{Many, One, address};
@@ -22,7 +22,7 @@ pub(crate) struct Gather(ProcessBound<Arc<Line>>);
 /// Who waits for a batch.
 pub(crate) struct Line {
     function: Py<PyAny>,
-    waiting: bridge::Line<Waiting>,
+    waiting: calls::Line<Waiting>,
 }
 
 /// One call.
@@ -39,7 +39,7 @@ impl Gather {
     #[new]
     #[pyo3(signature = (function, /, *, most, most_bytes, at_once))]
     fn new(function: Py<PyAny>, most: usize, most_bytes: usize, at_once: usize) -> Self {
-        let waiting = bridge::Line::new(Bounds { most, most_bytes, at_once });
+        let waiting = calls::Line::new(Bounds { most, most_bytes, at_once });
         Self(ProcessBound::new(Arc::new(Line { function, waiting })))
     }
 

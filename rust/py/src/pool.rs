@@ -1,6 +1,6 @@
 //! Worker threads for Python's calls, and the ports through which event loops hear of their ends.
 //!
-//! Who is woken and when is the core's to decide (`steelyard_core::bridge`). What is here is how a call is made, under the
+//! Who is woken and when is the core's to decide (`steelyard_core::threads::calls`). What is here is how a call is made, under the
 //! GIL, and how a loop is told: finished calls gather in its inbox, and one wake, about 50 µs, delivers all that are there.
 
 use std::io;
@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
-use steelyard_core::bridge::{self, Done, Work};
 use steelyard_core::error::Error;
 use steelyard_core::store::ingest::Ingest;
 use steelyard_core::sys::ProcessBound;
 use steelyard_core::threads;
+use steelyard_core::threads::calls::{self, Done, Work};
 use steelyard_core::waiting::for_caller;
 
 use crate::caller::{One, Unwanted, address};
@@ -41,10 +41,10 @@ pub(crate) enum Job {
 
 /// What is finished and not yet taken, of one event loop.
 pub(crate) struct Inbox {
-    results: bridge::Inbox<(Py<PyAny>, PyResult<Py<PyAny>>)>,
+    results: calls::Inbox<(Py<PyAny>, PyResult<Py<PyAny>>)>,
     /// Called by a worker, with no argument, when the first result after a `take` is there.
     wake: Py<PyAny>,
-    pub(crate) pool: Arc<bridge::Pool<Calls>>,
+    pub(crate) pool: Arc<calls::Pool<Calls>>,
     pub(crate) unwanted: Unwanted,
 }
 
@@ -56,18 +56,18 @@ pub(crate) struct Calls;
 
 /// A set of worker threads. In a child of a fork it has none, and what waits in it is the parent's.
 #[pyclass(frozen, module = "steelyard._native")]
-pub(crate) struct Pool(ProcessBound<Arc<bridge::Pool<Calls>>>);
+pub(crate) struct Pool(ProcessBound<Arc<calls::Pool<Calls>>>);
 
 /// One event loop's way to a pool.
 #[pyclass(frozen, module = "steelyard._native")]
-pub(crate) struct Port(ProcessBound<(Arc<bridge::Pool<Calls>>, Arc<Inbox>)>);
+pub(crate) struct Port(ProcessBound<(Arc<calls::Pool<Calls>>, Arc<Inbox>)>);
 
 #[pymethods]
 impl Pool {
     #[new]
     #[pyo3(signature = (most, /))]
     fn new(most: usize) -> Self {
-        Self(ProcessBound::new(bridge::Pool::new(Calls, most, IDLE)))
+        Self(ProcessBound::new(calls::Pool::new(Calls, most, IDLE)))
     }
 
     /// How many threads there are at this moment.
@@ -85,7 +85,7 @@ impl Pool {
     #[pyo3(signature = (wake, /))]
     fn port(&self, wake: Py<PyAny>) -> PyResult<Port> {
         let pool = Arc::clone(bound(&self.0)?);
-        let (results, unwanted) = (bridge::Inbox::default(), Unwanted::default());
+        let (results, unwanted) = (calls::Inbox::default(), Unwanted::default());
         let inbox = Inbox { results, wake, pool: Arc::clone(&pool), unwanted };
         Ok(Port(ProcessBound::new((pool, Arc::new(inbox)))))
     }
@@ -166,7 +166,7 @@ impl Port {
 
 /// That somebody waits to be told; he is, too, when whoever had this forgets it, in a panic for example.
 struct Telling {
-    pool: Arc<bridge::Pool<Calls>>,
+    pool: Arc<calls::Pool<Calls>>,
     job: Option<Job>,
 }
 

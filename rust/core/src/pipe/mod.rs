@@ -7,7 +7,6 @@
 //! | File | Holds |
 //! | --- | --- |
 //! | `pool.rs` | pools of threads, and how many threads a caller may borrow |
-//! | `low_priority.rs` | low-priority threads: an event loop gets the processor before them |
 //! | `pipeline.rs` | buffers on their way through one or more hashes |
 //! | `stream.rs` | the bytes of one hash, in order |
 //! | `workers.rs` | the hash workers and their queue of tasks |
@@ -17,7 +16,6 @@
 
 mod buffers;
 mod job;
-mod low_priority;
 mod multi;
 mod pipeline;
 mod pool;
@@ -26,7 +24,6 @@ mod workers;
 
 pub(crate) use buffers::PIECE;
 pub use job::Job;
-pub(crate) use low_priority::{WORTH, low_priority};
 pub use multi::MultiHasher;
 pub(crate) use pipeline::{Pipeline, Saving};
 pub(crate) use pool::{FLUSHING, HASHING, WAITING, processors};

@@ -14,8 +14,8 @@ use std::thread;
 use std::time::Duration;
 
 use super::buffers;
-use super::low_priority::lower_priority;
 use crate::sys::Process;
+use crate::threads::low_priority::lower_priority;
 use crate::threads::start;
 
 /// Threads that hash: as many as processors.

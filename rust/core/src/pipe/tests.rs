@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use super::buffers::Buffer;
 use super::pool::{HASHING, Lent, Pool, processors};
 use super::stream::{PANIC, Piece, Stream};
-use super::{Job, PIECE, Pipeline, low_priority};
+use super::{Job, PIECE, Pipeline};
 use crate::digest::{Algorithm, Digest};
 use crate::hash::Hasher;
 use crate::pipe::MultiHasher;
+use crate::threads::low_priority::low_priority;
 
 /// Pools that no other test uses.
 static LIMITED: Pool = Pool::new("limited", || 3);

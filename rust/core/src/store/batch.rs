@@ -19,7 +19,7 @@ use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
 use crate::hash::lanes::digest_many;
 use crate::model::{Labels, check_labels};
-use crate::pipe::low_priority;
+use crate::threads::low_priority::low_priority;
 use crate::threads::start_in;
 use load::Loaded;
 pub use load::Source;

@@ -6,8 +6,8 @@ use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, Result};
 use crate::hash::Hasher;
 use crate::model::{Labels, check_labels};
-use crate::pipe::{WORTH, low_priority};
 use crate::sys::write_all_at;
+use crate::threads::low_priority::{WORTH, low_priority};
 use crate::volume::{Content, Existing, Published};
 
 /// What a put did.

@@ -11,8 +11,9 @@ use super::Ingest;
 use super::inner::Inner;
 use crate::error::{Error, Result};
 use crate::pipe::MultiHasher;
-use crate::pipe::{HASHING, Job, PIECE, Piece, Pipeline, WORTH, low_priority};
+use crate::pipe::{HASHING, Job, PIECE, Piece, Pipeline};
 use crate::sys::{Sys, read_full_at};
+use crate::threads::low_priority::{WORTH, low_priority};
 use crate::threads::{join, start_in};
 use crate::volume::Volume;
 

@@ -5,7 +5,8 @@ use crate::digest::Digest;
 use crate::error::Result;
 use crate::hash::Hasher;
 use crate::hash::lanes::update_many;
-use crate::pipe::{HASHING, Job, low_priority};
+use crate::pipe::{HASHING, Job};
+use crate::threads::low_priority::low_priority;
 use crate::volume::Volume;
 
 /// Blobs that are read side by side: as many as the widest registers have lanes.

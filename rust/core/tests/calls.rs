@@ -1,4 +1,4 @@
-//! The bridge's pool with real threads and real time; `src/bridge/tests.rs` has every interleaving of a model.
+//! The pool for calls with real threads and real time; `src/threads/calls/tests.rs` has every interleaving of a model.
 #![allow(clippy::disallowed_methods, reason = "tests may panic where there is no thread")]
 
 use std::io;
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use steelyard_core::bridge::{Done, Inbox, Pool, Work};
+use steelyard_core::threads::calls::{Done, Inbox, Pool, Work};
 
 /// Jobs that add to a sum, some of them after a while, under a lock that all share but while they wait.
 struct Adding {

@@ -10,7 +10,7 @@ use std::thread;
 
 use rustix::process::{getpid, getpriority_process, setpriority_process};
 
-use crate::threads::both;
+use super::both;
 
 /// How much is added to their nice value: they then get a third of the processor time of a thread of normal priority.
 const STEPS: i32 = 5;

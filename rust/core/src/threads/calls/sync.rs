@@ -18,29 +18,29 @@ mod model {
 
     /// The checker's own never times out; with this one a test says when time is up for all who wait.
     #[derive(Default)]
-    pub(in crate::bridge) struct Condvar {
+    pub(in crate::threads::calls) struct Condvar {
         inner: loom::sync::Condvar,
         expiries: AtomicUsize,
     }
 
-    pub(in crate::bridge) struct Waited(bool);
+    pub(in crate::threads::calls) struct Waited(bool);
 
     type Woken<'a, T> = Result<(MutexGuard<'a, T>, Waited), std::sync::PoisonError<(MutexGuard<'a, T>, Waited)>>;
 
     impl Condvar {
-        pub(in crate::bridge) fn new() -> Self {
+        pub(in crate::threads::calls) fn new() -> Self {
             Self::default()
         }
 
-        pub(in crate::bridge) fn notify_one(&self) {
+        pub(in crate::threads::calls) fn notify_one(&self) {
             self.inner.notify_one();
         }
 
-        pub(in crate::bridge) fn notify_all(&self) {
+        pub(in crate::threads::calls) fn notify_all(&self) {
             self.inner.notify_all();
         }
 
-        pub(in crate::bridge) fn wait<'a, T>(
+        pub(in crate::threads::calls) fn wait<'a, T>(
             &self,
             guard: MutexGuard<'a, T>,
         ) -> std::sync::LockResult<MutexGuard<'a, T>> {
@@ -48,21 +48,25 @@ mod model {
         }
 
         #[allow(clippy::unnecessary_wraps, reason = "as the standard library's")]
-        pub(in crate::bridge) fn wait_timeout<'a, T>(&self, guard: MutexGuard<'a, T>, _: Duration) -> Woken<'a, T> {
+        pub(in crate::threads::calls) fn wait_timeout<'a, T>(
+            &self,
+            guard: MutexGuard<'a, T>,
+            _: Duration,
+        ) -> Woken<'a, T> {
             let before = self.expiries.load(Ordering::Relaxed);
             let guard = self.inner.wait(guard).unwrap_or_else(std::sync::PoisonError::into_inner);
             Ok((guard, Waited(self.expiries.load(Ordering::Relaxed) != before)))
         }
 
         /// Time is up. The caller holds the mutex, so nobody is about to begin waiting.
-        pub(in crate::bridge) fn expire(&self) {
+        pub(in crate::threads::calls) fn expire(&self) {
             self.expiries.fetch_add(1, Ordering::Relaxed);
             self.inner.notify_all();
         }
     }
 
     impl Waited {
-        pub(in crate::bridge) fn timed_out(&self) -> bool {
+        pub(in crate::threads::calls) fn timed_out(&self) -> bool {
             self.0
         }
     }
