@@ -53,6 +53,20 @@ async def test_writes_that_fit_need_no_thread(tmp_path: Path, source: bytes) -> 
         assert sha256(source[: 512 * KIB]) == str(await writer.digest())
 
 
+async def test_leaving_a_writer_after_its_commit_takes_no_hop(tmp_path: Path) -> None:
+    """The hop of the commit closes the ingest."""
+    async with LocalStore(tmp_path / "store") as store:
+        async with await store.writer("ref") as writer:
+            await writer.write(b"data")
+            await writer.commit()
+            before = calls.counts()["pieces"]
+        await writer.aclose()
+
+        assert before == calls.counts()["pieces"]
+        async with await store.writer("ref") as again:
+            assert 0 == again.offset
+
+
 async def test_what_the_caller_changes_after_a_write_is_not_stored(tmp_path: Path, source: bytes) -> None:
     async with LocalStore(tmp_path / "store") as store, await store.writer("ref") as writer:
         for size in (10, 20_000, 300_000):

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
-from typing import Any
+import time
+from collections.abc import Iterator
+from itertools import chain, islice, takewhile
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from steelyard.local.blocking import BlockingStore
 
 __all__ = ("complete_digest", "complete_image", "complete_ref")
 
@@ -27,47 +32,35 @@ def complete_ref(words: Any) -> list[tuple[str, str]]:
 
 
 def _ask(words: Any, what: str) -> list[tuple[str, str]]:
-    import anyio  # noqa: PLC0415 - this module is loaded with every command, and used for completion only
-
+    # Imported here: this module is loaded with every command, and used for completion only.
+    from steelyard.cli.settings import load  # noqa: PLC0415
     from steelyard.errors import SteelyardError  # noqa: PLC0415
+    from steelyard.local.blocking import BlockingStore, OpenOptions  # noqa: PLC0415
 
     try:
-        return anyio.run(_candidates, words, what)
+        path = load({"store": _store_option(words)}).store_path
+        with BlockingStore.open(OpenOptions.parse(path, read_only=True)) as store:
+            return list(islice(_candidates(store, words.incomplete, what), _CANDIDATES))
     except (SteelyardError, OSError):
         return []  # no store, so no candidates
 
 
-async def _candidates(words: Any, what: str) -> list[tuple[str, str]]:
-    import anyio  # noqa: PLC0415
-
+def _candidates(store: BlockingStore, prefix: str, what: str) -> Iterator[tuple[str, str]]:
     from steelyard.cli.image_names import familiar  # noqa: PLC0415
     from steelyard.cli.names import human_size  # noqa: PLC0415
-    from steelyard.cli.settings import load  # noqa: PLC0415
-    from steelyard.local import LocalStore  # noqa: PLC0415
 
-    found: list[tuple[str, str]] = []
-    with anyio.move_on_after(_SECONDS):
-        async with LocalStore(load({"store": _store_option(words)}).store_path, read_only=True) as store:
-            if what == "ref":
-                statuses = await store.list_statuses()
-                return [(one.ref, human_size(one.offset)) for one in statuses if one.ref.startswith(words.incomplete)]
-            if what == "image":
-                return [
-                    (name, str(image.target.digest))
-                    for image in await store.images.list()
-                    for name in (image.name, familiar(image.name))
-                    if name.startswith(words.incomplete)
-                ][:_CANDIDATES]
-            async with aclosing(store.walk()) as infos:
-                async for info in infos:
-                    # Bash ends a word at a colon, so hex digits complete to hex digits, which identify the blob.
-                    for name in (str(info.digest), info.digest.encoded):
-                        if name.startswith(words.incomplete):
-                            found.append((name, human_size(info.size)))
-                            break
-                    if len(found) == _CANDIDATES:
-                        break
-    return found
+    if what == "ref":
+        yield from ((one.ref, human_size(one.offset)) for one in store.statuses() if one.ref.startswith(prefix))
+    elif what == "image":
+        for image in store.images.list():
+            names = (image.name, familiar(image.name))
+            yield from ((name, str(image.target.digest)) for name in names if name.startswith(prefix))
+    else:
+        end = time.monotonic() + _SECONDS
+        for info in chain.from_iterable(takewhile(lambda _: time.monotonic() < end, store.pages())):
+            # Bash ends a word at a colon, so hex digits complete to hex digits, which identify the blob.
+            names = (str(info.digest), info.digest.encoded)
+            yield from ((name, human_size(info.size)) for name in names if name.startswith(prefix))
 
 
 def _store_option(words: Any) -> str | None:

@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -27,8 +27,11 @@ if TYPE_CHECKING:
     from steelyard.cli.app import Options
     from steelyard.content import Store
     from steelyard.local import LocalStore
+    from steelyard.local.blocking import BlockingStore
 
 __all__ = ("Context",)
+
+ResultT = TypeVar("ResultT")
 
 _LISTED_FAILURES = 20
 
@@ -167,6 +170,40 @@ class Context:
         """
         from steelyard.local import LocalStore  # noqa: PLC0415 - the extension, which help does not need
 
+        read_only = await self._check_local(create=create, change=change)
+        durability = self.settings.durability_name
+        async with LocalStore(self.settings.store_path, read_only=read_only, durability=durability) as store:
+            for note in store.notes() if tell else ():
+                self.note(note)
+            yield store
+
+    async def with_blocking(
+        self, work: Callable[[BlockingStore], ResultT], *, change: bool = False, tell: bool = True
+    ) -> ResultT:
+        """Open the store on this machine's disk, call `work` with its blocking core, and close it, in one hop.
+
+        Args:
+            work: called on a thread.
+            change, tell: see `open_local`, which raises the same.
+        """
+        from steelyard.local.blocking import BlockingStore, OpenOptions  # noqa: PLC0415 - as above
+
+        read_only = await self._check_local(create=False, change=change)
+        options = OpenOptions.parse(
+            self.settings.store_path, read_only=read_only, durability=self.settings.durability_name
+        )
+
+        def opened() -> tuple[list[str], ResultT]:
+            with BlockingStore.open(options) as store:
+                return store.notes(), work(store)
+
+        notes, result = await run(opened)
+        for note in notes if tell else ():
+            self.note(note)
+        return result
+
+    async def _check_local(self, *, create: bool, change: bool) -> bool:
+        """Return whether the store on this machine's disk has to be opened read-only; see `open_local`."""
         if is_address(self.settings.store.value):
             raise Unsupported(
                 written_out(self.settings.store.value), operation="this command; it needs the root of a store"
@@ -177,11 +214,7 @@ class Context:
             raise NoStore(str(path), exists=exists, origin=self.settings.store.origin)
         if not is_store:
             await run(check_new_root, str(path))
-        store = LocalStore(path, read_only=not (create or change or ours), durability=self.settings.durability_name)
-        async with store:
-            for note in store.notes() if tell else ():
-                self.note(note)
-            yield store
+        return not (create or change or ours)
 
     def _clear_for_results(self) -> None:
         if stdio.is_terminal(stdio.STDOUT):

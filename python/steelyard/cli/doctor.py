@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
 from typing import Annotated, Any
@@ -23,7 +24,8 @@ from steelyard.cli.names import exact_size, human_size
 from steelyard.cli.printing import printable, quoted
 from steelyard.cli.settings import config_path
 from steelyard.errors import SteelyardError
-from steelyard.local import LocalStore, sqlite_version
+from steelyard.local import sqlite_version
+from steelyard.local.blocking import BlockingStore
 
 STALE = timedelta(days=1)
 """An ingest without a change for this time is reported."""
@@ -62,10 +64,8 @@ async def doctor(
     rebuilt: list[str] = []
     try:
         if rebuild:
-            async with context.open_local(change=True, tell=False) as store:
-                rebuilt = await store.rebuild()
-        async with context.open_local(tell=False) as store:
-            checks = await _checks(context, store)
+            rebuilt = await context.with_blocking(lambda store: store.rebuild(), change=True, tell=False)
+        checks = await context.with_blocking(partial(_checks, context), tell=False)
     except (SteelyardError, OSError) as error:
         found = explain(error, program=context.program)
         helps = not isinstance(error, NoStore)  # this command is the next step there
@@ -86,17 +86,17 @@ class Unhealthy(SteelyardError):
     code = "unhealthy"
 
 
-async def _checks(context: Context, store: LocalStore) -> list[Check]:
+def _checks(context: Context, store: BlockingStore) -> list[Check]:
     checks = [
         Check(name="metadata", ok=False, message=printable(note), next=f"{context.program} doctor --rebuild")
         for note in store.notes()
     ] or [Check(name="metadata", ok=True, message="readable")]
-    stats = await store.stats()
+    stats = store.stats()
     checks.append(Check(name="blobs", ok=True, message=f"{stats.blobs}, {exact_size(stats.blob_bytes)}"))
     quarantined = stats.quarantined
     checks.append(Check(name="quarantine", ok=True, message=f"{quarantined} damaged"))
     now = datetime.now(UTC)
-    statuses = await store.list_statuses()
+    statuses = store.statuses()
     stale = [status for status in statuses if now - status.updated_at > STALE]
     message = f"{len(statuses)} unfinished, {len(stale)} without a change for a day"
     hint = f"{context.program} abort {quoted(stale[0].ref)}" if stale else None

@@ -72,14 +72,14 @@ async def stat(*, context: Annotated[Context, Parameter(parse=False)]) -> None:
     Args:
         context: the run.
     """
-    async with context.open_local() as store:
-        stats: dict[str, int] = msgspec.to_builtins(await store.stats())
-        lines = [f"{'store':<18}{path_shown(store.path)}"]
-        for name, number in stats.items():
-            size = name == "size" or name.endswith("bytes")
-            label = name.replace("_", " ")
-            lines.append(f"{label:<18}{exact_size(number) if size else number}")
-        await context.out.document({"type": "stat", "store": path_text(store.path), **stats}, "\n".join(lines))
+    path = context.settings.store_path.absolute()
+    stats: dict[str, int] = msgspec.to_builtins(await context.with_blocking(lambda store: store.stats()))
+    lines = [f"{'store':<18}{path_shown(path)}"]
+    for name, number in stats.items():
+        size = name == "size" or name.endswith("bytes")
+        label = name.replace("_", " ")
+        lines.append(f"{label:<18}{exact_size(number) if size else number}")
+    await context.out.document({"type": "stat", "store": path_text(path), **stats}, "\n".join(lines))
 
 
 def line_of(info: Info) -> str:
