@@ -1,7 +1,7 @@
 """Copy an image out of a containerd into a local store, on trio, and name it there.
 
-What the store has already is not fetched again, and a large blob that was interrupted goes on where it stopped: run it twice.
-All blobs are copied before the name is set, so that the name never holds half an image.
+Stored blobs are not fetched again, and the next run resumes a large blob after an interruption.
+All blobs are copied before the name is set, so the name never holds an incomplete image.
 
     python copy_from_containerd.py SOCKET NAMESPACE IMAGE STORE
 """

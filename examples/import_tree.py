@@ -1,6 +1,6 @@
-"""Import a directory tree on trio: every file a blob, and a manifest of names and digests as a blob of its own.
+"""Import a directory tree on trio: each file becomes a blob, and a manifest of names and digests becomes another one.
 
-Run it again after a crash, a Ctrl-C or a change of some files: what is stored already is not written again.
+Run it again after a crash, after Ctrl-C or after a change of some files: stored blobs are not written again.
 
     python examples/import_tree.py STORE DIRECTORY
 """

@@ -1,6 +1,6 @@
-"""A store of your own: what is missing near is fetched from far, once, resumably, and verified on the way.
+"""A store of your own: it fetches absent blobs from a far store into a near one, once, resumably and verified.
 
-It inherits what every store has in common and writes the four interfaces. The contract suite then argues with it:
+It inherits `BaseStore` and implements the interfaces. The contract suite tests it:
 
     pytest examples/own_store.py
 """
@@ -31,7 +31,7 @@ from steelyard.testing import StoreContract
 
 
 class ReadThroughStore(BaseStore):
-    """Shows what is near; a blob that is asked for by its digest comes from far when it is not near."""
+    """Lists the near store. A blob that is requested by its digest is fetched from the far store if it is not near."""
 
     def __init__(self, near: Store, far: Store) -> None:
         self._near = near
@@ -47,7 +47,7 @@ class ReadThroughStore(BaseStore):
         await copy(self._far, digest, self._near)
 
     async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
-        """Open a blob; fetch it first if it is not near."""
+        """Open a blob, and fetch it first if it is not near."""
         try:
             return await self._near.reader_at(blob)
         except NotFound:
@@ -55,7 +55,7 @@ class ReadThroughStore(BaseStore):
             return await self._near.reader_at(blob)
 
     async def info(self, digest: Digest | str) -> Info:
-        """Tell what is known of a blob; fetch it first if it is not near."""
+        """Return the info of a blob, and fetch it first if it is not near."""
         try:
             return await self._near.info(digest)
         except NotFound:
@@ -70,7 +70,7 @@ class ReadThroughStore(BaseStore):
         expected: Digest | str | None = None,
         algorithm: Algorithm | None = None,
     ) -> Writer:
-        """Write near."""
+        """Write to the near store."""
         try:
             return await self._near.writer(ref, size=size, expected=expected, algorithm=algorithm)
         except Unavailable as error:
@@ -79,41 +79,41 @@ class ReadThroughStore(BaseStore):
             raise
 
     async def update(self, info: Info, *fieldpaths: str) -> Info:
-        """Label near."""
+        """Set labels in the near store."""
         return await self._near.update(info, *fieldpaths)
 
     def walk(self, *filters: str) -> AsyncGenerator[Info, None]:
-        """Walk over what is near."""
+        """Walk over the near store."""
         return self._near.walk(*filters)
 
     async def delete(self, digest: Digest | str) -> None:
-        """Delete near; asked for again, it comes again."""
+        """Delete the blob in the near store; the next request fetches it again."""
         await self._near.delete(digest)
 
     async def status(self, ref: str) -> Status:
-        """Tell the status of an ingest near."""
+        """Return the status of an ingest of the near store."""
         return await self._near.status(ref)
 
     async def list_statuses(self, *filters: str) -> list[Status]:
-        """List the ingests near."""
+        """List the ingests of the near store."""
         return await self._near.list_statuses(*filters)
 
     async def abort(self, ref: str) -> None:
-        """Abort an ingest near."""
+        """Abort an ingest of the near store."""
         await self._near.abort(ref)
 
 
 class TestReadThroughStore(StoreContract):
-    """Everything that a store has to do, and one thing that this one does otherwise."""
+    """The contract of every store, with one intended difference."""
 
     @pytest.fixture
     async def store(self) -> AsyncIterator[Store]:
-        """Give a new one, with nothing far."""
+        """Give a new store with an empty far store."""
         async with MemoryStore() as near, MemoryStore() as far:
             yield ReadThroughStore(near, far)
 
     async def test_a_held_ref_is_unavailable_and_names_its_holder(self, store: Store) -> None:
-        """It says so, but not that it will tell when the ref is free: see `ReadThroughStore.writer`."""
+        """The error is raised, but without `local`: see `ReadThroughStore.writer`."""
         async with await store.writer("ref"):
             with pytest.raises(Unavailable) as caught:
                 await store.writer("ref")
@@ -124,7 +124,7 @@ class TestReadThroughStore(StoreContract):
 
 @pytest.mark.anyio
 async def test_a_blob_that_is_far_only_is_fetched_once() -> None:
-    """And what it has that other stores have not."""
+    """The additional behaviour of this store."""
     async with MemoryStore() as near, MemoryStore() as far:
         stored = await far.put(b"from far")
         store = ReadThroughStore(near, far)

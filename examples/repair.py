@@ -1,4 +1,4 @@
-"""Read every blob of a store, and replace what is damaged by the good copy of a second store.
+"""Read every blob of a store, and replace damaged blobs by the copies of a second store.
 
 python examples/repair.py STORE SECOND
 """

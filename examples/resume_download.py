@@ -1,7 +1,7 @@
-"""Receive a blob from a peer whose line drops, and go on where it dropped.
+"""Receive a blob from a server whose connection drops, and resume the download.
 
-The peer is a small TCP server in this program: it takes an offset in 8 bytes, sends the rest, and hangs up twice on the way.
-The ref names what is fetched, so another run of the program would go on as well.
+The server is a small TCP server in this program: it reads an offset of 8 bytes, sends the rest, and drops the connection twice.
+The ref names the download, so another run of the program would resume it, too.
 
     python examples/resume_download.py STORE
 """

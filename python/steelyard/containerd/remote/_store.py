@@ -67,20 +67,20 @@ class RemoteStore(ProcessBound, BaseStore):
             print(info.digest, info.size)
     ```
 
-    It connects when it is first used, and again after the server was restarted. Durability is the server's.
+    It connects at the first call, and again after a restart of the server. The server determines the durability.
 
     Args:
         address: the path of the server's Unix socket, or ``unix://`` and the path.
-        namespace: whose content; None says nothing, for servers that have no namespaces.
-        lease: the id of a lease that protects what is stored from containerd's garbage collector; see `leased`.
-        timeout: seconds that a call with one answer may take.
-        idle_timeout: seconds that a longer call may go without progress.
-        message_size: bytes that a writer gathers for a message, at most 8 MiB. A containerd is quicker with 1 MiB, our own
+        namespace: the namespace of the content; None sends no namespace, for servers without namespaces.
+        lease: the ID of a lease that protects stored blobs from containerd's garbage collection; see `leased`.
+        timeout: the most seconds of a call with one answer.
+        idle_timeout: the most seconds of a longer call without progress.
+        message_size: bytes that a writer gathers for a message, at most 8 MiB. A containerd is faster with 1 MiB, our own
             service with 4 MiB.
-        window: the most bytes that a writer has on their way to the server.
+        window: the most bytes of a writer in flight.
 
     Raises:
-        InvalidArgument: the address, the namespace, the lease, a time or a size cannot be one.
+        InvalidArgument: the address, the namespace, the lease, a time or a size is invalid.
     """
 
     def __init__(
@@ -105,27 +105,27 @@ class RemoteStore(ProcessBound, BaseStore):
 
     @property
     def address(self) -> str:
-        """The server's address, as messages name it."""
+        """The server's address, as in messages."""
         return self._connection.address
 
     @property
     def namespace(self) -> str | None:
-        """Whose content it is."""
+        """The namespace of the content."""
         return self._connection.namespace
 
     @property
     def lease(self) -> str | None:
-        """The id of the lease that protects what is stored."""
+        """The ID of the lease that protects stored blobs."""
         return self._connection.lease
 
     async def aopen(self) -> Self:
-        """Allow calls again after `aclose`; ``async with`` does it."""
+        """Allow calls again after `aclose`; ``async with`` calls it."""
         self._connection.channel.reopen()
         await checkpoint()
         return self
 
     async def aclose(self) -> None:
-        """Close all writers, which keeps their ingests, and the connection; may be called twice."""
+        """Close all writers and the connection; ingests are kept. A second call does nothing."""
         try:
             await self._close_writers()
         finally:
@@ -142,10 +142,10 @@ class RemoteStore(ProcessBound, BaseStore):
 
     @managed
     async def leased(self, *, expires: timedelta = _DAY, collect: bool = False) -> AsyncIterator[RemoteStore]:
-        """Give this store under a new lease: containerd's garbage collector leaves alone what is stored through it.
+        """Yield this store with a new lease: containerd's garbage collection keeps blobs that are stored through it.
 
-        When the context is left the lease ends, and what nothing refers to by then will be collected: name it, or label
-        what refers to it. Blobs that were there before are protected when they are stored or opened for writing again.
+        The lease ends with the context. Then unreferenced blobs are collected: give them a name, or label a blob that
+        references them. Existing blobs are protected when they are stored or opened for writing again.
 
         ```python
         async with store.leased() as leased:
@@ -154,8 +154,8 @@ class RemoteStore(ProcessBound, BaseStore):
         ```
 
         Args:
-            expires: when the lease ends by itself, should the program not come to it.
-            collect: have containerd collect its garbage at the end, before going on.
+            expires: when the lease ends by itself if the program does not end it.
+            collect: make containerd collect garbage at the end, and wait for it.
 
         Raises:
             Unsupported: the server has no leases.
@@ -171,17 +171,17 @@ class RemoteStore(ProcessBound, BaseStore):
                     await delete_lease(self._connection, self._limits, leased.lease or "", collect=collect)
 
     async def keep_for(self, time: timedelta) -> RemoteStore:
-        """Return this store under a new lease that ends by itself after that time, and not before; see `leased`."""
+        """Return this store with a new lease that ends by itself after that time, and not before; see `leased`."""
         return self._under(await create_lease(self._connection, self._limits, time))
 
     async def protect(self, digests: Iterable[Digest | str]) -> None:
-        """Have the lease of this store protect blobs that are stored already; those that are not are passed over.
+        """Add stored blobs to the lease of this store; absent blobs are skipped.
 
         Raises:
             InvalidArgument: the store has no lease.
         """
         if self.lease is None:
-            raise InvalidArgument(f"{self.address}: the store has no lease: use that of `leased`")
+            raise InvalidArgument(f"{self.address}: the store has no lease: use the store of `leased`")
         for digest in [Digest.parse(digest) for digest in digests]:
             with suppress(NotFound):
                 await add_to_lease(self._connection, self._limits, self.lease, digest)
@@ -202,11 +202,11 @@ class RemoteStore(ProcessBound, BaseStore):
         return RemoteReader(self._connection, self._limits, given.digest, info.size)
 
     async def get(self, digest: Digest | str) -> bytes:
-        """Return a whole blob, verified, by one call; see `Store.get`."""
+        """Return a whole blob, verified, with one call; see `Store.get`."""
         return await read_whole(self._connection, self._limits, Digest.parse(digest))
 
     async def _put(self, source: Source, options: PutOptions) -> PutResult:
-        """Store a source. A small one takes one message, unless it has a ref and so may be stored in part already."""
+        """Store a source. A small source without a ref takes one message."""
         if options.verify:
             operation = "verifying an ingest before it is committed"
             raise Unsupported(self.address, operation=operation)
@@ -229,7 +229,7 @@ class RemoteStore(ProcessBound, BaseStore):
         expected: Digest | str | None = None,
         algorithm: Algorithm | None = None,
     ) -> RemoteWriter:
-        """Begin or resume an ingest; see `Ingester.writer`."""
+        """Start or resume an ingest; see `Ingester.writer`."""
         options = IngestOptions.parse(ref, size=size, expected=expected, algorithm=algorithm)
         if ref in self._held:
             await checkpoint()
@@ -280,7 +280,7 @@ class RemoteStore(ProcessBound, BaseStore):
         self._ref_released(ref)
 
     def _under(self, lease: str) -> RemoteStore:
-        """Return this store, on the same connection, with all calls under a lease."""
+        """Return this store, on the same connection, with a lease for all calls."""
         leased = type(self).__new__(type(self))
         vars(leased).update(vars(self))
         leased._attach(Connection(self._connection.channel, self.namespace, lease))  # noqa: SLF001  # one of our own
@@ -300,11 +300,11 @@ class RemoteStore(ProcessBound, BaseStore):
     # Manager
 
     async def info(self, digest: Digest | str) -> Info:
-        """Return what is known of a blob; see `Manager.info`."""
+        """Return the info of a blob; see `Manager.info`."""
         return await self._content.info(Digest.parse(digest))
 
     async def infos(self, digests: Iterable[Digest | str]) -> dict[Digest, Info]:
-        """Return what is known of each of the digests that is stored, several look-ups at a time."""
+        """Return the `Info` of each stored digest, with several look-ups at a time."""
         await checkpoint()
         return await self._content.infos(Digest.parse(digest) for digest in digests)
 
@@ -317,13 +317,13 @@ class RemoteStore(ProcessBound, BaseStore):
         return self._content.walk(filters)
 
     async def delete(self, digest: Digest | str) -> None:
-        """Delete a blob and its labels; see `Manager.delete`. containerd frees the bytes when it next collects garbage."""
+        """Delete a blob and its labels; see `Manager.delete`. containerd frees the bytes at its next garbage collection."""
         await self._content.delete(Digest.parse(digest))
 
     # IngestManager
 
     async def status(self, ref: str) -> Status:
-        """Return what is known of an ingest; see `IngestManager.status`."""
+        """Return the status of an ingest; see `IngestManager.status`."""
         check_ref(ref)
         writer = self._writer_of(ref)
         if writer is not None:

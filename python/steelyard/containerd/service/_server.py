@@ -1,4 +1,4 @@
-"""The server: grpcio's synchronous one, on threads of its own."""
+"""The server: grpcio's synchronous server on its own threads."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ logger = logging.getLogger("steelyard.containerd")
 
 _STEP_SECONDS = 0.25
 _REFUSING = 16
-"""Threads beside those of the calls that there may be: a call over the limit is refused on one of them, in words."""
+"""Further threads: a call over the limit is refused on one of them, with a message."""
 
 
 class Server(ProcessBound):
@@ -49,28 +49,28 @@ class Server(ProcessBound):
         await sleep_forever()
     ```
 
-    The socket can be connected to, by its owner and root only, from when ``async with`` is entered. On leaving it no new
-    call is taken, those under way have `grace_seconds` to end and are then cancelled; ingests keep what they hold.
+    Entering ``async with`` opens the socket for its owner and root only. Leaving it accepts no new call, gives running calls
+    `grace_seconds` and then cancels them; ingests keep their bytes.
 
-    Each call has a thread of the server's own. A `LocalStore` is called on that thread; any other store through the event
-    loop that this object was entered in, which therefore must not be blocked.
+    Each call has a thread of the server. A `LocalStore` is called on that thread, any other store through the event
+    loop in which the server was entered; do not block that loop.
 
     Args:
         store: an open store.
-        address: the path of the socket, or ``unix:///PATH``. Its directory is made, mode 0700, if it is not there.
+        address: the path of the socket, or ``unix:///PATH``. A missing directory is created with mode 0700.
         read_bytes: the most data of one message of a Read.
         message_bytes: the most bytes of a message, either way; a larger one is refused with RESOURCE_EXHAUSTED.
-        calls: the most Write calls at a time, and the most of all others together; further ones are refused with UNAVAILABLE,
-            after which clients try again. So writers, however many, leave room for the other calls.
-        idle_seconds: how long a client may leave a call waiting, for its next message or for taking one.
+        calls: the most concurrent Write calls, and the most other concurrent calls; further calls are refused with UNAVAILABLE,
+            after which clients try again. So writers, however many, leave room for other calls.
+        idle_seconds: how long a call may wait for the client to send or take a message.
         wait_seconds: how long a store other than a `LocalStore` may take for one step.
-        grace_seconds: how long calls under way have at the end.
-        metrics_address: ``HOST:PORT`` of a page for Prometheus; None for no such page. The port may be 0 for any.
+        grace_seconds: how long running calls may take at the end.
+        metrics_address: ``HOST:PORT`` of the metrics for Prometheus, or None. Port 0 selects a free port.
 
     Raises (when it is entered):
-        StorageError: a server answers on that path already (EADDRINUSE), or something that is no socket has it
-            (ENOTSOCK), or the file system refused, or there are not the threads that it needs (EAGAIN).
-        InvalidArgument: the address is no path, or the path is too long for a socket.
+        StorageError: a server already answers on that path (EADDRINUSE), the path is not a socket (ENOTSOCK), the file
+            system refused, or the system refuses the needed threads (EAGAIN).
+        InvalidArgument: the address is not a path, or the path is too long for a socket.
     """
 
     def __init__(
