@@ -162,6 +162,14 @@ def test_unsafe_stands_only_in_the_files_meant_for_it() -> None:
     assert set() == found - UNSAFE_FILES
 
 
+def test_the_changelog_says_nothing_twice() -> None:
+    """Merges of this file keep the lines of both sides: they may repeat a heading or an entry."""
+    for release in re.split(r"^## ", _text("CHANGELOG.md"), flags=re.MULTILINE)[1:]:
+        lines = [line for line in release.splitlines() if line.startswith(("### ", "- "))]
+
+        assert sorted(set(lines)) == sorted(lines)
+
+
 def test_the_readme_lists_the_folders() -> None:
     """Those at the top, and those directly below `python/steelyard` and `rust`."""
     listed = re.findall(r"^\| `([\w./-]+)/` \|", _text("README.md"), re.MULTILINE)
