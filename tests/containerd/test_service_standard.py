@@ -114,6 +114,16 @@ def metrics_of(server: Server) -> dict[str, float]:
     return {name.removeprefix("steelyard_containerd_"): float(value) for name, _, value in rows}
 
 
+def settled(server: Server, *, writes: int = 0) -> dict[str, float]:
+    """Return the metrics once no call is open but so many writes: a call counts a moment longer than its client waits."""
+    end = time.monotonic() + SECONDS
+    while True:
+        counted = metrics_of(server)
+        if writes == sum(value for name, value in counted.items() if name.startswith("open_calls{")):
+            return counted
+        assert time.monotonic() < end
+
+
 @pytest.mark.anyio
 async def test_metrics_name_the_limit_that_refused_a_call(local_store: LocalStore, short_path: Path) -> None:
     async with Server(local_store, short_path / "s", metrics_address="127.0.0.1:0", calls=1) as server:
@@ -125,7 +135,7 @@ async def test_metrics_name_the_limit_that_refused_a_call(local_store: LocalStor
                     connected.talk().ask(ref="one more")
 
         await off_loop(client)
-        counted = await off_loop(lambda: metrics_of(server))
+        counted = await off_loop(lambda: settled(server))
 
     method = 'method="/containerd.services.content.v1.Content/Write"'
     assert 1 == counted[f'refused_calls_total{{limit="writes",{method}}}']
@@ -136,9 +146,6 @@ async def test_metrics_name_the_limit_that_refused_a_call(local_store: LocalStor
 async def test_metrics_count_calls_codes_bytes_and_open_ingests(local_store: LocalStore, short_path: Path) -> None:
     async with Server(local_store, short_path / "s", metrics_address="127.0.0.1:0") as server:
 
-        def page() -> dict[str, float]:
-            return metrics_of(server)
-
         def client() -> None:
             with wire(server.address) as connected:
                 digest = connected.store(b"x" * 10_000)
@@ -147,9 +154,8 @@ async def test_metrics_count_calls_codes_bytes_and_open_ingests(local_store: Loc
                     connected.read(DIGEST)
                 connected.talk().ask(ref="open")
                 read, write = ("/containerd.services.content.v1.Content/" + name for name in ("Read", "Write"))
-                end = time.monotonic() + SECONDS
-                while 1 != (counted := page())[f'open_calls{{method="{write}"}}']:
-                    assert time.monotonic() < end  # a call counts a moment longer than its client waits
+                counted = settled(server, writes=1)
+                assert 1 == counted[f'open_calls{{method="{write}"}}']
                 assert 1 == counted["open_ingests"]
                 assert 1 == counted[f'calls_total{{code="OK",method="{read}"}}']
                 assert 1 == counted[f'calls_total{{code="NOT_FOUND",method="{read}"}}']
@@ -162,10 +168,7 @@ async def test_metrics_count_calls_codes_bytes_and_open_ingests(local_store: Loc
         def ended_well() -> float:
             """Return how many writes ended well, once all have ended."""
             write = "/containerd.services.content.v1.Content/Write"
-            end = time.monotonic() + SECONDS
-            while (counted := page())[f'open_calls{{method="{write}"}}']:
-                assert time.monotonic() < end
-            return counted[f'calls_total{{code="OK",method="{write}"}}']
+            return settled(server)[f'calls_total{{code="OK",method="{write}"}}']
 
         def many_commits() -> None:
             """A client that has its answer leaves, as containerd does: the commit has gone well."""

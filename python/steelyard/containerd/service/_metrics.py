@@ -72,9 +72,9 @@ class Counting(Meters):
 
     def end(self, method: str, code: str, seconds: float) -> None:
         """A call has ended."""
-        self._open.labels(method).dec()
         self._calls.labels(method, code).inc()
         self._seconds.labels(method).observe(seconds)
+        self._open.labels(method).dec()  # last: a page that shows no open call has counted all of them
 
     def refused(self, method: str, limit: str) -> None:
         """A call was refused, because of a limit."""
