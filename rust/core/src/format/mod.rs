@@ -1,6 +1,7 @@
 //! Every name and layout on the disk. `docs/format.md` describes them.
 //!
-//! Nothing here does I/O, and nothing outside this module spells a name of the disk.
+//! Nothing here does I/O, and nothing outside this module spells a name of the disk. A slot of `state.rs` holds the saved
+//! state of a hash, which `hash/state.rs` encodes.
 //!
 //! | File | Has |
 //! | --- | --- |
