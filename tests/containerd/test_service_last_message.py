@@ -9,15 +9,22 @@ import pytest
 from grpc import StatusCode
 
 from steelyard.containerd.proto import content_pb2 as pb
-from steelyard.containerd.service import _ending
+from steelyard.containerd.service import _last_message
 
 from .wire import SECONDS, Wire
 
-SIZES = (1, 100, _ending.MOST - 100, _ending.MOST, _ending.MOST + 1, (1 << 20) + 1)
+SIZES = (
+    1,
+    100,
+    _last_message.FINISH_LIMIT - 100,
+    _last_message.FINISH_LIMIT,
+    _last_message.FINISH_LIMIT + 1,
+    (1 << 20) + 1,
+)
 
 
 def test_this_grpcio_has_the_way() -> None:
-    assert _ending._STATUS is not None
+    assert _last_message._STATUS is not None
 
 
 @pytest.mark.parametrize("one_trip", [True, False])
@@ -26,7 +33,7 @@ def test_a_read_is_whole_and_ends_well(
     content: Wire, monkeypatch: pytest.MonkeyPatch, size: int, *, one_trip: bool
 ) -> None:
     if not one_trip:
-        monkeypatch.setattr(_ending, "_STATUS", None)
+        monkeypatch.setattr(_last_message, "_STATUS", None)
     data = os.urandom(size)
     digest = content.store(data)
     call = content.content.Read(pb.ReadContentRequest(digest=digest), timeout=SECONDS)
@@ -40,7 +47,7 @@ def test_a_client_that_cancels_leaves_the_service_serving(
     content: Wire, monkeypatch: pytest.MonkeyPatch, *, one_trip: bool
 ) -> None:
     if not one_trip:
-        monkeypatch.setattr(_ending, "_STATUS", None)
+        monkeypatch.setattr(_last_message, "_STATUS", None)
     digest = content.store(b"wool")
     for _ in range(50):
         call = content.content.Read(pb.ReadContentRequest(digest=digest), timeout=SECONDS)

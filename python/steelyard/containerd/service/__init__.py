@@ -8,7 +8,7 @@ It needs the extra ``grpc``. docs/containerd.md says what is served and by which
 | `_interceptor`, `_call` | what every call goes through: the end of idle calls, errors, log |
 | `_content`, `_write`, `_images`, `_standard` | the services |
 | `_messages`, `_codes` | values and errors as they go over the wire |
-| `_ending` | the last response and the end of a call in one trip |
+| `_last_message` | the last response of a stream and its end, sent at once |
 | `_socket` | the path of the socket |
 | `_metrics` | what is counted |
 | `_portal` | stores that need their event loop |

@@ -15,7 +15,7 @@ import grpc
 from grpc import StatusCode
 
 from steelyard.containerd.service._codes import Refusal, refuse
-from steelyard.containerd.service._ending import MOST, end_with
+from steelyard.containerd.service._last_message import FINISH_LIMIT, finish_stream
 from steelyard.containerd.service._messages import Malformed
 from steelyard.containerd.service._metrics import Meters
 
@@ -129,7 +129,7 @@ class Call:
                 raise Gone
             self.code = StatusCode.OK
         self.count_sent(len(message))
-        end = end_with(self._context) if len(message) <= MOST else None
+        end = finish_stream(self._context) if len(message) <= FINISH_LIMIT else None
         if end is not None:
             end(message)
             return

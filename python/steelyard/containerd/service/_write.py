@@ -47,7 +47,7 @@ def write(store: AnyStore, call: Call, meters: Meters, *, exact: bool) -> None:
         stream.close()
 
 
-def _elsewhere(ref: str, offset: int, current: int) -> OutOfRange:
+def _wrong_offset(ref: str, offset: int, current: int) -> OutOfRange:
     error = OutOfRange(ref, offset=offset, size=current)
     error.args = (f"ingest {ref}: write at offset {offset}, expected {current}, or 0 to start over",)
     return error
@@ -116,7 +116,7 @@ class _Stream:
         if offset == 0 and current:
             self._ingest.truncate(0)
         elif offset > 0 and offset != current:
-            raise _elsewhere(self._ref, offset, current)
+            raise _wrong_offset(self._ref, offset, current)
         if memoryview(data):
             self._ingest.write(data)
 
