@@ -24,7 +24,7 @@ from steelyard.model import Info, Labels, Status
 
 __all__ = ("Content",)
 
-_LOOKS_AT_ONCE = 32
+_LOOKUPS_AT_ONCE = 32
 
 
 class Content:
@@ -38,14 +38,14 @@ class Content:
         return to_info((await self._ask("Info", "blob", str(digest), digest=str(digest))).info)
 
     async def infos(self, digests: Iterable[Digest]) -> dict[Digest, Info]:
-        """Return what is known of each of the digests that is stored, several look-ups at a time."""
+        """Return what is known of each of the digests that is stored, several lookups at a time."""
         found: dict[Digest, Info] = {}
 
-        async def look(digest: Digest) -> None:
+        async def look_up(digest: Digest) -> None:
             with suppress(NotFound):
                 found[digest] = await self.info(digest)
 
-        await map_concurrently(dict.fromkeys(digests), look, concurrency=_LOOKS_AT_ONCE)
+        await map_concurrently(dict.fromkeys(digests), look_up, concurrency=_LOOKUPS_AT_ONCE)
         return found
 
     async def update(self, info: Info, fieldpaths: Sequence[str]) -> Info:

@@ -46,7 +46,6 @@ from steelyard.options import IngestOptions, PutOptions, check_ref
 __all__ = ("RemoteStore",)
 
 _DAY = timedelta(days=1)
-_LOOKS_AT_ONCE = 32
 _PUTS_AT_ONCE = 16
 
 
@@ -246,7 +245,7 @@ class RemoteStore(ProcessBound, BaseStore):
             options,
             stream,
             limits=self._limits,
-            look=lambda: self._status(ref),
+            status=lambda: self._status(ref),
             info=self._content.info,
             released=lambda: self._release(ref),
         )

@@ -53,12 +53,12 @@ class RemoteWriter(ProcessBound, Writer):
         stream: WriteStream,
         *,
         limits: Limits,
-        look: Callable[[], Awaitable[Status]],
+        status: Callable[[], Awaitable[Status]],
         info: Callable[[Digest], Awaitable[Info]],
         released: Callable[[], None],
     ) -> None:
         self._connection, self._ref, self._stream, self._limits = connection, announced.ref, stream, limits
-        self._announced, self._look, self._info, self._released = announced, look, info, released
+        self._announced, self._ask_status, self._info, self._released = announced, status, info, released
         self._message = method("Content", "Write").request
         self._ended: type[WriterClosed | Aborted] | None = None
         self._failure: SteelyardError | None = None
@@ -121,7 +121,7 @@ class RemoteWriter(ProcessBound, Writer):
 
     async def status(self) -> Status:
         await self.sync()
-        return await self._look()
+        return await self._ask_status()
 
     async def truncate(self, size: int) -> None:
         """Cut the ingest to its first `size` bytes; see `Writer.truncate`. The protocol only knows 0.

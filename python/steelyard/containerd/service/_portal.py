@@ -24,20 +24,20 @@ ResultT = TypeVar("ResultT")
 PAGE = 100
 
 
-class Trip:
-    """The way into the event loop.
+class LoopCalls:
+    """Calls into the event loop of a store, from the threads of a server.
 
     Args:
-        portal: the way in.
-        wait_seconds: how long a call may take; longer ones are cancelled.
+        portal: runs a function in that loop.
+        wait_seconds: how long a call may take; a longer one is cancelled.
     """
 
     def __init__(self, portal: BlockingPortal, wait_seconds: float) -> None:
         self._portal = portal
         self._wait_seconds = wait_seconds
 
-    def make(self, function: Callable[[], Awaitable[ResultT]]) -> ResultT:
-        """Run it there and return its result.
+    def run(self, function: Callable[[], Awaitable[ResultT]]) -> ResultT:
+        """Run a function in the event loop and return its result.
 
         Raises:
             TimeoutError: the store took too long.
@@ -53,19 +53,19 @@ class Trip:
 class PortalStore:
     """A store with the calls of `steelyard.local.blocking.BlockingStore` that the services make."""
 
-    def __init__(self, store: Store, trip: Trip) -> None:
+    def __init__(self, store: Store, loop: LoopCalls) -> None:
         self._store = store
-        self._trip = trip
+        self._loop = loop
 
     @property
     def images(self) -> _Names:
-        return _Names(self._store.images, self._trip)
+        return _Names(self._store.images, self._loop)
 
     def info(self, digest: Digest) -> Info:
-        return self._trip.make(lambda: self._store.info(digest))
+        return self._loop.run(lambda: self._store.info(digest))
 
     def update(self, info: Info, *fieldpaths: str) -> Info:
-        return self._trip.make(lambda: self._store.update(info, *fieldpaths))
+        return self._loop.run(lambda: self._store.update(info, *fieldpaths))
 
     def pages(self, *filters: str) -> Iterator[list[Info]]:
         walk = self._store.walk(*filters)
@@ -78,55 +78,55 @@ class PortalStore:
             return found
 
         try:
-            while infos := self._trip.make(page):
+            while infos := self._loop.run(page):
                 yield infos
         finally:
-            self._trip.make(walk.aclose)
+            self._loop.run(walk.aclose)
 
     def delete(self, digest: Digest) -> None:
-        self._trip.make(lambda: self._store.delete(digest))
+        self._loop.run(lambda: self._store.delete(digest))
 
     def blob(self, digest: Digest) -> _Blob:
-        return _Blob(self._trip.make(lambda: self._store.reader_at(digest)), self._trip)
+        return _Blob(self._loop.run(lambda: self._store.reader_at(digest)), self._loop)
 
     def ingest(self, options: IngestOptions) -> _Ingest:
-        writer = self._trip.make(
+        writer = self._loop.run(
             lambda: self._store.writer(
                 options.ref, size=options.size, expected=options.expected, algorithm=options.algorithm
             )
         )
-        return _Ingest(writer, self._trip)
+        return _Ingest(writer, self._loop)
 
     def status(self, ref: str) -> Status:
-        return self._trip.make(lambda: self._store.status(ref))
+        return self._loop.run(lambda: self._store.status(ref))
 
     def statuses(self, *filters: str) -> list[Status]:
-        return self._trip.make(lambda: self._store.list_statuses(*filters))
+        return self._loop.run(lambda: self._store.list_statuses(*filters))
 
     def abort(self, ref: str) -> None:
-        self._trip.make(lambda: self._store.abort(ref))
+        self._loop.run(lambda: self._store.abort(ref))
 
 
 class _Blob:
-    def __init__(self, reader: ReaderAt, trip: Trip) -> None:
+    def __init__(self, reader: ReaderAt, loop: LoopCalls) -> None:
         self._reader = reader
-        self._trip = trip
+        self._loop = loop
 
     @property
     def size(self) -> int:
         return self._reader.size
 
     def read_at(self, offset: int, size: int) -> bytes:
-        return self._trip.make(lambda: self._reader.read_at(offset, size))
+        return self._loop.run(lambda: self._reader.read_at(offset, size))
 
     def close(self) -> None:
-        self._trip.make(self._reader.aclose)
+        self._loop.run(self._reader.aclose)
 
 
 class _Ingest:
-    def __init__(self, writer: Writer, trip: Trip) -> None:
+    def __init__(self, writer: Writer, loop: LoopCalls) -> None:
         self._writer = writer
-        self._trip = trip
+        self._loop = loop
 
     @property
     def offset(self) -> int:
@@ -134,44 +134,44 @@ class _Ingest:
 
     def write(self, data: Buffer) -> None:
         # CANCEL: when it took too long the ingest holds a part of the data, and its offset says how much.
-        self._trip.make(lambda: self._writer.write(data))
+        self._loop.run(lambda: self._writer.write(data))
 
     def digest(self) -> Digest:
-        return self._trip.make(self._writer.digest)
+        return self._loop.run(self._writer.digest)
 
     def status(self) -> Status:
-        return self._trip.make(self._writer.status)
+        return self._loop.run(self._writer.status)
 
     def truncate(self, size: int) -> None:
-        self._trip.make(lambda: self._writer.truncate(size))
+        self._loop.run(lambda: self._writer.truncate(size))
 
     def commit(self, size: int | None, expected: Digest | None, labels: Labels | None) -> Info:
         # CANCEL: as `Writer.commit` has it: nothing is left half-way.
-        return self._trip.make(lambda: self._writer.commit(size, expected, labels=labels))
+        return self._loop.run(lambda: self._writer.commit(size, expected, labels=labels))
 
     def close(self) -> None:
-        self._trip.make(self._writer.aclose)
+        self._loop.run(self._writer.aclose)
 
 
 class _Names:
-    def __init__(self, names: ImageNames, trip: Trip) -> None:
+    def __init__(self, names: ImageNames, loop: LoopCalls) -> None:
         self._names = names
-        self._trip = trip
+        self._loop = loop
 
     def get(self, name: str) -> Image:
-        return self._trip.make(lambda: self._names.get(name))
+        return self._loop.run(lambda: self._names.get(name))
 
     def list(self, *filters: str) -> list[Image]:
-        return self._trip.make(lambda: self._names.list(*filters))
+        return self._loop.run(lambda: self._names.list(*filters))
 
     def create(self, name: str, target: Descriptor, *, labels: Labels) -> Image:
-        return self._trip.make(lambda: self._names.create(name, target, labels=labels))
+        return self._loop.run(lambda: self._names.create(name, target, labels=labels))
 
     def update(self, image: Image, *fieldpaths: str, expected: Digest | None = None) -> Image:
-        return self._trip.make(lambda: self._names.update(image, *fieldpaths, expected=expected))
+        return self._loop.run(lambda: self._names.update(image, *fieldpaths, expected=expected))
 
     def delete(self, name: str, *, expected: Digest | None = None) -> None:
-        self._trip.make(lambda: self._names.delete(name, expected=expected))
+        self._loop.run(lambda: self._names.delete(name, expected=expected))
 
 
 AnyStore = BlockingStore | PortalStore

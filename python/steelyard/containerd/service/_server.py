@@ -25,7 +25,7 @@ from steelyard.containerd.service._images import SERVICE as IMAGES
 from steelyard.containerd.service._images import Images
 from steelyard.containerd.service._interceptor import Interceptor
 from steelyard.containerd.service._metrics import Counting, Meters, Page, parse_metrics_address
-from steelyard.containerd.service._portal import AnyStore, PortalStore, Trip
+from steelyard.containerd.service._portal import AnyStore, LoopCalls, PortalStore
 from steelyard.containerd.service._socket import Place, parse_address, private_place
 from steelyard.containerd.service._standard import HEALTH, REFLECTION, Health, Reflection
 from steelyard.content import Store
@@ -154,7 +154,7 @@ class Server(ProcessBound):
         if isinstance(self._store, LocalStore):
             return self._store.direct()
         portal = await stack.enter_async_context(BlockingPortal())
-        return PortalStore(self._store, Trip(portal, self._wait_seconds))
+        return PortalStore(self._store, LoopCalls(portal, self._wait_seconds))
 
     def _made(self, store: AnyStore, pool: Pool) -> grpc.Server:
         server = grpc.server(
