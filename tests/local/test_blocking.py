@@ -52,8 +52,6 @@ def test_a_blob_is_written_found_listed_read_and_deleted(options: OpenOptions) -
         blob = store.blob(Descriptor(digest=digest, size=4))
         assert (b"ata", b"") == (blob.read_at(1, 10), blob.read_at(4, 1))
         assert (b"data", None) == blob.read()
-        buffer = bytearray(8)
-        assert 4 == blob.readinto_at(0, buffer)
         with pytest.raises(OutOfRange):
             blob.read_at(5, 1)
         with pytest.raises(DataCorrupt):

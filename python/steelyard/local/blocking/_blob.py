@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from steelyard import _native
-from steelyard._runtime.buffers import view
 from steelyard._runtime.fork import ProcessBound
 from steelyard.digest import Digest
 from steelyard.errors import DataCorrupt, InvalidArgument, OutOfRange
-from steelyard.model import Buffer
 
 __all__ = ("BlockingBlob", "compare")
 
@@ -32,12 +30,6 @@ class BlockingBlob(ProcessBound):
     def read_at(self, offset: int, size: int, job: _native.Job | None = None) -> bytes:
         """Read a range, unverified; see `ReaderAt.read_at`. A cancelled job ends the call early."""
         return self.native.read_at(offset, self.within(offset, size), job or _native.Job())
-
-    def readinto_at(self, offset: int, buffer: Buffer, job: _native.Job | None = None) -> int:
-        """Read a range into the caller's memory, unverified; see `ReaderAt.readinto_at`."""
-        with view(buffer) as target:
-            self.within(offset, target.nbytes)
-            return self.native.readinto_at(offset, target, job or _native.Job())
 
     def read(self, job: _native.Job | None = None) -> tuple[bytes, DataCorrupt | None]:
         """Return all bytes and, if they do not match the digest, the error. A cancelled job ends the call early."""
