@@ -33,7 +33,7 @@ class LocalImageNames(ProcessBound, ImageNames):
         return await run(assign)
 
     async def update(self, image: Image, *fieldpaths: str, expected: Digest | str | None = None) -> Image:
-        """Change what a name holds, or its labels; see `ImageNames.update`."""
+        """Change the target or the labels of a name; see `ImageNames.update`."""
         return await run(partial(self._names().update, image, *fieldpaths, expected=expected))
 
     async def get(self, name: str) -> Image:

@@ -8,12 +8,12 @@ __all__ = ("Blob",)
 
 
 class Blob:
-    """A committed blob. Its `data` may differ from what its `info` says: that is damage."""
+    """A committed blob. It is damaged if its `data` does not match its `info`."""
 
     def __init__(self, data: bytes, info: Info) -> None:
         self.data = data
         self.info = info
 
     def is_whole(self, size: int | None) -> bool:
-        """Return whether the blob is what it should be as far as its size tells; `size` is the caller's, if known."""
+        """Return whether the blob has the right size; `size` is the caller's, if known."""
         return len(self.data) == self.info.size and size in {None, self.info.size}

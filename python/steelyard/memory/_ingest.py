@@ -43,7 +43,7 @@ class Ingest:
         self.aborted = False
 
     def status(self) -> Status:
-        """Return what there is to know of it."""
+        """Return its status."""
         return Status(
             ref=self.ref,
             offset=len(self.data),

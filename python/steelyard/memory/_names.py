@@ -50,7 +50,7 @@ class MemoryImageNames(ImageNames):
         return [self._images[name] for name in targets]
 
     async def update(self, image: Image, *fieldpaths: str, expected: Digest | str | None = None) -> Image:
-        """Change what a name holds, or its labels; see `ImageNames.update`."""
+        """Change the target or the labels of a name; see `ImageNames.update`."""
         await checkpoint()
         moved, everything, keys = split_fieldpaths(fieldpaths)
         check_size(image.target.size)
@@ -67,7 +67,7 @@ class MemoryImageNames(ImageNames):
         return changed
 
     async def get(self, name: str) -> Image:
-        """Return what is known of a name; see `ImageNames.get`."""
+        """Return target, labels and times of a name; see `ImageNames.get`."""
         await checkpoint()
         return self._held(name, None)
 

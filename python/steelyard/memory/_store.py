@@ -92,7 +92,7 @@ class MemoryStore(BaseStore):
         return MemoryWriter(ingest, self._publish, self._ref_released)
 
     async def info(self, digest: Digest | str) -> Info:
-        """Return what is known of a blob; see `Manager.info`."""
+        """Return the info of a blob; see `Manager.info`."""
         await checkpoint()
         return self._blob(Digest.parse(digest)).info
 
@@ -133,7 +133,7 @@ class MemoryStore(BaseStore):
         del self._blobs[self._blob(Digest.parse(digest)).info.digest]
 
     async def status(self, ref: str) -> Status:
-        """Return what is known of an ingest; see `IngestManager.status`."""
+        """Return the status of an ingest; see `IngestManager.status`."""
         await checkpoint()
         return self._ingest(ref).status()
 
@@ -178,7 +178,7 @@ class MemoryStore(BaseStore):
         quarantine: bool = True,
         on_progress: OnProgress | None = None,
     ) -> AsyncGenerator[Verified, None]:
-        """Verify every blob and yield what was found of each; with `resume`, only those an unfinished run left."""
+        """Verify every blob and yield each result; with `resume`, only the blobs that an unfinished run left."""
         check_concurrency(concurrency)
         if not resume:
             self._verified.clear()

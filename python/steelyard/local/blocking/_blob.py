@@ -37,7 +37,7 @@ class BlockingBlob(ProcessBound):
         return self.native.read_and_hash(hasher, job or _native.Job()), compare(self.digest, *hasher.encoded())
 
     def read_cached(self, limit: int) -> tuple[bytes, DataCorrupt | None] | None:
-        """Return what `read` returns if the blob has at most `limit` bytes and the page cache holds them, else None."""
+        """Return the bytes as `read` does if there are at most `limit` and all are in the page cache, else None."""
         if self.size > limit or (data := self.native.read_cached(0, self.size)) is None:
             return None
         hasher = _native.Hasher([self.digest.algorithm.value])

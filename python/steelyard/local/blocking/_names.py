@@ -36,7 +36,7 @@ class BlockingNames(ProcessBound):
         return [to_image(row) for row in self._native.assign(rows, labels=kept, taken=taken)] if rows else []
 
     def update(self, image: Image, *fieldpaths: str, expected: Digest | str | None = None) -> Image:
-        """Change what a name holds, or its labels; see `ImageNames.update`."""
+        """Change the target or the labels of a name; see `ImageNames.update`."""
         target, everything, keys = split_fieldpaths(fieldpaths)
         row = self._native.update(
             check_name(image.name),

@@ -55,7 +55,7 @@ _PAGE = msgspec.msgpack.Decoder(
 
 
 def to_infos(page: bytes) -> list[Info]:
-    """Return the infos of a native page. It is what a listing takes longest for, and makes nothing twice."""
+    """Return the infos of a native page. A listing spends most of its time here, so nothing is made twice."""
     algorithms, sets, rows = _PAGE.decode(page)
     new_digests = [_NEW[algorithm] for algorithm in algorithms]
     labels = [to_labels(items) for items in sets]

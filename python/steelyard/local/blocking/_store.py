@@ -24,7 +24,7 @@ from steelyard.options import IngestOptions, check_ref
 __all__ = ("WRITE_BUFFER", "BlobPages", "BlockingStore", "Durability", "OpenOptions", "StoreStats")
 
 Durability = Literal["power-loss", "process-crash"]
-"""What an acknowledged change survives: the loss of power, or only the death of the process (no flush to the disk)."""
+"""The failure that an acknowledged change survives: a power loss, or only the end of the process (no flush to the disk)."""
 
 WRITE_BUFFER = 128 << 20
 """Half a MiB for each of 256 writers."""
@@ -88,7 +88,7 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _ignore(ref: str) -> None:
-    """Tell nobody."""
+    """Notify no task."""
 
 
 class BlockingStore(ProcessBound):
@@ -146,11 +146,11 @@ class BlockingStore(ProcessBound):
         return BlockingNames(self.native.images())
 
     def notes(self) -> list[str]:
-        """Return what the store found wrong with itself when it was opened; see `LocalStore.notes`."""
+        """Return the problems that were found when the store was opened; see `LocalStore.notes`."""
         return self.native.notes()
 
     def stats(self) -> StoreStats:
-        """Count and size what is stored."""
+        """Return the number and size of blobs, ingests and quarantined copies."""
         return StoreStats(**self.native.stats())
 
     def rebuild(self) -> list[str]:
