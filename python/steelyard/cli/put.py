@@ -8,9 +8,9 @@ from cyclopts import Parameter
 
 from steelyard.cli.context import Context
 from steelyard.cli.explain import UsageError
-from steelyard.cli.intake import Intake, Request
 from steelyard.cli.names import amount, counted, labels_of
 from steelyard.cli.progress import Meter
+from steelyard.cli.put_command import PutCommand, Request
 from steelyard.digest import Algorithm
 
 
@@ -60,16 +60,16 @@ async def put(
     # The protocol of a server has no such check.
     opened = context.open_local(create=True) if verify else context.open_store(create=True)
     async with opened as store:
-        intake = Intake(context, store, request)
-        await intake.run(sources)
-    _sum_up(context, intake)
+        command = PutCommand(context, store, request)
+        await command.run(sources)
+    _sum_up(context, command)
 
 
-def _sum_up(context: Context, intake: Intake) -> None:
-    for reason, number in sorted(intake.skipped.items()):
+def _sum_up(context: Context, command: PutCommand) -> None:
+    for reason, number in sorted(command.skipped.items()):
         context.conclude(f"skipped: {number} × {reason}")
     counts = context.counts
     what = counted(counts["files"], "file")
     context.conclude(f"{what}, {amount(counts['bytes'])}: {counts['new']} new, {counts['existing']} already there")
-    if counts["existing"] and intake.request.labels:
+    if counts["existing"] and command.request.labels:
         context.conclude("existing blobs keep their labels; `steelyard label` changes them")

@@ -26,7 +26,7 @@ from steelyard.digest import Algorithm
 from steelyard.errors import AlreadyExists, NotFound, UnexpectedDigest
 from steelyard.model import PutResult
 
-__all__ = ("Intake", "Request")
+__all__ = ("PutCommand", "Request")
 
 _SMALL_AT_ONCE = 16
 _LARGE_AT_ONCE = 2
@@ -44,7 +44,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     fail_if_exists: bool
 
 
-class Intake:
+class PutCommand:
     """One `put`.
 
     Attributes:
