@@ -325,3 +325,12 @@ def test_settings_of_the_command_line_are_documented_with_their_variables() -> N
     page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
 
     assert {name for name in SETTINGS if f"`{name}`" not in page} == set()
+
+
+def test_modules_that_architecture_names_exist() -> None:
+    """It names them below the Python package, below the core, or in full."""
+    bases = (ROOT, ROOT / "python" / "steelyard", ROOT / "rust" / "core" / "src")
+    named = set(re.findall(r"`([\w-]+/[\w./-]*(?:\.py|\.rs|/)|[\w-]+/[\w-]+)`", ARCHITECTURE))
+
+    assert len(named) > 30
+    assert set() == {name for name in named if not any((base / name).exists() for base in bases)}

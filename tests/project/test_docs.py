@@ -126,7 +126,8 @@ def test_links_lead_to_files_that_exist(page: Path) -> None:
 
 
 def test_files_and_folders_that_the_docs_name_exist() -> None:
-    named = re.compile(r"`((?:python|rust|tests|docs|examples|benches)/[\w./-]*)`")
+    """In prose and in commands."""
+    named = re.compile(r"(?<![\w/.-])((?:python|rust|tests|docs|examples|benches)/[\w./-]*[\w/])")
     missing = {
         f"{page.name}: {name}"
         for page in PROSE
