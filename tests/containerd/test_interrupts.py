@@ -20,6 +20,7 @@ from steelyard.containerd import RemoteStore
 from .serving import serving
 
 PROGRAM = Path(__file__).with_name("interrupted_remote.py")
+SERVER = Path(__file__).with_name("interrupted_server.py")
 ALL = os.environ.get("STEELYARD_INTERRUPTS") == "all"
 
 SPARE = 4
@@ -57,3 +58,17 @@ def test_ctrl_c_at_any_step_of_a_client_leaves_the_service_whole(backend: str, s
     for name, (runs, ended) in counts.items():
         assert runs >= 4
         assert ended > runs // 2, name
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "uvloop", "trio"])
+def test_ctrl_c_at_any_step_of_a_server_leaves_nothing_open(backend: str, short_path: Path) -> None:
+    if backend == "uvloop":
+        pytest.importorskip("uvloop")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "STEELYARD_ALLOW_DEBUG": "1"}
+    command = [sys.executable, str(SERVER), backend, str(short_path / "socket"), "0" if ALL else "8"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=3000)
+
+    assert run.returncode == 0, run.stderr[-5000:]
+    runs, ended = json.loads(run.stdout)
+    assert runs >= 8
+    assert ended > runs // 2

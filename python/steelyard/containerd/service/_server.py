@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import threading
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ from anyio.from_thread import BlockingPortal
 
 from steelyard._runtime.calls import run
 from steelyard._runtime.fork import ProcessBound
+from steelyard._runtime.scopes import managed
 from steelyard._runtime.threads import Pool, refusable
 from steelyard.containerd._grpc import require_threads
 from steelyard.containerd.service._content import SERVICE as CONTENT
@@ -153,7 +155,7 @@ class Server(ProcessBound):
         """Return the calls of the store for the threads of the server."""
         if isinstance(self._store, LocalStore):
             return self._store.direct()
-        portal = await stack.enter_async_context(BlockingPortal())
+        portal = await stack.enter_async_context(_portal())
         return PortalStore(self._store, LoopCalls(portal, self._wait_seconds))
 
     def _made(self, store: AnyStore, pool: Pool) -> grpc.Server:
@@ -184,6 +186,13 @@ class Server(ProcessBound):
             while not await run(ended.wait, _STEP_SECONDS):
                 pass
             await run(running.close)
+
+
+@managed
+async def _portal() -> AsyncIterator[BlockingPortal]:
+    """Give a portal; its task group does not put KeyboardInterrupt into an exception group."""
+    async with BlockingPortal() as portal:
+        yield portal
 
 
 class _Running:
