@@ -3,6 +3,8 @@
 //! Filters come from outside. A short regular expression may stand for a large program: `\w{100}` compiles to 6 MB. So all
 //! expressions of a list share one budget, and each gets what the ones before it left.
 
+use std::sync::{Mutex, PoisonError};
+
 use regex_automata::meta::{BuildError, Config, Regex};
 use regex_automata::nfa::thompson::WhichCaptures;
 use regex_automata::util::syntax;
@@ -28,6 +30,14 @@ const STATES: usize = 256 << 10;
 /// The most bytes of a table for expressions that need no backtracking.
 const ONE_PASS: usize = 64 << 10;
 
+/// Expressions of more bytes, or that take more memory than `CHEAP` when they are compiled, are compiled one at a time.
+const SHORT: usize = 64;
+const CHEAP: usize = 256 << 10;
+
+/// Held while an expression that is not cheap is compiled: it may take 20 MiB and a second of a processor's time, and many
+/// clients may send such at once.
+static COMPILING: Mutex<()> = Mutex::new(());
+
 /// Why an expression is refused.
 pub(super) type Reason = String;
 
@@ -52,18 +62,28 @@ impl Budget {
                 expression.len()
             ));
         }
-        let config = Config::new()
-            .nfa_size_limit(Some(self.0))
-            // A match is asked for, never a group: they would cost memory for each state.
-            .which_captures(WhichCaptures::Implicit)
-            .hybrid_cache_capacity(STATES)
-            .onepass_size_limit(Some(ONE_PASS));
-        let syntax = syntax::Config::new().nest_limit(MAX_NESTING);
-        let regex =
-            Regex::builder().configure(config).syntax(syntax).build(expression).map_err(|error| reason(&error))?;
+        let regex = if expression.len() <= SHORT
+            && let Ok(regex) = build(expression, self.0.min(CHEAP))
+        {
+            regex
+        } else {
+            let _one_at_a_time = COMPILING.lock().unwrap_or_else(PoisonError::into_inner);
+            build(expression, self.0)?
+        };
         self.0 = self.0.checked_sub(regex.memory_usage()).ok_or_else(too_big)?;
         Ok(regex)
     }
+}
+
+fn build(expression: &str, most: usize) -> Result<Regex, Reason> {
+    let config = Config::new()
+        .nfa_size_limit(Some(most))
+        // A match is asked for, never a group: they would cost memory for each state.
+        .which_captures(WhichCaptures::Implicit)
+        .hybrid_cache_capacity(STATES)
+        .onepass_size_limit(Some(ONE_PASS));
+    let syntax = syntax::Config::new().nest_limit(MAX_NESTING);
+    Regex::builder().configure(config).syntax(syntax).build(expression).map_err(|error| reason(&error))
 }
 
 fn reason(error: &BuildError) -> Reason {
