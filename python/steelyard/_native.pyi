@@ -7,12 +7,12 @@ from steelyard.model import Buffer
 
 __all__ = [
     "MAX_FILTERS",
+    "Batcher",
     "Blob",
     "Cancelled",
     "Compressor",
     "Decompressor",
     "Filter",
-    "Gather",
     "Hasher",
     "Images",
     "Ingest",
@@ -110,10 +110,10 @@ class Job:
     def done(self) -> int: ...
 
 @final
-class Gather:
+class Batcher:
     def __new__(
         cls, function: Callable[[list[Any]], list[Any]], /, *, most: int, most_bytes: int, at_once: int
-    ) -> Gather: ...
+    ) -> Batcher: ...
     def __call__(self, item: object, bytes: int, /) -> Any: ...
 
 @final

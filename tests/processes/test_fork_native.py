@@ -14,7 +14,7 @@ import pytest
 from support.forks import forked
 
 from steelyard import _native
-from steelyard._native import Filter, Gather, Hasher, Job
+from steelyard._native import Batcher, Filter, Hasher, Job
 
 MEMORY_ONLY = {"Cancelled", "Filter", "Hasher", "Job", "JsonShape", "PanicException", "Process"}
 """Classes that hold no file, thread or lock: a child has a copy of its own."""
@@ -82,7 +82,7 @@ def opened(tmp_path: Path) -> Iterator[tuple[dict[str, Any], int]]:
     made = [store, ingest, blob, blob.stream(), store.walk(Filter([])), store.images(), pool, pool.port(print)]
     made += [ingest.room, _native.TarReader(entries=9, header_bytes=99), _native.Compressor("gzip", level=None)]
     made += [_native.TarIndexer(file, entries=9, header_bytes=99)]
-    made += [_native.Decompressor("gzip", ratio=None, memory=1 << 20), Gather(list, most=1, most_bytes=1, at_once=1)]
+    made += [_native.Decompressor("gzip", ratio=None, memory=1 << 20), Batcher(list, most=1, most_bytes=1, at_once=1)]
     objects: dict[str, Any] = {type(each).__name__: each for each in made}
     yield objects, file
     for each in (objects["Stream"], blob, ingest, stored, pool, store):
@@ -105,7 +105,7 @@ def calls(one: Any, values: dict[str, Any]) -> Iterator[tuple[str, Callable[[], 
             yield name, call(getattr(one, name), values)
 
 
-UNNAMED = {"Gather": (None, 1), "Wait": ()}
+UNNAMED = {"Batcher": (None, 1), "Wait": ()}
 """What the calls of those classes take; their signatures do not name it."""
 
 

@@ -69,12 +69,12 @@ async def test_a_panic_in_a_shared_trip_ends_every_await_of_it() -> None:
     def together(items: list[object]) -> list[object]:
         raise _native.PanicException(f"{len(items)} items")
 
-    gather = _native.Gather(together, most=8, most_bytes=1 << 20, at_once=1)
+    batcher = _native.Batcher(together, most=8, most_bytes=1 << 20, at_once=1)
     errors: list[RuntimeError] = []
 
     async def one(item: object) -> None:
         try:
-            await run(gather, item, 1)
+            await run(batcher, item, 1)
         except RuntimeError as error:
             errors.append(error)
 

@@ -13,9 +13,6 @@ from support.rust_sources import RUST_TEXT, Crate, blanked, circles, shipped
 RUST = Path(__file__).parents[2] / "rust"
 CRATES = ("core", "py")
 
-KNOWN_CIRCLES = ({("caller",), ("gather",), ("pool",)},)
-"""Those of `rust/py` that are still to be taken apart."""
-
 LAYERS = (
     {"error"},
     {"digest", "waiting"},
@@ -55,7 +52,7 @@ def core() -> Crate:
 
 @pytest.mark.parametrize("name", CRATES)
 def test_no_file_uses_itself_through_others(name: str) -> None:
-    found = [circle for circle in circles(_of_name(name).edges()) if circle not in KNOWN_CIRCLES]
+    found = circles(_of_name(name).edges())
 
     assert [] == [sorted("::".join(module) for module in circle) for circle in found]
 

@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from steelyard._native import Gather
+from steelyard._native import Batcher
 from steelyard._runtime.calls import run
 
 pytestmark = pytest.mark.anyio
@@ -35,8 +35,8 @@ class Batches:
         self.at_once -= 1
         return [ValueError(item) if item < 0 else item * 2 for item in items]
 
-    def gather(self, *, most: int = 100, most_bytes: int = 1000, at_once: int = 1) -> Gather:
-        return Gather(self.work, most=most, most_bytes=most_bytes, at_once=at_once)
+    def batcher(self, *, most: int = 100, most_bytes: int = 1000, at_once: int = 1) -> Batcher:
+        return Batcher(self.work, most=most, most_bytes=most_bytes, at_once=at_once)
 
     async def begins(self) -> None:
         assert await run(self.begun.acquire, True, 10)
@@ -49,13 +49,13 @@ class Batches:
 class Crowd:
     """Callers that begin in order, and what each was told."""
 
-    def __init__(self, gather: Gather) -> None:
-        self.gather = gather
+    def __init__(self, batcher: Batcher) -> None:
+        self.batcher = batcher
         self.told: dict[int, object] = {}
 
     async def call(self, number: int, size: int = 1) -> None:
         try:
-            self.told[number] = await run(self.gather, number, size)
+            self.told[number] = await run(self.batcher, number, size)
         except (ValueError, RuntimeError, TypeError) as error:
             self.told[number] = error
 
@@ -70,13 +70,13 @@ async def test_one_alone_goes_at_once() -> None:
     batches = Batches()
     batches.open()
 
-    assert await run(batches.gather(), 21, 1) == 42
+    assert await run(batches.batcher(), 21, 1) == 42
     assert batches.seen == [[21]]
 
 
 async def test_those_who_wait_go_together_in_their_order() -> None:
     batches = Batches()
-    crowd = Crowd(batches.gather())
+    crowd = Crowd(batches.batcher())
     async with anyio.create_task_group() as tasks:
         await crowd.come(tasks, 1)
         await batches.begins()
@@ -89,7 +89,7 @@ async def test_those_who_wait_go_together_in_their_order() -> None:
 
 async def test_an_error_is_its_callers_alone() -> None:
     batches = Batches()
-    crowd = Crowd(batches.gather())
+    crowd = Crowd(batches.batcher())
     async with anyio.create_task_group() as tasks:
         await crowd.come(tasks, 1)
         await batches.begins()
@@ -104,7 +104,7 @@ async def test_an_error_is_its_callers_alone() -> None:
     ("function", "kind"), [(lambda items: items[1:], RuntimeError), (lambda _: 7, TypeError), (sum, TypeError)]
 )
 async def test_a_batch_that_fails_is_everybodys(function: Any, kind: type[Exception]) -> None:
-    crowd = Crowd(Gather(function, most=10, most_bytes=10, at_once=1))
+    crowd = Crowd(Batcher(function, most=10, most_bytes=10, at_once=1))
     async with anyio.create_task_group() as tasks:
         for number in range(5):
             tasks.start_soon(crowd.call, number)
@@ -114,7 +114,7 @@ async def test_a_batch_that_fails_is_everybodys(function: Any, kind: type[Except
 
 async def test_a_batch_is_bounded_by_number_and_by_bytes() -> None:
     batches = Batches()
-    crowd = Crowd(batches.gather(most=3, most_bytes=100))
+    crowd = Crowd(batches.batcher(most=3, most_bytes=100))
     async with anyio.create_task_group() as tasks:
         await crowd.come(tasks, 1)
         await batches.begins()
@@ -127,7 +127,7 @@ async def test_a_batch_is_bounded_by_number_and_by_bytes() -> None:
 
 async def test_no_more_batches_than_allowed_are_under_way() -> None:
     batches = Batches()
-    crowd = Crowd(batches.gather(most=2, at_once=2))
+    crowd = Crowd(batches.batcher(most=2, at_once=2))
     async with anyio.create_task_group() as tasks:
         for number in range(20):
             tasks.start_soon(crowd.call, number)
@@ -141,12 +141,12 @@ async def test_no_more_batches_than_allowed_are_under_way() -> None:
 
 async def test_a_caller_cancelled_before_it_waits_has_no_effect() -> None:
     batches = Batches()
-    gather = batches.gather()
+    batcher = batches.batcher()
     with anyio.CancelScope() as scope:
         scope.cancel()
-        await run(gather, 1, 1)
+        await run(batcher, 1, 1)
     batches.open()
-    await run(gather, 2, 1)
+    await run(batcher, 2, 1)
 
     assert scope.cancelled_caught
     assert batches.seen == [[2]]
@@ -154,7 +154,7 @@ async def test_a_caller_cancelled_before_it_waits_has_no_effect() -> None:
 
 async def test_a_caller_cancelled_in_a_batch_gets_its_result_and_one_cancelled_in_line_had_no_effect() -> None:
     batches = Batches()
-    crowd = Crowd(batches.gather())
+    crowd = Crowd(batches.batcher())
     async with anyio.create_task_group() as tasks:
         await crowd.come(tasks, 1)
         await batches.begins()
@@ -172,8 +172,8 @@ async def test_a_caller_cancelled_in_a_batch_gets_its_result_and_one_cancelled_i
 def test_asyncio_raises_its_own_cancellation_in_one_caller_only() -> None:
     async def main() -> None:
         batches = Batches()
-        gather = batches.gather()
-        first, *waiting = (asyncio.create_task(run(gather, number, 1)) for number in range(4))
+        batcher = batches.batcher()
+        first, *waiting = (asyncio.create_task(run(batcher, number, 1)) for number in range(4))
         await asyncio.to_thread(batches.begun.acquire)
         waiting[1].cancel()
         batches.open()
@@ -190,12 +190,12 @@ def test_asyncio_raises_its_own_cancellation_in_one_caller_only() -> None:
 def test_loops_in_several_threads_share_batches_and_hear_their_own() -> None:
     batches = Batches()
     batches.open()
-    gather = batches.gather(at_once=2)
+    batcher = batches.batcher(at_once=2)
     told: list[list[object]] = []
 
     def loop(backend: str, first: int) -> None:
         async def main() -> None:
-            crowd = Crowd(gather)
+            crowd = Crowd(batcher)
             async with anyio.create_task_group() as tasks:
                 for number in range(first, first + 50):
                     tasks.start_soon(crowd.call, number)
@@ -219,6 +219,6 @@ def test_called_directly_it_takes_one_item() -> None:
     batches = Batches()
     batches.open()
 
-    assert batches.gather()(4, 1) == 8
+    assert batches.batcher()(4, 1) == 8
     with pytest.raises(ValueError, match="-4"):
-        batches.gather()(-4, 1)
+        batches.batcher()(-4, 1)

@@ -68,7 +68,7 @@ pub(crate) fn away<T>(wait: impl FnOnce() -> T) -> T {
     wait()
 }
 
-/// Tell the caller that this thread begins to wait.
+/// Notify the caller that this thread begins to wait.
 fn notified() -> Option<Arc<dyn Caller>> {
     caller().inspect(|caller| caller.waits(true))
 }

@@ -23,7 +23,7 @@ struct Home {
 
 impl Work for Adding {
     type Job = (usize, Arc<Home>);
-    type Told = Arc<Home>;
+    type Notified = Arc<Home>;
 
     fn start(&self, life: impl FnOnce() + Send + 'static) -> io::Result<()> {
         thread::Builder::new().spawn(life).map(drop)
@@ -45,14 +45,14 @@ impl Work for Adding {
         let held = self.lock.lock().unwrap();
         self.sum.fetch_add(number, Ordering::Relaxed);
         drop(held);
-        Done { told: home.inbox.push(number).then_some(home).into_iter().collect(), rest: None }
+        Done { notified: home.inbox.push(number).then_some(home).into_iter().collect(), rest: None }
     }
 
     fn refuse(&self, _: Self::Job, error: &io::Error) -> Vec<Arc<Home>> {
         panic!("no thread: {error}");
     }
 
-    fn tell(&self, home: Arc<Home>) {
+    fn notify(&self, home: Arc<Home>) {
         home.wake.lock().unwrap().send(()).unwrap();
     }
 }
@@ -66,7 +66,7 @@ fn home() -> (Arc<Home>, Receiver<()>) {
     (Arc::new(Home { inbox: Inbox::default(), wake: Mutex::new(wake) }), woken)
 }
 
-/// Submit so many jobs in bursts, as a loop does, and hear of all of them; the sum of what was heard.
+/// Submit so many jobs in bursts, as a loop does, and observe all results; return the sum of them.
 fn live(pool: &Arc<Pool<Adding>>, bursts: usize, each: usize) -> usize {
     let (home, woken) = home();
     let mut sum = 0;
@@ -74,11 +74,11 @@ fn live(pool: &Arc<Pool<Adding>>, bursts: usize, each: usize) -> usize {
         for number in 0..each {
             pool.submit((number, Arc::clone(&home)));
         }
-        let mut heard = 0;
-        while heard < each {
+        let mut observed = 0;
+        while observed < each {
             woken.recv_timeout(Duration::from_secs(10)).expect("a wake");
             let results = home.inbox.take();
-            heard += results.len();
+            observed += results.len();
             sum += results.iter().sum::<usize>();
         }
     }
@@ -102,7 +102,7 @@ fn loops_that_share_a_pool_hear_of_every_job_and_of_no_other() {
     assert_eq!(pool.threads(), 0);
     let counts = pool.counts();
     assert_eq!(counts.jobs, 4 * 40 * 101);
-    assert!(counts.told < counts.jobs, "{counts:?}");
+    assert!(counts.notified < counts.jobs, "{counts:?}");
 }
 
 #[test]

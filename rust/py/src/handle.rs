@@ -70,7 +70,7 @@ impl Opened {
         Ok(())
     }
 
-    /// End everything; the first error is told when all has ended.
+    /// End everything; the first error is returned when all has ended.
     pub(crate) fn end(&self, reason: &Error) -> Result<()> {
         let list = {
             let mut entries = self.entries();

@@ -6,6 +6,7 @@
 
 mod archive;
 mod batch;
+mod batcher;
 mod blob;
 mod buffer;
 mod caller;
@@ -13,10 +14,10 @@ mod compress;
 mod descriptor;
 mod errors;
 mod filter;
-mod gather;
 mod handle;
 mod hasher;
 mod images;
+mod inbox;
 mod ingest;
 mod interpreter;
 mod job;
@@ -67,11 +68,11 @@ mod _native {
 fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<archive::TarIndexer>()?;
     module.add_class::<archive::TarReader>()?;
+    module.add_class::<batcher::Batcher>()?;
     module.add_class::<blob::Blob>()?;
     module.add_class::<compress::Compressor>()?;
     module.add_class::<compress::Decompressor>()?;
     module.add_class::<filter::Filter>()?;
-    module.add_class::<gather::Gather>()?;
     module.add_class::<hasher::Hasher>()?;
     module.add_class::<images::Images>()?;
     module.add_class::<ingest::Ingest>()?;

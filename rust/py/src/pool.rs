@@ -1,7 +1,7 @@
-//! Worker threads for Python's calls, and the ports through which event loops hear of their ends.
+//! Worker threads for Python's calls, and the ports through which event loops observe their ends.
 //!
 //! Who is woken and when is the core's to decide (`steelyard_core::threads::calls`). What is here is how a call is made, under the
-//! GIL, and how a loop is told: finished calls gather in its inbox, and one wake, about 50 µs, delivers all that are there.
+//! GIL, and how a loop is notified: finished calls collect in its inbox, and one wake, about 50 µs, delivers all that are there.
 
 use std::io;
 use std::sync::Arc;
@@ -16,9 +16,10 @@ use steelyard_core::threads;
 use steelyard_core::threads::calls::{self, Done, Work};
 use steelyard_core::waiting::for_caller;
 
-use crate::caller::{One, Unwanted, address};
+use crate::batcher::{Batcher, Queue};
+use crate::caller::One;
 use crate::errors::{Cancelled, Failure, contain};
-use crate::gather::{Gather, Line};
+use crate::inbox::{Inbox, Threads, Unwanted, add, address};
 use crate::wait::Wait;
 
 /// How long a thread waits for work before it ends: less than the second that the documents promise.
@@ -29,27 +30,15 @@ const EAGAIN: i32 = 11;
 
 /// What a worker has to do.
 pub(crate) enum Job {
-    /// A call to make, and whom to tell.
+    /// A call to make, and the owner of its result.
     Call { function: Py<PyAny>, args: Py<PyTuple>, ticket: Py<PyAny>, port: Arc<Inbox> },
-    /// A batch of those who wait in that line by then.
-    Batch(Arc<Line>),
-    /// Nothing but to tell somebody that what he waited for has come about.
-    Tell { ticket: Py<PyAny>, port: Arc<Inbox> },
-    /// Writing what that ingest and others have, as no thread could be started for it. Who waits is told by the ingest.
+    /// A batch of the items that wait in that queue by then.
+    Batch(Arc<Queue>),
+    /// Notify the owner of a wait that it is over.
+    Notify { ticket: Py<PyAny>, port: Arc<Inbox> },
+    /// Writing what that ingest and others have, as no thread could be started for it. The ingest notifies those that wait.
     Drain(Arc<Ingest>),
 }
-
-/// What is finished and not yet taken, of one event loop.
-pub(crate) struct Inbox {
-    results: calls::Inbox<(Py<PyAny>, PyResult<Py<PyAny>>)>,
-    /// Called by a worker, with no argument, when the first result after a `take` is there.
-    wake: Py<PyAny>,
-    pub(crate) pool: Arc<calls::Pool<Calls>>,
-    pub(crate) unwanted: Unwanted,
-}
-
-/// A result, whose it is, and where that is heard of.
-pub(crate) type Told = (Arc<Inbox>, Py<PyAny>, PyResult<Py<PyAny>>);
 
 /// Calls of Python functions.
 pub(crate) struct Calls;
@@ -79,14 +68,14 @@ impl Pool {
     /// Pieces submitted, threads started, idle threads woken, wakes of event loops.
     fn counts(&self) -> PyResult<(u64, u64, u64, u64)> {
         let counts = bound(&self.0)?.counts();
-        Ok((counts.jobs, counts.started, counts.woken, counts.told))
+        Ok((counts.jobs, counts.started, counts.woken, counts.notified))
     }
 
     #[pyo3(signature = (wake, /))]
     fn port(&self, wake: Py<PyAny>) -> PyResult<Port> {
         let pool = Arc::clone(bound(&self.0)?);
-        let (results, unwanted) = (calls::Inbox::default(), Unwanted::default());
-        let inbox = Inbox { results, wake, pool: Arc::clone(&pool), unwanted };
+        let threads = Box::new(Arc::clone(&pool));
+        let inbox = Inbox { results: calls::Inbox::default(), wake, threads, unwanted: Unwanted::default() };
         Ok(Port(ProcessBound::new((pool, Arc::new(inbox)))))
     }
 
@@ -100,7 +89,7 @@ impl Pool {
 
 #[pymethods]
 impl Port {
-    /// Have `function(*args)` called by a worker, or a `Gather` with others' items; `take` gives its result with the ticket.
+    /// Have `function(*args)` called by a worker, or a `Batcher` with others' items; `take` gives its result with the ticket.
     ///
     /// A `Wait` takes no worker before it is over.
     #[pyo3(signature = (function, args, ticket, /))]
@@ -109,16 +98,16 @@ impl Port {
         let port = Arc::clone(port);
         if let Ok(wait) = function.cast_bound::<Wait>(py) {
             let pool = Arc::clone(pool);
-            let mut tell = Telling { pool: Arc::clone(&pool), job: Some(Job::Tell { ticket, port }) };
-            if let Some(ingest) = wait.get().begin(args.bind(py), Box::new(move || tell.now()))? {
+            let mut notify = Notifying { pool: Arc::clone(&pool), job: Some(Job::Notify { ticket, port }) };
+            if let Some(ingest) = wait.get().begin(args.bind(py), Box::new(move || notify.now()))? {
                 pool.submit(Job::Drain(ingest));
             }
             return Ok(());
         }
-        let job = match function.cast_bound::<Gather>(py) {
+        let job = match function.cast_bound::<Batcher>(py) {
             Err(_) => Job::Call { function, args, ticket, port },
-            Ok(gather) => match gather.get().add(args.bind(py), ticket, port)? {
-                Some(line) => Job::Batch(line),
+            Ok(batcher) => match batcher.get().add(args.bind(py), ticket, port)? {
+                Some(queue) => Job::Batch(queue),
                 None => return Ok(()),
             },
         };
@@ -126,14 +115,14 @@ impl Port {
         Ok(())
     }
 
-    /// Say that nobody wants the result of what was submitted any more. Should it wait for another process, or in line with
+    /// Say that nobody wants the result of what was submitted any more. Should it wait for another process, or in a queue with
     /// others, it ends by `Cancelled` and has had no effect. Once it has ended, `forget` must be called with the ticket.
     #[pyo3(signature = (function, ticket, /))]
     fn cancel(&self, py: Python<'_>, function: &Bound<'_, PyAny>, ticket: Py<PyAny>) -> PyResult<()> {
         let (_, inbox) = bound(&self.0)?;
         inbox.unwanted.add(address(&ticket));
-        if let Ok(gather) = function.cast::<Gather>() {
-            let withdrawn = gather.get().withdraw(&ticket)?;
+        if let Ok(batcher) = function.cast::<Batcher>() {
+            let withdrawn = batcher.get().withdraw(&ticket)?;
             if let Some((port, ticket)) = withdrawn {
                 // Made by a call: raised here, its context would be what the caller handles, with all its frames.
                 let error = PyErr::from_value(py.get_type::<Cancelled>().call0()?);
@@ -164,13 +153,13 @@ impl Port {
     }
 }
 
-/// That somebody waits to be told; he is, too, when whoever had this forgets it, in a panic for example.
-struct Telling {
+/// Notifies the owner of a wait, at the latest when this is dropped, in a panic for example.
+struct Notifying {
     pool: Arc<calls::Pool<Calls>>,
     job: Option<Job>,
 }
 
-impl Telling {
+impl Notifying {
     fn now(&mut self) {
         if let Some(job) = self.job.take() {
             self.pool.submit(job);
@@ -178,7 +167,7 @@ impl Telling {
     }
 }
 
-impl Drop for Telling {
+impl Drop for Notifying {
     fn drop(&mut self) {
         self.now();
     }
@@ -186,7 +175,7 @@ impl Drop for Telling {
 
 impl Work for Calls {
     type Job = Job;
-    type Told = Arc<Inbox>;
+    type Notified = Arc<Inbox>;
 
     fn start(&self, life: impl FnOnce() + Send + 'static) -> io::Result<()> {
         threads::start("steelyard", life).map(drop)
@@ -208,12 +197,12 @@ impl Work for Calls {
                 let caller = Arc::new(One(Arc::clone(&port), address(&ticket)));
                 let call = || Python::attach(|py| contain(|| function.call1(py, args)));
                 let result = for_caller(Some(caller), call);
-                // Before anybody hears of it: what the function belongs to may be the last to hold a descriptor open.
+                // Before anybody observes the result: what the function belongs to may be the last to hold a descriptor open.
                 drop(function);
-                Done { told: add([(port, ticket, result)]), rest: None }
+                Done { notified: add([(port, ticket, result)]), rest: None }
             }
-            Job::Tell { ticket, port } => {
-                Python::attach(|py| Done { told: add([(port, ticket, Ok(py.None()))]), rest: None })
+            Job::Notify { ticket, port } => {
+                Python::attach(|py| Done { notified: add([(port, ticket, Ok(py.None()))]), rest: None })
             }
             Job::Drain(ingest) => {
                 Python::attach(|py| {
@@ -222,17 +211,17 @@ impl Work for Calls {
                         drop(ingest);
                     });
                 });
-                Done { told: Vec::new(), rest: None }
+                Done { notified: Vec::new(), rest: None }
             }
-            Job::Batch(line) => {
-                let (told, more) = Python::attach(|py| line.work(py));
+            Job::Batch(queue) => {
+                let (outcomes, more) = Python::attach(|py| queue.work(py));
                 let rest = if more {
-                    Some(Job::Batch(line))
+                    Some(Job::Batch(queue))
                 } else {
-                    drop(line); // as above
+                    drop(queue); // as above
                     None
                 };
-                Done { told: add(told), rest }
+                Done { notified: add(outcomes), rest }
             }
         }
     }
@@ -241,17 +230,17 @@ impl Work for Calls {
         let errno = error.raw_os_error().unwrap_or(EAGAIN);
         let error = PyErr::from(Failure::from(Error::Io { errno, path: None, operation: "start a thread" }));
         match job {
-            Job::Call { ticket, port, .. } | Job::Tell { ticket, port } => add([(port, ticket, Err(error))]),
-            Job::Batch(line) => add(Python::attach(|py| line.refuse(py, &error))),
+            Job::Call { ticket, port, .. } | Job::Notify { ticket, port } => add([(port, ticket, Err(error))]),
+            Job::Batch(queue) => add(Python::attach(|py| queue.refuse(py, &error))),
             Job::Drain(ingest) => {
-                // Telling takes a thread, too: where there is none, who waits hears of it as an error.
+                // A notification takes a thread, too: where there is none, those that wait get an error.
                 ingest.wake();
                 Vec::new()
             }
         }
     }
 
-    fn tell(&self, port: Arc<Inbox>) {
+    fn notify(&self, port: Arc<Inbox>) {
         // A loop that is closed refuses to be woken. Nobody waits there any more.
         if Python::attach(|py| port.wake.call0(py)).is_err() {
             port.results.close();
@@ -259,13 +248,17 @@ impl Work for Calls {
     }
 }
 
+impl Threads for Arc<calls::Pool<Calls>> {
+    fn waits(&self, begins: bool) {
+        calls::Pool::waits(self, begins);
+    }
+
+    fn is_closing(&self) -> bool {
+        calls::Pool::is_closing(self)
+    }
+}
+
 /// What belongs to this process; a child of a fork is refused.
 fn bound<T>(value: &ProcessBound<T>) -> PyResult<&T> {
     Ok(value.get(|| "event loop".to_owned()).map_err(Failure::from)?)
-}
-
-/// Add results where they are heard of; whom to tell that there are some.
-fn add(results: impl IntoIterator<Item = Told>) -> Vec<Arc<Inbox>> {
-    let added = |(port, ticket, result): Told| port.results.push((ticket, result)).then_some(port);
-    results.into_iter().filter_map(added).collect()
 }

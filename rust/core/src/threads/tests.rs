@@ -172,20 +172,20 @@ fn whoever_waits_for_room_writes_when_nobody_else_can() {
         for _ in 0..30 {
             for ingest in &ingests {
                 while ingest.push(&piece).unwrap() != Pushed::Taken {
-                    let (tell, told) = channel();
-                    if !ingest.when_room(piece.len(), Box::new(move || tell.send(()).unwrap())) {
+                    let (notify, notified) = channel();
+                    if !ingest.when_room(piece.len(), Box::new(move || notify.send(()).unwrap())) {
                         ingest.flush_here();
                     }
-                    told.recv().unwrap();
+                    notified.recv().unwrap();
                 }
             }
         }
         for ingest in &ingests {
-            let (tell, told) = channel();
-            if !ingest.when_written(Box::new(move || tell.send(()).unwrap())) {
+            let (notify, notified) = channel();
+            if !ingest.when_written(Box::new(move || notify.send(()).unwrap())) {
                 ingest.flush_here();
             }
-            told.recv().unwrap();
+            notified.recv().unwrap();
         }
         let digests: Vec<_> = ingests.iter().map(|ingest| ingest.digest().unwrap()).collect();
         ingests[0].commit(None, None, None).unwrap();

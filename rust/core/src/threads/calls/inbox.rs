@@ -7,12 +7,12 @@ use super::sync::{Mutex, MutexGuard};
 
 /// The results for one who has to be woken to take them.
 ///
-/// However many arrive before they are taken, he is told once.
+/// However many arrive before they are taken, the owner is notified once.
 pub struct Inbox<R>(Mutex<Content<R>>);
 
 struct Content<R> {
     results: Vec<R>,
-    /// Somebody is about to be told, or was told and has not come yet.
+    /// The owner is about to be notified, or was notified and has not come yet.
     telling: bool,
     /// Nobody comes any more.
     closed: bool,
@@ -29,7 +29,7 @@ impl<R> Inbox<R> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Add a result. True: the caller has to see to it that the owner is told.
+    /// Add a result. True: the caller has to see to it that the owner is notified.
     #[must_use]
     pub fn push(&self, result: R) -> bool {
         let mut content = self.content();

@@ -14,8 +14,8 @@
 //! Threads start when there is work and no idle thread, and end after a while without work. `Work` runs the jobs.
 //! `tests.rs` has a model checker try every interleaving.
 
-mod gather;
 mod inbox;
+mod queue;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -28,15 +28,15 @@ use std::time::Duration;
 
 use sync::{Condvar, Mutex, MutexGuard};
 
-pub use gather::{Bounds, Line};
 pub use inbox::Inbox;
+pub use queue::{Bounds, Queue};
 
 /// How jobs are run, and by whom.
 pub trait Work: Send + Sync + Sized + 'static {
     /// What is to be done.
     type Job: Send;
-    /// Somebody who is to be told that something is done.
-    type Told: Send;
+    /// The owner of a result, which is notified that it is there.
+    type Notified: Send;
 
     /// Start a thread that lives `life`.
     fn start(&self, life: impl FnOnce() + Send + 'static) -> io::Result<()>;
@@ -46,16 +46,16 @@ pub trait Work: Send + Sync + Sized + 'static {
     fn detached(&self, wait: &mut (dyn FnMut() + Send));
     /// Run a job.
     fn run(&self, job: Self::Job) -> Done<Self>;
-    /// End a job that no thread could be started for; who is to be told of that.
-    fn refuse(&self, job: Self::Job, error: &io::Error) -> Vec<Self::Told>;
-    /// Tell.
-    fn tell(&self, told: Self::Told);
+    /// End a job that no thread could be started for; return the owners to notify.
+    fn refuse(&self, job: Self::Job, error: &io::Error) -> Vec<Self::Notified>;
+    /// Notify an owner.
+    fn notify(&self, notified: Self::Notified);
 }
 
 /// What follows from a job.
 pub struct Done<W: Work> {
-    /// Who is to be told.
-    pub told: Vec<W::Told>,
+    /// The owners to notify.
+    pub notified: Vec<W::Notified>,
     /// What is left of the job, for when those are done that wait now.
     pub rest: Option<W::Job>,
 }
@@ -69,8 +69,8 @@ pub struct Counts {
     pub started: u64,
     /// Idle threads that were woken.
     pub woken: u64,
-    /// How often somebody was told.
-    pub told: u64,
+    /// How many notifications there were.
+    pub notified: u64,
 }
 
 /// Threads and the jobs that wait for one.
@@ -85,8 +85,8 @@ pub struct Pool<W: Work> {
 
 struct State<W: Work> {
     jobs: VecDeque<W::Job>,
-    /// Whom the thread that is on the way has to tell. Empty unless one is.
-    owed: Vec<W::Told>,
+    /// The owners that the thread on the way has to notify. Empty unless a thread is on the way.
+    owed: Vec<W::Notified>,
     /// Threads that look at the queue again.
     serving: usize,
     /// Those, and who has yet to give back what it needed to run jobs.
@@ -111,9 +111,9 @@ enum Call {
     New,
 }
 
-/// What a thread that runs jobs does next: tell, then run.
+/// What a thread that runs jobs does next: notify, then run.
 struct Next<W: Work> {
-    tell: Vec<W::Told>,
+    notify: Vec<W::Notified>,
     job: Option<W::Job>,
 }
 
@@ -138,8 +138,8 @@ impl<W: Work> State<W> {
         Call::Nobody
     }
 
-    fn take_owed(&mut self) -> Vec<W::Told> {
-        self.counts.told += self.owed.len() as u64;
+    fn take_owed(&mut self) -> Vec<W::Notified> {
+        self.counts.notified += self.owed.len() as u64;
         mem::take(&mut self.owed)
     }
 }
@@ -237,7 +237,7 @@ impl<W: Work> Pool<W> {
         state.counts.started -= 1;
         state.serving -= 1;
         self.end(&mut state);
-        let mut told = state.take_owed();
+        let mut notified = state.take_owed();
         let mut refused = VecDeque::new();
         if state.serving == 0 {
             refused = mem::take(&mut state.jobs);
@@ -247,9 +247,9 @@ impl<W: Work> Pool<W> {
             self.called.notify_one();
         }
         drop(state);
-        told.extend(refused.into_iter().flat_map(|job| self.work.refuse(job, error)));
-        for told in told {
-            self.work.tell(told);
+        notified.extend(refused.into_iter().flat_map(|job| self.work.refuse(job, error)));
+        for notified in notified {
+            self.work.notify(notified);
         }
     }
 
@@ -279,8 +279,8 @@ impl<W: Work> Pool<W> {
     fn work_attached(self: &Arc<Self>) {
         let mut next = self.begin();
         loop {
-            for told in next.tell {
-                self.work.tell(told);
+            for notified in next.notify {
+                self.work.notify(notified);
             }
             let Some(job) = next.job else {
                 return;
@@ -322,24 +322,24 @@ impl<W: Work> Pool<W> {
         let mut state = self.state();
         state.coming = false;
         let job = state.jobs.pop_front();
-        let tell = state.take_owed();
+        let notify = state.take_owed();
         let call = state.call(self.most);
         drop(state);
         self.make(call);
-        Next { tell, job }
+        Next { notify, job }
     }
 
     /// A further step, after a job.
     fn next(self: &Arc<Self>, done: Done<W>) -> Next<W> {
         let mut state = self.state();
-        state.owed.extend(done.told);
+        state.owed.extend(done.notified);
         state.jobs.extend(done.rest);
         let job = state.jobs.pop_front();
         let call = state.call(self.most);
-        let tell = if job.is_none() || !state.coming { state.take_owed() } else { Vec::new() };
+        let notify = if job.is_none() || !state.coming { state.take_owed() } else { Vec::new() };
         drop(state);
         self.make(call);
-        Next { tell, job }
+        Next { notify, job }
     }
 }
 

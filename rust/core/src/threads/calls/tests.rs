@@ -1,7 +1,7 @@
 //! The pool under a model checker: each test runs once for every interleaving of its threads, up to two preemptions,
 //! one in the longest (more with `LOOM_MAX_PREEMPTIONS`).
 //!
-//! A wake that is lost, a job that nobody runs and a result that nobody is told of all end in a deadlock, which the
+//! A wake that is lost, a job that nobody runs and a result that nobody is notified of all end in a deadlock, which the
 //! checker reports.
 
 use std::io;
@@ -57,15 +57,15 @@ enum Job {
     Twice,
     /// Gives the shared lock away until the gate has the value, after adding to it.
     Meets(Arc<Gate<usize>>, usize),
-    /// Gives the shared lock away until a loop has heard of so many results.
+    /// Gives the shared lock away until a loop has observed so many results.
     AfterHeard(usize),
 }
 
-/// One loop: what it is told, and what it has heard.
+/// One loop: whether it was notified, and how many results it has observed.
 struct Loop {
     inbox: Inbox<usize>,
-    told: Gate<bool>,
-    heard: Gate<usize>,
+    notified: Gate<bool>,
+    observed: Gate<usize>,
 }
 
 struct Model {
@@ -79,7 +79,7 @@ struct Model {
 
 impl Work for Model {
     type Job = (Job, Arc<Loop>);
-    type Told = Arc<Loop>;
+    type Notified = Arc<Loop>;
 
     fn start(&self, life: impl FnOnce() + Send + 'static) -> io::Result<()> {
         if self.starts.fetch_add(1, Ordering::Relaxed) >= self.most_starts {
@@ -115,12 +115,12 @@ impl Work for Model {
             }
             Job::AfterHeard(count) => {
                 self.shared.release();
-                home.heard.when(|heard| *heard >= count, |_| {});
+                home.observed.when(|observed| *observed >= count, |_| {});
                 self.shared.acquire();
             }
         }
         let number = self.ran.fetch_add(1, Ordering::Relaxed);
-        Done { told: home.inbox.push(number).then_some(home).into_iter().collect(), rest }
+        Done { notified: home.inbox.push(number).then_some(home).into_iter().collect(), rest }
     }
 
     fn refuse(&self, (_, home): Self::Job, _: &io::Error) -> Vec<Arc<Loop>> {
@@ -128,24 +128,24 @@ impl Work for Model {
         home.inbox.push(number).then_some(home).into_iter().collect()
     }
 
-    fn tell(&self, told: Arc<Loop>) {
-        told.told.change(|told| *told = true);
+    fn notify(&self, notified: Arc<Loop>) {
+        notified.notified.change(|notified| *notified = true);
     }
 }
 
 impl Loop {
     fn new() -> Arc<Self> {
-        Arc::new(Self { inbox: Inbox::default(), told: Gate::new(false), heard: Gate::new(0) })
+        Arc::new(Self { inbox: Inbox::default(), notified: Gate::new(false), observed: Gate::new(0) })
     }
 
-    /// Live until so many further results were heard of.
-    fn hear(&self, count: usize) {
-        let mut heard = 0;
-        while heard < count {
-            self.told.when(|told| *told, |told| *told = false);
+    /// Live until so many further results were observed.
+    fn observe(&self, count: usize) {
+        let mut observed = 0;
+        while observed < count {
+            self.notified.when(|notified| *notified, |notified| *notified = false);
             let further = self.inbox.take().len();
-            heard += further;
-            self.heard.change(|ever| *ever += further);
+            observed += further;
+            self.observed.change(|ever| *ever += further);
         }
     }
 }
@@ -174,7 +174,7 @@ fn submit(pool: &Arc<Pool<Model>>, home: &Arc<Loop>, jobs: Vec<Job>) {
 fn two_threads() -> (Arc<Pool<Model>>, Arc<Loop>) {
     let (pool, home, gate) = (pool(2, 2), Loop::new(), Arc::new(Gate::new(0)));
     submit(&pool, &home, vec![Job::Meets(Arc::clone(&gate), 2), Job::Meets(gate, 2)]);
-    home.hear(2);
+    home.observe(2);
     (pool, home)
 }
 
@@ -193,7 +193,7 @@ fn every_job_is_run_and_heard_of_and_the_close_waits_for_all() {
     check(|| {
         let (pool, home) = (pool(2, 9), Loop::new());
         submit(&pool, &home, vec![Job::Short, Job::Short, Job::Short]);
-        home.hear(3);
+        home.observe(3);
         pool.close();
 
         assert_eq!(pool.work.ran.load(Ordering::Relaxed), 3);
@@ -206,7 +206,7 @@ fn what_is_left_of_a_job_is_run_too() {
     check(|| {
         let (pool, home) = (pool(2, 9), Loop::new());
         submit(&pool, &home, vec![Job::Twice, Job::Short]);
-        home.hear(3);
+        home.observe(3);
         pool.close();
 
         assert_eq!(pool.work.ran.load(Ordering::Relaxed), 3);
@@ -231,7 +231,7 @@ fn jobs_that_wait_for_each_other_get_a_thread_each() {
     check(|| {
         let (pool, home, gate) = (pool(2, 9), Loop::new(), Arc::new(Gate::new(0)));
         submit(&pool, &home, vec![Job::Meets(Arc::clone(&gate), 2), Job::Meets(gate, 2)]);
-        home.hear(2);
+        home.observe(2);
         pool.close();
     });
 }
@@ -241,7 +241,7 @@ fn a_job_that_blocks_holds_up_neither_a_later_job_nor_an_earlier_result() {
     check(|| {
         let (pool, home) = (pool(2, 9), Loop::new());
         submit(&pool, &home, vec![Job::Short, Job::AfterHeard(2), Job::Short]);
-        home.hear(3);
+        home.observe(3);
         pool.close();
     });
 }
@@ -251,7 +251,7 @@ fn a_new_thread_tells_for_one_that_blocks() {
     check(|| {
         let (pool, home) = (pool(2, 9), Loop::new());
         submit(&pool, &home, vec![Job::Short, Job::AfterHeard(1)]);
-        home.hear(2);
+        home.observe(2);
         pool.close();
     });
 }
@@ -261,7 +261,7 @@ fn a_woken_thread_tells_for_one_that_blocks() {
     check(|| {
         let (pool, home) = two_threads();
         submit(&pool, &home, vec![Job::Short, Job::AfterHeard(3)]);
-        home.hear(2);
+        home.observe(2);
         pool.close();
     });
 }
@@ -271,7 +271,7 @@ fn the_only_thread_tells_before_a_job_that_blocks() {
     check(|| {
         let (pool, home) = (pool(1, 9), Loop::new());
         submit(&pool, &home, vec![Job::Short, Job::AfterHeard(1)]);
-        home.hear(2);
+        home.observe(2);
         pool.close();
     });
 }
@@ -285,12 +285,12 @@ fn two_loops_hear_of_their_own() {
             thread::spawn(move || {
                 let home = Loop::new();
                 submit(&pool, &home, vec![Job::Short]);
-                home.hear(1);
+                home.observe(1);
             })
         };
         let home = Loop::new();
         submit(&pool, &home, vec![Job::Short]);
-        home.hear(1);
+        home.observe(1);
         other.join().unwrap();
         pool.close();
     });
@@ -301,10 +301,10 @@ fn a_thread_whose_time_is_up_takes_what_comes_at_that_moment() {
     check(|| {
         let (pool, home) = (pool(1, 9), Loop::new());
         submit(&pool, &home, vec![Job::Short]);
-        home.hear(1);
+        home.observe(1);
         pool.expire();
         submit(&pool, &home, vec![Job::Short]);
-        home.hear(1);
+        home.observe(1);
         pool.close();
     });
 }
@@ -320,9 +320,9 @@ fn a_thread_that_ends_leaves_nobody_waiting_for_it() {
         // The idle thread is called and ends, for the other takes the job.
         submit(&pool, &home, vec![Job::Short]);
         gate.change(|reached| *reached += 1);
-        home.hear(2);
+        home.observe(2);
         submit(&pool, &home, vec![Job::Short]);
-        home.hear(1);
+        home.observe(1);
         pool.close();
     });
 }
@@ -332,13 +332,13 @@ fn idle_threads_end_by_themselves() {
     check_up_to(1, || {
         let (pool, home) = (pool(2, 9), Loop::new());
         submit(&pool, &home, vec![Job::Short, Job::Short]);
-        home.hear(2);
+        home.observe(2);
         while pool.threads() > 0 {
             pool.expire();
             thread::yield_now();
         }
         submit(&pool, &home, vec![Job::Short]);
-        home.hear(1);
+        home.observe(1);
         pool.close();
     });
 }
@@ -348,7 +348,7 @@ fn without_threads_every_job_is_refused_and_its_loop_hears_of_it() {
     check(|| {
         let (pool, home) = (pool(2, 0), Loop::new());
         submit(&pool, &home, vec![Job::Short, Job::Short]);
-        home.hear(1);
+        home.observe(1);
         pool.close();
 
         assert_eq!(pool.work.refused.load(Ordering::Relaxed), 2);
@@ -368,12 +368,12 @@ fn the_only_thread_that_could_be_started_serves_everybody() {
                 let home = Loop::new();
                 // Not attached, as where Python has no lock: jobs may come between a call and its failure.
                 pool.submit((Job::Short, Arc::clone(&home)));
-                home.hear(1);
+                home.observe(1);
             })
         };
         gate.change(|reached| *reached += 1);
         pool.submit((Job::Short, Arc::clone(&home)));
-        home.hear(2);
+        home.observe(2);
         other.join().unwrap();
         pool.close();
     });

@@ -1,4 +1,4 @@
-//! Calls that go together: those that come while a batch is under way wait and are the next.
+//! A queue of calls that are made in batches: those that come while a batch is under way are the next one.
 //!
 //! A call that comes alone goes at once. Nobody waits for company: a batch is whatever is there when a thread is.
 
@@ -18,8 +18,8 @@ pub struct Bounds {
     pub at_once: usize,
 }
 
-/// Who waits for a batch.
-pub struct Line<T> {
+/// Items that wait for a batch.
+pub struct Queue<T> {
     bounds: Bounds,
     state: Mutex<State<T>>,
 }
@@ -30,7 +30,7 @@ struct State<T> {
     running: usize,
 }
 
-impl<T> Line<T> {
+impl<T> Queue<T> {
     /// Make one in which nobody waits.
     pub fn new(bounds: Bounds) -> Self {
         Self { bounds, state: Mutex::new(State { waiting: VecDeque::new(), running: 0 }) }
@@ -110,16 +110,16 @@ mod tests {
 
     use super::*;
 
-    fn line(most: usize, at_once: usize) -> Arc<Line<usize>> {
-        Arc::new(Line::new(Bounds { most, most_bytes: 100, at_once }))
+    fn queue(most: usize, at_once: usize) -> Arc<Queue<usize>> {
+        Arc::new(Queue::new(Bounds { most, most_bytes: 100, at_once }))
     }
 
     /// Do all batches that are left, as a thread of the pool does; `taken` gets them.
-    fn serve(line: &Line<usize>, taken: &Mutex<Vec<Vec<usize>>>) {
+    fn serve(queue: &Queue<usize>, taken: &Mutex<Vec<Vec<usize>>>) {
         loop {
-            let batch = line.take();
+            let batch = queue.take();
             taken.lock().unwrap().push(batch);
-            if !line.end() {
+            if !queue.end() {
                 return;
             }
         }
@@ -129,14 +129,14 @@ mod tests {
     fn every_item_goes_with_one_batch_and_none_is_left_behind() {
         for (most, at_once) in [(1, 1), (9, 1), (2, 2)] {
             loom::model(move || {
-                let (line, taken) = (line(most, at_once), Arc::new(Mutex::new(Vec::new())));
+                let (queue, taken) = (queue(most, at_once), Arc::new(Mutex::new(Vec::new())));
                 let callers: Vec<_> = [0, 10]
                     .map(|first| {
-                        let (line, taken) = (Arc::clone(&line), Arc::clone(&taken));
+                        let (queue, taken) = (Arc::clone(&queue), Arc::clone(&taken));
                         thread::spawn(move || {
                             for item in first..first + 2 {
-                                if line.add(item, 1) {
-                                    serve(&line, &taken);
+                                if queue.add(item, 1) {
+                                    serve(&queue, &taken);
                                 }
                             }
                         })
@@ -151,7 +151,7 @@ mod tests {
                 all.sort_unstable();
                 assert_eq!(vec![0, 1, 10, 11], all, "{taken:?}");
                 assert!(taken.iter().all(|batch| batch.len() <= most));
-                let state = line.state();
+                let state = queue.state();
                 assert_eq!((0, 0), (state.waiting.len(), state.running));
             });
         }
@@ -160,32 +160,32 @@ mod tests {
     #[test]
     fn a_batch_ends_where_it_is_full_and_one_large_item_is_a_batch() {
         loom::model(|| {
-            let line = line(3, 1);
-            assert!(line.add(0, 1000));
+            let queue = queue(3, 1);
+            assert!(queue.add(0, 1000));
             assert!(
-                [(1, 1), (2, 1), (3, 1), (4, 60), (5, 60), (6, 60)].iter().all(|(item, size)| !line.add(*item, *size))
+                [(1, 1), (2, 1), (3, 1), (4, 60), (5, 60), (6, 60)].iter().all(|(item, size)| !queue.add(*item, *size))
             );
 
             let batches = [vec![0], vec![1, 2, 3], vec![4, 5], vec![6]];
             for (number, batch) in batches.iter().enumerate() {
-                assert_eq!(*batch, line.take());
-                assert_eq!(number < 3, line.end());
+                assert_eq!(*batch, queue.take());
+                assert_eq!(number < 3, queue.end());
             }
-            assert!(line.add(7, 1));
+            assert!(queue.add(7, 1));
         });
     }
 
     #[test]
     fn a_batch_that_cannot_be_taken_leaves_nobody_waiting_for_it() {
         loom::model(|| {
-            let line = line(1, 2);
-            assert!(line.add(0, 1) && line.add(1, 1) && !line.add(2, 1));
+            let queue = queue(1, 2);
+            assert!(queue.add(0, 1) && queue.add(1, 1) && !queue.add(2, 1));
 
-            assert!(line.give_up().is_empty());
-            assert_eq!(vec![0], line.take());
-            assert!(line.end());
-            assert_eq!(vec![1, 2], line.give_up());
-            assert!(line.add(3, 1));
+            assert!(queue.give_up().is_empty());
+            assert_eq!(vec![0], queue.take());
+            assert!(queue.end());
+            assert_eq!(vec![1, 2], queue.give_up());
+            assert!(queue.add(3, 1));
         });
     }
 }

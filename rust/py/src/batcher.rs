@@ -1,4 +1,4 @@
-//! Calls that go together: one call of Python for all who wait. Who waits for whom is the core's to decide.
+//! The batcher: one call of Python for all items that wait. Which items go together is the core's to decide.
 
 use std::sync::Arc;
 
@@ -9,20 +9,20 @@ use steelyard_core::sys::ProcessBound;
 use steelyard_core::threads::calls::{self, Bounds};
 use steelyard_core::waiting::for_caller;
 
-use crate::caller::{Many, One, address};
+use crate::caller::{Many, One};
 use crate::errors::{Cancelled, Failure, contain};
-use crate::pool::{Inbox, Told};
+use crate::inbox::{Inbox, Outcome, address};
 
 /// A function of a list of items, which returns a list of as many results: each a value, or the error of that item.
 ///
 /// Submitted to a pool with the arguments (item, bytes), it gives each caller what became of its own item.
 #[pyclass(frozen, module = "steelyard._native")]
-pub(crate) struct Gather(ProcessBound<Arc<Line>>);
+pub(crate) struct Batcher(ProcessBound<Arc<Queue>>);
 
-/// Who waits for a batch.
-pub(crate) struct Line {
+/// The items that wait for a batch, and the function.
+pub(crate) struct Queue {
     function: Py<PyAny>,
-    waiting: calls::Line<Waiting>,
+    waiting: calls::Queue<Waiting>,
 }
 
 /// One call.
@@ -34,44 +34,44 @@ struct Waiting {
 }
 
 #[pymethods]
-impl Gather {
+impl Batcher {
     /// At most `most` items or, but for the last one, `most_bytes` bytes go together; `at_once` batches at a time.
     #[new]
     #[pyo3(signature = (function, /, *, most, most_bytes, at_once))]
     fn new(function: Py<PyAny>, most: usize, most_bytes: usize, at_once: usize) -> Self {
-        let waiting = calls::Line::new(Bounds { most, most_bytes, at_once });
-        Self(ProcessBound::new(Arc::new(Line { function, waiting })))
+        let waiting = calls::Queue::new(Bounds { most, most_bytes, at_once });
+        Self(ProcessBound::new(Arc::new(Queue { function, waiting })))
     }
 
     /// Call the function with one item, at once and in this thread.
     #[pyo3(signature = (item, bytes, /))]
     fn __call__(&self, py: Python<'_>, item: Py<PyAny>, bytes: usize) -> PyResult<Py<PyAny>> {
         let _ = bytes;
-        self.line()?.call(py, [item])?.pop().expect("one result for one item")
+        self.queue()?.call(py, [item])?.pop().expect("one result for one item")
     }
 }
 
-impl Gather {
-    /// Have an item wait; the line, if a batch is to be begun for it.
+impl Batcher {
+    /// Have an item wait; the queue, if a batch is to be begun for it.
     pub(crate) fn add(
         &self,
         args: &Bound<'_, PyTuple>,
         ticket: Py<PyAny>,
         port: Arc<Inbox>,
-    ) -> PyResult<Option<Arc<Line>>> {
+    ) -> PyResult<Option<Arc<Queue>>> {
         let (item, bytes): (Py<PyAny>, usize) = args.extract()?;
-        let line = self.line()?;
-        let begin = line.waiting.add(Waiting { item, bytes, ticket, port }, bytes);
-        Ok(begin.then(|| Arc::clone(line)))
+        let queue = self.queue()?;
+        let begin = queue.waiting.add(Waiting { item, bytes, ticket, port }, bytes);
+        Ok(begin.then(|| Arc::clone(queue)))
     }
 
     /// Take a call out that still waits.
     pub(crate) fn withdraw(&self, ticket: &Py<PyAny>) -> PyResult<Option<(Arc<Inbox>, Py<PyAny>)>> {
-        let withdrawn = self.line()?.waiting.withdraw(|waiting| waiting.ticket.is(ticket));
+        let withdrawn = self.queue()?.waiting.withdraw(|waiting| waiting.ticket.is(ticket));
         Ok(withdrawn.map(|waiting| (waiting.port, waiting.ticket)))
     }
 
-    fn line(&self) -> PyResult<&Arc<Line>> {
+    fn queue(&self) -> PyResult<&Arc<Queue>> {
         Ok(self.0.get(|| "store".to_owned()).map_err(Failure::from)?)
     }
 }
@@ -82,9 +82,9 @@ impl Waiting {
     }
 }
 
-impl Line {
-    /// Do the next batch: what there is to tell, and whether there is one more to be done.
-    pub(crate) fn work(&self, py: Python<'_>) -> (Vec<Told>, bool) {
+impl Queue {
+    /// Do the next batch; return the results, and whether there is one more batch to do.
+    pub(crate) fn work(&self, py: Python<'_>) -> (Vec<Outcome>, bool) {
         let batch = self.waiting.take();
         let items: Vec<_> = batch.iter().map(|one| one.item.clone_ref(py)).collect();
         let callers = Many(batch.iter().map(Waiting::caller).collect());
@@ -95,25 +95,25 @@ impl Line {
                 (0..count).map(|_| Err(error.clone_ref(py))).collect()
             }),
         };
-        let (mut told, mut again) = (Vec::new(), Vec::new());
+        let (mut outcomes, mut again) = (Vec::new(), Vec::new());
         for (one, result) in batch.into_iter().zip(results) {
             let is_cancelled = result.as_ref().is_err_and(|error| error.is_instance_of::<Cancelled>(py));
             if is_cancelled && !one.caller().is_cancelled() {
                 // Another one of the batch has given up, for whom it ended.
                 again.push(one);
             } else {
-                told.push((one.port, one.ticket, result));
+                outcomes.push((one.port, one.ticket, result));
             }
         }
         self.waiting.put_back(again.into_iter().map(|one| {
             let bytes = one.bytes;
             (one, bytes)
         }));
-        (told, self.waiting.end())
+        (outcomes, self.waiting.end())
     }
 
     /// Do no batch, because of that error: it is everybody's who waits.
-    pub(crate) fn refuse(&self, py: Python<'_>, error: &PyErr) -> Vec<Told> {
+    pub(crate) fn refuse(&self, py: Python<'_>, error: &PyErr) -> Vec<Outcome> {
         let waiting = self.waiting.give_up().into_iter();
         waiting.map(|one| (one.port, one.ticket, Err(error.clone_ref(py)))).collect()
     }
@@ -127,13 +127,13 @@ impl Line {
             let message = format!("{} results for {count} items", results.len());
             return Err(PyRuntimeError::new_err(message));
         }
-        let told = |result: Bound<'_, PyAny>| {
+        let outcome = |result: Bound<'_, PyAny>| {
             if result.is_instance_of::<PyBaseException>() {
                 Err(PyErr::from_value(result))
             } else {
                 Ok(result.unbind())
             }
         };
-        Ok(results.iter().map(told).collect())
+        Ok(results.iter().map(outcome).collect())
     }
 }

@@ -1,0 +1,67 @@
+//! What event loops observe: results; and which calls they no longer want.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pyo3::prelude::*;
+use steelyard_core::threads::calls;
+
+/// The threads that make the calls, as a call sees them.
+pub(crate) trait Threads: Send + Sync {
+    /// A thread begins to wait for another process, or has waited.
+    fn waits(&self, begins: bool);
+    /// Whether they are about to end.
+    fn is_closing(&self) -> bool;
+}
+
+/// The finished results of one event loop that it has not taken yet.
+pub(crate) struct Inbox {
+    pub(crate) results: calls::Inbox<(Py<PyAny>, PyResult<Py<PyAny>>)>,
+    /// Called by a worker, with no argument, when the first result after a `take` is there.
+    pub(crate) wake: Py<PyAny>,
+    pub(crate) threads: Box<dyn Threads>,
+    pub(crate) unwanted: Unwanted,
+}
+
+/// A result, with its ticket and the inbox that it goes to.
+pub(crate) type Outcome = (Arc<Inbox>, Py<PyAny>, PyResult<Py<PyAny>>);
+
+/// The calls of one event loop whose callers no longer want a result, by their tickets.
+///
+/// Whoever adds a ticket keeps it alive and takes it out again when the call has ended.
+#[derive(Default)]
+pub(crate) struct Unwanted {
+    count: AtomicUsize,
+    tickets: Mutex<HashSet<usize>>,
+}
+
+/// A ticket, without holding it.
+pub(crate) fn address(ticket: &Py<PyAny>) -> usize {
+    ticket.as_ptr() as usize
+}
+
+impl Unwanted {
+    pub(crate) fn add(&self, ticket: usize) {
+        let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        tickets.insert(ticket);
+        self.count.store(tickets.len(), Ordering::Release);
+    }
+
+    pub(crate) fn remove(&self, ticket: usize) {
+        let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        tickets.remove(&ticket);
+        self.count.store(tickets.len(), Ordering::Release);
+    }
+
+    pub(crate) fn has(&self, ticket: usize) -> bool {
+        self.count.load(Ordering::Acquire) > 0
+            && self.tickets.lock().unwrap_or_else(PoisonError::into_inner).contains(&ticket)
+    }
+}
+
+/// Add results to their inboxes; return the inboxes whose loops have to be notified.
+pub(crate) fn add(results: impl IntoIterator<Item = Outcome>) -> Vec<Arc<Inbox>> {
+    let added = |(port, ticket, result): Outcome| port.results.push((ticket, result)).then_some(port);
+    results.into_iter().filter_map(added).collect()
+}
