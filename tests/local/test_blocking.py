@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from steelyard import (
     Descriptor,
     Digest,
     FailedPrecondition,
+    Info,
     InvalidArgument,
     InvalidFilter,
     InvalidLabel,
@@ -23,7 +25,7 @@ from steelyard import (
     OutOfRange,
     Unavailable,
 )
-from steelyard.local.blocking import BlockingStore, OpenOptions
+from steelyard.local.blocking import BlobPages, BlockingStore, OpenOptions
 from steelyard.options import IngestOptions
 
 
@@ -35,6 +37,14 @@ def keep(store: BlockingStore, data: bytes, **labels: str) -> Digest:
     ingest = store.ingest(IngestOptions.parse("ref"))
     ingest.write(data)
     return ingest.commit(len(data), digest_of(data), labels).digest
+
+
+def prepared(pages: BlobPages) -> list[Info]:
+    end = time.monotonic() + 30
+    while (page := pages.ready()) is None:
+        assert time.monotonic() < end
+        time.sleep(0.001)
+    return page
 
 
 @pytest.fixture
@@ -123,10 +133,19 @@ async def test_a_ref_is_shared_with_the_event_loop_of_the_same_store(tmp_path: P
 def test_it_runs_without_an_event_loop(tmp_path: Path) -> None:
     program = (
         "import sys\n"
-        "from steelyard.local.blocking import BlockingStore, OpenOptions\n"
+        "from steelyard.local.blocking import BlobPages, BlockingStore, OpenOptions\n"
         "with BlockingStore.open(OpenOptions.parse(sys.argv[1])) as store: print([*store.pages()], store.notes())\n"
         "print(sorted({'asyncio', 'trio'} & set(sys.modules)))\n"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "store")]
 
     assert ["[] []", "[]"] == subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def test_the_end_of_a_listing_is_prepared_like_a_page(options: OpenOptions) -> None:
+    with BlockingStore.open(options) as store:
+        digest = keep(store, b"data")
+        pages = store.pages()
+
+        assert [digest] == [info.digest for info in pages.next()]
+        assert [] == prepared(pages)

@@ -68,7 +68,7 @@ def interrupted(how: str, backend: str, root: Path, *numbers: str) -> dict[str, 
     command = [sys.executable, str(PROGRAM), how, backend, str(root), *numbers]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "STEELYARD_ALLOW_DEBUG": "1"}
     run = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=environment, timeout=3000 if ALL else 100
+        command, capture_output=True, text=True, check=False, env=environment, timeout=3000 if ALL else 280
     )
     assert run.returncode == 0, run.stderr[-5000:]
     counts: dict[str, tuple[int, int]] = json.loads(run.stdout)

@@ -245,9 +245,11 @@ class BlobPages(Iterator[list[Info]]):
         return to_infos(page) if page else []
 
     def ready(self) -> list[Info] | None:
-        """Return the next page if it is prepared, else None. It does not block."""
+        """Return the next page, which is empty at the end, or None if it is not prepared. It does not block."""
         page = self._native.ready()
-        return to_infos(page) if page else None
+        if page is None:
+            return None
+        return to_infos(page) if page else []
 
 
 def _named(blob: Descriptor | Digest | str) -> tuple[Digest, int | None]:
