@@ -73,7 +73,7 @@ def test_what_cannot_be_a_source_leaves_no_store_behind(shell: Shell, source: st
 
 def test_holes_and_broken_archives_have_exit_codes(shell: Shell, archive: bytes) -> None:
     index, blobs = two_platforms()
-    holed = tar(layout(index, [blob for blob in blobs if blob != b"of amd64"]))
+    holed = tar(layout(index, [blob for blob in blobs if blob != b"layer of amd64"]))
 
     assert "for linux/amd64" not in shell.run("import", "-", "--platform", "linux/arm64", stdin=holed).err
     assert "linux/amd64  named by" in shell.run("import", "-", "all:1", stdin=holed, code=3).err

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -22,7 +21,7 @@ from support.make_images import (
     target_of,
 )
 
-from steelyard import AlreadyExists, IncompleteImage, MemoryStore, NameMoved, NotFound, Store
+from steelyard import AlreadyExists, IncompleteImage, NameMoved, NotFound, Store
 from steelyard.images import DEFAULT_LIMITS, OCIDescriptor, Platforms, check, convert
 from steelyard.images.convert import Rewriter
 from steelyard.images.read import DocumentReader, ParsedDocuments
@@ -31,13 +30,6 @@ pytestmark = pytest.mark.anyio
 
 NAME = "docker.io/demo/app:1"
 DOCKER = "application/vnd.docker."
-
-
-@pytest.fixture
-async def store() -> AsyncIterator[Store]:
-    """Give an empty store."""
-    async with MemoryStore() as store:
-        yield store
 
 
 async def keep_docker(store: Store) -> None:

@@ -151,20 +151,20 @@ async def test_only_what_is_referenced_for_the_platforms_comes(store: Store, tmp
     )
 
     taken = {await store.get(each.digest) for each in found.blobs if each.status == "new"}
-    assert b"of arm64" in taken
-    assert not {b"of amd64", b"stray"} & taken
+    assert b"layer of arm64" in taken
+    assert not {b"layer of amd64", b"stray"} & taken
     assert {"new", "skipped"} == {each.status for each in found.blobs}
     assert (NAME,) == found.names
 
 
 async def test_a_hole_is_listed_and_nothing_is_named(store: Store, tmp_path: Path, form: str) -> None:
     index, blobs = two_platforms()
-    data = tar(layout(index, [each for each in blobs if each != b"of amd64"]))
+    data = tar(layout(index, [each for each in blobs if each != b"layer of amd64"]))
 
     with pytest.raises(IncompleteImage, match="for linux/amd64") as caught:
         await bring(store, data, tmp_path, form)
 
-    assert [named(b"of amd64")["digest"]] == [digest for digest, _, _ in caught.value.absent]
+    assert [named(b"layer of amd64")["digest"]] == [digest for digest, _, _ in caught.value.absent]
     assert [] == await names(store)
     assert NAME in (await bring(store, data, tmp_path, form, platforms=Platforms("linux/arm64"))).names
     with pytest.raises(NotFound, match="linux/s390x"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,6 @@ pytestmark = pytest.mark.anyio
 
 FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar"
 NAME = "docker.io/library/demo:1"
-
-
-@pytest.fixture
-async def store() -> AsyncIterator[Store]:
-    """Give an empty store."""
-    async with MemoryStore() as store:
-        yield store
 
 
 @pytest.fixture(params=["file", "stream"])

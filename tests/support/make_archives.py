@@ -7,7 +7,8 @@ import tarfile
 from collections.abc import Sequence
 from typing import Any
 
-from support.make_images import CONFIG, MANIFEST, encode, index_of, manifest_of, named
+from support import make_images
+from support.make_images import CONFIG, MANIFEST, encode, manifest_of, named
 
 __all__ = ("Link", "blob", "layout", "one_image", "saved", "tar")
 
@@ -74,15 +75,8 @@ def saved(layers: list[bytes], *tags: str, config: dict[str, Any] | None = None)
 
 def two_platforms() -> tuple[bytes, list[bytes]]:
     """Return the index of a layout with an image for two platforms, and all blobs."""
-    blobs, manifests = [b"shared"], []
-    for architecture in ("amd64", "arm64"):
-        config = encode({"os": "linux", "architecture": architecture})
-        own = f"of {architecture}".encode()
-        manifest = manifest_of([b"shared", own], config=config)
-        manifests.append((manifest, f"linux/{architecture}"))
-        blobs += [config, own, manifest]
-    inner = index_of(*manifests)
+    inner, blobs = make_images.two_platforms()
     entry = named(
         inner, "application/vnd.oci.image.index.v1+json", annotations={"org.opencontainers.image.ref.name": "demo:1"}
     )
-    return encode({"schemaVersion": 2, "manifests": [entry]}), [*blobs, inner]
+    return encode({"schemaVersion": 2, "manifests": [entry]}), blobs

@@ -62,10 +62,9 @@ async def keep(store: Store, *blobs: bytes) -> None:
         await store.put(data)
 
 
-async def keep_two_platforms(store: Store, name: str | None = None) -> tuple[bytes, list[bytes]]:
-    """Store an image of two platforms that share a layer; return its index and all its blobs."""
-    blobs = []
-    manifests = []
+def two_platforms() -> tuple[bytes, list[bytes]]:
+    """Return the index of an image for two platforms that share a layer, and all its blobs, the index last."""
+    blobs, manifests = [], []
     for architecture in ("amd64", "arm64"):
         config = encode({"os": "linux", "architecture": architecture})
         own = f"layer of {architecture}".encode()
@@ -73,7 +72,12 @@ async def keep_two_platforms(store: Store, name: str | None = None) -> tuple[byt
         manifests.append((manifest, f"linux/{architecture}"))
         blobs += [config, own, manifest]
     index = index_of(*manifests)
-    blobs += [b"shared layer", index]
+    return index, [*blobs, b"shared layer", index]
+
+
+async def keep_two_platforms(store: Store, name: str | None = None) -> tuple[bytes, list[bytes]]:
+    """Store an image of two platforms that share a layer; return its index and all its blobs."""
+    index, blobs = two_platforms()
     await keep(store, *blobs)
     if name is not None:
         await store.images.create(name, root_of(index).target)

@@ -145,7 +145,7 @@ def counts() -> dict[str, int]:
 
 
 class _Current(threading.local):
-    """The loop that ran the last piece of this thread. Most likely it runs the next, and asking anew is slow."""
+    """The loop that ran the last piece of this thread. It most likely runs the next one, and finding it again is slow."""
 
     loop: Loop | None = None
 
