@@ -136,6 +136,11 @@ def test_limits_of_time_in_tests_are_for_hangs_only() -> None:
     assert {} == short
 
 
+def test_no_child_runs_python_between_fork_and_exec() -> None:
+    """`preexec_fn` does, and forks with all handlers: gRPC's, where a test has used it, ends a child without descriptors."""
+    assert [OWN_NAME] == sorted({match.partition(":")[0] for match in _matches(re.compile("preexec_fn"))})
+
+
 def test_every_sync_and_rename_says_what_a_power_cut_leaves() -> None:
     calls = re.compile(r"\.(?:sync_data|sync_file|sync_fs|sync_dir|rename|link|link_unnamed)\(")
     untagged = [

@@ -31,7 +31,19 @@ def run(command: Command, context: Context, name: str) -> int:
     if backend == "trio" and importlib.util.find_spec("trio") is None:
         context.fail(UsageError("backend trio: the package trio is not installed", next_step="pip install trio"))
         return int(Exit.USAGE)
+    _check_descriptors()
     return int(anyio.run(_supervise, command, context, name, backend=backend))
+
+
+def _check_descriptors() -> None:
+    """Raise OSError if the process may not open the files of an event loop: asyncio would also print a traceback of its own."""
+    opened: list[int] = []
+    try:
+        for _ in range(2):
+            opened += os.pipe()
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
 
 
 async def _supervise(command: Command, context: Context, name: str) -> Exit:
