@@ -22,7 +22,7 @@ from steelyard.containerd.proto import content_pb2 as pb
 from steelyard.containerd.service import Server, _call, _interceptor
 from steelyard.containerd.service._messages import Malformed, parse_write, read_response
 
-from .wire import SECONDS, Wire, refused, wire
+from .wire import SECONDS, Talk, Wire, refused, wire
 
 MIB = 1 << 20
 CONTENT = "/containerd.services.content.v1.Content/"
@@ -99,6 +99,39 @@ def test_more_writers_than_the_limit_are_to_come_again_until_one_ends(
         talks[0].end()
         until_written(content)
         talks[1].ask(pb.WRITE, data=b"still fine")
+
+
+@contextmanager
+def refusing_writes(folder: Path, caplog: pytest.LogCaptureFixture) -> Iterator[Talk]:
+    """Give a Write call that is over the limit and has sent nothing yet."""
+    with serving(folder, calls=1) as content:
+        content.talk().ask(ref="the one")
+        over = content.talk()
+        end = time.monotonic() + SECONDS
+        while "1 Write calls are open" not in caplog.text:
+            assert time.monotonic() < end, "the call was not refused"
+            time.sleep(0.01)
+        yield over
+
+
+def test_a_refused_write_ends_after_its_first_request_so_that_its_client_sees_the_error(
+    short_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_call, "REFUSED_SECONDS", float("inf"))
+    with refusing_writes(short_path, caplog) as over:
+        time.sleep(0.2)
+        active = over.call.is_active()
+        with refused(StatusCode.UNAVAILABLE, "1 Write calls are open"):
+            over.ask(ref="one more")
+
+    assert active
+
+
+def test_a_refused_write_that_sends_nothing_ends_soon_with_the_same_error(
+    short_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with refusing_writes(short_path, caplog) as over, refused(StatusCode.UNAVAILABLE, "1 Write calls are open"):
+        next(over.call)
 
 
 @pytest.mark.slow

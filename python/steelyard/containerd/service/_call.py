@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import grpc
 from grpc import StatusCode
@@ -20,6 +21,9 @@ from steelyard.containerd.service._messages import Malformed
 from steelyard.containerd.service._metrics import Meters
 
 __all__ = ("Call", "Gone")
+
+REFUSED_SECONDS = 1.0
+"""How long a refused call waits for its first request."""
 
 
 def _nothing() -> None:
@@ -63,6 +67,8 @@ class Call:
         self._meters = meters
         self._lock = threading.Lock()
         self._waiting: tuple[str, float] | None = None
+        self._received = False
+        self._refusal: Refusal | None = None
 
     # For the handler
 
@@ -83,6 +89,7 @@ class Call:
             raise Gone from None
         finally:
             self._waiting = None
+            self._received = True
         self.bytes_in += len(message)
         self._meters.received(self.method, len(message))
         return message
@@ -169,6 +176,18 @@ class Call:
         if self._send is not None:
             self._send(None)
 
+    def refuse(self, refused: Refusal) -> None:
+        """End a call whose responses are streamed with an error, after its first request if that comes soon.
+
+        A client written in Go whose stream ends while it sends its first request sees EOF in place of the error. Then
+        containerd does not try again after UNAVAILABLE.
+        """
+        if not self._received:
+            self._refusal = refused
+            with suppress(Gone):
+                self.receive()
+        self.end(refused)
+
     def fail(self, refused: Refusal) -> None:
         """End a call of one response with an error; raises what grpcio expects then."""
         with self._lock:
@@ -188,10 +207,15 @@ class Call:
         """End the call if its client has kept it waiting for too long, and return what the call waited for.
 
         If the client does not send a request, the call ends with an error message. If the client does not take a response,
-        a message would wait behind the response, so the call is cancelled.
+        a message would wait behind the response, so the call is cancelled. A refused call ends with its own error, soon.
         """
         waiting = self._waiting
+        if self._refusal is not None:
+            idle_seconds = min(idle_seconds, REFUSED_SECONDS)
         if waiting is None or now - waiting[1] < idle_seconds:
+            return None
+        if self._refusal is not None:
+            self.end(self._refusal)
             return None
         what = waiting[0]
         if what == "request" and self._send is not None and self.code is None:

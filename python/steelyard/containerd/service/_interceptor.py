@@ -134,7 +134,7 @@ class Interceptor:
             except Gone:
                 call.finish(StatusCode.CANCELLED)
             except Exception as error:  # noqa: BLE001 - every error ends here, and is sent to the client
-                call.end(self._explain(call, error))
+                call.refuse(self._explain(call, error))
             finally:
                 self._leave(call)
 
