@@ -203,10 +203,11 @@ print(peak())
 def test_a_blob_takes_little_memory(form: str, most: int, tmp_path: Path) -> None:
     """A million blobs are to fit into 150 MiB, all of the process included, also the pages of its database that a store keeps.
 
-    Of those there are at most 32 MiB, which few blobs do not fill, and threads keep more or less: so a short run bounds closely
-    only what the import itself keeps, where it stores nothing.
+    Of those there are at most 32 MiB, which few blobs do not fill: so a short run bounds closely only what the import itself
+    keeps, where it stores nothing.
     """
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    # One arena: glibc gives threads arenas of their own, whose free memory would count as more or less for each run.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "MALLOC_ARENA_MAX": "1"}
     peaks = {}
     for count in (BLOBS // 6, BLOBS):
         words = [sys.executable, "-c", DISTINCT, form, str(count), str(tmp_path / "a.tar"), str(tmp_path / f"s{count}")]
