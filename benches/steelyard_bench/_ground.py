@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import mmap
 import os
 import shutil
 import stat
@@ -15,7 +17,7 @@ from anyio import CancelScope
 
 from steelyard_bench._inside import run
 
-__all__ = ("LARGE", "Ground", "check_space", "leftovers", "open_ground")
+__all__ = ("LARGE", "Ground", "check_space", "cut_large_files", "leftovers", "open_ground", "settle")
 
 PREFIX = "steelyard-bench-"
 """How the names of the folders begin; one that is still there belongs to a run under way, or to one that was killed."""
@@ -27,6 +29,10 @@ _SMALL = 5 << 10
 """What a small file takes: a block, its names and its part of a directory."""
 
 _MARGIN = 1.1
+
+
+_libc = ctypes.CDLL(None)
+"""For syncfs, which the os module does not have; os.sync would wait for other disks too."""
 
 
 class Ground:
@@ -56,7 +62,7 @@ class Ground:
         Large files are cut to nothing, but stay: the space is needed, and their pages in memory are better used again
         than had anew from the host of a virtual machine, which makes the same write up to ten times as slow.
         """
-        await run(_cut_large_files, place)
+        await run(cut_large_files, place)
 
 
 @asynccontextmanager
@@ -94,16 +100,8 @@ def check_space(directory: Path, *, large: int, small: int) -> None:
         )
 
 
-def leftovers(directory: Path) -> list[Path]:
-    """Return the folders of runs that were killed, or are under way."""
-    return sorted(path for path in directory.glob(f"{PREFIX}*") if path.is_dir())
-
-
-def _make_folder(directory: Path) -> str:
-    return tempfile.mkdtemp(prefix=PREFIX, dir=directory)
-
-
-def _cut_large_files(place: Path) -> None:
+def cut_large_files(place: Path) -> None:
+    """Cut the large files below a folder to nothing."""
     for folder, _, names in os.walk(place):
         for name in names:
             path = os.path.join(folder, name)  # noqa: PTH118 - many files
@@ -111,6 +109,31 @@ def _cut_large_files(place: Path) -> None:
             if stat.S_ISREG(found.st_mode) and found.st_size > LARGE:
                 os.chmod(path, stat.S_IMODE(found.st_mode) | stat.S_IWUSR)  # noqa: PTH101
                 os.truncate(path, 0)
+
+
+def settle(place: Path, size: int) -> None:
+    """Flush what others wrote to the same disk, and have the machine hold so much free memory.
+
+    A hypervisor takes free memory back, and gives it again at a price that would be in the number: the same write of
+    1 GiB then takes up to ten times as long.
+    """
+    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _libc.syncfs(descriptor)
+    finally:
+        os.close(descriptor)
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    with mmap.mmap(-1, max(1, min(size, free // 2)), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE):
+        pass
+
+
+def leftovers(directory: Path) -> list[Path]:
+    """Return the folders of runs that were killed, or are under way."""
+    return sorted(path for path in directory.glob(f"{PREFIX}*") if path.is_dir())
+
+
+def _make_folder(directory: Path) -> str:
+    return tempfile.mkdtemp(prefix=PREFIX, dir=directory)
 
 
 def _remove(folder: Path) -> None:

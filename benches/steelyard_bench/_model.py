@@ -17,6 +17,7 @@ __all__ = (
     "Kind",
     "Material",
     "Metrics",
+    "Over",
     "Payload",
     "Row",
     "Scale",
@@ -33,11 +34,15 @@ Kind = Literal["steelyard", "yardstick", "peer"]
 Metrics = Mapping[str, float]
 """What a round measured beside its time. The name ends with the unit: ``_seconds``, ``_bytes`` or ``_count``.
 
-A work that prepares something inside the call and times the rest itself says so: ``seconds`` replaces its time.
+A work that prepares something inside the call and times the rest itself says so: ``seconds`` and ``cpu_seconds`` replace what
+the framework measured.
 """
 
 Work = Callable[[], Awaitable[Metrics | None]] | Callable[[], Metrics | None]
 """One round of the work, timed. A coroutine function runs in the event loop, any other on a thread."""
+
+Over = Literal["median", "most"]
+"""What a goal takes of the rounds."""
 
 MaterialT = TypeVar("MaterialT")
 
@@ -121,7 +126,7 @@ class Goal:
         at_most: the largest ratio, or, without `to`, the largest value in the unit of the metric.
         to: the contestant that it is compared with, round by round; None for a goal that is no ratio.
         metric: ``seconds`` (of a round), ``each_seconds`` (of each item), or one that the work returns.
-        over: what is taken of the rounds.
+        over: what is taken of the rounds: the median (of each round's own ratio), or the largest value of each contestant.
         stretch: a smaller `at_most`, to aim at.
         reason: why it is missed where it was recorded, as measured, and the next idea; told where it is missed.
     """
@@ -130,7 +135,7 @@ class Goal:
     at_most: float
     to: str | None = H
     metric: str = "seconds"
-    over: Literal["median", "most"] = "median"
+    over: Over = "median"
     stretch: float | None = None
     reason: str = ""
 

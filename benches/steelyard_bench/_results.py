@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from steelyard_bench._model import Contestant, Goal, Kind, Row
+from steelyard_bench._model import Contestant, Goal, Kind, Over, Row
 
 __all__ = ("ContestantResult", "GoalResult", "Report", "RowResult", "Sample", "judge", "result_of")
 
@@ -73,11 +73,18 @@ class ContestantResult(msgspec.Struct, frozen=True, kw_only=True):
             case _:
                 return {sample.round: sample.metrics[metric] for sample in self.samples if metric in sample.metrics}
 
-    def ratio_to(self, other: ContestantResult, metric: str = "seconds") -> float | None:
-        """Return the median of each round's own ratio to another contestant, over the rounds that both took part in."""
+    def ratio_to(self, other: ContestantResult, metric: str = "seconds", over: Over = "median") -> float | None:
+        """Return the median of each round's own ratio to another contestant, over the rounds that both took part in.
+
+        Over the most, it is the ratio of the largest values.
+        """
         mine, theirs = self.values(metric), other.values(metric)
-        ratios = [mine[number] / theirs[number] for number in mine.keys() & theirs.keys() if theirs[number]]
-        return median(ratios) if ratios else None
+        both = [number for number in mine.keys() & theirs.keys() if theirs[number]]
+        if not both:
+            return None
+        if over == "most":
+            return max(mine[number] for number in both) / max(theirs[number] for number in both)
+        return median(mine[number] / theirs[number] for number in both)
 
 
 class GoalResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,7 +202,7 @@ def judge(goal: Goal, contestants: Sequence[ContestantResult]) -> GoalResult:
     value: float | None = None
     if mine is not None and goal.to is not None:
         other = found.get(goal.to)
-        value = None if other is None else mine.ratio_to(other, goal.metric)
+        value = None if other is None else mine.ratio_to(other, goal.metric, goal.over)
     elif mine is not None and (values := mine.values(goal.metric)):
         value = median(values.values()) if goal.over == "median" else max(values.values())
     return GoalResult(

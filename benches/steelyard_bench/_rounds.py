@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import inspect
-import mmap
-import os
 import resource
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from steelyard_bench._alone import alone
-from steelyard_bench._ground import Ground
+from steelyard_bench._ground import Ground, settle
 from steelyard_bench._inside import run
 from steelyard_bench._model import Contestant, H, Metrics, Row, Work
 from steelyard_bench._results import ContestantResult, RowResult, Sample, judge, result_of
@@ -24,9 +20,6 @@ from steelyard_bench._results import ContestantResult, RowResult, Sample, judge,
 __all__ = ("Step", "Watch", "cpu_seconds", "measure", "one_round", "order")
 
 T = TypeVar("T")
-
-_libc = ctypes.CDLL(None)
-"""For syncfs, which the os module does not have; os.sync would wait for other disks too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +107,7 @@ async def one_round(row: Row[Any], contestant: Contestant[Any], material: Any, g
     try:
         async with contestant.start(material, place) as work:
             if contestant.durable is not None:
-                await run(_settle, place, row.payload.total if row.payload else row.writes)
+                await run(settle, place, row.payload.total if row.payload else row.writes)
             return await _timed_round(contestant, work)
     finally:
         await ground.spent(place)
@@ -131,22 +124,6 @@ def _quick_collections() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _settle(place: Path, size: int) -> None:
-    """Flush what others wrote to the same disk, and have the machine hold so much free memory.
-
-    A hypervisor takes free memory back, and gives it again at a price that would be in the number: the same write of
-    1 GiB then takes up to ten times as long.
-    """
-    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        _libc.syncfs(descriptor)
-    finally:
-        os.close(descriptor)
-    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    with mmap.mmap(-1, max(1, min(size, free // 2)), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE):
-        pass
-
-
 async def _timed_round(contestant: Contestant[Any], work: Work) -> Sample:
     gc.collect()
     if inspect.iscoroutinefunction(work):
@@ -156,7 +133,7 @@ async def _timed_round(contestant: Contestant[Any], work: Work) -> Sample:
     else:
         seconds, cpu, metrics = await run(_timed, cast("Callable[[], Metrics | None]", work))
     told = dict(metrics or {})
-    seconds = told.pop("seconds", seconds)
+    seconds, cpu = told.pop("seconds", seconds), told.pop("cpu_seconds", cpu)
     share = contestant.share
     return Sample(round=0, seconds=seconds / share, cpu_seconds=cpu / share, metrics=told)
 

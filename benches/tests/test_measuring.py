@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -14,7 +16,7 @@ from steelyard_bench._bare import bare_thread
 from steelyard_bench._memory import Job, _reset_peak, _resident
 from steelyard_bench._rows.many_streams import _race, streams
 from steelyard_bench._rows.memories import _measure
-from steelyard_bench._rows.stalls import _watch
+from steelyard_bench._rows.stalls import Load, Traffic, Watched, _repeating, _watch
 
 pytestmark = pytest.mark.anyio
 
@@ -39,10 +41,38 @@ async def test_a_loop_that_is_held_up_is_seen() -> None:
     async def read(_: int) -> None:
         pass
 
-    metrics = await _watch([hold], read)
+    watched = Watched()
+    await _watch(Traffic([hold], read), watched)
+    metrics = watched.metrics(1)
 
     assert metrics["longest_stall_seconds"] > 0.05
     assert metrics["seconds"] > 0.05
+
+
+async def test_a_round_puts_its_load_until_there_are_enough_beats(tmp_path: Path) -> None:
+    loads: list[Path] = []
+
+    async def put() -> None:
+        await anyio.sleep(0.01)
+        (loads[-1] / "large").write_bytes(bytes(1 << 17))
+
+    async def read(_: int) -> None:
+        pass
+
+    @asynccontextmanager
+    async def prepare(_: Load, folder: Path) -> AsyncIterator[Traffic]:
+        loads.append(folder)
+        yield Traffic([put], read)
+
+    async with _repeating(prepare)(Load([], b"", 1, beats=50), tmp_path) as work:
+        measured = work()
+        assert isinstance(measured, Awaitable)
+        metrics = await measured
+
+    assert len(loads) > 1, "a load has ten beats or so"
+    assert metrics is not None
+    assert metrics["beats_count"] >= 50
+    assert {0} == {(folder / "large").stat().st_size for folder in loads}
 
 
 async def test_a_race_tells_how_much_later_the_last_is_done() -> None:

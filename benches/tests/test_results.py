@@ -46,6 +46,12 @@ class TestRatios:
         ]
         assert {"stall_seconds": 0.2} == ours.metrics
 
+    def test_a_goal_over_the_most_compares_the_largest_values(self) -> None:
+        most = Goal(contestant="ours", at_most=1.5, to="theirs", over="most")
+        row = result((most, replace(most, over="median")), ours=[1.0, 3.0, 1.0], theirs=[2.0, 2.0, 1.0])
+
+        assert [(1.5, True), (1.0, True)] == [(goal.value, goal.met) for goal in row.goals]
+
     def test_a_goal_without_its_rival_is_unknown(self) -> None:
         row = result((Goal(contestant="ours", at_most=1.0, to="gone"),), ours=[1.0])
 
