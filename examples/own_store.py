@@ -15,7 +15,6 @@ from steelyard import (
     Algorithm,
     Descriptor,
     Digest,
-    ImageNames,
     Info,
     MemoryStore,
     NotFound,
@@ -27,6 +26,7 @@ from steelyard import (
     copy,
 )
 from steelyard.base import BaseStore
+from steelyard.names import ImageNames
 from steelyard.testing import StoreContract
 
 

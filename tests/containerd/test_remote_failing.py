@@ -14,18 +14,11 @@ import pytest
 from foreign.programs import root_only
 from support.stalls import watched
 
-from steelyard import (
-    FailedPrecondition,
-    InvalidArgument,
-    LocalStore,
-    MemoryStore,
-    Unavailable,
-    Unreachable,
-    copy,
-)
+from steelyard import FailedPrecondition, InvalidArgument, LocalStore, MemoryStore, Unavailable, copy
 from steelyard._runtime import calls
 from steelyard.containerd.remote import RemoteStore
 from steelyard.containerd.service import Server
+from steelyard.errors import Unreachable
 from steelyard.testing._values import data_of, digest_of
 from steelyard.transfer import open_writer
 from steelyard_bench._peers._containerd import daemon

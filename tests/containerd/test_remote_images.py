@@ -12,9 +12,10 @@ from anyio import to_thread
 from foreign.programs import run
 from support.make_images import index_of, keep_two_platforms, manifest_of, target_of
 
-from steelyard import InvalidArgument, LocalStore, MemoryStore, NotFound, Unsupported
+from steelyard import InvalidArgument, LocalStore, MemoryStore, NotFound
 from steelyard.containerd.remote import RemoteStore
 from steelyard.containerd.service import Server
+from steelyard.errors import Unsupported
 from steelyard.images import ImagesOf, Naming, convert, export_images, import_images
 from steelyard.testing._values import digest_of
 

@@ -21,7 +21,8 @@ from support.make_images import (
     target_of,
 )
 
-from steelyard import AlreadyExists, IncompleteImage, NameMoved, NotFound, Store
+from steelyard import AlreadyExists, NotFound, Store
+from steelyard.errors import IncompleteImage, NameMoved
 from steelyard.images import DEFAULT_LIMITS, OCIDescriptor, Platforms, check, convert
 from steelyard.images.convert import Rewriter
 from steelyard.images.read import DocumentReader, ParsedDocuments

@@ -29,16 +29,8 @@ from support.make_images import (
     target_of,
 )
 
-from steelyard import (
-    Algorithm,
-    AlreadyExists,
-    IncompleteImage,
-    InvalidArgument,
-    LocalStore,
-    MemoryStore,
-    NotFound,
-    Store,
-)
+from steelyard import Algorithm, AlreadyExists, InvalidArgument, LocalStore, MemoryStore, NotFound, Store
+from steelyard.errors import IncompleteImage
 from steelyard.images import DirectoryLayout, Platforms, check, export_images, import_images
 
 pytestmark = pytest.mark.anyio

@@ -15,7 +15,8 @@ from anyio import BrokenResourceError
 from anyio.abc import ByteSendStream
 from support.make_images import MANIFEST, keep, manifest_of, target_of
 
-from steelyard import DataCorrupt, Digest, IncompleteImage, LocalStore, MemoryStore, StorageError, Store
+from steelyard import DataCorrupt, Digest, LocalStore, MemoryStore, StorageError, Store
+from steelyard.errors import IncompleteImage
 from steelyard.images import DirectoryLayout, export_images
 from steelyard.model import Progress
 

@@ -25,19 +25,8 @@ from support.make_images import (
     target_of,
 )
 
-from steelyard import (
-    DataCorrupt,
-    Descriptor,
-    IncompleteImage,
-    InvalidArgument,
-    InvalidDocument,
-    LimitExceeded,
-    LocalStore,
-    MemoryStore,
-    NotFound,
-    Store,
-    UnsupportedAlgorithm,
-)
+from steelyard import DataCorrupt, Descriptor, InvalidArgument, LocalStore, MemoryStore, NotFound, Store
+from steelyard.errors import IncompleteImage, InvalidDocument, LimitExceeded, UnsupportedAlgorithm
 from steelyard.images import (
     Limits,
     Node,

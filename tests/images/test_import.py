@@ -17,7 +17,8 @@ from support.archives import pieces
 from support.make_archives import blob, layout, one_image, saved, tar, two_platforms
 from support.make_images import MANIFEST, encode, manifest_of, named
 
-from steelyard import AlreadyExists, IncompleteImage, LocalStore, MemoryStore, NotFound, Progress, Store
+from steelyard import AlreadyExists, LocalStore, MemoryStore, NotFound, Progress, Store
+from steelyard.errors import IncompleteImage
 from steelyard.images import DirectoryLayout, ImagesOf, Imported, Naming, Platforms, check, import_images
 
 pytestmark = pytest.mark.anyio

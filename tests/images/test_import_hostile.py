@@ -14,18 +14,8 @@ from support.make_archives import LAYOUT, Link, blob, layout, one_image, saved, 
 from support.make_images import CONFIG, encode, named
 from support.make_images import MANIFEST as MANIFEST_TYPE
 
-from steelyard import (
-    Descriptor,
-    Digest,
-    InvalidArchive,
-    InvalidArgument,
-    InvalidDocument,
-    InvalidImage,
-    LimitExceeded,
-    LocalStore,
-    MemoryStore,
-    Store,
-)
+from steelyard import Descriptor, Digest, InvalidArgument, LocalStore, MemoryStore, Store
+from steelyard.errors import InvalidArchive, InvalidDocument, InvalidImage, LimitExceeded
 from steelyard.hashing import digest_of
 from steelyard.images import Limits, check, import_images
 

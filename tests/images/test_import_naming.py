@@ -12,7 +12,8 @@ from support.archives import pieces
 from support.make_archives import layout, one_image, saved, tar
 from support.make_images import encode
 
-from steelyard import InvalidArgument, InvalidDocument, InvalidReference, MemoryStore, NotFound
+from steelyard import InvalidArgument, MemoryStore, NotFound
+from steelyard.errors import InvalidDocument, InvalidReference
 from steelyard.images import Naming, Platforms, import_images
 
 pytestmark = pytest.mark.anyio

@@ -11,7 +11,8 @@ from support.archives import pieces
 from support.make_archives import LAYOUT, blob, layout, tar
 from support.make_images import CONFIG, LAYER, MANIFEST, encode, named
 
-from steelyard import IncompleteImage, MemoryStore, Store
+from steelyard import MemoryStore, Store
+from steelyard.errors import IncompleteImage
 from steelyard.images import Imported, check, export_images, import_images
 
 pytestmark = pytest.mark.anyio

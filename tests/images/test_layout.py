@@ -22,13 +22,11 @@ from steelyard import (
     Digest,
     FailedPrecondition,
     InvalidArgument,
-    InvalidDocument,
-    LimitExceeded,
     NotFound,
-    OutOfRange,
     UnexpectedDigest,
     UnexpectedSize,
 )
+from steelyard.errors import InvalidDocument, LimitExceeded, OutOfRange
 from steelyard.images import Limits, walk_image
 from steelyard.images.layout import REF_NAME, DirectoryLayout, LayoutDriver, MemoryLayout, TarLayout
 

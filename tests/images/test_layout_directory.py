@@ -12,16 +12,8 @@ import anyio
 import pytest
 from support.make_images import LAYER, MANIFEST, keep_two_platforms, manifest_of, root_of
 
-from steelyard import (
-    DataCorrupt,
-    FailedPrecondition,
-    LimitExceeded,
-    MemoryStore,
-    NotFound,
-    SteelyardError,
-    StorageError,
-    copy,
-)
+from steelyard import DataCorrupt, FailedPrecondition, MemoryStore, NotFound, SteelyardError, StorageError, copy
+from steelyard.errors import LimitExceeded
 from steelyard.images import Limits
 from steelyard.images.layout import DirectoryLayout, _files
 

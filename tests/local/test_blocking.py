@@ -18,13 +18,11 @@ from steelyard import (
     FailedPrecondition,
     Info,
     InvalidArgument,
-    InvalidFilter,
-    InvalidLabel,
     LocalStore,
     NotFound,
-    OutOfRange,
     Unavailable,
 )
+from steelyard.errors import InvalidFilter, InvalidLabel, OutOfRange
 from steelyard.local.blocking import BlobPages, BlockingStore, OpenOptions
 from steelyard.options import IngestOptions
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from steelyard import Aborted, Algorithm, InvalidArgument, LocalStore, write_blob
+from steelyard import Algorithm, InvalidArgument, LocalStore, write_blob
 from steelyard._runtime import calls
+from steelyard.errors import Aborted
 from steelyard.model import Buffer
 from steelyard.testing._steps import every_wait
 

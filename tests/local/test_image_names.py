@@ -11,7 +11,8 @@ import anyio
 import pytest
 
 from local.make_golden import GOLDEN, LABELS
-from steelyard import AlreadyExists, Descriptor, Digest, LocalStore, NameMoved, digest_of
+from steelyard import AlreadyExists, Descriptor, Digest, LocalStore, digest_of
+from steelyard.errors import NameMoved
 
 pytestmark = pytest.mark.anyio
 TARGET = Descriptor(digest=Digest.parse("sha256:" + "ab" * 32), size=3, media_type="text/plain")
@@ -53,7 +54,8 @@ async def test_counting_up_by_compare_loses_no_step(tmp_path: Path) -> None:
     """Two processes move one name, each from what it saw; every step is made from the one before."""
     program = """
 import sys, anyio
-from steelyard import Descriptor, LocalStore, NameMoved, digest_of
+from steelyard import Descriptor, LocalStore, digest_of
+from steelyard.errors import NameMoved
 import msgspec
 async def main():
     async with LocalStore(sys.argv[1], durability="process-crash") as store:

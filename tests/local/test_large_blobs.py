@@ -14,16 +14,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from steelyard import (
-    Algorithm,
-    Digest,
-    LocalStore,
-    NotFound,
-    Progress,
-    Source,
-    UnexpectedDigest,
-    UnexpectedSize,
-)
+from steelyard import Algorithm, Digest, LocalStore, NotFound, Progress, UnexpectedDigest, UnexpectedSize
+from steelyard.content import Source
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,8 @@ import anyio
 import pytest
 from support.processes import child
 
-from steelyard import Aborted, LocalStore, Unavailable, read_blob
+from steelyard import LocalStore, Unavailable, read_blob
+from steelyard.errors import Aborted
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 

@@ -24,7 +24,8 @@ from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 from support.waiting import until_it_waits, until_threads_wait
 
-from steelyard import Descriptor, Digest, Labels, LocalStore, NotFound, WriterClosed
+from steelyard import Descriptor, Digest, Labels, LocalStore, NotFound
+from steelyard.errors import WriterClosed
 
 pytestmark = pytest.mark.anyio
 

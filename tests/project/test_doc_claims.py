@@ -16,7 +16,7 @@ from typing import Any
 import anyio
 import pytest
 
-from steelyard import Algorithm, DataCorrupt, Descriptor, InvalidFilter, LocalStore, content, errors, filters
+from steelyard import Algorithm, DataCorrupt, Descriptor, LocalStore, content, errors, filters
 from steelyard._native import Compressor
 from steelyard.base import BaseStore
 from steelyard.cli.settings import Settings
@@ -24,6 +24,7 @@ from steelyard.containerd import RemoteStore
 from steelyard.containerd.service import Server
 from steelyard.containerd.service._codes import CLASSES
 from steelyard.containerd.service._metrics import Counting
+from steelyard.errors import InvalidFilter
 from steelyard.images import Limits
 from steelyard.names import ImageNames
 

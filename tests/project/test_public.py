@@ -93,6 +93,20 @@ def _documented() -> list[tuple[str, Any]]:
     return sorted(found.items())
 
 
+def test_the_package_exports_what_most_programs_name() -> None:
+    """A name that is added here is a promise to every user, so this list changes only by a decision."""
+    exported = {
+        "stores": "LocalStore MemoryStore Store ReaderAt Writer",
+        "values": "Algorithm Descriptor Digest FileRange Image Info Labels Progress PutManyResult PutResult Status",
+        "functions": "copy digest_of exists open_writer read_blob write_blob",
+        "errors": "AlreadyExists DataCorrupt FailedPrecondition InvalidArgument NotFound SteelyardError StorageError"
+        " StorageFull Unavailable UnexpectedDigest UnexpectedSize",
+        "version": "__version__",
+    }
+
+    assert {name for names in exported.values() for name in names.split()} == set(steelyard.__all__)
+
+
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_all_is_sorted_complete_and_true(module: ModuleType) -> None:
     assert isinstance(module.__all__, tuple)
@@ -171,7 +185,7 @@ def test_the_version_has_one_source() -> None:
     python = tomllib.loads((ROOT / "pyproject.toml").read_text())
     native = importlib.import_module("steelyard._native")
 
-    assert workspace["workspace"]["package"]["version"] == native.__version__
+    assert workspace["workspace"]["package"]["version"] == native.__version__ == steelyard.__version__
     assert ["version"] == python["project"]["dynamic"]
     for member in workspace["workspace"]["members"]:
         crate = tomllib.loads((ROOT / member / "Cargo.toml").read_text())

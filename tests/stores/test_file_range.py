@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from steelyard import FileRange, LocalStore, MemoryStore, OutOfRange, Store
+from steelyard import FileRange, LocalStore, MemoryStore, Store
+from steelyard.errors import OutOfRange
 from steelyard.hashing import digest_of
 
 pytestmark = pytest.mark.anyio
