@@ -14,7 +14,7 @@ import pytest
 from foreign.programs import root_only
 from support.stalls import watched
 
-from steelyard import FailedPrecondition, InvalidArgument, LocalStore, MemoryStore, Unavailable, copy
+from steelyard import FailedPrecondition, InvalidArgument, LocalStore, MemoryStore, copy
 from steelyard._runtime import calls
 from steelyard.containerd.remote import RemoteStore
 from steelyard.containerd.service import Server
@@ -139,7 +139,7 @@ async def test_an_ingest_goes_on_after_a_restart_of_the_server(local_store: Loca
             writer = await store.writer("ref", size=len(data))
             await writer.write(data[:1_000_000])
             await writer.sync()
-        with pytest.raises(Unavailable):  # noqa: PT012  # whichever call meets it first
+        with pytest.raises(Unreachable):  # noqa: PT012  # whichever call meets it first
             await writer.write(data[1_000_000:])
             await writer.sync()
         await writer.aclose()

@@ -154,6 +154,13 @@ def test_errors_survive_pickling_with_their_fields(error: steelyard.SteelyardErr
     assert vars(error) == vars(restored)
 
 
+def test_a_server_that_does_not_answer_holds_no_ref() -> None:
+    """`open_writer` waits on Unavailable for ever, so nothing else may be a kind of it."""
+    assert [errors.Unavailable] == [
+        getattr(errors, name) for name in errors.__all__ if issubclass(getattr(errors, name), errors.Unavailable)
+    ]
+
+
 def test_every_error_has_a_code_of_its_own() -> None:
     codes = [type(error).code for error in ERRORS]
 

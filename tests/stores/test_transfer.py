@@ -13,8 +13,18 @@ from typing import Any, BinaryIO
 import anyio
 import pytest
 
+from steelyard.content import Writer
 from steelyard.digest import Algorithm, Digest
-from steelyard.errors import AlreadyExists, DataCorrupt, NotFound, UnexpectedDigest, UnexpectedSize
+from steelyard.errors import (
+    AlreadyExists,
+    DataCorrupt,
+    NotFound,
+    SteelyardError,
+    Unavailable,
+    UnexpectedDigest,
+    UnexpectedSize,
+    Unreachable,
+)
 from steelyard.memory import MemoryStore
 from steelyard.model import Descriptor, Progress, Source
 from steelyard.transfer import copy, exists, put, read_blob, write_blob
@@ -290,6 +300,25 @@ async def test_copy_of_a_damaged_blob_names_it_and_leaves_nothing_of_it(damaged:
 
     assert 0 == (await target.status("ref")).offset
     assert not await target.exists(DIGEST)
+
+
+@pytest.mark.parametrize("gone", [Unavailable("ref"), Unreachable("unix:///gone", reason="no answer")])
+async def test_copy_names_the_damage_also_if_the_target_is_gone_by_then(gone: SteelyardError) -> None:
+    class Leaving(MemoryStore):
+        left = False
+
+        async def writer(self, ref: str, **announced: Any) -> Writer:
+            if self.left:
+                raise gone
+            self.left = True
+            return await super().writer(ref, **announced)
+
+    source = MemoryStore()
+    await source.put(DATA)
+    source._blobs[DIGEST].data = DATA[:-1] + b"x"
+
+    with pytest.raises(DataCorrupt, match=str(DIGEST)):
+        await copy(source, DIGEST, Leaving(), ref="ref")
 
 
 async def test_copy_of_a_missing_blob_begins_nothing() -> None:

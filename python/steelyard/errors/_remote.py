@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from steelyard.errors._store import SteelyardError, Unavailable
+from steelyard.errors._store import SteelyardError
 
 
-class Unreachable(Unavailable):
+class Unreachable(SteelyardError):
     """The server of a remote store does not answer: it does not run, it ended, or it hangs. Try again later.
 
-    The change of the call may have happened or not. `Unavailable.ref` is empty.
+    The change of the call may have happened or not. No writer holds the ref, so this is no `Unavailable`.
 
     Attributes:
         address: the server's address.
@@ -18,8 +18,7 @@ class Unreachable(Unavailable):
     code = "unreachable"
 
     def __init__(self, address: str, *, reason: str) -> None:
-        super().__init__("")
-        self.args = (f"{address}: {reason}",)
+        super().__init__(f"{address}: {reason}")
         self.address = address
         self.reason = reason
 

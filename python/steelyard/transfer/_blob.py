@@ -9,7 +9,15 @@ import msgspec
 
 from steelyard.content import Ingester, Manager, Provider, Writer
 from steelyard.digest import Digest
-from steelyard.errors import AlreadyExists, DataCorrupt, NotFound, Unavailable, UnexpectedDigest, UnexpectedSize
+from steelyard.errors import (
+    AlreadyExists,
+    DataCorrupt,
+    NotFound,
+    Unavailable,
+    UnexpectedDigest,
+    UnexpectedSize,
+    Unreachable,
+)
 from steelyard.model import Descriptor, OnProgress, PutResult, Source
 from steelyard.options import PutOptions
 from steelyard.transfer._ingest import Transfer
@@ -122,7 +130,7 @@ async def copy(
         except AlreadyExists:
             return PutResult(digest=wanted, size=reader.size, new=False)
         except (UnexpectedDigest, UnexpectedSize) as found:
-            with suppress(AlreadyExists, Unavailable):
+            with suppress(AlreadyExists, Unavailable, Unreachable):
                 async with await target.writer(name) as rest:
                     await rest.truncate(0)
             raise DataCorrupt(str(wanted), expected=str(found.expected), actual=str(found.actual)) from None

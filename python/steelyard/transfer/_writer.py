@@ -7,7 +7,7 @@ import anyio
 from steelyard._runtime.refqueue import ref_queue
 from steelyard.content import Ingester, Writer
 from steelyard.digest import Algorithm, Digest
-from steelyard.errors import Unavailable, Unreachable
+from steelyard.errors import Unavailable
 
 __all__ = ("open_writer",)
 
@@ -43,8 +43,6 @@ async def open_writer(
             waiter.watch()
             try:
                 return await ingester.writer(ref, size=size, expected=expected, algorithm=algorithm)
-            except Unreachable:
-                raise  # no writer holds the ref; the caller decides what to do without the server
             except Unavailable as held:
                 local = held.local
             # A local holder may end without a notification: dropped instead of closed, or cancelled by asyncio in spite of the shield.

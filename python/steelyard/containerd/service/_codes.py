@@ -45,6 +45,7 @@ CLASSES: dict[type[BaseException], StatusCode] = {
     errors.NotFound: StatusCode.NOT_FOUND,
     errors.AlreadyExists: StatusCode.ALREADY_EXISTS,
     errors.Unavailable: StatusCode.UNAVAILABLE,
+    errors.Unreachable: StatusCode.UNAVAILABLE,
     errors.FailedPrecondition: StatusCode.FAILED_PRECONDITION,
     errors.Aborted: StatusCode.ABORTED,
     errors.InvalidArgument: StatusCode.INVALID_ARGUMENT,
