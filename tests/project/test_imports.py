@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "python" / "steelyard"
 
 LAYERS = (
+    {"_lazy"},
     {"errors"},
     {"digest"},
     {"model"},

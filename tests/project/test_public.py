@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import pickle
@@ -120,6 +121,38 @@ def test_all_is_sorted_complete_and_true(module: ModuleType) -> None:
     }
     assert own <= set(module.__all__), f"not in __all__: {own - set(module.__all__)}"
     assert all(hasattr(module, name) for name in module.__all__)
+
+
+LAZY = sorted(
+    path for path in (ROOT / "python" / "steelyard").rglob("*.py") if "__dir__ = _exports(" in path.read_text()
+)
+
+
+@pytest.mark.parametrize("path", LAZY, ids=lambda path: str(path.relative_to(ROOT / "python")))
+def test_type_checkers_see_what_a_lazy_module_exports(path: Path) -> None:
+    """The imports under TYPE_CHECKING are for them; the table is for the interpreter."""
+    (branch,) = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.If)]
+    (assignment,) = branch.orelse
+    assert isinstance(assignment, ast.Assign)
+    assert isinstance(assignment.value, ast.Call)
+    table = ast.literal_eval(assignment.value.args[1])
+    imports = [node for node in branch.body if isinstance(node, ast.ImportFrom)]
+    assert all(name.asname == name.name for node in imports for name in node.names), "not exported: import X as X"
+
+    shown = [(node.module, name.name) for node in imports for name in node.names]
+    assert sorted(shown) == sorted((module, name) for module, names in table.items() for name in names.split())
+    assert len({name for _, name in shown}) == len(shown)
+
+
+def test_public_modules_are_attributes_of_the_package() -> None:
+    program = (
+        "import steelyard; print(steelyard.errors.NotFound, steelyard.local.LocalStore, 'errors' in dir(steelyard))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith(" True\n")
+
+    with pytest.raises(AttributeError, match="module 'steelyard' has no attribute 'nothing'"):
+        _ = steelyard.nothing  # type: ignore[attr-defined]
 
 
 def test_every_public_name_of_the_modules_below_is_exported_once() -> None:

@@ -18,12 +18,12 @@ This module is all that ``--version`` loads: it imports neither the argument par
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import sys
 from collections.abc import Sequence
 
+from steelyard import __version__
 from steelyard.cli import streams
 
 __all__ = ("main",)
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     if words[:1] == ["--version"]:
-        print(f"steelyard {version()}")
+        print(f"steelyard {__version__}")
         return 0
     try:
         from steelyard.cli.app import launch  # noqa: PLC0415 - the extra may be missing, and --version must be quick
@@ -92,17 +92,3 @@ def _refused(error: OSError) -> int:
         subject = os.fsdecode(error.filename) if error.filename is not None else "" if full else "standard output"
         streams.tell(f"steelyard: error: {error.strerror or error}" + (f": {subject}" if subject else ""))
     return int(code)
-
-
-def version() -> str:
-    """Return the version of the installed distribution.
-
-    The name of its metadata directory says it. importlib.metadata would too, but takes three times as long to load as
-    everything else that ``--version`` does.
-    """
-    for folder in sys.path:
-        with contextlib.suppress(OSError), os.scandir(folder or ".") as entries:
-            for entry in entries:
-                if entry.name.startswith("steelyard-") and entry.name.endswith(".dist-info"):
-                    return entry.name.removeprefix("steelyard-").removesuffix(".dist-info")
-    return "0+source"  # a source tree that was never installed

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, get_origin
 
 from cyclopts import App, CycloptsError, Parameter
 
+from steelyard import __version__
 from steelyard.cli.printing import printable
 from steelyard.cli.streams import tell
 
@@ -136,7 +137,7 @@ def build(words: Sequence[str] = (), found: Callable[[_Parsed], None] = lambda _
         help_format="plaintext",
         default_parameter=Parameter(negative="", show_default=False),
         version_flags=["--version"],
-        version=_version,
+        version=f"steelyard {__version__}",
     )
     chosen = command_of(words)
     for name, (target, summary) in COMMANDS.items():
@@ -198,12 +199,6 @@ def _operands_of(function: Callable[..., Any]) -> str:
         word = next(iter(found.name or ())) + ("..." if many else "")
         words += f" {word}" if required else f" [{word}]"
     return words
-
-
-def _version() -> str:
-    from steelyard.cli import version  # noqa: PLC0415 - steelyard.cli imports this module
-
-    return f"steelyard {version()}"
 
 
 def _run(found: _Parsed, words: Sequence[str]) -> int:

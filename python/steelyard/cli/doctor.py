@@ -14,8 +14,8 @@ from typing import Annotated, Any
 import msgspec
 from cyclopts import Parameter
 
+from steelyard import __version__
 from steelyard._runtime.calls import run
-from steelyard.cli import version
 from steelyard.cli.addresses import NoStore
 from steelyard.cli.context import Context
 from steelyard.cli.explain import explain
@@ -107,7 +107,7 @@ def _checks(context: Context, store: BlockingStore) -> list[Check]:
 def versions() -> dict[str, str]:
     """Return the versions of the program, its packages and the system."""
     found = {
-        "steelyard": version(),
+        "steelyard": __version__,
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "platform": platform.platform(),
         "executable": sys.executable,
