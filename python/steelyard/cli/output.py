@@ -53,13 +53,26 @@ class Output:
             record: its JSON.
             text: its line of text, without the newline; with an empty one, text output says nothing.
         """
-        if self.shape == "text":
-            if text:
-                self._buffer += text.encode(sys.stdout.encoding or "utf-8", "backslashreplace") + b"\n"
-        else:
-            self._add(encode(record))
-        if len(self._buffer) >= _FLUSH_BYTES or time.monotonic() - self._flushed_at > _FLUSH_SECONDS:
+        if self.shape != "text":
+            self.add(record)
+        elif text:
+            self.add_line(text)
+        if self.is_due:
             await self.flush()
+
+    def add(self, record: msgspec.Struct) -> None:
+        """Add a record to the pending output, which is JSON. Flush it when `is_due` says so."""
+        self._add(encode(record))
+
+    def add_line(self, text: str) -> None:
+        """Add a line to the pending output, which is text; as `add`."""
+        self._buffer += text.encode(sys.stdout.encoding or "utf-8", "backslashreplace") + b"\n"
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the pending output should be written now: it is long, or the last write was some time ago."""
+        pending = len(self._buffer)
+        return pending >= _FLUSH_BYTES or (pending > 0 and time.monotonic() - self._flushed_at > _FLUSH_SECONDS)
 
     def fail(self, error: ErrorRecord) -> None:
         """Add a failure to the result; standard error reports it at once."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from pathlib import Path
 
 import anyio
 import msgspec
@@ -20,7 +19,7 @@ from steelyard.cli.exits import Exit, exit_of
 from steelyard.cli.names import exact_size
 from steelyard.cli.printing import path_hex, path_shown, path_text, quoted, shown
 from steelyard.cli.records import PutRecord
-from steelyard.cli.sources import RESUMABLE_BYTES, Found, automatic_ref, find_all
+from steelyard.cli.sources import RESUMABLE_BYTES, Found, Walk, automatic_ref
 from steelyard.content import Store
 from steelyard.digest import Algorithm
 from steelyard.errors import AlreadyExists, NotFound, UnexpectedDigest
@@ -28,8 +27,11 @@ from steelyard.model import PutResult
 
 __all__ = ("PutCommand", "Request")
 
-_SMALL_AT_ONCE = 16
+_PARTS_AT_ONCE = 2
+"""Parts of the walk in work: while the last batches of one are stored, those of the next begin."""
+
 _LARGE_AT_ONCE = 2
+_LARGE_AHEAD = 4
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,39 +62,33 @@ class PutCommand:
         self._ref_locks: dict[str, anyio.Lock] = defaultdict(anyio.Lock)
 
     async def run(self, sources: Sequence[str]) -> None:
-        """Store all sources; bounded queues keep the walk only slightly ahead of the disk."""
-        send_small, small = anyio.create_memory_object_stream[str](64)
-        send_large, large = anyio.create_memory_object_stream[Found](4)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._store_small, small)
+        """Store all sources. The walk is at most one part ahead of the disk, and of the large files."""
+        request, context = self.request, self._context
+        named = request.ref is not None or request.expected is not None
+        walk = Walk(
+            sources,
+            recursive=request.recursive,
+            root=context.settings.store_path,
+            most_small=0 if named else RESUMABLE_BYTES,
+            program=context.program,
+        )
+        send_large, large = anyio.create_memory_object_stream[Found](_LARGE_AHEAD)
+        async with anyio.create_task_group() as tasks, send_large:
             tasks.start_soon(self._store_large, large)
-            async with send_small, send_large:
-                await self._sort(sources, send_small, send_large)
+            await map_concurrently(self._parts(walk, send_large), self._store_small, concurrency=_PARTS_AT_ONCE)
 
-    async def _sort(
-        self, sources: Sequence[str], small: MemoryObjectSendStream[str], large: MemoryObjectSendStream[Found]
-    ) -> None:
-        root = await run(_identity, self._context.settings.store_path)
-        for source in sources:
-            if source == "-":
-                await large.send(Found(path="-", kind="stream"))
-                continue
-            walk = find_all([source], recursive=self.request.recursive, leave_out=root, program=self._context.program)
-            async with aclosing(walk) as everything:
-                async for found in everything:
-                    if found.error is not None:
-                        self._fail(found.error, found.path)
-                    elif found.kind == "skipped":
-                        self._skip(found)
-                    elif self._is_small(found):
-                        await small.send(found.path)
-                    else:
-                        await large.send(found)
-
-    def _is_small(self, found: Found) -> bool:
-        named = self.request.ref is not None or self.request.expected is not None
-        small = found.status is not None and found.status.st_size < RESUMABLE_BYTES
-        return found.kind == "file" and small and not named
+    async def _parts(self, walk: Walk, large: MemoryObjectSendStream[Found]) -> AsyncGenerator[list[str], None]:
+        """Yield the small files of each part of the walk; pass the large ones on, and report the rest."""
+        while (part := await run(walk.take)) is not None:
+            for found in part.left_out:
+                if found.error is not None:
+                    self._fail(found.error, found.path)
+                else:
+                    self._skip(found)
+            if part.small:
+                yield part.small
+            for found in part.large:
+                await large.send(found)
 
     def _skip(self, found: Found) -> None:
         self._context.counts["skipped"] += 1
@@ -105,20 +101,17 @@ class PutCommand:
             raise error  # all other files would fail, too
         self._context.fail(error, about=path_shown(path))
 
-    async def _store_small(self, paths: MemoryObjectReceiveStream[str]) -> None:
-        request = self.request
-        many = self._store.put_many(
-            paths,  # as text: a Path would lose its leading ./
-            concurrency=_SMALL_AT_ONCE,
-            algorithm=request.algorithm,
-            labels=request.labels or None,
-        )
-        async with paths, aclosing(many) as results:
+    async def _store_small(self, paths: list[str]) -> None:
+        request, out = self.request, self._context.out
+        many = self._store.put_many(paths, algorithm=request.algorithm, labels=request.labels or None)
+        async with aclosing(many) as results:
             async for one in results:
                 if one.result is not None:
-                    await self._stored(str(one.source), one.result)
+                    self._stored(one.source, one.result)
                 elif one.error is not None:
-                    self._fail(one.error, str(one.source))
+                    self._fail(one.error, one.source)
+                if out.is_due:
+                    await out.flush()
 
     async def _store_large(self, sources: MemoryObjectReceiveStream[Found]) -> None:
         async def store(found: Found) -> None:
@@ -127,21 +120,25 @@ class PutCommand:
             except Exception as error:  # noqa: BLE001 - the others are stored, and the error is reported
                 self._fail(error, found.path)
             else:
-                await self._stored(found.path, result)
+                self._stored(found.path, result)
+                if self._context.out.is_due:
+                    await self._context.out.flush()
 
         async with sources:
             await map_concurrently(sources, store, concurrency=_LARGE_AT_ONCE)
 
-    async def _stored(self, path: str, result: PutResult) -> None:
-        context = self._context
+    def _stored(self, path: str, result: PutResult) -> None:
+        context, digest = self._context, str(result.digest)
         context.display.finished(path, result.size)
-        for name, number in (("files", 1), ("bytes", result.size), ("new" if result.new else "existing", 1)):
-            context.counts[name] += number
-        digest = str(result.digest)
-        record = PutRecord(
-            path=path_text(path), path_hex=path_hex(path), digest=digest, size=result.size, new=result.new
-        )
-        await context.out.emit(record, digest if context.quiet else f"{digest}  {path_shown(path)}")
+        counts = context.counts
+        counts["files"] += 1
+        counts["bytes"] += result.size
+        counts["new" if result.new else "existing"] += 1
+        if context.out.shape == "text":
+            context.out.add_line(digest if context.quiet else f"{digest}  {path_shown(path)}")
+        else:
+            name, octets = path_text(path), path_hex(path)
+            context.out.add(PutRecord(path=name, path_hex=octets, digest=digest, size=result.size, new=result.new))
         if self.request.fail_if_exists and not result.new:
             context.fail(AlreadyExists(digest), about=path_shown(path))
 
@@ -225,11 +222,3 @@ class PutCommand:
         input_ = "" if found.kind == "file" else "… | "
         context.on_interrupt(f"resume with: {input_}{context.same_command}")
         context.on_interrupt(f"or discard it: {context.program} abort {quoted(ref)}")
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino

@@ -5,23 +5,23 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
-from steelyard._runtime.calls import run
 from steelyard.cli.explain import UsageError
 from steelyard.cli.printing import path_shown, path_text, quoted
 
-__all__ = ("RESUMABLE_BYTES", "Found", "automatic_ref", "find", "find_all")
+__all__ = ("RESUMABLE_BYTES", "Found", "Part", "Walk", "automatic_ref")
 
 RESUMABLE_BYTES = 16 << 20
 """Files of at least this size are stored through an ingest with a ref. Storing a smaller file again is fast."""
 
-_BATCH = 256
+_PART_ENTRIES = 2048
+"""The entries of one part of a walk: one hop to a thread, and several batches of small files."""
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +42,20 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     error: Exception | None = None
 
 
+class Part(NamedTuple):
+    """Some entries of a walk, in order.
+
+    Attributes:
+        small: the paths of small files. A path stays text, because a `Path` would lose its leading ``./``.
+        large: large files, and streams.
+        left_out: skipped entries, and errors.
+    """
+
+    small: list[str]
+    large: list[Found]
+    left_out: list[Found]
+
+
 def automatic_ref(path: str, status: os.stat_result) -> str:
     """Return a ref for the present content of a file, according to its metadata.
 
@@ -54,22 +68,54 @@ def automatic_ref(path: str, status: os.stat_result) -> str:
     return f"put:{path_text(absolute)}#{key[:32]}"
 
 
-async def find_all(
-    paths: list[str], *, recursive: bool, leave_out: tuple[int, int] | None, program: str = "steelyard"
-) -> AsyncGenerator[Found, None]:
-    """Yield the entries of the paths, in order; see `find`. Trees are read on a worker thread, in bounded batches."""
+class Walk:
+    """A walk through all sources of a command, taken in parts, so that memory is bounded.
+
+    Args:
+        paths: files, directories and streams; ``-`` is standard input.
+        recursive: go into directories.
+        root: the store's root, which would otherwise swallow itself.
+        most_small: files of fewer bytes are small.
+        program: how a command line begins that reaches the same store, for hints.
+    """
+
+    def __init__(
+        self, paths: Iterable[str], *, recursive: bool, root: Path, most_small: int, program: str = "steelyard"
+    ) -> None:
+        self._most_small = most_small
+        self._entries = _each(paths, recursive=recursive, root=root, program=program)
+
+    def take(self) -> Part | None:
+        """Return the next part, or None at the end. It reads directories: call it on a thread."""
+        part = Part([], [], [])
+        for found in islice(self._entries, _PART_ENTRIES):
+            if found.kind == "file" and found.status is not None and found.status.st_size < self._most_small:
+                part.small.append(found.path)
+            elif found.kind in {"file", "stream"}:
+                part.large.append(found)
+            else:
+                part.left_out.append(found)
+        return part if part.small or part.large or part.left_out else None
+
+
+def _each(paths: Iterable[str], *, recursive: bool, root: Path, program: str) -> Iterator[Found]:
+    leave_out = _identity(root)
     for path in paths:
-        walk = find(path, recursive=recursive, leave_out=leave_out, program=program)
-        while batch := await run(_take, walk):
-            for found in batch:
-                yield found
+        if path == "-":
+            yield Found(path=path, kind="stream")
+        else:
+            yield from _find(path, recursive=recursive, leave_out=leave_out, program=program)
 
 
-def _take(walk: Iterator[Found]) -> list[Found]:
-    return list(islice(walk, _BATCH))
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
-def find(
+def _find(
     path: str, *, recursive: bool, leave_out: tuple[int, int] | None, program: str = "steelyard"
 ) -> Iterator[Found]:
     """Yield the file at `path`, or the files below it, in the order of their names.
