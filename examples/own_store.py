@@ -26,6 +26,7 @@ from steelyard import (
     copy,
 )
 from steelyard.base import BaseStore
+from steelyard.content import opening
 from steelyard.names import ImageNames
 from steelyard.testing import StoreContract
 
@@ -46,6 +47,7 @@ class ReadThroughStore(BaseStore):
         # The ref that `copy` takes is made of the digest: two callers that miss the same blob share one transfer.
         await copy(self._far, digest, self._near)
 
+    @opening
     async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
         """Open a blob, and fetch it first if it is not near."""
         try:
@@ -62,6 +64,7 @@ class ReadThroughStore(BaseStore):
             await self._fetch(digest)
             return await self._near.info(digest)
 
+    @opening
     async def writer(
         self,
         ref: str,
@@ -114,7 +117,7 @@ class TestReadThroughStore(StoreContract):
 
     async def test_a_held_ref_is_unavailable_and_names_its_holder(self, store: Store) -> None:
         """The error is raised, but without `local`: see `ReadThroughStore.writer`."""
-        async with await store.writer("ref"):
+        async with store.writer("ref"):
             with pytest.raises(Unavailable) as caught:
                 await store.writer("ref")
 

@@ -33,7 +33,7 @@ async def serve(connection: SocketStream) -> None:
 async def fetch(store: Store, port: int) -> bool:
     """Fetch once, from where the ingest stands; return whether the blob is complete."""
     # Leaving the writer, by whatever way, makes the bytes durable and keeps the ingest for the next try.
-    async with await store.writer(f"download/{DIGEST}", size=len(CONTENT), expected=DIGEST) as writer:
+    async with store.writer(f"download/{DIGEST}", size=len(CONTENT), expected=DIGEST) as writer:
         print(f"from {writer.offset} of {len(CONTENT)}")
         async with await anyio.connect_tcp("127.0.0.1", port) as connection:
             await connection.send(writer.offset.to_bytes(8, "big"))

@@ -129,7 +129,7 @@ def _write(size: int, step: int) -> Prepare:
         piece = os.urandom(step)
 
         async def work() -> None:
-            async with await store.writer(f"ref {os.urandom(8).hex()}") as writer:
+            async with store.writer(f"ref {os.urandom(8).hex()}") as writer:
                 await writer.write(os.urandom(step))
                 for _ in range(size // step - 1):
                     await writer.write(piece)
@@ -153,7 +153,7 @@ def _stream(size: int, most: int) -> Prepare:
         digest = (await store.put(os.urandom(size))).digest
 
         async def work() -> None:
-            async with await store.reader_at(digest) as reader:
+            async with store.reader_at(digest) as reader:
                 stream = reader.stream()
                 with suppress(anyio.EndOfStream):
                     while True:
@@ -170,7 +170,7 @@ def _ranges(count: int, size: int) -> Prepare:
         buffer = bytearray(size)
 
         async def work() -> None:
-            async with await store.reader_at(digest) as reader:
+            async with store.reader_at(digest) as reader:
                 for number in range(count):
                     await reader.readinto_at(number * size % MIB, buffer)
 

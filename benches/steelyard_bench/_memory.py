@@ -70,7 +70,7 @@ async def _run(job: Job) -> Used:
 
 async def _ingest(store: LocalStore, pool: bytes, number: int, size: int, write: int) -> None:
     with memoryview(pool) as view:
-        async with await store.writer(f"stream {number}") as writer:
+        async with store.writer(f"stream {number}") as writer:
             # No two begin with the same bytes: the second of them would only be told that it is stored.
             await writer.write(number.to_bytes(8, "big", signed=True))
             for at in range(8, size, write):

@@ -32,7 +32,7 @@ async def put(store: RemoteStore) -> None:
 
 async def commit(store: RemoteStore) -> None:
     """A writer that is committed."""
-    async with await store.writer("committed") as writer:
+    async with store.writer("committed") as writer:
         await writer.truncate(0)  # an interrupted run left what it had written
         await writer.write(DATA)
         with suppress(AlreadyExists):
@@ -43,7 +43,7 @@ async def read(store: RemoteStore) -> None:
     """A blob whole, in a range and as a stream."""
     digest = (await store.put(b"kept" * 100_000)).digest
     assert len(await store.get(digest)) == 400_000
-    async with await store.reader_at(digest) as reader:
+    async with store.reader_at(digest) as reader:
         await reader.read_at(10, 200_000)
         async with reader.stream() as stream:
             async for _piece in stream:
@@ -82,7 +82,7 @@ async def look(address: str) -> None:
         for ref in ("pieces", "committed"):
             with suppress(NotFound), anyio.fail_after(HANG_SECONDS):
                 await store.status(ref)
-                async with await open_writer(store, ref) as writer:  # the service lets go of it soon
+                async with open_writer(store, ref) as writer:  # the service lets go of it soon
                     assert writer.offset <= 2 * len(DATA), (ref, writer.offset)
         async for info in store.walk():
             assert len(await store.get(info.digest)) == info.size

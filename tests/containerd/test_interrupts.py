@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600 if ALL else 300)]
 
 
 async def use(address: str) -> None:
-    async with RemoteStore(address) as store, await store.writer("first") as writer:
+    async with RemoteStore(address) as store, store.writer("first") as writer:
         await writer.write(b"bytes")
         assert await store.get((await writer.commit()).digest) == b"bytes"
 

@@ -34,14 +34,14 @@ class OverTheWire(StoreContract):
     async def test_an_open_reader_outlives_the_blob(self, store: Store) -> None:
         """A reader holds nothing at the server."""
         digest = await keep(store, b"data")
-        async with await store.reader_at(digest) as reader:
+        async with store.reader_at(digest) as reader:
             await store.delete(digest)
             with pytest.raises(NotFound):
                 await reader.read_at(0, 4)
 
     async def test_a_verified_commit_publishes_what_several_writers_wrote(self, store: Store) -> None:
         """The protocol cannot ask for it; the ingest keeps its bytes."""
-        async with await store.writer("ref") as writer:
+        async with store.writer("ref") as writer:
             await writer.write(b"data")
             with pytest.raises(Unsupported):
                 await writer.commit(verify=True)
@@ -60,7 +60,7 @@ class OverTheWire(StoreContract):
 
     async def test_truncate_goes_to_any_smaller_size_and_no_further(self, store: Store) -> None:
         data = data_of(10_000)
-        async with await store.writer("ref") as writer:
+        async with store.writer("ref") as writer:
             await writer.write(data)
             await writer.truncate(10_000)
             with pytest.raises(Unsupported):
@@ -78,9 +78,9 @@ class OverTheWire(StoreContract):
 
     async def test_a_truncated_ingest_is_resumed_where_it_was_cut(self, store: Store) -> None:
         await begin(store, "ref", b"0123456789")
-        async with await store.writer("ref") as writer:
+        async with store.writer("ref") as writer:
             await writer.truncate(0)
-        async with await store.writer("ref") as writer:
+        async with store.writer("ref") as writer:
             assert 0 == writer.offset
             await writer.write(b"new")
             info = await writer.commit()
@@ -112,7 +112,7 @@ class TestOurService(OverTheWire):
         monkeypatch.setattr(store._content, "abort", late_abort)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(store.abort, "ref")
-            async with await open_writer(store, "ref") as writer:
+            async with open_writer(store, "ref") as writer:
                 assert 0 == writer.offset
 
 
@@ -153,7 +153,7 @@ class TestRealContainerd(OverTheWire):
         if algorithm is Algorithm.SHA256:
             await super().test_every_algorithm_names_a_blob(store, algorithm)
             return
-        async with await store.writer("ref", algorithm=algorithm) as writer:
+        async with store.writer("ref", algorithm=algorithm) as writer:
             await writer.write(b"data")
             assert digest_of(b"data", algorithm) == await writer.digest()
             with pytest.raises(Unsupported):
@@ -188,18 +188,18 @@ class TestRealContainerd(OverTheWire):
             await writer.commit(**wrong)
 
         assert without_update(left) == without_update(await store.status("ref"))
-        async with await store.writer("ref") as again:
+        async with store.writer("ref") as again:
             assert (4, digest_of(b"data")) == (again.offset, await again.digest())
             assert digest_of(b"data") == (await again.commit(4, digest_of(b"data"))).digest
 
     @pytest.mark.parametrize("size", [2, 5_000, 3 << 20])
     async def test_a_reopened_writer_finds_what_was_left(self, store: Store, size: int) -> None:
         data = data_of(size)
-        async with await store.writer("ref", size=size) as writer:
+        async with store.writer("ref", size=size) as writer:
             await writer.write(data[: size // 2])
             left = await writer.status()
         assert without_update(left) == without_update(await store.status("ref"))
-        async with await store.writer("ref", size=size) as writer:
+        async with store.writer("ref", size=size) as writer:
             assert (size // 2, digest_of(data[: size // 2])) == (writer.offset, await writer.digest())
             await writer.write(data[size // 2 :])
             assert digest_of(data) == (await writer.commit(size)).digest
@@ -208,7 +208,7 @@ class TestRealContainerd(OverTheWire):
 
     async def test_a_resume_may_change_the_algorithm(self, store: Store) -> None:
         await begin(store, "ref", b"data")
-        async with await store.writer("ref", algorithm=Algorithm.SHA384) as writer:
+        async with store.writer("ref", algorithm=Algorithm.SHA384) as writer:
             with pytest.raises(Unsupported):
                 await writer.digest()
 

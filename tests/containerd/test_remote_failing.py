@@ -39,7 +39,7 @@ def silent(short_path: Path) -> Iterator[str]:
 
 async def stream(store: RemoteStore) -> None:
     """Read a blob through its verified stream."""
-    async with await store.reader_at(DIGEST) as reader:
+    async with store.reader_at(DIGEST) as reader:
         async for _ in reader.stream():
             pass
 
@@ -163,7 +163,7 @@ async def test_a_copy_goes_on_after_a_restart_of_containerd(tmp_path: Path) -> N
     data = data_of(8_000_000)
     digest = (await source.put(data)).digest
     with daemon(tmp_path) as address:
-        async with RemoteStore(address) as store, await store.writer(f"copy-{digest}", size=len(data)) as writer:
+        async with RemoteStore(address) as store, store.writer(f"copy-{digest}", size=len(data)) as writer:
             await writer.write(data[:5_000_000])
     offsets: list[int] = []
     with daemon(tmp_path) as address:
@@ -197,7 +197,7 @@ async def test_nothing_is_left_after_many_cancelled_calls(service: Server) -> No
         digest = (await store.put(data_of(300_000))).digest
         for delay in range(40):
             with anyio.move_on_after(delay / 10_000):
-                async with await store.writer(f"{delay}") as writer:
+                async with store.writer(f"{delay}") as writer:
                     await writer.write(bytes(100_000))
                 await store.get(digest)
 

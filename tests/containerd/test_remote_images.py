@@ -58,7 +58,7 @@ async def test_containerd_collects_what_nothing_refers_to_and_not_what_a_lease_p
     there = (await remote.put(b"there before")).digest
     async with remote.leased() as leased:
         kept = [(await leased.put(b"kept")).digest, (await leased.put(b"there before")).digest]
-        async with await leased.writer("begun") as writer:
+        async with leased.writer("begun") as writer:
             await writer.write(b"begun")
         await collect(remote)
 

@@ -49,7 +49,7 @@ async def test_a_task_that_waits_for_a_ref_is_woken_when_a_client_frees_it(
         with anyio.fail_after(30):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(free)
-                async with await open_writer(local_store, "shared") as writer:
+                async with open_writer(local_store, "shared") as writer:
                     assert {"end": 4, "cancel": 4}.get(how, 0) == writer.offset
 
 
@@ -95,7 +95,7 @@ async def test_a_client_finds_a_ref_held_by_the_program_and_what_it_stored(
                 assert b"stored" == connected.read(sha256(b"stored"))
 
     await local_store.put(b"stored")
-    async with await local_store.writer("shared") as writer:
+    async with local_store.writer("shared") as writer:
         await writer.write(b"data")
         await off_loop(lambda: client(True))
     await off_loop(lambda: client(False))

@@ -25,7 +25,7 @@ DAMAGED = 5
 async def prepare(store: LocalStore) -> list[Info]:
     for number in range(6):
         await store.put(b"%d" % number * 30_000, labels=MARKED)
-    async with await store.writer("upload") as writer:
+    async with store.writer("upload") as writer:
         await writer.write(b"begun" * 20_000)
     infos = sorted([info async for info in store.walk()], key=lambda info: info.created_at)
     damage(Path(store.path, "blobs", "sha256", infos[DAMAGED].digest.encoded))

@@ -49,7 +49,7 @@ async def main(root: str, step: str, number: int, calls: list[str]) -> None:
                 case "put":
                     await store.put(b"y", labels={"n": "1"})
                 case "writer":
-                    async with await store.writer("ref"):
+                    async with store.writer("ref"):
                         pass
             print("worked")
     except StorageError as error:

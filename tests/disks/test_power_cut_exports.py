@@ -46,7 +46,7 @@ def test_a_blob_of_a_layout_survives_a_power_cut(kind: str, tmp_path: Path) -> N
         async with DirectoryLayout(point / "layout") as layout:
             for _ in range(chance.randint(1, 6)):
                 data = chance.randbytes(chance.choice([10, 5_000, 300_000]))
-                async with await layout.blob_writer() as writer:
+                async with layout.blob_writer() as writer:
                     await writer.write(data)
                     digest = await writer.commit()
                 written[f"layout/blobs/sha256/{digest.encoded}"] = data

@@ -76,7 +76,7 @@ class Calls:
 
 async def export(path):
     async with DirectoryLayout(path) as layout:
-        async with await layout.blob_writer() as writer:
+        async with layout.blob_writer() as writer:
             _files.os = Calls()
             await writer.write(b"blob")
             await writer.commit()
@@ -100,7 +100,7 @@ async def test_a_layout_is_rid_of_what_killed_exports_left_when_it_is_opened(
     swept = 0
     for path in sorted(tmp_path.iterdir()):  # noqa: ASYNC240
         swept += len(provisional(path))
-        async with DirectoryLayout(path) as layout, await layout.blob_writer() as beside:
+        async with DirectoryLayout(path) as layout, layout.blob_writer() as beside:
             await beside.write(b"beside")
             async with DirectoryLayout(path):  # another export, which must leave alone what is still written
                 assert len(provisional(path)) == 1

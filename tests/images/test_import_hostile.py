@@ -193,7 +193,7 @@ async def test_bytes_that_an_earlier_import_left_are_never_mixed_in(tmp_path: Pa
     (tmp_path / "a.tar").write_bytes(tar(GOOD))
     for store in (MemoryStore(), LocalStore(tmp_path / "store")):
         async with store:
-            async with await store.writer(f"import-{digest}", expected=digest) as writer:
+            async with store.writer(f"import-{digest}", expected=digest) as writer:
                 await writer.write(OTHER[: 1 << 20])
 
             found = await import_images(store, tmp_path / "a.tar")

@@ -123,7 +123,7 @@ async def test_the_next_import_writes_only_the_rest_of_a_layer(archive: bytes, t
 async def test_other_bytes_of_an_earlier_import_are_dropped_and_reported() -> None:
     """A stream cannot go back to its start, so that one import is needed to find out, and a second one to store."""
     store = MemoryStore()
-    async with await store.writer(f"import-{DIGEST}") as writer:
+    async with store.writer(f"import-{DIGEST}") as writer:
         await writer.write(b"others" * MIB)
 
     async with aclosing(pieces(OCI)) as source:

@@ -79,7 +79,7 @@ async def readable(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 async def put(
     layout: LayoutDriver, pieces: list[bytes], announced: dict[str, Any], claimed: dict[str, Any] | None = None
 ) -> Digest:
-    async with await layout.blob_writer(**announced) as writer:
+    async with layout.blob_writer(**announced) as writer:
         for piece in pieces:
             await writer.write(piece)
         return await writer.commit(**claimed or {})
@@ -196,7 +196,7 @@ async def test_blobs_come_back_verified(readable: LayoutDriver) -> None:
         found = [node.descriptor.digest async for node in walk]
 
     assert [manifest.digest, config.digest, layer.digest] == found
-    async with await readable.reader_at(layer.target) as reader:
+    async with readable.reader_at(layer.target) as reader:
         assert (layer.blob, 5) == (reader.digest, reader.size)
         assert (b"yer", b"") == (await reader.read_at(2, 100), await reader.read_at(5, 1))
         with pytest.raises(OutOfRange):
@@ -224,14 +224,14 @@ async def test_a_deleted_blob_is_gone(readable: LayoutDriver) -> None:
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512", "blake3"])
 async def test_a_blob_is_named_by_the_algorithm_asked_for(readable: LayoutDriver, algorithm: Any) -> None:
-    async with await readable.blob_writer(algorithm=algorithm) as writer:
+    async with readable.blob_writer(algorithm=algorithm) as writer:
         await writer.send(b"da")
         await writer.write(bytearray(b"ta"))
         assert 4 == writer.offset
         digest = await writer.commit(4)
 
     assert algorithm == digest.algorithm
-    async with await readable.reader_at(digest) as reader:
+    async with readable.reader_at(digest) as reader:
         assert b"data" == await reader.read_at(0, 4)
     with pytest.raises(anyio.ClosedResourceError):
         await writer.write(b"x")
@@ -246,7 +246,7 @@ async def test_a_blob_that_is_not_what_was_announced_leaves_nothing(readable: La
             await put(readable, [b"data"], options)
         with pytest.raises((UnexpectedSize, UnexpectedDigest)):
             await put(readable, [b"data"], {}, options)
-    async with await readable.blob_writer() as writer:
+    async with readable.blob_writer() as writer:
         await writer.write(b"data")
     for size in (-1, 1 << 63):
         with pytest.raises(InvalidArgument):
@@ -265,18 +265,18 @@ async def test_an_archive_is_a_layout_that_others_read() -> None:
         layer = await layout.write_blob(b"layer", LAYER)
         empty = await layout.write_blob(b"", LAYER)
         again = await layout.write_blob(b"layer", LAYER)
-        async with await layout.blob_writer() as writer:
+        async with layout.blob_writer() as writer:
             for _ in range(3):
                 await writer.write(b"x" * 400)
             spooled = await writer.commit()
-        async with await layout.blob_writer() as writer:
+        async with layout.blob_writer() as writer:
             await writer.write(b"x" * 1200)
             assert spooled == await writer.commit()
-        async with await layout.blob_writer(size=3, expected=root_of(b"abc").blob) as writer:
+        async with layout.blob_writer(size=3, expected=root_of(b"abc").blob) as writer:
             for letter in (b"a", b"", b"b", b"c"):
                 await writer.write(letter)
             streamed = await writer.commit(3)
-        async with await layout.blob_writer(size=1, expected=root_of(b"y").blob):
+        async with layout.blob_writer(size=1, expected=root_of(b"y").blob):
             pass  # nothing of it was written, so nothing is broken
         await layout.put_descriptor(layer, name="it")
         for call in (layout.reader_at, layout.delete_blob):
@@ -337,7 +337,7 @@ async def test_a_blob_left_half_way_breaks_the_archive() -> None:
     sink = Sink()
     layout = TarLayout(sink)
     await layout.init()
-    async with await layout.blob_writer(size=4, expected=root_of(b"data").blob) as writer:
+    async with layout.blob_writer(size=4, expected=root_of(b"data").blob) as writer:
         await writer.write(b"da")
     with pytest.raises(FailedPrecondition, match="broken"):
         await layout.finish()

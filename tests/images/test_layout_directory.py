@@ -112,7 +112,7 @@ async def test_a_damaged_blob_is_found_and_healed(tmp_path: Path) -> None:
         path = tmp_path / "blobs" / "sha256" / blob.blob.encoded
         path.chmod(0o644)
         path.write_bytes(b"lAyer")
-        async with await layout.reader_at(blob.blob) as reader, reader.stream() as stream:
+        async with layout.reader_at(blob.blob) as reader, reader.stream() as stream:
             assert b"lAyer" == await stream.receive()
             with pytest.raises(DataCorrupt):
                 await stream.receive()
@@ -126,7 +126,7 @@ async def test_a_file_system_without_unnamed_files_will_do(tmp_path: Path, monke
     async with DirectoryLayout(tmp_path) as layout:
         await layout.init()
         blob = await layout.write_blob(b"layer", LAYER)
-        async with await layout.blob_writer() as writer:
+        async with layout.blob_writer() as writer:
             await writer.write(b"half")
 
         assert [blob.blob] == await layout.digests()

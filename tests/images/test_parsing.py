@@ -13,6 +13,7 @@ from support.make_archives import layout, tar
 from support.make_images import INDEX, MANIFEST, encode, named, root_of
 
 from steelyard import Descriptor, Digest, MemoryStore, ReaderAt
+from steelyard.content import opening
 from steelyard.images import (
     ImagesOf,
     MemoryLayout,
@@ -89,6 +90,7 @@ class Counting(MemoryStore):
         super().__init__()
         self.opened: Counter[str] = Counter()
 
+    @opening
     async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
         self.opened[str(blob.digest if isinstance(blob, Descriptor) else blob)] += 1
         return await super().reader_at(blob)

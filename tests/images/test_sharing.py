@@ -13,6 +13,7 @@ from support.make_archives import layout, tar
 from support.make_images import CONFIG, INDEX, MANIFEST, encode, manifest_of, named, root_of
 
 from steelyard import Descriptor, Digest, Info, MemoryStore, ReaderAt
+from steelyard.content import opening
 from steelyard.errors import InvalidDocument, LimitExceeded
 from steelyard.images import ImagesOf, Limits, Naming, Platforms, export_images, import_images
 from steelyard.images.importing._naming import Contents, Root, plan
@@ -31,6 +32,7 @@ class Counting(MemoryStore):
         self.opened: Counter[str] = Counter()
         self.asked = 0
 
+    @opening
     async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
         self.opened[str(blob.digest if isinstance(blob, Descriptor) else blob)] += 1
         return await super().reader_at(blob)

@@ -39,7 +39,7 @@ async def main() -> None:
             for name, data in BLOBS.items():
                 await store.put(data, algorithm=algorithm, labels=LABELS if name == "wool" else None)
         for ref, algorithm in INGESTS.items():
-            async with await store.writer(ref, size=len(PREFIX + REST), algorithm=algorithm) as writer:
+            async with store.writer(ref, size=len(PREFIX + REST), algorithm=algorithm) as writer:
                 await writer.write(PREFIX)
 
 

@@ -121,7 +121,7 @@ def test_wrong_arguments_are_refused(options: OpenOptions) -> None:
 @pytest.mark.anyio
 async def test_a_ref_is_shared_with_the_event_loop_of_the_same_store(tmp_path: Path) -> None:
     async with LocalStore(tmp_path) as store:
-        async with await store.writer("ref") as writer:
+        async with store.writer("ref") as writer:
             await writer.write(b"data")
             with pytest.raises(Unavailable):
                 store.direct().ingest(IngestOptions.parse("ref"))

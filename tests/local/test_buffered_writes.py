@@ -45,7 +45,7 @@ def _any_kind(piece: memoryview, choice: random.Random) -> Buffer:
 
 
 async def test_writes_that_fit_need_no_thread(tmp_path: Path, source: bytes) -> None:
-    async with LocalStore(tmp_path / "store") as store, await store.writer("ref") as writer:
+    async with LocalStore(tmp_path / "store") as store, store.writer("ref") as writer:
         before = calls.counts()["pieces"]
         for start in range(0, 512 * KIB, 64 * KIB):
             await writer.write(source[start : start + 64 * KIB])
@@ -57,19 +57,19 @@ async def test_writes_that_fit_need_no_thread(tmp_path: Path, source: bytes) -> 
 async def test_leaving_a_writer_after_its_commit_takes_no_hop(tmp_path: Path) -> None:
     """The hop of the commit closes the ingest."""
     async with LocalStore(tmp_path / "store") as store:
-        async with await store.writer("ref") as writer:
+        async with store.writer("ref") as writer:
             await writer.write(b"data")
             await writer.commit()
             before = calls.counts()["pieces"]
         await writer.aclose()
 
         assert before == calls.counts()["pieces"]
-        async with await store.writer("ref") as again:
+        async with store.writer("ref") as again:
             assert 0 == again.offset
 
 
 async def test_what_the_caller_changes_after_a_write_is_not_stored(tmp_path: Path, source: bytes) -> None:
-    async with LocalStore(tmp_path / "store") as store, await store.writer("ref") as writer:
+    async with LocalStore(tmp_path / "store") as store, store.writer("ref") as writer:
         for size in (10, 20_000, 300_000):
             for is_view in (False, True):
                 data = bytearray(source[:size])
@@ -86,7 +86,7 @@ async def test_many_writers_at_once_store_what_each_was_given(tmp_path: Path, so
     async def write(number: int) -> None:
         choice, pieces = random.Random(number), []
         algorithm = Algorithm.SHA256 if number % 3 else Algorithm.SHA512
-        async with await store.writer(f"{number}", algorithm=algorithm) as writer:
+        async with store.writer(f"{number}", algorithm=algorithm) as writer:
             for _ in range(12):
                 start, size = choice.randrange(700_000), choice.choice([50, 9000, 65_536, 65_536, 200_000, 300_000])
                 piece = memoryview(source)[start : start + size]
@@ -107,13 +107,13 @@ async def test_many_writers_at_once_store_what_each_was_given(tmp_path: Path, so
 
 async def test_a_wait_for_room_that_is_cancelled_accepts_all_or_nothing(tight: LocalStore, source: bytes) -> None:
     async def run(step: int) -> None:
-        async with await tight.writer(f"{step}") as writer:
+        async with tight.writer(f"{step}") as writer:
             for start in range(0, 16 * PIECE, PIECE):
                 await writer.write(source[start : start + PIECE])
 
     async with tight:
         async for step in every_wait(run):
-            async with await tight.writer(f"{step}") as writer:
+            async with tight.writer(f"{step}") as writer:
                 assert 0 == writer.offset % PIECE
                 assert sha256(source[: writer.offset]) == str(await writer.digest())
 
@@ -125,7 +125,7 @@ async def test_a_task_that_is_cancelled_anywhere_leaves_whole_pieces(tight: Loca
             start = writer.offset % (10 * PIECE)
             await writer.write(source[start : start + PIECE])
 
-    async with tight, await tight.writer("ref") as writer:
+    async with tight, tight.writer("ref") as writer:
         for turns in range(30):
             task = asyncio.create_task(write())
             for _ in range(turns):
@@ -141,7 +141,7 @@ async def test_a_task_that_is_cancelled_anywhere_leaves_whole_pieces(tight: Loca
 
 
 async def test_an_abort_ends_a_writer_that_waits_for_room(tight: LocalStore, source: bytes) -> None:
-    async with tight, await tight.writer("ref") as writer, anyio.create_task_group() as tasks:
+    async with tight, tight.writer("ref") as writer, anyio.create_task_group() as tasks:
 
         async def write() -> None:
             while True:

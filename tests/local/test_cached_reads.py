@@ -53,7 +53,7 @@ def file(store: LocalStore, digest: Digest) -> Path:
 
 @pytest.mark.usefixtures("tells")
 async def test_a_cached_range_takes_no_trip_to_a_thread(store: LocalStore, digest: Digest) -> None:
-    async with await store.reader_at(digest) as reader:
+    async with store.reader_at(digest) as reader:
         before = trips()
         memory = bytearray(1000)
         ranges = [await reader.read_at(offset, AT_ONCE) for offset in (0, 1, AT_ONCE, len(BYTES) - 10, len(BYTES))]
@@ -71,7 +71,7 @@ async def test_a_cached_range_takes_no_trip_to_a_thread(store: LocalStore, diges
 
 
 async def test_a_long_range_takes_one(store: LocalStore, digest: Digest) -> None:
-    async with await store.reader_at(digest) as reader:
+    async with store.reader_at(digest) as reader:
         before = trips()
 
         assert await reader.read_at(0, AT_ONCE + 1) == BYTES[: AT_ONCE + 1]
@@ -79,7 +79,7 @@ async def test_a_long_range_takes_one(store: LocalStore, digest: Digest) -> None
 
 
 async def test_what_is_not_in_memory_comes_from_the_disk(store: LocalStore, digest: Digest) -> None:
-    async with await store.reader_at(digest) as reader:
+    async with store.reader_at(digest) as reader:
         # Where the file system has no disk behind it, nothing is dropped, and this says only that nothing changes.
         os.posix_fadvise(reader.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
@@ -89,10 +89,10 @@ async def test_what_is_not_in_memory_comes_from_the_disk(store: LocalStore, dige
 async def test_an_open_takes_no_trip_and_still_sees_that_another_store_deleted(
     store: LocalStore, digest: Digest
 ) -> None:
-    async with await store.reader_at(digest):
+    async with store.reader_at(digest):
         pass
     before = trips()
-    async with await store.reader_at(digest):
+    async with store.reader_at(digest):
         pass
     opened = trips() - before
     async with LocalStore(store.path) as other:
@@ -124,7 +124,7 @@ async def test_a_small_damaged_blob_is_no_success(store: LocalStore) -> None:
 
 
 async def test_a_blob_that_was_cut_is_no_short_read(store: LocalStore, digest: Digest) -> None:
-    async with await store.reader_at(digest) as reader:
+    async with store.reader_at(digest) as reader:
         file(store, digest).chmod(0o644)
         os.truncate(file(store, digest), 100)
 
@@ -146,7 +146,7 @@ async def test_a_closed_reader_gives_nothing(store: LocalStore, digest: Digest) 
 
 async def test_a_reader_that_is_cancelled_writes_nothing(store: LocalStore, digest: Digest) -> None:
     memory = bytearray(10)
-    async with await store.reader_at(digest) as reader:
+    async with store.reader_at(digest) as reader:
         with anyio.CancelScope() as scope:
             scope.cancel()
             await reader.readinto_at(10, memory)
@@ -164,7 +164,7 @@ async def test_others_get_their_turn_between_cached_reads(store: LocalStore, dig
             turns += 1
             await anyio.lowlevel.checkpoint()
 
-    async with await store.reader_at(digest) as reader, anyio.create_task_group() as tasks:
+    async with store.reader_at(digest) as reader, anyio.create_task_group() as tasks:
         tasks.start_soon(other)
         for _ in range(50):
             await reader.read_at(0, 10)

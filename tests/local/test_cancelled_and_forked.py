@@ -18,7 +18,7 @@ def test_asyncio_cancelling_a_writer_at_any_moment_leaves_the_ref_free(tmp_path:
     """`Task.cancel` is not a cancel scope: no shield stops it, and still no piece may be abandoned."""
 
     async def write(store: LocalStore) -> None:
-        async with await store.writer("ref") as writer:
+        async with store.writer("ref") as writer:
             await writer.truncate(0)
             for start in range(0, len(BYTES), 1 << 19):
                 await writer.write(BYTES[start : start + (1 << 19)])

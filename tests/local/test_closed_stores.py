@@ -136,7 +136,7 @@ async def _write_and_commit(store: LocalStore, ref: str, kind: int, outcomes: se
         if kind == 0:
             await store.put(content, ref=ref)
         else:
-            async with await store.writer(ref) as writer:
+            async with store.writer(ref) as writer:
                 step = 3 << 20 if kind == 1 else 50_000
                 for start in range(0, len(content), step):
                     await writer.write(content[start : start + step])

@@ -59,7 +59,7 @@ async def test_every_ingest_of_format_1_is_listed(root: Path, read_only: bool) -
 @pytest.mark.parametrize(("ref", "algorithm"), INGESTS.items())
 async def test_every_ingest_of_format_1_goes_on_where_it_was(root: Path, ref: str, algorithm: Algorithm) -> None:
     async with LocalStore(root) as store:
-        async with await store.writer(ref) as writer:
+        async with store.writer(ref) as writer:
             assert len(PREFIX) == writer.offset
             assert await digest_of(PREFIX, algorithm=algorithm) == await writer.digest()
             await writer.write(REST)
@@ -75,7 +75,7 @@ async def test_a_record_of_a_tail_that_fits_nothing_changes_nothing(root: Path) 
         (ingest / "tail").write_bytes(b"tail" + bytes(4092))
     async with LocalStore(root) as store:
         for ref in INGESTS:
-            async with await store.writer(ref) as writer:
+            async with store.writer(ref) as writer:
                 assert len(PREFIX) == writer.offset
                 await writer.write(REST)
                 await writer.commit(len(PREFIX + REST))

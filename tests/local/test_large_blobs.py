@@ -80,7 +80,7 @@ async def test_a_cancelled_put_with_a_ref_is_gone_on_with(tmp_path: Path, endles
             tasks.start_soon(lambda: store.put(endless, ref="ref"))
             await begun(store, "ref")
             tasks.cancel_scope.cancel()
-        async with await store.writer("ref") as writer:
+        async with store.writer("ref") as writer:
             held = writer.offset
 
             assert held > 0
@@ -114,7 +114,7 @@ def test_a_put_that_asyncio_itself_cancels_leaves_nothing(tmp_path: Path, endles
 async def test_a_cancelled_verification_and_reads_end_at_once(tmp_path: Path, large: Path, data: bytes) -> None:
     async with LocalStore(tmp_path) as store:
         digest = (await store.put(large)).digest
-        async with await store.reader_at(digest) as reader:
+        async with store.reader_at(digest) as reader:
             memory = bytearray(SIZE)
 
             async def read_stream() -> None:

@@ -34,7 +34,7 @@ async def _stream(seed: int) -> AsyncIterator[bytes]:
 
 
 async def _write(store: Store, seed: int) -> None:
-    async with await store.writer(f"ingest {seed}") as writer:
+    async with store.writer(f"ingest {seed}") as writer:
         async for block in _stream(seed):
             await writer.write(block)
         await writer.commit(SIZE)

@@ -58,7 +58,7 @@ async def test_a_ref_is_free_when_its_holder_is_killed(tmp_path: Path) -> None:
 
         assert caught.value.holder == f"process {holder.pid}"
         with anyio.fail_after(FREED_SECONDS):
-            async with await store.writer("a-ref") as writer:
+            async with store.writer("a-ref") as writer:
                 assert writer.offset >= 4
 
 

@@ -26,11 +26,11 @@ def damage(root: Path, offset: int) -> None:
 async def test_damage_before_the_checkpoint_is_found_and_the_ingest_stays(tmp_path: Path, offset: int) -> None:
     digest = await digest_of(DATA)
     async with LocalStore(tmp_path) as store:
-        async with await store.writer("ref") as writer:
+        async with store.writer("ref") as writer:
             await writer.write(DATA[: len(DATA) // 2])
         damage(tmp_path, offset)
         for _ in range(2):
-            async with await store.writer("ref") as writer:
+            async with store.writer("ref") as writer:
                 await writer.write(DATA[writer.offset :])
                 with pytest.raises(DataCorrupt) as caught:
                     await writer.commit(len(DATA), digest, verify=True)
@@ -39,14 +39,14 @@ async def test_damage_before_the_checkpoint_is_found_and_the_ingest_stays(tmp_pa
             assert len(DATA) == (await store.status("ref")).offset
 
         await store.abort("ref")
-        async with await store.writer("ref") as writer:
+        async with store.writer("ref") as writer:
             await writer.write(DATA)
             assert digest == (await writer.commit(verify=True)).digest
         assert DATA == await store.get(digest)
 
 
 async def interrupted(store: LocalStore) -> None:
-    async with await store.writer("ref") as writer:
+    async with store.writer("ref") as writer:
         await writer.write(DATA[: len(DATA) // 2])
 
 

@@ -77,7 +77,7 @@ async def put(store: LocalStore, root: Path) -> None:
 
 async def write(store: LocalStore, _: Path) -> None:
     """Buffers of each kind: kept, copied, written from the caller's memory."""
-    async with await store.writer("kept") as writer:
+    async with store.writer("kept") as writer:
         acknowledged["kept"] = 0
         await writer.truncate(0)
         for data in (DATA, bytearray(DATA), memoryview(bytearray(300_000)), b"end"):
@@ -88,7 +88,7 @@ async def write(store: LocalStore, _: Path) -> None:
 
 async def commit(store: LocalStore, _: Path) -> None:
     """A writer that is waited for, and committed."""
-    async with await open_writer(store, "committed") as writer:
+    async with open_writer(store, "committed") as writer:
         await writer.write(DATA)
         with suppress(steelyard.AlreadyExists):
             await writer.commit(expected=await writer.digest())
@@ -98,7 +98,7 @@ async def read(store: LocalStore, _: Path) -> None:
     """A blob whole, in ranges, into a buffer and as a stream."""
     digest = (await store.put(DATA)).digest
     assert await store.get(digest) == DATA
-    async with await store.reader_at(digest) as reader:
+    async with store.reader_at(digest) as reader:
         await reader.read_at(10, 600_000)
         await reader.readinto_at(0, bytearray(600_000))
         async with reader.stream() as stream:
@@ -197,7 +197,7 @@ def check_store(root: Path, *, torn: bool) -> None:
             for ref in ("kept", "pieces", "committed"):
                 with suppress(NotFound, *([Unavailable] if torn else [])):
                     held = (await store.status(ref)).offset
-                    async with await store.writer(ref) as writer:  # it is free
+                    async with store.writer(ref) as writer:  # it is free
                         assert writer.offset == held, (ref, writer.offset, held)
                     assert held >= acknowledged.get(ref, 0), (ref, held, acknowledged)
             async for found in store.verify_all():

@@ -74,7 +74,7 @@ async def all_of(values: AsyncIterable[object]) -> list[object]:
 
 
 async def write(store: LocalStore, data: bytes) -> None:
-    async with await store.writer(f"ref {time.time_ns()}") as writer:
+    async with store.writer(f"ref {time.time_ns()}") as writer:
         for _ in range(100):
             await writer.write(data[:70_000])
         await writer.commit()

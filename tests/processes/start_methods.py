@@ -129,7 +129,7 @@ async def give(method: str, root: str) -> dict[str, Any]:
 
 
 async def main(method: str, root: str) -> None:
-    async with LocalStore(root) as store, await store.writer("ref") as writer:
+    async with LocalStore(root) as store, store.writer("ref") as writer:
         stored = await store.put(b"before", labels={"a": "b"})
         await store.put(b"another")
         await writer.write(HEAD)

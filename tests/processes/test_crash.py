@@ -142,7 +142,7 @@ async def test_a_killed_stream_goes_on_with_bytes_that_no_checkpoint_covers(tmp_
     async with LocalStore(tmp_path) as store:
         assert (await store.status("a-ref")).offset == 1
         with anyio.fail_after(FREED_SECONDS):
-            async with await store.writer("a-ref") as resumed:
+            async with store.writer("a-ref") as resumed:
                 print(f"resumed at {resumed.offset} of {len(data) + 1}")
                 if altered:
                     assert resumed.offset == 1

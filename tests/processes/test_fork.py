@@ -137,7 +137,7 @@ anyio.run(main)
             os.kill(child, 0)  # it lives
 
             async def take() -> int:
-                async with LocalStore(tmp_path) as store, await store.writer("ref") as writer:
+                async with LocalStore(tmp_path) as store, store.writer("ref") as writer:
                     return writer.offset
 
             assert anyio.run(take) == len(b"kept")

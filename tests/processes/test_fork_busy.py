@@ -98,7 +98,7 @@ LIMIT_SECONDS, ready, ended = 30, threading.Event(), threading.Event()
 
 def work():
     async def main():
-        async with LocalStore(sys.argv[1]) as store, await store.writer("ref") as writer:
+        async with LocalStore(sys.argv[1]) as store, store.writer("ref") as writer:
             await writer.write(b"a" * 1_000_000)
             await writer.sync()
             ready.set()

@@ -117,7 +117,7 @@ def test_ctrl_c_right_after_the_pool_took_a_piece_keeps_the_ingest(at: int, back
             assert isinstance(loop, AsyncioLoop | TrioLoop)
             port = InterruptedPort(loop._port, at)
             loop._port = port  # type: ignore[assignment]
-            async with await store.writer("ref") as writer:
+            async with store.writer("ref") as writer:
                 for _ in range(5):
                     await writer.write(bytearray(1_000_000))
                 await writer.sync()
@@ -127,7 +127,7 @@ def test_ctrl_c_right_after_the_pool_took_a_piece_keeps_the_ingest(at: int, back
         anyio.run(main, backend=backend)
 
     async def afterwards() -> int:
-        async with LocalStore(tmp_path) as store, await store.writer("ref") as writer:
+        async with LocalStore(tmp_path) as store, store.writer("ref") as writer:
             return writer.offset
 
     assert anyio.run(afterwards) in {0, *(number * 1_000_000 for number in range(6))}
@@ -152,7 +152,7 @@ def test_ctrl_c_in_the_first_step_of_what_ends_an_object_skips_nothing_on_trio(t
             await writer.aclose()
 
     async def take() -> None:
-        async with LocalStore(tmp_path) as store, await store.writer("ref"):
+        async with LocalStore(tmp_path) as store, store.writer("ref"):
             pass
 
     with pytest.raises(KeyboardInterrupt):

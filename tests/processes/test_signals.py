@@ -34,7 +34,7 @@ _SCRIPT = textwrap.dedent("""
             while time.monotonic() < end or not rounds:
                 source.write_bytes(os.urandom(300_000))
                 put = await store.put(source, labels={"a": "b"})
-                async with await store.writer("ref") as writer:
+                async with store.writer("ref") as writer:
                     await writer.write(os.urandom(100_000))
                     written = await writer.commit()
                 await store.verify(put.digest)

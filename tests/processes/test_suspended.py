@@ -137,7 +137,7 @@ async def test_a_commit_that_waits_is_cancelled_and_its_ingest_kept(tmp_path: Pa
                     await waits.cancelled(lambda: writer.commit(labels=labels))  # noqa: B023
                     await writer.aclose()
                     assert (await store.status("ref")).offset == len(data)
-            async with await store.writer("ref") as writer:
+            async with store.writer("ref") as writer:
                 assert writer.offset == len(data)
                 info = await writer.commit()
             assert await store.get(info.digest) == data
@@ -197,7 +197,7 @@ async def test_closing_a_writer_ends_its_commit_that_waits(tmp_path: Path) -> No
                         await until_threads_wait()
                         await writer.aclose()
                         assert (await store.status("ref")).offset == len(data)
-            async with await store.writer("ref") as writer:
+            async with store.writer("ref") as writer:
                 assert await store.get((await writer.commit()).digest) == data
 
 

@@ -99,7 +99,7 @@ async def _use(root: Path) -> None:
         await path.write_bytes(b"Damaged")
         with pytest.raises(DataCorrupt):
             await store.verify(damaged.digest)
-        async with await store.writer("ref") as writer:
+        async with store.writer("ref") as writer:
             await writer.write(b"bytes")
 
 

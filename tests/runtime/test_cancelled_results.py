@@ -228,10 +228,10 @@ async def _export_layout(store: LocalStore, folder: Path) -> None:
 
 async def _put(store: LocalStore, folder: Path) -> None:
     await store.put(folder / "large")
-    async with await store.writer("ref") as writer:
+    async with store.writer("ref") as writer:
         await writer.write(bytearray(os.urandom(500_000)))
         await writer.commit()
-    async with await store.reader_at((await store.put(b"small")).digest) as reader:
+    async with store.reader_at((await store.put(b"small")).digest) as reader:
         await reader.read_at(0, 5)
     [info async for info in store.walk()]
 

@@ -17,7 +17,7 @@ from anyio.lowlevel import checkpoint
 
 from steelyard import LocalStore
 from steelyard._runtime.refqueue import RefQueue, ref_queue
-from steelyard.content import Writer
+from steelyard.content import Writer, opening
 from steelyard.errors import AlreadyExists, InvalidArgument, Unavailable
 from steelyard.memory import MemoryStore
 from steelyard.transfer import open_writer
@@ -30,12 +30,12 @@ async def test_waiters_get_the_ref_in_the_order_in_which_they_came() -> None:
     order: list[int] = []
 
     async def wait(number: int) -> None:
-        async with await open_writer(store, "ref") as writer:
+        async with open_writer(store, "ref") as writer:
             order.append(number)
             await checkpoint()
             await writer.write(bytes([number]))
 
-    async with await store.writer("ref") as held, anyio.create_task_group() as tasks:
+    async with store.writer("ref") as held, anyio.create_task_group() as tasks:
         for number in range(10):
             tasks.start_soon(wait, number)
             await anyio.wait_all_tasks_blocked()
@@ -52,7 +52,7 @@ async def test_a_cancelled_waiter_leaves_the_queue_and_those_behind_move_up() ->
 
     async def wait(name: str, scope: anyio.CancelScope) -> None:
         with scope:
-            async with await open_writer(store, "ref"):
+            async with open_writer(store, "ref"):
                 order.append(name)
 
     first, second, third = anyio.CancelScope(), anyio.CancelScope(), anyio.CancelScope()
@@ -80,7 +80,7 @@ async def test_each_way_of_freeing_a_ref_wakes_the_waiter(end: str) -> None:
         await held.write(b"held")
 
         async def wait() -> None:
-            async with await open_writer(store, "ref") as writer:
+            async with open_writer(store, "ref") as writer:
                 assert (4 if end == "close" else 0) == writer.offset
 
         tasks.start_soon(wait)
@@ -97,6 +97,7 @@ async def test_a_release_between_the_refusal_and_the_wait_is_not_missed() -> Non
     class Racing(MemoryStore):
         """Frees the ref at the very moment at which it is refused."""
 
+        @opening
         async def writer(self, ref: str, **options: Any) -> Writer:
             try:
                 return await super().writer(ref, **options)
@@ -114,6 +115,7 @@ async def test_a_holder_elsewhere_is_asked_again_without_being_told() -> None:
     tries: list[float] = []
 
     class Elsewhere(MemoryStore):
+        @opening
         async def writer(self, ref: str, **options: Any) -> Writer:
             tries.append(anyio.current_time())
             if len(tries) < 3:
@@ -130,7 +132,7 @@ async def test_a_holder_elsewhere_is_asked_again_without_being_told() -> None:
 
 async def test_refs_do_not_wait_for_each_other() -> None:
     store = MemoryStore()
-    async with await store.writer("a"), await open_writer(store, "b") as writer:
+    async with store.writer("a"), open_writer(store, "b") as writer:
         assert "b" == writer.ref
 
 
@@ -166,6 +168,7 @@ async def test_a_local_holder_that_ends_unheard_delays_the_waiter_but_does_not_h
     class Unheard(MemoryStore):
         refused = False
 
+        @opening
         async def writer(self, ref: str, **options: Any) -> Writer:
             if not self.refused:
                 self.refused = True
@@ -185,7 +188,7 @@ def test_tasks_of_several_loops_get_the_ref_one_after_the_other(tmp_path: Path) 
 
     async def work(number: int) -> None:
         for _ in range(rounds):
-            async with await open_writer(store, "ref") as writer:
+            async with open_writer(store, "ref") as writer:
                 inside.append(number)
                 assert inside == [number]
                 await writer.write(os.urandom(100))

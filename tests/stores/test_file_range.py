@@ -50,7 +50,7 @@ async def test_only_the_bytes_of_the_range_are_stored(
 
 async def test_a_range_goes_on_where_an_ingest_stopped(store: Store, file: int) -> None:
     wanted = CONTENT[100 : 100 + (2 << 20)]
-    async with await store.writer("a ref") as writer:
+    async with store.writer("a ref") as writer:
         await writer.write(wanted[: 1 << 20])
 
     result = await store.put(FileRange(file, 100, len(wanted)), expected=await digest_of(wanted), ref="a ref")

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import anyio
 import pytest
 
-from steelyard.content import Writer
+from steelyard.content import Writer, opening
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import (
     AlreadyExists,
@@ -37,7 +37,7 @@ DIGEST = Digest.parse(f"sha256:{sha256(DATA).hexdigest()}")
 
 
 async def begun(store: MemoryStore, ref: str, data: bytes) -> None:
-    async with await store.writer(ref) as writer:
+    async with store.writer(ref) as writer:
         await writer.write(data)
 
 
@@ -224,7 +224,7 @@ async def test_write_blob_says_whether_it_stored_the_blob() -> None:
 
 async def test_write_blob_waits_for_a_held_ref() -> None:
     store = MemoryStore()
-    async with anyio.create_task_group() as tasks, await store.writer("ref") as held:
+    async with anyio.create_task_group() as tasks, store.writer("ref") as held:
         tasks.start_soon(write_blob, store, "ref", DATA, DIGEST)
         await anyio.wait_all_tasks_blocked()
         await held.write(DATA[:100])
@@ -307,6 +307,7 @@ async def test_copy_names_the_damage_also_if_the_target_is_gone_by_then(gone: St
     class Leaving(MemoryStore):
         left = False
 
+        @opening
         async def writer(self, ref: str, **announced: Any) -> Writer:
             if self.left:
                 raise gone
@@ -346,7 +347,7 @@ async def test_copies_of_one_blob_at_once_store_it_once() -> None:
 
 async def test_an_ingest_that_another_writer_completed_is_success() -> None:
     store = MemoryStore()
-    async with await store.writer("other") as writer:
+    async with store.writer("other") as writer:
         await writer.write(DATA)
         assert (await put(store, DATA, ref="ref")).new
         with pytest.raises(AlreadyExists):

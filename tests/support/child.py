@@ -102,7 +102,7 @@ def _numbers(number: int) -> list[int]:
 
 async def _ingest(store: LocalStore, seed: int, number: int, size: int, chance: random.Random) -> str:
     data = content(seed, number, size)
-    async with await store.writer(f"{seed}/{number}/{size}", size=size) as writer:
+    async with store.writer(f"{seed}/{number}/{size}", size=size) as writer:
         say("began", writer.ref)
         while writer.offset < size:
             await writer.write(data[writer.offset : writer.offset + PIECE])

@@ -122,7 +122,7 @@ async def ingest_all(store: LocalStore, material: Streams) -> Metrics:
     """Write and commit all streams at once."""
 
     async def ingest(number: int) -> None:
-        async with await store.writer(f"stream {number}") as writer:
+        async with store.writer(f"stream {number}") as writer:
             for piece in material.pieces(number):
                 await writer.write(piece)
             await writer.commit(material.size)

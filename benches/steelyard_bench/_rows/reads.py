@@ -156,12 +156,12 @@ def _ours(
 
 
 async def _read_into(material: Stored) -> None:
-    async with await material.store.reader_at(material.digest) as reader:
+    async with material.store.reader_at(material.digest) as reader:
         await reader.readinto_at(0, material.memory)
 
 
 async def _stream(material: Stored, *, most: int) -> None:
-    async with await material.store.reader_at(material.digest) as reader, reader.stream() as stream:
+    async with material.store.reader_at(material.digest) as reader, reader.stream() as stream:
         while True:
             try:
                 await stream.receive(most)
@@ -170,7 +170,7 @@ async def _stream(material: Stored, *, most: int) -> None:
 
 
 async def _iterate(material: Stored) -> None:
-    async with await material.store.reader_at(material.digest) as reader, reader.stream() as stream:
+    async with material.store.reader_at(material.digest) as reader, reader.stream() as stream:
         async for _ in stream:
             pass
 
@@ -200,7 +200,7 @@ def _ranges(kind: Kind, name: str, read: ReadOne, count: int, *, tasks: int) -> 
     @asynccontextmanager
     async def start(material: Stored, place: Path) -> AsyncIterator[Work]:
         del place
-        async with await material.store.reader_at(material.digest) as reader:
+        async with material.store.reader_at(material.digest) as reader:
             yield partial(_read_all, reader, read, count // tasks, tasks)
 
     return Contestant(

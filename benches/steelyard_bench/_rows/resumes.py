@@ -76,7 +76,7 @@ def _half_done(half: int) -> Material[Path]:
     async def material(folder: Path) -> AsyncIterator[Path]:
         root = folder / "store"
         # CANCEL: the ingest is kept, and removed with the folder.
-        async with LocalStore(root) as store, await store.writer(REF, size=2 * half) as writer:
+        async with LocalStore(root) as store, store.writer(REF, size=2 * half) as writer:
             await _write(writer, half)
         yield root
 

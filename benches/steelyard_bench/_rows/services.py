@@ -221,7 +221,7 @@ class _Remote:
                 for _ in range(self._at_once):
                     group.start_soon(some)
             return
-        async with await self._store.reader_at(digests[0]) as reader:
+        async with self._store.reader_at(digests[0]) as reader:
             await reader.readinto_at(0, memory)
 
 

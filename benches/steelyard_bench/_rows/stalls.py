@@ -175,7 +175,7 @@ def _repeating(prepare: Prepare) -> Start[Load]:
 async def _ours(load: Load, place: Path) -> AsyncIterator[Traffic]:
     async with LocalStore(place / "store") as store:
         digest = (await store.put(os.urandom(MIB))).digest
-        async with await store.reader_at(digest) as reader:
+        async with store.reader_at(digest) as reader:
 
             async def put_many() -> None:
                 async for done in store.put_many(load.pieces):

@@ -57,7 +57,7 @@ async def get(
         stdio.refuse_terminal(force=force, next_step=next_step)
     async with context.open_store() as store:
         name = await resolve_one(store, digest)
-        async with await store.reader_at(name) as reader:
+        async with store.reader_at(name) as reader:
             start, size = (0, reader.size) if wanted is None else wanted_bytes(wanted, name, reader.size)
             context.display.begin(Meter(total=size))
             pieces = _pieces(context, reader, start, size, whole=wanted is None)

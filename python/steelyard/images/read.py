@@ -131,7 +131,7 @@ class DocumentReader:
         if given.size is not None and given.media_type is not None:
             return OCIDescriptor.of(given)
         document = None
-        async with await self._provider.reader_at(given.digest) as reader:
+        async with self._provider.reader_at(given.digest) as reader:
             size, media_type = reader.size, given.media_type
             if media_type is None and size <= self.limits.json_bytes:
                 raw = await _read_whole(reader, self.limits)
@@ -185,7 +185,7 @@ async def _read(provider: Provider, descriptor: OCIDescriptor, limits: Limits) -
         return raw
     if descriptor.size > limits.json_bytes:
         raise _too_large(descriptor.digest, limits, descriptor.size)
-    async with await provider.reader_at(descriptor.blob) as reader:
+    async with provider.reader_at(descriptor.blob) as reader:
         raw = await _read_whole(reader, limits)
     if len(raw) != descriptor.size:
         # The bytes match the digest, so the descriptor is wrong.

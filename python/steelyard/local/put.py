@@ -13,6 +13,7 @@ from steelyard import _native
 from steelyard._runtime.buffers import view
 from steelyard._runtime.calls import PIECE, run
 from steelyard._runtime.jobs import watched
+from steelyard._runtime.opening import opening
 from steelyard.content import Writer
 from steelyard.errors import AlreadyExists, StorageError, UnexpectedSize
 from steelyard.local.blocking import BlockingStore
@@ -124,6 +125,7 @@ class Puts:
     async def _ingest(self, pieces: Pieces, name: str, options: PutOptions) -> PutResult:
         size = pieces.size if options.size is None else options.size
 
+        @opening
         async def writer() -> Writer:
             if options.ref is None:
                 return LocalWriter(await run(self._store.anonymous, options.algorithm))

@@ -15,6 +15,7 @@ from steelyard._runtime.backend import uninterrupted
 from steelyard._runtime.calls import run, run_always
 from steelyard._runtime.chunks import slices
 from steelyard._runtime.fork import UNBOUND, Process, ProcessBound
+from steelyard._runtime.opening import opening
 from steelyard._runtime.refqueue import ref_queue
 from steelyard.base import BaseStore
 from steelyard.digest import Algorithm, Digest
@@ -174,12 +175,14 @@ class LocalStore(ProcessBound, BaseStore):
 
     # Provider and Ingester
 
+    @opening
     async def reader_at(self, blob: Descriptor | Digest | str) -> LocalReader:
         """Open a blob for reading; see `Provider.reader_at`."""
         await checkpoint()
         cached = self._store.blob_cached(blob)
         return LocalReader(cached if cached is not None else await run(self._store.blob, blob))
 
+    @opening
     async def writer(
         self,
         ref: str,
@@ -250,7 +253,7 @@ class LocalStore(ProcessBound, BaseStore):
 
     async def get(self, digest: Digest | str) -> bytes:
         """Return a whole blob, verified; see `Store.get`."""
-        async with await self.reader_at(Digest.parse(digest)) as reader:
+        async with self.reader_at(Digest.parse(digest)) as reader:
             return await verified(reader)
 
     async def exists(self, digest: Digest | str) -> bool:

@@ -11,6 +11,7 @@ from anyio.lowlevel import checkpoint
 
 from steelyard._runtime.chunks import slices
 from steelyard._runtime.concurrent import check_concurrency
+from steelyard._runtime.opening import opening
 from steelyard.base import BaseStore
 from steelyard.content import ReaderAt, Writer
 from steelyard.digest import Algorithm, Digest
@@ -56,6 +57,7 @@ class MemoryStore(BaseStore):
         """The image names; see `steelyard.names`."""
         return self._names
 
+    @opening
     async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
         """Open a blob for reading; see `Provider.reader_at`."""
         await checkpoint()
@@ -65,6 +67,7 @@ class MemoryStore(BaseStore):
             raise DataCorrupt(str(given.digest), expected=f"{given.size} bytes", actual=f"{len(found.data)} bytes")
         return MemoryReader(found.info.digest, found.data)
 
+    @opening
     async def writer(
         self,
         ref: str,

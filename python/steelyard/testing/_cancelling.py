@@ -23,7 +23,7 @@ SIZE = 200_000
 
 async def is_free(store: Store, ref: str) -> int:
     """Open the ref, which fails while it is held, and return the bytes of its ingest."""
-    async with await store.writer(ref) as writer:
+    async with store.writer(ref) as writer:
         return writer.offset
 
 
@@ -33,7 +33,7 @@ class CancellingContract:
 
     async def test_a_cancelled_opening_holds_no_ref(self, store: Store) -> None:
         async def run(step: int) -> None:
-            async with await store.writer(f"{step}", size=step):
+            async with store.writer(f"{step}", size=step):
                 pass
 
         async for step in every_wait(run):
@@ -41,12 +41,12 @@ class CancellingContract:
 
     async def test_a_cancelled_wait_for_a_ref_holds_neither_ref_nor_place(self, store: Store) -> None:
         async def run(step: int) -> None:
-            async with await open_writer(store, f"{step}"):
+            async with open_writer(store, f"{step}"):
                 pass
 
         async for step in every_wait(run):
             assert 0 == await is_free(store, f"{step}")
-            async with await open_writer(store, f"{step}"):
+            async with open_writer(store, f"{step}"):
                 pass
         assert not ref_queue(store)._waiters  # noqa: SLF001  # nobody is left waiting
 
@@ -54,14 +54,14 @@ class CancellingContract:
         data = data_of(SIZE)
 
         async def run(step: int) -> None:
-            async with await store.writer(f"{step}") as writer:
+            async with store.writer(f"{step}") as writer:
                 writers.append(writer)
                 await writer.write(data)
                 await writer.write(data)
 
         writers: list[Writer] = []
         async for step in every_wait(run):
-            async with await store.writer(f"{step}") as writer:
+            async with store.writer(f"{step}") as writer:
                 assert writer.offset in {0, SIZE, 2 * SIZE}
                 assert digest_of((data * 2)[: writer.offset]) == await writer.digest()
                 if writers and writers[-1].ref == writer.ref:
@@ -81,7 +81,7 @@ class CancellingContract:
             }
             await calls[call]()
 
-        async with await store.writer("ref") as writer:
+        async with store.writer("ref") as writer:
             await writer.write(data)
             async for _ in every_wait(run):
                 assert writer.offset in {SIZE, SIZE // 2}
@@ -91,7 +91,7 @@ class CancellingContract:
 
     async def test_a_cancelled_commit_stores_the_blob_or_keeps_the_ingest(self, store: Store) -> None:
         async def run(step: int) -> None:
-            async with await store.writer(f"{step}") as writer:
+            async with store.writer(f"{step}") as writer:
                 writers[step] = writer
                 await writer.write(data_of(SIZE, step))
                 await writer.commit(labels={"step": str(step)})
@@ -201,7 +201,7 @@ class CancellingContract:
 
         async def run(step: int) -> None:
             del step
-            async with await store.reader_at(digest) as reader:
+            async with store.reader_at(digest) as reader:
                 assert data[10:20] == await reader.read_at(10, 10)
                 assert data == b"".join([piece async for piece in reader.stream()])
             assert data == await store.get(digest)

@@ -42,7 +42,7 @@ class CommittingContract:
         assert [] == await store.list_statuses()
         with pytest.raises(WriterClosed):
             await second.commit()
-        async with await store.writer("second") as again:
+        async with store.writer("second") as again:
             assert 0 == again.offset
             assert digest_of(b"") == await again.digest()
 
@@ -95,7 +95,7 @@ class CommittingContract:
         assert left == await store.status("ref")
         assert not await store.exists(digest)
 
-        async with await store.writer("ref", algorithm=digest.algorithm) as again:
+        async with store.writer("ref", algorithm=digest.algorithm) as again:
             assert (4, digest) == (again.offset, await again.digest())
             assert digest == (await again.commit(4, digest)).digest
         assert [] == await store.list_statuses()
@@ -103,7 +103,7 @@ class CommittingContract:
     async def test_a_verified_commit_publishes_what_several_writers_wrote(self, store: Store) -> None:
         data = data_of(300_000)
         await begin(store, "ref", data[:100_001])
-        async with await store.writer("ref") as writer:
+        async with store.writer("ref") as writer:
             await writer.write(data[writer.offset :])
             info = await writer.commit(len(data), digest_of(data), verify=True)
 
@@ -119,7 +119,7 @@ class CommittingContract:
             await writer.commit()
 
     async def test_the_announced_size_and_digest_bind_only_when_the_commit_says_so(self, store: Store) -> None:
-        async with await store.writer("ref", size=10, expected=WRONG) as writer:
+        async with store.writer("ref", size=10, expected=WRONG) as writer:
             await writer.write(b"data")
             info = await writer.commit()
 
@@ -130,7 +130,7 @@ class CommittingContract:
         outcomes: list[str] = []
 
         async def commit(number: int) -> None:
-            async with await store.writer(f"ref {number}") as writer:
+            async with store.writer(f"ref {number}") as writer:
                 await writer.write(data)
                 try:
                     await writer.commit(labels={"number": str(number)})
@@ -150,7 +150,7 @@ class CommittingContract:
 
     async def test_a_writer_left_by_an_error_keeps_the_ingest(self, store: Store) -> None:
         async def failing() -> None:
-            async with await store.writer("ref") as writer:
+            async with store.writer("ref") as writer:
                 await writer.write(b"data")
                 raise ConnectionError
 
@@ -164,7 +164,7 @@ class CommittingContract:
     async def test_a_blob_that_was_deleted_can_be_stored_again(self, store: Store) -> None:
         digest = await keep(store, b"data", a="b")
         await store.delete(digest)
-        async with await store.writer("ref", expected=digest) as writer:
+        async with store.writer("ref", expected=digest) as writer:
             await writer.write(b"data")
             info = await writer.commit()
 

@@ -43,7 +43,7 @@ class DamagingContract:
         with pytest.raises(DataCorrupt):
             await copy(store, DIGEST, MemoryStore())
         with pytest.raises(DataCorrupt):  # noqa: PT012  # opening may see the size
-            async with await store.reader_at(DIGEST) as reader, reader.stream() as stream:
+            async with store.reader_at(DIGEST) as reader, reader.stream() as stream:
                 while True:
                     try:
                         await stream.receive()
@@ -62,7 +62,7 @@ class DamagingContract:
             (tmp_path / "source").write_bytes(DATA)
             await store.put(tmp_path / "source")
         else:
-            async with await store.writer("ref") as writer:
+            async with store.writer("ref") as writer:
                 await writer.write(DATA)
                 with pytest.raises(AlreadyExists):
                     await writer.commit()

@@ -48,7 +48,7 @@ class LabellingContract:
     async def test_reading_moves_no_time(self, store: Store) -> None:
         info = await store.info(await keep(store, b"data"))
         await store.get(info.digest)
-        async with await store.reader_at(info.digest) as reader:
+        async with store.reader_at(info.digest) as reader:
             await reader.read_at(0, 4)
 
         assert info == await store.info(info.digest)
@@ -88,7 +88,7 @@ class LabellingContract:
         await store.put(b"data", labels=labels)
         assert labels == (await store.info(digest_of(b"data"))).labels
         await store.delete(digest_of(b"data"))
-        async with await store.writer("ref") as writer:
+        async with store.writer("ref") as writer:
             await writer.write(b"data")
             info = await writer.commit(labels=labels)
         assert labels == info.labels == (await store.info(info.digest)).labels

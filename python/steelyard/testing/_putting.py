@@ -158,7 +158,7 @@ class PuttingContract:
         for source in (data, source_of("path", data, tmp_path), [data]):
             assert expected == (await store.put(source, algorithm=algorithm)).digest
             assert expected == (await store.put(source, expected=expected, size=len(data))).digest
-        async with await store.writer("ref", algorithm=Algorithm.SHA384):
+        async with store.writer("ref", algorithm=Algorithm.SHA384):
             pass
         assert digest_of(data) == (await store.put(data, ref="ref")).digest
         assert data == await store.get(expected)
@@ -179,7 +179,7 @@ class PuttingContract:
 
     async def test_a_verified_put_stores_the_source_or_is_refused_before_it_is_read(self, store: Store) -> None:
         """A store that cannot read an ingest again raises Unsupported, and the ingest keeps its bytes."""
-        async with await store.writer("ref") as writer:
+        async with store.writer("ref") as writer:
             await writer.write(b"da")
         try:
             result = await store.put([b"da", b"ta"], ref="ref", verify=True)

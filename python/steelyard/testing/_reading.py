@@ -24,7 +24,7 @@ from steelyard.testing._values import data_of, digest_of, keep
 
 async def read(store: Provider, blob: Any, offset: int, size: int) -> bytes:
     """Return a range of a blob."""
-    async with await store.reader_at(blob) as reader:
+    async with store.reader_at(blob) as reader:
         return await reader.read_at(offset, size)
 
 
@@ -34,7 +34,7 @@ class ReadingContract:
 
     async def test_a_read_past_the_end_gives_exactly_the_bytes_there_are(self, store: Store) -> None:
         digest = await keep(store, b"foobar")
-        async with await store.reader_at(digest) as reader:
+        async with store.reader_at(digest) as reader:
             assert (digest, 6) == (reader.digest, reader.size)
             for offset, size, expected in (
                 (0, 100, b"foobar"),
@@ -54,13 +54,13 @@ class ReadingContract:
     async def test_ranges_of_a_large_blob_fit_together(self, store: Store) -> None:
         data = data_of((3 << 20) + 17)
         digest = await keep(store, data)
-        async with await store.reader_at(digest) as reader:
+        async with store.reader_at(digest) as reader:
             assert data[1_000_000:3_000_000] == await reader.read_at(1_000_000, 2_000_000)
             assert data == b"".join([await reader.read_at(at, 1 << 20) for at in range(0, len(data), 1 << 20)])
 
     async def test_a_read_lands_in_the_callers_memory(self, store: Store) -> None:
         digest = await keep(store, b"0123456789")
-        async with await store.reader_at(digest) as reader:
+        async with store.reader_at(digest) as reader:
             for offset, room, expected in ((0, 4, b"0123"), (8, 4, b"89__"), (10, 2, b"__")):
                 buffer = bytearray(b"_" * room)
                 assert len(expected.rstrip(b"_")) == await reader.readinto_at(offset, buffer)
@@ -79,7 +79,7 @@ class ReadingContract:
     async def test_a_stream_gives_the_whole_blob_and_then_ends(self, store: Store, algorithm: Algorithm) -> None:
         data = data_of(300_000)
         digest = (await store.put(data, algorithm=algorithm)).digest
-        async with await store.reader_at(digest) as reader:
+        async with store.reader_at(digest) as reader:
             for most in (1 << 20, 65_536, 7_777):
                 async with reader.stream() as stream:
                     found = b""
@@ -97,14 +97,14 @@ class ReadingContract:
 
     async def test_two_streams_of_a_reader_do_not_disturb_each_other(self, store: Store) -> None:
         digest = await keep(store, b"0123456789")
-        async with await store.reader_at(digest) as reader, reader.stream() as first, reader.stream() as second:
+        async with store.reader_at(digest) as reader, reader.stream() as first, reader.stream() as second:
             assert b"0123" == await first.receive(4)
             assert b"01" == await second.receive(2)
             assert b"4567" == await first.receive(4)
 
     async def test_the_empty_blob_streams_nothing(self, store: Store) -> None:
         digest = await keep(store, b"")
-        async with await store.reader_at(digest) as reader:
+        async with store.reader_at(digest) as reader:
             assert b"" == await reader.read_at(0, 10)
             with pytest.raises(anyio.EndOfStream):
                 await reader.stream().receive()
@@ -112,7 +112,7 @@ class ReadingContract:
     async def test_an_open_reader_outlives_the_blob(self, store: Store) -> None:
         data = data_of(200_000)
         digest = await keep(store, data)
-        async with await store.reader_at(digest) as reader:
+        async with store.reader_at(digest) as reader:
             await store.delete(digest)
             assert data[1000:2000] == await reader.read_at(1000, 1000)
             assert data == b"".join([piece async for piece in reader.stream()])

@@ -44,7 +44,7 @@ class RefsContract:
         assert sorted(REFS) == [status.ref for status in await store.list_statuses()]
         for number, ref in enumerate(REFS):
             assert ref == (await store.status(ref)).ref
-            async with await store.writer(ref) as writer:
+            async with store.writer(ref) as writer:
                 assert digest_of(b"%d" % number) == await writer.digest()
                 if number % 2:
                     await writer.commit()
@@ -66,7 +66,7 @@ class RefsContract:
 
     async def test_a_held_ref_is_unavailable_and_names_its_holder(self, store: Store) -> None:
         before = now()
-        async with await store.writer("ref") as holder:
+        async with store.writer("ref") as holder:
             await holder.write(b"data")
             for _ in range(2):
                 with pytest.raises(Unavailable) as caught:
@@ -77,10 +77,10 @@ class RefsContract:
                 assert before - timedelta(milliseconds=1) <= caught.value.since <= now()
             with pytest.raises(Unavailable):
                 await store.put(b"data", ref="ref")
-            async with await store.writer("other"):
+            async with store.writer("other"):
                 pass
             assert 4 == (await holder.commit()).size
-        async with await store.writer("ref") as free:
+        async with store.writer("ref") as free:
             assert 0 == free.offset
 
     async def test_an_ingest_that_does_not_exist_is_not_found(self, store: Store) -> None:
@@ -97,7 +97,7 @@ class RefsContract:
         assert ["other"] == [status.ref for status in await store.list_statuses()]
         with pytest.raises(NotFound):
             await store.abort("ref")
-        async with await store.writer("ref") as writer:
+        async with store.writer("ref") as writer:
             assert 0 == writer.offset
 
     async def test_abort_fences_a_live_writer_and_frees_the_ref_at_once(self, store: Store) -> None:
@@ -107,7 +107,7 @@ class RefsContract:
         with pytest.raises(NotFound):
             await store.status("ref")
 
-        async with await store.writer("ref") as fresh:
+        async with store.writer("ref") as fresh:
             await fresh.write(b"new")
             for call in (
                 lambda: fenced.write(b"more"),
@@ -135,12 +135,12 @@ class RefsContract:
 
         async def wait(number: int, entered: anyio.Event) -> None:
             entered.set()
-            async with await open_writer(store, "ref") as writer:
+            async with open_writer(store, "ref") as writer:
                 order.append(number)
                 await writer.write(b"%d" % number)
                 await writer.sync()
 
-        async with anyio.create_task_group() as tasks, await store.writer("ref"):
+        async with anyio.create_task_group() as tasks, store.writer("ref"):
             for number in range(8):
                 entered = anyio.Event()
                 tasks.start_soon(wait, number, entered)
@@ -171,15 +171,15 @@ class RefsContract:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(finish)
             with anyio.fail_after(30):
-                async with await open_writer(store, "ref") as writer:
+                async with open_writer(store, "ref") as writer:
                     assert (4 if end in {"close", "refused commit"} else 0) == writer.offset
         await holder.aclose()
 
     async def test_a_cancelled_wait_leaves_the_holder_and_the_queue_alone(self, store: Store) -> None:
-        async with await store.writer("ref") as holder:
+        async with store.writer("ref") as holder:
             with anyio.move_on_after(0.02) as scope:
                 await open_writer(store, "ref")
             assert scope.cancelled_caught
             await holder.write(b"data")
-        async with await open_writer(store, "ref") as writer:
+        async with open_writer(store, "ref") as writer:
             assert 4 == writer.offset

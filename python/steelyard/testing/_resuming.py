@@ -24,13 +24,13 @@ class ResumingContract:
     @pytest.mark.parametrize("size", [2, 5_000, 3 << 20])
     async def test_a_reopened_writer_finds_what_was_left(self, store: Store, size: int) -> None:
         data = data_of(size)
-        async with await store.writer("ref", size=size) as writer:
+        async with store.writer("ref", size=size) as writer:
             await writer.write(data[: size // 2])
             digest = await writer.digest()
             left = await writer.status()
         assert left == await store.status("ref")
 
-        async with await store.writer("ref") as writer:
+        async with store.writer("ref") as writer:
             assert size // 2 == writer.offset
             assert digest == await writer.digest()
             assert left == await writer.status()
@@ -58,7 +58,7 @@ class ResumingContract:
                 await source.put(data)
                 await copy(source, digest, store, ref=ref)
             else:
-                async with await store.writer(ref) as writer:
+                async with store.writer(ref) as writer:
                     if way != "tail":
                         await writer.truncate(cut if way == "truncate" else 0)
                     await writer.write(data[writer.offset :])
@@ -73,9 +73,9 @@ class ResumingContract:
         data = data_of(100_000)
         await begin(store, "ref", data[:60_000])
         for algorithm in Algorithm:
-            async with await store.writer("ref", algorithm=algorithm) as writer:
+            async with store.writer("ref", algorithm=algorithm) as writer:
                 assert digest_of(data[:60_000], algorithm) == await writer.digest()
-        async with await store.writer("ref") as writer:
+        async with store.writer("ref") as writer:
             assert digest_of(data[:60_000], Algorithm.BLAKE3) == await writer.digest()
             await writer.write(data[60_000:])
             info = await writer.commit()
@@ -84,13 +84,13 @@ class ResumingContract:
 
     async def test_a_truncated_ingest_is_resumed_where_it_was_cut(self, store: Store) -> None:
         await begin(store, "ref", b"0123456789")
-        async with await store.writer("ref") as writer:
+        async with store.writer("ref") as writer:
             await writer.truncate(4)
-        async with await store.writer("ref") as writer:
+        async with store.writer("ref") as writer:
             assert 4 == writer.offset
             assert digest_of(b"0123") == await writer.digest()
             await writer.truncate(0)
-        async with await open_writer(store, "ref") as writer:
+        async with open_writer(store, "ref") as writer:
             assert 0 == writer.offset
             await writer.write(b"new")
             info = await writer.commit()
@@ -100,8 +100,8 @@ class ResumingContract:
     async def test_many_small_resumes_add_up(self, store: Store) -> None:
         data = data_of(200)
         for offset in range(0, 200, 10):
-            async with await store.writer("ref") as writer:
+            async with store.writer("ref") as writer:
                 assert offset == writer.offset
                 await writer.write(data[offset : offset + 10])
-        async with await store.writer("ref") as writer:
+        async with store.writer("ref") as writer:
             assert digest_of(data) == (await writer.commit(200)).digest

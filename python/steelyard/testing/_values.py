@@ -28,7 +28,7 @@ def digest_of(data: bytes, algorithm: Algorithm = Algorithm.SHA256) -> Digest:
 
 async def begin(store: Ingester, ref: str, data: bytes) -> None:
     """Leave an ingest with the bytes `data`."""
-    async with await store.writer(ref) as writer:
+    async with store.writer(ref) as writer:
         await writer.write(data)
 
 

@@ -55,7 +55,7 @@ class WritingContract:
         data = data_of(256)
         expected = digest_of(b"what will be expected")
         before = now()
-        async with await store.writer("ref", size=256, expected=expected) as writer:
+        async with store.writer("ref", size=256, expected=expected) as writer:
             for offset in (0, 64, 192, 256):
                 await writer.write(data[writer.offset : offset])
                 status = await store.status("ref")
@@ -71,7 +71,7 @@ class WritingContract:
             await store.status("ref")
 
     async def test_unknown_total_and_expected_are_none_and_zero_is_a_size(self, store: Store) -> None:
-        async with await store.writer("unknown"), await store.writer("zero", size=0):
+        async with store.writer("unknown"), store.writer("zero", size=0):
             unknown, zero = await store.list_statuses()
 
         assert (None, None) == (unknown.total, unknown.expected)
@@ -86,7 +86,7 @@ class WritingContract:
             assert kept == (status.total, status.expected)
 
     async def test_the_empty_blob_is_a_blob(self, store: Store) -> None:
-        async with await store.writer("ref") as writer:
+        async with store.writer("ref") as writer:
             info = await writer.commit(0, digest_of(b""))
 
         assert 0 == info.size
@@ -95,7 +95,7 @@ class WritingContract:
     @pytest.mark.parametrize("algorithm", Algorithm)
     async def test_every_algorithm_names_a_blob(self, store: Store, algorithm: Algorithm) -> None:
         data = data_of(100_000)
-        async with await store.writer("ref", algorithm=algorithm) as writer:
+        async with store.writer("ref", algorithm=algorithm) as writer:
             await writer.write(data)
             assert digest_of(data, algorithm) == await writer.digest()
             info = await writer.commit()
@@ -108,7 +108,7 @@ class WritingContract:
         self, store: Store, algorithm: Algorithm
     ) -> None:
         data = data_of(100_000)
-        async with await store.writer("ref") as writer:
+        async with store.writer("ref") as writer:
             await writer.write(data)
             info = await writer.commit(expected=digest_of(data, algorithm))
 
@@ -116,12 +116,12 @@ class WritingContract:
         assert data == await store.get(info.digest)
 
     async def test_the_expected_digest_chooses_the_algorithm(self, store: Store) -> None:
-        async with await store.writer("ref", expected=digest_of(b"abc", Algorithm.SHA512)) as writer:
+        async with store.writer("ref", expected=digest_of(b"abc", Algorithm.SHA512)) as writer:
             assert digest_of(b"", Algorithm.SHA512) == await writer.digest()
 
     async def test_any_flat_buffer_is_taken_and_not_held(self, store: Store) -> None:
         changing = bytearray(b"bytearray")
-        async with await store.writer("ref") as writer:
+        async with store.writer("ref") as writer:
             for data in (b"bytes", changing, memoryview(b"view")[1:], array.array("b", b"signed"), b""):
                 await writer.write(data)
             await writer.send(b"sent")
@@ -143,7 +143,7 @@ class WritingContract:
         ],
     )
     async def test_what_is_no_flat_buffer_is_refused_and_the_writer_goes_on(self, store: Store, wrong: Any) -> None:
-        async with await store.writer("ref") as writer:
+        async with store.writer("ref") as writer:
             with pytest.raises((TypeError, BufferError)):
                 await writer.write(wrong)
             await writer.write(b"right")
@@ -153,7 +153,7 @@ class WritingContract:
 
     async def test_a_write_larger_than_any_piece_is_accepted_whole(self, store: Store) -> None:
         data = data_of((9 << 20) + 1)
-        async with await store.writer("ref") as writer:
+        async with store.writer("ref") as writer:
             await writer.write(data)
             assert len(data) == writer.offset
             info = await writer.commit()
@@ -183,7 +183,7 @@ class WritingContract:
 
     async def test_truncate_goes_to_any_smaller_size_and_no_further(self, store: Store) -> None:
         data = data_of(10_000)
-        async with await store.writer("ref") as writer:
+        async with store.writer("ref") as writer:
             await writer.write(data)
             for size in (10_000, 9_999, 5_000, 1):
                 await writer.truncate(size)
@@ -210,7 +210,7 @@ class WritingContract:
 
     async def test_a_digest_may_be_given_as_text(self, store: Store) -> None:
         text = str(digest_of(b"abc"))
-        async with await store.writer("ref", expected=text) as writer:
+        async with store.writer("ref", expected=text) as writer:
             await writer.write(b"abc")
             info = await writer.commit(3, text)
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import msgspec
 
-from steelyard.content import Ingester, Manager, Provider, Writer
+from steelyard.content import Ingester, Manager, Opening, Provider, Writer
 from steelyard.digest import Digest
 from steelyard.errors import (
     AlreadyExists,
@@ -34,7 +34,7 @@ async def read_blob(provider: Provider, blob: Descriptor | Digest | str) -> byte
         NotFound: the blob is not stored.
         DataCorrupt: the stored bytes do not match the digest; they are never returned.
     """
-    async with await provider.reader_at(blob) as reader, reader.stream() as stream:
+    async with provider.reader_at(blob) as reader, reader.stream() as stream:
         return b"".join([piece async for piece in stream])
 
 
@@ -76,8 +76,8 @@ async def write_blob(
     wanted = blob if isinstance(blob, Descriptor) else Descriptor(digest=Digest.parse(blob))
     options = PutOptions.parse(size=wanted.size, expected=wanted.digest, labels=labels, on_progress=on_progress)
 
-    async def writer() -> Writer:
-        return await open_writer(ingester, ref, size=wanted.size, expected=wanted.digest)
+    def writer() -> Opening[Writer]:
+        return open_writer(ingester, ref, size=wanted.size, expected=wanted.digest)
 
     async with opened(source) as pieces:
         try:
@@ -119,11 +119,11 @@ async def copy(
     wanted = Digest.parse(digest)
     name = f"copy-{wanted}" if ref is None else ref
     options = PutOptions.parse(expected=wanted, labels=labels, on_progress=on_progress)
-    async with await source.reader_at(wanted) as reader:
+    async with source.reader_at(wanted) as reader:
         options = msgspec.structs.replace(options, size=reader.size)
 
-        async def writer() -> Writer:
-            return await open_writer(target, name, size=reader.size, expected=wanted)
+        def writer() -> Opening[Writer]:
+            return open_writer(target, name, size=reader.size, expected=wanted)
 
         try:
             return await Transfer(pieces=BlobPieces(reader), name=str(wanted), options=options).run(writer)
@@ -131,6 +131,6 @@ async def copy(
             return PutResult(digest=wanted, size=reader.size, new=False)
         except (UnexpectedDigest, UnexpectedSize) as found:
             with suppress(AlreadyExists, Unavailable, Unreachable):
-                async with await target.writer(name) as rest:
+                async with target.writer(name) as rest:
                     await rest.truncate(0)
             raise DataCorrupt(str(wanted), expected=str(found.expected), actual=str(found.actual)) from None

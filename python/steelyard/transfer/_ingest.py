@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
 
-from steelyard.content import Writer
+from steelyard.content import Opening, Writer
 from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, DataCorrupt, UnexpectedDigest, UnexpectedSize
 from steelyard.model import PutResult
@@ -34,8 +34,8 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     options: PutOptions
 
-    async def run(self, open_writer: Callable[[], Awaitable[Writer]]) -> PutResult:
-        """Store the source through the writer that `open_writer` gives, resuming what it holds.
+    async def run(self, open_writer: Callable[[], Opening[Writer]]) -> PutResult:
+        """Store the source through the writer that `open_writer` opens, and resume the ingest.
 
         The bytes that the ingest holds are trusted when the source can be positioned after them, and compared otherwise.
         If the commit then refuses the whole, those bytes were another source's or are damaged: they are dropped, and the
@@ -44,36 +44,32 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             AlreadyExists: from `open_writer` only.
         """
+        # CANCEL: leaving the writer keeps the ingest with the bytes accepted so far, for the next transfer under its ref.
         try:
-            return await self._attempt(await open_writer())
+            async with open_writer() as writer:
+                return await self._attempt(writer)
         except _StaleIngestError:
-            writer = await open_writer()
-            try:
+            async with open_writer() as writer:
                 await writer.truncate(0)
-            except BaseException:
-                await writer.aclose()
-                raise
-            return await self._attempt(writer)
+                return await self._attempt(writer)
 
     async def _attempt(self, writer: Writer) -> PutResult:
-        # CANCEL: leaving the writer keeps the ingest with the bytes accepted so far, for the next transfer under its ref.
         options = self.options
-        async with writer:
-            await self._position(writer)
-            kept = writer.offset
-            self.report("write", kept)
-            await self.fill(writer)
-            size = writer.offset
-            self.report("commit", size)
-            try:
-                info = await writer.commit(options.size, options.expected, labels=options.labels, verify=options.verify)
-            except AlreadyExists as stored:
-                return PutResult(digest=Digest.parse(stored.digest), size=size, new=False)
-            except (UnexpectedDigest, UnexpectedSize, DataCorrupt):
-                if kept and await self.pieces.seek(0):
-                    raise _StaleIngestError from None
-                raise
-            return PutResult(digest=info.digest, size=info.size, new=True)
+        await self._position(writer)
+        kept = writer.offset
+        self.report("write", kept)
+        await self.fill(writer)
+        size = writer.offset
+        self.report("commit", size)
+        try:
+            info = await writer.commit(options.size, options.expected, labels=options.labels, verify=options.verify)
+        except AlreadyExists as stored:
+            return PutResult(digest=Digest.parse(stored.digest), size=size, new=False)
+        except (UnexpectedDigest, UnexpectedSize, DataCorrupt):
+            if kept and await self.pieces.seek(0):
+                raise _StaleIngestError from None
+            raise
+        return PutResult(digest=info.digest, size=info.size, new=True)
 
     async def fill(self, writer: Writer, *, most: int = READ_BYTES) -> None:
         """Write the rest of the source, in pieces of at most `most` bytes; a store with a faster way overrides it.

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import anyio
 
-from steelyard.content import Store, Writer
+from steelyard.content import Opening, Store, Writer
 from steelyard.errors import AlreadyExists, SteelyardError, UnexpectedSize
 from steelyard.model import PutResult, Source
 from steelyard.options import PutOptions
@@ -52,9 +52,9 @@ async def put_source(store: Store, source: Source, options: PutOptions) -> PutRe
             raise UnexpectedSize(expected=options.size, actual=pieces.size, ref=options.ref)
         transfer = Transfer(pieces=pieces, name=options.ref or name_of(source), options=options)
 
-        async def writer() -> Writer:
+        def writer() -> Opening[Writer]:
             size = pieces.size if options.size is None else options.size
-            return await store.writer(ref, size=size, expected=options.expected, algorithm=options.algorithm)
+            return store.writer(ref, size=size, expected=options.expected, algorithm=options.algorithm)
 
         try:
             return await transfer.run(writer)

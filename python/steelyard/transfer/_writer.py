@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import anyio
 
+from steelyard._runtime.opening import opening
 from steelyard._runtime.refqueue import ref_queue
 from steelyard.content import Ingester, Writer
 from steelyard.digest import Algorithm, Digest
@@ -15,6 +16,7 @@ _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
 
 
+@opening
 async def open_writer(
     ingester: Ingester,
     ref: str,

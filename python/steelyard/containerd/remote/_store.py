@@ -13,6 +13,7 @@ from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
 from steelyard._runtime.fork import ProcessBound
+from steelyard._runtime.opening import opening
 from steelyard._runtime.scopes import managed
 from steelyard.base import BaseStore
 from steelyard.containerd.remote._address import check_lease, check_namespace, socket_path
@@ -192,6 +193,7 @@ class RemoteStore(ProcessBound, BaseStore):
 
     # Provider and Ingester
 
+    @opening
     async def reader_at(self, blob: Descriptor | Digest | str) -> RemoteReader:
         """Open a blob for reading; see `Provider.reader_at`. The reader asks the server for each range."""
         given = blob if isinstance(blob, Descriptor) else Descriptor(digest=Digest.parse(blob))
@@ -220,6 +222,7 @@ class RemoteStore(ProcessBound, BaseStore):
     ) -> AsyncGenerator[PutManyResult, None]:
         return super()._put_many(sources, options, _PUTS_AT_ONCE if concurrency is None else concurrency)
 
+    @opening
     async def writer(
         self,
         ref: str,

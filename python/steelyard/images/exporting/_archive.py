@@ -94,7 +94,7 @@ async def blob_pieces(
     content: Provider, descriptor: OCIDescriptor, report: Report, *, verify: bool
 ) -> AsyncGenerator[bytes, None]:
     """Yield a blob's bytes; with `verify` the last piece only after the blob was verified."""
-    async with await content.reader_at(descriptor.target) as reader:
+    async with content.reader_at(descriptor.target) as reader:
         done = 0
         held = b""
         async with aclosing(_verified(reader) if verify else aiter(RawPieces(reader))) as source:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from steelyard._runtime.opening import opening
 from steelyard.content import Provider, ReaderAt, Store
 from steelyard.digest import Digest
 from steelyard.errors import DataCorrupt, InvalidDigest
@@ -48,6 +49,7 @@ class Content(Provider):
             self.add(data, descriptor)
         return data is not None
 
+    @opening
     async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
         """Open a blob; see `Provider.reader_at`."""
         digest = blob.digest if isinstance(blob, Descriptor) else Digest.parse(blob)

@@ -142,7 +142,7 @@ async def _copy_blob(
     kernel_copy: anyio.Lock | None,
 ) -> None:
     """Copy a blob to its place; with `kernel_copy` the kernel copies it where it can, and nothing is verified."""
-    async with await content.reader_at(descriptor.target) as reader:
+    async with content.reader_at(descriptor.target) as reader:
         number = file_of(reader)
         if number is not None and reader.size == descriptor.size:
             await _copy_file(number, descriptor, offset, file, report, kernel_copy=kernel_copy)

@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 from steelyard._runtime.chunks import in_batches
 from steelyard._runtime.concurrent import map_concurrently
-from steelyard.content import ReaderAt, Store
+from steelyard.content import Store
 from steelyard.errors import AlreadyExists, DataCorrupt, FailedPrecondition, NotFound
 from steelyard.images.exporting._archive import WHOLE_BYTES, Report, blob_pieces
 from steelyard.images.exporting._file import BATCH, BATCH_BYTES
@@ -36,7 +36,7 @@ async def to_layout(layout: LayoutDriver, plan: Plan, report: Report) -> tuple[E
         if await _is_whole(layout, node):
             return False
         descriptor = node.descriptor
-        async with await layout.blob_writer(size=descriptor.size, expected=descriptor.blob) as writer:
+        async with layout.blob_writer(size=descriptor.size, expected=descriptor.blob) as writer:
             async with aclosing(blob_pieces(plan.content, descriptor, report, verify=True)) as pieces:
                 async for piece in pieces:
                     await writer.write(piece)
@@ -138,13 +138,9 @@ async def _each(
 async def _is_whole(layout: LayoutDriver, node: Node) -> bool:
     """Return whether the layout has the blob undamaged; its bytes are read and verified, so that damage is repaired."""
     try:
-        reader: ReaderAt = await layout.reader_at(node.descriptor.target)
-    except (NotFound, DataCorrupt, FailedPrecondition):
-        return False
-    async with reader, reader.stream() as stream:
-        try:
+        async with layout.reader_at(node.descriptor.target) as reader, reader.stream() as stream:
             async for _ in stream:
                 pass
-        except DataCorrupt:
-            return False
+    except (NotFound, DataCorrupt, FailedPrecondition):
+        return False
     return True

@@ -139,8 +139,8 @@ class ImportBlobWriter:
     async def _wait(self, ref: str, item: Item) -> None:
         """Wait until the ref is free: another import of the same blob may hold it."""
         with suppress(AlreadyExists):
-            writer = await open_writer(self.store, ref, size=item.size, expected=item.digest)
-            await writer.aclose()
+            async with open_writer(self.store, ref, size=item.size, expected=item.digest):
+                pass
 
     async def write_batch(self, items: Sequence[tuple[Item, bytes]]) -> list[PutResult]:
         """Store a batch of blobs in memory, and settle them; return the results in the same order.

@@ -12,6 +12,7 @@ from steelyard._archive import Entry, TarIndex, format_of
 from steelyard._runtime.calls import run
 from steelyard._runtime.chunks import Batch
 from steelyard._runtime.concurrent import map_concurrently
+from steelyard._runtime.opening import opening
 from steelyard.content import Provider, ReaderAt
 from steelyard.digest import Digest
 from steelyard.errors import LimitExceeded, NotFound
@@ -143,6 +144,7 @@ class ArchiveFile(Archive, Provider):
         await self._writer.write_batch([(each, octets) for (each, _), octets in zip(work, data, strict=True)])
         self._writer.ledger.advance(sum(map(len, data)))
 
+    @opening
     async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
         """Open a blob of the archive, or a document made for it."""
         digest = blob.digest if isinstance(blob, Descriptor) else Digest.parse(blob)

@@ -74,7 +74,7 @@ class _Copies(ImageSource):
             for digest in digests:
                 # The check at the end finds missing blobs that matter.
                 with suppress(NotFound):
-                    readers[digest] = await stack.enter_async_context(await self._provider.reader_at(digest))
+                    readers[digest] = await stack.enter_async_context(self._provider.reader_at(digest))
             items = [Item(str(digest), reader.size, digest) for digest, reader in readers.items()]
             present = await self._writer.find_present(items)
             rest = [item for item in items if item.digest not in present]
@@ -89,7 +89,7 @@ class _Copies(ImageSource):
             await self._store(batch.take())
 
     async def _copy_large(self, item: Item) -> None:
-        async with await self._provider.reader_at(item.entry) as reader:
+        async with self._provider.reader_at(item.entry) as reader:
             await self._writer.write_single(item, _source(reader), counts=True)
 
     async def _store(self, batch: list[tuple[Item, bytes]]) -> None:
@@ -130,7 +130,7 @@ class LayoutSource(_Copies):
         there = await self._layout.digests()
         for digest in there if wanted is not None else ():
             if wanted is not None and digest not in wanted:
-                async with await self._layout.reader_at(digest) as reader:
+                async with self._layout.reader_at(digest) as reader:
                     self._writer.ledger.settle(digest, reader.size, "skipped")
         await self._copy([digest for digest in there if wanted is None or digest in wanted])
 

@@ -149,7 +149,7 @@ class ArchiveStream(Archive):
         """
         claimed = item.digest
         assert claimed is not None  # noqa: S101  # by its caller
-        async with await self._writer.store.reader_at(claimed) as reader:
+        async with self._writer.store.reader_at(claimed) as reader:
             offset = 0
             async for piece in pieces:
                 if await reader.read_at(offset, len(piece)) != piece:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from steelyard._runtime.opening import opening
 from steelyard.content import Provider, ReaderAt
 from steelyard.digest import Digest
 from steelyard.errors import NotFound
@@ -27,6 +28,7 @@ class Without(Provider):
         self._provider = provider
         self._hidden = set(hidden)
 
+    @opening
     async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
         """Open a blob that is not hidden."""
         digest = blob.digest if isinstance(blob, Descriptor) else Digest.parse(blob)

@@ -15,6 +15,7 @@ from anyio import ClosedResourceError
 from steelyard._runtime.backend import uninterrupted
 from steelyard._runtime.calls import OpenFile, run, run_always
 from steelyard._runtime.fork import UNBOUND, Process, ProcessBound
+from steelyard._runtime.opening import opening
 from steelyard._runtime.scopes import managed
 from steelyard.base import BaseReader
 from steelyard.content import ReaderAt
@@ -79,6 +80,7 @@ class DirectoryLayout(ProcessBound, LayoutDriver):
         """Return the digests of all blobs, sorted. Other files are ignored."""
         return await run(_files.list_digests, self._open, self._path)
 
+    @opening
     async def blob_writer(
         self,
         *,
@@ -94,6 +96,7 @@ class DirectoryLayout(ProcessBound, LayoutDriver):
         """Remove a blob, durably; see `LayoutDriver.delete_blob`."""
         await run(_delete, self._open, self._path, Digest.parse(digest))
 
+    @opening
     async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
         """Open a blob; see `Provider.reader_at`."""
         given = blob if isinstance(blob, Descriptor) else Descriptor(digest=Digest.parse(blob))

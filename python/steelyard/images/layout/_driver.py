@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import msgspec
 from anyio.abc import ByteSendStream
 
-from steelyard.content import Provider
+from steelyard.content import Opening, Provider
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import InvalidArgument, NotFound, UnexpectedDigest, UnexpectedSize
 from steelyard.hashing import Hasher, digest_of
@@ -106,13 +106,13 @@ class LayoutDriver(Provider):
     _last_index: tuple[Limits, Document[Index]] | None = None
 
     @abstractmethod
-    async def blob_writer(
+    def blob_writer(
         self,
         *,
         size: int | None = None,
         expected: Digest | str | None = None,
         algorithm: Algorithm | None = None,
-    ) -> BlobWriter:
+    ) -> Opening[BlobWriter]:
         """Start a blob.
 
         Args:
@@ -233,7 +233,7 @@ class LayoutDriver(Provider):
         """Store bytes as a blob and return its descriptor."""
         size = memoryview(data).nbytes
         expected = await digest_of(data, algorithm=algorithm or DEFAULT_ALGORITHM)
-        async with await self.blob_writer(size=size, expected=expected) as writer:
+        async with self.blob_writer(size=size, expected=expected) as writer:
             await writer.write(data)
             digest = await writer.commit()
         return OCIDescriptor(media_type=media_type, digest=str(digest), size=size)

@@ -8,6 +8,7 @@ import anyio
 from anyio import ClosedResourceError
 from anyio.lowlevel import checkpoint
 
+from steelyard._runtime.opening import opening
 from steelyard._runtime.scopes import managed
 from steelyard.content import ReaderAt
 from steelyard.digest import Algorithm, Digest
@@ -34,6 +35,7 @@ class MemoryLayout(LayoutDriver):
         self.blobs: dict[Digest, bytes] = {}
         self._lock = anyio.Lock()
 
+    @opening
     async def blob_writer(
         self,
         *,
@@ -51,6 +53,7 @@ class MemoryLayout(LayoutDriver):
         if self.blobs.pop(Digest.parse(digest), None) is None:
             raise NotFound("blob", str(digest))
 
+    @opening
     async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
         """Open a blob; see `Provider.reader_at`."""
         await checkpoint()

@@ -15,6 +15,7 @@ from anyio.lowlevel import checkpoint
 from steelyard._archive import END, padding
 from steelyard._runtime.calls import run
 from steelyard._runtime.fork import ProcessBound
+from steelyard._runtime.opening import opening
 from steelyard._runtime.scopes import managed
 from steelyard.content import ReaderAt
 from steelyard.digest import Algorithm, Digest
@@ -75,6 +76,7 @@ class TarLayout(ProcessBound, LayoutDriver):
             await self._archive.send(END)
             self._archive.state = "closed"
 
+    @opening
     async def blob_writer(
         self,
         *,
@@ -96,6 +98,7 @@ class TarLayout(ProcessBound, LayoutDriver):
         await checkpoint()
         raise FailedPrecondition(f"blob {digest}: an archive can only be added to")
 
+    @opening
     async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
         """Refuse: written blobs cannot be read."""
         await checkpoint()

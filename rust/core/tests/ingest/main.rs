@@ -1,4 +1,4 @@
-//! Ingests: what `Writer`, `Ingester.writer` and `IngestManager` in `content.py` promise, on real files.
+//! Ingests: what `Writer`, `Ingester.writer` and `IngestManager` in `steelyard.content` promise, on real files.
 #![allow(clippy::disallowed_methods, reason = "the tests look at the disk themselves")]
 
 mod abort;

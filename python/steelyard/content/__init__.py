@@ -13,192 +13,45 @@ of the caller's choice, its **ref**. `Writer.commit` turns the ingest into a blo
 | `Store` | all of these, and convenience methods built on them |
 
 Every method with a digest argument accepts a `Digest` or its text, and parses the text first. Every ``async def`` method
-may wait and always checkpoints. A call that raises had no effect unless its docstring says otherwise.
+may wait and always checkpoints. A call that raises had no effect unless its docstring says otherwise. A call that returns an
+`Opening` has two forms: ``async with store.writer(ref) as writer`` and ``writer = await store.writer(ref)``.
 Sizes and offsets are in bytes; an unknown size is None. Times are UTC.
 """
 
 from __future__ import annotations
 
-import io
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 
-from anyio.abc import AsyncResource, ByteReceiveStream, ByteSendStream
-
 from steelyard._runtime.concurrent import check_concurrency
+from steelyard._runtime.opening import Opener, Opening, opening
+from steelyard.content._reader import ReaderAt
+from steelyard.content._writer import Writer
 from steelyard.digest import Algorithm, Digest
-from steelyard.model import Buffer, Descriptor, Info, OnProgress, PutManyResult, PutResult, Source, Sources, Status
+from steelyard.model import Descriptor, Info, OnProgress, PutManyResult, PutResult, Source, Sources, Status
 from steelyard.names import ImageNames
 from steelyard.options import PutOptions
 
-__all__ = ("IngestManager", "Ingester", "Manager", "OnProgress", "Provider", "ReaderAt", "Source", "Store", "Writer")
+__all__ = (
+    "IngestManager",
+    "Ingester",
+    "Manager",
+    "OnProgress",
+    "Opening",
+    "Provider",
+    "ReaderAt",
+    "Source",
+    "Store",
+    "Writer",
+    "opening",
+)
 
 
-class ReaderAt(AsyncResource):
-    """Random reads and a verified stream of one blob. An async context manager; `aclose` releases it.
-
-    An open reader can still read the blob after it is deleted.
-    """
-
-    @property
-    @abstractmethod
-    def digest(self) -> Digest:
-        """The blob's name."""
-
-    @property
-    @abstractmethod
-    def size(self) -> int:
-        """The blob's length in bytes."""
-
-    @abstractmethod
-    async def read_at(self, offset: int, size: int) -> bytes:
-        """Read `size` bytes from `offset`, **unverified**: the digest of a blob cannot prove a part of it.
-
-        Returns:
-            Exactly `size` bytes, or fewer at the end of the blob.
-
-        Raises:
-            OutOfRange: `offset` is past the end.
-            InvalidArgument: a negative number.
-            DataCorrupt: the stored blob ends before its size.
-        """
+class Provider(Opener, ABC):
+    """Reads blobs. A subclass implements `reader_at` as an ``async def`` with the decorator `opening`."""
 
     @abstractmethod
-    async def readinto_at(self, offset: int, buffer: Buffer) -> int:
-        """Read a range into the caller's memory, **unverified**; return the bytes read.
-
-        `buffer` is writable, one-dimensional and contiguous, with items of one byte. Do not use it until the call
-        returns. Raises the same errors as `read_at`.
-        """
-
-    @abstractmethod
-    def stream(self) -> ByteReceiveStream:
-        """Return a stream of the whole blob that raises `anyio.EndOfStream` only if all bytes match the digest.
-
-        Earlier bytes are provisional: only the end of the stream proves them. If the blob is damaged, too
-        short or too long, the stream raises DataCorrupt in place of EndOfStream. Closing the stream does not close the reader.
-        """
-
-    def fileno(self) -> int:
-        """Return the descriptor of the blob's file, for example for `sendfile`. It closes with the reader.
-
-        Raises:
-            io.UnsupportedOperation: the blob has no file.
-        """
-        raise io.UnsupportedOperation("fileno")
-
-    @abstractmethod
-    async def aclose(self) -> None:
-        """Release the reader. A second call does nothing."""
-
-
-class Writer(ByteSendStream):
-    """An open ingest: write bytes, then `commit`. An anyio byte stream and an async context manager.
-
-    Leaving the context without `commit` **keeps** the ingest: its bytes are made durable, and the next writer of the same ref
-    resumes it. After `commit` or `aclose`, every call but `aclose` raises WriterClosed. After `IngestManager.abort` of
-    its ref, or if another process took the ref, calls raise Aborted. After a failed write or sync, this writer never commits
-    the ingest: it raises StorageError until it is closed, and the next writer resumes at the last durable offset.
-
-    One task at a time may use a writer.
-    """
-
-    @property
-    @abstractmethod
-    def ref(self) -> str:
-        """The caller's name of the ingest."""
-
-    @property
-    @abstractmethod
-    def offset(self) -> int:
-        """Bytes accepted so far, including those of earlier writers: the position at which the source must continue."""
-
-    @abstractmethod
-    async def write(self, data: Buffer) -> None:
-        """Append all of `data`.
-
-        On return `offset` includes the bytes. They are durable only after `sync`, `aclose` or `commit`. A later call may
-        raise the error of the disk.
-
-        Args:
-            data: one-dimensional and contiguous, with items of one byte; may be empty. A mutable buffer is copied or
-                written before the call returns; a `bytes` object may be kept by reference until it is written.
-
-        Raises:
-            WriterClosed, Aborted, StorageError.
-
-        Cancellation:
-            Up to 8 MiB are accepted completely or not at all; of longer data a prefix may be accepted. `offset` says how much.
-        """
-
-    async def send(self, item: Buffer) -> None:
-        """Append all of `item`: `write` under its name in anyio's streams."""
-        await self.write(item)
-
-    @abstractmethod
-    async def digest(self) -> Digest:
-        """Return the digest of the bytes accepted so far, at first that of the empty string."""
-
-    @abstractmethod
-    async def status(self) -> Status:
-        """Return the status of this ingest, as `IngestManager.status` does."""
-
-    @abstractmethod
-    async def truncate(self, size: int) -> None:
-        """Truncate the ingest to its first `size` bytes; the next write appends there.
-
-        Raises OutOfRange if the ingest is shorter than `size`, and InvalidArgument if `size` is negative.
-        """
-
-    @abstractmethod
-    async def sync(self) -> None:
-        """Make all bytes accepted so far survive a power loss; a resume starts after them."""
-
-    @abstractmethod
-    async def commit(
-        self,
-        size: int | None = None,
-        expected: Digest | str | None = None,
-        *,
-        labels: Mapping[str, str] | None = None,
-        verify: bool = False,
-    ) -> Info:
-        """Publish the ingest under its digest. The writer is closed in any case.
-
-        On return the blob, its name and its labels survive a power loss, and the ref is free. The blob is never visible
-        incomplete, writable or without its labels.
-
-        Args:
-            size: the size that the ingest must have.
-            expected: the digest that it must have. For another algorithm, the bytes are read again to compute it.
-            labels: the blob's labels.
-            verify: read all bytes again and compare them before they are published. Otherwise a resume trusts the bytes
-                before its checkpoint.
-
-        Raises:
-            DataCorrupt: `verify` found other bytes; the ingest does not change until `abort`. Unsupported: the store cannot `verify`.
-            UnexpectedSize, UnexpectedDigest: the size or digest differs; **the ingest keeps its bytes** for another try.
-            AlreadyExists: the blob is already stored, and the ingest is removed. A damaged stored copy is replaced.
-            InvalidLabel: the ingest keeps its bytes.
-            WriterClosed, Aborted, FailedPrecondition, StorageError.
-
-        Cancellation:
-            A started publication ends first, so the blob may be stored after a cancelled call.
-            Otherwise the ingest keeps its bytes.
-
-        Spec: containerd's content.Writer.Commit.
-        """
-
-    @abstractmethod
-    async def aclose(self) -> None:
-        """Make the bytes accepted so far durable, keep the ingest, and free the ref. A second call does nothing."""
-
-
-class Provider(ABC):
-    """Reads blobs."""
-
-    @abstractmethod
-    async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
+    def reader_at(self, blob: Descriptor | Digest | str) -> Opening[ReaderAt]:
         """Open a blob for reading.
 
         Raises:
@@ -207,18 +60,18 @@ class Provider(ABC):
         """
 
 
-class Ingester(ABC):
-    """Starts and resumes ingests."""
+class Ingester(Opener, ABC):
+    """Starts and resumes ingests. A subclass implements `writer` as an ``async def`` with the decorator `opening`."""
 
     @abstractmethod
-    async def writer(
+    def writer(
         self,
         ref: str,
         *,
         size: int | None = None,
         expected: Digest | str | None = None,
         algorithm: Algorithm | None = None,
-    ) -> Writer:
+    ) -> Opening[Writer]:
         """Start the ingest `ref`, or resume it at `Writer.offset`.
 
         Args:

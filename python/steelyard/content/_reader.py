@@ -1,0 +1,71 @@
+"""The interface of a reader."""
+
+from __future__ import annotations
+
+import io
+from abc import abstractmethod
+
+from anyio.abc import AsyncResource, ByteReceiveStream
+
+from steelyard.digest import Digest
+from steelyard.model import Buffer
+
+__all__ = ("ReaderAt",)
+
+
+class ReaderAt(AsyncResource):
+    """Random reads and a verified stream of one blob. An async context manager; `aclose` releases it.
+
+    An open reader can still read the blob after it is deleted.
+    """
+
+    @property
+    @abstractmethod
+    def digest(self) -> Digest:
+        """The blob's name."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """The blob's length in bytes."""
+
+    @abstractmethod
+    async def read_at(self, offset: int, size: int) -> bytes:
+        """Read `size` bytes from `offset`, **unverified**: the digest of a blob cannot prove a part of it.
+
+        Returns:
+            Exactly `size` bytes, or fewer at the end of the blob.
+
+        Raises:
+            OutOfRange: `offset` is past the end.
+            InvalidArgument: a negative number.
+            DataCorrupt: the stored blob ends before its size.
+        """
+
+    @abstractmethod
+    async def readinto_at(self, offset: int, buffer: Buffer) -> int:
+        """Read a range into the caller's memory, **unverified**; return the bytes read.
+
+        `buffer` is writable, one-dimensional and contiguous, with items of one byte. Do not use it until the call
+        returns. Raises the same errors as `read_at`.
+        """
+
+    @abstractmethod
+    def stream(self) -> ByteReceiveStream:
+        """Return a stream of the whole blob that raises `anyio.EndOfStream` only if all bytes match the digest.
+
+        Earlier bytes are provisional: only the end of the stream proves them. If the blob is damaged, too
+        short or too long, the stream raises DataCorrupt in place of EndOfStream. Closing the stream does not close the reader.
+        """
+
+    def fileno(self) -> int:
+        """Return the descriptor of the blob's file, for example for `sendfile`. It closes with the reader.
+
+        Raises:
+            io.UnsupportedOperation: the blob has no file.
+        """
+        raise io.UnsupportedOperation("fileno")
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Release the reader. A second call does nothing."""
