@@ -230,7 +230,8 @@ def test_a_client_that_answers_in_time_is_not_idle(short_path: Path, monkeypatch
         for _ in range(4):
             clock.pass_by(0.15)  # a client that thinks
             talk.ask()
-        for _ in range(100):  # the server may have begun to wait after the clock moved
+        for _ in range(100):
+            clock.pass_by(0.25)  # the server may begin to wait only after the clock has moved
             clock.pass_by(0.25)
             try:
                 talk.ask()

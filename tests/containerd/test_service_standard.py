@@ -6,6 +6,7 @@ import inspect
 import logging
 import time
 import urllib.request
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -318,3 +319,28 @@ async def test_a_store_that_takes_too_long_is_a_deadline_exceeded(short_path: Pa
                 connected.content.Delete(pb.DeleteContentRequest(digest=DIGEST), timeout=SECONDS)
 
         await off_loop(client)
+
+
+@pytest.mark.anyio
+async def test_a_call_that_the_event_loop_cancels_ends_with_an_error(
+    short_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scope = anyio.CancelScope()
+
+    class Cancelling(MemoryStore):
+        async def delete(self, digest: object) -> None:
+            del digest
+            scope.cancel()
+            await anyio.sleep_forever()
+
+    def client(address: str) -> None:
+        with wire(address) as connected, refused(StatusCode.INTERNAL, ""):
+            connected.content.Delete(pb.DeleteContentRequest(digest=DIGEST), timeout=SECONDS)
+
+    async with anyio.create_task_group() as tasks:
+        with scope:
+            async with Server(Cancelling(), short_path / "s") as server:
+                tasks.start_soon(off_loop, partial(client, server.address))
+                await anyio.sleep_forever()
+
+    assert "CancelledError" in caplog.text

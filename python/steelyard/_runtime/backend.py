@@ -6,10 +6,11 @@ KeyboardInterrupt in whatever Python code of the main task runs, unless a functi
 
 from __future__ import annotations
 
+import contextvars
 import inspect
 import sys
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeVar
 
@@ -34,6 +35,16 @@ def on_asyncio() -> bool:
         return asyncio.current_task() is not None
     except RuntimeError:
         return False
+
+
+_tasks: set[object] = set()
+"""Tasks that belong to no scope: asyncio itself keeps only weak references to tasks."""
+
+
+def _forget(task: Any) -> None:
+    _tasks.discard(task)
+    if not task.cancelled():
+        task.exception()  # at most Ctrl-C, which the event loop has raised already
 
 
 class EventLoop:
@@ -80,6 +91,19 @@ class EventLoop:
         except RuntimeError:
             return False
         return True
+
+    def start_task(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start a task that belongs to no scope; in the loop's thread. It must raise nothing but cancellation."""
+        if self._method == "call_soon_threadsafe":
+            import asyncio  # noqa: PLC0415  # as above
+
+            task: asyncio.Task[None] = asyncio.create_task(function())
+            task.add_done_callback(_forget)  # first: Ctrl-C between the two must not keep the task for good
+            _tasks.add(task)
+        else:
+            import trio  # noqa: PLC0415  # as above
+
+            trio.lowlevel.spawn_system_task(function, context=contextvars.copy_context())
 
 
 _marked: list[tuple[Callable[..., Any], bool]] = []

@@ -7,14 +7,12 @@ started it is responsible for its end: by `aclose`, by being exhausted, or when 
 
 from __future__ import annotations
 
-import contextvars
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import anyio
 from anyio import CancelScope
 
-from steelyard._runtime.backend import EventLoop, on_asyncio, outlast, uninterrupted
+from steelyard._runtime.backend import EventLoop, outlast, uninterrupted
 from steelyard._runtime.fork import ProcessBound
 
 __all__ = ("Background",)
@@ -38,7 +36,7 @@ class Background(ProcessBound):
                 done.set()
 
         self._loop = EventLoop()
-        _start(run)
+        self._loop.start_task(run)
 
     def cancel_soon(self) -> None:
         """Have the task cancelled; from any thread, even while objects are collected."""
@@ -49,26 +47,3 @@ class Background(ProcessBound):
         """Cancel the task and wait for its end."""
         self._scope.cancel()
         await outlast(self._done)
-
-
-_tasks: set[object] = set()
-"""asyncio itself keeps only weak references to tasks."""
-
-
-def _forget(task: Any) -> None:
-    _tasks.discard(task)
-    if not task.cancelled():
-        task.exception()  # at most Ctrl-C, which the event loop has raised already
-
-
-def _start(run: Callable[[], Any]) -> None:
-    if on_asyncio():
-        import asyncio  # noqa: PLC0415  # only a program that runs on it has it, and it is slow to import
-
-        task: asyncio.Task[None] = asyncio.create_task(run())
-        task.add_done_callback(_forget)  # first: Ctrl-C between the two must not keep the task for good
-        _tasks.add(task)
-    else:
-        import trio  # noqa: PLC0415  # only a program that runs on trio has it
-
-        trio.lowlevel.spawn_system_task(run, context=contextvars.copy_context())

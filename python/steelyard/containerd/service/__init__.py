@@ -11,7 +11,7 @@ It needs the extra ``grpc``. docs/containerd.md says what is served and by which
 | `_last_message` | the last response of a stream and its end, sent at once |
 | `_socket` | the path of the socket |
 | `_metrics` | what is counted |
-| `_portal` | stores that need their event loop |
+| `_loop_store` | stores that need their event loop |
 """
 
 from __future__ import annotations

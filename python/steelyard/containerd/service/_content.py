@@ -13,8 +13,8 @@ from steelyard.containerd.proto import content_pb2
 from steelyard.containerd.service import _messages as messages
 from steelyard.containerd.service._call import Call
 from steelyard.containerd.service._interceptor import Interceptor
+from steelyard.containerd.service._loop_store import AnyStore
 from steelyard.containerd.service._metrics import Meters
-from steelyard.containerd.service._portal import AnyStore
 from steelyard.containerd.service._write import write
 from steelyard.digest import Digest
 from steelyard.errors import NotFound, OutOfRange

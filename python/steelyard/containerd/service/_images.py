@@ -11,7 +11,7 @@ from steelyard.containerd.service import _messages as messages
 from steelyard.containerd.service._call import Call
 from steelyard.containerd.service._content import EMPTY, EXACT
 from steelyard.containerd.service._interceptor import Interceptor
-from steelyard.containerd.service._portal import AnyStore
+from steelyard.containerd.service._loop_store import AnyStore
 from steelyard.digest import Digest
 from steelyard.model import Image
 

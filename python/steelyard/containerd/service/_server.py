@@ -6,7 +6,6 @@ import errno
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -14,11 +13,10 @@ from typing import Self
 
 import grpc
 from anyio import CancelScope
-from anyio.from_thread import BlockingPortal
 
 from steelyard._runtime.calls import run
 from steelyard._runtime.fork import ProcessBound
-from steelyard._runtime.scopes import managed
+from steelyard._runtime.scopes import task_group
 from steelyard._runtime.threads import Pool, refusable
 from steelyard.containerd._grpc import require_threads
 from steelyard.containerd.service._content import SERVICE as CONTENT
@@ -26,8 +24,8 @@ from steelyard.containerd.service._content import Content
 from steelyard.containerd.service._images import SERVICE as IMAGES
 from steelyard.containerd.service._images import Images
 from steelyard.containerd.service._interceptor import Interceptor
+from steelyard.containerd.service._loop_store import AnyStore, LoopCalls, LoopStore
 from steelyard.containerd.service._metrics import Counting, Meters, Page, parse_metrics_address
-from steelyard.containerd.service._portal import AnyStore, LoopCalls, PortalStore
 from steelyard.containerd.service._socket import Place, parse_address, private_place
 from steelyard.containerd.service._standard import HEALTH, REFLECTION, Health, Reflection
 from steelyard.content import Store
@@ -155,8 +153,8 @@ class Server(ProcessBound):
         """Return the calls of the store for the threads of the server."""
         if isinstance(self._store, LocalStore):
             return self._store.direct()
-        portal = await stack.enter_async_context(_portal())
-        return PortalStore(self._store, LoopCalls(portal, self._wait_seconds))
+        tasks = await stack.enter_async_context(task_group())
+        return LoopStore(self._store, LoopCalls(tasks, self._wait_seconds))
 
     def _made(self, store: AnyStore, pool: Pool) -> grpc.Server:
         server = grpc.server(
@@ -186,13 +184,6 @@ class Server(ProcessBound):
             while not await run(ended.wait, _STEP_SECONDS):
                 pass
             await run(running.close)
-
-
-@managed
-async def _portal() -> AsyncIterator[BlockingPortal]:
-    """Give a portal; its task group does not put KeyboardInterrupt into an exception group."""
-    async with BlockingPortal() as portal:
-        yield portal
 
 
 class _Running:

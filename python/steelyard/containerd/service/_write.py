@@ -10,8 +10,8 @@ from contextlib import suppress
 from steelyard.containerd.proto import content_pb2
 from steelyard.containerd.service import _messages as messages
 from steelyard.containerd.service._call import Call
+from steelyard.containerd.service._loop_store import AnyIngest, AnyStore
 from steelyard.containerd.service._metrics import Meters
-from steelyard.containerd.service._portal import AnyIngest, AnyStore
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import AlreadyExists, NotFound, OutOfRange, UnexpectedSize
 from steelyard.model import Buffer

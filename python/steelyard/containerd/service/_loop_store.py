@@ -1,14 +1,18 @@
-"""The blocking form of a store that needs its event loop: each call of a server's thread goes through that loop."""
+"""The blocking form of a store that needs its event loop: each call of a server's thread runs as a task of that loop."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 import anyio
-from anyio.from_thread import BlockingPortal
+from anyio import get_cancelled_exc_class
+from anyio.abc import TaskGroup
 
+from steelyard._runtime.backend import EventLoop
 from steelyard._runtime.iteration import next_item
 from steelyard.content import ReaderAt, Store, Writer
 from steelyard.digest import Digest
@@ -17,7 +21,7 @@ from steelyard.model import Buffer, Descriptor, Image, Info, Labels, Status
 from steelyard.names import ImageNames
 from steelyard.options import IngestOptions
 
-__all__ = ("AnyIngest", "AnyStore", "PortalStore")
+__all__ = ("AnyIngest", "AnyStore", "LoopCalls", "LoopStore")
 
 ResultT = TypeVar("ResultT")
 
@@ -25,24 +29,54 @@ PAGE = 100
 
 
 class LoopCalls:
-    """Calls into the event loop of a store, from the threads of a server.
+    """Calls into the event loop in which it is made, from other threads.
 
     Args:
-        portal: runs a function in that loop.
+        tasks: runs each call as a task; open for as long as threads make calls.
         wait_seconds: how long a call may take; a longer one is cancelled.
     """
 
-    def __init__(self, portal: BlockingPortal, wait_seconds: float) -> None:
-        self._portal = portal
+    def __init__(self, tasks: TaskGroup, wait_seconds: float) -> None:
+        self._tasks = tasks
         self._wait_seconds = wait_seconds
+        self._loop = EventLoop()
 
     def run(self, function: Callable[[], Awaitable[ResultT]]) -> ResultT:
         """Run a function in the event loop and return its result.
 
         Raises:
             TimeoutError: the store took too long.
+            concurrent.futures.CancelledError: the event loop cancelled the call.
         """
-        return self._portal.call(self._bounded, function)
+        result: Future[ResultT] = Future()
+        try:
+            self._loop.call(self._loop.start_task, partial(self._start, function, result))
+            return result.result()
+        finally:
+            del result  # an error's traceback holds this frame, and the future holds the error
+
+    async def _start(self, function: Callable[[], Awaitable[ResultT]], result: Future[ResultT]) -> None:
+        # In a task, because anyio starts a task only from another one.
+        try:
+            self._tasks.start_soon(self._await, function, result)
+        except BaseException as error:
+            result.set_exception(error)  # otherwise the thread would wait for ever
+            if not isinstance(error, Exception):
+                raise
+
+    async def _await(self, function: Callable[[], Awaitable[ResultT]], result: Future[ResultT]) -> None:
+        try:
+            result.set_result(await self._bounded(function))
+        except get_cancelled_exc_class():
+            result.cancel()
+            raise
+        except BaseException as error:
+            if not result.done():
+                result.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            del result  # as in `run`
 
     async def _bounded(self, function: Callable[[], Awaitable[ResultT]]) -> ResultT:
         with anyio.move_on_after(self._wait_seconds):
@@ -50,7 +84,7 @@ class LoopCalls:
         raise TimeoutError(f"the store gave no answer within {self._wait_seconds:g} s")
 
 
-class PortalStore:
+class LoopStore:
     """A store with the calls of `steelyard.local.blocking.BlockingStore` that the services make."""
 
     def __init__(self, store: Store, loop: LoopCalls) -> None:
@@ -174,5 +208,5 @@ class _Names:
         self._loop.run(lambda: self._names.delete(name, expected=expected))
 
 
-AnyStore = BlockingStore | PortalStore
+AnyStore = BlockingStore | LoopStore
 AnyIngest = BlockingIngest | _Ingest
