@@ -76,6 +76,17 @@ def test_a_phase_that_is_complete_is_not_named_any_more() -> None:
     assert ["starting", "hashing", "storing", "finishing", "committing"] == shown
 
 
+def test_items_are_counted_where_bytes_are_not_known() -> None:
+    clock = Clock()
+    display = Display("plain", clock=clock)
+    meter = display.begin(Meter(items="blob", items_total=2000, activity="deleting"))
+    for number in range(500):
+        display.finished(str(number), 1024)
+    clock.now += 10
+
+    assert "steelyard: deleting, 500.0 KiB, 500 of 2000 blobs, 50.0 KiB/s" == display.plain_line(meter)
+
+
 def test_nothing_is_shown_where_nothing_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
     display = Display("none", clock=clock)

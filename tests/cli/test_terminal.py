@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from .runner import COMMAND, Shell, sha256
+from .test_get import damage
 
 MIB = 1 << 20
 
@@ -54,6 +55,14 @@ class Terminal:
         self.process.communicate()
         os.close(self.master)
         return self.process.wait(60)
+
+
+def shown_lines(shell: Shell, *words: str | Path, code: int = 0) -> list[str]:
+    """Run a command on a terminal, and return the lines that stay there."""
+    terminal = Terminal(shell, *words, streams=("stdout", "stderr"))
+    shown = terminal.show_until(None)
+    assert code == terminal.close()
+    return [line.rpartition("\x1b[2K")[2] for line in shown.removesuffix("\r\n").split("\r\n")]
 
 
 def test_progress_is_a_line_that_goes_away(shell: Shell) -> None:
@@ -105,13 +114,68 @@ def test_no_color_means_no_color(shell: Shell) -> None:
 
 
 def test_results_and_progress_share_a_terminal(shell: Shell, tree: Path, files: dict[str, bytes]) -> None:
-    terminal = Terminal(shell, "put", "-r", tree, streams=("stdout", "stderr"))
+    lines = shown_lines(shell, "put", "-r", tree, "--verbose")
+
+    assert {f"{sha256(data)}  {path}" for path, data in files.items()} <= set(lines)
+
+
+def test_a_tree_gives_a_summary_and_no_lines(shell: Shell, tree: Path, files: dict[str, bytes]) -> None:
+    lines = shown_lines(shell, "put", "-r", tree)
+
+    assert f"steelyard: {len(files)} files, " == re.sub(r"\d+\.\d .*", "", "".join(lines))
+
+
+@pytest.mark.parametrize("words", [["-q"], ["--format", "jsonl"]])
+def test_quiet_and_json_list_on_a_terminal_too(
+    stocked: Shell, tree: Path, files: dict[str, bytes], words: list[str]
+) -> None:
+    shown = "".join(shown_lines(stocked, "put", "-r", tree, *words))
+
+    assert all(sha256(data) in shown for data in files.values())
+
+
+def test_lines_stay_where_messages_go_elsewhere(stocked: Shell, tree: Path, files: dict[str, bytes]) -> None:
+    terminal = Terminal(stocked, "put", "-r", tree, streams=("stdout",))
 
     shown = terminal.show_until(None)
 
-    lines = [line.rpartition("\x1b[2K")[2] for line in shown.splitlines()]
-    assert {f"{sha256(data)}  {path}" for path, data in files.items()} <= set(lines)
+    assert sorted(f"{sha256(data)}  {path}" for path, data in files.items()) == sorted(shown.splitlines())
     assert 0 == terminal.close()
+
+
+def test_a_tree_shows_the_number_of_stored_files(shell: Shell, tree: Path, files: dict[str, bytes]) -> None:
+    os.mkfifo(shell.home / "pipe")
+    terminal = Terminal(shell, "put", "-r", tree, "pipe", streams=("stdout", "stderr"))
+
+    terminal.show_until(rf"{len(files)} files  storing")
+    (shell.home / "pipe").write_bytes(b"the end")
+
+    assert f"{len(files) + 1} files, " in terminal.show_until(None)
+    assert 0 == terminal.close()
+
+
+def test_a_store_that_is_verified_shows_only_damage(own: Shell, files: dict[str, bytes]) -> None:
+    data = next(data for data in files.values() if len(data) > 10_000)
+    number = len(set(files.values()))
+    assert number == sum("ok  " in line for line in shown_lines(own, "verify", "--all", "--verbose"))
+    damage(own, sha256(data))
+
+    lines = shown_lines(own, "verify", "--all", code=5)
+
+    assert [f"damaged  {sha256(data)}"] == [line for line in lines if line.startswith(("ok", "damaged"))]
+    assert re.fullmatch(rf"steelyard: {number} blobs, .*: 1 damaged", lines[-1])
+
+
+def test_many_blobs_are_deleted_without_a_line_each(shell: Shell) -> None:
+    for number in range(105):
+        (shell.home / f"{number}").write_text(f"{number}")
+    digests = shell.run("put", *map(str, range(105)), "-q").lines
+
+    assert 4 == sum(line.startswith("sha256:") for line in shown_lines(shell, "rm", *digests[:4]))
+    assert 101 == sum(line.startswith("sha256:") for line in shown_lines(shell, "rm", *digests[4:], "--dry-run"))
+    (summary,) = shown_lines(shell, "rm", *digests[4:])
+    assert summary.startswith("steelyard: deleted 101 blobs, ")
+    assert [] == shell.run("ls").lines
 
 
 def test_binary_is_not_written_to_a_terminal_without_force(shell: Shell) -> None:

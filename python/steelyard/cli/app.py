@@ -77,6 +77,8 @@ class Options:
     """The format of the output: readable text, one JSON document, or one JSON record per line."""
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"])] = False
     """Print digests or refs only, one per line; no notices, no progress."""
+    verbose: bool = False
+    """Print a line for each file or blob, where put -r, verify --all and long lists show a summary on a terminal."""
     no_progress: bool = False
     """Show no progress on standard error."""
     durability: Literal["power-loss", "process-crash"] | None = None

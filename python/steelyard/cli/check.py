@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from steelyard.cli.complete import complete_digest
-from steelyard.cli.context import Context
+from steelyard.cli.context import MOST_LISTED, Context
 from steelyard.cli.explain import UsageError
 from steelyard.cli.names import amount, counted, resolve
 from steelyard.cli.progress import Meter
@@ -30,7 +30,8 @@ async def verify(
     """Read blobs again and compare them with their digests.
 
     A damaged blob is moved to quarantine/ under the store's root, and the exit code is 5. Store the right bytes again
-    to repair it. With --quiet, only damaged blobs are printed.
+    to repair it. With --quiet, only damaged blobs are printed. On a terminal, --all shows progress, damaged blobs and
+    a summary; --verbose prints the others, too.
 
     Args:
         digests: digests, or at least 8 hex digits of each.
@@ -46,7 +47,8 @@ async def verify(
         )
     if resume and not all_:
         raise UsageError("--resume: expected --all, too", next_step=f"{context.program} verify --all --resume")
-    context.begin("verified", "blobs", "bytes", "damaged", meter=Meter(items="blob"))
+    many = all_ or len(digests) > MOST_LISTED
+    context.begin("verified", "blobs", "bytes", "damaged", meter=Meter(items="blob"), many=many)
     async with context.open_local() as store:
         if all_:
             await _verify_all(context, store, resume=resume, keep=keep)
@@ -99,7 +101,7 @@ async def _report(context: Context, result: Verified, *, keep: bool) -> None:
     found = None if result.error is None else result.error.actual
     record = VerifiedRecord(digest=digest, size=result.size, ok=result.error is None, found=found)
     if result.error is None:
-        await context.out.emit(record, "" if context.quiet else f"ok       {digest}")
+        await context.out.emit(record, f"ok       {digest}" if context.lists and not context.quiet else "")
         return
     context.counts["damaged"] += 1
     await context.out.emit(record, digest if context.quiet else f"damaged  {digest}")

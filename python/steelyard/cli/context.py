@@ -29,11 +29,14 @@ if TYPE_CHECKING:
     from steelyard.local import LocalStore
     from steelyard.local.blocking import BlockingStore
 
-__all__ = ("Context",)
+__all__ = ("MOST_LISTED", "Context")
 
 ResultT = TypeVar("ResultT")
 
 _LISTED_FAILURES = 20
+
+MOST_LISTED = 100
+"""More names than this on a command line count as many: a terminal shows a summary of them."""
 
 
 class Context:
@@ -44,6 +47,7 @@ class Context:
         settings: the store's root, the format, the backend, the durability, each with its origin.
         out: standard output.
         display: progress.
+        lists: whether text output has a line for each item. Without it, a terminal shows progress and the summary.
         counts: what the command has done so far; its result, however it ends.
         command: the command's name.
         words: the command line, for messages that repeat it.
@@ -68,6 +72,7 @@ class Context:
         self.program = "steelyard" if options.store is None else f"steelyard --store {quoted(os.fspath(options.store))}"
         self.display = Display(choose_mode(quiet=options.quiet, no_progress=options.no_progress))
         self.out = Output(self.settings.output_format, before_write=self._clear_for_results)
+        self.lists = True
         self.counts: dict[str, int] = {}
         self.failures: list[Report] = []
         self.interrupt_lines: list[str] = []
@@ -79,9 +84,18 @@ class Context:
         """Whether text output is digests or refs only, and standard error has errors only."""
         return self.options.quiet
 
-    def begin(self, plural: str, *counts: str, meter: Meter | None = None) -> Meter:
-        """Set what the command reports: the name of its list of records, and its counts, now 0."""
+    def begin(self, plural: str, *counts: str, meter: Meter | None = None, many: bool = False) -> Meter:
+        """Set what the command reports, and show its progress.
+
+        Args:
+            plural: the name of its list of records.
+            counts: the names of its counts, which are now 0.
+            meter: its progress.
+            many: there may be more items than people read: on a terminal, only --verbose and --quiet list them.
+        """
         self.out.plural = plural
+        on_terminal = stdio.is_terminal(stdio.STDOUT) and stdio.is_terminal(stdio.STDERR)
+        self.lists = not (many and on_terminal) or self.options.verbose or self.quiet
         self.counts = dict.fromkeys(counts, 0)
         return self.display.begin(meter or Meter())
 

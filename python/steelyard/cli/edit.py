@@ -9,10 +9,11 @@ import msgspec
 from cyclopts import Parameter
 
 from steelyard.cli.complete import complete_digest
-from steelyard.cli.context import Context
+from steelyard.cli.context import MOST_LISTED, Context
 from steelyard.cli.explain import UsageError
 from steelyard.cli.look import line_of
 from steelyard.cli.names import amount, counted, exact_size, resolve, resolve_one
+from steelyard.cli.progress import Meter
 from steelyard.cli.records import BlobRecord, RemovedRecord
 from steelyard.errors import SteelyardError
 from steelyard.model import Labels
@@ -51,12 +52,16 @@ async def rm(
 ) -> None:
     """Delete blobs.
 
+    On a terminal, more than 100 digests give progress and a summary; --verbose prints the digests, too.
+
     Args:
         digests: digests, or at least 8 hex digits of each.
         dry_run: only print the blobs.
         context: the run.
     """
-    context.begin("removed", "blobs", "bytes")
+    many = len(digests) > MOST_LISTED and not dry_run
+    meter = Meter(items="blob", items_total=len(digests), activity="deleting") if many else None
+    context.begin("removed", "blobs", "bytes", meter=meter, many=many)
     async with context.open_store(change=not dry_run) as store:
         for text, name in zip(digests, await resolve(store, digests), strict=True):
             try:
@@ -68,10 +73,12 @@ async def rm(
             except SteelyardError as error:
                 context.fail(error, about=text)
                 continue
+            context.display.finished(text, size)
             context.counts["blobs"] += 1
             context.counts["bytes"] += size
             record = RemovedRecord(digest=str(name), size=size, dry_run=dry_run)
-            await context.out.emit(record, str(name) if context.quiet else f"{name}  {exact_size(size)}")
+            line = str(name) if context.quiet else f"{name}  {exact_size(size)}"
+            await context.out.emit(record, line if context.lists else "")
     what = "would delete" if dry_run else "deleted"
     context.conclude(f"{what} {counted(context.counts['blobs'], 'blob')}, {amount(context.counts['bytes'])}")
 

@@ -47,13 +47,23 @@ class Meter:
     Args:
         total: bytes there are to do in all, or None where that is unknown.
         items: what is counted, ``file`` or ``blob``; empty for a single thing.
+        items_total: the number of items, or None where that is unknown.
+        activity: the phase of work that the library does not report.
     """
 
-    def __init__(self, *, total: int | None = None, items: str = "") -> None:
+    def __init__(
+        self,
+        *,
+        total: int | None = None,
+        items: str = "",
+        items_total: int | None = None,
+        activity: str = "starting",
+    ) -> None:
         self.total = total
         self.items = items
+        self.items_total = items_total
         self.items_done = 0
-        self.phase = ""
+        self.phase = activity
         self.name = ""
         self._finished = 0
         self._active: dict[str, int] = {}
@@ -62,7 +72,14 @@ class Meter:
     def activity(self) -> str:
         """The current phase, never one that ended, so that 100 % does not look like a hang."""
         complete = self.total is not None and self.done >= self.total
-        return "finishing" if complete and self.phase in {"reading", "storing"} else self.phase or "starting"
+        return "finishing" if complete and self.phase in {"reading", "storing"} else self.phase
+
+    @property
+    def count(self) -> str:
+        """The number of finished items; empty for a single thing."""
+        if not self.items or self.items_total is None:
+            return counted(self.items_done, self.items) if self.items else ""
+        return f"{self.items_done} of {counted(self.items_total, self.items)}"
 
     @property
     def line(self) -> str:
@@ -171,8 +188,8 @@ class Display:
         if meter.total is not None:
             share = 100 * meter.done / meter.total if meter.total else 100
             words[-1] += f" of {human_size(meter.total)} ({share:.0f} %)"
-        if meter.items:
-            words.append(counted(meter.items_done, meter.items))
+        if meter.count:
+            words.append(meter.count)
         words.append(f"{human_size(rate)}/s")
         if meter.total is not None and rate > 0 and meter.done < meter.total:
             words.append(f"{(meter.total - meter.done) / rate:.0f} s left")
@@ -184,7 +201,7 @@ class Display:
             self._put(printable(meter.line)[:width])
             return
         bars, bar = self._prepare()
-        count = f"{counted(meter.items_done, meter.items)}  " if meter.items else ""
+        count = f"{meter.count}  " if meter.count else ""
         bars.update(bar, completed=meter.done, total=meter.total, description=f"{count}{meter.activity}")
         bars.update(bar, rate=f"{human_size(bars.tasks[0].speed or 0)}/s")  # rich's own column has powers of ten
         with bars.console.capture() as captured:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from steelyard.cli.context import Context
+from steelyard.cli.context import MOST_LISTED, Context
 from steelyard.cli.explain import UsageError
 from steelyard.cli.names import amount, counted, labels_of
 from steelyard.cli.progress import Meter
@@ -29,6 +29,8 @@ async def put(
 
     Content that is already stored counts as success. To resume a file of 16 MiB or more after an interruption, repeat the
     command. To resume standard input, use --ref and give the same bytes from the start again.
+
+    On a terminal, -r shows progress and a summary; --verbose prints the digests, too.
 
     Args:
         sources: files, directories with -r, or - for standard input.
@@ -55,8 +57,9 @@ async def put(
         verify=verify,
         fail_if_exists=fail_if_exists,
     )
-    many = recursive or len(sources) > 1
-    context.begin("puts", "files", "bytes", "new", "existing", "skipped", meter=Meter(items="file" if many else ""))
+    meter = Meter(items="file", activity="storing") if recursive or len(sources) > 1 else Meter()
+    many = recursive or len(sources) > MOST_LISTED
+    context.begin("puts", "files", "bytes", "new", "existing", "skipped", meter=meter, many=many)
     # The protocol of a server has no such check.
     opened = context.open_local(create=True) if verify else context.open_store(create=True)
     async with opened as store:

@@ -135,7 +135,8 @@ class PutCommand:
         counts["bytes"] += result.size
         counts["new" if result.new else "existing"] += 1
         if context.out.shape == "text":
-            context.out.add_line(digest if context.quiet else f"{digest}  {path_shown(path)}")
+            if context.lists:
+                context.out.add_line(digest if context.quiet else f"{digest}  {path_shown(path)}")
         else:
             name, octets = path_text(path), path_hex(path)
             context.out.add(PutRecord(path=name, path_hex=octets, digest=digest, size=result.size, new=result.new))

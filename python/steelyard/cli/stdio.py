@@ -22,6 +22,7 @@ __all__ = ("OutputClosed", "chunks", "is_terminal", "refuse_terminal", "write", 
 
 STDIN = 0
 STDOUT = 1
+STDERR = 2
 CHUNK_BYTES = 1 << 20
 
 
