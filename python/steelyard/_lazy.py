@@ -1,25 +1,57 @@
-"""Packages that load what they export when it is first used (PEP 562)."""
+"""Modules that are loaded when they are first used, so that importing the package is quick."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
-__all__ = ("exports",)
+__all__ = ("Module", "exports", "on_load")
+
+on_load: list[Callable[[], object]] = []
+"""Called after a module was loaded late."""
+
+
+class Module:
+    """A module that is loaded at the first use of one of its names.
+
+    Type checkers do not see through it: the importing module has a plain import under ``TYPE_CHECKING``.
+
+    Args:
+        name: the whole name of the module.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        """Load the module, and keep its names: the next use is that of an attribute."""
+        loaded = _load(self._name)
+        vars(self).update(vars(loaded))
+        return getattr(loaded, name)
+
+
+def _load(name: str) -> ModuleType:
+    is_new = name not in sys.modules
+    loaded = import_module(name)
+    if is_new:
+        for call in on_load:
+            call()
+    return loaded
 
 
 def exports(
     package: str, modules: Mapping[str, str], submodules: str = ""
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return the `__getattr__` and the `__dir__` of a package.
+    """Return the `__getattr__` and the `__dir__` of a module whose exports are loaded when they are used (PEP 562).
 
-    Type checkers do not see these: the package repeats the exports as imports under ``TYPE_CHECKING``.
+    Type checkers do not see these: the module repeats the exports as imports under ``TYPE_CHECKING``.
     `tests/project/test_public.py` compares the two.
 
     Args:
-        package: the name of the package.
+        package: the name of the module, most often a package.
         modules: the exported names, separated by spaces, by the module that defines them.
         submodules: public submodules that ``import`` of the package makes available as attributes.
     """
@@ -29,9 +61,9 @@ def exports(
 
     def load(name: str) -> Any:
         if name in homes:
-            value = getattr(import_module(homes[name]), name)
+            value = getattr(_load(homes[name]), name)
         elif name in known:
-            value = import_module(f"{package}.{name}")
+            value = _load(f"{package}.{name}")
         else:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         namespace[name] = value  # the next access does not come here

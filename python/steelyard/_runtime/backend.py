@@ -15,7 +15,8 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeVar
 
 import anyio
-from anyio import CancelScope, get_cancelled_exc_class
+
+from steelyard import _lazy
 
 __all__ = ("EventLoop", "interruptible", "on_asyncio", "outlast", "protect", "uninterrupted")
 
@@ -155,8 +156,10 @@ def protect() -> None:
 
     Otherwise it may come between the call that makes a coroutine and the await of it, which the first steps and the last
     of an ``async with`` are too, or before what a call returns has a name. So every coroutine function and async
-    generator of the modules that are imported is `uninterrupted`, unless it is `interruptible`.
+    generator of the modules that are imported, now or later by `_lazy`, is `uninterrupted`, unless it is `interruptible`.
     """
+    if protect not in _lazy.on_load:
+        _lazy.on_load.append(protect)
     for name in sys.modules.keys() - _seen:
         _seen.add(name)
         if name.startswith("steelyard.") and not name.startswith(_UNPROTECTED):
@@ -204,12 +207,12 @@ async def outlast(event: anyio.Event, before_wait: Callable[[], object] = bool) 
         before_wait: called before each wait.
     """
     broken: BaseException | None = None
-    with CancelScope(shield=True):
+    with anyio.CancelScope(shield=True):
         while not event.is_set():
             try:
                 before_wait()
                 await event.wait()
-            except (get_cancelled_exc_class(), KeyboardInterrupt) as error:
+            except (anyio.get_cancelled_exc_class(), KeyboardInterrupt) as error:
                 # No shield stops these: asyncio's own cancel, and Ctrl-C.
                 broken = error
     try:

@@ -8,17 +8,18 @@ from collections.abc import Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager
 from functools import partial, wraps
 from types import TracebackType
-from typing import Any, Generic, ParamSpec, TypeVar
-
-from anyio.abc import AsyncResource
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from steelyard._runtime.backend import uninterrupted
+
+if TYPE_CHECKING:
+    from anyio.abc import AsyncResource
 
 __all__ = ("Opener", "Opening", "opening")
 
 ParamsT = ParamSpec("ParamsT")
-ResourceT = TypeVar("ResourceT", bound=AsyncResource)
-ResourceT_co = TypeVar("ResourceT_co", bound=AsyncResource, covariant=True)
+ResourceT = TypeVar("ResourceT", bound="AsyncResource")
+ResourceT_co = TypeVar("ResourceT_co", bound="AsyncResource", covariant=True)
 
 _OPENINGS = {"blob_writer", "reader_at", "writer"}
 

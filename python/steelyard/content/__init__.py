@@ -21,16 +21,35 @@ Sizes and offsets are in bytes; an unknown size is None. Times are UTC.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from steelyard._runtime.concurrent import check_concurrency
-from steelyard._runtime.opening import Opener, Opening, opening
-from steelyard.content._reader import ReaderAt
-from steelyard.content._writer import Writer
-from steelyard.digest import Algorithm, Digest
-from steelyard.model import Descriptor, Info, OnProgress, PutManyResult, PutResult, Source, Sources, Status
-from steelyard.names import ImageNames
-from steelyard.options import PutOptions
+from steelyard._lazy import Module as _Module
+from steelyard._lazy import exports as _exports
+from steelyard._runtime.opening import Opener
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+
+    from steelyard import options as _options
+    from steelyard._runtime import concurrent as _concurrent
+    from steelyard._runtime.opening import Opening, opening
+    from steelyard.content._reader import ReaderAt
+    from steelyard.content._writer import Writer
+    from steelyard.digest import Algorithm, Digest
+    from steelyard.model import Descriptor, Info, OnProgress, PutManyResult, PutResult, Source, Sources, Status
+    from steelyard.names import ImageNames
+    from steelyard.options import PutOptions
+else:
+    _options, _concurrent = _Module("steelyard.options"), _Module("steelyard._runtime.concurrent")
+    __getattr__, __dir__ = _exports(
+        __name__,
+        {
+            "steelyard._runtime.opening": "Opening opening",
+            "steelyard.content._reader": "ReaderAt",
+            "steelyard.content._writer": "Writer",
+            "steelyard.model": "OnProgress Source",
+        },
+    )
 
 __all__ = (
     "IngestManager",
@@ -201,7 +220,7 @@ class Store(Provider, Ingester, Manager, IngestManager):
         Cancellation:
             Nothing becomes visible. With a `ref` the bytes stored so far are kept.
         """
-        options = PutOptions.parse(
+        options = _options.PutOptions.parse(
             size=size,
             expected=expected,
             algorithm=algorithm,
@@ -231,8 +250,8 @@ class Store(Provider, Ingester, Manager, IngestManager):
             InvalidArgument: `concurrency` is less than 1.
             InvalidLabel: at once, not for each source.
         """
-        check_concurrency(concurrency)
-        options = PutOptions.parse(algorithm=algorithm, labels=labels, on_progress=on_progress)
+        _concurrent.check_concurrency(concurrency)
+        options = _options.PutOptions.parse(algorithm=algorithm, labels=labels, on_progress=on_progress)
         return self._put_many(sources, options, concurrency)
 
     @abstractmethod

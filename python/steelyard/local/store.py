@@ -3,44 +3,44 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Iterable
 from functools import partial
-from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from anyio.lowlevel import checkpoint
-
+from steelyard._lazy import Module
 from steelyard._runtime.backend import uninterrupted
-from steelyard._runtime.calls import run, run_always
-from steelyard._runtime.chunks import slices
 from steelyard._runtime.fork import UNBOUND, Process, ProcessBound
 from steelyard._runtime.opening import opening
-from steelyard._runtime.refqueue import ref_queue
 from steelyard.base import BaseStore
-from steelyard.digest import Algorithm, Digest
-from steelyard.errors import FailedPrecondition
-from steelyard.local import put_many, verify, walk
-from steelyard.local.blocking import BlockingStore, Durability, OpenOptions, StoreStats
-from steelyard.local.blocking._store import WRITE_BUFFER
-from steelyard.local.names import LocalImageNames
-from steelyard.local.put import Puts
-from steelyard.local.reader import LocalReader, verified
-from steelyard.local.writer import LocalWriter
-from steelyard.model import (
-    Descriptor,
-    Info,
-    OnProgress,
-    PutManyResult,
-    PutResult,
-    Source,
-    Sources,
-    Status,
-    Verified,
-)
-from steelyard.options import IngestOptions, PutOptions
+from steelyard.local._defaults import WRITE_BUFFER, Durability
 
-__all__ = ("Durability", "LocalStore", "StoreStats")
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable
+    from pathlib import Path
+    from types import TracebackType
+
+    from steelyard.digest import Algorithm, Digest
+    from steelyard.local import _engine as engine
+    from steelyard.local.blocking import BlockingStore, StoreStats
+    from steelyard.local.names import LocalImageNames
+    from steelyard.local.put import Puts
+    from steelyard.local.reader import LocalReader
+    from steelyard.local.writer import LocalWriter
+    from steelyard.model import (
+        Descriptor,
+        Info,
+        OnProgress,
+        PutManyResult,
+        PutResult,
+        Source,
+        Sources,
+        Status,
+        Verified,
+    )
+    from steelyard.options import PutOptions
+else:
+    engine = Module("steelyard.local._engine")
+
+__all__ = ("LocalStore",)
 
 _BATCH = 512
 """The most digests that `infos` looks up in one hop."""
@@ -88,14 +88,16 @@ class LocalStore(ProcessBound, BaseStore):
         durability: Durability = "power-loss",
         write_buffer: int = WRITE_BUFFER,
     ) -> None:
-        self._options = OpenOptions.parse(path, read_only=read_only, durability=durability, write_buffer=write_buffer)
+        self._options = engine.OpenOptions.parse(
+            path, read_only=read_only, durability=durability, write_buffer=write_buffer
+        )
         self._opened: tuple[BlockingStore, Puts] | None = None
         self._process = UNBOUND
 
     @property
     def path(self) -> Path:
         """The root, absolute."""
-        return Path(self._options.path)
+        return engine.Path(self._options.path)
 
     @property
     def read_only(self) -> bool:
@@ -105,8 +107,8 @@ class LocalStore(ProcessBound, BaseStore):
     async def aopen(self) -> Self:
         """Open the store, unless it is open; ``async with`` calls it."""
         if self._opened is None:
-            store = await run(BlockingStore.open, self._options, ref_queue(self).released)
-            self._opened, self._process = (store, Puts(store)), Process()
+            store = await engine.run(engine.BlockingStore.open, self._options, engine.ref_queue(self).released)
+            self._opened, self._process = (store, engine.Puts(store)), Process()
         return self
 
     @uninterrupted
@@ -128,10 +130,10 @@ class LocalStore(ProcessBound, BaseStore):
         if opened is not None:
             try:
                 # CANCEL: shielded, because files and refs would stay held.
-                await run_always(opened[0].close)
+                await engine.run_always(opened[0].close)
             finally:
-                ref_queue(self).closed()
-        await checkpoint()
+                engine.ref_queue(self).closed()
+        await engine.checkpoint()
 
     async def __aenter__(self) -> Self:
         return await self.aopen()
@@ -145,7 +147,7 @@ class LocalStore(ProcessBound, BaseStore):
     @property
     def images(self) -> LocalImageNames:
         """The image names, in SQLite beside the labels; see `steelyard.names`."""
-        return LocalImageNames(lambda: self._store.images)
+        return engine.LocalImageNames(lambda: self._store.images)
 
     def notes(self) -> list[str]:
         """Return the problems that were found when the store was opened, a sentence each; normally none."""
@@ -153,7 +155,7 @@ class LocalStore(ProcessBound, BaseStore):
 
     async def stats(self) -> StoreStats:
         """Return the number and size of blobs, ingests and quarantined copies."""
-        return await run(self._store.stats)
+        return await engine.run(self._store.stats)
 
     async def rebuild(self) -> list[str]:
         """Rebuild the metadata from the blobs and the readable part of the old file, which is kept beside the new one.
@@ -164,7 +166,7 @@ class LocalStore(ProcessBound, BaseStore):
         Raises:
             Unavailable: another process has the store open.
         """
-        return await run(self._store.rebuild)
+        return await engine.run(self._store.rebuild)
 
     def direct(self) -> BlockingStore:
         """Return the blocking core of the store, for threads: the same calls without an event loop.
@@ -178,9 +180,9 @@ class LocalStore(ProcessBound, BaseStore):
     @opening
     async def reader_at(self, blob: Descriptor | Digest | str) -> LocalReader:
         """Open a blob for reading; see `Provider.reader_at`."""
-        await checkpoint()
+        await engine.checkpoint()
         cached = self._store.blob_cached(blob)
-        return LocalReader(cached if cached is not None else await run(self._store.blob, blob))
+        return engine.LocalReader(cached if cached is not None else await engine.run(self._store.blob, blob))
 
     @opening
     async def writer(
@@ -192,50 +194,50 @@ class LocalStore(ProcessBound, BaseStore):
         algorithm: Algorithm | None = None,
     ) -> LocalWriter:
         """Start or resume an ingest; see `Ingester.writer`. Two stores on one root, in any processes, share refs."""
-        options = IngestOptions.parse(ref, size=size, expected=expected, algorithm=algorithm)
-        return LocalWriter(await run(self._store.ingest, options))
+        options = engine.IngestOptions.parse(ref, size=size, expected=expected, algorithm=algorithm)
+        return engine.LocalWriter(await engine.run(self._store.ingest, options))
 
     # Manager
 
     async def info(self, digest: Digest | str) -> Info:
         """Return the info of a blob; see `Manager.info`."""
-        return await run(self._store.info, digest)
+        return await engine.run(self._store.info, digest)
 
     async def infos(self, digests: Iterable[Digest | str]) -> dict[Digest, Info]:
         """Return the `Info` of each stored digest; one hop for `_BATCH` digests."""
-        names = [Digest.parse(digest) for digest in digests]
+        names = [engine.Digest.parse(digest) for digest in digests]
         found: dict[Digest, Info] = {}
-        for some in slices(names, _BATCH):
-            found.update(await run(self._store.infos, some))
+        for some in engine.slices(names, _BATCH):
+            found.update(await engine.run(self._store.infos, some))
         if not names:
-            await checkpoint()
+            await engine.checkpoint()
         return found
 
     async def update(self, info: Info, *fieldpaths: str) -> Info:
         """Set a blob's labels; see `Manager.update`."""
-        return await run(partial(self._store.update, info, *fieldpaths))
+        return await engine.run(partial(self._store.update, info, *fieldpaths))
 
     def walk(self, *filters_: str) -> AsyncGenerator[Info, None]:
         """Iterate over matching blobs in the order of their digests; see `Manager.walk`."""
-        return walk.walk(lambda: self._store, *filters_)
+        return engine.walk(lambda: self._store, *filters_)
 
     async def delete(self, digest: Digest | str) -> None:
         """Delete a blob; see `Manager.delete`."""
-        await run(self._store.delete, digest)
+        await engine.run(self._store.delete, digest)
 
     # IngestManager
 
     async def status(self, ref: str) -> Status:
         """Return the status of an ingest; see `IngestManager.status`."""
-        return await run(self._store.status, ref)
+        return await engine.run(self._store.status, ref)
 
     async def list_statuses(self, *filters_: str) -> list[Status]:
         """Return the matching ingests; see `IngestManager.list_statuses`."""
-        return await run(partial(self._store.statuses, *filters_))
+        return await engine.run(partial(self._store.statuses, *filters_))
 
     async def abort(self, ref: str) -> None:
         """Discard an ingest; see `IngestManager.abort`."""
-        await run(self._store.abort, ref)
+        await engine.run(self._store.abort, ref)
 
     # Store
 
@@ -249,12 +251,12 @@ class LocalStore(ProcessBound, BaseStore):
         async def put(source: Source) -> PutResult:
             return await self._put(source, options)
 
-        return put_many.put_many(put, self._store, options, sources, concurrency)
+        return engine.put_many(put, self._store, options, sources, concurrency)
 
     async def get(self, digest: Digest | str) -> bytes:
         """Return a whole blob, verified; see `Store.get`."""
-        async with self.reader_at(Digest.parse(digest)) as reader:
-            return await verified(reader)
+        async with self.reader_at(engine.Digest.parse(digest)) as reader:
+            return await engine.verified(reader)
 
     async def exists(self, digest: Digest | str) -> bool:
         """Return whether the blob is stored."""
@@ -276,7 +278,7 @@ class LocalStore(ProcessBound, BaseStore):
             NotFound: the blob is not stored.
             DataCorrupt: the bytes do not match the digest.
         """
-        await verify.verify(self._store, Digest.parse(digest), quarantine=quarantine, on_progress=on_progress)
+        await engine.verify(self._store, engine.Digest.parse(digest), quarantine=quarantine, on_progress=on_progress)
 
     def verify_all(
         self,
@@ -297,7 +299,7 @@ class LocalStore(ProcessBound, BaseStore):
         Cancellation:
             Stops after the current hops; a run with `resume` continues from there.
         """
-        return verify.verify_all(
+        return engine.verify_all(
             self._store, concurrency=concurrency, resume=resume, quarantine=quarantine, on_progress=on_progress
         )
 
@@ -307,5 +309,5 @@ class LocalStore(ProcessBound, BaseStore):
 
     def _require(self) -> tuple[BlockingStore, Puts]:
         if self._opened is None:
-            raise FailedPrecondition(f"store {self.path}: not open; use it in `async with`")
+            raise engine.FailedPrecondition(f"store {self.path}: not open; use it in `async with`")
         return self._opened

@@ -15,12 +15,12 @@ call them directly.
 | `_rows` | from the native core's tuples to the values of `steelyard.model` |
 """
 
+from steelyard.local._defaults import Durability as Durability
 from steelyard.local.blocking._blob import BlockingBlob as BlockingBlob
 from steelyard.local.blocking._ingest import BlockingIngest as BlockingIngest
 from steelyard.local.blocking._names import BlockingNames as BlockingNames
 from steelyard.local.blocking._store import BlobPages as BlobPages
 from steelyard.local.blocking._store import BlockingStore as BlockingStore
-from steelyard.local.blocking._store import Durability as Durability
 from steelyard.local.blocking._store import OpenOptions as OpenOptions
 from steelyard.local.blocking._store import StoreStats as StoreStats
 

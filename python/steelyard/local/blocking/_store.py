@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 import msgspec
 
@@ -14,6 +14,7 @@ from steelyard import _native, filters
 from steelyard._runtime.fork import ProcessBound
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import DataCorrupt, InvalidArgument
+from steelyard.local._defaults import WRITE_BUFFER, Durability
 from steelyard.local.blocking._blob import BlockingBlob
 from steelyard.local.blocking._ingest import BlockingIngest
 from steelyard.local.blocking._names import BlockingNames
@@ -21,13 +22,7 @@ from steelyard.local.blocking._rows import label_keys, to_info, to_infos, to_sta
 from steelyard.model import Descriptor, Info, Labels, Status
 from steelyard.options import IngestOptions, check_ref
 
-__all__ = ("WRITE_BUFFER", "BlobPages", "BlockingStore", "Durability", "OpenOptions", "StoreStats")
-
-Durability = Literal["power-loss", "process-crash"]
-"""The failure that an acknowledged change survives: a power loss, or only the end of the process (no flush to the disk)."""
-
-WRITE_BUFFER = 128 << 20
-"""Half a MiB for each of 256 writers."""
+__all__ = ("BlobPages", "BlockingStore", "OpenOptions", "StoreStats")
 
 
 class OpenOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,13 @@
+"""What `LocalStore` and the blocking core have in common without loading each other."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+__all__ = ("WRITE_BUFFER", "Durability")
+
+Durability = Literal["power-loss", "process-crash"]
+"""The failure that an acknowledged change survives: a power loss, or only the end of the process (no flush to the disk)."""
+
+WRITE_BUFFER = 128 << 20
+"""Half a MiB for each of 256 writers."""

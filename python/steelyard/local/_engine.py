@@ -1,0 +1,43 @@
+"""What `LocalStore` uses, in one module, which is loaded with the first store: the class is then quick to import."""
+
+from pathlib import Path
+
+from anyio.lowlevel import checkpoint
+
+from steelyard._runtime.calls import run, run_always
+from steelyard._runtime.chunks import slices
+from steelyard._runtime.refqueue import ref_queue
+from steelyard.digest import Digest
+from steelyard.errors import FailedPrecondition
+from steelyard.local.blocking import BlockingStore, OpenOptions
+from steelyard.local.names import LocalImageNames
+from steelyard.local.put import Puts
+from steelyard.local.put_many import put_many
+from steelyard.local.reader import LocalReader, verified
+from steelyard.local.verify import verify, verify_all
+from steelyard.local.walk import walk
+from steelyard.local.writer import LocalWriter
+from steelyard.options import IngestOptions
+
+__all__ = (
+    "BlockingStore",
+    "Digest",
+    "FailedPrecondition",
+    "IngestOptions",
+    "LocalImageNames",
+    "LocalReader",
+    "LocalWriter",
+    "OpenOptions",
+    "Path",
+    "Puts",
+    "checkpoint",
+    "put_many",
+    "ref_queue",
+    "run",
+    "run_always",
+    "slices",
+    "verified",
+    "verify",
+    "verify_all",
+    "walk",
+)

@@ -1,0 +1,21 @@
+"""What `steelyard.base` uses, in one module, which it loads at the first call: the classes there are then quick to import."""
+
+from anyio.lowlevel import checkpoint
+
+from steelyard._runtime.refqueue import ref_queue
+from steelyard.digest import Digest
+from steelyard.errors import NotFound
+from steelyard.transfer._blob import exists, read_blob
+from steelyard.transfer._put import put_source
+from steelyard.transfer._put_many import put_each
+
+__all__ = (
+    "Digest",
+    "NotFound",
+    "checkpoint",
+    "exists",
+    "put_each",
+    "put_source",
+    "read_blob",
+    "ref_queue",
+)
