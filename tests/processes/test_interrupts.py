@@ -182,6 +182,33 @@ def test_trio_interrupts_no_coroutine_of_ours_but_at_a_checkpoint(folder: Path) 
     assert torn == set()
 
 
+LOADED_LATE = """
+import sys, anyio, trio
+from steelyard import LocalStore
+
+def look(frame, event, _):
+    if event == "call" and frame.f_code.co_qualname == "MemoryStore.list_statuses":
+        print(trio.lowlevel.currently_ki_protected())
+
+async def main():
+    async with LocalStore(sys.argv[1], durability="process-crash"):
+        assert "steelyard.memory" not in sys.modules
+        from steelyard import MemoryStore
+        async with MemoryStore() as store:
+            sys.setprofile(look)
+            await store.list_statuses()
+            sys.setprofile(None)
+
+anyio.run(main, backend="trio")
+"""
+
+
+def test_trio_interrupts_no_coroutine_of_a_module_that_was_loaded_late(folder: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", LOADED_LATE, folder / "store"], capture_output=True, text=True)
+
+    assert ({"True"}, "") == (set(done.stdout.split()), done.stderr)
+
+
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_ctrl_c_in_a_task_group_of_ours_is_no_exception_group(backend: str) -> None:
     async def main() -> None:
