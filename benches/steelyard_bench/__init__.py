@@ -21,12 +21,14 @@ To add a row:
    What a round measures itself, it returns: ``{"stall_seconds": 0.003}``.
 4. `durable` is True only if data and name survive the loss of power when the work is done; None if nothing is written.
 5. `Goal` compares a contestant with another, with H, or a metric with a number. One that is out of reach says why: `reason`.
-6. Put the function into `_rows.ROWS`. The command, the suites in `benches/suites` and the tests take it from there.
+6. A row that creates many small files says so, `small_files`: it then runs on fresh file systems.
+7. Put the function into `_rows.ROWS`. The command, the suites in `benches/suites` and the tests take it from there.
 
 | Module | Holds |
 | --- | --- |
 | `_model` | rows, contestants, goals |
 | `_rounds`, `_alone`, `_ground` | the rounds, H, where they write |
+| `_disks` | fresh file systems for rows of many small files |
 | `_results` | what was measured; the JSON |
 | `_machine` | what the numbers depend on, and what makes them weak |
 | `_run` | one run |

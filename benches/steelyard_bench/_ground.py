@@ -6,6 +6,7 @@ import ctypes
 import errno
 import mmap
 import os
+import shlex
 import shutil
 import stat
 import tempfile
@@ -17,7 +18,7 @@ from anyio import CancelScope
 
 from steelyard_bench._inside import run
 
-__all__ = ("LARGE", "Ground", "check_space", "cut_large_files", "leftovers", "open_ground", "settle")
+__all__ = ("LARGE", "SMALL", "Ground", "check_space", "cut_large_files", "leftovers", "open_ground", "settle")
 
 PREFIX = "steelyard-bench-"
 """How the names of the folders begin; one that is still there belongs to a run under way, or to one that was killed."""
@@ -25,7 +26,7 @@ PREFIX = "steelyard-bench-"
 LARGE = 64 << 10
 """Files above this give their blocks back right after their round; see `Ground.spent`."""
 
-_SMALL = 5 << 10
+SMALL = 5 << 10
 """What a small file takes: a block, its names and its part of a directory."""
 
 _MARGIN = 1.1
@@ -43,10 +44,12 @@ class Ground:
 
     Args:
         folder: an empty folder.
+        filesystem: the kind of the file system, if it is a fresh one.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, filesystem: str | None = None) -> None:
         self.folder = folder
+        self.filesystem = filesystem
         self._count = 0
 
     async def fresh(self, name: str) -> Path:
@@ -66,11 +69,11 @@ class Ground:
 
 
 @asynccontextmanager
-async def open_ground(directory: Path) -> AsyncIterator[Ground]:
+async def open_ground(directory: Path, filesystem: str | None = None) -> AsyncIterator[Ground]:
     """Make a folder for a run in `directory`, and remove it with all that is in it at the end, also when cancelled."""
     folder = Path(await run(_make_folder, directory))
     try:
-        yield Ground(folder)
+        yield Ground(folder, filesystem)
     finally:
         with CancelScope(shield=True):
             await run(_remove, folder)
@@ -87,7 +90,7 @@ def check_space(directory: Path, *, large: int, small: int) -> None:
     Raises:
         OSError: ENOSPC, with what is needed and what is there.
     """
-    needed = int((large + small * _SMALL) * _MARGIN)
+    needed = int((large + small * SMALL) * _MARGIN)
     disk = os.statvfs(directory)
     free = disk.f_frsize * disk.f_bavail
     if free < needed:
@@ -127,9 +130,15 @@ def settle(place: Path, size: int) -> None:
         pass
 
 
-def leftovers(directory: Path) -> list[Path]:
-    """Return the folders of runs that were killed, or are under way."""
-    return sorted(path for path in directory.glob(f"{PREFIX}*") if path.is_dir())
+def leftovers(directory: Path) -> list[str]:
+    """Return the commands that remove the folders of runs that were killed, or are under way."""
+    return [_removal(folder) for folder in sorted(directory.glob(f"{PREFIX}*")) if folder.is_dir()]
+
+
+def _removal(folder: Path) -> str:
+    mounted = (path for path in sorted(folder.glob("*/*")) if os.path.ismount(path))
+    commands = [f"umount {shlex.quote(str(path))}" for path in mounted]
+    return " && ".join([*commands, f"rm -r {shlex.quote(str(folder))}"])
 
 
 def _make_folder(directory: Path) -> str:

@@ -124,12 +124,12 @@ def weaknesses(machine: Machine, *, divisor: int, rounds: int, busy: float | Non
 
 
 def weaknesses_of_rows(rows: list[RowResult]) -> list[str]:
-    """Return which rows H itself moved in, which does the same work in every round."""
-    found = []
+    """Return which rows are weak by themselves, and which H itself moved in, which does the same work in every round."""
+    found = [f"row {row.label}: {row.weak}" for row in rows if row.weak]
     for row in rows:
         times = [sample.seconds for entry in row.contestants if entry.name == "H" for sample in entry.samples]
         if times and max(times) > _UNSTEADY * min(times):
-            found.append(f"row {row.number}: H itself took between {min(times):.3g} and {max(times):.3g} s")
+            found.append(f"row {row.label}: H itself took between {min(times):.3g} and {max(times):.3g} s")
     return found
 
 

@@ -154,6 +154,7 @@ class Row(Generic[MaterialT]):
         note: what a reader should know of how it is measured.
         space: bytes of large files on the disk at any one time, where the payload does not tell.
         writes: bytes that one round writes, where the payload does not tell.
+        small_files: whether it creates so many small files that the file system decides; it runs on fresh ones (`_disks`).
     """
 
     number: int
@@ -165,6 +166,7 @@ class Row(Generic[MaterialT]):
     note: str = ""
     space: int = 0
     writes: int = 0
+    small_files: bool = False
 
     def __post_init__(self) -> None:
         """Check that the goals name contestants, which nothing else would notice before the end of a long run."""

@@ -33,7 +33,7 @@ class Outputs(msgspec.Struct, frozen=True, kw_only=True):
         return self.json == STDOUT
 
     def check(self) -> None:
-        """Open each file for writing, before half an hour is spent.
+        """Open each file for writing, before an hour is spent.
 
         Raises:
             OSError: one can't be written.
@@ -67,7 +67,7 @@ class Progress:
     """
 
     def __init__(self, rows: Sequence[int]) -> None:
-        self._left = list(rows)
+        self._rows = list(rows)
         self._shown = sys.stderr.isatty()
 
     def take_step(self, step: Step) -> None:
@@ -75,21 +75,16 @@ class Progress:
         if not self._shown:
             return
         words = [
-            f"row {step.row}",
+            f"row {step.row}{f' on {step.filesystem}' if step.filesystem else ''}",
             f"round {step.round} of {step.rounds}" if step.round else "warm-up",
             step.contestant,
         ]
         if step.seconds_left is not None:
             words.append(f"about {step.seconds_left:.0f} s left of this row")
-        if later := self._left[1:]:
+        if later := self._rows[self._rows.index(step.row) + 1 :]:
             words.append(f"then {'row' if len(later) == 1 else 'rows'} {', '.join(map(str, later))}")
         sys.stderr.write(_CLEAR_LINE + ", ".join(words))
         sys.stderr.flush()
-
-    def end_row(self, number: int) -> None:
-        """Remove the line, and the row from those that are left."""
-        self._left.remove(number)
-        self.clear()
 
     def clear(self) -> None:
         """Remove the line."""
@@ -106,7 +101,7 @@ def say(text: str) -> None:
 def failures(row: RowResult) -> list[str]:
     """Return a sentence for each contestant that failed; a peer's failure is only part of the table."""
     return [
-        f"row {row.number}: {entry.name}: {entry.failed}"
+        f"row {row.label}: {entry.name}: {entry.failed}"
         for entry in row.contestants
         if entry.failed is not None and entry.kind != "peer"
     ]
@@ -115,7 +110,8 @@ def failures(row: RowResult) -> list[str]:
 def conclusion(report: Report) -> str:
     """Return how many goals were met."""
     goals = [goal.met for row in report.rows for goal in row.goals]
-    rows = f"{len(report.rows)} row{'s' * (len(report.rows) != 1)}"
+    count = len({row.number for row in report.rows})
+    rows = f"{count} row{'s' * (count != 1)}"
     met = f"{goals.count(True)} goal{'s' * (goals.count(True) != 1)} met"
     return f"{rows}: {met}, {goals.count(False)} missed, {goals.count(None)} unknown"
 

@@ -108,7 +108,7 @@ class _Group:
     @property
     def title(self) -> list[str]:
         section = self.bars[0].entry.section
-        words = f"{self.row.number} · {self.row.title}" + (f", {section}" if section else "")
+        words = f"{self.row.label} · {self.row.title}" + (f", {section}" if section else "")
         return textwrap.wrap(words, _TITLE_CHARACTERS)
 
     @property

@@ -16,8 +16,9 @@ _HEADS = ("", "median", "least", "CPU", "× H", "")
 
 def table(row: RowResult) -> str:
     """Return a row as text: who took how long, durable and not durable apart, and what came of the goals."""
-    lines = [f"Row {row.number}: {row.title}"]
+    lines = [f"Row {row.number}: {row.title}" + (f", on a fresh {row.filesystem}" if row.filesystem else "")]
     lines += [f"  {row.note}"] if row.note else []
+    lines += [f"  weak: {row.weak}"] if row.weak else []
     entries: list[tuple[str, ...]] = []
     for section, durable, group in _groups(row.contestants):
         entries.append((f"{section}, {_DURABLE[durable]}" if section else _DURABLE[durable],))
@@ -67,10 +68,10 @@ def markdown(report: Report) -> str:
             rival = next((entry for entry in row.contestants if entry.name == goal.to), None)
             if rival is not None and rival.kind == "peer":
                 which = f"is {_DURABLE[rival.durable]}" + (f": {rival.note}" if rival.note else "")
-                cells = (str(row.number), rival.name, which, goal_text(goal), measured, verdict(goal))
+                cells = (row.label, rival.name, which, goal_text(goal), measured, verdict(goal))
                 others.append(f"| {' | '.join(cells)} |")
             else:
-                cells = (str(row.number), _work(row, goal), goal.contestant, goal_text(goal), measured, verdict(goal))
+                cells = (row.label, _work(row, goal), goal.contestant, goal_text(goal), measured, verdict(goal))
                 own.append(f"| {' | '.join(cells)} |")
     machine = report.machine
     disk = f"{machine['filesystem']}{' without a journal' if machine['journal'] is False else ''}"
@@ -80,7 +81,7 @@ def markdown(report: Report) -> str:
         f"`{report.command}`"
     )
     known = [
-        f"- Row {row.number}, {goal.contestant} {goal_text(goal)}: {goal.reason}"
+        f"- Row {row.label}, {goal.contestant} {goal_text(goal)}: {goal.reason}"
         for row in report.rows
         for goal in row.goals
         if goal.met is False and goal.reason

@@ -107,7 +107,12 @@ class GoalResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RowResult(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="bench_row"):
-    """What a row gave."""
+    """What a row gave.
+
+    Attributes:
+        filesystem: the kind of the fresh file system that it ran on; None where it ran in the directory itself.
+        weak: what makes its numbers weak; empty if nothing does.
+    """
 
     number: int
     title: str
@@ -115,6 +120,13 @@ class RowResult(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag
     bytes: int | None
     contestants: list[ContestantResult]
     goals: list[GoalResult]
+    filesystem: str | None = None
+    weak: str = ""
+
+    @property
+    def label(self) -> str:
+        """The number, and the file system if it is a fresh one: ``4, xfs``."""
+        return str(self.number) if self.filesystem is None else f"{self.number}, {self.filesystem}"
 
     def find(self, name: str) -> ContestantResult:
         """Return the result of a contestant."""

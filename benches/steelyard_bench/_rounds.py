@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
+import msgspec
+
 from steelyard_bench._alone import alone
 from steelyard_bench._ground import Ground, settle
 from steelyard_bench._inside import run
@@ -28,6 +30,7 @@ class Step:
 
     Attributes:
         row: the row's number.
+        filesystem: as in `RowResult`.
         round: the round, 0 for the warm-up.
         rounds: how many there are after it.
         contestant: whose turn it is.
@@ -37,6 +40,7 @@ class Step:
     """
 
     row: int
+    filesystem: str | None
     round: int
     rounds: int
     contestant: str
@@ -73,7 +77,12 @@ def order(entries: Sequence[T], number: int) -> list[T]:
 
 
 async def measure(
-    row: Row[Any], ground: Ground, *, rounds: int, peers: bool = True, watch: Watch = lambda _: None
+    row: Row[Any],
+    ground: Ground,
+    *,
+    rounds: int,
+    peers: bool = True,
+    watch: Watch = lambda _: None,
 ) -> RowResult:
     """Run a row.
 
@@ -95,10 +104,10 @@ async def measure(
             for number in range(rounds + 1):
                 for runner in order(runners, number):
                     if runner.takes_part(number):
-                        watch(_step(row, runners, runner, number, rounds))
+                        watch(_step(row, ground, runners, runner, number=number, rounds=rounds))
                         await _take_turn(row, runner, material, ground, number)
     await ground.spent(folder)
-    return _conclude(row, contestants, runners, missing)
+    return msgspec.structs.replace(_conclude(row, contestants, runners, missing), filesystem=ground.filesystem)
 
 
 async def one_round(row: Row[Any], contestant: Contestant[Any], material: Any, ground: Ground) -> Sample:
@@ -171,12 +180,13 @@ def _tell(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _step(row: Row[Any], runners: Sequence[_Runner], now: _Runner, number: int, rounds: int) -> Step:
+def _step(row: Row[Any], ground: Ground, runners: Sequence[_Runner], now: _Runner, *, number: int, rounds: int) -> Step:
     done = sum(len(runner.samples) for runner in runners)
     left = [max(0, runner.rounds - len(runner.samples)) for runner in runners if runner.failed is None]
     seconds = [runner.spent_seconds for runner in runners if runner.failed is None]
     return Step(
         row=row.number,
+        filesystem=ground.filesystem,
         round=number,
         rounds=rounds,
         contestant=now.contestant.name,

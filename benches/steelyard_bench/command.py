@@ -87,6 +87,7 @@ def bench(
     directory: Path | None = None,
     backend: Literal["asyncio", "trio"] = "asyncio",
     peers: bool = True,
+    images: bool = True,
     json: Path | None = None,
     svg: Path | None = None,
     markdown: Path | None = None,
@@ -99,7 +100,7 @@ def bench(
     it leaves out. All of them take turns in every round. The unit is H: the time one thread needs for SHA-256 over the
     same bytes, measured in the same rounds. Read ratios, not times.
 
-    The whole run takes half an hour and 30 GiB of disk, most of it for row 14. With --quick it takes a minute and 1 GiB,
+    The whole run takes an hour and 30 GiB of disk, most of it for row 14. With --quick it takes a minute and 1 GiB,
     and says less. Everything is written below one new folder, which is removed at the end, also after Ctrl-C.
 
     Args:
@@ -109,6 +110,8 @@ def bench(
         directory: where to write, on the disk to measure; the current directory by default.
         backend: the async library to run on.
         peers: measure other programs and packages too.
+        images: as root, measure rows of many small files on a fresh ext4 and a fresh xfs, in an image file in the directory;
+            with --no-images in the directory itself.
         json: write everything that was measured to this file; - is standard output, in place of the tables.
         svg: write a plot to this file.
         markdown: write a table of the goals to this file.
@@ -132,6 +135,7 @@ def bench(
             rounds=_positive(rounds),
             scale=QUICK if quick else FULL,
             peers=peers,
+            images=images,
             command=printable(shlex.join(["steelyard-bench", *sys.argv[1:]])),
         )
         outputs.check()
@@ -178,11 +182,11 @@ async def _measure(plan: Plan, outputs: Outputs) -> Report:
         warned.extend(warnings)
         for warning in warnings:
             say(f"weak: {warning}")
-        for folder in await run(leftovers, plan.directory):
-            say(f"left by a run that was killed, or is under way: rm -r {shlex.quote(str(folder))}")
+        for command in await run(leftovers, plan.directory):
+            say(f"left by a run that was killed, or is under way: {command}")
 
     async def on_row(row: RowResult) -> None:
-        progress.end_row(row.number)
+        progress.clear()
         _show(row, outputs)
 
     try:

@@ -16,7 +16,7 @@ import pytest
 from steelyard_bench._results import ContestantResult, GoalResult, Report, RowResult, Sample
 
 PROGRAM = (sys.executable, "-c", "import sys; from steelyard_bench.command import main; sys.exit(main())")
-WORK = ("--quick", "--rows", "4", "--no-peers")
+WORK = ("--quick", "--rows", "4", "--no-peers", "--no-images")
 ROW = (*WORK, "--rounds", "1")
 ENVIRONMENT = os.environ | {"STEELYARD_ALLOW_DEBUG": "1"}
 

@@ -24,7 +24,7 @@ async def test_a_run_tells_of_its_rows_and_leaves_nothing(memory: Path, anyio_ba
     async def on_row(row: RowResult) -> None:
         rows.append(row)
 
-    plan = Plan(directory=memory, backend=anyio_backend, rows=(4, 1), rounds=1, scale=TINY, peers=False)
+    plan = Plan(directory=memory, backend=anyio_backend, rows=(4, 1), rounds=1, scale=TINY, peers=False, images=False)
     report = await measure_rows(plan, on_start=on_start, on_row=on_row)
 
     assert [4, 1] == [row.number for row in report.rows]

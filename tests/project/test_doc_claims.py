@@ -241,7 +241,7 @@ def test_the_page_on_benchmarks_lists_the_options() -> None:
 
     page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
     listed = {option for options in _rows(page, "## Options") for option in re.findall(r"--([a-z-]+)", options)}
-    assert listed == {"no-peers" if name == "peers" else name for name in names}
+    assert listed == {f"no-{name}" if name in {"peers", "images"} else name for name in names}
 
 
 def test_contributing_lists_the_steps_of_the_check() -> None:

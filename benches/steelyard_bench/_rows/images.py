@@ -78,6 +78,7 @@ def small_layers(scale: Scale) -> Row[Images]:
             ),
             Goal(contestant="steelyard", at_most=1 / 35, to="ctr images import"),
         ),
+        small_files=True,
     )
 
 

@@ -44,6 +44,7 @@ def batch(scale: Scale) -> Row[Blobs]:
             Goal(contestant="steelyard", at_most=1.3, to="batch with syncfs"),
             *peer_goals("steelyard", peers, times_ctr=40),
         ),
+        small_files=True,
     )
 
 
@@ -67,6 +68,7 @@ def concurrent(scale: Scale) -> Row[Blobs]:
             Goal(contestant="steelyard", at_most=1.3, to=f"{THREADS} threads"),
             *peer_goals("steelyard", peers),
         ),
+        small_files=True,
     )
 
 
