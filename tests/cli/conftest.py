@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +20,7 @@ PACKAGES = ("json", "email", "importlib")
 @pytest.fixture(scope="session")
 def fork_server() -> Iterator[ForkServer]:
     """Give the process that all runs are forked from."""
-    fork_server = ForkServer(os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)})
+    fork_server = ForkServer()
     yield fork_server
     fork_server.close()
 

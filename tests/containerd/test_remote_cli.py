@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def fork_server() -> Iterator[ForkServer]:
-    fork_server = ForkServer(os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)})
+    fork_server = ForkServer()
     yield fork_server
     fork_server.close()
 

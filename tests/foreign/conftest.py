@@ -5,8 +5,6 @@ from __future__ import annotations
 import email
 import importlib
 import json
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +23,7 @@ KINDS = ("gzip", "zstd", "plain", "index")
 @pytest.fixture(scope="session")
 def fork_server() -> Iterator[ForkServer]:
     """Give the process that all runs of our command are forked from."""
-    fork_server = ForkServer(os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)})
+    fork_server = ForkServer()
     yield fork_server
     fork_server.close()
 

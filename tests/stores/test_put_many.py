@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
+from support.stalls import turns_of_another
 
 from steelyard._runtime.concurrent import map_unordered
 from steelyard.errors import InvalidArgument, InvalidLabel
@@ -198,25 +199,17 @@ async def test_arguments_are_checked_at_once() -> None:
 
 async def test_results_that_came_together_let_other_tasks_run() -> None:
     """Not after each, which would cost more than the result, but before long."""
-    turns = 0
-
-    async def other() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await checkpoint()
+    seen: list[int] = []
 
     async def together(_: int, count: int, emit: Any) -> None:
         await emit(*range(1, count + 1))
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(other)
+    async def collect() -> None:
         async with aclosing(map_unordered([1000], together, concurrency=1)) as results:
-            seen = [result async for result in results]
-        tasks.cancel_scope.cancel()
+            seen.extend([result async for result in results])
 
+    assert 20 <= await turns_of_another(collect()) <= 500
     assert seen == list(range(1, 1001))
-    assert 20 <= turns <= 500
 
 
 async def test_a_consumer_cancelled_among_results_that_came_together_is_stopped() -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import anyio
 from anyio.abc import TaskStatus
 
-__all__ = ("Loop", "watched")
+__all__ = ("Loop", "turns_of_another", "watched")
 
 BEAT_SECONDS = 0.001
 
@@ -58,3 +58,20 @@ async def watched(work: Awaitable[object]) -> Loop:
         await anyio.sleep(BEAT_SECONDS)  # what held the loop up at the very end is seen, too
         background.cancel_scope.cancel()
     return Loop(max(late), max(computed), time.thread_time() - thread, time.process_time() - process, turns)
+
+
+async def turns_of_another(work: Awaitable[object]) -> int:
+    """Wait for the work, and return how often a task that only lets others run had its turn meanwhile."""
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(other)
+        await work
+        tasks.cancel_scope.cancel()
+    return turns

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
-import tempfile
-import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -18,11 +15,10 @@ from steelyard_bench._inside import run
 from steelyard_bench._model import Work
 from steelyard_bench._peers._layout import write_archive
 from steelyard_bench._peers._shape import Peer, each, needs_program, on_thread
-from steelyard_bench._tied import tied
+from steelyard_bench._server_process import ServerProcess, running
 
 __all__ = ("Daemon", "available", "ctr", "ctr_import", "ctr_ingest", "daemon", "daemon_of_round")
 
-_START_SECONDS = 60.0
 _NOTE = "fsync of each blob, not of its folder; the daemon's processor time is not counted"
 
 # What stores no content: it would only take time to start, and look at things that are not ours.
@@ -83,30 +79,21 @@ def ctr_import() -> Peer:
     )
 
 
-class Daemon:
-    """A containerd with its data in a folder, which outlives it; it may be ended and started again.
-
-    The socket is in a folder of the system's for temporary files, because the path of one has at most 107 bytes.
+class Daemon(ServerProcess):
+    """A containerd with its data in a folder; see `ServerProcess`.
 
     Args:
         place: the folder.
         more: what is put at the end of the configuration.
         disabled: plugins that do not run, beside those that store no content.
         programs: the folder of `containerd` and `ctr`, if they are not those on the path.
-
-    Attributes:
-        address: the path of its socket.
-        log: what it says.
     """
 
     def __init__(
         self, place: Path, more: str = "", *, disabled: Sequence[str] = (), programs: Path | None = None
     ) -> None:
+        super().__init__("containerd", place / "containerd.log", "s")
         self._programs = programs
-        self._folder = Path(tempfile.mkdtemp(prefix="sy-"))
-        self.address = str(self._folder / "s")
-        self.log = place / "containerd.log"
-        self._process: subprocess.Popen[bytes] | None = None
         (self._folder / "config.toml").write_text(
             f"version = 2\nroot = {json.dumps(str(place / 'containerd'))}\n"
             f"state = {json.dumps(str(self._folder / 'state'))}\n"
@@ -116,50 +103,21 @@ class Daemon:
         )
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
-        with self.log.open("ab") as output:
-            command = [self.program("containerd"), "--config", str(self._folder / "config.toml")]
-            self._process = subprocess.Popen(tied(command), stdout=output, stderr=output)
-        _await_socket(self._process, [self.program("ctr"), "--address", self.address], self.log)
+        self._start([self.program("containerd"), "--config", str(self._folder / "config.toml")])
 
     def program(self, name: str) -> str:
         """Return the word that starts one of its programs."""
         return name if self._programs is None else str(self._programs / name)
 
-    def stop(self) -> None:
-        """End it, if it runs."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.terminate()
-        try:
-            process.wait(_START_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-    def kill(self) -> None:
-        """End it as the kernel would, without a word."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.wait()
-
-    def close(self) -> None:
-        """End it and remove its socket; the data stays."""
-        self.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
+    def _answers(self) -> bool:
+        # It answers when everything behind the socket is there.
+        version = [self.program("ctr"), "--address", self.address, "--timeout", "1s", "version"]
+        return subprocess.run(version, capture_output=True, check=False).returncode == 0
 
 
-@contextmanager
-def daemon(place: Path, more: str = "") -> Iterator[str]:
+def daemon(place: Path, more: str = "") -> AbstractContextManager[str]:
     """Run a `Daemon` and give the address of its socket; it has ended afterwards."""
-    running = Daemon(place, more)
-    try:
-        running.start()
-        yield running.address
-    finally:
-        running.close()
+    return running(Daemon(place, more))
 
 
 @asynccontextmanager
@@ -172,23 +130,6 @@ async def daemon_of_round(place: Path) -> AsyncIterator[str]:
     finally:
         with CancelScope(shield=True):
             await run(running.__exit__, None, None, None)
-
-
-def _await_socket(process: subprocess.Popen[bytes], client: Sequence[str], log: Path) -> None:
-    end = time.monotonic() + _START_SECONDS
-    while True:
-        # It answers when everything behind the socket is there.
-        asked = subprocess.run(
-            [*client, "--timeout", "1s", "version"],
-            capture_output=True,
-            check=False,
-        )
-        if asked.returncode == 0:
-            return
-        if process.poll() is not None or time.monotonic() > end:
-            said = log.read_text(encoding="utf-8", errors="replace").splitlines()
-            raise RuntimeError(f"containerd does not start: {said[-1] if said else 'it says nothing'}")
-        time.sleep(0.02)
 
 
 def _ingest(address: str, file: Path, _: Path) -> None:
