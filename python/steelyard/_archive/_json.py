@@ -1,4 +1,4 @@
-"""JSON from outside, read strictly: what two readers could understand in two ways is refused before the second reads it.
+"""Strict JSON: a document that two readers could understand in two ways is refused before the second reads it.
 
 msgspec holds the GIL while it decodes. So a large document is decoded in parts: between two of them the thread of the event
 loop can take the GIL.
@@ -28,7 +28,7 @@ ValueT = TypeVar("ValueT")
 PART = 64 << 10
 """The most bytes that are decoded at once: less than a millisecond. A string that is longer is not cut."""
 
-_PLACE = re.compile(r"(.*) - at `\$(?:\[(\d+)\])?(.*)`", re.DOTALL)
+_PATH = re.compile(r"(.*) - at `\$(?:\[(\d+)\])?(.*)`", re.DOTALL)
 
 
 def check(data: Buffer, *, name: str, depth: int, shape: Shape | None = None) -> None:
@@ -66,22 +66,22 @@ def decode(data: bytes, kind: type[ValueT] | Any) -> ValueT:
     Raises:
         msgspec.DecodeError: the data is not JSON, or is of another type.
     """
-    found = json_parts(data, PART - 2) if len(data) > PART else None
-    if found is None:
+    layout = json_parts(data, PART - 2) if len(data) > PART else None
+    if layout is None:
         return msgspec.json.decode(data, type=kind)
-    value: ValueT = _Cut(data).container(found, (0, len(data)), kind, "$")
+    value: ValueT = _PartDecoder(data).container(layout, (0, len(data)), kind, "$")
     return value
 
 
-class _Cut:
-    """A document that is decoded in parts."""
+class _PartDecoder:
+    """Decodes a document in parts."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
 
-    def container(self, found: _JsonContainer, place: tuple[int, int], kind: Any, where: str) -> Any:
+    def container(self, layout: _JsonContainer, span: tuple[int, int], kind: Any, where: str) -> Any:
         """Return the value of an array or object, which is at the JSON path `where`."""
-        is_object, parts = found
+        is_object, parts = layout
         for each in get_args(kind) if get_origin(kind) in {Union, UnionType} else (kind,):
             origin, types = get_origin(each), get_args(each)
             if each is Any:
@@ -92,13 +92,13 @@ class _Cut:
                 return self._structure(parts, each, where)
             if not is_object and origin in {tuple, list}:
                 return origin(self._items(parts, types[0], where))
-        return _decoded(self._data[slice(*place)], kind, where)  # another type is expected: the first byte is refused
+        return _decoded(self._data[slice(*span)], kind, where)  # another type is expected: the first byte is refused
 
     def _items(self, parts: list[_JsonPart], kind: Any, where: str) -> list[Any]:
         items: list[Any] = []
         for start, end, _, inner in parts:
             if inner is None:
-                items += _decoded(b"[%b]" % self._data[start:end], list[kind], where, before=len(items))
+                items += _decoded(b"[%b]" % self._data[start:end], list[kind], where, first_index=len(items))
             else:
                 items.append(self.container(inner, (start, end), kind, f"{where}[{len(items)}]"))
         return items
@@ -128,11 +128,11 @@ class _Cut:
         return kind(**values)
 
 
-def _decoded(data: bytes | Raw, kind: Any, where: str, *, before: int = 0) -> Any:
-    """Decode a part; in an error, say where it is in the document: in an array, after so many elements."""
+def _decoded(data: bytes | Raw, kind: Any, where: str, *, first_index: int = 0) -> Any:
+    """Decode a part; an error names the path in the document. In an array, the part starts at `first_index`."""
     try:
         return msgspec.json.decode(data, type=kind)
     except ValidationError as error:
-        text, index, rest = found.groups() if (found := _PLACE.fullmatch(str(error))) else (str(error), None, "")
-        index = "" if index is None else f"[{before + int(index)}]"
+        text, index, rest = found.groups() if (found := _PATH.fullmatch(str(error))) else (str(error), None, "")
+        index = "" if index is None else f"[{first_index + int(index)}]"
         raise ValidationError(f"{text} - at `{where}{index}{rest}`") from None

@@ -7,9 +7,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 use steelyard_core::sys::ProcessBound;
 use steelyard_core::threads::calls::{self, Bounds};
-use steelyard_core::waiting::for_caller;
+use steelyard_core::waiting::{Caller, for_caller};
 
-use crate::caller::{Many, One};
+use crate::caller::{BatchCallers, PythonCaller};
 use crate::errors::{Cancelled, Failure, contain};
 use crate::inbox::{Inbox, Outcome, address};
 
@@ -77,8 +77,8 @@ impl Batcher {
 }
 
 impl Waiting {
-    fn caller(&self) -> One {
-        One(Arc::clone(&self.port), address(&self.ticket))
+    fn caller(&self) -> PythonCaller {
+        PythonCaller { inbox: Arc::clone(&self.port), ticket: address(&self.ticket) }
     }
 }
 
@@ -87,7 +87,7 @@ impl Queue {
     pub(crate) fn work(&self, py: Python<'_>) -> (Vec<Outcome>, bool) {
         let batch = self.waiting.take();
         let items: Vec<_> = batch.iter().map(|one| one.item.clone_ref(py)).collect();
-        let callers = Many(batch.iter().map(Waiting::caller).collect());
+        let callers = BatchCallers(batch.iter().map(Waiting::caller).collect());
         let results = match items.len() {
             0 => Vec::new(),
             count => for_caller(Some(Arc::new(callers)), || self.call(py, items)).unwrap_or_else(|error| {

@@ -6,36 +6,34 @@ use steelyard_core::waiting::Caller;
 
 use crate::inbox::Inbox;
 
-/// The caller of a job.
-pub(crate) struct One(pub(crate) Arc<Inbox>, pub(crate) usize);
+/// The Python caller of one call.
+pub(crate) struct PythonCaller {
+    pub(crate) inbox: Arc<Inbox>,
+    /// The address of the call's ticket.
+    pub(crate) ticket: usize,
+}
 
 /// The callers of a batch. When one gives up the batch ends, and the others form the next.
-pub(crate) struct Many(pub(crate) Vec<One>);
+pub(crate) struct BatchCallers(pub(crate) Vec<PythonCaller>);
 
-impl One {
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.0.unwanted.has(self.1) || self.0.threads.is_closing()
-    }
-}
-
-impl Caller for One {
+impl Caller for PythonCaller {
     fn is_cancelled(&self) -> bool {
-        self.is_cancelled()
+        self.inbox.unwanted.has(self.ticket) || self.inbox.threads.is_closing()
     }
 
     fn waits(&self, begins: bool) {
-        self.0.threads.waits(begins);
+        self.inbox.threads.waits(begins);
     }
 }
 
-impl Caller for Many {
+impl Caller for BatchCallers {
     fn is_cancelled(&self) -> bool {
-        self.0.iter().any(One::is_cancelled)
+        self.0.iter().any(Caller::is_cancelled)
     }
 
     fn waits(&self, begins: bool) {
-        if let Some(one) = self.0.first() {
-            one.waits(begins);
+        if let Some(caller) = self.0.first() {
+            caller.waits(begins);
         }
     }
 }

@@ -17,7 +17,7 @@ use steelyard_core::threads::calls::{self, Done, Work};
 use steelyard_core::waiting::for_caller;
 
 use crate::batcher::{Batcher, Queue};
-use crate::caller::One;
+use crate::caller::PythonCaller;
 use crate::errors::{Cancelled, Failure, contain};
 use crate::inbox::{Inbox, Threads, Unwanted, add, address};
 use crate::wait::Wait;
@@ -37,7 +37,7 @@ pub(crate) enum Job {
     /// Notify the owner of a wait that it is over.
     Notify { ticket: Py<PyAny>, port: Arc<Inbox> },
     /// Writing what that ingest and others have, as no thread could be started for it. The ingest notifies those that wait.
-    Drain(Arc<Ingest>),
+    Flush(Arc<Ingest>),
 }
 
 /// Calls of Python functions.
@@ -100,7 +100,7 @@ impl Port {
             let pool = Arc::clone(pool);
             let mut notify = Notifying { pool: Arc::clone(&pool), job: Some(Job::Notify { ticket, port }) };
             if let Some(ingest) = wait.get().begin(args.bind(py), Box::new(move || notify.now()))? {
-                pool.submit(Job::Drain(ingest));
+                pool.submit(Job::Flush(ingest));
             }
             return Ok(());
         }
@@ -194,7 +194,7 @@ impl Work for Calls {
     fn run(&self, job: Job) -> Done<Self> {
         match job {
             Job::Call { function, args, ticket, port } => {
-                let caller = Arc::new(One(Arc::clone(&port), address(&ticket)));
+                let caller = Arc::new(PythonCaller { inbox: Arc::clone(&port), ticket: address(&ticket) });
                 let call = || Python::attach(|py| contain(|| function.call1(py, args)));
                 let result = for_caller(Some(caller), call);
                 // Before anybody observes the result: what the function belongs to may be the last to hold a descriptor open.
@@ -204,7 +204,7 @@ impl Work for Calls {
             Job::Notify { ticket, port } => {
                 Python::attach(|py| Done { notified: add([(port, ticket, Ok(py.None()))]), rest: None })
             }
-            Job::Drain(ingest) => {
+            Job::Flush(ingest) => {
                 Python::attach(|py| {
                     py.detach(|| {
                         ingest.flush_here();
@@ -232,7 +232,7 @@ impl Work for Calls {
         match job {
             Job::Call { ticket, port, .. } | Job::Notify { ticket, port } => add([(port, ticket, Err(error))]),
             Job::Batch(queue) => add(Python::attach(|py| queue.refuse(py, &error))),
-            Job::Drain(ingest) => {
+            Job::Flush(ingest) => {
                 // A notification takes a thread, too: where there is none, those that wait get an error.
                 ingest.wake();
                 Vec::new()

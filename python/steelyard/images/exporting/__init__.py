@@ -19,7 +19,7 @@ from steelyard.images.choose import Platforms
 from steelyard.images.exporting._archive import Archive, Report, lay_out, pieces
 from steelyard.images.exporting._file import new_file, write_archive
 from steelyard.images.exporting._plan import Plan, Wanted, all_written, make_plan
-from steelyard.images.exporting._progress import Ledger, name_of
+from steelyard.images.exporting._progress import ExportProgress, name_of
 from steelyard.images.exporting._result import Exported, ExportedBlob, ExportedImage
 from steelyard.images.exporting._targets import to_layout, to_store
 from steelyard.images.layout import LayoutDriver
@@ -110,7 +110,7 @@ async def export_images(
         limits=limits,
     )
     plan = await make_plan(store, wanted)
-    report = Ledger(name_of(target), plan.size, on_progress).report
+    report = ExportProgress(name_of(target), plan.size, on_progress).report
     size = plan.size
     if isinstance(target, LayoutDriver):
         blobs = await to_layout(target, plan, report)

@@ -11,10 +11,10 @@ from steelyard.images.documents import OCIDescriptor
 from steelyard.images.layout import DirectoryLayout, LayoutDriver
 from steelyard.model import OnProgress, Progress
 
-__all__ = ("Ledger", "name_of")
+__all__ = ("ExportProgress", "name_of")
 
 
-class Ledger:
+class ExportProgress:
     """Adds up the bytes of all blobs that are done.
 
     Args:
