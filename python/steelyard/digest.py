@@ -16,7 +16,7 @@ from typing import Self, cast
 import msgspec
 from msgspec.structs import force_setattr
 
-from steelyard.errors import InvalidDigest, InvalidDigestLength, UnsupportedAlgorithm
+from steelyard._digest_errors import InvalidDigest, InvalidDigestLength, UnsupportedAlgorithm
 
 __all__ = ("Algorithm", "Digest")
 
@@ -56,7 +56,7 @@ class Algorithm(StrEnum):
         except ValueError:
             if _ALGORITHM.fullmatch(name):
                 raise UnsupportedAlgorithm(name, algorithm=name) from None
-            raise InvalidDigest(name, "malformed algorithm name") from None
+            raise InvalidDigest(name, reason="malformed algorithm name") from None
 
 
 _SIZES = {Algorithm.SHA256: 32, Algorithm.SHA384: 48, Algorithm.SHA512: 64, Algorithm.BLAKE3: 32}
@@ -111,7 +111,7 @@ class Digest(msgspec.Struct, frozen=True, order=True, repr_omit_defaults=True, g
         if isinstance(text, cls):
             return text
         if not isinstance(text, str):
-            raise InvalidDigest(repr(text), "expected a Digest or text")
+            raise InvalidDigest(repr(text), reason="expected a Digest or text")
         name, colon, encoded = text.partition(":")
         if cls is Digest and _LENGTHS.get(name) == len(encoded) and _ENCODED.fullmatch(encoded):
             # The fast path: an image has thousands of digests, and the checks below take ten times as long.

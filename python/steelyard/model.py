@@ -58,7 +58,7 @@ class Labels(Mapping[str, str]):
             except UnicodeEncodeError as error:
                 raise InvalidArgument(f"label {key[:100]!r}: not Unicode text: {error.reason}") from None
             if not key or size > LABEL_LIMIT:
-                raise InvalidLabel(key, size=size, limit=LABEL_LIMIT)
+                raise InvalidLabel(key, size=size, allowed=LABEL_LIMIT)
 
     def __getitem__(self, key: str) -> str:
         return self._items[key]

@@ -114,7 +114,7 @@ async def test_a_refusal_names_the_entry_and_says_what_was_expected() -> None:
     assert ("../evil", 'a name without ".."', '"../evil"', 512) == (
         error.entry,
         error.expected,
-        error.found,
+        error.actual,
         error.offset,
     )
 

@@ -257,13 +257,13 @@ def test_every_error_of_the_library_has_a_code_on_purpose() -> None:
 
 
 def test_errors_on_the_wire_say_what_happened_and_nothing_of_this_machine() -> None:
-    storage = refusal(errors.StorageError(5, "/secret/path", "fdatasync"))
+    storage = refusal(errors.StorageError(5, operation="fdatasync", path="/secret/path"))
     control = refusal(errors.DataCorrupt("/secret/path/state", expected="a", actual="b"))
     unknown = refusal(RuntimeError("/secret/path"))
 
     assert (StatusCode.INTERNAL, "fdatasync: Input/output error: internal") == (storage.code, storage.message)
-    assert StatusCode.PERMISSION_DENIED is refusal(errors.StorageError(30, "/secret", "open")).code
-    assert StatusCode.RESOURCE_EXHAUSTED is refusal(errors.StorageFull(28, "/secret", "write")).code
+    assert StatusCode.PERMISSION_DENIED is refusal(errors.StorageError(30, operation="open", path="/secret")).code
+    assert StatusCode.RESOURCE_EXHAUSTED is refusal(errors.StorageFull(28, operation="write", path="/secret")).code
     assert (StatusCode.DATA_LOSS, "state: corrupt: expected a, found b: data loss") == (control.code, control.message)
     assert StatusCode.INTERNAL is unknown.code
     for one in (storage, control, unknown):
@@ -272,7 +272,7 @@ def test_errors_on_the_wire_say_what_happened_and_nothing_of_this_machine() -> N
 
 def test_a_message_is_cut_to_what_a_header_may_have_and_keeps_its_end() -> None:
     for letter in ("x", "ö", "\0"):
-        found = refusal(errors.NotFound("ingest", letter * 2_000_000))
+        found = refusal(errors.NotFound(letter * 2_000_000, kind="ingest"))
 
         assert found.message.startswith("ingest " + letter)
         assert found.message.endswith(": not found")

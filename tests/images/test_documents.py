@@ -164,7 +164,7 @@ def test_a_wrong_document_says_what_and_where(value: Any, media_type: str, where
 
     assert "it" == caught.value.name
     assert where == caught.value.where
-    assert words in f"{caught.value.expected} {caught.value.found}"
+    assert words in f"{caught.value.expected} {caught.value.actual}"
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_exactly_the_limit_is_fine_and_a_byte_more_is_not() -> None:
     assert isinstance(parse(whole), Manifest)
     with pytest.raises(LimitExceeded) as caught:
         parse(whole + b" ")
-    assert ("json_bytes", 4 << 20, (4 << 20) + 1) == (caught.value.limit, caught.value.allowed, caught.value.found)
+    assert ("json_bytes", 4 << 20, (4 << 20) + 1) == (caught.value.limit, caught.value.allowed, caught.value.actual)
     with pytest.raises(LimitExceeded):
         parse(raw, limits=Limits(json_bytes=len(raw) - 1))
 

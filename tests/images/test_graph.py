@@ -164,7 +164,7 @@ async def test_a_check_lists_what_is_absent_with_parent_and_platform(store: Stor
     with pytest.raises(IncompleteImage) as caught:
         found.require()
     assert absent.parent is not None
-    assert ("demo", ((absent.descriptor.digest, absent.parent.digest, "linux/arm64"),)) == (
+    assert ("demo", ((absent.descriptor.blob, absent.parent.blob, "linux/arm64"),)) == (
         caught.value.name,
         caught.value.absent,
     )

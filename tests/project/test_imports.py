@@ -14,8 +14,9 @@ PACKAGE = ROOT / "python" / "steelyard"
 
 LAYERS = (
     {"_lazy"},
-    {"errors"},
+    {"_digest_errors"},
     {"digest"},
+    {"errors"},
     {"model"},
     {"_runtime", "names", "options"},
     {"_archive", "content", "hashing", "filters"},

@@ -19,43 +19,12 @@ from typing import Any
 import pytest
 
 import steelyard
-from steelyard import errors
 
 ROOT = Path(__file__).parents[2]
 SECTIONS = ("Attributes", "Args", "Returns", "Yields", "Raises", "Cancellation", "Cost", "Spec")
 DIGEST = steelyard.Digest.parse("sha256:" + "ab" * 32)
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
-ERRORS: tuple[steelyard.SteelyardError, ...] = (
-    errors.NotFound("blob", str(DIGEST)),
-    errors.AlreadyExists(str(DIGEST)),
-    errors.Unavailable("a ref", holder="process 4711", since=NOON, local=True),
-    errors.Unreachable("unix:///somewhere", reason="connection refused"),
-    errors.Unsupported("unix:///somewhere", operation="image names"),
-    errors.FailedPrecondition("open it read-only"),
-    errors.UnexpectedDigest(expected="sha256:00", actual="sha256:11", ref="a ref"),
-    errors.UnexpectedSize(expected=1, actual=2),
-    errors.WriterClosed("a ref"),
-    errors.IncompatibleFormat(path="somewhere", found="2", supported="1"),
-    errors.NameMoved("a name", expected="sha256:00", actual="sha256:11"),
-    errors.IncompleteImage("a name", (("sha256:00", "sha256:11", "linux/amd64"), ("sha256:22", None, None)) * 6),
-    errors.Aborted("a ref"),
-    errors.InvalidArgument("no"),
-    errors.InvalidDigest("no"),
-    errors.InvalidDigestLength("sha256:ab", expected=64, actual=2),
-    errors.UnsupportedAlgorithm("md5:ab", algorithm="md5"),
-    errors.InvalidFilter("a==", position=3, reason="expected a value"),
-    errors.InvalidLabel("key", size=5000),
-    errors.InvalidReference("UPPER" * 100, "a repository is in lower case"),
-    errors.InvalidImage("no"),
-    errors.InvalidDocument("index.json", where="$.manifests[0].size", expected="a size", found="-1"),
-    errors.InvalidArchive("index.json", expected="512 bytes", found="12", offset=512),
-    errors.LimitExceeded("index.json", limit="json_bytes", allowed=4, found=5),
-    errors.OutOfRange("a ref", offset=3, size=2),
-    errors.DataCorrupt(str(DIGEST), expected="sha256:00", actual="sha256:11"),
-    errors.StorageError(5, "somewhere", "fdatasync"),
-    errors.StorageFull(28, "somewhere", "write"),
-)
 VALUES: tuple[Any, ...] = (
     DIGEST,
     steelyard.Algorithm.BLAKE3,
@@ -185,32 +154,6 @@ def test_everything_public_has_a_docstring_in_house_style(name: str, thing: Any)
     sections = [found for found in re.findall(r"^([A-Z]\w+):", text, re.MULTILINE) if found in SECTIONS]
     ordered = sorted(sections, key=SECTIONS.index)
     assert ordered == sections, f"{name}: sections are out of order"
-
-
-def test_every_error_is_pickled_in_this_file() -> None:
-    assert {getattr(errors, name) for name in errors.__all__} - {errors.SteelyardError} == {type(e) for e in ERRORS}
-
-
-@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-def test_errors_survive_pickling_with_their_fields(error: steelyard.SteelyardError) -> None:
-    restored = pickle.loads(pickle.dumps(error))
-
-    assert type(error) is type(restored)
-    assert str(error) == str(restored)
-    assert vars(error) == vars(restored)
-
-
-def test_a_server_that_does_not_answer_holds_no_ref() -> None:
-    """`open_writer` waits on Unavailable for ever, so nothing else may be a kind of it."""
-    assert [errors.Unavailable] == [
-        getattr(errors, name) for name in errors.__all__ if issubclass(getattr(errors, name), errors.Unavailable)
-    ]
-
-
-def test_every_error_has_a_code_of_its_own() -> None:
-    codes = [type(error).code for error in ERRORS]
-
-    assert sorted(set(codes)) == sorted(codes)
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)

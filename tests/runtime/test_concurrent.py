@@ -54,7 +54,7 @@ async def test_the_first_failure_cancels_the_rest_and_is_no_exception_group() ->
 
     async def call(index: int) -> None:
         if index == 2:
-            raise NotFound("blob", "2")
+            raise NotFound("2")
         try:
             await anyio.sleep_forever()
         finally:
@@ -69,7 +69,7 @@ async def test_a_task_group_raises_its_first_failure_by_itself_with_its_cause() 
     cause = OSError("cause")
 
     async def fail() -> None:
-        raise NotFound("blob", "1") from cause
+        raise NotFound("1") from cause
 
     async def failing() -> None:
         async with task_group() as tasks:
@@ -82,7 +82,7 @@ async def test_a_task_group_raises_its_first_failure_by_itself_with_its_cause() 
 
     with pytest.raises(ExceptionGroup, match="of the body"):  # what the body raises comes out as it is
         async with task_group():
-            raise ExceptionGroup("of the body", [NotFound("blob", "2")])
+            raise ExceptionGroup("of the body", [NotFound("2")])
 
 
 async def test_items_that_fail_let_calls_under_way_finish() -> None:
@@ -91,7 +91,7 @@ async def test_items_that_fail_let_calls_under_way_finish() -> None:
     def items() -> Iterator[int]:
         yield 1
         yield 2
-        raise NotFound("blob", "3")
+        raise NotFound("3")
 
     async def call(item: int) -> None:
         for _ in range(5):
@@ -116,7 +116,7 @@ async def test_a_generator_of_items_is_closed_when_a_call_fails() -> None:
             closed.append(True)
 
     async def call(_: int) -> None:
-        raise NotFound("blob", "1")
+        raise NotFound("1")
 
     with pytest.raises(NotFound):
         await map_concurrently(items(), call, concurrency=2)

@@ -112,7 +112,7 @@ async def _ingest(store: LocalStore, seed: int, number: int, size: int, chance: 
         try:
             digest = str((await writer.commit(size, labels=_labels(number, size))).digest)
         except AlreadyExists as error:  # blobs of no bytes or one byte repeat
-            digest = error.digest
+            digest = str(error.digest)
     say("stored", digest, number, size)
     return digest
 

@@ -12,7 +12,7 @@ from anyio.lowlevel import checkpoint
 from steelyard._native import Hasher, Job, start_writeback
 from steelyard._runtime import calls
 from steelyard._runtime.jobs import watched
-from steelyard.errors import DataCorrupt, StorageError, StorageFull
+from steelyard.errors import DataCorrupt, StorageError
 
 __all__ = ("copy_hashed", "copy_range")
 
@@ -112,7 +112,7 @@ def _copy_hashed(hasher: Hasher, source: tuple[int, int], target: tuple[int, int
     except StorageError:
         raise
     except OSError as error:
-        raise StorageError(error.errno or errno.EIO, None, "copy") from error
+        raise StorageError.of(error, operation="copy") from error
 
 
 def _report(report: Callable[[int], object], job: Job, before: int) -> None:
@@ -127,8 +127,7 @@ def _copy(source: int, source_offset: int, target: int, target_offset: int, most
     try:
         count = _in_kernel(source, source_offset, target, target_offset, most)
     except OSError as error:
-        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-        raise (StorageFull if full else StorageError)(error.errno or errno.EIO, None, "copy") from error
+        raise StorageError.of(error, operation="copy") from error
     # The disk writes while the next piece is copied, so the sync at the end has little left to write.
     start_writeback(target, target_offset, count)
     return count

@@ -55,7 +55,7 @@ def check(data: Buffer, *, name: str, depth: int, shape: Shape | None = None) ->
     kind, where, expected, found = fault
     if kind == "depth":
         raise LimitExceeded(name, limit="depth", allowed=depth)
-    raise InvalidDocument(name, where=where, expected=expected, found=found)
+    raise InvalidDocument(name, where=where, expected=expected, actual=found)
 
 
 def decode(data: bytes, kind: type[ValueT] | Any) -> ValueT:

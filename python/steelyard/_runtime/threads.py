@@ -32,7 +32,9 @@ def refusable(path: str | os.PathLike[str] | None = None) -> Iterator[None]:
     except RuntimeError as error:
         if _REFUSAL not in str(error):
             raise
-        raise StorageError(errno.EAGAIN, None if path is None else os.fspath(path), "start a thread") from error
+        raise StorageError(
+            errno.EAGAIN, operation="start a thread", path=None if path is None else os.fspath(path)
+        ) from error
 
 
 def start(thread: threading.Thread, path: str | os.PathLike[str] | None = None) -> None:

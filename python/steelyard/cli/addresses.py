@@ -41,7 +41,7 @@ class NoStore(NotFound):
     """The directory is not a store. Only commands that store something create one."""
 
     def __init__(self, root: str, *, exists: bool, origin: str | None = None) -> None:
-        super().__init__("store", path_shown(root) + (f" (from {origin})" if origin else ""))
+        super().__init__(path_shown(root) + (f" (from {origin})" if origin else ""), kind="store")
         if exists:
             self.args = (f"{self.name}: not a store: it has neither steelyard.json nor blobs/",)
 

@@ -40,7 +40,7 @@ class NoSource(errors.NotFound):
     """
 
     def __init__(self, path: str, message: str, *, next_step: str) -> None:
-        super().__init__("source", printable(path))
+        super().__init__(printable(path), kind="source")
         self.args = (message,)
         self.next_step = next_step
 
@@ -154,7 +154,7 @@ def _next_step(error: BaseException, program: str, command: str | None, about: s
             return f"{program} abort {quoted(ref)}"
         case errors.UnexpectedDigest(expected=expected):
             # The digest of the source according to another program; sha256sum and b3sum are the usual names.
-            algorithm = expected.partition(":")[0].replace("blake3", "b3")
+            algorithm = expected.algorithm.replace("blake3", "b3")
             return f"{algorithm}sum {quoted(about)}" if about is not None and about != "-" else None
         case errors.OutOfRange(name=name):
             return f"{program} info {name.removeprefix('blob ')}"

@@ -24,7 +24,7 @@ async def find_image(store: Store, text: str) -> Image:
         return await store.images.get(text)
     with suppress(NotFound, InvalidArgument):
         return await store.images.get(normalise(text))
-    raise NotFound("image name", text)
+    raise NotFound(text, kind="image name")
 
 
 def whole_name(text: str) -> str:

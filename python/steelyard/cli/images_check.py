@@ -156,6 +156,6 @@ def _fail(context: Context, found: ImageCheck) -> None:
     try:
         found.require()
         if found.unmatched:
-            raise NotFound("platform", f"{', '.join(map(str, found.unmatched))} in image {found.name}")
+            raise NotFound(f"{', '.join(map(str, found.unmatched))} in image {found.name}", kind="platform")
     except SteelyardError as error:
         context.fail(error, helps=False)

@@ -58,7 +58,7 @@ async def info(
             if isinstance(name, SteelyardError):
                 context.fail(name)
             elif name not in known:
-                context.fail(NotFound("blob", str(name)))
+                context.fail(NotFound(name))
             else:
                 found = known[name]
                 context.counts["blobs"] += 1

@@ -66,17 +66,15 @@ async def resolve(store: Manager, texts: Iterable[str]) -> list[Digest | Steelya
             if match and _is_prefix(match[1], match[2]):
                 prefixes[len(found) - 1] = text
             elif match and len(match[2]) < MIN_PREFIX:
-                found[-1] = InvalidDigest(text, f"expected at least {MIN_PREFIX} hex digits, found {len(match[2])}")
+                found[-1] = InvalidDigest(
+                    text, reason=f"expected at least {MIN_PREFIX} hex digits, found {len(match[2])}"
+                )
     if prefixes:
         hits = await _hits(store, set(prefixes.values()))
         for place, text in prefixes.items():
             digests = hits[text]
             found[place] = (
-                digests[0]
-                if len(digests) == 1
-                else AmbiguousDigest(text, digests)
-                if digests
-                else NotFound("blob", text)
+                digests[0] if len(digests) == 1 else AmbiguousDigest(text, digests) if digests else NotFound(text)
             )
     return found
 

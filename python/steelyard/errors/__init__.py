@@ -32,12 +32,48 @@ SteelyardError
     └── StorageFull                   no space or quota left: free some; reads and deletes still work
 ```
 
-The classes are defined in this package and nowhere else; the native core reports a kind and fields, and one function maps them.
-Each instance pickles, and carries its facts as attributes; the message is made from them.
+`steelyard` itself exports the errors that a program handles in a way of its own; most others end in a message for a person.
+The native core reports a kind and fields, and one function maps them to these classes. Errors can be pickled and copied.
+
+**Attributes.** The message is made from the arguments, and each argument is an attribute of the same name. `AlreadyExists`,
+`UnexpectedDigest`, `NameMoved` and `IncompleteImage` carry `Digest` values. `NotFound`, `OutOfRange` and `DataCorrupt` may be about something
+else than a blob: their `name` is text, and their `digest` is the `Digest`, or None.
+
+**Raise them in a store of your own.** All constructors have the same form: the first argument is the object of the error, and all others are
+keywords. A digest is a `Digest` or its text. `SteelyardError`, `FailedPrecondition`, `InvalidArgument` and `InvalidImage` take a message only.
+
+| In | If | Raise |
+| --- | --- | --- |
+| `reader_at`, `info`, `update`, `delete` | the blob is not stored | ``NotFound(digest)`` |
+| `reader_at` | the descriptor has another size | ``DataCorrupt(digest, expected="4 bytes", actual="5 bytes")`` |
+| `status`, `abort` | there is no such ingest | ``NotFound(ref, kind="ingest")`` |
+| `writer` | another writer holds the ref | ``Unavailable(ref, holder="this process", since=since, local=True)`` |
+| `writer`, `commit` | the blob is stored | ``AlreadyExists(digest)`` |
+| a method of a writer | the writer is closed or committed | ``WriterClosed(ref)`` |
+| a method of a writer | the ingest was aborted | ``Aborted(ref)`` |
+| `commit` | the ingest has another size or digest | ``UnexpectedSize(ref, expected=4, actual=5)``, ``UnexpectedDigest(ref, expected=digest, actual=other)`` |
+| `commit`, a verified read | stored bytes are damaged | ``DataCorrupt(digest, expected=digest, actual=other)`` |
+| `read_at`, `truncate` | the offset is past the end | ``OutOfRange(digest, offset=5, size=4)``, ``OutOfRange(ref, offset=5, size=4)`` |
+| any | a number is negative, the ref is empty | ``InvalidArgument("size -1: expected 0 or more")`` |
+| any | the store is closed | ``FailedPrecondition("the store is closed")`` |
+| any | the store cannot do that at all | ``Unsupported("my store", operation="labels")`` |
+| any | a server does not answer | ``Unreachable("https://somewhere", reason="connection refused")`` |
+| any | the operating system refuses | ``StorageError.of(error, operation="write", path=path)`` |
+| `images` | the name does not exist | ``NotFound(name, kind="image name")`` |
+| `images` | the name exists, or holds another digest than the expected one | ``AlreadyExists(digest, name=name)``, ``NameMoved(name, expected=digest, actual=other)`` |
+
+`Unavailable` says who holds the ref, for a person (`holder`), since when (`since`, or None), and whether the holder is a writer of the same store
+object (`local`). With ``local=True``, `steelyard.open_writer` waits until the store reports that the ref is free: `BaseStore._ref_released` must be
+called. With ``local=False`` it tries again after a pause. Raise `Unavailable` for nothing else, because `open_writer` waits without a limit.
 """
 
 from __future__ import annotations
 
+from steelyard._digest_errors import InvalidArgument as InvalidArgument
+from steelyard._digest_errors import InvalidDigest as InvalidDigest
+from steelyard._digest_errors import InvalidDigestLength as InvalidDigestLength
+from steelyard._digest_errors import SteelyardError as SteelyardError
+from steelyard._digest_errors import UnsupportedAlgorithm as UnsupportedAlgorithm
 from steelyard.errors._images import IncompleteImage as IncompleteImage
 from steelyard.errors._images import InvalidArchive as InvalidArchive
 from steelyard.errors._images import InvalidDocument as InvalidDocument
@@ -52,20 +88,15 @@ from steelyard.errors._store import AlreadyExists as AlreadyExists
 from steelyard.errors._store import DataCorrupt as DataCorrupt
 from steelyard.errors._store import FailedPrecondition as FailedPrecondition
 from steelyard.errors._store import IncompatibleFormat as IncompatibleFormat
-from steelyard.errors._store import InvalidArgument as InvalidArgument
-from steelyard.errors._store import InvalidDigest as InvalidDigest
-from steelyard.errors._store import InvalidDigestLength as InvalidDigestLength
 from steelyard.errors._store import InvalidFilter as InvalidFilter
 from steelyard.errors._store import InvalidLabel as InvalidLabel
 from steelyard.errors._store import NotFound as NotFound
 from steelyard.errors._store import OutOfRange as OutOfRange
-from steelyard.errors._store import SteelyardError as SteelyardError
 from steelyard.errors._store import StorageError as StorageError
 from steelyard.errors._store import StorageFull as StorageFull
 from steelyard.errors._store import Unavailable as Unavailable
 from steelyard.errors._store import UnexpectedDigest as UnexpectedDigest
 from steelyard.errors._store import UnexpectedSize as UnexpectedSize
-from steelyard.errors._store import UnsupportedAlgorithm as UnsupportedAlgorithm
 from steelyard.errors._store import WriterClosed as WriterClosed
 
 __all__ = (

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from steelyard.errors._store import FailedPrecondition, InvalidArgument
+from collections.abc import Iterable
+
+from steelyard._digest_errors import InvalidArgument, UnsupportedAlgorithm
+from steelyard.digest import Digest
+from steelyard.errors._store import FailedPrecondition
 
 
 class NameMoved(FailedPrecondition):
@@ -10,17 +14,21 @@ class NameMoved(FailedPrecondition):
 
     Attributes:
         name: the image name.
-        expected: the expected digest, as text.
-        actual: the actual digest, as text.
+        expected: the expected digest.
+        actual: the digest that the name holds.
     """
 
     code = "name_moved"
 
-    def __init__(self, name: str, *, expected: str, actual: str) -> None:
+    def __init__(self, name: str, *, expected: Digest | str, actual: Digest | str) -> None:
         super().__init__(f"image name {name}: expected it to hold {expected}, found {actual}")
         self.name = name
-        self.expected = expected
-        self.actual = actual
+        self.expected = Digest.parse(expected)
+        self.actual = Digest.parse(actual)
+
+
+Absent = tuple[Digest | str, Digest | str | None, str | None]
+"""The digest of an absent blob, the digest of the document that names it or None, and its platform or None."""
 
 
 class IncompleteImage(FailedPrecondition):
@@ -29,20 +37,30 @@ class IncompleteImage(FailedPrecondition):
     Attributes:
         name: the image name, or the digest of its root.
         absent: for each absent blob its digest, the digest of the document that names it, and its platform; the last two
-            may be None.
+            may be None. A digest of an algorithm that no store computes is text.
     """
 
     code = "incomplete_image"
 
-    def __init__(self, name: str, absent: tuple[tuple[str, str | None, str | None], ...]) -> None:
-        shown = [
-            digest + (f" for {platform}" if platform else "") + (f", named by {parent}" if parent else "")
-            for digest, parent, platform in absent[:10]
-        ]
-        more = [f"{len(absent) - 10} more"] if len(absent) > 10 else []
-        super().__init__(f"image {name}: not stored: {'; '.join(shown + more)}")
+    def __init__(self, name: str, *, absent: Iterable[Absent]) -> None:
         self.name = name
-        self.absent = absent
+        self.absent: tuple[Absent, ...] = tuple(
+            (_parsed(digest), None if parent is None else _parsed(parent), platform)
+            for digest, parent, platform in absent
+        )
+        shown = [
+            str(digest) + (f" for {platform}" if platform else "") + (f", named by {parent}" if parent else "")
+            for digest, parent, platform in self.absent[:10]
+        ]
+        more = [f"{len(self.absent) - 10} more"] if len(self.absent) > 10 else []
+        super().__init__(f"image {name}: not stored: {'; '.join(shown + more)}")
+
+
+def _parsed(digest: Digest | str) -> Digest | str:
+    try:
+        return Digest.parse(digest)
+    except UnsupportedAlgorithm:
+        return digest
 
 
 class InvalidReference(InvalidArgument):
@@ -55,8 +73,8 @@ class InvalidReference(InvalidArgument):
 
     code = "invalid_reference"
 
-    def __init__(self, text: str, reason: str) -> None:
-        self.text = text if len(text) <= 300 else text[:299] + "…"
+    def __init__(self, text: str, *, reason: str) -> None:
+        self.text: str = text if len(text) <= 300 else text[:299] + "…"
         super().__init__(f"image name {self.text!r}: {reason}")
         self.reason = reason
 
@@ -74,18 +92,18 @@ class InvalidDocument(InvalidImage):
         name: the document: its digest, or its name in the layout or archive.
         where: the place in it, as a JSON path that begins with ``$``.
         expected: the expected value.
-        found: the actual value.
+        actual: the actual value.
     """
 
     code = "invalid_document"
 
-    def __init__(self, name: str, *, expected: str, found: str, where: str = "$") -> None:
+    def __init__(self, name: Digest | str, *, expected: str, actual: str, where: str = "$") -> None:
         place = "" if where == "$" else f", {where}"
-        super().__init__(f"{name}{place}: expected {expected}, found {found}")
-        self.name = name
+        super().__init__(f"{name}{place}: expected {expected}, found {actual}")
+        self.name = str(name)
         self.where = where
         self.expected = expected
-        self.found = found
+        self.actual = actual
 
 
 class InvalidArchive(InvalidImage):
@@ -94,19 +112,19 @@ class InvalidArchive(InvalidImage):
     Attributes:
         entry: the name of the entry, or None for the archive itself.
         expected: the expected value.
-        found: the actual value.
+        actual: the actual value.
         offset: the place in the archive, in bytes after decompression, or None if unknown.
     """
 
     code = "invalid_archive"
 
-    def __init__(self, entry: str | None, *, expected: str, found: str, offset: int | None = None) -> None:
+    def __init__(self, entry: str | None, *, expected: str, actual: str, offset: int | None = None) -> None:
         what = "archive" if entry is None else f"archive entry {entry!r}"
         place = "" if offset is None else f" at byte {offset}"
-        super().__init__(f"{what}{place}: expected {expected}, found {found}")
+        super().__init__(f"{what}{place}: expected {expected}, found {actual}")
         self.entry = entry
         self.expected = expected
-        self.found = found
+        self.actual = actual
         self.offset = offset
 
 
@@ -117,15 +135,15 @@ class LimitExceeded(InvalidImage):
         name: the object that is too large: an entry, a document, an archive.
         limit: the name of the limit: a field of `steelyard.images.Limits`.
         allowed: the maximum.
-        found: the actual value, or None if it was not read to its end.
+        actual: the actual value, or None if it was not read to its end.
     """
 
     code = "limit_exceeded"
 
-    def __init__(self, name: str, *, limit: str, allowed: int, found: int | None = None) -> None:
-        amount = "more" if found is None else str(found)
+    def __init__(self, name: str, *, limit: str, allowed: int, actual: int | None = None) -> None:
+        amount = "more" if actual is None else str(actual)
         super().__init__(f"{name}: over the limit {limit}: at most {allowed} allowed, found {amount}")
         self.name = name
         self.limit = limit
         self.allowed = allowed
-        self.found = found
+        self.actual = actual

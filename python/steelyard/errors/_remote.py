@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from steelyard.errors._store import SteelyardError
+from steelyard._digest_errors import SteelyardError
 
 
 class Unreachable(SteelyardError):

@@ -2,45 +2,39 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from datetime import datetime
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any
 
 import anyio
 
+from steelyard._digest_errors import InvalidArgument, InvalidDigest, SteelyardError
+from steelyard.digest import Digest
 
-class SteelyardError(Exception):
-    """The base class of all errors of this package."""
-
-    code: ClassVar[str] = "unknown"
-    """A stable identifier of the error, for logs and wire formats."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Exceptions pickle by their `args`, which hold the message; these are made from keyword fields.
-        return _restore, (type(self), self.args, self.__dict__)
-
-
-def _restore(cls: type[SteelyardError], args: tuple[Any, ...], fields: dict[str, Any]) -> SteelyardError:
-    error = cls.__new__(cls, *args)
-    error.args = args
-    error.__dict__.update(fields)
-    return error
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class NotFound(SteelyardError, LookupError):
     """The blob, ingest or image name does not exist.
 
     Attributes:
-        kind: ``"blob"``, ``"ingest"`` or ``"image name"``.
-        name: the digest, the ref or the image name.
+        name: the digest, the ref or the image name, as text.
+        kind: ``"blob"``, ``"ingest"``, ``"image name"``, or in errors of `steelyard.images` another word for what is absent.
     """
 
     code = "not_found"
 
-    def __init__(self, kind: str, name: str) -> None:
+    def __init__(self, name: Digest | str, *, kind: str = "blob") -> None:
         super().__init__(f"{kind} {name}: not found")
+        self.name = str(name)
         self.kind = kind
-        self.name = name
+
+    @property
+    def digest(self) -> Digest | None:
+        """The digest of the absent blob; None if it is not a blob that is absent."""
+        return _digest_in(self.name) if self.kind == "blob" else None
 
 
 class AlreadyExists(SteelyardError):
@@ -49,15 +43,15 @@ class AlreadyExists(SteelyardError):
     `Ingester.writer` started nothing; `Writer.commit` removed the ingest; the image name did not change.
 
     Attributes:
-        digest: the digest of the blob, or of the name's target, as text.
+        digest: the digest of the blob, or of the name's target.
         name: the image name, or None for a blob.
     """
 
     code = "already_exists"
 
-    def __init__(self, digest: str, *, name: str | None = None) -> None:
+    def __init__(self, digest: Digest | str, *, name: str | None = None) -> None:
         super().__init__(f"blob {digest}: already exists" if name is None else f"image name {name}: holds {digest}")
-        self.digest = digest
+        self.digest = Digest.parse(digest)
         self.name = name
 
 
@@ -98,17 +92,17 @@ class UnexpectedDigest(FailedPrecondition):
 
     Attributes:
         ref: the ingest, or None for a write without one.
-        expected: the expected digest, as text.
-        actual: the digest of the bytes, as text.
+        expected: the expected digest.
+        actual: the digest of the bytes.
     """
 
     code = "unexpected_digest"
 
-    def __init__(self, *, expected: str, actual: str, ref: str | None = None) -> None:
+    def __init__(self, ref: str | None = None, *, expected: Digest | str, actual: Digest | str) -> None:
         super().__init__(f"{_ingest(ref)}expected digest {expected}, found {actual}")
         self.ref = ref
-        self.expected = expected
-        self.actual = actual
+        self.expected = Digest.parse(expected)
+        self.actual = Digest.parse(actual)
 
 
 class UnexpectedSize(FailedPrecondition):
@@ -122,7 +116,7 @@ class UnexpectedSize(FailedPrecondition):
 
     code = "unexpected_size"
 
-    def __init__(self, *, expected: int, actual: int, ref: str | None = None) -> None:
+    def __init__(self, ref: str | None = None, *, expected: int, actual: int) -> None:
         super().__init__(f"{_ingest(ref)}expected {expected} bytes, found {actual}")
         self.ref = ref
         self.expected = expected
@@ -148,16 +142,16 @@ class IncompatibleFormat(FailedPrecondition):
 
     Attributes:
         path: the root.
-        found: the format found there.
-        supported: the newest format this release reads.
+        actual: the format found there.
+        supported: the newest format that this release reads.
     """
 
     code = "incompatible_format"
 
-    def __init__(self, *, path: str, found: str, supported: str) -> None:
-        super().__init__(f"{path}: store format {found}, this release reads up to {supported}")
+    def __init__(self, path: str, *, actual: str, supported: str) -> None:
+        super().__init__(f"{path}: store format {actual}, this release reads up to {supported}")
         self.path = path
-        self.found = found
+        self.actual = actual
         self.supported = supported
 
 
@@ -176,56 +170,6 @@ class Aborted(SteelyardError):
     def __init__(self, ref: str) -> None:
         super().__init__(f"ingest {ref}: aborted or taken by another caller")
         self.ref = ref
-
-
-class InvalidArgument(SteelyardError, ValueError):
-    """The call can never succeed with these arguments; nothing was changed."""
-
-    code = "invalid_argument"
-
-
-class InvalidDigest(InvalidArgument):
-    """The text is not a digest of the form ``algorithm:encoded``.
-
-    Attributes:
-        text: the text, shortened to at most 200 characters.
-    """
-
-    code = "invalid_digest"
-
-    def __init__(self, text: str, reason: str = "expected algorithm:encoded in lower-case hex") -> None:
-        self.text = text if len(text) <= 200 else text[:199] + "…"
-        super().__init__(f"digest {self.text!r}: {reason}")
-
-
-class InvalidDigestLength(InvalidDigest):
-    """The encoded part has the wrong length for its algorithm.
-
-    Attributes:
-        expected: hex digits of that algorithm.
-        actual: hex digits found.
-    """
-
-    code = "invalid_digest_length"
-
-    def __init__(self, text: str, *, expected: int, actual: int) -> None:
-        super().__init__(text, f"expected {expected} hex digits, found {actual}")
-        self.expected = expected
-        self.actual = actual
-
-
-class UnsupportedAlgorithm(InvalidDigest):
-    """The digest or name is well-formed, but this store does not compute that algorithm.
-
-    Attributes:
-        algorithm: its name.
-    """
-
-    code = "unsupported_algorithm"
-
-    def __init__(self, text: str, *, algorithm: str) -> None:
-        super().__init__(text, f"unsupported algorithm {algorithm[:64]!r}; sha256, sha384, sha512 and blake3 are known")
-        self.algorithm = algorithm
 
 
 class InvalidFilter(InvalidArgument):
@@ -253,53 +197,63 @@ class InvalidLabel(InvalidArgument):
     Attributes:
         key: the label's key, shortened to at most 100 characters.
         size: bytes of key and value together, in UTF-8.
-        limit: the maximum.
+        allowed: the maximum.
     """
 
     code = "invalid_label"
 
-    def __init__(self, key: str, *, size: int, limit: int = 4096) -> None:
-        self.key = key if len(key) <= 100 else key[:99] + "…"
-        what = "the key is empty" if not key else f"key and value are {size} bytes, at most {limit} are allowed"
+    def __init__(self, key: str, *, size: int, allowed: int = 4096) -> None:
+        self.key: str = key if len(key) <= 100 else key[:99] + "…"
+        what = "the key is empty" if not key else f"key and value are {size} bytes, at most {allowed} are allowed"
         super().__init__(f"label {self.key!r}: {what}")
         self.size = size
-        self.limit = limit
+        self.allowed = allowed
 
 
 class OutOfRange(SteelyardError):
     """An offset is past the end.
 
     Attributes:
-        name: the digest or ref.
+        name: the digest or the ref, as text.
         offset: the requested offset, in bytes.
         size: the actual size, in bytes.
     """
 
     code = "out_of_range"
 
-    def __init__(self, name: str, *, offset: int, size: int) -> None:
+    def __init__(self, name: Digest | str, *, offset: int, size: int) -> None:
         super().__init__(f"{name}: offset {offset} is past the end at {size}")
-        self.name = name
+        self.name = str(name)
         self.offset = offset
         self.size = size
+
+    @property
+    def digest(self) -> Digest | None:
+        """The digest that `name` is, or None if it is not a digest."""
+        return _digest_in(self.name)
 
 
 class DataCorrupt(SteelyardError):
     """Stored bytes do not match their name or checksum.
 
     Attributes:
-        name: the damaged object: a digest, or the path of a control file.
-        expected: the expected value.
-        actual: the actual value.
+        name: the damaged object, as text: a digest, a ref or the path of a control file.
+        expected: the expected value, as text: a digest, a size or words.
+        actual: the actual value, likewise.
     """
 
     code = "data_corrupt"
 
-    def __init__(self, name: str, *, expected: str, actual: str) -> None:
+    def __init__(self, name: Digest | str, *, expected: Digest | str, actual: Digest | str) -> None:
         super().__init__(f"{name}: corrupt: expected {expected}, found {actual}")
-        self.name = name
-        self.expected = expected
-        self.actual = actual
+        self.name = str(name)
+        self.expected = str(expected)
+        self.actual = str(actual)
+
+    @property
+    def digest(self) -> Digest | None:
+        """The digest that `name` is, or None if it is not a digest."""
+        return _digest_in(self.name)
 
 
 class StorageError(SteelyardError, OSError):
@@ -311,15 +265,27 @@ class StorageError(SteelyardError, OSError):
 
     code = "storage"
 
-    def __init__(self, errno: int, path: str | None, operation: str) -> None:
-        super().__init__(errno, os.strerror(errno), path)
+    def __init__(self, errno: int, *, operation: str, path: str | None = None) -> None:
+        OSError.__init__(self, errno, os.strerror(errno), path)
         self.operation = operation
+
+    @classmethod
+    def of(cls, error: OSError, *, operation: str, path: str | None = None) -> StorageError:
+        """Return the error for what the operating system raised: `StorageFull` if no space or quota is left."""
+        number = error.errno or errno.EIO
+        return (StorageFull if number in _FULL else StorageError)(number, operation=operation, path=path)
+
+    @property
+    def path(self) -> str | None:
+        """The path of the call, which is also `filename`, or None."""
+        path: str | None = self.filename
+        return path
 
     def __str__(self) -> str:
         return f"{self.operation}: {OSError.__str__(self)}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.errno, self.filename, self.operation)
+        return partial(type(self), operation=self.operation, path=self.filename), (self.errno,)
 
 
 class StorageFull(StorageError):
@@ -330,3 +296,10 @@ class StorageFull(StorageError):
 
 def _ingest(ref: str | None) -> str:
     return "" if ref is None else f"ingest {ref}: "
+
+
+def _digest_in(text: str) -> Digest | None:
+    try:
+        return Digest.parse(text)
+    except InvalidDigest:
+        return None

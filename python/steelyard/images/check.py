@@ -59,7 +59,7 @@ class ImageCheck(msgspec.Struct, frozen=True, kw_only=True):
         """
         absent = [node for node in self.absent if foreign or not is_non_distributable(node.descriptor.media_type)]
         if absent:
-            raise IncompleteImage(self.name, tuple(_facts(node) for node in absent))
+            raise IncompleteImage(self.name, absent=tuple(_facts(node) for node in absent))
 
 
 class ImageUsage(msgspec.Struct, frozen=True, kw_only=True):

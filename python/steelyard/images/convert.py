@@ -70,7 +70,7 @@ async def convert(
     reader = DocumentReader(store, ParsedDocuments(limits))
     found = await check_target(store, name, image.target, reader, platforms)
     if found.unmatched:
-        raise NotFound("platform", f"{', '.join(map(str, found.unmatched))} in image {name}")
+        raise NotFound(f"{', '.join(map(str, found.unmatched))} in image {name}", kind="platform")
     found.require()
     rewriter = Rewriter(reader, oci=oci, platforms=platforms, hooks=hooks)
     root = await rewriter.run(found.target)

@@ -184,7 +184,10 @@ class _Walk:
         where = f"the descriptor of {descriptor.digest}"
         if known.size != descriptor.size:
             raise InvalidDocument(
-                name, where=where, expected=f"{known.size} bytes, as elsewhere in the image", found=str(descriptor.size)
+                name,
+                where=where,
+                expected=f"{known.size} bytes, as elsewhere in the image",
+                actual=str(descriptor.size),
             )
         # Docker's and OCI's media types of a layer agree. A document that is also a layer is an attack.
         if known.media_type != descriptor.media_type and (has_children(known) or has_children(descriptor)):
@@ -192,7 +195,7 @@ class _Walk:
                 name,
                 where=where,
                 expected=f"{known.media_type}, as elsewhere in the image",
-                found=descriptor.media_type,
+                actual=descriptor.media_type,
             )
         return False
 

@@ -55,7 +55,7 @@ def parse_document(
         raise InvalidDocument(
             name,
             expected="a manifest of OCI or of Docker's schema 2",
-            found="one of Docker's schema 1, which is not supported: convert the image, with `skopeo copy --format oci` for "
+            actual="one of Docker's schema 1, which is not supported: convert the image, with `skopeo copy --format oci` for "
             "example",
         )
     kind = _VIEWS.get(kind_of(media_type))
@@ -103,7 +103,7 @@ def parse_saved_images(
 def check_json(raw: bytes, *, name: str, limits: Limits, kind: object = None) -> None:
     """Refuse bytes that are too many or not strict JSON, or whose fields are ambiguous for their `kind`."""
     if len(raw) > limits.json_bytes:
-        raise LimitExceeded(name, limit="json_bytes", allowed=limits.json_bytes, found=len(raw))
+        raise LimitExceeded(name, limit="json_bytes", allowed=limits.json_bytes, actual=len(raw))
     _json.check(raw, name=name, depth=limits.depth, shape=None if kind is None else shape_of(kind))
 
 
@@ -111,7 +111,7 @@ def _view(raw: bytes, kind: type[ViewT], media_type: str, name: str, limits: Lim
     check_json(raw, name=name, limits=limits, kind=kind)
     view = _decode(raw, kind, name)
     if isinstance(view, Index | Manifest) and view.media_type not in {None, "", media_type}:
-        raise InvalidDocument(name, where="$.mediaType", expected=media_type, found=str(view.media_type))
+        raise InvalidDocument(name, where="$.mediaType", expected=media_type, actual=str(view.media_type))
     return view
 
 
@@ -123,9 +123,9 @@ def _decode(raw: bytes, kind: type[ViewT], name: str) -> ViewT:
         if place := _PLACE.fullmatch(text):
             text, where = place[1], place[2]
         if field := _FIELD.fullmatch(text):
-            raise InvalidDocument(name, where=where, expected=f"the field {field[1]}", found="none") from None
+            raise InvalidDocument(name, where=where, expected=f"the field {field[1]}", actual="none") from None
         expected, found = got.groups() if (got := _GOT.fullmatch(text)) else (text, "something else")
         expected = expected.removeprefix("Expected ")
         if repr(DIGEST_PATTERN) in expected:
             expected, found = "a digest, its hex digits in lower case and as many as its algorithm has", "another text"
-        raise InvalidDocument(name, where=where, expected=expected, found=found) from None
+        raise InvalidDocument(name, where=where, expected=expected, actual=found) from None

@@ -137,7 +137,7 @@ class DocumentReader:
                 raw = await _read_whole(reader, self.limits)
                 media_type, document = await off_loop(len(raw), lambda: _recognise(raw, str(given.digest), self.limits))
         if given.size not in {None, size}:
-            raise InvalidDocument(str(given.digest), expected=f"{given.size} bytes", found=str(size))
+            raise InvalidDocument(str(given.digest), expected=f"{given.size} bytes", actual=str(size))
         found = OCIDescriptor.of(msgspec.structs.replace(given, size=size, media_type=media_type or _UNKNOWN))
         if document is not None:
             self.add(found, document)
@@ -190,7 +190,7 @@ async def _read(provider: Provider, descriptor: OCIDescriptor, limits: Limits) -
     if len(raw) != descriptor.size:
         # The bytes match the digest, so the descriptor is wrong.
         expected = f"{descriptor.size} bytes, as its descriptor says"
-        raise InvalidDocument(descriptor.digest, expected=expected, found=str(len(raw)))
+        raise InvalidDocument(descriptor.digest, expected=expected, actual=str(len(raw)))
     return raw
 
 
@@ -220,4 +220,4 @@ async def parse_off_loop(raw: bytes, descriptor: OCIDescriptor, limits: Limits) 
 
 
 def _too_large(name: str, limits: Limits, found: int | None) -> LimitExceeded:
-    return LimitExceeded(name, limit="json_bytes", allowed=limits.json_bytes, found=found)
+    return LimitExceeded(name, limit="json_bytes", allowed=limits.json_bytes, actual=found)

@@ -74,7 +74,7 @@ class ImageReference(msgspec.Struct, frozen=True, kw_only=True, order=True):
             InvalidDigest: the part after ``@`` is not a digest that a store computes.
         """
         if _IDENTIFIER.fullmatch(text):
-            raise InvalidReference(text, "64 hex digits could be a digest")
+            raise InvalidReference(text, reason="64 hex digits could be a digest")
         domain, slash, rest = text.partition("/")
         if not slash or not _is_domain(domain):
             domain, rest = DEFAULT_DOMAIN, text
@@ -97,15 +97,15 @@ class ImageReference(msgspec.Struct, frozen=True, kw_only=True, order=True):
     @classmethod
     def _read(cls, text: str, given: str) -> Self:
         if not given:
-            raise InvalidReference(given, "it is empty")
+            raise InvalidReference(given, reason="it is empty")
         if len(text) > _TEXT_LIMIT:
-            raise InvalidReference(given, f"it is longer than {_TEXT_LIMIT} characters")
+            raise InvalidReference(given, reason=f"it is longer than {_TEXT_LIMIT} characters")
         match = _REFERENCE.fullmatch(text)
         if match is None:
             lower = text.lower()
             if lower != text and _REFERENCE.fullmatch(lower):
-                raise InvalidReference(given, "a repository is written in lower case")
-            raise InvalidReference(given, "expected [domain/]path[:tag][@digest]")
+                raise InvalidReference(given, reason="a repository is written in lower case")
+            raise InvalidReference(given, reason="expected [domain/]path[:tag][@digest]")
         digest = match["digest"]
         found = cls(
             domain=match["domain"] or "",
@@ -114,7 +114,9 @@ class ImageReference(msgspec.Struct, frozen=True, kw_only=True, order=True):
             digest=None if digest is None else Digest.parse(digest),
         )
         if len(found.name) > _NAME_LIMIT:
-            raise InvalidReference(given, f"the name without tag and digest is longer than {_NAME_LIMIT} characters")
+            raise InvalidReference(
+                given, reason=f"the name without tag and digest is longer than {_NAME_LIMIT} characters"
+            )
         return found
 
     @property
@@ -141,7 +143,7 @@ class ImageReference(msgspec.Struct, frozen=True, kw_only=True, order=True):
             InvalidReference: it is not a valid tag.
         """
         if not _WHOLE_TAG.fullmatch(tag):
-            raise InvalidReference(tag, "expected a tag: letters, digits, '_', '.' and '-', at most 128")
+            raise InvalidReference(tag, reason="expected a tag: letters, digits, '_', '.' and '-', at most 128")
         return msgspec.structs.replace(self, tag=tag)
 
     def with_digest(self, digest: Digest | str) -> Self:
@@ -188,7 +190,7 @@ def parse_object(text: str) -> tuple[str | None, Digest | None]:
     """
     name, at, digest = text.partition("@")
     if not (name or at) or (name and not _WHOLE_TAG.fullmatch(name)):
-        raise InvalidReference(text, "expected a tag, @digest or tag@digest")
+        raise InvalidReference(text, reason="expected a tag, @digest or tag@digest")
     if at and not digest:
         raise InvalidDigest(digest)
     return name or None, Digest.parse(digest) if at else None

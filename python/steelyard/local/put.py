@@ -133,7 +133,7 @@ class Puts:
             return LocalWriter(await run(self._store.ingest, given))
 
         if options.size is not None and pieces.size and pieces.size != options.size:
-            raise UnexpectedSize(expected=options.size, actual=pieces.size, ref=options.ref)
+            raise UnexpectedSize(options.ref, expected=options.size, actual=pieces.size)
         transfer = FileTransfer(pieces=pieces, name=name if options.ref is None else options.ref, options=options)
         try:
             return await transfer.run(writer)

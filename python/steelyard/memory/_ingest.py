@@ -126,10 +126,10 @@ class MemoryWriter(Writer):
                 self._ingest.algorithm = wanted.algorithm
             data = bytes(self._ingest.data)
             if size is not None and size != len(data):
-                raise UnexpectedSize(expected=size, actual=len(data), ref=self.ref)
+                raise UnexpectedSize(self.ref, expected=size, actual=len(data))
             found = await digest_of(data, algorithm=self._ingest.algorithm)
             if wanted is not None and wanted != found:
-                raise UnexpectedDigest(expected=str(wanted), actual=str(found), ref=self.ref)
+                raise UnexpectedDigest(self.ref, expected=wanted, actual=found)
             self._check()
             return self._publish(self._ingest, data, found, kept)
         finally:

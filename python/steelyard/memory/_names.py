@@ -29,7 +29,7 @@ class MemoryImageNames(ImageNames):
         """Make a name; see `ImageNames.create`."""
         await checkpoint()
         if check_name(name) in self._images:
-            raise AlreadyExists(str(self._images[name].target.digest), name=name)
+            raise AlreadyExists(self._images[name].target.digest, name=name)
         self._images[name] = self._assigned(name, target, Labels(labels))
         return self._images[name]
 
@@ -45,7 +45,7 @@ class MemoryImageNames(ImageNames):
             if old is None or overwrite:
                 changed[name] = self._assigned(name, target, kept)
             elif old.target.digest != target.digest:
-                raise AlreadyExists(str(old.target.digest), name=name)
+                raise AlreadyExists(old.target.digest, name=name)
         self._images.update(changed)
         return [self._images[name] for name in targets]
 
@@ -93,8 +93,8 @@ class MemoryImageNames(ImageNames):
     def _held(self, name: str, expected: Digest | str | None) -> Image:
         image = self._images.get(check_name(name))
         if image is None:
-            raise NotFound("image name", name)
+            raise NotFound(name, kind="image name")
         wanted = image.target.digest if expected is None else Digest.parse(expected)
         if image.target.digest != wanted:
-            raise NameMoved(name, expected=str(wanted), actual=str(image.target.digest))
+            raise NameMoved(name, expected=wanted, actual=image.target.digest)
         return image

@@ -40,7 +40,7 @@ class MemoryReader(BaseReader):
         if offset < 0 or size < 0:
             raise InvalidArgument(f"offset and size: expected 0 or more, found {offset} and {size}")
         if offset > len(self._data):
-            raise OutOfRange(str(self._digest), offset=offset, size=len(self._data))
+            raise OutOfRange(self._digest, offset=offset, size=len(self._data))
         return self._data[offset : offset + size]
 
     async def aclose(self) -> None:

@@ -64,7 +64,7 @@ class MemoryStore(BaseStore):
         given = blob if isinstance(blob, Descriptor) else Descriptor(digest=Digest.parse(blob))
         found = self._blob(given.digest)
         if given.size is not None and given.size != len(found.data):
-            raise DataCorrupt(str(given.digest), expected=f"{given.size} bytes", actual=f"{len(found.data)} bytes")
+            raise DataCorrupt(given.digest, expected=f"{given.size} bytes", actual=f"{len(found.data)} bytes")
         return MemoryReader(found.info.digest, found.data)
 
     @opening
@@ -85,7 +85,7 @@ class MemoryStore(BaseStore):
             raise Unavailable(ref, holder="this process", since=ingest.held_since, local=True)
         if wanted is not None and wanted in self._blobs and self._blobs[wanted].is_whole(size):
             self._ingests.pop(ref, None)  # what was begun under this ref has become pointless
-            raise AlreadyExists(str(wanted))
+            raise AlreadyExists(wanted)
         if ingest is None:
             ingest = self._ingests[ref] = Ingest(ref)
         ingest.held_since = now()
@@ -171,7 +171,7 @@ class MemoryStore(BaseStore):
             return
         if quarantine and self._blobs.get(blob.info.digest) is blob:
             self._quarantined.append(self._blobs.pop(blob.info.digest))
-        raise DataCorrupt(name, expected=name, actual=str(found))
+        raise DataCorrupt(name, expected=name, actual=found)
 
     async def verify_all(
         self,
@@ -200,12 +200,12 @@ class MemoryStore(BaseStore):
 
     def _blob(self, digest: Digest) -> Blob:
         if digest not in self._blobs:
-            raise NotFound("blob", str(digest))
+            raise NotFound(digest)
         return self._blobs[digest]
 
     def _ingest(self, ref: str) -> Ingest:
         if check_ref(ref) not in self._ingests:
-            raise NotFound("ingest", ref)
+            raise NotFound(ref, kind="ingest")
         return self._ingests[ref]
 
     def _publish(self, ingest: Ingest, data: bytes, digest: Digest, labels: Labels) -> Info:
@@ -213,7 +213,7 @@ class MemoryStore(BaseStore):
         stored = self._blobs.get(digest)
         if stored is not None:
             stored.data = data  # it heals a damaged copy
-            raise AlreadyExists(str(digest))
+            raise AlreadyExists(digest)
         time = now()
         info = Info(digest=digest, size=len(data), created_at=time, updated_at=time, labels=labels)
         self._blobs[digest] = Blob(data, info)

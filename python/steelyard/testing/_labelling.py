@@ -107,7 +107,7 @@ class LabellingContract:
             await store.put(b"data", labels={"fine": "label", key: value})
 
         assert key[:99] == caught.value.key[:99]
-        assert (size, LABEL_LIMIT) == (caught.value.size, caught.value.limit)
+        assert (size, LABEL_LIMIT) == (caught.value.size, caught.value.allowed)
         assert not await store.exists(digest_of(b"data"))
 
     @pytest.mark.parametrize("labels", [{"\ud800": "key"}, {"value": "\udfff"}])

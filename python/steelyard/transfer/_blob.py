@@ -133,4 +133,4 @@ async def copy(
             with suppress(AlreadyExists, Unavailable, Unreachable):
                 async with target.writer(name) as rest:
                     await rest.truncate(0)
-            raise DataCorrupt(str(wanted), expected=str(found.expected), actual=str(found.actual)) from None
+            raise DataCorrupt(wanted, expected=str(found.expected), actual=str(found.actual)) from None

@@ -8,7 +8,6 @@ from typing import Literal
 import msgspec
 
 from steelyard.content import Opening, Writer
-from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, DataCorrupt, UnexpectedDigest, UnexpectedSize
 from steelyard.model import PutResult
 from steelyard.options import PutOptions
@@ -64,7 +63,7 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
         try:
             info = await writer.commit(options.size, options.expected, labels=options.labels, verify=options.verify)
         except AlreadyExists as stored:
-            return PutResult(digest=Digest.parse(stored.digest), size=size, new=False)
+            return PutResult(digest=stored.digest, size=size, new=False)
         except (UnexpectedDigest, UnexpectedSize, DataCorrupt):
             if kept and await self.pieces.seek(0):
                 raise _StaleIngestError from None
@@ -80,7 +79,7 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
         size = self.options.size
         while piece := await self.pieces.read(most):
             if size is not None and writer.offset + len(piece) > size:
-                raise UnexpectedSize(expected=size, actual=writer.offset + len(piece), ref=writer.ref)
+                raise UnexpectedSize(writer.ref, expected=size, actual=writer.offset + len(piece))
             await writer.write(piece)
             self.report("write", writer.offset)
 
@@ -100,7 +99,7 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
         if found != held:
             await writer.truncate(0)
             if not await self.pieces.seek(0):
-                raise UnexpectedDigest(expected=str(held), actual=str(found), ref=writer.ref)
+                raise UnexpectedDigest(writer.ref, expected=held, actual=found)
 
     def report(self, phase: Literal["write", "commit"], done: int) -> None:
         """Report progress to the caller."""

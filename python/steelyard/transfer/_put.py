@@ -49,7 +49,7 @@ async def put_source(store: Store, source: Source, options: PutOptions) -> PutRe
     ref = f"put-{uuid4().hex}" if options.ref is None else options.ref
     async with opened(source) as pieces:
         if options.size is not None and pieces.size and pieces.size != options.size:
-            raise UnexpectedSize(expected=options.size, actual=pieces.size, ref=options.ref)
+            raise UnexpectedSize(options.ref, expected=options.size, actual=pieces.size)
         transfer = Transfer(pieces=pieces, name=options.ref or name_of(source), options=options)
 
         def writer() -> Opening[Writer]:

@@ -52,7 +52,7 @@ class _BlobStream(ByteReceiveStream):
             return piece
         found = self._hasher.digest()
         if found != self._reader.digest:
-            raise DataCorrupt(str(self._reader.digest), expected=str(self._reader.digest), actual=str(found))
+            raise DataCorrupt(self._reader.digest, expected=self._reader.digest, actual=found)
         raise EndOfStream
 
     async def aclose(self) -> None:

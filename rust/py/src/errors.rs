@@ -86,11 +86,14 @@ fn make(py: Python<'_>, error: Error) -> PyResult<PyErr> {
     if let Error::Io { errno, path, operation } = &error
         && NO_SPACE.contains(errno)
     {
-        let full = errors.getattr("StorageFull")?.call1((errno, path.as_deref().map(Path::as_os_str), operation))?;
+        let keywords = PyDict::new(py);
+        keywords.set_item("operation", operation)?;
+        keywords.set_item("path", path.as_deref().map(Path::as_os_str))?;
+        let full = errors.getattr("StorageFull")?.call((errno,), Some(&keywords))?;
         return Ok(PyErr::from_value(full));
     }
     let instance = call! { errors, error;
-        NotFound { kind, name } => "NotFound" (kind, name);
+        NotFound { kind, name } => "NotFound" (name) "kind": kind;
         AlreadyExists { digest } => "AlreadyExists" (digest);
         NameTaken { name, digest } => "AlreadyExists" (digest) "name": name;
         NameMoved { name, expected, actual } => "NameMoved" (name) "expected": expected, "actual": actual;
@@ -99,27 +102,28 @@ fn make(py: Python<'_>, error: Error) -> PyResult<PyErr> {
         FailedPrecondition { message } => "FailedPrecondition" (message);
         StoreClosed { message } => "FailedPrecondition" (message);
         UnexpectedDigest { expected, actual, name } =>
-            "UnexpectedDigest" () "expected": expected, "actual": actual, "ref": name;
+            "UnexpectedDigest" (name) "expected": expected, "actual": actual;
         UnexpectedSize { expected, actual, name } =>
-            "UnexpectedSize" () "expected": expected, "actual": actual, "ref": name;
+            "UnexpectedSize" (name) "expected": expected, "actual": actual;
         Closed { name } => "WriterClosed" (name);
         IncompatibleFormat { path, found, supported } =>
-            "IncompatibleFormat" () "path": path.into_os_string(), "found": found, "supported": supported;
+            "IncompatibleFormat" (path.into_os_string()) "actual": found, "supported": supported;
         Aborted { name } => "Aborted" (name);
         InvalidArgument { message } => "InvalidArgument" (message);
-        InvalidDigest { text, reason } => "InvalidDigest" (text, reason);
+        InvalidDigest { text, reason } => "InvalidDigest" (text) "reason": reason;
         InvalidDigestLength { text, expected, actual } =>
             "InvalidDigestLength" (text) "expected": expected, "actual": actual;
         UnsupportedAlgorithm { text, algorithm } => "UnsupportedAlgorithm" (text) "algorithm": algorithm;
         InvalidFilter { text, position, reason } => "InvalidFilter" (text) "position": position, "reason": reason;
-        InvalidLabel { key, size, limit } => "InvalidLabel" (key) "size": size, "limit": limit;
+        InvalidLabel { key, size, limit } => "InvalidLabel" (key) "size": size, "allowed": limit;
         OutOfRange { name, offset, size } => "OutOfRange" (name) "offset": offset, "size": size;
         DataCorrupt { name, expected, actual } => "DataCorrupt" (name) "expected": expected, "actual": actual;
         InvalidArchive { entry, expected, found, offset } =>
-            "InvalidArchive" (entry) "expected": expected, "found": found, "offset": offset;
+            "InvalidArchive" (entry) "expected": expected, "actual": found, "offset": offset;
         LimitExceeded { name, limit, allowed, found } =>
-            "LimitExceeded" (name) "limit": limit, "allowed": allowed, "found": found;
-        Io { errno, path, operation } => "StorageError" (errno, path.map(PathBuf::into_os_string), operation);
+            "LimitExceeded" (name) "limit": limit, "allowed": allowed, "actual": found;
+        Io { errno, path, operation } =>
+            "StorageError" (errno) "operation": operation, "path": path.map(PathBuf::into_os_string);
     };
     Ok(PyErr::from_value(instance))
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -12,12 +13,14 @@ import msgspec
 from anyio import ClosedResourceError
 
 from steelyard import errors
+from steelyard.digest import Digest
 from steelyard.errors import (
     Aborted,
     AlreadyExists,
     DataCorrupt,
     FailedPrecondition,
     InvalidArgument,
+    InvalidDigest,
     NotFound,
     OutOfRange,
     SteelyardError,
@@ -30,7 +33,7 @@ from steelyard.errors import (
     Unsupported,
 )
 
-__all__ = ("About", "Refused", "error_of")
+__all__ = ("About", "NameTaken", "Refused", "error_of")
 
 _CODE = grpc.StatusCode
 _DIGEST = re.compile(r"[a-z0-9]+:[0-9a-f]{64,128}")
@@ -58,6 +61,10 @@ class Refused(Exception):
         """Return what an ended call says, without what it holds."""
         metadata = dict(call.trailing_metadata() or ())
         return cls(call.code(), call.details() or "", metadata.get(_FIELDS_KEY, b""))
+
+
+class NameTaken(SteelyardError):
+    """The server has the image name already, and does not say what it holds; `RemoteImageNames.create` asks."""
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,11 +110,11 @@ def _restored(refused: Refused, about: About, address: str) -> SteelyardError | 
         return None
     if kind is Unavailable:
         return Unavailable(about.name, holder=f"another client of {address}")
-    error = kind.__new__(kind)
     text, _, suffix = refused.details.rpartition(": ")
-    error.args = (text if suffix.islower() else refused.details,)
-    error.__dict__.update(fields)
-    return error
+    try:
+        return kind(**fields) if fields else kind(text if suffix.islower() else refused.details)
+    except (TypeError, ValueError):
+        return None  # of another release, or not of our service
 
 
 def _busy(refused: Refused, about: About, address: str) -> SteelyardError:
@@ -125,17 +132,17 @@ def _invalid(refused: Refused, about: About, _: str) -> SteelyardError:
 
 def _not_found(refused: Refused, about: About, _: str) -> SteelyardError:
     if "lease" in refused.details and about.kind != "lease":
-        return NotFound("lease", _text(refused))
-    return NotFound(about.kind, about.name)
+        return NotFound(_text(refused), kind="lease")
+    return NotFound(about.name, kind=about.kind)
 
 
 def _exists(refused: Refused, about: About, _: str) -> SteelyardError:
     if about.kind == "image name":
-        return AlreadyExists(about.expected or "", name=about.name)
-    if about.kind == "lease":
-        return FailedPrecondition(f"lease {about.name}: exists already")
-    found = _DIGEST.search(refused.details)
-    return AlreadyExists(about.expected or (found.group() if found else ""))
+        return NameTaken(about.name)
+    digest = about.expected or next(iter(_digests(refused)), None)
+    if about.kind == "lease" or digest is None:
+        return FailedPrecondition(f"{about.kind} {about.name}: exists already")
+    return AlreadyExists(digest)
 
 
 def _precondition(refused: Refused, about: About, address: str) -> SteelyardError:
@@ -143,14 +150,13 @@ def _precondition(refused: Refused, about: About, address: str) -> SteelyardErro
         if sizes := _SIZE.search(refused.details):
             # One message says what there is first, of both.
             actual, expected = sizes.group(1) or sizes.group(3), sizes.group(2) or sizes.group(4)
-            return UnexpectedSize(expected=int(expected), actual=int(actual), ref=about.name)
-        digests = _DIGEST.findall(refused.details)
-        if about.expected is not None and digests:
-            actual = next((digest for digest in digests if digest != about.expected), "")
-            wanted, _, _ = about.expected.partition(":")
-            if not actual.startswith(f"{wanted}:"):
-                return Unsupported(address, operation=f"naming blobs by {wanted}")
-            return UnexpectedDigest(expected=about.expected, actual=actual, ref=about.name)
+            return UnexpectedSize(about.name, expected=int(expected), actual=int(actual))
+        if about.expected is not None and _DIGEST.search(refused.details):
+            expected = Digest.parse(about.expected)
+            others = [digest for digest in _digests(refused) if digest != expected]
+            if not others or others[0].algorithm is not expected.algorithm:
+                return Unsupported(address, operation=f"naming blobs by {expected.algorithm}")
+            return UnexpectedDigest(about.name, expected=expected, actual=others[0])
     return FailedPrecondition(f"{about.kind} {about.name}: {_text(refused)}")
 
 
@@ -183,18 +189,20 @@ def _corrupt(refused: Refused, about: About, _: str) -> SteelyardError:
 
 def _exhausted(refused: Refused, about: About, address: str) -> SteelyardError:
     if _FULL.search(refused.details):
-        return StorageFull(errno.ENOSPC, address, f"{about.call}: {_text(refused)}")
-    return StorageError(errno.ENOBUFS, address, f"{about.call}: {_text(refused)}")
+        return StorageFull(errno.ENOSPC, operation=f"{about.call}: {_text(refused)}", path=address)
+    return StorageError(errno.ENOBUFS, operation=f"{about.call}: {_text(refused)}", path=address)
 
 
 def _denied(refused: Refused, about: About, address: str) -> SteelyardError:
-    return StorageError(errno.EACCES, address, f"{about.call}: {_text(refused)}")
+    return StorageError(errno.EACCES, operation=f"{about.call}: {_text(refused)}", path=address)
 
 
 def _storage(refused: Refused, about: About, address: str) -> SteelyardError:
     if _FULL.search(refused.details):
-        return StorageFull(errno.ENOSPC, address, f"{about.call}: {_text(refused)}")
-    return StorageError(errno.EIO, address, f"{about.call} {about.name}: {refused.code.name}: {_text(refused)}")
+        return StorageFull(errno.ENOSPC, operation=f"{about.call}: {_text(refused)}", path=address)
+    return StorageError(
+        errno.EIO, operation=f"{about.call} {about.name}: {refused.code.name}: {_text(refused)}", path=address
+    )
 
 
 _TABLE: dict[grpc.StatusCode, Callable[[Refused, About, str], SteelyardError]] = {
@@ -214,6 +222,15 @@ _TABLE: dict[grpc.StatusCode, Callable[[Refused, About, str], SteelyardError]] =
     _CODE.UNAUTHENTICATED: _denied,
 }
 """All other codes are a `StorageError`."""
+
+
+def _digests(refused: Refused) -> list[Digest]:
+    """Return the digests in the message, of algorithms that this package knows."""
+    found = []
+    for text in _DIGEST.findall(refused.details):
+        with suppress(InvalidDigest):
+            found.append(Digest.parse(text))
+    return found
 
 
 def _text(refused: Refused) -> str:

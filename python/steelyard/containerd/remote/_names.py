@@ -11,7 +11,7 @@ from anyio.lowlevel import checkpoint
 from steelyard._runtime.fork import ProcessBound
 from steelyard.containerd.remote._calls import GRACE, Limits, ask
 from steelyard.containerd.remote._channel import Connection, Headers, method
-from steelyard.containerd.remote._errors import About
+from steelyard.containerd.remote._errors import About, NameTaken
 from steelyard.containerd.remote._values import to_image
 from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, NameMoved, NotFound
@@ -43,9 +43,9 @@ class RemoteImageNames(ProcessBound, ImageNames):
         image = _message("Create", check_name(name), target, Labels(labels))
         try:
             answer = await self._ask("Create", name, grace=GRACE, image=image)
-        except AlreadyExists:
+        except (AlreadyExists, NameTaken):
             held = await self.get(name)
-            raise AlreadyExists(str(held.target.digest), name=name) from None
+            raise AlreadyExists(held.target.digest, name=name) from None
         return to_image(answer.image)
 
     async def assign(
@@ -59,7 +59,7 @@ class RemoteImageNames(ProcessBound, ImageNames):
             _message("Create", check_name(name), target, Labels())
             old = held[name] = await self._find(name)
             if old is not None and not overwrite and old.target.digest != target.digest:
-                raise AlreadyExists(str(old.target.digest), name=name)
+                raise AlreadyExists(old.target.digest, name=name)
         changed: list[str] = []
         images = []
         try:
@@ -140,7 +140,7 @@ class RemoteImageNames(ProcessBound, ImageNames):
         wanted = None if expected is None else Digest.parse(expected)
         held = await self.get(name)
         if wanted is not None and held.target.digest != wanted:
-            raise NameMoved(name, expected=str(wanted), actual=str(held.target.digest))
+            raise NameMoved(name, expected=wanted, actual=held.target.digest)
         return held
 
     async def _ask(self, call: str, about: str, *, grace: float = 0.0, **fields: Any) -> Any:

@@ -77,7 +77,7 @@ async def put_small(
         raise UnexpectedSize(expected=size, actual=source.size)
     digest = await digest_of(source.data, algorithm=options.algorithm if wanted is None else wanted.algorithm)
     if wanted is not None and digest != wanted:
-        raise UnexpectedDigest(expected=str(wanted), actual=str(digest))
+        raise UnexpectedDigest(expected=wanted, actual=digest)
     options.report("write", source.name, source.size, source.size)
     new = await _commit(connection, limits, source, digest, options.labels)
     options.report("commit", source.name, source.size, source.size)
@@ -103,7 +103,7 @@ async def _commit(connection: Connection, limits: Limits, source: Small, digest:
         raise
     found = answers[-1].digest if answers else "nothing"
     if found != str(digest):
-        raise DataCorrupt(f"ingest {ref}", expected=str(digest), actual=found)
+        raise DataCorrupt(f"ingest {ref}", expected=digest, actual=found)
     return True
 
 

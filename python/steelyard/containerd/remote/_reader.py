@@ -92,11 +92,11 @@ class RemoteReader(ProcessBound, ReaderAt):
         if offset < 0 or size < 0:
             raise InvalidArgument(f"blob {self._digest}: offset {offset} and size {size} must not be negative")
         if offset > self._size:
-            raise OutOfRange(str(self._digest), offset=offset, size=self._size)
+            raise OutOfRange(self._digest, offset=offset, size=self._size)
         return min(size, self._size - offset)
 
     def _short(self, offset: int, size: int, found: int) -> Any:
-        raise DataCorrupt(str(self._digest), expected=f"{size} bytes from offset {offset}", actual=f"{found} bytes")
+        raise DataCorrupt(self._digest, expected=f"{size} bytes from offset {offset}", actual=f"{found} bytes")
 
 
 def _fill(target: memoryview, pieces: Iterator[memoryview]) -> int:
@@ -183,7 +183,7 @@ class _RemoteStream(ProcessBound, ByteReceiveStream):
 
 def _differs(digest: Digest, hasher: Hasher) -> DataCorrupt | None:
     found = hasher.digest()
-    return None if found == digest else DataCorrupt(str(digest), expected=str(digest), actual=str(found))
+    return None if found == digest else DataCorrupt(digest, expected=digest, actual=found)
 
 
 async def read_whole(connection: Connection, limits: Limits, digest: Digest) -> bytes:

@@ -199,7 +199,7 @@ class RemoteStore(ProcessBound, BaseStore):
         given = blob if isinstance(blob, Descriptor) else Descriptor(digest=Digest.parse(blob))
         info = await self.info(given.digest)
         if given.size is not None and given.size != info.size:
-            raise DataCorrupt(str(given.digest), expected=f"{given.size} bytes", actual=f"{info.size} bytes")
+            raise DataCorrupt(given.digest, expected=f"{given.size} bytes", actual=f"{info.size} bytes")
         return RemoteReader(self._connection, self._limits, given.digest, info.size)
 
     async def get(self, digest: Digest | str) -> bytes:

@@ -179,7 +179,7 @@ class RemoteWriter(ProcessBound, Writer):
             wanted = None if expected is None else Digest.parse(expected)
             self._check()
             if size is not None and size != self._offset:
-                raise UnexpectedSize(expected=size, actual=self._offset, ref=self._ref)
+                raise UnexpectedSize(self._ref, expected=size, actual=self._offset)
             if wanted is None and self._hasher is not None:
                 wanted = self._hasher.digest()
             found = await self._publish(wanted, kept)
@@ -229,7 +229,7 @@ class RemoteWriter(ProcessBound, Writer):
             raise self._lost()
         found = self._found()
         if wanted is not None and found != wanted and found.algorithm == wanted.algorithm:
-            raise DataCorrupt(self._ref, expected=str(wanted), actual=str(found))
+            raise DataCorrupt(self._ref, expected=wanted, actual=found)
         return wanted or found
 
     def _flush(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import os
 from typing import Any
 from urllib.parse import quote
@@ -11,6 +12,7 @@ import msgspec
 from grpc import StatusCode
 
 from steelyard import errors
+from steelyard.digest import Digest
 
 __all__ = ("CLASSES", "DETAILS_KEY", "SUFFIXES", "Busy", "Exhausted", "Refusal", "refusal", "refuse")
 
@@ -106,7 +108,7 @@ def refusal(error: BaseException) -> Refusal:
     if isinstance(error, errors.StorageError):
         return _made(code, f"{error.operation}: {os.strerror(error.errno or 0)}", {"code": error.code})
     if isinstance(error, errors.SteelyardError):
-        fields = {"code": error.code} | vars(error)
+        fields = {"code": error.code} | arguments(error)
         name = fields.get("name")
         if isinstance(name, str) and name.startswith("/"):  # a control file of the store
             fields["name"] = os.path.basename(name)  # noqa: PTH119 - text, not a path to open
@@ -115,6 +117,18 @@ def refusal(error: BaseException) -> Refusal:
     if isinstance(error, TimeoutError):
         return _made(code, str(error) or "the store took too long", {})
     return _made(code, "the store failed; the service's log says more", {})
+
+
+def arguments(error: errors.SteelyardError) -> dict[str, Any]:
+    """Return the arguments that make the error again, with digests as text. An error in words has none."""
+    names = [name for name in inspect.signature(type(error)).parameters if hasattr(error, name)]
+    return {name: _plain(getattr(error, name)) for name in names}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(part) for part in value]
+    return str(value) if isinstance(value, Digest) else value
 
 
 def refuse(code: StatusCode, message: str) -> Refusal:

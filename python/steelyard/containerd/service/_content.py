@@ -112,7 +112,7 @@ class Content:
         try:
             start = max(0, request.offset)
             if start > blob.size:
-                raise OutOfRange(str(digest), offset=start, size=blob.size)
+                raise OutOfRange(digest, offset=start, size=blob.size)
             size = blob.size - start
             if request.size > 0:
                 size = min(size, request.size)

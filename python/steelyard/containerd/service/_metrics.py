@@ -123,7 +123,7 @@ class Page:
             app = prometheus.make_wsgi_app(counting.registry)
             self._listener = make_server(host, port, app, server_class=_Listener, handler_class=_Handler)
         except OSError as error:
-            raise StorageError(error.errno or 0, f"{host}:{port}", "bind") from error
+            raise StorageError.of(error, operation="bind", path=f"{host}:{port}") from error
         self._thread = threading.Thread(
             target=self._listener.serve_forever, args=(_POLL_SECONDS,), name="containerd-metrics", daemon=True
         )

@@ -200,7 +200,7 @@ class _Running:
         try:
             self._server.add_insecure_port(self._place.target)
         except RuntimeError as error:
-            raise StorageError(errno.EADDRNOTAVAIL, str(self._place.path), "bind") from error
+            raise StorageError(errno.EADDRNOTAVAIL, operation="bind", path=str(self._place.path)) from error
         self._interceptor.open()
         with refusable(self._place.path):
             # One thread there is always: calls wait for it where the system refuses more.

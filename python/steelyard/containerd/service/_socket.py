@@ -76,7 +76,7 @@ class Place:
         try:
             os.link(self._private, self.path, follow_symlinks=False)
         except FileExistsError:
-            raise StorageError(errno.EADDRINUSE, str(self.path), "bind") from None
+            raise StorageError(errno.EADDRINUSE, operation="bind", path=str(self.path)) from None
         self._published = status.st_dev, status.st_ino
         self._private.unlink()
 
@@ -120,7 +120,7 @@ def private_place(path: Path) -> Iterator[Place]:
     except OSError as error:
         if error.errno is None:
             raise
-        raise StorageError(error.errno, str(error.filename or path), "bind") from error
+        raise StorageError.of(error, operation="bind", path=str(error.filename or path)) from error
 
 
 @contextmanager
@@ -133,7 +133,7 @@ def _lock(path: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
-            raise StorageError(errno.EADDRINUSE, str(path), "bind") from None
+            raise StorageError(errno.EADDRINUSE, operation="bind", path=str(path)) from None
         except BaseException:
             os.close(descriptor)
             raise
@@ -157,7 +157,7 @@ def _remove_stale(path: Path) -> None:
     """
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise StorageError(errno.ENOTSOCK, str(path), "bind")
+            raise StorageError(errno.ENOTSOCK, operation="bind", path=str(path))
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX) as probe:
@@ -169,6 +169,6 @@ def _remove_stale(path: Path) -> None:
         except FileNotFoundError:
             pass
         except TimeoutError:
-            raise StorageError(errno.EADDRINUSE, str(path), "bind") from None
+            raise StorageError(errno.EADDRINUSE, operation="bind", path=str(path)) from None
         else:
-            raise StorageError(errno.EADDRINUSE, str(path), "bind")
+            raise StorageError(errno.EADDRINUSE, operation="bind", path=str(path))

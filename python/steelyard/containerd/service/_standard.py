@@ -56,7 +56,7 @@ class Health:
         """Tell how the service is."""
         call.subject = messages.parse(health_pb2.HealthCheckRequest, data).service
         if call.subject not in self._services:
-            raise NotFound("service", call.subject)
+            raise NotFound(call.subject, kind="service")
         return self._response(call.subject)
 
     def watch(self, call: Call) -> None:

@@ -109,7 +109,7 @@ class _Stream:
             self._store.info(expected)
             self._ingest.status()  # if it was aborted, the ref may be another's by now
             self._store.abort(self._ref)
-            raise AlreadyExists(str(expected))
+            raise AlreadyExists(expected)
 
     def _append(self, offset: int, data: Buffer) -> None:
         current = self._ingest.status().offset  # not `offset`, which also an aborted one still has
@@ -123,7 +123,7 @@ class _Stream:
     def _commit(self, request: Request) -> None:
         status = self._ingest.status()
         if self._total < 0:
-            raise UnexpectedSize(expected=self._total, actual=status.offset, ref=self._ref)
+            raise UnexpectedSize(self._ref, expected=self._total, actual=status.offset)
         labels = messages.labels_value(request.labels, exact=self._exact)
         info = self._ingest.commit(self._total or None, self._expected, labels or None)
         response = content_pb2.WriteContentResponse(

@@ -44,7 +44,7 @@ class _New:
         self._name = resolved.name
         with _files.storage_errors(str(path), "export"):
             if resolved.is_dir():
-                raise StorageError(errno.EISDIR, str(path), "export")
+                raise StorageError(errno.EISDIR, operation="export", path=str(path))
             self._directory = OpenFile(os.open(resolved.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         _files.sweep(self._directory.fileno())
         self.file = _files.NewFile(self._directory.fileno(), str(path), mode=0o666)

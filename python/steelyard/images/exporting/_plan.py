@@ -198,7 +198,7 @@ class _Finder:
             visited=self._visited,
         )
         if found.unmatched and not wanted.skip_missing:
-            raise NotFound("platform", f"{', '.join(map(str, found.unmatched))} in image {found.name}")
+            raise NotFound(f"{', '.join(map(str, found.unmatched))} in image {found.name}", kind="platform")
         needed = [node for node in found.absent if not _is_skipped(node, wanted)]
         if wanted.skip_missing:  # a missing root would leave nothing to export
             needed = [node for node in needed if not node.depth]
@@ -220,7 +220,7 @@ class _Finder:
         config = (await self.reader.read(view.config)).view
         if isinstance(config, ImageConfig) and config.os and not platforms.matches(config.platform):
             names = ", ".join(map(str, platforms.wanted))
-            raise NotFound("platform", f"{names} in image {found.name}, which is for {config.platform}")
+            raise NotFound(f"{names} in image {found.name}, which is for {config.platform}", kind="platform")
 
 
 def _is_skipped(node: Node, wanted: Wanted) -> bool:

@@ -107,7 +107,7 @@ async def _labels(target: Store, root: Root, *, overwrite: bool) -> Labels | Non
     except NotFound:
         return root.labels
     if not overwrite and held.target.digest != root.found.target.blob:
-        raise AlreadyExists(str(held.target.digest), name=root.name)
+        raise AlreadyExists(held.target.digest, name=root.name)
     return None if held.labels else root.labels
 
 

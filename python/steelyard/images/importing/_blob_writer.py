@@ -128,7 +128,7 @@ class ImportBlobWriter:
                 # The bytes are wrong, so no import must resume them.
                 with CancelScope(shield=True), suppress(SteelyardError):
                     await self.store.abort(ref)
-            if isinstance(error, UnexpectedDigest) and error.expected != str(digest):
+            if isinstance(error, UnexpectedDigest) and error.expected != digest:
                 raise FailedPrecondition(
                     f"entry {item.entry!r}: an earlier import left other bytes, which are dropped now: import again"
                 ) from None
@@ -177,12 +177,12 @@ def check_again(entry: str, expected: Digest | str | int, found: Digest | str | 
         InvalidArchive: they differ.
     """
     if expected != found:
-        raise InvalidArchive(entry, expected=f"{expected}, as in the first entry of that name", found=str(found))
+        raise InvalidArchive(entry, expected=f"{expected}, as in the first entry of that name", actual=str(found))
 
 
 def _refusal(entry: str, expected: str, found: str) -> InvalidArchive:
     unit = " bytes" if expected.isdecimal() else ""
-    return InvalidArchive(entry, expected=expected + unit, found=found + unit)
+    return InvalidArchive(entry, expected=expected + unit, actual=found + unit)
 
 
 async def hash_range(source: FileRange, hasher: Hasher) -> Digest:

@@ -83,7 +83,7 @@ class ArchiveDocuments:
             return None
         for name, other in ((LAYOUT_FILE, INDEX_FILE), (INDEX_FILE, LAYOUT_FILE)):
             if name not in self._raw:
-                raise InvalidArchive(None, expected=f"an entry {name!r} beside {other!r}", found="none")
+                raise InvalidArchive(None, expected=f"an entry {name!r} beside {other!r}", actual="none")
         parse_layout(self._raw[LAYOUT_FILE], limits=self._limits)
         descriptors = self._parsed_index().children
         if not descriptors and SAVED_FILE in self._raw:
@@ -100,7 +100,7 @@ class ArchiveDocuments:
         """
         if SAVED_FILE not in self._raw:
             raise InvalidArchive(
-                None, expected=f"entries {LAYOUT_FILE!r} and {INDEX_FILE!r}, or {SAVED_FILE!r}", found="none of them"
+                None, expected=f"entries {LAYOUT_FILE!r} and {INDEX_FILE!r}, or {SAVED_FILE!r}", actual="none of them"
             )
         return parse_saved_images(self._raw[SAVED_FILE], limits=self._limits).view
 
@@ -121,7 +121,9 @@ def saved_config(raw: bytes, name: str, limits: Limits) -> ImageConfig:
     for number, diff in enumerate(view.rootfs.diff_ids or ()):
         if not diff.startswith(f"{Algorithm.SHA256}:"):
             where = f"$.rootfs.diff_ids[{number}]"
-            raise InvalidDocument(name, where=where, expected="a digest of sha256, as Docker computes them", found=diff)
+            raise InvalidDocument(
+                name, where=where, expected="a digest of sha256, as Docker computes them", actual=diff
+            )
     # Many configs may be in memory at a time, so the unused fields are dropped.
     return msgspec.structs.replace(view, config=None, history=None)
 
@@ -134,7 +136,7 @@ def check_layers(saved: SavedImage, config: ImageConfig) -> None:
     """
     layers, diffs = len(saved.layers or ()), len(config.rootfs.diff_ids or ())
     if layers != diffs:
-        raise InvalidDocument(saved.config, where="$.rootfs.diff_ids", expected=f"{layers} layers", found=str(diffs))
+        raise InvalidDocument(saved.config, where="$.rootfs.diff_ids", expected=f"{layers} layers", actual=str(diffs))
 
 
 def saved_manifest(
@@ -152,7 +154,7 @@ def saved_manifest(
         except ValueError as error:
             place = f"$[*].RepoTags[{number}]"
             raise InvalidDocument(
-                SAVED_FILE, where=place, expected="an image name", found=f"{tag[:100]!r}: {error}"
+                SAVED_FILE, where=place, expected="an image name", actual=f"{tag[:100]!r}: {error}"
             ) from None
     described = [{"mediaType": each.media_type, "size": each.size, "digest": each.digest} for each in layers]
     value = {
@@ -186,5 +188,5 @@ def layer_type(entry: str, compression: str) -> str:
         InvalidArchive: no media type exists for this compression.
     """
     if compression not in {"plain", "gzip", "zstd"}:
-        raise InvalidArchive(entry, expected="a layer in gzip, in zstd or plain", found=compression)
+        raise InvalidArchive(entry, expected="a layer in gzip, in zstd or plain", actual=compression)
     return media_types.DOCKER_LAYER if compression == "plain" else f"{media_types.DOCKER_LAYER}.{compression}"

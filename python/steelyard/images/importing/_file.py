@@ -153,9 +153,9 @@ class ArchiveFile(Archive, Provider):
             return MemoryReader(digest, made)
         entry = self._blob(digest) or self._saved_blobs.get(digest)
         if entry is None:
-            raise NotFound("blob", str(digest))
+            raise NotFound(digest)
         if entry.size > self._limits.json_bytes:
-            raise LimitExceeded(str(digest), limit="json_bytes", allowed=self._limits.json_bytes, found=entry.size)
+            raise LimitExceeded(str(digest), limit="json_bytes", allowed=self._limits.json_bytes, actual=entry.size)
         return MemoryReader(digest, (await read_ranges([self._place(entry)]))[0])
 
     def _place(self, entry: Entry) -> FileRange:
@@ -164,7 +164,7 @@ class ArchiveFile(Archive, Provider):
     async def _read(self, entry: Entry) -> bytes:
         """Return a document's bytes."""
         if entry.size > self._limits.json_bytes:
-            raise LimitExceeded(entry.name, limit="json_bytes", allowed=self._limits.json_bytes, found=entry.size)
+            raise LimitExceeded(entry.name, limit="json_bytes", allowed=self._limits.json_bytes, actual=entry.size)
         return (await read_ranges([self._place(entry)]))[0]
 
     async def _compare(self, again: Entry, known: tuple[int, Digest] | None) -> tuple[int, Digest] | None:

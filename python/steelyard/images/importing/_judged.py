@@ -108,7 +108,7 @@ class Archive(ImageSource):
         if found is None:
             if entry.size > self._limits.json_bytes:
                 allowed = self._limits.json_bytes
-                raise LimitExceeded(entry.name, limit="json_bytes", allowed=allowed, found=entry.size)
+                raise LimitExceeded(entry.name, limit="json_bytes", allowed=allowed, actual=entry.size)
             raw, digest = await self._config_of(entry)
             view = await off_loop(len(raw), lambda: saved_config(raw, name, self._limits))
             found = self._configs[entry.index] = _Config(digest, len(raw), view)
@@ -123,18 +123,18 @@ class Archive(ImageSource):
             found = Layer(str(digest), entry.size, layer_type(entry.name, compression))
             self._layers[entry.index] = found
         if found.media_type == media_types.DOCKER_LAYER and found.digest != diff:
-            raise InvalidArchive(entry.name, expected=f"{diff}, as the config says", found=found.digest)
+            raise InvalidArchive(entry.name, expected=f"{diff}, as the config says", actual=found.digest)
         return found
 
     def _named(self, name: str) -> Entry:
         """Return the file that ``manifest.json`` names; links are followed."""
         found = self._resolve(name.removeprefix("./"))
         if found is None:
-            raise InvalidArchive(name[:300], expected=f"an entry of that name, as {SAVED_FILE} says", found="none")
+            raise InvalidArchive(name[:300], expected=f"an entry of that name, as {SAVED_FILE} says", actual="none")
         if found.kind != "regular":
-            raise InvalidArchive(found.name, expected="a file", found=f"a {found.kind}")
+            raise InvalidArchive(found.name, expected="a file", actual=f"a {found.kind}")
         if found.name in DOCUMENTS or found.name.rsplit("/", 1)[-1] in LEFTOVERS:
-            raise InvalidArchive(found.name, expected="a name that a config or a layer has", found="another file's")
+            raise InvalidArchive(found.name, expected="a name that a config or a layer has", actual="another file's")
         return found
 
 
@@ -146,7 +146,7 @@ def check_entry(entry: Entry) -> None:
     """
     if entry.name in DOCUMENTS and entry.kind != "regular":
         found = f"a {entry.kind}" + ("" if entry.target is None else f" to {entry.target!r}: put the file itself there")
-        raise InvalidArchive(entry.name, expected="a regular file", found=found)
+        raise InvalidArchive(entry.name, expected="a regular file", actual=found)
 
 
 def check_repeated(first: Entry, again: Entry) -> None:

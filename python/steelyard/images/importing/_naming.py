@@ -52,7 +52,7 @@ class Naming(msgspec.Struct, frozen=True, kw_only=True):
             return None
         found = ImageReference.parse(text)
         if found.tag or found.digest:
-            raise InvalidReference(text, "expected a repository, without tag and digest")
+            raise InvalidReference(text, reason="expected a repository, without tag and digest")
         return found.name
 
 
@@ -152,7 +152,7 @@ def plan(contents: Contents, name: str | None, naming: Naming) -> Plan:
                 raise InvalidDocument(
                     contents.name,
                     expected=f"one image named {each}",
-                    found=f"several: name one of them, as {choices}",
+                    actual=f"several: name one of them, as {choices}",
                 )
         _, known = images.setdefault(root.descriptor.digest, (root.descriptor, {}))
         known.update(dict.fromkeys(names))
@@ -205,7 +205,7 @@ def _one(contents: Contents, wanted: ImageReference, naming: Naming, index_name:
     if wanted.digest is not None:
         different = {key: root for key, root in different.items() if key == str(wanted.digest)}
         if not different:
-            raise NotFound("image", f"{wanted.digest} in {contents.name}")
+            raise NotFound(f"{wanted.digest} in {contents.name}", kind="image")
     elif len(different) > 1:
         tag = wanted.tag or DEFAULT_TAG
         named = [root for root in contents.roots if full in root.names]
@@ -215,7 +215,7 @@ def _one(contents: Contents, wanted: ImageReference, naming: Naming, index_name:
             found = _choices(full, contents.roots)
             raise InvalidArgument(f"name {full}: expected @digest with it to select an image: {found}")
     if not different:
-        raise NotFound("image", f"{full} in {contents.name}: it is empty")
+        raise NotFound(f"{full} in {contents.name}: it is empty", kind="image")
     ((_, root),) = different.items()
     names = _with_digest(root.descriptor, [full], naming)
     return Plan(images=((root.descriptor, names),), moves=True, index_name=index_name)

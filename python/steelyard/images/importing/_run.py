@@ -141,7 +141,7 @@ async def _import(guard: LeaseGuard, source: ImportSource, options: _Options, le
     for each in found if not options.skip_missing else ():
         each.require(foreign=False)
         if each.unmatched:
-            raise NotFound("platform", f"{', '.join(map(str, each.unmatched))} in {each.name}")
+            raise NotFound(f"{', '.join(map(str, each.unmatched))} in {each.name}", kind="platform")
     for each in found:
         await guard.refer(each.present)
     documents.admit(contents.strays)
@@ -179,7 +179,7 @@ def _for(contents: Contents, platforms: Platforms | None) -> Contents:
         return contents
     wanted = {each.digest for each in platforms.choose([root.descriptor for root in contents.roots])}
     if not wanted:
-        raise NotFound("platform", f"{', '.join(map(str, platforms.wanted))} in {contents.name}")
+        raise NotFound(f"{', '.join(map(str, platforms.wanted))} in {contents.name}", kind="platform")
     roots = tuple(root for root in contents.roots if root.descriptor.digest in wanted)
     return msgspec.structs.replace(contents, roots=roots)
 
@@ -193,7 +193,7 @@ async def _refuse_moves(store: Store, chosen: Plan) -> None:
             except NotFound:
                 continue
             if str(held) != root.digest:
-                raise AlreadyExists(str(held), name=name)
+                raise AlreadyExists(held, name=name)
 
 
 async def _referenced(
@@ -275,7 +275,7 @@ async def _index_target(guard: LeaseGuard, contents: Contents, limits: Limits) -
         LimitExceeded: the index is larger than a document may be.
     """
     if len(contents.index) > limits.json_bytes:
-        raise LimitExceeded(contents.name, limit="json_bytes", allowed=limits.json_bytes, found=len(contents.index))
+        raise LimitExceeded(contents.name, limit="json_bytes", allowed=limits.json_bytes, actual=len(contents.index))
     stored = await guard.store.put(contents.index, algorithm=DEFAULT_ALGORITHM)
     await guard.refer_all(stored.digest, [root.descriptor for root in contents.roots])
     return Descriptor(digest=stored.digest, size=stored.size, media_type=media_types.OCI_INDEX)

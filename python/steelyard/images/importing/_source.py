@@ -44,4 +44,4 @@ def blob_of(entry: Entry) -> Digest | None:
     try:
         return Digest.parse(f"{parts[1]}:{parts[2]}")
     except InvalidDigest as error:
-        raise InvalidArchive(entry.name, expected="a name that is a digest", found=str(error)) from None
+        raise InvalidArchive(entry.name, expected="a name that is a digest", actual=str(error)) from None

@@ -219,7 +219,7 @@ class ArchiveStream(Archive):
 
     async def _read(self, entry: Entry, most: int) -> bytes:
         if entry.size > most:
-            raise LimitExceeded(entry.name, limit="json_bytes", allowed=most, found=entry.size)
+            raise LimitExceeded(entry.name, limit="json_bytes", allowed=most, actual=entry.size)
         # Each piece is copied, as it is valid only until the next one. No memory is reserved by the size in a header.
         return b"".join([bytes(piece) async for piece in self._tar.data()])
 

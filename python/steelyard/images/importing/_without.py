@@ -33,7 +33,7 @@ class Without(Provider):
         """Open a blob that is not hidden."""
         digest = blob.digest if isinstance(blob, Descriptor) else Digest.parse(blob)
         if digest in self._hidden:
-            raise NotFound("blob", str(digest))
+            raise NotFound(digest)
         return await self._provider.reader_at(digest)
 
     def admit(self, digests: Iterable[Digest | None]) -> None:

@@ -103,7 +103,7 @@ class DirectoryLayout(ProcessBound, LayoutDriver):
         reader = await run(_Reader, self._open, self._path, given.digest)
         if given.size not in {None, reader.size}:
             await reader.aclose()
-            raise DataCorrupt(str(given.digest), expected=f"{given.size} bytes", actual=f"{reader.size} bytes")
+            raise DataCorrupt(given.digest, expected=f"{given.size} bytes", actual=f"{reader.size} bytes")
         return reader
 
     async def _read(self, name: str) -> bytes:
@@ -139,7 +139,7 @@ def _delete(root: int, path: str, digest: Digest) -> None:
         try:
             os.unlink(digest.encoded, dir_fd=directory)
         except FileNotFoundError:
-            raise NotFound("blob", str(digest)) from None
+            raise NotFound(digest) from None
         # DURABILITY: after a power cut before this, the blob may still exist, whole.
         os.fsync(directory)
 
@@ -149,7 +149,7 @@ def _blob_dir(root: int, path: str, digest: Digest) -> int:
         return _files.open_dir(root, path, (BLOBS, digest.algorithm.value), make=False)
     except StorageError as error:
         if error.errno == errno.ENOENT:
-            raise NotFound("blob", str(digest)) from None
+            raise NotFound(digest) from None
         if error.errno in {errno.ELOOP, errno.ENOTDIR}:
             raise DataCorrupt(
                 f"{path}/blobs", expected="directories", actual=f"a link or a file: {_files.LINKS}"
@@ -211,7 +211,7 @@ class _Reader(ProcessBound, BaseReader):
             try:
                 self._file = OpenFile(_files.open_file(directory, digest.encoded, shown))
             except FileNotFoundError:
-                raise NotFound("blob", str(digest)) from None
+                raise NotFound(digest) from None
         self._size = os.fstat(self._file.fileno()).st_size
 
     @property
@@ -233,7 +233,7 @@ class _Reader(ProcessBound, BaseReader):
         if offset < 0 or size < 0:
             raise InvalidArgument(f"offset and size: expected 0 or more, found {offset} and {size}")
         if offset > self._size:
-            raise OutOfRange(str(self._digest), offset=offset, size=self._size)
+            raise OutOfRange(self._digest, offset=offset, size=self._size)
         return await run(self._pread, number, offset, size)
 
     def _pread(self, number: int, offset: int, size: int) -> bytes:

@@ -282,7 +282,7 @@ def check_blob(found: Digest, size: int, announced: PutOptions, required: PutOpt
             raise UnexpectedSize(expected=options.size, actual=size)
     for options in (announced, required):
         if options.expected is not None and options.expected != found:
-            raise UnexpectedDigest(expected=str(options.expected), actual=str(found))
+            raise UnexpectedDigest(expected=options.expected, actual=found)
 
 
 def check_room(size: int, announced: PutOptions) -> None:

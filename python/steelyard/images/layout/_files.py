@@ -19,7 +19,7 @@ from steelyard._archive import needs_file_synced
 from steelyard._runtime.calls import OpenFile
 from steelyard._runtime.fork import Process
 from steelyard.digest import Algorithm, Digest
-from steelyard.errors import DataCorrupt, InvalidDigest, NotFound, StorageError, StorageFull
+from steelyard.errors import DataCorrupt, InvalidDigest, NotFound, StorageError
 from steelyard.images.layout._names import BLOBS
 from steelyard.model import Buffer
 
@@ -35,9 +35,7 @@ def storage_errors(path: str, operation: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        number = error.errno or errno.EIO
-        full = number in {errno.ENOSPC, errno.EDQUOT}
-        raise (StorageFull if full else StorageError)(number, path, operation) from error
+        raise StorageError.of(error, operation=operation, path=path) from error
 
 
 def make_root(path: str) -> OpenFile:
@@ -114,7 +112,7 @@ def read_file(root: int, path: str, name: str, most: int) -> bytes:
         try:
             number = open_file(root, name, f"{path}/{name}")
         except FileNotFoundError:
-            raise NotFound("file", f"{path}/{name}") from None
+            raise NotFound(f"{path}/{name}", kind="file") from None
         with os.fdopen(number, "rb") as file:
             return file.read(most)
 

@@ -51,7 +51,7 @@ class MemoryLayout(LayoutDriver):
         """Remove a blob; see `LayoutDriver.delete_blob`."""
         await checkpoint()
         if self.blobs.pop(Digest.parse(digest), None) is None:
-            raise NotFound("blob", str(digest))
+            raise NotFound(digest)
 
     @opening
     async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
@@ -60,15 +60,15 @@ class MemoryLayout(LayoutDriver):
         given = blob if isinstance(blob, Descriptor) else Descriptor(digest=Digest.parse(blob))
         data = self.blobs.get(given.digest)
         if data is None:
-            raise NotFound("blob", str(given.digest))
+            raise NotFound(given.digest)
         if given.size not in {None, len(data)}:
-            raise DataCorrupt(str(given.digest), expected=f"{given.size} bytes", actual=f"{len(data)} bytes")
+            raise DataCorrupt(given.digest, expected=f"{given.size} bytes", actual=f"{len(data)} bytes")
         return MemoryReader(given.digest, data)
 
     async def _read(self, name: str) -> bytes:
         await checkpoint()
         if name not in self.files:
-            raise NotFound("file", name)
+            raise NotFound(name, kind="file")
         return self.files[name]
 
     async def _write(self, name: str, data: bytes) -> None:

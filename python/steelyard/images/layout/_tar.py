@@ -109,7 +109,7 @@ class TarLayout(ProcessBound, LayoutDriver):
         await checkpoint()
         self._archive.check()
         if name not in self._files:
-            raise NotFound("file", name)
+            raise NotFound(name, kind="file")
         return self._files[name]
 
     async def _write(self, name: str, data: bytes) -> None:

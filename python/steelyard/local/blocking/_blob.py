@@ -53,7 +53,7 @@ class BlockingBlob(ProcessBound):
         if offset < 0 or size < 0:
             raise InvalidArgument(f"blob {self.digest}: offset {offset} and size {size} must not be negative")
         if offset > self.size:
-            raise OutOfRange(str(self.digest), offset=offset, size=self.size)
+            raise OutOfRange(self.digest, offset=offset, size=self.size)
         return min(size, self.size - offset)
 
     def close(self) -> None:
@@ -65,4 +65,4 @@ def compare(digest: Digest, encoded: str) -> DataCorrupt | None:
     """Return the error for bytes that have another hash than `digest`, or None."""
     if encoded == digest.encoded:
         return None
-    return DataCorrupt(str(digest), expected=str(digest), actual=f"{digest.algorithm}:{encoded}")
+    return DataCorrupt(digest, expected=digest, actual=f"{digest.algorithm}:{encoded}")

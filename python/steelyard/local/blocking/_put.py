@@ -8,7 +8,6 @@ from io import FileIO
 from typing import Literal
 
 from steelyard import _native
-from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, NotFound, StorageError, UnexpectedSize
 from steelyard.local.blocking._rows import to_digest
 from steelyard.local.blocking._store import BlockingStore
@@ -148,7 +147,7 @@ def _store_file(store: BlockingStore, options: PutOptions, file: FileIO, progres
         try:
             algorithm, encoded, size, *_ = ingest.commit(options.size, _expected(options), dict(options.labels))
         except AlreadyExists as stored:
-            return PutResult(digest=Digest.parse(stored.digest), size=copied, new=False)
+            return PutResult(digest=stored.digest, size=copied, new=False)
         return PutResult(digest=to_digest(algorithm, encoded), size=size, new=True)
     finally:
         ingest.close()

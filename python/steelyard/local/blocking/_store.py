@@ -255,5 +255,5 @@ def _opened(digest: Digest, size: int | None, native: _native.Blob) -> BlockingB
     if size is not None and native.size != size:
         found = native.size
         native.close()
-        raise DataCorrupt(str(digest), expected=f"{size} bytes", actual=f"{found} bytes")
+        raise DataCorrupt(digest, expected=f"{size} bytes", actual=f"{found} bytes")
     return BlockingBlob(digest, native)
