@@ -22,10 +22,10 @@ async def import_tree(store: Store, directory: Path, files: list[Path]) -> bool:
     manifest: dict[str, str] = {}
     new = failed = 0
     # `put_many` reads only as many sources as it has in work, and gives results as they come, in any order.
-    async with aclosing(store.put_many(files, concurrency=16)) as results:
+    async with aclosing(store.put_many(files, concurrency=16, errors="yield")) as results:
         async for done in results:
             name = str(files[done.index].relative_to(directory))
-            if done.result is None:
+            if done.error is not None:
                 failed += 1
                 print(f"{name}: {done.error}", file=sys.stderr)
             else:

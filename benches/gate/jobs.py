@@ -61,9 +61,8 @@ def _blobs(count: int, size: int) -> list[bytes]:
 
 async def _put_all(store: LocalStore, blobs: list[bytes]) -> None:
     async with aclosing(store.put_many(blobs)) as results:
-        async for done in results:
-            if done.error is not None:
-                raise done.error
+        async for _ in results:
+            pass
 
 
 async def _empty(store: LocalStore) -> None:

@@ -169,19 +169,29 @@ class PutResult(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class PutManyResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of `put_many` for one source: exactly one of `result` and `error` is set.
+    """The result of `put_many` for one source.
 
     Attributes:
         index: the source's place among the sources, from 0.
         source: the source itself.
-        result: the stored blob.
-        error: the error of a failed source.
+        outcome: the stored blob, or the error of a failed source.
     """
 
     index: int
     source: Any
-    result: PutResult | None = None
-    error: Exception | None = None
+    outcome: PutResult | Exception
+
+    @property
+    def result(self) -> PutResult:
+        """The stored blob. If the source failed, this raises its error."""
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+    @property
+    def error(self) -> Exception | None:
+        """The error of a failed source, or None."""
+        return self.outcome if isinstance(self.outcome, Exception) else None
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):

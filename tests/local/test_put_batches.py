@@ -113,7 +113,7 @@ async def test_a_named_pipe_is_read_by_whoever_opened_it_for_writing(
     """To open it just to look would tell the writer that its reader has gone."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    results: list[PutResult | None] = []
+    results: list[PutResult] = []
 
     async def write() -> None:
         await anyio.to_thread.run_sync(pipe.write_bytes, b"through the pipe")
@@ -126,7 +126,7 @@ async def test_a_named_pipe_is_read_by_whoever_opened_it_for_writing(
         else:
             results.append(await store.put(pipe))
 
-    assert [result.size for result in results if result is not None] == [16]
+    assert [result.size for result in results] == [16]
 
 
 async def test_the_same_bytes_at_once_are_new_to_one(store: LocalStore) -> None:

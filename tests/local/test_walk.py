@@ -28,8 +28,8 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         async with LocalStore(root, durability="process-crash") as store:
             for half in range(2):
                 blobs = (f"blob {number}".encode() for number in range(half, COUNT, 2))
-                async for done in store.put_many(blobs, labels={"half": str(half)}):
-                    assert done.result is not None
+                async for _ in store.put_many(blobs, labels={"half": str(half)}):
+                    pass
 
     anyio.run(fill)
     return root

@@ -68,9 +68,7 @@ async def put(store: LocalStore, root: Path) -> None:
         await store.put(root / "large"),
         await store.put(iter([DATA] * 2), ref="pieces"),
     ]
-    async for one in store.put_many([b"one", b"two", root / "archive.tar"]):
-        assert one.result is not None, one.error
-        stored.append(one.result)
+    stored += [one.result async for one in store.put_many([b"one", b"two", root / "archive.tar"])]
     for result in stored:
         await store.delete(result.digest)  # so that the next run stores them anew
 

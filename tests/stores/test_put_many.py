@@ -54,7 +54,7 @@ async def test_every_source_has_exactly_one_result() -> None:
 
     assert list(range(100)) == sorted(result.index for result in results)
     assert all(sources[result.index] is result.source for result in results)
-    assert 90 == sum(result.result.new for result in results if result.result)
+    assert 90 == sum(result.result.new for result in results)
     assert 90 == len([info async for info in store.walk("labels.a==b")])
 
 
@@ -70,13 +70,60 @@ async def test_results_come_as_they_finish() -> None:
 
 
 async def test_a_failed_source_yields_its_error_and_stops_no_other() -> None:
-    results: list[PutManyResult] = [result async for result in many(MemoryStore(), [b"a", "/nowhere/at/all", 7, b"b"])]
+    results: list[PutManyResult] = [
+        result async for result in many(MemoryStore(), [b"a", "/nowhere/at/all", 7, b"b"], errors="yield")
+    ]
     by_index = sorted(results, key=lambda result: result.index)
 
     assert [None, FileNotFoundError, TypeError, None] == [
         None if result.error is None else type(result.error) for result in by_index
     ]
-    assert [True, False, False, True] == [result.result is not None for result in by_index]
+    assert [True, True] == [by_index[index].result.new for index in (0, 3)]
+    with pytest.raises(FileNotFoundError):
+        _ = by_index[1].result
+
+
+async def test_the_errors_of_failed_sources_are_raised_once_at_the_end() -> None:
+    results = many(MemoryStore(), ["/nowhere/at/all", b"a", 7, b"b"])
+    assert [1, 3] == sorted([(await anext(results)).index for _ in range(2)])
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await anext(results)
+    assert "put_many: 2 of 4 sources failed (2 sub-exceptions)" == str(caught.value)
+    errors = {type(error): error for error in caught.value.exceptions}
+    assert ["put_many: source 0: /nowhere/at/all"] == errors[FileNotFoundError].__notes__
+    assert ["put_many: source 2"] == errors[TypeError].__notes__
+    with pytest.raises(StopAsyncIteration):
+        await anext(results)
+
+
+async def test_an_error_of_the_iterable_is_raised_together_with_those_of_the_sources() -> None:
+    def sources() -> Iterator[Any]:
+        yield 7
+        yield b"a"
+        raise KeyError("broken")
+
+    results = many(MemoryStore(), sources())
+    assert 1 == (await anext(results)).index
+    with pytest.raises(ExceptionGroup, match="1 of 2 sources failed, and then the iterable of sources") as caught:
+        await anext(results)
+    assert [TypeError, KeyError] == [type(error) for error in caught.value.exceptions]
+
+
+async def test_a_consumer_that_stops_early_gets_no_errors() -> None:
+    async with aclosing(many(MemoryStore(), [7, b"a"], concurrency=1)) as results:
+        assert 1 == (await anext(results)).index
+    with pytest.raises(StopAsyncIteration):
+        await anext(results)
+
+
+async def test_an_error_thrown_into_the_iterator_ends_it_and_comes_back() -> None:
+    results = many(MemoryStore(), [7, b"a", b"b"], concurrency=1)
+    await anext(results)
+    with pytest.raises(ZeroDivisionError):
+        await results.athrow(ZeroDivisionError())
+    with pytest.raises(StopAsyncIteration):
+        await anext(results)
 
 
 async def test_sources_are_read_only_as_fast_as_results_are_taken() -> None:
@@ -195,6 +242,8 @@ async def test_arguments_are_checked_at_once() -> None:
         many(MemoryStore(), [], concurrency=0)
     with pytest.raises(InvalidLabel):
         many(MemoryStore(), [], labels={"": "x"})
+    with pytest.raises(InvalidArgument, match="errors: expected 'raise' or 'yield', found 'ignore'"):
+        many(MemoryStore(), [], errors="ignore")
 
 
 async def test_results_that_came_together_let_other_tasks_run() -> None:

@@ -86,9 +86,8 @@ def _labelled(count: int) -> Material[Labelled]:
                 labels = {"example.com/group": f"g{group}", "example.com/kind": "bench"}
                 blobs = [os.urandom(BLOB) for _ in range(count // GROUPS)]
                 async with aclosing(store.put_many(blobs, labels=labels)) as results:
-                    async for done in results:
-                        if done.error is not None:
-                            raise done.error
+                    async for _ in results:
+                        pass
         async with LocalStore(root) as store:
             rows = [(str(info.digest), info.size, *info.labels.values()) async for info in store.walk()]
             await run(_fill, table, rows)

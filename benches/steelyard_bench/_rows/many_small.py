@@ -94,9 +94,8 @@ def _paths(material: Blobs) -> list[Path]:
 
 
 async def _put_many(store: LocalStore, material: Blobs) -> None:
-    async for done in store.put_many(material.data):
-        if done.error is not None:
-            raise done.error
+    async for _ in store.put_many(material.data):
+        pass
 
 
 async def _put_at_once(store: LocalStore, material: Blobs) -> None:

@@ -206,9 +206,8 @@ class _Remote:
         if len(data) == 1:
             await self._store.put(data[0])
             return
-        async for result in self._store.put_many(data, concurrency=self._at_once):
-            if result.error is not None:
-                raise result.error
+        async for _ in self._store.put_many(data, concurrency=self._at_once):
+            pass
 
     async def _read(self, digests: Sequence[str], memory: bytearray) -> None:
         waiting = iter(digests)

@@ -103,12 +103,12 @@ class PutCommand:
 
     async def _store_small(self, paths: list[str]) -> None:
         request, out = self.request, self._context.out
-        many = self._store.put_many(paths, algorithm=request.algorithm, labels=request.labels or None)
+        many = self._store.put_many(paths, algorithm=request.algorithm, labels=request.labels or None, errors="yield")
         async with aclosing(many) as results:
             async for one in results:
-                if one.result is not None:
+                if one.error is None:
                     self._stored(one.source, one.result)
-                elif one.error is not None:
+                else:
                     self._fail(one.error, one.source)
                 if out.is_due:
                     await out.flush()

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from steelyard import options as _options
     from steelyard._runtime import concurrent as _concurrent
     from steelyard._runtime.opening import Opening, opening
+    from steelyard.content import _put_many as _many
+    from steelyard.content._put_many import Errors
     from steelyard.content._reader import ReaderAt
     from steelyard.content._writer import Writer
     from steelyard.digest import Algorithm, Digest
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from steelyard.options import PutOptions
 else:
     _options, _concurrent = _Module("steelyard.options"), _Module("steelyard._runtime.concurrent")
+    _many = _Module("steelyard.content._put_many")
     __getattr__, __dir__ = _exports(
         __name__,
         {
@@ -239,20 +242,29 @@ class Store(Provider, Ingester, Manager, IngestManager):
         algorithm: Algorithm | None = None,
         labels: Mapping[str, str] | None = None,
         on_progress: OnProgress | None = None,
+        errors: Errors = "raise",
     ) -> AsyncGenerator[PutManyResult, None]:
         """Store many sources at once and yield each result as it finishes.
 
         `sources` is read only as fast as results are taken, so memory is bounded by `concurrency`, the most sources that are
-        stored at a time (None: the store's default). A failed source yields its error and does not stop the others. Close
-        the iterator (`contextlib.aclosing`) to stop early. The other arguments are those of `put`, for each source.
+        stored at a time (None: the store's default). A failed source does not stop the others. Close the iterator
+        (`contextlib.aclosing`) to stop early. `algorithm`, `labels` and `on_progress` are those of `put`, for each source.
+
+        Args:
+            sources: the sources. If the iterable itself raises, the sources in work finish, then its error is raised.
+            errors: ``"raise"`` yields only successes, and raises the errors of failed sources at the end. A consumer that stops
+                before the end does not see them. ``"yield"`` yields a result for each failed source, too; see
+                `PutManyResult.error`.
 
         Raises:
-            InvalidArgument: `concurrency` is less than 1.
+            ExceptionGroup: sources failed. The message has their number; the group has the first 100 errors, each with a
+                note of its source, and the error of the iterable if that failed, too.
+            InvalidArgument: `concurrency` is less than 1, or `errors` is something else.
             InvalidLabel: at once, not for each source.
         """
         _concurrent.check_concurrency(concurrency)
         options = _options.PutOptions.parse(algorithm=algorithm, labels=labels, on_progress=on_progress)
-        return self._put_many(sources, options, concurrency)
+        return _many.with_errors(self._put_many(sources, options, concurrency), errors)
 
     @abstractmethod
     async def get(self, digest: Digest | str) -> bytes:

@@ -86,10 +86,9 @@ class LeaseGuard:
         found: dict[int, PutResult] = {}
         for algorithm, own in places.items():
             data = [blobs[place][1] for place in own]
-            async with aclosing(self.store.put_many(data, algorithm=algorithm)) as results:
+            # The first error ends the batch: `result` raises it.
+            async with aclosing(self.store.put_many(data, algorithm=algorithm, errors="yield")) as results:
                 async for one in results:
-                    if one.result is None:
-                        raise one.error or AssertionError
                     found[own[one.index]] = one.result
         return [found[place] for place in range(len(blobs))]
 

@@ -106,10 +106,10 @@ async def _emit(emit: Emit[PutManyResult], results: list[PutManyResult]) -> None
 def _result(options: PutOptions, item: Item, outcome: Stored | Exception) -> PutManyResult:
     index, source, _ = item
     if isinstance(outcome, Exception):
-        return PutManyResult(index=index, source=source, error=_error(source, outcome))
+        return PutManyResult(index=index, source=source, outcome=_error(source, outcome))
     result = to_result(outcome)
     options.report("commit", name_of(source), result.size, result.size)
-    return PutManyResult(index=index, source=source, result=result)
+    return PutManyResult(index=index, source=source, outcome=result)
 
 
 def _error(source: Source, error: Exception) -> Exception:

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from steelyard.content import Store
-from steelyard.digest import Algorithm
+from steelyard.digest import Algorithm, Digest
 from steelyard.errors import UnexpectedDigest, UnexpectedSize, Unsupported
 from steelyard.memory import MemoryStore
 from steelyard.model import Progress
@@ -203,14 +203,34 @@ class PuttingContract:
     async def test_put_many_stores_all_and_says_which_were_new(self, store: Store, tmp_path: Path) -> None:
         sources: list[Any] = [b"%d" % (number % 40) for number in range(50)]
         sources += [source_of("path", data_of(100_000), tmp_path), tmp_path / "missing", [b"a", b"b"]]
-        results = [result async for result in store.put_many(sources, concurrency=4, labels={"a": "b"})]
+        labels = {"a": "b"}
+        results = [result async for result in store.put_many(sources, concurrency=4, labels=labels, errors="yield")]
 
         assert list(range(53)) == sorted(result.index for result in results)
         assert [51] == [result.index for result in results if result.error is not None]
-        new = {result.result.digest for result in results if result.result is not None and result.result.new}
+        new = {result.result.digest for result in results if result.error is None and result.result.new}
         assert 42 == len(new)
         assert new == {info.digest async for info in store.walk("labels.a==b")}
         assert [] == await store.list_statuses()
+
+    async def test_put_many_raises_the_errors_of_failed_sources_at_its_end(self, store: Store) -> None:
+        missing = "/nowhere/at/all"
+        sources: list[Any] = [*([missing] * 120), *(b"%d" % number for number in range(40))]
+        stored: list[Digest] = []
+
+        async def store_all() -> None:
+            async for done in store.put_many(sources):
+                assert done.error is None
+                stored.append(done.result.digest)
+
+        with pytest.raises(ExceptionGroup, match="put_many: 120 of 160 sources failed; the first 100") as caught:
+            await store_all()
+
+        assert {digest_of(b"%d" % number) for number in range(40)} == set(stored)
+        assert 100 == len(caught.value.exceptions)
+        for error in caught.value.exceptions:
+            assert isinstance(error, FileNotFoundError)
+            assert missing in error.__notes__[-1]
 
     async def test_put_many_left_early_leaves_no_ingest_and_no_lock(self, store: Store) -> None:
         async def endless() -> AsyncIterator[bytes]:

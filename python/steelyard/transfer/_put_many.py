@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
 
 from steelyard._runtime.concurrent import Emit, map_unordered
 from steelyard.content import Store
-from steelyard.digest import Algorithm
-from steelyard.model import OnProgress, PutManyResult, PutResult, Source, Sources
+from steelyard.content._put_many import Errors, with_errors
+from steelyard.model import PutManyResult, PutResult, Source, Sources
 from steelyard.options import PutOptions
+from steelyard.transfer._put import signature_of
 
 __all__ = ("put_each", "put_many", "put_one")
 
@@ -17,14 +19,9 @@ _AT_ONCE = 8
 Put = Callable[[Source], Awaitable[PutResult]]
 
 
+@signature_of(Store.put_many)
 def put_many(
-    store: Store,
-    sources: Sources,
-    *,
-    concurrency: int | None = None,
-    algorithm: Algorithm | None = None,
-    labels: Mapping[str, str] | None = None,
-    on_progress: OnProgress | None = None,
+    store: Store, sources: Sources, *, concurrency: int | None = None, errors: Errors = "raise", **arguments: Any
 ) -> AsyncGenerator[PutManyResult, None]:
     """Store many sources at once and yield each result as it finishes; the arguments are those of `Store.put_many`.
 
@@ -35,17 +32,15 @@ def put_many(
     The iterator ends its work when it is exhausted, closed, or cancelled while it waits for a result. An iterator that is
     dropped, by a ``break`` without `contextlib.aclosing`, ends its work soon after, not before the next line. Either way
     a source in work is abandoned as by a cancelled `put`: nothing of it remains, and no lock is held.
-
-    Raises:
-        InvalidArgument: `concurrency` is less than 1.
-        InvalidLabel: at once, not for each source.
     """
-    options = PutOptions.parse(algorithm=algorithm, labels=labels, on_progress=on_progress)
+    options = PutOptions.parse(**arguments)
 
     async def put(source: Source) -> PutResult:
-        return await store.put(source, algorithm=options.algorithm, labels=options.labels, on_progress=on_progress)
+        return await store.put(
+            source, algorithm=options.algorithm, labels=options.labels, on_progress=options.on_progress
+        )
 
-    return put_each(put, sources, concurrency)
+    return with_errors(put_each(put, sources, concurrency), errors)
 
 
 def put_each(put: Put, sources: Sources, concurrency: int | None) -> AsyncGenerator[PutManyResult, None]:
@@ -60,6 +55,6 @@ def put_each(put: Put, sources: Sources, concurrency: int | None) -> AsyncGenera
 async def put_one(put: Put, index: int, source: Source) -> PutManyResult:
     """Call `put` with a source, and return its result or its error."""
     try:
-        return PutManyResult(index=index, source=source, result=await put(source))
+        return PutManyResult(index=index, source=source, outcome=await put(source))
     except Exception as error:  # noqa: BLE001  # the result carries it
-        return PutManyResult(index=index, source=source, error=error)
+        return PutManyResult(index=index, source=source, outcome=error)
