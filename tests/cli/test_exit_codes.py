@@ -119,7 +119,7 @@ def test_a_missing_extra_names_the_line_that_installs_it(shell: Shell) -> None:
         "import sys\n"
         "class Absent:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'cyclopts': raise ModuleNotFoundError(name=name)\n"
+        "        if name == 'platformdirs': raise ModuleNotFoundError(name=name)\n"
         "sys.meta_path.insert(0, Absent())\n"
         "from steelyard.cli import main; sys.exit(main())\n"
     )
@@ -128,7 +128,7 @@ def test_a_missing_extra_names_the_line_that_installs_it(shell: Shell) -> None:
     )
 
     assert 2 == done.returncode
-    assert "needs the package cyclopts\n  next: pip install 'steelyard[cli]'\n" in done.stderr
+    assert "needs the package platformdirs\n  next: pip install 'steelyard[cli]'\n" in done.stderr
 
 
 def test_a_dash_too_many_is_told_as_it_was_typed(shell: Shell) -> None:

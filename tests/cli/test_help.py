@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import re
 import shlex
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 
 from steelyard import filters
 from steelyard.cli import records
-from steelyard.cli.app import COMMANDS, Options, build, find
+from steelyard.cli.app import COMMANDS, OPTIONS, Options, function_of
 from steelyard.cli.exits import MEANINGS
+from steelyard.cli.parameters import arguments_of
 from steelyard.cli.topics import FILTERS
 
 from .runner import Shell
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
 RECORDS = [kind for kind in vars(records).values() if inspect.isclass(kind) and issubclass(kind, records.Record)]
-
-
-def function(name: str) -> Any:
-    """Return the function of a command."""
-    module, _, attribute = COMMANDS[name][0].partition(":")
-    return getattr(importlib.import_module(f"steelyard.cli.{module}"), attribute)
-
-
-def arguments_of(name: str) -> list[Any]:
-    """Return what a command takes, the options of every command aside."""
-    words = name.split()
-    app = build(words)
-    with app.app_stack(words):
-        found = find(app, name).assemble_argument_collection(parse_docstring=True)
-    return [argument for argument in found if argument.parse]
 
 
 def section(name: str) -> str:
@@ -46,15 +30,15 @@ def section(name: str) -> str:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_line_in_the_list_is_that_of_the_docstring(name: str) -> None:
-    assert COMMANDS[name][1] == (inspect.getdoc(function(name)) or "").splitlines()[0]
+    assert COMMANDS[name][1] == (inspect.getdoc(function_of(name)) or "").splitlines()[0]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_is_explained_in_help_and_on_the_page(name: str) -> None:
-    own = arguments_of(name)
+    own = arguments_of(function_of(name))
 
     assert section(name), f"docs/cli.md does not describe {name}"
-    assert [] == [argument.names for argument in own if not argument.parameter.help and argument.show]
+    assert [] == [argument.names for argument in own if not argument.help]
     options = [option for argument in own for option in argument.names if option.startswith("-")]
     assert [] == [option for option in options if f"`{option}" not in section(name)]
 
@@ -73,19 +57,18 @@ def test_help_takes_commands_of_two_words(shell: Shell) -> None:
 
 
 def test_the_options_of_every_command_are_on_the_page() -> None:
-    names = ["--" + field.replace("_", "-") for field in vars(Options)["__dataclass_fields__"]]
-
-    assert [] == [name for name in names if f"`{name}" not in PAGE]
+    assert [one.parameter for one in OPTIONS] == list(Options._fields)
+    assert [] == [one.names for one in OPTIONS if not one.help or f"`{one.names[0]}" not in PAGE]
 
 
 def test_the_page_names_no_option_that_does_not_exist() -> None:
     known = {
         "--help",
         "--version",
-        *("--" + field.replace("_", "-") for field in vars(Options)["__dataclass_fields__"]),
+        *(name for one in OPTIONS for name in one.names),
     }
     for name in COMMANDS:
-        known |= {option for argument in arguments_of(name) for option in argument.names}
+        known |= {option for argument in arguments_of(function_of(name)) for option in argument.names}
 
     assert set() == set(re.findall(r"`(--[a-z-]+)", PAGE)) - known
 

@@ -64,9 +64,7 @@ def test_doctor_shows_versions_the_file_system_and_health(own: Shell) -> None:
     shown = own.run("doctor").out
 
     found = own.run("doctor", "--format", "json").document
-    assert {"steelyard", "python", "platform", "sqlite", "anyio", "msgspec", "cyclopts", "rich"} <= found[
-        "versions"
-    ].keys()
+    assert {"steelyard", "python", "platform", "sqlite", "anyio", "msgspec", "rich"} <= found["versions"].keys()
     assert found["ok"] is True
     assert found["store"]["writable"] is True
     assert ["metadata", "blobs", "quarantine", "ingests"] == [check["name"] for check in found["checks"]]

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from steelyard.cli.app import COMMANDS, build, find
+from steelyard.cli.app import COMMANDS, function_of
 from steelyard.cli.exits import MEANINGS, Exit
 from steelyard.cli.output import Output
+from steelyard.cli.parameters import arguments_of
 from steelyard.cli.records import ErrorRecord
 
 from .runner import COMMAND, Shell, sha256
@@ -142,9 +143,7 @@ def test_completion_into_a_folder_that_is_not_there_is_told(shell: Shell) -> Non
 
 def operands(name: str) -> list[str]:
     """Return words that a command takes: each of its operands is the same name."""
-    usage = build(name.split())
-    words = (find(usage, name).usage or "").partition("[OPTIONS]")[2].split()
-    return ["nosuch" for word in words if not word.startswith("[")]
+    return ["nosuch" for one in arguments_of(function_of(name)) if one.positional and one.required]
 
 
 def test_every_command_fails_in_words_without_input_and_output(stocked: Shell) -> None:

@@ -31,7 +31,7 @@ __all__ = ("main",)
 INSTALL_LINE = "pip install 'steelyard[cli]'"
 """What installs the packages that the command line needs beside the library."""
 
-_NEEDED = frozenset({"cyclopts", "platformdirs", "rich"})
+_NEEDED = frozenset({"platformdirs", "rich"})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,12 +6,11 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from steelyard.cli.complete import complete_digest
 from steelyard.cli.context import MOST_LISTED, Context
 from steelyard.cli.explain import UsageError
 from steelyard.cli.names import amount, counted, resolve
+from steelyard.cli.parameters import Parameter
 from steelyard.cli.progress import Meter
 from steelyard.cli.records import VerifiedRecord
 from steelyard.digest import Digest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from itertools import chain, islice, takewhile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from steelyard.local.blocking import BlockingStore
@@ -16,31 +16,31 @@ _SECONDS = 0.3
 _CANDIDATES = 200
 
 
-def complete_digest(words: Any) -> list[tuple[str, str]]:
-    """Return digests with the typed prefix; see cyclopts' completers."""
-    return _ask(words, "digest")
+def complete_digest(prefix: str, store: str | None) -> list[tuple[str, str]]:
+    """Return the digests with a prefix, each with its size; see `parameters.Completer`."""
+    return _ask(prefix, store, "digest")
 
 
-def complete_image(words: Any) -> list[tuple[str, str]]:
-    """Return image names with the typed prefix, in full or in short form; see cyclopts' completers."""
-    return _ask(words, "image")
+def complete_image(prefix: str, store: str | None) -> list[tuple[str, str]]:
+    """Return the image names with a prefix, in full or in short form, each with its digest."""
+    return _ask(prefix, store, "image")
 
 
-def complete_ref(words: Any) -> list[tuple[str, str]]:
-    """Return refs with the typed prefix; see cyclopts' completers."""
-    return _ask(words, "ref")
+def complete_ref(prefix: str, store: str | None) -> list[tuple[str, str]]:
+    """Return the refs with a prefix, each with the bytes that it holds."""
+    return _ask(prefix, store, "ref")
 
 
-def _ask(words: Any, what: str) -> list[tuple[str, str]]:
+def _ask(prefix: str, root: str | None, what: str) -> list[tuple[str, str]]:
     # Imported here: this module is loaded with every command, and used for completion only.
     from steelyard.cli.settings import load  # noqa: PLC0415
     from steelyard.errors import SteelyardError  # noqa: PLC0415
     from steelyard.local.blocking import BlockingStore, OpenOptions  # noqa: PLC0415
 
     try:
-        path = load({"store": _store_option(words)}).store_path
+        path = load({"store": root}).store_path
         with BlockingStore.open(OpenOptions.parse(path, read_only=True)) as store:
-            return list(islice(_candidates(store, words.incomplete, what), _CANDIDATES))
+            return list(islice(_candidates(store, prefix, what), _CANDIDATES))
     except (SteelyardError, OSError):
         return []  # no store, so no candidates
 
@@ -61,9 +61,3 @@ def _candidates(store: BlockingStore, prefix: str, what: str) -> Iterator[tuple[
             # Bash ends a word at a colon, so hex digits complete to hex digits, which identify the blob.
             names = (str(info.digest), info.digest.encoded)
             yield from ((name, human_size(info.size)) for name in names if name.startswith(prefix))
-
-
-def _store_option(words: Any) -> str | None:
-    """Return the --store of the partly typed command line."""
-    option = words["store"]
-    return option.raw if option is not None and option.provided else None

@@ -7,13 +7,12 @@ from contextlib import AsyncExitStack, aclosing
 from datetime import timedelta
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from steelyard._runtime.concurrent import map_concurrently
 from steelyard.cli.addresses import check_store, open_root
 from steelyard.cli.context import Context
 from steelyard.cli.explain import UsageError
 from steelyard.cli.names import amount, counted, labels_of, resolve
+from steelyard.cli.parameters import Parameter
 from steelyard.cli.progress import Meter
 from steelyard.cli.records import CopiedRecord
 from steelyard.content import Store
@@ -34,7 +33,7 @@ async def cp(
     *digests: Annotated[str, Parameter(name="DIGEST")],
     every: Annotated[bool, Parameter(name="--all")] = False,
     with_labels: bool = False,
-    label: Annotated[list[str] | None, Parameter(name="--label", negative="")] = None,
+    label: Annotated[list[str] | None, Parameter(name="--label")] = None,
     context: Annotated[Context, Parameter(parse=False)],
 ) -> None:
     """Copy blobs from one store to another.

@@ -12,7 +12,6 @@ from importlib.metadata import version as version_of
 from typing import Annotated, Any
 
 import msgspec
-from cyclopts import Parameter
 
 from steelyard import __version__
 from steelyard._runtime.calls import run
@@ -21,6 +20,7 @@ from steelyard.cli.context import Context
 from steelyard.cli.explain import explain
 from steelyard.cli.mounts import mount_of
 from steelyard.cli.names import exact_size, human_size
+from steelyard.cli.parameters import Parameter
 from steelyard.cli.printing import printable, quoted
 from steelyard.cli.settings import config_path
 from steelyard.errors import SteelyardError
@@ -113,7 +113,7 @@ def versions() -> dict[str, str]:
         "executable": sys.executable,
         "sqlite": sqlite_version,
     }
-    for package in ("anyio", "trio", "msgspec", "cyclopts", "rich"):
+    for package in ("anyio", "trio", "msgspec", "rich"):
         try:
             found[package] = version_of(package)
         except PackageNotFoundError:

@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 
 import anyio
 from anyio.abc import ByteSendStream
-from cyclopts import Parameter
 
 from steelyard._runtime.calls import OpenFile, run
 from steelyard.cli import stdio
@@ -20,6 +19,7 @@ from steelyard.cli.context import Context
 from steelyard.cli.explain import UsageError
 from steelyard.cli.image_names import find_image, platforms_of
 from steelyard.cli.names import amount, counted, resolve_one
+from steelyard.cli.parameters import Parameter
 from steelyard.cli.printing import quoted, shown
 from steelyard.cli.progress import Meter
 from steelyard.cli.records import ExportedBlobRecord, ExportedImageRecord
@@ -32,9 +32,9 @@ async def export(
     target: Annotated[str, Parameter(name="DEST")],
     /,
     *names: Annotated[str, Parameter(name="NAME", completer=complete_image)],
-    manifest: Annotated[list[str] | None, Parameter(name="--manifest", negative="", completer=complete_digest)] = None,
+    manifest: Annotated[list[str] | None, Parameter(name="--manifest", completer=complete_digest)] = None,
     manifest_type: str | None = None,
-    platform: Annotated[list[str] | None, Parameter(name="--platform", negative="")] = None,
+    platform: Annotated[list[str] | None, Parameter(name="--platform")] = None,
     all_platforms: bool = False,
     oci_ref_name: str | None = None,
     oci: bool = False,

@@ -10,14 +10,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from steelyard._runtime.calls import OpenFile, run, run_always
 from steelyard.cli import stdio
 from steelyard.cli.complete import complete_digest
 from steelyard.cli.context import Context
 from steelyard.cli.explain import UsageError
 from steelyard.cli.names import resolve_one
+from steelyard.cli.parameters import Parameter
 from steelyard.cli.printing import path_hex, path_shown, path_text
 from steelyard.cli.progress import Meter
 from steelyard.cli.records import FetchedRecord
@@ -34,7 +33,7 @@ async def get(
     /,
     *,
     output: Annotated[str | None, Parameter(name=["--output", "-o"])] = None,
-    byte_range: Annotated[str | None, Parameter(name="--range", allow_leading_hyphen=True)] = None,
+    byte_range: Annotated[str | None, Parameter(name="--range")] = None,
     force: bool = False,
     context: Annotated[Context, Parameter(parse=False)],
 ) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from steelyard.cli.complete import complete_image
 from steelyard.cli.context import Context
 from steelyard.cli.image_names import find_image, whole_name
 from steelyard.cli.names import check_fields, counted, human_size, timestamp
+from steelyard.cli.parameters import Parameter
 from steelyard.cli.printing import shown
 from steelyard.cli.records import ImagePart, ImageRecord, InspectedRecord, RemovedImageRecord
 from steelyard.errors import SteelyardError

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from steelyard.cli.complete import complete_image
 from steelyard.cli.context import Context
 from steelyard.cli.explain import UsageError
 from steelyard.cli.image_names import find_image, platforms_of, whole_name
 from steelyard.cli.images import line_of
 from steelyard.cli.names import counted, exact_size
+from steelyard.cli.parameters import Parameter
 from steelyard.cli.printing import shown
 from steelyard.cli.records import CheckedImageRecord, ImagePart, ImageRecord, ImageUsageRecord
 from steelyard.content import Store
@@ -27,7 +26,7 @@ __all__ = ("check", "convert", "usage")
 
 async def check(
     *names: Annotated[str, Parameter(name="NAME", completer=complete_image)],
-    platform: Annotated[list[str] | None, Parameter(name="--platform", negative="")] = None,
+    platform: Annotated[list[str] | None, Parameter(name="--platform")] = None,
     context: Annotated[Context, Parameter(parse=False)],
 ) -> None:
     """Check whether images are complete, and list absent blobs.
@@ -69,7 +68,7 @@ async def check(
 
 async def usage(
     *names: Annotated[str, Parameter(name="NAME", completer=complete_image)],
-    platform: Annotated[list[str] | None, Parameter(name="--platform", negative="")] = None,
+    platform: Annotated[list[str] | None, Parameter(name="--platform")] = None,
     context: Annotated[Context, Parameter(parse=False)],
 ) -> None:
     """Count the blobs of images and their bytes.
@@ -109,7 +108,7 @@ async def convert(
     /,
     *,
     oci: bool = False,
-    platform: Annotated[list[str] | None, Parameter(name="--platform", negative="")] = None,
+    platform: Annotated[list[str] | None, Parameter(name="--platform")] = None,
     overwrite: bool = False,
     context: Annotated[Context, Parameter(parse=False)],
 ) -> None:

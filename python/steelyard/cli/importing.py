@@ -9,8 +9,6 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from steelyard._runtime.calls import run
 from steelyard.cli import stdio
 from steelyard.cli.addresses import is_store, open_root
@@ -18,6 +16,7 @@ from steelyard.cli.context import Context
 from steelyard.cli.explain import NoSource, UsageError
 from steelyard.cli.image_names import find_image, platforms_of
 from steelyard.cli.names import amount, counted, labels_of
+from steelyard.cli.parameters import Parameter
 from steelyard.cli.printing import path_shown, quoted, shown
 from steelyard.cli.progress import Meter
 from steelyard.cli.records import ImportedBlobRecord, ImportedImageRecord
@@ -37,7 +36,7 @@ async def import_(
     name: Annotated[str | None, Parameter(name="NAME")] = None,
     /,
     *,
-    platform: Annotated[list[str] | None, Parameter(name="--platform", negative="")] = None,
+    platform: Annotated[list[str] | None, Parameter(name="--platform")] = None,
     all_platforms: bool = False,
     base_name: str | None = None,
     prefix: str | None = None,
@@ -47,7 +46,7 @@ async def import_(
     only_referenced: bool = False,
     skip_missing: bool = False,
     overwrite: bool = False,
-    label: Annotated[list[str] | None, Parameter(name="--label", negative="")] = None,
+    label: Annotated[list[str] | None, Parameter(name="--label")] = None,
     context: Annotated[Context, Parameter(parse=False)],
 ) -> None:
     """Import images from an archive, standard input, an image layout or another store.

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import anyio
-from cyclopts import Parameter
 
 from steelyard.cli import stdio
 from steelyard.cli.complete import complete_ref
 from steelyard.cli.context import Context
 from steelyard.cli.explain import UsageError
 from steelyard.cli.names import check_fields, human_size, timestamp
+from steelyard.cli.parameters import Parameter
 from steelyard.cli.printing import shown
 from steelyard.cli.records import AbortedRecord, IngestGoneRecord, IngestRecord
 from steelyard.content import Store

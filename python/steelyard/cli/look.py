@@ -6,11 +6,11 @@ from contextlib import aclosing
 from typing import Annotated
 
 import msgspec
-from cyclopts import Parameter
 
 from steelyard.cli.complete import complete_digest
 from steelyard.cli.context import Context
 from steelyard.cli.names import check_fields, exact_size, human_size, resolve, timestamp
+from steelyard.cli.parameters import Parameter
 from steelyard.cli.printing import path_shown, path_text, shown
 from steelyard.cli.records import BlobRecord
 from steelyard.errors import NotFound, SteelyardError

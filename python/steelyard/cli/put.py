@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from steelyard.cli.context import MOST_LISTED, Context
 from steelyard.cli.explain import UsageError
 from steelyard.cli.names import amount, counted, labels_of
+from steelyard.cli.parameters import Parameter
 from steelyard.cli.progress import Meter
 from steelyard.cli.put_command import PutCommand, Request
 from steelyard.digest import Algorithm

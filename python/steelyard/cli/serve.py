@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import anyio
-from cyclopts import Parameter
 
 from steelyard.cli.context import Context
 from steelyard.cli.explain import UsageError
+from steelyard.cli.parameters import Parameter
 from steelyard.cli.serve_log import log_to_stderr
 
 if TYPE_CHECKING:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import Parameter
-
-from steelyard.cli.app import COMMANDS, GROUPS, build, launch
+from steelyard.cli.app import COMMANDS, GROUPS, launch
+from steelyard.cli.parameters import Parameter
 from steelyard.cli.streams import tell
 
 FILTERS = """\
@@ -89,31 +86,11 @@ def completion(
         install: install the script, and load it in the shell's start-up file.
         output: the file for the script.
     """
-    app = build()
+    from steelyard.cli import completion as shells  # noqa: PLC0415 - help does not need it
+
     if install:
-        script = app.install_completion(shell=shell, output=output, add_to_startup=shell != "zsh")
-        if shell == "zsh":
-            _load_in_zsh(script)
-        print(script)
+        print(shells.install(shell, output))
     elif output is not None:
-        output.write_text(app.generate_completion(shell=shell), "utf-8")
+        output.write_text(shells.SCRIPTS[shell], "utf-8")
     else:
-        print(app.generate_completion(shell=shell), end="")
-
-
-def _load_in_zsh(script: Path) -> None:
-    """Add lines to the end of zsh's start-up file that load the script.
-
-    They initialise completion unless the file has already done it.
-    """
-    start = Path(os.environ.get("ZDOTDIR") or Path.home()) / ".zshrc"
-    text = start.read_text("utf-8") if start.exists() else ""
-    word = shlex.quote(str(script))
-    lines = (
-        "# steelyard completion",
-        "(( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i }",
-        f"[[ -f {word} ]] && source {word} && compdef _cyclopts_steelyard steelyard",
-    )
-    if lines[-1] not in text:
-        gap = "" if text.endswith("\n") or not text else "\n"
-        start.write_text(text + gap + "\n".join(lines) + "\n", "utf-8")
+        print(shells.SCRIPTS[shell], end="")
