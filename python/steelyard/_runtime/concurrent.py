@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
 import anyio
-from anyio import CancelScope, get_cancelled_exc_class
+from anyio import CancelScope, abc, get_cancelled_exc_class
 from anyio.lowlevel import checkpoint
 
 from steelyard._runtime.backend import interruptible, uninterrupted
@@ -18,7 +19,7 @@ from steelyard._runtime.iteration import next_item
 from steelyard._runtime.scopes import task_group
 from steelyard.errors import InvalidArgument
 
-__all__ = ("Emit", "check_concurrency", "map_concurrently", "map_unordered")
+__all__ = ("Emit", "Starter", "check_concurrency", "emitted", "map_concurrently", "map_unordered")
 
 _WITHOUT = 32
 """The most results of one batch that are given without letting others run: a turn of the event loop costs more than a result."""
@@ -59,7 +60,7 @@ async def map_concurrently(
         results.extend([None] * (index + 1 - len(results)))
         results[index] = result
 
-    await _call_each(items, call, concurrency)
+    await _OneByOne(call, concurrency).run(items)
     return results
 
 
@@ -73,16 +74,29 @@ def map_unordered(
 
     Work begins when the first result is asked for. An item counts as in work until its last result is taken, so memory is
     bounded by `concurrency`. When `items` itself raises, the calls under way finish and yield, then the error is raised.
-    An async generator of items is closed together with the iterator.
-
-    The iterator ends its work when it is exhausted, closed, or cancelled while it waits for a result. One that is simply
-    dropped, by a ``break`` without `contextlib.aclosing`, ends its work soon after, not before the next line.
+    An async generator of items is closed together with the iterator. The iterator is that of `emitted`.
 
     Raises:
         InvalidArgument: `concurrency` is less than 1.
     """
     check_concurrency(concurrency)
-    return _Results(_Work(items, function, concurrency))
+
+    async def work(emit: Emit[ResultT]) -> None:
+        async def call(index: int, item: ItemT) -> None:
+            await function(index, item, emit)
+
+        await _OneByOne(call, concurrency).run(items)
+
+    return emitted(work)
+
+
+def emitted(work: Callable[[Emit[ResultT]], Awaitable[None]]) -> AsyncGenerator[ResultT, None]:
+    """Yield what `work` emits, as it does. The work begins when the first result is asked for.
+
+    The iterator ends its work when it is exhausted, closed, or cancelled while it waits for a result. One that is simply
+    dropped, by a ``break`` without `contextlib.aclosing`, ends its work soon after, not before the next line.
+    """
+    return _Results(_Work(work))
 
 
 def check_concurrency(concurrency: int | None) -> None:
@@ -95,55 +109,89 @@ def check_concurrency(concurrency: int | None) -> None:
         raise InvalidArgument(f"concurrency: expected at least 1, found {concurrency}")
 
 
-async def _call_each(
-    items: Iterable[ItemT] | AsyncIterable[ItemT],
-    call: Callable[[int, ItemT], Awaitable[None]],
-    concurrency: int,
-) -> None:
-    """Call a function with each item and its place, at most `concurrency` at a time; raise the first failure."""
-    failure: Exception | None = None
-    free = anyio.Semaphore(concurrency)
-    source = aiter(items if isinstance(items, AsyncIterable) else _each(items))
+class Starter(ABC, Generic[ItemT]):
+    """Starts tasks for the items of an iterable.
 
-    async with task_group() as tasks:
+    Attributes:
+        tasks: the group of these tasks, while `run` runs.
+    """
 
-        async def one(index: int, item: ItemT) -> None:
-            await call(index, item)
-            free.release()  # not after a failure: another call would start before the failure cancels it
+    tasks: abc.TaskGroup
 
-        # One task alone advances the items: a generator may have scopes of its own open between two of them.
-        try:
+    @abstractmethod
+    def start(self, item: ItemT) -> bool:
+        """Start what is to be done with an item; return whether to wait for room before the next one."""
+
+    @abstractmethod
+    async def room(self) -> None:
+        """Wait until the next item may be started."""
+
+    async def run(self, items: Iterable[ItemT] | AsyncIterable[ItemT]) -> None:
+        """Start all items, and wait for the tasks.
+
+        The first failure of a task cancels the others, and is raised by itself. When `items` itself raises, the tasks
+        finish first.
+        """
+        failure: Exception | None = None
+        async with task_group() as self.tasks:
             try:
-                for index in itertools.count():
-                    await free.acquire()
-                    tasks.start_soon(one, index, await next_item(source))
+                await self._advance(items)
+            except Exception as error:  # noqa: BLE001  # raised when the tasks have finished
+                failure = error
+        if failure is not None:
+            try:
+                raise failure
             finally:
-                if isinstance(source, AsyncGenerator):
-                    with CancelScope(shield=True):
-                        await source.aclose()
-        except StopAsyncIteration:
-            pass
-        except Exception as error:  # noqa: BLE001  # raised when the calls under way have finished
-            failure = error
-    if failure is not None:
+                del failure  # its traceback holds this frame
+
+    async def _advance(self, items: Iterable[ItemT] | AsyncIterable[ItemT]) -> None:
+        """Take the items, in this task alone: a generator may have scopes of its own open between two of them."""
+        await self.room()
+        if not isinstance(items, AsyncIterable):
+            for item in _each(items):
+                if self.start(item):
+                    await self.room()
+            return
+        source = aiter(items)
         try:
-            raise failure
+            while True:
+                try:
+                    item = await next_item(source)
+                except StopAsyncIteration:
+                    break
+                if self.start(item):
+                    await self.room()
         finally:
-            del failure  # its traceback holds this frame
+            if isinstance(source, AsyncGenerator):
+                with CancelScope(shield=True):
+                    await source.aclose()
 
 
-class _Work(Generic[ItemT, ResultT]):
-    """The calls' side: it knows nothing of the consumer's object, so that it is noticed when that is dropped."""
+class _OneByOne(Starter[ItemT]):
+    """A call for each item and its place, at most `concurrency` at a time."""
 
-    def __init__(
-        self,
-        items: Iterable[ItemT] | AsyncIterable[ItemT],
-        function: Callable[[int, ItemT, Emit[ResultT]], Awaitable[None]],
-        concurrency: int,
-    ) -> None:
-        self._function = function
-        self._items = items
-        self._concurrency = concurrency
+    def __init__(self, call: Callable[[int, ItemT], Awaitable[None]], concurrency: int) -> None:
+        self._call = call
+        self._indexes = itertools.count()
+        self._free = anyio.Semaphore(concurrency)
+
+    def start(self, item: ItemT) -> bool:
+        self.tasks.start_soon(self._one, next(self._indexes), item)
+        return True
+
+    async def room(self) -> None:
+        await self._free.acquire()
+
+    async def _one(self, index: int, item: ItemT) -> None:
+        await self._call(index, item)
+        self._free.release()  # not after a failure: another call would start before the failure cancels it
+
+
+class _Work(Generic[ResultT]):
+    """The side of the work: it knows nothing of the consumer's object, so that it is noticed when that is dropped."""
+
+    def __init__(self, work: Callable[[Emit[ResultT]], Awaitable[None]]) -> None:
+        self._work = work
         self._finished: deque[tuple[deque[ResultT], anyio.Event]] = deque()
         self._since = _WITHOUT
         self._changed = anyio.Event()
@@ -151,9 +199,9 @@ class _Work(Generic[ItemT, ResultT]):
         self._error: BaseException | None = None
 
     async def run(self) -> None:
-        """Work until the items end."""
+        """Work to the end."""
         try:
-            await _call_each(self._items, self._call, self._concurrency)
+            await self._work(self._emit)
         except get_cancelled_exc_class():
             raise
         except BaseException as error:  # noqa: BLE001  # it belongs to the consumer, not to the event loop
@@ -161,9 +209,6 @@ class _Work(Generic[ItemT, ResultT]):
         finally:
             self._ended = True
             self._changed.set()
-
-    async def _call(self, index: int, item: ItemT) -> None:
-        await self._function(index, item, self._emit)
 
     async def _emit(self, *results: ResultT) -> None:
         if results:
@@ -203,9 +248,8 @@ class _Work(Generic[ItemT, ResultT]):
 
 
 @interruptible
-async def _each(items: Iterable[ItemT]) -> AsyncIterator[ItemT]:
-    for item in items:
-        yield item
+def _each(items: Iterable[ItemT]) -> Iterator[ItemT]:
+    yield from items
 
 
 class _Results(ProcessBound, AsyncGenerator[ResultT, None]):
@@ -215,7 +259,7 @@ class _Results(ProcessBound, AsyncGenerator[ResultT, None]):
     _background: Background | None = None
     _closed = False
 
-    def __init__(self, work: _Work[Any, ResultT]) -> None:
+    def __init__(self, work: _Work[ResultT]) -> None:
         self._work = work
 
     async def __anext__(self) -> ResultT:

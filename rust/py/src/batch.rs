@@ -66,15 +66,7 @@ pub(crate) fn put_each<'py>(
             size: wanted.size,
             labels: wanted.labels.as_ref(),
         });
-        match &items.collect::<Vec<_>>()[..] {
-            [] => Vec::new(),
-            // The short way, for which no thread is started.
-            [BatchItem { source: Source::Bytes(data), algorithm, expected, size: None, labels }] => {
-                let put = store.put(data, *algorithm, expected.as_ref(), *labels);
-                vec![put.map(Outcome::Stored)]
-            }
-            items => store.put_batch(items),
-        }
+        store.put_batch(&items.collect::<Vec<_>>())
     });
     let mut results = results.into_iter();
     let answers = wanted.into_iter().map(|wanted| match wanted {

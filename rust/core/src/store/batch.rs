@@ -85,6 +85,10 @@ impl Store {
     /// A failed flush fails all that were in it, and acknowledges none. Of items with the same bytes one is stored, with
     /// its labels; the others share what became of it, and are not new.
     pub fn put_batch(&self, items: &[BatchItem<'_>]) -> Vec<Result<Outcome>> {
+        if let [BatchItem { source: Source::Bytes(data), algorithm, expected, size: None, labels }] = items {
+            // The short path, for which no thread is started.
+            return vec![self.put(data, *algorithm, expected.as_ref(), *labels).map(Outcome::Stored)];
+        }
         if let Err(error) = self.volume.check_writable() {
             return vec![Err(error); items.len()];
         }
