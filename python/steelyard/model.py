@@ -245,7 +245,7 @@ Source = Buffer | str | Path | BinaryIO | FileRange | Iterable[Buffer] | AsyncIt
 """The sources that `Store.put` accepts.
 
 * a bytes-like object: one-dimensional, contiguous, one-byte items; it must not change during the call
-* a `str` or `pathlib.Path`: the path of a file
+* a `str` or `pathlib.Path`: the path of a file, never content: pass text as bytes, for example ``text.encode()``
 * a binary file: read from its position to its end, on worker threads
 * a `FileRange`: a part of a file
 * an iterable or async iterable of bytes-like objects, for example an anyio byte stream

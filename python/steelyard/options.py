@@ -5,21 +5,35 @@ A store is given them as one value, so that no module below the public method re
 
 from __future__ import annotations
 
+import errno
+import re
 from collections.abc import Mapping
 from typing import Literal, Self
 
 import msgspec
 
 from steelyard.digest import Algorithm, Digest
-from steelyard.errors import InvalidArgument
+from steelyard.errors import InvalidArgument, SteelyardError
 from steelyard.model import DEFAULT_ALGORITHM, NO_LABELS, Labels, OnProgress, Progress
 
-__all__ = ("REF_LIMIT", "IngestOptions", "PutOptions", "check_ref", "check_size")
+__all__ = (
+    "REF_LIMIT",
+    "IngestOptions",
+    "PutOptions",
+    "check_ref",
+    "check_size",
+    "looks_like_content",
+    "path_error",
+)
 
 REF_LIMIT = 1 << 20
 """The most bytes that a ref may have, in UTF-8."""
 
 _SIZE_LIMIT = 1 << 63
+
+_UNLIKE_A_PATH = re.compile(r"[\x00-\x1f\x7f<>{}|\"]")
+_NOT_A_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL}
+_SHOWN = 255
 
 
 class PutOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,3 +161,24 @@ def check_size(size: int | None) -> int | None:
     if size is not None and not 0 <= size < _SIZE_LIMIT:
         raise InvalidArgument(f"size {size}: expected a number of bytes from 0 to 2**63 - 1")
     return size
+
+
+def looks_like_content(text: str) -> bool:
+    """Return whether a text that is no path of a file was probably meant as content."""
+    return len(text) > _SHOWN or _UNLIKE_A_PATH.search(text) is not None or not ("/" in text or "." in text)
+
+
+def path_error(source: object, error: Exception) -> Exception:
+    """Return the error for a source whose file does not open. It says that a `str` is a path if the text looks like content.
+
+    Stores call this only after the failure, so a put that works pays nothing for it.
+    """
+    if not isinstance(source, str) or isinstance(error, SteelyardError) or not looks_like_content(source):
+        return error
+    hint = "a str is the path of a file: pass content as bytes, for example text.encode()"
+    if isinstance(error, ValueError):
+        return ValueError(f"{error}: {hint}")
+    if not isinstance(error, OSError) or error.errno not in _NOT_A_FILE:
+        return error
+    shown = source if len(source) <= _SHOWN else source[: _SHOWN - 1] + "…"
+    return OSError(error.errno, f"{error.strerror}: {hint}", shown)

@@ -77,6 +77,14 @@ def test_unreadable_files_are_reported_and_the_rest_is_stored(shell: Shell) -> N
     assert "steelyard: error: No such file or directory: absent\n  next: ls -ld ." in done.err
 
 
+def test_a_text_in_place_of_a_path_is_explained(shell: Shell) -> None:
+    sentence = shell.run("put", "ten pounds of wool", code=3)
+    long = shell.run("put", "wool " * 1000, code=1)
+
+    assert "next: printf %s 'ten pounds of wool' | steelyard put -" in sentence.err
+    assert "next: steelyard put - < FILE" in long.err
+
+
 def test_options_may_stand_between_files(shell: Shell) -> None:
     (shell.home / "dir").mkdir()
     for name in ("a", "dir/b", "c"):

@@ -14,6 +14,7 @@ from steelyard.cli.exits import Exit, exit_of
 from steelyard.cli.names import AmbiguousDigest, counted
 from steelyard.cli.printing import printable, quoted
 from steelyard.cli.records import ErrorRecord
+from steelyard.options import looks_like_content
 
 __all__ = ("NoSource", "Report", "UsageError", "explain", "leaves")
 
@@ -180,10 +181,15 @@ def _next_step(error: BaseException, program: str, command: str | None, about: s
         case errors.IncompatibleFormat():
             return "pip install --upgrade 'steelyard[cli]'"
         case _:
-            return _next_step_of_system(error, program)
+            return _next_step_of_system(error, program, command)
 
 
-def _next_step_of_system(error: BaseException, program: str) -> str | None:
+def _is_text(argument: str) -> bool:
+    """Return whether an argument was probably meant as content; one word is the name of a file."""
+    return looks_like_content(argument) and (len(argument) > 255 or not argument.replace("-", "_").isidentifier())
+
+
+def _next_step_of_system(error: BaseException, program: str, command: str | None) -> str | None:
     path = getattr(error, "filename", None)
     name = quoted(os.fsdecode(path)) if isinstance(path, str | bytes) else None
     if getattr(error, "errno", None) in {errno.EMFILE, errno.ENFILE}:
@@ -195,6 +201,8 @@ def _next_step_of_system(error: BaseException, program: str) -> str | None:
             return f"ls -ld {name}" if name else f"{program} doctor"
         case Exit.NOT_FOUND if isinstance(error, errors.StorageError) and error.operation != "export":
             return f"{program} doctor"
+        case Exit.NOT_FOUND | Exit.ERROR if command == "put" and isinstance(path, str) and _is_text(path):
+            return f"printf %s {quoted(path)} | {program} put -" if len(path) < 100 else f"{program} put - < FILE"
         case Exit.NOT_FOUND if isinstance(path, str | bytes):
             return f"ls -ld {quoted(os.path.dirname(os.fsdecode(path)) or '.')}"  # noqa: PTH120 - text, not a path to open
         case Exit.ERROR if not isinstance(error, errors.SteelyardError | OSError):

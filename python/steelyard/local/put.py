@@ -32,7 +32,7 @@ from steelyard.local.blocking._put import (
 )
 from steelyard.local.writer import LocalWriter
 from steelyard.model import PutResult, Source
-from steelyard.options import IngestOptions, PutOptions
+from steelyard.options import IngestOptions, PutOptions, path_error
 from steelyard.transfer._ingest import Transfer
 from steelyard.transfer._source import FilePieces, Pieces, RangePieces, name_of, opened
 
@@ -71,7 +71,12 @@ class Puts:
             if found is not None and options.size in (None, found.size):
                 return PutResult(digest=found.digest, size=found.size, new=False)
         if isinstance(source, str | os.PathLike):
-            return await self._put_path(os.fspath(source), options)
+            try:
+                return await self._put_path(os.fspath(source), options)
+            except (OSError, ValueError) as error:
+                if (clearer := path_error(source, error)) is not error:
+                    raise clearer from None
+                raise
         if options.ref is None and (octets := _buffer(source)) is not None and octets.nbytes <= MEMORY_LIMIT:
             if octets.nbytes <= SHARED_LIMIT:
                 stored: Stored = await run(self._batcher, batch_item(options, octets), octets.nbytes)

@@ -20,7 +20,7 @@ from steelyard.local.blocking import BlockingStore
 from steelyard.local.blocking._put import Stored, source_error, to_result
 from steelyard.local.put import SHARED_LIMIT
 from steelyard.model import Buffer, PutManyResult, Source, Sources
-from steelyard.options import PutOptions
+from steelyard.options import PutOptions, path_error
 from steelyard.transfer._put_many import Put, put_one
 from steelyard.transfer._source import name_of
 
@@ -173,7 +173,9 @@ def _result(options: PutOptions, index: int, source: Source, outcome: Stored | E
 
 
 def _error(source: Source, error: Exception) -> Exception:
-    return source_error(os.fspath(source), error) if isinstance(source, str | os.PathLike) else error
+    if not isinstance(source, str | os.PathLike):
+        return error
+    return path_error(source, source_error(os.fspath(source), error))
 
 
 def _bytes_of(native: bytes | memoryview | str) -> int:

@@ -22,6 +22,7 @@ from steelyard.digest import Algorithm, Digest
 from steelyard.errors import OutOfRange
 from steelyard.hashing import Hasher
 from steelyard.model import Buffer, FileRange, Source
+from steelyard.options import path_error
 
 __all__ = ("READ_BYTES", "BlobPieces", "FilePieces", "Pieces", "RangePieces", "hash_piece", "name_of", "opened")
 
@@ -293,7 +294,10 @@ async def opened(source: Source) -> AsyncIterator[Pieces]:
 
 async def _open(source: Source) -> Pieces:
     if isinstance(source, str | os.PathLike):
-        file = await run(open, Path(source), "rb")
+        try:
+            file = await run(open, Path(source), "rb")
+        except (OSError, ValueError) as error:
+            raise path_error(source, error) from None
         return await _measured(FilePieces(cast("BinaryIO", file), owned=True))
     if isinstance(source, FileRange):
         return RangePieces(source)

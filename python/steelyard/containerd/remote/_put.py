@@ -22,7 +22,7 @@ from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, DataCorrupt, SteelyardError, UnexpectedDigest, UnexpectedSize
 from steelyard.hashing import digest_of
 from steelyard.model import Buffer, FileRange, Labels, PutResult, Source
-from steelyard.options import PutOptions
+from steelyard.options import PutOptions, path_error
 from steelyard.transfer._source import name_of
 
 __all__ = ("Small", "put_small", "small")
@@ -49,7 +49,10 @@ async def small(source: Source) -> Small | None:
         OSError: the file does not open.
     """
     if isinstance(source, str | os.PathLike):
-        content = await run(_read, Path(source))
+        try:
+            content = await run(_read, Path(source))
+        except (OSError, ValueError) as error:
+            raise path_error(source, error) from None
         return None if content is None else Small(content, name_of(source))
     if isinstance(source, FileRange):
         return None
