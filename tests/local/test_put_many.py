@@ -90,7 +90,7 @@ async def test_sources_that_are_there_at_once_go_in_full_batches(store: LocalSto
     blobs = [os.urandom(2000) for _ in range(3000)]
     before = calls.counts()["pieces"]
     async with aclosing(store.put_many(iterable(blobs))) as results:
-        new = [result.result.new async for result in results if result.result]
+        new = [result.result.new async for result in results]
 
     assert calls.counts()["pieces"] - before <= 12
     assert new == [True] * 3000
@@ -234,7 +234,7 @@ async def test_what_came_before_an_error_of_the_sources_is_stored(store: LocalSt
     async def sources() -> AsyncIterator[bytes]:
         for blob in small(count):
             yield blob
-        raise NotFound("source", "the next one")
+        raise NotFound("the next one", kind="source")
 
     consumer = Consumer(store.put_many(sources()))
     await consumer.run()
@@ -284,10 +284,10 @@ async def test_an_async_iterable_may_give_sources_of_every_kind(store: LocalStor
     with (tmp_path / "small").open("rb") as file:
         kinds = [b"a", bytes(2 * MIB), pieces(), tmp_path / "small", str(tmp_path / "large"), file, [b"x", b"y"]]
         wrong = [released, 7, tmp_path / "absent"]
-        async with aclosing(store.put_many(never_suspending([*kinds, *wrong]))) as results:
+        async with aclosing(store.put_many(never_suspending([*kinds, *wrong]), errors="yield")) as results:
             found = {result.index: result async for result in results}
 
-    sizes = [result.size for index in range(len(kinds)) if (result := found[index].result)]
+    sizes = [found[index].result.size for index in range(len(kinds))]
     assert sizes == [1, 2 * MIB, 15, 5, 3 * MIB, 5, 2]
     errors = [type(found[len(kinds) + index].error) for index in range(len(wrong))]
     assert errors == [ValueError, TypeError, FileNotFoundError]
