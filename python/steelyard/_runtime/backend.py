@@ -18,7 +18,7 @@ import anyio
 
 from steelyard import _lazy
 
-__all__ = ("EventLoop", "interruptible", "on_asyncio", "outlast", "protect", "uninterrupted")
+__all__ = ("EventLoop", "interruptible", "on_asyncio", "outlast", "protect_imported", "uninterrupted")
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
@@ -63,6 +63,7 @@ class EventLoop:
         else:
             import trio  # noqa: PLC0415  # only a program that runs on trio has it
 
+            protect_imported()
             loop, self._method = trio.lowlevel.current_trio_token(), "run_sync_soon"
         self.reference: Callable[[], Any] = weakref.ref(loop)
         """Returns asyncio's loop or trio's token, or None when it is gone."""
@@ -113,7 +114,10 @@ _marked: list[tuple[Callable[..., Any], bool]] = []
 _interruptible: set[CodeType] = set()
 
 _seen: set[str] = set()
-"""The modules that were there when `protect` was last called."""
+"""The modules that `protect` has looked at."""
+
+_module_count = 0
+"""How many modules were imported then."""
 
 _UNPROTECTED = ("steelyard.cli", "steelyard.testing")
 """The command line takes signals in a task; the tests of the contract stand for the code of a user."""
@@ -122,8 +126,8 @@ _UNPROTECTED = ("steelyard.cli", "steelyard.testing")
 def uninterrupted(function: FunctionT) -> FunctionT:
     """Have trio raise KeyboardInterrupt in no step of this function, nor of what it calls, but at the next checkpoint.
 
-    For every function that transfers or releases something and must not stop half-way; `protect` adds all coroutines. It
-    adds no cost to a call. The function must not call long functions of the user.
+    For a plain function that transfers or releases something and must not stop half-way; `protect` marks all coroutines. A
+    mark adds no cost to a call. The function must not call long functions of the user.
     """
     _mark(function, protected=True)
     return function
@@ -151,21 +155,32 @@ def _tell_trio() -> None:
         mark(function)
 
 
+def protect_imported() -> None:
+    """Do what `protect` does if there are new modules; this costs a tenth of a microsecond if there are none."""
+    if len(sys.modules) != _module_count:
+        protect()
+
+
 def protect() -> None:
     """Have trio raise KeyboardInterrupt in no step of the package's coroutines, but at their next checkpoint.
 
     Otherwise it may come between the call that makes a coroutine and the await of it, which the first steps and the last
     of an ``async with`` are too, or before what a call returns has a name. So every coroutine function and async
-    generator of the modules that are imported, now or later by `_lazy`, is `uninterrupted`, unless it is `interruptible`.
+    generator of the modules that are imported, now or later, is `uninterrupted`, unless it is `interruptible`.
     """
     if protect not in _lazy.on_load:
         _lazy.on_load.append(protect)
+    global _module_count  # noqa: PLW0603  # there is one `sys.modules`
+    _module_count = len(sys.modules)
     for name in sys.modules.keys() - _seen:
-        _seen.add(name)
         if name.startswith("steelyard.") and not name.startswith(_UNPROTECTED):
-            for code in _coroutines(sys.modules[name]):
+            module = sys.modules[name]
+            if getattr(module.__spec__, "_initializing", False):
+                continue  # it is being imported: some of its functions are not defined yet
+            for code in _coroutines(module):
                 if code not in _interruptible:
                     _mark(_Coded(code), protected=True)
+        _seen.add(name)
     _tell_trio()
 
 
@@ -198,7 +213,6 @@ def _coroutines_in(code: CodeType) -> Iterator[CodeType]:
             yield from _coroutines_in(constant)
 
 
-@uninterrupted
 async def outlast(event: anyio.Event, before_wait: Callable[[], object] = bool) -> None:
     """Wait for an event that is sure to come, whatever is cancelled meanwhile. Ctrl-C is raised afterwards.
 

@@ -42,7 +42,6 @@ class Background(ProcessBound):
         """Have the task cancelled; from any thread, even while objects are collected."""
         self._loop.try_call(self._scope.cancel)  # a loop that has ended has no task any more
 
-    @uninterrupted
     async def aclose(self) -> None:
         """Cancel the task and wait for its end."""
         self._scope.cancel()

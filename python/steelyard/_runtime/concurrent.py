@@ -12,7 +12,7 @@ import anyio
 from anyio import CancelScope, abc, get_cancelled_exc_class
 from anyio.lowlevel import checkpoint
 
-from steelyard._runtime.backend import interruptible, uninterrupted
+from steelyard._runtime.backend import interruptible
 from steelyard._runtime.background import Background
 from steelyard._runtime.fork import ProcessBound
 from steelyard._runtime.iteration import next_item
@@ -267,7 +267,6 @@ class _Results(ProcessBound, AsyncGenerator[ResultT, None]):
         result = None if self._closed else self._work.ready()
         return await self.asend(None) if result is None else result
 
-    @uninterrupted
     async def asend(self, value: None) -> ResultT:
         """Wait for the next result."""
         del value
@@ -286,7 +285,6 @@ class _Results(ProcessBound, AsyncGenerator[ResultT, None]):
             raise StopAsyncIteration
         return result
 
-    @uninterrupted
     async def aclose(self) -> None:
         """Stop: cancel the items in work and wait until nothing of them remains. It may be called twice."""
         self._closed = True

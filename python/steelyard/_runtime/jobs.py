@@ -22,7 +22,7 @@ ResultT = TypeVar("ResultT")
 ArgsT = TypeVarTuple("ArgsT")
 
 
-@uninterrupted
+@uninterrupted  # a call with `*args` would leave its coroutine unawaited
 async def watched(
     job: Job, report: Callable[[], object] | None, function: Callable[[*ArgsT], ResultT], *args: *ArgsT
 ) -> ResultT:
@@ -60,7 +60,7 @@ async def watched(
     return result
 
 
-@uninterrupted
+@uninterrupted  # a call with `*args` would leave its coroutine unawaited
 async def whole(function: Callable[[Job], ResultT]) -> ResultT:
     """Run a call that has no effect but its result, to its end.
 

@@ -24,7 +24,10 @@ ItemT_co = TypeVar("ItemT_co", covariant=True)
 
 
 class _Scope(AbstractAsyncContextManager[ItemT_co], Generic[ItemT_co]):
-    """A context manager that is entered and left in one step, as far as Ctrl-C on trio is concerned."""
+    """A context manager that is entered and left in one step, as far as Ctrl-C on trio is concerned.
+
+    A program may open one before its first hop or `EventLoop`, which call `backend.protect`. So it is marked here.
+    """
 
     def __init__(self, inner: AbstractAsyncContextManager[ItemT_co, bool | None]) -> None:
         self._inner = inner

@@ -6,7 +6,6 @@ import anyio
 from anyio.abc import ByteReceiveStream
 from anyio.lowlevel import checkpoint
 
-from steelyard._runtime.backend import uninterrupted
 from steelyard._runtime.buffers import view
 from steelyard._runtime.calls import run, run_always
 from steelyard._runtime.fork import ProcessBound
@@ -86,7 +85,6 @@ class LocalReader(ProcessBound, ReaderAt):
         """Return the descriptor of the blob's file; it closes with the reader."""
         return self._native.fileno()
 
-    @uninterrupted
     async def aclose(self) -> None:
         """Close the blob's file."""
         if not self._native.close_at_once():
@@ -132,7 +130,6 @@ class VerifiedStream(ProcessBound, ByteReceiveStream):
             raise self._failure
         raise anyio.EndOfStream
 
-    @uninterrupted
     async def aclose(self) -> None:
         """End the stream; the reader stays open."""
         if not self._closed:

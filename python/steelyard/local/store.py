@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from steelyard._lazy import Module
-from steelyard._runtime.backend import uninterrupted
 from steelyard._runtime.fork import UNBOUND, Process, ProcessBound
 from steelyard._runtime.opening import opening
 from steelyard.base import BaseStore
@@ -113,7 +112,6 @@ class LocalStore(ProcessBound, BaseStore):
             self._opened, self._process = (store, engine.Puts(store)), Process()
         return self
 
-    @uninterrupted
     async def aclose(self) -> None:
         """Close the store and its writers, readers, streams and iterators. A second call does nothing.
 
@@ -140,7 +138,6 @@ class LocalStore(ProcessBound, BaseStore):
     async def __aenter__(self) -> Self:
         return await self.aopen()
 
-    @uninterrupted
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:

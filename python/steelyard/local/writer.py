@@ -8,7 +8,6 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from steelyard import _native
-from steelyard._runtime.backend import uninterrupted
 from steelyard._runtime.buffers import view
 from steelyard._runtime.calls import PIECE, checkpoint_here, run, run_always
 from steelyard._runtime.chunks import slices
@@ -125,7 +124,6 @@ class LocalWriter(ProcessBound, Writer):
             await self._catch_up()
             await run(self._ingest.sync)
 
-    @uninterrupted
     async def commit(
         self,
         size: int | None = None,
@@ -158,7 +156,6 @@ class LocalWriter(ProcessBound, Writer):
             finally:
                 await self._release()
 
-    @uninterrupted
     async def aclose(self) -> None:
         """Keep the ingest for a resume and free the ref."""
         await self._release()
@@ -170,7 +167,6 @@ class LocalWriter(ProcessBound, Writer):
         while await run(self._native.catch_up, PIECE):
             pass
 
-    @uninterrupted
     async def _release(self) -> None:
         # CANCEL: shielded, because an unreleased ref would stay held until the writer is garbage.
         if not self._ingest.closed:

@@ -12,7 +12,7 @@ from typing import BinaryIO, cast
 
 from anyio.lowlevel import checkpoint
 
-from steelyard._runtime.backend import interruptible, uninterrupted
+from steelyard._runtime.backend import interruptible
 from steelyard._runtime.buffers import view
 from steelyard._runtime.calls import run, run_always
 from steelyard._runtime.iteration import next_item
@@ -142,7 +142,6 @@ class FilePieces(Pieces):
             self._rest = memoryview(b"")
         return self.seekable
 
-    @uninterrupted
     async def aclose(self) -> None:
         if self._owned:
             await run_always(self._file.close)
@@ -237,7 +236,6 @@ class IterablePieces(Pieces):
         self._iterator, self._rest = again, memoryview(b"")
         return True
 
-    @uninterrupted
     async def aclose(self) -> None:
         # An iterator that is the source itself is the caller's; one that we asked for is ours to end.
         close = getattr(self._iterator, "aclose", None)

@@ -64,7 +64,6 @@ ResultT = TypeVar("ResultT")
 ArgsT = TypeVarTuple("ArgsT")
 
 
-@uninterrupted
 async def run(function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
     """Run one piece off the event loop and return its result.
 
@@ -81,7 +80,6 @@ async def run(function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
     return result
 
 
-@uninterrupted
 async def run_always(function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
     """Run one piece that releases something: it runs even if the caller is cancelled already, or Ctrl-C is pending.
 
@@ -93,7 +91,6 @@ async def run_always(function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> Re
     return result
 
 
-@uninterrupted
 async def run_job(job: Job, function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
     """Run a long piece off the event loop and return its result.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from steelyard._native import Cancelled, Pool
-from steelyard._runtime.backend import protect, uninterrupted
+from steelyard._runtime.backend import protect_imported
 from steelyard._runtime.calls._loop import Loop
 
 __all__ = ("TrioLoop",)
@@ -19,13 +19,13 @@ class TrioLoop(Loop):
         import outcome  # noqa: PLC0415  # as trio
         import trio  # noqa: PLC0415  # only a program that runs on trio has it
 
-        protect()
         self._lowlevel = trio.lowlevel
         self._value, self._error = outcome.Value, outcome.Error
         super().__init__(pool, waits)
         self._token = self._event_loop.reference
 
     def is_here(self) -> bool:
+        protect_imported()
         try:
             self._lowlevel.current_task()
         except RuntimeError:
@@ -36,7 +36,6 @@ class TrioLoop(Loop):
         # trio delivers in a task of its own, which Ctrl-C does not interrupt: no task gets its result twice.
         self._lowlevel.reschedule(ticket, self._value(value) if error is None else self._error(error))
 
-    @uninterrupted
     async def run(
         self,
         function: Callable[..., Any],

@@ -61,7 +61,6 @@ def refusal(error: grpc.RpcError) -> Refused:
     return Refused.of(error)
 
 
-@uninterrupted
 async def ask(
     connection: Connection,
     called: Method,
@@ -107,7 +106,6 @@ async def ask(
     raise _explained(Refused.of(call), about, connection, limits)
 
 
-@uninterrupted
 async def collect(
     connection: Connection,
     called: Method,
@@ -196,7 +194,6 @@ class Answers(ProcessBound, Generic[ItemT]):
         self._take = take
         self._reading = self._read_on()
 
-    @uninterrupted
     async def next(self) -> ItemT:
         """Return the next batch.
 
@@ -216,7 +213,6 @@ class Answers(ProcessBound, Generic[ItemT]):
             self._reading = self._read_on()
         return batch
 
-    @uninterrupted
     async def aclose(self) -> None:
         """End the call; its thread has ended when this returns."""
         self._call.cancel()

@@ -80,7 +80,6 @@ class WriteStream(ProcessBound):
         """
         await self._until(lambda: self.in_flight + size <= window or not self.in_flight)
 
-    @uninterrupted
     async def finish(self) -> None:
         """Say that there are no more messages, and wait for the end of the stream, at which the server frees the ref.
 
@@ -101,7 +100,6 @@ class WriteStream(ProcessBound):
             finally:
                 await self.aclose()
 
-    @uninterrupted
     async def aclose(self) -> None:
         """End the call, whatever it does; nothing of it is left when this returns."""
         self._requests.put(None)

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 import msgspec
 from anyio.lowlevel import checkpoint
 
-from steelyard._runtime.backend import uninterrupted
 from steelyard._runtime.buffers import view
 from steelyard._runtime.chunks import slices
 from steelyard._runtime.fork import ProcessBound
@@ -256,7 +255,6 @@ class RemoteWriter(ProcessBound, Writer):
             self._connection.address, operation=f"computing {wanted or 'a digest'} for ingest {self._ref}"
         )
 
-    @uninterrupted  # in its first step it would leave `waiting` unawaited
     async def _answer(self, waiting: Awaitable[ResultT], expected: str | None = None) -> ResultT:
         try:
             return await waiting

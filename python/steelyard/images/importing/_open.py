@@ -12,7 +12,6 @@ from typing import Self
 import msgspec
 
 from steelyard import _archive
-from steelyard._runtime.backend import uninterrupted
 from steelyard._runtime.calls import OpenFile, run, run_always
 from steelyard._runtime.scopes import managed
 from steelyard.images._pieces import READ_BYTES
@@ -113,6 +112,5 @@ def _read_head(file: int) -> tuple[int, bytes]:
     return os.fstat(file).st_size, os.pread(file, _archive.HEAD, 0)
 
 
-@uninterrupted
 async def _close(file: OpenFile) -> None:
     await run_always(file.close)

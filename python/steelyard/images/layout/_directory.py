@@ -12,7 +12,6 @@ from typing import Self
 import anyio
 from anyio import ClosedResourceError
 
-from steelyard._runtime.backend import uninterrupted
 from steelyard._runtime.calls import OpenFile, run, run_always
 from steelyard._runtime.fork import UNBOUND, Process, ProcessBound
 from steelyard._runtime.opening import opening
@@ -62,13 +61,11 @@ class DirectoryLayout(ProcessBound, LayoutDriver):
             self._process = Process()
         return self
 
-    @uninterrupted
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
 
-    @uninterrupted
     async def aclose(self) -> None:
         """Close the directory; may be called twice. Open readers and writers go on."""
         root, self._root = self._root, None
@@ -184,7 +181,6 @@ class _Writer(ProcessBound, HashedWriter):
         finally:
             self.close()
 
-    @uninterrupted
     async def aclose(self) -> None:
         self.close()
         await anyio.lowlevel.checkpoint()
@@ -250,7 +246,6 @@ class _Reader(ProcessBound, BaseReader):
         """Close the file; also called if the caller of `reader_at` was cancelled."""
         self._file.close()
 
-    @uninterrupted
     async def aclose(self) -> None:
         self.close()
         await anyio.lowlevel.checkpoint()
