@@ -8,6 +8,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from support.disks import has_cached_reads
 from support.stalls import turns_of_another
 
 from steelyard._runtime import calls
@@ -35,13 +36,8 @@ async def digest(store: LocalStore) -> Digest:
 @pytest.fixture
 def tells(tmp_path: Path) -> None:
     """Skip where the file system does not say what it has in memory, as tmpfs: there every read takes a trip."""
-    probe = tmp_path / "probe"
-    probe.write_bytes(b"probe")
-    with probe.open("rb") as file:
-        try:
-            os.preadv(file.fileno(), [bytearray(5)], 0, os.RWF_NOWAIT)
-        except OSError as error:
-            pytest.skip(f"RWF_NOWAIT: {error.strerror}")
+    if not has_cached_reads(tmp_path):
+        pytest.skip("the file system lacks RWF_NOWAIT")
 
 
 def trips() -> int:

@@ -1,4 +1,4 @@
-"""Small file systems in files, mounted for a test where that is allowed."""
+"""What file systems can do, and small ones in files, mounted for a test where that is allowed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ("KINDS", "fill", "mounted")
+__all__ = ("KINDS", "fill", "has_cached_reads", "mounted")
 
 MIB = 1 << 20
 
@@ -53,6 +53,18 @@ def mounted(kind: str, directory: Path) -> Iterator[Path]:
         # Lazily: the frames of an expected error may hold a descriptor a little longer than the test.
         subprocess.run(["umount", "--lazy", str(point)], check=True)
         image.unlink()
+
+
+def has_cached_reads(directory: Path) -> bool:
+    """Return whether a read can be had from memory alone (`RWF_NOWAIT`); on tmpfs it cannot."""
+    probe = directory / "probe"
+    probe.write_bytes(b"probe")
+    with probe.open("rb") as file:
+        try:
+            os.preadv(file.fileno(), [bytearray(5)], 0, os.RWF_NOWAIT)
+        except OSError:
+            return False
+    return True
 
 
 def fill(point: Path) -> None:

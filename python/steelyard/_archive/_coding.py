@@ -20,8 +20,11 @@ Format = Literal["plain", "gzip", "zstd", "xz", "bzip2"]
 HEAD = 6
 """The bytes at the start that identify the format."""
 
-_OUTPUT = 1 << 20
-"""The most bytes of a piece of output: some milliseconds of work."""
+_PIECE = 1 << 20
+"""The most bytes of a piece of output."""
+
+_DECOMPRESSED = 4 << 20
+"""The most bytes that one hop decompresses: gzip takes some 10 ms for them."""
 
 _MEMORY = 128 << 20
 """The most bytes of a window or dictionary: as many as ``zstd`` and ``xz -9`` need with default options."""
@@ -39,6 +42,7 @@ class _Coded(ABC):
         self._source = aiter(source)
         self._piece: Buffer = b""
         self._start = 0
+        self._output: memoryview | None = None  # the rest of the last output
         self._full = False  # whether the last output filled its buffer: then there may be more without further input
         self._busy = False
 
@@ -54,14 +58,16 @@ class _Coded(ABC):
         if self._busy:
             raise ClosedResourceError
         self._busy = True
-        piece = await self._next()
+        output = self._output or await self._next()
         self._busy = False
-        if piece is None:
+        if output is None:
             raise StopAsyncIteration
-        return piece
+        self._output = output[_PIECE:] or None
+        return output[:_PIECE]
 
     @abstractmethod
-    async def _next(self) -> memoryview | None: ...
+    async def _next(self) -> memoryview | None:
+        """Return the next output, None at the end."""
 
     async def _pull(self) -> bool:
         """Take the next piece of the source; False at its end."""
@@ -72,13 +78,6 @@ class _Coded(ABC):
             self._piece = b""
             return False
         return True
-
-    async def _run(self, coder: Compressor | Decompressor) -> memoryview:
-        """Convert the current piece."""
-        output = bytearray(_OUTPUT)
-        self._start, filled = await calls.run(coder.run, self._piece, self._start, output)
-        self._full = filled == len(output)
-        return memoryview(output)[:filled]
 
     def _pending(self) -> bool:
         return self._full or self._start < memoryview(self._piece).nbytes
@@ -129,7 +128,9 @@ class Decompressed(_Coded):
             if self._coder is None:
                 piece, self._start = memoryview(self._piece)[self._start :], memoryview(self._piece).nbytes
             else:
-                piece = await self._run(self._coder)
+                self._start, output, size = await calls.run(self._coder.run, self._piece, self._start, _DECOMPRESSED)
+                self._full = size == _DECOMPRESSED
+                piece = memoryview(output)[:size]
             if piece.nbytes:
                 return piece
 
@@ -178,12 +179,14 @@ class Compressed(_Coded):
             if not self._pending() and not await self._pull():
                 self._is_finishing = self._full = True
                 break
-            piece = await self._run(self._coder)
-            if piece.nbytes:
-                return piece
+            output = bytearray(_PIECE)
+            self._start, size = await calls.run(self._coder.run, self._piece, self._start, output)
+            self._full = size == len(output)
+            if size:
+                return memoryview(output)[:size]
         if not self._full:
             return None
-        output = bytearray(_OUTPUT)
+        output = bytearray(_PIECE)
         filled = await calls.run(self._coder.finish, output)
         self._full = filled == len(output)
         return memoryview(output)[:filled] if filled else None

@@ -169,6 +169,10 @@ class TarIndex:
         rows, more = await calls.run(self._indexer.step, _STEP)
         return [entry_of(row) for row in rows], more
 
+    def __len__(self) -> int:
+        """Return the number of names among the entries read so far."""
+        return len(self._indexer)
+
     def find(self, name: str) -> Entry | None:
         """Return the first entry of that name among those read so far."""
         row = self._indexer.find(name)

@@ -15,15 +15,17 @@ from steelyard._runtime.calls import PIECE, run
 from steelyard._runtime.jobs import watched
 from steelyard._runtime.opening import opening
 from steelyard.content import Writer
-from steelyard.errors import AlreadyExists, StorageError, UnexpectedSize
+from steelyard.errors import StorageError, UnexpectedSize
 from steelyard.local.blocking import BlockingStore
 from steelyard.local.blocking._put import (
     MEMORY_LIMIT,
     FileProgress,
     Stored,
     batch_item,
+    find_expected,
     find_file,
     is_plain,
+    open_ingest,
     put_bytes,
     put_small_file,
     source_error,
@@ -32,7 +34,7 @@ from steelyard.local.blocking._put import (
 )
 from steelyard.local.writer import LocalWriter
 from steelyard.model import PutResult, Source
-from steelyard.options import IngestOptions, PutOptions, path_error
+from steelyard.options import PutOptions, path_error
 from steelyard.transfer._ingest import Transfer
 from steelyard.transfer._source import FilePieces, Pieces, RangePieces, name_of, opened
 
@@ -66,24 +68,30 @@ class Puts:
 
     async def put(self, source: Source, options: PutOptions) -> PutResult:
         """Store a source; see `Store.put`."""
-        if options.expected is not None:
-            found = (await run(self._store.infos, [options.expected])).get(options.expected)
-            if found is not None and options.size in (None, found.size):
-                return PutResult(digest=found.digest, size=found.size, new=False)
         if isinstance(source, str | os.PathLike):
             try:
-                return await self._put_path(os.fspath(source), options)
+                return await self._known(options) or await self._put_path(os.fspath(source), options)
             except (OSError, ValueError) as error:
                 if (clearer := path_error(source, error)) is not error:
                     raise clearer from None
                 raise
-        if options.ref is None and (octets := _buffer(source)) is not None and octets.nbytes <= MEMORY_LIMIT:
+        if options.ref is not None:
+            # The hop that opens the ingest looks for the blob, too.
+            async with opened(source) as pieces:
+                return await self._ingest(pieces, name_of(source), options)
+        if (known := await self._known(options)) is not None:
+            return known
+        if (octets := _buffer(source)) is not None and octets.nbytes <= MEMORY_LIMIT:
             if octets.nbytes <= SHARED_LIMIT:
                 stored: Stored = await run(self._batcher, batch_item(options, octets), octets.nbytes)
                 return _reported(options, name_of(source), to_result(stored))
             return _reported(options, name_of(source), await run(put_bytes, self._store, options, octets))
         async with opened(source) as pieces:
             return await self._ingest(pieces, name_of(source), options)
+
+    async def _known(self, options: PutOptions) -> PutResult | None:
+        """Return the result for the expected blob if it is stored."""
+        return None if options.expected is None else await run(find_expected, self._store, options)
 
     async def _put_path(self, path: str, options: PutOptions) -> PutResult:
         if options.ref is None and isinstance(path, str):
@@ -134,17 +142,28 @@ class Puts:
         async def writer() -> Writer:
             if options.ref is None:
                 return LocalWriter(await run(self._store.anonymous, options.algorithm))
-            given = IngestOptions.parse(options.ref, size=size, expected=options.expected, algorithm=options.algorithm)
-            return LocalWriter(await run(self._store.ingest, given))
+            found = await run(open_ingest, self._store, options, size)
+            if isinstance(found, PutResult):
+                raise _StoredError(found)
+            return LocalWriter(found)
 
         if options.size is not None and pieces.size and pieces.size != options.size:
+            if (known := await self._known(options)) is not None:
+                return known
             raise UnexpectedSize(options.ref, expected=options.size, actual=pieces.size)
         transfer = FileTransfer(pieces=pieces, name=name if options.ref is None else options.ref, options=options)
         try:
             return await transfer.run(writer)
-        except AlreadyExists as stored:
-            info = await run(self._store.info, stored.digest)
-            return PutResult(digest=info.digest, size=info.size, new=False)
+        except _StoredError as stored:
+            return stored.result
+
+
+class _StoredError(Exception):
+    """The blob is stored already."""
+
+    def __init__(self, result: PutResult) -> None:
+        super().__init__(result)
+        self.result = result
 
 
 class FileTransfer(Transfer, frozen=True, kw_only=True):

@@ -108,13 +108,17 @@ impl TarIndexer {
     fn step(&self, py: Python<'_>, most: usize) -> Result<(Vec<EntryRow>, bool)> {
         let (file, _) = self.0.get(|| "archive".to_owned())?;
         py.detach(|| {
-            let entries =
-                self.indexer()?.step(most, |buffer, offset| outside().read_at(file.as_fd(), buffer, offset))?;
-            let more = !entries.is_empty();
+            let mut indexer = self.indexer()?;
+            let entries = indexer.step(most, |buffer, offset| outside().read_at(file.as_fd(), buffer, offset))?;
             let again = entries.into_iter().filter(|entry| entry.earlier.is_some());
-            Ok((again.map(entry_row).collect(), more))
+            Ok((again.map(entry_row).collect(), !indexer.is_done()))
         })
         .map_err(Failure::Core)
+    }
+
+    /// How many names there are.
+    fn __len__(&self) -> Result<usize> {
+        Ok(self.indexer()?.catalogue().count())
     }
 
     /// As of `TarReader`.

@@ -1,16 +1,21 @@
 //! `Decompressor` and `Compressor`: pieces in, pieces out, the GIL released.
 
+use std::borrow::Cow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 use steelyard_core::archive::compress::{self, Bounds, Format};
 use steelyard_core::sys::ProcessBound;
 
-use crate::buffer::{Input, Output};
+use crate::buffer::{Input, Output, filled};
 use crate::errors::{Failure, Result};
 
-/// What one call takes of its input at most, so that it is short and a private copy is small.
-const MOST: usize = 1 << 20;
+/// The most input bytes that one call compresses: high levels take a second for them.
+const MOST_COMPRESSED: usize = 1 << 20;
+
+/// The most input bytes that one call decompresses, so that a private copy is small.
+const MOST_DECOMPRESSED: usize = 4 << 20;
 
 /// The name of the format of what begins with `head`.
 #[pyfunction]
@@ -32,11 +37,24 @@ impl Decompressor {
         Ok(Self(ProcessBound::new(Mutex::new(core))))
     }
 
-    /// Decompress `data` from `start` on into `output`; return where it stopped, and how much of `output` was filled.
-    #[pyo3(signature = (data, start, output, /))]
-    fn run(&self, py: Python<'_>, data: Input<'_>, start: usize, mut output: Output) -> Result<(usize, usize)> {
-        let output = output.as_mut_slice();
-        piecewise(py, &data, start, |input| locked(&self.0)?.run(input, output))
+    /// Decompress `data` from `start` on; return where it stopped, a new object of `most` bytes, and how many of them are output.
+    ///
+    /// The output is `bytes`, which an ingest keeps instead of copying.
+    #[pyo3(signature = (data, start, most, /))]
+    fn run<'py>(
+        &self,
+        py: Python<'py>,
+        data: Input<'_>,
+        start: usize,
+        most: usize,
+    ) -> Result<(usize, Bound<'py, PyBytes>, usize)> {
+        let piece = Piece::new(&data, start, MOST_DECOMPRESSED);
+        let (mut input, mut count) = (piece.bytes(), 0);
+        let output = filled(py, most, |output| {
+            count = locked(&self.0)?.run(&mut input, output)?;
+            Ok(())
+        })?;
+        Ok((piece.end(input), output, count))
     }
 
     fn lift_ratio(&self) -> Result<()> {
@@ -64,7 +82,10 @@ impl Compressor {
     #[pyo3(signature = (data, start, output, /))]
     fn run(&self, py: Python<'_>, data: Input<'_>, start: usize, mut output: Output) -> Result<(usize, usize)> {
         let output = output.as_mut_slice();
-        piecewise(py, &data, start, |input| locked(&self.0)?.run(input, output))
+        let piece = Piece::new(&data, start, MOST_COMPRESSED);
+        let mut input = piece.bytes();
+        let count = py.detach(|| locked(&self.0)?.run(&mut input, output))?;
+        Ok((piece.end(input), count))
     }
 
     /// End the stream: return how much of `output` was filled; less than all of it when nothing is left.
@@ -75,24 +96,29 @@ impl Compressor {
     }
 }
 
-/// Have `work` take bytes off the front of what follows `start`, without the GIL; return where it stopped, and its result.
-fn piecewise(
-    py: Python<'_>,
-    data: &Input<'_>,
+/// The part of the input that one call works on.
+struct Piece<'a> {
+    bytes: Cow<'a, [u8]>,
     start: usize,
-    work: impl FnOnce(&mut &[u8]) -> steelyard_core::error::Result<usize> + Send,
-) -> Result<(usize, usize)> {
-    let rest = data.as_slice().get(start..).unwrap_or_default();
-    let mut input = &rest[..rest.len().min(MOST)];
-    let copy;
-    if !matches!(data, Input::Bytes(_)) {
-        // The libraries look at some bytes twice: what another thread may change meanwhile, they must not see.
-        copy = input.to_vec();
-        input = &copy;
+}
+
+impl<'a> Piece<'a> {
+    fn new(data: &'a Input<'_>, start: usize, most: usize) -> Self {
+        let rest = data.as_slice().get(start..).unwrap_or_default();
+        let bytes = &rest[..rest.len().min(most)];
+        // The libraries read some bytes twice, so another thread must not change them in between.
+        let bytes = if matches!(data, Input::Bytes(_)) { Cow::Borrowed(bytes) } else { Cow::Owned(bytes.to_vec()) };
+        Self { bytes, start }
     }
-    let size = input.len();
-    let filled = py.detach(|| work(&mut input));
-    filled.map(|filled| (start + size - input.len(), filled)).map_err(Failure::from)
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The offset in the input at which a call stopped that has left `rest`.
+    fn end(&self, rest: &[u8]) -> usize {
+        self.start + self.bytes.len() - rest.len()
+    }
 }
 
 /// A call that panicked leaves a state that only this object has; it will refuse or go on.

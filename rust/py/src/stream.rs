@@ -30,7 +30,7 @@ impl Stream {
 
 #[pymethods]
 impl Stream {
-    /// The next bytes if they are at hand; at most 1 MiB is copied, with the GIL held.
+    /// The next bytes, none at the end, if no wait is needed; at most 1 MiB is copied, with the GIL held.
     #[pyo3(signature = (most, /))]
     fn take<'py>(&self, py: Python<'py>, most: usize) -> Result<Option<Bound<'py, PyBytes>>> {
         Ok(self.core()?.take(most, |data| PyBytes::new(py, data)))
@@ -48,6 +48,21 @@ impl Stream {
     fn encoded(&self, py: Python<'_>) -> Result<String> {
         let core = self.core()?;
         Ok(py.detach(|| core.finish()).encoded())
+    }
+
+    /// The same if it needs no waiting.
+    fn encoded_at_once(&self) -> Result<Option<String>> {
+        let core = self.core()?;
+        Ok(core.is_at_rest().then(|| core.finish().encoded()))
+    }
+
+    /// Close it if that needs no waiting.
+    fn close_at_once(&self) -> bool {
+        let waits = self.core().is_ok_and(|core| !core.is_at_rest());
+        if !waits && let Some(core) = self.core.take(Error::Closed { name: self.name.clone() }) {
+            core.close();
+        }
+        !waits
     }
 
     fn close(&self, py: Python<'_>) {

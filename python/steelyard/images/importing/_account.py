@@ -51,9 +51,13 @@ class Account:
     """Collects the result for each blob, as rows of bytes by algorithm and the first byte of the digest.
 
     A row is the digest, a byte with the status and the number of bytes of the size, the size, and the seconds.
+
+    Attributes:
+        count: the number of results.
     """
 
     def __init__(self) -> None:
+        self.count = 0
         self._groups: defaultdict[tuple[Algorithm, int], _Rows] = defaultdict(_Rows)
 
     def add(self, digest: Digest, size: int, status: BlobStatus, seconds: float) -> None:
@@ -63,6 +67,7 @@ class Account:
         head = _STATUSES.index(status) | length << _STATUS_BITS
         row = b"".join((octets, bytes((head,)), size.to_bytes(length, "little"), _SECONDS.pack(seconds)))
         self._groups[digest.algorithm, octets[0]].add(row)
+        self.count += 1
 
     def close(self, referenced: Collection[Digest]) -> Blobs:
         """Return the blobs, and free the rows.

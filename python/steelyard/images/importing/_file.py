@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 import anyio
 
 from steelyard import _archive
 from steelyard._archive import Entry, TarIndex, format_of
-from steelyard._runtime.calls import run
 from steelyard._runtime.chunks import Batch
 from steelyard._runtime.concurrent import map_concurrently
 from steelyard._runtime.opening import opening
@@ -17,7 +15,7 @@ from steelyard.content import Provider, ReaderAt
 from steelyard.digest import Digest
 from steelyard.errors import LimitExceeded, NotFound
 from steelyard.hashing import Hasher
-from steelyard.images._off_loop import short_slices
+from steelyard.images._off_loop import few_inline, short_slices
 from steelyard.images.importing._blob_writer import (
     BATCH,
     BATCH_BYTES,
@@ -75,13 +73,13 @@ class ArchiveFile(Archive, Provider):
             repeated, more = await self._index.step()
             for again in repeated:
                 known = await self._compare(again, known)
-        for name in sorted(DOCUMENTS):
-            entry = self._index.find(name)
-            if entry is not None:
-                check_entry(entry)
-                self._documents.add(name, await self._read(entry))
+        documents = [entry for name in sorted(DOCUMENTS) if (entry := self._index.find(name)) is not None]
+        for entry in documents:
+            check_entry(entry)
+        for entry, raw in zip(documents, await self._read(documents), strict=True):
+            self._documents.add(entry.name, raw)
         blobs = self._blobs()
-        while await run(next, blobs, None) is not None:
+        while await self._next(blobs) is not None:
             pass  # each name is checked
         found = await self._judge()
         self._made = found.made
@@ -92,7 +90,7 @@ class ArchiveFile(Archive, Provider):
         ledger = self._writer.ledger
         total = 0
         blobs = self._blobs()
-        while (work := await run(next, blobs, None)) is not None:
+        while (work := await self._next(blobs)) is not None:
             for part in short_slices(work):
                 await anyio.lowlevel.checkpoint()
                 for item, _ in part:
@@ -102,9 +100,13 @@ class ArchiveFile(Archive, Provider):
                         ledger.settle(item.digest, item.size, "skipped")
         ledger.total = total
         blobs = self._blobs()
-        while (work := await run(next, blobs, None)) is not None:
+        while (work := await self._next(blobs)) is not None:
             chosen = work if wanted is None else [pair for pair in work if pair[0].digest in wanted]
             await map_concurrently(_cut(await self._missing(chosen)), self._store, concurrency=self._concurrency)
+
+    async def _next(self, blobs: Iterator[Work]) -> Work | None:
+        """Return the next list of `_blobs`, None at the end."""
+        return await few_inline(len(self._index), lambda: next(blobs, None))
 
     async def _missing(self, chosen: Work) -> Work:
         """Return the work that is left: blobs that are not stored."""
@@ -156,16 +158,17 @@ class ArchiveFile(Archive, Provider):
             raise NotFound(digest)
         if entry.size > self._limits.json_bytes:
             raise LimitExceeded(str(digest), limit="json_bytes", allowed=self._limits.json_bytes, actual=entry.size)
-        return MemoryReader(digest, (await read_ranges([self._place(entry)]))[0])
+        return MemoryReader(digest, *await self._read([entry]))
 
     def _place(self, entry: Entry) -> FileRange:
         return FileRange(self._file, entry.data_offset, entry.size)
 
-    async def _read(self, entry: Entry) -> bytes:
-        """Return a document's bytes."""
-        if entry.size > self._limits.json_bytes:
-            raise LimitExceeded(entry.name, limit="json_bytes", allowed=self._limits.json_bytes, actual=entry.size)
-        return (await read_ranges([self._place(entry)]))[0]
+    async def _read(self, entries: Sequence[Entry]) -> list[bytes]:
+        """Return the bytes of documents, with one hop for all."""
+        for entry in entries:
+            if entry.size > self._limits.json_bytes:
+                raise LimitExceeded(entry.name, limit="json_bytes", allowed=self._limits.json_bytes, actual=entry.size)
+        return await read_ranges([self._place(entry) for entry in entries]) if entries else []
 
     async def _compare(self, again: Entry, known: tuple[int, Digest] | None) -> tuple[int, Digest] | None:
         """Refuse an entry whose name is repeated with other content; return the number and digest of the first entry.
@@ -191,7 +194,7 @@ class ArchiveFile(Archive, Provider):
         return self._index.resolve(name)
 
     async def _config_of(self, entry: Entry) -> tuple[bytes, Digest]:
-        raw = await self._read(entry)
+        (raw,) = await self._read([entry])
         digest = blob_of(entry)
         if digest is None:
             hasher = Hasher(DEFAULT_ALGORITHM)
@@ -200,20 +203,23 @@ class ArchiveFile(Archive, Provider):
         self._saved_blobs[digest] = entry
         return raw, digest
 
-    async def _layer_of(self, entry: Entry, diff: str) -> tuple[Digest, str]:
-        """Return a layer's digest from its name, or from the config if the layer is not compressed.
+    async def _layers_of(self, layers: Sequence[tuple[Entry, str]]) -> list[tuple[Digest, str]]:
+        """Return each layer's digest from its name, or from the config if the layer is not compressed.
 
         Any other layer has to be read for its digest, so it is read twice.
         """
-        head = await run(os.pread, self._file, min(_archive.HEAD, entry.size), entry.data_offset)
-        compression = format_of(head)
-        digest = blob_of(entry)
-        if digest is None and compression == "plain":
-            digest = Digest.parse(diff)
-        if digest is None:
-            digest = await hash_range(self._place(entry), Hasher(DEFAULT_ALGORITHM))
-        self._saved_blobs[digest] = entry
-        return digest, compression
+        heads = [FileRange(self._file, entry.data_offset, min(_archive.HEAD, entry.size)) for entry, _ in layers]
+        found: list[tuple[Digest, str]] = []
+        for (entry, diff), head in zip(layers, await read_ranges(heads) if heads else (), strict=True):
+            compression = format_of(head)
+            digest = blob_of(entry)
+            if digest is None and compression == "plain":
+                digest = Digest.parse(diff)
+            if digest is None:
+                digest = await hash_range(self._place(entry), Hasher(DEFAULT_ALGORITHM))
+            self._saved_blobs[digest] = entry
+            found.append((digest, compression))
+        return found
 
 
 def _cut(pairs: list[tuple[Item, FileRange]]) -> Iterator[Work]:

@@ -7,6 +7,7 @@ link is followed once, and a config or a layer is read once, however often ``man
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import msgspec
 from anyio.lowlevel import checkpoint
@@ -15,7 +16,7 @@ from steelyard._archive import Entry
 from steelyard.digest import Digest
 from steelyard.errors import InvalidArchive, LimitExceeded
 from steelyard.images import media_types
-from steelyard.images._off_loop import off_loop, short_slices
+from steelyard.images._off_loop import few_inline, off_loop, short_slices
 from steelyard.images.documents import ImageConfig, SavedImage
 from steelyard.images.importing._blob_writer import check_again
 from steelyard.images.importing._contents import (
@@ -35,9 +36,6 @@ from steelyard.images.layout._names import SAVED_FILE
 from steelyard.images.read import ParsedDocuments
 
 __all__ = ("Archive", "check_entry", "check_repeated")
-
-_INLINE_ITEMS = 100
-"""For up to this many layers and tags, making a manifest takes less time than a hop to a thread."""
 
 
 class _Config(msgspec.Struct, frozen=True):
@@ -67,10 +65,10 @@ class Archive(ImageSource):
         """Return the bytes of a config, whose size is allowed, and their digest; they become a blob."""
 
     @abstractmethod
-    async def _layer_of(self, entry: Entry, diff: str) -> tuple[Digest, str]:
-        """Return the digest of a layer and its compression; the layer becomes a blob.
+    async def _layers_of(self, layers: Sequence[tuple[Entry, str]]) -> list[tuple[Digest, str]]:
+        """Return the digest and the compression of each layer; the layers become blobs.
 
-        The digest of an uncompressed layer may be `diff`, from the config; it is verified when the layer is stored.
+        The digest of an uncompressed layer may be the one with it, from the config; it is verified when the layer is stored.
         """
 
     async def _judge(self) -> Contents:
@@ -93,14 +91,13 @@ class Archive(ImageSource):
         """Return the manifest of an image of `docker save`."""
         config = await self._config(saved.config)
         check_layers(saved, config.view)
-        layers = []
+        layers: list[Layer] = []
         for part in short_slices(list(zip(saved.layers or (), config.view.rootfs.diff_ids or (), strict=True))):
             await checkpoint()
-            for name, diff in part:
-                layers.append(await self._layer(name, diff))  # most do not wait
+            layers += await self._some_layers(part)
         one = Layer(str(config.digest), config.size, media_types.DOCKER_CONFIG)
-        many = len(layers) + len(saved.repo_tags or ()) > _INLINE_ITEMS
-        return await off_loop(1 << 20 if many else 0, lambda: saved_manifest(saved, config.view, one, layers))
+        count = len(layers) + len(saved.repo_tags or ())
+        return await few_inline(count, lambda: saved_manifest(saved, config.view, one, layers))
 
     async def _config(self, name: str) -> _Config:
         entry = self._named(name)
@@ -115,15 +112,22 @@ class Archive(ImageSource):
             self._parsed.configs.add((str(digest), len(raw), media_types.DOCKER_CONFIG))
         return found
 
-    async def _layer(self, name: str, diff: str) -> Layer:
-        entry = self._named(name)
-        found = self._layers.get(entry.index)
-        if found is None:
-            digest, compression = await self._layer_of(entry, diff)
-            found = Layer(str(digest), entry.size, layer_type(entry.name, compression))
-            self._layers[entry.index] = found
-        if found.media_type == media_types.DOCKER_LAYER and found.digest != diff:
-            raise InvalidArchive(entry.name, expected=f"{diff}, as the config says", actual=found.digest)
+    async def _some_layers(self, named: Sequence[tuple[str, str]]) -> list[Layer]:
+        """Return the layers of these names and digests in the config; those not seen before are looked at together."""
+        entries = [self._named(name) for name, _ in named]
+        pairs = [(entry, diff) for entry, (_, diff) in zip(entries, named, strict=True)]
+        new: dict[int, tuple[Entry, str]] = {}
+        for entry, diff in pairs:
+            if entry.index not in self._layers:
+                new.setdefault(entry.index, (entry, diff))
+        for (entry, _), (digest, compression) in zip(new.values(), await self._layers_of([*new.values()]), strict=True):
+            self._layers[entry.index] = Layer(str(digest), entry.size, layer_type(entry.name, compression))
+        found = []
+        for entry, diff in pairs:
+            layer = self._layers[entry.index]
+            if layer.media_type == media_types.DOCKER_LAYER and layer.digest != diff:
+                raise InvalidArchive(entry.name, expected=f"{diff}, as the config says", actual=layer.digest)
+            found.append(layer)
         return found
 
     def _named(self, name: str) -> Entry:

@@ -14,7 +14,6 @@ import msgspec
 from steelyard import _archive
 from steelyard._runtime.calls import OpenFile, run, run_always
 from steelyard._runtime.scopes import managed
-from steelyard.images._pieces import READ_BYTES
 from steelyard.images.importing._blob_writer import ImportBlobWriter
 from steelyard.images.importing._file import ArchiveFile
 from steelyard.images.importing._provider import ImagesOf, LayoutSource, StoreSource
@@ -26,6 +25,9 @@ from steelyard.model import Buffer
 
 __all__ = ("ImportSource", "Opening", "name_of")
 
+
+_READ = 4 << 20
+"""The most bytes of a compressed file or a pipe that one hop reads."""
 
 ImportSource = str | os.PathLike[str] | AsyncIterable[Buffer] | LayoutDriver | ImagesOf
 """The sources that `import_images` accepts."""
@@ -63,7 +65,7 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
         if isinstance(source, AsyncIterable):
             return ArchiveStream(source, self.writer, self.parsed)
         path = os.fspath(source)
-        opened, mode = await run(_open_file, path)
+        opened, mode, size, head = await run(_open_file, path)
         stack.push_async_callback(_close, opened)
         file = opened.fileno()
         if stat.S_ISDIR(mode):
@@ -71,7 +73,6 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
             return LayoutSource(layout, self.writer, self.parsed, self.concurrency)
         if not stat.S_ISREG(mode):
             return ArchiveStream(_File(file), self.writer, self.parsed)
-        size, head = await run(_read_head, file)
         if _archive.format_of(head) == "plain":
             return ArchiveFile(file, self.writer, self.parsed, self.concurrency)
         self.writer.ledger.total = size
@@ -97,19 +98,22 @@ class _File:
         return self
 
     async def __anext__(self) -> bytes:
-        data = await run(os.read, self._file, READ_BYTES)
+        data = await run(os.read, self._file, _READ)
         if not data:
             raise StopAsyncIteration
         return data
 
 
-def _open_file(path: str) -> tuple[OpenFile, int]:
+def _open_file(path: str) -> tuple[OpenFile, int, int, bytes]:
+    """Open a file; return it with its mode, its size and, of a regular file, its first bytes."""
     file = OpenFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
-    return file, os.fstat(file.fileno()).st_mode
-
-
-def _read_head(file: int) -> tuple[int, bytes]:
-    return os.fstat(file).st_size, os.pread(file, _archive.HEAD, 0)
+    try:
+        found = os.fstat(file.fileno())
+        head = os.pread(file.fileno(), _archive.HEAD, 0) if stat.S_ISREG(found.st_mode) else b""
+    except BaseException:
+        file.close()
+        raise
+    return file, found.st_mode, found.st_size, head
 
 
 async def _close(file: OpenFile) -> None:

@@ -7,13 +7,12 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from steelyard._runtime.calls import run
 from steelyard._runtime.concurrent import check_concurrency
 from steelyard.content import OnProgress, Store
 from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, InvalidArgument, LimitExceeded, NotFound
 from steelyard.images import media_types
-from steelyard.images._off_loop import off_loop
+from steelyard.images._off_loop import few_inline, off_loop
 from steelyard.images._visited import Visited
 from steelyard.images.check import ImageCheck, check_configs, examine
 from steelyard.images.choose import Platforms
@@ -147,7 +146,8 @@ async def _import(guard: LeaseGuard, source: ImportSource, options: _Options, le
     documents.admit(contents.strays)
     referenced = await _referenced(reader, contents, found, platforms)
     await _assign(guard, chosen, contents, options)
-    return await run(_result, chosen, found, ledger, referenced, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    return await few_inline(ledger.account.count, lambda: _result(chosen, found, ledger, referenced, seconds))
 
 
 async def _taken(
@@ -204,7 +204,7 @@ async def _referenced(
     rest = [root.descriptor for root in contents.roots if root.descriptor.digest not in checked]
     referenced = await needed(reader, rest, None, last=True)
     if platforms is None:
-        referenced |= await run(_digests, found)
+        referenced |= await few_inline(sum(len(each.present) for each in found), lambda: _digests(found))
     return referenced
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Collection
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Sequence
 
 import anyio
 import msgspec
@@ -230,8 +230,8 @@ class ArchiveStream(Archive):
         digest, _ = self._stored(entry)
         return await self._writer.store.get(digest), digest
 
-    async def _layer_of(self, entry: Entry, diff: str) -> tuple[Digest, str]:  # noqa: ARG002  # all is hashed
-        return self._stored(entry)
+    async def _layers_of(self, layers: Sequence[tuple[Entry, str]]) -> list[tuple[Digest, str]]:
+        return [self._stored(entry) for entry, _ in layers]
 
     def _stored(self, entry: Entry) -> tuple[Digest, str]:
         row = self._hashes.get(entry.index)

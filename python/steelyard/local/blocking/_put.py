@@ -8,19 +8,22 @@ from io import FileIO
 from typing import Literal
 
 from steelyard import _native
-from steelyard.errors import AlreadyExists, NotFound, StorageError, UnexpectedSize
+from steelyard.errors import AlreadyExists, NotFound, StorageError, Unavailable, UnexpectedSize
+from steelyard.local.blocking._ingest import BlockingIngest
 from steelyard.local.blocking._rows import to_digest
 from steelyard.local.blocking._store import BlockingStore
 from steelyard.model import Buffer, PutResult
-from steelyard.options import PutOptions
+from steelyard.options import IngestOptions, PutOptions
 
 __all__ = (
     "MEMORY_LIMIT",
     "FileProgress",
     "Stored",
     "batch_item",
+    "find_expected",
     "find_file",
     "is_plain",
+    "open_ingest",
     "put_bytes",
     "put_small_file",
     "source_error",
@@ -44,6 +47,41 @@ def to_result(stored: Stored) -> PutResult:
 def batch_item(options: PutOptions, source: Buffer | str) -> tuple[object, ...]:
     """Return the arguments of one source of a native batch."""
     return source, options.algorithm.value, _expected(options), options.size, dict(options.labels) or None
+
+
+def find_expected(store: BlockingStore, options: PutOptions) -> PutResult | None:
+    """Return the result for the blob that `options.expected` names, or None if it is not given or not stored."""
+    if options.expected is None:
+        return None
+    found = store.infos([options.expected]).get(options.expected)
+    if found is None or options.size not in (None, found.size):
+        return None
+    return PutResult(digest=found.digest, size=found.size, new=False)
+
+
+def open_ingest(store: BlockingStore, options: PutOptions, size: int | None) -> BlockingIngest | PutResult:
+    """Start or resume the ingest `options.ref`; return the result instead if the expected blob is stored.
+
+    Args:
+        store: the store.
+        options: the options of the put; with a ref.
+        size: the size of the source, if it is known.
+    """
+    # The core looks for the expected blob itself, but by the size of the source.
+    if options.size is None and size is not None and (known := find_expected(store, options)) is not None:
+        return known
+    ref = options.ref
+    assert ref is not None  # noqa: S101  # by the caller
+    try:
+        return store.ingest(IngestOptions.parse(ref, size=size, expected=options.expected, algorithm=options.algorithm))
+    except AlreadyExists as stored:
+        info = store.info(stored.digest)
+        return PutResult(digest=info.digest, size=info.size, new=False)
+    except Unavailable:
+        # Whether another writer holds the ref does not matter if the blob is stored.
+        if (known := find_expected(store, options)) is not None:
+            return known
+        raise
 
 
 def put_bytes(store: BlockingStore, options: PutOptions, octets: Buffer) -> PutResult:

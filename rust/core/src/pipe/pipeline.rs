@@ -147,6 +147,11 @@ impl Pipeline {
         Saving { shared: Arc::clone(&self.0), saved }
     }
 
+    /// Whether all bytes that were fed are hashed, so that `with` does not wait.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.0.lock().is_quiet()
+    }
+
     /// Wait until all bytes that were fed are hashed, and use the first hasher.
     ///
     /// If its offset is not that of the bytes fed, its work was lost, and the caller has to hash them again.

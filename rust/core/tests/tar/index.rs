@@ -38,6 +38,21 @@ fn it_finds_what_reading_finds() {
 }
 
 #[test]
+fn one_step_reads_a_short_archive_to_its_end() {
+    let bytes = archive(&[file("a", b"data"), file("b", b"data")]);
+    let mut indexer = Indexer::new(Limits::default(), bytes.len() as u64);
+
+    let found = indexer.step(64, |buffer, offset| {
+        let rest = &bytes[usize::try_from(offset).unwrap().min(bytes.len())..];
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        Ok(count)
+    });
+
+    assert_eq!((2, true), (found.unwrap().len(), indexer.is_done()));
+}
+
+#[test]
 fn it_does_not_read_data() {
     let bytes = archive(&[file("a", &vec![1; 3 << 20]), file("b", &vec![2; 3 << 20])]);
 

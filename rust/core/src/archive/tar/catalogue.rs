@@ -51,6 +51,11 @@ impl Catalogue {
         Ok(None)
     }
 
+    /// Return the number of names.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
     /// Return the first entry of that name.
     pub fn find(&self, name: &str) -> Option<Found> {
         self.place(name).map(|place| self.records.entry(place))

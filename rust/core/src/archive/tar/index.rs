@@ -30,6 +30,11 @@ impl Indexer {
         self.reader.catalogue()
     }
 
+    /// Whether the end of the archive was read.
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+
     /// Return the next entries, about `most` of them, none at the end. `read_at` gives bytes at an offset, fewer than
     /// asked for if need be, and none at the end of the file.
     pub fn step(

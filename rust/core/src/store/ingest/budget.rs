@@ -11,8 +11,9 @@ pub(super) const BUFFER: usize = 64 << 10;
 /// The least share: what a program writes at once should fit.
 const LEAST: usize = 64 << 10;
 
-/// The largest share. More would hide nothing, for hashing is slower than copying: it would only fill up.
-const MOST: usize = 1 << 20;
+/// The largest share: a few of the largest pieces, so that a stream of them does not wait for each. More would hide nothing,
+/// because hashing is slower than copying.
+const MOST: usize = 4 << 20;
 
 /// Buffers that nobody uses are kept, a few: memory that was written to once is cheaper than new memory.
 const SPARE: usize = 32;

@@ -13,6 +13,10 @@ use crate::pipe::{Bytes, HASHING, PIECE, Pipeline, WAITING};
 /// Pieces that are read ahead.
 const AHEAD: usize = 3;
 
+/// A blob of up to this many bytes is read and hashed at once if the page cache has it: that takes less time than a call
+/// on another thread.
+const AT_ONCE: u64 = 16 << 10;
+
 /// A blob's bytes in order. What it gave is provisional until `finish` has said that all of it was right.
 pub struct Stream(Arc<Shared>);
 
@@ -47,10 +51,18 @@ impl Stream {
         Self(Arc::new(Shared { blob, pipeline, state: Mutex::new(state), changed: Condvar::new() }))
     }
 
-    /// Give at most `most` of the next bytes to `to`, if there are any at hand; then it takes no longer than to copy them.
+    /// Give at most `most` of the next bytes to `to`, none at the end, if no wait is needed.
     pub fn take<T>(&self, most: usize, to: impl FnOnce(&[u8]) -> T) -> Option<T> {
-        let state = self.0.lock();
-        if state.ready.is_empty() { None } else { Some(self.0.give(state, most, to)) }
+        let mut state = self.0.lock();
+        if state.ready.is_empty() {
+            self.0.read_cached(&mut state);
+        }
+        if !state.ready.is_empty() {
+            return Some(self.0.give(state, most, to));
+        }
+        let is_at_end = state.failure.is_none() && state.offset >= self.0.blob.size();
+        drop(state);
+        is_at_end.then(|| to(&[]))
     }
 
     /// Give at most `most` of the next bytes to `to`, none at the end; wait for them if need be.
@@ -77,6 +89,11 @@ impl Stream {
                 self.0.lock()
             };
         }
+    }
+
+    /// Whether nothing is read or hashed at the moment, so that `finish` and `close` do not wait.
+    pub fn is_at_rest(&self) -> bool {
+        !self.0.lock().is_reading && self.0.pipeline.is_at_rest()
     }
 
     /// The digest of all bytes, when all were given.
@@ -158,6 +175,24 @@ impl Shared {
         if !started {
             drop(Reading(&reading));
         }
+    }
+
+    /// Read and hash a small blob if that needs no waiting; anything else, errors included, is left to `next`.
+    fn read_cached(&self, state: &mut State) {
+        let size = self.blob.size();
+        if state.offset > 0 || size > AT_ONCE || state.is_reading || !state.wants(&self.blob) {
+            return;
+        }
+        let mut piece = self.pipeline.buffer();
+        let size = usize::try_from(size).unwrap_or(PIECE);
+        if !self.blob.read_cached(&mut piece.room()[..size], 0).unwrap_or(false) {
+            self.pipeline.give_back(piece);
+            return;
+        }
+        piece.size = size;
+        self.pipeline.with(|hasher| hasher.update(&piece));
+        state.offset = size as u64;
+        state.ready.push_back(Arc::new(piece));
     }
 
     /// Read one piece and have it hashed; the lock is not held meanwhile.
