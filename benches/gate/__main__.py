@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from gate.measure import Measure, measures, memory, why_no_strace
+from gate.calls import why_no_strace
+from gate.measure import Measure, measures, memory
 from gate.record import RECORD, Line, Record, compare, is_ratio, machine, table
 from steelyard import _native
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ("BEGIN", "END", "Calls", "count_calls")
+__all__ = ("BEGIN", "END", "Calls", "count_calls", "why_no_strace")
 
 BEGIN, END = "/steelyard-gate/begin", "/steelyard-gate/end"
 """Paths that the child asks for, which do not exist: what is counted lies between."""
@@ -87,3 +89,11 @@ def count_calls(lines: Iterable[str]) -> Calls:
     if not ended:
         raise ValueError("strace wrote nothing of the job")
     return Calls(+names, written=passed["writes"], read=passed["reads"])
+
+
+def why_no_strace() -> str | None:
+    """Return why system calls cannot be counted here, or None if they can."""
+    if shutil.which("strace") is None:
+        return "strace is missing: install it (apt-get install strace)"
+    tried = subprocess.run(["strace", "-f", "true"], capture_output=True, text=True, check=False)
+    return None if tried.returncode == 0 else f"strace does not work here: {tried.stderr.strip()[:200]}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,7 @@ from gate.calls import count_calls
 from gate.jobs import JOBS, Job
 from gate.ratios import RATIOS
 
-__all__ = ("Measure", "measures", "memory", "why_no_strace")
+__all__ = ("Measure", "measures", "memory")
 
 Measure = Callable[[], dict[str, float]]
 """Measures some values, by name."""
@@ -37,14 +36,6 @@ def memory() -> Path | None:
         return None
     disk = os.statvfs(_MEMORY)
     return _MEMORY if disk.f_frsize * disk.f_bavail >= _ROOM else None
-
-
-def why_no_strace() -> str | None:
-    """Return why system calls cannot be counted here, or None if they can."""
-    if shutil.which("strace") is None:
-        return "strace is missing: install it (apt-get install strace)"
-    tried = subprocess.run(["strace", "-f", "true"], capture_output=True, text=True, check=False)
-    return None if tried.returncode == 0 else f"strace does not work here: {tried.stderr.strip()[:200]}"
 
 
 def measures(*, calls: bool, ratios: bool) -> dict[str, Measure]:

@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from gate.calls import count_calls, why_no_strace
 
 from .runner import Shell
 
 FILES = 2000
 
 PROGRAM = """
-import json, sys
+import json, os, sys
+from gate.calls import BEGIN, END
 from steelyard._runtime import calls
 from steelyard.cli import main
+os.access(BEGIN, os.F_OK)
 code = main(sys.argv[2:])
+os.access(END, os.F_OK)
 with open(sys.argv[1], "w") as file:
     json.dump(calls.counts(), file)
 sys.exit(code)
@@ -35,23 +40,44 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return top
 
 
-def counts(shell: Shell, *words: str | Path) -> dict[str, int]:
-    """Run a command line and return what it did with threads."""
+def counts(shell: Shell, *words: str | Path, under: Sequence[str] = (), files: int = FILES) -> dict[str, int]:
+    """Run a command line, perhaps under another program, and return what it did with threads."""
     found = shell.home / "counts"
-    command = [sys.executable, "-c", PROGRAM, str(found), *map(str, words)]
+    command = [*under, sys.executable, "-c", PROGRAM, str(found), *map(str, words)]
     done = subprocess.run(command, cwd=shell.home, env=shell.environment, capture_output=True, check=True, timeout=120)
-    assert FILES == len(done.stdout.splitlines())
+    assert files == len(done.stdout.splitlines())
     result: dict[str, int] = json.loads(found.read_text())
     return result
+
+
+def system_calls(shell: Shell, many: Path, directories: int) -> int:
+    """Return the system calls of `put -r` of so many directories of 100 files each."""
+    log = shell.home / "log"
+    paths = sorted(many.iterdir())[:directories]
+    under = ("strace", "-f", "-qq", "-e", "signal=none", "-o", str(log))
+    counts(shell, "--store", f"store-{directories}", "put", "-r", *paths, under=under, files=100 * directories)
+    with log.open(encoding="utf-8", errors="replace") as lines:
+        names = count_calls(lines).names
+    return names.total() - names["fcntl"]  # Rust's debug builds check descriptors
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_tree_takes_few_hops_to_a_thread(shell: Shell, many: Path, backend: str) -> None:
     """Eight batches and two steps of the walk; the rest opens and closes the store."""
-    assert counts(shell, "--backend", backend, "put", "-r", many)["pieces"] <= 30
+    assert counts(shell, "--backend", backend, "put", "-r", many)["pieces"] <= 20
 
 
 def test_files_that_are_named_one_by_one_take_as_few(shell: Shell, many: Path) -> None:
     paths = sorted(path for path in many.rglob("*") if path.is_file())
 
-    assert counts(shell, "put", *paths)["pieces"] <= 30
+    assert counts(shell, "put", *paths)["pieces"] <= 20
+
+
+def test_a_file_takes_few_system_calls(shell: Shell, many: Path) -> None:
+    """Thirteen: one for the walk, six to read it, one to look for the blob, and five to store it."""
+    if (reason := why_no_strace()) is not None:
+        pytest.skip(reason)
+
+    few, more = system_calls(shell, many, 4), system_calls(shell, many, 8)
+
+    assert (more - few) / 400 <= 14
