@@ -42,7 +42,7 @@ async def fetch(store: Store, port: int) -> bool:
         if writer.offset < len(CONTENT):
             return False
         # Verifies size and digest; a peer that sent something else gets UnexpectedDigest.
-        await writer.commit(len(CONTENT), DIGEST)
+        await writer.commit(size=len(CONTENT), expected=DIGEST)
         return True
 
 

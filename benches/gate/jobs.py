@@ -132,7 +132,7 @@ def _write(size: int, step: int) -> Prepare:
                 await writer.write(os.urandom(step))
                 for _ in range(size // step - 1):
                     await writer.write(piece)
-                await writer.commit(size)
+                await writer.commit(size=size)
 
         return work
 

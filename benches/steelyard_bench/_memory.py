@@ -76,7 +76,7 @@ async def _ingest(store: LocalStore, pool: bytes, number: int, size: int, write:
             for at in range(8, size, write):
                 start = (at + number * 4096) % (len(view) - write)
                 await writer.write(view[start : start + min(write, size - at)])
-            await writer.commit(max(8, size))
+            await writer.commit(size=max(8, size))
 
 
 def _resident(name: str) -> int:

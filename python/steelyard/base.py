@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from steelyard._lazy import Module as _Module
 from steelyard._lazy import exports as _exports
@@ -37,6 +37,15 @@ class BaseStore(Store):
     def _ref_released(self, ref: str) -> None:
         """Wake the task that waits for `ref`, after a commit, a close or an abort has freed it."""
         _work.ref_queue(self).released(ref)
+
+    async def aopen(self) -> Self:
+        """Return the store; a store that opens something overrides it."""
+        await _work.checkpoint()
+        return self
+
+    async def aclose(self) -> None:
+        """Do nothing; a store that opens something overrides it."""
+        await _work.checkpoint()
 
     async def _put(self, source: Source, options: PutOptions) -> PutResult:
         """Store a source through an ingest of its own; a store with a faster way overrides this hook of `put`."""

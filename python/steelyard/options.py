@@ -18,6 +18,7 @@ from steelyard.model import DEFAULT_ALGORITHM, NO_LABELS, Labels, OnProgress, Pr
 
 __all__ = (
     "REF_LIMIT",
+    "CommitOptions",
     "IngestOptions",
     "PutOptions",
     "check_ref",
@@ -129,6 +130,41 @@ class IngestOptions(msgspec.Struct, frozen=True, kw_only=True):
         check_size(size)
         digest = None if expected is None else Digest.parse(expected)
         return cls(ref=check_ref(ref), size=size, expected=digest, algorithm=_algorithm(algorithm, digest))
+
+
+class CommitOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The options of a commit; `Writer.commit` documents each of them.
+
+    Attributes:
+        size: the size that the ingest must have, or None.
+        expected: the digest that the ingest must have, or None.
+        labels: the labels of the blob if it is new.
+        verify: whether all bytes are read again before they are published.
+    """
+
+    size: int | None = None
+    expected: Digest | None = None
+    labels: Labels = NO_LABELS
+    verify: bool = False
+
+    @classmethod
+    def parse(
+        cls,
+        *,
+        size: int | None = None,
+        expected: Digest | str | None = None,
+        labels: Mapping[str, str] | None = None,
+        verify: bool = False,
+    ) -> Self:
+        """Check and convert the arguments of `Writer.commit`.
+
+        Raises:
+            InvalidArgument: a size out of range, an invalid digest.
+            InvalidLabel: a label is too long.
+        """
+        check_size(size)
+        digest = None if expected is None else Digest.parse(expected)
+        return cls(size=size, expected=digest, labels=Labels(labels), verify=verify)
 
 
 def _algorithm(algorithm: Algorithm | None, expected: Digest | None) -> Algorithm | None:

@@ -73,7 +73,7 @@ class OverTheWire(StoreContract):
             assert 0 == writer.offset == (await writer.status()).offset
             assert digest_of(b"") == await writer.digest()
             await writer.write(data)
-            info = await writer.commit(10_000, digest_of(data))
+            info = await writer.commit(size=10_000, expected=digest_of(data))
         assert data == await store.get(info.digest)
 
     async def test_a_truncated_ingest_is_resumed_where_it_was_cut(self, store: Store) -> None:
@@ -190,7 +190,7 @@ class TestRealContainerd(OverTheWire):
         assert without_update(left) == without_update(await store.status("ref"))
         async with store.writer("ref") as again:
             assert (4, digest_of(b"data")) == (again.offset, await again.digest())
-            assert digest_of(b"data") == (await again.commit(4, digest_of(b"data"))).digest
+            assert digest_of(b"data") == (await again.commit(size=4, expected=digest_of(b"data"))).digest
 
     @pytest.mark.parametrize("size", [2, 5_000, 3 << 20])
     async def test_a_reopened_writer_finds_what_was_left(self, store: Store, size: int) -> None:
@@ -202,7 +202,7 @@ class TestRealContainerd(OverTheWire):
         async with store.writer("ref", size=size) as writer:
             assert (size // 2, digest_of(data[: size // 2])) == (writer.offset, await writer.digest())
             await writer.write(data[size // 2 :])
-            assert digest_of(data) == (await writer.commit(size)).digest
+            assert digest_of(data) == (await writer.commit(size=size)).digest
 
     # Other differences.
 

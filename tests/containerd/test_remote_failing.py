@@ -153,7 +153,7 @@ async def test_an_ingest_goes_on_after_a_restart_of_the_server(local_store: Loca
             async with again:
                 assert 1_000_000 == again.offset
                 await again.write(data[again.offset :])
-                assert digest_of(data) == (await again.commit(len(data))).digest
+                assert digest_of(data) == (await again.commit(size=len(data))).digest
 
 
 @pytest.mark.slow

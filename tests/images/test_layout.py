@@ -228,7 +228,7 @@ async def test_a_blob_is_named_by_the_algorithm_asked_for(readable: LayoutDriver
         await writer.send(b"da")
         await writer.write(bytearray(b"ta"))
         assert 4 == writer.offset
-        digest = await writer.commit(4)
+        digest = await writer.commit(size=4)
 
     assert algorithm == digest.algorithm
     async with readable.reader_at(digest) as reader:
@@ -275,7 +275,7 @@ async def test_an_archive_is_a_layout_that_others_read() -> None:
         async with layout.blob_writer(size=3, expected=root_of(b"abc").blob) as writer:
             for letter in (b"a", b"", b"b", b"c"):
                 await writer.write(letter)
-            streamed = await writer.commit(3)
+            streamed = await writer.commit(size=3)
         async with layout.blob_writer(size=1, expected=root_of(b"y").blob):
             pass  # nothing of it was written, so nothing is broken
         await layout.put_descriptor(layer, name="it")

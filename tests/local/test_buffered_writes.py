@@ -94,7 +94,7 @@ async def test_many_writers_at_once_store_what_each_was_given(tmp_path: Path, so
                 await writer.write(_any_kind(piece, choice))
             data = b"".join(pieces)
             expected = f"{algorithm}:{hashlib.new(str(algorithm), data).hexdigest()}"
-            await writer.commit(len(data), expected)
+            await writer.commit(size=len(data), expected=expected)
         assert data == await store.get(expected)
 
     async with (
@@ -137,7 +137,7 @@ async def test_a_task_that_is_cancelled_anywhere_leaves_whole_pieces(tight: Loca
         expected = source[: 10 * PIECE] * whole + source[:rest]
 
         assert 0 == rest % PIECE
-        assert sha256(expected) == str((await writer.commit(len(expected))).digest)
+        assert sha256(expected) == str((await writer.commit(size=len(expected))).digest)
 
 
 async def test_an_abort_ends_a_writer_that_waits_for_room(tight: LocalStore, source: bytes) -> None:
@@ -165,7 +165,7 @@ async def test_a_stream_in_small_pieces_is_stored(tight: LocalStore, source: byt
     async with tight:
         result = await tight.put(pieces())
         assert (sha256(source), True) == (str(result.digest), result.new)
-        assert not await write_blob(tight, "ref", pieces(), sha256(source))
+        assert not (await write_blob(tight, pieces(), sha256(source), ref="ref")).new
 
 
 def test_a_negative_write_buffer_is_refused(tmp_path: Path) -> None:

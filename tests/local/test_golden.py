@@ -63,7 +63,7 @@ async def test_every_ingest_of_format_1_goes_on_where_it_was(root: Path, ref: st
             assert len(PREFIX) == writer.offset
             assert await digest_of(PREFIX, algorithm=algorithm) == await writer.digest()
             await writer.write(REST)
-            info = await writer.commit(len(PREFIX + REST))
+            info = await writer.commit(size=len(PREFIX + REST))
 
         assert await digest_of(PREFIX + REST, algorithm=algorithm) == info.digest
         assert PREFIX + REST == await store.get(info.digest)
@@ -78,7 +78,7 @@ async def test_a_record_of_a_tail_that_fits_nothing_changes_nothing(root: Path) 
             async with store.writer(ref) as writer:
                 assert len(PREFIX) == writer.offset
                 await writer.write(REST)
-                await writer.commit(len(PREFIX + REST))
+                await writer.commit(size=len(PREFIX + REST))
 
     assert [] == list((root / "ingest").iterdir())
 

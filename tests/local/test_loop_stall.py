@@ -37,7 +37,7 @@ async def _write(store: Store, seed: int) -> None:
     async with store.writer(f"ingest {seed}") as writer:
         async for block in _stream(seed):
             await writer.write(block)
-        await writer.commit(SIZE)
+        await writer.commit(size=SIZE)
 
 
 async def _four_ingests(store: Store, folder: Path) -> Loop:

@@ -33,7 +33,7 @@ async def test_damage_before_the_checkpoint_is_found_and_the_ingest_stays(tmp_pa
             async with store.writer("ref") as writer:
                 await writer.write(DATA[writer.offset :])
                 with pytest.raises(DataCorrupt) as caught:
-                    await writer.commit(len(DATA), digest, verify=True)
+                    await writer.commit(size=len(DATA), expected=digest, verify=True)
             assert str(digest) == caught.value.expected
             assert not await store.exists(digest)
             assert len(DATA) == (await store.status("ref")).offset

@@ -114,7 +114,7 @@ async def _check_ingests(store: LocalStore, heard: Heard) -> None:
             await writer.write(data[writer.offset :])
             digest = _digest(data)
             with suppress(AlreadyExists):
-                await writer.commit(size, digest, labels={"size": str(size)})
+                await writer.commit(size=size, expected=digest, labels={"size": str(size)})
             heard.stored[str(digest)] = (seed, number, size)
     assert await store.list_statuses() == []
     for ref in heard.synced:

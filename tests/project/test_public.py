@@ -164,18 +164,6 @@ def test_values_survive_pickling_and_hash_alike(value: Any) -> None:
     assert hash(value) == hash(restored)
 
 
-def test_the_signature_of_put_stands_once() -> None:
-    """A store takes parsed options by its hooks, and repeats neither the signature nor the checks."""
-    stores = [
-        steelyard.LocalStore,
-        steelyard.MemoryStore,
-        importlib.import_module("steelyard.containerd.remote").RemoteStore,
-    ]
-    for store in stores:
-        assert inspect.unwrap(store.put) is steelyard.Store.put
-        assert inspect.unwrap(store.put_many) is steelyard.Store.put_many
-
-
 def test_the_version_has_one_source() -> None:
     workspace = tomllib.loads((ROOT / "Cargo.toml").read_text())
     python = tomllib.loads((ROOT / "pyproject.toml").read_text())

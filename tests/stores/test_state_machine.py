@@ -163,8 +163,10 @@ class Machine(RuleBasedStateMachine):
         async def call(pair: Pair) -> Any:
             writer = pair.writers[ref]
             if right:
-                return await writer.commit(writer.offset, await writer.digest(), labels=labels)
-            return await writer.commit(None if size is None else writer.offset + size, expected, labels=labels)
+                return await writer.commit(size=writer.offset, expected=await writer.digest(), labels=labels)
+            return await writer.commit(
+                size=None if size is None else writer.offset + size, expected=expected, labels=labels
+            )
 
         found = self.both(call)
         return found.digest if isinstance(found, Info) else multiple()

@@ -57,7 +57,7 @@ async def test_so_is_one_of_many(store: Store, text: str) -> None:
 
 async def test_so_is_one_for_a_single_ingest(store: Store) -> None:
     with pytest.raises(FileNotFoundError, match=HINT):
-        await write_blob(store, "ref", "hello", await digest_of(b"hello"))
+        await write_blob(store, "hello", await digest_of(b"hello"), ref="ref")
 
 
 @pytest.mark.parametrize("path", ["no/such/file", "file.txt", "my file.txt", Path("hello"), Path("a\nb")])

@@ -6,6 +6,7 @@ import io
 import os
 import threading
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,7 +27,7 @@ from steelyard.errors import (
     Unreachable,
 )
 from steelyard.memory import MemoryStore
-from steelyard.model import Descriptor, Progress, Source
+from steelyard.model import Descriptor, Progress, PutResult, Source
 from steelyard.transfer import copy, exists, put, read_blob, write_blob
 
 pytestmark = pytest.mark.anyio
@@ -215,17 +216,20 @@ async def test_what_is_no_source_is_refused_and_leaves_nothing(wrong: Any) -> No
 async def test_write_blob_says_whether_it_stored_the_blob() -> None:
     store = MemoryStore()
 
-    assert await write_blob(store, "ref", DATA, Descriptor(digest=DIGEST, size=len(DATA)), labels={"a": "b"})
-    assert not await write_blob(store, "ref", b"never read", DIGEST)
+    size = len(DATA)
+    first = await write_blob(store, DATA, Descriptor(digest=DIGEST, size=size), labels={"a": "b"}, ref="ref")
+    assert PutResult(digest=DIGEST, size=size, new=True) == first
+    for blob in (DIGEST, Descriptor(digest=DIGEST, size=size)):
+        assert PutResult(digest=DIGEST, size=size, new=False) == await write_blob(store, b"never read", blob)
     assert {"a": "b"} == (await store.info(DIGEST)).labels
     with pytest.raises(UnexpectedDigest):
-        await write_blob(store, "ref", b"wrong", "sha256:" + "0" * 64)
+        await write_blob(store, b"wrong", "sha256:" + "0" * 64, ref="ref")
 
 
 async def test_write_blob_waits_for_a_held_ref() -> None:
     store = MemoryStore()
     async with anyio.create_task_group() as tasks, store.writer("ref") as held:
-        tasks.start_soon(write_blob, store, "ref", DATA, DIGEST)
+        tasks.start_soon(partial(write_blob, store, DATA, DIGEST, ref="ref"))
         await anyio.wait_all_tasks_blocked()
         await held.write(DATA[:100])
 

@@ -109,7 +109,7 @@ async def _ingest(store: LocalStore, seed: int, number: int, size: int, chance: 
                 await writer.sync()
                 say("synced", writer.ref, writer.offset)
         try:
-            digest = str((await writer.commit(size, labels=_labels(number, size))).digest)
+            digest = str((await writer.commit(size=size, labels=_labels(number, size))).digest)
         except AlreadyExists as error:  # blobs of no bytes or one byte repeat
             digest = str(error.digest)
     say("stored", digest, number, size)

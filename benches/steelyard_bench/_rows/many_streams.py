@@ -125,7 +125,7 @@ async def ingest_all(store: LocalStore, material: Streams) -> Metrics:
         async with store.writer(f"stream {number}") as writer:
             for piece in material.pieces(number):
                 await writer.write(piece)
-            await writer.commit(material.size)
+            await writer.commit(size=material.size)
 
     return await _race(material.count, ingest)
 

@@ -21,7 +21,7 @@ Sizes and offsets are in bytes; an unknown size is None. Times are UTC.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from steelyard._lazy import Module as _Module
 from steelyard._lazy import exports as _exports
@@ -29,6 +29,7 @@ from steelyard._runtime.opening import Opener
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+    from types import TracebackType
 
     from steelyard import options as _options
     from steelyard._runtime import concurrent as _concurrent
@@ -182,6 +183,22 @@ class Store(Provider, Ingester, Manager, IngestManager):
     # The hooks of `put` and `put_many`, called with parsed arguments; `BaseStore` has them for every store.
     _put: Callable[[Source, PutOptions], Awaitable[PutResult]]
     _put_many: Callable[[Sources, PutOptions, int | None], AsyncGenerator[PutManyResult, None]]
+
+    @abstractmethod
+    async def aopen(self) -> Self:
+        """Open the store and return it; ``async with`` calls it. An open store does not change."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Close the store; ``async with`` calls it at its end. A second call does nothing."""
+
+    async def __aenter__(self) -> Self:
+        return await self.aopen()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
 
     @property
     @abstractmethod

@@ -9,6 +9,7 @@ from anyio.abc import ByteSendStream
 
 from steelyard.digest import Digest
 from steelyard.model import Buffer, Info, Status
+from steelyard.options import CommitOptions
 
 __all__ = ("Writer",)
 
@@ -75,12 +76,11 @@ class Writer(ByteSendStream):
     async def sync(self) -> None:
         """Make all bytes accepted so far survive a power loss; a resume starts after them."""
 
-    @abstractmethod
     async def commit(
         self,
+        *,
         size: int | None = None,
         expected: Digest | str | None = None,
-        *,
         labels: Mapping[str, str] | None = None,
         verify: bool = False,
     ) -> Info:
@@ -109,6 +109,16 @@ class Writer(ByteSendStream):
 
         Spec: containerd's content.Writer.Commit.
         """
+        try:
+            options = CommitOptions.parse(size=size, expected=expected, labels=labels, verify=verify)
+        except BaseException:
+            await self.aclose()
+            raise
+        return await self._commit(options)
+
+    @abstractmethod
+    async def _commit(self, options: CommitOptions) -> Info:
+        """Publish the ingest, and close the writer whatever happens: the hook of `commit`, called with parsed arguments."""
 
     @abstractmethod
     async def aclose(self) -> None:

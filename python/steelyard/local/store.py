@@ -15,7 +15,6 @@ from steelyard.local._defaults import WRITE_BUFFER, Durability
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
     from pathlib import Path
-    from types import TracebackType
 
     from steelyard.digest import Algorithm, Digest
     from steelyard.local import _engine as engine
@@ -135,14 +134,6 @@ class LocalStore(ProcessBound, BaseStore):
                 engine.ref_queue(self).closed()
         await engine.checkpoint()
 
-    async def __aenter__(self) -> Self:
-        return await self.aopen()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
     @property
     def images(self) -> LocalImageNames:
         """The image names, in SQLite beside the labels; see `steelyard.names`."""
@@ -216,9 +207,9 @@ class LocalStore(ProcessBound, BaseStore):
         """Set a blob's labels; see `Manager.update`."""
         return await engine.run(partial(self._store.update, info, *fieldpaths))
 
-    def walk(self, *filters_: str) -> AsyncGenerator[Info, None]:
+    def walk(self, *filters: str) -> AsyncGenerator[Info, None]:
         """Iterate over matching blobs in the order of their digests; see `Manager.walk`."""
-        return engine.walk(lambda: self._store, *filters_)
+        return engine.walk(lambda: self._store, *filters)
 
     async def delete(self, digest: Digest | str) -> None:
         """Delete a blob; see `Manager.delete`."""
@@ -230,9 +221,9 @@ class LocalStore(ProcessBound, BaseStore):
         """Return the status of an ingest; see `IngestManager.status`."""
         return await engine.run(self._store.status, ref)
 
-    async def list_statuses(self, *filters_: str) -> list[Status]:
+    async def list_statuses(self, *filters: str) -> list[Status]:
         """Return the matching ingests; see `IngestManager.list_statuses`."""
-        return await engine.run(partial(self._store.statuses, *filters_))
+        return await engine.run(partial(self._store.statuses, *filters))
 
     async def abort(self, ref: str) -> None:
         """Discard an ingest; see `IngestManager.abort`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -16,7 +16,8 @@ from steelyard._runtime.jobs import watched
 from steelyard.content import Writer
 from steelyard.digest import Digest
 from steelyard.local.blocking import BlockingIngest
-from steelyard.model import Buffer, Info, Labels, Status
+from steelyard.model import Buffer, Info, Status
+from steelyard.options import CommitOptions
 
 __all__ = ("LocalWriter",)
 
@@ -124,24 +125,11 @@ class LocalWriter(ProcessBound, Writer):
             await self._catch_up()
             await run(self._ingest.sync)
 
-    async def commit(
-        self,
-        size: int | None = None,
-        expected: Digest | str | None = None,
-        *,
-        labels: Mapping[str, str] | None = None,
-        verify: bool = False,
-    ) -> Info:
-        """Publish the ingest and close the writer; see `Writer.commit`.
-
-        Cost:
-            One flush of the bytes and one of the name. With `verify` the file is read once more, 8 MiB at a time; what the
-            kernel has in memory is read from there.
-        """
+    async def _commit(self, options: CommitOptions) -> Info:
+        # One flush of the bytes and one of the name. `verify` reads the file once more, from the kernel's memory if it is there.
         with self._guard:
             try:
-                digest = None if expected is None else Digest.parse(expected)
-                kept = None if labels is None else Labels(labels)
+                digest = options.expected
                 if digest is not None and digest.algorithm != self._ingest.algorithm:
                     await run(self._native.set_algorithm, digest.algorithm.value)
                 # CANCEL: nothing has happened but what would have anyway.
@@ -149,10 +137,10 @@ class LocalWriter(ProcessBound, Writer):
                     await run(written)
                 await self._catch_up()
                 # CANCEL: only reads; the ingest keeps its bytes.
-                while verify and await run(self._native.recheck, PIECE) > 0:
+                while options.verify and await run(self._native.recheck, PIECE) > 0:
                     pass
                 # CANCEL: before the hop starts the ingest keeps its bytes; afterwards it is waited for and has happened.
-                return await run(self._ingest.commit, size, digest, kept)
+                return await run(self._ingest.commit, options.size, digest, options.labels)
             finally:
                 await self._release()
 

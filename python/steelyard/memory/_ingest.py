@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from anyio.lowlevel import checkpoint
@@ -19,7 +19,7 @@ from steelyard.errors import (
 )
 from steelyard.hashing import digest_of
 from steelyard.model import DEFAULT_ALGORITHM, Buffer, Info, Labels, Status
-from steelyard.options import check_size
+from steelyard.options import CommitOptions, check_size
 
 __all__ = ("Ingest", "MemoryWriter", "now")
 
@@ -109,29 +109,20 @@ class MemoryWriter(Writer):
         self._check()
         await checkpoint()
 
-    async def commit(
-        self,
-        size: int | None = None,
-        expected: Digest | str | None = None,
-        *,
-        labels: Mapping[str, str] | None = None,
-        verify: bool = False,  # noqa: ARG002  # the digest is always that of all bytes, computed here
-    ) -> Info:
+    async def _commit(self, options: CommitOptions) -> Info:
+        # `verify` adds nothing: the digest is always that of all bytes, computed here.
         try:
-            check_size(size)
-            kept = Labels(labels)
-            wanted = None if expected is None else Digest.parse(expected)
             self._check()
-            if wanted is not None:
-                self._ingest.algorithm = wanted.algorithm
+            if options.expected is not None:
+                self._ingest.algorithm = options.expected.algorithm
             data = bytes(self._ingest.data)
-            if size is not None and size != len(data):
-                raise UnexpectedSize(self.ref, expected=size, actual=len(data))
+            if options.size is not None and options.size != len(data):
+                raise UnexpectedSize(self.ref, expected=options.size, actual=len(data))
             found = await digest_of(data, algorithm=self._ingest.algorithm)
-            if wanted is not None and wanted != found:
-                raise UnexpectedDigest(self.ref, expected=wanted, actual=found)
+            if options.expected is not None and options.expected != found:
+                raise UnexpectedDigest(self.ref, expected=options.expected, actual=found)
             self._check()
-            return self._publish(self._ingest, data, found, kept)
+            return self._publish(self._ingest, data, found, options.labels)
         finally:
             self._close()
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from types import TracebackType
-from typing import Self
 
 import msgspec
 from anyio.lowlevel import checkpoint
@@ -42,15 +40,6 @@ class MemoryStore(BaseStore):
         self._quarantined: list[Blob] = []
         self._names = MemoryImageNames()
         self._verified: set[Digest] = set()
-
-    async def __aenter__(self) -> Self:
-        await checkpoint()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await checkpoint()
 
     @property
     def images(self) -> MemoryImageNames:

@@ -87,7 +87,7 @@ class CancellingContract:
                 assert writer.offset in {SIZE, SIZE // 2}
                 await writer.write(data[writer.offset :])
                 assert digest_of(data) == await writer.digest()
-            assert digest_of(data) == (await writer.commit(SIZE)).digest
+            assert digest_of(data) == (await writer.commit(size=SIZE)).digest
 
     async def test_a_cancelled_commit_stores_the_blob_or_keeps_the_ingest(self, store: Store) -> None:
         async def run(step: int) -> None:

@@ -98,7 +98,7 @@ class CommittingContract:
 
         async with store.writer("ref", algorithm=digest.algorithm) as again:
             assert (4, digest) == (again.offset, await again.digest())
-            assert digest == (await again.commit(4, digest)).digest
+            assert digest == (await again.commit(size=4, expected=digest)).digest
         assert [] == await store.list_statuses()
 
     async def test_a_verified_commit_publishes_what_several_writers_wrote(self, store: Store) -> None:
@@ -106,7 +106,7 @@ class CommittingContract:
         await begin(store, "ref", data[:100_001])
         async with store.writer("ref") as writer:
             await writer.write(data[writer.offset :])
-            info = await writer.commit(len(data), digest_of(data), verify=True)
+            info = await writer.commit(size=len(data), expected=digest_of(data), verify=True)
 
         assert digest_of(data) == info.digest
         assert data == await store.get(info.digest)
@@ -115,7 +115,7 @@ class CommittingContract:
     async def test_a_commit_with_a_negative_size_is_refused(self, store: Store) -> None:
         writer = await store.writer("ref")
         with pytest.raises((InvalidArgument, UnexpectedSize)):
-            await writer.commit(-1)
+            await writer.commit(size=-1)
         with pytest.raises(WriterClosed):
             await writer.commit()
 

@@ -250,8 +250,9 @@ class PuttingContract:
         data = data_of(100_000)
         digest = digest_of(data)
         assert not await exists(store, digest)
-        assert await write_blob(store, "ref", [data], digest)
-        assert not await write_blob(store, "ref", [b"never read"], digest)
+        assert (await write_blob(store, [data], digest, ref="ref")).new
+        again = await write_blob(store, [b"never read"], digest, ref="ref")
+        assert (digest, len(data), False) == (again.digest, again.size, again.new)
         assert await exists(store, digest)
         assert data == await read_blob(store, digest)
 

@@ -166,7 +166,7 @@ class RefsContract:
                 await store.abort("ref")
             else:
                 with pytest.raises(Exception, match="expected 5 bytes"):
-                    await holder.commit(5)
+                    await holder.commit(size=5)
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(finish)

@@ -35,7 +35,7 @@ class ResumingContract:
             assert digest == await writer.digest()
             assert left == await writer.status()
             await writer.write(data[writer.offset :])
-            info = await writer.commit(size, digest_of(data))
+            info = await writer.commit(size=size, expected=digest_of(data))
         assert data == await store.get(info.digest)
 
     @pytest.mark.parametrize("size", SIZES)
@@ -50,9 +50,9 @@ class ResumingContract:
             assert len(held) == (await store.status(ref)).offset
 
             if way == "plain":
-                await write_blob(store, ref, iter([data[:100], data[100:]]), digest)
+                await write_blob(store, iter([data[:100], data[100:]]), digest, ref=ref)
             elif way == "seekable":
-                await write_blob(store, ref, io.BytesIO(data), digest)
+                await write_blob(store, io.BytesIO(data), digest, ref=ref)
             elif way == "random":
                 source = MemoryStore()
                 await source.put(data)
@@ -62,7 +62,7 @@ class ResumingContract:
                     if way != "tail":
                         await writer.truncate(cut if way == "truncate" else 0)
                     await writer.write(data[writer.offset :])
-                    await writer.commit(size, digest)
+                    await writer.commit(size=size, expected=digest)
 
             info = await store.info(digest)
             assert (size, digest) == (info.size, info.digest)
@@ -104,4 +104,4 @@ class ResumingContract:
                 assert offset == writer.offset
                 await writer.write(data[offset : offset + 10])
         async with store.writer("ref") as writer:
-            assert digest_of(data) == (await writer.commit(200)).digest
+            assert digest_of(data) == (await writer.commit(size=200)).digest

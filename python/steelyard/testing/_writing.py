@@ -66,7 +66,7 @@ class WritingContract:
                 assert status == await writer.status()
                 assert [status] == await store.list_statuses()
                 assert ("ref", offset) == (writer.ref, writer.offset)
-            assert digest_of(data) == (await writer.commit(256)).digest
+            assert digest_of(data) == (await writer.commit(size=256)).digest
         with pytest.raises(NotFound):
             await store.status("ref")
 
@@ -87,7 +87,7 @@ class WritingContract:
 
     async def test_the_empty_blob_is_a_blob(self, store: Store) -> None:
         async with store.writer("ref") as writer:
-            info = await writer.commit(0, digest_of(b""))
+            info = await writer.commit(size=0, expected=digest_of(b""))
 
         assert 0 == info.size
         assert b"" == await store.get(info.digest)
@@ -194,7 +194,7 @@ class WritingContract:
                     await writer.truncate(size)
             await writer.write(data[1:])
             await writer.sync()
-            info = await writer.commit(10_000, digest_of(data))
+            info = await writer.commit(size=10_000, expected=digest_of(data))
         assert data == await store.get(info.digest)
 
     async def test_a_negative_size_and_an_unknown_algorithm_are_refused(self, store: Store) -> None:
@@ -212,6 +212,6 @@ class WritingContract:
         text = str(digest_of(b"abc"))
         async with store.writer("ref", expected=text) as writer:
             await writer.write(b"abc")
-            info = await writer.commit(3, text)
+            info = await writer.commit(size=3, expected=text)
 
         assert Digest.parse(text) == info.digest

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import msgspec
 
-from steelyard.content import Ingester, Manager, Opening, Provider, Writer
+from steelyard.content import Ingester, Manager, Opening, Provider, Store, Writer
 from steelyard.digest import Digest
 from steelyard.errors import (
     AlreadyExists,
@@ -48,24 +48,24 @@ async def exists(manager: Manager, digest: Digest | str) -> bool:
 
 
 async def write_blob(
-    ingester: Ingester,
-    ref: str,
+    store: Store,
     source: Source,
     blob: Descriptor | Digest | str,
     *,
+    ref: str | None = None,
     labels: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
-) -> bool:
-    """Store a blob with a known digest; wait for the ref; return whether this call stored the blob.
+) -> PutResult:
+    """Store a blob with a known digest, and return whether it was new.
 
     A blob that is already stored is a success, and `source` is not read. A failed call leaves the ingest, and the next
-    call resumes it.
+    call with the same `ref` resumes it.
 
     Args:
-        ingester: the store.
-        ref: the ingest's name; see `open_writer` for the wait.
+        store: the store.
         source: see `steelyard.content.Source`.
         blob: the digest of the source, or a descriptor, which may also give its size.
+        ref: the name of the ingest, by default made of the digest. Calls with the same ref wait for each other.
         labels: labels for a new blob.
         on_progress: called with `Progress`.
 
@@ -74,21 +74,23 @@ async def write_blob(
         StorageError, and any error of the source.
     """
     wanted = blob if isinstance(blob, Descriptor) else Descriptor(digest=Digest.parse(blob))
+    name = f"write-{wanted.digest}" if ref is None else ref
     options = PutOptions.parse(size=wanted.size, expected=wanted.digest, labels=labels, on_progress=on_progress)
 
     def writer() -> Opening[Writer]:
-        return open_writer(ingester, ref, size=wanted.size, expected=wanted.digest)
+        return open_writer(store, name, size=wanted.size, expected=wanted.digest)
 
     async with opened(source) as pieces:
         try:
-            return (await Transfer(pieces=pieces, name=ref, options=options).run(writer)).new
+            return await Transfer(pieces=pieces, name=name, options=options).run(writer)
         except AlreadyExists:
-            return False
+            size = (await store.info(wanted.digest)).size if wanted.size is None else wanted.size
+            return PutResult(digest=wanted.digest, size=size, new=False)
 
 
 async def copy(
     source: Provider,
-    digest: Digest | str,
+    blob: Descriptor | Digest | str,
     target: Ingester,
     *,
     ref: str | None = None,
@@ -102,7 +104,7 @@ async def copy(
 
     Args:
         source: the store to copy from.
-        digest: the blob.
+        blob: its digest, or a descriptor, which may also give its size.
         target: the store to copy to.
         ref: the name of the ingest in the target, by default made of the digest. Copies with the same ref wait for each other.
         labels: labels for a new blob in the target; the labels in the source are ignored.
@@ -110,16 +112,16 @@ async def copy(
 
     Raises:
         NotFound: the blob is not stored in the source.
-        DataCorrupt: the bytes in the source do not match the digest; the target keeps none of them.
+        DataCorrupt: the bytes in the source do not match the digest or the size; the target keeps none of them.
         StorageError: from either store.
 
     Cancellation:
         The target keeps the bytes copied so far.
     """
-    wanted = Digest.parse(digest)
+    wanted = blob.digest if isinstance(blob, Descriptor) else Digest.parse(blob)
     name = f"copy-{wanted}" if ref is None else ref
     options = PutOptions.parse(expected=wanted, labels=labels, on_progress=on_progress)
-    async with source.reader_at(wanted) as reader:
+    async with source.reader_at(blob) as reader:
         options = msgspec.structs.replace(options, size=reader.size)
 
         def writer() -> Opening[Writer]:

@@ -61,7 +61,9 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
         size = writer.offset
         self.report("commit", size)
         try:
-            info = await writer.commit(options.size, options.expected, labels=options.labels, verify=options.verify)
+            info = await writer.commit(
+                size=options.size, expected=options.expected, labels=options.labels, verify=options.verify
+            )
         except AlreadyExists as stored:
             return PutResult(digest=stored.digest, size=size, new=False)
         except (UnexpectedDigest, UnexpectedSize, DataCorrupt):

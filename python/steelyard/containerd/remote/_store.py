@@ -6,7 +6,6 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
 from typing import Self
 
 from anyio import CancelScope
@@ -131,14 +130,6 @@ class RemoteStore(ProcessBound, BaseStore):
         finally:
             self._connection.channel.close()
         await checkpoint()
-
-    async def __aenter__(self) -> Self:
-        return await self.aopen()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     @managed
     async def leased(self, *, expires: timedelta = _DAY, collect: bool = False) -> AsyncIterator[RemoteStore]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import msgspec
@@ -29,7 +29,7 @@ from steelyard.errors import (
 )
 from steelyard.hashing import Hasher
 from steelyard.model import Buffer, Info, Labels, Status
-from steelyard.options import IngestOptions, check_size
+from steelyard.options import CommitOptions, IngestOptions, check_size
 from steelyard.transfer._source import hash_piece
 
 __all__ = ("RemoteWriter",)
@@ -156,32 +156,19 @@ class RemoteWriter(ProcessBound, Writer):
         if self._stream.last.offset != self._sent:
             raise self._lost()
 
-    async def commit(
-        self,
-        size: int | None = None,
-        expected: Digest | str | None = None,
-        *,
-        labels: Mapping[str, str] | None = None,
-        verify: bool = False,
-    ) -> Info:
-        """Publish the ingest under its digest; see `Writer.commit`. The promises are those of the server's store.
-
-        Raises:
-            Unsupported: `verify` is set; the protocol cannot ask a server to read an ingest again. Read the blob afterwards.
-        """
+    async def _commit(self, options: CommitOptions) -> Info:
+        # The promises are those of the server's store. Its protocol cannot ask it to read an ingest again.
         try:
-            if verify:
+            if options.verify:
                 address, operation = self._connection.address, f"verifying ingest {self._ref} before it is committed"
                 raise Unsupported(address, operation=operation)
-            check_size(size)
-            kept = Labels(labels)
-            wanted = None if expected is None else Digest.parse(expected)
+            wanted = options.expected
             self._check()
-            if size is not None and size != self._offset:
-                raise UnexpectedSize(self._ref, expected=size, actual=self._offset)
+            if options.size is not None and options.size != self._offset:
+                raise UnexpectedSize(self._ref, expected=options.size, actual=self._offset)
             if wanted is None and self._hasher is not None:
                 wanted = self._hasher.digest()
-            found = await self._publish(wanted, kept)
+            found = await self._publish(wanted, options.labels)
         finally:
             await self.aclose()
         return await self._info(found)

@@ -181,7 +181,7 @@ class _Ingest:
 
     def commit(self, size: int | None, expected: Digest | None, labels: Labels | None) -> Info:
         # CANCEL: as `Writer.commit` has it: nothing is left half-way.
-        return self._loop.run(lambda: self._writer.commit(size, expected, labels=labels))
+        return self._loop.run(lambda: self._writer.commit(size=size, expected=expected, labels=labels))
 
     def close(self) -> None:
         self._loop.run(self._writer.aclose)

@@ -171,7 +171,7 @@ class _Writer(ProcessBound, HashedWriter):
         self._hasher.update(octets)
         self._offset += len(octets)
 
-    async def commit(self, size: int | None = None, expected: Digest | str | None = None) -> Digest:
+    async def commit(self, *, size: int | None = None, expected: Digest | str | None = None) -> Digest:
         try:
             file = self._opened
             found = self._verified(size, expected)

@@ -49,7 +49,7 @@ class BlobWriter(ByteSendStream):
         await self.write(item)
 
     @abstractmethod
-    async def commit(self, size: int | None = None, expected: Digest | str | None = None) -> Digest:
+    async def commit(self, *, size: int | None = None, expected: Digest | str | None = None) -> Digest:
         """Publish the bytes as a blob under their digest, and close the writer in any case.
 
         Args:

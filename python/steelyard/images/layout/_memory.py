@@ -97,7 +97,7 @@ class _Writer(BlobWriter):
         self._open().extend(octets)
         await checkpoint()
 
-    async def commit(self, size: int | None = None, expected: Digest | str | None = None) -> Digest:
+    async def commit(self, *, size: int | None = None, expected: Digest | str | None = None) -> Digest:
         data = bytes(self._open())
         self._data = None
         found = await digest_of(data, algorithm=self._options.algorithm)

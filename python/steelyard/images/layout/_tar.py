@@ -156,7 +156,7 @@ class _Streamed(ProcessBound, HashedWriter):
             self._held = octets
         self._offset += len(octets)
 
-    async def commit(self, size: int | None = None, expected: Digest | str | None = None) -> Digest:
+    async def commit(self, *, size: int | None = None, expected: Digest | str | None = None) -> Digest:
         self._check()
         try:
             found = self._verified(size, expected)
@@ -209,7 +209,7 @@ class _Spooled(ProcessBound, HashedWriter):
         self._hasher.update(octets)
         self._offset += len(octets)
 
-    async def commit(self, size: int | None = None, expected: Digest | str | None = None) -> Digest:
+    async def commit(self, *, size: int | None = None, expected: Digest | str | None = None) -> Digest:
         try:
             file = self._opened
             found = self._verified(size, expected)
