@@ -14,8 +14,8 @@ from typing import Any
 import grpc
 
 from steelyard._runtime.threads import Pool
-from steelyard.containerd.proto import content_pb2 as pb
-from steelyard.containerd.proto import content_pb2_grpc
+from steelyard.containerd._proto import content_pb2 as pb
+from steelyard.containerd._proto import content_pb2_grpc
 
 __all__ = ("NAMESPACE", "Client", "client")
 

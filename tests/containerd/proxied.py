@@ -16,7 +16,7 @@ import pytest
 from foreign.programs import Ctr, environment, root_only
 from grpc import StatusCode
 
-from steelyard.containerd.proto import content_pb2 as pb
+from steelyard.containerd._proto import content_pb2 as pb
 from steelyard_bench._peers._containerd import Daemon
 from steelyard_bench._service import Service
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steelyard.containerd import _parsing
-from steelyard.containerd.proto import content_pb2 as pb
-from steelyard.containerd.proto import images_pb2
+from steelyard.containerd._proto import content_pb2 as pb
+from steelyard.containerd._proto import images_pb2
 
 labels = st.dictionaries(st.text(max_size=3), st.text(max_size=30), max_size=5)
 infos = st.builds(pb.Info, digest=st.text(max_size=30), size=st.integers(-9, 9), labels=labels)

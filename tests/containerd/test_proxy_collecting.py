@@ -13,7 +13,7 @@ import pytest
 from foreign.programs import Ctr
 from grpc import StatusCode
 
-from steelyard.containerd.proto import content_pb2 as pb
+from steelyard.containerd._proto import content_pb2 as pb
 from steelyard.containerd.service._content import EXACT, SERVICE
 
 from .images import layer, make

@@ -7,7 +7,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steelyard.containerd.proto import content_pb2
+from steelyard.containerd._proto import content_pb2
 from steelyard.containerd.remote._wire import Data, read_data, write_data
 
 int64s = st.integers(-(2**63), 2**63 - 1)

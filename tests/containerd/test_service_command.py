@@ -17,7 +17,7 @@ import grpc
 import pytest
 from grpc import StatusCode
 
-from steelyard.containerd.proto import content_pb2 as pb
+from steelyard.containerd._proto import content_pb2 as pb
 
 from .serving import serving
 from .wire import SECONDS, refused, wire

@@ -6,7 +6,7 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from grpc import StatusCode
 
-from steelyard.containerd.proto import content_pb2 as pb
+from steelyard.containerd._proto import content_pb2 as pb
 from steelyard.containerd.service import Server
 
 from .wire import Wire, off_loop, refused, sha256, wire

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from steelyard import LocalStore, Unavailable, open_writer
-from steelyard.containerd.proto import content_pb2 as pb
+from steelyard.containerd._proto import content_pb2 as pb
 from steelyard.containerd.service import Server
 from steelyard.errors import AlreadyExists, FailedPrecondition, UnexpectedSize
 from steelyard.local.blocking import BlockingIngest, BlockingStore

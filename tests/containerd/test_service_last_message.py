@@ -8,7 +8,7 @@ import grpc
 import pytest
 from grpc import StatusCode
 
-from steelyard.containerd.proto import content_pb2 as pb
+from steelyard.containerd._proto import content_pb2 as pb
 from steelyard.containerd.service import _last_message
 
 from .wire import SECONDS, Wire

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steelyard import InvalidArgument, LocalStore, MemoryStore
-from steelyard.containerd.proto import content_pb2 as pb
+from steelyard.containerd._proto import content_pb2 as pb
 from steelyard.containerd.service import Server, _call, _interceptor
 from steelyard.containerd.service._messages import Malformed, parse_write, read_response
 

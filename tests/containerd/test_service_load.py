@@ -15,8 +15,8 @@ import grpc.aio
 import pytest
 from grpc import StatusCode
 
-from steelyard.containerd.proto import content_pb2 as pb
-from steelyard.containerd.proto import content_pb2_grpc
+from steelyard.containerd._proto import content_pb2 as pb
+from steelyard.containerd._proto import content_pb2_grpc
 
 from .serving import Serving, serving
 from .wire import SECONDS, Wire, sha256, wire

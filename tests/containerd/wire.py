@@ -13,8 +13,8 @@ import grpc
 import pytest
 from grpc import StatusCode
 
-from steelyard.containerd.proto import content_pb2 as pb
-from steelyard.containerd.proto import content_pb2_grpc, images_pb2_grpc
+from steelyard.containerd._proto import content_pb2 as pb
+from steelyard.containerd._proto import content_pb2_grpc, images_pb2_grpc
 from steelyard.containerd.service._codes import SUFFIXES
 
 T = TypeVar("T")

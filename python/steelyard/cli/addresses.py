@@ -43,7 +43,7 @@ class NoStore(NotFound):
     def __init__(self, root: str, *, exists: bool, origin: str | None = None) -> None:
         super().__init__(path_shown(root) + (f" (from {origin})" if origin else ""), kind="store")
         if exists:
-            self.args = (f"{self.name}: not a store: it has neither steelyard.json nor blobs/",)
+            self.args: tuple[object, ...] = (f"{self.name}: not a store: it has neither steelyard.json nor blobs/",)
 
 
 async def check_store(root: str) -> None:

@@ -68,11 +68,13 @@ class Context:
         self.options = options
         self.command = command
         self.settings: Settings = load(flags)
-        self.words = list(words)
-        self.program = "steelyard" if options.store is None else f"steelyard --store {quoted(os.fspath(options.store))}"
-        self.display = Display(choose_mode(quiet=options.quiet, no_progress=options.no_progress))
-        self.out = Output(self.settings.output_format, before_write=self._clear_for_results)
-        self.lists = True
+        self.words: list[str] = list(words)
+        self.program: str = (
+            "steelyard" if options.store is None else f"steelyard --store {quoted(os.fspath(options.store))}"
+        )
+        self.display: Display = Display(choose_mode(quiet=options.quiet, no_progress=options.no_progress))
+        self.out: Output = Output(self.settings.output_format, before_write=self._clear_for_results)
+        self.lists: bool = True
         self.counts: dict[str, int] = {}
         self.failures: list[Report] = []
         self.interrupt_lines: list[str] = []

@@ -42,7 +42,7 @@ class NoSource(errors.NotFound):
 
     def __init__(self, path: str, message: str, *, next_step: str) -> None:
         super().__init__(printable(path), kind="source")
-        self.args = (message,)
+        self.args: tuple[object, ...] = (message,)
         self.next_step = next_step
 
 

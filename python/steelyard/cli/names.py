@@ -47,7 +47,7 @@ class AmbiguousDigest(InvalidArgument):
     def __init__(self, prefix: str, candidates: Sequence[Digest]) -> None:
         super().__init__(f"digest prefix {prefix}: expected one blob, found {len(candidates)}")
         self.prefix = prefix
-        self.candidates = tuple(candidates)
+        self.candidates: tuple[Digest, ...] = tuple(candidates)
 
 
 async def resolve(store: Manager, texts: Iterable[str]) -> list[Digest | SteelyardError]:

@@ -32,7 +32,7 @@ class Parameter:
         completer: Completer | None = None,
         parse: bool = True,
     ) -> None:
-        self.names = (name,) if isinstance(name, str) else tuple(name)
+        self.names: tuple[str, ...] = (name,) if isinstance(name, str) else tuple(name)
         self.required = required
         self.completer = completer
         self.parse = parse

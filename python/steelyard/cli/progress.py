@@ -62,9 +62,9 @@ class Meter:
         self.total = total
         self.items = items
         self.items_total = items_total
-        self.items_done = 0
-        self.phase = activity
-        self.name = ""
+        self.items_done: int = 0
+        self.phase: str = activity
+        self.name: str = ""
         self._finished = 0
         self._active: dict[str, int] = {}
 

@@ -23,8 +23,8 @@ class NameMoved(FailedPrecondition):
     def __init__(self, name: str, *, expected: Digest | str, actual: Digest | str) -> None:
         super().__init__(f"image name {name}: expected it to hold {expected}, found {actual}")
         self.name = name
-        self.expected = Digest.parse(expected)
-        self.actual = Digest.parse(actual)
+        self.expected: Digest = Digest.parse(expected)
+        self.actual: Digest = Digest.parse(actual)
 
 
 Absent = tuple[Digest | str, Digest | str | None, str | None]
@@ -100,7 +100,7 @@ class InvalidDocument(InvalidImage):
     def __init__(self, name: Digest | str, *, expected: str, actual: str, where: str = "$") -> None:
         place = "" if where == "$" else f", {where}"
         super().__init__(f"{name}{place}: expected {expected}, found {actual}")
-        self.name = str(name)
+        self.name: str = str(name)
         self.where = where
         self.expected = expected
         self.actual = actual

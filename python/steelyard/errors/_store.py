@@ -28,7 +28,7 @@ class NotFound(SteelyardError, LookupError):
 
     def __init__(self, name: Digest | str, *, kind: str = "blob") -> None:
         super().__init__(f"{kind} {name}: not found")
-        self.name = str(name)
+        self.name: str = str(name)
         self.kind = kind
 
     @property
@@ -51,7 +51,7 @@ class AlreadyExists(SteelyardError):
 
     def __init__(self, digest: Digest | str, *, name: str | None = None) -> None:
         super().__init__(f"blob {digest}: already exists" if name is None else f"image name {name}: holds {digest}")
-        self.digest = Digest.parse(digest)
+        self.digest: Digest = Digest.parse(digest)
         self.name = name
 
 
@@ -101,8 +101,8 @@ class UnexpectedDigest(FailedPrecondition):
     def __init__(self, ref: str | None = None, *, expected: Digest | str, actual: Digest | str) -> None:
         super().__init__(f"{_ingest(ref)}expected digest {expected}, found {actual}")
         self.ref = ref
-        self.expected = Digest.parse(expected)
-        self.actual = Digest.parse(actual)
+        self.expected: Digest = Digest.parse(expected)
+        self.actual: Digest = Digest.parse(actual)
 
 
 class UnexpectedSize(FailedPrecondition):
@@ -223,7 +223,7 @@ class OutOfRange(SteelyardError):
 
     def __init__(self, name: Digest | str, *, offset: int, size: int) -> None:
         super().__init__(f"{name}: offset {offset} is past the end at {size}")
-        self.name = str(name)
+        self.name: str = str(name)
         self.offset = offset
         self.size = size
 
@@ -246,9 +246,9 @@ class DataCorrupt(SteelyardError):
 
     def __init__(self, name: Digest | str, *, expected: Digest | str, actual: Digest | str) -> None:
         super().__init__(f"{name}: corrupt: expected {expected}, found {actual}")
-        self.name = str(name)
-        self.expected = str(expected)
-        self.actual = str(actual)
+        self.name: str = str(name)
+        self.expected: str = str(expected)
+        self.actual: str = str(actual)
 
     @property
     def digest(self) -> Digest | None:

@@ -142,7 +142,7 @@ class Filter:
 
     def __init__(self, *texts: str) -> None:
         self._native = _NativeFilter(texts)
-        self.texts = texts
+        self.texts: tuple[str, ...] = texts
         """The filters as they were given."""
 
     @property

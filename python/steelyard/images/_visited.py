@@ -34,7 +34,7 @@ class Visited:
         self._whole: dict[Key, int] = {}  # and the number of levels below it
         self._descriptors: dict[str, OCIDescriptor] = {}  # of all whole blobs
         self._visits = 0
-        self.is_off = False
+        self.is_off: bool = False
 
     def covers(self, node: Node) -> bool:
         """Return whether everything below the document is known to be stored, and is not too deep in this image."""

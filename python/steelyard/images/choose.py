@@ -29,7 +29,7 @@ class Platforms:
     def __init__(self, *wanted: Platform | str, strict: bool = False) -> None:
         if not wanted:
             raise InvalidArgument("platforms: expected at least one")
-        self.wanted = tuple(dict.fromkeys(Platform.parse(each) for each in wanted))
+        self.wanted: tuple[Platform, ...] = tuple(dict.fromkeys(Platform.parse(each) for each in wanted))
         """The platforms, normalised, each once."""
         self._orders = tuple((each,) if strict else tuple(each.runs()) for each in self.wanted)
 

@@ -89,7 +89,7 @@ class DocumentReader:
     """
 
     def __init__(self, provider: Provider, parsed: ParsedDocuments) -> None:
-        self.limits = parsed.limits
+        self.limits: Limits = parsed.limits
         self._provider = provider
         self._parsed = parsed
         self._read: set[Key] = set()

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 try:
     import grpc as _grpc  # noqa: F401  # asked for here, once, to say what to do where it is missing
-except ImportError as missing:  # pragma: no cover - where the tests run it is there
-    raise ImportError("steelyard.containerd needs gRPC: pip install 'steelyard[grpc]'") from missing
+except ImportError as _missing:  # pragma: no cover - where the tests run it is there
+    raise ImportError("steelyard.containerd needs gRPC: pip install 'steelyard[grpc]'") from _missing
 
 from steelyard.containerd.remote._store import RemoteStore as RemoteStore
 

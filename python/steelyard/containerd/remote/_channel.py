@@ -16,7 +16,7 @@ from google.protobuf.message_factory import GetMessageClass
 from steelyard._runtime.fork import Process
 from steelyard.containerd._grpc import require_threads
 from steelyard.containerd._parsing import parse
-from steelyard.containerd.proto import content_pb2, images_pb2, leases_pb2
+from steelyard.containerd._proto import content_pb2, images_pb2, leases_pb2
 from steelyard.containerd.remote._wire import read_data, write_data
 
 __all__ = ("MESSAGE_LIMIT", "Channel", "Connection", "Headers", "Method", "method")

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from steelyard.containerd._parsing import parse
-from steelyard.containerd.proto import content_pb2
+from steelyard.containerd._proto import content_pb2
 from steelyard.model import Buffer
 
 __all__ = ("Data", "read_data", "write_data")

@@ -21,10 +21,10 @@ import logging
 try:
     import grpc as _grpc  # noqa: F401 - only to say what to install
     import prometheus_client as _prometheus_client  # noqa: F401
-except ModuleNotFoundError as error:
+except ModuleNotFoundError as _error:
     raise ModuleNotFoundError(
-        f"steelyard.containerd needs the package {error.name}: pip install 'steelyard[grpc]'", name=error.name
-    ) from error
+        f"steelyard.containerd needs the package {_error.name}: pip install 'steelyard[grpc]'", name=_error.name
+    ) from _error
 
 from steelyard.containerd.service._server import Server as Server
 from steelyard.containerd.service._socket import parse_address as parse_address

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 from google.protobuf.empty_pb2 import Empty
 
-from steelyard.containerd.proto import content_pb2
+from steelyard.containerd._proto import content_pb2
 from steelyard.containerd.service import _messages as messages
 from steelyard.containerd.service._call import Call
 from steelyard.containerd.service._interceptor import Interceptor

@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 
-from steelyard.containerd.proto import images_pb2
+from steelyard.containerd._proto import images_pb2
 from steelyard.containerd.service import _messages as messages
 from steelyard.containerd.service._call import Call
 from steelyard.containerd.service._content import EMPTY, EXACT

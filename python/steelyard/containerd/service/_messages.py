@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from steelyard._native import message_parts
 from steelyard.containerd import _parsing as parsing
-from steelyard.containerd.proto import content_pb2, descriptor_pb2, images_pb2
+from steelyard.containerd._proto import content_pb2, descriptor_pb2, images_pb2
 from steelyard.digest import Digest
 from steelyard.errors import InvalidArgument, InvalidFilter
 from steelyard.filters import MAX_FILTERS

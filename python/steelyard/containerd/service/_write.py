@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from steelyard.containerd.proto import content_pb2
+from steelyard.containerd._proto import content_pb2
 from steelyard.containerd.service import _messages as messages
 from steelyard.containerd.service._call import Call
 from steelyard.containerd.service._loop_store import AnyIngest, AnyStore
