@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import random
 
 import pytest
 from support.make_archives import layout, one_image, saved, tar, two_platforms
@@ -69,6 +70,32 @@ def test_what_cannot_be_a_source_leaves_no_store_behind(shell: Shell, source: st
     assert words in told
     assert f"next: {step}" in told
     assert not shell.store.exists()
+
+
+@pytest.mark.parametrize("kind", ["text", "compressed text", "archive of a text", "layout"])
+def test_what_is_no_archive_leaves_no_store_behind(shell: Shell, kind: str) -> None:
+    source = shell.home / "source"
+    if kind == "layout":
+        source.mkdir()
+        (source / "oci-layout").write_bytes(b"{}")
+    else:
+        text = b"text" * 300
+        content = {"text": text, "compressed text": gzip.compress(text), "archive of a text": tar([("a", text)])}
+        source.write_bytes(content[kind])
+
+    shell.run("import", "source", code=5)
+    if kind.endswith("text") and kind != "archive of a text":  # what a stream holds shows at its end
+        shell.run("import", "-", stdin=source.read_bytes(), code=5)
+
+    assert not shell.store.exists()
+
+
+def test_the_first_look_at_a_stream_loses_none_of_it(shell: Shell) -> None:
+    index, _, blobs = one_image([random.Random(1).randbytes(3 << 20)], org_opencontainers_image_ref_name="demo:1")
+
+    found = shell.run("import", "-", stdin=gzip.compress(tar(layout(index, blobs)), 1))
+
+    assert "imported 1 image, 3 blobs: 3 new; " in found.err
 
 
 def test_holes_and_broken_archives_have_exit_codes(shell: Shell, archive: bytes) -> None:

@@ -85,6 +85,14 @@ def test_a_text_in_place_of_a_path_is_explained(shell: Shell) -> None:
     assert "next: steelyard put - < FILE" in long.err
 
 
+@pytest.mark.parametrize("words", [["absent"], ["absent", "gone"], ["-r", "absent"]])
+def test_sources_that_are_not_there_leave_no_store_behind(shell: Shell, words: list[str]) -> None:
+    told = shell.run("put", *words, code=3).err
+
+    assert told.count("No such file or directory") >= len(set(words) - {"-r"})
+    assert not shell.store.exists()
+
+
 def test_options_may_stand_between_files(shell: Shell) -> None:
     (shell.home / "dir").mkdir()
     for name in ("a", "dir/b", "c"):

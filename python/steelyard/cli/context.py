@@ -218,6 +218,13 @@ class Context:
             self.note(note)
         return result
 
+    async def makes_store(self) -> bool:
+        """Return whether opening the store with `create` would make a new one."""
+        if is_address(self.settings.store.value):
+            return False
+        _, is_store, _ = await run(_look_at, str(self.settings.store_path))
+        return not is_store
+
     async def _check_local(self, *, create: bool, change: bool) -> bool:
         """Return whether the store on this machine's disk has to be opened read-only; see `open_local`."""
         if is_address(self.settings.store.value):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +22,7 @@ from steelyard.cli.progress import Meter
 from steelyard.cli.records import ImportedBlobRecord, ImportedImageRecord
 from steelyard.images import Imported, Naming, import_images
 from steelyard.images.importing import ImagesOf, ImportSource
+from steelyard.images.importing._first_look import look_first
 from steelyard.images.layout._names import LAYOUT_FILE
 from steelyard.model import Progress
 
@@ -84,7 +85,7 @@ async def import_(
     meter = _Meter()
     context.display.begin(meter)
     context.on_interrupt(f"no name was set; whole blobs are kept; resume with: {context.same_command}")
-    async with _opened(source, name) as place, context.open_store(create=True) as store:
+    async with _opened(context, source, name) as place, context.open_store(create=True) as store:
         found = await import_images(
             store,
             place,
@@ -116,18 +117,23 @@ class _Meter(Meter):
 
 
 @asynccontextmanager
-async def _opened(source: str, name: str | None) -> AsyncIterator[ImportSource]:
-    """Return the source of the word on the command line."""
+async def _opened(context: Context, source: str, name: str | None) -> AsyncIterator[ImportSource]:
+    """Return the source of the word on the command line. No store is made for what is no archive."""
+    look = look_first if await context.makes_store() else _as_it_is
     if source == "-":
         async with aclosing(stdio.chunks()) as pieces:
-            yield pieces
+            yield await look(pieces)
     elif await run(is_store, source):
         async with open_root(source, read_only=True) as store:
             images = [await find_image(store, name)] if name else await store.images.list()
             yield ImagesOf(store, tuple(image.name for image in images))
     else:
         await run(_check_source, Path(source))
-        yield Path(source)
+        yield await look(Path(source))
+
+
+async def _as_it_is(source: Path | AsyncIterable[bytes]) -> Path | AsyncIterable[bytes]:
+    return source
 
 
 def _check_source(path: Path) -> None:

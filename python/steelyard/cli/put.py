@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
+from steelyard._runtime.calls import run
 from steelyard.cli.context import MOST_LISTED, Context
 from steelyard.cli.explain import UsageError
 from steelyard.cli.names import amount, counted, labels_of
 from steelyard.cli.parameters import Parameter
+from steelyard.cli.printing import path_shown
 from steelyard.cli.progress import Meter
 from steelyard.cli.put_command import PutCommand, Request
 from steelyard.digest import Algorithm
+from steelyard.options import path_error
 
 
 async def put(
@@ -59,12 +64,28 @@ async def put(
     meter = Meter(items="file", activity="storing") if recursive or len(sources) > 1 else Meter()
     many = recursive or len(sources) > MOST_LISTED
     context.begin("puts", "files", "bytes", "new", "existing", "skipped", meter=meter, many=many)
+    if await context.makes_store() and len(reasons := await run(_reasons, sources)) == len(sources):
+        for source, reason in zip(sources, reasons, strict=True):  # without making a store
+            context.fail(path_error(source, reason), about=path_shown(source))
+        return
     # The protocol of a server has no such check.
     opened = context.open_local(create=True) if verify else context.open_store(create=True)
     async with opened as store:
         command = PutCommand(context, store, request)
         await command.run(sources)
     _sum_up(context, command)
+
+
+def _reasons(sources: Sequence[str]) -> list[OSError]:
+    """Return for each source that is not there the reason."""
+    found = []
+    for source in sources:
+        try:
+            if source != "-":
+                Path(source).stat()
+        except OSError as error:
+            found.append(error)
+    return found
 
 
 def _sum_up(context: Context, command: PutCommand) -> None:

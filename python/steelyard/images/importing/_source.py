@@ -23,6 +23,14 @@ class ImageSource(ABC):
         """Reads the blobs of the source before they are stored; None for a stream."""
         return None
 
+    async def look(self) -> None:
+        """Refuse what is no archive or layout, as far as that shows without storing anything; nothing else is called then.
+
+        Raises:
+            InvalidArchive, InvalidDocument, LimitExceeded: it is none.
+        """
+        await self.contents()
+
     @abstractmethod
     async def contents(self) -> Contents:
         """Return the images. A stream stores all its blobs in this call."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Collection, Sequence
+from contextlib import suppress
 
 import anyio
 import msgspec
@@ -70,6 +71,11 @@ class ArchiveStream(Archive):
         self._strays: set[Digest] = set()  # stored from files outside the directory of blobs
         self._batch: Batch[tuple[Item, Entry, bytes]] = Batch(BATCH, BATCH_BYTES)
         self._batches = anyio.Semaphore(_BATCHES)
+
+    async def look(self) -> None:
+        """Read up to the first entry."""
+        with suppress(StopAsyncIteration):
+            await next_item(self._tar)
 
     async def contents(self) -> Contents:
         """Read the archive to its end, and store its blobs; return its images."""
