@@ -13,7 +13,7 @@ from typing import Literal, Self
 import msgspec
 
 from steelyard.digest import Algorithm, Digest
-from steelyard.errors import InvalidArgument, SteelyardError
+from steelyard.errors import InvalidArgument, OutOfRange, SteelyardError
 from steelyard.model import DEFAULT_ALGORITHM, NO_LABELS, Labels, OnProgress, Progress
 
 __all__ = (
@@ -21,6 +21,7 @@ __all__ = (
     "CommitOptions",
     "IngestOptions",
     "PutOptions",
+    "check_range",
     "check_ref",
     "check_size",
     "looks_like_content",
@@ -171,6 +172,19 @@ def _algorithm(algorithm: Algorithm | None, expected: Digest | None) -> Algorith
     if algorithm is not None:
         return Algorithm.parse(algorithm)
     return None if expected is None else expected.algorithm
+
+
+def check_range(digest: Digest, blob_size: int, offset: int, size: int) -> int:
+    """Return how many bytes of a range a blob has.
+
+    Raises:
+        InvalidArgument, OutOfRange: see `ReaderAt.read_at`.
+    """
+    if offset < 0 or size < 0:
+        raise InvalidArgument(f"blob {digest}: offset {offset} and size {size} must not be negative")
+    if offset > blob_size:
+        raise OutOfRange(digest, offset=offset, size=blob_size)
+    return min(size, blob_size - offset)
 
 
 def check_ref(ref: str) -> str:

@@ -7,7 +7,7 @@ from anyio.lowlevel import checkpoint
 
 from steelyard.base import BaseReader
 from steelyard.digest import Digest
-from steelyard.errors import InvalidArgument, OutOfRange
+from steelyard.options import check_range
 
 __all__ = ("MemoryReader",)
 
@@ -37,10 +37,7 @@ class MemoryReader(BaseReader):
         await checkpoint()
         if self._closed:
             raise ClosedResourceError
-        if offset < 0 or size < 0:
-            raise InvalidArgument(f"offset and size: expected 0 or more, found {offset} and {size}")
-        if offset > len(self._data):
-            raise OutOfRange(self._digest, offset=offset, size=len(self._data))
+        size = check_range(self._digest, len(self._data), offset, size)
         return self._data[offset : offset + size]
 
     async def aclose(self) -> None:

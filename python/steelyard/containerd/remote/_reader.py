@@ -16,9 +16,10 @@ from steelyard.containerd.remote._channel import Connection, method
 from steelyard.containerd.remote._errors import About
 from steelyard.content import ReaderAt
 from steelyard.digest import Digest
-from steelyard.errors import DataCorrupt, InvalidArgument, OutOfRange
+from steelyard.errors import DataCorrupt
 from steelyard.hashing import Hasher
 from steelyard.model import Buffer
+from steelyard.options import check_range
 
 __all__ = ("RemoteReader", "read_whole")
 
@@ -89,11 +90,7 @@ class RemoteReader(ProcessBound, ReaderAt):
         """Return how many bytes there are of a range."""
         if self._closed:
             raise ClosedResourceError
-        if offset < 0 or size < 0:
-            raise InvalidArgument(f"blob {self._digest}: offset {offset} and size {size} must not be negative")
-        if offset > self._size:
-            raise OutOfRange(self._digest, offset=offset, size=self._size)
-        return min(size, self._size - offset)
+        return check_range(self._digest, self._size, offset, size)
 
     def _short(self, offset: int, size: int, found: int) -> Any:
         raise DataCorrupt(self._digest, expected=f"{size} bytes from offset {offset}", actual=f"{found} bytes")

@@ -19,12 +19,12 @@ from steelyard._runtime.scopes import managed
 from steelyard.base import BaseReader
 from steelyard.content import ReaderAt
 from steelyard.digest import Algorithm, Digest
-from steelyard.errors import DataCorrupt, FailedPrecondition, InvalidArgument, NotFound, OutOfRange, StorageError
+from steelyard.errors import DataCorrupt, FailedPrecondition, NotFound, StorageError
 from steelyard.images.layout import _files
 from steelyard.images.layout._driver import BlobWriter, HashedWriter, LayoutDriver
 from steelyard.images.layout._names import BLOBS, blob_name
 from steelyard.model import Buffer, Descriptor
-from steelyard.options import PutOptions
+from steelyard.options import PutOptions, check_range
 
 __all__ = ("DirectoryLayout",)
 
@@ -226,10 +226,7 @@ class _Reader(ProcessBound, BaseReader):
 
     async def read_at(self, offset: int, size: int) -> bytes:
         number = self.fileno()
-        if offset < 0 or size < 0:
-            raise InvalidArgument(f"offset and size: expected 0 or more, found {offset} and {size}")
-        if offset > self._size:
-            raise OutOfRange(self._digest, offset=offset, size=self._size)
+        check_range(self._digest, self._size, offset, size)
         return await run(self._pread, number, offset, size)
 
     def _pread(self, number: int, offset: int, size: int) -> bytes:

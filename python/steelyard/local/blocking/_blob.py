@@ -5,7 +5,8 @@ from __future__ import annotations
 from steelyard import _native
 from steelyard._runtime.fork import ProcessBound
 from steelyard.digest import Digest
-from steelyard.errors import DataCorrupt, InvalidArgument, OutOfRange
+from steelyard.errors import DataCorrupt
+from steelyard.options import check_range
 
 __all__ = ("BlockingBlob", "compare")
 
@@ -50,11 +51,7 @@ class BlockingBlob(ProcessBound):
         Raises:
             InvalidArgument, OutOfRange: see `ReaderAt.read_at`.
         """
-        if offset < 0 or size < 0:
-            raise InvalidArgument(f"blob {self.digest}: offset {offset} and size {size} must not be negative")
-        if offset > self.size:
-            raise OutOfRange(self.digest, offset=offset, size=self.size)
-        return min(size, self.size - offset)
+        return check_range(self.digest, self.size, offset, size)
 
     def close(self) -> None:
         """Close the blob's file; may be called twice."""

@@ -112,17 +112,7 @@ impl MultiHasher {
         most: u64,
         job: &Job,
     ) -> Result<u64> {
-        let _user = HASHING.enter();
-        sys.expect_sequential(file);
-        self.update_by(most, |room, done| {
-            if job.is_cancelled() {
-                return Ok(0);
-            }
-            let read = read_full_at(sys, file, room, offset + done);
-            let read = read.map_err(|error| Error::Source { errno: error.raw_os_error().unwrap_or(libc::EIO) })?;
-            job.add(read as u64);
-            Ok(read)
-        })
+        self.take_from(sys, (file, offset), most, job, |_, _| Ok(()))
     }
 
     /// Copy at most `most` bytes from a file and offset to another, and go on with the very bytes that are written; return
@@ -133,10 +123,27 @@ impl MultiHasher {
     pub fn copy_from(
         &mut self,
         sys: &dyn Sys,
-        (source, start): (BorrowedFd<'_>, u64),
+        source: (BorrowedFd<'_>, u64),
         (target, target_start): (BorrowedFd<'_>, u64),
         most: u64,
         job: &Job,
+    ) -> Result<u64> {
+        self.take_from(sys, source, most, job, |bytes, done| {
+            write_all_at(sys, target, bytes, target_start + done).at("write", || "copy")?;
+            // Advice: where the kernel does not take it, the later sync takes longer.
+            let _ = sys.start_writeback(target, target_start + done, bytes.len() as u64);
+            Ok(())
+        })
+    }
+
+    /// Go on with bytes of a file, each buffer of which is also given to `use_bytes` with the number of bytes before it.
+    fn take_from(
+        &mut self,
+        sys: &dyn Sys,
+        (source, start): (BorrowedFd<'_>, u64),
+        most: u64,
+        job: &Job,
+        mut use_bytes: impl FnMut(&[u8], u64) -> Result<()>,
     ) -> Result<u64> {
         let _user = HASHING.enter();
         sys.expect_sequential(source);
@@ -146,9 +153,7 @@ impl MultiHasher {
             }
             let read = read_full_at(sys, source, room, start + done);
             let read = read.map_err(|error| Error::Source { errno: error.raw_os_error().unwrap_or(libc::EIO) })?;
-            write_all_at(sys, target, &room[..read], target_start + done).at("write", || "copy")?;
-            // Advice: where the kernel does not take it, the later sync takes longer.
-            let _ = sys.start_writeback(target, target_start + done, read as u64);
+            use_bytes(&room[..read], done)?;
             job.add(read as u64);
             Ok(read)
         })
