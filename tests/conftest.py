@@ -97,7 +97,7 @@ def _leaked(descriptors: dict[str, str], threads: set[threading.Thread]) -> list
     now = _open_descriptors()
     files = [f"descriptor {number} ({target})" for number, target in now.items() if descriptors.get(number) != target]
     if "grpc" in sys.modules and _events(now) <= _events(descriptors):
-        # After a fork gRPC makes those of its own anew, in the parent too, and they get other numbers.
+        # After a fork gRPC makes its own again, in the parent too, and they get other numbers.
         files = [file for file in files if _EVENTS not in file]
     pooled = [thread for thread in threading.enumerate() if not thread.name.startswith(_POOLS)]
     return files + [f"thread {thread.name}" for thread in pooled if thread not in threads]

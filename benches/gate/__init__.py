@@ -1,7 +1,7 @@
 """The gate: what repeats from run to run, held against a record, so that a change that costs something is seen.
 
     PYTHONPATH=benches python -m gate                 # or .ci/run gate: fails if a value is more than 20 % above its record
-    PYTHONPATH=benches python -m gate --record        # or .ci/run gate --record: write the record anew
+    PYTHONPATH=benches python -m gate --record        # or .ci/run gate --record: write a new record
     PYTHONPATH=benches python -m gate --spread 10     # how well each value repeats, as the README tells
 
 Values are **counts** (system calls, bytes, wakes of the event loop), which hold for every machine, and **ratios** of

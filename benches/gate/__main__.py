@@ -46,7 +46,7 @@ def main(words: Sequence[str]) -> int:
 
 def _options(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="gate", description="Hold what repeats against its record.")
-    parser.add_argument("--record", action="store_true", help="write the record anew")
+    parser.add_argument("--record", action="store_true", help="write a new record")
     parser.add_argument("--spread", type=int, metavar="TIMES", help="measure so often, and tell how well values repeat")
     parser.add_argument("--only", default="", metavar="TEXT", help="jobs and rows with this in their name")
     parser.add_argument("--counts-only", action="store_true", help="no ratios")

@@ -23,7 +23,7 @@ Measure = Callable[[], dict[str, float]]
 """Measures some values, by name."""
 
 _TIMES = 3
-"""How often a job runs to count wakes: who is quicker decides about one or two of them."""
+"""How often a job runs to count wakes: one or two of them depend on which thread is quicker."""
 
 _MEMORY = Path("/dev/shm")
 _ROOM = 256 << 20

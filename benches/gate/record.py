@@ -27,7 +27,7 @@ class Record(msgspec.Struct, kw_only=True):
     """What `benches/gate.json` holds.
 
     Attributes:
-        renew: the command that writes it anew.
+        renew: the command that writes a new one.
         counts: hold for every machine.
         ratios: by machine; see `machine`.
     """

@@ -21,7 +21,7 @@ Answer = Callable[[], object]
 async def bare_thread() -> AsyncIterator[Ask]:
     """Run a thread that answers questions of the loop that this is called on.
 
-    What it leaves out is what a call for somebody needs: a function and its result, errors, cancellation, a second caller.
+    It leaves out what a call for another caller needs: a function and its result, errors, cancellation, a second caller.
     """
     questions: SimpleQueue[Answer | None] = SimpleQueue()
 

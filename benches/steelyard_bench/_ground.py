@@ -63,7 +63,7 @@ class Ground:
         """Let go of what a round wrote.
 
         Large files are cut to nothing, but stay: the space is needed, and their pages in memory are better used again
-        than had anew from the host of a virtual machine, which makes the same write up to ten times as slow.
+        than requested again from the host of a virtual machine, which makes the same write up to ten times as slow.
         """
         await run(cut_large_files, place)
 

@@ -18,7 +18,7 @@ __all__ = ("Job", "Used")
 
 _POOL = 16 << 20
 _RESET_PEAK = "5"
-"""What `/proc/self/clear_refs` takes for: begin the peak anew; see proc(5)."""
+"""What `/proc/self/clear_refs` takes for: reset the peak; see proc(5)."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +88,7 @@ def _resident(name: str) -> int:
 
 
 def _reset_peak() -> None:
-    """Begin the peak anew; where the kernel cannot, it is that of the whole process, which is no less."""
+    """Reset the peak; where the kernel cannot, it is that of the whole process, which is no less."""
     try:
         Path("/proc/self/clear_refs").write_text(_RESET_PEAK, encoding="ascii")
     except OSError:

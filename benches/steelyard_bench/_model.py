@@ -149,7 +149,7 @@ class Row(Generic[MaterialT]):
         title: the work, in a line.
         payload: the bytes it is about, for H and for the space it takes; None where bytes are not the point.
         material: makes what the contestants work on.
-        contestants: who does it; the first of a section is ours.
+        contestants: the programs that do it; the first of a section is ours.
         goals: what ours are to reach.
         note: what a reader should know of how it is measured.
         space: bytes of large files on the disk at any one time, where the payload does not tell.

@@ -69,7 +69,7 @@ class _Runner:
 def order(entries: Sequence[T], number: int) -> list[T]:
     """Return whose turn it is in a round: another one begins each time, and every other round runs backwards.
 
-    So nobody is always first or last, and nobody always comes after the same.
+    So no contestant is always first or last, or always after the same one.
     """
     size = len(entries)
     step = -1 if number % 2 else 1

@@ -1,4 +1,4 @@
-"""A plain client of containerd's content protocol: grpcio and its generated stubs, used as anybody would.
+"""A plain client of containerd's content protocol: grpcio and its generated stubs, used in the usual way.
 
 Imported when it is used: it needs the extra ``grpc``.
 """

@@ -1,4 +1,4 @@
-"""Who takes a turn when, what is timed of it, and what is left of it."""
+"""The order of turns, what is timed, and what a turn leaves behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every row runs at its smallest on both backends, and gives a number for everybody who takes part and for every goal."""
+"""Every row runs at its smallest on both backends, and gives a number for every contestant and for every goal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whoever takes part in the rows about a socket stores every blob, and is given every byte."""
+"""Every contestant of the rows about a socket stores every blob, and gets every byte."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ def _data(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
 
 
 async def test_members_from_8_gib_on_are_read_by_all(tmp_path: Path) -> None:
-    """The data is a hole, but for its end, so that nobody has to read it."""
+    """The data is a hole, but for its end, so that it need not be read."""
     size = (8 << 30) + 5
     planned = layout([Member("large", size), Member("small", 3)])
     archive, small = tmp_path / "a.tar", tmp_path / "small"

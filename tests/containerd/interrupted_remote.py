@@ -27,7 +27,7 @@ async def put(store: RemoteStore) -> None:
     """Bytes and an iterable."""
     stored = [await store.put(b"small"), await store.put(iter([DATA] * 2), ref="pieces")]
     for result in stored:
-        await store.delete(result.digest)  # so that the next run stores them anew
+        await store.delete(result.digest)  # so that the next run stores them again
 
 
 async def commit(store: RemoteStore) -> None:

@@ -76,11 +76,11 @@ CALLS: dict[str, Callable[[RemoteStore], Awaitable[Any]]] = {
 
 @pytest.mark.parametrize("call", CALLS)
 async def test_a_server_that_is_not_there_is_named(short_path: Path, call: str) -> None:
-    async with RemoteStore(short_path / "nobody") as store:
+    async with RemoteStore(short_path / "absent") as store:
         with pytest.raises(Unreachable) as caught:
             await CALLS[call](store)
 
-    assert str(short_path / "nobody") in str(caught.value)
+    assert str(short_path / "absent") in str(caught.value)
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -100,7 +100,7 @@ async def test_a_cancelled_call_to_a_server_that_is_stuck_returns_soon(silent: s
 
 
 async def test_waiting_for_a_ref_does_not_wait_for_a_server_that_is_not_there(short_path: Path) -> None:
-    async with RemoteStore(short_path / "nobody") as store:
+    async with RemoteStore(short_path / "absent") as store:
         with anyio.fail_after(60), pytest.raises(Unreachable):
             await open_writer(store, "ref")
 

@@ -142,7 +142,7 @@ def _environment(place: Path, programs: Path | None) -> dict[str, str]:
 
 
 def _script(place: Path, config_before: str) -> str:
-    """Return the blocks in the order in which somebody with an installation comes to them, with looks in between."""
+    """Return the blocks in the order in which an operator with an installation comes to them, with looks in between."""
     install, service, config, restart, use, move, compare, sweep, heal, backup, undo = BLOCKS
     assert "pip install" in install
     assert "image.tar" in use

@@ -303,7 +303,7 @@ def refused_plainly(code: StatusCode) -> Iterator[None]:
 
 @contextmanager
 def wire_alone(content: Wire, folder: Path) -> Iterator[Wire]:
-    """Connect by a connection that nobody shares: what stops on it stops nobody else."""
+    """Connect by a connection of its own: a call that stops on it stops no other client."""
     del content
     with grpc.insecure_channel(f"unix:{folder}/s", options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
         yield Wire(channel)

@@ -30,7 +30,7 @@ def is_stored(content: Wire, digest: str) -> bool:
 
 
 def wait_until_free(content: Wire, ref: str) -> pb.WriteContentResponse:
-    """Open a ref as soon as it is free. There is nothing to wait for but that: who is gone tells nobody."""
+    """Open a ref as soon as it is free. There is nothing else to wait for: a client that is gone sends no notice."""
     deadline = time.monotonic() + SECONDS
     while True:
         assert time.monotonic() < deadline

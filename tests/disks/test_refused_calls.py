@@ -57,7 +57,7 @@ def test_a_failed_sync_of_metadata_has_its_own_number(step: str, number: int, ki
 
 
 def test_a_sync_that_a_signal_ends_is_not_called_interrupted(tmp_path: Path) -> None:
-    # Nobody knows what reached the disk, so it is a failure; SQLite does not repeat it.
+    # It is not known what reached the disk, so it is a failure; SQLite does not repeat it.
     assert attempt(tmp_path, "update", errno.EINTR, SYNC)[:2] == ["StorageError", str(errno.EIO)]
 
 
@@ -92,7 +92,7 @@ def test_a_file_system_that_refuses_locks_is_not_waited_for(
 def test_an_archive_that_cannot_be_read_is_named() -> None:
     async def read() -> None:
         async with MemoryStore() as store:
-            await images.import_images(store, "/proc/self/mem")  # its first page is nobody's
+            await images.import_images(store, "/proc/self/mem")  # its first page is not mapped
 
     with pytest.raises(OSError, match="/proc/self/mem") as refusal:
         anyio.run(read)

@@ -1,4 +1,4 @@
-"""buildah, with its data in a folder of the test's own: it unpacks and packs layers anew, so the content is what stays."""
+"""buildah, with its data in a folder of the test's own: it unpacks and repacks layers, so only the content stays the same."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ DOCKER = "application/vnd.docker."
 
 
 async def keep_docker(store: Store) -> None:
-    """Store an image with Docker's media types and with fields that nobody knows."""
+    """Store an image with Docker's media types and with unknown fields."""
     config = b'{"os":"linux","architecture":"amd64"}'
     manifest = encode(
         {

@@ -129,7 +129,7 @@ async def test_images_that_share_a_whole_name_have_their_own_tags_in_its_reposit
 
     assert [[LIBRARY + "demo:1"], [LIBRARY + "demo:2"]] == await named_by(*shared)
     assert [[LIBRARY + "demo:2"]] == await named_by(*shared, name="demo:2")
-    # A name that nobody shares stays, whatever stands beside it.
+    # A name that is not shared stays, whatever stands beside it.
     assert [[LIBRARY + "demo:1"], [LIBRARY + "other:1"]] == await named_by(
         {REF: "2", CONTAINERD: "demo:1"}, {REF: "2", CONTAINERD: "other:1"}
     )

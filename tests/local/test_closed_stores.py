@@ -1,4 +1,4 @@
-"""What is still open when a store closes: it ends with the store, whoever refers to it."""
+"""What is still open when a store closes: it ends with the store, also if other objects refer to it."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def test_of_many_processes_one_holds_a_ref_and_the_others_learn_who(tmp_path: Pa
         refused = [running for running in children if running is not holder]
 
         assert ["Unavailable"] * (PROCESSES - 1) == [line.split()[0] for line in heard if line != "held 0"]
-        # Who asks in the very moment that the ref is taken may hear "unknown"; from then on the name is there.
+        # A call at the moment at which the ref is taken may get "unknown"; from then on the name is there.
         assert {f"Unavailable process {holder.pid}"} == {running.ask("hold", "a-ref") for running in refused}
 
 

@@ -70,7 +70,7 @@ async def put(store: LocalStore, root: Path) -> None:
     ]
     stored += [one.result async for one in store.put_many([b"one", b"two", root / "archive.tar"])]
     for result in stored:
-        await store.delete(result.digest)  # so that the next run stores them anew
+        await store.delete(result.digest)  # so that the next run stores them again
 
 
 async def write(store: LocalStore, _: Path) -> None:

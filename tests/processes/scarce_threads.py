@@ -40,7 +40,7 @@ def threads_of(user: int) -> int:
 
 
 def limit_user(more: int, scratch: Path) -> None:
-    """Limit the processes of this user. Root is above the limit, so it becomes somebody who has no other process."""
+    """Limit the processes of this user. Root is above the limit, so it becomes a user without other processes."""
     user = os.getuid()
     if user == 0:
         user = 0x5000_0000 + os.getpid()

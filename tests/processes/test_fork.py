@@ -193,7 +193,7 @@ async def test_a_child_of_a_child_is_told_apart_from_both(tmp_path: Path) -> Non
 
 @pytest.mark.anyio
 async def test_parent_and_child_use_stores_of_their_own_on_one_root(tmp_path: Path) -> None:
-    """SQLite in the child must lock the files anew: the parent's last close would remove the log under the child."""
+    """SQLite in the child must lock the files again: the parent's last close would remove the log under the child."""
     (reading, writing), (going_on, go_on) = os.pipe(), os.pipe()
     store = await LocalStore(tmp_path).aopen()
     await store.put(b"before", labels={"of": "parent"})

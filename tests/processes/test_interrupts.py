@@ -159,7 +159,7 @@ def test_ctrl_c_in_the_first_step_of_what_ends_an_object_skips_nothing_on_trio(t
         anyio.run(main, backend="trio")
 
     assert sys.getprofile() is None
-    anyio.run(take)  # nobody holds the ref, though the writer is still referenced
+    anyio.run(take)  # the ref is free, though the writer is still referenced
     held.clear()
 
 

@@ -105,7 +105,7 @@ def test_the_service_in_a_container_with_few_threads(most: int, tmp_path: Path) 
 @pytest.mark.parametrize("most", range(1, 9) if _LONG else (1, 6))
 def test_a_client_of_the_service_with_few_threads(most: int, tmp_path: Path) -> None:
     with pids_cgroup(most) as cgroup:
-        command = [sys.executable, "-m", "steelyard", "--store", f"containerd://{tmp_path}/nobody.sock", "ls"]
+        command = [sys.executable, "-m", "steelyard", "--store", f"containerd://{tmp_path}/absent.sock", "ls"]
         code, said = _run(inside(cgroup, *command), tmp_path)
 
     # Reported before anything is sent: grpcio would end the process, or wait for ever.

@@ -30,7 +30,7 @@ _SCRIPT = Path(__file__).with_name("scarce_threads.py")
 
 @pytest.mark.parametrize(("limit", "backend"), _CASES)
 def test_with_so_many_more_threads_every_call_works_or_is_refused(limit: int, backend: str) -> None:
-    # Not pytest's directory, which nobody else may enter.
+    # Not pytest's directory, which no other user may enter.
     with tempfile.TemporaryDirectory() as scratch:
         attempt(limit, scratch, backend)
 

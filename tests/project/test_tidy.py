@@ -33,7 +33,8 @@ OWN_WORDS = {"tag": ("python/steelyard/images/", "python/steelyard/cli/images")}
 """Where such a word is the field's own: a tag is part of the name of an image."""
 
 BANNED_TEXT = re.compile(
-    r"\b(?:cr[e]w|h[e]irs?|n[i]cer|s[e]ats?|farew[e]ll|goodb[y]e|step_b[a]ck|leave_b[e]hind|at the d[o]or|told l[a]te)\b",
+    r"\b(?:cr[e]w|h[e]irs?|n[i]cer|s[e]ats?|farew[e]ll|goodb[y]e|step_b[a]ck|leave_b[e]hind|at the d[o]or|told l[a]te|"
+    r"a[n]ew|(?:no|any|every|some)b[o]dy|whoe[v]er)\b",
     re.IGNORECASE,
 )
 """Former words and figures of speech, in prose and code."""

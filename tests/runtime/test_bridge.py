@@ -226,7 +226,7 @@ def test_asyncio_raises_its_own_cancellation_after_the_piece() -> None:
 
 
 def test_asyncio_cancelling_a_piece_closes_what_it_opened() -> None:
-    """Nobody gets the result, so nobody else could."""
+    """The caller does not get the result, so no code could close it."""
     gate, closed = Gate(), threading.Event()
 
     class Opened:

@@ -9,7 +9,7 @@ from steelyard._archive import Decompressed, Entry, TarIndex, TarStream
 LIMITS = {"entries": 1000, "header_bytes": 1 << 20}
 
 
-class pieces:  # noqa: N801  # what `data` is cut into; a generator that nobody reads to its end would need closing
+class pieces:  # noqa: N801  # what `data` is cut into; a generator that is not read to its end would need closing
     def __init__(self, data: bytes, size: int = 1 << 20) -> None:
         self._rest = (data[start : start + size] for start in range(0, len(data), size))
 

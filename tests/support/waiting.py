@@ -30,7 +30,7 @@ def _waited_for(process: int) -> Iterator[str]:
 async def until_threads_wait(count: int = 1) -> None:
     """Wait until so many threads of this process wait for another one."""
     with anyio.fail_after(_HANG_SECONDS):
-        while pausing(os.getpid()) < count:  # noqa: ASYNC110  # the kernel tells nobody
+        while pausing(os.getpid()) < count:  # noqa: ASYNC110  # the kernel has no notification
             await anyio.sleep(_LOOK_SECONDS)
 
 

@@ -119,7 +119,7 @@ def _row(number: int, title: str, payload: Payload, more: tuple[Goal, ...]) -> R
         contestants=tuple(contestants),
         goals=(*goals, *more),
         note="each server a process of its own, the client in this one; several blobs are 8 at once; "
-        "reads are of blobs in the page cache, and nobody verifies them",
+        "reads are of blobs in the page cache, and are not verified",
         space=4 * payload.total,
         small_files=payload.count > 1,
     )

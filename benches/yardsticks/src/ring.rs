@@ -50,10 +50,10 @@ impl Ring {
     }
 }
 
-/// Whoever is the last to be done with a piece frees its buffer.
+/// The last thread that is done with a piece frees its buffer.
 fn give_back(free: &Sender<Vec<u8>>, piece: Arc<Piece>) {
     if let Some(piece) = Arc::into_inner(piece) {
-        // Nobody waits for it once the ring is gone.
+        // No thread waits for it once the ring is gone.
         drop(free.send(piece.buffer));
     }
 }

@@ -277,7 +277,7 @@ class _Results(ProcessBound, AsyncGenerator[ResultT, None]):
         try:
             result = await self._work.take()
         except BaseException:
-            # CANCEL: nobody may come back for the rest, as with an async generator; what is under way is cancelled.
+            # CANCEL: the consumer may not ask for the rest, as with an async generator; running calls are cancelled.
             await self.aclose()
             raise
         if result is None:

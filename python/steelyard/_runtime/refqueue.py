@@ -57,7 +57,7 @@ class Waiter:
 
 
 class RefQueue:
-    """The waiting tasks of one store, by ref. It holds nothing for a ref that nobody waits for."""
+    """The waiting tasks of one store, by ref. It holds nothing for a ref that no task waits for."""
 
     def __init__(self) -> None:
         self._waiters: dict[str, deque[Waiter]] = {}
@@ -82,9 +82,9 @@ class RefQueue:
             self._leave(ref, waiter)
 
     def awaits(self, ref: str) -> bool:
-        """Return whether anybody waits for `ref`, or is about to try for it; from any thread.
+        """Return whether a task waits for `ref`, or is about to try for it; from any thread.
 
-        Who frees a ref and asks afterwards misses nobody: a task stands here before it tries.
+        Code that frees a ref and asks afterwards misses no task: a task enters the queue before it tries.
         """
         return ref in self._waiters
 

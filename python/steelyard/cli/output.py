@@ -109,7 +109,7 @@ class Output:
         """Write the pending lines.
 
         Raises:
-            OutputClosed: nobody reads them any more.
+            OutputClosed: the reader has closed them.
             OSError: as the operating system says. Each later call raises the error of the first write that failed:
                 the display's clock flushes too, and the lines that it lost are missing from the command's result.
         """

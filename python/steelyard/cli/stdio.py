@@ -53,7 +53,7 @@ async def write(data: bytes, descriptor: int = STDOUT) -> None:
     """Write all of `data`.
 
     Raises:
-        OutputClosed: nobody reads it any more.
+        OutputClosed: the reader has closed it.
         OSError: as the operating system says, a full device for one.
     """
     try:
@@ -79,7 +79,7 @@ async def _write_waiting(descriptor: int, rest: memoryview) -> None:
 def _reopened(descriptor: int) -> int | None:
     """Open a pipe or terminal again in non-blocking mode; return None for other files, or if it is not possible.
 
-    The descriptor itself is shared with whoever started us, whose reads and writes must go on blocking.
+    The descriptor itself is shared with the process that started us, whose reads and writes must go on blocking.
     """
     if not stat.S_ISFIFO(os.fstat(descriptor).st_mode) and not is_terminal(descriptor):
         return None

@@ -44,7 +44,7 @@ class _RaisedAtEnd(AsyncGenerator[PutManyResult, None]):
                 self._keep(one, one.error)
         except Exception as error:
             if self._failed:
-                # The iterable of sources failed, too. Nobody must lose either by handling the other.
+                # The iterable of sources failed, too. A caller that handles one must not lose the other.
                 raise self._group(", and then the iterable of sources", error) from None
             raise
         if self._failed:

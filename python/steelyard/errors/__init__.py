@@ -4,7 +4,7 @@
 SteelyardError
 ├── NotFound (LookupError)            nothing of that name: create it, or go on without
 ├── AlreadyExists                     the blob is stored, the name is taken: use it
-├── Unavailable                       somebody else writes to the ref: wait or choose another ref
+├── Unavailable                       another writer holds the ref: wait or choose another ref
 ├── Unreachable                       the server of a remote store does not answer: try again later
 ├── FailedPrecondition                the state is not the one asked for: change it first
 │   ├── UnexpectedDigest              the bytes are not the expected ones; the ingest keeps them

@@ -51,7 +51,7 @@ async def convert(
     Args:
         store: the store of the image, which also gets the new documents.
         name: the image name.
-        new_name: the name of the result; None: move `name` itself, unless it is moved by somebody else meanwhile.
+        new_name: the name of the result; None: move `name` itself, unless another caller moves it meanwhile.
         oci: convert Docker's media types to OCI's.
         platforms: keep only the manifests of an index for these; None: all.
         hooks: called in their order with each descriptor, including the root. A hook has to store a replacement before it

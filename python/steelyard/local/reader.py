@@ -88,7 +88,7 @@ class LocalReader(ProcessBound, ReaderAt):
     async def aclose(self) -> None:
         """Close the blob's file."""
         if not self._native.close_at_once():
-            # CANCEL: shielded, because nobody else closes it.
+            # CANCEL: shielded, because no other code closes it.
             await run_always(self._blob.close)
         await checkpoint()
 

@@ -85,7 +85,7 @@ async def verify_all(
                 yield result
     except BaseException:
         # CANCEL: a run with `resume` continues from the record; a lost record costs reading again, nothing else. The store
-        # may be closed by now, and the error has no receiver: nobody waits for an iterator that is closed or collected.
+        # may be closed by now, and the error has no receiver: no task waits for an iterator that is closed or collected.
         with CancelScope(shield=True), suppress(SteelyardError):
             await record(least=1)
         raise

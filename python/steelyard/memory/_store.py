@@ -31,7 +31,7 @@ class MemoryStore(BaseStore):
     """A content store in memory, for tests and for data that need not outlive the program.
 
     It keeps every promise of `steelyard.content` but durability. It may be used plainly or in an ``async with``, which
-    does nothing more. Each blob is one `bytes`, and an ingest is hashed anew by each `Writer.digest`.
+    does nothing more. Each blob is one `bytes`, and an ingest is hashed again by each `Writer.digest`.
     """
 
     def __init__(self) -> None:

@@ -48,7 +48,7 @@ class CancellingContract:
             assert 0 == await is_free(store, f"{step}")
             async with open_writer(store, f"{step}"):
                 pass
-        assert not ref_queue(store)._waiters  # noqa: SLF001  # nobody is left waiting
+        assert not ref_queue(store)._waiters  # noqa: SLF001  # no task is left waiting
 
     async def test_a_cancelled_write_accepts_all_or_nothing(self, store: Store) -> None:
         data = data_of(SIZE)

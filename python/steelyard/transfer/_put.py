@@ -63,7 +63,7 @@ async def put_source(store: Store, source: Source, options: PutOptions) -> PutRe
             return PutResult(digest=info.digest, size=info.size, new=False)
         except BaseException:
             if options.ref is None:
-                # CANCEL: nobody else knows this ref, so the ingest is discarded, cancelled or not, unless the server of a
+                # CANCEL: no other caller knows this ref, so the ingest is discarded, cancelled or not, unless the server of a
                 # remote store does not answer.
                 with anyio.move_on_after(_ABORT_SECONDS, shield=True), suppress(SteelyardError):
                     await store.abort(ref)

@@ -248,7 +248,7 @@ def _iterate(source: Iterable[Buffer] | AsyncIterable[Buffer]) -> Iterator[Buffe
 
 
 class BlobPieces(Pieces):
-    """Pieces of a stored blob, **unverified**: whoever takes them checks the digest of the whole."""
+    """Pieces of a stored blob, **unverified**: the consumer checks the digest of the whole."""
 
     seekable = True
 

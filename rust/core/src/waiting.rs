@@ -1,11 +1,11 @@
 //! Waiting for another process, which may take for ever: it can be suspended while it holds a lock.
 //!
-//! No system call of ours blocks on a lock, and SQLite never waits for one. Whoever meets a lock that another process holds
-//! lets go of everything that others of this process could wait for, pauses, and tries again ([`Patience`]). Between two
+//! No system call of ours blocks on a lock, and SQLite never waits for one. A thread that finds a lock of another process
+//! releases everything that other threads of this process could wait for, pauses, and tries again ([`Patience`]). Between two
 //! tries it asks whether its caller still wants the result, and notifies the caller that its thread does nothing, so that a
 //! pool can start another one in its place.
 //!
-//! Who calls is known by thread, as for most calls nobody ever asks. A thread that is started for a call inherits it
+//! The caller is known by thread, because most calls never need to know it. A thread that is started for a call inherits it
 //! (`threads.rs`).
 
 use std::cell::RefCell;
@@ -24,7 +24,7 @@ const LONGEST: Duration = Duration::from_millis(20);
 /// From this pause on the caller is notified.
 const NOTIFIED_FROM: Duration = Duration::from_millis(2);
 
-/// Whoever has made a call, as those see it who do its work.
+/// The caller of a call, as the threads that do its work see it.
 pub trait Caller: Send + Sync {
     /// Whether the result is no longer wanted.
     fn is_cancelled(&self) -> bool;
@@ -96,7 +96,7 @@ impl Patience {
         Ok(())
     }
 
-    /// How long to wait now, for whoever waits by other means than `pause`.
+    /// How long to wait now, for a thread that waits by other means than `pause`.
     pub(crate) fn next(&mut self) -> Result<Duration> {
         if is_cancelled() {
             return Err(Error::Cancelled);

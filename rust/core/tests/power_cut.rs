@@ -1,4 +1,4 @@
-//! A power cut: what the disk has got at the moment of an acknowledgement, checked and opened anew.
+//! A power cut: what the disk has got at the moment of an acknowledgement, checked and opened again.
 //!
 //! The disk is a file, mounted for the test where that is allowed. A copy of that file is the disk after the cut, except
 //! that a real one may also lose what it was not told to keep.

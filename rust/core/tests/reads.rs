@@ -133,7 +133,7 @@ fn a_stream_that_was_forgotten_is_read_no_further() {
         thread::sleep(Duration::from_millis(10));
     }
 
-    assert_eq!(1, Arc::strong_count(&blob), "nobody has it open any more");
+    assert_eq!(1, Arc::strong_count(&blob), "it is not open any more");
 }
 
 #[test]

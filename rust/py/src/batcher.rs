@@ -91,7 +91,7 @@ impl Queue {
         let results = match items.len() {
             0 => Vec::new(),
             count => for_caller(Some(Arc::new(callers)), || self.call(py, items)).unwrap_or_else(|error| {
-                // It is everybody's.
+                // Each caller gets it.
                 (0..count).map(|_| Err(error.clone_ref(py))).collect()
             }),
         };
@@ -112,7 +112,7 @@ impl Queue {
         (outcomes, self.waiting.end())
     }
 
-    /// Do no batch, because of that error: it is everybody's who waits.
+    /// Start no batch, because of that error: each waiting caller gets it.
     pub(crate) fn refuse(&self, py: Python<'_>, error: &PyErr) -> Vec<Outcome> {
         let waiting = self.waiting.give_up().into_iter();
         waiting.map(|one| (one.port, one.ticket, Err(error.clone_ref(py)))).collect()

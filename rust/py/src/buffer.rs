@@ -27,7 +27,7 @@ pub(crate) enum Input<'a> {
     Borrowed(PyUntypedBuffer),
 }
 
-/// A part of a `bytes` object, which nobody can change.
+/// A part of a `bytes` object, which is immutable.
 struct Part {
     /// None only while it is dropped.
     bytes: Option<PyBackedBytes>,
@@ -48,7 +48,7 @@ impl Input<'_> {
             // exporter to move or free it before the release, `checked` made sure that it is contiguous and of
             // one-byte items, and every bit pattern is a `u8`.
             //
-            // What the protocol does not promise is that nobody *writes* to it meanwhile. Another thread can change a
+            // The protocol does not promise that no thread *writes* to it meanwhile. Another thread can change a
             // `bytearray` under us whenever the GIL is released, and on a free-threaded build at any time. By Rust's
             // rules that is a data race, thus undefined behaviour, and no check of ours can exclude it; hashlib and
             // every other zero-copy reader live with the same. In practice the bytes only flow through loads into hash
@@ -128,7 +128,7 @@ impl<'py> FromPyObject<'_, 'py> for Output {
     }
 }
 
-/// From this size on, memory that the system gives is zero already, and touching it first would hold everybody up.
+/// From this size on, memory that the system gives is zero already, and touching it first would delay the other threads.
 const LARGE: usize = 256 << 10;
 
 /// Make a `bytes` object of that length and have `fill` write all of it, without the GIL.
@@ -143,7 +143,7 @@ pub(crate) fn filled(
     }
     // Python's own `bytes(length)`: zeros from `calloc`, of which no page is touched yet.
     let bytes = py.get_type::<PyBytes>().call1((length,))?.cast_into::<PyBytes>()?;
-    // SAFETY: the object has just been made, is longer than those that Python shares, and nobody else knows of it, so its
+    // SAFETY: the object has just been made, is longer than those that Python shares, and no other code refers to it, so its
     // bytes may still be written, as C code does to fill a new object. They are `length`, initialised, and live as long as
     // `bytes`. The pointer is not derived from a shared reference.
     let buffer = unsafe { slice::from_raw_parts_mut(pyo3::ffi::PyBytes_AsString(bytes.as_ptr()).cast::<u8>(), length) };

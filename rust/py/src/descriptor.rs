@@ -1,4 +1,4 @@
-//! Python's descriptors, for one call: a number becomes an owned descriptor, so that nobody closes it meanwhile.
+//! Python's descriptors, for one call: a number becomes an owned descriptor, so that it cannot be closed meanwhile.
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsFd, BorrowedFd};

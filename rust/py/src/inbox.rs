@@ -29,7 +29,7 @@ pub(crate) type Outcome = (Arc<Inbox>, Py<PyAny>, PyResult<Py<PyAny>>);
 
 /// The calls of one event loop whose callers no longer want a result, by their tickets.
 ///
-/// Whoever adds a ticket keeps it alive and takes it out again when the call has ended.
+/// The code that adds a ticket keeps it alive, and removes it when the call has ended.
 #[derive(Default)]
 pub(crate) struct Unwanted {
     count: AtomicUsize,

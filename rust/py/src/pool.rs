@@ -1,7 +1,7 @@
 //! Worker threads for Python's calls, and the ports through which event loops observe their ends.
 //!
-//! Who is woken and when is the core's to decide (`steelyard_core::threads::calls`). What is here is how a call is made, under the
-//! GIL, and how a loop is notified: finished calls collect in its inbox, and one wake, about 50 µs, delivers all that are there.
+//! The core decides which thread is woken and when (`steelyard_core::threads::calls`). This module makes the calls, under the
+//! GIL, and notifies event loops: finished calls collect in its inbox, and one wake, about 50 µs, delivers all that are there.
 
 use std::io;
 use std::sync::Arc;
@@ -115,7 +115,7 @@ impl Port {
         Ok(())
     }
 
-    /// Say that nobody wants the result of what was submitted any more. Should it wait for another process, or in a queue with
+    /// Say that the result of what was submitted is no longer wanted. Should it wait for another process, or in a queue with
     /// others, it ends by `Cancelled` and has had no effect. Once it has ended, `forget` must be called with the ticket.
     #[pyo3(signature = (function, ticket, /))]
     fn cancel(&self, py: Python<'_>, function: &Bound<'_, PyAny>, ticket: Py<PyAny>) -> PyResult<()> {
@@ -182,7 +182,7 @@ impl Work for Calls {
     }
 
     fn attached(&self, serve: &mut dyn FnMut()) -> bool {
-        // None: the interpreter is gone, and with it everybody who could ask for a result.
+        // None: the interpreter is gone, and with it every caller that could ask for a result.
         Python::try_attach(|_| serve()).is_some()
     }
 
@@ -197,7 +197,7 @@ impl Work for Calls {
                 let caller = Arc::new(PythonCaller { inbox: Arc::clone(&port), ticket: address(&ticket) });
                 let call = || Python::attach(|py| contain(|| function.call1(py, args)));
                 let result = for_caller(Some(caller), call);
-                // Before anybody observes the result: what the function belongs to may be the last to hold a descriptor open.
+                // Before the caller observes the result: the owner of the function may be the last to hold a descriptor open.
                 drop(function);
                 Done { notified: add([(port, ticket, result)]), rest: None }
             }
@@ -241,7 +241,7 @@ impl Work for Calls {
     }
 
     fn notify(&self, port: Arc<Inbox>) {
-        // A loop that is closed refuses to be woken. Nobody waits there any more.
+        // A loop that is closed refuses to be woken. No task waits there any more.
         if Python::attach(|py| port.wake.call0(py)).is_err() {
             port.results.close();
         }

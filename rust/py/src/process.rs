@@ -36,7 +36,7 @@ pub(crate) fn mark_descriptor(number: i32) {
     sys::mark(number);
 }
 
-/// Undo that, before the descriptor is closed: its number is anybody's afterwards.
+/// Undo that, before the descriptor is closed: its number may be used again afterwards.
 #[pyfunction]
 #[pyo3(signature = (number, /))]
 pub(crate) fn unmark_descriptor(number: i32) {

@@ -7,9 +7,9 @@ goes on with a file after its caller has left, and no caller has to guess whethe
 
 Pieces run on threads of the native core, in one pool for the process. Results are put into a queue, and one wake of the event
 loop delivers all that are there: a wake costs about 50 µs, however many results it delivers. Threads start when there is work,
-and end within a second without work. `rust/core/src/bridge` decides which thread and which loop is woken, and when.
+and end within a second without work. `rust/core/src/threads/calls` decides which thread and which loop is woken, and when.
 
-A call that waits for something outside, such as a server, is not a piece, because nobody knows when it ends. `start` gives it
+A call that waits for something outside, such as a server, is not a piece, because its end is not known. `start` gives it
 a thread of a second pool, so that pieces always find one, and takes a function that ends it early.
 
 * **Ctrl-C** never separates a caller from its piece, even when Python raises KeyboardInterrupt in the middle of this package.
@@ -70,7 +70,7 @@ async def run(function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
     Cancellation:
         Before the piece starts: no effect. Afterwards it is waited for and its result returned. Only asyncio's own
         ``Task.cancel`` is raised in place of the result, because asyncio raises it once. So whatever a result owns must be an
-        object with ``close``, alone or in a tuple, and never a bare descriptor: it is closed when nobody gets it.
+        object with ``close``, alone or in a tuple, and never a bare descriptor: it is closed if no caller gets it.
 
     KeyboardInterrupt:
         As a cancellation: the piece is waited for. On trio the result is returned and the exception raised at a later

@@ -1,4 +1,4 @@
-"""Calls on threads: one request, and one answer or many; each with a deadline, each ended when nobody wants it any more."""
+"""Calls on threads: one request, and one answer or many; each has a deadline, and ends when its result is not wanted."""
 
 from __future__ import annotations
 

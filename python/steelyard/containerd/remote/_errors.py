@@ -47,7 +47,7 @@ _FULL = re.compile(r"no space|quota", re.IGNORECASE)
 
 
 class Refused(Exception):
-    """What a call ended with, without the call: whoever keeps the error keeps nothing of the connection."""
+    """How a call ended, without the call itself: an error that is kept keeps no connection."""
 
     def __init__(self, code: grpc.StatusCode, details: str, fields: bytes = b"") -> None:
         super().__init__(code, details)
@@ -118,7 +118,7 @@ def _restored(refused: Refused, about: About, address: str) -> SteelyardError | 
 
 
 def _busy(refused: Refused, about: About, address: str) -> SteelyardError:
-    """Return what is raised where our service has too many calls open: who waits for a ref waits for this, too."""
+    """Return the error for too many open calls of our service: a caller that waits for a ref waits for this, too."""
     if about.kind != "ingest":
         return Unreachable(address, reason=_text(refused))
     error = Unavailable(about.name, holder=f"other clients of {address}")

@@ -99,7 +99,7 @@ async def _commit(connection: Connection, limits: Limits, source: Small, digest:
     except AlreadyExists:
         return False
     except BaseException:
-        # CANCEL: nobody knows this ref, so nobody would resume it; the ingest goes, if there is one.
+        # CANCEL: no caller knows this ref, so none would resume it; the ingest is aborted, if there is one.
         with anyio.move_on_after(GRACE, shield=True), suppress(SteelyardError):
             abort = method("Content", "Abort")
             await collect(connection, abort, abort.request(ref=ref), about, limits, consume=_all)

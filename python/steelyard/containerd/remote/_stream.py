@@ -1,7 +1,7 @@
 """One Write stream: messages go out as they are made, answers are counted as they come.
 
 gRPC takes the messages from our queue on a thread of its own. A thread of the pool reads the answers and notifies the
-event loop. Nobody waits for a thread: a task waits for an answer, and may be cancelled, without an effect on the stream.
+event loop. A task never waits for a thread. It waits for an answer, and its cancellation has no effect on the stream.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class Call:
         """Return the next request, or None when the client has sent its last.
 
         Raises:
-            Gone: there is nobody left.
+            Gone: the client has gone.
         """
         self._waiting = ("request", time.monotonic())
         try:
@@ -99,7 +99,7 @@ class Call:
 
         Raises:
             Malformed: the client has sent none.
-            Gone: there is nobody left.
+            Gone: the client has gone.
         """
         message = self.receive()
         if message is None:
@@ -110,7 +110,7 @@ class Call:
         """Send a response, and wait until the transport has taken it.
 
         Raises:
-            Gone: there is nobody left.
+            Gone: the client has gone.
         """
         assert self._send is not None  # noqa: S101 - only methods that stream their responses call this
         self._waiting = ("send", time.monotonic())
@@ -128,7 +128,7 @@ class Call:
         The call has ended well from here on, also if the client is gone by the time that the transport has sent it.
 
         Raises:
-            Gone: there is nobody left.
+            Gone: the client has gone.
         """
         assert self._send is not None  # noqa: S101 - only methods that stream their responses call this
         with self._lock:
@@ -160,7 +160,7 @@ class Call:
         self._meters.sent(self.method, size)
 
     def is_active(self) -> bool:
-        """Return whether there is anybody left."""
+        """Return whether the client is still there."""
         return self.code is None and self._context.is_active()
 
     # For who runs it

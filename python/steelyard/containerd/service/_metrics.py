@@ -21,7 +21,7 @@ _POLL_SECONDS = 0.1
 
 
 class Meters:
-    """Counts nothing: nobody wants to know."""
+    """Counts nothing, for a server without metrics."""
 
     def begin(self, method: str) -> None:
         """A call has begun."""

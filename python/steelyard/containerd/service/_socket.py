@@ -1,4 +1,4 @@
-"""The path of the socket: nobody can connect before it is ready and private, no other program loses its own.
+"""The path of the socket: no client can connect before it is ready and private, and no other program loses its own.
 
 gRPC binds in a private directory beside the path, with the descriptor of that directory in place of its long name. What
 is bound there gets its final name by a link, which replaces nothing. A lock file beside the path keeps two servers apart
@@ -68,7 +68,7 @@ class Place:
         """Give the socket that was bound its final name, mode 0600.
 
         Raises:
-            StorageError: somebody else has bound the path meanwhile (EADDRINUSE).
+            StorageError: another process has bound the path meanwhile (EADDRINUSE).
         """
         self._private.chmod(0o600)
         status = self._private.lstat()
@@ -150,10 +150,10 @@ def _lock(path: Path) -> Iterator[None]:
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove a socket that nobody answers on.
+    """Remove a socket on which no server answers.
 
     Raises:
-        StorageError: somebody does (EADDRINUSE), or it is no socket (ENOTSOCK).
+        StorageError: a server answers (EADDRINUSE), or it is not a socket (ENOTSOCK).
     """
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):

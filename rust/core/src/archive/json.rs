@@ -1,8 +1,8 @@
 //! Whether bytes from outside are JSON that every reader reads alike.
 //!
 //! Readers differ on keys that occur twice, on the spelling of fields, on texts that are no Unicode and on how deep they
-//! follow; who can choose the reader then chooses the meaning. So such documents are refused before anything else reads
-//! them. Memory is bounded by the keys of the objects that are open, time is linear.
+//! follow; an attacker that can choose the reader then chooses the meaning. So such documents are refused before another
+//! reader sees them. Memory is bounded by the keys of the objects that are open, time is linear.
 
 mod parts;
 mod shape;

@@ -158,7 +158,7 @@ impl<W: Word<BLOCK>, const BLOCK: usize> Sha2<W, BLOCK> {
         blocks
     }
 
-    /// The words, for whoever compresses blocks into them.
+    /// The words, for code that compresses blocks into them.
     pub(super) fn words(&mut self) -> &mut [W; 8] {
         &mut self.words
     }

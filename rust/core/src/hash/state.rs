@@ -10,7 +10,7 @@
 //! | n | payload: SHA-2: eight big-endian words and the partial block; BLAKE3: chaining values of subtrees |
 //! | 16 | the first bytes of the BLAKE3 hash of all before |
 //!
-//! The checksum finds damage, not malice: who can write a state can choose what digest comes of it.
+//! The checksum finds damage, not malice: a process that can write a state can choose the digest.
 
 use crate::digest::Algorithm;
 use crate::error::{Error, Result};

@@ -191,7 +191,7 @@ impl Drop for Lent {
 
 /// Run a call, and return the borrowed thread.
 fn run((call, lent): Call) -> Lent {
-    // The panic hook has reported a panic by now, and whoever waits for the result finds that it is missing.
+    // The panic hook has reported a panic by now, and the thread that waits for the result finds that it is missing.
     catch_unwind(AssertUnwindSafe(call)).ok();
     lent
 }

@@ -65,7 +65,7 @@ struct Batch<'a> {
     /// How many items one thread takes at a time.
     step: usize,
     next: AtomicUsize,
-    /// Who stores each digest: the first to have hashed it.
+    /// The item that stores each digest: the first one that was hashed.
     owners: Mutex<HashMap<Digest, usize>>,
     answers: Mutex<Vec<Option<Given>>>,
 }

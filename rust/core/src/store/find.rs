@@ -43,7 +43,7 @@ impl Store {
         match self.volume.existing(&dir, &digest, Content::Source(file, job), size)? {
             Existing::Same { durable: true, .. } => Ok(Some(digest)),
             Existing::Same { file, .. } => {
-                // Whoever stored it may have died before it was durable, and the caller will rely on it.
+                // The process that stored it may have died before it was durable, and the caller will rely on it.
                 let mut entry = Entry::new(algorithm);
                 entry.opened(&self.group_commit);
                 entry.add(File::Stored(file));

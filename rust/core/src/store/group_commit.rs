@@ -58,7 +58,7 @@ pub(crate) struct Entry {
 pub(crate) enum File {
     /// One to be published.
     New(New),
-    /// A stored blob that equals what the caller wanted to store; nobody knows whether it survives a power loss.
+    /// A stored blob that equals what the caller wanted to store; it is not known whether it survives a power loss.
     Stored(Fd),
 }
 
@@ -226,7 +226,7 @@ fn commit_group(volume: &Volume, entries: &mut Vec<Entry>) -> Vec<Went> {
 /// Flush files, give them their names, make those durable. An error says that another process holds a lock.
 fn publish_entries(volume: &Volume, algorithm: Algorithm, entries: &[&Entry]) -> Result<Answer, Halfway> {
     let files: Vec<&File> = entries.iter().flat_map(|entry| &entry.files).collect();
-    // Whoever opened its first file first did so before any of these was written. Not one that has been flushed: its
+    // The entry that opened its first file first did so before any of these was written. Not one that has been flushed: its
     // descriptor reported then what it cannot report again.
     let first = entries.iter().min_by_key(|entry| (entry.before.is_some(), entry.order));
     let Some(oldest) = first.map(|entry| entry.files[0].fd()) else {

@@ -63,7 +63,7 @@ impl Process {
         if self.is_current() {
             return Ok(());
         }
-        let message = format!("{}: opened before a fork; open it anew in this process", name());
+        let message = format!("{}: opened before a fork; open it again in this process", name());
         Err(Error::FailedPrecondition { message })
     }
 
@@ -166,7 +166,7 @@ pub fn mark(fd: RawFd) {
     }
 }
 
-/// Note that a descriptor is ours no more; before it is closed, as its number is anybody's afterwards.
+/// Note that a descriptor is ours no more; before it is closed, as its number may be used again afterwards.
 pub fn unmark(fd: RawFd) {
     if let Some((word, bit)) = place(fd, false) {
         word.fetch_and(!bit, Ordering::Relaxed);
@@ -184,7 +184,7 @@ fn place(fd: RawFd, make: bool) -> Option<(&'static AtomicU64, u64)> {
             Ok(_) => chunk = new,
             Err(other) => {
                 chunk = other;
-                // SAFETY: it was made just now and nobody else has seen it.
+                // SAFETY: it was made just now and no other code has seen it.
                 drop(unsafe { Box::from_raw(new) });
             }
         }
@@ -215,7 +215,7 @@ pub fn watch() -> io::Result<()> {
     }
     let placeholder = open_placeholder()?;
     if PLACEHOLDER.compare_exchange(-1, placeholder, Ordering::AcqRel, Ordering::Relaxed).is_err() {
-        // SAFETY: it was opened just now and nobody else knows the number.
+        // SAFETY: it was opened just now and no other code knows the number.
         unsafe { libc::close(placeholder) };
         return Ok(());
     }
@@ -224,7 +224,7 @@ pub fn watch() -> io::Result<()> {
     let refused = unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
     if refused != 0 {
         PLACEHOLDER.store(-1, Ordering::Release);
-        // SAFETY: it was opened above and nobody else uses it.
+        // SAFETY: it was opened above and no other code uses it.
         unsafe { libc::close(placeholder) };
         return Err(io::Error::from_raw_os_error(refused));
     }
@@ -245,7 +245,7 @@ fn open_placeholder() -> io::Result<i32> {
     // SAFETY: the call takes no pointers, and the descriptor was opened just now.
     let moved = unsafe { libc::fcntl(opened, libc::F_DUPFD_CLOEXEC, libc::STDERR_FILENO + 1) };
     let error = io::Error::last_os_error();
-    // SAFETY: it was opened above and nobody else knows the number.
+    // SAFETY: it was opened above and no other code knows the number.
     unsafe { libc::close(opened) };
     if moved < 0 { Err(error) } else { Ok(moved) }
 }
@@ -274,7 +274,7 @@ extern "C" fn in_child() {
                 let fd: RawFd = base + bits.trailing_zeros().cast_signed();
                 bits &= bits - 1;
                 // SAFETY: the number stays open, for the placeholder; who owns it still closes it once. The call takes no
-                // pointers. It fails only if somebody has closed our descriptors behind our back.
+                // pointers. It fails only if other code has closed our descriptors.
                 unsafe { libc::dup3(placeholder, fd, libc::O_CLOEXEC) };
             }
         }

@@ -261,7 +261,7 @@ impl Sys for Linux {
 fn mkdir(dir: BorrowedFd<'_>, path: &Path, mode: u32) -> io::Result<()> {
     let mode = Mode::from_raw_mode(mode);
     fs::mkdirat(dir, path, mode)?;
-    // The umask may have taken bits away. Nobody would ever repair a directory with too few, so then it goes again.
+    // The umask may have taken bits away. A directory with too few would never be repaired, so it is removed.
     fs::chmodat(dir, path, mode, AtFlags::empty()).map_err(|error| {
         fs::unlinkat(dir, path, AtFlags::REMOVEDIR).ok();
         error.into()

@@ -117,7 +117,7 @@ pub trait Sys: Send + Sync {
     /// Make a file for reading and writing; a name that exists is refused.
     fn create(&self, dir: BorrowedFd<'_>, name: &str, mode: u32) -> io::Result<Fd>;
     /// Make a file without a name for reading and writing; it is gone with its last descriptor. The umask may take bits of
-    /// its mode away: whoever gives it a name looks at them.
+    /// its mode away: the code that gives it a name checks them.
     fn create_unnamed(&self, dir: BorrowedFd<'_>, mode: u32) -> io::Result<Fd>;
     /// Open a file; a symbolic link is refused, and a pipe is not waited for.
     fn open(&self, dir: BorrowedFd<'_>, name: &str, write: bool) -> io::Result<Fd>;

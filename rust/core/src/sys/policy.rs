@@ -1,4 +1,4 @@
-//! How a store makes its calls: it repeats what a signal interrupted, and skips the syncs that nobody asked for.
+//! How a store makes its calls: it repeats what a signal interrupted, and skips the syncs that the caller did not ask for.
 
 use std::io;
 

@@ -16,7 +16,7 @@ const BCACHEFS: u32 = 0xca45_1a4e;
 const TMPFS: u32 = 0x0102_1994; // where nothing survives anyway
 
 /// Whether `syncfs` of that file's file system writes all data, waits for it, empties the disk's cache, and tells of every
-/// failure. Others pass it to nobody (FUSE), or do not hear of what failed below them (overlayfs).
+/// failure. Others report it to no process (FUSE), or are not told of a failure below them (overlayfs).
 pub(super) fn whole(fd: BorrowedFd<'_>) -> io::Result<bool> {
     static REPORTS: OnceLock<bool> = OnceLock::new();
     let reports = REPORTS.get_or_init(|| reports(&rustix::system::uname().release().to_string_lossy()));

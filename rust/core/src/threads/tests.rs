@@ -93,7 +93,7 @@ fn a_stream_is_never_read_ahead_by_who_only_takes_from_it() {
     scarce(0, || {
         let stream = Stream::new(Arc::new(root.1.volume().blob(&digest).unwrap()));
         let mut size = stream.next(MIB, <[u8]>::len).unwrap();
-        // An idle thread that another test has left may read; else nobody does.
+        // An idle thread that another test has left may read; else no thread does.
         while let Some(more) = stream.take(MIB, <[u8]>::len) {
             size += more;
         }

@@ -1,7 +1,7 @@
 //! What is known of single blobs: sizes and times, labels, when they were verified.
 //!
 //! Whether a blob exists is always asked of its file, before its row is read: labels become durable before the file gets
-//! its name, so that whoever sees the file sees them.
+//! its name, so that a reader that sees the file sees them.
 
 use std::sync::Arc;
 
@@ -116,7 +116,7 @@ impl Volume {
         Ok(())
     }
 
-    /// Make `meta.db` anew from what can be read of it and from the blobs; return what was kept and lost, in lines.
+    /// Rebuild `meta.db` from its readable part and from the blobs; return what was kept and lost, in lines.
     ///
     /// No other store object may have the root open for writing (`Unavailable`). The old file is kept aside.
     pub fn rebuild(&self) -> Result<Vec<String>> {

@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | of a ref | to write to its ingest, as long as it is open |
 //! | of a digest | to publish, delete or label that blob, for a moment |
-//! | of all digests | to do so with any blob: for whoever publishes many at once |
+//! | of all digests | to do so with any blob: to publish many at once |
 //! | of the store | shared: to have the store open for writing; exclusive: to rebuild its metadata |
 //!
 //! A child that is forked off closes the file at once (`sys/fork.rs`), so that it neither keeps its parent's locks nor
@@ -96,7 +96,7 @@ impl Locks {
     }
 
     /// Refuse to go on if the file is not the one that others find in `root`: they take their locks there, so that ours
-    /// keep nobody out.
+    /// exclude no process.
     pub(crate) fn check_file(&self, root: BorrowedFd<'_>) -> Result<()> {
         let there = found(self.0.sys.stat_at(root, LOCK)).at("stat", || &self.0.path)?;
         if there.map(|stat| stat.id) == self.0.id {
@@ -114,7 +114,7 @@ impl Locks {
         Ok(guard.map(|guard| RefLock { _guard: guard }))
     }
 
-    /// Take a digest, waiting for whoever has it: it is only ever held for a moment, unless its holder is suspended. One
+    /// Take a digest, waiting for its holder: it is only ever held for a moment, unless the holder is suspended. One
     /// thread must not take two. `Cancelled` if the caller no longer wants it meanwhile.
     pub fn digest(&self, digest: &Digest) -> Result<DigestLock> {
         Patience::until(|| self.try_digest(digest))
@@ -137,7 +137,7 @@ impl Locks {
     /// Take the digests of many blobs, which no thread has taken one of; None if another process has one of them.
     ///
     /// All digests there are, in fact. A lock for each would cost two calls for each, which grow slower the more the kernel
-    /// keeps in its list; and one is as good, because nobody holds a digest longer than it takes to compare and to link:
+    /// keeps in its list; and one is as good, because no thread holds a digest longer than it takes to compare and to link:
     /// the long waits, for bytes and names to reach the disk, are outside. What excludes all excludes these, so that no
     /// guarantee is lost; and since a thread waits for all of them at once while it has none, there is no circle to wait in.
     pub fn try_digests(&self, digests: &[Digest]) -> Result<Option<DigestLock>> {

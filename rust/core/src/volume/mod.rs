@@ -4,14 +4,14 @@
 //! | --- | --- |
 //! | `root.rs`, `blob_dir.rs` | the directories, as descriptors |
 //! | `adopt.rs` | the last step of making or adopting a root |
-//! | `lock.rs` | who may write an ingest, publish, delete or label |
+//! | `lock.rs` | locks: of an ingest for its writer, of a digest to publish, delete or label |
 //! | `temp.rs`, `staged.rs`, `lease.rs` | files that have no final name yet |
 //! | `publish.rs` | the way by which all bytes become blobs |
 //! | `blob.rs` | the bytes of blobs |
 //! | `remove.rs` | delete, quarantine |
 //! | `meta/`, `labels.rs`, `images.rs` | what is known of blobs, and image names |
 //! | `listing.rs`, `kept.rs`, `walk.rs` | which blobs there are |
-//! | `users.rs` | who has files open |
+//! | `users.rs` | the number of open files |
 
 mod adopt;
 pub mod blob;
@@ -119,7 +119,7 @@ impl Volume {
         closes
     }
 
-    /// Who has files of the volume open: the volume itself, until the last of its ingests and walks is dropped, and its
+    /// The holders of open files of the volume: the volume itself, until the last of its ingests and walks is dropped, and its
     /// blobs.
     pub fn users(&self) -> Arc<Users> {
         Arc::clone(&self.users)

@@ -2,7 +2,7 @@
 //!
 //! | Step | A power cut or a failure after it leaves |
 //! | --- | --- |
-//! | the bytes are synced (`flush.rs`) | nothing that anybody sees |
+//! | the bytes are synced (`flush.rs`) | nothing visible |
 //! | mode and time are set | likewise |
 //! | take the digests' locks; the labels become durable | rows without a file, which mean nothing |
 //! | the names are given | nothing, or whole blobs, not acknowledged |
@@ -14,9 +14,9 @@
 //! A name that is there already is compared with our bytes. If it differs, it is damaged: a copy is kept in quarantine,
 //! and ours takes its place.
 //!
-//! The locks do not cover the sync of the directory, which takes longest. Who meets a name before that does not rely on
-//! it: a put and an update sync the directory themselves, and a delete takes away what was not acknowledged yet, as if it
-//! had come a moment later.
+//! The locks do not cover the sync of the directory, which takes longest. A process that finds a name before that does not rely
+//! on it: a put and an update sync the directory themselves, and a delete removes a blob that was not acknowledged yet, as
+//! if it had come a moment later.
 
 mod aside;
 mod candidate;
@@ -106,7 +106,7 @@ impl Volume {
             publication.come_second();
         }
         let Ok(large) = self.write_rows(&mut publications) else { return all(Err(Busy)) };
-        // From here on nobody is waited for but the disk.
+        // From here on there is no wait but for the disk.
         let tried = publications.into_iter().map(Publication::finish).collect();
         drop(lock);
         self.meta.remember(&large);
@@ -134,7 +134,8 @@ impl Volume {
         Ok(large)
     }
 
-    /// Sync the names that need it, all at once: then those blobs survive a power loss. A failure is everybody's who needed it.
+    /// Sync the names that need it, all at once: then those blobs survive a power loss. Every caller that needed it gets a
+    /// failure.
     ///
     /// `files` are those that were placed. `oldest` is as in `flush`, if there may be many.
     pub(crate) fn acknowledge(

@@ -16,7 +16,7 @@ use crate::waiting::Patience;
 impl Volume {
     /// Delete a blob and its labels; on return that survives a power loss. It needs no space on the disk.
     ///
-    /// `Cancelled` means that nothing was changed: once the blob is gone, nobody is waited for.
+    /// `Cancelled` means that nothing was changed: once the blob is gone, there is no wait.
     pub fn delete(&self, digest: &Digest) -> Result<()> {
         self.check_writable()?;
         let lock = self.locks.digest(digest)?;
@@ -56,7 +56,7 @@ impl Volume {
     /// Remove a blob's row, after its file is durably gone.
     ///
     /// A row without a file means nothing, and the next blob of that digest replaces it. So a full disk, damaged metadata
-    /// or a suspended process cannot keep anybody from deleting. While another process writes, the digest is free.
+    /// or a suspended process cannot prevent a deletion. While another process writes, the digest is free.
     fn forget(&self, digest: &Digest, lock: DigestLock) {
         let mut tried = self.meta.try_forget(digest);
         drop(lock);

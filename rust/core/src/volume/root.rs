@@ -63,7 +63,7 @@ impl Root {
         self.blobs = Some(blobs);
         self.ingests = Some(ingests);
         if marked && (new_blobs || new_ingests) {
-            // DURABILITY: somebody removed them, and a power cut before this would do so again. In a root without marker
+            // DURABILITY: they were removed, and a power cut before this would do so again. In a root without marker
             // they become durable together with it.
             self.sys.sync_dir(self.dir()).at("fsync", || &self.path)?;
         }
@@ -149,7 +149,7 @@ impl Root {
         self.open_blob_dir(algorithm, false)
     }
 
-    /// The directory of an algorithm's blobs, if it is known and nobody is at work on it.
+    /// The directory of an algorithm's blobs, if it is known and no thread is at work on it.
     pub(crate) fn known_blob_dir(&self, algorithm: Algorithm) -> Option<Arc<BlobDir>> {
         let dirs = self.blob_dirs.try_lock().ok()?;
         dirs[Algorithm::ALL.iter().position(|known| *known == algorithm)?].clone()
@@ -188,7 +188,7 @@ impl Root {
         };
         if make && !dir.is_linked() {
             // DURABILITY: without it a power cut takes the new directory, and all blobs in it. Not only when it was made
-            // here: whoever made it may have died before this step.
+            // here: the process that made it may have died before this step.
             let path = || self.path.join(BLOBS);
             self.sys.sync_dir(blobs.as_fd()).at("fsync", path)?;
             dir.set_linked();

@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use crate::error::Result;
 use crate::sys::Sys;
 
-/// A file that will be published, as publication sees it. Its bytes are synced by whoever offers it.
+/// A file that will be published, as publication sees it. The code that offers it syncs its bytes.
 #[derive(Clone, Copy)]
 pub(crate) enum Staged<'a> {
     /// A file without a name.

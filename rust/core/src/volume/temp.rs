@@ -1,7 +1,7 @@
 //! Files that have no final name yet.
 //!
 //! They are unnamed (`O_TMPFILE`), so that a crash leaves nothing. Where the file system has no such files, they have a
-//! name in `tmp/` and hold a lock on themselves: what is found there without a lock belongs to nobody and is swept.
+//! name in `tmp/` and hold a lock on themselves: a file there without a lock has no owner and is swept.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -85,7 +85,7 @@ impl Drop for Temp {
 /// Keep a file in `tmp/` from being swept, as long as it is open.
 pub(crate) fn hold(sys: &dyn Sys, fd: BorrowedFd<'_>) -> io::Result<()> {
     let mut patience = Patience::new();
-    // Whoever opens the store has it for a moment.
+    // A process that opens the store has it for a moment.
     while !sys.lock(fd, 0..1, Hold::Exclusive)? {
         patience.pause().map_err(|_| io::Error::from_raw_os_error(libc::EAGAIN))?;
     }

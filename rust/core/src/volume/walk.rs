@@ -36,7 +36,7 @@ pub struct Walk {
     unverified_before: Option<i64>,
     source: Source,
     found: VecDeque<Info>,
-    /// Set when nobody waits for the next blobs any more.
+    /// Set when no caller waits for the next blobs any more.
     given_up: Arc<AtomicBool>,
 }
 

@@ -135,7 +135,7 @@ fn an_update_does_not_outlive_the_name_that_it_is_about() {
 
     store.volume().update(&digest, &Labels::from([("a".to_owned(), "b".to_owned())]), None).unwrap();
 
-    // Whoever gave it may not have come to its sync yet.
+    // The process that gave it may not have come to its sync yet.
     let events = recorder.around.take();
     assert!(events.iter().any(|event| event.op == Op::SyncDir && event.path.ends_with("blobs/sha256")), "{events:#?}");
 }

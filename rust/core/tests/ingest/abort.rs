@@ -1,4 +1,4 @@
-//! Abort: the ingest is gone, its writer fenced, and nobody else's touched.
+//! Abort: the ingest is gone, its writer fenced, and no other ingest is touched.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Ingests without a ref: like any other, but nobody else sees them and nothing stays of them.
+//! Ingests without a ref: like any other, but no other process sees them and nothing stays of them.
 
 use steelyard_core::digest::Algorithm;
 use steelyard_core::error::Error;

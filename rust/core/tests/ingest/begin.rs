@@ -1,4 +1,4 @@
-//! Beginning: refs, what is announced, who holds what.
+//! Starting an ingest: refs, announced size and digest, holders of refs.
 
 use std::sync::Arc;
 

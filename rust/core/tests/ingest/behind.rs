@@ -1,4 +1,4 @@
-//! Bytes that are written and hashed behind whoever brings them, those of many ingests side by side.
+//! Bytes that are written and hashed after the call that brings them, those of many ingests side by side.
 
 use std::fs;
 use std::io;

@@ -129,7 +129,7 @@ fn assert_survives(fault: Fault) {
         faulty.set(None);
         result = Ok(0);
     }
-    // The thread that syncs may be the last to end; then whoever next needs it hears of its failure.
+    // The thread that syncs may be the last to end; then the next call that needs it gets its failure.
     let result = result.and_then(|_| ingest.sync());
     let ingest = match result {
         Ok(()) => ingest,

@@ -1,4 +1,4 @@
-//! Whole files in: what is stored is what was hashed, and whoever comes meanwhile gets a turn.
+//! Whole files in: what is stored is what was hashed, and other callers get a turn meanwhile.
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;

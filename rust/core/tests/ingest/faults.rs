@@ -35,7 +35,7 @@ enum Work {
     BeginStored,
     /// Begin over what a crash left.
     BeginOverGarbage,
-    /// Discard an ingest that nobody has open.
+    /// Discard an ingest that is not open.
     Abort,
     /// Discard one that this store has open.
     AbortLive,

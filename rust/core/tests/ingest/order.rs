@@ -171,7 +171,7 @@ fn a_long_write_begins_writeback_every_8_mib_and_checkpoints_every_64() {
 fn beside_others_writeback_begins_sooner() {
     let root = Root::in_memory();
     let (store, recorder) = open(&root);
-    // Each has bytes that nobody takes away yet: they are too few, and nobody waits for them.
+    // Each has bytes that no flusher takes yet: they are too few, and no caller waits for them.
     let others: Vec<_> =
         (0..4).map(|number| store.ingests().open(&format!("other {number}"), None, None, None).unwrap()).collect();
     for other in &others {

@@ -1,4 +1,4 @@
-//! Another process writes to `meta.db`, and may be suspended meanwhile: nobody waits for it with a digest's lock.
+//! Another process writes to `meta.db`, and may be suspended meanwhile: no thread waits for it with a digest's lock.
 
 use std::fs;
 use std::io;
@@ -128,7 +128,7 @@ fn what_takes_a_blob_away_ends_and_its_row_labels_no_later_blob() {
             caller.cancelled.store(is_cancelled, Ordering::SeqCst);
             let writer = writes(scratch.path());
 
-            // It is true: the blob is gone, whether or not anybody still wants to hear it.
+            // It is true: the blob is gone, whether or not the caller still waits.
             for_caller(Some(caller as _), || take(&store, &digest)).unwrap();
 
             assert!(matches!(store.volume().info(&digest), Err(Error::NotFound { .. })));
@@ -256,7 +256,7 @@ fn what_has_the_name_with_a_row_of_its_own_keeps_it() {
     let scratch = Scratch::new();
     let digest = name_of("x");
     let (path, root) = (blob(&scratch, &digest), scratch.path().to_owned());
-    // As a process that uses another file `lock`, because somebody has removed this one.
+    // As a process that uses another file `lock`, because this one was removed.
     let trick = move || {
         fs::write(&path, "x").unwrap();
         let connection = Connection::open(root.join("meta.db")).unwrap();

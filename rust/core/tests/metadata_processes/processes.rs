@@ -77,7 +77,7 @@ fn a_killed_process_leaves_every_visible_blob_with_its_labels() {
     for round in 0..6 {
         let mut child = start("endless", &scratch, "");
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        // Begins anew with the first blob each time: those are there already, and say so fast.
+        // Begins again with the first blob each time: those are there already, and say so fast.
         let wanted = round * 9 + 5;
         let acknowledged: Vec<_> = lines.map_while(Result::ok).filter_map(|line| stored(&line)).take(wanted).collect();
         child.kill().unwrap();
@@ -127,7 +127,7 @@ const FROZEN: &str = "exec unshare -rm sh -c 'mount --bind \"$STEELYARD_TEST_ROO
 fn a_read_only_file_system_is_read_with_and_without_a_log() {
     let allowed = Command::new("unshare").args(["-rm", "true"]).status();
     if !allowed.is_ok_and(|status| status.success()) {
-        eprintln!("not tested: this machine lets nobody mount");
+        eprintln!("not tested: this machine refuses mounts");
         return;
     }
     let scratch = Scratch::new();

@@ -284,7 +284,7 @@ mod tests {
         assert!(words(catalogue.resolve("o")).contains("a circle of links"));
     }
 
-    /// Followed anew each time, these links would be a thousand million steps.
+    /// Followed again each time, these links would be a thousand million steps.
     #[test]
     fn a_chain_of_links_is_followed_once() {
         let mut catalogue = Catalogue::default();

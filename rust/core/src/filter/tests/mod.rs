@@ -1,4 +1,4 @@
-//! Filters by tables, and by texts that nobody thought of.
+//! Filters by tables, and by random texts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

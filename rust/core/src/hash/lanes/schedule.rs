@@ -46,7 +46,7 @@ fn advance(kernel: &Kernel, going: &mut [Job<'_>], waiting: &[Job<'_>]) {
     let active = &mut going[..active];
     let longest = if crowded { TURN } else { usize::MAX };
     let strip = active.iter().map(|job| job.blocks.len()).fold(longest, usize::min);
-    // Lanes without a stream compress the first one's blocks into words that nobody reads.
+    // Lanes without a stream compress the first one's blocks into words that are never read.
     let mut words = [[0; 8]; MOST_LANES];
     let idle = Input { now: &active[0].blocks[..strip], then: &[] };
     let mut inputs = [idle; MOST_LANES];

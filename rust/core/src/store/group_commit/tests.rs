@@ -180,7 +180,7 @@ fn stage(store: &Store, entry: &mut Entry, data: &[u8]) {
 fn run(store: &Store, mut entries: Vec<Entry>) -> Vec<Answer> {
     let done = |went| match went {
         Went::Done(answer) => answer,
-        Went::Busy(_) => panic!("nobody else is there"),
+        Went::Busy(_) => panic!("no other thread is there"),
     };
     commit_group(&store.volume, &mut entries).into_iter().map(done).collect()
 }

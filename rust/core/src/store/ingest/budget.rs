@@ -15,10 +15,10 @@ const LEAST: usize = 64 << 10;
 /// because hashing is slower than copying.
 const MOST: usize = 4 << 20;
 
-/// Buffers that nobody uses are kept, a few: memory that was written to once is cheaper than new memory.
+/// A few unused buffers are kept: memory that was written to once is cheaper than new memory.
 const SPARE: usize = 32;
 
-/// Immutable bytes of somebody else's.
+/// Immutable bytes of another owner.
 pub type Lasting = Box<dyn AsRef<[u8]> + Send + Sync>;
 
 /// The memory of one store.

@@ -73,7 +73,7 @@ impl Inner {
             });
             // Before the commit that waits for this looks whether anything has the data open for writing.
             drop(data);
-            // Nobody waits any more only if the ingest was forgotten by a panic.
+            // No thread waits any more only if the ingest was forgotten by a panic.
             give.send((control, result)).ok();
         });
         Ok(())

@@ -144,7 +144,7 @@ impl Ingest {
         }
         let removed = Place::of(self.volume())?.remove(&ingest_name(&self.name));
         match published {
-            // The data was renamed away, so what remains is garbage, which nobody sees and the next writer sweeps.
+            // The data was renamed away, so what remains is garbage, which is invisible and is swept by the next writer.
             Published::New { .. } | Published::Healed => Ok(()),
             Published::Existed => removed,
         }

@@ -41,8 +41,8 @@ impl Ingest {
         })
     }
 
-    /// The digest of all bytes accepted so far. A checkpoint under way is not waited for: who asks after each write, as a
-    /// server does, would wait for the disk.
+    /// The digest of all bytes accepted so far. There is no wait for a checkpoint under way: a caller that
+    /// asks after each write, as a server does, would wait for the disk.
     pub fn digest(&self) -> Result<Digest> {
         self.stream(|inner| {
             inner.catch_up(self.volume(), u64::MAX)?;

@@ -223,7 +223,7 @@ impl Ingest {
             if let Some(notify) = self.leave_queue() {
                 notify();
             }
-            // Whoever had the lock has given it back before that, or will look at the write buffer when it does.
+            // The thread that had the lock has released it before that, or will look at the write buffer when it does.
             self.try_lock()
         })?;
         let mut flush = Flush { ingest: self, inner, segments: Vec::new(), hasher: None };

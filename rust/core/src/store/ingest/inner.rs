@@ -56,7 +56,7 @@ pub(super) struct Inner {
 pub(super) enum Backing {
     /// That of a ref.
     Named(Box<Named>),
-    /// An anonymous one: a file that nobody else sees.
+    /// An anonymous one: a file that no other process sees.
     Unnamed(Temp),
 }
 

@@ -14,7 +14,7 @@
 //! | `write_buffer.rs` | bytes accepted and not written yet |
 //! | `budget.rs` | the memory for those |
 //! | `queue.rs` | the ingests that have bytes to be written |
-//! | `flusher.rs` | who writes them behind the caller, and hashes those of several ingests side by side |
+//! | `flusher.rs` | the threads that write them after the call, and hash those of several ingests side by side |
 //! | `shared.rs` | an ingest that is not this writer's alone |
 //! | `tail.rs` | bytes after the last checkpoint that outlive a crash of the process |
 //! | `write.rs` | bytes in, and back by truncation |

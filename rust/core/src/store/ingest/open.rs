@@ -60,7 +60,7 @@ impl Ingests {
         Ok(ingest)
     }
 
-    /// Begin an ingest without a ref: nobody else sees it, and nothing remains of it unless it is committed.
+    /// Begin an ingest without a ref: no other process sees it, and nothing remains of it unless it is committed.
     pub fn anonymous(self: &Arc<Self>, algorithm: Algorithm) -> Result<Arc<Ingest>> {
         self.volume.check_writable()?;
         let now = self.volume.sys.now_ns();
@@ -100,7 +100,7 @@ impl Ingests {
             return Ok(false);
         }
         if !dir.covers(&stat) {
-            // DURABILITY: the caller will rely on it, and whoever stored it may have died before it was durable.
+            // DURABILITY: the caller will rely on it, and the process that stored it may have died before it was durable.
             sys.sync_file(file.as_fd()).at("fsync", path)?;
             dir.sync(sys)?;
         }

@@ -23,7 +23,7 @@ const WRITEBACK_LEAST: u64 = 1 << 20;
 const CHECKPOINT_EVERY: u64 = 64 << 20;
 
 impl Ingest {
-    /// Accept bytes, all or none, by copying them: no system call is made and nobody waited for.
+    /// Accept bytes, all or none, by copying them: there is no system call and no wait.
     ///
     /// They are written and hashed behind the caller. If that fails, a later call on the ingest says so.
     pub fn push(&self, data: &[u8]) -> Result<Pushed> {

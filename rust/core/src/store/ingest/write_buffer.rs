@@ -292,7 +292,7 @@ impl WriteBuffer {
         self.state().segments.iter().for_each(|segment| look(segment));
     }
 
-    /// Say how many bytes are written, when nobody is taking any away.
+    /// Say how many bytes are written, when no flusher is taking any away.
     pub(super) fn set_written(&self, written: u64) {
         let state = self.state();
         self.offset.store(written + state.bytes as u64, Ordering::Release);

@@ -38,7 +38,7 @@ pub(super) unsafe extern "C" fn mmap(
         mappings().push(mapping);
         return mapped;
     }
-    // SAFETY: it was mapped above, and nobody knows of it yet.
+    // SAFETY: it was mapped above, and no other code knows of it yet.
     unsafe { libc::munmap(mapped, size) };
     keep(libc::ENOSPC);
     set_errno(libc::ENOSPC);

@@ -19,7 +19,7 @@
 //!
 //! SQLite keeps, for the whole process, a list of the files that it has open and of the locks that it holds on them. A child
 //! inherits the list but not the locks (POSIX locks belong to a process), so a connection that it opens to the same file
-//! would rely on locks that nobody holds. Its connections cannot be closed there either: that would write to the log, or
+//! would rely on locks that are not held. Its connections cannot be closed there either: that would write to the log, or
 //! remove it. With another device number a file that the parent had open is unknown in the child, and gets locks of its own.
 //! SQLite uses the number for nothing else.
 #![allow(unsafe_code, reason = "SQLite calls these by C function pointers")]
@@ -59,7 +59,7 @@ pub fn install() {
     ONCE.call_once(|| {
         mutexes::watch(note);
         // SAFETY: each function has the signature that SQLite's table has for its name (`aSyscall` in os_unix.c). The default VFS
-        // lives as long as the process, and nobody uses it before the first connection.
+        // lives as long as the process, and it is not used before the first connection.
         unsafe {
             replace(c"open", open as *const ());
             replace(c"close", close as *const ());
@@ -98,7 +98,7 @@ unsafe fn replace(name: &CStr, function: *const ()) {
 }
 
 /// Run `open`, which opens a database whose log has no index, and must not make one: SQLite then finds an empty one, which
-/// nobody else sees, and builds its own in memory.
+/// no other process sees, and builds its own in memory.
 pub fn with_private_index<T>(open: impl FnOnce() -> T) -> T {
     struct Reset;
     impl Drop for Reset {

@@ -14,7 +14,7 @@ struct Content<R> {
     results: Vec<R>,
     /// The owner is about to be notified, or was notified and has not come yet.
     telling: bool,
-    /// Nobody comes any more.
+    /// The owner is gone.
     closed: bool,
 }
 
@@ -34,7 +34,7 @@ impl<R> Inbox<R> {
     pub fn push(&self, result: R) -> bool {
         let mut content = self.content();
         if content.closed {
-            drop(content); // the result goes outside of the lock: nobody knows what its end runs
+            drop(content); // the result is dropped outside of the lock: its destructor may run any code
             return false;
         }
         content.results.push(result);

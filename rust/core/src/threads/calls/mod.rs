@@ -103,10 +103,10 @@ struct State<W: Work> {
 /// The most threads that are started in place of others which wait.
 const MOST_AWAY: usize = 1024;
 
-/// Who is called to a job that waits.
+/// The thread that is woken for a waiting job.
 #[derive(Clone, Copy)]
 enum Call {
-    Nobody,
+    NoThread,
     Idle,
     New,
 }
@@ -121,7 +121,7 @@ impl<W: Work> State<W> {
     fn call(&mut self, most: usize) -> Call {
         let most = most + self.away.min(MOST_AWAY);
         if self.coming || self.jobs.is_empty() {
-            return Call::Nobody;
+            return Call::NoThread;
         }
         if self.idle > 0 {
             self.coming = true;
@@ -135,7 +135,7 @@ impl<W: Work> State<W> {
             self.counts.started += 1;
             return Call::New;
         }
-        Call::Nobody
+        Call::NoThread
     }
 
     fn take_owed(&mut self) -> Vec<W::Notified> {
@@ -192,13 +192,13 @@ impl<W: Work> Pool<W> {
             state.call(self.most)
         } else {
             state.away -= 1;
-            Call::Nobody
+            Call::NoThread
         };
         drop(state);
         self.make(call);
     }
 
-    /// Whether the pool ends: nobody waits for results any more.
+    /// Whether the pool ends: no caller waits for results any more.
     pub fn is_closing(&self) -> bool {
         self.state().closing
     }
@@ -219,7 +219,7 @@ impl<W: Work> Pool<W> {
 
     fn make(self: &Arc<Self>, call: Call) {
         match call {
-            Call::Nobody => {}
+            Call::NoThread => {}
             Call::Idle => self.called.notify_one(),
             Call::New => {
                 let pool = Arc::clone(self);
@@ -292,7 +292,7 @@ impl<W: Work> Pool<W> {
 
     /// Wait for something to do; false when there was nothing for long enough, and the queue has one thread less.
     ///
-    /// A thread cannot know whether a wake was meant for it: one that comes just as its time is up reaches nobody. So every
+    /// A thread cannot know whether a wake was meant for it: one that comes just as its time is up has no effect. So every
     /// thread that stops waiting takes it that it is the one on the way.
     fn wait(&self) -> bool {
         let mut state = self.state();

@@ -1,6 +1,6 @@
 //! A queue of calls that are made in batches: those that come while a batch is under way are the next one.
 //!
-//! A call that comes alone goes at once. Nobody waits for company: a batch is whatever is there when a thread is.
+//! A call that comes alone goes at once. No call waits for others: a batch is what waits when a thread is free.
 
 use std::collections::VecDeque;
 use std::sync::PoisonError;
@@ -31,12 +31,12 @@ struct State<T> {
 }
 
 impl<T> Queue<T> {
-    /// Make one in which nobody waits.
+    /// Make one in which no item waits.
     pub fn new(bounds: Bounds) -> Self {
         Self { bounds, state: Mutex::new(State { waiting: VecDeque::new(), running: 0 }) }
     }
 
-    /// Have an item wait. True if a batch is to be begun for it: somebody must then `take`, or `give_up`.
+    /// Have an item wait. True if a batch is to be begun for it: the caller must then `take`, or `give_up`.
     pub fn add(&self, item: T, bytes: usize) -> bool {
         let mut state = self.state();
         state.waiting.push_back((item, bytes));
@@ -86,7 +86,7 @@ impl<T> Queue<T> {
         more
     }
 
-    /// End a batch that was begun and cannot be taken; return all who wait, if nobody else would take them.
+    /// End a batch that was begun and cannot be taken; return all waiting items, if no other batch would take them.
     pub fn give_up(&self) -> Vec<T> {
         let mut state = self.state();
         state.running -= 1;

@@ -58,7 +58,7 @@ mod model {
             Ok((guard, Waited(self.expiries.load(Ordering::Relaxed) != before)))
         }
 
-        /// Time is up. The caller holds the mutex, so nobody is about to begin waiting.
+        /// Time is up. The caller holds the mutex, so no thread is about to begin waiting.
         pub(in crate::threads::calls) fn expire(&self) {
             self.expiries.fetch_add(1, Ordering::Relaxed);
             self.inner.notify_all();

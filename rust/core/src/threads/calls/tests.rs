@@ -1,7 +1,7 @@
 //! The pool under a model checker: each test runs once for every interleaving of its threads, up to two preemptions,
 //! one in the longest (more with `LOOM_MAX_PREEMPTIONS`).
 //!
-//! A wake that is lost, a job that nobody runs and a result that nobody is notified of all end in a deadlock, which the
+//! A wake that is lost, a job that never runs and a result without a notification all end in a deadlock, which the
 //! checker reports.
 
 use std::io;

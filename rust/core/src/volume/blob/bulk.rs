@@ -21,7 +21,7 @@ const SMALL: u64 = 256 << 10;
 pub enum Cache {
     /// What was read: it will be wanted again.
     Keep,
-    /// What was there before, where the system can tell: nobody asked for the blob itself.
+    /// What was there before, where the system can tell: the caller did not ask for the blob itself.
     Spare,
 }
 

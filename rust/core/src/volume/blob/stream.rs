@@ -34,7 +34,7 @@ struct State {
     given: usize,
     /// Where to read on.
     offset: u64,
-    /// Whether somebody reads now; the pipeline is theirs.
+    /// Whether a thread reads now; the pipeline is that thread's.
     is_reading: bool,
     /// Nothing more is read: an error, or the reader has gone.
     failure: Option<Error>,
@@ -102,7 +102,7 @@ impl Stream {
         self.0.pipeline.with(|hasher| hasher.digest())
     }
 
-    /// End it: wait until nobody reads any more.
+    /// End it: wait until no thread reads any more.
     pub fn close(&self) {
         self.0.lock().is_closed = true;
         let mut state = self.0.quiet();
@@ -118,7 +118,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        // Who reads for it stops after the piece under way.
+        // The thread that reads for it stops after the piece under way.
         self.0.lock().is_closed = true;
     }
 }
@@ -128,7 +128,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wait until nobody reads.
+    /// Wait until no thread reads.
     fn quiet(&self) -> MutexGuard<'_, State> {
         let mut state = self.lock();
         while state.is_reading {
@@ -163,7 +163,7 @@ impl Shared {
         drop(state);
         let shared = Arc::clone(self);
         let reading = Arc::clone(self);
-        // An event loop may be the caller: it does not read itself. Whoever waits for the next bytes reads them.
+        // An event loop may be the caller: it does not read itself. The thread that waits for the next bytes reads them.
         let started = lent.try_run(move || {
             let (_user, _reading) = (HASHING.enter(), Reading(&shared));
             let mut state = shared.lock();
@@ -218,7 +218,7 @@ impl Shared {
     }
 }
 
-/// That somebody reads, until it is dropped.
+/// Marks that a thread reads, until it is dropped.
 struct Reading<'a>(&'a Shared);
 
 impl Drop for Reading<'_> {
@@ -229,7 +229,7 @@ impl Drop for Reading<'_> {
 }
 
 impl State {
-    /// Whether there is more to read, and somebody who wants it.
+    /// Whether there is more to read, and a consumer for it.
     fn wants(&self, blob: &Blob) -> bool {
         !self.is_closed && self.failure.is_none() && self.offset < blob.size()
     }

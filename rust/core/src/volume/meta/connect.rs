@@ -136,7 +136,8 @@ fn uri(path: &Path, query: &str) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Wait for another process that recovers the log or brings the file up to date; false if nobody wants it any more, or there are no locks.
+/// Wait for another process that recovers the log or brings the file up to date; false if the caller was cancelled, or
+/// there are no locks.
 fn wait_to_open(tries: i32) -> bool {
     if waiting::is_cancelled() || sqlite::lock_failure().is_some() {
         return false;
@@ -199,7 +200,7 @@ pub(super) fn build(place: Place<'_>, name: &str, fill: impl FnOnce(&Connection)
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())).map_err(refused)?;
     connection.close().map_err(|(_, error)| refused(error))?;
     let whole = place.sys.open(place.dir, name, true).at("open metadata", || &path)?;
-    // DURABILITY: before the file gets its name; a power cut here leaves a file of a name that nobody reads.
+    // DURABILITY: before the file gets its name; a power cut here leaves a file whose name is never read.
     place.sys.sync_data(whole.as_fd()).at("sync metadata", || &path)
 }
 

@@ -77,7 +77,7 @@ pub(super) fn damaged(path: &Path, reason: &str) -> Error {
 pub(super) fn damage_note(path: &Path, reason: &str) -> String {
     format!(
         "{}: {reason}: labels and image names cannot be read and are not shown, and none can be set; all blobs are \
-         still there and readable; `steelyard doctor --rebuild` makes the file anew and keeps what can be read of it",
+         still there and readable; `steelyard doctor --rebuild` rebuilds the file and keeps the readable part of it",
         path.display()
     )
 }
@@ -85,7 +85,7 @@ pub(super) fn damage_note(path: &Path, reason: &str) -> String {
 /// Say to people what a missing file means.
 pub(super) fn missing_note(path: &Path) -> String {
     format!(
-        "{}: was missing and has been made anew: all labels and image names set before, and when blobs were last \
+        "{}: was missing and has been rebuilt: all labels and image names set before, and when blobs were last \
          verified, are lost; all blobs are still there",
         path.display()
     )

@@ -297,7 +297,7 @@ impl Meta {
             }
             match answer {
                 Ok(answer) => return Ok(Some(answer)),
-                // Readers wait for nobody, but for who recovers the log.
+                // Readers wait for no process but one that recovers the log.
                 Err(error) if fault::is_busy(&error) => {
                     patience.pause()?;
                     tries = 0;
@@ -315,7 +315,7 @@ impl Meta {
     }
 
     /// Change the file if other processes let us soon; None, and nothing is written, if not. For what saves time only:
-    /// nobody waits for a suspended process because of it.
+    /// no process waits for a suspended one because of it.
     fn write_spare<T>(&self, sync: Sync, run: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<Option<T>> {
         let (mut run, mut patience) = (Some(run), Patience::new());
         for _ in 0..SPARE_TRIES {

@@ -1,4 +1,4 @@
-//! Making the file anew from what is left of it and from the blobs on disk.
+//! Rebuilding the file from what is left of it and from the blobs on disk.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
@@ -31,7 +31,7 @@ struct Report {
 }
 
 impl Meta {
-    /// Make the file anew, move the old one aside, and return what was kept and lost, in lines for people.
+    /// Rebuild the file, move the old one aside, and return what was kept and lost, in lines for people.
     ///
     /// `blobs` gives every blob on disk to its argument. The caller holds the store to itself; calls from other threads
     /// wait. A failure leaves the old file in its place, or aside with nothing in its place.

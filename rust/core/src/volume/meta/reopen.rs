@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::sys::sqlite;
 
 impl Meta {
-    /// Open the file as the mode says, or to read only where the disk is too full for more: whoever has to make room
+    /// Open the file as the mode says, or to read only where the disk is too full for more: a process that has to make room
     /// must be able to look at the store and to delete.
     pub(super) fn connect(&self) -> Result<State> {
         if self.mode.read_only {

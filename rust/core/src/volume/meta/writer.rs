@@ -14,7 +14,7 @@ pub(super) enum Sync {
     Cheap,
 }
 
-/// A connection and the promise it is set to. Setting it anew costs a microsecond, a second connection would cost a
+/// A connection and the promise it is set to. Setting it again costs a microsecond, a second connection would cost a
 /// cache and two descriptors more.
 pub(super) struct Writer {
     connection: Connection,

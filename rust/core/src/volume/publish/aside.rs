@@ -25,7 +25,7 @@ impl Volume {
                 // DURABILITY: the copy, before the damaged name is given to other bytes.
                 self.sys.sync_dir(quarantine.as_fd()).at("fsync", || &path)
             }
-            // No hard links here, or not of a file that belongs to somebody else. The name is free for a moment, then.
+            // No hard links here, or not of a file of another user. The name is free for a moment, then.
             Err(error) if no_links(&error) => self.rename_aside(dir, digest, &quarantine, &path).map(drop),
             Err(error) => Err(error).at("link", || path.join(&encoded)),
         }

@@ -18,7 +18,7 @@ const PIECE: usize = 256 * 1024;
 pub(crate) enum Content<'a> {
     /// All bytes of a file of ours.
     File(BorrowedFd<'a>),
-    /// All bytes of somebody else's file. Once the job is cancelled they pass for others.
+    /// All bytes of a file that we did not write. Once the job is cancelled they pass for others.
     Source(BorrowedFd<'a>, &'a Job),
     /// Bytes in memory.
     Memory(&'a [u8]),
@@ -104,7 +104,7 @@ fn same(sys: &dyn Sys, file: BorrowedFd<'_>, content: Content<'_>, size: u64) ->
         match read_full_at(sys, file, stored, offset) {
             Ok(read) if read == take => {}
             Ok(_) => return Ok(false),
-            // The disk has lost it. Ours takes its place, which is all that anybody could do.
+            // The disk has lost it. Ours takes its place; nothing else can be done.
             Err(error) if lost(&error) => return Ok(false),
             Err(error) => return Err(error),
         }

@@ -16,10 +16,10 @@ const MOST_THREADS: usize = 16;
 
 impl Volume {
     /// Make the bytes of files durable, which lie on the file system of `dir`; return what became of each. Where the whole
-    /// file system is synced, a failure is everybody's.
+    /// file system is synced, every caller gets a failure.
     ///
-    /// `oldest` was opened before any of them was written. So it tells of every write that failed, whoever else was told
-    /// by another descriptor: a failure must never be reported to one group and hidden from another.
+    /// `oldest` was opened before any of them was written. So it reports every write that failed, also one that was
+    /// reported by another descriptor: a failure must never be reported to one group and hidden from another.
     pub(crate) fn flush(&self, dir: &BlobDir, files: &[BorrowedFd<'_>], oldest: BorrowedFd<'_>) -> Vec<Result<()>> {
         if !self.durable {
             return vec![Ok(()); files.len()];
@@ -30,7 +30,7 @@ impl Volume {
         {
             return vec![synced; files.len()];
         }
-        // DURABILITY: as above, file by file; the failure of one is nobody else's.
+        // DURABILITY: as above, file by file; a failure concerns its own file only.
         sync_each(files, |file| self.sys.sync_data(file).at("fdatasync", || dir.path()))
     }
 

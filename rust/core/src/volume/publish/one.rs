@@ -117,7 +117,7 @@ impl<'a> Publication<'a> {
     }
 
     /// Give the name, or find out who has it. `Busy`, and there is neither a name nor a row, while another process writes
-    /// labels: nobody is waited for here, as the digest's lock is held.
+    /// labels: there is no wait here, as the digest's lock is held.
     pub fn finish(mut self) -> Tried {
         let with_row = self.fate == Fate::Row;
         let placed = match std::mem::replace(&mut self.fate, Fate::Compare) {
@@ -137,7 +137,7 @@ impl<'a> Publication<'a> {
         Placed { published: Published::New { created_ns }, durable: false }
     }
 
-    /// Take an owned file, so that nobody else can change it before and after it has its name. `ETXTBSY` says that it is
+    /// Take an owned file, so that no other process can change it before and after it has its name. `ETXTBSY` says that it is
     /// open for writing.
     fn claim(&self) -> Result<Option<Lease<'a>>> {
         match self.candidate.staged {
@@ -167,7 +167,7 @@ impl<'a> Publication<'a> {
     /// and there is neither a name nor a row, while another process writes labels.
     ///
     /// `with_row` says that our row is written already: then the name was free, and what has it now appeared from nowhere
-    /// since. The row is right for it if it has our bytes, or gets them. So nobody has to be waited for to take it back.
+    /// since. The row is right for it if it has our bytes, or gets them. So no wait is needed to take it back.
     fn compare(&self, mut with_row: bool) -> Result<Option<Placed>> {
         let Self { volume, candidate, dir, .. } = self;
         let content = Content::File(candidate.staged.fd());
@@ -175,8 +175,8 @@ impl<'a> Publication<'a> {
             match volume.existing(dir, &candidate.digest, content, candidate.size)? {
                 Existing::Same { file, durable } => {
                     if !durable {
-                        // DURABILITY: whoever stored it may have died before it was. The caller relies on it from now on;
-                        // a power cut before the directory's sync takes what nobody was told of.
+                        // DURABILITY: the process that stored it may have died before it was. The caller relies on it from
+                        // now on; a power cut before the directory's sync takes a blob that was not acknowledged.
                         let path = || volume.root.blob_path(&candidate.digest);
                         if dir.naming(volume.sys.as_ref()) == Naming::Directory {
                             volume.sys.sync_data(file.as_fd()).at("fdatasync", path)?;
@@ -212,7 +212,7 @@ impl<'a> Publication<'a> {
         Err(taken).at("link", || volume.root.blob_path(&candidate.digest))
     }
 
-    /// Whether the row is the one that this publication has written, and not that of whoever gave the name.
+    /// Whether the row is the one that this publication has written, and not that of the process that gave the name.
     fn has_our_row(&self) -> Result<bool> {
         Ok(self.volume.meta.get(&self.candidate.digest)?.is_some_and(|row| row == self.row()))
     }

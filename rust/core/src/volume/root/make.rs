@@ -15,7 +15,7 @@ pub(super) fn dir(sys: &dyn Sys, parent: BorrowedFd<'_>, name: &str, mode: u32) 
         other => return other.map(|dir| (dir, false)),
     }
     match sys.mkdir(parent, name, mode) {
-        // Another process made it since; whether it is durable nobody knows, so it counts as made here.
+        // Another process made it since; it may not be durable, so it counts as made here.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         other => other?,
     }
