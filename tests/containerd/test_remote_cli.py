@@ -50,6 +50,21 @@ def test_blobs_are_put_listed_read_and_removed(shell: Shell, address: str, isola
     shell.run("--store", address, "info", digest, code=3)
 
 
+def test_a_tree_is_put_with_its_errors(shell: Shell, address: str) -> None:
+    """Small files go to any store as one list, and a file that fails does not stop the others."""
+    (shell.home / "tree" / "deep").mkdir(parents=True)
+    for number in range(40):
+        (shell.home / "tree" / "deep" / f"{number}").write_bytes(f"file {number}".encode())
+    (shell.home / "tree" / "link").symlink_to("deep/1")
+
+    done = shell.run("--store", address, "put", "-r", "tree", "absent", code=3)
+
+    assert {f"tree/deep/{number}" for number in range(40)} == {line.split("  ")[1] for line in done.lines}
+    assert "40 new, 0 already there" in done.err
+    assert "No such file or directory: absent" in done.err
+    assert sorted(line[:71] for line in done.lines) == shell.run("--store", address, "ls", "-q").lines
+
+
 def test_blobs_are_copied_to_a_containerd_and_back(shell: Shell, address: str) -> None:
     for name in ("a", "b"):
         (shell.home / name).write_bytes(name.encode())
