@@ -193,6 +193,21 @@ class LocalStore(ProcessBound, BaseStore):
         """Return the info of a blob; see `Manager.info`."""
         return await engine.run(self._store.info, digest)
 
+    async def path_of(self, digest: Digest | str) -> Path:
+        """Return the absolute path of a blob's file, for example for `sendfile` or a program that reads files.
+
+        The bytes are **unverified**, as those of `ReaderAt.read_at`: `get`, the stream of a reader and `verify` check them.
+        Only read the file, also through a hard link: a program that writes to it or truncates it damages the blob. Do not
+        rename or remove the file, and do not change its mode; use `delete`.
+
+        A path protects nothing: after `delete` or a quarantine, perhaps before the caller opens it, `open` raises
+        FileNotFoundError. A descriptor that is already open still reads the blob. With `ReaderAt.fileno` there is no such gap.
+
+        Raises:
+            NotFound: the blob is not stored.
+        """
+        return await engine.run(self._store.path_of, digest)
+
     async def infos(self, digests: Iterable[Digest | str]) -> dict[Digest, Info]:
         """Return the `Info` of each stored digest; one hop for `_BATCH` digests."""
         names = [engine.Digest.parse(digest) for digest in digests]

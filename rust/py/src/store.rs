@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pyo3::IntoPyObjectExt;
@@ -165,6 +165,13 @@ impl Store {
     fn blob_cached(&self, digest: &str) -> Result<Option<Blob>> {
         let blob = self.core()?.volume().blob_cached(&Digest::parse(digest)?)?;
         Ok(blob.map(|blob| Blob::new(blob, &self.opened)).transpose()?)
+    }
+
+    #[pyo3(signature = (digest, /))]
+    fn path_of(&self, py: Python<'_>, digest: &str) -> Result<OsString> {
+        py.detach(|| self.core()?.volume().path_of(&Digest::parse(digest)?))
+            .map(PathBuf::into_os_string)
+            .map_err(Failure::from)
     }
 
     #[pyo3(signature = (digest, /))]

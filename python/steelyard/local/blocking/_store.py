@@ -169,6 +169,10 @@ class BlockingStore(ProcessBound):
         """Return the info of a blob."""
         return to_info(self.native.info(str(Digest.parse(digest))))
 
+    def path_of(self, digest: Digest | str) -> Path:
+        """Return the path of a blob's file; see `LocalStore.path_of`."""
+        return Path(self.native.path_of(str(Digest.parse(digest))))
+
     def infos(self, digests: Iterable[Digest | str]) -> dict[Digest, Info]:
         """Return the info of each of the digests that is stored."""
         rows = self.native.infos([str(Digest.parse(digest)) for digest in digests])

@@ -3,6 +3,7 @@
 //! Whether a blob exists is always asked of its file, before its row is read: labels become durable before the file gets
 //! its name, so that a reader that sees the file sees them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::digest::{Algorithm, Digest};
@@ -24,6 +25,13 @@ impl Volume {
         self.check_open()?;
         let stat = self.stat_blob(digest)?.ok_or_else(|| Error::no_blob(digest))?;
         Ok(join(digest, &stat, self.meta.get(digest)?))
+    }
+
+    /// Return the path of a stored blob's file. The file may be deleted or moved to quarantine at any time after the call.
+    pub fn path_of(&self, digest: &Digest) -> Result<PathBuf> {
+        self.check_open()?;
+        self.stat_blob(digest)?.ok_or_else(|| Error::no_blob(digest))?;
+        Ok(self.root.blob_path(digest))
     }
 
     /// Return what is known of those of the digests that are stored, in their order.
