@@ -166,11 +166,14 @@ def test_a_store_that_is_verified_shows_only_damage(own: Shell, files: dict[str,
     assert re.fullmatch(rf"steelyard: {number} blobs, .*: 1 damaged", lines[-1])
 
 
-def test_many_blobs_are_deleted_without_a_line_each(shell: Shell) -> None:
+def test_many_names_give_a_summary_and_a_list_stays_a_list(shell: Shell) -> None:
     for number in range(105):
         (shell.home / f"{number}").write_text(f"{number}")
-    digests = shell.run("put", *map(str, range(105)), "-q").lines
 
+    (summary,) = shown_lines(shell, "put", *map(str, range(105)))
+    assert summary.startswith("steelyard: 105 files, ")
+    digests = [line[:71] for line in shown_lines(shell, "ls")]
+    assert 105 == len(digests)
     assert 4 == sum(line.startswith("sha256:") for line in shown_lines(shell, "rm", *digests[:4]))
     assert 101 == sum(line.startswith("sha256:") for line in shown_lines(shell, "rm", *digests[4:], "--dry-run"))
     (summary,) = shown_lines(shell, "rm", *digests[4:])
