@@ -92,17 +92,15 @@ class Decompressed(_Coded):
     Args:
         source: the input, in pieces of any size.
         ratio: the greatest ratio of output to input, checked from 1 MiB of output on; None: no limit.
-        memory: the most bytes of a window or dictionary.
 
     Raises:
         InvalidArchive: while iterating: the input is damaged, ends early, has data behind its end or is in bzip2.
         LimitExceeded: while iterating: the ratio is too great.
     """
 
-    def __init__(self, source: AsyncIterable[Buffer], *, ratio: int | None = None, memory: int = _MEMORY) -> None:
+    def __init__(self, source: AsyncIterable[Buffer], *, ratio: int | None = None) -> None:
         super().__init__(source)
         self._ratio = ratio
-        self._memory = memory
         self._coder: Decompressor | None = None
         self._format: Format | None = None
 
@@ -148,7 +146,7 @@ class Decompressed(_Coded):
             self._piece = head
         self._format = format_of(memoryview(self._piece)[:HEAD])
         if self._format != "plain":
-            self._coder = Decompressor(self._format, ratio=self._ratio, memory=self._memory)
+            self._coder = Decompressor(self._format, ratio=self._ratio, memory=_MEMORY)
 
 
 @final

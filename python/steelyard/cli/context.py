@@ -165,9 +165,7 @@ class Context:
             yield store
 
     @asynccontextmanager
-    async def open_local(
-        self, *, create: bool = False, change: bool = False, tell: bool = True
-    ) -> AsyncIterator[LocalStore]:
+    async def open_local(self, *, create: bool = False, change: bool = False) -> AsyncIterator[LocalStore]:
         """Open the store on this machine's disk.
 
         Looking never changes a directory into a store: without `create` a root that is not there is an error, and
@@ -176,7 +174,6 @@ class Context:
         Args:
             create: make the root if it is not there.
             change: the command changes something.
-            tell: print the store's notes on its own problems.
 
         Raises:
             NoStore: there is no store.
@@ -189,7 +186,7 @@ class Context:
         read_only = await self._check_local(create=create, change=change)
         durability = self.settings.durability_name
         async with LocalStore(self.settings.store_path, read_only=read_only, durability=durability) as store:
-            for note in store.notes() if tell else ():
+            for note in store.notes():
                 self.note(note)
             yield store
 
@@ -200,7 +197,8 @@ class Context:
 
         Args:
             work: called on a thread.
-            change, tell: see `open_local`, which raises the same.
+            change: see `open_local`, which raises the same.
+            tell: print the store's notes on its own problems.
         """
         from steelyard.local.blocking import BlockingStore, OpenOptions  # noqa: PLC0415 - as above
 

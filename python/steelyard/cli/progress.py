@@ -122,15 +122,11 @@ class Display:
 
     Args:
         mode: how.
-        plain_seconds: the time between two plain lines.
         clock: the time in seconds.
     """
 
-    def __init__(
-        self, mode: Mode, *, plain_seconds: float = PLAIN_SECONDS, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, mode: Mode, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.mode = mode
-        self._plain_seconds = plain_seconds
         self._clock = clock
         self._meter: Meter | None = None
         self._bars: Bars | None = None
@@ -163,7 +159,7 @@ class Display:
         if self._meter is None or self.mode == "none":
             return
         now = self._clock()
-        if now - self._shown_at < (LIVE_SECONDS if self.mode == "live" else self._plain_seconds):
+        if now - self._shown_at < (LIVE_SECONDS if self.mode == "live" else PLAIN_SECONDS):
             return
         self._shown_at = now
         if self.mode == "live":

@@ -68,22 +68,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return cast("Durability", self.durability.value)
 
 
-def load(flags: Mapping[str, str | None], environment: Mapping[str, str] | None = None) -> Settings:
-    """Return the options of this run.
+def load(flags: Mapping[str, str | None]) -> Settings:
+    """Return the options of this run. An empty environment variable counts as not set.
 
     Args:
         flags: the values given on the command line, by option; None where it was not given.
-        environment: by default that of the process. An empty variable counts as not set.
 
     Raises:
         InvalidArgument: a value is none of the choices, or the config file is not understood.
     """
-    variables = os.environ if environment is None else environment
     config = config_path()
     entries = _read(config)
     found: dict[str, Setting] = {}
     for name in ("store", *_CHOICES):
-        setting = _find(name, flags.get(name), variables.get(f"STEELYARD_{name.upper()}"), entries.get(name), config)
+        setting = _find(name, flags.get(name), os.environ.get(f"STEELYARD_{name.upper()}"), entries.get(name), config)
         choices = _CHOICES.get(name)
         if choices is not None and setting.value not in choices:
             raise InvalidArgument(f"{setting.origin}: {name} {setting.value!r}: expected one of {', '.join(choices)}")
