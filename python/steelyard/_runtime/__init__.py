@@ -1,4 +1,4 @@
-"""What the package runs on: threads, event loops, background tasks, cancellable jobs, forks. No module here knows a store.
+"""The base of the package: threads, event loops, background tasks, cancellable jobs, forks. No module here knows a store.
 
 | Module | Holds |
 | --- | --- |

@@ -185,7 +185,7 @@ def protect() -> None:
 
 
 class _Coded:
-    """What trio asks of a function. It is none."""
+    """The attributes of a function that trio reads."""
 
     def __init__(self, code: CodeType) -> None:
         self.__code__ = code

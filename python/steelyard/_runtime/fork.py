@@ -1,4 +1,4 @@
-"""What a fork leaves to the child: open objects that refuse to work.
+"""Forks: in the child, open objects refuse to work.
 
 The native core closes its descriptors in a child and refuses calls (`rust/core/src/sys/fork.rs`). This module does the same
 for the objects of Python around it, which would otherwise wait for tasks, threads and event loops that the child lacks.

@@ -17,7 +17,7 @@ ItemT = TypeVar("ItemT")
 
 
 class _Rest(Generic[ItemT]):
-    """What an iterator still gives. The iterator of a user may lack ``__aiter__``."""
+    """The remaining items of an iterator. The iterator of a user may lack ``__aiter__``."""
 
     __slots__ = ("_iterator",)
 

@@ -14,7 +14,7 @@ from steelyard.errors import StorageError
 __all__ = ("Pool", "refusable", "require", "start")
 
 _REFUSAL = "can't start new thread"
-"""What Python says, in a RuntimeError without a number."""
+"""The message of Python's RuntimeError, which has no error number."""
 
 
 @contextmanager

@@ -101,7 +101,7 @@ class _Meter(Meter):
 
     @property
     def activity(self) -> str:
-        """What is happening now: when all is written, it is being made durable."""
+        """The present step: when all is written, it is made durable."""
         return "starting" if self.total is None else "finishing" if self.done >= self.total else "writing"
 
     def observe(self, report: Progress) -> None:

@@ -1,4 +1,4 @@
-"""What a path lies on: the file system, as the kernel's table of mounts tells it."""
+"""The file system of a path, from the kernel's table of mounts."""
 
 from __future__ import annotations
 

@@ -14,10 +14,10 @@ const LONGEST: usize = 64;
 /// The hex digits of the longest hash.
 pub const MOST_DIGITS: usize = LONGEST * 2;
 
-/// What no digit stands for.
+/// The value of no digit.
 const NO_HEX: u8 = 0x80;
 
-/// What each lower-case hex digit stands for.
+/// The value of each lower-case hex digit.
 const HEX: [u8; 256] = {
     let mut values = [NO_HEX; 256];
     let mut value = 0;

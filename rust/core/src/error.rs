@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What the core's functions return.
+/// The result of the core's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A refusal, with its facts. It can be cloned, so that a poisoned ingest can give the same one again.
@@ -16,7 +16,7 @@ pub enum Error {
     Cancelled,
     /// Nothing of that name is stored.
     NotFound {
-        /// What was looked for: `blob`, `ingest` or `image name`.
+        /// The kind of the missing thing: `blob`, `ingest` or `image name`.
         kind: &'static str,
         /// The digest, the ref or the image name.
         name: String,
@@ -55,23 +55,23 @@ pub enum Error {
     },
     /// The state is not the one the call needs; nothing was changed.
     FailedPrecondition {
-        /// What was found, and what to do.
+        /// The state that was found, and the next step.
         message: String,
     },
     /// The bytes have another digest than expected.
     UnexpectedDigest {
-        /// What was asked for, as text.
+        /// The requested value, as text.
         expected: String,
-        /// What the bytes have, as text.
+        /// The value of the bytes, as text.
         actual: String,
         /// The ingest's ref, or nothing for a write without one.
         name: Option<String>,
     },
     /// There are more or fewer bytes than expected.
     UnexpectedSize {
-        /// What was asked for, in bytes.
+        /// The requested size, in bytes.
         expected: u64,
-        /// What there is, in bytes.
+        /// The present size, in bytes.
         actual: u64,
         /// The ingest's ref, or nothing for a write without one.
         name: Option<String>,
@@ -102,14 +102,14 @@ pub enum Error {
     },
     /// The call can never succeed as it is.
     InvalidArgument {
-        /// What is wrong with it.
+        /// The fault.
         message: String,
     },
     /// The text is no digest.
     InvalidDigest {
         /// The text.
         text: String,
-        /// What is wrong with it.
+        /// The fault.
         reason: String,
     },
     /// The digest is too long or too short for its algorithm.
@@ -134,7 +134,7 @@ pub enum Error {
         text: String,
         /// Where, in characters from 0.
         position: usize,
-        /// What is wrong there.
+        /// The fault.
         reason: String,
     },
     /// A label has an empty key, or is too long.
@@ -161,7 +161,7 @@ pub enum Error {
         name: String,
         /// What should have been found.
         expected: String,
-        /// What was found.
+        /// The value that was found.
         actual: String,
     },
     /// An archive is malformed, ends early, contradicts itself or wants something that no image needs.
@@ -170,14 +170,14 @@ pub enum Error {
         entry: Option<String>,
         /// What should have been found.
         expected: String,
-        /// What was found.
+        /// The value that was found.
         found: String,
         /// Where in the archive, in bytes after decompression.
         offset: Option<u64>,
     },
     /// An image needs more than the limits of the call allow.
     LimitExceeded {
-        /// What is too large.
+        /// The value that is too large.
         name: String,
         /// The name of the limit.
         limit: &'static str,

@@ -25,7 +25,7 @@ pub fn check_labels(labels: &Labels) -> Result<()> {
     Ok(())
 }
 
-/// What the store knows of a blob.
+/// The store's information on a blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Info {
     /// Its name.
@@ -40,7 +40,7 @@ pub struct Info {
     pub labels: Arc<Labels>,
 }
 
-/// What an image name holds: a reference to a blob, stored or not.
+/// The target of an image name: a reference to a blob, stored or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The blob's name.
@@ -68,7 +68,7 @@ pub struct Image {
     pub labels: Labels,
 }
 
-/// What the store knows of an ingest.
+/// The store's information on an ingest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// The caller's name for it.

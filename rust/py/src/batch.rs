@@ -20,7 +20,7 @@ enum Given<'a> {
     Bytes(Input<'a>),
 }
 
-/// What one caller wants stored.
+/// One item to store.
 struct Wanted<'a> {
     given: Given<'a>,
     algorithm: Algorithm,

@@ -1,6 +1,6 @@
 //! Python's buffers as Rust slices, without a copy: the one place of the extension with `unsafe`.
 //!
-//! A buffer is borrowed for one call and released at its end; nothing keeps it across calls. What is accepted is any
+//! A buffer is borrowed for one call and released at its end; nothing keeps it across calls. Accepted is any
 //! object with a contiguous buffer of one-byte items in at most one dimension: `bytes`, `bytearray`, `memoryview`,
 //! `mmap`, `array` and numpy arrays of bytes. Another thread may change such an object while we read it; what we do
 //! about that is said at each `unsafe`.

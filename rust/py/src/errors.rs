@@ -20,7 +20,7 @@ pyo3::create_exception!(
     "The call was cancelled while it waited for another process; nothing was done."
 );
 
-/// What a method of the extension fails with: an error of the core, or of Python itself.
+/// The error of a method of the extension: one of the core, or of Python itself.
 pub(crate) enum Failure {
     /// Becomes an instance of the class that `steelyard.errors` has for it.
     Core(Error),
@@ -28,7 +28,7 @@ pub(crate) enum Failure {
     Python(PyErr),
 }
 
-/// What a method of the extension returns.
+/// The result of a method of the extension.
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
 impl From<Error> for Failure {
@@ -46,7 +46,7 @@ impl From<PyErr> for Failure {
 impl From<Failure> for PyErr {
     fn from(failure: Failure) -> Self {
         match failure {
-            // What goes wrong while the error is made (no memory, no module) is raised in its place.
+            // A failure while the error is made (no memory, no module) is raised in its place.
             Failure::Core(error) => Python::attach(|py| make(py, error).unwrap_or_else(|failed| failed)),
             Failure::Python(error) => error,
         }
@@ -74,7 +74,7 @@ macro_rules! call {
             })*
             // In whose place the caller's own cancellation is raised.
             Error::Cancelled => return Ok(Cancelled::new_err(())),
-            // What Python itself would raise: no part of the store has failed.
+            // As Python itself would raise it: no part of the store has failed.
             Error::Source { errno } => return Ok(io::Error::from_raw_os_error(errno).into()),
         }
     }};

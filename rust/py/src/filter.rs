@@ -17,7 +17,7 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    /// What the core compiled, for calls that match natively.
+    /// The compiled filter of the core, for calls that match natively.
     pub(crate) fn compiled(&self) -> &Compiled {
         &self.compiled
     }
@@ -29,7 +29,7 @@ impl Filter {
     #[pyo3(signature = (texts, /))]
     #[allow(clippy::needless_pass_by_value, reason = "how PyO3 hands over a list")]
     fn new(py: Python<'_>, texts: Vec<Bound<'_, PyString>>) -> Result<Self> {
-        // What is no Unicode becomes U+FFFD here, which the core refuses at its place.
+        // Invalid Unicode becomes U+FFFD here, which the core refuses at its place.
         let texts: Vec<_> = texts.iter().map(|text| text.to_string_lossy()).collect();
         // It comes from outside, and regular expressions may take a second.
         Ok(Self { compiled: py.detach(|| Compiled::compile(&texts))? })

@@ -1,4 +1,4 @@
-//! What Python has open of a store: all of it ends when the store is closed, however long it is still referenced.
+//! The objects that Python has open of a store: all end when the store is closed, also if they are still referenced.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -10,7 +10,7 @@ use steelyard_core::volume::blob;
 /// The fewest entries among which those of dropped objects are looked for.
 const LEAST: usize = 64;
 
-/// What can be ended from outside.
+/// An object that can be ended from outside.
 pub(crate) trait End: Send + Sync {
     /// Close it. Whatever is asked of it from now on fails for that reason.
     fn end(&self, reason: &Error) -> Result<()>;
@@ -39,7 +39,7 @@ enum State<T> {
     Ended(Error),
 }
 
-/// What is done with a value that is closed, before it is dropped.
+/// The last use of a closed value, before it is dropped.
 pub(crate) trait Close: Send + Sync + 'static {
     fn close(&self) {}
 }

@@ -54,7 +54,7 @@ mod _native {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("MAX_FILTERS", steelyard_core::filter::MAX_FILTERS)?;
         module.add("Cancelled", py.get_type::<crate::errors::Cancelled>())?;
-        // What a panic is to Python, for those who tell it from other errors.
+        // The Python class of a panic, for callers that distinguish it from other errors.
         module.add("PanicException", py.get_type::<pyo3::panic::PanicException>())?;
         module.add("debug_build", cfg!(debug_assertions))?;
         module.add("sqlite_version", steelyard_core::volume::meta::sqlite_version())?;

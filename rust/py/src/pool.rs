@@ -28,7 +28,7 @@ const IDLE: Duration = Duration::from_millis(700);
 /// As Linux numbers it: too many threads or processes.
 const EAGAIN: i32 = 11;
 
-/// What a worker has to do.
+/// A job of a worker.
 pub(crate) enum Job {
     /// A call to make, and the owner of its result.
     Call { function: Py<PyAny>, args: Py<PyTuple>, ticket: Py<PyAny>, port: Arc<Inbox> },
@@ -134,7 +134,7 @@ impl Port {
         Ok(())
     }
 
-    /// What was submitted with that ticket, and cancelled, has ended.
+    /// The cancelled call of that ticket has ended.
     #[pyo3(signature = (ticket, /))]
     fn forget(&self, ticket: Py<PyAny>) -> PyResult<()> {
         let (_, inbox) = bound(&self.0)?;
@@ -258,7 +258,7 @@ impl Threads for Arc<calls::Pool<Calls>> {
     }
 }
 
-/// What belongs to this process; a child of a fork is refused.
+/// Return the value if it belongs to this process; a child of a fork is refused.
 fn bound<T>(value: &ProcessBound<T>) -> PyResult<&T> {
     Ok(value.get(|| "event loop".to_owned()).map_err(Failure::from)?)
 }

@@ -27,7 +27,7 @@ use crate::job::Job;
 use crate::rows::{InfoRow, StatusRow, info_row, optional_algorithm, optional_digest, status_row};
 use crate::walk::Walk;
 
-/// An open root. What it gives out ends with it.
+/// An open root. Objects that it returns end with it.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct Store {
     path: OsString,

@@ -1,4 +1,4 @@
-//! What is waited for without a thread: native code says when it has come about.
+//! Waits without a thread: native code notifies the waiter.
 
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Weak};

@@ -24,7 +24,7 @@ __all__ = ("AsyncioLoop",)
 
 
 class _Failed:
-    """What a piece raised, on its way to the caller."""
+    """The error of a piece, on its way to the caller."""
 
     __slots__ = ("error",)
 

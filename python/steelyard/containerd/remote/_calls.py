@@ -86,7 +86,7 @@ async def ask(
         SteelyardError: by `error_of`.
 
     Cancellation:
-        The call is ended. What it was to change is not changed, or is.
+        The call is ended. Its change may have happened or not.
     """
     call = connection.ask(called, request, limits.timeout, headers)
     done, loop = anyio.Event(), EventLoop()

@@ -22,7 +22,7 @@ from steelyard.containerd.remote._wire import read_data, write_data
 __all__ = ("MESSAGE_LIMIT", "Channel", "Connection", "Headers", "Method", "method")
 
 Headers = tuple[tuple[str, str], ...]
-"""What is said with a call, beside the request. A server that does not know a header ignores it."""
+"""The headers of a call. A server that does not know a header ignores it."""
 
 MESSAGE_LIMIT = 16 << 20
 """The most bytes of a message, either way; containerd's own limit."""
@@ -67,7 +67,7 @@ _CODECS: dict[tuple[str, str], tuple[Callable[[Any], bytes] | None, Callable[[by
     ("Content", "Write"): (write_data, None),
     ("Content", "Read"): (None, read_data),
 }
-"""What is faster than protobuf. A Write takes `Data`, and a Read gives memory."""
+"""Codecs that are faster than protobuf. A Write takes `Data`, and a Read gives memory."""
 
 _FILES: tuple[FileDescriptor, ...] = (content_pb2.DESCRIPTOR, images_pb2.DESCRIPTOR, leases_pb2.DESCRIPTOR)
 

@@ -28,7 +28,7 @@ _LOOKUPS_AT_ONCE = 32
 
 
 class Content:
-    """What a server says of blobs and ingests, and what is changed of them without their bytes."""
+    """Information on blobs and ingests of a server, and changes without their bytes."""
 
     def __init__(self, connection: Connection, limits: Limits) -> None:
         self._connection, self._limits = connection, limits

@@ -68,7 +68,7 @@ class NameTaken(SteelyardError):
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
-    """What a call is about, for the errors that it may end with.
+    """The subject of a call, for its errors.
 
     Attributes:
         kind: ``"blob"``, ``"ingest"``, ``"image name"`` or ``"lease"``.

@@ -1,6 +1,6 @@
 """Which filters a server may apply for us.
 
-A listing is always filtered here. What the server leaves out before that must be left out here too, so it only gets filters
+A listing is always filtered here. A row that the server leaves out must be left out here too, so it only gets filters
 that mean the same everywhere: containerd knows no sizes and times, and its regular expressions are not ours.
 """
 

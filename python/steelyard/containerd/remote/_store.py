@@ -258,7 +258,7 @@ class RemoteStore(ProcessBound, BaseStore):
             await stream.aclose()
             error = error_of(refused, about, self.address)
             if isinstance(error, AlreadyExists):
-                # What was begun under this ref has become pointless; containerd would keep it.
+                # The ingest of this ref has become pointless; containerd would keep it.
                 with suppress(NotFound):
                     await self._content.abort(ref)
             raise error from None

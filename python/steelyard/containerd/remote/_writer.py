@@ -42,7 +42,7 @@ ResultT = TypeVar("ResultT")
 class RemoteWriter(ProcessBound, Writer):
     """An open ingest behind a server: one Write stream, several messages in flight.
 
-    Small writes gather in memory until there is a message of them. What the server has refused shows on a later call.
+    Small writes gather in memory until there is a message of them. A later call raises the error of the server.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class RemoteWriter(ProcessBound, Writer):
             await self._answer(self._stream.answered(self._stream.send(Data(self._message(action=_WRITE)))))
 
     async def sync(self) -> None:
-        """Wait until the server has all bytes accepted so far. What they survive there is the server's to say."""
+        """Wait until the server has all bytes accepted so far. The server decides which failures they survive."""
         self._check()
         self._flush()
         await checkpoint()

@@ -80,7 +80,7 @@ SUFFIXES: dict[StatusCode, str] = {
     StatusCode.DATA_LOSS: "data loss",
     StatusCode.UNAUTHENTICATED: "unauthenticated",
 }
-"""What containerd appends to a message of each code, after a colon."""
+"""The text that containerd appends to a message of each code, after a colon."""
 
 
 class Refusal(msgspec.Struct, frozen=True):

@@ -39,7 +39,7 @@ Many = Callable[[Call], None]
 
 
 _KINDS = {"writes": "Write calls", "calls": "calls other than Write"}
-"""What is limited by itself, as metrics and people call it."""
+"""The names of the separate limits, in metrics and messages."""
 
 
 def _kind(method: str) -> str:

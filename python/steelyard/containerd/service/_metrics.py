@@ -1,4 +1,4 @@
-"""What the service counts, and the page on which Prometheus reads it."""
+"""The metrics of the service, and the page on which Prometheus reads them."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class Server(ProcessBound):
 
     @property
     def address(self) -> str:
-        """What gRPC clients connect to."""
+        """The address for gRPC clients."""
         return f"unix://{self._path}"
 
     @property

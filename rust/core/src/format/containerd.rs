@@ -1,4 +1,4 @@
-//! What containerd writes into the directory of an ingest: a small file for each of these names.
+//! The small files that containerd writes into the directory of an ingest.
 
 /// The ref.
 pub(crate) const REF: &str = "ref";

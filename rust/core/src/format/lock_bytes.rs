@@ -1,4 +1,4 @@
-//! What each byte of the file `lock` stands for.
+//! The meaning of each byte of the file `lock`.
 //!
 //! | Byte | Stands for |
 //! | --- | --- |

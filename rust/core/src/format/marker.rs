@@ -3,7 +3,7 @@
 /// The format that this release reads and writes.
 pub(crate) const FORMAT: u64 = 1;
 
-/// What is written into a new marker.
+/// The content of a new marker.
 pub(crate) const TEXT: &str = "{\"format\": 1}\n";
 
 /// More bytes than any marker needs.

@@ -30,11 +30,11 @@ pub(crate) const META_WAL: &str = "meta.db-wal";
 pub(crate) const META_SHM: &str = "meta.db-shm";
 /// How the names of metadata files under construction begin.
 pub(crate) const META_NEW: &str = "meta.db.new-";
-/// What SQLite appends to a file's name for its log.
+/// The suffix of SQLite's write-ahead log.
 pub(crate) const WAL_SUFFIX: &str = "-wal";
-/// What SQLite appends to a file's name for the index of its log.
+/// The suffix of the index of SQLite's log.
 pub(crate) const SHM_SUFFIX: &str = "-shm";
-/// What SQLite appends to a file's name for its rollback journal.
+/// The suffix of SQLite's rollback journal.
 pub(crate) const JOURNAL_SUFFIX: &str = "-journal";
 
 /// The bytes of an ingest; containerd's has the same name.

@@ -20,7 +20,7 @@ pub(super) const fn blocks_ahead(lanes: usize) -> usize {
     if fair < MOST_AHEAD { fair / BLOCK } else { MOST_AHEAD / BLOCK }
 }
 
-/// What a stream reads: the blocks that are compressed now, and those that likely are thereafter.
+/// The memory that a stream reads: the blocks that are compressed now, and those that likely are thereafter.
 #[derive(Clone, Copy)]
 pub(super) struct Input<'a> {
     pub(super) now: &'a [[u8; BLOCK]],

@@ -4,7 +4,7 @@ use sha2::Digest as _;
 use super::blake3_tree::SUBTREE;
 use super::*;
 
-/// What the one-shot functions of the crates give.
+/// The results of the one-shot functions of the crates.
 fn one_shot(algorithm: Algorithm, data: &[u8]) -> Digest {
     match algorithm {
         Algorithm::Blake3 => Digest::new(algorithm, blake3::hash(data).as_bytes()),

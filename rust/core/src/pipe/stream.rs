@@ -74,7 +74,7 @@ pub(super) struct Stream {
     first_ahead: u64,
     /// Its tasks: those that wait for a hash worker, and those under way.
     pub(super) tasks: usize,
-    /// An update panicked. What is fed is dropped, and the hasher has seen nothing.
+    /// An update panicked. Further bytes are dropped, and the hasher has seen nothing.
     lost: bool,
     /// Whether a saved state was sent, or can no longer be, since this was last cleared.
     pub(super) answered: bool,

@@ -70,7 +70,7 @@ struct Batch<'a> {
     answers: Mutex<Vec<Option<Given>>>,
 }
 
-/// What one item got.
+/// The result of one item.
 #[derive(Clone, Debug)]
 enum Given {
     /// This.

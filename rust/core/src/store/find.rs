@@ -23,7 +23,7 @@ impl Store {
     /// job was cancelled.
     ///
     /// A large file is hashed only if some bytes of it are those of a blob of that size, so that many new files of one size
-    /// are not read twice. What is found survives a power loss. A file of a size that many blobs have, and a blob that
+    /// are not read twice. A blob that is found survives a power loss. A file of a size that many blobs have, and a blob that
     /// came into the root by other ways, may not be found.
     pub fn find(&self, file: BorrowedFd<'_>, size: u64, algorithm: Algorithm, job: &Job) -> Result<Option<Digest>> {
         self.volume.check_writable()?;

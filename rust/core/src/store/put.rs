@@ -10,7 +10,7 @@ use crate::sys::write_all_at;
 use crate::threads::low_priority::{WORTH, low_priority};
 use crate::volume::{Content, Existing, Published};
 
-/// What a put did.
+/// The result of a put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Put {
     /// The blob's name.
@@ -92,7 +92,7 @@ impl Store {
 }
 
 impl Put {
-    /// What to say once it was published.
+    /// The result, once it was published.
     pub(super) fn published(self, published: Published) -> Self {
         Self { new: matches!(published, Published::New { .. }), ..self }
     }

@@ -1,4 +1,4 @@
-//! What a fork leaves to the child: our descriptors closed, and objects that refuse to work.
+//! Forks: in the child, our descriptors are closed and objects refuse to work.
 //!
 //! A child shares the open files of its parent. A lock is held by the open file, not by the process: an unlock in the
 //! child would unlock for the parent, and a ref would stay held for as long as any child lives. So three things happen:

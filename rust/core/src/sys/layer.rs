@@ -59,7 +59,7 @@ pub struct Call<'a> {
     pub to: Option<(RawFd, &'a str)>,
 }
 
-/// What a layer does around each call.
+/// The work of a layer around each call.
 pub trait Around: Send + Sync {
     /// Make the call with `run`, once, often or never.
     fn around<T>(&self, call: Call<'_>, run: impl FnMut() -> io::Result<T>) -> io::Result<T>;

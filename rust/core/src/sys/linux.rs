@@ -21,7 +21,7 @@ const NS: i64 = 1_000_000_000;
 const READ_FLAGS: OFlags =
     OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
-/// Drop from the page cache what this read brought in (Linux 6.14). What was there before stays.
+/// Drop the pages that this read brought into the page cache (Linux 6.14). Earlier pages stay.
 const DONTCACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
 
 /// Linux.

@@ -32,7 +32,7 @@ pub use promise::Naming;
 pub use undivided::undivided;
 pub(crate) use undivided::{begin, end};
 
-/// What a name in a directory stands for.
+/// The kind of file under a name in a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
     /// A regular file.
@@ -54,7 +54,7 @@ pub struct FileId {
     pub inode: u64,
 }
 
-/// What a directory is reached through. Files are linked and renamed within one mount only.
+/// The mount through which a directory is reached. Files are linked and renamed within one mount only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mount {
     /// The device of the file system.
@@ -63,7 +63,7 @@ pub struct Mount {
     pub id: Option<u64>,
 }
 
-/// What the file system knows of a file.
+/// The file system's information on a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
     /// Which file it is.
@@ -148,7 +148,7 @@ pub trait Sys: Send + Sync {
     fn sync_fs(&self, fd: BorrowedFd<'_>) -> io::Result<()>;
     /// Make a directory's names survive a power loss.
     fn sync_dir(&self, dir: BorrowedFd<'_>) -> io::Result<()>;
-    /// What has to be synced after a file got a name in this directory.
+    /// The sync that is needed after a file got a name in this directory.
     fn naming(&self, dir: BorrowedFd<'_>) -> io::Result<Naming>;
     /// Set a file's permission bits.
     fn set_mode(&self, fd: BorrowedFd<'_>, mode: u32) -> io::Result<()>;

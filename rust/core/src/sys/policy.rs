@@ -6,7 +6,7 @@ use super::{Around, Call, Op};
 
 /// The manner of one open store; around all its calls.
 ///
-/// What a signal has interrupted is repeated, and so EINTR is never seen above: a call that may be made again does no harm
+/// A call that a signal has interrupted is repeated, so callers never see EINTR: a call that may be made again does no harm
 /// by it, and a sync is complete only when it says so. Names are the exception: an interruption does not say whether a link,
 /// rename or removal happened, and made again it would fail for another reason. Linux interrupts none of them on a local
 /// file system; on other file systems an interrupted one fails with EIO.

@@ -1,4 +1,4 @@
-//! What the file systems promise beyond what the system calls say.
+//! Promises of file systems beyond those of the system calls.
 #![allow(clippy::disallowed_methods, reason = "a part of the module that makes the calls")]
 
 use std::fs;
@@ -23,7 +23,7 @@ pub(super) fn whole(fd: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(*reports && matches!(kind(fd)?, EXT | XFS | BTRFS | F2FS | BCACHEFS | TMPFS))
 }
 
-/// What has to be synced, in this order, so that a file whose bytes were synced before survives a power cut under a new name,
+/// The syncs, in this order, after which a file whose bytes were synced before survives a power cut under a new name,
 /// with its mode, its times, and no other name. It is asked for blobs, exports and image layouts.
 ///
 /// | File system | The directory's sync writes | Needed |

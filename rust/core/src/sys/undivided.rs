@@ -1,6 +1,6 @@
 //! Short steps that a fork must not divide.
 //!
-//! A child has one thread. What another thread of the parent was about to do is never finished there, and a lock that it
+//! A child has one thread. The work of other threads of the parent is never finished there, and a lock that it
 //! held stays locked. Our own objects do not need their locks in a child (`fork.rs`). But some locks belong to the whole
 //! process: those inside SQLite, and that of `PyO3`'s list of objects to be freed. Each is held for a step without any wait,
 //! and no such step begins while a fork is under way. The fork waits for the steps that have begun, for `PATIENCE` at most,

@@ -64,7 +64,7 @@ impl Blob {
         self.stat.size
     }
 
-    /// What the file system knew of it when it was opened.
+    /// The file system's information on it at its opening.
     pub fn stat(&self) -> &Stat {
         &self.stat
     }

@@ -75,7 +75,7 @@ impl BlobDir {
         Ok(())
     }
 
-    /// What has to be synced after a file got a name here; everything, if there is no telling.
+    /// The sync that is needed after a file got a name here; everything, if that is unknown.
     pub(crate) fn naming(&self, sys: &dyn Sys) -> Naming {
         *self.naming.get_or_init(|| sys.naming(self.fd()).unwrap_or(Naming::Everything))
     }

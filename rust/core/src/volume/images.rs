@@ -22,7 +22,7 @@ pub enum Taken {
     Overwrite,
 }
 
-/// A change of one name. What is None stays as it is.
+/// A change of one name. A field that is None stays as it is.
 #[derive(Clone, Debug, Default)]
 pub struct Change {
     /// What it is to hold.

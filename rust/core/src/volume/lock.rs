@@ -44,7 +44,7 @@ struct Table {
     freed: Condvar,
 }
 
-/// What the threads of this store hold.
+/// The locks that the threads of this store hold.
 #[derive(Default)]
 struct Held {
     /// Single bytes.
@@ -233,7 +233,7 @@ impl Table {
     }
 }
 
-/// What a guard holds.
+/// The lock of a guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     Ref(u64),

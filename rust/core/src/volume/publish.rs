@@ -72,7 +72,7 @@ impl Volume {
                 // makes an ingest garbage.
                 self.sys.sync_dir(old).at("fsync", || self.root.ingests_path())
             }
-            // What is left in `tmp/` is swept.
+            // The rest of `tmp/` is swept.
             Staged::Owned { .. } | Staged::Named { .. } | Staged::Unnamed(_) => Ok(()),
         }
     }

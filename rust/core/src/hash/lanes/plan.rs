@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::kernel::{KERNELS, Kernel, MOST_LANES};
 use crate::hash::prefetch::{BLOCK, Input};
 
-/// What each kernel is timed with: this many blocks of each of `MOST_LANES` streams.
+/// The work for which each kernel is timed: this many blocks of each of `MOST_LANES` streams.
 const BLOCKS: usize = 8;
 /// The shortest of as many times counts.
 const ROUNDS: usize = 5;

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use loom::thread;
 use schedule::Schedule;
 
-/// What a leader dies of.
+/// The message of the panic that ends a leader.
 const DIES: &str = "the test wants it";
 
 /// What becomes of a flush.
@@ -32,7 +32,7 @@ enum Fate {
     Dies,
 }
 
-/// What one caller brings: its number, and the place of its file among all that were opened.
+/// The entry of one caller: its number, and the place of its file among all that were opened.
 #[derive(Clone, Copy)]
 struct Entry {
     caller: usize,

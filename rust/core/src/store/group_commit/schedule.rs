@@ -20,13 +20,13 @@ struct State<E, A> {
     waiting: VecDeque<(E, Arc<Ticket<E, A>>)>,
 }
 
-/// What a caller waits with.
+/// The ticket of a waiting caller.
 struct Ticket<E, A> {
     notice: Mutex<Notice<E, A>>,
     changed: Condvar,
 }
 
-/// What a caller is notified of.
+/// The notification of a caller.
 enum Notice<E, A> {
     Waiting,
     /// It leads the next group, with its own entry.

@@ -134,7 +134,7 @@ impl Inner {
         synced.at("fdatasync", || self.data_path(volume))
     }
 
-    /// What a checkpoint of this moment says.
+    /// The content of a checkpoint at this moment.
     pub(super) fn slot(&mut self) -> Slot {
         let hasher = self.hashing.with(|hasher| hasher.clone());
         self.slot_with(&hasher)

@@ -20,11 +20,11 @@ pub(super) struct Place<'a> {
     pub(super) path: PathBuf,
 }
 
-/// What there is under an ingest's name.
+/// The state under an ingest's name.
 pub(super) enum Found {
     /// Nothing.
     Absent,
-    /// What a crash, a finished commit or a damaged disk left: nothing that could be resumed. With its directory, if it
+    /// The remains of a crash, a finished commit or a damaged disk: nothing that could be resumed. With its directory, if it
     /// is one.
     Garbage(Option<Fd>),
     /// An ingest.

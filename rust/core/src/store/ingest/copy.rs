@@ -26,7 +26,7 @@ const AHEAD: u64 = 32 << 20;
 /// Pieces that are read ahead of the writes.
 const PIECES_AHEAD: usize = 2;
 
-/// What is read of a file.
+/// The part of a file to read.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
     /// A file that can be read at any offset; its own position is left alone.
@@ -40,7 +40,7 @@ pub struct Source<'a> {
 impl Ingest {
     /// Append bytes of a file; return how many: fewer than asked for where the file ends, or the job was cancelled.
     ///
-    /// What is hashed is what was written, whatever else happens to the source. If that cannot be read (`Source`) the
+    /// The hashed bytes are the written ones, also if the source changes meanwhile. If that cannot be read (`Source`) the
     /// ingest holds the bytes before; a failure of the store poisons, as in `write`.
     ///
     /// `also` is given the same bytes, for further digests of them; after an error it may have seen any of them.
@@ -94,7 +94,7 @@ impl Ingest {
             };
             let result = self.write_steps(job, &mut || take.recv().ok().transpose());
             is_stopped.store(true, Ordering::Release);
-            // What was read in vain goes back to the pipeline.
+            // An unused buffer goes back to the pipeline.
             take.iter().flatten().for_each(|piece| pipeline.give_back(piece));
             join(thread);
             result

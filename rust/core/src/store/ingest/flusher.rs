@@ -83,7 +83,7 @@ impl Ingests {
             [only] => Vec::from_iter(only.lock_to_flush(PIECE).and_then(|flush| flush.write_alone(&self.volume))),
             _ => self.flush_many(&batch),
         }));
-        // What a panic leaves of the bytes that were taken is unknown.
+        // After a panic it is unknown which of the taken bytes were written.
         let notified = notified.unwrap_or_else(|_| batch.iter().filter_map(|ingest| ingest.lose()).collect());
         // The writer that is notified may be the last to have the ingest, and expects that the ref is free once it drops it.
         drop(batch);
@@ -151,7 +151,7 @@ impl Flusher {
 impl Drop for Flusher {
     fn drop(&mut self) {
         self.0.flushers.queue().threads -= 1;
-        // What came after the last look at the queue, while this thread still counted.
+        // Ingests that came after the last look at the queue, while this thread still counted.
         if !self.0.call_flusher_if_worth() {
             self.0.wake_waiters();
         }
@@ -271,7 +271,7 @@ impl Flush<'_> {
         }
     }
 
-    /// What is to be hashed, in chunks.
+    /// The bytes to hash, in chunks.
     fn lane(&mut self) -> Option<(&mut Hasher, impl Iterator<Item = &[u8]>)> {
         let Self { hasher, segments, .. } = self;
         Some((hasher.as_mut()?, segments.iter().flat_map(|segment| segment.chunks(CHUNK))))

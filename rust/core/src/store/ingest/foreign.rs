@@ -12,7 +12,7 @@ use crate::sys::{Fd, FileKind, Sys, read_full_at};
 /// Numbers and times are short; anything longer is not one.
 const SHORT: usize = 64;
 
-/// What the ingest in an open directory is, or None when it is none of containerd's.
+/// The state of containerd's ingest in an open directory, or None if the ingest is not containerd's.
 pub(super) fn status(sys: &dyn Sys, dir: &Fd) -> io::Result<Option<Status>> {
     let Some(ref_) = text(sys, dir, REF, REF_LIMIT)? else {
         return Ok(None);

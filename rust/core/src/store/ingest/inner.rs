@@ -1,4 +1,4 @@
-//! What an open ingest holds, and its phases.
+//! The resources of an open ingest, and its phases.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
@@ -19,13 +19,13 @@ use crate::sys::{Fd, Process};
 use crate::volume::lock::RefLock;
 use crate::volume::{Temp, Volume};
 
-/// What an ingest can still do.
+/// The phase of an ingest.
 pub(super) enum Phase {
     Open,
     /// With the error of what is asked of it later.
     Closed(Error),
     Aborted,
-    /// A write or sync failed. What the disk holds is unknown and a repeated sync may lie, so nothing is tried again.
+    /// A write or sync failed. The content of the disk is unknown and a repeated sync may lie, so nothing is tried again.
     Poisoned(Error),
 }
 
@@ -52,7 +52,7 @@ pub(super) struct Inner {
     pub(super) updated_ns: i64,
 }
 
-/// What an open ingest holds of the system.
+/// The system resources of an open ingest.
 pub(super) enum Backing {
     /// That of a ref.
     Named(Box<Named>),
@@ -60,7 +60,7 @@ pub(super) enum Backing {
     Unnamed(Temp),
 }
 
-/// What the ingest of a ref holds; given back in this order, the ref last.
+/// The locks of the ingest of a ref, released in this order, the ref last.
 pub(super) struct Named {
     pub(super) data: Arc<Fd>,
     pub(super) own: Own,
@@ -136,7 +136,7 @@ impl Inner {
         result
     }
 
-    /// What is open; only final phases have nothing, and nothing is done in them.
+    /// The open resources; only final phases have none, and nothing is done in them.
     pub(super) fn backing(&self) -> Result<&Backing> {
         self.backing.as_ref().ok_or_else(|| Error::Closed { name: String::new() })
     }

@@ -12,7 +12,7 @@ use crate::sys::FileKind;
 use crate::volume::lock::RefLock;
 
 impl Ingests {
-    /// What is known of an ingest: the live offset of one that this store has open, else the durable one.
+    /// The status of an ingest: the live offset of one that this store has open, else the durable one.
     pub fn status(&self, ref_: &str) -> Result<Status> {
         check_ref(ref_)?;
         self.volume.check_open()?;
@@ -23,7 +23,7 @@ impl Ingests {
         status.ok_or_else(|| Error::no_ingest(ref_))
     }
 
-    /// The statuses of all ingests, ordered by ref. What is no ingest is skipped.
+    /// The statuses of all ingests, ordered by ref. Other entries are skipped.
     pub fn statuses(&self) -> Result<Vec<Status>> {
         self.volume.check_open()?;
         let mut statuses = Vec::new();

@@ -1,6 +1,6 @@
 //! Ingests: unfinished writes under a caller's ref, resumable, fenced, and published by commit.
 //!
-//! What is promised is written in `python/steelyard/content/` (`Writer`, `Ingester`, `IngestManager`); what is on the
+//! The promises are written in `python/steelyard/content/` (`Writer`, `Ingester`, `IngestManager`); the layout on the
 //! disk in `format/state.rs`. One invariant carries everything here: **a whole slot never claims bytes that a power cut could
 //! take or that a later write replaced**. So data is synced before a slot that counts it is written, and when the ingest
 //! goes back behind a slot's offset both slots are rewritten, durably, before the first byte is touched.
@@ -120,7 +120,7 @@ impl Ingest {
         self.lock().hashing.algorithm()
     }
 
-    /// What is known of the ingest.
+    /// The status of the ingest.
     pub fn status(&self) -> Result<Status> {
         Ok(self.open()?.status(&self.name))
     }

@@ -23,7 +23,7 @@ use crate::volume::{Named as NamedBlob, find};
 
 const _: () = assert!(crate::hash::STATE_LIMIT <= HASH_STATE_LIMIT);
 
-/// What the caller of `Ingests::open` said of the bytes to come.
+/// The options of `Ingests::open`.
 #[derive(Clone, Copy)]
 struct Wanted<'a> {
     total: Option<u64>,
@@ -126,7 +126,7 @@ impl Ingests {
 }
 
 impl Wanted<'_> {
-    /// What the digest is to be of: as asked, or that of the expected digest, or the ingest's own, or SHA-256.
+    /// The algorithm of the digest: as asked, or that of the expected digest, or the ingest's own, or SHA-256.
     fn algorithm(&self, stored: Option<Algorithm>) -> Algorithm {
         let expected = self.expected.map(Digest::algorithm);
         self.algorithm.or(expected).or(stored).unwrap_or(Algorithm::Sha256)

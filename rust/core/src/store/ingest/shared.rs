@@ -16,7 +16,7 @@ use crate::volume::Temp;
 use crate::volume::{Candidate, Published};
 use crate::volume::{Staged, Volume};
 
-/// What a publication needs besides the bytes.
+/// The values that a publication needs besides the bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted<'a> {
     pub(super) digest: Digest,

@@ -23,7 +23,7 @@ use crate::sys::{Fd, FileId, Sys, read_full_at, write_all_at};
 const NOTE_EVERY: u64 = 4 << 20;
 /// The fewest bytes, once `SLOW` has passed since the last note.
 const NOTE_LEAST: u64 = 256 << 10;
-/// What a slow stream may lose, in ns.
+/// The most time that a slow stream may lose, in ns.
 const SLOW: i64 = 1_000_000_000;
 /// The most bytes before the checkpoint that are read again to check the bytes after it.
 const MOST_BEFORE: u64 = 64 << 20;
@@ -44,7 +44,7 @@ pub(super) struct Notes {
     at_ns: i64,
 }
 
-/// What a resume found after the checkpoint.
+/// The bytes after the checkpoint, as a resume found them.
 pub(super) struct Found {
     /// Stands at the end of the bytes.
     pub(super) hasher: Hasher,

@@ -40,7 +40,7 @@ pub enum Pushed {
     Short,
 }
 
-/// What a writer waits for.
+/// The reason for which a writer waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Until {
     /// Room for so many bytes more.

@@ -47,7 +47,7 @@ pub(super) fn kept<T: PartialEq>(result: T, failed: &T) -> T {
 
 /// Keep the number of a failure.
 pub(super) fn keep(errno: c_int) {
-    // SQLite repeats what a signal has interrupted. What is not there is often no failure, or follows another one.
+    // SQLite repeats a call that a signal has interrupted. A missing file is often no failure, or follows another one.
     if !matches!(errno, libc::EINTR | libc::ENOENT) {
         FAILURE.set(errno);
     }

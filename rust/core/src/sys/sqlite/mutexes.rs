@@ -14,7 +14,7 @@ use super::super::{begin, end};
 /// SQLite's own.
 static OWN: OnceLock<sqlite3_mutex_methods> = OnceLock::new();
 
-/// What SQLite calls with each message of its log: nothing of ours, the kind of error, and the text.
+/// Called by SQLite with each message of its log: an unused pointer, the kind of error, and the text.
 pub(super) type Note = unsafe extern "C" fn(*mut c_void, c_int, *const c_char);
 
 /// Have SQLite use the mutexes of this module, and log to `note`; before anything else of SQLite is used.

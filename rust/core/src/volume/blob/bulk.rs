@@ -16,12 +16,12 @@ const SHARED: usize = 4 << 20;
 /// Fewer bytes are hashed sooner than a pipeline is set up.
 const SMALL: u64 = 256 << 10;
 
-/// What a pass over a blob leaves in the page cache.
+/// The pages that a pass over a blob leaves in the page cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cache {
-    /// What was read: it will be wanted again.
+    /// The pages that were read: they will be wanted again.
     Keep,
-    /// What was there before, where the system can tell: the caller did not ask for the blob itself.
+    /// The earlier pages, where the system can tell: the caller did not ask for the blob itself.
     Spare,
 }
 

@@ -1,4 +1,4 @@
-//! What can be had at once: from the memory of the kernel, without waiting for a disk or for another thread.
+//! Reads that can be answered at once: from the memory of the kernel, without waiting for a disk or for another thread.
 //!
 //! For those who must not wait, an event loop's thread above all. Whatever does not come at once, errors included, is left
 //! to the call that may wait; nothing is decided here.

@@ -15,7 +15,7 @@ const WIDTH: usize = 16;
 /// Bytes of each that are read at a time: all of them fit into a processor's cache.
 const STEP: usize = 64 << 10;
 
-/// What the bytes of a blob are.
+/// The state of a blob's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hashed {
     /// Their digest, of the algorithm of the blob's name.

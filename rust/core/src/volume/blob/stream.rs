@@ -17,7 +17,7 @@ const AHEAD: usize = 3;
 /// on another thread.
 const AT_ONCE: u64 = 16 << 10;
 
-/// A blob's bytes in order. What it gave is provisional until `finish` has said that all of it was right.
+/// A blob's bytes in order. They are provisional until `finish` has verified all of them.
 pub struct Stream(Arc<Shared>);
 
 struct Shared {

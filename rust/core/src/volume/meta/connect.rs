@@ -28,7 +28,7 @@ use crate::waiting;
 /// The longest pause between two tries to open a file that another process has to itself for a moment.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
-/// What was found in the place of the file.
+/// The state of the file at its path.
 pub(super) enum Opened<T> {
     /// A good file.
     Good(T),
@@ -178,7 +178,7 @@ pub(super) fn create(place: Place<'_>) -> Result<bool> {
     Ok(false)
 }
 
-/// Return a name for a file under construction. What a crash leaves of it is small, and the next rebuild removes it.
+/// Return a name for a file under construction. After a crash a small file is left, and the next rebuild removes it.
 pub(super) fn fresh_name(place: Place<'_>) -> String {
     new_meta_name(std::process::id(), place.sys.now_ns())
 }

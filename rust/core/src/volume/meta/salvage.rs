@@ -12,7 +12,7 @@ use crate::digest::{Algorithm, Digest};
 use crate::error::Result;
 use crate::model::Labels;
 
-/// What was found.
+/// The value that was found.
 #[derive(Default)]
 pub(super) struct Salvaged {
     /// Whether anything of the file could be opened.

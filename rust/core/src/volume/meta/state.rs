@@ -1,4 +1,4 @@
-//! What a store's metadata stands on at the moment: open connections, nothing, or a damaged file.
+//! The state of a store's metadata: open connections, nothing, or a damaged file.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -44,7 +44,7 @@ impl State {
 pub(super) struct Connections {
     reader: Mutex<Connection>,
     writer: Option<Mutex<Writer>>,
-    /// What the file looked like before it was opened; of use where it is read without locks.
+    /// The file's information before it was opened; used where it is read without locks.
     pub print: Print,
 }
 

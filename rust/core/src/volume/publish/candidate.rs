@@ -1,4 +1,4 @@
-//! What is published, and what becomes of it.
+//! The items of a publication, and their results.
 
 use crate::digest::Digest;
 use crate::error::Result;

@@ -1,4 +1,4 @@
-//! What there is under a blob's name, and whether it is what the name says.
+//! The file under a blob's name, and whether it has the named bytes.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -44,7 +44,7 @@ pub(crate) enum Existing {
     },
 }
 
-/// What a name in a blob directory stands for.
+/// The kind of file under a name in a blob directory.
 pub(crate) enum Named {
     /// Nothing.
     Absent,

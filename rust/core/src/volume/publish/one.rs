@@ -33,7 +33,7 @@ pub(super) struct Publication<'a> {
     pub fate: Fate,
 }
 
-/// What is to be done for it next.
+/// The next step for it.
 #[derive(PartialEq, Eq)]
 pub(super) enum Fate {
     /// Write its row, then give the name.
@@ -92,7 +92,7 @@ impl<'a> Publication<'a> {
         let stat = found(self.volume.sys.stat_at(self.dir.fd(), &self.name));
         self.fate = match stat.at("stat", || self.volume.root.blob_path(&self.candidate.digest)) {
             Ok(Some(stat)) if stat.kind == FileKind::File => Fate::Compare,
-            // What is no blob has no row either; it is moved aside when the name is given.
+            // A file that is not a blob has no row either; it is moved aside when the name is given.
             Ok(_) => Fate::Row,
             Err(error) => Fate::Known(Err(error)),
         };

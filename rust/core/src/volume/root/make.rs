@@ -24,7 +24,7 @@ pub(super) fn dir(sys: &dyn Sys, parent: BorrowedFd<'_>, name: &str, mode: u32) 
 
 /// Make a root that is not there, and the directories above it.
 pub(super) fn root(sys: &dyn Sys, path: &Path) -> Result<Fd> {
-    // What is missing, from the root upwards.
+    // The missing directories, from the root upwards.
     let missing_above = path.ancestors().skip(1).take_while(|above| {
         let found = sys.open_root(above);
         found.is_err_and(|error| missing(&error))

@@ -41,7 +41,7 @@ macro_rules! define_rounds {
             let (e, f, g) = (s[(20 - I) % 8], s[(21 - I) % 8], s[(22 - I) % 8]);
             let sum1 = $logic::<XOR>($ror::<$e0>(e), $ror::<$e1>(e), $ror::<$e2>(e));
             let sum0 = $logic::<XOR>($ror::<$a0>(a), $ror::<$a1>(a), $ror::<$a2>(a));
-            // What does not wait for the round before comes first.
+            // Operations that do not depend on the previous round come first.
             let early = $add(s[(23 - I) % 8], $add(w, $splat(k.cast_signed())));
             let first = $add($add(early, $logic::<CHOOSE>(e, f, g)), sum1);
             let second = $add(sum0, $logic::<MAJORITY>(a, b, c));
