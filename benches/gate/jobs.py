@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -59,7 +59,7 @@ def _blobs(count: int, size: int) -> list[bytes]:
     return [os.urandom(size) for _ in range(count)]
 
 
-async def _put_all(store: LocalStore, blobs: list[bytes]) -> None:
+async def _put_all(store: LocalStore, blobs: Iterable[bytes] | AsyncIterable[bytes]) -> None:
     async with aclosing(store.put_many(blobs)) as results:
         async for _ in results:
             pass
@@ -79,6 +79,18 @@ def _put_many(count: int, size: int) -> Prepare:
     async def prepare(store: LocalStore, _: Path) -> Work:
         blobs = _blobs(count, size)
         return partial(_put_all, store, blobs)
+
+    return prepare
+
+
+def _put_async_iterable(count: int, size: int) -> Prepare:
+    async def each(blobs: list[bytes]) -> AsyncIterator[bytes]:
+        for blob in blobs:
+            yield blob
+
+    async def prepare(store: LocalStore, _: Path) -> Work:
+        blobs = _blobs(count, size)
+        return lambda: _put_all(store, each(blobs))
 
     return prepare
 
@@ -133,6 +145,21 @@ def _write(size: int, step: int) -> Prepare:
                 for _ in range(size // step - 1):
                     await writer.write(piece)
                 await writer.commit(size=size)
+
+        return work
+
+    return prepare
+
+
+def _write_each(count: int, size: int) -> Prepare:
+    async def prepare(store: LocalStore, _: Path) -> Work:
+        blobs = _blobs(count, size)
+
+        async def work() -> None:
+            for blob in blobs:
+                async with store.writer("ref") as writer:
+                    await writer.write(blob)
+                    await writer.commit(size=size)
 
         return work
 
@@ -218,6 +245,12 @@ JOBS = (
         prepare=_put_many(500, 4 * KIB),
         durable=False,
     ),
+    _job(
+        name="put_many of an async iterable of 500 x 4 KiB",
+        items=500,
+        size=500 * 4 * KIB,
+        prepare=_put_async_iterable(500, 4 * KIB),
+    ),
     _job(name="put of 4 KiB, 50 in turn", items=50, size=50 * 4 * KIB, prepare=_put_each(50, 4 * KIB)),
     _job(
         name="put of 4 KiB, 1024 by 256 tasks",
@@ -226,6 +259,7 @@ JOBS = (
         prepare=_put_at_once(1024, 4 * KIB, 256),
         steady=False,
     ),
+    _job(name="writers of 4 KiB, 50 in turn", items=50, size=50 * 4 * KIB, prepare=_write_each(50, 4 * KIB)),
     Job(name="put of a file of 8 MiB", unit="MiB", items=8, size=8 * MIB, prepare=_put_file(8 * MIB)),
     Job(
         name="8 MiB in writes of 64 KiB",

@@ -1,7 +1,7 @@
 # The private extension module; the docs are on the Python wrappers. Checked against the built module by stubtest.
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias, final
+from typing import Any, TypeAlias, TypeVar, final
 
 from steelyard.model import Buffer
 
@@ -41,6 +41,8 @@ __all__ = [
     "tar_layout",
     "unmark_descriptor",
 ]
+
+_ResultT = TypeVar("_ResultT")
 
 __version__: str
 MAX_FILTERS: int
@@ -216,8 +218,7 @@ class Ingest:
     def push(self, data: Buffer, /) -> bool | None: ...
     @property
     def room(self) -> Wait: ...
-    @property
-    def written(self) -> Wait | None: ...
+    def when_written(self, function: Callable[[], _ResultT], /) -> Callable[[], _ResultT]: ...
     def write(self, data: Buffer, /) -> None: ...
     def copy_from(self, file: int, start: int, most: int | None, job: Job, also: Hasher | None, /) -> int: ...
     def flush(self) -> None: ...
@@ -233,7 +234,7 @@ class Ingest:
 
 @final
 class Wait:
-    def __call__(self, *args: int) -> None: ...
+    def __call__(self, *args: int) -> Any: ...
 
 @final
 class Blob:

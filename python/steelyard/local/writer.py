@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint
 
 from steelyard import _native
 from steelyard._runtime.buffers import view
-from steelyard._runtime.calls import PIECE, checkpoint_here, run, run_always
+from steelyard._runtime.calls import PIECE, checkpoint_here, run, run_always, run_job
 from steelyard._runtime.chunks import slices
 from steelyard._runtime.fork import ProcessBound
 from steelyard._runtime.jobs import watched
@@ -20,6 +22,8 @@ from steelyard.model import Buffer, Info, Status
 from steelyard.options import CommitOptions
 
 __all__ = ("LocalWriter",)
+
+ResultT = TypeVar("ResultT")
 
 
 class LocalWriter(ProcessBound, Writer):
@@ -102,8 +106,7 @@ class LocalWriter(ProcessBound, Writer):
     async def digest(self) -> Digest:
         """Return the digest of the bytes accepted so far."""
         with self._guard:
-            await self._catch_up()
-            return await run(self._ingest.digest)
+            return await self._caught_up(self._ingest.digest)
 
     async def status(self) -> Status:
         """Return the ingest's status."""
@@ -122,25 +125,21 @@ class LocalWriter(ProcessBound, Writer):
     async def sync(self) -> None:
         """Make the bytes accepted so far, and the hash state at their end, durable."""
         with self._guard:
-            await self._catch_up()
-            await run(self._ingest.sync)
+            await self._caught_up(self._ingest.sync)
 
     async def _commit(self, options: CommitOptions) -> Info:
         # One flush of the bytes and one of the name. `verify` reads the file once more, from the kernel's memory if it is there.
         with self._guard:
             try:
-                digest = options.expected
-                if digest is not None and digest.algorithm != self._ingest.algorithm:
-                    await run(self._native.set_algorithm, digest.algorithm.value)
-                # CANCEL: nothing has happened but what would have anyway.
-                if (written := self._native.written) is not None:
-                    await run(written)
-                await self._catch_up()
-                # CANCEL: only reads; the ingest keeps its bytes.
-                while options.verify and await run(self._native.recheck, PIECE) > 0:
-                    pass
-                # CANCEL: before the hop starts the ingest keeps its bytes; afterwards it is waited for and has happened.
-                return await run(self._ingest.commit, options.size, digest, options.labels)
+                while True:
+                    job = _native.Job()
+                    commit = partial(self._ingest.commit_in_steps, job, options)
+                    # CANCEL: until all bytes are hashed, the commit ends early without an effect. Afterwards it is waited for
+                    # and has happened.
+                    info = await run_job(job, self._native.when_written(commit))
+                    if info is not None:
+                        return info
+                    await checkpoint()
             finally:
                 await self._release()
 
@@ -149,11 +148,19 @@ class LocalWriter(ProcessBound, Writer):
         await self._release()
         await checkpoint()
 
-    async def _catch_up(self) -> None:
-        """Hash bytes that were written before this writer and that no saved state covers, in bounded pieces."""
-        # CANCEL: only reads; the next call continues where this one stopped.
-        while await run(self._native.catch_up, PIECE):
-            pass
+    async def _caught_up(self, call: Callable[[], ResultT]) -> ResultT:
+        """Make a call when the hash has caught up with the bytes; in the same hop, which can be cancelled before the call."""
+
+        def caught_up() -> tuple[ResultT] | None:
+            return (call(),) if self._ingest.catch_up(job) else None
+
+        while True:
+            job = _native.Job()
+            # CANCEL: only reads; the next call continues where this one stopped.
+            result = await run_job(job, caught_up)
+            if result is not None:
+                return result[0]
+            await checkpoint()
 
     async def _release(self) -> None:
         # CANCEL: shielded, because an unreleased ref would stay held until the writer is garbage.

@@ -129,11 +129,14 @@ impl Ingest {
         Ok(Wait::new(&self.core()?, What::Room))
     }
 
-    /// A wait until all bytes are written, if that pays; None otherwise.
-    #[getter]
-    fn written(&self) -> Result<Option<Wait>> {
+    /// The function as it is or, if that pays, a wait until all bytes are written, after which the function is called.
+    #[pyo3(signature = (function, /))]
+    fn when_written(&self, py: Python<'_>, function: Py<PyAny>) -> Result<Py<PyAny>> {
         let core = self.core()?;
-        Ok(core.has_company().then(|| Wait::new(&core, What::Written)))
+        if !core.has_company() {
+            return Ok(function);
+        }
+        Ok(Py::new(py, Wait::new(&core, What::Written).then(function))?.into_any())
     }
 
     #[pyo3(signature = (data, /))]

@@ -97,9 +97,13 @@ impl Port {
         let (pool, port) = bound(&self.0)?;
         let port = Arc::clone(port);
         if let Ok(wait) = function.cast_bound::<Wait>(py) {
-            let pool = Arc::clone(pool);
-            let mut notify = Notifying { pool: Arc::clone(&pool), job: Some(Job::Notify { ticket, port }) };
-            if let Some(ingest) = wait.get().begin(args.bind(py), Box::new(move || notify.now()))? {
+            let wait = wait.get();
+            let job = match wait.next(py) {
+                None => Job::Notify { ticket, port },
+                Some(function) => Job::Call { function, args: args.clone_ref(py), ticket, port },
+            };
+            let mut notify = Notifying { pool: Arc::clone(pool), job: Some(job) };
+            if let Some(ingest) = wait.begin(args.bind(py), Box::new(move || notify.now()))? {
                 pool.submit(Job::Flush(ingest));
             }
             return Ok(());

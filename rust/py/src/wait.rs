@@ -15,6 +15,8 @@ use crate::errors::Failure;
 pub(crate) struct Wait {
     ingest: ProcessBound<Weak<Ingest>>,
     what: What,
+    /// Called afterwards in the same hop, with the arguments of the wait.
+    then: Option<Py<PyAny>>,
 }
 
 #[derive(Clone, Copy)]
@@ -27,7 +29,16 @@ pub(crate) enum What {
 
 impl Wait {
     pub(crate) fn new(ingest: &Arc<Ingest>, what: What) -> Self {
-        Self { ingest: ProcessBound::new(Arc::downgrade(ingest)), what }
+        Self { ingest: ProcessBound::new(Arc::downgrade(ingest)), what, then: None }
+    }
+
+    pub(crate) fn then(self, function: Py<PyAny>) -> Self {
+        Self { then: Some(function), ..self }
+    }
+
+    /// What is called when the wait is over.
+    pub(crate) fn next(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.then.as_ref().map(|function| function.clone_ref(py))
     }
 
     /// Notify when the wait is over. If an ingest is returned, the caller has its `flush_here` called.
@@ -49,7 +60,7 @@ impl Wait {
 #[pymethods]
 impl Wait {
     #[pyo3(signature = (*args))]
-    fn __call__(&self, args: &Bound<'_, PyTuple>) -> PyResult<()> {
+    fn __call__(&self, args: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
         let (notify, notified) = channel();
         let unserved = self.begin(args, Box::new(move || notify.send(()).unwrap_or_default()))?;
         args.py().detach(move || {
@@ -59,6 +70,6 @@ impl Wait {
             // Without a notification the sender is dropped.
             notified.recv().unwrap_or_default();
         });
-        Ok(())
+        self.then.as_ref().map_or_else(|| Ok(args.py().None()), |function| function.call1(args.py(), args))
     }
 }

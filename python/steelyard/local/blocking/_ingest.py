@@ -10,9 +10,12 @@ from steelyard._runtime.fork import ProcessBound
 from steelyard.digest import Algorithm, Digest
 from steelyard.local.blocking._rows import to_digest, to_info, to_status
 from steelyard.model import Buffer, Info, Labels, Status
-from steelyard.options import check_size
+from steelyard.options import CommitOptions, check_size
 
 __all__ = ("BlockingIngest",)
+
+_STEP = 8 << 20
+"""Bytes that are read and hashed between two looks at a job; about 4 ms."""
 
 
 class BlockingIngest(ProcessBound):
@@ -59,6 +62,13 @@ class BlockingIngest(ProcessBound):
         with view(data) as octets:
             self.native.write(octets)
 
+    def catch_up(self, job: _native.Job) -> bool:
+        """Hash bytes that were written before this writer and that no saved state covers; false if the job was cancelled."""
+        while self.native.catch_up(_STEP):
+            if job.cancelled:
+                return False
+        return True
+
     def digest(self) -> Digest:
         """Return the digest of the bytes accepted so far."""
         return to_digest(*self.native.digest())
@@ -86,11 +96,33 @@ class BlockingIngest(ProcessBound):
         try:
             check_size(size)
             kept = None if labels is None else dict(Labels(labels))
-            if expected is not None and expected.algorithm != self.algorithm:
-                self.native.set_algorithm(expected.algorithm.value)
+            self._choose_algorithm(expected)
             return to_info(self.native.commit(size, None if expected is None else str(expected), kept))
         finally:
             self.close()
+
+    def commit_in_steps(self, job: _native.Job, options: CommitOptions) -> Info | None:
+        """Do the same, unless the job is cancelled before all bytes are hashed: then return None, and the ingest stays open."""
+        try:
+            is_ready = not job.cancelled and self._prepare(job, options)
+        except BaseException:
+            self.close()
+            raise
+        return self.commit(options.size, options.expected, options.labels) if is_ready else None
+
+    def _prepare(self, job: _native.Job, options: CommitOptions) -> bool:
+        """Do what takes long in a commit; false if the job was cancelled."""
+        self._choose_algorithm(options.expected)
+        if not self.catch_up(job):
+            return False
+        while options.verify and self.native.recheck(_STEP) > 0:
+            if job.cancelled:
+                return False
+        return True
+
+    def _choose_algorithm(self, expected: Digest | None) -> None:
+        if expected is not None and expected.algorithm != self.algorithm:
+            self.native.set_algorithm(expected.algorithm.value)
 
     def close(self) -> None:
         """Make the bytes durable, keep the ingest for a resume, and free the ref; may be called twice."""
