@@ -254,7 +254,7 @@ async def test_a_store_that_was_made_before_a_fork_is_refused_in_the_child(servi
         ("/s", {"namespace": "x" * 77}),
         ("/s", {"lease": "two words"}),
         ("/s", {"timeout": 0}),
-        ("/s", {"message_size": 9 << 20}),
+        ("/s", {"message_bytes": 9 << 20}),
     ],
 )
 async def test_what_can_be_no_server_is_refused_at_once(address: str, options: dict[str, Any]) -> None:

@@ -110,7 +110,7 @@ async def test_a_second_import_writes_no_blob(store: Store, tmp_path: Path, form
 
     found = await bring(store, data, tmp_path, form)
 
-    assert 0 == found.bytes_new
+    assert 0 == found.new_bytes
     assert {"present"} == {each.status for each in found.blobs}
     assert (NAME,) == found.names
 

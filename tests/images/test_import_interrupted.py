@@ -87,7 +87,7 @@ async def main(root):
         await store.put(b"warm")
         idle = peak()
         found = await import_images(store, source(), name="demo:1")
-        assert found.bytes_new > BYTES
+        assert found.new_bytes > BYTES
     print(peak() - idle)
 
 anyio.run(main, sys.argv[1])

@@ -32,7 +32,7 @@ def source() -> bytes:
 @pytest.fixture
 def tight(tmp_path: Path) -> LocalStore:
     """A store whose writers have room for a few pieces, so that they wait now and then."""
-    return LocalStore(tmp_path / "store", durability="process-crash", write_buffer=512 * KIB)
+    return LocalStore(tmp_path / "store", durability="process-crash", write_buffer_bytes=512 * KIB)
 
 
 def sha256(data: Buffer) -> str:
@@ -81,8 +81,10 @@ async def test_what_the_caller_changes_after_a_write_is_not_stored(tmp_path: Pat
         assert sha256(expected) == str(await writer.digest())
 
 
-@pytest.mark.parametrize("write_buffer", [0, 100_000, 2 << 20, 128 << 20])
-async def test_many_writers_at_once_store_what_each_was_given(tmp_path: Path, source: bytes, write_buffer: int) -> None:
+@pytest.mark.parametrize("write_buffer_bytes", [0, 100_000, 2 << 20, 128 << 20])
+async def test_many_writers_at_once_store_what_each_was_given(
+    tmp_path: Path, source: bytes, write_buffer_bytes: int
+) -> None:
     async def write(number: int) -> None:
         choice, pieces = random.Random(number), []
         algorithm = Algorithm.SHA256 if number % 3 else Algorithm.SHA512
@@ -98,7 +100,7 @@ async def test_many_writers_at_once_store_what_each_was_given(tmp_path: Path, so
         assert data == await store.get(expected)
 
     async with (
-        LocalStore(tmp_path / "store", durability="process-crash", write_buffer=write_buffer) as store,
+        LocalStore(tmp_path / "store", durability="process-crash", write_buffer_bytes=write_buffer_bytes) as store,
         anyio.create_task_group() as tasks,
     ):
         for number in range(24):
@@ -169,5 +171,5 @@ async def test_a_stream_in_small_pieces_is_stored(tight: LocalStore, source: byt
 
 
 def test_a_negative_write_buffer_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidArgument, match="write_buffer"):
-        LocalStore(tmp_path, write_buffer=-1)
+    with pytest.raises(InvalidArgument, match="write_buffer_bytes"):
+        LocalStore(tmp_path, write_buffer_bytes=-1)

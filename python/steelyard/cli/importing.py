@@ -154,7 +154,7 @@ async def _tell(context: Context, found: Imported) -> None:
     stray = sum(not blob.referenced and blob.status != "skipped" for blob in found.blobs)
     context.begin("imported", "images", "blobs", "bytes", *counts, "unreferenced")
     context.counts.update(
-        images=len(found.images), blobs=len(found.blobs), bytes=found.bytes_new, **counts, unreferenced=stray
+        images=len(found.images), blobs=len(found.blobs), bytes=found.new_bytes, **counts, unreferenced=stray
     )
     for image in found.images:
         digest = str(image.target.digest)
@@ -187,5 +187,5 @@ async def _tell(context: Context, found: Imported) -> None:
     context.conclude(
         f"{what}: "
         + ", ".join(f"{number} {word}" for word, number in told.items() if number or word == "new")
-        + f"; {amount(found.bytes_new)} stored"
+        + f"; {amount(found.new_bytes)} stored"
     )

@@ -62,7 +62,7 @@ class LocalStore(ProcessBound, BaseStore):
         read_only: change nothing, take no lock, work on a read-only file system.
         durability: with ``"power-loss"`` (default) acknowledged data survives a power cut; with ``"process-crash"`` it
             survives only the end of the process, for caches and tests.
-        write_buffer: the most bytes of memory for buffered writes, for all writers of this store together.
+        write_buffer_bytes: the most bytes of memory for buffered writes, for all writers of this store together.
 
     Raises (when it is opened):
         IncompatibleFormat: the root has a newer format.
@@ -86,10 +86,10 @@ class LocalStore(ProcessBound, BaseStore):
         *,
         read_only: bool = False,
         durability: Durability = "power-loss",
-        write_buffer: int = WRITE_BUFFER,
+        write_buffer_bytes: int = WRITE_BUFFER,
     ) -> None:
         self._options = engine.OpenOptions.parse(
-            path, read_only=read_only, durability=durability, write_buffer=write_buffer
+            path, read_only=read_only, durability=durability, write_buffer_bytes=write_buffer_bytes
         )
         self._opened: tuple[BlockingStore, Puts] | None = None
         self._process = UNBOUND

@@ -75,29 +75,29 @@ class LocalWriter(ProcessBound, Writer):
         return True
 
     async def copy_from(
-        self, file: int, start: int, most: int | None, report: Callable[[], object] | None = None
+        self, file: int, offset: int, most: int | None, report: Callable[[], object] | None = None
     ) -> None:
         """Append bytes of a file, in one hop.
 
         Args:
             file: a descriptor that can be read at any offset; its own position is left alone.
-            start: the offset of the first byte.
+            offset: the offset of the first byte in the file.
             most: the most bytes; None for all up to the file's end.
-            report: called now and then, when `offset` may have moved.
+            report: called now and then, when `Writer.offset` may have moved.
 
         Raises:
-            OSError: the file cannot be read; the bytes before count in `offset`.
+            OSError: the file cannot be read; the bytes before count in `Writer.offset`.
             WriterClosed, Aborted, StorageError: as `write`.
 
         Cancellation:
-            A part of the bytes is accepted; `offset` says how much.
+            A part of the bytes is accepted; `Writer.offset` says how much.
         """
         with self._guard:
             done = 0
             while True:
                 job = _native.Job()
                 left = None if most is None else most - done
-                done += await watched(job, report, self._native.copy_from, file, start + done, left, job, None)
+                done += await watched(job, report, self._native.copy_from, file, offset + done, left, job, None)
                 if not job.cancelled:
                     return
                 # CANCEL: the ingest holds what was copied.

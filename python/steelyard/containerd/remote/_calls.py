@@ -36,8 +36,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         timeout: seconds for a call with one answer.
         idle_timeout: seconds without a sign of progress, for a call with many.
-        message_size: bytes of data that a writer gathers for a message.
-        window: the most bytes that a writer has on their way.
+        message_bytes: bytes of data that a writer gathers for a message.
+        window_bytes: the most bytes that a writer has on their way.
 
     Raises:
         InvalidArgument: one is not positive, or a message would be over the protocol's limit.
@@ -45,14 +45,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     timeout: float
     idle_timeout: float
-    message_size: int
-    window: int
+    message_bytes: int
+    window_bytes: int
 
     def __post_init__(self) -> None:
-        if not min(self.timeout, self.idle_timeout, self.message_size, self.window) > 0:
+        if not min(self.timeout, self.idle_timeout, self.message_bytes, self.window_bytes) > 0:
             raise InvalidArgument(f"{self}: expected more than 0")
-        if self.message_size > MOST_DATA:
-            raise InvalidArgument(f"message_size {self.message_size}: expected at most {MOST_DATA} bytes")
+        if self.message_bytes > MOST_DATA:
+            raise InvalidArgument(f"message_bytes {self.message_bytes}: expected at most {MOST_DATA} bytes")
 
 
 def refusal(error: grpc.RpcError) -> Refused:

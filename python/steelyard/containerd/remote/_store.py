@@ -74,9 +74,9 @@ class RemoteStore(ProcessBound, BaseStore):
         lease: the ID of a lease that protects stored blobs from containerd's garbage collection; see `leased`.
         timeout: the most seconds of a call with one answer.
         idle_timeout: the most seconds of a longer call without progress.
-        message_size: bytes that a writer gathers for a message, at most 8 MiB. A containerd is faster with 1 MiB, our own
+        message_bytes: bytes that a writer gathers for a message, at most 8 MiB. A containerd is faster with 1 MiB, our own
             service with 4 MiB.
-        window: the most bytes of a writer in flight.
+        window_bytes: the most bytes of a writer in flight.
 
     Raises:
         InvalidArgument: the address, the namespace, the lease, a time or a size is invalid.
@@ -90,11 +90,13 @@ class RemoteStore(ProcessBound, BaseStore):
         lease: str | None = None,
         timeout: float = 60.0,
         idle_timeout: float = 60.0,
-        message_size: int = 1 << 20,
-        window: int = 32 << 20,
+        message_bytes: int = 1 << 20,
+        window_bytes: int = 32 << 20,
     ) -> None:
         channel = Channel(socket_path(address))
-        self._limits = Limits(timeout=timeout, idle_timeout=idle_timeout, message_size=message_size, window=window)
+        self._limits = Limits(
+            timeout=timeout, idle_timeout=idle_timeout, message_bytes=message_bytes, window_bytes=window_bytes
+        )
         self._attach(Connection(channel, check_namespace(namespace), check_lease(lease)))
 
     def _attach(self, connection: Connection) -> None:

@@ -96,7 +96,7 @@ class RemoteWriter(ProcessBound, Writer):
         for part in slices(given, MOST_DATA):
             size = len(part)
             # CANCEL: what was accepted so far stays; the rest of the data was not.
-            await self._answer(self._stream.room(self._pending_size + size, self._limits.window))
+            await self._answer(self._stream.room(self._pending_size + size, self._limits.window_bytes))
             self._check()
             piece = data if whole else bytes(part)
             if self._hasher is not None:
@@ -104,7 +104,7 @@ class RemoteWriter(ProcessBound, Writer):
             self._pending.append(piece)
             self._pending_size += size
             self._offset += size
-            if self._pending_size >= self._limits.message_size:
+            if self._pending_size >= self._limits.message_bytes:
                 self._flush()
 
     async def digest(self) -> Digest:

@@ -36,14 +36,14 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True):
         images: the selected images, in the order of the source.
         blobs: every blob of the source, sorted by digest. They are packed, and each is unpacked on access.
         index: the name of the source's own index, if one was requested.
-        bytes_new: bytes of the blobs that were stored.
+        new_bytes: bytes of the blobs that were stored.
         seconds: the time it took.
     """
 
     images: tuple[ImportedImage, ...]
     blobs: Sequence[ImportedBlob]
     index: str | None
-    bytes_new: int
+    new_bytes: int
     seconds: float
 
     @property

@@ -291,6 +291,6 @@ def _result(chosen: Plan, found: list[ImageCheck], ledger: Ledger, referenced: s
         images=images,
         blobs=blobs,
         index=chosen.index_name,
-        bytes_new=sum(each.size for each in blobs if each.status == "new"),
+        new_bytes=sum(each.size for each in blobs if each.status == "new"),
         seconds=round(seconds, 3),
     )

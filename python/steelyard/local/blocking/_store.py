@@ -32,13 +32,13 @@ class OpenOptions(msgspec.Struct, frozen=True, kw_only=True):
         path: the root, absolute.
         read_only: whether the store changes nothing.
         durable: whether an acknowledged change survives the loss of power.
-        write_buffer: the most bytes of memory that the writers hold before they are written.
+        write_buffer_bytes: the most bytes of memory that the writers hold before they are written.
     """
 
     path: str
     read_only: bool
     durable: bool
-    write_buffer: int
+    write_buffer_bytes: int
 
     @classmethod
     def parse(
@@ -47,7 +47,7 @@ class OpenOptions(msgspec.Struct, frozen=True, kw_only=True):
         *,
         read_only: bool = False,
         durability: Durability = "power-loss",
-        write_buffer: int = WRITE_BUFFER,
+        write_buffer_bytes: int = WRITE_BUFFER,
     ) -> Self:
         """Check and convert the arguments of `LocalStore`.
 
@@ -56,10 +56,12 @@ class OpenOptions(msgspec.Struct, frozen=True, kw_only=True):
         """
         if durability not in ("power-loss", "process-crash"):
             raise InvalidArgument(f"durability {durability!r}: expected 'power-loss' or 'process-crash'")
-        if write_buffer < 0:
-            raise InvalidArgument(f"write_buffer {write_buffer}: expected a number of bytes")
+        if write_buffer_bytes < 0:
+            raise InvalidArgument(f"write_buffer_bytes {write_buffer_bytes}: expected a number of bytes")
         durable = durability == "power-loss"
-        return cls(path=str(Path(path).absolute()), read_only=read_only, durable=durable, write_buffer=write_buffer)
+        return cls(
+            path=str(Path(path).absolute()), read_only=read_only, durable=durable, write_buffer_bytes=write_buffer_bytes
+        )
 
 
 class StoreStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,7 +116,7 @@ class BlockingStore(ProcessBound):
             options.path,
             read_only=options.read_only,
             durable=options.durable,
-            write_buffer=options.write_buffer,
+            write_buffer=options.write_buffer_bytes,
         )
         return cls(native, released)
 
