@@ -23,6 +23,7 @@ from steelyard._runtime.jobs import watched
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import InvalidArgument
 from steelyard.model import DEFAULT_ALGORITHM, Buffer, OnProgress, Progress, Source
+from steelyard.options import name_of
 
 __all__ = ("Hasher", "digest_of")
 
@@ -198,7 +199,7 @@ class _Digesting:
     def __init__(self, source: Source, hasher: Hasher, on_progress: OnProgress | None) -> None:
         self.hasher = hasher
         self.on_progress = on_progress
-        self.name = _name(source)
+        self.name = name_of(source)
         self.total: int | None = None
         self.reported = -1
         self.inline = 0
@@ -302,11 +303,3 @@ def _view(source: object) -> memoryview | None:
         return memoryview(source)  # type: ignore[arg-type]  # asking is the only way to know
     except TypeError:
         return None
-
-
-def _name(source: object) -> str:
-    """Return a name for progress: the path of a file, or the kind of source."""
-    if isinstance(source, str | os.PathLike):
-        return os.fspath(source)
-    name = getattr(source, "name", None)
-    return name if isinstance(name, str) else type(source).__name__

@@ -6,6 +6,7 @@ A store is given them as one value, so that no module below the public method re
 from __future__ import annotations
 
 import errno
+import os
 import re
 from collections.abc import Mapping
 from typing import Literal, Self
@@ -25,6 +26,7 @@ __all__ = (
     "check_ref",
     "check_size",
     "looks_like_content",
+    "name_of",
     "path_error",
 )
 
@@ -216,6 +218,14 @@ def check_size(size: int | None) -> int | None:
 def looks_like_content(text: str) -> bool:
     """Return whether a text that is no path of a file was probably meant as content."""
     return len(text) > _SHOWN or _UNLIKE_A_PATH.search(text) is not None or not ("/" in text or "." in text)
+
+
+def name_of(source: object) -> str:
+    """Return the name of a source in progress reports: its path if it has one, else the name of its type."""
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)
+    name = getattr(source, "name", None)
+    return name if isinstance(name, str) else type(source).__name__
 
 
 def path_error(source: object, error: Exception) -> Exception:

@@ -34,9 +34,9 @@ from steelyard.local.blocking._put import (
 )
 from steelyard.local.writer import LocalWriter
 from steelyard.model import PutResult, Source
-from steelyard.options import PutOptions, path_error
+from steelyard.options import PutOptions, name_of, path_error
 from steelyard.transfer._ingest import Transfer
-from steelyard.transfer._source import FilePieces, Pieces, RangePieces, name_of, opened
+from steelyard.transfer._source import FilePieces, Pieces, RangePieces, opened
 
 __all__ = ("SHARED_LIMIT", "Puts")
 

@@ -20,9 +20,8 @@ from steelyard.local.blocking import BlockingStore
 from steelyard.local.blocking._put import Stored, source_error, to_result
 from steelyard.local.put import SHARED_LIMIT
 from steelyard.model import Buffer, PutManyResult, Source, Sources
-from steelyard.options import PutOptions, path_error
+from steelyard.options import PutOptions, name_of, path_error
 from steelyard.transfer._put_many import Put, put_one
-from steelyard.transfer._source import name_of
 
 __all__ = ("put_many",)
 

@@ -12,9 +12,9 @@ import anyio
 from steelyard.content import Opening, Store, Writer
 from steelyard.errors import AlreadyExists, SteelyardError, UnexpectedSize
 from steelyard.model import PutResult, Source
-from steelyard.options import PutOptions
+from steelyard.options import PutOptions, name_of
 from steelyard.transfer._ingest import Transfer
-from steelyard.transfer._source import name_of, opened
+from steelyard.transfer._source import opened
 
 __all__ = ("put", "put_source", "signature_of")
 

@@ -24,7 +24,7 @@ from steelyard.hashing import Hasher
 from steelyard.model import Buffer, FileRange, Source
 from steelyard.options import path_error
 
-__all__ = ("READ_BYTES", "BlobPieces", "FilePieces", "Pieces", "RangePieces", "hash_piece", "name_of", "opened")
+__all__ = ("READ_BYTES", "BlobPieces", "FilePieces", "Pieces", "RangePieces", "hash_piece", "opened")
 
 READ_BYTES = 1 << 20
 """The most bytes that are read or written at once, and so what a transfer holds in memory."""
@@ -265,14 +265,6 @@ class BlobPieces(Pieces):
     async def seek(self, offset: int) -> bool:
         self._offset, self._rest = offset, memoryview(b"")
         return True
-
-
-def name_of(source: Source) -> str:
-    """Return what a progress report calls the source: its path if it has one, else the name of its type."""
-    if isinstance(source, str | os.PathLike):
-        return os.fspath(source)
-    name = getattr(source, "name", None)
-    return name if isinstance(name, str) else type(source).__name__
 
 
 @managed

@@ -22,8 +22,7 @@ from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, DataCorrupt, SteelyardError, UnexpectedDigest, UnexpectedSize
 from steelyard.hashing import digest_of
 from steelyard.model import Buffer, FileRange, Labels, PutResult, Source
-from steelyard.options import PutOptions, path_error
-from steelyard.transfer._source import name_of
+from steelyard.options import PutOptions, name_of, path_error
 
 __all__ = ("Small", "put_small", "small")
 
