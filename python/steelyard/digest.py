@@ -75,7 +75,7 @@ class Digest(msgspec.Struct, frozen=True, order=True, repr_omit_defaults=True, g
     Raises:
         InvalidDigest: `encoded` is not lower-case hex.
         InvalidDigestLength: `encoded` has the wrong length.
-        UnsupportedAlgorithm: `algorithm` is no algorithm of the store.
+        UnsupportedAlgorithm: the store does not have this algorithm.
     """
 
     algorithm: Algorithm

@@ -216,7 +216,7 @@ def check_size(size: int | None) -> int | None:
 
 
 def looks_like_content(text: str) -> bool:
-    """Return whether a text that is no path of a file was probably meant as content."""
+    """Return whether a text that is not the path of a file was probably meant as content."""
     return len(text) > _SHOWN or _UNLIKE_A_PATH.search(text) is not None or not ("/" in text or "." in text)
 
 

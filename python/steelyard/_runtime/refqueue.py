@@ -151,7 +151,7 @@ def ref_queue(store: object) -> RefQueue:
 
 
 def _begin_anew() -> None:
-    # Those who wait are the parent's, and perhaps a thread of the parent's held the lock.
+    # The waiting tasks are the parent's, and perhaps a thread of the parent's held the lock.
     for queue in list(_queues.values()):
         queue.__init__()  # type: ignore[misc]  # as new
 

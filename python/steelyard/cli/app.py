@@ -91,7 +91,7 @@ class _Line(NamedTuple):
 
     Attributes:
         name: the command, or its group if there is no more; empty without either.
-        unknown: the word in the place of a command that is none.
+        unknown: the word in the place of a command, if there is no such command.
         rest: the other words.
     """
 

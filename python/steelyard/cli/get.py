@@ -143,7 +143,7 @@ def parse_range(text: str) -> tuple[int | None, int | None]:
     """Return the first and the last byte of ``A-B``, ``A-`` or ``-N``; the latter has no first, and N in place of a last.
 
     Raises:
-        UsageError: it is none of the three.
+        UsageError: it has none of the three forms.
     """
     match = re.fullmatch(r"(\d*)-(\d*)", text, re.ASCII)
     first, last = (int(part) if part else None for part in match.groups()) if match else (None, None)

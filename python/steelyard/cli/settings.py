@@ -75,7 +75,7 @@ def load(flags: Mapping[str, str | None]) -> Settings:
         flags: the values given on the command line, by option; None where it was not given.
 
     Raises:
-        InvalidArgument: a value is none of the choices, or the config file is not understood.
+        InvalidArgument: a value is not one of the choices, or the config file is invalid.
     """
     config = config_path()
     entries = _read(config)

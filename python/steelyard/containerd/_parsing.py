@@ -24,7 +24,7 @@ def parse(kind: type[MessageT], data: bytes) -> MessageT:
     """Return the message that the bytes are: the same as protobuf itself gives.
 
     Raises:
-        DecodeError: they are none.
+        DecodeError: the bytes are not such a message.
     """
     message = kind()
     _merge(message, data)

@@ -185,7 +185,7 @@ def parse_object(text: str) -> tuple[str | None, Digest | None]:
     """Return the tag and the digest of a text ``tag``, ``@digest`` or ``tag@digest``, which follows a repository.
 
     Raises:
-        InvalidReference: it is none of these.
+        InvalidReference: it is not a reference.
         InvalidDigest: the part after ``@`` is not a digest that a store computes.
     """
     name, at, digest = text.partition("@")

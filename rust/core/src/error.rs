@@ -195,7 +195,7 @@ pub enum Error {
         /// The call or step that failed.
         operation: &'static str,
     },
-    /// A source, which is no part of the store, could not be read.
+    /// A source, which is not part of the store, could not be read.
     Source {
         /// The number that the operating system gave.
         errno: i32,

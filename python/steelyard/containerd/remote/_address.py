@@ -22,7 +22,7 @@ def socket_path(address: str | os.PathLike[str]) -> Path:
     """Return the absolute path of a Unix socket given as a path, ``unix:PATH`` or ``unix:///PATH``.
 
     Raises:
-        InvalidArgument: it is none of these, or too long for a socket.
+        InvalidArgument: it is not an address, or too long for a socket.
     """
     text = os.fspath(address)
     path = text.removeprefix("unix:")

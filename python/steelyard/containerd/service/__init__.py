@@ -32,4 +32,4 @@ from steelyard.containerd.service._socket import parse_address as parse_address
 __all__ = ("Server", "parse_address")
 
 Server.__module__ = __name__
-logging.getLogger("steelyard.containerd").addHandler(logging.NullHandler())  # silent, until a program wants to hear
+logging.getLogger("steelyard.containerd").addHandler(logging.NullHandler())  # silent, unless a program adds a handler

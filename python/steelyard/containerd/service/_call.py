@@ -1,4 +1,4 @@
-"""One call: what the client sends and is sent, when it was last heard of, and how the call ends.
+"""One call: its requests and responses, the time of the last one, and its end.
 
 Every method is registered with grpcio as one that streams its requests, also those with a single one: the wire does not
 know the difference, and so a client that begins a call and never sends its request is found by the same watch as one that
@@ -123,7 +123,7 @@ class Call:
         self.count_sent(len(message))
 
     def send_last(self, message: bytes) -> None:
-        """Send a response after which there is none, and end the call; a small one is not waited for.
+        """Send the last response, and end the call, without a wait if the response is small.
 
         The call has ended well from here on, also if the client is gone by the time that the transport has sent it.
 

@@ -164,7 +164,7 @@ def descriptor_value(message: descriptor_pb2.Descriptor) -> Descriptor:
     """Return a descriptor; on the wire 0 and the empty text stand for what is not known.
 
     Raises:
-        InvalidDigest, InvalidLabel: what the message has is none.
+        InvalidDigest, InvalidLabel: a value of the message is not valid.
         InvalidArgument: a negative size.
     """
     if message.size < 0:

@@ -95,7 +95,7 @@ class ArchiveDocuments:
         """Return the images that `docker save` names.
 
         Raises:
-            InvalidArchive: there is no ``manifest.json`` either: this is no archive of images.
+            InvalidArchive: there is no ``manifest.json`` either: this is not an archive of images.
             InvalidDocument, LimitExceeded: it is malformed.
         """
         if SAVED_FILE not in self._raw:

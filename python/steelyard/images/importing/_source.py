@@ -24,10 +24,10 @@ class ImageSource(ABC):
         return None
 
     async def look(self) -> None:
-        """Refuse what is no archive or layout, as far as that shows without storing anything; nothing else is called then.
+        """Refuse a source that is not an archive or layout, if that shows without storing anything. No other method is called then.
 
         Raises:
-            InvalidArchive, InvalidDocument, LimitExceeded: it is none.
+            InvalidArchive, InvalidDocument, LimitExceeded: it is not an archive or layout.
         """
         await self.contents()
 

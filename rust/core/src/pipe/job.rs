@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Watches and stops a long call from another thread: one hop carries a whole blob, and who waits for it only looks on.
+/// Watches and stops a long call from another thread: one hop carries a whole blob, and the waiting task only watches.
 #[derive(Debug, Default)]
 pub struct Job {
     cancelled: AtomicBool,

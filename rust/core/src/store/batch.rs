@@ -188,7 +188,7 @@ impl Batch<'_> {
         }
     }
 
-    /// Return who stores those bytes, if it is not that item.
+    /// Return the item that stores those bytes, if it is another one.
     fn owner(&self, digest: Digest, index: usize) -> Option<usize> {
         match self.owners.lock().unwrap_or_else(PoisonError::into_inner).entry(digest) {
             hash_map::Entry::Occupied(owner) => Some(*owner.get()),

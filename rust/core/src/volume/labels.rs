@@ -150,7 +150,7 @@ impl Volume {
         }
     }
 
-    /// Look at a blob's file; None where there is none, or something that is no blob.
+    /// Look at a blob's file; None if there is no file, or not a blob.
     pub(crate) fn stat_blob(&self, digest: &Digest) -> Result<Option<Stat>> {
         let Some(dir) = self.root.blob_dir(digest.algorithm())? else {
             return Ok(None);

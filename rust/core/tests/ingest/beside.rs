@@ -77,7 +77,7 @@ fn a_slot_counts_only_bytes_that_were_synced_before_though_more_is_written_meanw
     let seen = watch.around.0.lock().unwrap();
 
     let counted: Vec<_> = seen.slots.iter().map(|(counted, _)| *counted).collect();
-    // One is written at the beginning; that of a holder's record is none.
+    // One is written at the beginning; the one of a holder's record does not count.
     assert_eq!([0, 64 << 20, 128 << 20, LONGER], *counted);
     assert!(seen.slots.iter().all(|(counted, synced)| counted <= synced || *counted == 0));
 }

@@ -63,7 +63,7 @@ impl Catalogue {
 
     /// Return the entry where the links lead that begin at the entry of that name; no path is ever opened.
     ///
-    /// What is no link is returned as it is. None: there is no entry of that name.
+    /// An entry that is not a link is returned as it is. None: there is no entry of that name.
     pub fn resolve(&mut self, name: &str) -> error::Result<Option<Found>> {
         let Some(first) = self.place(name) else { return Ok(None) };
         let refuse = |expected: String, found: &str| {

@@ -52,7 +52,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Return where each member goes. A name that occurs twice, or is none, is `InvalidArgument`.
+    /// Return where each member goes. A name that occurs twice, or is invalid, is `InvalidArgument`.
     pub fn new(members: &[Member]) -> Result<Self> {
         let mut names = HashSet::new();
         let mut places = Vec::with_capacity(members.len());

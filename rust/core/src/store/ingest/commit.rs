@@ -15,7 +15,7 @@ use crate::model::{Info, Labels, check_labels};
 use crate::volume::Published;
 use crate::waiting::{self, Caller, for_caller};
 
-/// The caller of a commit, who no longer wants the result once the ingest is being closed.
+/// The caller of a commit, which no longer wants the result once the ingest is being closed.
 struct UntilClosed {
     is_closing: Arc<AtomicBool>,
     caller: Option<Arc<dyn Caller>>,

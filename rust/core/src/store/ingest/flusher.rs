@@ -69,7 +69,7 @@ impl Ingests {
         queue.threads > 0 || queue.ready.is_empty()
     }
 
-    /// Have those who wait try again, and find out that they have to write themselves.
+    /// Wake the waiting callers, which then find that they have to write themselves.
     fn wake_waiters(&self) {
         let ready: Vec<_> = self.flushers.queue().ready.iter().cloned().collect();
         for ingest in ready {

@@ -97,7 +97,7 @@ impl Ingests {
         Error::Unavailable { name: ref_.to_owned(), holder: "this process".to_owned(), since_ns, local: true }
     }
 
-    /// Take a ref, or say who has it.
+    /// Take a ref, or return its holder.
     pub(super) fn take_ref(&self, ref_: &str) -> Result<RefLock> {
         let lock = self.volume.locks.try_ref(ref_)?.ok_or_else(|| self.held_elsewhere(ref_))?;
         self.volume.locks.check_file(self.volume.root.dir())?;

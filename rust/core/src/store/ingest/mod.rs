@@ -78,7 +78,7 @@ pub struct Ingest {
     /// The ref; empty for an anonymous ingest.
     name: String,
     since_ns: i64,
-    /// The ingest itself, for those who write behind the caller.
+    /// The ingest itself, for the flushers.
     this: Weak<Self>,
     /// That of `inner`, which can be used while another thread writes.
     write_buffer: Arc<WriteBuffer>,
@@ -171,7 +171,7 @@ impl Ingest {
         locked
     }
 
-    /// Lock for a caller who is not the writer. A commit is waited for as another process is; `Cancelled` if the caller no
+    /// Lock for a caller other than the writer. A commit is waited for as another process is; `Cancelled` if the caller no
     /// longer wants the result meanwhile.
     fn lock_from_outside(&self) -> Result<Locked<'_>> {
         Patience::until(|| {

@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 
 use super::sync::{Mutex, MutexGuard};
 
-/// The results for one who has to be woken to take them.
+/// The results for an owner that has to be woken to take them.
 ///
 /// However many arrive before they are taken, the owner is notified once.
 pub struct Inbox<R>(Mutex<Content<R>>);

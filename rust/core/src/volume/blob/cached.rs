@@ -1,6 +1,6 @@
 //! Reads that can be answered at once: from the memory of the kernel, without waiting for a disk or for another thread.
 //!
-//! For those who must not wait, an event loop's thread above all. Whatever does not come at once, errors included, is left
+//! For callers that must not wait, above all an event loop's thread. A read that takes longer, or fails, is left
 //! to the call that may wait; nothing is decided here.
 
 use std::io;

@@ -102,7 +102,7 @@ fn open_with(place: Place<'_>, open: Open) -> Result<Opened<Connection>> {
     }
     let found = open(place).and_then(|connection| Ok((schema::look(&connection)?, connection)));
     match found {
-        // An older file is brought up to date by who may write; who only reads gets along with it.
+        // A writer brings an older file up to date; a reader can use it as it is.
         Ok((Found::Ours | Found::Older(_), connection)) => Ok(Opened::Good(connection)),
         Ok((Found::Newer(version), _)) => Err(Error::IncompatibleFormat {
             path: place.path.to_owned(),

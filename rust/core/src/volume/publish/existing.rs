@@ -75,7 +75,7 @@ impl Volume {
         let sys = self.sys.as_ref();
         let path = || self.root.blob_path(digest);
         let name = digest.encoded();
-        // Mostly there is none, which this tells for less than an open that fails.
+        // Mostly there is no file, and this call costs less than an open that fails.
         if found(sys.stat_at(dir.fd(), &name)).at("stat", path)?.is_none() {
             return Ok(Existing::Absent);
         }

@@ -116,7 +116,7 @@ impl<'a> Publication<'a> {
         row
     }
 
-    /// Give the name, or find out who has it. `Busy`, and there is neither a name nor a row, while another process writes
+    /// Give the name, or find its holder. `Busy`, and there is neither a name nor a row, while another process writes
     /// labels: there is no wait here, as the digest's lock is held.
     pub fn finish(mut self) -> Tried {
         let with_row = self.fate == Fate::Row;
