@@ -11,7 +11,6 @@ from typing import cast
 import anyio
 from anyio.lowlevel import checkpoint
 
-from steelyard._runtime.backend import uninterrupted
 from steelyard._runtime.buffers import view
 from steelyard._runtime.calls import run
 from steelyard._runtime.chunks import Batch
@@ -147,7 +146,6 @@ class _Puts(Starter[Source]):
         # The next batch does not wait until the consumer has taken these.
         self.tasks.start_soon(self._give, results, size)
 
-    @uninterrupted  # a call with `*args` would leave its coroutine unawaited
     async def _give(self, results: list[PutManyResult], size: int) -> None:
         await self._emit(*results)
         self._sources -= len(results)

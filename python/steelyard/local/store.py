@@ -73,6 +73,8 @@ class LocalStore(ProcessBound, BaseStore):
         `put`: a source of up to 8 MiB takes one hop to a thread, a larger file two. A blob that is already stored and
         undamaged is not written again; so a larger file is hashed first if the store has a blob of its size. Puts of
         up to 1 MiB that wait at the same time share hops and flushes.
+        `writer`: opening takes one hop, a write that fits into the write buffer none, and `commit` one, which also closes
+        the writer.
         `put_many`: files and bytes of up to 1 MiB go in batches of up to 256, which are hashed in lanes, written, and made
         durable by a flush that batches share; each batch takes one hop. No source waits for a batch to fill: those of an
         async iterable that arrive during a hop are the next batch. Other sources are stored as by `put`, several at a
