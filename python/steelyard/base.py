@@ -1,4 +1,21 @@
-"""The base classes of stores and readers: they implement the convenience methods of `Store` with the interfaces alone."""
+"""For a store of your own: base classes that implement the convenience methods with the interfaces alone, and checks.
+
+`docs/guide.md` goes through the steps. Use these in place of checks of your own:
+
+| Name | Does |
+| --- | --- |
+| `BaseStore` | implements `put`, `put_many`, `get`, `exists`, `infos`, `aopen` and `aclose` |
+| `BaseReader` | implements `readinto_at` and the verified `stream` |
+| `steelyard.content.opening` | gives `writer` and `reader_at` both forms: awaited and entered |
+| `steelyard.options.IngestOptions.parse` | checks and converts the arguments of `writer` |
+| `steelyard.options.CommitOptions` | the checked arguments of `Writer.commit`, which `_commit` gets |
+| `check_ref`, `steelyard.options.check_size`, `check_range` | check a ref, a size and a range of a blob |
+| `view` | returns the bytes of a buffer, and refuses objects that are no flat buffer of bytes |
+| `changed_labels` | returns the labels of a blob after `update` |
+| `compiled`, `choose` | compile filters, and apply them, without blocking the event loop |
+| `steelyard.filters.info_fields`, `status_fields`, `image_fields` | the fields of a blob, an ingest and an image name |
+| `steelyard.memory.MemoryImageNames` | image names in memory, for a store that need not keep them |
+"""
 
 from __future__ import annotations
 
@@ -11,18 +28,26 @@ from steelyard.content import Store
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
 
+    from steelyard._runtime.buffers import view
     from steelyard.digest import Digest
+    from steelyard.filters._async import choose, compiled
     from steelyard.model import Info, PutManyResult, PutResult, Source, Sources
-    from steelyard.options import REF_LIMIT, PutOptions, check_ref
+    from steelyard.options import REF_LIMIT, PutOptions, changed_labels, check_ref
     from steelyard.transfer import _base as _work
     from steelyard.transfer._reader import BaseReader
 else:
     _work = _Module("steelyard.transfer._base")
     __getattr__, __dir__ = _exports(
-        __name__, {"steelyard.options": "REF_LIMIT check_ref", "steelyard.transfer._reader": "BaseReader"}
+        __name__,
+        {
+            "steelyard._runtime.buffers": "view",
+            "steelyard.filters._async": "choose compiled",
+            "steelyard.options": "REF_LIMIT changed_labels check_ref",
+            "steelyard.transfer._reader": "BaseReader",
+        },
     )
 
-__all__ = ("REF_LIMIT", "BaseReader", "BaseStore", "check_ref")
+__all__ = ("REF_LIMIT", "BaseReader", "BaseStore", "changed_labels", "check_ref", "choose", "compiled", "view")
 
 
 class BaseStore(Store):

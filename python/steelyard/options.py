@@ -22,9 +22,11 @@ __all__ = (
     "CommitOptions",
     "IngestOptions",
     "PutOptions",
+    "changed_labels",
     "check_range",
     "check_ref",
     "check_size",
+    "label_keys",
     "looks_like_content",
     "name_of",
     "path_error",
@@ -242,3 +244,40 @@ def path_error(source: object, error: Exception) -> Exception:
         return error
     shown = source if len(source) <= _SHOWN else source[: _SHOWN - 1] + "…"
     return OSError(error.errno, f"{error.strerror}: {hint}", shown)
+
+
+def label_keys(fieldpaths: tuple[str, ...]) -> list[str] | None:
+    """Return the label keys that the field paths of an update name, or None for all labels; see `Manager.update`.
+
+    Raises:
+        InvalidArgument: a field path names something that cannot change.
+    """
+    keys: list[str] = []
+    everything = not fieldpaths
+    for path in fieldpaths:
+        if path == "labels":
+            everything = True
+        elif path.startswith("labels.") and path != "labels.":
+            keys.append(path.removeprefix("labels."))
+        else:
+            raise InvalidArgument(f"field path {path!r}: only 'labels' and 'labels.<key>' can be updated")
+    return None if everything else keys
+
+
+def changed_labels(old: Labels, new: Mapping[str, str], *fieldpaths: str) -> Labels:
+    """Return the labels of a blob after an update; see `Manager.update`.
+
+    Args:
+        old: the labels before.
+        new: the labels that the update gives.
+        fieldpaths: the field paths of the update.
+
+    Raises:
+        InvalidArgument: a field path names something that cannot change.
+        InvalidLabel: a label is too long.
+    """
+    keys, given = label_keys(fieldpaths), Labels(new)
+    if keys is None:
+        return given
+    kept = {key: value for key, value in old.items() if key not in keys}
+    return Labels(kept | {key: given[key] for key in keys if key in given})

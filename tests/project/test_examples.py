@@ -77,8 +77,16 @@ def test_repair_takes_the_good_copy_of_the_second_store(tmp_path: Path) -> None:
     assert damaged.read_bytes() == (tmp_path / "second" / damaged.relative_to(tmp_path / "store")).read_bytes()
 
 
-def test_own_store_passes_the_contract_suite() -> None:
-    done = _run("-m", "pytest", "-q", "-p", "no:cacheprovider", f"--rootdir={ROOT}", EXAMPLES / "own_store.py")
+@pytest.mark.parametrize(
+    ("name", "tests"),
+    [
+        ("own_store.py", ""),
+        ("sqlite_store.py", "both_forms or abort_fences or every_end_of_a_writer"),
+        pytest.param("sqlite_store.py", "", marks=pytest.mark.proof),
+    ],
+)
+def test_a_store_of_ones_own_passes_the_contract_suite(name: str, tests: str) -> None:
+    done = _run("-m", "pytest", "-q", "-k", tests, "-p", "no:cacheprovider", f"--rootdir={ROOT}", EXAMPLES / name)
 
     assert done.returncode == 0, done.stdout
     assert " passed" in done.stdout

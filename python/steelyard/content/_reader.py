@@ -16,7 +16,8 @@ __all__ = ("ReaderAt",)
 class ReaderAt(AsyncResource):
     """Random reads and a verified stream of one blob. An async context manager; `aclose` releases it.
 
-    An open reader can still read the blob after it is deleted.
+    An open reader can still read the blob after it is deleted. After `aclose`, reads raise `anyio.ClosedResourceError`,
+    as a closed stream does. Several tasks may use a reader at the same time; one task at a time may use a stream.
     """
 
     @property

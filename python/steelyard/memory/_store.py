@@ -13,7 +13,7 @@ from steelyard._runtime.opening import opening
 from steelyard.base import BaseStore
 from steelyard.content import ReaderAt, Writer
 from steelyard.digest import Algorithm, Digest
-from steelyard.errors import AlreadyExists, DataCorrupt, InvalidArgument, NotFound, Unavailable
+from steelyard.errors import AlreadyExists, DataCorrupt, NotFound, Unavailable
 from steelyard.filters import info_fields, status_fields
 from steelyard.filters._async import AT_ONCE, choose, compiled
 from steelyard.hashing import digest_of
@@ -22,7 +22,7 @@ from steelyard.memory._ingest import Ingest, MemoryWriter, now
 from steelyard.memory._names import MemoryImageNames
 from steelyard.memory._reader import MemoryReader
 from steelyard.model import Descriptor, Info, Labels, OnProgress, Progress, Status, Verified
-from steelyard.options import IngestOptions, check_ref
+from steelyard.options import IngestOptions, changed_labels, check_ref
 
 __all__ = ("MemoryStore",)
 
@@ -91,20 +91,9 @@ class MemoryStore(BaseStore):
     async def update(self, info: Info, *fieldpaths: str) -> Info:
         """Set a blob's labels; see `Manager.update`."""
         await checkpoint()
-        for path in fieldpaths:
-            if path != "labels" and not (path.startswith("labels.") and len(path) > len("labels.")):
-                raise InvalidArgument(f"field path {path!r}: only labels and labels.<key> can change")
-        given = Labels(info.labels)
         blob = self._blob(info.digest)
-        if not fieldpaths or "labels" in fieldpaths:
-            labels = dict(given)
-        else:
-            labels = dict(blob.info.labels)
-            for key in (path.removeprefix("labels.") for path in fieldpaths):
-                labels.pop(key, None)
-                if key in given:
-                    labels[key] = given[key]
-        blob.info = msgspec.structs.replace(blob.info, labels=Labels(labels), updated_at=now())
+        labels = changed_labels(blob.info.labels, info.labels, *fieldpaths)
+        blob.info = msgspec.structs.replace(blob.info, labels=labels, updated_at=now())
         return blob.info
 
     async def walk(self, *filters: str) -> AsyncGenerator[Info, None]:

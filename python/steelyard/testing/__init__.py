@@ -15,6 +15,10 @@ The tests are async and marked ``anyio``, so anyio's pytest plugin runs each of 
 containerd's content test suite, common mistakes of implementations, and cancellation at every await. A store
 with an intended difference overrides one test, which then documents the difference.
 
+Implement the methods one after the other, and run the tests of each group: ``-k`` with the name of a test or of a class in
+`StoreContract.__mro__` selects them. The tests use `put` and `get`, so `writer` and `reader_at` come first.
+`docs/guide.md` has the rules that stores most often break.
+
 If the blobs of a store can be damaged from outside, inherit `DamageContract`, too. `cancel_at` and `every_wait` cancel
 your own operations in the same way.
 """

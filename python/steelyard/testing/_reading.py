@@ -125,6 +125,21 @@ class ReadingContract:
         await reader.aclose()
         with pytest.raises(anyio.ClosedResourceError):
             await reader.read_at(0, 1)
+        with pytest.raises(anyio.ClosedResourceError):
+            await reader.readinto_at(0, bytearray(1))
+
+    async def test_a_reader_has_both_forms_and_closes_in_each(self, store: Store) -> None:
+        digest = await keep(store, b"data")
+        async with store.reader_at(digest) as entered:
+            assert b"data" == await entered.read_at(0, 4)
+        async with await store.reader_at(digest) as awaited:
+            assert b"data" == await awaited.read_at(0, 4)
+        for reader in (entered, awaited):
+            with pytest.raises(anyio.ClosedResourceError):
+                await reader.read_at(0, 1)
+        with pytest.raises(NotFound):
+            async with store.reader_at(digest_of(b"missing")):
+                pass
 
     async def test_a_blob_is_named_by_digest_text_or_descriptor(self, store: Store) -> None:
         digest = await keep(store, b"data")

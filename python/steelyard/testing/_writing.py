@@ -11,6 +11,7 @@ from steelyard.content import Store
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import InvalidArgument, NotFound, OutOfRange, UnsupportedAlgorithm, WriterClosed
 from steelyard.testing._values import data_of, digest_of, now
+from steelyard.transfer import open_writer
 
 
 @pytest.mark.anyio
@@ -159,6 +160,30 @@ class WritingContract:
             info = await writer.commit()
 
         assert digest_of(data) == info.digest
+
+    async def test_a_writer_has_both_forms_and_frees_its_ref_in_each(self, store: Store) -> None:
+        async with store.writer("ref") as writer:
+            await writer.write(b"entered, ")
+        async with await store.writer("ref") as writer:
+            await writer.write(b"awaited, ")
+        async with open_writer(store, "ref") as writer:
+            await writer.write(b"waited for")
+
+        with pytest.raises(ZeroDivisionError):
+            async with store.writer("ref") as writer:
+                raise ZeroDivisionError
+        opened = store.writer("ref")
+        async with opened as writer:
+            assert digest_of(b"entered, awaited, waited for") == (await writer.commit()).digest
+        with pytest.raises(RuntimeError, match="call it again"):
+            await opened
+
+    async def test_an_opening_that_is_not_used_holds_no_ref(self, store: Store) -> None:
+        store.writer("ref").close()
+
+        assert [] == await store.list_statuses()
+        async with store.writer("ref"):
+            pass
 
     @pytest.mark.parametrize("end", ["commit", "aclose"])
     async def test_a_closed_writer_refuses_everything_but_another_close(self, store: Store, end: str) -> None:

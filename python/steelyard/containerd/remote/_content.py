@@ -17,10 +17,11 @@ from steelyard.containerd.remote._errors import About
 from steelyard.containerd.remote._filters import for_server
 from steelyard.containerd.remote._values import to_info, to_status
 from steelyard.digest import Digest
-from steelyard.errors import InvalidArgument, NotFound
+from steelyard.errors import NotFound
 from steelyard.filters import info_fields
 from steelyard.filters._async import choose, compiled
 from steelyard.model import Info, Labels, Status
+from steelyard.options import label_keys
 
 __all__ = ("Content",)
 
@@ -50,9 +51,7 @@ class Content:
 
     async def update(self, info: Info, fieldpaths: Sequence[str]) -> Info:
         """Set a blob's labels; see `Manager.update`."""
-        for path in fieldpaths:
-            if path != "labels" and not (path.startswith("labels.") and len(path) > len("labels.")):
-                raise InvalidArgument(f"field path {path!r}: only labels and labels.<key> can change")
+        label_keys(tuple(fieldpaths))  # refuses wrong ones
         request = method("Content", "Update").request()
         request.info.digest = str(info.digest)
         request.info.labels.update(Labels(info.labels))

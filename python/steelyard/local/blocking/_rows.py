@@ -8,7 +8,6 @@ import msgspec
 from msgspec.structs import force_setattr
 
 from steelyard.digest import _NEW, Digest, _to_digest
-from steelyard.errors import InvalidArgument
 from steelyard.model import NO_LABELS, Descriptor, Image, Info, Labels, Status
 from steelyard.options import check_size
 
@@ -99,17 +98,3 @@ def to_image(row: ImageRow) -> Image:
     return Image(
         name=name, target=target, created_at=to_time(created), updated_at=to_time(updated), labels=Labels(labels)
     )
-
-
-def label_keys(fieldpaths: tuple[str, ...]) -> list[str] | None:
-    """Return the label keys that the field paths name, or None for all labels."""
-    keys: list[str] = []
-    everything = not fieldpaths
-    for path in fieldpaths:
-        if path == "labels":
-            everything = True
-        elif path.startswith("labels.") and path != "labels.":
-            keys.append(path.removeprefix("labels."))
-        else:
-            raise InvalidArgument(f"field path {path!r}: only 'labels' and 'labels.<key>' can be updated")
-    return None if everything else keys

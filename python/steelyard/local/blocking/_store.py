@@ -18,9 +18,9 @@ from steelyard.local._defaults import WRITE_BUFFER, Durability
 from steelyard.local.blocking._blob import BlockingBlob
 from steelyard.local.blocking._ingest import BlockingIngest
 from steelyard.local.blocking._names import BlockingNames
-from steelyard.local.blocking._rows import label_keys, to_info, to_infos, to_status
+from steelyard.local.blocking._rows import to_info, to_infos, to_status
 from steelyard.model import Descriptor, Info, Labels, Status
-from steelyard.options import IngestOptions, check_ref
+from steelyard.options import IngestOptions, check_ref, label_keys
 
 __all__ = ("BlobPages", "BlockingStore", "OpenOptions", "StoreStats")
 
