@@ -1,7 +1,7 @@
 # The private extension module; the docs are on the Python wrappers. Checked against the built module by stubtest.
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar, final
+from typing import Any, TypeAlias, TypeVar, TypeVarTuple, final
 
 from steelyard.model import Buffer
 
@@ -29,6 +29,7 @@ __all__ = [
     "Wait",
     "Walk",
     "__version__",
+    "call_interruptibly",
     "check_json",
     "debug_build",
     "detect_format",
@@ -48,6 +49,8 @@ __version__: str
 MAX_FILTERS: int
 debug_build: bool
 sqlite_version: str
+
+_ArgsT = TypeVarTuple("_ArgsT")
 
 class Cancelled(Exception): ...
 class PanicException(BaseException): ...
@@ -265,6 +268,7 @@ class Walk:
     def next(self) -> bytes: ...
     def ready(self) -> bytes | None: ...
 
+def call_interruptibly(function: Callable[[*_ArgsT], _ResultT], *args: *_ArgsT) -> _ResultT: ...
 def mark_descriptor(number: int, /) -> None: ...
 def unmark_descriptor(number: int, /) -> None: ...
 

@@ -80,9 +80,15 @@ def serve(descriptor: int) -> None:
     """Fork for each request until the client goes away."""
     from steelyard.cli.app import COMMANDS  # noqa: PLC0415 - this process's whole purpose is to have loaded these
 
-    for module in {target.partition(":")[0] for target, _ in COMMANDS.values()} | {"context", "run"}:
+    for module in {target.partition(":")[0] for target, _ in COMMANDS.values()} | {
+        "context",
+        "loop",
+        "run",
+        "help",
+        "completion",
+    }:
         importlib.import_module(f"steelyard.cli.{module}")
-    for module in ("anyio._backends._asyncio", "anyio._backends._trio", "platformdirs", "steelyard.local"):
+    for module in ("anyio._backends._asyncio", "anyio._backends._trio", "steelyard.local._engine"):
         importlib.import_module(module)
     with socket.socket(fileno=descriptor) as client:
         while True:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 
 from steelyard.cli.exits import MEANINGS, Exit
 
@@ -112,23 +111,6 @@ def test_9_is_for_a_full_disk(shell: Shell) -> None:
 def test_130_and_143_are_for_the_signals(shell: Shell) -> None:
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         assert code == end(feed(shell, b"x", "put", "-"), number)[0]
-
-
-def test_a_missing_extra_names_the_line_that_installs_it(shell: Shell) -> None:
-    program = (
-        "import sys\n"
-        "class Absent:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'platformdirs': raise ModuleNotFoundError(name=name)\n"
-        "sys.meta_path.insert(0, Absent())\n"
-        "from steelyard.cli import main; sys.exit(main())\n"
-    )
-    done = subprocess.run(
-        [COMMAND[0], "-c", program, "ls"], env=shell.environment, capture_output=True, text=True, check=False
-    )
-
-    assert 2 == done.returncode
-    assert "needs the package platformdirs\n  next: pip install 'steelyard[cli]'\n" in done.stderr
 
 
 def test_a_dash_too_many_is_told_as_it_was_typed(shell: Shell) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import pty
+import sys
+
 import pytest
 
-from steelyard.cli.progress import Display, Meter
+from steelyard.cli.progress import Display, Meter, choose_mode
 from steelyard.model import Progress
 
 MIB = 1 << 20
@@ -96,3 +101,16 @@ def test_nothing_is_shown_where_nothing_is_wanted(capsys: pytest.CaptureFixture[
 
     assert display.follow("file") is None
     assert ("", "") == capsys.readouterr()
+
+
+def test_a_terminal_without_rich_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    leader, follower = pty.openpty()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("CI", raising=False)
+    with os.fdopen(follower, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+
+        assert "live" == choose_mode(quiet=False, no_progress=False)
+        monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+        assert "plain" == choose_mode(quiet=False, no_progress=False)
+    os.close(leader)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
@@ -110,4 +111,21 @@ def test_a_reader_that_stands_still_does_not_hold_up_ctrl_c(shell: Shell) -> Non
     process.send_signal(signal.SIGINT)
 
     assert 130 == process.wait(60)
+    process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "ended by SIGTERM")], ids=["INT", "TERM"]
+)
+def test_a_list_whose_reader_stands_still_is_interrupted(stocked: Shell, number: signal.Signals, said: str) -> None:
+    process = stocked.start("ls", "--format", "json")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
+    process.stdout.read(1)  # the rest does not fit into the pipe
+
+    process.send_signal(number)
+
+    assert 128 + number == process.wait(60)
+    assert f"steelyard: {said}\n" == process.stderr.read().decode()
     process.communicate()

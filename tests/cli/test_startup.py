@@ -1,47 +1,113 @@
-"""What a start costs: `--version` and completion load neither the terminal library nor the extension."""
+"""What a start costs: the modules that the library and each command load. They are counted, because times depend on the machine.
+
+`benches/README.md` says how to measure the times. A module that is added here makes every start slower.
+"""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
-from steelyard.cli.app import COMMANDS
+import pytest
+
+from steelyard.cli.app import COMMANDS, LOOKS
 
 from .runner import Shell
 
+LIBRARY = """
+_lazy _native _runtime _runtime.backend _runtime.fork _runtime.opening base content local local._defaults local.store
+"""
+VERSION = "_lazy cli cli.streams"
+HELP = f"{VERSION} cli.app cli.help cli.parameters cli.parse"
+LOOK = f"""
+{VERSION} cli.app cli.parameters cli.parse
+_digest_errors digest errors errors._images errors._remote errors._store filters model names options
+_native _runtime _runtime.backend _runtime.buffers _runtime.fork local local._defaults
+local.blocking local.blocking._blob local.blocking._ingest local.blocking._interruptible local.blocking._names
+local.blocking._rows local.blocking._store
+cli.addresses cli.complete cli.context cli.exits cli.explain cli.listing cli.names cli.output cli.printing cli.progress
+cli.records cli.run cli.settings cli.stdio
+"""
+BASIS = "import importlib, re, typing"
+"""What a command of the library's own makes of the standard library, before it needs a value."""
 
-def loaded(shell: Shell, *words: str) -> set[str]:
-    """Return the modules that are loaded at the end of a command line."""
-    program = (
-        "import sys, contextlib, io\n"
-        "import steelyard\n"
-        "if sys.argv[1:]:\n"
-        "    from steelyard.cli import main\n"
-        "    with contextlib.redirect_stdout(io.StringIO()): main(sys.argv[1:])\n"
-        "print(*sys.modules)"
-    )
+VALUES = "import anyio, msgspec, datetime, importlib, pathlib, re"
+"""What the values of the library are made of."""
+
+
+def loaded(shell: Shell, program: str, *words: str) -> set[str]:
+    """Return the modules that are loaded at the end of a program."""
+    program += "\nimport sys; print(*sys.modules, file=sys.stderr)"
     done = subprocess.run(
         [sys.executable, "-c", program, *words], env=shell.environment, capture_output=True, text=True, check=True
     )
-    return set(done.stdout.split())
+    return set(done.stderr.splitlines()[-1].split())
 
 
-def test_version_loads_nothing_beyond_the_package(shell: Shell) -> None:
-    new = loaded(shell, "--version") - loaded(shell)
+def run(shell: Shell, *words: str) -> set[str]:
+    """Return the modules that are loaded at the end of a command."""
+    return loaded(shell, "import sys; from steelyard.cli import main; main(sys.argv[1:])", *words)
 
-    assert {"steelyard.cli", "steelyard.cli.streams"} == {
-        name for name in new if name.startswith(("steelyard", "cyclopts", "rich"))
-    }
+
+def ours(modules: set[str]) -> set[str]:
+    """Return the modules of the package, by their names below it."""
+    return {name.removeprefix("steelyard.") for name in modules if name.startswith("steelyard.")}
+
+
+def beyond(shell: Shell, modules: set[str], basis: str) -> set[str]:
+    """Return the other packages and modules that are not loaded by a program already."""
+    return {
+        name
+        for name in {module.partition(".")[0] for module in modules - loaded(shell, basis)}
+        if not name.startswith("_") and name not in {"steelyard", "anyio"}
+    } | {module for module in modules if module.startswith(("anyio._backends", "anyio._core._eventloop"))}
+
+
+def test_the_class_of_the_store_loads_no_value_and_no_event_loop(shell: Shell) -> None:
+    modules = loaded(shell, "from steelyard import LocalStore")
+
+    assert set(LIBRARY.split()) == ours(modules)
+    assert {"contextvars", "weakref"} >= beyond(shell, modules, "import anyio, msgspec")
+    assert not {"msgspec", "pathlib"} & modules
+
+
+def test_version_loads_neither_the_library_nor_the_parser(shell: Shell) -> None:
+    modules = run(shell, "--version")
+
+    assert set(VERSION.split()) == ours(modules)
+    assert {"errno"} >= beyond(shell, modules, BASIS)
+    assert "anyio" not in modules
+
+
+@pytest.mark.parametrize("words", [["--help"], ["images", "--help"], []], ids=" ".join)
+def test_help_loads_the_parser_and_no_command(shell: Shell, words: list[str]) -> None:
+    modules = run(shell, *words)
+
+    assert set(HELP.split()) == ours(modules)
+    assert {"errno"} >= beyond(shell, modules, BASIS)
+    assert "anyio" not in modules
+
+
+@pytest.mark.parametrize("name", sorted(LOOKS))
+def test_a_command_that_looks_at_a_local_store_starts_no_event_loop(stocked: Shell, name: str) -> None:
+    words = [*name.split(), *(["00000000"] if name == "info" else ())]
+    modules = run(stocked, *words)
+
+    own = {"images": {"cli.images", "cli.image_names"}, "ingests": {"cli.ingests"}}.get(
+        name.split(maxsplit=1)[0], {"cli.look"}
+    )
+    assert set(LOOK.split()) | own == ours(modules)
+    assert {"contextvars", "errno", "fcntl", "select", "shlex", "signal", "weakref"} >= beyond(stocked, modules, VALUES)
+
+
+def test_a_command_that_may_wait_runs_in_an_event_loop(stocked: Shell, tmp_path: Path) -> None:
+    assert "asyncio" in run(stocked, "put", str(tmp_path / "nothing"))
 
 
 def test_a_tab_does_not_load_the_terminal_library(shell: Shell) -> None:
-    modules = loaded(shell, "__complete", "ls", "--f")
-
-    assert set() == {name for name in modules if name.startswith("rich.")}
+    assert "rich" not in run(shell, "__complete", "ls", "--f")
 
 
-def test_help_loads_no_command(shell: Shell) -> None:
-    modules = loaded(shell, "--help")
-
-    targets = {f"steelyard.cli.{target.partition(':')[0]}" for target, _ in COMMANDS.values()}
-    assert set() == targets & modules
+def test_the_commands_that_only_look_exist() -> None:
+    assert set() == LOOKS - COMMANDS.keys()

@@ -48,6 +48,17 @@ print("held", flush=True)
 time.sleep(600)
 """
 
+_DELETES = """
+import sys
+from steelyard.local.blocking import BlockingStore, OpenOptions, interruptible
+store = BlockingStore.open(OpenOptions.parse(sys.argv[1]))
+try:
+    interruptible(store.delete, sys.argv[2])
+except KeyboardInterrupt:
+    print("interrupted", store.info(sys.argv[2]).size)
+    print(interruptible(max, 1, 2))
+"""
+
 
 @contextmanager
 def _held(program: str, root: Path, *, suspended: bool = False) -> Iterator[None]:
@@ -124,6 +135,20 @@ async def test_puts_that_wait_are_cancelled_and_other_stores_go_on(tmp_path: Pat
             assert [info.digest async for info in store.walk()] == [old.digest]
             assert (await store.put(b"new")).new
     waits.report()
+
+
+async def test_ctrl_c_ends_the_wait_of_a_blocking_call_in_the_main_thread(tmp_path: Path) -> None:
+    async with LocalStore(tmp_path) as store:
+        digest = (await store.put(b"old")).digest
+    words = [sys.executable, "-c", _DELETES, str(tmp_path), str(digest)]
+
+    with (
+        _held(_HOLDS_NAMES, tmp_path),
+        subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process,  # noqa: ASYNC220 - it only waits
+    ):
+        until_it_waits(process.pid)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=_HANG_SECONDS)[0] == "interrupted 3\n2\n"
 
 
 async def test_a_commit_that_waits_is_cancelled_and_its_ingest_kept(tmp_path: Path) -> None:

@@ -28,11 +28,6 @@ from steelyard.cli import streams
 
 __all__ = ("main",)
 
-INSTALL_LINE = "pip install 'steelyard[cli]'"
-"""What installs the packages that the command line needs beside the library."""
-
-_NEEDED = frozenset({"platformdirs", "rich"})
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code.
@@ -62,15 +57,9 @@ def _run(words: list[str]) -> int:
     if words[:1] == ["--version"]:
         print(f"steelyard {__version__}")
         return 0
-    try:
-        from steelyard.cli.app import launch  # noqa: PLC0415 - the extra may be missing, and --version must be quick
+    from steelyard.cli.app import launch  # noqa: PLC0415 - --version does without
 
-        return launch(words)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in _NEEDED:
-            raise
-        streams.tell(f"steelyard: error: the command line needs the package {error.name}", f"  next: {INSTALL_LINE}")
-        return 2
+    return launch(words)
 
 
 def _too_many_files(error: BaseException | None) -> OSError | None:

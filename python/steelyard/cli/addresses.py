@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 
-from steelyard._runtime.calls import run
+from steelyard._lazy import Module
 from steelyard.cli.explain import NoSource
 from steelyard.cli.printing import path_shown, quoted
 from steelyard.errors import InvalidArgument, NotFound
 
 if TYPE_CHECKING:
+    from steelyard._runtime import calls
     from steelyard.containerd.remote import RemoteStore
     from steelyard.content import Store
+else:
+    calls = Module("steelyard._runtime.calls")
 
 __all__ = (
     "NoStore",
@@ -52,9 +55,9 @@ async def check_store(root: str) -> None:
     Raises:
         NoSource: the root is not a store.
     """
-    if await run(has_blobs, root):
+    if await calls.run(has_blobs, root):
         return
-    there = await run(os.path.lexists, root)
+    there = await calls.run(os.path.lexists, root)
     shown = root if there else os.path.dirname(root) or "."  # noqa: PTH120 - text, not a path to open
     raise NoSource(root, str(NoStore(root, exists=there)), next_step=f"ls -la {quoted(shown)}")
 
@@ -143,7 +146,7 @@ async def open_root(text: str, *, read_only: bool = False, durable: bool = True)
     from steelyard.local import LocalStore  # noqa: PLC0415 - the extension, which help does not need
 
     if not read_only:
-        await run(check_new_root, text)
+        await calls.run(check_new_root, text)
     async with LocalStore(text, read_only=read_only, durability="power-loss" if durable else "process-crash") as store:
         yield store
 

@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal, NamedTuple
 from steelyard import __version__
 from steelyard.cli.parameters import Parameter, arguments_of, fields_of, paragraphs_of
 from steelyard.cli.parse import NotUnderstood, options_by_name, parse, similar
-from steelyard.cli.printing import printable
 from steelyard.cli.streams import tell
 
 __all__ = ("COMMANDS", "GROUPS", "OPTIONS", "Options", "function_of", "launch", "split")
@@ -47,6 +46,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "completion": ("topics:completion", "Print or install shell completion."),
 }
 """The function of each command, below this package, and its summary: the first line of the function's docstring."""
+
+LOOKS = frozenset({"ls", "info", "ingests", "stat", "images ls"})
+"""The commands that only look at a store. With a store on this machine's disk they run without an event loop."""
 
 GROUPS: dict[str, str] = {
     "images": "List, name, check and convert images.",
@@ -201,7 +203,8 @@ def _run(line: _Line, words: Sequence[str]) -> int:
     from steelyard.errors import InvalidArgument  # noqa: PLC0415
 
     try:
-        context = Context(options, words, line.name)
+        may_wait = line.name not in LOOKS or bool(values.get("watch"))
+        context = Context(options, words, line.name, may_wait=may_wait)
     except InvalidArgument as error:
         return _refuse(str(error), "")
 
@@ -212,5 +215,7 @@ def _run(line: _Line, words: Sequence[str]) -> int:
 
 
 def _refuse(message: str, command: str) -> int:
+    from steelyard.cli.printing import printable  # noqa: PLC0415 - for mistakes only
+
     tell(f"steelyard: error: {printable(message)}", f"  next: steelyard {command}{' ' if command else ''}--help")
     return 2

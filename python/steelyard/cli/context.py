@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 import msgspec
 
-from steelyard._runtime.calls import run
+from steelyard._lazy import Module
 from steelyard.cli import stdio
 from steelyard.cli.addresses import NoStore, check_new_root, has_blobs, is_address, open_remote, written_out
 from steelyard.cli.exits import Exit, combined
@@ -24,14 +23,19 @@ from steelyard.cli.streams import tell
 from steelyard.errors import Unsupported
 
 if TYPE_CHECKING:
+    from steelyard._runtime import calls
     from steelyard.cli.app import Options
+    from steelyard.cli.listing import Listing
     from steelyard.content import Store
     from steelyard.local import LocalStore
-    from steelyard.local.blocking import BlockingStore
+    from steelyard.local.blocking import BlockingStore, OpenOptions
+else:
+    calls = Module("steelyard._runtime.calls")
 
 __all__ = ("MOST_LISTED", "Context")
 
 ResultT = TypeVar("ResultT")
+ArgsT = TypeVarTuple("ArgsT")
 
 _LISTED_FAILURES = 20
 
@@ -52,13 +56,16 @@ class Context:
         command: the command's name.
         words: the command line, for messages that repeat it.
         program: how a command line begins that reaches the same store.
+        has_loop: whether the command runs in an event loop. Otherwise it may only look at a store on this machine's disk.
         drain: what the first signal calls, in place of cancelling the command, which is then expected to end by itself.
 
     Raises (when it is made):
         InvalidArgument: an option's value is not understood.
     """
 
-    def __init__(self, options: Options, words: Sequence[str], command: str | None = None) -> None:
+    def __init__(
+        self, options: Options, words: Sequence[str], command: str | None = None, *, may_wait: bool = True
+    ) -> None:
         flags: Mapping[str, str | None] = {
             "store": None if options.store is None else os.fspath(options.store),
             "format": options.format,
@@ -73,7 +80,10 @@ class Context:
             "steelyard" if options.store is None else f"steelyard --store {quoted(os.fspath(options.store))}"
         )
         self.display: Display = Display(choose_mode(quiet=options.quiet, no_progress=options.no_progress))
-        self.out: Output = Output(self.settings.output_format, before_write=self._clear_for_results)
+        self.has_loop: bool = may_wait or is_address(self.settings.store.value)
+        self.out: Output = Output(
+            self.settings.output_format, before_write=self._clear_for_results, has_loop=self.has_loop
+        )
         self.lists: bool = True
         self.counts: dict[str, int] = {}
         self.failures: list[Report] = []
@@ -124,6 +134,8 @@ class Context:
             if report.next_step is not None:
                 tell(f"  next: {report.next_step}")
             if self.options.debug:
+                import traceback  # noqa: PLC0415 - for this option only
+
                 traceback.print_exception(leaf, file=sys.stderr)
 
     def conclude(self, text: str) -> None:
@@ -165,6 +177,21 @@ class Context:
             yield store
 
     @asynccontextmanager
+    async def open_listing(self) -> AsyncIterator[Listing]:
+        """Open the store to look at it, as `open_store` does, without an event loop if there is none."""
+        if self.has_loop:
+            async with self.open_store() as store:
+                yield store
+            return
+        from steelyard.cli.listing import ListingHere  # noqa: PLC0415 - the extension, which help does not need
+        from steelyard.local.blocking import BlockingStore  # noqa: PLC0415
+
+        with BlockingStore.open(await self._options(change=False)) as opened:
+            for note in opened.notes():
+                self.note(note)
+            yield ListingHere(opened, before_page=self.out.flush)
+
+    @asynccontextmanager
     async def open_local(self, *, create: bool = False, change: bool = False) -> AsyncIterator[LocalStore]:
         """Open the store on this machine's disk.
 
@@ -193,25 +220,22 @@ class Context:
     async def with_blocking(
         self, work: Callable[[BlockingStore], ResultT], *, change: bool = False, tell: bool = True
     ) -> ResultT:
-        """Open the store on this machine's disk, call `work` with its blocking core, and close it, in one hop.
+        """Open the store on this machine's disk, call `work` with its blocking core, and close it, in one call.
 
         Args:
-            work: called on a thread.
+            work: called on a thread, or in place without an event loop.
             change: see `open_local`, which raises the same.
             tell: print the store's notes on its own problems.
         """
-        from steelyard.local.blocking import BlockingStore, OpenOptions  # noqa: PLC0415 - as above
+        from steelyard.local.blocking import BlockingStore  # noqa: PLC0415 - as above
 
-        read_only = await self._check_local(create=False, change=change)
-        options = OpenOptions.parse(
-            self.settings.store_path, read_only=read_only, durability=self.settings.durability_name
-        )
+        options = await self._options(change=change)
 
         def opened() -> tuple[list[str], ResultT]:
             with BlockingStore.open(options) as store:
                 return store.notes(), work(store)
 
-        notes, result = await run(opened)
+        notes, result = await self.call(opened)
         for note in notes if tell else ():
             self.note(note)
         return result
@@ -220,8 +244,20 @@ class Context:
         """Return whether opening the store with `create` would make a new one."""
         if is_address(self.settings.store.value):
             return False
-        _, is_store, _ = await run(_look_at, str(self.settings.store_path))
+        _, is_store, _ = await self.call(_look_at, str(self.settings.store_path))
         return not is_store
+
+    async def call(self, function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
+        """Call a function that uses the disk: on a thread, or in place without an event loop."""
+        return await calls.run(function, *args) if self.has_loop else function(*args)
+
+    async def _options(self, *, change: bool) -> OpenOptions:
+        """Return how the store on this machine's disk is opened; see `open_local`."""
+        from steelyard.local.blocking import OpenOptions  # noqa: PLC0415 - the extension, which help does not need
+
+        read_only = await self._check_local(create=False, change=change)
+        path, durability = self.settings.store_path, self.settings.durability_name
+        return OpenOptions.parse(path, read_only=read_only, durability=durability)
 
     async def _check_local(self, *, create: bool, change: bool) -> bool:
         """Return whether the store on this machine's disk has to be opened read-only; see `open_local`."""
@@ -230,11 +266,11 @@ class Context:
                 written_out(self.settings.store.value), operation="this command; it needs the root of a store"
             )
         path = self.settings.store_path
-        exists, is_store, ours = await run(_look_at, str(path))
+        exists, is_store, ours = await self.call(_look_at, str(path))
         if not is_store and not create:
             raise NoStore(str(path), exists=exists, origin=self.settings.store.origin)
         if not is_store:
-            await run(check_new_root, str(path))
+            await self.call(check_new_root, str(path))
         return not (create or change or ours)
 
     def _clear_for_results(self) -> None:

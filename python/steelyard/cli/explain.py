@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import traceback
 from collections.abc import Iterator
 
 import msgspec
@@ -124,6 +123,8 @@ def _message(error: BaseException) -> str:
     if isinstance(error, OSError):
         subject = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes) else ""
         return f"{error.strerror or error}{subject}"
+    import traceback  # noqa: PLC0415 - for internal errors only
+
     where = traceback.extract_tb(error.__traceback__)[-1:] if error.__traceback__ else []
     place = f" at {os.path.basename(where[0].filename)}:{where[0].lineno}" if where else ""  # noqa: PTH119 - a bare name
     return f"internal error{place}: {type(error).__name__}: {error}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import textwrap
 from collections.abc import Iterable, Sequence
 
 from steelyard.cli.parameters import Argument
@@ -12,6 +11,9 @@ __all__ = ("page", "rows_of", "usage_of")
 
 _NAMES = 24
 """The widest column of names; the text of a longer name starts on the next line."""
+
+
+_END = "Exit codes: steelyard help exit-codes. Documentation of every command: docs/cli.md."
 
 
 def page(usage: str, paragraphs: Iterable[str], lists: Iterable[tuple[str, Sequence[tuple[str, str]]]]) -> str:
@@ -23,15 +25,9 @@ def page(usage: str, paragraphs: Iterable[str], lists: Iterable[tuple[str, Seque
         lists: titles, each with its names and their meanings.
     """
     width = _width()
-    blocks = [f"Usage: {usage}", *(textwrap.fill(paragraph, width, break_on_hyphens=False) for paragraph in paragraphs)]
+    blocks = [f"Usage: {usage}", *("\n".join(_wrapped(paragraph, width)) for paragraph in paragraphs)]
     blocks += ["\n".join([f"{title}:", *_rows(rows, width)]) for title, rows in lists if rows]
-    blocks.append(
-        textwrap.fill(
-            "Exit codes: steelyard help exit-codes. Documentation of every command: docs/cli.md.",
-            width,
-            break_on_hyphens=False,
-        )
-    )
+    blocks.append("\n".join(_wrapped(_END, width)))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -60,12 +56,24 @@ def _rows(rows: Sequence[tuple[str, str]], width: int) -> list[str]:
     column = min(max(len(name) for name, _ in rows), _NAMES)
     lines = []
     for name, text in rows:
-        wrapped = textwrap.wrap(text, max(width - column - 4, 20), break_on_hyphens=False) or [""]
+        wrapped = _wrapped(text, max(width - column - 4, 20))
         if len(name) > column:
             lines.append(f"  {name}")
         else:
             lines.append(f"  {name:<{column}}  {wrapped.pop(0)}".rstrip())
         lines += [" " * (column + 4) + line for line in wrapped]
+    return lines
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Return text in lines that end between words. textwrap does more, and is slow to import."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".lstrip()
+        if lines[-1] and len(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
     return lines
 
 

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
+from steelyard._lazy import Module
 from steelyard.cli.explain import UsageError
-from steelyard.content import Store
 from steelyard.errors import InvalidArgument, NotFound
-from steelyard.images import ImageReference, Platforms, normalise
-from steelyard.model import Image
+
+if TYPE_CHECKING:
+    from steelyard import images
+    from steelyard.content import Store
+    from steelyard.images import Platforms
+    from steelyard.model import Image
+else:
+    images = Module("steelyard.images")
 
 __all__ = ("familiar", "find_image", "platforms_of", "whole_name")
 
@@ -23,7 +30,7 @@ async def find_image(store: Store, text: str) -> Image:
     with suppress(NotFound):
         return await store.images.get(text)
     with suppress(NotFound, InvalidArgument):
-        return await store.images.get(normalise(text))
+        return await store.images.get(images.normalise(text))
     raise NotFound(text, kind="image name")
 
 
@@ -33,13 +40,13 @@ def whole_name(text: str) -> str:
     Raises:
         InvalidReference, InvalidDigest: it cannot be one.
     """
-    return normalise(text)
+    return images.normalise(text)
 
 
 def familiar(name: str) -> str:
     """Return the short form of an image name; other text is returned unchanged."""
     with suppress(InvalidArgument):
-        return ImageReference.parse(name).familiar
+        return images.ImageReference.parse(name).familiar
     return name
 
 
@@ -52,4 +59,4 @@ def platforms_of(words: Sequence[str], *, every: bool) -> Platforms | None:
     """
     if words and every:
         raise UsageError("--platform and --all-platforms: expected one of them")
-    return Platforms(*words) if words else None
+    return images.Platforms(*words) if words else None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
+from steelyard._lazy import Module
 from steelyard.cli.complete import complete_image
 from steelyard.cli.context import Context
 from steelyard.cli.image_names import find_image, whole_name
@@ -13,9 +14,13 @@ from steelyard.cli.printing import shown
 from steelyard.cli.records import ImagePart, ImageRecord, InspectedRecord, RemovedImageRecord
 from steelyard.errors import SteelyardError
 from steelyard.filters import IMAGE_FIELDS
-from steelyard.images import ImageCheck
-from steelyard.images import check as check_image
 from steelyard.model import Image
+
+if TYPE_CHECKING:
+    from steelyard import images
+    from steelyard.images import ImageCheck
+else:
+    images = Module("steelyard.images")
 
 __all__ = ("inspect", "line_of", "ls", "rm", "tag")
 
@@ -35,7 +40,7 @@ async def ls(
     """
     context.begin("images", "images")
     check_fields(filters, IMAGE_FIELDS, "image names")
-    async with context.open_store() as store:
+    async with context.open_listing() as store:
         for image in await store.images.list(*filters):
             context.counts["images"] += 1
             await context.out.emit(ImageRecord.of(image), shown(image.name) if context.quiet else line_of(image))
@@ -58,7 +63,7 @@ async def inspect(
         for name in names:
             try:
                 image = await find_image(store, name)
-                found = await check_image(store, image.name)
+                found = await images.check(store, image.name)
             except SteelyardError as error:
                 context.fail(error, about=name)
                 continue

@@ -12,11 +12,11 @@ from steelyard.cli import stdio
 from steelyard.cli.complete import complete_ref
 from steelyard.cli.context import Context
 from steelyard.cli.explain import UsageError
+from steelyard.cli.listing import Listing
 from steelyard.cli.names import check_fields, human_size, timestamp
 from steelyard.cli.parameters import Parameter
 from steelyard.cli.printing import shown
 from steelyard.cli.records import AbortedRecord, IngestGoneRecord, IngestRecord
-from steelyard.content import Store
 from steelyard.errors import SteelyardError
 from steelyard.filters import INGEST_FIELDS
 from steelyard.model import Status
@@ -44,7 +44,7 @@ async def ingests(
         raise UsageError(f"--interval {interval}: expected 0.05 to 3600 seconds", next_step="steelyard ingests --help")
     context.begin("ingests", "ingests", "bytes")
     check_fields(filters, INGEST_FIELDS, "ingests")
-    async with context.open_store() as store:
+    async with context.open_listing() as store:
         statuses = await store.list_statuses(*filters)
         context.counts.update(ingests=len(statuses), bytes=sum(status.offset for status in statuses))
         if not watch:
@@ -95,7 +95,7 @@ async def _emit(context: Context, status: Status) -> None:
     await context.out.emit(IngestRecord.of(status), shown(status.ref) if context.quiet else _line(status))
 
 
-async def _watch_changes(context: Context, store: Store, filters: tuple[str, ...], interval: float) -> None:
+async def _watch_changes(context: Context, store: Listing, filters: tuple[str, ...], interval: float) -> None:
     """Report each ingest when it is new, when it changed, and when it is gone."""
     before: dict[str, Status] = {}
     while True:
@@ -109,7 +109,7 @@ async def _watch_changes(context: Context, store: Store, filters: tuple[str, ...
         await anyio.sleep(interval)
 
 
-async def _watch_screen(store: Store, filters: tuple[str, ...], interval: float) -> None:
+async def _watch_screen(store: Listing, filters: tuple[str, ...], interval: float) -> None:
     """Redraw the list, with rates."""
     before: dict[str, Status] = {}
     drawn = 0

@@ -33,7 +33,7 @@ async def ls(
     """
     context.begin("blobs", "blobs", "bytes")
     check_fields(filters, BLOB_FIELDS, "blobs")
-    async with context.open_store() as store, aclosing(store.walk(*filters)) as infos:
+    async with context.open_listing() as store, aclosing(store.walk(*filters)) as infos:
         async for info in infos:
             context.counts["blobs"] += 1
             context.counts["bytes"] += info.size
@@ -51,7 +51,7 @@ async def info(
         context: the run.
     """
     context.begin("blobs", "blobs", "bytes")
-    async with context.open_store() as store:
+    async with context.open_listing() as store:
         names = await resolve(store, digests)
         known = await store.infos(name for name in names if not isinstance(name, SteelyardError))
         for name in names:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 
-from steelyard.content import Manager
+from steelyard.cli.listing import Walked
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import InvalidArgument, InvalidDigest, NotFound, SteelyardError
 from steelyard.filters import compile as compile_filters
@@ -50,7 +50,7 @@ class AmbiguousDigest(InvalidArgument):
         self.candidates: tuple[Digest, ...] = tuple(candidates)
 
 
-async def resolve(store: Manager, texts: Iterable[str]) -> list[Digest | SteelyardError]:
+async def resolve(store: Walked, texts: Iterable[str]) -> list[Digest | SteelyardError]:
     """Return the digest or the error of each text, in the same order.
 
     A whole digest is taken as it is, whether it is stored or not. Prefixes cost one walk over the store for all of them.
@@ -79,7 +79,7 @@ async def resolve(store: Manager, texts: Iterable[str]) -> list[Digest | Steelya
     return found
 
 
-async def resolve_one(store: Manager, text: str) -> Digest:
+async def resolve_one(store: Walked, text: str) -> Digest:
     """Return the digest of a text: a digest or a prefix.
 
     Raises:
@@ -98,7 +98,7 @@ def _is_prefix(algorithm: str | None, encoded: str) -> bool:
     return known and MIN_PREFIX <= len(encoded) < Algorithm(algorithm).encoded_length
 
 
-async def _hits(store: Manager, prefixes: set[str]) -> dict[str, list[Digest]]:
+async def _hits(store: Walked, prefixes: set[str]) -> dict[str, list[Digest]]:
     hits: dict[str, list[Digest]] = {prefix: [] for prefix in prefixes}
     lengths = {len(prefix) for prefix in prefixes}
     filters: list[str] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 import anyio
@@ -30,17 +31,24 @@ class Output:
         shape: the format.
         before_write: called before lines go to standard output, to take a progress line off the same terminal.
 
+        has_loop: whether there is an event loop; otherwise no call suspends.
+
     Attributes:
         plural: what the JSON document calls its list of records: ``blobs``, ``ingests``; empty where there is no list.
+        patience: without an event loop, the seconds that a write waits for a reader that has stopped; None for ever.
     """
 
-    def __init__(self, shape: Format, *, before_write: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, shape: Format, *, before_write: Callable[[], None] = lambda: None, has_loop: bool = True
+    ) -> None:
         self.shape = shape
         self.plural = ""
         self.failures: list[ErrorRecord] = []
         self._before_write = before_write
         self._buffer = bytearray()
-        self._lock = anyio.Lock()
+        self.patience: float | None = None
+        self._has_loop = has_loop
+        self._lock: AbstractAsyncContextManager[object] = anyio.Lock() if has_loop else nullcontext()
         self._flushed_at = 0.0
         self._count = 0
         self._complete = False
@@ -122,7 +130,10 @@ class Output:
             self._buffer.clear()
             self._before_write()
             try:
-                await stdio.write(data)
+                if self._has_loop:
+                    await stdio.write(data)
+                else:
+                    stdio.write_here(data, seconds=self.patience)
             except (OSError, stdio.OutputClosed) as error:
                 self._failed = error
                 raise

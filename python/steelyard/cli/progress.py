@@ -8,7 +8,6 @@ to standard output in between on the same terminal.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -34,11 +33,20 @@ _PHASES = {"hash": "hashing", "write": "storing", "commit": "committing", "read"
 
 
 def choose_mode(*, quiet: bool, no_progress: bool) -> Mode:
-    """Return the way to show progress: a terminal that cannot move its cursor, and a CI log, get plain lines."""
+    """Return the way to show progress: a terminal that cannot move its cursor, and a CI log, get plain lines.
+
+    So does a terminal without rich, which the extra `cli` installs.
+    """
     if quiet or no_progress:
         return "none"
     able = stdio.is_terminal(sys.stderr.fileno()) and os.environ.get("TERM") != "dumb" and not os.environ.get("CI")
-    return "live" if able else "plain"
+    return "live" if able and _has_rich() else "plain"
+
+
+def _has_rich() -> bool:
+    from importlib.util import find_spec  # noqa: PLC0415 - on a terminal only
+
+    return find_spec("rich") is not None
 
 
 class Meter:
@@ -193,6 +201,8 @@ class Display:
 
     def _draw(self, meter: Meter) -> None:
         if meter.line:
+            import shutil  # noqa: PLC0415 - slow to import, and needed on a terminal only
+
             width = shutil.get_terminal_size().columns - 1
             self._put(printable(meter.line)[:width])
             return

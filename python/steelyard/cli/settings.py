@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, cast
@@ -111,24 +110,32 @@ def _root(value: str, base: Path, origin: str) -> str:
 
 def config_path() -> Path:
     """Return the path of the user's config file, which need not exist."""
-    from platformdirs import user_config_path  # noqa: PLC0415 - completion and help do not need it
-
-    return user_config_path("steelyard") / "config.toml"
+    return _home("XDG_CONFIG_HOME", ".config") / "steelyard" / "config.toml"
 
 
 def default_store() -> Path:
-    """Return the default root: a folder in the platform's data directory."""
-    from platformdirs import user_data_path  # noqa: PLC0415 - completion and help do not need it
+    """Return the default root: a folder in the user's data directory."""
+    return _home("XDG_DATA_HOME", ".local/share") / "steelyard" / "store"
 
-    return user_data_path("steelyard") / "store"
+
+def _home(variable: str, default: str) -> Path:
+    """Return a base directory. Spec: the XDG base directory specification, which ignores relative paths."""
+    stated = Path(os.environ.get(variable, ""))
+    return stated if stated.is_absolute() else Path(os.path.expanduser("~")) / default  # noqa: PTH111 - it never fails
 
 
 def _read(path: Path) -> dict[str, str]:
     try:
-        entries = tomllib.loads(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
     except FileNotFoundError:
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise InvalidArgument(f"{path}: not valid TOML: {error}") from error
+    import tomllib  # noqa: PLC0415 - most users have no config file
+
+    try:
+        entries = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
         raise InvalidArgument(f"{path}: not valid TOML: {error}") from error
     for key, value in entries.items():
         if key != "store" and key not in _CHOICES:

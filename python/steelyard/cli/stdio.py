@@ -10,15 +10,23 @@ import contextlib
 import errno
 import fcntl
 import os
+import select
 import stat
+import time
 from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING
 
 import anyio
 
-from steelyard._runtime.calls import run
+from steelyard._lazy import Module
 from steelyard.cli.explain import UsageError
 
-__all__ = ("OutputClosed", "chunks", "is_terminal", "refuse_terminal", "write", "write_all")
+if TYPE_CHECKING:
+    from steelyard._runtime import calls
+else:
+    calls = Module("steelyard._runtime.calls")
+
+__all__ = ("OutputClosed", "chunks", "is_terminal", "refuse_terminal", "write", "write_all", "write_here")
 
 STDIN = 0
 STDOUT = 1
@@ -43,7 +51,7 @@ async def chunks(descriptor: int = STDIN) -> AsyncGenerator[bytes, None]:
             except BlockingIOError:  # another process read the bytes
                 continue
         else:
-            data = await run(os.read, descriptor, CHUNK_BYTES)
+            data = await calls.run(os.read, descriptor, CHUNK_BYTES)
         if not data:
             return
         yield data
@@ -59,7 +67,7 @@ async def write(data: bytes, descriptor: int = STDOUT) -> None:
     try:
         private = _reopened(descriptor)
         if private is None:
-            await run(write_all, descriptor, data)
+            await calls.run(write_all, descriptor, data)
             return
         try:
             await _write_waiting(private, memoryview(data))
@@ -67,6 +75,37 @@ async def write(data: bytes, descriptor: int = STDOUT) -> None:
             os.close(private)
     except BrokenPipeError:
         raise OutputClosed from None
+
+
+def write_here(data: bytes, *, seconds: float | None = None) -> None:
+    """Write all of `data` to standard output in this thread, for a command without an event loop. A signal interrupts it.
+
+    Args:
+        data: what to write.
+        seconds: how long to wait for a reader that has stopped; the rest is then lost. By default until it goes on.
+
+    Raises:
+        OutputClosed, OSError: as for `write`.
+    """
+    try:
+        private = None if seconds is None else _reopened(STDOUT)
+        if seconds is None or private is None:
+            write_all(STDOUT, data)
+            return
+        try:
+            _write_polling(private, memoryview(data), time.monotonic() + seconds)
+        finally:
+            os.close(private)
+    except BrokenPipeError:
+        raise OutputClosed from None
+
+
+def _write_polling(descriptor: int, rest: memoryview, end: float) -> None:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    while rest and poll.poll(max(0.0, end - time.monotonic()) * 1000):
+        with contextlib.suppress(BlockingIOError):
+            rest = rest[os.write(descriptor, rest) :]
 
 
 async def _write_waiting(descriptor: int, rest: memoryview) -> None:

@@ -1,8 +1,10 @@
 //! The callers of a job, as the core sees them while it waits for another process.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use steelyard_core::waiting::Caller;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use steelyard_core::waiting::{Caller, for_caller};
 
 use crate::inbox::Inbox;
 
@@ -36,4 +38,41 @@ impl Caller for BatchCallers {
             caller.waits(begins);
         }
     }
+}
+
+/// The main thread of a program, in which Python calls its signal handlers.
+#[derive(Default)]
+struct MainThread {
+    /// What a handler raised during the call.
+    raised: Mutex<Option<PyErr>>,
+}
+
+impl MainThread {
+    fn raised(&self) -> Option<PyErr> {
+        self.raised.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Caller for MainThread {
+    fn is_cancelled(&self) -> bool {
+        // In another thread, which works for this one, Python calls no handler.
+        let Some(error) = Python::attach(|py| py.check_signals().err()) else { return false };
+        *self.raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        true
+    }
+
+    fn waits(&self, _begins: bool) {}
+}
+
+/// Call a function in the main thread. While it waits for another process, Python's signal handlers are called: what
+/// one of them raises ends the wait, and is raised in place of its error.
+#[pyfunction]
+#[pyo3(signature = (function, *args))]
+pub(crate) fn call_interruptibly<'py>(
+    function: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let caller = Arc::new(MainThread::default());
+    let result = for_caller(Some(Arc::<MainThread>::clone(&caller)), || function.call1(args));
+    caller.raised().map_or(result, Err)
 }

@@ -90,6 +90,7 @@ fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
 fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(archive::start_writeback, module)?)?;
     module.add_function(wrap_pyfunction!(archive::tar_layout, module)?)?;
+    module.add_function(wrap_pyfunction!(caller::call_interruptibly, module)?)?;
     module.add_function(wrap_pyfunction!(compress::detect_format, module)?)?;
     module.add_function(wrap_pyfunction!(descriptor::needs_file_synced, module)?)?;
     module.add_function(wrap_pyfunction!(json::check_json, module)?)?;

@@ -9,6 +9,7 @@ call them directly.
 | `_store` | `BlockingStore` and `OpenOptions` |
 | `_blob` | an open blob |
 | `_ingest` | an open ingest |
+| `_interruptible` | calls in the main thread that a signal can interrupt |
 | `_names` | the image names |
 | `_put` | the steps of a put that run on a thread |
 | `_verify` | reading blobs again |
@@ -18,6 +19,7 @@ call them directly.
 from steelyard.local._defaults import Durability as Durability
 from steelyard.local.blocking._blob import BlockingBlob as BlockingBlob
 from steelyard.local.blocking._ingest import BlockingIngest as BlockingIngest
+from steelyard.local.blocking._interruptible import interruptible as interruptible
 from steelyard.local.blocking._names import BlockingNames as BlockingNames
 from steelyard.local.blocking._store import BlobPages as BlobPages
 from steelyard.local.blocking._store import BlockingStore as BlockingStore
@@ -33,4 +35,5 @@ __all__ = (
     "Durability",
     "OpenOptions",
     "StoreStats",
+    "interruptible",
 )
