@@ -45,7 +45,7 @@ def loaded(shell: Shell, program: str, *words: str) -> set[str]:
     return set(done.stderr.splitlines()[-1].split())
 
 
-def run(shell: Shell, *words: str) -> set[str]:
+def loaded_by(shell: Shell, *words: str) -> set[str]:
     """Return the modules that are loaded at the end of a command."""
     return loaded(shell, "import sys; from steelyard.cli import main; main(sys.argv[1:])", *words)
 
@@ -73,7 +73,7 @@ def test_the_class_of_the_store_loads_no_value_and_no_event_loop(shell: Shell) -
 
 
 def test_version_loads_neither_the_library_nor_the_parser(shell: Shell) -> None:
-    modules = run(shell, "--version")
+    modules = loaded_by(shell, "--version")
 
     assert set(VERSION.split()) == ours(modules)
     assert {"errno"} >= beyond(shell, modules, BASIS)
@@ -82,7 +82,7 @@ def test_version_loads_neither_the_library_nor_the_parser(shell: Shell) -> None:
 
 @pytest.mark.parametrize("words", [["--help"], ["images", "--help"], []], ids=" ".join)
 def test_help_loads_the_parser_and_no_command(shell: Shell, words: list[str]) -> None:
-    modules = run(shell, *words)
+    modules = loaded_by(shell, *words)
 
     assert set(HELP.split()) == ours(modules)
     assert {"errno"} >= beyond(shell, modules, BASIS)
@@ -92,7 +92,7 @@ def test_help_loads_the_parser_and_no_command(shell: Shell, words: list[str]) ->
 @pytest.mark.parametrize("name", sorted(LOOKS))
 def test_a_command_that_looks_at_a_local_store_starts_no_event_loop(stocked: Shell, name: str) -> None:
     words = [*name.split(), *(["00000000"] if name == "info" else ())]
-    modules = run(stocked, *words)
+    modules = loaded_by(stocked, *words)
 
     own = {"images": {"cli.images", "cli.image_names"}, "ingests": {"cli.ingests"}}.get(
         name.split(maxsplit=1)[0], {"cli.look"}
@@ -102,11 +102,11 @@ def test_a_command_that_looks_at_a_local_store_starts_no_event_loop(stocked: She
 
 
 def test_a_command_that_may_wait_runs_in_an_event_loop(stocked: Shell, tmp_path: Path) -> None:
-    assert "asyncio" in run(stocked, "put", str(tmp_path / "nothing"))
+    assert "asyncio" in loaded_by(stocked, "put", str(tmp_path / "nothing"))
 
 
 def test_a_tab_does_not_load_the_terminal_library(shell: Shell) -> None:
-    assert "rich" not in run(shell, "__complete", "ls", "--f")
+    assert "rich" not in loaded_by(shell, "__complete", "ls", "--f")
 
 
 def test_the_commands_that_only_look_exist() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cli.fork_server import ForkServer
 from cli.runner import Shell
-from cli.test_startup import loaded
+from cli.test_startup import loaded_by
 from foreign.programs import run
 from support.make_archives import layout, one_image, tar
 
@@ -121,4 +121,4 @@ def test_an_address_that_is_none_is_refused(shell: Shell, address: str) -> None:
 def test_a_local_store_needs_no_grpc(shell: Shell) -> None:
     shell.run("put", "-", stdin=b"data")
 
-    assert set() == {name for name in loaded(shell, "ls") if name.partition(".")[0] in {"grpc", "google"}}
+    assert set() == {name for name in loaded_by(shell, "ls") if name.partition(".")[0] in {"grpc", "google"}}

@@ -3,8 +3,10 @@
 | Module | Holds |
 | --- | --- |
 | `app` | the table of commands, the options that all of them share |
-| `run` | one run: event loop, signals, exit code |
+| `parameters`, `parse`, `help`, `completion` | the arguments of typed functions; parser, help and completion made from them |
+| `run`, `loop` | one run: signals and exit code, in place or in an event loop |
 | `context` | what a command is given: options, the store, output, progress |
+| `listing` | a local store for commands that only look at it, without an event loop |
 | `settings` | flag, environment, config file, default: where each option comes from |
 | `output`, `records` | text, JSON and JSON Lines; the documented shapes |
 | `progress` | the line on a terminal, the plain line elsewhere |
@@ -13,7 +15,7 @@
 | `sources`, `stdio`, `streams` | walking trees; standard input and output, and what they were when the process began |
 | `put`, `get`, `look`, `edit`, `ingests`, `check`, `topics` | one group of commands each |
 
-This module is all that ``--version`` loads: it imports neither the argument parser, nor rich, nor the extension.
+This module is all that ``--version`` loads: it imports neither the parser, nor the library, nor the extension.
 """
 
 from __future__ import annotations
