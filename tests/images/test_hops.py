@@ -1,4 +1,4 @@
-"""Budgets of hops: of imports of an image of four layers, and of checks. Waits for the write buffer count, too."""
+"""Budgets of hops: of imports and exports of an image of four layers, and of checks. Waits for the write buffer count, too."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import cache
 from pathlib import Path
 
+import anyio
 import pytest
+from anyio.abc import ByteSendStream
 from support.archives import pieces
 from support.disks import has_cached_reads
 from support.make_archives import layout, one_image, saved, tar
 
 from steelyard import LocalStore
 from steelyard._runtime import calls
-from steelyard.images import check, import_images, usage
+from steelyard.images import check, export_images, import_images, usage
 from steelyard.images.importing import ImportSource
 from steelyard.local.blocking import BlockingStore
 
@@ -51,6 +53,16 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(BlockingStore, "infos", counted)
     return counts
+
+
+class Sink(ByteSendStream):
+    """Drops what it is sent."""
+
+    async def send(self, item: bytes) -> None:  # noqa: ARG002  # of the interface
+        await anyio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        await anyio.lowlevel.checkpoint()
 
 
 async def hops(work: Callable[[], Awaitable[object]]) -> int:
@@ -116,3 +128,17 @@ async def test_a_check_asks_once_for_all_blobs(
 
     assert await hops(lambda: look(store, NAME)) <= 2 + (0 if has_cached_reads(tmp_path) else DOCUMENTS)
     assert asked == [len(LAYERS) + 2]
+
+
+async def test_an_export_of_four_layers_keeps_its_budget(store: LocalStore, asked: list[int], tmp_path: Path) -> None:
+    slack = 0 if has_cached_reads(tmp_path) else DOCUMENTS
+    await import_images(store, source("oci", "file", tmp_path)())
+    asked.clear()
+
+    file = await hops(lambda: export_images(store, tmp_path / "out.tar", [NAME]))
+    stream = await hops(lambda: export_images(store, Sink(), [NAME]))
+
+    print(f"export to a file: {file} hops, to a stream: {stream}")
+    assert file <= 10 + slack
+    assert stream <= 30 + slack  # at most one for each MiB, and two for the end of a layer
+    assert asked == [len(LAYERS) + 2] * 2

@@ -15,6 +15,7 @@ from steelyard._runtime.calls import run
 from steelyard.content import Store
 from steelyard.digest import Digest
 from steelyard.errors import InvalidArgument
+from steelyard.images._off_loop import few_inline
 from steelyard.images.choose import Platforms
 from steelyard.images.exporting._archive import Archive, Report, lay_out, pieces
 from steelyard.images.exporting._file import new_file, write_archive
@@ -117,13 +118,13 @@ async def export_images(
     elif isinstance(target, Store):
         blobs = await to_store(target, plan, report, overwrite=overwrite)
     else:
-        archive = await run(lay_out, plan)
+        archive = await few_inline(len(plan.blobs), lambda: lay_out(plan))
         size = archive.layout.size
         if isinstance(target, ByteSendStream):
             await _send(target, archive, plan, report, compress, verify=verify)
         else:
             await _write(os.fspath(target), archive, plan, report, compress, verify=verify)
-        blobs = await run(all_written, plan)
+        blobs = await few_inline(len(plan.blobs), lambda: all_written(plan))
     return Exported(
         images=plan.images, blobs=blobs + plan.left_out, size=size, seconds=round(time.monotonic() - started, 3)
     )
@@ -158,7 +159,7 @@ async def _send(
 async def _write(
     path: str, archive: Archive, plan: Plan, report: Report, compress: Compression | None, *, verify: bool
 ) -> None:
-    async with new_file(path) as file:
+    async with new_file(path, archive.layout.size if compress is None else None) as file:
         if compress is None:
             await write_archive(file, archive, plan.content, report, verify=verify)
             return

@@ -15,6 +15,7 @@ from steelyard._runtime.chunks import in_batches
 from steelyard._runtime.concurrent import map_concurrently
 from steelyard._runtime.scopes import managed
 from steelyard.errors import DataCorrupt, StorageError
+from steelyard.images._off_loop import few_inline
 from steelyard.images._pieces import file_of
 from steelyard.images.documents import OCIDescriptor
 from steelyard.images.exporting._archive import WHOLE_BYTES, Archive, Part, Report, blob_pieces
@@ -38,7 +39,8 @@ Placed = tuple[Part, Place]
 class _New:
     """A file under construction, and its directory."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, size: int | None) -> None:
+        self.is_closed = False
         # If the path is a link, the file behind it is replaced, as by a shell.
         resolved = Path(path).resolve()
         self._name = resolved.name
@@ -48,27 +50,37 @@ class _New:
             self._directory = OpenFile(os.open(resolved.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         _files.sweep(self._directory.fileno())
         self.file = _files.NewFile(self._directory.fileno(), str(path), mode=0o666)
+        if size is not None:
+            try:
+                with _files.storage_errors("archive", "export"):
+                    os.ftruncate(self.file.number, size)
+            except BaseException:
+                self.close()
+                raise
 
     def publish(self) -> None:
-        """Give the file its name, durably."""
+        """Give the file its name, durably, and close it."""
         self.file.publish(self._name)
+        self.close()
 
     def close(self) -> None:
         """Close the file, and discard it if it was not published. May be called twice."""
+        self.is_closed = True
         self.file.close()
         self._directory.close()
 
 
 @managed
-async def new_file(path: str) -> AsyncIterator[_files.NewFile]:
-    """Give a new file. Without an exception it gets its name at the end, in one step and durably."""
-    new = await run(_New, path)
+async def new_file(path: str, size: int | None = None) -> AsyncIterator[_files.NewFile]:
+    """Give a new file, of `size` bytes if it is known. Without an exception it gets its name at the end, in one step and durably."""
+    new = await run(_New, path, size)
     try:
         yield new.file
         # CANCEL: the publication is not interrupted; the old file is replaced by the whole new one, or stays.
         await run(new.publish)
     finally:
-        await run_always(new.close)
+        if not new.is_closed:
+            await run_always(new.close)
 
 
 async def write_archive(
@@ -79,8 +91,7 @@ async def write_archive(
     Raises:
         DataCorrupt, NotFound, StorageError.
     """
-    await run(_begin, file, archive.layout.size)
-    batches, large = await run(_divide, archive)
+    batches, large = await few_inline(len(archive.parts), lambda: _divide(archive))
     kernel_copy = anyio.Lock()  # the kernel lets one copy at a time into a file
 
     async def write(batch: list[Placed]) -> None:
@@ -120,11 +131,6 @@ async def _write_batch(content: Content, batch: list[Placed], file: _files.NewFi
     await run(_write_rows, file, rows)
     for descriptor in small:
         report(descriptor, descriptor.size)
-
-
-def _begin(file: _files.NewFile, size: int) -> None:
-    with _files.storage_errors("archive", "export"):
-        os.ftruncate(file.number, size)
 
 
 def _write_rows(file: _files.NewFile, rows: list[tuple[int, bytes]]) -> None:

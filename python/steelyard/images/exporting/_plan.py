@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from steelyard._runtime.calls import run
 from steelyard.content import Store
 from steelyard.digest import Digest
 from steelyard.errors import InvalidArgument, NotFound
+from steelyard.images._off_loop import few_inline
 from steelyard.images._visited import Visited
 from steelyard.images.check import ImageCheck, examine, find_root
 from steelyard.images.choose import Platforms
@@ -91,11 +91,12 @@ async def make_plan(store: Store, wanted: Wanted) -> Plan:
     roots = await _roots(store, content, wanted)
     if wanted.oci_ref_name is not None and len(roots) > 1:
         raise InvalidArgument(f"oci_ref_name: expected one image, found {len(roots)}")
-    return await run(_decide, content, roots, wanted)
+    count = sum(len(root.found.present) + len(root.found.absent) for root in roots)
+    return await few_inline(count, lambda: _decide(content, roots, wanted))
 
 
 def _decide(content: Content, roots: tuple[Root, ...], wanted: Wanted) -> Plan:
-    """Return the plan; this runs on a worker thread, because there may be a million blobs."""
+    """Return the plan."""
     images = _images(roots, wanted.oci_ref_name)
     present = {node.descriptor.digest: node for root in roots for node in root.found.present}
     absent = {node.descriptor.digest: node for root in roots for node in root.found.absent}
