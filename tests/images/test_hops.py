@@ -91,12 +91,12 @@ def source(kind: str, form: str, folder: Path) -> Callable[[], ImportSource]:
 @pytest.mark.parametrize(
     ("kind", "form", "budget", "stored_budget"),
     [
-        ("oci", "file", 30, 10),
-        ("oci", "stream", 30, 10),
-        ("docker", "file", 30, 13),
+        ("oci", "file", 24, 10),
+        ("oci", "stream", 24, 10),
+        ("docker", "file", 27, 13),
         ("docker", "stream", 30, 32),
-        ("oci", "compressed file", 45, 30),
-        ("oci", "compressed stream", 50, 35),
+        ("oci", "compressed file", 75, 65),
+        ("oci", "compressed stream", 55, 40),
     ],
 )
 async def test_an_import_of_four_layers_keeps_its_budget(

@@ -1,7 +1,8 @@
 """One archive has one meaning: as a file, as a compressed file and as a stream it gives the same images or is refused.
 
 Archives are generated from whole ones with at most three changes: entries that go, move, come again, become links or other
-bytes. ``ARCHIVE_READERS_EXAMPLES`` makes the search longer; docs/images.md says how.
+bytes. They are written with several kinds of headers and ends, and with faults in a header (`support.tar_shapes`).
+``ARCHIVE_READERS_EXAMPLES`` makes the search longer; docs/images.md says how.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from support.archives import pieces
 from support.make_archives import LAYOUT, Link, blob, tar
 from support.make_images import CONFIG, MANIFEST, encode, named
+from support.tar_shapes import Shape, shapes
 
 from steelyard import MemoryStore, SteelyardError
 from steelyard.images import import_images
@@ -141,13 +143,13 @@ async def verdicts(data: bytes, folder: Path) -> list[tuple[str, Any]]:
 
 @pytest.mark.timeout(300 + EXAMPLES)
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(archives())
-def test_every_reader_gives_the_same_verdict_and_images(given: tuple[Entries, int]) -> None:
+@given(archives(), shapes())
+def test_every_reader_gives_the_same_verdict_and_images(given: tuple[Entries, int], shape: Shape) -> None:
     entries, count = given
     with TemporaryDirectory() as folder:
-        found = anyio.run(verdicts, tar(entries), Path(folder))
+        found = anyio.run(verdicts, shape.write(entries), Path(folder))
 
-    if count:  # of several faults each reader may meet another one first
+    if count or shape.is_faulty:  # of several faults each reader may meet another one first
         found = [(kind, None if kind == "refused" else what) for kind, what in found]
     assert [found[0]] * 3 == found
 

@@ -21,10 +21,7 @@ HEAD = 6
 """The bytes at the start that identify the format."""
 
 _PIECE = 1 << 20
-"""The most bytes of a piece of output."""
-
-_DECOMPRESSED = 4 << 20
-"""The most bytes that one hop decompresses: gzip takes some 10 ms for them."""
+"""The most bytes of a piece of output: some milliseconds of work. Larger pieces are slower: their memory is new each time."""
 
 _MEMORY = 128 << 20
 """The most bytes of a window or dictionary: as many as ``zstd`` and ``xz -9`` need with default options."""
@@ -42,7 +39,6 @@ class _Coded(ABC):
         self._source = aiter(source)
         self._piece: Buffer = b""
         self._start = 0
-        self._output: memoryview | None = None  # the rest of the last output
         self._full = False  # whether the last output filled its buffer: then there may be more without further input
         self._busy = False
 
@@ -58,12 +54,11 @@ class _Coded(ABC):
         if self._busy:
             raise ClosedResourceError
         self._busy = True
-        output = self._output or await self._next()
+        piece = await self._next()
         self._busy = False
-        if output is None:
+        if piece is None:
             raise StopAsyncIteration
-        self._output = output[_PIECE:] or None
-        return output[:_PIECE]
+        return piece
 
     @abstractmethod
     async def _next(self) -> memoryview | None:
@@ -126,8 +121,8 @@ class Decompressed(_Coded):
             if self._coder is None:
                 piece, self._start = memoryview(self._piece)[self._start :], memoryview(self._piece).nbytes
             else:
-                self._start, output, size = await calls.run(self._coder.run, self._piece, self._start, _DECOMPRESSED)
-                self._full = size == _DECOMPRESSED
+                self._start, output, size = await calls.run(self._coder.run, self._piece, self._start, _PIECE)
+                self._full = size == _PIECE
                 piece = memoryview(output)[:size]
             if piece.nbytes:
                 return piece

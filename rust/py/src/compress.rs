@@ -11,11 +11,8 @@ use steelyard_core::sys::ProcessBound;
 use crate::buffer::{Input, Output, filled};
 use crate::errors::{Failure, Result};
 
-/// The most input bytes that one call compresses: high levels take a second for them.
-const MOST_COMPRESSED: usize = 1 << 20;
-
-/// The most input bytes that one call decompresses, so that a private copy is small.
-const MOST_DECOMPRESSED: usize = 4 << 20;
+/// The most input bytes of one call, so that it is short and a private copy is small.
+const MOST: usize = 1 << 20;
 
 /// The name of the format of what begins with `head`.
 #[pyfunction]
@@ -48,7 +45,7 @@ impl Decompressor {
         start: usize,
         most: usize,
     ) -> Result<(usize, Bound<'py, PyBytes>, usize)> {
-        let piece = Piece::new(&data, start, MOST_DECOMPRESSED);
+        let piece = Piece::new(&data, start);
         let (mut input, mut count) = (piece.bytes(), 0);
         let output = filled(py, most, |output| {
             count = locked(&self.0)?.run(&mut input, output)?;
@@ -82,7 +79,7 @@ impl Compressor {
     #[pyo3(signature = (data, start, output, /))]
     fn run(&self, py: Python<'_>, data: Input<'_>, start: usize, mut output: Output) -> Result<(usize, usize)> {
         let output = output.as_mut_slice();
-        let piece = Piece::new(&data, start, MOST_COMPRESSED);
+        let piece = Piece::new(&data, start);
         let mut input = piece.bytes();
         let count = py.detach(|| locked(&self.0)?.run(&mut input, output))?;
         Ok((piece.end(input), count))
@@ -103,9 +100,9 @@ struct Piece<'a> {
 }
 
 impl<'a> Piece<'a> {
-    fn new(data: &'a Input<'_>, start: usize, most: usize) -> Self {
+    fn new(data: &'a Input<'_>, start: usize) -> Self {
         let rest = data.as_slice().get(start..).unwrap_or_default();
-        let bytes = &rest[..rest.len().min(most)];
+        let bytes = &rest[..rest.len().min(MOST)];
         // The libraries read some bytes twice, so another thread must not change them in between.
         let bytes = if matches!(data, Input::Bytes(_)) { Cow::Borrowed(bytes) } else { Cow::Owned(bytes.to_vec()) };
         Self { bytes, start }

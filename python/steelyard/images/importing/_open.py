@@ -14,6 +14,7 @@ import msgspec
 from steelyard import _archive
 from steelyard._runtime.calls import OpenFile, run, run_always
 from steelyard._runtime.scopes import managed
+from steelyard.images._pieces import READ_BYTES
 from steelyard.images.importing._blob_writer import ImportBlobWriter
 from steelyard.images.importing._file import ArchiveFile
 from steelyard.images.importing._provider import ImagesOf, LayoutSource, StoreSource
@@ -25,9 +26,6 @@ from steelyard.model import Buffer
 
 __all__ = ("ImportSource", "Opening", "name_of")
 
-
-_READ = 4 << 20
-"""The most bytes of a compressed file or a pipe that one hop reads."""
 
 ImportSource = str | os.PathLike[str] | AsyncIterable[Buffer] | LayoutDriver | ImagesOf
 """The sources that `import_images` accepts."""
@@ -98,7 +96,7 @@ class _File:
         return self
 
     async def __anext__(self) -> bytes:
-        data = await run(os.read, self._file, _READ)
+        data = await run(os.read, self._file, READ_BYTES)
         if not data:
             raise StopAsyncIteration
         return data
