@@ -73,7 +73,7 @@ print("ended")
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="the module of subinterpreters has another name there")
-@pytest.mark.parametrize("before", ["", "import steelyard"])
+@pytest.mark.parametrize("before", ["", "from steelyard import LocalStore"])
 def test_a_subinterpreter_gets_an_import_error_and_the_main_one_goes_on(before: str, tmp_path: Path) -> None:
     program = f"""
 import warnings
@@ -83,7 +83,7 @@ import anyio, _xxsubinterpreters as interpreters
 sub = interpreters.create()
 interpreters.run_string(sub, '''
 try:
-    import steelyard
+    from steelyard import LocalStore
 except ImportError as error:
     print("refused:", error)
 ''')
