@@ -251,7 +251,7 @@ async def test_results_that_came_together_let_other_tasks_run() -> None:
     seen: list[int] = []
 
     async def together(_: int, count: int, emit: Any) -> None:
-        await emit(*range(1, count + 1))
+        await emit(range(1, count + 1))
 
     async def collect() -> None:
         async with aclosing(map_unordered([1000], together, concurrency=1)) as results:
@@ -263,7 +263,7 @@ async def test_results_that_came_together_let_other_tasks_run() -> None:
 
 async def test_a_consumer_cancelled_among_results_that_came_together_is_stopped() -> None:
     async def together(_: int, count: int, emit: Any) -> None:
-        await emit(*range(count))
+        await emit(range(count))
 
     seen = []
     with anyio.CancelScope() as scope:

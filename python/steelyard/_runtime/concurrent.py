@@ -32,7 +32,7 @@ ResultT = TypeVar("ResultT")
 class Emit(Protocol[ResultT_contra]):
     """Hands results to the consumer, and returns when they are taken."""
 
-    async def __call__(self, *results: ResultT_contra) -> None: ...
+    async def __call__(self, results: Iterable[ResultT_contra], /) -> None: ...
 
 
 async def map_concurrently(
@@ -210,10 +210,10 @@ class _Work(Generic[ResultT]):
             self._ended = True
             self._changed.set()
 
-    async def _emit(self, *results: ResultT) -> None:
-        if results:
+    async def _emit(self, results: Iterable[ResultT], /) -> None:
+        if some := deque(results):
             taken = anyio.Event()
-            self._finished.append((deque(results), taken))
+            self._finished.append((some, taken))
             self._changed.set()
             await taken.wait()
 

@@ -147,14 +147,14 @@ class _Puts(Starter[Source]):
         self.tasks.start_soon(self._give, results, size)
 
     async def _give(self, results: list[PutManyResult], size: int) -> None:
-        await self._emit(*results)
+        await self._emit(results)
         self._sources -= len(results)
         self._bytes -= size
         self._changed.set()
 
     async def _store_single(self, index: int, source: Source) -> None:
         await self._single.acquire()
-        await self._emit(await put_one(self._put, index, source))
+        await self._emit([await put_one(self._put, index, source)])
         self._single.release()  # not after a failure: another put would start before the failure cancels it
         self._singles -= 1
         self._sources -= 1

@@ -66,7 +66,7 @@ async def verify_all(
             if failure is not None and not isinstance(failure, DataCorrupt):
                 raise failure
             await _quarantine_if(store, info.digest, failure, quarantine=quarantine)
-            await emit(Verified(digest=info.digest, size=info.size, error=failure))
+            await emit([Verified(digest=info.digest, size=info.size, error=failure)])
 
     async def record(*, least: int) -> None:
         if len(undamaged) >= least and not store.read_only:

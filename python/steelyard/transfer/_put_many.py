@@ -47,7 +47,7 @@ def put_each(put: Put, sources: Sources, concurrency: int | None) -> AsyncGenera
     """Call `put` with each source, at most `concurrency` at a time; see `put_many`."""
 
     async def one(index: int, source: Source, emit: Emit[PutManyResult]) -> None:
-        await emit(await put_one(put, index, source))
+        await emit([await put_one(put, index, source)])
 
     return map_unordered(sources, one, concurrency=_AT_ONCE if concurrency is None else concurrency)
 
