@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import compileall
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -34,12 +35,12 @@ PROGRAMS = {
 
 def run(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
     """Run a program, and return the seconds that it took, and those of a processor."""
-    before, started = os.times(), time.perf_counter()
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    after, ended = os.times(), time.perf_counter()
-    busy = after.children_user + after.children_system - before.children_user - before.children_system
+    after, ended = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return ended - started, busy
 
 
