@@ -81,7 +81,10 @@ def test_a_text_in_place_of_a_path_is_explained(shell: Shell) -> None:
     sentence = shell.run("put", "ten pounds of wool", code=3)
     long = shell.run("put", "wool " * 1000, code=1)
 
-    assert "next: printf %s 'ten pounds of wool' | steelyard put -" in sentence.err
+    assert (
+        "No such file or directory: ten pounds of wool\n  next: printf %s 'ten pounds of wool' | steelyard put -"
+        in sentence.err
+    )
     assert "next: steelyard put - < FILE" in long.err
 
 

@@ -15,7 +15,6 @@ from steelyard.cli.printing import path_shown
 from steelyard.cli.progress import Meter
 from steelyard.cli.put_command import PutCommand, Request
 from steelyard.digest import Algorithm
-from steelyard.options import path_error
 
 
 async def put(
@@ -66,7 +65,7 @@ async def put(
     context.begin("puts", "files", "bytes", "new", "existing", "skipped", meter=meter, many=many)
     if await context.makes_store() and len(reasons := await run(_reasons, sources)) == len(sources):
         for source, reason in zip(sources, reasons, strict=True):  # without making a store
-            context.fail(path_error(source, reason), about=path_shown(source))
+            context.fail(reason, about=path_shown(source))
         return
     # The protocol of a server has no such check.
     opened = context.open_local(create=True) if verify else context.open_store(create=True)
