@@ -153,7 +153,9 @@ def _script(place: Path, config_before: str) -> str:
     old = "/var/lib/containerd/io.containerd.content.v1.content"
     largest = "/var/lib/steelyard/blobs/sha256/$(ls -S /var/lib/steelyard/blobs/sha256 | head -1)"
     # Without the option, the `ctr` of 2.4.2 loses the end of the archive now and then (2 of 60, beside busy loops).
-    export = "ctr images export $(ctr images export --help | grep -q -e --local && echo --local) - docker.io/demo/app:1 | tar -t"
+    # `grep -q` would end before its input does, and with pipefail the option would sometimes be left out.
+    local = "$(ctr images export --help | grep -o -e --local | sort -u)"
+    export = f"ctr images export {local} - docker.io/demo/app:1 | tar -t"
     # As the page says: what containerd is about to collect is in one listing and not in the other, for a moment.
     same = f'for _ in $(seq 100); do test -z "$({compare.strip()})" && break; sleep 0.1; done; test -z "$({compare.strip()})"'
     return "\n".join(
