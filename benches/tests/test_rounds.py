@@ -1,4 +1,4 @@
-"""The order of turns, what is timed, and what a turn leaves behind."""
+"""The order of the programs in a round, the part that is timed, and the files that remain."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_all_commands_and_options_are_offered(shell: Shell) -> None:
         return {line.partition("\t")[0] for line in shell.run("__complete", *words).lines}
 
     names = {tuple(name.split()) for name in COMMANDS}
-    assert {words[0] for words in names} == offered("") == offered("--store", "elsewhere", "")
+    assert {words[0] for words in names} == offered("") == offered("--store", "other-store", "")
     for group in GROUPS:
         assert {words[1] for words in names if words[0] == group} == offered(group, "")
     for name in COMMANDS:

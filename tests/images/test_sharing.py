@@ -143,7 +143,7 @@ async def test_a_contradiction_is_found_below_what_another_image_has_too(first: 
     data = tar(layout(index(*(named(each, INDEX) for each in order)), [*order, manifest, layer, config, b"layer"]))
     for source in sources(data, tmp_path):
         async with MemoryStore() as store:
-            with pytest.raises(InvalidDocument, match="as elsewhere in the image"):
+            with pytest.raises(InvalidDocument, match="as in another place of the image"):
                 await import_images(store, source)
 
 

@@ -27,7 +27,7 @@ OTHER_NAMES = re.compile(
 
 ON_PURPOSE = {
     "Algorithm.encoded_length",  # characters, not bytes
-    "InvalidFilter.position",  # likewise
+    "InvalidFilter.position",  # characters, not bytes
     "LimitExceeded.limit",  # the name of a limit
     "BlockingBlob.read_cached.limit",  # for the core alone, which reads nothing beyond
 }

@@ -239,7 +239,7 @@ class DataCorrupt(SteelyardError):
     Attributes:
         name: the damaged object, as text: a digest, a ref or the path of a control file.
         expected: the expected value, as text: a digest, a size or words.
-        actual: the actual value, likewise.
+        actual: the actual value, as text.
     """
 
     code = "data_corrupt"

@@ -186,7 +186,7 @@ class _Walk:
             raise InvalidDocument(
                 name,
                 where=where,
-                expected=f"{known.size} bytes, as elsewhere in the image",
+                expected=f"{known.size} bytes, as in another place of the image",
                 actual=str(descriptor.size),
             )
         # Docker's and OCI's media types of a layer agree. A document that is also a layer is an attack.
@@ -194,7 +194,7 @@ class _Walk:
             raise InvalidDocument(
                 name,
                 where=where,
-                expected=f"{known.media_type}, as elsewhere in the image",
+                expected=f"{known.media_type}, as in another place of the image",
                 actual=descriptor.media_type,
             )
         return False

@@ -48,8 +48,7 @@ pytest.register_assert_rewrite(
     )
 )
 
-from steelyard.digest import Digest  # noqa: E402  # after the line above, which the tests need
-from steelyard.testing._cancelling import CancellingContract  # noqa: E402
+from steelyard.testing._cancelling import CancellingContract  # noqa: E402  # after the line above, which the tests need
 from steelyard.testing._committing import CommittingContract  # noqa: E402
 from steelyard.testing._damage import DamagingContract  # noqa: E402
 from steelyard.testing._labelling import LabellingContract  # noqa: E402
@@ -86,15 +85,12 @@ class StoreContract(
     @pytest.fixture
     async def store(self) -> Any:
         """Give a new, empty store; override this fixture."""
-        raise NotImplementedError
+        pytest.fail("override the fixture store: it gives a new, empty store to each test")
 
 
 class DamageContract(DamagingContract):
     """The tests of damaged blobs, for stores with `verify` and `verify_all` as in `MemoryStore`.
 
-    Inherit it together with `StoreContract`.
+    Inherit it together with `StoreContract`, and override `damage(store, digest, data)`: it replaces the stored bytes of a
+    blob without the store.
     """
-
-    async def damage(self, store: Any, digest: Digest, data: bytes) -> None:
-        """Replace the stored bytes of a blob without the store; override this method."""
-        raise NotImplementedError

@@ -1,4 +1,4 @@
-//! Whole files in: what is stored is what was hashed, and other callers get a turn meanwhile.
+//! Whole files in: the stored bytes are those that were hashed, and other callers are served meanwhile.
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;
