@@ -59,12 +59,21 @@ def serving(folder: Path, *options: str) -> Iterator[Serving]:
         "STEELYARD_ALLOW_DEBUG": "1",
         "XDG_CONFIG_HOME": str(folder),
     }
-    inode = path.stat().st_ino if path.exists() else None
+    before = identity(path)
     with tempfile.NamedTemporaryFile() as log, subprocess.Popen(tied(command), stderr=log, env=environment) as process:
         try:
-            while not path.exists() or path.stat().st_ino == inode:
+            while identity(path) in {None, before}:
                 assert process.poll() is None, Path(log.name).read_text(encoding="utf-8")
                 time.sleep(0.01)  # its log may be silent
             yield Serving(process, path, Path(log.name))
         finally:
             process.kill()
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells this socket from one that had the path before it: that one's inode may be used again."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_ctime_ns

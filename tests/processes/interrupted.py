@@ -266,6 +266,8 @@ def signalled(backend: str, work: Work, root: Path, delays: list[float]) -> bool
     sender = threading.Thread(target=send, args=(begun, delays))
     sender.start()
     ended = True
+    if backend == "bare":
+        Steps().listen()  # a signal in asyncio's own steps waits for the package's next one
     with suppress(KeyboardInterrupt):  # it comes where it comes, here too
         try:
             begun.set()
@@ -277,6 +279,7 @@ def signalled(backend: str, work: Work, root: Path, delays: list[float]) -> bool
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.settrace(None)
     sender.join()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     return ended
