@@ -78,7 +78,7 @@ def _exchange(stdin: int, data: bytes, stdout: int, stderr: int) -> tuple[bytes,
 
 def serve(descriptor: int) -> None:
     """Fork for each request until the client goes away."""
-    from steelyard.cli.app import COMMANDS  # noqa: PLC0415 - this process's whole purpose is to have loaded these
+    from steelyard.cli.commands import COMMANDS  # noqa: PLC0415 - this process's whole purpose is to have loaded these
 
     for module in {target.partition(":")[0] for target, _ in COMMANDS.values()} | {
         "context",

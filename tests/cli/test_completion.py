@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from foreign.programs import needs
 
-from steelyard.cli.app import COMMANDS, GROUPS, OPTIONS, function_of
+from steelyard.cli.commands import COMMANDS, GROUPS, OPTIONS, function_of
 from steelyard.cli.parameters import arguments_of
 
 from .runner import COMMAND, Shell, sha256

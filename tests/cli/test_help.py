@@ -12,7 +12,7 @@ import pytest
 
 from steelyard import filters
 from steelyard.cli import records
-from steelyard.cli.app import COMMANDS, OPTIONS, Options, function_of
+from steelyard.cli.commands import COMMANDS, OPTIONS, Options, function_of
 from steelyard.cli.exits import MEANINGS
 from steelyard.cli.parameters import arguments_of
 from steelyard.cli.topics import FILTERS

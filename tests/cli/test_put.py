@@ -96,6 +96,16 @@ def test_sources_that_are_not_there_leave_no_store_behind(shell: Shell, words: l
     assert not shell.store.exists()
 
 
+def test_directories_without_r_leave_no_store_behind(shell: Shell) -> None:
+    (shell.home / "dir").mkdir()
+
+    told = shell.run("put", "dir", code=2).err
+
+    assert "is a directory: expected a file, or -r" in told
+    assert "put -r dir" in told
+    assert not shell.store.exists()
+
+
 def test_options_may_stand_between_files(shell: Shell) -> None:
     (shell.home / "dir").mkdir()
     for name in ("a", "dir/b", "c"):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from steelyard.cli.app import COMMANDS, LOOKS
+from steelyard.cli.commands import COMMANDS, LOOKS
 
 from .runner import Shell
 
@@ -19,9 +19,9 @@ LIBRARY = """
 _lazy _native _runtime _runtime.backend _runtime.fork _runtime.opening base content local local._defaults local.store
 """
 VERSION = "_lazy cli cli.streams"
-HELP = f"{VERSION} cli.app cli.help cli.parameters cli.parse"
+HELP = f"{VERSION} cli.app cli.commands cli.help cli.parameters cli.parse"
 LOOK = f"""
-{VERSION} cli.app cli.parameters cli.parse
+{VERSION} cli.app cli.commands cli.parameters cli.parse
 _digest_errors digest errors errors._images errors._remote errors._store filters model names options
 _native _runtime _runtime.backend _runtime.buffers _runtime.fork local local._defaults
 local.blocking local.blocking._blob local.blocking._ingest local.blocking._interruptible local.blocking._names

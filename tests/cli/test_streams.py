@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from steelyard.cli.app import COMMANDS, function_of
+from steelyard.cli.commands import COMMANDS, function_of
 from steelyard.cli.exits import MEANINGS, Exit
 from steelyard.cli.output import Output
 from steelyard.cli.parameters import arguments_of

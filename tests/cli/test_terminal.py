@@ -166,6 +166,15 @@ def test_a_store_that_is_verified_shows_only_damage(own: Shell, files: dict[str,
     assert re.fullmatch(rf"steelyard: {number} blobs, .*: 1 damaged", lines[-1])
 
 
+def test_a_copy_of_all_blobs_gives_a_summary(own: Shell, files: dict[str, bytes]) -> None:
+    number = len(set(files.values()))
+
+    lines = shown_lines(own, "cp", str(own.store), "listed", "--all", "--verbose")
+    assert {sha256(data) for data in files.values()} <= set(lines)
+    (summary,) = shown_lines(own, "cp", str(own.store), "copied", "--all")
+    assert summary.startswith(f"steelyard: {number} blobs, ")
+
+
 def test_many_names_give_a_summary_and_a_list_stays_a_list(shell: Shell) -> None:
     for number in range(105):
         (shell.home / f"{number}").write_text(f"{number}")

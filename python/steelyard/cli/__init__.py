@@ -2,14 +2,14 @@
 
 | Module | Holds |
 | --- | --- |
-| `app` | the table of commands, the options that all of them share |
+| `commands`, `app` | the table of commands and the options that all of them share; from a command line to a call |
 | `parameters`, `parse`, `help`, `completion` | the arguments of typed functions; parser, help and completion made from them |
 | `run`, `loop` | one run: signals and exit code, in place or in an event loop |
 | `context` | what a command is given: options, the store, output, progress |
 | `listing` | a local store for commands that only look at it, without an event loop |
 | `settings` | flag, environment, config file, default: where each option comes from |
 | `output`, `records` | text, JSON and JSON Lines; the documented shapes |
-| `progress` | the line on a terminal, the plain line elsewhere |
+| `progress` | the line on a terminal, plain lines in a log |
 | `exits`, `explain` | exit codes; an error's message and next step |
 | `names` | digest prefixes, labels |
 | `sources`, `stdio`, `streams` | walking trees; standard input and output, and what they were when the process began |

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from steelyard.cli.app import COMMANDS, GROUPS, OPTIONS, function_of, split
+from steelyard.cli.commands import COMMANDS, GROUPS, OPTIONS, function_of, split
 from steelyard.cli.parameters import Argument, arguments_of
 from steelyard.cli.parse import options_by_name
 from steelyard.cli.printing import printable

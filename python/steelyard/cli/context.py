@@ -24,7 +24,7 @@ from steelyard.errors import Unsupported
 
 if TYPE_CHECKING:
     from steelyard._runtime import calls
-    from steelyard.cli.app import Options
+    from steelyard.cli.commands import Options
     from steelyard.cli.listing import Listing
     from steelyard.content import Store
     from steelyard.local import LocalStore

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from steelyard._runtime.concurrent import map_concurrently
 from steelyard.cli.addresses import check_store, open_root
-from steelyard.cli.context import Context
+from steelyard.cli.context import MOST_LISTED, Context
 from steelyard.cli.explain import UsageError
 from steelyard.cli.names import amount, counted, labels_of, resolve
 from steelyard.cli.parameters import Parameter
@@ -42,6 +42,8 @@ async def cp(
     the target already has are not read. Each copy is verified. The same command resumes an interrupted copy. Use import and
     export to copy images with their names.
 
+    On a terminal, --all shows progress and a summary; --verbose prints the digests, too.
+
     Args:
         source: the store to copy from, or the content root of a containerd.
         target: the store to copy to; a missing root is created.
@@ -54,7 +56,8 @@ async def cp(
     if bool(digests) == every:
         raise UsageError("expected digests, or --all", next_step="steelyard cp --help")
     more = Labels(labels_of(label or ()))
-    meter = context.begin("copied", "blobs", "bytes", "new", "existing", meter=Meter(items="blob"))
+    many = every or len(digests) > MOST_LISTED
+    meter = context.begin("copied", "blobs", "bytes", "new", "existing", meter=Meter(items="blob"), many=many)
     context.on_interrupt(f"copied blobs are kept; resume with: {context.same_command}")
     await check_store(source)
     async with AsyncExitStack() as stack:
@@ -96,7 +99,7 @@ class _Copying:
         counts["bytes"] += done.size
         counts["new" if done.new else "existing"] += 1
         record = CopiedRecord(digest=name, size=done.size, new=done.new)
-        await self.context.out.emit(record, name)
+        await self.context.out.emit(record, name if self.context.lists else "")
 
 
 async def _copy_all(context: Context, copying: _Copying, digests: Sequence[str]) -> None:

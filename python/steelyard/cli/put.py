@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 from typing import Annotated
 
 from steelyard._runtime.calls import run
@@ -14,6 +14,7 @@ from steelyard.cli.parameters import Parameter
 from steelyard.cli.printing import path_shown
 from steelyard.cli.progress import Meter
 from steelyard.cli.put_command import PutCommand, Request
+from steelyard.cli.sources import check_source
 from steelyard.digest import Algorithm
 
 
@@ -63,7 +64,8 @@ async def put(
     meter = Meter(items="file", activity="storing") if recursive or len(sources) > 1 else Meter()
     many = recursive or len(sources) > MOST_LISTED
     context.begin("puts", "files", "bytes", "new", "existing", "skipped", meter=meter, many=many)
-    if await context.makes_store() and len(reasons := await run(_reasons, sources)) == len(sources):
+    refused = partial(_reasons, sources, recursive=recursive, program=context.program)
+    if await context.makes_store() and len(reasons := await run(refused)) == len(sources):
         for source, reason in zip(sources, reasons, strict=True):  # without making a store
             context.fail(reason, about=path_shown(source))
         return
@@ -75,14 +77,14 @@ async def put(
     _sum_up(context, command)
 
 
-def _reasons(sources: Sequence[str]) -> list[OSError]:
-    """Return for each source that is not there the reason."""
-    found = []
+def _reasons(sources: Sequence[str], *, recursive: bool, program: str) -> list[Exception]:
+    """Return for each source that cannot be stored the reason."""
+    found: list[Exception] = []
     for source in sources:
         try:
             if source != "-":
-                Path(source).stat()
-        except OSError as error:
+                check_source(source, recursive=recursive, program=program)
+        except (OSError, UsageError) as error:
             found.append(error)
     return found
 

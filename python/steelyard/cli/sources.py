@@ -15,7 +15,7 @@ import msgspec
 from steelyard.cli.explain import UsageError
 from steelyard.cli.printing import path_shown, path_text, quoted
 
-__all__ = ("RESUMABLE_BYTES", "Found", "Part", "Walk", "automatic_ref")
+__all__ = ("RESUMABLE_BYTES", "Found", "Part", "Walk", "automatic_ref", "check_source")
 
 RESUMABLE_BYTES = 16 << 20
 """Files of at least this size are stored through an ingest with a ref. Storing a smaller file again is fast."""
@@ -130,16 +130,27 @@ def _find(
         program: how a command line begins that reaches the same store, for hints.
     """
     try:
-        status = Path(path).stat()
-    except OSError as error:
+        status = check_source(path, recursive=recursive, program=program)
+    except (OSError, UsageError) as error:
         yield Found(path=path, kind="error", error=error)
         return
-    if not stat.S_ISDIR(status.st_mode):
-        yield _classified(path, status)
-    elif recursive:
+    if stat.S_ISDIR(status.st_mode):
         yield from _tree(path, leave_out)
     else:
-        yield Found(path=path, kind="error", error=_is_directory(path, program))
+        yield _classified(path, status)
+
+
+def check_source(path: str, *, recursive: bool, program: str) -> os.stat_result:
+    """Return the status of a path that was given.
+
+    Raises:
+        OSError: it is not there.
+        UsageError: it is a directory, and `recursive` is not set.
+    """
+    status = Path(path).stat()
+    if stat.S_ISDIR(status.st_mode) and not recursive:
+        raise _is_directory(path, program)
+    return status
 
 
 def _is_directory(path: str, program: str) -> UsageError:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
-from steelyard.cli.app import COMMANDS, GROUPS, launch
+from steelyard.cli.app import launch
+from steelyard.cli.commands import COMMANDS, GROUPS
 from steelyard.cli.parameters import Parameter
 from steelyard.cli.streams import tell
 

@@ -11,7 +11,7 @@ from typing import Self
 from steelyard._runtime.calls import run
 from steelyard._runtime.iteration import next_item
 from steelyard.images.importing._blob_writer import ImportBlobWriter
-from steelyard.images.importing._open import ImportSource, Opening
+from steelyard.images.importing._open import ImportSource, SourceOpener
 from steelyard.images.importing._result import Ledger
 from steelyard.images.leases import LeaseGuard
 from steelyard.images.limits import DEFAULT_LIMITS
@@ -42,8 +42,8 @@ async def look_first(source: Path | AsyncIterable[Buffer]) -> Path | AsyncIterab
 
 async def _look(source: ImportSource) -> None:
     writer = ImportBlobWriter(LeaseGuard(MemoryStore(), None), Ledger("", None))
-    opening = Opening(writer=writer, parsed=ParsedDocuments(DEFAULT_LIMITS), concurrency=1)
-    async with opening.open(source) as images:
+    opener = SourceOpener(writer=writer, parsed=ParsedDocuments(DEFAULT_LIMITS), concurrency=1)
+    async with opener.open(source) as images:
         await images.look()
 
 

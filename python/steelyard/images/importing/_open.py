@@ -14,7 +14,6 @@ import msgspec
 from steelyard import _archive
 from steelyard._runtime.calls import OpenFile, run, run_always
 from steelyard._runtime.scopes import managed
-from steelyard.images._pieces import READ_BYTES
 from steelyard.images.importing._blob_writer import ImportBlobWriter
 from steelyard.images.importing._file import ArchiveFile
 from steelyard.images.importing._provider import ImagesOf, LayoutSource, StoreSource
@@ -24,14 +23,17 @@ from steelyard.images.layout import DirectoryLayout, LayoutDriver
 from steelyard.images.read import ParsedDocuments
 from steelyard.model import Buffer
 
-__all__ = ("ImportSource", "Opening", "name_of")
+__all__ = ("ImportSource", "SourceOpener", "name_of")
 
+
+_READ_BYTES = 4 << 20
+"""The most bytes of a piece of a compressed file or a pipe: one hop for several pieces of the archive."""
 
 ImportSource = str | os.PathLike[str] | AsyncIterable[Buffer] | LayoutDriver | ImagesOf
 """The sources that `import_images` accepts."""
 
 
-class Opening(msgspec.Struct, frozen=True, kw_only=True):
+class SourceOpener(msgspec.Struct, frozen=True, kw_only=True):
     """How to open a source."""
 
     writer: ImportBlobWriter
@@ -96,7 +98,7 @@ class _File:
         return self
 
     async def __anext__(self) -> bytes:
-        data = await run(os.read, self._file, READ_BYTES)
+        data = await run(os.read, self._file, _READ_BYTES)
         if not data:
             raise StopAsyncIteration
         return data

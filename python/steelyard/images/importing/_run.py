@@ -20,7 +20,7 @@ from steelyard.images.documents import OCIDescriptor
 from steelyard.images.importing._blob_writer import ImportBlobWriter, Item
 from steelyard.images.importing._naming import Contents, Naming, Plan, plan
 from steelyard.images.importing._needed import needed
-from steelyard.images.importing._open import ImportSource, Opening, name_of
+from steelyard.images.importing._open import ImportSource, SourceOpener, name_of
 from steelyard.images.importing._result import Imported, ImportedImage, Ledger
 from steelyard.images.importing._without import Without
 from steelyard.images.leases import LeaseGuard, lease_guard
@@ -155,8 +155,8 @@ async def _taken(
 ) -> tuple[Contents, Plan]:
     """Store the blobs of a source. Return its images and the selected ones; everything else about the source is forgotten."""
     platforms = options.platforms
-    opening = Opening(writer=writer, parsed=parsed, concurrency=options.concurrency)
-    async with opening.open(source) as images:
+    opener = SourceOpener(writer=writer, parsed=parsed, concurrency=options.concurrency)
+    async with opener.open(source) as images:
         if options.only_referenced and images.provider is None:
             raise InvalidArgument("only_referenced: expected a source that can be read twice, found a stream")
         contents = await images.contents()
