@@ -20,14 +20,13 @@ import pytest
 from anyio import ClosedResourceError
 from anyio.lowlevel import checkpoint
 
-from steelyard import Algorithm, Digest, ReaderAt, Writer, digest_of, errors
-from steelyard.base import BaseReader, BaseStore, changed_labels, check_ref, choose, compiled, view
+from steelyard import Algorithm, Digest, ReaderAt, Writer, base, digest_of, errors
 from steelyard.content import opening
 from steelyard.filters import info_fields, status_fields
 from steelyard.memory import MemoryImageNames
 from steelyard.model import Buffer, Descriptor, Info, Labels, Status
 from steelyard.names import ImageNames
-from steelyard.options import CommitOptions, IngestOptions, check_range, check_size
+from steelyard.options import CommitOptions, IngestOptions
 from steelyard.testing import StoreContract
 
 ResultT = TypeVar("ResultT")
@@ -45,7 +44,7 @@ STATUSES = "SELECT ref, length(data), total, expected, started, updated FROM ing
 INGEST = "SELECT ref, length(data), total, expected, started, updated, algorithm, data FROM ingests WHERE ref = ?"
 
 
-class SqliteStore(BaseStore):
+class SqliteStore(base.BaseStore):
     """Blobs and ingests are rows. Image names are kept in memory only. One process uses the file at a time."""
 
     def __init__(self, path: Path) -> None:
@@ -112,7 +111,7 @@ class SqliteStore(BaseStore):
 
         def change(database: Database) -> Info:
             old = find_info(database, info.digest)
-            labels = changed_labels(old.labels, info.labels, *fieldpaths)
+            labels = base.changed_labels(old.labels, info.labels, *fieldpaths)
             new = msgspec.structs.replace(old, labels=labels, updated_at=datetime.now(UTC))
             row = (json.dumps(dict(labels)), new.updated_at.isoformat(), str(info.digest))
             database.execute("UPDATE blobs SET labels = ?, updated = ? WHERE digest = ?", row)
@@ -122,11 +121,11 @@ class SqliteStore(BaseStore):
 
     async def walk(self, *filters: str) -> AsyncGenerator[Info, None]:
         """Iterate over blobs in pages, ordered by digest, so that memory does not grow with the store."""
-        chosen = await compiled(filters)
+        chosen = await base.compiled(filters)
         last = ""
         while rows := await self.run(lambda database: database.execute(PAGE, (last,)).fetchall()):  # noqa: B023
             last = rows[-1][0]
-            for info in await choose(chosen, [to_info(row) for row in rows], info_fields):
+            for info in await base.choose(chosen, [to_info(row) for row in rows], info_fields):
                 yield info
 
     async def delete(self, digest: Digest | str) -> None:
@@ -169,7 +168,7 @@ class SqliteStore(BaseStore):
 
     async def status(self, ref: str) -> Status:
         """Return the status of an ingest: that of its writer, if it has one."""
-        check_ref(ref)
+        base.check_ref(ref)
         for status in await self.list_statuses():
             if status.ref == ref:
                 return status
@@ -177,15 +176,15 @@ class SqliteStore(BaseStore):
 
     async def list_statuses(self, *filters: str) -> list[Status]:
         """Return the statuses of ingests, ordered by ref."""
-        chosen = await compiled(filters)
+        chosen = await base.compiled(filters)
         rows = await self.run(lambda database: database.execute(STATUSES).fetchall())
         statuses = {row[0]: to_status(row) for row in rows}
         statuses |= {ref: writer.now() for ref, writer in self._writers.items() if ref in statuses}
-        return await choose(chosen, [statuses[ref] for ref in sorted(statuses)], status_fields)
+        return await base.choose(chosen, [statuses[ref] for ref in sorted(statuses)], status_fields)
 
     async def abort(self, ref: str) -> None:
         """Discard an ingest, and fence its writer."""
-        check_ref(ref)
+        base.check_ref(ref)
         query = "DELETE FROM ingests WHERE ref = ?"
         if not await self.run(lambda database: database.execute(query, (ref,)).rowcount):
             raise errors.NotFound(ref, kind="ingest")
@@ -193,7 +192,7 @@ class SqliteStore(BaseStore):
             self._writers[ref].end(errors.Aborted)
 
 
-class SqliteReader(BaseReader):
+class SqliteReader(base.BaseReader):
     """A blob in memory. `BaseReader` implements `readinto_at` and the verified `stream`."""
 
     def __init__(self, digest: Digest, data: bytes) -> None:
@@ -216,7 +215,7 @@ class SqliteReader(BaseReader):
         await checkpoint()
         if self._data is None:
             raise ClosedResourceError
-        return self._data[offset : offset + check_range(self._digest, self._size, offset, size)]
+        return self._data[offset : offset + base.check_range(self._digest, self._size, offset, size)]
 
     async def aclose(self) -> None:
         """Forget the bytes."""
@@ -296,7 +295,7 @@ class SqliteWriter(Writer):
         self._check()
         await checkpoint()
         self._check()
-        self._data += view(data)
+        self._data += base.view(data)
         self._status = msgspec.structs.replace(self._status, updated_at=datetime.now(UTC))
 
     async def digest(self) -> Digest:
@@ -312,7 +311,7 @@ class SqliteWriter(Writer):
 
     async def truncate(self, size: int) -> None:
         """Truncate the ingest."""
-        check_size(size)
+        base.check_size(size)
         self._check()
         await checkpoint()
         if size > self.offset:

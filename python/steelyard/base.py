@@ -9,7 +9,7 @@
 | `steelyard.content.opening` | gives `writer` and `reader_at` both forms: awaited and entered |
 | `steelyard.options.IngestOptions.parse` | checks and converts the arguments of `writer` |
 | `steelyard.options.CommitOptions` | the checked arguments of `Writer.commit`, which `_commit` gets |
-| `check_ref`, `steelyard.options.check_size`, `check_range` | check a ref, a size and a range of a blob |
+| `check_ref`, `check_size`, `check_range` | check a ref, a size and a range of a blob |
 | `view` | returns the bytes of a buffer, and refuses objects that are no flat buffer of bytes |
 | `changed_labels` | returns the labels of a blob after `update` |
 | `compiled`, `choose` | compile filters, and apply them, without blocking the event loop |
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from steelyard.digest import Digest
     from steelyard.filters._async import choose, compiled
     from steelyard.model import Info, PutManyResult, PutResult, Source, Sources
-    from steelyard.options import REF_LIMIT, PutOptions, changed_labels, check_ref
+    from steelyard.options import REF_LIMIT, PutOptions, changed_labels, check_range, check_ref, check_size
     from steelyard.transfer import _base as _work
     from steelyard.transfer._reader import BaseReader
 else:
@@ -42,12 +42,23 @@ else:
         {
             "steelyard._runtime.buffers": "view",
             "steelyard.filters._async": "choose compiled",
-            "steelyard.options": "REF_LIMIT changed_labels check_ref",
+            "steelyard.options": "REF_LIMIT changed_labels check_range check_ref check_size",
             "steelyard.transfer._reader": "BaseReader",
         },
     )
 
-__all__ = ("REF_LIMIT", "BaseReader", "BaseStore", "changed_labels", "check_ref", "choose", "compiled", "view")
+__all__ = (
+    "REF_LIMIT",
+    "BaseReader",
+    "BaseStore",
+    "changed_labels",
+    "check_range",
+    "check_ref",
+    "check_size",
+    "choose",
+    "compiled",
+    "view",
+)
 
 
 class BaseStore(Store):

@@ -1,4 +1,4 @@
-"""The arguments of `Store.put`, `Store.put_many` and `Ingester.writer`, checked and converted once.
+"""The arguments of `Store.put`, `Store.put_many`, `Ingester.writer` and `Writer.commit`, checked and converted once.
 
 A store is given them as one value, so that no module below the public method repeats the signature or its checks.
 """

@@ -27,7 +27,7 @@ def test_damage_is_found_set_aside_and_repaired(own: Shell, files: dict[str, byt
 
     (damaged,) = [record for record in done.records if record.get("ok") is False]
     assert (sha256(data), len(data)) == (damaged["digest"], damaged["size"])
-    assert damaged["found"].startswith("sha256:")
+    assert damaged["actual"].startswith("sha256:")
     assert (1, 1) == (done.records[-1]["damaged"], done.records[-1]["failed"])
     assert f"expected {sha256(data)}, found sha256:" in done.err
     assert not blob.exists()

@@ -58,6 +58,18 @@ def _none_opened() -> Iterator[None]:
     opened.clear()
 
 
+async def test_a_use_before_it_is_open_says_how_to_open_it() -> None:
+    unopened: Any = resource()
+
+    with pytest.raises(AttributeError, match="resource is not open yet, so it has no 'read_at': await it, or enter it"):
+        await unopened.read_at(0, 1)
+    with pytest.raises(TypeError, match="resource is not open yet, so it has no 'send'"):
+        await unopened.send(b"data")
+    assert not hasattr(unopened, "offset")
+    assert opened == []
+    assert [await unopened] == opened
+
+
 async def test_an_entered_opening_opens_once_and_closes() -> None:
     async with resource() as found:
         assert opened == [found]

@@ -40,6 +40,7 @@ class Opening(
     """
 
     # On the class, because `__del__` is called even of an object whose `__init__` was interrupted.
+    _name = "opening"
     _function: Callable[[], Coroutine[Any, Any, ResourceT_co]] | None = None
     _coroutine: Coroutine[Any, Any, ResourceT_co] | None = None
 
@@ -66,6 +67,8 @@ class Opening(
     @uninterrupted
     def send(self, value: Any) -> Any:
         """Go on; see `collections.abc.Coroutine`."""
+        if value is not None and self._coroutine is None:
+            raise TypeError(self._unopened("send"))  # a writer has `send`, too
         return (self._coroutine or self._start()).send(value)
 
     @uninterrupted
@@ -87,6 +90,14 @@ class Opening(
             raise RuntimeError(f"{self._name}: was awaited or entered before; call it again to open another")
         self._coroutine = function()
         return self._coroutine
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(self._unopened(name), name=name)
+
+    def _unopened(self, name: str) -> str:
+        return f"{self._name} is not open yet, so it has no {name!r}: await it, or enter it with `async with`"
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._name}>"

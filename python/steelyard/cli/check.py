@@ -97,8 +97,8 @@ async def _report(context: Context, result: Verified, *, keep: bool) -> None:
     context.display.finished(digest, result.size)
     context.counts["blobs"] += 1
     context.counts["bytes"] += result.size
-    found = None if result.error is None else result.error.actual
-    record = VerifiedRecord(digest=digest, size=result.size, ok=result.error is None, found=found)
+    actual = None if result.error is None else result.error.actual
+    record = VerifiedRecord(digest=digest, size=result.size, ok=result.error is None, actual=actual)
     if result.error is None:
         await context.out.emit(record, f"ok       {digest}" if context.lists and not context.quiet else "")
         return

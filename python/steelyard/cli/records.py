@@ -144,12 +144,12 @@ class AbortedRecord(Record, frozen=True, tag="aborted"):
 
 
 class VerifiedRecord(Record, frozen=True, tag="verified"):
-    """A blob that was read again; if it is not `ok`, `found` is the digest of its bytes."""
+    """A blob that was read again; if it is not `ok`, `actual` is the digest of its bytes, or else what was found."""
 
     digest: str
     size: int
     ok: bool
-    found: str | None = None
+    actual: str | None = None
 
 
 class ImagePart(msgspec.Struct, frozen=True, kw_only=True):

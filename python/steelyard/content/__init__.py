@@ -15,7 +15,7 @@ of the caller's choice, its **ref**. `Writer.commit` turns the ingest into a blo
 Every method with a digest argument accepts a `Digest` or its text, and parses the text first. Every ``async def`` method
 may wait and always checkpoints. A call that raises had no effect unless its docstring says otherwise. A call that returns an
 `Opening` has two forms: ``async with store.writer(ref) as writer`` and ``writer = await store.writer(ref)``.
-Sizes and offsets are in bytes; an unknown size is None. Times are UTC.
+Sizes and offsets are in bytes; an unknown size is None. Times are aware `datetime` values in UTC.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Ingester(Opener, ABC):
 
         Raises:
             Unavailable: another writer holds the ref; `steelyard.transfer.open_writer` waits for it.
-            AlreadyExists: `expected` is already stored with the right size; its bytes are not read.
+            AlreadyExists: `expected` is already stored with the right size; its bytes are not read. An ingest `ref` is dropped.
             InvalidArgument: the ref is empty or too long, or the size is negative.
         """
 

@@ -48,7 +48,7 @@ keywords. A digest is a `Digest` or its text. `SteelyardError`, `FailedPrecondit
 | `reader_at` | the descriptor has another size | ``DataCorrupt(digest, expected="4 bytes", actual="5 bytes")`` |
 | `status`, `abort` | there is no such ingest | ``NotFound(ref, kind="ingest")`` |
 | `writer` | another writer holds the ref | ``Unavailable(ref, holder="this process", since=since, local=True)`` |
-| `writer`, `commit` | the blob is stored | ``AlreadyExists(digest)`` |
+| `writer`, `commit` | the blob is stored; the ingest is dropped | ``AlreadyExists(digest)`` |
 | a method of a writer | the writer is closed or committed | ``WriterClosed(ref)`` |
 | a method of a writer | the ingest was aborted | ``Aborted(ref)`` |
 | `commit` | the ingest has another size or digest | ``UnexpectedSize(ref, expected=4, actual=5)``, ``UnexpectedDigest(ref, expected=digest, actual=other)`` |

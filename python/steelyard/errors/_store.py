@@ -40,7 +40,7 @@ class NotFound(SteelyardError, LookupError):
 class AlreadyExists(SteelyardError):
     """The blob is already stored, or the image name exists.
 
-    `Ingester.writer` started nothing; `Writer.commit` removed the ingest; the image name did not change.
+    `Ingester.writer` and `Writer.commit` removed the ingest; the image name did not change.
 
     Attributes:
         digest: the digest of the blob, or of the name's target.
