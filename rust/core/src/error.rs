@@ -159,7 +159,7 @@ pub enum Error {
     DataCorrupt {
         /// A digest, or the path of a control file.
         name: String,
-        /// What should have been found.
+        /// The expected value.
         expected: String,
         /// The value that was found.
         actual: String,
@@ -168,7 +168,7 @@ pub enum Error {
     InvalidArchive {
         /// The entry's name, or nothing where the archive itself is meant.
         entry: Option<String>,
-        /// What should have been found.
+        /// The expected value.
         expected: String,
         /// The value that was found.
         found: String,
@@ -190,7 +190,7 @@ pub enum Error {
     Io {
         /// The number it gave.
         errno: i32,
-        /// What it was asked for, where there is a path.
+        /// The path of the call, if it has one.
         path: Option<PathBuf>,
         /// The call or step that failed.
         operation: &'static str,

@@ -47,9 +47,9 @@ pub struct Target {
     pub digest: Digest,
     /// Its length, where it is known.
     pub size: Option<u64>,
-    /// What its bytes are.
+    /// The type of its bytes.
     pub media_type: Option<String>,
-    /// Whatever else was said of it.
+    /// Further statements about it.
     pub annotations: Labels,
 }
 
@@ -58,7 +58,7 @@ pub struct Target {
 pub struct Image {
     /// The name.
     pub name: String,
-    /// What it holds.
+    /// The blob that the name refers to.
     pub target: Target,
     /// When the name was made; never moves.
     pub created_ns: i64,

@@ -1,11 +1,11 @@
 //! The one place where threads are started.
 //!
-//! `threads/calls/` has the threads that serve calls, `threads/low_priority.rs` those that an event loop gets the processor
-//! before.
+//! `threads/calls/` has the threads that serve calls, `threads/low_priority.rs` threads of low priority: an event loop gets
+//! the processor before them.
 //!
 //! The system may refuse a thread at any time: a container's limit of processes, a user's limit, memory. `thread::spawn`
-//! and `Scope::spawn` panic then, so clippy refuses them everywhere else (`rust/clippy.toml`). What starts here gets an
-//! error instead, and every caller has another way: fewer threads, its own thread if that may block, or an error.
+//! and `Scope::spawn` panic then, so clippy refuses them everywhere else (`rust/clippy.toml`). The functions here
+//! return an error instead, and every caller has a fallback: fewer threads, its own thread if that may block, or an error.
 
 pub mod calls;
 pub(crate) mod low_priority;
@@ -23,7 +23,7 @@ pub fn start<T: Send + 'static>(name: &str, life: impl FnOnce() -> T + Send + 's
     Builder::new().name(name.to_owned()).spawn(life)
 }
 
-/// Start a thread that ends within the scope. The caller joins it: a scope hides what a panic said.
+/// Start a thread that ends within the scope. The caller joins it: a scope hides the message of a panic.
 pub fn start_in<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     name: &str,
@@ -52,7 +52,7 @@ pub(crate) fn both<A: Send, B>(name: &str, there: impl FnOnce() -> A + Send, her
     (there.unwrap_or_else(|| unreachable!("it is done in one place or the other")), beside)
 }
 
-/// Wait for a thread, and go on with its panic if it ended by one.
+/// Wait for a thread, and resume its panic if it ended by one.
 pub(crate) fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }

@@ -36,7 +36,7 @@ thread_local! {
     static CALLER: RefCell<Option<Arc<dyn Caller>>> = const { RefCell::new(None) };
 }
 
-/// Puts the caller back that was there before.
+/// Restores the previous caller.
 struct Restore(Option<Arc<dyn Caller>>);
 
 impl Drop for Restore {
@@ -52,7 +52,7 @@ pub fn for_caller<T>(caller: Option<Arc<dyn Caller>>, work: impl FnOnce() -> T) 
     work()
 }
 
-/// Whom this thread works for.
+/// The caller for which this thread works.
 pub(crate) fn caller() -> Option<Arc<dyn Caller>> {
     CALLER.with_borrow(Clone::clone)
 }
@@ -73,7 +73,7 @@ fn notified() -> Option<Arc<dyn Caller>> {
     caller().inspect(|caller| caller.waits(true))
 }
 
-/// What [`Patience`] is needed for: another process has it.
+/// Another process holds the lock: the caller waits with [`Patience`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Busy;
 
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_cancelled_is_not_kept_and_a_helper_inherits_that() {
+    fn a_cancelled_caller_stops_waiting_and_a_helper_inherits_that() {
         let caller = Arc::new(Counting { cancelled_from: 10, ..Counting::default() });
         let result = for_caller(Some(Arc::clone(&caller) as _), || {
             let there = || Patience::until(|| Ok(None::<()>));
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_works_at_once_asks_nobody() {
+    fn a_wait_that_is_over_asks_no_caller() {
         let caller = Arc::new(Counting { cancelled_from: 1, ..Counting::default() });
         let result = for_caller(Some(Arc::clone(&caller) as _), || Patience::until(|| Ok(Some(5))));
         assert_eq!(Ok(5), result);

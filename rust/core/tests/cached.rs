@@ -58,7 +58,7 @@ fn what_is_not_a_blob_is_left_to_the_call_that_says_why() {
 }
 
 #[test]
-fn a_system_that_cannot_tell_what_is_cached_costs_only_the_wait() {
+fn a_system_without_that_call_costs_only_the_wait() {
     for errno in [libc::EAGAIN, libc::EOPNOTSUPP, libc::ENOSYS, libc::EPERM, libc::EIO] {
         let scratch = Scratch::new();
         let faulty = Faulty::over(Arc::new(Linux));

@@ -86,7 +86,7 @@ fn live(pool: &Arc<Pool<Adding>>, bursts: usize, each: usize) -> usize {
 }
 
 #[test]
-fn loops_that_share_a_pool_hear_of_every_job_and_of_no_other() {
+fn loops_that_share_a_pool_are_notified_of_their_own_jobs_only() {
     let pool = pool(8, Duration::from_micros(50));
     let loops: Vec<_> = (0..4)
         .map(|_| {

@@ -138,7 +138,7 @@ fn a_stream_that_ends_early_is_refused() {
 }
 
 #[test]
-fn anything_behind_a_stream_is_refused() {
+fn bytes_after_a_stream_are_refused() {
     for whole in [squeezed(Format::Gzip, b"x"), squeezed(Format::Zstd, b"x"), XZ.to_vec()] {
         for garbage in [&b"\0"[..], b"\0\0\0\0", b"garbage", b"\x1f", &[0; 600]] {
             if whole == XZ && garbage.iter().all(|byte| *byte == 0) && garbage.len() % 4 == 0 {

@@ -33,7 +33,7 @@ fn disturb(store: &Store, thread: usize) {
 }
 
 #[test]
-fn whoever_wins_the_blobs_are_whole() {
+fn the_blobs_are_whole_in_any_order_of_the_writers() {
     let scratch = Scratch::in_memory();
     let stores = [scratch.open(), scratch.open()];
 

@@ -135,7 +135,7 @@ fn all_of(locks: &Locks, digests: &[Digest]) -> DigestLock {
 }
 
 #[test]
-fn who_has_all_digests_keeps_everybody_from_one() {
+fn the_lock_of_all_digests_excludes_that_of_one() {
     let scratch = Scratch::new();
     let (one, two) = (locks(&scratch.path), locks(&scratch.path));
     let (hello, other) = (sha256(b"hello"), sha256(b"other"));
@@ -181,7 +181,7 @@ fn all_digests_are_waited_for_and_refs_are_not_among_them() {
 }
 
 #[test]
-fn one_digest_and_all_of_them_take_turns() {
+fn one_digest_and_all_digests_exclude_each_other() {
     let scratch = Scratch::new();
     let stores = [locks(&scratch.path), locks(&scratch.path)];
     let (hello, other) = (sha256(b"hello"), sha256(b"other"));

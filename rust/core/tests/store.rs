@@ -81,7 +81,7 @@ fn the_path_of_a_root_may_be_relative_but_not_empty() {
 }
 
 #[test]
-fn a_closed_store_stands_in_nobodys_way() {
+fn a_closed_store_holds_no_lock() {
     let scratch = Scratch::new();
     let store = scratch.open();
     let ingest = store.ingests().open("layer", None, None, None).unwrap();

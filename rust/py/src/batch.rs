@@ -48,8 +48,8 @@ pub(crate) fn put<'py>(
     Ok(PyList::new(py, results.into_iter().map(|result| row(py, result)).collect::<PyResult<Vec<_>>>()?)?)
 }
 
-/// Store what several callers want, each (source, algorithm, expected, size, labels), and answer as [`put`] does. One that
-/// asks for nonsense fails alone.
+/// Store the items of several callers, each (source, algorithm, expected, size, labels), and answer as [`put`] does. An
+/// invalid item fails alone.
 pub(crate) fn put_each<'py>(
     py: Python<'py>,
     store: &Store,

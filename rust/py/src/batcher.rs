@@ -1,4 +1,4 @@
-//! The batcher: one call of Python for all items that wait. Which items go together is the core's to decide.
+//! The batcher: one call of Python for all items that wait. The core decides which items form a batch.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::inbox::{Inbox, Outcome, address};
 
 /// A function of a list of items, which returns a list of as many results: each a value, or the error of that item.
 ///
-/// Submitted to a pool with the arguments (item, bytes), it gives each caller what became of its own item.
+/// Submitted to a pool with the arguments (item, bytes), it gives each caller the result of its own item.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct Batcher(ProcessBound<Arc<Queue>>);
 
@@ -99,7 +99,7 @@ impl Queue {
         for (one, result) in batch.into_iter().zip(results) {
             let is_cancelled = result.as_ref().is_err_and(|error| error.is_instance_of::<Cancelled>(py));
             if is_cancelled && !one.caller().is_cancelled() {
-                // Another one of the batch has given up, for whom it ended.
+                // Another caller of the batch has given up, and so ended it.
                 again.push(one);
             } else {
                 outcomes.push((one.port, one.ticket, result));

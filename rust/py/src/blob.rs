@@ -109,7 +109,7 @@ impl Blob {
         Ok(self.core()?.as_fd().as_raw_fd())
     }
 
-    /// Close it if that needs no waiting; a file that was deleted is freed by the last who closes it.
+    /// Close it if that needs no waiting; a file that was deleted is freed by its last close.
     fn close_at_once(&self) -> bool {
         let waits = self.core().is_ok_and(|core| !core.closes_at_once());
         if !waits {

@@ -2,8 +2,8 @@
 //!
 //! A buffer is borrowed for one call and released at its end; nothing keeps it across calls. Accepted is any
 //! object with a contiguous buffer of one-byte items in at most one dimension: `bytes`, `bytearray`, `memoryview`,
-//! `mmap`, `array` and numpy arrays of bytes. Another thread may change such an object while we read it; what we do
-//! about that is said at each `unsafe`.
+//! `mmap`, `array` and numpy arrays of bytes. Another thread may change such an object while we read it; each
+//! `unsafe` says how that is handled.
 #![allow(unsafe_code)]
 
 use pyo3::buffer::PyUntypedBuffer;

@@ -43,7 +43,7 @@ impl Caller for BatchCallers {
 /// The main thread of a program, in which Python calls its signal handlers.
 #[derive(Default)]
 struct MainThread {
-    /// What a handler raised during the call.
+    /// The exception that a handler raised during the call.
     raised: Mutex<Option<PyErr>>,
 }
 
@@ -64,8 +64,8 @@ impl Caller for MainThread {
     fn waits(&self, _begins: bool) {}
 }
 
-/// Call a function in the main thread. While it waits for another process, Python's signal handlers are called: what
-/// one of them raises ends the wait, and is raised in place of its error.
+/// Call a function in the main thread. While it waits for another process, Python's signal handlers are called: an
+/// exception that one of them raises ends the wait, and is raised in place of the function's error.
 #[pyfunction]
 #[pyo3(signature = (function, *args))]
 pub(crate) fn call_interruptibly<'py>(

@@ -72,7 +72,7 @@ macro_rules! call {
                 $(keywords.set_item($key, $value)?;)*
                 $errors.getattr($class)?.call(($($argument,)*), Some(&keywords))?
             })*
-            // In whose place the caller's own cancellation is raised.
+            // The caller's own cancellation is raised in its place.
             Error::Cancelled => return Ok(Cancelled::new_err(())),
             // As Python itself would raise it: no part of the store has failed.
             Error::Source { errno } => return Ok(io::Error::from_raw_os_error(errno).into()),

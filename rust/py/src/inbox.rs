@@ -1,4 +1,4 @@
-//! What event loops observe: results; and which calls they no longer want.
+//! The results for an event loop, and the calls whose results it no longer wants.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -17,7 +17,7 @@ use crate::handle::{End, Opened};
 use crate::hasher::Hasher;
 use crate::job::Job;
 use crate::rows::{InfoRow, StatusRow, info_row, optional_digest, status_row};
-use crate::wait::{Wait, What};
+use crate::wait::{Until, Wait};
 
 /// An open ingest; closing is explicit, dropping it only frees the ref.
 #[pyclass(frozen, module = "steelyard._native")]
@@ -71,7 +71,7 @@ impl End for Slot {
             Arc::clone(core)
         };
         let result = core.end(reason.clone());
-        // Whatever the result, the ingest is released; what is asked of it now tells why.
+        // The ingest is released in any case; later calls on it return the reason.
         let reason = core.status().err().unwrap_or_else(|| reason.clone());
         *self.state() = State::Ended { offset: core.offset(), algorithm: core.algorithm().name(), reason };
         result
@@ -126,7 +126,7 @@ impl Ingest {
     /// A wait for room for so many bytes more.
     #[getter]
     fn room(&self) -> Result<Wait> {
-        Ok(Wait::new(&self.core()?, What::Room))
+        Ok(Wait::new(&self.core()?, Until::Room))
     }
 
     /// The function as it is or, if that pays, a wait until all bytes are written, after which the function is called.
@@ -136,7 +136,7 @@ impl Ingest {
         if !core.has_company() {
             return Ok(function);
         }
-        Ok(Py::new(py, Wait::new(&core, What::Written).then(function))?.into_any())
+        Ok(Py::new(py, Wait::new(&core, Until::Written).then(function))?.into_any())
     }
 
     #[pyo3(signature = (data, /))]

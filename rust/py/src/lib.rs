@@ -34,7 +34,7 @@ mod walk;
 
 use pyo3::prelude::*;
 
-/// Who serves or measures with an unoptimised build should know.
+/// The warning of an unoptimised build, which must not serve or measure unnoticed.
 const DEBUG_WARNING: &std::ffi::CStr = c"steelyard._native is a debug build and slow: use a release build (pip builds \
 one, and so does `maturin develop --release`), or set STEELYARD_ALLOW_DEBUG=1 to silence this";
 

@@ -1,7 +1,8 @@
 //! Worker threads for Python's calls, and the ports through which event loops observe their ends.
 //!
 //! The core decides which thread is woken and when (`steelyard_core::threads::calls`). This module makes the calls, under the
-//! GIL, and notifies event loops: finished calls collect in its inbox, and one wake, about 50 µs, delivers all that are there.
+//! GIL, and notifies event loops: finished calls collect in the inbox of a loop, and one wake, about 50 µs, delivers all of
+//! them.
 
 use std::io;
 use std::sync::Arc;
@@ -36,7 +37,7 @@ pub(crate) enum Job {
     Batch(Arc<Queue>),
     /// Notify the owner of a wait that it is over.
     Notify { ticket: Py<PyAny>, port: Arc<Inbox> },
-    /// Writing what that ingest and others have, as no thread could be started for it. The ingest notifies those that wait.
+    /// Write the bytes of that ingest and of others, because no flusher could be started. The ingest notifies its writer.
     Flush(Arc<Ingest>),
 }
 
@@ -65,7 +66,7 @@ impl Pool {
         self.0.here().map_or(0, |pool| pool.threads())
     }
 
-    /// Pieces submitted, threads started, idle threads woken, wakes of event loops.
+    /// Calls submitted, threads started, idle threads woken, wakes of event loops.
     fn counts(&self) -> PyResult<(u64, u64, u64, u64)> {
         let counts = bound(&self.0)?.counts();
         Ok((counts.jobs, counts.started, counts.woken, counts.notified))

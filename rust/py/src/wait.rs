@@ -14,29 +14,30 @@ use crate::errors::Failure;
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct Wait {
     ingest: ProcessBound<Weak<Ingest>>,
-    what: What,
+    until: Until,
     /// Called afterwards in the same hop, with the arguments of the wait.
     then: Option<Py<PyAny>>,
 }
 
+/// The end of a wait.
 #[derive(Clone, Copy)]
-pub(crate) enum What {
-    /// Room for as many bytes as the argument says.
+pub(crate) enum Until {
+    /// There is room for as many bytes as the argument says.
     Room,
-    /// That all bytes are written.
+    /// All bytes are written.
     Written,
 }
 
 impl Wait {
-    pub(crate) fn new(ingest: &Arc<Ingest>, what: What) -> Self {
-        Self { ingest: ProcessBound::new(Arc::downgrade(ingest)), what, then: None }
+    pub(crate) fn new(ingest: &Arc<Ingest>, until: Until) -> Self {
+        Self { ingest: ProcessBound::new(Arc::downgrade(ingest)), until, then: None }
     }
 
     pub(crate) fn then(self, function: Py<PyAny>) -> Self {
         Self { then: Some(function), ..self }
     }
 
-    /// What is called when the wait is over.
+    /// The function to call when the wait is over.
     pub(crate) fn next(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.then.as_ref().map(|function| function.clone_ref(py))
     }
@@ -45,13 +46,13 @@ impl Wait {
     pub(crate) fn begin(&self, args: &Bound<'_, PyTuple>, notify: Notify) -> PyResult<Option<Arc<Ingest>>> {
         let ingest = self.ingest.get(|| "writer".to_owned()).map_err(Failure::from)?;
         let Some(ingest) = ingest.upgrade() else {
-            // It has ended, with its store perhaps.
+            // It has ended, perhaps together with its store.
             notify();
             return Ok(None);
         };
-        let is_served = match self.what {
-            What::Room => ingest.when_room(args.extract::<(usize,)>()?.0, notify),
-            What::Written => ingest.when_written(notify),
+        let is_served = match self.until {
+            Until::Room => ingest.when_room(args.extract::<(usize,)>()?.0, notify),
+            Until::Written => ingest.when_written(notify),
         };
         Ok((!is_served).then_some(ingest))
     }

@@ -49,7 +49,7 @@ impl Kind {
     }
 }
 
-/// What is wrong, and where.
+/// A fault and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// How it is wrong.

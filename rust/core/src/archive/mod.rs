@@ -1,4 +1,4 @@
-//! What comes from outside in archives: read strictly, and without I/O.
+//! Archives and their documents from outside: read strictly, and without I/O.
 
 pub mod compress;
 pub mod json;

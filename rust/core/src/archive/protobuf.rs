@@ -19,7 +19,7 @@ pub struct Part {
     pub large: Option<(u32, usize)>,
 }
 
-/// What cuts a message.
+/// Cuts a message into parts.
 #[derive(Debug)]
 pub struct Cutter<'a> {
     data: &'a [u8],

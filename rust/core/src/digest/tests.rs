@@ -67,7 +67,7 @@ fn malformed_text_is_an_invalid_digest() {
 }
 
 #[test]
-fn a_wrong_length_is_told_with_both_lengths() {
+fn the_error_of_a_wrong_length_has_both_lengths() {
     for (text, expected, actual) in [
         ("sha256:00".to_owned(), 64, 2),
         (format!("{EMPTY}0"), 64, 65),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What a field holds; its name tells.
+/// The kind of a field's value, by the name of the field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Text,

@@ -108,7 +108,7 @@ impl<'a> Parser<'a> {
     /// The longest run of operator characters has to be an operator: `a===b` is none.
     fn operator(&mut self) -> Result<Operator> {
         let before = self.rest;
-        // `<` and `>` are ours. Behind one of containerd's operators they begin the value, as they do there.
+        // `<` and `>` are ours. After one of containerd's operators they begin the value, as in containerd.
         let ordering = self.peek().is_some_and(|character| matches!(character, '<' | '>'));
         let run =
             self.run(|character| matches!(character, '=' | '!' | '~') || ordering && matches!(character, '<' | '>'));
@@ -185,7 +185,7 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// Return the error for a place in a filter, which is given in bytes and told in characters.
+/// Return the error for a place in a filter, which is given in bytes and reported in characters.
 pub(super) fn wrong(text: &str, at: usize, reason: String) -> Error {
     Error::InvalidFilter { text: text.to_owned(), position: text[..at].chars().count(), reason }
 }

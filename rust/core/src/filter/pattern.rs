@@ -1,4 +1,4 @@
-//! What a list of filters may cost: bounds on its texts, and regular expressions that are compiled within a budget.
+//! The cost of a list of filters: bounds on its texts, and regular expressions that are compiled within a budget.
 //!
 //! Filters come from outside. A short regular expression may stand for a large program: `\w{100}` compiles to 6 MB. So all
 //! expressions of a list share one budget, and each gets what the ones before it left.
@@ -41,7 +41,7 @@ static COMPILING: Mutex<()> = Mutex::new(());
 /// Why an expression is refused.
 pub(super) type Reason = String;
 
-/// What is left of the memory that the expressions of a list may take.
+/// The rest of the memory that the expressions of a list may take.
 pub(super) struct Budget(usize);
 
 impl Budget {

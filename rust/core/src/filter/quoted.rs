@@ -2,9 +2,9 @@
 
 use std::str::Chars;
 
-/// What is wrong with a quoted text, and at which byte after the opening quote.
+/// The fault of a quoted text, and its byte after the opening quote.
 pub(super) struct Wrong {
-    /// None: there is no closing quote, which the opening one is to blame for.
+    /// None: there is no closing quote; the error is at the opening one.
     pub(super) at: Option<usize>,
     pub(super) reason: &'static str,
 }

@@ -1,4 +1,4 @@
-//! What filters look at: things with named fields.
+//! The subjects of filters: values with named fields.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! The tables of `meta.db`, and the numbers that tell it from other files and other releases.
+//! The tables of `meta.db`, and the numbers that distinguish it from other files and other releases.
 //!
 //! Labels are kept twice on purpose: whole in the blob's row, where listing finds them without a join, and one by one in
 //! an index that answers `label == value`. Both change in one transaction, and a rebuild reads whichever is left.
@@ -43,7 +43,7 @@ pub(crate) const TABLES: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// What version 2 added.
+/// The table that version 2 added.
 pub(crate) const IMAGES: &str = "
     CREATE TABLE images (
         name TEXT NOT NULL PRIMARY KEY,

@@ -46,7 +46,7 @@ pub struct Holder {
     pub since_ns: i64,
 }
 
-/// A checkpoint: bytes that were durable before it was written, and what is needed to go on after them.
+/// A checkpoint: bytes that were durable before it was written, and the state that a resume needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slot {
     /// Counts the checkpoints; the higher of two whole slots counts.
@@ -59,7 +59,7 @@ pub struct Slot {
     pub total: Option<u64>,
     /// The digest that the caller announced.
     pub expected: Option<Digest>,
-    /// What the hash state is of.
+    /// The algorithm of the hash state.
     pub algorithm: Algorithm,
     /// How many bytes the hash state covers, at most `offset`.
     pub hash_offset: u64,
@@ -94,7 +94,7 @@ pub struct Layout {
 /// A decoded state file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
-    /// Who the ingest is.
+    /// The identity of the ingest.
     pub header: Header,
     /// Where its blocks lie.
     pub layout: Layout,

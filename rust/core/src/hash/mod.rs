@@ -35,7 +35,7 @@ enum Inner {
 
 /// A part of an input whose hash depends on nothing before it, so that parts of one blob can be hashed at once.
 ///
-/// BLAKE3 alone has such: its whole subtrees of 1 MiB, from the second on.
+/// Only BLAKE3 has such parts: its whole subtrees of 1 MiB, from the second on.
 pub(crate) struct Subtree(blake3::hazmat::ChainingValue);
 
 /// A hash state that outlives the process.

@@ -12,7 +12,7 @@ const MOST_AHEAD: usize = 2048;
 /// The same for all lanes together, which are slower, one by one, and should not push out each other's.
 const LANES_AHEAD: usize = 8192;
 /// Bytes that one stream compresses in one go while those further on are on their way.
-const PIECE: usize = 1024;
+const RUN: usize = 1024;
 
 /// How far ahead each of so many lanes asks for memory, in blocks.
 pub(super) const fn blocks_ahead(lanes: usize) -> usize {
@@ -58,7 +58,7 @@ pub(super) fn piecewise(blocks: &[[u8; BLOCK]], mut compress: impl FnMut(&[[u8; 
     let ahead = blocks_ahead(1);
     let input = Input { now: blocks, then: &[] };
     let mut first = 0;
-    for piece in blocks.chunks(PIECE / BLOCK) {
+    for piece in blocks.chunks(RUN / BLOCK) {
         for index in first..first + piece.len() {
             input.prefetch(index + ahead);
         }

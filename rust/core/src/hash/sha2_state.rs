@@ -40,7 +40,7 @@ pub(super) const SHA512: [u64; 8] = [
     0x5be0_cd19_137e_2179,
 ];
 
-/// What differs between the two word sizes.
+/// The differences between the two word sizes.
 pub(super) trait Word<const BLOCK: usize>: Copy + Default {
     /// The word's length in bytes.
     const SIZE: usize;

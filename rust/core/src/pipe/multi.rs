@@ -14,8 +14,8 @@ use crate::threads::{join, start_in};
 /// From this size on, algorithms are shared among threads.
 const SHARED: usize = 256 << 10;
 
-/// Bytes given to each algorithm in turn: the second one finds them in the processor's cache.
-const PIECE: usize = 64 << 10;
+/// Bytes given to one algorithm after the other: the second one finds them in the processor's cache.
+const CHUNK: usize = 64 << 10;
 
 /// Computes the digests of one sequence of bytes by several algorithms.
 #[derive(Clone, Debug)]
@@ -61,7 +61,7 @@ impl MultiHasher {
         if data.len() >= SHARED {
             return self.update_at_once(data);
         }
-        for piece in data.chunks(PIECE) {
+        for piece in data.chunks(CHUNK) {
             for hasher in &mut self.hashers {
                 hasher.update(piece);
             }
@@ -91,7 +91,7 @@ impl MultiHasher {
             }
             let mut here: Vec<_> =
                 here.iter().map(|hasher| hasher.lock().unwrap_or_else(PoisonError::into_inner)).collect();
-            for piece in data.chunks(PIECE) {
+            for piece in data.chunks(CHUNK) {
                 for hasher in &mut here {
                     hasher.update(piece);
                 }

@@ -69,7 +69,7 @@ pub(super) struct Stream {
     queue: VecDeque<Item>,
     /// The offset of the first byte in the queue.
     position: u64,
-    /// Subtrees that are hashed before their turn, in order; None for one that is not ready.
+    /// Subtrees that are hashed ahead of earlier ones, in order; None for one that is not ready.
     ahead: VecDeque<Option<Subtree>>,
     first_ahead: u64,
     /// Its tasks: those that wait for a hash worker, and those under way.

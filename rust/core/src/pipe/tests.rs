@@ -184,7 +184,7 @@ fn a_state_is_saved_where_it_was_asked_for() {
 }
 
 #[test]
-fn a_state_is_told_whoever_hashes_and_whoever_waits() {
+fn a_saved_state_does_not_depend_on_the_hashing_or_waiting_thread() {
     const ROUNDS: u64 = 100;
     let data = bytes(PIECE);
     let is_over = AtomicBool::new(false);
@@ -218,7 +218,7 @@ fn a_state_is_told_whoever_hashes_and_whoever_waits() {
 }
 
 #[test]
-fn a_hash_that_panics_is_lost_and_begins_anew() {
+fn a_hash_that_panics_is_lost_and_starts_over() {
     for algorithm in [Algorithm::Sha256, Algorithm::Blake3] {
         let mut data = bytes(6 * PIECE);
         data[3 * PIECE..3 * PIECE + PANIC.len()].copy_from_slice(PANIC);
@@ -234,7 +234,7 @@ fn a_hash_that_panics_is_lost_and_begins_anew() {
 }
 
 #[test]
-fn a_line_whose_next_bytes_wait_for_a_step_under_way_wants_no_turn() {
+fn a_stream_whose_next_bytes_wait_for_a_step_under_way_wants_no_task() {
     let mut stream = Stream::new(Hasher::new(Algorithm::Blake3));
     let data = bytes(3 * PIECE + 1);
     for chunk in data.chunks(PIECE) {

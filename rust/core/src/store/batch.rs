@@ -39,7 +39,7 @@ const MOST_BYTES: usize = 32 << 20;
 pub struct BatchItem<'a> {
     /// Its bytes.
     pub source: Source<'a>,
-    /// What to name it by.
+    /// The algorithm of its digest.
     pub algorithm: Algorithm,
     /// The digest that it must have.
     pub expected: Option<Digest>,
@@ -49,7 +49,7 @@ pub struct BatchItem<'a> {
     pub labels: Option<&'a Labels>,
 }
 
-/// What became of an item.
+/// The outcome of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It is stored.
@@ -73,7 +73,7 @@ struct Batch<'a> {
 /// The result of one item.
 #[derive(Clone, Debug)]
 enum Given {
-    /// This.
+    /// Its own.
     Result(Result<Outcome>),
     /// The same as another item, which has the same bytes.
     As(usize, Put),
@@ -83,7 +83,7 @@ impl Store {
     /// Store many blobs, of which each succeeds or fails for itself; on return those that succeeded survive a power loss.
     ///
     /// A failed flush fails all that were in it, and acknowledges none. Of items with the same bytes one is stored, with
-    /// its labels; the others share what became of it, and are not new.
+    /// its labels; the others get its result, and are not new.
     pub fn put_batch(&self, items: &[BatchItem<'_>]) -> Vec<Result<Outcome>> {
         if let [BatchItem { source: Source::Bytes(data), algorithm, expected, size: None, labels }] = items {
             // The short path, for which no thread is started.
@@ -106,7 +106,7 @@ impl Store {
         let work = || {
             thread::scope(|scope| {
                 for _ in 1..items.len().div_ceil(step).min(threads) {
-                    // Where there are no more threads to be had, the caller's does it all.
+                    // If no more threads can be started, the caller's thread does all the work.
                     start_in(scope, "steelyard-work", || batch.work()).ok();
                 }
                 batch.work();
@@ -177,7 +177,7 @@ impl Batch<'_> {
         self.submit(entry, &mut submitted, share);
     }
 
-    /// Have the files of a entry published, those of `submitted`, and pass on what became of them.
+    /// Publish the files of an entry, which are those of `submitted`, and keep their results.
     ///
     /// Other stores go on while this one waits for another process: the share is given back then.
     fn submit(&self, entry: Entry, submitted: &mut Vec<(usize, Put)>, share: &mut Option<Share>) {

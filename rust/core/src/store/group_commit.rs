@@ -31,10 +31,10 @@ const MOST: usize = 2;
 /// Bytes above which an entry is flushed by itself.
 const LARGE: u64 = 4 << 20;
 
-/// What became of the files of one caller, in their order.
+/// The results of the files of one caller, in their order.
 pub(crate) type Answer = Vec<Result<Published>>;
 
-/// What became of one caller's entry.
+/// The outcome of one caller's entry.
 enum Went {
     /// All of it is done.
     Done(Answer),
@@ -50,7 +50,7 @@ pub(crate) struct Entry {
     order: u64,
     /// How many bytes are to be flushed.
     bytes: u64,
-    /// What became of its files before it was submitted, if anything.
+    /// The steps of its files that were done before it was submitted, if any.
     before: Option<Vec<Step>>,
 }
 
@@ -66,9 +66,9 @@ pub(crate) enum File {
 pub(crate) struct New {
     /// The bytes.
     pub temp: Temp,
-    /// What they have.
+    /// Their digest.
     pub digest: Digest,
-    /// How many they are.
+    /// Their size in bytes.
     pub size: u64,
     /// For a new blob only.
     pub labels: Option<Labels>,
@@ -76,11 +76,11 @@ pub(crate) struct New {
     pub created_ns: i64,
 }
 
-/// How far a file has come.
+/// The steps of a file that are done.
 #[derive(Clone)]
 struct Step {
     flushed: Result<()>,
-    /// What became of its name, once that is settled.
+    /// The result of giving it its name, once that is settled.
     placed: Option<Result<Placed>>,
 }
 
@@ -164,7 +164,7 @@ impl File {
 }
 
 impl GroupCommit {
-    /// Publish the files of an entry, together with others'. On return what was published survives a power loss.
+    /// Publish the files of an entry, together with others'. On return the published files survive a power loss.
     ///
     /// `Cancelled` if the caller no longer wants it while another process holds a lock. `before_waiting` is called before each
     /// pause for such a process.
@@ -226,8 +226,8 @@ fn commit_group(volume: &Volume, entries: &mut Vec<Entry>) -> Vec<Went> {
 /// Flush files, give them their names, make those durable. An error says that another process holds a lock.
 fn publish_entries(volume: &Volume, algorithm: Algorithm, entries: &[&Entry]) -> Result<Answer, Halfway> {
     let files: Vec<&File> = entries.iter().flat_map(|entry| &entry.files).collect();
-    // The entry that opened its first file first did so before any of these was written. Not one that has been flushed: its
-    // descriptor reported then what it cannot report again.
+    // The entry that opened its first file first did so before any of these was written. An entry that has been
+    // flushed does not count: its descriptor reports each failure only once.
     let first = entries.iter().min_by_key(|entry| (entry.before.is_some(), entry.order));
     let Some(oldest) = first.map(|entry| entry.files[0].fd()) else {
         return Ok(Vec::new());

@@ -71,7 +71,7 @@ impl Store {
     ) -> Result<bool> {
         let size = data.len() as u64;
         let dir = self.volume.root.make_blob_dir(digest.algorithm())?;
-        // A look without the lock first: what is stored already costs no write at all.
+        // First a check without the lock: a blob that is stored already costs no write.
         match self.volume.existing(&dir, &digest, Content::Memory(data), size)? {
             Existing::Same { durable: true, .. } => return Ok(false),
             Existing::Same { file, .. } => {

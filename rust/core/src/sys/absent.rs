@@ -1,4 +1,4 @@
-//! What there is nothing of.
+//! Missing files as a value instead of an error.
 
 use std::io;
 
@@ -7,7 +7,7 @@ pub(crate) fn missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
 }
 
-/// Turn "there is none" into nothing.
+/// Return the result, or None if there is nothing of that name.
 pub(crate) fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),

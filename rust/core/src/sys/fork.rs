@@ -4,8 +4,8 @@
 //! child would unlock for the parent, and a ref would stay held for as long as any child lives. So three things happen:
 //!
 //! * A handler (`pthread_atfork`) runs in the child before `fork` returns there. It makes every descriptor of ours stand for
-//!   an empty placeholder, which closes the open file in the child. The number stays taken: whatever still knows it, and
-//!   closes it later, can never hit a file that got the same number since. The handler takes no lock, allocates nothing
+//!   an empty placeholder, which closes the open file in the child. The number stays taken: code that still knows it, and
+//!   closes it later, can never close another file of the same number. The handler takes no lock, allocates nothing
 //!   and makes one system call for each descriptor. Every call through a placeholder fails.
 //! * It counts the **process** up. [`ProcessBound`] compares that number at every use: a child is refused, without a system
 //!   call and without touching a mutex, which a thread of the parent may have held.
@@ -273,7 +273,7 @@ extern "C" fn in_child() {
             while bits != 0 {
                 let fd: RawFd = base + bits.trailing_zeros().cast_signed();
                 bits &= bits - 1;
-                // SAFETY: the number stays open, for the placeholder; who owns it still closes it once. The call takes no
+                // SAFETY: the number stays open, for the placeholder; its owner still closes it once. The call takes no
                 // pointers. It fails only if other code has closed our descriptors.
                 unsafe { libc::dup3(placeholder, fd, libc::O_CLOEXEC) };
             }

@@ -77,7 +77,7 @@ pub trait Around: Send + Sync {
 
 /// A `Sys` with something around its calls.
 pub struct Layer<A> {
-    /// What is around.
+    /// The code around each call.
     pub around: A,
     inner: Arc<dyn Sys>,
 }

@@ -39,7 +39,7 @@ impl Sys for Linux {
     }
 
     fn open_source(&self, path: &Path) -> io::Result<Fd> {
-        // To open a pipe and close it again would tell its writer that the reader has gone.
+        // Opening a pipe and closing it again would signal to its writer that the reader has gone.
         if FileType::from_raw_mode(fs::stat(path)?.st_mode) == FileType::Fifo {
             return Err(Errno::SPIPE.into());
         }

@@ -45,7 +45,7 @@ pub enum FileKind {
     Other,
 }
 
-/// What tells one file from another, whatever their names.
+/// The identity of a file, independent of its names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileId {
     /// The device of its file system.
@@ -74,7 +74,7 @@ pub struct Stat {
     pub mtime_ns: i64,
     /// When anything of it last changed, its names included; the kernel's coarse clock, in ns since the epoch.
     pub ctime_ns: i64,
-    /// What it is.
+    /// Its kind.
     pub kind: FileKind,
     /// Its permission bits.
     pub mode: u32,
@@ -87,7 +87,7 @@ pub struct Stat {
 pub struct Entry {
     /// The name.
     pub name: String,
-    /// What it stands for.
+    /// The kind of the file.
     pub kind: FileKind,
 }
 
@@ -129,9 +129,9 @@ pub trait Sys: Send + Sync {
     fn read_at(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Read as `read_at` does, but leave no more of the file in the page cache than there was; only a wish.
     fn read_once_at(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
-    /// Read as `read_at` does what the page cache has; an error if all of that would have to wait for the disk.
+    /// Read the bytes that the page cache has, as `read_at` does; an error if none can be read without waiting for the disk.
     fn read_cached_at(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
-    /// Tell that a file will be read from the beginning to the end. Advice only: it cannot fail.
+    /// Announce that a file will be read from the beginning to the end. Advice only: it cannot fail.
     fn expect_sequential(&self, fd: BorrowedFd<'_>);
     /// Set a file's size.
     fn truncate(&self, fd: BorrowedFd<'_>, size: u64) -> io::Result<()>;
@@ -143,7 +143,7 @@ pub trait Sys: Send + Sync {
     fn sync_file(&self, fd: BorrowedFd<'_>) -> io::Result<()>;
     /// Make all that was written to the file system of this file survive a power loss, other programs' data too.
     ///
-    /// Tells of every failure since the file was opened, once for each descriptor. `EOPNOTSUPP` where the kernel or the
+    /// Reports every failure since the file was opened, once for each descriptor. `EOPNOTSUPP` where the kernel or the
     /// file system does not promise that.
     fn sync_fs(&self, fd: BorrowedFd<'_>) -> io::Result<()>;
     /// Make a directory's names survive a power loss.
@@ -166,7 +166,7 @@ pub trait Sys: Send + Sync {
     fn rmdir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<()>;
     /// Look at an open file.
     fn stat(&self, fd: BorrowedFd<'_>) -> io::Result<Stat>;
-    /// Say what an open directory is reached through.
+    /// Return the mount through which a directory was opened.
     fn mount(&self, dir: BorrowedFd<'_>) -> io::Result<Mount>;
     /// Look at a name; a symbolic link is not followed.
     fn stat_at(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<Stat>;
@@ -215,7 +215,7 @@ pub fn read_full_at(sys: &dyn Sys, fd: BorrowedFd<'_>, buffer: &mut [u8], offset
     read_full(buffer, |rest, done| sys.read_at(fd, rest, offset + done))
 }
 
-/// Likewise, and leave the page cache as it is, where the system can.
+/// Do the same as `read_full_at`, and leave the page cache as it is, where the system can.
 pub fn read_full_once_at(sys: &dyn Sys, fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     read_full(buffer, |rest, done| sys.read_once_at(fd, rest, offset + done))
 }

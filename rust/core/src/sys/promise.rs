@@ -15,7 +15,7 @@ const F2FS: u32 = 0xf2f5_2010;
 const BCACHEFS: u32 = 0xca45_1a4e;
 const TMPFS: u32 = 0x0102_1994; // where nothing survives anyway
 
-/// Whether `syncfs` of that file's file system writes all data, waits for it, empties the disk's cache, and tells of every
+/// Whether `syncfs` of that file's file system writes all data, waits for it, empties the disk's cache, and reports every
 /// failure. Others report it to no process (FUSE), or are not told of a failure below them (overlayfs).
 pub(super) fn whole(fd: BorrowedFd<'_>) -> io::Result<bool> {
     static REPORTS: OnceLock<bool> = OnceLock::new();
@@ -41,7 +41,7 @@ pub enum Naming {
     Everything,
 }
 
-/// Say what naming a file in that directory takes.
+/// Return the syncs that are needed after a file got a name in that directory.
 pub(super) fn naming(dir: BorrowedFd<'_>) -> io::Result<Naming> {
     Ok(match (kind(dir)?, is_transactional(dir)?) {
         (BTRFS, _) => Naming::File,
@@ -64,7 +64,7 @@ pub(super) fn removes_before_reuse(fd: BorrowedFd<'_>) -> io::Result<bool> {
     is_transactional(fd)
 }
 
-/// Whether that file system changes bytes where they are. Others may need room to change what is there.
+/// Whether that file system changes bytes where they are. Others may need new blocks for a change.
 pub(super) fn overwrites(fd: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(matches!(kind(fd)?, EXT | XFS | TMPFS))
 }
@@ -74,7 +74,7 @@ fn kind(fd: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(u32::try_from(fstatfs(fd)?.f_type).unwrap_or_default())
 }
 
-/// Whether an ext4 has a journal; false when there is no telling.
+/// Whether an ext4 has a journal; false if that is unknown.
 fn has_journal(fd: BorrowedFd<'_>) -> bool {
     let task = || {
         let device = fstat(fd).ok()?.st_dev;

@@ -87,7 +87,7 @@ fn blobs_are_put_and_read_without_threads() {
 }
 
 #[test]
-fn a_stream_is_never_read_ahead_by_who_only_takes_from_it() {
+fn a_call_that_must_not_wait_never_reads_a_stream_ahead() {
     let root = Root::new("take");
     let digest = root.put(&data(8 * MIB));
     scarce(0, || {
@@ -164,7 +164,7 @@ fn an_ingest_is_written_without_threads() {
 }
 
 #[test]
-fn whoever_waits_for_room_writes_when_nobody_else_can() {
+fn a_writer_that_waits_for_room_writes_where_no_flusher_can_start() {
     each("ring", |root| {
         let ingests: Vec<_> =
             (0..3).map(|number| root.1.ingests().open(&format!("ref {number}"), None, None, None).unwrap()).collect();

@@ -28,7 +28,7 @@ fn write(root: &Root) -> Result<()> {
     let sys = root.sys().as_ref();
     let path = root.path().join(MARKER);
     let temp = Temp::create(root, root.dir(), PRIVATE_MODE)?;
-    // Whatever the umask has left of it.
+    // The umask may have taken bits away.
     sys.set_mode(temp.fd(), PRIVATE_MODE).at("chmod", || &path)?;
     write_all_at(sys, temp.fd(), TEXT.as_bytes(), 0).at("write", || &path)?;
     // DURABILITY: before it has its name; a power cut leaves no marker, or a whole one.

@@ -55,8 +55,8 @@ impl BlobDir {
         })
     }
 
-    /// Do likewise together with all else on the file system, through a file that was opened before any of it was changed.
-    /// None where that cannot be had; nothing is synced then.
+    /// Make all its names survive a power loss by a sync of the whole file system, through a file that was opened before
+    /// any of them was made. None if the system does not support that; nothing is synced then.
     pub(crate) fn sync_whole(&self, sys: &dyn Sys, file: BorrowedFd<'_>) -> Option<Result<()>> {
         let mut supported = true;
         let synced = self.synced_by(sys, || {

@@ -8,24 +8,24 @@ use crate::filter::Filter;
 use crate::model::{Image, Labels, Target, check_labels};
 use crate::volume::Volume;
 
-/// The smallest step that the times Python shows can tell apart, in ns.
+/// The resolution of the times that Python shows, in ns.
 const STEP_NS: i64 = 1_000;
 
-/// What [`Volume::assign_images`] does about a name that is taken.
+/// How [`Volume::assign_images`] handles a name that is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
     /// Refuse, whatever it holds.
     Refuse,
     /// Leave it if it holds the same target, and refuse otherwise.
     Keep,
-    /// Have it hold the new target.
+    /// Replace its target.
     Overwrite,
 }
 
 /// A change of one name. A field that is None stays as it is.
 #[derive(Clone, Debug, Default)]
 pub struct Change {
-    /// What it is to hold.
+    /// The new target.
     pub target: Option<Target>,
     /// Its labels: all of them, or with keys only those.
     pub labels: Option<(Labels, Option<Vec<String>>)>,

@@ -1,4 +1,4 @@
-//! What is known of single blobs: sizes and times, labels, when they were verified.
+//! Information on single blobs: sizes and times, labels, when they were verified.
 //!
 //! Whether a blob exists is always asked of its file, before its row is read: labels become durable before the file gets
 //! its name, so that a reader that sees the file sees them.
@@ -16,11 +16,11 @@ use crate::volume::listing::Names;
 use crate::volume::meta::Row;
 use crate::waiting::Patience;
 
-/// The smallest step that the times Python shows can tell apart, in ns.
+/// The resolution of the times that Python shows, in ns.
 const STEP_NS: i64 = 1_000;
 
 impl Volume {
-    /// Return what is known of a blob.
+    /// Return the info of a blob.
     pub fn info(&self, digest: &Digest) -> Result<Info> {
         self.check_open()?;
         let stat = self.stat_blob(digest)?.ok_or_else(|| Error::no_blob(digest))?;
@@ -34,7 +34,7 @@ impl Volume {
         Ok(self.root.blob_path(digest))
     }
 
-    /// Return what is known of those of the digests that are stored, in their order.
+    /// Return the infos of those of the digests that are stored, in their order.
     pub fn infos(&self, digests: &[Digest]) -> Result<Vec<Info>> {
         self.check_open()?;
         let mut stored = Vec::with_capacity(digests.len());
@@ -50,10 +50,10 @@ impl Volume {
         Ok(both.map(|((digest, stat), row)| join(digest, stat, row)).collect())
     }
 
-    /// Set a blob's labels and return what is then known of it; on return that survives a power loss.
+    /// Set a blob's labels and return its new info; on return that survives a power loss.
     ///
-    /// Without `keys` all labels are replaced. With them only those change: to what `labels` says, or away where it says
-    /// nothing.
+    /// Without `keys` all labels are replaced. With them only those change: each gets its value in `labels`, or is
+    /// removed if it has none there.
     pub fn update(&self, digest: &Digest, labels: &Labels, keys: Option<&[String]>) -> Result<Info> {
         self.check_writable()?;
         if keys.is_none() {

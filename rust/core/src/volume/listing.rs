@@ -1,7 +1,7 @@
 //! The names in one directory of blobs.
 //!
-//! To list a large directory takes most of a walk. Whatever gives or takes a name in it moves the directory's time of
-//! change, so that a listing can be used again while that stands still: the files are still what is asked.
+//! Listing a large directory takes most of the time of a walk. Each added or removed name changes the time of the directory,
+//! so a listing can be used again until that time changes. The files remain the truth.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    /// List the blobs of an algorithm. Whatever else is in the directory is passed over.
+    /// List the blobs of an algorithm. Other names in the directory are skipped.
     pub(crate) fn list(root: &Root, algorithm: Algorithm) -> Result<Self> {
         let Some(dir) = root.blob_dir(algorithm)? else {
             return Ok(Self::default());

@@ -95,7 +95,7 @@ impl Locks {
         Self(Arc::new(Table { process, sys, path, file, id, held: Mutex::default(), freed: Condvar::new() }))
     }
 
-    /// Refuse to go on if the file is not the one that others find in `root`: they take their locks there, so that ours
+    /// Return an error if the file is not the one that others find in `root`: they take their locks there, so that ours
     /// exclude no process.
     pub(crate) fn check_file(&self, root: BorrowedFd<'_>) -> Result<()> {
         let there = found(self.0.sys.stat_at(root, LOCK)).at("stat", || &self.0.path)?;
@@ -108,7 +108,7 @@ impl Locks {
         Err(Error::FailedPrecondition { message })
     }
 
-    /// Take a ref, or return nothing when another writer has it, in this store or elsewhere.
+    /// Take a ref, or return nothing when another writer has it, in this process or another.
     pub fn try_ref(&self, ref_: &str) -> Result<Option<RefLock>> {
         let guard = self.try_byte(Part::Ref(lock_bytes::of_ref(ref_)))?;
         Ok(guard.map(|guard| RefLock { _guard: guard }))
@@ -120,7 +120,7 @@ impl Locks {
         Patience::until(|| self.try_digest(digest))
     }
 
-    /// Likewise, waiting for threads of this process only; None if another process has it.
+    /// Take a digest, waiting for threads of this process only; None if another process has it.
     pub(crate) fn try_digest(&self, digest: &Digest) -> Result<Option<DigestLock>> {
         let byte = lock_bytes::of_digest(digest);
         let mut held = self.0.held();
@@ -138,7 +138,7 @@ impl Locks {
     ///
     /// All digests there are, in fact. A lock for each would cost two calls for each, which grow slower the more the kernel
     /// keeps in its list; and one is as good, because no thread holds a digest longer than it takes to compare and to link:
-    /// the long waits, for bytes and names to reach the disk, are outside. What excludes all excludes these, so that no
+    /// the long waits, for bytes and names to reach the disk, are outside. A lock of all digests includes these, so that no
     /// guarantee is lost; and since a thread waits for all of them at once while it has none, there is no circle to wait in.
     pub fn try_digests(&self, digests: &[Digest]) -> Result<Option<DigestLock>> {
         if let [only] = digests {
@@ -176,7 +176,7 @@ impl Locks {
     }
 
     /// Stop holding the store open for writing. Refs and digests that are held stay held.
-    pub(crate) fn leave(&self) {
+    pub(crate) fn release_store(&self) {
         // While the metadata is being rebuilt the lock is that call's.
         if !self.0.held().bytes.contains(&STORE) {
             self.0.set(Part::Store.bytes(), Hold::Free).ok();

@@ -101,7 +101,7 @@ impl Volume {
         self.read_only
     }
 
-    /// What people should know of this store: that labels were lost, for example.
+    /// Notes for people on this store: that labels were lost, for example.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = self.notes.clone();
         // Damage may have been found since.
@@ -114,7 +114,7 @@ impl Volume {
         let closes = self.process.is_current() && !self.closed.swap(true, Ordering::AcqRel);
         if closes {
             self.meta.close();
-            self.locks.leave();
+            self.locks.release_store();
         }
         closes
     }

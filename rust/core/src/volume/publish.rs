@@ -1,17 +1,17 @@
-//! Publication: the one way by which bytes become a blob.
+//! Publication: the only way by which bytes become a blob.
 //!
 //! | Step | A power cut or a failure after it leaves |
 //! | --- | --- |
 //! | the bytes are synced (`flush.rs`) | nothing visible |
-//! | mode and time are set | likewise |
+//! | mode and time are set | nothing visible |
 //! | take the digests' locks; the labels become durable | rows without a file, which mean nothing |
 //! | the names are given | nothing, or whole blobs, not acknowledged |
 //! | the locks are given back, the files (where `sys/promise.rs` says so) and the directory are synced | the blobs |
 //!
-//! One blob goes this way or many; then each step is made once for all of them, and each fails or succeeds for itself but
-//! where it shared a step that failed.
+//! Several blobs can be published together. Each step is then made once for all of them, and the failure of a shared step
+//! is the failure of each.
 //!
-//! A name that is there already is compared with our bytes. If it differs, it is damaged: a copy is kept in quarantine,
+//! The file of a name that exists is compared with our bytes. If it differs, it is damaged: a copy is kept in quarantine,
 //! and ours takes its place.
 //!
 //! The locks do not cover the sync of the directory, which takes longest. A process that finds a name before that does not rely
@@ -99,7 +99,7 @@ impl Volume {
             Err(error) => return all(Ok(Err(error))),
         };
         for (publication, has_row) in publications.iter_mut().zip(have_rows) {
-            publication.look(has_row);
+            publication.decide(has_row);
         }
         let mut seen = HashSet::new();
         for publication in publications.iter_mut().filter(|publication| !seen.insert(publication.candidate.digest)) {

@@ -215,7 +215,7 @@ impl Root {
         }
     }
 
-    /// Make and open the directory for temporary files, where unnamed ones are not to be had.
+    /// Make and open the directory for temporary files, where the file system has no unnamed ones.
     pub(crate) fn make_tmp(&self) -> Result<(Fd, PathBuf)> {
         let (dir, _) = self.make_dir(self.dir(), TMP, PRIVATE_DIR_MODE)?;
         Ok((dir, self.path.join(TMP)))

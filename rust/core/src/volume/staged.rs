@@ -13,8 +13,8 @@ pub(crate) enum Staged<'a> {
     Unnamed(BorrowedFd<'a>),
     /// A file with a provisional name, which it loses by publication.
     Named { dir: BorrowedFd<'a>, name: &'a str, fd: BorrowedFd<'a> },
-    /// A file with a name that other processes know, open for reading only. It loses the name likewise, if `check` says
-    /// that it is still the caller's.
+    /// A file with a name that other processes know, open for reading only. Publication takes the name away, if
+    /// `check` says that it is still the caller's.
     Owned { dir: BorrowedFd<'a>, name: &'a str, fd: BorrowedFd<'a>, check: &'a dyn Fn() -> Result<()> },
 }
 

@@ -129,7 +129,7 @@ mod tests {
     use crate::sys::{Fault, Faulty, Linux, Op};
 
     #[test]
-    fn a_named_file_is_swept_once_nobody_holds_it() {
+    fn a_named_file_without_a_holder_is_swept() {
         let path = std::env::temp_dir().join(format!("steelyard-temp-{}", std::process::id()));
         let faulty = Faulty::over(Arc::new(Linux));
         let root = Root::open(faulty.clone(), &path, false).unwrap();

@@ -1,4 +1,4 @@
-//! Who still has files of a store open, so that its close can wait for them.
+//! A count of the values that have files of a store open, so that its close can wait for them.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -9,7 +9,7 @@ pub struct Users {
     left: Condvar,
 }
 
-/// Counts whatever has it. The last field of a struct, so that the files before it are closed when it no longer counts.
+/// Counts its owner. The last field of a struct, so that the files before it are closed when it no longer counts.
 pub(crate) struct User(Arc<Users>);
 
 impl Users {

@@ -102,7 +102,7 @@ fn a_flush_that_fails_acknowledges_and_stores_nothing() {
 }
 
 #[test]
-fn a_flush_that_fails_fails_those_who_were_in_it() {
+fn a_flush_that_fails_fails_all_its_entries() {
     let scratch = Scratch::in_memory();
     let faulty = Faulty::over(Arc::new(Linux));
     let store = scratch.open_with(faulty.clone()).unwrap();
@@ -118,7 +118,7 @@ fn a_flush_that_fails_fails_those_who_were_in_it() {
 }
 
 #[test]
-fn labels_that_cannot_be_written_fail_those_who_have_them() {
+fn labels_that_cannot_be_written_fail_their_own_items() {
     let scratch = Scratch::in_memory();
     let store = scratch.open();
     let blobs = numbered(0..20);

@@ -186,7 +186,7 @@ enum End {
 }
 
 /// Let a sync fail of the checkpoint that the last flush begins, once: another sync would report nothing.
-fn assert_last_flush_is_heard(end: End, fault: Fault, then: &[u64]) {
+fn assert_last_flush_is_reported(end: End, fault: Fault, then: &[u64]) {
     const BEFORE: usize = 1 << 20;
     let root = Root::in_memory();
     let faulty = Faulty::over(Arc::new(Linux));
@@ -218,17 +218,17 @@ fn assert_last_flush_is_heard(end: End, fault: Fault, then: &[u64]) {
 }
 
 #[test]
-fn a_failed_sync_beside_the_last_flush_is_heard_by_whoever_ends_the_ingest() {
+fn a_failed_sync_beside_the_last_flush_is_an_error_of_the_call_that_ends_the_ingest() {
     let (before, after) = (1 << 20, (65 << 20) + 5);
     for end in [End::Sync, End::Close, End::Commit] {
-        assert_last_flush_is_heard(end, Fault::First(Op::SyncData, libc::EIO), &[before]);
+        assert_last_flush_is_reported(end, Fault::First(Op::SyncData, libc::EIO), &[before]);
         // That of the slot: what it says may count or not.
-        assert_last_flush_is_heard(end, Fault::Second(Op::SyncData, libc::EIO), &[before, after]);
+        assert_last_flush_is_reported(end, Fault::Second(Op::SyncData, libc::EIO), &[before, after]);
     }
 }
 
 #[test]
-fn a_failed_sync_beside_a_write_is_heard_before_anything_is_published() {
+fn a_failed_sync_beside_a_write_is_reported_before_anything_is_published() {
     let root = Root::in_memory();
     let faulty = Faulty::over(Arc::new(Linux));
     let store = root.open_with(faulty.clone());

@@ -111,7 +111,7 @@ fn a_writer_without_a_valid_lock_leaves_no_checkpoint_to_the_next_one() {
 }
 
 #[test]
-fn data_that_is_open_for_writing_elsewhere_is_published_as_a_copy() {
+fn data_that_another_process_has_open_for_writing_is_published_as_a_copy() {
     let root = Root::new();
     let store = root.open();
     let labels = Labels::from([("a".to_owned(), "b".to_owned())]);
@@ -140,7 +140,7 @@ fn data_that_is_open_for_writing_elsewhere_is_published_as_a_copy() {
 }
 
 #[test]
-fn data_that_was_open_elsewhere_at_the_resume_is_published_as_a_copy() {
+fn data_that_another_process_had_open_at_the_resume_is_published_as_a_copy() {
     let root = Root::new();
     let store = root.open();
     leave(&store, b"abc");

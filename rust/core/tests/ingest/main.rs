@@ -4,8 +4,8 @@
 mod abort;
 mod anonymous;
 mod begin;
-mod behind;
 mod beside;
+mod buffered;
 mod commit;
 #[path = "../common/mod.rs"]
 mod common;

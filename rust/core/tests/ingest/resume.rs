@@ -33,7 +33,7 @@ fn a_resume_has_the_same_offset_digest_and_times() {
 }
 
 #[test]
-fn total_and_expected_are_kept_and_replaced_when_given_anew() {
+fn total_and_expected_are_kept_and_replaced_when_given_again() {
     let root = Root::new();
     let store = root.open();
     let (one, two) = (sha256(b"one"), sha256(b"two"));

@@ -164,7 +164,7 @@ fn count_rows(root: &Path) -> i64 {
 }
 
 #[test]
-fn notes_of_a_verification_are_left_out_beside_one_who_writes() {
+fn notes_of_a_verification_are_left_out_while_another_process_writes() {
     let scratch = Scratch::new();
     let store = store(&scratch);
     let digest = put(&store, "x", &[("a", "b")]);

@@ -60,7 +60,7 @@ fn bytes(path: &Path) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn a_missing_file_of_an_old_store_is_made_anew_with_a_note() {
+fn a_missing_file_of_an_old_store_is_rebuilt_with_a_note() {
     let scratch = Scratch::new();
 
     let (meta, notes) = scratch.open(WRITE);

@@ -143,7 +143,7 @@ fn a_rebuild_keeps_names_even_without_the_first_page() {
 }
 
 #[test]
-fn a_rebuild_tells_of_names_that_it_lost() {
+fn a_rebuild_reports_the_names_that_it_lost() {
     let scratch = Scratch::new();
     let images = with_names(&scratch);
     let pages = fs::metadata(scratch.join("meta.db")).unwrap().len() / 4096;

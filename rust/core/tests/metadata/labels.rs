@@ -9,7 +9,7 @@ use steelyard_core::volume::meta::LARGE;
 use crate::support::{Scratch, digest, labels, put, read_only, store, walk};
 
 #[test]
-fn info_tells_size_times_and_labels() {
+fn info_has_size_times_and_labels() {
     let scratch = Scratch::new();
     let store = store(&scratch);
     let digest = put(&store, "hello", &[("a", "b")]);

@@ -137,7 +137,7 @@ fn a_walk_ahead_gives_each_blob_once_and_in_order_however_it_is_asked() {
 }
 
 #[test]
-fn nothing_is_looked_for_before_somebody_asks() {
+fn nothing_is_read_before_the_first_call() {
     let scratch = Scratch::in_memory();
     let (_, store, _) = recorded(&scratch, 3);
 
@@ -145,7 +145,7 @@ fn nothing_is_looked_for_before_somebody_asks() {
 }
 
 #[test]
-fn a_failure_of_a_step_ahead_is_told_when_its_blobs_are_asked_for() {
+fn a_failure_of_a_step_ahead_is_returned_for_its_blobs() {
     let scratch = Scratch::in_memory();
     recorded(&scratch, 10);
     let faulty = Faulty::over(Arc::new(Linux));

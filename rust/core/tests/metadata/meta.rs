@@ -109,7 +109,7 @@ fn label_answers_come_in_steps_without_repeats() {
 }
 
 #[test]
-fn a_published_blob_has_its_labels_and_nobody_elses() {
+fn a_published_blob_has_its_own_labels_only() {
     let scratch = Scratch::new();
     let (meta, _) = scratch.open(FRESH);
 

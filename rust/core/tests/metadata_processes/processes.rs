@@ -95,7 +95,7 @@ fn a_killed_process_leaves_every_visible_blob_with_its_labels() {
 }
 
 #[test]
-fn a_full_disk_keeps_nobody_from_looking_and_deleting() {
+fn a_full_disk_can_be_listed_and_emptied() {
     let scratch = Scratch::new();
     put(&store(&scratch), "here", &[("a", "b")]);
     // No file may grow beyond a block, as if there were no room: SQLite cannot even make the index of its log.

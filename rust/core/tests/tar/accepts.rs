@@ -71,7 +71,7 @@ fn links_are_resolved_within_the_archive() {
 }
 
 #[test]
-fn names_that_come_again_are_told() {
+fn names_that_come_again_are_reported() {
     let found = entries(&archive(&[file("a", b"1"), file("b", b""), file("./a", b"2"), file("a", b"1")]));
 
     assert_eq!(vec![None, None, Some(0), Some(0)], found.iter().map(|(entry, _)| entry.earlier).collect::<Vec<_>>());

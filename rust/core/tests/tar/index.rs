@@ -90,7 +90,7 @@ fn it_refuses_what_reading_refuses() {
 }
 
 #[test]
-fn a_failed_read_is_told() {
+fn a_failed_read_is_reported() {
     let mut indexer = Indexer::new(Limits::default(), 512);
 
     let error = indexer.step(1, |_, _| Err(io::Error::from_raw_os_error(5))).unwrap_err();

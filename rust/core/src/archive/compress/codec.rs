@@ -1,4 +1,4 @@
-//! The libraries' decoders behind one function.
+//! One function for the decoders of all libraries.
 
 use flate2::{Decompress, FlushDecompress, Status};
 use liblzma::stream::{self, Stream, TELL_UNSUPPORTED_CHECK};
@@ -6,7 +6,7 @@ use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_error_name};
 
 use super::Format;
 
-/// What one step did.
+/// The result of one step.
 pub(super) struct Step {
     pub(super) read: usize,
     pub(super) written: usize,

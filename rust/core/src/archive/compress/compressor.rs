@@ -27,8 +27,8 @@ pub struct Compressor {
     ended: bool,
 }
 
-/// What is compressed in one go.
-const PIECE: usize = 256 << 10;
+/// The bytes that are compressed in one go.
+const STEP: usize = 256 << 10;
 
 enum Coder {
     Gzip(Box<Compress>),
@@ -74,15 +74,15 @@ impl Compressor {
         let mut filled = self.give(output);
         while filled < output.len() && !input.is_empty() {
             if self.waiting.is_empty()
-                && let Some((piece, rest)) = input.split_at_checked(PIECE)
+                && let Some((piece, rest)) = input.split_at_checked(STEP)
             {
                 *input = rest;
                 self.encode(piece, false)?;
             } else {
-                let (more, rest) = input.split_at(input.len().min(PIECE - self.waiting.len()));
+                let (more, rest) = input.split_at(input.len().min(STEP - self.waiting.len()));
                 *input = rest;
                 self.waiting.extend_from_slice(more);
-                if self.waiting.len() == PIECE {
+                if self.waiting.len() == STEP {
                     self.encode_waiting()?;
                 }
             }
@@ -128,7 +128,7 @@ impl Compressor {
         debug_assert_eq!(self.given, self.ready.len(), "what is ready would be lost");
         let mut written = 0;
         loop {
-            self.ready.resize(written + PIECE, 0);
+            self.ready.resize(written + STEP, 0);
             let mut room = mem::take(&mut self.ready);
             let (read, more, done) = self.step(piece, &mut room[written..], end)?;
             self.ready = room;

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 /// Below so many bytes of output no ratio means anything.
 const RATIO_FROM: u64 = 1 << 20;
 
-/// What a compressed input may make of itself.
+/// The limits of decompression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// Bytes of output for each byte of input, if there is a limit; it counts from 1 MiB of output on.
@@ -18,7 +18,7 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        // What `zstd` and `xz -9` ask for at most unless they are told otherwise.
+        // The most that `zstd` and `xz -9` need by default.
         Self { ratio: None, memory: 128 << 20 }
     }
 }
@@ -134,7 +134,7 @@ impl Decompressor {
         Ok(())
     }
 
-    /// Take zero bytes behind an xz stream off the front of `input`.
+    /// Remove the zero bytes after an xz stream from the front of `input`.
     fn pass_padding(&mut self, input: &mut &[u8]) {
         if self.format != Format::Xz || !matches!(self.state, State::Between) {
             return;

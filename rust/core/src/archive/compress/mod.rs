@@ -1,8 +1,8 @@
-//! What an archive is wrapped in: gzip, zstd or xz, found by its first bytes.
+//! The compression of an archive: gzip, zstd or xz, detected by the first bytes.
 //!
 //! The codecs are libraries: zlib-rs, which is Rust, and the reference implementations of zstd and xz, compiled in, so a
 //! bare machine needs nothing. Bytes go in and come out in pieces; memory is bounded whatever the input declares. All of
-//! the input has to be one or more whole streams of one format: what ends early and what has something behind its end is
+//! the input has to be one or more whole streams of one format: an input that ends early, or has bytes after its end, is
 //! refused. Between xz streams, and after the last, there may be zero bytes, four or a multiple of it, as its format has it.
 
 mod codec;
@@ -25,7 +25,7 @@ pub enum Format {
     Zstd,
     /// xz streams.
     Xz,
-    /// bzip2, which is told from the others to be refused by its name.
+    /// bzip2, which is detected only so that the error can name it.
     Bzip2,
 }
 

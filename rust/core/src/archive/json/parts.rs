@@ -29,7 +29,7 @@ pub enum Part {
         start: usize,
         /// The end of its last byte.
         end: usize,
-        /// What is in it.
+        /// Its content.
         parts: Parts,
     },
 }

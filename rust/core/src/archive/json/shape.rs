@@ -14,7 +14,7 @@ pub struct Shape {
     foreign: Vec<String>,
 }
 
-/// What a key is in an object of some shape.
+/// The meaning of a key in an object of some shape.
 #[derive(Debug)]
 pub(super) enum Known<'a> {
     /// A field; its values have that shape, or none.
@@ -23,20 +23,20 @@ pub(super) enum Known<'a> {
     Foreign,
     /// A field in another spelling.
     Misspelled(&'a str),
-    /// Nothing that readers know.
+    /// A key that no reader knows.
     Unknown,
 }
 
 impl Shape {
     /// Return a shape. In an array, each element has the shape of the array.
     ///
-    /// `name` is what messages call such an object, `fields` are its fields with the shape of their values, and `foreign` are
-    /// fields that may not be there unless they are null.
+    /// `name` is the name of such an object in messages, `fields` are its fields with the shape of their values, and
+    /// `foreign` are fields that may not be there unless they are null.
     pub fn new(name: String, fields: Vec<(String, Option<Arc<Self>>)>, foreign: Vec<String>) -> Self {
         Self { name, fields, foreign }
     }
 
-    /// What messages call such an object.
+    /// The name of such an object in messages.
     pub(super) fn name(&self) -> &str {
         &self.name
     }

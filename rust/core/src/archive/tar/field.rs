@@ -5,7 +5,7 @@ use super::{Fault, shown};
 /// The largest number: what a signed 64-bit offset can hold.
 pub(super) const LARGEST: u64 = i64::MAX as u64;
 
-/// Return a text field up to its NUL. Whatever stood behind that would be for other eyes than ours.
+/// Return a text field up to its NUL. Bytes after the NUL are refused: other readers could use them.
 pub(super) fn text<'a>(field: &'a [u8], what: &str) -> Result<&'a [u8], Fault> {
     let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
     if field[end..].iter().any(|byte| *byte != 0) {

@@ -3,7 +3,7 @@
 use super::field::{number, text};
 use super::{BLOCK, Fault, Kind, shown};
 
-/// What a header announces.
+/// The kind of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Announced {
     /// An entry.
@@ -18,7 +18,7 @@ pub(super) enum Announced {
     LongTarget,
 }
 
-/// What a header block says.
+/// The content of a header block.
 #[derive(Debug)]
 pub(super) struct Header {
     pub(super) announced: Announced,
@@ -106,7 +106,7 @@ pub(super) fn has_sum(block: &[u8; BLOCK]) -> bool {
     check_sum(block).is_ok()
 }
 
-/// What the sum of a header should be.
+/// The checksum that a header should have.
 pub(super) fn sum(block: &[u8; BLOCK]) -> u64 {
     let own: u64 = block[148..156].iter().map(|byte| u64::from(*byte)).sum();
     block.iter().map(|byte| u64::from(*byte)).sum::<u64>() - own + 8 * u64::from(b' ')

@@ -5,7 +5,7 @@ use std::io;
 use super::{Catalogue, Entry, Event, Fault, Limits, Reader};
 use crate::error::{Error, Result};
 
-/// What one read asks for. Small entries come in with it; the data of large ones is passed over.
+/// The bytes of one read. It includes small entries; the data of large ones is skipped.
 const READ: usize = 64 << 10;
 
 /// All entries of an archive.

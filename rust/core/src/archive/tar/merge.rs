@@ -1,4 +1,4 @@
-//! What the headers of one entry say together, where they agree.
+//! The headers of one entry, merged if they agree.
 //!
 //! A header has too little room for long names and large sizes, so programs put the truth into an extended header and
 //! something shorter into the header proper. That is all the difference there may be between the two.
@@ -8,7 +8,7 @@ use super::header::{Announced, Header};
 use super::pax::Records;
 use super::{Fault, Kind, shown};
 
-/// What a name field of the header holds at most.
+/// The most bytes of a name field of the header.
 const NAME: usize = 100;
 /// The largest size in a header's eleven octal digits.
 const OCTAL: u64 = 0o777_7777_7777;

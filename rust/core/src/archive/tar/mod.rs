@@ -24,10 +24,10 @@ pub use reader::{Event, Reader};
 pub use records::Found;
 pub use write::{END, Layout, Member, Place, header as write_header};
 
-/// What archives are made of: headers are blocks, and data is filled up to whole ones.
+/// The unit of archives: a header is a block, and data is padded to whole blocks.
 pub const BLOCK: usize = 512;
 
-/// What an archive may ask for.
+/// The limits of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Entries, and global headers.
@@ -42,7 +42,7 @@ impl Default for Limits {
     }
 }
 
-/// What an entry is. Devices, pipes and sparse files are refused, so there are no others.
+/// The kind of an entry. Devices, pipes and sparse files are refused, so there are no others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A file with data.
@@ -74,7 +74,7 @@ pub struct Entry {
     pub index: u64,
     /// Its name within the archive: components joined by `/`, none of them `.` or `..`. Empty for the root directory.
     pub name: String,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// Bytes of data; 0 for all but regular files.
     pub size: u64,
@@ -88,7 +88,7 @@ pub struct Entry {
     pub earlier: Option<u64>,
 }
 
-/// What is wrong, before it is known which entry it belongs to.
+/// A fault whose entry is not known yet.
 #[derive(Debug, PartialEq, Eq)]
 struct Fault {
     expected: String,

@@ -3,7 +3,7 @@
 use super::merge::Agreed;
 use super::{Fault, Kind, shown};
 
-/// What a name may have at most, as a path on Linux.
+/// The most bytes of a name, as of a path on Linux.
 const LONGEST: usize = 4096;
 
 /// Return an entry's name and, for a link, the name that it leads to.

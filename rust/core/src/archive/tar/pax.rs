@@ -3,7 +3,7 @@
 use super::field::decimal;
 use super::{Fault, shown};
 
-/// What the records of one extended header say that matters here.
+/// The records of one extended header that are used here.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Records {
     pub(super) path: Option<Vec<u8>>,

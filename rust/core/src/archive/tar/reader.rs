@@ -12,17 +12,17 @@ use crate::error::{Error, Result};
 /// Programs fill archives up with zero blocks; more of them than this is not filling.
 const MOST_TRAILING: u64 = 16 << 20;
 
-/// What an input should be that does not even begin like one.
+/// The expected input, in the error for one that does not begin like an archive.
 const TAR: &str = "a tar archive, plain or in gzip, zstd or xz";
 
-/// What comes out of an archive.
+/// The next item of an archive.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// The next entry; its data follows.
     Entry(Entry),
     /// The next bytes of the data of the entry before, never empty.
     Data(&'a [u8]),
-    /// The end of the archive; what follows may only fill it up.
+    /// The end of the archive; only zero blocks may follow.
     End,
 }
 

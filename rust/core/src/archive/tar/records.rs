@@ -1,4 +1,4 @@
-//! Entries in few bytes: packed one behind the other, in blocks, so that what is there never moves and is never held twice.
+//! Entries in few bytes: packed one after the other, in blocks, so that they never move and are never held twice.
 
 use std::num::NonZeroU32;
 
@@ -11,7 +11,7 @@ const BLOCK: usize = 64 << 20;
 const FIRST: usize = 1 << 20;
 /// Hex digits of a SHA-256 digest, which the names of blobs have.
 const DIGITS: usize = 64;
-/// What may stand before and behind digits: in pairs, at most so many, as four bits tell which.
+/// The most pairs of texts before and after digits: four bits are the number of the pair.
 const MOST_AROUND: usize = 15;
 /// In the order of their codes.
 const KINDS: [Kind; 4] = [Kind::Regular, Kind::Directory, Kind::Symlink, Kind::Hardlink];
@@ -28,14 +28,14 @@ pub(super) struct Records {
     around: Vec<(String, String)>,
 }
 
-/// What is known of an entry; see [`Entry`].
+/// An entry as the catalogue has it; see [`Entry`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// Its number, from 0.
     pub index: u64,
     /// Its name within the archive.
     pub name: String,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// Bytes of data.
     pub size: u64,
@@ -109,7 +109,7 @@ impl Records {
         Ok(place)
     }
 
-    /// The number of what is before and behind the digits of a name, from 1; none if there are too many already.
+    /// The number of the texts before and after the digits of a name, from 1; none if there are too many already.
     fn form(&mut self, before: &str, after: &str) -> Option<usize> {
         let known = self.around.iter().position(|(one, other)| one == before && other == after);
         known
@@ -189,13 +189,13 @@ impl Records {
         self.blocks.iter().map(Vec::len).sum()
     }
 
-    /// The record at a place, and what is behind it.
+    /// The record at a place, and the bytes after it.
     fn record(&self, place: Place) -> &[u8] {
         let position = place.position();
         &self.blocks[position / BLOCK][position % BLOCK..]
     }
 
-    /// The kind, the numbers and the name of a record, and what is behind them.
+    /// The kind, the numbers and the name of a record, and the bytes after them.
     fn parts<'a>(&'a self, record: &'a [u8]) -> (Kind, [u64; 3], Name<'a>, &'a [u8]) {
         let (kind, form) = (kind_of(record[0]), usize::from(record[0] >> 4));
         let mut rest = &record[if is_link(kind) { 1 + END } else { 1 }..];
@@ -203,8 +203,8 @@ impl Records {
         let name = match form.checked_sub(1) {
             None => Name::Whole(take_text(&mut rest)),
             Some(number) => {
-                let (bytes, behind) = rest.split_at(DIGITS / 2);
-                rest = behind;
+                let (bytes, after) = rest.split_at(DIGITS / 2);
+                rest = after;
                 Name::Digits(&self.around[number], bytes)
             }
         };
@@ -231,8 +231,8 @@ fn put(record: &mut Vec<u8>, mut number: u64) {
 
 fn take(rest: &mut &[u8]) -> u64 {
     let last = rest.iter().position(|byte| *byte < 128).expect("a number ends");
-    let (bytes, behind) = rest.split_at(last + 1);
-    *rest = behind;
+    let (bytes, after) = rest.split_at(last + 1);
+    *rest = after;
     bytes.iter().rev().fold(0, |number, byte| number << 7 | u64::from(byte & 127))
 }
 
@@ -243,8 +243,8 @@ fn put_text(record: &mut Vec<u8>, text: &str) {
 
 fn take_text<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
     let length = usize::try_from(take(rest)).expect("it was one");
-    let (text, behind) = rest.split_at(length);
-    *rest = behind;
+    let (text, after) = rest.split_at(length);
+    *rest = after;
     text
 }
 
@@ -263,7 +263,7 @@ fn find_digits(name: &str) -> Option<usize> {
         .map(|last| last + 1 - DIGITS)
 }
 
-/// What a lower-case hex digit stands for.
+/// The value of a lower-case hex digit.
 fn value(digit: u8) -> u8 {
     if digit.is_ascii_digit() { digit - b'0' } else { digit - b'a' + 10 }
 }

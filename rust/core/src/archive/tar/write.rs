@@ -8,15 +8,15 @@ use super::reader::padding;
 use super::{BLOCK, Fault, Kind, shown};
 use crate::error::{Error, Result};
 
-/// What ends an archive: two zero blocks.
+/// The end of an archive: two zero blocks.
 pub const END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
 
-/// What a header holds in eleven octal digits; sizes from 8 GiB on go into a PAX record.
+/// The largest number in eleven octal digits of a header; sizes from 8 GiB on go into a PAX record.
 const OCTAL: u64 = 0o777_7777_7777;
 const NAME: usize = 100;
 const PREFIX: usize = 155;
 
-/// What is to be written. Times and owners are not the caller's: they are 0 and without a name.
+/// A member to write. Times and owners are 0 and without a name: the caller cannot set them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     /// Its name: relative, without `.` and `..`.

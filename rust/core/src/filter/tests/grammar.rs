@@ -20,7 +20,7 @@ fn what_containerd_accepts_parses_to_the_same() {
 }
 
 #[test]
-fn what_is_no_filter_is_told_with_its_place() {
+fn an_invalid_filter_is_refused_with_its_place() {
     for (text, position, reason) in BAD.iter().copied() {
         let Err(Error::InvalidFilter { text: told, position: at, reason: why }) = Filter::compile(&["ok", text]) else {
             panic!("{text:?} compiled, or gave another error");

@@ -40,7 +40,7 @@ fn status() -> Status {
 
 proptest! {
     #[test]
-    fn any_text_compiles_or_tells_a_place_in_it(text in r#"[a-z"/|,.=!~<>\\ \PC]{0,20}"#) {
+    fn any_text_compiles_or_fails_at_a_place_in_it(text in r#"[a-z"/|,.=!~<>\\ \PC]{0,20}"#) {
         match Filter::compile(std::slice::from_ref(&text)) {
             Ok(filter) => { filter.matches(&info()); }
             Err(Error::InvalidFilter { position, .. }) => prop_assert!(position <= text.chars().count()),

@@ -41,7 +41,7 @@ impl Plan {
     pub(super) fn new(gains: &[(&'static Kernel, f64)]) -> Self {
         let by_streams = std::array::from_fn(|index| {
             let mut best = (gains[0].0, 0.0);
-            // One stream goes alone: lanes that none of the others use could at best be as good.
+            // One stream uses the first kernel: a wider one could at best be as fast.
             let candidates = if index == 0 { &gains[..1] } else { gains };
             for &(kernel, gain) in candidates {
                 let used = share(index + 1, kernel.lanes);
@@ -75,7 +75,7 @@ impl Plan {
     pub(super) fn measured() -> Self {
         let kernels: Vec<_> = KERNELS.iter().filter(|kernel| (kernel.available)()).collect();
         let mut shortest = vec![Duration::MAX; kernels.len()];
-        // In turn, so that a disturbance, and the power that wide registers wait for at first, meets all of them.
+        // All kernels in each round: a disturbance, or the slow start of wide registers, then affects all of them.
         for _ in 0..ROUNDS {
             for (kernel, shortest) in kernels.iter().zip(&mut shortest) {
                 *shortest = time(kernel).min(*shortest);

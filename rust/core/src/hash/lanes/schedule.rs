@@ -12,17 +12,17 @@ pub(super) struct Job<'a> {
     pub(super) blocks: &'a [[u8; BLOCK]],
 }
 
-/// The longest strip, in blocks, while more streams are ready than the kernel has lanes.
+/// The longest step, in blocks, while more streams are ready than the kernel has lanes.
 ///
-/// The streams take turns then, so that they end together and no long one is left over to end alone.
-const TURN: usize = 64;
+/// Short steps alternate between the streams. So the streams end together, and no long one runs alone at the end.
+const LONGEST_STEP: usize = 64;
 
 /// Compress all blocks of all jobs.
 ///
-/// Best with the longest first: a long one that comes last goes alone for most of its length.
+/// The longest should come first: a long one that comes last runs alone for most of its length.
 pub(super) fn run<'a>(plan: &Plan, jobs: impl Iterator<Item = Job<'a>>) {
     let mut jobs = jobs.filter(|job| !job.blocks.is_empty());
-    // Those that go, and as many that wait, so that memory can be asked for before they go.
+    // The running jobs, and as many waiting ones, whose memory can be prefetched.
     let mut ready: Vec<Job<'_>> = Vec::with_capacity(2 * plan.lanes());
     loop {
         ready.extend(jobs.by_ref().take(2 * plan.lanes() - ready.len()));
@@ -36,7 +36,7 @@ pub(super) fn run<'a>(plan: &Plan, jobs: impl Iterator<Item = Job<'a>>) {
     }
 }
 
-/// Compress one strip of as many jobs as the kernel takes.
+/// Compress one step of as many jobs as the kernel takes.
 fn advance(kernel: &Kernel, going: &mut [Job<'_>], waiting: &[Job<'_>]) {
     let crowded = kernel.lanes > 1 && going.len() > kernel.lanes;
     if crowded {
@@ -44,16 +44,16 @@ fn advance(kernel: &Kernel, going: &mut [Job<'_>], waiting: &[Job<'_>]) {
     }
     let active = going.len().min(kernel.lanes);
     let active = &mut going[..active];
-    let longest = if crowded { TURN } else { usize::MAX };
-    let strip = active.iter().map(|job| job.blocks.len()).fold(longest, usize::min);
+    let longest = if crowded { LONGEST_STEP } else { usize::MAX };
+    let step = active.iter().map(|job| job.blocks.len()).fold(longest, usize::min);
     // Lanes without a stream compress the first one's blocks into words that are never read.
     let mut words = [[0; 8]; MOST_LANES];
-    let idle = Input { now: &active[0].blocks[..strip], then: &[] };
+    let idle = Input { now: &active[0].blocks[..step], then: &[] };
     let mut inputs = [idle; MOST_LANES];
     let mut next = waiting.iter();
     for (job, (words, input)) in active.iter_mut().zip(words.iter_mut().zip(&mut inputs)) {
         *words = *job.words;
-        (input.now, job.blocks) = job.blocks.split_at(strip);
+        (input.now, job.blocks) = job.blocks.split_at(step);
         input.then = match job.blocks {
             [] => next.next().map_or(&[], |job| job.blocks),
             rest => rest,

@@ -90,7 +90,7 @@ fn every_lane_of_every_kernel_gives_the_answers_of_the_nist_examples() {
     }
 }
 
-/// Both sides of every border: of the padding, of blocks, of strips and of turns.
+/// Both sides of every border: of the padding, of blocks and of steps.
 #[test]
 fn every_length_around_a_border_is_right() {
     let borders = [0, 64, 128, 256, 1024, 64 * 64, 64 * 128];

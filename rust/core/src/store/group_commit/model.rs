@@ -154,7 +154,7 @@ fn check(preemptions: usize, test: impl Fn() + Sync + Send + 'static) {
 }
 
 #[test]
-fn who_is_acknowledged_was_in_a_flush_that_began_after_it_had_written() {
+fn an_acknowledged_caller_was_in_a_flush_that_began_after_its_writes() {
     check(3, || {
         let (world, answers) = puts(1, 3, &[]);
 
@@ -194,7 +194,7 @@ fn a_flush_that_fails_is_reported_to_its_group_only() {
 }
 
 #[test]
-fn a_leader_that_dies_takes_its_round_along_and_nobody_else() {
+fn a_leader_that_dies_fails_its_group_and_no_other() {
     for most in [1, 2] {
         check(2, move || {
             let (world, answers) = puts(most, 3, &[Fate::Dies]);
@@ -220,7 +220,7 @@ fn groups_go_on_after_leaders_have_died_one_after_the_other() {
 }
 
 #[test]
-fn who_is_alone_leads_at_once() {
+fn a_single_caller_leads_at_once() {
     check(2, || {
         let (world, answers) = puts(1, 1, &[]);
 
@@ -231,7 +231,7 @@ fn who_is_alone_leads_at_once() {
 
 /// Two groups of the same caller beside another's: what was left from the first must not meet the second.
 #[test]
-fn callers_who_come_back_meet_nothing_of_their_earlier_rounds() {
+fn a_second_commit_of_a_caller_meets_nothing_of_its_first() {
     check(2, || {
         let world = World::new(1, &[Fate::Good, Fate::Fails]);
         let other = {

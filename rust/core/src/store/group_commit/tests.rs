@@ -103,7 +103,7 @@ fn failed(results: &[Option<Result<Put>>]) -> usize {
 }
 
 #[test]
-fn all_who_wait_share_one_flush() {
+fn all_waiting_callers_share_one_flush() {
     let fixture = Fixture::new("shared");
 
     let results = fixture.share_a_group(MANY, Some(Fault::Every(Op::SyncData, libc::EIO)));
@@ -159,7 +159,7 @@ fn where_the_whole_is_not_synced_every_file_is() {
 }
 
 #[test]
-fn a_leader_that_dies_leaves_nobody_waiting() {
+fn a_leader_that_dies_leaves_no_caller_waiting() {
     let fixture = Fixture::new("panic");
     fixture.watch.around.panics.store(true, Ordering::SeqCst);
 

@@ -57,7 +57,7 @@ impl Budget {
 
     /// How many bytes a write buffer may hold while there are as many as now.
     pub(super) fn share(&self) -> usize {
-        // Some of it is for what has been taken and is being written.
+        // A part of it is for bytes that were taken and are being written.
         ((self.limit - self.limit / 8) / self.buffers_in_use().max(1)).clamp(LEAST, MOST)
     }
 

@@ -1,7 +1,7 @@
 //! Checkpoints: bytes on the disk first, then a slot that counts them.
 //!
-//! A long write makes them beside it: a thread waits for the disk while more is written and hashed. Whatever looks at
-//! the slots, gives the ref back or goes back behind them, first waits for that thread.
+//! A long write makes them beside it: a thread waits for the disk while more is written and hashed. A call that
+//! reads the slots, gives the ref back or truncates to less than they count first waits for that thread.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -44,9 +44,9 @@ impl Inner {
         Ok(())
     }
 
-    /// Begin a checkpoint of what is written now; it goes on beside the caller if there is a thread for it.
+    /// Begin a checkpoint of what is written now; another thread completes it if there is one.
     pub(super) fn begin_checkpoint(&mut self, volume: &Arc<Volume>) -> Result<()> {
-        // One at a time: a disk that falls so far behind slows the writer down.
+        // One at a time: a disk that is too slow for that slows the writer down.
         self.rejoin()?;
         let Some(lent) = WAITING.lend() else {
             return self.checkpoint(volume);
@@ -67,11 +67,11 @@ impl Inner {
                 if let Some(saved) = saved.wait() {
                     (slot.hash_offset, slot.hash_state) = (saved.offset, saved.bytes);
                 }
-                // A slot would tell the ingest's new writer of bytes that it has not written.
+                // The ingest may have a new writer, and the slot would count bytes that are not its own.
                 own.check(&volume)?;
                 control.checkpoint(&Place::of(&volume)?, slot)
             });
-            // Before the commit that waits for this looks whether anything has the data open for writing.
+            // Before the result is sent: the commit that waits for it then checks whether the data is open for writing.
             drop(data);
             // No thread waits any more only if the ingest was forgotten by a panic.
             give.send((control, result)).ok();
@@ -79,7 +79,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Wait for the checkpoint under way, if there is one. That it failed poisons.
+    /// Wait for the checkpoint under way, if there is one. Its failure poisons the ingest.
     pub(super) fn rejoin(&mut self) -> Result<()> {
         let Some(away) = self.away() else { return Ok(()) };
         let is_here = away.process.is_current();
@@ -87,7 +87,7 @@ impl Inner {
         self.take_back(offset, came_back)
     }
 
-    /// Likewise, unless it goes on.
+    /// Do the same if it has ended.
     pub(super) fn rejoin_if_done(&mut self) -> Result<()> {
         let Some(away) = self.away() else { return Ok(()) };
         let (offset, came_back) = (away.offset, away.back.try_recv());
@@ -112,7 +112,7 @@ impl Inner {
                 named.control = Some(control);
                 result
             }
-            // A panic has taken it, or a fork: what the disk holds is unknown.
+            // A panic or a fork has lost it: the content of the disk is unknown.
             None => Err(Error::Io { errno: libc::EIO, path: Some(named.path.clone()), operation: "checkpoint" }),
         };
         if result.is_ok() {

@@ -90,7 +90,7 @@ impl Ingest {
                     Published::Existed | Published::Healed => Err(Error::AlreadyExists { digest: digest.to_string() }),
                 }
             }
-            // Whatever has the ingest's name now may be another writer's.
+            // The ingest of that name may be another writer's by now.
             Err(error @ (Error::Aborted { .. } | Error::FailedPrecondition { .. })) => Err(error),
             Err(error) => {
                 // The bytes are synced; should they still be ours, a resume finds all of them.

@@ -69,7 +69,7 @@ impl<'a> Place<'a> {
         })
     }
 
-    /// Likewise; None in a read-only volume without any.
+    /// The same; None in a read-only volume without any.
     pub(super) fn find_in(volume: &'a Volume) -> Option<Self> {
         let dir = volume.root.ingests()?;
         let (sys, path) = (volume.sys.as_ref(), volume.root.ingests_path());
@@ -204,7 +204,7 @@ impl Control {
         &self.slots
     }
 
-    /// Say which slot the ingest goes on from; by default none does.
+    /// Set the slot at which the ingest resumes; by default there is none.
     pub(super) fn use_slot(&mut self, index: usize) {
         self.current = index;
     }
@@ -236,7 +236,7 @@ impl Control {
         Ok(())
     }
 
-    /// Make both slots say the same, so that nothing on the disk claims bytes beyond it any more.
+    /// Write the same to both slots, so that nothing on the disk claims more bytes any more.
     ///
     /// DURABILITY: the first overwrites the slot that does not count, and is synced before the other one is touched.
     pub(super) fn pin(&mut self, place: &Place<'_>, slot: &Slot) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Whole files in, in one call: read and written here, hashed beside.
+//! Whole files in one call: this thread reads and writes, others hash.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -17,7 +17,7 @@ use crate::threads::low_priority::{WORTH, low_priority};
 use crate::threads::{join, start_in};
 use crate::volume::Volume;
 
-/// Bytes after which others get their turn: `abort`, `status`, `close`.
+/// Bytes after which the lock is free for other calls: `abort`, `status`, `close`.
 const STEP: u64 = 8 << 20;
 
 /// Fewer bytes are read by the thread that writes them.
@@ -49,7 +49,7 @@ impl Ingest {
     ///
     /// If a hash of `also` has panicked.
     pub fn copy_from(&self, source: Source<'_>, job: &Job, also: Option<&mut MultiHasher>) -> Result<u64> {
-        let _alone = Alone::enter(self)?;
+        let _copying = CopyGuard::enter(self)?;
         let _user = HASHING.enter();
         let copy = || match source.most {
             ..WORTH => self.copy_steps(source, job),
@@ -101,7 +101,7 @@ impl Ingest {
         })
     }
 
-    /// Append pieces until there are no more, and let others have their turn now and then.
+    /// Append pieces until there are no more, and release the lock after each step.
     fn write_steps(&self, job: &Job, next: &mut dyn FnMut() -> Result<Option<Piece>>) -> Result<u64> {
         let before = job.done();
         while self.stream(|inner| inner.write_step(self.volume(), job, next))? {}
@@ -169,10 +169,10 @@ impl Inner {
     }
 }
 
-/// That one copy into an ingest is under way, until it is dropped.
-struct Alone<'a>(&'a Ingest);
+/// Marks that a copy into an ingest is under way, until it is dropped.
+struct CopyGuard<'a>(&'a Ingest);
 
-impl<'a> Alone<'a> {
+impl<'a> CopyGuard<'a> {
     fn enter(ingest: &'a Ingest) -> Result<Self> {
         if ingest.is_copying.swap(true, Ordering::AcqRel) {
             let message = format!("ingest {}: another copy into it is under way", ingest.name);
@@ -182,7 +182,7 @@ impl<'a> Alone<'a> {
     }
 }
 
-impl Drop for Alone<'_> {
+impl Drop for CopyGuard<'_> {
     fn drop(&mut self) {
         self.0.is_copying.store(false, Ordering::Release);
     }

@@ -1,4 +1,4 @@
-//! The hash of an ingest: beside the writes when a processor is free, behind them after a resume or a cut.
+//! The hash of an ingest: beside the writes when a processor is free, later than them after a resume or a truncation.
 
 use super::Ingest;
 use super::inner::Inner;
@@ -10,10 +10,10 @@ use crate::sys::read_full_at;
 use crate::volume::Volume;
 
 impl Ingest {
-    /// Hash at most `most` of the bytes that the hash is behind; return how many remain.
+    /// Hash at most `most` of the bytes that are not hashed yet; return how many remain.
     ///
-    /// It falls behind by a truncation, a resume or a change of algorithm. Calling this in pieces keeps each call short;
-    /// `digest` and `commit` do what is left of it at once.
+    /// There are such bytes after a truncation, a resume or a change of algorithm. Calling this in pieces keeps each call
+    /// short; `digest` and `commit` hash the rest at once.
     pub fn catch_up(&self, most: u64) -> Result<u64> {
         self.with(|inner| inner.catch_up(self.volume(), most))
     }
@@ -30,7 +30,7 @@ impl Ingest {
         })
     }
 
-    /// Compute another digest from now on; the hash is then behind all bytes.
+    /// Compute another digest from now on; no byte is hashed for it yet.
     pub fn set_algorithm(&self, algorithm: Algorithm) -> Result<()> {
         self.with(|inner| {
             if inner.hashing.algorithm() != algorithm {

@@ -1,7 +1,8 @@
-//! Writing behind the caller, and hashing the bytes of several ingests side by side.
+//! Flushers: threads that write buffered bytes, and hash those of several ingests side by side.
 //!
 //! An ingest that has a full flush unit waits in a queue for a flusher, a thread that takes up to sixteen ingests at once:
-//! it writes each, hashes all in lanes, and puts an ingest that has more at the end of the queue. So all go on at one pace.
+//! it writes each, hashes all in lanes, and puts an ingest that has more at the end of the queue. So all make the same
+//! progress.
 //! A single ingest is written at once, and hashed on another thread if a processor is free.
 //!
 //! A second flusher is called only when there is enough for all lanes, or when a writer waits: until then the threads that
@@ -42,19 +43,19 @@ struct Flush<'a> {
 }
 
 impl Ingests {
-    /// Let go of the ingests that have ended and were not written by a thread.
+    /// Release the ingests that have ended and were not written by a thread.
     pub(crate) fn forget_ended(&self) {
         let ready = mem::take(&mut self.flushers.queue().ready);
-        // Not under the lock: what goes with an ingest may need it.
+        // Not under the lock: the drop of an ingest may need it.
         let open = ready.into_iter().filter(|ingest| !ingest.write_buffer.has_ended()).collect::<Vec<_>>();
         self.flushers.queue().ready.extend(open);
     }
 
     /// Call a thread if one is worth it. False: there is something to do, and no thread is there or can be started for it.
     fn call_flusher_if_worth(self: &Arc<Self>) -> bool {
-        let somebody_waits = self.flushers.budget.has_waiters();
+        let writer_waits = self.flushers.budget.has_waiters();
         // In a statement of its own, so that the lock is not held when the thread is called.
-        let call = self.flushers.queue().call(somebody_waits);
+        let call = self.flushers.queue().call(writer_waits);
         !call || self.call_flusher()
     }
 
@@ -80,7 +81,7 @@ impl Ingests {
     /// Write what is ready.
     fn flush_batch(self: &Arc<Self>, batch: Vec<Arc<Ingest>>) {
         let notified = catch_unwind(AssertUnwindSafe(|| match &*batch {
-            [only] => Vec::from_iter(only.lock_to_flush(PIECE).and_then(|flush| flush.write_alone(&self.volume))),
+            [only] => Vec::from_iter(only.lock_to_flush(PIECE).and_then(|flush| flush.write_single(&self.volume))),
             _ => self.flush_many(&batch),
         }));
         // After a panic it is unknown which of the taken bytes were written.
@@ -119,7 +120,7 @@ fn hash(flushes: &mut [Flush<'_>]) {
         }
     }));
     if hashed.is_err() {
-        // The ingests keep the hashes that they had, which are behind then.
+        // The ingests keep the hashes that they had, without these bytes.
         for flush in flushes {
             flush.hasher = None;
         }
@@ -135,13 +136,13 @@ impl Flusher {
 
     /// The next ingests; None when there are none, and this thread is counted out.
     fn next(&self) -> Option<Vec<Arc<Ingest>>> {
-        let somebody_waits = self.0.flushers.budget.has_waiters();
+        let writer_waits = self.0.flushers.budget.has_waiters();
         let mut queue = self.0.flushers.queue();
-        let batch = queue.take(somebody_waits);
-        let call = queue.call(somebody_waits);
+        let batch = queue.take(writer_waits);
+        let call = queue.call(writer_waits);
         drop(queue);
         if call {
-            // Where it cannot be started, this one goes on alone.
+            // If it cannot be started, this one continues alone.
             self.0.call_flusher();
         }
         (!batch.is_empty()).then_some(batch)
@@ -166,7 +167,7 @@ impl Ingest {
         self.wait(Until::Room(size), notify)
     }
 
-    /// Likewise when all bytes are written.
+    /// The same when all bytes are written.
     #[must_use]
     pub fn when_written(&self, notify: Notify) -> bool {
         self.wait(Until::Empty, notify)
@@ -178,12 +179,12 @@ impl Ingest {
         Flusher(Arc::clone(&self.ingests)).work();
     }
 
-    /// Notify the writer that waits for the ingest, although nothing has come about.
+    /// Notify the writer that waits for the ingest, although its wait is not over.
     pub fn wake(&self) {
         self.write_buffer.wake();
     }
 
-    /// Whether it pays to wait `when_written`, together with others, before anything that needs it.
+    /// Whether a call that needs all bytes written should first wait by `when_written`, together with other ingests.
     pub fn has_company(&self) -> bool {
         self.write_buffer.has_company()
     }
@@ -194,7 +195,7 @@ impl Ingest {
         self.ingests.call_flusher_if_worth()
     }
 
-    /// Have the bytes taken away that are ready.
+    /// Call a flusher for bytes that are ready.
     pub(super) fn call_if(&self, is_ready: bool) {
         if self.queue_if(is_ready) && !self.ingests.call_flusher_if_worth() {
             self.ingests.wake_waiters();
@@ -207,7 +208,7 @@ impl Ingest {
         true
     }
 
-    /// Poison the ingest, whose bytes a panic has taken; return the writer to be notified.
+    /// Poison an ingest after a panic has lost its bytes; return the writer to notify.
     fn lose(&self) -> Option<Notify> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let path = Some(inner.data_path(self.volume()));
@@ -244,21 +245,21 @@ impl Ingest {
     }
 
     fn leave_queue(&self) -> Option<Notify> {
-        let (call, notified) = self.write_buffer.leave();
+        let (call, notified) = self.write_buffer.leave_queue();
         self.call_if(call);
         notified
     }
 }
 
 impl Flush<'_> {
-    /// Write what was taken as a caller would.
-    fn write_alone(mut self, volume: &Arc<Volume>) -> Option<Notify> {
+    /// Write the taken bytes as a caller would.
+    fn write_single(mut self, volume: &Arc<Volume>) -> Option<Notify> {
         // A failure poisons the ingest, and the next call on it raises the failure.
         self.inner.append_all(volume, mem::take(&mut self.segments)).ok();
         self.unlock()
     }
 
-    /// Write what was taken, and keep a hasher for it, if it belongs next.
+    /// Write the taken bytes, and keep a hasher for them if they are the next ones of the hash.
     fn write(&mut self, volume: &Volume) {
         if self.segments.is_empty() || self.inner.check_own(volume).is_err() {
             return;

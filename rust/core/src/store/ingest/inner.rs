@@ -22,7 +22,7 @@ use crate::volume::{Temp, Volume};
 /// The phase of an ingest.
 pub(super) enum Phase {
     Open,
-    /// With the error of what is asked of it later.
+    /// With the error of later calls.
     Closed(Error),
     Aborted,
     /// A write or sync failed. The content of the disk is unknown and a repeated sync may lie, so nothing is tried again.
@@ -76,7 +76,7 @@ pub(super) struct Named {
 
 /// A checkpoint under way.
 pub(super) struct Away {
-    /// Gives the control back, and how it went.
+    /// Returns the control, and the result.
     pub(super) back: Receiver<(Control, Result<()>)>,
     /// The bytes that it counts.
     pub(super) offset: u64,

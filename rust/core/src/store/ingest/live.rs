@@ -1,4 +1,4 @@
-//! The ingests that one store object has open: who else in this process could hold a ref, and whom an abort fences.
+//! The ingests that one store object has open: other holders of refs in this process, and writers that an abort fences.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};

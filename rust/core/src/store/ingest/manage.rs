@@ -99,13 +99,13 @@ impl Ingests {
 
     /// Take a ref, or return its holder.
     pub(super) fn take_ref(&self, ref_: &str) -> Result<RefLock> {
-        let lock = self.volume.locks.try_ref(ref_)?.ok_or_else(|| self.held_elsewhere(ref_))?;
+        let lock = self.volume.locks.try_ref(ref_)?.ok_or_else(|| self.held_by_other(ref_))?;
         self.volume.locks.check_file(self.volume.root.dir())?;
         Ok(lock)
     }
 
     /// The refusal for a ref that is locked, but not by this store.
-    fn held_elsewhere(&self, ref_: &str) -> Error {
+    fn held_by_other(&self, ref_: &str) -> Error {
         // The record is for people only, and one that cannot be read must not hide the refusal.
         let holder = self.holder(ref_).ok().flatten();
         let text = match holder {

@@ -3,23 +3,23 @@
 //! The promises are written in `python/steelyard/content/` (`Writer`, `Ingester`, `IngestManager`); the layout on the
 //! disk in `format/state.rs`. One invariant carries everything here: **a whole slot never claims bytes that a power cut could
 //! take or that a later write replaced**. So data is synced before a slot that counts it is written, and when the ingest
-//! goes back behind a slot's offset both slots are rewritten, durably, before the first byte is touched.
+//! is truncated to less than a slot's offset both slots are rewritten, durably, before the first byte is touched.
 //!
 //! | File | Owns |
 //! | --- | --- |
 //! | `mod.rs` | the ingests of a store, and one that is open: its lock, closing |
-//! | `inner.rs` | what an open ingest holds, its phases |
+//! | `inner.rs` | the resources of an open ingest, its phases |
 //! | `open.rs` | beginning and resuming |
 //! | `control.rs` | an ingest's directory and state file |
 //! | `write_buffer.rs` | bytes accepted and not written yet |
 //! | `budget.rs` | the memory for those |
 //! | `queue.rs` | the ingests that have bytes to be written |
 //! | `flusher.rs` | the threads that write them after the call, and hash those of several ingests side by side |
-//! | `shared.rs` | an ingest that is not this writer's alone |
+//! | `shared.rs` | an ingest that its writer shares with other processes |
 //! | `tail.rs` | bytes after the last checkpoint that outlive a crash of the process |
-//! | `write.rs` | bytes in, and back by truncation |
+//! | `write.rs` | append and truncate |
 //! | `copy.rs` | whole files in |
-//! | `hashing.rs`, `digest.rs` | the hash, beside the writes or behind them |
+//! | `hashing.rs`, `digest.rs` | the hash, beside the writes or later |
 //! | `own.rs` | whether the data is the writer's alone |
 //! | `checkpoint.rs` | checkpoints, beside the writes too |
 //! | `commit.rs` | publication |
@@ -80,12 +80,13 @@ pub struct Ingest {
     since_ns: i64,
     /// The ingest itself, for the flushers.
     this: Weak<Self>,
-    /// That of `inner`, which can be used while another thread writes.
+    /// The write buffer of `inner`, which can be used while another thread writes.
     write_buffer: Arc<WriteBuffer>,
-    /// Held while `inner` is waited for, so that who comes between two steps of a long copy is next.
-    turn: Mutex<()>,
+    /// Held during the wait for `inner`: a call that comes between two steps of a long copy gets `inner` before the next
+    /// step.
+    wait_lock: Mutex<()>,
     is_copying: AtomicBool,
-    /// Whether a commit has `inner`: it may wait for another process. Set while the turn is held.
+    /// Whether a commit has `inner`: it may wait for another process. Set while `wait_lock` is held.
     is_committing: AtomicBool,
     /// Whether the ingest is being closed: then a commit that waits for another process gives up.
     is_closing: Arc<AtomicBool>,
@@ -115,7 +116,7 @@ impl Ingest {
         self.write_buffer.offset()
     }
 
-    /// What `digest` computes.
+    /// The algorithm of `digest`.
     pub fn algorithm(&self) -> Algorithm {
         self.lock().hashing.algorithm()
     }
@@ -133,7 +134,7 @@ impl Ingest {
         self.end(self.closed())
     }
 
-    /// Likewise; whatever is asked of the ingest later fails for that reason.
+    /// Close the ingest as `close` does; later calls on it fail with that reason.
     pub fn end(&self, reason: Error) -> Result<()> {
         self.is_closing.store(true, Ordering::Release);
         let mut inner = self.lock();
@@ -154,19 +155,19 @@ impl Ingest {
     }
 
     fn lock(&self) -> Locked<'_> {
-        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        self.lock_in(&turn)
+        let waiting = self.wait_lock.lock().unwrap_or_else(PoisonError::into_inner);
+        self.lock_in(&waiting)
     }
 
-    fn lock_in(&self, _turn: &MutexGuard<'_, ()>) -> Locked<'_> {
+    fn lock_in(&self, _waiting: &MutexGuard<'_, ()>) -> Locked<'_> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         Locked { ingest: self, inner: Some(inner) }
     }
 
     /// Lock for a commit, until the lock is given back.
     fn lock_to_commit(&self) -> Locked<'_> {
-        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let locked = self.lock_in(&turn);
+        let waiting = self.wait_lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let locked = self.lock_in(&waiting);
         self.is_committing.store(true, Ordering::Release);
         locked
     }
@@ -175,18 +176,18 @@ impl Ingest {
     /// longer wants the result meanwhile.
     fn lock_from_outside(&self) -> Result<Locked<'_>> {
         Patience::until(|| {
-            let turn = match self.turn.try_lock() {
-                Ok(turn) => turn,
+            let waiting = match self.wait_lock.try_lock() {
+                Ok(waiting) => waiting,
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
                 Err(TryLockError::WouldBlock) => return Ok(None),
             };
-            // No commit can begin without the turn.
+            // No commit can begin without `wait_lock`.
             let is_committing = self.is_committing.load(Ordering::Acquire);
-            Ok((!is_committing).then(|| self.lock_in(&turn)))
+            Ok((!is_committing).then(|| self.lock_in(&waiting)))
         })
     }
 
-    /// Lock, or say why the ingest cannot be used any more.
+    /// Lock, or return the reason for which the ingest cannot be used any more.
     fn open(&self) -> Result<Locked<'_>> {
         let inner = self.lock();
         inner.phase.reason(&self.name).map_or(Ok(inner), Err)
@@ -200,7 +201,7 @@ impl Ingest {
         })
     }
 
-    /// Likewise, also beside a checkpoint: for what only adds bytes.
+    /// The same, also beside a checkpoint: for work that only adds bytes.
     fn stream<T>(&self, work: impl FnOnce(&mut Inner) -> Result<T>) -> Result<T> {
         let mut inner = self.open()?;
         let result = inner.rejoin_if_done().and_then(|()| work(&mut inner));
@@ -252,7 +253,7 @@ impl Drop for Locked<'_> {
     fn drop(&mut self) {
         self.ingest.is_committing.store(false, Ordering::Release);
         self.inner = None;
-        self.ingest.call_if(self.ingest.write_buffer.look());
+        self.ingest.call_if(self.ingest.write_buffer.queue_if_ready());
     }
 }
 

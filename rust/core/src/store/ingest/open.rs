@@ -77,7 +77,7 @@ impl Ingests {
             since_ns,
             this: Weak::clone(this),
             write_buffer: Arc::clone(&inner.write_buffer),
-            turn: Mutex::new(()),
+            wait_lock: Mutex::new(()),
             is_committing: AtomicBool::new(false),
             is_copying: AtomicBool::new(false),
             is_closing: Arc::default(),
@@ -85,7 +85,7 @@ impl Ingests {
         })
     }
 
-    /// Whether a blob is there, whole as far as its size tells; if so, it survives a power loss.
+    /// Whether a blob is there with the expected size; if so, it survives a power loss.
     fn is_stored(&self, digest: &Digest, total: Option<u64>) -> Result<bool> {
         if self.volume.root.blob_dir(digest.algorithm())?.is_none() {
             return Ok(false);
@@ -193,7 +193,7 @@ impl Inner {
     }
 }
 
-/// Go on from the newest slot whose bytes are all there, and from what is known to follow them, or from nothing.
+/// Resume at the newest slot whose bytes are all there, and after the verified bytes that follow them; otherwise start over.
 fn resume(
     ingests: &Ingests,
     place: &Place<'_>,
@@ -235,9 +235,9 @@ fn resume(
             hasher = found.hasher;
         }
     }
-    cut(place, control, data, &slot, reached.offset, size)?;
+    trim(place, control, data, &slot, reached.offset, size)?;
     if index.is_none() || slot != before {
-        // The bytes that it counts are durable already: it only says something new of them.
+        // The bytes that it counts are durable already: only their metadata is new.
         control.checkpoint(place, slot.clone())?;
     }
     let backing = Backing::named(&ingests.volume.sys, &header.ref_, resumed, lock, &reached)?;
@@ -250,8 +250,8 @@ fn unavailable(ref_: &str) -> Error {
     Error::Unavailable { name: ref_.to_owned(), holder, since_ns: None, local: false }
 }
 
-/// Cut the bytes after those that count: they were never acknowledged, and nothing says what they are.
-fn cut(place: &Place<'_>, control: &mut Control, data: &Fd, slot: &Slot, reached: u64, size: u64) -> Result<()> {
+/// Remove the bytes after those that count: they were never acknowledged, and their content is unknown.
+fn trim(place: &Place<'_>, control: &mut Control, data: &Fd, slot: &Slot, reached: u64, size: u64) -> Result<()> {
     if control.claims_more_than(slot.offset) {
         // A slot whose bytes were lost would count again as soon as others have taken their place.
         control.pin(place, slot)?;

@@ -1,8 +1,8 @@
 //! Whether the data of an ingest is its writer's alone.
 //!
 //! The lock of the ref says so, as long as the file `lock` stays where it is and every process uses it. If it is removed, the
-//! next process takes the same ref, with the same data: what one of them publishes, the other one would overwrite. So a
-//! writer checks, at each flush, that its data still has its name and that its lock still counts. Publication makes
+//! next process takes the same ref, with the same data: bytes that one of them publishes would be overwritten by the other.
+//! So a writer checks, at each flush, that its data still has its name and that its lock still counts. Publication makes
 //! sure, under the digest's lock, that the file is open for writing nowhere, by a lease that it holds until the file has
 //! its new name: a process that opened the data before is found, and one that comes later finds no data.
 //!
@@ -16,7 +16,7 @@ use crate::error::{At, Error, Result};
 use crate::sys::{Fd, FileId, Sys, found};
 use crate::volume::Volume;
 
-/// What tells whether an ingest is still its writer's.
+/// The identity of an ingest's data, to check that it is still its writer's.
 #[derive(Clone)]
 pub(crate) struct Own {
     ref_: Arc<str>,

@@ -41,10 +41,10 @@ impl<T> Flushers<T> {
 
 impl<T> Queue<T> {
     /// Count a thread to be called, if one more is worth it.
-    pub(super) fn call(&mut self, somebody_waits: bool) -> bool {
+    pub(super) fn call(&mut self, writer_waits: bool) -> bool {
         let is_worth = match self.ready.len() {
             0 => false,
-            ready => self.threads == 0 || ready >= LANES || somebody_waits,
+            ready => self.threads == 0 || ready >= LANES || writer_waits,
         };
         let call = is_worth && self.threads < processors();
         self.threads += usize::from(call);
@@ -52,10 +52,10 @@ impl<T> Queue<T> {
     }
 
     /// Take the next ingests, as many as go together.
-    pub(super) fn take(&mut self, somebody_waits: bool) -> Vec<Arc<T>> {
+    pub(super) fn take(&mut self, writer_waits: bool) -> Vec<Arc<T>> {
         let count = match self.ready.len() {
             // Few lanes at once are no gain over as many processors.
-            few if few < LANES && somebody_waits => few.div_ceil(processors()),
+            few if few < LANES && writer_waits => few.div_ceil(processors()),
             many => many.min(LANES),
         };
         self.ready.drain(..count).collect()

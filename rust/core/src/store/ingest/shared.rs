@@ -1,4 +1,4 @@
-//! An ingest that is not this writer's alone: another process took the ref, or has the data open.
+//! An ingest that its writer shares: another process took the ref, or has the data open.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ impl Inner {
         self.poisoning(result)
     }
 
-    /// Close the data for writing and go on with it open for reading: what nothing has open for writing cannot change.
+    /// Close the data for writing and keep it open for reading: a file that is open for writing nowhere cannot change.
     fn stop_writing(&mut self, volume: &Volume) -> Result<()> {
         if let Some(Backing::Named(named)) = &mut self.backing {
             named.data = Arc::new(named.own.reopen(volume)?);

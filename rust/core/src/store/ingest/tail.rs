@@ -59,7 +59,7 @@ impl Notes {
         Self { sys, dir: Arc::clone(dir), layout, data, boot, file: None, saving: None, offset, at_ns }
     }
 
-    /// Make a note if one is due, or if the hash has come to where one was due.
+    /// Make a note if one is due, or if the hash has reached the offset of one that was due.
     pub(super) fn advance(&mut self, written: u64, updated_ns: i64, pipeline: &Pipeline) {
         if self.boot.is_none() {
             return;
@@ -73,8 +73,8 @@ impl Notes {
         }
     }
 
-    /// Go back with the ingest, which was cut.
-    pub(super) fn cut(&mut self, size: u64) {
+    /// Go back with the ingest, which was truncated.
+    pub(super) fn truncate(&mut self, size: u64) {
         self.saving = None;
         self.offset = self.offset.min(size);
     }
@@ -106,7 +106,7 @@ impl Notes {
         };
         let block = self.layout.encode_tail(&tail);
         if self.write(&block).is_err() {
-            // A full disk, for example: the checkpoints must do.
+            // A full disk, for example: then only the checkpoints count.
             self.boot = None;
         }
     }

@@ -17,7 +17,7 @@ use crate::volume::Volume;
 const BESIDE: usize = 256 << 10;
 /// Bytes after which the kernel is asked to begin writing, so that the sync at the end finds little to do.
 const WRITEBACK_EVERY: u64 = 8 << 20;
-/// The fewest of one ingest while others have bytes too: they go on at one pace, and all are synced at about the same time.
+/// The fewest of one ingest while others have bytes too: all make the same progress and are synced at about the same time.
 const WRITEBACK_LEAST: u64 = 1 << 20;
 /// Bytes after which a checkpoint is made: the most that a power cut costs.
 const CHECKPOINT_EVERY: u64 = 64 << 20;
@@ -25,14 +25,14 @@ const CHECKPOINT_EVERY: u64 = 64 << 20;
 impl Ingest {
     /// Accept bytes, all or none, by copying them: there is no system call and no wait.
     ///
-    /// They are written and hashed behind the caller. If that fails, a later call on the ingest says so.
+    /// A flusher writes and hashes them later. If that fails, a later call on the ingest returns the error.
     pub fn push(&self, data: &[u8]) -> Result<Pushed> {
         let (pushed, call) = self.write_buffer.push(data, || self.volume().sys.now_ns())?;
         self.call_if(call);
         Ok(pushed)
     }
 
-    /// Likewise, without a copy unless they are few: they are kept until they are written.
+    /// Accept bytes as `push` does, but keep them by reference until they are written; a few are copied.
     pub fn hold(&self, data: Lasting) -> Result<Pushed> {
         let (pushed, call) = self.write_buffer.hold(data, || self.volume().sys.now_ns())?;
         self.call_if(call);
@@ -57,7 +57,7 @@ impl Ingest {
         self.stream(|inner| inner.flush(self.volume()))
     }
 
-    /// Cut to the first `size` bytes; on return no crash brings the others back.
+    /// Truncate to the first `size` bytes; on return no crash brings the others back.
     pub fn truncate(&self, size: u64) -> Result<()> {
         self.with(|inner| {
             let offset = inner.offset();
@@ -67,7 +67,7 @@ impl Ingest {
             if size < offset {
                 inner.check_own(self.volume())?;
                 inner.touch(self.volume());
-                let result = inner.cut(self.volume(), size);
+                let result = inner.truncate(self.volume(), size);
                 inner.poisoning(result)?;
             }
             Ok(())
@@ -135,7 +135,7 @@ impl Inner {
     /// Bring the hash up to the bytes written if it is nearly there: that is cheaper now than later.
     pub(super) fn approach(&mut self, volume: &Volume) {
         if (1..=PIECE as u64).contains(&self.unhashed()) {
-            // A failure is no error yet: the hash stays behind, and the call that needs it reads the bytes again.
+            // A failure is no error yet: the call that needs the hash reads the bytes again.
             self.catch_up(volume, PIECE as u64).ok();
         }
     }
@@ -174,7 +174,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Have the disk begin with what was written, and checkpoint, each when it is time.
+    /// Start writeback and make a checkpoint, each if it is due.
     pub(super) fn make_headway(&mut self, volume: &Arc<Volume>) -> Result<()> {
         let ahead = self.written - self.written_back;
         let in_use = self.write_buffer.buffers_in_use().max(1) as u64;
@@ -199,7 +199,7 @@ impl Inner {
         self.is_named() && self.written - self.covered() >= CHECKPOINT_EVERY
     }
 
-    fn cut(&mut self, volume: &Volume, size: u64) -> Result<()> {
+    fn truncate(&mut self, volume: &Volume, size: u64) -> Result<()> {
         if let Some(kept) = size.checked_sub(self.written) {
             self.write_buffer.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
             return Ok(());
@@ -212,7 +212,7 @@ impl Inner {
         self.written = size;
         self.recheck = None;
         if let Some(Backing::Named(named)) = &mut self.backing {
-            named.notes.cut(size);
+            named.notes.truncate(size);
         }
         if self.control().is_some_and(|control| control.claims_more_than(size)) {
             let slot = self.slot();
@@ -227,7 +227,7 @@ impl Inner {
         Ok(())
     }
 
-    /// The hasher nearest to `size` that can be had without reading: that of a checkpoint, or a new one.
+    /// The hasher nearest to `size` that needs no reading: that of a checkpoint, or a new one.
     fn nearest_hasher(&self, size: u64) -> Hasher {
         let algorithm = self.hashing.algorithm();
         let slots = self.control().into_iter().flat_map(Control::slots).flatten();

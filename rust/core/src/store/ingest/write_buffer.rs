@@ -26,10 +26,10 @@ const MOST_COPIED: usize = 256 << 10;
 /// The most bytes of one push.
 const MOST: usize = 1 << 20;
 
-/// Called when what a writer waits for has come about.
+/// Called when the wait of a writer is over.
 pub type Notify = Box<dyn FnOnce() + Send>;
 
-/// What became of bytes that were pushed.
+/// The outcome of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pushed {
     /// They are accepted.
@@ -45,7 +45,7 @@ pub enum Pushed {
 pub(super) enum Until {
     /// Room for so many bytes more.
     Room(usize),
-    /// That all is written.
+    /// All bytes are written.
     Empty,
 }
 
@@ -98,7 +98,7 @@ impl WriteBuffer {
         })
     }
 
-    /// Likewise, without a copy unless they are few.
+    /// Accept bytes as `push` does, but keep them by reference; a few are copied.
     pub(super) fn hold(&self, data: Lasting, now_ns: impl FnOnce() -> i64) -> Result<(Pushed, bool)> {
         let bytes = (*data).as_ref();
         if bytes.len() < SMALL {
@@ -141,7 +141,7 @@ impl WriteBuffer {
         Ok((Pushed::Taken, self.queue(&mut state)))
     }
 
-    /// Notify when that has come about, now if it has; return whether a flusher must be called.
+    /// Notify at that moment, now if it has come; return whether a flusher must be called.
     pub(super) fn wait(&self, until: Until, notify: Notify) -> bool {
         let mut state = self.state();
         if state.end.is_some() || self.has_come(&state, until) {
@@ -197,7 +197,7 @@ impl WriteBuffer {
         taken
     }
 
-    /// Give the lock back, and notify the writer if what it waits for has come about.
+    /// Release the lock, and notify the writer if its wait is over.
     fn notify(&self, mut state: MutexGuard<'_, State>) {
         let notified = self.answer(&mut state);
         drop(state);
@@ -227,14 +227,14 @@ impl WriteBuffer {
     }
 
     /// Note that the flusher is done. Return whether a flusher must be called again, and the writer to be notified.
-    pub(super) fn leave(&self) -> (bool, Option<Notify>) {
+    pub(super) fn leave_queue(&self) -> (bool, Option<Notify>) {
         let mut state = self.state();
         state.queued = false;
         let call = self.queue(&mut state);
         (call, self.answer(&mut state))
     }
 
-    /// Notify the writer that waits, although nothing has come about.
+    /// Notify the writer that waits, although its wait is not over.
     pub(super) fn wake(&self) {
         let waiting = self.state().waiting.take();
         if let Some(Waiting { notify, .. }) = waiting {
@@ -242,8 +242,8 @@ impl WriteBuffer {
         }
     }
 
-    /// Return whether a flusher must be called.
-    pub(super) fn look(&self) -> bool {
+    /// Queue the ingest if it has something to flush; return whether a flusher must be called.
+    pub(super) fn queue_if_ready(&self) -> bool {
         self.queue(&mut self.state())
     }
 
@@ -265,7 +265,7 @@ impl WriteBuffer {
         self.notify(state);
     }
 
-    /// Accept no more, drop what is there, and say why.
+    /// Accept no more, drop the pending bytes, and keep the reason.
     pub(super) fn end(&self, reason: Error) {
         let mut state = self.state();
         if !state.segments.is_empty() {
@@ -287,9 +287,9 @@ impl WriteBuffer {
         self.state().end.is_some()
     }
 
-    /// Look at the bytes, the oldest first.
-    pub(super) fn peek(&self, mut look: impl FnMut(&[u8])) {
-        self.state().segments.iter().for_each(|segment| look(segment));
+    /// Call `see` with the bytes, the oldest first.
+    pub(super) fn peek(&self, mut see: impl FnMut(&[u8])) {
+        self.state().segments.iter().for_each(|segment| see(segment));
     }
 
     /// Say how many bytes are written, when no flusher is taking any away.

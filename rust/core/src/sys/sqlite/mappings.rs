@@ -97,7 +97,7 @@ pub fn prepare_mappings() -> bool {
     mappings().iter().all(Mapping::prepare)
 }
 
-/// Whether that file system changes bytes where they are; no, if there is no telling.
+/// Whether that file system changes bytes where they are; no, if that is unknown.
 fn overwrites(fd: c_int) -> bool {
     // SAFETY: the descriptor is SQLite's, which is open.
     promise::overwrites(unsafe { BorrowedFd::borrow_raw(fd) }).unwrap_or_default()

@@ -8,10 +8,10 @@
 //! | `stat`, `fstat` | a file has another device number in a child: see below |
 //! | all that can fail | the number of the failure is kept: SQLite reports most as "I/O error", and after a failed open its own is another's |
 //! | `open` | a reader that must not make an index of a log (`-shm`) gets a private one |
-//! | `fcntl` | a file system that refuses locks is told from a lock that is taken |
+//! | `fcntl` | a file system that refuses locks is distinguished from a lock that is taken |
 //! | `mmap` | all blocks of a shared mapping are allocated before it is mapped: a write to a hole on a full disk is SIGBUS |
 //! | `mmap`, `munmap` | mappings are known that may need room for each change (btrfs), so that [`prepare_mappings`] finds them |
-//! | `lstat` | `/proc/self/fd/N` counts as the directory it leads to, so that SQLite does not turn it into a path that is too long |
+//! | `lstat` | `/proc/self/fd/N` counts as the directory it leads to, so that SQLite does not resolve it to a path that is too long |
 //! | `sleep` | none where a lock was refused: SQLite would try for ten seconds |
 //! | `unlink` | the blocks of a log are not free for others before its name is durably gone |
 //!
@@ -165,7 +165,7 @@ unsafe extern "C" fn stat(path: *const c_char, found: *mut libc::stat) -> c_int 
     let result = kept(unsafe { libc::stat(path, found) }, &-1);
     if result == 0 {
         // SAFETY: the call has filled the memory in.
-        unsafe { tell_apart(&mut *found) };
+        unsafe { change_device(&mut *found) };
     }
     result
 }
@@ -175,18 +175,18 @@ unsafe extern "C" fn fstat(fd: c_int, found: *mut libc::stat) -> c_int {
     let result = kept(unsafe { libc::fstat(fd, found) }, &-1);
     if result == 0 {
         // SAFETY: the call has filled the memory in.
-        unsafe { tell_apart(&mut *found) };
+        unsafe { change_device(&mut *found) };
     }
     result
 }
 
 /// Give a file another identity than the parent's SQLite gave it. The upper half of Linux's device numbers is not used.
-fn tell_apart(found: &mut libc::stat) {
+fn change_device(found: &mut libc::stat) {
     found.st_dev ^= libc::dev_t::from(Process::current().number()) << 32;
 }
 
 /// SQLite calls it as a function with any number of arguments, of which it gives one more, or none. Linux passes a number or a
-/// pointer in the same place either way, on every processor; without one, what is passed on is not looked at.
+/// pointer in the same place either way, on every processor; without one, the value is ignored.
 unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int {
     // SAFETY: SQLite's arguments, passed on as they are.
     let result = unsafe { libc::fcntl(fd, command, argument) };

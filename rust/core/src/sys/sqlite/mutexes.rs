@@ -40,7 +40,7 @@ pub(super) fn watch(note: Note) {
             ffi::sqlite3_config(ffi::SQLITE_CONFIG_GETMUTEX, &raw mut own),
         ]
     };
-    assert_eq!(results, [ffi::SQLITE_OK; 3], "SQLite tells of its mutexes");
+    assert_eq!(results, [ffi::SQLITE_OK; 3], "SQLite gives its mutexes");
     let ours =
         sqlite3_mutex_methods { xMutexEnter: Some(enter), xMutexTry: Some(try_enter), xMutexLeave: Some(leave), ..own };
     OWN.set(own).unwrap_or_else(|_| unreachable!("this is called once"));

@@ -1,4 +1,4 @@
-//! What is finished and not yet taken.
+//! Results that are finished and not yet taken.
 
 use std::mem;
 use std::sync::PoisonError;
@@ -13,14 +13,14 @@ pub struct Inbox<R>(Mutex<Content<R>>);
 struct Content<R> {
     results: Vec<R>,
     /// The owner is about to be notified, or was notified and has not come yet.
-    telling: bool,
+    is_notified: bool,
     /// The owner is gone.
     closed: bool,
 }
 
 impl<R> Default for Inbox<R> {
     fn default() -> Self {
-        Self(Mutex::new(Content { results: Vec::new(), telling: false, closed: false }))
+        Self(Mutex::new(Content { results: Vec::new(), is_notified: false, closed: false }))
     }
 }
 
@@ -38,23 +38,23 @@ impl<R> Inbox<R> {
             return false;
         }
         content.results.push(result);
-        !mem::replace(&mut content.telling, true)
+        !mem::replace(&mut content.is_notified, true)
     }
 
     /// Everything that has arrived since the last call.
     pub fn take(&self) -> Vec<R> {
         let mut content = self.content();
-        content.telling = false;
+        content.is_notified = false;
         mem::take(&mut content.results)
     }
 
-    /// The owner is gone: whatever is there and still comes is dropped.
+    /// The owner is gone: all results, also later ones, are dropped.
     pub fn close(&self) {
-        let unheard = {
+        let dropped = {
             let mut content = self.content();
             content.closed = true;
             mem::take(&mut content.results)
         };
-        drop(unheard);
+        drop(dropped);
     }
 }

@@ -31,9 +31,9 @@ use sync::{Condvar, Mutex, MutexGuard};
 pub use inbox::Inbox;
 pub use queue::{Bounds, Queue};
 
-/// How jobs are run, and by whom.
+/// How jobs are run.
 pub trait Work: Send + Sync + Sized + 'static {
-    /// What is to be done.
+    /// A call, or other work.
     type Job: Send;
     /// The owner of a result, which is notified that it is there.
     type Notified: Send;
@@ -52,15 +52,15 @@ pub trait Work: Send + Sync + Sized + 'static {
     fn notify(&self, notified: Self::Notified);
 }
 
-/// What follows from a job.
+/// The consequences of a job.
 pub struct Done<W: Work> {
     /// The owners to notify.
     pub notified: Vec<W::Notified>,
-    /// What is left of the job, for when those are done that wait now.
+    /// The rest of the job, which is queued behind the waiting jobs.
     pub rest: Option<W::Job>,
 }
 
-/// What a pool has done so far.
+/// Counts of a pool since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Jobs that were submitted.
@@ -89,7 +89,7 @@ struct State<W: Work> {
     owed: Vec<W::Notified>,
     /// Threads that look at the queue again.
     serving: usize,
-    /// Those, and who has yet to give back what it needed to run jobs.
+    /// Those, and threads that have yet to release what they needed to run jobs.
     threads: usize,
     idle: usize,
     /// Those of the threads whose jobs wait for another process; as many more may be started.
@@ -111,7 +111,7 @@ enum Call {
     New,
 }
 
-/// What a thread that runs jobs does next: notify, then run.
+/// The next work of a thread that runs jobs: notify, then run.
 struct Next<W: Work> {
     notify: Vec<W::Notified>,
     job: Option<W::Job>,
@@ -167,7 +167,7 @@ impl<W: Work> Pool<W> {
         self.state().threads
     }
 
-    /// What was done so far.
+    /// The counts so far.
     pub fn counts(&self) -> Counts {
         self.state().counts
     }
@@ -230,7 +230,7 @@ impl<W: Work> Pool<W> {
         }
     }
 
-    /// The thread that was to come does not: what was left to it is done here, or left to those that are there.
+    /// The called thread could not be started: its work is done here, or left to the running threads.
     fn not_started(&self, error: &io::Error) {
         let mut state = self.state();
         state.coming = false;
@@ -242,7 +242,7 @@ impl<W: Work> Pool<W> {
         if state.serving == 0 {
             refused = mem::take(&mut state.jobs);
         } else if state.idle > 0 && !state.jobs.is_empty() {
-            // Who went idle since the call found nothing to do then.
+            // A thread that went idle since the call found no job then.
             state.coming = true;
             self.called.notify_one();
         }
@@ -293,7 +293,7 @@ impl<W: Work> Pool<W> {
     /// Wait for something to do; false when there was nothing for long enough, and the queue has one thread less.
     ///
     /// A thread cannot know whether a wake was meant for it: one that comes just as its time is up has no effect. So every
-    /// thread that stops waiting takes it that it is the one on the way.
+    /// thread that stops waiting assumes that it was the called one.
     fn wait(&self) -> bool {
         let mut state = self.state();
         let (mut called, mut late) = (false, false);

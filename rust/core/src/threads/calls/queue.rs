@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_cannot_be_taken_leaves_nobody_waiting_for_it() {
+    fn a_batch_that_cannot_be_taken_leaves_no_waiting_item() {
         loom::model(|| {
             let queue = queue(1, 2);
             assert!(queue.add(0, 1) && queue.add(1, 1) && !queue.add(2, 1));

@@ -16,7 +16,7 @@ mod model {
 
     use loom::sync::MutexGuard;
 
-    /// The checker's own never times out; with this one a test says when time is up for all who wait.
+    /// The checker's own never times out; with this one a test says when time is up for all waiting threads.
     #[derive(Default)]
     pub(in crate::threads::calls) struct Condvar {
         inner: loom::sync::Condvar,

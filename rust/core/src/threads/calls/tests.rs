@@ -189,7 +189,7 @@ fn check_up_to(preemptions: usize, test: impl Fn() + Sync + Send + 'static) {
 }
 
 #[test]
-fn every_job_is_run_and_heard_of_and_the_close_waits_for_all() {
+fn every_job_is_run_and_its_owner_notified_and_the_close_waits_for_all() {
     check(|| {
         let (pool, home) = (pool(2, 9), Loop::new());
         submit(&pool, &home, vec![Job::Short, Job::Short, Job::Short]);
@@ -247,7 +247,7 @@ fn a_job_that_blocks_holds_up_neither_a_later_job_nor_an_earlier_result() {
 }
 
 #[test]
-fn a_new_thread_tells_for_one_that_blocks() {
+fn a_new_thread_notifies_for_one_that_blocks() {
     check(|| {
         let (pool, home) = (pool(2, 9), Loop::new());
         submit(&pool, &home, vec![Job::Short, Job::AfterHeard(1)]);
@@ -257,7 +257,7 @@ fn a_new_thread_tells_for_one_that_blocks() {
 }
 
 #[test]
-fn a_woken_thread_tells_for_one_that_blocks() {
+fn a_woken_thread_notifies_for_one_that_blocks() {
     check(|| {
         let (pool, home) = two_threads();
         submit(&pool, &home, vec![Job::Short, Job::AfterHeard(3)]);
@@ -267,7 +267,7 @@ fn a_woken_thread_tells_for_one_that_blocks() {
 }
 
 #[test]
-fn the_only_thread_tells_before_a_job_that_blocks() {
+fn the_only_thread_notifies_before_a_job_that_blocks() {
     check(|| {
         let (pool, home) = (pool(1, 9), Loop::new());
         submit(&pool, &home, vec![Job::Short, Job::AfterHeard(1)]);
@@ -277,7 +277,7 @@ fn the_only_thread_tells_before_a_job_that_blocks() {
 }
 
 #[test]
-fn two_loops_hear_of_their_own() {
+fn two_loops_are_notified_of_their_own_results() {
     check(|| {
         let pool = pool(2, 9);
         let other = {
@@ -310,7 +310,7 @@ fn a_thread_whose_time_is_up_takes_what_comes_at_that_moment() {
 }
 
 #[test]
-fn a_thread_that_ends_leaves_nobody_waiting_for_it() {
+fn a_thread_that_ends_leaves_no_waiting_caller() {
     check_up_to(1, || {
         let (pool, home) = two_threads();
         let gate = Arc::new(Gate::new(0));
@@ -344,7 +344,7 @@ fn idle_threads_end_by_themselves() {
 }
 
 #[test]
-fn without_threads_every_job_is_refused_and_its_loop_hears_of_it() {
+fn without_threads_every_job_is_refused_and_its_loop_notified() {
     check(|| {
         let (pool, home) = (pool(2, 0), Loop::new());
         submit(&pool, &home, vec![Job::Short, Job::Short]);

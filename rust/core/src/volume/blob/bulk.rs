@@ -21,7 +21,7 @@ const SMALL: u64 = 256 << 10;
 pub enum Cache {
     /// The pages that were read: they will be wanted again.
     Keep,
-    /// The earlier pages, where the system can tell: the caller did not ask for the blob itself.
+    /// The earlier pages, where the system supports that: the caller did not ask for the blob itself.
     Spare,
 }
 

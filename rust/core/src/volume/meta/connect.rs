@@ -34,12 +34,12 @@ pub(super) enum Opened<T> {
     Good(T),
     /// None.
     Missing,
-    /// Something else; in words, what.
+    /// Something else; a description of it.
     Damaged(String),
 }
 
-/// Look at what SQLite would not complain about, and would silently take for an empty file or log.
-fn look(place: Place<'_>) -> Result<Opened<()>> {
+/// Refuse files that SQLite would silently take for an empty database or log.
+fn inspect(place: Place<'_>) -> Result<Opened<()>> {
     let log = place.stat(META_WAL)?.is_some_and(|stat| stat.size > 0);
     let Some(stat) = place.stat(META)? else {
         return Ok(if log {
@@ -67,10 +67,10 @@ pub(super) fn writable(place: Place<'_>) -> Result<Opened<Connection>> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(place.sqlite_path(META), flags)?;
         prepare(&connection)?;
-        if let Found::Older(_) = schema::look(&connection)? {
+        if let Found::Older(_) = schema::inspect(&connection)? {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             // Another process may have been faster.
-            if let Found::Older(version) = schema::look(&transaction)? {
+            if let Found::Older(version) = schema::inspect(&transaction)? {
                 schema::migrate(&transaction, version)?;
             }
             transaction.commit()?;
@@ -95,12 +95,12 @@ pub(super) fn readable(place: Place<'_>) -> Result<Opened<Connection>> {
 
 fn open_with(place: Place<'_>, open: Open) -> Result<Opened<Connection>> {
     sqlite::forget_failure();
-    match look(place)? {
+    match inspect(place)? {
         Opened::Good(()) => {}
         Opened::Missing => return Ok(Opened::Missing),
         Opened::Damaged(reason) => return Ok(Opened::Damaged(reason)),
     }
-    let found = open(place).and_then(|connection| Ok((schema::look(&connection)?, connection)));
+    let found = open(place).and_then(|connection| Ok((schema::inspect(&connection)?, connection)));
     match found {
         // A writer brings an older file up to date; a reader can use it as it is.
         Ok((Found::Ours | Found::Older(_), connection)) => Ok(Opened::Good(connection)),

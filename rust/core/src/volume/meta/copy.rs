@@ -79,7 +79,7 @@ fn open_as_it_is(place: Place<'_>, copy: &str) -> Result<Option<Connection>> {
     let open = || {
         let connection = Connection::open(place.sqlite_path(copy))?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-        Ok((schema::look(&connection)?, connection))
+        Ok((schema::inspect(&connection)?, connection))
     };
     match open() {
         Ok((Found::Ours | Found::Older(_), connection)) => Ok(Some(connection)),

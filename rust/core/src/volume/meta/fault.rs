@@ -1,4 +1,4 @@
-//! What a failure of SQLite means for us: a damaged file, or a refusal of the operating system.
+//! The meaning of a failure of SQLite: a damaged file, or a refusal of the operating system.
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use crate::error::Error;
 use crate::sys::sqlite;
 use crate::waiting;
 
-/// What a failed call leaves.
+/// The cause of a failed call.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// The file is not what we wrote; in words, what was found.
+    /// The file is not what we wrote; a description of it.
     Damage(String),
     /// The operating system refused, with this number.
     Refused(i32),
@@ -73,7 +73,7 @@ pub(super) fn damaged(path: &Path, reason: &str) -> Error {
     }
 }
 
-/// Say to people what a damaged file means.
+/// The note for people on a damaged file.
 pub(super) fn damage_note(path: &Path, reason: &str) -> String {
     format!(
         "{}: {reason}: labels and image names cannot be read and are not shown, and none can be set; all blobs are \
@@ -82,7 +82,7 @@ pub(super) fn damage_note(path: &Path, reason: &str) -> String {
     )
 }
 
-/// Say to people what a missing file means.
+/// The note for people on a missing file.
 pub(super) fn missing_note(path: &Path) -> String {
     format!(
         "{}: was missing and has been rebuilt: all labels and image names set before, and when blobs were last \

@@ -1,6 +1,6 @@
 //! Image names: mutable names for descriptors. The caller holds the transaction.
 //!
-//! Unlike a blob's row, a name's row is all there is of it: no file says the same.
+//! Unlike a blob's row, a name's row is all there is of it: no file has the same information.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ pub(super) fn is_kept(connection: &Connection) -> rusqlite::Result<bool> {
         .query_row([], |row| row.get(0))
 }
 
-/// Read a row of [`COLUMNS`]. What cannot be ours is an error of conversion, which counts as damage.
+/// Read a row of [`COLUMNS`]. A value that cannot be ours is an error of conversion, which counts as damage.
 pub(super) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Image> {
     let text = row.get_ref(1)?.as_str().map_err(|error| garbage(1, error.to_string()))?;
     let digest = Digest::parse(text).map_err(|error| garbage(1, error.to_string()))?;

@@ -1,4 +1,4 @@
-//! `meta.db`: labels, the times that go with them, and what is cheap to keep and dear to find out again.
+//! `meta.db`: labels, their times, and facts that are cheap to keep and expensive to compute again.
 //!
 //! The files of the blobs are the truth. A row whose blob has no file means nothing; a blob without a row has no labels.
 //! So this module never stands in the way of a blob: when the file is missing, damaged or unreadable, reads find no
@@ -98,7 +98,7 @@ impl Meta {
         Ok((meta, notes))
     }
 
-    /// Return what is wrong with the file, in words for people, if anything was found to be.
+    /// Return the fault of the file, in words for people, if one was found.
     pub fn damage(&self) -> Option<String> {
         match &*self.state() {
             State::Damaged(reason) => Some(fault::damage_note(&self.path, reason)),
@@ -127,7 +127,7 @@ impl Meta {
         Ok(self.read(|connection| query::range(connection, first, last))?.unwrap_or_default())
     }
 
-    /// Refuse to answer for labels that a damaged file keeps from us: no label is an answer, and would be a wrong one.
+    /// Refuse to answer for labels that cannot be read from a damaged file: "no label" would be a wrong answer.
     pub fn check_labels_readable(&self) -> Result<()> {
         if self.damage().is_some() { Err(self.corrupt()) } else { Ok(()) }
     }
@@ -142,7 +142,7 @@ impl Meta {
         Ok(self.read(|connection| query::labelled(connection, pairs, after, most))?.unwrap_or_default())
     }
 
-    /// Whether a blob of that size may be stored: a hint. It is always true below [`LARGE`], and when there is no telling.
+    /// Whether a blob of that size may be stored: a hint. It is always true below [`LARGE`], and if that is unknown.
     pub fn has_size(&self, size: u64) -> Result<bool> {
         if size < LARGE {
             return Ok(true);
@@ -150,7 +150,7 @@ impl Meta {
         Ok(self.read(|connection| query::has_size(connection, size))?.unwrap_or(true))
     }
 
-    /// Return the digests of blobs of that size, at most `most`; none below [`LARGE`], and none when there is no telling.
+    /// Return the digests of blobs of that size, at most `most`; none below [`LARGE`], and none if that is unknown.
     pub fn of_size(&self, size: u64, most: usize) -> Result<Vec<Digest>> {
         if size < LARGE {
             return Ok(Vec::new());
@@ -224,7 +224,7 @@ impl Meta {
     }
 
     /// Note when blobs were last found whole: of rows that are there, and of blobs that have none yet. Cheap: a power
-    /// loss may take it back, and they are verified once more. So it is where another process writes for too long.
+    /// loss may take it back, and they are verified once more. The same happens if another process writes for too long.
     pub fn set_verified(&self, blobs: &[Row], at_ns: i64) -> Result<()> {
         let run = |connection: &Connection| {
             rows::put_missing(connection, blobs)?;
@@ -243,7 +243,7 @@ impl Meta {
         self.images_of(images::all)
     }
 
-    /// Ask for names: a damaged file raises, because no name is an answer, and would be a wrong one.
+    /// Ask for names: a damaged file is an error, because "no name" would be a wrong answer.
     fn images_of<T: Default>(&self, run: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         let found = self.read(run)?;
         self.check_labels_readable()?;
@@ -314,7 +314,7 @@ impl Meta {
         Patience::until(|| self.try_write(sync, &mut run))
     }
 
-    /// Change the file if other processes let us soon; None, and nothing is written, if not. For what saves time only:
+    /// Change the file if other processes let us soon; None, and nothing is written, if not. For writes that only save time:
     /// no process waits for a suspended one because of it.
     fn write_spare<T>(&self, sync: Sync, run: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<Option<T>> {
         let (mut run, mut patience) = (Some(run), Patience::new());
@@ -340,7 +340,7 @@ impl Meta {
         if !sqlite::prepare_mappings() {
             return Err(fault::refused(libc::ENOSPC, &self.path, "write metadata"));
         }
-        // SQLite would go on writing to a file that has lost its name.
+        // SQLite would continue to write to a file that has lost its name.
         let there = self.place().exists()?;
         let result = match &*self.state() {
             State::Open(_) if !there => None,
@@ -360,7 +360,7 @@ impl Meta {
         Err(self.corrupt())
     }
 
-    /// Turn damage into the damaged state, and a refusal into an error.
+    /// Enter the damaged state for damage; return an error for a refusal.
     fn sort(&self, error: &rusqlite::Error, operation: &'static str) -> Result<()> {
         match fault::classify(error) {
             Fault::Damage(reason) => {
@@ -371,7 +371,7 @@ impl Meta {
         }
     }
 
-    /// As messages name it.
+    /// Its path in messages.
     fn name(&self) -> String {
         self.path.display().to_string()
     }

@@ -1,4 +1,4 @@
-//! Where the file is, and what tells that it has changed.
+//! The place of the file, and the signs of a change of it.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -20,7 +20,7 @@ pub(super) struct Place<'a> {
     pub path: &'a Path,
 }
 
-/// What tells a reader without locks that the file may have changed under it.
+/// By a change of this, a reader without locks notices that the file may have changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Print {
     file: Option<(u64, i64)>,

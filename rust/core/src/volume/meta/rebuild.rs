@@ -62,7 +62,7 @@ impl Meta {
     }
 }
 
-/// Remove what crashed openers and rebuilds left.
+/// Remove the leftovers of crashed openers and rebuilds.
 fn sweep(place: Place<'_>) {
     for entry in place.sys.list(place.dir).unwrap_or_default() {
         if entry.name.starts_with(META_NEW) {
@@ -120,7 +120,7 @@ fn put_in_place(place: Place<'_>, name: &str) -> Result<Option<String>> {
     match old.map(|stat| stat.kind) {
         // DURABILITY: a second name, so that a power cut never leaves a store without the file it had.
         Some(FileKind::File) => sys.link(dir, META, dir, &aside).at("link metadata", || path)?,
-        // DURABILITY: what is no file cannot have two names; a power cut here leaves none in its place.
+        // DURABILITY: only a file can have two names; a power cut here leaves none in its place.
         Some(_) => sys.rename(dir, META, dir, &aside, false).at("rename metadata", || path)?,
         None => {}
     }

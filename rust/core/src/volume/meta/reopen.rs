@@ -96,8 +96,8 @@ impl Meta {
         Error::store_closed(self.name())
     }
 
-    /// The state, which cannot change while this is held: a connection must never be left behind by one that does, for
-    /// SQLite's last close of a file removes the log by its name, whosever that is by then.
+    /// The state, which cannot change while this is held: a connection must never be left behind by one that does,
+    /// because SQLite's last close of a file removes the log of that name, also if it belongs to a new file by then.
     pub(super) fn state(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }

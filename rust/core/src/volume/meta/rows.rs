@@ -10,7 +10,7 @@ use crate::digest::Digest;
 use crate::format::labels;
 use crate::model::{Info, Labels};
 
-/// What `meta.db` keeps of a blob. Without its file a row means nothing.
+/// The row of a blob in `meta.db`. Without the file of the blob, it means nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// The blob's name.
@@ -28,7 +28,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// Return the row of a blob without labels: nothing in it that its file does not tell.
+    /// Return the row of a blob without labels: all of it can be read from its file.
     pub fn plain(digest: Digest, size: u64, created_ns: i64) -> Self {
         Self { digest, size, created_ns, updated_ns: created_ns, verified_ns: None, labels: Arc::default() }
     }
@@ -57,7 +57,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Read a row of [`COLUMNS`]. What cannot be ours is an error of conversion, which counts as damage.
+    /// Read a row of [`COLUMNS`]. A value that cannot be ours is an error of conversion, which counts as damage.
     pub fn read(&mut self, row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
         let text = row.get_ref(0)?.as_str().map_err(|error| garbage(0, error.to_string()))?;
         let digest = Digest::parse(text).map_err(|error| garbage(0, error.to_string()))?;

@@ -4,12 +4,12 @@ use rusqlite::Connection;
 
 use crate::format::metadata::{APPLICATION_ID, COUNT_TABLES, IMAGES, TABLES, VERSION};
 
-/// What a file that SQLite can open turned out to be.
+/// The kind of a file that SQLite can open.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
     /// Ours, of this version.
     Ours,
-    /// Ours, of an older version: migrate before it is written to. Reading gets along without what it lacks.
+    /// Ours, of an older version: migrate before it is written to. Reading works without the newer tables.
     Older(i32),
     /// Ours, of a version this release does not read.
     Newer(i32),
@@ -25,8 +25,8 @@ pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "user_version", VERSION)
 }
 
-/// Look at the header and the names of the tables; reads two or three pages.
-pub(super) fn look(connection: &Connection) -> rusqlite::Result<Found> {
+/// Return the kind of the file by its header and its tables; reads two or three pages.
+pub(super) fn inspect(connection: &Connection) -> rusqlite::Result<Found> {
     let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     let application = number("application_id")?;
     let version = number("user_version")?;
@@ -80,15 +80,15 @@ mod tests {
     }
 
     #[test]
-    fn a_new_database_is_ours_and_a_newer_one_is_told() {
+    fn a_new_database_is_ours_and_a_newer_one_is_reported() {
         let connection = Connection::open_in_memory().unwrap();
-        assert!(matches!(look(&connection).unwrap(), Found::Foreign(_)));
+        assert!(matches!(inspect(&connection).unwrap(), Found::Foreign(_)));
 
         create(&connection).unwrap();
-        assert_eq!(look(&connection).unwrap(), Found::Ours);
+        assert_eq!(inspect(&connection).unwrap(), Found::Ours);
 
         connection.pragma_update(None, "user_version", VERSION + 1).unwrap();
-        assert_eq!(look(&connection).unwrap(), Found::Newer(VERSION + 1));
+        assert_eq!(inspect(&connection).unwrap(), Found::Newer(VERSION + 1));
     }
 
     #[test]
@@ -98,6 +98,6 @@ mod tests {
 
         connection.execute_batch("DROP TABLE labels").unwrap();
 
-        assert!(matches!(look(&connection).unwrap(), Found::Foreign(_)));
+        assert!(matches!(inspect(&connection).unwrap(), Found::Foreign(_)));
     }
 }

@@ -12,13 +12,13 @@ use crate::sys::{ProcessBound, sqlite};
 /// The most memory that a store's reads may keep pages in, in KiB.
 const CACHE_KIB: i64 = 32 << 10;
 
-/// What there is.
+/// The state of the metadata.
 pub(super) enum State {
     /// A good file.
     Open(ProcessBound<Box<Connections>>),
     /// No file, in a store that must not make one.
     Absent,
-    /// Something that is not our file; in words, what.
+    /// Something that is not our file; a description of it.
     Damaged(String),
     /// The store was closed.
     Closed,

@@ -1,7 +1,7 @@
 //! The header of SQLite's write-ahead log.
 //!
 //! SQLite takes a log whose header it does not recognise for an empty one, and overwrites it: labels that had been
-//! acknowledged would be gone without a word. So we look at it first.
+//! acknowledged would be lost silently. So we check it first.
 //!
 //! Spec: "The Write-Ahead Log" in SQLite's description of its file format, section 4.1.
 
@@ -15,8 +15,8 @@ use crate::sys::read_full_at;
 const HEADER: usize = 32;
 const MAGIC: u32 = 0x377f_0682;
 
-/// Whether the log can be one that SQLite wrote. A log that ends before its header, or whose header is all zeros, is what
-/// a crash leaves of one that was just begun: nothing was in it.
+/// Whether the log can be one that SQLite wrote. A log that ends before its header, or whose header is all zeros, was
+/// left by a crash just after its start: nothing was in it.
 pub(super) fn is_log(place: Place<'_>) -> Result<bool> {
     // Another process may be writing the header as we read it; it does so once per checkpoint.
     for _ in 0..3 {
@@ -38,7 +38,7 @@ fn is_header(header: &[u8; HEADER]) -> bool {
     if magic & !1 != MAGIC {
         return false;
     }
-    // The last bit tells in which byte order the writer's machine summed up.
+    // The last bit is the byte order of the checksums.
     let native = |at| {
         if magic & 1 == 1 { u32::from_be_bytes(word(at)) } else { u32::from_le_bytes(word(at)) }
     };

@@ -5,7 +5,7 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior, ffi};
 
 use crate::sys::sqlite;
 
-/// What a write promises.
+/// The promise of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sync {
     /// It survives a power loss (`synchronous=FULL`): the log is synced before the call returns.

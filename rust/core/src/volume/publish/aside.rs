@@ -1,4 +1,4 @@
-//! Quarantine: what was under a blob's name without being the blob, kept as evidence.
+//! Quarantine: files that had a blob's name but not its bytes, kept as evidence.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -31,7 +31,7 @@ impl Volume {
         }
     }
 
-    /// Move what is under a blob's name into quarantine, and return its path there; durable on return.
+    /// Move the file under a blob's name into quarantine, and return its path there; durable on return.
     pub(crate) fn move_aside(&self, dir: &BlobDir, digest: &Digest) -> Result<PathBuf> {
         let (quarantine, path) = self.root.make_quarantine(digest.algorithm())?;
         self.rename_aside(dir, digest, &quarantine, &path)

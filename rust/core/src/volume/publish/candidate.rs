@@ -11,9 +11,9 @@ use crate::waiting::Busy;
 pub(crate) struct Candidate<'a> {
     /// The file.
     pub staged: Staged<'a>,
-    /// What its bytes have.
+    /// The digest of its bytes.
     pub digest: Digest,
-    /// How many they are.
+    /// Its length in bytes.
     pub size: u64,
     /// For a new blob only.
     pub labels: Option<&'a Labels>,
@@ -21,7 +21,7 @@ pub(crate) struct Candidate<'a> {
     pub created_ns: i64,
 }
 
-/// What publication found.
+/// The result of a publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Published {
     /// No blob of that name: it is stored now.
@@ -38,11 +38,11 @@ pub(crate) enum Published {
 /// A name that holds our bytes, and whether that survives a power loss yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Placed {
-    /// What to say once it does.
+    /// The result once it does.
     pub published: Published,
     /// Whether the directory need not be synced for it.
     pub durable: bool,
 }
 
-/// What became of a file that was to get a name; `Busy` if it has none yet.
+/// The outcome for a file that was to get a name; `Busy` if it has none yet.
 pub(crate) type Tried = Result<Result<Placed>, Busy>;

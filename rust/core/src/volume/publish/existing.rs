@@ -11,7 +11,8 @@ use crate::sys::{found, missing};
 use crate::volume::Volume;
 use crate::volume::blob_dir::BlobDir;
 
-const PIECE: usize = 256 * 1024;
+/// The bytes that are read and compared at a time.
+const COMPARED: usize = 256 * 1024;
 
 /// Bytes that a stored blob is compared with.
 #[derive(Clone, Copy)]
@@ -39,7 +40,7 @@ pub(crate) enum Existing {
     },
     /// Other bytes, or bytes that the disk cannot read any more.
     Damaged {
-        /// When the blob was created, as far as the file tells.
+        /// When the blob was created, by the time of its file.
         mtime_ns: i64,
     },
 }
@@ -95,11 +96,11 @@ impl Volume {
 
 /// Whether a stored file of `size` bytes holds that content.
 fn same(sys: &dyn Sys, file: BorrowedFd<'_>, content: Content<'_>, size: u64) -> io::Result<bool> {
-    let piece = usize::try_from(size).unwrap_or(PIECE).min(PIECE);
+    let piece = usize::try_from(size).unwrap_or(COMPARED).min(COMPARED);
     let (mut stored, mut ours) = (vec![0; piece], Vec::new());
     let mut offset = 0;
     while offset < size {
-        let take = usize::try_from(size - offset).unwrap_or(PIECE).min(PIECE);
+        let take = usize::try_from(size - offset).unwrap_or(COMPARED).min(COMPARED);
         let stored = &mut stored[..take];
         match read_full_at(sys, file, stored, offset) {
             Ok(read) if read == take => {}

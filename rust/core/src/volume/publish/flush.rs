@@ -15,7 +15,7 @@ pub(super) const WHOLE_FROM: usize = 8;
 const MOST_THREADS: usize = 16;
 
 impl Volume {
-    /// Make the bytes of files durable, which lie on the file system of `dir`; return what became of each. Where the whole
+    /// Make the bytes of files durable, which lie on the file system of `dir`; return the result of each. Where the whole
     /// file system is synced, every caller gets a failure.
     ///
     /// `oldest` was opened before any of them was written. So it reports every write that failed, also one that was
@@ -34,7 +34,7 @@ impl Volume {
         sync_each(files, |file| self.sys.sync_data(file).at("fdatasync", || dir.path()))
     }
 
-    /// Make durable all that their inodes say of files which have been given their names in `dir`.
+    /// Make the inodes durable of files which have been given their names in `dir`.
     pub(super) fn sync_named(&self, dir: &BlobDir, files: &[BorrowedFd<'_>]) -> Vec<Result<()>> {
         // DURABILITY: a power cut before leaves names that lead to deleted files, or files with an older mode and time, not
         // acknowledged.
@@ -42,7 +42,7 @@ impl Volume {
     }
 }
 
-/// Sync files, several at a time; return what became of each.
+/// Sync files, several at a time; return the result of each.
 fn sync_each(files: &[BorrowedFd<'_>], sync: impl Fn(BorrowedFd<'_>) -> Result<()> + Sync) -> Vec<Result<()>> {
     let share = files.len().div_ceil(MOST_THREADS).max(1);
     let mut shares = files.chunks(share);
@@ -57,7 +57,7 @@ fn sync_each(files: &[BorrowedFd<'_>], sync: impl Fn(BorrowedFd<'_>) -> Result<(
         for (share, started) in others {
             results.extend(match started {
                 Ok(thread) => join(thread),
-                // No more threads to be had.
+                // No more threads can be started.
                 Err(_) => work(share),
             });
         }

@@ -1,4 +1,4 @@
-//! One file on its way to a name.
+//! One file, from its last checks to its name in `blobs/<algorithm>/`.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -19,7 +19,7 @@ use crate::volume::staged::Staged;
 use crate::volume::temp;
 use crate::waiting::Busy;
 
-/// How often a name may appear from nowhere between a look and a link before we give up.
+/// How often another process may take or free the name between a check and a link before we give up.
 const ATTEMPTS: usize = 8;
 
 /// One publication under way.
@@ -38,16 +38,16 @@ pub(super) struct Publication<'a> {
 pub(super) enum Fate {
     /// Write its row, then give the name.
     Row,
-    /// Give the name, which only then turns out to be free or not.
+    /// Give the name; the link itself shows whether the name is free.
     Link,
-    /// Compare with what has the name.
+    /// Compare with the file that has the name.
     Compare,
     /// Nothing.
     Known(Result<Placed>),
 }
 
 impl<'a> Publication<'a> {
-    /// Make the file what a blob is, before it has a name: read-only, and created at that moment.
+    /// Make the file read-only and set its time, before it has a name.
     pub fn seal(volume: &'a Volume, dir: &'a BlobDir, candidate: &'a Candidate<'a>) -> Self {
         let name = candidate.digest.encoded();
         let created_ns = candidate.created_ns;
@@ -81,10 +81,10 @@ impl<'a> Publication<'a> {
         Ok(())
     }
 
-    /// Decide what comes next; the digest's lock is held from here on.
+    /// Decide the next step; the digest's lock is held from here on.
     ///
-    /// Where a row is to be written, the name has to be free first: the row of a blob that is there is not ours to change.
-    pub fn look(&mut self, has_row: bool) {
+    /// If a row is to be written, the name must be free first: we do not change the row of a stored blob.
+    pub fn decide(&mut self, has_row: bool) {
         self.has_row = has_row;
         if self.fate != Fate::Link || !(has_row || self.has_labels()) {
             return;
@@ -98,7 +98,7 @@ impl<'a> Publication<'a> {
         };
     }
 
-    /// Leave name and labels to another publication of the same bytes, which is finished before this one.
+    /// Leave the name and the labels to another publication of the same bytes, which finishes first.
     pub fn come_second(&mut self) {
         if matches!(self.fate, Fate::Row | Fate::Link) {
             self.fate = Fate::Compare;
@@ -109,7 +109,7 @@ impl<'a> Publication<'a> {
         self.candidate.labels.is_some_and(|labels| !labels.is_empty())
     }
 
-    /// The row of the blob, as new.
+    /// The row of a new blob.
     pub fn row(&self) -> Row {
         let mut row = Row::plain(self.candidate.digest, self.candidate.size, self.created_ns);
         row.labels = Arc::new(self.candidate.labels.map_or_else(Labels::new, Clone::clone));
@@ -137,8 +137,8 @@ impl<'a> Publication<'a> {
         Placed { published: Published::New { created_ns }, durable: false }
     }
 
-    /// Take an owned file, so that no other process can change it before and after it has its name. `ETXTBSY` says that it is
-    /// open for writing.
+    /// Take the lease of an owned file, so that no other process can change it before and after it has its name. The error is
+    /// `ETXTBSY` if it is open for writing.
     fn claim(&self) -> Result<Option<Lease<'a>>> {
         match self.candidate.staged {
             Staged::Owned { fd, check, .. } => {
@@ -152,7 +152,7 @@ impl<'a> Publication<'a> {
         }
     }
 
-    /// Give the file its name; false if there is something of that name.
+    /// Give the file its name; false if that name exists.
     fn give_name(&self) -> Result<bool> {
         let Self { volume, candidate, .. } = self;
         let _claim = self.claim()?;
@@ -163,11 +163,11 @@ impl<'a> Publication<'a> {
         }
     }
 
-    /// Compare with what has the name, and take the name after all if that is no blob, or not the one it should be. None,
-    /// and there is neither a name nor a row, while another process writes labels.
+    /// Compare with the file that has the name, and take the name if that file is not a blob, or is damaged. None, without a
+    /// name or a row, while another process writes labels.
     ///
-    /// `with_row` says that our row is written already: then the name was free, and what has it now appeared from nowhere
-    /// since. The row is right for it if it has our bytes, or gets them. So no wait is needed to take it back.
+    /// `with_row` says that our row is written already: then the name was free, and another process took it since. Our row
+    /// is right for its file, which has our bytes or gets them. So no wait is needed to remove the row.
     fn compare(&self, mut with_row: bool) -> Result<Option<Placed>> {
         let Self { volume, candidate, dir, .. } = self;
         let content = Content::File(candidate.staged.fd());

@@ -65,7 +65,7 @@ impl<T: Send + 'static> Ahead<T> {
         thread.join().unwrap_or_else(|_| Err(lost(&self.volume)))
     }
 
-    /// Begin to look for what comes after `found`. Where no thread is to be had, it is looked for when it is asked for.
+    /// Start to look for the blobs after `found`. If no thread can be started, the next call looks for them.
     fn go_on(&self, found: &Found<T>) -> Option<JoinHandle<Found<T>>> {
         if !matches!(found, Ok(Some(_))) {
             return None;

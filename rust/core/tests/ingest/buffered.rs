@@ -145,7 +145,7 @@ fn what_is_gathered_is_bounded_over_all_ingests() {
 }
 
 #[test]
-fn whoever_waits_is_told_when_the_ingest_ends() {
+fn a_waiting_writer_is_notified_when_the_ingest_ends() {
     let root = Root::in_memory();
     let store = unsynced(&root);
     for end in
@@ -216,7 +216,7 @@ fn a_write_that_fails_poisons_its_own_ingest_alone() {
 }
 
 #[test]
-fn checkpoints_are_made_behind_the_caller_with_the_hash_at_their_offset() {
+fn checkpoints_are_made_after_the_call_with_the_hash_at_their_offset() {
     let root = Root::in_memory();
     let zeros = Arc::new(vec![0; 1 << 20]);
     let store = root.open();
