@@ -27,7 +27,7 @@ async def _job(number: int, place: Path) -> dict[str, int]:
         await work()
         os.access(END, os.F_OK)
         after = calls._pool.counts()
-    return {"pieces": after[0] - before[0], "wakes": after[3] - before[3]}
+    return {"hops": after[0] - before[0], "wakes": after[3] - before[3]}
 
 
 def _main() -> None:

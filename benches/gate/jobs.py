@@ -34,7 +34,7 @@ class Job:
         size: bytes of what is put or read; 0 where bytes are not the point.
         prepare: gives the work.
         durable: how the store is opened.
-        steady: whether its system calls repeat; where tasks meet by chance, only its pieces and wakes are looked at.
+        steady: whether its system calls repeat; where tasks meet by chance, only its hops and wakes are compared.
         left_out: counts that do not repeat: kinds of call, or "calls" for all of them together.
     """
 

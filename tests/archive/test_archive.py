@@ -119,7 +119,7 @@ async def test_a_refusal_names_the_entry_and_says_what_was_expected() -> None:
     )
 
 
-async def test_limits_are_told_by_their_names() -> None:
+async def test_errors_of_limits_have_their_names() -> None:
     stream = TarStream(pieces(archive(FILES)), entries=2, header_bytes=1)
 
     with pytest.raises(LimitExceeded) as refused:
@@ -184,7 +184,7 @@ async def test_links_are_followed_within_the_archive(tmp_path: Path) -> None:
                 reader.resolve(name)
 
 
-async def test_what_is_no_archive_is_told_as_such() -> None:
+async def test_an_input_that_is_no_archive_is_reported_as_such() -> None:
     for data in (b"", b"text", b"text" * 1000, b"PK\x03\x04" + bytes(2000)):
         with pytest.raises(InvalidArchive, match=r"^archive at byte 0: expected a tar archive, plain or in gzip"):
             await contents(data)
@@ -286,7 +286,7 @@ async def test_a_cancelled_read_ends_the_stream() -> None:
 
 
 async def test_ranges_are_copied_between_files(tmp_path: Path) -> None:
-    data = os.urandom((calls.PIECE * 2) + 777)
+    data = os.urandom((calls.CALL_BYTES * 2) + 777)
     (tmp_path / "source").write_bytes(b"head" + data)
     (tmp_path / "target").write_bytes(b"")
     with (tmp_path / "source").open("rb") as source, (tmp_path / "target").open("r+b") as target:

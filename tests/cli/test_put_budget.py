@@ -78,13 +78,13 @@ def system_calls(shell: Shell, many: Path, directories: int) -> int:
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_tree_takes_few_hops_to_a_thread(shell: Shell, many: Path, backend: str) -> None:
     """Eight batches and two steps of the walk; the rest opens and closes the store."""
-    assert counts(shell, "--backend", backend, "put", "-r", many)["pieces"] <= 20
+    assert counts(shell, "--backend", backend, "put", "-r", many)["hops"] <= 20
 
 
 def test_files_that_are_named_one_by_one_take_as_few(shell: Shell, many: Path) -> None:
     paths = sorted(path for path in many.rglob("*") if path.is_file())
 
-    assert counts(shell, "put", *paths)["pieces"] <= 20
+    assert counts(shell, "put", *paths)["hops"] <= 20
 
 
 def test_a_file_takes_few_system_calls(shell: Shell, many: Path) -> None:

@@ -67,9 +67,9 @@ class Sink(ByteSendStream):
 
 async def hops(work: Callable[[], Awaitable[object]]) -> int:
     """Return the number of hops of the work."""
-    before = calls.counts()["pieces"]
+    before = calls.counts()["hops"]
     await work()
-    return calls.counts()["pieces"] - before
+    return calls.counts()["hops"] - before
 
 
 @cache

@@ -172,7 +172,7 @@ async def test_a_hole_is_listed_and_nothing_is_named(store: Store, tmp_path: Pat
         await bring(store, data, tmp_path, form, platforms=Platforms("linux/s390x"))
 
 
-async def test_holes_are_told_where_they_are_allowed(store: Store, tmp_path: Path) -> None:
+async def test_missing_blobs_are_reported_where_they_are_allowed(store: Store, tmp_path: Path) -> None:
     data, blobs = image(b"one", b"two")
     holed = tar(layout(one_image([b"one", b"two"], org_opencontainers_image_ref_name="demo:1")[0], blobs[:-1]))
 

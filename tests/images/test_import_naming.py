@@ -104,7 +104,7 @@ async def test_names_that_cannot_be_given(options: dict[str, Any], error: type[E
         await named_by({REF: "one:1"}, {REF: "v2"}, **options)
 
 
-async def test_images_of_one_name_are_told_apart_by_their_platforms() -> None:
+async def test_images_of_one_name_are_distinguished_by_their_platforms() -> None:
     data, digests = archive({REF: "demo:1"}, {REF: "demo:1"})
     entries = tarfile.open(fileobj=io.BytesIO(data))  # noqa: SIM115  # closed below
     with entries:

@@ -250,7 +250,7 @@ def test_what_people_write_is_parsed(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", NOT_PARSED)
-def test_what_nobody_may_write_is_refused(text: str) -> None:
+def test_invalid_references_are_refused(text: str) -> None:
     with pytest.raises(InvalidReference):
         ImageReference.parse(text)
 

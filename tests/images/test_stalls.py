@@ -1,6 +1,7 @@
-"""Archives with tens of thousands of blobs: the event loop goes on while they come and go.
+"""Archives with tens of thousands of blobs: the event loop runs while they are imported and exported.
 
-What is judged is the time that the loop's own thread computes between two beats of a timer, as a share of all that it computes.
+The tests judge the longest time that the loop's own thread computes between two beats of a timer, as a share of all that it
+computes.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def no_collection() -> Iterator[None]:
         gc.enable()
 
 
-async def longest_turn(work: Awaitable[object]) -> float:
+async def longest_step(work: Awaitable[object]) -> float:
     """Return the most that the loop's thread computed between two beats, as a share of all that it computed."""
     with no_collection():
         seen = await watched(work)
@@ -78,9 +79,9 @@ async def test_the_loop_goes_on_while_many_blobs_come_and_go(archive: Path, tmp_
                 "stream": import_images(other, pieces(data, 1 << 20)),
                 "export": export_images(store, tmp_path / f"{attempt}.tar", names),
             }.items():
-                best[name] = min(best[name], await longest_turn(work))
+                best[name] = min(best[name], await longest_step(work))
         if max(best.values()) <= LIMIT:
             break
-    print("longest turns:", *(f"{name} {share:.2%}" for name, share in best.items()))
+    print("longest steps:", *(f"{name} {share:.2%}" for name, share in best.items()))
 
     assert {} == {name: share for name, share in best.items() if share > LIMIT}

@@ -46,11 +46,11 @@ def _any_kind(piece: memoryview, choice: random.Random) -> Buffer:
 
 async def test_writes_that_fit_need_no_thread(tmp_path: Path, source: bytes) -> None:
     async with LocalStore(tmp_path / "store") as store, store.writer("ref") as writer:
-        before = calls.counts()["pieces"]
+        before = calls.counts()["hops"]
         for start in range(0, 512 * KIB, 64 * KIB):
             await writer.write(source[start : start + 64 * KIB])
 
-        assert before == calls.counts()["pieces"]
+        assert before == calls.counts()["hops"]
         assert sha256(source[: 512 * KIB]) == str(await writer.digest())
 
 
@@ -60,10 +60,10 @@ async def test_leaving_a_writer_after_its_commit_takes_no_hop(tmp_path: Path) ->
         async with store.writer("ref") as writer:
             await writer.write(b"data")
             await writer.commit()
-            before = calls.counts()["pieces"]
+            before = calls.counts()["hops"]
         await writer.aclose()
 
-        assert before == calls.counts()["pieces"]
+        assert before == calls.counts()["hops"]
         async with store.writer("ref") as again:
             assert 0 == again.offset
 
@@ -128,9 +128,9 @@ async def test_a_task_that_is_cancelled_anywhere_leaves_whole_pieces(tight: Loca
             await writer.write(source[start : start + PIECE])
 
     async with tight, tight.writer("ref") as writer:
-        for turns in range(30):
+        for steps in range(30):
             task = asyncio.create_task(write())
-            for _ in range(turns):
+            for _ in range(steps):
                 await asyncio.sleep(0)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):

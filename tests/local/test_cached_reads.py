@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 from support.disks import has_cached_reads
-from support.stalls import turns_of_another
+from support.stalls import runs_of_another_task
 
 from steelyard._runtime import calls
 from steelyard.digest import Digest
@@ -41,7 +41,7 @@ def tells(tmp_path: Path) -> None:
 
 
 def trips() -> int:
-    return calls.counts()["pieces"]
+    return calls.counts()["hops"]
 
 
 def file(store: LocalStore, digest: Digest) -> Path:
@@ -158,7 +158,7 @@ async def test_others_get_their_turn_between_cached_reads(store: LocalStore, dig
             await reader.read_at(0, 10)
 
     async with store.reader_at(digest) as reader:
-        assert await turns_of_another(read()) >= 40
+        assert await runs_of_another_task(read()) >= 40
 
 
 async def test_the_last_close_of_a_deleted_blob_is_left_to_a_thread(store: LocalStore, digest: Digest) -> None:

@@ -29,9 +29,9 @@ async def store(tmp_path: Path) -> AsyncIterator[LocalStore]:
 
 @contextmanager
 def budget(hops: int) -> Iterator[None]:
-    before = calls.counts()["pieces"]
+    before = calls.counts()["hops"]
     yield
-    assert calls.counts()["pieces"] - before == hops
+    assert calls.counts()["hops"] - before == hops
 
 
 @pytest.mark.parametrize(

@@ -223,7 +223,7 @@ async def test_a_file_that_is_not_what_was_announced_is_refused(
             assert (await store.put(source(), size=SIZE, expected=digest_of(data), ref=ref)).new
 
 
-async def test_files_of_one_size_are_told_apart(tmp_path: Path) -> None:
+async def test_files_of_one_size_are_distinguished(tmp_path: Path) -> None:
     """Files that agree where they are compared first are still different blobs."""
     base = bytearray(os.urandom(9 * MIB))
     paths = []

@@ -24,10 +24,10 @@ async def test_the_path_is_absolute_and_has_the_bytes(
     monkeypatch.chdir(tmp_path)
     async with LocalStore("store") as store:
         digest = (await store.put(DATA, algorithm=algorithm)).digest
-        before = calls.counts()["pieces"]
+        before = calls.counts()["hops"]
         path = await store.path_of(str(digest))
 
-        assert 1 == calls.counts()["pieces"] - before
+        assert 1 == calls.counts()["hops"] - before
         assert tmp_path / "store" / "blobs" / algorithm / digest.encoded == path == await store.path_of(digest)
         assert DATA == path.read_bytes()
         assert not path.stat().st_mode & 0o222

@@ -107,7 +107,7 @@ async def test_files_of_every_size_may_come_together(store: LocalStore, tmp_path
 
 
 @pytest.mark.parametrize("many", [False, True])
-async def test_a_named_pipe_is_read_by_whoever_opened_it_for_writing(
+async def test_a_named_pipe_is_read_by_the_call_that_was_given_it(
     store: LocalStore, tmp_path: Path, many: bool
 ) -> None:
     """To open it just to look would tell the writer that its reader has gone."""
@@ -138,7 +138,7 @@ async def test_the_same_bytes_at_once_are_new_to_one(store: LocalStore) -> None:
     assert info.labels == {"who": str(new[0])}
 
 
-async def test_progress_is_told_for_each(store: LocalStore) -> None:
+async def test_progress_is_reported_for_each(store: LocalStore) -> None:
     told: list[tuple[str, int]] = []
 
     def progress(progress: Any) -> None:

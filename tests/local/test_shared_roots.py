@@ -89,7 +89,7 @@ async def test_no_blob_changes_when_the_lock_file_is_removed_under_a_writer(tmp_
         assert await read_blob(store, digest) == b"f" * 1000 + b"s" * 2000
 
 
-async def test_a_rebuild_waits_for_nobody_and_disturbs_nobody(tmp_path: Path) -> None:
+async def test_a_rebuild_does_not_wait_for_other_processes_or_disturb_them(tmp_path: Path) -> None:
     async with LocalStore(tmp_path / "store") as store:
         await store.put(b"a blob")
         with child(tmp_path / "store") as other:

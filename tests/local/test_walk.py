@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import msgspec
 import pytest
-from support.stalls import turns_of_another
+from support.stalls import runs_of_another_task
 
 from steelyard import Digest, Info, Labels, LocalStore
 
@@ -69,7 +69,7 @@ async def test_others_run_while_a_large_store_is_listed(store: LocalStore) -> No
         for _ in range(3):
             assert len([info async for info in store.walk()]) == COUNT
 
-    assert await turns_of_another(walk()) >= 3
+    assert await runs_of_another_task(walk()) >= 3
 
 
 async def test_a_walk_can_be_left_and_begun_again(store: LocalStore) -> None:

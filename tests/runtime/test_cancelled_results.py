@@ -33,7 +33,7 @@ PACKAGE = Path(__file__).parents[2] / "python" / "steelyard"
 
 
 class Owner:
-    """Something that a piece opened."""
+    """Something that a call opened."""
 
     def __init__(self) -> None:
         self.closed = 0
@@ -45,7 +45,7 @@ class Owner:
 
 
 @pytest.mark.parametrize("cancels", [1, 2, 3, 7])
-def test_what_a_piece_returns_to_nobody_is_closed_however_often_its_task_is_cancelled(cancels: int) -> None:
+def test_the_result_of_a_call_without_a_receiver_is_closed_however_often_its_task_is_cancelled(cancels: int) -> None:
     owner, opened = Owner(), threading.Event()
 
     def piece() -> tuple[Owner, int]:
@@ -100,7 +100,7 @@ def test_a_cancellation_that_comes_with_the_result_closes_it() -> None:
     assert owner.closed == 1
 
 
-def test_an_error_that_nobody_gets_is_not_kept() -> None:
+def test_an_error_without_a_receiver_is_not_kept() -> None:
     class Error(Exception):
         broken: BaseException
 
@@ -135,7 +135,7 @@ def test_an_error_that_nobody_gets_is_not_kept() -> None:
         assert error() is None
 
 
-def test_an_open_file_closes_when_nobody_has_it() -> None:
+def test_an_open_file_closes_with_its_last_reference() -> None:
     file = OpenFile(os.open(os.devnull, os.O_RDONLY))
     number = file.fileno()
     assert os.fstat(number)
@@ -154,7 +154,14 @@ def test_no_hop_returns_a_bare_descriptor() -> None:
         tree = ast.parse(path.read_text())
         functions = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
         for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args):
-            if ast.unparse(call.func).split(".")[-1] not in {"run", "run_job", "watched", "begin"}:
+            if ast.unparse(call.func).split(".")[-1] not in {
+                "run",
+                "run_always",
+                "run_job",
+                "start",
+                "watched",
+                "whole",
+            }:
                 continue
             names = {ast.unparse(argument) for argument in call.args}
             bodies = [functions[name] for name in names & functions.keys()]
@@ -171,7 +178,7 @@ def test_no_hop_returns_a_bare_descriptor() -> None:
 
 
 class CancellingPort:
-    """A port that has the loop cancel a task right after it took the piece of that number, once or at several steps."""
+    """A port that has the loop cancel a task right after it took the call of that number, once or at several steps."""
 
     def __init__(self, port: Port, at: int, cancels: int) -> None:
         self.port, self.left, self.cancels = port, at, cancels

@@ -142,7 +142,7 @@ def test_slices_are_the_whole_and_none_is_too_long_or_empty(size: int) -> None:
     assert all(0 < len(part) <= 10 for part in found)
 
 
-def test_a_batch_is_full_by_number_or_by_bytes_and_begins_anew_when_taken() -> None:
+def test_a_batch_is_full_by_number_or_by_bytes_and_empty_when_taken() -> None:
     batch: Batch[str] = Batch(3, 100)
 
     assert [batch.add(item, 1) for item in "abc"] == [False, False, True]

@@ -111,7 +111,7 @@ async def test_a_release_between_the_refusal_and_the_wait_is_not_missed() -> Non
         await (await open_writer(store, "ref")).aclose()
 
 
-async def test_a_holder_elsewhere_is_asked_again_without_being_told() -> None:
+async def test_a_holder_in_another_process_is_asked_again_without_a_notification() -> None:
     tries: list[float] = []
 
     class Elsewhere(MemoryStore):
@@ -154,7 +154,7 @@ def test_a_store_has_one_queue_which_ends_with_it() -> None:
     assert ref_queue(first) is not ref_queue(second)
 
 
-async def test_a_release_that_nobody_waits_for_leaves_nothing() -> None:
+async def test_a_release_without_a_waiting_task_leaves_nothing() -> None:
     queue = RefQueue()
     queue.released("ref")
     async with queue.first("ref"):

@@ -59,7 +59,7 @@ async def test_a_range_goes_on_where_an_ingest_stopped(store: Store, file: int) 
     assert wanted == await store.get(result.digest)
 
 
-async def test_a_file_that_ends_within_the_range_is_told(store: Store, file: int) -> None:
+async def test_a_file_that_ends_within_the_range_is_reported(store: Store, file: int) -> None:
     with pytest.raises(OutOfRange):
         await store.put(FileRange(file, 1 << 20, 3 << 20))
 

@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
-from support.stalls import turns_of_another
+from support.stalls import runs_of_another_task
 
 from steelyard._runtime.concurrent import map_unordered
 from steelyard.errors import InvalidArgument, InvalidLabel
@@ -257,7 +257,7 @@ async def test_results_that_came_together_let_other_tasks_run() -> None:
         async with aclosing(map_unordered([1000], together, concurrency=1)) as results:
             seen.extend([result async for result in results])
 
-    assert 20 <= await turns_of_another(collect()) <= 500
+    assert 20 <= await runs_of_another_task(collect()) <= 500
     assert seen == list(range(1, 1001))
 
 

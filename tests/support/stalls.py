@@ -1,6 +1,6 @@
-"""How an event loop fares while work is under way, in figures that a slow or busy machine changes little.
+"""Measures how an event loop is delayed by work, in figures that a slow or busy machine changes little.
 
-A timer beats meanwhile. A task that only lets others run would be no timer: it makes trio's loop several times slower.
+A timer runs beside the work. A task that only yields to others would not do: it makes trio's loop several times slower.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ from typing import NamedTuple
 import anyio
 from anyio.abc import TaskStatus
 
-__all__ = ("Loop", "turns_of_another", "watched")
+__all__ = ("Loop", "runs_of_another_task", "watched")
 
 BEAT_SECONDS = 0.001
 
 
 class Loop(NamedTuple):
-    """What was seen of a loop.
+    """The measurement of a loop.
 
     Attributes:
-        late: by how many seconds a beat came later than asked, at worst. This is for people: it depends on the machine.
+        late: the longest delay of a beat of the timer, in seconds. This is for people: it depends on the machine.
         longest: the most that the loop's thread computed between two beats, in seconds of the processor.
         thread: all that this thread computed.
         process: all that the process computed, on any thread.
-        turns: how many beats there were.
+        beats: the number of beats.
     """
 
     late: float
     longest: float
     thread: float
     process: float
-    turns: int
+    beats: int
 
 
 async def watched(work: Awaitable[object]) -> Loop:
-    """Wait for the work, and return how the loop fared."""
+    """Wait for the work, and return the measurement of the loop."""
     late: list[float] = []
     computed: list[float] = []
 
@@ -54,24 +54,24 @@ async def watched(work: Awaitable[object]) -> Loop:
         thread, process = time.thread_time(), time.process_time()
         await background.start(beat)
         await work
-        turns = len(late)
-        await anyio.sleep(BEAT_SECONDS)  # what held the loop up at the very end is seen, too
+        beats = len(late)
+        await anyio.sleep(BEAT_SECONDS)  # to see also a delay at the very end
         background.cancel_scope.cancel()
-    return Loop(max(late), max(computed), time.thread_time() - thread, time.process_time() - process, turns)
+    return Loop(max(late), max(computed), time.thread_time() - thread, time.process_time() - process, beats)
 
 
-async def turns_of_another(work: Awaitable[object]) -> int:
-    """Wait for the work, and return how often a task that only lets others run had its turn meanwhile."""
-    turns = 0
+async def runs_of_another_task(work: Awaitable[object]) -> int:
+    """Wait for the work, and return how often a task that only yields to others ran meanwhile."""
+    runs = 0
 
     async def other() -> None:
-        nonlocal turns
+        nonlocal runs
         while True:
-            turns += 1
+            runs += 1
             await anyio.lowlevel.checkpoint()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(other)
         await work
         tasks.cancel_scope.cancel()
-    return turns
+    return runs

@@ -82,14 +82,14 @@ class _Coded(ABC):
 class Decompressed(_Coded):
     """A stream without its compression, which is identified by its first bytes.
 
-    The iteration ends only if the input was one or more whole streams with nothing behind them.
+    The iteration ends only if the input was one or more whole streams with nothing after them.
 
     Args:
         source: the input, in pieces of any size.
         ratio: the greatest ratio of output to input, checked from 1 MiB of output on; None: no limit.
 
     Raises:
-        InvalidArchive: while iterating: the input is damaged, ends early, has data behind its end or is in bzip2.
+        InvalidArchive: while iterating: the input is damaged, ends early, has data after its end or is in bzip2.
         LimitExceeded: while iterating: the ratio is too great.
     """
 

@@ -53,7 +53,7 @@ async def copy_range(
     """
     done = 0
     while done < size:
-        most = min(size - done, calls.PIECE)
+        most = min(size - done, calls.CALL_BYTES)
         count = await calls.run(_copy, source, source_offset + done, target, target_offset + done, most)
         if count == 0:
             raise _ends_early(source, size, done)

@@ -30,7 +30,7 @@ class TarStream:
     """The entries of an archive in a stream, in order, each with its data. Memory does not depend on sizes.
 
     The iteration yields the entries, and `data` the data of the last one. Data that is not read is skipped. The iteration ends
-    with the source, so its end means that the archive is whole and has nothing behind it.
+    with the source, so its end means that the archive is whole and has nothing after its end.
 
     Args:
         source: the archive's bytes, in pieces of any size; see `Decompressed`.

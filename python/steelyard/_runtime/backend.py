@@ -143,10 +143,10 @@ def interruptible(function: FunctionT) -> FunctionT:
 def _mark(function: Callable[..., Any], *, protected: bool) -> None:
     _marked.append((function, protected))
     if "trio" in sys.modules:
-        _tell_trio()
+        _mark_for_trio()
 
 
-def _tell_trio() -> None:
+def _mark_for_trio() -> None:
     import trio  # noqa: PLC0415  # only a program that runs on trio has it
 
     while _marked:
@@ -164,8 +164,8 @@ def protect_imported() -> None:
 def protect() -> None:
     """Have trio raise KeyboardInterrupt in no step of the package's coroutines, but at their next checkpoint.
 
-    Otherwise it may come between the call that makes a coroutine and the await of it, which the first steps and the last
-    of an ``async with`` are too, or before what a call returns has a name. So every coroutine function and async
+    Otherwise it may come between the call that makes a coroutine and the await of it, also in the first and last steps of
+    an ``async with``, or before the result of a call has a name. So every coroutine function and async
     generator of the modules that are imported, now or later, is `uninterrupted`, unless it is `interruptible`.
     """
     if protect not in _lazy.on_load:
@@ -181,7 +181,7 @@ def protect() -> None:
                 if code not in _interruptible:
                     _mark(_Coded(code), protected=True)
         _seen.add(name)
-    _tell_trio()
+    _mark_for_trio()
 
 
 class _Coded:

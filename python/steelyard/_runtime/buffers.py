@@ -12,7 +12,7 @@ def view(data: Buffer) -> memoryview:
 
     Raises:
         BufferError: it has another shape; a silent conversion would change what an offset means.
-        TypeError: it is no buffer at all.
+        TypeError: it is not a buffer.
     """
     found = memoryview(data)
     if found.ndim != 1 or found.itemsize != 1 or not found.c_contiguous:

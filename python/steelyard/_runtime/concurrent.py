@@ -22,7 +22,7 @@ from steelyard.errors import InvalidArgument
 __all__ = ("Emit", "Starter", "check_concurrency", "emitted", "map_concurrently", "map_unordered")
 
 _WITHOUT = 32
-"""The most results of one batch that are given without letting others run: a turn of the event loop costs more than a result."""
+"""The most results of one batch that are given without letting others run: a step of the event loop costs more than a result."""
 
 ItemT = TypeVar("ItemT")
 ResultT_contra = TypeVar("ResultT_contra", contravariant=True)

@@ -18,7 +18,7 @@ from steelyard._runtime.backend import uninterrupted
 __all__ = ("UNBOUND", "Process", "ProcessBound", "Unbound")
 
 _ENDS = {"aclose", "cancel_soon", "close", "__aexit__", "__exit__"}
-"""What ends an object. In a child it does nothing: what is open is the parent's, and the child has none of it."""
+"""The methods that end an object. In a child they do nothing: open resources are the parent's."""
 
 _SPECIAL = {"__aenter__", "__enter__", "__aiter__", "__anext__", "__iter__", "__next__"} | _ENDS
 

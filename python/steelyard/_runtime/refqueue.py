@@ -68,7 +68,7 @@ class RefQueue:
         """Wait until this task is the first for `ref`; it stays the first inside the ``async with``.
 
         Cancellation:
-            Leaves the queue; those behind move up.
+            Leaves the queue; the tasks after it move up.
         """
         waiter = Waiter()
         try:
@@ -99,7 +99,7 @@ class RefQueue:
                 first.wake()
 
     def closed(self) -> None:
-        """Say that the store was closed: all who wait try again, one after the other, and are refused."""
+        """Say that the store was closed: all waiting tasks try again, one after the other, and are refused."""
         for ref in list(self._waiters):
             self.released(ref)
 
@@ -150,10 +150,10 @@ def ref_queue(store: object) -> RefQueue:
     return _queues.setdefault(store, RefQueue()) if queue is None else queue
 
 
-def _begin_anew() -> None:
+def _start_empty() -> None:
     # The waiting tasks are the parent's, and perhaps a thread of the parent's held the lock.
     for queue in list(_queues.values()):
         queue.__init__()  # type: ignore[misc]  # as new
 
 
-os.register_at_fork(after_in_child=_begin_anew)
+os.register_at_fork(after_in_child=_start_empty)

@@ -19,7 +19,7 @@ _REFUSAL = "can't start new thread"
 
 @contextmanager
 def refusable(path: str | os.PathLike[str] | None = None) -> Iterator[None]:
-    """Raise a refused thread as an error of ours.
+    """Raise StorageError if the system refuses a thread.
 
     Args:
         path: what the thread is for, if that has a path.
@@ -69,7 +69,7 @@ def require(count: int, path: str | os.PathLike[str] | None = None) -> None:
 
 
 class Pool(ThreadPoolExecutor):
-    """A pool that goes on with fewer threads when the system refuses more.
+    """A pool that continues with fewer threads when the system refuses more.
 
     Raises (on `submit`):
         StorageError: it has no thread, and the system refused one (EAGAIN).
@@ -80,6 +80,6 @@ class Pool(ThreadPoolExecutor):
             with refusable():
                 super()._adjust_thread_count()
         except StorageError:
-            # The work is in the queue already, and each thread goes on until the queue is empty.
+            # The work is in the queue already, and each thread works until the queue is empty.
             if not self._threads:
                 raise

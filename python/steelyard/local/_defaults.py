@@ -1,4 +1,4 @@
-"""What `LocalStore` and the blocking core have in common without loading each other."""
+"""Defaults of `LocalStore` and the blocking core, which do not load each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `LocalStore` uses, in one module, which is loaded with the first store: the class is then quick to import."""
+"""The modules that `LocalStore` uses. They are loaded together with the first store, so that the class is quick to import."""
 
 from pathlib import Path
 

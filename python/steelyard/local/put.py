@@ -11,7 +11,7 @@ from anyio.lowlevel import checkpoint
 
 from steelyard import _native
 from steelyard._runtime.buffers import view
-from steelyard._runtime.calls import PIECE, run
+from steelyard._runtime.calls import CALL_BYTES, run
 from steelyard._runtime.jobs import watched
 from steelyard._runtime.opening import opening
 from steelyard.content import Writer
@@ -169,7 +169,7 @@ class _StoredError(Exception):
 class FileTransfer(Transfer, frozen=True, kw_only=True):
     """The transfer of any store, with a faster way for a file: the thread that reads it also writes it."""
 
-    async def fill(self, writer: Writer, *, most: int = PIECE) -> None:
+    async def fill(self, writer: Writer, *, most: int = CALL_BYTES) -> None:
         """Write the rest of the source."""
         place = self.pieces.place() if isinstance(self.pieces, FilePieces | RangePieces) else None
         if isinstance(writer, LocalWriter) and place is not None:

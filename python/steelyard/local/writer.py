@@ -11,7 +11,7 @@ from anyio.lowlevel import checkpoint
 
 from steelyard import _native
 from steelyard._runtime.buffers import view
-from steelyard._runtime.calls import PIECE, checkpoint_here, run, run_always, run_job
+from steelyard._runtime.calls import CALL_BYTES, checkpoint_here, run, run_always, run_job
 from steelyard._runtime.chunks import slices
 from steelyard._runtime.fork import ProcessBound
 from steelyard._runtime.jobs import watched
@@ -60,7 +60,7 @@ class LocalWriter(ProcessBound, Writer):
                 return
             with view(data) as octets:
                 if not await self._buffered(octets):
-                    for piece in slices(octets, PIECE):
+                    for piece in slices(octets, CALL_BYTES):
                         with piece:
                             # CANCEL: whole pieces are accepted or not; `offset` says where the source has to be continued.
                             await run(self._native.write, piece)

@@ -1,4 +1,4 @@
-"""What `steelyard.base` uses, in one module, which it loads at the first call: the classes there are then quick to import."""
+"""The functions that `steelyard.base` uses. It loads them at the first call, so that its classes are quick to import."""
 
 from anyio.lowlevel import checkpoint
 

@@ -1,4 +1,4 @@
-"""One source into one ingest: position, fill, commit; start over when what was kept turns out to be something else."""
+"""One source into one ingest: position, fill, commit; start over if the kept bytes are not those of the source."""
 
 from __future__ import annotations
 

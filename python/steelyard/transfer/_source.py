@@ -272,7 +272,7 @@ async def opened(source: Source) -> AsyncIterator[Pieces]:
     """Open a source of any kind; a path's file is closed on the way out, an object of the caller's is not.
 
     Raises:
-        TypeError: the object is no source.
+        TypeError: the object is not a source.
         OSError: the file does not open.
     """
     pieces = await _open(source)

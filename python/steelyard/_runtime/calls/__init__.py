@@ -1,22 +1,22 @@
 """Blocking calls off the event loop: native work and blocking calls of Python run on threads of the native pool.
 
-The unit of work is a **piece**: a call that ends by itself within milliseconds to a few seconds, with at most `PIECE` bytes
-of input or output. A piece is never abandoned. A caller that is cancelled before its piece starts has had no effect. A
-caller that is cancelled while its piece runs gets the result, and the cancellation at its next checkpoint. So no thread
-goes on with a file after its caller has left, and no caller has to guess whether something happened.
+A call ends by itself within milliseconds to a few seconds, and has at most `CALL_BYTES` bytes of input or output. It is never
+abandoned. A caller that is cancelled before its call starts has had no effect. A caller that is cancelled while its call
+runs gets the result, and the cancellation at its next checkpoint. So no thread works on a file after its caller has left,
+and each caller knows whether its call had an effect.
 
-Pieces run on threads of the native core, in one pool for the process. Results are put into a queue, and one wake of the event
+Calls run on threads of the native core, in one pool for the process. Results are put into a queue, and one wake of the event
 loop delivers all that are there: a wake costs about 50 µs, however many results it delivers. Threads start when there is work,
 and end within a second without work. `rust/core/src/threads/calls` decides which thread and which loop is woken, and when.
 
-A call that waits for something outside, such as a server, is not a piece, because its end is not known. `start` gives it
-a thread of a second pool, so that pieces always find one, and takes a function that ends it early.
+A **blocking call** waits for something outside, such as a server, so its end is not known. `start` gives it a thread of a
+second pool, so that other calls always find one, and takes a function that ends it early.
 
-* **Ctrl-C** never separates a caller from its piece, even when Python raises KeyboardInterrupt in the middle of this package.
+* **Ctrl-C** never separates a caller from its call, even when Python raises KeyboardInterrupt in the middle of this package.
 * **Several event loops**, one in each thread: each has its own port to the pool.
-* **A loop that ends** with pieces under way: they run to their end, and their results are dropped.
-* **The end of the process** waits for the pieces under way; blocking calls under way are made to end.
-* **A fork**: the child has an empty pool; what waited in the parent stays with the parent.
+* **A loop that ends** with calls under way: they run to their end, and their results are dropped.
+* **The end of the process** waits for the calls under way; blocking calls under way are made to end.
+* **A fork**: the child has an empty pool; the waiting calls stay with the parent.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from steelyard._runtime.calls._loop import Loop
 from steelyard._runtime.calls._trio import TrioLoop
 
 __all__ = (
-    "PIECE",
+    "CALL_BYTES",
     "BlockingCall",
     "OpenFile",
     "checkpoint_here",
@@ -51,11 +51,11 @@ __all__ = (
     "threads",
 )
 
-PIECE = 8 << 20
-"""The most bytes that one piece should move: a hop costs about 0.1 ms, hashing 8 MiB about 4 ms."""
+CALL_BYTES = 8 << 20
+"""The most bytes that one call should move: a hop costs about 0.1 ms, hashing 8 MiB about 4 ms."""
 
 THREADS = 32
-"""Pieces under way at once in the process: more than cores, so that waits for the disk overlap."""
+"""Calls under way at once in the process: more than cores, so that waits for the disk overlap."""
 
 WAITS = 1024
 """Blocking calls at once in the process: each holds a thread, which only waits."""
@@ -65,15 +65,15 @@ ArgsT = TypeVarTuple("ArgsT")
 
 
 async def run(function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
-    """Run one piece off the event loop and return its result.
+    """Call a function off the event loop and return its result.
 
     Cancellation:
-        Before the piece starts: no effect. Afterwards it is waited for and its result returned. Only asyncio's own
+        Before the call starts: no effect. Afterwards the caller waits for the result and returns it. Only asyncio's own
         ``Task.cancel`` is raised in place of the result, because asyncio raises it once. So whatever a result owns must be an
         object with ``close``, alone or in a tuple, and never a bare descriptor: it is closed if no caller gets it.
 
     KeyboardInterrupt:
-        As a cancellation: the piece is waited for. On trio the result is returned and the exception raised at a later
+        As a cancellation: the caller waits for the result. On trio the result is returned and the exception raised at a later
         checkpoint; on asyncio, where there is no other chance, it is raised in place of the result.
     """
     result: ResultT = await _this_loop().run(function, args)
@@ -81,7 +81,7 @@ async def run(function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
 
 
 async def run_always(function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
-    """Run one piece that releases something: it runs even if the caller is cancelled already, or Ctrl-C is pending.
+    """Call a function that releases something: it runs even if the caller is cancelled already, or Ctrl-C is pending.
 
     Cancellation:
         As for `run`, afterwards.
@@ -92,10 +92,10 @@ async def run_always(function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> Re
 
 
 async def run_job(job: Job, function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
-    """Run a long piece off the event loop and return its result.
+    """Call a function that takes long off the event loop and return its result.
 
     Cancellation:
-        As for `run`, but the job is cancelled, and what `function` returns may then be of a part only: ask `job.cancelled`.
+        As for `run`, but the job is cancelled, and the result may then be of a part only: ask `job.cancelled`.
     """
     result: ResultT = await _this_loop().run(function, args, cancel=job.cancel)
     return result
@@ -120,7 +120,7 @@ def start(function: Callable[[*ArgsT], ResultT], *args: *ArgsT, end: Callable[[]
 
 
 def _named(function: Callable[..., ResultT], args: tuple[Any, ...]) -> ResultT:
-    # Python records a thread that asks for itself, and the record outlives the thread: the name says whose it was.
+    # Python keeps a record of a thread that asks for itself, also after its end: the name identifies its owner.
     threading.current_thread().name = "steelyard-wait"
     return function(*args)
 
@@ -137,12 +137,12 @@ def threads() -> int:
 
 
 def counts() -> dict[str, int]:
-    """Return what was done since the process began: ``pieces``, ``starts`` and ``calls`` of threads, ``wakes`` of loops."""
-    return dict(zip(("pieces", "starts", "calls", "wakes"), _pool.counts(), strict=True))
+    """Return counts since the process began: ``hops``, ``starts`` and ``calls`` of threads, ``wakes`` of loops."""
+    return dict(zip(("hops", "starts", "calls", "wakes"), _pool.counts(), strict=True))
 
 
 class _Current(threading.local):
-    """The loop that ran the last piece of this thread. It most likely runs the next one, and finding it again is slow."""
+    """The loop of the last call of this thread. It most likely runs the next one, and finding it again is slow."""
 
     loop: Loop | None = None
 
@@ -160,7 +160,7 @@ def _this_loop() -> Loop:
     return loop
 
 
-def _begin_anew() -> None:
+def _start_empty() -> None:
     # The child has none of the threads, and perhaps a locked mutex.
     global _pool, _waits, _under_way, _current
     _pool, _waits, _under_way, _current = Pool(THREADS), Pool(WAITS), weakref.WeakSet(), _Current()
@@ -174,4 +174,4 @@ def _end() -> None:
 
 
 atexit.register(_end)
-os.register_at_fork(after_in_child=_begin_anew)
+os.register_at_fork(after_in_child=_start_empty)

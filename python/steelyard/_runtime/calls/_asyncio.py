@@ -24,7 +24,7 @@ __all__ = ("AsyncioLoop",)
 
 
 class _Failed:
-    """The error of a piece, on its way to the caller."""
+    """The error of a call, on its way to the caller."""
 
     __slots__ = ("error",)
 
@@ -89,7 +89,7 @@ class AsyncioLoop(Loop):
         future = self._loop().create_future()
         submitted: list[None] = []
         try:
-            # A single call of native code: the list says for certain whether the pool has the piece, wherever Ctrl-C breaks in.
+            # A single call of native code: the list says for certain whether the pool has the call, wherever Ctrl-C breaks in.
             submitted.extend(starmap(self._port.submit, ((function, args, future),)))
             result = await future
         except BaseException as broken:

@@ -61,7 +61,7 @@ class BlockingCall(ProcessBound, Generic[ResultT]):
 
 
 class OpenFile:
-    """An open file that a piece returns. It is closed when the result is dropped, when the object is collected, and in a
+    """An open file that a call returns. It is closed when the result is dropped, when the object is collected, and in a
     child of a fork.
 
     Args:

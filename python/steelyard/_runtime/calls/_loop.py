@@ -1,4 +1,4 @@
-"""What both kinds of event loop share: a port to each pool, and the delivery of results from a port to the callers."""
+"""The base of both kinds of event loop: a port to each pool, and the delivery of results from a port to the callers."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ class Loop(ABC):
         cancel: Callable[[], object] | None = None,
         always: bool = False,
     ) -> Any:
-        """Run one piece.
+        """Call a function on a thread, and return its result.
 
         Args:
-            function: the piece.
+            function: the function.
             args: its arguments.
             cancel: called when the caller is cancelled meanwhile.
             always: run it even if Ctrl-C is pending; the caller has a shield.

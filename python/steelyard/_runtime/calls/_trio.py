@@ -46,7 +46,7 @@ class TrioLoop(Loop):
     ) -> Any:
         if not always:
             await self._lowlevel.checkpoint_if_cancelled()
-        # From here on the task must wait: a piece without a waiting caller would use what the caller has released, and trio
+        # From here on the task must wait: a call without a waiting caller would use resources that the caller has released, and trio
         # fails with an internal error when it wakes a task that does not wait. So KeyboardInterrupt is held back.
         task = self._lowlevel.current_task()
         cancelled: list[None] = []

@@ -1,4 +1,4 @@
-"""The bridge to threads: who hears of what, and what is left when loops, tasks and processes end."""
+"""Calls on threads: their results, and the state that is left when loops, tasks and processes end."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ async def hop(function: Callable[[], object]) -> None:
 
 
 class Gate:
-    """A piece that lasts until it is let go, and says when it has begun."""
+    """A call that lasts until it is let go, and says when it has begun."""
 
     def __init__(self) -> None:
         self.begun = threading.Event()
         self.go = threading.Event()
         self.finished = threading.Event()
 
-    def piece(self) -> str:
+    def call(self) -> str:
         self.begun.set()
         assert self.go.wait(30)
         self.finished.set()
@@ -51,17 +51,17 @@ class Gate:
         threading.Timer(0.05, self.go.set).start()
 
 
-async def test_a_piece_returns_its_result() -> None:
+async def test_a_call_returns_its_result() -> None:
     assert await run(divmod, 7, 3) == (2, 1)
 
 
-async def test_a_piece_raises_what_it_raised() -> None:
+async def test_a_call_raises_what_it_raised() -> None:
     with pytest.raises(ZeroDivisionError):
         await run(divmod, 1, 0)
 
 
 async def test_an_error_keeps_nothing_alive() -> None:
-    """The frames of an error that was handled hold no cycle: what the piece had is gone without the collector."""
+    """The frames of an error that was handled hold no cycle: what the call had is gone without the collector."""
 
     class Thing:
         pass
@@ -83,7 +83,7 @@ async def test_an_error_keeps_nothing_alive() -> None:
     assert gone.is_set()
 
 
-async def test_a_piece_runs_in_another_thread() -> None:
+async def test_a_call_runs_in_another_thread() -> None:
     assert await run(threading.get_ident) != threading.get_ident()
 
 
@@ -101,7 +101,7 @@ async def test_a_caller_cancelled_meanwhile_gets_the_result_and_then_the_cancell
     gate, results = Gate(), []
 
     async def caller() -> None:
-        results.append(await run(gate.piece))
+        results.append(await run(gate.call))
         await anyio.lowlevel.checkpoint()
         results.append("not cancelled")
 
@@ -114,11 +114,11 @@ async def test_a_caller_cancelled_meanwhile_gets_the_result_and_then_the_cancell
     assert results == ["done"]
 
 
-async def test_a_deadline_does_not_abandon_a_piece() -> None:
+async def test_a_deadline_does_not_abandon_a_call() -> None:
     gate = Gate()
     gate.open_soon()
     with anyio.move_on_after(0.01):
-        await run(gate.piece)
+        await run(gate.call)
 
     assert gate.finished.is_set()
 
@@ -136,8 +136,8 @@ async def test_many_callers_all_get_their_own_result() -> None:
     assert results == {number: number**2 for number in range(500)}
 
 
-async def test_a_burst_of_pieces_wakes_the_loop_and_the_threads_a_few_times_only() -> None:
-    """Neither a wake of the loop for each piece, nor of a thread: that is what pieces would cost otherwise."""
+async def test_a_burst_of_calls_wakes_the_loop_and_the_threads_a_few_times_only() -> None:
+    """There is no wake of the loop for each call, and none of a thread."""
     await run(int)
     before = calls.counts()
     async with anyio.create_task_group() as tasks:
@@ -146,12 +146,12 @@ async def test_a_burst_of_pieces_wakes_the_loop_and_the_threads_a_few_times_only
     after = calls.counts()
     grown = {name: after[name] - before[name] for name in before}
 
-    assert grown["pieces"] == 256
+    assert grown["hops"] == 256
     assert grown["wakes"] <= 32
     assert grown["starts"] + grown["calls"] <= 32
 
 
-async def test_pieces_that_block_are_all_under_way_at_once() -> None:
+async def test_calls_that_block_are_all_under_way_at_once() -> None:
     """Each waits for all others: with one thread less it would never end."""
     barrier = threading.Barrier(calls.THREADS, timeout=30)
     async with anyio.create_task_group() as tasks:
@@ -161,7 +161,7 @@ async def test_pieces_that_block_are_all_under_way_at_once() -> None:
     assert not barrier.broken
 
 
-async def test_a_piece_that_blocks_holds_up_neither_later_pieces_nor_earlier_results() -> None:
+async def test_a_call_that_blocks_delays_neither_later_calls_nor_earlier_results() -> None:
     gate, short_ones = Gate(), anyio.Semaphore(0)
 
     async def short() -> None:
@@ -170,7 +170,7 @@ async def test_a_piece_that_blocks_holds_up_neither_later_pieces_nor_earlier_res
 
     async with anyio.create_task_group() as tasks:
         for _ in range(4):
-            tasks.start_soon(hop, gate.piece)
+            tasks.start_soon(hop, gate.call)
             for _ in range(4):
                 tasks.start_soon(short)
         with anyio.fail_after(30):
@@ -182,7 +182,7 @@ async def test_a_piece_that_blocks_holds_up_neither_later_pieces_nor_earlier_res
     assert still_blocked
 
 
-async def test_threads_end_within_a_second_of_the_last_piece() -> None:
+async def test_threads_end_within_a_second_of_the_last_call() -> None:
     await run(int)
     assert calls.threads() >= 1
 
@@ -193,7 +193,7 @@ async def test_there_are_never_more_threads_than_allowed() -> None:
     gate = Gate()
     async with anyio.create_task_group() as tasks:
         for _ in range(calls.THREADS + 10):
-            tasks.start_soon(hop, gate.piece)
+            tasks.start_soon(hop, gate.call)
         await run_when_full()
         most = calls.threads()
         gate.go.set()
@@ -207,12 +207,12 @@ async def run_when_full() -> None:
             await anyio.lowlevel.checkpoint()
 
 
-def test_asyncio_raises_its_own_cancellation_after_the_piece() -> None:
+def test_asyncio_raises_its_own_cancellation_after_the_call() -> None:
     """`Task.cancel` is said once; it would be lost if the result were returned in its place."""
     gate = Gate()
 
     async def main() -> None:
-        task = asyncio.create_task(run(gate.piece))
+        task = asyncio.create_task(run(gate.call))
         await asyncio.to_thread(gate.begun.wait)
         task.cancel()
         await asyncio.sleep(0)
@@ -225,7 +225,7 @@ def test_asyncio_raises_its_own_cancellation_after_the_piece() -> None:
     asyncio.run(main())
 
 
-def test_asyncio_cancelling_a_piece_closes_what_it_opened() -> None:
+def test_asyncio_cancelling_a_call_closes_what_it_opened() -> None:
     """The caller does not get the result, so no code could close it."""
     gate, closed = Gate(), threading.Event()
 
@@ -234,7 +234,7 @@ def test_asyncio_cancelling_a_piece_closes_what_it_opened() -> None:
             closed.set()
 
     def open_something() -> Opened:
-        gate.piece()
+        gate.call()
         return Opened()
 
     async def main() -> None:
@@ -266,10 +266,10 @@ def test_loops_in_several_threads_share_the_pool(backend: str) -> None:
     assert results == [list(range(100))] * 4
 
 
-def test_a_loop_closed_under_a_piece_leaves_it_to_end_alone() -> None:
+def test_a_loop_closed_under_a_call_leaves_it_to_end_alone() -> None:
     gate = Gate()
     loop = asyncio.new_event_loop()
-    task = loop.create_task(run(gate.piece))
+    task = loop.create_task(run(gate.call))
     loop.run_until_complete(asyncio.sleep(0.05))
     assert gate.begun.wait(30)
     loop.close()
@@ -293,12 +293,12 @@ def test_a_loop_that_has_ended_is_not_kept_alive() -> None:
     assert alive() is None
 
 
-def test_a_piece_that_asyncio_cancels_again_and_again_gives_its_result_to_nobody() -> None:
+def test_a_call_that_asyncio_cancels_again_and_again_drops_its_result() -> None:
     """Each cancellation takes away the future that waits; the result finds no wrong one."""
     gate, others = Gate(), []
 
     async def main() -> None:
-        task = asyncio.create_task(run(gate.piece))
+        task = asyncio.create_task(run(gate.call))
         await asyncio.to_thread(gate.begun.wait)
         for _ in range(5):
             task.cancel()
@@ -339,7 +339,7 @@ def test_a_trio_guest_and_its_host_each_hear_of_their_own() -> None:
 
 def test_a_fork_begins_with_an_empty_pool() -> None:
     gate = Gate()
-    thread = threading.Thread(target=anyio.run, args=(run, gate.piece))
+    thread = threading.Thread(target=anyio.run, args=(run, gate.call))
     thread.start()
     assert gate.begun.wait(30)
 
@@ -357,17 +357,17 @@ def test_a_fork_begins_with_an_empty_pool() -> None:
     assert os.waitstatus_to_exitcode(status) == 0
 
 
-def test_the_end_of_the_process_waits_for_a_piece() -> None:
+def test_the_end_of_the_process_waits_for_a_call() -> None:
     program = """
 import asyncio, sys, threading, time
 from steelyard._runtime.calls import run
 begun = threading.Event()
-def piece():
+def call():
     begun.set()
     time.sleep(0.3)
     print("finished", flush=True)
 loop = asyncio.new_event_loop()
-task = loop.create_task(run(piece))
+task = loop.create_task(run(call))
 loop.run_until_complete(asyncio.sleep(0.05))
 begun.wait()
 sys.exit(3)
