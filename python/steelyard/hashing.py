@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable
 from functools import partial
 from typing import Protocol, cast, final, runtime_checkable
 
@@ -21,8 +21,8 @@ from steelyard._runtime import calls
 from steelyard._runtime.chunks import slices
 from steelyard._runtime.jobs import watched
 from steelyard.digest import Algorithm, Digest
-from steelyard.errors import InvalidArgument
-from steelyard.model import DEFAULT_ALGORITHM, Buffer, OnProgress, Progress, Source
+from steelyard.errors import InvalidArgument, OutOfRange
+from steelyard.model import DEFAULT_ALGORITHM, Buffer, FileRange, OnProgress, Progress, Source
 from steelyard.options import name_of
 
 __all__ = ("Hasher", "digest_of")
@@ -178,6 +178,8 @@ async def digest_of(
         with view:
             digesting.total = view.nbytes
             await digesting.buffer(view)
+    elif isinstance(source, FileRange):
+        await digesting.range(source)
     elif isinstance(source, _Readable):
         await digesting.file(source)
     elif isinstance(source, AsyncIterable):
@@ -212,7 +214,7 @@ class _Digesting:
                 self.hasher.update(view)
                 await self.breathe(view.nbytes)
                 return
-            for piece in slices(view, calls.PIECE):
+            for piece in slices(view, calls.CALL_BYTES):
                 with piece:
                     await calls.run(self.hasher.update, piece)
                 self.report()
@@ -237,19 +239,34 @@ class _Digesting:
         """Hash an open file from its position to its end: a regular file in one hop, any other chunk by chunk."""
         self.total = await calls.run(_remaining, file)
         if self.total is not None:
-            job = Job()
-            report = None if self.on_progress is None else partial(self.report, job)
-            await watched(job, report, self.read_plain, file, job)
+            await self.in_one_hop(partial(self.read_plain, file))
         while await calls.run(self.read_piece, file):
             self.report()
 
-    def read_plain(self, file: _Readable, job: Job) -> None:
-        """Read and hash the rest of the file, on a thread; its position is then at the end."""
+    async def range(self, source: FileRange) -> None:
+        """Hash a part of a file."""
+        self.total = source.size
+        native = self.hasher._native  # noqa: SLF001  # one of our own
+        done = await self.in_one_hop(lambda job: native.update_from(source.file, source.offset, source.size, job))
+        if done < source.size:
+            raise OutOfRange("file range", offset=source.offset + source.size, size=source.offset + done)
+
+    async def in_one_hop(self, call: Callable[[Job], int]) -> int:
+        """Return the bytes that a call has hashed, on a thread, while their number is reported."""
+        job = Job()
+        done = await watched(job, None if self.on_progress is None else partial(self.report, job), call, job)
+        if job.cancelled:
+            await checkpoint()  # it raises the cancellation
+        return done
+
+    def read_plain(self, file: _Readable, job: Job) -> int:
+        """Read and hash the rest of the file, on a thread; its position is then at the end. Return the bytes."""
         plain = cast("io.FileIO", file)
         start = plain.tell()
         plain.seek(start)  # a file that is also written flushes its buffer
         done = self.hasher._native.update_from(plain.fileno(), start, None, job)  # noqa: SLF001  # one of our own
         plain.seek(start + done)
+        return done
 
     def read_piece(self, file: _Readable) -> bool:
         """Read and hash a chunk, on a thread; return whether there may be more.
@@ -260,7 +277,7 @@ class _Digesting:
         readinto = getattr(file, "readinto", None)
         done = 0
         with memoryview(bytearray(_READ)) as buffer:
-            while done < calls.PIECE:
+            while done < calls.CALL_BYTES:
                 data = None if readinto else file.read(_READ)
                 size = readinto(buffer) if readinto else None if data is None else len(data)
                 if size is None:

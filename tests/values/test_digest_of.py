@@ -12,12 +12,12 @@ from pathlib import Path
 
 import anyio
 import pytest
-from support.stalls import turns_of_another
+from support.stalls import runs_of_another_task
 
 from steelyard.digest import Algorithm
-from steelyard.errors import InvalidArgument, UnsupportedAlgorithm
+from steelyard.errors import InvalidArgument, OutOfRange, UnsupportedAlgorithm
 from steelyard.hashing import Hasher, digest_of
-from steelyard.model import Progress, Source
+from steelyard.model import FileRange, Progress, Source
 
 pytestmark = pytest.mark.anyio
 
@@ -102,6 +102,37 @@ async def test_an_open_file_is_read_from_where_it_stands_and_left_open() -> None
         assert not file.closed
 
 
+@pytest.mark.parametrize("size", [0, 1, 9 * MIB])
+async def test_a_range_is_read_from_its_offset_and_the_file_stays_where_it_is(size: int) -> None:
+    data = content(9 * MIB + 20)
+    seen: list[Progress] = []
+    with tempfile.TemporaryFile(buffering=0) as file:
+        file.write(data)
+        file.seek(5)
+
+        found = await digest_of(FileRange(file.fileno(), 10, size), on_progress=seen.append)
+
+        assert expected(data[10 : 10 + size]) == str(found)
+        assert 5 == file.tell()
+    assert (size, size) == (seen[-1].done, seen[-1].total)
+
+
+async def test_a_range_past_the_end_of_its_file_is_refused() -> None:
+    with tempfile.TemporaryFile(buffering=0) as file:
+        file.write(b"0123456789")
+        with pytest.raises(OutOfRange):
+            await digest_of(FileRange(file.fileno(), 5, 6))
+
+
+async def test_a_cancelled_range_raises_the_cancellation() -> None:
+    with tempfile.TemporaryFile(buffering=0) as file:
+        file.truncate(1 << 40)
+        with anyio.fail_after(30), anyio.move_on_after(0.05) as scope:
+            await digest_of(FileRange(file.fileno(), 0, 1 << 40))
+
+    assert scope.cancelled_caught
+
+
 async def test_a_compressed_file_is_hashed_as_its_reader_gives_it(tmp_path: Path) -> None:
     path = tmp_path / "data.gz"
     path.write_bytes(gzip.compress(bytes(3 * MIB)))
@@ -143,7 +174,7 @@ async def test_progress_rises_to_the_total_and_names_the_source(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("source", [b"", [], b"x"], ids=repr)
-async def test_progress_is_told_at_least_once(source: Source) -> None:
+async def test_progress_is_reported_at_least_once(source: Source) -> None:
     seen: list[Progress] = []
     await digest_of(source, on_progress=seen.append)
 
@@ -151,9 +182,9 @@ async def test_progress_is_told_at_least_once(source: Source) -> None:
 
 
 async def test_many_small_buffers_let_other_tasks_run() -> None:
-    turns = await turns_of_another(digest_of(chunks(bytes(2 * MIB), 1000)))
+    runs = await runs_of_another_task(digest_of(chunks(bytes(2 * MIB), 1000)))
 
-    assert turns >= 2 * MIB // 65_536 - 1
+    assert runs >= 2 * MIB // 65_536 - 1
 
 
 async def test_a_cancelled_call_raises_before_it_reads_anything() -> None:
