@@ -186,6 +186,19 @@ def test_the_readme_lists_the_folders() -> None:
     assert wanted == set(listed)
 
 
+def test_the_readme_names_the_folders_in_each_listed_folder() -> None:
+    rows = dict(re.findall(r"^\| `([\w./-]+)/` \| (.*) \|$", _text("README.md"), re.MULTILINE))
+    folders = {str(path) for name in _tracked() for path in Path(name).parents}
+    inside = {folder: Path(folder).parent for folder in folders if str(Path(folder).parent) in rows}
+    inside |= {folder: Path("rust/core") for folder in folders if re.fullmatch(r"rust/core/src/[^/]+", folder)}
+
+    assert [] == sorted(
+        folder
+        for folder, parent in inside.items()
+        if folder not in rows and f"`{Path(folder).name}/`" not in rows[str(parent)]
+    )
+
+
 @cache
 def _tracked() -> tuple[str, ...]:
     listed = subprocess.run(
