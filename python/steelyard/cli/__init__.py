@@ -4,7 +4,7 @@
 | --- | --- |
 | `commands`, `app` | the table of commands and the options that all of them share; from a command line to a call |
 | `parameters`, `parse`, `help`, `completion` | the arguments of typed functions; parser, help and completion made from them |
-| `run`, `loop` | one run: signals and exit code, in place or in an event loop |
+| `run`, `loop`, `running` | one run: in place or in an event loop; its signals and its exit code |
 | `context` | what a command is given: options, the store, output, progress |
 | `listing` | a local store for commands that only look at it, without an event loop |
 | `settings` | flag, environment, config file, default: where each option comes from |

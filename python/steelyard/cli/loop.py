@@ -11,7 +11,7 @@ from steelyard.cli import stdio
 from steelyard.cli.context import Context
 from steelyard.cli.exits import Exit
 from steelyard.cli.explain import UsageError
-from steelyard.cli.run import LAST_SECONDS, SIGNALS, Run
+from steelyard.cli.running import LAST_SECONDS, SIGNALS, Run
 
 __all__ = ("run_in_loop",)
 
