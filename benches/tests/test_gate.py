@@ -75,7 +75,7 @@ def test_worse_is_more_than_a_fifth_above_the_record(recorded: float, found: flo
     assert [verdict] == [line.verdict for line in compare({"a": recorded}, {"a": found})]
 
 
-def test_what_is_not_measured_is_told() -> None:
+def test_a_count_that_is_not_measured_is_reported() -> None:
     assert "a" in table(compare({"a": 1}, {}))
     assert "not measured" in table(compare({"a": 1}, {}))
 

@@ -27,7 +27,7 @@ class TestOrder:
         assert [2, 2, 2, 2] == [sum(turns[0] == name for turns in rounds) for name in "abcd"]
         assert [2, 2, 2, 2] == [sum(turns[-1] == name for turns in rounds) for name in "abcd"]
 
-    def test_nobody_always_comes_after_the_same(self) -> None:
+    def test_no_contestant_always_comes_after_the_same_one(self) -> None:
         before = {
             pair for number in range(8) for pair in zip(order("abc", number), order("abc", number)[1:], strict=False)
         }
@@ -136,7 +136,7 @@ class TestGround:
             assert {"large": 0, "small": 100} == sizes(place)
         assert [] == names_in(tmp_path)
 
-    async def test_a_full_disk_is_told_before_anything_is_written(self, tmp_path: Path) -> None:
+    async def test_a_full_disk_is_reported_before_anything_is_written(self, tmp_path: Path) -> None:
         with pytest.raises(OSError, match=r"the rounds need \d+ MiB, \d+ MiB are free") as full:
             check_space(tmp_path, large=1 << 60, small=0)
         with pytest.raises(OSError, match="the rounds need"):

@@ -10,7 +10,7 @@
 | `steelyard.options.IngestOptions.parse` | checks and converts the arguments of `writer` |
 | `steelyard.options.CommitOptions` | the checked arguments of `Writer.commit`, which `_commit` gets |
 | `check_ref`, `check_size`, `check_range` | check a ref, a size and a range of a blob |
-| `view` | returns the bytes of a buffer, and refuses objects that are no flat buffer of bytes |
+| `view` | returns the bytes of a buffer, and refuses objects that are not a flat buffer of bytes |
 | `changed_labels` | returns the labels of a blob after `update` |
 | `compiled`, `choose` | compile filters, and apply them, without blocking the event loop |
 | `steelyard.filters.info_fields`, `status_fields`, `image_fields` | the fields of a blob, an ingest and an image name |

@@ -113,5 +113,5 @@ def test_130_and_143_are_for_the_signals(shell: Shell) -> None:
         assert code == end(feed(shell, b"x", "put", "-"), number)[0]
 
 
-def test_a_dash_too_many_is_told_as_it_was_typed(shell: Shell) -> None:
+def test_a_dash_too_many_is_shown_as_it_was_typed(shell: Shell) -> None:
     assert "['-']" in shell.run("get", sha256(b""), "-", code=2).err

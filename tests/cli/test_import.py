@@ -147,7 +147,7 @@ def test_names_that_are_taken_are_left_alone(shell: Shell, archive: bytes) -> No
     assert held != shell.run("images", "ls").out
 
 
-def test_an_image_without_a_name_is_told(shell: Shell) -> None:
+def test_an_image_without_a_name_is_reported(shell: Shell) -> None:
     index, _, blobs = one_image([b"one"], org_opencontainers_image_ref_name="v1")
     data = tar(layout(index, blobs))
 

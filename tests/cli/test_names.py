@@ -35,7 +35,7 @@ def test_what_is_not_printable_is_escaped_in_text_and_json(shell: Shell) -> None
     assert shown(name) in shell.run("info", sha256(b"data")).out
 
 
-def test_names_with_backslashes_and_bytes_that_are_no_text_are_told_apart(shell: Shell) -> None:
+def test_names_with_backslashes_and_bytes_that_are_no_text_are_distinguished(shell: Shell) -> None:
     names = [rb"a\xff", b"a\xff", "a\x85".encode(), rb"a\x85", rb"a\u0085", b"a\x85", rb"a\\xff"]
     for name in names:
         Path(os.fsdecode(os.fsencode(shell.home) + b"/" + name)).write_bytes(name)
@@ -53,7 +53,7 @@ def test_names_with_backslashes_and_bytes_that_are_no_text_are_told_apart(shell:
 
 
 @pytest.mark.parametrize("shape", ["text", "json", "jsonl"])
-def test_a_root_that_is_no_text_is_told_with_its_bytes(shell: Shell, shape: str) -> None:
+def test_a_root_that_is_no_text_is_shown_with_its_bytes(shell: Shell, shape: str) -> None:
     root = os.fsdecode(b"no\xff where")
 
     failed = shell.run("--store", root, "ls", "--format", shape, code=3)

@@ -40,7 +40,7 @@ def script(shell: Shell, line: str) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize("words", ["ls", "ls --format json", "--version", "--help"])
-def test_a_closed_standard_output_is_told_and_gives_1(stocked: Shell, words: str) -> None:
+def test_a_closed_standard_output_is_reported_and_gives_1(stocked: Shell, words: str) -> None:
     code, out, err = script(stocked, f"STEELYARD {words} >&-")
 
     assert (1, "") == (code, out)
@@ -64,7 +64,7 @@ def test_messages_that_go_nowhere_change_no_exit_code(stocked: Shell, stream: st
     assert (2, "") == script(stocked, f"STEELYARD frobnicate {stream}")[:2]
 
 
-def test_what_is_stored_is_stored_though_nothing_can_be_told(shell: Shell) -> None:
+def test_a_put_stores_also_if_no_message_can_be_printed(shell: Shell) -> None:
     (shell.home / "file").write_bytes(b"data")
 
     assert 1 == script(shell, "STEELYARD put file <&- >&- 2>&-")[0]
@@ -84,7 +84,7 @@ def test_a_closed_standard_input_cannot_be_read(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize("most", [6, 10])
-def test_too_few_descriptors_are_told_as_such_or_suffice(stocked: Shell, most: int) -> None:
+def test_too_few_descriptors_are_reported_as_such_or_suffice(stocked: Shell, most: int) -> None:
     code, _, err = script(stocked, f"ulimit -n {most}; exec STEELYARD info {ZERO}")
 
     if code != 3:
@@ -92,7 +92,7 @@ def test_too_few_descriptors_are_told_as_such_or_suffice(stocked: Shell, most: i
         assert "Too many open files" in err
 
 
-def test_a_config_file_that_cannot_be_read_is_told(shell: Shell) -> None:
+def test_a_config_file_that_cannot_be_read_is_reported(shell: Shell) -> None:
     (shell.home / "config" / "steelyard" / "config.toml").mkdir(parents=True)
 
     done = shell.run("ls", code=2)
@@ -129,13 +129,13 @@ async def test_lines_that_the_clock_of_the_display_could_not_write_are_missed_by
     assert by_command.value is by_clock.value
 
 
-def test_an_output_that_fails_is_told_once(stocked: Shell) -> None:
+def test_an_output_that_fails_is_reported_once(stocked: Shell) -> None:
     _, _, err = script(stocked, "STEELYARD ls --format json >/dev/full")
 
     assert 1 == err.count("No space left on device")
 
 
-def test_completion_into_a_folder_that_is_not_there_is_told(shell: Shell) -> None:
+def test_completion_into_a_missing_folder_is_reported(shell: Shell) -> None:
     done = shell.run("completion", "bash", "-o", str(Path("absent") / "file"), code=3)
 
     assert "steelyard: error: No such file or directory: absent/file" in done.err

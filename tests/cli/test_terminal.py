@@ -134,7 +134,7 @@ def test_quiet_and_json_list_on_a_terminal_too(
     assert all(sha256(data) in shown for data in files.values())
 
 
-def test_lines_stay_where_messages_go_elsewhere(stocked: Shell, tree: Path, files: dict[str, bytes]) -> None:
+def test_lines_stay_if_messages_go_to_another_file(stocked: Shell, tree: Path, files: dict[str, bytes]) -> None:
     terminal = Terminal(stocked, "put", "-r", tree, streams=("stdout",))
 
     shown = terminal.show_until(None)

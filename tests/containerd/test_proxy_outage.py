@@ -161,7 +161,9 @@ def _taken_up(system: Proxied, ref: str) -> int:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_an_import_that_fails_begins_anew_for_containerd_ends_its_lease(system: Proxied, ctr: Ctr, way: str) -> None:
+def test_an_import_that_fails_starts_over_because_containerd_ends_its_lease(
+    system: Proxied, ctr: Ctr, way: str
+) -> None:
     packed, other = layer(5 * MIB), make("docker.io/demo/other:1", layer(10))
     made = make("docker.io/demo/broken:1", packed)
     _import(ctr, other)

@@ -74,7 +74,7 @@ async def test_containerd_collects_what_nothing_refers_to_and_not_what_a_lease_p
         await leased.put(b"after the end of the lease")
 
 
-async def test_a_lease_can_be_told_to_protect_what_is_there(remote: RemoteStore) -> None:
+async def test_a_lease_can_protect_stored_blobs(remote: RemoteStore) -> None:
     # Under a lease from the start: containerd collects garbage whenever it likes.
     async with AsyncExitStack() as first, remote.leased(expires=timedelta(minutes=5)) as leased:
         there = (await (await first.enter_async_context(remote.leased())).put(b"there")).digest

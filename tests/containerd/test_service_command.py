@@ -158,7 +158,7 @@ def test_where_a_server_answers_the_exit_code_is_6_and_what_is_no_socket_is_2(sh
         ([], "--address"),
     ],
 )
-def test_a_wrong_command_line_is_told_and_exits_with_2(tmp_path: Path, words: list[str], message: str) -> None:
+def test_a_wrong_command_line_is_reported_and_exits_with_2(tmp_path: Path, words: list[str], message: str) -> None:
     done = command(*words, "--store", tmp_path / "store")
 
     assert (2, True) == (done.returncode, message in done.stderr), done.stderr

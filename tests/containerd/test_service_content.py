@@ -205,7 +205,7 @@ def test_a_malformed_namespace_is_an_invalid_argument(content: Wire, namespace: 
         content.content.Info(pb.InfoRequest(digest=ABSENT), metadata=(("containerd-namespace", namespace),))
 
 
-def test_all_namespaces_share_the_store_and_leases_are_taken_note_of_by_nobody(content: Wire) -> None:
+def test_all_namespaces_share_the_store_and_leases_are_ignored(content: Wire) -> None:
     digest = content.store(DATA)
     for namespace in ("default", "k8s.io", "a" * 76):
         headers = (("containerd-namespace", namespace), ("containerd-lease", "some"))

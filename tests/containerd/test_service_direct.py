@@ -53,7 +53,7 @@ async def test_a_task_that_waits_for_a_ref_is_woken_when_a_client_frees_it(
                     assert {"end": 4, "cancel": 4}.get(how, 0) == writer.offset
 
 
-async def test_each_ref_that_is_freed_is_told_once(local_store: LocalStore) -> None:
+async def test_each_ref_that_is_freed_is_notified_once(local_store: LocalStore) -> None:
     """A waiting task would notice by itself, but a second later."""
     freed: list[str] = []
     blocking = BlockingStore(local_store.direct().native, freed.append)

@@ -161,7 +161,7 @@ def test_other_calls_have_a_limit_of_their_own_with_a_name(short_path: Path) -> 
         until_answered(content)
 
 
-def test_a_writer_that_says_nothing_is_told_of_its_deadline_and_its_ingest_kept(short_path: Path) -> None:
+def test_a_silent_writer_gets_an_error_at_its_deadline_and_its_ingest_is_kept(short_path: Path) -> None:
     with serving(short_path, idle_seconds=1) as content:
         talk = content.talk()
         talk.ask(pb.WRITE, ref="idle", data=b"kept")

@@ -79,7 +79,7 @@ async def test_the_socket_is_never_seen_with_another_mode(short_path: Path) -> N
     assert {"0o700"} == set(modes.values())
 
 
-async def test_a_socket_that_nobody_answers_on_is_replaced(short_path: Path) -> None:
+async def test_a_socket_on_which_no_server_answers_is_replaced(short_path: Path) -> None:
     path = short_path / "content.sock"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))

@@ -281,7 +281,7 @@ def test_a_message_is_cut_to_what_a_header_may_have_and_keeps_its_end() -> None:
 
 
 @pytest.mark.anyio
-async def test_an_unforeseen_error_is_internal_in_short_and_told_in_full_by_the_log(
+async def test_an_unforeseen_error_is_internal_for_the_client_and_complete_in_the_log(
     short_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken(MemoryStore):

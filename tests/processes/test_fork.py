@@ -170,7 +170,7 @@ def _open_under(root: Path) -> list[str]:
 
 
 @pytest.mark.anyio
-async def test_a_child_of_a_child_is_told_apart_from_both(tmp_path: Path) -> None:
+async def test_a_child_of_a_child_is_distinguished_from_both(tmp_path: Path) -> None:
     async with LocalStore(tmp_path) as store:
         stored = await store.put(b"blob")
 

@@ -24,7 +24,7 @@ from steelyard import FailedPrecondition, LocalStore
 LIMIT_SECONDS = 30
 root, backend, forks = sys.argv[1], sys.argv[2], int(sys.argv[3])
 ended = threading.Event()
-turns = {"put": 0, "walk": 0}
+rounds = {"put": 0, "walk": 0}
 
 def child(store):
     async def use_own():
@@ -50,14 +50,14 @@ def fork(store):
 
 async def put(store, name):
     while not ended.is_set():
-        await store.put(b"%d of %d" % (turns["put"], name) * 20_000)
-        turns["put"] += 1
+        await store.put(b"%d of %d" % (rounds["put"], name) * 20_000)
+        rounds["put"] += 1
 
 async def walk(store):
     while not ended.is_set():
         async for _ in store.walk():
             pass
-        turns["walk"] += 1
+        rounds["walk"] += 1
 
 def work(kind):
     async def main():
@@ -71,7 +71,7 @@ async def main():
         threads = [threading.Thread(target=work, args=(number,)) for number in range(2)]
         for thread in threads:
             thread.start()
-        while not all(turns.values()):
+        while not all(rounds.values()):
             await anyio.sleep(0.001)
         try:
             async with anyio.create_task_group() as tasks:

@@ -266,7 +266,7 @@ async def test_changes_of_labels_and_names_that_wait_are_cancelled_and_reads_go_
     waits.report()
 
 
-async def test_calls_that_wait_for_labels_keep_nobody_from_the_blob(tmp_path: Path) -> None:
+async def test_calls_that_wait_for_labels_do_not_lock_the_blob(tmp_path: Path) -> None:
     """The waiting calls belong to a second store, which is to the first what another process is."""
     root, waits = tmp_path / "root", _Waits()
     with anyio.fail_after(_HANG_SECONDS):
@@ -334,7 +334,7 @@ anyio.run(main)
 """
 
 
-async def test_a_process_that_is_suspended_at_any_moment_holds_nobody_up(tmp_path: Path) -> None:
+async def test_a_process_that_is_suspended_at_any_moment_blocks_no_other(tmp_path: Path) -> None:
     root, seed = tmp_path / "root", int(os.environ.get("STEELYARD_SEED", time.time_ns() % 1_000_000))
     print(f"STEELYARD_SEED={seed}")
     chance, slowest, waited = random.Random(seed), 0.0, 0

@@ -197,7 +197,7 @@ def test_a_lower_layer_that_imports_a_higher_one_is_found(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("header", ["impl Store", "impl Deref for Store", "impl<'a> From<&'a str> for Store"])
-def test_a_method_of_a_store_elsewhere_is_found(tmp_path: Path, header: str) -> None:
+def test_a_method_of_a_store_in_another_layer_is_found(tmp_path: Path, header: str) -> None:
     text = f"{header} {{}}\n#[cfg(test)]\nmod tests {{ impl Store {{}} }}"
     crate = _crate(tmp_path, lib="mod a;\nmod store;", a=text, store=text)
 
@@ -205,7 +205,7 @@ def test_a_method_of_a_store_elsewhere_is_found(tmp_path: Path, header: str) -> 
 
 
 @pytest.mark.parametrize("text", ['"meta.db"', 'b"lock"', 'open("blobs/sha256")', 'r#"lock"#'])
-def test_a_name_of_the_disk_elsewhere_is_found(tmp_path: Path, text: str) -> None:
+def test_a_name_of_the_disk_in_another_layer_is_found(tmp_path: Path, text: str) -> None:
     names = "".join(f'pub const {name.upper()[:2]}: &str = "{name}";\n' for name in ("meta.db", "lock", "blobs"))
     files = {"lib": "mod a;\nmod format;", "format": "mod names;\nmod containerd;", "format__containerd": ""}
     other = '// "lock"\nf().at("lock", path);\n#[cfg(test)]\nmod tests { const A: &str = "lock"; }\n'

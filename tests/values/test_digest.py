@@ -64,7 +64,7 @@ def test_digests_are_ordered_as_their_texts(one: Digest, two: Digest) -> None:
     ],
     ids=lambda text: repr(text[:80]),
 )
-def test_malformed_text_is_told_from_a_wrong_length_and_a_foreign_algorithm(text: str) -> None:
+def test_malformed_text_is_distinguished_from_a_wrong_length_and_a_foreign_algorithm(text: str) -> None:
     with pytest.raises(InvalidDigest) as caught:
         Digest.parse(text)
 

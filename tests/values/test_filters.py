@@ -131,7 +131,7 @@ def test_an_ingest_matches_or_not(text: str, expected: bool) -> None:
     ],
     ids=repr,
 )
-def test_what_is_no_filter_is_told_with_its_place(text: str, position: int, reason: str) -> None:
+def test_an_invalid_filter_is_refused_with_its_place(text: str, position: int, reason: str) -> None:
     with pytest.raises(InvalidFilter, match="filter") as caught:
         filters.compile("ok", text)
 

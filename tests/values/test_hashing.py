@@ -124,7 +124,7 @@ def test_blake3_has_a_state_at_whole_subtrees(offset: int) -> None:
 
 
 @pytest.mark.parametrize("offset", [1, 1024, MIB - 1, MIB, MIB + 1, 2 * MIB - 1, 2 * MIB + 1])
-def test_blake3_has_no_state_elsewhere_and_says_so(offset: int) -> None:
+def test_blake3_has_no_state_at_other_offsets_and_says_so(offset: int) -> None:
     hasher = Hasher("sha256", "blake3")
     hasher.update(bytes(offset))
 

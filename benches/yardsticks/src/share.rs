@@ -48,12 +48,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn results_come_in_order_whoever_made_them() {
+    fn results_come_in_order_of_the_items() {
         assert_eq!((0..100).collect::<Vec<_>>(), share(7, 100, Ok).unwrap());
     }
 
     #[test]
-    fn one_failure_is_told() {
+    fn one_failure_is_returned() {
         let fail = |number| if number == 42 { Err(io::Error::other("42")) } else { Ok(number) };
 
         assert_eq!("42", share(3, 100, fail).unwrap_err().to_string());

@@ -93,7 +93,7 @@ async def export(
             overwrite=overwrite,
             on_progress=meter.observe,
         )
-    await _tell(context, found, None if target == "-" else target)
+    await _report(context, found, None if target == "-" else target)
 
 
 class _Meter(Meter):
@@ -159,7 +159,7 @@ def _kind_of(target: str) -> Literal["store", "directory", "special", "file"]:
     return "special" if path.exists() and not path.is_file() else "file"
 
 
-async def _tell(context: Context, found: Exported, target: str | None) -> None:
+async def _report(context: Context, found: Exported, target: str | None) -> None:
     """Report the result. If standard output has the archive, it has nothing else."""
     written = [blob for blob in found.blobs if blob.status == "written"]
     size = sum(blob.descriptor.size for blob in written)

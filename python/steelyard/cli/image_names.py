@@ -55,7 +55,7 @@ def platforms_of(words: Sequence[str], *, every: bool) -> Platforms | None:
 
     Raises:
         UsageError: both were given.
-        InvalidArgument: a word is no platform.
+        InvalidArgument: a word is not a platform.
     """
     if words and every:
         raise UsageError("--platform and --all-platforms: expected one of them")

@@ -29,7 +29,7 @@ from steelyard.model import Progress
 __all__ = ("import_",)
 
 _LISTED = 10
-"""Missing blobs of an image that a person is told; the record has them all."""
+"""The most missing blobs of an image that are printed for a person; the record has all of them."""
 
 
 async def import_(
@@ -98,7 +98,7 @@ async def import_(
             labels=labels_of(label) if label else None,
             on_progress=meter.observe,
         )
-    await _tell(context, found)
+    await _report(context, found)
 
 
 class _Meter(Meter):
@@ -118,7 +118,7 @@ class _Meter(Meter):
 
 @asynccontextmanager
 async def _opened(context: Context, source: str, name: str | None) -> AsyncIterator[ImportSource]:
-    """Return the source of the word on the command line. No store is made for what is no archive."""
+    """Return the source of the word on the command line. No store is made if it is not an archive."""
     look = look_first if await context.makes_store() else _as_it_is
     if source == "-":
         async with aclosing(stdio.chunks()) as pieces:
@@ -149,7 +149,7 @@ def _check_source(path: Path) -> None:
         raise NoSource(str(path), message, next_step=f"ls -la {quoted(str(path))}")
 
 
-async def _tell(context: Context, found: Imported) -> None:
+async def _report(context: Context, found: Imported) -> None:
     counts = {status: sum(blob.status == status for blob in found.blobs) for status in ("new", "present", "skipped")}
     stray = sum(not blob.referenced and blob.status != "skipped" for blob in found.blobs)
     context.begin("imported", "images", "blobs", "bytes", *counts, "unreferenced")
@@ -183,9 +183,9 @@ async def _tell(context: Context, found: Imported) -> None:
         )
         await context.out.emit(record_of_blob, "")
     what = f"imported {counted(len(found.images), 'image')}, {counted(len(found.blobs), 'blob')}"
-    told = {**counts, "that no image needs": stray}
+    totals = {**counts, "that no image needs": stray}
     context.conclude(
         f"{what}: "
-        + ", ".join(f"{number} {word}" for word, number in told.items() if number or word == "new")
+        + ", ".join(f"{number} {word}" for word, number in totals.items() if number or word == "new")
         + f"; {amount(found.new_bytes)} stored"
     )

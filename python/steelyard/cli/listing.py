@@ -1,4 +1,4 @@
-"""What the commands that look at a store need of it; on this machine's disk they get it without an event loop."""
+"""The calls of a store that commands without changes need; a store on this machine's disk needs no event loop for them."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def mount_of(path: str | os.PathLike[str]) -> Mount | None:
-    """Return the file system that a path is on, or None where the system does not tell."""
+    """Return the file system that a path is on, or None if the system does not say."""
     real = os.path.realpath(path)
     best: Mount | None = None
     try:

@@ -30,11 +30,10 @@ class Output:
     Args:
         shape: the format.
         before_write: called before lines go to standard output, to take a progress line off the same terminal.
-
         has_loop: whether there is an event loop; otherwise no call suspends.
 
     Attributes:
-        plural: what the JSON document calls its list of records: ``blobs``, ``ingests``; empty where there is no list.
+        plural: the name of the list of records in the JSON document: ``blobs``, ``ingests``; empty if there is no list.
         patience: without an event loop, the seconds that a write waits for a reader that has stopped; None for ever.
     """
 

@@ -44,7 +44,7 @@ class Argument(NamedTuple):
     Attributes:
         parameter: the name of the function's parameter.
         names: the option and its short form, or the name of a positional argument.
-        positional: whether it is no option.
+        positional: whether it is not an option.
         many: whether it may be repeated.
         required: whether a value is required.
         convert: returns the value of a word; `bool` marks an option without a value.

@@ -1,4 +1,4 @@
-"""Progress on standard error: a live line on a terminal, a plain line every 10 s elsewhere.
+"""Progress on standard error: a live line on a terminal, otherwise a plain line every 10 s.
 
 The library reports events (`steelyard.model.Progress`); a `Meter` adds them up; a `Display` shows the meter. The live
 line is rendered by rich's columns, but drawn here, without rich's own thread and redirections, so that results can go

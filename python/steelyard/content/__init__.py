@@ -1,7 +1,7 @@
 """The interfaces of a content store: the page to read first.
 
 A **blob** is immutable bytes, named by the digest of the bytes. An **ingest** is an unfinished, resumable write with a name
-of the caller's choice, its **ref**. `Writer.commit` turns the ingest into a blob. The interfaces follow containerd:
+of the caller's choice, its **ref**. `Writer.commit` makes the ingest a blob. The interfaces follow containerd:
 
 | Interface | Does |
 | --- | --- |

@@ -27,7 +27,7 @@ def with_errors(results: AsyncGenerator[PutManyResult, None], errors: Errors) ->
 
 
 class _RaisedAtEnd(AsyncGenerator[PutManyResult, None]):
-    """Yields the results of a `put_many` that succeeded. It is no generator: dropping it drops `results`, which end their work."""
+    """Yields the results of a `put_many` that succeeded. It is not a generator: dropping it drops `results`, which end their work."""
 
     def __init__(self, results: AsyncGenerator[PutManyResult, None]) -> None:
         self._results = results

@@ -8,7 +8,7 @@ SteelyardError
 ├── Unreachable                       the server of a remote store does not answer: try again later
 ├── FailedPrecondition                the state is not the one asked for: change it first
 │   ├── UnexpectedDigest              the bytes are not the expected ones; the ingest keeps them
-│   ├── UnexpectedSize                there are more or fewer bytes than expected; likewise
+│   ├── UnexpectedSize                there are more or fewer bytes than expected; the ingest keeps them
 │   ├── WriterClosed                  the writer is closed (anyio.ClosedResourceError)
 │   ├── IncompatibleFormat            the root has another format than this release knows
 │   ├── NameMoved                     the image name holds something else by now

@@ -24,7 +24,7 @@ class Visited:
             platforms the image has.
 
     Attributes:
-        is_off: whether nothing is left out, because images contradict each other.
+        is_disabled: whether nothing is left out, because images contradict each other.
     """
 
     def __init__(self, limits: Limits, *, indexes: bool = True) -> None:
@@ -34,7 +34,7 @@ class Visited:
         self._whole: dict[Key, int] = {}  # and the number of levels below it
         self._descriptors: dict[str, OCIDescriptor] = {}  # of all whole blobs
         self._visits = 0
-        self.is_off: bool = False
+        self.is_disabled: bool = False
 
     def covers(self, node: Node) -> bool:
         """Return whether everything below the document is known to be stored, and is not too deep in this image."""
@@ -61,16 +61,16 @@ class Visited:
             return False
         return known.size != descriptor.size or has_children(known) or has_children(descriptor)
 
-    def turn_off(self) -> None:
+    def disable(self) -> None:
         """Leave out nothing from now on."""
-        self.is_off = True
+        self.is_disabled = True
         self._whole.clear()
         self._descriptors.clear()
 
     def add(self, nodes: Iterable[Node]) -> None:
         """Add all nodes of an image whose blobs are all stored."""
         nodes = list(nodes)
-        if self.is_off:
+        if self.is_disabled:
             return
         heights = self._heights(nodes)
         for node in nodes:

@@ -174,11 +174,11 @@ async def _nodes(
     reader: DocumentReader, root: OCIDescriptor, platforms: Platforms | None, visited: Visited | None
 ) -> list[Node]:
     while True:
-        was_off = visited is None or visited.is_off
+        was_disabled = visited is None or visited.is_disabled
         walk = walk_one_of(reader, root, platforms=platforms, visited=visited)
         async with aclosing(walk) as nodes:
             found = [node async for node in nodes]
-        if was_off or visited is None or not visited.is_off:
+        if was_disabled or visited is None or not visited.is_disabled:
             return found
         # This image contradicts another one, so nothing may be left out.
 

@@ -176,7 +176,7 @@ class _Walk:
         if known is None:
             self._seen[descriptor.digest] = descriptor
             if self._visited is not None and self._visited.contradicts(descriptor):
-                self._visited.turn_off()
+                self._visited.disable()
             if len(self._seen) > self._limits.nodes:
                 raise LimitExceeded("image", limit="nodes", allowed=self._limits.nodes)
             return True

@@ -92,7 +92,7 @@ class DamagingContract:
         assert (await store.put(DATA)).new
         await store.verify(DIGEST)
 
-    async def test_verify_all_tells_of_every_blob(self, store: Any) -> None:
+    async def test_verify_all_reports_every_blob(self, store: Any) -> None:
         digests = [await keep(store, b"%d" % number) for number in range(20)] + [await keep(store, DATA)]
         await self.damage(store, DIGEST, DAMAGES["first byte"])
 

@@ -38,7 +38,7 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
     # To try a socket on this machine costs nothing; a server that has come back is found at once.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 500),
-    # Contrary to its name: how long an attempt may take. A busy server is no absent one.
+    # Contrary to its name: how long an attempt may take. A busy server is not an absent one.
     ("grpc.min_reconnect_backoff_ms", 10_000),
     ("grpc.http2.lookahead_bytes", _AHEAD),
     ("grpc.enable_retries", 0),

@@ -27,7 +27,7 @@ __all__ = ("RemoteImageNames",)
 class RemoteImageNames(ProcessBound, ImageNames):
     """Image names behind a server. A server that only has content answers each call with Unsupported.
 
-    The service changes one name at a time. So `assign` is no transaction: what it has changed is changed back when a later
+    The service changes one name at a time. So `assign` is not a transaction: its changes are undone when a later
     name is refused, and others may see that. `expected` is compared before the change; by containerd not again with it.
     """
 
@@ -153,7 +153,7 @@ class RemoteImageNames(ProcessBound, ImageNames):
 
 
 def _expected(expected: Digest | str | None) -> Headers:
-    """Return what tells our own service to compare with the change; to containerd it means nothing."""
+    """Return the header by which our own service compares and changes in one step; containerd ignores it."""
     return () if expected is None else (("steelyard-expected", str(expected)),)
 
 

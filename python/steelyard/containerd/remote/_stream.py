@@ -74,7 +74,7 @@ class WriteStream(ProcessBound):
         await self._until(lambda: self._answered >= wanted)
 
     async def room(self, size: int, window: int) -> None:
-        """Wait until so many bytes more are no more in flight than the window, or until none are.
+        """Wait until `size` more bytes fit into the window, or until none are in flight.
 
         Raises and Cancellation are those of `answered`.
         """

@@ -79,7 +79,7 @@ class RemoteWriter(ProcessBound, Writer):
         return self._offset
 
     def with_announced(self, status: Status) -> Status:
-        """Return the status with what the caller announced: not every server keeps it, and none can be told a size of 0."""
+        """Return the status with what the caller announced: not every server keeps it, and the protocol has no size of 0."""
         announced = self._announced
         return msgspec.structs.replace(
             status,

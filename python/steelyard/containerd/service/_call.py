@@ -163,7 +163,7 @@ class Call:
         """Return whether the client is still there."""
         return self.code is None and self._context.is_active()
 
-    # For who runs it
+    # For the code that runs the call
 
     def end(self, refused: Refusal | None) -> None:
         """End a call whose responses are streamed, with an error or without; only the first end counts."""
@@ -172,7 +172,7 @@ class Call:
                 return
             self.code = StatusCode.OK if refused is None else refused.code
         if refused is not None:
-            self._tell(refused)
+            self._send_error(refused)
         if self._send is not None:
             self._send(None)
 
@@ -232,7 +232,7 @@ class Call:
         name = self.method.rpartition("/")[2]
         return f"{name} {self.subject}" if self.subject else name
 
-    def _tell(self, refused: Refusal) -> None:
+    def _send_error(self, refused: Refusal) -> None:
         self._context.set_code(refused.code)
         self._context.set_details(refused.message)
         self._context.set_trailing_metadata(refused.metadata)

@@ -1,4 +1,4 @@
-"""Errors as they go over the wire: a gRPC code, and a message that ends in the words by which containerd tells them apart."""
+"""Errors as they go over the wire: a gRPC code, and a message whose last words identify the error for containerd."""
 
 from __future__ import annotations
 

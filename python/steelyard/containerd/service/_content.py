@@ -67,7 +67,7 @@ class Content:
         }
 
     def info(self, call: Call, data: bytes) -> bytes:
-        """Tell what is known of a blob."""
+        """Return the info of a blob."""
         digest = _digest(call, messages.parse(content_pb2.InfoRequest, data).digest)
         info = messages.info_message(self._store.info(digest))
         return content_pb2.InfoResponse(info=info).SerializeToString()
@@ -126,13 +126,13 @@ class Content:
             blob.close()
 
     def status(self, call: Call, data: bytes) -> bytes:
-        """Tell how far an ingest is."""
+        """Return the status of an ingest."""
         call.subject = messages.parse(content_pb2.StatusRequest, data).ref
         status = messages.status_message(self._store.status(call.subject))
         return content_pb2.StatusResponse(status=status).SerializeToString()
 
     def list_statuses(self, call: Call, data: bytes) -> bytes:
-        """Tell of all matching ingests."""
+        """Return the statuses of all matching ingests."""
         del call
         request = messages.parse(content_pb2.ListStatusesRequest, data)
         statuses = [

@@ -41,13 +41,13 @@ class Images:
         return {name: interceptor.one(f"/{SERVICE}/{name}", one) for name, one in ones.items()}
 
     def get(self, call: Call, data: bytes) -> bytes:
-        """Tell what is known of a name."""
+        """Return a name and its target."""
         call.subject = messages.parse(images_pb2.GetImageRequest, data).name
         image = messages.image_message(self._store.images.get(call.subject))
         return images_pb2.GetImageResponse(image=image).SerializeToString()
 
     def list(self, call: Call, data: bytes) -> bytes:
-        """Tell of all matching names."""
+        """Return all matching names."""
         del call
         request = messages.parse(images_pb2.ListImagesRequest, data)
         images = [

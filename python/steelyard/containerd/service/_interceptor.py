@@ -1,4 +1,4 @@
-"""What every call goes through: the namespace header, the end of idle calls, errors, log, metrics."""
+"""The work around every call: the namespace header, the end of idle calls, errors, log, metrics."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _NAMESPACE = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*", re.ASCII)
 _NAMESPACE_LIMIT = 76
 
 _EVERYDAY = {StatusCode.OK, StatusCode.NOT_FOUND, StatusCode.ALREADY_EXISTS, StatusCode.CANCELLED}
-"""How calls end when all is well; the rest is for an operator to see."""
+"""The codes of a normal end of a call; an operator should see the others."""
 
 _OURS = {StatusCode.INTERNAL, StatusCode.DATA_LOSS, StatusCode.UNKNOWN}
-"""How calls end when the fault is on this side."""
+"""The codes of a fault of the service."""
 
 One = Callable[[Call, bytes], bytes]
 """Answers one request with one response."""

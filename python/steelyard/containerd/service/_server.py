@@ -187,7 +187,7 @@ class Server(ProcessBound):
 
 
 class _Running:
-    """What runs while a server is open."""
+    """The parts that run while a server is open."""
 
     def __init__(self, server: grpc.Server, pool: Pool, place: Place, interceptor: Interceptor) -> None:
         self._server = server
@@ -196,7 +196,7 @@ class _Running:
         self._interceptor = interceptor
 
     def start(self) -> None:
-        """Bind, serve, and only then let the socket be found."""
+        """Bind, serve, and only then publish the socket."""
         try:
             self._server.add_insecure_port(self._place.target)
         except RuntimeError as error:
@@ -209,7 +209,7 @@ class _Running:
         self._place.publish()
 
     def drain(self, grace_seconds: float) -> threading.Event:
-        """Take no new calls; return what is set when those under way have ended, or the grace has."""
+        """Take no new calls; return an event that is set when those under way, or the grace, have ended."""
         self._place.withdraw()
         try:
             with refusable(self._place.path):

@@ -37,7 +37,7 @@ class Health:
         self._changed = threading.Condition()
         self._serving = True
         self._most = watchers
-        self._seats = threading.Semaphore(watchers)
+        self._watchers = threading.Semaphore(watchers)
 
     def handlers(self, interceptor: Interceptor) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
         """Return the methods, by name."""
@@ -53,16 +53,16 @@ class Health:
             self._changed.notify_all()
 
     def check(self, call: Call, data: bytes) -> bytes:
-        """Tell how the service is."""
+        """Return the state of the service."""
         call.subject = messages.parse(health_pb2.HealthCheckRequest, data).service
         if call.subject not in self._services:
             raise NotFound(call.subject, kind="service")
         return self._response(call.subject)
 
     def watch(self, call: Call) -> None:
-        """Tell how the service is, and again when that changes."""
+        """Send the state of the service, and each change of it."""
         call.subject = messages.parse(health_pb2.HealthCheckRequest, call.receive_first()).service
-        if not self._seats.acquire(blocking=False):
+        if not self._watchers.acquire(blocking=False):
             raise Busy(f"{self._most} calls watch the health of the service, the most there may be", limit="watchers")
         try:
             call.send(self._response(call.subject))
@@ -71,7 +71,7 @@ class Health:
                     self._changed.wait(_LOOK_SECONDS)
             call.send(self._response(call.subject))
         finally:
-            self._seats.release()
+            self._watchers.release()
 
     def _response(self, service: str) -> bytes:
         kinds = health_pb2.HealthCheckResponse
@@ -81,7 +81,7 @@ class Health:
 
 
 class Reflection:
-    """Tells tools which services there are, and their messages."""
+    """Describes the services and their messages to tools."""
 
     def __init__(self, services: Sequence[str]) -> None:
         self._servicer = reflection.ReflectionServicer(services)

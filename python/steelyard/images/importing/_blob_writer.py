@@ -95,7 +95,7 @@ class ImportBlobWriter:
     ) -> PutResult:
         """Store one blob through an ingest, and settle it.
 
-        An ingest that an earlier import left is resumed. If its bytes turn out to be wrong, they are dropped, and the blob is
+        An ingest that an earlier import left is resumed. If its bytes are wrong, they are dropped, and the blob is
         stored from its start, unless the source can be read only once.
 
         Args:

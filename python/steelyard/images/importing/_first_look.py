@@ -1,4 +1,4 @@
-"""A first look at a source, so that no store is made for something that is no archive."""
+"""A first look at a source, so that no store is made if the source is not an archive."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ("look_first",)
 
 
 async def look_first(source: Path | AsyncIterable[Buffer]) -> Path | AsyncIterable[Buffer]:
-    """Refuse a source that is no archive and no layout, before anything is stored; return what to import in its place.
+    """Refuse a source that is neither an archive nor a layout, before anything is stored; return the source to import.
 
     A plain file and a layout are judged by their headers and documents, a compressed file and a stream by their first bytes.
     A path that can be read only once, such as that of a pipe, is not read.

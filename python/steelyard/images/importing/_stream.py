@@ -242,7 +242,7 @@ class ArchiveStream(Archive):
     def _stored(self, entry: Entry) -> tuple[Digest, str]:
         row = self._hashes.get(entry.index)
         assert row is not None  # noqa: S101  # every file that may be named is stored
-        assert row[1] is not None  # noqa: S101  # likewise
+        assert row[1] is not None  # noqa: S101  # as above
         digest = blob_of(entry) or row[0]
         assert digest is not None  # noqa: S101  # it is in the name, or it was noted
         return digest, row[1]
