@@ -133,8 +133,7 @@ def test_the_page_on_the_architecture_names_the_modules_at_a_border(claim: str, 
     assert sorted(allowed) == sorted(re.findall("`([^`]+)`", sentence))
 
 
-PACKAGES = sorted({path.parent.name for path in PACKAGE.glob("*/__init__.py")} - {"cli"})
-"""All but `cli`, whose completion and contexts name the table of commands."""
+PACKAGES = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 
 
 def _module_of(path: Path) -> str:
