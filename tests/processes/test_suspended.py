@@ -36,7 +36,7 @@ _TRIES = int(os.environ.get("STEELYARD_SUSPEND_TRIES", "6"))
 _HOLDS_NAMES = """
 import fcntl, struct, sys, time
 file = open(sys.argv[1] + "/lock", "r+b")
-fcntl.fcntl(file, 37, struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 1 << 61, 1 << 61, 0))  # F_OFD_SETLK
+fcntl.fcntl(file, 38, struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 1 << 61, 1 << 61, 0))  # F_OFD_SETLKW
 print("held", flush=True)
 time.sleep(600)
 """

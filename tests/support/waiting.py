@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,21 +15,24 @@ _HANG_SECONDS = 30
 _LOOK_SECONDS = 0.002
 
 
-def pausing(process: int) -> int:
-    """Return how many threads of a process sleep for a time, in the kernel's words; no pool or event loop does."""
-    return sum(each == "hrtimer_nanosleep" for each in _waited_for(process))
-
-
-def _waited_for(process: int) -> Iterator[str]:
+def pausing(process: int) -> set[str]:
+    """Return the threads of a process that sleep for a time, in the kernel's words; no pool or event loop does."""
+    found = set()
     for task in Path(f"/proc/{process}/task").iterdir():
         with suppress(OSError):  # it has ended
-            yield (task / "wchan").read_text(encoding="ascii")
+            if (task / "wchan").read_text(encoding="ascii") == "hrtimer_nanosleep":
+                found.add(task.name)
+    return found
 
 
 async def until_threads_wait(count: int = 1) -> None:
-    """Wait until so many threads of this process wait for another one."""
+    """Wait until so many threads of this process wait for another one.
+
+    A thread counts from its first pause seen on: it tries again between two pauses, so many threads never sleep all at once.
+    """
+    waiting: set[str] = set()
     with anyio.fail_after(_HANG_SECONDS):
-        while pausing(os.getpid()) < count:  # noqa: ASYNC110  # the kernel has no notification
+        while len(waiting := waiting | pausing(os.getpid())) < count:  # noqa: ASYNC110  # the kernel has no notification
             await anyio.sleep(_LOOK_SECONDS)
 
 
