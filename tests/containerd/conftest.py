@@ -14,8 +14,9 @@ from anyio.from_thread import start_blocking_portal
 from foreign.programs import Ctr
 
 from steelyard import LocalStore, MemoryStore
-from steelyard.containerd.service import Server
+from steelyard.containerd.service import Server, _call, _interceptor
 
+from .clock import Clock
 from .proxied import VERSIONS, Proxied, programs_of, proxied
 from .wire import Wire, wire
 
@@ -49,6 +50,15 @@ async def service(local_store: LocalStore, short_path: Path) -> AsyncIterator[Se
     """Give a service of that store."""
     async with Server(local_store, short_path / "content.sock", grace_seconds=5) as server:
         yield server
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Clock:
+    """Give the clock by which services of this process end idle calls."""
+    clock = Clock(caplog)
+    for module in (_call, _interceptor):
+        monkeypatch.setattr(module, "time", clock)
+    return clock
 
 
 @pytest.fixture(params=["local", "memory-asyncio", "memory-trio"])

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 
 from steelyard import InvalidArgument, LocalStore, MemoryStore
 from steelyard.containerd._proto import content_pb2 as pb
-from steelyard.containerd.service import Server, _call, _interceptor
+from steelyard.containerd.service import Server, _call
 from steelyard.containerd.service._messages import Malformed, parse_write, read_response
 
+from .clock import Clock
 from .wire import SECONDS, Talk, Wire, refused, wire
 
 MIB = 1 << 20
@@ -161,10 +162,11 @@ def test_other_calls_have_a_limit_of_their_own_with_a_name(short_path: Path) -> 
         until_answered(content)
 
 
-def test_a_silent_writer_gets_an_error_at_its_deadline_and_its_ingest_is_kept(short_path: Path) -> None:
+def test_a_silent_writer_gets_an_error_at_its_deadline_and_its_ingest_is_kept(short_path: Path, clock: Clock) -> None:
     with serving(short_path, idle_seconds=1) as content:
         talk = content.talk()
         talk.ask(pb.WRITE, ref="idle", data=b"kept")
+        clock.pass_until_idle(1.1)
         with refused(StatusCode.DEADLINE_EXCEEDED, "Write idle", "1 s"):
             next(talk.call)
 
@@ -174,10 +176,11 @@ def test_a_silent_writer_gets_an_error_at_its_deadline_and_its_ingest_is_kept(sh
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_call_without_a_message_does_not_hold_a_thread_for_ever(short_path: Path, name: str) -> None:
-    with serving(short_path, idle_seconds=0.5, calls=1) as content, silence() as requests:
+def test_a_call_without_a_message_does_not_hold_a_thread_for_ever(short_path: Path, clock: Clock, name: str) -> None:
+    with serving(short_path, idle_seconds=0.2, calls=1) as content, silence() as requests:
         method: Any = content.channel.stream_stream(CONTENT + name)
         call = method(requests, timeout=SECONDS)
+        clock.pass_until_idle(0.3)
         with pytest.raises(grpc.RpcError):
             next(call)
 
@@ -185,59 +188,32 @@ def test_a_call_without_a_message_does_not_hold_a_thread_for_ever(short_path: Pa
         until_answered(content)
 
 
-def test_a_reader_that_takes_nothing_is_cut_off(short_path: Path) -> None:
+def test_a_reader_that_takes_nothing_is_cut_off(short_path: Path, clock: Clock) -> None:
     with serving(short_path) as content:
         chunk, last = bytes(8 * MIB), 24 * MIB
         parts = [
             pb.WriteContentRequest(action=pb.WRITE, ref="a", offset=at, data=chunk) for at in range(0, last, 8 * MIB)
         ]
         digest = content.write(*parts, pb.WriteContentRequest(action=pb.COMMIT, offset=last, data=chunk))[-1].digest
-    with serving(short_path, idle_seconds=0.5, calls=1) as content, wire_alone(content, short_path) as slow:
+    with serving(short_path, idle_seconds=0.2, calls=1) as content, wire_alone(content, short_path) as slow:
         call = slow.content.Read(pb.ReadContentRequest(digest=digest))
         assert MIB == len(next(call).data)
+        clock.pass_until_idle(0.3)
         until_answered(content)
         with pytest.raises(grpc.RpcError):
             list(call)
 
 
-class Clock:
-    """A clock that only the test moves; it knows when the thread that cuts idle calls has looked at it."""
-
-    def __init__(self) -> None:
-        self.now = time.monotonic()
-        self.looks = 0
-
-    def monotonic(self) -> float:
-        self.looks += threading.current_thread().name == "containerd-idle"
-        return self.now
-
-    def pass_by(self, seconds: float) -> None:
-        """Let time pass, and the thread look twice: its first look may have begun before."""
-        self.now += seconds
-        seen, end = self.looks, time.monotonic() + 60
-        while self.looks < seen + 2:
-            assert time.monotonic() < end
-            time.sleep(0.005)
-
-
-def test_a_client_that_answers_in_time_is_not_idle(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    monkeypatch.setattr(_interceptor, "time", clock)
-    monkeypatch.setattr(_call, "time", clock)
+def test_a_client_that_answers_in_time_is_not_idle(short_path: Path, clock: Clock) -> None:
     with serving(short_path, idle_seconds=0.2) as content:
         talk = content.talk()
         talk.ask(ref="a")
         for _ in range(4):
             clock.pass_by(0.15)  # a client that thinks
             talk.ask()
-        for _ in range(100):
-            clock.pass_by(0.25)  # the server may begin to wait only after the clock has moved
-            clock.pass_by(0.25)
-            try:
-                talk.ask()
-            except grpc.RpcError:
-                return
-        pytest.fail("a client that does not answer in time is never idle")
+        clock.pass_until_idle(0.25)
+        with pytest.raises(grpc.RpcError):
+            talk.ask()
 
 
 def test_bytes_that_are_no_message_are_an_invalid_argument(content: Wire) -> None:
@@ -327,9 +303,11 @@ def until_written(content: Wire) -> None:
     """Write until there is room for it, as clients do."""
     end = time.monotonic() + SECONDS
     while True:
+        talk = content.talk()
         try:
-            content.talk().ask(ref="one more")
+            talk.ask(ref="one more")
         except grpc.RpcError:
+            talk.cancel()  # for the thread that waits for its next message
             assert time.monotonic() < end
         else:
             return
@@ -337,23 +315,16 @@ def until_written(content: Wire) -> None:
 
 def until_answered(content: Wire) -> None:
     """Ask until there is room for it. A call that has ended counts a moment longer, which nothing tells."""
-    deadline = threading.Event()
-    timer = threading.Timer(SECONDS, deadline.set)
-    timer.start()
-    try:
-        while True:
-            assert not deadline.is_set()
-            call = content.content.List(pb.ListContentRequest(), timeout=SECONDS)
-            try:
-                list(call)
-            except grpc.RpcError:
-                if call.code() not in {StatusCode.UNAVAILABLE, StatusCode.CANCELLED}:  # or was late itself
-                    raise
-            else:
-                return
-    finally:
-        timer.cancel()
-        timer.join()
+    end = time.monotonic() + SECONDS
+    while True:
+        call = content.content.List(pb.ListContentRequest(), timeout=SECONDS)
+        try:
+            list(call)
+        except grpc.RpcError:
+            assert StatusCode.UNAVAILABLE is call.code()
+            assert time.monotonic() < end
+        else:
+            return
 
 
 def test_an_answer_over_the_limit_is_resource_exhausted_in_words(short_path: Path) -> None:

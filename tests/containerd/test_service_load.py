@@ -18,6 +18,7 @@ from grpc import StatusCode
 from steelyard.containerd._proto import content_pb2 as pb
 from steelyard.containerd._proto import content_pb2_grpc
 
+from .proxied import eventually
 from .serving import Serving, serving
 from .wire import SECONDS, Wire, sha256, wire
 
@@ -88,7 +89,7 @@ def test_ten_thousand_streams_opened_and_dropped_leave_nothing(process: Serving)
         asyncio.run(storm(range(STREAMS // AT_ONCE)))
         settle(process, connected)
 
-        assert process.descriptors <= before[0]
+        eventually(lambda: process.descriptors <= before[0])  # gRPC closes a connection after its last call
         assert process.threads <= before[1] + 256
         assert process.memory <= before[2] + 64 * MIB
         assert b"fine" == connected.read(connected.store(b"fine"))
@@ -145,6 +146,7 @@ def test_writers_that_cancel_at_any_moment_lose_nothing_that_was_acknowledged(pr
                 if talk.call.code() is StatusCode.ALREADY_EXISTS:
                     return
                 assert talk.call.code() is StatusCode.UNAVAILABLE  # the last one is not closed yet
+                talk.cancel()  # for the thread that waits for its next message: there may be very many tries
         raise AssertionError("it never ended")
 
     def run(number: int) -> None:
