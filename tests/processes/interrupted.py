@@ -266,12 +266,14 @@ def signalled(backend: str, work: Work, root: Path, delays: list[float]) -> bool
     sender = threading.Thread(target=send, args=(begun, delays))
     sender.start()
     ended = True
+    # A signal that asyncio would raise in its own steps waits for the package's next one. A runner has its handler later.
+    steps = Steps() if backend == "asyncio" else None
     if backend == "bare":
-        Steps().listen()  # a signal in asyncio's own steps waits for the package's next one
+        Steps().listen()
     with suppress(KeyboardInterrupt):  # it comes where it comes, here too
         try:
             begun.set()
-            ended = start(backend, work, root)
+            ended = start(backend, work, root, steps)
         except RuntimeError as error:
             # The loop's own, when the signal comes while it starts or closes.
             if any(PACKAGE in frame.filename for frame in traceback.extract_tb(error.__traceback__)):

@@ -11,6 +11,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, Self
@@ -96,8 +97,9 @@ class Steps:
             while own is not None and not own.f_code.co_filename.startswith(PACKAGE):
                 own = own.f_back
             self.taken = (own.f_code, own.f_lasti) if own is not None else None
-            if own is not frame and handler is signal.default_int_handler:
-                # Without a runner, asyncio loses calls to an exception in its own steps: the next step of the package.
+            anywhere = raises_anywhere(handler)
+            if own is not frame and anywhere:
+                # asyncio loses calls to an exception in its own steps, and waits for ever: the next step of the package.
                 self.at = self.count + 1
                 sys.settrace(self)
                 return
@@ -105,11 +107,22 @@ class Steps:
             try:
                 handler(number, frame)
             except KeyboardInterrupt:
-                if handler is not signal.default_int_handler:
+                if not anywhere:
                     refuse_in_the_middle(frame)
                 raise
 
         signal.signal(signal.SIGINT, take)
+
+
+def raises_anywhere(handler: Callable[[int, FrameType | None], object]) -> bool:
+    """Return whether the next signal raises KeyboardInterrupt wherever Python is.
+
+    It does so without a runner. asyncio's runner does so from the second signal on, and when its main task is done.
+    """
+    made: Any = handler
+    if isinstance(made, partial) and made.func.__qualname__ == "Runner._on_sigint":
+        return bool(made.func.__self__._interrupt_count or made.keywords["main_task"].done())  # type: ignore[attr-defined]
+    return made is signal.default_int_handler
 
 
 def is_our_coroutine(frame: FrameType) -> bool:
