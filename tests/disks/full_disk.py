@@ -12,7 +12,7 @@ from pathlib import Path
 
 import anyio
 import msgspec
-from support.disks import fill
+from support.disks import fill, sync
 
 from steelyard import DataCorrupt, Digest, LocalStore, StorageFull
 from steelyard.model import Info
@@ -54,7 +54,7 @@ async def use(store: LocalStore, infos: list[Info], point: Path) -> None:
     async def relabel() -> None:
         for number in range(200):
             await store.update(msgspec.structs.replace(infos[0], labels={"n": "x" * (number % 50)}), "labels")
-            os.sync()
+            sync(point)
 
     async def put() -> None:
         await store.put(os.urandom(50_000), labels={"new": "yes"})
@@ -97,7 +97,7 @@ async def forget(store: LocalStore, infos: list[Info], point: Path) -> None:
         ballast.unlink()
     with anyio.fail_after(30):
         while not await fits(store, b"3" * 30_000):
-            os.sync()
+            sync(point)
     await store.put(b"4" * 30_000, labels={"from": "after"})
     assert (await store.info(infos[3].digest)).labels == {}, "labels of a deleted blob"
     assert (await store.info(infos[4].digest)).labels == {"from": "after"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import secrets
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ("KINDS", "fill", "has_cached_reads", "mounted")
+__all__ = ("KINDS", "fill", "has_cached_reads", "mounted", "sync")
 
 MIB = 1 << 20
 
@@ -84,11 +85,20 @@ def fill(point: Path) -> None:
         with suppress(OSError):
             while os.write(ballast, bytes(4096)) == 4096:
                 os.lseek(ballast, 0, os.SEEK_END)
-        os.sync()
+        sync(point)
         for number in range(100_000):
             (point / f"ballast-{number}-{os.getpid()}").write_bytes(bytes(100))
     except OSError:
         pass
     finally:
         os.close(ballast)
-    os.sync()
+    sync(point)
+
+
+def sync(point: Path) -> None:
+    """Write out what a file system has in memory. `os.sync` would do so for all of the machine's, however busy they are."""
+    descriptor = os.open(point, os.O_RDONLY)
+    try:
+        ctypes.CDLL(None).syncfs(descriptor)
+    finally:
+        os.close(descriptor)
