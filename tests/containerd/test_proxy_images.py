@@ -26,7 +26,7 @@ _numbers = count()
 def test_an_image_comes_in_as_our_files_and_goes_out_unchanged(system: Proxied, ctr: Ctr, tmp_path: Path) -> None:
     made = make("docker.io/demo/app:1", layer(100), layer(MIB), layer(9 * MIB + 1))
     ctr("images", "import", "--no-unpack", "-", stdin=made.archive)
-    ctr("images", "export", tmp_path / "out.tar", made.name)
+    ctr("images", "export", *ctr.local, tmp_path / "out.tar", made.name)
 
     assert made.digest == ctr.digest(made.name)
     assert made.blobs.items() <= _stored(system).items()
@@ -43,8 +43,7 @@ def test_an_image_is_unpacked_from_our_store(ctr: Ctr) -> None:
         pytest.skip("mounting is not permitted here, and containerd unpacks into mounts")
     made = make("docker.io/demo/unpacked:1", layer(100), layer(3 * MIB))
     # The transfer service of containerd 2 unpacks to what its configuration names; that of a test names nothing.
-    local = () if ctr.program == "ctr" else ("--local",)
-    ctr("images", "import", *local, "--snapshotter", "native", "-", stdin=made.archive)
+    ctr("images", "import", *ctr.local, "--snapshotter", "native", "-", stdin=made.archive)
 
     assert 2 == ctr("snapshots", "--snapshotter", "native", "ls").count(b"Committed")
 
@@ -77,7 +76,7 @@ def test_garbage_leaves_our_disk_and_shared_blobs_stay(system: Proxied, ctr: Ctr
         ctr("images", "import", "--no-unpack", "-", stdin=made.archive)
     ctr("images", "rm", "--sync", one.name)
     after_one = system.files()
-    ctr("images", "export", os.devnull, two.name)
+    ctr("images", "export", *ctr.local, os.devnull, two.name)
     ctr("images", "rm", "--sync", two.name)
 
     assert two.blobs.keys() == after_one & (one.blobs.keys() | two.blobs.keys())
@@ -91,7 +90,7 @@ def test_what_another_namespace_needs_is_no_garbage(system: Proxied) -> None:
         ctr("images", "import", "--no-unpack", "-", stdin=made.archive)
     one("images", "rm", "--sync", made.name)
     assert made.blobs.keys() <= system.files()
-    other("images", "export", os.devnull, made.name)
+    other("images", "export", *other.local, os.devnull, made.name)
     other("images", "rm", "--sync", made.name)
 
     assert not made.blobs.keys() & system.files()

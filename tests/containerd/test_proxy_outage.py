@@ -57,7 +57,7 @@ def test_what_is_removed_during_an_outage_stays_until_a_removal_that_frees_a_blo
     assert not (lost | later.blobs.keys()) & after_a_blob
     assert kept.blobs.keys() <= after_a_blob
     assert kept.blobs.keys() == _known(ctr)
-    ctr("images", "export", os.devnull, kept.name)
+    ctr("images", "export", *ctr.local, os.devnull, kept.name)
 
 
 def test_a_blob_removed_during_an_outage_can_be_imported_again(system: Proxied, ctr: Ctr) -> None:
@@ -74,7 +74,7 @@ def test_a_blob_removed_during_an_outage_can_be_imported_again(system: Proxied, 
     ctr("images", "rm", "--sync", other.name)
 
     assert made.blobs.keys() == _known(ctr)
-    ctr("images", "export", os.devnull, made.name)
+    ctr("images", "export", *ctr.local, os.devnull, made.name)
 
 
 def test_restarting_containerd_does_not_repeat_the_failed_collection(system: Proxied, ctr: Ctr) -> None:
@@ -184,9 +184,7 @@ def test_an_import_that_fails_starts_over_because_containerd_ends_its_lease(
 @contextmanager
 def _half(ctr: Ctr, made: Made, packed: bytes, sent: int) -> Iterator[subprocess.Popen[bytes]]:
     """Have an image imported whose archive comes no further than into this layer; on entry those bytes have arrived."""
-    # Without this the import of containerd 2, with its lease, is a matter of the daemon.
-    local = () if ctr.program == "ctr" else ("--local",)
-    line = ctr.line("images", "import", *local, "--no-unpack", "-")
+    line = ctr.line("images", "import", *ctr.local, "--no-unpack", "-")
     with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         assert process.stdin is not None
         try:
@@ -207,7 +205,7 @@ def _whole(system: Proxied, ctr: Ctr, made: Made, packed: bytes) -> None:
     assert packed == (system.service.store / "blobs" / sha256(packed).replace(":", "/")).read_bytes()
     assert made.blobs.keys() <= _known(ctr)
     assert offset_of(ctr, _ref(packed)) is None
-    ctr("images", "export", os.devnull, made.name)
+    ctr("images", "export", *ctr.local, os.devnull, made.name)
 
 
 def _end(system: Proxied, way: str) -> None:

@@ -54,7 +54,7 @@ for unit; do case $unit in
         *) line=$(sed -n 's/^ExecStart=//p' /etc/systemd/system/$name.service); ready="test -S ${line##* }" ;;
       esac
       $line >>/run/containerd/$name.log 2>&1 & echo $! >/run/containerd/$name.pid
-      for _ in $(seq 200); do $ready >/dev/null 2>&1 && break; sleep 0.1; done
+      for _ in $(seq 900); do $ready >/dev/null 2>&1 && break; sleep 0.1; done
       $ready >/dev/null || { cat /run/containerd/$name.log; exit 1; }
     fi ;;
 esac; done
@@ -157,7 +157,7 @@ def _script(place: Path, config_before: str) -> str:
     local = "$(ctr images export --help | grep -o -e --local | sort -u)"
     export = f"ctr images export {local} - docker.io/demo/app:1 | tar -t"
     # As the page says: what containerd is about to collect is in one listing and not in the other, for a moment.
-    same = f'for _ in $(seq 100); do test -z "$({compare.strip()})" && break; sleep 0.1; done; test -z "$({compare.strip()})"'
+    same = f'for _ in $(seq 900); do test -z "$({compare.strip()})" && break; sleep 0.1; done; test -z "$({compare.strip()})"'
     return "\n".join(
         [
             *lines,
@@ -171,7 +171,7 @@ def _script(place: Path, config_before: str) -> str:
             # As an outage leaves it: a blob that containerd does not know.
             "touch loose; /opt/steelyard/bin/steelyard --store /var/lib/steelyard put loose; test -e $loose",
             sweep,
-            "for _ in $(seq 300); do test -e $loose || break; sleep 0.1; done; test ! -e $loose",
+            "for _ in $(seq 900); do test -e $loose || break; sleep 0.1; done; test ! -e $loose",
             f'test -e {old}/blobs; rm -f {largest}; test -n "$({compare.strip()})"',
             heal,
             f"{same}; {export}",

@@ -166,6 +166,14 @@ class Ctr:
     namespace: str
     program: str = "ctr"
 
+    @property
+    def local(self) -> tuple[str, ...]:
+        """The option of containerd 2 with which `ctr` itself imports and exports, and not the daemon.
+
+        Without it `ctr` 2.4.2 loses the end of an exported archive now and then, and the lease of an import is the daemon's.
+        """
+        return () if self.program == "ctr" else ("--local",)
+
     def __call__(self, *words: str | Path, stdin: bytes = b"") -> bytes:
         """Run a command line to its end, insist on its success, and return its output."""
         return run(*self.line(*words), stdin=stdin)
