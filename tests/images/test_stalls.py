@@ -6,10 +6,8 @@ computes.
 
 from __future__ import annotations
 
-import gc
 import json
-from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
@@ -30,21 +28,9 @@ LIMIT = 0.08
 ATTEMPTS = 3
 
 
-@contextmanager
-def no_collection() -> Iterator[None]:
-    """Keep Python's collector, which looks at all objects of all tests so far, out of the measurement."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
 async def longest_step(work: Awaitable[object]) -> float:
     """Return the most that the loop's thread computed between two beats, as a share of all that it computed."""
-    with no_collection():
-        seen = await watched(work)
+    seen = await watched(work)
     return seen.longest / seen.thread
 
 

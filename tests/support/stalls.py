@@ -5,8 +5,10 @@ A timer runs beside the work. A task that only yields to others would not do: it
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import anyio
@@ -50,14 +52,26 @@ async def watched(work: Awaitable[object]) -> Loop:
             computed.append(used - spent)
             last, spent = now, used
 
-    async with anyio.create_task_group() as background:
-        thread, process = time.thread_time(), time.process_time()
-        await background.start(beat)
-        await work
-        beats = len(late)
-        await anyio.sleep(BEAT_SECONDS)  # to see also a delay at the very end
-        background.cancel_scope.cancel()
+    with _no_collection():
+        async with anyio.create_task_group() as background:
+            thread, process = time.thread_time(), time.process_time()
+            await background.start(beat)
+            await work
+            beats = len(late)
+            await anyio.sleep(BEAT_SECONDS)  # to see also a delay at the very end
+            background.cancel_scope.cancel()
     return Loop(max(late), max(computed), time.thread_time() - thread, time.process_time() - process, beats)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep Python's collector, which looks at all objects of all tests so far, out of the measurement."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 async def runs_of_another_task(work: Awaitable[object]) -> int:
