@@ -237,7 +237,7 @@ class TrioMachine(Machine):
     backend = "trio"
 
 
-SETTINGS = settings(max_examples=30, stateful_step_count=25, deadline=None)
+SETTINGS = settings(max_examples=30, stateful_step_count=25)
 TestOnAsyncio = pytest.mark.slow(Machine.TestCase)
 TestOnAsyncio.settings = SETTINGS
 TestOnTrio = pytest.mark.slow(TrioMachine.TestCase)
