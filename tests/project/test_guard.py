@@ -55,10 +55,11 @@ def test_last():
     pass
 """
 INI = """[pytest]
-addopts = -n 2 --max-worker-restart=5
+addopts = -n 1 --max-worker-restart=5
 timeout = 60
 timeout_method = signal
 """
+"""One worker: pytest-xdist ends the run by an error of its own when it gives tests to a second one that has just died."""
 
 
 def _start(folder: Path, text: str, *options: str) -> subprocess.Popen[str]:
@@ -94,8 +95,7 @@ def test_each_test_that_hangs_or_crashes_fails_alone(tmp_path: Path) -> None:
 
 def test_after_a_few_such_tests_the_others_do_not_run(tmp_path: Path) -> None:
     text = "import os\n" + "".join(f"def test_{number}(): os._exit(0)\n" for number in range(20))
-    # One worker: pytest-xdist ends the run by an error of its own when it gives tests to a second one that has just died.
-    with _start(tmp_path, text, "-n", "1") as running:
+    with _start(tmp_path, text) as running:
         said, _ = running.communicate(timeout=240)
 
     assert 0 != running.returncode
@@ -116,11 +116,19 @@ def test_what_tests_have_started_ends_when_pytest_is_killed(
             assert running.poll() is None
             time.sleep(0.01)
         started = Path("/proc", pid.read_text())
-        assert started.exists()
+        assert _runs(started)
         running.send_signal(number)
         running.wait(60)
 
         end = time.monotonic() + 60
-        while started.exists() and "State:\tZ" not in (started / "status").read_text():
+        while _runs(started):
             assert time.monotonic() < end
             time.sleep(0.01)
+
+
+def _runs(process: Path) -> bool:
+    """Return whether a process, given by its folder in /proc, has not ended."""
+    try:
+        return "State:\tZ" not in (process / "status").read_text()
+    except OSError:  # it was waited for, perhaps at this moment
+        return False

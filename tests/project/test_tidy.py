@@ -20,6 +20,7 @@ HANG_SECONDS = 30
 # Character classes keep this file from matching itself.
 MACHINE_PATHS = re.compile(r"(?:^|[^A-Za-z0-9_.])/(?:w[o]rk|f[a]rm)/|/r[o]ot/|/h[o]me/|/U[s]ers/")
 REGISTRY_HOSTS = re.compile(r"cr[a]tes[.]io|py[p]i[.]org|n[p]mjs[.]|deb[.]de[b]ian|proxy[.]gol[a]ng")
+QUIET_GREP = re.compile(r"\|\s*grep\s+(?:-\w+\s+)*-\w*[q]")
 LEFT_OPEN = re.compile(r"\b(?:TO[D]O|FIX[M]E|X[X]X|todo[!]|unimplemented[!])")
 
 # Words that the vocabulary of docs/architecture.md rules out, where no other field claims them too.
@@ -129,12 +130,17 @@ def test_limits_of_time_in_tests_are_for_hangs_only() -> None:
     """A test must not fail because the machine is slow: a shorter limit would judge its speed."""
     short = {
         f"{name}:{line}": seconds
-        for name in _sources(".py", under=("tests/", "benches/tests/", "python/steelyard/testing/"))
-        for line, seconds in _limits(name)
+        for name in _sources(".py", ".rs", under=("tests/", "benches/tests/", "python/steelyard/testing/", "rust/"))
+        for line, seconds in (_limits if name.endswith(".py") else _rust_limits)(name)
         if seconds < HANG_SECONDS
     }
 
     assert {} == short
+
+
+def test_no_pipeline_ends_in_a_grep_that_stops_early() -> None:
+    """The program before it may then die of SIGPIPE: with pipefail the line fails sometimes."""
+    assert [] == _matches(QUIET_GREP)
 
 
 def test_no_child_runs_python_between_fork_and_exec() -> None:
@@ -243,7 +249,10 @@ def _code_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 
 def _limits(name: str) -> Iterator[tuple[int, float]]:
-    """Yield the line and the seconds of each limit after which a test fails: numbers, and constants of the file."""
+    """Yield the line and the seconds of each limit after which a test fails: numbers, and constants of the file.
+
+    Limits are the timeouts of calls that wait, and times of the clock that are computed to be compared with later ones.
+    """
     tree = ast.parse(_text(name))
     numbers = {
         target.id: node.value.value
@@ -252,17 +261,30 @@ def _limits(name: str) -> Iterator[tuple[int, float]]:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
-        function = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-        limits = [keyword.value for keyword in call.keywords if keyword.arg == "timeout"]
-        if function == "fail_after":
-            limits += call.args
-        elif function not in {"run", "communicate", "wait"}:
-            continue
-        for limit in limits:
+    for node in ast.walk(tree):
+        for limit in _limits_of(node):
             value = numbers.get(limit.id) if isinstance(limit, ast.Name) else getattr(limit, "value", None)
-            if isinstance(value, int | float):
-                yield call.lineno, value
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                yield limit.lineno, value
+
+
+def _limits_of(node: ast.AST) -> list[ast.expr]:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return [node.right] if ast.unparse(node.left) in {"time.monotonic()", "anyio.current_time()"} else []
+    if not isinstance(node, ast.Call):
+        return []
+    function = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    if function not in {"fail_after", "run", "communicate", "wait", "join", "acquire"}:
+        return []
+    timeouts = [keyword.value for keyword in node.keywords if keyword.arg == "timeout"]
+    return timeouts + (node.args if function in {"fail_after", "wait", "join"} else [])
+
+
+def _rust_limits(name: str) -> Iterator[tuple[int, float]]:
+    """Yield the line and the number of each whole second in tests."""
+    if "/tests/" in name or name.endswith("tests.rs"):
+        for number, line in enumerate(blanked(_text(name)).splitlines(), 1):
+            yield from ((number, float(seconds)) for seconds in re.findall(r"\bfrom_secs\((\d+)\)", line))
 
 
 def _defined_names(name: str) -> Iterator[str]:

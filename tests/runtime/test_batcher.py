@@ -39,7 +39,7 @@ class Batches:
         return Batcher(self.work, most=most, most_bytes=most_bytes, at_once=at_once)
 
     async def begins(self) -> None:
-        assert await run(self.begun.acquire, True, 10)
+        assert await run(self.begun.acquire, True, 30)
 
     def open(self) -> None:
         for _ in range(1000):

@@ -20,10 +20,12 @@ from steelyard._runtime.calls import run
 
 pytestmark = pytest.mark.anyio
 
+HANG_SECONDS = 30
 
-def ended(wait: Callable[[], bool], seconds: float = 30.0) -> bool:
+
+def ended(wait: Callable[[], bool]) -> bool:
     """Wait until something has ended; it is polled from outside the loops under test."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + HANG_SECONDS
     while not wait() and time.monotonic() < deadline:
         time.sleep(0.01)
     return wait()
@@ -107,7 +109,7 @@ async def test_a_caller_cancelled_meanwhile_gets_the_result_and_then_the_cancell
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(caller)
-        await run(gate.begun.wait, 10)
+        assert await run(gate.begun.wait, HANG_SECONDS)
         tasks.cancel_scope.cancel()
         gate.open_soon()
 
@@ -182,11 +184,11 @@ async def test_a_call_that_blocks_delays_neither_later_calls_nor_earlier_results
     assert still_blocked
 
 
-async def test_threads_end_within_a_second_of_the_last_call() -> None:
-    await run(int)
-    assert calls.threads() >= 1
+async def test_threads_end_after_the_last_call() -> None:
+    """They wait for another one for 0.7 s; a busy machine makes that longer."""
+    assert await run(calls.threads) >= 1
 
-    assert await anyio.to_thread.run_sync(ended, lambda: calls.threads() == 0, 1.0)
+    assert await anyio.to_thread.run_sync(ended, lambda: calls.threads() == 0)
 
 
 async def test_there_are_never_more_threads_than_allowed() -> None:

@@ -46,15 +46,16 @@ class Owner:
 
 @pytest.mark.parametrize("cancels", [1, 2, 3, 7])
 def test_the_result_of_a_call_without_a_receiver_is_closed_however_often_its_task_is_cancelled(cancels: int) -> None:
-    owner, opened = Owner(), threading.Event()
+    owner, begun, opened = Owner(), threading.Event(), threading.Event()
 
     def piece() -> tuple[Owner, int]:
+        begun.set()
         assert opened.wait(30)
         return owner, 1
 
     async def main() -> None:
         task = asyncio.create_task(run(piece))
-        await asyncio.sleep(0.01)
+        await asyncio.to_thread(begun.wait)  # a call that has not begun is cancelled, and opens nothing
         for number in range(cancels):
             task.cancel()
             await asyncio.sleep(0.005)

@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import trio
 
-LIMIT_SECONDS = 30
+LIMIT_SECONDS = 120
 
 
 def forked(work: Callable[[], Any]) -> Any:

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use steelyard_core::threads::calls::{Done, Inbox, Pool, Work};
 
+const HANG: Duration = Duration::from_secs(30);
+
 /// Jobs that add to a sum, some of them after a while, under a lock that all share but while they wait.
 struct Adding {
     lock: Mutex<()>,
@@ -76,7 +78,7 @@ fn live(pool: &Arc<Pool<Adding>>, bursts: usize, each: usize) -> usize {
         }
         let mut observed = 0;
         while observed < each {
-            woken.recv_timeout(Duration::from_secs(10)).expect("a wake");
+            woken.recv_timeout(HANG).expect("a wake");
             let results = home.inbox.take();
             observed += results.len();
             sum += results.iter().sum::<usize>();
@@ -112,7 +114,7 @@ fn idle_threads_end_and_come_back() {
         assert_eq!(live(&pool, 1, 10), 45);
         let begun = Instant::now();
         while pool.threads() > 0 {
-            assert!(begun.elapsed() < Duration::from_secs(10));
+            assert!(begun.elapsed() < HANG);
             thread::yield_now();
         }
     }
