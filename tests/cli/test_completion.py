@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from foreign.programs import needs
 
+from steelyard.cli import serve  # noqa: F401  # gRPC keeps a descriptor from its import on, which is not a test's
 from steelyard.cli.commands import COMMANDS, GROUPS, OPTIONS, function_of
 from steelyard.cli.parameters import arguments_of
 
