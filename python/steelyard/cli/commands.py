@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Annotated, Any, Literal, NamedTuple
 
 from steelyard.cli.parameters import Parameter, fields_of
-from steelyard.cli.parse import options_by_name
+from steelyard.cli.parse import options_by_name, positional
 
 __all__ = ("COMMANDS", "GROUPS", "LOOKS", "OPTIONS", "CommandLine", "Options", "function_of", "split")
 
@@ -100,19 +100,14 @@ class CommandLine(NamedTuple):
 
 def split(words: Sequence[str]) -> CommandLine:
     """Find the command on a command line: the first word, or two, that is neither an option nor its value."""
-    options = options_by_name(OPTIONS)
-    name, rest, is_value = "", [], False
-    for place, word in enumerate(words):
-        if is_value or (word.startswith("-") and word != "-"):
-            rest.append(word)
-            is_value = not is_value and word in options and not options[word].is_flag
-            continue
+    name, rest = "", list(words)
+    for place, word in positional(words, options_by_name(OPTIONS)):
         longer = f"{name} {word}".lstrip()
-        after = [*rest, *words[place + 1 :]]
+        del rest[place - len(words)]  # from the end: an earlier word may be gone
         if longer in COMMANDS:
-            return CommandLine(longer, None, after)
+            return CommandLine(longer, None, rest)
         if name or word not in GROUPS:
-            return CommandLine(name, word, after)
+            return CommandLine(name, word, rest)
         name = word
     return CommandLine(name, None, rest)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from steelyard.cli.commands import COMMANDS, GROUPS, OPTIONS, function_of, split
 from steelyard.cli.parameters import Argument, arguments_of
-from steelyard.cli.parse import options_by_name
+from steelyard.cli.parse import options_by_name, positional
 from steelyard.cli.printing import printable
 
 __all__ = ("SCRIPTS", "install", "offer")
@@ -125,11 +125,8 @@ def _commands(group: str) -> Iterator[tuple[str, str]]:
 def _place_of(rest: Sequence[str], own: Sequence[Argument], options: dict[str, Argument]) -> Argument | None:
     """Return the positional argument that comes next."""
     places = [one for one in own if one.positional]
-    is_value = False
-    for word in rest:
-        if is_value or (word.startswith("-") and word != "-"):
-            is_value = not is_value and word in options and not options[word].is_flag
-        elif places and not places[0].many:
+    for _ in positional(rest, options):
+        if places and not places[0].many:
             places.pop(0)
     return places[0] if places else None
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from steelyard.cli.parameters import Argument
 
-__all__ = ("NotUnderstood", "options_by_name", "parse", "similar")
+__all__ = ("NotUnderstood", "options_by_name", "parse", "positional", "similar")
 
 
 class NotUnderstood(Exception):
@@ -17,6 +17,16 @@ class NotUnderstood(Exception):
 def options_by_name(arguments: Iterable[Argument]) -> dict[str, Argument]:
     """Return the options, by each of their names."""
     return {name: one for one in arguments if not one.positional for name in one.names}
+
+
+def positional(words: Iterable[str], options: Mapping[str, Argument]) -> Iterator[tuple[int, str]]:
+    """Yield the words that are neither options nor their values, each with its place."""
+    is_value = False
+    for place, word in enumerate(words):
+        if is_value or (word.startswith("-") and word != "-"):
+            is_value = not is_value and word in options and not options[word].is_flag
+        else:
+            yield place, word
 
 
 def parse(words: Sequence[str], arguments: Sequence[Argument], *, command: str) -> dict[str, Any]:
