@@ -95,8 +95,8 @@ def source(kind: str, form: str, folder: Path) -> Callable[[], ImportSource]:
         ("oci", "stream", 24, 10),
         ("docker", "file", 27, 13),
         ("docker", "stream", 30, 32),
-        ("oci", "compressed file", 75, 65),
-        ("oci", "compressed stream", 55, 40),
+        ("oci", "compressed file", 30, 25),
+        ("oci", "compressed stream", 30, 25),
     ],
 )
 async def test_an_import_of_four_layers_keeps_its_budget(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable
+from collections import deque
+from collections.abc import AsyncIterable, Callable, Iterable
 from typing import Literal, Self, cast, final
 
 from anyio import ClosedResourceError
@@ -11,6 +12,7 @@ from anyio import ClosedResourceError
 from steelyard._native import Compressor, Decompressor, detect_format
 from steelyard._runtime import calls
 from steelyard._runtime.iteration import next_item
+from steelyard.errors import SteelyardError
 from steelyard.model import Buffer
 
 __all__ = ("HEAD", "Compressed", "Decompressed", "Format", "format_of")
@@ -21,7 +23,16 @@ HEAD = 6
 """The bytes at the start that identify the format."""
 
 _PIECE = 1 << 20
-"""The most bytes of a piece of output: some milliseconds of work. Larger pieces are slower: their memory is new each time."""
+"""The most bytes of a piece of output: some milliseconds of work. The memory of such pieces is used again."""
+
+_AHEAD = 8
+"""The most pieces that one hop decompresses; the first hop makes one, because a first look needs no more."""
+
+_ENOUGH = 4 << 20
+"""With this much input, a hop takes no more of the source."""
+
+_SMALL = 256 << 10
+"""Smaller pieces of input are joined, so that each call has enough to do and its output is not mostly empty."""
 
 _MEMORY = 128 << 20
 """The most bytes of a window or dictionary: as many as ``zstd`` and ``xz -9`` need with default options."""
@@ -78,6 +89,10 @@ class _Coded(ABC):
         return self._full or self._start < memoryview(self._piece).nbytes
 
 
+def _nothing() -> Iterable[Buffer]:
+    return ()
+
+
 @final
 class Decompressed(_Coded):
     """A stream without its compression, which is identified by its first bytes.
@@ -87,15 +102,27 @@ class Decompressed(_Coded):
     Args:
         source: the input, in pieces of any size.
         ratio: the greatest ratio of output to input, checked from 1 MiB of output on; None: no limit.
+        ready: gives the pieces of the source that are there without a wait, to be decompressed in the same hop. With it, the
+            pieces of the source must remain valid.
 
     Raises:
         InvalidArchive: while iterating: the input is damaged, ends early, has data after its end or is in bzip2.
         LimitExceeded: while iterating: the ratio is too great.
     """
 
-    def __init__(self, source: AsyncIterable[Buffer], *, ratio: int | None = None) -> None:
+    def __init__(
+        self,
+        source: AsyncIterable[Buffer],
+        *,
+        ratio: int | None = None,
+        ready: Callable[[], Iterable[Buffer]] = _nothing,
+    ) -> None:
         super().__init__(source)
         self._ratio = ratio
+        self._ready = ready
+        self._inputs: deque[Buffer] = deque()  # behind the current piece
+        self._outputs: deque[memoryview] = deque()
+        self._calls = 1  # in the next hop
         self._coder: Decompressor | None = None
         self._format: Format | None = None
 
@@ -113,19 +140,41 @@ class Decompressed(_Coded):
     async def _next(self) -> memoryview | None:
         if self._format is None:
             await self._begin()
-        while True:
+        while not self._outputs:
             if not self._pending() and not await self._pull():
                 if self._coder is not None:
                     self._coder.finish()
                 return None
             if self._coder is None:
                 piece, self._start = memoryview(self._piece)[self._start :], memoryview(self._piece).nbytes
+                if piece.nbytes:
+                    return piece
             else:
-                self._start, output, size = await calls.run(self._coder.run, self._piece, self._start, _PIECE)
-                self._full = size == _PIECE
-                piece = memoryview(output)[:size]
-            if piece.nbytes:
-                return piece
+                if not self._inputs and memoryview(self._piece).nbytes - self._start < _ENOUGH:
+                    self._inputs.extend(self._ready())
+                await calls.run(self._decompress, self._coder)
+        return self._outputs.popleft()
+
+    def _pending(self) -> bool:
+        return super()._pending() or bool(self._inputs)
+
+    def _decompress(self, coder: Decompressor) -> None:
+        """Decompress the next pieces, on a thread."""
+        most, self._calls = self._calls, _AHEAD
+        for _ in range(most):
+            if not self._pending():
+                break
+            if not super()._pending():
+                self._piece, self._start = _joined(self._inputs), 0
+            try:
+                self._start, output, size = coder.run(self._piece, self._start, _PIECE)
+            except SteelyardError:
+                if not self._outputs:
+                    raise
+                break  # first the output before the damage: the coder raises the same error at its next call
+            self._full = size == _PIECE
+            if size:
+                self._outputs.append(memoryview(output)[:size])
 
     async def _begin(self) -> None:
         """Identify the format; a head in several pieces is joined."""
@@ -142,6 +191,18 @@ class Decompressed(_Coded):
         self._format = format_of(memoryview(self._piece)[:HEAD])
         if self._format != "plain":
             self._coder = Decompressor(self._format, ratio=self._ratio, memory=_MEMORY)
+
+
+def _joined(pieces: deque[Buffer]) -> Buffer:
+    """Take the next piece, or several small ones as one of at most `_PIECE` bytes."""
+    first = pieces.popleft()
+    size = memoryview(first).nbytes
+    if size >= _SMALL:
+        return first
+    parts = [first]
+    while pieces and (size := size + memoryview(pieces[0]).nbytes) <= _PIECE:
+        parts.append(pieces.popleft())
+    return b"".join(parts)
 
 
 @final

@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyMemoryView};
 use std::slice;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use steelyard_core::error::Error;
 use steelyard_core::store::ingest::Lasting;
 use steelyard_core::sys::undivided;
@@ -137,18 +138,79 @@ pub(crate) fn filled(
     length: usize,
     fill: impl FnOnce(&mut [u8]) -> Result<(), Error> + Send,
 ) -> PyResult<Bound<'_, PyBytes>> {
-    let fill = |buffer: &mut [u8]| py.detach(|| fill(buffer)).map_err(|error| PyErr::from(Failure::from(error)));
     if length < LARGE {
-        return PyBytes::new_with(py, length, fill);
+        return PyBytes::new_with(py, length, |buffer| {
+            py.detach(|| fill(buffer)).map_err(|error| Failure::from(error).into())
+        });
     }
-    // Python's own `bytes(length)`: zeros from `calloc`, of which no page is touched yet.
-    let bytes = py.get_type::<PyBytes>().call1((length,))?.cast_into::<PyBytes>()?;
-    // SAFETY: the object has just been made, is longer than those that Python shares, and no other code refers to it, so its
-    // bytes may still be written, as C code does to fill a new object. They are `length`, initialised, and live as long as
-    // `bytes`. The pointer is not derived from a shared reference.
+    overwritten(py, zeros(py, length)?, fill)
+}
+
+/// Python's own `bytes(length)`: zeros from `calloc`, of which no page is touched yet if they are many.
+fn zeros(py: Python<'_>, length: usize) -> PyResult<Bound<'_, PyBytes>> {
+    Ok(py.get_type::<PyBytes>().call1((length,))?.cast_into()?)
+}
+
+/// Have `fill` write all bytes of a `bytes` object of at least `LARGE` bytes to which no other code refers, without the GIL.
+fn overwritten<'py>(
+    py: Python<'py>,
+    bytes: Bound<'py, PyBytes>,
+    fill: impl FnOnce(&mut [u8]) -> Result<(), Error> + Send,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let length = bytes.as_bytes().len();
+    // SAFETY: the object is longer than those that Python shares, and no other code refers to it: `filled` and `Reused` have
+    // just made it, or `Reused` had the only reference while the GIL was held, and gave it here. So its bytes may still be
+    // written, as C code does to fill a new object. They are `length`, initialised, and live as long as `bytes`. The pointer
+    // is not derived from a shared reference.
     let buffer = unsafe { slice::from_raw_parts_mut(pyo3::ffi::PyBytes_AsString(bytes.as_ptr()).cast::<u8>(), length) };
-    fill(buffer)?;
+    py.detach(|| fill(buffer)).map_err(|error| PyErr::from(Failure::from(error)))?;
     Ok(bytes)
+}
+
+/// `bytes` objects that are filled again once no other code refers to them: the pages of new memory cost more than a copy.
+///
+/// The bytes change then, so give them only to code that uses them while it refers to the object, and that never hashes the object.
+pub(crate) struct Reused {
+    /// Locked only for moments, and with the GIL held.
+    kept: Mutex<Vec<Py<PyBytes>>>,
+    /// The most objects that are kept.
+    most: usize,
+}
+
+impl Reused {
+    pub(crate) fn new(most: usize) -> Self {
+        Self { kept: Mutex::default(), most }
+    }
+
+    /// As `filled`, with an object that is filled again if one is free.
+    pub(crate) fn filled<'py>(
+        &self,
+        py: Python<'py>,
+        length: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), Error> + Send,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        if length < LARGE {
+            return filled(py, length, fill);
+        }
+        let is_free = |bytes: &Py<PyBytes>| {
+            // SAFETY: `bytes` is alive, and the GIL is held.
+            let references = unsafe { pyo3::ffi::Py_REFCNT(bytes.as_ptr()) };
+            references == 1 && bytes.as_bytes(py).len() == length
+        };
+        let mut kept = self.kept();
+        let free = kept.iter().position(is_free).map(|place| kept.swap_remove(place).into_bound(py));
+        drop(kept);
+        let bytes = overwritten(py, free.map_or_else(|| zeros(py, length), Ok)?, fill)?;
+        let mut kept = self.kept();
+        if kept.len() < self.most {
+            kept.push(bytes.clone().unbind());
+        }
+        Ok(bytes)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<Py<PyBytes>>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Borrow the object's buffer if it has a shape that a slice of bytes can have.

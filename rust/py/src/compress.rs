@@ -8,7 +8,7 @@ use pyo3::types::PyBytes;
 use steelyard_core::archive::compress::{self, Bounds, Format};
 use steelyard_core::sys::ProcessBound;
 
-use crate::buffer::{Input, Output, filled};
+use crate::buffer::{Input, Output, Reused};
 use crate::errors::{Failure, Result};
 
 /// The most input bytes of one call, so that it is short and a private copy is small.
@@ -21,8 +21,14 @@ pub(crate) fn detect_format(head: Input<'_>) -> &'static str {
     Format::detect(head.as_slice()).name()
 }
 
+/// The most pieces of output whose memory is used again: as many as wait and are being stored at the same time.
+const REUSED: usize = 16;
+
 #[pyclass(frozen, module = "steelyard._native")]
-pub(crate) struct Decompressor(ProcessBound<Mutex<compress::Decompressor>>);
+pub(crate) struct Decompressor {
+    core: ProcessBound<Mutex<compress::Decompressor>>,
+    outputs: Reused,
+}
 
 #[pymethods]
 impl Decompressor {
@@ -31,12 +37,12 @@ impl Decompressor {
     fn new(format: &str, ratio: Option<u64>, memory: u64) -> Result<Self> {
         let bounds = Bounds { ratio, memory };
         let core = compress::Decompressor::new(Format::parse(format)?, bounds)?;
-        Ok(Self(ProcessBound::new(Mutex::new(core))))
+        Ok(Self { core: ProcessBound::new(Mutex::new(core)), outputs: Reused::new(REUSED) })
     }
 
-    /// Decompress `data` from `start` on; return where it stopped, a new object of `most` bytes, and how many of them are output.
+    /// Decompress `data` from `start` on; return where it stopped, an object of `most` bytes, and how many of them are output.
     ///
-    /// The output is `bytes`, which an ingest keeps instead of copying.
+    /// The output is `bytes`, which an ingest keeps instead of copying. It changes in a later call if no other code refers to it.
     #[pyo3(signature = (data, start, most, /))]
     fn run<'py>(
         &self,
@@ -47,20 +53,20 @@ impl Decompressor {
     ) -> Result<(usize, Bound<'py, PyBytes>, usize)> {
         let piece = Piece::new(&data, start);
         let (mut input, mut count) = (piece.bytes(), 0);
-        let output = filled(py, most, |output| {
-            count = locked(&self.0)?.run(&mut input, output)?;
+        let output = self.outputs.filled(py, most, |output| {
+            count = locked(&self.core)?.run(&mut input, output)?;
             Ok(())
         })?;
         Ok((piece.end(input), output, count))
     }
 
     fn lift_ratio(&self) -> Result<()> {
-        locked(&self.0)?.lift_ratio();
+        locked(&self.core)?.lift_ratio();
         Ok(())
     }
 
     fn finish(&self) -> Result<()> {
-        locked(&self.0)?.finish().map_err(Failure::from)
+        locked(&self.core)?.finish().map_err(Failure::from)
     }
 }
 

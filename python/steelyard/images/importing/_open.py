@@ -26,7 +26,7 @@ from steelyard.model import Buffer
 __all__ = ("ImportSource", "SourceOpener", "name_of")
 
 
-_READ_BYTES = 4 << 20
+_READ_BYTES = 8 << 20
 """The most bytes of a piece of a compressed file or a pipe: one hop for several pieces of the archive."""
 
 ImportSource = str | os.PathLike[str] | AsyncIterable[Buffer] | LayoutDriver | ImagesOf

@@ -2,63 +2,90 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator
 from typing import Self
 
 import anyio
-from anyio import EndOfStream
-from anyio.abc import ObjectReceiveStream, ObjectSendStream
+from anyio.lowlevel import checkpoint
 
 from steelyard._runtime.scopes import managed, task_group
 from steelyard.model import Buffer
 
-__all__ = ("read_ahead",)
+__all__ = ("Ahead", "read_ahead")
 
-_PIECES = 4
-"""Pieces that wait, of 1 MiB each unless the source cuts them."""
+_BYTES = 4 << 20
+"""The source is read on while fewer bytes than this wait."""
+
+_OBJECT = 1 << 10
+"""What a piece counts beside its bytes, so that memory is bounded for tiny pieces, too."""
 
 
 @managed
-async def read_ahead(source: AsyncIterable[Buffer]) -> AsyncIterator[AsyncIterable[Buffer]]:
+async def read_ahead(source: AsyncIterable[Buffer]) -> AsyncIterator[Ahead]:
     """Give the source, which another task reads ahead. A piece remains valid when the next is requested.
 
     An error of the source is raised in place of its next piece.
     """
-    send, receive = anyio.create_memory_object_stream[Buffer](_PIECES)
-    pieces = _Pieces(receive)
-    async with task_group() as tasks, receive:
-        tasks.start_soon(_read, source, send, pieces)
+    pieces = Ahead()
+    async with task_group() as tasks:
+        tasks.start_soon(pieces.fill, source)
         yield pieces
         tasks.cancel_scope.cancel()
 
 
-async def _read(source: AsyncIterable[Buffer], send: ObjectSendStream[Buffer], pieces: _Pieces) -> None:
-    async with send:
+class Ahead:
+    """The pieces that were read."""
+
+    def __init__(self) -> None:
+        self._pieces: deque[Buffer] = deque()
+        self._bytes = 0
+        self._ended = False
+        self._failure: Exception | None = None
+        self._change = anyio.Event()  # of what the task or the reader waits for: only one of them waits at a time
+
+    async def fill(self, source: AsyncIterable[Buffer]) -> None:
+        """Read the source to its end or its error."""
         try:
             async for piece in source:
-                await send.send(piece)
+                self._pieces.append(piece)
+                self._bytes += _size(piece)
+                self._change.set()
+                await checkpoint()
+                while self._bytes >= _BYTES:
+                    await self._wait()
         except Exception as error:  # noqa: BLE001  # raised by the reader of the pieces
-            pieces.failure = error
+            self._failure = error
+        self._ended = True
+        self._change.set()
 
-
-class _Pieces:
-    """The pieces that were read.
-
-    Attributes:
-        failure: the error that the source raised in place of the next piece.
-    """
-
-    def __init__(self, receive: ObjectReceiveStream[Buffer]) -> None:
-        self.failure: Exception | None = None
-        self._receive = receive
+    def ready(self) -> list[Buffer]:
+        """Take the pieces that are there, perhaps none."""
+        taken = list(self._pieces)
+        self._pieces.clear()
+        self._bytes = 0
+        self._change.set()
+        return taken
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Buffer:
-        try:
-            return await self._receive.receive()
-        except EndOfStream:
-            if self.failure is not None:
-                raise self.failure from None
-            raise StopAsyncIteration from None
+        while not self._pieces:
+            if self._failure is not None:
+                raise self._failure from None
+            if self._ended:
+                raise StopAsyncIteration
+            await self._wait()
+        piece = self._pieces.popleft()
+        self._bytes -= _size(piece)
+        self._change.set()
+        return piece
+
+    async def _wait(self) -> None:
+        self._change = anyio.Event()
+        await self._change.wait()
+
+
+def _size(piece: Buffer) -> int:
+    return memoryview(piece).nbytes + _OBJECT

@@ -64,7 +64,8 @@ class ArchiveStream(Archive):
     def __init__(self, source: AsyncIterable[Buffer], writer: ImportBlobWriter, parsed: ParsedDocuments) -> None:
         super().__init__(parsed)
         self._writer = writer
-        self._plain = Decompressed(Counted(source, writer.ledger), ratio=self._limits.ratio)
+        self._source = Counted(source, writer.ledger)
+        self._plain = Decompressed(self._source, ratio=self._limits.ratio)
         self._tar = self._open(self._plain)
         self._hashes = Hashes()
         self._is_layout = False
@@ -79,11 +80,14 @@ class ArchiveStream(Archive):
 
     async def contents(self) -> Contents:
         """Read the archive to its end, and store its blobs; return its images."""
-        async with read_ahead(self._plain) as pieces, task_group() as tasks:
-            self._tar = self._open(pieces)
-            async for entry in self._tar:
-                await self._take(entry, tasks)
-            await self._flush(tasks)
+        async with read_ahead(self._source) as source:
+            # What arrives while one hop decompresses is decompressed in the next one.
+            self._plain = Decompressed(source, ratio=self._limits.ratio, ready=source.ready)
+            async with read_ahead(self._plain) as pieces, task_group() as tasks:
+                self._tar = self._open(pieces)
+                async for entry in self._tar:
+                    await self._take(entry, tasks)
+                await self._flush(tasks)
         contents = await self._judge()
         if contents.made or not self._strays:
             return contents
