@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import anyio
 import pytest
@@ -27,6 +29,13 @@ def _run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-W", "error", *map(str, arguments)], env=environment, capture_output=True, text=True
     )
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """Give a folder in memory, if there is one: hundreds of tests that sync may take minutes on a busy disk."""
+    with TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+        yield Path(folder)
 
 
 def _damage(root: Path) -> Path:
@@ -82,11 +91,12 @@ def test_repair_takes_the_good_copy_of_the_second_store(tmp_path: Path) -> None:
     [
         ("own_store.py", ""),
         ("sqlite_store.py", "both_forms or abort_fences or every_end_of_a_writer"),
-        pytest.param("sqlite_store.py", "", marks=pytest.mark.proof),
+        pytest.param("sqlite_store.py", "", marks=[pytest.mark.proof, pytest.mark.timeout(1800)]),
     ],
 )
-def test_a_store_of_ones_own_passes_the_contract_suite(name: str, tests: str) -> None:
-    done = _run("-m", "pytest", "-q", "-k", tests, "-p", "no:cacheprovider", f"--rootdir={ROOT}", EXAMPLES / name)
+def test_a_store_of_ones_own_passes_the_contract_suite(name: str, tests: str, memory: Path) -> None:
+    options = ("-p", "no:cacheprovider", f"--rootdir={ROOT}", f"--basetemp={memory / 'tests'}")
+    done = _run("-m", "pytest", "-q", "-k", tests, *options, EXAMPLES / name)
 
     assert done.returncode == 0, done.stdout
     assert " passed" in done.stdout
