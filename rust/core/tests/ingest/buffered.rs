@@ -233,7 +233,7 @@ fn checkpoints_are_made_after_the_call_with_the_hash_at_their_offset() {
     drop(store);
     let faulty = Faulty::over(Arc::new(Linux));
     let store = root.open_with(faulty.clone());
-    let resumed = ["one", "two"].map(|name| store.ingests().open(name, None, None, None).unwrap());
+    let resumed = ["one", "two"].map(|name| open_when_free(&store, name));
     faulty.set(Some(Fault::Every(Op::ReadAt, libc::EIO)));
 
     for ingest in resumed {

@@ -16,12 +16,7 @@ const CHILD: &str = "STEELYARD_TEST_INGEST_ROOT";
 
 /// Append one byte as soon as the ref is free.
 fn append(store: &Arc<Store>) {
-    let ingest = loop {
-        match store.ingests().open(REF, None, None, None) {
-            Err(Error::Unavailable { .. }) => thread::yield_now(),
-            other => break other.unwrap(),
-        }
-    };
+    let ingest = open_when_free(store, REF);
     ingest.write(b"x").unwrap();
     ingest.close().unwrap();
 }

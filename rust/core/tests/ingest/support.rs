@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 
 use steelyard_core::digest::{Algorithm, Digest};
 use steelyard_core::error::Error;
@@ -103,6 +104,16 @@ pub fn digest(algorithm: Algorithm, data: &[u8]) -> Digest {
 
 pub fn sha256(data: &[u8]) -> Digest {
     digest(Algorithm::Sha256, data)
+}
+
+/// Open an ingest as soon as its ref is free: a thread that has written its bytes may still refer to the last one.
+pub fn open_when_free(store: &Arc<Store>, name: &str) -> Arc<Ingest> {
+    loop {
+        match store.ingests().open(name, None, None, None) {
+            Err(Error::Unavailable { .. }) => thread::yield_now(),
+            other => return other.unwrap(),
+        }
+    }
 }
 
 pub fn begin(store: &Arc<Store>) -> Arc<Ingest> {
