@@ -96,6 +96,17 @@ def test_sources_that_are_not_there_leave_no_store_behind(shell: Shell, words: l
     assert not shell.store.exists()
 
 
+def test_a_socket_leaves_no_store_behind(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(shell.home)  # the path of a socket is short
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket")
+
+        told = shell.run("put", "socket", code=1).err
+
+    assert "not a file that can be read: socket" in told
+    assert not shell.store.exists()
+
+
 def test_directories_without_r_leave_no_store_behind(shell: Shell) -> None:
     (shell.home / "dir").mkdir()
 

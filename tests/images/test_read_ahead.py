@@ -1,4 +1,4 @@
-"""Reading ahead: how far, what is there without a wait, and where an error is raised."""
+"""Reading a stream ahead: its bound on bytes, the pieces that are ready, and the errors of the source."""
 
 from __future__ import annotations
 

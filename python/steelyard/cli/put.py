@@ -14,7 +14,7 @@ from steelyard.cli.parameters import Parameter
 from steelyard.cli.printing import path_shown
 from steelyard.cli.progress import Meter
 from steelyard.cli.put_command import PutCommand, Request
-from steelyard.cli.sources import check_source
+from steelyard.cli.sources import given
 from steelyard.digest import Algorithm
 
 
@@ -79,14 +79,8 @@ async def put(
 
 def _reasons(sources: Sequence[str], *, recursive: bool, program: str) -> list[Exception]:
     """Return for each source that cannot be stored the reason."""
-    found: list[Exception] = []
-    for source in sources:
-        try:
-            if source != "-":
-                check_source(source, recursive=recursive, program=program)
-        except (OSError, UsageError) as error:
-            found.append(error)
-    return found
+    found = [given(source, recursive=recursive, program=program) for source in sources if source != "-"]
+    return [one.error for one in found if one.error is not None]
 
 
 def _sum_up(context: Context, command: PutCommand) -> None:

@@ -15,7 +15,7 @@ import msgspec
 from steelyard.cli.explain import UsageError
 from steelyard.cli.printing import path_shown, path_text, quoted
 
-__all__ = ("RESUMABLE_BYTES", "Found", "Part", "Walk", "automatic_ref", "check_source")
+__all__ = ("RESUMABLE_BYTES", "Found", "Part", "Walk", "automatic_ref", "given")
 
 RESUMABLE_BYTES = 16 << 20
 """Files of at least this size are stored through an ingest with a ref. Storing a smaller file again is fast."""
@@ -29,14 +29,14 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         path: where, as the caller named it.
-        kind: a regular file, a stream such as a named pipe, a skipped entry, or an error.
+        kind: a regular file, a stream such as a named pipe, a directory to go into, a skipped entry, or an error.
         status: of a file or a stream.
         reason: the reason for skipping it.
-        error: why it can't be read.
+        error: why it can't be stored.
     """
 
     path: str
-    kind: Literal["file", "stream", "skipped", "error"]
+    kind: Literal["file", "stream", "directory", "skipped", "error"]
     status: os.stat_result | None = None
     reason: str = ""
     error: Exception | None = None
@@ -129,28 +129,24 @@ def _find(
         leave_out: device and inode of the store's root, which would otherwise swallow itself.
         program: how a command line begins that reaches the same store, for hints.
     """
-    try:
-        status = check_source(path, recursive=recursive, program=program)
-    except (OSError, UsageError) as error:
-        yield Found(path=path, kind="error", error=error)
-        return
-    if stat.S_ISDIR(status.st_mode):
+    found = given(path, recursive=recursive, program=program)
+    if found.kind == "directory":
         yield from _tree(path, leave_out)
     else:
-        yield _classified(path, status)
+        yield found
 
 
-def check_source(path: str, *, recursive: bool, program: str) -> os.stat_result:
-    """Return the status of a path that was given.
-
-    Raises:
-        OSError: it is not there.
-        UsageError: it is a directory, and `recursive` is not set.
-    """
-    status = Path(path).stat()
-    if stat.S_ISDIR(status.st_mode) and not recursive:
-        raise _is_directory(path, program)
-    return status
+def given(path: str, *, recursive: bool, program: str) -> Found:
+    """Look at a path of the command line: it is a file, a stream, a directory for `recursive`, or an error."""
+    try:
+        status = Path(path).stat()
+    except OSError as error:
+        return Found(path=path, kind="error", error=error)
+    if not stat.S_ISDIR(status.st_mode):
+        return _classified(path, status)
+    if recursive:
+        return Found(path=path, kind="directory")
+    return Found(path=path, kind="error", error=_is_directory(path, program))
 
 
 def _is_directory(path: str, program: str) -> UsageError:

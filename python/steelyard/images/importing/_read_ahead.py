@@ -18,7 +18,7 @@ _BYTES = 4 << 20
 """The source is read on while fewer bytes than this wait."""
 
 _OBJECT = 1 << 10
-"""What a piece counts beside its bytes, so that memory is bounded for tiny pieces, too."""
+"""Each piece counts so many bytes more than it has, so that memory is bounded for tiny pieces, too."""
 
 
 @managed
@@ -42,7 +42,7 @@ class Ahead:
         self._bytes = 0
         self._ended = False
         self._failure: Exception | None = None
-        self._change = anyio.Event()  # of what the task or the reader waits for: only one of them waits at a time
+        self._change = anyio.Event()  # the task waits for room, or the reader for a piece: never both
 
     async def fill(self, source: AsyncIterable[Buffer]) -> None:
         """Read the source to its end or its error."""
