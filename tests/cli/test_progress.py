@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
 import pty
 import sys
+from typing import Literal
 
 import pytest
 
-from steelyard.cli.progress import Display, Meter, choose_mode
+from steelyard.cli import stdio
+from steelyard.cli.meter import Meter
+from steelyard.cli.output import Output
+from steelyard.cli.progress import Display, choose_mode
 from steelyard.model import Progress
 
 MIB = 1 << 20
@@ -114,3 +119,32 @@ def test_a_terminal_without_rich_gets_plain_lines(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
         assert "plain" == choose_mode(quiet=False, no_progress=False)
     os.close(leader)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("mode", ["plain", "live"])
+async def test_nothing_is_shown_in_a_line_of_the_results_that_waits(
+    monkeypatch: pytest.MonkeyPatch, mode: Literal["plain", "live"]
+) -> None:
+    """The terminal is full, or the event loop runs another task first: the clock goes on, and so do the other tasks."""
+    clock = Clock()
+    display = Display(mode, clock=clock)
+    display.begin(Meter())
+    monkeypatch.setattr(sys, "stderr", terminal := io.StringIO())
+
+    async def write_halves(data: bytes) -> None:
+        terminal.write(data[:3].decode())
+        clock.now += 1000
+        display.tick()
+        display.say("a note")
+        terminal.write(data[3:].decode())
+
+    monkeypatch.setattr(stdio, "write", write_halves)
+    out = Output("text", while_writing=display.paused)
+    out.add_line("result")
+    await out.flush()
+
+    assert ["result", "a note"] == terminal.getvalue().splitlines()
+    clock.now += 1000
+    display.tick()
+    assert "starting" in terminal.getvalue()

@@ -26,8 +26,8 @@ _digest_errors digest errors errors._images errors._remote errors._store filters
 _native _runtime _runtime.backend _runtime.buffers _runtime.fork local local._defaults
 local.blocking local.blocking._blob local.blocking._ingest local.blocking._interruptible local.blocking._names
 local.blocking._rows local.blocking._store
-cli.addresses cli.complete cli.context cli.exits cli.explain cli.listing cli.names cli.output cli.printing cli.progress
-cli.records cli.run cli.running cli.settings cli.stdio
+cli.addresses cli.complete cli.context cli.exits cli.explain cli.listing cli.meter cli.names cli.output cli.printing
+cli.progress cli.records cli.run cli.running cli.settings cli.stdio
 """
 BASIS = "import importlib, re, typing"
 """What a command of the library's own makes of the standard library, before it needs a value."""

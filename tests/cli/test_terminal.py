@@ -202,6 +202,20 @@ def test_binary_is_not_written_to_a_terminal_without_force(shell: Shell) -> None
     assert 0 == forced.close()
 
 
+def test_a_blob_on_a_terminal_has_no_progress_in_it(shell: Shell) -> None:
+    data = b"0123456789abcdef" * (1 << 16)
+    digest = sha256(data)
+    shell.run("put", "-", stdin=data)
+
+    terminal = Terminal(shell, "get", digest, "--force", streams=("stdout", "stderr"))
+    for size in range(0, len(data), 1 << 18):  # slower than the live line is drawn
+        terminal.show_until(f"(?s).{{{size + 1}}}")
+        time.sleep(0.12)
+
+    assert data.decode() == terminal.show_until(None)
+    assert 0 == terminal.close()
+
+
 def test_watch_draws_in_place(shell: Shell) -> None:
     shell.run("put", "-", "--ref", "waiting", "--expected", sha256(b"other"), stdin=b"x", code=5)
     terminal = Terminal(shell, "ingests", "--watch", "--interval", "0.05", streams=("stdout", "stderr"))

@@ -9,9 +9,9 @@ from typing import Annotated
 from steelyard.cli.complete import complete_digest
 from steelyard.cli.context import MOST_LISTED, Context
 from steelyard.cli.explain import UsageError
+from steelyard.cli.meter import Meter
 from steelyard.cli.names import amount, counted, resolve
 from steelyard.cli.parameters import Parameter
-from steelyard.cli.progress import Meter
 from steelyard.cli.records import VerifiedRecord
 from steelyard.digest import Digest
 from steelyard.errors import DataCorrupt, SteelyardError

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 import msgspec
@@ -15,11 +14,11 @@ from steelyard.cli import stdio
 from steelyard.cli.addresses import NoStore, check_new_root, has_blobs, is_address, open_remote, written_out
 from steelyard.cli.exits import Exit, combined
 from steelyard.cli.explain import Report, explain, leaves
+from steelyard.cli.meter import Meter
 from steelyard.cli.output import Output
 from steelyard.cli.printing import printable, quoted
-from steelyard.cli.progress import Display, Meter, choose_mode
+from steelyard.cli.progress import Display, choose_mode
 from steelyard.cli.settings import Settings, load
-from steelyard.cli.streams import tell
 from steelyard.errors import Unsupported
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ class Context:
         self.display: Display = Display(choose_mode(quiet=options.quiet, no_progress=options.no_progress))
         self.has_loop: bool = may_wait or is_address(self.settings.store.value)
         self.out: Output = Output(
-            self.settings.output_format, before_write=self._clear_for_results, has_loop=self.has_loop
+            self.settings.output_format, while_writing=self._while_writing, has_loop=self.has_loop
         )
         self.lists: bool = True
         self.counts: dict[str, int] = {}
@@ -118,8 +117,7 @@ class Context:
 
     def say(self, text: str) -> None:
         """Print a message on standard error, even with --quiet."""
-        self.display.erase()
-        tell(f"steelyard: {printable(text)}")
+        self.display.say(f"steelyard: {printable(text)}")
 
     def fail(self, error: BaseException, *, about: str | None = None, helps: bool = True) -> None:
         """Report an error, and the next step unless it is this very command; the exit code will not be 0."""
@@ -129,14 +127,14 @@ class Context:
                 report = msgspec.structs.replace(report, next_step=None)
             self.failures.append(report)
             self.out.fail(report.record())
-            self.display.erase()
-            tell(f"steelyard: error: {report.message}", *(f"  {line}" for line in report.details))
+            lines = [f"steelyard: error: {report.message}", *(f"  {line}" for line in report.details)]
             if report.next_step is not None:
-                tell(f"  next: {report.next_step}")
+                lines.append(f"  next: {report.next_step}")
             if self.options.debug:
                 import traceback  # noqa: PLC0415 - for this option only
 
-                traceback.print_exception(leaf, file=sys.stderr)
+                lines += (line.removesuffix("\n") for line in traceback.format_exception(leaf))
+            self.display.say(*lines)
 
     def conclude(self, text: str) -> None:
         """Print this notice at the end, after all results; not if the run is interrupted."""
@@ -149,9 +147,9 @@ class Context:
         if len(self.failures) < 2:
             return
         self.say(f"{len(self.failures)} failed:")
-        tell(*(f"  {report.message}" for report in self.failures[:_LISTED_FAILURES]))
+        self.display.say(*(f"  {report.message}" for report in self.failures[:_LISTED_FAILURES]))
         if len(self.failures) > _LISTED_FAILURES:
-            tell(f"  and {len(self.failures) - _LISTED_FAILURES} more")
+            self.display.say(f"  and {len(self.failures) - _LISTED_FAILURES} more")
 
     def exit_code(self) -> Exit:
         """Return the exit code of the failures so far."""
@@ -273,9 +271,8 @@ class Context:
             await self.call(check_new_root, str(path))
         return not (create or change or ours)
 
-    def _clear_for_results(self) -> None:
-        if stdio.is_terminal(stdio.STDOUT):
-            self.display.erase()
+    def _while_writing(self) -> AbstractContextManager[None]:
+        return self.display.paused() if stdio.is_terminal(stdio.STDOUT) else nullcontext()
 
 
 def _look_at(path: str) -> tuple[bool, bool, bool]:

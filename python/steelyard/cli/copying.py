@@ -11,9 +11,9 @@ from steelyard._runtime.concurrent import map_concurrently
 from steelyard.cli.addresses import check_store, open_root
 from steelyard.cli.context import MOST_LISTED, Context
 from steelyard.cli.explain import UsageError
+from steelyard.cli.meter import Meter
 from steelyard.cli.names import amount, counted, labels_of, resolve
 from steelyard.cli.parameters import Parameter
-from steelyard.cli.progress import Meter
 from steelyard.cli.records import CopiedRecord
 from steelyard.content import Store
 from steelyard.digest import Digest

@@ -11,9 +11,9 @@ from steelyard.cli.complete import complete_digest
 from steelyard.cli.context import MOST_LISTED, Context
 from steelyard.cli.explain import UsageError
 from steelyard.cli.look import line_of
+from steelyard.cli.meter import Meter
 from steelyard.cli.names import amount, counted, exact_size, resolve, resolve_one
 from steelyard.cli.parameters import Parameter
-from steelyard.cli.progress import Meter
 from steelyard.cli.records import BlobRecord, RemovedRecord
 from steelyard.errors import SteelyardError
 from steelyard.model import Labels

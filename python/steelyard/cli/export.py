@@ -18,10 +18,10 @@ from steelyard.cli.complete import complete_digest, complete_image
 from steelyard.cli.context import Context
 from steelyard.cli.explain import UsageError
 from steelyard.cli.image_names import find_image, platforms_of
+from steelyard.cli.meter import Meter
 from steelyard.cli.names import amount, counted, resolve_one
 from steelyard.cli.parameters import Parameter
 from steelyard.cli.printing import quoted, shown
-from steelyard.cli.progress import Meter
 from steelyard.cli.records import ExportedBlobRecord, ExportedImageRecord
 from steelyard.images import DirectoryLayout, Exported, export_images
 from steelyard.images.exporting import ExportTarget

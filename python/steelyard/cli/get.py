@@ -15,10 +15,10 @@ from steelyard.cli import stdio
 from steelyard.cli.complete import complete_digest
 from steelyard.cli.context import Context
 from steelyard.cli.explain import UsageError
+from steelyard.cli.meter import Meter
 from steelyard.cli.names import resolve_one
 from steelyard.cli.parameters import Parameter
 from steelyard.cli.printing import path_hex, path_shown, path_text
-from steelyard.cli.progress import Meter
 from steelyard.cli.records import FetchedRecord
 from steelyard.content import ReaderAt
 from steelyard.digest import Digest
@@ -58,7 +58,8 @@ async def get(
         name = await resolve_one(store, digest)
         async with store.reader_at(name) as reader:
             start, size = (0, reader.size) if wanted is None else wanted_bytes(wanted, name, reader.size)
-            context.display.begin(Meter(total=size))
+            if target is not None or not stdio.is_terminal(stdio.STDOUT):  # the bytes are shown there
+                context.display.begin(Meter(total=size))
             pieces = _pieces(context, reader, start, size, whole=wanted is None)
             if target is None:
                 async for piece in pieces:

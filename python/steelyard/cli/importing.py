@@ -15,10 +15,10 @@ from steelyard.cli.addresses import is_store, open_root
 from steelyard.cli.context import Context
 from steelyard.cli.explain import NoSource, UsageError
 from steelyard.cli.image_names import find_image, platforms_of
+from steelyard.cli.meter import Meter
 from steelyard.cli.names import amount, counted, labels_of
 from steelyard.cli.parameters import Parameter
 from steelyard.cli.printing import path_shown, quoted, shown
-from steelyard.cli.progress import Meter
 from steelyard.cli.records import ImportedBlobRecord, ImportedImageRecord
 from steelyard.images import Imported, Naming, import_images
 from steelyard.images.importing import ImagesOf, ImportSource

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from typing import Any
 
 import anyio
@@ -29,7 +29,7 @@ class Output:
 
     Args:
         shape: the format.
-        before_write: called before lines go to standard output, to take a progress line off the same terminal.
+        while_writing: entered while lines go to standard output, so that nothing else goes to the same terminal.
         has_loop: whether there is an event loop; otherwise no call suspends.
 
     Attributes:
@@ -38,12 +38,16 @@ class Output:
     """
 
     def __init__(
-        self, shape: Format, *, before_write: Callable[[], None] = lambda: None, has_loop: bool = True
+        self,
+        shape: Format,
+        *,
+        while_writing: Callable[[], AbstractContextManager[object]] = nullcontext,
+        has_loop: bool = True,
     ) -> None:
         self.shape = shape
         self.plural = ""
         self.failures: list[ErrorRecord] = []
-        self._before_write = before_write
+        self._while_writing = while_writing
         self._buffer = bytearray()
         self.patience: float | None = None
         self._has_loop = has_loop
@@ -127,12 +131,12 @@ class Output:
                 return
             data = bytes(self._buffer)
             self._buffer.clear()
-            self._before_write()
             try:
-                if self._has_loop:
-                    await stdio.write(data)
-                else:
-                    stdio.write_here(data, seconds=self.patience)
+                with self._while_writing():
+                    if self._has_loop:
+                        await stdio.write(data)
+                    else:
+                        stdio.write_here(data, seconds=self.patience)
             except (OSError, stdio.OutputClosed) as error:
                 self._failed = error
                 raise

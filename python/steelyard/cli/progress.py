@@ -1,8 +1,8 @@
 """Progress on standard error: a live line on a terminal, otherwise a plain line every 10 s.
 
-The library reports events (`steelyard.model.Progress`); a `Meter` adds them up; a `Display` shows the meter. The live
-line is rendered by rich's columns, but drawn here, without rich's own thread and redirections, so that results can go
-to standard output in between on the same terminal.
+A `Display` shows a `Meter`, which adds up the library's reports. The live line is rendered by rich's columns, but drawn
+here, without rich's own thread and redirections, so that results can go to standard output in between on the same
+terminal.
 """
 
 from __future__ import annotations
@@ -10,26 +10,27 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from steelyard.cli import stdio
-from steelyard.cli.names import counted, human_size
+from steelyard.cli.meter import Meter
+from steelyard.cli.names import human_size
 from steelyard.cli.printing import printable
 from steelyard.cli.streams import tell
-from steelyard.model import OnProgress, Progress
+from steelyard.model import OnProgress
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
-__all__ = ("Display", "Meter", "Mode", "choose_mode")
+__all__ = ("Display", "Mode", "choose_mode")
 
 Mode = Literal["live", "plain", "none"]
 
 LIVE_SECONDS = 0.1
 PLAIN_SECONDS = 10.0
-_PHASES = {"hash": "hashing", "write": "storing", "commit": "committing", "read": "reading", "verify": "verifying"}
 
 
 def choose_mode(*, quiet: bool, no_progress: bool) -> Mode:
@@ -49,82 +50,6 @@ def _has_rich() -> bool:
     return find_spec("rich") is not None
 
 
-class Meter:
-    """The sum of many reports: bytes done, bytes to do, finished items and the current phase.
-
-    Args:
-        total: bytes there are to do in all, or None where that is unknown.
-        items: what is counted, ``file`` or ``blob``; empty for a single thing.
-        items_total: the number of items, or None where that is unknown.
-        activity: the phase of work that the library does not report.
-    """
-
-    def __init__(
-        self,
-        *,
-        total: int | None = None,
-        items: str = "",
-        items_total: int | None = None,
-        activity: str = "starting",
-    ) -> None:
-        self.total = total
-        self.items = items
-        self.items_total = items_total
-        self.items_done: int = 0
-        self.phase: str = activity
-        self.name: str = ""
-        self._finished = 0
-        self._active: dict[str, int] = {}
-
-    @property
-    def activity(self) -> str:
-        """The current phase, never one that ended, so that 100 % does not look like a hang."""
-        complete = self.total is not None and self.done >= self.total
-        return "finishing" if complete and self.phase in {"reading", "storing"} else self.phase
-
-    @property
-    def count(self) -> str:
-        """The number of finished items; empty for a single thing."""
-        if not self.items or self.items_total is None:
-            return counted(self.items_done, self.items) if self.items else ""
-        return f"{self.items_done} of {counted(self.items_total, self.items)}"
-
-    @property
-    def line(self) -> str:
-        """The text for work that is not counted in bytes, otherwise empty."""
-        return ""
-
-    @property
-    def done(self) -> int:
-        """Bytes done."""
-        return self._finished + sum(self._active.values())
-
-    def follow(self, name: str) -> OnProgress:
-        """Return the callback for the library's reports of one item."""
-
-        def update(report: Progress) -> None:
-            self._take(name, report)
-
-        return update
-
-    def take(self, report: Progress) -> None:
-        """Add one report of the library, under its name."""
-        self._take(report.name, report)
-
-    def _take(self, name: str, report: Progress) -> None:
-        self._active[name] = report.done
-        self.name = name
-        self.phase = _PHASES[report.phase]
-        if not self.items and report.total is not None:
-            self.total = report.total
-
-    def finished(self, name: str, size: int) -> None:
-        """Count one item as done."""
-        self._active.pop(name, None)
-        self._finished += size
-        self.items_done += 1
-
-
 class Display:
     """Shows a meter on standard error.
 
@@ -140,6 +65,8 @@ class Display:
         self._bars: Bars | None = None
         self._bar: TaskID | None = None
         self._drawn = False
+        self._paused = False
+        self._waiting: list[str] = []
         self._started_at = self._shown_at = clock()
 
     def begin(self, meter: Meter) -> Meter:
@@ -164,7 +91,7 @@ class Display:
 
     def tick(self) -> None:
         """Show the meter's state if it is due; called several times a second."""
-        if self._meter is None or self.mode == "none":
+        if self._meter is None or self.mode == "none" or self._paused:
             return
         now = self._clock()
         if now - self._shown_at < (LIVE_SECONDS if self.mode == "live" else PLAIN_SECONDS):
@@ -175,8 +102,32 @@ class Display:
         else:
             tell(self.plain_line(self._meter))
 
+    def say(self, *lines: str) -> None:
+        """Write lines to standard error, while the display is paused at the end of the pause."""
+        if self._paused:
+            self._waiting += lines
+            return
+        self.erase()
+        tell(*lines)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Write nothing to standard error in this block.
+
+        Results are being written to the same terminal. The write may wait with half a line written, and other tasks run
+        meanwhile: what they show must neither stand in that line nor erase it.
+        """
+        self.erase()
+        self._paused = True
+        try:
+            yield
+        finally:
+            self._paused = False
+            waiting, self._waiting = self._waiting, []
+            tell(*waiting)
+
     def erase(self) -> None:
-        """Erase the live line before other output to the terminal."""
+        """Erase the live line."""
         if self._drawn:
             sys.stderr.write("\r\x1b[2K")
             sys.stderr.flush()

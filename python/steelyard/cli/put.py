@@ -9,10 +9,10 @@ from typing import Annotated
 from steelyard._runtime.calls import run
 from steelyard.cli.context import MOST_LISTED, Context
 from steelyard.cli.explain import UsageError
+from steelyard.cli.meter import Meter
 from steelyard.cli.names import amount, counted, labels_of
 from steelyard.cli.parameters import Parameter
 from steelyard.cli.printing import path_shown
-from steelyard.cli.progress import Meter
 from steelyard.cli.put_command import PutCommand, Request
 from steelyard.cli.sources import given
 from steelyard.digest import Algorithm
