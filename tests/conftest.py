@@ -1,4 +1,4 @@
-"""What all tests share: both async backends, a guard against leaks, reproducible hypothesis runs."""
+"""Fixtures of all tests: both async backends, a guard against leaks, reproducible hypothesis runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What strace wrote, as counts: of a kind of system call, and of the bytes that went through them."""
+"""Counts from the output of strace: calls of a kind, and the bytes that they moved."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ Verdict = Literal["worse", "better", "as recorded", "not recorded", "not measure
 
 
 class Record(msgspec.Struct, kw_only=True):
-    """What `benches/gate.json` holds.
+    """The contents of `benches/gate.json`.
 
     Attributes:
         renew: the command that writes a new one.
@@ -67,7 +67,7 @@ class Line:
 
     @property
     def ratio(self) -> float | None:
-        """What was found to what was recorded."""
+        """The ratio of the found value to the recorded one."""
         if self.recorded is None or self.found is None:
             return None
         if self.recorded == 0:
@@ -76,12 +76,12 @@ class Line:
 
     @property
     def over(self) -> float:
-        """What was found above what was recorded."""
+        """How much the found value is above the recorded one."""
         return (self.found or 0.0) - (self.recorded or 0.0)
 
     @property
     def verdict(self) -> Verdict:
-        """What is to be thought of it."""
+        """The result of the comparison."""
         if self.ratio is None:
             return "not recorded" if self.recorded is None else "not measured"
         if self.ratio > TOLERANCE:

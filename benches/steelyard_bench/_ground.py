@@ -27,7 +27,7 @@ LARGE = 64 << 10
 """Files above this give their blocks back right after their round; see `Ground.spent`."""
 
 SMALL = 5 << 10
-"""What a small file takes: a block, its names and its part of a directory."""
+"""Disk space for a small file: a block, its names and its part of a directory."""
 
 _MARGIN = 1.1
 

@@ -1,4 +1,4 @@
-"""What the benchmark uses of the library's inside, in one place: some rows measure the inside, and runs need its threads."""
+"""All private parts of the library that the benchmark uses: some rows measure them, and runs need the library's threads."""
 
 from __future__ import annotations
 

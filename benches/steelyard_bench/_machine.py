@@ -1,4 +1,4 @@
-"""What the numbers depend on, and what makes them weak."""
+"""Properties of the machine that the numbers depend on, and those that make them weak."""
 
 from __future__ import annotations
 

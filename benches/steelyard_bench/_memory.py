@@ -18,7 +18,7 @@ __all__ = ("Job", "Used")
 
 _POOL = 16 << 20
 _RESET_PEAK = "5"
-"""What `/proc/self/clear_refs` takes for: reset the peak; see proc(5)."""
+"""Written to `/proc/self/clear_refs`, it resets the peak; see proc(5)."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +40,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Used(msgspec.Struct, frozen=True, kw_only=True):
-    """What a job took.
+    """The memory and time of a job.
 
     Attributes:
         idle_bytes: resident before it.

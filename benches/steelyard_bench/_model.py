@@ -1,4 +1,4 @@
-"""What a row is made of: contestants that do the same work, and goals that compare them."""
+"""The parts of a row: contestants that do the same work, and goals that compare them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Kind = Literal["steelyard", "yardstick", "peer"]
 """Ours through the public API; the least that any program would have to do; another program or package."""
 
 Metrics = Mapping[str, float]
-"""What a round measured beside its time. The name ends with the unit: ``_seconds``, ``_bytes`` or ``_count``.
+"""Values that a round measured besides its time. The name ends with the unit: ``_seconds``, ``_bytes`` or ``_count``.
 
 A work that prepares something inside the call and times the rest itself says so: ``seconds`` and ``cpu_seconds`` replace what
 the framework measured.
@@ -42,7 +42,7 @@ Work = Callable[[], Awaitable[Metrics | None]] | Callable[[], Metrics | None]
 """One round of the work, timed. A coroutine function runs in the event loop, any other on a thread."""
 
 Over = Literal["median", "most"]
-"""What a goal takes of the rounds."""
+"""How a goal combines the rounds."""
 
 MaterialT = TypeVar("MaterialT")
 
@@ -119,7 +119,7 @@ class Contestant(Generic[MaterialT]):
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:
-    """What a contestant is to reach.
+    """A goal of a contestant.
 
     Attributes:
         contestant: its name.

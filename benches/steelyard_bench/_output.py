@@ -1,4 +1,4 @@
-"""What the command writes: files, the progress line, and what it says on standard error."""
+"""The output of the command: files, the progress line, and messages on standard error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ("STDOUT", "Outputs", "Progress", "conclusion", "failures", "read_repo
 
 _CLEAR_LINE = "\r\x1b[K"
 STDOUT = Path("/dev/stdout")
-"""What a lone dash stands for."""
+"""The meaning of a lone dash."""
 
 
 class Outputs(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""What was measured, as it goes to JSON and comes back from there, and what follows from it.
+"""The measured values, as they are written to JSON and read from it, and values that are computed from them.
 
 Sizes are in bytes, times in seconds. Fields may be added in later releases; none is renamed or removed.
 """
@@ -34,7 +34,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ContestantResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What a contestant took.
+    """The result of a contestant.
 
     Attributes:
         missing: why it did not take part, or None.
@@ -107,7 +107,7 @@ class GoalResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RowResult(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="bench_row"):
-    """What a row gave.
+    """The result of a row.
 
     Attributes:
         filesystem: the kind of the fresh file system that it ran on; None where it ran in the directory itself.

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What is about to be done.
+    """The next step of the run.
 
     Attributes:
         row: the row's number.

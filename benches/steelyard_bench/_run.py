@@ -25,7 +25,7 @@ __all__ = ("Plan", "measure_rows")
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to run, and where.
+    """The rows to run, and the place.
 
     Attributes:
         directory: on the disk in question; the rounds write in a new folder in it.

@@ -1,4 +1,4 @@
-"""What rows put: files and blobs of random bytes, in the page cache; and the two usual ways to make a contestant."""
+"""The input of rows: files and blobs of random bytes, in the page cache; and the two usual ways to make a contestant."""
 
 from __future__ import annotations
 

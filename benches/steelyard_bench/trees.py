@@ -33,7 +33,7 @@ __all__ = ("main",)
 COMMAND_LINE, LIST, COPY = "steelyard put -r", "put_many from a list", "cp -r, then sync"
 
 GOALS = ((LIST, 1.3), (COPY, 2.0))
-"""What the command line is compared with, and the goal for the ratio."""
+"""The contestants that the command line is compared with, and the goals for the ratios."""
 
 Work = Callable[[Path], Awaitable[None]]
 

@@ -1,4 +1,4 @@
-"""What makes numbers weak is said."""
+"""The report names everything that makes its numbers weak."""
 
 from __future__ import annotations
 

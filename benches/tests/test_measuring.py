@@ -1,4 +1,4 @@
-"""What the rows measure with: a bare thread, a watch on the event loop, a process that tells its memory."""
+"""The instruments of the rows: a bare thread, a watch on the event loop, a process that reports its memory."""
 
 from __future__ import annotations
 

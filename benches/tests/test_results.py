@@ -1,4 +1,4 @@
-"""What follows from times that are known: ratios, goals, tables, the plot."""
+"""Results of known times: ratios, goals, tables, the plot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What we accept, others read alike: archives that are damaged at random, read by us and by Python's tarfile.
+"""Other programs read the archives that we accept in the same way: archives damaged at random, read by us and by Python's tarfile.
 
 The point of a strict reader is that no other reader sees another archive. tarfile chooses, where we refuse; where we
 accept, it must find the same names, kinds, sizes, links and data. ``TAR_AGREEMENT_ARCHIVES`` and ``TAR_AGREEMENT_SEED`` choose others.

@@ -24,7 +24,7 @@ COMMAND = [sys.executable, "-m", "steelyard"]
 
 @dataclass(frozen=True)
 class Result:
-    """What one command line gave."""
+    """The result of one command line."""
 
     code: int
     out: str

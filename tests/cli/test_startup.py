@@ -1,4 +1,4 @@
-"""What a start costs: the modules that the library and each command load. They are counted, because times depend on the machine.
+"""The cost of a start: the modules that the library and each command load. They are listed, because times depend on the machine.
 
 `benches/README.md` says how to measure the times. A module that is added here makes every start slower.
 """
@@ -30,10 +30,10 @@ cli.addresses cli.complete cli.context cli.exits cli.explain cli.listing cli.met
 cli.progress cli.records cli.run cli.running cli.settings cli.stdio
 """
 BASIS = "import importlib, re, typing"
-"""What a command of the library's own makes of the standard library, before it needs a value."""
+"""Modules of the standard library that a command loads before it needs a value."""
 
 VALUES = "import anyio, msgspec, datetime, importlib, pathlib, re"
-"""What the values of the library are made of."""
+"""Modules that the values of the library need."""
 
 
 def loaded(shell: Shell, program: str, *words: str) -> set[str]:

@@ -42,7 +42,7 @@ _CONTAINERD2 = os.environ.get("STEELYARD_CONTAINERD2")
 """A folder with the programs of containerd 2, which `.ci/run` builds where there is Go."""
 
 NO_SERVICE = re.compile(rb"unavailable|connection error: desc")
-"""What the `ctr` of containerd 1, or that of 2, says when its containerd does not reach our server."""
+"""Messages of the `ctr` of containerd 1 and of 2 when their containerd does not reach our server."""
 
 _SAID = {StatusCode.NOT_FOUND, StatusCode.UNAVAILABLE}
 

@@ -1,4 +1,4 @@
-"""What a real containerd's client does about our limits, and what our server says when it ends under its writers."""
+"""A real containerd's client meets our limits, and a server that ends while clients write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an outage of our server leaves in a real containerd's records and in our store, and what ends it."""
+"""An outage of our server: its traces in a real containerd's records and in our store, and how they are removed."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def without_update(status: Status) -> Status:
 
 
 class OverTheWire(StoreContract):
-    """What the protocol has no way to say."""
+    """Values that the protocol cannot carry."""
 
     async def test_an_open_reader_outlives_the_blob(self, store: Store) -> None:
         """A reader holds nothing at the server."""

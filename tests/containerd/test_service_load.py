@@ -1,4 +1,4 @@
-"""What many, slow and rude clients do to the service: nothing that lasts."""
+"""Many, slow and rude clients have no lasting effect on the service."""
 
 from __future__ import annotations
 

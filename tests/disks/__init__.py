@@ -1,1 +1,1 @@
-"""What the kernel refuses, loses or runs out of: full disks, quotas, failed calls, power cuts."""
+"""Faults of disks and of the kernel: full disks, quotas, failed calls, power cuts."""

@@ -1,4 +1,4 @@
-"""What a store does on a full disk, step by step; a process of its own, as a fault in mapped memory would end it.
+"""A store on a full disk, step by step; in a process of its own, because a fault in mapped memory would end it.
 
 full_disk.py MOUNTED before|after: the store is opened before the disk is filled, or after. Prints a line for each step.
 """

@@ -1,4 +1,4 @@
-"""What a store reports of system calls that fail; a process of its own, as they fail for good.
+"""The errors that a store raises when system calls fail; in a process of its own, because they fail for good.
 
 refused_calls.py ROOT STEP ERRNO CALL[:COMMAND][@FILE]...: prints the error's class, number and path. COMMAND is the call's second
 argument; of FILE, a name in the root, only descriptors that are open at the time count.

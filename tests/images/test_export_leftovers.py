@@ -1,4 +1,4 @@
-"""What a killed export leaves in its directory goes with the next one there; what another export still writes stays."""
+"""The next export to a directory removes the files of killed exports there, and leaves those of exports that still run."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ async def test_tar_programs_list_and_unpack_archives(store: Store, image: bytes,
 
 
 async def test_conversion_gives_what_skopeo_takes_for_oci(store: Store, image: bytes, tmp_path: Path) -> None:
-    """What is exported with `oci` is what `convert` stores; no layer and no config changes."""
+    """An export with `oci` holds the same documents that `convert` stores; no layer and no config changes."""
     await export_images(store, tmp_path / "a.tar", [NAME], oci=True, skip_manifest_json=True)
     made = await convert(store, NAME, "docker.io/demo/oci:1")
     raw = await run("skopeo", "inspect", "--raw", f"oci-archive:{tmp_path}/a.tar:1")

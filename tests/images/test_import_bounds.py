@@ -1,4 +1,4 @@
-"""What an archive costs grows with its bytes, and not with products of what it counts.
+"""The cost of an archive grows with its bytes, not with products of its counts.
 
 ``ARCHIVE_ENTRIES=999000`` proves the bound on memory with as many entries as an archive may have, and ``ARCHIVE_BLOBS=999000``
 with as many blobs; the archive of those takes 1 GiB and the store as much again, in the temporary directory.

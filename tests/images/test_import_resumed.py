@@ -58,7 +58,7 @@ async def pieces(data: bytes, *, until: int | None = None) -> AsyncGenerator[byt
 
 
 class Writes:
-    """What a layer's reports say: where writing began, and where it ended."""
+    """The reports of a layer: the offsets at which writing began and ended."""
 
     def __init__(self) -> None:
         self.first: int | None = None

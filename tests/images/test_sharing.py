@@ -1,4 +1,4 @@
-"""What images share is read and visited once, however many of them there are: counts of reads and looks, never times."""
+"""Blobs that images share are read and visited once, however many images there are: counts of reads and looks, never times."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ async def test_indexes_that_meet_again_are_not_visited_once_for_each_path(tmp_pa
 
 @pytest.mark.anyio
 async def test_images_that_lack_something_are_visited_within_a_limit(tmp_path: Path) -> None:
-    """What is absent is listed for each image, so each has to be visited: that is bounded."""
+    """Absent blobs are listed for each image, so each image has to be visited: that is bounded."""
     config = encode({"os": "linux", "architecture": "amd64"})
     foreign = [named(b"%d" % number, FOREIGN) for number in range(LAYERS)]
     manifest = encode({"schemaVersion": 2, "config": named(config, CONFIG), "layers": foreign})

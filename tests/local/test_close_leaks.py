@@ -1,4 +1,4 @@
-"""What a closed store leaves behind: no descriptor, no complaint of an event loop, and no part in another interpreter."""
+"""A closed store leaves nothing behind: no descriptor, no complaint of an event loop, and no part in another interpreter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is still open when a store closes: it ends with the store, also if other objects refer to it."""
+"""Objects that are still open when a store closes end with the store, also if other objects refer to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a store does when the system refuses threads; a process of its own, as a limit once set stays.
+"""A store while the system refuses threads; in a process of its own, because a limit stays once it is set.
 
 scarce_threads.py MORE SCRATCH BACKEND [CGROUP]: so many more threads than the main one may be started. Without a cgroup
 that has such a limit, the limit is that of the user's processes (RLIMIT_NPROC).

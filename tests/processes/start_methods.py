@@ -27,7 +27,7 @@ Answers = Any
 """A queue; its class is another for each start method."""
 
 inherited: dict[str, Any] = {}
-"""What is open in the parent at a fork, by name."""
+"""Objects that are open in the parent at a fork, by name."""
 
 USES: dict[str, Callable[[Any], object]] = {
     "store": lambda store: store.get("sha256:" + "0" * 64),

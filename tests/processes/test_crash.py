@@ -32,7 +32,7 @@ STREAM_MIB = 20
 
 @dataclass
 class Heard:
-    """What the killed processes had said, over all rounds."""
+    """The messages of the killed processes, over all rounds."""
 
     stored: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     """Digest to seed, number, size."""

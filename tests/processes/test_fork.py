@@ -1,4 +1,4 @@
-"""What a fork does to an open store: the child can use nothing of it, and the parent goes on as if there were no child."""
+"""A fork with an open store: the child can use nothing of it, and the parent goes on as if there were no child."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HEAD, REST = b"a" * 1_000_000, b"b" * 3_000_000
 
 
 class Opened:
-    """What a process has open when it forks."""
+    """The objects that a process has open when it forks."""
 
     store: LocalStore
     writer: Writer

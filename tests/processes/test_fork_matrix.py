@@ -110,7 +110,7 @@ def test_everything_that_has_files_or_servers_open_knows_its_process(interface: 
 
 
 class Inherited:
-    """What is open at the fork; a child may do with it what it likes."""
+    """Objects that are open at the fork; a child may use them in any way."""
 
     store: LocalStore
 

@@ -20,7 +20,7 @@ MEMORY_ONLY = {"Cancelled", "Filter", "Hasher", "Job", "JsonShape", "PanicExcept
 """Classes that hold no file, thread or lock: a child has a copy of its own."""
 
 ENDS = {"close", "close_at_once"}
-"""What ends an object, and does nothing in a child."""
+"""Methods that end an object, and do nothing in a child."""
 
 DIGEST = "sha256:" + "0" * 64
 
@@ -106,7 +106,7 @@ def calls(one: Any, values: dict[str, Any]) -> Iterator[tuple[str, Callable[[], 
 
 
 UNNAMED = {"Batcher": (None, 1), "Wait": ()}
-"""What the calls of those classes take; their signatures do not name it."""
+"""Arguments for the calls of those classes; their signatures do not name them."""
 
 
 def call(method: Callable[..., Any], values: dict[str, Any]) -> Callable[[], Any]:

@@ -1,4 +1,4 @@
-"""What the extension module says of itself."""
+"""The description that the extension module gives of itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the documentation shows is run: programs as they are, commands with the output shown under them."""
+"""The examples of the documentation run: programs as they are, commands with the output shown under them."""
 
 from __future__ import annotations
 

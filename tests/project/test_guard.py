@@ -1,4 +1,4 @@
-"""What becomes of a run of pytest in which a test hangs, crashes, or leaves a process behind."""
+"""A run of pytest in which a test hangs, crashes, or leaves a process behind."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ BORDERS = {
     "event loops": (("asyncio", "outcome", "sniffio", "trio", "uvloop"), LOOPS),
     "threads": (("anyio.from_thread", "anyio.to_thread", "concurrent", "threading"), THREADS),
 }
-"""What only a few modules may import, and those modules."""
+"""Modules that only a few others may import, and those others."""
 
 
 def _room(path: Path) -> str:

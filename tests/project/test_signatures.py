@@ -31,7 +31,7 @@ OPTIONS = {
     "size",
     "verify",
 }
-"""What is never given by its place, except to a call that takes nothing else."""
+"""Parameters that are never positional, except of a call that has no other."""
 
 
 def _class(module: str, name: str) -> Any:

@@ -40,6 +40,9 @@ BANNED_TEXT = re.compile(
 )
 """Former words and figures of speech, in prose and code."""
 
+BEGINS_WITH_WHAT = re.compile(r'^\s*(?:"""|//[/!] )W[h]at\b')
+"""A description begins with its subject."""
+
 UNSAFE_FILES = {
     "rust/core/src/hash/lanes/x86/sha256_ni.rs",
     "rust/core/src/hash/lanes/x86/sha256_ymm.rs",
@@ -112,6 +115,10 @@ def test_text_has_no_former_words_for_mechanisms() -> None:
     places = [match.partition(":")[0] for match in _matches(BANNED_TEXT)]
 
     assert set() == {name for name in places if name.endswith((".md", ".py", ".pyi", ".rs"))} - {OWN_NAME}
+
+
+def test_no_description_begins_with_what() -> None:
+    assert [] == _matches(BEGINS_WITH_WHAT)
 
 
 def test_no_file_names_a_machine_path() -> None:

@@ -1,1 +1,1 @@
-"""What every store does alike, and what is built on the interface alone."""
+"""Behaviour that all stores share, and functions that use the interface only."""

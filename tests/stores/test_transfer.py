@@ -1,4 +1,4 @@
-"""What is built on the interfaces alone: resume, comparison, verification of both ends."""
+"""Functions that use the interfaces only: resume, comparison, verification of both ends."""
 
 from __future__ import annotations
 

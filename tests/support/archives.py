@@ -1,4 +1,4 @@
-"""What the tests of archives share: sources that come in pieces, and whole archives read in one go."""
+"""Shared parts of the tests of archives: sources that come in pieces, and whole archives read in one go."""
 
 from __future__ import annotations
 

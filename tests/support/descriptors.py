@@ -1,4 +1,4 @@
-"""What this process has open."""
+"""The open descriptors of this process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What file systems can do, and small ones in files, mounted for a test where that is allowed."""
+"""Abilities of file systems, and small ones in files, mounted for a test where that is allowed."""
 
 from __future__ import annotations
 

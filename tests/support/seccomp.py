@@ -13,7 +13,7 @@ NUMBERS: dict[str, int] = {
     "x86_64": {"fcntl": 72, "flock": 73, "fsync": 74, "fdatasync": 75, "pwrite64": 18},
     "aarch64": {"fcntl": 25, "flock": 32, "fsync": 82, "fdatasync": 83, "pwrite64": 68},
 }.get(platform.machine(), {})
-"""What this processor calls them; empty where this module does not know."""
+"""The numbers of these calls on this processor; empty if this module does not know them."""
 
 _SECCOMP = {"x86_64": 317, "aarch64": 277}
 _SET_NO_NEW_PRIVS = 38

@@ -1,4 +1,4 @@
-"""What a peer is: another program or package that does the work of a row, and what it leaves out."""
+"""The type of a peer: another program or package that does the work of a row, with a list of what it leaves out."""
 
 from __future__ import annotations
 

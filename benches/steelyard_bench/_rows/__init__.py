@@ -45,4 +45,4 @@ ROWS: Mapping[int, Callable[[Scale], Row[Any]]] = {
     18: services.large,
     19: services.small,
 }
-"""What makes each row, at a scale."""
+"""The function that makes each row, at a scale."""

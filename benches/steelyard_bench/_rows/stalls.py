@@ -69,7 +69,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Traffic:
-    """What runs while the loop is watched.
+    """The work that runs while the loop is watched.
 
     Attributes:
         jobs: functions that put blobs; each is called once.
@@ -82,7 +82,7 @@ class Traffic:
 
 @dataclass
 class Watched:
-    """What was seen of the loop so far.
+    """The observations of the loop so far.
 
     Attributes:
         late: by how many seconds each beat was late.

@@ -10,7 +10,7 @@ use crate::share::share;
 /// The most bytes that one step hashes; they stay in the cache of the core that read them.
 pub(crate) const PIECE: usize = 1 << 20;
 
-/// What names a blob.
+/// An algorithm of digests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
     /// SHA-256.

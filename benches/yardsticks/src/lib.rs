@@ -1,4 +1,4 @@
-//! What a plain program reaches on this machine: the measure that the store's speed is held against.
+//! The speed that a plain program reaches on this machine, as a measure for the store's speed.
 //!
 //! Each function does the work of one row of `steelyard-bench` with the fewest system calls that do it, and nothing
 //! else: no recovery, no labels, no look whether a blob is there already. Whatever is written carries the digest of its

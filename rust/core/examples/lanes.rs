@@ -165,7 +165,7 @@ fn kernels(data: &[u8], rounds: usize, python: &mut Option<Python<'_>>) {
     }
 }
 
-/// What callers get: the chosen kernels, for few streams, for uneven ones, for running hashers.
+/// The kernels that are chosen for callers: for few streams, for uneven ones, for running hashers.
 fn scheduling(data: &[u8], rounds: usize) {
     println!("\nchosen for 1, 2, ... streams: {}", probe::choices().join(", "));
     for streams in [2, 3, 4, 6, 8, 10, 12, 14, 16, 20, 24] {

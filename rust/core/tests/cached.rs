@@ -1,4 +1,4 @@
-//! What is given at once, because the kernel has it in memory, and what is left to a call that may wait.
+//! Bytes that are returned at once, because the kernel has them in memory, and bytes that need a call that may wait.
 #![allow(clippy::disallowed_methods, reason = "tests look at the disk")]
 
 mod common;

@@ -1,4 +1,4 @@
-//! What is acknowledged was made durable first: the order of the system calls, step by step.
+//! Everything acknowledged was made durable first: the order of the system calls, step by step.
 #![allow(clippy::disallowed_methods, reason = "tests look at the disk")]
 
 mod common;

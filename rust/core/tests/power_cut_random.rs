@@ -32,7 +32,7 @@ fn cuts_of_a_disk(kind: Kind) -> u64 {
     if kind == BTRFS { 1 } else { 20 }
 }
 
-/// What was acknowledged: the labels of each blob, and the target of each name.
+/// Everything acknowledged: the labels of each blob, and the target of each name.
 #[derive(Default)]
 struct Acknowledged {
     blobs: BTreeMap<Digest, Labels>,

@@ -1,4 +1,4 @@
-//! What the core does when the system refuses threads, from the first one or from a later one on.
+//! The core while the system refuses threads, from the first one or from a later one on.
 
 use std::os::fd::AsFd;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! What a batch acknowledges was made durable first, with few syncs.
+//! A batch makes durable first what it acknowledges, with few syncs.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What these tests share.
+//! Shared parts of these tests.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub fn put_all(store: &Arc<Store>, blobs: &[Vec<u8>]) -> Vec<Result<Outcome>> {
     store.put_batch(&blobs.iter().map(|blob| item(blob)).collect::<Vec<_>>())
 }
 
-/// What was stored.
+/// The result of a put that succeeded.
 pub fn stored(result: &Result<Outcome>) -> Put {
     match result {
         Ok(Outcome::Stored(put)) => *put,

@@ -45,7 +45,7 @@ enum Work {
     Copy,
 }
 
-/// What the store has acknowledged.
+/// Everything that the store has acknowledged.
 #[derive(Default)]
 struct Acknowledged {
     committed: bool,

@@ -20,7 +20,7 @@ fn is_refused<T>(result: &Result<T>) -> bool {
     matches!(result, Err(Error::FailedPrecondition { .. }))
 }
 
-/// What a process that holds the data of the ingest has: a descriptor to write with.
+/// A descriptor to write with, as a process has that holds the data of the ingest.
 fn intruder(root: &Root) -> File {
     OpenOptions::new().write(true).open(root.ingest(REF).join("data")).unwrap()
 }

@@ -28,7 +28,7 @@ fn steps(events: &[Event]) -> Vec<(Op, &str)> {
 /// The name of the blob of these bytes.
 const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
-/// What the file system of the tests needs.
+/// How the file system of the tests names files without a name.
 fn naming(root: &Root) -> Naming {
     Linux.naming(std::fs::File::open(&root.path).unwrap().as_fd()).unwrap()
 }

@@ -1,4 +1,4 @@
-//! What a commit compares when the bytes of the file were read again.
+//! The comparisons of a commit after the bytes of the file were read again.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;

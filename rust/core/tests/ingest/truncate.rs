@@ -68,7 +68,7 @@ fn begin_offset(store: &std::sync::Arc<Store>) -> usize {
     usize::try_from(begin(store).offset()).unwrap()
 }
 
-/// What happens to an ingest, in numbers that are taken modulo what is there.
+/// A step in the life of an ingest; its numbers are taken modulo the number of choices.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Write(usize),

@@ -10,7 +10,7 @@ use super::world::{self, BOTH, COLLECTOR, Mask, State, bit, places};
 /// More steps than any actor makes alone.
 const STEPS: usize = 1_000;
 
-/// What happened last, and the state before it.
+/// The last step, and the state before it.
 #[derive(Clone, Copy)]
 struct Move {
     before: usize,
@@ -164,7 +164,7 @@ impl Scenario {
     }
 }
 
-/// What a power cut may leave: of each entry and of the database what was synced last, or what came after.
+/// The states that a power cut may leave: each entry and the database as they were synced last, or as they were set later.
 fn cut(state: &State) -> Vec<State> {
     let mut ended = state.clone();
     ended.budget = world::Budget::default();

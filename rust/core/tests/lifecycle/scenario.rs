@@ -25,7 +25,7 @@ pub enum Kind {
     Replace,
 }
 
-/// What may be wrong with a protocol. Each has to be found.
+/// Faults that a protocol may have. Each has to be found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
     /// "Already there" is answered without the digest's lock.
@@ -60,7 +60,7 @@ pub enum Fault {
     BlobBeforeItsDocument,
     NoSyncBeforeTheBlob,
     RemovesBeforeTheSync,
-    /// What an earlier collection condemned gets its name back.
+    /// A blob that an earlier collection condemned gets its name back.
     RenamesBack,
     TwoCollectors,
     KeepsTheLock,
@@ -76,7 +76,7 @@ pub struct Scenario {
     pub cycles: u8,
     pub grace: i8,
     pub budget: Budget,
-    /// What a jump adds to the wall clock.
+    /// The time that a jump adds to the wall clock.
     pub jump: i8,
     pub stored: Mask,
     /// The digests that an earlier collection noted, longer ago than the grace time.
@@ -161,7 +161,7 @@ impl Scenario {
         state
     }
 
-    /// What the protection of a digest keeps: its blob, and for a document the blob that it names.
+    /// The blobs that a protected digest keeps: its own, and for a document the blob that it names.
     pub fn kept_with(&self, state: &State, digest: usize) -> Mask {
         let names_blob = digest == M && (self.has_edge || state.db.label_edge);
         let needed = bit(digest) | if names_blob { bit(B) } else { 0 };

@@ -71,7 +71,7 @@ pub struct Lease {
     pub entries: Mask,
 }
 
-/// What the database remembers of the document's edges.
+/// The document's edges in the database.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
 pub enum Edges {
     #[default]
@@ -153,17 +153,17 @@ pub enum Pc {
     Done,
 }
 
-/// What a collection knows.
+/// The knowledge of a collection.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
 pub struct Cycle {
     pub number: u8,
     /// How many collections are still to be made, with this one.
     pub left: u8,
-    /// What roots keep.
+    /// Blobs that roots keep.
     pub kept: Mask,
-    /// What is kept for the rest of this collection only.
+    /// Blobs that are kept for the rest of this collection only.
     pub spared: Mask,
-    /// What may be condemned.
+    /// Blobs that may be condemned.
     pub old: Mask,
     pub to_note: Mask,
     /// How much of the change log was read.
@@ -174,7 +174,7 @@ pub struct Cycle {
     pub files: [File; 2],
     /// The blob that is being condemned.
     pub at: u8,
-    /// What a faulty collector will remove by name.
+    /// Blobs that a faulty collector will remove by name.
     pub doomed: Mask,
 }
 
@@ -247,7 +247,7 @@ pub struct State {
     /// The files whose blocks were given back.
     pub freed: [u8; 2],
     pub db: Db,
-    /// What the database may be after a power cut, beside what it is.
+    /// Other states in which a power cut may leave the database.
     pub undone: Vec<Db>,
     pub digest_locks: [u8; 2],
     pub db_lock: u8,

@@ -1,4 +1,4 @@
-//! What is known of single blobs, and how labels change.
+//! Rows of single blobs, and changes of labels.
 
 use std::sync::Barrier;
 

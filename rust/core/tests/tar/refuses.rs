@@ -241,7 +241,7 @@ fn head_gap(at: usize) -> usize {
     }
 }
 
-/// What of the field is shown behind the byte at `at`.
+/// The part of the field that is shown after the byte at `at`.
 fn tail(at: usize) -> String {
     let end = match at {
         50 => 100,

@@ -1,4 +1,4 @@
-//! What parses to what, and where the errors are.
+//! Texts and the filters that they parse to, and the places of errors.
 
 use super::*;
 
@@ -72,7 +72,7 @@ const GOOD: &[(&str, &str)] = &[
     ("size < 1,size>2,size >=3", r#"["size"] Less "1"; ["size"] Greater "2"; ["size"] GreaterOrEqual "3""#),
 ];
 
-/// What is no filter, where that shows, and a part of the reason.
+/// Texts that are not filters, the place of the error, and a part of the reason.
 const BAD: &[(&str, usize, &str)] = &[
     (" ", 1, "expected a field"),
     (",", 0, "expected a field"),

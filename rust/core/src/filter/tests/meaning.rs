@@ -1,4 +1,4 @@
-//! What matches what.
+//! Filters and the values that they match.
 
 use super::*;
 

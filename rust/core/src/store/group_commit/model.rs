@@ -24,7 +24,7 @@ use schedule::Schedule;
 /// The message of the panic that ends a leader.
 const DIES: &str = "the test wants it";
 
-/// What becomes of a flush.
+/// The result of a flush.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Good,
@@ -56,7 +56,7 @@ struct Record {
 
 struct World {
     schedule: Schedule<Entry, Answer>,
-    /// What becomes of each flush, in the order in which they begin; good ones from the end on.
+    /// The result of each flush, in the order in which they begin; after the last entry, all succeed.
     fates: Vec<Fate>,
     record: Mutex<Record>,
     orders: AtomicUsize,
