@@ -1,4 +1,4 @@
-"""System calls that the kernel refuses with any number, from a moment on and in all threads of this process (seccomp)."""
+"""System calls that the kernel refuses with any number, or asks another process about, from a moment on (seccomp)."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import os
 import platform
 import struct
 
-__all__ = ("NUMBERS", "refuse")
+__all__ = ("NUMBERS", "refuse", "supervised")
 
 NUMBERS: dict[str, int] = {
-    "x86_64": {"fcntl": 72, "flock": 73, "fsync": 74, "fdatasync": 75, "pwrite64": 18},
-    "aarch64": {"fcntl": 25, "flock": 32, "fsync": 82, "fdatasync": 83, "pwrite64": 68},
+    "x86_64": {"fcntl": 72, "flock": 73, "fsync": 74, "fdatasync": 75, "syncfs": 306, "pwrite64": 18},
+    "aarch64": {"fcntl": 25, "flock": 32, "fsync": 82, "fdatasync": 83, "syncfs": 267, "pwrite64": 68},
 }.get(platform.machine(), {})
 """The numbers of these calls on this processor; empty if this module does not know them."""
 
 _SECCOMP = {"x86_64": 317, "aarch64": 277}
 _SET_NO_NEW_PRIVS = 38
 _SET_MODE_FILTER = 1
-_ALL_THREADS = 1
+_ALL_THREADS, _NEW_LISTENER = 1, 8
 _ALLOW = 0x7FFF_0000
-_ERRNO = 0x0005_0000
+_ERRNO, _ASK = 0x0005_0000, 0x7FC0_0000
 _LOAD, _EQUAL, _RETURN = 0x20, 0x15, 0x06
 _NUMBER, _ARGUMENTS = 0, 16
 """Where `struct seccomp_data` has them, on machines whose lower half comes first."""
@@ -40,11 +40,28 @@ def refuse(call: str, number: int, argument: tuple[int, int] | None = None) -> N
         place, value = argument
         steps += [(_LOAD, 0, 0, _ARGUMENTS + 8 * place), (_EQUAL, 0, 1, value)]
     steps += [(_RETURN, 0, 0, _ERRNO | number), (_RETURN, 0, 0, _ALLOW)]
+    _install(steps, _ALL_THREADS)
+
+
+def supervised(*calls: str) -> int:
+    """Have the kernel ask about each such call of this thread and of what it starts; return the descriptor to answer at.
+
+    Until another process answers there, those calls wait.
+    """
+    last = len(calls)
+    steps = [(_LOAD, 0, 0, _NUMBER)]
+    steps += [(_EQUAL, last - place, 0, NUMBERS[call]) for place, call in enumerate(calls)]
+    return _install([*steps, (_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _ASK)], _NEW_LISTENER)
+
+
+def _install(steps: list[tuple[int, int, int, int]], flags: int) -> int:
     code = b"".join(struct.pack("=HBBI", *step) for step in steps)
     memory = ctypes.create_string_buffer(code, len(code))
     program = _Program(len(steps), ctypes.cast(memory, ctypes.c_void_p))
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.syscall(
-        _SECCOMP[platform.machine()], _SET_MODE_FILTER, _ALL_THREADS, ctypes.byref(program)
-    ):
+    found = libc.prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if found == 0:
+        found = libc.syscall(_SECCOMP[platform.machine()], _SET_MODE_FILTER, flags, ctypes.byref(program))
+    if found < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), "seccomp")
+    return int(found)

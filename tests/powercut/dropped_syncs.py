@@ -1,0 +1,85 @@
+"""Run a program some of whose syncs do nothing: `python dropped_syncs.py files|directories|names PROGRAM ...`.
+
+The kernel asks this process about each sync of the program and of its children.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import select
+import socket
+import stat
+import struct
+import sys
+
+from support.seccomp import NUMBERS, supervised
+
+__all__ = ("DROPS", "main")
+
+DROPS = {
+    "files": "fsync and fdatasync of files, and syncfs",
+    "directories": "fsync of directories",
+    "names": "fsync of files and directories, which write names, modes and times",
+}
+"""Choice: the syncs that it leaves out."""
+
+SYNCS = ("fsync", "fdatasync", "syncfs")
+_RECEIVE, _SEND = 0xC050_2100, 0xC018_2101
+_QUESTION = struct.Struct("=QIIiIQ6Q")  # id, process, flags; number, architecture, instruction, arguments
+_ANSWER = struct.Struct("=QqiI")  # id, value, error, flags
+_GO_ON = 1
+
+
+def main(drop: str, *command: str) -> int:
+    """Run a Python program to its end with those syncs dropped, and return its exit code."""
+    ours, theirs = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        listener = supervised(*SYNCS)
+        socket.send_fds(theirs, [b"listener"], [listener])
+        for descriptor in (listener, ours.fileno(), theirs.fileno()):
+            os.close(descriptor)
+        os.execv(sys.executable, [sys.executable, *command])
+    theirs.close()
+    _, (listener,), _, _ = socket.recv_fds(ours, 100, 1)
+    answer_all(listener, drop)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def answer_all(listener: int, drop: str) -> None:
+    """Answer until the last process has ended."""
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    while True:
+        ((_, events),) = poll.poll()
+        if not events & select.POLLIN:
+            return
+        question = bytearray(_QUESTION.size)
+        try:
+            fcntl.ioctl(listener, _RECEIVE, question)
+            number, process, _, call, _, _, descriptor, *_ = _QUESTION.unpack(question)
+            dropped = is_dropped(drop, process, call, ctypes.c_int(descriptor).value)
+            fcntl.ioctl(listener, _SEND, _ANSWER.pack(number, 0, 0, 0 if dropped else _GO_ON))
+        except OSError as error:
+            if error.errno not in {errno.ENOENT, errno.EINTR}:  # who asked has ended
+                raise
+
+
+def is_dropped(drop: str, process: int, call: int, descriptor: int) -> bool:
+    """Tell whether that sync is to do nothing."""
+    if call == NUMBERS["syncfs"]:
+        return drop == "files"
+    if drop == "names":
+        return call == NUMBERS["fsync"]
+    try:
+        found = os.stat(f"/proc/{process}/fd/{descriptor}")  # noqa: PTH116
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) == (drop == "directories")
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

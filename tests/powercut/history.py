@@ -1,0 +1,81 @@
+"""The history of a store: the calls that workloads report, and the values that a power cut may leave.
+
+A key is `blob:DIGEST`, `name:NAME`, `ingest:REF` or `file:PATH` (below the mounted disk). Its value is None where there is
+nothing, and otherwise:
+
+| Key | Value |
+| --- | --- |
+| blob | its labels |
+| name | the digest of its target |
+| ingest | `content`, `size` (see `content`), and `offset`: what was acknowledged of them |
+| file | the SHA-256 of its bytes |
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+__all__ = ("Change", "History", "Record", "content")
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A key, its value after the call, and the other values that it may have after a power cut during the call."""
+
+    key: str
+    value: Any
+    during: list[Any] = []
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A call: the number of operations on the disk before it began and when it was acknowledged, and what it changed.
+
+    Of the keys in `either`, one at least is there after a power cut during the call, if one was there before it.
+    """
+
+    begun: int
+    ended: int
+    changes: list[Change]
+    either: list[str] = []
+
+
+class History:
+    """All records of a run. Calls that change the same key follow each other."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self.records = sorted(records, key=lambda record: record.ended)
+        self._changes: dict[str, list[tuple[Record, Change]]] = {}
+        for record in self.records:
+            for change in record.changes:
+                self._changes.setdefault(change.key, []).append((record, change))
+
+    def keys(self, kind: str) -> list[str]:
+        """Return all keys of a kind that any call changed."""
+        return [key for key in self._changes if key.startswith(f"{kind}:")]
+
+    def acknowledged(self, key: str, at: int) -> Any:
+        """Return the value that was acknowledged last."""
+        return next((change.value for record, change in reversed(self._of(key)) if record.ended <= at), None)
+
+    def allowed(self, key: str, at: int) -> list[Any]:
+        """Return the values that a key may have after a power cut at that number of operations."""
+        found = [self.acknowledged(key, at)]
+        for record, change in self._of(key):
+            if record.begun < at < record.ended:
+                found += [change.value, *change.during]
+        return found
+
+    def pending(self, at: int) -> list[Record]:
+        """Return the calls under way."""
+        return [record for record in self.records if record.begun < at < record.ended]
+
+    def _of(self, key: str) -> list[tuple[Record, Change]]:
+        return self._changes.get(key, [])
+
+
+def content(seed: str, size: int) -> bytes:
+    """Return the bytes that a workload gave under that seed."""
+    return random.Random(seed).randbytes(size)
