@@ -68,7 +68,7 @@ else:
             "steelyard.model": "Descriptor FileRange Image Info Labels Progress PutManyResult PutResult Status",
             "steelyard.transfer": "copy exists open_writer read_blob write_blob",
         },
-        submodules="base content digest errors filters hashing local memory model names options transfer",
+        submodules="base content digest errors filters hashing leases local memory model names options transfer",
     )
 
 # Cargo.toml has the version; a test keeps this copy equal. Neither the extension module nor importlib.metadata is loaded for it.

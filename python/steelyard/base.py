@@ -4,7 +4,7 @@
 
 | Name | Does |
 | --- | --- |
-| `BaseStore` | implements `put`, `put_many`, `get`, `exists`, `infos`, `aopen` and `aclose` |
+| `BaseStore` | implements `put`, `put_many`, `get`, `exists`, `infos`, `lease`, `aopen` and `aclose` |
 | `BaseReader` | implements `readinto_at` and the verified `stream` |
 | `steelyard.content.opening` | gives `writer` and `reader_at` both forms: awaited and entered |
 | `steelyard.options.IngestOptions.parse` | checks and converts the arguments of `writer` |
@@ -13,8 +13,9 @@
 | `view` | returns the bytes of a buffer, and refuses objects that are not a flat buffer of bytes |
 | `changed_labels` | returns the labels of a blob after `update` |
 | `compiled`, `choose` | compile filters, and apply them, without blocking the event loop |
-| `steelyard.filters.info_fields`, `status_fields`, `image_fields` | the fields of a blob, an ingest and an image name |
+| `steelyard.filters.info_fields`, `status_fields`, `image_fields`, `lease_fields` | the fields of a blob, an ingest, an image name and a lease |
 | `steelyard.memory.MemoryImageNames` | image names in memory, for a store that need not keep them |
+| `steelyard.memory.MemoryLeases` | leases in memory, likewise |
 """
 
 from __future__ import annotations
@@ -26,12 +27,15 @@ from steelyard._lazy import exports as _exports
 from steelyard.content import Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import AsyncGenerator, Iterable, Mapping
+    from contextlib import AbstractAsyncContextManager
+    from datetime import timedelta
 
     from steelyard._runtime.buffers import view
     from steelyard.digest import Digest
     from steelyard.filters._async import choose, compiled
-    from steelyard.model import Info, PutManyResult, PutResult, Source, Sources
+    from steelyard.leases import Leases
+    from steelyard.model import Info, Labels, PutManyResult, PutResult, Source, Sources
     from steelyard.options import REF_LIMIT, PutOptions, changed_labels, check_range, check_ref, check_size
     from steelyard.transfer import _base as _work
     from steelyard.transfer._reader import BaseReader
@@ -63,6 +67,8 @@ __all__ = (
 
 class BaseStore(Store):
     """A store with all convenience methods; a subclass implements `images` and the methods of the four interfaces.
+
+    It has no leases unless the subclass overrides `leases`, `with_lease`, `_begin_lease` and `_end_lease`.
 
     `open_writer` must know when a ref becomes free. Call `_ref_released` whenever a writer of your store releases its ref,
     and raise `Unavailable` with ``local=True`` exactly if such a call will follow.
@@ -96,6 +102,31 @@ class BaseStore(Store):
             return await self._put(source, options)
 
         return _work.put_each(put, sources, concurrency)
+
+    @property
+    def leases(self) -> Leases:
+        """The store's leases; a store with leases overrides it."""
+        raise _work.Unsupported(type(self).__name__, operation="leases")
+
+    def with_lease(self, lease: str) -> Self:
+        """Return this store with a lease; see `Store.with_lease`. A store with leases overrides it."""
+        _work.check_lease(lease)
+        raise _work.Unsupported(type(self).__name__, operation="leases")
+
+    def lease(
+        self, *, labels: Mapping[str, str] | None = None, expires: timedelta | None = None
+    ) -> AbstractAsyncContextManager[Self]:
+        """Create a lease, yield this store with it, and end the lease; see `Store.lease`."""
+        return _work.leased(self, labels, expires)
+
+    async def _begin_lease(self, lease: str, labels: Labels, expires: timedelta | None) -> None:
+        """Create a lease that ends with this process; a store with leases overrides this hook of `lease`."""
+        del lease, labels, expires
+        await _work.checkpoint()
+        raise _work.Unsupported(type(self).__name__, operation="leases")
+
+    async def _end_lease(self, lease: str) -> None:
+        """End a lease of `_begin_lease` and raise nothing; a store with leases overrides this hook of `lease`."""
 
     async def get(self, digest: Digest | str) -> bytes:
         """Return a whole blob, verified; see `Store.get`."""

@@ -26,6 +26,8 @@ __all__ = (
     "Image",
     "Info",
     "Labels",
+    "Lease",
+    "LeaseResources",
     "OnProgress",
     "Progress",
     "PutManyResult",
@@ -152,6 +154,36 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
     labels: Labels = NO_LABELS
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
+    """A lease; see `steelyard.leases`.
+
+    Attributes:
+        id: its ID: any text.
+        created_at: when it was created (UTC).
+        expires_at: when it ends by itself (UTC), or None if it does not.
+        process: the number of the process that it ends with, or None if it outlives its process.
+        labels: its labels.
+    """
+
+    id: str
+    created_at: datetime
+    expires_at: datetime | None = None
+    process: int | None = None
+    labels: Labels = NO_LABELS
+
+
+class LeaseResources(msgspec.Struct, frozen=True, kw_only=True):
+    """What a lease protects.
+
+    Attributes:
+        blobs: the digests of blobs, stored or not, in order.
+        refs: the refs of ingests, in order.
+    """
+
+    blobs: tuple[Digest, ...] = ()
+    refs: tuple[str, ...] = ()
 
 
 class PutResult(msgspec.Struct, frozen=True, kw_only=True, gc=False):

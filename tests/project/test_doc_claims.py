@@ -263,7 +263,7 @@ def test_contributing_names_checks_that_exist() -> None:
 
 
 def test_filters_on_the_pages_ask_for_fields_that_exist() -> None:
-    known = {*filters.BLOB_FIELDS, *filters.IMAGE_FIELDS, *filters.INGEST_FIELDS}
+    known = {*filters.BLOB_FIELDS, *filters.IMAGE_FIELDS, *filters.INGEST_FIELDS, *filters.LEASE_FIELDS}
     texts = [
         text
         for page in (README, GUIDE, (ROOT / "docs" / "cli.md").read_text(encoding="utf-8"))

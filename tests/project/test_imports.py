@@ -18,7 +18,7 @@ LAYERS = (
     {"digest"},
     {"errors"},
     {"model"},
-    {"_runtime", "names", "options"},
+    {"_runtime", "leases", "names", "options"},
     {"_archive", "content", "hashing", "filters"},
     {"transfer"},
     {"base"},

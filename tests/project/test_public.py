@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 import steelyard
+from steelyard import model
 
 ROOT = Path(__file__).parents[2]
 SECTIONS = ("Attributes", "Args", "Returns", "Yields", "Raises", "Cancellation", "Cost", "Spec")
@@ -33,6 +34,8 @@ VALUES: tuple[Any, ...] = (
     steelyard.Status(ref="a", offset=1, total=None, expected=DIGEST, started_at=NOON, updated_at=NOON),
     steelyard.Descriptor(digest=DIGEST, media_type="text/plain"),
     steelyard.Image(name="a", target=steelyard.Descriptor(digest=DIGEST), created_at=NOON, updated_at=NOON),
+    model.Lease(id="a", created_at=NOON, expires_at=NOON, process=1),
+    model.LeaseResources(blobs=(DIGEST,), refs=("a",)),
     steelyard.PutResult(digest=DIGEST, size=1, new=True),
     steelyard.Progress(phase="write", name="a", done=1, total=None),
 )

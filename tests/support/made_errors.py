@@ -21,6 +21,8 @@ ERRORS: tuple[errors.SteelyardError, ...] = (
     errors.UnexpectedSize("a ref", expected=1, actual=2),
     errors.WriterClosed("a ref"),
     errors.IncompatibleFormat("somewhere", actual="2", supported="1"),
+    errors.LeaseExists("a lease"),
+    errors.LeaseEnded("a lease", reason="expired"),
     errors.NameMoved("a name", expected=ONE, actual=TWO),
     errors.IncompleteImage("a name", absent=((ONE, TWO, "linux/amd64"), ("md5:22", None, None)) * 6),
     errors.Aborted("a ref"),

@@ -123,6 +123,7 @@ def test_what_a_store_raises_is_made_as_the_table_says() -> None:
         "other": TWO,
         "ref": "a ref",
         "name": "a",
+        "lease": "a",
         "path": "p",
         "since": None,
         "error": OSError(5, "no"),

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from steelyard import filters
 from steelyard.digest import Digest
 from steelyard.errors import InvalidArgument, InvalidFilter
-from steelyard.filters import Filter, image_fields, info_fields, status_fields
-from steelyard.model import Descriptor, Image, Info, Labels, Status
+from steelyard.filters import Filter, image_fields, info_fields, lease_fields, status_fields
+from steelyard.model import Descriptor, Image, Info, Labels, Lease, Status
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 DIGEST = Digest("sha256", "ab" * 32)  # type: ignore[arg-type]
@@ -189,10 +189,12 @@ def test_an_exception_of_the_lookup_is_raised() -> None:
 def test_fields_are_those_that_can_be_looked_up() -> None:
     image = Image(name="n", target=Descriptor(digest=DIGEST, size=1, media_type="m"), created_at=NOON, updated_at=NOON)
     status = Status(ref="r", offset=1, total=2, expected=DIGEST, started_at=NOON, updated_at=NOON)
+    lease = Lease(id="l", created_at=NOON, expires_at=NOON)
     for names, fields in (
         (filters.BLOB_FIELDS, info_fields(INFO)),
         (filters.INGEST_FIELDS, status_fields(status)),
         (filters.IMAGE_FIELDS, image_fields(image)),
+        (filters.LEASE_FIELDS, lease_fields(lease)),
     ):
         assert all(fields((name,)) is not None for name in names if name != "labels.KEY"), names
 

@@ -21,7 +21,7 @@ import anyio
 from steelyard._runtime.backend import EventLoop, uninterrupted
 from steelyard._runtime.scopes import managed
 
-__all__ = ("RefQueue", "Waiter", "ref_queue")
+__all__ = ("RefQueue", "Waiter", "ref_queue", "share_queue")
 
 _CHECK_SECONDS = 1.0
 """How often a waiting task checks whether the loop of the first one still runs."""
@@ -148,6 +148,11 @@ def ref_queue(store: object) -> RefQueue:
     """Return the store's queue; it lives as long as the store does. Any thread may ask."""
     queue = _queues.get(store)
     return _queues.setdefault(store, RefQueue()) if queue is None else queue
+
+
+def share_queue(store: object, other: object) -> None:
+    """Have a store share the queue of another one, because their refs are the same."""
+    _queues[store] = ref_queue(other)
 
 
 def _start_empty() -> None:

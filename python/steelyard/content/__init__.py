@@ -10,6 +10,7 @@ of the caller's choice, its **ref**. `Writer.commit` makes the ingest a blob. Th
 | `Manager` | list blobs, change their labels, delete them |
 | `IngestManager` | list ingests, abort them |
 | `ImageNames` of `steelyard.names` | list and change image names; `Store.images` returns it |
+| `Leases` of `steelyard.leases` | list and change leases, which protect from garbage collection; `Store.leases` returns it |
 | `Store` | all of these, and convenience methods built on them |
 
 Every method with a digest argument accepts a `Digest` or its text, and parses the text first. Every ``async def`` method
@@ -29,6 +30,8 @@ from steelyard._runtime.opening import Opener
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+    from contextlib import AbstractAsyncContextManager
+    from datetime import timedelta
     from types import TracebackType
 
     from steelyard import options as _options
@@ -39,7 +42,8 @@ if TYPE_CHECKING:
     from steelyard.content._reader import ReaderAt
     from steelyard.content._writer import Writer
     from steelyard.digest import Algorithm, Digest
-    from steelyard.model import Descriptor, Info, OnProgress, PutManyResult, PutResult, Source, Sources, Status
+    from steelyard.leases import Leases
+    from steelyard.model import Descriptor, Info, Labels, OnProgress, PutManyResult, PutResult, Source, Sources, Status
     from steelyard.names import ImageNames
     from steelyard.options import PutOptions
 else:
@@ -184,6 +188,12 @@ class Store(Provider, Ingester, Manager, IngestManager):
     _put: Callable[[Source, PutOptions], Awaitable[PutResult]]
     _put_many: Callable[[Sources, PutOptions, int | None], AsyncGenerator[PutManyResult, None]]
 
+    _lease: str | None = None
+
+    # The hooks of `lease`: create a lease with that ID which ends with this process, and end it. The second one raises nothing.
+    _begin_lease: Callable[[str, Labels, timedelta | None], Awaitable[None]]
+    _end_lease: Callable[[str], Awaitable[None]]
+
     @abstractmethod
     async def aopen(self) -> Self:
         """Open the store and return it; ``async with`` calls it. An open store does not change."""
@@ -204,6 +214,59 @@ class Store(Provider, Ingester, Manager, IngestManager):
     @abstractmethod
     def images(self) -> ImageNames:
         """The store's image names."""
+
+    @property
+    @abstractmethod
+    def leases(self) -> Leases:
+        """The store's leases. Raises Unsupported if the store has none."""
+
+    @property
+    def lease_id(self) -> str | None:
+        """The ID of the lease that protects what is stored through this store, or None."""
+        return self._lease
+
+    @abstractmethod
+    def with_lease(self, lease: str) -> Self:
+        """Return this store with a lease that protects what is stored through it; `Leases.create` creates one.
+
+        Each blob that a call stores, or finds already stored, is entered into the lease before the call returns, and so is the ref of
+        each ingest that is started or resumed. Reading enters nothing: `Leases.add` does. The result is open as long as this store is, and
+        closing it does nothing. Its refs are those of this store.
+
+        Args:
+            lease: the ID. If the lease has ended, each call that would store something raises `LeaseEnded`.
+
+        Raises:
+            InvalidArgument: the ID is invalid.
+            Unsupported: the store has no leases.
+        """
+
+    @abstractmethod
+    def lease(
+        self, *, labels: Mapping[str, str] | None = None, expires: timedelta | None = None
+    ) -> AbstractAsyncContextManager[Self]:
+        """Create a lease, yield this store with it, and end the lease; see `with_lease`.
+
+        ```python
+        async with store.lease() as leased:
+            result = await leased.put(data)
+            await leased.images.create(name, Descriptor(digest=result.digest))  # from here on the name refers to it
+        ```
+
+        The lease ends with the context, with the store, and with the process, however that ends.
+
+        Args:
+            labels: the labels of the lease.
+            expires: a time after which it ends although the context lasts. None: no limit, except for a store that cannot know whether this
+                process lives: a `RemoteStore` uses a day.
+
+        Raises:
+            Unsupported: the store has no leases, or was opened read-only.
+            InvalidArgument: `expires` is not positive, or is too long.
+            InvalidLabel: a label is too long.
+            LeaseEnded: raised by the first call that would store something after the lease was deleted or has expired. Leaving
+                the context does not raise it again.
+        """
 
     async def put(
         self,
@@ -278,6 +341,7 @@ class Store(Provider, Ingester, Manager, IngestManager):
                 note of its source, and the error of the iterable if that failed, too.
             InvalidArgument: `concurrency` is less than 1, or `errors` is something else.
             InvalidLabel: at once, not for each source.
+            LeaseEnded: the lease of this store has ended; it is raised once, and the sources that are left are not stored.
         """
         _concurrent.check_concurrency(concurrency)
         options = _options.PutOptions.parse(algorithm=algorithm, labels=labels, on_progress=on_progress)

@@ -6,10 +6,10 @@ import os
 from collections.abc import AsyncGenerator
 from typing import Any, Literal, TypeAlias
 
-from steelyard.errors import InvalidArgument
+from steelyard.errors import InvalidArgument, LeaseEnded
 from steelyard.model import PutManyResult
 
-__all__ = ("Errors", "with_errors")
+__all__ = ("Errors", "UntilEnded", "with_errors")
 
 Errors: TypeAlias = Literal["raise", "yield"]
 
@@ -24,6 +24,39 @@ def with_errors(results: AsyncGenerator[PutManyResult, None], errors: Errors) ->
     if errors == "yield":
         return results
     raise InvalidArgument(f"errors: expected 'raise' or 'yield', found {errors!r}")
+
+
+class UntilEnded(AsyncGenerator[PutManyResult, None]):
+    """Yields the results of a `put_many` under a lease, and raises `LeaseEnded` once, not for each source that is left.
+
+    It is no generator, as `_RaisedAtEnd`.
+    """
+
+    def __init__(self, results: AsyncGenerator[PutManyResult, None]) -> None:
+        self._results = results
+
+    async def __anext__(self) -> PutManyResult:
+        """Return the next result."""
+        one = await anext(self._results)
+        if isinstance(one.error, LeaseEnded):
+            error = one.error
+            await self._results.aclose()
+            raise error
+        return one
+
+    async def asend(self, value: None) -> PutManyResult:
+        """Return the next result; the value is not used."""
+        del value
+        return await self.__anext__()
+
+    async def athrow(self, *error: Any) -> PutManyResult:
+        """Stop, and raise the error in the consumer."""
+        await self.aclose()
+        raise error[-1] if isinstance(error[-1], BaseException) else error[0]
+
+    async def aclose(self) -> None:
+        """Stop."""
+        await self._results.aclose()
 
 
 class _RaisedAtEnd(AsyncGenerator[PutManyResult, None]):

@@ -4,6 +4,7 @@
 SteelyardError
 ├── NotFound (LookupError)            nothing of that name: create it, or go on without
 ├── AlreadyExists                     the blob is stored, the name is taken: use it
+├── LeaseExists                       the ID of the lease is in use: choose another
 ├── Unavailable                       another writer holds the ref: wait or choose another ref
 ├── Unreachable                       the server of a remote store does not answer: try again later
 ├── FailedPrecondition                the state is not the one asked for: change it first
@@ -11,6 +12,7 @@ SteelyardError
 │   ├── UnexpectedSize                there are more or fewer bytes than expected; the ingest keeps them
 │   ├── WriterClosed                  the writer is closed (anyio.ClosedResourceError)
 │   ├── IncompatibleFormat            the root has another format than this release knows
+│   ├── LeaseEnded                    the lease was deleted or has expired: repeat the work under a new one
 │   ├── NameMoved                     the image name holds something else by now
 │   └── IncompleteImage               blobs that the image needs are not stored
 ├── Unsupported                       this store cannot do that: use another way
@@ -61,6 +63,9 @@ keywords. A digest is a `Digest` or its text. `SteelyardError`, `FailedPrecondit
 | any | the operating system refuses | ``StorageError.of(error, operation="write", path=path)`` |
 | `images` | the name does not exist | ``NotFound(name, kind="image name")`` |
 | `images` | the name exists, or holds another digest than the expected one | ``AlreadyExists(digest, name=name)``, ``NameMoved(name, expected=digest, actual=other)`` |
+| `leases` | there is no such lease | ``NotFound(lease, kind="lease")`` |
+| `leases` | the ID is in use | ``LeaseExists(lease)`` |
+| a call that stores something under a lease | the lease has ended | ``LeaseEnded(lease, reason="deleted")`` |
 
 `Unavailable` says who holds the ref, for a person (`holder`), since when (`since`, or None), and whether the holder is a writer of the same store
 object (`local`). With ``local=True``, `steelyard.open_writer` waits until the store reports that the ref is free: `BaseStore._ref_released` must be
@@ -90,6 +95,8 @@ from steelyard.errors._store import FailedPrecondition as FailedPrecondition
 from steelyard.errors._store import IncompatibleFormat as IncompatibleFormat
 from steelyard.errors._store import InvalidFilter as InvalidFilter
 from steelyard.errors._store import InvalidLabel as InvalidLabel
+from steelyard.errors._store import LeaseEnded as LeaseEnded
+from steelyard.errors._store import LeaseExists as LeaseExists
 from steelyard.errors._store import NotFound as NotFound
 from steelyard.errors._store import OutOfRange as OutOfRange
 from steelyard.errors._store import StorageError as StorageError
@@ -115,6 +122,8 @@ __all__ = (
     "InvalidImage",
     "InvalidLabel",
     "InvalidReference",
+    "LeaseEnded",
+    "LeaseExists",
     "LimitExceeded",
     "NameMoved",
     "NotFound",

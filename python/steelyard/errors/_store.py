@@ -17,11 +17,11 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class NotFound(SteelyardError, LookupError):
-    """The blob, ingest or image name does not exist.
+    """The blob, ingest, image name or lease does not exist.
 
     Attributes:
-        name: the digest, the ref or the image name, as text.
-        kind: ``"blob"``, ``"ingest"``, ``"image name"``, or in errors of `steelyard.images` another word for what is absent.
+        name: the digest, the ref, the image name or the ID of the lease, as text.
+        kind: ``"blob"``, ``"ingest"``, ``"image name"``, ``"lease"``, or in errors of `steelyard.images` another word for what is absent.
     """
 
     code = "not_found"
@@ -208,6 +208,38 @@ class InvalidLabel(InvalidArgument):
         super().__init__(f"label {self.key!r}: {what}")
         self.size = size
         self.allowed = allowed
+
+
+class LeaseExists(SteelyardError):
+    """There is a lease with that ID.
+
+    Attributes:
+        lease: the ID.
+    """
+
+    code = "lease_exists"
+
+    def __init__(self, lease: str) -> None:
+        super().__init__(f"lease {lease}: already exists")
+        self.lease = lease
+
+
+class LeaseEnded(FailedPrecondition):
+    """The lease of a store has ended while the store was used: nothing was stored, and nothing more will be under this lease.
+
+    What was stored under it before is no longer protected. To go on, repeat the work under a new lease.
+
+    Attributes:
+        lease: the ID.
+        reason: ``"deleted"`` or ``"expired"``, or another word for the reason.
+    """
+
+    code = "lease_ended"
+
+    def __init__(self, lease: str, *, reason: str) -> None:
+        super().__init__(f"lease {lease}: {reason}")
+        self.lease = lease
+        self.reason = reason
 
 
 class OutOfRange(SteelyardError):

@@ -1,4 +1,4 @@
-r"""The filter language of `Manager.walk`, `IngestManager.list_statuses` and `ImageNames.list`.
+r"""The filter language of `Manager.walk`, `IngestManager.list_statuses`, `ImageNames.list` and `Leases.list`.
 
 It is containerd's language with comparisons added. A **selector** tests one field. A **filter** is one text of selectors
 joined by commas; all of them must hold. Of several filters one must match. No filter, or an empty one, matches everything.
@@ -31,6 +31,12 @@ joined by commas; all of them must hold. Of several filters one must match. No f
 | ``labels.KEY`` | text |
 | ``size`` | bytes; absent if it is unknown |
 | ``created_at``, ``updated_at`` | times |
+
+| Field of a lease | Holds |
+| --- | --- |
+| ``id`` | text |
+| ``labels.KEY`` | text |
+| ``created_at``, ``expires_at`` | times; the second is absent if the lease does not end by itself |
 
 Any other field is absent. These examples use one blob:
 
@@ -93,18 +99,20 @@ from typing import TypeAlias, final
 
 from steelyard._native import MAX_FILTERS
 from steelyard._native import Filter as _NativeFilter
-from steelyard.model import Image, Info, Status
+from steelyard.model import Image, Info, Lease, Status
 
 __all__ = (
     "BLOB_FIELDS",
     "IMAGE_FIELDS",
     "INGEST_FIELDS",
+    "LEASE_FIELDS",
     "MAX_FILTERS",
     "Fields",
     "Filter",
     "compile",
     "image_fields",
     "info_fields",
+    "lease_fields",
     "status_fields",
 )
 
@@ -116,6 +124,9 @@ INGEST_FIELDS = ("ref", "offset", "total", "expected", "started_at", "updated_at
 
 IMAGE_FIELDS = ("name", "digest", "media_type", "size", "created_at", "updated_at", "labels.KEY")
 """The fields of an image name."""
+
+LEASE_FIELDS = ("id", "created_at", "expires_at", "labels.KEY")
+"""The fields of a lease."""
 
 Fields: TypeAlias = Callable[[tuple[str, ...]], str | int | None]
 """Looks up the field at a path: text, bytes, nanoseconds since the epoch for a time, or None if it is absent."""
@@ -219,6 +230,25 @@ def image_fields(image: Image) -> Fields:
                 return _nanoseconds(image.created_at)
             case ("updated_at",):
                 return _nanoseconds(image.updated_at)
+            case _:
+                return None
+
+    return field
+
+
+def lease_fields(lease: Lease) -> Fields:
+    """Return the fields of a lease."""
+
+    def field(path: tuple[str, ...]) -> str | int | None:
+        match path:
+            case ("labels", _, *_):
+                return lease.labels.get(".".join(path[1:]))
+            case ("id",):
+                return lease.id
+            case ("created_at",):
+                return _nanoseconds(lease.created_at)
+            case ("expires_at",):
+                return None if lease.expires_at is None else _nanoseconds(lease.expires_at)
             case _:
                 return None
 

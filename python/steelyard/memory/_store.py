@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import copy
+import os
+from collections.abc import AsyncGenerator, Iterable
+from datetime import timedelta
+from typing import Self
 
 import msgspec
 from anyio.lowlevel import checkpoint
@@ -10,19 +14,23 @@ from anyio.lowlevel import checkpoint
 from steelyard._runtime.chunks import slices
 from steelyard._runtime.concurrent import check_concurrency
 from steelyard._runtime.opening import opening
+from steelyard._runtime.refqueue import share_queue
 from steelyard.base import BaseStore
 from steelyard.content import ReaderAt, Writer
+from steelyard.content._put_many import UntilEnded
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import AlreadyExists, DataCorrupt, NotFound, Unavailable
 from steelyard.filters import info_fields, status_fields
 from steelyard.filters._async import AT_ONCE, choose, compiled
 from steelyard.hashing import digest_of
+from steelyard.leases import check_lease
 from steelyard.memory._blob import Blob
 from steelyard.memory._ingest import Ingest, MemoryWriter, now
+from steelyard.memory._leases import MemoryLeases
 from steelyard.memory._names import MemoryImageNames
 from steelyard.memory._reader import MemoryReader
-from steelyard.model import Descriptor, Info, Labels, OnProgress, Progress, Status, Verified
-from steelyard.options import IngestOptions, changed_labels, check_ref
+from steelyard.model import Descriptor, Info, Labels, OnProgress, Progress, PutManyResult, Sources, Status, Verified
+from steelyard.options import IngestOptions, PutOptions, changed_labels, check_ref
 
 __all__ = ("MemoryStore",)
 
@@ -39,12 +47,32 @@ class MemoryStore(BaseStore):
         self._ingests: dict[str, Ingest] = {}
         self._quarantined: list[Blob] = []
         self._names = MemoryImageNames()
+        self._leases = MemoryLeases()
         self._verified: set[Digest] = set()
 
     @property
     def images(self) -> MemoryImageNames:
         """The image names; see `steelyard.names`."""
         return self._names
+
+    @property
+    def leases(self) -> MemoryLeases:
+        """The leases; see `steelyard.leases`."""
+        return self._leases
+
+    def with_lease(self, lease: str) -> Self:
+        """Return this store with a lease; see `Store.with_lease`. Both have the same blobs, ingests, names and leases."""
+        leased = copy.copy(self)
+        leased._lease = check_lease(lease)  # noqa: SLF001  # one of our own
+        share_queue(leased, self)
+        return leased
+
+    async def _begin_lease(self, lease: str, labels: Labels, expires: timedelta | None) -> None:
+        await checkpoint()
+        self._leases.begin(lease, labels, expires, process=os.getpid())
+
+    async def _end_lease(self, lease: str) -> None:
+        self._leases.end(lease)
 
     @opening
     async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
@@ -72,8 +100,10 @@ class MemoryStore(BaseStore):
         ingest = self._ingests.get(ref)
         if ingest is not None and ingest.held_since is not None:
             raise Unavailable(ref, holder="this process", since=ingest.held_since, local=True)
+        self._enter(digests=() if wanted is None else (wanted,), refs=(ref,))
         if wanted is not None and wanted in self._blobs and self._blobs[wanted].is_whole(size):
             self._ingests.pop(ref, None)  # what was begun under this ref has become pointless
+            self._leases.forget(ref)
             raise AlreadyExists(wanted)
         if ingest is None:
             ingest = self._ingests[ref] = Ingest(ref)
@@ -82,6 +112,12 @@ class MemoryStore(BaseStore):
         ingest.total = ingest.total if size is None else size
         ingest.expected = ingest.expected if wanted is None else wanted
         return MemoryWriter(ingest, self._publish, self._ref_released)
+
+    def _put_many(
+        self, sources: Sources, options: PutOptions, concurrency: int | None
+    ) -> AsyncGenerator[PutManyResult, None]:
+        results = super()._put_many(sources, options, concurrency)
+        return results if self._lease is None else UntilEnded(results)
 
     async def info(self, digest: Digest | str) -> Info:
         """Return the info of a blob; see `Manager.info`."""
@@ -128,6 +164,7 @@ class MemoryStore(BaseStore):
         await checkpoint()
         self._ingest(ref).aborted = True
         del self._ingests[ref]
+        self._leases.forget(ref)
         self._ref_released(ref)
 
     async def verify(
@@ -176,6 +213,11 @@ class MemoryStore(BaseStore):
             yield Verified(digest=digest, size=size, error=error)
         self._verified.clear()
 
+    def _enter(self, *, digests: Iterable[Digest], refs: Iterable[str] = ()) -> None:
+        """Enter blobs and ingests into the lease of this store, if it has one."""
+        if self._lease is not None:
+            self._leases.enter(self._lease, digests=digests, refs=refs)
+
     def _blob(self, digest: Digest) -> Blob:
         if digest not in self._blobs:
             raise NotFound(digest)
@@ -187,7 +229,9 @@ class MemoryStore(BaseStore):
         return self._ingests[ref]
 
     def _publish(self, ingest: Ingest, data: bytes, digest: Digest, labels: Labels) -> Info:
+        self._enter(digests=(digest,))  # before anything is said of the blob
         del self._ingests[ingest.ref]
+        self._leases.forget(ingest.ref)
         stored = self._blobs.get(digest)
         if stored is not None:
             stored.data = data  # it heals a damaged copy

@@ -19,7 +19,7 @@ Implement the methods one after the other, and run the tests of each group: ``-k
 `StoreContract.__mro__` selects them. The tests use `put` and `get`, so `writer` and `reader_at` come first.
 `docs/guide.md` has the rules that stores most often break.
 
-If the blobs of a store can be damaged from outside, inherit `DamageContract`, too. `cancel_at` and `every_wait` cancel
+If the blobs of a store can be damaged from outside, inherit `DamageContract`, too, and `LeaseContract` if it has leases. `cancel_at` and `every_wait` cancel
 your own operations in the same way.
 """
 
@@ -37,6 +37,8 @@ pytest.register_assert_rewrite(
             "committing",
             "damage",
             "labelling",
+            "leased",
+            "leasing",
             "listing",
             "naming",
             "putting",
@@ -52,6 +54,8 @@ from steelyard.testing._cancelling import CancellingContract  # noqa: E402  # af
 from steelyard.testing._committing import CommittingContract  # noqa: E402
 from steelyard.testing._damage import DamagingContract  # noqa: E402
 from steelyard.testing._labelling import LabellingContract  # noqa: E402
+from steelyard.testing._leased import LeasedContract  # noqa: E402
+from steelyard.testing._leasing import LeasingContract  # noqa: E402
 from steelyard.testing._listing import ListingContract  # noqa: E402
 from steelyard.testing._naming import NamingContract  # noqa: E402
 from steelyard.testing._putting import PuttingContract  # noqa: E402
@@ -61,7 +65,7 @@ from steelyard.testing._resuming import ResumingContract  # noqa: E402
 from steelyard.testing._steps import cancel_at, every_wait  # noqa: E402
 from steelyard.testing._writing import WritingContract  # noqa: E402
 
-__all__ = ("DamageContract", "StoreContract", "cancel_at", "every_wait")
+__all__ = ("DamageContract", "LeaseContract", "StoreContract", "cancel_at", "every_wait")
 
 
 class StoreContract(
@@ -94,3 +98,7 @@ class DamageContract(DamagingContract):
     Inherit it together with `StoreContract`, and override `damage(store, digest, data)`: it replaces the stored bytes of a
     blob without the store.
     """
+
+
+class LeaseContract(LeasingContract, LeasedContract):
+    """The tests of leases, for stores that have them. Inherit it together with `StoreContract`."""

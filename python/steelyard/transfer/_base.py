@@ -4,16 +4,21 @@ from anyio.lowlevel import checkpoint
 
 from steelyard._runtime.refqueue import ref_queue
 from steelyard.digest import Digest
-from steelyard.errors import NotFound
+from steelyard.errors import NotFound, Unsupported
+from steelyard.leases import check_lease
 from steelyard.transfer._blob import exists, read_blob
+from steelyard.transfer._lease import leased
 from steelyard.transfer._put import put_source
 from steelyard.transfer._put_many import put_each
 
 __all__ = (
     "Digest",
     "NotFound",
+    "Unsupported",
+    "check_lease",
     "checkpoint",
     "exists",
+    "leased",
     "put_each",
     "put_source",
     "read_blob",

@@ -1,0 +1,135 @@
+"""Leases in memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+
+from anyio.lowlevel import checkpoint
+
+from steelyard.digest import Digest
+from steelyard.errors import LeaseEnded, LeaseExists, NotFound
+from steelyard.filters import lease_fields
+from steelyard.filters._async import choose, compiled
+from steelyard.leases import Leases, check_expires, check_lease, new_lease
+from steelyard.memory._ingest import now
+from steelyard.model import Labels, Lease, LeaseResources
+from steelyard.options import check_ref
+
+__all__ = ("MemoryLeases",)
+
+
+class _Entry:
+    """A lease with its resources."""
+
+    def __init__(self, lease: str, labels: Labels, expires: timedelta | None, process: int | None) -> None:
+        created_at = now()
+        expires_at = None if expires is None else created_at + expires
+        self.value = Lease(id=lease, created_at=created_at, expires_at=expires_at, process=process, labels=labels)
+        self.digests: set[Digest] = set()
+        self.refs: set[str] = set()
+        self._deadline = None if expires is None else time.monotonic() + expires.total_seconds()
+
+    def has_expired(self, at: datetime) -> bool:
+        """Return whether both clocks say so: a wall clock that was set ends no lease."""
+        if self.value.expires_at is None or self._deadline is None:
+            return False
+        return self.value.expires_at <= at and self._deadline <= time.monotonic()
+
+
+class MemoryLeases(Leases):
+    """Leases for a store of your own, too, if they need not outlive the program."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, _Entry] = {}
+
+    async def create(
+        self, lease: str | None = None, *, expires: timedelta, labels: Mapping[str, str] | None = None
+    ) -> Lease:
+        """Create a lease; see `Leases.create`."""
+        await checkpoint()
+        name = new_lease() if lease is None else check_lease(lease)
+        return self.begin(name, Labels(labels), check_expires(expires))
+
+    async def get(self, lease: str) -> Lease:
+        """Return times and labels of a lease; see `Leases.get`."""
+        await checkpoint()
+        return self._entry(lease).value
+
+    async def list(self, *filters: str) -> list[Lease]:
+        """Return the matching leases; see `Leases.list`."""
+        chosen = await compiled(filters)
+        at = now()
+        lasting = [entry.value for _, entry in sorted(self._entries.items()) if not entry.has_expired(at)]
+        return await choose(chosen, lasting, lease_fields)
+
+    async def add(self, lease: str, *, digests: Iterable[Digest | str] = (), refs: Iterable[str] = ()) -> None:
+        """Have a lease protect blobs and ingests; see `Leases.add`."""
+        await checkpoint()
+        blobs, names = set(map(Digest.parse, digests)), set(map(check_ref, refs))
+        entry = self._entry(lease)
+        entry.digests |= blobs
+        entry.refs |= names
+
+    async def remove(self, lease: str, *, digests: Iterable[Digest | str] = (), refs: Iterable[str] = ()) -> None:
+        """Have a lease no longer protect blobs and ingests; see `Leases.remove`."""
+        await checkpoint()
+        blobs, names = set(map(Digest.parse, digests)), set(map(check_ref, refs))
+        entry = self._entry(lease)
+        entry.digests -= blobs
+        entry.refs -= names
+
+    async def resources(self, lease: str) -> LeaseResources:
+        """Return what a lease protects; see `Leases.resources`."""
+        await checkpoint()
+        entry = self._entry(lease)
+        return LeaseResources(blobs=tuple(sorted(entry.digests)), refs=tuple(sorted(entry.refs)))
+
+    async def delete(self, lease: str) -> None:
+        """End a lease; see `Leases.delete`."""
+        await checkpoint()
+        del self._entries[self._entry(lease).value.id]
+
+    # For the store
+
+    def begin(self, lease: str, labels: Labels, expires: timedelta | None, *, process: int | None = None) -> Lease:
+        """Create a lease.
+
+        Raises:
+            LeaseExists: there is one with that ID.
+        """
+        held = self._entries.get(lease)
+        if held is not None and not held.has_expired(now()):
+            raise LeaseExists(lease)
+        entry = self._entries[lease] = _Entry(lease, labels, expires, process)
+        return entry.value
+
+    def end(self, lease: str) -> None:
+        """End a lease, if there is one."""
+        self._entries.pop(lease, None)
+
+    def enter(self, lease: str, *, digests: Iterable[Digest | str] = (), refs: Iterable[str] = ()) -> None:
+        """Have a lease protect blobs and ingests for a caller that works under it.
+
+        Raises:
+            LeaseEnded: the lease has expired or was deleted.
+        """
+        entry = self._entries.get(lease)
+        if entry is None:
+            raise LeaseEnded(lease, reason="deleted")
+        if entry.has_expired(now()):
+            raise LeaseEnded(lease, reason="expired")
+        entry.digests.update(map(Digest.parse, digests))
+        entry.refs.update(refs)
+
+    def forget(self, ref: str) -> None:
+        """Have no lease protect an ingest any more, because it has ended."""
+        for entry in self._entries.values():
+            entry.refs.discard(ref)
+
+    def _entry(self, lease: str) -> _Entry:
+        entry = self._entries.get(check_lease(lease))
+        if entry is None or entry.has_expired(now()):
+            raise NotFound(lease, kind="lease")
+        return entry
