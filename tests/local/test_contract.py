@@ -10,10 +10,10 @@ import pytest
 
 from steelyard.digest import Digest
 from steelyard.local import LocalStore
-from steelyard.testing import DamageContract, StoreContract
+from steelyard.testing import DamageContract, LeaseContract, StoreContract
 
 
-class TestLocalStore(StoreContract, DamageContract):
+class TestLocalStore(StoreContract, LeaseContract, DamageContract):
     @pytest.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[LocalStore]:
         async with LocalStore(tmp_path / "store", durability="process-crash") as store:

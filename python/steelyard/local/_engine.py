@@ -6,10 +6,13 @@ from anyio.lowlevel import checkpoint
 
 from steelyard._runtime.calls import run, run_always
 from steelyard._runtime.chunks import slices
-from steelyard._runtime.refqueue import ref_queue
+from steelyard._runtime.refqueue import ref_queue, share_queue
+from steelyard.content._put_many import UntilEnded
 from steelyard.digest import Digest
-from steelyard.errors import FailedPrecondition
+from steelyard.errors import FailedPrecondition, SteelyardError, Unsupported
+from steelyard.leases import check_lease
 from steelyard.local.blocking import BlockingStore, OpenOptions
+from steelyard.local.leases import LocalLeases
 from steelyard.local.names import LocalImageNames
 from steelyard.local.put import Puts
 from steelyard.local.put_many import put_many
@@ -25,16 +28,22 @@ __all__ = (
     "FailedPrecondition",
     "IngestOptions",
     "LocalImageNames",
+    "LocalLeases",
     "LocalReader",
     "LocalWriter",
     "OpenOptions",
     "Path",
     "Puts",
+    "SteelyardError",
+    "Unsupported",
+    "UntilEnded",
+    "check_lease",
     "checkpoint",
     "put_many",
     "ref_queue",
     "run",
     "run_always",
+    "share_queue",
     "slices",
     "verified",
     "verify",

@@ -63,7 +63,7 @@ class Puts:
 
     def __init__(self, store: BlockingStore) -> None:
         self._store = store
-        each = partial(store.native.put_each, limit=SHARED_LIMIT)
+        each = partial(store.native.put_each, limit=SHARED_LIMIT, lease=store.lease)
         self._batcher = _native.Batcher(each, most=_HOP_SOURCES, most_bytes=_HOP_BYTES, at_once=_HOPS)
 
     async def put(self, source: Source, options: PutOptions) -> PutResult:

@@ -84,6 +84,7 @@ class _Puts(Starter[Source]):
             algorithm=options.algorithm.value,
             labels=dict(options.labels) or None,
             limit=SHARED_LIMIT,
+            lease=store.lease,
         )
         size = BATCH if concurrency is None else max(1, min(BATCH, concurrency // _BATCHES_OF_LIMIT))
         self._batch: Batch[Item] = Batch(size, BATCH_BYTES)

@@ -14,11 +14,13 @@ from steelyard.local._defaults import WRITE_BUFFER, Durability
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
+    from datetime import timedelta
     from pathlib import Path
 
     from steelyard.digest import Algorithm, Digest
     from steelyard.local import _engine as engine
     from steelyard.local.blocking import BlockingStore, StoreStats
+    from steelyard.local.leases import LocalLeases
     from steelyard.local.names import LocalImageNames
     from steelyard.local.put import Puts
     from steelyard.local.reader import LocalReader
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from steelyard.model import (
         Descriptor,
         Info,
+        Labels,
         OnProgress,
         PutManyResult,
         PutResult,
@@ -126,8 +129,10 @@ class LocalStore(ProcessBound, BaseStore):
         Cancellation:
             Takes effect after the store is closed.
         """
-        opened, self._opened = self._opened, None
-        self._process = UNBOUND
+        opened = None
+        if self._lease is None:  # with a lease, it is open as long as the store without it
+            opened, self._opened = self._opened, None
+            self._process = UNBOUND
         if opened is not None:
             try:
                 # CANCEL: shielded, because files and refs would stay held.
@@ -140,6 +145,31 @@ class LocalStore(ProcessBound, BaseStore):
     def images(self) -> LocalImageNames:
         """The image names, in SQLite beside the labels; see `steelyard.names`."""
         return engine.LocalImageNames(lambda: self._store.images)
+
+    @property
+    def leases(self) -> LocalLeases:
+        """The leases, in SQLite beside the labels; see `steelyard.leases`."""
+        return engine.LocalLeases(lambda: self._store.leases)
+
+    def with_lease(self, lease: str) -> Self:
+        """Return this store, which is open, with a lease; see `Store.with_lease`."""
+        store = self._store.with_lease(engine.check_lease(lease))
+        leased = type(self).__new__(type(self))
+        vars(leased).update(vars(self), _lease=lease, _opened=(store, engine.Puts(store)))
+        engine.share_queue(leased, self)
+        return leased
+
+    async def _begin_lease(self, lease: str, labels: Labels, expires: timedelta | None) -> None:
+        if self.read_only:
+            raise engine.Unsupported(str(self.path), operation="leases in a store that is open read-only")
+        await engine.run(partial(self._store.leases.begin, lease, labels=labels, expires=expires))
+
+    async def _end_lease(self, lease: str) -> None:
+        try:
+            # CANCEL: shielded by the caller; the byte of the lease would stay held.
+            await engine.run_always(self._store.leases.end, lease)
+        except engine.SteelyardError:
+            return  # the store was closed, or this is a child of a fork: the lease has ended, or is the parent's
 
     def notes(self) -> list[str]:
         """Return the problems that were found when the store was opened, a sentence each; normally none."""
@@ -258,7 +288,8 @@ class LocalStore(ProcessBound, BaseStore):
         async def put(source: Source) -> PutResult:
             return await self._put(source, options)
 
-        return engine.put_many(put, self._store, options, sources, concurrency)
+        results = engine.put_many(put, self._store, options, sources, concurrency)
+        return results if self._lease is None else engine.UntilEnded(results)
 
     async def get(self, digest: Digest | str) -> bytes:
         """Return a whole blob, verified; see `Store.get`."""

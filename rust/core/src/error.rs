@@ -16,7 +16,7 @@ pub enum Error {
     Cancelled,
     /// Nothing of that name is stored.
     NotFound {
-        /// The kind of the missing thing: `blob`, `ingest` or `image name`.
+        /// The kind of the missing thing: `blob`, `ingest`, `image name` or `lease`.
         kind: &'static str,
         /// The digest, the ref or the image name.
         name: String,
@@ -32,6 +32,18 @@ pub enum Error {
         name: String,
         /// The digest of what it holds, as text.
         digest: String,
+    },
+    /// There is a lease with that ID.
+    LeaseExists {
+        /// The ID.
+        lease: String,
+    },
+    /// The lease under which the call works has ended.
+    LeaseEnded {
+        /// Its ID.
+        lease: String,
+        /// Why.
+        reason: &'static str,
     },
     /// The image name holds another target than the caller expected.
     NameMoved {
@@ -245,6 +257,8 @@ impl fmt::Display for Error {
             Self::NotFound { kind, name } => write!(f, "{kind} {name}: not found"),
             Self::AlreadyExists { digest } => write!(f, "blob {digest}: already exists"),
             Self::NameTaken { name, digest } => write!(f, "image name {name}: holds {digest}"),
+            Self::LeaseExists { lease } => write!(f, "lease {lease}: already exists"),
+            Self::LeaseEnded { lease, reason } => write!(f, "lease {lease}: {reason}"),
             Self::NameMoved { name, expected, actual } => {
                 write!(f, "image name {name}: expected it to hold {expected}, found {actual}")
             }

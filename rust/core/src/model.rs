@@ -68,6 +68,30 @@ pub struct Image {
     pub labels: Labels,
 }
 
+/// A lease: it protects blobs and ingests from garbage collection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Its ID.
+    pub id: String,
+    /// When it was created.
+    pub created_ns: i64,
+    /// When it ends by itself.
+    pub expires_ns: Option<i64>,
+    /// The number of the process that it ends with.
+    pub process: Option<u32>,
+    /// Its labels.
+    pub labels: Labels,
+}
+
+/// What a lease protects: by their names, whether they are stored or not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resources {
+    /// Blobs.
+    pub digests: Vec<Digest>,
+    /// Ingests.
+    pub refs: Vec<String>,
+}
+
 /// The store's information on an ingest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {

@@ -265,3 +265,22 @@ fn a_removed_log_whose_blocks_are_used_again_takes_nothing_back() {
     println!("a removed log, seed {seed}: {losses} of {count} cuts lost something");
     assert_eq!(0, losses);
 }
+
+#[test]
+fn an_entry_of_a_lease_that_outlives_its_process_is_on_the_disk() {
+    let hour = 3_600_000_000_000;
+    for kind in [EXT4, XFS] {
+        let scratch = Scratch::new();
+        let Some(disk) = Disk::make(&scratch, kind) else { continue };
+        let store = Store::open(&disk.root(), Options::default()).unwrap();
+        let lease = store.volume().create_lease("nightly", &Labels::new(), hour).unwrap();
+        let digest = store.put_under(Some("nightly"), b"leased", SHA256, None, None).unwrap().digest;
+        let copy = disk.copy(&scratch);
+        drop(store);
+        let disk = disk.after_cut(&scratch, copy);
+        let store = Store::open(&disk.root(), Options::default()).unwrap();
+        assert_eq!(lease, store.volume().lease("nightly").unwrap());
+        assert_eq!(vec![digest], store.volume().lease_resources("nightly").unwrap().digests);
+        assert!(store.volume().info(&digest).is_ok());
+    }
+}

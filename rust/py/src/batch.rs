@@ -33,6 +33,7 @@ struct Wanted<'a> {
 pub(crate) fn put<'py>(
     py: Python<'py>,
     store: &Store,
+    lease: Option<&str>,
     sources: &Bound<'py, PyList>,
     algorithm: &str,
     labels: Option<&Labels>,
@@ -43,7 +44,7 @@ pub(crate) fn put<'py>(
     let results = py.detach(|| {
         let algorithm = Algorithm::parse(algorithm)?;
         let item = |given| BatchItem { source: source(given, limit), algorithm, expected: None, size: None, labels };
-        Ok::<_, Error>(store.put_batch(&given.iter().map(item).collect::<Vec<_>>()))
+        Ok::<_, Error>(store.put_batch_under(lease, &given.iter().map(item).collect::<Vec<_>>()))
     })?;
     Ok(PyList::new(py, results.into_iter().map(|result| row(py, result)).collect::<PyResult<Vec<_>>>()?)?)
 }
@@ -53,6 +54,7 @@ pub(crate) fn put<'py>(
 pub(crate) fn put_each<'py>(
     py: Python<'py>,
     store: &Store,
+    lease: Option<&str>,
     items: &Bound<'py, PyList>,
     limit: u64,
 ) -> Result<Bound<'py, PyList>> {
@@ -66,7 +68,7 @@ pub(crate) fn put_each<'py>(
             size: wanted.size,
             labels: wanted.labels.as_ref(),
         });
-        store.put_batch(&items.collect::<Vec<_>>())
+        store.put_batch_under(lease, &items.collect::<Vec<_>>())
     });
     let mut results = results.into_iter();
     let answers = wanted.into_iter().map(|wanted| match wanted {

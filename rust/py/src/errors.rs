@@ -96,6 +96,8 @@ fn make(py: Python<'_>, error: Error) -> PyResult<PyErr> {
         NotFound { kind, name } => "NotFound" (name) "kind": kind;
         AlreadyExists { digest } => "AlreadyExists" (digest);
         NameTaken { name, digest } => "AlreadyExists" (digest) "name": name;
+        LeaseExists { lease } => "LeaseExists" (lease);
+        LeaseEnded { lease, reason } => "LeaseEnded" (lease) "reason": reason;
         NameMoved { name, expected, actual } => "NameMoved" (name) "expected": expected, "actual": actual;
         Unavailable { name, holder, since_ns, local } =>
             "Unavailable" (name) "holder": holder, "since": since_ns.map(time), "local": local;

@@ -22,6 +22,7 @@ mod ingest;
 mod interpreter;
 mod job;
 mod json;
+mod leases;
 mod page;
 mod pool;
 mod process;
@@ -78,6 +79,7 @@ fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ingest::Ingest>()?;
     module.add_class::<job::Job>()?;
     module.add_class::<json::JsonShape>()?;
+    module.add_class::<leases::Leases>()?;
     module.add_class::<pool::Pool>()?;
     module.add_class::<pool::Port>()?;
     module.add_class::<process::Process>()?;

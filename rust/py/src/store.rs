@@ -24,6 +24,7 @@ use crate::handle::{Handle, Opened};
 use crate::images::Images;
 use crate::ingest::Ingest;
 use crate::job::Job;
+use crate::leases::Leases;
 use crate::rows::{InfoRow, StatusRow, info_row, optional_algorithm, optional_digest, status_row};
 use crate::walk::Walk;
 
@@ -72,6 +73,10 @@ impl Store {
         Ok(Images::new(Handle::new(&self.opened, self.core()?)?, &self.path))
     }
 
+    fn leases(&self) -> Result<Leases> {
+        Ok(Leases::new(Handle::new(&self.opened, self.core()?)?, &self.path))
+    }
+
     fn notes(&self) -> Result<Vec<String>> {
         Ok(self.core()?.volume().notes())
     }
@@ -93,7 +98,8 @@ impl Store {
         .map_err(Failure::from)
     }
 
-    #[pyo3(signature = (data, /, *, algorithm, expected, labels))]
+    #[pyo3(signature = (data, /, *, algorithm, expected, labels, lease = None))]
+    #[allow(clippy::too_many_arguments, reason = "the keywords of a Python call")]
     fn put(
         &self,
         py: Python<'_>,
@@ -101,18 +107,19 @@ impl Store {
         algorithm: &str,
         expected: Option<&str>,
         labels: Option<BTreeMap<String, String>>,
+        lease: Option<&str>,
     ) -> Result<(&'static str, String, u64, bool)> {
         let octets = data.as_slice();
         py.detach(|| {
             let algorithm = Algorithm::parse(algorithm)?;
             let expected = optional_digest(expected)?;
-            let put = self.core()?.put(octets, algorithm, expected.as_ref(), labels.as_ref())?;
+            let put = self.core()?.put_under(lease, octets, algorithm, expected.as_ref(), labels.as_ref())?;
             Ok::<_, Error>((put.digest.algorithm().name(), put.digest.encoded(), put.size, put.new))
         })
         .map_err(Failure::from)
     }
 
-    #[pyo3(signature = (sources, /, *, algorithm, labels, limit))]
+    #[pyo3(signature = (sources, /, *, algorithm, labels, limit, lease = None))]
     #[allow(clippy::needless_pass_by_value, reason = "how PyO3 hands over a mapping")]
     fn put_batch<'py>(
         &self,
@@ -121,16 +128,23 @@ impl Store {
         algorithm: &str,
         labels: Option<BTreeMap<String, String>>,
         limit: u64,
+        lease: Option<&str>,
     ) -> Result<Bound<'py, PyList>> {
-        batch::put(py, &*self.core()?, sources, algorithm, labels.as_ref(), limit)
+        batch::put(py, &*self.core()?, lease, sources, algorithm, labels.as_ref(), limit)
     }
 
-    #[pyo3(signature = (items, /, *, limit))]
-    fn put_each<'py>(&self, py: Python<'py>, items: &Bound<'py, PyList>, limit: u64) -> Result<Bound<'py, PyList>> {
-        batch::put_each(py, &*self.core()?, items, limit)
+    #[pyo3(signature = (items, /, *, limit, lease = None))]
+    fn put_each<'py>(
+        &self,
+        py: Python<'py>,
+        items: &Bound<'py, PyList>,
+        limit: u64,
+        lease: Option<&str>,
+    ) -> Result<Bound<'py, PyList>> {
+        batch::put_each(py, &*self.core()?, lease, items, limit)
     }
 
-    #[pyo3(signature = (r#ref, /, *, total, expected, algorithm))]
+    #[pyo3(signature = (r#ref, /, *, total, expected, algorithm, lease = None))]
     fn ingest(
         &self,
         py: Python<'_>,
@@ -138,20 +152,24 @@ impl Store {
         total: Option<u64>,
         expected: Option<&str>,
         algorithm: Option<&str>,
+        lease: Option<&str>,
     ) -> Result<Ingest> {
         py.detach(|| {
             let expected = optional_digest(expected)?;
             let algorithm = optional_algorithm(algorithm)?;
-            let core = self.core()?.ingests().open(r#ref, total, expected.as_ref(), algorithm)?;
+            let core = self.core()?.ingests().open_under(lease, r#ref, total, expected.as_ref(), algorithm)?;
             Ingest::new(core, &self.opened)
         })
         .map_err(Failure::from)
     }
 
-    #[pyo3(signature = (*, algorithm))]
-    fn anonymous(&self, py: Python<'_>, algorithm: &str) -> Result<Ingest> {
-        py.detach(|| Ingest::new(self.core()?.ingests().anonymous(Algorithm::parse(algorithm)?)?, &self.opened))
-            .map_err(Failure::from)
+    #[pyo3(signature = (*, algorithm, lease = None))]
+    fn anonymous(&self, py: Python<'_>, algorithm: &str, lease: Option<&str>) -> Result<Ingest> {
+        py.detach(|| {
+            let core = self.core()?.ingests().anonymous_under(lease, Algorithm::parse(algorithm)?)?;
+            Ingest::new(core, &self.opened)
+        })
+        .map_err(Failure::from)
     }
 
     #[pyo3(signature = (digest, /))]
@@ -233,7 +251,7 @@ impl Store {
     }
 
     /// The digest of a file that is stored already, bytes for bytes; None if there is work to do.
-    #[pyo3(signature = (file, size, algorithm, job, /))]
+    #[pyo3(signature = (file, size, algorithm, job, /, *, lease = None))]
     #[allow(clippy::needless_pass_by_value, reason = "the descriptor is closed when the call ends")]
     fn find(
         &self,
@@ -242,8 +260,9 @@ impl Store {
         size: u64,
         algorithm: &str,
         job: &Job,
+        lease: Option<&str>,
     ) -> Result<Option<(&'static str, String)>> {
-        py.detach(|| self.core()?.find(file.0.as_fd(), size, Algorithm::parse(algorithm)?, job.core()))
+        py.detach(|| self.core()?.find_under(lease, file.0.as_fd(), size, Algorithm::parse(algorithm)?, job.core()))
             .map(|found| found.map(|digest| (digest.algorithm().name(), digest.encoded())))
             .map_err(Failure::from)
     }

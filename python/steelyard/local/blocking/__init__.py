@@ -10,12 +10,16 @@ call them directly.
 | `_blob` | an open blob |
 | `_ingest` | an open ingest |
 | `_interruptible` | calls in the main thread that a signal can interrupt |
+| `_leases` | the leases |
 | `_names` | the image names |
 | `_put` | the steps of a put that run on a thread |
 | `_verify` | reading blobs again |
 | `_rows` | from the native core's tuples to the values of `steelyard.model` |
 """
 
+from typing import TYPE_CHECKING
+
+from steelyard._lazy import exports as _exports
 from steelyard.local._defaults import Durability as Durability
 from steelyard.local.blocking._blob import BlockingBlob as BlockingBlob
 from steelyard.local.blocking._ingest import BlockingIngest as BlockingIngest
@@ -26,10 +30,16 @@ from steelyard.local.blocking._store import BlockingStore as BlockingStore
 from steelyard.local.blocking._store import OpenOptions as OpenOptions
 from steelyard.local.blocking._store import StoreStats as StoreStats
 
+if TYPE_CHECKING:
+    from steelyard.local.blocking._leases import BlockingLeases as BlockingLeases
+else:
+    __getattr__, __dir__ = _exports(__name__, {"steelyard.local.blocking._leases": "BlockingLeases"})
+
 __all__ = (
     "BlobPages",
     "BlockingBlob",
     "BlockingIngest",
+    "BlockingLeases",
     "BlockingNames",
     "BlockingStore",
     "Durability",

@@ -53,6 +53,7 @@ def find_expected(store: BlockingStore, options: PutOptions) -> PutResult | None
     """Return the result for the blob that `options.expected` names, or None if it is not given or not stored."""
     if options.expected is None:
         return None
+    store.enter([options.expected])
     found = store.infos([options.expected]).get(options.expected)
     if found is None or options.size not in (None, found.size):
         return None
@@ -92,6 +93,7 @@ def put_bytes(store: BlockingStore, options: PutOptions, octets: Buffer) -> PutR
         algorithm=options.algorithm.value,
         expected=_expected(options),
         labels=dict(options.labels) or None,
+        lease=store.lease,
     )
     return to_result(stored)
 
@@ -156,7 +158,7 @@ def find_file(store: BlockingStore, options: PutOptions, file: FileIO, progress:
     if options.size not in (None, size) or not _may_be_stored(store, options, size):
         return None
     progress.enter("hash", size)
-    found = store.native.find(file.fileno(), size, options.algorithm.value, progress.job)
+    found = store.native.find(file.fileno(), size, options.algorithm.value, progress.job, lease=store.lease)
     if found is None or options.expected not in (None, digest := to_digest(*found)):
         return None
     return PutResult(digest=digest, size=size, new=False)
@@ -176,7 +178,7 @@ def _store_file(store: BlockingStore, options: PutOptions, file: FileIO, progres
         return known
     size = os.fstat(file.fileno()).st_size
     _check_size(options, size)
-    ingest = store.native.anonymous(algorithm=options.algorithm.value)
+    ingest = store.native.anonymous(algorithm=options.algorithm.value, lease=store.lease)
     try:
         progress.enter("write", size)
         copied = ingest.copy_from(file.fileno(), 0, None, progress.job, None)

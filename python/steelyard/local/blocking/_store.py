@@ -6,11 +6,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
 from steelyard import _native, filters
+from steelyard._lazy import Module
 from steelyard._runtime.fork import ProcessBound
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import DataCorrupt, InvalidArgument
@@ -21,6 +22,12 @@ from steelyard.local.blocking._names import BlockingNames
 from steelyard.local.blocking._rows import to_info, to_infos, to_status
 from steelyard.model import Descriptor, Info, Labels, Status
 from steelyard.options import IngestOptions, check_ref, label_keys
+
+if TYPE_CHECKING:
+    from steelyard.local.blocking import _leases
+    from steelyard.local.blocking._leases import BlockingLeases
+else:
+    _leases = Module("steelyard.local.blocking._leases")
 
 __all__ = ("BlobPages", "BlockingStore", "OpenOptions", "StoreStats")
 
@@ -99,14 +106,19 @@ class BlockingStore(ProcessBound):
 
     Attributes:
         native: the core's handle.
+        lease: the ID of the lease that protects what is stored, or None.
 
     Args:
         native: the core's handle.
         released: called with every ref that becomes free, to wake the tasks that wait for it; from any thread.
+        lease: the ID of the lease that protects what is stored, or None.
     """
 
-    def __init__(self, native: _native.Store, released: Callable[[str], object] = _ignore) -> None:
+    def __init__(
+        self, native: _native.Store, released: Callable[[str], object] = _ignore, *, lease: str | None = None
+    ) -> None:
         self.native = native
+        self.lease = lease
         self._released = released
 
     @classmethod
@@ -141,6 +153,24 @@ class BlockingStore(ProcessBound):
     def images(self) -> BlockingNames:
         """The image names."""
         return BlockingNames(self.native.images())
+
+    @property
+    def leases(self) -> BlockingLeases:
+        """The leases."""
+        return _leases.BlockingLeases(self.native.leases())
+
+    def with_lease(self, lease: str) -> BlockingStore:
+        """Return this store with a lease; see `Store.with_lease`. Closing either closes both."""
+        return BlockingStore(self.native, self._released, lease=lease)
+
+    def enter(self, digests: Iterable[Digest | str]) -> None:
+        """Enter blobs into the lease of this store, if it has one, before it is searched for them.
+
+        Raises:
+            LeaseEnded: the lease has ended.
+        """
+        if self.lease is not None:
+            self.native.leases().enter(self.lease, [str(Digest.parse(digest)) for digest in digests])
 
     def notes(self) -> list[str]:
         """Return the problems that were found when the store was opened; see `LocalStore.notes`."""
@@ -208,12 +238,13 @@ class BlockingStore(ProcessBound):
             total=options.size,
             expected=None if options.expected is None else str(options.expected),
             algorithm=None if options.algorithm is None else options.algorithm.value,
+            lease=self.lease,
         )
         return BlockingIngest(native, self._released)
 
     def anonymous(self, algorithm: Algorithm) -> BlockingIngest:
         """Begin an ingest without a ref; nothing of it remains if it is closed without a commit."""
-        return BlockingIngest(self.native.anonymous(algorithm=algorithm.value), _ignore)
+        return BlockingIngest(self.native.anonymous(algorithm=algorithm.value, lease=self.lease), _ignore)
 
     def status(self, ref: str) -> Status:
         """Return the status of an ingest."""

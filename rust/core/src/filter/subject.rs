@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::model::{Image, Info, Status};
+use crate::model::{Image, Info, Lease, Status};
 
 /// The value of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +78,21 @@ impl Subject for Image {
             ["size"] => self.target.size.map(Value::Number),
             ["created_at"] => Some(Value::TimeNs(self.created_ns)),
             ["updated_at"] => Some(Value::TimeNs(self.updated_ns)),
+            _ => None,
+        }
+    }
+}
+
+impl Subject for Lease {
+    fn field(&self, path: &[String]) -> Option<Value<'_>> {
+        if let Some(key) = label_key(path) {
+            return self.labels.get(key.as_ref()).map(|value| Value::Text(Cow::Borrowed(value)));
+        }
+        let [name] = path else { return None };
+        match name.as_str() {
+            "id" => Some(Value::Text(Cow::Borrowed(&self.id))),
+            "created_at" => Some(Value::TimeNs(self.created_ns)),
+            "expires_at" => self.expires_ns.map(Value::TimeNs),
             _ => None,
         }
     }

@@ -6,6 +6,7 @@
 //! | 2^61 + hash of the digest | a digest |
 //! | all from 2^61 to 2^62 | all digests |
 //! | 2^62 | the store |
+//! | 2^62 + 2^61 + hash of the ID | a lease of a process |
 //!
 //! Two names whose hashes meet share a byte, which costs waiting and nothing else.
 
@@ -23,6 +24,9 @@ pub(crate) const DIGESTS: Range<u64> = FIRST_DIGEST..STORE;
 /// The store.
 pub(crate) const STORE: u64 = 1 << 62;
 
+/// The first byte for leases. Between the store and this one nothing has a meaning yet.
+const FIRST_LEASE: u64 = STORE + (1 << 61);
+
 /// The byte of a ref.
 pub(crate) fn of_ref(ref_: &str) -> u64 {
     hash(ref_)
@@ -31,6 +35,11 @@ pub(crate) fn of_ref(ref_: &str) -> u64 {
 /// The byte of a digest.
 pub(crate) fn of_digest(digest: &Digest) -> u64 {
     FIRST_DIGEST + hash(&digest.to_string())
+}
+
+/// The byte of a lease that ends with its process.
+pub(crate) fn of_lease(lease: &str) -> u64 {
+    FIRST_LEASE + hash(lease)
 }
 
 /// A name's place, below 2^61.

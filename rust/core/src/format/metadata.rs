@@ -57,6 +57,32 @@ pub(crate) const IMAGES: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
+/// The tables of leases: a file of any version gets them with its first lease. Older releases neither read nor change them, and
+/// lose them in a rebuild. `kind` is one of [`BLOB`] and [`INGEST`], `name` a digest or a ref.
+pub(crate) const LEASES: &str = "
+    CREATE TABLE IF NOT EXISTS leases (
+        id TEXT NOT NULL PRIMARY KEY,
+        created_ns INTEGER NOT NULL,
+        expires_ns INTEGER,
+        boot TEXT,
+        boot_expires_ns INTEGER,
+        process INTEGER,
+        labels TEXT
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS lease_resources (
+        lease TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        name TEXT NOT NULL,
+        PRIMARY KEY (lease, kind, name)
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// A resource that is a blob.
+pub(crate) const BLOB: &str = "blob";
+
+/// A resource that is an ingest.
+pub(crate) const INGEST: &str = "ingest";
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,9 +18,10 @@ use super::put::{Put, check_digest};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
 use crate::hash::lanes::digest_many;
-use crate::model::{Labels, check_labels};
+use crate::model::{Labels, Resources, check_labels};
 use crate::threads::low_priority::low_priority;
 use crate::threads::start_in;
+use crate::waiting::Patience;
 use load::Loaded;
 pub use load::Source;
 use share::Share;
@@ -61,6 +62,8 @@ pub enum Outcome {
 /// A batch under way.
 struct Batch<'a> {
     store: &'a Store,
+    /// The lease under which the blobs are stored.
+    lease: Option<&'a str>,
     items: &'a [BatchItem<'a>],
     /// How many items one thread takes at a time.
     step: usize,
@@ -85,9 +88,14 @@ impl Store {
     /// A failed flush fails all that were in it, and acknowledges none. Of items with the same bytes one is stored, with
     /// its labels; the others get its result, and are not new.
     pub fn put_batch(&self, items: &[BatchItem<'_>]) -> Vec<Result<Outcome>> {
+        self.put_batch_under(None, items)
+    }
+
+    /// Likewise, under a lease: the blobs are entered before they are looked for, those of a part in one transaction.
+    pub fn put_batch_under(&self, lease: Option<&str>, items: &[BatchItem<'_>]) -> Vec<Result<Outcome>> {
         if let [BatchItem { source: Source::Bytes(data), algorithm, expected, size: None, labels }] = items {
             // The short path, for which no thread is started.
-            return vec![self.put(data, *algorithm, expected.as_ref(), *labels).map(Outcome::Stored)];
+            return vec![self.put_under(lease, data, *algorithm, expected.as_ref(), *labels).map(Outcome::Stored)];
         }
         if let Err(error) = self.volume.check_writable() {
             return vec![Err(error); items.len()];
@@ -97,6 +105,7 @@ impl Store {
         let step = items.len().div_ceil(threads).max(FEWEST).min(share::most_files());
         let batch = Batch {
             store: self,
+            lease,
             items,
             step,
             next: AtomicUsize::new(0),
@@ -151,11 +160,7 @@ impl Batch<'_> {
         let digests = digest_many(algorithm, &loaded.iter().map(|item| item.data.as_ref()).collect::<Vec<_>>());
         let created_ns = self.store.volume.sys.now_ns();
         let (mut entry, mut submitted) = (Entry::new(algorithm), Vec::new());
-        for (Loaded { index, data }, digest) in loaded.into_iter().zip(digests) {
-            if let Err(error) = check_digest(&data, &digest, self.items[index].expected.as_ref()) {
-                self.give(index, Given::Result(Err(error)));
-                continue;
-            }
+        for (Loaded { index, data }, digest) in self.entered(loaded, digests, share) {
             let put = Put { digest, size: data.len() as u64, new: false };
             if let Some(owner) = self.owner(digest, index) {
                 self.give(index, Given::As(owner, put));
@@ -175,6 +180,38 @@ impl Batch<'_> {
             }
         }
         self.submit(entry, &mut submitted, share);
+    }
+
+    /// Return the items that have the digests that they must have, after all of them were entered into the lease.
+    ///
+    /// Other stores go on while this one waits for another process: the share is given back then.
+    fn entered<'b>(
+        &self,
+        loaded: Vec<Loaded<'b>>,
+        digests: Vec<Digest>,
+        share: &mut Option<Share>,
+    ) -> Vec<(Loaded<'b>, Digest)> {
+        let mut right = Vec::with_capacity(loaded.len());
+        for (item, digest) in loaded.into_iter().zip(digests) {
+            match check_digest(&item.data, &digest, self.items[item.index].expected.as_ref()) {
+                Ok(()) => right.push((item, digest)),
+                Err(error) => self.give(item.index, Given::Result(Err(error))),
+            }
+        }
+        if let Some(lease) = self.lease {
+            let resources = Resources { digests: right.iter().map(|(_, digest)| *digest).collect(), refs: Vec::new() };
+            let entered = Patience::until(|| {
+                let entered = self.store.volume.try_enter(lease, &resources, "")?;
+                if entered.is_none() {
+                    *share = None;
+                }
+                Ok(entered)
+            });
+            if let Err(error) = entered {
+                right.drain(..).for_each(|(item, _)| self.give(item.index, Given::Result(Err(error.clone()))));
+            }
+        }
+        right
     }
 
     /// Publish the files of an entry, which are those of `submitted`, and keep their results.

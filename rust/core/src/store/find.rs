@@ -26,6 +26,18 @@ impl Store {
     /// are not read twice. A blob that is found survives a power loss. A file of a size that many blobs have, and a blob that
     /// came into the root by other ways, may not be found.
     pub fn find(&self, file: BorrowedFd<'_>, size: u64, algorithm: Algorithm, job: &Job) -> Result<Option<Digest>> {
+        self.find_under(None, file, size, algorithm, job)
+    }
+
+    /// Likewise, under a lease: the digest is entered before its blob is looked for.
+    pub fn find_under(
+        &self,
+        lease: Option<&str>,
+        file: BorrowedFd<'_>,
+        size: u64,
+        algorithm: Algorithm,
+        job: &Job,
+    ) -> Result<Option<Digest>> {
         self.volume.check_writable()?;
         if size >= LARGE {
             let candidates = self.volume.meta.of_size(size, LOOKALIKES)?;
@@ -38,6 +50,7 @@ impl Store {
             return Ok(None);
         }
         let digest = hasher.digests()[0];
+        self.volume.enter(lease, &[digest], "")?;
         let dir = self.volume.root.make_blob_dir(algorithm)?;
         // A damaged copy does not pass for the blob: publication heals it.
         match self.volume.existing(&dir, &digest, Content::Source(file, job), size)? {

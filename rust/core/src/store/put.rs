@@ -32,16 +32,29 @@ impl Store {
         expected: Option<&Digest>,
         labels: Option<&Labels>,
     ) -> Result<Put> {
+        self.put_under(None, data, algorithm, expected, labels)
+    }
+
+    /// Likewise, under a lease: the blob is entered before it is looked for.
+    pub fn put_under(
+        &self,
+        lease: Option<&str>,
+        data: &[u8],
+        algorithm: Algorithm,
+        expected: Option<&Digest>,
+        labels: Option<&Labels>,
+    ) -> Result<Put> {
         self.volume.check_writable()?;
         labels.map_or(Ok(()), check_labels)?;
         match data.len() as u64 {
-            ..WORTH => self.put_here(data, algorithm, expected, labels),
-            WORTH.. => low_priority(|| self.put_here(data, algorithm, expected, labels)),
+            ..WORTH => self.put_here(lease, data, algorithm, expected, labels),
+            WORTH.. => low_priority(|| self.put_here(lease, data, algorithm, expected, labels)),
         }
     }
 
     fn put_here(
         &self,
+        lease: Option<&str>,
         data: &[u8],
         algorithm: Algorithm,
         expected: Option<&Digest>,
@@ -49,6 +62,7 @@ impl Store {
     ) -> Result<Put> {
         let digest = digest_of(data, algorithm);
         check_digest(data, &digest, expected)?;
+        self.volume.enter(lease, &[digest], "")?;
         let mut entry = Entry::new(algorithm);
         let created_ns = self.volume.sys.now_ns();
         let put = Put { digest, size: data.len() as u64, new: false };

@@ -43,6 +43,7 @@ pub enum Op {
     StatAt,
     Visit,
     Lock,
+    IsLocked,
     Lease,
 }
 
@@ -72,6 +73,16 @@ pub trait Around: Send + Sync {
     /// Return how many of the `size` bytes of the coming write are let through.
     fn write_limit(&self, size: usize) -> usize {
         size
+    }
+
+    /// Return what a clock says: `ns` is what it says below. `is_wall` is false for the clock that counts from the boot.
+    fn clock_ns(&self, _is_wall: bool, ns: i64) -> i64 {
+        ns
+    }
+
+    /// Return which boot this is; `id` is that below.
+    fn boot_id(&self, id: Option<String>) -> Option<String> {
+        id
     }
 }
 
@@ -259,6 +270,10 @@ impl<A: Around> Sys for Layer<A> {
         self.on(Op::Lock, fd, || self.inner.lock(fd, bytes.clone(), hold))
     }
 
+    fn is_locked(&self, fd: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<bool> {
+        self.on(Op::IsLocked, fd, || self.inner.is_locked(fd, bytes.clone()))
+    }
+
     fn lease(&self, fd: BorrowedFd<'_>) -> io::Result<bool> {
         self.on(Op::Lease, fd, || self.inner.lease(fd))
     }
@@ -268,10 +283,14 @@ impl<A: Around> Sys for Layer<A> {
     }
 
     fn boot_id(&self) -> Option<String> {
-        self.inner.boot_id()
+        self.around.boot_id(self.inner.boot_id())
     }
 
     fn now_ns(&self) -> i64 {
-        self.inner.now_ns()
+        self.around.clock_ns(true, self.inner.now_ns())
+    }
+
+    fn boot_ns(&self) -> i64 {
+        self.around.clock_ns(false, self.inner.boot_ns())
     }
 }

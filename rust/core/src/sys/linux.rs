@@ -12,6 +12,7 @@ use rustix::fs::{
     UTIME_OMIT,
 };
 use rustix::io::{Errno, ReadWriteFlags};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::{Fd, FileId, FileKind, Hold, Mount, Naming, Stat, Sys, promise, raw};
 
@@ -237,6 +238,10 @@ impl Sys for Linux {
         raw::lock(fd, bytes, hold)
     }
 
+    fn is_locked(&self, fd: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<bool> {
+        raw::is_locked(fd, bytes)
+    }
+
     fn lease(&self, fd: BorrowedFd<'_>) -> io::Result<bool> {
         raw::lease(fd)
     }
@@ -253,9 +258,17 @@ impl Sys for Linux {
     }
 
     fn now_ns(&self) -> i64 {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-        now.tv_sec.saturating_mul(NS).saturating_add(now.tv_nsec)
+        clock_ns(ClockId::Realtime)
     }
+
+    fn boot_ns(&self) -> i64 {
+        clock_ns(ClockId::Boottime)
+    }
+}
+
+fn clock_ns(clock: ClockId) -> i64 {
+    let now = clock_gettime(clock);
+    now.tv_sec.saturating_mul(NS).saturating_add(now.tv_nsec)
 }
 
 fn mkdir(dir: BorrowedFd<'_>, path: &Path, mode: u32) -> io::Result<()> {

@@ -175,6 +175,8 @@ pub trait Sys: Send + Sync {
     /// Hold or free bytes of a lock file for this descriptor. False: another descriptor holds one of them, and `wait` was not
     /// set.
     fn lock(&self, fd: BorrowedFd<'_>, bytes: Range<u64>, hold: Hold) -> io::Result<bool>;
+    /// Whether another descriptor holds one of these bytes of a lock file exclusively. Locks of this descriptor do not count.
+    fn is_locked(&self, fd: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<bool>;
     /// Take a lease on a file that this descriptor has open for reading only: until `unlease`, an open for writing fails or
     /// waits. False: the file is open for writing somewhere, in this process or in another one.
     fn lease(&self, fd: BorrowedFd<'_>) -> io::Result<bool>;
@@ -184,6 +186,8 @@ pub trait Sys: Send + Sync {
     fn boot_id(&self) -> Option<String>;
     /// The wall clock, in ns since the epoch.
     fn now_ns(&self) -> i64;
+    /// The time since the boot, in ns, with the time for which the machine was suspended. This clock cannot be set.
+    fn boot_ns(&self) -> i64;
 
     /// Return every name in a directory, in no order; for directories that are known to be small.
     fn list(&self, dir: BorrowedFd<'_>) -> io::Result<Vec<Entry>> {

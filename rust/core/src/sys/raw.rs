@@ -20,6 +20,31 @@ pub(super) fn lock(fd: BorrowedFd<'_>, bytes: Range<u64>, hold: Hold) -> io::Res
         Hold::Exclusive => libc::F_WRLCK,
         Hold::Free => libc::F_UNLCK,
     };
+    let range = range(kind, bytes)?;
+    // SAFETY: the descriptor is open for the borrow, and the kernel only reads `range`, which outlives the call.
+    let done = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) };
+    if done == 0 {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::EAGAIN | libc::EACCES) => Ok(false),
+        _ => Err(error),
+    }
+}
+
+/// Whether another open file description holds one of these bytes exclusively.
+///
+/// Asked through the description that holds them, the kernel says no: a lock never conflicts with those of the same description.
+pub(super) fn is_locked(fd: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<bool> {
+    let mut range = range(libc::F_RDLCK, bytes)?;
+    // SAFETY: the descriptor is open for the borrow, and the kernel reads and writes only `range`, which outlives the call.
+    let done = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_OFD_GETLK, &raw mut range) };
+    if done == 0 { Ok(range.l_type != short(libc::F_UNLCK)) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The bytes as the kernel takes them.
+fn range(kind: libc::c_int, bytes: Range<u64>) -> io::Result<libc::flock> {
     let invalid = |_| io::Error::from_raw_os_error(libc::EINVAL);
     let start = i64::try_from(bytes.start).map_err(invalid)?;
     let end = i64::try_from(bytes.end).map_err(invalid)?;
@@ -33,16 +58,7 @@ pub(super) fn lock(fd: BorrowedFd<'_>, bytes: Range<u64>, hold: Hold) -> io::Res
     range.l_whence = short(libc::SEEK_SET);
     range.l_start = start;
     range.l_len = end - start;
-    // SAFETY: the descriptor is open for the borrow, and the kernel only reads `range`, which outlives the call.
-    let done = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) };
-    if done == 0 {
-        return Ok(true);
-    }
-    let error = io::Error::last_os_error();
-    match error.raw_os_error() {
-        Some(libc::EAGAIN | libc::EACCES) => Ok(false),
-        _ => Err(error),
-    }
+    Ok(range)
 }
 
 /// Begin to write a range to the disk, without waiting.

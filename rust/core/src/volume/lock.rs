@@ -9,6 +9,7 @@
 //! | of a ref | to write to its ingest, as long as it is open |
 //! | of a digest | to publish, delete or label that blob, for a moment |
 //! | of all digests | to do so with any blob: to publish many at once |
+//! | of a lease | to protect what is entered into it, as long as the process lives |
 //! | of the store | shared: to have the store open for writing; exclusive: to rebuild its metadata |
 //!
 //! A child that is forked off closes the file at once (`sys/fork.rs`), so that it neither keeps its parent's locks nor
@@ -64,6 +65,11 @@ pub struct RefLock {
 
 /// The right to publish, delete or label a blob, or any blob; given back on drop.
 pub struct DigestLock {
+    _guard: Guard,
+}
+
+/// The sign that the process of a lease lives; given back on drop, and by the kernel when the process ends.
+pub struct LeaseLock {
     _guard: Guard,
 }
 
@@ -167,6 +173,29 @@ impl Locks {
         Ok(is_held.then_some(DigestLock { _guard: guard }))
     }
 
+    /// Take the byte of a lease; None if another holder has it.
+    pub(crate) fn try_lease(&self, lease: &str) -> Result<Option<LeaseLock>> {
+        let guard = self.try_byte(Part::Lease(lock_bytes::of_lease(lease)))?;
+        Ok(guard.map(|guard| LeaseLock { _guard: guard }))
+    }
+
+    /// Whether the byte of a lease is held: by this store, or by another one in this process or elsewhere.
+    ///
+    /// The table comes first, because the kernel does not tell a description of its own locks. `root` is where a store that
+    /// takes no locks finds the file.
+    pub(crate) fn is_lease_held(&self, lease: &str, root: BorrowedFd<'_>) -> Result<bool> {
+        let Table { sys, path, file, .. } = &*self.0;
+        let byte = lock_bytes::of_lease(lease);
+        if self.0.held().bytes.contains(&byte) {
+            return Ok(true);
+        }
+        let ask = |file: &Fd| sys.is_locked(file.as_fd(), byte..byte + 1).at("lock", || path);
+        match file {
+            Some(file) => ask(file),
+            None => found(sys.open(root, LOCK, false)).at("open", || path)?.map_or(Ok(false), |file| ask(&file)),
+        }
+    }
+
     /// Take the whole store, which no other store object may have open for writing.
     pub fn exclusive_store(&self) -> Result<StoreLock> {
         match self.try_byte(Part::Store)? {
@@ -239,13 +268,14 @@ enum Part {
     Ref(u64),
     Digest(u64),
     AllDigests,
+    Lease(u64),
     Store,
 }
 
 impl Part {
     fn bytes(self) -> Range<u64> {
         match self {
-            Self::Ref(byte) | Self::Digest(byte) => byte..byte + 1,
+            Self::Ref(byte) | Self::Digest(byte) | Self::Lease(byte) => byte..byte + 1,
             Self::AllDigests => DIGESTS,
             Self::Store => STORE..STORE + 1,
         }
@@ -272,7 +302,7 @@ impl Drop for Guard {
         match self.part {
             Part::AllDigests => held.all = false,
             Part::Digest(_) => held.digests -= 1,
-            Part::Ref(_) | Part::Store => {}
+            Part::Ref(_) | Part::Lease(_) | Part::Store => {}
         }
         held.bytes.remove(&bytes.start);
         self.table.freed.notify_all();

@@ -10,6 +10,7 @@
 //! | `blob.rs` | the bytes of blobs |
 //! | `remove.rs` | delete, quarantine |
 //! | `meta/`, `labels.rs`, `images.rs` | what is known of blobs, and image names |
+//! | `leases.rs`, `own_leases.rs` | what garbage collection must not remove |
 //! | `listing.rs`, `kept.rs`, `walk.rs` | which blobs there are |
 //! | `users.rs` | the number of open files |
 
@@ -20,9 +21,11 @@ pub mod images;
 mod kept;
 mod labels;
 mod lease;
+mod leases;
 mod listing;
 pub mod lock;
 pub mod meta;
+mod own_leases;
 mod publish;
 mod remove;
 mod root;
@@ -41,6 +44,7 @@ use crate::format::names::BLOB_MODE;
 use crate::sys::{Layer, Policy, Process, Sys, watch};
 use lock::Locks;
 use meta::{Meta, Mode};
+use own_leases::OwnLeases;
 use root::Root;
 use users::{User, Users};
 
@@ -55,6 +59,7 @@ pub struct Volume {
     pub(crate) sys: Arc<dyn Sys>,
     pub(crate) root: Root,
     pub(crate) locks: Locks,
+    pub(crate) own_leases: OwnLeases,
     pub(crate) meta: Meta,
     pub(crate) read_only: bool,
     /// Whether what was acknowledged survives a power loss, or only the end of the process.
@@ -87,8 +92,8 @@ impl Volume {
         }
         let users = Arc::<Users>::default();
         let user = users.enter();
-        let (process, closed) = (Process::current(), AtomicBool::new(false));
-        Ok(Self { process, sys, root, locks, meta, read_only, durable, notes, closed, users, user })
+        let (process, closed, own_leases) = (Process::current(), AtomicBool::new(false), OwnLeases::default());
+        Ok(Self { process, sys, root, locks, own_leases, meta, read_only, durable, notes, closed, users, user })
     }
 
     /// The root's absolute path.
@@ -114,6 +119,7 @@ impl Volume {
         let closes = self.process.is_current() && !self.closed.swap(true, Ordering::AcqRel);
         if closes {
             self.meta.close();
+            self.own_leases.clear();
             self.locks.release_store();
         }
         closes

@@ -9,6 +9,7 @@ mod degraded;
 mod faults;
 mod images;
 mod labels;
+mod leases;
 mod listing;
 mod meta;
 mod read_only;

@@ -66,7 +66,9 @@ impl Ingest {
         // Also the checkpoint that the flush may have begun: its failure must be known before anything is published.
         inner.rejoin()?;
         inner.write_buffer.set_written(inner.written);
-        let checked = self.check(inner, size, expected, labels);
+        // Before the blob is looked for: a lease that has ended keeps the bytes, like a wrong digest.
+        let enter = |digest: Digest| self.volume().enter(self.lease.as_deref(), &[digest], &self.name).map(|()| digest);
+        let checked = self.check(inner, size, expected, labels).and_then(enter);
         let digest = match checked {
             Ok(digest) => digest,
             Err(error) => {

@@ -78,6 +78,8 @@ pub struct Ingest {
     /// The ref; empty for an anonymous ingest.
     name: String,
     since_ns: i64,
+    /// The lease under which it is written.
+    lease: Option<String>,
     /// The ingest itself, for the flushers.
     this: Weak<Self>,
     /// The write buffer of `inner`, which can be used while another thread writes.

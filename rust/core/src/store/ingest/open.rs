@@ -40,12 +40,25 @@ impl Ingests {
         expected: Option<&Digest>,
         algorithm: Option<Algorithm>,
     ) -> Result<Arc<Ingest>> {
+        self.open_under(None, ref_, total, expected, algorithm)
+    }
+
+    /// Likewise, under a lease: the ref, and the digest that is expected, are entered before the blob is looked for.
+    pub fn open_under(
+        self: &Arc<Self>,
+        lease: Option<&str>,
+        ref_: &str,
+        total: Option<u64>,
+        expected: Option<&Digest>,
+        algorithm: Option<Algorithm>,
+    ) -> Result<Arc<Ingest>> {
         check_ref(ref_)?;
         self.volume.check_writable()?;
         let Some(reserved) = self.live.reserve(ref_) else {
             return Err(self.held_here(ref_));
         };
         let lock = self.take_ref(ref_)?;
+        self.volume.enter_ingest(lease, ref_, expected)?;
         if let Some(digest) = expected
             && self.is_stored(digest, total)?
         {
@@ -55,26 +68,32 @@ impl Ingests {
         }
         let since_ns = self.volume.sys.now_ns();
         let inner = self.open_inner(ref_, Wanted { total, expected, algorithm }, since_ns, lock)?;
-        let ingest = self.opened(ref_, since_ns, inner);
+        let ingest = self.opened(lease, ref_, since_ns, inner);
         reserved.fill(&ingest);
         Ok(ingest)
     }
 
     /// Begin an ingest without a ref: no other process sees it, and nothing remains of it unless it is committed.
     pub fn anonymous(self: &Arc<Self>, algorithm: Algorithm) -> Result<Arc<Ingest>> {
+        self.anonymous_under(None, algorithm)
+    }
+
+    /// Likewise, under a lease.
+    pub fn anonymous_under(self: &Arc<Self>, lease: Option<&str>, algorithm: Algorithm) -> Result<Arc<Ingest>> {
         self.volume.check_writable()?;
         let now = self.volume.sys.now_ns();
         let backing = Backing::Unnamed(self.volume.temp(algorithm)?);
         let slot = Slot::start(None, None, algorithm, now);
         let inner = Inner::new(backing, &slot, now, Hasher::new(algorithm), &self.flushers.budget);
-        Ok(self.opened("", now, inner))
+        Ok(self.opened(lease, "", now, inner))
     }
 
-    fn opened(self: &Arc<Self>, name: &str, since_ns: i64, inner: Inner) -> Arc<Ingest> {
+    fn opened(self: &Arc<Self>, lease: Option<&str>, name: &str, since_ns: i64, inner: Inner) -> Arc<Ingest> {
         Arc::new_cyclic(|this| Ingest {
             ingests: Arc::clone(self),
             name: name.to_owned(),
             since_ns,
+            lease: lease.map(str::to_owned),
             this: Weak::clone(this),
             write_buffer: Arc::clone(&inner.write_buffer),
             wait_lock: Mutex::new(()),

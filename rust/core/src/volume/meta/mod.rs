@@ -8,6 +8,7 @@ mod connect;
 mod copy;
 mod fault;
 mod images;
+mod leases;
 mod place;
 mod query;
 mod rebuild;
@@ -38,6 +39,7 @@ use crate::waiting::Patience;
 
 pub use crate::format::metadata::LARGE;
 pub use images::Names;
+pub use leases::{LeaseRow, Leases};
 pub use query::MOST_PAIRS;
 pub use rebuild::Take;
 pub use rows::Row;

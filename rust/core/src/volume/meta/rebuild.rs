@@ -160,6 +160,9 @@ fn describe(salvaged: &Salvaged, report: &Report) -> Vec<String> {
     if salvaged.lost_images {
         lines.push("lost image names: some of the old file's could not be read".to_owned());
     }
+    if salvaged.lost_leases {
+        lines.push("lost leases: some of the old file's could not be read".to_owned());
+    }
     if !salvaged.opened {
         lines.push(
             "lost all labels and image names, and when blobs were verified: nothing of an old file could be read"
@@ -170,7 +173,7 @@ fn describe(salvaged: &Salvaged, report: &Report) -> Vec<String> {
             "lost the labels, if any, of blobs in {} parts of the old file that could not be read",
             salvaged.gaps
         ));
-    } else if !salvaged.lost_images {
+    } else if !salvaged.lost_images && !salvaged.lost_leases {
         lines.push("lost nothing: all of the old file could be read".to_owned());
     }
     lines

@@ -7,9 +7,10 @@ use rusqlite::{Connection, params};
 use super::connect;
 use super::place::Place;
 use super::rows::{self, COLUMNS};
-use super::{copy, fault, images};
+use super::{copy, fault, images, leases};
 use crate::digest::{Algorithm, Digest};
 use crate::error::Result;
+use crate::format::metadata::LEASES;
 use crate::model::Labels;
 
 /// The value that was found.
@@ -23,6 +24,8 @@ pub(super) struct Salvaged {
     pub images: u64,
     /// Whether there may have been others.
     pub lost_images: bool,
+    /// Whether there may have been leases, or resources of them, that were not read.
+    pub lost_leases: bool,
     /// Labels that only the index still has, of blobs whose row could not be read.
     pub orphans: HashMap<Digest, Labels>,
 }
@@ -69,6 +72,7 @@ impl Salvage<'_> {
             self.read_orphans("DESC")?;
         }
         self.read_images()?;
+        self.read_leases()?;
         self.read_settings()
     }
 
@@ -98,6 +102,38 @@ impl Salvage<'_> {
             self.found.images += read;
             self.found.lost_images |= gaps > 0 || !ended;
             if ended {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copy the leases and their resources from both ends, as far as they can be read.
+    fn read_leases(&mut self) -> Result<()> {
+        match leases::Leases::find(self.old) {
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(()),
+            Err(error) => return copy::damage_only(self.place, &error),
+        }
+        let (new, place) = (self.new, self.place);
+        let refused = |error: rusqlite::Error| fault::of_new(place.path, &error);
+        new.execute_batch(LEASES).map_err(refused)?;
+        let resource = "INSERT OR IGNORE INTO lease_resources (lease, kind, name) VALUES (?1, ?2, ?3)";
+        for order in ["ASC", "DESC"] {
+            let sql = format!("SELECT {} FROM leases ORDER BY id {order}", leases::COLUMNS);
+            let leases = self.each(&sql, &[], |row| match leases::read(row) {
+                Ok(row) => leases::put(new, &row).map_err(refused),
+                Err(_) => Ok(()),
+            })?;
+            let sql = format!(
+                "SELECT lease, kind, name FROM lease_resources ORDER BY lease {order}, kind {order}, name {order}"
+            );
+            let resources = self.each(&sql, &[], |row| {
+                let Ok((lease, kind, name)) = <(String, String, String)>::try_from(row) else { return Ok(()) };
+                new.execute(resource, params![lease, kind, name]).map(drop).map_err(refused)
+            })?;
+            self.found.lost_leases |= !(leases && resources);
+            if leases && resources {
                 break;
             }
         }

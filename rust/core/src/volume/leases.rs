@@ -1,0 +1,213 @@
+//! Leases: what is protected from garbage collection although nothing refers to it.
+//!
+//! A lease is a row of `meta.db`, and so is each of its resources. A lease of a process also holds a byte of the file `lock`:
+//! when the process ends, however it does, the kernel frees the byte, and the row counts for nothing. A lease that outlives its
+//! process ends by a call or by its time.
+//!
+//! | Lease | Its entries survive |
+//! | --- | --- |
+//! | of a process | the process, which ends with the machine at the latest: no sync is needed |
+//! | with an ID and a time | a power loss |
+//!
+//! An entry is written before the store is searched for the blob. So a collection that looks at the entries and then removes a
+//! blob, both in one transaction, either finds the entry, or has removed the blob before the caller looks for it.
+
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::filter::Filter;
+use crate::model::{Labels, Lease, Resources, check_labels};
+use crate::volume::Volume;
+use crate::volume::meta::{LeaseRow, Leases};
+use crate::waiting::Patience;
+
+impl Volume {
+    /// Create a lease that outlives the process, and ends after that time; on return it survives a power loss.
+    pub fn create_lease(&self, id: &str, labels: &Labels, expires_ns: i64) -> Result<Lease> {
+        self.check_writable()?;
+        check_labels(labels)?;
+        self.insert_lease(id, labels, Some(expires_ns), None)
+    }
+
+    /// Create a lease that ends with this process, with this store, by [`Volume::end_lease`], or after that time.
+    pub fn begin_lease(&self, id: &str, labels: &Labels, expires_ns: Option<i64>) -> Result<Lease> {
+        self.check_writable()?;
+        check_labels(labels)?;
+        // Before the row is there: no process may find it without the sign that its process lives.
+        let lock = self.locks.try_lease(id)?.ok_or_else(|| Error::LeaseExists { lease: id.to_owned() })?;
+        self.own_leases.insert(id, lock);
+        let result = self.insert_lease(id, labels, expires_ns, Some(std::process::id()));
+        if result.is_err() {
+            self.own_leases.remove(id);
+        }
+        result
+    }
+
+    /// End a lease of `begin_lease`, and raise nothing: what cannot be removed counts for nothing any more.
+    pub fn end_lease(&self, id: &str) {
+        if self.check_open().is_ok() && self.own_leases.has(id) {
+            // The row goes first: a row without a process is garbage that the next lease has to sweep.
+            self.meta.forget_lease(id);
+            self.own_leases.remove(id);
+        }
+    }
+
+    fn insert_lease(&self, id: &str, labels: &Labels, expires_ns: Option<i64>, process: Option<u32>) -> Result<Lease> {
+        let ended = self.ended_leases(process.map(|_| id))?;
+        let created_ns = self.sys.now_ns();
+        let after = |ns: i64| expires_ns.map(|expires_ns| ns.saturating_add(expires_ns));
+        let lease =
+            Lease { id: id.to_owned(), created_ns, expires_ns: after(created_ns), process, labels: labels.clone() };
+        let boot = self.sys.boot_id().zip(after(self.sys.boot_ns()));
+        let row = LeaseRow { lease, boot };
+        self.meta.create_leases(process.is_none(), |leases| {
+            for each in &ended {
+                leases.remove(&each.id, Some(each.created_ns))?;
+            }
+            if leases.get(id)?.is_some() {
+                return Ok(Err(Error::LeaseExists { lease: id.to_owned() }));
+            }
+            leases.put(&row)?;
+            Ok(Ok(row.lease.clone()))
+        })
+    }
+
+    /// The leases that have ended and are still there. The byte of `new` is held by the caller, who has written no row yet: a row
+    /// of that process lease is an earlier one's.
+    fn ended_leases(&self, new: Option<&str>) -> Result<Vec<Lease>> {
+        let mut ended = Vec::new();
+        for row in self.meta.leases()? {
+            let is_earlier = row.lease.process.is_some() && new == Some(row.lease.id.as_str());
+            if is_earlier || self.end_of(&row)?.is_some() {
+                ended.push(row.lease);
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Return a lease.
+    pub fn lease(&self, id: &str) -> Result<Lease> {
+        self.check_open()?;
+        match self.meta.lease(id)? {
+            Some(row) if self.end_of(&row)?.is_none() => Ok(row.lease),
+            _ => Err(no_lease(id)),
+        }
+    }
+
+    /// Return the leases that match, by their IDs.
+    pub fn leases(&self, filter: &Filter) -> Result<Vec<Lease>> {
+        self.check_open()?;
+        let mut found = Vec::new();
+        for row in self.meta.leases()? {
+            if filter.matches(&row.lease) && self.end_of(&row)?.is_none() {
+                found.push(row.lease);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Return what a lease protects.
+    pub fn lease_resources(&self, id: &str) -> Result<Resources> {
+        self.lease(id)?;
+        self.meta.lease_resources(id)
+    }
+
+    /// Have a lease protect resources, all of them; on return that survives a power loss, or the process of the lease.
+    pub fn add_to_lease(&self, id: &str, resources: &Resources) -> Result<()> {
+        self.change_lease(id, |leases| leases.enter(id, resources))
+    }
+
+    /// Have a lease no longer protect resources; those that it does not protect are passed over.
+    pub fn remove_from_lease(&self, id: &str, resources: &Resources) -> Result<()> {
+        self.change_lease(id, |leases| leases.leave(id, resources))
+    }
+
+    /// End a lease; on return that survives a power loss. A caller that works under it gets `LeaseEnded`.
+    pub fn delete_lease(&self, id: &str) -> Result<()> {
+        self.change_lease(id, |leases| leases.remove(id, None))
+    }
+
+    fn change_lease(&self, id: &str, run: impl Fn(&Leases<'_>) -> rusqlite::Result<()>) -> Result<()> {
+        self.check_writable()?;
+        // Before the transaction, because this asks for a lock of another file.
+        self.lease(id)?;
+        let durable = !self.own_leases.has(id);
+        Patience::until(|| {
+            self.meta.try_change_leases(durable, |leases| match leases {
+                Some(leases) if leases.get(id)?.is_some() => run(leases).map(Ok),
+                _ => Ok(Err(no_lease(id))),
+            })
+        })
+    }
+
+    /// Enter blobs into the lease under which the caller works, if it works under one, before it looks for them or stores them;
+    /// the ingest `committed` ends with that. All of it is one transaction.
+    pub(crate) fn enter(&self, lease: Option<&str>, digests: &[Digest], committed: &str) -> Result<()> {
+        let Some(id) = lease else { return Ok(()) };
+        let resources = Resources { digests: digests.to_vec(), refs: Vec::new() };
+        Patience::until(|| self.try_enter(id, &resources, committed))
+    }
+
+    /// Enter blobs into the lease under which the caller works, before it looks for them.
+    pub fn enter_blobs(&self, lease: &str, digests: Vec<Digest>) -> Result<()> {
+        self.check_writable()?;
+        let resources = Resources { digests, refs: Vec::new() };
+        Patience::until(|| self.try_enter(lease, &resources, ""))
+    }
+
+    /// Likewise, an ingest that begins, and the blob that it is expected to be.
+    pub(crate) fn enter_ingest(&self, lease: Option<&str>, ref_: &str, expected: Option<&Digest>) -> Result<()> {
+        let Some(id) = lease else { return Ok(()) };
+        let resources = Resources { refs: vec![ref_.to_owned()], digests: expected.copied().into_iter().collect() };
+        Patience::until(|| self.try_enter(id, &resources, ""))
+    }
+
+    /// Enter resources, once; None, and nothing is entered, while another process writes.
+    pub(crate) fn try_enter(&self, id: &str, resources: &Resources, committed: &str) -> Result<Option<()>> {
+        let durable = !self.own_leases.has(id);
+        let ended = |reason| Error::LeaseEnded { lease: id.to_owned(), reason };
+        self.meta.try_change_leases(durable, |leases| {
+            let Some(leases) = leases else { return Ok(Err(ended(DELETED))) };
+            let Some(row) = leases.get(id)? else { return Ok(Err(ended(DELETED))) };
+            match self.end_of(&row) {
+                Ok(None) => {}
+                Ok(Some(reason)) => return Ok(Err(ended(reason))),
+                Err(error) => return Ok(Err(error)),
+            }
+            leases.enter(id, resources)?;
+            if !committed.is_empty() {
+                leases.leave(id, &Resources { refs: vec![committed.to_owned()], ..Resources::default() })?;
+            }
+            Ok(Ok(()))
+        })
+    }
+
+    /// Why a lease has ended; None if it lasts.
+    fn end_of(&self, row: &LeaseRow) -> Result<Option<&'static str>> {
+        let Lease { id, process, .. } = &row.lease;
+        if process.is_some() && !self.locks.is_lease_held(id, self.root.dir())? {
+            return Ok(Some("its process has ended"));
+        }
+        Ok(self.has_expired(row).then_some(EXPIRED))
+    }
+
+    /// Whether the time of a lease has passed: by the wall clock, and in the same boot by the clock that cannot be set, too.
+    fn has_expired(&self, row: &LeaseRow) -> bool {
+        let Some(expires_ns) = row.lease.expires_ns else { return false };
+        if self.sys.now_ns() < expires_ns {
+            return false;
+        }
+        match &row.boot {
+            Some((boot, boot_expires_ns)) if self.sys.boot_id().as_ref() == Some(boot) => {
+                self.sys.boot_ns() >= *boot_expires_ns
+            }
+            _ => true,
+        }
+    }
+}
+
+const DELETED: &str = "deleted";
+const EXPIRED: &str = "expired";
+
+fn no_lease(id: &str) -> Error {
+    Error::NotFound { kind: "lease", name: id.to_owned() }
+}

@@ -1,0 +1,203 @@
+//! Leases: what a garbage collection must not remove. A file has their tables from its first lease on.
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::Meta;
+use super::writer::Sync;
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::format::labels;
+use crate::format::metadata::{BLOB, INGEST, LEASES};
+use crate::model::{Labels, Lease, Resources};
+
+/// The columns that [`read`] expects.
+pub(super) const COLUMNS: &str = "id, created_ns, expires_ns, boot, boot_expires_ns, process, labels";
+
+/// What `meta.db` keeps of a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseRow {
+    /// The lease.
+    pub lease: Lease,
+    /// The boot of the machine in which it was created, and the time since that boot at which it ends.
+    pub boot: Option<(String, i64)>,
+}
+
+impl Meta {
+    /// Return a lease.
+    pub fn lease(&self, id: &str) -> Result<Option<LeaseRow>> {
+        Ok(self.asked(|leases| leases.get(id))?.flatten())
+    }
+
+    /// Return all leases, by their IDs.
+    pub fn leases(&self) -> Result<Vec<LeaseRow>> {
+        Ok(self.asked(all)?.unwrap_or_default())
+    }
+
+    /// Return what a lease protects, in order.
+    pub fn lease_resources(&self, id: &str) -> Result<Resources> {
+        Ok(self.asked(|leases| leases.resources(id))?.unwrap_or_default())
+    }
+
+    /// Ask for leases; None where there was never one. A damaged file raises, because no lease is an answer.
+    fn asked<T>(&self, run: impl Fn(&Leases<'_>) -> rusqlite::Result<T>) -> Result<Option<T>> {
+        let found = self.read(|connection| Leases::find(connection)?.map(|leases| run(&leases)).transpose())?;
+        self.check_labels_readable()?;
+        Ok(found.flatten())
+    }
+
+    /// Make the tables if need be, and change leases in one transaction; waits for other processes. What `run` refuses has to be
+    /// refused before it changes anything. With `durable` the change survives a power loss.
+    pub fn create_leases<T>(
+        &self,
+        durable: bool,
+        run: impl FnOnce(&Leases<'_>) -> rusqlite::Result<Result<T>>,
+    ) -> Result<T> {
+        self.write(sync_of(durable), |connection| {
+            connection.execute_batch(LEASES)?;
+            run(&Leases { connection })
+        })?
+    }
+
+    /// Change leases in one transaction; `run` gets none where there was never one. None, and nothing is changed, while another
+    /// process writes. With `durable` the change survives a power loss.
+    pub fn try_change_leases<T, F>(&self, durable: bool, run: F) -> Result<Option<T>>
+    where
+        F: FnOnce(Option<&Leases<'_>>) -> rusqlite::Result<Result<T>>,
+    {
+        let run = |connection: &Connection| run(Leases::find(connection)?.as_ref());
+        self.try_write(sync_of(durable), &mut Some(run))?.transpose()
+    }
+
+    /// Remove a lease of a process that ends; a failure leaves a row that counts for nothing.
+    pub fn forget_lease(&self, id: &str) {
+        let run = |connection: &Connection| match Leases::find(connection)? {
+            Some(leases) => leases.remove(id, None),
+            None => Ok(()),
+        };
+        self.write_spare(Sync::Cheap, run).ok();
+    }
+}
+
+/// The leases as a transaction sees them. The caller holds it.
+pub struct Leases<'a> {
+    connection: &'a Connection,
+}
+
+impl<'a> Leases<'a> {
+    /// The leases of a file; None if it has no tables for them.
+    pub(super) fn find(connection: &'a Connection) -> rusqlite::Result<Option<Self>> {
+        let kept: bool = connection
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'lease_resources')")?
+            .query_row([], |row| row.get(0))?;
+        Ok(kept.then_some(Self { connection }))
+    }
+
+    /// Return a lease.
+    pub fn get(&self, id: &str) -> rusqlite::Result<Option<LeaseRow>> {
+        let sql = format!("SELECT {COLUMNS} FROM leases WHERE id = ?1");
+        self.connection.prepare_cached(&sql)?.query_row([id], read).optional()
+    }
+
+    fn resources(&self, id: &str) -> rusqlite::Result<Resources> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT kind, name FROM lease_resources WHERE lease = ?1 ORDER BY name")?;
+        let mut found = Resources::default();
+        let mut rows = statement.query([id])?;
+        while let Some(row) = rows.next()? {
+            let (kind, name): (String, String) = row.try_into()?;
+            match kind.as_str() {
+                BLOB => found.digests.push(Digest::parse(&name).map_err(|error| garbage(1, error.to_string()))?),
+                INGEST => found.refs.push(name),
+                // Of a later release.
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+
+    /// Insert a lease without resources.
+    pub fn put(&self, row: &LeaseRow) -> rusqlite::Result<()> {
+        put(self.connection, row)
+    }
+
+    /// Remove a lease and its resources; with a time, only one that was created then.
+    pub fn remove(&self, id: &str, created_ns: Option<i64>) -> rusqlite::Result<()> {
+        let removed = self
+            .connection
+            .prepare_cached("DELETE FROM leases WHERE id = ?1 AND (?2 IS NULL OR created_ns = ?2)")?
+            .execute(params![id, created_ns])?;
+        if removed > 0 {
+            self.connection.prepare_cached("DELETE FROM lease_resources WHERE lease = ?1")?.execute([id])?;
+        }
+        Ok(())
+    }
+
+    /// Have a lease protect resources.
+    pub fn enter(&self, id: &str, resources: &Resources) -> rusqlite::Result<()> {
+        let sql = "INSERT OR IGNORE INTO lease_resources (lease, kind, name) VALUES (?1, ?2, ?3)";
+        self.each(sql, id, resources)
+    }
+
+    /// Have a lease no longer protect resources.
+    pub fn leave(&self, id: &str, resources: &Resources) -> rusqlite::Result<()> {
+        self.each("DELETE FROM lease_resources WHERE lease = ?1 AND kind = ?2 AND name = ?3", id, resources)
+    }
+
+    fn each(&self, sql: &str, id: &str, resources: &Resources) -> rusqlite::Result<()> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        for digest in &resources.digests {
+            statement.execute([id, BLOB, digest.to_string().as_str()])?;
+        }
+        for ref_ in &resources.refs {
+            statement.execute([id, INGEST, ref_.as_str()])?;
+        }
+        Ok(())
+    }
+}
+
+fn sync_of(durable: bool) -> Sync {
+    if durable { Sync::Durable } else { Sync::Cheap }
+}
+
+fn all(leases: &Leases<'_>) -> rusqlite::Result<Vec<LeaseRow>> {
+    let sql = format!("SELECT {COLUMNS} FROM leases ORDER BY id");
+    leases.connection.prepare_cached(&sql)?.query_map([], read)?.collect()
+}
+
+/// Insert a lease.
+pub(super) fn put(connection: &Connection, row: &LeaseRow) -> rusqlite::Result<()> {
+    let LeaseRow { lease, boot } = row;
+    let labels = (!lease.labels.is_empty()).then(|| labels::encode(&lease.labels));
+    let (boot, boot_expires_ns) = boot.as_ref().map(|(id, ns)| (id.as_str(), *ns)).unzip();
+    connection
+        .prepare_cached(&format!("INSERT OR IGNORE INTO leases ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"))?
+        .execute(params![
+            lease.id,
+            lease.created_ns,
+            lease.expires_ns,
+            boot,
+            boot_expires_ns,
+            lease.process.map(i64::from),
+            labels
+        ])?;
+    Ok(())
+}
+
+/// Read a row of [`COLUMNS`]. What cannot be ours is an error of conversion, which counts as damage.
+pub(super) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<LeaseRow> {
+    let text = row.get_ref(6)?.as_str_or_null().map_err(|error| garbage(6, error.to_string()))?;
+    let labels = match text {
+        None => Labels::new(),
+        Some(text) => labels::decode(text).ok_or_else(|| garbage(6, "labels that are not JSON".to_owned()))?,
+    };
+    let process = row.get::<_, Option<i64>>(5)?.map(u32::try_from).transpose();
+    let process = process.map_err(|error| garbage(5, error.to_string()))?;
+    let lease = Lease { id: row.get(0)?, created_ns: row.get(1)?, expires_ns: row.get(2)?, process, labels };
+    let boot = row.get::<_, Option<String>>(3)?.zip(row.get::<_, Option<i64>>(4)?);
+    Ok(LeaseRow { lease, boot })
+}
+
+fn garbage(column: usize, reason: String) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, reason.into())
+}

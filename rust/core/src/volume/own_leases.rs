@@ -1,0 +1,38 @@
+//! The leases that end with this process, as the store that created them holds them.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::volume::lock::LeaseLock;
+
+/// The signs that the process of these leases lives.
+#[derive(Default)]
+pub(crate) struct OwnLeases(Mutex<HashMap<String, LeaseLock>>);
+
+impl OwnLeases {
+    /// Whether the store holds that lease.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.held().contains_key(id)
+    }
+
+    /// Hold a lease.
+    pub(crate) fn insert(&self, id: &str, lock: LeaseLock) {
+        self.held().insert(id.to_owned(), lock);
+    }
+
+    /// Hold a lease no longer.
+    pub(crate) fn remove(&self, id: &str) {
+        let ended = self.held().remove(id);
+        drop(ended);
+    }
+
+    /// Hold none any more.
+    pub(crate) fn clear(&self) {
+        let ended = std::mem::take(&mut *self.held());
+        drop(ended);
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<String, LeaseLock>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
