@@ -12,10 +12,10 @@ from anyio import to_thread
 from foreign.programs import run
 from support.make_images import index_of, keep_two_platforms, manifest_of, target_of
 
-from steelyard import InvalidArgument, LocalStore, MemoryStore, NotFound
+from steelyard import LocalStore, MemoryStore, NotFound
 from steelyard.containerd.remote import RemoteStore
 from steelyard.containerd.service import Server
-from steelyard.errors import Unsupported
+from steelyard.errors import LeaseEnded, Unsupported
 from steelyard.images import ImagesOf, Naming, convert, export_images, import_images
 from steelyard.testing._values import digest_of
 
@@ -38,7 +38,7 @@ async def ctr(store: RemoteStore, *words: str) -> str:
 
 async def collect(store: RemoteStore) -> None:
     """Have containerd collect its garbage, now."""
-    async with store.leased(collect=True):
+    async with store.lease(collect=True):
         pass
 
 
@@ -56,7 +56,7 @@ async def source() -> tuple[MemoryStore, set[str]]:
 async def test_containerd_collects_what_nothing_refers_to_and_not_what_a_lease_protects(remote: RemoteStore) -> None:
     lost = (await remote.put(b"lost")).digest
     there = (await remote.put(b"there before")).digest
-    async with remote.leased() as leased:
+    async with remote.lease() as leased:
         kept = [(await leased.put(b"kept")).digest, (await leased.put(b"there before")).digest]
         async with leased.writer("begun") as writer:
             await writer.write(b"begun")
@@ -70,24 +70,20 @@ async def test_containerd_collects_what_nothing_refers_to_and_not_what_a_lease_p
     assert set() == await digests(remote)
     with pytest.raises(NotFound):
         await remote.info(lost)
-    with pytest.raises(NotFound):
+    with pytest.raises(LeaseEnded) as ended:
         await leased.put(b"after the end of the lease")
+    assert leased.lease_id == ended.value.lease
 
 
 async def test_a_lease_can_protect_stored_blobs(remote: RemoteStore) -> None:
     # Under a lease from the start: containerd collects garbage whenever it likes.
-    async with AsyncExitStack() as first, remote.leased(expires=timedelta(minutes=5)) as leased:
-        there = (await (await first.enter_async_context(remote.leased())).put(b"there")).digest
-        await leased.protect([there, digest_of(b"absent")])
+    async with AsyncExitStack() as first, remote.lease(expires=timedelta(minutes=5)) as leased:
+        there = (await (await first.enter_async_context(remote.lease())).put(b"there")).digest
+        await leased.leases.add(leased.lease_id or "", digests=[there, digest_of(b"absent")])
         await first.aclose()
         await collect(remote)
 
         assert {str(there)} == await digests(remote)
-    with pytest.raises(InvalidArgument):
-        await remote.protect([there])
-    with pytest.raises(InvalidArgument):
-        async with remote.leased(expires=timedelta(0)):
-            pass
 
 
 async def test_an_imported_image_stays_until_its_name_goes(remote: RemoteStore) -> None:
@@ -154,7 +150,7 @@ async def test_a_server_without_leases_gets_no_labels_for_a_collector(service: S
         assert wanted == await digests(remote)
         assert [{}] * len(wanted) == [info.labels async for info in remote.walk()]
         with pytest.raises(Unsupported):
-            async with remote.leased():
+            async with remote.lease():
                 pass
 
 

@@ -34,6 +34,10 @@ DOCUMENTS = 6
 """The hops for reading the manifest and the config where no read can be had from memory alone, as on tmpfs."""
 
 
+LEASE = 3
+"""The hops to begin a lease, to enter what is there or is read, and to end the lease."""
+
+
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[LocalStore]:
     """Give an empty store."""
@@ -94,15 +98,16 @@ def source(kind: str, form: str, folder: Path) -> Callable[[], ImportSource]:
         ("oci", "file", 24, 10),
         ("oci", "stream", 24, 10),
         ("docker", "file", 27, 13),
-        ("docker", "stream", 30, 32),
-        ("oci", "compressed file", 30, 25),
-        ("oci", "compressed stream", 30, 25),
+        # It looks for what is stored layer by layer, and each look enters what it asks for.
+        ("docker", "stream", 30, 35),
+        ("oci", "compressed file", 30, 28),
+        ("oci", "compressed stream", 30, 28),
     ],
 )
 async def test_an_import_of_four_layers_keeps_its_budget(
     store: LocalStore, asked: list[int], tmp_path: Path, *, kind: str, form: str, budget: int, stored_budget: int
 ) -> None:
-    slack = 0 if has_cached_reads(tmp_path) else DOCUMENTS
+    slack = LEASE if has_cached_reads(tmp_path) else LEASE + DOCUMENTS
     archive = source(kind, form, tmp_path)
 
     first = await hops(lambda: import_images(store, archive()))
@@ -131,7 +136,7 @@ async def test_a_check_asks_once_for_all_blobs(
 
 
 async def test_an_export_of_four_layers_keeps_its_budget(store: LocalStore, asked: list[int], tmp_path: Path) -> None:
-    slack = 0 if has_cached_reads(tmp_path) else DOCUMENTS
+    slack = LEASE if has_cached_reads(tmp_path) else LEASE + DOCUMENTS
     await import_images(store, source("oci", "file", tmp_path)())
     asked.clear()
 

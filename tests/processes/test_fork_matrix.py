@@ -25,6 +25,7 @@ from steelyard.base import BaseStore
 from steelyard.content import ReaderAt, Store, Writer
 from steelyard.hashing import Hasher
 from steelyard.images.layout import DirectoryLayout, TarLayout
+from steelyard.leases import Leases
 from steelyard.names import ImageNames
 
 WITHOUT_FILES = ("steelyard.memory", "steelyard.testing", "steelyard.images.layout._memory")
@@ -93,7 +94,7 @@ def test_no_open_object_can_be_pickled(kind: type) -> None:
         pickle.dumps(empty(kind))
 
 
-@pytest.mark.parametrize("interface", [Store, Writer, ReaderAt, ImageNames, images.layout.LayoutDriver])
+@pytest.mark.parametrize("interface", [Store, Writer, ReaderAt, ImageNames, Leases, images.layout.LayoutDriver])
 def test_everything_that_has_files_or_servers_open_knows_its_process(interface: type) -> None:
     """A class that is added later is found here, unless it holds memory only."""
     concrete = [

@@ -15,6 +15,7 @@ from steelyard.base import BaseReader, BaseStore
 from steelyard.containerd.remote import RemoteStore
 from steelyard.content import ReaderAt, Store, Writer
 from steelyard.images.layout import BlobWriter, DirectoryLayout, LayoutDriver, MemoryLayout
+from steelyard.leases import Leases
 from steelyard.names import ImageNames
 
 OPTIONS = {
@@ -50,6 +51,9 @@ CLASSES: tuple[tuple[type, type], ...] = (
     (_class("memory._reader", "MemoryReader"), ReaderAt),
     (_class("containerd.remote._reader", "RemoteReader"), ReaderAt),
     (BaseReader, ReaderAt),
+    (_class("memory", "MemoryLeases"), Leases),
+    (_class("local.leases", "LocalLeases"), Leases),
+    (_class("containerd.remote._leases", "RemoteLeases"), Leases),
     (_class("local.names", "LocalImageNames"), ImageNames),
     (_class("memory", "MemoryImageNames"), ImageNames),
     (_class("containerd.remote._names", "RemoteImageNames"), ImageNames),

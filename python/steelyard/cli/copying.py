@@ -17,8 +17,7 @@ from steelyard.cli.parameters import Parameter
 from steelyard.cli.records import CopiedRecord
 from steelyard.content import Store
 from steelyard.digest import Digest
-from steelyard.errors import SteelyardError, Unsupported
-from steelyard.images import Collecting
+from steelyard.errors import DataCorrupt, SteelyardError, Unsupported
 from steelyard.model import Labels
 from steelyard.transfer import copy
 
@@ -64,7 +63,7 @@ async def cp(
         store = await stack.enter_async_context(open_root(source, read_only=True))
         durable = context.settings.durability_name == "power-loss"
         place = await stack.enter_async_context(open_root(target, durable=durable))
-        place = await _leased(context, place)
+        place = await _leased(context, stack, place)
         await _copy_all(context, _Copying(context, meter, store, place, more, with_labels=with_labels), digests)
     counts = context.counts
     context.conclude(
@@ -122,15 +121,15 @@ async def _resolved(context: Context, store: Store, digests: Sequence[str]) -> A
             yield name
 
 
-async def _leased(context: Context, store: Store) -> Store:
-    """Make a server that collects garbage keep copied blobs for a day, because nothing references them yet."""
-    if not isinstance(store, Collecting):
-        return store
+async def _leased(context: Context, stack: AsyncExitStack, target: Store) -> Store:
+    """Protect the copied blobs while the command runs; in a server that collects garbage by itself for a day, because no name refers to them."""
     try:
-        leased = await store.keep_for(_KEPT)
-    except Unsupported:
-        return store
+        if not target.leases.collects:
+            return await stack.enter_async_context(target.lease())
+        lease = await target.leases.create(expires=_KEPT)
+    except (Unsupported, DataCorrupt):
+        return target  # without leases, or with damaged metadata, nothing is collected
     context.conclude(
         "the target collects garbage: it keeps copied blobs for a day, and longer if an image or a label references them"
     )
-    return leased
+    return target.with_lease(lease.id)

@@ -34,7 +34,6 @@ from steelyard.images.layout import DirectoryLayout as DirectoryLayout
 from steelyard.images.layout import LayoutDriver as LayoutDriver
 from steelyard.images.layout import MemoryLayout as MemoryLayout
 from steelyard.images.layout import TarLayout as TarLayout
-from steelyard.images.leases import Collecting as Collecting
 from steelyard.images.limits import DEFAULT_LIMITS as DEFAULT_LIMITS
 from steelyard.images.limits import Limits as Limits
 from steelyard.images.media_types import Kind as Kind
@@ -61,7 +60,6 @@ __all__ = (
     "DEFAULT_TAG",
     "REF_NAME",
     "BlobWriter",
-    "Collecting",
     "DirectoryLayout",
     "Document",
     "Exported",

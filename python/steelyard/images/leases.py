@@ -1,8 +1,7 @@
 """Leases: they protect the blobs of an image from garbage collection until the image has a name.
 
-A containerd removes unreferenced blobs at any time. A **lease** protects the blobs that are stored through it. After the lease
-an image's name refers to its root, and the labels of each index and manifest refer to its children. A store that collects
-garbage implements `Collecting`; for any other store this module does nothing.
+A **lease** protects blobs that nothing refers to yet. After it, the name of an image refers to the root, and the root to the rest: a store
+reads that in its documents, or finds it only in labels (`Leases.collects`), as containerd does, which removes unreferenced blobs at any time.
 
 Spec: containerd, "Garbage Collection": the labels ``containerd.io/gc.ref.content.*``.
 """
@@ -11,9 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
-from datetime import timedelta
-from typing import Protocol, runtime_checkable
+from contextlib import AsyncExitStack, aclosing, suppress
 
 import msgspec
 
@@ -21,40 +18,15 @@ from steelyard._runtime.backend import uninterrupted
 from steelyard._runtime.scopes import managed
 from steelyard.content import Store
 from steelyard.digest import Algorithm, Digest
-from steelyard.errors import InvalidDigest, Unsupported
+from steelyard.errors import DataCorrupt, InvalidDigest, StorageError, Unsupported
 from steelyard.images.documents import Index, Manifest, OCIDescriptor
 from steelyard.images.node import Node, view_of
 from steelyard.model import Labels, PutResult
 
-__all__ = ("Collecting", "LeaseGuard", "lease_guard", "reference_labels")
+__all__ = ("LeaseGuard", "lease_guard", "reference_labels")
 
 _PREFIX = "containerd.io/gc.ref.content."
 _KEYS = {"index": "m.", "manifest": "m.", "layer": "l.", "config": "config"}
-
-
-@runtime_checkable
-class Collecting(Protocol):
-    """The methods of a store that removes unreferenced blobs by itself."""
-
-    def leased(self) -> AbstractAsyncContextManager[Store]:
-        """Give a store that protects the blobs stored through it until the context is left.
-
-        Raises:
-            Unsupported: the store does not collect garbage after all.
-        """
-        ...
-
-    async def keep_for(self, time: timedelta) -> Store:
-        """Return a store that protects the blobs stored through it for that time.
-
-        Raises:
-            Unsupported: the store does not collect garbage after all.
-        """
-        ...
-
-    async def protect(self, digests: Iterable[Digest]) -> None:
-        """Protect blobs that are stored already in the same way; missing blobs are ignored."""
-        ...
 
 
 class LeaseGuard:
@@ -62,21 +34,37 @@ class LeaseGuard:
 
     Attributes:
         store: the store to use; blobs stored through it are protected.
+
+    Args:
+        store: the store with the lease.
+        lease: the ID of the lease, or None if nothing is protected.
+        labels: whether documents are labelled with references to their children.
     """
 
-    def __init__(self, store: Store, collecting: Collecting | None) -> None:
+    def __init__(self, store: Store, lease: str | None = None, *, labels: bool = False) -> None:
         self.store = store
-        self._collecting = collecting
+        self._lease = lease
+        self._labels = labels
 
     async def find_stored(self, sizes: Mapping[Digest, int]) -> set[Digest]:
         """Return the blobs that are stored with these sizes; from now on they are protected."""
+        if self._lease is not None and not self._labels:
+            # Before the look: what is absent now is stored soon, and a transaction takes all of them.
+            await self.store.leases.add(self._lease, digests=sizes)
         infos = await self.store.infos(sizes)
         found = {digest for digest, info in infos.items() if info.size == sizes[digest]}
-        if self._collecting is None or not found:
+        if self._lease is None or not self._labels or not found:
             return found
-        await self._collecting.protect(found)
+        # A server takes a call for each, so only what is there is added.
+        await self.store.leases.add(self._lease, digests=found)
         # A blob may have been collected before it was protected.
         return set(await self.store.infos(found))
+
+    async def protect(self, digests: Iterable[Digest]) -> None:
+        """Protect blobs that are read. On a full disk they are read without protection."""
+        if self._lease is not None:
+            with suppress(StorageError):
+                await self.store.leases.add(self._lease, digests=digests)
 
     async def put_batch(self, blobs: Sequence[tuple[Algorithm, bytes]]) -> list[PutResult]:
         """Store small blobs, and return the results in the same order."""
@@ -94,7 +82,7 @@ class LeaseGuard:
 
     async def refer(self, nodes: Iterable[Node]) -> None:
         """Label the documents among the stored blobs of an image with references to their stored children."""
-        if self._collecting is None:
+        if not self._labels:
             return
         stored = list(nodes)
         there = {node.descriptor.digest for node in stored}
@@ -106,7 +94,7 @@ class LeaseGuard:
 
     async def refer_all(self, digest: Digest, named: Iterable[OCIDescriptor]) -> None:
         """Label one document with references to all its children."""
-        if self._collecting is not None:
+        if self._labels:
             await self._label(digest, reference_labels(named))
 
     @uninterrupted  # a call with `*args` would leave its coroutine unawaited
@@ -118,18 +106,23 @@ class LeaseGuard:
 
 
 @managed
-async def lease_guard(store: Store) -> AsyncIterator[LeaseGuard]:
-    """Give the lease guard of a store; if the store does not collect garbage, it protects nothing."""
+async def lease_guard(store: Store, *, reads: bool = False) -> AsyncIterator[LeaseGuard]:
+    """Give the lease guard of a store. Where there can be no lease, it protects nothing, and nothing is collected.
+
+    That is so in a store without leases, and in one whose metadata is damaged: nothing is removed from it before it was rebuilt.
+
+    Args:
+        store: the store.
+        reads: whether the store is only read. On a full disk it is then read without protection.
+    """
+    refused = (Unsupported, DataCorrupt, StorageError) if reads else (Unsupported, DataCorrupt)
     async with AsyncExitStack() as stack:
-        if isinstance(store, Collecting):
-            try:
-                leased = await stack.enter_async_context(store.leased())
-            except Unsupported:
-                yield LeaseGuard(store, None)
-                return
-            yield LeaseGuard(leased, leased if isinstance(leased, Collecting) else store)
+        try:
+            leased = await stack.enter_async_context(store.lease())
+        except refused:
+            yield LeaseGuard(store)
             return
-        yield LeaseGuard(store, None)
+        yield LeaseGuard(leased, leased.lease_id, labels=leased.leases.collects)
 
 
 def reference_labels(named: Iterable[OCIDescriptor]) -> Labels:

@@ -245,4 +245,4 @@ def _consumed(consume: Callable[[Iterator[Any]], ResultT], answers: Iterator[Any
 def _explained(refused: Refused, about: About, connection: Connection, limits: Limits) -> Exception:
     if refused.code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return Unreachable(connection.address, reason=f"{about.call}: no answer within {limits.timeout:g} s")
-    return error_of(refused, about, connection.address)
+    return error_of(refused, about, connection.address, connection.lease)

@@ -21,6 +21,8 @@ from steelyard.errors import (
     FailedPrecondition,
     InvalidArgument,
     InvalidDigest,
+    LeaseEnded,
+    LeaseExists,
     NotFound,
     OutOfRange,
     SteelyardError,
@@ -87,13 +89,16 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     size: int | None = None
 
 
-def error_of(refused: Refused, about: About, address: str) -> SteelyardError:
-    """Return our error for what a call ended with."""
+def error_of(refused: Refused, about: About, address: str, lease: str | None = None) -> SteelyardError:
+    """Return our error for what a call ended with; `lease` is the one under which it was made."""
     exact = _restored(refused, about, address) if refused.fields else None
     if exact is not None:
         return exact
     make = _TABLE.get(refused.code)
-    return _storage(refused, about, address) if make is None else make(refused, about, address)
+    error = _storage(refused, about, address) if make is None else make(refused, about, address)
+    if lease is not None and about.kind != "lease" and isinstance(error, NotFound) and error.kind == "lease":
+        return LeaseEnded(lease, reason="deleted")
+    return error
 
 
 def _restored(refused: Refused, about: About, address: str) -> SteelyardError | None:
@@ -140,7 +145,9 @@ def _exists(refused: Refused, about: About, _: str) -> SteelyardError:
     if about.kind == "image name":
         return NameTaken(about.name)
     digest = about.expected or next(iter(_digests(refused)), None)
-    if about.kind == "lease" or digest is None:
+    if about.kind == "lease":
+        return LeaseExists(about.name)
+    if digest is None:
         return FailedPrecondition(f"{about.kind} {about.name}: exists already")
     return AlreadyExists(digest)
 

@@ -1,56 +1,154 @@
-"""Leases: what containerd's garbage collector leaves alone for a time."""
+"""The leases of a containerd, by its Leases service: what its garbage collector leaves alone for a time."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from typing import Any
 
+from anyio.lowlevel import checkpoint
+
+from steelyard._runtime.fork import ProcessBound
+from steelyard.containerd.remote import _address
 from steelyard.containerd.remote._calls import GRACE, Limits, ask
 from steelyard.containerd.remote._channel import Connection, method
 from steelyard.containerd.remote._errors import About
+from steelyard.containerd.remote._values import to_labels, to_time
 from steelyard.digest import Digest
-from steelyard.errors import InvalidArgument, NotFound
+from steelyard.errors import InvalidDigest, LeaseEnded, LeaseExists, NotFound, SteelyardError
+from steelyard.filters import lease_fields
+from steelyard.filters._async import choose, compiled
+from steelyard.leases import Leases, check_expires, check_lease, new_lease
+from steelyard.model import Labels, Lease, LeaseResources
+from steelyard.options import check_ref
 
-__all__ = ("add_to_lease", "create_lease", "delete_lease")
+__all__ = ("RemoteLeases", "check_id")
 
 _EXPIRE = "containerd.io/gc.expire"
+_BLOB, _INGEST = "content", "ingests"
 
 
-async def create_lease(connection: Connection, limits: Limits, expires: timedelta) -> str:
-    """Make a lease that ends by itself, and return its id.
+def check_id(lease: str) -> str:
+    """Return the ID of a lease, if it can be sent as one: it is a header of each call under the lease."""
+    _address.check_lease(check_lease(lease))
+    return lease
 
-    Raises:
-        InvalidArgument: `expires` is not positive.
-        Unsupported: the server has no leases.
+
+class RemoteLeases(ProcessBound, Leases):
+    """Leases behind a server. A server without leases answers each call with Unsupported.
+
+    The service changes one resource at a time, so `add` and `remove` are no transactions. Resources that are neither blobs nor ingests, such
+    as snapshots, are left out and left alone. The time at which a lease ends is its label ``containerd.io/gc.expire``. containerd ends it at the
+    next garbage collection after that.
     """
-    if expires <= timedelta():
-        raise InvalidArgument(f"expires {expires}: expected a time to come")
-    end = (datetime.now(UTC) + expires).replace(microsecond=0).isoformat().replace("+00:00", "Z")
-    called = method("Leases", "Create")
-    lease = f"steelyard-{uuid4().hex}"
-    request = called.request(id=lease, labels={_EXPIRE: end})
-    about = About(kind="lease", name=lease, call="Leases.Create")
-    answer = await ask(connection, called, request, about, limits, grace=GRACE)
-    found: str = answer.lease.id
-    return found
+
+    collects = True
+
+    def __init__(self, connection: Connection, limits: Limits) -> None:
+        self._connection, self._limits = connection, limits
+
+    async def create(
+        self, lease: str | None = None, *, expires: timedelta, labels: Mapping[str, str] | None = None
+    ) -> Lease:
+        """Create a lease; see `Leases.create`."""
+        name, given = new_lease() if lease is None else check_id(lease), dict(Labels(labels))
+        end = datetime.now(UTC) + check_expires(expires)
+        given[_EXPIRE] = end.isoformat().replace("+00:00", "Z")
+        try:
+            answer = await self._ask("Create", name, grace=GRACE, labels=given)
+        except LeaseExists:
+            if name in {found.id for found in await self._all()}:
+                raise
+            # It has expired, and containerd has not ended it yet.
+            await self.end(name)
+            answer = await self._ask("Create", name, grace=GRACE, labels=given)
+        return _to_lease(answer.lease)
+
+    async def get(self, lease: str) -> Lease:
+        """Return times and labels of a lease; see `Leases.get`."""
+        check_id(lease)
+        for found in await self._all():
+            if found.id == lease:
+                return found
+        raise NotFound(lease, kind="lease")
+
+    async def list(self, *filters: str) -> list[Lease]:
+        """Return the matching leases; see `Leases.list`."""
+        chosen = await compiled(filters)
+        return await choose(chosen, sorted(await self._all(), key=lambda lease: lease.id), lease_fields)
+
+    async def add(self, lease: str, *, digests: Iterable[Digest | str] = (), refs: Iterable[str] = ()) -> None:
+        """Have a lease protect blobs and ingests, one after the other; see `Leases.add`."""
+        await self._change("AddResource", lease, digests, refs)
+
+    async def remove(self, lease: str, *, digests: Iterable[Digest | str] = (), refs: Iterable[str] = ()) -> None:
+        """Have a lease no longer protect blobs and ingests, one after the other; see `Leases.remove`."""
+        await self._change("DeleteResource", lease, digests, refs)
+
+    async def resources(self, lease: str) -> LeaseResources:
+        """Return what a lease protects; see `Leases.resources`."""
+        await self.get(lease)
+        blobs, refs = [], []
+        for resource in (await self._ask("ListResources", lease)).resources:
+            if resource.type == _BLOB:
+                with suppress(InvalidDigest):  # of an algorithm that this release does not know
+                    blobs.append(Digest.parse(resource.id))
+            elif resource.type == _INGEST:
+                refs.append(resource.id)
+        return LeaseResources(blobs=tuple(sorted(blobs)), refs=tuple(sorted(refs)))
+
+    async def delete(self, lease: str, *, collect: bool = False) -> None:
+        """End a lease; see `Leases.delete`.
+
+        Args:
+            lease: its ID.
+            collect: have containerd collect its garbage before it answers.
+        """
+        await self.get(lease)
+        await self._ask("Delete", lease, grace=GRACE, sync=collect)
+
+    async def end(self, lease: str, *, collect: bool = False) -> None:
+        """End a lease, and raise nothing: a server that does not answer ends the lease by itself."""
+        with suppress(SteelyardError):
+            await self._ask("Delete", lease, grace=GRACE, sync=collect)
+
+    async def enter(self, lease: str, digest: Digest) -> None:
+        """Have a lease protect a blob for a caller that works under it.
+
+        Raises:
+            LeaseEnded: there is no such lease.
+        """
+        try:
+            await self._ask("AddResource", lease, grace=GRACE, resource={"id": str(digest), "type": _BLOB})
+        except NotFound:
+            raise LeaseEnded(lease, reason="deleted") from None
+
+    async def _change(self, call: str, lease: str, digests: Iterable[Digest | str], refs: Iterable[str]) -> None:
+        wanted = [{"id": str(Digest.parse(digest)), "type": _BLOB} for digest in digests]
+        wanted += [{"id": check_ref(ref), "type": _INGEST} for ref in refs]
+        await self.get(lease)
+        for resource in wanted:
+            await self._ask(call, lease, grace=GRACE, resource=resource)
+
+    async def _all(self) -> tuple[Lease, ...]:
+        await checkpoint()
+        leases = map(_to_lease, (await self._ask("List", "")).leases)
+        at = datetime.now(UTC)
+        return tuple(lease for lease in leases if lease.expires_at is None or lease.expires_at > at)
+
+    async def _ask(self, call: str, lease: str, *, grace: float = 0.0, **fields: Any) -> Any:
+        called = method("Leases", call)
+        request = called.request(**fields, **({} if call == "List" else {"id": lease}))
+        about = About(kind="lease", name=lease, call=f"Leases.{call}")
+        return await ask(self._connection, called, request, about, self._limits, grace=grace)
 
 
-async def delete_lease(connection: Connection, limits: Limits, lease: str, *, collect: bool) -> None:
-    """End a lease, unless it has ended; with `collect` containerd collects its garbage before it answers."""
-    called = method("Leases", "Delete")
-    about = About(kind="lease", name=lease, call="Leases.Delete")
-    with suppress(NotFound):
-        await ask(connection, called, called.request(id=lease, sync=collect), about, limits, grace=GRACE)
-
-
-async def add_to_lease(connection: Connection, limits: Limits, lease: str, digest: Digest) -> None:
-    """Have a lease protect a blob that is stored.
-
-    Raises:
-        NotFound: it is not stored, or the lease has ended.
-    """
-    called = method("Leases", "AddResource")
-    request = called.request(id=lease, resource={"id": str(digest), "type": "content"})
-    about = About(kind="blob", name=str(digest), call="Leases.AddResource")
-    await ask(connection, called, request, about, limits, grace=GRACE)
+def _to_lease(message: Any) -> Lease:
+    labels = dict(message.labels)
+    end = labels.pop(_EXPIRE, None)
+    expires_at = None
+    if end is not None:
+        with suppress(ValueError):  # set by another client; containerd ignores it, too
+            expires_at = datetime.fromisoformat(end).astimezone(UTC)
+    return Lease(id=message.id, created_at=to_time(message.created_at), expires_at=expires_at, labels=to_labels(labels))

@@ -3,45 +3,45 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Self
 
-from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
 from steelyard._runtime.fork import ProcessBound
 from steelyard._runtime.opening import opening
-from steelyard._runtime.scopes import managed
+from steelyard._runtime.refqueue import share_queue
 from steelyard.base import BaseStore
 from steelyard.containerd.remote._address import check_lease, check_namespace, socket_path
 from steelyard.containerd.remote._calls import Limits
 from steelyard.containerd.remote._channel import Channel, Connection, method
 from steelyard.containerd.remote._content import Content
 from steelyard.containerd.remote._errors import About, Refused, error_of
-from steelyard.containerd.remote._leases import add_to_lease, create_lease, delete_lease
+from steelyard.containerd.remote._leases import RemoteLeases, check_id
 from steelyard.containerd.remote._names import RemoteImageNames
 from steelyard.containerd.remote._put import put_small, small
 from steelyard.containerd.remote._reader import RemoteReader, read_whole
 from steelyard.containerd.remote._stream import WriteStream
 from steelyard.containerd.remote._wire import Data
 from steelyard.containerd.remote._writer import RemoteWriter
+from steelyard.content._put_many import UntilEnded
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import (
     AlreadyExists,
     DataCorrupt,
-    InvalidArgument,
     NotFound,
     SteelyardError,
     Unavailable,
-    Unreachable,
     Unsupported,
 )
 from steelyard.filters import status_fields
 from steelyard.filters._async import choose, compiled
-from steelyard.model import Descriptor, Info, PutManyResult, PutResult, Source, Sources, Status
+from steelyard.model import Descriptor, Info, Labels, PutManyResult, PutResult, Source, Sources, Status
 from steelyard.options import IngestOptions, PutOptions, check_ref
+from steelyard.transfer._lease import leased as managed_lease
 
 __all__ = ("RemoteStore",)
 
@@ -71,7 +71,7 @@ class RemoteStore(ProcessBound, BaseStore):
     Args:
         address: the path of the server's Unix socket, or ``unix://`` and the path.
         namespace: the namespace of the content; None sends no namespace, for servers without namespaces.
-        lease: the ID of a lease that protects stored blobs from containerd's garbage collection; see `leased`.
+        lease: the ID of a lease that protects stored blobs from containerd's garbage collection; see `with_lease`.
         timeout: the most seconds of a call with one answer.
         idle_timeout: the most seconds of a longer call without progress.
         message_bytes: bytes that a writer gathers for a message, at most 8 MiB. A containerd is faster with 1 MiB, our own
@@ -97,11 +97,9 @@ class RemoteStore(ProcessBound, BaseStore):
         self._limits = Limits(
             timeout=timeout, idle_timeout=idle_timeout, message_bytes=message_bytes, window_bytes=window_bytes
         )
-        self._attach(Connection(channel, check_namespace(namespace), check_lease(lease)))
-
-    def _attach(self, connection: Connection) -> None:
-        self._connection = connection
-        self._content = Content(connection, self._limits)
+        self._is_borrowed = False
+        self._connection = Connection(channel, check_namespace(namespace), check_lease(lease))
+        self._content = Content(self._connection, self._limits)
         self._held: dict[str, _Held] = {}
 
     @property
@@ -115,8 +113,8 @@ class RemoteStore(ProcessBound, BaseStore):
         return self._connection.namespace
 
     @property
-    def lease(self) -> str | None:
-        """The ID of the lease that protects stored blobs."""
+    def lease_id(self) -> str | None:
+        """The ID of the lease that protects stored blobs, or None."""
         return self._connection.lease
 
     async def aopen(self) -> Self:
@@ -127,57 +125,53 @@ class RemoteStore(ProcessBound, BaseStore):
 
     async def aclose(self) -> None:
         """Close all writers and the connection; ingests are kept. A second call does nothing."""
+        if self._is_borrowed:
+            await checkpoint()  # it is open as long as the store without this lease
+            return
         try:
             await self._close_writers()
         finally:
             self._connection.channel.close()
         await checkpoint()
 
-    @managed
-    async def leased(self, *, expires: timedelta = _DAY, collect: bool = False) -> AsyncIterator[RemoteStore]:
-        """Yield this store with a new lease: containerd's garbage collection keeps blobs that are stored through it.
+    @property
+    def leases(self) -> RemoteLeases:
+        """The leases; see `steelyard.leases`."""
+        return RemoteLeases(self._connection, self._limits)
 
-        The lease ends with the context. Then unreferenced blobs are collected: give them a name, or label a blob that
-        references them. Existing blobs are protected when they are stored or opened for writing again.
+    def with_lease(self, lease: str) -> Self:
+        """Return this store, on the same connection, with a lease; see `Store.with_lease`.
 
-        ```python
-        async with store.leased() as leased:
-            result = await leased.put(data)
-            await leased.images.create(name, target)
-        ```
+        containerd collects unreferenced blobs at any time, but not those of a lease. It does not compare the time at which the lease ends:
+        `LeaseEnded` is raised after its next garbage collection.
+        """
+        leased = type(self).__new__(type(self))
+        connection = Connection(self._connection.channel, self.namespace, check_id(lease))
+        vars(leased).update(vars(self), _is_borrowed=True, _connection=connection)
+        leased._content = Content(connection, self._limits)  # noqa: SLF001  # one of our own
+        share_queue(leased, self)
+        return leased
+
+    def lease(
+        self, *, labels: Mapping[str, str] | None = None, expires: timedelta | None = None, collect: bool = False
+    ) -> AbstractAsyncContextManager[Self]:
+        """Create a lease, yield this store with it, and end the lease; see `Store.lease`.
+
+        The server does not know whether this process lives. So the lease ends by itself after `expires`, by default a day. When it ends,
+        unreferenced blobs are collected: give them a name, or label a blob that references them.
 
         Args:
-            expires: when the lease ends by itself if the program does not end it.
+            labels: the labels of the lease.
+            expires: a time after which the lease ends by itself.
             collect: make containerd collect garbage at the end, and wait for it.
-
-        Raises:
-            Unsupported: the server has no leases.
         """
-        leased = await self.keep_for(expires)
-        try:
-            yield leased
-        finally:
-            with CancelScope(shield=True):
-                await leased._close_writers()  # noqa: SLF001  # one of our own
-                # CANCEL: a server that is gone by now ends the lease by itself; the error would hide what happened.
-                with suppress(Unreachable):
-                    await delete_lease(self._connection, self._limits, leased.lease or "", collect=collect)
+        return managed_lease(self, labels, expires, partial(self.leases.end, collect=collect))
 
-    async def keep_for(self, time: timedelta) -> RemoteStore:
-        """Return this store with a new lease that ends by itself after that time, and not before; see `leased`."""
-        return self._under(await create_lease(self._connection, self._limits, time))
+    async def _begin_lease(self, lease: str, labels: Labels, expires: timedelta | None) -> None:
+        await self.leases.create(lease, labels=labels, expires=_DAY if expires is None else expires)
 
-    async def protect(self, digests: Iterable[Digest | str]) -> None:
-        """Add stored blobs to the lease of this store; absent blobs are skipped.
-
-        Raises:
-            InvalidArgument: the store has no lease.
-        """
-        if self.lease is None:
-            raise InvalidArgument(f"{self.address}: the store has no lease: use the store of `leased`")
-        for digest in [Digest.parse(digest) for digest in digests]:
-            with suppress(NotFound):
-                await add_to_lease(self._connection, self._limits, self.lease, digest)
+    async def _end_lease(self, lease: str) -> None:
+        await self.leases.end(lease)
 
     @property
     def images(self) -> RemoteImageNames:
@@ -213,7 +207,8 @@ class RemoteStore(ProcessBound, BaseStore):
     def _put_many(
         self, sources: Sources, options: PutOptions, concurrency: int | None
     ) -> AsyncGenerator[PutManyResult, None]:
-        return super()._put_many(sources, options, _PUTS_AT_ONCE if concurrency is None else concurrency)
+        results = super()._put_many(sources, options, _PUTS_AT_ONCE if concurrency is None else concurrency)
+        return results if self.lease_id is None else UntilEnded(results)
 
     @opening
     async def writer(
@@ -258,7 +253,7 @@ class RemoteStore(ProcessBound, BaseStore):
             await stream.answered(stream.send(Data(message(ref=ref, total=options.size or 0, expected=expected))))
         except Refused as refused:
             await stream.aclose()
-            error = error_of(refused, about, self.address)
+            error = error_of(refused, about, self.address, self.lease_id)
             if isinstance(error, AlreadyExists):
                 # The ingest of this ref has become pointless; containerd would keep it.
                 with suppress(NotFound):
@@ -273,13 +268,6 @@ class RemoteStore(ProcessBound, BaseStore):
     def _release(self, ref: str) -> None:
         del self._held[ref]
         self._ref_released(ref)
-
-    def _under(self, lease: str) -> RemoteStore:
-        """Return this store, on the same connection, with a lease for all calls."""
-        leased = type(self).__new__(type(self))
-        vars(leased).update(vars(self))
-        leased._attach(Connection(self._connection.channel, self.namespace, lease))  # noqa: SLF001  # one of our own
-        return leased
 
     async def _close_writers(self) -> None:
         for writer in self._open_writers():

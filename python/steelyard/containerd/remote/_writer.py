@@ -14,12 +14,14 @@ from steelyard._runtime.fork import ProcessBound
 from steelyard.containerd.remote._calls import MOST_DATA, Limits
 from steelyard.containerd.remote._channel import Connection, method
 from steelyard.containerd.remote._errors import About, Refused, error_of
+from steelyard.containerd.remote._leases import RemoteLeases
 from steelyard.containerd.remote._stream import WriteStream
 from steelyard.containerd.remote._wire import Data
 from steelyard.content import Writer
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import (
     Aborted,
+    AlreadyExists,
     DataCorrupt,
     OutOfRange,
     SteelyardError,
@@ -169,9 +171,18 @@ class RemoteWriter(ProcessBound, Writer):
             if wanted is None and self._hasher is not None:
                 wanted = self._hasher.digest()
             found = await self._publish(wanted, options.labels)
+        except AlreadyExists as stored:
+            await self._enter(stored.digest)
+            raise
         finally:
             await self.aclose()
         return await self._info(found)
+
+    async def _enter(self, digest: Digest) -> None:
+        """Enter a blob that is already stored into the lease: a containerd does so only for a digest that it was given."""
+        if self._connection.lease is not None:
+            await RemoteLeases(self._connection, self._limits).enter(self._connection.lease, digest)
+            await self._info(digest)  # it may have been collected before that; then this raises NotFound
 
     async def aclose(self) -> None:
         """Send what was accepted, keep the ingest for a resume, and free the ref; see `Writer.aclose`."""
@@ -252,7 +263,7 @@ class RemoteWriter(ProcessBound, Writer):
         about = About(
             kind="ingest", name=self._ref, call="Write", expected=expected, offset=self._sent, size=self._offset
         )
-        error = error_of(refused, about, self._connection.address)
+        error = error_of(refused, about, self._connection.address, self._connection.lease)
         self._failure = error
         return error
 

@@ -24,6 +24,7 @@ from steelyard.images.exporting._progress import ExportProgress, name_of
 from steelyard.images.exporting._result import Exported, ExportedBlob, ExportedImage
 from steelyard.images.exporting._targets import to_layout, to_store
 from steelyard.images.layout import LayoutDriver
+from steelyard.images.leases import lease_guard
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
 from steelyard.model import OnProgress
 
@@ -110,21 +111,23 @@ async def export_images(
         oci=oci,
         limits=limits,
     )
-    plan = await make_plan(store, wanted)
-    report = ExportProgress(name_of(target), plan.size, on_progress).report
-    size = plan.size
-    if isinstance(target, LayoutDriver):
-        blobs = await to_layout(target, plan, report)
-    elif isinstance(target, Store):
-        blobs = await to_store(target, plan, report, overwrite=overwrite)
-    else:
-        archive = await few_inline(len(plan.blobs), lambda: lay_out(plan))
-        size = archive.layout.size
-        if isinstance(target, ByteSendStream):
-            await _send(target, archive, plan, report, compress, verify=verify)
+    async with lease_guard(store, reads=True) as guard:
+        plan = await make_plan(guard.store, wanted)
+        await guard.protect(await few_inline(len(plan.blobs), lambda: [node.descriptor.blob for node in plan.blobs]))
+        report = ExportProgress(name_of(target), plan.size, on_progress).report
+        size = plan.size
+        if isinstance(target, LayoutDriver):
+            blobs = await to_layout(target, plan, report)
+        elif isinstance(target, Store):
+            blobs = await to_store(target, plan, report, overwrite=overwrite)
         else:
-            await _write(os.fspath(target), archive, plan, report, compress, verify=verify)
-        blobs = await few_inline(len(plan.blobs), lambda: all_written(plan))
+            archive = await few_inline(len(plan.blobs), lambda: lay_out(plan))
+            size = archive.layout.size
+            if isinstance(target, ByteSendStream):
+                await _send(target, archive, plan, report, compress, verify=verify)
+            else:
+                await _write(os.fspath(target), archive, plan, report, compress, verify=verify)
+            blobs = await few_inline(len(plan.blobs), lambda: all_written(plan))
     return Exported(
         images=plan.images, blobs=blobs + plan.left_out, size=size, seconds=round(time.monotonic() - started, 3)
     )

@@ -41,7 +41,7 @@ async def look_first(source: Path | AsyncIterable[Buffer]) -> Path | AsyncIterab
 
 
 async def _look(source: ImportSource) -> None:
-    writer = ImportBlobWriter(LeaseGuard(MemoryStore(), None), Ledger("", None))
+    writer = ImportBlobWriter(LeaseGuard(MemoryStore()), Ledger("", None))
     opener = SourceOpener(writer=writer, parsed=ParsedDocuments(DEFAULT_LIMITS), concurrency=1)
     async with opener.open(source) as images:
         await images.look()
