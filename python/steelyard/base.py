@@ -15,7 +15,7 @@
 | `compiled`, `choose` | compile filters, and apply them, without blocking the event loop |
 | `steelyard.filters.info_fields`, `status_fields`, `image_fields`, `lease_fields` | the fields of a blob, an ingest, an image name and a lease |
 | `steelyard.memory.MemoryImageNames` | image names in memory, for a store that need not keep them |
-| `steelyard.memory.MemoryLeases` | leases in memory, likewise |
+| `steelyard.memory.MemoryLeases` | leases in memory, for a store that need not keep them |
 """
 
 from __future__ import annotations

@@ -33,7 +33,6 @@ ARCHIVES = {
 DOCUMENTS = 6
 """The hops for reading the manifest and the config where no read can be had from memory alone, as on tmpfs."""
 
-
 LEASE = 3
 """The hops to begin a lease, to enter what is there or is read, and to end the lease."""
 
@@ -98,7 +97,7 @@ def source(kind: str, form: str, folder: Path) -> Callable[[], ImportSource]:
         ("oci", "file", 24, 10),
         ("oci", "stream", 24, 10),
         ("docker", "file", 27, 13),
-        # It looks for what is stored layer by layer, and each look enters what it asks for.
+        # These imports look for stored layers one by one. Each look enters its layer into the lease.
         ("docker", "stream", 30, 35),
         ("oci", "compressed file", 30, 28),
         ("oci", "compressed stream", 30, 28),

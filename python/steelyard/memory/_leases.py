@@ -124,7 +124,7 @@ class MemoryLeases(Leases):
         entry.refs.update(refs)
 
     def forget(self, ref: str) -> None:
-        """Have no lease protect an ingest any more, because it has ended."""
+        """Remove an ingest that has ended from all leases."""
         for entry in self._entries.values():
             entry.refs.discard(ref)
 

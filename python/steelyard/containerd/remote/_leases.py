@@ -1,4 +1,4 @@
-"""The leases of a containerd, by its Leases service: what its garbage collector leaves alone for a time."""
+"""The leases of a containerd, by its Leases service. Its garbage collector keeps what they protect."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ impl Store {
         self.put_batch_under(None, items)
     }
 
-    /// Likewise, under a lease: the blobs are entered before they are looked for, those of a part in one transaction.
+    /// Do the same under a lease. Each part enters its blobs in one transaction, before it looks for them.
     pub fn put_batch_under(&self, lease: Option<&str>, items: &[BatchItem<'_>]) -> Vec<Result<Outcome>> {
         if let [BatchItem { source: Source::Bytes(data), algorithm, expected, size: None, labels }] = items {
             // The short path, for which no thread is started.

@@ -29,7 +29,7 @@ impl Store {
         self.find_under(None, file, size, algorithm, job)
     }
 
-    /// Likewise, under a lease: the digest is entered before its blob is looked for.
+    /// Do the same under a lease. The digest is entered before its blob is looked for.
     pub fn find_under(
         &self,
         lease: Option<&str>,

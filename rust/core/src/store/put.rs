@@ -35,7 +35,7 @@ impl Store {
         self.put_under(None, data, algorithm, expected, labels)
     }
 
-    /// Likewise, under a lease: the blob is entered before it is looked for.
+    /// Do the same under a lease. The blob is entered before it is looked for.
     pub fn put_under(
         &self,
         lease: Option<&str>,

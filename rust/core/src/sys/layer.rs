@@ -75,12 +75,12 @@ pub trait Around: Send + Sync {
         size
     }
 
-    /// Return what a clock says: `ns` is what it says below. `is_wall` is false for the clock that counts from the boot.
+    /// Return the time of a clock; `ns` is its real time. `is_wall` is false for the clock that counts from the boot.
     fn clock_ns(&self, _is_wall: bool, ns: i64) -> i64 {
         ns
     }
 
-    /// Return which boot this is; `id` is that below.
+    /// Return the ID of the boot; `id` is the real one.
     fn boot_id(&self, id: Option<String>) -> Option<String> {
         id
     }

@@ -42,10 +42,10 @@ impl Volume {
         result
     }
 
-    /// End a lease of `begin_lease`, and raise nothing: what cannot be removed counts for nothing any more.
+    /// End a lease of `begin_lease`, and raise nothing: a row that cannot be removed has no effect without its process.
     pub fn end_lease(&self, id: &str) {
         if self.check_open().is_ok() && self.own_leases.has(id) {
-            // The row goes first: a row without a process is garbage that the next lease has to sweep.
+            // The row goes first: a row without a process is garbage that the next new lease has to remove.
             self.meta.forget_lease(id);
             self.own_leases.remove(id);
         }
@@ -154,7 +154,7 @@ impl Volume {
         Patience::until(|| self.try_enter(lease, &resources, ""))
     }
 
-    /// Likewise, an ingest that begins, and the blob that it is expected to be.
+    /// Enter an ingest that begins, and the blob that it is expected to become.
     pub(crate) fn enter_ingest(&self, lease: Option<&str>, ref_: &str, expected: Option<&Digest>) -> Result<()> {
         let Some(id) = lease else { return Ok(()) };
         let resources = Resources { refs: vec![ref_.to_owned()], digests: expected.copied().into_iter().collect() };

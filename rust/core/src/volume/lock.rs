@@ -179,7 +179,7 @@ impl Locks {
         Ok(guard.map(|guard| LeaseLock { _guard: guard }))
     }
 
-    /// Whether the byte of a lease is held: by this store, or by another one in this process or elsewhere.
+    /// Whether the byte of a lease is held: by this store, or by another one in this process or in another process.
     ///
     /// The table comes first, because the kernel does not tell a description of its own locks. `root` is where a store that
     /// takes no locks finds the file.

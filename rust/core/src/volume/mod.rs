@@ -5,7 +5,7 @@
 //! | `root.rs`, `blob_dir.rs` | the directories, as descriptors |
 //! | `adopt.rs` | the last step of making or adopting a root |
 //! | `lock.rs` | locks: of an ingest for its writer, of a digest to publish, delete or label |
-//! | `temp.rs`, `staged.rs`, `lease.rs` | files that have no final name yet |
+//! | `temp.rs`, `staged.rs`, `file_lease.rs` | files that have no final name yet |
 //! | `publish.rs` | the way by which all bytes become blobs |
 //! | `blob.rs` | the bytes of blobs |
 //! | `remove.rs` | delete, quarantine |
@@ -17,10 +17,10 @@
 mod adopt;
 pub mod blob;
 mod blob_dir;
+mod file_lease;
 pub mod images;
 mod kept;
 mod labels;
-mod lease;
 mod leases;
 mod listing;
 pub mod lock;
@@ -48,7 +48,7 @@ use own_leases::OwnLeases;
 use root::Root;
 use users::{User, Users};
 
-pub(crate) use lease::Lease;
+pub(crate) use file_lease::FileLease;
 pub(crate) use publish::{Candidate, Content, Existing, Named, Placed, Published, find};
 pub(crate) use staged::Staged;
 pub(crate) use temp::Temp;

@@ -20,13 +20,13 @@ impl OwnLeases {
         self.held().insert(id.to_owned(), lock);
     }
 
-    /// Hold a lease no longer.
+    /// Release a lease.
     pub(crate) fn remove(&self, id: &str) {
         let ended = self.held().remove(id);
         drop(ended);
     }
 
-    /// Hold none any more.
+    /// Release all leases.
     pub(crate) fn clear(&self) {
         let ended = std::mem::take(&mut *self.held());
         drop(ended);

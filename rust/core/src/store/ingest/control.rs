@@ -10,7 +10,7 @@ use crate::format::names::{DATA, PRIVATE_DIR_MODE, PRIVATE_MODE, STATE, ingest_n
 use crate::format::state::{Header, Holder, Layout, SIZE_LIMIT, Slot, State};
 use crate::sys::found;
 use crate::sys::{Fd, FileKind, Stat, Sys, read_full_at, write_all_at};
-use crate::volume::{Lease, Volume};
+use crate::volume::{FileLease, Volume};
 
 /// Where ingests live.
 pub(super) struct Place<'a> {
@@ -150,7 +150,7 @@ impl<'a> Place<'a> {
             // A commit that failed or was killed before the rename had made it read-only already.
             self.sys.set_mode(before.as_fd(), PRIVATE_MODE).at("chmod", || path.join(DATA))?;
         }
-        let is_shared = Lease::take(self.sys, before.as_fd()).at("lease", || path.join(DATA))?.is_none();
+        let is_shared = FileLease::take(self.sys, before.as_fd()).at("lease", || path.join(DATA))?.is_none();
         drop(before);
         let file = self.sys.open(dir.as_fd(), DATA, true).at("open", || path.join(DATA))?;
         let state = self.sys.open(dir.as_fd(), STATE, true).at("open", || path.join(STATE))?;

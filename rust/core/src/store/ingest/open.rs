@@ -43,7 +43,7 @@ impl Ingests {
         self.open_under(None, ref_, total, expected, algorithm)
     }
 
-    /// Likewise, under a lease: the ref, and the digest that is expected, are entered before the blob is looked for.
+    /// Do the same under a lease. The ref and the expected digest are entered before the blob is looked for.
     pub fn open_under(
         self: &Arc<Self>,
         lease: Option<&str>,
@@ -78,7 +78,7 @@ impl Ingests {
         self.anonymous_under(None, algorithm)
     }
 
-    /// Likewise, under a lease.
+    /// Do the same under a lease.
     pub fn anonymous_under(self: &Arc<Self>, lease: Option<&str>, algorithm: Algorithm) -> Result<Arc<Ingest>> {
         self.volume.check_writable()?;
         let now = self.volume.sys.now_ns();

@@ -13,7 +13,7 @@ use crate::sys::found;
 use crate::sys::{FileKind, Naming};
 use crate::volume::Volume;
 use crate::volume::blob_dir::BlobDir;
-use crate::volume::lease::Lease;
+use crate::volume::file_lease::FileLease;
 use crate::volume::meta::Row;
 use crate::volume::staged::Staged;
 use crate::volume::temp;
@@ -137,13 +137,13 @@ impl<'a> Publication<'a> {
         Placed { published: Published::New { created_ns }, durable: false }
     }
 
-    /// Take the lease of an owned file, so that no other process can change it before and after it has its name. The error is
+    /// Take the file lease of an owned file, so that no other process can change it before and after it has its name. The error is
     /// `ETXTBSY` if it is open for writing.
-    fn claim(&self) -> Result<Option<Lease<'a>>> {
+    fn claim(&self) -> Result<Option<FileLease<'a>>> {
         match self.candidate.staged {
             Staged::Owned { fd, check, .. } => {
                 let path = || self.volume.root.ingests_path();
-                let lease = Lease::take(self.volume.sys.as_ref(), fd).at("lease", path)?;
+                let lease = FileLease::take(self.volume.sys.as_ref(), fd).at("lease", path)?;
                 let lease = lease.ok_or_else(|| io::Error::from_raw_os_error(libc::ETXTBSY)).at("rename", path)?;
                 check()?;
                 Ok(Some(lease))

@@ -1,4 +1,4 @@
-//! A lease on a file: as long as it lasts, no process opens the file for writing.
+//! A lease of the kernel on a file (`F_SETLEASE`): as long as it lasts, no process opens the file for writing.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -11,13 +11,13 @@ use crate::sys::Sys;
 /// descriptors of its writer for a moment.
 const PATIENCE: [Duration; 3] = [Duration::from_millis(1), Duration::from_millis(5), Duration::from_millis(25)];
 
-/// A file that is open for writing nowhere until this is dropped, where the file system has leases.
-pub(crate) struct Lease<'a> {
+/// A file that no process has open for writing until this is dropped, where the file system has such leases.
+pub(crate) struct FileLease<'a> {
     sys: &'a dyn Sys,
     fd: BorrowedFd<'a>,
 }
 
-impl<'a> Lease<'a> {
+impl<'a> FileLease<'a> {
     /// Take a file that is open for reading only; None if it is open for writing somewhere.
     pub(crate) fn take(sys: &'a dyn Sys, fd: BorrowedFd<'a>) -> io::Result<Option<Self>> {
         let mut waits = PATIENCE.iter();
@@ -36,7 +36,7 @@ impl<'a> Lease<'a> {
     }
 }
 
-impl Drop for Lease<'_> {
+impl Drop for FileLease<'_> {
     fn drop(&mut self) {
         self.sys.unlease(self.fd);
     }
