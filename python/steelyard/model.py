@@ -175,7 +175,7 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LeaseResources(msgspec.Struct, frozen=True, kw_only=True):
-    """What a lease protects.
+    """The resources that a lease protects.
 
     Attributes:
         blobs: the digests of blobs, stored or not, in order.

@@ -1,4 +1,4 @@
-"""What is done under a lease: what is entered, and what a caller gets when the lease ends."""
+"""Calls under a lease: the resources that they enter, and the error that a caller gets when the lease ends."""
 
 from __future__ import annotations
 

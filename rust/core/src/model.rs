@@ -83,7 +83,7 @@ pub struct Lease {
     pub labels: Labels,
 }
 
-/// What a lease protects: by their names, whether they are stored or not.
+/// The resources that a lease protects, by their names, whether they are stored or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resources {
     /// Blobs.

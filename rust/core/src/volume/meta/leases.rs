@@ -14,7 +14,7 @@ use crate::model::{Labels, Lease, Resources};
 /// The columns that [`read`] expects.
 pub(super) const COLUMNS: &str = "id, created_ns, expires_ns, boot, boot_expires_ns, process, labels";
 
-/// What `meta.db` keeps of a lease.
+/// The row of a lease in `meta.db`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseRow {
     /// The lease.
