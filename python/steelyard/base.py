@@ -27,11 +27,12 @@ from steelyard._lazy import exports as _exports
 from steelyard.content import Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from datetime import timedelta
 
     from steelyard._runtime.buffers import view
+    from steelyard.collection import Collected, CollectOptions, Reason
     from steelyard.digest import Digest
     from steelyard.filters._async import choose, compiled
     from steelyard.leases import Leases
@@ -127,6 +128,18 @@ class BaseStore(Store):
 
     async def _end_lease(self, lease: str) -> None:
         """End a lease of `_begin_lease` and raise nothing; a store with leases overrides this hook of `lease`."""
+
+    async def _collect(self, options: CollectOptions) -> Collected:
+        """Remove garbage; a store that collects overrides this hook of `collect`."""
+        del options
+        await _work.checkpoint()
+        raise _work.Unsupported(type(self).__name__, operation="collect")
+
+    async def _reasons(self, digests: Sequence[Digest]) -> dict[Digest, Reason]:
+        """Return why blobs are kept; a store that collects overrides this hook of `why` and `reasons`."""
+        del digests
+        await _work.checkpoint()
+        raise _work.Unsupported(type(self).__name__, operation="why")
 
     async def get(self, digest: Digest | str) -> bytes:
         """Return a whole blob, verified; see `Store.get`."""

@@ -246,11 +246,11 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         phase: the current step.
         name: the ref, digest or source.
-        done: bytes done in this phase.
+        done: bytes done in this phase; blobs in phase ``mark`` of a collection.
         total: bytes to do in this phase, or None if unknown.
     """
 
-    phase: Literal["hash", "write", "commit", "read", "verify"]
+    phase: Literal["hash", "write", "commit", "read", "verify", "mark", "remove"]
     name: str
     done: int
     total: int | None

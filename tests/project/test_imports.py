@@ -19,6 +19,7 @@ LAYERS = (
     {"errors"},
     {"model"},
     {"_runtime", "leases", "names", "options"},
+    {"collection"},
     {"_archive", "content", "hashing", "filters"},
     {"transfer"},
     {"base"},

@@ -10,6 +10,7 @@ of the caller's choice, its **ref**. `Writer.commit` makes the ingest a blob. Th
 | `Manager` | list blobs, change their labels, delete them |
 | `IngestManager` | list ingests, abort them |
 | `ImageNames` of `steelyard.names` | list and change image names; `Store.images` returns it |
+| `Collector` | remove blobs that nothing needs, and say why a blob is kept |
 | `Leases` of `steelyard.leases` | list and change leases, which protect from garbage collection; `Store.leases` returns it |
 | `Store` | all of these, and convenience methods built on them |
 
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Self
 from steelyard._lazy import Module as _Module
 from steelyard._lazy import exports as _exports
 from steelyard._runtime.opening import Opener
+from steelyard.content._collector import Collector
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
@@ -60,6 +62,7 @@ else:
     )
 
 __all__ = (
+    "Collector",
     "IngestManager",
     "Ingester",
     "Manager",
@@ -177,7 +180,7 @@ class IngestManager(ABC):
         """
 
 
-class Store(Provider, Ingester, Manager, IngestManager):
+class Store(Provider, Ingester, Manager, IngestManager, Collector):
     """All interfaces together, and convenience methods.
 
     To write your own store, inherit `steelyard.base.BaseStore`, which builds the convenience methods on the interfaces, and run

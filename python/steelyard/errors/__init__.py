@@ -6,6 +6,7 @@ SteelyardError
 ├── AlreadyExists                     the blob is stored, the name is taken: use it
 ├── LeaseExists                       the ID of the lease is in use: choose another
 ├── Unavailable                       another writer holds the ref: wait or choose another ref
+│   └── CollectionBusy                another collection is running: wait or leave it to that one
 ├── Unreachable                       the server of a remote store does not answer: try again later
 ├── FailedPrecondition                the state is not the one asked for: change it first
 │   ├── UnexpectedDigest              the bytes are not the expected ones; the ingest keeps them
@@ -13,6 +14,7 @@ SteelyardError
 │   ├── WriterClosed                  the writer is closed (anyio.ClosedResourceError)
 │   ├── IncompatibleFormat            the root has another format than this release knows
 │   ├── LeaseEnded                    the lease was deleted or has expired: repeat the work under a new one
+│   ├── CollectionRefused             the store cannot know what is needed: nothing was removed
 │   ├── NameMoved                     the image name holds something else by now
 │   └── IncompleteImage               blobs that the image needs are not stored
 ├── Unsupported                       this store cannot do that: use another way
@@ -66,6 +68,7 @@ keywords. A digest is a `Digest` or its text. `SteelyardError`, `FailedPrecondit
 | `leases` | there is no such lease | ``NotFound(lease, kind="lease")`` |
 | `leases` | the ID is in use | ``LeaseExists(lease)`` |
 | a call that stores something under a lease | the lease has ended | ``LeaseEnded(lease, reason="deleted")`` |
+| `collect` | another collection is running; the store cannot know what is needed | ``CollectionBusy("process 4711")``, ``CollectionRefused(path, cause="roots", reason="…")`` |
 
 `Unavailable` says who holds the ref, for a person (`holder`), since when (`since`, or None), and whether the holder is a writer of the same store
 object (`local`). With ``local=True``, `steelyard.open_writer` waits until the store reports that the ref is free: `BaseStore._ref_released` must be
@@ -90,6 +93,8 @@ from steelyard.errors._remote import Unreachable as Unreachable
 from steelyard.errors._remote import Unsupported as Unsupported
 from steelyard.errors._store import Aborted as Aborted
 from steelyard.errors._store import AlreadyExists as AlreadyExists
+from steelyard.errors._store import CollectionBusy as CollectionBusy
+from steelyard.errors._store import CollectionRefused as CollectionRefused
 from steelyard.errors._store import DataCorrupt as DataCorrupt
 from steelyard.errors._store import FailedPrecondition as FailedPrecondition
 from steelyard.errors._store import IncompatibleFormat as IncompatibleFormat
@@ -109,6 +114,8 @@ from steelyard.errors._store import WriterClosed as WriterClosed
 __all__ = (
     "Aborted",
     "AlreadyExists",
+    "CollectionBusy",
+    "CollectionRefused",
     "DataCorrupt",
     "FailedPrecondition",
     "IncompatibleFormat",

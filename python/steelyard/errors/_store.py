@@ -6,7 +6,7 @@ import errno
 import os
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 
@@ -239,6 +239,40 @@ class LeaseEnded(FailedPrecondition):
     def __init__(self, lease: str, *, reason: str) -> None:
         super().__init__(f"lease {lease}: {reason}")
         self.lease = lease
+        self.reason = reason
+
+
+class CollectionBusy(Unavailable):
+    """Another collection of the same store is running; nothing was removed.
+
+    Attributes:
+        holder: who collects, as readable text: ``"this process"``, ``"process 4711"`` or ``"unknown"``.
+    """
+
+    code = "collection_busy"
+
+    def __init__(self, holder: str = "unknown") -> None:
+        super().__init__("collection", holder=holder)
+        self.args = (f"collection: {holder} is collecting",)
+
+
+class CollectionRefused(FailedPrecondition):
+    """The store cannot know which blobs are needed, so nothing was removed.
+
+    Attributes:
+        store: the store, as readable text: its path.
+        cause: ``"roots"``: roots may be missing, because the metadata was rebuilt or replaced, or an ``index.json`` was adopted;
+            `accept_roots` collects nevertheless. ``"open"``: other store objects or processes have it open, and the first collection
+            must be alone. ``"containerd"``: a containerd collects it. ``"document"``: a document cannot be read.
+        reason: the reason, for a person.
+    """
+
+    code = "collection_refused"
+
+    def __init__(self, store: str, *, cause: Literal["roots", "open", "containerd", "document"], reason: str) -> None:
+        super().__init__(f"{store}: nothing was collected: {reason}")
+        self.store = store
+        self.cause = cause
         self.reason = reason
 
 

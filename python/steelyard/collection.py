@@ -1,0 +1,270 @@
+"""Garbage collection: its values, its settings, and its repetition in a service. `Store.collect` runs one collection.
+
+A **root** keeps a blob, and a kept blob keeps all that it names. What no root keeps is **garbage**. It goes when it has been garbage for the
+grace time.
+
+| Root | Keeps |
+| --- | --- |
+| an image name | its target, unless the name has a label ``containerd.io/gc.expire`` whose time has passed |
+| a blob with a label ``containerd.io/gc.root`` that is not empty | that blob, unless its label ``containerd.io/gc.expire`` has a time that has passed |
+| a lease | its blobs and its ingests, until it ends. With a label ``containerd.io/gc.flat``, not what these blobs name |
+| an ingest | the blob that it `expected` |
+
+A blob names:
+
+* as an index or a manifest: the descriptors in ``manifests``, ``config``, ``layers`` and ``blobs``, and its ``subject``. The subject names
+  the manifest in turn, so a signature stays as long as its image.
+* with a label ``containerd.io/gc.ref.content``, ``containerd.io/gc.ref.content.X`` or ``containerd.io/gc.ref.content/X``: the digest that is its value.
+
+A reference that is no digest is reported in `Collected.warnings` and keeps nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Literal, Self
+
+import anyio
+import msgspec
+
+from steelyard.digest import Digest
+from steelyard.errors import CollectionBusy, InvalidArgument
+from steelyard.model import OnProgress, Progress
+from steelyard.options import check_size
+
+if TYPE_CHECKING:
+    from steelyard.content import Collector
+
+__all__ = (
+    "DEFAULT_GRACE",
+    "DEFAULT_INGEST_AGE",
+    "CollectOptions",
+    "Collected",
+    "Garbage",
+    "Kept",
+    "OnGarbage",
+    "Reason",
+    "Root",
+    "RootKind",
+    "collect_every",
+)
+
+DEFAULT_GRACE = timedelta(hours=24)
+"""How long garbage stays, unless the caller or the store says otherwise."""
+
+DEFAULT_INGEST_AGE = timedelta(days=7)
+"""How long an ingest without a writer stays, unless the caller or the store says otherwise."""
+
+RootKind = Literal["image name", "label", "lease", "ingest"]
+"""The kinds of roots, in the order in which a collection follows them."""
+
+
+class Root(msgspec.Struct, frozen=True, kw_only=True):
+    """What keeps a blob by itself, not through another blob.
+
+    Attributes:
+        kind: an image name, a label ``containerd.io/gc.root``, a lease, or an ingest that `expected` the blob.
+        name: the image name, the digest of the labelled blob, the ID of the lease, or the ref of the ingest.
+        until: when it ends by itself (UTC), or None if it does not.
+    """
+
+    kind: RootKind
+    name: str
+    until: datetime | None = None
+
+
+class Reason(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a blob is kept, or since when it is garbage.
+
+    Attributes:
+        digest: the blob.
+        root: the first root that keeps it, in the order of `RootKind`, or None for garbage.
+        chain: the blobs from the one that the root names to this one, each named by the one before. Empty for garbage.
+        since: when a collection first found that no root keeps it (UTC). None: no collection has, or a root keeps it.
+    """
+
+    digest: Digest
+    root: Root | None = None
+    chain: tuple[Digest, ...] = ()
+    since: datetime | None = None
+
+
+class Garbage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A blob that no root keeps.
+
+    Attributes:
+        digest: its name.
+        size: its length in bytes.
+        since: when a collection first found that no root keeps it (UTC); None: this one did.
+        goes: whether the collection removes it, or would in a dry run. False: the grace time has not passed, garbage that stays
+            names it, a writer is about to publish it, or `max_bytes` does not need its space.
+    """
+
+    digest: Digest
+    size: int
+    since: datetime | None
+    goes: bool
+
+
+OnGarbage = Callable[[Garbage], object]
+"""A callback in the event loop's thread. It must not block."""
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """How many stored blobs roots keep. A blob counts once: for the first kind of root that keeps it.
+
+    Attributes:
+        image_names: kept by image names.
+        labels: kept by labels ``containerd.io/gc.root``.
+        leases: kept by leases.
+        ingests: kept by ingests.
+    """
+
+    image_names: int = 0
+    labels: int = 0
+    leases: int = 0
+    ingests: int = 0
+
+    @property
+    def blobs(self) -> int:
+        """All blobs that roots keep."""
+        return self.image_names + self.labels + self.leases + self.ingests
+
+
+class Collected(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of a collection.
+
+    Attributes:
+        blobs: blobs that were removed, or would be in a dry run.
+        bytes: their bytes.
+        ingests: abandoned ingests that were removed, or would be.
+        kept: the blobs that roots keep.
+        spared: garbage that stays; see `Garbage.goes`.
+        spared_bytes: its bytes.
+        missed_bytes: bytes that the store has more than `max_bytes` after the collection, or 0.
+        warnings: readable sentences about what was ignored, at most 100: malformed documents and references.
+        dry_run: whether it was a dry run.
+    """
+
+    blobs: int = 0
+    bytes: int = 0
+    ingests: int = 0
+    kept: Kept = Kept()
+    spared: int = 0
+    spared_bytes: int = 0
+    missed_bytes: int = 0
+    warnings: tuple[str, ...] = ()
+    dry_run: bool = False
+
+
+class CollectOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The options of a collection; `Store.collect` documents each of them.
+
+    Attributes:
+        grace: the age that garbage must have, or None for the store's own setting.
+        max_bytes: the most bytes that the store is to have, or None to remove all garbage.
+        ingest_age: the age after which an ingest is abandoned, or None for the store's own setting.
+        dry_run: whether nothing is changed.
+        accept_roots: whether roots may be missing.
+        on_garbage: called with `Garbage`, or None.
+        on_progress: called with `Progress`, or None.
+    """
+
+    grace: timedelta | None = None
+    max_bytes: int | None = None
+    ingest_age: timedelta | None = None
+    dry_run: bool = False
+    accept_roots: bool = False
+    on_garbage: OnGarbage | None = None
+    on_progress: OnProgress | None = None
+
+    @classmethod
+    def parse(
+        cls,
+        *,
+        grace: timedelta | None = None,
+        max_bytes: int | None = None,
+        ingest_age: timedelta | None = None,
+        dry_run: bool = False,
+        accept_roots: bool = False,
+        on_garbage: OnGarbage | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Self:
+        """Check the arguments of `Store.collect`.
+
+        Raises:
+            InvalidArgument: a time or a size is out of range.
+        """
+        check_size(max_bytes)
+        for name, age in (("grace", grace), ("ingest_age", ingest_age)):
+            if age is not None and age < timedelta():
+                raise InvalidArgument(f"{name} {age}: expected 0 or more")
+        return cls(
+            grace=grace,
+            max_bytes=max_bytes,
+            ingest_age=ingest_age,
+            dry_run=dry_run,
+            accept_roots=accept_roots,
+            on_garbage=on_garbage,
+            on_progress=on_progress,
+        )
+
+    def report(self, phase: Literal["mark", "remove"], done: int, total: int | None = None) -> None:
+        """Report progress to the caller, if the caller asked for it."""
+        if self.on_progress is not None:
+            self.on_progress(Progress(phase=phase, name="collection", done=done, total=total))
+
+    def found(self, garbage: Garbage) -> None:
+        """Report garbage to the caller, if the caller asked for it."""
+        if self.on_garbage is not None:
+            self.on_garbage(garbage)
+
+
+async def collect_every(
+    store: Collector,
+    interval: timedelta,
+    *,
+    grace: timedelta | None = None,
+    max_bytes: int | None = None,
+    ingest_age: timedelta | None = None,
+    on_collected: Callable[[Collected], object] | None = None,
+    on_error: Callable[[Exception], object] | None = None,
+) -> None:
+    """Collect again and again until it is cancelled: start it in a task group of a service.
+
+    ```python
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(collect_every, store, timedelta(hours=1))
+    ```
+
+    The first collection starts after one interval, and each other one an interval after the end of the one before. If another process
+    is collecting, its collection counts.
+
+    Args:
+        store: the store.
+        interval: the time between two collections.
+        grace: see `Store.collect`; so are `max_bytes` and `ingest_age`.
+        on_collected: called with each result.
+        on_error: called with each error of a collection, and the next one is tried. None: the error is raised.
+
+    Raises:
+        InvalidArgument: the interval is not positive, or a time or a size is negative; at once.
+        Exception: any error of `Store.collect` except `CollectionBusy`, without `on_error`.
+    """
+    if interval <= timedelta():
+        raise InvalidArgument(f"interval {interval}: expected more than 0")
+    CollectOptions.parse(grace=grace, max_bytes=max_bytes, ingest_age=ingest_age)
+    while True:
+        await anyio.sleep(interval.total_seconds())
+        try:
+            collected = await store.collect(grace=grace, max_bytes=max_bytes, ingest_age=ingest_age)
+        except CollectionBusy:
+            continue
+        except Exception as error:
+            if on_error is None:
+                raise
+            on_error(error)
+        else:
+            if on_collected is not None:
+                on_collected(collected)

@@ -1,0 +1,104 @@
+"""The interface of garbage collection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from steelyard._lazy import Module as _Module
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from datetime import timedelta
+
+    from steelyard import collection as _collection
+    from steelyard import digest as _digest
+    from steelyard import errors as _errors
+    from steelyard.collection import Collected, CollectOptions, OnGarbage, Reason
+    from steelyard.digest import Digest
+    from steelyard.model import OnProgress
+else:
+    _collection, _digest, _errors = map(_Module, ("steelyard.collection", "steelyard.digest", "steelyard.errors"))
+
+__all__ = ("Collector",)
+
+
+class Collector:
+    """Removes blobs that nothing needs any more, and says why a blob is kept. `steelyard.collection` has the rules.
+
+    A collection never starts by itself; `steelyard.collection.collect_every` repeats it in a service.
+    """
+
+    # The hooks of `collect`, `why` and `reasons`, called with parsed arguments; `BaseStore` has hooks that raise Unsupported.
+    _collect: Callable[[CollectOptions], Awaitable[Collected]]
+    _reasons: Callable[[Sequence[Digest]], Awaitable[dict[Digest, Reason]]]
+
+    async def collect(
+        self,
+        *,
+        grace: timedelta | None = None,
+        max_bytes: int | None = None,
+        ingest_age: timedelta | None = None,
+        dry_run: bool = False,
+        accept_roots: bool = False,
+        on_garbage: OnGarbage | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Collected:
+        """Remove the blobs that no root keeps, beside all other work on the store, and return what was removed.
+
+        A root is an image name, a label ``containerd.io/gc.root``, a lease or an ingest. A root keeps a blob, and that blob keeps what
+        it names. What is neither kept nor younger than the grace time goes: a document never later than the blobs that it names.
+
+        Args:
+            grace: the age that garbage must have, counted from the collection that first found it. So a blob that is stored
+                without a lease stays at least that long, and what is stored or found again is no longer garbage. None: the store's own
+                setting, 24 hours by default. Zero: no such time, so only roots protect.
+            max_bytes: remove only as much as the store has more than that, in bytes of its blobs: the least recently used
+                garbage first. The last use is approximate. None: all garbage.
+            ingest_age: remove ingests that no writer holds, no lease protects and nothing has changed for that long. None: the store's
+                own setting, seven days by default.
+            dry_run: change nothing, and return what would be removed.
+            accept_roots: collect although roots may be missing, after a person has looked at a dry run; see `CollectionRefused`. A
+                dry run never refuses for that reason.
+            on_garbage: called with each `Garbage` in the event loop's thread, after it was removed; in a dry run also with garbage
+                that stays. It must not block.
+            on_progress: called with `Progress`: in phase ``mark`` `done` counts blobs, in phase ``remove`` bytes.
+
+        Raises:
+            CollectionRefused: the store cannot know what is needed. Nothing was removed.
+            CollectionBusy: another collection of this store is running, and the error says in which process.
+            DataCorrupt: a document that may name blobs is damaged, or the metadata is. Nothing was removed.
+            Unsupported: the store does not collect, or was opened read-only.
+            InvalidArgument: a time or a size is negative.
+            StorageError: blobs that were removed before stay removed.
+
+        Cancellation:
+            Ends at the next step. Blobs that were removed stay removed, all other garbage stays for the next collection.
+        """
+        options = _collection.CollectOptions.parse(
+            grace=grace,
+            max_bytes=max_bytes,
+            ingest_age=ingest_age,
+            dry_run=dry_run,
+            accept_roots=accept_roots,
+            on_garbage=on_garbage,
+            on_progress=on_progress,
+        )
+        return await self._collect(options)
+
+    async def why(self, digest: Digest | str) -> Reason:
+        """Return why a blob is kept, or since when it is garbage; see `Reason`. It changes nothing.
+
+        Raises:
+            NotFound: the blob is not stored.
+            DataCorrupt: a document that may name blobs is damaged.
+            Unsupported: the store does not collect.
+        """
+        name = _digest.Digest.parse(digest)
+        found = await self._reasons([name])
+        if name not in found:
+            raise _errors.NotFound(name)
+        return found[name]
+
+    async def reasons(self, digests: Iterable[Digest | str]) -> dict[Digest, Reason]:
+        """Return the `Reason` of each stored digest; one call reads the roots once for all of them. Raises as `why`."""
+        return await self._reasons([_digest.Digest.parse(digest) for digest in digests])
