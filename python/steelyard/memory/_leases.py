@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
 from anyio.lowlevel import checkpoint
@@ -127,6 +127,18 @@ class MemoryLeases(Leases):
         """Remove an ingest that has ended from all leases."""
         for entry in self._entries.values():
             entry.refs.discard(ref)
+
+    def lasting(self) -> Iterator[tuple[Lease, frozenset[Digest]]]:
+        """Yield the leases that last, ordered by ID, each with the blobs that it protects."""
+        at = now()
+        for _, entry in sorted(self._entries.items()):
+            if not entry.has_expired(at):
+                yield entry.value, frozenset(entry.digests)
+
+    def has_ingest(self, ref: str) -> bool:
+        """Return whether a lease that lasts protects an ingest."""
+        at = now()
+        return any(ref in entry.refs and not entry.has_expired(at) for entry in self._entries.values())
 
     def _entry(self, lease: str) -> _Entry:
         entry = self._entries.get(check_lease(lease))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 from anyio.lowlevel import checkpoint
@@ -80,6 +80,12 @@ class MemoryImageNames(ImageNames):
         """Remove a name; see `ImageNames.delete`."""
         await checkpoint()
         del self._images[self._held(name, expected).name]
+
+    # For the store
+
+    def images(self) -> Iterator[Image]:
+        """Yield all names, in order."""
+        return (image for _, image in sorted(self._images.items()))
 
     def _assigned(self, name: str, target: Descriptor, labels: Labels | None) -> Image:
         check_size(target.size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from datetime import timedelta
 from typing import Self
 
@@ -16,6 +16,7 @@ from steelyard._runtime.concurrent import check_concurrency
 from steelyard._runtime.opening import opening
 from steelyard._runtime.refqueue import share_queue
 from steelyard.base import BaseStore
+from steelyard.collection import Collected, CollectOptions, Reason
 from steelyard.content import ReaderAt, Writer
 from steelyard.content._put_many import UntilEnded
 from steelyard.digest import Algorithm, Digest
@@ -25,6 +26,7 @@ from steelyard.filters._async import AT_ONCE, choose, compiled
 from steelyard.hashing import digest_of
 from steelyard.leases import check_lease
 from steelyard.memory._blob import Blob
+from steelyard.memory._collection import Collection
 from steelyard.memory._ingest import Ingest, MemoryWriter, now
 from steelyard.memory._leases import MemoryLeases
 from steelyard.memory._names import MemoryImageNames
@@ -49,6 +51,7 @@ class MemoryStore(BaseStore):
         self._names = MemoryImageNames()
         self._leases = MemoryLeases()
         self._verified: set[Digest] = set()
+        self._collection = Collection(self._blobs, self._ingests, self._names, self._leases)
 
     @property
     def images(self) -> MemoryImageNames:
@@ -82,6 +85,7 @@ class MemoryStore(BaseStore):
         found = self._blob(given.digest)
         if given.size is not None and given.size != len(found.data):
             raise DataCorrupt(given.digest, expected=f"{given.size} bytes", actual=f"{len(found.data)} bytes")
+        found.use()
         return MemoryReader(found.info.digest, found.data)
 
     @opening
@@ -104,6 +108,7 @@ class MemoryStore(BaseStore):
         if wanted is not None and wanted in self._blobs and self._blobs[wanted].is_whole(size):
             self._ingests.pop(ref, None)  # what was begun under this ref has become pointless
             self._leases.forget(ref)
+            self._blobs[wanted].renew()
             raise AlreadyExists(wanted)
         if ingest is None:
             ingest = self._ingests[ref] = Ingest(ref)
@@ -213,6 +218,12 @@ class MemoryStore(BaseStore):
             yield Verified(digest=digest, size=size, error=error)
         self._verified.clear()
 
+    async def _collect(self, options: CollectOptions) -> Collected:
+        return await self._collection.collect(options)
+
+    async def _reasons(self, digests: Sequence[Digest]) -> dict[Digest, Reason]:
+        return await self._collection.reasons(digests)
+
     def _enter(self, *, digests: Iterable[Digest], refs: Iterable[str] = ()) -> None:
         """Enter blobs and ingests into the lease of this store, if it has one."""
         if self._lease is not None:
@@ -235,6 +246,7 @@ class MemoryStore(BaseStore):
         stored = self._blobs.get(digest)
         if stored is not None:
             stored.data = data  # it heals a damaged copy
+            stored.renew()
             raise AlreadyExists(digest)
         time = now()
         info = Info(digest=digest, size=len(data), created_at=time, updated_at=time, labels=labels)

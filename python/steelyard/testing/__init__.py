@@ -19,7 +19,8 @@ Implement the methods one after the other, and run the tests of each group: ``-k
 `StoreContract.__mro__` selects them. The tests use `put` and `get`, so `writer` and `reader_at` come first.
 `docs/guide.md` has the rules that stores most often break.
 
-If the blobs of a store can be damaged from outside, inherit `DamageContract`, too, and `LeaseContract` if it has leases. `cancel_at` and `every_wait` cancel
+If the blobs of a store can be damaged from outside, inherit `DamageContract`, too, and `LeaseContract` if it has leases,
+`CollectionContract` if it collects garbage. `cancel_at` and `every_wait` cancel
 your own operations in the same way.
 """
 
@@ -34,6 +35,7 @@ pytest.register_assert_rewrite(
         f"steelyard.testing._{name}"
         for name in (
             "cancelling",
+            "collecting",
             "committing",
             "damage",
             "labelling",
@@ -45,12 +47,14 @@ pytest.register_assert_rewrite(
             "reading",
             "refs",
             "resuming",
+            "sweeping",
             "writing",
         )
     )
 )
 
 from steelyard.testing._cancelling import CancellingContract  # noqa: E402  # after the line above, which the tests need
+from steelyard.testing._collecting import CollectingContract  # noqa: E402
 from steelyard.testing._committing import CommittingContract  # noqa: E402
 from steelyard.testing._damage import DamagingContract  # noqa: E402
 from steelyard.testing._labelling import LabellingContract  # noqa: E402
@@ -63,9 +67,10 @@ from steelyard.testing._reading import ReadingContract  # noqa: E402
 from steelyard.testing._refs import RefsContract  # noqa: E402
 from steelyard.testing._resuming import ResumingContract  # noqa: E402
 from steelyard.testing._steps import cancel_at, every_wait  # noqa: E402
+from steelyard.testing._sweeping import SweepingContract  # noqa: E402
 from steelyard.testing._writing import WritingContract  # noqa: E402
 
-__all__ = ("DamageContract", "LeaseContract", "StoreContract", "cancel_at", "every_wait")
+__all__ = ("CollectionContract", "DamageContract", "LeaseContract", "StoreContract", "cancel_at", "every_wait")
 
 
 class StoreContract(
@@ -102,3 +107,10 @@ class DamageContract(DamagingContract):
 
 class LeaseContract(LeasingContract, LeasedContract):
     """The tests of leases, for stores that have them. Inherit it together with `StoreContract`."""
+
+
+class CollectionContract(CollectingContract, SweepingContract):
+    """The tests of garbage collection, for stores that collect. Inherit it together with `StoreContract` and `LeaseContract`.
+
+    The environment variable STEELYARD_CONTRACT_CHILDREN sets how many blobs the largest tree of documents names.
+    """

@@ -1,10 +1,10 @@
-//! `check_json` and `JsonShape`: whether bytes are strict JSON. `json_parts`: where they can be cut.
+//! `check_json` and `JsonShape`: whether bytes are strict JSON. `json_parts`: where they can be cut. `references`: what they name.
 
 use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
-use steelyard_core::archive::json::{self, Part, Parts, Shape};
+use steelyard_core::archive::json::{self, Part, Parts, Role, Shape};
 
 use crate::buffer::Input;
 
@@ -58,4 +58,37 @@ fn container(py: Python<'_>, found: Parts) -> PyResult<Bound<'_, PyTuple>> {
         })?;
     }
     (found.is_object, parts).into_pyobject(py)
+}
+
+/// The digests that a document names, each with its role, and how many are invalid; None if the bytes are not JSON.
+#[pyfunction]
+#[pyo3(signature = (data, /))]
+pub(crate) fn references(py: Python<'_>, data: &[u8]) -> Option<(Vec<(String, &'static str)>, usize)> {
+    py.detach(|| {
+        let found = json::references(data)?;
+        let named = found.blobs.iter().map(|each| (each.digest.to_string(), role(each.role))).collect();
+        Some((named, found.invalid))
+    })
+}
+
+/// Whether a blob with these bytes may be a document: it is not too large, and begins like one.
+#[pyfunction]
+#[pyo3(signature = (data, /))]
+pub(crate) fn may_be_document(data: &[u8]) -> bool {
+    data.len() as u64 <= json::DOCUMENT_LIMIT && json::may_be_document(data)
+}
+
+/// Whether blobs of that media type are documents.
+#[pyfunction]
+#[pyo3(signature = (media_type, /))]
+pub(crate) fn is_document(media_type: &str) -> bool {
+    json::is_document(media_type)
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::Part => "part",
+        Role::Document => "document",
+        Role::Subject => "subject",
+    }
 }

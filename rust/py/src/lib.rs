@@ -97,6 +97,10 @@ fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(descriptor::needs_file_synced, module)?)?;
     module.add_function(wrap_pyfunction!(json::check_json, module)?)?;
     module.add_function(wrap_pyfunction!(json::json_parts, module)?)?;
+    module.add("DOCUMENT_LIMIT", steelyard_core::archive::json::DOCUMENT_LIMIT)?;
+    module.add_function(wrap_pyfunction!(json::is_document, module)?)?;
+    module.add_function(wrap_pyfunction!(json::may_be_document, module)?)?;
+    module.add_function(wrap_pyfunction!(json::references, module)?)?;
     module.add_function(wrap_pyfunction!(process::mark_descriptor, module)?)?;
     module.add_function(wrap_pyfunction!(protobuf::message_parts, module)?)?;
     module.add_function(wrap_pyfunction!(process::unmark_descriptor, module)?)

@@ -5,6 +5,7 @@
 //! reader sees them. Memory is bounded by the keys of the objects that are open, time is linear.
 
 mod parts;
+mod references;
 mod shape;
 
 use std::borrow::Cow;
@@ -16,6 +17,7 @@ use serde_core::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visito
 use shape::Known;
 
 pub use parts::{Part, Parts, parts};
+pub use references::{DOCUMENT_LIMIT, Reference, References, Role, is_document, may_be_document, references};
 pub use shape::Shape;
 
 /// The most values within values that [`check`] can be asked to follow; the parser itself ends at 128.

@@ -54,7 +54,7 @@ impl Shape {
 }
 
 /// Whether a key is a field's name, which is ASCII, under simple case folding.
-fn folds_alike(key: &str, field: &str) -> bool {
+pub(super) fn folds_alike(key: &str, field: &str) -> bool {
     key.chars().map(fold).eq(field.chars().map(fold))
 }
 

@@ -1,0 +1,184 @@
+"""What roots keep: the rules of `steelyard.collection`, over the blobs of a store in memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from steelyard._archive._references import NOTHING, References
+from steelyard.collection import Root
+from steelyard.digest import Digest
+from steelyard.errors import InvalidDigest
+from steelyard.memory._blob import Blob
+from steelyard.model import Labels
+
+__all__ = ("EXPIRE", "FLAT", "ROOT", "Entry", "Graph", "Marks", "Warnings", "has_passed", "now_at_least")
+
+ROOT = "containerd.io/gc.root"
+EXPIRE = "containerd.io/gc.expire"
+FLAT = "containerd.io/gc.flat"
+_REFERENCE = "containerd.io/gc.ref.content"
+
+_MOST = 100
+"""The most warnings of a collection."""
+
+_STARTED = (datetime.now(UTC), time.monotonic())
+
+
+def now_at_least() -> datetime:
+    """Return the time (UTC) that both clocks agree has come: a wall clock that jumps ahead does not count."""
+    wall, monotonic = _STARTED
+    return min(datetime.now(UTC), wall + timedelta(seconds=time.monotonic() - monotonic))
+
+
+class Warnings:
+    """The warnings of a collection, each once."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, None] = {}
+
+    def add(self, text: str) -> None:
+        """Add a warning, unless there are too many."""
+        if len(self._texts) < _MOST:
+            self._texts[text] = None
+
+    def all(self) -> tuple[str, ...]:
+        """Return the warnings in the order in which they were found."""
+        return tuple(self._texts)
+
+
+def has_passed(labels: Labels, owner: str, warnings: Warnings) -> bool:
+    """Return whether the labels have a time ``gc.expire`` that has passed. A malformed time never passes."""
+    expires_at = expiry_of(labels)
+    if expires_at is None and EXPIRE in labels:
+        warnings.add(f"{owner}: label {EXPIRE}: not a time of RFC 3339, so it never passes: {labels[EXPIRE]!r}")
+    return expires_at is not None and expires_at <= now_at_least()
+
+
+def expiry_of(labels: Labels) -> datetime | None:
+    """Return the time of the label ``gc.expire``, or None if there is none."""
+    try:
+        expires_at = datetime.fromisoformat(labels[EXPIRE])
+    except (KeyError, ValueError):
+        return None
+    return None if expires_at.tzinfo is None else expires_at.astimezone(UTC)
+
+
+class Entry(NamedTuple):
+    """A root with the blobs that it names.
+
+    Attributes:
+        root: the root.
+        digests: the blobs.
+        is_flat: whether it does not keep what the blobs name.
+        is_document: whether the blobs are documents by their media types.
+    """
+
+    root: Root
+    digests: Iterable[Digest]
+    is_flat: bool = False
+    is_document: bool = False
+
+
+class Graph:
+    """What blobs name.
+
+    Args:
+        blobs: the stored blobs.
+        documents: what documents name; also documents that are no longer stored.
+        warnings: where malformed references are reported.
+    """
+
+    def __init__(
+        self, blobs: Mapping[Digest, Blob], documents: Mapping[Digest, References], warnings: Warnings
+    ) -> None:
+        self._blobs = blobs
+        self._documents = documents
+        self._warnings = warnings
+        self._referrers: dict[Digest, list[Digest]] = {}
+        for digest in blobs:
+            for subject in documents.get(digest, NOTHING).subject:
+                self._referrers.setdefault(subject, []).append(digest)
+
+    def named_by(self, digest: Digest) -> Iterator[Digest]:
+        """Yield the blobs that a blob names: as a document, as one with a subject, and with labels."""
+        document = self._documents.get(digest, NOTHING)
+        if document.invalid:
+            self._warnings.add(f"blob {digest}: invalid digests that keep nothing: {document.invalid}")
+        yield from document.blobs
+        yield from document.subject
+        blob = self._blobs.get(digest)
+        for key, value in {} if blob is None else blob.info.labels.items():
+            if key == _REFERENCE or key.startswith((f"{_REFERENCE}.", f"{_REFERENCE}/")):
+                try:
+                    yield Digest.parse(value)
+                except InvalidDigest:
+                    self._warnings.add(f"blob {digest}: label {key}: not a digest, so it keeps nothing: {value!r}")
+
+    def kept_by(self, digest: Digest) -> Iterator[Digest]:
+        """Yield the blobs that a kept blob keeps: those that it names, and the documents of which it is the subject."""
+        yield from self.named_by(digest)
+        yield from self._referrers.get(digest, ())
+
+    def documents_of(self, digest: Digest) -> frozenset[Digest]:
+        """Return the documents that a blob names, by their media types."""
+        return self._documents.get(digest, NOTHING).documents
+
+
+class Marks:
+    """The blobs that roots keep, each with the root and the blob that it was reached from.
+
+    Roots that are flat come last, so that a blob counts for one that also keeps what the blob names, if there is one.
+
+    Args:
+        graph: what blobs name.
+        entries: the roots, in the order of `RootKind`.
+
+    Attributes:
+        documents: kept blobs that are documents by their media types.
+    """
+
+    def __init__(self, graph: Graph, entries: Iterable[Entry]) -> None:
+        self._graph = graph
+        self._reached: dict[Digest, tuple[Root, Digest | None]] = {}
+        self.documents: set[Digest] = set()
+        for entry in sorted(entries, key=lambda each: each.is_flat):
+            digests = list(entry.digests)
+            if entry.is_document:
+                self.documents.update(digests)
+            if entry.is_flat:
+                for digest in digests:
+                    self._reached.setdefault(digest, (entry.root, None))
+            else:
+                self._follow(entry.root, digests)
+
+    def _follow(self, root: Root, digests: Iterable[Digest]) -> None:
+        level = [digest for digest in digests if self._is_new(digest, root, None)]
+        while level:  # level by level, so that chains are short
+            named: list[Digest] = []
+            for digest in level:
+                self.documents |= self._graph.documents_of(digest)
+                named += (each for each in self._graph.kept_by(digest) if self._is_new(each, root, digest))
+            level = named
+
+    def _is_new(self, digest: Digest, root: Root, parent: Digest | None) -> bool:
+        return digest not in self._reached and self._reached.setdefault(digest, (root, parent))[0] is root
+
+    def __contains__(self, digest: object) -> bool:
+        return digest in self._reached
+
+    def root_of(self, digest: Digest) -> Root | None:
+        """Return the first root that keeps a blob, or None for garbage."""
+        found = self._reached.get(digest)
+        return None if found is None else found[0]
+
+    def chain_to(self, digest: Digest) -> tuple[Digest, ...]:
+        """Return the blobs from the one that the root names to this one; nothing for garbage."""
+        chain: list[Digest] = []
+        current: Digest | None = digest if digest in self._reached else None
+        while current is not None:
+            chain.append(current)
+            current = self._reached[current][1]
+        return tuple(reversed(chain))
