@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Protocol, Self
 
 import anyio
 import msgspec
@@ -32,9 +32,6 @@ from steelyard.digest import Digest
 from steelyard.errors import CollectionBusy, InvalidArgument
 from steelyard.model import OnProgress, Progress
 from steelyard.options import check_size
-
-if TYPE_CHECKING:
-    from steelyard.content import Collector
 
 __all__ = (
     "DEFAULT_GRACE",
@@ -221,8 +218,16 @@ class CollectOptions(msgspec.Struct, frozen=True, kw_only=True):
             self.on_garbage(garbage)
 
 
+class _Collects(Protocol):
+    """What `collect_every` needs of a `steelyard.content.Collector`, which is above this module."""
+
+    async def collect(
+        self, *, grace: timedelta | None = None, max_bytes: int | None = None, ingest_age: timedelta | None = None
+    ) -> Collected: ...
+
+
 async def collect_every(
-    store: Collector,
+    store: _Collects,
     interval: timedelta,
     *,
     grace: timedelta | None = None,

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import steelyard
-from steelyard import model
+from steelyard import collection, model
 
 ROOT = Path(__file__).parents[2]
 SECTIONS = ("Attributes", "Args", "Returns", "Yields", "Raises", "Cancellation", "Cost", "Spec")
@@ -36,6 +36,10 @@ VALUES: tuple[Any, ...] = (
     steelyard.Image(name="a", target=steelyard.Descriptor(digest=DIGEST), created_at=NOON, updated_at=NOON),
     model.Lease(id="a", created_at=NOON, expires_at=NOON, process=1),
     model.LeaseResources(blobs=(DIGEST,), refs=("a",)),
+    collection.Root(kind="lease", name="a", until=NOON),
+    collection.Reason(digest=DIGEST, root=collection.Root(kind="label", name="a"), chain=(DIGEST,)),
+    collection.Garbage(digest=DIGEST, size=1, since=NOON, goes=True),
+    collection.Collected(blobs=1, kept=collection.Kept(leases=1), warnings=("a",)),
     steelyard.PutResult(digest=DIGEST, size=1, new=True),
     steelyard.Progress(phase="write", name="a", done=1, total=None),
 )

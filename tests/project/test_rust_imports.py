@@ -32,12 +32,13 @@ SYSTEM_CALLS = "open|open_dir|open_cached|create|mkdir|stat_at|unlink|rmdir|rena
 """Calls of the trait `Sys` that take the name of a file or directory."""
 
 OTHER_MEANINGS = {
+    ("archive/json/references.rs", "blobs"),
     ("error.rs", "ingest"),
     ("filter/operand.rs", "total"),
     ("filter/subject.rs", "ref"),
     ("filter/subject.rs", "total"),
 }
-"""Strings that are no names of the disk: what is missing, in a message, and the fields of filters."""
+"""Strings that are no names of the disk: what is missing, in a message, and the fields of filters and documents."""
 
 
 @cache
