@@ -11,6 +11,7 @@ import pytest
 from steelyard._archive._references import DOCUMENT_LIMIT
 from steelyard.base import BaseStore
 from steelyard.collection import Collected, collect_every
+from steelyard.containerd import RemoteStore
 from steelyard.digest import Digest
 from steelyard.errors import (
     CollectionBusy,
@@ -116,6 +117,13 @@ async def test_a_clock_that_jumps_ahead_ends_no_grace_time(monkeypatch: pytest.M
 
     assert (set(), 0) == (gone, result.ingests)
     assert {digest, future} == await stored(store)
+
+
+async def test_a_store_behind_containerd_leaves_it_to_containerd() -> None:
+    store = RemoteStore("/nowhere.sock")
+    for call in (store.collect(), store.why(digest_of(b""))):
+        with pytest.raises(Unsupported, match=r"nowhere.*containerd"):
+            await call
 
 
 async def test_a_store_that_does_not_collect_says_so() -> None:

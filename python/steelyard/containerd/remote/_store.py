@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -15,6 +15,7 @@ from steelyard._runtime.fork import ProcessBound
 from steelyard._runtime.opening import opening
 from steelyard._runtime.refqueue import share_queue
 from steelyard.base import BaseStore
+from steelyard.collection import Collected, CollectOptions, Reason
 from steelyard.containerd.remote._address import check_lease, check_namespace, socket_path
 from steelyard.containerd.remote._calls import Limits
 from steelyard.containerd.remote._channel import Channel, Connection, method
@@ -192,6 +193,18 @@ class RemoteStore(ProcessBound, BaseStore):
     async def get(self, digest: Digest | str) -> bytes:
         """Return a whole blob, verified, with one call; see `Store.get`."""
         return await read_whole(self._connection, self._limits, Digest.parse(digest))
+
+    async def _collect(self, options: CollectOptions) -> Collected:
+        """Refuse: a containerd collects when it decides to, by its own rules."""
+        del options
+        await checkpoint()
+        raise Unsupported(self.address, operation="collect; a containerd collects its garbage by itself")
+
+    async def _reasons(self, digests: Sequence[Digest]) -> dict[Digest, Reason]:
+        """Refuse: the service does not say which of its labels and leases keep a blob."""
+        del digests
+        await checkpoint()
+        raise Unsupported(self.address, operation="why; `ctr` shows the labels, leases and images of a containerd")
 
     async def _put(self, source: Source, options: PutOptions) -> PutResult:
         """Store a source. A small source without a ref takes one message."""
