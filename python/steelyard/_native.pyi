@@ -6,6 +6,7 @@ from typing import Any, TypeAlias, TypeVar, TypeVarTuple, final
 from steelyard.model import Buffer
 
 __all__ = [
+    "DOCUMENT_LIMIT",
     "MAX_FILTERS",
     "Batcher",
     "Blob",
@@ -34,10 +35,13 @@ __all__ = [
     "check_json",
     "debug_build",
     "detect_format",
+    "is_document",
     "json_parts",
     "mark_descriptor",
+    "may_be_document",
     "message_parts",
     "needs_file_synced",
+    "references",
     "sqlite_version",
     "start_writeback",
     "tar_layout",

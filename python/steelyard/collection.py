@@ -58,7 +58,7 @@ RootKind = Literal["image name", "label", "lease", "ingest"]
 
 
 class Root(msgspec.Struct, frozen=True, kw_only=True):
-    """What keeps a blob by itself, not through another blob.
+    """A cause that keeps a blob by itself, not through another blob.
 
     Attributes:
         kind: an image name, a label ``containerd.io/gc.root``, a lease, or an ingest that `expected` the blob.
@@ -219,7 +219,7 @@ class CollectOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Collects(Protocol):
-    """What `collect_every` needs of a `steelyard.content.Collector`, which is above this module."""
+    """The part that `collect_every` needs of a `steelyard.content.Collector`, which is above this module."""
 
     async def collect(
         self, *, grace: timedelta | None = None, max_bytes: int | None = None, ingest_age: timedelta | None = None

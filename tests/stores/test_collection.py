@@ -1,4 +1,4 @@
-"""What collections of a store in memory do beyond the contract, and their repetition in a service."""
+"""Collections of a store in memory, beyond the contract, and their repetition in a service."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ __all__ = ("DOCUMENT_LIMIT", "NOTHING", "References", "is_document", "may_be_doc
 
 
 class References(NamedTuple):
-    """What a document names.
+    """The references of a document.
 
     Attributes:
         blobs: its parts, of any kind.

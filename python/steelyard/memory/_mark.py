@@ -1,4 +1,4 @@
-"""What roots keep: the rules of `steelyard.collection`, over the blobs of a store in memory."""
+"""Marking what roots keep: the rules of `steelyard.collection`, over the blobs of a store in memory."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Entry(NamedTuple):
 
 
 class Graph:
-    """What blobs name.
+    """The references of blobs.
 
     Args:
         blobs: the stored blobs.

@@ -1,4 +1,4 @@
-"""What a garbage collection keeps: each root, and all that a kept blob names."""
+"""Roots and references: the blobs that a garbage collection keeps."""
 
 from __future__ import annotations
 

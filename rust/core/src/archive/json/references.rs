@@ -43,7 +43,7 @@ pub struct Reference {
     pub role: Role,
 }
 
-/// What a document names.
+/// The references of a document.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct References {
     /// The blobs, in their order. One may occur twice.
@@ -75,7 +75,7 @@ pub fn references(data: &[u8]) -> Option<References> {
     Some(found.into_inner())
 }
 
-/// What a value may hold.
+/// The kinds of references that a value may hold.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Seek {
     Document,
@@ -183,7 +183,9 @@ impl<'de> Visitor<'de> for Finder<'_> {
                 members.next_value::<IgnoredAny>()?;
             }
         }
-        digests.iter().for_each(|digest| self.add(digest, media_type.as_deref()));
+        for digest in digests {
+            self.add(&digest, media_type.as_deref());
+        }
         Ok(())
     }
 }
