@@ -26,7 +26,12 @@ KINDS = {
 """Name: size in MiB, and the command that makes it."""
 
 _SUPERBLOCKS = {"ext4": [(0, 4096)], "xfs": [], "btrfs": [(64 << 10, 4096), (64 << 20, 4096)]}
-_LOST_BLOCKS = ("directory corrupted", "end of extent exceeds allowed value", "Missing '.' in directory")
+_LOST_BLOCKS = (
+    "directory corrupted",
+    "Missing '.' in directory",
+    "end of extent exceeds allowed value",
+    "bad block number",  # the index of a directory names a block behind the directory's end
+)
 _EXT4_DIRECTORY_TAIL = bytes([0, 0, 0, 0, 12, 0, 0, 0xDE])
 
 

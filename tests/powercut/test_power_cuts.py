@@ -12,6 +12,9 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,8 @@ pytestmark = [pytest.mark.proof, pytest.mark.timeout(900)]
 EXPLORE = Path(__file__).with_name("explore.py")
 STATES = int(os.environ.get("STEELYARD_POWER_CUT_STATES", "50"))
 SEED = int(os.environ.get("STEELYARD_SEED", "1"))
+
+_HANG_SECONDS = 60
 
 _PROBE = """
 cd "$1" && mount -t tmpfs probe . && truncate -s 16M image && mkfs.ext4 -q -F image && mkdir point && mount -o loop image point
@@ -74,6 +79,46 @@ class Explored:
 
     def test_a_store_without_syncs_of_names_is_caught(self) -> None:
         assert caught(self.kind, self.names)
+
+
+class TestKilled:
+    kind = "ext4"
+    allowed = Explored.allowed
+
+    def test_a_killed_explorer_leaves_no_process_and_no_device(self, tmp_path: Path) -> None:
+        command = [sys.executable, str(EXPLORE), self.kind, "--states", "1000"]
+        with subprocess.Popen(command, env=os.environ | {"TMPDIR": str(tmp_path)}) as process:
+            wait_until(lambda: any(b"work.py" in line for line in processes(tmp_path)))
+            assert devices(tmp_path)
+            process.kill()
+
+        wait_until(lambda: not processes(tmp_path) and not devices(tmp_path))
+
+
+def processes(scratch: Path) -> list[bytes]:
+    """Return the command lines of the processes with a directory in their environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if os.fsencode(scratch) in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_bytes())
+    return found
+
+
+def devices(scratch: Path) -> list[str]:
+    """Return the loop devices of files in a directory."""
+    found = []
+    for file in Path("/sys/block").glob("loop*/loop/backing_file"):
+        with suppress(OSError):
+            found.append(file.read_text())
+    return [name for name in found if str(scratch) in name]
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + _HANG_SECONDS
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def caught(kind: str, drop: str) -> bool:
