@@ -19,7 +19,6 @@ from steelyard.errors import (
     DataCorrupt,
     InvalidArgument,
     StorageError,
-    Unavailable,
     Unsupported,
 )
 from steelyard.memory import MemoryStore
@@ -91,7 +90,6 @@ async def test_two_collections_of_a_store_do_not_run_at_once() -> None:
         tasks.start_soon(second)
 
     (busy,) = [each for each in found if isinstance(each, CollectionBusy)]
-    assert isinstance(busy, Unavailable)
     assert "this process" in str(busy)
     assert [2000] == [each.blobs for each in found if isinstance(each, Collected)]
     assert 0 == (await store.collect()).blobs

@@ -21,6 +21,8 @@ ERRORS: tuple[errors.SteelyardError, ...] = (
     errors.UnexpectedSize("a ref", expected=1, actual=2),
     errors.WriterClosed("a ref"),
     errors.IncompatibleFormat("somewhere", actual="2", supported="1"),
+    errors.CollectionBusy("process 4711"),
+    errors.CollectionRefused("/srv/blobs", cause="roots", reason="its metadata was rebuilt"),
     errors.LeaseExists("a lease"),
     errors.LeaseEnded("a lease", reason="expired"),
     errors.NameMoved("a name", expected=ONE, actual=TWO),

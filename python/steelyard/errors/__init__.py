@@ -6,7 +6,7 @@ SteelyardError
 ├── AlreadyExists                     the blob is stored, the name is taken: use it
 ├── LeaseExists                       the ID of the lease is in use: choose another
 ├── Unavailable                       another writer holds the ref: wait or choose another ref
-│   └── CollectionBusy                another collection is running: wait or leave it to that one
+├── CollectionBusy                    another collection is running: leave it to that one, or wait
 ├── Unreachable                       the server of a remote store does not answer: try again later
 ├── FailedPrecondition                the state is not the one asked for: change it first
 │   ├── UnexpectedDigest              the bytes are not the expected ones; the ingest keeps them

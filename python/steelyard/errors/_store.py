@@ -242,7 +242,7 @@ class LeaseEnded(FailedPrecondition):
         self.reason = reason
 
 
-class CollectionBusy(Unavailable):
+class CollectionBusy(SteelyardError):
     """Another collection of the same store is running; nothing was removed.
 
     Attributes:
@@ -252,8 +252,8 @@ class CollectionBusy(Unavailable):
     code = "collection_busy"
 
     def __init__(self, holder: str = "unknown") -> None:
-        super().__init__("collection", holder=holder)
-        self.args = (f"collection: {holder} is collecting",)
+        super().__init__(f"collection: {holder} is collecting")
+        self.holder = holder
 
 
 class CollectionRefused(FailedPrecondition):
