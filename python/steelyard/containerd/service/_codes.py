@@ -48,6 +48,7 @@ CLASSES: dict[type[BaseException], StatusCode] = {
     errors.AlreadyExists: StatusCode.ALREADY_EXISTS,
     errors.LeaseExists: StatusCode.ALREADY_EXISTS,
     errors.Unavailable: StatusCode.UNAVAILABLE,
+    errors.CollectionBusy: StatusCode.UNAVAILABLE,
     errors.Unreachable: StatusCode.UNAVAILABLE,
     errors.FailedPrecondition: StatusCode.FAILED_PRECONDITION,
     errors.Aborted: StatusCode.ABORTED,
