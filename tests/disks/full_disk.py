@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 
 import anyio
 import msgspec
 from support.disks import fill, sync
 
-from steelyard import DataCorrupt, Digest, LocalStore, StorageFull
+from steelyard import DataCorrupt, Digest, LocalStore, StorageFull, digest_of
 from steelyard.model import Info
 
 MARKED = {"from": "before"}
@@ -25,6 +26,7 @@ DAMAGED = 5
 async def prepare(store: LocalStore) -> list[Info]:
     for number in range(6):
         await store.put(b"%d" % number * 30_000, labels=MARKED)
+    await store.leases.create("lease", expires=timedelta(hours=1))
     async with store.writer("upload") as writer:
         await writer.write(b"begun" * 20_000)
     infos = sorted([info async for info in store.walk()], key=lambda info: info.created_at)
@@ -59,6 +61,22 @@ async def use(store: LocalStore, infos: list[Info], point: Path) -> None:
     async def put() -> None:
         await store.put(os.urandom(50_000), labels={"new": "yes"})
 
+    async def leased() -> None:
+        under = store.with_lease("lease")
+        for number in range(2000):
+            before = (await store.leases.resources("lease")).blobs
+            digest = await digest_of(b"leased %d" % number)
+            try:
+                await under.put(b"leased %d" % number)
+            except StorageFull:
+                entered = set((await store.leases.resources("lease")).blobs) - set(before)
+                # The entry comes first: a blob without its entry is not stored.
+                assert entered <= {digest}, entered
+                assert entered or not await store.exists(digest)
+                raise
+            await store.delete(digest)
+            sync(point)
+
     await step("list", listed)
     await step("get", read)
     await step("statuses", store.list_statuses)
@@ -66,6 +84,7 @@ async def use(store: LocalStore, infos: list[Info], point: Path) -> None:
     fill(point)
     await step("put", put, may_be_full=True)
     await step("relabel", relabel, may_be_full=True)
+    await step("lease", leased, may_be_full=True)
     await step("list again", lambda: store.info(infos[1].digest))
     await step("quarantine", lambda: quarantine(store, infos[DAMAGED].digest), may_be_full=True)
 

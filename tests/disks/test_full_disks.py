@@ -34,7 +34,7 @@ def test_a_full_disk_is_read_and_emptied(kind: str, when: str, tmp_path: Path) -
 
     said = dict(line.rsplit(" ", 1) for line in ended.stdout.splitlines())
     assert {name: said.get(name) for name in STEPS} == dict.fromkeys(STEPS, "ok")
-    assert {"put", "relabel", "quarantine"} <= said.keys()
+    assert {"put", "relabel", "lease", "quarantine"} <= said.keys()
 
 
 @pytest.mark.parametrize("kind", ["xfs", "btrfs"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -38,6 +39,20 @@ anyio.run(main)
 """
 
 
+FORKED = """
+import os, sys, time
+from steelyard.local.blocking import BlockingStore, OpenOptions
+store = BlockingStore.open(OpenOptions.parse(sys.argv[1]))
+store.leases.begin("lease")
+child = os.fork()
+if not child:
+    sys.stdout.close()
+    time.sleep(600)
+print("lease", child, flush=True)
+time.sleep(600)
+"""
+
+
 @contextmanager
 def budget(hops: int) -> Iterator[None]:
     before = calls.counts()["hops"]
@@ -46,10 +61,10 @@ def budget(hops: int) -> Iterator[None]:
 
 
 @contextmanager
-def holder(root: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run another process that works under a lease, and give the ID of the lease."""
+def holder(root: Path, program: str = HOLDER) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run another process that works under a lease, and give its first line: the ID of the lease."""
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(root)],
+        [sys.executable, "-c", program, str(root)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -63,9 +78,9 @@ def holder(root: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
             process.kill()
 
 
-@pytest.mark.parametrize("signal", ["kill", "end"])
+@pytest.mark.parametrize("end", ["kill", "return"])
 @pytest.mark.parametrize("read_only", [False, True])
-async def test_a_lease_of_a_process_dies_with_it(tmp_path: Path, *, signal: str, read_only: bool) -> None:
+async def test_a_lease_of_a_process_dies_with_it(tmp_path: Path, *, end: str, read_only: bool) -> None:
     async with LocalStore(tmp_path):
         pass
     async with LocalStore(tmp_path, read_only=read_only) as store:
@@ -73,7 +88,7 @@ async def test_a_lease_of_a_process_dies_with_it(tmp_path: Path, *, signal: str,
             found = await store.leases.get(lease)
             assert (process.pid, [lease]) == (found.process, [each.id for each in await store.leases.list()])
             assert {await digest_of(b"data")} == set((await store.leases.resources(lease)).blobs)
-            if signal == "kill":
+            if end == "kill":
                 process.kill()
             else:
                 assert process.stdin is not None
@@ -82,6 +97,35 @@ async def test_a_lease_of_a_process_dies_with_it(tmp_path: Path, *, signal: str,
 
             assert [] == await store.leases.list()
         assert await store.exists(await digest_of(b"data"))
+
+
+async def test_a_suspended_process_keeps_its_lease_until_it_is_killed(tmp_path: Path) -> None:
+    async with LocalStore(tmp_path) as store:
+        with holder(tmp_path) as (process, lease):
+            process.send_signal(signal.SIGSTOP)
+            assert [lease] == [each.id for each in await store.leases.list()]
+            async with store.lease() as leased:
+                assert not (await leased.put(b"data")).new
+            process.kill()
+            await anyio.to_thread.run_sync(process.wait)
+            assert [] == await store.leases.list()
+            with pytest.raises(LeaseEnded) as caught:
+                await store.with_lease(lease).put(b"data")
+            assert caught.value.reason == "its process has ended"
+
+
+async def test_a_child_that_outlives_its_parent_keeps_no_lease(tmp_path: Path) -> None:
+    async with LocalStore(tmp_path) as store:
+        with holder(tmp_path, FORKED) as (process, line):
+            lease, child = line.split()
+            try:
+                assert [lease] == [each.id for each in await store.leases.list()]
+                process.kill()
+                await anyio.to_thread.run_sync(process.wait)
+                os.kill(int(child), 0)  # it lives
+                assert [] == await store.leases.list()
+            finally:
+                os.kill(int(child), signal.SIGKILL)
 
 
 async def test_a_caller_in_another_process_is_told_that_its_lease_was_deleted(tmp_path: Path) -> None:

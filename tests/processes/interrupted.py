@@ -29,6 +29,7 @@ import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ from support.interruption import (
 
 import steelyard
 from steelyard import LocalStore, NotFound, Unavailable, open_writer
+from steelyard.errors import LeaseExists
 from steelyard.images import export_images, import_images
 
 TOGETHER = 8
@@ -124,6 +126,22 @@ async def export(store: LocalStore, root: Path) -> None:
     await export_images(store, root / "exported.tar", [NAME])
 
 
+async def leased(store: LocalStore, _: Path) -> None:
+    """What is new and what is already there, under a lease that ends with its context and under one with an ID."""
+    with suppress(LeaseExists):
+        await store.leases.create("kept", expires=timedelta(hours=1))
+    async with store.lease(labels={"k": "v"}) as own:
+        for under in (own, store.with_lease("kept")):
+            result = await under.put(b"leased")
+            async for one in under.put_many([b"leased", b"another"]):
+                assert one.error is None
+            async with under.writer("leased") as writer:
+                await writer.write(DATA[writer.offset :])
+                with suppress(steelyard.AlreadyExists):
+                    await writer.commit()
+            await under.leases.add(under.lease_id or "", digests=[result.digest])
+
+
 WORKS: dict[str, Work] = {
     "put": put,
     "write": write,
@@ -132,6 +150,7 @@ WORKS: dict[str, Work] = {
     "walk": walk,
     "import": bring,
     "export": export,
+    "leased": leased,
 }
 
 
@@ -200,6 +219,8 @@ def check_store(root: Path, *, torn: bool) -> None:
                     assert held >= acknowledged.get(ref, 0), (ref, held, acknowledged)
             async for found in store.verify_all():
                 assert found.error is None
+            # A store that was left open holds its leases.
+            assert torn or {lease.id for lease in await store.leases.list()} <= {"kept"}
 
     anyio.run(look)
 
