@@ -127,7 +127,7 @@ async def export(store: LocalStore, root: Path) -> None:
 
 
 async def leased(store: LocalStore, _: Path) -> None:
-    """What is new and what is already there, under a lease that ends with its context and under one with an ID."""
+    """New blobs and stored ones, under a lease that ends with its context and under one with an ID."""
     with suppress(LeaseExists):
         await store.leases.create("kept", expires=timedelta(hours=1))
     async with store.lease(labels={"k": "v"}) as own:

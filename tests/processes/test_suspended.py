@@ -9,20 +9,17 @@ from __future__ import annotations
 import os
 import random
 import signal
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import aclosing, contextmanager
-from datetime import timedelta
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
-from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
+from support.suspended import HANG_SECONDS, HOLDS_LABELS, HOLDS_NAMES, Waits, held
 from support.waiting import until_it_waits, until_threads_wait
 
 from steelyard import Descriptor, Digest, Labels, LocalStore, NotFound
@@ -30,24 +27,7 @@ from steelyard.errors import WriterClosed
 
 pytestmark = pytest.mark.anyio
 
-_HANG_SECONDS = 30
 _TRIES = int(os.environ.get("STEELYARD_SUSPEND_TRIES", "6"))
-
-# As a process that was suspended in the middle of a publication, or of a change of labels.
-_HOLDS_NAMES = """
-import fcntl, struct, sys, time
-file = open(sys.argv[1] + "/lock", "r+b")
-fcntl.fcntl(file, 38, struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 1 << 61, 1 << 61, 0))  # F_OFD_SETLKW
-print("held", flush=True)
-time.sleep(600)
-"""
-_HOLDS_LABELS = """
-import sqlite3, sys, time
-connection = sqlite3.connect(sys.argv[1] + "/meta.db", isolation_level=None)
-connection.execute("BEGIN IMMEDIATE")
-print("held", flush=True)
-time.sleep(600)
-"""
 
 _DELETES = """
 import sys
@@ -60,59 +40,13 @@ except KeyboardInterrupt:
 """
 
 
-@contextmanager
-def _held(program: str, root: Path, *, suspended: bool = False) -> Iterator[None]:
-    with subprocess.Popen([sys.executable, "-c", program, str(root)], stdout=subprocess.PIPE) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"held\n"
-            if suspended:
-                process.send_signal(signal.SIGSTOP)
-            yield
-        finally:
-            process.kill()
-
-
-class _Waits:
-    """Calls that are cancelled while they wait, and how long they then took to end."""
-
-    def __init__(self) -> None:
-        self.late: list[float] = []
-
-    async def cancelled(
-        self,
-        *calls: Callable[[], Awaitable[object]],
-        waiting: int = 1,
-        meanwhile: Callable[[], Awaitable[object]] = checkpoint,
-    ) -> None:
-        """Make the calls, do something when so many threads wait for the other process, and cancel the calls."""
-
-        async def call(one: Callable[[], Awaitable[object]]) -> None:
-            pytest.fail(f"it did not wait: {await one()}")
-
-        with anyio.CancelScope() as scope:
-            async with anyio.create_task_group() as tasks:
-                for one in calls:
-                    tasks.start_soon(call, one)
-                await until_threads_wait(waiting)
-                await meanwhile()
-                begun = anyio.current_time()
-                scope.cancel()
-        assert scope.cancelled_caught
-        self.late.append(anyio.current_time() - begun)
-
-    def report(self) -> None:
-        late = [seconds * 1000 for seconds in self.late]
-        print(f"{len(late)} times cancelled: median {statistics.median(late):.1f} ms, most {max(late):.1f} ms")
-
-
 async def _label(store: LocalStore, digest: Digest, value: str) -> None:
     await store.update(replace(await store.info(digest), labels=Labels({"a": value})))
 
 
 async def test_puts_that_wait_are_cancelled_and_other_stores_go_on(tmp_path: Path) -> None:
-    root, waits = tmp_path / "root", _Waits()
-    with anyio.fail_after(_HANG_SECONDS):
+    root, waits = tmp_path / "root", Waits()
+    with anyio.fail_after(HANG_SECONDS):
         async with LocalStore(root) as store, LocalStore(tmp_path / "other") as other:
             old = await store.put(b"old")
             datas = [os.urandom(2_000_000 if number % 2 else 100) for number in range(60)]
@@ -124,7 +58,7 @@ async def test_puts_that_wait_are_cancelled_and_other_stores_go_on(tmp_path: Pat
                 assert await store.get(old.digest) == b"old"
                 assert [info.digest async for info in store.walk()] == [old.digest]
 
-            with _held(_HOLDS_NAMES, root):
+            with held(HOLDS_NAMES, root):
                 await waits.cancelled(
                     *(partial(store.put, data) for data in datas),
                     partial(store.delete, old.digest),
@@ -143,22 +77,22 @@ async def test_ctrl_c_ends_the_wait_of_a_blocking_call_in_the_main_thread(tmp_pa
     words = [sys.executable, "-c", _DELETES, str(tmp_path), str(digest)]
 
     with (
-        _held(_HOLDS_NAMES, tmp_path),
+        held(HOLDS_NAMES, tmp_path),
         subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process,  # noqa: ASYNC220 - it only waits
     ):
         until_it_waits(process.pid)
         process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=_HANG_SECONDS)[0] == "interrupted 3\n"
+        assert process.communicate(timeout=HANG_SECONDS)[0] == "interrupted 3\n"
 
 
 async def test_a_commit_that_waits_is_cancelled_and_its_ingest_kept(tmp_path: Path) -> None:
-    root, waits, data = tmp_path / "root", _Waits(), os.urandom(3_000_000)
-    with anyio.fail_after(_HANG_SECONDS):
+    root, waits, data = tmp_path / "root", Waits(), os.urandom(3_000_000)
+    with anyio.fail_after(HANG_SECONDS):
         async with LocalStore(root) as store:
-            for program, labels in [(_HOLDS_NAMES, {}), (_HOLDS_LABELS, {"a": "b"})]:
+            for program, labels in [(HOLDS_NAMES, {}), (HOLDS_LABELS, {"a": "b"})]:
                 writer = await store.writer("ref")
                 await writer.write(data[writer.offset :])
-                with _held(program, root):
+                with held(program, root):
                     await waits.cancelled(lambda: writer.commit(labels=labels))  # noqa: B023
                     await writer.aclose()
                     assert (await store.status("ref")).offset == len(data)
@@ -170,8 +104,8 @@ async def test_a_commit_that_waits_is_cancelled_and_its_ingest_kept(tmp_path: Pa
 
 
 async def test_calls_about_an_ingest_whose_commit_waits_are_cancelled_and_other_ingests_go_on(tmp_path: Path) -> None:
-    root, waits = tmp_path / "root", _Waits()
-    with anyio.fail_after(_HANG_SECONDS):
+    root, waits = tmp_path / "root", Waits()
+    with anyio.fail_after(HANG_SECONDS):
         async with LocalStore(root) as store, LocalStore(tmp_path / "other") as other:
             old = await store.put(b"old")
             writer, beside = await store.writer("ref"), await store.writer("beside")
@@ -183,7 +117,7 @@ async def test_calls_about_an_ingest_whose_commit_waits_are_cancelled_and_other_
                 assert await store.get(old.digest) == b"old"
                 assert (await other.put(b"new")).new
 
-            with _held(_HOLDS_NAMES, root):
+            with held(HOLDS_NAMES, root):
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(writer.commit)
                     await until_threads_wait()
@@ -206,9 +140,9 @@ async def test_calls_about_an_ingest_whose_commit_waits_are_cancelled_and_other_
 
 async def test_closing_a_writer_ends_its_commit_that_waits(tmp_path: Path) -> None:
     root, data = tmp_path / "root", os.urandom(3_000_000)
-    with anyio.fail_after(_HANG_SECONDS):
+    with anyio.fail_after(HANG_SECONDS):
         async with LocalStore(root) as store:
-            for program, labels in [(_HOLDS_NAMES, {}), (_HOLDS_LABELS, {"a": "b"})]:
+            for program, labels in [(HOLDS_NAMES, {}), (HOLDS_LABELS, {"a": "b"})]:
                 writer = await store.writer("ref")
                 await writer.write(data[writer.offset :])
 
@@ -216,7 +150,7 @@ async def test_closing_a_writer_ends_its_commit_that_waits(tmp_path: Path) -> No
                     with pytest.raises(WriterClosed):
                         await writer.commit(labels=labels)  # noqa: B023
 
-                with _held(program, root, suspended=True):
+                with held(program, root, suspended=True):
                     async with anyio.create_task_group() as tasks:
                         tasks.start_soon(commit)
                         await until_threads_wait()
@@ -227,7 +161,7 @@ async def test_closing_a_writer_ends_its_commit_that_waits(tmp_path: Path) -> No
 
 
 async def test_closing_a_store_ends_a_commit_that_waits(tmp_path: Path) -> None:
-    with anyio.fail_after(_HANG_SECONDS):
+    with anyio.fail_after(HANG_SECONDS):
         store = LocalStore(tmp_path / "root")
         async with store:
             writer = await store.writer("ref")
@@ -237,7 +171,7 @@ async def test_closing_a_store_ends_a_commit_that_waits(tmp_path: Path) -> None:
                 with pytest.raises(anyio.ClosedResourceError):
                     await writer.commit()
 
-            with _held(_HOLDS_NAMES, tmp_path / "root", suspended=True):
+            with held(HOLDS_NAMES, tmp_path / "root", suspended=True):
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(commit)
                     await until_threads_wait()
@@ -247,12 +181,12 @@ async def test_closing_a_store_ends_a_commit_that_waits(tmp_path: Path) -> None:
 
 
 async def test_changes_of_labels_and_names_that_wait_are_cancelled_and_reads_go_on(tmp_path: Path) -> None:
-    root, waits = tmp_path / "root", _Waits()
-    with anyio.fail_after(_HANG_SECONDS):
+    root, waits = tmp_path / "root", Waits()
+    with anyio.fail_after(HANG_SECONDS):
         async with LocalStore(root) as store:
             put = await store.put(b"labelled", labels={"a": "b"})
             target = Descriptor(media_type="application/octet-stream", digest=put.digest, size=put.size)
-            with _held(_HOLDS_LABELS, root):
+            with held(HOLDS_LABELS, root):
                 for _ in range(3):
                     await waits.cancelled(lambda: store.put(os.urandom(9), labels={"a": "b"}))
                     await waits.cancelled(lambda: _label(store, put.digest, "c"))
@@ -267,53 +201,10 @@ async def test_changes_of_labels_and_names_that_wait_are_cancelled_and_reads_go_
     waits.report()
 
 
-async def test_calls_under_a_lease_that_wait_are_cancelled_and_enter_nothing(tmp_path: Path) -> None:
-    root, waits = tmp_path / "root", _Waits()
-    with anyio.fail_after(_HANG_SECONDS):
-        async with LocalStore(root) as store:
-            there = (await store.put(b"there")).digest
-            await store.leases.create("lease", expires=timedelta(hours=1))
-            leased = store.with_lease("lease")
-            writer = await store.with_lease("lease").writer("begun")
-            await writer.write(b"begun")
-
-            async def put_many() -> None:
-                async with aclosing(leased.put_many([b"%d" % number for number in range(200)])) as results:
-                    await anext(results)
-
-            async def lease() -> None:
-                async with store.lease():
-                    pytest.fail("it did not wait")
-
-            calls: list[Callable[[], Awaitable[object]]] = [
-                lambda: leased.put(b"there"),
-                lambda: leased.put(b"new"),
-                lambda: leased.put(b"there", expected=there),
-                put_many,
-                lambda: leased.writer("ref"),
-                writer.commit,
-                lambda: leased.leases.add("lease", digests=[there]),
-                lambda: leased.leases.delete("lease"),
-                lease,
-            ]
-            with _held(_HOLDS_LABELS, root, suspended=True):
-                for call in calls:
-                    await waits.cancelled(call)
-                    assert (await store.put(os.urandom(9))).new
-                    assert await store.get(there) == b"there"
-                assert ["lease"] == [each.id for each in await store.leases.list()]
-            found = await store.leases.resources("lease")
-            assert ((), ("begun",)) == (found.blobs, found.refs)
-            await writer.aclose()
-            assert (await leased.put(b"new")).new
-            assert not (await leased.put(b"there")).new
-    waits.report()
-
-
 async def test_calls_that_wait_for_labels_do_not_lock_the_blob(tmp_path: Path) -> None:
     """The waiting calls belong to a second store, which is to the first what another process is."""
-    root, waits = tmp_path / "root", _Waits()
-    with anyio.fail_after(_HANG_SECONDS):
+    root, waits = tmp_path / "root", Waits()
+    with anyio.fail_after(HANG_SECONDS):
         async with LocalStore(root) as store, LocalStore(root) as beside:
             kept, old, gone = [await store.put(data, labels={"a": "b"}) for data in (b"kept", b"old", b"gone")]
 
@@ -324,7 +215,7 @@ async def test_calls_that_wait_for_labels_do_not_lock_the_blob(tmp_path: Path) -
             async def put() -> None:
                 assert not (await beside.put(b"new", labels={"a": "b"})).new
 
-            with _held(_HOLDS_LABELS, root, suspended=True):
+            with held(HOLDS_LABELS, root, suspended=True):
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(update)
                     tasks.start_soon(put)
@@ -345,7 +236,7 @@ async def test_calls_that_wait_for_labels_do_not_lock_the_blob(tmp_path: Path) -
 
 
 async def test_those_who_go_on_waiting_are_stored_when_a_neighbour_has_given_up(tmp_path: Path) -> None:
-    root, waits = tmp_path / "root", _Waits()
+    root, waits = tmp_path / "root", Waits()
     stored: list[int] = []
 
     async def put(store: LocalStore, number: int) -> None:
@@ -353,10 +244,10 @@ async def test_those_who_go_on_waiting_are_stored_when_a_neighbour_has_given_up(
         assert result.new
         stored.append(number)
 
-    with anyio.fail_after(_HANG_SECONDS):
+    with anyio.fail_after(HANG_SECONDS):
         async with LocalStore(root) as store, anyio.create_task_group() as tasks:
             await store.put(b"old")
-            with _held(_HOLDS_NAMES, root):
+            with held(HOLDS_NAMES, root):
                 for number in range(20):
                     tasks.start_soon(put, store, number)
                 await waits.cancelled(lambda: store.put(b"given up"))
@@ -382,7 +273,7 @@ async def test_a_process_that_is_suspended_at_any_moment_blocks_no_other(tmp_pat
     root, seed = tmp_path / "root", int(os.environ.get("STEELYARD_SEED", time.time_ns() % 1_000_000))
     print(f"STEELYARD_SEED={seed}")
     chance, slowest, waited = random.Random(seed), 0.0, 0
-    with anyio.fail_after(_HANG_SECONDS + 10 * _TRIES):
+    with anyio.fail_after(HANG_SECONDS + 10 * _TRIES):
         async with LocalStore(root) as store:
             old = await store.put(b"old")
 
@@ -424,11 +315,11 @@ async def test_a_process_that_is_suspended_at_any_moment_blocks_no_other(tmp_pat
 def test_the_first_ctrl_c_ends_a_command_that_waits(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"bytes")
     command = [sys.executable, "-m", "steelyard", "--store", str(tmp_path / "root")]
-    subprocess.run([*command, "put", str(tmp_path / "file")], check=True, capture_output=True, timeout=_HANG_SECONDS)
+    subprocess.run([*command, "put", str(tmp_path / "file")], check=True, capture_output=True, timeout=HANG_SECONDS)
     digest = "sha256:277089d91c0bdf4f2e6862ba7e4a07605119431f5d13f726dd352b06f1b206a9"
     for words in (["put", "-"], ["rm", digest]):
         with (
-            _held(_HOLDS_NAMES, tmp_path / "root"),
+            held(HOLDS_NAMES, tmp_path / "root"),
             subprocess.Popen([*command, *words], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process,
         ):
             try:
@@ -438,7 +329,7 @@ def test_the_first_ctrl_c_ends_a_command_that_waits(tmp_path: Path) -> None:
                 until_it_waits(process.pid)
                 begun = time.monotonic()
                 process.send_signal(signal.SIGINT)
-                assert process.wait(_HANG_SECONDS) == 130
+                assert process.wait(HANG_SECONDS) == 130
                 print(f"{words[0]} ended {time.monotonic() - begun:.2f} s after Ctrl-C")
             finally:
                 process.kill()
