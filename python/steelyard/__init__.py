@@ -9,6 +9,7 @@ functions that work on every store, and the errors that a program handles in a w
 | `steelyard.content` | the interfaces: `Provider`, `Ingester`, `Manager`, `IngestManager` |
 | `steelyard.collection` | the values of garbage collection, and its repetition in a service |
 | `steelyard.names` | the interface of image names |
+| `steelyard.events` | the events of a store |
 | `steelyard.hashing` | `Hasher`, a hash of bytes that arrive in pieces |
 | `steelyard.model`, `steelyard.local` | values that few programs name, such as `Verified` and `StoreStats` |
 | `steelyard.images`, `steelyard.containerd` | OCI images; a containerd as a store, and a store as a service of containerd |
@@ -69,7 +70,9 @@ else:
             "steelyard.model": "Descriptor FileRange Image Info Labels Progress PutManyResult PutResult Status",
             "steelyard.transfer": "copy exists open_writer read_blob write_blob",
         },
-        submodules="base collection content digest errors filters hashing leases local memory model names options transfer",
+        submodules=(
+            "base collection content digest errors events filters hashing leases local memory model names options transfer"
+        ),
     )
 
 # Cargo.toml has the version; a test keeps this copy equal. Neither the extension module nor importlib.metadata is loaded for it.

@@ -16,6 +16,7 @@
 | `steelyard.filters.info_fields`, `status_fields`, `image_fields`, `lease_fields` | the fields of a blob, an ingest, an image name and a lease |
 | `steelyard.memory.MemoryImageNames` | image names in memory, for a store that need not keep them |
 | `steelyard.memory.MemoryLeases` | leases in memory, for a store that need not keep them |
+| `steelyard.events.EventSource` | delivers events to subscribers |
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from steelyard._runtime.buffers import view
     from steelyard.collection import Collected, CollectOptions, Reason
     from steelyard.digest import Digest
+    from steelyard.events import Events
     from steelyard.filters._async import choose, compiled
     from steelyard.leases import Leases
     from steelyard.model import Info, Labels, PutManyResult, PutResult, Source, Sources
@@ -140,6 +142,11 @@ class BaseStore(Store):
         del digests
         await _work.checkpoint()
         raise _work.Unsupported(type(self).__name__, operation="why")
+
+    def events(self, *filters: str, buffer: int = 4096) -> Events:
+        """Iterate over the changes of this process; a store with events overrides it."""
+        del filters, buffer
+        raise _work.Unsupported(type(self).__name__, operation="events")
 
     async def get(self, digest: Digest | str) -> bytes:
         """Return a whole blob, verified; see `Store.get`."""

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import steelyard
-from steelyard import collection, model
+from steelyard import collection, events, model
 
 ROOT = Path(__file__).parents[2]
 SECTIONS = ("Attributes", "Args", "Returns", "Yields", "Raises", "Cancellation", "Cost", "Spec")
@@ -40,6 +40,7 @@ VALUES: tuple[Any, ...] = (
     collection.Reason(digest=DIGEST, root=collection.Root(kind="label", name="a"), chain=(DIGEST,)),
     collection.Garbage(digest=DIGEST, size=1, since=NOON, goes=True),
     collection.Collected(blobs=1, kept=collection.Kept(leases=1), warnings=("a",)),
+    events.Event(type="created", at=NOON, digest=DIGEST, size=1),
     steelyard.PutResult(digest=DIGEST, size=1, new=True),
     steelyard.Progress(phase="write", name="a", done=1, total=None),
 )

@@ -8,10 +8,10 @@ import pytest
 
 from steelyard.digest import Digest
 from steelyard.memory import MemoryStore
-from steelyard.testing import CollectionContract, DamageContract, LeaseContract, StoreContract
+from steelyard.testing import CollectionContract, DamageContract, EventContract, LeaseContract, StoreContract
 
 
-class TestMemoryStore(StoreContract, LeaseContract, CollectionContract, DamageContract):
+class TestMemoryStore(StoreContract, LeaseContract, EventContract, CollectionContract, DamageContract):
     @pytest.fixture
     async def store(self) -> Any:
         return MemoryStore()

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from steelyard.content._reader import ReaderAt
     from steelyard.content._writer import Writer
     from steelyard.digest import Algorithm, Digest
+    from steelyard.events import Events
     from steelyard.leases import Leases
     from steelyard.model import Descriptor, Info, Labels, OnProgress, PutManyResult, PutResult, Source, Sources, Status
     from steelyard.names import ImageNames
@@ -269,6 +270,30 @@ class Store(Provider, Ingester, Manager, IngestManager, Collector):
             InvalidLabel: a label is too long.
             LeaseEnded: raised by the first call that would store something after the lease was deleted or has expired. Leaving
                 the context does not raise it again.
+        """
+
+    @abstractmethod
+    def events(self, *filters: str, buffer: int = 4096) -> Events:
+        """Iterate over the changes that this process makes: blobs, image names and leases; see `steelyard.events`.
+
+        ```python
+        async with store.events("type==created", "type==deleted") as events:  # from here on
+            async for event in events:
+                print(event.type, event.digest)
+        ```
+
+        An event comes after its change is durable, and the events of one blob in the order of its changes. Changes of other processes have
+        no events. All stores of one root in one process have the same events.
+
+        Args:
+            filters: events that match none of them are left out.
+            buffer: the most events that wait for the subscriber. Where there is no room, events are dropped, and an event of
+                type ``missed`` has their number. A subscriber never delays a change.
+
+        Raises:
+            Unsupported: the store has no events, or was opened read-only.
+            InvalidArgument: `buffer` is less than 1.
+            InvalidFilter: at the start of the subscription.
         """
 
     async def put(

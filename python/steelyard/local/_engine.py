@@ -10,6 +10,7 @@ from steelyard._runtime.refqueue import ref_queue, share_queue
 from steelyard.content._put_many import UntilEnded
 from steelyard.digest import Digest
 from steelyard.errors import FailedPrecondition, SteelyardError, Unsupported
+from steelyard.events import Events
 from steelyard.leases import check_lease
 from steelyard.local.blocking import BlockingStore, OpenOptions
 from steelyard.local.leases import LocalLeases
@@ -25,6 +26,7 @@ from steelyard.options import IngestOptions
 __all__ = (
     "BlockingStore",
     "Digest",
+    "Events",
     "FailedPrecondition",
     "IngestOptions",
     "LocalImageNames",

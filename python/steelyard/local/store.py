@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from steelyard.digest import Algorithm, Digest
+    from steelyard.events import Events
     from steelyard.local import _engine as engine
     from steelyard.local.blocking import BlockingStore, StoreStats
     from steelyard.local.leases import LocalLeases
@@ -170,6 +171,12 @@ class LocalStore(ProcessBound, BaseStore):
             await engine.run_always(self._store.leases.end, lease)
         except engine.SteelyardError:
             return  # the store was closed, or this is a child of a fork: the lease has ended, or is the parent's
+
+    def events(self, *filters: str, buffer: int = 4096) -> Events:
+        """Iterate over the changes of this process; see `Store.events`."""
+        if self.read_only:
+            raise engine.Unsupported(str(self.path), operation="events of a store that is open read-only")
+        return engine.Events(lambda: self._store.native, filters, buffer=buffer)
 
     def notes(self) -> list[str]:
         """Return the problems that were found when the store was opened, a sentence each; normally none."""

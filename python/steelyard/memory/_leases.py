@@ -10,6 +10,7 @@ from anyio.lowlevel import checkpoint
 
 from steelyard.digest import Digest
 from steelyard.errors import LeaseEnded, LeaseExists, NotFound
+from steelyard.events import EventSource
 from steelyard.filters import lease_fields
 from steelyard.filters._async import choose, compiled
 from steelyard.leases import Leases, check_expires, check_lease, new_lease
@@ -39,10 +40,15 @@ class _Entry:
 
 
 class MemoryLeases(Leases):
-    """Leases for a store of your own, too, if they need not outlive the program."""
+    """Leases for a store of your own, too, if they need not outlive the program.
 
-    def __init__(self) -> None:
+    Args:
+        events: gets the events of the leases.
+    """
+
+    def __init__(self, events: EventSource | None = None) -> None:
         self._entries: dict[str, _Entry] = {}
+        self._events = EventSource() if events is None else events
 
     async def create(
         self, lease: str | None = None, *, expires: timedelta, labels: Mapping[str, str] | None = None
@@ -89,7 +95,7 @@ class MemoryLeases(Leases):
     async def delete(self, lease: str) -> None:
         """End a lease; see `Leases.delete`."""
         await checkpoint()
-        del self._entries[self._entry(lease).value.id]
+        self.end(self._entry(lease).value.id)
 
     # For the store
 
@@ -103,11 +109,13 @@ class MemoryLeases(Leases):
         if held is not None and not held.has_expired(now()):
             raise LeaseExists(lease)
         entry = self._entries[lease] = _Entry(lease, labels, expires, process)
+        self._events.publish("lease_begun", lease=lease, labels=labels)
         return entry.value
 
     def end(self, lease: str) -> None:
         """End a lease, if there is one."""
-        self._entries.pop(lease, None)
+        if self._entries.pop(lease, None) is not None:
+            self._events.publish("lease_ended", lease=lease)
 
     def enter(self, lease: str, *, digests: Iterable[Digest | str] = (), refs: Iterable[str] = ()) -> None:
         """Have a lease protect blobs and ingests for a caller that works under it.

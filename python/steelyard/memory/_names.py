@@ -9,6 +9,7 @@ from anyio.lowlevel import checkpoint
 
 from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, NameMoved, NotFound
+from steelyard.events import EventSource, EventType
 from steelyard.filters import image_fields
 from steelyard.filters._async import choose, compiled
 from steelyard.memory._ingest import now
@@ -20,17 +21,22 @@ __all__ = ("MemoryImageNames",)
 
 
 class MemoryImageNames(ImageNames):
-    """Names for a store of your own, too, if they need not outlive the program."""
+    """Names for a store of your own, too, if they need not outlive the program.
 
-    def __init__(self) -> None:
+    Args:
+        events: gets the events of the names.
+    """
+
+    def __init__(self, events: EventSource | None = None) -> None:
         self._images: dict[str, Image] = {}
+        self._events = EventSource() if events is None else events
 
     async def create(self, name: str, target: Descriptor, *, labels: Mapping[str, str] | None = None) -> Image:
         """Make a name; see `ImageNames.create`."""
         await checkpoint()
         if check_name(name) in self._images:
             raise AlreadyExists(self._images[name].target.digest, name=name)
-        self._images[name] = self._assigned(name, target, Labels(labels))
+        self._set(self._assigned(name, target, Labels(labels)))
         return self._images[name]
 
     async def assign(
@@ -46,7 +52,8 @@ class MemoryImageNames(ImageNames):
                 changed[name] = self._assigned(name, target, kept)
             elif old.target.digest != target.digest:
                 raise AlreadyExists(old.target.digest, name=name)
-        self._images.update(changed)
+        for image in changed.values():
+            self._set(image)
         return [self._images[name] for name in targets]
 
     async def update(self, image: Image, *fieldpaths: str, expected: Digest | str | None = None) -> Image:
@@ -63,7 +70,7 @@ class MemoryImageNames(ImageNames):
                 labels[key] = given[key]
         target = image.target if moved else old.target
         changed = msgspec.structs.replace(old, target=target, labels=Labels(labels), updated_at=now())
-        self._images[image.name] = changed
+        self._set(changed)
         return changed
 
     async def get(self, name: str) -> Image:
@@ -79,7 +86,23 @@ class MemoryImageNames(ImageNames):
     async def delete(self, name: str, *, expected: Digest | str | None = None) -> None:
         """Remove a name; see `ImageNames.delete`."""
         await checkpoint()
-        del self._images[self._held(name, expected).name]
+        image = self._held(name, expected)
+        del self._images[name]
+        self._publish("name_removed", image)
+
+    def _set(self, image: Image) -> None:
+        old = self._images.get(image.name)
+        self._images[image.name] = image
+        if old is None or old.target.digest == image.target.digest:
+            self._publish("name_set", image)
+        else:
+            self._publish("name_moved", image, old.target.digest)
+
+    def _publish(self, kind: EventType, image: Image, previous: Digest | None = None) -> None:
+        target = image.target
+        self._events.publish(
+            kind, digest=target.digest, size=target.size, name=image.name, previous=previous, labels=image.labels
+        )
 
     # For the store
 

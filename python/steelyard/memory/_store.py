@@ -21,6 +21,7 @@ from steelyard.content import ReaderAt, Writer
 from steelyard.content._put_many import UntilEnded
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import AlreadyExists, DataCorrupt, NotFound, Unavailable
+from steelyard.events import Events, EventSource
 from steelyard.filters import info_fields, status_fields
 from steelyard.filters._async import AT_ONCE, choose, compiled
 from steelyard.hashing import digest_of
@@ -48,8 +49,9 @@ class MemoryStore(BaseStore):
         self._blobs: dict[Digest, Blob] = {}
         self._ingests: dict[str, Ingest] = {}
         self._quarantined: list[Blob] = []
-        self._names = MemoryImageNames()
-        self._leases = MemoryLeases()
+        self._events = EventSource()
+        self._names = MemoryImageNames(self._events)
+        self._leases = MemoryLeases(self._events)
         self._verified: set[Digest] = set()
         self._collection = Collection(self._blobs, self._ingests, self._names, self._leases)
 
@@ -76,6 +78,10 @@ class MemoryStore(BaseStore):
 
     async def _end_lease(self, lease: str) -> None:
         self._leases.end(lease)
+
+    def events(self, *filters: str, buffer: int = 4096) -> Events:
+        """Iterate over the changes; see `Store.events`."""
+        return self._events.subscribe(filters, buffer=buffer)
 
     @opening
     async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
@@ -135,6 +141,7 @@ class MemoryStore(BaseStore):
         blob = self._blob(info.digest)
         labels = changed_labels(blob.info.labels, info.labels, *fieldpaths)
         blob.info = msgspec.structs.replace(blob.info, labels=labels, updated_at=now())
+        self._events.publish("labelled", digest=blob.info.digest, size=blob.info.size, labels=labels)
         return blob.info
 
     async def walk(self, *filters: str) -> AsyncGenerator[Info, None]:
@@ -152,7 +159,9 @@ class MemoryStore(BaseStore):
     async def delete(self, digest: Digest | str) -> None:
         """Delete a blob and its labels; see `Manager.delete`."""
         await checkpoint()
-        del self._blobs[self._blob(Digest.parse(digest)).info.digest]
+        name = self._blob(Digest.parse(digest)).info.digest
+        del self._blobs[name]
+        self._events.publish("deleted", digest=name, reason="deleted")
 
     async def status(self, ref: str) -> Status:
         """Return the status of an ingest; see `IngestManager.status`."""
@@ -191,6 +200,7 @@ class MemoryStore(BaseStore):
             return
         if quarantine and self._blobs.get(blob.info.digest) is blob:
             self._quarantined.append(self._blobs.pop(blob.info.digest))
+            self._events.publish("deleted", digest=blob.info.digest, reason="quarantined")
         raise DataCorrupt(name, expected=name, actual=found)
 
     async def verify_all(
@@ -251,4 +261,5 @@ class MemoryStore(BaseStore):
         time = now()
         info = Info(digest=digest, size=len(data), created_at=time, updated_at=time, labels=labels)
         self._blobs[digest] = Blob(data, info)
+        self._events.publish("created", digest=digest, size=info.size, labels=labels)
         return info

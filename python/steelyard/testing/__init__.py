@@ -19,9 +19,8 @@ Implement the methods one after the other, and run the tests of each group: ``-k
 `StoreContract.__mro__` selects them. The tests use `put` and `get`, so `writer` and `reader_at` come first.
 `docs/guide.md` has the rules that stores most often break.
 
-If the blobs of a store can be damaged from outside, inherit `DamageContract`, too, and `LeaseContract` if it has leases,
-`CollectionContract` if it collects garbage. `cancel_at` and `every_wait` cancel
-your own operations in the same way.
+If the blobs of a store can be damaged from outside, inherit `DamageContract`, too; `LeaseContract` if it has leases, `EventContract` if it
+has events, and `CollectionContract` if it collects garbage. `cancel_at` and `every_wait` cancel your own operations in the same way.
 """
 
 from __future__ import annotations
@@ -38,6 +37,7 @@ pytest.register_assert_rewrite(
             "collecting",
             "committing",
             "damage",
+            "eventing",
             "labelling",
             "leased",
             "leasing",
@@ -57,6 +57,7 @@ from steelyard.testing._cancelling import CancellingContract  # noqa: E402  # af
 from steelyard.testing._collecting import CollectingContract  # noqa: E402
 from steelyard.testing._committing import CommittingContract  # noqa: E402
 from steelyard.testing._damage import DamagingContract  # noqa: E402
+from steelyard.testing._eventing import EventingContract  # noqa: E402
 from steelyard.testing._labelling import LabellingContract  # noqa: E402
 from steelyard.testing._leased import LeasedContract  # noqa: E402
 from steelyard.testing._leasing import LeasingContract  # noqa: E402
@@ -70,7 +71,15 @@ from steelyard.testing._steps import cancel_at, every_wait  # noqa: E402
 from steelyard.testing._sweeping import SweepingContract  # noqa: E402
 from steelyard.testing._writing import WritingContract  # noqa: E402
 
-__all__ = ("CollectionContract", "DamageContract", "LeaseContract", "StoreContract", "cancel_at", "every_wait")
+__all__ = (
+    "CollectionContract",
+    "DamageContract",
+    "EventContract",
+    "LeaseContract",
+    "StoreContract",
+    "cancel_at",
+    "every_wait",
+)
 
 
 class StoreContract(
@@ -103,6 +112,10 @@ class DamageContract(DamagingContract):
     Inherit it together with `StoreContract`, and override `damage(store, digest, data)`: it replaces the stored bytes of a
     blob without the store.
     """
+
+
+class EventContract(EventingContract):
+    """The tests of events, for stores that have them and leases. Inherit it together with `StoreContract`."""
 
 
 class LeaseContract(LeasingContract, LeasedContract):

@@ -92,6 +92,123 @@ pub struct Resources {
     pub refs: Vec<String>,
 }
 
+/// The kind of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// A blob was stored.
+    Created,
+    /// The labels of a blob were set.
+    Labelled,
+    /// A blob was removed.
+    Deleted,
+    /// An image name was set, or was changed and holds the same digest.
+    NameSet,
+    /// An image name was given another digest.
+    NameMoved,
+    /// An image name was removed.
+    NameRemoved,
+    /// A lease was created.
+    LeaseBegun,
+    /// A lease was ended.
+    LeaseEnded,
+}
+
+impl EventKind {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Created,
+        Self::Labelled,
+        Self::Deleted,
+        Self::NameSet,
+        Self::NameMoved,
+        Self::NameRemoved,
+        Self::LeaseBegun,
+        Self::LeaseEnded,
+    ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Labelled => "labelled",
+            Self::Deleted => "deleted",
+            Self::NameSet => "name_set",
+            Self::NameMoved => "name_moved",
+            Self::NameRemoved => "name_removed",
+            Self::LeaseBegun => "lease_begun",
+            Self::LeaseEnded => "lease_ended",
+        }
+    }
+}
+
+/// Why a blob was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// By a call.
+    Deleted,
+    /// As garbage.
+    Collected,
+    /// Because it was damaged.
+    Quarantined,
+}
+
+impl Removal {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Deleted, Self::Collected, Self::Quarantined];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Deleted => "deleted",
+            Self::Collected => "collected",
+            Self::Quarantined => "quarantined",
+        }
+    }
+}
+
+/// A change, for those who subscribe to changes. What a kind does not have is None.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The kind.
+    pub kind: EventKind,
+    /// When it was made.
+    pub at_ns: i64,
+    /// The blob, or the target of the image name.
+    pub digest: Option<Digest>,
+    /// The length of that.
+    pub size: Option<u64>,
+    /// The image name.
+    pub name: Option<String>,
+    /// The ID of the lease.
+    pub lease: Option<String>,
+    /// The digest that the image name held before.
+    pub previous: Option<Digest>,
+    /// Why the blob was removed.
+    pub reason: Option<Removal>,
+    /// The labels of the blob, the image name or the lease, as they are now.
+    pub labels: Arc<Labels>,
+}
+
+impl Event {
+    /// A change of that kind at that time, of nothing yet.
+    pub fn new(kind: EventKind, at_ns: i64) -> Self {
+        let labels = Arc::default();
+        Self { kind, at_ns, digest: None, size: None, name: None, lease: None, previous: None, reason: None, labels }
+    }
+
+    /// A blob was removed.
+    pub fn deleted(digest: &Digest, reason: Removal, at_ns: i64) -> Self {
+        Self { digest: Some(*digest), reason: Some(reason), ..Self::new(EventKind::Deleted, at_ns) }
+    }
+
+    /// An image name was changed, or removed.
+    pub fn of_image(kind: EventKind, image: &Image, at_ns: i64) -> Self {
+        let Image { name, target, labels, .. } = image;
+        let (digest, name) = (Some(target.digest), Some(name.clone()));
+        Self { digest, size: target.size, name, labels: Arc::new(labels.clone()), ..Self::new(kind, at_ns) }
+    }
+}
+
 /// The store's information on an ingest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {

@@ -13,6 +13,7 @@ mod caller;
 mod compress;
 mod descriptor;
 mod errors;
+mod events;
 mod filter;
 mod handle;
 mod hasher;
@@ -73,6 +74,8 @@ fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<blob::Blob>()?;
     module.add_class::<compress::Compressor>()?;
     module.add_class::<compress::Decompressor>()?;
+    module.add_class::<events::Events>()?;
+    module.add_class::<events::Subscription>()?;
     module.add_class::<filter::Filter>()?;
     module.add_class::<hasher::Hasher>()?;
     module.add_class::<images::Images>()?;

@@ -19,6 +19,7 @@ use crate::blob::Blob;
 use crate::buffer::Input;
 use crate::descriptor::Descriptor;
 use crate::errors::{Failure, Result};
+use crate::events::{self, Subscription};
 use crate::filter::Filter;
 use crate::handle::{Handle, Opened};
 use crate::images::Images;
@@ -54,9 +55,9 @@ impl Store {
     #[pyo3(signature = (path, /, *, read_only, durable, write_buffer))]
     #[allow(clippy::needless_pass_by_value, reason = "how PyO3 hands over a path")]
     fn open(py: Python<'_>, path: OsString, read_only: bool, durable: bool, write_buffer: usize) -> Result<Self> {
-        py.detach(|| store::Store::open(Path::new(&path), Options { read_only, durable, write_buffer }))
-            .map(Self::new)
-            .map_err(Failure::from)
+        let core = py.detach(|| store::Store::open(Path::new(&path), Options { read_only, durable, write_buffer }))?;
+        events::share(py, core.volume());
+        Ok(Self::new(core))
     }
 
     #[getter]
@@ -75,6 +76,17 @@ impl Store {
 
     fn leases(&self) -> Result<Leases> {
         Ok(Leases::new(Handle::new(&self.opened, self.core()?)?, &self.path))
+    }
+
+    #[pyo3(signature = (filter, most, /))]
+    fn subscribe(&self, filter: &Filter, most: usize) -> Result<Subscription> {
+        Ok(Subscription::of_store(self.core()?.volume(), filter, most, &self.opened)?)
+    }
+
+    /// Whether there is a subscriber to the events of the root.
+    #[getter]
+    fn subscribed(&self) -> Result<bool> {
+        Ok(self.core()?.volume().events().is_active())
     }
 
     fn notes(&self) -> Result<Vec<String>> {

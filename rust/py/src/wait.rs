@@ -7,19 +7,25 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use steelyard_core::store::ingest::{Ingest, Notify};
 use steelyard_core::sys::ProcessBound;
+use steelyard_core::volume::events::Subscription;
 
 use crate::errors::Failure;
 
-/// A wait for an ingest. Submitted to a pool it takes no worker; called, it blocks.
+/// A wait for an ingest or for events. Submitted to a pool it takes no worker; called, it blocks.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct Wait {
-    ingest: ProcessBound<Weak<Ingest>>,
-    until: Until,
+    on: ProcessBound<On>,
     /// Called afterwards in the same hop, with the arguments of the wait.
     then: Option<Py<PyAny>>,
 }
 
-/// The end of a wait.
+/// The cause of a notification.
+enum On {
+    Ingest(Weak<Ingest>, Until),
+    Events(Arc<Subscription>),
+}
+
+/// The end of a wait for an ingest.
 #[derive(Clone, Copy)]
 pub(crate) enum Until {
     /// There is room for as many bytes as the argument says.
@@ -30,7 +36,12 @@ pub(crate) enum Until {
 
 impl Wait {
     pub(crate) fn new(ingest: &Arc<Ingest>, until: Until) -> Self {
-        Self { ingest: ProcessBound::new(Arc::downgrade(ingest)), until, then: None }
+        Self { on: ProcessBound::new(On::Ingest(Arc::downgrade(ingest), until)), then: None }
+    }
+
+    /// A wait until there is an event to take, or the subscription is woken.
+    pub(crate) fn for_events(subscription: Arc<Subscription>) -> Self {
+        Self { on: ProcessBound::new(On::Events(subscription)), then: None }
     }
 
     pub(crate) fn then(self, function: Py<PyAny>) -> Self {
@@ -44,13 +55,19 @@ impl Wait {
 
     /// Notify when the wait is over. If an ingest is returned, the caller has its `flush_here` called.
     pub(crate) fn begin(&self, args: &Bound<'_, PyTuple>, notify: Notify) -> PyResult<Option<Arc<Ingest>>> {
-        let ingest = self.ingest.get(|| "writer".to_owned()).map_err(Failure::from)?;
+        let (ingest, until) = match self.on.get(|| "writer".to_owned()).map_err(Failure::from)? {
+            On::Ingest(ingest, until) => (ingest, *until),
+            On::Events(subscription) => {
+                subscription.when_ready(notify);
+                return Ok(None);
+            }
+        };
         let Some(ingest) = ingest.upgrade() else {
             // It has ended, perhaps together with its store.
             notify();
             return Ok(None);
         };
-        let is_served = match self.until {
+        let is_served = match until {
             Until::Room => ingest.when_room(args.extract::<(usize,)>()?.0, notify),
             Until::Written => ingest.when_written(notify),
         };

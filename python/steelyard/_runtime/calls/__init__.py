@@ -26,12 +26,12 @@ import os
 import threading
 import weakref
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Any, Protocol, TypeVar, TypeVarTuple
 
 from anyio import CancelScope
 from anyio.lowlevel import current_token
 
-from steelyard._native import Job, Pool
+from steelyard._native import Pool
 from steelyard._runtime.backend import on_asyncio, uninterrupted
 from steelyard._runtime.calls._asyncio import AsyncioLoop
 from steelyard._runtime.calls._call import BlockingCall, OpenFile
@@ -91,7 +91,13 @@ async def run_always(function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> Re
     return result
 
 
-async def run_job(job: Job, function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
+class Cancellable(Protocol):
+    """A call in progress, such as a native `Job`, that can be ended early from any thread."""
+
+    def cancel(self) -> None: ...
+
+
+async def run_job(job: Cancellable, function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
     """Call a function that takes long off the event loop and return its result.
 
     Cancellation:

@@ -27,7 +27,7 @@ impl Kind {
         let [name] = path else { return Self::Text };
         match name.as_str() {
             "size" | "offset" | "total" => Self::Size,
-            "created_at" | "updated_at" | "started_at" | "expires_at" => Self::Time,
+            "at" | "created_at" | "updated_at" | "started_at" | "expires_at" => Self::Time,
             _ => Self::Text,
         }
     }

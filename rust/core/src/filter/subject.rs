@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::model::{Image, Info, Lease, Status};
+use crate::model::{Event, Image, Info, Lease, Status};
 
 /// The value of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +93,27 @@ impl Subject for Lease {
             "id" => Some(Value::Text(Cow::Borrowed(&self.id))),
             "created_at" => Some(Value::TimeNs(self.created_ns)),
             "expires_at" => self.expires_ns.map(Value::TimeNs),
+            _ => None,
+        }
+    }
+}
+
+impl Subject for Event {
+    fn field(&self, path: &[String]) -> Option<Value<'_>> {
+        if let Some(key) = label_key(path) {
+            return self.labels.get(key.as_ref()).map(|value| Value::Text(Cow::Borrowed(value)));
+        }
+        let [name] = path else { return None };
+        let text = |text: &Option<_>| text.as_ref().map(ToString::to_string).map(|text| Value::Text(Cow::Owned(text)));
+        match name.as_str() {
+            "type" => Some(Value::Text(Cow::Borrowed(self.kind.name()))),
+            "at" => Some(Value::TimeNs(self.at_ns)),
+            "digest" => text(&self.digest),
+            "size" => self.size.map(Value::Number),
+            "name" => self.name.as_deref().map(|name| Value::Text(Cow::Borrowed(name))),
+            "lease" => self.lease.as_deref().map(|lease| Value::Text(Cow::Borrowed(lease))),
+            "previous" => text(&self.previous),
+            "reason" => self.reason.map(|reason| Value::Text(Cow::Borrowed(reason.name()))),
             _ => None,
         }
     }

@@ -254,10 +254,10 @@ fn publish_entries(volume: &Volume, algorithm: Algorithm, entries: &[&Entry]) ->
     if is_busy {
         return Err(Halfway(steps));
     }
-    let existed = Placed { published: Published::Existed, durable: false };
+    let existed = Placed::new(Published::Existed, false);
     let placed = files.iter().zip(steps).map(|(file, step)| match file {
         File::New(_) => step.flushed.and_then(|()| step.placed.expect("every candidate has its result")),
-        File::Stored(_) => step.flushed.map(|()| existed),
+        File::Stored(_) => step.flushed.map(|()| existed.clone()),
     });
     let placed = placed.collect();
     let files: Vec<_> = files.iter().map(|file| file.fd()).collect();

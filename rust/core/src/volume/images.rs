@@ -3,10 +3,14 @@
 //! Every change is one transaction of `meta.db`, which sorts out the processes: what a call checks is still so when it
 //! writes.
 
+use std::sync::Arc;
+
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::filter::Filter;
-use crate::model::{Image, Labels, Target, check_labels};
+use crate::model::{Event, EventKind, Image, Labels, Target, check_labels};
 use crate::volume::Volume;
+use crate::volume::events::{Report, done};
 
 /// The resolution of the times that Python shows, in ns.
 const STEP_NS: i64 = 1_000;
@@ -44,10 +48,13 @@ impl Volume {
         self.check_writable()?;
         labels.map_or(Ok(()), check_labels)?;
         let now = self.sys.now_ns();
-        self.meta.change_images(|names| {
+        let mut reports = Vec::new();
+        let images = self.meta.change_images(|names| {
             let mut images = Vec::with_capacity(targets.len());
             for (name, target) in targets {
-                let image = match names.get(name)? {
+                let held = names.get(name)?;
+                let previous = held.as_ref().map(|image| image.target.digest);
+                let image = match held {
                     None => Image {
                         name: name.clone(),
                         target: target.clone(),
@@ -68,10 +75,20 @@ impl Volume {
                     Some(old) => return Ok(Err(taken_by(&old))),
                 };
                 names.put(&image);
+                reports.extend(self.begin_name(&image, previous));
                 images.push(image);
             }
             Ok(Ok(images))
-        })
+        })?;
+        done(reports);
+        Ok(images)
+    }
+
+    /// Begin the event of a name that is changed, within the transaction; it is done when that is durable.
+    fn begin_name(&self, image: &Image, previous: Option<Digest>) -> Option<Arc<Report>> {
+        let previous = previous.filter(|previous| *previous != image.target.digest);
+        let kind = if previous.is_some() { EventKind::NameMoved } else { EventKind::NameSet };
+        self.events().begin(|| Event { previous, ..Event::of_image(kind, image, image.updated_ns) })
     }
 
     /// Change what a name holds or its labels, and return what it then is; on return that survives a power loss.
@@ -80,11 +97,13 @@ impl Volume {
     pub fn update_image(&self, name: &str, change: &Change, expected: Option<&str>) -> Result<Image> {
         self.check_writable()?;
         let now = self.sys.now_ns();
-        self.meta.change_images(|names| {
+        let mut begun = None;
+        let image = self.meta.change_images(|names| {
             let mut image = match held(names.get(name)?, name, expected) {
                 Ok(image) => image,
                 Err(error) => return Ok(Err(error)),
             };
+            let previous = image.target.digest;
             if let Some(target) = &change.target {
                 image.target.clone_from(target);
             }
@@ -106,8 +125,11 @@ impl Volume {
             // Forward, even where the clock stands or was set back.
             image.updated_ns = now.max(image.updated_ns.saturating_add(STEP_NS));
             names.put(&image);
+            begun = self.begin_name(&image, Some(previous));
             Ok(Ok(image))
-        })
+        })?;
+        done(begun);
+        Ok(image)
     }
 
     /// Return what a name holds.
@@ -127,7 +149,16 @@ impl Volume {
     /// Remove a name, with `expected` only one whose target has that digest; on return that survives a power loss.
     pub fn delete_image(&self, name: &str, expected: Option<&str>) -> Result<()> {
         self.check_writable()?;
-        self.meta.change_images(|names| Ok(held(names.get(name)?, name, expected).map(|_| names.remove(name))))
+        let mut begun = None;
+        self.meta.change_images(|names| {
+            Ok(held(names.get(name)?, name, expected).map(|image| {
+                names.remove(name);
+                let event = || Event::of_image(EventKind::NameRemoved, &image, self.sys.now_ns());
+                begun = self.events().begin(event);
+            }))
+        })?;
+        done(begun);
+        Ok(())
     }
 }
 

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, Result};
 use crate::format::metadata::VERIFY_STARTED;
-use crate::model::{Info, Labels, check_labels};
+use crate::model::{Event, EventKind, Info, Labels, check_labels};
 use crate::sys::{FileKind, Stat, found};
 use crate::volume::Volume;
+use crate::volume::events::done;
 use crate::volume::listing::Names;
 use crate::volume::meta::Row;
 use crate::waiting::Patience;
@@ -84,7 +85,16 @@ impl Volume {
         row.size = stat.size;
         // Forward, even where the clock stands or was set back.
         row.updated_ns = self.sys.now_ns().max(row.updated_ns.saturating_add(STEP_NS));
-        Ok(self.meta.try_put(&row)?.map(|()| row.into_info(stat.size)))
+        let (labels, size, at_ns) = (Arc::clone(&row.labels), Some(stat.size), row.updated_ns);
+        let report = self.events().begin(|| Event {
+            digest: Some(*digest),
+            size,
+            labels,
+            ..Event::new(EventKind::Labelled, at_ns)
+        });
+        let written = self.meta.try_put(&row)?;
+        done(report.filter(|_| written.is_some()));
+        Ok(written.map(|()| row.into_info(stat.size)))
     }
 
     /// Whether a blob of that size may be stored: a hint that saves hashing a file before it is written. False for a

@@ -12,11 +12,14 @@
 //! An entry is written before the store is searched for the blob. So a collection that looks at the entries and then removes a
 //! blob, both in one transaction, either finds the entry, or has removed the blob before the caller looks for it.
 
+use std::sync::Arc;
+
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::filter::Filter;
-use crate::model::{Labels, Lease, Resources, check_labels};
+use crate::model::{Event, EventKind, Labels, Lease, Resources, check_labels};
 use crate::volume::Volume;
+use crate::volume::events::{Report, done};
 use crate::volume::meta::{LeaseRow, Leases};
 use crate::waiting::Patience;
 
@@ -45,9 +48,11 @@ impl Volume {
     /// End a lease of `begin_lease`, and raise nothing: a row that cannot be removed has no effect without its process.
     pub fn end_lease(&self, id: &str) {
         if self.check_open().is_ok() && self.own_leases.has(id) {
+            let report = self.begin_lease_event(EventKind::LeaseEnded, id, &Labels::new(), self.sys.now_ns());
             // The row goes first: a row without a process is garbage that the next new lease has to remove.
             self.meta.forget_lease(id);
             self.own_leases.remove(id);
+            done(report);
         }
     }
 
@@ -58,8 +63,9 @@ impl Volume {
         let lease =
             Lease { id: id.to_owned(), created_ns, expires_ns: after(created_ns), process, labels: labels.clone() };
         let boot = self.sys.boot_id().zip(after(self.sys.boot_ns()));
+        let report = self.begin_lease_event(EventKind::LeaseBegun, id, labels, created_ns);
         let row = LeaseRow { lease, boot };
-        self.meta.create_leases(process.is_none(), |leases| {
+        let lease = self.meta.create_leases(process.is_none(), |leases| {
             for each in &ended {
                 leases.remove(&each.id, Some(each.created_ns))?;
             }
@@ -68,7 +74,16 @@ impl Volume {
             }
             leases.put(&row)?;
             Ok(Ok(row.lease.clone()))
-        })
+        })?;
+        done(report);
+        Ok(lease)
+    }
+
+    /// Begin the event of a lease, before it is changed; it is done when that has happened.
+    fn begin_lease_event(&self, kind: EventKind, id: &str, labels: &Labels, at_ns: i64) -> Option<Arc<Report>> {
+        let event =
+            || Event { lease: Some(id.to_owned()), labels: Arc::new(labels.clone()), ..Event::new(kind, at_ns) };
+        self.events().begin(event)
     }
 
     /// The leases that have ended and are still there. The byte of `new` is held by the caller, who has written no row yet: a row
@@ -123,7 +138,10 @@ impl Volume {
 
     /// End a lease; on return that survives a power loss. A caller that works under it gets `LeaseEnded`.
     pub fn delete_lease(&self, id: &str) -> Result<()> {
-        self.change_lease(id, |leases| leases.remove(id, None))
+        let report = self.begin_lease_event(EventKind::LeaseEnded, id, &Labels::new(), self.sys.now_ns());
+        self.change_lease(id, |leases| leases.remove(id, None))?;
+        done(report);
+        Ok(())
     }
 
     fn change_lease(&self, id: &str, run: impl Fn(&Leases<'_>) -> rusqlite::Result<()>) -> Result<()> {

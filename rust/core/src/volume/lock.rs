@@ -101,6 +101,11 @@ impl Locks {
         Self(Arc::new(Table { process, sys, path, file, id, held: Mutex::default(), freed: Condvar::new() }))
     }
 
+    /// Which file that is; None in a read-only store.
+    pub(crate) fn identity(&self) -> Option<FileId> {
+        self.0.id
+    }
+
     /// Return an error if the file is not the one that others find in `root`: they take their locks there, so that ours
     /// exclude no process.
     pub(crate) fn check_file(&self, root: BorrowedFd<'_>) -> Result<()> {

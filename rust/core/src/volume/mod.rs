@@ -11,12 +11,14 @@
 //! | `remove.rs` | delete, quarantine |
 //! | `meta/`, `labels.rs`, `images.rs` | what is known of blobs, and image names |
 //! | `leases.rs`, `own_leases.rs` | what garbage collection must not remove |
+//! | `events.rs` | changes, for subscribers in this process |
 //! | `listing.rs`, `kept.rs`, `walk.rs` | which blobs there are |
 //! | `users.rs` | the number of open files |
 
 mod adopt;
 pub mod blob;
 mod blob_dir;
+pub mod events;
 mod file_lease;
 pub mod images;
 mod kept;
@@ -35,13 +37,14 @@ pub mod users;
 pub mod walk;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::digest::Algorithm;
 use crate::error::{At, Error, Result};
 use crate::format::names::BLOB_MODE;
-use crate::sys::{Layer, Policy, Process, Sys, watch};
+use crate::sys::{FileId, Layer, Policy, Process, Sys, watch};
+use events::Events;
 use lock::Locks;
 use meta::{Meta, Mode};
 use own_leases::OwnLeases;
@@ -64,6 +67,7 @@ pub struct Volume {
     pub(crate) read_only: bool,
     /// Whether what was acknowledged survives a power loss, or only the end of the process.
     pub(crate) durable: bool,
+    events: OnceLock<Arc<Events>>,
     notes: Vec<String>,
     closed: AtomicBool,
     users: Arc<Users>,
@@ -93,7 +97,23 @@ impl Volume {
         let users = Arc::<Users>::default();
         let user = users.enter();
         let (process, closed, own_leases) = (Process::current(), AtomicBool::new(false), OwnLeases::default());
-        Ok(Self { process, sys, root, locks, own_leases, meta, read_only, durable, notes, closed, users, user })
+        let events = OnceLock::new();
+        Ok(Self { process, sys, root, locks, own_leases, meta, read_only, durable, events, notes, closed, users, user })
+    }
+
+    /// Which root it is, for those who compare; None in a volume that was opened read-only.
+    pub fn identity(&self) -> Option<FileId> {
+        self.locks.identity()
+    }
+
+    /// The source of the events.
+    pub fn events(&self) -> &Arc<Events> {
+        self.events.get_or_init(Arc::default)
+    }
+
+    /// Share the source of another volume on the same root. It has no effect after the first use of the own one.
+    pub fn share_events(&self, events: Arc<Events>) {
+        self.events.set(events).ok();
     }
 
     /// The root's absolute path.

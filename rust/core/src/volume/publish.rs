@@ -27,12 +27,15 @@ mod one;
 use std::collections::HashSet;
 use std::os::fd::BorrowedFd;
 use std::slice;
+use std::sync::Arc;
 
 use crate::digest::Digest;
 use crate::error::{At, Result};
+use crate::model::{Event, EventKind};
 use crate::sys::Naming;
 use crate::volume::Volume;
 use crate::volume::blob_dir::BlobDir;
+use crate::volume::events::done;
 use crate::volume::meta::{LARGE, Row};
 use crate::volume::staged::Staged;
 use crate::waiting::{Busy, Patience};
@@ -107,9 +110,24 @@ impl Volume {
         }
         let Ok(large) = self.write_rows(&mut publications) else { return all(Err(Busy)) };
         // From here on there is no wait but for the disk.
-        let tried = publications.into_iter().map(Publication::finish).collect();
+        let tried = publications.into_iter().map(|publication| self.finish(publication)).collect();
         drop(lock);
         self.meta.remember(&large);
+        tried
+    }
+
+    /// Give the name, and begin the event of a new blob; the digest's lock is held.
+    fn finish(&self, publication: Publication<'_>) -> Tried {
+        let Candidate { digest, size, labels, .. } = *publication.candidate;
+        let mut tried = publication.finish();
+        if let Ok(Ok(placed)) = &mut tried
+            && let Published::New { created_ns } = placed.published
+        {
+            placed.report = self.events().begin(|| {
+                let labels = Arc::new(labels.cloned().unwrap_or_default());
+                Event { digest: Some(digest), size: Some(size), labels, ..Event::new(EventKind::Created, created_ns) }
+            });
+        }
         tried
     }
 
@@ -160,6 +178,7 @@ impl Volume {
             if !placed.durable {
                 synced.clone()?;
             }
+            done(placed.report);
             Ok(placed.published)
         };
         placed.into_iter().map(acknowledge).collect()

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use crate::digest::Digest;
 use crate::error::{At, Error, Result};
+use crate::model::{Event, Removal};
 use crate::sys::found;
 use crate::sys::{FileKind, Naming};
 use crate::volume::Volume;
 use crate::volume::blob_dir::BlobDir;
+use crate::volume::events::{Report, done};
 use crate::volume::lock::DigestLock;
 use crate::volume::meta::SPARE_TRIES;
 use crate::waiting::Patience;
@@ -25,11 +27,18 @@ impl Volume {
         // Its blocks are not free for others before the sync: otherwise a power cut could bring the name back with their bytes.
         let needs_hold = dir.naming(self.sys.as_ref()) == Naming::Everything;
         let _held = needs_hold.then(|| self.sys.open(dir.fd(), &digest.encoded(), false).ok());
+        let report = self.begin_removal(digest, Removal::Deleted);
         // DURABILITY: synced below; a power cut before leaves the blob, with or without its labels.
         self.sys.unlink(dir.fd(), &digest.encoded()).at("unlink", path)?;
         dir.sync(self.sys.as_ref())?;
+        done(report);
         self.forget(digest, lock);
         Ok(())
+    }
+
+    /// Begin the event of a blob that is removed, under its digest's lock; it is done when the removal is durable.
+    pub(crate) fn begin_removal(&self, digest: &Digest, reason: Removal) -> Option<Arc<Report>> {
+        self.events().begin(|| Event::deleted(digest, reason, self.sys.now_ns()))
     }
 
     /// Move a blob into quarantine and return its path there; on return that survives a power loss. Its labels go.
@@ -37,7 +46,9 @@ impl Volume {
         self.check_writable()?;
         let lock = self.locks.digest(digest)?;
         let dir = self.stored_in(digest)?;
+        let report = self.begin_removal(digest, Removal::Quarantined);
         let path = self.move_aside(&dir, digest)?;
+        done(report);
         self.forget(digest, lock);
         Ok(path)
     }

@@ -1,8 +1,11 @@
 //! The items of a publication, and their results.
 
+use std::sync::Arc;
+
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::model::Labels;
+use crate::volume::events::Report;
 use crate::volume::staged::Staged;
 use crate::waiting::Busy;
 
@@ -36,12 +39,21 @@ pub(crate) enum Published {
 }
 
 /// A name that holds our bytes, and whether that survives a power loss yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Placed {
     /// The result once it does.
     pub published: Published,
     /// Whether the directory need not be synced for it.
     pub durable: bool,
+    /// For subscribers, once it is acknowledged.
+    pub report: Option<Arc<Report>>,
+}
+
+impl Placed {
+    /// The result of a publication that no subscriber asks for.
+    pub(crate) fn new(published: Published, durable: bool) -> Self {
+        Self { published, durable, report: None }
+    }
 }
 
 /// The outcome for a file that was to get a name; `Busy` if it has none yet.

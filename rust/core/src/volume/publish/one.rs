@@ -134,7 +134,7 @@ impl<'a> Publication<'a> {
 
     fn new_blob(&self) -> Placed {
         let created_ns = self.created_ns;
-        Placed { published: Published::New { created_ns }, durable: false }
+        Placed::new(Published::New { created_ns }, false)
     }
 
     /// Take the file lease of an owned file, so that no other process can change it before and after it has its name. The error is
@@ -186,7 +186,7 @@ impl<'a> Publication<'a> {
                     }
                     let is_ours = with_row && self.has_our_row()?;
                     let published = if is_ours { self.new_blob().published } else { Published::Existed };
-                    return Ok(Some(Placed { published, durable }));
+                    return Ok(Some(Placed::new(published, durable)));
                 }
                 Existing::Damaged { .. } if with_row && self.has_our_row()? => {
                     let healed = self.heal(self.created_ns)?;
@@ -258,6 +258,6 @@ impl<'a> Publication<'a> {
         {
             volume.meta.try_put(&Row { size: *size, ..row }).ok();
         }
-        Ok(Placed { published: Published::Healed, durable: true })
+        Ok(Placed::new(Published::Healed, true))
     }
 }
