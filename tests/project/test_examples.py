@@ -86,6 +86,19 @@ def test_repair_takes_the_good_copy_of_the_second_store(tmp_path: Path) -> None:
     assert damaged.read_bytes() == (tmp_path / "second" / damaged.relative_to(tmp_path / "store")).read_bytes()
 
 
+def test_mirror_changes_copies_each_blob_once(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for number in range(300):
+        (folder / str(number)).write_text(str(number % 200))
+    mirror = (EXAMPLES / "mirror_changes.py", tmp_path / "store", tmp_path / "second", folder)
+    first, second = _run(*mirror), _run(*mirror)
+
+    assert first.stdout == "200 blobs copied\n", first.stderr
+    assert second.stdout == "0 blobs copied\n", second.stderr
+    assert 200 == len(list((tmp_path / "second" / "blobs" / "sha256").iterdir()))
+
+
 @pytest.mark.parametrize(
     ("name", "tests"),
     [
