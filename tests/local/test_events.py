@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from contextlib import suppress
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,8 @@ async def test_stores_of_one_root_share_events_and_others_do_not(tmp_path: Path)
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @pytest.mark.parametrize("kind", ["local", "memory"])
 async def test_a_subscriber_may_run_in_another_event_loop(tmp_path: Path, kind: str, backend: str) -> None:
-    begun, found = threading.Event(), []
+    begun = threading.Event()
+    found: list[Event] = []
 
     async def read() -> None:
         async with store.events("type==created") as events:
@@ -119,6 +121,17 @@ async def test_a_damaged_blob_that_is_moved_aside_has_an_event(tmp_path: Path) -
         [event] = await take(events, 1)
 
     assert (digest, "quarantined") == (event.digest, event.reason)
+
+
+async def test_a_blob_that_is_collected_has_an_event() -> None:
+    store = MemoryStore()
+    async with store.events("type==deleted") as events:
+        digest = (await store.put(b"garbage")).digest
+        await store.collect(grace=timedelta(0))
+
+        [event] = await take(events, 1)
+
+    assert (digest, "collected") == (event.digest, event.reason)
 
 
 async def test_a_put_makes_as_many_hops_with_and_without_a_subscriber(tmp_path: Path) -> None:

@@ -66,7 +66,9 @@ UNSAFE_FILES = {
 
 
 def test_no_file_is_longer_than_400_lines() -> None:
-    long = {name: lines for name in _sources() if (lines := len(_text(name).splitlines())) > FILE_LINES}
+    """But the stub of the extension module, which has to be one file; it holds signatures only."""
+    files = (name for name in _sources() if not name.endswith("_native.pyi"))
+    long = {name: lines for name in files if (lines := len(_text(name).splitlines())) > FILE_LINES}
 
     assert {} == long
 

@@ -14,6 +14,7 @@ from steelyard._runtime.chunks import slices
 from steelyard.collection import DEFAULT_INGEST_AGE, Collected, CollectOptions, Kept, Reason, Root
 from steelyard.digest import Digest
 from steelyard.errors import CollectionBusy, CollectionRefused, DataCorrupt
+from steelyard.events import EventSource
 from steelyard.hashing import Hasher
 from steelyard.memory._blob import Blob
 from steelyard.memory._ingest import Ingest
@@ -42,11 +43,18 @@ class Collection:
         ingests: its ingests.
         names: its image names.
         leases: its leases.
+        events: gets an event for each blob that is removed.
     """
 
     def __init__(
-        self, blobs: dict[Digest, Blob], ingests: dict[str, Ingest], names: MemoryImageNames, leases: MemoryLeases
+        self,
+        blobs: dict[Digest, Blob],
+        ingests: dict[str, Ingest],
+        names: MemoryImageNames,
+        leases: MemoryLeases,
+        events: EventSource,
     ) -> None:
+        self._events = events
         self._blobs = blobs
         self._ingests = ingests
         self._names = names
@@ -169,6 +177,7 @@ class Collection:
             del self._ingests[ref]
         for digest in sweep.going:
             del self._blobs[digest]
+            self._events.publish("deleted", digest=digest, reason="collected")
         for digest, blob in self._blobs.items():
             if digest in marks:
                 blob.note = None

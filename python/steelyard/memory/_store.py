@@ -53,7 +53,7 @@ class MemoryStore(BaseStore):
         self._names = MemoryImageNames(self._events)
         self._leases = MemoryLeases(self._events)
         self._verified: set[Digest] = set()
-        self._collection = Collection(self._blobs, self._ingests, self._names, self._leases)
+        self._collection = Collection(self._blobs, self._ingests, self._names, self._leases, self._events)
 
     @property
     def images(self) -> MemoryImageNames:
