@@ -126,7 +126,9 @@ impl Events {
             }
         }
         // Without the lock: a notification takes another one, and may start a thread.
-        notify.into_iter().for_each(|notify| notify());
+        for notify in notify {
+            notify();
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -180,7 +182,9 @@ impl Report {
 
 /// Say that changes are durable, where there are reports of them.
 pub(crate) fn done(reports: impl IntoIterator<Item = Arc<Report>>) {
-    reports.into_iter().for_each(|report| report.done());
+    for report in reports {
+        report.done();
+    }
 }
 
 impl Drop for Report {

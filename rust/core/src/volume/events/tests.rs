@@ -77,10 +77,14 @@ fn nothing_begins_without_a_subscriber() {
 fn a_full_buffer_counts_what_it_misses_in_its_place() {
     let events = Arc::<Events>::default();
     let subscription = events.subscribe(Filter::compile::<&str>(&[]).expect("no filter"), 2);
-    (0..5).for_each(|number| created(&events, number).done());
+    for number in 0..5 {
+        created(&events, number).done();
+    }
     let first = subscription.take(1).expect("it has not ended");
     assert!(matches!(&first[..], [Item::Event(_)]));
-    (0..2).for_each(|number| created(&events, number).done());
+    for number in 0..2 {
+        created(&events, number).done();
+    }
     let rest = subscription.take(usize::MAX).expect("it has not ended");
     assert!(matches!(&rest[..], [Item::Event(_), Item::Missed(5)]), "{rest:?}");
     created(&events, 9).done();
