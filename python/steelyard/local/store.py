@@ -13,13 +13,15 @@ from steelyard.base import BaseStore
 from steelyard.local._defaults import WRITE_BUFFER, Durability
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import AsyncGenerator, Iterable, Sequence
     from datetime import timedelta
     from pathlib import Path
 
+    from steelyard.collection import Collected, CollectOptions, Reason
     from steelyard.digest import Algorithm, Digest
     from steelyard.events import Events
     from steelyard.local import _engine as engine
+    from steelyard.local import collect as _collecting
     from steelyard.local.blocking import BlockingStore, StoreStats
     from steelyard.local.leases import LocalLeases
     from steelyard.local.names import LocalImageNames
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     )
     from steelyard.options import PutOptions
 else:
-    engine = Module("steelyard.local._engine")
+    engine, _collecting = map(Module, ("steelyard.local._engine", "steelyard.local.collect"))
 
 __all__ = ("LocalStore",)
 
@@ -171,6 +173,14 @@ class LocalStore(ProcessBound, BaseStore):
             await engine.run_always(self._store.leases.end, lease)
         except engine.SteelyardError:
             return  # the store was closed, or this is a child of a fork: the lease has ended, or is the parent's
+
+    async def _collect(self, options: CollectOptions) -> Collected:
+        if self.read_only:
+            raise engine.Unsupported(str(self.path), operation="collect in a store that is open read-only")
+        return await _collecting.collect(self._store, options)
+
+    async def _reasons(self, digests: Sequence[Digest]) -> dict[Digest, Reason]:
+        return await _collecting.reasons(self._store, digests)
 
     def events(self, *filters: str, buffer: int = 4096) -> Events:
         """Iterate over the changes of this process; see `Store.events`."""

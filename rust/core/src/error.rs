@@ -65,6 +65,20 @@ pub enum Error {
         /// Whether the holder uses the same store object.
         local: bool,
     },
+    /// Another collection of the store is under way.
+    CollectionBusy {
+        /// For people: `process 4711` or `unknown`.
+        holder: String,
+    },
+    /// The store cannot know which blobs are needed; nothing was removed.
+    CollectionRefused {
+        /// The root.
+        path: PathBuf,
+        /// `roots`, `open`, `containerd` or `document`.
+        cause: &'static str,
+        /// For people: what was found, and the next step.
+        reason: String,
+    },
     /// The state is not the one the call needs; nothing was changed.
     FailedPrecondition {
         /// The state that was found, and the next step.
@@ -263,6 +277,10 @@ impl fmt::Display for Error {
                 write!(f, "image name {name}: expected it to hold {expected}, found {actual}")
             }
             Self::Unavailable { name, holder, .. } => write!(f, "ingest {name}: held by {holder}"),
+            Self::CollectionBusy { holder } => write!(f, "collection: {holder} is collecting"),
+            Self::CollectionRefused { path, reason, .. } => {
+                write!(f, "{}: nothing was collected: {reason}", path.display())
+            }
             Self::FailedPrecondition { message }
             | Self::StoreClosed { message }
             | Self::InvalidArgument { message } => f.write_str(message),
@@ -369,19 +387,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_io_error_keeps_its_number_and_path() {
-        let refused: io::Result<()> = Err(io::Error::from_raw_os_error(libc::ENOSPC));
-
-        let error = refused.at("write", || "/store/blobs").unwrap_err();
-
-        assert_eq!(error.to_string(), "write: [Errno 28] No space left on device: '/store/blobs'");
-    }
-
-    #[test]
-    fn messages_are_those_of_python() {
+    fn messages_are_those_of_python_and_an_io_error_keeps_its_number_and_path() {
         let name = Some("layer".to_owned());
         let error = Error::UnexpectedSize { expected: 3, actual: 4, name };
-
         assert_eq!(error.to_string(), "ingest layer: expected 3 bytes, found 4");
+
+        let refused: io::Result<()> = Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        let error = refused.at("write", || "/store/blobs").unwrap_err();
+        assert_eq!(error.to_string(), "write: [Errno 28] No space left on device: '/store/blobs'");
     }
 }

@@ -101,6 +101,9 @@ fn make(py: Python<'_>, error: Error) -> PyResult<PyErr> {
         NameMoved { name, expected, actual } => "NameMoved" (name) "expected": expected, "actual": actual;
         Unavailable { name, holder, since_ns, local } =>
             "Unavailable" (name) "holder": holder, "since": since_ns.map(time), "local": local;
+        CollectionBusy { holder } => "CollectionBusy" (holder);
+        CollectionRefused { path, cause, reason } =>
+            "CollectionRefused" (path.display().to_string()) "cause": cause, "reason": reason;
         FailedPrecondition { message } => "FailedPrecondition" (message);
         StoreClosed { message } => "FailedPrecondition" (message);
         UnexpectedDigest { expected, actual, name } =>

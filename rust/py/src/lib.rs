@@ -10,6 +10,7 @@ mod batcher;
 mod blob;
 mod buffer;
 mod caller;
+mod collect;
 mod compress;
 mod descriptor;
 mod errors;
@@ -72,6 +73,8 @@ fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<archive::TarReader>()?;
     module.add_class::<batcher::Batcher>()?;
     module.add_class::<blob::Blob>()?;
+    module.add_class::<collect::Collection>()?;
+    module.add_class::<collect::Why>()?;
     module.add_class::<compress::Compressor>()?;
     module.add_class::<compress::Decompressor>()?;
     module.add_class::<events::Events>()?;

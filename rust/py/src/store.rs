@@ -11,12 +11,14 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 use steelyard_core::digest::{Algorithm, Digest};
 use steelyard_core::error::{Error, Result as CoreResult};
+use steelyard_core::store::collect::Options as CollectOptions;
 use steelyard_core::store::{self, Options};
 use steelyard_core::volume::blob::Hashed;
 
 use crate::batch;
 use crate::blob::Blob;
 use crate::buffer::Input;
+use crate::collect::{self, Collection, Why};
 use crate::descriptor::Descriptor;
 use crate::errors::{Failure, Result};
 use crate::events::{self, Subscription};
@@ -76,6 +78,30 @@ impl Store {
 
     fn leases(&self) -> Result<Leases> {
         Ok(Leases::new(Handle::new(&self.opened, self.core()?)?, &self.path))
+    }
+
+    #[pyo3(signature = (*, grace, max_bytes, ingest_age, dry_run, accept_roots))]
+    fn collection(
+        &self,
+        py: Python<'_>,
+        grace: i64,
+        max_bytes: Option<u64>,
+        ingest_age: i64,
+        dry_run: bool,
+        accept_roots: bool,
+    ) -> Result<Collection> {
+        let options = CollectOptions { grace_ns: grace, max_bytes, ingest_age_ns: ingest_age, dry_run, accept_roots };
+        py.detach(|| Collection::new(self.core()?.collection(options)?, &self.opened)).map_err(Failure::from)
+    }
+
+    #[pyo3(signature = (digests, /))]
+    fn why(&self, py: Python<'_>, digests: Vec<String>) -> Result<Why> {
+        py.detach(|| Why::new(self.core()?.why(collect::parse(&digests)?)?, &self.opened)).map_err(Failure::from)
+    }
+
+    #[pyo3(signature = (name, /))]
+    fn set_foreign_collector(&self, py: Python<'_>, name: Option<&str>) -> Result<bool> {
+        py.detach(|| self.core()?.volume().set_foreign_collector(name)).map_err(Failure::from)
     }
 
     #[pyo3(signature = (filter, most, /))]

@@ -8,6 +8,7 @@ call them directly.
 | --- | --- |
 | `_store` | `BlockingStore` and `OpenOptions` |
 | `_blob` | an open blob |
+| `_collect` | garbage collection, in steps |
 | `_ingest` | an open ingest |
 | `_interruptible` | calls in the main thread that a signal can interrupt |
 | `_leases` | the leases |

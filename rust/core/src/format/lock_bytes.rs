@@ -6,6 +6,7 @@
 //! | 2^61 + hash of the digest | a digest |
 //! | all from 2^61 to 2^62 | all digests |
 //! | 2^62 | the store |
+//! | 2^62 + 1 | its collector |
 //! | 2^62 + 2^61 + hash of the ID | a lease of a process |
 //!
 //! Two names whose hashes meet share a byte, which costs waiting and nothing else.
@@ -24,7 +25,10 @@ pub(crate) const DIGESTS: Range<u64> = FIRST_DIGEST..STORE;
 /// The store.
 pub(crate) const STORE: u64 = 1 << 62;
 
-/// The first byte for leases. Between the store and this one nothing has a meaning yet.
+/// The collector.
+pub(crate) const COLLECTOR: u64 = STORE + 1;
+
+/// The first byte for leases. Between the collector and this one nothing has a meaning yet.
 const FIRST_LEASE: u64 = STORE + (1 << 61);
 
 /// The byte of a ref.

@@ -1,13 +1,29 @@
 //! The marker `steelyard.json`: a root with a marker is complete, and of the format that it names.
 
-/// The format that this release reads and writes.
+/// The format of a new root.
 pub(crate) const FORMAT: u64 = 1;
+
+/// The format of a root from its first collection on. It differs from the first one in what writers have to do: they remove a
+/// note before they rely on a blob. So releases that know the first format only refuse the root.
+pub(crate) const COLLECTED: u64 = 2;
 
 /// The content of a new marker.
 pub(crate) const TEXT: &str = "{\"format\": 1}\n";
 
 /// More bytes than any marker needs.
 pub(crate) const LIMIT: usize = 4096;
+
+/// The content of a marker from the first collection on. `id` is that of the root's `meta.db`, in hex digits.
+pub(crate) fn collected(id: &str) -> String {
+    format!("{{\"format\": {COLLECTED}, \"id\": \"{id}\"}}\n")
+}
+
+/// Find the ID that the marker shares with `meta.db`.
+pub(crate) fn id_of(text: &str) -> Option<&str> {
+    let (_, after) = text.split_once("\"id\"")?;
+    let value = after.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
+    value.split_once('"').map(|(id, _)| id)
+}
 
 /// Find the number of `"format"`; other keys are for later formats to use.
 pub(crate) fn format_of(text: &str) -> Option<u64> {
@@ -26,6 +42,14 @@ mod tests {
     fn the_format_is_found_whatever_else_is_there() {
         assert_eq!(format_of(TEXT), Some(FORMAT));
         assert_eq!(format_of("{\"x\": [1], \"format\" : 23, \"y\": {}}"), Some(23));
+    }
+
+    #[test]
+    fn a_collected_root_has_an_id() {
+        let text = collected("00ff");
+
+        assert_eq!((format_of(&text), id_of(&text)), (Some(COLLECTED), Some("00ff")));
+        assert_eq!(id_of(TEXT), None);
     }
 
     #[test]

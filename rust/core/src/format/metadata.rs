@@ -16,6 +16,27 @@ pub const LARGE: u64 = 8 << 20;
 /// The setting that says when the verification of all blobs that is under way was begun, in ns since the epoch.
 pub(crate) const VERIFY_STARTED: &str = "verify_started_ns";
 
+/// The setting that marks `meta.db` and `steelyard.json` as belonging together: a random ID, from the first collection on.
+pub(crate) const STORE_ID: &str = "store_id";
+
+/// The setting that says that image names, labels or leases may have been lost: the file was missing, or was rebuilt.
+pub(crate) const ROOTS_LOST: &str = "roots_lost";
+
+/// The setting that says which `index.json` was accepted as naming nothing that has to stay.
+pub(crate) const ACCEPTED_INDEX: &str = "accepted_index";
+
+/// The setting that says that a containerd collects this store's garbage.
+pub(crate) const FOREIGN_COLLECTOR: &str = "foreign_collector";
+
+/// The setting that counts the collections.
+pub(crate) const COLLECTIONS: &str = "collections";
+
+/// The setting that is there while a collection is under way.
+pub(crate) const COLLECTING: &str = "collecting";
+
+/// The setting that says which process began the latest collection.
+pub(crate) const COLLECTOR_PROCESS: &str = "collector_process";
+
 /// How many tables and indexes of these names a file has: 4 in version 1, 5 in version 2.
 pub(crate) const COUNT_TABLES: &str =
     "SELECT count(*) FROM sqlite_schema WHERE name IN ('blobs', 'blobs_by_size', 'labels', 'settings', 'images')";
@@ -82,6 +103,82 @@ pub(crate) const BLOB: &str = "blob";
 
 /// A resource that is an ingest.
 pub(crate) const INGEST: &str = "ingest";
+
+/// The tables of collections: a file gets them with its first collection, as it does those of leases.
+///
+/// The triggers write what is protected while a collection is under way to its log, `protected`, in the transaction that
+/// protects it. So no statement that sets an image name, a label or an entry of a lease can leave that out.
+pub(crate) const COLLECTION: &str = "
+    CREATE TABLE IF NOT EXISTS notes (
+        digest TEXT NOT NULL PRIMARY KEY,
+        inode INTEGER NOT NULL,
+        mtime_ns INTEGER NOT NULL,
+        wall_ns INTEGER NOT NULL,
+        boot TEXT,
+        boot_ns INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS documents (
+        digest TEXT NOT NULL PRIMARY KEY,
+        whole INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS edges (
+        document TEXT NOT NULL,
+        blob TEXT NOT NULL,
+        role INTEGER NOT NULL,
+        PRIMARY KEY (document, blob, role)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS protected (
+        number INTEGER PRIMARY KEY,
+        digest TEXT NOT NULL UNIQUE
+    ) STRICT;
+    CREATE TRIGGER IF NOT EXISTS protect_image AFTER INSERT ON images
+    WHEN EXISTS (SELECT 1 FROM settings WHERE name = 'collecting') BEGIN
+        INSERT OR IGNORE INTO protected (digest) VALUES (NEW.digest);
+    END;
+    CREATE TRIGGER IF NOT EXISTS protect_changed_image AFTER UPDATE ON images
+    WHEN EXISTS (SELECT 1 FROM settings WHERE name = 'collecting') BEGIN
+        INSERT OR IGNORE INTO protected (digest) VALUES (NEW.digest);
+    END;
+    CREATE TRIGGER IF NOT EXISTS protect_root AFTER INSERT ON labels
+    WHEN NEW.key = 'containerd.io/gc.root' AND EXISTS (SELECT 1 FROM settings WHERE name = 'collecting') BEGIN
+        INSERT OR IGNORE INTO protected (digest) VALUES (NEW.digest);
+    END;
+    CREATE TRIGGER IF NOT EXISTS protect_reference AFTER INSERT ON labels
+    WHEN NEW.key >= 'containerd.io/gc.ref.content' AND NEW.key < 'containerd.io/gc.ref.content0'
+    AND EXISTS (SELECT 1 FROM settings WHERE name = 'collecting') BEGIN
+        INSERT OR IGNORE INTO protected (digest) VALUES (NEW.value);
+    END;
+    CREATE TRIGGER IF NOT EXISTS protect_leased AFTER INSERT ON lease_resources
+    WHEN NEW.kind = 'blob' AND EXISTS (SELECT 1 FROM settings WHERE name = 'collecting') BEGIN
+        INSERT OR IGNORE INTO protected (digest) VALUES (NEW.name);
+    END;
+";
+
+/// The beginning of the key of a note of an ingest. No digest begins like that.
+const INGEST_NOTE: &str = "ingest/";
+
+/// The pattern of the keys of all notes of ingests.
+pub(crate) const INGEST_NOTES: &str = "ingest/%";
+
+/// The key of the note of an ingest, by the name of its directory.
+pub(crate) fn ingest_note(name: &str) -> String {
+    format!("{INGEST_NOTE}{name}")
+}
+
+/// The label of a blob that nothing has to refer to.
+pub(crate) const GC_ROOT: &str = "containerd.io/gc.root";
+
+/// The label with the digest of a blob that its own blob needs; and so is each label that begins with it and a dot or a slash.
+pub(crate) const GC_REFERENCE: &str = "containerd.io/gc.ref.content";
+
+/// The first key after all that begin with [`GC_REFERENCE`] and a dot or a slash.
+pub(crate) const GC_REFERENCE_END: &str = "containerd.io/gc.ref.content0";
+
+/// The label with the time from which an image name or a blob's `gc.root` protects nothing.
+pub(crate) const GC_EXPIRE: &str = "containerd.io/gc.expire";
+
+/// The label of a lease that protects its blobs, but not what they name.
+pub(crate) const GC_FLAT: &str = "containerd.io/gc.flat";
 
 #[cfg(test)]
 mod tests {

@@ -15,6 +15,10 @@ pub(crate) const BLOBS: &str = "blobs";
 pub(crate) const INGESTS: &str = "ingest";
 /// The directory of damaged copies, with a directory for each algorithm.
 pub(crate) const QUARANTINE: &str = "quarantine";
+/// The directory of blobs that a collection took out of `blobs/`, with a directory for each algorithm.
+pub(crate) const CONDEMNED: &str = "condemned";
+/// The index of an image layout; a root that was a layout has it.
+pub(crate) const LAYOUT_INDEX: &str = "index.json";
 /// The directory of temporary files, where the file system has no unnamed ones.
 pub(crate) const TMP: &str = "tmp";
 /// The marker, which a complete root has.
@@ -70,6 +74,11 @@ pub(crate) fn ingest_name(ref_: &str) -> String {
 
 /// The name in quarantine of a blob's damaged copy of that number.
 pub(crate) fn quarantine_name(digest: &Digest, number: u64) -> String {
+    format!("{}.{number}", digest.encoded())
+}
+
+/// The name of a blob that the collection of that number condemned.
+pub(crate) fn condemned_name(digest: &Digest, number: u64) -> String {
     format!("{}.{number}", digest.encoded())
 }
 

@@ -6,10 +6,12 @@
 //! | `batch.rs` | many small ones |
 //! | `group_commit.rs` | calls that make files durable at the same time share one flush |
 //! | `find.rs` | files that are stored already |
+//! | `collect/` | what nothing needs any more is removed |
 //! | `stats.rs` | how much there is |
 //! | `ingest/` | blobs in pieces, resumable |
 
 mod batch;
+pub mod collect;
 mod find;
 mod group_commit;
 pub mod ingest;

@@ -1,12 +1,13 @@
-//! The last step of making or adopting a root.
+//! Writing the marker: the last step of making or adopting a root, and of its first collection.
 
 use std::io;
+use std::os::fd::AsFd;
 
 use super::root::Root;
 use super::root::make::sync_parent;
-use super::temp::Temp;
+use super::temp::{Temp, unique_name};
 use crate::error::{At, Result};
-use crate::format::marker::TEXT;
+use crate::format::marker::{TEXT, collected};
 use crate::format::names::{MARKER, PRIVATE_MODE};
 use crate::sys::write_all_at;
 
@@ -40,4 +41,26 @@ fn write(root: &Root) -> Result<()> {
     }
     // DURABILITY: that the file has a link now, which not every file system writes with the directory.
     sys.sync_file(temp.fd()).at("fsync", || &path)
+}
+
+/// Raise a root to the format of collections; on return that survives a power loss. The caller has the store to itself, and
+/// `meta.db` has the ID.
+pub(crate) fn raise(root: &Root, id: &str) -> Result<()> {
+    if root.marker()?.is_some_and(|marker| marker.id.as_deref() == Some(id)) {
+        root.set_collected();
+        return Ok(());
+    }
+    let sys = root.sys().as_ref();
+    let path = || root.path().join(MARKER);
+    let (tmp, _) = root.make_tmp()?;
+    let name = unique_name(sys);
+    let file = sys.create(tmp.as_fd(), &name, PRIVATE_MODE).at("create", path)?;
+    write_all_at(sys, file.as_fd(), collected(id).as_bytes(), 0).at("write", path)?;
+    // DURABILITY: before it has its name; a power cut leaves the old marker or this one, both whole.
+    sys.sync_file(file.as_fd()).at("fsync", path)?;
+    // DURABILITY: synced below. Before that nothing was noted, so that an older release would lose nothing.
+    sys.rename(tmp.as_fd(), &name, root.dir(), MARKER, true).at("rename", path)?;
+    sys.sync_dir(root.dir()).at("fsync", || root.path())?;
+    root.set_collected();
+    Ok(())
 }

@@ -200,7 +200,7 @@ impl Volume {
     }
 
     /// Why a lease has ended; None if it lasts.
-    fn end_of(&self, row: &LeaseRow) -> Result<Option<&'static str>> {
+    pub(crate) fn end_of(&self, row: &LeaseRow) -> Result<Option<&'static str>> {
         let Lease { id, process, .. } = &row.lease;
         if process.is_some() && !self.locks.is_lease_held(id, self.root.dir())? {
             return Ok(Some("its process has ended"));

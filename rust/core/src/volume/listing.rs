@@ -59,13 +59,32 @@ impl Names {
 
     /// Whether there is a blob of that name.
     pub(crate) fn contains(&self, digest: &Digest) -> bool {
+        self.place_of(digest).is_some()
+    }
+
+    /// The place of a name among all of them.
+    pub(crate) fn place_of(&self, digest: &Digest) -> Option<usize> {
         let hash = digest.as_bytes();
-        self.algorithm == Some(digest.algorithm())
-            && match hash.len() {
-                32 => search::<32>(&self.hashes, hash),
-                48 => search::<48>(&self.hashes, hash),
-                _ => search::<64>(&self.hashes, hash),
-            }
+        if self.algorithm != Some(digest.algorithm()) {
+            return None;
+        }
+        match hash.len() {
+            32 => search::<32>(&self.hashes, hash),
+            48 => search::<48>(&self.hashes, hash),
+            _ => search::<64>(&self.hashes, hash),
+        }
+    }
+
+    /// The name at a place.
+    pub(crate) fn at(&self, place: usize) -> Option<Digest> {
+        let size = self.algorithm?.digest_size();
+        let hash = self.hashes.get(place * size..(place + 1) * size)?;
+        Some(Digest::new(self.algorithm?, hash))
+    }
+
+    /// How many names there are.
+    pub(crate) fn count(&self) -> usize {
+        self.algorithm.map_or(0, |algorithm| self.hashes.len() / algorithm.digest_size())
     }
 
     /// Return the next names, at most `most`; none at the end.
@@ -123,28 +142,28 @@ fn sort(hashes: &mut [u8], size: usize) {
     }
 }
 
-/// Whether a hash is among those, which are in order. Hashes are spread evenly, so each try is where the hash would stand:
+/// The place of a hash among those, which are in order. Hashes are spread evenly, so each try is where the hash would stand:
 /// three or four places of memory are read, and not seventeen of a hundred thousand hashes.
-fn search<const SIZE: usize>(hashes: &[u8], hash: &[u8]) -> bool {
+fn search<const SIZE: usize>(hashes: &[u8], hash: &[u8]) -> Option<usize> {
     let hashes = hashes.as_chunks::<SIZE>().0;
     let (mut low, mut high) = (0, hashes.len());
     let (mut least, mut most) = (0, u64::MAX);
     let wanted = leading(hash);
     for _ in 0..TRIES {
         if low == high {
-            return false;
+            return None;
         }
         let share = u128::from(wanted - least) * (high - low) as u128 / (u128::from(most - least) + 1);
         let at = low + usize::try_from(share).unwrap_or(0).min(high - low - 1);
         let known = &hashes[at];
         match known[..].cmp(hash) {
-            Ordering::Equal => return true,
+            Ordering::Equal => return Some(at),
             Ordering::Less => (low, least) = (at + 1, leading(known)),
             Ordering::Greater => (high, most) = (at, leading(known)),
         }
     }
     // The names are not evenly spread: they were chosen.
-    hashes[low..high].binary_search_by(|known| known[..].cmp(hash)).is_ok()
+    hashes[low..high].binary_search_by(|known| known[..].cmp(hash)).ok().map(|at| low + at)
 }
 
 /// The first bytes of a hash as a number, which is ordered as the hashes are.
@@ -177,15 +196,15 @@ mod tests {
     fn finds_each_and_no_other(hashes: &[[u8; 32]]) {
         let kept = kept(hashes.to_vec());
         for hash in hashes {
-            assert!(search::<32>(&kept, hash));
+            assert_eq!(Some(&hash[..]), search::<32>(&kept, hash).and_then(|at| kept.chunks(32).nth(at)));
             for at in [0, 7, 8, 31] {
                 let mut other = *hash;
                 other[at] ^= 1;
-                assert_eq!(hashes.contains(&other), search::<32>(&kept, &other));
+                assert_eq!(hashes.contains(&other), search::<32>(&kept, &other).is_some());
             }
         }
         for edge in [[0; 32], [0xff; 32]] {
-            assert_eq!(hashes.contains(&edge), search::<32>(&kept, &edge));
+            assert_eq!(hashes.contains(&edge), search::<32>(&kept, &edge).is_some());
         }
     }
 

@@ -10,6 +10,7 @@
 //! | of a digest | to publish, delete or label that blob, for a moment |
 //! | of all digests | to do so with any blob: to publish many at once |
 //! | of a lease | to protect what is entered into it, as long as the process lives |
+//! | of the collector | to collect garbage |
 //! | of the store | shared: to have the store open for writing; exclusive: to rebuild its metadata |
 //!
 //! A child that is forked off closes the file at once (`sys/fork.rs`), so that it neither keeps its parent's locks nor
@@ -24,7 +25,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::digest::Digest;
 use crate::error::{At, Error, Result};
-use crate::format::lock_bytes::{self, DIGESTS, STORE};
+use crate::format::lock_bytes::{self, COLLECTOR, DIGESTS, STORE};
 use crate::format::names::{LOCK, PRIVATE_MODE};
 use crate::sys::{Fd, FileId, Hold, Process, Sys, alone, found};
 use crate::waiting::Patience;
@@ -70,6 +71,11 @@ pub struct DigestLock {
 
 /// The sign that the process of a lease lives; given back on drop, and by the kernel when the process ends.
 pub struct LeaseLock {
+    _guard: Guard,
+}
+
+/// The right to collect garbage; given back on drop.
+pub(crate) struct CollectorLock {
     _guard: Guard,
 }
 
@@ -145,6 +151,19 @@ impl Locks {
         self.try_hold(Part::Digest(byte))
     }
 
+    /// Take a digest if no thread and no process has it, and no thread waits for all of them. A thread that waits for nothing may
+    /// hold several.
+    pub(crate) fn try_free_digest(&self, digest: &Digest) -> Result<Option<DigestLock>> {
+        let byte = lock_bytes::of_digest(digest);
+        let mut held = self.0.held();
+        if held.all || held.wanting_all > 0 || !held.bytes.insert(byte) {
+            return Ok(None);
+        }
+        held.digests += 1;
+        drop(held);
+        self.try_hold(Part::Digest(byte))
+    }
+
     /// Take the digests of many blobs, which no thread has taken one of; None if another process has one of them.
     ///
     /// All digests there are, in fact. A lock for each would cost two calls for each, which grow slower the more the kernel
@@ -199,6 +218,12 @@ impl Locks {
             Some(file) => ask(file),
             None => found(sys.open(root, LOCK, false)).at("open", || path)?.map_or(Ok(false), |file| ask(&file)),
         }
+    }
+
+    /// Take the right to collect; None if another collector has it.
+    pub(crate) fn try_collector(&self) -> Result<Option<CollectorLock>> {
+        let guard = self.try_byte(Part::Collector)?;
+        Ok(guard.map(|guard| CollectorLock { _guard: guard }))
     }
 
     /// Take the whole store, which no other store object may have open for writing.
@@ -275,6 +300,7 @@ enum Part {
     AllDigests,
     Lease(u64),
     Store,
+    Collector,
 }
 
 impl Part {
@@ -283,6 +309,7 @@ impl Part {
             Self::Ref(byte) | Self::Digest(byte) | Self::Lease(byte) => byte..byte + 1,
             Self::AllDigests => DIGESTS,
             Self::Store => STORE..STORE + 1,
+            Self::Collector => COLLECTOR..COLLECTOR + 1,
         }
     }
 }
@@ -307,7 +334,7 @@ impl Drop for Guard {
         match self.part {
             Part::AllDigests => held.all = false,
             Part::Digest(_) => held.digests -= 1,
-            Part::Ref(_) | Part::Lease(_) | Part::Store => {}
+            Part::Ref(_) | Part::Lease(_) | Part::Store | Part::Collector => {}
         }
         held.bytes.remove(&bytes.start);
         self.table.freed.notify_all();

@@ -3,7 +3,7 @@
 //! | File | Does |
 //! | --- | --- |
 //! | `root.rs`, `blob_dir.rs` | the directories, as descriptors |
-//! | `adopt.rs` | the last step of making or adopting a root |
+//! | `adopt.rs` | the marker |
 //! | `lock.rs` | locks: of an ingest for its writer, of a digest to publish, delete or label |
 //! | `temp.rs`, `staged.rs`, `file_lease.rs` | files that have no final name yet |
 //! | `publish.rs` | the way by which all bytes become blobs |
@@ -11,15 +11,17 @@
 //! | `remove.rs` | delete, quarantine |
 //! | `meta/`, `labels.rs`, `images.rs` | what is known of blobs, and image names |
 //! | `leases.rs`, `own_leases.rs` | what garbage collection must not remove |
+//! | `foreign.rs` | another program that collects garbage |
 //! | `events.rs` | changes, for subscribers in this process |
 //! | `listing.rs`, `kept.rs`, `walk.rs` | which blobs there are |
 //! | `users.rs` | the number of open files |
 
-mod adopt;
+pub(crate) mod adopt;
 pub mod blob;
 mod blob_dir;
 pub mod events;
 mod file_lease;
+mod foreign;
 pub mod images;
 mod kept;
 mod labels;
@@ -48,11 +50,12 @@ use events::Events;
 use lock::Locks;
 use meta::{Meta, Mode};
 use own_leases::OwnLeases;
-use root::Root;
 use users::{User, Users};
 
 pub(crate) use file_lease::FileLease;
+pub(crate) use listing::Names;
 pub(crate) use publish::{Candidate, Content, Existing, Named, Placed, Published, find};
+pub(crate) use root::Root;
 pub(crate) use staged::Staged;
 pub(crate) use temp::Temp;
 

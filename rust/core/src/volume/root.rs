@@ -3,15 +3,19 @@
 pub(super) mod make;
 mod marker;
 
+pub(crate) use marker::Marker;
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, Result};
 use crate::format::containerd;
-use crate::format::names::{BLOBS, BLOBS_MODE, INGESTS, PRIVATE_DIR_MODE, QUARANTINE, TMP};
+use crate::format::marker::COLLECTED;
+use crate::format::names::{BLOBS, BLOBS_MODE, CONDEMNED, INGESTS, PRIVATE_DIR_MODE, QUARANTINE, TMP};
 use crate::sys::{Fd, Sys, missing};
 use crate::volume::blob_dir::BlobDir;
 
@@ -27,6 +31,8 @@ pub struct Root {
     /// The directories of the algorithms, opened when first needed, in the order of `Algorithm::ALL`.
     blob_dirs: Mutex<[Option<Arc<BlobDir>>; Algorithm::ALL.len()]>,
     new: bool,
+    /// Whether garbage may have been collected here.
+    collected: AtomicBool,
 }
 
 impl Root {
@@ -41,8 +47,11 @@ impl Root {
             Err(error) if missing(&error) && !read_only => make::root(sys.as_ref(), &path)?,
             other => other.at("open", || &path)?,
         };
-        let marked = marker::check(sys.as_ref(), dir.as_fd(), &path)?;
-        let mut root = Self { sys, path, dir, blobs: None, ingests: None, blob_dirs: Mutex::default(), new: !marked };
+        let found = marker::check(sys.as_ref(), dir.as_fd(), &path)?;
+        let marked = found.is_some();
+        let collected = AtomicBool::new(found.is_some_and(|marker| marker.format >= COLLECTED));
+        let (blob_dirs, new) = (Mutex::default(), !marked);
+        let mut root = Self { sys, path, dir, blobs: None, ingests: None, blob_dirs, new, collected };
         if read_only {
             root.blobs = root.find_dir(root.dir(), BLOBS)?;
             root.ingests = root.find_dir(root.dir(), INGESTS)?;
@@ -121,6 +130,22 @@ impl Root {
     /// Whether this open found no marker: the root was made or adopted by it.
     pub fn is_new(&self) -> bool {
         self.new
+    }
+
+    /// Whether garbage may have been collected here, so that a writer has to ask for notes. It becomes true while a store is open
+    /// only by a collection of that store object: the first collection has the root to itself.
+    pub(crate) fn is_collected(&self) -> bool {
+        self.collected.load(Ordering::Acquire)
+    }
+
+    /// The marker, as it is now.
+    pub(crate) fn marker(&self) -> Result<Option<Marker>> {
+        marker::check(self.sys.as_ref(), self.dir(), &self.path)
+    }
+
+    /// Note that garbage may have been collected here.
+    pub(crate) fn set_collected(&self) {
+        self.collected.store(true, Ordering::Release);
     }
 
     /// The system that the root is on.
@@ -210,6 +235,26 @@ impl Root {
     /// The directory for damaged copies of that algorithm, if there is one.
     pub(crate) fn quarantine(&self, algorithm: Algorithm) -> Result<Option<Fd>> {
         match self.find_dir(self.dir(), QUARANTINE)? {
+            Some(all) => self.find_dir(all.as_fd(), algorithm.name()),
+            None => Ok(None),
+        }
+    }
+
+    /// Make and open the directory for condemned blobs of that algorithm; its name survives a power loss.
+    pub(crate) fn make_condemned(&self, algorithm: Algorithm) -> Result<Fd> {
+        let path = self.path.join(CONDEMNED);
+        let (all, _) = self.make_dir(self.dir(), CONDEMNED, PRIVATE_DIR_MODE)?;
+        let (dir, _) = self.make_dir(all.as_fd(), algorithm.name(), PRIVATE_DIR_MODE)?;
+        // DURABILITY: both names, before a blob is moved there: a power cut must not leave a blob without any name whose
+        // document is still there.
+        self.sys.sync_dir(all.as_fd()).at("fsync", || &path)?;
+        self.sys.sync_dir(self.dir()).at("fsync", || &self.path)?;
+        Ok(dir)
+    }
+
+    /// The directory for condemned blobs of that algorithm, if there is one.
+    pub(crate) fn condemned(&self, algorithm: Algorithm) -> Result<Option<Fd>> {
+        match self.find_dir(self.dir(), CONDEMNED)? {
             Some(all) => self.find_dir(all.as_fd(), algorithm.name()),
             None => Ok(None),
         }

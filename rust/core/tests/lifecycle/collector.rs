@@ -105,7 +105,7 @@ impl Scenario {
         "reads the leases"
     }
 
-    /// Look at a file that nothing keeps so far: a lease that began before it, or a young note, does.
+    /// Look at a file that no root keeps: a young note spares it, or none.
     fn list(&self, state: &mut State, actor: usize, digest: usize, next: Pc) -> &'static str {
         let file = state.file(digest);
         state.actors[actor].pc = next;
@@ -113,9 +113,7 @@ impl Scenario {
         if file == 0 {
             return if digest == M { "lists no document" } else { "lists no blob" };
         }
-        if is_leased_by_time(state, actor, digest) {
-            self.keep(state, actor, bit(digest));
-        } else if !self.is_noted(state, digest) || state.db.notes[digest].wall > state.wall() {
+        if !is_noted(state, digest) || state.db.notes[digest].wall > state.wall() {
             // A note from the future is made again: the clock was wrong when it was written, or is now.
             state.actors[actor].cycle.to_note |= bit(digest);
             if self.grace == 0 {
@@ -136,7 +134,10 @@ impl Scenario {
         let (cycle, file) = (state.actors[actor].cycle, [state.file(M), state.file(B)]);
         let note = Note { file: 0, wall: state.wall(), boot: state.boot, boot_id: state.boot_id };
         let is_truncated = self.has(Fault::LogIsTruncated);
-        self.write(state, Sync::Cheap, |db| {
+        // Writers rely on a missing note, so its removal must not be undone.
+        let removes = places(cycle.kept).any(|digest| state.db.notes[digest].file != 0);
+        let is_durable = removes && !self.has(Fault::KeptNoteIsNotDurable);
+        self.write(state, if is_durable { Sync::Durable } else { Sync::Cheap }, |db| {
             for digest in places(BOTH) {
                 let mine = Note { file: cycle.files[digest], ..note };
                 if cycle.kept & bit(digest) != 0 {
@@ -233,11 +234,6 @@ impl Scenario {
         digests | if names_blob { bit(B) } else { 0 }
     }
 
-    pub(super) fn is_noted(&self, state: &State, digest: usize) -> bool {
-        let noted = state.db.notes[digest].file;
-        noted != 0 && (noted == state.file(digest) || self.has(Fault::NoteOfAnotherFile))
-    }
-
     /// Whether the grace time since the note has passed by both clocks; after a reboot, by the wall clock.
     pub(super) fn is_old(&self, state: &State, digest: usize) -> bool {
         if self.grace == 0 {
@@ -254,9 +250,8 @@ pub(super) fn start_collector(state: &mut State) {
     state.actors[COLLECTOR] = super::world::Actor::new(1);
 }
 
-/// Whether a lease that is not known to be dead began before the blob was committed.
-pub(super) fn is_leased_by_time(state: &State, actor: usize, digest: usize) -> bool {
-    let dead = state.actors[actor].cycle.dead_leases;
-    let live = |lease: &usize| state.db.leases[*lease].exists && dead & bit(*lease) == 0;
-    (0..2).filter(live).any(|lease| state.mtime(digest) >= state.db.leases[lease].began)
+/// Whether there is a note of the file that now has the name.
+pub(super) fn is_noted(state: &State, digest: usize) -> bool {
+    let noted = state.db.notes[digest].file;
+    noted != 0 && noted == state.file(digest)
 }

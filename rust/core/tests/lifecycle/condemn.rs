@@ -1,6 +1,6 @@
 //! How the collector takes a blob out of `blobs/`, and removes its file.
 
-use super::collector::is_leased_by_time;
+use super::collector::is_noted;
 use super::scenario::{Fault, Scenario, Sync};
 use super::world::{Note, Pc, State, bit, holder, places};
 use super::writers::go;
@@ -13,7 +13,6 @@ impl Scenario {
         let digest = usize::from(state.actors[actor].cycle.at);
         let own = holder(actor);
         match state.actors[actor].pc {
-            Pc::TryLock if self.has(Fault::NoDigestLock) => go(state, actor, Pc::Transaction, "takes no lock"),
             Pc::TryLock if state.digest_locks[digest] != 0 => {
                 self.spare(state, actor, bit(digest));
                 go(state, actor, Pc::Next, "finds the digest locked, and spares the blob")
@@ -81,11 +80,8 @@ impl Scenario {
             return "finds more in the log, lets go and marks it";
         }
         let is_same = state.file(digest) != 0 && state.file(digest) == state.actors[actor].cycle.files[digest];
-        let may_go = is_same
-            && self.is_noted(state, digest)
-            && self.is_old(state, digest)
-            && !is_leased_by_time(state, actor, digest);
-        if may_go || (self.has(Fault::NoRecheck) && state.file(digest) != 0) {
+        let may_go = is_same && is_noted(state, digest) && self.is_old(state, digest);
+        if may_go {
             state.actors[actor].pc = Pc::Rename;
             return "finds nothing new";
         }

@@ -31,12 +31,22 @@ const KINDS: [Kind; 10] = [
     Kind::Replace,
 ];
 
-/// Each pair of writers, from each beginning.
+/// Whether to try everything; the short form has about a quarter of the states.
+fn is_long() -> bool {
+    std::env::var_os("STEELYARD_LIFECYCLE").is_some_and(|form| form == "long")
+}
+
+/// Each pair of writers: from each beginning in turn, or in the long form from all of them.
 fn pairs() -> Vec<Scenario> {
-    let mut all = Vec::new();
+    let (mut all, mut turn) = (Vec::new(), 0);
     for (place, first) in KINDS.iter().enumerate() {
         for second in &KINDS[place..] {
-            all.extend(beginnings(&[*first, *second]));
+            let mut runs = beginnings(&[*first, *second]);
+            if !is_long() {
+                runs = vec![runs.swap_remove(turn % 3)];
+            }
+            all.extend(runs);
+            turn += 1;
         }
     }
     all
@@ -106,7 +116,9 @@ fn a_writer_and_two_collections_keep_what_was_promised_whatever_the_clocks_do() 
 fn a_power_cut_takes_nothing_that_was_promised() {
     let budget = Budget { cuts: 1, ..Budget::default() };
 
-    explore("two writers, power cut", &with(pairs(), |run| run.budget = budget));
+    // These runs have the most states by far.
+    let some: Vec<_> = pairs().into_iter().step_by(if is_long() { 1 } else { 4 }).collect();
+    explore("two writers, power cut", &with(some, |run| run.budget = budget));
     explore("one writer, power cut", &with(singles(), |run| (run.cycles, run.budget) = (2, budget)));
 }
 
@@ -124,33 +136,30 @@ fn faulty_runs() -> Vec<(Fault, Scenario)> {
     let new_document = || Scenario { stored: bit(B), noted: bit(B), ..run(Kind::Put(M)) };
     let new_blob = || Scenario { stored: 0, ..put() };
     let leased = || Scenario { grace: 0, ..run(Kind::Leased(B)) };
-    let new_leased = || Scenario { stored: 0, ..leased() };
     let twice = |run| Scenario { cycles: 2, ..run };
     let ticks = |run, ticks| Scenario { budget: Budget { ticks, ..Budget::default() }, ..run };
     let jumps = |run, jump| Scenario { jump, budget: Budget { jumps: 1, ..Budget::default() }, ..run };
     let kill = |run| Scenario { budget: Budget { crashes: 1, ..Budget::default() }, ..run };
     let cut = |run| Scenario { budget: Budget { cuts: 1, ..Budget::default() }, ..run };
     vec![
-        (Fault::AnswersWithoutLock, put()),
+        (Fault::LooksBeforeItAsks, put()),
+        (Fault::EntersAfterTheLook, leased()),
         (Fault::NeverStamps, put()),
         (Fault::StampsAfterTheAnswer, put()),
         (Fault::StampIsNotDurable, cut(put())),
         (Fault::AnswersLate, ticks(twice(new_blob()), 2)),
         (Fault::LeaseHasNoEntries, leased()),
-        (Fault::LeaseRowBeforeItsLock, new_leased()),
-        (Fault::TimeBeforeTheLease, jumps(new_leased(), -6)),
+        (Fault::LeaseRowBeforeItsLock, twice(leased())),
         (Fault::NameIsNotLogged, run(Kind::Name)),
         (Fault::NameIsNotDurable, cut(run(Kind::Name))),
         (Fault::DocumentIsNotLogged, new_document()),
         (Fault::LabelIsNotLogged, run(Kind::Root)),
         (Fault::NoHandshake, new_document()),
-        (Fault::NoDigestLock, put()),
         (Fault::NoTransaction, run(Kind::Name)),
         (Fault::CondemnsBeforeTheLogIsRead, run(Kind::Name)),
-        (Fault::NoRecheck, run(Kind::Replace)),
         (Fault::LogIsTruncated, run(Kind::Name)),
+        (Fault::KeptNoteIsNotDurable, cut(Scenario::new(&[Kind::Put(M), Kind::Leased(M)]))),
         (Fault::ComparesTheWallClockOnly, jumps(twice(new_blob()), 3)),
-        (Fault::NoteOfAnotherFile, run(Kind::Replace)),
         (Fault::MissingDocumentHasNoEdges, twice(Scenario { names: bit(0), ..new_document() })),
         (Fault::RemovesByName, put()),
         (Fault::BlobBeforeItsDocument, run(Kind::Put(M))),
@@ -165,12 +174,17 @@ fn faulty_runs() -> Vec<(Fault, Scenario)> {
 
 #[test]
 fn every_fault_of_the_protocol_is_found() {
+    let mut missed = Vec::new();
     for (fault, right) in faulty_runs() {
         let wrong = Scenario { fault: Some(fault), ..right.clone() };
-        let Err(failure) = wrong.explore() else { panic!("{fault:?} is not found") };
+        let Err(failure) = wrong.explore() else {
+            missed.push(fault);
+            continue;
+        };
         println!("{fault:?}: {}\n  {}", failure.rule, failure.schedule.join("\n  "));
 
         let failure = right.explore().err();
         assert!(failure.is_none(), "{fault:?}: the run fails without it, too");
     }
+    assert_eq!(Vec::<Fault>::new(), missed, "not found");
 }

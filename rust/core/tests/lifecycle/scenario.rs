@@ -28,8 +28,10 @@ pub enum Kind {
 /// Faults that a protocol may have. Each has to be found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
-    /// "Already there" is answered without the digest's lock.
-    AnswersWithoutLock,
+    /// "Already there" is answered for a file that was found before the note was asked for.
+    LooksBeforeItAsks,
+    /// The blob is looked for before it is entered into the lease.
+    EntersAfterTheLook,
     /// "Already there" is answered, and a note of the blob stays.
     NeverStamps,
     StampsAfterTheAnswer,
@@ -38,22 +40,19 @@ pub enum Fault {
     AnswersLate,
     LeaseHasNoEntries,
     LeaseRowBeforeItsLock,
-    /// A blob gets the time of the wall clock, even before the begin of its lease.
-    TimeBeforeTheLease,
     NameIsNotLogged,
     NameIsNotDurable,
     DocumentIsNotLogged,
     LabelIsNotLogged,
     /// The collector begins to mark while a publisher may believe that no collection is under way.
     NoHandshake,
-    NoDigestLock,
     NoTransaction,
     /// The change log is read before the transaction only.
     CondemnsBeforeTheLogIsRead,
-    NoRecheck,
     LogIsTruncated,
+    /// The collector removes the note of a kept blob, and a power cut brings the note back.
+    KeptNoteIsNotDurable,
     ComparesTheWallClockOnly,
-    NoteOfAnotherFile,
     MissingDocumentHasNoEdges,
     /// Removes by name in `blobs/`, outside of the locks.
     RemovesByName,
@@ -143,7 +142,6 @@ impl Scenario {
             blobs: [Entry::new(file(M)), Entry::new(file(B))],
             condemned: [Entry::new(0); 2],
             made: [file(M), file(B)],
-            mtimes: Default::default(),
             freed: [0; 2],
             db: Db { names: self.names, notes: [note(M), note(B)], edges: Edges::Unknown, ..Db::default() },
             undone: Vec::new(),

@@ -12,8 +12,6 @@ pub const B: usize = 1;
 pub const BOTH: Mask = 3;
 /// The place of the collector among the actors.
 pub const COLLECTOR: usize = 2;
-/// The most files of one digest in a run, and none.
-const FILES: usize = 7;
 
 pub const fn bit(place: usize) -> Mask {
     1 << place
@@ -65,9 +63,7 @@ pub struct Note {
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
 pub struct Lease {
     pub exists: bool,
-    /// When it began, by the wall clock.
-    pub began: i8,
-    /// The older blobs that it protects.
+    /// The blobs that it protects.
     pub entries: Mask,
 }
 
@@ -114,6 +110,10 @@ impl Db {
 pub enum Pc {
     Start,
     Leasing,
+    Enter,
+    Ask,
+    Unnote,
+    Find,
     Unlink,
     SyncUnlink,
     UnlockUnlink,
@@ -181,10 +181,8 @@ pub struct Cycle {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Actor {
     pub pc: Pc,
-    /// When it took the lock, by the boot clock.
+    /// When it asked for the note, by the boot clock.
     pub since: i8,
-    /// The modification time of its file.
-    pub sealed: i8,
     /// The file that it found or stored.
     pub file: File,
     /// How many blobs of an import were answered.
@@ -194,14 +192,7 @@ pub struct Actor {
 
 impl Actor {
     pub fn new(cycles: u8) -> Self {
-        Self {
-            pc: Pc::Start,
-            since: 0,
-            sealed: 0,
-            file: 0,
-            answered: 0,
-            cycle: Cycle { left: cycles, ..Cycle::default() },
-        }
+        Self { pc: Pc::Start, since: 0, file: 0, answered: 0, cycle: Cycle { left: cycles, ..Cycle::default() } }
     }
 
     /// An actor that has nothing more to do, and remembers nothing.
@@ -243,7 +234,6 @@ pub struct State {
     pub blobs: [Entry; 2],
     pub condemned: [Entry; 2],
     pub made: [File; 2],
-    pub mtimes: [[i8; FILES]; 2],
     /// The files whose blocks were given back.
     pub freed: [u8; 2],
     pub db: Db,
@@ -276,16 +266,11 @@ impl State {
         self.blobs[digest].now
     }
 
-    pub fn mtime(&self, digest: usize) -> i8 {
-        self.mtimes[digest][usize::from(self.file(digest))]
-    }
-
     /// Make a file and give it the name of its blob.
-    pub fn make(&mut self, digest: usize, mtime: i8) {
+    pub fn make(&mut self, digest: usize) {
         assert_eq!(0, self.file(digest), "a link never replaces");
         self.made[digest] += 1;
         let file = self.made[digest];
-        self.mtimes[digest][usize::from(file)] = mtime;
         self.blobs[digest].set(file);
     }
 

@@ -25,22 +25,27 @@ impl Scenario {
         }
     }
 
+    /// Ask for the note and remove it, then look for the file without a lock. Where there is none, publish a new one.
     fn put(&self, state: &mut State, actor: usize, digest: usize) -> Step {
         match state.actors[actor].pc {
             Pc::Start if self.is_leased(actor) => self.begin_lease(state, actor),
             Pc::Leasing => self.begin_lease(state, actor),
-            Pc::Start | Pc::Lock => self.lock(state, actor, digest),
+            Pc::Enter => self.enter(state, actor, digest),
+            Pc::Start | Pc::Ask => Some(self.ask(state, actor, digest)),
+            Pc::Unnote => self.unnote(state, actor, digest),
+            Pc::Find => Some(self.find(state, actor, digest)),
+            Pc::Lock => lock(state, actor, digest),
             Pc::Look => Some(self.look(state, actor, digest)),
             Pc::WriteThere => Some(self.write_there(state, actor, digest)),
             Pc::WriteNew => Some(self.write_new(state, actor, digest)),
             Pc::Link => {
-                state.make(digest, state.actors[actor].sealed);
+                state.make(digest);
                 state.actors[actor].file = state.file(digest);
                 go(state, actor, Pc::Unlock, "gives a new file the blob's name")
             }
             Pc::Unlock => {
                 unlock(state, actor, digest);
-                go(state, actor, Pc::Sync, "gives back the digest's lock")
+                go(state, actor, self.synced(), "gives back the digest's lock")
             }
             Pc::Sync => {
                 state.sync_blobs();
@@ -59,12 +64,17 @@ impl Scenario {
     /// A lease has a lock, which goes with its process, and a row. A reader of the row asks for the lock.
     fn begin_lease(&self, state: &mut State, actor: usize) -> Step {
         let is_first = state.actors[actor].pc == Pc::Start;
-        let next = if is_first { Pc::Leasing } else { Pc::Lock };
+        let next = match is_first {
+            true => Pc::Leasing,
+            false if self.has(Fault::LeaseHasNoEntries) => Pc::Ask,
+            false if self.has(Fault::EntersAfterTheLook) => Pc::Find,
+            false => Pc::Enter,
+        };
         if is_first != self.has(Fault::LeaseRowBeforeItsLock) {
             state.held_leases |= bit(actor);
             return go(state, actor, next, "takes the lock of its lease");
         }
-        let row = Lease { exists: true, began: state.wall(), entries: 0 };
+        let row = Lease { exists: true, entries: 0 };
         self.write(state, Sync::Cheap, |db| db.leases[actor] = row)?;
         go(state, actor, next, "writes the row of its lease")
     }
@@ -76,53 +86,77 @@ impl Scenario {
         go(state, actor, Pc::Done, "ends its lease")
     }
 
-    fn lock(&self, state: &mut State, actor: usize, digest: usize) -> Step {
-        let without = self.has(Fault::AnswersWithoutLock) && state.file(digest) != 0;
-        if !without {
-            if state.digest_locks[digest] != 0 {
-                return None;
-            }
-            state.digest_locks[digest] = holder(actor);
-        }
-        let began = if self.is_leased(actor) && !self.has(Fault::TimeBeforeTheLease) {
-            state.db.leases[actor].began
-        } else {
-            i8::MIN
-        };
-        state.actors[actor].since = state.boot;
-        state.actors[actor].sealed = state.wall().max(began);
-        go(state, actor, Pc::Look, if without { "looks without a lock" } else { "takes the digest's lock" })
+    /// The step before the answer: where no power can fail, a sync makes no difference.
+    fn synced(&self) -> Pc {
+        if self.budget.cuts > 0 { Pc::Sync } else { Pc::Answer }
     }
 
+    fn enter(&self, state: &mut State, actor: usize, digest: usize) -> Step {
+        self.write(state, Sync::Cheap, |db| {
+            db.leases[actor].entries |= bit(digest);
+            db.log(bit(digest));
+        })?;
+        let next = if self.has(Fault::EntersAfterTheLook) { self.synced() } else { Pc::Ask };
+        go(state, actor, next, "enters the blob into its lease")
+    }
+
+    fn ask(&self, state: &mut State, actor: usize, digest: usize) -> &'static str {
+        state.actors[actor].since = state.boot;
+        let has_looked = self.has(Fault::LooksBeforeItAsks);
+        if has_looked && state.actors[actor].pc == Pc::Start {
+            return self.find(state, actor, digest);
+        }
+        let is_due = state.db.notes[digest].file != 0;
+        let removes = is_due && !self.has(Fault::NeverStamps) && !self.has(Fault::StampsAfterTheAnswer);
+        let next = if has_looked { self.synced() } else { Pc::Find };
+        state.actors[actor].pc = if removes { Pc::Unnote } else { next };
+        "asks for the note"
+    }
+
+    fn unnote(&self, state: &mut State, actor: usize, digest: usize) -> Step {
+        let sync = if self.has(Fault::StampIsNotDurable) { Sync::Cheap } else { Sync::Durable };
+        self.write(state, sync, |db| {
+            db.notes[digest] = Note::default();
+            db.log(bit(digest));
+        })?;
+        let next = if self.has(Fault::LooksBeforeItAsks) { self.synced() } else { Pc::Find };
+        go(state, actor, next, "removes the note")
+    }
+
+    /// Look for the file, without a lock.
+    fn find(&self, state: &mut State, actor: usize, digest: usize) -> &'static str {
+        state.actors[actor].file = state.file(digest);
+        let there = if self.has(Fault::LooksBeforeItAsks) {
+            Pc::Ask
+        } else if self.has(Fault::EntersAfterTheLook) {
+            Pc::Enter
+        } else {
+            self.synced()
+        };
+        let is_there = state.file(digest) != 0;
+        state.actors[actor].pc = if is_there { there } else { Pc::Lock };
+        if is_there { "finds the blob" } else { "finds no blob" }
+    }
+
+    /// Look for the file again. The collector leaves it where it is as long as the lock is held.
     fn look(&self, state: &mut State, actor: usize, digest: usize) -> &'static str {
         let is_there = state.file(digest) != 0;
         state.actors[actor].file = state.file(digest);
-        let (next, what) = if is_there {
+        let next = if is_there {
             let is_due = state.db.notes[digest].file != 0 && !self.has(Fault::NeverStamps);
-            let now = (is_due && !self.has(Fault::StampsAfterTheAnswer)) || self.needs_entry(state, actor, digest);
-            (if now { Pc::WriteThere } else { Pc::Unlock }, "finds the blob")
-        } else if state.digest_locks[digest] != holder(actor) {
-            (Pc::Lock, "finds no blob")
+            if is_due && !self.has(Fault::StampsAfterTheAnswer) { Pc::WriteThere } else { Pc::Unlock }
         } else {
             let is_root = state.db.is_active && digest == M && !self.has(Fault::DocumentIsNotLogged);
-            (if is_root { Pc::WriteNew } else { Pc::Link }, "finds no blob")
+            if is_root { Pc::WriteNew } else { Pc::Link }
         };
         state.actors[actor].pc = next;
-        what
-    }
-
-    /// A lease protects what is committed after its begin; an older blob needs an entry.
-    fn needs_entry(&self, state: &State, actor: usize, digest: usize) -> bool {
-        let is_older = || state.mtime(digest) < state.db.leases[actor].began;
-        self.is_leased(actor) && !self.has(Fault::LeaseHasNoEntries) && is_older()
+        if is_there { "finds the blob" } else { "finds no blob" }
     }
 
     fn write_there(&self, state: &mut State, actor: usize, digest: usize) -> &'static str {
-        let entries = if self.needs_entry(state, actor, digest) { bit(digest) } else { 0 };
         let sync = if self.has(Fault::StampIsNotDurable) { Sync::Cheap } else { Sync::Durable };
         let written = self.write(state, sync, |db| {
             db.notes[digest] = Note::default();
-            db.leases[actor].entries |= entries;
             db.log(bit(digest));
         });
         wrote(state, actor, digest, written, Pc::Unlock, "renews the blob's protection")
@@ -139,8 +173,8 @@ impl Scenario {
         let (is_leased, since) = (self.is_leased(actor), state.actors[actor].since);
         let is_late = state.boot - since > self.grace / 2;
         if !is_leased && self.grace > 0 && is_late && !self.has(Fault::AnswersLate) {
-            state.actors[actor].pc = Pc::Lock;
-            return "was suspended, and looks again";
+            state.actors[actor].pc = Pc::Ask;
+            return "was suspended, and asks again";
         }
         // The client's promise ends where a client deletes the file.
         let file = state.actors[actor].file;
@@ -161,7 +195,8 @@ impl Scenario {
         let is_import = matches!(self.writers[actor], Kind::Import { .. });
         state.actors[actor].answered += 1;
         state.actors[actor].pc = match state.actors[actor].answered {
-            1 if is_import => Pc::Lock,
+            1 if is_import && is_leased => Pc::Enter,
+            1 if is_import => Pc::Ask,
             _ if is_import => Pc::SetName,
             _ if is_leased => Pc::EndLease,
             _ if is_due => Pc::StampLate,
@@ -253,7 +288,7 @@ impl Scenario {
             }
             Pc::UnlockUnlink => {
                 unlock(state, actor, B);
-                go(state, actor, Pc::Lock, "gives back the digest's lock")
+                go(state, actor, Pc::Ask, "gives back the digest's lock")
             }
             _ => self.put(state, actor, B),
         }
@@ -264,6 +299,15 @@ impl Scenario {
 pub(super) fn go(state: &mut State, actor: usize, next: Pc, what: &'static str) -> Step {
     state.actors[actor].pc = next;
     Some(what)
+}
+
+fn lock(state: &mut State, actor: usize, digest: usize) -> Step {
+    if state.digest_locks[digest] != 0 {
+        return None;
+    }
+    state.digest_locks[digest] = holder(actor);
+    state.actors[actor].since = state.boot;
+    go(state, actor, Pc::Look, "takes the digest's lock")
 }
 
 fn unlock(state: &mut State, actor: usize, digest: usize) {

@@ -72,6 +72,29 @@ impl Ingests {
         }
     }
 
+    /// Whether a writer has an ingest open, in this process or another.
+    pub(crate) fn is_held(&self, ref_: &str) -> Result<bool> {
+        Ok(self.live.get(ref_).is_some() || self.volume.locks.try_ref(ref_)?.is_none())
+    }
+
+    /// Discard an ingest that no writer has open, unless it has changed since that time; whether it was discarded. On return that
+    /// survives a power loss.
+    pub(crate) fn discard(&self, ref_: &str, updated_ns: i64) -> Result<bool> {
+        let (place, name) = (Place::of(&self.volume)?, ingest_name(ref_));
+        let Some(_reserved) = self.live.reserve(ref_) else { return Ok(false) };
+        let Some(_lock) = self.volume.locks.try_ref(ref_)? else { return Ok(false) };
+        self.volume.locks.check_file(self.volume.root.dir())?;
+        let is_same = match place.find(&name)? {
+            Found::Whole(whole) => whole.status().updated_ns == updated_ns,
+            Found::Absent | Found::Garbage(_) => false,
+        };
+        if is_same {
+            place.remove(&name)?;
+            place.sync()?;
+        }
+        Ok(is_same)
+    }
+
     fn live_status(&self, ref_: &str) -> Result<Option<Status>> {
         let open = self.live.get(ref_);
         Ok(open.map(|ingest| ingest.live_status()).transpose()?.flatten())

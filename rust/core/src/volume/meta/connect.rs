@@ -160,9 +160,13 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Make a new file and give it its name at once, whole; false if another process was faster.
-pub(super) fn create(place: Place<'_>) -> Result<bool> {
+///
+/// In a store that is not fresh, image names may have been lost with an earlier file: a collection has to know.
+pub(super) fn create(place: Place<'_>, fresh: bool) -> Result<bool> {
     let temporary = fresh_name(place);
-    let made = build(place, &temporary, |_| Ok(()));
+    let made = build(place, &temporary, |new| {
+        if fresh { Ok(()) } else { schema::lose_roots(new).map_err(|error| fault::of_new(place.path, &error)) }
+    });
     // DURABILITY: link, not rename: never over a file that another process has made and filled. A power cut before the
     // directory is synced leaves no file, and the next open makes it again.
     let linked = made.and_then(|()| match place.sys.link(place.dir, &temporary, place.dir, META) {

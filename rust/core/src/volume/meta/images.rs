@@ -61,6 +61,16 @@ pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Image>> {
     statement.query_map([], read)?.collect()
 }
 
+/// Return at most `most` names after that one, in order.
+pub(super) fn after(connection: &Connection, name: &str, most: usize) -> rusqlite::Result<Vec<Image>> {
+    if !is_kept(connection)? {
+        return Ok(Vec::new());
+    }
+    let sql = format!("SELECT {COLUMNS} FROM images WHERE name > ?1 ORDER BY name LIMIT ?2");
+    let mut statement = connection.prepare_cached(&sql)?;
+    statement.query_map(params![name, rows::whole(most as u64)], read)?.collect()
+}
+
 /// Insert a name or change all that it holds.
 pub(super) fn put(connection: &Connection, image: &Image) -> rusqlite::Result<()> {
     let text = |labels: &Labels| (!labels.is_empty()).then(|| labels::encode(labels));

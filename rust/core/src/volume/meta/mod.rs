@@ -4,6 +4,8 @@
 //! So this module never stands in the way of a blob: when the file is missing, damaged or unreadable, reads find no
 //! labels, and only calls that would set labels fail. It never repairs, moves or overwrites anything by itself.
 
+mod collect;
+mod collection;
 mod connect;
 mod copy;
 mod fault;
@@ -38,6 +40,8 @@ use crate::sys::{Fd, Sys, sqlite};
 use crate::waiting::Patience;
 
 pub use crate::format::metadata::LARGE;
+pub use collect::Noted;
+pub use collection::{Checked, Condemning, Known, Note, Start};
 pub use images::Names;
 pub use leases::{LeaseRow, Leases};
 pub use query::MOST_PAIRS;
@@ -88,7 +92,7 @@ impl Meta {
         let mut notes = Vec::new();
         let mut state = meta.connect()?;
         if matches!(state, State::Absent) && !mode.read_only {
-            if connect::create(meta.place())? && !mode.fresh {
+            if connect::create(meta.place(), mode.fresh)? && !mode.fresh {
                 notes.push(fault::missing_note(&meta.path));
             }
             state = meta.connect()?;

@@ -10,7 +10,7 @@ use super::place::Place;
 use super::rows::{self, Row};
 use super::salvage::{Salvaged, salvage};
 use super::state::State;
-use super::{Meta, fault};
+use super::{Meta, fault, schema};
 use crate::digest::Digest;
 use crate::error::{At, Result};
 use crate::format::names::{META, META_NEW, META_SHM, META_WAL, SHM_SUFFIX, WAL_SUFFIX, beside, damaged_meta_name};
@@ -49,6 +49,7 @@ impl Meta {
         let result = connect::build(place, &name, |new| {
             let salvaged = salvage(place, new)?;
             let report = fill(place, new, &salvaged.orphans, blobs)?;
+            schema::lose_roots(new).map_err(|error| fault::of_new(place.path, &error))?;
             lines = describe(&salvaged, &report);
             Ok(())
         });

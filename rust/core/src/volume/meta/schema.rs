@@ -2,7 +2,10 @@
 
 use rusqlite::Connection;
 
-use crate::format::metadata::{APPLICATION_ID, COUNT_TABLES, IMAGES, TABLES, VERSION};
+use super::query;
+use crate::format::metadata::{
+    APPLICATION_ID, COLLECTING, COUNT_TABLES, IMAGES, ROOTS_LOST, STORE_ID, TABLES, VERSION,
+};
 
 /// The kind of a file that SQLite can open.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,6 +26,13 @@ pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(TABLES)?;
     connection.execute_batch(IMAGES)?;
     connection.pragma_update(None, "user_version", VERSION)
+}
+
+/// Note that image names, labels or leases may have been lost, and that no marker belongs to this file.
+pub(super) fn lose_roots(connection: &Connection) -> rusqlite::Result<()> {
+    query::set_setting(connection, STORE_ID, None)?;
+    query::set_setting(connection, COLLECTING, None)?;
+    query::set_setting(connection, ROOTS_LOST, Some("1"))
 }
 
 /// Return the kind of the file by its header and its tables; reads two or three pages.

@@ -5,22 +5,31 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use crate::error::{At, Error, Result};
-use crate::format::marker::{FORMAT, LIMIT, TEXT, format_of};
+use crate::format::marker::{COLLECTED, FORMAT, LIMIT, TEXT, format_of, id_of};
 use crate::format::names::MARKER;
 use crate::sys::{FileKind, Sys, found, read_full_at};
 
-/// Return whether the root has a marker; one of another format is refused.
-pub(super) fn check(sys: &dyn Sys, root: BorrowedFd<'_>, path: &Path) -> Result<bool> {
+/// The marker of a root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Marker {
+    /// Its format.
+    pub format: u64,
+    /// The ID that it shares with `meta.db`, from the first collection on.
+    pub id: Option<String>,
+}
+
+/// Return the marker of a root, if it has one; one of a newer format is refused.
+pub(super) fn check(sys: &dyn Sys, root: BorrowedFd<'_>, path: &Path) -> Result<Option<Marker>> {
     let file = path.join(MARKER);
     let Some(text) = read(sys, root).at("read", || &file)? else {
-        return Ok(false);
+        return Ok(None);
     };
     match format_of(&text) {
-        Some(FORMAT) => Ok(true),
+        Some(format @ (FORMAT | COLLECTED)) => Ok(Some(Marker { format, id: id_of(&text).map(str::to_owned) })),
         Some(other) => Err(Error::IncompatibleFormat {
             path: path.to_owned(),
             found: other.to_string(),
-            supported: FORMAT.to_string(),
+            supported: COLLECTED.to_string(),
         }),
         None => Err(Error::DataCorrupt {
             name: file.display().to_string(),

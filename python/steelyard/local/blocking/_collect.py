@@ -1,0 +1,140 @@
+"""Garbage collection, in steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Literal, cast
+
+import msgspec
+
+from steelyard import _native
+from steelyard._runtime.fork import ProcessBound
+from steelyard.collection import (
+    DEFAULT_GRACE,
+    DEFAULT_INGEST_AGE,
+    Collected,
+    CollectOptions,
+    Garbage,
+    Kept,
+    Reason,
+    Root,
+    RootKind,
+)
+from steelyard.digest import Digest
+from steelyard.local.blocking._rows import to_time
+
+__all__ = ("BlockingCollection", "BlockingWhy", "CollectStep")
+
+
+_MOST_NS = (1 << 63) - 1
+
+
+class CollectStep(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of one step of a collection.
+
+    Attributes:
+        ended: whether it was the last one.
+        found: the garbage that it found or removed.
+        phase: the present phase.
+        done: how much of this phase is done: blobs in phase ``mark``, bytes in phase ``remove``.
+        total: of how much, or None if unknown.
+    """
+
+    ended: bool
+    found: list[Garbage]
+    phase: Literal["mark", "remove"]
+    done: int
+    total: int | None
+
+
+class BlockingCollection(ProcessBound):
+    """A collection under way; see `Collector.collect`. Close it, wherever it is."""
+
+    def __init__(self, native: _native.Collection, options: CollectOptions) -> None:
+        self._native = native
+        self._options = options
+
+    @classmethod
+    def start(cls, store: _native.Store, options: CollectOptions) -> BlockingCollection:
+        """Start a collection of a store, or refuse."""
+        native = store.collection(
+            grace=_ns(options.grace, DEFAULT_GRACE),
+            ingest_age=_ns(options.ingest_age, DEFAULT_INGEST_AGE),
+            max_bytes=options.max_bytes,
+            dry_run=options.dry_run,
+            accept_roots=options.accept_roots,
+        )
+        return cls(native, options)
+
+    def step(self) -> CollectStep:
+        """Work for about 5 ms."""
+        ended, found, (removes, done, total) = self._native.step()
+        garbage = [
+            Garbage(digest=Digest.parse(digest), size=size, since=None if since is None else to_time(since), goes=goes)
+            for digest, size, since, goes in found
+        ]
+        return CollectStep(ended=ended, found=garbage, phase="remove" if removes else "mark", done=done, total=total)
+
+    def result(self) -> Collected:
+        """Return what the collection did; it has ended."""
+        blobs, size, abandoned, kept, spared, spared_bytes, missed_bytes, warnings = self._native.report()
+        image_names, labels, leases, expected = kept
+        return Collected(
+            blobs=blobs,
+            bytes=size,
+            ingests=abandoned,
+            kept=Kept(image_names=image_names, labels=labels, leases=leases, ingests=expected),
+            spared=spared,
+            spared_bytes=spared_bytes,
+            missed_bytes=missed_bytes,
+            warnings=tuple(warnings),
+            dry_run=self._options.dry_run,
+        )
+
+    def close(self) -> None:
+        """End the collection, wherever it is. May be called twice."""
+        self._native.close()
+
+
+class BlockingWhy(ProcessBound):
+    """The question why blobs are kept; see `Collector.why`. Close it, wherever it is."""
+
+    def __init__(self, native: _native.Why) -> None:
+        self._native = native
+
+    @classmethod
+    def start(cls, store: _native.Store, digests: Iterable[Digest | str]) -> BlockingWhy:
+        """Ask a store why blobs are kept."""
+        return cls(store.why([str(digest) for digest in digests]))
+
+    def step(self) -> bool:
+        """Work for about 5 ms, and return whether all is known."""
+        return self._native.step()
+
+    def reasons(self) -> dict[Digest, Reason]:
+        """Return the reasons of those blobs that are stored."""
+        return dict(map(_to_reason, self._native.reasons()))
+
+    def close(self) -> None:
+        """End the question, wherever it is. May be called twice."""
+        self._native.close()
+
+
+def _ns(time: timedelta | None, default: timedelta) -> int:
+    return min((default if time is None else time) // timedelta(microseconds=1) * 1000, _MOST_NS)
+
+
+def _to_reason(row: tuple[str, tuple[str, str, int | None] | None, list[str], int | None]) -> tuple[Digest, Reason]:
+    text, root_row, chain, since = row
+    digest, root = Digest.parse(text), None
+    if root_row is not None:
+        kind, name, until = root_row
+        root = Root(kind=cast("RootKind", kind), name=name, until=None if until is None else to_time(until))
+    reason = Reason(
+        digest=digest,
+        root=root,
+        chain=tuple(map(Digest.parse, chain)),
+        since=None if since is None else to_time(since),
+    )
+    return digest, reason

@@ -1,0 +1,41 @@
+"""Garbage collection of a `LocalStore`: a hop for each step, so that a collection can be cancelled between two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from steelyard._runtime.calls import run, run_always
+from steelyard.collection import Collected, CollectOptions, Reason
+from steelyard.digest import Digest
+from steelyard.local.blocking import BlockingStore
+from steelyard.local.blocking._collect import BlockingCollection, BlockingWhy
+
+__all__ = ("collect", "reasons")
+
+
+async def collect(store: BlockingStore, options: CollectOptions) -> Collected:
+    """Collect garbage; see `Collector.collect`."""
+    collection = await run(BlockingCollection.start, store.native, options)
+    try:
+        while True:
+            step = await run(collection.step)
+            for garbage in step.found:
+                options.found(garbage)
+            options.report(step.phase, step.done, step.total)
+            if step.ended:
+                return collection.result()
+    finally:
+        # CANCEL: shielded, because no other collection could start.
+        await run_always(collection.close)
+
+
+async def reasons(store: BlockingStore, digests: Sequence[Digest | str]) -> dict[Digest, Reason]:
+    """Return why blobs are kept; see `Collector.reasons`."""
+    why = await run(BlockingWhy.start, store.native, digests)
+    try:
+        while not await run(why.step):
+            pass
+        return await run(why.reasons)
+    finally:
+        # CANCEL: shielded, because the memory of the marks would stay.
+        await run_always(why.close)

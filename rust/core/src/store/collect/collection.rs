@@ -1,0 +1,279 @@
+//! One collection: its phases, one after the other.
+
+use std::collections::{HashMap, HashSet};
+use std::mem;
+use std::sync::Arc;
+
+use super::condemn::{self, Sweep};
+use super::mark::{Marking, Pending, Roots};
+use super::marks::{Keep, Marks};
+use super::slice::Slice;
+use super::values::{Found, Options, Progress, Report};
+use crate::error::Result;
+use crate::store::ingest::Ingests;
+use crate::sys::Process;
+use crate::volume::Volume;
+use crate::volume::lock::CollectorLock;
+use crate::waiting::Patience;
+
+/// A collection under way.
+pub struct Collection {
+    process: Process,
+    options: Options,
+    /// Held until the collection ends.
+    _lock: Option<CollectorLock>,
+    pub(super) sweep: Sweep,
+    /// The bytes of all blobs, if that is asked for.
+    total: u64,
+    phase: Phase,
+    found: Vec<Found>,
+    report: Report,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Clean,
+    Handshake,
+    List,
+    Ingests,
+    Roots(Roots),
+    Look(usize),
+    Unnote(String),
+    Order,
+    Condemn(usize),
+    Remove(usize),
+    Show(usize),
+    End,
+}
+
+impl Collection {
+    pub(super) fn new(
+        volume: Arc<Volume>,
+        ingests: Arc<Ingests>,
+        options: Options,
+        lock: Option<CollectorLock>,
+        number: u64,
+    ) -> Self {
+        let pending = (!options.dry_run).then(Pending::default);
+        let marking = Marking {
+            volume,
+            ingests,
+            marks: Marks::default(),
+            referrers: HashMap::new(),
+            roots: None,
+            warnings: Vec::new(),
+            abandoned: HashSet::new(),
+            visited: 0,
+            pending,
+        };
+        Self {
+            process: Process::current(),
+            options,
+            _lock: lock,
+            sweep: Sweep::new(number, marking),
+            total: 0,
+            phase: if options.dry_run { Phase::List } else { Phase::Clean },
+            found: Vec::new(),
+            report: Report::default(),
+        }
+    }
+
+    /// Do work of about 5 ms; return whether the collection has ended.
+    pub fn step(&mut self) -> Result<bool> {
+        self.sweep.marking.volume.check_open()?;
+        let slice = Slice::step();
+        while !slice.is_over() {
+            if !self.sweep.marking.marks.is_settled() {
+                self.sweep.marking.settle(&slice)?;
+            } else if !self.advance(&slice)? {
+                return Ok(true);
+            }
+            if self.sweep.marking.has_many_pending() && !self.sweep.marking.flush()? {
+                Patience::new().pause()?;
+                break;
+            }
+        }
+        Ok(false)
+    }
+
+    /// Do a part of the present phase; false when the last one has ended. All that was reached has been followed.
+    fn advance(&mut self, slice: &Slice) -> Result<bool> {
+        let phase = mem::replace(&mut self.phase, Phase::End);
+        self.phase = match phase {
+            Phase::Clean if condemn::clean(&self.sweep.marking.volume, slice)? => Phase::Clean,
+            Phase::Clean => Phase::Handshake,
+            Phase::Handshake => self.shake_hands()?,
+            Phase::List => {
+                self.sweep.marking.marks =
+                    Marks::list(&self.sweep.marking.volume.root, self.sweep.marking.roots.is_some())?;
+                Phase::Ingests
+            }
+            // A question why blobs are kept asks for what is there.
+            Phase::Ingests => {
+                if self.sweep.marking.roots.is_none() {
+                    self.report.ingests = self.sweep.marking.discard_ingests(&self.options)?;
+                }
+                Phase::Roots(Roots::Images(String::new()))
+            }
+            Phase::Roots(mut roots) => {
+                if self.sweep.marking.reach_roots(&mut roots)? {
+                    Phase::Roots(roots)
+                } else {
+                    Phase::Look(0)
+                }
+            }
+            Phase::Look(next) => match self.look(next)? {
+                Some(next) => Phase::Look(next),
+                None if self.options.dry_run => Phase::Order,
+                None => Phase::Unnote(String::new()),
+            },
+            Phase::Unnote(mut after) => {
+                if self.sweep.marking.remove_notes(&mut after)? {
+                    Phase::Unnote(after)
+                } else {
+                    Phase::Order
+                }
+            }
+            // Without its note no blob can be condemned.
+            Phase::Order if !self.sweep.marking.flush()? => {
+                Patience::new().pause()?;
+                Phase::Order
+            }
+            Phase::Order => {
+                self.sweep.limit = self.excess();
+                self.sweep.garbage.order(&self.sweep.marking.marks, self.options.max_bytes.is_some());
+                if self.options.dry_run { Phase::Show(0) } else { Phase::Condemn(0) }
+            }
+            Phase::Condemn(mut next) => {
+                if self.sweep.condemn(&mut next)? {
+                    Phase::Condemn(next)
+                } else {
+                    Phase::Remove(0)
+                }
+            }
+            Phase::Remove(next) if self.remove(next)? => Phase::Remove(next + 1),
+            Phase::Show(next) if self.show(next) => Phase::Show(next + 1),
+            Phase::Remove(_) | Phase::Show(_) => {
+                self.end();
+                return Ok(false);
+            }
+            Phase::End => return Ok(false),
+        };
+        Ok(true)
+    }
+
+    /// Wait for a moment in which no other thread and no other process publishes: a publisher that saw no collection has given its
+    /// names by then, and later ones see the collection.
+    fn shake_hands(&self) -> Result<Phase> {
+        if self.sweep.marking.volume.locks.try_digests(&[])?.is_some() {
+            return Ok(Phase::List);
+        }
+        Patience::new().pause()?;
+        Ok(Phase::Handshake)
+    }
+
+    fn look(&mut self, next: usize) -> Result<Option<usize>> {
+        let after = self.sweep.marking.look(next, self.options.grace_ns, &mut self.sweep.garbage)?;
+        if self.options.max_bytes.is_some() {
+            for number in next..after.unwrap_or(self.sweep.marking.marks.listed()) {
+                if let Some(stat) = self.sweep.marking.volume.stat_blob(&self.sweep.marking.marks.digest(number))? {
+                    self.total += stat.size;
+                }
+            }
+        }
+        Ok(after)
+    }
+
+    /// How many bytes are to go; None if all that may.
+    fn excess(&self) -> Option<u64> {
+        self.options.max_bytes.map(|most| self.total.saturating_sub(most))
+    }
+
+    /// Remove the file of that condemned blob; false at the end.
+    fn remove(&mut self, next: usize) -> Result<bool> {
+        let Some(found) = self.sweep.remove(next)? else { return Ok(false) };
+        self.report.blobs += 1;
+        self.report.bytes += found.size;
+        self.found.push(found);
+        Ok(true)
+    }
+
+    /// Say of that garbage whether it would go; false at the end.
+    fn show(&mut self, next: usize) -> bool {
+        let Some(piece) = self.sweep.garbage.pieces.get(next).copied() else { return false };
+        let is_enough = self.excess().is_some_and(|excess| self.report.bytes >= excess);
+        let goes = !is_enough && self.sweep.marking.marks.may_go(piece.number);
+        if goes {
+            self.sweep.marking.marks.set_gone(piece.number);
+            self.report.blobs += 1;
+            self.report.bytes += piece.size;
+        }
+        if self.sweep.marking.marks.is_garbage(piece.number) {
+            let digest = self.sweep.marking.marks.digest(piece.number);
+            self.found.push(Found { digest, size: piece.size, since_ns: piece.since_ns, goes });
+        }
+        true
+    }
+
+    fn end(&mut self) {
+        let marks = &self.sweep.marking.marks;
+        for number in 0..marks.listed() {
+            match marks.keep(number) {
+                Some(keep) if keep != Keep::Spared && !marks.is_gone(number) => {
+                    self.report.kept[keep as usize - 1] += 1;
+                }
+                _ => {}
+            }
+        }
+        for piece in &self.sweep.garbage.pieces {
+            if marks.is_garbage(piece.number) && !marks.is_gone(piece.number) {
+                self.report.spared += 1;
+                self.report.spared_bytes += piece.size;
+            }
+        }
+        if let Some(most) = self.options.max_bytes {
+            self.report.missed_bytes = self.total.saturating_sub(self.report.bytes).saturating_sub(most);
+        }
+        self.report.warnings = mem::take(&mut self.sweep.marking.warnings);
+        self.stop();
+    }
+
+    /// Tell writers that there is no collection any more.
+    fn stop(&mut self) {
+        let number = mem::take(&mut self.sweep.number);
+        if number > 0 && self.process.is_current() && self.sweep.marking.volume.check_open().is_ok() {
+            self.sweep.marking.volume.meta.end_collection(number);
+        }
+    }
+
+    /// Take the garbage that was found since the last call.
+    pub fn take_found(&mut self) -> Vec<Found> {
+        mem::take(&mut self.found)
+    }
+
+    /// How far the collection is.
+    pub fn progress(&self) -> Progress {
+        match self.phase {
+            Phase::Remove(_) | Phase::End => {
+                Progress { removes: true, done: self.report.bytes, total: Some(self.sweep.bytes) }
+            }
+            _ => Progress { removes: false, done: self.sweep.marking.visited, total: None },
+        }
+    }
+
+    /// Whether all that roots keep is marked.
+    pub(super) fn is_marked(&self) -> bool {
+        matches!(self.phase, Phase::Order | Phase::Show(_) | Phase::End)
+    }
+
+    /// The results, when the collection has ended.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+}
+
+impl Drop for Collection {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,273 @@
+//! Taking blobs out of `blobs/`, and removing their files.
+
+use std::os::fd::AsFd;
+
+use super::garbage::{Garbage, Piece};
+use super::mark::Marking;
+use super::marks::Keep;
+use super::slice::Slice;
+use super::values::Found;
+use crate::digest::{Algorithm, Digest};
+use crate::error::{At, Error, Result};
+use crate::format::names::condemned_name;
+use crate::sys::{Fd, missing};
+use crate::volume::Volume;
+use crate::volume::lock::DigestLock;
+use crate::volume::meta::Checked;
+use crate::waiting::Patience;
+
+/// The most blobs that are condemned in one transaction.
+const BATCH: usize = 32;
+
+/// The garbage, and its way out.
+pub(super) struct Sweep {
+    /// The number of the collection; 0 for a dry run.
+    pub number: u64,
+    pub marking: Marking,
+    pub garbage: Garbage,
+    /// How many bytes are to go; None for all that may.
+    pub limit: Option<u64>,
+    /// How many bytes were condemned.
+    pub bytes: u64,
+    /// How much of the log was read.
+    seen: i64,
+    /// The condemned blobs, by their places in the garbage.
+    places: Vec<usize>,
+    dirs: [Option<Fd>; Algorithm::ALL.len()],
+    unsynced: [bool; Algorithm::ALL.len()],
+    /// The lowest level of a blob whose new name is not synced.
+    lowest: Option<usize>,
+}
+
+/// The fate of a blob.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Condemned,
+    Spared,
+    /// The time was over before it.
+    Left,
+}
+
+impl Sweep {
+    pub fn new(number: u64, marking: Marking) -> Self {
+        let (garbage, dirs) = (Garbage::default(), Default::default());
+        let (limit, lowest, places) = (None, None, Vec::new());
+        Self { number, marking, garbage, limit, bytes: 0, seen: 0, places, dirs, unsynced: Default::default(), lowest }
+    }
+
+    /// Condemn the next blobs; false when no more may go. All that was reached has been followed.
+    pub fn condemn(&mut self, next: &mut usize) -> Result<bool> {
+        let pieces = &self.garbage.pieces;
+        let marks = &self.marking.marks;
+        let is_enough = self.limit.is_some_and(|excess| self.bytes >= excess);
+        while pieces.get(*next).is_some_and(|piece| !marks.may_go(piece.number)) {
+            *next += 1;
+        }
+        let Some(Piece { level, .. }) = pieces.get(*next).copied().filter(|_| !is_enough) else {
+            self.sync()?;
+            return Ok(false);
+        };
+        if self.lowest.is_some_and(|lowest| lowest < level) {
+            // A document has to be gone for good before a blob that it names.
+            self.sync()?;
+            return Ok(true);
+        }
+        let most = if self.limit.is_some() { 1 } else { BATCH };
+        let is_next = |place: &usize| pieces.get(*place).is_some_and(|piece| piece.level == level);
+        let batch: Vec<usize> =
+            (*next..).take_while(is_next).filter(|place| marks.may_go(pieces[*place].number)).take(most).collect();
+        let (places, locks) = self.lock(&batch)?;
+        let tried = self.try_batch(&places)?;
+        drop(locks);
+        match tried {
+            None => Patience::new().pause()?,
+            Some(Checked::Superseded) => {
+                return Err(Error::CollectionBusy { holder: "another process".to_owned() });
+            }
+            Some(Checked::Protected(digests, last)) => {
+                self.seen = last;
+                for digest in digests.iter().filter_map(|text| Digest::parse(text).ok()) {
+                    self.marking.marks.reach(&digest, Keep::Spared, None, false, true);
+                }
+            }
+            Some(Checked::Done((fates, failure))) => {
+                for (place, fate) in places.iter().zip(fates) {
+                    self.settle_fate(*place, fate);
+                }
+                failure.map_or(Ok(()), Err)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Lock the digests of blobs, without waiting. A blob whose digest is locked is spared: its writer is about to rely on it.
+    fn lock(&mut self, batch: &[usize]) -> Result<(Vec<usize>, Vec<DigestLock>)> {
+        let (mut places, mut locks) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+        for place in batch {
+            let digest = self.marking.marks.digest(self.garbage.pieces[*place].number);
+            match self.marking.volume.locks.try_free_digest(&digest)? {
+                Some(lock) => {
+                    places.push(*place);
+                    locks.push(lock);
+                }
+                None => self.marking.marks.reach(&digest, Keep::Spared, None, false, true),
+            }
+            let algorithm = index_of(digest.algorithm());
+            if self.dirs[algorithm].is_none() {
+                self.dirs[algorithm] = Some(self.marking.volume.root.make_condemned(digest.algorithm())?);
+            }
+        }
+        Ok((places, locks))
+    }
+
+    /// Condemn blobs in one transaction; None while another process writes.
+    #[expect(clippy::type_complexity, reason = "the fates of the blobs, and why the rest was left")]
+    fn try_batch(&self, places: &[usize]) -> Result<Option<Checked<(Vec<Fate>, Option<Error>)>>> {
+        let (volume, slice) = (&self.marking.volume, Slice::batch());
+        let pieces: Vec<(Piece, Digest)> = places
+            .iter()
+            .map(|place| self.garbage.pieces[*place])
+            .map(|piece| (piece, self.marking.marks.digest(piece.number)))
+            .collect();
+        volume.meta.try_condemn(self.number, self.seen, |condemning| {
+            let (mut fates, mut failure) = (Vec::with_capacity(pieces.len()), None);
+            for (piece, digest) in &pieces {
+                if failure.is_some() || (!fates.is_empty() && slice.is_over()) {
+                    fates.push(Fate::Left);
+                    continue;
+                }
+                let note = condemning.note_of(digest)?;
+                let may_go = note.is_some_and(|note| note.inode == piece.inode && note.mtime_ns == piece.mtime_ns);
+                let moved = if may_go { self.take_out(volume, piece, digest) } else { Ok(false) };
+                match moved {
+                    Ok(true) => {
+                        condemning.forget(digest)?;
+                        fates.push(Fate::Condemned);
+                    }
+                    Ok(false) => fates.push(Fate::Spared),
+                    Err(error) => {
+                        failure = Some(error);
+                        fates.push(Fate::Left);
+                    }
+                }
+            }
+            Ok((fates, failure))
+        })
+    }
+
+    /// Move a blob to the condemned ones, if it is still the file that was looked at. Its digest is locked.
+    fn take_out(&self, volume: &Volume, piece: &Piece, digest: &Digest) -> Result<bool> {
+        let path = || volume.root.blob_path(digest);
+        let (Some(dir), Some(condemned)) =
+            (volume.root.blob_dir(digest.algorithm())?, &self.dirs[index_of(digest.algorithm())])
+        else {
+            return Ok(false);
+        };
+        let stat = volume.stat_blob(digest)?;
+        if stat.is_none_or(|stat| stat.id.inode != piece.inode || stat.mtime_ns != piece.mtime_ns) {
+            return Ok(false);
+        }
+        let name = condemned_name(digest, self.number);
+        // DURABILITY: synced before a blob that this one names is condemned, and before the file is removed. A power cut before
+        // that leaves the blob where it was, as garbage.
+        volume.sys.rename(dir.fd(), &digest.encoded(), condemned.as_fd(), &name, false).at("rename", path)?;
+        Ok(true)
+    }
+
+    fn settle_fate(&mut self, place: usize, fate: Fate) {
+        let piece = self.garbage.pieces[place];
+        let digest = self.marking.marks.digest(piece.number);
+        match fate {
+            Fate::Left => {}
+            Fate::Spared => self.marking.marks.reach(&digest, Keep::Spared, None, false, true),
+            Fate::Condemned => {
+                self.marking.marks.set_gone(piece.number);
+                self.unsynced[index_of(digest.algorithm())] = true;
+                let lowest = self.lowest.map_or(piece.level, |lowest| lowest.min(piece.level));
+                self.lowest = Some(lowest);
+                self.bytes += piece.size;
+                self.places.push(place);
+            }
+        }
+    }
+
+    /// Make durable that the blobs have lost their names.
+    fn sync(&mut self) -> Result<()> {
+        let volume = &self.marking.volume;
+        for (place, algorithm) in Algorithm::ALL.into_iter().enumerate() {
+            if !self.unsynced[place] {
+                continue;
+            }
+            if let Some(condemned) = &self.dirs[place] {
+                // DURABILITY: the new name first; a power cut between the two leaves the file under both at worst, and the
+                // removal of the condemned name leaves the blob.
+                volume.sys.sync_dir(condemned.as_fd()).at("fsync", || volume.path())?;
+            }
+            if let Some(dir) = volume.root.blob_dir(algorithm)? {
+                dir.sync(volume.sys.as_ref())?;
+            }
+            self.unsynced[place] = false;
+        }
+        self.lowest = None;
+        Ok(())
+    }
+
+    /// Remove the file of that condemned blob; None at the end.
+    pub fn remove(&self, next: usize) -> Result<Option<Found>> {
+        let Some(piece) = self.places.get(next).map(|place| self.garbage.pieces[*place]) else { return Ok(None) };
+        let digest = self.marking.marks.digest(piece.number);
+        let volume = &self.marking.volume;
+        if let Some(dir) = &self.dirs[index_of(digest.algorithm())] {
+            let name = condemned_name(&digest, self.number);
+            // DURABILITY: not synced; what a power cut brings back is removed by the next collection.
+            match volume.sys.unlink(dir.as_fd(), &name) {
+                Err(error) if missing(&error) => {}
+                other => other.at("unlink", || volume.path().join(&name))?,
+            }
+        }
+        Ok(Some(Found { digest, size: piece.size, since_ns: piece.since_ns, goes: true }))
+    }
+}
+
+/// Remove the files that an earlier collection has condemned; return whether there may be more. Never renamed back: since it was condemned,
+/// each client that was told "stored" got another file.
+pub(super) fn clean(volume: &Volume, slice: &Slice) -> Result<bool> {
+    for algorithm in Algorithm::ALL {
+        let Some(dir) = volume.root.condemned(algorithm)? else { continue };
+        let mut names = Vec::new();
+        let path = || volume.path().to_owned();
+        volume
+            .sys
+            .visit(dir.as_fd(), &mut |name, _| {
+                if names.len() < 1024 {
+                    names.push(name.to_owned());
+                }
+            })
+            .at("list", path)?;
+        if names.is_empty() {
+            continue;
+        }
+        if let Some(blobs) = volume.root.blob_dir(algorithm)? {
+            // DURABILITY: the collection that condemned them may have died before it. A name must not return to blocks that
+            // others have by then.
+            volume.sys.sync_dir(dir.as_fd()).at("fsync", path)?;
+            blobs.sync(volume.sys.as_ref())?;
+        }
+        for name in names {
+            // DURABILITY: as in `remove`.
+            match volume.sys.unlink(dir.as_fd(), &name) {
+                Err(error) if missing(&error) => {}
+                other => other.at("unlink", path)?,
+            }
+            if slice.is_over() {
+                break;
+            }
+        }
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+fn index_of(algorithm: Algorithm) -> usize {
+    Algorithm::ALL.iter().position(|known| *known == algorithm).unwrap_or_default()
+}

@@ -1,0 +1,110 @@
+//! Looking at the files that no root has reached, and the notes of them.
+
+use super::garbage::Garbage;
+use super::mark::Marking;
+use super::marks::Keep;
+use crate::archive::json::{Reference, Role};
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::sys::{Stat, Sys};
+use crate::volume::meta::{Known, Note};
+
+/// The most files that are looked at before the time is asked for.
+const BATCH: usize = 32;
+
+/// The most notes that one question returns.
+const PAGE: usize = 256;
+
+impl Marking {
+    /// Look at the next files from the number `next` on that no root has reached, and return where to continue; None at the end.
+    ///
+    /// Each gets a note, unless it has one. A file whose note is younger than `grace_ns` is spared, with what it names.
+    pub fn look(&mut self, next: usize, grace_ns: i64, garbage: &mut Garbage) -> Result<Option<usize>> {
+        let mut end = next;
+        let mut digests = Vec::new();
+        while end < self.marks.listed() && digests.len() < BATCH {
+            if self.marks.is_garbage(end) {
+                digests.push((end, self.marks.digest(end)));
+            }
+            end += 1;
+        }
+        self.visited += digests.len() as u64;
+        let names: Vec<Digest> = digests.iter().map(|(_, digest)| *digest).collect();
+        let known = self.volume.meta.known(&names, true)?;
+        for ((number, digest), known) in digests.into_iter().zip(known) {
+            match self.volume.stat_blob(&digest)? {
+                Some(stat) => self.look_at(number, &digest, &stat, known, grace_ns, garbage)?,
+                None => self.marks.set_gone(number),
+            }
+        }
+        Ok((end < self.marks.listed()).then_some(end))
+    }
+
+    fn look_at(
+        &mut self,
+        number: usize,
+        digest: &Digest,
+        stat: &Stat,
+        mut known: Known,
+        grace_ns: i64,
+        garbage: &mut Garbage,
+    ) -> Result<()> {
+        let note = known.note.take().filter(|note| is_of(note, stat) && note.wall_ns <= self.volume.sys.now_ns());
+        garbage.add(number, stat, note.as_ref().map(|note| note.wall_ns));
+        let names = self.names_of(digest, known, false)?;
+        for Reference { digest: subject, .. } in names.iter().filter(|name| name.role == Role::Subject) {
+            let subject_number = self.marks.listed_number(subject);
+            match subject_number.and_then(|number| self.marks.keep(number)) {
+                Some(why) => self.marks.reach(digest, why, subject_number, true, true),
+                None => self.referrers.entry(*subject).or_default().push(*digest),
+            }
+        }
+        let mut blobs: Vec<usize> = names.iter().filter_map(|name| self.marks.listed_number(&name.digest)).collect();
+        blobs.retain(|blob| *blob != number);
+        if !blobs.is_empty() {
+            garbage.documents.push((number, blobs));
+        }
+        let is_old =
+            grace_ns == 0 || note.as_ref().is_some_and(|note| is_older(self.volume.sys.as_ref(), note, grace_ns));
+        if note.is_none()
+            && let Some(pending) = &mut self.pending
+        {
+            let sys = &self.volume.sys;
+            let (wall_ns, boot, boot_ns) = (sys.now_ns(), sys.boot_id(), sys.boot_ns());
+            let note = Note { inode: stat.id.inode, mtime_ns: stat.mtime_ns, wall_ns, boot, boot_ns };
+            pending.notes.push((*digest, note));
+        }
+        if is_old {
+            self.marks.set_old(number);
+        } else {
+            self.marks.reach(digest, Keep::Spared, None, false, true);
+        }
+        Ok(())
+    }
+
+    /// Remove the next notes after `after` of blobs that roots keep, or that are gone; false at the end.
+    pub fn remove_notes(&mut self, after: &mut String) -> Result<bool> {
+        let noted = self.volume.meta.notes_after(after, PAGE)?;
+        let Some(last) = noted.last() else { return Ok(false) };
+        *after = last.to_string();
+        let marks = &self.marks;
+        let is_void = |digest: &Digest| marks.listed_number(digest).is_none_or(|number| !marks.is_garbage(number));
+        let void = noted.into_iter().filter(is_void);
+        if let Some(pending) = &mut self.pending {
+            pending.unnoted.extend(void);
+        }
+        Ok(true)
+    }
+}
+
+/// Whether that time has passed since a note, by both clocks; after a reboot, by the wall clock.
+pub(super) fn is_older(sys: &dyn Sys, note: &Note, age_ns: i64) -> bool {
+    let is_this_boot = note.boot.is_some() && note.boot == sys.boot_id();
+    sys.now_ns().saturating_sub(note.wall_ns) >= age_ns
+        && (!is_this_boot || sys.boot_ns().saturating_sub(note.boot_ns) >= age_ns)
+}
+
+/// Whether a note is of that file.
+pub(super) fn is_of(note: &Note, stat: &Stat) -> bool {
+    note.inode == stat.id.inode && note.mtime_ns == stat.mtime_ns
+}

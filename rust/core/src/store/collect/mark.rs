@@ -1,0 +1,289 @@
+//! Marking: what roots keep, and what that names.
+
+use std::collections::{HashMap, HashSet};
+
+use super::documents::{self, Content};
+use super::marks::{Keep, Marks};
+use super::slice::Slice;
+use crate::archive::json::{Reference, References, Role};
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::format::containerd::parse_time;
+use crate::format::metadata::{GC_EXPIRE, GC_FLAT, GC_ROOT};
+use crate::model::Labels;
+use crate::store::ingest::Ingests;
+use crate::volume::Volume;
+use crate::volume::meta::{Known, LeaseRow, Note};
+
+/// The most rows that one question returns.
+const PAGE: usize = 256;
+
+/// The most blobs that are looked up in one question.
+const BATCH: usize = 64;
+
+/// The most warnings that are kept.
+const MOST_WARNINGS: usize = 100;
+
+/// The most rows that wait to be written.
+const MOST_PENDING: usize = 512;
+
+/// A root: something that keeps a blob by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RootName {
+    /// Its kind.
+    pub kind: Keep,
+    /// The image name, the digest of the labelled blob, the ID of the lease, or the ref of the ingest.
+    pub name: String,
+    /// When it ends by itself.
+    pub until_ns: Option<i64>,
+}
+
+/// Where the next roots come from.
+#[derive(Debug)]
+pub(super) enum Roots {
+    /// Image names after this one.
+    Images(String),
+    /// Labels `gc.root` after this value and digest.
+    Labels((String, String)),
+    /// Leases that are still to be read, and the last blob of the last of them that was.
+    Leases(Option<Vec<LeaseRow>>, String),
+    Ingests,
+}
+
+/// Rows that are still to be written.
+#[derive(Default)]
+pub(super) struct Pending {
+    pub documents: Vec<(Digest, Option<References>)>,
+    pub notes: Vec<(Digest, Note)>,
+    pub unnoted: Vec<Digest>,
+}
+
+impl Pending {
+    fn count(&self) -> usize {
+        self.documents.len() + self.notes.len() + self.unnoted.len()
+    }
+}
+
+/// Marks, and all that marking needs.
+pub(super) struct Marking {
+    pub volume: std::sync::Arc<Volume>,
+    pub ingests: std::sync::Arc<Ingests>,
+    pub marks: Marks,
+    /// The documents that say something about a blob, if no root had reached it when they were read.
+    pub referrers: HashMap<Digest, Vec<Digest>>,
+    /// The root that reached a blob first, if that is asked for.
+    pub roots: Option<HashMap<Digest, RootName>>,
+    pub warnings: Vec<String>,
+    /// The refs of ingests that are discarded.
+    pub abandoned: HashSet<String>,
+    /// How many blobs were followed or looked at.
+    pub visited: u64,
+    /// None where nothing may be written.
+    pub pending: Option<Pending>,
+}
+
+impl Marking {
+    /// Reach the next roots; return whether there may be more of them. What they reach is still to be followed.
+    pub fn reach_roots(&mut self, roots: &mut Roots) -> Result<bool> {
+        match roots {
+            Roots::Images(after) => {
+                let images = self.volume.meta.images_after(after, PAGE)?;
+                let Some(last) = images.last() else {
+                    *roots = Roots::Labels(Default::default());
+                    return Ok(true);
+                };
+                after.clone_from(&last.name);
+                for image in images {
+                    let until_ns = self.expiry(&image.labels, || format!("image name {}", image.name));
+                    if !self.has_passed(until_ns) {
+                        let is_document =
+                            image.target.media_type.as_deref().is_some_and(crate::archive::json::is_document);
+                        let root = RootName { kind: Keep::Image, name: image.name, until_ns };
+                        self.reach_root(&image.target.digest, root, is_document, true);
+                    }
+                }
+            }
+            Roots::Labels(after) => {
+                let found = self.volume.meta.roots_after(after, PAGE)?;
+                let Some((value, digest, _)) = found.last() else {
+                    *roots = Roots::Leases(None, String::new());
+                    return Ok(true);
+                };
+                *after = (value.clone(), digest.to_string());
+                for (value, digest, labels) in found {
+                    let until_ns = self.expiry(&labels, || format!("blob {digest}"));
+                    if !value.is_empty() && labels.contains_key(GC_ROOT) && !self.has_passed(until_ns) {
+                        let root = RootName { kind: Keep::Label, name: digest.to_string(), until_ns };
+                        self.reach_root(&digest, root, false, true);
+                    }
+                }
+            }
+            Roots::Leases(leases, after) => {
+                if !self.reach_leased(leases, after)? {
+                    *roots = Roots::Ingests;
+                }
+            }
+            Roots::Ingests => {
+                for status in self.ingests.statuses()? {
+                    if let Some(digest) = status.expected.filter(|_| !self.abandoned.contains(&status.ref_)) {
+                        let root = RootName { kind: Keep::Ingest, name: status.ref_, until_ns: None };
+                        self.reach_root(&digest, root, false, true);
+                    }
+                }
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reach the next blobs of leases; false at the end.
+    fn reach_leased(&mut self, leases: &mut Option<Vec<LeaseRow>>, after: &mut String) -> Result<bool> {
+        let live = match leases {
+            Some(live) => live,
+            None => leases.insert(self.live_leases()?),
+        };
+        let Some(LeaseRow { lease, .. }) = live.last() else { return Ok(false) };
+        let found = self.volume.meta.leased_after(&lease.id, after, PAGE)?;
+        let follow = !lease.labels.contains_key(GC_FLAT);
+        let (name, until_ns) = (lease.id.clone(), lease.expires_ns);
+        if let Some(last) = found.last() {
+            *after = last.to_string();
+        } else {
+            live.pop();
+            after.clear();
+        }
+        for digest in found {
+            let root = RootName { kind: Keep::Lease, name: name.clone(), until_ns };
+            self.reach_root(&digest, root, false, follow);
+        }
+        Ok(true)
+    }
+
+    /// The leases that have not ended. Flat ones come first in the list, so that they are read last: what another lease follows is
+    /// not kept by a flat one alone.
+    pub(super) fn live_leases(&self) -> Result<Vec<LeaseRow>> {
+        let mut live = Vec::new();
+        for row in self.volume.meta.leases()? {
+            if self.volume.end_of(&row)?.is_none() {
+                live.push(row);
+            }
+        }
+        live.sort_by_key(|row| !row.lease.labels.contains_key(GC_FLAT));
+        Ok(live)
+    }
+
+    fn reach_root(&mut self, digest: &Digest, root: RootName, is_document: bool, follow: bool) {
+        self.marks.reach(digest, root.kind, None, is_document, follow);
+        if let Some(roots) = &mut self.roots {
+            roots.entry(*digest).or_insert(root);
+        }
+    }
+
+    /// The time in a label `gc.expire`. A text that is no time never passes.
+    fn expiry(&mut self, labels: &Labels, what: impl FnOnce() -> String) -> Option<i64> {
+        let text = labels.get(GC_EXPIRE)?;
+        let time = parse_time(text);
+        if time.is_none() {
+            self.warn(|| format!("{}: label {GC_EXPIRE}: not a time, so it does not expire: {text:?}", what()));
+        }
+        time
+    }
+
+    /// Whether that time has passed by the wall clock.
+    fn has_passed(&self, time_ns: Option<i64>) -> bool {
+        time_ns.is_some_and(|time_ns| time_ns <= self.volume.sys.now_ns())
+    }
+
+    /// Follow what was reached, until nothing is left or the time is over.
+    pub fn settle(&mut self, slice: &Slice) -> Result<()> {
+        while !self.marks.is_settled() && !slice.is_over() {
+            let taken = self.marks.take(BATCH);
+            self.visited += taken.len() as u64;
+            let digests: Vec<Digest> = taken.iter().map(|(number, _)| self.marks.digest(*number)).collect();
+            let known = self.volume.meta.known(&digests, false)?;
+            for (((number, is_document), digest), known) in taken.into_iter().zip(digests).zip(known) {
+                let why = self.marks.keep(number).unwrap_or(Keep::Spared);
+                for Reference { digest, role } in self.names_of(&digest, known, is_document)? {
+                    self.marks.reach(&digest, why, Some(number), role != Role::Part, true);
+                }
+                for referrer in self.referrers.remove(&digest).unwrap_or_default() {
+                    self.marks.reach(&referrer, why, Some(number), true, true);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The blobs that a blob names: by its labels, and as a document.
+    pub fn names_of(&mut self, digest: &Digest, known: Known, is_document: bool) -> Result<Vec<Reference>> {
+        let mut names = Vec::new();
+        for (key, text) in known.labels {
+            match Digest::parse(&text) {
+                Ok(digest) => names.push(Reference { digest, role: Role::Part }),
+                Err(_) => {
+                    self.warn(|| format!("blob {digest}: label {key}: not a digest, so it keeps nothing: {text:?}"));
+                }
+            }
+        }
+        match known.document {
+            Some(Some(references)) => names.extend(references),
+            Some(None) if !is_document => {}
+            Some(None) => self.warn(|| malformed(digest)),
+            None => names.extend(self.read(digest, is_document)?),
+        }
+        Ok(names)
+    }
+
+    /// Read a blob as a document, and have what it names remembered.
+    fn read(&mut self, digest: &Digest, is_document: bool) -> Result<Vec<Reference>> {
+        let references = match documents::read(&self.volume, digest, is_document)? {
+            // A missing document is not remembered: it may come.
+            Content::Absent | Content::Leaf => return Ok(Vec::new()),
+            Content::Malformed if is_document => {
+                self.warn(|| malformed(digest));
+                None
+            }
+            Content::Malformed => None,
+            Content::Document(references) => Some(references),
+        };
+        let invalid = references.as_ref().map_or(0, |references| references.invalid);
+        if invalid > 0 {
+            self.warn(|| format!("blob {digest}: invalid digests that keep nothing: {invalid}"));
+        }
+        let blobs = references.as_ref().map_or_else(Vec::new, |references| references.blobs.clone());
+        if let Some(pending) = &mut self.pending {
+            pending.documents.push((*digest, references));
+        }
+        Ok(blobs)
+    }
+
+    fn warn(&mut self, text: impl FnOnce() -> String) {
+        if self.warnings.len() < MOST_WARNINGS {
+            let text = text();
+            if !self.warnings.contains(&text) {
+                self.warnings.push(text);
+            }
+        }
+    }
+
+    /// Whether enough rows wait to be written.
+    pub fn has_many_pending(&self) -> bool {
+        self.pending.as_ref().is_some_and(|pending| pending.count() >= MOST_PENDING)
+    }
+
+    /// Write the rows that wait. False, and they still wait, while another process writes.
+    pub fn flush(&mut self) -> Result<bool> {
+        let Some(Pending { documents, notes, unnoted }) = &mut self.pending else { return Ok(true) };
+        let is_written = self.volume.meta.try_record(documents, notes, unnoted)?;
+        if is_written {
+            documents.clear();
+            notes.clear();
+            unnoted.clear();
+        }
+        Ok(is_written)
+    }
+}
+
+fn malformed(digest: &Digest) -> String {
+    format!("blob {digest}: should be a document, and is not JSON; it names nothing")
+}

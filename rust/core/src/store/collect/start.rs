@@ -1,0 +1,103 @@
+//! The conditions of a collection, and its beginning.
+
+use std::sync::Arc;
+
+use super::collection::Collection;
+use super::values::Options;
+use crate::error::{At, Error, Result};
+use crate::format::names::LAYOUT_INDEX;
+use crate::store::Store;
+use crate::sys::found;
+use crate::volume::Volume;
+use crate::volume::adopt;
+use crate::volume::meta::Start;
+
+/// The next step where roots may be missing.
+const ACCEPT: &str = "look at a dry run, and then accept the roots that are left (`accept_roots`)";
+
+impl Store {
+    /// Begin a collection. Refused where it cannot be known which blobs are needed.
+    pub fn collection(&self, options: Options) -> Result<Collection> {
+        let volume = Arc::clone(&self.volume);
+        volume.check_writable()?;
+        // A dry run only reads, beside a collection or not.
+        let lock = if options.dry_run { None } else { volume.locks.try_collector()? };
+        if lock.is_none() && !options.dry_run {
+            return Err(Error::CollectionBusy { holder: holder(&volume)? });
+        }
+        volume.locks.check_file(volume.root.dir())?;
+        if let Some(foreign) = volume.foreign_collector()? {
+            let reason = format!("{foreign} collects the blobs of this store");
+            return Err(refused(&volume, "containerd", reason));
+        }
+        let (id, reason) = roots(&volume)?;
+        if let Some(reason) = reason
+            && !options.accept_roots
+            && !options.dry_run
+        {
+            return Err(refused(&volume, "roots", format!("{reason}; {ACCEPT}")));
+        }
+        let number = if options.dry_run { 0 } else { start(&volume, options, id.as_deref())? };
+        Ok(Collection::new(volume, Arc::clone(&self.ingests), options, lock, number))
+    }
+}
+
+/// Who collects, for people.
+fn holder(volume: &Volume) -> Result<String> {
+    let process = volume.meta.collector_process()?;
+    Ok(match process {
+        Some(number) if number == std::process::id().to_string() => "this process".to_owned(),
+        Some(number) => format!("process {number}"),
+        None => "unknown".to_owned(),
+    })
+}
+
+fn refused(volume: &Volume, cause: &'static str, reason: String) -> Error {
+    Error::CollectionRefused { path: volume.path().to_owned(), cause, reason }
+}
+
+/// Return the ID that marker and metadata share, and why roots may be missing, if so.
+fn roots(volume: &Volume) -> Result<(Option<String>, Option<&'static str>)> {
+    let (known, is_lost, accepted) = volume.meta.collectable()?;
+    let marker = volume.root.marker()?;
+    let expected = marker.and_then(|marker| marker.id);
+    let reason = if is_lost {
+        Some("the metadata was rebuilt or is new, so image names, labels and leases may be lost")
+    } else if expected.is_some() && expected != known {
+        Some("meta.db does not belong to steelyard.json, so image names, labels and leases may be lost")
+    } else if index(volume)?.is_some_and(|index| accepted != Some(index)) {
+        Some("an index.json names images that the store has no names for")
+    } else {
+        None
+    };
+    Ok((expected.or(known), reason))
+}
+
+/// Which `index.json` the root has.
+fn index(volume: &Volume) -> Result<Option<String>> {
+    let stat = found(volume.sys.stat_at(volume.root.dir(), LAYOUT_INDEX));
+    let stat = stat.at("stat", || volume.path().join(LAYOUT_INDEX))?;
+    Ok(stat.map(|stat| format!("{}-{}-{}", stat.id.inode, stat.mtime_ns, stat.size)))
+}
+
+/// Begin the collection in the metadata, and return its number. The first one needs the store to itself.
+fn start(volume: &Volume, options: Options, id: Option<&str>) -> Result<u64> {
+    let begin = || {
+        let index = index(volume)?;
+        volume.meta.start_collection(&Start { id, accept: options.accept_roots, index })
+    };
+    if volume.root.is_collected() {
+        return begin().map(|(number, _)| number);
+    }
+    let _alone = volume.locks.exclusive_store().map_err(|error| match error {
+        Error::Unavailable { .. } => {
+            let reason =
+                "this is the first collection, and other store objects or processes have the store open; close them";
+            refused(volume, "open", reason.to_owned())
+        }
+        other => other,
+    })?;
+    let (number, id) = begin()?;
+    adopt::raise(&volume.root, &id)?;
+    Ok(number)
+}

@@ -1,0 +1,178 @@
+//! The memory of collections, and the news of writers for a collection under way. A file has these tables from its first
+//! collection on; before that there is nothing to ask.
+//!
+//! A **note** says when a collection first found that nothing keeps a blob. It is the only permission to remove the blob. So a
+//! caller that is about to answer "already there" removes the note, and looks at the file after that.
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::Meta;
+use super::writer::Sync;
+use crate::archive::json::{Reference, References, Role};
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::format::metadata::COLLECTING;
+
+/// The things that a caller has to know before it says that a blob is stored, or stores it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Noted {
+    /// The blobs that a collection noted as garbage. [`Meta::try_protect`] comes before any look at their files.
+    pub digests: Vec<Digest>,
+    /// Whether a collection is under way: a new document is logged before it gets its name.
+    pub is_under_way: bool,
+}
+
+impl Meta {
+    /// Ask for the notes of blobs, and whether a collection is under way.
+    pub fn noted(&self, digests: &[Digest]) -> Result<Noted> {
+        Ok(self.read(|connection| noted(connection, digests))?.unwrap_or_default())
+    }
+
+    /// Protect blobs that were noted, all in one transaction, which survives a power loss: their notes go, and a collection
+    /// under way learns of them. None, and nothing is changed, while another process writes.
+    pub fn try_protect(&self, digests: &[Digest]) -> Result<Option<()>> {
+        if digests.is_empty() {
+            return Ok(Some(()));
+        }
+        let run = |connection: &Connection| match Collecting::find(connection)? {
+            Some(collecting) => collecting.unnote(digests),
+            None => Ok(()),
+        };
+        self.try_write(Sync::Durable, &mut Some(run))
+    }
+
+    /// Tell a collection under way of new documents and what they name, before they get their names. None, and nothing is
+    /// changed, while another process writes.
+    pub fn try_log_documents(&self, documents: &[(Digest, References)]) -> Result<Option<()>> {
+        if documents.is_empty() {
+            return Ok(Some(()));
+        }
+        let run = |connection: &Connection| {
+            let Some(collecting) = Collecting::find(connection)? else { return Ok(()) };
+            for (digest, references) in documents {
+                collecting.add_document(digest, Some(references))?;
+                collecting.log(&[*digest])?;
+            }
+            Ok(())
+        };
+        self.try_write(Sync::Cheap, &mut Some(run))
+    }
+}
+
+/// Ask for the notes of blobs, and whether a collection is under way.
+pub(super) fn noted(connection: &Connection, digests: &[Digest]) -> rusqlite::Result<Noted> {
+    let transaction = connection.unchecked_transaction()?;
+    let mut found = Noted::default();
+    if let Some(collecting) = Collecting::find(&transaction)? {
+        found.is_under_way = collecting.is_under_way()?;
+        for digest in digests {
+            if collecting.is_noted(digest)? {
+                found.digests.push(*digest);
+            }
+        }
+    }
+    transaction.commit()?;
+    Ok(found)
+}
+
+/// The tables of collections as a transaction sees them. The caller holds it.
+pub(super) struct Collecting<'a> {
+    connection: &'a Connection,
+}
+
+impl<'a> Collecting<'a> {
+    /// The tables of a file; None if nothing was collected yet.
+    pub fn find(connection: &'a Connection) -> rusqlite::Result<Option<Self>> {
+        let kept: bool = connection
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'protected')")?
+            .query_row([], |row| row.get(0))?;
+        Ok(kept.then_some(Self { connection }))
+    }
+
+    /// Whether a collection is under way, or was when its process ended.
+    pub fn is_under_way(&self) -> rusqlite::Result<bool> {
+        self.connection.prepare_cached("SELECT 1 FROM settings WHERE name = ?1")?.exists([COLLECTING])
+    }
+
+    /// Whether there is a note of a blob, of this file or of an earlier one.
+    pub fn is_noted(&self, digest: &Digest) -> rusqlite::Result<bool> {
+        self.connection.prepare_cached("SELECT 1 FROM notes WHERE digest = ?1")?.exists([digest.to_string()])
+    }
+
+    /// Remove the notes of blobs, and tell a collection under way.
+    pub fn unnote(&self, digests: &[Digest]) -> rusqlite::Result<()> {
+        let mut statement = self.connection.prepare_cached("DELETE FROM notes WHERE digest = ?1")?;
+        for digest in digests {
+            statement.execute([digest.to_string()])?;
+        }
+        if self.is_under_way()? { self.log(digests) } else { Ok(()) }
+    }
+
+    /// Tell the collection under way that blobs are protected from now on, with what they name.
+    pub fn log(&self, digests: &[Digest]) -> rusqlite::Result<()> {
+        let mut statement = self.connection.prepare_cached("INSERT OR IGNORE INTO protected (digest) VALUES (?1)")?;
+        for digest in digests {
+            statement.execute([digest.to_string()])?;
+        }
+        Ok(())
+    }
+
+    /// Remember what a document names; None for one that is whole and cannot be read as a document.
+    pub fn add_document(&self, document: &Digest, references: Option<&References>) -> rusqlite::Result<()> {
+        let document = document.to_string();
+        self.connection
+            .prepare_cached("INSERT OR REPLACE INTO documents (digest, whole) VALUES (?1, ?2)")?
+            .execute(params![document, references.is_some()])?;
+        let sql = "INSERT OR IGNORE INTO edges (document, blob, role) VALUES (?1, ?2, ?3)";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        for Reference { digest, role } in references.iter().flat_map(|references| &references.blobs) {
+            statement.execute(params![document, digest.to_string(), number_of(*role)])?;
+        }
+        Ok(())
+    }
+
+    /// The blobs that a document names, as far as it was read before: Some(None) is one that cannot be read as a document.
+    #[expect(clippy::option_option, reason = "unknown, and known to name nothing, are two answers")]
+    pub fn document(&self, document: &Digest) -> rusqlite::Result<Option<Option<Vec<Reference>>>> {
+        let document = document.to_string();
+        let whole: Option<bool> = self
+            .connection
+            .prepare_cached("SELECT whole FROM documents WHERE digest = ?1")?
+            .query_row([&document], |row| row.get(0))
+            .optional()?;
+        if whole != Some(true) {
+            return Ok(whole.map(|_| None));
+        }
+        let mut statement = self.connection.prepare_cached("SELECT blob, role FROM edges WHERE document = ?1")?;
+        let mut rows = statement.query([&document])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push(Reference { digest: digest_of(row, 0)?, role: role_of(row.get(1)?) });
+        }
+        Ok(Some(Some(found)))
+    }
+}
+
+fn number_of(role: Role) -> i64 {
+    match role {
+        Role::Part => 0,
+        Role::Document => 1,
+        Role::Subject => 2,
+    }
+}
+
+fn role_of(number: i64) -> Role {
+    match number {
+        1 => Role::Document,
+        2 => Role::Subject,
+        _ => Role::Part,
+    }
+}
+
+/// Read a digest. Text that is none is an error of conversion, which counts as damage.
+pub(super) fn digest_of(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Digest> {
+    let text = row.get_ref(column)?.as_str()?;
+    let damage = |reason: String| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, reason.into());
+    Digest::parse(text).map_err(|error| damage(error.to_string()))
+}

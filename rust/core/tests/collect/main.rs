@@ -1,0 +1,12 @@
+//! Garbage collection, on real directories.
+#![allow(clippy::disallowed_methods, reason = "the tests look at the disk themselves")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod clocks;
+mod failures;
+mod frees;
+mod refuses;
+mod steps;
+mod support;

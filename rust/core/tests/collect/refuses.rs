@@ -1,0 +1,171 @@
+//! When nothing may be collected.
+
+use std::fs;
+use std::sync::Arc;
+
+use steelyard_core::error::Error;
+use steelyard_core::store::Store;
+use steelyard_core::store::collect::Options;
+use steelyard_core::sys::{Fault, Faulty, Linux, Op};
+
+use crate::common::{Scratch, sha256};
+use crate::support::{NOW, collect, document, image, name, put, removed, run, stored};
+
+/// Collect, and expect a refusal of that cause; nothing is removed.
+fn refused(store: &Arc<Store>, cause: &str) {
+    let before = stored(store);
+    match collect(store, NOW) {
+        Err(Error::CollectionRefused { cause: found, .. }) => assert_eq!(cause, found),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(before, stored(store));
+}
+
+#[test]
+fn a_read_only_store_is_not_collected() {
+    let scratch = Scratch::new();
+    put(&scratch.open(), "garbage");
+    let store = scratch.open_read_only();
+    assert!(matches!(collect(&store, NOW), Err(Error::Io { errno: libc::EROFS, .. })));
+    assert_eq!(vec![sha256(b"garbage")], stored(&store));
+}
+
+#[test]
+fn the_first_collection_needs_the_store_to_itself_and_raises_the_format() {
+    let scratch = Scratch::new();
+    let store = scratch.open();
+    put(&store, "garbage");
+    let other = scratch.open();
+    refused(&store, "open");
+    assert_eq!("{\"format\": 1}\n", fs::read_to_string(scratch.root.join("steelyard.json")).unwrap());
+    drop(other);
+
+    assert_eq!(vec![sha256(b"garbage")], removed(&store));
+    let marker = fs::read_to_string(scratch.root.join("steelyard.json")).unwrap();
+    assert!(marker.starts_with("{\"format\": 2, \"id\": \""), "{marker}");
+    // From now on others may have it open.
+    let other = scratch.open();
+    put(&other, "garbage");
+    assert_eq!(vec![sha256(b"garbage")], removed(&store));
+    assert_eq!(marker, fs::read_to_string(scratch.root.join("steelyard.json")).unwrap());
+}
+
+#[test]
+fn one_collector_at_a_time() {
+    let scratch = Scratch::new();
+    let store = scratch.open();
+    put(&store, "garbage");
+    let mut first = store.collection(NOW).unwrap();
+    let busy = || Err(Error::CollectionBusy { holder: "this process".to_owned() });
+    assert_eq!(busy(), store.collection(NOW).map(drop));
+    let other = scratch.open();
+    assert_eq!(busy(), other.collection(NOW).map(drop));
+    assert_eq!(1, collect(&other, Options { dry_run: true, ..NOW }).unwrap().0.blobs);
+    while !first.step().unwrap() {}
+    drop(first);
+    assert_eq!(0, collect(&other, NOW).unwrap().0.blobs);
+}
+
+#[test]
+fn metadata_that_was_rebuilt_replaced_or_lost_has_to_be_accepted() {
+    let scratch = Scratch::new();
+    let accepted = |store: &Arc<Store>| {
+        refused(store, "roots");
+        let (report, _) = collect(store, Options { dry_run: true, ..NOW }).unwrap();
+        assert_eq!(1, report.blobs);
+        refused(store, "roots");
+        assert_eq!(1, collect(store, Options { accept_roots: true, ..NOW }).unwrap().0.blobs);
+        put(store, "more garbage");
+        assert_eq!(1, collect(store, NOW).unwrap().0.blobs);
+        put(store, "garbage");
+    };
+    let store = scratch.open();
+    put(&store, "garbage");
+    store.volume().rebuild().unwrap();
+    accepted(&store);
+    store.volume().rebuild().unwrap();
+    accepted(&store);
+    drop(store);
+
+    // An older file of the same store, and that of another one.
+    let strange = Scratch::new();
+    put(&strange.open(), "strange");
+    assert_eq!(1, removed(&strange.open()).len());
+    fs::copy(strange.root.join("meta.db"), scratch.root.join("meta.db")).unwrap();
+    accepted(&scratch.open());
+
+    fs::remove_file(scratch.root.join("meta.db")).unwrap();
+    accepted(&scratch.open());
+}
+
+#[test]
+fn damaged_metadata_stops_a_collection_before_and_within() {
+    let scratch = Scratch::new();
+    let store = scratch.open();
+    let [manifest, ..] = image(&store, "a");
+    name(&store, "a", manifest);
+    put(&store, "garbage");
+    let before = stored(&store);
+    let mut collection = store.collection(NOW).unwrap();
+    fs::remove_file(scratch.root.join("meta.db")).unwrap();
+    let error = loop {
+        match collection.step() {
+            Ok(ended) => assert!(!ended),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, Error::DataCorrupt { .. }), "{error:?}");
+    drop(collection);
+    drop(store);
+    fs::write(scratch.root.join("meta.db"), "damaged").unwrap();
+    let store = scratch.open();
+    assert!(matches!(collect(&store, NOW), Err(Error::DataCorrupt { .. })));
+    assert_eq!(before, stored(&store));
+}
+
+#[test]
+fn an_index_of_a_layout_has_to_be_accepted_each_time_it_changes() {
+    let scratch = Scratch::new();
+    fs::create_dir(&scratch.root).unwrap();
+    fs::write(scratch.root.join("index.json"), document(&[])).unwrap();
+    let store = scratch.open();
+    for number in 0..2 {
+        put(&store, "garbage");
+        refused(&store, "roots");
+        collect(&store, Options { accept_roots: true, ..NOW }).unwrap();
+        put(&store, "garbage");
+        assert_eq!(vec![sha256(b"garbage")], removed(&store));
+        fs::write(scratch.root.join("index.json"), format!("{}{number}", document(&[]))).unwrap();
+    }
+}
+
+#[test]
+fn a_store_that_containerd_collects_is_left_alone() {
+    let scratch = Scratch::new();
+    let store = scratch.open();
+    put(&store, "garbage");
+    store.volume().set_foreign_collector(Some("containerd")).unwrap();
+    refused(&store, "containerd");
+    store.volume().set_foreign_collector(None).unwrap();
+    assert_eq!(1, removed(&store).len());
+}
+
+#[test]
+fn a_blob_that_cannot_be_read_may_name_others() {
+    let scratch = Scratch::new();
+    let faulty = Faulty::over(Arc::new(Linux));
+    let store = scratch.open_with(faulty.clone()).unwrap();
+    let [manifest, ..] = image(&store, "a");
+    name(&store, "a", manifest);
+    put(&store, "garbage");
+    let before = stored(&store);
+    let collection = store.collection(NOW).unwrap();
+    faulty.set(Some(Fault::Every(Op::ReadAt, libc::EIO)));
+    match run(collection) {
+        Err(Error::CollectionRefused { cause: "document", .. }) => {}
+        other => panic!("{other:?}"),
+    }
+    faulty.set(None);
+    assert_eq!(before, stored(&store));
+    assert_eq!(1, removed(&store).len());
+}

@@ -1,0 +1,89 @@
+//! Collections that end early, and work between their steps.
+
+use std::fs;
+use std::sync::Arc;
+
+use steelyard_core::digest::Digest;
+use steelyard_core::model::Labels;
+use steelyard_core::store::Store;
+use steelyard_core::store::collect::Collection;
+
+use crate::common::{SHA256, Scratch};
+use crate::support::{NOW, collect, image, name, sorted, stored};
+
+/// Take that many steps; whether the collection ended before.
+fn steps(collection: &mut Collection, most: usize) -> bool {
+    (0..most).any(|_| collection.step().unwrap())
+}
+
+/// Check that each document that is there has all that it names.
+fn is_whole(store: &Arc<Store>, documents: &[[Digest; 3]]) -> bool {
+    let there = stored(store);
+    documents.iter().all(|blobs| !there.contains(&blobs[0]) || blobs.iter().all(|blob| there.contains(blob)))
+}
+
+#[test]
+fn a_collection_that_ends_after_any_step_leaves_only_garbage() {
+    let scratch = Scratch::in_memory();
+    for most in 0.. {
+        let store = scratch.open();
+        let kept = image(&store, "kept");
+        name(&store, "kept", kept[0]);
+        let garbage: Vec<_> = (0..20).map(|number| image(&store, &format!("garbage {number}"))).collect();
+        let mut collection = store.collection(NOW).unwrap();
+        let has_ended = steps(&mut collection, most);
+        drop(collection);
+        assert!(is_whole(&store, &garbage));
+        drop(store);
+
+        let store = scratch.open();
+        collect(&store, NOW).unwrap();
+        assert_eq!(sorted(kept), stored(&store));
+        assert_eq!(0, fs::read_dir(scratch.root.join("condemned/sha256")).map_or(0, Iterator::count));
+        if has_ended {
+            return;
+        }
+    }
+}
+
+/// Do that work between every two steps of a collection: the blobs that it returns are there after this collection and the next.
+fn between_steps(what: &str, work: impl Fn(&Arc<Store>, &[Digest; 3]) -> Vec<Digest>) {
+    for most in 0.. {
+        let scratch = Scratch::in_memory();
+        let store = scratch.open();
+        let blobs = image(&store, "a");
+        collect(&store, NOW).unwrap();
+        image(&store, "a");
+        let mut collection = store.collection(NOW).unwrap();
+        let has_ended = steps(&mut collection, most);
+        let kept = work(&store, &blobs);
+        while !collection.step().unwrap() {}
+        drop(collection);
+        collect(&store, NOW).unwrap();
+        let there = stored(&store);
+        assert!(kept.iter().all(|blob| there.contains(blob)), "{what} after {most} steps");
+        if has_ended {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_name_that_is_set_between_two_steps_keeps_what_is_there() {
+    between_steps("a name", |store, blobs| {
+        let there = stored(store);
+        name(store, "a", blobs[0]);
+        blobs.iter().filter(|blob| there.contains(blob)).copied().collect()
+    });
+}
+
+#[test]
+fn what_is_stored_under_a_lease_between_two_steps_is_there_afterwards() {
+    between_steps("a lease", |store, blobs| {
+        store.volume().create_lease("lease", &Labels::new(), crate::support::HOUR).unwrap();
+        for text in ["a one", "a two"] {
+            store.put_under(Some("lease"), text.as_bytes(), SHA256, None, None).unwrap();
+        }
+        blobs[1..].to_vec()
+    });
+}
