@@ -144,7 +144,7 @@ async def test_a_lease_with_an_id_outlives_its_process(tmp_path: Path) -> None:
     program = "import sys; from datetime import timedelta; from steelyard.local.blocking import *\n"
     program += "with BlockingStore.open(OpenOptions.parse(sys.argv[1])) as store:\n"
     program += "    store.leases.create('nightly', expires=timedelta(hours=1), labels={'k': 'v'})\n"
-    program += "    store.with_lease('nightly').enter([])"
+    program += "    store.with_lease('nightly').protect([])"
     await anyio.run_process([sys.executable, "-c", program, str(tmp_path)])
     async with LocalStore(tmp_path) as store:
         (lease,) = await store.leases.list()

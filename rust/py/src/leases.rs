@@ -86,13 +86,6 @@ impl Leases {
         py.detach(|| self.core()?.volume().remove_from_lease(lease, &resources(&digests, refs)?)).map_err(Failure::from)
     }
 
-    /// Add blobs for a caller that works under the lease.
-    #[pyo3(signature = (lease, digests, /))]
-    fn enter(&self, py: Python<'_>, lease: &str, digests: Vec<String>) -> Result<()> {
-        py.detach(|| self.core()?.volume().enter_blobs(lease, resources(&digests, Vec::new())?.digests))
-            .map_err(Failure::from)
-    }
-
     #[pyo3(signature = (lease, /))]
     fn resources(&self, py: Python<'_>, lease: &str) -> Result<(Vec<String>, Vec<String>)> {
         py.detach(|| self.core()?.volume().lease_resources(lease))

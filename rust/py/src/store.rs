@@ -288,6 +288,13 @@ impl Store {
         py.detach(|| self.core()?.ingests().abort(r#ref)).map_err(Failure::from)
     }
 
+    /// Protect blobs before the caller looks for them.
+    #[pyo3(signature = (digests, /, *, lease = None))]
+    #[allow(clippy::needless_pass_by_value, reason = "how PyO3 hands over a list")]
+    fn protect(&self, py: Python<'_>, digests: Vec<String>, lease: Option<&str>) -> Result<()> {
+        py.detach(|| self.core()?.volume().protect(lease, &parse_all(&digests)?)).map_err(Failure::from)
+    }
+
     /// The digest of a file that is stored already, bytes for bytes; None if there is work to do.
     #[pyo3(signature = (file, size, algorithm, job, /, *, lease = None))]
     #[allow(clippy::needless_pass_by_value, reason = "the descriptor is closed when the call ends")]

@@ -53,7 +53,7 @@ def find_expected(store: BlockingStore, options: PutOptions) -> PutResult | None
     """Return the result for the blob that `options.expected` names, or None if it is not given or not stored."""
     if options.expected is None:
         return None
-    store.enter([options.expected])
+    store.protect([options.expected])
     found = store.infos([options.expected]).get(options.expected)
     if found is None or options.size not in (None, found.size):
         return None

@@ -163,14 +163,13 @@ class BlockingStore(ProcessBound):
         """Return this store with a lease; see `Store.with_lease`. Closing either closes both."""
         return BlockingStore(self.native, self._released, lease=lease)
 
-    def enter(self, digests: Iterable[Digest | str]) -> None:
-        """Enter blobs into the lease of this store, if it has one, before it is searched for them.
+    def protect(self, digests: Iterable[Digest | str]) -> None:
+        """Protect blobs from garbage collection before they are looked for: by the lease of this store, or for the grace time.
 
         Raises:
             LeaseEnded: the lease has ended.
         """
-        if self.lease is not None:
-            self.native.leases().enter(self.lease, [str(Digest.parse(digest)) for digest in digests])
+        self.native.protect([str(Digest.parse(digest)) for digest in digests], lease=self.lease)
 
     def notes(self) -> list[str]:
         """Return the problems that were found when the store was opened; see `LocalStore.notes`."""

@@ -18,7 +18,7 @@ use super::put::{Put, check_digest};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
 use crate::hash::lanes::digest_many;
-use crate::model::{Labels, Resources, check_labels};
+use crate::model::{Labels, check_labels};
 use crate::threads::low_priority::low_priority;
 use crate::threads::start_in;
 use crate::waiting::Patience;
@@ -160,18 +160,18 @@ impl Batch<'_> {
         let digests = digest_many(algorithm, &loaded.iter().map(|item| item.data.as_ref()).collect::<Vec<_>>());
         let created_ns = self.store.volume.sys.now_ns();
         let (mut entry, mut submitted) = (Entry::new(algorithm), Vec::new());
-        for (Loaded { index, data }, digest) in self.entered(loaded, digests, share) {
+        for (Loaded { index, data }, digest) in self.protected(loaded, digests, share) {
             let put = Put { digest, size: data.len() as u64, new: false };
             if let Some(owner) = self.owner(digest, index) {
                 self.give(index, Given::As(owner, put));
                 continue;
             }
             let labels = self.items[index].labels;
-            let mut staged = self.store.stage(&mut entry, digest, &data, labels, created_ns);
+            let mut staged = self.store.stage(&mut entry, digest, &data, labels, created_ns, true);
             if !entry.is_empty() && staged.as_ref().is_err_and(out_of_descriptors) {
                 // Other parts of the program need descriptors too. Some come free by storing what there is so far.
                 self.submit(mem::replace(&mut entry, Entry::new(algorithm)), &mut submitted, share);
-                staged = self.store.stage(&mut entry, digest, &data, labels, created_ns);
+                staged = self.store.stage(&mut entry, digest, &data, labels, created_ns, true);
             }
             match staged {
                 Ok(true) => submitted.push((index, put)),
@@ -182,10 +182,10 @@ impl Batch<'_> {
         self.submit(entry, &mut submitted, share);
     }
 
-    /// Return the items that have the digests that they must have, after all of them were entered into the lease.
+    /// Return the items that have the digests that they must have, after all of them were protected in one transaction.
     ///
     /// Other stores go on while this one waits for another process: the share is given back then.
-    fn entered<'b>(
+    fn protected<'b>(
         &self,
         loaded: Vec<Loaded<'b>>,
         digests: Vec<Digest>,
@@ -198,18 +198,16 @@ impl Batch<'_> {
                 Err(error) => self.give(item.index, Given::Result(Err(error))),
             }
         }
-        if let Some(lease) = self.lease {
-            let resources = Resources { digests: right.iter().map(|(_, digest)| *digest).collect(), refs: Vec::new() };
-            let entered = Patience::until(|| {
-                let entered = self.store.volume.try_enter(lease, &resources, "")?;
-                if entered.is_none() {
-                    *share = None;
-                }
-                Ok(entered)
-            });
-            if let Err(error) = entered {
-                right.drain(..).for_each(|(item, _)| self.give(item.index, Given::Result(Err(error.clone()))));
+        let digests: Vec<Digest> = right.iter().map(|(_, digest)| *digest).collect();
+        let protected = Patience::until(|| {
+            let protected = self.store.volume.try_protect(self.lease, &digests)?;
+            if protected.is_none() {
+                *share = None;
             }
+            Ok(protected)
+        });
+        if let Err(error) = protected {
+            right.drain(..).for_each(|(item, _)| self.give(item.index, Given::Result(Err(error.clone()))));
         }
         right
     }

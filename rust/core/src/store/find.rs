@@ -54,6 +54,9 @@ impl Store {
         let dir = self.volume.root.make_blob_dir(algorithm)?;
         // A damaged copy does not pass for the blob: publication heals it.
         match self.volume.existing(&dir, &digest, Content::Source(file, job), size)? {
+            Existing::Same { file, .. } if lease.is_none() && !self.volume.confirm(&dir, &digest, file.as_fd())? => {
+                Ok(None)
+            }
             Existing::Same { durable: true, .. } => Ok(Some(digest)),
             Existing::Same { file, .. } => {
                 // The process that stored it may have died before it was durable, and the caller will rely on it.

@@ -1,5 +1,7 @@
 //! Blobs from memory, in one go: no ingest, no state file, nothing to resume.
 
+use std::os::fd::AsFd;
+
 use super::Store;
 use super::group_commit::{Entry, File, New};
 use crate::digest::{Algorithm, Digest};
@@ -66,7 +68,7 @@ impl Store {
         let mut entry = Entry::new(algorithm);
         let created_ns = self.volume.sys.now_ns();
         let put = Put { digest, size: data.len() as u64, new: false };
-        if !self.stage(&mut entry, digest, data, labels, created_ns)? {
+        if !self.stage(&mut entry, digest, data, labels, created_ns, lease.is_some())? {
             return Ok(put);
         }
         let published = self.group_commit.submit(&self.volume, entry, || ()).remove(0)?;
@@ -74,7 +76,7 @@ impl Store {
     }
 
     /// Write bytes to a file of `entry`; false if they are stored already, durably. Nothing has a name before the entry is
-    /// submitted.
+    /// submitted. `is_protected` says that the caller has protected the blob from garbage collection before.
     pub(crate) fn stage(
         &self,
         entry: &mut Entry,
@@ -82,11 +84,13 @@ impl Store {
         data: &[u8],
         labels: Option<&Labels>,
         created_ns: i64,
+        is_protected: bool,
     ) -> Result<bool> {
         let size = data.len() as u64;
         let dir = self.volume.root.make_blob_dir(digest.algorithm())?;
         // First a check without the lock: a blob that is stored already costs no write.
         match self.volume.existing(&dir, &digest, Content::Memory(data), size)? {
+            Existing::Same { file, .. } if !is_protected && !self.volume.confirm(&dir, &digest, file.as_fd())? => {}
             Existing::Same { durable: true, .. } => return Ok(false),
             Existing::Same { file, .. } => {
                 entry.opened(&self.group_commit);

@@ -165,13 +165,6 @@ impl Volume {
         Patience::until(|| self.try_enter(id, &resources, committed))
     }
 
-    /// Enter blobs into the lease under which the caller works, before it looks for them.
-    pub fn enter_blobs(&self, lease: &str, digests: Vec<Digest>) -> Result<()> {
-        self.check_writable()?;
-        let resources = Resources { digests, refs: Vec::new() };
-        Patience::until(|| self.try_enter(lease, &resources, ""))
-    }
-
     /// Enter an ingest that begins, and the blob that it is expected to become.
     pub(crate) fn enter_ingest(&self, lease: Option<&str>, ref_: &str, expected: Option<&Digest>) -> Result<()> {
         let Some(id) = lease else { return Ok(()) };

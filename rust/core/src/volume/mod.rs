@@ -10,7 +10,7 @@
 //! | `blob.rs` | the bytes of blobs |
 //! | `remove.rs` | delete, quarantine |
 //! | `meta/`, `labels.rs`, `images.rs` | what is known of blobs, and image names |
-//! | `leases.rs`, `own_leases.rs` | what garbage collection must not remove |
+//! | `leases.rs`, `own_leases.rs`, `protect.rs` | what garbage collection must not remove |
 //! | `foreign.rs` | another program that collects garbage |
 //! | `events.rs` | changes, for subscribers in this process |
 //! | `listing.rs`, `kept.rs`, `walk.rs` | which blobs there are |
@@ -30,6 +30,7 @@ mod listing;
 pub mod lock;
 pub mod meta;
 mod own_leases;
+mod protect;
 mod publish;
 mod remove;
 mod root;

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | the bytes are synced (`flush.rs`) | nothing visible |
 //! | mode and time are set | nothing visible |
-//! | take the digests' locks; the labels become durable | rows without a file, which mean nothing |
+//! | take the digests' locks; notes of garbage go (`protect.rs`); the labels become durable | rows without a file, which mean nothing |
 //! | the names are given | nothing, or whole blobs, not acknowledged |
 //! | the locks are given back, the files (where `sys/promise.rs` says so) and the directory are synced | the blobs |
 //!
@@ -36,7 +36,7 @@ use crate::sys::Naming;
 use crate::volume::Volume;
 use crate::volume::blob_dir::BlobDir;
 use crate::volume::events::done;
-use crate::volume::meta::{LARGE, Row};
+use crate::volume::meta::{LARGE, Noted, Row};
 use crate::volume::staged::Staged;
 use crate::waiting::{Busy, Patience};
 
@@ -97,10 +97,16 @@ impl Volume {
             Ok(None) => return all(Err(Busy)),
             Err(error) => return all(Ok(Err(error))),
         };
-        let have_rows = match self.meta.have_rows(&digests) {
-            Ok(have_rows) => have_rows,
+        let known = if self.root.is_collected() {
+            self.meta.have_rows_and_notes(&digests)
+        } else {
+            self.meta.have_rows(&digests).map(|have_rows| (have_rows, Noted::default()))
+        };
+        let (have_rows, noted) = match known {
+            Ok(known) => known,
             Err(error) => return all(Ok(Err(error))),
         };
+        let Ok(()) = self.protect_all(&mut publications, &noted) else { return all(Err(Busy)) };
         for (publication, has_row) in publications.iter_mut().zip(have_rows) {
             publication.decide(has_row);
         }
@@ -129,6 +135,29 @@ impl Volume {
             });
         }
         tried
+    }
+
+    /// Remove the notes of blobs, before any look at the files that have their names, and tell a collection under way of
+    /// documents. The digests are locked: a collection that is not under way by now waits for that lock before it marks.
+    fn protect_all(&self, publications: &mut [Publication<'_>], noted: &Noted) -> Result<(), Busy> {
+        let mut documents = Vec::new();
+        for publication in publications.iter_mut().filter(|one| noted.is_under_way && one.fate == Fate::Link) {
+            match self.names_of(publication.candidate) {
+                Ok(Some(names)) => documents.push((publication.candidate.digest, names)),
+                Ok(None) => {}
+                Err(error) => publication.fate = Fate::Known(Err(error)),
+            }
+        }
+        match self.meta.try_protect(&noted.digests, &documents) {
+            Ok(Some(())) => {}
+            Ok(None) => return Err(Busy),
+            Err(error) => {
+                let digests: HashSet<_> = documents.iter().map(|(digest, _)| digest).chain(&noted.digests).collect();
+                let refused = publications.iter_mut().filter(|one| digests.contains(&one.candidate.digest));
+                refused.for_each(|publication| publication.fate = Fate::Known(Err(error.clone())));
+            }
+        }
+        Ok(())
     }
 
     /// Make the rows durable of those that need one, all at once, and remember the large ones without; return those that

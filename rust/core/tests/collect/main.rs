@@ -4,9 +4,11 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod beside;
 mod clocks;
 mod failures;
 mod frees;
+mod idle;
 mod refuses;
 mod steps;
 mod support;

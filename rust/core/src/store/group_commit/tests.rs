@@ -173,7 +173,7 @@ fn a_leader_that_dies_leaves_no_caller_waiting() {
 /// Write a file of an entry.
 fn stage(store: &Store, entry: &mut Entry, data: &[u8]) {
     let digest = digest_many(Algorithm::Sha256, &[data])[0];
-    assert!(store.stage(entry, digest, data, None, 0).unwrap());
+    assert!(store.stage(entry, digest, data, None, 0, false).unwrap());
 }
 
 /// Commit a group while no other process holds a lock.
@@ -231,7 +231,7 @@ fn the_same_bytes_twice_in_a_round_are_one_blob_with_the_labels_of_the_first() {
             .map(|labels| {
                 let (mut entry, digest) =
                     (Entry::new(Algorithm::Sha256), digest_many(Algorithm::Sha256, &[b"same"])[0]);
-                assert!(store.stage(&mut entry, digest, b"same", Some(labels), 0).unwrap());
+                assert!(store.stage(&mut entry, digest, b"same", Some(labels), 0, false).unwrap());
                 entry
             })
             .collect();
@@ -255,7 +255,7 @@ fn the_second_of_the_same_bytes_is_stored_where_the_first_fails() {
         let digest = digest_many(Algorithm::Sha256, &[b"same"])[0];
         let mut entry = Entry::new(Algorithm::Sha256);
         for _ in 0..2 {
-            assert!(store.stage(&mut entry, digest, b"same", Some(&labels), 0).unwrap());
+            assert!(store.stage(&mut entry, digest, b"same", Some(&labels), 0, false).unwrap());
         }
         fixture.faulty.set(Some(Fault::First(op, libc::EIO)));
 

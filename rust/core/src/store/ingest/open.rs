@@ -115,7 +115,7 @@ impl Ingests {
         let NamedBlob::File(file, stat) = named else {
             return Ok(false);
         };
-        if total.is_some_and(|total| total != stat.size) {
+        if total.is_some_and(|total| total != stat.size) || !self.volume.confirm(&dir, digest, file.as_fd())? {
             return Ok(false);
         }
         if !dir.covers(&stat) {

@@ -7,8 +7,8 @@
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::Meta;
 use super::writer::Sync;
+use super::{Meta, query};
 use crate::archive::json::{Reference, References, Role};
 use crate::digest::Digest;
 use crate::error::Result;
@@ -29,23 +29,23 @@ impl Meta {
         Ok(self.read(|connection| noted(connection, digests))?.unwrap_or_default())
     }
 
-    /// Protect blobs that were noted, all in one transaction, which survives a power loss: their notes go, and a collection
-    /// under way learns of them. None, and nothing is changed, while another process writes.
-    pub fn try_protect(&self, digests: &[Digest]) -> Result<Option<()>> {
-        if digests.is_empty() {
-            return Ok(Some(()));
-        }
-        let run = |connection: &Connection| match Collecting::find(connection)? {
-            Some(collecting) => collecting.unnote(digests),
-            None => Ok(()),
+    /// Say of each digest whether there is a row, as `have_rows` does, and ask for notes in the same transaction.
+    pub fn have_rows_and_notes(&self, digests: &[Digest]) -> Result<(Vec<bool>, Noted)> {
+        let ask = |connection: &Connection| {
+            let transaction = connection.unchecked_transaction()?;
+            let found = (query::rows_there(&transaction, digests)?, noted_in(&transaction, digests)?);
+            transaction.commit()?;
+            Ok(found)
         };
-        self.try_write(Sync::Durable, &mut Some(run))
+        Ok(self.read(ask)?.unwrap_or_else(|| (vec![false; digests.len()], Noted::default())))
     }
 
-    /// Tell a collection under way of new documents and what they name, before they get their names. None, and nothing is
-    /// changed, while another process writes.
-    pub fn try_log_documents(&self, documents: &[(Digest, References)]) -> Result<Option<()>> {
-        if documents.is_empty() {
+    /// Remove the notes of blobs, and tell a collection under way of them and of new documents with what they name, before
+    /// those get their names: all in one transaction. None, and nothing is changed, while another process writes.
+    ///
+    /// The removal of a note survives a power loss. A collection does not, so that a document alone need not.
+    pub fn try_protect(&self, noted: &[Digest], documents: &[(Digest, References)]) -> Result<Option<()>> {
+        if noted.is_empty() && documents.is_empty() {
             return Ok(Some(()));
         }
         let run = |connection: &Connection| {
@@ -54,17 +54,24 @@ impl Meta {
                 collecting.add_document(digest, Some(references))?;
                 collecting.log(&[*digest])?;
             }
-            Ok(())
+            collecting.unnote(noted)
         };
-        self.try_write(Sync::Cheap, &mut Some(run))
+        let sync = if noted.is_empty() { Sync::Cheap } else { Sync::Durable };
+        self.try_write(sync, &mut Some(run))
     }
 }
 
 /// Ask for the notes of blobs, and whether a collection is under way.
-pub(super) fn noted(connection: &Connection, digests: &[Digest]) -> rusqlite::Result<Noted> {
+fn noted(connection: &Connection, digests: &[Digest]) -> rusqlite::Result<Noted> {
     let transaction = connection.unchecked_transaction()?;
+    let found = noted_in(&transaction, digests)?;
+    transaction.commit()?;
+    Ok(found)
+}
+
+fn noted_in(transaction: &Connection, digests: &[Digest]) -> rusqlite::Result<Noted> {
     let mut found = Noted::default();
-    if let Some(collecting) = Collecting::find(&transaction)? {
+    if let Some(collecting) = Collecting::find(transaction)? {
         found.is_under_way = collecting.is_under_way()?;
         for digest in digests {
             if collecting.is_noted(digest)? {
@@ -72,7 +79,6 @@ pub(super) fn noted(connection: &Connection, digests: &[Digest]) -> rusqlite::Re
             }
         }
     }
-    transaction.commit()?;
     Ok(found)
 }
 

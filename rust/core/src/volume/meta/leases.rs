@@ -4,6 +4,7 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Meta;
+use super::collect::Collecting;
 use super::writer::Sync;
 use crate::digest::Digest;
 use crate::error::Result;
@@ -133,10 +134,14 @@ impl<'a> Leases<'a> {
         Ok(())
     }
 
-    /// Have a lease protect resources.
+    /// Have a lease protect resources. Their notes go, so that the grace time begins again when the lease ends.
     pub fn enter(&self, id: &str, resources: &Resources) -> rusqlite::Result<()> {
         let sql = "INSERT OR IGNORE INTO lease_resources (lease, kind, name) VALUES (?1, ?2, ?3)";
-        self.each(sql, id, resources)
+        self.each(sql, id, resources)?;
+        match Collecting::find(self.connection)? {
+            Some(collecting) => collecting.unnote(&resources.digests),
+            None => Ok(()),
+        }
     }
 
     /// Have a lease no longer protect resources.

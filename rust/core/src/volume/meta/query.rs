@@ -23,11 +23,15 @@ pub(super) fn get_many(connection: &Connection, digests: &[Digest]) -> rusqlite:
 /// Say of each digest whether there is a row.
 pub(super) fn have_rows(connection: &Connection, digests: &[Digest]) -> rusqlite::Result<Vec<bool>> {
     let transaction = connection.unchecked_transaction()?;
-    let mut statement = transaction.prepare_cached("SELECT 1 FROM blobs WHERE digest = ?1")?;
-    let found = digests.iter().map(|digest| statement.exists([digest.to_string()])).collect::<rusqlite::Result<_>>()?;
-    drop(statement);
+    let found = rows_there(&transaction, digests)?;
     transaction.commit()?;
     Ok(found)
+}
+
+/// Say of each digest whether there is a row. The caller holds the transaction.
+pub(super) fn rows_there(transaction: &Connection, digests: &[Digest]) -> rusqlite::Result<Vec<bool>> {
+    let mut statement = transaction.prepare_cached("SELECT 1 FROM blobs WHERE digest = ?1")?;
+    digests.iter().map(|digest| statement.exists([digest.to_string()])).collect()
 }
 
 /// Return the rows from `first` to `last`, both included, ordered by digest.

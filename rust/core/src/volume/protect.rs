@@ -1,0 +1,73 @@
+//! The writers' part of garbage collection: remove the note of a blob, then look for the blob.
+//!
+//! A note is the only permission to remove a blob. A collection removes the note and takes the blob out of `blobs/` in one
+//! transaction. So if a caller finds no note, or removes it, and finds the file after that, no collection removes the blob before
+//! it has noted the blob again and the grace time has passed. `docs/lifecycle-protocol.md` has all of it.
+//!
+//! A store in which nothing was ever collected has no notes, and nothing is asked.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use crate::archive::json::{DOCUMENT_LIMIT, References, may_be_document, references};
+use crate::digest::Digest;
+use crate::error::{At, Result};
+use crate::model::Resources;
+use crate::sys::{found, read_exact_at};
+use crate::volume::Volume;
+use crate::volume::blob_dir::BlobDir;
+use crate::volume::publish::Candidate;
+use crate::waiting::Patience;
+
+/// The first bytes of a blob, which say whether it may be a document.
+const HEAD: u64 = 256;
+
+impl Volume {
+    /// Protect blobs before the caller looks for them: by the lease under which it works, or else for the grace time.
+    pub fn protect(&self, lease: Option<&str>, digests: &[Digest]) -> Result<()> {
+        self.check_writable()?;
+        Patience::until(|| self.try_protect(lease, digests))
+    }
+
+    /// Protect blobs as `protect` does, once; None, and nothing is changed, while another process writes.
+    pub(crate) fn try_protect(&self, lease: Option<&str>, digests: &[Digest]) -> Result<Option<()>> {
+        if let Some(id) = lease {
+            return self.try_enter(id, &Resources { digests: digests.to_vec(), refs: Vec::new() }, "");
+        }
+        if !self.root.is_collected() {
+            return Ok(Some(()));
+        }
+        let noted = self.meta.noted(digests)?;
+        self.meta.try_protect(&noted.digests, &[])
+    }
+
+    /// Protect a blob that was found, and return whether its name still leads to that file: only then may the caller answer that
+    /// the blob is stored. The caller holds no lock.
+    pub(crate) fn confirm(&self, dir: &BlobDir, digest: &Digest, file: BorrowedFd<'_>) -> Result<bool> {
+        if !self.root.is_collected() {
+            return Ok(true);
+        }
+        self.protect(None, &[*digest])?;
+        let path = || self.root.blob_path(digest);
+        let named = found(self.sys.stat_at(dir.fd(), &digest.encoded())).at("stat", path)?;
+        let ours = self.sys.stat(file.as_fd()).at("stat", path)?;
+        Ok(named.is_some_and(|named| named.id == ours.id))
+    }
+
+    /// Return the blobs that a file names, if it may be a document and names any. A collection under way has to know them before
+    /// the file gets its name: it may have passed by their other roots already.
+    pub(crate) fn names_of(&self, candidate: &Candidate<'_>) -> Result<Option<References>> {
+        let Candidate { staged, digest, size, .. } = candidate;
+        if *size > DOCUMENT_LIMIT {
+            return Ok(None);
+        }
+        let path = || self.root.blob_path(digest);
+        let mut data = vec![0; usize::try_from((*size).min(HEAD)).unwrap_or_default()];
+        read_exact_at(self.sys.as_ref(), staged.fd(), &mut data, 0).at("read", path)?;
+        if !may_be_document(&data) {
+            return Ok(None);
+        }
+        data.resize(usize::try_from(*size).unwrap_or_default(), 0);
+        read_exact_at(self.sys.as_ref(), staged.fd(), &mut data, 0).at("read", path)?;
+        Ok(references(&data).filter(|names| !names.blobs.is_empty()))
+    }
+}
