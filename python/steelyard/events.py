@@ -6,7 +6,7 @@
 | --- | --- |
 | ``type`` | text: one of `EventType` but ``missed``, which no filter keeps away |
 | ``digest``, ``size`` | the blob, or the target of the image name |
-| ``name``, ``previous`` | the image name, and the digest that it held before it was moved |
+| ``name``, ``previous`` | the image name, and the digest that it held before |
 | ``lease`` | the ID of the lease |
 | ``reason`` | why a blob was deleted: ``deleted``, ``collected`` or ``quarantined`` |
 | ``at`` | a time |
@@ -34,7 +34,7 @@ from steelyard.digest import Digest
 from steelyard.errors import InvalidArgument
 from steelyard.model import NO_LABELS, Labels
 
-__all__ = ("EVENT_FIELDS", "Event", "EventSource", "EventType", "Events")
+__all__ = ("EVENT_FIELDS", "BlockingEvents", "Event", "EventSource", "EventType", "Events")
 
 EventType = Literal[
     "created",
@@ -82,7 +82,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         digest: the blob, or the target of the image name.
         size: its length in bytes, if it is known; that of a deleted blob is not.
         name: the image name.
-        previous: the digest that a moved image name held before.
+        previous: the digest that the image name held before; None if the name is new, or was removed.
         lease: the ID of the lease.
         reason: why a blob was deleted: by a call, as garbage, or because it was damaged.
         labels: the new labels of the blob, the image name or the lease; those of a removed image name are its last ones.
@@ -226,6 +226,27 @@ class Events(ProcessBound, AsyncGenerator[Event, None]):
         self._waiting.clear()
         if self._native is not None:
             self._native.close()
+
+
+class BlockingEvents(ProcessBound):
+    """The events of a subscription, for a thread. It has begun.
+
+    Args:
+        native: the native subscription.
+    """
+
+    def __init__(self, native: _native.Subscription) -> None:
+        self._native = native
+
+    def wait(self, seconds: float) -> list[Event] | None:
+        """Wait for events for at most that time. Return those that are there, or None if there will be no more."""
+        self._native.wait(seconds)
+        rows = self._native.take(_TAKEN)
+        return None if rows is None else [_to_event(row) for row in rows]
+
+    def close(self) -> None:
+        """End the subscription; a second call does nothing."""
+        self._native.close()
 
 
 class EventSource:

@@ -34,7 +34,10 @@ OTHER = "sha256:" + "cd" * 32
 
 def test_health_is_serving_for_each_service(content: Wire) -> None:
     health: Any = health_pb2_grpc.HealthStub(content.channel)
-    for service in ("", "containerd.services.content.v1.Content", "containerd.services.images.v1.Images"):
+    services = (
+        f"containerd.services.{name}" for name in ("content.v1.Content", "images.v1.Images", "events.v1.Events")
+    )
+    for service in ("", *services):
         answer = health.Check(health_pb2.HealthCheckRequest(service=service))
         assert health_pb2.HealthCheckResponse.SERVING == answer.status
     with refused(StatusCode.NOT_FOUND, "unheard"):
@@ -89,6 +92,7 @@ def test_reflection_tells_the_services_and_their_messages(content: Wire) -> None
     names = {service.name for service in services.list_services_response.service}
     assert {
         "containerd.services.content.v1.Content",
+        "containerd.services.events.v1.Events",
         "containerd.services.images.v1.Images",
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",

@@ -93,10 +93,8 @@ class MemoryImageNames(ImageNames):
     def _set(self, image: Image) -> None:
         old = self._images.get(image.name)
         self._images[image.name] = image
-        if old is None or old.target.digest == image.target.digest:
-            self._publish("name_set", image)
-        else:
-            self._publish("name_moved", image, old.target.digest)
+        previous = None if old is None else old.target.digest
+        self._publish("name_set" if previous in {None, image.target.digest} else "name_moved", image, previous)
 
     def _publish(self, kind: EventType, image: Image, previous: Digest | None = None) -> None:
         target = image.target

@@ -116,7 +116,7 @@ class EventingContract:
 
         assert ["name_set", "name_moved", "name_set", "name_removed"] == [event.type for event in found]
         assert [first.digest, second.digest, second.digest, second.digest] == [event.digest for event in found]
-        assert [None, first.digest, None, None] == [event.previous for event in found]
+        assert [None, first.digest, second.digest, None] == [event.previous for event in found]
         assert {"a"} == {event.name for event in found}
         assert Labels({"k": "v"}) == found[0].labels
 

@@ -181,7 +181,7 @@ pub struct Event {
     pub name: Option<String>,
     /// The ID of the lease.
     pub lease: Option<String>,
-    /// The digest that the image name held before.
+    /// The digest that the image name held before, if there was one.
     pub previous: Option<Digest>,
     /// Why the blob was removed.
     pub reason: Option<Removal>,

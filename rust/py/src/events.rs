@@ -1,7 +1,9 @@
 //! `Events` and `Subscription`: changes, for those who subscribe to them.
 
 use std::collections::BTreeMap;
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -147,6 +149,18 @@ impl Subscription {
     #[getter]
     fn ready(&self) -> Result<Wait> {
         Ok(Wait::for_events(Arc::clone(self.core()?)))
+    }
+
+    /// Wait for something to take, for at most that time.
+    #[pyo3(signature = (seconds, /))]
+    fn wait(&self, py: Python<'_>, seconds: f64) -> Result<()> {
+        let core = Arc::clone(self.core()?);
+        py.detach(move || {
+            let (notify, notified) = channel();
+            core.when_ready(Box::new(move || notify.send(()).unwrap_or_default()));
+            notified.recv_timeout(Duration::from_secs_f64(seconds)).unwrap_or_default();
+        });
+        Ok(())
     }
 
     fn wake(&self) -> Result<()> {

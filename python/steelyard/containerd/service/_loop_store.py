@@ -16,6 +16,7 @@ from steelyard._runtime.backend import EventLoop
 from steelyard._runtime.iteration import next_item
 from steelyard.content import ReaderAt, Store, Writer
 from steelyard.digest import Digest
+from steelyard.events import Event, Events
 from steelyard.local.blocking import BlockingIngest, BlockingStore
 from steelyard.model import Buffer, Descriptor, Image, Info, Labels, Status
 from steelyard.names import ImageNames
@@ -120,6 +121,12 @@ class LoopStore:
     def delete(self, digest: Digest) -> None:
         self._loop.run(lambda: self._store.delete(digest))
 
+    def events(self, *filters: str) -> _Events:
+        async def begin() -> Events:
+            return await self._store.events(*filters).__aenter__()
+
+        return _Events(self._loop.run(begin), self._loop)
+
     def blob(self, digest: Digest) -> _Blob:
         return _Blob(self._loop.run(lambda: self._store.reader_at(digest)), self._loop)
 
@@ -185,6 +192,26 @@ class _Ingest:
 
     def close(self) -> None:
         self._loop.run(self._writer.aclose)
+
+
+class _Events:
+    def __init__(self, events: Events, loop: LoopCalls) -> None:
+        self._events = events
+        self._loop = loop
+
+    def wait(self, seconds: float) -> list[Event] | None:
+        async def wait() -> list[Event] | None:
+            try:
+                with anyio.move_on_after(seconds):
+                    return [await next_item(self._events)]
+            except StopAsyncIteration:
+                return None
+            return []
+
+        return self._loop.run(wait)
+
+    def close(self) -> None:
+        self._loop.run(self._events.aclose)
 
 
 class _Names:

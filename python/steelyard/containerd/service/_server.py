@@ -21,6 +21,8 @@ from steelyard._runtime.threads import Pool, refusable
 from steelyard.containerd._grpc import require_threads
 from steelyard.containerd.service._content import SERVICE as CONTENT
 from steelyard.containerd.service._content import Content
+from steelyard.containerd.service._events import SERVICE as EVENTS
+from steelyard.containerd.service._events import Events
 from steelyard.containerd.service._images import SERVICE as IMAGES
 from steelyard.containerd.service._images import Images
 from steelyard.containerd.service._interceptor import Interceptor
@@ -105,7 +107,8 @@ class Server(ProcessBound):
         self._interceptor = Interceptor(
             calls=calls, idle_seconds=idle_seconds, message_bytes=message_bytes, meters=self._meters
         )
-        self._health = Health((CONTENT, IMAGES), watchers=max(1, calls // 4))
+        self._health = Health((CONTENT, IMAGES, EVENTS), watchers=max(1, calls // 4))
+        self._events: Events | None = None
         self._stack: AsyncExitStack | None = None
 
     @property
@@ -165,11 +168,13 @@ class Server(ProcessBound):
                 ("grpc.so_reuseport", 0),
             ],
         )
+        self._events = Events(store, subscribers=max(1, self._most_calls // 4))
         services = {
             CONTENT: Content(store, read_bytes=self._read_bytes, meters=self._meters).handlers(self._interceptor),
             IMAGES: Images(store).handlers(self._interceptor),
+            EVENTS: self._events.handlers(self._interceptor),
             HEALTH: self._health.handlers(self._interceptor),
-            REFLECTION: Reflection((CONTENT, IMAGES, HEALTH, REFLECTION)).handlers(self._interceptor),
+            REFLECTION: Reflection((CONTENT, IMAGES, EVENTS, HEALTH, REFLECTION)).handlers(self._interceptor),
         }
         server.add_generic_rpc_handlers(
             tuple(grpc.method_handlers_generic_handler(name, handlers) for name, handlers in services.items())
@@ -180,6 +185,8 @@ class Server(ProcessBound):
         # CANCEL: shielded, because handlers on threads still use the store; the grace bounds it.
         with CancelScope(shield=True):
             self._health.drain()
+            if self._events is not None:
+                self._events.drain()
             ended = await run(running.drain, self._grace_seconds)
             while not await run(ended.wait, _STEP_SECONDS):
                 pass

@@ -14,7 +14,7 @@ from steelyard import _native, filters
 from steelyard._lazy import Module
 from steelyard._runtime.fork import ProcessBound
 from steelyard.digest import Algorithm, Digest
-from steelyard.errors import DataCorrupt, InvalidArgument
+from steelyard.errors import DataCorrupt, InvalidArgument, Unsupported
 from steelyard.local._defaults import WRITE_BUFFER, Durability
 from steelyard.local.blocking._blob import BlockingBlob
 from steelyard.local.blocking._ingest import BlockingIngest
@@ -24,9 +24,12 @@ from steelyard.model import Descriptor, Info, Labels, Status
 from steelyard.options import IngestOptions, check_ref, label_keys
 
 if TYPE_CHECKING:
+    from steelyard import events as _events
+    from steelyard.events import BlockingEvents
     from steelyard.local.blocking import _leases
     from steelyard.local.blocking._leases import BlockingLeases
 else:
+    _events = Module("steelyard.events")
     _leases = Module("steelyard.local.blocking._leases")
 
 __all__ = ("BlobPages", "BlockingStore", "OpenOptions", "StoreStats")
@@ -170,6 +173,12 @@ class BlockingStore(ProcessBound):
             LeaseEnded: the lease has ended.
         """
         self.native.protect([str(Digest.parse(digest)) for digest in digests], lease=self.lease)
+
+    def events(self, *filters_: str, buffer: int = 4096) -> BlockingEvents:
+        """Subscribe to the changes of this process; see `Store.events`."""
+        if self.read_only:
+            raise Unsupported(self.native.path, operation="events of a store that is open read-only")
+        return _events.BlockingEvents(self.native.subscribe(filters.compile(*filters_).native, buffer))
 
     def notes(self) -> list[str]:
         """Return the problems that were found when the store was opened; see `LocalStore.notes`."""

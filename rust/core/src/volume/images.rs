@@ -86,8 +86,8 @@ impl Volume {
 
     /// Begin the event of a name that is changed, within the transaction; it is done when that is durable.
     fn begin_name(&self, image: &Image, previous: Option<Digest>) -> Option<Arc<Report>> {
-        let previous = previous.filter(|previous| *previous != image.target.digest);
-        let kind = if previous.is_some() { EventKind::NameMoved } else { EventKind::NameSet };
+        let is_moved = previous.is_some_and(|previous| previous != image.target.digest);
+        let kind = if is_moved { EventKind::NameMoved } else { EventKind::NameSet };
         self.events().begin(|| Event { previous, ..Event::of_image(kind, image, image.updated_ns) })
     }
 
