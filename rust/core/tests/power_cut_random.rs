@@ -24,6 +24,7 @@ use common::{SHA256, Scratch};
 use disk::{BTRFS, Disk, EXT4, EXT4_NO_JOURNAL, Kind, XFS};
 use steelyard_core::digest::Digest;
 use steelyard_core::model::{Labels, Target};
+use steelyard_core::store::collect::Options as CollectOptions;
 use steelyard_core::store::{Options, Store};
 use steelyard_core::volume::images::Taken;
 
@@ -264,6 +265,35 @@ fn a_removed_log_whose_blocks_are_used_again_takes_nothing_back() {
     }
     println!("a removed log, seed {seed}: {losses} of {count} cuts lost something");
     assert_eq!(0, losses);
+}
+
+#[test]
+fn a_note_that_a_lease_of_a_process_removed_is_gone_from_the_disk() {
+    let options = CollectOptions { grace_ns: 3_600_000_000_000, ..CollectOptions::default() };
+    let is_noted = |store: &Store, digest| {
+        let mut why = store.why(vec![digest]).unwrap();
+        while !why.step().unwrap() {}
+        why.reasons().unwrap()[0].since_ns.is_some()
+    };
+    for kind in [EXT4, XFS] {
+        let scratch = Scratch::new();
+        let Some(disk) = Disk::make(&scratch, kind) else { continue };
+        let store = Store::open(&disk.root(), Options::default()).unwrap();
+        let digest = store.put(b"leased", SHA256, None, None).unwrap().digest;
+        let mut collection = store.collection(options).unwrap();
+        while !collection.step().unwrap() {}
+        drop(collection);
+        // A change that is synced, and all before it.
+        store.put(b"labelled", SHA256, None, Some(&Labels::from([("a".to_owned(), "b".to_owned())]))).unwrap();
+        assert!(is_noted(&store, digest));
+        store.volume().begin_lease("own", &Labels::new(), None).unwrap();
+        store.put_under(Some("own"), b"leased", SHA256, None, None).unwrap();
+        let copy = disk.copy(&scratch);
+        drop(store);
+        let disk = disk.after_cut(&scratch, copy);
+        let store = Store::open(&disk.root(), Options::default()).unwrap();
+        assert!(!is_noted(&store, digest));
+    }
 }
 
 #[test]

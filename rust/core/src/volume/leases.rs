@@ -128,29 +128,34 @@ impl Volume {
 
     /// Have a lease protect resources, all of them; on return that survives a power loss, or the process of the lease.
     pub fn add_to_lease(&self, id: &str, resources: &Resources) -> Result<()> {
-        self.change_lease(id, |leases| leases.enter(id, resources))
+        self.change_lease(id, &resources.digests, |leases| leases.enter(id, resources))
     }
 
     /// Have a lease no longer protect resources; those that it does not protect are passed over.
     pub fn remove_from_lease(&self, id: &str, resources: &Resources) -> Result<()> {
-        self.change_lease(id, |leases| leases.leave(id, resources))
+        self.change_lease(id, &[], |leases| leases.leave(id, resources))
     }
 
     /// End a lease; on return that survives a power loss. A caller that works under it gets `LeaseEnded`.
     pub fn delete_lease(&self, id: &str) -> Result<()> {
         let report = self.begin_lease_event(EventKind::LeaseEnded, id, &Labels::new(), self.sys.now_ns());
-        self.change_lease(id, |leases| leases.remove(id, None))?;
+        self.change_lease(id, &[], |leases| leases.remove(id, None))?;
         done(report);
         Ok(())
     }
 
-    fn change_lease(&self, id: &str, run: impl Fn(&Leases<'_>) -> rusqlite::Result<()>) -> Result<()> {
+    fn change_lease(
+        &self,
+        id: &str,
+        entered: &[Digest],
+        run: impl Fn(&Leases<'_>) -> rusqlite::Result<()>,
+    ) -> Result<()> {
         self.check_writable()?;
         // Before the transaction, because this asks for a lock of another file.
         self.lease(id)?;
         let durable = !self.own_leases.has(id);
         Patience::until(|| {
-            self.meta.try_change_leases(durable, |leases| match leases {
+            self.meta.try_change_leases(durable, entered, |leases| match leases {
                 Some(leases) if leases.get(id)?.is_some() => run(leases).map(Ok),
                 _ => Ok(Err(no_lease(id))),
             })
@@ -176,7 +181,7 @@ impl Volume {
     pub(crate) fn try_enter(&self, id: &str, resources: &Resources, committed: &str) -> Result<Option<()>> {
         let durable = !self.own_leases.has(id);
         let ended = |reason| Error::LeaseEnded { lease: id.to_owned(), reason };
-        self.meta.try_change_leases(durable, |leases| {
+        self.meta.try_change_leases(durable, &resources.digests, |leases| {
             let Some(leases) = leases else { return Ok(Err(ended(DELETED))) };
             let Some(row) = leases.get(id)? else { return Ok(Err(ended(DELETED))) };
             match self.end_of(&row) {

@@ -26,14 +26,20 @@ pub struct Noted {
 impl Meta {
     /// Ask for the notes of blobs, and whether a collection is under way.
     pub fn noted(&self, digests: &[Digest]) -> Result<Noted> {
-        Ok(self.read(|connection| noted(connection, digests))?.unwrap_or_default())
+        let ask = |connection: &Connection| {
+            let transaction = connection.unchecked_transaction()?;
+            let found = noted(&transaction, digests)?;
+            transaction.commit()?;
+            Ok(found)
+        };
+        Ok(self.read(ask)?.unwrap_or_default())
     }
 
     /// Say of each digest whether there is a row, as `have_rows` does, and ask for notes in the same transaction.
     pub fn have_rows_and_notes(&self, digests: &[Digest]) -> Result<(Vec<bool>, Noted)> {
         let ask = |connection: &Connection| {
             let transaction = connection.unchecked_transaction()?;
-            let found = (query::rows_there(&transaction, digests)?, noted_in(&transaction, digests)?);
+            let found = (query::rows_there(&transaction, digests)?, noted(&transaction, digests)?);
             transaction.commit()?;
             Ok(found)
         };
@@ -61,15 +67,8 @@ impl Meta {
     }
 }
 
-/// Ask for the notes of blobs, and whether a collection is under way.
-fn noted(connection: &Connection, digests: &[Digest]) -> rusqlite::Result<Noted> {
-    let transaction = connection.unchecked_transaction()?;
-    let found = noted_in(&transaction, digests)?;
-    transaction.commit()?;
-    Ok(found)
-}
-
-fn noted_in(transaction: &Connection, digests: &[Digest]) -> rusqlite::Result<Noted> {
+/// Ask for the notes of blobs, and whether a collection is under way. The caller holds the transaction.
+pub(super) fn noted(transaction: &Connection, digests: &[Digest]) -> rusqlite::Result<Noted> {
     let mut found = Noted::default();
     if let Some(collecting) = Collecting::find(transaction)? {
         found.is_under_way = collecting.is_under_way()?;

@@ -4,7 +4,7 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Meta;
-use super::collect::Collecting;
+use super::collect::{self, Collecting};
 use super::writer::Sync;
 use crate::digest::Digest;
 use crate::error::Result;
@@ -60,14 +60,26 @@ impl Meta {
         })?
     }
 
-    /// Change leases in one transaction; `run` gets none where there was never one. None, and nothing is changed, while another
-    /// process writes. With `durable` the change survives a power loss.
-    pub fn try_change_leases<T, F>(&self, durable: bool, run: F) -> Result<Option<T>>
+    /// Change leases in one transaction; `run` gets none where there was never one, and enters these blobs or none. None, and
+    /// nothing is changed, while another process writes. With `durable` the change survives a power loss.
+    ///
+    /// So does the removal of a note in any case: a writer that finds no note relies on that, and has no lease.
+    pub fn try_change_leases<T, F>(&self, durable: bool, entered: &[Digest], run: F) -> Result<Option<T>>
     where
-        F: FnOnce(Option<&Leases<'_>>) -> rusqlite::Result<Result<T>>,
+        F: Fn(Option<&Leases<'_>>) -> rusqlite::Result<Result<T>>,
     {
-        let run = |connection: &Connection| run(Leases::find(connection)?.as_ref());
-        self.try_write(sync_of(durable), &mut Some(run))?.transpose()
+        let change = |connection: &Connection| run(Leases::find(connection)?.as_ref());
+        if !durable {
+            let run = |connection: &Connection| match collect::noted(connection, entered)?.digests.as_slice() {
+                [] => change(connection).map(Some),
+                _ => Ok(None),
+            };
+            match self.try_write(Sync::Cheap, &mut Some(run))? {
+                Some(None) => {}
+                done => return done.flatten().transpose(),
+            }
+        }
+        self.try_write(Sync::Durable, &mut Some(change))?.transpose()
     }
 
     /// Remove a lease of a process that ends; a failure leaves a row that counts for nothing.
