@@ -15,7 +15,7 @@ import pytest
 from support.descriptors import open_files
 from support.forks import forked_run
 
-from steelyard import DataCorrupt, FailedPrecondition, LocalStore, MemoryStore
+from steelyard import DataCorrupt, Descriptor, FailedPrecondition, LocalStore, MemoryStore
 from steelyard._runtime import calls
 from steelyard.errors import Unsupported
 from steelyard.events import Event, Events
@@ -123,15 +123,20 @@ async def test_a_damaged_blob_that_is_moved_aside_has_an_event(tmp_path: Path) -
     assert (digest, "quarantined") == (event.digest, event.reason)
 
 
-async def test_a_blob_that_is_collected_has_an_event() -> None:
-    store = MemoryStore()
-    async with store.events("type==deleted") as events:
-        digest = (await store.put(b"garbage")).digest
+@pytest.mark.parametrize("kind", ["local", "memory"])
+async def test_a_blob_that_is_collected_has_an_event(tmp_path: Path, kind: str) -> None:
+    async with (
+        opened(tmp_path) if kind == "local" else MemoryStore() as store,
+        store.events("digest", "name") as events,
+    ):
+        kept, garbage = [(await store.put(data)).digest for data in (b"kept", b"garbage")]
+        await store.images.create("kept", Descriptor(digest=kept, size=4))
         await store.collect(grace=timedelta(0))
+        await store.put(b"garbage")
 
-        [event] = await take(events, 1)
+        found = [(event.type, event.digest, event.reason) for event in await take(events, 5)]
 
-    assert (digest, "collected") == (event.digest, event.reason)
+    assert [("deleted", garbage, "collected"), ("created", garbage, None)] == found[3:]
 
 
 async def test_a_put_makes_as_many_hops_with_and_without_a_subscriber(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 //! Taking blobs out of `blobs/`, and removing their files.
 
+use std::mem;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use super::garbage::{Garbage, Piece};
 use super::mark::Marking;
@@ -10,8 +12,10 @@ use super::values::Found;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, Result};
 use crate::format::names::condemned_name;
+use crate::model::Removal;
 use crate::sys::{Fd, missing};
 use crate::volume::Volume;
+use crate::volume::events::{Report, done};
 use crate::volume::lock::DigestLock;
 use crate::volume::meta::Checked;
 use crate::waiting::Patience;
@@ -37,6 +41,8 @@ pub(super) struct Sweep {
     unsynced: [bool; Algorithm::ALL.len()],
     /// The lowest level of a blob whose new name is not synced.
     lowest: Option<usize>,
+    /// For subscribers, of the blobs whose new names are not synced.
+    reports: Vec<Arc<Report>>,
 }
 
 /// The fate of a blob.
@@ -51,8 +57,8 @@ enum Fate {
 impl Sweep {
     pub fn new(number: u64, marking: Marking) -> Self {
         let (garbage, dirs) = (Garbage::default(), Default::default());
-        let (limit, lowest, places) = (None, None, Vec::new());
-        Self { number, marking, garbage, limit, bytes: 0, seen: 0, places, dirs, unsynced: Default::default(), lowest }
+        let (limit, lowest, places, unsynced, reports) = (None, None, Vec::new(), Default::default(), Vec::new());
+        Self { number, marking, garbage, limit, bytes: 0, seen: 0, places, dirs, unsynced, lowest, reports }
     }
 
     /// Condemn the next blobs; false when no more may go. All that was reached has been followed.
@@ -90,7 +96,8 @@ impl Sweep {
                     self.marking.marks.reach(&digest, Keep::Spared, None, false, true);
                 }
             }
-            Some(Checked::Done((fates, failure))) => {
+            Some(Checked::Done((fates, failure, reports))) => {
+                self.reports.extend(reports);
                 for (place, fate) in places.iter().zip(fates) {
                     self.settle_fate(*place, fate);
                 }
@@ -121,8 +128,8 @@ impl Sweep {
     }
 
     /// Condemn blobs in one transaction; None while another process writes.
-    #[expect(clippy::type_complexity, reason = "the fates of the blobs, and why the rest was left")]
-    fn try_batch(&self, places: &[usize]) -> Result<Option<Checked<(Vec<Fate>, Option<Error>)>>> {
+    #[expect(clippy::type_complexity, reason = "the fates of the blobs, why the rest was left, and the events")]
+    fn try_batch(&self, places: &[usize]) -> Result<Option<Checked<(Vec<Fate>, Option<Error>, Vec<Arc<Report>>)>>> {
         let (volume, slice) = (&self.marking.volume, Slice::batch());
         let pieces: Vec<(Piece, Digest)> = places
             .iter()
@@ -130,7 +137,7 @@ impl Sweep {
             .map(|piece| (piece, self.marking.marks.digest(piece.number)))
             .collect();
         volume.meta.try_condemn(self.number, self.seen, |condemning| {
-            let (mut fates, mut failure) = (Vec::with_capacity(pieces.len()), None);
+            let (mut fates, mut failure, mut reports) = (Vec::with_capacity(pieces.len()), None, Vec::new());
             for (piece, digest) in &pieces {
                 if failure.is_some() || (!fates.is_empty() && slice.is_over()) {
                     fates.push(Fate::Left);
@@ -138,10 +145,12 @@ impl Sweep {
                 }
                 let note = condemning.note_of(digest)?;
                 let may_go = note.is_some_and(|note| note.inode == piece.inode && note.mtime_ns == piece.mtime_ns);
+                let report = if may_go { volume.begin_removal(digest, Removal::Collected) } else { None };
                 let moved = if may_go { self.take_out(volume, piece, digest) } else { Ok(false) };
                 match moved {
                     Ok(true) => {
                         condemning.forget(digest)?;
+                        reports.extend(report);
                         fates.push(Fate::Condemned);
                     }
                     Ok(false) => fates.push(Fate::Spared),
@@ -151,7 +160,7 @@ impl Sweep {
                     }
                 }
             }
-            Ok((fates, failure))
+            Ok((fates, failure, reports))
         })
     }
 
@@ -209,6 +218,7 @@ impl Sweep {
             self.unsynced[place] = false;
         }
         self.lowest = None;
+        done(mem::take(&mut self.reports));
         Ok(())
     }
 
