@@ -21,6 +21,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "info": ("look:info", "Show size, times and labels of blobs."),
     "label": ("edit:label", "Set and remove labels of a blob."),
     "rm": ("edit:rm", "Delete blobs."),
+    "gc": ("collecting:gc", "Remove blobs that nothing needs any more, beside all other work on the store."),
+    "why": ("collecting:why", "Say what keeps blobs, or since when they are garbage."),
     "ingests": ("ingests:ingests", "List unfinished ingests."),
     "abort": ("ingests:abort", "Discard unfinished ingests."),
     "verify": ("check:verify", "Read blobs again and compare them with their digests."),
@@ -36,6 +38,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "images check": ("images_check:check", "Check whether images are complete, and list absent blobs."),
     "images usage": ("images_check:usage", "Count the blobs of images and their bytes."),
     "images convert": ("images_check:convert", "Convert an image to OCI's media types, or to some of its platforms."),
+    "leases ls": ("leases:ls", "List leases."),
+    "leases create": ("leases:create", "Create a lease, and print it."),
+    "leases rm": ("leases:rm", "End leases; a program that works under one of them is told so at its next call."),
     "serve containerd": (
         "serve:containerd",
         "Serve the store to containerd, as its content store, on a Unix socket.",
@@ -50,6 +55,7 @@ LOOKS = frozenset({"ls", "info", "ingests", "stat", "images ls"})
 
 GROUPS: dict[str, str] = {
     "images": "List, name, check and convert images.",
+    "leases": "List, create and end leases, which keep blobs without a name.",
     "serve": "Offer the store to other programs.",
 }
 """The first word of commands of two words, and the summary of each group."""
@@ -63,7 +69,7 @@ class Options(NamedTuple):
             config file, or the platform's data directory.
         format: The format of the output: readable text, one JSON document, or one JSON record per line.
         quiet: Print digests or refs only, one per line; no notices, no progress.
-        verbose: Print a line for each file or blob, where a terminal would get a summary: put -r, --all, and long lists.
+        verbose: Print a line for each file or blob, where a terminal would get a summary: put -r, --all, gc, and long lists.
         no_progress: Show no progress on standard error.
         durability: The failure that a finished write survives: a power loss (the default), or only the end of the process.
         backend: The async library.

@@ -8,7 +8,7 @@ from enum import IntEnum
 
 from steelyard import errors
 
-__all__ = ("MEANINGS", "Exit", "combined", "exit_of")
+__all__ = ("MEANINGS", "BlobNeeded", "Exit", "OverBudget", "combined", "exit_of")
 
 
 class Exit(IntEnum):
@@ -24,6 +24,7 @@ class Exit(IntEnum):
     TRANSIENT = 7
     PERMISSION = 8
     NO_SPACE = 9
+    OVER_BUDGET = 10
     INTERRUPTED = 130
     BROKEN_PIPE = 141
     TERMINATED = 143
@@ -34,12 +35,13 @@ MEANINGS: dict[Exit, str] = {
     Exit.ERROR: "another error, or errors of several kinds in one batch",
     Exit.USAGE: "the command line is wrong, or a required package is missing; nothing was done",
     Exit.NOT_FOUND: "no such blob, ingest, image name, file or store; or blobs of an image are not stored",
-    Exit.CONFLICT: "the content is already stored and --fail-if-exists is given; or another process aborted the ingest",
+    Exit.CONFLICT: "the content is already stored and --fail-if-exists is given; another process aborted the ingest; or something needs the blob",
     Exit.MISMATCH: "a digest or size is not the expected one, stored bytes are damaged, or an image or archive is malformed",
     Exit.BUSY: "another writer holds the ingest, another process the store, or another server the address",
     Exit.TRANSIENT: "the server of a remote store does not answer; try again later",
     Exit.PERMISSION: "the operating system does not permit it, or the store is read-only",
     Exit.NO_SPACE: "no space or quota is left",
+    Exit.OVER_BUDGET: "`gc --max-bytes`: the store is still larger, because the rest is needed or within its grace time",
     Exit.INTERRUPTED: "ended by Ctrl-C (SIGINT); resumable work is kept, and the message says how to resume it",
     Exit.BROKEN_PIPE: "the reader closed the output (as in `steelyard ls | head`)",
     Exit.TERMINATED: "ended by SIGTERM, like Ctrl-C",
@@ -59,7 +61,43 @@ _BY_ERRNO = {
     errno.ENOTSOCK: Exit.USAGE,
 }
 
+
+class OverBudget(errors.SteelyardError):
+    """A collection could not make the store as small as it was asked to.
+
+    Attributes:
+        allowed: the most bytes that the store was to have.
+        missed: the bytes that it has more.
+    """
+
+    code = "over_budget"
+
+    def __init__(self, allowed: int, *, missed: int) -> None:
+        super().__init__(f"the store has {missed} bytes more than the {allowed} bytes of --max-bytes")
+        self.allowed = allowed
+        self.missed = missed
+
+
+class BlobNeeded(errors.FailedPrecondition):
+    """A blob is not deleted, because something needs it.
+
+    Attributes:
+        digest: the blob.
+        reason: what needs it, in words.
+    """
+
+    code = "blob_needed"
+
+    def __init__(self, digest: str, *, reason: str) -> None:
+        super().__init__(f"blob {digest}: not deleted, because it is needed: {reason}")
+        self.digest = digest
+        self.reason = reason
+
+
 _BY_KIND: tuple[tuple[type[Exception], Exit], ...] = (
+    (OverBudget, Exit.OVER_BUDGET),
+    (BlobNeeded, Exit.CONFLICT),
+    (errors.LeaseExists, Exit.CONFLICT),
     (errors.NotFound, Exit.NOT_FOUND),
     (errors.IncompleteImage, Exit.NOT_FOUND),
     (errors.NameMoved, Exit.CONFLICT),

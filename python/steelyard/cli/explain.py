@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import msgspec
 
 from steelyard import errors
-from steelyard.cli.exits import Exit, exit_of
+from steelyard.cli.exits import BlobNeeded, Exit, OverBudget, exit_of
 from steelyard.cli.names import AmbiguousDigest, counted
 from steelyard.cli.printing import printable, quoted
 from steelyard.cli.records import ErrorRecord
@@ -136,6 +136,20 @@ def _next_step(error: BaseException, program: str, command: str | None, about: s
             return error.next_step
         case errors.NotFound(kind="ingest"):
             return f"{program} ingests"
+        case errors.NotFound(kind="lease") | errors.LeaseExists() | errors.LeaseEnded():
+            return f"{program} leases ls"
+        case BlobNeeded(digest=digest):
+            return f"{program} why {digest}"
+        case OverBudget():
+            return f"{program} gc --dry-run --grace 0s"
+        case errors.CollectionBusy():
+            return f"{program} gc"  # later
+        case errors.CollectionRefused(cause="roots"):
+            return f"{program} gc --accept-roots --dry-run"
+        case errors.CollectionRefused(cause="open", store=store):
+            return f"fuser -v {quoted(store)}/lock"
+        case errors.CollectionRefused():
+            return None  # the message says what helps
         case errors.NotFound(kind="store"):
             return f"{program} doctor"
         case errors.NotFound(kind="image name" | "platform"):

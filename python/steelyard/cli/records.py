@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from steelyard.cli.printing import escaped_json, path_text
-from steelyard.model import Image, Info, Status
+from steelyard.model import Image, Info, Lease, LeaseResources, Status
 
 if TYPE_CHECKING:
+    from steelyard.collection import Garbage, Reason
     from steelyard.images import Node
 
 __all__ = (
@@ -22,10 +23,12 @@ __all__ = (
     "BlobRecord",
     "CheckedImageRecord",
     "CopiedRecord",
+    "EndedLeaseRecord",
     "ErrorRecord",
     "ExportedBlobRecord",
     "ExportedImageRecord",
     "FetchedRecord",
+    "GarbageRecord",
     "ImagePart",
     "ImageRecord",
     "ImageUsageRecord",
@@ -34,11 +37,14 @@ __all__ = (
     "IngestGoneRecord",
     "IngestRecord",
     "InspectedRecord",
+    "LeaseRecord",
     "PutRecord",
+    "ReasonRecord",
     "Record",
     "RemovedImageRecord",
     "RemovedRecord",
     "VerifiedRecord",
+    "WarningRecord",
     "encode",
     "summary",
 )
@@ -104,6 +110,84 @@ class RemovedRecord(Record, frozen=True, tag="removed"):
     digest: str
     size: int
     dry_run: bool
+
+
+class GarbageRecord(Record, frozen=True, tag="garbage"):
+    """A blob that nothing keeps: whether it was removed or would be, or stays for now."""
+
+    digest: str
+    size: int
+    since: datetime | None
+    goes: bool
+    dry_run: bool
+
+    @classmethod
+    def of(cls, garbage: Garbage, *, dry_run: bool) -> GarbageRecord:
+        """Return the record of garbage."""
+        return cls(
+            digest=str(garbage.digest), size=garbage.size, since=garbage.since, goes=garbage.goes, dry_run=dry_run
+        )
+
+
+class WarningRecord(Record, frozen=True, tag="warning"):
+    """Something that a collection ignored: a malformed document or reference."""
+
+    message: str
+
+
+class ReasonRecord(Record, frozen=True, tag="reason"):
+    """What keeps a blob, or since when it is garbage; without a root, `kind` is null."""
+
+    digest: str
+    kind: str | None
+    name: str | None
+    until: datetime | None
+    chain: list[str]
+    since: datetime | None
+
+    @classmethod
+    def of(cls, reason: Reason) -> ReasonRecord:
+        """Return the record of a reason."""
+        root = reason.root
+        return cls(
+            digest=str(reason.digest),
+            kind=None if root is None else root.kind,
+            name=None if root is None else root.name,
+            until=None if root is None else root.until,
+            chain=[str(digest) for digest in reason.chain],
+            since=reason.since,
+        )
+
+
+class LeaseRecord(Record, frozen=True, tag="lease"):
+    """A lease and what it protects."""
+
+    id: str
+    created_at: datetime
+    expires_at: datetime | None
+    process: int | None
+    labels: dict[str, str]
+    blobs: list[str]
+    refs: list[str]
+
+    @classmethod
+    def of(cls, lease: Lease, resources: LeaseResources) -> LeaseRecord:
+        """Return the record of a lease."""
+        return cls(
+            id=lease.id,
+            created_at=lease.created_at,
+            expires_at=lease.expires_at,
+            process=lease.process,
+            labels=dict(lease.labels),
+            blobs=[str(digest) for digest in resources.blobs],
+            refs=list(resources.refs),
+        )
+
+
+class EndedLeaseRecord(Record, frozen=True, tag="ended_lease"):
+    """A lease that was ended."""
+
+    id: str
 
 
 class IngestRecord(Record, frozen=True, tag="ingest"):
