@@ -136,7 +136,7 @@ class WarningRecord(Record, frozen=True, tag="warning"):
 
 
 class ReasonRecord(Record, frozen=True, tag="reason"):
-    """What keeps a blob, or since when it is garbage; without a root, `kind` is null."""
+    """The reason why a blob is kept, or since when it is garbage; without a root, `kind` is null."""
 
     digest: str
     kind: str | None
