@@ -69,7 +69,7 @@ def test_a_directory_is_a_layout_and_a_store_is_a_store(stocked_image: tuple[She
 def test_what_is_missing_is_listed_and_nothing_is_written(stocked_image: tuple[Shell, bytes]) -> None:
     shell, _ = stocked_image
     layer = str(target_of(b"layer of arm64").digest)
-    shell.run("rm", layer)
+    shell.run("rm", "--force", layer)
     done = shell.run("export", "a.tar", "demo/app:1", code=3)
     checked = shell.run("images", "check", "--format", "json", code=3).document["checked"]
     assert "next:" not in shell.run("images", "check", code=3).err  # it would be itself
