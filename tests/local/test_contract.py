@@ -10,10 +10,10 @@ import pytest
 
 from steelyard.digest import Digest
 from steelyard.local import LocalStore
-from steelyard.testing import DamageContract, EventContract, LeaseContract, StoreContract
+from steelyard.testing import CollectionContract, DamageContract, EventContract, LeaseContract, StoreContract
 
 
-class TestLocalStore(StoreContract, LeaseContract, EventContract, DamageContract):
+class TestLocalStore(StoreContract, LeaseContract, CollectionContract, EventContract, DamageContract):
     @pytest.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[LocalStore]:
         async with LocalStore(tmp_path / "store", durability="process-crash") as store:
