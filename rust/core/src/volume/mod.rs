@@ -92,8 +92,7 @@ impl Volume {
         if !read_only {
             temp::sweep(&root);
         }
-        let fresh = root.is_new();
-        let mode = Mode { read_only, durable, fresh };
+        let mode = Mode { read_only, durable, origin: root.origin() };
         let (meta, notes) = Meta::open(Arc::clone(&sys), &root.dir(), root.path(), mode)?;
         if !read_only {
             adopt::adopt(&root)?;

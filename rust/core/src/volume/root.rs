@@ -18,6 +18,7 @@ use crate::format::marker::COLLECTED;
 use crate::format::names::{BLOBS, BLOBS_MODE, CONDEMNED, INGESTS, PRIVATE_DIR_MODE, QUARANTINE, TMP};
 use crate::sys::{Fd, Sys, missing};
 use crate::volume::blob_dir::BlobDir;
+use crate::volume::meta::Origin;
 
 /// An open root.
 pub struct Root {
@@ -31,6 +32,8 @@ pub struct Root {
     /// The directories of the algorithms, opened when first needed, in the order of `Algorithm::ALL`.
     blob_dirs: Mutex<[Option<Arc<BlobDir>>; Algorithm::ALL.len()]>,
     new: bool,
+    /// Whether there were blobs before this open found no marker.
+    adopted: bool,
     /// Whether garbage may have been collected here.
     collected: AtomicBool,
 }
@@ -51,7 +54,8 @@ impl Root {
         let marked = found.is_some();
         let collected = AtomicBool::new(found.is_some_and(|marker| marker.format >= COLLECTED));
         let (blob_dirs, new) = (Mutex::default(), !marked);
-        let mut root = Self { sys, path, dir, blobs: None, ingests: None, blob_dirs, new, collected };
+        let (blobs, ingests) = (None, None);
+        let mut root = Self { sys, path, dir, blobs, ingests, blob_dirs, new, adopted: false, collected };
         if read_only {
             root.blobs = root.find_dir(root.dir(), BLOBS)?;
             root.ingests = root.find_dir(root.dir(), INGESTS)?;
@@ -69,6 +73,10 @@ impl Root {
         let (blobs, new_blobs) = self.make_dir(self.dir(), BLOBS, BLOBS_MODE)?;
         let (ingests, new_ingests) = self.make_dir(self.dir(), INGESTS, PRIVATE_DIR_MODE)?;
         self.refuse_other_mounts(&[(BLOBS, &blobs), (INGESTS, &ingests)])?;
+        if !marked && !new_blobs {
+            let entries = self.sys.list(blobs.as_fd()).at("list", || self.path.join(BLOBS))?;
+            self.adopted = !entries.is_empty();
+        }
         self.blobs = Some(blobs);
         self.ingests = Some(ingests);
         if marked && (new_blobs || new_ingests) {
@@ -130,6 +138,15 @@ impl Root {
     /// Whether this open found no marker: the root was made or adopted by it.
     pub fn is_new(&self) -> bool {
         self.new
+    }
+
+    /// How the store began.
+    pub fn origin(&self) -> Origin {
+        match (self.new, self.adopted) {
+            (false, _) => Origin::Old,
+            (true, false) => Origin::New,
+            (true, true) => Origin::Adopted,
+        }
     }
 
     /// Whether garbage may have been collected here, so that a writer has to ask for notes. It becomes true while a store is open

@@ -99,6 +99,22 @@ fn metadata_that_was_rebuilt_replaced_or_lost_has_to_be_accepted() {
 }
 
 #[test]
+fn blobs_of_another_program_have_their_names_elsewhere() {
+    let (theirs, scratch) = (Scratch::new(), Scratch::new());
+    let garbage = put(&theirs.open(), "theirs");
+    fs::create_dir(&scratch.root).unwrap();
+    fs::rename(theirs.root.join("blobs"), scratch.root.join("blobs")).unwrap();
+    drop(scratch.open());
+
+    let store = scratch.open();
+    refused(&store, "roots");
+    assert_eq!(vec![garbage], stored(&store));
+    assert_eq!(1, collect(&store, Options { accept_roots: true, ..NOW }).unwrap().0.blobs);
+    put(&store, "ours");
+    assert_eq!(1, collect(&store, NOW).unwrap().0.blobs);
+}
+
+#[test]
 fn damaged_metadata_stops_a_collection_before_and_within() {
     let scratch = Scratch::new();
     let store = scratch.open();

@@ -11,11 +11,11 @@ use steelyard_core::hash::Hasher;
 use steelyard_core::model::{Info, Labels};
 use steelyard_core::store::{Options, Store};
 use steelyard_core::sys::Linux;
-use steelyard_core::volume::meta::{Meta, Mode, Row};
+use steelyard_core::volume::meta::{Meta, Mode, Origin, Row};
 
-pub const WRITE: Mode = Mode { read_only: false, durable: true, fresh: false };
-pub const FRESH: Mode = Mode { read_only: false, durable: true, fresh: true };
-pub const READ: Mode = Mode { read_only: true, durable: true, fresh: false };
+pub const WRITE: Mode = Mode { read_only: false, durable: true, origin: Origin::Old };
+pub const FRESH: Mode = Mode { read_only: false, durable: true, origin: Origin::New };
+pub const READ: Mode = Mode { read_only: true, durable: true, origin: Origin::Old };
 
 /// A directory; one that is new is removed at the end of the test.
 pub struct Scratch {

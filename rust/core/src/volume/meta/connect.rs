@@ -161,7 +161,8 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Make a new file and give it its name at once, whole; false if another process was faster.
 ///
-/// In a store that is not fresh, image names may have been lost with an earlier file: a collection has to know.
+/// In a store that is not fresh, image names may have been lost with an earlier file, and those of adopted blobs are elsewhere: a
+/// collection has to know.
 pub(super) fn create(place: Place<'_>, fresh: bool) -> Result<bool> {
     let temporary = fresh_name(place);
     let made = build(place, &temporary, |new| {

@@ -58,8 +58,19 @@ pub struct Mode {
     pub read_only: bool,
     /// Whether durable writes are synced.
     pub durable: bool,
-    /// Whether the store itself is new, so that a missing file has lost nothing.
-    pub fresh: bool,
+    /// How the store began, by which a missing file is judged.
+    pub origin: Origin,
+}
+
+/// How a store began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// This open makes it: a missing file has lost nothing.
+    New,
+    /// This open makes it of blobs of another program: a missing file has lost nothing, and their names are elsewhere.
+    Adopted,
+    /// An earlier open made it: a missing file was lost.
+    Old,
 }
 
 /// How often a write that saves time only is tried while other processes write: for about 40 ms.
@@ -92,7 +103,7 @@ impl Meta {
         let mut notes = Vec::new();
         let mut state = meta.connect()?;
         if matches!(state, State::Absent) && !mode.read_only {
-            if connect::create(meta.place(), mode.fresh)? && !mode.fresh {
+            if connect::create(meta.place(), mode.origin == Origin::New)? && mode.origin == Origin::Old {
                 notes.push(fault::missing_note(&meta.path));
             }
             state = meta.connect()?;
