@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from steelyard._runtime.calls import run, run_always
 from steelyard.collection import Collected, CollectOptions, Reason
@@ -29,7 +29,7 @@ async def collect(store: BlockingStore, options: CollectOptions) -> Collected:
         await run_always(collection.close)
 
 
-async def reasons(store: BlockingStore, digests: Sequence[Digest | str]) -> dict[Digest, Reason]:
+async def reasons(store: BlockingStore, digests: Iterable[Digest | str]) -> dict[Digest, Reason]:
     """Return why blobs are kept; see `Collector.reasons`."""
     why = await run(BlockingWhy.start, store.native, digests)
     try:
