@@ -58,3 +58,33 @@ async def test_calls_under_a_lease_that_wait_are_cancelled_and_enter_nothing(tmp
             assert (await leased.put(b"new")).new
             assert not (await leased.put(b"there")).new
     waits.report()
+
+
+async def test_calls_that_find_a_noted_blob_wait_and_are_cancelled_and_new_blobs_are_stored(tmp_path: Path) -> None:
+    root, waits = tmp_path / "root", Waits()
+    with anyio.fail_after(HANG_SECONDS):
+        async with LocalStore(root) as store, LocalStore(tmp_path / "other") as other:
+            there = (await store.put(b"there")).digest
+
+            async def put_many() -> None:
+                async with aclosing(store.put_many([b"there", *(b"%d" % number for number in range(200))])) as results:
+                    async for result in results:
+                        assert result.error is None
+
+            async with store.writer("ref") as writer:
+                await writer.write(b"there")
+                await store.collect(grace=timedelta(hours=1))
+                with held(HOLDS_LABELS, root, suspended=True):
+                    for call in (
+                        lambda: store.put(b"there"),
+                        lambda: store.put(b"there", expected=there),
+                        lambda: store.writer("other ref", expected=there),
+                        put_many,
+                        writer.commit,
+                    ):
+                        await waits.cancelled(call)
+                        assert (await store.put(os.urandom(9))).new
+                        assert (await other.put(os.urandom(9))).new
+                        assert await store.get(there) == b"there"
+            assert not (await store.put(b"there")).new
+    waits.report()
