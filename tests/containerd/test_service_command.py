@@ -55,6 +55,23 @@ def test_a_signal_lets_calls_end_and_exits_with_0(short_path: Path, number: sign
     assert ["store"] == [path.name for path in short_path.iterdir()]
 
 
+def test_a_served_store_is_left_to_the_collector_of_containerd(short_path: Path) -> None:
+    """The names are elsewhere, so all that it stored would look like garbage."""
+    with serving(short_path) as running:
+        assert 0 == running.end()[0]
+    words = ["gc", "--grace", "0s", "--accept-roots", "--store", str(short_path / "store")]
+    done = subprocess.run(
+        [sys.executable, "-m", "steelyard", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "STEELYARD_ALLOW_DEBUG": "1"},
+    )
+
+    assert 1 == done.returncode
+    assert "nothing was collected: containerd collects" in done.stderr
+
+
 def test_calls_that_outlast_the_grace_are_cancelled_and_their_ingests_kept(short_path: Path) -> None:
     with serving(short_path, "--grace", "0.2") as running, wire(running.address) as connected:
         talk = connected.talk()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,9 +16,11 @@ from steelyard.cli.context import Context
 from steelyard.cli.explain import UsageError
 from steelyard.cli.parameters import Parameter
 from steelyard.cli.serve_log import log_to_stderr
+from steelyard.errors import Unavailable
 
 if TYPE_CHECKING:
     from steelyard.containerd.service import Server
+    from steelyard.content import Store
 
 _HELP = "steelyard serve containerd --help"
 
@@ -38,7 +42,7 @@ async def containerd(
 ) -> None:
     """Serve the store to containerd, as its content store, on a Unix socket.
 
-    A missing store is created. Only its owner and root can use the socket. Ctrl-C or SIGTERM ends the service: it accepts no
+    From then on containerd collects the garbage of the store, and `steelyard gc` refuses to. A missing store is created. Only its owner and root can use the socket. Ctrl-C or SIGTERM ends the service: it accepts no
     new call, gives running calls --grace seconds, keeps ingests, and exits with code 0. A second signal ends it at once.
     --print-config prints the block for containerd's configuration, and serves nothing.
 
@@ -66,6 +70,7 @@ async def containerd(
     serving = _server()
     async with (
         context.open_store(create=True, change=True) as store,
+        _left_to_containerd(context, store),
         serving(
             store,
             address,
@@ -78,6 +83,22 @@ async def containerd(
         ),
     ):
         await ending.wait()
+
+
+@asynccontextmanager
+async def _left_to_containerd(context: Context, store: Store) -> AsyncIterator[None]:
+    """Note durably, before containerd stores anything, that its names are elsewhere: `steelyard gc` must not collect its blobs.
+
+    Raises:
+        Unavailable: another process writes to the metadata.
+    """
+    from steelyard.local import LocalStore  # noqa: PLC0415 - the store is open, so it is loaded
+
+    if isinstance(store, LocalStore) and not await context.call(
+        store.direct().native.set_foreign_collector, "containerd"
+    ):
+        raise Unavailable("the metadata", holder="another process")
+    yield
 
 
 def config(path: Path, plugin: str) -> str:
