@@ -62,6 +62,8 @@ fn a_new_blob_costs_no_call_more_after_a_collection() {
             sys.around.0.lock().unwrap().clear();
             work(&store);
             let mut calls = std::mem::take(&mut *sys.around.0.lock().unwrap());
+            // A time is set only if the kernel's clock, which lags by up to a tick, gave an earlier one.
+            calls.retain(|op| *op != Op::SetMtime);
             // The flusher of an ingest works beside the caller.
             calls.sort_by_key(|op| format!("{op:?}"));
             (name, calls)
