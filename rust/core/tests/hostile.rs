@@ -96,12 +96,12 @@ fn something_else_in_the_place_of_the_lock_is_refused() {
 fn a_newer_format_is_refused_and_left_alone() {
     let scratch = Scratch::new();
     fs::create_dir(&scratch.root).unwrap();
-    fs::write(scratch.root.join("steelyard.json"), "{\"format\": 2, \"more\": true}").unwrap();
+    fs::write(scratch.root.join("steelyard.json"), "{\"format\": 3, \"more\": true}").unwrap();
 
     for read_only in [false, true] {
         let error = try_open(&scratch.root, read_only).unwrap_err();
         let expected =
-            Error::IncompatibleFormat { path: scratch.root.clone(), found: "2".to_owned(), supported: "1".to_owned() };
+            Error::IncompatibleFormat { path: scratch.root.clone(), found: "3".to_owned(), supported: "2".to_owned() };
         assert_eq!(expected, error);
     }
     assert_eq!(1, fs::read_dir(&scratch.root).unwrap().count());

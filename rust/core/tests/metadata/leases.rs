@@ -10,7 +10,7 @@ use steelyard_core::error::{Error, Result};
 use steelyard_core::filter::Filter;
 use steelyard_core::model::{Labels, Resources};
 use steelyard_core::store::{BatchItem, Options, Outcome, Source, Store};
-use steelyard_core::sys::{Around, Call, Layer, Linux};
+use steelyard_core::sys::{Around, Call, Layer, Linux, Op};
 
 use crate::support::{Scratch, digest, name_of, read_only, store};
 
@@ -229,7 +229,7 @@ fn a_damaged_file_says_so_in_place_of_no_leases() {
 
 /// Counts the calls that ask for a lock.
 #[derive(Default)]
-struct Seen(Mutex<Vec<steelyard_core::sys::Op>>);
+struct Seen(Mutex<Vec<Op>>);
 
 impl Around for Seen {
     fn around<T>(&self, call: Call<'_>, mut run: impl FnMut() -> io::Result<T>) -> io::Result<T> {
@@ -247,7 +247,10 @@ fn a_put_without_a_lease_asks_the_system_for_nothing_more() {
     let calls = |text: &str, lease: Option<&str>| {
         seen.0.lock().unwrap().clear();
         store.put_under(lease, text.as_bytes(), Algorithm::Sha256, None, None).unwrap();
-        seen.0.lock().unwrap().clone()
+        let mut calls = std::mem::take(&mut *seen.0.lock().unwrap());
+        // A time is set only if the kernel's clock, which lags by up to a tick, gave an earlier one.
+        calls.retain(|op| *op != Op::SetMtime);
+        calls
     };
     calls("warm", None);
     let before = calls("1", None);
