@@ -239,8 +239,7 @@ async def collect_every(
     """Collect again and again until it is cancelled: start it in a task group of a service.
 
     ```python
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(collect_every, store, timedelta(hours=1))
+    tasks.start_soon(collect_every, store, timedelta(hours=1))
     ```
 
     The first collection starts after one interval, and each other one an interval after the end of the one before. If another process

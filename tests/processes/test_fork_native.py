@@ -16,10 +16,10 @@ from support.forks import forked
 from steelyard import _native
 from steelyard._native import Batcher, Filter, Hasher, Job
 
-MEMORY_ONLY = {"Cancelled", "Filter", "Hasher", "Job", "JsonShape", "PanicException", "Process"}
-"""Classes that hold no file, thread or lock: a child has a copy of its own."""
+MEMORY_ONLY = {"Cancelled", "Events", "Filter", "Hasher", "Job", "JsonShape", "PanicException", "Process"}
+"""Classes that hold no file and no thread, and no lock at a fork: a child has a copy of its own."""
 
-ENDS = {"close", "close_at_once"}
+ENDS = {"close", "close_at_once", "end"}
 """Methods that end an object, and do nothing in a child."""
 
 DIGEST = "sha256:" + "0" * 64
@@ -28,6 +28,7 @@ DIGEST = "sha256:" + "0" * 64
 def arguments(file: int) -> dict[str, Any]:
     """Return a value for each parameter that any method has, by name. A new name has to be added here."""
     return {
+        "accept_roots": False,
         "algorithm": "sha256",
         "also": None,
         "args": (),
@@ -37,22 +38,30 @@ def arguments(file: int) -> dict[str, Any]:
         "digest": DIGEST,
         "digests": [DIGEST],
         "directory": ".",
+        "dry_run": True,
         "durable": False,
         "expected": None,
+        "expires": 1,
         "file": file,
         "filter": Filter([]),
         "function": print,
+        "grace": 0,
         "hasher": Hasher(["sha256"]),
+        "ingest_age": 0,
         "items": [],
         "job": Job(),
         "keys": None,
         "labels": {},
+        "lease": "lease",
         "limit": 1,
+        "max_bytes": None,
         "most": 1,
         "name": "name",
         "offset": 0,
         "output": bytearray(1),
         "ref": "ref",
+        "refs": [],
+        "seconds": 0.0,
         "size": 1,
         "source": (file, 0),
         "sources": [b"x"],
@@ -83,9 +92,12 @@ def opened(tmp_path: Path) -> Iterator[tuple[dict[str, Any], int]]:
     made += [ingest.room, _native.TarReader(entries=9, header_bytes=99), _native.Compressor("gzip", level=None)]
     made += [_native.TarIndexer(file, entries=9, header_bytes=99)]
     made += [_native.Decompressor("gzip", ratio=None, memory=1 << 20), Batcher(list, most=1, most_bytes=1, at_once=1)]
+    made += [store.leases(), store.subscribe(Filter([]), 1), store.why([DIGEST])]
+    made += [store.collection(grace=0, max_bytes=None, ingest_age=0, dry_run=True, accept_roots=False)]
     objects: dict[str, Any] = {type(each).__name__: each for each in made}
     yield objects, file
-    for each in (objects["Stream"], blob, ingest, stored, pool, store):
+    ended = [objects[name] for name in ("Collection", "Why", "Subscription", "Stream")]
+    for each in (*ended, blob, ingest, stored, pool, store):
         each.close()
     os.close(file)
     objects.clear()  # the others end when they are dropped

@@ -37,12 +37,13 @@ class UntilEnded(AsyncGenerator[PutManyResult, None]):
 
     async def __anext__(self) -> PutManyResult:
         """Return the next result."""
-        one = await anext(self._results)
-        if isinstance(one.error, LeaseEnded):
-            error = one.error
-            await self._results.aclose()
-            raise error
-        return one
+        async for one in self._results:
+            if isinstance(one.error, LeaseEnded):
+                error = one.error
+                await self._results.aclose()
+                raise error
+            return one
+        raise StopAsyncIteration
 
     async def asend(self, value: None) -> PutManyResult:
         """Return the next result; the value is not used."""
