@@ -48,10 +48,10 @@ __all__ = (
 )
 
 DEFAULT_GRACE = timedelta(hours=24)
-"""How long garbage stays, unless the caller or the store says otherwise."""
+"""How long garbage stays, unless the caller says otherwise."""
 
 DEFAULT_INGEST_AGE = timedelta(days=7)
-"""How long an ingest without a writer stays, unless the caller or the store says otherwise."""
+"""How long an ingest without a writer stays, unless the caller says otherwise."""
 
 RootKind = Literal["image name", "label", "lease", "ingest"]
 """The kinds of roots, in the order in which a collection follows them."""
@@ -159,9 +159,9 @@ class CollectOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The options of a collection; `Store.collect` documents each of them.
 
     Attributes:
-        grace: the age that garbage must have, or None for the store's own setting.
+        grace: the age that garbage must have, or None for the default.
         max_bytes: the most bytes that the store is to have, or None to remove all garbage.
-        ingest_age: the age after which an ingest is abandoned, or None for the store's own setting.
+        ingest_age: the age after which an ingest is abandoned, or None for the default.
         dry_run: whether nothing is changed.
         accept_roots: whether roots may be missing.
         on_garbage: called with `Garbage`, or None.

@@ -50,12 +50,12 @@ class Collector:
 
         Args:
             grace: the age that garbage must have, counted from the collection that first found it. So a blob that is stored
-                without a lease stays at least that long, and what is stored or found again is no longer garbage. None: the store's own
-                setting, 24 hours by default. Zero: no such time, so only roots protect.
-            max_bytes: remove only as much as the store has more than that, in bytes of its blobs: the least recently used
-                garbage first. The last use is approximate. None: all garbage.
-            ingest_age: remove ingests that no writer holds, no lease protects and nothing has changed for that long. None: the store's
-                own setting, seven days by default.
+                without a lease stays at least that long, and what is stored or found again is no longer garbage. None: 24
+                hours. Zero: no such time, so only roots protect.
+            max_bytes: remove only as much as the store has more than that, in bytes of its blobs, the oldest garbage first. A
+                `LocalStore` goes by the time of the commit, a `MemoryStore` by the last use. None: all garbage.
+            ingest_age: remove ingests that no writer holds, no lease protects and nothing has changed for that long. None:
+                seven days.
             dry_run: change nothing, and return what would be removed.
             accept_roots: collect although roots may be missing, after a person has looked at a dry run; see `CollectionRefused`. A
                 dry run never refuses for that reason.
