@@ -14,11 +14,15 @@ from typing import Any
 from cli.fork_server import ForkServer
 
 from powercut.history import History, content
+from powercut.work import STORES
 
-__all__ = ("Checks",)
+__all__ = ("Checks", "reached")
 
 STORE = "store:made"
-"""The key of the store itself: its value is true once it was opened."""
+"""The key of a store itself: its value is true once it was opened."""
+
+_DAMAGED = 5
+"""The exit code of `verify` where it finds damage."""
 
 
 class Checks:
@@ -27,7 +31,7 @@ class Checks:
     def __init__(self, disk: Path, home: Path, kind: str) -> None:
         self._disk = disk
         self._home = home
-        self._root = disk / "store"
+        self._root = disk
         self._may_return = kind == "ext4-no-journal"
         """Without a journal, a name that was removed may come back: the second one of a file, or an ingest's."""
         self._server = ForkServer()
@@ -39,25 +43,61 @@ class Checks:
     def problems(self, history: History, at: int) -> list[str]:
         """Return what is not as it was acknowledged before that many operations, a line each."""
         self._found: list[str] = []
-        if history.acknowledged(STORE, at):
+        for store in STORES:
+            self._root = self._disk / store
+            self._store(history.of(store), at, collects=store == "collected")
+        return self._found
+
+    def _store(self, history: History, at: int, *, collects: bool) -> None:
+        """Check one store, and remove its garbage at the end, if there can be any."""
+        is_made = history.acknowledged(STORE, at)
+        if is_made:
             self._command("doctor", "--format", "json")
-        self._put(at)
-        self._command("verify", "--all", "--format", "jsonl")
+        if not collects:
+            self._put(at)
+        elif not is_made:
+            return
+        self._verify(history, at)
         blobs = {f"blob:{record['digest']}": record for record in self._records("ls", "blob")}
-        names = {f"name:{record['name']}": record for record in self._records("images ls", "image")}
+        names = {f"name:{record['name']}": record["digest"] for record in self._records("images ls", "image")}
         ingests = {f"ingest:{record['ref']}": record for record in self._records("ingests", "ingest")}
+        held = self._records("leases ls", "lease") if collects else []
+        leases = {f"lease:{record['id']}": record for record in held}
+        entries = {f"entry:{lease['id']} {digest}": True for lease in leases.values() for digest in lease["blobs"]}
         self._compare("blob", {key: record["labels"] for key, record in blobs.items()}, history, at)
-        self._compare("name", {key: record["digest"] for key, record in names.items()}, history, at)
+        self._compare("name", names, history, at)
         self._compare("file", self._files(history), history, at)
+        self._compare("lease", {key: record["labels"] for key, record in leases.items()}, history, at)
+        self._compare("entry", entries, history, at)
         for record in history.pending(at):
             before = [key for key in record.either if history.acknowledged(key, at) is not None]
             if before and not set(record.either) & (blobs.keys() | ingests.keys()):
                 self._found.append(f"neither of {record.either} is there")
         # The mode is part of what a commit acknowledges; before that, a file system may have it later than the name.
         self._attributes(record for key, record in blobs.items() if history.acknowledged(key, at) is not None)
+        if collects:
+            roots = {*names.values(), *(digest for lease in leases.values() for digest in lease["blobs"])}
+            self._collect(history, {record["digest"] for record in blobs.values()}, roots)
         for key in sorted({*history.keys("ingest"), *ingests}):
             self._ingest(key, ingests.get(key), history, at)
-        return self._found
+
+    def _verify(self, history: History, at: int) -> None:
+        """Read all blobs: only those may be damaged that a workload has damaged, and they are moved aside."""
+        damaged = {key for key in history.keys("damage") if True in history.allowed(key, at)}
+        out = self._command("verify", "--all", "--format", "jsonl", codes=(0, _DAMAGED) if damaged else (0,))
+        for record in map(json.loads, out.splitlines()):
+            if record.get("ok") is False and f"damage:{record['digest']}" not in damaged:
+                self._found.append(f"blob {record['digest']} is damaged")
+
+    def _collect(self, history: History, stored: set[str], roots: set[str]) -> None:
+        """Collect all garbage: what the roots keep must be left, and nothing else."""
+        self._command("gc", "--grace", "0s")
+        left = {record["digest"] for record in self._records("ls", "blob")}
+        if lost := (reached(history, roots, stored) & stored) - left:
+            self._found.append(f"a collection removed what roots keep: {sorted(lost)}")
+        # A document that is gone keeps what it names, if the store knows that.
+        if garbage := left - reached(history, roots, None):
+            self._found.append(f"a collection left garbage: {sorted(garbage)}")
 
     def _compare(self, kind: str, found: dict[str, Any], history: History, at: int) -> None:
         for key in sorted({*found, *history.keys(kind)}):
@@ -120,12 +160,23 @@ class Checks:
         lines = self._command(*command.split(), "--format", "jsonl").splitlines()
         return [record for record in map(json.loads, lines) if record["type"] == kind]
 
-    def _command(self, *words: str, stdin: bytes = b"") -> bytes:
+    def _command(self, *words: str, stdin: bytes = b"", codes: tuple[int, ...] = (0,)) -> bytes:
         environment = os.environ | {"STEELYARD_STORE": str(self._root), "LC_ALL": "C", "HOME": str(self._home)}
         code, out, err = self._server.run(words, stdin=stdin, directory=self._home, environment=environment)
-        if code:
+        if code not in codes:
             shown = (out if "json" in "".join(words) else b"") + err
             self._found.append(
                 f"steelyard {' '.join(words)}: exit code {code}: {shown.decode(errors='replace')[-1500:]}"
             )
         return out
+
+
+def reached(history: History, roots: set[str], stored: set[str] | None) -> set[str]:
+    """Return what blobs name, directly or not, and themselves; `stored`: only documents that are stored name others."""
+    reached: set[str] = set()
+    rest = roots
+    while rest:
+        reached |= rest
+        documents = rest if stored is None else rest & stored
+        rest = {part for digest in documents for part in history.parts(digest)} - reached
+    return reached

@@ -1,14 +1,17 @@
 """The history of a store: the calls that workloads report, and the values that a power cut may leave.
 
-A key is `blob:DIGEST`, `name:NAME`, `ingest:REF` or `file:PATH` (below the mounted disk). Its value is None where there is
-nothing, and otherwise:
+Each store on the disk has keys of its own. The value of a key is None where there is nothing, and otherwise:
 
 | Key | Value |
 | --- | --- |
-| blob | its labels |
-| name | the digest of its target |
-| ingest | `content`, `size` (see `content`), and `offset`: what was acknowledged of them |
-| file | the SHA-256 of its bytes |
+| `blob:DIGEST` | its labels |
+| `name:NAME` | the digest of its target |
+| `ingest:REF` | `content`, `size` (see `content`), and `offset`: what was acknowledged of them |
+| `file:PATH`, below the mounted disk | the SHA-256 of its bytes |
+| `lease:ID` | its labels |
+| `entry:ID DIGEST` | true: the lease protects the blob |
+| `damage:DIGEST` | true: the workload has damaged the blob |
+| `parts:DIGEST` | the digests that this document names; that never changes |
 """
 
 from __future__ import annotations
@@ -23,11 +26,12 @@ __all__ = ("Change", "History", "Record", "content")
 
 
 class Change(msgspec.Struct, frozen=True):
-    """A key, its value after the call, and the other values that it may have after a power cut during the call."""
+    """A key and its value after the call; other values that it may have after a power cut during the call, and from then on."""
 
     key: str
     value: Any
     during: list[Any] = []
+    later: list[Any] = []
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -40,6 +44,7 @@ class Record(msgspec.Struct, frozen=True):
     ended: int
     changes: list[Change]
     either: list[str] = []
+    store: str = "store"
 
 
 class History:
@@ -52,20 +57,33 @@ class History:
             for change in record.changes:
                 self._changes.setdefault(change.key, []).append((record, change))
 
+    def of(self, store: str) -> History:
+        """Return the calls that changed that store."""
+        return History(record for record in self.records if record.store == store)
+
     def keys(self, kind: str) -> list[str]:
         """Return all keys of a kind that any call changed."""
         return [key for key in self._changes if key.startswith(f"{kind}:")]
 
+    def parts(self, digest: str) -> list[str]:
+        """Return the digests that a document names."""
+        return [part for _, change in self._of(f"parts:{digest}") for part in change.value]
+
+    def last(self, key: str, at: int) -> Change:
+        """Return the change that was acknowledged last."""
+        return next((change for record, change in reversed(self._of(key)) if record.ended <= at), Change(key, None))
+
     def acknowledged(self, key: str, at: int) -> Any:
         """Return the value that was acknowledged last."""
-        return next((change.value for record, change in reversed(self._of(key)) if record.ended <= at), None)
+        return self.last(key, at).value
 
     def allowed(self, key: str, at: int) -> list[Any]:
         """Return the values that a key may have after a power cut at that number of operations."""
-        found = [self.acknowledged(key, at)]
+        last = self.last(key, at)
+        found = [last.value, *last.later]
         for record, change in self._of(key):
             if record.begun < at < record.ended:
-                found += [change.value, *change.during]
+                found += [change.value, *change.during, *change.later]
         return found
 
     def pending(self, at: int) -> list[Record]:

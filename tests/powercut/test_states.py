@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from random import Random
 
+from powercut.checks import reached
 from powercut.cuts import Image, choose
 from powercut.disks import needs_whole
 from powercut.history import Change, History, Record
@@ -99,3 +100,25 @@ def test_a_call_under_way_allows_the_value_before_it_and_the_one_after_it() -> N
     assert history.allowed("name:a", 25) == ["1", None, "2"]
     assert history.allowed("name:a", 30) == [None]
     assert history.allowed("name:b", 30) == [None]
+
+
+def test_garbage_may_go_from_the_call_that_left_it_without_a_root_to_its_collection() -> None:
+    key = "blob:a"
+    records = [
+        Record(0, 5, [Change(key, {})], store="collected"),
+        Record(10, 20, [Change(key, {}, later=[None])], store="collected"),
+        Record(30, 40, [Change(key, None)], store="collected"),
+    ]
+    history = History(records).of("collected")
+
+    assert [history.allowed(key, at) for at in (10, 15, 20, 25)] == [[{}], [{}, {}, None], [{}, None], [{}, None]]
+    assert None in history.allowed(key, 35)
+    assert history.allowed(key, 40) == [None]
+    assert History(records).of("store").keys("blob") == []
+
+
+def test_a_document_that_is_gone_keeps_nothing_for_certain() -> None:
+    history = History([Record(0, 1, [Change("parts:index", ["manifest"]), Change("parts:manifest", ["layer"])])])
+
+    assert reached(history, {"index"}, {"index", "layer"}) == {"index", "manifest"}
+    assert reached(history, {"index"}, None) == {"index", "manifest", "layer"}

@@ -21,7 +21,10 @@ from anyio import to_thread
 from powercut.history import Change, Record, content
 from steelyard import LocalStore
 
-__all__ = ("WORKLOADS", "Work", "blob", "file", "ingest", "main", "name")
+__all__ = ("STORES", "WORKLOADS", "Work", "blob", "entry", "file", "ingest", "lease", "loose", "main", "name", "parts")
+
+STORES = ("store", "collected")
+"""The stores on the disk. Only in the second one garbage is collected, by one workload."""
 
 WORKLOADS = sorted(path.stem for path in Path(__file__).with_name("workloads").glob("[!_]*.py"))
 
@@ -32,11 +35,20 @@ class Work:
     def __init__(self, name: str, disk: Path, seed: str, position: Path, pipe: int) -> None:
         self.name = name
         self.disk = disk
-        self.root = disk / "store"
+        self.place = "store"
         self.chance = random.Random(f"{seed} {name}")
         self._position = os.open(position, os.O_RDONLY)
         self._pipe = pipe
         self._contents = 0
+
+    @property
+    def root(self) -> Path:
+        """The root of the store."""
+        return self.disk / self.place
+
+    def use(self, store: str) -> None:
+        """Work on that store from now on."""
+        self.place = store
 
     def position(self) -> int:
         """Return how many operations the disk has carried out."""
@@ -44,7 +56,7 @@ class Work:
 
     def acknowledged(self, begun: int, *changes: Change, at: int | None = None, either: tuple[str, ...] = ()) -> None:
         """Report a call that returned: now, or when `at` was the position."""
-        record = Record(begun, self.position() if at is None else at, list(changes), list(either))
+        record = Record(begun, self.position() if at is None else at, list(changes), list(either), self.place)
         os.write(self._pipe, msgspec.json.encode(record) + b"\n")
 
     def content(self, *most: int) -> tuple[str, bytes]:
@@ -83,6 +95,27 @@ def blob(data_or_digest: bytes | str, labels: Mapping[str, str] | None, *during:
     if isinstance(data_or_digest, bytes):
         data_or_digest = f"sha256:{hashlib.sha256(data_or_digest).hexdigest()}"
     return Change(f"blob:{data_or_digest}", None if labels is None else dict(labels), list(during))
+
+
+def loose(data: bytes, labels: Mapping[str, str]) -> Change:
+    """Return the change of a blob that no longer has what kept it: the next collection removes it, with its labels or after them."""
+    return msgspec.structs.replace(blob(data, labels), later=[{}, None])
+
+
+def lease(text: str, labels: Mapping[str, str] | None) -> Change:
+    """Return the change of a lease to those labels; None: there is no such lease."""
+    return Change(f"lease:{text}", None if labels is None else dict(labels))
+
+
+def entry(text: str, data: bytes, *, there: bool = True) -> Change:
+    """Return the change of a blob in a lease."""
+    return Change(f"entry:{text} {blob(data, None).key.removeprefix('blob:')}", there or None)
+
+
+def parts(document: bytes, *blobs: bytes) -> Change:
+    """Return the blobs that a document names."""
+    key, *digests = (blob(data, None).key.removeprefix("blob:") for data in (document, *blobs))
+    return Change(f"parts:{key}", digests)
 
 
 def name(text: str, digest: object) -> Change:
