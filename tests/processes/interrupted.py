@@ -47,7 +47,7 @@ from support.interruption import (
 )
 
 import steelyard
-from steelyard import LocalStore, NotFound, Unavailable, open_writer
+from steelyard import Descriptor, LocalStore, NotFound, Unavailable, open_writer
 from steelyard.errors import LeaseExists
 from steelyard.images import export_images, import_images
 
@@ -142,6 +142,18 @@ async def leased(store: LocalStore, _: Path) -> None:
             await under.leases.add(under.lease_id or "", digests=[result.digest])
 
 
+async def collect(store: LocalStore, _: Path) -> None:
+    """A document and its blobs that go, an image that stays, a dry run, and the question why."""
+    kept = (await store.put(b"kept")).digest
+    await store.images.assign({"kept": Descriptor(digest=kept)}, overwrite=True)
+    garbage = [(await store.put(b"garbage %d" % number)).digest for number in range(3)]
+    await store.put(json.dumps({"layers": [{"digest": str(digest)} for digest in garbage]}).encode())
+    await store.collect(dry_run=True)
+    await store.collect(grace=timedelta(0), ingest_age=timedelta(hours=1))
+    assert {kept} == (await store.infos([kept, *garbage])).keys()
+    assert (await store.why(kept)).root is not None
+
+
 WORKS: dict[str, Work] = {
     "put": put,
     "write": write,
@@ -151,6 +163,7 @@ WORKS: dict[str, Work] = {
     "import": bring,
     "export": export,
     "leased": leased,
+    "collect": collect,
 }
 
 
