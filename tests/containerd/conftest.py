@@ -69,7 +69,13 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def served(kind: str, tmp_path: Path, short_path: Path) -> Iterator[Server]:
+def own_collector() -> bool:
+    """Say whether the service is for a store that collects its own garbage."""
+    return False
+
+
+@pytest.fixture
+def served(kind: str, tmp_path: Path, short_path: Path, *, own_collector: bool) -> Iterator[Server]:
     """Give a service whose event loop runs on another thread, for tests that block."""
 
     @asynccontextmanager
@@ -80,7 +86,8 @@ def served(kind: str, tmp_path: Path, short_path: Path) -> Iterator[Server]:
                 store = await stack.enter_async_context(LocalStore(tmp_path / "store", durability="process-crash"))
             else:
                 store = await stack.enter_async_context(MemoryStore())
-            yield await stack.enter_async_context(Server(store, short_path / "content.sock", grace_seconds=5))
+            server = Server(store, short_path / "content.sock", grace_seconds=5, own_collector=own_collector)
+            yield await stack.enter_async_context(server)
 
     backend = kind.partition("-")[2] or "asyncio"
     with start_blocking_portal(backend) as portal, portal.wrap_async_context_manager(serve()) as server:

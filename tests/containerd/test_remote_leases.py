@@ -1,4 +1,4 @@
-"""RemoteStore keeps the contract of leases on a real containerd; where it does not, the tests here say what holds in its place."""
+"""RemoteStore keeps the contract of leases on a real containerd and on our own service; where it does not, the tests here say what holds in its place."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from steelyard import LocalStore, MemoryStore
 from steelyard.containerd.remote import RemoteStore
 from steelyard.containerd.service import Server
 from steelyard.content import Store
@@ -20,13 +21,8 @@ from steelyard.testing._values import digest_of
 pytestmark = pytest.mark.slow
 
 
-class TestRealContainerd(LeaseContract):
-    """A containerd 1.6."""
-
-    @pytest.fixture
-    async def store(self, isolated_containerd: str, namespace: str) -> AsyncIterator[RemoteStore]:
-        async with RemoteStore(isolated_containerd, namespace=namespace) as store:
-            yield store
+class OverTheWire(LeaseContract):
+    """Values that the protocol cannot carry."""
 
     # An ID is a header of each call.
 
@@ -36,6 +32,45 @@ class TestRealContainerd(LeaseContract):
         for other in ("ü", "a b"):
             with pytest.raises(InvalidArgument):
                 await store.leases.create(other, expires=HOUR)
+
+    # It changes one resource at a time.
+
+    async def test_a_cancelled_change_of_a_lease_happens_as_a_whole(self, store: Store) -> None:
+        await store.leases.create("a", expires=HOUR)
+        both = {digest_of(b"1"), digest_of(b"2")}
+
+        async def change(step: int) -> None:
+            del step
+            await store.leases.add("a", digests=both)
+            await store.leases.remove("a", digests=both)
+
+        async for _ in every_wait(change):
+            assert set((await store.leases.resources("a")).blobs) <= both
+
+
+class TestOurService(OverTheWire):
+    """A store behind our own service: one that is called directly, and one through the event loop."""
+
+    @pytest.fixture(params=[LocalStore, MemoryStore])
+    async def store(
+        self, request: pytest.FixtureRequest, tmp_path: Path, short_path: Path
+    ) -> AsyncIterator[RemoteStore]:
+        local = request.param is LocalStore
+        async with (
+            LocalStore(tmp_path / "store", durability="process-crash") if local else MemoryStore() as own,
+            Server(own, short_path / "content.sock", own_collector=True, grace_seconds=5) as server,
+            RemoteStore(server.address, namespace=None) as store,
+        ):
+            yield store
+
+
+class TestRealContainerd(OverTheWire):
+    """A containerd 1.6."""
+
+    @pytest.fixture
+    async def store(self, isolated_containerd: str, namespace: str) -> AsyncIterator[RemoteStore]:
+        async with RemoteStore(isolated_containerd, namespace=namespace) as store:
+            yield store
 
     # It knows SHA-256 only.
 
@@ -61,20 +96,6 @@ class TestRealContainerd(LeaseContract):
                 await writer.commit()
 
         assert not await store.exists(digest_of(b"data"))
-
-    # It changes one resource at a time.
-
-    async def test_a_cancelled_change_of_a_lease_happens_as_a_whole(self, store: Store) -> None:
-        await store.leases.create("a", expires=HOUR)
-        both = {digest_of(b"1"), digest_of(b"2")}
-
-        async def change(step: int) -> None:
-            del step
-            await store.leases.add("a", digests=both)
-            await store.leases.remove("a", digests=both)
-
-        async for _ in every_wait(change):
-            assert set((await store.leases.resources("a")).blobs) <= both
 
 
 @pytest.mark.anyio

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -34,6 +34,7 @@ async def containerd(
     read_size: int = 1 << 20,
     idle: float = 300,
     grace: float = 10,
+    own_collector: bool = False,
     log_format: Literal["text", "json"] = "text",
     log_level: Literal["debug", "info", "warning", "error"] = "info",
     print_config: bool = False,
@@ -42,7 +43,8 @@ async def containerd(
 ) -> None:
     """Serve the store to containerd, as its content store, on a Unix socket.
 
-    From then on containerd collects the garbage of the store, and `steelyard gc` refuses to. A missing store is created. Only its owner and root can use the socket. Ctrl-C or SIGTERM ends the service: it accepts no
+    From then on containerd collects the garbage of the store, and `steelyard gc` refuses to; with --own-collector it is the other
+    way round. A missing store is created. Only its owner and root can use the socket. Ctrl-C or SIGTERM ends the service: it accepts no
     new call, gives running calls --grace seconds, keeps ingests, and exits with code 0. A second signal ends it at once.
     --print-config prints the block for containerd's configuration, and serves nothing.
 
@@ -54,6 +56,8 @@ async def containerd(
         read_size: most bytes of data in one message of a Read.
         idle: seconds for which a client may keep a call waiting.
         grace: seconds that running calls may take at the end.
+        own_collector: serve programs other than a containerd: `steelyard gc` collects the garbage, and the service offers leases,
+            which keep blobs.
         log_format: the log on standard error: readable lines, or one JSON object per line.
         log_level: the lowest level to log; debug has a line for each call.
         print_config: print the block for containerd's config.toml.
@@ -70,7 +74,7 @@ async def containerd(
     serving = _server()
     async with (
         context.open_store(create=True, change=True) as store,
-        _left_to_containerd(context, store),
+        nullcontext() if own_collector else _left_to_containerd(context, store),
         serving(
             store,
             address,
@@ -80,6 +84,7 @@ async def containerd(
             read_bytes=read_size,
             idle_seconds=_seconds("--idle", idle),
             grace_seconds=_seconds("--grace", grace),
+            own_collector=own_collector,
         ),
     ):
         await ending.wait()

@@ -50,6 +50,7 @@ CLASSES: dict[type[BaseException], StatusCode] = {
     errors.Unavailable: StatusCode.UNAVAILABLE,
     errors.CollectionBusy: StatusCode.UNAVAILABLE,
     errors.Unreachable: StatusCode.UNAVAILABLE,
+    errors.LeaseEnded: StatusCode.NOT_FOUND,  # containerd's code for a call under a lease that there is not
     errors.FailedPrecondition: StatusCode.FAILED_PRECONDITION,
     errors.Aborted: StatusCode.ABORTED,
     errors.InvalidArgument: StatusCode.INVALID_ARGUMENT,

@@ -18,6 +18,7 @@ from steelyard.containerd.service._metrics import Meters
 from steelyard.containerd.service._write import write
 from steelyard.digest import Digest
 from steelyard.errors import NotFound, OutOfRange
+from steelyard.leases import check_lease
 from steelyard.model import Info
 
 __all__ = ("SERVICE", "Content")
@@ -36,6 +37,9 @@ EXACT = "steelyard-exact"
 """A header of our own client: labels mean what they say, also those with an empty value, which containerd removes, and an Abort
 or Delete of what is not there is NOT_FOUND."""
 
+LEASE = "containerd-lease"
+"""A header of containerd's clients: the ID of the lease that protects what a Write stores, and what it finds to be stored."""
+
 
 class Content:
     """The nine calls, on a store.
@@ -44,9 +48,11 @@ class Content:
         store: the store.
         read_bytes: the most data of a Read message.
         meters: what is counted.
+        leases: whether a call may be under a lease of the store.
     """
 
-    def __init__(self, store: AnyStore, *, read_bytes: int, meters: Meters) -> None:
+    def __init__(self, store: AnyStore, *, read_bytes: int, meters: Meters, leases: bool) -> None:
+        self._has_leases = leases
         self._store = store
         self._read_bytes = read_bytes
         self._meters = meters
@@ -142,7 +148,9 @@ class Content:
 
     def write(self, call: Call) -> None:
         """Take an ingest's bytes, and publish it."""
-        write(self._store, call, self._meters, exact=call.header(EXACT) is not None)
+        lease = call.header(LEASE) if self._has_leases else None
+        store = self._store if lease is None else self._store.with_lease(check_lease(lease))
+        write(store, call, self._meters, exact=call.header(EXACT) is not None)
 
     def abort(self, call: Call, data: bytes) -> bytes:
         """Discard an ingest."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
+from datetime import timedelta
 from functools import partial
 from typing import TypeVar
 
@@ -17,8 +18,9 @@ from steelyard._runtime.iteration import next_item
 from steelyard.content import ReaderAt, Store, Writer
 from steelyard.digest import Digest
 from steelyard.events import Event, Events
+from steelyard.leases import Leases
 from steelyard.local.blocking import BlockingIngest, BlockingStore
-from steelyard.model import Buffer, Descriptor, Image, Info, Labels, Status
+from steelyard.model import Buffer, Descriptor, Image, Info, Labels, Lease, LeaseResources, Status
 from steelyard.names import ImageNames
 from steelyard.options import IngestOptions
 
@@ -95,6 +97,16 @@ class LoopStore:
     @property
     def images(self) -> _Names:
         return _Names(self._store.images, self._loop)
+
+    @property
+    def leases(self) -> _Leases:
+        return _Leases(self._store, self._loop)
+
+    def with_lease(self, lease: str) -> LoopStore:
+        async def leased() -> Store:
+            return self._store.with_lease(lease)
+
+        return LoopStore(self._loop.run(leased), self._loop)
 
     def info(self, digest: Digest) -> Info:
         return self._loop.run(lambda: self._store.info(digest))
@@ -233,6 +245,34 @@ class _Names:
 
     def delete(self, name: str, *, expected: Digest | None = None) -> None:
         self._loop.run(lambda: self._names.delete(name, expected=expected))
+
+
+class _Leases:
+    def __init__(self, store: Store, loop: LoopCalls) -> None:
+        self._store = store
+        self._loop = loop
+
+    @property
+    def _leases(self) -> Leases:
+        return self._store.leases  # in the event loop: a store without leases raises
+
+    def create(self, lease: str | None, *, expires: timedelta, labels: dict[str, str]) -> Lease:
+        return self._loop.run(lambda: self._leases.create(lease, expires=expires, labels=labels))
+
+    def list(self, *filters: str) -> list[Lease]:
+        return self._loop.run(lambda: self._leases.list(*filters))
+
+    def add(self, lease: str, *, digests: Iterable[Digest], refs: Iterable[str]) -> None:
+        self._loop.run(lambda: self._leases.add(lease, digests=digests, refs=refs))
+
+    def remove(self, lease: str, *, digests: Iterable[Digest], refs: Iterable[str]) -> None:
+        self._loop.run(lambda: self._leases.remove(lease, digests=digests, refs=refs))
+
+    def resources(self, lease: str) -> LeaseResources:
+        return self._loop.run(lambda: self._leases.resources(lease))
+
+    def delete(self, lease: str) -> None:
+        self._loop.run(lambda: self._leases.delete(lease))
 
 
 AnyStore = BlockingStore | LoopStore

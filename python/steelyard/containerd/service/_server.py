@@ -26,6 +26,8 @@ from steelyard.containerd.service._events import Events
 from steelyard.containerd.service._images import SERVICE as IMAGES
 from steelyard.containerd.service._images import Images
 from steelyard.containerd.service._interceptor import Interceptor
+from steelyard.containerd.service._leases import SERVICE as LEASES
+from steelyard.containerd.service._leases import Leases
 from steelyard.containerd.service._loop_store import AnyStore, LoopCalls, LoopStore
 from steelyard.containerd.service._metrics import Counting, Meters, Page, parse_metrics_address
 from steelyard.containerd.service._socket import Place, parse_address, private_place
@@ -67,6 +69,9 @@ class Server(ProcessBound):
         idle_seconds: how long a call may wait for the client to send or take a message.
         wait_seconds: how long a store other than a `LocalStore` may take for one step.
         grace_seconds: how long running calls may take at the end.
+        own_collector: whether the store collects its own garbage, by `Store.collect`. Then the service offers the leases of the store, and
+            puts what a client writes under a lease into that lease. Never let a containerd have its content in such a store: it
+            deletes what its own image names do not need.
         metrics_address: ``HOST:PORT`` of the metrics for Prometheus, or None. Port 0 selects a free port.
 
     Raises (when it is entered):
@@ -86,6 +91,7 @@ class Server(ProcessBound):
         idle_seconds: float = 300,
         wait_seconds: float = 60,
         grace_seconds: float = 10,
+        own_collector: bool = False,
         metrics_address: str | None = None,
     ) -> None:
         if not 0 < read_bytes <= message_bytes - 64:
@@ -107,7 +113,9 @@ class Server(ProcessBound):
         self._interceptor = Interceptor(
             calls=calls, idle_seconds=idle_seconds, message_bytes=message_bytes, meters=self._meters
         )
-        self._health = Health((CONTENT, IMAGES, EVENTS), watchers=max(1, calls // 4))
+        self._own_collector = own_collector
+        self._offered = (CONTENT, IMAGES, EVENTS, *((LEASES,) if own_collector else ()))
+        self._health = Health(self._offered, watchers=max(1, calls // 4))
         self._events: Events | None = None
         self._stack: AsyncExitStack | None = None
 
@@ -170,12 +178,16 @@ class Server(ProcessBound):
         )
         self._events = Events(store, subscribers=max(1, self._most_calls // 4))
         services = {
-            CONTENT: Content(store, read_bytes=self._read_bytes, meters=self._meters).handlers(self._interceptor),
+            CONTENT: Content(
+                store, read_bytes=self._read_bytes, meters=self._meters, leases=self._own_collector
+            ).handlers(self._interceptor),
             IMAGES: Images(store).handlers(self._interceptor),
             EVENTS: self._events.handlers(self._interceptor),
             HEALTH: self._health.handlers(self._interceptor),
-            REFLECTION: Reflection((CONTENT, IMAGES, EVENTS, HEALTH, REFLECTION)).handlers(self._interceptor),
+            REFLECTION: Reflection((*self._offered, HEALTH, REFLECTION)).handlers(self._interceptor),
         }
+        if self._own_collector:
+            services[LEASES] = Leases(store).handlers(self._interceptor)
         server.add_generic_rpc_handlers(
             tuple(grpc.method_handlers_generic_handler(name, handlers) for name, handlers in services.items())
         )

@@ -5,15 +5,13 @@ Each message is answered before the next one is read. The rules that the types d
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from steelyard.containerd._proto import content_pb2
 from steelyard.containerd.service import _messages as messages
 from steelyard.containerd.service._call import Call
 from steelyard.containerd.service._loop_store import AnyIngest, AnyStore
 from steelyard.containerd.service._metrics import Meters
 from steelyard.digest import Algorithm, Digest
-from steelyard.errors import AlreadyExists, NotFound, OutOfRange, UnexpectedSize
+from steelyard.errors import NotFound, OutOfRange, UnexpectedSize
 from steelyard.model import Buffer
 from steelyard.options import IngestOptions, check_ref
 
@@ -64,14 +62,17 @@ class _Stream:
         self._total = first.total  # one that is negative is met by no size, until a later message says another
         self._expected: Digest | None = None
         self._take_hints(first)
-        algorithm = call.header(ALGORITHM)
+        self._ingest: AnyIngest = self._open(self._total if self._total > 0 else None)
+
+    def _open(self, size: int | None) -> AnyIngest:
+        algorithm = self._call.header(ALGORITHM)
         options = IngestOptions.parse(
-            first.ref,
-            size=self._total if self._total > 0 else None,
+            self._ref,
+            size=size,
             expected=self._expected,
             algorithm=None if algorithm is None else Algorithm.parse(algorithm),
         )
-        self._ingest: AnyIngest = store.ingest(options)
+        return self._store.ingest(options)
 
     def answer(self, request: Request, data: Buffer) -> bool:
         """Do what a message asks for and respond; return whether another one may follow.
@@ -104,12 +105,18 @@ class _Stream:
             self._expected = Digest.parse(request.expected)
 
     def _refuse_stored(self, expected: Digest) -> None:
-        """End the ingest if the blob that it is to become is there already."""
-        with suppress(NotFound):
+        """End the ingest if the blob that it is to become is there already.
+
+        Only a store that opens an ingest protects the blob that it finds, by the lease or for the grace time. So the ingest is opened
+        again, which fails. If the blob is gone by then, the ingest goes on.
+        """
+        try:
             self._store.info(expected)
-            self._ingest.status()  # if it was aborted, the ref may be another's by now
-            self._store.abort(self._ref)
-            raise AlreadyExists(expected)
+        except NotFound:
+            return
+        self._ingest.status()  # if it was aborted, the ref may be another's by now
+        self._ingest.close()
+        self._ingest = self._open(None)
 
     def _append(self, offset: int, data: Buffer) -> None:
         current = self._ingest.status().offset  # not `offset`, which also an aborted one still has
