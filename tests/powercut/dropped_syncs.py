@@ -12,10 +12,9 @@ import os
 import select
 import socket
 import stat
-import struct
 import sys
 
-from support.seccomp import NUMBERS, supervised
+from support.seccomp import ANSWER, NUMBERS, QUESTION, RECEIVE, answer, supervised
 
 __all__ = ("DROPS", "main")
 
@@ -27,10 +26,6 @@ DROPS = {
 """Choice: the syncs that it leaves out."""
 
 SYNCS = ("fsync", "fdatasync", "syncfs")
-_RECEIVE, _SEND = 0xC050_2100, 0xC018_2101
-_QUESTION = struct.Struct("=QIIiIQ6Q")  # id, process, flags; number, architecture, instruction, arguments
-_ANSWER = struct.Struct("=QqiI")  # id, value, error, flags
-_GO_ON = 1
 
 
 def main(drop: str, *command: str) -> int:
@@ -57,12 +52,12 @@ def answer_all(listener: int, drop: str) -> None:
         ((_, events),) = poll.poll()
         if not events & select.POLLIN:
             return
-        question = bytearray(_QUESTION.size)
+        question = bytearray(QUESTION.size)
         try:
-            fcntl.ioctl(listener, _RECEIVE, question)
-            number, process, _, call, _, _, descriptor, *_ = _QUESTION.unpack(question)
+            fcntl.ioctl(listener, RECEIVE, question)
+            number, process, _, call, _, _, descriptor, *_ = QUESTION.unpack(question)
             dropped = is_dropped(drop, process, call, ctypes.c_int(descriptor).value)
-            fcntl.ioctl(listener, _SEND, _ANSWER.pack(number, 0, 0, 0 if dropped else _GO_ON))
+            fcntl.ioctl(listener, ANSWER, answer(number, go_on=not dropped))
         except OSError as error:
             if error.errno not in {errno.ENOENT, errno.EINTR}:  # who asked has ended
                 raise
