@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from local.make_golden import GOLDEN
 from support.make_archives import layout, one_image, tar
 
 from .runner import Shell, sha256
@@ -168,3 +169,29 @@ def test_blobs_without_their_metadata_are_not_collected(images: Shell) -> None:
         assert "nothing was collected" in images.run("gc", *words, code=1, STEELYARD_STORE=str(other)).err
 
     assert before == set(images.run("ls", "-q", STEELYARD_STORE=str(other)).lines)
+
+
+def test_damaged_metadata_is_a_reason_to_refuse(images: Shell) -> None:
+    """It says what keeps the blobs."""
+    before = listed(images)
+    (images.store / "meta.db").write_bytes(b"nothing of ours" * 1000)
+    for name in ("meta.db-wal", "meta.db-shm"):
+        (images.store / name).unlink(missing_ok=True)
+    for words in (("--dry-run",), (), ("--grace", "0s"), ("--max-bytes", "1B", "--grace", "0s"), ("--accept-roots",)):
+        done = images.run("gc", *words, code=5)
+        assert "next: steelyard doctor --rebuild" in done.err
+        assert [] == done.lines
+    assert before == listed(images)
+
+
+def test_a_root_of_the_first_release_is_collected_after_its_grace_time(shell: Shell) -> None:
+    shutil.copytree(GOLDEN, shell.store)
+    before = listed(shell)
+    assert before
+    done = shell.run("gc")
+    assert "removed 0 blobs" in done.err
+    assert before == listed(shell)
+    would = set(shell.run("gc", "--dry-run", "--grace", "0s", "-q").lines)
+    assert would <= before
+    assert would == set(shell.run("gc", "--grace", "0s", "-q").lines)
+    assert before - would == listed(shell)

@@ -56,12 +56,12 @@ def listed(shell: Shell) -> set[str]:
 
 @dataclass
 class Beside:
-    """What runs beside a collection."""
+    """The processes beside a collection."""
 
     writers: list[subprocess.Popen[bytes]]
     importing: subprocess.Popen[bytes]
     rest: bytes
-    """What the import has not been given yet."""
+    """The bytes that the import has not been given yet."""
     told: set[str]
     """Digests that the writers were told."""
 
