@@ -7,5 +7,21 @@ from steelyard._runtime.backend import on_asyncio
 from steelyard._runtime.calls import run
 from steelyard._runtime.threads import Pool, start
 from steelyard.cli.mounts import Mount, mount_of
+from steelyard.local._defaults import Durability
+from steelyard.local.blocking import BlockingStore, OpenOptions
+from steelyard.local.blocking._collect import BlockingCollection
 
-__all__ = ("Mount", "Pool", "__version__", "debug_build", "mount_of", "on_asyncio", "run", "start")
+__all__ = (
+    "BlockingCollection",
+    "BlockingStore",
+    "Durability",
+    "Mount",
+    "OpenOptions",
+    "Pool",
+    "__version__",
+    "debug_build",
+    "mount_of",
+    "on_asyncio",
+    "run",
+    "start",
+)

@@ -14,7 +14,7 @@ import msgspec
 
 from steelyard.local import LocalStore
 
-__all__ = ("Job", "Used")
+__all__ = ("Job", "Used", "reset_peak", "resident")
 
 _POOL = 16 << 20
 _RESET_PEAK = "5"
@@ -58,14 +58,14 @@ async def _run(job: Job) -> Used:
     async with LocalStore(job.root) as store:
         # Threads, modules, the database: what a program that has stored anything already has.
         await _ingest(store, pool, -1, job.write, job.write)
-        idle = _resident("VmRSS")
-        _reset_peak()
+        idle = resident("VmRSS")
+        reset_peak()
         begun = time.perf_counter()
         async with anyio.create_task_group() as tasks:
             for number in range(job.count):
                 tasks.start_soon(_ingest, store, pool, number, job.size, job.write)
         seconds = time.perf_counter() - begun
-        return Used(idle_bytes=idle, peak_bytes=max(0, _resident("VmHWM") - idle), seconds=seconds)
+        return Used(idle_bytes=idle, peak_bytes=max(0, resident("VmHWM") - idle), seconds=seconds)
 
 
 async def _ingest(store: LocalStore, pool: bytes, number: int, size: int, write: int) -> None:
@@ -79,7 +79,8 @@ async def _ingest(store: LocalStore, pool: bytes, number: int, size: int, write:
             await writer.commit(size=max(8, size))
 
 
-def _resident(name: str) -> int:
+def resident(name: str) -> int:
+    """Return the bytes of a line of `/proc/self/status`: ``VmRSS``, or the peak ``VmHWM``."""
     status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
     found = re.search(rf"^{name}:\s+(\d+) kB$", status, re.MULTILINE)
     if found is None:
@@ -87,7 +88,7 @@ def _resident(name: str) -> int:
     return int(found.group(1)) << 10
 
 
-def _reset_peak() -> None:
+def reset_peak() -> None:
     """Reset the peak; where the kernel cannot, it is that of the whole process, which is no less."""
     try:
         Path("/proc/self/clear_refs").write_text(_RESET_PEAK, encoding="ascii")
