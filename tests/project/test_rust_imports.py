@@ -15,7 +15,7 @@ CRATES = ("core", "py")
 
 LAYERS = (
     {"error"},
-    {"digest", "waiting"},
+    {"digest", "sorting", "waiting"},
     {"archive", "hash", "model", "threads"},
     {"filter", "format"},
     {"sys"},

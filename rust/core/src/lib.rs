@@ -9,6 +9,7 @@ pub mod format;
 pub mod hash;
 pub mod model;
 pub mod pipe;
+pub mod sorting;
 pub mod store;
 pub mod sys;
 pub mod threads;

@@ -258,8 +258,8 @@ impl<A: Around> Sys for Layer<A> {
         self.named(Op::StatAt, dir, name, || self.inner.stat_at(dir, name))
     }
 
-    fn visit(&self, dir: BorrowedFd<'_>, each: &mut dyn FnMut(&str, FileKind)) -> io::Result<()> {
-        self.on(Op::Visit, dir, || self.inner.visit(dir, &mut *each))
+    fn visit_next(&self, dir: BorrowedFd<'_>, each: &mut dyn FnMut(&str, FileKind)) -> io::Result<bool> {
+        self.on(Op::Visit, dir, || self.inner.visit_next(dir, &mut *each))
     }
 
     fn lock(&self, fd: BorrowedFd<'_>, bytes: Range<u64>, hold: Hold) -> io::Result<bool> {

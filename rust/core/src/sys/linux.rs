@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use rustix::fs::{
-    self, AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, StatxFlags, Timespec, Timestamps,
+    self, AtFlags, CWD, FileType, Mode, OFlags, RawDir, RenameFlags, ResolveFlags, StatxFlags, Timespec, Timestamps,
     UTIME_OMIT,
 };
 use rustix::io::{Errno, ReadWriteFlags};
@@ -21,6 +21,9 @@ const NS: i64 = 1_000_000_000;
 /// NONBLOCK: the name may stand for a pipe or a terminal, which must not stop us; files ignore it.
 const READ_FLAGS: OFlags =
     OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+
+/// The bytes that one call gets of a directory.
+const NAMES: usize = 32 << 10;
 
 /// Drop the pages that this read brought into the page cache (Linux 6.14). Earlier pages stay.
 const DONTCACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
@@ -213,25 +216,27 @@ impl Sys for Linux {
         Ok(stat(&fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?))
     }
 
-    fn visit(&self, dir: BorrowedFd<'_>, each: &mut dyn FnMut(&str, FileKind)) -> io::Result<()> {
-        for entry in Dir::read_from(dir)? {
+    fn visit_next(&self, dir: BorrowedFd<'_>, each: &mut dyn FnMut(&str, FileKind)) -> io::Result<bool> {
+        let mut buffer = Vec::with_capacity(NAMES);
+        let mut entries = RawDir::new(dir, buffer.spare_capacity_mut());
+        let mut found = false;
+        while let Some(entry) = entries.next() {
             let entry = entry?;
-            let Ok(name) = entry.file_name().to_str() else {
-                continue;
-            };
-            if matches!(name, "." | "..") {
-                continue;
-            }
-            match entry.file_type() {
-                FileType::Unknown => match self.stat_at(dir, name) {
+            found = true;
+            match (entry.file_name().to_str(), entry.file_type()) {
+                (Err(_) | Ok("." | ".."), _) => {}
+                (Ok(name), FileType::Unknown) => match self.stat_at(dir, name) {
                     Ok(stat) => each(name, stat.kind),
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     Err(error) => return Err(error),
                 },
-                known => each(name, kind(known)),
+                (Ok(name), known) => each(name, kind(known)),
+            }
+            if entries.is_buffer_empty() {
+                break;
             }
         }
-        Ok(())
+        Ok(found)
     }
 
     fn lock(&self, fd: BorrowedFd<'_>, bytes: Range<u64>, hold: Hold) -> io::Result<bool> {

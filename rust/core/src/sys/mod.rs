@@ -17,7 +17,7 @@ mod undivided;
 
 use std::io;
 use std::ops::Range;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 pub(crate) use absent::{found, missing};
@@ -170,8 +170,9 @@ pub trait Sys: Send + Sync {
     fn mount(&self, dir: BorrowedFd<'_>) -> io::Result<Mount>;
     /// Look at a name; a symbolic link is not followed.
     fn stat_at(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<Stat>;
-    /// Call `each` with every name in a directory, in no order. Names that are not UTF-8 are skipped: none is ours.
-    fn visit(&self, dir: BorrowedFd<'_>, each: &mut dyn FnMut(&str, FileKind)) -> io::Result<()>;
+    /// Call `each` with the next few hundred names of a directory that was opened for this, in no order; false at the end. Names that
+    /// are not UTF-8 are skipped: none is ours. After an error, names may be left out.
+    fn visit_next(&self, dir: BorrowedFd<'_>, each: &mut dyn FnMut(&str, FileKind)) -> io::Result<bool>;
     /// Hold or free bytes of a lock file for this descriptor. False: another descriptor holds one of them, and `wait` was not
     /// set.
     fn lock(&self, fd: BorrowedFd<'_>, bytes: Range<u64>, hold: Hold) -> io::Result<bool>;
@@ -188,6 +189,18 @@ pub trait Sys: Send + Sync {
     fn now_ns(&self) -> i64;
     /// The time since the boot, in ns, with the time for which the machine was suspended. This clock cannot be set.
     fn boot_ns(&self) -> i64;
+
+    /// Open a directory again, to read its names in parts.
+    fn reopen_dir(&self, dir: BorrowedFd<'_>) -> io::Result<Fd> {
+        self.open_dir(dir, ".")
+    }
+
+    /// Call `each` with every name in a directory, as `visit_next` does.
+    fn visit(&self, dir: BorrowedFd<'_>, each: &mut dyn FnMut(&str, FileKind)) -> io::Result<()> {
+        let names = self.reopen_dir(dir)?;
+        while self.visit_next(names.as_fd(), &mut *each)? {}
+        Ok(())
+    }
 
     /// Return every name in a directory, in no order; for directories that are known to be small.
     fn list(&self, dir: BorrowedFd<'_>) -> io::Result<Vec<Entry>> {

@@ -4,6 +4,8 @@
 //! so a listing can be used again until that time changes. The files remain the truth.
 
 use std::cmp::Ordering;
+use std::mem;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use super::blob_dir::{BlobDir, before};
@@ -11,7 +13,8 @@ use super::kept::Listing;
 use super::root::Root;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Result};
-use crate::sys::{FileKind, Sys};
+use crate::sorting::Sorting;
+use crate::sys::{Fd, FileKind, Sys};
 
 /// The most bytes of names that a store keeps of a directory: those of half a million blobs with digests of 32 bytes.
 const MOST_KEPT: usize = 16 << 20;
@@ -30,18 +33,12 @@ pub(crate) struct Names {
 impl Names {
     /// List the blobs of an algorithm. Other names in the directory are skipped.
     pub(crate) fn list(root: &Root, algorithm: Algorithm) -> Result<Self> {
-        let Some(dir) = root.blob_dir(algorithm)? else {
-            return Ok(Self::default());
-        };
-        // Before the names: what changes meanwhile must show.
-        let changed_ns = changed(root.sys().as_ref(), &dir)?;
-        if let Some(hashes) = dir.names().get(changed_ns) {
-            return Ok(Self::of(algorithm, hashes));
+        let mut lister = Lister::begin(root, algorithm)?;
+        loop {
+            if let Some(names) = lister.step(root.sys().as_ref())? {
+                return Ok(names);
+            }
         }
-        let settled = before(changed_ns, root.sys().now_ns());
-        let hashes = Arc::new(read(root.sys().as_ref(), &dir, algorithm)?);
-        dir.names().set((settled && hashes.len() <= MOST_KEPT).then(|| Listing { changed_ns, hashes: hashes.clone() }));
-        Ok(Self::of(algorithm, hashes))
     }
 
     /// Return the blobs of an algorithm, if they were listed before and nothing has changed since.
@@ -107,39 +104,102 @@ impl Names {
     }
 }
 
-fn changed(sys: &dyn Sys, dir: &BlobDir) -> Result<i64> {
-    Ok(sys.stat(dir.fd()).at("stat", || dir.path())?.ctime_ns)
+/// A listing under way. A part of it takes a fraction of a millisecond.
+pub(crate) enum Lister {
+    /// All is known.
+    Known(Names),
+    /// The names are read, and then sorted.
+    Reading(Reading),
 }
 
-fn read(sys: &dyn Sys, dir: &BlobDir, algorithm: Algorithm) -> Result<Vec<u8>> {
-    let mut hashes = Vec::new();
-    let prefix = format!("{algorithm}:");
-    let mut text = String::new();
-    let visited = sys.visit(dir.fd(), &mut |name, kind| {
-        if kind != FileKind::File {
-            return;
-        }
-        text.clone_from(&prefix);
-        text.push_str(name);
-        if let Ok(digest) = Digest::parse(&text) {
-            hashes.extend_from_slice(digest.as_bytes());
-        }
-    });
-    visited.at("list", || dir.path())?;
-    sort(&mut hashes, algorithm.digest_size());
-    Ok(hashes)
+/// The names that were read so far.
+pub(crate) struct Reading {
+    algorithm: Algorithm,
+    dir: Arc<BlobDir>,
+    changed_ns: i64,
+    /// Whether each later change of the directory has a later time.
+    is_settled: bool,
+    /// The directory, opened for this.
+    entries: Fd,
+    hashes: Vec<u8>,
+    /// None while names are read.
+    sorting: Option<Sorting>,
 }
 
-/// Sort hashes of that size, which stand one after the other.
-fn sort(hashes: &mut [u8], size: usize) {
+impl Lister {
+    /// Begin to list the blobs of an algorithm. What comes or goes meanwhile is listed or not; all else is listed.
+    pub(crate) fn begin(root: &Root, algorithm: Algorithm) -> Result<Self> {
+        let Some(dir) = root.blob_dir(algorithm)? else {
+            return Ok(Self::Known(Names::default()));
+        };
+        // Before the names: what changes meanwhile must show.
+        let sys = root.sys().as_ref();
+        let changed_ns = changed(sys, &dir)?;
+        if let Some(hashes) = dir.names().get(changed_ns) {
+            return Ok(Self::Known(Names::of(algorithm, hashes)));
+        }
+        let is_settled = before(changed_ns, sys.now_ns());
+        let entries = sys.reopen_dir(dir.fd()).at("list", || dir.path())?;
+        let (hashes, sorting) = (Vec::new(), None);
+        Ok(Self::Reading(Reading { algorithm, dir, changed_ns, is_settled, entries, hashes, sorting }))
+    }
+
+    /// Do the next part, and return all names after the last one.
+    pub(crate) fn step(&mut self, sys: &dyn Sys) -> Result<Option<Names>> {
+        let reading = match self {
+            Self::Known(names) => return Ok(Some(mem::take(names))),
+            Self::Reading(reading) => reading,
+        };
+        let Some(sorting) = &mut reading.sorting else {
+            if !reading.read(sys)? {
+                reading.sorting = Some(Sorting::of(reading.hashes.len() / reading.algorithm.digest_size()));
+            }
+            return Ok(None);
+        };
+        if sort(sorting, &mut reading.hashes, reading.algorithm.digest_size()) {
+            return Ok(None);
+        }
+        let (changed_ns, hashes) = (reading.changed_ns, Arc::new(mem::take(&mut reading.hashes)));
+        let is_kept = reading.is_settled && hashes.len() <= MOST_KEPT;
+        reading.dir.names().set(is_kept.then(|| Listing { changed_ns, hashes: hashes.clone() }));
+        Ok(Some(Names::of(reading.algorithm, hashes)))
+    }
+}
+
+impl Reading {
+    /// Read the next names; false at the end.
+    fn read(&mut self, sys: &dyn Sys) -> Result<bool> {
+        let prefix = format!("{}:", self.algorithm);
+        let mut text = String::new();
+        let hashes = &mut self.hashes;
+        let visited = sys.visit_next(self.entries.as_fd(), &mut |name, kind| {
+            if kind != FileKind::File {
+                return;
+            }
+            text.clone_from(&prefix);
+            text.push_str(name);
+            if let Ok(digest) = Digest::parse(&text) {
+                hashes.extend_from_slice(digest.as_bytes());
+            }
+        });
+        visited.at("list", || self.dir.path())
+    }
+}
+
+/// Do the next part of the sort of hashes of that size, which stand one after the other; false when they are sorted.
+fn sort(sorting: &mut Sorting, hashes: &mut [u8], size: usize) -> bool {
     match size {
-        32 => hashes.as_chunks_mut::<32>().0.sort_unstable(),
-        48 => hashes.as_chunks_mut::<48>().0.sort_unstable(),
+        32 => sorting.step(hashes.as_chunks_mut::<32>().0, Ord::cmp),
+        48 => sorting.step(hashes.as_chunks_mut::<48>().0, Ord::cmp),
         _ => {
             debug_assert_eq!(size, 64, "the sizes of all algorithms are listed");
-            hashes.as_chunks_mut::<64>().0.sort_unstable();
+            sorting.step(hashes.as_chunks_mut::<64>().0, Ord::cmp)
         }
     }
+}
+
+fn changed(sys: &dyn Sys, dir: &BlobDir) -> Result<i64> {
+    Ok(sys.stat(dir.fd()).at("stat", || dir.path())?.ctime_ns)
 }
 
 /// The place of a hash among those, which are in order. Hashes are spread evenly, so each try is where the hash would stand:

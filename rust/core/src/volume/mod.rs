@@ -54,7 +54,7 @@ use own_leases::OwnLeases;
 use users::{User, Users};
 
 pub(crate) use file_lease::FileLease;
-pub(crate) use listing::Names;
+pub(crate) use listing::{Lister, Names};
 pub(crate) use publish::{Candidate, Content, Existing, Named, Placed, Published, find};
 pub(crate) use root::Root;
 pub(crate) use staged::Staged;

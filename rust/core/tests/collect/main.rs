@@ -12,3 +12,5 @@ mod idle;
 mod refuses;
 mod steps;
 mod support;
+mod why;
+mod work;

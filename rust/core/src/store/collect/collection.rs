@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::condemn::{self, Sweep};
 use super::mark::{Marking, Pending, Roots};
-use super::marks::{Keep, Marks};
+use super::marks::{Keep, Lists, Marks};
+use super::order::Order;
 use super::slice::Slice;
 use super::values::{Found, Options, Progress, Report};
 use crate::error::Result;
@@ -15,6 +16,9 @@ use crate::sys::Process;
 use crate::volume::Volume;
 use crate::volume::lock::CollectorLock;
 use crate::waiting::Patience;
+
+/// So many blobs are counted at once.
+const COUNTED: usize = 8192;
 
 /// A collection under way.
 pub struct Collection {
@@ -30,19 +34,19 @@ pub struct Collection {
     report: Report,
 }
 
-#[derive(Debug)]
 enum Phase {
     Clean,
     Handshake,
-    List,
+    List(Lists),
     Ingests,
     Roots(Roots),
     Look(usize),
     Unnote(String),
-    Order,
+    Order(Order),
     Condemn(usize),
     Remove(usize),
     Show(usize),
+    Count(usize),
     End,
 }
 
@@ -72,7 +76,7 @@ impl Collection {
             _lock: lock,
             sweep: Sweep::new(number, marking),
             total: 0,
-            phase: if options.dry_run { Phase::List } else { Phase::Clean },
+            phase: if options.dry_run { Phase::List(Lists::default()) } else { Phase::Clean },
             found: Vec::new(),
             report: Report::default(),
         }
@@ -81,32 +85,40 @@ impl Collection {
     /// Do work of about 5 ms; return whether the collection has ended.
     pub fn step(&mut self) -> Result<bool> {
         self.sweep.marking.volume.check_open()?;
-        let slice = Slice::step();
-        while !slice.is_over() {
+        let sys = Arc::clone(&self.sweep.marking.volume.sys);
+        let slice = Slice::step(sys.as_ref());
+        loop {
             if !self.sweep.marking.marks.is_settled() {
-                self.sweep.marking.settle(&slice)?;
+                self.sweep.marking.settle()?;
             } else if !self.advance(&slice)? {
                 return Ok(true);
             }
             if self.sweep.marking.has_many_pending() && !self.sweep.marking.flush()? {
                 Patience::new().pause()?;
-                break;
+                return Ok(false);
+            }
+            if slice.is_over() {
+                return Ok(false);
             }
         }
-        Ok(false)
     }
 
     /// Do a part of the present phase; false when the last one has ended. All that was reached has been followed.
-    fn advance(&mut self, slice: &Slice) -> Result<bool> {
+    fn advance(&mut self, slice: &Slice<'_>) -> Result<bool> {
         let phase = mem::replace(&mut self.phase, Phase::End);
         self.phase = match phase {
             Phase::Clean if condemn::clean(&self.sweep.marking.volume, slice)? => Phase::Clean,
             Phase::Clean => Phase::Handshake,
             Phase::Handshake => self.shake_hands()?,
-            Phase::List => {
-                self.sweep.marking.marks =
-                    Marks::list(&self.sweep.marking.volume.root, self.sweep.marking.roots.is_some())?;
-                Phase::Ingests
+            Phase::List(mut lists) => {
+                let marking = &mut self.sweep.marking;
+                match lists.step(&marking.volume.root, marking.roots.is_some())? {
+                    None => Phase::List(lists),
+                    Some(marks) => {
+                        marking.marks = marks;
+                        Phase::Ingests
+                    }
+                }
             }
             // A question why blobs are kept asks for what is there.
             Phase::Ingests => {
@@ -124,25 +136,39 @@ impl Collection {
             }
             Phase::Look(next) => match self.look(next)? {
                 Some(next) => Phase::Look(next),
-                None if self.options.dry_run => Phase::Order,
+                None if self.options.dry_run => self.order(),
                 None => Phase::Unnote(String::new()),
             },
             Phase::Unnote(mut after) => {
                 if self.sweep.marking.remove_notes(&mut after)? {
                     Phase::Unnote(after)
                 } else {
-                    Phase::Order
+                    self.order()
                 }
             }
-            // Without its note no blob can be condemned.
-            Phase::Order if !self.sweep.marking.flush()? => {
-                Patience::new().pause()?;
-                Phase::Order
+            phase => {
+                let Some(phase) = self.sweep_on(phase)? else { return Ok(false) };
+                phase
             }
-            Phase::Order => {
-                self.sweep.limit = self.excess();
-                self.sweep.garbage.order(&self.sweep.marking.marks, self.options.max_bytes.is_some());
-                if self.options.dry_run { Phase::Show(0) } else { Phase::Condemn(0) }
+        };
+        Ok(true)
+    }
+
+    /// Do a part of a phase that comes after the last look, and return the next one; None at the end.
+    fn sweep_on(&mut self, phase: Phase) -> Result<Option<Phase>> {
+        Ok(Some(match phase {
+            // Without its note no blob can be condemned.
+            Phase::Order(order) if !self.sweep.marking.flush()? => {
+                Patience::new().pause()?;
+                Phase::Order(order)
+            }
+            Phase::Order(mut order) => {
+                if order.step(&mut self.sweep.garbage, &self.sweep.marking.marks) {
+                    Phase::Order(order)
+                } else {
+                    self.sweep.limit = self.excess();
+                    if self.options.dry_run { Phase::Show(0) } else { Phase::Condemn(0) }
+                }
             }
             Phase::Condemn(mut next) => {
                 if self.sweep.condemn(&mut next)? {
@@ -153,20 +179,23 @@ impl Collection {
             }
             Phase::Remove(next) if self.remove(next)? => Phase::Remove(next + 1),
             Phase::Show(next) if self.show(next) => Phase::Show(next + 1),
-            Phase::Remove(_) | Phase::Show(_) => {
-                self.end();
-                return Ok(false);
+            Phase::Remove(_) | Phase::Show(_) => Phase::Count(0),
+            Phase::Count(next) => {
+                let Some(next) = self.count(next) else {
+                    self.end();
+                    return Ok(None);
+                };
+                Phase::Count(next)
             }
-            Phase::End => return Ok(false),
-        };
-        Ok(true)
+            _ => return Ok(None),
+        }))
     }
 
     /// Wait for a moment in which no other thread and no other process publishes: a publisher that saw no collection has given its
     /// names by then, and later ones see the collection.
     fn shake_hands(&self) -> Result<Phase> {
         if self.sweep.marking.volume.locks.try_digests(&[])?.is_some() {
-            return Ok(Phase::List);
+            return Ok(Phase::List(Lists::default()));
         }
         Patience::new().pause()?;
         Ok(Phase::Handshake)
@@ -182,6 +211,11 @@ impl Collection {
             }
         }
         Ok(after)
+    }
+
+    /// All roots have been followed, and all files were looked at.
+    fn order(&self) -> Phase {
+        Phase::Order(Order::new(self.options.max_bytes.is_some()))
     }
 
     /// How many bytes are to go; None if all that may.
@@ -215,9 +249,11 @@ impl Collection {
         true
     }
 
-    fn end(&mut self) {
+    /// Count what stays among the next blobs and pieces from that one on, and return where to continue; None at the end.
+    fn count(&mut self, next: usize) -> Option<usize> {
         let marks = &self.sweep.marking.marks;
-        for number in 0..marks.listed() {
+        let end = next + COUNTED;
+        for number in next..end.min(marks.listed()) {
             match marks.keep(number) {
                 Some(keep) if keep != Keep::Spared && !marks.is_gone(number) => {
                     self.report.kept[keep as usize - 1] += 1;
@@ -225,12 +261,16 @@ impl Collection {
                 _ => {}
             }
         }
-        for piece in &self.sweep.garbage.pieces {
+        for piece in self.sweep.garbage.pieces.iter().take(end).skip(next) {
             if marks.is_garbage(piece.number) && !marks.is_gone(piece.number) {
                 self.report.spared += 1;
                 self.report.spared_bytes += piece.size;
             }
         }
+        (end < marks.listed()).then_some(end)
+    }
+
+    fn end(&mut self) {
         if let Some(most) = self.options.max_bytes {
             self.report.missed_bytes = self.total.saturating_sub(self.report.bytes).saturating_sub(most);
         }
@@ -254,7 +294,7 @@ impl Collection {
     /// How far the collection is.
     pub fn progress(&self) -> Progress {
         match self.phase {
-            Phase::Remove(_) | Phase::End => {
+            Phase::Remove(_) | Phase::Count(_) | Phase::End => {
                 Progress { removes: true, done: self.report.bytes, total: Some(self.sweep.bytes) }
             }
             _ => Progress { removes: false, done: self.sweep.marking.visited, total: None },
@@ -263,7 +303,8 @@ impl Collection {
 
     /// Whether all that roots keep is marked.
     pub(super) fn is_marked(&self) -> bool {
-        matches!(self.phase, Phase::Order | Phase::Show(_) | Phase::End)
+        self.sweep.marking.marks.is_settled()
+            && matches!(self.phase, Phase::Order(_) | Phase::Show(_) | Phase::Count(_) | Phase::End)
     }
 
     /// The results, when the collection has ended.

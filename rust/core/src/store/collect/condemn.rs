@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::garbage::{Garbage, Piece};
 use super::mark::Marking;
-use super::marks::Keep;
+use super::marks::{Keep, Origin};
 use super::slice::Slice;
 use super::values::Found;
 use crate::digest::{Algorithm, Digest};
@@ -93,7 +93,7 @@ impl Sweep {
             Some(Checked::Protected(digests, last)) => {
                 self.seen = last;
                 for digest in digests.iter().filter_map(|text| Digest::parse(text).ok()) {
-                    self.marking.marks.reach(&digest, Keep::Spared, None, false, true);
+                    self.marking.marks.reach(&digest, Keep::Spared, Origin::Nothing, false, true);
                 }
             }
             Some(Checked::Done((fates, failure, reports))) => {
@@ -117,7 +117,7 @@ impl Sweep {
                     places.push(*place);
                     locks.push(lock);
                 }
-                None => self.marking.marks.reach(&digest, Keep::Spared, None, false, true),
+                None => self.marking.marks.reach(&digest, Keep::Spared, Origin::Nothing, false, true),
             }
             let algorithm = index_of(digest.algorithm());
             if self.dirs[algorithm].is_none() {
@@ -130,7 +130,8 @@ impl Sweep {
     /// Condemn blobs in one transaction; None while another process writes.
     #[expect(clippy::type_complexity, reason = "the fates of the blobs, why the rest was left, and the events")]
     fn try_batch(&self, places: &[usize]) -> Result<Option<Checked<(Vec<Fate>, Option<Error>, Vec<Arc<Report>>)>>> {
-        let (volume, slice) = (&self.marking.volume, Slice::batch());
+        let volume = &self.marking.volume;
+        let slice = Slice::batch(volume.sys.as_ref());
         let pieces: Vec<(Piece, Digest)> = places
             .iter()
             .map(|place| self.garbage.pieces[*place])
@@ -188,7 +189,7 @@ impl Sweep {
         let digest = self.marking.marks.digest(piece.number);
         match fate {
             Fate::Left => {}
-            Fate::Spared => self.marking.marks.reach(&digest, Keep::Spared, None, false, true),
+            Fate::Spared => self.marking.marks.reach(&digest, Keep::Spared, Origin::Nothing, false, true),
             Fate::Condemned => {
                 self.marking.marks.set_gone(piece.number);
                 self.unsynced[index_of(digest.algorithm())] = true;
@@ -241,19 +242,18 @@ impl Sweep {
 
 /// Remove the files that an earlier collection has condemned; return whether there may be more. Never renamed back: since it was condemned,
 /// each client that was told "stored" got another file.
-pub(super) fn clean(volume: &Volume, slice: &Slice) -> Result<bool> {
+pub(super) fn clean(volume: &Volume, slice: &Slice<'_>) -> Result<bool> {
     for algorithm in Algorithm::ALL {
         let Some(dir) = volume.root.condemned(algorithm)? else { continue };
         let mut names = Vec::new();
         let path = || volume.path().to_owned();
-        volume
-            .sys
-            .visit(dir.as_fd(), &mut |name, _| {
-                if names.len() < 1024 {
-                    names.push(name.to_owned());
-                }
-            })
-            .at("list", path)?;
+        let entries = volume.sys.reopen_dir(dir.as_fd()).at("list", path)?;
+        while names.is_empty() {
+            let mut add = |name: &str, _| names.push(name.to_owned());
+            if !volume.sys.visit_next(entries.as_fd(), &mut add).at("list", path)? {
+                break;
+            }
+        }
         if names.is_empty() {
             continue;
         }

@@ -2,7 +2,7 @@
 
 use super::garbage::Garbage;
 use super::mark::Marking;
-use super::marks::Keep;
+use super::marks::{Keep, Origin};
 use crate::archive::json::{Reference, Role};
 use crate::digest::Digest;
 use crate::error::Result;
@@ -11,6 +11,9 @@ use crate::volume::meta::{Known, Note};
 
 /// The most files that are looked at before the time is asked for.
 const BATCH: usize = 32;
+
+/// The most blobs among which they are searched for.
+const SEARCHED: usize = 256;
 
 /// The most notes that one question returns.
 const PAGE: usize = 256;
@@ -22,7 +25,7 @@ impl Marking {
     pub fn look(&mut self, next: usize, grace_ns: i64, garbage: &mut Garbage) -> Result<Option<usize>> {
         let mut end = next;
         let mut digests = Vec::new();
-        while end < self.marks.listed() && digests.len() < BATCH {
+        while end < self.marks.listed().min(next + SEARCHED) && digests.len() < BATCH {
             if self.marks.is_garbage(end) {
                 digests.push((end, self.marks.digest(end)));
             }
@@ -30,7 +33,7 @@ impl Marking {
         }
         self.visited += digests.len() as u64;
         let names: Vec<Digest> = digests.iter().map(|(_, digest)| *digest).collect();
-        let known = self.volume.meta.known(&names, true)?;
+        let known = if names.is_empty() { Vec::new() } else { self.volume.meta.known(&names, true)? };
         for ((number, digest), known) in digests.into_iter().zip(known) {
             match self.volume.stat_blob(&digest)? {
                 Some(stat) => self.look_at(number, &digest, &stat, known, grace_ns, garbage)?,
@@ -54,8 +57,8 @@ impl Marking {
         let names = self.names_of(digest, known, false)?;
         for Reference { digest: subject, .. } in names.iter().filter(|name| name.role == Role::Subject) {
             let subject_number = self.marks.listed_number(subject);
-            match subject_number.and_then(|number| self.marks.keep(number)) {
-                Some(why) => self.marks.reach(digest, why, subject_number, true, true),
+            match subject_number.and_then(|number| Some((number, self.marks.keep(number)?))) {
+                Some((number, why)) => self.marks.reach(digest, why, Origin::blob(number), true, true),
                 None => self.referrers.entry(*subject).or_default().push(*digest),
             }
         }
@@ -77,7 +80,7 @@ impl Marking {
         if is_old {
             self.marks.set_old(number);
         } else {
-            self.marks.reach(digest, Keep::Spared, None, false, true);
+            self.marks.reach(digest, Keep::Spared, Origin::Nothing, false, true);
         }
         Ok(())
     }

@@ -3,8 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::documents::{self, Content};
-use super::marks::{Keep, Marks};
-use super::slice::Slice;
+use super::marks::{Keep, Marks, Origin};
 use crate::archive::json::{Reference, References, Role};
 use crate::digest::Digest;
 use crate::error::Result;
@@ -19,13 +18,13 @@ use crate::volume::meta::{Known, LeaseRow, Note};
 const PAGE: usize = 256;
 
 /// The most blobs that are looked up in one question.
-const BATCH: usize = 64;
+const BATCH: usize = 32;
 
 /// The most warnings that are kept.
 const MOST_WARNINGS: usize = 100;
 
-/// The most rows that wait to be written.
-const MOST_PENDING: usize = 512;
+/// The most rows that wait to be written, but for what the last batch adds: other writers wait while they are.
+const MOST_PENDING: usize = 128;
 
 /// A root: something that keeps a blob by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,8 +70,8 @@ pub(super) struct Marking {
     pub marks: Marks,
     /// The documents that say something about a blob, if no root had reached it when they were read.
     pub referrers: HashMap<Digest, Vec<Digest>>,
-    /// The root that reached a blob first, if that is asked for.
-    pub roots: Option<HashMap<Digest, RootName>>,
+    /// The roots by their numbers, if they are asked for.
+    pub roots: Option<Vec<RootName>>,
     pub warnings: Vec<String>,
     /// The refs of ingests that are discarded.
     pub abandoned: HashSet<String>,
@@ -99,7 +98,7 @@ impl Marking {
                         let is_document =
                             image.target.media_type.as_deref().is_some_and(crate::archive::json::is_document);
                         let root = RootName { kind: Keep::Image, name: image.name, until_ns };
-                        self.reach_root(&image.target.digest, root, is_document, true);
+                        self.reach_root(&[image.target.digest], root, is_document, true);
                     }
                 }
             }
@@ -114,7 +113,7 @@ impl Marking {
                     let until_ns = self.expiry(&labels, || format!("blob {digest}"));
                     if !value.is_empty() && labels.contains_key(GC_ROOT) && !self.has_passed(until_ns) {
                         let root = RootName { kind: Keep::Label, name: digest.to_string(), until_ns };
-                        self.reach_root(&digest, root, false, true);
+                        self.reach_root(&[digest], root, false, true);
                     }
                 }
             }
@@ -127,7 +126,7 @@ impl Marking {
                 for status in self.ingests.statuses()? {
                     if let Some(digest) = status.expected.filter(|_| !self.abandoned.contains(&status.ref_)) {
                         let root = RootName { kind: Keep::Ingest, name: status.ref_, until_ns: None };
-                        self.reach_root(&digest, root, false, true);
+                        self.reach_root(&[digest], root, false, true);
                     }
                 }
                 return Ok(false);
@@ -152,10 +151,7 @@ impl Marking {
             live.pop();
             after.clear();
         }
-        for digest in found {
-            let root = RootName { kind: Keep::Lease, name: name.clone(), until_ns };
-            self.reach_root(&digest, root, false, follow);
-        }
+        self.reach_root(&found, RootName { kind: Keep::Lease, name, until_ns }, false, follow);
         Ok(true)
     }
 
@@ -172,10 +168,14 @@ impl Marking {
         Ok(live)
     }
 
-    fn reach_root(&mut self, digest: &Digest, root: RootName, is_document: bool, follow: bool) {
-        self.marks.reach(digest, root.kind, None, is_document, follow);
-        if let Some(roots) = &mut self.roots {
-            roots.entry(*digest).or_insert(root);
+    fn reach_root(&mut self, digests: &[Digest], root: RootName, is_document: bool, follow: bool) {
+        let kind = root.kind;
+        let from = self.roots.as_mut().map_or(Origin::Nothing, |roots| {
+            roots.push(root);
+            Origin::root(roots.len() - 1)
+        });
+        for digest in digests {
+            self.marks.reach(digest, kind, from, is_document, follow);
         }
     }
 
@@ -194,21 +194,19 @@ impl Marking {
         time_ns.is_some_and(|time_ns| time_ns <= self.volume.sys.now_ns())
     }
 
-    /// Follow what was reached, until nothing is left or the time is over.
-    pub fn settle(&mut self, slice: &Slice) -> Result<()> {
-        while !self.marks.is_settled() && !slice.is_over() {
-            let taken = self.marks.take(BATCH);
-            self.visited += taken.len() as u64;
-            let digests: Vec<Digest> = taken.iter().map(|(number, _)| self.marks.digest(*number)).collect();
-            let known = self.volume.meta.known(&digests, false)?;
-            for (((number, is_document), digest), known) in taken.into_iter().zip(digests).zip(known) {
-                let why = self.marks.keep(number).unwrap_or(Keep::Spared);
-                for Reference { digest, role } in self.names_of(&digest, known, is_document)? {
-                    self.marks.reach(&digest, why, Some(number), role != Role::Part, true);
-                }
-                for referrer in self.referrers.remove(&digest).unwrap_or_default() {
-                    self.marks.reach(&referrer, why, Some(number), true, true);
-                }
+    /// Follow the next blobs that were reached.
+    pub fn settle(&mut self) -> Result<()> {
+        let taken = self.marks.take(BATCH);
+        self.visited += taken.len() as u64;
+        let digests: Vec<Digest> = taken.iter().map(|(number, _)| self.marks.digest(*number)).collect();
+        let known = self.volume.meta.known(&digests, false)?;
+        for (((number, is_document), digest), known) in taken.into_iter().zip(digests).zip(known) {
+            let why = self.marks.keep(number).unwrap_or(Keep::Spared);
+            for Reference { digest, role } in self.names_of(&digest, known, is_document)? {
+                self.marks.reach(&digest, why, Origin::blob(number), role != Role::Part, true);
+            }
+            for referrer in self.referrers.remove(&digest).unwrap_or_default() {
+                self.marks.reach(&referrer, why, Origin::blob(number), true, true);
             }
         }
         Ok(())

@@ -1,10 +1,11 @@
 //! Which blobs a collection has reached: a byte for each stored blob, and little more.
 
 use std::collections::HashMap;
+use std::mem;
 
 use crate::digest::{Algorithm, Digest};
 use crate::error::Result;
-use crate::volume::{Names, Root};
+use crate::volume::{Lister, Names, Root};
 
 /// Why a blob stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,25 +41,50 @@ pub(super) struct Marks {
     unlisted: Vec<Digest>,
     /// The blobs that are still to be followed, and whether each has to be a document.
     queue: Vec<(usize, bool)>,
-    /// The blob by which each was reached, if that is asked for.
-    parents: Option<HashMap<usize, usize>>,
+    /// The origin of each, if that is asked for.
+    origins: Option<Vec<Origin>>,
+}
+
+/// The root or blob from which a blob was reached, by its number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Origin {
+    #[default]
+    Nothing,
+    Root(u32),
+    Blob(u32),
+}
+
+/// The listing of a root, under way.
+#[derive(Default)]
+pub(super) struct Lists {
+    tables: Vec<(usize, Names)>,
+    listed: usize,
+    lister: Option<Lister>,
+}
+
+impl Lists {
+    /// Do the next part, and return the blobs, all of them unmarked, after the last one.
+    pub fn step(&mut self, root: &Root, with_origins: bool) -> Result<Option<Marks>> {
+        let Some(algorithm) = Algorithm::ALL.get(self.tables.len()) else {
+            let (tables, listed) = (mem::take(&mut self.tables), self.listed);
+            let origins = with_origins.then(|| vec![Origin::Nothing; listed]);
+            return Ok(Some(Marks { tables, listed, bytes: vec![0; listed], origins, ..Marks::default() }));
+        };
+        let lister = match &mut self.lister {
+            Some(lister) => lister,
+            None => self.lister.insert(Lister::begin(root, *algorithm)?),
+        };
+        if let Some(names) = lister.step(root.sys().as_ref())? {
+            let count = names.count();
+            self.tables.push((self.listed, names));
+            self.listed += count;
+            self.lister = None;
+        }
+        Ok(None)
+    }
 }
 
 impl Marks {
-    /// List the blobs of a root.
-    pub fn list(root: &Root, with_parents: bool) -> Result<Self> {
-        let (mut tables, mut listed) = (Vec::new(), 0);
-        for algorithm in Algorithm::ALL {
-            let names = Names::list(root, algorithm)?;
-            let count = names.count();
-            tables.push((listed, names));
-            listed += count;
-        }
-        let parents = with_parents.then(HashMap::new);
-        let (others, unlisted, queue) = (HashMap::new(), Vec::new(), Vec::new());
-        Ok(Self { tables, listed, bytes: vec![0; listed], others, unlisted, queue, parents })
-    }
-
     /// How many blobs were listed: the numbers below are theirs.
     pub fn listed(&self) -> usize {
         self.listed
@@ -77,6 +103,9 @@ impl Marks {
         let next = self.bytes.len();
         *self.others.entry(*digest).or_insert_with(|| {
             self.bytes.push(0);
+            if let Some(origins) = &mut self.origins {
+                origins.push(Origin::Nothing);
+            }
             self.unlisted.push(*digest);
             next
         })
@@ -127,7 +156,7 @@ impl Marks {
     }
 
     /// Keep a blob and, with `follow`, what it names. The first reason counts, but any root counts more than [`Keep::Spared`].
-    pub fn reach(&mut self, digest: &Digest, why: Keep, from: Option<usize>, is_document: bool, follow: bool) {
+    pub fn reach(&mut self, digest: &Digest, why: Keep, from: Origin, is_document: bool, follow: bool) {
         let number = self.number_of(digest);
         let before = self.keep(number);
         let is_new = match before {
@@ -138,11 +167,8 @@ impl Marks {
         let mark = &mut self.bytes[number];
         if is_new {
             *mark = *mark & !KEEP | why as u8;
-            if let Some(parents) = &mut self.parents {
-                match from {
-                    Some(from) => parents.insert(number, from),
-                    None => parents.remove(&number),
-                };
+            if let Some(origins) = &mut self.origins {
+                origins[number] = from;
             }
         }
         if follow && (is_new || *mark & FLAT != 0) {
@@ -163,14 +189,30 @@ impl Marks {
         self.queue.is_empty()
     }
 
-    /// The chain from the blob that a root names to this one.
-    pub fn chain(&self, number: usize) -> Vec<usize> {
+    /// The chain from the blob that a root names to this one, and the number of that root.
+    pub fn chain(&self, number: usize) -> (Option<u32>, Vec<usize>) {
         let mut chain = vec![number];
+        let origins = self.origins.as_deref().unwrap_or_default();
         // Each was reached after its parent, so the chain ends.
-        while let Some(parent) = self.parents.as_ref().and_then(|parents| parents.get(&chain[chain.len() - 1])) {
-            chain.push(*parent);
+        loop {
+            match origins.get(chain[chain.len() - 1]) {
+                Some(Origin::Blob(parent)) => chain.push(*parent as usize),
+                Some(Origin::Root(root)) => {
+                    chain.reverse();
+                    return (Some(*root), chain);
+                }
+                _ => return (None, Vec::new()),
+            }
         }
-        chain.reverse();
-        chain
+    }
+}
+
+impl Origin {
+    pub fn root(number: usize) -> Self {
+        u32::try_from(number).map_or(Self::Nothing, Self::Root)
+    }
+
+    pub fn blob(number: usize) -> Self {
+        u32::try_from(number).map_or(Self::Nothing, Self::Blob)
     }
 }

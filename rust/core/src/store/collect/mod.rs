@@ -5,7 +5,7 @@
 //! | `start.rs` | refuses where it cannot be known which blobs are needed; begins |
 //! | `collection.rs` | the phases of a collection, in steps |
 //! | `mark.rs`, `marks.rs`, `documents.rs` | what roots keep, and what that names |
-//! | `look.rs`, `garbage.rs` | the files that no root has reached, their notes, and the order in which they may go |
+//! | `look.rs`, `garbage.rs`, `order.rs` | the files that no root has reached, their notes, and the order in which they may go |
 //! | `ingests.rs` | ingests that no writer has come back to |
 //! | `condemn.rs` | takes blobs out of `blobs/`, and removes them |
 //! | `why.rs` | why a blob is kept |
@@ -20,6 +20,7 @@ mod ingests;
 mod look;
 mod mark;
 mod marks;
+mod order;
 mod slice;
 mod start;
 mod values;

@@ -1,29 +1,32 @@
 //! The time of one step.
 
-use std::time::{Duration, Instant};
+use crate::sys::Sys;
 
-/// The most time that a step takes, if nothing in it takes longer by itself.
-const STEP: Duration = Duration::from_millis(5);
+/// The most time that a step takes, if no part of it takes longer by itself.
+const STEP_NS: i64 = 4_000_000;
 
 /// The most time for which blobs are condemned in one transaction.
-const BATCH: Duration = Duration::from_millis(2);
+const BATCH_NS: i64 = 2_000_000;
 
 /// A length of time from now on.
-pub(super) struct Slice(Instant);
+pub(super) struct Slice<'a> {
+    sys: &'a dyn Sys,
+    end_ns: i64,
+}
 
-impl Slice {
+impl<'a> Slice<'a> {
     /// The time of a step.
-    pub fn step() -> Self {
-        Self(Instant::now() + STEP)
+    pub fn step(sys: &'a dyn Sys) -> Self {
+        Self { sys, end_ns: sys.boot_ns().saturating_add(STEP_NS) }
     }
 
     /// The time of a batch that holds locks.
-    pub fn batch() -> Self {
-        Self(Instant::now() + BATCH)
+    pub fn batch(sys: &'a dyn Sys) -> Self {
+        Self { sys, end_ns: sys.boot_ns().saturating_add(BATCH_NS) }
     }
 
     /// Whether the time is over.
     pub fn is_over(&self) -> bool {
-        Instant::now() >= self.0
+        self.sys.boot_ns() >= self.end_ns
     }
 }

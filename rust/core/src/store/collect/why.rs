@@ -1,6 +1,5 @@
 //! Why a blob is kept, or since when it is garbage.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::collection::Collection;
@@ -27,6 +26,8 @@ pub struct Reason {
 pub struct Why {
     collection: Collection,
     digests: Vec<Digest>,
+    /// Those of which nothing is known yet.
+    unknown: Vec<Digest>,
 }
 
 impl Store {
@@ -36,16 +37,33 @@ impl Store {
         self.volume.meta.check_labels_readable()?;
         let options = Options { dry_run: true, ..Options::default() };
         let mut collection = Collection::new(Arc::clone(&self.volume), Arc::clone(&self.ingests), options, None, 0);
-        collection.sweep.marking.roots = Some(HashMap::new());
-        Ok(Why { collection, digests })
+        collection.sweep.marking.roots = Some(Vec::new());
+        Ok(Why { collection, unknown: digests.clone(), digests })
     }
 }
 
 impl Why {
-    /// Do work of about 5 ms; return whether all is known.
+    /// Do work of about 5 ms; return whether all is known. That is so when a root has reached each of the blobs; the rest of the store is
+    /// only looked at for a blob that is garbage.
     pub fn step(&mut self) -> Result<bool> {
         // The files that no root has reached are looked at, too: one of them may say something about a blob that is kept.
-        Ok(self.collection.is_marked() || self.collection.step()?)
+        if self.collection.is_marked() || self.collection.step()? {
+            return Ok(true);
+        }
+        while let Some(digest) = self.unknown.last() {
+            let marking = &self.collection.sweep.marking;
+            if self.kept(digest).is_none() && marking.volume.stat_blob(digest)?.is_some() {
+                return Ok(false);
+            }
+            self.unknown.pop();
+        }
+        Ok(true)
+    }
+
+    /// The number of a blob that a root has reached. Its first reason is final.
+    fn kept(&self, digest: &Digest) -> Option<usize> {
+        let marks = &self.collection.sweep.marking.marks;
+        marks.listed_number(digest).filter(|number| !marks.is_garbage(*number))
     }
 
     /// Return the reasons of those blobs that are stored.
@@ -55,10 +73,9 @@ impl Why {
         let mut reasons = Vec::new();
         for (digest, known) in self.digests.iter().zip(known) {
             let Some(stat) = marking.volume.stat_blob(digest)? else { continue };
-            let number = marking.marks.listed_number(digest).filter(|number| !marking.marks.is_garbage(*number));
-            let chain = number.map_or_else(Vec::new, |number| marking.marks.chain(number));
+            let (root, chain) = self.kept(digest).map_or_else(Default::default, |number| marking.marks.chain(number));
             let chain: Vec<Digest> = chain.into_iter().map(|number| marking.marks.digest(number)).collect();
-            let root = chain.first().and_then(|first| marking.roots.as_ref()?.get(first).cloned());
+            let root = root.and_then(|root| marking.roots.as_ref()?.get(root as usize).cloned());
             let since = known.note.filter(|note| root.is_none() && super::look::is_of(note, &stat));
             let since_ns = since.map(|note| note.wall_ns);
             reasons.push(Reason { digest: *digest, root, chain, since_ns });

@@ -1,0 +1,124 @@
+//! Why a blob is kept: the question ends early, and says the same as one that goes through the whole store.
+
+use std::sync::Arc;
+
+use steelyard_core::archive::json::Role;
+use steelyard_core::digest::Digest;
+use steelyard_core::model::Labels;
+use steelyard_core::store::Store;
+use steelyard_core::store::collect::Reason;
+
+use crate::common::{SHA256, Scratch};
+use crate::support::removed;
+use crate::support::{
+    EXPIRE, FLAT, HOUR, REFERENCE, ROOT, document, labels, name, name_with, put, put_labelled, reason, sorted,
+};
+
+/// Numbers from a seed.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % end
+    }
+}
+
+/// Store blobs that name earlier ones and blobs that are missing, with roots of all kinds.
+fn graph(store: &Arc<Store>, seed: u64) -> Vec<Digest> {
+    let mut numbers = Numbers(seed);
+    let mut blobs: Vec<Digest> = (0..6).map(|number| put(store, &format!("{seed} leaf {number}"))).collect();
+    for number in 0..14 {
+        let parts: Vec<_> = (0..numbers.below(4))
+            .map(|_| {
+                let role = [Role::Part, Role::Document, Role::Subject][numbers.below(3)];
+                (blobs[numbers.below(blobs.len())], role)
+            })
+            .collect();
+        let text = format!("{}{}", document(&parts), " ".repeat(number));
+        let other = blobs[numbers.below(blobs.len())].to_string();
+        let blob = match numbers.below(6) {
+            0 => put_labelled(store, &text, &[(REFERENCE, &other)]),
+            1 if numbers.below(3) == 0 => put_labelled(store, &text, &[(ROOT, "1")]),
+            _ => put(store, &text),
+        };
+        blobs.push(blob);
+    }
+    for number in 0..numbers.below(3) {
+        let blob = blobs[numbers.below(blobs.len())];
+        match numbers.below(3) {
+            0 => name_with(store, &format!("{number}"), blob, &[(EXPIRE, "2020-01-01T00:00:00Z")]),
+            _ => name(store, &format!("{number}"), blob),
+        }
+    }
+    for number in 0..numbers.below(4) {
+        let id = format!("lease {number}");
+        let flat = if numbers.below(2) == 0 { labels(&[(FLAT, "1")]) } else { Labels::new() };
+        store.volume().create_lease(&id, &flat, HOUR).unwrap();
+        let text = format!("{seed} leased {number}");
+        let parts = [(blobs[numbers.below(blobs.len())], Role::Part)];
+        for text in [text, document(&parts)] {
+            blobs.push(store.put_under(Some(&id), text.as_bytes(), SHA256, None, None).unwrap().digest);
+        }
+    }
+    sorted(blobs)
+}
+
+/// The reasons of all blobs, by one question. As one of them is garbage, it goes through the whole store.
+fn reasons(store: &Store, blobs: &[Digest]) -> Vec<Reason> {
+    let mut why = store.why(blobs.to_vec()).unwrap();
+    while !why.step().unwrap() {}
+    why.reasons().unwrap()
+}
+
+#[test]
+fn one_blob_alone_has_the_same_reason_as_among_all_and_a_collection_takes_the_others() {
+    for seed in 0..60 {
+        let scratch = Scratch::in_memory();
+        let store = scratch.open();
+        let mut blobs = graph(&store, seed);
+        blobs.push(put(&store, "garbage"));
+        blobs = sorted(blobs);
+        blobs.dedup();
+
+        let all = reasons(&store, &blobs);
+
+        assert_eq!(blobs.len(), all.len());
+        for expected in &all {
+            assert_eq!(*expected, reason(&store, expected.digest), "seed {seed}");
+        }
+        let garbage = all.iter().filter(|reason| reason.root.is_none()).map(|reason| reason.digest);
+        assert_eq!(sorted(garbage), removed(&store), "seed {seed}");
+        // Now the documents were read before.
+        for expected in all.iter().filter(|reason| reason.root.is_some()) {
+            assert_eq!(expected.digest, reason(&store, expected.digest).digest);
+            assert!(reason(&store, expected.digest).root.is_some(), "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_question_about_a_kept_blob_ends_when_a_root_has_reached_it() {
+    let scratch = Scratch::in_memory();
+    let store = scratch.open();
+    let blob = put(&store, "blob");
+    name(&store, "a", blob);
+    let parts: Vec<_> = (0..2_000).map(|number| (put(&store, &format!("part {number}")), Role::Part)).collect();
+    let damaged = put(&store, &document(&parts[1..]));
+    name(&store, "b", put(&store, &document(&parts)));
+    std::fs::remove_file(scratch.blob(&damaged)).unwrap();
+    std::fs::write(scratch.blob(&damaged), "{ damaged }").unwrap();
+
+    assert_eq!(Some("a"), reason(&store, blob).root.as_ref().map(|root| root.name.as_str()));
+    // The whole store cannot be looked at.
+    let mut why = store.why(vec![put(&store, "garbage")]).unwrap();
+    let result = loop {
+        match why.step() {
+            Ok(false) => {}
+            other => break other,
+        }
+    };
+    assert!(result.is_err(), "{result:?}");
+    // Neither does a digest that is not stored need a look at it.
+    assert_eq!(Vec::<Reason>::new(), reasons(&store, &[crate::common::sha256(b"missing")]));
+}

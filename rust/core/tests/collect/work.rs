@@ -1,0 +1,120 @@
+//! How much a step does: counted in system calls, so that no clock decides. Each look at the clock finds that the time is over.
+
+use std::io;
+use std::mem;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use steelyard_core::archive::json::Role;
+use steelyard_core::store::Store;
+use steelyard_core::store::collect::Options;
+use steelyard_core::sys::{Around, Call, Layer, Linux, Op};
+
+use crate::common::Scratch;
+use crate::support::{HOUR, LATER, NOW, collect, document, image, name, put, reason, stored};
+
+/// Counts calls; its clock runs fast.
+#[derive(Default)]
+struct Count {
+    calls: Mutex<Vec<Op>>,
+    ahead_ns: AtomicI64,
+}
+
+impl Around for Count {
+    fn around<T>(&self, call: Call<'_>, mut run: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        self.calls.lock().unwrap().push(call.op);
+        run()
+    }
+
+    fn clock_ns(&self, is_wall: bool, ns: i64) -> i64 {
+        if is_wall { ns } else { ns + self.ahead_ns.fetch_add(1_000_000_000, Ordering::SeqCst) }
+    }
+}
+
+type Counted = Layer<Count>;
+
+const BLOBS: usize = 1_500;
+
+fn counted(scratch: &Scratch) -> (Arc<Counted>, Arc<Store>) {
+    let sys = Arc::new(Layer::new(Arc::new(Linux), Count::default()));
+    let store = scratch.open_with(Arc::clone(&sys) as _).unwrap();
+    for number in 0..BLOBS {
+        put(&store, &format!("{number}"));
+    }
+    (sys, store)
+}
+
+/// The calls of each step.
+fn steps(sys: &Counted, mut step: impl FnMut() -> bool) -> Vec<Vec<Op>> {
+    let mut all = Vec::new();
+    loop {
+        mem::take(&mut *sys.around.calls.lock().unwrap());
+        let has_ended = step();
+        all.push(mem::take(&mut *sys.around.calls.lock().unwrap()));
+        if has_ended {
+            return all;
+        }
+    }
+}
+
+#[test]
+fn no_step_of_a_collection_does_much() {
+    for (most, options) in [
+        (40, NOW),
+        (40, Options { grace_ns: HOUR, ..NOW }),
+        (40, Options { dry_run: true, ..NOW }),
+        (300, Options { max_bytes: Some(100), ..NOW }),
+    ] {
+        let scratch = Scratch::in_memory();
+        let (sys, store) = counted(&scratch);
+        let blobs = image(&store, "kept");
+        name(&store, "kept", blobs[0]);
+        let mut collection = store.collection(options).unwrap();
+
+        let steps = steps(&sys, || collection.step().unwrap());
+
+        let of = |op| steps.iter().map(move |calls| calls.iter().filter(|call| **call == op).count());
+        assert!(of(Op::Visit).sum::<usize>() > 3, "the names are read in parts");
+        assert!(of(Op::Visit).max() <= Some(2), "a part, and the end of a small directory");
+        for op in [Op::Open, Op::StatAt, Op::Rename, Op::Unlink] {
+            assert!(of(op).max() <= Some(most), "{op:?}: {:?} in one step of {options:?}", of(op).max());
+        }
+        // The blobs are sorted, put in order and counted: each in several parts, of which none needs a call.
+        let quiet = steps.iter().filter(|calls| calls.is_empty()).count();
+        assert!(quiet >= 8, "{quiet} steps in memory");
+    }
+}
+
+#[test]
+fn what_an_ended_collection_has_condemned_is_removed_in_steps() {
+    let scratch = Scratch::in_memory();
+    let (sys, store) = counted(&scratch);
+    let mut collection = store.collection(NOW).unwrap();
+    while scratch.root.join("condemned/sha256").read_dir().map_or(0, Iterator::count) < BLOBS {
+        assert!(!collection.step().unwrap());
+    }
+    drop(collection);
+    let mut collection = store.collection(LATER).unwrap();
+
+    let steps = steps(&sys, || collection.step().unwrap());
+
+    let most = |op| steps.iter().map(|calls| calls.iter().filter(|call| **call == op).count()).max();
+    assert_eq!(Some(1), most(Op::Unlink));
+    assert!(most(Op::Visit) <= Some(2));
+    drop(collection);
+    assert_eq!(0, stored(&store).len());
+    assert_eq!(0, collect(&store, NOW).unwrap().0.blobs);
+}
+
+#[test]
+fn a_question_follows_what_the_last_file_says_of_a_kept_blob() {
+    let scratch = Scratch::in_memory();
+    let sys = Arc::new(Layer::new(Arc::new(Linux), Count::default()));
+    let store = scratch.open_with(sys).unwrap();
+    let image = put(&store, &document(&[]));
+    name(&store, "a", image);
+    let note = put(&store, "note");
+    let signature = put(&store, &document(&[(image, Role::Subject), (note, Role::Part)]));
+
+    assert_eq!(vec![image, signature, note], reason(&store, note).chain);
+}
