@@ -34,6 +34,9 @@ pub(crate) const COLLECTIONS: &str = "collections";
 /// The setting that is there while a collection is under way.
 pub(crate) const COLLECTING: &str = "collecting";
 
+/// The setting with the boot, the wall clock and the clock since the boot at the first collection of that boot.
+pub(crate) const BOOT_CLOCK: &str = "boot_clock";
+
 /// The setting that says which process began the latest collection.
 pub(crate) const COLLECTOR_PROCESS: &str = "collector_process";
 

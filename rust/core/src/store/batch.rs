@@ -59,6 +59,17 @@ pub enum Outcome {
     TooLarge,
 }
 
+impl Outcome {
+    /// Correct the result of an item that was done again: it stays an error, or new, if it was.
+    fn repeat(first: &Result<Self>, result: &mut Result<Self>) {
+        match (first, &mut *result) {
+            (Err(error), _) => *result = Err(error.clone()),
+            (Ok(Self::Stored(first)), Ok(Self::Stored(put))) => put.new |= first.new,
+            _ => {}
+        }
+    }
+}
+
 /// A batch under way.
 struct Batch<'a> {
     store: &'a Store,
@@ -100,6 +111,17 @@ impl Store {
         if let Err(error) = self.volume.check_writable() {
             return vec![Err(error); items.len()];
         }
+        let mut first: Option<Vec<Result<Outcome>>> = None;
+        let put_all = || {
+            let mut results = self.put_all(lease, items);
+            first.iter().flatten().zip(&mut results).for_each(|(first, result)| Outcome::repeat(first, result));
+            first = Some(results.clone());
+            Ok(results)
+        };
+        self.volume.in_time(lease, put_all).unwrap_or_else(|error| vec![Err(error); items.len()])
+    }
+
+    fn put_all(&self, lease: Option<&str>, items: &[BatchItem<'_>]) -> Vec<Result<Outcome>> {
         // While one waits for the disk, another reads, hashes and writes; names are given by one at a time.
         let threads = thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4));
         let step = items.len().div_ceil(threads).max(FEWEST).min(share::most_files());

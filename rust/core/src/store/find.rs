@@ -51,20 +51,32 @@ impl Store {
         }
         let digest = hasher.digests()[0];
         self.volume.enter(lease, &[digest], "")?;
-        let dir = self.volume.root.make_blob_dir(algorithm)?;
+        self.volume.in_time(lease, || self.find_blob(lease, &digest, file, size, job))
+    }
+
+    /// Return the digest if its blob is stored, whole, with those bytes.
+    fn find_blob(
+        &self,
+        lease: Option<&str>,
+        digest: &Digest,
+        file: BorrowedFd<'_>,
+        size: u64,
+        job: &Job,
+    ) -> Result<Option<Digest>> {
+        let dir = self.volume.root.make_blob_dir(digest.algorithm())?;
         // A damaged copy does not pass for the blob: publication heals it.
-        match self.volume.existing(&dir, &digest, Content::Source(file, job), size)? {
-            Existing::Same { file, .. } if lease.is_none() && !self.volume.confirm(&dir, &digest, file.as_fd())? => {
+        match self.volume.existing(&dir, digest, Content::Source(file, job), size)? {
+            Existing::Same { file, .. } if lease.is_none() && !self.volume.confirm(&dir, digest, file.as_fd())? => {
                 Ok(None)
             }
-            Existing::Same { durable: true, .. } => Ok(Some(digest)),
+            Existing::Same { durable: true, .. } => Ok(Some(*digest)),
             Existing::Same { file, .. } => {
                 // The process that stored it may have died before it was durable, and the caller will rely on it.
-                let mut entry = Entry::new(algorithm);
+                let mut entry = Entry::new(digest.algorithm());
                 entry.opened(&self.group_commit);
                 entry.add(File::Stored(file));
                 self.group_commit.submit(&self.volume, entry, || ()).remove(0)?;
-                Ok(Some(digest))
+                Ok(Some(*digest))
             }
             Existing::Absent | Existing::Stray | Existing::Damaged { .. } => Ok(None),
         }

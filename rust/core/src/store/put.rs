@@ -48,9 +48,15 @@ impl Store {
     ) -> Result<Put> {
         self.volume.check_writable()?;
         labels.map_or(Ok(()), check_labels)?;
+        let mut is_new = false;
+        let mut here = || {
+            let put = self.put_here(lease, data, algorithm, expected, labels)?;
+            is_new |= put.new;
+            Ok(Put { new: is_new, ..put })
+        };
         match data.len() as u64 {
-            ..WORTH => self.put_here(lease, data, algorithm, expected, labels),
-            WORTH.. => low_priority(|| self.put_here(lease, data, algorithm, expected, labels)),
+            ..WORTH => self.volume.in_time(lease, here),
+            WORTH.. => low_priority(|| self.volume.in_time(lease, &mut here)),
         }
     }
 
@@ -90,6 +96,7 @@ impl Store {
         let dir = self.volume.root.make_blob_dir(digest.algorithm())?;
         // First a check without the lock: a blob that is stored already costs no write.
         match self.volume.existing(&dir, &digest, Content::Memory(data), size)? {
+            Existing::Same { .. } if self.volume.is_blind() => {}
             Existing::Same { file, .. } if !is_protected && !self.volume.confirm(&dir, &digest, file.as_fd())? => {}
             Existing::Same { durable: true, .. } => return Ok(false),
             Existing::Same { file, .. } => {

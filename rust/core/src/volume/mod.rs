@@ -19,6 +19,7 @@
 pub(crate) mod adopt;
 pub mod blob;
 mod blob_dir;
+pub(crate) mod boot_clock;
 pub mod events;
 mod file_lease;
 mod foreign;

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::archive::json::{DOCUMENT_LIMIT, References, may_be_document, references};
 use crate::digest::Digest;
-use crate::error::{At, Result};
+use crate::error::{At, Error, Result};
 use crate::model::Resources;
 use crate::sys::{found, read_exact_at};
 use crate::volume::Volume;
@@ -20,6 +20,9 @@ use crate::waiting::Patience;
 
 /// The first bytes of a blob, which say whether it may be a document.
 const HEAD: u64 = 256;
+
+/// The time after which an answer is too old to be given. The grace time of a collection should be at least twice as long.
+const LATE_NS: i64 = 3600 * 1_000_000_000;
 
 impl Volume {
     /// Protect blobs before the caller looks for them: by the lease under which it works, or else for the grace time.
@@ -40,6 +43,23 @@ impl Volume {
         self.meta.try_protect(&noted.digests, &[])
     }
 
+    /// Do work that ends with the answer that blobs are stored, which may be an error, and return that answer. It is done again if it took so long, for
+    /// example because the process was suspended, that a collection may have found the blobs as garbage and removed them since they
+    /// were protected. A lease has no such limit.
+    pub(crate) fn in_time<T>(&self, lease: Option<&str>, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+        if lease.is_some() || !self.root.is_collected() {
+            return work();
+        }
+        loop {
+            let began_ns = self.sys.boot_ns();
+            let done = work();
+            let is_answer = matches!(done, Ok(_) | Err(Error::AlreadyExists { .. }));
+            if !is_answer || self.sys.boot_ns().saturating_sub(began_ns) < LATE_NS {
+                return done;
+            }
+        }
+    }
+
     /// Protect a blob that was found, and return whether its name still leads to that file: only then may the caller answer that
     /// the blob is stored. The caller holds no lock.
     pub(crate) fn confirm(&self, dir: &BlobDir, digest: &Digest, file: BorrowedFd<'_>) -> Result<bool> {
@@ -47,10 +67,19 @@ impl Volume {
             return Ok(true);
         }
         self.protect(None, &[*digest])?;
+        if self.is_blind() {
+            return Ok(false);
+        }
         let path = || self.root.blob_path(digest);
         let named = found(self.sys.stat_at(dir.fd(), &digest.encoded())).at("stat", path)?;
         let ours = self.sys.stat(file.as_fd()).at("stat", path)?;
         Ok(named.is_some_and(|named| named.id == ours.id))
+    }
+
+    /// Whether notes of blobs can be neither read nor removed, because this process has met damage in `meta.db`. A collection of
+    /// another process may not have met it. Then a blob that is there is stored again: no note is of the new file.
+    pub(crate) fn is_blind(&self) -> bool {
+        self.root.is_collected() && self.meta.damage().is_some()
     }
 
     /// Return the blobs that a file names, if it may be a document and names any. A collection under way has to know them before

@@ -10,7 +10,9 @@ use steelyard_core::store::collect::Options;
 use steelyard_core::sys::{Around, Call, Layer, Linux};
 
 use crate::common::{Scratch, sha256};
-use crate::support::{HOUR, NOW, collect, document, name, put, reason, stored};
+use crate::support::{
+    EXPIRE, HOUR, NOW, ROOT, collect, document, name, name_with, put, put_labelled, reason, removed, sorted, stored,
+};
 
 /// Clocks that a test sets, by how much they are ahead.
 #[derive(Default)]
@@ -132,4 +134,40 @@ fn a_young_document_spares_what_it_names_and_all_of_a_chain_goes_at_once() {
     timed.set(4 * HOUR, 4 * HOUR);
     let _ = index;
     assert_eq!(3, timed.collect());
+}
+
+/// A name and a label that expire on the first of January 2100, and a clock an hour before that.
+fn expiring() -> (Timed, i64, [steelyard_core::digest::Digest; 2]) {
+    let timed = Timed::new();
+    let expire = [(EXPIRE, "2100-01-01T00:00:00Z"), (ROOT, "1")];
+    let named = put(&timed.store, "named");
+    name_with(&timed.store, "a", named, &expire[..1]);
+    let labelled = put_labelled(&timed.store, "labelled", &expire);
+    let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos()).unwrap();
+    let before = 4_102_444_800_000_000_000 - now - HOUR;
+    timed.set(before, 0);
+    assert_eq!(0, removed(&timed.store).len());
+    (timed, before, [named, labelled])
+}
+
+#[test]
+fn a_clock_that_is_set_ahead_ends_no_name_and_no_label() {
+    let (timed, before, all) = expiring();
+    for _ in 0..2 {
+        timed.set(before + 365 * 24 * HOUR, HOUR / 2);
+        assert_eq!(0, removed(&timed.store).len());
+        assert!(reason(&timed.store, all[0]).root.is_some());
+    }
+    timed.set(before + HOUR / 2, 2 * HOUR);
+    assert_eq!(0, removed(&timed.store).len());
+    timed.set(before + 2 * HOUR, 2 * HOUR);
+    assert_eq!(sorted(all), removed(&timed.store));
+}
+
+#[test]
+fn after_a_boot_names_and_labels_end_by_the_wall_clock() {
+    let (timed, before, all) = expiring();
+    timed.sys.around.rebooted.store(true, Ordering::SeqCst);
+    timed.set(before + 2 * HOUR, -HOUR);
+    assert_eq!(sorted(all), removed(&timed.store));
 }

@@ -5,10 +5,12 @@
 mod common;
 
 mod beside;
+mod blind;
 mod clocks;
 mod failures;
 mod frees;
 mod idle;
+mod late;
 mod refuses;
 mod steps;
 mod support;

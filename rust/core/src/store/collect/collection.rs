@@ -68,6 +68,7 @@ impl Collection {
             warnings: Vec::new(),
             abandoned: HashSet::new(),
             visited: 0,
+            clock: None,
             pending,
         };
         Self {
@@ -125,6 +126,7 @@ impl Collection {
                 if self.sweep.marking.roots.is_none() {
                     self.report.ingests = self.sweep.marking.discard_ingests(&self.options)?;
                 }
+                self.sweep.marking.clock = self.sweep.marking.volume.meta.boot_clock()?;
                 Phase::Roots(Roots::Images(String::new()))
             }
             Phase::Roots(mut roots) => {

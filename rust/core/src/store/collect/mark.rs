@@ -12,6 +12,7 @@ use crate::format::metadata::{GC_EXPIRE, GC_FLAT, GC_ROOT};
 use crate::model::Labels;
 use crate::store::ingest::Ingests;
 use crate::volume::Volume;
+use crate::volume::boot_clock::BootClock;
 use crate::volume::meta::{Known, LeaseRow, Note};
 
 /// The most rows that one question returns.
@@ -77,6 +78,8 @@ pub(super) struct Marking {
     pub abandoned: HashSet<String>,
     /// How many blobs were followed or looked at.
     pub visited: u64,
+    /// By which the wall clock is judged.
+    pub clock: Option<BootClock>,
     /// None where nothing may be written.
     pub pending: Option<Pending>,
 }
@@ -189,9 +192,11 @@ impl Marking {
         time
     }
 
-    /// Whether that time has passed by the wall clock.
+    /// Whether that time has passed by the wall clock, and by the clock since the boot as far as that is known.
     fn has_passed(&self, time_ns: Option<i64>) -> bool {
-        time_ns.is_some_and(|time_ns| time_ns <= self.volume.sys.now_ns())
+        let sys = self.volume.sys.as_ref();
+        let now_ns = || self.clock.as_ref().map_or_else(|| sys.now_ns(), |clock| clock.time_at_least(sys));
+        time_ns.is_some_and(|time_ns| time_ns <= now_ns())
     }
 
     /// Follow the next blobs that were reached.

@@ -10,6 +10,7 @@ use crate::store::Store;
 use crate::sys::found;
 use crate::volume::Volume;
 use crate::volume::adopt;
+use crate::volume::boot_clock::BootClock;
 use crate::volume::meta::Start;
 
 /// The next step where roots may be missing.
@@ -84,7 +85,8 @@ fn index(volume: &Volume) -> Result<Option<String>> {
 fn start(volume: &Volume, options: Options, id: Option<&str>) -> Result<u64> {
     let begin = || {
         let index = index(volume)?;
-        volume.meta.start_collection(&Start { id, accept: options.accept_roots, index })
+        let clock = BootClock::now(volume.sys.as_ref());
+        volume.meta.start_collection(&Start { id, accept: options.accept_roots, index, clock })
     };
     if volume.root.is_collected() {
         return begin().map(|(number, _)| number);

@@ -59,12 +59,8 @@ impl Ingests {
         };
         let lock = self.take_ref(ref_)?;
         self.volume.enter_ingest(lease, ref_, expected)?;
-        if let Some(digest) = expected
-            && self.is_stored(digest, total)?
-        {
-            // As containerd does: what was begun under this ref has become pointless.
-            Place::of(&self.volume)?.remove(&ingest_name(ref_))?;
-            return Err(Error::AlreadyExists { digest: digest.to_string() });
+        if let Some(digest) = expected {
+            self.volume.in_time(lease, || self.refuse_stored(ref_, digest, total))?;
         }
         let since_ns = self.volume.sys.now_ns();
         let inner = self.open_inner(ref_, Wanted { total, expected, algorithm }, since_ns, lock)?;
@@ -102,6 +98,15 @@ impl Ingests {
             is_closing: Arc::default(),
             inner: Mutex::new(inner),
         })
+    }
+
+    /// Refuse an ingest of a blob that is there, as containerd does: what was begun under its ref has become pointless.
+    fn refuse_stored(&self, ref_: &str, digest: &Digest, total: Option<u64>) -> Result<()> {
+        if !self.is_stored(digest, total)? {
+            return Ok(());
+        }
+        Place::of(&self.volume)?.remove(&ingest_name(ref_))?;
+        Err(Error::AlreadyExists { digest: digest.to_string() })
     }
 
     /// Whether a blob is there with the expected size; if so, it survives a power loss.

@@ -10,10 +10,11 @@ use crate::archive::json::{Reference, References};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::format::metadata::{
-    self, ACCEPTED_INDEX, BLOB, COLLECTING, COLLECTION, COLLECTIONS, COLLECTOR_PROCESS, GC_REFERENCE, GC_REFERENCE_END,
-    GC_ROOT, INGEST, INGEST_NOTES, LEASES, ROOTS_LOST, STORE_ID,
+    self, ACCEPTED_INDEX, BLOB, BOOT_CLOCK, COLLECTING, COLLECTION, COLLECTIONS, COLLECTOR_PROCESS, GC_REFERENCE,
+    GC_REFERENCE_END, GC_ROOT, INGEST, INGEST_NOTES, LEASES, ROOTS_LOST, STORE_ID,
 };
 use crate::model::{Image, Labels};
+use crate::volume::boot_clock::BootClock;
 
 /// The time at which a collection first found that nothing keeps a file, by the clocks of that time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub struct Start<'a> {
     pub accept: bool,
     /// The index that is accepted.
     pub index: Option<String>,
+    /// The clocks, where the system says which boot this is.
+    pub clock: Option<BootClock>,
 }
 
 /// The result of a look at the log while blobs were to be condemned.
@@ -84,6 +87,12 @@ impl Meta {
             set(COLLECTIONS, Some(&number.to_string()))?;
             set(COLLECTING, Some("1"))?;
             set(COLLECTOR_PROCESS, Some(&std::process::id().to_string()))?;
+            let known = query::setting(connection, BOOT_CLOCK)?.and_then(|text| BootClock::parse(&text));
+            if let Some(clock) = &start.clock
+                && known.is_none_or(|known| known.boot != clock.boot)
+            {
+                set(BOOT_CLOCK, Some(&clock.to_string()))?;
+            }
             let random = || connection.query_row("SELECT lower(hex(randomblob(16)))", [], |row| row.get(0));
             let id: String = start.id.map_or_else(random, |id| Ok(id.to_owned()))?;
             set(STORE_ID, Some(&id))?;
@@ -93,6 +102,11 @@ impl Meta {
             }
             Ok((number, id))
         })
+    }
+
+    /// The clocks at the first collection of the latest boot in which there was one.
+    pub fn boot_clock(&self) -> Result<Option<BootClock>> {
+        Ok(self.setting(BOOT_CLOCK)?.and_then(|text| BootClock::parse(&text)))
     }
 
     /// The process that began the latest collection.

@@ -34,7 +34,8 @@ pub(crate) enum Published {
     },
     /// The same bytes; ours were not needed.
     Existed,
-    /// Other bytes: ours are stored now, the damaged copy is in quarantine, labels and time of creation are as they were.
+    /// Ours are stored now, labels and time of creation are as they were. There were other bytes, and the damaged copy is in
+    /// quarantine; or the same bytes, in a file that a collection may remove.
     Healed,
 }
 

@@ -173,6 +173,11 @@ impl<'a> Publication<'a> {
         let content = Content::File(candidate.staged.fd());
         for _ in 0..ATTEMPTS {
             match volume.existing(dir, &candidate.digest, content, candidate.size)? {
+                Existing::Same { file, .. } if volume.is_blind() => {
+                    let stat = volume.sys.stat(file.as_fd());
+                    let created_ns = stat.at("stat", || volume.root.blob_path(&candidate.digest))?.mtime_ns;
+                    return self.replace(created_ns).map(Some);
+                }
                 Existing::Same { file, durable } => {
                     if !durable {
                         // DURABILITY: the process that stored it may have died before it was. The caller relies on it from
@@ -217,8 +222,14 @@ impl<'a> Publication<'a> {
         Ok(self.volume.meta.get(&self.candidate.digest)?.is_some_and(|row| row == self.row()))
     }
 
-    /// Replace a damaged blob by our bytes. At every moment one of the two has the name.
+    /// Replace a damaged blob by our bytes, and keep the damaged copy.
     fn heal(&self, created_ns: i64) -> Result<Placed> {
+        self.volume.keep_copy(self.dir, &self.candidate.digest)?;
+        self.replace(created_ns)
+    }
+
+    /// Give the name of a blob to our bytes. At every moment one of the two files has it.
+    fn replace(&self, created_ns: i64) -> Result<Placed> {
         let Self { volume, candidate, dir, .. } = self;
         let Candidate { staged, digest, size, .. } = candidate;
         let sys = volume.sys.as_ref();
@@ -226,9 +237,8 @@ impl<'a> Publication<'a> {
         // DURABILITY: the inode only, as when it was sealed.
         sys.set_mtime(staged.fd(), created_ns).at("utimensat", path)?;
         let _claim = self.claim()?;
-        volume.keep_copy(dir, digest)?;
         match *staged {
-            // DURABILITY: the copy in quarantine is durable; a power cut leaves the damaged blob or the whole one.
+            // DURABILITY: the copy of a damaged blob is durable; a power cut leaves the old file or ours.
             Staged::Named { dir: from, name, .. } | Staged::Owned { dir: from, name, .. } => {
                 sys.rename(from, name, dir.fd(), &self.name, true).at("rename", path)?;
             }
