@@ -8,7 +8,7 @@ collector goes on, or is killed there. In each round it stops at another call. `
 | quay#6318 | a blob goes between its upload and the manifest | `uploaded_then_referred_to` |
 | moby#53321 | a prune ends the leases of pulls under way | `pulled_under_a_lease`; `test_a_writer_whose_lease_ends_keeps_its_bytes` |
 | containerd#8570 | a blob without label or lease goes at the next collection | `rust/core/tests/collect/beside.rs`; `test_the_first_collection_removes_nothing_within_a_grace_time` |
-| containerd#5690, #5692 | an import without a lease loses blobs half-way | `imported`; conversion, copy and export: `tests/images/test_hops.py` |
+| containerd#5690, #5692 | an import without a lease loses blobs half-way | `imported`; import of a stream, export and conversion: `tests/images/test_collected_meanwhile.py` |
 | containerd#2695, #2331, buildkit#992 | an image is removed while the same is imported | `removed_and_imported_again` |
 | containerd#1674 | a collection at the start removes what is not loaded yet | `test_a_collection_right_after_the_start_knows_all_roots` |
 | containerd#3787, #10764 | a cancelled pull is tried again at once | `cancelled_and_stored_again` |

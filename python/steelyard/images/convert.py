@@ -7,22 +7,25 @@ are all documents above it. An unchanged document keeps its bytes.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any, TypeAlias
 
 import msgspec
 from anyio.lowlevel import checkpoint
 
 from steelyard.content import Store
-from steelyard.errors import InvalidArgument, LimitExceeded, NotFound
+from steelyard.digest import Digest
+from steelyard.errors import InvalidArgument, InvalidDigest, LimitExceeded, NotFound, UnsupportedAlgorithm
 from steelyard.hashing import digest_of
-from steelyard.images._off_loop import off_loop, short_slices
-from steelyard.images.check import check_target
+from steelyard.images._off_loop import few_inline, off_loop, short_slices
+from steelyard.images.check import ImageCheck, check_target
 from steelyard.images.choose import Platforms
 from steelyard.images.documents import AnyDocument, Index, Manifest, OCIDescriptor
-from steelyard.images.leases import lease_guard
+from steelyard.images.leases import LeaseGuard, lease_guard
 from steelyard.images.limits import DEFAULT_LIMITS, Limits
 from steelyard.images.media_types import to_oci
-from steelyard.images.node import named_by
+from steelyard.images.node import Node, named_by
 from steelyard.images.read import DocumentReader, ParsedDocuments, parse_off_loop
 from steelyard.model import Image
 
@@ -45,7 +48,8 @@ async def convert(
 ) -> Image:
     """Convert an image and return the name of the result.
 
-    The labels of the name and the annotations of its target are kept. New documents are stored before the name is set; a failed
+    The labels of the name and the annotations of its target are kept. A lease protects the image and the replacements of hooks,
+    also if its name is removed meanwhile. New documents are stored before the name is set; a failed
     call may leave some of them without a name.
 
     Args:
@@ -55,7 +59,7 @@ async def convert(
         oci: convert Docker's media types to OCI's.
         platforms: keep only the manifests of an index for these; None: all.
         hooks: called in their order with each descriptor, including the root. A hook has to store a replacement before it
-            returns its descriptor.
+            returns its descriptor, under a lease if collections without a grace time run beside it.
         overwrite: whether a `new_name` with another target is replaced.
         limits: bounds on the image.
 
@@ -66,19 +70,41 @@ async def convert(
         NameMoved: `name` was moved meanwhile.
         InvalidDocument, LimitExceeded, DataCorrupt: as for `check`.
     """
-    image = await store.images.get(name)
-    reader = DocumentReader(store, ParsedDocuments(limits))
-    found = await check_target(store, name, image.target, reader, platforms)
-    if found.unmatched:
-        raise NotFound(f"{', '.join(map(str, found.unmatched))} in image {name}", kind="platform")
-    found.require()
-    rewriter = Rewriter(reader, oci=oci, platforms=platforms, hooks=hooks)
-    root = await rewriter.run(found.target)
     async with lease_guard(store) as guard:
+        image = await guard.store.images.get(name)
+        reader = DocumentReader(guard.store, ParsedDocuments(limits))
+        found = await _check_protected(guard, image, reader, platforms)
+
+        async def protect(descriptor: OCIDescriptor) -> OCIDescriptor:
+            with suppress(InvalidDigest, UnsupportedAlgorithm):  # it cannot be stored
+                await guard.protect([descriptor.blob])
+            return descriptor
+
+        own = (protect,) if hooks else ()
+        rewriter = Rewriter(reader, oci=oci, platforms=platforms, hooks=(*hooks, *own))
+        root = await rewriter.run(found.target)
         for document, descriptor in rewriter.documents:
             await guard.store.put(document.raw, expected=descriptor.blob, size=descriptor.size)
             await guard.refer_all(descriptor.blob, named_by(document))
         return await _name(guard.store, image, root, new_name, overwrite=overwrite)
+
+
+async def _check_protected(
+    guard: LeaseGuard, image: Image, reader: DocumentReader, platforms: Platforms | None
+) -> ImageCheck:
+    """Check that an image is complete, and have its blobs stay: its name may be removed while it is converted."""
+    while True:
+        found = await check_target(guard.store, image.name, image.target, reader, platforms)
+        if found.unmatched:
+            raise NotFound(f"{', '.join(map(str, found.unmatched))} in image {image.name}", kind="platform")
+        found.require()
+        sizes = await few_inline(len(found.present), partial(_sizes_of, found.present))
+        if len(await guard.find_stored(sizes)) == len(sizes):
+            return found
+
+
+def _sizes_of(nodes: Sequence[Node]) -> dict[Digest, int]:
+    return {node.descriptor.blob: node.descriptor.size for node in nodes}
 
 
 async def _name(store: Store, image: Image, root: OCIDescriptor, new_name: str | None, *, overwrite: bool) -> Image:
