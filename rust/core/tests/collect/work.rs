@@ -10,7 +10,7 @@ use steelyard_core::store::Store;
 use steelyard_core::store::collect::Options;
 use steelyard_core::sys::{Around, Call, Layer, Linux, Op};
 
-use crate::common::Scratch;
+use crate::common::{Scratch, sha256};
 use crate::support::{HOUR, LATER, NOW, collect, document, image, name, put, reason, stored};
 
 /// Counts calls; its clock runs fast.
@@ -117,4 +117,28 @@ fn a_question_follows_what_the_last_file_says_of_a_kept_blob() {
     let signature = put(&store, &document(&[(image, Role::Subject), (note, Role::Part)]));
 
     assert_eq!(vec![image, signature, note], reason(&store, note).chain);
+}
+
+#[test]
+fn documents_that_name_many_blobs_are_read_one_in_a_step() {
+    let scratch = Scratch::in_memory();
+    let sys = Arc::new(Layer::new(Arc::new(Linux), Count::default()));
+    let store = scratch.open_with(Arc::clone(&sys) as _).unwrap();
+    let parts: Vec<_> = (0..1_100_u32).map(|number| (sha256(&number.to_be_bytes()), Role::Part)).collect();
+    for number in 0..20 {
+        let text = format!("{}{}", document(&parts), " ".repeat(number));
+        let digest = put(&store, &text);
+        if number < 10 {
+            name(&store, &format!("{number}"), digest);
+        }
+    }
+    // Kept ones and garbage, before and after what they name is remembered.
+    for options in [LATER, NOW] {
+        let mut collection = store.collection(options).unwrap();
+        let before = steps(&sys, || collection.step().unwrap());
+        let reads = before.iter().map(|calls| calls.iter().filter(|call| **call == Op::ReadAt).count()).max();
+        // The beginning of a document, and its rest.
+        assert!(reads <= Some(2), "{reads:?} reads in one step");
+        assert_eq!(if options.grace_ns == 0 { 10 } else { 0 }, collection.report().blobs);
+    }
 }

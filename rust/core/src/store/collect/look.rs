@@ -1,7 +1,7 @@
 //! Looking at the files that no root has reached, and the notes of them.
 
 use super::garbage::Garbage;
-use super::mark::Marking;
+use super::mark::{MOST_NAMED, Marking};
 use super::marks::{Keep, Origin};
 use crate::archive::json::{Reference, Role};
 use crate::digest::Digest;
@@ -31,10 +31,15 @@ impl Marking {
             }
             end += 1;
         }
-        self.visited += digests.len() as u64;
         let names: Vec<Digest> = digests.iter().map(|(_, digest)| *digest).collect();
-        let known = if names.is_empty() { Vec::new() } else { self.volume.meta.known(&names, true)? };
-        for ((number, digest), known) in digests.into_iter().zip(known) {
+        let known = if names.is_empty() { Vec::new() } else { self.volume.meta.known(&names, true, MOST_NAMED)? };
+        let mut known = known.into_iter();
+        for (number, digest) in digests {
+            let Some(known) = known.next().filter(|_| !self.has_many_pending()) else {
+                end = number;
+                break;
+            };
+            self.visited += 1;
             match self.volume.stat_blob(&digest)? {
                 Some(stat) => self.look_at(number, &digest, &stat, known, grace_ns, garbage)?,
                 None => self.marks.set_gone(number),

@@ -21,6 +21,9 @@ const PAGE: usize = 256;
 /// The most blobs that are looked up in one question.
 const BATCH: usize = 32;
 
+/// Once the blobs of a batch name so many, the rest of it has to wait.
+pub(super) const MOST_NAMED: usize = 1024;
+
 /// The most warnings that are kept.
 const MOST_WARNINGS: usize = 100;
 
@@ -60,7 +63,9 @@ pub(super) struct Pending {
 
 impl Pending {
     fn count(&self) -> usize {
-        self.documents.len() + self.notes.len() + self.unnoted.len()
+        let named = self.documents.iter().filter_map(|(_, references)| references.as_ref());
+        let rows = named.map(|references| references.blobs.len()).sum::<usize>();
+        rows + self.documents.len() + self.notes.len() + self.unnoted.len()
     }
 }
 
@@ -202,10 +207,16 @@ impl Marking {
     /// Follow the next blobs that were reached.
     pub fn settle(&mut self) -> Result<()> {
         let taken = self.marks.take(BATCH);
-        self.visited += taken.len() as u64;
         let digests: Vec<Digest> = taken.iter().map(|(number, _)| self.marks.digest(*number)).collect();
-        let known = self.volume.meta.known(&digests, false)?;
+        let known = self.volume.meta.known(&digests, false, MOST_NAMED)?;
+        // A blob comes back only if it is not among those that are followed now.
+        let mut left = taken[known.len()..].to_vec();
         for (((number, is_document), digest), known) in taken.into_iter().zip(digests).zip(known) {
+            if self.has_many_pending() {
+                left.push((number, is_document));
+                continue;
+            }
+            self.visited += 1;
             let why = self.marks.keep(number).unwrap_or(Keep::Spared);
             for Reference { digest, role } in self.names_of(&digest, known, is_document)? {
                 self.marks.reach(&digest, why, Origin::blob(number), role != Role::Part, true);
@@ -214,6 +225,7 @@ impl Marking {
                 self.marks.reach(&referrer, why, Origin::blob(number), true, true);
             }
         }
+        self.marks.put_back(left);
         Ok(())
     }
 

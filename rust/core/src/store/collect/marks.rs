@@ -184,6 +184,11 @@ impl Marks {
         self.queue.split_off(self.queue.len().saturating_sub(most))
     }
 
+    /// Have blobs that were taken followed later.
+    pub fn put_back(&mut self, left: Vec<(usize, bool)>) {
+        self.queue.extend(left);
+    }
+
     /// Whether there is nothing to be followed.
     pub fn is_settled(&self) -> bool {
         self.queue.is_empty()

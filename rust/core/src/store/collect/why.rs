@@ -69,7 +69,7 @@ impl Why {
     /// Return the reasons of those blobs that are stored.
     pub fn reasons(&self) -> Result<Vec<Reason>> {
         let marking = &self.collection.sweep.marking;
-        let known = marking.volume.meta.known(&self.digests, true)?;
+        let known = marking.volume.meta.known(&self.digests, true, usize::MAX)?;
         let mut reasons = Vec::new();
         for (digest, known) in self.digests.iter().zip(known) {
             let Some(stat) = marking.volume.stat_blob(digest)? else { continue };

@@ -167,18 +167,22 @@ impl Meta {
         self.read(ask)?.ok_or_else(|| self.corrupt())
     }
 
-    /// Return what is known of blobs, in their order.
-    pub fn known(&self, digests: &[Digest], with_notes: bool) -> Result<Vec<Known>> {
+    /// Return what is known of the first blobs, in their order: of one at least, and of no more than name `most` blobs together.
+    pub fn known(&self, digests: &[Digest], with_notes: bool, most: usize) -> Result<Vec<Known>> {
         let ask = |connection: &Connection| {
             let transaction = connection.unchecked_transaction()?;
             let collecting = Collecting::find(&transaction)?;
-            let mut found = Vec::with_capacity(digests.len());
+            let (mut found, mut named) = (Vec::with_capacity(digests.len()), 0);
             for digest in digests {
+                if named >= most {
+                    break;
+                }
                 let mut known = Known { labels: references_of(&transaction, digest)?, ..Known::default() };
                 if let Some(collecting) = &collecting {
                     known.document = collecting.document(digest)?;
                     known.note = if with_notes { note_of(&transaction, &digest.to_string())? } else { None };
                 }
+                named += known.document.iter().flatten().map(Vec::len).sum::<usize>();
                 found.push(known);
             }
             transaction.commit()?;
