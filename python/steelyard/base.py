@@ -143,6 +143,11 @@ class BaseStore(Store):
         await _work.checkpoint()
         raise _work.Unsupported(type(self).__name__, operation="why")
 
+    async def _serve(self, collector: str | None) -> None:
+        """Note who collects while a service runs: the program of that name, or with None the store; one that collects overrides this hook."""
+        del collector
+        await _work.checkpoint()
+
     def events(self, *filters: str, buffer: int = 4096) -> Events:
         """Iterate over the changes of this process; a store with events overrides it."""
         del filters, buffer

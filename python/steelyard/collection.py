@@ -164,6 +164,7 @@ class CollectOptions(msgspec.Struct, frozen=True, kw_only=True):
         ingest_age: the age after which an ingest is abandoned, or None for the default.
         dry_run: whether nothing is changed.
         accept_roots: whether roots may be missing.
+        take_back: whether another program collected until now.
         on_garbage: called with `Garbage`, or None.
         on_progress: called with `Progress`, or None.
     """
@@ -173,6 +174,7 @@ class CollectOptions(msgspec.Struct, frozen=True, kw_only=True):
     ingest_age: timedelta | None = None
     dry_run: bool = False
     accept_roots: bool = False
+    take_back: bool = False
     on_garbage: OnGarbage | None = None
     on_progress: OnProgress | None = None
 
@@ -185,6 +187,7 @@ class CollectOptions(msgspec.Struct, frozen=True, kw_only=True):
         ingest_age: timedelta | None = None,
         dry_run: bool = False,
         accept_roots: bool = False,
+        take_back: bool = False,
         on_garbage: OnGarbage | None = None,
         on_progress: OnProgress | None = None,
     ) -> Self:
@@ -203,6 +206,7 @@ class CollectOptions(msgspec.Struct, frozen=True, kw_only=True):
             ingest_age=ingest_age,
             dry_run=dry_run,
             accept_roots=accept_roots,
+            take_back=take_back,
             on_garbage=on_garbage,
             on_progress=on_progress,
         )

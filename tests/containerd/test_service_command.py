@@ -55,21 +55,50 @@ def test_a_signal_lets_calls_end_and_exits_with_0(short_path: Path, number: sign
     assert ["store"] == [path.name for path in short_path.iterdir()]
 
 
-def test_a_served_store_is_left_to_the_collector_of_containerd(short_path: Path) -> None:
-    """The names are elsewhere, so all that it stored would look like garbage."""
-    with serving(short_path) as running:
-        assert 0 == running.end()[0]
-    words = ["gc", "--grace", "0s", "--accept-roots", "--store", str(short_path / "store")]
-    done = subprocess.run(
-        [sys.executable, "-m", "steelyard", *words],
+def gc(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "steelyard", "gc", "--grace", "0s", *words, "--store", str(folder / "store")],
         capture_output=True,
         text=True,
         timeout=60,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "STEELYARD_ALLOW_DEBUG": "1"},
     )
 
+
+def test_a_served_store_is_left_to_the_collector_of_containerd_until_it_is_taken_back(short_path: Path) -> None:
+    """The names are elsewhere, so all that it stored would look like garbage."""
+    with serving(short_path) as running, wire(running.address) as connected:
+        digest = connected.store(b"data")
+        refused_while_served = gc(short_path, "--take-back")
+        assert 0 == running.end()[0]
+    assert 1 == refused_while_served.returncode
+    assert "a service for containerd has the store open" in refused_while_served.stderr
+
+    done = gc(short_path, "--accept-roots")
     assert 1 == done.returncode
     assert "nothing was collected: containerd collects" in done.stderr
+    assert "gc --take-back --dry-run" in done.stderr
+    served = command("--own-collector", "--address", short_path / "s", "--store", short_path / "store")
+    assert served.returncode not in {0, -9}
+    assert "steelyard gc --take-back" in served.stderr
+
+    for _ in range(2):
+        assert digest == gc(short_path, "--take-back", "--dry-run").stdout.strip().split()[0]
+    assert 1 == gc(short_path).returncode  # a dry run takes nothing back
+    assert digest == gc(short_path, "--take-back", "-q").stdout.strip()
+    assert 0 == gc(short_path).returncode
+    with serving(short_path, "--own-collector") as running:
+        assert 0 == running.end()[0]
+
+
+def test_a_store_with_its_own_collector_is_collected_while_it_is_served(short_path: Path) -> None:
+    with serving(short_path, "--own-collector") as running, wire(running.address) as connected:
+        digest = connected.store(b"data")
+        assert digest == gc(short_path, "-q").stdout.strip()
+        served = command("--address", short_path / "s", "--store", short_path / "store")
+        assert served.returncode not in {0, -9}
+        assert "--own-collector" in served.stderr
+        assert b"more" == connected.read(connected.store(b"more"))
 
 
 def test_calls_that_outlast_the_grace_are_cancelled_and_their_ingests_kept(short_path: Path) -> None:

@@ -15,12 +15,12 @@ from foreign.programs import Ctr, root_only
 from google.protobuf.empty_pb2 import Empty
 from grpc import StatusCode
 
-from steelyard import LocalStore
+from steelyard import LocalStore, MemoryStore
 from steelyard.containerd._proto import content_pb2 as pb
 from steelyard.containerd._proto import leases_pb2
 from steelyard.containerd.remote import RemoteStore
 from steelyard.containerd.service import Server
-from steelyard.errors import LeaseEnded, NotFound
+from steelyard.errors import CollectionRefused, FailedPrecondition, LeaseEnded, NotFound
 from steelyard.images import import_images
 from steelyard.leases import EXPIRES_LIMIT
 
@@ -251,6 +251,29 @@ async def test_collections_without_a_grace_time_lose_nothing_of_clients_under_le
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("own", [LocalStore, MemoryStore])
+async def test_a_server_leaves_its_store_to_one_collector(
+    tmp_path: Path, short_path: Path, own: type[LocalStore | MemoryStore]
+) -> None:
+    """As the command does: by default to that of a containerd."""
+    for own_collector in (True, False):
+        path = tmp_path / str(own_collector)
+        async with LocalStore(path, durability="process-crash") if own is LocalStore else MemoryStore() as store:
+            await store.collect()
+            for _ in range(2):
+                async with Server(store, short_path / "content.sock", own_collector=own_collector):
+                    if own_collector:
+                        await store.collect()
+                        continue
+                    for flag in (False, True):
+                        with pytest.raises(CollectionRefused):
+                            await store.collect(accept_roots=flag, take_back=flag)
+            with pytest.raises(FailedPrecondition):
+                async with Server(store, short_path / "content.sock", own_collector=not own_collector):
+                    pytest.fail("it is served")
+
+
+@pytest.mark.anyio
 async def test_a_client_whose_lease_is_deleted_is_told(local_store: LocalStore, collected: RemoteStore) -> None:
     async with collected.lease() as leased:
         digest = (await leased.put(b"data")).digest
@@ -286,7 +309,6 @@ async def test_an_import_through_the_service_is_whole_beside_collections(
 def test_containerds_own_client_has_its_leases_here(short_path: Path) -> None:
     """`ctr images import` takes a lease itself."""
     root_only("ctr")
-    assert set() == collect_beside(short_path / "store")  # the first collection needs the store alone
     image = make("example.com/image:1", layer(3000), layer(200_000))
     (short_path / "image.tar").write_bytes(image.archive)
     with serving(short_path, "--own-collector", "--log-level", "debug") as running, wire(running.address) as client:

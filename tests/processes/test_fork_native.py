@@ -34,6 +34,7 @@ def arguments(file: int) -> dict[str, Any]:
         "args": (),
         "at": 0,
         "buffer": bytearray(1),
+        "collector": None,
         "data": b"x",
         "digest": DIGEST,
         "digests": [DIGEST],
@@ -62,6 +63,7 @@ def arguments(file: int) -> dict[str, Any]:
         "ref": "ref",
         "refs": [],
         "seconds": 0.0,
+        "take_back": False,
         "size": 1,
         "source": (file, 0),
         "sources": [b"x"],
@@ -93,7 +95,7 @@ def opened(tmp_path: Path) -> Iterator[tuple[dict[str, Any], int]]:
     made += [_native.TarIndexer(file, entries=9, header_bytes=99)]
     made += [_native.Decompressor("gzip", ratio=None, memory=1 << 20), Batcher(list, most=1, most_bytes=1, at_once=1)]
     made += [store.leases(), store.subscribe(Filter([]), 1), store.why([DIGEST])]
-    made += [store.collection(grace=0, max_bytes=None, ingest_age=0, dry_run=True, accept_roots=False)]
+    made += [store.collection(grace=0, max_bytes=None, ingest_age=0, dry_run=True, accept_roots=False, take_back=False)]
     objects: dict[str, Any] = {type(each).__name__: each for each in made}
     yield objects, file
     ended = [objects[name] for name in ("Collection", "Why", "Subscription", "Stream")]

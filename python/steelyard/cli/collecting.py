@@ -27,6 +27,7 @@ async def gc(
     grace: Duration | None = None,
     ingest_age: Duration | None = None,
     accept_roots: bool = False,
+    take_back: bool = False,
     context: Annotated[Context, Parameter(parse=False)],
 ) -> None:
     """Remove blobs that nothing needs any more, beside all other work on the store.
@@ -40,6 +41,7 @@ async def gc(
         grace: how long garbage stays after the first collection that finds it, for example 0s, 90m, 24h (the default), 7d.
         ingest_age: remove ingests without a writer that have not changed for this time, 7d by default.
         accept_roots: collect although names, labels or leases may be missing; look at --dry-run first.
+        take_back: collect a store that a containerd collected, and from then on leave that to this command; look at --dry-run first.
         context: the run.
     """
     counts = ("blobs", "bytes", "ingests", "kept", "spared", "spared_bytes", "missed_bytes", "warnings")
@@ -60,6 +62,7 @@ async def gc(
             ingest_age=ingest_age,
             dry_run=dry_run,
             accept_roots=accept_roots,
+            take_back=take_back,
             on_garbage=found,
             on_progress=context.display.follow("collection"),
         )

@@ -148,6 +148,8 @@ def _next_step(error: BaseException, program: str, command: str | None, about: s
             return f"{program} gc --accept-roots --dry-run"
         case errors.CollectionRefused(cause="open", store=store):
             return f"fuser -v {quoted(store)}/lock"
+        case errors.CollectionRefused(cause="containerd"):
+            return f"{program} gc --take-back --dry-run"
         case errors.CollectionRefused():
             return None  # the message says what helps
         case errors.NotFound(kind="store"):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,11 +14,9 @@ from steelyard.cli.context import Context
 from steelyard.cli.explain import UsageError
 from steelyard.cli.parameters import Parameter
 from steelyard.cli.serve_log import log_to_stderr
-from steelyard.errors import Unavailable
 
 if TYPE_CHECKING:
     from steelyard.containerd.service import Server
-    from steelyard.content import Store
 
 _HELP = "steelyard serve containerd --help"
 
@@ -74,7 +70,6 @@ async def containerd(
     serving = _server()
     async with (
         context.open_store(create=True, change=True) as store,
-        nullcontext() if own_collector else _left_to_containerd(context, store),
         serving(
             store,
             address,
@@ -88,22 +83,6 @@ async def containerd(
         ),
     ):
         await ending.wait()
-
-
-@asynccontextmanager
-async def _left_to_containerd(context: Context, store: Store) -> AsyncIterator[None]:
-    """Note durably, before containerd stores anything, that its names are elsewhere: `steelyard gc` must not collect its blobs.
-
-    Raises:
-        Unavailable: another process writes to the metadata.
-    """
-    from steelyard.local import LocalStore  # noqa: PLC0415 - the store is open, so it is loaded
-
-    if isinstance(store, LocalStore) and not await context.call(
-        store.direct().native.set_foreign_collector, "containerd"
-    ):
-        raise Unavailable("the metadata", holder="another process")
-    yield
 
 
 def config(path: Path, plugin: str) -> str:

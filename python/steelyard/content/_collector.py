@@ -32,6 +32,9 @@ class Collector:
     _collect: Callable[[CollectOptions], Awaitable[Collected]]
     _reasons: Callable[[Sequence[Digest]], Awaitable[dict[Digest, Reason]]]
 
+    # Called when a service begins; its argument names a program that collects the garbage from now on.
+    _serve: Callable[[str | None], Awaitable[None]]
+
     async def collect(
         self,
         *,
@@ -40,6 +43,7 @@ class Collector:
         ingest_age: timedelta | None = None,
         dry_run: bool = False,
         accept_roots: bool = False,
+        take_back: bool = False,
         on_garbage: OnGarbage | None = None,
         on_progress: OnProgress | None = None,
     ) -> Collected:
@@ -59,6 +63,9 @@ class Collector:
             dry_run: change nothing, and return what would be removed.
             accept_roots: collect although roots may be missing, after a person has looked at a dry run; see `CollectionRefused`. A
                 dry run never refuses for that reason.
+            take_back: collect although the store was served to a containerd that collects its blobs, and from then on leave that to this
+                store again. Whatever that containerd still needs would be removed, so look at a dry run first. Refused while a
+                service for the containerd has the store open.
             on_garbage: called with each `Garbage` in the event loop's thread, after it was removed; in a dry run also with garbage
                 that stays. It must not block.
             on_progress: called with `Progress`: in phase ``mark`` `done` counts blobs, in phase ``remove`` bytes.
@@ -80,6 +87,7 @@ class Collector:
             ingest_age=ingest_age,
             dry_run=dry_run,
             accept_roots=accept_roots,
+            take_back=take_back,
             on_garbage=on_garbage,
             on_progress=on_progress,
         )

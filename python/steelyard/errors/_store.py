@@ -263,7 +263,8 @@ class CollectionRefused(FailedPrecondition):
         store: the store, as readable text: its path.
         cause: ``"roots"``: roots may be missing, because the metadata was rebuilt or replaced, or an ``index.json`` was adopted;
             `accept_roots` collects nevertheless. ``"open"``: other store objects or processes have it open, and the first collection
-            must be alone. ``"containerd"``: a containerd collects it. ``"document"``: a document cannot be read.
+            must be alone; or a service for the containerd has it open that is to be taken back. ``"containerd"``: a containerd collects
+            it; `take_back` ends that. ``"document"``: a document cannot be read.
         reason: the reason, for a person.
     """
 

@@ -182,6 +182,10 @@ class LocalStore(ProcessBound, BaseStore):
     async def _reasons(self, digests: Sequence[Digest]) -> dict[Digest, Reason]:
         return await _collecting.reasons(self._store, digests)
 
+    async def _serve(self, collector: str | None) -> None:
+        if not self.read_only:  # else nothing changes through this store object
+            await engine.run(self._store.native.serve, collector)
+
     def events(self, *filters: str, buffer: int = 4096) -> Events:
         """Iterate over the changes of this process; see `Store.events`."""
         if self.read_only:

@@ -13,7 +13,7 @@ from steelyard._runtime.calls import run
 from steelyard._runtime.chunks import slices
 from steelyard.collection import DEFAULT_INGEST_AGE, Collected, CollectOptions, Kept, Reason, Root
 from steelyard.digest import Digest
-from steelyard.errors import CollectionBusy, CollectionRefused, DataCorrupt
+from steelyard.errors import CollectionBusy, CollectionRefused, DataCorrupt, FailedPrecondition
 from steelyard.events import EventSource
 from steelyard.hashing import Hasher
 from steelyard.memory._blob import Blob
@@ -61,12 +61,30 @@ class Collection:
         self._leases = leases
         self._documents: dict[Digest, References] = {}
         self._is_running = False
+        self._served: list[str | None] = []  # at most one
+
+    def serve(self, collector: str | None) -> None:
+        """Note that a service begins, for a program that collects the garbage from now on, or with None for others.
+
+        Raises:
+            FailedPrecondition: the store was served the other way.
+            CollectionBusy: a collection is under way.
+        """
+        if self._served and self._served != [collector]:
+            raise FailedPrecondition("MemoryStore: it was served to programs with another collector")
+        if collector is not None and self._is_running:
+            raise CollectionBusy("this process")
+        self._served = [collector]
 
     async def collect(self, options: CollectOptions) -> Collected:
         """Remove garbage; see `Collector.collect`."""
         if self._is_running:
             await checkpoint()
             raise CollectionBusy("this process")
+        if (other := next(iter(self._served), None)) is not None:
+            await checkpoint()
+            reason = f"{other} collects the blobs of this store for as long as it exists"
+            raise CollectionRefused("MemoryStore", cause="open", reason=reason)
         self._is_running = True
         try:
             await self._read_documents(options)

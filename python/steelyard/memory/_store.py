@@ -234,6 +234,10 @@ class MemoryStore(BaseStore):
     async def _reasons(self, digests: Sequence[Digest]) -> dict[Digest, Reason]:
         return await self._collection.reasons(digests)
 
+    async def _serve(self, collector: str | None) -> None:
+        await checkpoint()
+        self._collection.serve(collector)
+
     def _enter(self, *, digests: Iterable[Digest], refs: Iterable[str] = ()) -> None:
         """Enter blobs and ingests into the lease of this store, if it has one."""
         if self._lease is not None:

@@ -80,7 +80,8 @@ impl Store {
         Ok(Leases::new(Handle::new(&self.opened, self.core()?)?, &self.path))
     }
 
-    #[pyo3(signature = (*, grace, max_bytes, ingest_age, dry_run, accept_roots))]
+    #[pyo3(signature = (*, grace, max_bytes, ingest_age, dry_run, accept_roots, take_back))]
+    #[allow(clippy::too_many_arguments, reason = "the keywords of a Python call")]
     fn collection(
         &self,
         py: Python<'_>,
@@ -89,8 +90,10 @@ impl Store {
         ingest_age: i64,
         dry_run: bool,
         accept_roots: bool,
+        take_back: bool,
     ) -> Result<Collection> {
-        let options = CollectOptions { grace_ns: grace, max_bytes, ingest_age_ns: ingest_age, dry_run, accept_roots };
+        let options =
+            CollectOptions { grace_ns: grace, max_bytes, ingest_age_ns: ingest_age, dry_run, accept_roots, take_back };
         py.detach(|| Collection::new(self.core()?.collection(options)?, &self.opened)).map_err(Failure::from)
     }
 
@@ -99,9 +102,9 @@ impl Store {
         py.detach(|| Why::new(self.core()?.why(collect::parse(&digests)?)?, &self.opened)).map_err(Failure::from)
     }
 
-    #[pyo3(signature = (name, /))]
-    fn set_foreign_collector(&self, py: Python<'_>, name: Option<&str>) -> Result<bool> {
-        py.detach(|| self.core()?.volume().set_foreign_collector(name)).map_err(Failure::from)
+    #[pyo3(signature = (collector, /))]
+    fn serve(&self, py: Python<'_>, collector: Option<&str>) -> Result<()> {
+        py.detach(|| self.core()?.serve(collector)).map_err(Failure::from)
     }
 
     #[pyo3(signature = (filter, most, /))]

@@ -40,6 +40,9 @@ __all__ = ("Server",)
 
 logger = logging.getLogger("steelyard.containerd")
 
+_CONTAINERD = "containerd"
+"""The program that collects the garbage of a store, where the store does not."""
+
 _STEP_SECONDS = 0.25
 _REFUSING = 16
 """Further threads: a call over the limit is refused on one of them, with a message."""
@@ -71,10 +74,14 @@ class Server(ProcessBound):
         grace_seconds: how long running calls may take at the end.
         own_collector: whether the store collects its own garbage, by `Store.collect`. Then the service offers the leases of the store, and
             puts what a client writes under a lease into that lease. Never let a containerd have its content in such a store: it
-            deletes what its own image names do not need.
+            deletes what its own image names do not need. Without it the store is left to the collector of a containerd: that is noted
+            durably before the socket is there, and `Store.collect` refuses from then on, until it is called with `take_back`.
         metrics_address: ``HOST:PORT`` of the metrics for Prometheus, or None. Port 0 selects a free port.
 
     Raises (when it is entered):
+        FailedPrecondition: with `own_collector`, a containerd collects the store; without it, a service with `own_collector` has the
+            store open.
+        CollectionBusy: without `own_collector`, a collection of the store is running.
         StorageError: a server already answers on that path (EADDRINUSE), the path is not a socket (ENOTSOCK), the file
             system refused, or the system refuses the needed threads (EAGAIN).
         InvalidArgument: the address is not a path, or the path is too long for a socket.
@@ -144,6 +151,7 @@ class Server(ProcessBound):
             if self._metrics_at is not None and isinstance(self._meters, Counting):
                 self._page = Page(self._metrics_at, self._meters)
                 stack.push_async_callback(run, self._page.close)
+            await self._store._serve(None if self._own_collector else _CONTAINERD)  # noqa: SLF001  # a hook of the interface
             store = await self._blocking(stack)
             pool = Pool(2 * self._most_calls + _REFUSING, thread_name_prefix="containerd-call")
             running = _Running(self._made(store, pool), pool, place, self._interceptor)

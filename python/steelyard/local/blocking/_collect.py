@@ -64,6 +64,7 @@ class BlockingCollection(ProcessBound):
             max_bytes=options.max_bytes,
             dry_run=options.dry_run,
             accept_roots=options.accept_roots,
+            take_back=options.take_back,
         )
         return cls(native, options)
 

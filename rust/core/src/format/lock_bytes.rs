@@ -7,6 +7,8 @@
 //! | all from 2^61 to 2^62 | all digests |
 //! | 2^62 | the store |
 //! | 2^62 + 1 | its collector |
+//! | 2^62 + 2 | a service for another collector |
+//! | 2^62 + 3 | a service for programs that leave collecting to the store |
 //! | 2^62 + 2^61 + hash of the ID | a lease of a process |
 //!
 //! Two names whose hashes meet share a byte, which costs waiting and nothing else.
@@ -28,7 +30,13 @@ pub(crate) const STORE: u64 = 1 << 62;
 /// The collector.
 pub(crate) const COLLECTOR: u64 = STORE + 1;
 
-/// The first byte for leases. Between the collector and this one nothing has a meaning yet.
+/// A service for a program that collects the garbage.
+pub(crate) const FOREIGN_SERVICE: u64 = STORE + 2;
+
+/// A service for programs that leave collecting to the store.
+pub(crate) const OWN_SERVICE: u64 = STORE + 3;
+
+/// The first byte for leases. Between the services and this one nothing has a meaning yet.
 const FIRST_LEASE: u64 = STORE + (1 << 61);
 
 /// The byte of a ref.

@@ -11,6 +11,7 @@
 //! | of all digests | to do so with any blob: to publish many at once |
 //! | of a lease | to protect what is entered into it, as long as the process lives |
 //! | of the collector | to collect garbage |
+//! | of a kind of service | shared: to serve the store so; exclusive: to change who collects |
 //! | of the store | shared: to have the store open for writing; exclusive: to rebuild its metadata |
 //!
 //! A child that is forked off closes the file at once (`sys/fork.rs`), so that it neither keeps its parent's locks nor
@@ -25,7 +26,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::digest::Digest;
 use crate::error::{At, Error, Result};
-use crate::format::lock_bytes::{self, COLLECTOR, DIGESTS, STORE};
+use crate::format::lock_bytes::{self, COLLECTOR, DIGESTS, FOREIGN_SERVICE, OWN_SERVICE, STORE};
 use crate::format::names::{LOCK, PRIVATE_MODE};
 use crate::sys::{Fd, FileId, Hold, Process, Sys, alone, found};
 use crate::waiting::Patience;
@@ -57,6 +58,17 @@ struct Held {
     all: bool,
     /// How many threads wait for all digests; those that want one let them go first, or they might wait for ever.
     wanting_all: usize,
+    /// The services whose bytes are held shared, until the file is closed.
+    services: Vec<Service>,
+}
+
+/// Kinds of services, by who collects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Service {
+    /// Another program.
+    Foreign,
+    /// The store.
+    Own,
 }
 
 /// The right to write to a ref's ingest; given back on drop.
@@ -76,6 +88,11 @@ pub struct LeaseLock {
 
 /// The right to collect garbage; given back on drop.
 pub(crate) struct CollectorLock {
+    _guard: Guard,
+}
+
+/// The sign that there is no service of a kind; given back on drop.
+pub(crate) struct NoService {
     _guard: Guard,
 }
 
@@ -226,6 +243,26 @@ impl Locks {
         Ok(guard.map(|guard| CollectorLock { _guard: guard }))
     }
 
+    /// Hold the sign of a service until the store is closed; false while [`Self::try_alone`] holds it.
+    pub(crate) fn serve(&self, service: Service) -> Result<bool> {
+        let bytes = Part::Service(service).bytes();
+        let mut held = self.0.held();
+        if held.services.contains(&service) {
+            return Ok(true);
+        }
+        let is_held = !held.bytes.contains(&bytes.start) && self.0.set(bytes, Hold::Shared)?;
+        if is_held {
+            held.services.push(service);
+        }
+        Ok(is_held)
+    }
+
+    /// Have no service of that kind begin; None if there is one, of this store object or of another one.
+    pub(crate) fn try_alone(&self, service: Service) -> Result<Option<NoService>> {
+        let guard = self.try_byte(Part::Service(service))?;
+        Ok(guard.map(|guard| NoService { _guard: guard }))
+    }
+
     /// Take the whole store, which no other store object may have open for writing.
     pub fn exclusive_store(&self) -> Result<StoreLock> {
         match self.try_byte(Part::Store)? {
@@ -246,7 +283,9 @@ impl Locks {
     fn try_byte(&self, part: Part) -> Result<Option<Guard>> {
         let bytes = part.bytes();
         let mut held = self.0.held();
-        if held.bytes.contains(&bytes.start) || !self.0.set(bytes.clone(), Hold::Exclusive)? {
+        // The kernel would let a description have what it shares with itself.
+        let is_served = matches!(part, Part::Service(service) if held.services.contains(&service));
+        if is_served || held.bytes.contains(&bytes.start) || !self.0.set(bytes.clone(), Hold::Exclusive)? {
             return Ok(None);
         }
         held.bytes.insert(bytes.start);
@@ -301,6 +340,7 @@ enum Part {
     Lease(u64),
     Store,
     Collector,
+    Service(Service),
 }
 
 impl Part {
@@ -310,6 +350,8 @@ impl Part {
             Self::AllDigests => DIGESTS,
             Self::Store => STORE..STORE + 1,
             Self::Collector => COLLECTOR..COLLECTOR + 1,
+            Self::Service(Service::Foreign) => FOREIGN_SERVICE..FOREIGN_SERVICE + 1,
+            Self::Service(Service::Own) => OWN_SERVICE..OWN_SERVICE + 1,
         }
     }
 }
@@ -334,7 +376,7 @@ impl Drop for Guard {
         match self.part {
             Part::AllDigests => held.all = false,
             Part::Digest(_) => held.digests -= 1,
-            Part::Ref(_) | Part::Lease(_) | Part::Store | Part::Collector => {}
+            Part::Ref(_) | Part::Lease(_) | Part::Store | Part::Collector | Part::Service(_) => {}
         }
         held.bytes.remove(&bytes.start);
         self.table.freed.notify_all();

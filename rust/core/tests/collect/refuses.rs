@@ -160,10 +160,93 @@ fn a_store_that_containerd_collects_is_left_alone() {
     let scratch = Scratch::new();
     let store = scratch.open();
     put(&store, "garbage");
-    store.volume().set_foreign_collector(Some("containerd")).unwrap();
+    store.serve(Some("containerd")).unwrap();
     refused(&store, "containerd");
-    store.volume().set_foreign_collector(None).unwrap();
-    assert_eq!(1, removed(&store).len());
+    drop(store);
+    refused(&scratch.open(), "containerd");
+}
+
+/// Collect as one who takes the store back.
+const TAKE_BACK: Options = Options { take_back: true, ..NOW };
+
+#[test]
+fn a_store_is_taken_back_when_no_service_for_another_collector_has_it_open() {
+    let scratch = Scratch::new();
+    let store = scratch.open();
+    put(&store, "garbage");
+    let service = scratch.open();
+    service.serve(Some("containerd")).unwrap();
+    for open in [&store, &service] {
+        match collect(open, TAKE_BACK) {
+            Err(Error::CollectionRefused { cause: "open", .. }) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(1, collect(&store, Options { dry_run: true, ..TAKE_BACK }).unwrap().0.blobs);
+    drop(service);
+    // Neither of these has changed anything.
+    refused(&store, "containerd");
+
+    assert_eq!(1, collect(&store, TAKE_BACK).unwrap().0.blobs);
+    put(&store, "more");
+    assert_eq!(vec![sha256(b"more")], removed(&store));
+    assert_eq!(0, collect(&store, TAKE_BACK).unwrap().0.blobs);
+}
+
+#[test]
+fn a_refused_collection_takes_nothing_back() {
+    let scratch = Scratch::new();
+    let store = scratch.open();
+    put(&store, "garbage");
+    store.serve(Some("containerd")).unwrap();
+    drop(store);
+    let store = scratch.open();
+    let _other = scratch.open(); // the first collection needs the store to itself
+    match collect(&store, TAKE_BACK) {
+        Err(Error::CollectionRefused { cause: "open", .. }) => {}
+        other => panic!("{other:?}"),
+    }
+    refused(&store, "containerd");
+}
+
+#[test]
+fn a_store_is_served_for_one_collector_only() {
+    let scratch = Scratch::new();
+    let (own, other) = (scratch.open(), scratch.open());
+    own.serve(None).unwrap();
+    own.serve(None).unwrap();
+    for open in [&own, &other] {
+        assert!(matches!(open.serve(Some("containerd")), Err(Error::FailedPrecondition { .. })));
+    }
+    drop((own, other));
+
+    let store = scratch.open();
+    store.serve(Some("containerd")).unwrap();
+    let message = match store.serve(None) {
+        Err(Error::FailedPrecondition { message }) => message,
+        other => panic!("{other:?}"),
+    };
+    assert!(message.contains("take it back first"), "{message}");
+}
+
+#[test]
+fn no_collection_is_under_way_when_another_collector_begins() {
+    let scratch = Scratch::new();
+    let store = scratch.open();
+    put(&store, "garbage");
+    let collection = store.collection(NOW).unwrap();
+    assert!(matches!(scratch.open().serve(Some("containerd")), Err(Error::CollectionBusy { .. })));
+    drop(collection);
+    scratch.open().serve(Some("containerd")).unwrap();
+}
+
+#[test]
+fn a_service_of_the_own_collector_makes_the_store_ready_for_others_to_collect() {
+    let scratch = Scratch::new();
+    let service = scratch.open();
+    service.serve(None).unwrap();
+    put(&service, "garbage");
+    assert_eq!(vec![sha256(b"garbage")], removed(&scratch.open()));
 }
 
 #[test]

@@ -21,8 +21,14 @@ pub const FLAT: &str = "containerd.io/gc.flat";
 pub const HOUR: i64 = 3_600_000_000_000;
 
 /// No grace time.
-pub const NOW: Options =
-    Options { grace_ns: 0, max_bytes: None, ingest_age_ns: HOUR, dry_run: false, accept_roots: false };
+pub const NOW: Options = Options {
+    grace_ns: 0,
+    max_bytes: None,
+    ingest_age_ns: HOUR,
+    dry_run: false,
+    accept_roots: false,
+    take_back: false,
+};
 
 /// A grace time that has not passed.
 pub const LATER: Options = Options { grace_ns: HOUR, ..NOW };

@@ -11,7 +11,11 @@ use crate::sys::found;
 use crate::volume::Volume;
 use crate::volume::adopt;
 use crate::volume::boot_clock::BootClock;
+use crate::volume::lock::{NoService, Service};
 use crate::volume::meta::Start;
+
+/// The next step where another program collects.
+const TAKE_BACK: &str = "if it no longer does, look at a dry run, and then take the store back (`take_back`)";
 
 /// The next step where roots may be missing.
 const ACCEPT: &str = "look at a dry run, and then accept the roots that are left (`accept_roots`)";
@@ -27,10 +31,7 @@ impl Store {
             return Err(Error::CollectionBusy { holder: holder(&volume)? });
         }
         volume.locks.check_file(volume.root.dir())?;
-        if let Some(foreign) = volume.foreign_collector()? {
-            let reason = format!("{foreign} collects the blobs of this store");
-            return Err(refused(&volume, "containerd", reason));
-        }
+        let _taken_back = take_back(&volume, options)?;
         let (id, reason) = roots(&volume)?;
         if let Some(reason) = reason
             && !options.accept_roots
@@ -41,6 +42,39 @@ impl Store {
         let number = if options.dry_run { 0 } else { start(&volume, options, id.as_deref())? };
         Ok(Collection::new(volume, Arc::clone(&self.ingests), options, lock, number))
     }
+
+    /// Begin to serve the store, until it is closed; see [`Volume::serve`]. One that collects its own garbage is made ready for that,
+    /// if it is open here only: its first collection could not begin while a service has it open.
+    pub fn serve(&self, collector: Option<&str>) -> Result<()> {
+        let volume = &self.volume;
+        volume.serve(collector)?;
+        if collector.is_some() || volume.root.is_collected() {
+            return Ok(());
+        }
+        let (Some(_lock), (id, None)) = (volume.locks.try_collector()?, roots(volume)?) else { return Ok(()) };
+        match start(volume, Options::default(), id.as_deref()) {
+            Ok(number) => volume.meta.end_collection(number),
+            Err(Error::CollectionRefused { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// Take the right to collect from another program, if one collects, and if that is asked for. Until what is returned is dropped, no
+/// service begins to serve that program.
+fn take_back(volume: &Volume, options: Options) -> Result<Option<NoService>> {
+    let Some(foreign) = volume.foreign_collector()? else { return Ok(None) };
+    if !options.take_back {
+        let reason = format!("{foreign} collects the blobs of this store; {TAKE_BACK}");
+        return Err(refused(volume, "containerd", reason));
+    }
+    if options.dry_run {
+        return Ok(None);
+    }
+    let reason = || format!("a service for {foreign} has the store open; end it first");
+    let alone = volume.locks.try_alone(Service::Foreign)?;
+    alone.map(Some).ok_or_else(|| refused(volume, "open", reason()))
 }
 
 /// Who collects, for people.
@@ -85,8 +119,9 @@ fn index(volume: &Volume) -> Result<Option<String>> {
 fn start(volume: &Volume, options: Options, id: Option<&str>) -> Result<u64> {
     let begin = || {
         let index = index(volume)?;
+        let Options { accept_roots: accept, take_back, .. } = options;
         let clock = BootClock::now(volume.sys.as_ref());
-        volume.meta.start_collection(&Start { id, accept: options.accept_roots, index, clock })
+        volume.meta.start_collection(&Start { id, accept, take_back, index, clock })
     };
     if volume.root.is_collected() {
         return begin().map(|(number, _)| number);

@@ -15,6 +15,8 @@ pub struct Options {
     pub dry_run: bool,
     /// Collect although roots may be missing.
     pub accept_roots: bool,
+    /// Collect although another program collects, which ends with that.
+    pub take_back: bool,
 }
 
 /// A blob that no root keeps.

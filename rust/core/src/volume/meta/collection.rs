@@ -10,8 +10,8 @@ use crate::archive::json::{Reference, References};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::format::metadata::{
-    self, ACCEPTED_INDEX, BLOB, BOOT_CLOCK, COLLECTING, COLLECTION, COLLECTIONS, COLLECTOR_PROCESS, GC_REFERENCE,
-    GC_REFERENCE_END, GC_ROOT, INGEST, INGEST_NOTES, LEASES, ROOTS_LOST, STORE_ID,
+    self, ACCEPTED_INDEX, BLOB, BOOT_CLOCK, COLLECTING, COLLECTION, COLLECTIONS, COLLECTOR_PROCESS, FOREIGN_COLLECTOR,
+    GC_REFERENCE, GC_REFERENCE_END, GC_ROOT, INGEST, INGEST_NOTES, LEASES, ROOTS_LOST, STORE_ID,
 };
 use crate::model::{Image, Labels};
 use crate::volume::boot_clock::BootClock;
@@ -48,6 +48,8 @@ pub struct Start<'a> {
     pub id: Option<&'a str>,
     /// Whether roots that may be lost are accepted as lost.
     pub accept: bool,
+    /// Whether another program collects no longer.
+    pub take_back: bool,
     /// The index that is accepted.
     pub index: Option<String>,
     /// The clocks, where the system says which boot this is.
@@ -99,6 +101,9 @@ impl Meta {
             if start.accept {
                 set(ROOTS_LOST, None)?;
                 set(ACCEPTED_INDEX, start.index.as_deref())?;
+            }
+            if start.take_back {
+                set(FOREIGN_COLLECTOR, None)?;
             }
             Ok((number, id))
         })
