@@ -212,6 +212,8 @@ def _next_step_of_system(error: BaseException, program: str, command: str | None
     if getattr(error, "errno", None) in {errno.EMFILE, errno.ENFILE}:
         return "ulimit -n 4096"
     match exit_of(error):
+        case Exit.NO_SPACE if command == "gc":
+            return f"{program} rm DIGEST"  # a removal needs no room, and gives a collection the room that it needs
         case Exit.NO_SPACE:
             return f"df -h {name}" if name else f"{program} stat"
         case Exit.PERMISSION | Exit.USAGE:

@@ -228,11 +228,21 @@ pub enum Error {
     },
 }
 
+/// Whether the system refuses more bytes with this number: a full disk, a quota, a limit of size.
+pub(crate) fn is_limit(errno: i32) -> bool {
+    matches!(errno, libc::ENOSPC | libc::EDQUOT | libc::EFBIG)
+}
+
 impl Error {
     /// Return the error for a refusal of the operating system. A failure without a number counts as EIO.
     pub fn io(error: &io::Error, path: impl Into<PathBuf>, operation: &'static str) -> Self {
         let errno = error.raw_os_error().unwrap_or(libc::EIO);
         Self::Io { errno, path: Some(path.into()), operation }
+    }
+
+    /// Whether there was no room: the disk is full, or a quota or a limit of size is reached.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, Self::Io { errno, .. } if is_limit(*errno))
     }
 
     /// Return the error for a blob that is not stored.

@@ -23,6 +23,8 @@ pub(crate) const LAYOUT_INDEX: &str = "index.json";
 pub(crate) const TMP: &str = "tmp";
 /// The marker, which a complete root has.
 pub(crate) const MARKER: &str = "steelyard.json";
+/// The file that keeps room on the disk for collections.
+pub(crate) const RESERVE: &str = "reserve";
 /// The file whose bytes are locked.
 pub(crate) const LOCK: &str = "lock";
 

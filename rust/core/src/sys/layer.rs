@@ -25,6 +25,7 @@ pub enum Op {
     WriteAt,
     ReadAt,
     Truncate,
+    Preallocate,
     StartWriteback,
     SyncData,
     SyncFile,
@@ -173,6 +174,10 @@ impl<A: Around> Sys for Layer<A> {
 
     fn truncate(&self, fd: BorrowedFd<'_>, size: u64) -> io::Result<()> {
         self.on(Op::Truncate, fd, || self.inner.truncate(fd, size))
+    }
+
+    fn preallocate(&self, fd: BorrowedFd<'_>, size: u64) -> io::Result<()> {
+        self.on(Op::Preallocate, fd, || self.inner.preallocate(fd, size))
     }
 
     fn start_writeback(&self, fd: BorrowedFd<'_>, offset: u64, size: u64) -> io::Result<()> {

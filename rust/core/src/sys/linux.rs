@@ -114,6 +114,10 @@ impl Sys for Linux {
         Ok(fs::ftruncate(fd, size)?)
     }
 
+    fn preallocate(&self, fd: BorrowedFd<'_>, size: u64) -> io::Result<()> {
+        Ok(fs::fallocate(fd, fs::FallocateFlags::KEEP_SIZE, 0, size)?)
+    }
+
     fn start_writeback(&self, fd: BorrowedFd<'_>, offset: u64, size: u64) -> io::Result<()> {
         raw::start_writeback(fd, offset, size)
     }

@@ -135,6 +135,8 @@ pub trait Sys: Send + Sync {
     fn expect_sequential(&self, fd: BorrowedFd<'_>);
     /// Set a file's size.
     fn truncate(&self, fd: BorrowedFd<'_>, size: u64) -> io::Result<()>;
+    /// Reserve room for the first bytes of a file; its size stays.
+    fn preallocate(&self, fd: BorrowedFd<'_>, size: u64) -> io::Result<()>;
     /// Have the kernel begin to write a range to the disk. Advice only: nothing is durable by it.
     fn start_writeback(&self, fd: BorrowedFd<'_>, offset: u64, size: u64) -> io::Result<()>;
     /// Make a file's bytes and size survive a power loss.

@@ -45,6 +45,7 @@ fn repeatable(op: Op) -> bool {
         | Op::WriteAt
         | Op::ReadAt
         | Op::Truncate
+        | Op::Preallocate
         | Op::StartWriteback
         | Op::SyncData
         | Op::SyncFile

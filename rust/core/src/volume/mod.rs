@@ -12,6 +12,7 @@
 //! | `meta/`, `labels.rs`, `images.rs` | what is known of blobs, and image names |
 //! | `leases.rs`, `own_leases.rs`, `protect.rs` | what garbage collection must not remove |
 //! | `foreign.rs` | another program that collects garbage |
+//! | `reserve.rs` | room on the disk for collections |
 //! | `events.rs` | changes, for subscribers in this process |
 //! | `listing.rs`, `kept.rs`, `walk.rs` | which blobs there are |
 //! | `users.rs` | the number of open files |
@@ -34,6 +35,7 @@ mod own_leases;
 mod protect;
 mod publish;
 mod remove;
+mod reserve;
 mod root;
 mod staged;
 mod temp;
@@ -75,6 +77,8 @@ pub struct Volume {
     events: OnceLock<Arc<Events>>,
     notes: Vec<String>,
     closed: AtomicBool,
+    /// Whether a collection on a full disk used the room that is kept for it.
+    is_reserve_used: AtomicBool,
     users: Arc<Users>,
     user: User,
 }
@@ -102,7 +106,23 @@ impl Volume {
         let user = users.enter();
         let (process, closed, own_leases) = (Process::current(), AtomicBool::new(false), OwnLeases::default());
         let events = OnceLock::new();
-        Ok(Self { process, sys, root, locks, own_leases, meta, read_only, durable, events, notes, closed, users, user })
+        let is_reserve_used = AtomicBool::new(false);
+        Ok(Self {
+            process,
+            sys,
+            root,
+            locks,
+            own_leases,
+            meta,
+            read_only,
+            durable,
+            events,
+            notes,
+            closed,
+            is_reserve_used,
+            users,
+            user,
+        })
     }
 
     /// Which root it is, for those who compare; None in a volume that was opened read-only.

@@ -70,6 +70,7 @@ impl Collection {
             visited: 0,
             clock: None,
             pending,
+            noted: 0,
         };
         Self {
             process: Process::current(),
@@ -278,6 +279,9 @@ impl Collection {
         }
         self.report.warnings = mem::take(&mut self.sweep.marking.warnings);
         self.stop();
+        if self.sweep.marking.pending.is_some() {
+            self.sweep.marking.volume.keep_reserve();
+        }
     }
 
     /// Tell writers that there is no collection any more.

@@ -10,7 +10,7 @@ use super::marks::{Keep, Origin};
 use super::slice::Slice;
 use super::values::Found;
 use crate::digest::{Algorithm, Digest};
-use crate::error::{At, Error, Result};
+use crate::error::{At, Error, Result, is_limit};
 use crate::format::names::condemned_name;
 use crate::model::Removal;
 use crate::sys::{Fd, missing};
@@ -23,6 +23,9 @@ use crate::waiting::Patience;
 /// The most blobs that are condemned in one transaction.
 const BATCH: usize = 32;
 
+/// How often a full disk is tried again before anything could be condemned.
+const MOST_TRIES: usize = 3;
+
 /// The garbage, and its way out.
 pub(super) struct Sweep {
     /// The number of the collection; 0 for a dry run.
@@ -33,6 +36,8 @@ pub(super) struct Sweep {
     pub limit: Option<u64>,
     /// How many bytes were condemned.
     pub bytes: u64,
+    /// How often nothing could be condemned on a full disk.
+    tries: usize,
     /// How much of the log was read.
     seen: i64,
     /// The condemned blobs, by their places in the garbage.
@@ -58,11 +63,30 @@ impl Sweep {
     pub fn new(number: u64, marking: Marking) -> Self {
         let (garbage, dirs) = (Garbage::default(), Default::default());
         let (limit, lowest, places, unsynced, reports) = (None, None, Vec::new(), Default::default(), Vec::new());
-        Self { number, marking, garbage, limit, bytes: 0, seen: 0, places, dirs, unsynced, lowest, reports }
+        Self { number, marking, garbage, limit, bytes: 0, tries: 0, seen: 0, places, dirs, unsynced, lowest, reports }
     }
 
-    /// Condemn the next blobs; false when no more may go. All that was reached has been followed.
+    /// Condemn the next blobs; false when no more may go, or when the disk is full and the condemned ones have to make room.
+    /// All that was reached has been followed.
     pub fn condemn(&mut self, next: &mut usize) -> Result<bool> {
+        match self.try_condemn(next) {
+            Err(error) if self.marking.volume.use_reserve(&error) => Ok(true),
+            Err(error) if error.is_full() && self.places.is_empty() && self.tries < MOST_TRIES => {
+                self.tries += 1;
+                // DURABILITY: nothing depends on it. btrfs has the room of removed files only after that.
+                self.marking.volume.sys.sync_fs(self.marking.volume.root.dir()).ok();
+                Ok(true)
+            }
+            Err(error) if error.is_full() && !self.places.is_empty() => {
+                self.marking.warn(|| format!("{error}: some garbage stays; collect again"));
+                self.sync()?;
+                Ok(false)
+            }
+            other => other,
+        }
+    }
+
+    fn try_condemn(&mut self, next: &mut usize) -> Result<bool> {
         let pieces = &self.garbage.pieces;
         let marks = &self.marking.marks;
         let is_enough = self.limit.is_some_and(|excess| self.bytes >= excess);
@@ -121,7 +145,10 @@ impl Sweep {
             }
             let algorithm = index_of(digest.algorithm());
             if self.dirs[algorithm].is_none() {
-                self.dirs[algorithm] = Some(self.marking.volume.root.make_condemned(digest.algorithm())?);
+                self.dirs[algorithm] = match self.marking.volume.root.make_condemned(digest.algorithm()) {
+                    Err(error) if error.is_full() => None,
+                    other => Some(other?),
+                };
             }
         }
         Ok((places, locks))
@@ -168,20 +195,22 @@ impl Sweep {
     /// Move a blob to the condemned ones, if it is still the file that was looked at. Its digest is locked.
     fn take_out(&self, volume: &Volume, piece: &Piece, digest: &Digest) -> Result<bool> {
         let path = || volume.root.blob_path(digest);
-        let (Some(dir), Some(condemned)) =
-            (volume.root.blob_dir(digest.algorithm())?, &self.dirs[index_of(digest.algorithm())])
-        else {
-            return Ok(false);
-        };
+        let Some(dir) = volume.root.blob_dir(digest.algorithm())? else { return Ok(false) };
         let stat = volume.stat_blob(digest)?;
         if stat.is_none_or(|stat| stat.id.inode != piece.inode || stat.mtime_ns != piece.mtime_ns) {
             return Ok(false);
         }
-        let name = condemned_name(digest, self.number);
-        // DURABILITY: synced before a blob that this one names is condemned, and before the file is removed. A power cut before
-        // that leaves the blob where it was, as garbage.
-        volume.sys.rename(dir.fd(), &digest.encoded(), condemned.as_fd(), &name, false).at("rename", path)?;
-        Ok(true)
+        if let Some(condemned) = &self.dirs[index_of(digest.algorithm())] {
+            let name = condemned_name(digest, self.number);
+            // DURABILITY: synced before a blob that this one names is condemned, and before the file is removed. A power cut before
+            // that leaves the blob where it was, as garbage.
+            match volume.sys.rename(dir.fd(), &digest.encoded(), condemned.as_fd(), &name, false) {
+                Err(error) if error.raw_os_error().is_some_and(is_limit) => {}
+                other => return other.map(|()| true).at("rename", path),
+            }
+        }
+        // DURABILITY: on a disk that is too full for another name, as a deletion does it.
+        volume.sys.unlink(dir.fd(), &digest.encoded()).map(|()| true).at("unlink", path)
     }
 
     fn settle_fate(&mut self, place: usize, fate: Fate) {

@@ -75,6 +75,8 @@ impl Marking {
         let is_old =
             grace_ns == 0 || note.as_ref().is_some_and(|note| is_older(self.volume.sys.as_ref(), note, grace_ns));
         if note.is_none()
+            && self.pending.is_some()
+            && self.has_room_to_note()
             && let Some(pending) = &mut self.pending
         {
             let sys = &self.volume.sys;

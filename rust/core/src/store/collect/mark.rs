@@ -87,6 +87,8 @@ pub(super) struct Marking {
     pub clock: Option<BootClock>,
     /// None where nothing may be written.
     pub pending: Option<Pending>,
+    /// How many notes were written.
+    pub noted: usize,
 }
 
 impl Marking {
@@ -272,7 +274,7 @@ impl Marking {
         Ok(blobs)
     }
 
-    fn warn(&mut self, text: impl FnOnce() -> String) {
+    pub fn warn(&mut self, text: impl FnOnce() -> String) {
         if self.warnings.len() < MOST_WARNINGS {
             let text = text();
             if !self.warnings.contains(&text) {
@@ -286,11 +288,29 @@ impl Marking {
         self.pending.as_ref().is_some_and(|pending| pending.count() >= MOST_PENDING)
     }
 
+    /// Whether there is room for another note. On a full disk the notes leave room for the collection to go on; blobs without a note
+    /// stay.
+    pub fn has_room_to_note(&mut self) -> bool {
+        let waiting = self.pending.as_ref().map_or(0, |pending| pending.notes.len());
+        let has_room = self.noted + waiting < MOST_PENDING || !self.volume.is_reserve_used();
+        if !has_room {
+            self.warn(|| {
+                "the disk is full: not all garbage could be noted, so some of it stays; collect again".to_owned()
+            });
+        }
+        has_room
+    }
+
     /// Write the rows that wait. False, and they still wait, while another process writes.
     pub fn flush(&mut self) -> Result<bool> {
         let Some(Pending { documents, notes, unnoted }) = &mut self.pending else { return Ok(true) };
-        let is_written = self.volume.meta.try_record(documents, notes, unnoted)?;
+        let mut written = self.volume.meta.try_record(documents, notes, unnoted);
+        if written.as_ref().is_err_and(|error| self.volume.use_reserve(error)) {
+            written = self.volume.meta.try_record(documents, notes, unnoted);
+        }
+        let is_written = written?;
         if is_written {
+            self.noted += notes.len();
             documents.clear();
             notes.clear();
             unnoted.clear();

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::collection::Collection;
+use super::condemn;
+use super::slice::Slice;
 use super::values::Options;
 use crate::error::{At, Error, Result};
 use crate::format::names::LAYOUT_INDEX;
@@ -39,7 +41,11 @@ impl Store {
         {
             return Err(refused(&volume, "roots", format!("{reason}; {ACCEPT}")));
         }
-        let number = if options.dry_run { 0 } else { start(&volume, options, id.as_deref())? };
+        let begin = || start(&volume, options, id.as_deref());
+        let number = match if options.dry_run { Ok(0) } else { begin() } {
+            Err(error) if volume.use_reserve(&error) || (error.is_full() && clean_all(&volume)?) => begin()?,
+            other => other?,
+        };
         Ok(Collection::new(volume, Arc::clone(&self.ingests), options, lock, number))
     }
 
@@ -75,6 +81,15 @@ fn take_back(volume: &Volume, options: Options) -> Result<Option<NoService>> {
     let reason = || format!("a service for {foreign} has the store open; end it first");
     let alone = volume.locks.try_alone(Service::Foreign)?;
     alone.map(Some).ok_or_else(|| refused(volume, "open", reason()))
+}
+
+/// Remove what earlier collections have condemned, for its room; return whether there was any.
+fn clean_all(volume: &Volume) -> Result<bool> {
+    let mut is_any = false;
+    while condemn::clean(volume, &Slice::step(volume.sys.as_ref()))? {
+        is_any = true;
+    }
+    Ok(is_any)
 }
 
 /// Who collects, for people.

@@ -19,7 +19,7 @@ impl Meta {
             return self.connect_frozen();
         }
         match self.connect_writable() {
-            Err(Error::Io { errno: libc::ENOSPC | libc::EDQUOT | libc::EFBIG, .. }) => self.connect_frozen(),
+            Err(error) if error.is_full() => self.connect_frozen(),
             other => other,
         }
     }

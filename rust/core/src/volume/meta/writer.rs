@@ -3,6 +3,7 @@
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, ffi};
 
+use crate::error::is_limit;
 use crate::sys::sqlite;
 
 /// The promise of a write.
@@ -73,9 +74,4 @@ impl Writer {
     pub fn spare(&self) {
         self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).ok();
     }
-}
-
-/// Whether the system refuses more bytes, with this number, while those before are safe.
-fn is_limit(errno: i32) -> bool {
-    matches!(errno, libc::ENOSPC | libc::EDQUOT | libc::EFBIG)
 }

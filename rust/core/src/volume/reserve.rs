@@ -1,0 +1,46 @@
+//! Room on the disk that is kept for collections: on a full disk they have to write before they can free anything.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
+
+use crate::error::Error;
+use crate::format::names::{PRIVATE_MODE, RESERVE};
+use crate::volume::Volume;
+
+/// How much room is kept, the most that there is. A collection of some hundred blobs needs 100 to 500 KiB.
+const BYTES: [u64; 4] = [1 << 20, 3 << 18, 1 << 19, 1 << 18];
+
+impl Volume {
+    /// Keep room for later collections, in a file of size 0. A file system that cannot do that, or has no room, keeps none.
+    pub(crate) fn keep_reserve(&self) {
+        if self.is_reserve_used.swap(false, Ordering::Relaxed) {
+            // DURABILITY: nothing depends on it; see below.
+            self.sys.sync_fs(self.root.dir()).ok();
+        }
+        let (sys, root) = (&self.sys, self.root.dir());
+        let file = match sys.create(root, RESERVE, PRIVATE_MODE) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => sys.open(root, RESERVE, true),
+            other => other,
+        };
+        if file.is_ok_and(|file| !BYTES.iter().any(|size| sys.preallocate(file.as_fd(), *size).is_ok())) {
+            // DURABILITY: not synced. A power cut leaves an empty file at worst, which counts for nothing.
+            sys.unlink(root, RESERVE).ok();
+        }
+    }
+
+    /// Give up that room if an error says that there is no other; return whether to try again.
+    pub(crate) fn use_reserve(&self, error: &Error) -> bool {
+        if !error.is_full() || self.is_reserve_used.swap(true, Ordering::Relaxed) {
+            return false;
+        }
+        // DURABILITY: nothing depends on it. btrfs and XFS let others have freed blocks only after the removal is on the disk. A full
+        // btrfs refuses to truncate a file, but removes it.
+        self.sys.unlink(self.root.dir(), RESERVE).is_ok() && self.sys.sync_fs(self.root.dir()).is_ok()
+    }
+
+    /// Whether the disk was full, and there is no reserve any more.
+    pub(crate) fn is_reserve_used(&self) -> bool {
+        self.is_reserve_used.load(Ordering::Relaxed)
+    }
+}
