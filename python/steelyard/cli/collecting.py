@@ -37,7 +37,7 @@ async def gc(
 
     Args:
         dry_run: only print what would be removed; with --verbose, also garbage that stays.
-        max_bytes: remove only as much as the store has more, for example 50GiB; the oldest first.
+        max_bytes: remove only as much as the store has more, for example 50GiB; the least recently used first.
         grace: how long garbage stays after the first collection that finds it, for example 0s, 90m, 24h (the default), 7d.
         ingest_age: remove ingests without a writer that have not changed for this time, 7d by default.
         accept_roots: collect although names, labels or leases may be missing; look at --dry-run first.

@@ -56,8 +56,8 @@ class Collector:
             grace: the age that garbage must have, counted from the collection that first found it. So a blob that is stored
                 without a lease stays at least that long, and what is stored or found again is no longer garbage. None: 24
                 hours. Zero: no such time, so only roots protect.
-            max_bytes: remove only as much as the store has more than that, in bytes of its blobs, the oldest garbage first. A
-                `LocalStore` goes by the time of the commit, a `MemoryStore` by the last use. None: all garbage.
+            max_bytes: remove only as much as the store has more than that, in bytes of its blobs, the least recently
+                used garbage first. A `LocalStore` records a use at most once an hour for each blob. None: all garbage.
             ingest_age: remove ingests that no writer holds, no lease protects and nothing has changed for that long. None:
                 seven days.
             dry_run: change nothing, and return what would be removed.

@@ -125,5 +125,6 @@ class LeaseContract(LeasingContract, LeasedContract):
 class CollectionContract(CollectingContract, SweepingContract):
     """The tests of garbage collection, for stores that collect. Inherit it together with `StoreContract` and `LeaseContract`.
 
-    The environment variable STEELYARD_CONTRACT_CHILDREN sets how many blobs the largest tree of documents names.
+    A store that does not record each use overrides `age(store, *digests)`: it makes the last use of blobs so old that the store records the
+    next one. The environment variable STEELYARD_CONTRACT_CHILDREN sets how many blobs the largest tree of documents names.
     """

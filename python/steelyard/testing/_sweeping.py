@@ -148,6 +148,41 @@ class SweepingContract:
         result, gone = await collect(store, max_bytes=999)
         assert (set(blobs[3:]), 1) == (gone, result.missed_bytes)
 
+    async def age(self, store: Store, *digests: Digest) -> None:
+        """Let the last use of blobs be so long ago that the store records the next one. Stores that record each use need nothing."""
+
+    async def test_what_was_used_last_goes_last(self, store: Store) -> None:
+        blobs = []
+        for number in range(5):
+            blobs.append(await keep(store, data_of(1000, number)))
+            await anyio.sleep(PAUSE)
+        await self.age(store, *blobs)
+        uses = (
+            lambda: store.put(data_of(1000, 2)),
+            lambda: store.get(blobs[0]),
+            lambda: self._read(store, blobs[1]),
+            lambda: store.infos(blobs),
+        )
+        for use in uses:
+            await use()
+            await anyio.sleep(PAUSE)
+        for left, gone in ((4000, 3), (3000, 4), (2000, 2), (1000, 0)):
+            assert {blobs[gone]} == (await collect(store, max_bytes=left))[1]
+
+    async def _read(self, store: Store, digest: Digest) -> None:
+        async with store.reader_at(digest) as reader:
+            await reader.read_at(0, 1)
+
+    async def test_a_document_that_was_used_keeps_its_parts_in_a_budget(self, store: Store) -> None:
+        parts = [await keep(store, data_of(1000, number)) for number in range(3)]
+        manifest = await keep(store, document(layers=parts[:1]))
+        await self.age(store, *parts, manifest)
+        await store.get(manifest)
+        size = sum([info.size async for info in store.walk()])
+
+        assert set(parts[1:]) == (await collect(store, max_bytes=size - 2000))[1]
+        assert {manifest} == (await collect(store, max_bytes=size - 2001))[1]
+
     async def test_a_budget_keeps_the_grace_time_unless_told_otherwise(self, store: Store) -> None:
         digest = await keep(store, b"data")
         result, gone = await collect(store, grace=None, max_bytes=1)

@@ -219,6 +219,13 @@ impl Store {
             .map_err(Failure::from)
     }
 
+    /// The blob, for a check that is no use of it.
+    #[pyo3(signature = (digest, /))]
+    fn inspect(&self, py: Python<'_>, digest: &str) -> Result<Blob> {
+        py.detach(|| Blob::new(self.core()?.volume().inspect(&Digest::parse(digest)?)?, &self.opened))
+            .map_err(Failure::from)
+    }
+
     /// The blob, if that needs no waiting. The GIL is kept, as in `Blob.read_cached`.
     #[pyo3(signature = (digest, /))]
     fn blob_cached(&self, digest: &str) -> Result<Option<Blob>> {

@@ -199,6 +199,11 @@ class BlockingStore(ProcessBound):
         digest, size = _named(blob)
         return _opened(digest, size, self.native.blob(str(digest)))
 
+    def inspect(self, blob: Descriptor | Digest | str) -> BlockingBlob:
+        """Open a blob to check it, which is not a use."""
+        digest, size = _named(blob)
+        return _opened(digest, size, self.native.inspect(str(digest)))
+
     def blob_cached(self, blob: Descriptor | Digest | str) -> BlockingBlob | None:
         """Open a blob for reading if the kernel can do so from memory, without a wait for the disk."""
         digest, size = _named(blob)

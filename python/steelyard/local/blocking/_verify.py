@@ -31,7 +31,7 @@ class BlobCheck:
         """Read the blob and return the damage, or None if it is undamaged. It blocks."""
         hasher = _native.Hasher([self._digest.algorithm.value])
         try:
-            blob = self._store.blob(self._digest)
+            blob = self._store.inspect(self._digest)
         except NotFound as missing:
             return missing
         try:

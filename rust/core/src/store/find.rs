@@ -84,7 +84,7 @@ impl Store {
 
     /// Whether the file and the blob have the same bytes at some places. What cannot be read is not alike.
     fn is_alike(&self, file: BorrowedFd<'_>, size: u64, digest: &Digest) -> bool {
-        let Ok(blob) = self.volume.blob(digest) else { return false };
+        let Ok(blob) = self.volume.inspect(digest) else { return false };
         let last = size.saturating_sub(SAMPLE as u64);
         // The middle first: the beginnings of files of one kind are often the same.
         blob.size() == size

@@ -34,6 +34,7 @@ pub enum Op {
     Naming,
     SetMode,
     SetMtime,
+    SetAtime,
     LinkUnnamed,
     Link,
     Rename,
@@ -79,6 +80,11 @@ pub trait Around: Send + Sync {
     /// Return the time of a clock; `ns` is its real time. `is_wall` is false for the clock that counts from the boot.
     fn clock_ns(&self, _is_wall: bool, ns: i64) -> i64 {
         ns
+    }
+
+    /// Return the information on a file; `stat` is the real one.
+    fn file(&self, stat: Stat) -> Stat {
+        stat
     }
 
     /// Return the ID of the boot; `id` is the real one.
@@ -145,6 +151,10 @@ impl<A: Around> Sys for Layer<A> {
 
     fn open(&self, dir: BorrowedFd<'_>, name: &str, write: bool) -> io::Result<Fd> {
         self.named(Op::Open, dir, name, || self.inner.open(dir, name, write))
+    }
+
+    fn open_unrecorded(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<Fd> {
+        self.named(Op::Open, dir, name, || self.inner.open_unrecorded(dir, name))
     }
 
     fn open_cached(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<Fd> {
@@ -227,6 +237,10 @@ impl<A: Around> Sys for Layer<A> {
         self.on(Op::SetMtime, fd, || self.inner.set_mtime(fd, ns))
     }
 
+    fn set_atime(&self, fd: BorrowedFd<'_>, ns: i64) -> io::Result<()> {
+        self.on(Op::SetAtime, fd, || self.inner.set_atime(fd, ns))
+    }
+
     fn link_unnamed(&self, fd: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
         let to = Some((dir.as_raw_fd(), name));
         let call = Call { op: Op::LinkUnnamed, fd: fd.as_raw_fd(), name: "", to };
@@ -252,7 +266,7 @@ impl<A: Around> Sys for Layer<A> {
     }
 
     fn stat(&self, fd: BorrowedFd<'_>) -> io::Result<Stat> {
-        self.on(Op::Stat, fd, || self.inner.stat(fd))
+        self.on(Op::Stat, fd, || self.inner.stat(fd)).map(|stat| self.around.file(stat))
     }
 
     fn mount(&self, dir: BorrowedFd<'_>) -> io::Result<Mount> {
@@ -260,7 +274,7 @@ impl<A: Around> Sys for Layer<A> {
     }
 
     fn stat_at(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<Stat> {
-        self.named(Op::StatAt, dir, name, || self.inner.stat_at(dir, name))
+        self.named(Op::StatAt, dir, name, || self.inner.stat_at(dir, name)).map(|stat| self.around.file(stat))
     }
 
     fn visit_next(&self, dir: BorrowedFd<'_>, each: &mut dyn FnMut(&str, FileKind)) -> io::Result<bool> {

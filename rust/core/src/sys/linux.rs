@@ -18,6 +18,9 @@ use super::{Fd, FileId, FileKind, Hold, Mount, Naming, Stat, Sys, promise, raw};
 
 const NS: i64 = 1_000_000_000;
 
+/// The time that is not set.
+const OMIT: Timespec = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+
 /// NONBLOCK: the name may stand for a pipe or a terminal, which must not stop us; files ignore it.
 const READ_FLAGS: OFlags =
     OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
@@ -80,6 +83,14 @@ impl Sys for Linux {
     fn open(&self, dir: BorrowedFd<'_>, name: &str, write: bool) -> io::Result<Fd> {
         let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
         Ok(fs::openat(dir, name, access | READ_FLAGS, Mode::empty())?.into())
+    }
+
+    fn open_unrecorded(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<Fd> {
+        match fs::openat(dir, name, READ_FLAGS | OFlags::NOATIME, Mode::empty()) {
+            // Another user owns the file.
+            Err(Errno::PERM) => self.open(dir, name, false),
+            other => Ok(other?.into()),
+        }
     }
 
     fn open_cached(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<Fd> {
@@ -154,9 +165,11 @@ impl Sys for Linux {
     }
 
     fn set_mtime(&self, fd: BorrowedFd<'_>, ns: i64) -> io::Result<()> {
-        let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
-        let modified = Timespec { tv_sec: ns.div_euclid(NS), tv_nsec: ns.rem_euclid(NS) };
-        Ok(fs::futimens(fd, &Timestamps { last_access: omit, last_modification: modified })?)
+        Ok(fs::futimens(fd, &Timestamps { last_access: OMIT, last_modification: timespec(ns) })?)
+    }
+
+    fn set_atime(&self, fd: BorrowedFd<'_>, ns: i64) -> io::Result<()> {
+        Ok(fs::futimens(fd, &Timestamps { last_access: timespec(ns), last_modification: OMIT })?)
     }
 
     fn link_unnamed(&self, fd: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
@@ -304,11 +317,17 @@ fn stat(found: &fs::Stat) -> Stat {
         id: FileId { device: found.st_dev, inode: found.st_ino },
         size: u64::try_from(found.st_size).unwrap_or_default(),
         mtime_ns: time_ns(found.st_mtime, found.st_mtime_nsec),
+        atime_ns: time_ns(found.st_atime, found.st_atime_nsec),
         ctime_ns: time_ns(found.st_ctime, found.st_ctime_nsec),
         kind: kind(FileType::from_raw_mode(found.st_mode)),
         mode: found.st_mode & 0o7777,
+        owner: found.st_uid,
         nlink: found.st_nlink,
     }
+}
+
+fn timespec(ns: i64) -> Timespec {
+    Timespec { tv_sec: ns.div_euclid(NS), tv_nsec: ns.rem_euclid(NS) }
 }
 
 fn time_ns(seconds: i64, nanoseconds: u64) -> i64 {

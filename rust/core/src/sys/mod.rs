@@ -72,12 +72,16 @@ pub struct Stat {
     pub size: u64,
     /// When its content or its time was last set, in ns since the epoch.
     pub mtime_ns: i64,
+    /// When it was last read, as far as the file system or a program has recorded that, in ns since the epoch.
+    pub atime_ns: i64,
     /// When anything of it last changed, its names included; the kernel's coarse clock, in ns since the epoch.
     pub ctime_ns: i64,
     /// Its kind.
     pub kind: FileKind,
     /// Its permission bits.
     pub mode: u32,
+    /// The ID of the user that owns it.
+    pub owner: u32,
     /// How many names it has.
     pub nlink: u64,
 }
@@ -121,6 +125,8 @@ pub trait Sys: Send + Sync {
     fn create_unnamed(&self, dir: BorrowedFd<'_>, mode: u32) -> io::Result<Fd>;
     /// Open a file; a symbolic link is refused, and a pipe is not waited for.
     fn open(&self, dir: BorrowedFd<'_>, name: &str, write: bool) -> io::Result<Fd>;
+    /// Open a file for reading, as `open` does. If the user owns the file, reads do not change its access time.
+    fn open_unrecorded(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<Fd>;
     /// Open a file for reading, as `open` does, if the kernel knows the way to it; an error if that would have to wait.
     fn open_cached(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<Fd>;
     /// Write at an offset; it may write less than given.
@@ -156,6 +162,8 @@ pub trait Sys: Send + Sync {
     fn set_mode(&self, fd: BorrowedFd<'_>, mode: u32) -> io::Result<()>;
     /// Set a file's modification time, in ns since the epoch.
     fn set_mtime(&self, fd: BorrowedFd<'_>, ns: i64) -> io::Result<()>;
+    /// Set a file's access time, in ns since the epoch.
+    fn set_atime(&self, fd: BorrowedFd<'_>, ns: i64) -> io::Result<()>;
     /// Give a file without a name its name; a name that exists is refused.
     fn link_unnamed(&self, fd: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &str) -> io::Result<()>;
     /// Give a file a further name; a name that exists is refused.

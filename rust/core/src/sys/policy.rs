@@ -54,6 +54,7 @@ fn repeatable(op: Op) -> bool {
         | Op::Naming
         | Op::SetMode
         | Op::SetMtime
+        | Op::SetAtime
         | Op::Stat
         | Op::Mount
         | Op::StatAt

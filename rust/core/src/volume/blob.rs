@@ -12,6 +12,7 @@ pub use bulk::Cache;
 pub use many::Hashed;
 pub use stream::Stream;
 
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::digest::Digest;
 use crate::error::{At, Error, Result};
 use crate::sys::{Fd, Stat, Sys, read_full_at};
 use crate::volume::Volume;
-use crate::volume::publish::{Named, find};
+use crate::volume::publish::{Named, find, find_unrecorded};
 use crate::volume::users::User;
 
 /// A blob that is open for reading; it stays readable when it is deleted meanwhile.
@@ -35,9 +36,23 @@ pub struct Blob {
     _user: User,
 }
 
+/// How a name in a blob directory is opened.
+type Finder = fn(&dyn Sys, BorrowedFd<'_>, &str) -> io::Result<Named>;
+
 impl Volume {
-    /// Open a blob.
+    /// Open a blob to use it.
     pub fn blob(&self, digest: &Digest) -> Result<Blob> {
+        let blob = self.open_by(find, digest)?;
+        self.record_use(blob.file.as_fd(), &blob.stat);
+        Ok(blob)
+    }
+
+    /// Open a blob to check it, which is no use.
+    pub fn inspect(&self, digest: &Digest) -> Result<Blob> {
+        self.open_by(find_unrecorded, digest)
+    }
+
+    fn open_by(&self, find: Finder, digest: &Digest) -> Result<Blob> {
         self.check_open()?;
         let path = self.root.blob_path(digest);
         let Some(dir) = self.root.blob_dir(digest.algorithm())? else {

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use super::kept::KeptListing;
+use super::last_use::named_by_ns;
 use crate::error::{At, Result};
 use crate::sys::{Fd, Naming, Stat, Sys};
 
@@ -82,7 +83,7 @@ impl BlobDir {
 
     /// Whether a file got its name here before the last sync, and so survives a power loss.
     pub(crate) fn covers(&self, file: &Stat) -> bool {
-        before(file.ctime_ns, self.synced_ns.load(Ordering::Relaxed))
+        before(named_by_ns(file), self.synced_ns.load(Ordering::Relaxed))
     }
 
     /// Whether its own name survives a power loss.

@@ -8,6 +8,7 @@
 //! | `temp.rs`, `staged.rs`, `file_lease.rs` | files that have no final name yet |
 //! | `publish.rs` | the way by which all bytes become blobs |
 //! | `blob.rs` | the bytes of blobs |
+//! | `last_use.rs` | when a blob was last used |
 //! | `remove.rs` | delete, quarantine |
 //! | `meta/`, `labels.rs`, `images.rs` | what is known of blobs, and image names |
 //! | `leases.rs`, `own_leases.rs`, `protect.rs` | what garbage collection must not remove |
@@ -27,6 +28,7 @@ mod foreign;
 pub mod images;
 mod kept;
 mod labels;
+mod last_use;
 mod leases;
 mod listing;
 pub mod lock;
@@ -51,12 +53,14 @@ use crate::error::{At, Error, Result};
 use crate::format::names::BLOB_MODE;
 use crate::sys::{FileId, Layer, Policy, Process, Sys, watch};
 use events::Events;
+use last_use::Unrecordable;
 use lock::Locks;
 use meta::{Meta, Mode};
 use own_leases::OwnLeases;
 use users::{User, Users};
 
 pub(crate) use file_lease::FileLease;
+pub(crate) use last_use::used_ns;
 pub(crate) use listing::{Lister, Names};
 pub(crate) use publish::{Candidate, Content, Existing, Named, Placed, Published, find};
 pub(crate) use root::Root;
@@ -79,6 +83,7 @@ pub struct Volume {
     closed: AtomicBool,
     /// Whether a collection on a full disk used the room that is kept for it.
     is_reserve_used: AtomicBool,
+    unrecordable: Unrecordable,
     users: Arc<Users>,
     user: User,
 }
@@ -105,7 +110,7 @@ impl Volume {
         let users = Arc::<Users>::default();
         let user = users.enter();
         let (process, closed, own_leases) = (Process::current(), AtomicBool::new(false), OwnLeases::default());
-        let events = OnceLock::new();
+        let (events, unrecordable) = (OnceLock::new(), Unrecordable::default());
         let is_reserve_used = AtomicBool::new(false);
         Ok(Self {
             process,
@@ -120,6 +125,7 @@ impl Volume {
             notes,
             closed,
             is_reserve_used,
+            unrecordable,
             users,
             user,
         })

@@ -42,7 +42,7 @@ use crate::waiting::{Busy, Patience};
 
 use candidate::Tried;
 pub(crate) use candidate::{Candidate, Placed, Published};
-pub(crate) use existing::{Content, Existing, Named, find};
+pub(crate) use existing::{Content, Existing, Named, find, find_unrecorded};
 use one::{Fate, Publication};
 
 impl Volume {

@@ -4,7 +4,7 @@ use std::mem;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use super::garbage::{Garbage, Piece};
+use super::garbage::{Garbage, Piece, is_needed};
 use super::mark::Marking;
 use super::marks::{Keep, Origin};
 use super::slice::Slice;
@@ -102,10 +102,14 @@ impl Sweep {
             self.sync()?;
             return Ok(true);
         }
-        let most = if self.limit.is_some() { 1 } else { BATCH };
         let is_next = |place: &usize| pieces.get(*place).is_some_and(|piece| piece.level == level);
-        let batch: Vec<usize> =
-            (*next..).take_while(is_next).filter(|place| marks.may_go(pieces[*place].number)).take(most).collect();
+        let (mut bytes, excess) = (self.bytes, self.limit.unwrap_or(u64::MAX));
+        let batch: Vec<usize> = (*next..)
+            .take_while(is_next)
+            .filter(|place| marks.may_go(pieces[*place].number))
+            .take_while(|place| is_needed(&mut bytes, excess, &pieces[*place]))
+            .take(BATCH)
+            .collect();
         let (places, locks) = self.lock(&batch)?;
         let tried = self.try_batch(&places)?;
         drop(locks);

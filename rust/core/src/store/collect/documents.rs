@@ -35,7 +35,7 @@ pub(super) fn read(volume: &Volume, digest: &Digest, is_document: bool) -> Resul
         Error::Io { .. } | Error::OutOfRange { .. } => refused(format!("cannot be read: {error}")),
         other => other,
     };
-    let blob = match volume.blob(digest) {
+    let blob = match volume.inspect(digest) {
         Ok(blob) => blob,
         Err(Error::NotFound { .. }) => return Ok(Content::Absent),
         Err(error) => return Err(unreadable(error)),

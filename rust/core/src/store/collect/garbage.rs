@@ -1,6 +1,7 @@
 //! The blobs that no root keeps: how large they are, and what they name.
 
 use crate::sys::Stat;
+use crate::volume::used_ns;
 
 /// A blob that no root keeps.
 #[derive(Clone, Copy, Debug)]
@@ -9,7 +10,7 @@ pub(super) struct Piece {
     pub size: u64,
     /// When it was committed.
     pub mtime_ns: i64,
-    /// When it was last used, as far as that is known: when it was committed, or the newest blob that names it.
+    /// When it, or a document that names it, was last used, as far as that is recorded.
     pub used_ns: i64,
     pub inode: u64,
     /// When a collection first found that no root keeps it.
@@ -29,8 +30,15 @@ pub(super) struct Garbage {
 }
 
 impl Garbage {
-    pub fn add(&mut self, number: usize, stat: &Stat, since_ns: Option<i64>) {
-        let (size, mtime_ns, inode) = (stat.size, stat.mtime_ns, stat.id.inode);
-        self.pieces.push(Piece { number, size, mtime_ns, inode, since_ns, used_ns: mtime_ns, level: 0 });
+    pub fn add(&mut self, number: usize, stat: &Stat, since_ns: Option<i64>, now_ns: i64) {
+        let (size, mtime_ns, inode, used_ns) = (stat.size, stat.mtime_ns, stat.id.inode, used_ns(stat, now_ns));
+        self.pieces.push(Piece { number, size, mtime_ns, inode, since_ns, used_ns, level: 0 });
     }
+}
+
+/// Whether a piece has to go as well, for `excess` bytes in all; `bytes` is increased by its size.
+pub(super) fn is_needed(bytes: &mut u64, excess: u64, piece: &Piece) -> bool {
+    let is_needed = *bytes < excess;
+    *bytes += piece.size;
+    is_needed
 }

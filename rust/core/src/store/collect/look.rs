@@ -58,7 +58,7 @@ impl Marking {
         garbage: &mut Garbage,
     ) -> Result<()> {
         let note = known.note.take().filter(|note| is_of(note, stat) && note.wall_ns <= self.volume.sys.now_ns());
-        garbage.add(number, stat, note.as_ref().map(|note| note.wall_ns));
+        garbage.add(number, stat, note.as_ref().map(|note| note.wall_ns), self.volume.sys.now_ns());
         let names = self.names_of(digest, known, false)?;
         for Reference { digest: subject, .. } in names.iter().filter(|name| name.role == Role::Subject) {
             let subject_number = self.marks.listed_number(subject);

@@ -7,8 +7,8 @@ use super::garbage::{Garbage, Piece};
 use super::marks::Marks;
 use crate::sorting::{AT_ONCE, Sorting};
 
-/// Puts the pieces that may go in order: a document before the blobs that it names. With `oldest_first`, a blob is as new as the
-/// newest document that names it, and the oldest go first.
+/// Puts the pieces that may go in order: a document before the blobs that it names. With `oldest_first`, a blob was used when the
+/// last document that names it was, and the least recently used go first.
 ///
 /// The documents of a circle, which labels can make, are in any order.
 #[derive(Default)]

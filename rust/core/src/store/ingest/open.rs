@@ -123,6 +123,7 @@ impl Ingests {
         if total.is_some_and(|total| total != stat.size) || !self.volume.confirm(&dir, digest, file.as_fd())? {
             return Ok(false);
         }
+        self.volume.record_use(file.as_fd(), &stat);
         if !dir.covers(&stat) {
             // DURABILITY: the caller will rely on it, and the process that stored it may have died before it was durable.
             sys.sync_file(file.as_fd()).at("fsync", path)?;

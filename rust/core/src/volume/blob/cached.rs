@@ -14,7 +14,7 @@ use crate::sys::FileKind;
 use crate::volume::Volume;
 
 impl Volume {
-    /// Open a blob as `blob` does, if that needs no waiting.
+    /// Open a blob as `blob` does, if that needs no waiting. A use that is to be recorded needs it, once an hour.
     pub fn blob_cached(&self, digest: &Digest) -> Result<Option<Blob>> {
         self.check_open()?;
         let Some(dir) = self.root.known_blob_dir(digest.algorithm()) else {
@@ -28,7 +28,7 @@ impl Volume {
         let Ok((file, stat)) = open() else {
             return Ok(None);
         };
-        if stat.kind != FileKind::File {
+        if stat.kind != FileKind::File || self.is_use_due(&stat) {
             return Ok(None);
         }
         let (sys, digest, path) = (Arc::clone(&self.sys), *digest, self.root.blob_path(digest));

@@ -50,7 +50,7 @@ impl Volume {
             while lanes.len() < WIDTH
                 && let Some((index, digest)) = waiting.next()
             {
-                match self.blob(digest) {
+                match self.inspect(digest) {
                     Ok(blob) => lanes.push(Lane::new(index, blob)),
                     Err(error) => results[index] = Some(Err(error)),
                 }

@@ -57,7 +57,16 @@ pub(crate) enum Named {
 
 /// Open a name in a blob directory.
 pub(crate) fn find(sys: &dyn Sys, dir: BorrowedFd<'_>, name: &str) -> io::Result<Named> {
-    let file = match sys.open(dir, name, false) {
+    named(sys, sys.open(dir, name, false))
+}
+
+/// Open a name in a blob directory to check the file: reads do not change its access time.
+pub(crate) fn find_unrecorded(sys: &dyn Sys, dir: BorrowedFd<'_>, name: &str) -> io::Result<Named> {
+    named(sys, sys.open_unrecorded(dir, name))
+}
+
+fn named(sys: &dyn Sys, opened: io::Result<Fd>) -> io::Result<Named> {
+    let file = match opened {
         Ok(file) => file,
         Err(error) if missing(&error) => return Ok(Named::Absent),
         // A symbolic link, and a socket or a device without a driver.
@@ -90,6 +99,7 @@ impl Volume {
             let mtime_ns = stat.mtime_ns;
             return Ok(Existing::Damaged { mtime_ns });
         }
+        self.record_use(file.as_fd(), &stat);
         Ok(Existing::Same { file, durable: dir.covers(&stat) })
     }
 }

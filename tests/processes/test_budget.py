@@ -1,0 +1,76 @@
+"""A cache with a budget and no grace time, used by several processes, stays in its budget, and what is in use stays in the cache.
+
+`STEELYARD_BUDGET_SECONDS` makes it longer: the time for which each writer stores blobs at least.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import anyio
+import pytest
+from support import caching, own_clock
+from support.caching import BUDGET, HOT, WRITERS
+
+from steelyard import LocalStore
+
+pytestmark = pytest.mark.slow
+
+SECONDS = float(os.environ.get("STEELYARD_BUDGET_SECONDS", "0"))
+BUSY = 6
+"""The exit code of a collection beside another one."""
+
+
+def start(backend: str, root: Path, action: str, seed: int, slot: int = 0) -> subprocess.Popen[str]:
+    command = [sys.executable, caching.__file__, backend, str(root), action, str(seed), str(slot), str(SECONDS)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen(command, text=True, env=environment, **pipes)  # type: ignore[call-overload, no-any-return]
+
+
+async def prepare(root: Path) -> None:
+    async with LocalStore(root, durability="process-crash") as store:
+        await store.collect()  # the first one needs the store to itself
+        await store.put(b"the directory of blobs")
+
+
+@pytest.mark.timeout(300 + 2 * SECONDS)
+def test_a_cache_with_a_budget_stays_in_it(tmp_path: Path, anyio_backend: str) -> None:
+    root, seed = tmp_path / "store", int(os.environ.get("STEELYARD_SEED", time.time_ns() % 1_000_000))
+    print(f"STEELYARD_SEED={seed}")
+    anyio.run(prepare, root)
+    caching.counters_of(root).write_bytes(bytes(16 * WRITERS))
+    service = start(anyio_backend, root, "serve", seed)
+    writers = [start(anyio_backend, root, "write", seed + slot, slot) for slot in range(WRITERS)]
+    commands: list[tuple[int, str]] = []
+    try:
+        while service.poll() is None and any(writer.poll() is None for writer in writers):
+            command = start(anyio_backend, root, "gc", seed)
+            said = command.communicate()[0]
+            commands.append((command.returncode, said))
+        said_by_service = service.communicate()[0]
+    finally:
+        for process in (service, *writers):
+            process.kill()
+    said_by_writers = [writer.communicate()[0] for writer in writers]
+
+    assert [0] * (1 + WRITERS) == [each.returncode for each in (service, *writers)], (said_by_service, said_by_writers)
+    assert {code for code, _ in commands} <= {0, BUSY}, commands
+    collections, removed, looks, largest = map(int, said_by_service.split()[1:])
+    numbers = [tuple(map(int, said.split()[1:])) for said in said_by_writers]
+    puts, reads, misses, unused, kept = map(sum, zip(*numbers, strict=True))
+    by_command = sum(code == 0 for code, _ in commands)
+    print(
+        f"{puts} puts, {reads} reads, {misses} misses, {collections} collections, {by_command} by the command line, {removed} blobs removed, "
+        f"{looks} looks, at most {largest} bytes, budget {BUDGET}, seed {seed}"
+    )
+    assert 0 not in (collections, looks, removed)
+    if own_clock.CAN_MOVE:
+        # What was stored first and never read is gone; what is in use is there, but for pauses of a whole process.
+        assert 0 == unused
+        assert 10 * misses < reads
+        assert kept > WRITERS * HOT // 2
