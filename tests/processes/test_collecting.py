@@ -151,6 +151,7 @@ class Soak:
             await store.collect(grace=AT_ONCE, ingest_age=AT_ONCE)
             assert [] == [info.digest async for info in store.walk()]
             assert ([], []) == (await store.leases.list(), await store.list_statuses())
+            assert [] == list((self.folder / "store" / "ingest").iterdir())
             assert [] == [path for path in (self.folder / "store" / "condemned").rglob("*") if path.is_file()]
 
 

@@ -1,6 +1,6 @@
 """Processes that use a store as a cache with a budget: `python caching.py BACKEND ROOT ACTION SEED SLOT SECONDS`.
 
-`write` stores blobs that nobody reads again, reads a few blobs often, and holds a lease. `serve` collects with `collect_every`, and looks
+`write` stores blobs that are not read again, reads a few blobs often, and holds a lease. `serve` collects with `collect_every`, and looks
 whether the store is ever larger than its budget and what was stored since the last finished collection began. `gc` is the command line.
 An error ends a process.
 

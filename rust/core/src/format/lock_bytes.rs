@@ -44,6 +44,13 @@ pub(crate) fn of_ref(ref_: &str) -> u64 {
     hash(ref_)
 }
 
+/// The byte of the ref of an ingest, by the name of its directory.
+pub(crate) fn of_ingest(name: &str) -> Option<u64> {
+    let is_name = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let hash = u64::from_str_radix(name.get(..16)?, 16).ok().filter(|_| is_name);
+    Some(hash? & (FIRST_DIGEST - 1))
+}
+
 /// The byte of a digest.
 pub(crate) fn of_digest(digest: &Digest) -> u64 {
     FIRST_DIGEST + hash(&digest.to_string())

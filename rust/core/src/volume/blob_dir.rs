@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
+use super::access_time::named_by_ns;
 use super::kept::KeptListing;
-use super::last_use::named_by_ns;
 use crate::error::{At, Result};
 use crate::sys::{Fd, Naming, Stat, Sys};
 

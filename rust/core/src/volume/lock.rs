@@ -14,8 +14,7 @@
 //! | of a kind of service | shared: to serve the store so; exclusive: to change who collects |
 //! | of the store | shared: to have the store open for writing; exclusive: to rebuild its metadata |
 //!
-//! A child that is forked off closes the file at once (`sys/fork.rs`), so that it neither keeps its parent's locks nor
-//! gives them back.
+//! A forked child closes the file at once (`sys/fork.rs`), so it neither keeps its parent's locks nor gives them back.
 
 use std::collections::HashSet;
 use std::io;
@@ -144,7 +143,12 @@ impl Locks {
 
     /// Take a ref, or return nothing when another writer has it, in this process or another.
     pub fn try_ref(&self, ref_: &str) -> Result<Option<RefLock>> {
-        let guard = self.try_byte(Part::Ref(lock_bytes::of_ref(ref_)))?;
+        Ok(self.try_byte(Part::Ref(lock_bytes::of_ref(ref_)))?.map(|guard| RefLock { _guard: guard }))
+    }
+
+    /// Take the ref of an ingest by the name of its directory, or return nothing when a writer has it, or when it is no such name.
+    pub(crate) fn try_ingest(&self, name: &str) -> Result<Option<RefLock>> {
+        let guard = lock_bytes::of_ingest(name).map(|byte| self.try_byte(Part::Ref(byte))).transpose()?.flatten();
         Ok(guard.map(|guard| RefLock { _guard: guard }))
     }
 

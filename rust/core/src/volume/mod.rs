@@ -8,7 +8,7 @@
 //! | `temp.rs`, `staged.rs`, `file_lease.rs` | files that have no final name yet |
 //! | `publish.rs` | the way by which all bytes become blobs |
 //! | `blob.rs` | the bytes of blobs |
-//! | `last_use.rs` | when a blob was last used |
+//! | `access_time.rs`, `last_use.rs` | when a blob was last used |
 //! | `remove.rs` | delete, quarantine |
 //! | `meta/`, `labels.rs`, `images.rs` | what is known of blobs, and image names |
 //! | `leases.rs`, `own_leases.rs`, `protect.rs` | what garbage collection must not remove |
@@ -18,6 +18,7 @@
 //! | `listing.rs`, `kept.rs`, `walk.rs` | which blobs there are |
 //! | `users.rs` | the number of open files |
 
+mod access_time;
 pub(crate) mod adopt;
 pub mod blob;
 mod blob_dir;
@@ -52,15 +53,15 @@ use crate::digest::Algorithm;
 use crate::error::{At, Error, Result};
 use crate::format::names::BLOB_MODE;
 use crate::sys::{FileId, Layer, Policy, Process, Sys, watch};
+use access_time::Unrecordable;
 use events::Events;
-use last_use::Unrecordable;
 use lock::Locks;
 use meta::{Meta, Mode};
 use own_leases::OwnLeases;
 use users::{User, Users};
 
+pub(crate) use access_time::used_ns;
 pub(crate) use file_lease::FileLease;
-pub(crate) use last_use::used_ns;
 pub(crate) use listing::{Lister, Names};
 pub(crate) use publish::{Candidate, Content, Existing, Named, Placed, Published, find};
 pub(crate) use root::Root;

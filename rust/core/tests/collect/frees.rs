@@ -15,6 +15,39 @@ use crate::support::{
 };
 
 #[test]
+fn what_killed_writers_left_of_ingests_goes_and_nothing_that_can_be_resumed() {
+    let scratch = Scratch::new();
+    let store = scratch.open();
+    let directory = |ref_: &str| scratch.root.join("ingest").join(sha256(ref_.as_bytes()).encoded());
+    let open = |ref_: &str| store.ingests().open(ref_, None, None, None).unwrap();
+    for ref_ in ["aborted", "kept", "no state"] {
+        let ingest = open(ref_);
+        ingest.write(b"part").unwrap();
+        ingest.sync().unwrap();
+    }
+    let held = open("held");
+    held.write(b"part").unwrap();
+    held.sync().unwrap();
+    for ref_ in ["aborted", "held"] {
+        fs::remove_file(directory(ref_).join("data")).unwrap();
+    }
+    fs::remove_file(directory("no state").join("state")).unwrap();
+    fs::create_dir(scratch.root.join("ingest").join("foreign")).unwrap();
+
+    removed(&store);
+    collect(&store, NOW).unwrap();
+
+    let left = fs::read_dir(scratch.root.join("ingest")).unwrap();
+    let mut left: Vec<_> = left.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    left.sort();
+    let expected = [directory("kept"), directory("held")].map(|path| path.file_name().unwrap().to_owned());
+    let mut expected: Vec<_> = expected.into_iter().map(|name| name.into_string().unwrap()).collect();
+    expected.push("foreign".to_owned());
+    expected.sort();
+    assert_eq!(expected, left);
+}
+
+#[test]
 fn exactly_what_no_name_keeps_goes_and_a_dry_run_says_so() {
     let scratch = Scratch::new();
     let store = scratch.open();

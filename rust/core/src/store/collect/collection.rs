@@ -39,6 +39,7 @@ enum Phase {
     Handshake,
     List(Lists),
     Ingests,
+    Remains,
     Roots(Roots),
     Look(usize),
     Unnote(String),
@@ -128,6 +129,10 @@ impl Collection {
                     self.report.ingests = self.sweep.marking.discard_ingests(&self.options)?;
                 }
                 self.sweep.marking.clock = self.sweep.marking.volume.meta.boot_clock()?;
+                if self.options.dry_run { Phase::Roots(Roots::Images(String::new())) } else { Phase::Remains }
+            }
+            Phase::Remains => {
+                self.sweep.marking.ingests.remove_remains()?;
                 Phase::Roots(Roots::Images(String::new()))
             }
             Phase::Roots(mut roots) => {

@@ -27,6 +27,9 @@ pub(super) const MOST_NAMED: usize = 1024;
 /// The most warnings that are kept.
 const MOST_WARNINGS: usize = 100;
 
+/// The most notes that a full disk is asked to take: the rest of the reserve is for the removals.
+const MOST_NOTES_IN_RESERVE: usize = 512;
+
 /// The most rows that wait to be written, but for what the last batch adds: other writers wait while they are.
 const MOST_PENDING: usize = 128;
 
@@ -292,7 +295,7 @@ impl Marking {
     /// stay.
     pub fn has_room_to_note(&mut self) -> bool {
         let waiting = self.pending.as_ref().map_or(0, |pending| pending.notes.len());
-        let has_room = self.noted + waiting < MOST_PENDING || !self.volume.is_reserve_used();
+        let has_room = self.noted + waiting < MOST_NOTES_IN_RESERVE || !self.volume.is_reserve_used();
         if !has_room {
             self.warn(|| {
                 "the disk is full: not all garbage could be noted, so some of it stays; collect again".to_owned()

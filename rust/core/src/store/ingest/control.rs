@@ -102,6 +102,15 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// Whether an ingest has nothing of use: no bytes of its own, or no state. Bytes whose state is damaged are of use to a person.
+    pub(super) fn is_remains(&self, name: &str) -> Result<bool> {
+        let path = || self.path.join(name);
+        let Found::Garbage(Some(dir)) = self.find(name)? else { return Ok(false) };
+        let find = |file| found(self.sys.stat_at(dir.as_fd(), file)).at("stat", || path().join(file));
+        let (data, state) = (find(DATA)?, find(STATE)?);
+        Ok(state.is_none() || data.is_none_or(|data| data.size == 0 || data.nlink != 1))
+    }
+
     fn read_state(&self, dir: &Fd) -> io::Result<Option<State>> {
         let Some(file) = found(self.sys.open(dir.as_fd(), STATE, false))? else {
             return Ok(None);

@@ -95,6 +95,25 @@ impl Ingests {
         Ok(is_same)
     }
 
+    /// Remove what ended writers left of ingests that cannot be resumed: a process was killed while it made, committed or aborted one.
+    pub(crate) fn remove_remains(&self) -> Result<()> {
+        let place = Place::of(&self.volume)?;
+        let is_remains = |name: &str| place.is_remains(name);
+        let mut is_any = false;
+        for entry in self.volume.sys.list(place.dir).at("list", || &place.path)? {
+            if entry.kind != FileKind::Directory || !is_remains(&entry.name)? {
+                continue;
+            }
+            let lock = self.volume.locks.try_ingest(&entry.name)?;
+            // A writer may have come and gone since.
+            if lock.is_some() && is_remains(&entry.name)? {
+                place.remove(&entry.name)?;
+                is_any = true;
+            }
+        }
+        if is_any { place.sync() } else { Ok(()) }
+    }
+
     fn live_status(&self, ref_: &str) -> Result<Option<Status>> {
         let open = self.live.get(ref_);
         Ok(open.map(|ingest| ingest.live_status()).transpose()?.flatten())
