@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from steelyard_bench._bare import bare_thread
-from steelyard_bench._memory import Job, _reset_peak, _resident
+from steelyard_bench._memory import Job, reset_peak, resident
 from steelyard_bench._rows.many_streams import _race, streams
 from steelyard_bench._rows.memories import _measure
 from steelyard_bench._rows.stalls import Load, Traffic, Watched, _repeating, _watch
@@ -102,11 +102,11 @@ def test_streams_are_all_there_and_no_two_alike() -> None:
 
 def test_the_peak_is_that_of_the_time_since_it_was_reset() -> None:
     held = bytearray(b"x") * (64 * MIB)
-    with_it = _resident("VmHWM")
+    with_it = resident("VmHWM")
     del held
-    _reset_peak()
+    reset_peak()
 
-    assert with_it - _resident("VmHWM") > 32 * MIB
+    assert with_it - resident("VmHWM") > 32 * MIB
 
 
 @pytest.mark.slow

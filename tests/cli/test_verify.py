@@ -36,6 +36,23 @@ def test_damage_is_found_set_aside_and_repaired(own: Shell, files: dict[str, byt
     assert [f"ok       {sha256(data)}"] == own.run("verify", sha256(data)[7:20]).lines
 
 
+def test_quarantine_is_listed_and_emptied_on_request(own: Shell, files: dict[str, bytes]) -> None:
+    data = next(data for data in files.values() if len(data) > 10_000)
+    damage(own, sha256(data))
+    assert own.run("quarantine").lines == []
+    own.run("verify", "--all", code=5)
+
+    (listed,) = own.run("quarantine", "--format", "jsonl").records[:-1]
+    assert (sha256(data), len(data), False) == (listed["digest"], listed["size"], listed["removed"])
+    assert Path(listed["path"]).is_file()
+    (line,) = own.run("quarantine").lines
+    assert line.endswith(listed["path"])
+    own.run("gc", "--grace", "0s")
+    assert [sha256(data)] == own.run("quarantine", "--empty", "-q").lines
+    assert not Path(listed["path"]).exists()
+    assert own.run("quarantine").lines == []
+
+
 def test_keep_leaves_damage_where_it_is(own: Shell, files: dict[str, bytes]) -> None:
     data = next(data for data in files.values() if len(data) > 10_000)
     blob = damage(own, sha256(data))

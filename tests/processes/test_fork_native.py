@@ -48,6 +48,7 @@ def arguments(file: int) -> dict[str, Any]:
         "function": print,
         "grace": 0,
         "hasher": Hasher(["sha256"]),
+        "empty": False,
         "ingest_age": 0,
         "items": [],
         "job": Job(),

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ingests": ("ingests:ingests", "List unfinished ingests."),
     "abort": ("ingests:abort", "Discard unfinished ingests."),
     "verify": ("check:verify", "Read blobs again and compare them with their digests."),
+    "quarantine": ("quarantine:quarantine", "List damaged copies of blobs that were moved aside, or remove them."),
     "stat": ("look:stat", "Count the blobs, ingests and quarantined copies of the store, and their bytes."),
     "doctor": ("doctor:doctor", "Show versions, settings and the store's health; rebuild its metadata."),
     "import": ("importing:import_", "Import images from an archive, standard input, an image layout or another store."),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from steelyard.events import Events
     from steelyard.local import _engine as engine
     from steelyard.local import collect as _collecting
-    from steelyard.local.blocking import BlockingStore, StoreStats
+    from steelyard.local.blocking import BlockingStore, Quarantined, StoreStats
     from steelyard.local.leases import LocalLeases
     from steelyard.local.names import LocalImageNames
     from steelyard.local.put import Puts
@@ -199,6 +199,23 @@ class LocalStore(ProcessBound, BaseStore):
     async def stats(self) -> StoreStats:
         """Return the number and size of blobs, ingests and quarantined copies."""
         return await engine.run(self._store.stats)
+
+    async def quarantined(self) -> list[Quarantined]:
+        """Return the damaged copies that were moved to ``quarantine/``, by digest. They count for no read and no collection."""
+        return await engine.run(self._store.quarantined)
+
+    async def empty_quarantine(self) -> list[Quarantined]:
+        """Remove the damaged copies that were moved to ``quarantine/``.
+
+        Returns:
+            The copies that were removed.
+
+        Raises:
+            StorageError: the store is open read-only, or a file cannot be removed.
+
+        Cancellation: the call ends when all are removed.
+        """
+        return await engine.run(self._store.empty_quarantine)
 
     async def rebuild(self) -> list[str]:
         """Rebuild the metadata from the blobs and the readable part of the old file, which is kept beside the new one.

@@ -14,6 +14,7 @@ use steelyard_core::error::{Error, Result as CoreResult};
 use steelyard_core::store::collect::Options as CollectOptions;
 use steelyard_core::store::{self, Options};
 use steelyard_core::volume::blob::Hashed;
+use steelyard_core::volume::quarantine::Quarantined;
 
 use crate::batch;
 use crate::blob::Blob;
@@ -332,6 +333,17 @@ impl Store {
         py.detach(|| self.core()?.volume().quarantine(&Digest::parse(digest)?))
             .map(|path| path.display().to_string())
             .map_err(Failure::from)
+    }
+
+    #[pyo3(signature = (empty, /))]
+    fn quarantined(&self, py: Python<'_>, empty: bool) -> Result<Vec<(String, OsString, u64, i64)>> {
+        let found = py.detach(|| {
+            let store = self.core()?;
+            let volume = store.volume();
+            if empty { volume.empty_quarantine() } else { volume.quarantined() }
+        })?;
+        let row = |copy: Quarantined| (copy.digest.to_string(), copy.path.into_os_string(), copy.size, copy.moved_ns);
+        Ok(found.into_iter().map(row).collect())
     }
 
     /// For each blob its size and what its digest is, or the error that it met, or None if the job was cancelled before.

@@ -29,6 +29,7 @@ from steelyard.local.blocking._names import BlockingNames as BlockingNames
 from steelyard.local.blocking._store import BlobPages as BlobPages
 from steelyard.local.blocking._store import BlockingStore as BlockingStore
 from steelyard.local.blocking._store import OpenOptions as OpenOptions
+from steelyard.local.blocking._store import Quarantined as Quarantined
 from steelyard.local.blocking._store import StoreStats as StoreStats
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ __all__ = (
     "BlockingStore",
     "Durability",
     "OpenOptions",
+    "Quarantined",
     "StoreStats",
     "interruptible",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -19,7 +20,7 @@ from steelyard.local._defaults import WRITE_BUFFER, Durability
 from steelyard.local.blocking._blob import BlockingBlob
 from steelyard.local.blocking._ingest import BlockingIngest
 from steelyard.local.blocking._names import BlockingNames
-from steelyard.local.blocking._rows import to_info, to_infos, to_status
+from steelyard.local.blocking._rows import to_info, to_infos, to_status, to_time
 from steelyard.model import Descriptor, Info, Labels, Status
 from steelyard.options import IngestOptions, check_ref, label_keys
 
@@ -32,7 +33,7 @@ else:
     _events = Module("steelyard.events")
     _leases = Module("steelyard.local.blocking._leases")
 
-__all__ = ("BlobPages", "BlockingStore", "OpenOptions", "StoreStats")
+__all__ = ("BlobPages", "BlockingStore", "OpenOptions", "Quarantined", "StoreStats")
 
 
 class OpenOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +93,22 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True):
     ingest_bytes: int
     quarantined: int
     quarantined_bytes: int
+
+
+class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
+    """A damaged copy of a blob, which `verify` or a put of the right bytes moved aside.
+
+    Attributes:
+        digest: the blob.
+        path: the file with the damaged bytes.
+        size: its length in bytes.
+        moved_at: when it was moved aside (UTC).
+    """
+
+    digest: Digest
+    path: Path
+    size: int
+    moved_at: datetime
 
 
 def _ignore(ref: str) -> None:
@@ -187,6 +204,14 @@ class BlockingStore(ProcessBound):
     def stats(self) -> StoreStats:
         """Return the number and size of blobs, ingests and quarantined copies."""
         return StoreStats(**self.native.stats())
+
+    def quarantined(self) -> list[Quarantined]:
+        """Return the damaged copies that were moved aside; see `LocalStore.quarantined`."""
+        return [_quarantined(*row) for row in self.native.quarantined(False)]
+
+    def empty_quarantine(self) -> list[Quarantined]:
+        """Remove the damaged copies that were moved aside; see `LocalStore.empty_quarantine`."""
+        return [_quarantined(*row) for row in self.native.quarantined(True)]
 
     def rebuild(self) -> list[str]:
         """Rebuild the metadata; see `LocalStore.rebuild`."""
@@ -295,6 +320,10 @@ class BlobPages(Iterator[list[Info]]):
         if page is None:
             return None
         return to_infos(page) if page else []
+
+
+def _quarantined(digest: str, path: str, size: int, moved_ns: int) -> Quarantined:
+    return Quarantined(digest=Digest.parse(digest), path=Path(path), size=size, moved_at=to_time(moved_ns))
 
 
 def _named(blob: Descriptor | Digest | str) -> tuple[Digest, int | None]:

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use sha2::Digest as _;
 
-use crate::digest::Digest;
+use crate::digest::{Algorithm, Digest};
 
 /// The directory of the blobs, with a directory for each algorithm.
 pub(crate) const BLOBS: &str = "blobs";
@@ -77,6 +77,13 @@ pub(crate) fn ingest_name(ref_: &str) -> String {
 /// The name in quarantine of a blob's damaged copy of that number.
 pub(crate) fn quarantine_name(digest: &Digest, number: u64) -> String {
     format!("{}.{number}", digest.encoded())
+}
+
+/// The blob of that algorithm that a name in quarantine is of.
+pub(crate) fn quarantined_blob(algorithm: Algorithm, name: &str) -> Option<Digest> {
+    let (encoded, number) = name.split_once('.')?;
+    number.parse::<u64>().ok()?;
+    Digest::parse(&format!("{algorithm}:{encoded}")).ok()
 }
 
 /// The name of a blob that the collection of that number condemned.
