@@ -15,14 +15,15 @@ from steelyard.digest import Algorithm
 from steelyard.errors import InvalidArgument, LeaseEnded, Unsupported
 from steelyard.testing import LeaseContract
 from steelyard.testing._leasing import HOUR
-from steelyard.testing._steps import every_wait
 from steelyard.testing._values import digest_of
 
 pytestmark = pytest.mark.slow
 
 
 class OverTheWire(LeaseContract):
-    """Values that the protocol cannot carry."""
+    """The limits of the protocol: values that it cannot carry, and changes of one resource at a time."""
+
+    changes_are_whole = False
 
     # An ID is a header of each call.
 
@@ -32,20 +33,6 @@ class OverTheWire(LeaseContract):
         for other in ("ü", "a b"):
             with pytest.raises(InvalidArgument):
                 await store.leases.create(other, expires=HOUR)
-
-    # It changes one resource at a time.
-
-    async def test_a_cancelled_change_of_a_lease_happens_as_a_whole(self, store: Store) -> None:
-        await store.leases.create("a", expires=HOUR)
-        both = {digest_of(b"1"), digest_of(b"2")}
-
-        async def change(step: int) -> None:
-            del step
-            await store.leases.add("a", digests=both)
-            await store.leases.remove("a", digests=both)
-
-        async for _ in every_wait(change):
-            assert set((await store.leases.resources("a")).blobs) <= both
 
 
 class TestOurService(OverTheWire):

@@ -66,7 +66,7 @@ def gc(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_served_store_is_left_to_the_collector_of_containerd_until_it_is_taken_back(short_path: Path) -> None:
-    """The names are elsewhere, so all that it stored would look like garbage."""
+    """Containerd has the names, so all that it stored would look like garbage here."""
     with serving(short_path) as running, wire(running.address) as connected:
         digest = connected.store(b"data")
         refused_while_served = gc(short_path, "--take-back")

@@ -37,15 +37,16 @@ def test_a_full_disk_is_read_and_emptied(kind: str, when: str, tmp_path: Path) -
     assert {"put", "relabel", "lease", "quarantine"} <= said.keys()
 
 
+def command(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    line = (sys.executable, "-m", "steelyard", "--store", str(root), *words)
+    return subprocess.run(line, capture_output=True, text=True, check=False, env=os.environ | {"LC_ALL": "C"})
+
+
 @pytest.mark.parametrize("kind", ["xfs", "btrfs"])
 def test_the_commands_work_on_a_full_disk(kind: str, tmp_path: Path) -> None:
     async def prepare(root: Path) -> str:
         async with LocalStore(root) as store:
             return str((await store.put(b"x" * 100_000, labels={"a": "b"})).digest)
-
-    def command(*words: str) -> subprocess.CompletedProcess[str]:
-        words = (sys.executable, "-m", "steelyard", "--store", str(root), *words)
-        return subprocess.run(words, capture_output=True, text=True, check=False, env=os.environ | {"LC_ALL": "C"})
 
     with mounted(kind, tmp_path) as point:
         root = point / "store"
@@ -53,10 +54,10 @@ def test_the_commands_work_on_a_full_disk(kind: str, tmp_path: Path) -> None:
         fill(point)
 
         for words in (["ls"], ["get", digest], ["doctor"], ["rm", digest]):
-            ended = command(*words)
+            ended = command(root, *words)
             assert ended.returncode == 0, (words, ended.stderr)
 
-        assert command("get", digest).returncode == 3
+        assert command(root, "get", digest).returncode == 3
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -70,10 +71,6 @@ def test_gc_frees_a_full_disk(kind: str, tmp_path: Path) -> None:
                 pass
             await store.put(b"kept", labels={"containerd.io/gc.root": "yes"})
 
-    def command(*words: str) -> subprocess.CompletedProcess[str]:
-        words = (sys.executable, "-m", "steelyard", "--store", str(root), *words)
-        return subprocess.run(words, capture_output=True, text=True, check=False, env=os.environ | {"LC_ALL": "C"})
-
     with mounted(kind, tmp_path) as point:
         root = point / "store"
         anyio.run(prepare, root)
@@ -81,10 +78,10 @@ def test_gc_frees_a_full_disk(kind: str, tmp_path: Path) -> None:
         left, times = 1_001, 0
         while left > 1:
             fill(point)
-            ended = command("gc", "--grace", "0s")
+            ended = command(root, "gc", "--grace", "0s")
             assert ended.returncode == 0, (times, ended.stderr)
             # What a collection has no room to note goes with the next one.
-            before, left, times = left, len(command("ls").stdout.splitlines()), times + 1
+            before, left, times = left, len(command(root, "ls").stdout.splitlines()), times + 1
             assert left <= max(1, before - 500), (times, ended.stderr)
             if kind == "btrfs":
                 break  # What was freed is too little there for a new file, so that no reserve is left.
@@ -97,19 +94,15 @@ def test_the_first_gc_on_a_full_disk_says_how_to_make_room(kind: str, tmp_path: 
             digests = [(await store.put(b"%d" % number * 1_500_000)).digest for number in range(2)]
             return str(digests[0])
 
-    def command(*words: str) -> subprocess.CompletedProcess[str]:
-        words = (sys.executable, "-m", "steelyard", "--store", str(root), *words)
-        return subprocess.run(words, capture_output=True, text=True, check=False, env=os.environ | {"LC_ALL": "C"})
-
     with mounted(kind, tmp_path) as point:
         root = point / "store"
         digest = anyio.run(prepare, root)
         fill(point)
 
-        refused = command("gc", "--grace", "0s")
+        refused = command(root, "gc", "--grace", "0s")
         assert refused.returncode == 9
         assert "rm DIGEST" in refused.stderr, refused.stderr
-        assert command("rm", digest).returncode == 0
-        freed = command("gc", "--grace", "0s")
+        assert command(root, "rm", digest).returncode == 0
+        freed = command(root, "gc", "--grace", "0s")
         assert freed.returncode == 0, freed.stderr
-        assert command("ls").stdout == ""
+        assert command(root, "ls").stdout == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -28,7 +29,7 @@ EXPIRE = "containerd.io/gc.expire"
 
 _SOONEST = timedelta(microseconds=1)
 _BLOB, _INGEST = "content", "ingests"
-_ELSEWHERE = ("snapshots", "images")
+_OTHER_TYPES = ("snapshots", "images")
 """The types of resources that containerd has, and a store has not."""
 
 
@@ -74,19 +75,11 @@ class Leases:
 
     def add_resource(self, call: Call, data: bytes) -> bytes:
         """Have a lease protect a blob or an ingest."""
-        request = messages.parse(leases_pb2.AddResourceRequest, data)
-        lease = _lease(call, request.id)
-        digests, refs = _resource(request.resource)
-        self._store.leases.add(lease, digests=digests, refs=refs)
-        return EMPTY
+        return _change(call, messages.parse(leases_pb2.AddResourceRequest, data), self._store.leases.add)
 
     def delete_resource(self, call: Call, data: bytes) -> bytes:
         """Have a lease no longer protect a blob or an ingest."""
-        request = messages.parse(leases_pb2.DeleteResourceRequest, data)
-        lease = _lease(call, request.id)
-        digests, refs = _resource(request.resource)
-        self._store.leases.remove(lease, digests=digests, refs=refs)
-        return EMPTY
+        return _change(call, messages.parse(leases_pb2.DeleteResourceRequest, data), self._store.leases.remove)
 
     def list_resources(self, call: Call, data: bytes) -> bytes:
         """Return the blobs and ingests that a lease protects."""
@@ -95,6 +88,15 @@ class Leases:
         resources = [leases_pb2.Resource(id=str(digest), type=_BLOB) for digest in found.blobs]
         resources += [leases_pb2.Resource(id=ref, type=_INGEST) for ref in found.refs]
         return leases_pb2.ListResourcesResponse(resources=resources).SerializeToString()
+
+
+def _change(
+    call: Call, request: leases_pb2.AddResourceRequest | leases_pb2.DeleteResourceRequest, change: Callable[..., None]
+) -> bytes:
+    lease = _lease(call, request.id)
+    digests, refs = _resource(request.resource)
+    change(lease, digests=digests, refs=refs)
+    return EMPTY
 
 
 def _lease(call: Call, lease: str) -> str:
@@ -137,6 +139,6 @@ def _resource(resource: leases_pb2.Resource) -> tuple[list[Digest], list[str]]:
             return [Digest.parse(resource.id)], []
         case "ingests":
             return [], [resource.id]
-        case kind if kind.partition("/")[0] in _ELSEWHERE:
+        case kind if kind.partition("/")[0] in _OTHER_TYPES:
             raise Unsupported("the service", operation=f"a lease of {kind[:100]}; it has content and ingests")
     raise InvalidArgument(f"type of resource {resource.type[:100]!r}: expected content or ingests")

@@ -3,10 +3,9 @@
 //! An old note lies at the blob `old`, which nothing keeps: every collection with a grace time of an hour may remove it.
 
 use std::fs::{self, File};
-use std::io;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use steelyard_core::archive::json::Role;
 use steelyard_core::error::{Error, Result};
@@ -14,49 +13,19 @@ use steelyard_core::model::{Labels, Resources, Target};
 use steelyard_core::pipe::Job;
 use steelyard_core::store::collect::Options;
 use steelyard_core::store::{BatchItem, Outcome, Source, Store};
-use steelyard_core::sys::{Around, Call, Layer, Linux};
+use steelyard_core::sys::{Layer, Linux};
 use steelyard_core::volume::images::Taken;
-use steelyard_core::waiting::{Caller, for_caller};
+use steelyard_core::waiting::for_caller;
 
 use crate::common::{SHA256, Scratch, sha256};
+use crate::hooked::{Hooked, Impatient};
 use crate::support::{HOUR, NOW, REFERENCE, ROOT, document, labels, name, put, run};
 
 const OLD: &str = "old";
 
 /// The system two hours later. Before the call of that number it does the work of the other side.
-#[derive(Default)]
-struct Hooked {
-    calls: AtomicU64,
-    at: u64,
-    is_armed: AtomicBool,
-    work: Mutex<Option<Box<dyn FnOnce() + Send>>>,
-}
-
-impl Around for Hooked {
-    fn around<T>(&self, _: Call<'_>, mut run: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-        if self.is_armed.load(Ordering::SeqCst)
-            && self.calls.fetch_add(1, Ordering::SeqCst) == self.at
-            && let Some(work) = self.work.lock().unwrap().take()
-        {
-            work();
-        }
-        run()
-    }
-
-    fn clock_ns(&self, _: bool, ns: i64) -> i64 {
-        ns + 2 * HOUR
-    }
-}
-
-/// A caller that does not wait for the other side's locks.
-struct Impatient;
-
-impl Caller for Impatient {
-    fn is_cancelled(&self) -> bool {
-        true
-    }
-
-    fn waits(&self, _: bool) {}
+fn two_hours_later(at: u64) -> Hooked {
+    Hooked { at, ahead: Arc::new(AtomicI64::new(2 * HOUR)), ..Hooked::default() }
 }
 
 fn impatient<T>(work: impl FnOnce() -> Result<T>) -> Option<T> {
@@ -84,9 +53,9 @@ impl Sides {
         name(&store, "kept", sha256(b"kept"));
         assert_eq!(0, run(store.collection(Options { grace_ns: HOUR, ..NOW }).unwrap()).unwrap().0.blobs);
         drop(store);
-        let sys = Arc::new(Layer::new(Arc::new(Linux), Hooked { at, ..Hooked::default() }));
+        let sys = Arc::new(Layer::new(Arc::new(Linux), two_hours_later(at)));
         let hooked = scratch.open_with(Arc::clone(&sys) as _).unwrap();
-        let later = Arc::new(Layer::new(Arc::new(Linux), Hooked::default()));
+        let later = Arc::new(Layer::new(Arc::new(Linux), two_hours_later(0)));
         let other = scratch.open_with(later).unwrap();
         fs::write(scratch.path.join("source"), OLD).unwrap();
         Self { hooked, other, sys, scratch }

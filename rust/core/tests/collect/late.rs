@@ -1,60 +1,23 @@
 //! A writer that is suspended for longer than a grace time, at each of its system calls.
 
 use std::fs::{self, File};
-use std::io;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use steelyard_core::error::{Error, Result};
 use steelyard_core::pipe::Job;
 use steelyard_core::store::collect::Options;
 use steelyard_core::store::{BatchItem, Source, Store};
-use steelyard_core::sys::{Around, Call, Layer, Linux};
-use steelyard_core::waiting::{Caller, for_caller};
+use steelyard_core::sys::{Layer, Linux};
+use steelyard_core::waiting::for_caller;
 
 use crate::common::{SHA256, Scratch, sha256};
+use crate::hooked::{Hooked, Impatient};
 use crate::support::{HOUR, NOW, collect, put};
 
 const OLD: &str = "old";
 const GRACE: Options = Options { grace_ns: 2 * HOUR, ..NOW };
-
-/// Clocks that are ahead. Before the call of that number the process is suspended: other work is done, and time passes.
-#[derive(Default)]
-struct Suspended {
-    ahead: Arc<AtomicI64>,
-    calls: AtomicU64,
-    at: u64,
-    is_armed: AtomicBool,
-    work: Mutex<Option<Box<dyn FnOnce() + Send>>>,
-}
-
-impl Around for Suspended {
-    fn around<T>(&self, _: Call<'_>, mut run: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-        if self.is_armed.load(Ordering::SeqCst)
-            && self.calls.fetch_add(1, Ordering::SeqCst) == self.at
-            && let Some(work) = self.work.lock().unwrap().take()
-        {
-            work();
-        }
-        run()
-    }
-
-    fn clock_ns(&self, _: bool, ns: i64) -> i64 {
-        ns + self.ahead.load(Ordering::SeqCst)
-    }
-}
-
-/// A caller that does not wait for a suspended process.
-struct Impatient;
-
-impl Caller for Impatient {
-    fn is_cancelled(&self) -> bool {
-        true
-    }
-
-    fn waits(&self, _: bool) {}
-}
 
 /// Suspend the writer at each of its calls, one run for each; return in how many of them the blob was removed meanwhile.
 fn suspend_everywhere(writer: impl Fn(&Store, &Scratch) -> Result<()>) -> u64 {
@@ -63,8 +26,7 @@ fn suspend_everywhere(writer: impl Fn(&Store, &Scratch) -> Result<()>) -> u64 {
         let scratch = Scratch::in_memory();
         fs::write(scratch.path.join("source"), OLD).unwrap();
         let ahead = Arc::new(AtomicI64::new(0));
-        let clocked =
-            |at| Layer::new(Arc::new(Linux), Suspended { at, ahead: Arc::clone(&ahead), ..Suspended::default() });
+        let clocked = |at| Layer::new(Arc::new(Linux), Hooked { at, ahead: Arc::clone(&ahead), ..Hooked::default() });
         let first = scratch.open();
         put(&first, OLD);
         collect(&first, GRACE).unwrap();

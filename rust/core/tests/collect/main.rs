@@ -9,6 +9,7 @@ mod blind;
 mod clocks;
 mod failures;
 mod frees;
+mod hooked;
 mod idle;
 mod late;
 mod refuses;
