@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import anyio
 import pytest
 from support.disks import KINDS, fill, mounted
 
-from steelyard import LocalStore
+from steelyard import Descriptor, LocalStore
 
 SCRIPT = Path(__file__).with_name("full_disk.py")
 STEPS = ["list", "get", "statuses", "abort", "list again", "delete", "delete another", "forget"]
@@ -85,6 +86,26 @@ def test_gc_frees_a_full_disk(kind: str, tmp_path: Path) -> None:
             assert left <= max(1, before - 500), (times, ended.stderr)
             if kind == "btrfs":
                 break  # What was freed is too little there for a new file, so that no reserve is left.
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])
+def test_names_and_leases_are_removed_on_a_full_disk_and_gc_frees_what_they_kept(kind: str, tmp_path: Path) -> None:
+    async def prepare(root: Path) -> None:
+        async with LocalStore(root) as store:
+            await store.collect()
+            target = Descriptor(digest=(await store.put(b"x" * 300_000)).digest)
+            await store.images.create("name", target)
+            await store.leases.create("lease", expires=timedelta(hours=1))
+
+    with mounted(kind, tmp_path) as point:
+        root = point / "store"
+        anyio.run(prepare, root)
+        fill(point)
+
+        for words in (["images", "rm", "name"], ["leases", "rm", "lease"], ["gc", "--grace", "0s"]):
+            ended = command(root, *words)
+            assert ended.returncode == 0, (words, ended.stderr)
+        assert command(root, "ls").stdout == ""
 
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])

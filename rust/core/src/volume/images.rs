@@ -150,12 +150,14 @@ impl Volume {
     pub fn delete_image(&self, name: &str, expected: Option<&str>) -> Result<()> {
         self.check_writable()?;
         let mut begun = None;
-        self.meta.change_images(|names| {
-            Ok(held(names.get(name)?, name, expected).map(|image| {
-                names.remove(name);
-                let event = || Event::of_image(EventKind::NameRemoved, &image, self.sys.now_ns());
-                begun = self.events().begin(event);
-            }))
+        self.with_reserve(|| {
+            self.meta.change_images(|names| {
+                Ok(held(names.get(name)?, name, expected).map(|image| {
+                    names.remove(name);
+                    let event = || Event::of_image(EventKind::NameRemoved, &image, self.sys.now_ns());
+                    begun = self.events().begin(event);
+                }))
+            })
         })?;
         done(begun);
         Ok(())

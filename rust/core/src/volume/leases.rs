@@ -139,7 +139,7 @@ impl Volume {
     /// End a lease; on return that survives a power loss. A caller that works under it gets `LeaseEnded`.
     pub fn delete_lease(&self, id: &str) -> Result<()> {
         let report = self.begin_lease_event(EventKind::LeaseEnded, id, &Labels::new(), self.sys.now_ns());
-        self.change_lease(id, &[], |leases| leases.remove(id, None))?;
+        self.with_reserve(|| self.change_lease(id, &[], |leases| leases.remove(id, None)))?;
         done(report);
         Ok(())
     }

@@ -1,10 +1,11 @@
-//! Room on the disk that is kept for collections: on a full disk they have to write before they can free anything.
+//! Room on the disk that is kept for collections, and for the removal of names and leases: on a full disk they have to write before
+//! anything is freed.
 
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::format::names::{PRIVATE_MODE, RESERVE};
 use crate::volume::Volume;
 
@@ -31,12 +32,26 @@ impl Volume {
 
     /// Give up that room if an error says that there is no other; return whether to try again.
     pub(crate) fn use_reserve(&self, error: &Error) -> bool {
-        if !error.is_full() || self.is_reserve_used.swap(true, Ordering::Relaxed) {
+        // DURABILITY: nothing depends on it. A full btrfs refuses to truncate a file, but removes it.
+        if !error.is_full() || self.sys.unlink(self.root.dir(), RESERVE).is_err() {
             return false;
         }
-        // DURABILITY: nothing depends on it. btrfs and XFS let others have freed blocks only after the removal is on the disk. A full
-        // btrfs refuses to truncate a file, but removes it.
-        self.sys.unlink(self.root.dir(), RESERVE).is_ok() && self.sys.sync_fs(self.root.dir()).is_ok()
+        self.is_reserve_used.store(true, Ordering::Relaxed);
+        // DURABILITY: nothing depends on it. btrfs and XFS let others have freed blocks only after the removal is on the disk.
+        self.sys.sync_fs(self.root.dir()).ok();
+        true
+    }
+
+    /// Remove what keeps blobs: on a full disk with the room that is kept, of which the rest is kept for the collection that follows.
+    pub(crate) fn with_reserve<T>(&self, mut remove: impl FnMut() -> Result<T>) -> Result<T> {
+        match remove() {
+            Err(error) if self.use_reserve(&error) => {
+                let removed = remove();
+                self.keep_reserve();
+                removed
+            }
+            other => other,
+        }
     }
 
     /// Whether the disk was full, and there is no reserve any more.
