@@ -1,4 +1,7 @@
-"""Addresses of stores behind a server on the command line: ``containerd:///PATH/OF/SOCKET?namespace=NAME&lease=ID``."""
+"""Addresses of stores behind a server on the command line.
+
+``containerd:///PATH/OF/SOCKET?namespace=NAME&lease=ID`` and ``s3://BUCKET/PREFIX?endpoint=URL&region=NAME``.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,6 @@ from steelyard.errors import InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     from steelyard._runtime import calls
-    from steelyard.containerd.remote import RemoteStore
     from steelyard.content import Store
 else:
     calls = Module("steelyard._runtime.calls")
@@ -35,6 +37,7 @@ __all__ = (
 )
 
 _SCHEME = "containerd:"
+_OBJECTS = "s3:"
 _OWN_NAMES = re.compile(r"ingest|lock|meta\.db.*|lost\+found", re.DOTALL)
 """Names that the first opening of a store creates beside `blobs`, and names in a new file system."""
 _OTHER_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -71,16 +74,18 @@ def is_address(text: str) -> bool:
     if not text:
         raise InvalidArgument("expected a path or an address, found ''")
     scheme = _OTHER_SCHEME.match(text)
-    if scheme is not None and not text.startswith(_SCHEME):
+    if scheme is not None and not text.startswith((_SCHEME, _OBJECTS)):
         raise InvalidArgument(
-            f"{text}: unknown scheme {scheme[1]!r}: expected a path, or containerd:///PATH/OF/SOCKET; "
+            f"{text}: unknown scheme {scheme[1]!r}: expected a path, containerd:///PATH/OF/SOCKET, or s3://BUCKET/PREFIX; "
             f"a file or directory of that name is ./{text}"
         )
-    return text.startswith(_SCHEME)
+    return text.startswith(_SCHEME) or (text.startswith(_OBJECTS) and text.removeprefix(_OBJECTS).startswith("/"))
 
 
 def written_out(address: str) -> str:
-    """Return the address with its three slashes; a conversion to a path leaves only one."""
+    """Return the address with all its slashes; a conversion to a path leaves only one."""
+    if address.startswith(_OBJECTS):
+        return f"{_OBJECTS}//{address.removeprefix(_OBJECTS).lstrip('/')}"
     return f"{_SCHEME}///{address.removeprefix(_SCHEME).lstrip('/')}"
 
 
@@ -118,13 +123,19 @@ def check_new_root(root: str) -> None:
 
 
 @asynccontextmanager
-async def open_remote(address: str) -> AsyncIterator[RemoteStore]:
-    """Connect to a server.
+async def open_remote(address: str, *, read_only: bool = False) -> AsyncIterator[Store]:
+    """Connect to a server; read-only, a missing store in a bucket is not created.
 
     Raises:
         InvalidArgument: the address is not understood.
         UsageError: the packages are missing.
     """
+    if address.startswith(_OBJECTS):
+        from steelyard.objects import ObjectStore  # noqa: PLC0415 - other commands do not need it
+
+        async with ObjectStore(written_out(address), read_only=read_only) as objects:
+            yield objects
+        return
     path, options = _parse(address)
     try:
         from steelyard.containerd.remote import RemoteStore  # noqa: PLC0415 - gRPC, which other commands do not need
@@ -140,7 +151,7 @@ async def open_remote(address: str) -> AsyncIterator[RemoteStore]:
 async def open_root(text: str, *, read_only: bool = False, durable: bool = True) -> AsyncIterator[Store]:
     """Open a store by its root or its address; a missing root is created, unless the store is opened read-only."""
     if is_address(text):
-        async with open_remote(text) as remote:
+        async with open_remote(text, read_only=read_only) as remote:
             yield remote
         return
     from steelyard.local import LocalStore  # noqa: PLC0415 - the extension, which help does not need

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from typing import Annotated
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Annotated, Protocol, runtime_checkable
 
+from steelyard.cli.addresses import is_address, written_out
 from steelyard.cli.complete import complete_digest
 from steelyard.cli.context import MOST_LISTED, Context
 from steelyard.cli.explain import UsageError
@@ -14,9 +15,31 @@ from steelyard.cli.names import amount, counted, resolve
 from steelyard.cli.parameters import Parameter
 from steelyard.cli.records import VerifiedRecord
 from steelyard.digest import Digest
-from steelyard.errors import DataCorrupt, SteelyardError
+from steelyard.errors import DataCorrupt, SteelyardError, Unsupported
 from steelyard.local import LocalStore
-from steelyard.model import Verified
+from steelyard.model import Info, OnProgress, Verified
+
+
+@runtime_checkable
+class VerifyingStore(Protocol):
+    """A store that reads its blobs again; `LocalStore` documents the methods."""
+
+    async def info(self, digest: Digest | str) -> Info:  # noqa: D102
+        ...
+
+    def walk(self, *filters: str) -> AsyncGenerator[Info, None]:  # noqa: D102
+        ...
+
+    @property
+    def read_only(self) -> bool: ...
+
+    async def verify(
+        self, digest: Digest | str, *, quarantine: bool = True, on_progress: OnProgress | None = None
+    ) -> None: ...
+
+    def verify_all(
+        self, *, resume: bool = False, quarantine: bool = True, on_progress: OnProgress | None = None
+    ) -> AsyncGenerator[Verified, None]: ...
 
 
 async def verify(
@@ -28,7 +51,7 @@ async def verify(
 ) -> None:
     """Read blobs again and compare them with their digests.
 
-    A damaged blob is moved to quarantine/ under the store's root, and the exit code is 5. Store the right bytes again
+    A damaged blob is moved to quarantine/ in the store, and the exit code is 5. Store the right bytes again
     to repair it. With --quiet, only damaged blobs are printed. On a terminal, --all shows progress, damaged blobs and
     a summary; --verbose prints the others, too.
 
@@ -48,7 +71,7 @@ async def verify(
         raise UsageError("--resume: expected --all, too", next_step=f"{context.program} verify --all --resume")
     many = all_ or len(digests) > MOST_LISTED
     context.begin("verified", "blobs", "bytes", "damaged", meter=Meter(items="blob"), many=many)
-    async with context.open_local() as store:
+    async with _opened(context, change=not keep) as store:
         if all_:
             await _verify_all(context, store, resume=resume, keep=keep)
         else:
@@ -60,8 +83,23 @@ async def verify(
     context.conclude(f"{what}, {amount(counts['bytes'])}: {counts['damaged']} damaged")
 
 
-async def _verify_all(context: Context, store: LocalStore, *, resume: bool, keep: bool) -> None:
-    total = (await store.stats()).blob_bytes
+@asynccontextmanager
+async def _opened(context: Context, *, change: bool) -> AsyncIterator[VerifyingStore]:
+    """Open the store, which must be one that reads its blobs again by itself."""
+    if not is_address(context.settings.store.value):
+        async with context.open_local() as local:
+            yield local
+        return
+    async with context.open_store(change=change) as store:
+        if not isinstance(store, VerifyingStore):
+            raise Unsupported(
+                written_out(context.settings.store.value), operation="verify; it needs the root of a store, or a bucket"
+            )
+        yield store
+
+
+async def _verify_all(context: Context, store: VerifyingStore, *, resume: bool, keep: bool) -> None:
+    total = (await store.stats()).blob_bytes if isinstance(store, LocalStore) else None
     meter = context.display.begin(Meter(items="blob", total=None if resume else total))
     context.on_interrupt(f"resume with: {context.program} verify --all --resume")
     progress = None if context.quiet else meter.take
@@ -71,7 +109,7 @@ async def _verify_all(context: Context, store: LocalStore, *, resume: bool, keep
 
 
 async def _verify_each(
-    context: Context, store: LocalStore, texts: tuple[str, ...], *, keep: bool
+    context: Context, store: VerifyingStore, texts: tuple[str, ...], *, keep: bool
 ) -> AsyncGenerator[Verified, None]:
     for text, name in zip(texts, await resolve(store, texts), strict=True):
         if isinstance(name, SteelyardError):
@@ -83,7 +121,7 @@ async def _verify_each(
             context.fail(error, about=str(name))
 
 
-async def _verify_one(context: Context, store: LocalStore, name: Digest, *, keep: bool) -> Verified:
+async def _verify_one(context: Context, store: VerifyingStore, name: Digest, *, keep: bool) -> Verified:
     size = (await store.info(name)).size
     try:
         await store.verify(name, quarantine=not keep, on_progress=context.display.follow(str(name)))

@@ -168,7 +168,7 @@ class Context:
     async def open_store(self, *, create: bool = False, change: bool = False) -> AsyncIterator[Store]:
         """Open the store, on this machine's disk or behind a server; see `open_local`."""
         if is_address(self.settings.store.value):
-            async with open_remote(self.settings.store.value) as remote:
+            async with open_remote(self.settings.store.value, read_only=not (create or change)) as remote:
                 yield remote
             return
         async with self.open_local(create=create, change=change) as store:

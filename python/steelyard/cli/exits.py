@@ -107,6 +107,7 @@ _BY_KIND: tuple[tuple[type[Exception], Exit], ...] = (
     (errors.UnexpectedSize, Exit.MISMATCH),
     (errors.DataCorrupt, Exit.MISMATCH),
     (errors.Unreachable, Exit.TRANSIENT),
+    (errors.ServerRefused, Exit.ERROR),
     (errors.Unavailable, Exit.BUSY),
     (errors.CollectionBusy, Exit.BUSY),
     (errors.Unsupported, Exit.USAGE),

@@ -162,6 +162,10 @@ def _next_step(error: BaseException, program: str, command: str | None, about: s
             return None  # a source lacks it; the message says which
         case errors.NotFound():
             return f"{program} ls"
+        case errors.ServerRefused():
+            return None  # the reason has it
+        case errors.Unreachable(address=address) if address.startswith("s3:"):
+            return f"{program} doctor"
         case errors.Unreachable(address=address):
             return f"ls -l {quoted(address.removeprefix('unix://'))}"
         case errors.Unsupported():

@@ -89,6 +89,7 @@ from steelyard.errors._images import InvalidImage as InvalidImage
 from steelyard.errors._images import InvalidReference as InvalidReference
 from steelyard.errors._images import LimitExceeded as LimitExceeded
 from steelyard.errors._images import NameMoved as NameMoved
+from steelyard.errors._remote import ServerRefused as ServerRefused
 from steelyard.errors._remote import Unreachable as Unreachable
 from steelyard.errors._remote import Unsupported as Unsupported
 from steelyard.errors._store import Aborted as Aborted
@@ -135,6 +136,7 @@ __all__ = (
     "NameMoved",
     "NotFound",
     "OutOfRange",
+    "ServerRefused",
     "SteelyardError",
     "StorageError",
     "StorageFull",

@@ -23,6 +23,24 @@ class Unreachable(SteelyardError):
         self.reason = reason
 
 
+class ServerRefused(SteelyardError):
+    """The server of a remote store refuses: wrong credentials, no such bucket, no permission, or a server that cannot keep a store.
+
+    Attributes:
+        address: the server's address.
+        reason: the reason and, where there is one, the next step, as readable text.
+        server_code: the server's own code, such as ``"NoSuchBucket"``, or None.
+    """
+
+    code = "server_refused"
+
+    def __init__(self, address: str, *, reason: str, server_code: str | None = None) -> None:
+        super().__init__(f"{address}: {reason}")
+        self.address = address
+        self.reason = reason
+        self.server_code = server_code
+
+
 class Unsupported(SteelyardError):
     """This store does not support the operation; other stores do.
 

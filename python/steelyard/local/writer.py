@@ -143,6 +143,26 @@ class LocalWriter(ProcessBound, Writer):
             finally:
                 await self._release()
 
+    async def seal(self, options: CommitOptions) -> tuple[Digest, int, str]:
+        """Check the ingest as a commit does and make it durable, but publish nothing: for a store that keeps its blobs somewhere else.
+
+        Returns:
+            The digest, the size, and a path by which this process can read the bytes until the writer is closed.
+
+        Raises:
+            UnexpectedSize, UnexpectedDigest, DataCorrupt: as `commit`; the writer stays open.
+        """
+        with self._guard:
+            while True:
+                job = _native.Job()
+                # CANCEL: without an effect but that bytes were hashed.
+                sealed = await run_job(
+                    job, self._native.when_written(partial(self._ingest.seal_in_steps, job, options))
+                )
+                if sealed is not None:
+                    return sealed
+                await checkpoint()
+
     async def aclose(self) -> None:
         """Keep the ingest for a resume and free the ref."""
         await self._release()

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use pyo3::prelude::*;
@@ -203,6 +204,18 @@ impl Ingest {
 
     fn sync(&self, py: Python<'_>) -> Result<()> {
         py.detach(|| self.core()?.sync()).map_err(Failure::from)
+    }
+
+    #[pyo3(signature = (size, expected, /))]
+    fn seal(
+        &self,
+        py: Python<'_>,
+        size: Option<u64>,
+        expected: Option<&str>,
+    ) -> Result<((&'static str, String), u64, PathBuf)> {
+        py.detach(|| self.core()?.seal(size, optional_digest(expected)?.as_ref()))
+            .map(|sealed| ((sealed.digest.algorithm().name(), sealed.digest.encoded()), sealed.size, sealed.path))
+            .map_err(Failure::from)
     }
 
     #[pyo3(signature = (size, expected, labels, /))]

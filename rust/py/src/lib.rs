@@ -25,6 +25,7 @@ mod interpreter;
 mod job;
 mod json;
 mod leases;
+mod objects;
 mod page;
 mod pool;
 mod process;
@@ -56,6 +57,7 @@ mod _native {
         super::add_functions(module)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("MAX_FILTERS", steelyard_core::filter::MAX_FILTERS)?;
+        module.add("RequestFailed", py.get_type::<crate::objects::RequestFailed>())?;
         module.add("Cancelled", py.get_type::<crate::errors::Cancelled>())?;
         // The Python class of a panic, for callers that distinguish it from other errors.
         module.add("PanicException", py.get_type::<pyo3::panic::PanicException>())?;
@@ -86,6 +88,8 @@ fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<job::Job>()?;
     module.add_class::<json::JsonShape>()?;
     module.add_class::<leases::Leases>()?;
+    module.add_class::<objects::ObjectClient>()?;
+    module.add_class::<objects::ObjectRequest>()?;
     module.add_class::<pool::Pool>()?;
     module.add_class::<pool::Port>()?;
     module.add_class::<process::Process>()?;

@@ -8,10 +8,11 @@ use pyo3::types::PyTuple;
 use steelyard_core::store::ingest::{Ingest, Notify};
 use steelyard_core::sys::ProcessBound;
 use steelyard_core::volume::events::Subscription;
+use steelyard_objects::Request;
 
 use crate::errors::Failure;
 
-/// A wait for an ingest or for events. Submitted to a pool it takes no worker; called, it blocks.
+/// A wait for an ingest, for events or for a request to an object store. Submitted to a pool it takes no worker; called, it blocks.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct Wait {
     on: ProcessBound<On>,
@@ -23,6 +24,7 @@ pub(crate) struct Wait {
 enum On {
     Ingest(Weak<Ingest>, Until),
     Events(Arc<Subscription>),
+    Request(Arc<Request>),
 }
 
 /// The end of a wait for an ingest.
@@ -44,6 +46,11 @@ impl Wait {
         Self { on: ProcessBound::new(On::Events(subscription)), then: None }
     }
 
+    /// A wait until the outcome of a request is there.
+    pub(crate) fn for_request(request: Arc<Request>) -> Self {
+        Self { on: ProcessBound::new(On::Request(request)), then: None }
+    }
+
     pub(crate) fn then(self, function: Py<PyAny>) -> Self {
         Self { then: Some(function), ..self }
     }
@@ -59,6 +66,10 @@ impl Wait {
             On::Ingest(ingest, until) => (ingest, *until),
             On::Events(subscription) => {
                 subscription.when_ready(notify);
+                return Ok(None);
+            }
+            On::Request(request) => {
+                request.when_ready(notify);
                 return Ok(None);
             }
         };

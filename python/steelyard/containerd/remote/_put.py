@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
 import anyio
 
-from steelyard._runtime.buffers import view
-from steelyard._runtime.calls import run
 from steelyard.containerd.remote._calls import GRACE, Limits, collect
 from steelyard.containerd.remote._channel import Connection, method
 from steelyard.containerd.remote._errors import About
@@ -21,47 +16,16 @@ from steelyard.containerd.remote._wire import Data
 from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, DataCorrupt, SteelyardError, UnexpectedDigest, UnexpectedSize
 from steelyard.hashing import digest_of
-from steelyard.model import Buffer, FileRange, Labels, PutResult, Source
-from steelyard.options import PutOptions, name_of, path_error
+from steelyard.model import Labels, PutResult
+from steelyard.options import PutOptions
+from steelyard.transfer._small import Small
 
-__all__ = ("Small", "put_small", "small")
+__all__ = ("AT_ONCE", "put_small")
 
-_AT_ONCE = 4 << 20
+AT_ONCE = 4 << 20
 """The largest blob that goes in one message; a larger one is worth several in flight."""
 
 _COMMIT = 2
-
-
-class Small:
-    """The bytes of a source that fits into one message, and what it is called."""
-
-    def __init__(self, data: Buffer, name: str) -> None:
-        self.data = data
-        self.name = name
-        self.size = memoryview(data).nbytes
-
-
-async def small(source: Source) -> Small | None:
-    """Return the source, if it is in memory or a file on disk, and small.
-
-    Raises:
-        OSError: the file does not open.
-    """
-    if isinstance(source, str | os.PathLike):
-        try:
-            content = await run(_read, Path(source))
-        except (OSError, ValueError) as error:
-            raise path_error(source, error) from None
-        return None if content is None else Small(content, name_of(source))
-    if isinstance(source, FileRange):
-        return None
-    try:
-        data = view(cast("Buffer", source))
-    except TypeError:
-        return None
-    if data.nbytes > _AT_ONCE:
-        return None
-    return Small(source if type(source) is bytes else data, name_of(source))
 
 
 async def put_small(
@@ -111,17 +75,3 @@ async def _commit(connection: Connection, limits: Limits, source: Small, digest:
 
 def _all(answers: Iterator[Any]) -> list[Any]:
     return list(answers)
-
-
-def _read(path: Path) -> bytes | None:
-    """Return the content of a small regular file, or None."""
-    with path.open("rb", buffering=0) as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode) or found.st_size > _AT_ONCE:
-            return None
-        pieces = []
-        while piece := file.read(_AT_ONCE + 1):
-            pieces.append(piece)
-            if sum(map(len, pieces)) > _AT_ONCE:
-                return None  # it grows
-        return b"".join(pieces)

@@ -23,7 +23,7 @@ from steelyard.containerd.remote._content import Content
 from steelyard.containerd.remote._errors import About, Refused, error_of
 from steelyard.containerd.remote._leases import RemoteLeases, check_id
 from steelyard.containerd.remote._names import RemoteImageNames
-from steelyard.containerd.remote._put import put_small, small
+from steelyard.containerd.remote._put import AT_ONCE, put_small
 from steelyard.containerd.remote._reader import RemoteReader, read_whole
 from steelyard.containerd.remote._stream import WriteStream
 from steelyard.containerd.remote._wire import Data
@@ -43,6 +43,7 @@ from steelyard.filters._async import choose, compiled
 from steelyard.model import Descriptor, Info, Labels, PutManyResult, PutResult, Source, Sources, Status
 from steelyard.options import IngestOptions, PutOptions, check_ref
 from steelyard.transfer._lease import leased as managed_lease
+from steelyard.transfer._small import small
 
 __all__ = ("RemoteStore",)
 
@@ -212,7 +213,7 @@ class RemoteStore(ProcessBound, BaseStore):
             operation = "verifying an ingest before it is committed"
             raise Unsupported(self.address, operation=operation)
         await checkpoint()
-        whole = await small(source) if options.ref is None else None
+        whole = await small(source, most=AT_ONCE) if options.ref is None else None
         if whole is None:
             return await super()._put(source, options)
         return await put_small(self._connection, self._limits, whole, options)

@@ -110,6 +110,18 @@ class BlockingIngest(ProcessBound):
             raise
         return self.commit(options.size, options.expected, options.labels) if is_ready else None
 
+    def seal_in_steps(self, job: _native.Job, options: CommitOptions) -> tuple[Digest, int, str] | None:
+        """Check size and digest and make the bytes durable, without publishing them; None if the job was cancelled before.
+
+        Returns:
+            The digest, the size, and a path by which this process can read the bytes while the ingest is open.
+        """
+        if job.cancelled or not self._prepare(job, options):
+            return None
+        expected = None if options.expected is None else str(options.expected)
+        digest, size, path = self.native.seal(options.size, expected)
+        return to_digest(*digest), size, str(path)
+
     def _prepare(self, job: _native.Job, options: CommitOptions) -> bool:
         """Do what takes long in a commit; false if the job was cancelled."""
         self._choose_algorithm(options.expected)

@@ -1,5 +1,7 @@
 //! Publication: check the size, check the digest, make the bytes durable, give them their name.
 
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -33,6 +35,16 @@ impl Caller for UntilClosed {
     }
 }
 
+/// An ingest that is complete.
+pub struct Sealed {
+    /// The digest of its bytes.
+    pub digest: Digest,
+    /// Its size, in bytes.
+    pub size: u64,
+    /// Where this process can read the bytes, as long as the ingest is open.
+    pub path: PathBuf,
+}
+
 impl Ingest {
     /// Publish the bytes under their digest, and close the ingest whatever happens.
     ///
@@ -53,6 +65,20 @@ impl Ingest {
         }
         self.release(&mut inner, Phase::Closed(self.closed()));
         result
+    }
+
+    /// Check size and digest as a commit does, and make all bytes durable. The ingest stays open, and nothing is published: this is
+    /// for bytes that get their name in another store.
+    pub fn seal(&self, size: Option<u64>, expected: Option<&Digest>) -> Result<Sealed> {
+        self.with(|inner| {
+            inner.flush(self.volume())?;
+            inner.rejoin()?;
+            inner.write_buffer.set_written(inner.written);
+            let checked = self.check(inner, size, expected, None);
+            inner.settle(self.volume())?;
+            let path = format!("/proc/self/fd/{}", inner.data()?.as_raw_fd());
+            Ok(Sealed { digest: checked?, size: inner.written, path: path.into() })
+        })
     }
 
     fn publish(

@@ -62,6 +62,7 @@ use queue::Flushers;
 use write_buffer::WriteBuffer;
 
 pub use budget::Lasting;
+pub use commit::Sealed;
 pub use copy::Source;
 pub use write_buffer::{Notify, Pushed, SMALL};
 

@@ -1,0 +1,93 @@
+"""Addresses of buckets: ``s3://BUCKET/PREFIX?endpoint=URL&region=NAME``."""
+
+from __future__ import annotations
+
+import re
+from typing import Self
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+import msgspec
+
+from steelyard.errors import InvalidArgument
+
+__all__ = ("SCHEME", "ObjectAddress")
+
+SCHEME = "s3://"
+
+_BUCKET = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,61}[a-zA-Z0-9]")
+_PREFIX = re.compile(r"[a-zA-Z0-9._=-]+(/[a-zA-Z0-9._=-]+)*")
+_PREFIX_LIMIT = 512
+"""S3's keys have at most 1,024 bytes, and the longest name below the prefix some 200."""
+
+
+class ObjectAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a store is.
+
+    Attributes:
+        bucket: the bucket.
+        prefix: the keys of the store begin with it and a slash; empty for the whole bucket.
+        endpoint: the server's URL; None for AWS, or the environment variable ``AWS_ENDPOINT_URL``.
+        region: the region; None for the environment variable ``AWS_REGION``, or the shared configuration.
+    """
+
+    bucket: str
+    prefix: str = ""
+    endpoint: str | None = None
+    region: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the parts of an address.
+
+        Raises:
+            InvalidArgument: the text is no such address. It is not repeated in the message if it has a password.
+        """
+        path, _, query = text.removeprefix(SCHEME).partition("?")
+        bucket, _, prefix = unquote(path).partition("/")
+        prefix = prefix.strip("/")
+        if not text.startswith(SCHEME) or not _BUCKET.fullmatch(bucket):
+            raise InvalidArgument(f"expected s3://BUCKET/PREFIX?endpoint=URL&region=NAME, found {_shown(text)}")
+        is_plain = not prefix or _PREFIX.fullmatch(prefix) is not None
+        if not is_plain or len(prefix) > _PREFIX_LIMIT or {".", ".."} & set(prefix.split("/")):
+            raise InvalidArgument(
+                f"{_shown(text)}: expected a prefix of at most {_PREFIX_LIMIT} letters, digits and ._=- between slashes"
+            )
+        try:
+            pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+        except ValueError as error:
+            raise InvalidArgument(f"{_shown(text)}: {error}") from None
+        options = dict(pairs)
+        if options.keys() - {"endpoint", "region"} or len(options) != len(pairs) or not all(options.values()):
+            raise InvalidArgument(f"{_shown(text)}: expected endpoint=URL and region=NAME after the ?, each once")
+        return cls(
+            bucket=bucket, prefix=prefix, endpoint=_endpoint(options.get("endpoint")), region=options.get("region")
+        )
+
+    def __str__(self) -> str:
+        """Return the address as text; it has no credentials."""
+        options = {key: value for key, value in (("endpoint", self.endpoint), ("region", self.region)) if value}
+        query = f"?{urlencode(options, safe=':/')}" if options else ""
+        return f"{SCHEME}{self.bucket}{'/' if self.prefix else ''}{self.prefix}{query}"
+
+
+def _endpoint(url: str | None) -> str | None:
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url)
+        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname) and not parts.query and not parts.fragment
+        has_secret = parts.username is not None or parts.password is not None
+        _ = parts.port
+    except ValueError:
+        is_url = has_secret = False
+    if has_secret:
+        raise InvalidArgument(
+            "endpoint: credentials do not belong into an address: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    if not is_url:
+        raise InvalidArgument(f"endpoint: expected http://HOST:PORT or https://HOST, found {url!r}")
+    return url.rstrip("/")
+
+
+def _shown(text: str) -> str:
+    return "an address with a password" if "@" in text else repr(text)

@@ -1,0 +1,250 @@
+"""The blobs of a store in a bucket, and their labels."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Literal
+
+import msgspec
+
+from steelyard._runtime.concurrent import map_concurrently
+from steelyard.digest import Digest
+from steelyard.errors import NotFound, UnexpectedDigest, UnexpectedSize
+from steelyard.events import EventSource
+from steelyard.filters import info_fields
+from steelyard.filters._async import choose, compiled
+from steelyard.hashing import digest_of
+from steelyard.model import NO_LABELS, Buffer, Info, Labels, PutResult
+from steelyard.objects._layout import BLOBS, LABELS, blob_key, digest_at, label_name
+from steelyard.objects._records import KEEP, Keep, Record, Records
+from steelyard.objects._requests import Missing, Object, Requests, Taken
+from steelyard.objects._values import LabelValue, after, to_time
+from steelyard.options import PutOptions, changed_labels
+from steelyard.transfer._small import Small
+
+__all__ = ("Blobs",)
+
+_COMPARED = 64 << 10
+"""A blob of up to so many bytes that is there already is compared; of a larger one, only the size is."""
+
+_AT_ONCE = 32
+"""Blobs that are looked at at once."""
+
+_ANNOUNCED = 3600
+"""Seconds within which an object must follow labels that were written for it."""
+
+LabelRecord = Record[LabelValue]
+
+
+class Blobs:
+    """The blobs below one prefix.
+
+    The labels of a blob are a record of their own. Those of a new blob are written before it (`announce`), so that it never is without them,
+    and again when it is there, bound to that object. So what an interrupted `put` or `delete` leaves never labels a later blob.
+
+    Args:
+        requests: the server.
+        events: gets the events of the blobs.
+    """
+
+    def __init__(self, requests: Requests, events: EventSource) -> None:
+        self._requests = requests
+        self._events = events
+        self._labels: Records[LabelValue] = Records(requests, LABELS, LabelValue)
+
+    async def look(self, digest: Digest) -> Object:
+        """Return the object of a blob.
+
+        Raises:
+            NotFound: it is not stored.
+        """
+        try:
+            return await self._requests.head(blob_key(digest))
+        except Missing:
+            raise NotFound(digest) from None
+
+    async def has(self, digest: Digest, size: int | None = None) -> bool:
+        """Return whether a blob is stored, with that size if one is given."""
+        try:
+            found = await self.look(digest)
+        except NotFound:
+            return False
+        return size is None or found.size == size
+
+    async def info(self, digest: Digest) -> Info:
+        """Return the info of a blob."""
+        found = await self.look(digest)
+        return _info(digest, found, await self._labels.read(label_name(digest)))
+
+    async def infos(self, digests: Sequence[Digest]) -> dict[Digest, Info]:
+        """Return the info of each stored blob."""
+
+        async def info(digest: Digest) -> Info | None:
+            try:
+                return await self.info(digest)
+            except NotFound:
+                return None
+
+        infos = await map_concurrently(digests, info, concurrency=_AT_ONCE)
+        return {info.digest: info for info in infos if info is not None}
+
+    async def update(self, info: Info, fieldpaths: tuple[str, ...]) -> Info:
+        """Set the labels of a blob; see `Manager.update`."""
+        found = await self.look(info.digest)
+
+        def edit(old: LabelRecord | None) -> LabelValue:
+            kept = _valid(found, old)
+            labels = changed_labels(NO_LABELS if kept is None else Labels(kept.labels), info.labels, *fieldpaths)
+            at = after(to_time(found.modified_ns) if kept is None else kept.at)
+            return LabelValue(labels=dict(labels), at=at, blob=_identity(found))
+
+        record = await self._labels.change(label_name(info.digest), edit)
+        if not await self.has(info.digest):
+            raise NotFound(info.digest)  # it was deleted meanwhile
+        changed = _info(info.digest, found, record)
+        self._events.publish("labelled", digest=info.digest, size=found.size, labels=changed.labels)
+        return changed
+
+    async def walk(self, filters: tuple[str, ...], *, start: Digest | None = None) -> AsyncGenerator[Info, None]:
+        """Yield the matching blobs in the order of their digests; see `Manager.walk`. With `start`, only those after it."""
+        chosen = await compiled(filters)
+        pages = self._requests.pages(BLOBS, after=None if start is None else blob_key(start))
+        while objects := await pages.next():
+            found = [(digest, each) for each in objects if (digest := digest_at(each.key)) is not None]
+            if not found:
+                continue
+            labels = await self._labels.between(label_name(found[0][0]), label_name(found[-1][0]))
+            infos = [_info(digest, each, labels.get(label_name(digest))) for digest, each in found]
+            for info in await choose(chosen, infos, info_fields):
+                yield info
+
+    async def delete(self, digest: Digest) -> None:
+        """Delete a blob and its labels."""
+        found = await self.look(digest)
+        record = await self._labels.read(label_name(digest))
+        if record is not None and record.value is not None and record.value.blob is None:
+            # Else a blob that is stored later would have them, if nothing removes them after this one.
+            await self._bind(digest, found)
+        await self._requests.delete(blob_key(digest))
+        if record is not None and record.value is not None:
+            await self._labels.change(
+                label_name(digest), lambda old: KEEP if old is None or old.value is None else None
+            )
+
+    async def put(self, whole: Small, options: PutOptions) -> PutResult:
+        """Store bytes; see `Store.put`. A new blob without labels takes one request."""
+        wanted = options.expected
+        if wanted is not None and await self.has(wanted, options.size):
+            found = await self.look(wanted)
+            return PutResult(digest=wanted, size=found.size, new=False)
+        if options.size is not None and options.size != whole.size:
+            raise UnexpectedSize(expected=options.size, actual=whole.size)
+        digest = await digest_of(whole.data, algorithm=options.algorithm if wanted is None else wanted.algorithm)
+        if wanted is not None and digest != wanted:
+            raise UnexpectedDigest(expected=wanted, actual=digest)
+        options.report("write", whole.name, whole.size, whole.size)
+        new = await self.store(digest, whole.data, options.labels)
+        options.report("commit", whole.name, whole.size, whole.size)
+        return PutResult(digest=digest, size=whole.size, new=new is not None)
+
+    async def store(self, digest: Digest, data: Buffer, labels: Labels) -> Info | None:
+        """Store bytes by one request; return the info of the blob, or None if it is stored already.
+
+        What is there is compared, or replaced if it was not written by a store: somebody may have put other bytes at the key.
+        """
+        if labels and not await self.has(digest):
+            await self.announce(digest, labels)
+        size = memoryview(data).nbytes
+        try:
+            await self._requests.put(blob_key(digest), data, create=True)
+        except Taken:
+            if not await self.is_whole(digest, data):
+                await self.replace(digest, lambda: self._requests.put(blob_key(digest), data, create=False))
+            return None
+        return await self.added(digest, size, labels)
+
+    async def is_whole(self, digest: Digest, data: Buffer) -> bool:
+        """Return whether the object at a digest has these bytes, as far as that is worth a request."""
+        size = memoryview(data).nbytes
+        try:
+            if size > _COMPARED:
+                found = await self._requests.head(blob_key(digest))
+                return found.is_ours and found.size == size
+            _, there = await self._requests.get(blob_key(digest))
+        except Missing:
+            return False
+        return there == bytes(memoryview(data))
+
+    async def replace(self, digest: Digest, write: Callable[[], Awaitable[object]]) -> None:
+        """Replace a damaged blob, which keeps its labels."""
+        with suppress(NotFound):
+            if (record := await self._labels.read(label_name(digest))) is not None:
+                kept = _valid(await self.look(digest), record)
+                await write()
+                if kept is not None:
+                    found = await self.look(digest)
+                    await self._labels.change(
+                        label_name(digest), lambda _: msgspec.structs.replace(kept, blob=_identity(found))
+                    )
+                return
+        await write()
+
+    async def announce(self, digest: Digest, labels: Labels) -> None:
+        """Write the labels of a blob that is about to be stored, unless somebody else has labelled it."""
+        if labels:
+            value = LabelValue(labels=dict(labels), at=after(to_time(0)), blob=None)
+
+            def edit(old: LabelRecord | None) -> LabelValue | Keep:
+                return KEEP if old is not None and old.value is not None and old.value.blob is not None else value
+
+            await self._labels.change(label_name(digest), edit)
+
+    async def added(self, digest: Digest, size: int, labels: Labels, found: Object | None = None) -> Info:
+        """Return the info of a blob that was just stored, with the labels of who stored it, after reporting it."""
+        record = None
+        if found is None and labels:
+            found = await self.look(digest)
+        if found is not None and labels:
+            # Several may have announced labels for it; those count of the one that stored it.
+            value = LabelValue(labels=dict(labels), at=to_time(found.modified_ns), blob=_identity(found))
+            record = await self._labels.change(label_name(digest), lambda _: value)
+        self._events.publish("created", digest=digest, size=size, labels=labels)
+        return _info(digest, found or Object(blob_key(digest), size, None, time.time_ns()), record)
+
+    async def _bind(self, digest: Digest, found: Object) -> None:
+        def edit(old: LabelRecord | None) -> LabelValue | Keep:
+            kept = _valid(found, old)
+            return KEEP if kept is None else msgspec.structs.replace(kept, blob=_identity(found))
+
+        await self._labels.change(label_name(digest), edit)
+
+    def report_deleted(self, digest: Digest, reason: Literal["deleted", "quarantined"]) -> None:
+        """Report that a blob is no longer stored."""
+        self._events.publish("deleted", digest=digest, reason=reason)
+
+
+def _identity(found: Object) -> str:
+    """Return what tells an object from one that is written at the same key later."""
+    return f"{found.tag}@{found.modified_ns // 10**9}"
+
+
+def _valid(found: Object, record: LabelRecord | None) -> LabelValue | None:
+    """Return the labels of a record if they are this object's."""
+    if record is None or record.value is None:
+        return None
+    if record.value.blob is not None:
+        return record.value if record.value.blob == _identity(found) else None
+    # Announced: for an object that was created soon afterwards.
+    return record.value if -1 <= (found.modified_ns - record.modified_ns) // 10**9 <= _ANNOUNCED else None
+
+
+def _info(digest: Digest, found: Object, record: LabelRecord | None) -> Info:
+    created_at = to_time(found.modified_ns)
+    info = Info(digest=digest, size=found.size, created_at=created_at, updated_at=created_at)
+    value = _valid(found, record)
+    if value is None:
+        return info
+    updated_at = created_at if value.blob is None else max(created_at, value.at)
+    return msgspec.structs.replace(info, updated_at=updated_at, labels=Labels(value.labels))

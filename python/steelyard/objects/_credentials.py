@@ -1,0 +1,66 @@
+"""Credentials and settings from the shared files of AWS. The environment and instance roles are the native client's to read."""
+
+from __future__ import annotations
+
+import configparser
+import os
+from pathlib import Path
+
+from steelyard.errors import InvalidArgument
+from steelyard.objects._address import ObjectAddress
+
+__all__ = ("client_options",)
+
+_KEYS = {
+    "aws_access_key_id": "access_key_id",
+    "aws_secret_access_key": "secret_access_key",
+    "aws_session_token": "token",
+}
+
+
+def client_options(address: ObjectAddress) -> dict[str, str]:
+    """Return the settings of the native client; it reads files, so call it on a thread.
+
+    Options of the address take precedence over environment variables, and these over the shared files
+    (``~/.aws/credentials``, ``~/.aws/config``, or those that ``AWS_SHARED_CREDENTIALS_FILE`` and ``AWS_CONFIG_FILE`` name).
+
+    Raises:
+        InvalidArgument: a shared file cannot be read, or lacks the profile that ``AWS_PROFILE`` names.
+    """
+    options = {"bucket": address.bucket}
+    profile = os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE")
+    name = profile or "default"
+    keys = _section("AWS_SHARED_CREDENTIALS_FILE", "credentials", name)
+    config = _section("AWS_CONFIG_FILE", "config", name if name == "default" else f"profile {name}")
+    if profile is not None and not keys and not config:
+        raise InvalidArgument(f"profile {profile!r}: in no shared file of AWS")
+    if "AWS_ACCESS_KEY_ID" not in os.environ:
+        found = config | keys
+        options |= {ours: found[theirs] for theirs, ours in _KEYS.items() if theirs in found}
+    region = (
+        address.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or config.get("region")
+    )
+    if region is not None:
+        options["region"] = region
+    endpoint = (
+        address.endpoint
+        or os.environ.get("AWS_ENDPOINT_URL_S3")
+        or os.environ.get("AWS_ENDPOINT_URL")
+        or config.get("endpoint_url")
+    )
+    if endpoint is not None:
+        options |= {"endpoint": endpoint, "allow_http": str(endpoint.startswith("http://")).lower()}
+    return options
+
+
+def _section(variable: str, default: str, name: str) -> dict[str, str]:
+    path = Path(os.environ.get(variable) or Path.home() / ".aws" / default)
+    parser = configparser.RawConfigParser()
+    try:
+        parser.read_string(path.read_text(encoding="utf-8"), source=str(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, configparser.Error, UnicodeDecodeError) as error:
+        # Without its text: a message of the parser repeats lines of the file.
+        raise InvalidArgument(f"{path}: cannot be read: {type(error).__name__}") from None
+    return dict(parser[name]) if name in parser else {}

@@ -1,0 +1,84 @@
+"""The marker of a store, and the check of its server."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+import msgspec
+
+from steelyard._runtime.calls import run
+from steelyard.errors import DataCorrupt, IncompatibleFormat, NotFound
+from steelyard.objects._layout import FORMAT, MARKER
+from steelyard.objects._probe import probe
+from steelyard.objects._requests import Missing, Requests, Taken
+
+__all__ = ("Marker", "check_marker")
+
+
+class Marker(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``steelyard.json`` holds.
+
+    Attributes:
+        format: the number of the layout.
+        id: the store's random ID.
+    """
+
+    format: int
+    id: str
+
+
+async def check_marker(requests: Requests, spool: Path, *, read_only: bool) -> Marker:
+    """Return the marker of a store; create it, and check the server, where there is none.
+
+    The server is checked once for each spool and store: the spool keeps the result.
+
+    Raises:
+        NotFound: there is no store, and it shall be opened read-only.
+        IncompatibleFormat: a newer release wrote the store.
+        ServerRefused: the server cannot keep a store.
+    """
+    marker = await _read(requests)
+    if read_only:
+        if marker is None:
+            raise NotFound(requests.address, kind="store")
+        return marker
+    checked = spool / "server"
+    if marker is not None and await run(_text, checked) == marker.id:
+        return marker
+    await probe(requests)
+    while marker is None:
+        with suppress(Taken):
+            await requests.put(MARKER, msgspec.json.encode(Marker(format=FORMAT, id=uuid4().hex)), create=True)
+        marker = await _read(requests)
+    await run(_note, checked, marker.id)
+    return marker
+
+
+async def _read(requests: Requests) -> Marker | None:
+    try:
+        _, data = await requests.get(MARKER)
+    except Missing:
+        return None
+    try:
+        marker = msgspec.json.decode(data, type=Marker)
+    except msgspec.MsgspecError as error:
+        raise DataCorrupt(
+            f"{requests.address}: {MARKER}", expected="the marker of a store", actual=str(error)
+        ) from None
+    if marker.format > FORMAT:
+        raise IncompatibleFormat(requests.address, actual=str(marker.format), supported=str(FORMAT))
+    return marker
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+
+
+def _note(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,214 @@
+"""Records: small values that change, each kept as objects with numbered versions.
+
+Servers keep one promise that a change needs: an object is created once (``If-None-Match: *``). So a change of version 7 creates version 8.
+If that exists already, somebody else was first, and the change starts again from what it finds.
+
+* **Read**: the version with the highest number counts; one request lists the versions, one reads the last.
+* **A lost answer**: a version has a random ID. If it exists already and has our ID, our request was the one that created it.
+* **A stale writer**, whose request waited somewhere while others made newer versions and removed old ones, might create an old number again.
+  Readers pass over it, as a newer version exists. The writer itself lists the versions after its change: where a newer one exists that was not
+  made from its own, its change has had no effect, so it removes its version and starts again. So old versions can be removed at any time.
+* **A removed record** keeps its last version, which says so.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+from uuid import uuid4
+
+import anyio
+import msgspec
+
+from steelyard._runtime.concurrent import map_concurrently
+from steelyard.errors import DataCorrupt, Unreachable
+from steelyard.objects._requests import Missing, Object, Requests, Taken
+
+__all__ = ("KEEP", "Keep", "Record", "Records")
+
+AT_ONCE = 32
+"""Records that are read at once."""
+
+_ATTEMPTS = 64
+"""Changes that meet others; each attempt waits longer."""
+
+_HISTORY = 16
+"""How many IDs of earlier versions a version names."""
+
+ValueT = TypeVar("ValueT")
+
+
+class Keep:
+    """The edit changes nothing."""
+
+
+KEEP = Keep()
+
+
+class _Version(msgspec.Struct, frozen=True, kw_only=True):
+    """What an object of a record holds.
+
+    Attributes:
+        id: a random ID.
+        before: the IDs of the versions that it was made from, the last first.
+        value: the value, or null for a record that was removed.
+    """
+
+    id: str
+    before: tuple[str, ...] = ()
+    value: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class Record(Generic[ValueT]):
+    """A version of a record.
+
+    Attributes:
+        name: its name among the records of its kind.
+        number: the version's number.
+        value: its value, or None if the record was removed.
+        modified_ns: when the version was written, by the server's clock.
+    """
+
+    def __init__(self, name: str, number: int, version: _Version, value: ValueT | None, modified_ns: int) -> None:
+        self.name, self.number, self.value, self.modified_ns = name, number, value, modified_ns
+        self._version = version
+
+    def next(self, value: Any) -> _Version:
+        """Return the content of the version after this one."""
+        before = (self._version.id, *self._version.before)[:_HISTORY]
+        return _Version(id=uuid4().hex, before=before, value=msgspec.Raw(msgspec.json.encode(value)))
+
+
+class Records(Generic[ValueT]):
+    """The records of one kind.
+
+    Args:
+        requests: the server.
+        prefix: the prefix of their keys, with its slash.
+        value: the type of their values, which msgspec decodes.
+    """
+
+    def __init__(self, requests: Requests, prefix: str, value: type[ValueT]) -> None:
+        self._requests, self._prefix = requests, prefix
+        self._decode = msgspec.json.Decoder(value | None).decode
+
+    async def read(self, name: str) -> Record[ValueT] | None:
+        """Return the newest version of a record, or None if there never was one, or none is left."""
+        while True:
+            there = await self._versions(name)
+            if not there:
+                return None
+            try:
+                return await self._at(there[-1])
+            except Missing:
+                continue  # a newer one was made meanwhile, and this one removed
+
+    async def change(
+        self,
+        name: str,
+        edit: Callable[[Record[ValueT] | None], ValueT | Keep | None],
+    ) -> Record[ValueT] | None:
+        """Change a record and return its new version.
+
+        Args:
+            name: the record.
+            edit: returns the new value, None to remove the record, or `KEEP`; called again after each change of others. What it raises is raised.
+
+        Cancellation:
+            The change may have happened.
+        """
+        for attempt in range(_ATTEMPTS):
+            old = await self.read(name)
+            value = edit(old)
+            if isinstance(value, Keep):
+                return old
+            made = await self._create(name, old, value)
+            if made is not None:
+                return made
+            await anyio.sleep(random.uniform(0, min(1.0, 0.01 * 2 ** min(attempt, 10))))  # noqa: S311  # jitter
+        raise Unreachable(
+            self._requests.address, reason=f"{self._prefix}{name}: changed by others {_ATTEMPTS} times in a row"
+        )
+
+    async def among(self, objects: list[Object]) -> dict[str, Record[ValueT]]:
+        """Return the newest version of each record of which a listing has objects, in order."""
+        newest: dict[str, Object] = {}
+        for each in objects:
+            newest[self._name_of(each.key)] = each  # in order: the last one of a record counts
+
+        async def read(found: Object) -> Record[ValueT] | None:
+            try:
+                return await self._at(found)
+            except Missing:
+                return await self.read(self._name_of(found.key))
+
+        records = await map_concurrently(newest.values(), read, concurrency=AT_ONCE)
+        return {record.name: record for record in records if record is not None}
+
+    async def all(self) -> dict[str, Record[ValueT]]:
+        """Return the newest version of each record, in order."""
+        return await self.among(await self._requests.every(self._prefix))
+
+    async def between(self, first: str, last: str) -> dict[str, Record[ValueT]]:
+        """Return the newest version of each record with a name from `first` to `last`, in order."""
+        found: list[Object] = []
+        end = f"{self._prefix}{last}0"  # after the slash of its versions
+        pages = self._requests.pages(self._prefix, after=f"{self._prefix}{first}")
+        while objects := await pages.next():
+            found.extend(each for each in objects if each.key < end)
+            if objects[-1].key >= end:
+                break
+        return await self.among(found)
+
+    async def _versions(self, name: str) -> list[Object]:
+        return await self._requests.every(f"{self._prefix}{name}/")
+
+    async def _at(self, found: Object) -> Record[ValueT]:
+        _, data = await self._requests.get(found.key)
+        try:
+            version = msgspec.json.decode(data, type=_Version)
+            value = self._decode(version.value)
+        except msgspec.MsgspecError as error:
+            raise DataCorrupt(found.key, expected="a version of a record", actual=str(error)) from None
+        return Record(self._name_of(found.key), _number_of(found.key), version, value, found.modified_ns)
+
+    async def _create(self, name: str, old: Record[ValueT] | None, value: Any) -> Record[ValueT] | None:
+        """Create the next version; return None if somebody else was first."""
+        version = (
+            _Version(id=uuid4().hex, value=msgspec.Raw(msgspec.json.encode(value))) if old is None else old.next(value)
+        )
+        number = 1 if old is None else old.number + 1
+        key = f"{self._prefix}{name}/{number:016d}"
+        try:
+            await self._requests.put(key, msgspec.json.encode(version), create=True)
+        except Taken:
+            try:
+                found = await self._at(Object(key, 0, None, 0))
+            except Missing:
+                return None
+            if found._version.id != version.id:  # noqa: SLF001  # the same module
+                return None
+        # Whether it counts is decided by what is there now: see the stale writer above.
+        there = await self._versions(name)
+        last = there[-1] if there else None
+        if last is None or (last.key != key and not await self._was_made_from(last, version.id)):
+            await self._requests.delete(key)
+            return None
+        for each in there:
+            if _number_of(each.key) < number:
+                await self._requests.delete(each.key)
+        return Record(name, number, version, value, last.modified_ns)
+
+    async def _was_made_from(self, last: Object, version: str) -> bool:
+        try:
+            return version in (await self._at(last))._version.before  # noqa: SLF001  # the same module
+        except Missing:
+            return False
+
+    def _name_of(self, key: str) -> str:
+        return key.removeprefix(self._prefix).rpartition("/")[0]
+
+
+def _number_of(key: str) -> int:
+    return int(key.rpartition("/")[2])

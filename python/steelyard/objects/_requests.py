@@ -1,0 +1,199 @@
+"""Requests to the server, awaited, and their failures as errors."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+import anyio
+
+from steelyard._native import ObjectClient, ObjectRequest, RequestFailed
+from steelyard._runtime.calls import run_always, run_job
+from steelyard.errors import ServerRefused, SteelyardError, Unreachable
+from steelyard.model import Buffer
+
+__all__ = ("Missing", "Object", "Pages", "Requests", "Taken")
+
+_CONFLICTS = 12
+"""How often a request is tried again while another one for the same object is under way."""
+
+_NEXT_STEPS = {
+    "NoSuchBucket": "create the bucket, or correct its name",
+    "AccessDenied": "check the policy of the bucket and of these credentials",
+    "InvalidAccessKeyId": "check AWS_ACCESS_KEY_ID, or the profile",
+    "SignatureDoesNotMatch": "check AWS_SECRET_ACCESS_KEY and the region",
+    "RequestTimeTooSkewed": "set the clock of this machine",
+    "AuthorizationHeaderMalformed": "give the bucket's region: region=NAME in the address, or AWS_REGION",
+    "PermanentRedirect": "give the bucket's region: region=NAME in the address, or AWS_REGION",
+    "ExpiredToken": "get new temporary credentials",
+}
+
+ResultT = TypeVar("ResultT")
+_Row = tuple[str, int, str | None, int, bool]
+
+
+class Missing(Exception):  # no error of the caller's
+    """There is no such object or upload."""
+
+
+class Taken(Exception):
+    """The object exists already, or is no longer the one that was asked for."""
+
+
+class Object(NamedTuple):
+    """An object at the server.
+
+    Attributes:
+        key: its key, below the prefix.
+        size: its size, in bytes.
+        tag: its entity tag.
+        modified_ns: when it was written, by the server's clock: whole seconds, in nanoseconds since the epoch.
+        is_ours: whether a store has written it, not another program; unknown (False) in a listing.
+    """
+
+    key: str
+    size: int
+    tag: str | None
+    modified_ns: int
+    is_ours: bool = False
+
+
+class Requests:
+    """Requests for the objects below one prefix of a bucket.
+
+    Each method raises `Unreachable` if the server does not answer or fails in spite of several attempts, and `ServerRefused` if it refuses.
+
+    Cancellation:
+        Ends the request at once. The server may have done what it was asked.
+
+    Args:
+        address: the address, for messages.
+        client: the native client.
+        prefix: the prefix of all keys, with its slash.
+    """
+
+    def __init__(self, address: str, client: ObjectClient, prefix: str) -> None:
+        self.address = address
+        self._client = client
+        self._prefix = prefix
+
+    async def put(self, key: str, data: Buffer, *, create: bool) -> None:
+        """Write an object; with `create`, `Taken` is raised if it exists."""
+        await self._done(lambda: self._client.put(self._prefix + key, data, create=create))
+
+    async def get(
+        self, key: str, *, offset: int = 0, size: int | None = None, tag: str | None = None
+    ) -> tuple[Object, bytes]:
+        """Read an object, or a part of it; `Missing`, `Taken` if it has another tag."""
+        row, data = await self._done(lambda: self.start_get(key, offset=offset, size=size, tag=tag))
+        return self._object(row), data
+
+    def start_get(
+        self, key: str, *, offset: int = 0, size: int | None = None, tag: str | None = None
+    ) -> ObjectRequest[tuple[_Row, bytes]]:
+        """Start to read an object, or a part of it; `finish` waits for the end."""
+        part = None if size is None else (offset, size)
+        return self._client.get(self._prefix + key, range=part, tag=tag)
+
+    async def finish(self, request: ObjectRequest[ResultT]) -> ResultT:
+        """Wait for the end of a request that was started."""
+        try:
+            return await run_job(request, request.wait())
+        except RequestFailed as failed:
+            raise self._error(*failed.args) from None
+
+    async def head(self, key: str) -> Object:
+        """Look at an object; `Missing`."""
+        return self._object(await self._done(lambda: self._client.head(self._prefix + key)))
+
+    async def delete(self, key: str) -> None:
+        """Remove an object, if it exists."""
+        await self._done(lambda: self._client.delete(self._prefix + key))
+
+    async def page(self, prefix: str, *, after: str | None = None) -> tuple[list[Object], bool]:
+        """Return up to 1,000 objects whose keys begin with `prefix`, in order and after `after`; and whether there are more."""
+        start = None if after is None else self._prefix + after
+        rows, more = await self._done(lambda: self._client.list(self._prefix + prefix, after=start))
+        return [self._object(row) for row in rows], more
+
+    def pages(self, prefix: str, *, after: str | None = None) -> Pages:
+        """Return a cursor over all objects whose keys begin with `prefix`, in order."""
+        return Pages(self, prefix, after)
+
+    async def every(self, prefix: str) -> list[Object]:
+        """Return all objects whose keys begin with `prefix`, in order: for few."""
+        found: list[Object] = []
+        pages = self.pages(prefix)
+        while objects := await pages.next():
+            found.extend(objects)
+        return found
+
+    async def copy(self, source: str, target: str) -> None:
+        """Copy an object at the server; `Missing`."""
+        await self._done(lambda: self._client.copy(self._prefix + source, self._prefix + target))
+
+    async def begin(self, key: str) -> str:
+        """Begin a multipart upload, and return its ID."""
+        return await self._done(lambda: self._client.begin(self._prefix + key))
+
+    async def part(self, key: str, upload: str, number: int, *, path: str, offset: int, size: int) -> str:
+        """Send a part, a range of a file, and return what `complete` needs; `Missing` if the upload is gone."""
+        return await self._done(
+            lambda: self._client.part(self._prefix + key, upload, number, path=path, offset=offset, size=size)
+        )
+
+    async def complete(self, key: str, upload: str, parts: list[str]) -> None:
+        """Make the object of its parts; `Missing` if the upload is gone."""
+        await self._done(lambda: self._client.complete(self._prefix + key, upload, parts))
+
+    async def abort(self, key: str, upload: str) -> None:
+        """Discard a multipart upload, if it exists."""
+        await self._done(lambda: self._client.abort(self._prefix + key, upload))
+
+    async def _done(self, start: Callable[[], ObjectRequest[ResultT]]) -> ResultT:
+        for attempt in range(_CONFLICTS):
+            try:
+                request = start()
+                return await run_job(request, request.wait())
+            except RequestFailed as failed:
+                if failed.args[0] != "conflict" or attempt == _CONFLICTS - 1:
+                    raise self._error(*failed.args) from None
+            await anyio.sleep(random.uniform(0, min(2.0, 0.05 * 2**attempt)))  # noqa: S311  # jitter
+        raise AssertionError
+
+    def _error(self, kind: str, code: str | None, message: str) -> SteelyardError | Missing | Taken:
+        if kind == "not_found" and code != "NoSuchBucket":
+            return Missing(message)
+        if kind == "precondition":
+            return Taken(message)
+        if kind == "unreachable":
+            return Unreachable(self.address, reason=message)
+        step = _NEXT_STEPS.get(code or "")
+        return ServerRefused(self.address, server_code=code, reason=message if step is None else f"{message}: {step}")
+
+    async def aclose(self) -> None:
+        """End all requests, and the threads if no other store has requests."""
+        await run_always(self._client.close)
+
+    def _object(self, row: _Row) -> Object:
+        key, size, tag, modified, is_ours = row
+        # A listing has milliseconds and a look at the object has not: the same object has the same time in both.
+        return Object(key.removeprefix(self._prefix), size, tag, modified // 10**9 * 10**9, is_ours)
+
+
+class Pages:
+    """A cursor over objects. It is no generator, as it has nothing to close."""
+
+    def __init__(self, requests: Requests, prefix: str, after: str | None) -> None:
+        self._requests, self._prefix, self._after = requests, prefix, after
+        self._more = True
+
+    async def next(self) -> list[Object]:
+        """Return the next objects; none at the end."""
+        if not self._more:
+            return []
+        objects, self._more = await self._requests.page(self._prefix, after=self._after)
+        if objects:
+            self._after = objects[-1].key
+        return objects

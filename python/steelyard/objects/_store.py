@@ -1,0 +1,356 @@
+"""`ObjectStore` itself."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import AsyncGenerator, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+from anyio.lowlevel import checkpoint
+
+from steelyard._native import ObjectClient, RequestFailed
+from steelyard._runtime.calls import run
+from steelyard._runtime.fork import UNBOUND, Process, ProcessBound
+from steelyard._runtime.opening import opening
+from steelyard._runtime.refqueue import share_queue
+from steelyard.base import BaseStore
+from steelyard.content._put_many import UntilEnded
+from steelyard.digest import Algorithm, Digest
+from steelyard.errors import AlreadyExists, DataCorrupt, FailedPrecondition, NotFound, ServerRefused, Unsupported
+from steelyard.events import Events, EventSource
+from steelyard.local import LocalStore
+from steelyard.model import Descriptor, Info, OnProgress, PutManyResult, PutResult, Source, Sources, Status, Verified
+from steelyard.objects._address import ObjectAddress
+from steelyard.objects._blobs import Blobs
+from steelyard.objects._credentials import client_options
+from steelyard.objects._layout import IMAGES
+from steelyard.objects._marker import check_marker
+from steelyard.objects._names import ObjectImageNames
+from steelyard.objects._reader import ObjectReader, read_whole
+from steelyard.objects._records import Records
+from steelyard.objects._requests import Requests
+from steelyard.objects._uploads import SMALL, Sealed, Uploads
+from steelyard.objects._values import NameValue
+from steelyard.objects._verify import Verification, verify, verify_all
+from steelyard.objects._writer import ObjectWriter
+from steelyard.options import CommitOptions, IngestOptions, PutOptions
+from steelyard.transfer._small import small
+
+__all__ = ("ObjectStore",)
+
+_PUTS_AT_ONCE = 64
+"""Sources of `put_many` at a time, unless the caller says otherwise."""
+
+
+class _Open:
+    """What an open store has."""
+
+    def __init__(self, spool: LocalStore, requests: Requests, uploads: Uploads, events: EventSource) -> None:
+        self.spool, self.requests, self.uploads = spool, requests, uploads
+        self.blobs = Blobs(requests, events)
+        self.names = ObjectImageNames(Records(requests, IMAGES, NameValue), events)
+
+    async def commit(self, sealed: Sealed, options: CommitOptions) -> Info | None:
+        """Make sealed bytes a blob, and return its info, or None if it is stored already."""
+        if sealed.size <= SMALL:
+            return await self.blobs.store(sealed.digest, await run(sealed.read), options.labels)
+        try:
+            there = await self.blobs.look(sealed.digest)
+        except NotFound:
+            await self.blobs.announce(sealed.digest, options.labels)
+            found = await self.uploads.send(sealed)
+            return await self.blobs.added(sealed.digest, sealed.size, options.labels, found)
+        if not there.is_ours or there.size != sealed.size:
+            await self.blobs.replace(sealed.digest, partial(self.uploads.send, sealed))
+        return None
+
+
+class ObjectStore(ProcessBound, BaseStore):
+    """A store in a bucket of S3-compatible object storage.
+
+    ```python
+    async with ObjectStore("s3://bucket/prefix?endpoint=http://127.0.0.1:9000", spool="/var/spool/steelyard") as store:
+        result = await store.put("model.bin", ref="model")
+        assert result.digest in await store.infos([result.digest])
+    ```
+
+    A blob is an object at its digest, and nothing else. Several programs on several machines may use one prefix at the same time.
+    Credentials come from the environment, the shared files of AWS, or the role of the machine.
+
+    Args:
+        address: ``s3://BUCKET/PREFIX?endpoint=URL&region=NAME``.
+        spool: a directory of this machine for unfinished ingests, which need the space of their bytes until they are committed. By default
+            one below ``$XDG_CACHE_HOME/steelyard``, for each address its own. Ingests belong to the spool: another machine does not see them.
+        read_only: change nothing; also for servers that cannot keep a store.
+        retries: how often a request is tried again, with growing pauses.
+        timeout: the most seconds of a request with all its attempts, the transfer of its bytes aside.
+
+    Raises (when it is opened):
+        InvalidArgument: the address or a shared file is invalid.
+        ServerRefused: wrong credentials, no such bucket, or a server that lets two writers create the same object.
+        Unreachable: the server does not answer.
+        IncompatibleFormat: a newer release wrote the store.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        spool: str | os.PathLike[str] | None = None,
+        read_only: bool = False,
+        retries: int = 8,
+        timeout: int = 60,
+    ) -> None:
+        self._address = ObjectAddress.parse(address)
+        self._root = Path(spool) if spool is not None else _default_spool(self._address)
+        self._read_only, self._retries, self._timeout = read_only, retries, timeout
+        self._events = EventSource()
+        self._verified = Verification(self._root / "verified")
+        self._opened: _Open | None = None
+        self._process = UNBOUND
+
+    @property
+    def address(self) -> str:
+        """The address, without credentials."""
+        return str(self._address)
+
+    @property
+    def spool(self) -> Path:
+        """The directory of unfinished ingests."""
+        return self._root
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the store was opened read-only."""
+        return self._read_only
+
+    async def aopen(self) -> Self:
+        """Open the store, unless it is open; ``async with`` calls it."""
+        if self._opened is not None:
+            await checkpoint()
+            return self
+        options = await run(client_options, self._address)
+        try:
+            client = await run(_client, options, self._retries, self._timeout)
+        except RequestFailed as failed:
+            raise ServerRefused(self.address, reason=failed.args[2]) from None
+        prefix = f"{self._address.prefix}/" if self._address.prefix else ""
+        requests = Requests(self.address, client, prefix)
+        await check_marker(requests, self._root, read_only=self._read_only)
+        spool = LocalStore(self._root / "spool")
+        await spool.aopen()
+        share_queue(self, spool)
+        uploads = Uploads(requests, self._root / "uploads")
+        self._opened, self._process = _Open(spool, requests, uploads, self._events), Process()
+        return self
+
+    async def aclose(self) -> None:
+        """Close all writers; ingests are kept. A second call does nothing."""
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            try:
+                await opened.spool.aclose()
+            finally:
+                await opened.requests.aclose()
+        await checkpoint()
+
+    @property
+    def images(self) -> ObjectImageNames:
+        """The image names; see `steelyard.names`."""
+        return self._require().names
+
+    def events(self, *filters: str, buffer: int = 4096) -> Events:
+        """Iterate over the changes of this store object; see `Store.events`."""
+        return self._events.subscribe(filters, buffer=buffer)
+
+    # Provider and Ingester
+
+    @opening
+    async def reader_at(self, blob: Descriptor | Digest | str) -> ObjectReader:
+        """Open a blob for reading; see `Provider.reader_at`. Each read is a request."""
+        given = blob if isinstance(blob, Descriptor) else Descriptor(digest=Digest.parse(blob))
+        opened = self._require()
+        found = await opened.blobs.look(given.digest)
+        if given.size is not None and given.size != found.size:
+            raise DataCorrupt(given.digest, expected=f"{given.size} bytes", actual=f"{found.size} bytes")
+        return ObjectReader(opened.requests, given.digest, found)
+
+    async def get(self, digest: Digest | str) -> bytes:
+        """Return a whole blob, verified; see `Store.get`."""
+        return await read_whole(self._require().requests, Digest.parse(digest))
+
+    @opening
+    async def writer(
+        self,
+        ref: str,
+        *,
+        size: int | None = None,
+        expected: Digest | str | None = None,
+        algorithm: Algorithm | None = None,
+    ) -> ObjectWriter:
+        """Start or resume an ingest in the spool; see `Ingester.writer`."""
+        opened = self._changeable("writer")
+        options = IngestOptions.parse(ref, size=size, expected=expected, algorithm=algorithm)
+        local = await opened.spool.writer(
+            ref, size=options.size, expected=options.expected, algorithm=options.algorithm
+        )
+        try:
+            await self._check_absent(ref, options)
+        except BaseException:
+            await local.aclose()
+            raise
+        return ObjectWriter(local, self._publish)
+
+    async def _check_absent(self, ref: str, options: IngestOptions) -> None:
+        """Raise AlreadyExists, and drop the ingest, if the expected blob is stored."""
+        if options.expected is not None and await self._require().blobs.has(options.expected, options.size):
+            await self._end(ref)
+            raise AlreadyExists(options.expected)
+
+    async def _publish(self, sealed: Sealed, options: CommitOptions) -> Info:
+        """Make sealed bytes a blob, and remove their ingest."""
+        opened = self._require()
+        assert sealed.name is not None  # noqa: S101  # the ref of an ingest
+        info = await opened.commit(sealed, options)
+        await self._end(sealed.name)
+        if info is None:
+            raise AlreadyExists(sealed.digest)
+        return info
+
+    async def _end(self, ref: str) -> None:
+        """Remove an ingest whose blob is stored."""
+        opened = self._require()
+        await opened.uploads.forget(ref)
+        await opened.spool.abort(ref)
+
+    # Manager
+
+    async def info(self, digest: Digest | str) -> Info:
+        """Return the info of a blob; see `Manager.info`. It takes two requests, or three for a blob with labels."""
+        return await self._require().blobs.info(Digest.parse(digest))
+
+    async def infos(self, digests: Iterable[Digest | str]) -> dict[Digest, Info]:
+        """Return the `Info` of each stored digest, with several requests at a time."""
+        await checkpoint()
+        return await self._require().blobs.infos([Digest.parse(digest) for digest in digests])
+
+    async def exists(self, digest: Digest | str) -> bool:
+        """Return whether the blob is stored, with one request."""
+        return await self._require().blobs.has(Digest.parse(digest))
+
+    async def update(self, info: Info, *fieldpaths: str) -> Info:
+        """Set a blob's labels; see `Manager.update`."""
+        return await self._changeable("update").blobs.update(info, fieldpaths)
+
+    def walk(self, *filters: str) -> AsyncGenerator[Info, None]:
+        """Iterate over matching blobs in the order of their digests; see `Manager.walk`. A page of 1,000 blobs takes two requests."""
+        return self._require().blobs.walk(filters)
+
+    async def delete(self, digest: Digest | str) -> None:
+        """Delete a blob and its labels; see `Manager.delete`."""
+        blobs, name = self._changeable("delete").blobs, Digest.parse(digest)
+        await blobs.delete(name)
+        blobs.report_deleted(name, "deleted")
+
+    # IngestManager
+
+    async def status(self, ref: str) -> Status:
+        """Return the status of an ingest in the spool; see `IngestManager.status`."""
+        return await self._require().spool.status(ref)
+
+    async def list_statuses(self, *filters: str) -> list[Status]:
+        """Return the matching ingests in the spool; see `IngestManager.list_statuses`."""
+        return await self._require().spool.list_statuses(*filters)
+
+    async def abort(self, ref: str) -> None:
+        """Discard an ingest and its unfinished upload; see `IngestManager.abort`."""
+        opened = self._changeable("abort")
+        await opened.spool.abort(ref)
+        await opened.uploads.discard(ref)
+
+    # Store
+
+    async def _put(self, source: Source, options: PutOptions) -> PutResult:
+        """Store a source. One of up to 8 MiB without a ref takes one request and nothing in the spool."""
+        opened = self._changeable("put")
+        if options.ref is None:
+            whole = await small(source, most=SMALL)
+            if whole is not None:
+                return await opened.blobs.put(whole, options)
+        return await super()._put(source, options)
+
+    def _put_many(
+        self, sources: Sources, options: PutOptions, concurrency: int | None
+    ) -> AsyncGenerator[PutManyResult, None]:
+        results = super()._put_many(sources, options, _PUTS_AT_ONCE if concurrency is None else concurrency)
+        return results if self._lease is None else UntilEnded(results)
+
+    # Verification
+
+    async def verify(
+        self, digest: Digest | str, *, quarantine: bool = True, on_progress: OnProgress | None = None
+    ) -> None:
+        """Read a blob again and compare it with its digest.
+
+        Args:
+            digest: the blob.
+            quarantine: keep the bytes of a damaged blob below ``quarantine/``, and delete the blob.
+            on_progress: called with `Progress`.
+
+        Raises:
+            NotFound: the blob is not stored.
+            DataCorrupt: the bytes do not match the digest.
+        """
+        opened = self._changeable("verify with quarantine") if quarantine else self._require()
+        await verify(
+            opened.requests, opened.blobs, Digest.parse(digest), quarantine=quarantine, on_progress=on_progress
+        )
+
+    def verify_all(
+        self,
+        *,
+        concurrency: int = 4,
+        resume: bool = False,
+        quarantine: bool = True,
+        on_progress: OnProgress | None = None,
+    ) -> AsyncGenerator[Verified, None]:
+        """Verify every blob and yield the result of each when it is known.
+
+        Args:
+            concurrency: the number of blobs at a time.
+            resume: go on where the last run with this spool was left, if that did not reach its end.
+            quarantine: as for `verify`.
+            on_progress: called with `Progress`.
+        """
+        opened = self._changeable("verify with quarantine") if quarantine else self._require()
+        return verify_all(
+            opened.requests,
+            opened.blobs,
+            self._verified,
+            concurrency=concurrency,
+            resume=resume,
+            quarantine=quarantine,
+            on_progress=on_progress,
+        )
+
+    def _require(self) -> _Open:
+        if self._opened is None:
+            raise FailedPrecondition(f"store {self.address}: not open; use it in `async with`")
+        return self._opened
+
+    def _changeable(self, operation: str) -> _Open:
+        if self._read_only:
+            raise Unsupported(self.address, operation=f"{operation} in a store that is open read-only")
+        return self._require()
+
+
+def _client(options: dict[str, str], retries: int, timeout: int) -> ObjectClient:
+    return ObjectClient(options, retries=retries, timeout=timeout)
+
+
+def _default_spool(address: ObjectAddress) -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "steelyard" / "spool" / hashlib.sha256(str(address).encode()).hexdigest()[:16]

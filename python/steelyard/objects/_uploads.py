@@ -1,0 +1,263 @@
+"""Uploads: a sealed ingest becomes an object, by one request or by many that a later process can go on with.
+
+The parts that the server has acknowledged are noted in a file beside the spool, one line each, durably. After a crash only the parts that were
+on their way are sent again. `ListParts` would tell the same, but not every server has it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from steelyard._runtime.calls import run, run_always
+from steelyard._runtime.concurrent import map_concurrently
+from steelyard.digest import Digest
+from steelyard.errors import DataCorrupt, InvalidArgument, SteelyardError, StorageError, Unreachable
+from steelyard.objects._layout import blob_key
+from steelyard.objects._requests import Missing, Object, Requests
+
+__all__ = ("Sealed", "Uploads")
+
+SMALL = 8 << 20
+"""A blob of up to so many bytes is sent by one request."""
+
+_PARTS = 10_000
+"""The most parts of an upload."""
+
+_LEAST_PART = 8 << 20
+"""The size of the parts of a blob that is not too large for them."""
+
+_AT_ONCE = 8
+"""Parts on their way at once."""
+
+_BEGINNINGS = 3
+"""How often an upload that the server has forgotten is begun."""
+
+
+class Sealed(msgspec.Struct, frozen=True, kw_only=True):
+    """The bytes to upload.
+
+    Attributes:
+        digest, size: the blob.
+        path: a file with its bytes.
+        name: the ref of the ingest, under which the upload is noted; None for one that is not noted.
+    """
+
+    digest: Digest
+    size: int
+    path: str
+    name: str | None
+
+    def read(self) -> bytes:
+        """Return the bytes; for few."""
+        with open(self.path, "rb", buffering=0) as file:  # noqa: PTH123  # a path of /proc
+            pieces, left = [], self.size
+            while left and (piece := file.read(left)):
+                pieces.append(piece)
+                left -= len(piece)
+        return b"".join(pieces)
+
+
+class _Header(msgspec.Struct, frozen=True, kw_only=True):
+    """The first line of a note."""
+
+    digest: str
+    size: int
+    part: int
+    upload: str
+
+
+class Uploads:
+    """The uploads of one spool.
+
+    Args:
+        requests: the server.
+        directory: has the notes.
+    """
+
+    def __init__(self, requests: Requests, directory: Path) -> None:
+        self._requests = requests
+        self._directory = directory
+
+    async def send(self, sealed: Sealed) -> Object:
+        """Make an object of the bytes, in parts, and return it when the server has all of them.
+
+        Cancellation:
+            The parts that arrived are noted; the next call for the same ref goes on.
+        """
+        key = blob_key(sealed.digest)
+        await self._send_in_parts(key, sealed)
+        found = await self._requests.head(key)
+        if found.size != sealed.size:
+            raise DataCorrupt(
+                sealed.digest, expected=f"{sealed.size} bytes at the server", actual=f"{found.size} bytes"
+            )
+        return found
+
+    async def _send_in_parts(self, key: str, sealed: Sealed) -> None:
+        for _ in range(_BEGINNINGS):
+            note = await run(_Note.find, self._file(sealed.name), sealed)
+            if note is None:
+                upload = await self._requests.begin(key)
+                note = await run_always(_Note.begin, self._file(sealed.name), sealed, upload)
+            try:
+                await self._send_missing(key, sealed, note)
+                await self._requests.complete(
+                    key, note.header.upload, [note.parts[number] for number in sorted(note.parts)]
+                )
+            except Missing:
+                # Somebody has discarded the upload, or our own answer was lost and it is complete.
+                await run_always(note.remove)
+                if await self._is_there(key, sealed.size):
+                    return
+                continue
+            await run_always(note.remove)
+            return
+        raise Unreachable(
+            self._requests.address, reason=f"{key}: the server has forgotten the upload {_BEGINNINGS} times"
+        )
+
+    async def _send_missing(self, key: str, sealed: Sealed, note: _Note) -> None:
+        part = note.header.part
+        numbers = [number for number in range(-(-sealed.size // part)) if number not in note.parts]
+
+        def size_of(number: int) -> int:
+            return min(part, sealed.size - number * part)
+
+        async def send(number: int) -> None:
+            size = size_of(number)
+            answer = await self._requests.part(
+                key, note.header.upload, number, path=sealed.path, offset=number * part, size=size
+            )
+            # DURABILITY: noted when the server has it; a part whose note is lost is sent again, which is harmless.
+            await run_always(note.add, number, answer)
+
+        await map_concurrently(numbers, send, concurrency=_AT_ONCE)
+
+    async def _is_there(self, key: str, size: int) -> bool:
+        with suppress(Missing):
+            return (await self._requests.head(key)).size == size
+        return False
+
+    async def discard(self, ref: str) -> None:
+        """Discard the upload of an ingest, if there is one."""
+        note = await run(_Note.load, self._file(ref))
+        if note is None:
+            return
+        with suppress(InvalidArgument):
+            await self._requests.abort(blob_key(Digest.parse(note.header.digest)), note.header.upload)
+        await run_always(note.remove)
+
+    async def forget(self, ref: str) -> None:
+        """Discard the upload of an ingest as `discard` does, unless the server cannot be asked."""
+        with suppress(SteelyardError):
+            await self.discard(ref)
+
+    def _file(self, ref: str | None) -> Path | None:
+        return None if ref is None else self._directory / hashlib.sha256(ref.encode()).hexdigest()
+
+
+class _Note:
+    """What is known of one upload: a file, or memory only for one without a name."""
+
+    def __init__(self, file: Path | None, header: _Header, parts: dict[int, str]) -> None:
+        self._file = file
+        self.header = header
+        self.parts = parts
+
+    @classmethod
+    def load(cls, file: Path | None) -> _Note | None:
+        """Return the note in a file. A last line that was not written whole is passed over."""
+        if file is None:
+            return None
+        try:
+            lines = file.read_bytes().split(b"\n")[:-1]
+        except FileNotFoundError:
+            return None
+        try:
+            header = msgspec.json.decode(lines[0], type=_Header) if lines else None
+            parts = dict(_part_lines(lines[1:]))
+        except msgspec.MsgspecError:
+            header, parts = None, {}
+        return None if header is None else cls(file, header, parts)
+
+    @classmethod
+    def find(cls, file: Path | None, sealed: Sealed) -> _Note | None:
+        """Return the note in a file if it is of these bytes."""
+        note = cls.load(file)
+        is_same = note is not None and (note.header.digest, note.header.size) == (str(sealed.digest), sealed.size)
+        return note if is_same else None
+
+    @classmethod
+    def begin(cls, file: Path | None, sealed: Sealed, upload: str) -> _Note:
+        """Note a new upload, durably."""
+        header = _Header(digest=str(sealed.digest), size=sealed.size, part=_part_size(sealed.size), upload=upload)
+        if file is not None:
+            with StorageErrors(file):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                temporary = file.with_suffix(".new")
+                _write(temporary, os.O_CREAT | os.O_TRUNC, msgspec.json.encode(header) + b"\n")
+                temporary.rename(file)
+                _sync_directory(file.parent)
+        return cls(file, header, {})
+
+    def add(self, number: int, answer: str) -> None:
+        """Note a part, durably."""
+        if self._file is not None:
+            with StorageErrors(self._file):
+                _write(self._file, os.O_APPEND, msgspec.json.encode([number, answer]) + b"\n")
+        self.parts[number] = answer
+
+    def remove(self) -> None:
+        """Remove the note."""
+        if self._file is not None:
+            self._file.unlink(missing_ok=True)
+
+
+class StorageErrors:
+    """Raises what the operating system raises as the store's own errors."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, OSError) and not isinstance(error, SteelyardError):
+            raise StorageError.of(error, operation="note an upload", path=str(self._path)) from None
+
+
+def _part_lines(lines: list[bytes]) -> Iterator[tuple[int, str]]:
+    for line in lines:
+        number, answer = msgspec.json.decode(line, type=tuple[int, str])
+        yield number, answer
+
+
+def _part_size(size: int) -> int:
+    needed = -(-size // _PARTS)
+    return max(_LEAST_PART, -(-needed // (1 << 20)) << 20)
+
+
+def _write(path: Path, flags: int, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | flags, 0o600)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

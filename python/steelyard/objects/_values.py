@@ -1,0 +1,90 @@
+"""What records hold, and times."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from steelyard.digest import Digest
+from steelyard.model import Descriptor, Image, Labels
+
+__all__ = ("LabelValue", "NameValue", "after", "to_time")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class LabelValue(msgspec.Struct, frozen=True, kw_only=True):
+    """The labels of a blob.
+
+    Attributes:
+        labels: the labels.
+        at: when they were set, by the clock of who set them.
+        blob: the object that they belong to, or None for one that is about to be created: an object of the same key that is created
+            after a deletion has none of its labels.
+    """
+
+    labels: dict[str, str]
+    at: datetime
+    blob: str | None
+
+
+class NameValue(msgspec.Struct, frozen=True, kw_only=True):
+    """An image name.
+
+    Attributes:
+        name: the name.
+        digest, size, media_type, annotations: the fields of its target.
+        labels: its labels.
+        created_at, updated_at: its times, by the clocks of who changed it.
+    """
+
+    name: str
+    digest: str
+    size: int | None
+    media_type: str | None
+    annotations: dict[str, str]
+    labels: dict[str, str]
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, image: Image) -> NameValue:
+        """Return what is stored of an image name."""
+        target = image.target
+        return cls(
+            name=image.name,
+            digest=str(target.digest),
+            size=target.size,
+            media_type=target.media_type,
+            annotations=dict(target.annotations),
+            labels=dict(image.labels),
+            created_at=image.created_at,
+            updated_at=image.updated_at,
+        )
+
+    def image(self) -> Image:
+        """Return the image name."""
+        target = Descriptor(
+            digest=Digest.parse(self.digest),
+            size=self.size,
+            media_type=self.media_type,
+            annotations=Labels(self.annotations),
+        )
+        return Image(
+            name=self.name,
+            target=target,
+            created_at=self.created_at,
+            updated_at=self.updated_at,
+            labels=Labels(self.labels),
+        )
+
+
+def to_time(ns: int) -> datetime:
+    """Return nanoseconds since the epoch as a time in UTC."""
+    return _EPOCH + timedelta(microseconds=ns // 1000)
+
+
+def after(earlier: datetime) -> datetime:
+    """Return the time now, or one just after `earlier` if a clock is behind."""
+    return max(datetime.now(UTC), earlier + timedelta(microseconds=1))

@@ -1,0 +1,155 @@
+"""Reading blobs again."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+from uuid import uuid4
+
+from anyio import EndOfStream
+
+from steelyard._runtime.calls import run, run_always
+from steelyard._runtime.concurrent import Emit, check_concurrency, emitted, map_unordered
+from steelyard.digest import Digest
+from steelyard.errors import DataCorrupt, InvalidArgument, NotFound
+from steelyard.model import Info, OnProgress, Progress, Verified
+from steelyard.objects._blobs import Blobs
+from steelyard.objects._layout import blob_key, label_name
+from steelyard.objects._reader import ObjectReader
+from steelyard.objects._requests import Missing, Requests
+
+__all__ = ("verify", "verify_all")
+
+_PIECE = 4 << 20
+
+
+async def verify(
+    requests: Requests, blobs: Blobs, digest: Digest, *, quarantine: bool, on_progress: OnProgress | None
+) -> None:
+    """Compare a blob with its digest; see `ObjectStore.verify`."""
+    found = await blobs.look(digest)
+    done = 0
+    try:
+        async with ObjectReader(requests, digest, found) as reader, reader.stream() as stream:
+            while True:
+                try:
+                    done += len(await stream.receive(_PIECE))
+                except EndOfStream:
+                    break
+                if on_progress is not None:
+                    on_progress(Progress(phase="verify", name=str(digest), done=done, total=found.size))
+    except DataCorrupt:
+        if quarantine:
+            await _move_aside(requests, blobs, digest)
+        raise
+    if on_progress is not None and not done:
+        on_progress(Progress(phase="verify", name=str(digest), done=0, total=found.size))
+
+
+class Verification:
+    """How far a run over all blobs has come: all up to `last` are verified, and some after it.
+
+    Args:
+        file: keeps `last` for a run of another process.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._begun: deque[Digest] = deque()
+        self._beyond: set[Digest] = set()
+        self.last: Digest | None = None
+
+    async def start(self, *, resume: bool) -> None:
+        """Go on after the last run, or begin anew."""
+        self._begun.clear()
+        if not resume:
+            self._beyond.clear()
+        self.last = await run(_load, self._file) if resume else None
+
+    def begin(self, digest: Digest) -> bool:
+        """Note that a blob comes next, and return whether it has to be verified."""
+        self._begun.append(digest)
+        return digest not in self._beyond
+
+    def end(self, digest: Digest) -> None:
+        """Note that a blob is verified."""
+        self._beyond.add(digest)
+        while self._begun and self._begun[0] in self._beyond:
+            self.last = self._begun.popleft()
+            self._beyond.discard(self.last)
+
+    async def save(self, *, ended: bool) -> None:
+        """Keep how far this run has come; nothing if it has come to its end."""
+        if ended:
+            self._beyond.clear()
+        await run_always(_save, self._file, None if ended else self.last)
+
+
+def _load(file: Path) -> Digest | None:
+    try:
+        return Digest.parse(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, InvalidArgument):
+        return None
+
+
+def _save(file: Path, last: Digest | None) -> None:
+    if last is None:
+        file.unlink(missing_ok=True)
+    else:
+        file.write_text(str(last), encoding="utf-8")
+
+
+def verify_all(
+    requests: Requests,
+    blobs: Blobs,
+    state: Verification,
+    *,
+    concurrency: int,
+    resume: bool,
+    quarantine: bool,
+    on_progress: OnProgress | None,
+) -> AsyncGenerator[Verified, None]:
+    """Verify every blob that `state` lacks; see `ObjectStore.verify_all`."""
+    check_concurrency(concurrency)
+
+    async def one(info: Info, emit: Emit[Verified]) -> None:
+        error = None
+        try:
+            await verify(requests, blobs, info.digest, quarantine=quarantine, on_progress=on_progress)
+        except NotFound:
+            return  # it was deleted meanwhile
+        except DataCorrupt as damage:
+            error = damage
+        await emit([Verified(digest=info.digest, size=info.size, error=error)])
+
+    async def each(index: int, info: Info, emit: Emit[Verified]) -> None:
+        del index
+        if state.begin(info.digest):
+            await one(info, emit)
+        state.end(info.digest)
+
+    async def work(emit: Emit[Verified]) -> None:
+        await state.start(resume=resume)
+        ended = False
+        try:
+            walk = map_unordered(blobs.walk((), start=state.last), each, concurrency=concurrency)
+            async with aclosing(walk) as results:
+                async for result in results:
+                    await emit([result])
+            ended = True
+        finally:
+            await state.save(ended=ended)
+
+    return emitted(work)
+
+
+async def _move_aside(requests: Requests, blobs: Blobs, digest: Digest) -> None:
+    """Keep the bytes of a damaged blob, and remove the blob."""
+    try:
+        await requests.copy(blob_key(digest), f"quarantine/{label_name(digest)}-{uuid4().hex[:8]}")
+    except Missing:
+        return  # somebody else was faster
+    await blobs.delete(digest)
+    blobs.report_deleted(digest, "quarantined")

@@ -1,0 +1,67 @@
+"""A source whose bytes fit in memory, for stores that send a whole blob at once."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import cast
+
+from steelyard._runtime.buffers import view
+from steelyard._runtime.calls import run
+from steelyard.model import Buffer, FileRange, Source
+from steelyard.options import name_of, path_error
+
+__all__ = ("Small", "small")
+
+
+class Small:
+    """The bytes of a source that fits in memory.
+
+    Attributes:
+        data: the bytes.
+        name: its name in progress reports.
+        size: its size, in bytes.
+    """
+
+    def __init__(self, data: Buffer, name: str) -> None:
+        self.data = data
+        self.name = name
+        self.size = memoryview(data).nbytes
+
+
+async def small(source: Source, *, most: int) -> Small | None:
+    """Return the source, if it is in memory or a file on disk, and has at most `most` bytes.
+
+    Raises:
+        OSError: the file does not open.
+    """
+    if isinstance(source, str | os.PathLike):
+        try:
+            content = await run(_read, Path(source), most)
+        except (OSError, ValueError) as error:
+            raise path_error(source, error) from None
+        return None if content is None else Small(content, name_of(source))
+    if isinstance(source, FileRange):
+        return None
+    try:
+        data = view(cast("Buffer", source))
+    except TypeError:
+        return None
+    if data.nbytes > most:
+        return None
+    return Small(source if type(source) is bytes else data, name_of(source))
+
+
+def _read(path: Path, most: int) -> bytes | None:
+    """Return the content of a small regular file, or None."""
+    with path.open("rb", buffering=0) as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode) or found.st_size > most:
+            return None
+        pieces = []
+        while piece := file.read(most + 1):
+            pieces.append(piece)
+            if sum(map(len, pieces)) > most:
+                return None  # it grows
+        return b"".join(pieces)

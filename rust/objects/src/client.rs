@@ -1,0 +1,223 @@
+//! One bucket at one server.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, Checksum, S3ConditionalPut};
+use object_store::list::{PaginatedListOptions, PaginatedListStore as _};
+use object_store::multipart::{MultipartStore as _, PartId};
+use object_store::path::Path;
+use object_store::{
+    Attribute, AttributeValue, Attributes, BackoffConfig, ClientOptions, GetOptions, GetRange, GetResult, ObjectMeta,
+    ObjectStore as _, ObjectStoreExt as _, PutMode, PutMultipartOptions, PutOptions, PutPayload, RetryConfig,
+};
+use steelyard_core::sys::ProcessBound;
+
+use crate::error::{Error, Kind, Result};
+use crate::operation::{Meta, Operation, Outcome, Page, Payload};
+use crate::request::{Ending, Request};
+use crate::runtime::{Limits, Threads, threads};
+
+/// The slowest rate at which a transfer may still succeed, in bytes per second.
+const SLOWEST: u64 = 64 << 10;
+
+/// The longest wait between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The name of the metadata of each object that this crate writes.
+const MARK: &str = "steelyard";
+
+/// How a bucket is reached.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Settings of `object_store`, by their names there: `bucket`, `region`, `endpoint`, `access_key_id` and so on.
+    pub options: Vec<(String, String)>,
+    /// How often a request is tried again.
+    pub retries: usize,
+    /// The longest time of a request with all attempts, in seconds, transfers of its bytes aside.
+    pub timeout: u64,
+}
+
+/// One bucket at one server.
+pub struct Client {
+    store: Arc<AmazonS3>,
+    threads: Arc<ProcessBound<Threads>>,
+    timeout: u64,
+}
+
+impl Client {
+    /// A client. It connects with the first request.
+    pub fn new(settings: &Settings) -> Result<Self> {
+        // TLS needs a library for its algorithms. Another part of the process may have chosen one, which is as good.
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let threads = threads().map_err(|error| Error::new(Kind::Unreachable, format!("start threads: {error}")))?;
+        let here =
+            threads.get(|| "object store".to_owned()).map_err(|error| Error::new(Kind::Invalid, error.to_string()))?;
+        let _inside = here.handle().enter();
+        Ok(Self { store: Arc::new(store(settings)?), timeout: settings.timeout, threads: Arc::clone(&threads) })
+    }
+
+    /// Start a request.
+    pub fn start(&self, operation: Operation) -> Arc<Request> {
+        let request = Arc::new(Request::default());
+        let Some(here) = self.threads.here() else {
+            request.end(Err(Error::new(Kind::Invalid, "opened before a fork")));
+            return request;
+        };
+        // Not the threads: the last client ends them, and waits for them.
+        let (store, limits) = (Arc::clone(&self.store), Arc::clone(&here.limits));
+        let seconds = self.timeout + operation.bytes() as u64 / SLOWEST;
+        let ending = Ending(Arc::clone(&request));
+        let task = here.handle().spawn(async move {
+            // Moved in here: it is dropped when the task is aborted, too.
+            let ending = ending;
+            ending.0.end(within(&limits, operation.bytes(), seconds, perform(&store, operation)).await);
+        });
+        request.made_by(task.abort_handle());
+        request
+    }
+}
+
+/// Wait for a place and for memory, and then for the outcome, but not longer than the deadline.
+async fn within(
+    limits: &Limits,
+    bytes: usize,
+    seconds: u64,
+    work: impl Future<Output = Result<Outcome>>,
+) -> Result<Outcome> {
+    let (Ok(_bytes), Ok(_place)) =
+        (limits.bytes.acquire_many(Limits::units(bytes)).await, limits.requests.acquire().await)
+    else {
+        return Err(Error::late(seconds));
+    };
+    tokio::time::timeout(Duration::from_secs(seconds), work).await.unwrap_or_else(|_| Err(Error::late(seconds)))
+}
+
+fn store(settings: &Settings) -> Result<AmazonS3> {
+    let retry = RetryConfig {
+        backoff: BackoffConfig { max_backoff: LONGEST_PAUSE, ..BackoffConfig::default() },
+        max_retries: settings.retries,
+        retry_timeout: Duration::from_secs(settings.timeout),
+    };
+    // One request may take long, if bytes still arrive: `within` has the limit of the whole.
+    let options = ClientOptions::new()
+        .with_timeout_disabled()
+        .with_read_timeout(Duration::from_secs(settings.timeout))
+        .with_connect_timeout(Duration::from_secs(settings.timeout.min(10)))
+        .with_http1_only();
+    let mut builder = AmazonS3Builder::from_env();
+    builder = builder.with_client_options(options);
+    for (name, value) in &settings.options {
+        let key: AmazonS3ConfigKey = name.parse()?;
+        builder = builder.with_config(key, value);
+    }
+    let builder = builder
+        .with_retry(retry)
+        .with_conditional_put(S3ConditionalPut::ETagMatch)
+        .with_checksum_algorithm(Checksum::SHA256)
+        .with_disable_tagging(true);
+    Ok(builder.build()?)
+}
+
+async fn perform(store: &AmazonS3, operation: Operation) -> Result<Outcome> {
+    Ok(match operation {
+        Operation::Put { key, data, create } => {
+            let mode = if create { PutMode::Create } else { PutMode::Overwrite };
+            let options = PutOptions { mode, attributes: mark(), ..PutOptions::default() };
+            let put = store.put_opts(&path(&key)?, PutPayload::from(data), options).await?;
+            Outcome::Text(put.e_tag.unwrap_or_default())
+        }
+        Operation::Get { key, range, tag } => {
+            let options = GetOptions { range: range.map(GetRange::Bounded), if_match: tag, ..GetOptions::default() };
+            let got = store.get_opts(&path(&key)?, options).await?;
+            let meta = looked_at(&got);
+            Outcome::Object(meta, got.bytes().await?)
+        }
+        Operation::Head { key } => {
+            let options = GetOptions { head: true, ..GetOptions::default() };
+            Outcome::Meta(looked_at(&store.get_opts(&path(&key)?, options).await?))
+        }
+        Operation::Delete { key } => {
+            match store.delete(&path(&key)?).await {
+                Err(object_store::Error::NotFound { .. }) | Ok(()) => {}
+                Err(error) => return Err(error.into()),
+            }
+            Outcome::Done
+        }
+        Operation::List { prefix, after, limit } => {
+            let options =
+                PaginatedListOptions { offset: after, max_keys: Some(limit), ..PaginatedListOptions::default() };
+            let page = store.list_paginated(Some(&prefix), options).await?;
+            Outcome::Page(Page {
+                objects: page.result.objects.into_iter().map(meta).collect(),
+                more: page.page_token.is_some(),
+            })
+        }
+        Operation::Copy { from, to } => {
+            store.copy(&path(&from)?, &path(&to)?).await?;
+            Outcome::Done
+        }
+        Operation::Begin { key } => {
+            let options = PutMultipartOptions { attributes: mark(), ..PutMultipartOptions::default() };
+            Outcome::Text(store.create_multipart_opts(&path(&key)?, options).await?)
+        }
+        Operation::Part { key, upload, number, data } => {
+            let data = PutPayload::from(read(data).await?);
+            Outcome::Text(store.put_part(&path(&key)?, &upload, number, data).await?.content_id)
+        }
+        Operation::Complete { key, upload, parts } => {
+            let parts = parts.into_iter().map(|content_id| PartId { content_id }).collect();
+            let put = store.complete_multipart(&path(&key)?, &upload, parts).await?;
+            Outcome::Text(put.e_tag.unwrap_or_default())
+        }
+        Operation::Abort { key, upload } => {
+            match store.abort_multipart(&path(&key)?, &upload).await {
+                Err(object_store::Error::NotFound { .. }) | Ok(()) => {}
+                Err(error) => return Err(error.into()),
+            }
+            Outcome::Done
+        }
+    })
+}
+
+async fn read(data: Payload) -> Result<Bytes> {
+    let (path, offset, size) = match data {
+        Payload::Bytes(bytes) => return Ok(bytes),
+        Payload::File { path, offset, size } => (path, offset, size),
+    };
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut buffer = vec![0; size];
+        File::open(&path)?.read_exact_at(&mut buffer, offset)?;
+        Ok::<_, std::io::Error>(Bytes::from(buffer))
+    });
+    let read = reading.await.map_err(|_| Error::new(Kind::Cancelled, "the read was cancelled"))?;
+    read.map_err(|error| Error::new(Kind::File(error.raw_os_error().unwrap_or(5)), error.to_string()))
+}
+
+fn path(key: &str) -> Result<Path> {
+    Path::parse(key).map_err(|error| Error::new(Kind::Invalid, error.to_string()))
+}
+
+/// What objects of this crate have, and an object that another program writes at the same key has not.
+fn mark() -> Attributes {
+    Attributes::from_iter([(Attribute::Metadata(MARK.into()), AttributeValue::from("1"))])
+}
+
+/// An object that was looked at or read.
+fn looked_at(got: &GetResult) -> Meta {
+    let is_ours = got.attributes.get(&Attribute::Metadata(MARK.into())).is_some();
+    Meta { is_ours, ..meta(got.meta.clone()) }
+}
+
+fn meta(meta: ObjectMeta) -> Meta {
+    Meta {
+        key: meta.location.to_string(),
+        size: meta.size,
+        tag: meta.e_tag,
+        modified_ns: meta.last_modified.timestamp_nanos_opt().unwrap_or_default(),
+        is_ours: false,
+    }
+}

@@ -1,0 +1,118 @@
+//! The failure of a request: its kind, the server's code and a text for people.
+
+use std::error::Error as _;
+
+use object_store::client::{HttpError, HttpErrorKind};
+
+/// The result of a request.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// What a caller can do about it.
+    pub kind: Kind,
+    /// The server's code, such as `NoSuchBucket`, where it gave one.
+    pub code: Option<String>,
+    /// For people. It has no credentials: requests are signed in their headers, and headers are in no text.
+    pub message: String,
+}
+
+/// The kinds of failures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// There is no such object, upload or bucket.
+    NotFound,
+    /// The object exists already, or it is no longer the one that was asked for (HTTP 412).
+    Precondition,
+    /// Another request for the same object is under way (HTTP 409): try again.
+    Conflict,
+    /// The credentials are wrong, or do not permit the operation.
+    Denied,
+    /// The server does not answer.
+    Unreachable,
+    /// The server has refused for another reason.
+    Refused,
+    /// A setting is invalid.
+    Invalid,
+    /// A local file could not be read.
+    File(i32),
+    /// The caller no longer wants the outcome. The request may have had its effect.
+    Cancelled,
+}
+
+impl Error {
+    /// A failure without a code of the server.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, code: None, message: message.into() }
+    }
+
+    /// The request took longer than its deadline.
+    pub(crate) fn late(seconds: u64) -> Self {
+        Self::new(Kind::Unreachable, format!("no answer within {seconds} s"))
+    }
+}
+
+impl From<object_store::Error> for Error {
+    fn from(error: object_store::Error) -> Self {
+        let text = chain(&error);
+        let (status, code) = (status_in(&text), element(&text, "Code"));
+        let kind = match &error {
+            object_store::Error::NotFound { .. } => Kind::NotFound,
+            object_store::Error::Precondition { .. } | object_store::Error::NotModified { .. } => Kind::Precondition,
+            object_store::Error::AlreadyExists { .. } if status == Some(409) => Kind::Conflict,
+            object_store::Error::AlreadyExists { .. } => Kind::Precondition,
+            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => Kind::Denied,
+            object_store::Error::UnknownConfigurationKey { .. } | object_store::Error::InvalidPath { .. } => {
+                Kind::Invalid
+            }
+            _ if is_transport(&error) || status.is_some_and(|status| status >= 500) => Kind::Unreachable,
+            _ => Kind::Refused,
+        };
+        let message = match (&code, element(&text, "Message"), status) {
+            (Some(code), Some(said), _) => format!("{code}: {said}"),
+            (Some(code), None, _) => code.clone(),
+            (None, _, Some(status)) => format!("HTTP status {status}"),
+            (None, _, None) => text,
+        };
+        Self { kind, code, message }
+    }
+}
+
+/// The texts of an error and of its causes.
+fn chain(error: &object_store::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let part = error.to_string();
+        if !text.contains(&part) {
+            text.push_str(": ");
+            text.push_str(&part);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+fn is_transport(error: &object_store::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = error.source();
+    while let Some(error) = cause {
+        if let Some(http) = error.downcast_ref::<HttpError>() {
+            return !matches!(http.kind(), HttpErrorKind::Decode);
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// The HTTP status that a text of object_store names: its type with the number is private.
+fn status_in(text: &str) -> Option<u16> {
+    let after = text.split_once("status code: ")?.1;
+    after.get(..3)?.parse().ok()
+}
+
+/// The text of an element of S3's answer.
+fn element(text: &str, name: &str) -> Option<String> {
+    let after = text.split_once(&format!("<{name}>"))?.1;
+    Some(after.split_once('<')?.0.to_owned())
+}

@@ -1,0 +1,15 @@
+//! Requests to S3-compatible object stores.
+//!
+//! A [`Client`] starts [`Request`]s, which run on a tokio runtime of this crate. Nobody waits in a call: a request notifies its owner,
+//! who then takes the outcome. The crate knows nothing of blobs, labels or leases: `python/steelyard/objects` has the layout.
+
+pub mod client;
+pub mod error;
+pub mod operation;
+pub mod request;
+mod runtime;
+
+pub use client::{Client, Settings};
+pub use error::{Error, Kind};
+pub use operation::{Meta, Operation, Outcome, Page, Payload};
+pub use request::Request;

@@ -1,0 +1,95 @@
+//! The threads of all requests of the process: they start with the first client and end with the last.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use steelyard_core::sys::{Process, ProcessBound, undivided};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::Semaphore;
+
+/// Threads that work for requests: what takes processor time is the hash in each signature.
+const WORKERS: usize = 2;
+
+/// Threads that look up the addresses of servers and read files.
+const BLOCKING: usize = 4;
+
+/// Requests at once in the process. More wait for one of them to end.
+const REQUESTS: usize = 128;
+
+/// Bytes of all requests at once in the process, in units of `UNIT`.
+const BYTES: usize = 256 << 20;
+
+/// The longest wait for the threads to end.
+const END: Duration = Duration::from_secs(2);
+
+/// The unit in which bytes are counted.
+const UNIT: usize = 64 << 10;
+
+/// The runtime and the limits of the process.
+pub(crate) struct Threads {
+    /// None only while it is dropped.
+    runtime: Option<Runtime>,
+    pub(crate) limits: Arc<Limits>,
+}
+
+/// What requests of the process may use at once.
+pub(crate) struct Limits {
+    pub(crate) requests: Semaphore,
+    pub(crate) bytes: Semaphore,
+}
+
+type Shared = (Process, Weak<ProcessBound<Threads>>);
+
+static CURRENT: Mutex<Option<Shared>> = Mutex::new(None);
+
+/// The threads of this process; they are started if there are none.
+pub(crate) fn threads() -> io::Result<Arc<ProcessBound<Threads>>> {
+    // No fork may come in between: the child would find the mutex locked.
+    undivided(|| {
+        let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((process, threads)) = &*current
+            && process.is_current()
+            && let Some(threads) = threads.upgrade()
+        {
+            return Ok(threads);
+        }
+        let threads = Arc::new(ProcessBound::new(Threads::start()?));
+        *current = Some((Process::current(), Arc::downgrade(&threads)));
+        Ok(threads)
+    })
+}
+
+impl Threads {
+    fn start() -> io::Result<Self> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(WORKERS)
+            .max_blocking_threads(BLOCKING)
+            .thread_keep_alive(Duration::from_millis(700))
+            .thread_name("steelyard-net")
+            .enable_all()
+            .build()?;
+        let limits = Limits { requests: Semaphore::new(REQUESTS), bytes: Semaphore::new(BYTES / UNIT) };
+        Ok(Self { runtime: Some(runtime), limits: Arc::new(limits) })
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        self.runtime.as_ref().unwrap_or_else(|| unreachable!("it is there until it is dropped")).handle()
+    }
+}
+
+impl Limits {
+    /// How many permits of `bytes` so many bytes need.
+    pub(crate) fn units(bytes: usize) -> u32 {
+        u32::try_from(bytes.div_ceil(UNIT).min(BYTES / UNIT)).unwrap_or(u32::MAX)
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Requests end at their next wait, so this waits for a file that is being read, or a name that is being looked up.
+            runtime.shutdown_timeout(END);
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Requests to an object store, which an event loop waits for without a thread.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use pyo3::exceptions::PyException;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+use steelyard_core::error::Error as CoreError;
+use steelyard_core::store::ingest::Lasting;
+use steelyard_core::sys::ProcessBound;
+use steelyard_objects::{Client, Error, Kind, Meta, Operation, Outcome, Payload, Request, Settings};
+
+use crate::buffer::{Input, lasting};
+use crate::errors::{Cancelled, Failure};
+use crate::wait::Wait;
+
+pyo3::create_exception!(
+    steelyard._native,
+    RequestFailed,
+    PyException,
+    "A request failed: its kind, the server's code or None, and a text."
+);
+
+/// One bucket at one server. Each method starts a request.
+#[pyclass(frozen, module = "steelyard._native")]
+pub(crate) struct ObjectClient(ProcessBound<Mutex<Option<Client>>>);
+
+/// A request under way. Called, it returns its outcome, which must be there.
+#[pyclass(frozen, module = "steelyard._native")]
+pub(crate) struct ObjectRequest(ProcessBound<Arc<Request>>);
+
+/// Keeps the bytes of a `bytes` object.
+struct Owner(Lasting);
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        (*self.0).as_ref()
+    }
+}
+
+/// The row of an object: its key, its size, its tag, its time in nanoseconds, and whether a store has written it.
+type Row = (String, u64, Option<String>, i64, bool);
+
+#[pymethods]
+impl ObjectClient {
+    /// A client with settings of `object_store`, by their names there. It connects with the first request.
+    #[new]
+    #[pyo3(signature = (options, /, *, retries, timeout))]
+    fn new(options: &Bound<'_, PyDict>, retries: usize, timeout: u64) -> PyResult<Self> {
+        let settings = Settings { options: options.iter().map(pair).collect::<PyResult<_>>()?, retries, timeout };
+        let client = Client::new(&settings).map_err(|error| failed(&error))?;
+        Ok(Self(ProcessBound::new(Mutex::new(Some(client)))))
+    }
+
+    /// Write an object; its tag is returned.
+    #[pyo3(signature = (key, data, /, *, create))]
+    fn put(&self, key: String, data: &Bound<'_, PyAny>, create: bool) -> PyResult<ObjectRequest> {
+        self.start(Operation::Put { key, data: owned(data)?, create })
+    }
+
+    /// Read an object, or `size` bytes from `offset`; its row and the bytes are returned.
+    #[pyo3(signature = (key, /, *, range=None, tag=None))]
+    fn get(&self, key: String, range: Option<(u64, u64)>, tag: Option<String>) -> PyResult<ObjectRequest> {
+        let range = range.map(|(offset, size)| offset..offset.saturating_add(size));
+        self.start(Operation::Get { key, range, tag })
+    }
+
+    /// Look at an object; its row is returned.
+    #[pyo3(signature = (key, /))]
+    fn head(&self, key: String) -> PyResult<ObjectRequest> {
+        self.start(Operation::Head { key })
+    }
+
+    /// Remove an object, if it exists.
+    #[pyo3(signature = (key, /))]
+    fn delete(&self, key: String) -> PyResult<ObjectRequest> {
+        self.start(Operation::Delete { key })
+    }
+
+    /// List objects in order; their rows are returned, and whether there are more.
+    #[pyo3(signature = (prefix, /, *, after=None, limit=1000))]
+    fn list(&self, prefix: String, after: Option<String>, limit: usize) -> PyResult<ObjectRequest> {
+        self.start(Operation::List { prefix, after, limit })
+    }
+
+    /// Copy an object at the server.
+    #[pyo3(signature = (source, target, /))]
+    fn copy(&self, source: String, target: String) -> PyResult<ObjectRequest> {
+        self.start(Operation::Copy { from: source, to: target })
+    }
+
+    /// Begin a multipart upload; its ID is returned.
+    #[pyo3(signature = (key, /))]
+    fn begin(&self, key: String) -> PyResult<ObjectRequest> {
+        self.start(Operation::Begin { key })
+    }
+
+    /// Send a part that is a range of a file; what `complete` needs of it is returned.
+    #[pyo3(signature = (key, upload, number, /, path, offset, size))]
+    fn part(
+        &self,
+        key: String,
+        upload: String,
+        number: usize,
+        path: PathBuf,
+        offset: u64,
+        size: usize,
+    ) -> PyResult<ObjectRequest> {
+        self.start(Operation::Part { key, upload, number, data: Payload::File { path, offset, size } })
+    }
+
+    /// Make the object of its parts; its tag is returned.
+    #[pyo3(signature = (key, upload, parts, /))]
+    fn complete(&self, key: String, upload: String, parts: Vec<String>) -> PyResult<ObjectRequest> {
+        self.start(Operation::Complete { key, upload, parts })
+    }
+
+    /// Discard a multipart upload, if it exists.
+    #[pyo3(signature = (key, upload, /))]
+    fn abort(&self, key: String, upload: String) -> PyResult<ObjectRequest> {
+        self.start(Operation::Abort { key, upload })
+    }
+
+    /// End it. The threads end with the last client of the process, and with them all requests.
+    fn close(&self, py: Python<'_>) {
+        let Some(client) = self.0.here() else { return };
+        let client = client.lock().unwrap_or_else(PoisonError::into_inner).take();
+        py.detach(|| drop(client));
+    }
+}
+
+impl ObjectClient {
+    fn start(&self, operation: Operation) -> PyResult<ObjectRequest> {
+        let client = self.0.get(|| "object store".to_owned()).map_err(Failure::from)?;
+        let client = client.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(client) = &*client else {
+            let message = "the store is closed; use it in `async with`".to_owned();
+            return Err(Failure::from(CoreError::StoreClosed { message }).into());
+        };
+        Ok(ObjectRequest(ProcessBound::new(client.start(operation))))
+    }
+}
+
+#[pymethods]
+impl ObjectRequest {
+    /// A wait until the outcome is there, which is then returned.
+    fn wait(slf: &Bound<'_, Self>) -> PyResult<Wait> {
+        let request = slf.get().0.get(|| "request".to_owned()).map_err(Failure::from)?;
+        Ok(Wait::for_request(Arc::clone(request)).then(slf.clone().into_any().unbind()))
+    }
+
+    /// End it early. The server may have done what it was asked.
+    fn cancel(&self) {
+        if let Some(request) = self.0.here() {
+            request.cancel();
+        }
+    }
+
+    fn __call__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let request = self.0.get(|| "request".to_owned()).map_err(Failure::from)?;
+        let outcome = request.take().map_err(|error| failed(&error))?;
+        Ok(match outcome {
+            Outcome::Done => py.None(),
+            Outcome::Text(text) => text.into_pyobject(py)?.into_any().unbind(),
+            Outcome::Meta(meta) => row(meta).into_pyobject(py)?.into_any().unbind(),
+            Outcome::Object(meta, data) => (row(meta), PyBytes::new(py, &data)).into_pyobject(py)?.into_any().unbind(),
+            Outcome::Page(page) => {
+                let rows: Vec<Row> = page.objects.into_iter().map(row).collect();
+                (rows, page.more).into_pyobject(py)?.into_any().unbind()
+            }
+        })
+    }
+}
+
+fn pair((name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>)) -> PyResult<(String, String)> {
+    Ok((name.extract()?, value.extract()?))
+}
+
+/// The bytes of a buffer, for a request that outlives the call: those of a `bytes` object are kept, others are copied.
+fn owned(data: &Bound<'_, PyAny>) -> PyResult<Bytes> {
+    let input: Input<'_> = data.extract()?;
+    Ok(lasting(data, &input)
+        .map_or_else(|| Bytes::copy_from_slice(input.as_slice()), |kept| Bytes::from_owner(Owner(kept))))
+}
+
+fn row(meta: Meta) -> Row {
+    (meta.key, meta.size, meta.tag, meta.modified_ns, meta.is_ours)
+}
+
+fn failed(error: &Error) -> PyErr {
+    let kind = match error.kind {
+        Kind::Cancelled => return Cancelled::new_err(()),
+        Kind::File(errno) => return std::io::Error::from_raw_os_error(errno).into(),
+        Kind::NotFound => "not_found",
+        Kind::Precondition => "precondition",
+        Kind::Conflict => "conflict",
+        Kind::Denied => "denied",
+        Kind::Unreachable => "unreachable",
+        Kind::Refused => "refused",
+        Kind::Invalid => "invalid",
+    };
+    RequestFailed::new_err((kind, error.code.clone(), error.message.clone()))
+}

@@ -1,0 +1,64 @@
+"""ObjectStore keeps the contract; where object storage cannot, the tests here say what holds in its place."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from anyio import to_thread
+
+from steelyard.content import Store
+from steelyard.digest import Digest
+from steelyard.errors import NotFound
+from steelyard.objects import ObjectAddress, ObjectStore
+from steelyard.objects._layout import blob_key
+from steelyard.testing import DamageContract, StoreContract, every_wait
+from steelyard.testing._cancelling import SIZE, is_free
+from steelyard.testing._values import data_of, digest_of, keep
+
+from .s3 import request
+
+pytestmark = pytest.mark.slow
+
+
+class TestObjectStore(StoreContract, DamageContract):
+    @pytest.fixture
+    async def store(self, address: str, tmp_path: Path) -> AsyncIterator[Any]:
+        async with ObjectStore(address, spool=tmp_path / "spool") as store:
+            yield store
+
+    async def damage(self, store: Any, digest: Digest, data: bytes) -> None:
+        """Write other bytes at the key, as another program would."""
+        address = ObjectAddress.parse(store.address)
+        assert address.endpoint is not None
+        path = f"/{address.bucket}/{address.prefix}/{blob_key(digest)}"
+        status, _, _ = await to_thread.run_sync(partial(request, "PUT", address.endpoint, path, data=data))
+        assert 200 == status
+
+    async def test_an_open_reader_outlives_the_blob(self, store: Store) -> None:
+        """A reader holds nothing at the server."""
+        digest = await keep(store, b"data")
+        async with store.reader_at(digest) as reader:
+            await store.delete(digest)
+            with pytest.raises(NotFound):
+                await reader.read_at(0, 4)
+
+    async def test_a_cancelled_commit_stores_the_blob_or_keeps_the_ingest(self, store: Store) -> None:
+        """Both, if the server has done what it was asked, and its answer came too late."""
+
+        async def run(step: int) -> None:
+            async with store.writer(f"{step}") as writer:
+                await writer.write(data_of(SIZE, step))
+                await writer.commit(labels={"step": str(step)})
+
+        async for step in every_wait(run):
+            data, held = data_of(SIZE, step), await is_free(store, f"{step}")
+            assert held in {0, SIZE}
+            if await store.exists(digest_of(data)):
+                assert data == await store.get(digest_of(data))
+                assert {"step": str(step)} == (await store.info(digest_of(data))).labels
+        assert await store.exists(digest_of(data_of(SIZE, step)))
+        assert 0 == held
