@@ -24,22 +24,25 @@ from steelyard.model import Info, OnProgress, Verified
 class VerifyingStore(Protocol):
     """A store that reads its blobs again; `LocalStore` documents the methods."""
 
-    async def info(self, digest: Digest | str) -> Info:  # noqa: D102
-        ...
-
-    def walk(self, *filters: str) -> AsyncGenerator[Info, None]:  # noqa: D102
-        ...
-
     @property
-    def read_only(self) -> bool: ...
+    def read_only(self) -> bool:
+        """Whether the store was opened read-only."""
+
+    async def info(self, digest: Digest | str) -> Info:
+        """Return the info of a blob."""
+
+    def walk(self, *filters: str) -> AsyncGenerator[Info, None]:
+        """Iterate over the blobs."""
 
     async def verify(
         self, digest: Digest | str, *, quarantine: bool = True, on_progress: OnProgress | None = None
-    ) -> None: ...
+    ) -> None:
+        """Compare a blob with its digest."""
 
     def verify_all(
         self, *, resume: bool = False, quarantine: bool = True, on_progress: OnProgress | None = None
-    ) -> AsyncGenerator[Verified, None]: ...
+    ) -> AsyncGenerator[Verified, None]:
+        """Verify every blob."""
 
 
 async def verify(

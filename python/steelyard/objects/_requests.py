@@ -18,9 +18,13 @@ __all__ = ("Missing", "Object", "Pages", "Requests", "Taken")
 _CONFLICTS = 12
 """How often a request is tried again while another one for the same object is under way."""
 
+_ABSENT = {None, "NoSuchKey", "NotFound", "NoSuchUpload"}
+"""The codes of an object or an upload that does not exist; others with the status 404 mean a bucket, or the user."""
+
 _NEXT_STEPS = {
     "NoSuchBucket": "create the bucket, or correct its name",
     "AccessDenied": "check the policy of the bucket and of these credentials",
+    "XAdminUserNotFound": "check AWS_ACCESS_KEY_ID, or the profile",
     "InvalidAccessKeyId": "check AWS_ACCESS_KEY_ID, or the profile",
     "SignatureDoesNotMatch": "check AWS_SECRET_ACCESS_KEY and the region",
     "RequestTimeTooSkewed": "set the clock of this machine",
@@ -163,7 +167,7 @@ class Requests:
         raise AssertionError
 
     def _error(self, kind: str, code: str | None, message: str) -> SteelyardError | Missing | Taken:
-        if kind == "not_found" and code != "NoSuchBucket":
+        if kind == "not_found" and code in _ABSENT:
             return Missing(message)
         if kind == "precondition":
             return Taken(message)

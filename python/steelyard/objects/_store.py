@@ -139,9 +139,12 @@ class ObjectStore(ProcessBound, BaseStore):
             raise ServerRefused(self.address, reason=failed.args[2]) from None
         prefix = f"{self._address.prefix}/" if self._address.prefix else ""
         requests = Requests(self.address, client, prefix)
-        await check_marker(requests, self._root, read_only=self._read_only)
-        spool = LocalStore(self._root / "spool")
-        await spool.aopen()
+        try:
+            await check_marker(requests, self._root, read_only=self._read_only)
+            spool = await LocalStore(self._root / "spool").aopen()
+        except BaseException:
+            await requests.aclose()
+            raise
         share_queue(self, spool)
         uploads = Uploads(requests, self._root / "uploads")
         self._opened, self._process = _Open(spool, requests, uploads, self._events), Process()

@@ -118,6 +118,8 @@ fn store(settings: &Settings) -> Result<AmazonS3> {
         .with_retry(retry)
         .with_conditional_put(S3ConditionalPut::ETagMatch)
         .with_checksum_algorithm(Checksum::SHA256)
+        // One request for an object that is removed; not every server has the other one.
+        .with_disable_bulk_delete(true)
         .with_disable_tagging(true);
     Ok(builder.build()?)
 }

@@ -1,0 +1,168 @@
+"""A proxy between the store and a server that fails at a chosen request, once or from then on."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+__all__ = ("FAULTS", "FaultProxy", "fault_proxy")
+
+FAULTS = ("reset", "lost", "busy", "broken", "truncated", "empty")
+"""What may happen to a request.
+
+* reset: the connection is closed before the server has the request
+* lost: the server has answered, and the connection is closed before the client has the answer
+* busy: 503 SlowDown, and the server has not seen the request
+* broken: the server has done it, and the client gets 500 InternalError
+* truncated: the client gets half of the answer's body
+* empty: the client gets the answer without its body, which is announced
+"""
+
+
+class FaultProxy:
+    """The state of a running proxy.
+
+    Attributes:
+        address: its URL.
+        seen: how many requests came since `plan`.
+        faults: how many of them failed by plan.
+        part_numbers: the number of each part of an upload that came since the proxy was started.
+    """
+
+    def __init__(self, upstream: str) -> None:
+        self.upstream = urlsplit(upstream).netloc
+        self.address = ""
+        self.part_numbers: list[int] = []
+        self.connections: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        self.plan(None)
+
+    def plan(self, kind: str | None, *, at: int = 1, lasting: bool = False) -> None:
+        """Have the request with that number fail, and all after it if the fault is lasting; None for no fault."""
+        with self._lock:
+            self._kind, self._at, self._lasting = kind, at, lasting
+            self.seen = self.faults = 0
+
+    @property
+    def parts(self) -> int:
+        """How many parts of uploads came since the proxy was started."""
+        return len(self.part_numbers)
+
+    def hang_up(self) -> None:
+        """Close the connections of all clients, which may have been killed."""
+        for connection in list(self.connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def next(self, path: str) -> str | None:
+        """Count a request, and return what shall happen to it."""
+        with self._lock:
+            number = dict(parse_qsl(urlsplit(path).query)).get("partNumber")
+            if number is not None:
+                self.part_numbers.append(int(number))
+            self.seen += 1
+            fails = self._kind is not None and (self.seen >= self._at if self._lasting else self.seen == self._at)
+            self.faults += fails
+            return self._kind if fails else None
+
+
+@contextmanager
+def fault_proxy(upstream: str) -> Iterator[FaultProxy]:
+    """Run a proxy in threads of this process."""
+    proxy = FaultProxy(upstream)
+
+    class Handler(_Handler):
+        state = proxy
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = False  # they are waited for at the end
+        proxy.address = f"http://127.0.0.1:{server.server_address[1]}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield proxy
+        finally:
+            server.shutdown()
+            thread.join()
+            proxy.hang_up()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    state: FaultProxy
+
+    def log_message(self, *args: Any) -> None:
+        """Say nothing."""
+
+    def setup(self) -> None:
+        """Note the connection."""
+        super().setup()
+        self.state.connections.add(self.connection)
+
+    def finish(self) -> None:
+        """Forget the connection."""
+        self.state.connections.discard(self.connection)
+        with suppress(OSError):
+            super().finish()
+
+    def _any(self) -> None:
+        size = int(self.headers.get("content-length") or 0)
+        body = self.rfile.read(size)
+        fault = self.state.next(self.path)
+        if fault == "reset" or len(body) < size:  # or the client was killed
+            return self._hang_up()
+        if fault == "busy":
+            return self._answer(503, _error("SlowDown"))
+        upstream = http.client.HTTPConnection(self.state.upstream, timeout=60)
+        try:
+            upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                upstream.putheader(name, value)
+            upstream.endheaders(body)
+            answer = upstream.getresponse()
+            data = answer.read()
+        except (OSError, http.client.HTTPException):
+            return self._hang_up()  # the server hung up itself
+        finally:
+            upstream.close()
+        if fault == "lost":
+            return self._hang_up()
+        if fault == "broken":
+            return self._answer(500, _error("InternalError"))
+        self.send_response_only(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in {"transfer-encoding", "content-length", "connection"}:
+                self.send_header(name, value)
+        self.send_header("content-length", answer.headers.get("content-length") or str(len(data)))
+        self.end_headers()
+        cut = {"truncated": len(data) // 2, "empty": 0}.get(fault or "", len(data))
+        self.wfile.write(data[:cut])
+        if cut < len(data):
+            self._hang_up()
+        return None
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _any  # noqa: N815  # as the standard library calls them
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response_only(status)
+        self.send_header("content-type", "application/xml")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def _hang_up(self) -> None:
+        self.close_connection = True
+        with suppress(OSError):
+            self.wfile.flush()
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+
+def _error(code: str) -> bytes:
+    return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>by plan</Message></Error>".encode()

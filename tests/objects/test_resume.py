@@ -1,0 +1,75 @@
+"""An upload goes on after its process was killed: parts that the server has are not sent again."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from anyio import to_thread
+
+from steelyard.objects import ObjectStore
+from steelyard.testing._values import data_of, digest_of
+
+from .proxy import FaultProxy, fault_proxy
+
+pytestmark = [pytest.mark.slow, pytest.mark.anyio, pytest.mark.usefixtures("keys")]
+
+PART = 8 << 20
+DATA = data_of(6 * PART + 77, "resumed")
+
+PROGRAM = """
+import sys, anyio
+from steelyard.objects import ObjectStore
+async def main(address, spool, source):
+    async with ObjectStore(address, spool=spool) as store:
+        await store.put(source, ref="upload")
+anyio.run(main, *sys.argv[1:])
+"""
+
+
+@pytest.fixture
+def proxy(versitygw: str) -> Iterator[FaultProxy]:
+    with fault_proxy(versitygw) as running:
+        yield running
+
+
+async def test_a_killed_upload_sends_again_what_was_on_its_way(proxy: FaultProxy, tmp_path: Path) -> None:
+    address, spool = f"s3://bucket/{uuid4().hex}?endpoint={proxy.address}", tmp_path / "spool"
+    (tmp_path / "source").write_bytes(DATA)
+    async with ObjectStore(address, spool=spool):
+        pass  # it is made, and its server is checked
+    proxy.plan(None)
+    command = [sys.executable, "-c", PROGRAM, address, str(spool), str(tmp_path / "source")]
+    kills = await to_thread.run_sync(_killed_until_done, command, proxy)
+    assert kills >= 1
+    # Each kill loses at most the parts that were on their way, eight of them.
+    assert len(proxy.part_numbers) <= 7 + 8 * kills
+    async with ObjectStore(address, spool=spool) as store:
+        assert DATA == await store.get(digest_of(DATA))
+        assert [] == await store.list_statuses()
+    assert [] == list((spool / "uploads").iterdir())
+
+
+def _killed_until_done(command: list[str], proxy: FaultProxy) -> int:
+    """Run the program until it ends, kill it up to three times, and return how often it was killed."""
+    rng, kills = random.Random(7), 0
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    while True:
+        with subprocess.Popen(command, env=environment) as process:
+            wanted = proxy.parts + rng.randrange(1, 4)
+            while process.poll() is None and (kills == 3 or proxy.parts < wanted):
+                time.sleep(0.002)
+            if process.poll() is None:
+                process.kill()
+                kills += 1
+        if process.returncode == 0:
+            return kills
+        assert -signal.SIGKILL == process.returncode
