@@ -29,7 +29,7 @@ def versitygw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Run a versitygw, and return its URL."""
     program = os.environ.get("STEELYARD_VERSITYGW") or shutil.which("versitygw")
     if program is None:
-        pytest.skip("versitygw is not installed")
+        pytest.skip("versitygw is not installed: .ci/run builds it, and STEELYARD_VERSITYGW is its path")
     root = tmp_path_factory.mktemp("versitygw")
     (root / "bucket").mkdir()
     port = free_port()

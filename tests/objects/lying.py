@@ -73,7 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
 def _listing(keys: list[str]) -> bytes:
     rows = "".join(
         f"<Contents><Key>{key}</Key><Size>1</Size><LastModified>2026-11-28T10:00:00.000Z</LastModified>"
-        f"<ETag>tag</ETag></Contents>"
+        f"<ETag>etag</ETag></Contents>"
         for key in keys
     )
     return f"<ListBucketResult><IsTruncated>false</IsTruncated>{rows}</ListBucketResult>".encode()

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 __all__ = ("FAULTS", "FaultProxy", "fault_proxy")
 
 FAULTS = ("reset", "lost", "busy", "broken", "truncated", "empty")
-"""What may happen to a request.
+"""The kinds of faults.
 
 * reset: the connection is closed before the server has the request
 * lost: the server has answered, and the connection is closed before the client has the answer

@@ -136,7 +136,7 @@ async def _emptied(store: ObjectStore) -> None:
 
 
 async def _checked(store: ObjectStore) -> None:
-    """What the store shows is right."""
+    """Check that the store shows nothing wrong."""
     infos = [info async for info in store.walk()]
     for info in infos:
         assert info.digest in {digest_of(SMALL), digest_of(LARGE)}

@@ -126,7 +126,7 @@ async def test_a_server_that_lets_two_writers_create_an_object_is_refused(tmp_pa
                 await opened.put(b"data")
 
 
-async def test_nobody_answers(tmp_path: Path) -> None:
+async def test_no_server_answers(tmp_path: Path) -> None:
     store = ObjectStore("s3://bucket/p?endpoint=http://127.0.0.1:1", spool=tmp_path / "spool", retries=1, timeout=5)
 
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1"):

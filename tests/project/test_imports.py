@@ -24,6 +24,7 @@ LAYERS = (
     {"transfer"},
     {"base"},
     {"local", "memory"},
+    {"objects"},
     {"images"},
     {"containerd"},
     {"__init__"},
@@ -44,6 +45,9 @@ NATIVE = (
     "filters/",
     "hashing.py",
     "local/",
+    "objects/_reader.py",
+    "objects/_requests.py",
+    "objects/_store.py",
 )
 LOOPS = ("_runtime/backend.py", "_runtime/calls/_asyncio.py", "_runtime/calls/_trio.py")
 THREADS = ("_runtime/calls/", "_runtime/refqueue.py", "_runtime/threads.py", "containerd/service/")

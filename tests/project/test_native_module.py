@@ -36,4 +36,4 @@ def test_every_native_class_and_function_is_registered_after_the_check_for_subin
     fallible = re.findall(r"(\w+)\([^()]*\)\?", module)  # what `init` calls, in order
     assert ["check_main", "watch", "add_classes", "add_functions"] == fallible[:4]
     exported = {name for name, value in vars(_native).items() if callable(value)}
-    assert exported - {"Cancelled", "PanicException"} == registered
+    assert exported - {"Cancelled", "PanicException", "RequestFailed"} == registered

@@ -30,8 +30,12 @@ BANNED_WORDS = {
     *("crew", "ring", "strip", "seat", "heir", "heirs", "keeper", "keeping", "farewell", "goodbye", "nicer"),
 }
 
-OWN_WORDS = {"tag": ("python/steelyard/images/", "python/steelyard/cli/images")}
-"""Where such a word is the field's own: a tag is part of the name of an image."""
+OWN_WORDS = {
+    "tag": ("python/steelyard/images/", "python/steelyard/cli/images", "rust/objects/"),
+    "upload": ("python/steelyard/objects/", "rust/objects/"),
+    "checksum": ("rust/objects/",),
+}
+"""Where such a word is the field's own: a tag is part of the name of an image; S3 has entity tags and multipart uploads."""
 
 BANNED_TEXT = re.compile(
     r"\b(?:cr[e]w|h[e]irs?|n[i]cer|s[e]ats?|farew[e]ll|goodb[y]e|step_b[a]ck|leave_b[e]hind|at the d[o]or|told l[a]te|"

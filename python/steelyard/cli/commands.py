@@ -66,8 +66,8 @@ class Options(NamedTuple):
     """The options of every command, before or after its name.
 
     Attributes:
-        store: The store's root, or containerd:///PATH/OF/SOCKET?namespace=NAME. Otherwise $STEELYARD_STORE, `store` in the
-            config file, or the platform's data directory.
+        store: The store's root, containerd:///PATH/OF/SOCKET?namespace=NAME, or s3://BUCKET/PREFIX?endpoint=URL. Otherwise
+            $STEELYARD_STORE, `store` in the config file, or the platform's data directory.
         format: The format of the output: readable text, one JSON document, or one JSON record per line.
         quiet: Print digests or refs only, one per line; no notices, no progress.
         verbose: Print a line for each file or blob, where a terminal would get a summary: put -r, --all, gc, and long lists.

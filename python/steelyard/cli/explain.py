@@ -158,16 +158,12 @@ def _next_step(error: BaseException, program: str, command: str | None, about: s
             return f"{program} images ls"
         case errors.IncompleteImage(name=name):
             return f"{program} images check {quoted(name)}" if ":" in name and not name.startswith("sha") else None
-        case errors.NotFound(kind="image"):
-            return None  # a source lacks it; the message says which
+        case errors.NotFound(kind="image") | errors.ServerRefused():
+            return None  # a source lacks it; or the server says why: the message has it
         case errors.NotFound():
             return f"{program} ls"
-        case errors.ServerRefused():
-            return None  # the reason has it
-        case errors.Unreachable(address=address) if address.startswith("s3:"):
-            return f"{program} doctor"
         case errors.Unreachable(address=address):
-            return f"ls -l {quoted(address.removeprefix('unix://'))}"
+            return None if address.startswith("s3:") else f"ls -l {quoted(address.removeprefix('unix://'))}"
         case errors.Unsupported():
             return "steelyard --help"
         case errors.Unavailable() | errors.Aborted():

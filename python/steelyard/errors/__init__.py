@@ -8,6 +8,7 @@ SteelyardError
 ├── Unavailable                       another writer holds the ref: wait or choose another ref
 ├── CollectionBusy                    another collection is running: leave it to that one, or wait
 ├── Unreachable                       the server of a remote store does not answer: try again later
+├── ServerRefused                     the server of a remote store refuses: its code and the next step are in the message
 ├── FailedPrecondition                the state is not the one asked for: change it first
 │   ├── UnexpectedDigest              the bytes are not the expected ones; the ingest keeps them
 │   ├── UnexpectedSize                there are more or fewer bytes than expected; the ingest keeps them
@@ -62,6 +63,7 @@ keywords. A digest is a `Digest` or its text. `SteelyardError`, `FailedPrecondit
 | any | the store is closed | ``FailedPrecondition("the store is closed")`` |
 | any | the store cannot do that at all | ``Unsupported("my store", operation="labels")`` |
 | any | a server does not answer | ``Unreachable("https://somewhere", reason="connection refused")`` |
+| any | a server refuses | ``ServerRefused("https://somewhere", server_code="AccessDenied", reason="not permitted")`` |
 | any | the operating system refuses | ``StorageError.of(error, operation="write", path=path)`` |
 | `images` | the name does not exist | ``NotFound(name, kind="image name")`` |
 | `images` | the name exists, or holds another digest than the expected one | ``AlreadyExists(digest, name=name)``, ``NameMoved(name, expected=digest, actual=other)`` |

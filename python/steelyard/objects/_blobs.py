@@ -152,7 +152,7 @@ class Blobs:
     async def store(self, digest: Digest, data: Buffer, labels: Labels) -> Info | None:
         """Store bytes by one request; return the info of the blob, or None if it is stored already.
 
-        What is there is compared, or replaced if it was not written by a store: somebody may have put other bytes at the key.
+        What is there is compared, or replaced if it was not written by a store: another program may have put other bytes at the key.
         """
         if labels and not await self.has(digest):
             await self.announce(digest, labels)
@@ -192,7 +192,7 @@ class Blobs:
         await write()
 
     async def announce(self, digest: Digest, labels: Labels) -> None:
-        """Write the labels of a blob that is about to be stored, unless somebody else has labelled it."""
+        """Write the labels of a blob that is about to be stored, unless another client has labelled it."""
         if labels:
             value = LabelValue(labels=dict(labels), at=after(to_time(0)), blob=None)
 
@@ -227,7 +227,7 @@ class Blobs:
 
 def _identity(found: Object) -> str:
     """Return what tells an object from one that is written at the same key later."""
-    return f"{found.tag}@{found.modified_ns // 10**9}"
+    return f"{found.etag}@{found.modified_ns // 10**9}"
 
 
 def _valid(found: Object, record: LabelRecord | None) -> LabelValue | None:

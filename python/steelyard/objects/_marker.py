@@ -18,7 +18,7 @@ __all__ = ("Marker", "check_marker")
 
 
 class Marker(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``steelyard.json`` holds.
+    """The content of ``steelyard.json``.
 
     Attributes:
         format: the number of the layout.

@@ -74,7 +74,7 @@ class ObjectReader(ProcessBound, BaseReader):
     def start(self, offset: int, size: int) -> ObjectRequest[Any]:
         """Start to read a range."""
         self._check()
-        return self._requests.start_get(blob_key(self._digest), offset=offset, size=size, tag=self._found.tag)
+        return self._requests.start_get(blob_key(self._digest), offset=offset, size=size, etag=self._found.etag)
 
     async def finish(self, request: ObjectRequest[Any], offset: int, size: int) -> bytes:
         """Return the bytes of a range that `start` asked for."""
@@ -84,7 +84,7 @@ class ObjectReader(ProcessBound, BaseReader):
             except Missing:
                 raise NotFound(self._digest) from None
             except Taken:
-                # Another object is there by now: the same blob, stored anew, unless its size says otherwise.
+                # Another object is there by now: the same blob, stored again, unless its size says otherwise.
                 self._found = await self._looked()
                 request = self.start(offset, size)
                 continue

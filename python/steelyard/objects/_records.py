@@ -1,7 +1,7 @@
 """Records: small values that change, each kept as objects with numbered versions.
 
 Servers keep one promise that a change needs: an object is created once (``If-None-Match: *``). So a change of version 7 creates version 8.
-If that exists already, somebody else was first, and the change starts again from what it finds.
+If that exists already, another client was first, and the change starts again from what it finds.
 
 * **Read**: the version with the highest number counts; one request lists the versions, one reads the last.
 * **A lost answer**: a version has a random ID. If it exists already and has our ID, our request was the one that created it.
@@ -47,7 +47,7 @@ KEEP = Keep()
 
 
 class _Version(msgspec.Struct, frozen=True, kw_only=True):
-    """What an object of a record holds.
+    """The content of an object of a record.
 
     Attributes:
         id: a random ID.
@@ -174,7 +174,7 @@ class Records(Generic[ValueT]):
         return Record(self._name_of(found.key), _number_of(found.key), version, value, found.modified_ns)
 
     async def _create(self, name: str, old: Record[ValueT] | None, value: Any) -> Record[ValueT] | None:
-        """Create the next version; return None if somebody else was first."""
+        """Create the next version; return None if another client was first."""
         version = (
             _Version(id=uuid4().hex, value=msgspec.Raw(msgspec.json.encode(value))) if old is None else old.next(value)
         )

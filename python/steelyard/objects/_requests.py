@@ -51,14 +51,14 @@ class Object(NamedTuple):
     Attributes:
         key: its key, below the prefix.
         size: its size, in bytes.
-        tag: its entity tag.
+        etag: its entity etag.
         modified_ns: when it was written, by the server's clock: whole seconds, in nanoseconds since the epoch.
         is_ours: whether a store has written it, not another program; unknown (False) in a listing.
     """
 
     key: str
     size: int
-    tag: str | None
+    etag: str | None
     modified_ns: int
     is_ours: bool = False
 
@@ -87,18 +87,18 @@ class Requests:
         await self._done(lambda: self._client.put(self._prefix + key, data, create=create))
 
     async def get(
-        self, key: str, *, offset: int = 0, size: int | None = None, tag: str | None = None
+        self, key: str, *, offset: int = 0, size: int | None = None, etag: str | None = None
     ) -> tuple[Object, bytes]:
-        """Read an object, or a part of it; `Missing`, `Taken` if it has another tag."""
-        row, data = await self._done(lambda: self.start_get(key, offset=offset, size=size, tag=tag))
+        """Read an object, or a part of it; `Missing`, `Taken` if it has another etag."""
+        row, data = await self._done(lambda: self.start_get(key, offset=offset, size=size, etag=etag))
         return self._object(row), data
 
     def start_get(
-        self, key: str, *, offset: int = 0, size: int | None = None, tag: str | None = None
+        self, key: str, *, offset: int = 0, size: int | None = None, etag: str | None = None
     ) -> ObjectRequest[tuple[_Row, bytes]]:
         """Start to read an object, or a part of it; `finish` waits for the end."""
         part = None if size is None else (offset, size)
-        return self._client.get(self._prefix + key, range=part, tag=tag)
+        return self._client.get(self._prefix + key, range=part, etag=etag)
 
     async def finish(self, request: ObjectRequest[ResultT]) -> ResultT:
         """Wait for the end of a request that was started."""
@@ -181,9 +181,9 @@ class Requests:
         await run_always(self._client.close)
 
     def _object(self, row: _Row) -> Object:
-        key, size, tag, modified, is_ours = row
+        key, size, etag, modified, is_ours = row
         # A listing has milliseconds and a look at the object has not: the same object has the same time in both.
-        return Object(key.removeprefix(self._prefix), size, tag, modified // 10**9 * 10**9, is_ours)
+        return Object(key.removeprefix(self._prefix), size, etag, modified // 10**9 * 10**9, is_ours)
 
 
 class Pages:

@@ -46,7 +46,7 @@ _PUTS_AT_ONCE = 64
 
 
 class _Open:
-    """What an open store has."""
+    """The parts of an open store."""
 
     def __init__(self, spool: LocalStore, requests: Requests, uploads: Uploads, events: EventSource) -> None:
         self.spool, self.requests, self.uploads = spool, requests, uploads

@@ -111,7 +111,7 @@ class Uploads:
                     key, note.header.upload, [note.parts[number] for number in sorted(note.parts)]
                 )
             except Missing:
-                # Somebody has discarded the upload, or our own answer was lost and it is complete.
+                # Another client has discarded the upload, or our own answer was lost and it is complete.
                 await run_always(note.remove)
                 if await self._is_there(key, sealed.size):
                     return
@@ -163,7 +163,7 @@ class Uploads:
 
 
 class _Note:
-    """What is known of one upload: a file, or memory only for one without a name."""
+    """The progress of one upload: in a file, or in memory only for one without a name."""
 
     def __init__(self, file: Path | None, header: _Header, parts: dict[int, str]) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""What records hold, and times."""
+"""The values of records, and times."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class Verification:
         self.last: Digest | None = None
 
     async def start(self, *, resume: bool) -> None:
-        """Go on after the last run, or begin anew."""
+        """Go on after the last run, or begin again."""
         self._begun.clear()
         if not resume:
             self._beyond.clear()
@@ -150,6 +150,6 @@ async def _move_aside(requests: Requests, blobs: Blobs, digest: Digest) -> None:
     try:
         await requests.copy(blob_key(digest), f"quarantine/{label_name(digest)}-{uuid4().hex[:8]}")
     except Missing:
-        return  # somebody else was faster
+        return  # another client was faster
     await blobs.delete(digest)
     blobs.report_deleted(digest, "quarantined")

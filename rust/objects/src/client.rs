@@ -203,7 +203,7 @@ fn path(key: &str) -> Result<Path> {
     Path::parse(key).map_err(|error| Error::new(Kind::Invalid, error.to_string()))
 }
 
-/// What objects of this crate have, and an object that another program writes at the same key has not.
+/// The metadata of objects of this crate. An object that another program writes at the same key lacks it.
 fn mark() -> Attributes {
     Attributes::from_iter([(Attribute::Metadata(MARK.into()), AttributeValue::from("1"))])
 }

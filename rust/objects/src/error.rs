@@ -10,7 +10,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// A failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// What a caller can do about it.
+    /// The kind, which decides the next move of a caller.
     pub kind: Kind,
     /// The server's code, such as `NoSuchBucket`, where it gave one.
     pub code: Option<String>,

@@ -1,6 +1,6 @@
 //! Requests to S3-compatible object stores.
 //!
-//! A [`Client`] starts [`Request`]s, which run on a tokio runtime of this crate. Nobody waits in a call: a request notifies its owner,
+//! A [`Client`] starts [`Request`]s, which run on a tokio runtime of this crate. No call waits: a request notifies its owner,
 //! who then takes the outcome. The crate knows nothing of blobs, labels or leases: `python/steelyard/objects` has the layout.
 
 pub mod client;

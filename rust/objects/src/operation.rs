@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 
-/// What a request does.
+/// The operation of a request.
 #[derive(Debug)]
 pub enum Operation {
     /// Write an object.
@@ -124,7 +124,7 @@ impl Operation {
     }
 }
 
-/// What the server keeps of an object.
+/// The facts that the server keeps of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meta {
     /// Its key.
@@ -148,7 +148,7 @@ pub struct Page {
     pub more: bool,
 }
 
-/// What came of an operation.
+/// The result of an operation.
 #[derive(Debug)]
 pub enum Outcome {
     /// It is done.

@@ -33,7 +33,7 @@ pub(crate) struct Threads {
     pub(crate) limits: Arc<Limits>,
 }
 
-/// What requests of the process may use at once.
+/// The limits of all requests of the process together.
 pub(crate) struct Limits {
     pub(crate) requests: Semaphore,
     pub(crate) bytes: Semaphore,

@@ -61,10 +61,10 @@ impl ObjectClient {
     }
 
     /// Read an object, or `size` bytes from `offset`; its row and the bytes are returned.
-    #[pyo3(signature = (key, /, *, range=None, tag=None))]
-    fn get(&self, key: String, range: Option<(u64, u64)>, tag: Option<String>) -> PyResult<ObjectRequest> {
+    #[pyo3(signature = (key, /, *, range=None, etag=None))]
+    fn get(&self, key: String, range: Option<(u64, u64)>, etag: Option<String>) -> PyResult<ObjectRequest> {
         let range = range.map(|(offset, size)| offset..offset.saturating_add(size));
-        self.start(Operation::Get { key, range, tag })
+        self.start(Operation::Get { key, range, tag: etag })
     }
 
     /// Look at an object; its row is returned.
