@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -46,6 +46,21 @@ a thread that it did not start, here one of gRPC's."""
 def pytest_xdist_auto_num_workers() -> int:
     """Start two processes for each processor: the tests wait for disks, servers and other processes half of their time."""
     return 2 * len(os.sched_getaffinity(0))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep what is collected, a million objects that stay to the end, out of the sight of the garbage collector.
+
+    It would go through all of them again and again, and hold up the event loops of tests that measure how long they are held up.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)

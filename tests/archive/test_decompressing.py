@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import random
 from collections import deque
@@ -17,8 +18,18 @@ from steelyard.errors import InvalidArchive
 pytestmark = pytest.mark.anyio
 
 MIB = 1 << 20
-DATA = random.Random(1).randbytes(9 * MIB)
-PACKED = gzip.compress(DATA, 1)
+
+
+@functools.cache
+def data() -> bytes:
+    """Return the bytes; they are made when a test runs, not when it is collected."""
+    return random.Random(1).randbytes(9 * MIB)
+
+
+@functools.cache
+def packed() -> bytes:
+    """Return them compressed."""
+    return gzip.compress(data(), 1)
 
 
 class Source:
@@ -43,20 +54,20 @@ class Source:
 
 @pytest.mark.parametrize("size", [1000, 64 << 10, MIB, 8 * MIB])
 async def test_pieces_that_are_there_are_decompressed_in_one_hop(size: int) -> None:
-    source = Source(PACKED, size)
+    source = Source(packed(), size)
     stream = Decompressed(source, ready=source.ready)
     before = calls.counts()["hops"]
 
     out = [bytes(piece) async for piece in stream]
 
-    assert DATA == b"".join(out)
+    assert data() == b"".join(out)
     assert calls.counts()["hops"] - before <= 5  # one piece first, then eight in a hop
     assert max(map(len, out)) <= MIB
 
 
 async def test_what_was_read_before_a_damage_comes_before_its_error() -> None:
     start, end = 5 * MIB, 5 * MIB + 100_000
-    damaged = PACKED[:start] + bytes(byte ^ 255 for byte in PACKED[start:end]) + PACKED[end:]
+    damaged = packed()[:start] + bytes(byte ^ 255 for byte in packed()[start:end]) + packed()[end:]
     stream = Decompressed(pieces(damaged, 8 * MIB))
     found = b""
 
@@ -64,7 +75,7 @@ async def test_what_was_read_before_a_damage_comes_before_its_error() -> None:
         async for piece in stream:
             found += piece
 
-    assert DATA[: 4 * MIB] == found[: 4 * MIB]
+    assert data()[: 4 * MIB] == found[: 4 * MIB]
 
 
 async def test_no_more_is_taken_of_the_source_while_there_is_input() -> None:

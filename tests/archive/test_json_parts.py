@@ -7,6 +7,7 @@ import re
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -89,27 +90,35 @@ def large(element: object, text: str) -> bytes:
     return text.encode().replace(b'"@"', b",".join([one] * ((LARGE - 1000) // (len(one) + 1))))
 
 
+def members(text: str) -> bytes:
+    """Put many members into an object of a document, in place of ``"@"``."""
+    return text.encode().replace(b'"@"', b",".join(b'"%d":"%d"' % (number, number) for number in range(200_000)))
+
+
 CONFIG, MANIFEST = media_types.OCI_CONFIG, media_types.OCI_MANIFEST
-MEMBERS = ",".join(f'"{number}":"{number}"' for number in range(200_000))
 ONE = json.dumps(descriptor(1))
-LARGE_DOCUMENTS: dict[str, tuple[bytes, Any]] = {
-    "manifests": (large(descriptor(1), '{"schemaVersion":2,"manifests":["@"]}'), parse_index),
-    "manifest's urls": (large("u", f'{{"schemaVersion":2,"manifests":[{ONE[:-1]},"urls":["@"]}}]}}'), parse_index),
-    "annotations": (f'{{"schemaVersion":2,"manifests":[],"annotations":{{{MEMBERS}}}}}'.encode(), parse_index),
-    "unknown": (large(0, '{"schemaVersion":2,"manifests":[],"unknown":[["@"]]}'), parse_index),
-    "unknown members": (f'{{"schemaVersion":2,"manifests":[],{MEMBERS}}}'.encode(), parse_index),
-    "layers": (large(descriptor(1), f'{{"schemaVersion":2,"config":{ONE},"layers":["@"]}}'), MANIFEST),
-    "diff_ids": (large(DIGEST, '{"rootfs":{"type":"layers","diff_ids":["@"]}}'), CONFIG),
-    "history": (large({"created_by": "RUN true"}, '{"history":["@"]}'), CONFIG),
-    "config": (large("A=b", '{"config":{"Env":["@"]}}'), CONFIG),
-    "saved images": (large({"Config": "c", "Layers": []}, '["@"]'), parse_saved_images),
-    "saved layers": (large("l", '[{"Config":"c","Layers":["@"]}]'), parse_saved_images),
+LARGE_DOCUMENTS: dict[str, tuple[Callable[[], bytes], Any]] = {
+    "manifests": (lambda: large(descriptor(1), '{"schemaVersion":2,"manifests":["@"]}'), parse_index),
+    "manifest's urls": (
+        lambda: large("u", f'{{"schemaVersion":2,"manifests":[{ONE[:-1]},"urls":["@"]}}]}}'),
+        parse_index,
+    ),
+    "annotations": (lambda: members('{"schemaVersion":2,"manifests":[],"annotations":{"@"}}'), parse_index),
+    "unknown": (lambda: large(0, '{"schemaVersion":2,"manifests":[],"unknown":[["@"]]}'), parse_index),
+    "unknown members": (lambda: members('{"schemaVersion":2,"manifests":[],"@"}'), parse_index),
+    "layers": (lambda: large(descriptor(1), f'{{"schemaVersion":2,"config":{ONE},"layers":["@"]}}'), MANIFEST),
+    "diff_ids": (lambda: large(DIGEST, '{"rootfs":{"type":"layers","diff_ids":["@"]}}'), CONFIG),
+    "history": (lambda: large({"created_by": "RUN true"}, '{"history":["@"]}'), CONFIG),
+    "config": (lambda: large("A=b", '{"config":{"Env":["@"]}}'), CONFIG),
+    "saved images": (lambda: large({"Config": "c", "Layers": []}, '["@"]'), parse_saved_images),
+    "saved layers": (lambda: large("l", '[{"Config":"c","Layers":["@"]}]'), parse_saved_images),
 }
 
 
 @pytest.mark.parametrize("name", LARGE_DOCUMENTS)
 def test_no_more_than_64_kib_are_decoded_at_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    data, parse = LARGE_DOCUMENTS[name]
+    make, parse = LARGE_DOCUMENTS[name]
+    data = make()
     sizes: list[int] = []
     decode = msgspec.json.decode
 

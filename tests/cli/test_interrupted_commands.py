@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
 import shutil
@@ -16,16 +17,21 @@ from support.make_archives import layout, one_image, tar
 from .runner import Shell, end, feed, sha256
 
 SIZE = 64 << 20
-LAYER = random.Random(3).randbytes(SIZE)
 NAME = "demo:1"
 MOST_LATE = 3
 FIRST_LINE = {signal.SIGINT: "steelyard: interrupted", signal.SIGTERM: "steelyard: ended by SIGTERM"}
 
 
+@functools.cache
+def layer() -> bytes:
+    """Return the bytes of the layer; they are made when a test runs, not when it is collected."""
+    return random.Random(3).randbytes(SIZE)
+
+
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give an archive of one image with a large layer."""
-    index, _, blobs = one_image([LAYER], org_opencontainers_image_ref_name=NAME)
+    index, _, blobs = one_image([layer()], org_opencontainers_image_ref_name=NAME)
     path = tmp_path_factory.mktemp("archive") / "a.tar"
     path.write_bytes(tar(layout(index, blobs)))
     return path
@@ -76,7 +82,7 @@ def files(folder: Path) -> set[str]:
 
 
 def blob(shell: Shell) -> Path:
-    return shell.store / "blobs" / sha256(LAYER).replace(":", "/")
+    return shell.store / "blobs" / sha256(layer()).replace(":", "/")
 
 
 @pytest.fixture
@@ -89,10 +95,10 @@ def holding(shell: Shell, archive: Path) -> Shell:
 def test_get_leaves_no_file(holding: Shell) -> None:
     before = files(holding.home)
 
-    interrupt(holding, signal.SIGTERM, blob(holding), "get", sha256(LAYER), "-o", "out-{}")
+    interrupt(holding, signal.SIGTERM, blob(holding), "get", sha256(layer()), "-o", "out-{}")
 
     left = files(holding.home) - before  # of tries that were faster than the signal
-    assert all((holding.home / name).read_bytes() == LAYER for name in left)
+    assert all((holding.home / name).read_bytes() == layer() for name in left)
 
 
 def test_export_leaves_no_file(holding: Shell) -> None:

@@ -24,17 +24,20 @@ from steelyard.local.blocking import BlockingStore
 pytestmark = pytest.mark.anyio
 
 NAME = "docker.io/library/demo:1"
-LAYERS = [random.Random(number).randbytes(5 << 20) for number in range(4)]
-ARCHIVES = {
-    "oci": tar(layout(*one_image(LAYERS, io_containerd_image_name=NAME)[::2])),
-    "docker": tar(saved(LAYERS, NAME)),
-}
+LAYERS = 4
 
 DOCUMENTS = 6
 """The hops for reading the manifest and the config where no read can be had from memory alone, as on tmpfs."""
 
 LEASE = 3
 """The hops to begin a lease, to enter what is there or is read, and to end the lease."""
+
+
+@cache
+def archive(kind: str) -> bytes:
+    """Return an archive of an image with large layers; it is made when a test runs, not when it is collected."""
+    layers = [random.Random(number).randbytes(5 << 20) for number in range(LAYERS)]
+    return tar(layout(*one_image(layers, io_containerd_image_name=NAME)[::2]) if kind == "oci" else saved(layers, NAME))
 
 
 @pytest.fixture
@@ -78,12 +81,12 @@ async def hops(work: Callable[[], Awaitable[object]]) -> int:
 @cache
 def compressed(kind: str) -> bytes:
     """Return the compressed archive."""
-    return gzip.compress(ARCHIVES[kind], 1)
+    return gzip.compress(archive(kind), 1)
 
 
 def source(kind: str, form: str, folder: Path) -> Callable[[], ImportSource]:
     """Return a function that gives the archive in one of its forms."""
-    data = compressed(kind) if form.startswith("compressed") else ARCHIVES[kind]
+    data = compressed(kind) if form.startswith("compressed") else archive(kind)
     if form.endswith("stream"):
         return lambda: pieces(data)
     path = folder / "archive"
@@ -120,7 +123,7 @@ async def test_an_import_of_four_layers_keeps_its_budget(
     if kind == "oci" or form == "file":
         # Once for the blobs of a file, or for the small ones of a stream, and once at the end for all of the image.
         assert len(asked_first) == 2, asked_first
-        assert asked_first[-1] == len(LAYERS) + 2
+        assert asked_first[-1] == LAYERS + 2
 
 
 @pytest.mark.parametrize("look", [check, usage])
@@ -131,7 +134,7 @@ async def test_a_check_asks_once_for_all_blobs(
     asked.clear()
 
     assert await hops(lambda: look(store, NAME)) <= 2 + (0 if has_cached_reads(tmp_path) else DOCUMENTS)
-    assert asked == [len(LAYERS) + 2]
+    assert asked == [LAYERS + 2]
 
 
 async def test_an_export_of_four_layers_keeps_its_budget(store: LocalStore, asked: list[int], tmp_path: Path) -> None:
@@ -145,4 +148,4 @@ async def test_an_export_of_four_layers_keeps_its_budget(store: LocalStore, aske
     print(f"export to a file: {file} hops, to a stream: {stream}")
     assert file <= 10 + slack
     assert stream <= 30 + slack  # at most one for each MiB, and two for the end of a layer
-    assert asked == [len(LAYERS) + 2] * 2
+    assert asked == [LAYERS + 2] * 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import signal
@@ -18,9 +19,15 @@ from support.make_images import named
 from steelyard import LocalStore, MemoryStore, NotFound, Progress
 from steelyard.images import check, import_images
 
-LAYERS = [random.Random(number).randbytes(24 << 20) for number in range(2)]
 SMALL = [random.Random(f"small {number}").randbytes(100) for number in range(300)]
 NAME = "docker.io/library/demo:1"
+
+
+@functools.cache
+def layers() -> list[bytes]:
+    """Return large layers; they are made when a test runs, not when it is collected."""
+    return [random.Random(number).randbytes(24 << 20) for number in range(2)]
+
 
 IMPORT = """
 import os, signal, sys, anyio
@@ -97,7 +104,7 @@ anyio.run(main, sys.argv[1])
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give an archive of an image with two large layers and many small ones. Look, don't touch."""
-    index, _, blobs = one_image([*SMALL, *LAYERS], org_opencontainers_image_ref_name="demo:1")
+    index, _, blobs = one_image([*SMALL, *layers()], org_opencontainers_image_ref_name="demo:1")
     path = tmp_path_factory.mktemp("archive") / "archive.tar"
     path.write_bytes(tar(layout(index, blobs)))
     return path
@@ -123,11 +130,11 @@ async def test_a_kill_in_the_middle_leaves_what_a_repeat_finishes(archive: Path,
 
         found = await import_images(store, archive)
 
-        assert set(left) <= {f"import-{named(layer)['digest']}" for layer in LAYERS}
+        assert set(left) <= {f"import-{named(layer)['digest']}" for layer in layers()}
         assert [] == await store.list_statuses()
         assert (await check(store, NAME)).complete
         assert 256 <= sum(each.status == "present" for each in found.blobs)  # a whole batch
-        for layer in LAYERS:
+        for layer in layers():
             assert layer == await store.get(named(layer)["digest"])
 
 
