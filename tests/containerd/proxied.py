@@ -32,6 +32,7 @@ __all__ = (
     "open_ingest",
     "programs_of",
     "proxied",
+    "reads",
 )
 
 
@@ -149,6 +150,16 @@ def offset_of(ctr: Ctr, ref: str) -> int | None:
 
     eventually(known)
     return found[0]
+
+
+def reads(ctr: Ctr, digest: str) -> bool:
+    """Return whether containerd can read a blob now. `ctr` would be a process for each time that this is asked."""
+    request, namespace = pb.ReadContentRequest(digest=digest), (("containerd-namespace", ctr.namespace),)
+    with wire(f"unix:{ctr.address}") as client:
+        try:
+            return sum(len(each.data) for each in client.content.Read(request, timeout=SECONDS, metadata=namespace)) > 0
+        except grpc.RpcError:
+            return False
 
 
 def eventually(claim: Callable[[], bool]) -> None:

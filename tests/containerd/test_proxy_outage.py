@@ -14,7 +14,7 @@ from foreign.programs import Ctr
 from steelyard.containerd._proto import content_pb2 as pb
 
 from .images import Made, layer, make
-from .proxied import NO_SERVICE, Proxied, eventually, offset_of
+from .proxied import NO_SERVICE, Proxied, eventually, offset_of, reads
 from .wire import SECONDS, sha256, wire
 
 pytestmark = pytest.mark.slow
@@ -227,4 +227,4 @@ def _known(ctr: Ctr) -> set[str]:
 
 def _connected(ctr: Ctr, digest: str) -> None:
     """Wait until containerd has found the service again, which takes it up to 3 s; a collection before that fails, too."""
-    eventually(lambda: subprocess.run(ctr.line("content", "get", digest), capture_output=True).returncode == 0)
+    eventually(lambda: reads(ctr, digest))

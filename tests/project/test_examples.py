@@ -108,7 +108,7 @@ def test_mirror_changes_copies_each_blob_once(tmp_path: Path) -> None:
     ],
 )
 def test_a_store_of_ones_own_passes_the_contract_suite(name: str, tests: str, memory: Path) -> None:
-    options = ("-p", "no:cacheprovider", f"--rootdir={ROOT}", f"--basetemp={memory / 'tests'}")
+    options = ("-n", "0", "-p", "no:cacheprovider", f"--rootdir={ROOT}", f"--basetemp={memory / 'tests'}")
     done = _run("-m", "pytest", "-q", "-k", tests, *options, EXAMPLES / name)
 
     assert done.returncode == 0, done.stdout

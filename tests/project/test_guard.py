@@ -62,18 +62,27 @@ timeout_method = signal
 """One worker: pytest-xdist ends the run by an error of its own when it gives tests to a second one that has just died."""
 
 
+PLUGINS = ("-p", "no:cacheprovider", "-p", "xdist", "-p", "pytest_timeout")
+"""The plugins that the runs need. Each of their processes would import all that is installed."""
+
+
 def _start(folder: Path, text: str, *options: str) -> subprocess.Popen[str]:
     (folder / "pytest.ini").write_text(INI)
     (folder / "conftest.py").write_text("from support.guard import pytest_cmdline_main, pytest_runtest_protocol\n")
     (folder / "test_it.py").write_text(text)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     return subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-rA", "-p", "no:cacheprovider", *options],
+        [sys.executable, "-m", "pytest", "-rA", *PLUGINS, *options],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=kept | {"PYTHONPATH": str(Path(__file__).parents[1]), "STEELYARD_TEST_GRACE_SECONDS": "5"},
+        env=kept
+        | {
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+            "STEELYARD_TEST_GRACE_SECONDS": "5",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        },
     )
 
 
