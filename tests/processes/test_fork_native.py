@@ -16,7 +16,17 @@ from support.forks import forked
 from steelyard import _native
 from steelyard._native import Batcher, Filter, Hasher, Job
 
-MEMORY_ONLY = {"Cancelled", "Events", "Filter", "Hasher", "Job", "JsonShape", "PanicException", "Process"}
+MEMORY_ONLY = {
+    "Cancelled",
+    "Events",
+    "Filter",
+    "Hasher",
+    "Job",
+    "JsonShape",
+    "PanicException",
+    "Process",
+    "RequestFailed",
+}
 """Classes that hold no file and no thread, and no lock at a fork: a child has a copy of its own."""
 
 ENDS = {"close", "close_at_once", "end"}
@@ -30,17 +40,21 @@ def arguments(file: int) -> dict[str, Any]:
     return {
         "accept_roots": False,
         "algorithm": "sha256",
+        "after": None,
         "also": None,
         "args": (),
         "at": 0,
         "buffer": bytearray(1),
         "collector": None,
+        "copied": "copy",
+        "create": True,
         "data": b"x",
         "digest": DIGEST,
         "digests": [DIGEST],
         "directory": ".",
         "dry_run": True,
         "durable": False,
+        "etag": None,
         "expected": None,
         "expires": 1,
         "file": file,
@@ -52,6 +66,7 @@ def arguments(file: int) -> dict[str, Any]:
         "ingest_age": 0,
         "items": [],
         "job": Job(),
+        "key": "key",
         "keys": None,
         "labels": {},
         "lease": "lease",
@@ -59,8 +74,13 @@ def arguments(file: int) -> dict[str, Any]:
         "max_bytes": None,
         "most": 1,
         "name": "name",
+        "number": 0,
         "offset": 0,
         "output": bytearray(1),
+        "parts": [],
+        "path": "path",
+        "prefix": "prefix",
+        "range": None,
         "ref": "ref",
         "refs": [],
         "seconds": 0.0,
@@ -75,6 +95,7 @@ def arguments(file: int) -> dict[str, Any]:
         "ticket": None,
         "total": None,
         "unverified_before": None,
+        "upload": "upload",
         "wake": print,
     }
 
@@ -97,10 +118,16 @@ def opened(tmp_path: Path) -> Iterator[tuple[dict[str, Any], int]]:
     made += [_native.Decompressor("gzip", ratio=None, memory=1 << 20), Batcher(list, most=1, most_bytes=1, at_once=1)]
     made += [store.leases(), store.subscribe(Filter([]), 1), store.why([DIGEST])]
     made += [store.collection(grace=0, max_bytes=None, ingest_age=0, dry_run=True, accept_roots=False, take_back=False)]
+    client = _native.ObjectClient(
+        {"bucket": "bucket", "endpoint": "http://127.0.0.1:1", "access_key_id": "a", "secret_access_key": "b"},
+        retries=0,
+        timeout=1,
+    )
+    made += [client, client.head("key")]
     objects: dict[str, Any] = {type(each).__name__: each for each in made}
     yield objects, file
     ended = [objects[name] for name in ("Collection", "Why", "Subscription", "Stream")]
-    for each in (*ended, blob, ingest, stored, pool, store):
+    for each in (*ended, blob, ingest, stored, pool, store, client):
         each.close()
     os.close(file)
     objects.clear()  # the others end when they are dropped

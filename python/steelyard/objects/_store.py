@@ -12,6 +12,7 @@ from typing import Self
 from anyio.lowlevel import checkpoint
 
 from steelyard._native import ObjectClient, RequestFailed
+from steelyard._runtime.backend import uninterrupted
 from steelyard._runtime.calls import run
 from steelyard._runtime.fork import UNBOUND, Process, ProcessBound
 from steelyard._runtime.opening import opening
@@ -264,6 +265,7 @@ class ObjectStore(ProcessBound, BaseStore):
         """Return the status of an ingest in the spool; see `IngestManager.status`."""
         return await self._require().spool.status(ref)
 
+    @uninterrupted  # a call with `*filters` would leave its coroutine unawaited
     async def list_statuses(self, *filters: str) -> list[Status]:
         """Return the matching ingests in the spool; see `IngestManager.list_statuses`."""
         return await self._require().spool.list_statuses(*filters)

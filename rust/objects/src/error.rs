@@ -59,9 +59,10 @@ impl From<object_store::Error> for Error {
         let (status, code) = (status_in(&text), element(&text, "Code"));
         let kind = match &error {
             object_store::Error::NotFound { .. } => Kind::NotFound,
-            object_store::Error::Precondition { .. } | object_store::Error::NotModified { .. } => Kind::Precondition,
             object_store::Error::AlreadyExists { .. } if status == Some(409) => Kind::Conflict,
-            object_store::Error::AlreadyExists { .. } => Kind::Precondition,
+            object_store::Error::AlreadyExists { .. }
+            | object_store::Error::Precondition { .. }
+            | object_store::Error::NotModified { .. } => Kind::Precondition,
             object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => Kind::Denied,
             object_store::Error::UnknownConfigurationKey { .. } | object_store::Error::InvalidPath { .. } => {
                 Kind::Invalid
@@ -105,7 +106,7 @@ fn is_transport(error: &object_store::Error) -> bool {
     false
 }
 
-/// The HTTP status that a text of object_store names: its type with the number is private.
+/// The HTTP status that a text of `object_store` names: its type with the number is private.
 fn status_in(text: &str) -> Option<u16> {
     let after = text.split_once("status code: ")?.1;
     after.get(..3)?.parse().ok()

@@ -27,7 +27,7 @@ pyo3::create_exception!(
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct ObjectClient(ProcessBound<Mutex<Option<Client>>>);
 
-/// A request under way. Called, it returns its outcome, which must be there.
+/// A request under way.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct ObjectRequest(ProcessBound<Arc<Request>>);
 
@@ -86,9 +86,9 @@ impl ObjectClient {
     }
 
     /// Copy an object at the server.
-    #[pyo3(signature = (source, target, /))]
-    fn copy(&self, source: String, target: String) -> PyResult<ObjectRequest> {
-        self.start(Operation::Copy { from: source, to: target })
+    #[pyo3(signature = (key, copied, /))]
+    fn copy(&self, key: String, copied: String) -> PyResult<ObjectRequest> {
+        self.start(Operation::Copy { from: key, to: copied })
     }
 
     /// Begin a multipart upload; its ID is returned.
@@ -148,17 +148,17 @@ impl ObjectRequest {
     /// A wait until the outcome is there, which is then returned.
     fn wait(slf: &Bound<'_, Self>) -> PyResult<Wait> {
         let request = slf.get().0.get(|| "request".to_owned()).map_err(Failure::from)?;
-        Ok(Wait::for_request(Arc::clone(request)).then(slf.clone().into_any().unbind()))
+        Ok(Wait::for_request(Arc::clone(request)).then(slf.getattr("outcome")?.unbind()))
     }
 
     /// End it early. The server may have done what it was asked.
-    fn cancel(&self) {
-        if let Some(request) = self.0.here() {
-            request.cancel();
-        }
+    fn cancel(&self) -> PyResult<()> {
+        self.0.get(|| "request".to_owned()).map_err(Failure::from)?.cancel();
+        Ok(())
     }
 
-    fn __call__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+    /// The outcome, which must be there.
+    fn outcome(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let request = self.0.get(|| "request".to_owned()).map_err(Failure::from)?;
         let outcome = request.take().map_err(|error| failed(&error))?;
         Ok(match outcome {
