@@ -136,9 +136,11 @@ class Blobs:
     async def put(self, whole: Small, options: PutOptions) -> PutResult:
         """Store bytes; see `Store.put`. A new blob without labels takes one request."""
         wanted = options.expected
-        if wanted is not None and await self.has(wanted, options.size):
-            found = await self.look(wanted)
-            return PutResult(digest=wanted, size=found.size, new=False)
+        if wanted is not None:
+            with suppress(NotFound):
+                found = await self.look(wanted)
+                if options.size in {None, found.size}:
+                    return PutResult(digest=wanted, size=found.size, new=False)
         if options.size is not None and options.size != whole.size:
             raise UnexpectedSize(expected=options.size, actual=whole.size)
         digest = await digest_of(whole.data, algorithm=options.algorithm if wanted is None else wanted.algorithm)

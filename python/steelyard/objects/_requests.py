@@ -23,7 +23,7 @@ _ABSENT = {None, "NoSuchKey", "NotFound", "NoSuchUpload"}
 
 _NEXT_STEPS = {
     "NoSuchBucket": "create the bucket, or correct its name",
-    "AccessDenied": "check the policy of the bucket and of these credentials",
+    "AccessDenied": "check the credentials, and the policy of the bucket",
     "XAdminUserNotFound": "check AWS_ACCESS_KEY_ID, or the profile",
     "InvalidAccessKeyId": "check AWS_ACCESS_KEY_ID, or the profile",
     "SignatureDoesNotMatch": "check AWS_SECRET_ACCESS_KEY and the region",
@@ -83,8 +83,14 @@ class Requests:
         self._prefix = prefix
 
     async def put(self, key: str, data: Buffer, *, create: bool) -> None:
-        """Write an object; with `create`, `Taken` is raised if it exists."""
-        await self._done(lambda: self._client.put(self._prefix + key, data, create=create))
+        """Write an object; with `create`, `Taken` is raised if it exists, also if an answer was lost that said that we had created it."""
+        try:
+            await self._done(lambda: self._client.put(self._prefix + key, data, create=create))
+        except Unreachable:
+            if not create:
+                raise
+            # The native client repeats no create whose answer was lost: it cannot tell whose object it would find.
+            await self._done(lambda: self._client.put(self._prefix + key, data, create=create))
 
     async def get(
         self, key: str, *, offset: int = 0, size: int | None = None, etag: str | None = None
@@ -173,7 +179,7 @@ class Requests:
             return Taken(message)
         if kind == "unreachable":
             return Unreachable(self.address, reason=message)
-        step = _NEXT_STEPS.get(code or "")
+        step = _NEXT_STEPS.get(code or ("AccessDenied" if kind == "denied" else ""))
         return ServerRefused(self.address, server_code=code, reason=message if step is None else f"{message}: {step}")
 
     async def aclose(self) -> None:

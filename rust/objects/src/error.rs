@@ -117,3 +117,6 @@ fn element(text: &str, name: &str) -> Option<String> {
     let after = text.split_once(&format!("<{name}>"))?.1;
     Some(after.split_once('<')?.0.to_owned())
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,3 +89,6 @@ impl Drop for Ending {
         self.0.end(Err(Error::new(Kind::Unreachable, "the request ended without an outcome")));
     }
 }
+
+#[cfg(test)]
+mod tests;
