@@ -29,12 +29,15 @@ collector goes on, or is killed there. In each round it stops at another call. `
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import struct
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import BinaryIO
 
 import anyio
 import pytest
@@ -61,6 +64,7 @@ AT_ONCE, HOUR = timedelta(0), timedelta(hours=1)
 HANG_SECONDS = 60
 WAIT_SECONDS = 5
 """A call that takes longer waits for the collector."""
+F_OFD_GETLK = 36
 
 Row = Callable[[LocalStore, int], AsyncGenerator[set[Digest], None]]
 """It prepares a store up to its first yield. There the collector stops. It works, and yields what must stay. Then it cleans up."""
@@ -216,6 +220,13 @@ ROWS: list[Row] = [
 ]
 
 
+def locked_digests(lock: BinaryIO) -> int:
+    """How many bytes another process has locked at once, of those that stand for digests."""
+    asked = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 1 << 61, 1 << 61, 0)
+    kind, _, _, count, _ = struct.unpack("hhqqi4x", fcntl.fcntl(lock, F_OFD_GETLK, asked))
+    return 0 if kind == fcntl.F_UNLCK else count
+
+
 @pytest.fixture
 def collector() -> Iterator[HeldCollector]:
     collector = HeldCollector()
@@ -299,12 +310,33 @@ async def test_a_collector_that_hangs_stops_collections_only(tmp_path: Path, col
                     await writer.commit()
                 with suppress(CollectionBusy):  # before it began, or when it had ended
                     await store.collect(dry_run=True)
-            # It stops with a lock of SQLite's, or with all digests, at few calls: there a call waits, and can be cancelled.
+            # It stops with a lock of SQLite's at few calls: there a call waits, and can be cancelled.
             waited += scope.cancelled_caught
             collector.go_on()
             assert (await store.put(b"after %d" % number)).new
         assert stopped > ROUNDS // 2
         assert waited <= stopped // 3, f"waited {waited} times of {stopped}"
+
+
+async def test_a_collector_that_stops_has_no_more_digests_than_it_condemns(
+    tmp_path: Path, collector: HeldCollector
+) -> None:
+    root = tmp_path / "store"
+    async with LocalStore(root, durability="process-crash") as store:
+        await store.collect()
+        await store.put(b"garbage")
+        calls = collector.count(root, AT_ONCE)
+        seen = 0
+        with (root / "lock").open("rb") as lock:
+            for call in range(calls):
+                await store.put(b"garbage")
+                if not collector.collect(root, AT_ONCE, call):
+                    continue
+                held = locked_digests(lock)
+                assert held in {0, 1}, f"call {call} of {calls}"
+                seen += held
+                collector.go_on()
+    assert seen > 0, "the look finds no lock"
 
 
 async def test_a_collection_right_after_the_start_knows_all_roots(tmp_path: Path, collector: HeldCollector) -> None:

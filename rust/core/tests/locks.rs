@@ -204,6 +204,34 @@ fn one_digest_and_all_digests_exclude_each_other() {
 }
 
 #[test]
+fn a_look_whether_digests_are_free_waits_for_own_threads_sees_other_stores_and_takes_nothing() {
+    let scratch = Scratch::new();
+    let (one, two) = (locks(&scratch.path), locks(&scratch.path));
+    let digest = sha256(b"hello");
+
+    let held = two.digest(&digest).unwrap();
+    assert!(!one.are_digests_free().unwrap(), "another store has one");
+    drop(held);
+    assert!(one.are_digests_free().unwrap());
+
+    for wanted in [vec![digest], vec![digest, sha256(b"other")]] {
+        let held = all_of(&one, &wanted);
+        let (looked, has_looked) = mpsc::channel();
+        let waiting = one.clone();
+        let waiter = thread::spawn(move || looked.send(waiting.are_digests_free().unwrap()).unwrap());
+        assert!(has_looked.recv_timeout(Duration::from_millis(20)).is_err(), "a thread of this store has one");
+
+        drop(held);
+
+        assert!(has_looked.recv().unwrap());
+        waiter.join().unwrap();
+    }
+    // Those that waited meanwhile go on, in this store and in others.
+    assert!(one.try_digests(&[digest]).unwrap().is_some());
+    assert!(two.try_digests(&[digest, sha256(b"other")]).unwrap().is_some());
+}
+
+#[test]
 fn the_whole_store_is_to_be_had_only_alone_and_keeps_others_out() {
     let scratch = Scratch::new();
     let one = locks(&scratch.path);

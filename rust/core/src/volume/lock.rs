@@ -16,6 +16,8 @@
 //!
 //! A forked child closes the file at once (`sys/fork.rs`), so it neither keeps its parent's locks nor gives them back.
 
+mod part;
+
 use std::collections::HashSet;
 use std::io;
 use std::ops::Range;
@@ -25,10 +27,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::digest::Digest;
 use crate::error::{At, Error, Result};
-use crate::format::lock_bytes::{self, COLLECTOR, DIGESTS, FOREIGN_SERVICE, OWN_SERVICE, STORE};
+use crate::format::lock_bytes::{self, DIGESTS, STORE};
 use crate::format::names::{LOCK, PRIVATE_MODE};
 use crate::sys::{Fd, FileId, Hold, Process, Sys, alone, found};
 use crate::waiting::Patience;
+
+use part::Part;
+pub(crate) use part::Service;
 
 /// The locks of one open store.
 #[derive(Clone)]
@@ -59,15 +64,6 @@ struct Held {
     wanting_all: usize,
     /// The services whose bytes are held shared, until the file is closed.
     services: Vec<Service>,
-}
-
-/// Kinds of services, by who collects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Service {
-    /// Another program.
-    Foreign,
-    /// The store.
-    Own,
 }
 
 /// The right to write to a ref's ingest; given back on drop.
@@ -195,19 +191,23 @@ impl Locks {
         if let [only] = digests {
             return self.try_digest(only);
         }
-        let mut held = self.0.held();
-        let mut patience = Patience::new();
-        held.wanting_all += 1;
-        while held.all || held.digests > 0 {
-            held = self.0.wait(held, &mut patience).inspect_err(|_| {
-                self.0.held().wanting_all -= 1;
-                self.0.freed.notify_all();
-            })?;
-        }
-        held.wanting_all -= 1;
+        let mut held = self.0.none_held()?;
         held.all = true;
         drop(held);
         self.try_hold(Part::AllDigests)
+    }
+
+    /// Whether no other store object has a digest, of this process or of another one, once the threads of this one have given theirs back.
+    ///
+    /// Nothing is taken, so that nobody waits for a caller that is suspended here. A thread that takes a digest after the look
+    /// sees all that the caller did before the look: in this process by the mutex of the table, elsewhere by the kernel's lock of its
+    /// list. As the kernel does not tell a description of its own locks, the table comes first.
+    pub fn are_digests_free(&self) -> Result<bool> {
+        drop(self.0.none_held()?);
+        self.0.freed.notify_all();
+        let Table { sys, path, file, .. } = &*self.0;
+        let is_locked = file.as_ref().map_or(Ok(false), |file| sys.is_locked(file.as_fd(), DIGESTS));
+        Ok(!is_locked.at("lock", || path)?)
     }
 
     /// Have the kernel lock what the table has given to this thread; None if another process has it.
@@ -316,6 +316,21 @@ impl Table {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Wait until no thread has a digest; those that want one meanwhile wait until the guard is dropped.
+    fn none_held(&self) -> Result<MutexGuard<'_, Held>> {
+        let mut held = self.held();
+        let mut patience = Patience::new();
+        held.wanting_all += 1;
+        while held.all || held.digests > 0 {
+            held = self.wait(held, &mut patience).inspect_err(|_| {
+                self.held().wanting_all -= 1;
+                self.freed.notify_all();
+            })?;
+        }
+        held.wanting_all -= 1;
+        Ok(held)
+    }
+
     /// Wait until something is given back, or for a moment: its holder may be waiting for another process.
     fn wait<'a>(&'a self, held: MutexGuard<'a, Held>, patience: &mut Patience) -> Result<MutexGuard<'a, Held>> {
         if patience.is_to_be_notified() {
@@ -332,31 +347,6 @@ impl Table {
         let read_only = || io::Error::from_raw_os_error(libc::EROFS);
         let file = self.file.as_ref().ok_or_else(read_only);
         file.and_then(|file| self.sys.lock(file.as_fd(), bytes, hold)).at("lock", || &self.path)
-    }
-}
-
-/// The lock of a guard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
-    Ref(u64),
-    Digest(u64),
-    AllDigests,
-    Lease(u64),
-    Store,
-    Collector,
-    Service(Service),
-}
-
-impl Part {
-    fn bytes(self) -> Range<u64> {
-        match self {
-            Self::Ref(byte) | Self::Digest(byte) | Self::Lease(byte) => byte..byte + 1,
-            Self::AllDigests => DIGESTS,
-            Self::Store => STORE..STORE + 1,
-            Self::Collector => COLLECTOR..COLLECTOR + 1,
-            Self::Service(Service::Foreign) => FOREIGN_SERVICE..FOREIGN_SERVICE + 1,
-            Self::Service(Service::Own) => OWN_SERVICE..OWN_SERVICE + 1,
-        }
     }
 }
 

@@ -14,12 +14,7 @@ impl Scenario {
             Pc::Start => self.take_collector_lock(state, actor),
             Pc::CleanSync | Pc::Clean => self.clean(state, actor),
             Pc::Activate => self.activate(state, actor),
-            Pc::Handshake => {
-                if state.digest_locks != [0; 2] && !self.has(Fault::NoHandshake) {
-                    return None;
-                }
-                go(state, actor, Pc::ReadNewName, "has had the locks of all digests for a moment")
-            }
+            Pc::Handshake | Pc::HandshakeOthers => self.look_at_locks(state, actor),
             Pc::ReadNewName => Some(self.read_name(state, actor, 1, Pc::ReadOldName)),
             Pc::ReadOldName => Some(self.read_name(state, actor, 0, Pc::ReadLabels)),
             Pc::ReadLabels => {
@@ -48,7 +43,7 @@ impl Scenario {
         let left = state.actors[actor].cycle.left;
         state.actors[actor].cycle = Cycle { left, ..Cycle::default() };
         let is_clean = state.condemned.iter().all(|entry| entry.now == 0) || self.has(Fault::LeavesWhatIsCondemned);
-        go(state, actor, if is_clean { Pc::Activate } else { Pc::CleanSync }, "takes the collector's lock")
+        go(state, actor, if is_clean { self.beginning() } else { Pc::CleanSync }, "takes the collector's lock")
     }
 
     /// Remove what an earlier collector condemned and did not remove. Its rename may not be on the disk yet.
@@ -65,7 +60,11 @@ impl Scenario {
             }
             empty(state, digest);
         }
-        go(state, actor, Pc::Activate, "deals with what an earlier collection condemned")
+        go(state, actor, self.beginning(), "deals with what an earlier collection condemned")
+    }
+
+    fn beginning(&self) -> Pc {
+        if self.has(Fault::LooksBeforeItBegins) { Pc::Handshake } else { Pc::Activate }
     }
 
     /// From here on, whatever protects a blob is logged in the transaction that does so.
@@ -81,7 +80,24 @@ impl Scenario {
             }
         })?;
         state.actors[actor].cycle.number = state.db.cycle;
-        go(state, actor, Pc::Handshake, "begins a collection")
+        let next = if self.has(Fault::LooksBeforeItBegins) { Pc::ReadNewName } else { Pc::Handshake };
+        go(state, actor, next, "begins a collection")
+    }
+
+    /// Look for publishers, and take nothing: first in the table of this process, then in the kernel's list, which does not say what
+    /// this process has. A publisher that takes its lock after the look sees that the collection is under way.
+    fn look_at_locks(&self, state: &mut State, actor: usize) -> Step {
+        let is_own = state.actors[actor].pc == Pc::Handshake;
+        let is_blind = self.has(if is_own { Fault::LooksAtOthersOnly } else { Fault::LooksAtItselfOnly });
+        let is_seen = |lock: &u8| *lock != 0 && (*lock == holder(self.own_writer)) == is_own;
+        if state.digest_locks.iter().any(is_seen) && !is_blind && !self.has(Fault::NoHandshake) {
+            return None;
+        }
+        match is_own {
+            true => go(state, actor, Pc::HandshakeOthers, "finds no publisher in its own process"),
+            false if self.has(Fault::LooksBeforeItBegins) => go(state, actor, Pc::Activate, "finds no other publisher"),
+            false => go(state, actor, Pc::ReadNewName, "finds no publisher in other processes"),
+        }
     }
 
     fn read_name(&self, state: &mut State, actor: usize, slot: usize, next: Pc) -> &'static str {

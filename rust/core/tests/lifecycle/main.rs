@@ -41,7 +41,7 @@ fn pairs() -> Vec<Scenario> {
     let (mut all, mut turn) = (Vec::new(), 0);
     for (place, first) in KINDS.iter().enumerate() {
         for second in &KINDS[place..] {
-            let mut runs = beginnings(&[*first, *second]);
+            let mut runs = with(beginnings(&[*first, *second]), |run| run.own_writer = turn % 2);
             if !is_long() {
                 runs = vec![runs.swap_remove(turn % 3)];
             }
@@ -155,6 +155,9 @@ fn faulty_runs() -> Vec<(Fault, Scenario)> {
         (Fault::DocumentIsNotLogged, new_document()),
         (Fault::LabelIsNotLogged, run(Kind::Root)),
         (Fault::NoHandshake, new_document()),
+        (Fault::LooksBeforeItBegins, new_document()),
+        (Fault::LooksAtOthersOnly, new_document()),
+        (Fault::LooksAtItselfOnly, Scenario { own_writer: 1, ..new_document() }),
         (Fault::NoTransaction, run(Kind::Name)),
         (Fault::CondemnsBeforeTheLogIsRead, run(Kind::Name)),
         (Fault::LogIsTruncated, run(Kind::Name)),

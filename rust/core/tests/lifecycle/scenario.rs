@@ -46,6 +46,12 @@ pub enum Fault {
     LabelIsNotLogged,
     /// The collector begins to mark while a publisher may believe that no collection is under way.
     NoHandshake,
+    /// It looks for publishers before it says that a collection is under way.
+    LooksBeforeItBegins,
+    /// It asks the kernel only, which does not tell it of the publishers in its own process.
+    LooksAtOthersOnly,
+    /// It looks in its own table only.
+    LooksAtItselfOnly,
     NoTransaction,
     /// The change log is read before the transaction only.
     CondemnsBeforeTheLogIsRead,
@@ -71,6 +77,8 @@ pub enum Fault {
 pub struct Scenario {
     pub writers: Vec<Kind>,
     pub collectors: usize,
+    /// The writer that is a thread of the collectors' process; all others are in other processes.
+    pub own_writer: usize,
     /// How many collections each collector makes.
     pub cycles: u8,
     pub grace: i8,
@@ -99,6 +107,7 @@ impl Scenario {
         Self {
             writers: writers.to_vec(),
             collectors: 1,
+            own_writer: 0,
             cycles: 1,
             grace: 2,
             budget: Budget::default(),

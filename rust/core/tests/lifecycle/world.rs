@@ -133,6 +133,7 @@ pub enum Pc {
     Clean,
     Activate,
     Handshake,
+    HandshakeOthers,
     ReadNewName,
     ReadOldName,
     ReadLabels,

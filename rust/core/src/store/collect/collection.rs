@@ -199,10 +199,10 @@ impl Collection {
         }))
     }
 
-    /// Wait for a moment in which no other thread and no other process publishes: a publisher that saw no collection has given its
+    /// Wait until neither another thread nor another process publishes, without a lock: a publisher that saw no collection has given its
     /// names by then, and later ones see the collection.
     fn shake_hands(&self) -> Result<Phase> {
-        if self.sweep.marking.volume.locks.try_digests(&[])?.is_some() {
+        if self.sweep.marking.volume.locks.are_digests_free()? {
             return Ok(Phase::List(Lists::default()));
         }
         Patience::new().pause()?;
