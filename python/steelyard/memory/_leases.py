@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 
 from anyio.lowlevel import checkpoint
@@ -14,6 +15,7 @@ from steelyard.events import EventSource
 from steelyard.filters import lease_fields
 from steelyard.filters._async import choose, compiled
 from steelyard.leases import Leases, check_expires, check_lease, new_lease
+from steelyard.memory._changes import Change, Changes
 from steelyard.memory._ingest import now
 from steelyard.model import Labels, Lease, LeaseResources
 from steelyard.options import check_ref
@@ -44,9 +46,11 @@ class MemoryLeases(Leases):
 
     Args:
         events: gets the events of the leases.
+        changes: gets what the leases protect from now on, for those that mark it.
     """
 
-    def __init__(self, events: EventSource | None = None) -> None:
+    def __init__(self, events: EventSource | None = None, changes: Changes | None = None) -> None:
+        self._changes = Changes() if changes is None else changes
         self._entries: dict[str, _Entry] = {}
         self._events = EventSource() if events is None else events
 
@@ -74,9 +78,7 @@ class MemoryLeases(Leases):
         """Have a lease protect blobs and ingests; see `Leases.add`."""
         await checkpoint()
         blobs, names = set(map(Digest.parse, digests)), set(map(check_ref, refs))
-        entry = self._entry(lease)
-        entry.digests |= blobs
-        entry.refs |= names
+        self._protect(self._entry(lease), blobs, names)
 
     async def remove(self, lease: str, *, digests: Iterable[Digest | str] = (), refs: Iterable[str] = ()) -> None:
         """Have a lease no longer protect blobs and ingests; see `Leases.remove`."""
@@ -128,20 +130,35 @@ class MemoryLeases(Leases):
             raise LeaseEnded(lease, reason="deleted")
         if entry.has_expired(now()):
             raise LeaseEnded(lease, reason="expired")
-        entry.digests.update(map(Digest.parse, digests))
+        self._protect(entry, list(map(Digest.parse, digests)), list(refs))
+
+    def _protect(self, entry: _Entry, digests: Collection[Digest], refs: Collection[str]) -> None:
+        entry.digests.update(digests)
         entry.refs.update(refs)
+        for digest in digests:
+            self._changes.note(Change("lease", entry.value.id, digest))
+        for ref in refs:
+            self._changes.note(Change("ingest", ref))
 
     def forget(self, ref: str) -> None:
         """Remove an ingest that has ended from all leases."""
         for entry in self._entries.values():
             entry.refs.discard(ref)
 
-    def lasting(self) -> Iterator[tuple[Lease, frozenset[Digest]]]:
-        """Yield the leases that last, ordered by ID, each with the blobs that it protects."""
-        at = now()
-        for _, entry in sorted(self._entries.items()):
-            if not entry.has_expired(at):
-                yield entry.value, frozenset(entry.digests)
+    def count(self) -> int:
+        """Return the number of leases, also of those that have expired."""
+        return len(self._entries)
+
+    def ids(self) -> Sequence[str]:
+        """Return a copy of the IDs of all leases, in any order."""
+        return tuple(self._entries)
+
+    def find(self, lease: str) -> tuple[Lease, AbstractSet[Digest]] | None:
+        """Return a lease with the blobs that it protects, not a copy, if there is one and it lasts."""
+        entry = self._entries.get(lease)
+        if entry is None or entry.has_expired(now()):
+            return None
+        return entry.value, entry.digests
 
     def has_ingest(self, ref: str) -> bool:
         """Return whether a lease that lasts protects an ingest."""

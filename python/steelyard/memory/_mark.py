@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from steelyard._archive._references import NOTHING, References
 from steelyard.collection import Root
 from steelyard.digest import Digest
 from steelyard.errors import InvalidDigest
 from steelyard.memory._blob import Blob
+from steelyard.memory._documents import Documents
+from steelyard.memory._pace import Pace
 from steelyard.model import Labels
 
 __all__ = ("EXPIRE", "FLAT", "ROOT", "Entry", "Graph", "Marks", "Warnings", "has_passed", "now_at_least")
@@ -70,13 +71,13 @@ class Entry(NamedTuple):
     """A root with the blobs that it names.
 
     Attributes:
-        root: the root.
+        root: the root; None for garbage that stays.
         digests: the blobs.
         is_flat: whether it does not keep what the blobs name.
         is_document: whether the blobs are documents by their media types.
     """
 
-    root: Root
+    root: Root | None
     digests: Iterable[Digest]
     is_flat: bool = False
     is_document: bool = False
@@ -91,20 +92,14 @@ class Graph:
         warnings: where malformed references are reported.
     """
 
-    def __init__(
-        self, blobs: Mapping[Digest, Blob], documents: Mapping[Digest, References], warnings: Warnings
-    ) -> None:
+    def __init__(self, blobs: Mapping[Digest, Blob], documents: Documents, warnings: Warnings) -> None:
         self._blobs = blobs
         self._documents = documents
         self._warnings = warnings
-        self._referrers: dict[Digest, list[Digest]] = {}
-        for digest in blobs:
-            for subject in documents.get(digest, NOTHING).subject:
-                self._referrers.setdefault(subject, []).append(digest)
 
     def named_by(self, digest: Digest) -> Iterator[Digest]:
         """Yield the blobs that a blob names: as a document, as one with a subject, and with labels."""
-        document = self._documents.get(digest, NOTHING)
+        document = self._documents.named_by(digest)
         if document.invalid:
             self._warnings.add(f"blob {digest}: invalid digests that keep nothing: {document.invalid}")
         yield from document.blobs
@@ -120,51 +115,66 @@ class Graph:
     def kept_by(self, digest: Digest) -> Iterator[Digest]:
         """Yield the blobs that a kept blob keeps: those that it names, and the documents of which it is the subject."""
         yield from self.named_by(digest)
-        yield from self._referrers.get(digest, ())
+        yield from self._documents.referrers_of(digest)
 
     def documents_of(self, digest: Digest) -> frozenset[Digest]:
         """Return the documents that a blob names, by their media types."""
-        return self._documents.get(digest, NOTHING).documents
+        return self._documents.named_by(digest).documents
 
 
 class Marks:
-    """The blobs that roots keep, each with the root and the blob that it was reached from.
+    """The blobs that are kept, each with the root and the blob that it was reached from.
 
-    Roots that are flat come last, so that a blob counts for one that also keeps what the blob names, if there is one.
+    Add roots that are flat last, so that a blob counts for one that also keeps what the blob names, if there is one.
 
     Args:
         graph: what blobs name.
-        entries: the roots, in the order of `RootKind`.
+        pace: the pace of the task.
 
     Attributes:
-        documents: kept blobs that are documents by their media types.
+        documents: kept blobs that are documents by their media types. The reader removes those that it has looked at.
     """
 
-    def __init__(self, graph: Graph, entries: Iterable[Entry]) -> None:
+    def __init__(self, graph: Graph, pace: Pace) -> None:
         self._graph = graph
-        self._reached: dict[Digest, tuple[Root, Digest | None]] = {}
+        self._pace = pace
+        self._reached: dict[Digest, tuple[Root | None, Digest | None]] = {}
+        self._flat: set[Digest] = set()
         self.documents: set[Digest] = set()
-        for entry in sorted(entries, key=lambda each: each.is_flat):
-            digests = list(entry.digests)
-            if entry.is_document:
-                self.documents.update(digests)
-            if entry.is_flat:
-                for digest in digests:
-                    self._reached.setdefault(digest, (entry.root, None))
-            else:
-                self._follow(entry.root, digests)
 
-    def _follow(self, root: Root, digests: Iterable[Digest]) -> None:
-        level = [digest for digest in digests if self._is_new(digest, root, None)]
+    async def add(self, entry: Entry) -> None:
+        """Keep the blobs that a root names, and what they name unless the root is flat."""
+        new = []
+        async for digest in self._pace.each(entry.digests):
+            if entry.is_document:
+                self.documents.add(digest)
+            if entry.is_flat and digest not in self._reached:
+                self._reached[digest] = (entry.root, None)
+                self._flat.add(digest)
+            elif not entry.is_flat and self._is_new(digest, entry.root, None):
+                new.append(digest)
+        await self._follow(entry.root, new)
+
+    async def again(self, digest: Digest) -> None:
+        """Follow what a blob names once more, if it is kept: it has changed, or was not stored before."""
+        if digest in self._reached and digest not in self._flat:
+            await self._follow(self._reached[digest][0], [digest])
+
+    async def _follow(self, root: Root | None, level: list[Digest]) -> None:
         while level:  # level by level, so that chains are short
             named: list[Digest] = []
-            for digest in level:
+            async for digest in self._pace.each(level):
                 self.documents |= self._graph.documents_of(digest)
-                named += (each for each in self._graph.kept_by(digest) if self._is_new(each, root, digest))
+                kept = self._pace.each(self._graph.kept_by(digest))
+                named += [each async for each in kept if self._is_new(each, root, digest)]
             level = named
 
-    def _is_new(self, digest: Digest, root: Root, parent: Digest | None) -> bool:
-        return digest not in self._reached and self._reached.setdefault(digest, (root, parent))[0] is root
+    def _is_new(self, digest: Digest, root: Root | None, parent: Digest | None) -> bool:
+        if digest in self._reached and digest not in self._flat:
+            return False
+        self._flat.discard(digest)  # from now on what it names is kept, too
+        self._reached[digest] = (root, parent)
+        return True
 
     def __contains__(self, digest: object) -> bool:
         return digest in self._reached

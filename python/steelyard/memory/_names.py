@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from anyio.lowlevel import checkpoint
@@ -12,6 +12,7 @@ from steelyard.errors import AlreadyExists, NameMoved, NotFound
 from steelyard.events import EventSource, EventType
 from steelyard.filters import image_fields
 from steelyard.filters._async import choose, compiled
+from steelyard.memory._changes import Change, Changes
 from steelyard.memory._ingest import now
 from steelyard.model import Descriptor, Image, Labels
 from steelyard.names import ImageNames, check_name, split_fieldpaths
@@ -25,10 +26,12 @@ class MemoryImageNames(ImageNames):
 
     Args:
         events: gets the events of the names.
+        changes: gets each name that is set, for those that mark what names keep.
     """
 
-    def __init__(self, events: EventSource | None = None) -> None:
+    def __init__(self, events: EventSource | None = None, changes: Changes | None = None) -> None:
         self._images: dict[str, Image] = {}
+        self._changes = Changes() if changes is None else changes
         self._events = EventSource() if events is None else events
 
     async def create(self, name: str, target: Descriptor, *, labels: Mapping[str, str] | None = None) -> Image:
@@ -93,6 +96,7 @@ class MemoryImageNames(ImageNames):
     def _set(self, image: Image) -> None:
         old = self._images.get(image.name)
         self._images[image.name] = image
+        self._changes.note(Change("name", image.name))
         previous = None if old is None else old.target.digest
         self._publish("name_set" if previous in {None, image.target.digest} else "name_moved", image, previous)
 
@@ -104,9 +108,13 @@ class MemoryImageNames(ImageNames):
 
     # For the store
 
-    def images(self) -> Iterator[Image]:
-        """Yield all names, in order."""
-        return (image for _, image in sorted(self._images.items()))
+    def names(self) -> Sequence[str]:
+        """Return a copy of all names, in any order."""
+        return tuple(self._images)
+
+    def find(self, name: str) -> Image | None:
+        """Return target, labels and times of a name, if there is one."""
+        return self._images.get(name)
 
     def _assigned(self, name: str, target: Descriptor, labels: Labels | None) -> Image:
         check_size(target.size)

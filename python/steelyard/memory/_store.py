@@ -27,9 +27,11 @@ from steelyard.filters._async import AT_ONCE, choose, compiled
 from steelyard.hashing import digest_of
 from steelyard.leases import check_lease
 from steelyard.memory._blob import Blob
+from steelyard.memory._changes import Change, Changes
 from steelyard.memory._collection import Collection
 from steelyard.memory._ingest import Ingest, MemoryWriter, now
 from steelyard.memory._leases import MemoryLeases
+from steelyard.memory._marking import Contents
 from steelyard.memory._names import MemoryImageNames
 from steelyard.memory._reader import MemoryReader
 from steelyard.model import Descriptor, Info, Labels, OnProgress, Progress, PutManyResult, Sources, Status, Verified
@@ -50,10 +52,12 @@ class MemoryStore(BaseStore):
         self._ingests: dict[str, Ingest] = {}
         self._quarantined: list[Blob] = []
         self._events = EventSource()
-        self._names = MemoryImageNames(self._events)
-        self._leases = MemoryLeases(self._events)
+        self._changes = Changes()
+        self._names = MemoryImageNames(self._events, self._changes)
+        self._leases = MemoryLeases(self._events, self._changes)
         self._verified: set[Digest] = set()
-        self._collection = Collection(self._blobs, self._ingests, self._names, self._leases, self._events)
+        contents = Contents(self._blobs, self._ingests, self._names, self._leases)
+        self._collection = Collection(contents, self._changes, self._events)
 
     @property
     def images(self) -> MemoryImageNames:
@@ -114,7 +118,7 @@ class MemoryStore(BaseStore):
         if wanted is not None and wanted in self._blobs and self._blobs[wanted].is_whole(size):
             self._ingests.pop(ref, None)  # what was begun under this ref has become pointless
             self._leases.forget(ref)
-            self._blobs[wanted].renew()
+            self._renew(wanted)
             raise AlreadyExists(wanted)
         if ingest is None:
             ingest = self._ingests[ref] = Ingest(ref)
@@ -122,6 +126,7 @@ class MemoryStore(BaseStore):
         ingest.algorithm = ingest.algorithm if options.algorithm is None else options.algorithm
         ingest.total = ingest.total if size is None else size
         ingest.expected = ingest.expected if wanted is None else wanted
+        self._changes.note(Change("ingest", ref))
         return MemoryWriter(ingest, self._publish, self._ref_released)
 
     def _put_many(
@@ -141,6 +146,7 @@ class MemoryStore(BaseStore):
         blob = self._blob(info.digest)
         labels = changed_labels(blob.info.labels, info.labels, *fieldpaths)
         blob.info = msgspec.structs.replace(blob.info, labels=labels, updated_at=now())
+        self._changes.note(Change("labels", digest=info.digest))
         self._events.publish("labelled", digest=blob.info.digest, size=blob.info.size, labels=labels)
         return blob.info
 
@@ -243,6 +249,11 @@ class MemoryStore(BaseStore):
         if self._lease is not None:
             self._leases.enter(self._lease, digests=digests, refs=refs)
 
+    def _renew(self, digest: Digest) -> None:
+        """Have a blob count as stored just now, before a caller is told that it is stored."""
+        self._blobs[digest].renew()
+        self._changes.note(Change("stored", digest=digest))
+
     def _blob(self, digest: Digest) -> Blob:
         if digest not in self._blobs:
             raise NotFound(digest)
@@ -260,10 +271,11 @@ class MemoryStore(BaseStore):
         stored = self._blobs.get(digest)
         if stored is not None:
             stored.data = data  # it heals a damaged copy
-            stored.renew()
+            self._renew(digest)
             raise AlreadyExists(digest)
         time = now()
         info = Info(digest=digest, size=len(data), created_at=time, updated_at=time, labels=labels)
         self._blobs[digest] = Blob(data, info)
+        self._changes.note(Change("stored", digest=digest))
         self._events.publish("created", digest=digest, size=info.size, labels=labels)
         return info

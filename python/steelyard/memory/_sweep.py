@@ -1,108 +1,114 @@
-"""Which garbage goes in a collection, and in which order."""
+"""Which garbage goes in a collection, and in which order; and its removal."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
-from heapq import heapify, heappop, heappush
 
 from steelyard.collection import DEFAULT_GRACE, CollectOptions, Garbage
 from steelyard.digest import Digest
+from steelyard.events import EventSource
 from steelyard.memory._blob import Blob, Note
-from steelyard.memory._mark import Graph
+from steelyard.memory._marking import Marking
+from steelyard.memory._order import Order
 
 __all__ = ("Sweep",)
 
 
 class Sweep:
-    """The garbage of a store at one moment.
+    """Removes garbage in steps, while others work on the store.
+
+    Before each removal it follows what has changed, so in the step in which a blob goes no root keeps it.
 
     Args:
-        blobs: the stored blobs.
-        garbage: those that no root keeps.
-        graph: what blobs name.
+        marking: what is kept. It has marked all roots.
+        stored: the blobs of the store, from which garbage is removed.
         options: the options of the collection.
+        events: gets an event for each blob that is removed.
 
     Attributes:
-        at: the moment.
-        going: the blobs that go, in order: a document never later than the blobs that it names.
+        going: the garbage that goes, in order: a document never later than the blobs that it names.
         staying: the garbage that stays.
-        left_bytes: the bytes of all blobs that are left.
+        left_bytes: the bytes of the blobs that are left, without those that were stored since the start.
     """
 
     def __init__(
-        self, blobs: Mapping[Digest, Blob], garbage: Iterable[Digest], graph: Graph, options: CollectOptions
+        self, marking: Marking, stored: dict[Digest, Blob], options: CollectOptions, events: EventSource
     ) -> None:
-        self.at = Note.now()
-        self._blobs = blobs
-        self._graph = graph
-        self.left_bytes = sum(blob.info.size for blob in blobs.values())
-        unkept = dict.fromkeys(garbage)
-        spared = self._spared(unkept, options)
-        most = options.max_bytes
-        self.going: list[Digest] = []
-        for group in self._groups({digest for digest in unkept if digest not in spared}):
-            if most is not None and self.left_bytes <= most:
+        self._at = Note.now()
+        self._marking = marking
+        self._stored = stored
+        self._options = options
+        self._events = events
+        self._unkept: dict[Digest, Blob] = {}
+        self.going: list[Garbage] = []
+        self.staying: list[Garbage] = []
+        self.left_bytes = 0
+
+    async def run(self) -> None:
+        """Remove garbage, or only list it in a dry run."""
+        marking, pace, most = self._marking, self._marking.pace, self._options.max_bytes
+        async for digest, blob in pace.each(marking.blobs):
+            if self._stored.get(digest) is blob:
+                self.left_bytes += blob.info.size
+                if digest not in marking.marks:
+                    self._unkept[digest] = blob
+        await self._spare()
+        order = Order(self._unkept, marking.graph, pace)
+        async for digest in pace.each(self._unkept):
+            if digest not in marking.spared:
+                order.add(digest)
+        await order.link()
+        while most is None or self.left_bytes > most:
+            group = await order.next()
+            if not group:
                 break
-            self.going += group
-            self.left_bytes -= sum(blobs[digest].info.size for digest in group)
-        gone = set(self.going)
-        self.staying = [digest for digest in unkept if digest not in gone]
-
-    def report(self, digest: Digest, *, goes: bool) -> Garbage:
-        """Return garbage in the form for a caller."""
-        blob = self._blobs[digest]
-        return Garbage(digest=digest, size=blob.info.size, since=None if blob.note is None else blob.note.at, goes=goes)
-
-    def _spared(self, unkept: Mapping[Digest, None], options: CollectOptions) -> set[Digest]:
-        """Return the garbage within its grace time, with all that it names."""
-        grace = DEFAULT_GRACE if options.grace is None else options.grace
-        stack = [digest for digest in unkept if grace and not self._is_older_than(digest, grace)]
-        found = set(stack)
-        while stack:
-            for named in self._graph.kept_by(stack.pop()):
-                if named in unkept and named not in found:
-                    found.add(named)
-                    stack.append(named)
-        return found
-
-    def _is_older_than(self, digest: Digest, grace: timedelta) -> bool:
-        note = self._blobs[digest].note
-        return note is not None and note.is_older_than(self.at, grace)
-
-    def _groups(self, left: set[Digest]) -> Iterator[list[Digest]]:
-        """Yield the blobs in the order in which they go, the least recently used first; a cycle goes as a whole."""
-        parents: dict[Digest, set[Digest]] = {digest: set() for digest in left}
-        names = {digest: {each for each in self._graph.named_by(digest) if each in left} - {digest} for digest in left}
-        for digest, named in names.items():
-            for each in named:
-                parents[each].add(digest)
-        waiting = Counter({digest: len(above) for digest, above in parents.items()})
-        ready = [(self._blobs[digest].used, digest) for digest in left if not waiting[digest]]
-        heapify(ready)
-        oldest = iter(sorted(left, key=lambda digest: self._blobs[digest].used))
-        while left:
-            if ready:
-                group = [heappop(ready)[1]]
-            else:
-                group = _with_ancestors(next(digest for digest in oldest if digest in left), parents, left)
-            left.difference_update(group)
-            yield group
             for digest in group:
-                for each in names[digest]:
-                    waiting[each] -= 1
-                    if not waiting[each] and each in left:
-                        heappush(ready, (self._blobs[each].used, each))
+                await self._take(digest)
+            await order.release(group)
+        await self._note()
+
+    async def _spare(self) -> None:
+        """Spare the garbage within its grace time, with all that it names."""
+        grace = DEFAULT_GRACE if self._options.grace is None else self._options.grace
+        if grace:
+            async for digest, blob in self._marking.pace.each(self._unkept.items()):
+                if not self._is_older_than(blob, grace):
+                    await self._marking.spare(digest)
+
+    def _is_older_than(self, blob: Blob, grace: timedelta) -> bool:
+        return blob.note is not None and blob.note.is_older_than(self._at, grace)
+
+    async def _take(self, digest: Digest) -> None:
+        blob = self._unkept[digest]
+        self._marking.pace.count()
+        await self._marking.pace.pause()
+        await self._marking.settle()
+        if self._stored.get(digest) is not blob or self._marking.is_kept(digest):
+            return
+        self.going.append(_reported(digest, blob, goes=True))
+        self.left_bytes -= blob.info.size
+        del self._unkept[digest]
+        if not self._options.dry_run:
+            del self._stored[digest]
+            self._events.publish("deleted", digest=digest, reason="collected")
+
+    async def _note(self) -> None:
+        """Note since when the garbage that stays is garbage, and that what roots keep is none."""
+        marking = self._marking
+        async for digest, blob in marking.pace.each(marking.blobs):
+            await marking.settle()
+            if self._stored.get(digest) is not blob:
+                continue
+            is_marked = digest in marking.marks
+            if digest in self._unkept and not is_marked:
+                self.staying.append(_reported(digest, blob, goes=False))
+            if self._options.dry_run:
+                continue
+            if is_marked:
+                blob.note = None
+            elif blob.note is None and digest not in marking.fresh:
+                blob.note = self._at
 
 
-def _with_ancestors(digest: Digest, parents: Mapping[Digest, set[Digest]], left: set[Digest]) -> list[Digest]:
-    """Return a blob and all that name it, directly or not: a cycle, and what leads to it."""
-    found = {digest: None}
-    stack = [digest]
-    while stack:
-        for above in parents[stack.pop()]:
-            if above in left and above not in found:
-                found[above] = None
-                stack.append(above)
-    return list(reversed(found))
+def _reported(digest: Digest, blob: Blob, *, goes: bool) -> Garbage:
+    return Garbage(digest=digest, size=blob.info.size, since=None if blob.note is None else blob.note.at, goes=goes)

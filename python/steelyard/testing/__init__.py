@@ -42,6 +42,7 @@ pytest.register_assert_rewrite(
             "leased",
             "leasing",
             "listing",
+            "moving",
             "naming",
             "putting",
             "reading",
@@ -62,6 +63,7 @@ from steelyard.testing._labelling import LabellingContract  # noqa: E402
 from steelyard.testing._leased import LeasedContract  # noqa: E402
 from steelyard.testing._leasing import LeasingContract  # noqa: E402
 from steelyard.testing._listing import ListingContract  # noqa: E402
+from steelyard.testing._moving import MovingContract  # noqa: E402
 from steelyard.testing._naming import NamingContract  # noqa: E402
 from steelyard.testing._putting import PuttingContract  # noqa: E402
 from steelyard.testing._reading import ReadingContract  # noqa: E402
@@ -122,7 +124,7 @@ class LeaseContract(LeasingContract, LeasedContract):
     """The tests of leases, for stores that have them. Inherit it together with `StoreContract`."""
 
 
-class CollectionContract(CollectingContract, SweepingContract):
+class CollectionContract(CollectingContract, SweepingContract, MovingContract):
     """The tests of garbage collection, for stores that collect. Inherit it together with `StoreContract` and `LeaseContract`.
 
     A store that does not record each use overrides `age(store, *digests)`: it makes the last use of blobs so old that the store records the

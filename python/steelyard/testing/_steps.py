@@ -1,4 +1,4 @@
-"""Cancel an operation at each of its waits, one after the other."""
+"""Cancel an operation at each of its waits, or act there, one after the other."""
 
 from __future__ import annotations
 
@@ -9,16 +9,26 @@ from typing import Any
 
 from anyio import CancelScope
 
-__all__ = ("cancel_at", "every_wait")
+__all__ = ("act_at", "cancel_at", "every_wait")
 
 
 class _Counted(Awaitable[None]):
-    """Runs a coroutine inside the current task, counts its waits, and acts at one of them."""
+    """Runs a coroutine inside the current task, counts its waits, and acts at one of them.
 
-    def __init__(self, coroutine: Coroutine[Any, Any, object], step: int, act: Callable[[], object]) -> None:
+    `at` is called when the coroutine begins that wait. `after` is awaited, in the same task, before the coroutine goes on.
+    """
+
+    def __init__(
+        self,
+        coroutine: Coroutine[Any, Any, object],
+        step: int,
+        at: Callable[[], object] | None = None,
+        after: Callable[[], Coroutine[Any, Any, object]] | None = None,
+    ) -> None:
         self._coroutine = coroutine
         self._step = step
-        self._act = act
+        self._at = at
+        self._after = after
         self.steps = 0
 
     def __await__(self) -> Generator[Any, Any, None]:
@@ -28,14 +38,16 @@ class _Counted(Awaitable[None]):
             while True:
                 trap = resume()
                 self.steps += 1
-                if self.steps == self._step:
-                    self._act()
+                if self.steps == self._step and self._at is not None:
+                    self._at()
                 try:
                     value = yield trap
                 except BaseException as error:  # noqa: BLE001  # the coroutine gets it
                     resume = partial(self._coroutine.throw, error)
                 else:
                     resume = partial(self._coroutine.send, value)
+                    if self.steps == self._step and self._after is not None:
+                        yield from self._after().__await__()
         except StopIteration:
             return
 
@@ -52,6 +64,21 @@ async def cancel_at(step: int, operation: Callable[[], Coroutine[Any, Any, objec
     with CancelScope() as scope:
         counted = _Counted(operation(), step, scope.cancel)
         await counted
+    return counted.steps < step
+
+
+async def act_at(
+    step: int, operation: Coroutine[Any, Any, object], act: Callable[[], Coroutine[Any, Any, object]]
+) -> bool:
+    """Run the operation, and the action in the same task after its `step`-th wait; return whether it ended before.
+
+    Args:
+        step: the number of the wait, from 1.
+        operation: the operation.
+        act: called at most once; its coroutine is the action.
+    """
+    counted = _Counted(operation, step, after=act)
+    await counted
     return counted.steps < step
 
 

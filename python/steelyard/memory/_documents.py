@@ -1,0 +1,106 @@
+"""What the documents of a store in memory name. Each is read once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import TypeVar
+
+from steelyard._archive._references import DOCUMENT_LIMIT, NOTHING, References, may_be_document, references_in
+from steelyard._runtime.calls import run
+from steelyard.digest import Digest
+from steelyard.errors import CollectionRefused, DataCorrupt
+from steelyard.hashing import Hasher
+from steelyard.memory._blob import Blob
+from steelyard.memory._pace import Pace
+
+__all__ = ("Documents",)
+
+_INLINE = 64 << 10
+"""The most bytes of a document that is read in the event loop's thread."""
+
+ValueT = TypeVar("ValueT")
+
+
+class Documents:
+    """The documents of a store that were read, also those that are no longer stored.
+
+    Args:
+        blobs: the blobs of the store.
+    """
+
+    def __init__(self, blobs: Mapping[Digest, Blob]) -> None:
+        self._blobs = blobs
+        self._known: dict[Digest, References] = {}
+        self._referrers: dict[Digest, list[Digest]] = {}
+
+    def named_by(self, digest: Digest) -> References:
+        """Return what a document names."""
+        return self._known.get(digest, NOTHING)
+
+    def referrers_of(self, digest: Digest) -> Iterator[Digest]:
+        """Yield the stored documents of which a blob is the subject."""
+        return (each for each in self._referrers.get(digest, ()) if each in self._blobs)
+
+    async def read(self, digest: Digest, pace: Pace) -> None:
+        """Read a document, unless it was read before, is not stored, or is none.
+
+        Raises:
+            DataCorrupt: it is damaged.
+        """
+        blob = self._blobs.get(digest)
+        if blob is None or digest in self._known or not may_be_document(blob.data):
+            return
+        named = await _look(partial(_read, digest, blob.data), blob.data, pace)
+        if digest not in self._known:
+            self._known[digest] = named
+            for subject in named.subject:
+                self._referrers.setdefault(subject, []).append(digest)
+
+    async def check(self, digest: Digest, pace: Pace) -> bool:
+        """Return whether a blob that is a document by its media type is one. It is, if it is not stored.
+
+        Raises:
+            DataCorrupt: it is damaged.
+            CollectionRefused: it is too large to be read, so it may name anything.
+        """
+        blob = self._blobs.get(digest)
+        if blob is None:
+            return True
+        if digest not in self._known:
+            await _look(partial(_verify, digest, blob.data), blob.data, pace)
+            if len(blob.data) > DOCUMENT_LIMIT:
+                reason = f"blob {digest}: a document of {len(blob.data)} bytes, at most {DOCUMENT_LIMIT} are read"
+                raise CollectionRefused("MemoryStore", cause="document", reason=reason)
+        return digest in self._known and self._known[digest].is_whole
+
+    def known(self) -> list[Digest]:
+        """Return a copy of the digests of all documents that were read."""
+        return list(self._known)
+
+    def forget(self, digest: Digest) -> None:
+        """Forget a document."""
+        for subject in self._known.pop(digest).subject:
+            left = [each for each in self._referrers.pop(subject, ()) if each != digest]
+            if left:
+                self._referrers[subject] = left
+
+
+async def _look(look: Callable[[], ValueT], data: bytes, pace: Pace) -> ValueT:
+    """Look at the bytes of a document: in this thread if they are few."""
+    if len(data) > _INLINE:
+        return await run(look)
+    pace.count(len(data) >> 10)
+    return look()
+
+
+def _read(digest: Digest, data: bytes) -> References:
+    _verify(digest, data)
+    return references_in(data)
+
+
+def _verify(digest: Digest, data: bytes) -> None:
+    hasher = Hasher(digest.algorithm)
+    hasher.update(data)
+    if (found := hasher.digest()) != digest:
+        raise DataCorrupt(digest, expected=digest, actual=found)
