@@ -221,7 +221,7 @@ ROWS: list[Row] = [
 
 
 def locked_digests(lock: BinaryIO) -> int:
-    """How many bytes another process has locked at once, of those that stand for digests."""
+    """Return the length of the first lock that another process has on the bytes that stand for digests; 0 if it has none."""
     asked = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 1 << 61, 1 << 61, 0)
     kind, _, _, count, _ = struct.unpack("hhqqi4x", fcntl.fcntl(lock, F_OFD_GETLK, asked))
     return 0 if kind == fcntl.F_UNLCK else count
@@ -318,7 +318,7 @@ async def test_a_collector_that_hangs_stops_collections_only(tmp_path: Path, col
         assert waited <= stopped // 3, f"waited {waited} times of {stopped}"
 
 
-async def test_a_collector_that_stops_has_no_more_digests_than_it_condemns(
+async def test_a_collector_that_stops_never_has_all_digests_at_once(
     tmp_path: Path, collector: HeldCollector
 ) -> None:
     root = tmp_path / "store"

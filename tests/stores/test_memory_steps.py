@@ -95,7 +95,7 @@ async def test_the_work_between_two_waits_does_not_grow_with_the_store() -> None
             {"grace": HOUR},
             {"grace": AT_ONCE, "max_bytes": 0, "ingest_age": AT_ONCE},
         ):
-            calls = _Calls(store.why(digest_of(b"0")) if options is None else store.collect(**options))  # type: ignore[arg-type]
+            calls = _Calls(store.why(digest_of(b"0")) if options is None else store.collect(**options))
             await calls
             print(count, options, max(calls.steps))
             assert max(calls.steps) < MOST_CALLS

@@ -1,4 +1,4 @@
-"""What changes while collections and questions run."""
+"""The changes while collections and questions run."""
 
 from __future__ import annotations
 

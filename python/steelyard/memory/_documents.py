@@ -1,4 +1,4 @@
-"""What the documents of a store in memory name. Each is read once."""
+"""The references of the documents of a store in memory. Each document is read once."""
 
 from __future__ import annotations
 

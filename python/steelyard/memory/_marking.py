@@ -22,7 +22,7 @@ __all__ = ("Contents", "Marking")
 
 
 class Contents(NamedTuple):
-    """What a store in memory has.
+    """The contents of a store in memory.
 
     Attributes:
         blobs: its blobs.
