@@ -318,9 +318,7 @@ async def test_a_collector_that_hangs_stops_collections_only(tmp_path: Path, col
         assert waited <= stopped // 3, f"waited {waited} times of {stopped}"
 
 
-async def test_a_collector_that_stops_never_has_all_digests_at_once(
-    tmp_path: Path, collector: HeldCollector
-) -> None:
+async def test_a_collector_that_stops_never_has_all_digests_at_once(tmp_path: Path, collector: HeldCollector) -> None:
     root = tmp_path / "store"
     async with LocalStore(root, durability="process-crash") as store:
         await store.collect()
