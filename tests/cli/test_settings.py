@@ -110,8 +110,8 @@ def test_an_empty_store_and_an_unknown_scheme_are_refused(shell: Shell) -> None:
 
     for words, environment, told in (
         (["--store", "", "put", "file"], {}, "--store: expected a path or an address, found ''"),
-        (["--store", "s3://bucket", "put", "file"], {}, "--store: s3://bucket: unknown scheme 's3'"),
-        (["put", "file"], {"STEELYARD_STORE": "s3://bucket"}, "STEELYARD_STORE: s3://bucket: unknown scheme 's3'"),
+        (["--store", "gs://bucket", "put", "file"], {}, "--store: gs://bucket: unknown scheme 'gs'"),
+        (["put", "file"], {"STEELYARD_STORE": "gs://bucket"}, "STEELYARD_STORE: gs://bucket: unknown scheme 'gs'"),
         (["import", "docker://alpine"], {}, "docker://alpine: unknown scheme 'docker'"),
         (["cp", "http://host/", "elsewhere", "--all"], {}, "http://host/: unknown scheme 'http'"),
         (["cp", "", "elsewhere", "--all"], {}, "expected a path or an address, found ''"),

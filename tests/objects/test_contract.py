@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -62,3 +63,15 @@ class TestObjectStore(StoreContract, DamageContract):
                 assert {"step": str(step)} == (await store.info(digest_of(data))).labels
         assert await store.exists(digest_of(data_of(SIZE, step)))
         assert 0 == held
+
+    async def test_a_cancelled_delete_leaves_a_whole_blob_or_none(self, store: Store) -> None:
+        """A request that was cancelled on its way may still be carried out, a moment later."""
+
+        async def run(step: int) -> None:
+            await store.delete(await keep(store, b"%d" % step, a="b"))
+
+        async for step in every_wait(run):
+            with suppress(NotFound):
+                info = await store.info(digest_of(b"%d" % step))
+                assert {"a": "b"} == info.labels
+                assert b"%d" % step == await store.get(info.digest)

@@ -49,6 +49,7 @@ CLASSES: dict[type[BaseException], StatusCode] = {
     errors.LeaseExists: StatusCode.ALREADY_EXISTS,
     errors.Unavailable: StatusCode.UNAVAILABLE,
     errors.CollectionBusy: StatusCode.UNAVAILABLE,
+    errors.ServerRefused: StatusCode.FAILED_PRECONDITION,
     errors.Unreachable: StatusCode.UNAVAILABLE,
     errors.LeaseEnded: StatusCode.NOT_FOUND,  # containerd's code for a call under a lease that there is not
     errors.FailedPrecondition: StatusCode.FAILED_PRECONDITION,
