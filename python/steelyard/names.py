@@ -11,10 +11,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 from steelyard.digest import Digest
-from steelyard.errors import InvalidArgument
+from steelyard.errors import InvalidArgument, NameMoved, NotFound
 from steelyard.model import Descriptor, Image
 
-__all__ = ("NAME_LIMIT", "ImageNames", "check_name", "split_fieldpaths")
+__all__ = ("NAME_LIMIT", "ImageNames", "check_held", "check_name", "split_fieldpaths")
 
 NAME_LIMIT = 4096
 """The most bytes that an image name may have, in UTF-8."""
@@ -121,6 +121,21 @@ def check_name(name: str) -> str:
     if any(letter < " " or "\x7f" <= letter < "\xa0" for letter in name):
         raise InvalidArgument(f"image name {name[:100]!r}: it has control characters")
     return name
+
+
+def check_held(name: str, image: Image | None, expected: Digest | str | None) -> Image:
+    """Return the image of a name if it exists and holds the expected digest, or any digest if None is expected.
+
+    Raises:
+        NotFound: there is no such name.
+        NameMoved: the name does not hold `expected`.
+    """
+    if image is None:
+        raise NotFound(name, kind="image name")
+    wanted = image.target.digest if expected is None else Digest.parse(expected)
+    if image.target.digest != wanted:
+        raise NameMoved(name, expected=wanted, actual=image.target.digest)
+    return image
 
 
 def split_fieldpaths(fieldpaths: tuple[str, ...]) -> tuple[bool, bool, tuple[str, ...]]:

@@ -8,14 +8,14 @@ import msgspec
 from anyio.lowlevel import checkpoint
 
 from steelyard.digest import Digest
-from steelyard.errors import AlreadyExists, NameMoved, NotFound
+from steelyard.errors import AlreadyExists
 from steelyard.events import EventSource, EventType
 from steelyard.filters import image_fields
 from steelyard.filters._async import choose, compiled
 from steelyard.memory._changes import Change, Changes
 from steelyard.memory._ingest import now
 from steelyard.model import Descriptor, Image, Labels
-from steelyard.names import ImageNames, check_name, split_fieldpaths
+from steelyard.names import ImageNames, check_held, check_name, split_fieldpaths
 from steelyard.options import check_size
 
 __all__ = ("MemoryImageNames",)
@@ -126,10 +126,4 @@ class MemoryImageNames(ImageNames):
         return msgspec.structs.replace(old, target=target, updated_at=time, labels=kept)
 
     def _held(self, name: str, expected: Digest | str | None) -> Image:
-        image = self._images.get(check_name(name))
-        if image is None:
-            raise NotFound(name, kind="image name")
-        wanted = image.target.digest if expected is None else Digest.parse(expected)
-        if image.target.digest != wanted:
-            raise NameMoved(name, expected=wanted, actual=image.target.digest)
-        return image
+        return check_held(name, self._images.get(check_name(name)), expected)

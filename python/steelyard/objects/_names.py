@@ -10,12 +10,12 @@ import msgspec
 
 from steelyard._runtime.fork import ProcessBound
 from steelyard.digest import Digest
-from steelyard.errors import AlreadyExists, NameMoved, NotFound
+from steelyard.errors import AlreadyExists
 from steelyard.events import EventSource, EventType
 from steelyard.filters import image_fields
 from steelyard.filters._async import choose, compiled
 from steelyard.model import Descriptor, Image, Labels
-from steelyard.names import ImageNames, check_name, split_fieldpaths
+from steelyard.names import ImageNames, check_held, check_name, split_fieldpaths
 from steelyard.objects._layout import image_name
 from steelyard.objects._records import KEEP, Keep, Record, Records
 from steelyard.objects._values import NameValue, after
@@ -79,7 +79,7 @@ class ObjectImageNames(ProcessBound, ImageNames):
         given = Labels(image.labels)
 
         def edit(old: Image | None) -> Image:
-            held = _held(image.name, old, expected)
+            held = check_held(image.name, old, expected)
             labels = dict(given) if everything else {key: held.labels[key] for key in held.labels if key not in keys}
             if not everything:
                 labels |= {key: given[key] for key in keys if key in given}
@@ -92,7 +92,7 @@ class ObjectImageNames(ProcessBound, ImageNames):
 
     async def get(self, name: str) -> Image:
         """Return target, labels and times of a name; see `ImageNames.get`."""
-        return _held(name, await self._look(name), None)
+        return check_held(name, await self._look(name), None)
 
     async def list(self, *filters: str) -> list[Image]:
         """Return the matching names; see `ImageNames.list`. Each name takes a request."""
@@ -104,7 +104,7 @@ class ObjectImageNames(ProcessBound, ImageNames):
         """Remove a name; see `ImageNames.delete`."""
 
         def edit(old: Image | None) -> None:
-            _held(name, old, expected)
+            check_held(name, old, expected)
 
         await self._edit(name, edit)
 
@@ -158,12 +158,3 @@ def _assigned(old: Image | None, name: str, target: Descriptor, labels: Labels |
         return Image(name=name, target=target, created_at=now, updated_at=now, labels=labels or Labels())
     kept = old.labels if labels is None else labels
     return msgspec.structs.replace(old, target=target, updated_at=after(old.updated_at), labels=kept)
-
-
-def _held(name: str, image: Image | None, expected: Digest | str | None) -> Image:
-    if image is None:
-        raise NotFound(name, kind="image name")
-    wanted = image.target.digest if expected is None else Digest.parse(expected)
-    if image.target.digest != wanted:
-        raise NameMoved(name, expected=wanted, actual=image.target.digest)
-    return image

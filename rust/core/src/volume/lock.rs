@@ -200,7 +200,7 @@ impl Locks {
     /// Whether no other store object has a digest, of this process or of another one, once the threads of this one have given theirs back.
     ///
     /// Nothing is taken, so that no process waits for a caller that is suspended here. A thread that takes a digest after the look
-    /// sees all that the caller did before the look: in this process by the mutex of the table, elsewhere by the kernel's lock of its
+    /// sees all that the caller did before the look: in this process by the mutex of the table, in other processes by the kernel's lock of its
     /// list. As the kernel does not tell a description of its own locks, the table comes first.
     pub fn are_digests_free(&self) -> Result<bool> {
         drop(self.0.none_held()?);
