@@ -58,7 +58,11 @@ def test_a_cache_with_a_budget_stays_in_it(tmp_path: Path, anyio_backend: str) -
             process.kill()
     said_by_writers = [writer.communicate()[0] for writer in writers]
 
-    assert [0] * (1 + WRITERS) == [each.returncode for each in (service, *writers)], (said_by_service, said_by_writers)
+    ended = [(each.returncode, said) for each, said in zip((service, *writers), (said_by_service, *said_by_writers), strict=True)]
+    for code, said in ended:
+        if code:  # whole: an assertion's message is cut off
+            print(f"ended with {code}:\n{said}")
+    assert [0] * (1 + WRITERS) == [code for code, _ in ended]
     assert {code for code, _ in commands} <= {0, BUSY}, commands
     collections, removed, looks, largest = map(int, said_by_service.split()[1:])
     numbers = [tuple(map(int, said.split()[1:])) for said in said_by_writers]
