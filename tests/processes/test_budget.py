@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import anyio
@@ -30,6 +31,22 @@ def start(backend: str, root: Path, action: str, seed: int, slot: int = 0) -> su
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen(command, text=True, env=environment, **pipes)  # type: ignore[call-overload, no-any-return]
+
+
+def test_a_counter_that_another_process_changes_is_read_whole(tmp_path: Path) -> None:
+    path = caching.counters_of(tmp_path / "store")
+    path.write_bytes(bytes(16 * WRITERS))
+    counters = caching.Counters(path)
+    with start("asyncio", tmp_path / "store", "count", 0) as counting:
+        try:
+            while not counters.total(is_end=False):
+                assert counting.poll() is None
+            seen = [counters.total(is_end=False) for _ in range(200_000)]
+        finally:
+            counting.kill()
+
+    assert seen[0] < seen[-1]
+    assert [] == [pair for pair in pairwise(seen) if pair[0] > pair[1]][:3]
 
 
 async def prepare(root: Path) -> None:
@@ -58,7 +75,10 @@ def test_a_cache_with_a_budget_stays_in_it(tmp_path: Path, anyio_backend: str) -
             process.kill()
     said_by_writers = [writer.communicate()[0] for writer in writers]
 
-    ended = [(each.returncode, said) for each, said in zip((service, *writers), (said_by_service, *said_by_writers), strict=True)]
+    ended = [
+        (each.returncode, said)
+        for each, said in zip((service, *writers), (said_by_service, *said_by_writers), strict=True)
+    ]
     for code, said in ended:
         if code:  # whole: an assertion's message is cut off
             print(f"ended with {code}:\n{said}")

@@ -1,8 +1,8 @@
 """Processes that use a store as a cache with a budget: `python caching.py BACKEND ROOT ACTION SEED SLOT SECONDS`.
 
 `write` stores blobs that are not read again, reads a few blobs often, and holds a lease. `serve` collects with `collect_every`, and looks
-whether the store is ever larger than its budget and what was stored since the last finished collection began. `gc` is the command line.
-An error ends a process.
+whether the store is ever larger than its budget and what was stored since the last finished collection began. `gc` is the command line,
+and `count` changes a counter until it is killed. An error ends a process.
 
 The processes share counters of bytes in a file, and their wall clocks move with these: by `HOURS` while as many bytes are stored as the budget
 has. So the order of uses, which is known to about an hour, does not depend on the speed of the machine.
@@ -13,7 +13,6 @@ from __future__ import annotations
 import mmap
 import os
 import random
-import struct
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -47,18 +46,21 @@ class Broken(Exception):
 
 
 class Counters:
-    """How many bytes each writer has begun to store, and has stored."""
+    """How many bytes each writer has begun to store, and has stored.
+
+    Each counter is read and written by one instruction. `struct` clears the bytes first and then writes them one by one, and other processes
+    would find a counter of nothing now and then.
+    """
 
     def __init__(self, path: Path) -> None:
         with path.open("r+b") as file:
-            self._map = mmap.mmap(file.fileno(), 16 * WRITERS)
+            self._numbers = memoryview(mmap.mmap(file.fileno(), 16 * WRITERS)).cast("q")
 
     def add(self, slot: int, size: int, *, is_end: bool) -> None:
-        at = 16 * slot + 8 * is_end
-        struct.pack_into("<q", self._map, at, struct.unpack_from("<q", self._map, at)[0] + size)
+        self._numbers[2 * slot + is_end] += size
 
     def total(self, *, is_end: bool) -> int:
-        return sum(struct.unpack_from("<q", self._map, 16 * slot + 8 * is_end)[0] for slot in range(WRITERS))
+        return sum(self._numbers[2 * slot + is_end] for slot in range(WRITERS))
 
     def move_clock(self) -> None:
         """Move the wall clock of this process to the time of the cache."""
@@ -178,6 +180,8 @@ def start(backend: str, root: Path, action: str, *numbers: str) -> None:
     """Do what the command line says."""
     seed, slot, seconds = numbers
     counters = Counters(counters_of(root))
+    while action == "count":
+        counters.add(0, 9_000, is_end=False)
     counters.move_clock()
 
     async def work(store: LocalStore) -> None:

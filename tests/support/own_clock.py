@@ -23,16 +23,16 @@ _PT_DYNAMIC = 2
 _DT_STRTAB, _DT_SYMTAB = 5, 6
 _READ_AND_RUN = mmap.PROT_READ | mmap.PROT_EXEC
 
-_page: mmap.mmap | None = None
-"""The number of seconds in its first 8 bytes, then the instructions."""
+_seconds: memoryview | None = None
+"""The number of seconds in the first 8 bytes of a page, before the instructions. It is written by one instruction, as other threads read it."""
 
 
 def move(seconds: int) -> None:
     """Move the wall clock of this process by that much from the machine's. The first call must come before any thread is started."""
-    global _page  # noqa: PLW0603  # there is one clock
-    if _page is None:
-        _page = _installed()
-    struct.pack_into("<q", _page, 0, seconds)
+    global _seconds  # noqa: PLW0603  # there is one clock
+    if _seconds is None:
+        _seconds = memoryview(_installed())[:8].cast("q")
+    _seconds[0] = seconds
 
 
 def _installed() -> mmap.mmap:
