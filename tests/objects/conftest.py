@@ -25,16 +25,21 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def versitygw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def versitygw_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the directory of versitygw."""
+    return tmp_path_factory.mktemp("versitygw")
+
+
+@pytest.fixture(scope="session")
+def versitygw(versitygw_root: Path) -> Iterator[str]:
     """Run a versitygw, and return its URL."""
     program = os.environ.get("STEELYARD_VERSITYGW") or shutil.which("versitygw")
     if program is None:
         pytest.skip("versitygw is not installed: .ci/run builds it, and STEELYARD_VERSITYGW is its path")
-    root = tmp_path_factory.mktemp("versitygw")
-    (root / "bucket").mkdir()
+    (versitygw_root / "bucket").mkdir()
     port = free_port()
     command = [program, "--access", KEYS["AWS_ACCESS_KEY_ID"], "--secret", KEYS["AWS_SECRET_ACCESS_KEY"]]
-    command += ["--port", f"127.0.0.1:{port}", "--quiet", "posix", str(root)]
+    command += ["--port", f"127.0.0.1:{port}", "--quiet", "posix", str(versitygw_root)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
             wait_for(port)

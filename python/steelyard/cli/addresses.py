@@ -21,6 +21,7 @@ from steelyard.errors import InvalidArgument, NotFound
 if TYPE_CHECKING:
     from steelyard._runtime import calls
     from steelyard.content import Store
+    from steelyard.objects import ObjectStore
 else:
     calls = Module("steelyard._runtime.calls")
 
@@ -30,7 +31,9 @@ __all__ = (
     "check_store",
     "has_blobs",
     "is_address",
+    "is_object_storage",
     "is_store",
+    "open_objects",
     "open_remote",
     "open_root",
     "written_out",
@@ -82,6 +85,11 @@ def is_address(text: str) -> bool:
     return text.startswith(_SCHEME) or (text.startswith(_OBJECTS) and text.removeprefix(_OBJECTS).startswith("/"))
 
 
+def is_object_storage(text: str) -> bool:
+    """Return whether the text is the address of a bucket."""
+    return text.startswith(_OBJECTS) and is_address(text)
+
+
 def written_out(address: str) -> str:
     """Return the address with all its slashes; a conversion to a path leaves only one."""
     if address.startswith(_OBJECTS):
@@ -131,9 +139,7 @@ async def open_remote(address: str, *, read_only: bool = False) -> AsyncIterator
         UsageError: the packages are missing.
     """
     if address.startswith(_OBJECTS):
-        from steelyard.objects import ObjectStore  # noqa: PLC0415 - other commands do not need it
-
-        async with ObjectStore(written_out(address), read_only=read_only) as objects:
+        async with open_objects(address, read_only=read_only) as objects:
             yield objects
         return
     path, options = _parse(address)
@@ -145,6 +151,15 @@ async def open_remote(address: str, *, read_only: bool = False) -> AsyncIterator
         raise UsageError(f"{address}: {missing}", next_step="pip install 'steelyard[grpc]'") from None
     async with RemoteStore(path, namespace=options.get("namespace", "default"), lease=options.get("lease")) as store:
         yield store
+
+
+@asynccontextmanager
+async def open_objects(address: str, *, read_only: bool = False) -> AsyncIterator[ObjectStore]:
+    """Open a store in a bucket; see `open_remote`."""
+    from steelyard.objects import ObjectStore  # noqa: PLC0415 - other commands do not need it
+
+    async with ObjectStore(written_out(address), read_only=read_only) as objects:
+        yield objects
 
 
 @asynccontextmanager

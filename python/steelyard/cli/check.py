@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
-from typing import Annotated, Protocol, runtime_checkable
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Annotated
 
-from steelyard.cli.addresses import is_address, written_out
+from steelyard.cli.addresses import is_object_storage
 from steelyard.cli.complete import complete_digest
 from steelyard.cli.context import MOST_LISTED, Context
 from steelyard.cli.explain import UsageError
@@ -15,34 +15,12 @@ from steelyard.cli.names import amount, counted, resolve
 from steelyard.cli.parameters import Parameter
 from steelyard.cli.records import VerifiedRecord
 from steelyard.digest import Digest
-from steelyard.errors import DataCorrupt, SteelyardError, Unsupported
+from steelyard.errors import DataCorrupt, SteelyardError
 from steelyard.local import LocalStore
-from steelyard.model import Info, OnProgress, Verified
+from steelyard.model import Verified
 
-
-@runtime_checkable
-class VerifyingStore(Protocol):
-    """A store that reads its blobs again; `LocalStore` documents the methods."""
-
-    @property
-    def read_only(self) -> bool:
-        """Whether the store was opened read-only."""
-
-    async def info(self, digest: Digest | str) -> Info:
-        """Return the info of a blob."""
-
-    def walk(self, *filters: str) -> AsyncGenerator[Info, None]:
-        """Iterate over the blobs."""
-
-    async def verify(
-        self, digest: Digest | str, *, quarantine: bool = True, on_progress: OnProgress | None = None
-    ) -> None:
-        """Compare a blob with its digest."""
-
-    def verify_all(
-        self, *, resume: bool = False, quarantine: bool = True, on_progress: OnProgress | None = None
-    ) -> AsyncGenerator[Verified, None]:
-        """Verify every blob."""
+if TYPE_CHECKING:
+    from steelyard.objects import ObjectStore
 
 
 async def verify(
@@ -74,7 +52,10 @@ async def verify(
         raise UsageError("--resume: expected --all, too", next_step=f"{context.program} verify --all --resume")
     many = all_ or len(digests) > MOST_LISTED
     context.begin("verified", "blobs", "bytes", "damaged", meter=Meter(items="blob"), many=many)
-    async with _opened(context, change=not keep) as store:
+    change = (
+        is_object_storage(context.settings.store.value) and not keep
+    )  # a root that cannot be written is verified, too
+    async with context.open_own(change=change) as store:
         if all_:
             await _verify_all(context, store, resume=resume, keep=keep)
         else:
@@ -86,22 +67,7 @@ async def verify(
     context.conclude(f"{what}, {amount(counts['bytes'])}: {counts['damaged']} damaged")
 
 
-@asynccontextmanager
-async def _opened(context: Context, *, change: bool) -> AsyncIterator[VerifyingStore]:
-    """Open the store, which must be one that reads its blobs again by itself."""
-    if not is_address(context.settings.store.value):
-        async with context.open_local() as local:
-            yield local
-        return
-    async with context.open_store(change=change) as store:
-        if not isinstance(store, VerifyingStore):
-            raise Unsupported(
-                written_out(context.settings.store.value), operation="verify; it needs the root of a store, or a bucket"
-            )
-        yield store
-
-
-async def _verify_all(context: Context, store: VerifyingStore, *, resume: bool, keep: bool) -> None:
+async def _verify_all(context: Context, store: LocalStore | ObjectStore, *, resume: bool, keep: bool) -> None:
     total = (await store.stats()).blob_bytes if isinstance(store, LocalStore) else None
     meter = context.display.begin(Meter(items="blob", total=None if resume else total))
     context.on_interrupt(f"resume with: {context.program} verify --all --resume")
@@ -112,7 +78,7 @@ async def _verify_all(context: Context, store: VerifyingStore, *, resume: bool, 
 
 
 async def _verify_each(
-    context: Context, store: VerifyingStore, texts: tuple[str, ...], *, keep: bool
+    context: Context, store: LocalStore | ObjectStore, texts: tuple[str, ...], *, keep: bool
 ) -> AsyncGenerator[Verified, None]:
     for text, name in zip(texts, await resolve(store, texts), strict=True):
         if isinstance(name, SteelyardError):
@@ -124,7 +90,7 @@ async def _verify_each(
             context.fail(error, about=str(name))
 
 
-async def _verify_one(context: Context, store: VerifyingStore, name: Digest, *, keep: bool) -> Verified:
+async def _verify_one(context: Context, store: LocalStore | ObjectStore, name: Digest, *, keep: bool) -> Verified:
     size = (await store.info(name)).size
     try:
         await store.verify(name, quarantine=not keep, on_progress=context.display.follow(str(name)))

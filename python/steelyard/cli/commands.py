@@ -24,7 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "gc": ("collecting:gc", "Remove blobs that nothing needs any more, beside all other work on the store."),
     "why": ("collecting:why", "Say what keeps blobs, or since when they are garbage."),
     "ingests": ("ingests:ingests", "List unfinished ingests."),
-    "abort": ("ingests:abort", "Discard unfinished ingests."),
+    "abort": ("ingests:abort", "Discard unfinished ingests, or abandoned uploads to object storage."),
     "verify": ("check:verify", "Read blobs again and compare them with their digests."),
     "quarantine": ("quarantine:quarantine", "List damaged copies of blobs that were moved aside, or remove them."),
     "stat": ("look:stat", "Count the blobs, ingests and quarantined copies of the store, and their bytes."),

@@ -11,7 +11,16 @@ import msgspec
 
 from steelyard._lazy import Module
 from steelyard.cli import stdio
-from steelyard.cli.addresses import NoStore, check_new_root, has_blobs, is_address, open_remote, written_out
+from steelyard.cli.addresses import (
+    NoStore,
+    check_new_root,
+    has_blobs,
+    is_address,
+    is_object_storage,
+    open_objects,
+    open_remote,
+    written_out,
+)
 from steelyard.cli.exits import Exit, combined
 from steelyard.cli.explain import Report, explain, leaves
 from steelyard.cli.meter import Meter
@@ -28,6 +37,7 @@ if TYPE_CHECKING:
     from steelyard.content import Store
     from steelyard.local import LocalStore
     from steelyard.local.blocking import BlockingStore, OpenOptions
+    from steelyard.objects import ObjectStore
 else:
     calls = Module("steelyard._runtime.calls")
 
@@ -173,6 +183,36 @@ class Context:
             return
         async with self.open_local(create=create, change=change) as store:
             yield store
+
+    @asynccontextmanager
+    async def open_own(self, *, change: bool = False) -> AsyncIterator[LocalStore | ObjectStore]:
+        """Open a store that reads its own blobs: on this machine's disk or in a bucket, not behind a server; see `open_local`."""
+        if not is_address(self.settings.store.value):
+            async with self.open_local(change=change) as local:
+                yield local
+            return
+        async with self.open_objects(change=change, needs="the root of a store, or a bucket") as objects:
+            yield objects
+
+    @asynccontextmanager
+    async def open_objects(
+        self, *, change: bool = False, needs: str = "a bucket, s3://BUCKET/PREFIX"
+    ) -> AsyncIterator[ObjectStore]:
+        """Open the store in a bucket.
+
+        Args:
+            change: the command changes something.
+            needs: what the command works on, for the error.
+
+        Raises:
+            Unsupported: the store is elsewhere.
+        """
+        address = self.settings.store.value
+        if not is_object_storage(address):
+            where = written_out(address) if is_address(address) else address
+            raise Unsupported(where, operation=f"{self.command}; it needs {needs}")
+        async with open_objects(address, read_only=not change) as objects:
+            yield objects
 
     @asynccontextmanager
     async def open_listing(self) -> AsyncIterator[Listing]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
@@ -15,29 +14,19 @@ import msgspec
 
 from steelyard import __version__
 from steelyard._runtime.calls import run
-from steelyard.cli.addresses import NoStore
+from steelyard.cli.addresses import is_address, is_object_storage, written_out
 from steelyard.cli.context import Context
+from steelyard.cli.doctor_checks import Check, ingests_check
+from steelyard.cli.doctor_objects import examine
 from steelyard.cli.explain import explain
 from steelyard.cli.mounts import mount_of
 from steelyard.cli.names import exact_size, human_size
 from steelyard.cli.parameters import Parameter
-from steelyard.cli.printing import printable, quoted
+from steelyard.cli.printing import printable
 from steelyard.cli.settings import config_path
-from steelyard.errors import SteelyardError
+from steelyard.errors import NotFound, SteelyardError
 from steelyard.local import sqlite_version
 from steelyard.local.blocking import BlockingStore
-
-STALE = timedelta(days=1)
-"""An ingest without a change for this time is reported."""
-
-
-class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of one check; `next` is a command that helps."""
-
-    name: str
-    ok: bool
-    message: str
-    next: str | None = None
 
 
 async def doctor(
@@ -58,17 +47,22 @@ async def doctor(
         "versions": await run(versions),
         "settings": msgspec.to_builtins(context.settings),
         "config_file": str(config_path()),
-        "store": await run(store_facts, str(context.settings.store_path)),
     }
     checks: list[Check] = []
     rebuilt: list[str] = []
+    place = context.settings.store.value
+    facts = {"address": written_out(place)} if is_address(place) else await run(store_facts, place)
+    report["store"] = facts
     try:
         if rebuild:
             rebuilt = await context.with_blocking(lambda store: store.rebuild(), change=True, tell=False)
-        checks = await context.with_blocking(partial(_checks, context), tell=False)
+        if is_object_storage(place):
+            await examine(context, facts, checks)
+        else:
+            checks = await context.with_blocking(partial(_checks, context), tell=False)
     except (SteelyardError, OSError) as error:
         found = explain(error, program=context.program)
-        helps = not isinstance(error, NoStore)  # this command is the next step there
+        helps = not (isinstance(error, NotFound) and error.kind == "store")  # this command is the next step there
         next_step = found.next_step if helps else None
         checks.append(Check(name="store", ok=False, message=found.message, next=next_step))
         context.fail(error, helps=helps)
@@ -95,12 +89,7 @@ def _checks(context: Context, store: BlockingStore) -> list[Check]:
     checks.append(Check(name="blobs", ok=True, message=f"{stats.blobs}, {exact_size(stats.blob_bytes)}"))
     quarantined = stats.quarantined
     checks.append(Check(name="quarantine", ok=True, message=f"{quarantined} damaged"))
-    now = datetime.now(UTC)
-    statuses = store.statuses()
-    stale = [status for status in statuses if now - status.updated_at > STALE]
-    message = f"{len(statuses)} unfinished, {len(stale)} without a change for a day"
-    hint = f"{context.program} abort {quoted(stale[0].ref)}" if stale else None
-    checks.append(Check(name="ingests", ok=True, message=message, next=hint))
+    checks.append(ingests_check(context, store.statuses()))
     return checks
 
 
@@ -143,8 +132,8 @@ def _text(report: dict[str, Any], checks: list[Check]) -> str:
         lines.append(f"{name:<12}{setting['value']}  (from {setting['origin']})")
     lines.append("")
     for name, value in report["store"].items():
-        shown = human_size(value) if name in {"size", "free"} else value
-        lines.append(f"{name:<12}{shown}")
+        shown = human_size(value) if name in {"size", "free"} and value is not None else value
+        lines.append(f"{name.replace('_', ' '):<12}{shown}")
     lines += [""] if checks else []
     for check in checks:
         lines.append(f"{'ok' if check.ok else 'WRONG':<6}{check.name}: {check.message}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -16,10 +17,19 @@ from steelyard.cli.listing import Listing
 from steelyard.cli.names import check_fields, human_size, timestamp
 from steelyard.cli.parameters import Parameter
 from steelyard.cli.printing import shown
-from steelyard.cli.records import AbortedRecord, IngestGoneRecord, IngestRecord
+from steelyard.cli.records import AbortedRecord, IngestGoneRecord, IngestRecord, Record
 from steelyard.errors import SteelyardError
 from steelyard.filters import INGEST_FIELDS
 from steelyard.model import Status
+
+
+class AbortedUploadRecord(Record, frozen=True, tag="aborted_upload"):
+    """An unfinished upload to a bucket that was discarded, or would be discarded."""
+
+    digest: str
+    id: str
+    begun_at: datetime
+    dry_run: bool
 
 
 async def ingests(
@@ -57,17 +67,26 @@ async def ingests(
 
 
 async def abort(
-    *refs: Annotated[str, Parameter(name="REF", completer=complete_ref, required=True)],
+    *refs: Annotated[str, Parameter(name="REF", completer=complete_ref)],
+    uploads: bool = False,
     dry_run: bool = False,
     context: Annotated[Context, Parameter(parse=False)],
 ) -> None:
-    """Discard unfinished ingests.
+    """Discard unfinished ingests, or abandoned uploads to object storage.
 
     Args:
         refs: refs, as shown by `ingests`.
-        dry_run: only print the ingests.
+        uploads: discard the unfinished uploads to a bucket whose ingest in this machine's spool is gone, and those of other machines
+            that were begun more than 7 days ago; `doctor` counts them.
+        dry_run: only print what would be discarded.
         context: the run.
     """
+    if uploads == bool(refs):
+        found = "both" if refs else "neither"
+        raise UsageError(f"abort: expected REF… or --uploads, found {found}", next_step=f"{context.program} ingests")
+    if uploads:
+        await _abort_uploads(context, dry_run=dry_run)
+        return
     context.begin("aborted", "ingests", "bytes")
     async with context.open_store(change=not dry_run) as store:
         for ref in refs:
@@ -82,6 +101,22 @@ async def abort(
             context.counts["bytes"] += offset
             record = AbortedRecord(ref=ref, offset=offset, dry_run=dry_run)
             await context.out.emit(record, shown(ref) if context.quiet else f"{shown(ref)}  {human_size(offset)}")
+
+
+async def _abort_uploads(context: Context, *, dry_run: bool) -> None:
+    context.begin("aborted", "uploads")
+    async with context.open_objects(change=not dry_run) as store:
+        results = store.uploads() if dry_run else store.abort_uploads()
+        async with aclosing(results) as found:
+            async for each in found:
+                if not each.abandoned:
+                    continue
+                context.counts["uploads"] += 1
+                record = AbortedUploadRecord(
+                    digest=str(each.digest), id=each.id, begun_at=each.begun_at, dry_run=dry_run
+                )
+                line = f"{each.digest}  {timestamp(each.begun_at)}  {shown(each.id)}"
+                await context.out.emit(record, str(each.digest) if context.quiet else line)
 
 
 def _line(status: Status) -> str:

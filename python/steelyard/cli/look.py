@@ -7,6 +7,7 @@ from typing import Annotated
 
 import msgspec
 
+from steelyard.cli.addresses import is_object_storage, written_out
 from steelyard.cli.complete import complete_digest
 from steelyard.cli.context import Context
 from steelyard.cli.names import check_fields, exact_size, human_size, resolve, timestamp
@@ -72,14 +73,20 @@ async def stat(*, context: Annotated[Context, Parameter(parse=False)]) -> None:
     Args:
         context: the run.
     """
-    path = context.settings.store_path.absolute()
-    stats: dict[str, int] = msgspec.to_builtins(await context.with_blocking(lambda store: store.stats()))
-    lines = [f"{'store':<18}{path_shown(path)}"]
+    if is_object_storage(context.settings.store.value):
+        place = written_out(context.settings.store.value)
+        async with context.open_own() as store:
+            found = await store.stats()
+    else:
+        found = await context.with_blocking(lambda store: store.stats())
+        place = path_text(context.settings.store_path.absolute())
+    stats: dict[str, int] = msgspec.to_builtins(found)
+    lines = [f"{'store':<18}{path_shown(place)}"]
     for name, number in stats.items():
         size = name == "size" or name.endswith("bytes")
         label = name.replace("_", " ")
         lines.append(f"{label:<18}{exact_size(number) if size else number}")
-    await context.out.document({"type": "stat", "store": path_text(path), **stats}, "\n".join(lines))
+    await context.out.document({"type": "stat", "store": place, **stats}, "\n".join(lines))
 
 
 def line_of(info: Info) -> str:

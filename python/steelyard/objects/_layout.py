@@ -13,17 +13,32 @@
 from __future__ import annotations
 
 import hashlib
+from uuid import uuid4
 
 from steelyard.digest import Digest
 from steelyard.errors import InvalidArgument
 
-__all__ = ("BLOBS", "FORMAT", "IMAGES", "LABELS", "MARKER", "blob_key", "digest_at", "image_name", "label_name")
+__all__ = (
+    "BLOBS",
+    "FORMAT",
+    "IMAGES",
+    "LABELS",
+    "MARKER",
+    "QUARANTINE",
+    "blob_key",
+    "damaged_at",
+    "damaged_key",
+    "digest_at",
+    "image_name",
+    "label_name",
+)
 
 FORMAT = 1
 MARKER = "steelyard.json"
 BLOBS = "blobs/"
 LABELS = "labels/"
 IMAGES = "images/"
+QUARANTINE = "quarantine/"
 
 
 def blob_key(digest: Digest) -> str:
@@ -38,6 +53,16 @@ def digest_at(key: str) -> Digest | None:
         return Digest.parse(f"{algorithm}:{encoded}")
     except InvalidArgument:
         return None
+
+
+def damaged_key(digest: Digest) -> str:
+    """Return a new key for a damaged copy of a blob."""
+    return f"{QUARANTINE}{label_name(digest)}-{uuid4().hex[:8]}"
+
+
+def damaged_at(key: str) -> Digest | None:
+    """Return the digest of the blob whose damaged copy is at a key, or None if the object is not ours."""
+    return digest_at(BLOBS + key.removeprefix(QUARANTINE).rpartition("-")[0])
 
 
 def label_name(digest: Digest) -> str:

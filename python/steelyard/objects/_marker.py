@@ -9,12 +9,12 @@ from uuid import uuid4
 import msgspec
 
 from steelyard._runtime.calls import run
-from steelyard.errors import DataCorrupt, IncompatibleFormat, NotFound
+from steelyard.errors import DataCorrupt, IncompatibleFormat, NotFound, ServerRefused
 from steelyard.objects._layout import FORMAT, MARKER
-from steelyard.objects._probe import probe
+from steelyard.objects._probe import ServerCheck, kept_check, probe
 from steelyard.objects._requests import Missing, Requests, Taken
 
-__all__ = ("Marker", "check_marker")
+__all__ = ("Marker", "check_file", "check_marker")
 
 
 class Marker(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,16 +44,25 @@ async def check_marker(requests: Requests, spool: Path, *, read_only: bool) -> M
         if marker is None:
             raise NotFound(requests.address, kind="store")
         return marker
-    checked = spool / "server"
-    if marker is not None and await run(_text, checked) == marker.id:
+    file = check_file(spool)
+    kept = await run(kept_check, file)
+    if marker is not None and kept is not None and kept.fault is None and kept.store == marker.id:
         return marker
-    await probe(requests)
+    check = await probe(requests, None if marker is None else marker.id)
+    if check.fault is not None:
+        await run(_note, file, check)
+        raise ServerRefused(requests.address, reason=check.fault)
     while marker is None:
         with suppress(Taken):
             await requests.put(MARKER, msgspec.json.encode(Marker(format=FORMAT, id=uuid4().hex)), create=True)
         marker = await _read(requests)
-    await run(_note, checked, marker.id)
+    await run(_note, file, msgspec.structs.replace(check, store=marker.id))
     return marker
+
+
+def check_file(spool: Path) -> Path:
+    """Return the file that keeps the result of the check of the server."""
+    return spool / "server"
 
 
 async def _read(requests: Requests) -> Marker | None:
@@ -72,13 +81,6 @@ async def _read(requests: Requests) -> Marker | None:
     return marker
 
 
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-
-
-def _note(path: Path, text: str) -> None:
+def _note(path: Path, check: ServerCheck) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.write_text(text, encoding="utf-8")
+    path.write_bytes(msgspec.json.encode(check))

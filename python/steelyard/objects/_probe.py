@@ -1,41 +1,73 @@
-"""The check of a server when a store is opened for the first time: does it keep the one promise that a store needs?
+"""The check of a server when a store is opened for the first time: does it keep what a store needs?
 
 Several tasks create the same object at the same moment, some times over. Exactly one may succeed each time. A sequence of creates would not
-tell: there are servers that refuse the second create, and let two succeed that race.
+tell: there are servers that refuse the second create, and let two succeed that race. What was created has to be read, whole and in part,
+and to be listed in order.
 """
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from pathlib import Path
 from uuid import uuid4
 
+import msgspec
+
 from steelyard._runtime.concurrent import map_concurrently
-from steelyard.errors import ServerRefused
 from steelyard.objects._requests import Requests, Taken
 
-__all__ = ("probe",)
+__all__ = ("ServerCheck", "kept_check", "probe")
 
 _ROUNDS = 6
 _RACERS = 8
+_SUFFIXES = ("-1", "-2", "-3")
+"""Of objects beside the raced one, in the order of their keys."""
 
 
-async def probe(requests: Requests) -> None:
-    """Check the server.
+class ServerCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of the check of a server.
 
-    Raises:
-        ServerRefused: it lets a second writer overwrite an object, or does not find what it has stored.
+    Attributes:
+        store: the random ID of the store; None if there was none yet and the server was refused.
+        at: when it was checked (UTC), by the clock of this machine.
+        rounds: how often writers raced to create an object.
+        racers: how many writers raced each time.
+        fault: why the server cannot keep a store, or None if it can.
     """
+
+    store: str | None
+    at: datetime
+    rounds: int
+    racers: int
+    fault: str | None
+
+
+def kept_check(file: Path) -> ServerCheck | None:
+    """Return the result that is kept in a file, or None."""
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=ServerCheck)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None
+
+
+async def probe(requests: Requests, store: str | None) -> ServerCheck:
+    """Check the server of a store with this ID, and remove what that created."""
+    fault = None
     for _ in range(_ROUNDS):
         key = f"probe/{uuid4().hex}"
         try:
-            await _race(requests, key)
+            fault = await _race(requests, key) or await _look(requests, key)
         finally:
-            await requests.delete(key)
+            await map_concurrently(["", *_SUFFIXES], lambda suffix: requests.delete(key + suffix), concurrency=4)  # noqa: B023
+        if fault is not None:
+            break
+    return ServerCheck(store=store, at=datetime.now(UTC), rounds=_ROUNDS, racers=_RACERS, fault=fault)
 
 
-async def _race(requests: Requests, key: str) -> None:
+async def _race(requests: Requests, key: str) -> str | None:
     async def create(number: int) -> bool:
         try:
-            await requests.put(key, f"{number}".encode(), create=True)
+            await requests.put(key, _content(number), create=True)
         except Taken:
             return False
         return True
@@ -44,15 +76,26 @@ async def _race(requests: Requests, key: str) -> None:
         number for number, won in enumerate(await map_concurrently(range(_RACERS), create, concurrency=_RACERS)) if won
     ]
     _, data = await requests.get(key)
+    if len(winners) == 1 and data == _content(winners[0]):
+        return None
+    return (
+        f"{len(winners)} of {_RACERS} writers created the same object with If-None-Match: *, where one should: this server "
+        "cannot keep labels and image names safely; a store there can only be opened with read_only=True"
+    )
+
+
+async def _look(requests: Requests, key: str) -> str | None:
+    _, data = await requests.get(key)
+    _, part = await requests.get(key, offset=3, size=4)
+    if part != data[3:7]:
+        return "a part of an object was asked for, and other bytes came: this server cannot keep a store"
+    for suffix in reversed(_SUFFIXES):
+        await requests.put(key + suffix, data, create=True)
     listed, _ = await requests.page(key)
-    if len(winners) != 1 or data != f"{winners[0]}".encode():
-        raise ServerRefused(
-            requests.address,
-            reason=f"{len(winners)} of {_RACERS} writers created the same object with If-None-Match: *, where one should: this server "
-            "cannot keep labels and image names safely; a store there can only be opened with read_only=True",
-        )
-    if [each.key for each in listed] != [key]:
-        raise ServerRefused(
-            requests.address,
-            reason="an object that was just created is not in the listing: this server cannot keep a store",
-        )
+    if [each.key for each in listed] != [key, *(key + suffix for suffix in _SUFFIXES)]:
+        return "objects that were just created are not in the listing, or in another order: this server cannot keep a store"
+    return None
+
+
+def _content(number: int) -> bytes:
+    return f"written by {number}".encode()

@@ -13,10 +13,13 @@ from steelyard._runtime.calls import run_always, run_job
 from steelyard.errors import ServerRefused, SteelyardError, Unreachable
 from steelyard.model import Buffer
 
-__all__ = ("Missing", "Object", "Pages", "Requests", "Taken")
+__all__ = ("Missing", "Object", "Pages", "Requests", "Taken", "Upload")
 
 _CONFLICTS = 12
 """How often a request is tried again while another one for the same object is under way."""
+
+_UPLOADS = 1000
+"""Uploads of a page, the most that a server gives."""
 
 _ABSENT = {None, "NoSuchKey", "NotFound", "NoSuchUpload"}
 """The codes of an object or an upload that does not exist; others with the status 404 mean a bucket, or the user."""
@@ -61,6 +64,20 @@ class Object(NamedTuple):
     etag: str | None
     modified_ns: int
     is_ours: bool = False
+
+
+class Upload(NamedTuple):
+    """A multipart upload that is unfinished.
+
+    Attributes:
+        key: the key of its object, below the prefix.
+        id: its ID.
+        begun_ns: when it was begun, by the server's clock: nanoseconds since the epoch.
+    """
+
+    key: str
+    id: str
+    begun_ns: int
 
 
 class Requests:
@@ -160,6 +177,24 @@ class Requests:
     async def abort(self, key: str, upload: str) -> None:
         """Discard a multipart upload, if it exists."""
         await self._done(lambda: self._client.abort(self._prefix + key, upload))
+
+    async def uploads(self, prefix: str, *, after: str | None = None) -> tuple[list[Upload], bool]:
+        """Return a page of unfinished uploads whose keys begin with `prefix`, by key and after `after`; and whether there are more."""
+        start = None if after is None else self._prefix + after
+        try:
+            rows, more = await self._done(
+                lambda: self._client.uploads(self._prefix + prefix, after=start, limit=_UPLOADS)
+            )
+        except Missing as absent:  # what some servers answer to a call that they do not have
+            raise ServerRefused(self.address, reason=f"it does not list uploads: {absent}") from None
+        found = [Upload(key.removeprefix(self._prefix), name, begun) for key, name, begun in rows]
+        if more and (not found or (after is not None and found[-1].key <= after)):
+            raise ServerRefused(self.address, reason="its list of uploads does not come to an end")
+        return found, more
+
+    async def server(self) -> tuple[str | None, int | None]:
+        """Return what the server calls itself, and its time in nanoseconds since the epoch; None for what it does not say."""
+        return await self._done(self._client.server)
 
     async def _done(self, start: Callable[[], ObjectRequest[ResultT]]) -> ResultT:
         for attempt in range(_CONFLICTS):

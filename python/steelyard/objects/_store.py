@@ -33,6 +33,7 @@ from steelyard.objects._names import ObjectImageNames
 from steelyard.objects._reader import ObjectReader, read_whole
 from steelyard.objects._records import Records
 from steelyard.objects._requests import Requests
+from steelyard.objects._upkeep import Upkeep
 from steelyard.objects._uploads import SMALL, Sealed, Uploads
 from steelyard.objects._values import NameValue
 from steelyard.objects._verify import Verification, verify, verify_all
@@ -69,7 +70,7 @@ class _Open:
         return None
 
 
-class ObjectStore(ProcessBound, BaseStore):
+class ObjectStore(ProcessBound, Upkeep, BaseStore):
     """A store in a bucket of S3-compatible object storage.
 
     ```python
@@ -340,6 +341,9 @@ class ObjectStore(ProcessBound, BaseStore):
             quarantine=quarantine,
             on_progress=on_progress,
         )
+
+    def _parts(self, change: str | None = None) -> _Open:
+        return self._require() if change is None else self._changeable(change)
 
     def _require(self) -> _Open:
         if self._opened is None:

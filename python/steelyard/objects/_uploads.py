@@ -21,7 +21,7 @@ from steelyard.errors import DataCorrupt, InvalidArgument, SteelyardError, Stora
 from steelyard.objects._layout import blob_key
 from steelyard.objects._requests import Missing, Object, Requests
 
-__all__ = ("Sealed", "Uploads")
+__all__ = ("Sealed", "Uploads", "note_name")
 
 SMALL = 8 << 20
 """A blob of up to so many bytes is sent by one request."""
@@ -158,8 +158,21 @@ class Uploads:
         with suppress(SteelyardError):
             await self.discard(ref)
 
+    async def noted(self) -> dict[str, str]:
+        """Return the IDs of all uploads that are noted, and the names of their notes; see `note_name`."""
+        return await run(_noted, self._directory)
+
+    async def forget_note(self, name: str) -> None:
+        """Remove the note of an upload that the server no longer has."""
+        await run_always(_unlink, self._directory / name)
+
     def _file(self, ref: str | None) -> Path | None:
-        return None if ref is None else self._directory / hashlib.sha256(ref.encode()).hexdigest()
+        return None if ref is None else self._directory / note_name(ref)
+
+
+def note_name(ref: str) -> str:
+    """Return the file name of the note of an ingest's upload."""
+    return hashlib.sha256(ref.encode()).hexdigest()
 
 
 class _Note:
@@ -231,6 +244,20 @@ class StorageErrors:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if isinstance(error, OSError) and not isinstance(error, SteelyardError):
             raise StorageError.of(error, operation="note an upload", path=str(self._path)) from None
+
+
+def _noted(directory: Path) -> dict[str, str]:
+    found = {}
+    with suppress(FileNotFoundError), os.scandir(directory) as entries:
+        for entry in entries:
+            # The first line only: a note has a line for each of up to 10,000 parts.
+            with suppress(FileNotFoundError, msgspec.MsgspecError), open(entry.path, "rb") as file:  # noqa: PTH123
+                found[msgspec.json.decode(file.readline(), type=_Header).upload] = entry.name
+    return found
+
+
+def _unlink(path: Path) -> None:
+    path.unlink(missing_ok=True)
 
 
 def _part_lines(lines: list[bytes]) -> Iterator[tuple[int, str]]:

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
-from uuid import uuid4
 
 from anyio import EndOfStream
 
@@ -16,7 +15,7 @@ from steelyard.digest import Digest
 from steelyard.errors import DataCorrupt, InvalidArgument, NotFound
 from steelyard.model import Info, OnProgress, Progress, Verified
 from steelyard.objects._blobs import Blobs
-from steelyard.objects._layout import blob_key, label_name
+from steelyard.objects._layout import blob_key, damaged_key
 from steelyard.objects._reader import ObjectReader
 from steelyard.objects._requests import Missing, Requests
 
@@ -148,7 +147,7 @@ def verify_all(
 async def _move_aside(requests: Requests, blobs: Blobs, digest: Digest) -> None:
     """Keep the bytes of a damaged blob, and remove the blob."""
     try:
-        await requests.copy(blob_key(digest), f"quarantine/{label_name(digest)}-{uuid4().hex[:8]}")
+        await requests.copy(blob_key(digest), damaged_key(digest))
     except Missing:
         return  # another client was faster
     await blobs.delete(digest)

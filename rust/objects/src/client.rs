@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, Checksum, S3ConditionalPut};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum, S3ConditionalPut};
 use object_store::list::{PaginatedListOptions, PaginatedListStore as _};
 use object_store::multipart::{MultipartStore as _, PartId};
 use object_store::path::Path;
@@ -16,6 +16,7 @@ use object_store::{
 };
 use steelyard_core::sys::ProcessBound;
 
+use crate::bucket::{Bucket, LONGEST_PAUSE};
 use crate::error::{Error, Kind, Result};
 use crate::operation::{Meta, Operation, Outcome, Page, Payload};
 use crate::request::{Ending, Request};
@@ -23,9 +24,6 @@ use crate::runtime::{Limits, Threads, threads};
 
 /// The slowest rate at which a transfer may still succeed, in bytes per second.
 const SLOWEST: u64 = 64 << 10;
-
-/// The longest wait between two attempts.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// The name of the metadata of each object that this crate writes.
 const MARK: &str = "steelyard";
@@ -43,7 +41,7 @@ pub struct Settings {
 
 /// One bucket at one server.
 pub struct Client {
-    store: Arc<AmazonS3>,
+    bucket: Arc<Bucket>,
     threads: Arc<ProcessBound<Threads>>,
     timeout: u64,
 }
@@ -57,7 +55,7 @@ impl Client {
         let here =
             threads.get(|| "object store".to_owned()).map_err(|error| Error::new(Kind::Invalid, error.to_string()))?;
         let _inside = here.handle().enter();
-        Ok(Self { store: Arc::new(store(settings)?), timeout: settings.timeout, threads: Arc::clone(&threads) })
+        Ok(Self { bucket: Arc::new(bucket(settings)?), timeout: settings.timeout, threads: Arc::clone(&threads) })
     }
 
     /// Start a request.
@@ -68,13 +66,13 @@ impl Client {
             return request;
         };
         // Not the threads: the last client ends them, and waits for them.
-        let (store, limits) = (Arc::clone(&self.store), Arc::clone(&here.limits));
+        let (bucket, limits) = (Arc::clone(&self.bucket), Arc::clone(&here.limits));
         let seconds = self.timeout + operation.bytes() as u64 / SLOWEST;
         let ending = Ending(Arc::clone(&request));
         let task = here.handle().spawn(async move {
             // Moved in here: it is dropped when the task is aborted, too.
             let ending = ending;
-            ending.0.end(within(&limits, operation.bytes(), seconds, perform(&store, operation)).await);
+            ending.0.end(within(&limits, operation.bytes(), seconds, perform(&bucket, operation)).await);
         });
         request.made_by(task.abort_handle());
         request
@@ -96,22 +94,25 @@ async fn within(
     tokio::time::timeout(Duration::from_secs(seconds), work).await.unwrap_or_else(|_| Err(Error::late(seconds)))
 }
 
-fn store(settings: &Settings) -> Result<AmazonS3> {
+fn bucket(settings: &Settings) -> Result<Bucket> {
     let retry = RetryConfig {
         backoff: BackoffConfig { max_backoff: LONGEST_PAUSE, ..BackoffConfig::default() },
         max_retries: settings.retries,
         retry_timeout: Duration::from_secs(settings.timeout),
     };
     // One request may take long, if bytes still arrive: `within` has the limit of the whole.
-    let options = ClientOptions::new()
+    let mut options = ClientOptions::new()
         .with_timeout_disabled()
         .with_read_timeout(Duration::from_secs(settings.timeout))
         .with_connect_timeout(Duration::from_secs(settings.timeout.min(10)))
         .with_http1_only();
     let mut builder = AmazonS3Builder::from_env();
-    builder = builder.with_client_options(options);
+    builder = builder.with_client_options(options.clone());
     for (name, value) in &settings.options {
         let key: AmazonS3ConfigKey = name.parse()?;
+        if let AmazonS3ConfigKey::Client(key) = &key {
+            options = options.with_config(*key, value);
+        }
         builder = builder.with_config(key, value);
     }
     let builder = builder
@@ -121,10 +122,11 @@ fn store(settings: &Settings) -> Result<AmazonS3> {
         // One request for an object that is removed; not every server has the other one.
         .with_disable_bulk_delete(true)
         .with_disable_tagging(true);
-    Ok(builder.build()?)
+    Bucket::new(builder, options, settings.retries)
 }
 
-async fn perform(store: &AmazonS3, operation: Operation) -> Result<Outcome> {
+async fn perform(bucket: &Bucket, operation: Operation) -> Result<Outcome> {
+    let store = &bucket.store;
     Ok(match operation {
         Operation::Put { key, data, create } => {
             let mode = if create { PutMode::Create } else { PutMode::Overwrite };
@@ -182,6 +184,8 @@ async fn perform(store: &AmazonS3, operation: Operation) -> Result<Outcome> {
             }
             Outcome::Done
         }
+        Operation::Uploads { prefix, after, limit } => Outcome::Uploads(bucket.uploads(&prefix, after, limit).await?),
+        Operation::Server => Outcome::Server(bucket.server().await?),
     })
 }
 

@@ -70,18 +70,46 @@ impl From<object_store::Error> for Error {
             _ if is_transport(&error) || status.is_some_and(|status| status >= 500) => Kind::Unreachable,
             _ => Kind::Refused,
         };
-        let message = match (&code, element(&text, "Message"), status) {
-            (Some(code), Some(said), _) => format!("{code}: {said}"),
-            (Some(code), None, _) => code.clone(),
-            (None, _, Some(status)) => format!("HTTP status {status}"),
-            (None, _, None) => text,
-        };
+        let message = message(code.as_deref(), status, text);
         Self { kind, code, message }
     }
 }
 
+impl Error {
+    /// The failure that an answer is, by its status and its body.
+    pub(crate) fn of_answer(status: u16, body: &str) -> Self {
+        let kind = match status {
+            401 | 403 => Kind::Denied,
+            404 => Kind::NotFound,
+            409 => Kind::Conflict,
+            412 => Kind::Precondition,
+            429 | 500 | 502..=599 => Kind::Unreachable,
+            // 501 too: the server has answered that it will not.
+            _ => Kind::Refused,
+        };
+        let code = element(body, "Code");
+        let message = message(code.as_deref(), Some(status), body.to_owned());
+        Self { kind, code, message }
+    }
+
+    /// The failure of a connection.
+    pub(crate) fn of_transport(error: &HttpError) -> Self {
+        Self::new(Kind::Unreachable, chain(error))
+    }
+}
+
+/// The text for people: of the server's answer, if there is one.
+fn message(code: Option<&str>, status: Option<u16>, text: String) -> String {
+    match (code, element(&text, "Message"), status) {
+        (Some(code), Some(said), _) => format!("{code}: {said}"),
+        (Some(code), None, _) => code.to_owned(),
+        (None, _, Some(status)) => format!("HTTP status {status}"),
+        (None, _, None) => text,
+    }
+}
+
 /// The texts of an error and of its causes.
-fn chain(error: &object_store::Error) -> String {
+fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

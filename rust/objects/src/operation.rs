@@ -84,6 +84,17 @@ pub enum Operation {
         /// The upload's ID.
         upload: String,
     },
+    /// List multipart uploads that are unfinished, in the order of their keys.
+    Uploads {
+        /// Their keys begin so.
+        prefix: String,
+        /// Only keys after this one.
+        after: Option<String>,
+        /// At most so many; the server gives at most 1,000.
+        limit: usize,
+    },
+    /// Ask the server for its name and its time.
+    Server,
 }
 
 /// The bytes of a part.
@@ -148,6 +159,35 @@ pub struct Page {
     pub more: bool,
 }
 
+/// A multipart upload that is unfinished.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upload {
+    /// The key of its object.
+    pub key: String,
+    /// Its ID.
+    pub id: String,
+    /// When it was begun, by the server's clock: nanoseconds since the epoch.
+    pub begun_ns: i64,
+}
+
+/// A page of a listing of uploads.
+#[derive(Debug, PartialEq, Eq)]
+pub struct UploadPage {
+    /// The uploads.
+    pub uploads: Vec<Upload>,
+    /// Whether there are more.
+    pub more: bool,
+}
+
+/// A server, as it describes itself.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Its name, if it gives one.
+    pub name: Option<String>,
+    /// Its time, in whole seconds, if it gives one: nanoseconds since the epoch.
+    pub now_ns: Option<i64>,
+}
+
 /// The result of an operation.
 #[derive(Debug)]
 pub enum Outcome {
@@ -161,4 +201,8 @@ pub enum Outcome {
     Meta(Meta),
     /// Objects.
     Page(Page),
+    /// Uploads.
+    Uploads(UploadPage),
+    /// A server.
+    Server(Server),
 }

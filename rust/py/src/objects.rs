@@ -123,6 +123,17 @@ impl ObjectClient {
         self.start(Operation::Abort { key, upload })
     }
 
+    /// List unfinished multipart uploads; their keys, IDs and times are returned, and whether there are more.
+    #[pyo3(signature = (prefix, /, *, after=None, limit=1000))]
+    fn uploads(&self, prefix: String, after: Option<String>, limit: usize) -> PyResult<ObjectRequest> {
+        self.start(Operation::Uploads { prefix, after, limit })
+    }
+
+    /// Ask the server for its name and its time in nanoseconds, or None for what it does not say.
+    fn server(&self) -> PyResult<ObjectRequest> {
+        self.start(Operation::Server)
+    }
+
     /// End it. The threads end with the last client of the process, and with them all requests.
     fn close(&self, py: Python<'_>) {
         let Some(client) = self.0.here() else { return };
@@ -170,6 +181,11 @@ impl ObjectRequest {
                 let rows: Vec<Row> = page.objects.into_iter().map(row).collect();
                 (rows, page.more).into_pyobject(py)?.into_any().unbind()
             }
+            Outcome::Uploads(page) => {
+                let rows: Vec<_> = page.uploads.into_iter().map(|each| (each.key, each.id, each.begun_ns)).collect();
+                (rows, page.more).into_pyobject(py)?.into_any().unbind()
+            }
+            Outcome::Server(server) => (server.name, server.now_ns).into_pyobject(py)?.into_any().unbind(),
         })
     }
 }

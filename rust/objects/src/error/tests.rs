@@ -45,3 +45,19 @@ fn absent_objects_and_missing_rights_are_told_apart() {
     let denied = object_store::Error::PermissionDenied { path: String::new(), source: source() };
     assert_eq!(Kind::Denied, Error::from(denied).kind);
 }
+
+#[test]
+fn an_answer_is_a_failure_by_its_status() {
+    let body = "<Error><Code>NotImplemented</Code><Message>not here</Message></Error>";
+    let expected = Error {
+        kind: Kind::Refused,
+        code: Some("NotImplemented".to_owned()),
+        message: "NotImplemented: not here".to_owned(),
+    };
+    assert_eq!(expected, Error::of_answer(501, body));
+
+    let kinds = [(403, Kind::Denied), (404, Kind::NotFound), (429, Kind::Unreachable), (503, Kind::Unreachable)];
+    for (status, kind) in kinds {
+        assert_eq!((kind, None), (Error::of_answer(status, "").kind, Error::of_answer(status, "").code));
+    }
+}

@@ -1,0 +1,93 @@
+"""Uploads that are unfinished at the server, and which of them are abandoned.
+
+The parts of such an upload take space and are in no listing of objects. Another spool may go on with an upload that this one does not know,
+so only its age says that it is abandoned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from datetime import datetime, timedelta
+
+import msgspec
+
+from steelyard.digest import Digest
+from steelyard.local import LocalStore
+from steelyard.objects._layout import BLOBS, blob_key, digest_at
+from steelyard.objects._requests import Requests, Upload
+from steelyard.objects._uploads import Uploads, note_name
+from steelyard.objects._values import to_time
+
+__all__ = ("ABANDONED", "UnfinishedUpload", "abort_abandoned", "unfinished")
+
+ABANDONED = timedelta(days=7)
+"""An upload of another spool that was begun so long ago is abandoned."""
+
+
+class UnfinishedUpload(msgspec.Struct, frozen=True, kw_only=True):
+    """The upload of a blob in parts, which is not complete.
+
+    Attributes:
+        digest: the blob.
+        id: the server's ID of the upload.
+        begun_at: when it was begun (UTC), by the server's clock.
+        ref: the ingest of this spool that goes on with it, or None.
+        abandoned: whether no ingest goes on with it: this spool began it and its ingest is gone, or it was begun more than 7 days ago
+            by the server's clock and is of no ingest of this spool.
+    """
+
+    digest: Digest
+    id: str
+    begun_at: datetime
+    ref: str | None
+    abandoned: bool
+
+
+async def unfinished(requests: Requests, uploads: Uploads, spool: LocalStore) -> AsyncGenerator[UnfinishedUpload, None]:
+    """Yield the unfinished uploads of all spools, in the order of their keys."""
+    after, more = None, True
+    while more:
+        page, more = await requests.uploads(BLOBS, after=after)
+        if more:
+            # The next page begins after this key, as not every server can begin within one. Up to 1,000 uploads of it are seen.
+            after = page[-1].key
+            of_last, _ = await requests.uploads(after)
+            page = [each for each in page if each.key != after] + [each for each in of_last if each.key == after]
+        for each in await _judged(page, requests, uploads, spool):
+            yield each
+
+
+async def _judged(
+    page: list[Upload], requests: Requests, uploads: Uploads, spool: LocalStore
+) -> list[UnfinishedUpload]:
+    found = [(digest, each) for each in page if (digest := digest_at(each.key)) is not None]  # others are not ours
+    if not found:
+        return []
+    # In this order: a note is there as long as its ingest goes on with the upload, so no upload in use looks abandoned.
+    noted = await uploads.noted()
+    refs = {note_name(status.ref): status.ref for status in await spool.list_statuses()}
+    _, now = await requests.server()
+    judged = []
+    for digest, each in found:
+        ref = refs.get(noted.get(each.id, ""))
+        begun_at = to_time(each.begun_ns)
+        is_old = now is not None and to_time(now) - begun_at > ABANDONED
+        abandoned = ref is None and (each.id in noted or is_old)
+        judged.append(UnfinishedUpload(digest=digest, id=each.id, begun_at=begun_at, ref=ref, abandoned=abandoned))
+    return judged
+
+
+async def abort_abandoned(
+    requests: Requests, uploads: Uploads, spool: LocalStore
+) -> AsyncGenerator[UnfinishedUpload, None]:
+    """Discard the abandoned uploads, and yield each."""
+    noted = await uploads.noted()
+    async with aclosing(unfinished(requests, uploads, spool)) as found:
+        async for each in found:
+            if not each.abandoned:
+                continue
+            await requests.abort(blob_key(each.digest), each.id)
+            if each.id in noted:
+                await uploads.forget_note(noted[each.id])
+            yield each

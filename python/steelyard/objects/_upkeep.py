@@ -1,0 +1,183 @@
+"""The calls for who operates a store: its server, its size, its unfinished uploads, its damaged copies."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from steelyard._runtime.calls import run
+from steelyard._runtime.concurrent import map_concurrently
+from steelyard.digest import Digest
+from steelyard.local import LocalStore, StoreStats
+from steelyard.objects._layout import BLOBS, QUARANTINE, damaged_at, digest_at
+from steelyard.objects._marker import check_file
+from steelyard.objects._probe import ServerCheck, kept_check
+from steelyard.objects._requests import Object, Requests
+from steelyard.objects._unfinished import UnfinishedUpload, abort_abandoned, unfinished
+from steelyard.objects._uploads import Uploads
+from steelyard.objects._values import to_time
+
+__all__ = ("QuarantinedObject", "Server", "Upkeep")
+
+_AT_ONCE = 32
+"""Objects that are removed at once."""
+
+
+class Server(msgspec.Struct, frozen=True, kw_only=True):
+    """A server, as it describes itself.
+
+    Attributes:
+        name: what it calls itself, or None.
+        clock_ahead: whole seconds by which its clock is ahead of this machine's, negative if it is behind; None if it does not say its
+            time, which is exact to a second.
+    """
+
+    name: str | None
+    clock_ahead: int | None
+
+
+class QuarantinedObject(msgspec.Struct, frozen=True, kw_only=True):
+    """A damaged copy of a blob, which `verify` moved aside.
+
+    Attributes:
+        digest: the blob.
+        key: the key of the object with the damaged bytes, below the prefix of the store.
+        size: its size in bytes.
+        moved_at: when it was moved aside (UTC), by the server's clock.
+    """
+
+    digest: Digest
+    key: str
+    size: int
+    moved_at: datetime
+
+
+class Parts(Protocol):
+    """The parts of an open store that are needed here."""
+
+    spool: LocalStore
+    requests: Requests
+    uploads: Uploads
+
+
+class Upkeep(ABC):
+    """The calls of `ObjectStore` that are no part of `Store`."""
+
+    @property
+    @abstractmethod
+    def spool(self) -> Path:
+        """The directory of unfinished ingests."""
+
+    @abstractmethod
+    def _parts(self, change: str | None = None) -> Parts:
+        """Return the parts of the store, which must be open; and not read-only, if the call `change` changes something."""
+
+    async def check(self) -> ServerCheck | None:
+        """Return the result of the check of the server that this spool keeps, or None. The store need not be open.
+
+        The server is checked when a spool is used to open a store for the first time, unless read-only.
+        """
+        return await run(kept_check, check_file(self.spool))
+
+    async def server(self) -> Server:
+        """Ask the server what it calls itself, and compare its clock with this machine's. It takes one request."""
+        requests, before = self._parts().requests, time.time()
+        name, now = await requests.server()
+        return Server(name=name, clock_ahead=None if now is None else _ahead(now / 10**9, before, time.time()))
+
+    async def stats(self) -> StoreStats:
+        """Return the number and size of blobs and quarantined copies, and of the ingests in the spool.
+
+        Cost: a request for each 1,000 blobs and copies.
+        """
+        parts = self._parts()
+        statuses = await parts.spool.list_statuses()
+        blobs, blob_bytes = await _counted(parts.requests, BLOBS)
+        quarantined, quarantined_bytes = await _counted(parts.requests, QUARANTINE)
+        return StoreStats(
+            blobs=blobs,
+            blob_bytes=blob_bytes,
+            ingests=len(statuses),
+            ingest_bytes=sum(status.offset for status in statuses),
+            quarantined=quarantined,
+            quarantined_bytes=quarantined_bytes,
+        )
+
+    async def quarantined(self) -> list[QuarantinedObject]:
+        """Return the damaged copies below ``quarantine/``, by digest. They count for no read."""
+        return [_quarantined(*each) async for each in _damaged(self._parts().requests)]
+
+    async def empty_quarantine(self) -> list[QuarantinedObject]:
+        """Remove the damaged copies below ``quarantine/``.
+
+        Returns:
+            The copies that were removed.
+
+        Raises:
+            Unsupported: the store is open read-only.
+
+        Cancellation: some are removed.
+        """
+        requests = self._parts("empty_quarantine").requests
+        found = [_quarantined(*each) async for each in _damaged(requests)]
+        await map_concurrently(found, lambda each: requests.delete(each.key), concurrency=_AT_ONCE)
+        return found
+
+    def uploads(self) -> AsyncGenerator[UnfinishedUpload, None]:
+        """Iterate over the unfinished uploads of blobs at the server, in the order of their digests; also those of other spools.
+
+        Raises:
+            ServerRefused: the server cannot list uploads.
+
+        Cost: three requests for each 1,000.
+        """
+        parts = self._parts()
+        return unfinished(parts.requests, parts.uploads, parts.spool)
+
+    def abort_uploads(self) -> AsyncGenerator[UnfinishedUpload, None]:
+        """Discard the uploads that are `abandoned`, and yield each when it is discarded.
+
+        Raises:
+            ServerRefused: the server cannot list uploads.
+            Unsupported: the store is open read-only.
+
+        Cancellation: the uploads that were yielded are discarded, and perhaps one more.
+
+        Cost: as for `uploads`, and a request for each that is discarded.
+        """
+        parts = self._parts("abort_uploads")
+        return abort_abandoned(parts.requests, parts.uploads, parts.spool)
+
+
+async def _damaged(requests: Requests) -> AsyncGenerator[tuple[Digest, Object], None]:
+    pages = requests.pages(QUARANTINE)
+    while objects := await pages.next():
+        for each in objects:
+            if (digest := damaged_at(each.key)) is not None:
+                yield digest, each
+
+
+def _quarantined(digest: Digest, found: Object) -> QuarantinedObject:
+    return QuarantinedObject(digest=digest, key=found.key, size=found.size, moved_at=to_time(found.modified_ns))
+
+
+async def _counted(requests: Requests, prefix: str) -> tuple[int, int]:
+    """Return the number and size of our objects below `blobs/` or `quarantine/`."""
+    digest_of = digest_at if prefix == BLOBS else damaged_at
+    count = size = 0
+    pages = requests.pages(prefix)
+    while objects := await pages.next():
+        ours = [each.size for each in objects if digest_of(each.key) is not None]
+        count, size = count + len(ours), size + sum(ours)
+    return count, size
+
+
+def _ahead(server: float, before: float, after: float) -> int:
+    """Return the seconds by which a clock is ahead that showed `server`, cut to whole seconds, at some time from `before` to `after`."""
+    return int(server - after if server > after else min(0.0, server + 1 - before))

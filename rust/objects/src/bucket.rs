@@ -1,0 +1,143 @@
+//! Requests for the bucket itself, which `object_store` has no calls for: it signs them, and they are made here.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use chrono::DateTime;
+use object_store::ClientOptions;
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, AwsAuthorizer};
+use object_store::client::{HttpClient, HttpConnector as _, HttpRequest, HttpRequestBody, ReqwestConnector};
+use object_store::path::Path;
+use object_store::signer::{HeaderMap, Method, Signer as _, Url};
+
+use crate::error::{Error, Kind, Result};
+use crate::operation::{Server, UploadPage};
+use crate::uploads;
+
+/// The pause after the first attempt; each later one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest pause between two attempts.
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The region of a bucket without one, as `object_store` has it.
+const REGION: &str = "us-east-1";
+
+/// A bucket at its server.
+pub(crate) struct Bucket {
+    /// Its objects.
+    pub(crate) store: AmazonS3,
+    options: ClientOptions,
+    /// Made at the first request: few programs make one.
+    http: OnceLock<HttpClient>,
+    region: String,
+    signs: bool,
+    retries: usize,
+}
+
+/// The parts of an answer that count.
+struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    body: String,
+}
+
+impl Bucket {
+    /// The bucket of a builder that has the settings `options` for its connections.
+    pub(crate) fn new(mut builder: AmazonS3Builder, options: ClientOptions, retries: usize) -> Result<Self> {
+        let value = |key: AmazonS3ConfigKey| builder.get_config_value(&key);
+        let signs = value(AmazonS3ConfigKey::SkipSignature).is_none_or(|skips| skips != "true");
+        let region = value(AmazonS3ConfigKey::Region).unwrap_or_else(|| REGION.to_owned());
+        if !signs && value(AmazonS3ConfigKey::AccessKeyId).is_none() {
+            // `url` asks for credentials also where none are used.
+            builder = builder.with_access_key_id("none").with_secret_access_key("none");
+        }
+        Ok(Self { store: builder.build()?, options, http: OnceLock::new(), region, signs, retries })
+    }
+
+    /// List uploads; see `Operation::Uploads`.
+    pub(crate) async fn uploads(&self, prefix: &str, after: Option<String>, limit: usize) -> Result<UploadPage> {
+        let mut query =
+            vec![("uploads", String::new()), ("max-uploads", limit.to_string()), ("prefix", prefix.to_owned())];
+        // Without an ID beside the key, which servers understand in different ways, versitygw 1.8.0 in none.
+        query.extend(after.map(|key| ("key-marker", key)));
+        let answer = self.ask(Method::GET, &query).await?;
+        if answer.status == 200 { uploads::parse(&answer.body) } else { Err(answer.error()) }
+    }
+
+    /// The server's name and time, which each of its answers has, whatever it says.
+    pub(crate) async fn server(&self) -> Result<Server> {
+        let answer = self.ask(Method::HEAD, &[]).await?;
+        let text = |name: &str| Some(answer.headers.get(name)?.to_str().ok()?.to_owned());
+        let now = text("date").and_then(|date| DateTime::parse_from_rfc2822(&date).ok());
+        Ok(Server { name: text("server"), now_ns: now.and_then(|now| now.timestamp_nanos_opt()) })
+    }
+
+    /// Send a request for the bucket; again if the server does not answer or has an error of its own.
+    async fn ask(&self, method: Method, query: &[(&str, String)]) -> Result<Answer> {
+        let mut pause = FIRST_PAUSE;
+        for _ in 0..self.retries {
+            match self.ask_once(method.clone(), query).await {
+                Err(Error { kind: Kind::Unreachable, .. }) => {}
+                Ok(answer) if answer.error().kind == Kind::Unreachable => {}
+                ended => return ended,
+            }
+            // Half of it by chance: many clients that were refused together come back one after the other.
+            let share = f64::from(u32::MAX >> 1).recip() * f64::from(chance() >> 1);
+            tokio::time::sleep(pause.div_f64(2.0) + pause.div_f64(2.0).mul_f64(share)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        self.ask_once(method, query).await
+    }
+
+    async fn ask_once(&self, method: Method, query: &[(&str, String)]) -> Result<Answer> {
+        let mut url = self.url().await?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let mut request = HttpRequest::new(HttpRequestBody::empty());
+        *request.method_mut() = method;
+        *request.uri_mut() =
+            url.as_str().parse().map_err(|error| Error::new(Kind::Invalid, format!("{url}: {error}")))?;
+        if self.signs {
+            let credential = self.store.credentials().get_credential().await?;
+            // In the headers: texts of errors repeat the URL.
+            AwsAuthorizer::new(&credential, "s3", &self.region).try_authorize(&mut request, None)?;
+        }
+        let answer = self.http()?.execute(request).await.map_err(|error| Error::of_transport(&error))?;
+        let (parts, body) = answer.into_parts();
+        let body = body.bytes().await.map_err(|error| Error::of_transport(&error))?;
+        let body = String::from_utf8_lossy(&body).into_owned();
+        Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
+    }
+
+    /// The URL of the bucket. Only the crate knows it: it follows from five settings.
+    async fn url(&self) -> Result<Url> {
+        let mut url = self.store.signed_url(Method::GET, &Path::default(), Duration::from_secs(1)).await?;
+        url.set_query(None);
+        let path = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&path);
+        Ok(url)
+    }
+
+    fn http(&self) -> Result<&HttpClient> {
+        if let Some(http) = self.http.get() {
+            return Ok(http);
+        }
+        let made = ReqwestConnector::default().connect(&self.options)?;
+        Ok(self.http.get_or_init(|| made))
+    }
+}
+
+impl Answer {
+    fn error(&self) -> Error {
+        Error::of_answer(self.status, &self.body)
+    }
+}
+
+/// A number by chance; a generator of random numbers would be one dependency more.
+#[allow(clippy::cast_possible_truncation, reason = "the lower half is as random")]
+fn chance() -> u32 {
+    RandomState::new().hash_one(0) as u32
+}
