@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import os
-import shutil
-import socket
-import subprocess
-import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from . import servers
 from .s3 import KEYS
 
 
-def free_port() -> int:
-    """Return a port of loopback that was free a moment ago."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what a class samples: of its tests, and of what a test is called with, each `one_of`th stays."""
+    seen: Counter[object] = Counter()
+    left_out = []
+    for item in items:
+        owner = getattr(item, "cls", None)
+        seen[owner] += 1
+        if seen[owner] % getattr(owner, "one_of", 1):
+            left_out.append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
 
 
 @pytest.fixture(scope="session")
@@ -33,29 +37,22 @@ def versitygw_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def versitygw(versitygw_root: Path) -> Iterator[str]:
     """Run a versitygw, and return its URL."""
-    program = os.environ.get("STEELYARD_VERSITYGW") or shutil.which("versitygw")
-    if program is None:
-        pytest.skip("versitygw is not installed: .ci/run builds it, and STEELYARD_VERSITYGW is its path")
-    (versitygw_root / "bucket").mkdir()
-    port = free_port()
-    command = [program, "--access", KEYS["AWS_ACCESS_KEY_ID"], "--secret", KEYS["AWS_SECRET_ACCESS_KEY"]]
-    command += ["--port", f"127.0.0.1:{port}", "--quiet", "posix", str(versitygw_root)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        try:
-            wait_for(port)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.terminate()
+    with servers.versitygw(versitygw_root) as url:
+        yield url
 
 
-def wait_for(port: int) -> None:
-    """Wait until a server listens."""
-    for _ in range(600):
-        with socket.socket() as client:
-            if client.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    pytest.fail(f"no server on port {port}")
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run a SeaweedFS, and return its URL."""
+    with servers.seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """Run a moto, and return its URL."""
+    with servers.moto() as url:
+        yield url
 
 
 @pytest.fixture
@@ -70,8 +67,21 @@ def keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def address(versitygw: str, keys: None, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Return the address of a new, empty store. Its server is checked in one round: `test_open.py` has the whole check."""
+def server(versitygw: str) -> str:
+    """Return the URL of the server; a class of tests can have another one."""
+    return versitygw
+
+
+@pytest.fixture
+def racers() -> int:
+    """Return the number of writers that race when a server is checked: SeaweedFS answers one of them a second."""
+    return 2
+
+
+@pytest.fixture
+def address(server: str, racers: int, keys: None, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the address of a new, empty store. Its server is checked in one round: `test_servers.py` has the whole check."""
     del keys
     monkeypatch.setattr("steelyard.objects._probe._ROUNDS", 1)
-    return f"s3://bucket/{uuid4().hex}?endpoint={versitygw}"
+    monkeypatch.setattr("steelyard.objects._probe._RACERS", racers)
+    return f"s3://bucket/{uuid4().hex}?endpoint={server}"

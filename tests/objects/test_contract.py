@@ -20,12 +20,27 @@ from steelyard.testing import DamageContract, StoreContract, every_wait
 from steelyard.testing._cancelling import SIZE, is_free
 from steelyard.testing._values import data_of, digest_of, keep
 
-from .s3 import request
+from .s3 import request as send
 
 pytestmark = pytest.mark.slow
 
 
 class TestObjectStore(StoreContract, DamageContract):
+    """All of it on the server that most tests use.
+
+    Attributes:
+        server_name: the server of a class.
+        one_of: of so many tests of a class, one runs; see `conftest.py`.
+    """
+
+    server_name = "versitygw"
+    one_of = 1
+
+    @pytest.fixture
+    def server(self, request: pytest.FixtureRequest) -> str:
+        url: str = request.getfixturevalue(self.server_name)
+        return url
+
     @pytest.fixture
     async def store(self, address: str, tmp_path: Path) -> AsyncIterator[Any]:
         async with ObjectStore(address, spool=tmp_path / "spool") as store:
@@ -36,7 +51,7 @@ class TestObjectStore(StoreContract, DamageContract):
         address = ObjectAddress.parse(store.address)
         assert address.endpoint is not None
         path = f"/{address.bucket}/{address.prefix}/{blob_key(digest)}"
-        status, _, _ = await to_thread.run_sync(partial(request, "PUT", address.endpoint, path, data=data))
+        status, _, _ = await to_thread.run_sync(partial(send, "PUT", address.endpoint, path, data=data))
         assert 200 == status
 
     async def test_an_open_reader_outlives_the_blob(self, store: Store) -> None:
@@ -75,3 +90,36 @@ class TestObjectStore(StoreContract, DamageContract):
                 info = await store.info(digest_of(b"%d" % step))
                 assert {"a": "b"} == info.labels
                 assert b"%d" % step == await store.get(info.digest)
+
+
+class TestSeaweedFS(TestObjectStore):
+    """All of it on a second server, on one event loop."""
+
+    server_name = "seaweedfs"
+
+    @pytest.fixture
+    def anyio_backend(self) -> str:
+        return "asyncio"
+
+
+class TestSeaweedFSOnTrio(TestObjectStore):
+    """Some of it on the other event loop."""
+
+    server_name = "seaweedfs"
+    one_of = 12
+
+    @pytest.fixture
+    def anyio_backend(self) -> str:
+        return "trio"
+
+
+class TestMoto(TestObjectStore):
+    """Some of it on a third server."""
+
+    server_name = "moto"
+    one_of = 8
+
+    @pytest.fixture
+    def racers(self) -> int:
+        """Let no writers race: at times, this server lets two of them create the same object."""
+        return 1

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import anyio
 import pytest
 
 from steelyard.digest import Digest
-from steelyard.errors import SteelyardError, Unsupported
+from steelyard.errors import NotFound, SteelyardError, Unsupported
 from steelyard.objects import ObjectStore, UnfinishedUpload
 from steelyard.objects._layout import blob_key
 from steelyard.objects._requests import Requests
@@ -38,6 +40,16 @@ async def begun(store: ObjectStore, digest: Digest) -> str:
     return await requests_of(store).begin(blob_key(digest))
 
 
+def event_descriptors() -> set[str]:
+    """Return the descriptors that wait for others, and those that wake what waits."""
+    found = set()
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the one of this listing
+            if "event" in str(descriptor.readlink()):
+                found.add(descriptor.name)
+    return found
+
+
 async def listed(store: ObjectStore) -> list[UnfinishedUpload]:
     return [each async for each in store.uploads()]
 
@@ -49,18 +61,18 @@ def age(root: Path, upload: str, days: float) -> None:
     os.utime(directory, (then, then))
 
 
-async def test_uploads_are_listed_by_key_over_pages(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_uploads_are_listed_over_pages(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages of two, of which one begins in the middle of one key."""
     digests = sorted(digest_of(b"%d" % number) for number in range(3))
     expected = {(str(digest), await begun(store, digest)) for digest in digests for _ in range(2)}
     await requests_of(store).begin("other/key")
     await requests_of(store).begin("blobs/foreign")
-    monkeypatch.setattr("steelyard.objects._requests._UPLOADS", 2)
+    monkeypatch.setattr("steelyard.objects._requests._PAGE", 2)
 
     found = await listed(store)
 
     assert expected == {(str(each.digest), each.id) for each in found}
-    assert sorted(each.digest for each in found) == [each.digest for each in found]
+    assert len(expected) == len(found)
     for each in found:
         assert (None, False) == (each.ref, each.abandoned)
         assert abs(each.begun_at - datetime.now(UTC)) < timedelta(hours=1)
@@ -111,6 +123,20 @@ async def test_an_upload_of_another_spool_is_abandoned_after_seven_days(
     assert [old] == [each.digest async for each in store.abort_uploads()]
 
     assert [young] == [each.digest for each in await listed(store)]
+
+
+async def test_an_error_that_is_kept_keeps_no_descriptor(address: str, tmp_path: Path) -> None:
+    """Its traceback has the request, which must not have the runtime."""
+    before = event_descriptors()
+    with pytest.raises(NotFound) as caught:
+        async with ObjectStore(address, spool=tmp_path / "spool") as store:
+            await store.info(digest_of(b"data"))
+    assert caught.value.__traceback__ is not None
+    for _ in range(3000):
+        if event_descriptors() <= before:
+            return
+        await anyio.sleep(0.01)
+    pytest.fail(f"left behind: {event_descriptors() - before}")
 
 
 async def test_a_store_that_is_open_read_only_discards_nothing(store: ObjectStore, tmp_path: Path) -> None:

@@ -154,7 +154,8 @@ class Records(Generic[ValueT]):
         """Return the newest version of each record with a name from `first` to `last`, in order."""
         found: list[Object] = []
         end = f"{self._prefix}{last}0"  # after the slash of its versions
-        pages = self._requests.pages(self._prefix, after=f"{self._prefix}{first}")
+        # From a little before it: SeaweedFS 4.48 passes over all that is below a key to begin after, as if that were its directory.
+        pages = self._requests.pages(self._prefix, after=f"{self._prefix}{first[:-1]}")
         while objects := await pages.next():
             found.extend(each for each in objects if each.key < end)
             if objects[-1].key >= end:

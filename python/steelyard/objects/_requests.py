@@ -18,8 +18,8 @@ __all__ = ("Missing", "Object", "Pages", "Requests", "Taken", "Upload")
 _CONFLICTS = 12
 """How often a request is tried again while another one for the same object is under way."""
 
-_UPLOADS = 1000
-"""Uploads of a page, the most that a server gives."""
+_PAGE = 1000
+"""Objects or uploads of a page, the most that a server gives."""
 
 _ABSENT = {None, "NoSuchKey", "NotFound", "NoSuchUpload"}
 """The codes of an object or an upload that does not exist; others with the status 404 mean a bucket, or the user."""
@@ -141,7 +141,7 @@ class Requests:
     async def page(self, prefix: str, *, after: str | None = None) -> tuple[list[Object], bool]:
         """Return up to 1,000 objects whose keys begin with `prefix`, in order and after `after`; and whether there are more."""
         start = None if after is None else self._prefix + after
-        rows, more = await self._done(lambda: self._client.list(self._prefix + prefix, after=start))
+        rows, more = await self._done(lambda: self._client.list(self._prefix + prefix, after=start, limit=_PAGE))
         return [self._object(row) for row in rows], more
 
     def pages(self, prefix: str, *, after: str | None = None) -> Pages:
@@ -178,19 +178,20 @@ class Requests:
         """Discard a multipart upload, if it exists."""
         await self._done(lambda: self._client.abort(self._prefix + key, upload))
 
-    async def uploads(self, prefix: str, *, after: str | None = None) -> tuple[list[Upload], bool]:
-        """Return a page of unfinished uploads whose keys begin with `prefix`, by key and after `after`; and whether there are more."""
-        start = None if after is None else self._prefix + after
+    async def uploads(
+        self, prefix: str, *, after: tuple[str, str] | None = None
+    ) -> tuple[list[Upload], tuple[str, str] | None]:
+        """Return a page of unfinished uploads whose keys begin with `prefix`, and its end, after which the next one begins, if there is one.
+
+        An end of the kind ``"key"`` is after a whole key, of which the page may lack some; any other end is after one upload.
+        """
         try:
-            rows, more = await self._done(
-                lambda: self._client.uploads(self._prefix + prefix, after=start, limit=_UPLOADS)
-            )
+            rows, end = await self._done(lambda: self._client.uploads(self._prefix + prefix, after=after, limit=_PAGE))
         except Missing as absent:  # what some servers answer to a call that they do not have
             raise ServerRefused(self.address, reason=f"it does not list uploads: {absent}") from None
-        found = [Upload(key.removeprefix(self._prefix), name, begun) for key, name, begun in rows]
-        if more and (not found or (after is not None and found[-1].key <= after)):
+        if end is not None and end == after:
             raise ServerRefused(self.address, reason="its list of uploads does not come to an end")
-        return found, more
+        return [Upload(key.removeprefix(self._prefix), name, begun) for key, name, begun in rows], end
 
     async def server(self) -> tuple[str | None, int | None]:
         """Return what the server calls itself, and its time in nanoseconds since the epoch; None for what it does not say."""

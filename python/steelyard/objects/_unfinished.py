@@ -45,17 +45,19 @@ class UnfinishedUpload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def unfinished(requests: Requests, uploads: Uploads, spool: LocalStore) -> AsyncGenerator[UnfinishedUpload, None]:
-    """Yield the unfinished uploads of all spools, in the order of their keys."""
-    after, more = None, True
-    while more:
-        page, more = await requests.uploads(BLOBS, after=after)
-        if more:
-            # The next page begins after this key, as not every server can begin within one. Up to 1,000 uploads of it are seen.
-            after = page[-1].key
-            of_last, _ = await requests.uploads(after)
-            page = [each for each in page if each.key != after] + [each for each in of_last if each.key == after]
+    """Yield the unfinished uploads of all spools."""
+    end = None
+    while True:
+        page, end = await requests.uploads(BLOBS, after=end)
+        if page and end is not None and end[0] == "key":
+            # The next page begins at another key, so all uploads of this one are looked for; 1,000 of them are found.
+            last = page[-1].key
+            of_last, _ = await requests.uploads(last)
+            page = [each for each in page if each.key != last] + [each for each in of_last if each.key == last]
         for each in await _judged(page, requests, uploads, spool):
             yield each
+        if end is None:
+            return
 
 
 async def _judged(

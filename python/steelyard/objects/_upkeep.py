@@ -130,7 +130,7 @@ class Upkeep(ABC):
         return found
 
     def uploads(self) -> AsyncGenerator[UnfinishedUpload, None]:
-        """Iterate over the unfinished uploads of blobs at the server, in the order of their digests; also those of other spools.
+        """Iterate over the unfinished uploads of blobs at the server, those of other spools too.
 
         Raises:
             ServerRefused: the server cannot list uploads.

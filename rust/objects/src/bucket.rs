@@ -12,7 +12,7 @@ use object_store::path::Path;
 use object_store::signer::{HeaderMap, Method, Signer as _, Url};
 
 use crate::error::{Error, Kind, Result};
-use crate::operation::{Server, UploadPage};
+use crate::operation::{Server, UploadMarker, UploadPage};
 use crate::uploads;
 
 /// The pause after the first attempt; each later one is twice as long.
@@ -57,11 +57,13 @@ impl Bucket {
     }
 
     /// List uploads; see `Operation::Uploads`.
-    pub(crate) async fn uploads(&self, prefix: &str, after: Option<String>, limit: usize) -> Result<UploadPage> {
+    pub(crate) async fn uploads(&self, prefix: &str, after: Option<UploadMarker>, limit: usize) -> Result<UploadPage> {
         let mut query =
             vec![("uploads", String::new()), ("max-uploads", limit.to_string()), ("prefix", prefix.to_owned())];
-        // Without an ID beside the key, which servers understand in different ways, versitygw 1.8.0 in none.
-        query.extend(after.map(|key| ("key-marker", key)));
+        query.extend(after.map(|after| match after {
+            UploadMarker::Key(key) => ("key-marker", key),
+            UploadMarker::Id(id) => ("upload-id-marker", id),
+        }));
         let answer = self.ask(Method::GET, &query).await?;
         if answer.status == 200 { uploads::parse(&answer.body) } else { Err(answer.error()) }
     }

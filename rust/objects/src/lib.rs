@@ -13,5 +13,5 @@ mod uploads;
 
 pub use client::{Client, Settings};
 pub use error::{Error, Kind};
-pub use operation::{Meta, Operation, Outcome, Page, Payload, Server, Upload, UploadPage};
+pub use operation::{Meta, Operation, Outcome, Page, Payload, Server, Upload, UploadMarker, UploadPage};
 pub use request::Request;

@@ -84,12 +84,12 @@ pub enum Operation {
         /// The upload's ID.
         upload: String,
     },
-    /// List multipart uploads that are unfinished, in the order of their keys.
+    /// List multipart uploads that are unfinished.
     Uploads {
         /// Their keys begin so.
         prefix: String,
-        /// Only keys after this one.
-        after: Option<String>,
+        /// The end of the page before.
+        after: Option<UploadMarker>,
         /// At most so many; the server gives at most 1,000.
         limit: usize,
     },
@@ -175,8 +175,20 @@ pub struct Upload {
 pub struct UploadPage {
     /// The uploads.
     pub uploads: Vec<Upload>,
-    /// Whether there are more.
-    pub more: bool,
+    /// Its end, if there are more.
+    pub next: Option<UploadMarker>,
+}
+
+/// The end of a page of uploads, where the next one begins.
+///
+/// S3 pages by key and ID together, but no such page begins at versitygw 1.8.0, which orders by key as S3 does, nor at `SeaweedFS`
+/// 4.48, which orders by ID. A key alone is understood by S3, too: the next page then begins at the next key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UploadMarker {
+    /// After all uploads of this key.
+    Key(String),
+    /// After the upload with this ID.
+    Id(String),
 }
 
 /// A server, as it describes itself.

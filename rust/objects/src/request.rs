@@ -1,6 +1,6 @@
 //! A request under way: it notifies its owner once, when its outcome is there.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::AbortHandle;
 
@@ -14,13 +14,14 @@ pub type Notify = Box<dyn FnOnce() + Send>;
 #[derive(Default)]
 pub struct Request {
     state: Mutex<State>,
-    task: OnceLock<AbortHandle>,
 }
 
 #[derive(Default)]
 struct State {
     notify: Option<Notify>,
     outcome: Option<Result<Outcome>>,
+    /// The task that makes the request, until it is over: it keeps descriptors of the runtime open.
+    task: Option<AbortHandle>,
     is_over: bool,
 }
 
@@ -44,33 +45,36 @@ impl Request {
 
     /// End it early; its owner is notified. The server may have done what it was asked.
     pub fn cancel(&self) {
+        let task = self.state().task.take();
         self.end(Err(Error::new(Kind::Cancelled, "cancelled")));
-        if let Some(task) = self.task.get() {
+        if let Some(task) = task {
             task.abort();
         }
     }
 
     /// Note the task that makes the request, which is then the caller's to let run.
     pub(crate) fn made_by(&self, task: AbortHandle) {
-        self.task.get_or_init(|| task);
-        if self.state().is_over
-            && let Some(task) = self.task.get()
-        {
+        let mut state = self.state();
+        if state.is_over {
+            drop(state);
             task.abort();
+        } else {
+            state.task = Some(task);
         }
     }
 
     /// Set the outcome, unless there is one.
     pub(crate) fn end(&self, outcome: Result<Outcome>) {
-        let notify = {
+        let (notify, task) = {
             let mut state = self.state();
             if state.is_over {
                 return;
             }
             state.is_over = true;
             state.outcome = Some(outcome);
-            state.notify.take()
+            (state.notify.take(), state.task.take())
         };
+        drop(task); // not while the state is locked: the last handle of a task ends what the task owns, which may end the request
         if let Some(notify) = notify {
             notify();
         }

@@ -4,7 +4,7 @@ use chrono::DateTime;
 use serde::Deserialize;
 
 use crate::error::{Error, Kind, Result};
-use crate::operation::{Upload, UploadPage};
+use crate::operation::{Upload, UploadMarker, UploadPage};
 
 /// S3's `ListMultipartUploadsResult`. Other elements are passed over.
 #[derive(Deserialize)]
@@ -12,6 +12,8 @@ use crate::operation::{Upload, UploadPage};
 struct Listing {
     #[serde(default)]
     is_truncated: bool,
+    next_key_marker: Option<String>,
+    next_upload_id_marker: Option<String>,
     #[serde(default, rename = "Upload")]
     uploads: Vec<Row>,
 }
@@ -28,7 +30,18 @@ struct Row {
 pub(crate) fn parse(body: &str) -> Result<UploadPage> {
     let listing: Listing = quick_xml::de::from_str(body).map_err(|error| unreadable(&error.to_string()))?;
     let uploads = listing.uploads.into_iter().map(upload).collect::<Result<_>>()?;
-    Ok(UploadPage { uploads, more: listing.is_truncated })
+    let next = if listing.is_truncated {
+        let key = filled(listing.next_key_marker).map(UploadMarker::Key);
+        let marker = key.or_else(|| filled(listing.next_upload_id_marker).map(UploadMarker::Id));
+        Some(marker.ok_or_else(|| unreadable("it is truncated and does not say where"))?)
+    } else {
+        None
+    };
+    Ok(UploadPage { uploads, next })
+}
+
+fn filled(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
 }
 
 fn upload(row: Row) -> Result<Upload> {

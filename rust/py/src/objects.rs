@@ -10,7 +10,7 @@ use pyo3::types::{PyBytes, PyDict};
 use steelyard_core::error::Error as CoreError;
 use steelyard_core::store::ingest::Lasting;
 use steelyard_core::sys::ProcessBound;
-use steelyard_objects::{Client, Error, Kind, Meta, Operation, Outcome, Payload, Request, Settings};
+use steelyard_objects::{Client, Error, Kind, Meta, Operation, Outcome, Payload, Request, Settings, UploadMarker};
 
 use crate::buffer::{Input, lasting};
 use crate::errors::{Cancelled, Failure};
@@ -123,9 +123,11 @@ impl ObjectClient {
         self.start(Operation::Abort { key, upload })
     }
 
-    /// List unfinished multipart uploads; their keys, IDs and times are returned, and whether there are more.
+    /// List unfinished multipart uploads; their keys, IDs and times are returned, and the end of the page if there are more.
     #[pyo3(signature = (prefix, /, *, after=None, limit=1000))]
-    fn uploads(&self, prefix: String, after: Option<String>, limit: usize) -> PyResult<ObjectRequest> {
+    fn uploads(&self, prefix: String, after: Option<(String, String)>, limit: usize) -> PyResult<ObjectRequest> {
+        let after =
+            after.map(|(kind, text)| if kind == "key" { UploadMarker::Key(text) } else { UploadMarker::Id(text) });
         self.start(Operation::Uploads { prefix, after, limit })
     }
 
@@ -183,7 +185,7 @@ impl ObjectRequest {
             }
             Outcome::Uploads(page) => {
                 let rows: Vec<_> = page.uploads.into_iter().map(|each| (each.key, each.id, each.begun_ns)).collect();
-                (rows, page.more).into_pyobject(py)?.into_any().unbind()
+                (rows, page.next.map(ended)).into_pyobject(py)?.into_any().unbind()
             }
             Outcome::Server(server) => (server.name, server.now_ns).into_pyobject(py)?.into_any().unbind(),
         })
@@ -199,6 +201,13 @@ fn owned(data: &Bound<'_, PyAny>) -> PyResult<Bytes> {
     let input: Input<'_> = data.extract()?;
     Ok(lasting(data, &input)
         .map_or_else(|| Bytes::copy_from_slice(input.as_slice()), |kept| Bytes::from_owner(Owner(kept))))
+}
+
+fn ended(marker: UploadMarker) -> (&'static str, String) {
+    match marker {
+        UploadMarker::Key(key) => ("key", key),
+        UploadMarker::Id(id) => ("id", id),
+    }
 }
 
 fn row(meta: Meta) -> Row {

@@ -2,7 +2,7 @@
 
 use super::parse;
 use crate::error::Kind;
-use crate::operation::{Upload, UploadPage};
+use crate::operation::{Upload, UploadMarker, UploadPage};
 
 fn listing(rest: &str) -> String {
     format!(
@@ -18,7 +18,7 @@ fn row(key: &str, id: &str, initiated: &str) -> String {
 }
 
 #[test]
-fn a_page_has_its_uploads_and_whether_there_are_more() {
+fn a_page_has_its_uploads_and_its_end() {
     let found = parse(&listing(&format!(
         "<NextKeyMarker>b&amp;c</NextKeyMarker>{}<CommonPrefixes><Prefix>x/</Prefix></CommonPrefixes>{}\
          <IsTruncated>true</IsTruncated><NextUploadIdMarker>2</NextUploadIdMarker>",
@@ -29,7 +29,7 @@ fn a_page_has_its_uploads_and_whether_there_are_more() {
     let upload = |key: &str, id: &str, begun_ns| Upload { key: key.to_owned(), id: id.to_owned(), begun_ns };
     let expected = UploadPage {
         uploads: vec![upload("a", "1", 1_795_860_000_500_000_000), upload("b&c", "2", 1_000_000_000)],
-        more: true,
+        next: Some(UploadMarker::Key("b&c".to_owned())),
     };
     assert_eq!(Ok(expected), found);
 }
@@ -38,13 +38,21 @@ fn a_page_has_its_uploads_and_whether_there_are_more() {
 fn a_page_without_uploads_is_empty() {
     let found = parse(&listing("<IsTruncated>false</IsTruncated><NextKeyMarker>a</NextKeyMarker>"));
 
-    assert_eq!(Ok(UploadPage { uploads: Vec::new(), more: false }), found);
+    assert_eq!(Ok(UploadPage { uploads: Vec::new(), next: None }), found);
+}
+
+#[test]
+fn a_server_that_orders_by_id_ends_its_page_at_one() {
+    let found = parse(&listing("<IsTruncated>true</IsTruncated><NextUploadIdMarker>2</NextUploadIdMarker>"));
+
+    assert_eq!(Some(Some(UploadMarker::Id("2".to_owned()))), found.ok().map(|page| page.next));
 }
 
 #[test]
 fn an_answer_that_is_no_listing_is_refused() {
     let answers = [
         "no XML".to_owned(),
+        listing("<IsTruncated>true</IsTruncated><NextKeyMarker></NextKeyMarker>"),
         listing("<IsTruncated>perhaps</IsTruncated>"),
         listing(&row("a", "1", "yesterday")),
         listing("<Upload><Key>a</Key></Upload>"),
