@@ -10,7 +10,12 @@ from urllib.parse import quote, urlencode, urlsplit
 
 __all__ = ("KEYS", "request")
 
-KEYS = {"AWS_ACCESS_KEY_ID": "testtest", "AWS_SECRET_ACCESS_KEY": "testtest1", "AWS_REGION": "us-east-1"}
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "steelyardtests",
+    "AWS_SECRET_ACCESS_KEY": "canary5e1f0c7a2b9d",
+    "AWS_REGION": "us-east-1",
+}
+"""The credentials of the servers. No text may have the secret: see `canary.py`."""
 
 
 def request(

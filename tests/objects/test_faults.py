@@ -17,6 +17,7 @@ from steelyard.model import Descriptor
 from steelyard.objects import ObjectStore
 from steelyard.testing._values import data_of, digest_of
 
+from .canary import assert_no_secret
 from .proxy import FAULTS, FaultProxy, fault_proxy
 
 pytestmark = [pytest.mark.slow, pytest.mark.anyio, pytest.mark.usefixtures("keys")]
@@ -125,6 +126,7 @@ async def test_a_fault_ends_in_success_or_a_typed_error(
                 await act(store)
             except (SteelyardError, NotFound) as error:
                 print(call, fault, number, repr(error))
+                assert_no_secret(error)
             hit = proxy.faults
             proxy.plan(None)
             await _checked(store)
@@ -161,6 +163,7 @@ async def test_a_server_that_stays_away_is_unreachable(proxy: FaultProxy, tmp_pa
             with pytest.raises(SteelyardError) as caught:
                 await call(store)
             assert "unreachable" == caught.value.code
+            assert_no_secret(caught.value)
         with anyio.move_on_after(30) as scope:
             with pytest.raises(SteelyardError):
                 await store.put(data_of(10, "other"))

@@ -95,7 +95,7 @@ def test_shared_files_have_credentials_and_the_environment_comes_first(
         monkeypatch.delenv(name)
     found = client_options(address)
     assert ("one", "two", "eu-west-1") == (found["access_key_id"], found["secret_access_key"], found["region"])
-    assert ("http://127.0.0.1:1", "true") == (found["endpoint"], found["allow_http"])
+    assert ("http://127.0.0.1:1", "true") == (found["aws_endpoint_url_s3"], found["allow_http"])
 
     monkeypatch.setenv("AWS_PROFILE", "missing")
     with pytest.raises(InvalidArgument, match="missing"):
@@ -131,6 +131,17 @@ async def test_no_server_answers(tmp_path: Path) -> None:
 
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1"):
         await store.aopen()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"])
+async def test_the_endpoint_of_the_address_comes_before_that_of_the_environment(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "http://127.0.0.1:1")
+
+    async with ObjectStore(address, spool=tmp_path / "spool", retries=0, timeout=5) as store:
+        assert "VERSITYGW" == (await store.server()).name
 
 
 @pytest.mark.slow

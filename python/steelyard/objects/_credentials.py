@@ -9,7 +9,7 @@ from pathlib import Path
 from steelyard.errors import InvalidArgument
 from steelyard.objects._address import ObjectAddress
 
-__all__ = ("client_options",)
+__all__ = ("Settings", "client_options")
 
 _KEYS = {
     "aws_access_key_id": "access_key_id",
@@ -18,7 +18,16 @@ _KEYS = {
 }
 
 
-def client_options(address: ObjectAddress) -> dict[str, str]:
+class Settings(dict[str, str]):
+    """Settings whose text shows no value: they stand in the locals of tracebacks, and have credentials."""
+
+    def __repr__(self) -> str:
+        return f"<settings {', '.join(self)}>"
+
+    __str__ = __repr__
+
+
+def client_options(address: ObjectAddress) -> Settings:
     """Return the settings of the native client; it reads files, so call it on a thread.
 
     Options of the address take precedence over environment variables, and these over the shared files
@@ -27,7 +36,7 @@ def client_options(address: ObjectAddress) -> dict[str, str]:
     Raises:
         InvalidArgument: a shared file cannot be read, or lacks the profile that ``AWS_PROFILE`` names.
     """
-    options = {"bucket": address.bucket}
+    options = Settings(bucket=address.bucket)
     profile = os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE")
     name = profile or "default"
     keys = _section("AWS_SHARED_CREDENTIALS_FILE", "credentials", name)
@@ -35,8 +44,9 @@ def client_options(address: ObjectAddress) -> dict[str, str]:
     if profile is not None and not keys and not config:
         raise InvalidArgument(f"profile {profile!r}: in no shared file of AWS")
     if "AWS_ACCESS_KEY_ID" not in os.environ:
-        found = config | keys
-        options |= {ours: found[theirs] for theirs, ours in _KEYS.items() if theirs in found}
+        for theirs, ours in _KEYS.items():
+            if (value := keys.get(theirs) or config.get(theirs)) is not None:
+                options[ours] = value
     region = (
         address.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or config.get("region")
     )
@@ -49,18 +59,21 @@ def client_options(address: ObjectAddress) -> dict[str, str]:
         or config.get("endpoint_url")
     )
     if endpoint is not None:
-        options |= {"endpoint": endpoint, "allow_http": str(endpoint.startswith("http://")).lower()}
+        # By this name, which the client prefers to "endpoint": it reads the environment, too.
+        options |= {"aws_endpoint_url_s3": endpoint, "allow_http": str(endpoint.startswith("http://")).lower()}
     return options
 
 
-def _section(variable: str, default: str, name: str) -> dict[str, str]:
+def _section(variable: str, default: str, name: str) -> Settings:
     path = Path(os.environ.get(variable) or Path.home() / ".aws" / default)
     parser = configparser.RawConfigParser()
     try:
         parser.read_string(path.read_text(encoding="utf-8"), source=str(path))
     except (FileNotFoundError, NotADirectoryError):
-        return {}
+        return Settings()
     except (OSError, configparser.Error, UnicodeDecodeError) as error:
-        # Without its text: a message of the parser repeats lines of the file.
-        raise InvalidArgument(f"{path}: cannot be read: {type(error).__name__}") from None
-    return dict(parser[name]) if name in parser else {}
+        fault = type(error).__name__
+    else:
+        return Settings(parser[name]) if name in parser else Settings()
+    # Not in the block above, and without the error's text: both would have lines of the file.
+    raise InvalidArgument(f"{path}: cannot be read: {fault}")

@@ -26,7 +26,7 @@ from steelyard.local import LocalStore
 from steelyard.model import Descriptor, Info, OnProgress, PutManyResult, PutResult, Source, Sources, Status, Verified
 from steelyard.objects._address import ObjectAddress
 from steelyard.objects._blobs import Blobs
-from steelyard.objects._credentials import client_options
+from steelyard.objects._credentials import Settings, client_options
 from steelyard.objects._layout import IMAGES
 from steelyard.objects._marker import check_marker
 from steelyard.objects._names import ObjectImageNames
@@ -356,7 +356,7 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         return self._require()
 
 
-def _client(options: dict[str, str], retries: int, timeout: int) -> ObjectClient:
+def _client(options: Settings, retries: int, timeout: int) -> ObjectClient:
     return ObjectClient(options, retries=retries, timeout=timeout)
 
 
