@@ -16,7 +16,7 @@ use common::{Scratch, sha256};
 use steelyard_core::digest::Digest;
 use steelyard_core::error::Error;
 use steelyard_core::sys::{Fd, Linux, Sys};
-use steelyard_core::volume::lock::{DigestLock, Locks};
+use steelyard_core::volume::lock::{DigestLock, DigestLook, Locks};
 
 /// Tells a child of this program which root to hold locks in.
 const HOLD: &str = "STEELYARD_TEST_HOLD";
@@ -210,15 +210,17 @@ fn a_look_whether_digests_are_free_waits_for_own_threads_sees_other_stores_and_t
     let digest = sha256(b"hello");
 
     let held = two.digest(&digest).unwrap();
-    assert!(!one.are_digests_free().unwrap(), "another store has one");
+    let mut look = DigestLook::default();
+    assert!(!one.look_on(&mut look).unwrap(), "another store has one");
+    assert!(!one.look_on(&mut look).unwrap(), "it has it still");
     drop(held);
-    assert!(one.are_digests_free().unwrap());
+    assert!(one.look_on(&mut look).unwrap());
 
     for wanted in [vec![digest], vec![digest, sha256(b"other")]] {
         let held = all_of(&one, &wanted);
         let (looked, has_looked) = mpsc::channel();
         let waiting = one.clone();
-        let waiter = thread::spawn(move || looked.send(waiting.are_digests_free().unwrap()).unwrap());
+        let waiter = thread::spawn(move || looked.send(waiting.look_on(&mut DigestLook::default()).unwrap()).unwrap());
         assert!(has_looked.recv_timeout(Duration::from_millis(20)).is_err(), "a thread of this store has one");
 
         drop(held);
@@ -229,6 +231,42 @@ fn a_look_whether_digests_are_free_waits_for_own_threads_sees_other_stores_and_t
     // Those that waited meanwhile go on, in this store and in others.
     assert!(one.try_digests(&[digest]).unwrap().is_some());
     assert!(two.try_digests(&[digest, sha256(b"other")]).unwrap().is_some());
+}
+
+#[test]
+fn a_look_ends_although_another_store_has_a_digest_at_each_moment() {
+    let scratch = Scratch::new();
+    let (one, two) = (locks(&scratch.path), locks(&scratch.path));
+    let digests: Vec<Digest> = (0_u32..200).map(|number| sha256(&number.to_le_bytes())).collect();
+    let mut held: Vec<DigestLock> = digests[..100].iter().map(|digest| two.digest(digest).unwrap()).collect();
+    let mut look = DigestLook::default();
+    for _ in 0..10 {
+        assert!(!one.look_on(&mut look).unwrap(), "a digest of the beginning was not free yet");
+    }
+
+    for digest in &digests[100..] {
+        held.push(two.digest(digest).unwrap());
+        held.remove(0);
+    }
+
+    assert!((0..10).any(|_| one.look_on(&mut look).unwrap()));
+    assert_eq!(100, held.len());
+}
+
+#[test]
+fn a_look_waits_for_a_store_that_has_all_digests() {
+    let scratch = Scratch::new();
+    let (one, two) = (locks(&scratch.path), locks(&scratch.path));
+    let mut look = DigestLook::default();
+    let held = all_of(&two, &[sha256(b"one"), sha256(b"other")]);
+    assert!(!one.look_on(&mut look).unwrap());
+    drop(held);
+    let held = two.digest(&sha256(b"one")).unwrap();
+    assert!(!one.look_on(&mut look).unwrap(), "this digest was never free");
+    drop(held);
+    let _held = two.digest(&sha256(b"other")).unwrap();
+
+    assert!(one.look_on(&mut look).unwrap());
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub enum Op {
     StatAt,
     Visit,
     Lock,
-    IsLocked,
+    FindLock,
     Lease,
 }
 
@@ -289,8 +289,8 @@ impl<A: Around> Sys for Layer<A> {
         self.on(Op::Lock, fd, || self.inner.lock(fd, bytes.clone(), hold))
     }
 
-    fn is_locked(&self, fd: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<bool> {
-        self.on(Op::IsLocked, fd, || self.inner.is_locked(fd, bytes.clone()))
+    fn find_lock(&self, fd: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<Option<Range<u64>>> {
+        self.on(Op::FindLock, fd, || self.inner.find_lock(fd, bytes.clone()))
     }
 
     fn lease(&self, fd: BorrowedFd<'_>) -> io::Result<bool> {
@@ -303,6 +303,10 @@ impl<A: Around> Sys for Layer<A> {
 
     fn boot_id(&self) -> Option<String> {
         self.around.boot_id(self.inner.boot_id())
+    }
+
+    fn user(&self) -> u32 {
+        self.inner.user()
     }
 
     fn now_ns(&self) -> i64 {

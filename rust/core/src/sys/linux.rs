@@ -260,8 +260,8 @@ impl Sys for Linux {
         raw::lock(fd, bytes, hold)
     }
 
-    fn is_locked(&self, fd: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<bool> {
-        raw::is_locked(fd, bytes)
+    fn find_lock(&self, fd: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<Option<Range<u64>>> {
+        raw::find_lock(fd, bytes)
     }
 
     fn lease(&self, fd: BorrowedFd<'_>) -> io::Result<bool> {
@@ -277,6 +277,10 @@ impl Sys for Linux {
         let read = || std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
         let text = BOOT.get_or_init(|| read().map(|text| text.trim().to_owned()));
         text.clone().filter(|text| (1..=64).contains(&text.len()))
+    }
+
+    fn user(&self) -> u32 {
+        rustix::process::geteuid().as_raw()
     }
 
     fn now_ns(&self) -> i64 {

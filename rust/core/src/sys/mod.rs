@@ -186,8 +186,9 @@ pub trait Sys: Send + Sync {
     /// Hold or free bytes of a lock file for this descriptor. False: another descriptor holds one of them, and `wait` was not
     /// set.
     fn lock(&self, fd: BorrowedFd<'_>, bytes: Range<u64>, hold: Hold) -> io::Result<bool>;
-    /// Whether another descriptor holds one of these bytes of a lock file exclusively. Locks of this descriptor do not count.
-    fn is_locked(&self, fd: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<bool>;
+    /// Find a lock by which another descriptor holds some of these bytes of a lock file exclusively, and return which of them. Locks of this
+    /// descriptor do not count.
+    fn find_lock(&self, fd: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<Option<Range<u64>>>;
     /// Take a lease on a file that this descriptor has open for reading only: until `unlease`, an open for writing fails or
     /// waits. False: the file is open for writing somewhere, in this process or in another one.
     fn lease(&self, fd: BorrowedFd<'_>) -> io::Result<bool>;
@@ -195,6 +196,8 @@ pub trait Sys: Send + Sync {
     fn unlease(&self, fd: BorrowedFd<'_>);
     /// Which boot of the machine this is; None where the system does not say.
     fn boot_id(&self) -> Option<String>;
+    /// The user for whom this process works.
+    fn user(&self) -> u32;
     /// The wall clock, in ns since the epoch.
     fn now_ns(&self) -> i64;
     /// The time since the boot, in ns, with the time for which the machine was suspended. This clock cannot be set.

@@ -59,7 +59,7 @@ fn repeatable(op: Op) -> bool {
         | Op::Mount
         | Op::StatAt
         | Op::Lock
-        | Op::IsLocked
+        | Op::FindLock
         | Op::Lease => true,
         // A visit may have reported names already, and calls that take a name may have done their work.
         Op::MkdirRoot

@@ -33,14 +33,23 @@ pub(super) fn lock(fd: BorrowedFd<'_>, bytes: Range<u64>, hold: Hold) -> io::Res
     }
 }
 
-/// Whether another open file description holds one of these bytes exclusively.
+/// Find a lock by which another open file description holds some of these bytes exclusively, and return which of them; any one of several.
 ///
-/// Asked through the description that holds them, the kernel says no: a lock never conflicts with those of the same description.
-pub(super) fn is_locked(fd: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<bool> {
-    let mut range = range(libc::F_RDLCK, bytes)?;
+/// Asked through the description that holds them, the kernel finds none: a lock never conflicts with those of the same description.
+pub(super) fn find_lock(fd: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<Option<Range<u64>>> {
+    let mut range = range(libc::F_RDLCK, bytes.clone())?;
     // SAFETY: the descriptor is open for the borrow, and the kernel reads and writes only `range`, which outlives the call.
     let done = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_OFD_GETLK, &raw mut range) };
-    if done == 0 { Ok(range.l_type != short(libc::F_UNLCK)) } else { Err(io::Error::last_os_error()) }
+    if done != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if range.l_type == short(libc::F_UNLCK) {
+        return Ok(None);
+    }
+    let start = range.l_start.cast_unsigned();
+    // A length of 0 means that the lock has no end.
+    let end = if range.l_len == 0 { u64::MAX } else { start.saturating_add(range.l_len.cast_unsigned()) };
+    Ok(Some(start.max(bytes.start)..end.min(bytes.end)))
 }
 
 /// The bytes as the kernel takes them.

@@ -16,6 +16,7 @@
 //!
 //! A forked child closes the file at once (`sys/fork.rs`), so it neither keeps its parent's locks nor gives them back.
 
+mod look;
 mod part;
 
 use std::collections::HashSet;
@@ -27,11 +28,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::digest::Digest;
 use crate::error::{At, Error, Result};
-use crate::format::lock_bytes::{self, DIGESTS, STORE};
+use crate::format::lock_bytes::{self, STORE};
 use crate::format::names::{LOCK, PRIVATE_MODE};
 use crate::sys::{Fd, FileId, Hold, Process, Sys, alone, found};
 use crate::waiting::Patience;
 
+pub use look::DigestLook;
 use part::Part;
 pub(crate) use part::Service;
 
@@ -197,19 +199,6 @@ impl Locks {
         self.try_hold(Part::AllDigests)
     }
 
-    /// Whether no other store object has a digest, of this process or of another one, once the threads of this one have given theirs back.
-    ///
-    /// Nothing is taken, so that no process waits for a caller that is suspended here. A thread that takes a digest after the look
-    /// sees all that the caller did before the look: in this process by the mutex of the table, in other processes by the kernel's lock of its
-    /// list. As the kernel does not tell a description of its own locks, the table comes first.
-    pub fn are_digests_free(&self) -> Result<bool> {
-        drop(self.0.none_held()?);
-        self.0.freed.notify_all();
-        let Table { sys, path, file, .. } = &*self.0;
-        let is_locked = file.as_ref().map_or(Ok(false), |file| sys.is_locked(file.as_fd(), DIGESTS));
-        Ok(!is_locked.at("lock", || path)?)
-    }
-
     /// Have the kernel lock what the table has given to this thread; None if another process has it.
     fn try_hold(&self, part: Part) -> Result<Option<DigestLock>> {
         // From here on the guard gives back what we have, if the kernel refuses.
@@ -234,7 +223,7 @@ impl Locks {
         if self.0.held().bytes.contains(&byte) {
             return Ok(true);
         }
-        let ask = |file: &Fd| sys.is_locked(file.as_fd(), byte..byte + 1).at("lock", || path);
+        let ask = |file: &Fd| Ok(sys.find_lock(file.as_fd(), byte..byte + 1).at("lock", || path)?.is_some());
         match file {
             Some(file) => ask(file),
             None => found(sys.open(root, LOCK, false)).at("open", || path)?.map_or(Ok(false), |file| ask(&file)),

@@ -14,7 +14,7 @@ impl Scenario {
             Pc::Start => self.take_collector_lock(state, actor),
             Pc::CleanSync | Pc::Clean => self.clean(state, actor),
             Pc::Activate => self.activate(state, actor),
-            Pc::Handshake | Pc::HandshakeOthers => self.look_at_locks(state, actor),
+            Pc::Handshake | Pc::HandshakeOthers | Pc::HandshakeRest => self.look_at_locks(state, actor),
             Pc::ReadNewName => Some(self.read_name(state, actor, 1, Pc::ReadOldName)),
             Pc::ReadOldName => Some(self.read_name(state, actor, 0, Pc::ReadLabels)),
             Pc::ReadLabels => {
@@ -85,18 +85,26 @@ impl Scenario {
     }
 
     /// Look for publishers, and take nothing: first in the table of this process, then in the kernel's list, which does not say what
-    /// this process has. A publisher that takes its lock after the look sees that the collection is under way.
+    /// this process has, one digest after the other. A publisher that takes its lock after the look sees that the collection is under way.
     fn look_at_locks(&self, state: &mut State, actor: usize) -> Step {
-        let is_own = state.actors[actor].pc == Pc::Handshake;
-        let is_blind = self.has(if is_own { Fault::LooksAtOthersOnly } else { Fault::LooksAtItselfOnly });
-        let is_seen = |lock: &u8| *lock != 0 && (*lock == holder(self.own_writer)) == is_own;
-        if state.digest_locks.iter().any(is_seen) && !is_blind && !self.has(Fault::NoHandshake) {
+        let pc = state.actors[actor].pc;
+        let (is_own, digests) = match pc {
+            Pc::Handshake => (true, BOTH),
+            Pc::HandshakeOthers => (false, bit(B)),
+            _ => (false, bit(M)),
+        };
+        let is_blind = self.has(Fault::NoHandshake)
+            || self.has(if is_own { Fault::LooksAtOthersOnly } else { Fault::LooksAtItselfOnly })
+            || (pc == Pc::HandshakeRest && self.has(Fault::LooksAtOneDigestOnly));
+        let is_seen = |lock: u8| lock != 0 && (lock == holder(self.own_writer)) == is_own;
+        if !is_blind && places(digests).any(|digest| is_seen(state.digest_locks[digest])) {
             return None;
         }
-        match is_own {
-            true => go(state, actor, Pc::HandshakeOthers, "finds no publisher in its own process"),
-            false if self.has(Fault::LooksBeforeItBegins) => go(state, actor, Pc::Activate, "finds no other publisher"),
-            false => go(state, actor, Pc::ReadNewName, "finds no publisher in other processes"),
+        match pc {
+            Pc::Handshake => go(state, actor, Pc::HandshakeOthers, "finds no publisher in its own process"),
+            Pc::HandshakeOthers => go(state, actor, Pc::HandshakeRest, "finds no other publisher of the blob"),
+            _ if self.has(Fault::LooksBeforeItBegins) => go(state, actor, Pc::Activate, "finds no other publisher"),
+            _ => go(state, actor, Pc::ReadNewName, "finds no other publisher of the document"),
         }
     }
 

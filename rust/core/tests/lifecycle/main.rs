@@ -158,6 +158,7 @@ fn faulty_runs() -> Vec<(Fault, Scenario)> {
         (Fault::LooksBeforeItBegins, new_document()),
         (Fault::LooksAtOthersOnly, new_document()),
         (Fault::LooksAtItselfOnly, Scenario { own_writer: 1, ..new_document() }),
+        (Fault::LooksAtOneDigestOnly, Scenario { own_writer: 1, ..new_document() }),
         (Fault::NoTransaction, run(Kind::Name)),
         (Fault::CondemnsBeforeTheLogIsRead, run(Kind::Name)),
         (Fault::LogIsTruncated, run(Kind::Name)),

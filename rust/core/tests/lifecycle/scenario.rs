@@ -52,6 +52,8 @@ pub enum Fault {
     LooksAtOthersOnly,
     /// It looks in its own table only.
     LooksAtItselfOnly,
+    /// It looks at the blob's digest only.
+    LooksAtOneDigestOnly,
     NoTransaction,
     /// The change log is read before the transaction only.
     CondemnsBeforeTheLogIsRead,

@@ -134,6 +134,7 @@ pub enum Pc {
     Activate,
     Handshake,
     HandshakeOthers,
+    HandshakeRest,
     ReadNewName,
     ReadOldName,
     ReadLabels,

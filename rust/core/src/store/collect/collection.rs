@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::store::ingest::Ingests;
 use crate::sys::Process;
 use crate::volume::Volume;
-use crate::volume::lock::CollectorLock;
+use crate::volume::lock::{CollectorLock, DigestLook};
 use crate::waiting::Patience;
 
 /// So many blobs are counted at once.
@@ -36,7 +36,7 @@ pub struct Collection {
 
 enum Phase {
     Clean,
-    Handshake,
+    Handshake(DigestLook),
     List(Lists),
     Ingests,
     Remains,
@@ -111,8 +111,8 @@ impl Collection {
         let phase = mem::replace(&mut self.phase, Phase::End);
         self.phase = match phase {
             Phase::Clean if condemn::clean(&self.sweep.marking.volume, slice)? => Phase::Clean,
-            Phase::Clean => Phase::Handshake,
-            Phase::Handshake => self.shake_hands()?,
+            Phase::Clean => Phase::Handshake(DigestLook::default()),
+            Phase::Handshake(look) => self.shake_hands(look)?,
             Phase::List(mut lists) => {
                 let marking = &mut self.sweep.marking;
                 match lists.step(&marking.volume.root, marking.roots.is_some())? {
@@ -201,12 +201,12 @@ impl Collection {
 
     /// Wait until neither another thread nor another process publishes, without a lock: a publisher that saw no collection has given its
     /// names by then, and later ones see the collection.
-    fn shake_hands(&self) -> Result<Phase> {
-        if self.sweep.marking.volume.locks.are_digests_free()? {
+    fn shake_hands(&self, mut look: DigestLook) -> Result<Phase> {
+        if self.sweep.marking.volume.locks.look_on(&mut look)? {
             return Ok(Phase::List(Lists::default()));
         }
         Patience::new().pause()?;
-        Ok(Phase::Handshake)
+        Ok(Phase::Handshake(look))
     }
 
     fn look(&mut self, next: usize) -> Result<Option<usize>> {
