@@ -6,6 +6,7 @@ mod common;
 use std::fs::{File, FileTimes};
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -26,6 +27,8 @@ struct Past {
     refuses: Mutex<Option<i32>>,
     /// The moments at which two hours have passed, in ns since the epoch.
     moments: Mutex<Vec<i64>>,
+    /// Whether the files belong to another user.
+    is_of_another: AtomicBool,
 }
 
 impl Around for Past {
@@ -40,7 +43,8 @@ impl Around for Past {
     fn file(&self, stat: Stat) -> Stat {
         let moments = self.moments.lock().unwrap();
         let passed = moments.iter().filter(|moment| stat.ctime_ns < **moment).count();
-        Stat { ctime_ns: stat.ctime_ns - ns(HOURS) * i64::try_from(passed).unwrap(), ..stat }
+        let owner = stat.owner + u32::from(self.is_of_another.load(Ordering::Relaxed));
+        Stat { ctime_ns: stat.ctime_ns - ns(HOURS) * i64::try_from(passed).unwrap(), owner, ..stat }
     }
 }
 
@@ -222,11 +226,30 @@ fn a_use_that_cannot_be_recorded_is_tried_once_and_is_no_failure() {
         let digests = ["one", "two", "six"].map(|text| fixture.put(text));
         fixture.pass(&digests);
         *fixture.sys.around.refuses.lock().unwrap() = Some(errno);
+        fixture.sys.around.is_of_another.store(true, Ordering::Relaxed);
         let opens = || digests.iter().for_each(|digest| _ = fixture.store.volume().blob(digest).unwrap());
         assert_eq!(1, fixture.count(Op::SetAtime, opens).0);
         let cached = fixture.store.volume().blob_cached(&digests[0]).unwrap();
         assert!(cached.is_some(), "a read that need not wait stays one");
     }
+}
+
+#[test]
+fn one_file_that_is_refused_keeps_no_other_file_of_its_owner_from_being_recorded() {
+    let fixture = Fixture::new();
+    let [fixed, free] = ["fixed", "free"].map(|text| fixture.put(text));
+    fixture.pass(&[fixed, free]);
+    let open = |digest: &Digest| _ = fixture.store.volume().blob(digest).unwrap();
+    *fixture.sys.around.refuses.lock().unwrap() = Some(libc::EPERM);
+    assert_eq!(1, fixture.count(Op::SetAtime, || open(&fixed)).0);
+    assert_eq!(0, fixture.count(Op::SetAtime, || open(&fixed)).0, "once is enough");
+    assert!(fixture.store.volume().blob_cached(&fixed).unwrap().is_some(), "a read that need not wait stays one");
+
+    *fixture.sys.around.refuses.lock().unwrap() = None;
+    open(&free);
+
+    assert!(fixture.is_recorded(&free));
+    assert!(!fixture.is_recorded(&fixed));
 }
 
 #[test]

@@ -8,7 +8,8 @@
 //! A marked record is up to 1.1 s ahead of the clock. A file system that updates access times only if they are before the ctime
 //! (`relatime`, the default) then leaves it as it is.
 
-use std::sync::atomic::AtomicI64;
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::sys::Stat;
 
@@ -51,11 +52,43 @@ pub(super) fn next_record(stat: &Stat, now_ns: i64) -> i64 {
     if now_ns.rem_euclid(SECOND) / 100 == MARK_NS / 100 { now_ns + 100 } else { now_ns }
 }
 
-/// The owner whose files this process cannot set the time of, as last met; none at first.
-pub(super) struct Unrecordable(pub(super) AtomicI64);
+/// The most files that are remembered one by one.
+const MOST_FILES: usize = 1024;
 
-impl Default for Unrecordable {
-    fn default() -> Self {
-        Self(AtomicI64::new(-1))
+/// The files of which this process cannot set the time.
+#[derive(Default)]
+pub(super) struct Unrecordable(Mutex<Refused>);
+
+#[derive(Default)]
+struct Refused {
+    /// The owner whose files are refused, as last met.
+    owner: Option<u32>,
+    /// Files that are refused for themselves, by their numbers.
+    files: HashSet<u64>,
+}
+
+impl Unrecordable {
+    /// Remember a refusal. The user's own file is refused for itself, because it is immutable; one of another owner, because of the owner;
+    /// and one of a read-only file system as all others are, whose owner it most likely has.
+    pub fn add(&self, stat: &Stat, errno: i32, user: u32) {
+        let mut refused = self.refused();
+        if errno == libc::EROFS || stat.owner != user {
+            refused.owner = Some(stat.owner);
+            return;
+        }
+        if refused.files.len() == MOST_FILES {
+            refused.files.clear();
+        }
+        refused.files.insert(stat.id.inode);
+    }
+
+    /// Whether such a file was refused.
+    pub fn has(&self, stat: &Stat) -> bool {
+        let refused = self.refused();
+        refused.owner == Some(stat.owner) || refused.files.contains(&stat.id.inode)
+    }
+
+    fn refused(&self) -> MutexGuard<'_, Refused> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

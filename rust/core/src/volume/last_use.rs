@@ -1,7 +1,6 @@
 //! Recording that a blob is used. `access_time.rs` has the meaning of a record.
 
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::Ordering;
 
 use super::Volume;
 use super::access_time::{INTERVAL_NS, next_record, used_ns};
@@ -16,16 +15,14 @@ impl Volume {
         // DURABILITY: of the inode only, and never synced. A power cut takes the use, and nothing else.
         let recorded = self.sys.set_atime(file, next_record(stat, self.sys.now_ns()));
         let errno = recorded.err().and_then(|error| error.raw_os_error());
-        if matches!(errno, Some(libc::EPERM | libc::EACCES | libc::EROFS)) {
-            self.unrecordable.0.store(i64::from(stat.owner), Ordering::Relaxed);
+        if let Some(errno @ (libc::EPERM | libc::EACCES | libc::EROFS)) = errno {
+            self.unrecordable.add(stat, errno, self.sys.user());
         }
     }
 
     /// Whether a use of that blob is to be recorded, and perhaps can be.
     pub(super) fn is_use_due(&self, stat: &Stat) -> bool {
         let now_ns = self.sys.now_ns();
-        !self.read_only
-            && used_ns(stat, now_ns) <= now_ns.saturating_sub(INTERVAL_NS)
-            && self.unrecordable.0.load(Ordering::Relaxed) != i64::from(stat.owner)
+        !self.read_only && used_ns(stat, now_ns) <= now_ns.saturating_sub(INTERVAL_NS) && !self.unrecordable.has(stat)
     }
 }
