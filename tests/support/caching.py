@@ -37,6 +37,7 @@ HOURS = 8
 WRITERS = 3
 HOT = 4
 LEASED = 5
+LOOK_SECONDS = 0.02
 PUTS = 500
 """The puts of a writer at least; three times the budget is stored by all."""
 
@@ -147,12 +148,16 @@ class Service:
         return result
 
     async def watch(self) -> None:
+        pause = LOOK_SECONDS
         while True:
-            await anyio.sleep(0.02)
+            await anyio.sleep(pause)
             begun = self.begun
             if begun is None:
                 continue
+            started = time.perf_counter()
             size = blobs_of(self.root)
+            # A look takes longer the more blobs there are. If it left no time for collections in this event loop, there would be ever more.
+            pause = max(LOOK_SECONDS, 20 * (time.perf_counter() - started))
             most = BUDGET + self.counters.total(is_end=False) - begun
             self.looks += 1
             self.largest = max(self.largest, size)
