@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from steelyard._runtime.buffers import view
-    from steelyard.collection import Collected, CollectOptions, Reason
+    from steelyard.collection import CollectDefaults, Collected, CollectOptions, Reason
     from steelyard.digest import Digest
     from steelyard.events import Events
     from steelyard.filters._async import choose, compiled
@@ -136,6 +136,13 @@ class BaseStore(Store):
         del options
         await _work.checkpoint()
         raise _work.Unsupported(type(self).__name__, operation="collect")
+
+    async def _collect_defaults(self, grace: timedelta | None, ingest_age: timedelta | None) -> CollectDefaults:
+        """Set times of collections, unless both are None, and return them; a store that keeps such settings overrides this hook."""
+        await _work.checkpoint()
+        if grace is ingest_age is None:
+            return _work.CollectDefaults()
+        raise _work.Unsupported(type(self).__name__, operation="set_collect_defaults")
 
     async def _reasons(self, digests: Sequence[Digest]) -> dict[Digest, Reason]:
         """Return why blobs are kept; a store that collects overrides this hook of `why` and `reasons`."""

@@ -36,6 +36,7 @@ from steelyard.options import check_size
 __all__ = (
     "DEFAULT_GRACE",
     "DEFAULT_INGEST_AGE",
+    "CollectDefaults",
     "CollectOptions",
     "Collected",
     "Garbage",
@@ -48,10 +49,10 @@ __all__ = (
 )
 
 DEFAULT_GRACE = timedelta(hours=24)
-"""How long garbage stays, unless the caller says otherwise."""
+"""How long garbage stays, unless the caller or a setting of the store says otherwise."""
 
 DEFAULT_INGEST_AGE = timedelta(days=7)
-"""How long an ingest without a writer stays, unless the caller says otherwise."""
+"""How long an ingest without a writer stays, unless the caller or a setting of the store says otherwise."""
 
 RootKind = Literal["image name", "label", "lease", "ingest"]
 """The kinds of roots, in the order in which a collection follows them."""
@@ -155,13 +156,43 @@ class Collected(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: bool = False
 
 
+class CollectDefaults(msgspec.Struct, frozen=True, kw_only=True):
+    """The times of a store's collections that are told no others.
+
+    Attributes:
+        grace: the age that garbage must have.
+        ingest_age: the age after which an ingest without a writer is abandoned.
+    """
+
+    grace: timedelta = DEFAULT_GRACE
+    ingest_age: timedelta = DEFAULT_INGEST_AGE
+
+    @staticmethod
+    def check(grace: timedelta | None, ingest_age: timedelta | None) -> None:
+        """Check times that a caller gives.
+
+        Raises:
+            InvalidArgument: one of them is negative.
+        """
+        for name, age in (("grace", grace), ("ingest_age", ingest_age)):
+            if age is not None and age < timedelta():
+                raise InvalidArgument(f"{name} {age}: expected 0 or more")
+
+    def changed(self, grace: timedelta | None, ingest_age: timedelta | None) -> Self:
+        """Return these times with others in their place, except where None is given."""
+        return type(self)(
+            grace=self.grace if grace is None else grace,
+            ingest_age=self.ingest_age if ingest_age is None else ingest_age,
+        )
+
+
 class CollectOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The options of a collection; `Store.collect` documents each of them.
 
     Attributes:
-        grace: the age that garbage must have, or None for the default.
+        grace: the age that garbage must have, or None for the store's.
         max_bytes: the most bytes that the store is to have, or None to remove all garbage.
-        ingest_age: the age after which an ingest is abandoned, or None for the default.
+        ingest_age: the age after which an ingest is abandoned, or None for the store's.
         dry_run: whether nothing is changed.
         accept_roots: whether roots may be missing.
         take_back: whether another program collected until now.
@@ -197,9 +228,7 @@ class CollectOptions(msgspec.Struct, frozen=True, kw_only=True):
             InvalidArgument: a time or a size is out of range.
         """
         check_size(max_bytes)
-        for name, age in (("grace", grace), ("ingest_age", ingest_age)):
-            if age is not None and age < timedelta():
-                raise InvalidArgument(f"{name} {age}: expected 0 or more")
+        CollectDefaults.check(grace, ingest_age)
         return cls(
             grace=grace,
             max_bytes=max_bytes,

@@ -57,7 +57,7 @@ EventType = Literal[
 | ``name_set`` | an image name was created, or was changed and holds the same digest |
 | ``name_moved`` | an image name holds another digest |
 | ``name_removed`` | an image name was removed |
-| ``lease_begun``, ``lease_ended`` | a lease was created; it was ended by a call. A lease that expires has no event |
+| ``lease_begun``, ``lease_ended`` | a lease was created; it was ended by a call, or it had expired or lost its process and was removed |
 | ``missed`` | the subscriber was too slow: `Event.missed` events before the next one were dropped |
 """
 

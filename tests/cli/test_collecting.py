@@ -130,9 +130,24 @@ def test_leases_are_listed_and_ended(shell: Shell) -> None:
     assert [sha256(b"data")] == shell.run("gc", "--grace", "0s", "-q").lines
 
 
+def test_the_defaults_of_a_store_hold_for_all_who_collect_it(images: Shell) -> None:
+    assert "the grace time is 2 h" in images.run("gc", "--grace", "2h").err
+    assert "the grace time is 24 h" in images.run("gc").err
+    assert "the grace time is 3 d" in images.run("gc", "--grace", "3d", "--set-defaults").err
+    assert "the grace time is 3 d" in images.run("gc", "--ingest-age", "2d", "--set-defaults").err
+    assert "the grace time is 2 h" in images.run("gc", "--grace", "2h").err
+
+    assert "removed 0 blobs" not in images.run("gc", "--grace", "0s", "--set-defaults").err
+    images.run("put", "-", stdin=b"new")
+    assert "removed 1 blob" in images.run("gc").err
+
+
 @pytest.mark.parametrize(
     "words",
     [
+        ("gc", "--set-defaults"),
+        ("gc", "--set-defaults", "--max-bytes", "5"),
+        ("gc", "--set-defaults", "--grace", "5h", "--dry-run"),
         ("gc", "--grace", "soon"),
         ("gc", "--grace", "5"),
         ("gc", "--grace", "9" * 30 + "d"),

@@ -149,9 +149,12 @@ async def test_a_put_makes_as_many_hops_with_and_without_a_subscriber(tmp_path: 
 
         without = await hops(b"1")
         async with store.events("type==deleted"):
-            subscribed = await hops(b"2")
+            of_others = await hops(b"2")
+        async with store.events("type==created") as events:
+            of_these = await hops(b"3")
+            assert "created" == (await anext(events)).type
 
-    assert [1, 1] == [without, subscribed]
+    assert [1, 1, 1] == [without, of_others, of_these]
 
 
 async def leave_by_break(store: Any) -> None:

@@ -99,6 +99,25 @@ async def test_a_lease_of_a_process_dies_with_it(tmp_path: Path, *, end: str, re
         assert await store.exists(await digest_of(b"data"))
 
 
+@pytest.mark.parametrize("notices", ["collect", "begin"])
+async def test_a_lease_whose_process_was_killed_has_an_event_where_it_is_removed(tmp_path: Path, notices: str) -> None:
+    async with LocalStore(tmp_path) as store:
+        await store.collect()  # the first one needs the store to itself
+        async with store.events("lease") as events:
+            with holder(tmp_path) as (process, lease):
+                process.kill()
+                await anyio.to_thread.run_sync(process.wait)
+            if notices == "collect":
+                await store.collect()
+            async with store.lease() as leased:
+                own = leased.lease_id
+            found = [await anext(events) for _ in range(3)]
+
+        assert [("lease_ended", lease), ("lease_begun", own), ("lease_ended", own)] == [
+            (event.type, event.lease) for event in found
+        ]
+
+
 async def test_a_suspended_process_keeps_its_lease_until_it_is_killed(tmp_path: Path) -> None:
     async with LocalStore(tmp_path) as store:
         with holder(tmp_path) as (process, lease):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -21,17 +22,36 @@ from steelyard.errors import (
     StorageError,
     Unsupported,
 )
+from steelyard.local import LocalStore
 from steelyard.memory import MemoryStore
 from steelyard.memory import _blob as blobs
 from steelyard.memory import _mark as mark
 from steelyard.model import Descriptor
 from steelyard.testing._collecting import INDEX, MANIFEST, collect, document, name, stored
+from steelyard.testing._leasing import expired
 from steelyard.testing._values import data_of, digest_of, keep
 
 pytestmark = pytest.mark.anyio
 
 AT_ONCE = timedelta(0)
 HOUR = timedelta(hours=1)
+
+
+@pytest.mark.parametrize("kind", [LocalStore, MemoryStore])
+async def test_a_lease_that_expired_has_an_event_when_a_collection_runs(
+    tmp_path: Path, kind: type[LocalStore | MemoryStore]
+) -> None:
+    async with (
+        LocalStore(tmp_path / "store") if kind is LocalStore else MemoryStore() as store,
+        store.events("type==lease_ended") as events,
+    ):
+        lease = await expired(store)
+        for dry_run in (True, False, False):
+            await store.collect(dry_run=dry_run)
+        await store.leases.create("a", expires=HOUR)
+        await store.leases.delete("a")
+
+        assert [lease, "a"] == [(await anext(events)).lease for _ in range(2)]
 
 
 async def test_what_was_read_last_goes_last() -> None:

@@ -13,8 +13,8 @@ from steelyard.cli.parameters import Parameter
 from steelyard.cli.printing import shown
 from steelyard.cli.records import GarbageRecord, ReasonRecord, WarningRecord
 from steelyard.cli.units import Duration, Size, span
-from steelyard.collection import DEFAULT_GRACE, Collected, Garbage, Reason
-from steelyard.errors import NotFound, SteelyardError
+from steelyard.collection import Collected, Garbage, Reason
+from steelyard.errors import InvalidArgument, NotFound, SteelyardError
 from steelyard.model import Progress
 
 __all__ = ("gc", "phrase", "why")
@@ -26,6 +26,7 @@ async def gc(
     max_bytes: Size | None = None,
     grace: Duration | None = None,
     ingest_age: Duration | None = None,
+    set_defaults: bool = False,
     accept_roots: bool = False,
     take_back: bool = False,
     context: Annotated[Context, Parameter(parse=False)],
@@ -40,10 +41,13 @@ async def gc(
         max_bytes: remove only as much as the store has more, for example 50GiB; the least recently used first.
         grace: how long garbage stays after the first collection that finds it, for example 0s, 90m, 24h (the default), 7d.
         ingest_age: remove ingests without a writer that have not changed for this time, 7d by default.
+        set_defaults: have --grace and --ingest-age, as given here, be the defaults of this store from now on, for all who collect it.
         accept_roots: collect although names, labels or leases may be missing; look at --dry-run first.
         take_back: collect a store that a containerd collected, and from then on leave that to this command; look at --dry-run first.
         context: the run.
     """
+    if set_defaults and (dry_run or grace is ingest_age is None):
+        raise InvalidArgument("--set-defaults: expected --grace or --ingest-age beside it, and no --dry-run")
     counts = ("blobs", "bytes", "ingests", "kept", "spared", "spared_bytes", "missed_bytes", "warnings")
     context.begin("garbage", *counts, meter=_Meter(), many=not dry_run)
 
@@ -56,6 +60,8 @@ async def gc(
             context.out.add_line(str(garbage.digest) if context.quiet else _line_of(garbage))
 
     async with context.open_store(change=not dry_run) as store:
+        if set_defaults:
+            await store.set_collect_defaults(grace=grace, ingest_age=ingest_age)
         result = await store.collect(
             grace=grace,
             max_bytes=max_bytes,
@@ -66,13 +72,13 @@ async def gc(
             on_garbage=found,
             on_progress=context.display.follow("collection"),
         )
+        waits = f"the grace time is {span((await store.collect_defaults()).changed(grace, None).grace)}"
     await context.out.flush()
     for warning in result.warnings:
         context.note(f"warning: {warning}")
         if context.out.shape != "text":
             context.out.add(WarningRecord(message=warning))
     _count(context, result)
-    waits = f"the grace time is {span(DEFAULT_GRACE if grace is None else grace)}"
     for line in summary_of(result, why_spared=waits if max_bytes is None else f"{waits}, or --max-bytes is reached"):
         context.conclude(line)
     if max_bytes is not None and result.missed_bytes:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from steelyard import collection as _collection
     from steelyard import digest as _digest
     from steelyard import errors as _errors
-    from steelyard.collection import Collected, CollectOptions, OnGarbage, Reason
+    from steelyard.collection import CollectDefaults, Collected, CollectOptions, OnGarbage, Reason
     from steelyard.digest import Digest
     from steelyard.model import OnProgress
 else:
@@ -28,8 +28,9 @@ class Collector:
     A collection never starts by itself; `steelyard.collection.collect_every` repeats it in a service.
     """
 
-    # The hooks of `collect`, `why` and `reasons`, called with parsed arguments; `BaseStore` has hooks that raise Unsupported.
+    # The hooks of `collect`, `collect_defaults`, `why` and `reasons`, called with parsed arguments; `BaseStore` has hooks that raise Unsupported.
     _collect: Callable[[CollectOptions], Awaitable[Collected]]
+    _collect_defaults: Callable[[timedelta | None, timedelta | None], Awaitable[CollectDefaults]]
     _reasons: Callable[[Sequence[Digest]], Awaitable[dict[Digest, Reason]]]
 
     # Called when a service begins; its argument names a program that collects the garbage from now on.
@@ -54,12 +55,12 @@ class Collector:
 
         Args:
             grace: the age that garbage must have, counted from the collection that first found it. So a blob that is stored
-                without a lease stays at least that long, and what is stored or found again is no longer garbage. None: 24
-                hours. Zero: no such time, so only roots protect.
+                without a lease stays at least that long, and what is stored or found again is no longer garbage. None: that of
+                `collect_defaults`, 24 hours at first. Zero: no such time, so only roots protect.
             max_bytes: remove only as much as the store has more than that, in bytes of its blobs, the least recently
                 used garbage first. A `LocalStore` records a use at most once an hour for each blob. None: all garbage.
             ingest_age: remove ingests that no writer holds, no lease protects and nothing has changed for that long. None:
-                seven days.
+                that of `collect_defaults`, seven days at first.
             dry_run: change nothing, and return what would be removed.
             accept_roots: collect although roots may be missing, after a person has looked at a dry run; see `CollectionRefused`. A
                 dry run never refuses for that reason.
@@ -92,6 +93,34 @@ class Collector:
             on_progress=on_progress,
         )
         return await self._collect(options)
+
+    async def collect_defaults(self) -> CollectDefaults:
+        """Return the times that `collect` uses when it is told no others. They are settings of the store, the same for all who collect it.
+
+        Raises:
+            Unsupported: the program behind the store collects, with its own settings.
+        """
+        return await self._collect_defaults(None, None)
+
+    async def set_collect_defaults(
+        self, *, grace: timedelta | None = None, ingest_age: timedelta | None = None
+    ) -> CollectDefaults:
+        """Set the times that `collect` uses when it is told no others, for all who collect the store, and return both.
+
+        On return that survives a power loss. A collection that is running keeps its times. A shorter grace time holds for what is
+        stored already, too.
+
+        Args:
+            grace: the age that garbage must have; None leaves it as it is.
+            ingest_age: the age after which an ingest without a writer is abandoned; None leaves it as it is.
+
+        Raises:
+            InvalidArgument: a time is negative.
+            Unsupported: the store does not keep such settings, or was opened read-only.
+            StorageError: the setting cannot be written.
+        """
+        _collection.CollectDefaults.check(grace, ingest_age)
+        return await self._collect_defaults(grace, ingest_age)
 
     async def why(self, digest: Digest | str) -> Reason:
         """Return why a blob is kept, or since when it is garbage; see `Reason`. It changes nothing.

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 
 from steelyard._runtime.calls import run, run_always
-from steelyard.collection import Collected, CollectOptions, Reason
+from steelyard.collection import CollectDefaults, Collected, CollectOptions, Reason
 from steelyard.digest import Digest
-from steelyard.local.blocking import BlockingStore
+from steelyard.local.blocking import BlockingStore, _collect
 from steelyard.local.blocking._collect import BlockingCollection, BlockingWhy
 
-__all__ = ("collect", "reasons")
+__all__ = ("collect", "collect_defaults", "reasons")
 
 
 async def collect(store: BlockingStore, options: CollectOptions) -> Collected:
@@ -27,6 +28,13 @@ async def collect(store: BlockingStore, options: CollectOptions) -> Collected:
     finally:
         # CANCEL: shielded, because no other collection could start.
         await run_always(collection.close)
+
+
+async def collect_defaults(
+    store: BlockingStore, grace: timedelta | None, ingest_age: timedelta | None
+) -> CollectDefaults:
+    """Set times of collections, each where it is given, and return them; see `Collector.set_collect_defaults`."""
+    return await run(_collect.collect_defaults, store.native, grace, ingest_age)
 
 
 async def reasons(store: BlockingStore, digests: Iterable[Digest | str]) -> dict[Digest, Reason]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from pathlib import Path
 
-    from steelyard.collection import Collected, CollectOptions, Reason
+    from steelyard.collection import CollectDefaults, Collected, CollectOptions, Reason
     from steelyard.digest import Algorithm, Digest
     from steelyard.events import Events
     from steelyard.local import _engine as engine
@@ -178,6 +178,11 @@ class LocalStore(ProcessBound, BaseStore):
         if self.read_only:
             raise engine.Unsupported(str(self.path), operation="collect in a store that is open read-only")
         return await _collecting.collect(self._store, options)
+
+    async def _collect_defaults(self, grace: timedelta | None, ingest_age: timedelta | None) -> CollectDefaults:
+        if self.read_only and (grace, ingest_age) != (None, None):
+            raise engine.Unsupported(str(self.path), operation="set_collect_defaults in a store that is open read-only")
+        return await _collecting.collect_defaults(self._store, grace, ingest_age)
 
     async def _reasons(self, digests: Sequence[Digest]) -> dict[Digest, Reason]:
         return await _collecting.reasons(self._store, digests)

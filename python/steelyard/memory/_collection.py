@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from anyio.lowlevel import checkpoint
 
 from steelyard._runtime.chunks import slices
-from steelyard.collection import DEFAULT_INGEST_AGE, Collected, CollectOptions, Kept, Reason
+from steelyard.collection import CollectDefaults, Collected, CollectOptions, Kept, Reason
 from steelyard.digest import Digest
 from steelyard.errors import CollectionBusy, CollectionRefused, FailedPrecondition
 from steelyard.events import EventSource
@@ -32,6 +32,9 @@ class Collection:
         contents: what the store has.
         changes: gets what changes in the store.
         events: gets an event for each blob that is removed.
+
+    Attributes:
+        defaults: the times of collections that are told no others.
     """
 
     def __init__(self, contents: Contents, changes: Changes, events: EventSource) -> None:
@@ -39,6 +42,7 @@ class Collection:
         self._changes = changes
         self._events = events
         self._documents = Documents(contents.blobs)
+        self.defaults = CollectDefaults()
         self._is_running = False
         self._served: list[str | None] = []  # at most one
 
@@ -66,11 +70,13 @@ class Collection:
         self._is_running = True
         try:
             with self._changes.followed() as log:
-                age = DEFAULT_INGEST_AGE if options.ingest_age is None else options.ingest_age
-                marking = Marking(self._contents, self._documents, log, age)
+                times = self.defaults.changed(options.grace, options.ingest_age)
+                if not options.dry_run:
+                    self._contents.leases.end_expired()
+                marking = Marking(self._contents, self._documents, log, times.ingest_age)
                 await marking.mark(lambda done: options.report("mark", done))
                 ingests = await self._remove_ingests(marking, options)
-                sweep = Sweep(marking, self._contents.blobs, options, self._events)
+                sweep = Sweep(marking, self._contents.blobs, options, times.grace, self._events)
                 await sweep.run()
                 if not options.dry_run:
                     await self._forget_documents(marking)

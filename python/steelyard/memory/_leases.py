@@ -110,6 +110,7 @@ class MemoryLeases(Leases):
         held = self._entries.get(lease)
         if held is not None and not held.has_expired(now()):
             raise LeaseExists(lease)
+        self.end_expired()
         entry = self._entries[lease] = _Entry(lease, labels, expires, process)
         self._events.publish("lease_begun", lease=lease, labels=labels)
         return entry.value
@@ -118,6 +119,12 @@ class MemoryLeases(Leases):
         """End a lease, if there is one."""
         if self._entries.pop(lease, None) is not None:
             self._events.publish("lease_ended", lease=lease)
+
+    def end_expired(self) -> None:
+        """Remove the leases whose time has passed, with an event for each. They count for nothing before, too."""
+        at = now()
+        for lease in [lease for lease, entry in self._entries.items() if entry.has_expired(at)]:
+            self.end(lease)
 
     def enter(self, lease: str, *, digests: Iterable[Digest | str] = (), refs: Iterable[str] = ()) -> None:
         """Have a lease protect blobs and ingests for a caller that works under it.
@@ -140,10 +147,12 @@ class MemoryLeases(Leases):
         for ref in refs:
             self._changes.note(Change("ingest", ref))
 
-    def forget(self, ref: str) -> None:
-        """Remove an ingest that has ended from all leases."""
-        for entry in self._entries.values():
-            entry.refs.discard(ref)
+    def leave(self, lease: str, *, digests: Iterable[Digest | str] = (), refs: Iterable[str] = ()) -> None:
+        """Have a lease no longer protect what is gone, if there is that lease."""
+        entry = self._entries.get(lease)
+        if entry is not None:
+            entry.digests.difference_update(map(Digest.parse, digests))
+            entry.refs.difference_update(refs)
 
     def count(self) -> int:
         """Return the number of leases, also of those that have expired."""

@@ -16,7 +16,7 @@ from steelyard._runtime.concurrent import check_concurrency
 from steelyard._runtime.opening import opening
 from steelyard._runtime.refqueue import share_queue
 from steelyard.base import BaseStore
-from steelyard.collection import Collected, CollectOptions, Reason
+from steelyard.collection import CollectDefaults, Collected, CollectOptions, Reason
 from steelyard.content import ReaderAt, Writer
 from steelyard.content._put_many import UntilEnded
 from steelyard.digest import Algorithm, Digest
@@ -117,7 +117,7 @@ class MemoryStore(BaseStore):
         self._enter(digests=() if wanted is None else (wanted,), refs=(ref,))
         if wanted is not None and wanted in self._blobs and self._blobs[wanted].is_whole(size):
             self._ingests.pop(ref, None)  # what was begun under this ref has become pointless
-            self._leases.forget(ref)
+            self._leave(refs=(ref,))
             self._renew(wanted)
             raise AlreadyExists(wanted)
         if ingest is None:
@@ -167,6 +167,7 @@ class MemoryStore(BaseStore):
         await checkpoint()
         name = self._blob(Digest.parse(digest)).info.digest
         del self._blobs[name]
+        self._leave(digests=(name,))
         self._events.publish("deleted", digest=name, reason="deleted")
 
     async def status(self, ref: str) -> Status:
@@ -184,7 +185,7 @@ class MemoryStore(BaseStore):
         await checkpoint()
         self._ingest(ref).aborted = True
         del self._ingests[ref]
-        self._leases.forget(ref)
+        self._leave(refs=(ref,))
         self._ref_released(ref)
 
     async def verify(
@@ -237,6 +238,11 @@ class MemoryStore(BaseStore):
     async def _collect(self, options: CollectOptions) -> Collected:
         return await self._collection.collect(options)
 
+    async def _collect_defaults(self, grace: timedelta | None, ingest_age: timedelta | None) -> CollectDefaults:
+        await checkpoint()
+        self._collection.defaults = self._collection.defaults.changed(grace, ingest_age)
+        return self._collection.defaults
+
     async def _reasons(self, digests: Sequence[Digest]) -> dict[Digest, Reason]:
         return await self._collection.reasons(digests)
 
@@ -248,6 +254,11 @@ class MemoryStore(BaseStore):
         """Enter blobs and ingests into the lease of this store, if it has one."""
         if self._lease is not None:
             self._leases.enter(self._lease, digests=digests, refs=refs)
+
+    def _leave(self, *, digests: Iterable[Digest] = (), refs: Iterable[str] = ()) -> None:
+        """Take blobs and ingests that are gone out of the lease of this store, if it has one."""
+        if self._lease is not None:
+            self._leases.leave(self._lease, digests=digests, refs=refs)
 
     def _renew(self, digest: Digest) -> None:
         """Have a blob count as stored just now, before a caller is told that it is stored."""
@@ -267,7 +278,7 @@ class MemoryStore(BaseStore):
     def _publish(self, ingest: Ingest, data: bytes, digest: Digest, labels: Labels) -> Info:
         self._enter(digests=(digest,))  # before anything is said of the blob
         del self._ingests[ingest.ref]
-        self._leases.forget(ingest.ref)
+        self._leave(refs=(ingest.ref,))
         stored = self._blobs.get(digest)
         if stored is not None:
             stored.data = data  # it heals a damaged copy

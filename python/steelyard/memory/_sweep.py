@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from steelyard.collection import DEFAULT_GRACE, CollectOptions, Garbage
+from steelyard.collection import CollectOptions, Garbage
 from steelyard.digest import Digest
 from steelyard.events import EventSource
 from steelyard.memory._blob import Blob, Note
@@ -23,6 +23,7 @@ class Sweep:
         marking: what is kept. It has marked all roots.
         stored: the blobs of the store, from which garbage is removed.
         options: the options of the collection.
+        grace: the age that garbage must have.
         events: gets an event for each blob that is removed.
 
     Attributes:
@@ -32,12 +33,18 @@ class Sweep:
     """
 
     def __init__(
-        self, marking: Marking, stored: dict[Digest, Blob], options: CollectOptions, events: EventSource
+        self,
+        marking: Marking,
+        stored: dict[Digest, Blob],
+        options: CollectOptions,
+        grace: timedelta,
+        events: EventSource,
     ) -> None:
         self._at = Note.now()
         self._marking = marking
         self._stored = stored
         self._options = options
+        self._grace = grace
         self._events = events
         self._unkept: dict[Digest, Blob] = {}
         self.going: list[Garbage] = []
@@ -69,8 +76,7 @@ class Sweep:
 
     async def _spare(self) -> None:
         """Spare the garbage within its grace time, with all that it names."""
-        grace = DEFAULT_GRACE if self._options.grace is None else self._options.grace
-        if grace:
+        if grace := self._grace:
             async for digest, blob in self._marking.pace.each(self._unkept.items()):
                 if not self._is_older_than(blob, grace):
                     await self._marking.spare(digest)

@@ -13,6 +13,7 @@ from steelyard.content import Store
 from steelyard.errors import InvalidArgument, InvalidFilter, NotFound
 from steelyard.events import Event, Events
 from steelyard.model import Descriptor, Labels
+from steelyard.testing._leasing import expired
 from steelyard.testing._values import digest_of, keep, now
 
 __all__ = ("EventingContract",)
@@ -133,6 +134,17 @@ class EventingContract:
             (event.type, event.lease) for event in found
         ]
         assert Labels({"k": "v"}) == found[0].labels
+
+    async def test_a_lease_that_expires_has_an_event_when_the_next_one_begins(self, store: Store) -> None:
+        async with store.events("lease") as events:
+            lease = await expired(store)
+            await store.leases.create("a", expires=HOUR)
+            await store.leases.delete("a")
+            found = await take(events, 4)
+
+        assert [("lease_begun", lease), ("lease_ended", lease), ("lease_begun", "a"), ("lease_ended", "a")] == [
+            (event.type, event.lease) for event in found
+        ]
 
     async def test_what_a_store_with_a_lease_stores_has_an_event(self, store: Store) -> None:
         async with store.events("type==created") as events, store.lease() as leased:

@@ -10,8 +10,9 @@ import pytest
 
 from steelyard.content import Store
 from steelyard.digest import Algorithm, Digest
-from steelyard.errors import AlreadyExists, FailedPrecondition, LeaseEnded
+from steelyard.errors import AlreadyExists, FailedPrecondition, LeaseEnded, NotFound
 from steelyard.memory import MemoryStore
+from steelyard.model import LeaseResources
 from steelyard.testing._leasing import HOUR, blobs_of, expired
 from steelyard.testing._steps import every_wait
 from steelyard.testing._values import data_of, digest_of, keep
@@ -121,6 +122,51 @@ class LeasedContract:
             await writer.commit()
         found = await store.leases.resources("a")
         assert ((digest_of(b"data"),), ()) == (found.blobs, found.refs)
+
+    async def test_a_writer_that_finds_its_blob_enters_no_ref(self, store: Store) -> None:
+        digest = await keep(store, b"data")
+        await store.leases.create("a", expires=HOUR)
+        leased = store.with_lease("a")
+        with pytest.raises(AlreadyExists):
+            await leased.writer("ref", expected=digest)
+
+        assert LeaseResources(blobs=(digest,), refs=()) == await store.leases.resources("a")
+
+    async def test_an_aborted_ingest_leaves_the_lease_of_the_caller_alone(self, store: Store) -> None:
+        for lease in ("a", "b"):
+            await store.leases.create(lease, expires=HOUR)
+            async with store.with_lease(lease).writer("ref") as writer:
+                await writer.write(b"data")
+
+        await store.with_lease("a").abort("ref")
+
+        assert () == (await store.leases.resources("a")).refs
+        assert ("ref",) == (await store.leases.resources("b")).refs
+
+    async def test_a_deleted_blob_leaves_the_lease_of_the_caller_alone(self, store: Store) -> None:
+        for lease in ("a", "b"):
+            await store.leases.create(lease, expires=HOUR)
+            await store.with_lease(lease).put(b"data")
+            await store.with_lease(lease).put(b"other")
+
+        await store.with_lease("a").delete(digest_of(b"data"))
+
+        assert {digest_of(b"other")} == await blobs_of(store, "a")
+        assert {digest_of(b"data"), digest_of(b"other")} == await blobs_of(store, "b")
+        assert not await store.exists(digest_of(b"data"))
+        await store.leases.delete("b")
+        await store.with_lease("b").delete(digest_of(b"other"))
+        assert not await store.exists(digest_of(b"other"))
+
+    async def test_a_failed_delete_or_abort_leaves_the_lease_as_it_is(self, store: Store) -> None:
+        await store.leases.create("a", expires=HOUR)
+        await store.leases.add("a", digests=[ABSENT], refs=["ref"])
+        with pytest.raises(NotFound):
+            await store.with_lease("a").delete(ABSENT)
+        with pytest.raises(NotFound):
+            await store.with_lease("a").abort("ref")
+
+        assert LeaseResources(blobs=(ABSENT,), refs=("ref",)) == await store.leases.resources("a")
 
     async def test_a_failed_put_enters_no_blob(self, store: Store) -> None:
         await store.leases.create("a", expires=HOUR)

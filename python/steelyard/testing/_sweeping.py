@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from steelyard.collection import Collected, Garbage
+from steelyard.collection import CollectDefaults, Collected, Garbage
 from steelyard.content import Store
 from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, InvalidArgument
@@ -17,7 +17,7 @@ from steelyard.model import Descriptor
 from steelyard.testing._collecting import AT_ONCE, MANIFEST, collect, document, name, stored
 from steelyard.testing._leasing import HOUR
 from steelyard.testing._steps import every_wait
-from steelyard.testing._values import data_of, digest_of, keep
+from steelyard.testing._values import begin, data_of, digest_of, keep
 from steelyard.transfer import write_blob
 
 __all__ = ("SweepingContract",)
@@ -208,8 +208,31 @@ class SweepingContract:
         for options in ({"grace": -SHORT}, {"ingest_age": -SHORT}, {"max_bytes": -1}, {"max_bytes": 1 << 63}):
             with pytest.raises(InvalidArgument):
                 await store.collect(**options)
+        for ages in ({"grace": -SHORT}, {"ingest_age": -SHORT}):
+            with pytest.raises(InvalidArgument):
+                await store.set_collect_defaults(**ages)
 
         assert 1 == len(await stored(store))
+        assert CollectDefaults() == await store.collect_defaults()
+
+    async def test_a_collection_that_is_told_no_times_uses_those_of_the_store(self, store: Store) -> None:
+        assert CollectDefaults() == await store.collect_defaults()
+        await keep(store, b"garbage")
+        await begin(store, "ref", b"da")
+        result = await store.collect()
+        assert (0, 0) == (result.blobs, result.ingests)
+
+        assert CollectDefaults(grace=SHORT) == await store.set_collect_defaults(grace=SHORT)
+        both = CollectDefaults(grace=SHORT, ingest_age=AT_ONCE)
+        assert both == await store.set_collect_defaults(ingest_age=AT_ONCE)
+        assert both == await store.set_collect_defaults() == await store.collect_defaults()
+
+        result, gone = await collect(store, grace=HOUR, ingest_age=HOUR)
+        assert (set(), 0) == (gone, result.ingests)
+        await anyio.sleep(2 * SHORT.total_seconds())
+        assert 1 == (await store.collect(dry_run=True)).blobs
+        result = await store.collect()
+        assert (1, 1) == (result.blobs, result.ingests)
 
     async def test_a_callback_that_fails_ends_the_collection(self, store: Store) -> None:
         kept = await keep(store, b"kept")

@@ -3,6 +3,7 @@
 from anyio.lowlevel import checkpoint
 
 from steelyard._runtime.refqueue import ref_queue
+from steelyard.collection import CollectDefaults
 from steelyard.digest import Digest
 from steelyard.errors import NotFound, Unsupported
 from steelyard.leases import check_lease
@@ -12,6 +13,7 @@ from steelyard.transfer._put import put_source
 from steelyard.transfer._put_many import put_each
 
 __all__ = (
+    "CollectDefaults",
     "Digest",
     "NotFound",
     "Unsupported",

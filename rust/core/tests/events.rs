@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex};
 
 use common::{SHA256, Scratch};
 use steelyard_core::filter::Filter;
-use steelyard_core::model::EventKind;
+use steelyard_core::model::{EventKind, Labels};
 use steelyard_core::store::{Options, Store};
 use steelyard_core::sys::{Around, Call, Layer, Linux, Op};
 use steelyard_core::volume::events::{Item, Subscription};
+
+const HOUR_NS: i64 = 3_600_000_000_000;
 
 /// Counts the events that a subscriber has before each sync of a directory, and makes a sync fail.
 #[derive(Default)]
@@ -19,6 +21,7 @@ struct Syncs {
     subscription: Mutex<Option<Subscription>>,
     early: Mutex<Vec<usize>>,
     fails: Mutex<bool>,
+    calls: Mutex<Vec<Op>>,
 }
 
 impl Syncs {
@@ -35,6 +38,7 @@ impl Syncs {
 
 impl Around for Syncs {
     fn around<T>(&self, call: Call<'_>, mut run: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        self.calls.lock().unwrap().push(call.op);
         if call.op == Op::SyncDir {
             let count = self.taken().len();
             self.early.lock().unwrap().push(count);
@@ -85,4 +89,35 @@ fn a_change_that_is_not_durable_has_no_event() {
 
     // The report of the failed put does not hold this one back.
     assert_eq!(layer.around.taken(), [EventKind::Deleted]);
+}
+
+#[test]
+fn a_subscriber_costs_no_system_call() {
+    let calls = |is_subscribed: bool| {
+        let scratch = Scratch::new();
+        let (store, layer) = open(&scratch);
+        if !is_subscribed {
+            layer.around.subscription.lock().unwrap().take();
+        }
+        layer.around.calls.lock().unwrap().clear();
+        let digest = store.put(b"data", SHA256, None, None).unwrap().digest;
+        store.put(b"data", SHA256, None, None).unwrap();
+        let ingest = store.ingests().open("ref", None, None, None).unwrap();
+        ingest.write(b"other").unwrap();
+        ingest.commit(None, None, None).unwrap();
+        let labels = Labels::from([("key".to_owned(), "value".to_owned())]);
+        store.volume().update(&digest, &labels, None).unwrap();
+        store.volume().create_lease("lease", &Labels::new(), HOUR_NS).unwrap();
+        store.volume().delete_lease("lease").unwrap();
+        store.volume().delete(&digest).unwrap();
+        let calls = std::mem::take(&mut *layer.around.calls.lock().unwrap());
+        let events = layer.around.taken().len() + layer.around.early.lock().unwrap().iter().sum::<usize>();
+        (calls, events)
+    };
+
+    let (without, none) = calls(false);
+    let (with, some) = calls(true);
+
+    assert_eq!((0, 6), (none, some));
+    assert_eq!(without, with);
 }

@@ -21,6 +21,9 @@ type RootRow = (&'static str, String, Option<i64>);
 /// digest, root, chain, since (ns)
 type ReasonRow = (String, Option<RootRow>, Vec<String>, Option<i64>);
 
+/// The grace time and the age of abandoned ingests, in ns, where they were set.
+pub type Times = (Option<i64>, Option<i64>);
+
 impl Close for Mutex<collect::Collection> {}
 impl Close for Mutex<collect::Why> {}
 

@@ -19,7 +19,7 @@ use steelyard_core::volume::quarantine::Quarantined;
 use crate::batch;
 use crate::blob::Blob;
 use crate::buffer::Input;
-use crate::collect::{self, Collection, Why};
+use crate::collect::{self, Collection, Times, Why};
 use crate::descriptor::Descriptor;
 use crate::errors::{Failure, Result};
 use crate::events::{self, Subscription};
@@ -96,6 +96,11 @@ impl Store {
         let options =
             CollectOptions { grace_ns: grace, max_bytes, ingest_age_ns: ingest_age, dry_run, accept_roots, take_back };
         py.detach(|| Collection::new(self.core()?.collection(options)?, &self.opened)).map_err(Failure::from)
+    }
+
+    #[pyo3(signature = (*, grace = None, ingest_age = None))]
+    fn collect_defaults(&self, py: Python<'_>, grace: Option<i64>, ingest_age: Option<i64>) -> Result<Times> {
+        py.detach(|| self.core()?.collect_defaults(grace, ingest_age)).map_err(Failure::from)
     }
 
     #[pyo3(signature = (digests, /))]
@@ -274,9 +279,9 @@ impl Store {
             .map_err(Failure::from)
     }
 
-    #[pyo3(signature = (digest, /))]
-    fn delete(&self, py: Python<'_>, digest: &str) -> Result<()> {
-        py.detach(|| self.core()?.volume().delete(&Digest::parse(digest)?)).map_err(Failure::from)
+    #[pyo3(signature = (digest, /, *, lease = None))]
+    fn delete(&self, py: Python<'_>, digest: &str, lease: Option<&str>) -> Result<()> {
+        py.detach(|| self.core()?.volume().delete_under(lease, &Digest::parse(digest)?)).map_err(Failure::from)
     }
 
     #[pyo3(signature = (r#ref, /))]
@@ -294,9 +299,9 @@ impl Store {
         .map_err(Failure::from)
     }
 
-    #[pyo3(signature = (r#ref, /))]
-    fn abort(&self, py: Python<'_>, r#ref: &str) -> Result<()> {
-        py.detach(|| self.core()?.ingests().abort(r#ref)).map_err(Failure::from)
+    #[pyo3(signature = (r#ref, /, *, lease = None))]
+    fn abort(&self, py: Python<'_>, r#ref: &str, lease: Option<&str>) -> Result<()> {
+        py.detach(|| self.core()?.ingests().abort_under(lease, r#ref)).map_err(Failure::from)
     }
 
     /// Protect blobs before the caller looks for them.

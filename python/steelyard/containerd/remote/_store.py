@@ -15,7 +15,7 @@ from steelyard._runtime.fork import ProcessBound
 from steelyard._runtime.opening import opening
 from steelyard._runtime.refqueue import share_queue
 from steelyard.base import BaseStore
-from steelyard.collection import Collected, CollectOptions, Reason
+from steelyard.collection import CollectDefaults, Collected, CollectOptions, Reason
 from steelyard.containerd.remote._address import check_lease, check_namespace, socket_path
 from steelyard.containerd.remote._calls import Limits
 from steelyard.containerd.remote._channel import Channel, Connection, method
@@ -198,6 +198,12 @@ class RemoteStore(ProcessBound, BaseStore):
     async def _collect(self, options: CollectOptions) -> Collected:
         """Refuse: a containerd collects when it decides to, by its own rules."""
         del options
+        await checkpoint()
+        raise Unsupported(self.address, operation="collect; a containerd collects its garbage by itself")
+
+    async def _collect_defaults(self, grace: timedelta | None, ingest_age: timedelta | None) -> CollectDefaults:
+        """Refuse: a containerd has its own settings."""
+        del grace, ingest_age
         await checkpoint()
         raise Unsupported(self.address, operation="collect; a containerd collects its garbage by itself")
 

@@ -38,7 +38,8 @@ EXACT = "steelyard-exact"
 or Delete of what is not there is NOT_FOUND."""
 
 LEASE = "containerd-lease"
-"""A header of containerd's clients: the ID of the lease that protects what a Write stores, and what it finds to be stored."""
+"""A header of containerd's clients: the ID of the lease that protects what a Write stores, and what it finds to be stored. What a Delete or an
+Abort removes is taken out of that lease."""
 
 
 class Content:
@@ -107,7 +108,7 @@ class Content:
         """Delete a blob."""
         digest = _digest(call, messages.parse(content_pb2.DeleteContentRequest, data).digest)
         with _absent_is_fine(call):
-            self._store.delete(digest)
+            self._under_lease(call).delete(digest)
         return EMPTY
 
     def read(self, call: Call) -> None:
@@ -148,16 +149,19 @@ class Content:
 
     def write(self, call: Call) -> None:
         """Take an ingest's bytes, and publish it."""
-        lease = call.header(LEASE) if self._has_leases else None
-        store = self._store if lease is None else self._store.with_lease(check_lease(lease))
-        write(store, call, self._meters, exact=call.header(EXACT) is not None)
+        write(self._under_lease(call), call, self._meters, exact=call.header(EXACT) is not None)
 
     def abort(self, call: Call, data: bytes) -> bytes:
         """Discard an ingest."""
         call.subject = messages.parse(content_pb2.AbortRequest, data).ref
         with _absent_is_fine(call):
-            self._store.abort(call.subject)
+            self._under_lease(call).abort(call.subject)
         return EMPTY
+
+    def _under_lease(self, call: Call) -> AnyStore:
+        """Return the store with the lease of a call, if it has one."""
+        lease = call.header(LEASE) if self._has_leases else None
+        return self._store if lease is None else self._store.with_lease(check_lease(lease))
 
 
 @contextmanager

@@ -11,8 +11,7 @@ import msgspec
 from steelyard import _native
 from steelyard._runtime.fork import ProcessBound
 from steelyard.collection import (
-    DEFAULT_GRACE,
-    DEFAULT_INGEST_AGE,
+    CollectDefaults,
     Collected,
     CollectOptions,
     Garbage,
@@ -24,7 +23,7 @@ from steelyard.collection import (
 from steelyard.digest import Digest
 from steelyard.local.blocking._rows import to_time
 
-__all__ = ("BlockingCollection", "BlockingWhy", "CollectStep")
+__all__ = ("BlockingCollection", "BlockingWhy", "CollectStep", "collect_defaults")
 
 
 _MOST_NS = (1 << 63) - 1
@@ -58,9 +57,10 @@ class BlockingCollection(ProcessBound):
     @classmethod
     def start(cls, store: _native.Store, options: CollectOptions) -> BlockingCollection:
         """Start a collection of a store, or refuse."""
+        times = collect_defaults(store).changed(options.grace, options.ingest_age)
         native = store.collection(
-            grace=_ns(options.grace, DEFAULT_GRACE),
-            ingest_age=_ns(options.ingest_age, DEFAULT_INGEST_AGE),
+            grace=_ns(times.grace),
+            ingest_age=_ns(times.ingest_age),
             max_bytes=options.max_bytes,
             dry_run=options.dry_run,
             accept_roots=options.accept_roots,
@@ -122,8 +122,22 @@ class BlockingWhy(ProcessBound):
         self._native.close()
 
 
-def _ns(time: timedelta | None, default: timedelta) -> int:
-    return min((default if time is None else time) // timedelta(microseconds=1) * 1000, _MOST_NS)
+def collect_defaults(
+    store: _native.Store, grace: timedelta | None = None, ingest_age: timedelta | None = None
+) -> CollectDefaults:
+    """Set times of collections, each where it is given, and return them; see `Collector.set_collect_defaults`."""
+    ns = store.collect_defaults(
+        grace=None if grace is None else _ns(grace), ingest_age=None if ingest_age is None else _ns(ingest_age)
+    )
+    return CollectDefaults().changed(*map(_to_time, ns))
+
+
+def _ns(time: timedelta) -> int:
+    return min(time // timedelta(microseconds=1) * 1000, _MOST_NS)
+
+
+def _to_time(ns: int | None) -> timedelta | None:
+    return None if ns is None else timedelta(microseconds=ns // 1000)
 
 
 def _to_reason(row: tuple[str, tuple[str, str, int | None] | None, list[str], int | None]) -> tuple[Digest, Reason]:

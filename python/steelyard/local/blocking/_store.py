@@ -265,7 +265,7 @@ class BlockingStore(ProcessBound):
 
     def delete(self, digest: Digest | str) -> None:
         """Delete a blob; see `Manager.delete`."""
-        self.native.delete(str(Digest.parse(digest)))
+        self.native.delete(str(Digest.parse(digest)), lease=self.lease)
 
     # Ingests
 
@@ -294,7 +294,7 @@ class BlockingStore(ProcessBound):
 
     def abort(self, ref: str) -> None:
         """Discard an ingest; see `IngestManager.abort`."""
-        self.native.abort(check_ref(ref))
+        self.native.abort(check_ref(ref), lease=self.lease)
         self._released(ref)
 
 

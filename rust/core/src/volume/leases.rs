@@ -20,7 +20,7 @@ use crate::filter::Filter;
 use crate::model::{Event, EventKind, Labels, Lease, Resources, check_labels};
 use crate::volume::Volume;
 use crate::volume::events::{Report, done};
-use crate::volume::meta::{LeaseRow, Leases};
+use crate::volume::meta::{LeaseRow, Leases, SPARE_TRIES};
 use crate::waiting::Patience;
 
 impl Volume {
@@ -63,20 +63,40 @@ impl Volume {
         let lease =
             Lease { id: id.to_owned(), created_ns, expires_ns: after(created_ns), process, labels: labels.clone() };
         let boot = self.sys.boot_id().zip(after(self.sys.boot_ns()));
+        let ends = self.begin_ends(&ended);
         let report = self.begin_lease_event(EventKind::LeaseBegun, id, labels, created_ns);
         let row = LeaseRow { lease, boot };
-        let lease = self.meta.create_leases(process.is_none(), |leases| {
-            for each in &ended {
-                leases.remove(&each.id, Some(each.created_ns))?;
-            }
-            if leases.get(id)?.is_some() {
+        let removed = self.meta.create_leases(process.is_none(), |leases| {
+            let is_ended = |held: &Lease| ended.iter().any(|each| each.id == id && each.created_ns == held.created_ns);
+            if leases.get(id)?.is_some_and(|held| !is_ended(&held.lease)) {
                 return Ok(Err(Error::LeaseExists { lease: id.to_owned() }));
             }
+            let removed = leases.remove_all(&ended)?;
             leases.put(&row)?;
-            Ok(Ok(row.lease.clone()))
+            Ok(Ok(removed))
         })?;
+        done(ends.into_iter().zip(removed).filter_map(|(end, is_removed)| end.filter(|_| is_removed)));
         done(report);
-        Ok(lease)
+        Ok(row.lease)
+    }
+
+    /// Remove the leases that have ended by themselves: their time has passed, or their process has ended. Without it they count for nothing
+    /// either, but have no event.
+    pub(crate) fn forget_ended_leases(&self) -> Result<()> {
+        let ended = self.ended_leases(None)?;
+        if !ended.is_empty() {
+            let ends = self.begin_ends(&ended);
+            let removed = self.meta.forget_leases(&ended);
+            done(ends.into_iter().zip(removed).filter_map(|(end, is_removed)| end.filter(|_| is_removed)));
+        }
+        Ok(())
+    }
+
+    /// Begin the events of leases that have ended by themselves. Each is done if its row is removed here.
+    fn begin_ends(&self, ended: &[Lease]) -> Vec<Option<Arc<Report>>> {
+        let at_ns = self.sys.now_ns();
+        let begin = |lease: &Lease| self.begin_lease_event(EventKind::LeaseEnded, &lease.id, &Labels::new(), at_ns);
+        ended.iter().map(begin).collect()
     }
 
     /// Begin the event of a lease, before it is changed; it is done when that has happened.
@@ -139,7 +159,7 @@ impl Volume {
     /// End a lease; on return that survives a power loss. A caller that works under it gets `LeaseEnded`.
     pub fn delete_lease(&self, id: &str) -> Result<()> {
         let report = self.begin_lease_event(EventKind::LeaseEnded, id, &Labels::new(), self.sys.now_ns());
-        self.with_reserve(|| self.change_lease(id, &[], |leases| leases.remove(id, None)))?;
+        self.with_reserve(|| self.change_lease(id, &[], |leases| leases.remove(id, None).map(drop)))?;
         done(report);
         Ok(())
     }
@@ -175,6 +195,18 @@ impl Volume {
         let Some(id) = lease else { return Ok(()) };
         let resources = Resources { refs: vec![ref_.to_owned()], digests: expected.copied().into_iter().collect() };
         Patience::until(|| self.try_enter(id, &resources, ""))
+    }
+
+    /// Take an ingest that has ended out of the caller's lease. An entry that cannot be removed soon protects nothing.
+    pub(crate) fn leave_ingest(&self, lease: Option<&str>, ref_: &str) {
+        let Some(id) = lease else { return };
+        let resources = Resources { refs: vec![ref_.to_owned()], digests: Vec::new() };
+        let mut patience = Patience::new();
+        for _ in 0..SPARE_TRIES {
+            if self.meta.try_leave_lease(id, &resources) || patience.pause().is_err() {
+                return;
+            }
+        }
     }
 
     /// Enter resources, once; None, and nothing is entered, while another process writes.

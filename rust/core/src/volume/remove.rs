@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::digest::Digest;
 use crate::error::{At, Error, Result};
-use crate::model::{Event, Removal};
+use crate::model::{Event, Removal, Resources};
 use crate::sys::found;
 use crate::sys::{FileKind, Naming};
 use crate::volume::Volume;
@@ -20,9 +20,13 @@ impl Volume {
     ///
     /// `Cancelled` means that nothing was changed: once the blob is gone, there is no wait.
     pub fn delete(&self, digest: &Digest) -> Result<()> {
+        self.delete_under(None, digest)
+    }
+
+    /// Do the same under a lease, which no longer protects that blob. Other leases keep their entries, as in containerd.
+    pub fn delete_under(&self, lease: Option<&str>, digest: &Digest) -> Result<()> {
         self.check_writable()?;
-        let lock = self.locks.digest(digest)?;
-        let dir = self.stored_in(digest)?;
+        let (lock, dir) = self.leave(lease, digest)?;
         let path = || self.root.blob_path(digest);
         // Its blocks are not free for others before the sync: otherwise a power cut could bring the name back with their bytes.
         let needs_hold = dir.naming(self.sys.as_ref()) == Naming::Everything;
@@ -34,6 +38,26 @@ impl Volume {
         done(report);
         self.forget(digest, lock);
         Ok(())
+    }
+
+    /// Lock the digest of a stored blob, and take it out of a lease. While another process writes, the digest is free; an entry that cannot be
+    /// removed soon stays, and protects nothing.
+    ///
+    /// The entry goes before the blob: a caller that enters it again from then on keeps that entry.
+    fn leave(&self, lease: Option<&str>, digest: &Digest) -> Result<(DigestLock, Arc<BlobDir>)> {
+        let resources = Resources { digests: vec![*digest], refs: Vec::new() };
+        let mut patience = Patience::new();
+        let mut tries = 0;
+        loop {
+            let lock = self.locks.digest(digest)?;
+            let dir = self.stored_in(digest)?;
+            tries += 1;
+            if tries > SPARE_TRIES || lease.is_none_or(|id| self.meta.try_leave_lease(id, &resources)) {
+                return Ok((lock, dir));
+            }
+            drop(lock);
+            patience.pause()?;
+        }
     }
 
     /// Begin the event of a blob that is removed, under its digest's lock; it is done when the removal is durable.

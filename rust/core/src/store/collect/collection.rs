@@ -133,6 +133,7 @@ impl Collection {
             }
             Phase::Remains => {
                 self.sweep.marking.ingests.remove_remains()?;
+                self.sweep.marking.volume.forget_ended_leases()?;
                 Phase::Roots(Roots::Images(String::new()))
             }
             Phase::Roots(mut roots) => {

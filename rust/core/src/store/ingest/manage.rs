@@ -44,6 +44,11 @@ impl Ingests {
 
     /// Discard an ingest; on return that survives a power loss. A writer of this store that has it open is fenced.
     pub fn abort(&self, ref_: &str) -> Result<()> {
+        self.abort_under(None, ref_)
+    }
+
+    /// Do the same under a lease, which no longer protects that ingest.
+    pub fn abort_under(&self, lease: Option<&str>, ref_: &str) -> Result<()> {
         check_ref(ref_)?;
         self.volume.check_writable()?;
         let place = Place::of(&self.volume)?;
@@ -51,6 +56,9 @@ impl Ingests {
         let open = self.live.get(ref_);
         if let Some(backing) = open.map(|ingest| ingest.fence()).transpose()?.flatten() {
             let result = place.remove(&name).and_then(|()| place.sync());
+            if result.is_ok() {
+                self.volume.leave_ingest(lease, ref_);
+            }
             drop(backing);
             self.live.remove(ref_);
             return result;
@@ -62,7 +70,9 @@ impl Ingests {
         match place.find(&name)? {
             Found::Whole(_) => {
                 place.remove(&name)?;
-                place.sync()
+                place.sync()?;
+                self.volume.leave_ingest(lease, ref_);
+                Ok(())
             }
             Found::Garbage(_) => {
                 place.remove(&name)?;

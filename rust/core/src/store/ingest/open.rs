@@ -60,7 +60,7 @@ impl Ingests {
         let lock = self.take_ref(ref_)?;
         self.volume.enter_ingest(lease, ref_, expected)?;
         if let Some(digest) = expected {
-            self.volume.in_time(lease, || self.refuse_stored(ref_, digest, total))?;
+            self.volume.in_time(lease, || self.refuse_stored(lease, ref_, digest, total))?;
         }
         let since_ns = self.volume.sys.now_ns();
         let inner = self.open_inner(ref_, Wanted { total, expected, algorithm }, since_ns, lock)?;
@@ -101,11 +101,12 @@ impl Ingests {
     }
 
     /// Refuse an ingest of a blob that is there, as containerd does: what was begun under its ref has become pointless.
-    fn refuse_stored(&self, ref_: &str, digest: &Digest, total: Option<u64>) -> Result<()> {
+    fn refuse_stored(&self, lease: Option<&str>, ref_: &str, digest: &Digest, total: Option<u64>) -> Result<()> {
         if !self.is_stored(digest, total)? {
             return Ok(());
         }
         Place::of(&self.volume)?.remove(&ingest_name(ref_))?;
+        self.volume.leave_ingest(lease, ref_);
         Err(Error::AlreadyExists { digest: digest.to_string() })
     }
 

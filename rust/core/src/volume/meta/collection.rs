@@ -109,6 +109,13 @@ impl Meta {
         })
     }
 
+    /// Change settings, all of them or, if it fails, none; waits for other processes. On return that survives a power loss.
+    pub fn set_settings(&self, settings: &[(&str, String)]) -> Result<()> {
+        self.write(Sync::Durable, |connection| {
+            settings.iter().try_for_each(|(name, value)| query::set_setting(connection, name, Some(value)))
+        })
+    }
+
     /// The clocks at the first collection of the latest boot in which there was one.
     pub fn boot_clock(&self) -> Result<Option<BootClock>> {
         Ok(self.setting(BOOT_CLOCK)?.and_then(|text| BootClock::parse(&text)))

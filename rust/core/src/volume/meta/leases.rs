@@ -82,13 +82,32 @@ impl Meta {
         self.try_write(Sync::Durable, &mut Some(change))?.transpose()
     }
 
+    /// Have a lease no longer protect resources that are gone, or about to go; false, and nothing is changed, while another process writes.
+    /// A failure leaves entries of what is not there.
+    pub fn try_leave_lease(&self, id: &str, resources: &Resources) -> bool {
+        let run = |connection: &Connection| match Leases::find(connection)? {
+            Some(leases) => leases.leave(id, resources),
+            None => Ok(()),
+        };
+        !matches!(self.try_write(Sync::Cheap, &mut Some(run)), Ok(None))
+    }
+
     /// Remove a lease of a process that ends; a failure leaves a row that counts for nothing.
     pub fn forget_lease(&self, id: &str) {
         let run = |connection: &Connection| match Leases::find(connection)? {
-            Some(leases) => leases.remove(id, None),
+            Some(leases) => leases.remove(id, None).map(drop),
             None => Ok(()),
         };
         self.write_spare(Sync::Cheap, run).ok();
+    }
+
+    /// Remove leases that have ended by themselves, and say of each whether it was removed here; a failure leaves rows that count for nothing.
+    pub fn forget_leases(&self, ended: &[Lease]) -> Vec<bool> {
+        let run = |connection: &Connection| match Leases::find(connection)? {
+            Some(leases) => leases.remove_all(ended),
+            None => Ok(Vec::new()),
+        };
+        self.write_spare(Sync::Cheap, run).ok().flatten().unwrap_or_default()
     }
 }
 
@@ -134,8 +153,8 @@ impl<'a> Leases<'a> {
         put(self.connection, row)
     }
 
-    /// Remove a lease and its resources; with a time, only one that was created then.
-    pub fn remove(&self, id: &str, created_ns: Option<i64>) -> rusqlite::Result<()> {
+    /// Remove a lease and its resources, and return whether it was there; with a time, only one that was created then.
+    pub fn remove(&self, id: &str, created_ns: Option<i64>) -> rusqlite::Result<bool> {
         let removed = self
             .connection
             .prepare_cached("DELETE FROM leases WHERE id = ?1 AND (?2 IS NULL OR created_ns = ?2)")?
@@ -143,7 +162,12 @@ impl<'a> Leases<'a> {
         if removed > 0 {
             self.connection.prepare_cached("DELETE FROM lease_resources WHERE lease = ?1")?.execute([id])?;
         }
-        Ok(())
+        Ok(removed > 0)
+    }
+
+    /// Remove these leases, and say of each whether it was there.
+    pub fn remove_all(&self, leases: &[Lease]) -> rusqlite::Result<Vec<bool>> {
+        leases.iter().map(|lease| self.remove(&lease.id, Some(lease.created_ns))).collect()
     }
 
     /// Have a lease protect resources. Their notes go, so that the grace time begins again when the lease ends.
