@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,23 +17,27 @@ from steelyard.digest import Digest
 from steelyard.errors import NotFound
 from steelyard.objects import ObjectAddress, ObjectStore
 from steelyard.objects._layout import blob_key
-from steelyard.testing import DamageContract, StoreContract, every_wait
+from steelyard.testing import CollectionContract, DamageContract, LeaseContract, StoreContract, every_wait
 from steelyard.testing._cancelling import SIZE, is_free
 from steelyard.testing._values import data_of, digest_of, keep
 
+from .contract import ObjectsCollect
 from .s3 import request as send
 
 pytestmark = pytest.mark.slow
 
 
-class TestObjectStore(StoreContract, DamageContract):
+class TestObjectStore(ObjectsCollect, StoreContract, DamageContract, LeaseContract, CollectionContract):
     """All of it on the server that most tests use.
 
     Attributes:
         server_name: the server of a class.
         one_of: of so many tests of a class, one runs; see `conftest.py`.
+        stride: so large that the first wait is tried only; `test_bucket.py` tries them.
     """
 
+    changes_are_whole = False
+    stride = 10_000
     server_name = "versitygw"
     one_of = 1
 
@@ -42,7 +47,9 @@ class TestObjectStore(StoreContract, DamageContract):
         return url
 
     @pytest.fixture
-    async def store(self, address: str, tmp_path: Path) -> AsyncIterator[Any]:
+    async def store(self, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
+        # The clock of this machine is the server's, which has whole seconds: no lease needs a minute more.
+        monkeypatch.setattr("steelyard.objects._leases.SKEW", timedelta(seconds=-1))
         async with ObjectStore(address, spool=tmp_path / "spool") as store:
             yield store
 

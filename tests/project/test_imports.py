@@ -21,6 +21,7 @@ LAYERS = (
     {"_runtime", "leases", "names", "options"},
     {"collection", "events"},
     {"_archive", "content", "hashing", "filters"},
+    {"_collecting"},
     {"transfer"},
     {"base"},
     {"local", "memory"},

@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from steelyard._archive._references import DOCUMENT_LIMIT
+from steelyard._collecting import marks as mark
 from steelyard.base import BaseStore
 from steelyard.collection import Collected, collect_every
 from steelyard.containerd import RemoteStore
@@ -25,7 +26,6 @@ from steelyard.errors import (
 from steelyard.local import LocalStore
 from steelyard.memory import MemoryStore
 from steelyard.memory import _blob as blobs
-from steelyard.memory import _mark as mark
 from steelyard.model import Descriptor
 from steelyard.testing._collecting import INDEX, MANIFEST, collect, document, name, stored
 from steelyard.testing._leasing import expired

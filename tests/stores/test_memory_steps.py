@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from steelyard._collecting import pace
 from steelyard.memory import MemoryStore
-from steelyard.memory import _pace as pace
 from steelyard.model import Descriptor
 from steelyard.testing._collecting import AT_ONCE, INDEX, REFERENCE, ROOT, document, name
 from steelyard.testing._moving import MovingContract

@@ -264,13 +264,16 @@ class CollectionRefused(FailedPrecondition):
         cause: ``"roots"``: roots may be missing, because the metadata was rebuilt or replaced, or an ``index.json`` was adopted;
             `accept_roots` collects nevertheless. ``"open"``: other store objects or processes have it open, and the first collection
             must be alone; or a service for the containerd has it open that is to be taken back. ``"containerd"``: a containerd collects
-            it; `take_back` ends that. ``"document"``: a document cannot be read.
+            it; `take_back` ends that. ``"document"``: a document cannot be read. ``"clock"``: the clock of this
+            machine differs from that of the object storage.
         reason: the reason, for a person.
     """
 
     code = "collection_refused"
 
-    def __init__(self, store: str, *, cause: Literal["roots", "open", "containerd", "document"], reason: str) -> None:
+    def __init__(
+        self, store: str, *, cause: Literal["roots", "open", "containerd", "document", "clock"], reason: str
+    ) -> None:
         super().__init__(f"{store}: nothing was collected: {reason}")
         self.store = store
         self.cause = cause

@@ -7,12 +7,12 @@ from functools import partial
 from typing import TypeVar
 
 from steelyard._archive._references import DOCUMENT_LIMIT, NOTHING, References, may_be_document, references_in
+from steelyard._collecting.pace import Pace
 from steelyard._runtime.calls import run
 from steelyard.digest import Digest
 from steelyard.errors import CollectionRefused, DataCorrupt
 from steelyard.hashing import Hasher
 from steelyard.memory._blob import Blob
-from steelyard.memory._pace import Pace
 
 __all__ = ("Documents",)
 

@@ -7,6 +7,8 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from steelyard._archive._references import is_document
+from steelyard._collecting.marks import FLAT, ROOT, Entry, Graph, Marks, Warnings, expiry_of, has_passed, now_at_least
+from steelyard._collecting.pace import Pace
 from steelyard.collection import Root
 from steelyard.digest import Digest
 from steelyard.memory._blob import Blob
@@ -14,9 +16,8 @@ from steelyard.memory._changes import Change
 from steelyard.memory._documents import Documents
 from steelyard.memory._ingest import Ingest
 from steelyard.memory._leases import MemoryLeases
-from steelyard.memory._mark import FLAT, ROOT, Entry, Graph, Marks, Warnings, expiry_of, has_passed, now_at_least
 from steelyard.memory._names import MemoryImageNames
-from steelyard.memory._pace import Pace
+from steelyard.model import NO_LABELS, Labels
 
 __all__ = ("Contents", "Marking")
 
@@ -69,7 +70,7 @@ class Marking:
         self.pace = Pace()
         self.warnings = Warnings()
         self.blobs = list(contents.blobs.items())
-        self.graph = Graph(contents.blobs, documents, self.warnings)
+        self.graph = Graph(self._labels_of, documents, self.warnings)
         self.marks = Marks(self.graph, self.pace)
         self.spared = Marks(self.graph, self.pace)
         self.fresh: set[Digest] = set()
@@ -169,6 +170,10 @@ class Marking:
             and ingest.updated_at + self._ingest_age <= now_at_least()
             and not self._contents.leases.has_ingest(ref)
         )
+
+    def _labels_of(self, digest: Digest) -> Labels:
+        blob = self._contents.blobs.get(digest)
+        return NO_LABELS if blob is None else blob.info.labels
 
     async def _add(self, entry: Entry | None) -> None:
         if entry is not None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from steelyard._collecting.order import Order
 from steelyard.collection import CollectOptions, Garbage
 from steelyard.digest import Digest
 from steelyard.events import EventSource
 from steelyard.memory._blob import Blob, Note
 from steelyard.memory._marking import Marking
-from steelyard.memory._order import Order
 
 __all__ = ("Sweep",)
 
@@ -60,10 +60,10 @@ class Sweep:
                 if digest not in marking.marks:
                     self._unkept[digest] = blob
         await self._spare()
-        order = Order(self._unkept, marking.graph, pace)
+        order = Order(marking.graph, pace)
         async for digest in pace.each(self._unkept):
             if digest not in marking.spared:
-                order.add(digest)
+                order.add(digest, self._unkept[digest].used)
         await order.link()
         while most is None or self.left_bytes > most:
             group = await order.next()

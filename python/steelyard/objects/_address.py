@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
+from pathlib import Path
 from typing import Self
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
@@ -10,7 +13,7 @@ import msgspec
 
 from steelyard.errors import InvalidArgument
 
-__all__ = ("SCHEME", "ObjectAddress")
+__all__ = ("SCHEME", "ObjectAddress", "default_spool")
 
 SCHEME = "s3://"
 
@@ -91,3 +94,9 @@ def _endpoint(url: str | None) -> str | None:
 
 def _shown(text: str) -> str:
     return "an address with a password" if "@" in text else repr(text)
+
+
+def default_spool(address: ObjectAddress) -> Path:
+    """Return the directory of unfinished ingests, if the caller names none: for each address its own."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "steelyard" / "spool" / hashlib.sha256(str(address).encode()).hexdigest()[:16]

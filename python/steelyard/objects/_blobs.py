@@ -17,10 +17,13 @@ from steelyard.filters import info_fields
 from steelyard.filters._async import choose, compiled
 from steelyard.hashing import digest_of
 from steelyard.model import NO_LABELS, Buffer, Info, Labels, PutResult
+from steelyard.objects._documents import register
 from steelyard.objects._layout import BLOBS, LABELS, blob_key, digest_at, label_name
+from steelyard.objects._notes import Notes
 from steelyard.objects._records import KEEP, Keep, Record, Records
 from steelyard.objects._requests import Missing, Object, Requests, Taken
 from steelyard.objects._values import LabelValue, after, to_time
+from steelyard.objects._watch import Note, Seen, Watch
 from steelyard.options import PutOptions, changed_labels
 from steelyard.transfer._small import Small
 
@@ -35,7 +38,13 @@ _AT_ONCE = 32
 _ANNOUNCED = 3600
 """Seconds within which an object must follow labels that were written for it."""
 
+_PREFIX = "containerd.io/gc."
+"""The first letters of the labels that a collection follows."""
+
 LabelRecord = Record[LabelValue]
+
+Enter = Callable[[Digest], Awaitable[object]]
+"""Enters a blob into a lease, if there is one."""
 
 
 class Blobs:
@@ -44,14 +53,19 @@ class Blobs:
     The labels of a blob are a record of their own. Those of a new blob are written before it (`announce`), so that it never is without them,
     and again when it is there, bound to that object. So what an interrupted `put` or `delete` leaves never labels a later blob.
 
+    Whatever stores or finds a blob looks afterwards whether a collection could have removed it, and then begins again.
+
     Args:
         requests: the server.
+        watch: looks at collections.
         events: gets the events of the blobs.
     """
 
-    def __init__(self, requests: Requests, events: EventSource) -> None:
+    def __init__(self, requests: Requests, watch: Watch, events: EventSource) -> None:
         self._requests = requests
+        self._watch = watch
         self._events = events
+        self._notes = Notes(requests)
         self._labels: Records[LabelValue] = Records(requests, LABELS, LabelValue)
 
     async def look(self, digest: Digest) -> Object:
@@ -100,7 +114,9 @@ class Blobs:
             at = after(to_time(found.modified_ns) if kept is None else kept.at)
             return LabelValue(labels=dict(labels), at=at, blob=_identity(found))
 
+        since = await self._watch.begin()
         record = await self._labels.change(label_name(info.digest), edit)
+        await self._watch.settle(since, _label_notes(info.digest, info.labels), is_wide=True)
         if not await self.has(info.digest):
             raise NotFound(info.digest)  # it was deleted meanwhile
         changed = _info(info.digest, found, record)
@@ -132,20 +148,31 @@ class Blobs:
             await self._labels.change(
                 label_name(digest), lambda old: KEEP if old is None or old.value is None else None
             )
+        if (await self._watch.begin()).number:
+            await self._notes.remove(digest)
 
-    async def put(self, whole: Small, options: PutOptions) -> PutResult:
-        """Store bytes; see `Store.put`. A new blob without labels takes one request."""
+    async def forget_labels(self, digest: Digest, before_ns: int) -> None:
+        """Remove the labels of a blob that is gone, if they are not newer than a time of the server's clock."""
+
+        def edit(old: LabelRecord | None) -> Keep | None:
+            return KEEP if old is None or old.value is None or old.modified_ns > before_ns else None
+
+        await self._labels.change(label_name(digest), edit)
+
+    async def put(self, whole: Small, options: PutOptions, enter: Enter) -> PutResult:
+        """Store bytes; see `Store.put`. A new blob without labels takes a request and a look, which tasks share."""
         wanted = options.expected
         if wanted is not None:
-            with suppress(NotFound):
-                found = await self.look(wanted)
-                if options.size in {None, found.size}:
-                    return PutResult(digest=wanted, size=found.size, new=False)
+            await enter(wanted)
+            found = await self.find(wanted, options.size)
+            if found is not None:
+                return PutResult(digest=wanted, size=found.size, new=False)
         if options.size is not None and options.size != whole.size:
             raise UnexpectedSize(expected=options.size, actual=whole.size)
         digest = await digest_of(whole.data, algorithm=options.algorithm if wanted is None else wanted.algorithm)
         if wanted is not None and digest != wanted:
             raise UnexpectedDigest(expected=wanted, actual=digest)
+        await enter(digest)
         options.report("write", whole.name, whole.size, whole.size)
         new = await self.store(digest, whole.data, options.labels)
         options.report("commit", whole.name, whole.size, whole.size)
@@ -156,16 +183,92 @@ class Blobs:
 
         What is there is compared, or replaced if it was not written by a store: another program may have put other bytes at the key.
         """
-        if labels and not await self.has(digest):
-            await self.announce(digest, labels)
         size = memoryview(data).nbytes
-        try:
-            await self._requests.put(blob_key(digest), data, create=True)
-        except Taken:
-            if not await self.is_whole(digest, data):
-                await self.replace(digest, lambda: self._requests.put(blob_key(digest), data, create=False))
-            return None
-        return await self.added(digest, size, labels)
+
+        async def write() -> Info | None:
+            if labels and not await self.has(digest):
+                await self.announce(digest, labels)
+            try:
+                await self._requests.put(blob_key(digest), data, create=True)
+            except Taken:
+                if not await self.is_whole(digest, data):
+                    await self.replace(digest, lambda: self._requests.put(blob_key(digest), data, create=False))
+                return None
+            return await self.added(digest, size, labels)
+
+        return await self.publish(digest, write, lambda: register(self._requests, digest, data))
+
+    async def publish(
+        self,
+        digest: Digest,
+        write: Callable[[], Awaitable[Info | None]],
+        note_names: Callable[[], Awaitable[bool]],
+    ) -> Info | None:
+        """Store or find a blob, and wait until no collection removes it.
+
+        Args:
+            digest: the blob.
+            write: stores it; returns its info, or None if it is stored already.
+            note_names: notes what it names; returns whether it names anything.
+        """
+        new: Info | None = None
+        while True:
+            since = await self._watch.begin()
+            is_document = await note_names()
+            made = await write()
+            new = new or made
+            labels = NO_LABELS if made is None else made.labels
+
+            async def again(labels: Labels = labels, size: int = 0 if made is None else made.size) -> None:
+                # A collection that removed an older blob at this key may have removed these, too.
+                await note_names()
+                if labels:
+                    await self.added(digest, size, labels)
+
+            if await self._settle(
+                since, digest, is_wide=is_document, is_found=made is None, labels=labels, again=again
+            ):
+                break
+        if new is not None:
+            self._events.publish("created", digest=digest, size=new.size, labels=new.labels)
+        return new
+
+    async def find(self, digest: Digest, size: int | None = None) -> Object | None:
+        """Return the object of a blob, with that size if one is given, from now on protected as if it had just been stored."""
+        while True:
+            since = await self._watch.begin()
+            try:
+                found = await self.look(digest)
+            except NotFound:
+                return None
+            if size not in {None, found.size}:
+                return None
+            if await self._settle(since, digest, is_wide=True, is_found=True):
+                return found
+
+    async def _settle(
+        self,
+        since: Seen,
+        digest: Digest,
+        *,
+        is_wide: bool,
+        is_found: bool,
+        labels: Labels = NO_LABELS,
+        again: Callable[[], Awaitable[None]] | None = None,
+    ) -> bool:
+        """Return whether a blob that was stored or found stays. If not, a collection may have removed it meanwhile."""
+        if is_found and since.number:
+            await self._notes.remove(digest)
+        notes = [Note(kind="stored", digest=str(digest)), *_label_notes(digest, labels)]
+        if not await self._watch.settle(since, notes, is_wide=is_wide):
+            return True
+        if is_found and not since.number:
+            return False
+        if not await self.has(digest):
+            return False
+        if again is not None:
+            await again()
+        return True
 
     async def is_whole(self, digest: Digest, data: Buffer) -> bool:
         """Return whether the object at a digest has these bytes, as far as that is worth a request."""
@@ -204,7 +307,7 @@ class Blobs:
             await self._labels.change(label_name(digest), edit)
 
     async def added(self, digest: Digest, size: int, labels: Labels, found: Object | None = None) -> Info:
-        """Return the info of a blob that was just stored, with the labels of who stored it, after reporting it."""
+        """Return the info of a blob that was just stored, with the labels of who stored it."""
         record = None
         if found is None and labels:
             found = await self.look(digest)
@@ -212,7 +315,6 @@ class Blobs:
             # Several may have announced labels for it; those count of the one that stored it.
             value = LabelValue(labels=dict(labels), at=to_time(found.modified_ns), blob=_identity(found))
             record = await self._labels.change(label_name(digest), lambda _: value)
-        self._events.publish("created", digest=digest, size=size, labels=labels)
         return _info(digest, found or Object(blob_key(digest), size, None, time.time_ns()), record)
 
     async def _bind(self, digest: Digest, found: Object) -> None:
@@ -222,9 +324,14 @@ class Blobs:
 
         await self._labels.change(label_name(digest), edit)
 
-    def report_deleted(self, digest: Digest, reason: Literal["deleted", "quarantined"]) -> None:
+    def report_deleted(self, digest: Digest, reason: Literal["deleted", "quarantined", "collected"]) -> None:
         """Report that a blob is no longer stored."""
         self._events.publish("deleted", digest=digest, reason=reason)
+
+
+def _label_notes(digest: Digest, labels: Labels) -> list[Note]:
+    """Return what a collection must know of labels that were set."""
+    return [Note(kind="labels", digest=str(digest))] if any(key.startswith(_PREFIX) for key in labels) else []
 
 
 def _identity(found: Object) -> str:

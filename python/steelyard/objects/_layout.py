@@ -6,6 +6,15 @@
 | ``blobs/<algorithm>/<encoded>`` | a blob, and nothing else |
 | ``labels/<algorithm>/<encoded>/<number>`` | a version of the labels of that blob |
 | ``images/<SHA-256 of the name>/<number>`` | a version of an image name |
+| ``documents/<algorithm>/<encoded>`` | what that blob names, if it is a document |
+| ``leases/<SHA-256 of the ID>/<number>`` | a version of a lease |
+| ``leased/<token of the lease>/blobs/<algorithm>/<encoded>`` | nothing: the lease protects that blob |
+| ``leased/<token of the lease>/refs/<SHA-256 of the ref>`` | the ref of an ingest that the lease protects |
+| ``notes/<algorithm>/<encoded>/<time>-<time of the blob>`` | nothing: since when that blob is known as garbage |
+| ``collecting/<number>/begin``, ``beat``, ``batch-<number>``, ``end`` | a garbage collection |
+| ``protected/<number of a collection>/<random>`` | what writers rely on while it runs |
+| ``settings/collect/<number>`` | a version of the times of collections |
+| ``collector.json`` | the program that collects, if it is not a store |
 | ``quarantine/<algorithm>/<encoded>-<random>`` | the bytes of a damaged blob |
 | ``probe/<random>`` | objects of the check at open; removed at its end |
 """
@@ -20,16 +29,26 @@ from steelyard.errors import InvalidArgument
 
 __all__ = (
     "BLOBS",
+    "COLLECTING",
+    "COLLECTOR",
+    "DOCUMENTS",
     "FORMAT",
     "IMAGES",
     "LABELS",
+    "LEASED",
+    "LEASES",
     "MARKER",
+    "NOTES",
+    "PROTECTED",
     "QUARANTINE",
+    "SETTINGS",
     "blob_key",
     "damaged_at",
     "damaged_key",
     "digest_at",
-    "image_name",
+    "digest_named",
+    "document_key",
+    "hashed",
     "label_name",
 )
 
@@ -39,6 +58,14 @@ BLOBS = "blobs/"
 LABELS = "labels/"
 IMAGES = "images/"
 QUARANTINE = "quarantine/"
+DOCUMENTS = "documents/"
+LEASES = "leases/"
+LEASED = "leased/"
+NOTES = "notes/"
+COLLECTING = "collecting/"
+PROTECTED = "protected/"
+COLLECTOR = "collector.json"
+SETTINGS = "settings/"
 
 
 def blob_key(digest: Digest) -> str:
@@ -46,9 +73,19 @@ def blob_key(digest: Digest) -> str:
     return f"{BLOBS}{label_name(digest)}"
 
 
+def document_key(digest: Digest) -> str:
+    """Return the key of what is noted of a document."""
+    return f"{DOCUMENTS}{label_name(digest)}"
+
+
 def digest_at(key: str) -> Digest | None:
     """Return the digest of the blob at a key, or None if the object is not ours."""
-    algorithm, _, encoded = key.removeprefix(BLOBS).partition("/")
+    return digest_named(key.removeprefix(BLOBS))
+
+
+def digest_named(name: str) -> Digest | None:
+    """Return the digest of a name as `label_name` returns them, or None for another one."""
+    algorithm, _, encoded = name.partition("/")
     try:
         return Digest.parse(f"{algorithm}:{encoded}")
     except InvalidArgument:
@@ -70,6 +107,6 @@ def label_name(digest: Digest) -> str:
     return f"{digest.algorithm.value}/{digest.encoded}"
 
 
-def image_name(name: str) -> str:
-    """Return the name of the record of an image name: image names may be longer than a key, and differ in case only."""
+def hashed(name: str) -> str:
+    """Return the part of a key for an image name, a lease or a ref: they may be longer than a key, and differ in case only."""
     return hashlib.sha256(name.encode()).hexdigest()

@@ -16,9 +16,10 @@ from steelyard.filters import image_fields
 from steelyard.filters._async import choose, compiled
 from steelyard.model import Descriptor, Image, Labels
 from steelyard.names import ImageNames, check_held, check_name, split_fieldpaths
-from steelyard.objects._layout import image_name
+from steelyard.objects._layout import hashed
 from steelyard.objects._records import KEEP, Keep, Record, Records
 from steelyard.objects._values import NameValue, after
+from steelyard.objects._watch import Note, Watch
 from steelyard.options import check_size
 
 __all__ = ("ObjectImageNames",)
@@ -34,11 +35,13 @@ class ObjectImageNames(ProcessBound, ImageNames):
 
     Args:
         records: has the names.
+        watch: looks at collections.
         events: gets the events of the names.
     """
 
-    def __init__(self, records: Records[NameValue], events: EventSource) -> None:
+    def __init__(self, records: Records[NameValue], watch: Watch, events: EventSource) -> None:
         self._records = records
+        self._watch = watch
         self._events = events
 
     async def create(self, name: str, target: Descriptor, *, labels: Mapping[str, str] | None = None) -> Image:
@@ -109,7 +112,7 @@ class ObjectImageNames(ProcessBound, ImageNames):
         await self._edit(name, edit)
 
     async def _look(self, name: str) -> Image | None:
-        return _image(await self._records.read(image_name(check_name(name))))
+        return _image(await self._records.read(hashed(check_name(name))))
 
     async def _change(self, name: str, edit: Callable[[Image | None], Image]) -> Image:
         changed = await self._edit(name, edit)
@@ -127,8 +130,12 @@ class ObjectImageNames(ProcessBound, ImageNames):
                 return None
             return KEEP if new == old else NameValue.of(new)
 
-        await self._records.change(image_name(check_name(name)), changed)
+        key = hashed(check_name(name))
+        since = await self._watch.begin()
+        await self._records.change(key, changed)
         old, new = seen
+        if new is not None and new != old:
+            await self._watch.settle(since, [Note(kind="root", digest=str(new.target.digest))], is_wide=True)
         if new != old:
             self._publish(old, new)
         return new

@@ -104,6 +104,16 @@ class Records(Generic[ValueT]):
             except Missing:
                 continue  # a newer one was made meanwhile, and this one removed
 
+    async def is_newest(self, record: Record[ValueT]) -> bool:
+        """Return whether a version is still the newest one, with one request."""
+        there = await self._versions(record.name)
+        return bool(there) and _number_of(there[-1].key) == record.number
+
+    async def erase(self, name: str) -> None:
+        """Remove all versions of a record that no other client changes, or that has been removed for a day."""
+        for each in await self._versions(name):
+            await self._requests.delete(each.key)
+
     async def change(
         self,
         name: str,

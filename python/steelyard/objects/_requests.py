@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeVar
 
 import anyio
@@ -137,6 +137,15 @@ class Requests:
     async def delete(self, key: str) -> None:
         """Remove an object, if it exists."""
         await self._done(lambda: self._client.delete(self._prefix + key))
+
+    async def sign_removals(self, keys: Iterable[str], *, seconds: int) -> list[str]:
+        """Sign removals of objects, which the server refuses when their time has passed. No request is made."""
+        full = [self._prefix + key for key in keys]
+        return await self._done(lambda: self._client.sign_removals(full, seconds=seconds))
+
+    async def remove_signed(self, signed: str) -> None:
+        """Remove an object by a signed removal, if it exists; `ServerRefused` if its time has passed. It is tried once."""
+        await self._done(lambda: self._client.remove(signed))
 
     async def page(self, prefix: str, *, after: str | None = None) -> tuple[list[Object], bool]:
         """Return up to 1,000 objects whose keys begin with `prefix`, in order and after `after`; and whether there are more."""

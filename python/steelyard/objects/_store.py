@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import AsyncGenerator, Iterable
+from contextlib import suppress
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -20,22 +21,39 @@ from steelyard._runtime.refqueue import share_queue
 from steelyard.base import BaseStore
 from steelyard.content._put_many import UntilEnded
 from steelyard.digest import Algorithm, Digest
-from steelyard.errors import AlreadyExists, DataCorrupt, FailedPrecondition, NotFound, ServerRefused, Unsupported
+from steelyard.errors import (
+    AlreadyExists,
+    DataCorrupt,
+    FailedPrecondition,
+    ServerRefused,
+    SteelyardError,
+    Unsupported,
+)
 from steelyard.events import Events, EventSource
+from steelyard.leases import check_lease
 from steelyard.local import LocalStore
-from steelyard.model import Descriptor, Info, OnProgress, PutManyResult, PutResult, Source, Sources, Status, Verified
-from steelyard.objects._address import ObjectAddress
-from steelyard.objects._blobs import Blobs
-from steelyard.objects._credentials import Settings, client_options
-from steelyard.objects._layout import IMAGES
+from steelyard.model import (
+    Descriptor,
+    Info,
+    Labels,
+    OnProgress,
+    PutManyResult,
+    PutResult,
+    Source,
+    Sources,
+    Status,
+    Verified,
+)
+from steelyard.objects._address import ObjectAddress, default_spool
+from steelyard.objects._credentials import client_options
+from steelyard.objects._leases import DEFAULT_EXPIRES, ObjectLeases
 from steelyard.objects._marker import check_marker
 from steelyard.objects._names import ObjectImageNames
+from steelyard.objects._parts import Parts
 from steelyard.objects._reader import ObjectReader, read_whole
-from steelyard.objects._records import Records
 from steelyard.objects._requests import Requests
 from steelyard.objects._upkeep import Upkeep
 from steelyard.objects._uploads import SMALL, Sealed, Uploads
-from steelyard.objects._values import NameValue
 from steelyard.objects._verify import Verification, verify, verify_all
 from steelyard.objects._writer import ObjectWriter
 from steelyard.options import CommitOptions, IngestOptions, PutOptions
@@ -45,29 +63,6 @@ __all__ = ("ObjectStore",)
 
 _PUTS_AT_ONCE = 64
 """Sources of `put_many` at a time, unless the caller says otherwise."""
-
-
-class _Open:
-    """The parts of an open store."""
-
-    def __init__(self, spool: LocalStore, requests: Requests, uploads: Uploads, events: EventSource) -> None:
-        self.spool, self.requests, self.uploads = spool, requests, uploads
-        self.blobs = Blobs(requests, events)
-        self.names = ObjectImageNames(Records(requests, IMAGES, NameValue), events)
-
-    async def commit(self, sealed: Sealed, options: CommitOptions) -> Info | None:
-        """Make sealed bytes a blob, and return its info, or None if it is stored already."""
-        if sealed.size <= SMALL:
-            return await self.blobs.store(sealed.digest, await run(sealed.read), options.labels)
-        try:
-            there = await self.blobs.look(sealed.digest)
-        except NotFound:
-            await self.blobs.announce(sealed.digest, options.labels)
-            found = await self.uploads.send(sealed)
-            return await self.blobs.added(sealed.digest, sealed.size, options.labels, found)
-        if not there.is_ours or there.size != sealed.size:
-            await self.blobs.replace(sealed.digest, partial(self.uploads.send, sealed))
-        return None
 
 
 class ObjectStore(ProcessBound, Upkeep, BaseStore):
@@ -107,11 +102,12 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         timeout: int = 60,
     ) -> None:
         self._address = ObjectAddress.parse(address)
-        self._root = Path(spool) if spool is not None else _default_spool(self._address)
+        self._root = Path(spool) if spool is not None else default_spool(self._address)
         self._read_only, self._retries, self._timeout = read_only, retries, timeout
         self._events = EventSource()
         self._verified = Verification(self._root / "verified")
-        self._opened: _Open | None = None
+        self._opened: Parts | None = None
+        self._has_opened = False
         self._process = UNBOUND
 
     @property
@@ -136,7 +132,7 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
             return self
         options = await run(client_options, self._address)
         try:
-            client = await run(_client, options, self._retries, self._timeout)
+            client = await run(partial(ObjectClient, options, retries=self._retries, timeout=self._timeout))
         except RequestFailed as failed:
             raise ServerRefused(self.address, reason=failed.args[2]) from None
         prefix = f"{self._address.prefix}/" if self._address.prefix else ""
@@ -149,13 +145,14 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
             raise
         share_queue(self, spool)
         uploads = Uploads(requests, self._root / "uploads")
-        self._opened, self._process = _Open(spool, requests, uploads, self._events), Process()
+        self._opened, self._process = Parts(spool, requests, uploads, self._events), Process()
+        self._has_opened = True
         return self
 
     async def aclose(self) -> None:
         """Close all writers; ingests are kept. A second call does nothing."""
         opened, self._opened = self._opened, None
-        if opened is not None:
+        if opened is not None and self._has_opened:
             try:
                 await opened.spool.aclose()
             finally:
@@ -166,6 +163,31 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
     def images(self) -> ObjectImageNames:
         """The image names; see `steelyard.names`."""
         return self._require().names
+
+    @property
+    def leases(self) -> ObjectLeases:
+        """The leases; see `steelyard.leases`."""
+        return self._require().leases
+
+    def with_lease(self, lease: str) -> Self:
+        """Return this store with a lease; see `Store.with_lease`. It closes with this one."""
+        leased = type(self).__new__(type(self))
+        vars(leased).update(vars(self), _lease=check_lease(lease), _has_opened=False)
+        share_queue(leased, self)
+        return leased
+
+    async def _begin_lease(self, lease: str, labels: Labels, expires: timedelta | None) -> None:
+        opened = self._changeable("leases")
+        await opened.leases.begin(lease, labels, DEFAULT_EXPIRES if expires is None else expires)
+
+    async def _end_lease(self, lease: str) -> None:
+        with suppress(SteelyardError):  # it ends by its time, then
+            await self._require().leases.end(lease)
+
+    async def _enter(self, digest: Digest) -> None:
+        """Enter a blob into the lease of this store, if it has one."""
+        if self._lease is not None:
+            await self._require().leases.enter(self._lease, digests=[digest])
 
     def events(self, *filters: str, buffer: int = 4096) -> Events:
         """Iterate over the changes of this store object; see `Store.events`."""
@@ -199,6 +221,9 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         """Start or resume an ingest in the spool; see `Ingester.writer`."""
         opened = self._changeable("writer")
         options = IngestOptions.parse(ref, size=size, expected=expected, algorithm=algorithm)
+        if self._lease is not None:
+            entered = [] if options.expected is None else [options.expected]
+            await opened.leases.enter(self._lease, digests=entered, refs=[ref])
         local = await opened.spool.writer(
             ref, size=options.size, expected=options.expected, algorithm=options.algorithm
         )
@@ -211,7 +236,7 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
 
     async def _check_absent(self, ref: str, options: IngestOptions) -> None:
         """Raise AlreadyExists, and drop the ingest, if the expected blob is stored."""
-        if options.expected is not None and await self._require().blobs.has(options.expected, options.size):
+        if options.expected is not None and await self._require().blobs.find(options.expected, options.size):
             await self._end(ref)
             raise AlreadyExists(options.expected)
 
@@ -219,6 +244,7 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         """Make sealed bytes a blob, and remove their ingest."""
         opened = self._require()
         assert sealed.name is not None  # noqa: S101  # the ref of an ingest
+        await self._enter(sealed.digest)
         info = await opened.commit(sealed, options)
         await self._end(sealed.name)
         if info is None:
@@ -230,6 +256,12 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         opened = self._require()
         await opened.uploads.forget(ref)
         await opened.spool.abort(ref)
+        await self._leave(refs=[ref])
+
+    async def _leave(self, *, digests: Iterable[Digest] = (), refs: Iterable[str] = ()) -> None:
+        """Take what is gone out of the lease of this store, if it has one."""
+        if self._lease is not None:
+            await self._require().leases.leave(self._lease, digests=digests, refs=refs)
 
     # Manager
 
@@ -258,6 +290,7 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         """Delete a blob and its labels; see `Manager.delete`."""
         blobs, name = self._changeable("delete").blobs, Digest.parse(digest)
         await blobs.delete(name)
+        await self._leave(digests=[name])
         blobs.report_deleted(name, "deleted")
 
     # IngestManager
@@ -276,6 +309,7 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         opened = self._changeable("abort")
         await opened.spool.abort(ref)
         await opened.uploads.discard(ref)
+        await self._leave(refs=[ref])
 
     # Store
 
@@ -285,7 +319,7 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         if options.ref is None:
             whole = await small(source, most=SMALL)
             if whole is not None:
-                return await opened.blobs.put(whole, options)
+                return await opened.blobs.put(whole, options, self._enter)
         return await super()._put(source, options)
 
     def _put_many(
@@ -342,24 +376,15 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
             on_progress=on_progress,
         )
 
-    def _parts(self, change: str | None = None) -> _Open:
+    def _parts(self, change: str | None = None) -> Parts:
         return self._require() if change is None else self._changeable(change)
 
-    def _require(self) -> _Open:
+    def _require(self) -> Parts:
         if self._opened is None:
             raise FailedPrecondition(f"store {self.address}: not open; use it in `async with`")
         return self._opened
 
-    def _changeable(self, operation: str) -> _Open:
+    def _changeable(self, operation: str) -> Parts:
         if self._read_only:
             raise Unsupported(self.address, operation=f"{operation} in a store that is open read-only")
         return self._require()
-
-
-def _client(options: Settings, retries: int, timeout: int) -> ObjectClient:
-    return ObjectClient(options, retries=retries, timeout=timeout)
-
-
-def _default_spool(address: ObjectAddress) -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "steelyard" / "spool" / hashlib.sha256(str(address).encode()).hexdigest()[:16]

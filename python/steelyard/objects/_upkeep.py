@@ -1,11 +1,11 @@
-"""The calls for who operates a store: its server, its size, its unfinished uploads, its damaged copies."""
+"""The calls for who operates a store: its server, its size, its unfinished uploads, its damaged copies, its collections."""
 
 from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator
-from datetime import datetime
+from collections.abc import AsyncGenerator, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -13,8 +13,10 @@ import msgspec
 
 from steelyard._runtime.calls import run
 from steelyard._runtime.concurrent import map_concurrently
+from steelyard.collection import CollectDefaults, Collected, CollectOptions, Reason
 from steelyard.digest import Digest
 from steelyard.local import LocalStore, StoreStats
+from steelyard.objects._collection import Collection
 from steelyard.objects._layout import BLOBS, QUARANTINE, damaged_at, digest_at
 from steelyard.objects._marker import check_file
 from steelyard.objects._probe import ServerCheck, kept_check
@@ -64,19 +66,42 @@ class Parts(Protocol):
     spool: LocalStore
     requests: Requests
     uploads: Uploads
+    collection: Collection
 
 
 class Upkeep(ABC):
-    """The calls of `ObjectStore` that are no part of `Store`."""
+    """The calls of `ObjectStore` that are no part of `Store`, and the hooks of its collections."""
 
     @property
     @abstractmethod
     def spool(self) -> Path:
         """The directory of unfinished ingests."""
 
+    @property
+    @abstractmethod
+    def read_only(self) -> bool:
+        """Whether the store was opened read-only."""
+
     @abstractmethod
     def _parts(self, change: str | None = None) -> Parts:
         """Return the parts of the store, which must be open; and not read-only, if the call `change` changes something."""
+
+    # Collections
+
+    async def _collect(self, options: CollectOptions) -> Collected:
+        parts = self._parts(None if options.dry_run else "collect")
+        return await parts.collection.collect(options)
+
+    async def _collect_defaults(self, grace: timedelta | None, ingest_age: timedelta | None) -> CollectDefaults:
+        parts = self._parts(None if grace is ingest_age is None else "set_collect_defaults")
+        return await parts.collection.defaults(grace, ingest_age)
+
+    async def _reasons(self, digests: Sequence[Digest]) -> dict[Digest, Reason]:
+        return await self._parts().collection.reasons(digests)
+
+    async def _serve(self, collector: str | None) -> None:
+        if not self.read_only:  # else nothing changes through this store object
+            await self._parts().collection.serve(collector)
 
     async def check(self) -> ServerCheck | None:
         """Return the result of the check of the server that this spool keeps, or None. The store need not be open.

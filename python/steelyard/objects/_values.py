@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from steelyard.collection import CollectDefaults
 from steelyard.digest import Digest
-from steelyard.model import Descriptor, Image, Labels
+from steelyard.model import Descriptor, Image, Labels, Lease
 
-__all__ = ("LabelValue", "NameValue", "after", "to_time")
+__all__ = ("DefaultsValue", "LabelValue", "LeaseValue", "NameValue", "after", "to_time")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -77,6 +78,52 @@ class NameValue(msgspec.Struct, frozen=True, kw_only=True):
             created_at=self.created_at,
             updated_at=self.updated_at,
             labels=Labels(self.labels),
+        )
+
+
+class LeaseValue(msgspec.Struct, frozen=True, kw_only=True):
+    """A lease.
+
+    Attributes:
+        id: its ID.
+        token: a random part of the keys of what it protects: a lease that is created again under the same ID has another one.
+        created_at: when it was created, by the clock of who did.
+        expires: the time after which it ends, in seconds.
+        labels: its labels.
+    """
+
+    id: str
+    token: str
+    created_at: datetime
+    expires: float
+    labels: dict[str, str]
+
+    def lease(self) -> Lease:
+        """Return the lease."""
+        expires_at = self.created_at + timedelta(seconds=self.expires)
+        return Lease(id=self.id, created_at=self.created_at, expires_at=expires_at, labels=Labels(self.labels))
+
+
+class DefaultsValue(msgspec.Struct, frozen=True, kw_only=True):
+    """The times of collections that are told no others.
+
+    Attributes:
+        grace, ingest_age: see `CollectDefaults`; in microseconds.
+    """
+
+    grace: int
+    ingest_age: int
+
+    @classmethod
+    def of(cls, times: CollectDefaults) -> DefaultsValue:
+        """Return what is stored of times."""
+        microsecond = timedelta(microseconds=1)
+        return cls(grace=times.grace // microsecond, ingest_age=times.ingest_age // microsecond)
+
+    def times(self) -> CollectDefaults:
+        """Return the times."""
+        return CollectDefaults(
+            grace=timedelta(microseconds=self.grace), ingest_age=timedelta(microseconds=self.ingest_age)
         )
 
 

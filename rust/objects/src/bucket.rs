@@ -76,6 +76,30 @@ impl Bucket {
         Ok(Server { name: text("server"), now_ns: now.and_then(|now| now.timestamp_nanos_opt()) })
     }
 
+    /// Sign removals; see `Operation::SignRemovals`.
+    pub(crate) async fn sign_removals(&self, keys: &[String], seconds: u64) -> Result<Vec<String>> {
+        let paths = keys.iter().map(|key| path(key)).collect::<Result<Vec<_>>>()?;
+        let signed = self.store.signed_urls(Method::DELETE, &paths, Duration::from_secs(seconds)).await?;
+        Ok(signed.into_iter().map(Into::into).collect())
+    }
+
+    /// Remove an object by a signed removal; see `Operation::Remove`.
+    pub(crate) async fn remove(&self, signed: &str) -> Result<()> {
+        let mut request = HttpRequest::new(HttpRequestBody::empty());
+        *request.method_mut() = Method::DELETE;
+        // Its query has the signature, which belongs into no message.
+        let invalid = |_| Error::new(Kind::Invalid, "a signed removal: not a URL");
+        *request.uri_mut() = signed.parse().map_err(invalid)?;
+        let unanswered = |_| Error::new(Kind::Unreachable, "a signed removal: the server did not answer");
+        let answer = self.http()?.execute(request).await.map_err(unanswered)?;
+        let (parts, body) = answer.into_parts();
+        let body = body.bytes().await.map_err(unanswered)?;
+        match parts.status.as_u16() {
+            200..300 | 404 => Ok(()),
+            status => Err(Error::of_answer(status, &String::from_utf8_lossy(&body))),
+        }
+    }
+
     /// Send a request for the bucket; again if the server does not answer or has an error of its own.
     async fn ask(&self, method: Method, query: &[(&str, String)]) -> Result<Answer> {
         let mut pause = FIRST_PAUSE;
@@ -136,6 +160,11 @@ impl Answer {
     fn error(&self) -> Error {
         Error::of_answer(self.status, &self.body)
     }
+}
+
+/// The path of a key.
+pub(crate) fn path(key: &str) -> Result<Path> {
+    Path::parse(key).map_err(|error| Error::new(Kind::Invalid, error.to_string()))
 }
 
 /// A number by chance; a generator of random numbers would be one dependency more.

@@ -9,14 +9,13 @@ use bytes::Bytes;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum, S3ConditionalPut};
 use object_store::list::{PaginatedListOptions, PaginatedListStore as _};
 use object_store::multipart::{MultipartStore as _, PartId};
-use object_store::path::Path;
 use object_store::{
     Attribute, AttributeValue, Attributes, BackoffConfig, ClientOptions, GetOptions, GetRange, GetResult, ObjectMeta,
     ObjectStore as _, ObjectStoreExt as _, PutMode, PutMultipartOptions, PutOptions, PutPayload, RetryConfig,
 };
 use steelyard_core::sys::ProcessBound;
 
-use crate::bucket::{Bucket, LONGEST_PAUSE};
+use crate::bucket::{Bucket, LONGEST_PAUSE, path};
 use crate::error::{Error, Kind, Result};
 use crate::operation::{Meta, Operation, Outcome, Page, Payload};
 use crate::request::{Ending, Request};
@@ -151,6 +150,8 @@ async fn perform(bucket: &Bucket, operation: Operation) -> Result<Outcome> {
             }
             Outcome::Done
         }
+        Operation::SignRemovals { keys, seconds } => Outcome::Texts(bucket.sign_removals(&keys, seconds).await?),
+        Operation::Remove { url } => bucket.remove(&url).await.map(|()| Outcome::Done)?,
         Operation::List { prefix, after, limit } => {
             let options =
                 PaginatedListOptions { offset: after, max_keys: Some(limit), ..PaginatedListOptions::default() };
@@ -205,10 +206,6 @@ async fn read(data: Payload) -> Result<Bytes> {
     });
     let read = reading.await.map_err(|_| Error::new(Kind::Cancelled, "the read was cancelled"))?;
     read.map_err(|error| Error::new(Kind::File(error.raw_os_error().unwrap_or(5)), error.to_string()))
-}
-
-fn path(key: &str) -> Result<Path> {
-    Path::parse(key).map_err(|error| Error::new(Kind::Invalid, error.to_string()))
 }
 
 /// The metadata of objects of this crate. An object that another program writes at the same key lacks it.

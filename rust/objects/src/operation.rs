@@ -36,6 +36,18 @@ pub enum Operation {
         /// Its key.
         key: String,
     },
+    /// Sign removals of objects, which the server refuses when their time has passed. No request is made.
+    SignRemovals {
+        /// The keys.
+        keys: Vec<String>,
+        /// How long they are valid from now on, by the clock of this machine, in seconds.
+        seconds: u64,
+    },
+    /// Remove an object by a signed removal; one that does not exist is no error. It is tried once.
+    Remove {
+        /// The signed removal.
+        url: String,
+    },
     /// List objects in the order of their keys.
     List {
         /// Their keys begin so.
@@ -207,6 +219,8 @@ pub enum Outcome {
     Done,
     /// The tag of the object that was written, the ID of an upload, or what `Complete` needs of a part.
     Text(String),
+    /// Signed removals, in order.
+    Texts(Vec<String>),
     /// An object and bytes of it.
     Object(Meta, Bytes),
     /// An object.

@@ -79,6 +79,18 @@ impl ObjectClient {
         self.start(Operation::Delete { key })
     }
 
+    /// Sign removals of objects that the server refuses after some seconds; they are returned in order. No request is made.
+    #[pyo3(signature = (keys, /, *, seconds))]
+    fn sign_removals(&self, keys: Vec<String>, seconds: u64) -> PyResult<ObjectRequest> {
+        self.start(Operation::SignRemovals { keys, seconds })
+    }
+
+    /// Remove an object by a signed removal, if it exists. It is tried once.
+    #[pyo3(signature = (url, /))]
+    fn remove(&self, url: String) -> PyResult<ObjectRequest> {
+        self.start(Operation::Remove { url })
+    }
+
     /// List objects in order; their rows are returned, and whether there are more.
     #[pyo3(signature = (prefix, /, *, after=None, limit=1000))]
     fn list(&self, prefix: String, after: Option<String>, limit: usize) -> PyResult<ObjectRequest> {
@@ -177,6 +189,7 @@ impl ObjectRequest {
         Ok(match outcome {
             Outcome::Done => py.None(),
             Outcome::Text(text) => text.into_pyobject(py)?.into_any().unbind(),
+            Outcome::Texts(texts) => texts.into_pyobject(py)?.into_any().unbind(),
             Outcome::Meta(meta) => row(meta).into_pyobject(py)?.into_any().unbind(),
             Outcome::Object(meta, data) => (row(meta), PyBytes::new(py, &data)).into_pyobject(py)?.into_any().unbind(),
             Outcome::Page(page) => {

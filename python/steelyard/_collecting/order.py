@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from heapq import heappop, heappush
 
+from steelyard._collecting.marks import Graph
+from steelyard._collecting.pace import Pace
 from steelyard.digest import Digest
-from steelyard.memory._blob import Blob
-from steelyard.memory._mark import Graph
-from steelyard.memory._pace import Pace
 
 __all__ = ("Order",)
 
@@ -17,13 +16,11 @@ class Order:
     """Gives blobs in the order in which they go. Blobs that name each other in a cycle come together.
 
     Args:
-        blobs: the blobs that may be given.
         graph: what blobs name.
         pace: the pace of the task.
     """
 
-    def __init__(self, blobs: Mapping[Digest, Blob], graph: Graph, pace: Pace) -> None:
-        self._blobs = blobs
+    def __init__(self, graph: Graph, pace: Pace) -> None:
         self._graph = graph
         self._pace = pace
         self._left: dict[Digest, float] = {}  # with their last uses
@@ -33,9 +30,9 @@ class Order:
         self._ready: list[tuple[float, Digest]] = []
         self._oldest: Iterator[tuple[float, Digest]] | None = None
 
-    def add(self, digest: Digest) -> None:
-        """Add a blob, before the others are given."""
-        self._left[digest] = self._blobs[digest].used
+    def add(self, digest: Digest, used: float) -> None:
+        """Add a blob with the time of its last use, before the others are given."""
+        self._left[digest] = used
 
     async def link(self) -> None:
         """Find out which of the added blobs name each other."""
@@ -51,6 +48,11 @@ class Order:
         async for digest, used in self._pace.each(self._left.items()):
             if digest not in self._waiting:
                 heappush(self._ready, (used, digest))
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a blob can be given that no blob names which was given and not released."""
+        return bool(self._ready)
 
     async def next(self) -> list[Digest]:
         """Give the blobs that go next: one, or those of a cycle. None are left if there are none."""

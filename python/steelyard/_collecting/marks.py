@@ -1,26 +1,38 @@
-"""Marking what roots keep: the rules of `steelyard.collection`, over the blobs of a store in memory."""
+"""Marking what roots keep: the rules of `steelyard.collection`, for the stores whose collector is in Python."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+from steelyard._archive._references import References
+from steelyard._collecting.pace import Pace
 from steelyard.collection import Root
 from steelyard.digest import Digest
 from steelyard.errors import InvalidDigest
-from steelyard.memory._blob import Blob
-from steelyard.memory._documents import Documents
-from steelyard.memory._pace import Pace
 from steelyard.model import Labels
 
-__all__ = ("EXPIRE", "FLAT", "ROOT", "Entry", "Graph", "Marks", "Warnings", "has_passed", "now_at_least")
+__all__ = (
+    "EXPIRE",
+    "FLAT",
+    "REFERENCE",
+    "ROOT",
+    "Documents",
+    "Entry",
+    "Graph",
+    "Marks",
+    "Warnings",
+    "expiry_of",
+    "has_passed",
+    "now_at_least",
+)
 
 ROOT = "containerd.io/gc.root"
 EXPIRE = "containerd.io/gc.expire"
 FLAT = "containerd.io/gc.flat"
-_REFERENCE = "containerd.io/gc.ref.content"
+REFERENCE = "containerd.io/gc.ref.content"
 
 _MOST = 100
 """The most warnings of a collection."""
@@ -83,17 +95,27 @@ class Entry(NamedTuple):
     is_document: bool = False
 
 
+class Documents(Protocol):
+    """The references of documents, also of those that are no longer stored."""
+
+    def named_by(self, digest: Digest, /) -> References:
+        """Return what a document names."""
+
+    def referrers_of(self, digest: Digest, /) -> Iterator[Digest]:
+        """Yield the stored documents of which a blob is the subject."""
+
+
 class Graph:
     """The references of blobs.
 
     Args:
-        blobs: the stored blobs.
-        documents: what documents name; also documents that are no longer stored.
+        labels_of: returns the labels of a blob, none for one that is not stored.
+        documents: what documents name.
         warnings: where malformed references are reported.
     """
 
-    def __init__(self, blobs: Mapping[Digest, Blob], documents: Documents, warnings: Warnings) -> None:
-        self._blobs = blobs
+    def __init__(self, labels_of: Callable[[Digest], Labels], documents: Documents, warnings: Warnings) -> None:
+        self._labels_of = labels_of
         self._documents = documents
         self._warnings = warnings
 
@@ -104,9 +126,8 @@ class Graph:
             self._warnings.add(f"blob {digest}: invalid digests that keep nothing: {document.invalid}")
         yield from document.blobs
         yield from document.subject
-        blob = self._blobs.get(digest)
-        for key, value in {} if blob is None else blob.info.labels.items():
-            if key == _REFERENCE or key.startswith((f"{_REFERENCE}.", f"{_REFERENCE}/")):
+        for key, value in self._labels_of(digest).items():
+            if key == REFERENCE or key.startswith((f"{REFERENCE}.", f"{REFERENCE}/")):
                 try:
                     yield Digest.parse(value)
                 except InvalidDigest:

@@ -1,0 +1,265 @@
+"""A collection that is under way: its objects at the server, and the removal of blobs in batches that writers see."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Literal
+from uuid import uuid4
+
+import anyio
+import msgspec
+
+from steelyard._runtime.concurrent import map_concurrently
+from steelyard.digest import Digest
+from steelyard.errors import CollectionBusy, CollectionRefused, ServerRefused, SteelyardError
+from steelyard.objects._layout import COLLECTING, PROTECTED, blob_key, document_key
+from steelyard.objects._requests import Missing, Object, Requests, Taken
+from steelyard.objects._watch import Note, Seen, State, batch_key, decode_notes, server_time
+
+__all__ = ("SIGNED_FOR", "Run")
+
+SIGNED_FOR = 30
+"""Seconds for which a removal is signed: the server refuses it afterwards, also if this process was suspended meanwhile."""
+
+MOST_SKEW = 15
+"""The most seconds between the clocks of this machine and of the server, as the time of a signature is by the former."""
+
+SILENT_FOR = 120
+"""Seconds without a sign of life after which a collection counts as ended."""
+
+_BEAT = 20
+_AT_ONCE = 32
+_END = 10
+"""Seconds that a cancelled collection waits for requests that are on their way."""
+
+_SECOND = 10**9
+
+
+class _Begin(msgspec.Struct, frozen=True, kw_only=True):
+    """The content of the first object of a collection.
+
+    Attributes:
+        id: a random ID, by which a collection knows its own object after a lost answer.
+        host, process: who collects.
+    """
+
+    id: str
+    host: str
+    process: int
+
+
+class Run:
+    """A collection under way.
+
+    Args:
+        requests: the server.
+        number: its number.
+        begun: its first object.
+    """
+
+    def __init__(self, requests: Requests, number: int, begun: Object) -> None:
+        self._requests = requests
+        self.number = number
+        self.server_ns = begun.modified_ns
+        self._batch = 0
+        self._is_overtaken = False
+
+    @classmethod
+    async def begin(cls, requests: Requests, own: set[int]) -> Run:
+        """Begin a collection.
+
+        Args:
+            requests: the server.
+            own: the numbers of earlier collections of this object, all of which have ended; the new one is added.
+
+        Raises:
+            CollectionBusy: another one is under way.
+            CollectionRefused: the clocks of this machine and the server differ.
+        """
+        while True:
+            state = State.of(await requests.every(COLLECTING))
+            if not state.seen.is_over and state.seen.number not in own:
+                await _check_silent(requests, state)
+            number = state.seen.number + 1
+            key, wall_ns = f"{COLLECTING}{number:016d}/begin", _wall_ns()
+            content = msgspec.json.encode(_Begin(id=uuid4().hex, host=socket.gethostname(), process=os.getpid()))
+            try:
+                await requests.put(key, content, create=True)
+            except Taken:
+                if await _content(requests, key) != content:
+                    continue
+            own.add(number)
+            run = cls(requests, number, await requests.head(key))
+            try:
+                _check_clock(requests.address, run.server_ns, wall_ns, _wall_ns())
+                await run._clean_up()  # the same class
+            except BaseException:
+                await run.end()
+                raise
+            return run
+
+    async def _clean_up(self) -> None:
+        """Remove what earlier collections have left; batches whose removals may still be accepted stay."""
+        for each in await self._requests.every(COLLECTING):
+            number, _, name = each.key.removeprefix(COLLECTING).partition("/")
+            is_batch = name.startswith("batch-")
+            if number < f"{self.number:016d}" and not (is_batch and not self._is_expired(each)):
+                await self._requests.delete(each.key)
+        for each in await self._requests.every(PROTECTED):
+            if each.key < f"{PROTECTED}{self.number:016d}":
+                await self._requests.delete(each.key)
+
+    def _is_expired(self, batch: Object) -> bool:
+        return self.server_ns - batch.modified_ns >= SILENT_FOR * _SECOND
+
+    async def beat(self) -> None:
+        """Show that it is alive, until it is cancelled."""
+        while True:
+            await anyio.sleep(_BEAT)
+            with suppress(SteelyardError):
+                await self._requests.put(f"{COLLECTING}{self.number:016d}/beat", b"", create=False)
+
+    async def notes(self) -> list[Note]:
+        """Return what writers have noted since the last call."""
+        found: list[Note] = []
+        objects = await self._requests.every(f"{PROTECTED}{self.number:016d}/")
+
+        async def read(each: Object) -> None:
+            with suppress(Missing):
+                _, data = await self._requests.get(each.key)
+                found.extend(decode_notes(data))
+            # Read once: the marks have it from now on. So the next listing is short.
+            await self._requests.delete(each.key)
+
+        await map_concurrently(objects, read, concurrency=_AT_ONCE)
+        return found
+
+    async def remove(
+        self,
+        digests: Sequence[Digest],
+        follow: Callable[[list[Note]], Awaitable[object]],
+        is_kept: Callable[[Digest], bool],
+        is_document: Callable[[Digest], bool],
+        forget: Callable[[Digest, int], Awaitable[object]],
+    ) -> list[Digest]:
+        """Remove a batch of blobs, and return those that were removed.
+
+        Args:
+            digests: the blobs; none of them names another one, but in a cycle.
+            follow: gets what writers have noted, after the batch is visible to them.
+            is_kept: called then; returns whether a blob stays.
+            is_document: returns whether it is noted what a blob names.
+            forget: removes what else there is of a removed blob; it gets the time of the batch by the server's clock.
+
+        Raises:
+            CollectionBusy: another collection has taken over, as this one was suspended.
+            CollectionRefused: the clocks of this machine and the server differ.
+        """
+        self._batch += 1
+        key = batch_key(self.number, self._batch)
+        wall_ns, began = _wall_ns(), _since_boot()
+        keys = [key for digest in digests for key in (blob_key(digest), document_key(digest))]
+        signed = await self._requests.sign_removals(keys, seconds=SIGNED_FOR)
+        await self._requests.put(key, msgspec.json.encode(sorted(map(str, digests))), create=False)
+        is_answered = True
+        removed: list[Digest] = []
+        try:
+            state = State.of(await self._requests.every(COLLECTING))
+            self._check_latest(state)
+            batch = next(each for each in state.batches if each.key == key)
+            _check_clock(self._requests.address, batch.modified_ns, wall_ns, _wall_ns())
+            await follow(await self.notes())
+            going = [
+                (digest, removal, is_document(digest) and of_document)
+                for digest, removal, of_document in zip(digests, signed[::2], signed[1::2], strict=True)
+                if not is_kept(digest)
+            ]
+            for start in range(0, len(going), _AT_ONCE):
+                if _since_boot() - began > SIGNED_FOR / 2:
+                    break  # a slow server: the rest goes with a later batch
+                is_answered = False
+                # CANCEL: a removal that is on its way would be carried out after writers were told that the batch is over.
+                with anyio.move_on_after(_END, shield=True):
+                    gone = await map_concurrently(
+                        going[start : start + _AT_ONCE], partial(self._remove, began), concurrency=_AT_ONCE
+                    )
+                    for digest in filter(None, gone):
+                        await forget(digest, batch.modified_ns)
+                        removed.append(digest)
+                    is_answered = True
+                if not is_answered:
+                    break
+                await anyio.lowlevel.checkpoint()
+        finally:
+            if is_answered:
+                with anyio.CancelScope(shield=True), anyio.move_on_after(_END):
+                    await self._requests.delete(key)
+        return removed
+
+    async def _remove(self, began: float, going: tuple[Digest, str, str | Literal[False]]) -> Digest | None:
+        """Remove a blob, then what is noted of a document, and return the blob, unless a removal came too late and was refused."""
+        digest, signed, of_document = going
+        try:
+            await self._requests.remove_signed(signed)
+            if of_document:
+                await self._requests.remove_signed(of_document)
+        except ServerRefused:
+            if _since_boot() - began < SIGNED_FOR / 2:
+                raise
+            return None
+        return digest
+
+    def _check_latest(self, state: State) -> None:
+        if state.seen != Seen(self.number, is_over=False):
+            self._is_overtaken = True
+            raise CollectionBusy("another collection, which began while this one was suspended,")
+
+    async def end(self) -> None:
+        """End it: writers need not note anything any more."""
+        if self._is_overtaken:
+            return
+        # CANCEL: writers would note what they do until the next collection.
+        with anyio.move_on_after(_END, shield=True), suppress(SteelyardError):
+            await self._requests.put(f"{COLLECTING}{self.number:016d}/end", b"", create=False)
+
+
+async def _check_silent(requests: Requests, state: State) -> None:
+    """Raise CollectionBusy unless the latest collection has shown no sign of life for long."""
+    latest = max((each.modified_ns for each in state.signs), default=0)
+    if await server_time(requests) - latest >= SILENT_FOR * _SECOND:
+        return
+    holder = "unknown"
+    with suppress(Missing, msgspec.MsgspecError):
+        _, data = await requests.get(f"{COLLECTING}{state.seen.number:016d}/begin")
+        found = msgspec.json.decode(data, type=_Begin)
+        holder = f"process {found.process} on {found.host}"
+    raise CollectionBusy(holder)
+
+
+def _check_clock(address: str, written_ns: int, before_ns: int, after_ns: int) -> None:
+    """Compare the clock of this machine with the server's, which has written an object between the two times."""
+    allowed = MOST_SKEW * _SECOND
+    if not before_ns - allowed - _SECOND <= written_ns <= after_ns + allowed:
+        seconds = (before_ns - written_ns) / _SECOND
+        reason = f"the clock of this machine is {seconds:+.0f} s from the server's, at most {MOST_SKEW} s are allowed: set the clock"
+        raise CollectionRefused(address, cause="clock", reason=reason)
+
+
+async def _content(requests: Requests, key: str) -> bytes | None:
+    try:
+        return (await requests.get(key))[1]
+    except Missing:
+        return None
+
+
+def _wall_ns() -> int:
+    return time.time_ns()
+
+
+def _since_boot() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

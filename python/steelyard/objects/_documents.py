@@ -1,0 +1,157 @@
+"""The references of the documents of a store: an object beside each document that names blobs, written before the document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+
+import msgspec
+
+from steelyard._archive._references import DOCUMENT_LIMIT, NOTHING, References, may_be_document, references_in
+from steelyard._runtime.calls import run
+from steelyard._runtime.concurrent import map_concurrently
+from steelyard.digest import Digest
+from steelyard.errors import CollectionRefused, DataCorrupt
+from steelyard.hashing import digest_of
+from steelyard.model import Buffer
+from steelyard.objects._layout import DOCUMENTS, blob_key, digest_named, document_key
+from steelyard.objects._requests import Missing, Requests, Taken
+
+__all__ = ("Documents", "register")
+
+_AT_ONCE = 32
+
+_INLINE = 64 << 10
+"""The most bytes of a document that is parsed in the event loop's thread."""
+
+_HEAD = 512
+"""The first bytes of a blob, which tell most blobs from documents."""
+
+
+class _Names(msgspec.Struct, frozen=True, kw_only=True):
+    """The content of an object below ``documents/``: the fields of `References`."""
+
+    blobs: tuple[str, ...] = ()
+    documents: tuple[str, ...] = ()
+    subject: tuple[str, ...] = ()
+    invalid: int = 0
+
+    @classmethod
+    def of(cls, named: References) -> _Names:
+        return cls(
+            blobs=tuple(map(str, named.blobs)),
+            documents=tuple(map(str, sorted(named.documents))),
+            subject=tuple(map(str, named.subject)),
+            invalid=named.invalid,
+        )
+
+    def references(self) -> References:
+        return References(
+            blobs=tuple(map(Digest.parse, self.blobs)),
+            documents=frozenset(map(Digest.parse, self.documents)),
+            subject=tuple(map(Digest.parse, self.subject)),
+            invalid=self.invalid,
+        )
+
+
+async def register(requests: Requests, digest: Digest, data: Buffer) -> bool:
+    """Note what a blob names, before it is stored, and return whether it names anything. One that names nothing costs no request."""
+    view = memoryview(data)
+    if view.nbytes > DOCUMENT_LIMIT or not may_be_document(bytes(view[:_HEAD])):
+        return False
+    content = bytes(view)
+    named = references_in(content) if len(content) <= _INLINE else await run(references_in, content)
+    if named._replace(is_whole=True) == NOTHING:
+        return False
+    await _write(requests, digest, named)
+    return True
+
+
+async def _write(requests: Requests, digest: Digest, named: References) -> None:
+    with suppress(Taken):  # the same bytes name the same blobs
+        await requests.put(document_key(digest), msgspec.json.encode(_Names.of(named)), create=True)
+
+
+class Documents:
+    """The documents that a collection knows, also those that are no longer stored.
+
+    Args:
+        requests: the server.
+        is_stored: returns whether a blob is stored, as far as the collection knows.
+    """
+
+    def __init__(self, requests: Requests, is_stored: Callable[[Digest], bool]) -> None:
+        self._requests = requests
+        self._is_stored = is_stored
+        self._known: dict[Digest, References] = {}
+        self._referrers: dict[Digest, list[Digest]] = {}
+
+    async def load(self) -> None:
+        """Read what all documents name."""
+        pages = self._requests.pages(DOCUMENTS)
+        while objects := await pages.next():
+            await self.read(filter(None, (digest_named(each.key.removeprefix(DOCUMENTS)) for each in objects)))
+
+    async def read(self, digests: Iterable[Digest]) -> None:
+        """Read what some documents name, those that are known already and blobs that are none aside."""
+
+        async def read(digest: Digest) -> None:
+            try:
+                _, data = await self._requests.get(document_key(digest))
+            except Missing:
+                return
+            try:
+                named = msgspec.json.decode(data, type=_Names).references()
+            except ValueError as error:  # invalid JSON, or an invalid digest
+                raise DataCorrupt(document_key(digest), expected="what a document names", actual=str(error)) from None
+            self._add(digest, named)
+
+        await map_concurrently([each for each in digests if each not in self._known], read, concurrency=_AT_ONCE)
+
+    async def check(self, digest: Digest, size: int) -> bool:
+        """Return whether a stored blob that is a document by its media type is one.
+
+        One that another program has put there is read, and noted.
+
+        Raises:
+            DataCorrupt: it is damaged.
+            CollectionRefused: it is too large to be read, so it may name anything.
+        """
+        if digest in self._known:
+            return self._known[digest].is_whole
+        if size > DOCUMENT_LIMIT:
+            reason = f"blob {digest}: a document of {size} bytes, at most {DOCUMENT_LIMIT} are read"
+            raise CollectionRefused(self._requests.address, cause="document", reason=reason)
+        try:
+            _, data = await self._requests.get(blob_key(digest))
+        except Missing:
+            return True
+        if (found := await digest_of(data, algorithm=digest.algorithm)) != digest:
+            raise DataCorrupt(digest, expected=digest, actual=found)
+        named = references_in(data) if may_be_document(data) else References(is_whole=False)
+        if named._replace(is_whole=True) != NOTHING:
+            await _write(self._requests, digest, named)
+        self._add(digest, named)
+        return named.is_whole
+
+    def _add(self, digest: Digest, named: References) -> None:
+        if digest not in self._known:
+            self._known[digest] = named
+            for subject in named.subject:
+                self._referrers.setdefault(subject, []).append(digest)
+
+    def is_known(self, digest: Digest) -> bool:
+        """Return whether it is known what a blob names."""
+        return digest in self._known
+
+    def known(self) -> list[Digest]:
+        """Return the digests of all documents that are known."""
+        return list(self._known)
+
+    def named_by(self, digest: Digest) -> References:
+        """Return what a document names."""
+        return self._known.get(digest, NOTHING)
+
+    def referrers_of(self, digest: Digest) -> Iterator[Digest]:
+        """Yield the documents of which a blob is the subject."""
+        return iter(self._referrers.get(digest, ()))

@@ -1,0 +1,171 @@
+"""A bucket in memory, in place of the requests to a server: for tests that need very many schedules, or to stop between two requests."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+from uuid import uuid4
+
+import anyio
+
+from steelyard.errors import ServerRefused
+from steelyard.objects._requests import Missing, Object, Pages, Requests, Taken
+
+__all__ = ("Bucket", "BucketRequests")
+
+
+class Bucket:
+    """Objects, as a strict server keeps them.
+
+    Attributes:
+        objects: bytes and time of each object, by its key.
+        before: called before each request with the client, its name and its key; it may wait.
+        passed: seconds that tasks have waited by `sleep`.
+    """
+
+    def __init__(self) -> None:
+        self.objects: dict[str, tuple[bytes, int]] = {}
+        self.uploads: dict[str, dict[int, bytes]] = {}
+        self.before: Callable[[BucketRequests, str, str], Awaitable[object]] | None = None
+        self.passed = 0.0
+
+    def clock_ns(self) -> int:
+        """Return the time; `passed` seconds more than have really passed."""
+        return time.time_ns() + int(self.passed * 10**9)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait without waiting: the clock goes on."""
+        self.passed += seconds
+        await anyio.lowlevel.checkpoint()
+
+    def write(self, key: str, data: bytes) -> None:
+        """Write an object."""
+        self.objects[key] = (data, self.clock_ns() // 10**9 * 10**9)
+
+    def object(self, key: str) -> Object:
+        """Return an object; `Missing`."""
+        if key not in self.objects:
+            raise Missing
+        data, modified_ns = self.objects[key]
+        return Object(key, len(data), hashlib.sha256(data).hexdigest(), modified_ns, is_ours=True)
+
+
+class BucketRequests(Requests):
+    """Requests to a bucket in memory. Each waits once before it is carried out, and is then carried out as a whole.
+
+    Args:
+        bucket: the bucket.
+        address: the address, for messages.
+    """
+
+    def __init__(self, bucket: Bucket, address: str) -> None:
+        self._bucket = bucket
+        self.address = address
+
+    async def _arrive(self, name: str, key: str) -> None:
+        if self._bucket.before is not None:
+            await self._bucket.before(self, name, key)
+        await anyio.lowlevel.checkpoint()
+
+    async def put(self, key: str, data: Any, *, create: bool) -> None:
+        await self._arrive("put", key)
+        if create and key in self._bucket.objects:
+            raise Taken
+        self._bucket.write(key, bytes(memoryview(data)))
+
+    async def get(
+        self, key: str, *, offset: int = 0, size: int | None = None, etag: str | None = None
+    ) -> tuple[Object, bytes]:
+        await self._arrive("get", key)
+        return self._read(key, offset, size, etag)
+
+    def _read(self, key: str, offset: int, size: int | None, etag: str | None) -> tuple[Object, bytes]:
+        found = self._bucket.object(key)
+        if etag not in {None, found.etag}:
+            raise Taken
+        data = self._bucket.objects[key][0]
+        return found, data[offset:] if size is None else data[offset : offset + size]
+
+    def start_get(self, key: str, *, offset: int = 0, size: int | None = None, etag: str | None = None) -> Any:
+        return key, offset, size, etag
+
+    async def finish(self, request: Any) -> Any:
+        key, offset, size, etag = request
+        found, data = await self.get(key, offset=offset, size=size, etag=etag)
+        return (found.key, found.size, found.etag, found.modified_ns, found.is_ours), data
+
+    async def head(self, key: str) -> Object:
+        await self._arrive("head", key)
+        return self._bucket.object(key)
+
+    async def delete(self, key: str) -> None:
+        await self._arrive("delete", key)
+        self._bucket.objects.pop(key, None)
+
+    async def sign_removals(self, keys: Iterable[str], *, seconds: int) -> list[str]:
+        until = self._bucket.clock_ns() // 10**9 + seconds
+        await anyio.lowlevel.checkpoint()
+        return [f"{until}:{key}" for key in keys]
+
+    async def remove_signed(self, signed: str) -> None:
+        until, _, key = signed.partition(":")
+        await self._arrive("remove", key)
+        if self._bucket.clock_ns() // 10**9 > int(until):
+            raise ServerRefused(self.address, reason="its time has passed")
+        self._bucket.objects.pop(key, None)
+
+    async def server(self) -> tuple[str | None, int | None]:
+        await self._arrive("server", "")
+        return "bucket in memory", self._bucket.clock_ns() // 10**9 * 10**9
+
+    async def uploads(self, prefix: str, *, after: Any = None) -> Any:
+        del after
+        await self._arrive("uploads", prefix)
+        raise ServerRefused(self.address, reason="it cannot list uploads")
+
+    async def page(self, prefix: str, *, after: str | None = None) -> tuple[list[Object], bool]:
+        await self._arrive("list", prefix)
+        keys = sorted(key for key in self._bucket.objects if key.startswith(prefix) and (after is None or key > after))
+        return [self._bucket.object(key) for key in keys[:1000]], len(keys) > 1000
+
+    def pages(self, prefix: str, *, after: str | None = None) -> Pages:
+        return Pages(self, prefix, after)
+
+    async def copy(self, source: str, target: str) -> None:
+        await self._arrive("copy", source)
+        self._bucket.write(target, self._read(source, 0, None, None)[1])
+
+    async def begin(self, key: str) -> str:
+        await self._arrive("begin", key)
+        upload = uuid4().hex
+        self._bucket.uploads[upload] = {}
+        return upload
+
+    async def part(self, key: str, upload: str, number: int, *, path: str, offset: int, size: int) -> str:
+        await self._arrive("part", key)
+        if upload not in self._bucket.uploads:
+            raise Missing
+        self._bucket.uploads[upload][number] = _part(path, offset, size)
+        return f"{number}"
+
+    async def complete(self, key: str, upload: str, parts: list[str]) -> None:
+        await self._arrive("complete", key)
+        if upload not in self._bucket.uploads:
+            raise Missing
+        sent = self._bucket.uploads.pop(upload)
+        self._bucket.write(key, b"".join(sent[int(part)] for part in parts))
+
+    async def abort(self, key: str, upload: str) -> None:
+        await self._arrive("abort", key)
+        self._bucket.uploads.pop(upload, None)
+
+    async def aclose(self) -> None:
+        await anyio.lowlevel.checkpoint()
+
+
+def _part(path: str, offset: int, size: int) -> bytes:
+    with open(path, "rb") as file:  # noqa: PTH123  # a path of /proc
+        file.seek(offset)
+        return file.read(size)

@@ -1,0 +1,61 @@
+"""The rules of collections that object storage keeps in place of those of the contract."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from steelyard.content import Store
+from steelyard.errors import NotFound
+from steelyard.testing._collecting import collect, document
+from steelyard.testing._eventing import take
+from steelyard.testing._leasing import expired
+from steelyard.testing._values import data_of, keep
+
+__all__ = ("ObjectsCollect",)
+
+
+@pytest.mark.anyio
+class ObjectsCollect:
+    """An open reader holds nothing at the server; the time of the last use is that of the object, in whole seconds."""
+
+    async def test_an_open_blob_can_be_read_after_its_collection(self, store: Store) -> None:
+        """It cannot."""
+        digest = await keep(store, b"data")
+        async with store.reader_at(digest) as reader:
+            assert {digest} == (await collect(store))[1]
+            with pytest.raises(NotFound):
+                await reader.read_at(0, 4)
+
+    @pytest.fixture(autouse=True)
+    def pause(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Wait between two uses until the server's clock is a second later."""
+        monkeypatch.setattr("steelyard.testing._sweeping.PAUSE", 1.01)
+
+    async def test_a_lease_that_expires_has_an_event_when_the_next_one_begins(self, store: Store) -> None:
+        """When the next collection removes it: a lease that begins does not look at others."""
+        async with store.events("lease") as events:
+            lease = await expired(store)
+            await store.collect()
+            found = await take(events, 2)
+
+        assert [("lease_begun", lease), ("lease_ended", lease)] == [(event.type, event.lease) for event in found]
+
+    async def test_what_was_used_last_goes_last(self, store: Store) -> None:
+        """Stored last, that is, as reading leaves no trace."""
+        blobs = []
+        for number in range(3):
+            blobs.append(await keep(store, data_of(1000, number)))
+            await anyio.sleep(1.01)
+        await store.get(blobs[0])
+        for left, gone in ((2000, 0), (1000, 1), (0, 2)):
+            assert {blobs[gone]} == (await collect(store, max_bytes=left))[1]
+
+    async def test_a_document_that_was_used_keeps_its_parts_in_a_budget(self, store: Store) -> None:
+        """A document that is as new as its parts."""
+        parts = [await keep(store, data_of(1000, number)) for number in range(3)]
+        await anyio.sleep(1.01)
+        manifest = await keep(store, document(layers=parts[:1]))
+        size = sum([info.size async for info in store.walk()])
+        assert set(parts[1:]) == (await collect(store, max_bytes=size - 2000))[1]
+        assert {manifest} == (await collect(store, max_bytes=size - 2001))[1]
