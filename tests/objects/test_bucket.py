@@ -18,6 +18,7 @@ from .contract import ObjectsCollect
 
 class TestObjectStoreInMemory(ObjectsCollect, LeaseContract, CollectionContract):
     changes_are_whole = False
+    one_of = 1
     stride = int(os.environ.get("STEELYARD_OBJECT_STRIDE", "23"))
 
     @pytest.fixture
@@ -25,3 +26,17 @@ class TestObjectStoreInMemory(ObjectsCollect, LeaseContract, CollectionContract)
         del bucket
         async with ObjectStore("s3://bucket/prefix", spool=tmp_path / "spool") as store:
             yield store
+
+    @pytest.fixture
+    def anyio_backend(self) -> str:
+        return "asyncio"
+
+
+class TestObjectStoreInMemoryOnTrio(TestObjectStoreInMemory):
+    """Some of it on the other event loop."""
+
+    one_of = 4
+
+    @pytest.fixture
+    def anyio_backend(self) -> str:
+        return "trio"

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.anyio
 SEEDS = int(os.environ.get("STEELYARD_OBJECT_SEEDS", "4"))
 """Random runs."""
 
-STRIDE = int(os.environ.get("STEELYARD_OBJECT_STRIDE", "4"))
+STRIDE = int(os.environ.get("STEELYARD_OBJECT_STRIDE", "6"))
 """Of so many requests one is tried; 1 tries all of them."""
 
 ADDRESS = "s3://bucket/prefix"

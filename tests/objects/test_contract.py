@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 
 class TestObjectStore(ObjectsCollect, StoreContract, DamageContract, LeaseContract, CollectionContract):
-    """All of it on the server that most tests use.
+    """All of it on the server that most tests use, on one event loop.
 
     Attributes:
         server_name: the server of a class.
@@ -40,6 +40,10 @@ class TestObjectStore(ObjectsCollect, StoreContract, DamageContract, LeaseContra
     stride = 10_000
     server_name = "versitygw"
     one_of = 1
+
+    @pytest.fixture
+    def anyio_backend(self) -> str:
+        return "asyncio"
 
     @pytest.fixture
     def server(self, request: pytest.FixtureRequest) -> str:
@@ -99,21 +103,28 @@ class TestObjectStore(ObjectsCollect, StoreContract, DamageContract, LeaseContra
                 assert b"%d" % step == await store.get(info.digest)
 
 
-class TestSeaweedFS(TestObjectStore):
-    """All of it on a second server, on one event loop."""
+class TestObjectStoreOnTrio(TestObjectStore):
+    """Some of it on the other event loop."""
 
-    server_name = "seaweedfs"
+    one_of = 4
 
     @pytest.fixture
     def anyio_backend(self) -> str:
-        return "asyncio"
+        return "trio"
+
+
+class TestSeaweedFS(TestObjectStore):
+    """Some of it on a second server."""
+
+    server_name = "seaweedfs"
+    one_of = 4
 
 
 class TestSeaweedFSOnTrio(TestObjectStore):
     """Some of it on the other event loop."""
 
     server_name = "seaweedfs"
-    one_of = 12
+    one_of = 16
 
     @pytest.fixture
     def anyio_backend(self) -> str:
@@ -124,7 +135,7 @@ class TestMoto(TestObjectStore):
     """Some of it on a third server."""
 
     server_name = "moto"
-    one_of = 8
+    one_of = 12
 
     @pytest.fixture
     def racers(self) -> int:
