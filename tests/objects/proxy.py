@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,16 +14,29 @@ from urllib.parse import parse_qsl, urlsplit
 
 __all__ = ("FAULTS", "FaultProxy", "fault_proxy")
 
-FAULTS = ("reset", "lost", "busy", "broken", "truncated", "empty")
+FAULTS = (
+    *("reset", "cut", "lost", "busy", "failed", "broken", "truncated", "empty"),
+    *("stalled", "unanswered", "stale", "etag", "size", "garbled"),
+)
 """The kinds of faults.
 
 * reset: the connection is closed before the server has the request
+* cut: the connection is closed when half of the body has been received
 * lost: the server has answered, and the connection is closed before the client has the answer
 * busy: 503 SlowDown, and the server has not seen the request
+* failed: 500 InternalError, and the server has not seen the request
 * broken: the server has done it, and the client gets 500 InternalError
 * truncated: the client gets half of the answer's body
 * empty: the client gets the answer without its body, which is announced
+* stalled: the server has not seen the request, and nothing happens until the next plan
+* unanswered: the server has done it, and nothing happens until the next plan
+* stale: a listing is the last one of the same request, or else empty
+* etag: the answer has another ETag, in its headers or in a listing
+* size: the size that an answer announces is one more, in its headers or in a listing; an object has one byte more
+* garbled: the last byte of an object is another one
 """
+
+_LISTING = "list-type=2"
 
 
 class FaultProxy:
@@ -40,6 +54,8 @@ class FaultProxy:
         self.address = ""
         self.part_numbers: list[int] = []
         self.connections: set[socket.socket] = set()
+        self.listings: dict[str, bytes] = {}
+        self.changed = threading.Event()
         self._lock = threading.Lock()
         self.plan(None)
 
@@ -48,6 +64,8 @@ class FaultProxy:
         with self._lock:
             self._kind, self._at, self._lasting = kind, at, lasting
             self.seen = self.faults = 0
+            self.changed.set()
+            self.changed = threading.Event()
 
     @property
     def parts(self) -> int:
@@ -90,6 +108,7 @@ def fault_proxy(upstream: str) -> Iterator[FaultProxy]:
         finally:
             server.shutdown()
             thread.join()
+            proxy.plan(None)
             proxy.hang_up()
 
 
@@ -113,12 +132,37 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _any(self) -> None:
         size = int(self.headers.get("content-length") or 0)
-        body = self.rfile.read(size)
-        fault = self.state.next(self.path)
-        if fault == "reset" or len(body) < size:  # or the client was killed
+        changed, fault = self.state.changed, self.state.next(self.path)
+        body = self.rfile.read(size // 2 if fault == "cut" else size)
+        if fault in {"reset", "cut"} or len(body) < size:  # or the client was killed
             return self._hang_up()
-        if fault == "busy":
-            return self._answer(503, _error("SlowDown"))
+        if fault in {"busy", "failed"}:
+            return self._answer(*((503, _error("SlowDown")) if fault == "busy" else (500, _error("InternalError"))))
+        if fault == "stalled":
+            changed.wait(60)
+            return self._hang_up()
+        try:
+            answer, data = self._ask(body)
+        except (OSError, http.client.HTTPException):
+            return self._hang_up()  # the server hung up itself
+        if fault == "unanswered":
+            changed.wait(60)
+        if fault in {"lost", "unanswered"}:
+            return self._hang_up()
+        if fault == "broken":
+            return self._answer(500, _error("InternalError"))
+        headers, data = self._changed(answer, data, fault)
+        self.send_response_only(answer.status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        cut = {"truncated": len(data) // 2, "empty": 0}.get(fault or "", len(data))
+        self.wfile.write(data[:cut])
+        if cut < len(data):
+            self._hang_up()
+        return None
+
+    def _ask(self, body: bytes) -> tuple[http.client.HTTPResponse, bytes]:
         upstream = http.client.HTTPConnection(self.state.upstream, timeout=60)
         try:
             upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
@@ -126,26 +170,35 @@ class _Handler(BaseHTTPRequestHandler):
                 upstream.putheader(name, value)
             upstream.endheaders(body)
             answer = upstream.getresponse()
-            data = answer.read()
-        except (OSError, http.client.HTTPException):
-            return self._hang_up()  # the server hung up itself
+            return answer, answer.read()
         finally:
             upstream.close()
-        if fault == "lost":
-            return self._hang_up()
-        if fault == "broken":
-            return self._answer(500, _error("InternalError"))
-        self.send_response_only(answer.status)
-        for name, value in answer.getheaders():
-            if name.lower() not in {"transfer-encoding", "content-length", "connection"}:
-                self.send_header(name, value)
-        self.send_header("content-length", answer.headers.get("content-length") or str(len(data)))
-        self.end_headers()
-        cut = {"truncated": len(data) // 2, "empty": 0}.get(fault or "", len(data))
-        self.wfile.write(data[:cut])
-        if cut < len(data):
-            self._hang_up()
-        return None
+
+    def _changed(
+        self, answer: http.client.HTTPResponse, data: bytes, fault: str | None
+    ) -> tuple[dict[str, str], bytes]:
+        """Return headers and body of the answer, as the fault has them."""
+        headers = {name.lower(): value for name, value in answer.getheaders()}
+        for name in ("transfer-encoding", "connection"):
+            headers.pop(name, None)
+        is_listing = _LISTING in self.path and answer.status == 200
+        is_object = self.command == "GET" and "?" not in self.path and answer.status in {200, 206} and len(data) > 0
+        if is_listing:
+            last = self.state.listings.get(self.path, re.sub(rb"<Contents>.*</Contents>", b"", data, flags=re.DOTALL))
+            self.state.listings[self.path] = data
+            data = last if fault == "stale" else data
+        if fault == "etag":
+            headers |= {"etag": '"0123456789abcdef0123456789abcdef"'} if "etag" in headers else {}
+            data = re.sub(rb"<ETag>[^<]*<", b"<ETag>0123456789abcdef<", data) if is_listing else data
+        if fault == "size":
+            data = (
+                re.sub(rb"<Size>(\d+)<", lambda found: b"<Size>%d<" % (int(found[1]) + 1), data) if is_listing else data
+            )
+            data += b"x" if is_object else b""
+        if fault == "garbled" and is_object:
+            data = data[:-1] + bytes([data[-1] ^ 1])
+        size = int(headers.get("content-length", 0)) + (fault == "size") if self.command == "HEAD" else len(data)
+        return headers | {"content-length": str(size)}, data
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _any  # noqa: N815  # as the standard library calls them
 

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from anyio import to_thread
 
+from steelyard.cli.doctor_objects import _clock_check
 from steelyard.errors import DataCorrupt, ServerRefused, Unsupported
 from steelyard.objects import ObjectAddress, ObjectStore
 from steelyard.objects._layout import blob_key
@@ -207,3 +208,18 @@ async def test_doctor_shows_why_a_server_was_refused(tmp_path: Path, monkeypatch
 )
 def test_clocks_are_compared_to_the_second(server: int, before: float, after: float, expected: int) -> None:
     assert expected == _ahead(server, before, after)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "ok", "message"),
+    [
+        (None, True, "the server does not say its time"),
+        (-60, True, "60 s from this machine's"),
+        (61, False, "the server's is 61 s ahead of this machine's"),
+        (-900, False, "the server's is 900 s behind this machine's"),
+    ],
+)
+def test_a_clock_that_differs_by_more_than_a_minute_is_wrong(ahead: int | None, ok: bool, message: str) -> None:
+    check = _clock_check(ahead)
+
+    assert (ok, message) == (check.ok, check.message)

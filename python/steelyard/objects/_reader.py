@@ -32,6 +32,10 @@ _WHOLE = 8 << 20
 """A blob of up to so many bytes is read by one request."""
 
 
+_RENEWALS = 8
+"""How often another object may be found in the place of one that is read."""
+
+
 class ObjectReader(ProcessBound, BaseReader):
     """An open reader. It holds nothing at the server: after a `delete`, reads raise NotFound.
 
@@ -78,7 +82,7 @@ class ObjectReader(ProcessBound, BaseReader):
 
     async def finish(self, request: ObjectRequest[Any], offset: int, size: int) -> bytes:
         """Return the bytes of a range that `start` asked for."""
-        while True:
+        for _ in range(_RENEWALS):
             try:
                 _, data = await self._requests.finish(request)
             except Missing:
@@ -91,6 +95,9 @@ class ObjectReader(ProcessBound, BaseReader):
             if len(data) != size:
                 raise DataCorrupt(self._digest, expected=f"{size} bytes at {offset}", actual=f"{len(data)} bytes")
             return bytes(data)
+        request.cancel()
+        reason = f"{self._digest}: {_RENEWALS} times in a row, the server did not find the object with the ETag that it had just given"
+        raise ServerRefused(self._requests.address, reason=reason)
 
     async def _looked(self) -> Object:
         try:

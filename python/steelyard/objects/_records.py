@@ -33,6 +33,9 @@ AT_ONCE = 32
 _ATTEMPTS = 64
 """Changes that meet others; each attempt waits longer."""
 
+_LOOKS = 16
+"""How often a version that was listed may be gone when it is read."""
+
 _HISTORY = 16
 """How many IDs of earlier versions a version names."""
 
@@ -95,14 +98,16 @@ class Records(Generic[ValueT]):
 
     async def read(self, name: str) -> Record[ValueT] | None:
         """Return the newest version of a record, or None if there never was one, or none is left."""
-        while True:
+        for attempt in range(_LOOKS):
             there = await self._versions(name)
             if not there:
                 return None
             try:
                 return await self._at(there[-1])
             except Missing:
-                continue  # a newer one was made meanwhile, and this one removed
+                await _pause(attempt)  # a newer one was made meanwhile, and this one removed
+        reason = f"{self._prefix}{name}: {_LOOKS} times in a row, a version was listed that is not there"
+        raise Unreachable(self._requests.address, reason=reason)
 
     async def is_newest(self, record: Record[ValueT]) -> bool:
         """Return whether a version is still the newest one, with one request."""
@@ -136,10 +141,9 @@ class Records(Generic[ValueT]):
             made = await self._create(name, old, value)
             if made is not None:
                 return made
-            await anyio.sleep(random.uniform(0, min(1.0, 0.01 * 2 ** min(attempt, 10))))  # noqa: S311  # jitter
-        raise Unreachable(
-            self._requests.address, reason=f"{self._prefix}{name}: changed by others {_ATTEMPTS} times in a row"
-        )
+            await _pause(attempt)
+        reason = f"{self._prefix}{name}: changed by others {_ATTEMPTS} times in a row, or the server's listings are out of date"
+        raise Unreachable(self._requests.address, reason=reason)
 
     async def among(self, objects: list[Object]) -> dict[str, Record[ValueT]]:
         """Return the newest version of each record of which a listing has objects, in order."""
@@ -219,6 +223,10 @@ class Records(Generic[ValueT]):
 
     def _name_of(self, key: str) -> str:
         return key.removeprefix(self._prefix).rpartition("/")[0]
+
+
+async def _pause(attempt: int) -> None:
+    await anyio.sleep(random.uniform(0, min(1.0, 0.01 * 2 ** min(attempt, 10))))  # noqa: S311  # jitter
 
 
 def _number_of(key: str) -> int:
