@@ -53,7 +53,8 @@ class Bucket:
 
 
 class BucketRequests(Requests):
-    """Requests to a bucket in memory. Each waits once before it is carried out, and is then carried out as a whole.
+    """Requests to a bucket in memory. Each waits before it is carried out, and is then carried out as a whole. Where it changes
+    something it waits again: a caller that is cancelled there does not learn of it.
 
     Args:
         bucket: the bucket.
@@ -74,6 +75,7 @@ class BucketRequests(Requests):
         if create and key in self._bucket.objects:
             raise Taken
         self._bucket.write(key, bytes(memoryview(data)))
+        await anyio.lowlevel.checkpoint()
 
     async def get(
         self, key: str, *, offset: int = 0, size: int | None = None, etag: str | None = None
@@ -103,6 +105,7 @@ class BucketRequests(Requests):
     async def delete(self, key: str) -> None:
         await self._arrive("delete", key)
         self._bucket.objects.pop(key, None)
+        await anyio.lowlevel.checkpoint()
 
     async def sign_removals(self, keys: Iterable[str], *, seconds: int) -> list[str]:
         until = self._bucket.clock_ns() // 10**9 + seconds

@@ -59,23 +59,26 @@ class Run:
     Args:
         requests: the server.
         number: its number.
-        begun: its first object.
+
+    Attributes:
+        number: its number.
+        server_ns: when it began, by the server's clock.
     """
 
-    def __init__(self, requests: Requests, number: int, begun: Object) -> None:
+    def __init__(self, requests: Requests, number: int) -> None:
         self._requests = requests
         self.number = number
-        self.server_ns = begun.modified_ns
+        self.server_ns = 0
         self._batch = 0
         self._is_overtaken = False
 
     @classmethod
-    async def begin(cls, requests: Requests, own: set[int]) -> Run:
+    async def begin(cls, requests: Requests, own: set[str]) -> Run:
         """Begin a collection.
 
         Args:
             requests: the server.
-            own: the numbers of earlier collections of this object, all of which have ended; the new one is added.
+            own: the IDs of earlier collections of this object, all of which have ended; the new one is added.
 
         Raises:
             CollectionBusy: another one is under way.
@@ -83,19 +86,18 @@ class Run:
         """
         while True:
             state = State.of(await requests.every(COLLECTING))
-            if not state.seen.is_over and state.seen.number not in own:
-                await _check_silent(requests, state)
+            if not state.seen.is_over:
+                await _check_silent(requests, state, own)
             number = state.seen.number + 1
             key, wall_ns = f"{COLLECTING}{number:016d}/begin", _wall_ns()
-            content = msgspec.json.encode(_Begin(id=uuid4().hex, host=socket.gethostname(), process=os.getpid()))
+            begin = _Begin(id=uuid4().hex, host=socket.gethostname(), process=os.getpid())
+            own.add(begin.id)
+            if not await _create(requests, key, msgspec.json.encode(begin)):
+                own.remove(begin.id)
+                continue
+            run = cls(requests, number)
             try:
-                await requests.put(key, content, create=True)
-            except Taken:
-                if await _content(requests, key) != content:
-                    continue
-            own.add(number)
-            run = cls(requests, number, await requests.head(key))
-            try:
+                run.server_ns = (await requests.head(key)).modified_ns
                 _check_clock(requests.address, run.server_ns, wall_ns, _wall_ns())
                 await run._clean_up()  # the same class
             except BaseException:
@@ -228,17 +230,33 @@ class Run:
             await self._requests.put(f"{COLLECTING}{self.number:016d}/end", b"", create=False)
 
 
-async def _check_silent(requests: Requests, state: State) -> None:
-    """Raise CollectionBusy unless the latest collection has shown no sign of life for long."""
-    latest = max((each.modified_ns for each in state.signs), default=0)
-    if await server_time(requests) - latest >= SILENT_FOR * _SECOND:
-        return
+async def _create(requests: Requests, key: str, content: bytes) -> bool:
+    """Create the first object of a collection; return whether it is ours."""
+    try:
+        await requests.put(key, content, create=True)
+    except Taken:
+        return await _content(requests, key) == content
+    except BaseException:
+        # CANCEL: the server may have done it. Without an end, writers would note what they do until the next collection.
+        with anyio.move_on_after(_END, shield=True), suppress(SteelyardError):
+            if await _content(requests, key) == content:
+                await requests.put(f"{key.removesuffix('begin')}end", b"", create=False)
+        raise
+    return True
+
+
+async def _check_silent(requests: Requests, state: State, own: set[str]) -> None:
+    """Raise CollectionBusy unless the latest collection was one of our own, or has shown no sign of life for long."""
     holder = "unknown"
-    with suppress(Missing, msgspec.MsgspecError):
-        _, data = await requests.get(f"{COLLECTING}{state.seen.number:016d}/begin")
+    with suppress(msgspec.MsgspecError):
+        data = await _content(requests, f"{COLLECTING}{state.seen.number:016d}/begin") or b""
         found = msgspec.json.decode(data, type=_Begin)
+        if found.id in own:
+            return
         holder = f"process {found.process} on {found.host}"
-    raise CollectionBusy(holder)
+    latest = max((each.modified_ns for each in state.signs), default=0)
+    if await server_time(requests) - latest < SILENT_FOR * _SECOND:
+        raise CollectionBusy(holder)
 
 
 def _check_clock(address: str, written_ns: int, before_ns: int, after_ns: int) -> None:

@@ -70,7 +70,7 @@ class Collection:
         self._blobs, self._names, self._leases, self._spool = blobs, names, leases, spool
         self._notes = Notes(requests)
         self._defaults: Records[DefaultsValue] = Records(requests, SETTINGS, DefaultsValue)
-        self._own: set[int] = set()
+        self._own: set[str] = set()
         self._is_running = False
 
     async def collect(self, options: CollectOptions) -> Collected:
