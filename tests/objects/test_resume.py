@@ -58,6 +58,20 @@ async def test_a_killed_upload_sends_again_what_was_on_its_way(proxy: FaultProxy
     assert [] == list((spool / "uploads").iterdir())
 
 
+async def test_a_part_whose_answer_was_wrong_is_sent_again(proxy: FaultProxy, tmp_path: Path) -> None:
+    """The note has another ETag than the server, which refuses to complete the upload."""
+    proxy.plan(None)
+    address = f"s3://bucket/{uuid4().hex}?endpoint={proxy.address}"
+    async with ObjectStore(address, spool=tmp_path / "spool") as store, store.writer("upload") as writer:
+        await writer.write(DATA)
+        proxy.plan("etag", at=4)  # after a look and the beginning: a part
+        await writer.commit()
+        assert 1 == proxy.faults
+        assert 14 == proxy.parts
+        assert DATA == await store.get(digest_of(DATA))
+        assert [] == [each async for each in store.uploads()]
+
+
 def _killed_until_done(command: list[str], proxy: FaultProxy) -> int:
     """Run the program until it ends, kill it up to three times, and return how often it was killed."""
     rng, kills = random.Random(7), 0

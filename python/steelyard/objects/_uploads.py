@@ -17,7 +17,7 @@ import msgspec
 from steelyard._runtime.calls import run, run_always
 from steelyard._runtime.concurrent import map_concurrently
 from steelyard.digest import Digest
-from steelyard.errors import DataCorrupt, InvalidArgument, SteelyardError, StorageError, Unreachable
+from steelyard.errors import DataCorrupt, InvalidArgument, ServerRefused, SteelyardError, StorageError, Unreachable
 from steelyard.objects._layout import blob_key
 from steelyard.objects._requests import Missing, Object, Requests
 
@@ -34,6 +34,9 @@ _LEAST_PART = 8 << 20
 
 _AT_ONCE = 8
 """Parts on their way at once."""
+
+_WRONG_PARTS = {"InvalidPart", "InvalidPartOrder"}
+"""The codes of parts that are not those that the server has."""
 
 _BEGINNINGS = 3
 """How often an upload that the server has forgotten is begun."""
@@ -110,6 +113,13 @@ class Uploads:
                 await self._requests.complete(
                     key, note.header.upload, [note.parts[number] for number in sorted(note.parts)]
                 )
+            except ServerRefused as refused:
+                if refused.server_code not in _WRONG_PARTS:
+                    raise
+                # An answer to a part was wrong, and so is the note: all of it is sent again.
+                await self._requests.abort(key, note.header.upload)
+                await run_always(note.remove)
+                continue
             except Missing:
                 # Another client has discarded the upload, or our own answer was lost and it is complete.
                 await run_always(note.remove)
@@ -119,7 +129,8 @@ class Uploads:
             await run_always(note.remove)
             return
         raise Unreachable(
-            self._requests.address, reason=f"{key}: the server has forgotten the upload {_BEGINNINGS} times"
+            self._requests.address,
+            reason=f"{key}: the server has forgotten the upload, or refused its parts, {_BEGINNINGS} times",
         )
 
     async def _send_missing(self, key: str, sealed: Sealed, note: _Note) -> None:
