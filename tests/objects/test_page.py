@@ -57,7 +57,7 @@ def test_the_commands_run(address: str, tmp_path: Path) -> None:
     (tmp_path / "directory").mkdir()
     (tmp_path / "directory" / "file").write_bytes(b"data")
     commands = [line for line in lines[1:] if "import" not in line]
-    assert 3 == len(commands)
+    assert 4 == len(commands)
 
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", "\n".join(commands)],
@@ -70,3 +70,4 @@ def test_the_commands_run(address: str, tmp_path: Path) -> None:
     assert 0 == done.returncode, done.stderr
     assert "1 file, 4 bytes: 1 new, 0 already there" in done.stderr
     assert "1 blob, 4 bytes: 0 damaged" in done.stderr
+    assert "1 blob of garbage, 4 bytes, stays for now: the grace time is 24 h" in done.stderr

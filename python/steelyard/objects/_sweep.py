@@ -55,6 +55,7 @@ class Sweep:
         self._options, self._grace, self._server_ns, self._run = options, grace, server_ns, run
         self._wall_ns = time.time_ns()
         self._unkept = {digest: None for digest in marking.stored if digest not in marking.marks}
+        self._removed_bytes = 0
         self.going: list[Garbage] = []
         self.left_bytes = 0
 
@@ -119,8 +120,11 @@ class Sweep:
             self.going.append(self.garbage(digest, goes=True))
             self.left_bytes -= marking.stored[digest].size
             del self._unkept[digest]
+            self._removed_bytes += marking.stored[digest].size
             if self._run is not None:
                 self._blobs.report_deleted(digest, "collected")
+        if self._run is not None:
+            self._options.report("remove", self._removed_bytes)
 
     async def _forget(self, digest: Digest, at_ns: int) -> None:
         """Remove what else there is of a blob that was removed."""
