@@ -67,7 +67,7 @@ def arguments(file: int) -> dict[str, Any]:
         "items": [],
         "job": Job(),
         "key": "key",
-        "keys": None,
+        "keys": [],
         "labels": {},
         "lease": "lease",
         "limit": 1,
@@ -83,7 +83,7 @@ def arguments(file: int) -> dict[str, Any]:
         "range": None,
         "ref": "ref",
         "refs": [],
-        "seconds": 0.0,
+        "seconds": 1,
         "take_back": False,
         "size": 1,
         "source": (file, 0),
@@ -96,6 +96,7 @@ def arguments(file: int) -> dict[str, Any]:
         "total": None,
         "unverified_before": None,
         "upload": "upload",
+        "url": "http://127.0.0.1/",
         "wake": print,
     }
 

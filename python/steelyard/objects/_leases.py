@@ -247,7 +247,8 @@ class ObjectLeases(ProcessBound, Leases):
         return value
 
     async def _enter(self, entry: tuple[str, bytes]) -> None:
-        await self._requests.put(*entry, create=False)
+        key, content = entry
+        await self._requests.put(key, content, create=False)
 
     async def _empty(self, token: str) -> None:
         await self._delete([each.key for each in await self._requests.every(f"{LEASED}{token}/")])
