@@ -67,11 +67,6 @@ async def commit(store: ObjectStore) -> None:
             await writer.commit(labels={"a": "b"})
 
 
-async def half(store: ObjectStore) -> None:
-    """Leave an ingest whose upload has some of its parts: `prepared` does so."""
-    raise NotImplementedError
-
-
 async def get(store: ObjectStore) -> None:
     assert SMALL == await store.get(digest_of(SMALL))
 
@@ -147,7 +142,7 @@ class Call(NamedTuple):
     """A call, and what holds around it.
 
     Attributes:
-        before: prepares the store.
+        before: prepares the store; None leaves an ingest whose upload has some of its parts.
         act: the call; it can be repeated.
         had: the blobs that are stored before, which must be there whatever happens.
         has: the blobs that are stored when it has succeeded.
@@ -155,7 +150,7 @@ class Call(NamedTuple):
         labels: the labels of `SMALL`, or of `LARGE` where that is made, when it has succeeded.
     """
 
-    before: Act
+    before: Act | None
     act: Act
     had: tuple[bytes, ...] = ()
     has: tuple[bytes, ...] = (SMALL,)
@@ -168,7 +163,7 @@ CALLS: dict[str, Call] = {
     "put again": Call(put_labelled, put, had=(SMALL,), labels={"a": "b"}),
     "put labelled": Call(nothing, put_labelled, labels={"a": "b"}),
     "commit": Call(nothing, commit, has=(LARGE,), labels={"a": "b"}),
-    "resume": Call(half, commit, has=(LARGE,), labels={"a": "b"}),
+    "resume": Call(None, commit, has=(LARGE,), labels={"a": "b"}),
     "get": Call(put, get, had=(SMALL,), changes=False),
     "stream": Call(commit, stream, had=(LARGE,), has=(LARGE,), changes=False),
     "read_at": Call(put, read_at, had=(SMALL,), changes=False),
@@ -246,7 +241,7 @@ async def test_a_fault_ends_in_success_or_a_typed_error(
     print(f"{call}, {fault}: {runs} runs, at most {longest:.1f} s")
 
 
-async def prepared(calm: ObjectStore, once: ObjectStore, proxy: FaultProxy, before: Act) -> None:
+async def prepared(calm: ObjectStore, once: ObjectStore, proxy: FaultProxy, before: Act | None) -> None:
     """Empty the store, and prepare it for a call; the proxy counts from here."""
     for status in await calm.list_statuses():
         await calm.abort(status.ref)
@@ -254,7 +249,7 @@ async def prepared(calm: ObjectStore, once: ObjectStore, proxy: FaultProxy, befo
         if await calm.exists(digest):
             await calm.delete(digest)
     await unname(calm)
-    if before is half:
+    if before is None:
         async with once.writer("large") as writer:
             await writer.write(LARGE)
             proxy.plan(

@@ -166,13 +166,13 @@ async def test_commands_that_need_a_disk_or_a_bucket_say_so(store: ObjectStore, 
 
 @pytest.mark.slow
 async def test_doctor_of_a_store_that_does_not_exist_creates_none(store: ObjectStore) -> None:
-    elsewhere = store.address.replace("?", "-elsewhere?")
+    absent = store.address.replace("?", "-absent?")
 
-    found = await document("doctor", "--store", elsewhere, code=3)
+    found = await document("doctor", "--store", absent, code=3)
 
     assert [("server", True), ("store", False)] == [(check["name"], check["ok"]) for check in found["checks"]]
     assert "not checked from this machine" in found["checks"][0]["message"]
-    await document("doctor", "--store", elsewhere, code=3)
+    await document("doctor", "--store", absent, code=3)
 
 
 async def test_doctor_shows_why_a_server_was_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -205,7 +205,7 @@ class Context:
             needs: what the command works on, for the error.
 
         Raises:
-            Unsupported: the store is elsewhere.
+            Unsupported: the store is not on this machine's disk.
         """
         address = self.settings.store.value
         if not is_object_storage(address):
@@ -243,7 +243,7 @@ class Context:
         Raises:
             NoStore: there is no store.
             UsageError: a store is to be made among other files.
-            Unsupported: the store is behind a server.
+            Unsupported: the store is not on this machine's disk.
             StorageError, FailedPrecondition: see `LocalStore`.
         """
         from steelyard.local import LocalStore  # noqa: PLC0415 - the extension, which help does not need
