@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from anyio.lowlevel import checkpoint
 
-from steelyard._runtime.chunks import slices
+from steelyard._collecting.result import finish
 from steelyard.collection import CollectDefaults, Collected, CollectOptions, Kept, Reason
 from steelyard.digest import Digest
 from steelyard.errors import CollectionBusy, CollectionRefused, FailedPrecondition
@@ -18,9 +18,6 @@ from steelyard.memory._marking import Contents, Marking
 from steelyard.memory._sweep import Sweep
 
 __all__ = ("Collection",)
-
-_AT_ONCE = 64
-"""Blobs that are reported without a checkpoint."""
 
 
 class Collection:
@@ -83,22 +80,14 @@ class Collection:
                 kept = await self._kept(marking)
         finally:
             self._is_running = False
-        size = sum(each.size for each in sweep.going)
-        options.report("remove", size, size)
-        for some in slices(sweep.going + (sweep.staying if options.dry_run else []), _AT_ONCE):
-            await checkpoint()
-            for each in some:
-                options.found(each)
-        return Collected(
-            blobs=len(sweep.going),
-            bytes=size,
-            ingests=ingests,
+        return await finish(
+            options,
+            going=sweep.going,
+            staying=sweep.staying,
+            left_bytes=sweep.left_bytes,
             kept=kept,
-            spared=len(sweep.staying),
-            spared_bytes=sum(each.size for each in sweep.staying),
-            missed_bytes=0 if options.max_bytes is None else max(0, sweep.left_bytes - options.max_bytes),
+            ingests=ingests,
             warnings=marking.warnings.all(),
-            dry_run=options.dry_run,
         )
 
     async def reasons(self, digests: Sequence[Digest]) -> dict[Digest, Reason]:

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from anyio.lowlevel import checkpoint
 
-from steelyard._runtime.chunks import slices
+from steelyard._collecting.result import finish
 from steelyard._runtime.scopes import task_group
 from steelyard.collection import CollectDefaults, Collected, CollectOptions, Kept, Reason
 from steelyard.digest import Digest
@@ -40,9 +40,6 @@ _COLLECT = "collect"
 
 _QUESTIONS = 16
 """How often a question is asked again while others change what keeps blobs."""
-
-_AT_ONCE = 64
-"""Blobs that are reported without a checkpoint."""
 
 
 class Collection:
@@ -106,23 +103,14 @@ class Collection:
         if run is not None:
             await self._leases.clean(server_ns)
             await self._abort_uploads()
-        staying = sweep.staying()
-        size = sum(each.size for each in sweep.going)
-        options.report("remove", size, size)
-        for some in slices(sweep.going + (staying if run is None else []), _AT_ONCE):
-            await checkpoint()
-            for each in some:
-                options.found(each)
-        return Collected(
-            blobs=len(sweep.going),
-            bytes=size,
-            ingests=abandoned,
+        return await finish(
+            options,
+            going=sweep.going,
+            staying=sweep.staying(),
+            left_bytes=sweep.left_bytes,
             kept=_kept(marking),
-            spared=len(staying),
-            spared_bytes=sum(each.size for each in staying),
-            missed_bytes=0 if options.max_bytes is None else max(0, sweep.left_bytes - options.max_bytes),
+            ingests=abandoned,
             warnings=marking.warnings.all(),
-            dry_run=run is None,
         )
 
     async def _mark(self, server_ns: int, leases: Sequence[HeldLease] | None, options: CollectOptions) -> Marking:
