@@ -74,7 +74,10 @@ class Record(Generic[ValueT]):
     """
 
     def __init__(self, name: str, number: int, version: _Version, value: ValueT | None, modified_ns: int) -> None:
-        self.name, self.number, self.value, self.modified_ns = name, number, value, modified_ns
+        self.name: str = name
+        self.number: int = number
+        self.value: ValueT | None = value
+        self.modified_ns: int = modified_ns
         self._version = version
 
     def next(self, value: Any) -> _Version:
