@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import anyio
@@ -27,6 +27,7 @@ class Bucket:
 
     def __init__(self) -> None:
         self.objects: dict[str, tuple[bytes, int]] = {}
+        self.foreign: set[str] = set()
         self.uploads: dict[str, dict[int, bytes]] = {}
         self.before: Callable[[BucketRequests, str, str], Awaitable[object]] | None = None
         self.passed = 0.0
@@ -40,16 +41,17 @@ class Bucket:
         self.passed += seconds
         await anyio.lowlevel.checkpoint()
 
-    def write(self, key: str, data: bytes) -> None:
-        """Write an object."""
+    def write(self, key: str, data: bytes, *, is_ours: bool = True) -> None:
+        """Write an object, or have another program write it."""
         self.objects[key] = (data, self.clock_ns() // 10**9 * 10**9)
+        (self.foreign.discard if is_ours else self.foreign.add)(key)
 
     def object(self, key: str) -> Object:
         """Return an object; `Missing`."""
         if key not in self.objects:
             raise Missing
         data, modified_ns = self.objects[key]
-        return Object(key, len(data), hashlib.sha256(data).hexdigest(), modified_ns, is_ours=True)
+        return Object(key, len(data), hashlib.sha256(data).hexdigest(), modified_ns, key not in self.foreign)
 
 
 class BucketRequests(Requests):
@@ -91,7 +93,7 @@ class BucketRequests(Requests):
         return found, data[offset:] if size is None else data[offset : offset + size]
 
     def start_get(self, key: str, *, offset: int = 0, size: int | None = None, etag: str | None = None) -> Any:
-        return key, offset, size, etag
+        return _Get(key, offset, size, etag)
 
     async def finish(self, request: Any) -> Any:
         key, offset, size, etag = request
@@ -166,6 +168,16 @@ class BucketRequests(Requests):
 
     async def aclose(self) -> None:
         await anyio.lowlevel.checkpoint()
+
+
+class _Get(NamedTuple):
+    key: str
+    offset: int
+    size: int | None
+    etag: str | None
+
+    def cancel(self) -> None:
+        """Do nothing: the request begins when it is waited for."""
 
 
 def _part(path: str, offset: int, size: int) -> bytes:

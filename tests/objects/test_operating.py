@@ -16,6 +16,7 @@ from anyio import to_thread
 
 from steelyard.cli.doctor_objects import _clock_check
 from steelyard.errors import DataCorrupt, ServerRefused, Unsupported
+from steelyard.local import LocalStore
 from steelyard.objects import ObjectAddress, ObjectStore
 from steelyard.objects._layout import blob_key
 from steelyard.objects._upkeep import _ahead
@@ -95,6 +96,22 @@ async def test_doctor_shows_the_server_its_check_and_what_is_unfinished(store: O
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+async def test_get_keeps_blobs_in_the_cache_of_the_environment(
+    store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = (await store.put(b"data")).digest
+    monkeypatch.setenv("STEELYARD_CACHE", str(tmp_path / "blobs"))
+    monkeypatch.setenv("STEELYARD_CACHE_BYTES", "1MiB")
+
+    assert "data" == await steelyard("get", str(digest))
+    async with LocalStore(tmp_path / "blobs" / "cache") as cache:
+        assert b"data" == await cache.get(digest)
+
+    monkeypatch.setenv("STEELYARD_CACHE_BYTES", "much")
+    await steelyard("get", str(digest), code=2)
+
+
 async def test_stat_counts_what_is_in_the_bucket_and_in_the_spool(store: ObjectStore) -> None:
     await damaged(store)
     for data in (b"ten", b"pounds"):

@@ -155,10 +155,18 @@ async def open_remote(address: str, *, read_only: bool = False) -> AsyncIterator
 
 @asynccontextmanager
 async def open_objects(address: str, *, read_only: bool = False) -> AsyncIterator[ObjectStore]:
-    """Open a store in a bucket; see `open_remote`."""
+    """Open a store in a bucket; see `open_remote`. It has the cache that the environment asks for."""
+    from steelyard.cli.units import Size  # noqa: PLC0415 - needed here only
     from steelyard.objects import ObjectStore  # noqa: PLC0415 - other commands do not need it
 
-    async with ObjectStore(written_out(address), read_only=read_only) as objects:
+    cache, text = os.environ.get("STEELYARD_CACHE"), os.environ.get("STEELYARD_CACHE_BYTES")
+    try:
+        cache_bytes = Size(text or "10GiB")
+    except ValueError:
+        raise InvalidArgument(f"STEELYARD_CACHE_BYTES: expected a size such as 50GiB, found {text!r}") from None
+    async with ObjectStore(
+        written_out(address), cache=cache or None, cache_bytes=cache_bytes, read_only=read_only
+    ) as objects:
         yield objects
 
 

@@ -40,6 +40,7 @@ The first of these that sets an option takes precedence:
   default        the platform's data directory, text, asyncio, power-loss
 
 The config file is $XDG_CONFIG_HOME/steelyard/config.toml; a relative `store` in it starts from its folder.
+For a store in a bucket, STEELYARD_CACHE is a directory that keeps the blobs that were read, up to STEELYARD_CACHE_BYTES (10GiB).
 `steelyard doctor` shows the value and the origin of each option.
 Progress and colour: NO_COLOR, TERM=dumb, CI and --no-progress are respected.
 """

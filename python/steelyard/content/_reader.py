@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 from abc import abstractmethod
 
+from anyio import ClosedResourceError, EndOfStream
 from anyio.abc import AsyncResource, ByteReceiveStream
+from anyio.lowlevel import checkpoint
 
 from steelyard.digest import Digest
 from steelyard.model import Buffer
@@ -59,6 +61,13 @@ class ReaderAt(AsyncResource):
         short or too long, the stream raises DataCorrupt in place of EndOfStream. Closing the stream does not close the reader.
         """
 
+    def read_from(self, offset: int = 0) -> ByteReceiveStream:
+        """Return a stream of the bytes from `offset` to the end, **unverified**. Closing it does not close the reader.
+
+        Raises (from its `receive`): the same errors as `read_at`. A reader that asks a server reads ahead.
+        """
+        return _Bytes(self, offset)
+
     def fileno(self) -> int:
         """Return the descriptor of the blob's file, for example for `sendfile`. It closes with the reader.
 
@@ -70,3 +79,25 @@ class ReaderAt(AsyncResource):
     @abstractmethod
     async def aclose(self) -> None:
         """Release the reader. A second call does nothing."""
+
+
+class _Bytes(ByteReceiveStream):
+    """Reads one piece after the other."""
+
+    def __init__(self, reader: ReaderAt, offset: int) -> None:
+        self._reader = reader
+        self._offset = offset
+        self._closed = False
+
+    async def receive(self, max_bytes: int = 1 << 20) -> bytes:
+        if self._closed:
+            raise ClosedResourceError
+        piece = await self._reader.read_at(self._offset, max_bytes)
+        if not piece:
+            raise EndOfStream
+        self._offset += len(piece)
+        return piece
+
+    async def aclose(self) -> None:
+        self._closed = True
+        await checkpoint()

@@ -17,6 +17,7 @@ from steelyard.filters import info_fields
 from steelyard.filters._async import choose, compiled
 from steelyard.hashing import digest_of
 from steelyard.model import NO_LABELS, Buffer, Info, Labels, PutResult
+from steelyard.objects._cache import Cache
 from steelyard.objects._documents import register
 from steelyard.objects._layout import BLOBS, LABELS, blob_key, digest_at, label_name
 from steelyard.objects._notes import Notes
@@ -59,10 +60,12 @@ class Blobs:
         requests: the server.
         watch: looks at collections.
         events: gets the events of the blobs.
+        cache: loses the blobs that are deleted.
     """
 
-    def __init__(self, requests: Requests, watch: Watch, events: EventSource) -> None:
+    def __init__(self, requests: Requests, watch: Watch, events: EventSource, cache: Cache | None = None) -> None:
         self._requests = requests
+        self._cache = cache
         self._watch = watch
         self._events = events
         self._notes = Notes(requests)
@@ -324,9 +327,12 @@ class Blobs:
 
         await self._labels.change(label_name(digest), edit)
 
-    def report_deleted(self, digest: Digest, reason: Literal["deleted", "quarantined", "collected"]) -> None:
-        """Report that a blob is no longer stored."""
-        self._events.publish("deleted", digest=digest, reason=reason)
+    async def gone(self, digests: Sequence[Digest], reason: Literal["deleted", "quarantined", "collected"]) -> None:
+        """Report that blobs are no longer stored, and remove them from the cache."""
+        for digest in digests:
+            self._events.publish("deleted", digest=digest, reason=reason)
+        if self._cache is not None:
+            await self._cache.remove(digests)
 
 
 def _label_notes(digest: Digest, labels: Labels) -> list[Note]:

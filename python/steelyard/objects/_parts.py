@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 from steelyard._archive._references import DOCUMENT_LIMIT
 from steelyard._runtime.calls import run
@@ -11,6 +12,7 @@ from steelyard.events import EventSource
 from steelyard.local import LocalStore
 from steelyard.model import Info
 from steelyard.objects._blobs import Blobs
+from steelyard.objects._cache import Cache
 from steelyard.objects._collection import Collection
 from steelyard.objects._documents import register
 from steelyard.objects._layout import IMAGES
@@ -20,6 +22,7 @@ from steelyard.objects._records import Records
 from steelyard.objects._requests import Requests
 from steelyard.objects._uploads import SMALL, Sealed, Uploads
 from steelyard.objects._values import NameValue
+from steelyard.objects._verify import Verification
 from steelyard.objects._watch import Watch
 from steelyard.options import CommitOptions
 
@@ -29,13 +32,17 @@ __all__ = ("Parts",)
 class Parts:
     """The parts of an open store."""
 
-    def __init__(self, spool: LocalStore, requests: Requests, uploads: Uploads, events: EventSource) -> None:
-        self.spool, self.requests, self.uploads = spool, requests, uploads
+    def __init__(
+        self, root: Path, spool: LocalStore, requests: Requests, events: EventSource, cache: Cache | None
+    ) -> None:
+        self.spool, self.requests, self.cache = spool, requests, cache
+        self.uploads = Uploads(requests, root / "uploads")
+        self.verification = Verification(root / "verified")
         watch = Watch(requests)
-        self.blobs = Blobs(requests, watch, events)
+        self.blobs = Blobs(requests, watch, events, cache)
         self.names = ObjectImageNames(Records(requests, IMAGES, NameValue), watch, events)
         self.leases = ObjectLeases(requests, watch, events)
-        self.collection = Collection(requests, watch, self.blobs, self.names, self.leases, spool, uploads)
+        self.collection = Collection(requests, watch, self.blobs, self.names, self.leases, spool, self.uploads)
 
     async def commit(self, sealed: Sealed, options: CommitOptions) -> Info | None:
         """Make sealed bytes a blob, and return its info, or None if it is stored already."""

@@ -20,7 +20,7 @@ from steelyard.objects._requests import Missing, Object, Requests, Taken
 from steelyard.options import check_range
 from steelyard.transfer._reader import BaseReader
 
-__all__ = ("ObjectReader", "read_whole")
+__all__ = ("RANGE", "ObjectReader", "read_whole")
 
 RANGE = 4 << 20
 """Bytes of one request of a stream."""
@@ -69,11 +69,20 @@ class ObjectReader(ProcessBound, BaseReader):
 
     def stream(self) -> ByteReceiveStream:
         self._check()
-        return _Stream(self)
+        return _Ranges(self, 0, Hasher(self.digest.algorithm))
+
+    def read_from(self, offset: int = 0) -> ByteReceiveStream:
+        self._check()
+        check_range(self._digest, self.size, offset, 0)
+        return _Ranges(self, offset)
 
     async def aclose(self) -> None:
         self._closed = True
         await anyio.lowlevel.checkpoint()
+
+    def another(self) -> ObjectReader:
+        """Return an open reader of the same object."""
+        return ObjectReader(self._requests, self._digest, self._found)
 
     def start(self, offset: int, size: int) -> ObjectRequest[Any]:
         """Start to read a range."""
@@ -113,13 +122,19 @@ class ObjectReader(ProcessBound, BaseReader):
             raise ClosedResourceError
 
 
-class _Stream(ByteReceiveStream):
-    """Asks for the next ranges while the caller uses the last one."""
+class _Ranges(ByteReceiveStream):
+    """Asks for the next ranges while the caller uses the last one.
 
-    def __init__(self, reader: ObjectReader) -> None:
+    Args:
+        reader: the blob.
+        offset: where it begins.
+        hasher: verifies the blob at its end.
+    """
+
+    def __init__(self, reader: ObjectReader, offset: int, hasher: Hasher | None = None) -> None:
         self._reader = reader
-        self._hasher = Hasher(reader.digest.algorithm)
-        self._asked = 0
+        self._hasher = hasher
+        self._asked = offset
         self._ranges: deque[tuple[int, int, ObjectRequest[Any]]] = deque()
         self._piece = memoryview(b"")
         self._guard = anyio.ResourceGuard("reading from")
@@ -140,7 +155,7 @@ class _Stream(ByteReceiveStream):
         self._ask()
         if not self._ranges:
             await anyio.lowlevel.checkpoint()
-            found = self._hasher.digest()
+            found = self._reader.digest if self._hasher is None else self._hasher.digest()
             if found != self._reader.digest:
                 raise DataCorrupt(self._reader.digest, expected=self._reader.digest, actual=found)
             raise EndOfStream
@@ -154,8 +169,9 @@ class _Stream(ByteReceiveStream):
         self._ranges.popleft()
         self._ask()
         self._piece = memoryview(data)
-        # CANCEL: what the caller will get is hashed in any case.
-        await run_always(self._hasher.update, data)
+        if self._hasher is not None:
+            # CANCEL: what the caller will get is hashed in any case.
+            await run_always(self._hasher.update, data)
 
     def _ask(self) -> None:
         while len(self._ranges) < _RANGES and self._asked < self._reader.size:

@@ -19,6 +19,7 @@ from steelyard._runtime.fork import UNBOUND, Process, ProcessBound
 from steelyard._runtime.opening import opening
 from steelyard._runtime.refqueue import share_queue
 from steelyard.base import BaseStore
+from steelyard.content import ReaderAt
 from steelyard.content._put_many import UntilEnded
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import (
@@ -36,15 +37,15 @@ from steelyard.model import (
     Descriptor,
     Info,
     Labels,
-    OnProgress,
     PutManyResult,
     PutResult,
     Source,
     Sources,
     Status,
-    Verified,
 )
 from steelyard.objects._address import ObjectAddress, default_spool
+from steelyard.objects._cache import Cache
+from steelyard.objects._cached import CachedReader
 from steelyard.objects._credentials import client_options
 from steelyard.objects._leases import DEFAULT_EXPIRES, ObjectLeases
 from steelyard.objects._marker import check_marker
@@ -53,13 +54,14 @@ from steelyard.objects._parts import Parts
 from steelyard.objects._reader import ObjectReader, read_whole
 from steelyard.objects._requests import Requests
 from steelyard.objects._upkeep import Upkeep
-from steelyard.objects._uploads import SMALL, Sealed, Uploads
-from steelyard.objects._verify import Verification, verify, verify_all
+from steelyard.objects._uploads import SMALL, Sealed
 from steelyard.objects._writer import ObjectWriter
-from steelyard.options import CommitOptions, IngestOptions, PutOptions
+from steelyard.options import CommitOptions, IngestOptions, PutOptions, check_size
 from steelyard.transfer._small import small
 
 __all__ = ("ObjectStore",)
+
+_CACHE_BYTES = 10 << 30
 
 _PUTS_AT_ONCE = 64
 """Sources of `put_many` at a time, unless the caller says otherwise."""
@@ -81,6 +83,9 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         address: ``s3://BUCKET/PREFIX?endpoint=URL&region=NAME``.
         spool: a directory of this machine for unfinished ingests, which need the space of their bytes until they are committed. By default
             one below ``$XDG_CACHE_HOME/steelyard``, for each address its own. Ingests belong to the spool: another machine does not see them.
+        cache: a directory of this machine for blobs that were read, so that the next read of one asks the server nothing. Processes may
+            share it. Without one, each read goes to the server.
+        cache_bytes: the most bytes of the blobs in the cache; the least recently used ones go first.
         read_only: change nothing; also for servers that cannot keep a store.
         retries: how often a request is tried again, with growing pauses.
         timeout: the most seconds of a request with all its attempts, the transfer of its bytes aside.
@@ -97,15 +102,18 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         address: str,
         *,
         spool: str | os.PathLike[str] | None = None,
+        cache: str | os.PathLike[str] | None = None,
+        cache_bytes: int = _CACHE_BYTES,
         read_only: bool = False,
         retries: int = 8,
         timeout: int = 60,
     ) -> None:
         self._address = ObjectAddress.parse(address)
         self._root = Path(spool) if spool is not None else default_spool(self._address)
+        check_size(cache_bytes)
+        self._cache = None if cache is None else Cache(Path(cache), cache_bytes)
         self._read_only, self._retries, self._timeout = read_only, retries, timeout
         self._events = EventSource()
-        self._verified = Verification(self._root / "verified")
         self._opened: Parts | None = None
         self._has_opened = False
         self._process = UNBOUND
@@ -140,12 +148,14 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         try:
             await check_marker(requests, self._root, read_only=self._read_only)
             spool = await LocalStore(self._root / "spool").aopen()
+            if self._cache is not None:
+                await self._cache.aopen()
         except BaseException:
             await requests.aclose()
             raise
         share_queue(self, spool)
-        uploads = Uploads(requests, self._root / "uploads")
-        self._opened, self._process = Parts(spool, requests, uploads, self._events), Process()
+        self._opened = Parts(self._root, spool, requests, self._events, self._cache)
+        self._process = Process()
         self._has_opened = True
         return self
 
@@ -155,6 +165,8 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         if opened is not None and self._has_opened:
             try:
                 await opened.spool.aclose()
+                if opened.cache is not None:
+                    await opened.cache.aclose()
             finally:
                 await opened.requests.aclose()
         await checkpoint()
@@ -196,18 +208,24 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
     # Provider and Ingester
 
     @opening
-    async def reader_at(self, blob: Descriptor | Digest | str) -> ObjectReader:
-        """Open a blob for reading; see `Provider.reader_at`. Each read is a request."""
+    async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
+        """Open a blob for reading; see `Provider.reader_at`. Each read is a request, unless the blob is in the cache."""
         given = blob if isinstance(blob, Descriptor) else Descriptor(digest=Digest.parse(blob))
         opened = self._require()
+        if opened.cache is not None and (local := await opened.cache.reader(given)) is not None:
+            return CachedReader(opened.cache, None, local)
         found = await opened.blobs.look(given.digest)
         if given.size is not None and given.size != found.size:
             raise DataCorrupt(given.digest, expected=f"{given.size} bytes", actual=f"{found.size} bytes")
-        return ObjectReader(opened.requests, given.digest, found)
+        reader = ObjectReader(opened.requests, given.digest, found)
+        return reader if opened.cache is None else CachedReader(opened.cache, reader, None)
 
     async def get(self, digest: Digest | str) -> bytes:
         """Return a whole blob, verified; see `Store.get`."""
-        return await read_whole(self._require().requests, Digest.parse(digest))
+        opened, name = self._require(), Digest.parse(digest)
+        if opened.cache is None:
+            return await read_whole(opened.requests, name)
+        return await opened.cache.get(name, lambda: read_whole(opened.requests, name))
 
     @opening
     async def writer(
@@ -291,7 +309,7 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         blobs, name = self._changeable("delete").blobs, Digest.parse(digest)
         await blobs.delete(name)
         await self._leave(digests=[name])
-        blobs.report_deleted(name, "deleted")
+        await blobs.gone([name], "deleted")
 
     # IngestManager
 
@@ -327,54 +345,6 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
     ) -> AsyncGenerator[PutManyResult, None]:
         results = super()._put_many(sources, options, _PUTS_AT_ONCE if concurrency is None else concurrency)
         return results if self._lease is None else UntilEnded(results)
-
-    # Verification
-
-    async def verify(
-        self, digest: Digest | str, *, quarantine: bool = True, on_progress: OnProgress | None = None
-    ) -> None:
-        """Read a blob again and compare it with its digest.
-
-        Args:
-            digest: the blob.
-            quarantine: keep the bytes of a damaged blob below ``quarantine/``, and delete the blob.
-            on_progress: called with `Progress`.
-
-        Raises:
-            NotFound: the blob is not stored.
-            DataCorrupt: the bytes do not match the digest.
-        """
-        opened = self._changeable("verify with quarantine") if quarantine else self._require()
-        await verify(
-            opened.requests, opened.blobs, Digest.parse(digest), quarantine=quarantine, on_progress=on_progress
-        )
-
-    def verify_all(
-        self,
-        *,
-        concurrency: int = 4,
-        resume: bool = False,
-        quarantine: bool = True,
-        on_progress: OnProgress | None = None,
-    ) -> AsyncGenerator[Verified, None]:
-        """Verify every blob and yield the result of each when it is known.
-
-        Args:
-            concurrency: the number of blobs at a time.
-            resume: go on where the last run with this spool was left, if that did not reach its end.
-            quarantine: as for `verify`.
-            on_progress: called with `Progress`.
-        """
-        opened = self._changeable("verify with quarantine") if quarantine else self._require()
-        return verify_all(
-            opened.requests,
-            opened.blobs,
-            self._verified,
-            concurrency=concurrency,
-            resume=resume,
-            quarantine=quarantine,
-            on_progress=on_progress,
-        )
 
     def _parts(self, change: str | None = None) -> Parts:
         return self._require() if change is None else self._changeable(change)

@@ -121,9 +121,8 @@ class Sweep:
             self.left_bytes -= marking.stored[digest].size
             del self._unkept[digest]
             self._removed_bytes += marking.stored[digest].size
-            if self._run is not None:
-                self._blobs.report_deleted(digest, "collected")
         if self._run is not None:
+            await self._blobs.gone(gone, "collected")
             self._options.report("remove", self._removed_bytes)
 
     async def _forget(self, digest: Digest, at_ns: int) -> None:

@@ -16,6 +16,8 @@ from steelyard._runtime.concurrent import map_concurrently
 from steelyard.collection import CollectDefaults, Collected, CollectOptions, Reason
 from steelyard.digest import Digest
 from steelyard.local import LocalStore, StoreStats
+from steelyard.model import OnProgress, Verified
+from steelyard.objects._blobs import Blobs
 from steelyard.objects._collection import Collection
 from steelyard.objects._layout import BLOBS, QUARANTINE, damaged_at, digest_at
 from steelyard.objects._marker import check_file
@@ -24,6 +26,7 @@ from steelyard.objects._requests import Object, Requests
 from steelyard.objects._unfinished import UnfinishedUpload, abort_abandoned, unfinished
 from steelyard.objects._uploads import Uploads
 from steelyard.objects._values import to_time
+from steelyard.objects._verify import Verification, verify, verify_all
 
 __all__ = ("QuarantinedObject", "Server", "Upkeep")
 
@@ -67,6 +70,8 @@ class Parts(Protocol):
     requests: Requests
     uploads: Uploads
     collection: Collection
+    blobs: Blobs
+    verification: Verification
 
 
 class Upkeep(ABC):
@@ -102,6 +107,54 @@ class Upkeep(ABC):
     async def _serve(self, collector: str | None) -> None:
         if not self.read_only:  # else nothing changes through this store object
             await self._parts().collection.serve(collector)
+
+    # Verification
+
+    async def verify(
+        self, digest: Digest | str, *, quarantine: bool = True, on_progress: OnProgress | None = None
+    ) -> None:
+        """Read a blob again and compare it with its digest.
+
+        Args:
+            digest: the blob.
+            quarantine: keep the bytes of a damaged blob below ``quarantine/``, and delete the blob.
+            on_progress: called with `Progress`.
+
+        Raises:
+            NotFound: the blob is not stored.
+            DataCorrupt: the bytes do not match the digest.
+        """
+        parts = self._parts("verify with quarantine" if quarantine else None)
+        await verify(parts.requests, parts.blobs, Digest.parse(digest), quarantine=quarantine, on_progress=on_progress)
+
+    def verify_all(
+        self,
+        *,
+        concurrency: int = 4,
+        resume: bool = False,
+        quarantine: bool = True,
+        on_progress: OnProgress | None = None,
+    ) -> AsyncGenerator[Verified, None]:
+        """Verify every blob and yield the result of each when it is known.
+
+        Args:
+            concurrency: the number of blobs at a time.
+            resume: go on where the last run with this spool was left, if that did not reach its end.
+            quarantine: as for `verify`.
+            on_progress: called with `Progress`.
+        """
+        parts = self._parts("verify with quarantine" if quarantine else None)
+        return verify_all(
+            parts.requests,
+            parts.blobs,
+            parts.verification,
+            concurrency=concurrency,
+            resume=resume,
+            quarantine=quarantine,
+            on_progress=on_progress,
+        )
+
+    # The server, and what is left at it
 
     async def check(self) -> ServerCheck | None:
         """Return the result of the check of the server that this spool keeps, or None. The store need not be open.

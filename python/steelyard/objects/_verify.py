@@ -151,4 +151,4 @@ async def _move_aside(requests: Requests, blobs: Blobs, digest: Digest) -> None:
     except Missing:
         return  # another client was faster
     await blobs.delete(digest)
-    blobs.report_deleted(digest, "quarantined")
+    await blobs.gone([digest], "quarantined")

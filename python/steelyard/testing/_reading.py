@@ -95,6 +95,23 @@ class ReadingContract:
                     await stream.receive()
             assert data[:5] == await reader.read_at(0, 5)
 
+    async def test_a_stream_from_an_offset_gives_the_rest(self, store: Store) -> None:
+        data = data_of((5 << 20) + 17)
+        digest = await keep(store, data)
+        async with store.reader_at(digest) as reader:
+            for offset in (0, 1, 1 << 20, (4 << 20) + 1, len(data)):
+                async with reader.read_from(offset) as stream:
+                    assert data[offset:] == b"".join([piece async for piece in stream])
+                    with pytest.raises(anyio.EndOfStream):
+                        await stream.receive()
+                with pytest.raises(anyio.ClosedResourceError):
+                    await stream.receive()
+            async with reader.read_from(3) as stream:
+                assert data[3:8] == await stream.receive(5)
+            with pytest.raises(OutOfRange):
+                async with reader.read_from(len(data) + 1) as stream:
+                    await stream.receive()
+
     async def test_two_streams_of_a_reader_do_not_disturb_each_other(self, store: Store) -> None:
         digest = await keep(store, b"0123456789")
         async with store.reader_at(digest) as reader, reader.stream() as first, reader.stream() as second:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import aclosing, suppress
 
 import msgspec
 
@@ -128,7 +128,8 @@ async def copy(
             return open_writer(target, name, size=reader.size, expected=wanted)
 
         try:
-            return await Transfer(pieces=BlobPieces(reader), name=str(wanted), options=options).run(writer)
+            async with aclosing(BlobPieces(reader)) as pieces:
+                return await Transfer(pieces=pieces, name=str(wanted), options=options).run(writer)
         except AlreadyExists:
             return PutResult(digest=wanted, size=reader.size, new=False)
         except (UnexpectedDigest, UnexpectedSize) as found:

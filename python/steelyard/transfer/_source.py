@@ -10,6 +10,8 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from anyio import EndOfStream
+from anyio.abc import ByteReceiveStream
 from anyio.lowlevel import checkpoint
 
 from steelyard._runtime.backend import interruptible
@@ -254,17 +256,27 @@ class BlobPieces(Pieces):
 
     def __init__(self, reader: ReaderAt) -> None:
         self._reader = reader
+        self._stream: ByteReceiveStream | None = None
         self._offset = 0
         self.size = reader.size
 
     async def _next(self) -> memoryview:
-        piece = await self._reader.read_at(self._offset, READ_BYTES)
-        self._offset += len(piece)
-        return memoryview(piece)
+        if self._stream is None:
+            self._stream = self._reader.read_from(self._offset)
+        try:
+            return memoryview(await self._stream.receive(READ_BYTES))
+        except EndOfStream:
+            return memoryview(b"")
 
     async def seek(self, offset: int) -> bool:
+        await self.aclose()
         self._offset, self._rest = offset, memoryview(b"")
         return True
+
+    async def aclose(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.aclose()
 
 
 @managed

@@ -67,7 +67,13 @@ class RemoteReader(ProcessBound, ReaderAt):
 
     def stream(self) -> ByteReceiveStream:
         """Return the verified stream of the whole blob; see `ReaderAt.stream`. The first `receive` asks the server."""
-        return _RemoteStream(self._connection, self._limits, self._digest, self._size)
+        hasher = Hasher(self._digest.algorithm)
+        return _RemoteStream(self._connection, self._limits, self._digest, self._size, hasher=hasher)
+
+    def read_from(self, offset: int = 0) -> ByteReceiveStream:
+        """Return a stream of the bytes from `offset`, unverified; see `ReaderAt.read_from`. The first `receive` asks the server."""
+        self._checked(offset, 0)
+        return _RemoteStream(self._connection, self._limits, self._digest, self._size, offset=offset)
 
     async def aclose(self) -> None:
         self._closed = True
@@ -107,17 +113,28 @@ def _fill(target: memoryview, pieces: Iterator[memoryview]) -> int:
 
 
 class _RemoteStream(ProcessBound, ByteReceiveStream):
-    """One Read of the whole blob, taken and hashed in batches on a thread; the end is the proof."""
+    """One Read of a blob, taken in batches on a thread; with a hasher they are hashed there, and the end is the proof."""
 
-    def __init__(self, connection: Connection, limits: Limits, digest: Digest, size: int) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        limits: Limits,
+        digest: Digest,
+        size: int,
+        *,
+        offset: int = 0,
+        hasher: Hasher | None = None,
+    ) -> None:
         self._connection, self._limits = connection, limits
         self._digest, self._size = digest, size
-        self._hasher = Hasher(digest.algorithm)
+        self._offset = offset
+        self._hasher = hasher
         self._answers: Answers[list[memoryview]] | None = None
         self._batch: list[memoryview] = []
         self._piece = memoryview(b"")
         self._place = 0
-        self._end: Exception | None = None
+        # A server refuses a Read from the end.
+        self._end: Exception | None = EndOfStream() if hasher is None and offset == size else None
         self._closed = False
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
@@ -153,8 +170,8 @@ class _RemoteStream(ProcessBound, ByteReceiveStream):
         if not self._batch:
             if self._answers is None:
                 called = method("Content", "Read")
-                about = About(kind="blob", name=str(self._digest), call="Read", size=self._size)
-                request = called.request(digest=str(self._digest))
+                about = About(kind="blob", name=str(self._digest), call="Read", offset=self._offset, size=self._size)
+                request = called.request(digest=str(self._digest), offset=self._offset)
                 self._answers = Answers(self._connection, called, request, about, self._limits, take=self._take)
             self._batch = (await self._answers.next())[::-1]
             if not self._batch:
@@ -167,7 +184,8 @@ class _RemoteStream(ProcessBound, ByteReceiveStream):
         batch, size = [], 0
         for data in answers:
             if data:
-                self._hasher.update(data)
+                if self._hasher is not None:
+                    self._hasher.update(data)
                 batch.append(data)
                 size += len(data)
             if size >= _BATCH:
@@ -175,7 +193,8 @@ class _RemoteStream(ProcessBound, ByteReceiveStream):
         return batch
 
     def _verdict(self) -> Exception:
-        return _differs(self._digest, self._hasher) or EndOfStream()
+        failure = None if self._hasher is None else _differs(self._digest, self._hasher)
+        return failure or EndOfStream()
 
 
 def _differs(digest: Digest, hasher: Hasher) -> DataCorrupt | None:

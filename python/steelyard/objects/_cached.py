@@ -1,0 +1,133 @@
+"""Reading a blob through a cache."""
+
+from __future__ import annotations
+
+from anyio import ClosedResourceError
+from anyio.abc import ByteReceiveStream
+from anyio.lowlevel import checkpoint
+
+from steelyard._runtime.fork import ProcessBound
+from steelyard._runtime.opening import opening
+from steelyard.content import Provider, ReaderAt
+from steelyard.digest import Digest
+from steelyard.errors import DataCorrupt
+from steelyard.local.reader import LocalReader
+from steelyard.model import Descriptor
+from steelyard.objects._cache import Cache
+from steelyard.objects._reader import RANGE, ObjectReader
+from steelyard.transfer._reader import BaseReader
+
+__all__ = ("CachedReader",)
+
+
+class CachedReader(ProcessBound, BaseReader):
+    """A reader of a blob that is in the cache, or that its stream downloads into it.
+
+    A blob that one request reads is downloaded by `read_at`, too. Ranges of a larger one come from the server.
+
+    Args:
+        cache: the cache.
+        server: reads from the server, or None for a blob that is in the cache.
+        local: reads from the cache, or None.
+    """
+
+    def __init__(self, cache: Cache, server: ObjectReader | None, local: LocalReader | None) -> None:
+        reader = server or local
+        assert reader is not None  # noqa: S101  # one of them is given
+        self._cache, self._server, self._local = cache, server, local
+        self._blob = Descriptor(digest=reader.digest, size=reader.size)
+        self._closed = False
+
+    @property
+    def digest(self) -> Digest:
+        return self._blob.digest
+
+    @property
+    def size(self) -> int:
+        assert self._blob.size is not None  # noqa: S101  # it was given
+        return self._blob.size
+
+    async def read_at(self, offset: int, size: int) -> bytes:
+        reader = await self._open() if self.size <= RANGE else self._now()
+        return await reader.read_at(offset, size)
+
+    def stream(self) -> ByteReceiveStream:
+        self._now()
+        return _CachedStream(self)
+
+    def read_from(self, offset: int = 0) -> ByteReceiveStream:
+        return self._now().read_from(offset)
+
+    def fileno(self) -> int:
+        return self._now().fileno()
+
+    async def aclose(self) -> None:
+        self._closed = True
+        for reader in (self._server, self._local):
+            if reader is not None:
+                await reader.aclose()
+        await checkpoint()
+
+    async def open_stream(self) -> ByteReceiveStream:
+        """Open the verified stream of the blob, downloaded if the cache takes it."""
+        return (await self._open()).stream()
+
+    async def remove(self) -> None:
+        """Remove the blob from the cache, because it is damaged there."""
+        if self._local is not None:
+            await self._cache.remove([self.digest])
+
+    async def _open(self) -> ReaderAt:
+        self._now()
+        if self._local is None and self._server is not None:
+            local = await self._cache.download(_Same(self._server), self._blob)
+            if local is not None and (self._closed or self._local is not None):
+                await local.aclose()  # another task was faster
+            elif local is not None:
+                self._local = local
+        return self._now()
+
+    def _now(self) -> ReaderAt:
+        reader = self._local or self._server
+        if self._closed or reader is None:
+            raise ClosedResourceError
+        return reader
+
+
+class _Same(Provider):
+    """Opens a blob that was looked at, without another request."""
+
+    def __init__(self, reader: ObjectReader) -> None:
+        self._reader = reader
+
+    @opening
+    async def reader_at(self, blob: Descriptor | Digest | str) -> ObjectReader:
+        del blob
+        await checkpoint()
+        return self._reader.another()
+
+
+class _CachedStream(ByteReceiveStream):
+    """Downloads the blob first, if the cache takes it, and reads it there."""
+
+    def __init__(self, reader: CachedReader) -> None:
+        self._reader = reader
+        self._stream: ByteReceiveStream | None = None
+        self._closed = False
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        if self._closed:
+            raise ClosedResourceError
+        if self._stream is None:
+            self._stream = await self._reader.open_stream()
+        try:
+            return await self._stream.receive(max_bytes)
+        except DataCorrupt:
+            await self._reader.remove()
+            raise
+
+    async def aclose(self) -> None:
+        self._closed = True
+        if self._stream is not None:
+            await self._stream.aclose()
+        await checkpoint()
