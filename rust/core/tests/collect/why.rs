@@ -1,18 +1,35 @@
 //! Why a blob is kept: the question ends early, and says the same as one that goes through the whole store.
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use steelyard_core::archive::json::Role;
 use steelyard_core::digest::Digest;
 use steelyard_core::model::Labels;
 use steelyard_core::store::Store;
 use steelyard_core::store::collect::Reason;
+use steelyard_core::sys::{Around, Call, Layer, Linux};
 
 use crate::common::{SHA256, Scratch};
 use crate::support::removed;
 use crate::support::{
     EXPIRE, FLAT, HOUR, REFERENCE, ROOT, document, labels, name, name_with, put, put_labelled, reason, sorted,
 };
+
+/// A system on which every look at the clock takes longer than a step.
+#[derive(Default)]
+struct Slow(AtomicI64);
+
+impl Around for Slow {
+    fn around<T>(&self, _: Call<'_>, mut run: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        run()
+    }
+
+    fn clock_ns(&self, _: bool, ns: i64) -> i64 {
+        ns + self.0.fetch_add(10_000_000, Ordering::Relaxed)
+    }
+}
 
 /// Numbers from a seed.
 struct Numbers(u64);
@@ -121,4 +138,31 @@ fn a_question_about_a_kept_blob_ends_when_a_root_has_reached_it() {
     assert!(result.is_err(), "{result:?}");
     // Neither does a digest that is not stored need a look at it.
     assert_eq!(Vec::<Reason>::new(), reasons(&store, &[crate::common::sha256(b"missing")]));
+}
+
+#[test]
+fn a_blob_that_moves_to_a_root_that_was_read_has_a_root() {
+    for most in 0.. {
+        let scratch = Scratch::in_memory();
+        let store = scratch.open_with(Arc::new(Layer::new(Arc::new(Linux), Slow::default()))).unwrap();
+        store.volume().create_lease("lease", &Labels::new(), HOUR).unwrap();
+        let moved = store.put_under(Some("lease"), b"moved", SHA256, None, None).unwrap().digest;
+        let garbage = put(&store, "garbage");
+
+        let mut why = store.why(vec![moved, garbage]).unwrap();
+        let has_ended = (0..most).any(|_| why.step().unwrap());
+        if !has_ended {
+            name(&store, "name", moved);
+            store.volume().delete_lease("lease").unwrap();
+            while !why.step().unwrap() {}
+        }
+        let reasons = why.reasons().unwrap();
+
+        assert!(reasons[0].root.is_some(), "after {most} steps");
+        assert!(reasons[1].root.is_none());
+        if has_ended {
+            assert!(most > 5, "a question of {most} steps shows little");
+            return;
+        }
+    }
 }

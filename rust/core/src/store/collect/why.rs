@@ -1,5 +1,6 @@
 //! Why a blob is kept, or since when it is garbage.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::collection::Collection;
@@ -8,6 +9,8 @@ use super::values::Options;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::store::Store;
+use crate::store::ingest::Ingests;
+use crate::volume::Volume;
 
 /// Why a blob is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,12 +25,25 @@ pub struct Reason {
     pub since_ns: Option<i64>,
 }
 
+/// So many passes answer a question at most.
+const MOST_PASSES: usize = 4;
+
 /// Finds out why blobs are kept, in steps. It changes nothing, and no collection has to wait for it.
+///
+/// A pass misses a blob that moves from a root that is still to be read to one that has been read. So a blob is garbage only if a pass found
+/// no root and the metadata did not change meanwhile, or if several passes found none.
 pub struct Why {
+    volume: Arc<Volume>,
+    ingests: Arc<Ingests>,
     collection: Collection,
+    /// The state of the metadata when the pass began.
+    version: i64,
+    passes: usize,
     digests: Vec<Digest>,
-    /// Those of which nothing is known yet.
+    /// Those of which nothing is known in this pass.
     unknown: Vec<Digest>,
+    /// The reasons of those that a root has reached in one of the passes.
+    kept: HashMap<Digest, (Option<RootName>, Vec<Digest>)>,
 }
 
 impl Store {
@@ -35,11 +51,20 @@ impl Store {
     pub fn why(&self, digests: Vec<Digest>) -> Result<Why> {
         self.volume.check_open()?;
         self.volume.meta.check_labels_readable()?;
-        let options = Options { dry_run: true, ..Options::default() };
-        let mut collection = Collection::new(Arc::clone(&self.volume), Arc::clone(&self.ingests), options, None, 0);
-        collection.sweep.marking.roots = Some(Vec::new());
-        Ok(Why { collection, unknown: digests.clone(), digests })
+        let (volume, ingests) = (Arc::clone(&self.volume), Arc::clone(&self.ingests));
+        let collection = marking(&volume, &ingests);
+        let version = volume.meta.version()?;
+        let unknown = digests.clone();
+        Ok(Why { volume, ingests, collection, version, passes: 1, digests, unknown, kept: HashMap::new() })
     }
+}
+
+/// Return a collection that marks, and remembers the roots.
+fn marking(volume: &Arc<Volume>, ingests: &Arc<Ingests>) -> Collection {
+    let options = Options { dry_run: true, ..Options::default() };
+    let mut collection = Collection::new(Arc::clone(volume), Arc::clone(ingests), options, None, 0);
+    collection.sweep.marking.roots = Some(Vec::new());
+    collection
 }
 
 impl Why {
@@ -47,35 +72,57 @@ impl Why {
     /// only looked at for a blob that is garbage.
     pub fn step(&mut self) -> Result<bool> {
         // The files that no root has reached are looked at, too: one of them may say something about a blob that is kept.
-        if self.collection.is_marked() || self.collection.step()? {
+        if !self.collection.is_marked() && !self.collection.step()? && self.waits()? {
+            return Ok(false);
+        }
+        self.keep();
+        let version = self.volume.meta.version()?;
+        if self.passes == MOST_PASSES || version == self.version || !self.waits()? {
             return Ok(true);
         }
+        self.collection = marking(&self.volume, &self.ingests);
+        (self.version, self.passes) = (version, self.passes + 1);
+        Ok(false)
+    }
+
+    /// Whether there is a blob that no root has reached yet.
+    fn waits(&mut self) -> Result<bool> {
         while let Some(digest) = self.unknown.last() {
-            let marking = &self.collection.sweep.marking;
-            if self.kept(digest).is_none() && marking.volume.stat_blob(digest)?.is_some() {
-                return Ok(false);
+            if self.number(digest).is_none() && self.volume.stat_blob(digest)?.is_some() {
+                return Ok(true);
             }
             self.unknown.pop();
         }
-        Ok(true)
+        Ok(false)
+    }
+
+    /// Keep what this pass has found.
+    fn keep(&mut self) {
+        let marking = &self.collection.sweep.marking;
+        for digest in &self.digests {
+            let Some(number) = self.number(digest).filter(|_| !self.kept.contains_key(digest)) else { continue };
+            let (root, chain) = marking.marks.chain(number);
+            let chain = chain.into_iter().map(|number| marking.marks.digest(number)).collect();
+            let root = root.and_then(|root| marking.roots.as_ref()?.get(root as usize).cloned());
+            self.kept.insert(*digest, (root, chain));
+        }
+        let kept = &self.kept;
+        self.unknown.retain(|digest| !kept.contains_key(digest));
     }
 
     /// The number of a blob that a root has reached. Its first reason is final.
-    fn kept(&self, digest: &Digest) -> Option<usize> {
+    fn number(&self, digest: &Digest) -> Option<usize> {
         let marks = &self.collection.sweep.marking.marks;
         marks.listed_number(digest).filter(|number| !marks.is_garbage(*number))
     }
 
     /// Return the reasons of those blobs that are stored.
     pub fn reasons(&self) -> Result<Vec<Reason>> {
-        let marking = &self.collection.sweep.marking;
-        let known = marking.volume.meta.known(&self.digests, true, usize::MAX)?;
+        let known = self.volume.meta.known(&self.digests, true, usize::MAX)?;
         let mut reasons = Vec::new();
         for (digest, known) in self.digests.iter().zip(known) {
-            let Some(stat) = marking.volume.stat_blob(digest)? else { continue };
-            let (root, chain) = self.kept(digest).map_or_else(Default::default, |number| marking.marks.chain(number));
-            let chain: Vec<Digest> = chain.into_iter().map(|number| marking.marks.digest(number)).collect();
-            let root = root.and_then(|root| marking.roots.as_ref()?.get(root as usize).cloned());
+            let Some(stat) = self.volume.stat_blob(digest)? else { continue };
+            let (root, chain) = self.kept.get(digest).cloned().unwrap_or_default();
             let since = known.note.filter(|note| root.is_none() && super::look::is_of(note, &stat));
             let since_ns = since.map(|note| note.wall_ns);
             reasons.push(Reason { digest: *digest, root, chain, since_ns });

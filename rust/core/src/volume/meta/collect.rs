@@ -24,6 +24,12 @@ pub struct Noted {
 }
 
 impl Meta {
+    /// Return a number that differs from an earlier one if the metadata has changed since.
+    pub fn version(&self) -> Result<i64> {
+        let version = self.read(|connection| connection.pragma_query_value(None, "data_version", |row| row.get(0)))?;
+        Ok(version.unwrap_or_default())
+    }
+
     /// Ask for the notes of blobs, and whether a collection is under way.
     pub fn noted(&self, digests: &[Digest]) -> Result<Noted> {
         let ask = |connection: &Connection| {
