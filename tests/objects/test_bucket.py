@@ -1,4 +1,4 @@
-"""The contract on a bucket in memory: what needs too many requests for a real server."""
+"""The whole contract on a bucket in memory."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ from typing import Any
 
 import pytest
 
+from steelyard.digest import Digest
 from steelyard.objects import ObjectStore
-from steelyard.testing import CollectionContract, LeaseContract
+from steelyard.objects._layout import blob_key
+from steelyard.testing import CollectionContract, DamageContract, LeaseContract, StoreContract
 
 from .bucket import Bucket
-from .contract import ObjectsCollect
+from .contract import ObjectsCollect, ObjectsKeep
 
 
-class TestObjectStoreInMemory(ObjectsCollect, LeaseContract, CollectionContract):
-    changes_are_whole = False
+class TestObjectStoreInMemory(
+    ObjectsKeep, ObjectsCollect, StoreContract, DamageContract, LeaseContract, CollectionContract
+):
     one_of = 1
     stride = int(os.environ.get("STEELYARD_OBJECT_STRIDE", "23"))
 
     @pytest.fixture
     async def store(self, bucket: Bucket, tmp_path: Path) -> AsyncIterator[Any]:
-        del bucket
+        self.bucket = bucket
         async with ObjectStore("s3://bucket/prefix", spool=tmp_path / "spool") as store:
             yield store
 
@@ -31,11 +34,16 @@ class TestObjectStoreInMemory(ObjectsCollect, LeaseContract, CollectionContract)
     def anyio_backend(self) -> str:
         return "asyncio"
 
+    async def damage(self, store: Any, digest: Digest, data: bytes) -> None:
+        """Have another program write other bytes at the key."""
+        del store
+        self.bucket.write(blob_key(digest), data, is_ours=False)
+
 
 class TestObjectStoreInMemoryOnTrio(TestObjectStoreInMemory):
     """Some of it on the other event loop."""
 
-    one_of = 4
+    one_of = 6
 
     @pytest.fixture
     def anyio_backend(self) -> str:

@@ -27,6 +27,7 @@ from steelyard.testing._values import data_of, digest_of
 from steelyard.transfer import copy, read_blob
 
 from .bucket import Bucket, BucketRequests
+from .contract import ObjectsKeep
 
 pytestmark = pytest.mark.anyio
 
@@ -319,11 +320,10 @@ def test_a_negative_budget_is_refused() -> None:
         ObjectStore("s3://bucket", cache=".", cache_bytes=-1)
 
 
-class TestCachedObjectStore(StoreContract, DamageContract):
+class TestCachedObjectStore(ObjectsKeep, StoreContract, DamageContract):
     """Some of the contract with a cache that is read before and after each change."""
 
-    changes_are_whole = False
-    one_of = 3
+    one_of = 6
     stride = 10_000
 
     @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -12,23 +11,19 @@ from typing import Any
 import pytest
 from anyio import to_thread
 
-from steelyard.content import Store
 from steelyard.digest import Digest
-from steelyard.errors import NotFound
 from steelyard.objects import ObjectAddress, ObjectStore
 from steelyard.objects._layout import blob_key
-from steelyard.testing import CollectionContract, DamageContract, LeaseContract, StoreContract, every_wait
-from steelyard.testing._cancelling import SIZE, is_free
-from steelyard.testing._values import data_of, digest_of, keep
+from steelyard.testing import CollectionContract, DamageContract, LeaseContract, StoreContract
 
-from .contract import ObjectsCollect
+from .contract import ObjectsCollect, ObjectsKeep
 from .s3 import request as send
 
 pytestmark = pytest.mark.slow
 
 
-class TestObjectStore(ObjectsCollect, StoreContract, DamageContract, LeaseContract, CollectionContract):
-    """All of it on the server that most tests use, on one event loop.
+class TestObjectStore(ObjectsKeep, ObjectsCollect, StoreContract, DamageContract, LeaseContract, CollectionContract):
+    """A third of it on the server that most tests use, on one event loop; `test_bucket.py` has all of it, without a server.
 
     Attributes:
         server_name: the server of a class.
@@ -36,10 +31,9 @@ class TestObjectStore(ObjectsCollect, StoreContract, DamageContract, LeaseContra
         stride: so large that the first wait is tried only; `test_bucket.py` tries them.
     """
 
-    changes_are_whole = False
     stride = 10_000
     server_name = "versitygw"
-    one_of = 1
+    one_of = 3
 
     @pytest.fixture
     def anyio_backend(self) -> str:
@@ -65,48 +59,11 @@ class TestObjectStore(ObjectsCollect, StoreContract, DamageContract, LeaseContra
         status, _, _ = await to_thread.run_sync(partial(send, "PUT", address.endpoint, path, data=data))
         assert 200 == status
 
-    async def test_an_open_reader_outlives_the_blob(self, store: Store) -> None:
-        """A reader holds nothing at the server."""
-        digest = await keep(store, b"data")
-        async with store.reader_at(digest) as reader:
-            await store.delete(digest)
-            with pytest.raises(NotFound):
-                await reader.read_at(0, 4)
-
-    async def test_a_cancelled_commit_stores_the_blob_or_keeps_the_ingest(self, store: Store) -> None:
-        """Both, if the server has done what it was asked, and its answer came too late."""
-
-        async def run(step: int) -> None:
-            async with store.writer(f"{step}") as writer:
-                await writer.write(data_of(SIZE, step))
-                await writer.commit(labels={"step": str(step)})
-
-        async for step in every_wait(run):
-            data, held = data_of(SIZE, step), await is_free(store, f"{step}")
-            assert held in {0, SIZE}
-            if await store.exists(digest_of(data)):
-                assert data == await store.get(digest_of(data))
-                assert {"step": str(step)} == (await store.info(digest_of(data))).labels
-        assert await store.exists(digest_of(data_of(SIZE, step)))
-        assert 0 == held
-
-    async def test_a_cancelled_delete_leaves_a_whole_blob_or_none(self, store: Store) -> None:
-        """A request that was cancelled on its way may still be carried out, a moment later."""
-
-        async def run(step: int) -> None:
-            await store.delete(await keep(store, b"%d" % step, a="b"))
-
-        async for step in every_wait(run):
-            with suppress(NotFound):
-                info = await store.info(digest_of(b"%d" % step))
-                assert {"a": "b"} == info.labels
-                assert b"%d" % step == await store.get(info.digest)
-
 
 class TestObjectStoreOnTrio(TestObjectStore):
     """Some of it on the other event loop."""
 
-    one_of = 4
+    one_of = 10
 
     @pytest.fixture
     def anyio_backend(self) -> str:
@@ -117,14 +74,14 @@ class TestSeaweedFS(TestObjectStore):
     """Some of it on a second server."""
 
     server_name = "seaweedfs"
-    one_of = 4
+    one_of = 8
 
 
 class TestSeaweedFSOnTrio(TestObjectStore):
     """Some of it on the other event loop."""
 
     server_name = "seaweedfs"
-    one_of = 16
+    one_of = 20
 
     @pytest.fixture
     def anyio_backend(self) -> str:

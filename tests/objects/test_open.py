@@ -68,6 +68,11 @@ def test_any_other_text_is_refused(text: str) -> None:
         ObjectAddress.parse(text)
 
 
+def test_a_name_that_no_bucket_has_is_told() -> None:
+    with pytest.raises(InvalidArgument, match="a bucket of 3 to 63 letters"):
+        ObjectAddress.parse("s3://ab/prefix")
+
+
 @pytest.mark.parametrize("text", [f"s3://user:{CANARY}@bucket", f"s3://bucket?endpoint=http://user:{CANARY}@host"])
 def test_a_password_in_an_address_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(InvalidArgument) as caught:

@@ -48,8 +48,12 @@ class ObjectAddress(msgspec.Struct, frozen=True, kw_only=True):
         path, _, query = text.removeprefix(SCHEME).partition("?")
         bucket, _, prefix = unquote(path).partition("/")
         prefix = prefix.strip("/")
-        if not text.startswith(SCHEME) or not _BUCKET.fullmatch(bucket):
+        if not text.startswith(SCHEME) or not bucket:
             raise InvalidArgument(f"expected s3://BUCKET/PREFIX?endpoint=URL&region=NAME, found {_shown(text)}")
+        if not _BUCKET.fullmatch(bucket):
+            raise InvalidArgument(
+                f"{_shown(text)}: expected a bucket of 3 to 63 letters, digits and ._- that begins and ends with a letter or digit"
+            )
         is_plain = not prefix or _PREFIX.fullmatch(prefix) is not None
         if not is_plain or len(prefix) > _PREFIX_LIMIT or {".", ".."} & set(prefix.split("/")):
             raise InvalidArgument(
