@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+from objects.bucket import Bucket, BucketRequests
 from support.interruption import (
     HANG_SECONDS,
     PACKAGE,
@@ -50,6 +51,8 @@ import steelyard
 from steelyard import Descriptor, LocalStore, NotFound, Unavailable, open_writer
 from steelyard.errors import LeaseExists
 from steelyard.images import export_images, import_images
+from steelyard.objects import ObjectStore
+from steelyard.objects import _store as object_store
 
 TOGETHER = 8
 """Interruptions before the store is looked at, where nothing of theirs is lost by then."""
@@ -154,6 +157,39 @@ async def collect(store: LocalStore, _: Path) -> None:
     assert (await store.why(kept)).root is not None
 
 
+async def bucket(_: LocalStore, root: Path) -> None:
+    """Object storage with a cache: a small blob, an upload in parts, names, a lease, a collection."""
+    async with open_bucket(root) as store:
+        small = (await store.put(b"small", labels={"a": "b"})).digest
+        large = (await store.put(root / "large", ref="pieces")).digest
+        assert await store.get(small) == b"small"
+        async with store.reader_at(large) as reader:
+            await reader.read_at(10, 600_000)
+            async with reader.stream() as stream:
+                async for _piece in stream:
+                    pass
+        await store.images.assign({"kept": Descriptor(digest=small)}, overwrite=True)
+        async with store.lease() as leased:
+            await leased.put(b"leased")
+        async for _info in store.walk():
+            pass
+        await store.delete(large)
+        await store.collect(grace=timedelta(0))
+
+
+def open_bucket(root: Path) -> ObjectStore:
+    """Return a store in the bucket in memory, with its spool and its cache below a directory."""
+    return ObjectStore("s3://bucket", spool=root / "spool", cache=root / "cache")
+
+
+def make_bucket() -> None:
+    """Have stores in buckets use one in memory, which is empty."""
+    made = Bucket()
+    changed: Any = object_store
+    changed.ObjectClient = lambda *_, **__: None
+    changed.Requests = lambda address, _client, _prefix: BucketRequests(made, address)
+
+
 WORKS: dict[str, Work] = {
     "put": put,
     "write": write,
@@ -164,6 +200,7 @@ WORKS: dict[str, Work] = {
     "export": export,
     "leased": leased,
     "collect": collect,
+    "bucket": bucket,
 }
 
 
@@ -234,6 +271,12 @@ def check_store(root: Path, *, torn: bool) -> None:
                 assert found.error is None
             # A store that was left open holds its leases.
             assert torn or {lease.id for lease in await store.leases.list()} <= {"kept"}
+        async with open_bucket(root) as objects:
+            with suppress(steelyard.AlreadyExists, *([Unavailable] if torn else [])):
+                async with objects.writer("pieces"):  # it is free
+                    pass
+            async for found in objects.verify_all():
+                assert found.error is None
 
     anyio.run(look)
 
@@ -333,6 +376,7 @@ def main() -> None:
     root = Path(where)
     shutil.rmtree(root / "store", ignore_errors=True)
     (root / "large").write_bytes(random.Random(2).randbytes(9 << 20))
+    make_bucket()
     sys.unraisablehook = unraisable
     if how == "sweep" and backend != "bare":  # a signal at any time may come in the loop's own code too
         fail_for_unawaited()

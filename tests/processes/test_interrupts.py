@@ -26,7 +26,7 @@ from support.interruption import is_our_coroutine
 from support.make_archives import layout, one_image, tar
 
 import steelyard
-from processes.interrupted import WORKS, start
+from processes.interrupted import WORKS, make_bucket, start
 from steelyard import LocalStore
 from steelyard._native import Port
 from steelyard._runtime import calls
@@ -163,7 +163,9 @@ def test_ctrl_c_in_the_first_step_of_what_ends_an_object_skips_nothing_on_trio(t
     held.clear()
 
 
-def test_trio_interrupts_no_coroutine_of_ours_but_at_a_checkpoint(folder: Path) -> None:
+def test_trio_interrupts_no_coroutine_of_ours_but_at_a_checkpoint(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torn: set[str] = set()
 
     def look(frame: FrameType, event: str, _: object) -> None:
@@ -171,6 +173,9 @@ def test_trio_interrupts_no_coroutine_of_ours_but_at_a_checkpoint(folder: Path) 
             torn.add(frame.f_code.co_qualname)
 
     (folder / "large").write_bytes(bytes(9 << 20))
+    monkeypatch.setattr("steelyard.objects._store.ObjectClient", None)
+    monkeypatch.setattr("steelyard.objects._store.Requests", None)
+    make_bucket()
     for work in WORKS.values():
         start("trio", work, folder)
         sys.setprofile(look)
