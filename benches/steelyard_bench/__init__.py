@@ -37,6 +37,7 @@ To add a row:
 | `_rows`, `_sources` | the rows and what they put |
 | `_peers` | other programs and packages, and the goals about them |
 | `_service`, `_wire` | our server as a process, and a plain client of containerd's protocol |
+| `_gateway` | a server of object storage as a process |
 | `_inside` | what rows use of the library's inside |
 | `_yardsticks` | the yardsticks, in Rust: `benches/yardsticks` |
 | `_bare`, `_memory` | a bare thread to compare calls with; a process that tells the memory it took |

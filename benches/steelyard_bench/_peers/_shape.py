@@ -5,19 +5,30 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio.to_thread
+from anyio import CancelScope
 
 from steelyard_bench._inside import Pool
-from steelyard_bench._model import Contestant, Payload, Work
+from steelyard_bench._model import Contestant, Metrics, Payload, Work
 
-__all__ = ("Peer", "PeerStart", "calling", "contestant", "each", "needs_package", "needs_program", "on_thread")
+__all__ = (
+    "Peer",
+    "PeerStart",
+    "calling",
+    "contestant",
+    "each",
+    "needs_package",
+    "needs_program",
+    "on_thread",
+    "on_threads",
+)
 
 MaterialT = TypeVar("MaterialT")
 
@@ -95,16 +106,28 @@ def calling(function: Callable[[Sequence[Path], Path], object]) -> PeerStart:
 
 
 def on_thread(function: Callable[[], object]) -> Work:
-    """Return work that calls a function on a thread of anyio.
+    """Return work that calls a function on a thread of anyio, and tells the metrics that it returns, if it does.
 
     Not on one of ours: Python would keep a record of a thread that it has not started, for ever, as soon as any code on it
     asks which thread it is. The way there takes 0.1 ms.
     """
 
-    async def work() -> None:
-        await anyio.to_thread.run_sync(function)
+    async def work() -> Metrics | None:
+        done = await anyio.to_thread.run_sync(function)
+        return done if isinstance(done, Mapping) else None
 
     return work
+
+
+@asynccontextmanager
+async def on_threads(context: AbstractContextManager[Any]) -> AsyncIterator[Any]:
+    """Enter and leave a context manager that blocks, also where a round is cancelled."""
+    entered = await anyio.to_thread.run_sync(context.__enter__)
+    try:
+        yield entered
+    finally:
+        with CancelScope(shield=True):
+            await anyio.to_thread.run_sync(context.__exit__, None, None, None)
 
 
 def each(threads: int, function: Callable[[Path, Path], object], files: Sequence[Path], folder: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from steelyard_bench._model import Row, Scale
 from steelyard_bench._rows import (
+    buckets,
     calls,
     checks,
     images,
@@ -44,5 +45,9 @@ ROWS: Mapping[int, Callable[[Scale], Row[Any]]] = {
     17: images.export,
     18: services.large,
     19: services.small,
+    20: buckets.put_large,
+    21: buckets.read_large,
+    22: buckets.small,
+    23: buckets.walk,
 }
 """The function that makes each row, at a scale."""

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
-from anyio import CancelScope
 
 from steelyard.content import Store
 from steelyard_bench._inside import run
 from steelyard_bench._model import Contestant, Goal, Kind, Material, Payload, Row, Scale, Start, Work
 from steelyard_bench._peers._containerd import available, daemon
-from steelyard_bench._peers._shape import needs_package, on_thread
+from steelyard_bench._peers._shape import needs_package, on_thread, on_threads
 from steelyard_bench._service import service
 from steelyard_bench._text import size
 
@@ -229,7 +228,7 @@ class _Remote:
 async def _plain(address: str) -> AsyncIterator[_Plain]:
     from steelyard_bench._wire import client  # noqa: PLC0415 - it needs an extra
 
-    async with _on_threads(client(address)) as connected:
+    async with on_threads(client(address)) as connected:
         yield _Plain(connected)
 
 
@@ -256,19 +255,8 @@ def _fill(address: str, data: list[bytes]) -> list[str]:
 
 @asynccontextmanager
 async def _running(server: str, place: Path) -> AsyncIterator[str]:
-    async with _on_threads(service(place) if server == "steelyard" else daemon(place)) as address:
+    async with on_threads(service(place) if server == "steelyard" else daemon(place)) as address:
         yield address
-
-
-@asynccontextmanager
-async def _on_threads(context: AbstractContextManager[Any]) -> AsyncIterator[Any]:
-    """Enter and leave a context manager that blocks, also where a round is cancelled."""
-    entered = await anyio.to_thread.run_sync(context.__enter__)
-    try:
-        yield entered
-    finally:
-        with CancelScope(shield=True):
-            await anyio.to_thread.run_sync(context.__exit__, None, None, None)
 
 
 def _material(payload: Payload) -> Material[Served]:
