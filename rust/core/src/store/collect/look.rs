@@ -61,7 +61,8 @@ impl Marking {
         garbage.add(number, stat, note.as_ref().map(|note| note.wall_ns), self.volume.sys.now_ns());
         let names = self.names_of(digest, known, false)?;
         for Reference { digest: subject, .. } in names.iter().filter(|name| name.role == Role::Subject) {
-            let subject_number = self.marks.listed_number(subject);
+            // A subject that is missing keeps it, too; one that is kept by itself alone does not.
+            let subject_number = self.marks.known_number(subject).filter(|number| self.marks.is_followed(*number));
             match subject_number.and_then(|number| Some((number, self.marks.keep(number)?))) {
                 Some((number, why)) => self.marks.reach(digest, why, Origin::blob(number), true, true),
                 None => self.referrers.entry(*subject).or_default().push(*digest),

@@ -123,8 +123,11 @@ impl Marking {
                 };
                 *after = (value.clone(), digest.to_string());
                 for (value, digest, labels) in found {
+                    if value.is_empty() || !labels.contains_key(GC_ROOT) {
+                        continue;
+                    }
                     let until_ns = self.expiry(&labels, || format!("blob {digest}"));
-                    if !value.is_empty() && labels.contains_key(GC_ROOT) && !self.has_passed(until_ns) {
+                    if !self.has_passed(until_ns) {
                         let root = RootName { kind: Keep::Label, name: digest.to_string(), until_ns };
                         self.reach_root(&[digest], root, false, true);
                     }

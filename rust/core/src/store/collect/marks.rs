@@ -95,6 +95,11 @@ impl Marks {
         self.tables.iter().find_map(|(first, names)| names.place_of(digest).map(|place| first + place))
     }
 
+    /// The number of a blob that is listed, or was reached although it is not.
+    pub fn known_number(&self, digest: &Digest) -> Option<usize> {
+        self.listed_number(digest).or_else(|| self.others.get(digest).copied())
+    }
+
     /// The number of a blob, listed or not.
     fn number_of(&mut self, digest: &Digest) -> usize {
         if let Some(number) = self.listed_number(digest) {
@@ -131,6 +136,11 @@ impl Marks {
             5 => Some(Keep::Spared),
             _ => None,
         }
+    }
+
+    /// Whether it is kept, and with it what it names.
+    pub fn is_followed(&self, number: usize) -> bool {
+        self.bytes[number] & KEEP != 0 && self.bytes[number] & FLAT == 0
     }
 
     /// Whether no root keeps it.
