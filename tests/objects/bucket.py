@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import uuid4
 
 import anyio
+import pytest
 
 from steelyard.errors import ServerRefused
 from steelyard.objects._requests import Missing, Object, Pages, Requests, Taken
 
-__all__ = ("Bucket", "BucketRequests")
+__all__ = ("Bucket", "BucketRequests", "in_memory")
 
 
 class Bucket:
@@ -178,6 +180,21 @@ class _Get(NamedTuple):
 
     def cancel(self) -> None:
         """Do nothing: the request begins when it is waited for."""
+
+
+def in_memory(monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """Have all stores be in one empty bucket, which is returned. Their pauses take no time, and their clocks agree."""
+    made = Bucket()
+    monkeypatch.setattr("steelyard.objects._store.ObjectClient", lambda *_, **__: None)
+    monkeypatch.setattr(
+        "steelyard.objects._store.Requests", lambda address, _client, _prefix: BucketRequests(made, address)
+    )
+    monkeypatch.setattr("steelyard.objects._probe._ROUNDS", 1)
+    monkeypatch.setattr("steelyard.objects._leases.SKEW", timedelta(seconds=-1))
+    monkeypatch.setattr("steelyard.objects._watch._sleep", made.sleep)
+    monkeypatch.setattr("steelyard.objects._batches._wall_ns", made.clock_ns)
+    monkeypatch.setattr("steelyard.objects._batches._since_boot", lambda: made.clock_ns() / 10**9)
+    return made
 
 
 def _part(path: str, offset: int, size: int) -> bytes:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from . import servers
-from .bucket import Bucket, BucketRequests
+from .bucket import Bucket, in_memory
 from .s3 import KEYS
 
 
@@ -97,14 +96,4 @@ def address(server: str, racers: int, keys: None, monkeypatch: pytest.MonkeyPatc
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Bucket:
     """Return an empty bucket in memory. All stores of the test are there; their pauses take no time, and their clocks agree."""
-    made = Bucket()
-    monkeypatch.setattr("steelyard.objects._store.ObjectClient", lambda *_, **__: None)
-    monkeypatch.setattr(
-        "steelyard.objects._store.Requests", lambda address, _client, _prefix: BucketRequests(made, address)
-    )
-    monkeypatch.setattr("steelyard.objects._probe._ROUNDS", 1)
-    monkeypatch.setattr("steelyard.objects._leases.SKEW", timedelta(seconds=-1))
-    monkeypatch.setattr("steelyard.objects._watch._sleep", made.sleep)
-    monkeypatch.setattr("steelyard.objects._batches._wall_ns", made.clock_ns)
-    monkeypatch.setattr("steelyard.objects._batches._since_boot", lambda: made.clock_ns() / 10**9)
-    return made
+    return in_memory(monkeypatch)

@@ -153,5 +153,5 @@ class Documents:
         return self._known.get(digest, NOTHING)
 
     def referrers_of(self, digest: Digest) -> Iterator[Digest]:
-        """Yield the documents of which a blob is the subject."""
-        return iter(self._referrers.get(digest, ()))
+        """Yield the stored documents of which a blob is the subject."""
+        return filter(self._is_stored, self._referrers.get(digest, ()))

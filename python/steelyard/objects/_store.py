@@ -240,12 +240,15 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         opened = self._changeable("writer")
         options = IngestOptions.parse(ref, size=size, expected=expected, algorithm=algorithm)
         if self._lease is not None:
-            entered = [] if options.expected is None else [options.expected]
-            await opened.leases.enter(self._lease, digests=entered, refs=[ref])
+            await opened.leases.enter(self._lease)  # nothing yet: if it has ended, the ingest stays as it is
         local = await opened.spool.writer(
             ref, size=options.size, expected=options.expected, algorithm=options.algorithm
         )
         try:
+            if self._lease is not None:
+                # Once the ref is ours: one that another writer holds must not be entered.
+                entered = [] if options.expected is None else [options.expected]
+                await opened.leases.enter(self._lease, digests=entered, refs=[ref])
             await self._check_absent(ref, options)
         except BaseException:
             await local.aclose()

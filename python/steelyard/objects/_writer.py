@@ -63,16 +63,18 @@ class ObjectWriter(ProcessBound, Writer):
         local = self._local
         try:
             digest, size, path = await local.seal(options)
-            return await self._publish(Sealed(digest=digest, size=size, path=path, name=self.ref), options)
+            try:
+                return await self._publish(Sealed(digest=digest, size=size, path=path, name=self.ref), options)
+            finally:
+                self._ended = True
         finally:
             await self.aclose()
 
     async def aclose(self) -> None:
-        self._ended = True
         await self._open.aclose()
 
     @property
     def _local(self) -> LocalWriter:
         if self._ended:
-            raise WriterClosed(self.ref)  # also where the commit has removed the ingest
+            raise WriterClosed(self.ref)  # its own commit has removed the ingest, which the spool calls aborted
         return self._open

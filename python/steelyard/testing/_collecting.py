@@ -234,6 +234,34 @@ class CollectingContract:
 
         assert 5 == (await collect(store))[0].blobs
 
+    async def test_a_name_keeps_the_signature_of_an_image_that_is_missing(self, store: Store) -> None:
+        """It was damaged and moved aside, for example, and is stored again later."""
+        image = document(layers=[await keep(store, b"layer")])
+        signature = await keep(store, document(subject=digest_of(image), layers=[await keep(store, b"signature")]))
+        await name(store, "name", digest_of(image), MANIFEST)
+        result, gone = await collect(store)
+
+        assert {digest_of(b"layer")} == gone
+        assert Kept(image_names=2) == result.kept
+        assert signature in await stored(store)
+
+    async def test_a_flat_lease_keeps_no_signature(self, store: Store) -> None:
+        layer = await keep(store, b"layer")
+        image = await keep(store, document(layers=[layer]))
+        signature = await keep(store, document(subject=image, layers=[]))
+        await store.leases.create("lease", expires=HOUR, labels={FLAT: "1"})
+        await store.leases.add("lease", digests=[image])
+        assert {layer, signature} == (await collect(store))[1]
+
+    async def test_a_signature_that_was_deleted_keeps_nothing(self, store: Store) -> None:
+        image, part = await keep(store, document(layers=[])), await keep(store, b"part")
+        signature = await keep(store, document(subject=image, layers=[part]))
+        await name(store, "name", image, MANIFEST)
+        assert set() == (await collect(store))[1]
+
+        await store.delete(signature)
+        assert {part} == (await collect(store))[1]
+
     async def test_labels_refer_to_blobs(self, store: Store) -> None:
         blobs = [await keep(store, b"%d" % number) for number in range(4)]
         keys = (REFERENCE, f"{REFERENCE}.l.0", f"{REFERENCE}/x", "containerd.io/gc.ref.snapshot.overlayfs")
