@@ -8,10 +8,13 @@ from pathlib import Path
 import anyio
 import pytest
 
+from steelyard.errors import Unreachable
 from steelyard.model import Buffer
 from steelyard.objects import ObjectStore
 from steelyard.objects._records import Record, Records
-from steelyard.objects._requests import Requests
+from steelyard.objects._requests import Object, Requests
+
+from .bucket import Bucket, BucketRequests
 
 pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 
@@ -89,3 +92,32 @@ async def test_a_removed_record_stays_removed_and_can_be_set_again(requests: Req
     assert again is not None
     assert [1] == again.value
     assert 3 == again.number
+
+
+async def test_a_listing_that_stays_old_ends_a_change_soon(bucket: Bucket) -> None:
+    """A version that was made is not listed, or one that exists: neither is a change of another client."""
+    requests = BucketRequests(bucket, "s3://bucket/prefix")
+    await Records(requests, "test/", list[int]).change("there", added(0))
+    tries: list[str] = []
+
+    async def before(client: BucketRequests, name: str, key: str) -> None:
+        del client
+        if name == "put":
+            tries.append(key)
+
+    bucket.before = before
+    records = Records(_Old(bucket, "s3://bucket/prefix"), "test/", list[int])
+    for name in ("there", "new"):
+        with pytest.raises(Unreachable, match="out of date"):
+            await records.change(name, added(1))
+    assert len(tries) == 32
+    assert [0] == (await Records(requests, "test/", list[int]).all())["there"].value
+
+
+class _Old(BucketRequests):
+    """Listings are those of an empty bucket."""
+
+    async def page(self, prefix: str, *, after: str | None = None) -> tuple[list[Object], bool]:
+        del prefix, after
+        await anyio.lowlevel.checkpoint()
+        return [], False

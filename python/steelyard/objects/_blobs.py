@@ -341,8 +341,11 @@ def _label_notes(digest: Digest, labels: Labels) -> list[Note]:
 
 
 def _identity(found: Object) -> str:
-    """Return what tells an object from one that is written at the same key later."""
-    return f"{found.etag}@{found.modified_ns // 10**9}"
+    """Return what tells an object from one that is written at the same key later: its time.
+
+    An ETag tells no more, as equal bytes have equal ones, and a wrong one in an answer would cost the labels.
+    """
+    return f"{found.modified_ns // 10**9}"
 
 
 def _valid(found: Object, record: LabelRecord | None) -> LabelValue | None:
@@ -350,7 +353,7 @@ def _valid(found: Object, record: LabelRecord | None) -> LabelValue | None:
     if record is None or record.value is None:
         return None
     if record.value.blob is not None:
-        return record.value if record.value.blob == _identity(found) else None
+        return record.value if record.value.blob.rpartition("@")[2] == _identity(found) else None
     # Announced: for an object that was created soon afterwards.
     return record.value if -1 <= (found.modified_ns - record.modified_ns) // 10**9 <= _ANNOUNCED else None
 

@@ -34,7 +34,7 @@ _ATTEMPTS = 64
 """Changes that meet others; each attempt waits longer."""
 
 _LOOKS = 16
-"""How often a version that was listed may be gone when it is read."""
+"""How often a version that was listed may be gone when it is read, or a listing may show nothing newer after a change that met another."""
 
 _HISTORY = 16
 """How many IDs of earlier versions a version names."""
@@ -136,8 +136,14 @@ class Records(Generic[ValueT]):
         Cancellation:
             The change may have happened.
         """
+        newest, same = -1, 0
         for attempt in range(_ATTEMPTS):
             old = await self.read(name)
+            number = 0 if old is None else old.number
+            # A change of another client has a new number. The same again and again is an old listing, which takes no 64 attempts.
+            newest, same = number, same + 1 if number == newest else 0
+            if same == _LOOKS:
+                break
             value = edit(old)
             if isinstance(value, Keep):
                 return old
@@ -145,7 +151,7 @@ class Records(Generic[ValueT]):
             if made is not None:
                 return made
             await _pause(attempt)
-        reason = f"{self._prefix}{name}: changed by others {_ATTEMPTS} times in a row, or the server's listings are out of date"
+        reason = f"{self._prefix}{name}: changed by others {attempt + 1} times in a row, or the server's listings are out of date"
         raise Unreachable(self._requests.address, reason=reason)
 
     async def among(self, objects: list[Object]) -> dict[str, Record[ValueT]]:

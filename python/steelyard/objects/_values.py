@@ -21,8 +21,8 @@ class LabelValue(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         labels: the labels.
         at: when they were set, by the clock of who set them.
-        blob: the object that they belong to, or None for one that is about to be created: an object of the same key that is created
-            after a deletion has none of its labels.
+        blob: the time of the object that they belong to, in seconds, or None for one that is about to be created: an object of the same
+            key that is created after a deletion has none of its labels. Before the time there may be an ETag and an @.
     """
 
     labels: dict[str, str]
