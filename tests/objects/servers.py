@@ -17,19 +17,19 @@ import pytest
 
 from .s3 import KEYS, request
 
-__all__ = ("moto", "nanio", "rclone", "seaweedfs", "versitygw")
+__all__ = ("free_port", "moto", "nanio", "rclone", "seaweedfs", "versitygw")
 
 KEY, SECRET = KEYS["AWS_ACCESS_KEY_ID"], KEYS["AWS_SECRET_ACCESS_KEY"]
 
 
 @contextmanager
-def versitygw(root: Path) -> Iterator[str]:
-    """Run a versitygw that keeps objects in files below a directory, and yield its URL."""
+def versitygw(root: Path, port: int | None = None) -> Iterator[str]:
+    """Run a versitygw that keeps objects in files below a directory, and yield its URL. It is killed at the end."""
     found = os.environ.get("STEELYARD_VERSITYGW") or shutil.which("versitygw")
     if found is None:
         pytest.skip("versitygw is not installed: .ci/run builds it, and STEELYARD_VERSITYGW is its path")
-    (root / "bucket").mkdir()
-    port = free_port()
+    (root / "bucket").mkdir(exist_ok=True)
+    port = free_port() if port is None else port
     options = ["--access", KEY, "--secret", SECRET, "--port", f"127.0.0.1:{port}", "--quiet", "posix", str(root)]
     with _running([found, *options], port) as url:
         yield url

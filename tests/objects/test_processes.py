@@ -23,14 +23,16 @@ BACKENDS = ("asyncio", "trio")
 PROGRAM = Path(__file__).parents[1] / "support" / "bucket_work.py"
 
 
-def start(backend: str, address: str, spool: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", PROGRAM, backend, address, spool, *arguments],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def start(backend: str, address: str, spool: Path, *arguments: str, said: Path | None = None) -> subprocess.Popen[str]:
+    """Start the program; what it says goes to a pipe, or to the end of a file."""
+    with open(said or os.devnull, "ab") as file:  # noqa: PTH123  # a path or a device
+        return subprocess.Popen(
+            [sys.executable, "-W", "error", PROGRAM, backend, address, spool, *arguments],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            stdout=subprocess.PIPE if said is None else file,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
