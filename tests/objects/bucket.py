@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -193,6 +194,7 @@ def in_memory(monkeypatch: pytest.MonkeyPatch) -> Bucket:
     monkeypatch.setattr("steelyard.objects._leases.SKEW", timedelta(seconds=-1))
     monkeypatch.setattr("steelyard.objects._watch._sleep", made.sleep)
     monkeypatch.setattr("steelyard.objects._batches._wall_ns", made.clock_ns)
+    monkeypatch.setattr("steelyard.objects._sweep.time", SimpleNamespace(time_ns=made.clock_ns))
     monkeypatch.setattr("steelyard.objects._batches._since_boot", lambda: made.clock_ns() / 10**9)
     return made
 

@@ -332,6 +332,13 @@ async def test_writers_and_collectors_at_random(scene: Scene, seed: int) -> None
         await store.collect(grace=AT_ONCE)
 
 
+async def test_what_is_not_found_again_goes_after_its_grace_time(scene: Scene) -> None:
+    await scene.clear()
+    scene.bucket.passed += 7200
+    store = await scene.client()
+    assert (await store.collect(grace=HOUR)).blobs == 5
+
+
 async def test_a_lease_that_ends_gives_its_garbage_back(scene: Scene) -> None:
     await scene.clear()
     writer, collector = await scene.client(), await scene.client()
