@@ -12,6 +12,7 @@ import pytest
 
 from steelyard.model import Descriptor, Labels
 from steelyard.objects import ObjectStore
+from steelyard.objects._layout import BLOBS, blob_key
 from steelyard.testing._collecting import AT_ONCE, document
 from steelyard.testing._leasing import HOUR
 from steelyard.testing._values import data_of, digest_of
@@ -97,6 +98,64 @@ async def test_the_requests_of_each_call(bucket: Bucket, tmp_path: Path) -> None
     # How many tasks share a look depends on the order in which they wait.
     assert 200 < found.pop("put_many, 200 new") <= MANY
     assert EXPECTED == found
+
+
+async def test_infos_of_many_are_listed_where_that_takes_fewer_requests(bucket: Bucket, tmp_path: Path) -> None:
+    stored = [digest_of(b"%d" % number) for number in range(4500)]
+    absent = [digest_of(b"absent %d" % number) for number in range(500)]
+    async with ObjectStore("s3://bucket/prefix", spool=tmp_path) as store:
+        for number, digest in enumerate(stored):
+            bucket.write(blob_key(digest), b"%d" % number)
+        labelled = [await store.info(digest) for digest in stored[:2]]
+        for info in labelled:
+            await store.update(msgspec.structs.replace(info, labels=Labels({"a": "b"})))
+
+        found: dict[str, tuple[int, int]] = {}
+        for name, digests in {
+            "all and absent": [*stored, *absent],
+            "half": stored[::2],
+            "one in 45": stored[::45],
+            "few": stored[100:103],
+            "ten": stored[100:110],
+        }.items():
+            infos: dict[Any, Any] = {}
+
+            async def look(digests: Any = digests, infos: dict[Any, Any] = infos) -> None:
+                infos |= await store.infos(digests)
+
+            requests = await counted(bucket, look)
+            assert [digest for digest in digests if digest in set(stored)] == list(infos)
+            assert [await store.info(digest) for digest in list(infos)[:4]] == list(infos.values())[:4]
+            found[name] = (len(digests), requests)
+
+    assert {
+        # Five lanes; a page has 1,000 of 4,500 blobs, a lane 900 of them. Two blobs have labels, which are read.
+        "all and absent": (5000, 12),
+        "half": (2250, 2 * 6 + 1),
+        "one in 45": (100, 2 * 5 + 1),
+        "few": (3, 6),
+        "ten": (10, 2 * 3),
+    } == found
+
+
+async def test_infos_of_few_among_many_are_asked_for(bucket: Bucket, tmp_path: Path) -> None:
+    stored = [digest_of(b"%d" % number) for number in range(30_000)]
+    async with ObjectStore("s3://bucket/prefix", spool=tmp_path) as store:
+        for digest in stored:
+            bucket.write(blob_key(digest), b"")
+
+        asked: list[str] = []
+
+        async def before(client: BucketRequests, name: str, key: str) -> None:
+            del client
+            asked.append(f"{name} {key}")
+
+        bucket.before = before
+        assert stored[:40] == list(await store.infos(stored[:40]))
+
+    # The first page answers too few of them, and the rest are asked for: no request more than for each by itself.
+    assert 1 == asked.count(f"list {BLOBS}")
+    assert len(asked) <= 2 * 40
 
 
 MANY = 240

@@ -20,6 +20,7 @@ from steelyard.model import NO_LABELS, Buffer, Info, Labels, PutResult
 from steelyard.objects._cache import Cache
 from steelyard.objects._documents import register
 from steelyard.objects._layout import BLOBS, LABELS, blob_key, digest_at, label_name
+from steelyard.objects._lookup import look_at_many
 from steelyard.objects._notes import Notes
 from steelyard.objects._records import KEEP, Keep, Record, Records
 from steelyard.objects._requests import Missing, Object, Requests, Taken
@@ -98,14 +99,22 @@ class Blobs:
     async def infos(self, digests: Sequence[Digest]) -> dict[Digest, Info]:
         """Return the info of each stored blob."""
 
-        async def info(digest: Digest) -> Info | None:
-            try:
-                return await self.info(digest)
-            except NotFound:
-                return None
+        async def listed(page: list[tuple[Digest, Object]]) -> list[Info]:
+            names = [label_name(digest) for digest, _ in page]
+            labels = await self._labels.between(names[0], names[-1], only=names) if names else {}
+            return [_info(digest, each, labels.get(label_name(digest))) for digest, each in page]
 
-        infos = await map_concurrently(digests, info, concurrency=_AT_ONCE)
-        return {info.digest: info for info in infos if info is not None}
+        async def asked(digest: Digest) -> list[Info]:
+            try:
+                return [await self.info(digest)]
+            except NotFound:
+                return []
+
+        looked = await look_at_many(self._requests, digests)
+        found = await map_concurrently(looked.pages, listed, concurrency=_AT_ONCE)
+        found += await map_concurrently(looked.left, asked, concurrency=_AT_ONCE)
+        infos = {info.digest: info for some in found for info in some}
+        return {digest: infos[digest] for digest in digests if digest in infos}
 
     async def update(self, info: Info, fieldpaths: tuple[str, ...]) -> Info:
         """Set the labels of a blob; see `Manager.update`."""

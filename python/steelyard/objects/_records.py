@@ -14,7 +14,7 @@ If that exists already, another client was first, and the change starts again fr
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
@@ -173,9 +173,10 @@ class Records(Generic[ValueT]):
         """Return the newest version of each record, in order."""
         return await self.among(await self._requests.every(self._prefix))
 
-    async def between(self, first: str, last: str) -> dict[str, Record[ValueT]]:
-        """Return the newest version of each record with a name from `first` to `last`, in order."""
+    async def between(self, first: str, last: str, *, only: Collection[str] | None = None) -> dict[str, Record[ValueT]]:
+        """Return the newest version of each record with a name from `first` to `last`, in order; with `only`, of those."""
         found: list[Object] = []
+        names = None if only is None else frozenset(only)
         end = f"{self._prefix}{last}0"  # after the slash of its versions
         # From a little before it: SeaweedFS 4.48 passes over all that is below a key to begin after, as if that were its directory.
         pages = self._requests.pages(self._prefix, after=f"{self._prefix}{first[:-1]}")
@@ -183,7 +184,7 @@ class Records(Generic[ValueT]):
             found.extend(each for each in objects if each.key < end)
             if objects[-1].key >= end:
                 break
-        return await self.among(found)
+        return await self.among([each for each in found if names is None or self._name_of(each.key) in names])
 
     async def _versions(self, name: str) -> list[Object]:
         return await self._requests.every(f"{self._prefix}{name}/")

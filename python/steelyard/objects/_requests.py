@@ -13,12 +13,12 @@ from steelyard._runtime.calls import run_always, run_job
 from steelyard.errors import ServerRefused, SteelyardError, Unreachable
 from steelyard.model import Buffer
 
-__all__ = ("Missing", "Object", "Pages", "Requests", "Taken", "Upload")
+__all__ = ("PAGE", "Missing", "Object", "Pages", "Requests", "Taken", "Upload")
 
 _CONFLICTS = 12
 """How often a request is tried again while another one for the same object is under way."""
 
-_PAGE = 1000
+PAGE = 1000
 """Objects or uploads of a page, the most that a server gives."""
 
 _ABSENT = {None, "NoSuchKey", "NotFound", "NoSuchUpload"}
@@ -150,7 +150,7 @@ class Requests:
     async def page(self, prefix: str, *, after: str | None = None) -> tuple[list[Object], bool]:
         """Return up to 1,000 objects whose keys begin with `prefix`, in order and after `after`; and whether there are more."""
         start = None if after is None else self._prefix + after
-        rows, more = await self._done(lambda: self._client.list(self._prefix + prefix, after=start, limit=_PAGE))
+        rows, more = await self._done(lambda: self._client.list(self._prefix + prefix, after=start, limit=PAGE))
         return [self._object(row) for row in rows], more
 
     def pages(self, prefix: str, *, after: str | None = None) -> Pages:
@@ -195,7 +195,7 @@ class Requests:
         An end of the kind ``"key"`` is after a whole key, of which the page may lack some; any other end is after one upload.
         """
         try:
-            rows, end = await self._done(lambda: self._client.uploads(self._prefix + prefix, after=after, limit=_PAGE))
+            rows, end = await self._done(lambda: self._client.uploads(self._prefix + prefix, after=after, limit=PAGE))
         except Missing as absent:  # what some servers answer to a call that they do not have
             raise ServerRefused(self.address, reason=f"it does not list uploads: {absent}") from None
         if end is not None and end == after:

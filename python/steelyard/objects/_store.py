@@ -291,7 +291,7 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         return await self._require().blobs.info(Digest.parse(digest))
 
     async def infos(self, digests: Iterable[Digest | str]) -> dict[Digest, Info]:
-        """Return the `Info` of each stored digest, with several requests at a time."""
+        """Return the `Info` of each stored digest. Many are listed, where that takes fewer requests than to ask for each."""
         await checkpoint()
         return await self._require().blobs.infos([Digest.parse(digest) for digest in digests])
 
