@@ -158,6 +158,13 @@ class BucketRequests(Requests):
         self._bucket.uploads[upload][number] = _part(path, offset, size)
         return f"{number}"
 
+    async def part_of(self, key: str, upload: str, number: int, data: bytes) -> str:
+        await self._arrive("part", key)
+        if upload not in self._bucket.uploads:
+            raise Missing
+        self._bucket.uploads[upload][number] = data
+        return f"{number}"
+
     async def complete(self, key: str, upload: str, parts: list[str]) -> None:
         await self._arrive("complete", key)
         if upload not in self._bucket.uploads:

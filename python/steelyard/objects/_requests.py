@@ -179,6 +179,10 @@ class Requests:
             lambda: self._client.part(self._prefix + key, upload, number, path=path, offset=offset, size=size)
         )
 
+    async def part_of(self, key: str, upload: str, number: int, data: bytes) -> str:
+        """Send a part as `part` does, from memory."""
+        return await self._done(lambda: self._client.part_of(self._prefix + key, upload, number, data))
+
     async def complete(self, key: str, upload: str, parts: list[str]) -> None:
         """Make the object of its parts; `Missing` if the upload is gone."""
         await self._done(lambda: self._client.complete(self._prefix + key, upload, parts))

@@ -51,6 +51,7 @@ from steelyard.objects._leases import DEFAULT_EXPIRES, ObjectLeases
 from steelyard.objects._marker import check_marker
 from steelyard.objects._names import ObjectImageNames
 from steelyard.objects._parts import Parts
+from steelyard.objects._put_file import put_file
 from steelyard.objects._reader import ObjectReader, read_whole
 from steelyard.objects._requests import Requests
 from steelyard.objects._upkeep import Upkeep
@@ -263,14 +264,16 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
 
     async def _publish(self, sealed: Sealed, options: CommitOptions) -> Info:
         """Make sealed bytes a blob, and remove their ingest."""
-        opened = self._require()
         assert sealed.name is not None  # noqa: S101  # the ref of an ingest
-        await self._enter(sealed.digest)
-        info = await opened.commit(sealed, options)
+        info = await self._commit(sealed, options)
         await self._end(sealed.name)
         if info is None:
             raise AlreadyExists(sealed.digest)
         return info
+
+    async def _commit(self, sealed: Sealed, options: CommitOptions) -> Info | None:
+        await self._enter(sealed.digest)
+        return await self._require().commit(sealed, options)
 
     async def _end(self, ref: str) -> None:
         """Remove an ingest whose blob is stored."""
@@ -335,12 +338,15 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
     # Store
 
     async def _put(self, source: Source, options: PutOptions) -> PutResult:
-        """Store a source. One of up to 8 MiB without a ref takes one request and nothing in the spool."""
+        """Store a source. Without a ref, one of up to 8 MiB and a large file take nothing in the spool."""
         opened = self._changeable("put")
         if options.ref is None:
             whole = await small(source, most=SMALL)
             if whole is not None:
                 return await opened.blobs.put(whole, options, self._enter)
+            sent = await put_file(source, options, self.writer, self._commit, self._end)
+            if sent is not None:
+                return sent
         return await super()._put(source, options)
 
     def _put_many(

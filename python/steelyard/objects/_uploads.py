@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from steelyard._runtime.calls import run, run_always
 from steelyard._runtime.concurrent import map_concurrently
 from steelyard.digest import Digest
 from steelyard.errors import DataCorrupt, InvalidArgument, ServerRefused, SteelyardError, StorageError, Unreachable
+from steelyard.hashing import Hasher
+from steelyard.objects._file import ChangedError, LargeFile
 from steelyard.objects._layout import blob_key
 from steelyard.objects._requests import Missing, Object, Requests
 
@@ -49,12 +51,14 @@ class Sealed(msgspec.Struct, frozen=True, kw_only=True):
         digest, size: the blob.
         path: a file with its bytes.
         name: the ref of the ingest, under which the upload is noted; None for one that is not noted.
+        source: the file that is sent from itself, and hashed meanwhile, in place of one that has these bytes for certain.
     """
 
     digest: Digest
     size: int
     path: str
     name: str | None
+    source: LargeFile | None = None
 
     def read(self) -> bytes:
         """Return the bytes; for few."""
@@ -90,6 +94,9 @@ class Uploads:
     async def send(self, sealed: Sealed) -> Object:
         """Make an object of the bytes, in parts, and return it when the server has all of them.
 
+        Raises:
+            ChangedError: the file that is sent from itself does not have the digest.
+
         Cancellation:
             The parts that arrived are noted; the next call for the same ref goes on.
         """
@@ -109,7 +116,10 @@ class Uploads:
                 upload = await self._requests.begin(key)
                 note = await run_always(_Note.begin, self._file(sealed.name), sealed, upload)
             try:
-                await self._send_missing(key, sealed, note)
+                if sealed.source is None:
+                    await self._send_missing(key, sealed, note)
+                else:
+                    await self._send_read(key, sealed, sealed.source, note)
                 await self._requests.complete(
                     key, note.header.upload, [note.parts[number] for number in sorted(note.parts)]
                 )
@@ -149,6 +159,22 @@ class Uploads:
             await run_always(note.add, number, answer)
 
         await map_concurrently(numbers, send, concurrency=_AT_ONCE)
+
+    async def _send_read(self, key: str, sealed: Sealed, source: LargeFile, note: _Note) -> None:
+        """Send all parts of a file, and hash them. They are not noted: no later process has the file as it was."""
+        part, hasher = note.header.part, Hasher(sealed.digest.algorithm)
+
+        async def read() -> AsyncIterator[tuple[int, bytes]]:
+            for offset in range(0, sealed.size, part):
+                yield offset // part, await source.read(hasher, offset, min(part, sealed.size - offset))
+
+        async def send(each: tuple[int, bytes]) -> None:
+            number, data = each
+            note.parts[number] = await self._requests.part_of(key, note.header.upload, number, data)
+
+        await map_concurrently(read(), send, concurrency=_AT_ONCE)
+        if hasher.digest() != sealed.digest:
+            raise ChangedError(hasher.digest())
 
     async def _is_there(self, key: str, size: int) -> bool:
         with suppress(Missing):

@@ -123,6 +123,12 @@ impl ObjectClient {
         self.start(Operation::Part { key, upload, number, data: Payload::File { path, offset, size } })
     }
 
+    /// Send a part that is in memory, and return what `complete` needs.
+    #[pyo3(signature = (key, upload, number, data, /))]
+    fn part_of(&self, key: String, upload: String, number: usize, data: &Bound<'_, PyAny>) -> PyResult<ObjectRequest> {
+        self.start(Operation::Part { key, upload, number, data: Payload::Bytes(owned(data)?) })
+    }
+
     /// Make the object of its parts; its tag is returned.
     #[pyo3(signature = (key, upload, parts, /))]
     fn complete(&self, key: String, upload: String, parts: Vec<String>) -> PyResult<ObjectRequest> {
