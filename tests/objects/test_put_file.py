@@ -50,13 +50,17 @@ async def test_nothing_of_it_is_in_the_spool(
     bucket: Bucket, file: Path, tmp_path: Path, expected: Digest | None
 ) -> None:
     held: list[int] = []
+    requests: list[str] = []
 
     async def before(client: BucketRequests, name: str, key: str) -> None:
         del client, key
+        requests.append(name)
         if name == "part":
             held.extend([status.offset for status in await store.list_statuses()])
 
     async with ObjectStore(ADDRESS, spool=tmp_path / "spool") as store:
+        await store.put(b"first")  # which looks whether there are collections
+        await store.delete(digest_of(b"first"))
         bucket.before = before
         result = await store.put(file, expected=expected)
         bucket.before = None
@@ -66,6 +70,7 @@ async def test_nothing_of_it_is_in_the_spool(
     assert (digest_of(DATA), SIZE, True) == (result.digest, result.size, result.new)
     assert (digest_of(DATA), SIZE, False) == (again.digest, again.size, again.new)
     assert [0, 0, 0] == held
+    assert ["head", "head", "begin", "part", "part", "part", "complete", "head", "list"] == requests
     assert only(DATA) == stored(bucket)
 
 

@@ -84,6 +84,7 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         address: ``s3://BUCKET/PREFIX?endpoint=URL&region=NAME``.
         spool: a directory of this machine for unfinished ingests, which need the space of their bytes until they are committed. By default
             one below ``$XDG_CACHE_HOME/steelyard``, for each address its own. Ingests belong to the spool: another machine does not see them.
+            A `put` of a large file without a ref needs no space there.
         cache: a directory of this machine for blobs that were read, so that the next read of one asks the server nothing. Processes may
             share it. Without one, each read goes to the server.
         cache_bytes: the most bytes of the blobs in the cache; the least recently used ones go first.
