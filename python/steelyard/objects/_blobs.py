@@ -15,7 +15,6 @@ from steelyard.errors import NotFound, UnexpectedDigest, UnexpectedSize
 from steelyard.events import EventSource
 from steelyard.filters import info_fields
 from steelyard.filters._async import choose, compiled
-from steelyard.hashing import digest_of
 from steelyard.model import NO_LABELS, Buffer, Info, Labels, PutResult
 from steelyard.objects._cache import Cache
 from steelyard.objects._documents import register
@@ -27,7 +26,7 @@ from steelyard.objects._requests import Missing, Object, Requests, Taken
 from steelyard.objects._values import LabelValue, after, to_time
 from steelyard.objects._watch import Note, Seen, Watch
 from steelyard.options import PutOptions, changed_labels
-from steelyard.transfer._small import Small
+from steelyard.transfer._small import Small, digest_small
 
 __all__ = ("Blobs",)
 
@@ -181,7 +180,7 @@ class Blobs:
                 return PutResult(digest=wanted, size=found.size, new=False)
         if options.size is not None and options.size != whole.size:
             raise UnexpectedSize(expected=options.size, actual=whole.size)
-        digest = await digest_of(whole.data, algorithm=options.algorithm if wanted is None else wanted.algorithm)
+        digest = await digest_small(whole.data, options.algorithm if wanted is None else wanted.algorithm)
         if wanted is not None and digest != wanted:
             raise UnexpectedDigest(expected=wanted, actual=digest)
         await enter(digest)

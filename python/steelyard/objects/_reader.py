@@ -14,11 +14,12 @@ from steelyard._runtime.calls import run_always
 from steelyard._runtime.fork import ProcessBound
 from steelyard.digest import Digest
 from steelyard.errors import DataCorrupt, NotFound, ServerRefused
-from steelyard.hashing import Hasher, digest_of
+from steelyard.hashing import Hasher
 from steelyard.objects._layout import blob_key
 from steelyard.objects._requests import Missing, Object, Requests, Taken
 from steelyard.options import check_range
 from steelyard.transfer._reader import BaseReader
+from steelyard.transfer._small import digest_small
 
 __all__ = ("RANGE", "ObjectReader", "read_whole")
 
@@ -206,7 +207,7 @@ async def read_whole(requests: Requests, digest: Digest) -> bytes:
     if found.size > len(data):
         async with ObjectReader(requests, digest, found) as reader, reader.stream() as stream:
             return b"".join([piece async for piece in stream])
-    actual = await digest_of(data, algorithm=digest.algorithm)
+    actual = await digest_small(data, digest.algorithm)
     if actual != digest:
         raise DataCorrupt(digest, expected=digest, actual=actual)
     return data

@@ -9,10 +9,14 @@ from typing import cast
 
 from steelyard._runtime.buffers import view
 from steelyard._runtime.calls import run
+from steelyard.digest import Algorithm, Digest
+from steelyard.hashing import Hasher, digest_of
 from steelyard.model import Buffer, FileRange, Source
 from steelyard.options import name_of, path_error
 
-__all__ = ("Small", "small")
+__all__ = ("Small", "digest_small", "small")
+
+_INLINE = 64 << 10
 
 
 class Small:
@@ -51,6 +55,15 @@ async def small(source: Source, *, most: int) -> Small | None:
     if data.nbytes > most:
         return None
     return Small(source if type(source) is bytes else data, name_of(source))
+
+
+async def digest_small(data: Buffer, algorithm: Algorithm) -> Digest:
+    """Return the digest of bytes; fewer than 64 KiB are hashed at once, without a step of the event loop, which would take longer."""
+    if memoryview(data).nbytes >= _INLINE:
+        return await digest_of(data, algorithm=algorithm)
+    hasher = Hasher(algorithm)
+    hasher.update(data)
+    return hasher.digest()
 
 
 def _read(path: Path, most: int) -> bytes | None:
