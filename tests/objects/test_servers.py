@@ -62,7 +62,7 @@ class Trusted:
         for digest, data in blobs.items():
             await store.put(data, labels={"data": data.decode()})
             await store.images.create(f"name-{data.decode()}", Descriptor(digest=digest))
-        monkeypatch.setattr("steelyard.objects._requests._PAGE", 3)
+        monkeypatch.setattr("steelyard.objects._requests.PAGE", 3)
 
         assert sorted(blobs) == [info.digest async for info in store.walk("labels.data")]
         assert len(blobs) == len(await store.images.list())
@@ -92,7 +92,7 @@ class Trusted:
     async def test_uploads_are_listed_over_pages(self, store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
         digests = sorted(digest_of(b"%d" % number) for number in range(5))
         expected = [(digest, await store._require().requests.begin(blob_key(digest))) for digest in digests]
-        monkeypatch.setattr("steelyard.objects._requests._PAGE", 2)
+        monkeypatch.setattr("steelyard.objects._requests.PAGE", 2)
 
         assert expected == sorted([(each.digest, each.id) async for each in store.uploads()])
 

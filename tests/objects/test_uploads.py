@@ -67,7 +67,7 @@ async def test_uploads_are_listed_over_pages(store: ObjectStore, monkeypatch: py
     expected = {(str(digest), await begun(store, digest)) for digest in digests for _ in range(2)}
     await requests_of(store).begin("other/key")
     await requests_of(store).begin("blobs/foreign")
-    monkeypatch.setattr("steelyard.objects._requests._PAGE", 2)
+    monkeypatch.setattr("steelyard.objects._requests.PAGE", 2)
 
     found = await listed(store)
 
