@@ -16,7 +16,7 @@ from .s3 import KEYS
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what a class samples: of its tests, and of what a test is called with, each `one_of`th stays.
+    """Leave out what a class samples: of its tests, and of what a test is called with, each `one_of`th stays, but for those in `left_out`.
 
     With ``STEELYARD_OBJECT_CONTRACT=1`` all of them stay.
     """
@@ -27,7 +27,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         owner = getattr(item, "cls", None)
         seen[owner] += 1
-        if seen[owner] % getattr(owner, "one_of", 1):
+        is_left_out = getattr(item, "originalname", "") in getattr(owner, "left_out", ())
+        if is_left_out or seen[owner] % getattr(owner, "one_of", 1):
             left_out.append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
