@@ -110,7 +110,9 @@ fn a_subscriber_costs_no_system_call() {
         store.volume().create_lease("lease", &Labels::new(), HOUR_NS).unwrap();
         store.volume().delete_lease("lease").unwrap();
         store.volume().delete(&digest).unwrap();
-        let calls = std::mem::take(&mut *layer.around.calls.lock().unwrap());
+        let mut calls = std::mem::take(&mut *layer.around.calls.lock().unwrap());
+        // A publication sets the time of a file only if the kernel's coarse clock is behind ours.
+        calls.retain(|call| *call != Op::SetMtime);
         let events = layer.around.taken().len() + layer.around.early.lock().unwrap().iter().sum::<usize>();
         (calls, events)
     };
