@@ -41,6 +41,18 @@ def overwrite(file: Path, data: bytes) -> None:
     file.write_bytes(data)
 
 
+def overwrite_later(bucket: Bucket, file: Path, content: bytes) -> None:
+    """Overwrite a file when its upload begins: it has been hashed, and no part has been read."""
+
+    async def before(client: BucketRequests, name: str, key: str) -> None:
+        del client, key
+        if name == "begin":
+            bucket.before = None
+            overwrite(file, content)
+
+    bucket.before = before
+
+
 def only(data: bytes) -> dict[str, bytes]:
     return {blob_key(digest_of(data)): data}
 
@@ -78,14 +90,8 @@ async def test_nothing_of_it_is_in_the_spool(
 async def test_a_file_that_changes_before_it_is_sent_is_stored_as_it_is_then(
     bucket: Bucket, file: Path, tmp_path: Path, changed: bytes
 ) -> None:
-    async def before(client: BucketRequests, name: str, key: str) -> None:
-        del client, key
-        if name == "begin":
-            bucket.before = None
-            overwrite(file, changed)
-
     async with ObjectStore(ADDRESS, spool=tmp_path / "spool") as store:
-        bucket.before = before
+        overwrite_later(bucket, file, changed)
         result = await store.put(file)
         assert [] == await store.list_statuses()
 
@@ -100,14 +106,8 @@ async def test_a_file_that_changes_before_it_is_sent_is_stored_as_it_is_then(
 async def test_a_file_without_the_expected_digest_is_refused(
     bucket: Bucket, file: Path, tmp_path: Path, content: bytes
 ) -> None:
-    async def before(client: BucketRequests, name: str, key: str) -> None:
-        del client, key
-        if name == "begin":
-            bucket.before = None
-            overwrite(file, content)
-
     async with ObjectStore(ADDRESS, spool=tmp_path / "spool") as store:
-        bucket.before = before
+        overwrite_later(bucket, file, content)
         with pytest.raises((UnexpectedDigest, UnexpectedSize)):
             await store.put(file, expected=digest_of(DATA), size=SIZE)
         assert [] == await store.list_statuses()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import ExitStack
 from typing import Any
 
@@ -90,7 +90,10 @@ class Machine(RuleBasedStateMachine):
     Attributes:
         backend: the event loop.
         folder: a directory for the tested store.
+        opened: opens the tested store, which may have been open before.
     """
+
+    opened: Callable[[], Coroutine[Any, Any, Store]]
 
     backend = "asyncio"
     digests: Bundle[Digest] = Bundle("digests")
@@ -103,10 +106,6 @@ class Machine(RuleBasedStateMachine):
         self.portal: BlockingPortal = self.stack.enter_context(start_blocking_portal(self.backend))
         self.memory = Pair(MemoryStore())
         self.tested = Pair(self.portal.call(self.opened))
-
-    async def opened(self) -> Store:
-        """Open the tested store, which may have been open before."""
-        raise NotImplementedError
 
     def teardown(self) -> None:
         try:

@@ -287,18 +287,19 @@ def _rclone() -> str | None:
 
 _UPLOAD = "8 parts of 8 MiB at once"
 _MANY = f"{AT_ONCE} at once"
+_PLAIN = {
+    "put": f"{_UPLOAD}; no digest, no resume",
+    "read": "one request, not verified",
+    "put_many": f"{_MANY}; no digest",
+    "get_many": f"{_MANY}; not verified",
+    "walk": "no labels",
+}
 
 CLIENTS = (
     ClientPeer(
         name="obstore",
         connect=_connect(_Obstore),
-        notes={
-            "put": f"{_UPLOAD}; no digest, no resume",
-            "read": "one request, not verified",
-            "put_many": f"{_MANY}; no digest",
-            "get_many": f"{_MANY}; not verified",
-            "walk": "no labels",
-        },
+        notes=_PLAIN,
         available=needs_package("obstore", "obstore"),
     ),
     ClientPeer(
@@ -316,13 +317,7 @@ CLIENTS = (
     ClientPeer(
         name="s3fs",
         connect=_connect(_S3fs),
-        notes={
-            "put": f"{_UPLOAD}; no digest, no resume",
-            "read": "one request, not verified",
-            "put_many": f"{_MANY}; no digest",
-            "get_many": f"{_MANY}; not verified",
-            "walk": "no labels",
-        },
+        notes=_PLAIN,
         available=needs_package("s3fs", "s3fs"),
     ),
     ClientPeer(
