@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from steelyard._runtime.opening import opening
 from steelyard._runtime.refqueue import ref_queue, share_queue
@@ -21,6 +22,8 @@ from steelyard.model import Descriptor
 from steelyard.transfer import copy
 
 __all__ = ("Cache",)
+
+FoundT = TypeVar("FoundT")
 
 _LEFT = 0.9
 """The part of the budget that is left when blobs have to go, so that many go at a time."""
@@ -82,13 +85,7 @@ class Cache:
 
     async def reader(self, blob: Descriptor) -> LocalReader | None:
         """Open a blob, or return None if it is not here."""
-        try:
-            return await self._local.reader_at(blob)
-        except (NotFound, StorageError):
-            return None
-        except DataCorrupt:
-            await self.remove([blob.digest])
-            return None
+        return await self._there(blob.digest, lambda: self._local.reader_at(blob))
 
     async def download(self, source: Provider, blob: Descriptor) -> LocalReader | None:
         """Download a blob, unless it is here, and open it. Of several tasks and processes one downloads it, and the others wait.
@@ -132,8 +129,12 @@ class Cache:
                 await self._local.delete(digest)
 
     async def _find(self, digest: Digest) -> bytes | None:
+        return await self._there(digest, lambda: self._local.get(digest))
+
+    async def _there(self, digest: Digest, call: Callable[[], Awaitable[FoundT]]) -> FoundT | None:
+        """Return what a call finds of a blob, or None if it is not here; a damaged one is removed."""
         try:
-            return await self._local.get(digest)
+            return await call()
         except (NotFound, StorageError):
             return None
         except DataCorrupt:
