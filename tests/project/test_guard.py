@@ -135,6 +135,30 @@ def test_what_tests_have_started_ends_when_pytest_is_killed(
             time.sleep(0.01)
 
 
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_what_tests_have_mounted_is_gone_with_them(tmp_path: Path, is_killed: bool) -> None:
+    point = tmp_path / "point"
+    point.mkdir()
+    tried = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", point], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"needs the right to mount: {tried.stderr.strip()}")
+    subprocess.run(["umount", point], check=True)
+    text = "import os, subprocess, time\ndef test_it():\n"
+    text += f"    subprocess.run(['mount', '-t', 'tmpfs', 'tmpfs', {str(point)!r}], check=True)\n"
+    text += f"    assert os.path.ismount({str(point)!r})\n    open('mounted', 'x')\n    time.sleep({1000 if is_killed else 0})\n"
+    with _start(tmp_path, text, "-n", "0") as running:
+        while is_killed and not (tmp_path / "mounted").exists():
+            assert running.poll() is None
+            time.sleep(0.01)
+        if is_killed:
+            running.kill()
+        said, _ = running.communicate(timeout=60)
+
+    assert (tmp_path / "mounted").exists(), said
+    assert not point.is_mount()
+    point.rmdir()  # EBUSY while it is mounted
+
+
 def _runs(process: Path) -> bool:
     """Return whether a process, given by its folder in /proc, has not ended."""
     try:

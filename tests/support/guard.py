@@ -1,7 +1,9 @@
-"""No process that tests have started outlives the run of pytest.
+"""No process that tests have started outlives the run of pytest, and no file system that they have mounted.
 
 pytest forks a guard, and the guard forks the process that runs pytest. The kernel gives the guard every process below it that
 loses its parent, and tells the guard when the first process is killed. The guard kills all of them at the end.
+
+The guard has mounts of its own, and so has what runs below it: the kernel unmounts what they mount when the last of them ends.
 
 A test that crashes, or hangs where pytest-timeout cannot end it, ends its process with it; under pytest-xdist it fails and
 another process goes on.
@@ -28,6 +30,8 @@ GRACE_SECONDS = float(os.environ.get("STEELYARD_TEST_GRACE_SECONDS", "60"))
 """How long a test has, after its limit, to end by what pytest-timeout raises in the main thread."""
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_CLONE_NEWNS = 0x20000
+_MS_REC, _MS_SLAVE = 1 << 14, 1 << 19
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -42,6 +46,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     if guard:
         return _wait(guard)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    _have_own_mounts()
     signal.signal(signal.SIGTERM, _end_all)
     running = _fork(signal.SIGKILL)
     if running:
@@ -80,6 +85,13 @@ def _end_all(*_: object) -> NoReturn:
 
 def _prctl(option: int, value: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
+def _have_own_mounts() -> None:
+    """Let nobody else see what is mounted from now on. Who must not do that must not mount either."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_CLONE_NEWNS) == 0 and libc.mount(None, b"/", None, _MS_REC | _MS_SLAVE, None) != 0:
+        raise OSError(ctypes.get_errno(), "mounts would be seen by other processes")
 
 
 def _fork(death: signal.Signals) -> int:
