@@ -88,7 +88,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 def _have_own_mounts() -> None:
-    """Let nobody else see what is mounted from now on. Who must not do that must not mount either."""
+    """Keep what is mounted from now on from other processes. A user without the right to do so cannot mount either."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_CLONE_NEWNS) == 0 and libc.mount(None, b"/", None, _MS_REC | _MS_SLAVE, None) != 0:
         raise OSError(ctypes.get_errno(), "mounts would be seen by other processes")
