@@ -1,7 +1,7 @@
 """A store while the system refuses threads; in a process of its own, because a limit stays once it is set.
 
 scarce_threads.py MORE SCRATCH BACKEND [CGROUP]: so many more threads than the main one may be started. Without a cgroup
-that has such a limit, the limit is that of the user's processes (RLIMIT_NPROC).
+that has such a limit, the limit is that of the user's processes (RLIMIT_NPROC). With an address in BUCKET the store is there.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from pathlib import Path
 import anyio
 
 import steelyard
-from steelyard import LocalStore, StorageError, images
+from steelyard import LocalStore, StorageError, Store, images
 from steelyard.cli import main
 from steelyard.model import PutResult
+from steelyard.objects import ObjectStore
 
 Call = Callable[[], Awaitable[object]]
 
@@ -56,7 +57,7 @@ def descriptor(kind: str, put: PutResult) -> dict[str, object]:
     return {"mediaType": OCI + kind, "digest": str(put.digest), "size": put.size}
 
 
-async def export(store: LocalStore, data: bytes, archive: Path) -> None:
+async def export(store: Store, data: bytes, archive: Path) -> None:
     layer = await store.put(data[:300_000])
     config = await store.put(b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}')
     manifest = {
@@ -73,20 +74,20 @@ async def all_of(values: AsyncIterable[object]) -> list[object]:
     return [value async for value in values]
 
 
-async def write(store: LocalStore, data: bytes) -> None:
+async def write(store: Store, data: bytes) -> None:
     async with store.writer(f"ref {time.time_ns()}") as writer:
         for _ in range(100):
             await writer.write(data[:70_000])
         await writer.commit()
 
 
-async def read(store: LocalStore) -> None:
+async def read(store: Store) -> None:
     async for info in store.walk():
         assert len(await store.get(info.digest)) == info.size
         await store.verify(info.digest)
 
 
-async def calls(store: LocalStore, data: bytes, scratch: Path) -> AsyncIterator[tuple[str, Call]]:
+async def calls(store: Store, data: bytes, scratch: Path) -> AsyncIterator[tuple[str, Call]]:
     source, archive = scratch / "source", scratch / "archive.tar"
     yield "put bytes", lambda: store.put(b"some bytes")
     yield "put much", lambda: store.put(data)
@@ -102,11 +103,17 @@ async def calls(store: LocalStore, data: bytes, scratch: Path) -> AsyncIterator[
     yield "import", lambda: images.import_images(store, archive, name=name)
 
 
+def new_store(scratch: Path) -> LocalStore | ObjectStore:
+    if address := os.environ.get("BUCKET"):
+        return ObjectStore(address, spool=scratch / "spool")
+    return LocalStore(scratch / "store", durability="process-crash")
+
+
 async def attempt(scratch: Path, *, limited: bool) -> tuple[int, int]:
     data = os.urandom(1000) * 5000
     (scratch / "source").write_bytes(data * 2)  # nothing else runs in this loop
     worked = failed = 0
-    async with LocalStore(scratch / "store", durability="process-crash") as store:
+    async with new_store(scratch) as store:
         async for name, call in calls(store, data, scratch):
             try:
                 await call()
@@ -122,10 +129,11 @@ async def attempt(scratch: Path, *, limited: bool) -> tuple[int, int]:
 
 
 def run(more: int, scratch: Path, backend: str, cgroup: Path | None) -> None:
-    os.environ["XDG_CONFIG_HOME"] = str(scratch)
+    os.environ["XDG_CONFIG_HOME"] = os.environ["XDG_CACHE_HOME"] = str(scratch)
+    store = os.environ.get("BUCKET", str(scratch / "store"))
     # Everything is imported and used once before the limit, and the threads of that have ended.
     anyio.run(lambda: attempt(scratch, limited=False), backend=backend)
-    assert main(["--store", str(scratch / "store"), "ls"]) == 0
+    assert main(["--store", store, "ls"]) == 0
     time.sleep(1.5)
     if cgroup is None:
         limit_user(more, scratch)
@@ -136,7 +144,7 @@ def run(more: int, scratch: Path, backend: str, cgroup: Path | None) -> None:
     except StorageError as error:
         print("the store is not opened:", error)
     # The command line has a loop and a store of its own. 1 is a failure that was reported.
-    assert main(["--store", str(scratch / "store"), "ls"]) in {0, 1}
+    assert main(["--store", store, "ls"]) in {0, 1}
 
 
 if __name__ == "__main__":

@@ -10,10 +10,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import anyio
 import pytest
+from objects import servers
+from objects.s3 import KEYS
 
 from steelyard import LocalStore, _native
 from steelyard._runtime.calls import run
@@ -35,10 +39,25 @@ def test_with_so_many_more_threads_every_call_works_or_is_refused(limit: int, ba
         attempt(limit, scratch, backend)
 
 
-def attempt(limit: int, scratch: str, backend: str, *cgroup: Path) -> None:
+@pytest.mark.parametrize(("limit", "backend"), [(0, "trio"), (3, "asyncio"), (5, "trio"), (6, "asyncio"), (8, "trio")])
+def test_a_store_in_a_bucket_with_so_many_more_threads(limit: int, backend: str, tmp_path: Path) -> None:
+    """Its requests have three threads from the beginning; tokio would panic without the first one, and wait for ever without the others."""
+    with tempfile.TemporaryDirectory() as scratch, servers.versitygw(tmp_path) as url:
+        address = f"s3://bucket/{limit}?endpoint={url}"
+        out = attempt(limit, scratch, backend, environment=KEYS | {"BUCKET": address, "HOME": scratch})
+
+    said = "the store is not opened" if limit < 4 else "worked, failed"
+    assert said in out, out
+
+
+def attempt(
+    limit: int, scratch: str, backend: str, *cgroup: Path, environment: Mapping[str, str] = MappingProxyType({})
+) -> str:
     # Where it hangs, SIGABRT says in which calls.
     command = [sys.executable, "-X", "faulthandler", str(_SCRIPT), str(limit), scratch, backend, *map(str, cgroup)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | environment
+    ) as process:
         try:
             out, _ = process.communicate(timeout=_HANG_SECONDS)
         except subprocess.TimeoutExpired:
@@ -49,6 +68,7 @@ def attempt(limit: int, scratch: str, backend: str, *cgroup: Path) -> None:
 
     assert process.returncode == 0, out
     assert "panicked" not in out
+    return out
 
 
 def _panic() -> None:

@@ -12,9 +12,17 @@ pub(crate) mod low_priority;
 
 use std::io;
 use std::panic::resume_unwind;
+use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Builder, JoinHandle, Scope, ScopedJoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, getpriority_process};
+use rustix::thread::gettid;
 
 use crate::waiting;
+
+/// The longest wait until the system forgets a thread that has ended.
+const FORGOTTEN: Duration = Duration::from_secs(1);
 
 /// Start a thread that may outlive the caller.
 pub fn start<T: Send + 'static>(name: &str, life: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>> {
@@ -55,6 +63,36 @@ pub(crate) fn both<A: Send, B>(name: &str, there: impl FnOnce() -> A + Send, her
 /// Wait for a thread, and resume its panic if it ended by one.
 pub(crate) fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// Return an error unless the system now gives so many threads at once, for code of others that panics where it does not.
+pub fn check_room(count: usize) -> io::Result<()> {
+    let gate = Mutex::new(());
+    thread::scope(|scope| {
+        let closed = gate.lock().unwrap_or_else(PoisonError::into_inner);
+        let life = || {
+            drop(gate.lock());
+            gettid()
+        };
+        let started: Vec<_> = (0..count).map(|_| start_in(scope, "steelyard-room", life)).collect();
+        drop(closed);
+        let mut outcome = Ok(());
+        for thread in started {
+            match thread.map(join) {
+                Ok(thread) => await_forgotten(thread),
+                Err(error) => outcome = Err(error),
+            }
+        }
+        outcome
+    })
+}
+
+/// Wait until the system no longer counts a thread that has ended.
+fn await_forgotten(thread: Pid) {
+    let late = Instant::now() + FORGOTTEN;
+    while getpriority_process(Some(thread)).is_ok() && Instant::now() < late {
+        thread::sleep(Duration::from_micros(100));
+    }
 }
 
 #[cfg(not(test))]

@@ -21,6 +21,9 @@ use crate::operation::{Meta, Operation, Outcome, Page, Payload};
 use crate::request::{Ending, Request};
 use crate::runtime::{Limits, Threads, threads};
 
+/// The code of the system's refusal, where its error has none.
+const EAGAIN: i32 = 11;
+
 /// The slowest rate at which a transfer may still succeed, in bytes per second.
 const SLOWEST: u64 = 64 << 10;
 
@@ -50,7 +53,9 @@ impl Client {
     pub fn new(settings: &Settings) -> Result<Self> {
         // TLS needs a library for its algorithms. Another part of the process may have chosen one, which is as good.
         rustls::crypto::ring::default_provider().install_default().ok();
-        let threads = threads().map_err(|error| Error::new(Kind::Unreachable, format!("start threads: {error}")))?;
+        let threads = threads().map_err(|error| {
+            Error::new(Kind::NoThread(error.raw_os_error().unwrap_or(EAGAIN)), error.to_string())
+        })?;
         let here =
             threads.get(|| "object store".to_owned()).map_err(|error| Error::new(Kind::Invalid, error.to_string()))?;
         let _inside = here.handle().enter();

@@ -37,6 +37,8 @@ pub enum Kind {
     Invalid,
     /// A local file could not be read.
     File(i32),
+    /// The system refused a thread.
+    NoThread(i32),
     /// The caller no longer wants the outcome. The request may have had its effect.
     Cancelled,
 }

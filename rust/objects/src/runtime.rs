@@ -1,10 +1,12 @@
 //! The threads of all requests of the process: they start with the first client and end with the last.
 
 use std::io;
+use std::panic::catch_unwind;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use steelyard_core::sys::{Process, ProcessBound, undivided};
+use steelyard_core::threads::check_room;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Semaphore;
 
@@ -13,6 +15,13 @@ const WORKERS: usize = 2;
 
 /// Threads that look up the addresses of servers and read files.
 const BLOCKING: usize = 4;
+
+/// Threads that start with the first client. One is for names and files: without it, a request that needs one would wait for as long as
+/// the system refuses a thread.
+const STEADY: usize = WORKERS + 1;
+
+/// How long a thread without work stays: longer than any process.
+const KEEP: Duration = Duration::from_secs(1 << 32);
 
 /// Requests at once in the process. More wait for one of them to end.
 const REQUESTS: usize = 128;
@@ -62,13 +71,9 @@ pub(crate) fn threads() -> io::Result<Arc<ProcessBound<Threads>>> {
 
 impl Threads {
     fn start() -> io::Result<Self> {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(WORKERS)
-            .max_blocking_threads(BLOCKING)
-            .thread_keep_alive(Duration::from_millis(700))
-            .thread_name("steelyard-net")
-            .enable_all()
-            .build()?;
+        check_room(STEADY)?;
+        // tokio panics where the system refuses a thread: others may have taken the room in the meantime.
+        let runtime = catch_unwind(build).unwrap_or_else(|_| Err(io::ErrorKind::WouldBlock.into()))?;
         let limits = Limits { requests: Semaphore::new(REQUESTS), bytes: Semaphore::new(BYTES / UNIT) };
         Ok(Self { runtime: Some(runtime), limits: Arc::new(limits) })
     }
@@ -76,6 +81,19 @@ impl Threads {
     pub(crate) fn handle(&self) -> &Handle {
         self.runtime.as_ref().unwrap_or_else(|| unreachable!("it is there until it is dropped")).handle()
     }
+}
+
+/// A runtime whose steady threads have started.
+fn build() -> io::Result<Runtime> {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .max_blocking_threads(BLOCKING)
+        .thread_keep_alive(KEEP)
+        .thread_name("steelyard-net")
+        .enable_all()
+        .build()?;
+    drop(runtime.spawn_blocking(|| ()));
+    Ok(runtime)
 }
 
 impl Limits {

@@ -236,6 +236,9 @@ fn row(meta: Meta) -> Row {
 fn failed(error: &Error) -> PyErr {
     let kind = match error.kind {
         Kind::Cancelled => return Cancelled::new_err(()),
+        Kind::NoThread(errno) => {
+            return Failure::from(CoreError::Io { errno, path: None, operation: "start a thread" }).into();
+        }
         Kind::File(errno) => return std::io::Error::from_raw_os_error(errno).into(),
         Kind::NotFound => "not_found",
         Kind::Precondition => "precondition",

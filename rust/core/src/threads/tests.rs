@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
-use super::{both, scarce};
+use super::{both, check_room, scarce};
 use crate::digest::{Algorithm, Digest};
 use crate::filter::Filter;
 use crate::pipe::Job;
@@ -48,6 +48,15 @@ fn each(name: &str, test: impl Fn(&Root)) {
     for left in 0..4 {
         let root = Root::new(&format!("{name}-{left}"));
         scarce(left, || test(&root));
+    }
+}
+
+#[test]
+fn room_for_threads_is_there_or_refused() {
+    for left in 0..4 {
+        let found = scarce(left, || check_room(3));
+        assert_eq!(left == 3, found.is_ok(), "{found:?}");
+        assert_eq!((left < 3).then_some(libc::EAGAIN), found.err().and_then(|error| error.raw_os_error()));
     }
 }
 
