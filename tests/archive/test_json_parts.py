@@ -115,6 +115,7 @@ LARGE_DOCUMENTS: dict[str, tuple[Callable[[], bytes], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LARGE_DOCUMENTS)
 def test_no_more_than_64_kib_are_decoded_at_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     make, parse = LARGE_DOCUMENTS[name]

@@ -12,6 +12,8 @@ import posixpath
 import random
 import tarfile
 
+import pytest
+
 from steelyard._native import TarReader
 from steelyard.errors import InvalidArchive, LimitExceeded
 
@@ -122,6 +124,7 @@ def _plain(name: str) -> str:
     return "/".join(part for part in name.split("/") if part not in {"", "."})
 
 
+@pytest.mark.slow
 def test_tarfile_reads_what_we_accept_alike() -> None:
     accepted = refused = 0
     first = int(os.environ.get("TAR_AGREEMENT_SEED", "0"))

@@ -76,6 +76,7 @@ def test_install_writes_where_the_shell_looks(shell: Shell) -> None:
     assert done.out.strip() in (shell.home / ".bashrc").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [None, "autoload -Uz compinit && compinit\nPS1='$ '"], ids=["new", "with compinit"])
 def test_zsh_completes_after_an_install(shell: Shell, before: str | None) -> None:
     needs("zsh")

@@ -87,6 +87,7 @@ def test_files_that_are_named_one_by_one_take_as_few(shell: Shell, many: Path) -
     assert counts(shell, "put", *paths)["hops"] <= 20
 
 
+@pytest.mark.slow
 def test_a_file_takes_few_system_calls(shell: Shell, many: Path) -> None:
     """Thirteen: one for the walk, six to read it, one to look for the blob, and five to store it."""
     if (reason := why_no_strace()) is not None:
@@ -97,6 +98,7 @@ def test_a_file_takes_few_system_calls(shell: Shell, many: Path) -> None:
     assert (more - few) / 400 <= 14
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_tree_of_any_size_takes_the_same_memory(shell: Shell, many: Path, backend: str) -> None:
     words = ("--backend", backend, "put", "-r")
@@ -108,6 +110,7 @@ def test_a_tree_of_any_size_takes_the_same_memory(shell: Shell, many: Path, back
     assert (more - few) / (10 * FILES) < MEMORY_OF_A_FILE
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_the_event_loop_goes_on_while_a_tree_is_stored(
     tmp_path: Path, many: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

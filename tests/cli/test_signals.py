@@ -16,6 +16,7 @@ from .runner import Shell, end, feed, sha256
 MIB = 1 << 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_stream_resumes_with_the_line_it_prints(
@@ -50,6 +51,7 @@ def test_without_a_ref_nothing_is_kept_and_it_says_what_would_help(shell: Shell)
     assert [] == shell.run("ls").lines
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_put_of_a_large_file_resumes_by_itself(shell: Shell, number: signal.Signals) -> None:
     """Killed outright, as by the kernel or a power cut, no handler runs and the last checkpoint counts."""

@@ -146,6 +146,7 @@ def operands(name: str) -> list[str]:
     return ["nosuch" for one in arguments_of(function_of(name)) if one.positional and one.required]
 
 
+@pytest.mark.slow
 def test_every_command_fails_in_words_without_input_and_output(stocked: Shell) -> None:
     lines = {name: f"{name} {' '.join(operands(name))}" for name in COMMANDS}  # it would measure first
     lines["serve containerd"] += " --address http://x"

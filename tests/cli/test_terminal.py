@@ -81,6 +81,7 @@ def test_progress_is_a_line_that_goes_away(shell: Shell) -> None:
     assert 0 == terminal.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"CI": "true"}, {"words": "--no-progress"}, {"words": "-q"}])
 def test_there_is_no_live_line_where_it_is_not_wanted(shell: Shell, environment: dict[str, str]) -> None:
     words = [environment["words"]] if "words" in environment else []
@@ -175,6 +176,7 @@ def test_a_copy_of_all_blobs_gives_a_summary(own: Shell, files: dict[str, bytes]
     assert summary.startswith(f"steelyard: {number} blobs, ")
 
 
+@pytest.mark.slow
 def test_many_names_give_a_summary_and_a_list_stays_a_list(shell: Shell) -> None:
     for number in range(105):
         (shell.home / f"{number}").write_text(f"{number}")

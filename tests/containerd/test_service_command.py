@@ -65,6 +65,7 @@ def gc(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_served_store_is_left_to_the_collector_of_containerd_until_it_is_taken_back(short_path: Path) -> None:
     """Containerd has the names, so all that it stored would look like garbage here."""
     with serving(short_path) as running, wire(running.address) as connected:
@@ -193,6 +194,7 @@ def test_where_a_server_answers_the_exit_code_is_6_and_what_is_no_socket_is_2(sh
     assert "precious" == path.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -110,6 +110,7 @@ def test_our_own_client_has_labels_with_empty_values(content: Wire) -> None:
     assert {"a": ""} == dict(content.content.Info(pb.InfoRequest(digest=done.digest)).info.labels)
 
 
+@pytest.mark.slow
 def test_list_streams_blobs_a_hundred_at_a_time_in_order(content: Wire) -> None:
     assert [] == list(content.content.List(pb.ListContentRequest()))
     digests = sorted(content.store(str(number).encode(), number=str(number)) for number in range(230))

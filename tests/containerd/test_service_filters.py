@@ -28,6 +28,7 @@ ENOUGH = 20
 """Answers to see. Each comes while the lists are compiled, and the test hangs if one does not come."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clients", [2, pytest.param(32, marks=pytest.mark.slow)])
 def test_info_is_answered_while_clients_send_the_worst_filters(
     tmp_path: Path, record_property: Callable[[str, object], None], clients: int

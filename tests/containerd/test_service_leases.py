@@ -212,6 +212,7 @@ async def test_a_blob_that_is_found_without_a_lease_is_no_garbage_for_the_grace_
     assert (await local_store.why(digest)).since is None
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_collections_without_a_grace_time_lose_nothing_of_clients_under_leases(
     local_store: LocalStore, collected: RemoteStore

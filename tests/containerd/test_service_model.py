@@ -192,6 +192,7 @@ class Run:
         assert kept == {status.ref: (status.offset, status.total) for status in statuses}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 def test_random_sequences_of_messages_agree_with_the_model(content: Wire, seed: int) -> None:
     run = Run(seed, content)

@@ -18,6 +18,7 @@ SCRIPT = Path(__file__).with_name("full_disk.py")
 STEPS = ["list", "get", "statuses", "abort", "list again", "delete", "delete another", "forget"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_full_disk_is_read_and_emptied(kind: str, when: str, tmp_path: Path) -> None:
@@ -43,6 +44,7 @@ def command(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, capture_output=True, text=True, check=False, env=os.environ | {"LC_ALL": "C"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["xfs", "btrfs"])
 def test_the_commands_work_on_a_full_disk(kind: str, tmp_path: Path) -> None:
     async def prepare(root: Path) -> str:
@@ -61,6 +63,7 @@ def test_the_commands_work_on_a_full_disk(kind: str, tmp_path: Path) -> None:
         assert command(root, "get", digest).returncode == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_gc_frees_a_full_disk(kind: str, tmp_path: Path) -> None:
     """Its first steps write; an earlier collection has kept room for them."""
@@ -88,6 +91,7 @@ def test_gc_frees_a_full_disk(kind: str, tmp_path: Path) -> None:
                 break  # What was freed is too little there for a new file, so that no reserve is left.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])
 def test_names_and_leases_are_removed_on_a_full_disk_and_gc_frees_what_they_kept(kind: str, tmp_path: Path) -> None:
     async def prepare(root: Path) -> None:
@@ -108,6 +112,7 @@ def test_names_and_leases_are_removed_on_a_full_disk_and_gc_frees_what_they_kept
         assert command(root, "ls").stdout == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])
 def test_the_first_gc_on_a_full_disk_says_how_to_make_room(kind: str, tmp_path: Path) -> None:
     async def prepare(root: Path) -> str:

@@ -40,6 +40,7 @@ def attempt(root: Path, step: str, number: int, *calls: str) -> list[str]:
     return ended.stdout.split(maxsplit=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "kind"),
     [
@@ -69,6 +70,7 @@ def test_a_quota_that_refuses_bytes_of_metadata_is_reported_as_such(tmp_path: Pa
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO])
 @pytest.mark.parametrize(
     ("step", "command", "file"),

@@ -18,7 +18,7 @@ from support.ingested import ingested
 
 from .programs import COMMAND, Image, Steelyard, blobs_in, environment, needs, raw, run, skopeo
 
-pytestmark = pytest.mark.proof
+pytestmark = pytest.mark.slow
 
 MIB = 1 << 20
 LAYER = 104 * MIB

@@ -98,6 +98,7 @@ async def test_files_and_streams_get_the_same_bytes_verified_or_not(store: Store
     assert {"a.tar", "store"} >= names_in(tmp_path)
 
 
+@pytest.mark.slow
 async def test_two_stores_and_two_processes_give_the_same_bytes(tmp_path: Path) -> None:
     program = f"""
 import anyio, sys

@@ -92,6 +92,7 @@ for step in range(1, 100):
 """
 
 
+@pytest.mark.slow
 async def test_a_layout_is_rid_of_what_killed_exports_left_when_it_is_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

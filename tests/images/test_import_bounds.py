@@ -69,6 +69,7 @@ async def test_a_file_is_read_a_few_times_however_often_it_is_named(layers: int,
     assert read <= 4 * len(data)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize("form", ["file", "stream"])
 async def test_links_are_followed_once_however_often_they_are_named(form: str, tmp_path: Path) -> None:
@@ -146,6 +147,7 @@ print(before, peak())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["file", "stream"])
 def test_an_entry_takes_little_memory(form: str, tmp_path: Path) -> None:
     """A million entries are to fit into 150 MiB, all of the process included."""
@@ -206,6 +208,7 @@ print(peak())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "most"), [("skipped", 165), ("file", 300), ("stream", 300)])
 def test_a_blob_takes_little_memory(form: str, most: int, tmp_path: Path) -> None:
     """A million blobs are to fit into 150 MiB, all of the process included, also the pages of its database that a store keeps.

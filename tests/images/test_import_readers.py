@@ -141,6 +141,7 @@ async def verdicts(data: bytes, folder: Path) -> list[tuple[str, Any]]:
     return [await verdict(source) for source in (folder / "a.tar", folder / "a.tar.gz", pieces(data, 700))]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300 + EXAMPLES)
 @settings(max_examples=EXAMPLES)
 @given(archives(), shapes())

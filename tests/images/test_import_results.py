@@ -53,6 +53,7 @@ def test_blobs_come_in_the_order_of_their_digests_and_each_once() -> None:
         blobs[len(plain)]
 
 
+@pytest.mark.slow
 def test_a_blob_takes_few_bytes() -> None:
     """A million blobs are to fit into 150 MiB together with the entries of their archive."""
     count = 50_000

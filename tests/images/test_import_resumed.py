@@ -102,6 +102,7 @@ def archive(request: pytest.FixtureRequest) -> bytes:
     return forms[request.param]
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_the_next_import_writes_only_the_rest_of_a_layer(archive: bytes, tmp_path: Path) -> None:
     async with LocalStore(tmp_path / "store") as store:

@@ -58,6 +58,7 @@ def sources(data: bytes, folder: Path) -> list[Any]:
     return [folder / "a.tar", pieces(data)]
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize("platforms", [None, Platforms("linux/amd64")])
 async def test_many_images_read_a_manifest_and_visit_its_layers_once(
@@ -111,6 +112,7 @@ async def test_indexes_that_meet_again_are_not_visited_once_for_each_path(tmp_pa
             assert store.asked <= 10 * len(blobs)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_images_that_lack_something_are_visited_within_a_limit(tmp_path: Path) -> None:
     """Absent blobs are listed for each image, so each image has to be visited: that is bounded."""
@@ -189,6 +191,7 @@ async def test_one_image_of_many_names_is_exported_and_copied_with_one_walk(tmp_
         assert store.opened[str(target.digest)] <= 3
 
 
+@pytest.mark.slow
 def test_an_image_may_have_many_names() -> None:
     """Two entries with 200,000 names each for one image: eighty thousand million comparisons, if each were held to all."""
     descriptor = root_of(b"", MANIFEST)

@@ -81,6 +81,7 @@ async def test_what_the_caller_changes_after_a_write_is_not_stored(tmp_path: Pat
         assert sha256(expected) == str(await writer.digest())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write_buffer_bytes", [0, 100_000, 2 << 20, 128 << 20])
 async def test_many_writers_at_once_store_what_each_was_given(
     tmp_path: Path, source: bytes, write_buffer_bytes: int

@@ -47,6 +47,7 @@ async def test_a_closed_writer_that_is_still_referenced_keeps_no_file_of_a_close
     assert [] == open_files(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @pytest.mark.parametrize("iterator", ITERATORS)
 def test_an_iterator_that_is_left_open_when_its_store_closes_says_nothing(

@@ -101,6 +101,7 @@ async def test_a_closed_store_has_no_file_open_whatever_is_still_referenced(canc
     assert [] == open_files(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_store_that_is_closed_beside_its_writes_and_commits_stays_whole(tmp_path: Path) -> None:
     chance = random.Random(20)

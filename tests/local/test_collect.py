@@ -95,6 +95,7 @@ async def named(store: LocalStore, name: str, digest: Digest) -> None:
     await store.images.create(name, Descriptor(digest=digest, media_type=MANIFEST))
 
 
+@pytest.mark.slow
 async def test_a_killed_collector_leaves_only_garbage(tmp_path: Path) -> None:
     random = Random(1)
     async with LocalStore(tmp_path / "store") as store:
@@ -121,6 +122,7 @@ async def test_a_killed_collector_leaves_only_garbage(tmp_path: Path) -> None:
         assert [] == [path for path in (tmp_path / "store" / "condemned").rglob("*") if path.is_file()]
 
 
+@pytest.mark.slow
 async def test_writers_under_leases_go_on_beside_collections(tmp_path: Path) -> None:
     async with LocalStore(tmp_path / "store") as store:
         await store.collect(grace=AT_ONCE)

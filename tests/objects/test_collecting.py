@@ -213,6 +213,7 @@ async def check(store: ObjectStore, digests: set[Digest], at: object) -> None:
         assert digest_of(await store.get(digest)) == digest, at
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", WRITES, ids=lambda write: write.__name__)
 async def test_a_collection_before_each_request_of_a_writer(scene: Scene, write: Write) -> None:
     writer, collector = await scene.client(), await scene.client()
@@ -229,6 +230,7 @@ async def test_a_collection_before_each_request_of_a_writer(scene: Scene, write:
             break
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", WRITES, ids=lambda write: write.__name__)
 async def test_a_writer_before_each_request_of_a_collection(scene: Scene, write: Write) -> None:
     """The collection waits meanwhile, and the writer until no removal of it is accepted any more."""
@@ -251,6 +253,7 @@ async def test_a_writer_before_each_request_of_a_collection(scene: Scene, write:
             break
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", WITHOUT_LEASE, ids=lambda write: write.__name__)
 async def test_what_is_found_has_its_grace_time_at_each_request(scene: Scene, write: Write) -> None:
     """Without a lease, with old notes: the writer before each request of a collection, and the other way round."""
@@ -279,6 +282,7 @@ async def test_what_is_found_has_its_grace_time_at_each_request(scene: Scene, wr
             break
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(SEEDS))
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 async def test_writers_and_collectors_at_random(scene: Scene, seed: int) -> None:

@@ -25,7 +25,7 @@ from steelyard.testing._values import digest_of
 from .lying import lying_server
 from .s3 import request
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("keys")]
+pytestmark = [pytest.mark.slow, pytest.mark.anyio, pytest.mark.usefixtures("keys")]
 
 
 @pytest.fixture
@@ -72,7 +72,6 @@ async def damaged(store: ObjectStore) -> None:
         await store.verify(digest)
 
 
-@pytest.mark.slow
 async def test_doctor_shows_the_server_its_check_and_what_is_unfinished(store: ObjectStore) -> None:
     await store._require().requests.begin(blob_key(digest_of(b"one")))
     await damaged(store)
@@ -95,8 +94,6 @@ async def test_doctor_shows_the_server_its_check_and_what_is_unfinished(store: O
     assert f"ok    uploads: {checks['uploads']}" in text
 
 
-@pytest.mark.slow
-@pytest.mark.slow
 async def test_get_keeps_blobs_in_the_cache_of_the_environment(
     store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,7 +130,6 @@ async def test_stat_counts_what_is_in_the_bucket_and_in_the_spool(store: ObjectS
     assert expected == msgspec.to_builtins(await store.stats())
 
 
-@pytest.mark.slow
 async def test_quarantine_is_listed_and_emptied(store: ObjectStore) -> None:
     await damaged(store)
     (copy,) = await store.quarantined()
@@ -148,7 +144,6 @@ async def test_quarantine_is_listed_and_emptied(store: ObjectStore) -> None:
     assert [] == await store.empty_quarantine()
 
 
-@pytest.mark.slow
 async def test_abandoned_uploads_are_discarded(store: ObjectStore, versitygw_root: Path) -> None:
     digests = [digest_of(b"old"), digest_of(b"young")]
     old, young = [await store._require().requests.begin(blob_key(digest)) for digest in digests]
@@ -171,7 +166,6 @@ async def test_abandoned_uploads_are_discarded(store: ObjectStore, versitygw_roo
     await steelyard("abort", "half", "--uploads", code=2)
 
 
-@pytest.mark.slow
 async def test_commands_that_need_a_disk_or_a_bucket_say_so(store: ObjectStore, tmp_path: Path) -> None:
     await steelyard("doctor", "--rebuild", code=2)
     await steelyard("put", "--store", str(tmp_path / "local"), os.devnull)
@@ -181,7 +175,6 @@ async def test_commands_that_need_a_disk_or_a_bucket_say_so(store: ObjectStore, 
             await other.empty_quarantine()
 
 
-@pytest.mark.slow
 async def test_doctor_of_a_store_that_does_not_exist_creates_none(store: ObjectStore) -> None:
     absent = store.address.replace("?", "-absent?")
 

@@ -23,7 +23,7 @@ from support.disks import MUST
 
 from powercut.disks import KINDS
 
-pytestmark = [pytest.mark.proof, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 EXPLORE = Path(__file__).with_name("explore.py")
 STATES = int(os.environ.get("STEELYARD_POWER_CUT_STATES", "50"))

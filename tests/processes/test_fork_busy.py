@@ -133,6 +133,7 @@ def python(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[
     )
 
 
+@pytest.mark.slow
 @pytest.mark.timeout((6 + FORKS // 20) * CHILD_SECONDS)
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_no_child_of_a_parent_at_work_hangs_or_is_let_in(backend: str, tmp_path: Path) -> None:
@@ -144,6 +145,7 @@ def test_no_child_of_a_parent_at_work_hangs_or_is_let_in(backend: str, tmp_path:
     assert "0 damaged" == damaged
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [0, 3])
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_child_that_ends_as_programs_do_leaves_the_ingest_of_its_parent(

@@ -24,6 +24,7 @@ _HANG_SECONDS = 60
 _NAME = "example.com/image:1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most", range(1, 9) if _LONG else (1, 3))
 def test_the_library_in_a_container_with_few_threads(most: int) -> None:
     with tempfile.TemporaryDirectory() as scratch, pids_cgroup(most) as cgroup:
@@ -46,6 +47,7 @@ def _run(command: list[str], root: Path) -> tuple[int, str]:
     return ended.returncode, ended.stdout + ended.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most", range(1, 9) if _LONG else (1, 2))
 def test_the_command_line_in_a_container_with_few_threads(most: int, tmp_path: Path) -> None:
     source, archive = tmp_path / "source", tmp_path / "archive.tar"
@@ -77,6 +79,7 @@ def test_the_command_line_in_a_container_with_few_threads(most: int, tmp_path: P
         assert most > 1 or "start a thread: Resource temporarily unavailable" in said, said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most", [*range(1, 9), 12, 20] if _LONG else (1, 4, 8))
 def test_the_service_in_a_container_with_few_threads(most: int, tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="sy-", dir="/tmp") as short, pids_cgroup(most) as cgroup:

@@ -32,6 +32,7 @@ _HANG_SECONDS = 120
 _SCRIPT = Path(__file__).with_name("scarce_threads.py")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("limit", "backend"), _CASES)
 def test_with_so_many_more_threads_every_call_works_or_is_refused(limit: int, backend: str) -> None:
     # Not pytest's directory, which no other user may enter.
@@ -39,6 +40,7 @@ def test_with_so_many_more_threads_every_call_works_or_is_refused(limit: int, ba
         attempt(limit, scratch, backend)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("limit", "backend"), [(0, "trio"), (3, "asyncio"), (5, "trio"), (6, "asyncio"), (8, "trio")])
 def test_a_store_in_a_bucket_with_so_many_more_threads(limit: int, backend: str, tmp_path: Path) -> None:
     """Its requests have three threads from the beginning; tokio would panic without the first one, and wait for ever without the others."""

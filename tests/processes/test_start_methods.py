@@ -15,6 +15,7 @@ LIMIT_SECONDS = 110
 OBJECTS = ("store", "writer", "reader", "stream", "names", "walk", "verification", "puts")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_what_is_open_stays_with_its_process_and_others_open_their_own(

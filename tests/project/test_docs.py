@@ -61,6 +61,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [text for _, text in PROGRAMS], ids=[name for name, _ in PROGRAMS])
 def test_programs_in_the_docs_run(text: str, tmp_path: Path, environment: dict[str, str]) -> None:
     done = subprocess.run(
@@ -78,6 +79,7 @@ def test_examples_in_docstrings_give_what_they_show(path: Path) -> None:
     assert found.failed == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if any(_blocks(page, "console"))], ids=lambda page: page.name)
 def test_commands_in_the_docs_do_what_is_shown(page: Path, tmp_path: Path, environment: dict[str, str]) -> None:
     """The blocks of a page run in order in one directory; `…` in the shown output stands for anything."""

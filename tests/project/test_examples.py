@@ -104,7 +104,7 @@ def test_mirror_changes_copies_each_blob_once(tmp_path: Path) -> None:
     [
         ("own_store.py", ""),
         ("sqlite_store.py", "both_forms or abort_fences or every_end_of_a_writer"),
-        pytest.param("sqlite_store.py", "", marks=[pytest.mark.proof, pytest.mark.timeout(1800)]),
+        pytest.param("sqlite_store.py", "", marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
     ],
 )
 def test_a_store_of_ones_own_passes_the_contract_suite(name: str, tests: str, memory: Path) -> None:

@@ -147,6 +147,7 @@ def test_an_open_file_closes_with_its_last_reference() -> None:
         os.fstat(number)
 
 
+@pytest.mark.slow
 def test_no_hop_returns_a_bare_descriptor() -> None:
     """`run(os.open, …)`, or a function beside it whose own `return` is a descriptor."""
     bare = {"os.open", "os.dup", "os.memfd_create", "os.eventfd", "os.pipe", "tempfile.mkstemp"}
@@ -244,8 +245,7 @@ async def _put(store: LocalStore, folder: Path) -> None:
     [info async for info in store.walk()]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.proof)])
+@pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("work", "cancels"),
     [(_import, 1), (_import, 2), (_import, 3), (_import_compressed, 2), (_export, 2), (_export_layout, 2), (_put, 3)],

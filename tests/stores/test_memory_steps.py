@@ -85,6 +85,7 @@ async def store_of(count: int) -> MemoryStore:
     return store
 
 
+@pytest.mark.slow
 async def test_the_work_between_two_waits_does_not_grow_with_the_store() -> None:
     waits = []
     for count in (400, 1600):

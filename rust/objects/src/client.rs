@@ -53,9 +53,8 @@ impl Client {
     pub fn new(settings: &Settings) -> Result<Self> {
         // TLS needs a library for its algorithms. Another part of the process may have chosen one, which is as good.
         rustls::crypto::ring::default_provider().install_default().ok();
-        let threads = threads().map_err(|error| {
-            Error::new(Kind::NoThread(error.raw_os_error().unwrap_or(EAGAIN)), error.to_string())
-        })?;
+        let threads = threads()
+            .map_err(|error| Error::new(Kind::NoThread(error.raw_os_error().unwrap_or(EAGAIN)), error.to_string()))?;
         let here =
             threads.get(|| "object store".to_owned()).map_err(|error| Error::new(Kind::Invalid, error.to_string()))?;
         let _inside = here.handle().enter();
