@@ -17,7 +17,7 @@ from pathlib import Path
 import anyio
 
 import steelyard
-from steelyard import LocalStore, StorageError, Store, images
+from steelyard import LocalStore, StorageError, images
 from steelyard.cli import main
 from steelyard.model import PutResult
 from steelyard.objects import ObjectStore
@@ -57,7 +57,7 @@ def descriptor(kind: str, put: PutResult) -> dict[str, object]:
     return {"mediaType": OCI + kind, "digest": str(put.digest), "size": put.size}
 
 
-async def export(store: Store, data: bytes, archive: Path) -> None:
+async def export(store: LocalStore | ObjectStore, data: bytes, archive: Path) -> None:
     layer = await store.put(data[:300_000])
     config = await store.put(b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}')
     manifest = {
@@ -74,20 +74,20 @@ async def all_of(values: AsyncIterable[object]) -> list[object]:
     return [value async for value in values]
 
 
-async def write(store: Store, data: bytes) -> None:
+async def write(store: LocalStore | ObjectStore, data: bytes) -> None:
     async with store.writer(f"ref {time.time_ns()}") as writer:
         for _ in range(100):
             await writer.write(data[:70_000])
         await writer.commit()
 
 
-async def read(store: Store) -> None:
+async def read(store: LocalStore | ObjectStore) -> None:
     async for info in store.walk():
         assert len(await store.get(info.digest)) == info.size
         await store.verify(info.digest)
 
 
-async def calls(store: Store, data: bytes, scratch: Path) -> AsyncIterator[tuple[str, Call]]:
+async def calls(store: LocalStore | ObjectStore, data: bytes, scratch: Path) -> AsyncIterator[tuple[str, Call]]:
     source, archive = scratch / "source", scratch / "archive.tar"
     yield "put bytes", lambda: store.put(b"some bytes")
     yield "put much", lambda: store.put(data)
