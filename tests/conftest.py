@@ -94,7 +94,7 @@ def no_leaks() -> Iterator[None]:
     It is set up before the other fixtures of a test, hence torn down after them and after the event loop. Threads of native
     code and of gRPC close what they had open soon after the call that asks for it: a leak is what is still there much later.
     """
-    importlib.import_module("steelyard")  # it holds a descriptor from then on, which is no test's
+    importlib.import_module("steelyard._native")  # it holds a descriptor from then on, which is no test's
     descriptors = _open_descriptors()
     threads = set(threading.enumerate())
     yield
