@@ -290,6 +290,19 @@ def test_every_mechanism_of_the_glossary_has_its_place() -> None:
         assert (ROOT / place.strip("`")).exists(), place
 
 
+def test_the_table_of_folders_lists_every_page_and_every_folder() -> None:
+    table = README[README.index("| Folder | Holds |") :]
+    pages = {f"(docs/{page.name})" for page in (ROOT / "docs").glob("*.md")}
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    top = {name.partition("/")[0] for name in listed if "/" in name}
+    packages = {name.split("/")[2] for name in listed if re.match(r"python/steelyard/\w+/", name)}
+    folders = {f"`{name}/" for name in top} | {f"`python/steelyard/{name}/`" for name in packages}
+
+    assert {each for each in pages | folders if each not in table} == set()
+
+
 def test_environment_variables_of_the_docs_are_read_by_the_code() -> None:
     pages = [
         ROOT / "README.md",
