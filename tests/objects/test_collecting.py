@@ -7,7 +7,9 @@ import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, suppress
+from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import anyio
 import msgspec
@@ -357,3 +359,20 @@ async def test_a_lease_that_ends_gives_its_garbage_back(scene: Scene) -> None:
 
     kept = ("steelyard.json", "images/", "labels/", "collecting/")
     assert [] == [key for key in scene.bucket.objects if not key.startswith(kept)]
+
+
+async def test_an_entry_of_a_writer_that_was_too_late_for_its_lease_goes_after_a_day(scene: Scene) -> None:
+    await scene.clear()
+    store = await scene.client()
+    await store.leases.create("lasting", expires=timedelta(days=9))
+    await store.leases.add("lasting", digests=[digest_of(BLOB)])
+    lasting = {key for key in scene.bucket.objects if key.startswith("leased/")}
+    assert 1 == len(lasting)
+    (key,) = lasting
+    late = f"leased/{uuid4().hex}/{key.split('/', 2)[2]}"
+    scene.bucket.write(late, b"")
+
+    for days, left in ((0.9, lasting | {late}), (0.2, lasting)):
+        scene.bucket.passed += days * 86_400
+        await store.collect(grace=HOUR)
+        assert left == {key for key in scene.bucket.objects if key.startswith("leased/")}

@@ -177,8 +177,8 @@ EXPECTED = {
     "walk": 3,
     "why": 14,
     "delete": 3,
-    "collect, no garbage goes": 225,
-    "collect, 201 go": 640,
+    "collect, no garbage goes": 226,
+    "collect, 201 go": 641,
     "put, new, once collected": 3,
     "put, stored, once collected": 4,
 }

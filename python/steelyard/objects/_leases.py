@@ -203,7 +203,7 @@ class ObjectLeases(ProcessBound, Leases):
         pages = self._requests.pages(LEASED)
         while objects := await pages.next():
             for each in objects:
-                entries.setdefault(each.key.removeprefix(LEASED).partition("/")[0], []).append(each)
+                entries.setdefault(_token(each.key), []).append(each)
         found = []
         # The leases after their entries: what is entered later is in the log of the collection.
         for record in (await self._records.all()).values():
@@ -214,14 +214,20 @@ class ObjectLeases(ProcessBound, Leases):
         return found
 
     async def clean(self, server_ns: int) -> None:
-        """Remove what is left of leases that have ended."""
-        for name, record in (await self._records.all()).items():
+        """Remove what is left of leases that have ended, also by callers that did not know it yet."""
+        forgotten = to_time(server_ns) - _FORGOTTEN
+        old = [each.key for each in await self._requests.every(LEASED) if to_time(each.modified_ns) <= forgotten]
+        # The leases after their entries: one that was created meanwhile is among them.
+        records = await self._records.all()
+        tokens = {record.value.token for record in records.values() if record.value is not None}
+        await self._delete(key for key in old if _token(key) not in tokens)
+        for name, record in records.items():
             value = record.value
             if value is not None and _is_over(value, server_ns):
                 await self._records.change(name, lambda old, value=value: _removed(old, value))  # type: ignore[misc]
                 await self._empty(value.token)
                 self._events.publish("lease_ended", lease=value.id)
-            elif value is None and to_time(record.modified_ns) + _FORGOTTEN <= to_time(server_ns):
+            elif value is None and to_time(record.modified_ns) <= forgotten:
                 await self._records.erase(name)
 
     async def _fill(self, held: HeldLease, objects: Iterable[Object]) -> None:
@@ -288,6 +294,10 @@ def _has_expired(value: LeaseValue) -> bool:
 
 def _is_over(value: LeaseValue, server_ns: int) -> bool:
     return value.created_at + timedelta(seconds=value.expires) + SKEW <= min(now_at_least(), to_time(server_ns))
+
+
+def _token(key: str) -> str:
+    return key.removeprefix(LEASED).partition("/")[0]
 
 
 def _blob_keys(token: str, digests: Iterable[Digest]) -> list[str]:
