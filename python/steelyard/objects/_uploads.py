@@ -23,7 +23,7 @@ from steelyard.objects._file import ChangedError, LargeFile
 from steelyard.objects._layout import blob_key
 from steelyard.objects._requests import Missing, Object, Requests
 
-__all__ = ("Sealed", "Uploads", "note_name")
+__all__ = ("SMALL", "Sealed", "StorageErrors", "Uploads", "note_name", "part_size")
 
 SMALL = 8 << 20
 """A blob of up to so many bytes is sent by one request."""
@@ -246,7 +246,7 @@ class _Note:
     @classmethod
     def begin(cls, file: Path | None, sealed: Sealed, upload: str) -> _Note:
         """Note a new upload, durably."""
-        header = _Header(digest=str(sealed.digest), size=sealed.size, part=_part_size(sealed.size), upload=upload)
+        header = _Header(digest=str(sealed.digest), size=sealed.size, part=part_size(sealed.size), upload=upload)
         if file is not None:
             with StorageErrors(file):
                 file.parent.mkdir(parents=True, exist_ok=True)
@@ -303,7 +303,8 @@ def _part_lines(lines: list[bytes]) -> Iterator[tuple[int, str]]:
         yield number, answer
 
 
-def _part_size(size: int) -> int:
+def part_size(size: int) -> int:
+    """Return the size of each part but the last of a multipart upload of so many bytes."""
     needed = -(-size // _PARTS)
     return max(_LEAST_PART, -(-needed // (1 << 20)) << 20)
 

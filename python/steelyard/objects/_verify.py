@@ -14,10 +14,10 @@ from steelyard._runtime.concurrent import Emit, check_concurrency, emitted, map_
 from steelyard.digest import Digest
 from steelyard.errors import DataCorrupt, InvalidArgument, NotFound
 from steelyard.model import Info, OnProgress, Progress, Verified
+from steelyard.objects._aside import move_aside
 from steelyard.objects._blobs import Blobs
-from steelyard.objects._layout import blob_key, damaged_key
 from steelyard.objects._reader import ObjectReader
-from steelyard.objects._requests import Missing, Requests
+from steelyard.objects._requests import Requests
 
 __all__ = ("verify", "verify_all")
 
@@ -41,7 +41,7 @@ async def verify(
                     on_progress(Progress(phase="verify", name=str(digest), done=done, total=found.size))
     except DataCorrupt:
         if quarantine:
-            await _move_aside(requests, blobs, digest)
+            await move_aside(requests, blobs, digest, found)
         raise
     if on_progress is not None and not done:
         on_progress(Progress(phase="verify", name=str(digest), done=0, total=found.size))
@@ -142,13 +142,3 @@ def verify_all(
             await state.save(ended=ended)
 
     return emitted(work)
-
-
-async def _move_aside(requests: Requests, blobs: Blobs, digest: Digest) -> None:
-    """Keep the bytes of a damaged blob, and remove the blob."""
-    try:
-        await requests.copy(blob_key(digest), damaged_key(digest))
-    except Missing:
-        return  # another client was faster
-    await blobs.delete(digest)
-    await blobs.gone([digest], "quarantined")
