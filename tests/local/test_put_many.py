@@ -18,6 +18,7 @@ from steelyard.errors import NotFound
 from steelyard.local import put_many
 from steelyard.model import Source
 from steelyard.options import PutOptions
+from steelyard.transfer import _batched
 
 pytestmark = pytest.mark.anyio
 
@@ -171,8 +172,8 @@ async def test_full_batches_are_under_way_side_by_side_and_are_bounded(store: Lo
         tasks.start_soon(consumer.run)
         await anyio.wait_all_tasks_blocked()
 
-        assert [len(batch) for batch in hops.sources] == [put_many.BATCH] * 8
-        assert len(pulled) == 8 * put_many.BATCH
+        assert [len(batch) for batch in hops.sources] == [_batched.BATCH] * 8
+        assert len(pulled) == 8 * _batched.BATCH
         tasks.cancel_scope.cancel()
 
 
@@ -184,7 +185,7 @@ async def test_bytes_in_memory_are_bounded(store: LocalStore, hops: Hops, iterab
         tasks.start_soon(consumer.run)
         await anyio.wait_all_tasks_blocked()
 
-        assert [len(batch) for batch in hops.sources] == [put_many.BATCH_BYTES // MIB] * 8
+        assert [len(batch) for batch in hops.sources] == [_batched.BATCH_BYTES // MIB] * 8
         tasks.cancel_scope.cancel()
 
 

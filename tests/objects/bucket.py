@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -13,7 +13,8 @@ from uuid import uuid4
 import anyio
 import pytest
 
-from steelyard.errors import ServerRefused
+from steelyard._runtime.concurrent import map_concurrently
+from steelyard.errors import ServerRefused, SteelyardError
 from steelyard.objects._requests import Missing, Object, Pages, Requests, Taken
 
 __all__ = ("Bucket", "BucketRequests", "in_memory")
@@ -81,6 +82,16 @@ class BucketRequests(Requests):
             raise Taken
         self._bucket.write(key, bytes(memoryview(data)))
         await anyio.lowlevel.checkpoint()
+
+    async def create_all(self, objects: Sequence[tuple[str, Any]]) -> list[Exception | None]:
+        async def create(each: tuple[str, Any]) -> Exception | None:
+            try:
+                await self.put(*each, create=True)
+            except (SteelyardError, Taken) as error:
+                return error
+            return None
+
+        return await map_concurrently(objects, create, concurrency=max(1, len(objects)))
 
     async def get(
         self, key: str, *, offset: int = 0, size: int | None = None, etag: str | None = None

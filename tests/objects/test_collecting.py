@@ -58,6 +58,12 @@ async def put_blob(leased: ObjectStore) -> set[Digest]:
     return {(await leased.put(BLOB)).digest}
 
 
+async def put_batch(leased: ObjectStore) -> set[Digest]:
+    """Two are garbage, and one is new."""
+    sources = [BLOB, data_of(100, "new"), OTHER]
+    return {result.result.digest async for result in leased.put_many(sources)}
+
+
 async def put_expected(leased: ObjectStore) -> set[Digest]:
     return {(await leased.put(BLOB, expected=digest_of(BLOB))).digest}
 
@@ -126,6 +132,7 @@ async def add_to_lease(leased: ObjectStore) -> set[Digest]:
 
 WRITES: list[Write] = [
     put_blob,
+    put_batch,
     put_expected,
     put_labelled,
     put_large,
@@ -137,7 +144,7 @@ WRITES: list[Write] = [
     set_root,
     add_to_lease,
 ]
-WITHOUT_LEASE = [put_blob, put_expected, put_labelled, put_large, write_expected, put_document]
+WITHOUT_LEASE = [put_blob, put_batch, put_expected, put_labelled, put_large, write_expected, put_document]
 
 
 @pytest.fixture(autouse=True)

@@ -95,7 +95,7 @@ async def test_the_requests_of_each_call(bucket: Bucket, tmp_path: Path) -> None
                 await store.delete(digest_of(BLOB))
             found[f"{name}, once collected"] = await counted(bucket, calls(store)[name])
 
-    # How many tasks share a look depends on the order in which they wait.
+    # How many batches share a look depends on the order in which they wait.
     assert 200 < found.pop("put_many, 200 new") <= MANY
     assert EXPECTED == found
 
@@ -158,7 +158,8 @@ async def test_infos_of_few_among_many_are_asked_for(bucket: Bucket, tmp_path: P
     assert len(asked) <= 2 * 40
 
 
-MANY = 240
+MANY = 200 + 13
+"""Thirteen batches."""
 
 EXPECTED = {
     "put, new": 2,

@@ -5,33 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
 from steelyard._runtime.concurrent import map_concurrently
 from steelyard.digest import Digest
-from steelyard.errors import NotFound, UnexpectedDigest, UnexpectedSize
+from steelyard.errors import NotFound
 from steelyard.events import EventSource
 from steelyard.filters import info_fields
 from steelyard.filters._async import choose, compiled
-from steelyard.model import NO_LABELS, Buffer, Info, Labels, PutResult
+from steelyard.model import NO_LABELS, Info, Labels
 from steelyard.objects._cache import Cache
-from steelyard.objects._documents import register
 from steelyard.objects._layout import BLOBS, LABELS, blob_key, digest_at, label_name
 from steelyard.objects._lookup import look_at_many
 from steelyard.objects._notes import Notes
 from steelyard.objects._records import KEEP, Keep, Record, Records
-from steelyard.objects._requests import Missing, Object, Requests, Taken
+from steelyard.objects._requests import Missing, Object, Requests
 from steelyard.objects._values import LabelValue, after, to_time
 from steelyard.objects._watch import Note, Seen, Watch
-from steelyard.options import PutOptions, changed_labels
-from steelyard.transfer._small import Small, digest_small
+from steelyard.options import changed_labels
 
-__all__ = ("Blobs",)
-
-_COMPARED = 64 << 10
-"""A blob of up to so many bytes that is there already is compared; of a larger one, only the size is."""
+__all__ = ("Blobs", "Stored")
 
 _AT_ONCE = 32
 """Blobs that are looked at at once."""
@@ -44,8 +39,24 @@ _PREFIX = "containerd.io/gc."
 
 LabelRecord = Record[LabelValue]
 
-Enter = Callable[[Digest], Awaitable[object]]
-"""Enters a blob into a lease, if there is one."""
+
+class Stored:
+    """A blob that a client has just stored or found.
+
+    Attributes:
+        digest: the blob.
+        is_found: whether it was there already.
+        labels: the labels that were set for it.
+    """
+
+    def __init__(self, digest: Digest, *, is_found: bool = False, labels: Labels = NO_LABELS) -> None:
+        self.digest, self.is_found, self.labels = digest, is_found, labels
+
+    async def again(self) -> None:
+        """Note what it names, and set its labels: a collection that removed an older blob at its key may have removed these, too."""
+
+
+StoredT = TypeVar("StoredT", bound=Stored)
 
 
 class Blobs:
@@ -170,45 +181,6 @@ class Blobs:
 
         await self._labels.change(label_name(digest), edit)
 
-    async def put(self, whole: Small, options: PutOptions, enter: Enter) -> PutResult:
-        """Store bytes; see `Store.put`. A new blob without labels takes a request and a look, which tasks share."""
-        wanted = options.expected
-        if wanted is not None:
-            await enter(wanted)
-            found = await self.find(wanted, options.size)
-            if found is not None:
-                return PutResult(digest=wanted, size=found.size, new=False)
-        if options.size is not None and options.size != whole.size:
-            raise UnexpectedSize(expected=options.size, actual=whole.size)
-        digest = await digest_small(whole.data, options.algorithm if wanted is None else wanted.algorithm)
-        if wanted is not None and digest != wanted:
-            raise UnexpectedDigest(expected=wanted, actual=digest)
-        await enter(digest)
-        options.report("write", whole.name, whole.size, whole.size)
-        new = await self.store(digest, whole.data, options.labels)
-        options.report("commit", whole.name, whole.size, whole.size)
-        return PutResult(digest=digest, size=whole.size, new=new is not None)
-
-    async def store(self, digest: Digest, data: Buffer, labels: Labels) -> Info | None:
-        """Store bytes by one request; return the info of the blob, or None if it is stored already.
-
-        What is there is compared, or replaced if it was not written by a store: another program may have put other bytes at the key.
-        """
-        size = memoryview(data).nbytes
-
-        async def write() -> Info | None:
-            if labels and not await self.has(digest):
-                await self.announce(digest, labels)
-            try:
-                await self._requests.put(blob_key(digest), data, create=True)
-            except Taken:
-                if not await self.is_whole(digest, data):
-                    await self.replace(digest, lambda: self._requests.put(blob_key(digest), data, create=False))
-                return None
-            return await self.added(digest, size, labels)
-
-        return await self.publish(digest, write, lambda: register(self._requests, digest, data))
-
     async def publish(
         self,
         digest: Digest,
@@ -228,17 +200,7 @@ class Blobs:
             is_document = await note_names()
             made = await write()
             new = new or made
-            labels = NO_LABELS if made is None else made.labels
-
-            async def again(labels: Labels = labels, size: int = 0 if made is None else made.size) -> None:
-                # A collection that removed an older blob at this key may have removed these, too.
-                await note_names()
-                if labels:
-                    await self.added(digest, size, labels)
-
-            if await self._settle(
-                since, digest, is_wide=is_document, is_found=made is None, labels=labels, again=again
-            ):
+            if not await self.settle(since, [_Written(self, digest, made, note_names)], is_wide=is_document):
                 break
         if new is not None:
             self._events.publish("created", digest=digest, size=new.size, labels=new.labels)
@@ -254,44 +216,34 @@ class Blobs:
                 return None
             if size not in {None, found.size}:
                 return None
-            if await self._settle(since, digest, is_wide=True, is_found=True):
+            if not await self.settle(since, [Stored(digest, is_found=True)], is_wide=True):
                 return found
 
-    async def _settle(
-        self,
-        since: Seen,
-        digest: Digest,
-        *,
-        is_wide: bool,
-        is_found: bool,
-        labels: Labels = NO_LABELS,
-        again: Callable[[], Awaitable[None]] | None = None,
-    ) -> bool:
-        """Return whether a blob that was stored or found stays. If not, a collection may have removed it meanwhile."""
-        if is_found and since.number:
-            await self._notes.remove(digest)
-        notes = [Note(kind="stored", digest=str(digest)), *_label_notes(digest, labels)]
-        if not await self._watch.settle(since, notes, is_wide=is_wide):
-            return True
-        if is_found and not since.number:
-            return False
-        if not await self.has(digest):
-            return False
-        if again is not None:
-            await again()
-        return True
+    async def settle(self, since: Seen, stored: Sequence[StoredT], *, is_wide: bool) -> list[StoredT]:
+        """Return which blobs that were stored or found a collection may have removed meanwhile. The others stay.
 
-    async def is_whole(self, digest: Digest, data: Buffer) -> bool:
-        """Return whether the object at a digest has these bytes, as far as that is worth a request."""
-        size = memoryview(data).nbytes
-        try:
-            if size > _COMPARED:
-                found = await self._requests.head(blob_key(digest))
-                return found.is_ours and found.size == size
-            _, there = await self._requests.get(blob_key(digest))
-        except Missing:
-            return False
-        return there == bytes(memoryview(data))
+        Args:
+            since: what was known of collections before.
+            stored: the blobs; none takes no request.
+            is_wide: whether the caller relies on what these blobs name, too.
+        """
+        if not stored:
+            return []
+        if since.number and (found := [each.digest for each in stored if each.is_found]):
+            await map_concurrently(found, self._notes.remove, concurrency=_AT_ONCE)
+        notes = (note for each in stored for note in _notes_of(each))
+        if not await self._watch.settle(since, notes, is_wide=is_wide):
+            return []
+        gone: list[StoredT] = []
+
+        async def look(each: StoredT) -> None:
+            if (each.is_found and not since.number) or not await self.has(each.digest):
+                gone.append(each)
+            else:
+                await each.again()
+
+        await map_concurrently(stored, look, concurrency=_AT_ONCE)
+        return gone
 
     async def replace(self, digest: Digest, write: Callable[[], Awaitable[object]]) -> None:
         """Replace a damaged blob, which keeps its labels."""
@@ -341,6 +293,26 @@ class Blobs:
             self._events.publish("deleted", digest=digest, reason=reason)
         if self._cache is not None:
             await self._cache.remove(digests)
+
+
+class _Written(Stored):
+    """A blob that was written or found by a call of `publish`."""
+
+    def __init__(
+        self, blobs: Blobs, digest: Digest, made: Info | None, note_names: Callable[[], Awaitable[bool]]
+    ) -> None:
+        super().__init__(digest, is_found=made is None, labels=NO_LABELS if made is None else made.labels)
+        self._blobs, self._made, self._note_names = blobs, made, note_names
+
+    async def again(self) -> None:
+        await self._note_names()
+        if self._made is not None and self.labels:
+            await self._blobs.added(self.digest, self._made.size, self.labels)
+
+
+def _notes_of(stored: Stored) -> list[Note]:
+    """Return what a collection must know of a blob that was stored or found."""
+    return [Note(kind="stored", digest=str(stored.digest)), *_label_notes(stored.digest, stored.labels)]
 
 
 def _label_notes(digest: Digest, labels: Labels) -> list[Note]:

@@ -17,7 +17,7 @@ from steelyard.model import Buffer
 from steelyard.objects._layout import DOCUMENTS, blob_key, digest_named, document_key
 from steelyard.objects._requests import Missing, Requests, Taken
 
-__all__ = ("Documents", "register")
+__all__ = ("Documents", "may_name", "register")
 
 _AT_ONCE = 32
 
@@ -54,12 +54,17 @@ class _Names(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+def may_name(data: Buffer) -> bool:
+    """Return whether a blob may be a document, by its size and its first bytes."""
+    view = memoryview(data)
+    return view.nbytes <= DOCUMENT_LIMIT and may_be_document(bytes(view[:_HEAD]))
+
+
 async def register(requests: Requests, digest: Digest, data: Buffer) -> bool:
     """Note what a blob names, before it is stored, and return whether it names anything. One that names nothing costs no request."""
-    view = memoryview(data)
-    if view.nbytes > DOCUMENT_LIMIT or not may_be_document(bytes(view[:_HEAD])):
+    if not may_name(data):
         return False
-    content = bytes(view)
+    content = bytes(memoryview(data))
     named = references_in(content) if len(content) <= _INLINE else await run(references_in, content)
     if named._replace(is_whole=True) == NOTHING:
         return False

@@ -18,6 +18,7 @@ from steelyard.objects._documents import register
 from steelyard.objects._layout import IMAGES
 from steelyard.objects._leases import ObjectLeases
 from steelyard.objects._names import ObjectImageNames
+from steelyard.objects._puts import Puts
 from steelyard.objects._records import Records
 from steelyard.objects._requests import Requests
 from steelyard.objects._uploads import SMALL, Sealed, Uploads
@@ -40,6 +41,7 @@ class Parts:
         self.verification = Verification(root / "verified")
         watch = Watch(requests)
         self.blobs = Blobs(requests, watch, events, cache)
+        self.puts = Puts(requests, self.blobs, watch, events)
         self.names = ObjectImageNames(Records(requests, IMAGES, NameValue), watch, events)
         self.leases = ObjectLeases(requests, watch, events)
         self.collection = Collection(requests, watch, self.blobs, self.names, self.leases, spool, self.uploads)
@@ -47,7 +49,7 @@ class Parts:
     async def commit(self, sealed: Sealed, options: CommitOptions) -> Info | None:
         """Make sealed bytes a blob, and return its info, or None if it is stored already."""
         if sealed.size <= SMALL:
-            return await self.blobs.store(sealed.digest, await run(sealed.read), options.labels)
+            return await self.puts.store(sealed.digest, await run(sealed.read), options.labels)
 
         async def write() -> Info | None:
             try:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
 import anyio
 
 from steelyard._native import ObjectClient, ObjectRequest, RequestFailed
 from steelyard._runtime.calls import run_always, run_job
+from steelyard._runtime.concurrent import map_concurrently
 from steelyard.errors import ServerRefused, SteelyardError, Unreachable
 from steelyard.model import Buffer
 
-__all__ = ("PAGE", "Missing", "Object", "Pages", "Requests", "Taken", "Upload")
+__all__ = ("MARKED", "PAGE", "Missing", "Object", "Pages", "Requests", "Taken", "Upload")
 
 _CONFLICTS = 12
 """How often a request is tried again while another one for the same object is under way."""
+
+_AT_ONCE = 32
+"""Creates that are tried again at once."""
+
+MARKED = 64 << 10
+"""An object of more bytes gets the mark of a store. Whether a smaller one is right is seen by comparing it."""
 
 PAGE = 1000
 """Objects or uploads of a page, the most that a server gives."""
@@ -56,7 +63,7 @@ class Object(NamedTuple):
         size: its size, in bytes.
         etag: its entity etag.
         modified_ns: when it was written, by the server's clock: whole seconds, in nanoseconds since the epoch.
-        is_ours: whether a store has written it, not another program; unknown (False) in a listing.
+        is_ours: whether it has the mark of a store, not of another program, if it has more than `MARKED` bytes; unknown (False) in a listing.
     """
 
     key: str
@@ -101,13 +108,39 @@ class Requests:
 
     async def put(self, key: str, data: Buffer, *, create: bool) -> None:
         """Write an object; with `create`, `Taken` is raised if it exists, also if an answer was lost that said that we had created it."""
-        try:
-            await self._done(lambda: self._client.put(self._prefix + key, data, create=create))
-        except Unreachable:
-            if not create:
-                raise
-            # The native client repeats no create whose answer was lost: it cannot tell whose object it would find.
-            await self._done(lambda: self._client.put(self._prefix + key, data, create=create))
+        if not create:
+            await self._done(lambda: self._client.put(self._prefix + key, data, create=False, mark=_is_marked(data)))
+            return
+        [error] = await self.create_all([(key, data)])
+        if error is not None:
+            raise error
+
+    async def create_all(self, objects: Sequence[tuple[str, Buffer]]) -> list[Exception | None]:
+        """Create objects, a request for each; return for each None, or what `put` raises. They are waited for together."""
+        rows = [(self._prefix + key, data, _is_marked(data)) for key, data in objects]
+
+        async def create(index: int) -> None:
+            try:
+                key, data, mark = rows[index]
+                await self._done(lambda: self._client.put(key, data, create=True, mark=mark))
+            except (SteelyardError, Taken, Missing) as error:
+                outcomes[index] = error
+            else:
+                outcomes[index] = None
+
+        answers = await self._done(lambda: self._client.create_all(rows)) if rows else []
+        outcomes: list[Exception | None] = [
+            self._error(*answer.args) if isinstance(answer, RequestFailed) else None for answer in answers
+        ]
+        # The native client repeats no create whose answer was lost: it cannot tell whose object it would find.
+        again = [
+            index
+            for index, answer in enumerate(answers)
+            if isinstance(answer, RequestFailed) and answer.args[0] in {"conflict", "unreachable"}
+        ]
+        if again:
+            await map_concurrently(again, create, concurrency=_AT_ONCE)
+        return outcomes
 
     async def get(
         self, key: str, *, offset: int = 0, size: int | None = None, etag: str | None = None
@@ -256,3 +289,7 @@ class Pages:
         if objects:
             self._after = objects[-1].key
         return objects
+
+
+def _is_marked(data: Buffer) -> bool:
+    return memoryview(data).nbytes > MARKED

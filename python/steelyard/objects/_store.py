@@ -53,11 +53,12 @@ from steelyard.objects._names import ObjectImageNames
 from steelyard.objects._parts import Parts
 from steelyard.objects._put_file import put_file
 from steelyard.objects._reader import ObjectReader, read_whole
-from steelyard.objects._requests import Requests
+from steelyard.objects._requests import MARKED, Requests
 from steelyard.objects._upkeep import Upkeep
 from steelyard.objects._uploads import SMALL, Sealed
 from steelyard.objects._writer import ObjectWriter
 from steelyard.options import CommitOptions, IngestOptions, PutOptions, check_size
+from steelyard.transfer._batched import Item, put_batched
 from steelyard.transfer._small import small
 
 __all__ = ("ObjectStore",)
@@ -198,10 +199,10 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         with suppress(SteelyardError):  # it ends by its time, then
             await self._require().leases.end(lease)
 
-    async def _enter(self, digest: Digest) -> None:
-        """Enter a blob into the lease of this store, if it has one."""
+    async def _enter(self, digests: Iterable[Digest]) -> None:
+        """Enter blobs into the lease of this store, if it has one."""
         if self._lease is not None:
-            await self._require().leases.enter(self._lease, digests=[digest])
+            await self._require().leases.enter(self._lease, digests=digests)
 
     def events(self, *filters: str, buffer: int = 4096) -> Events:
         """Iterate over the changes of this store object; see `Store.events`."""
@@ -273,7 +274,7 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         return info
 
     async def _commit(self, sealed: Sealed, options: CommitOptions) -> Info | None:
-        await self._enter(sealed.digest)
+        await self._enter([sealed.digest])
         return await self._require().commit(sealed, options)
 
     async def _end(self, ref: str) -> None:
@@ -344,7 +345,7 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         if options.ref is None:
             whole = await small(source, most=SMALL)
             if whole is not None:
-                return await opened.blobs.put(whole, options, self._enter)
+                return await opened.puts.put(whole, options, self._enter)
             sent = await put_file(source, options, self.writer, self._commit, self._end)
             if sent is not None:
                 return sent
@@ -353,7 +354,16 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
     def _put_many(
         self, sources: Sources, options: PutOptions, concurrency: int | None
     ) -> AsyncGenerator[PutManyResult, None]:
-        results = super()._put_many(sources, options, _PUTS_AT_ONCE if concurrency is None else concurrency)
+        opened = self._changeable("put_many")
+
+        async def put(source: Source) -> PutResult:
+            return await self._put(source, options)
+
+        async def put_batch(batch: list[Item]) -> list[PutManyResult | None]:
+            return await opened.puts.put_batch(batch, options, self._enter)
+
+        at_once = _PUTS_AT_ONCE if concurrency is None else concurrency
+        results = put_batched(put, put_batch, sources, limit=MARKED, concurrency=at_once)
         return results if self._lease is None else UntilEnded(results)
 
     def _parts(self, change: str | None = None) -> Parts:

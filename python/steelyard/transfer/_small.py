@@ -14,7 +14,7 @@ from steelyard.hashing import Hasher, digest_of
 from steelyard.model import Buffer, FileRange, Source
 from steelyard.options import name_of, path_error
 
-__all__ = ("Small", "digest_small", "small")
+__all__ = ("Small", "digest_now", "digest_small", "read_small", "small")
 
 _INLINE = 64 << 10
 
@@ -42,7 +42,7 @@ async def small(source: Source, *, most: int) -> Small | None:
     """
     if isinstance(source, str | os.PathLike):
         try:
-            content = await run(_read, Path(source), most)
+            content = await run(read_small, Path(source), most)
         except (OSError, ValueError) as error:
             raise path_error(source, error) from None
         return None if content is None else Small(content, name_of(source))
@@ -61,12 +61,17 @@ async def digest_small(data: Buffer, algorithm: Algorithm) -> Digest:
     """Return the digest of bytes; fewer than 64 KiB are hashed at once, without a step of the event loop, which would take longer."""
     if memoryview(data).nbytes >= _INLINE:
         return await digest_of(data, algorithm=algorithm)
+    return digest_now(data, algorithm)
+
+
+def digest_now(data: Buffer, algorithm: Algorithm) -> Digest:
+    """Return the digest of bytes, computed in this thread."""
     hasher = Hasher(algorithm)
     hasher.update(data)
     return hasher.digest()
 
 
-def _read(path: Path, most: int) -> bytes | None:
+def read_small(path: Path, most: int) -> bytes | None:
     """Return the content of a small regular file, or None."""
     with path.open("rb", buffering=0) as file:
         found = os.fstat(file.fileno())

@@ -14,6 +14,7 @@ use object_store::{
     ObjectStore as _, ObjectStoreExt as _, PutMode, PutMultipartOptions, PutOptions, PutPayload, RetryConfig,
 };
 use steelyard_core::sys::ProcessBound;
+use tokio::task::JoinSet;
 
 use crate::bucket::{Bucket, LONGEST_PAUSE, path};
 use crate::error::{Error, Kind, Result};
@@ -27,7 +28,7 @@ const EAGAIN: i32 = 11;
 /// The slowest rate at which a transfer may still succeed, in bytes per second.
 const SLOWEST: u64 = 64 << 10;
 
-/// The name of the metadata of each object that this crate writes.
+/// The name of the metadata of each object that this crate marks.
 const MARK: &str = "steelyard";
 
 /// How a bucket is reached.
@@ -48,6 +49,14 @@ pub struct Client {
     timeout: u64,
 }
 
+/// The means of a request. It has no threads: the last client ends them, and waits for them.
+#[derive(Clone)]
+struct Means {
+    bucket: Arc<Bucket>,
+    limits: Arc<Limits>,
+    timeout: u64,
+}
+
 impl Client {
     /// A client. It connects with the first request.
     pub fn new(settings: &Settings) -> Result<Self> {
@@ -63,22 +72,60 @@ impl Client {
 
     /// Start a request.
     pub fn start(&self, operation: Operation) -> Arc<Request> {
+        self.spawn(|means| means.make(operation))
+    }
+
+    /// Start several requests whose outcomes are waited for together. Each has a place, a deadline and an outcome of its own.
+    pub fn start_all(&self, operations: Vec<Operation>) -> Arc<Request> {
+        self.spawn(|means| means.make_all(operations))
+    }
+
+    fn spawn<Work>(&self, work: impl FnOnce(Means) -> Work) -> Arc<Request>
+    where
+        Work: Future<Output = Result<Outcome>> + Send + 'static,
+    {
         let request = Arc::new(Request::default());
         let Some(here) = self.threads.here() else {
             request.end(Err(Error::new(Kind::Invalid, "opened before a fork")));
             return request;
         };
-        // Not the threads: the last client ends them, and waits for them.
         let (bucket, limits) = (Arc::clone(&self.bucket), Arc::clone(&here.limits));
-        let seconds = self.timeout + operation.bytes() as u64 / SLOWEST;
+        let work = work(Means { bucket, limits, timeout: self.timeout });
         let ending = Ending(Arc::clone(&request));
         let task = here.handle().spawn(async move {
             // Moved in here: it is dropped when the task is aborted, too.
             let ending = ending;
-            ending.0.end(within(&limits, operation.bytes(), seconds, perform(&bucket, operation)).await);
+            ending.0.end(work.await);
         });
         request.made_by(task.abort_handle());
         request
+    }
+}
+
+impl Means {
+    async fn make(self, operation: Operation) -> Result<Outcome> {
+        let bytes = operation.bytes();
+        let seconds = self.timeout + bytes as u64 / SLOWEST;
+        within(&self.limits, bytes, seconds, perform(&self.bucket, operation)).await
+    }
+
+    async fn make_all(self, operations: Vec<Operation>) -> Result<Outcome> {
+        let mut outcomes: Vec<_> = operations.iter().map(|_| Err(Error::unended())).collect();
+        // CANCEL: a drop of the set ends its tasks.
+        let mut tasks = JoinSet::new();
+        for (index, operation) in operations.into_iter().enumerate() {
+            let work = self.clone().make(operation);
+            tasks.spawn(async move { (index, work.await) });
+        }
+        while let Some(ended) = tasks.join_next().await {
+            // One that has panicked keeps the outcome from above.
+            if let Ok((index, outcome)) = ended
+                && let Some(place) = outcomes.get_mut(index)
+            {
+                *place = outcome;
+            }
+        }
+        Ok(Outcome::All(outcomes))
     }
 }
 
@@ -131,9 +178,10 @@ fn bucket(settings: &Settings) -> Result<Bucket> {
 async fn perform(bucket: &Bucket, operation: Operation) -> Result<Outcome> {
     let store = &bucket.store;
     Ok(match operation {
-        Operation::Put { key, data, create } => {
+        Operation::Put { key, data, create, mark } => {
             let mode = if create { PutMode::Create } else { PutMode::Overwrite };
-            let options = PutOptions { mode, attributes: mark(), ..PutOptions::default() };
+            let attributes = if mark { marked() } else { Attributes::default() };
+            let options = PutOptions { mode, attributes, ..PutOptions::default() };
             let put = store.put_opts(&path(&key)?, PutPayload::from(data), options).await?;
             Outcome::Text(put.e_tag.unwrap_or_default())
         }
@@ -170,7 +218,7 @@ async fn perform(bucket: &Bucket, operation: Operation) -> Result<Outcome> {
             Outcome::Done
         }
         Operation::Begin { key } => {
-            let options = PutMultipartOptions { attributes: mark(), ..PutMultipartOptions::default() };
+            let options = PutMultipartOptions { attributes: marked(), ..PutMultipartOptions::default() };
             Outcome::Text(store.create_multipart_opts(&path(&key)?, options).await?)
         }
         Operation::Part { key, upload, number, data } => {
@@ -212,8 +260,8 @@ async fn read(data: Payload) -> Result<Bytes> {
     read.map_err(|error| Error::new(Kind::File(error.raw_os_error().unwrap_or(5)), error.to_string()))
 }
 
-/// The metadata of objects of this crate. An object that another program writes at the same key lacks it.
-fn mark() -> Attributes {
+/// The metadata of a marked object. An object that another program writes at the same key lacks it.
+fn marked() -> Attributes {
     Attributes::from_iter([(Attribute::Metadata(MARK.into()), AttributeValue::from("1"))])
 }
 

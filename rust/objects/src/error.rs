@@ -49,6 +49,11 @@ impl Error {
         Self { kind, code: None, message: message.into() }
     }
 
+    /// The task of the request ended before it had an outcome.
+    pub(crate) fn unended() -> Self {
+        Self::new(Kind::Unreachable, "the request ended without an outcome")
+    }
+
     /// The request took longer than its deadline.
     pub(crate) fn late(seconds: u64) -> Self {
         Self::new(Kind::Unreachable, format!("no answer within {seconds} s"))

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 
+use crate::error::Result;
+
 /// The operation of a request.
 #[derive(Debug)]
 pub enum Operation {
@@ -16,6 +18,8 @@ pub enum Operation {
         data: Bytes,
         /// Fail with `Precondition` if the object exists.
         create: bool,
+        /// Mark it as written by this crate. A server that keeps the mark as an attribute of a file takes longer for it.
+        mark: bool,
     },
     /// Read an object or a part of it.
     Get {
@@ -158,7 +162,7 @@ pub struct Meta {
     pub tag: Option<String>,
     /// When it was written, by the server's clock: nanoseconds since the epoch.
     pub modified_ns: i64,
-    /// Whether a client of this crate has written it; unknown (false) in a listing.
+    /// Whether it has the mark of this crate; unknown (false) in a listing.
     pub is_ours: bool,
 }
 
@@ -231,4 +235,6 @@ pub enum Outcome {
     Uploads(UploadPage),
     /// A server.
     Server(Server),
+    /// The results of several operations, in order.
+    All(Vec<Result<Outcome>>),
 }

@@ -90,7 +90,7 @@ pub(crate) struct Ending(pub(crate) Arc<Request>);
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        self.0.end(Err(Error::new(Kind::Unreachable, "the request ended without an outcome")));
+        self.0.end(Err(Error::unended()));
     }
 }
 

@@ -54,10 +54,21 @@ impl ObjectClient {
         Ok(Self(ProcessBound::new(Mutex::new(Some(client)))))
     }
 
-    /// Write an object; its tag is returned.
-    #[pyo3(signature = (key, data, /, *, create))]
-    fn put(&self, key: String, data: &Bound<'_, PyAny>, create: bool) -> PyResult<ObjectRequest> {
-        self.start(Operation::Put { key, data: owned(data)?, create })
+    /// Write an object, perhaps with the mark of a store; its tag is returned.
+    #[pyo3(signature = (key, data, /, *, create, mark))]
+    fn put(&self, key: String, data: &Bound<'_, PyAny>, create: bool, mark: bool) -> PyResult<ObjectRequest> {
+        self.start(Operation::Put { key, data: owned(data)?, create, mark })
+    }
+
+    /// Create objects, each perhaps with the mark of a store, by requests that are waited for together; for each its tag is returned,
+    /// or a `RequestFailed`.
+    #[pyo3(signature = (objects, /))]
+    fn create_all(&self, objects: Vec<(String, Bound<'_, PyAny>, bool)>) -> PyResult<ObjectRequest> {
+        let operations = objects
+            .into_iter()
+            .map(|(key, data, mark)| Ok(Operation::Put { key, data: owned(&data)?, create: true, mark }))
+            .collect::<PyResult<_>>()?;
+        self.begin_with(|client| client.start_all(operations))
     }
 
     /// Read an object, or `size` bytes from `offset`; its row and the bytes are returned.
@@ -164,13 +175,17 @@ impl ObjectClient {
 
 impl ObjectClient {
     fn start(&self, operation: Operation) -> PyResult<ObjectRequest> {
+        self.begin_with(|client| client.start(operation))
+    }
+
+    fn begin_with(&self, start: impl FnOnce(&Client) -> Arc<Request>) -> PyResult<ObjectRequest> {
         let client = self.0.get(|| "object store".to_owned()).map_err(Failure::from)?;
         let client = client.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(client) = &*client else {
             let message = "the store is closed; use it in `async with`".to_owned();
             return Err(Failure::from(CoreError::StoreClosed { message }).into());
         };
-        Ok(ObjectRequest(ProcessBound::new(client.start(operation))))
+        Ok(ObjectRequest(ProcessBound::new(start(client))))
     }
 }
 
@@ -191,24 +206,34 @@ impl ObjectRequest {
     /// The outcome, which must be there.
     fn outcome(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let request = self.0.get(|| "request".to_owned()).map_err(Failure::from)?;
-        let outcome = request.take().map_err(|error| failed(&error))?;
-        Ok(match outcome {
-            Outcome::Done => py.None(),
-            Outcome::Text(text) => text.into_pyobject(py)?.into_any().unbind(),
-            Outcome::Texts(texts) => texts.into_pyobject(py)?.into_any().unbind(),
-            Outcome::Meta(meta) => row(meta).into_pyobject(py)?.into_any().unbind(),
-            Outcome::Object(meta, data) => (row(meta), PyBytes::new(py, &data)).into_pyobject(py)?.into_any().unbind(),
-            Outcome::Page(page) => {
-                let rows: Vec<Row> = page.objects.into_iter().map(row).collect();
-                (rows, page.more).into_pyobject(py)?.into_any().unbind()
-            }
-            Outcome::Uploads(page) => {
-                let rows: Vec<_> = page.uploads.into_iter().map(|each| (each.key, each.id, each.begun_ns)).collect();
-                (rows, page.next.map(ended)).into_pyobject(py)?.into_any().unbind()
-            }
-            Outcome::Server(server) => (server.name, server.now_ns).into_pyobject(py)?.into_any().unbind(),
-        })
+        converted(py, request.take().map_err(|error| failed(&error))?)
     }
+}
+
+fn converted(py: Python<'_>, outcome: Outcome) -> PyResult<Py<PyAny>> {
+    Ok(match outcome {
+        Outcome::Done => py.None(),
+        Outcome::Text(text) => text.into_pyobject(py)?.into_any().unbind(),
+        Outcome::Texts(texts) => texts.into_pyobject(py)?.into_any().unbind(),
+        Outcome::Meta(meta) => row(meta).into_pyobject(py)?.into_any().unbind(),
+        Outcome::Object(meta, data) => (row(meta), PyBytes::new(py, &data)).into_pyobject(py)?.into_any().unbind(),
+        Outcome::Page(page) => {
+            let rows: Vec<Row> = page.objects.into_iter().map(row).collect();
+            (rows, page.more).into_pyobject(py)?.into_any().unbind()
+        }
+        Outcome::Uploads(page) => {
+            let rows: Vec<_> = page.uploads.into_iter().map(|each| (each.key, each.id, each.begun_ns)).collect();
+            (rows, page.next.map(ended)).into_pyobject(py)?.into_any().unbind()
+        }
+        Outcome::Server(server) => (server.name, server.now_ns).into_pyobject(py)?.into_any().unbind(),
+        Outcome::All(outcomes) => {
+            let each = |outcome: Result<Outcome, Error>| match outcome {
+                Ok(outcome) => converted(py, outcome),
+                Err(error) => Ok(failed(&error).into_value(py).into_any()),
+            };
+            outcomes.into_iter().map(each).collect::<PyResult<Vec<_>>>()?.into_pyobject(py)?.into_any().unbind()
+        }
+    })
 }
 
 fn pair((name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>)) -> PyResult<(String, String)> {
