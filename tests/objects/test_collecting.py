@@ -383,3 +383,28 @@ async def test_an_entry_of_a_writer_that_was_too_late_for_its_lease_goes_after_a
         scene.bucket.passed += days * 86_400
         await store.collect(grace=HOUR)
         assert left == {key for key in scene.bucket.objects if key.startswith("leased/")}
+
+
+async def test_a_lease_that_is_created_after_its_context_was_cancelled_does_not_last(scene: Scene) -> None:
+    """A server may carry out a request long after the client has given it up."""
+    store = await scene.client()
+    late = []
+
+    async def before(client: BucketRequests, name: str, key: str) -> None:
+        del client
+        if name == "put" and key.startswith("leases/") and not late:
+            late.append(key)
+            scope.cancel()
+            await anyio.sleep_forever()
+
+    scene.bucket.before = before
+    with anyio.CancelScope() as scope:
+        async with store.lease():
+            raise AssertionError
+    (key,) = late
+
+    assert key in scene.bucket.objects  # so the server refuses the late request
+    assert [] == await store.leases.list()
+    scene.bucket.passed += 2 * 86_400
+    await store.collect()
+    assert [] == [key for key in scene.bucket.objects if key.startswith("leases/")]

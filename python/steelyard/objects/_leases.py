@@ -154,7 +154,12 @@ class ObjectLeases(ProcessBound, Leases):
 
     async def end(self, lease: str) -> None:
         """End a lease whose ID no other client knows, and leave nothing of it."""
-        held = _lasting(await self._records.read(hashed(lease)))
+        record = await self._records.read(hashed(lease))
+        if record is None:
+            # CANCEL: its creation may be on its way. It needs the version that is taken here, so it fails.
+            await self._records.change(hashed(lease), lambda _: None)
+            return
+        held = _lasting(record)
         await self._records.erase(hashed(lease))
         self._held.pop(lease, None)
         if held is not None:

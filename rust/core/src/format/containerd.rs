@@ -9,7 +9,7 @@ pub(crate) const STARTED_AT: &str = "startedat";
 /// When it was last opened or closed.
 pub(crate) const UPDATED_AT: &str = "updatedat";
 
-/// Nanoseconds since the epoch of an RFC 3339 time, as Go writes it; None for anything else.
+/// Nanoseconds since the epoch of an RFC 3339 time, as Go writes it; None for anything else. A time after 2262 is the last one.
 pub(crate) fn parse_time(text: &str) -> Option<i64> {
     let number = |from: usize, to: usize| -> Option<i64> {
         let digits = text.get(from..to)?;
@@ -42,7 +42,11 @@ pub(crate) fn parse_time(text: &str) -> Option<i64> {
         _ => return None,
     };
     let minutes = (days_since_epoch(year, month, day) * 24 + hour) * 60 + minute - shift_minutes;
-    (minutes * 60 + second).checked_mul(1_000_000_000)?.checked_add(nanoseconds)
+    let seconds = minutes * 60 + second;
+    match seconds.checked_mul(1_000_000_000).and_then(|whole| whole.checked_add(nanoseconds)) {
+        None if seconds > 0 => Some(i64::MAX),
+        time => time,
+    }
 }
 
 /// Days from 1970-01-01 in the Gregorian calendar; years are counted from March so that the leap day comes last.
@@ -67,6 +71,8 @@ mod tests {
             ("2026-08-22T10:00:00.5+02:00", 1_787_385_600_500_000_000),
             ("2026-08-22T10:00:00-01:30", 1_787_398_200_000_000_000),
             ("1969-12-31T23:59:59Z", -1_000_000_000),
+            ("2999-01-01T00:00:00Z", i64::MAX),
+            ("9999-12-31T00:00:00Z", i64::MAX),
         ] {
             assert_eq!(Some(ns), parse_time(text), "{text}");
         }
@@ -85,7 +91,7 @@ mod tests {
             "2026-08-22T10:00:00+2:00",
             "2026-08-22 10:00:00Z",
             "2026-08-2éT10:00:00Z",
-            "9999-12-31T00:00:00Z",
+            "0001-01-01T00:00:00Z",
         ] {
             assert_eq!(None, parse_time(text), "{text}");
         }
