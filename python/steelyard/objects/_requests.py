@@ -129,9 +129,7 @@ class Requests:
                 outcomes[index] = None
 
         answers = await self._done(lambda: self._client.create_all(rows)) if rows else []
-        outcomes: list[Exception | None] = [
-            self._error(*answer.args) if isinstance(answer, RequestFailed) else None for answer in answers
-        ]
+        outcomes = [self._outcome(answer) for answer in answers]
         # The native client repeats no create whose answer was lost: it cannot tell whose object it would find.
         again = [
             index
@@ -253,6 +251,11 @@ class Requests:
                     raise self._error(*failed.args) from None
             await anyio.sleep(random.uniform(0, min(2.0, 0.05 * 2**attempt)))  # noqa: S311  # jitter
         raise AssertionError
+
+    def _outcome(self, answer: str | Exception) -> Exception | None:
+        if isinstance(answer, str):
+            return None
+        return self._error(*answer.args) if isinstance(answer, RequestFailed) else answer
 
     def _error(self, kind: str, code: str | None, message: str) -> SteelyardError | Missing | Taken:
         if kind == "not_found" and code in _ABSENT:
