@@ -388,7 +388,7 @@ async def test_an_entry_of_a_writer_that_was_too_late_for_its_lease_goes_after_a
 async def test_a_lease_that_is_created_after_its_context_was_cancelled_does_not_last(scene: Scene) -> None:
     """A server may carry out a request long after the client has given it up."""
     store = await scene.client()
-    late = []
+    late: list[str] = []
 
     async def before(client: BucketRequests, name: str, key: str) -> None:
         del client
