@@ -130,21 +130,8 @@ async def add_to_lease(leased: ObjectStore) -> set[Digest]:
     return await of_document(leased) | set(await leased.infos([digest_of(LARGE)]))
 
 
-WRITES: list[Write] = [
-    put_blob,
-    put_batch,
-    put_expected,
-    put_labelled,
-    put_large,
-    write_expected,
-    put_document,
-    put_large_document,
-    import_image,
-    set_name,
-    set_root,
-    add_to_lease,
-]
-WITHOUT_LEASE = [put_blob, put_batch, put_expected, put_labelled, put_large, write_expected, put_document]
+WITHOUT_LEASE: list[Write] = [put_blob, put_batch, put_expected, put_labelled, put_large, write_expected, put_document]
+WRITES = [*WITHOUT_LEASE, put_large_document, import_image, set_name, set_root, add_to_lease]
 
 
 @pytest.fixture(autouse=True)
