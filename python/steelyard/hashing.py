@@ -19,7 +19,9 @@ from steelyard._native import Hasher as _NativeHasher
 from steelyard._native import Job
 from steelyard._runtime import calls
 from steelyard._runtime.chunks import slices
+from steelyard._runtime.files import at_once
 from steelyard._runtime.jobs import watched
+from steelyard._runtime.pipes import readable
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import InvalidArgument, OutOfRange
 from steelyard.model import DEFAULT_ALGORITHM, Buffer, FileRange, OnProgress, Progress, Source
@@ -229,7 +231,7 @@ class _Digesting:
 
     async def path(self, path: str | os.PathLike[str]) -> None:
         """Hash the file at a path."""
-        file = await calls.run(io.FileIO, path)
+        file = await calls.run(partial(io.FileIO, path, opener=at_once))
         try:
             await self.file(file)
         finally:
@@ -240,8 +242,12 @@ class _Digesting:
         self.total = await calls.run(_remaining, file)
         if self.total is not None:
             await self.in_one_hop(partial(self.read_plain, file))
+        # Another kind of object may hold bytes that it has read ahead; a file that does not block is refused.
+        is_plain = self.total is None and type(file) is io.FileIO and os.get_blocking(file.fileno())
+        waits = is_plain and await readable(file)
         while await calls.run(self.read_piece, file):
             self.report()
+            waits = waits and await readable(file)
 
     async def range(self, source: FileRange) -> None:
         """Hash a part of a file."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -104,29 +103,6 @@ async def test_files_of_every_size_may_come_together(store: LocalStore, tmp_path
     for path, result in zip(paths, results, strict=True):
         assert isinstance(result, PutResult)
         assert await store.get(result.digest) == path.read_bytes()
-
-
-@pytest.mark.parametrize("many", [False, True])
-async def test_a_named_pipe_is_read_by_the_call_that_was_given_it(
-    store: LocalStore, tmp_path: Path, many: bool
-) -> None:
-    """To open it just to look would tell the writer that its reader has gone."""
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    results: list[PutResult] = []
-
-    async def write() -> None:
-        await anyio.to_thread.run_sync(pipe.write_bytes, b"through the pipe")
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(write)
-        await anyio.wait_all_tasks_blocked()
-        if many:
-            results.extend([done.result async for done in store.put_many([pipe])])
-        else:
-            results.append(await store.put(pipe))
-
-    assert [result.size for result in results] == [16]
 
 
 async def test_the_same_bytes_at_once_are_new_to_one(store: LocalStore) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Annotated, Literal
 import anyio
 from anyio.abc import ByteSendStream
 
-from steelyard._runtime.calls import OpenFile, run
+from steelyard._runtime.calls import run
 from steelyard.cli import stdio
 from steelyard.cli.addresses import is_address, open_root
 from steelyard.cli.complete import complete_digest, complete_image
@@ -137,17 +136,13 @@ async def _opened(context: Context, target: str) -> AsyncIterator[ExportTarget]:
         async with DirectoryLayout(target) as layout:
             yield layout
     elif kind == "special":
-        file = await run(_open, target)
+        file = await stdio.open_special(Path(target))
         try:
             yield _Sink(file.fileno())
         finally:
             file.close()
     else:
         yield Path(target)
-
-
-def _open(target: str) -> OpenFile:
-    return OpenFile(os.open(target, os.O_WRONLY | os.O_CLOEXEC))
 
 
 def _kind_of(target: str) -> Literal["store", "directory", "special", "file"]:

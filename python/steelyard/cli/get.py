@@ -102,7 +102,7 @@ async def _to_file(pieces: AsyncIterator[bytes], target: Path) -> None:
     """Write to a temporary file beside the target, and rename it to the target when it is complete."""
     path = await run(target.resolve)
     if await run(_is_special, path):
-        special = await run(_open, path, os.O_WRONLY)
+        special = await stdio.open_special(path)
         try:
             async for piece in pieces:
                 await stdio.write(piece, special.fileno())

@@ -22,16 +22,30 @@ from steelyard._lazy import Module
 from steelyard.cli.explain import UsageError
 
 if TYPE_CHECKING:
-    from steelyard._runtime import calls
+    from pathlib import Path
+
+    from steelyard._runtime import calls, files
 else:
     calls = Module("steelyard._runtime.calls")
+    files = Module("steelyard._runtime.files")
 
-__all__ = ("OutputClosed", "chunks", "is_terminal", "refuse_terminal", "write", "write_all", "write_here")
+__all__ = (
+    "OutputClosed",
+    "chunks",
+    "is_terminal",
+    "open_special",
+    "refuse_terminal",
+    "write",
+    "write_all",
+    "write_here",
+)
 
 STDIN = 0
 STDOUT = 1
 STDERR = 2
 CHUNK_BYTES = 1 << 20
+
+_NO_READER_SECONDS = 0.02
 
 
 class OutputClosed(Exception):
@@ -55,6 +69,22 @@ async def chunks(descriptor: int = STDIN) -> AsyncGenerator[bytes, None]:
         if not data:
             return
         yield data
+
+
+async def open_special(path: Path) -> calls.OpenFile:
+    """Open a device or a named pipe to write into it. The wait for the reader of a pipe can be cancelled."""
+    while (opened := await calls.run(_open_special, path)) is None:  # noqa: ASYNC110  # nothing tells when a reader comes
+        await anyio.sleep(_NO_READER_SECONDS)
+    return opened
+
+
+def _open_special(path: Path) -> calls.OpenFile | None:
+    try:
+        return calls.OpenFile(files.at_once(path, os.O_WRONLY))
+    except OSError as error:
+        if error.errno == errno.ENXIO and path.is_fifo():
+            return None  # it has no reader yet
+        raise
 
 
 async def write(data: bytes, descriptor: int = STDOUT) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from steelyard._archive._references import DOCUMENT_LIMIT
 from steelyard._runtime.calls import run, run_always
+from steelyard._runtime.files import at_once
 from steelyard._runtime.scopes import managed
 from steelyard.hashing import Hasher
 from steelyard.model import FileRange, Source
@@ -61,7 +62,9 @@ async def large_file(source: Source, *, more: int) -> AsyncIterator[LargeFile | 
 
 
 def _open(path: Path, more: int) -> LargeFile | None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(path.stat().st_mode):
+        return None  # not even opened: a pipe tells its writer when a reader has gone
+    descriptor = at_once(path, os.O_RDONLY)
     try:
         found = os.fstat(descriptor)
         if stat.S_ISREG(found.st_mode) and found.st_size > more:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -15,7 +16,7 @@ from steelyard.content import Store
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import UnexpectedDigest, UnexpectedSize, Unsupported
 from steelyard.memory import MemoryStore
-from steelyard.model import Progress
+from steelyard.model import Progress, PutResult
 from steelyard.testing._values import begin, data_of, digest_of, keep
 from steelyard.transfer import copy, exists, read_blob, write_blob
 
@@ -73,6 +74,19 @@ def source_of(kind: str, data: bytes, folder: Path) -> Any:
     return async_generator()
 
 
+async def write_into(pipe: Path, data: bytes) -> None:
+    """Write into a named pipe when its reader has come."""
+    while True:
+        try:
+            descriptor = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            await anyio.sleep(0.001)
+            continue
+        os.write(descriptor, data)
+        os.close(descriptor)
+        return
+
+
 async def close(source: Any) -> None:
     """Close what a test opened."""
     if isinstance(source, io.IOBase):
@@ -97,6 +111,45 @@ class PuttingContract:
                 assert (digest_of(data), size, new) == (result.digest, result.size, result.new)
             assert data == await store.get(result.digest)
             assert {"new": "True"} == (await store.info(result.digest)).labels
+        assert [] == await store.list_statuses()
+
+    @pytest.mark.parametrize("ref", [None, "ref"])
+    @pytest.mark.parametrize("call", ["put", "put_many"])
+    async def test_a_named_pipe_is_read_by_the_call_that_was_given_it(
+        self, store: Store, call: str, ref: str | None, tmp_path: Path
+    ) -> None:
+        """Opening it just to look would tell the writer that its reader has gone."""
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        results: list[PutResult | Exception] = []
+
+        async def read() -> None:
+            if call == "put_many":
+                results.extend([done.outcome async for done in store.put_many([pipe])])
+            else:
+                results.append(await store.put(pipe, ref=ref))
+
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(read)
+                await write_into(pipe, b"through the pipe")
+
+        assert [PutResult(digest=digest_of(b"through the pipe"), size=16, new=True)] == results
+
+    @pytest.mark.parametrize("call", ["put", "put_many"])
+    async def test_a_put_of_a_named_pipe_without_a_writer_can_be_cancelled(
+        self, store: Store, call: str, tmp_path: Path
+    ) -> None:
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        with anyio.move_on_after(0.1) as scope:
+            if call == "put_many":
+                async with aclosing(store.put_many([pipe])) as results:
+                    await anext(results)
+            else:
+                await store.put(pipe)
+
+        assert scope.cancelled_caught
         assert [] == await store.list_statuses()
 
     @pytest.mark.parametrize("kind", KINDS)

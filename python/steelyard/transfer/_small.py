@@ -9,6 +9,7 @@ from typing import cast
 
 from steelyard._runtime.buffers import view
 from steelyard._runtime.calls import run
+from steelyard._runtime.files import at_once
 from steelyard.digest import Algorithm, Digest
 from steelyard.hashing import Hasher, digest_of
 from steelyard.model import Buffer, FileRange, Source
@@ -73,7 +74,9 @@ def digest_now(data: Buffer, algorithm: Algorithm) -> Digest:
 
 def read_small(path: Path, most: int) -> bytes | None:
     """Return the content of a small regular file, or None."""
-    with path.open("rb", buffering=0) as file:
+    if not stat.S_ISREG(path.stat().st_mode):
+        return None  # not even opened: a pipe tells its writer when a reader has gone
+    with open(path, "rb", buffering=0, opener=at_once) as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode) or found.st_size > most:
             return None

@@ -7,6 +7,7 @@ import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -17,7 +18,9 @@ from anyio.lowlevel import checkpoint
 from steelyard._runtime.backend import interruptible
 from steelyard._runtime.buffers import view
 from steelyard._runtime.calls import run, run_always
+from steelyard._runtime.files import at_once
 from steelyard._runtime.iteration import next_item
+from steelyard._runtime.pipes import readable
 from steelyard._runtime.scopes import managed
 from steelyard.content import ReaderAt
 from steelyard.digest import Algorithm, Digest
@@ -121,7 +124,7 @@ class FilePieces(Pieces):
     async def _next(self) -> memoryview:
         if self._waits:
             # A piece on a worker thread can't be cancelled, so the wait for a quiet pipe or terminal happens here.
-            self._waits = await _readable(self._file)
+            self._waits = await readable(self._file)
         data = await run(self._read, READ_BYTES)
         if not isinstance(data, bytes | bytearray | memoryview):
             raise TypeError(f"the file gave {type(data).__name__} in place of bytes: open it in binary mode")
@@ -160,16 +163,6 @@ def _measure(file: BinaryIO) -> tuple[bool, int, int | None]:
         return False, 0, None  # a compressed file goes back and forth, but doesn't know its end
     file.seek(start)
     return True, start, max(0, end - start)
-
-
-async def _readable(file: BinaryIO) -> bool:
-    from anyio import wait_readable  # noqa: PLC0415  # it brings sockets and TLS along, which every start would pay for
-
-    try:
-        await wait_readable(file.fileno())
-    except (AttributeError, OSError, ValueError):
-        return False  # no descriptor, or one of a kind that is always ready
-    return True
 
 
 class RangePieces(Pieces):
@@ -297,7 +290,7 @@ async def opened(source: Source) -> AsyncIterator[Pieces]:
 async def _open(source: Source) -> Pieces:
     if isinstance(source, str | os.PathLike):
         try:
-            file = await run(open, Path(source), "rb")
+            file = await run(partial(open, Path(source), "rb", opener=at_once))
         except (OSError, ValueError) as error:
             raise path_error(source, error) from None
         return await _measured(FilePieces(cast("BinaryIO", file), owned=True))

@@ -13,6 +13,8 @@ import msgspec
 
 from steelyard import _archive
 from steelyard._runtime.calls import OpenFile, run, run_always
+from steelyard._runtime.files import at_once
+from steelyard._runtime.pipes import readable
 from steelyard._runtime.scopes import managed
 from steelyard.images.importing._blob_writer import ImportBlobWriter
 from steelyard.images.importing._file import ArchiveFile
@@ -72,11 +74,11 @@ class SourceOpener(msgspec.Struct, frozen=True, kw_only=True):
             layout = await stack.enter_async_context(DirectoryLayout(path))
             return LayoutSource(layout, self.writer, self.parsed, self.concurrency)
         if not stat.S_ISREG(mode):
-            return ArchiveStream(_File(file), self.writer, self.parsed)
+            return ArchiveStream(_File(file, waits=True), self.writer, self.parsed)
         if _archive.format_of(head) == "plain":
             return ArchiveFile(file, self.writer, self.parsed, self.concurrency)
         self.writer.ledger.total = size
-        return ArchiveStream(_File(file), self.writer, self.parsed)
+        return ArchiveStream(_File(file, waits=False), self.writer, self.parsed)
 
 
 def name_of(source: ImportSource) -> str:
@@ -91,13 +93,15 @@ def name_of(source: ImportSource) -> str:
 class _File:
     """The bytes of a file or a pipe, in pieces."""
 
-    def __init__(self, file: int) -> None:
+    def __init__(self, file: int, *, waits: bool) -> None:
         self._file = file
+        self._waits = waits
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
+        self._waits = self._waits and await readable(self._file)
         data = await run(os.read, self._file, _READ_BYTES)
         if not data:
             raise StopAsyncIteration
@@ -106,7 +110,7 @@ class _File:
 
 def _open_file(path: str) -> tuple[OpenFile, int, int, bytes]:
     """Open a file; return it with its mode, its size and, of a regular file, its first bytes."""
-    file = OpenFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+    file = OpenFile(at_once(path, os.O_RDONLY))
     try:
         found = os.fstat(file.fileno())
         head = os.pread(file.fileno(), _archive.HEAD, 0) if stat.S_ISREG(found.st_mode) else b""

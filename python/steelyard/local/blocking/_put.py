@@ -8,6 +8,7 @@ from io import FileIO
 from typing import Literal
 
 from steelyard import _native
+from steelyard._runtime.files import at_once
 from steelyard.errors import AlreadyExists, NotFound, StorageError, Unavailable, UnexpectedSize
 from steelyard.local.blocking._ingest import BlockingIngest
 from steelyard.local.blocking._rows import to_digest
@@ -99,10 +100,10 @@ def put_bytes(store: BlockingStore, options: PutOptions, octets: Buffer) -> PutR
 
 
 def put_small_file(store: BlockingStore, options: PutOptions, path: str | bytes) -> PutResult | FileIO:
-    """Store a file that fits in memory; return the open file if it does not, or if the put is resumable."""
-    file = FileIO(path)
+    """Store a file that fits in memory; return the open file if it does not, if it is a pipe or a device, or if the put is resumable."""
+    file = FileIO(path, opener=at_once)
     try:
-        if options.ref is None and os.fstat(file.fileno()).st_size <= MEMORY_LIMIT:
+        if options.ref is None and _may_fit(file):
             # One byte more than the limit, to notice a file that is longer than its status says.
             data = file.read(MEMORY_LIMIT + 1)
             if len(data) <= MEMORY_LIMIT and not file.read(1):
@@ -113,6 +114,11 @@ def put_small_file(store: BlockingStore, options: PutOptions, path: str | bytes)
         file.close()
         raise
     return file
+
+
+def _may_fit(file: FileIO) -> bool:
+    found = os.fstat(file.fileno())
+    return stat.S_ISREG(found.st_mode) and found.st_size <= MEMORY_LIMIT
 
 
 def is_plain(file: FileIO) -> bool:
