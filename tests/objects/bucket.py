@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
 import anyio
@@ -15,9 +15,13 @@ import pytest
 
 from steelyard._runtime.concurrent import map_concurrently
 from steelyard.errors import ServerRefused, SteelyardError
+from steelyard.hashing import Hasher
 from steelyard.objects._requests import Missing, Object, Pages, Requests, Taken
 
-__all__ = ("Bucket", "BucketRequests", "in_memory")
+__all__ = ("PIECE", "Bucket", "BucketRequests", "in_memory")
+
+PIECE = 4 << 20
+"""The bytes of a stream for which a caller waits at once."""
 
 
 class Bucket:
@@ -106,13 +110,16 @@ class BucketRequests(Requests):
         data = self._bucket.objects[key][0]
         return found, data[offset:] if size is None else data[offset : offset + size]
 
-    def start_get(self, key: str, *, offset: int = 0, size: int | None = None, etag: str | None = None) -> Any:
-        return _Get(key, offset, size, etag)
+    def body(self, key: str, *, offset: int, size: int, algorithm: str | None) -> Any:
+        return _Body(key, offset, size, algorithm)
 
-    async def finish(self, request: Any) -> Any:
-        key, offset, size, etag = request
-        found, data = await self.get(key, offset=offset, size=size, etag=etag)
-        return (found.key, found.size, found.etag, found.modified_ns, found.is_ours), data
+    async def receive(self, body: Any, etag: str | None) -> None:
+        await self._arrive("receive" if body.received else "get", body.key)
+        size = min(body.size - body.received, PIECE)
+        _, body.ready = self._read(body.key, body.offset + body.received, size, etag)
+        body.received += len(body.ready)
+        if body.hasher is not None:
+            body.hasher.update(body.ready)
 
     async def head(self, key: str) -> Object:
         await self._arrive("head", key)
@@ -191,14 +198,29 @@ class BucketRequests(Requests):
         await anyio.lowlevel.checkpoint()
 
 
-class _Get(NamedTuple):
-    key: str
-    offset: int
-    size: int | None
-    etag: str | None
+class _Body:
+    """A part of an object, received in pieces. The first one is a request, and a caller waits for each of the others, too."""
 
-    def cancel(self) -> None:
-        """Do nothing: the request begins when it is waited for."""
+    def __init__(self, key: str, offset: int, size: int, algorithm: str | None) -> None:
+        self.key, self.offset, self.size = key, offset, size
+        self.hasher = None if algorithm is None else Hasher(algorithm)
+        self.ready = b""
+        self.received = 0
+
+    def take(self, most: int) -> bytes | None:
+        """Return the next bytes, none at the end; None if `receive` must be called."""
+        if not self.ready and self.received < self.size:
+            return None
+        taken, self.ready = self.ready[:most], self.ready[most:]
+        return taken
+
+    def encoded(self) -> str | None:
+        """Return the digest of all of them."""
+        return None if self.hasher is None else self.hasher.digest().encoded
+
+    def close(self) -> None:
+        """Give no more."""
+        self.ready = b""
 
 
 def in_memory(monkeypatch: pytest.MonkeyPatch) -> Bucket:

@@ -6,7 +6,7 @@ import http.client
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -37,6 +37,7 @@ FAULTS = (
 """
 
 _LISTING = "list-type=2"
+_CHUNK = 64 << 10
 
 
 class FaultProxy:
@@ -47,12 +48,17 @@ class FaultProxy:
         seen: how many requests came since `plan`.
         faults: how many of them failed by plan.
         part_numbers: the number of each part of an upload that came since the proxy was started.
+        ranges: the range of each request that had one since `plan`, and the ETag that it asked for.
+        sending: how many answers are being sent.
+        sent: the bytes of bodies that were sent since `plan`.
     """
 
     def __init__(self, upstream: str) -> None:
         self.upstream = urlsplit(upstream).netloc
         self.address = ""
         self.part_numbers: list[int] = []
+        self.ranges: list[tuple[str, str | None]] = []
+        self.sending = self.sent = 0
         self.connections: set[socket.socket] = set()
         self.listings: dict[str, bytes] = {}
         self.changed = threading.Event()
@@ -63,7 +69,8 @@ class FaultProxy:
         """Have the request with that number fail, and all after it if the fault is lasting; None for no fault."""
         with self._lock:
             self._kind, self._at, self._lasting = kind, at, lasting
-            self.seen = self.faults = 0
+            self.seen = self.faults = self.sent = 0
+            self.ranges = []
             self.changed.set()
             self.changed = threading.Event()
 
@@ -77,6 +84,22 @@ class FaultProxy:
         for connection in list(self.connections):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+
+    @contextmanager
+    def counting(self) -> Iterator[Callable[[int], None]]:
+        """Count an answer that is sent, and its bytes."""
+
+        def sent(size: int) -> None:
+            with self._lock:
+                self.sent += size
+
+        with self._lock:
+            self.sending += 1
+        try:
+            yield sent
+        finally:
+            with self._lock:
+                self.sending -= 1
 
     def next(self, path: str) -> str | None:
         """Count a request, and return what shall happen to it."""
@@ -133,6 +156,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _any(self) -> None:
         size = int(self.headers.get("content-length") or 0)
         changed, fault = self.state.changed, self.state.next(self.path)
+        if "range" in self.headers:
+            self.state.ranges.append((self.headers["range"], self.headers["if-match"]))
         body = self.rfile.read(size // 2 if fault == "cut" else size)
         if fault in {"reset", "cut"} or len(body) < size:  # or the client was killed
             return self._hang_up()
@@ -157,7 +182,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         cut = {"truncated": len(data) // 2, "empty": 0}.get(fault or "", len(data))
-        self.wfile.write(data[:cut])
+        with self.state.counting() as sent, suppress(OSError):  # the client may have enough
+            for begin in range(0, cut, _CHUNK):
+                chunk = data[begin : min(begin + _CHUNK, cut)]
+                self.wfile.write(chunk)
+                sent(len(chunk))
         if cut < len(data):
             self._hang_up()
         return None

@@ -44,6 +44,7 @@ def arguments(file: int) -> dict[str, Any]:
         "also": None,
         "args": (),
         "at": 0,
+        "body": _native.ObjectBody("key", 0, 10),
         "buffer": bytearray(1),
         "collector": None,
         "copied": "copy",
@@ -126,7 +127,8 @@ def opened(tmp_path: Path) -> Iterator[tuple[dict[str, Any], int]]:
         retries=0,
         timeout=1,
     )
-    made += [client, client.head("key")]
+    body = _native.ObjectBody("key", 0, 10)
+    made += [client, client.receive(body, etag=None), body]
     objects: dict[str, Any] = {type(each).__name__: each for each in made}
     yield objects, file
     ended = [objects[name] for name in ("Collection", "Why", "Subscription", "Stream")]

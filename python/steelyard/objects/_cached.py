@@ -14,16 +14,19 @@ from steelyard.errors import DataCorrupt
 from steelyard.local.reader import LocalReader
 from steelyard.model import Descriptor
 from steelyard.objects._cache import Cache
-from steelyard.objects._reader import RANGE, ObjectReader
+from steelyard.objects._reader import ObjectReader
 from steelyard.transfer._reader import BaseReader
 
-__all__ = ("CachedReader",)
+__all__ = ("WHOLE", "CachedReader")
+
+WHOLE = 4 << 20
+"""A blob of up to so many bytes is downloaded by `read_at`, too."""
 
 
 class CachedReader(ProcessBound, BaseReader):
     """A reader of a blob that is in the cache, or that its stream downloads into it.
 
-    A blob that one request reads is downloaded by `read_at`, too. Ranges of a larger one come from the server.
+    A blob of up to `WHOLE` bytes is downloaded by `read_at`, too. Ranges of a larger one come from the server.
 
     Args:
         cache: the cache.
@@ -48,7 +51,7 @@ class CachedReader(ProcessBound, BaseReader):
         return self._blob.size
 
     async def read_at(self, offset: int, size: int) -> bytes:
-        reader = await self._open() if self.size <= RANGE else self._now()
+        reader = await self._open() if self.size <= WHOLE else self._now()
         return await reader.read_at(offset, size)
 
     def stream(self) -> ByteReceiveStream:

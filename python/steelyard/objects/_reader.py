@@ -1,40 +1,38 @@
-"""Reading a blob: ranges, and a verified stream with several ranges on their way."""
+"""Reading a blob: ranges, and a stream that one request receives."""
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Any
+import io
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
 
 import anyio
 from anyio import ClosedResourceError, EndOfStream
 from anyio.abc import ByteReceiveStream
 
-from steelyard._native import ObjectRequest
-from steelyard._runtime.calls import run_always
+from steelyard._native import ObjectBody
 from steelyard._runtime.fork import ProcessBound
 from steelyard.digest import Digest
 from steelyard.errors import DataCorrupt, NotFound, ServerRefused
-from steelyard.hashing import Hasher
 from steelyard.objects._layout import blob_key
 from steelyard.objects._requests import Missing, Object, Requests, Taken
 from steelyard.options import check_range
 from steelyard.transfer._reader import BaseReader
 from steelyard.transfer._small import digest_small
 
-__all__ = ("RANGE", "ObjectReader", "read_whole")
+__all__ = ("ObjectReader", "read_whole")
 
-RANGE = 4 << 20
-"""Bytes of one request of a stream."""
-
-_RANGES = 4
-"""Requests of a stream at once."""
+_PIECE = 1 << 20
+"""The most bytes that a stream gives at once."""
 
 _WHOLE = 8 << 20
 """A blob of up to so many bytes is read by one request."""
 
-
 _RENEWALS = 8
 """How often another object may be found in the place of one that is read."""
+
+ResultT = TypeVar("ResultT")
 
 
 class ObjectReader(ProcessBound, BaseReader):
@@ -66,16 +64,19 @@ class ObjectReader(ProcessBound, BaseReader):
         if not wanted:
             await anyio.lowlevel.checkpoint()
             return b""
-        return await self.finish(self.start(offset, wanted), offset, wanted)
+        _, data = await self._asked(partial(self._get, offset, wanted))
+        if len(data) != wanted:
+            raise DataCorrupt(self._digest, expected=f"{wanted} bytes at {offset}", actual=f"{len(data)} bytes")
+        return data
 
     def stream(self) -> ByteReceiveStream:
         self._check()
-        return _Ranges(self, 0, Hasher(self.digest.algorithm))
+        return _Stream(self, 0, verify=True)
 
     def read_from(self, offset: int = 0) -> ByteReceiveStream:
         self._check()
         check_range(self._digest, self.size, offset, 0)
-        return _Ranges(self, offset)
+        return _Stream(self, offset)
 
     async def aclose(self) -> None:
         self._closed = True
@@ -85,29 +86,40 @@ class ObjectReader(ProcessBound, BaseReader):
         """Return an open reader of the same object."""
         return ObjectReader(self._requests, self._digest, self._found)
 
-    def start(self, offset: int, size: int) -> ObjectRequest[Any]:
-        """Start to read a range."""
-        self._check()
-        return self._requests.start_get(blob_key(self._digest), offset=offset, size=size, etag=self._found.etag)
+    def body(self, offset: int, *, verify: bool) -> ObjectBody:
+        """Return the bytes from `offset`, of which `receive` has some received."""
+        algorithm = self._digest.algorithm if verify else None
+        return self._requests.body(blob_key(self._digest), offset=offset, size=self.size - offset, algorithm=algorithm)
 
-    async def finish(self, request: ObjectRequest[Any], offset: int, size: int) -> bytes:
-        """Return the bytes of a range that `start` asked for."""
+    async def receive(self, body: ObjectBody) -> None:
+        """Wait until there are more bytes of a body to take."""
+        self._check()
+        await self._asked(partial(self._requests.receive, body))
+
+    def check_end(self, left: int, encoded: str | None) -> None:
+        """Check the end of a stream: the bytes that it lacks, and the digest of those that it had if it was verified."""
+        if left:
+            raise DataCorrupt(self._digest, expected=f"{self.size} bytes", actual=f"{self.size - left} bytes")
+        if encoded is not None and encoded != self._digest.encoded:
+            raise DataCorrupt(
+                self._digest, expected=self._digest, actual=Digest(algorithm=self._digest.algorithm, encoded=encoded)
+            )
+
+    async def _asked(self, ask: Callable[[str | None], Awaitable[ResultT]]) -> ResultT:
+        """Ask for bytes of the object with the ETag that was seen last."""
         for _ in range(_RENEWALS):
             try:
-                _, data = await self._requests.finish(request)
+                return await ask(self._found.etag)
             except Missing:
                 raise NotFound(self._digest) from None
             except Taken:
                 # Another object is there by now: the same blob, stored again, unless its size says otherwise.
                 self._found = await self._looked()
-                request = self.start(offset, size)
-                continue
-            if len(data) != size:
-                raise DataCorrupt(self._digest, expected=f"{size} bytes at {offset}", actual=f"{len(data)} bytes")
-            return bytes(data)
-        request.cancel()
         reason = f"{self._digest}: {_RENEWALS} times in a row, the server did not find the object with the ETag that it had just given"
         raise ServerRefused(self._requests.address, reason=reason)
+
+    async def _get(self, offset: int, size: int, etag: str | None) -> tuple[Object, bytes]:
+        return await self._requests.get(blob_key(self._digest), offset=offset, size=size, etag=etag)
 
     async def _looked(self) -> Object:
         try:
@@ -123,74 +135,41 @@ class ObjectReader(ProcessBound, BaseReader):
             raise ClosedResourceError
 
 
-class _Ranges(ByteReceiveStream):
-    """Asks for the next ranges while the caller uses the last one.
+class _Stream(ProcessBound, ByteReceiveStream):
+    """Gives the bytes of a blob as they arrive. One request receives them ahead of the caller.
 
     Args:
         reader: the blob.
         offset: where it begins.
-        hasher: verifies the blob at its end.
+        verify: whether the end is the proof of the digest; the stream then begins at 0.
     """
 
-    def __init__(self, reader: ObjectReader, offset: int, hasher: Hasher | None = None) -> None:
+    def __init__(self, reader: ObjectReader, offset: int, *, verify: bool = False) -> None:
         self._reader = reader
-        self._hasher = hasher
-        self._asked = offset
-        self._ranges: deque[tuple[int, int, ObjectRequest[Any]]] = deque()
-        self._piece = memoryview(b"")
+        self._left = reader.size - offset
+        self._body = reader.body(offset, verify=verify)
         self._guard = anyio.ResourceGuard("reading from")
         self._closed = False
 
-    async def receive(self, max_bytes: int = 65536) -> bytes:
+    async def receive(self, max_bytes: int = _PIECE) -> bytes:
+        if max_bytes <= 0:
+            raise ValueError("max_bytes must be positive")
         with self._guard:
             if self._closed:
                 raise ClosedResourceError
-            if not self._piece:
-                await self._next()
-            else:
-                await anyio.lowlevel.checkpoint()
-            piece, self._piece = self._piece[:max_bytes], self._piece[max_bytes:]
-            return bytes(piece)
-
-    async def _next(self) -> None:
-        self._ask()
-        if not self._ranges:
             await anyio.lowlevel.checkpoint()
-            found = self._reader.digest if self._hasher is None else self._hasher.digest()
-            if found != self._reader.digest:
-                raise DataCorrupt(self._reader.digest, expected=self._reader.digest, actual=found)
+            # CANCEL: nothing is taken by a call that waits, so the next one goes on where it was.
+            while (data := self._body.take(min(max_bytes, _PIECE))) is None:
+                await self._reader.receive(self._body)
+            self._left -= len(data)
+            if data:
+                return data
+            self._reader.check_end(self._left, self._body.encoded())
             raise EndOfStream
-        offset, size, request = self._ranges[0]
-        # CANCEL: the range is asked for again by the next call.
-        try:
-            data = await self._reader.finish(request, offset, size)
-        except BaseException:
-            self._drop()
-            raise
-        self._ranges.popleft()
-        self._ask()
-        self._piece = memoryview(data)
-        if self._hasher is not None:
-            # CANCEL: what the caller will get is hashed in any case.
-            await run_always(self._hasher.update, data)
-
-    def _ask(self) -> None:
-        while len(self._ranges) < _RANGES and self._asked < self._reader.size:
-            size = min(RANGE, self._reader.size - self._asked)
-            self._ranges.append((self._asked, size, self._reader.start(self._asked, size)))
-            self._asked += size
-
-    def _drop(self) -> None:
-        """End all requests; the next call begins with the first of them."""
-        if self._ranges:
-            self._asked = self._ranges[0][0]
-        for _, _, request in self._ranges:
-            request.cancel()
-        self._ranges.clear()
 
     async def aclose(self) -> None:
         self._closed = True
-        self._drop()
+        self._body.close()
         await anyio.lowlevel.checkpoint()
 
 
@@ -205,8 +184,11 @@ async def read_whole(requests: Requests, digest: Digest) -> bytes:
             raise
         found, data = Object(blob_key(digest), 0, None, 0), b""  # an empty object has no ranges
     if found.size > len(data):
+        whole = io.BytesIO()  # it gives its bytes without a copy of them
         async with ObjectReader(requests, digest, found) as reader, reader.stream() as stream:
-            return b"".join([piece async for piece in stream])
+            async for piece in stream:
+                whole.write(piece)
+        return whole.getvalue()
     actual = await digest_small(data, digest.algorithm)
     if actual != digest:
         raise DataCorrupt(digest, expected=digest, actual=actual)

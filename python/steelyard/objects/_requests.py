@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 
 import anyio
 
-from steelyard._native import ObjectClient, ObjectRequest, RequestFailed
+from steelyard._native import ObjectBody, ObjectClient, ObjectRequest, RequestFailed
 from steelyard._runtime.calls import run_always, run_job
 from steelyard._runtime.concurrent import map_concurrently
 from steelyard.errors import ServerRefused, SteelyardError, Unreachable
@@ -144,22 +144,17 @@ class Requests:
         self, key: str, *, offset: int = 0, size: int | None = None, etag: str | None = None
     ) -> tuple[Object, bytes]:
         """Read an object, or a part of it; `Missing`, `Taken` if it has another etag."""
-        row, data = await self._done(lambda: self.start_get(key, offset=offset, size=size, etag=etag))
+        part = None if size is None else (offset, size)
+        row, data = await self._done(lambda: self._client.get(self._prefix + key, range=part, etag=etag))
         return self._object(row), data
 
-    def start_get(
-        self, key: str, *, offset: int = 0, size: int | None = None, etag: str | None = None
-    ) -> ObjectRequest[tuple[_Row, bytes]]:
-        """Start to read an object, or a part of it; `finish` waits for the end."""
-        part = None if size is None else (offset, size)
-        return self._client.get(self._prefix + key, range=part, etag=etag)
+    def body(self, key: str, *, offset: int, size: int, algorithm: str | None) -> ObjectBody:
+        """Return a part of an object, hashed if an algorithm is named, of which `receive` has some received."""
+        return ObjectBody(self._prefix + key, offset, size, algorithm=algorithm)
 
-    async def finish(self, request: ObjectRequest[ResultT]) -> ResultT:
-        """Wait for the end of a request that was started."""
-        try:
-            return await run_job(request, request.wait())
-        except RequestFailed as failed:
-            raise self._error(*failed.args) from None
+    async def receive(self, body: ObjectBody, etag: str | None) -> None:
+        """Wait until there are bytes of a body to take; `Missing`, `Taken` if the object has another etag."""
+        await self._done(lambda: self._client.receive(body, etag=etag))
 
     async def head(self, key: str) -> Object:
         """Look at an object; `Missing`."""

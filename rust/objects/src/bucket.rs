@@ -56,6 +56,11 @@ impl Bucket {
         Ok(Self { store: builder.build()?, options, http: OnceLock::new(), region, signs, retries })
     }
 
+    /// How often a request is tried again.
+    pub(crate) fn retries(&self) -> usize {
+        self.retries
+    }
+
     /// List uploads; see `Operation::Uploads`.
     pub(crate) async fn uploads(&self, prefix: &str, after: Option<UploadMarker>, limit: usize) -> Result<UploadPage> {
         let mut query =

@@ -16,17 +16,15 @@ use object_store::{
 use steelyard_core::sys::ProcessBound;
 use tokio::task::JoinSet;
 
+use crate::body::Body;
 use crate::bucket::{Bucket, LONGEST_PAUSE, path};
 use crate::error::{Error, Kind, Result};
 use crate::operation::{Meta, Operation, Outcome, Page, Payload};
 use crate::request::{Ending, Request};
-use crate::runtime::{Limits, Threads, threads};
+use crate::runtime::{Limits, SLOWEST, Threads, threads};
 
 /// The code of the system's refusal, where its error has none.
 const EAGAIN: i32 = 11;
-
-/// The slowest rate at which a transfer may still succeed, in bytes per second.
-const SLOWEST: u64 = 64 << 10;
 
 /// The name of the metadata of each object that this crate marks.
 const MARK: &str = "steelyard";
@@ -98,6 +96,25 @@ impl Client {
             ending.0.end(work.await);
         });
         request.made_by(task.abort_handle());
+        request
+    }
+
+    /// Start to receive a body, or go on; the outcome is there when there is something to take, or when that needs no wait.
+    ///
+    /// `tag` is the object's: `Precondition` if it is another one by now.
+    pub fn receive(&self, body: &Body, tag: Option<String>) -> Arc<Request> {
+        let request = Arc::new(Request::default());
+        let Some(here) = self.threads.here() else {
+            request.end(Err(Error::new(Kind::Invalid, "opened before a fork")));
+            return request;
+        };
+        let shared = body.shared();
+        if shared.wait(&request) {
+            let (bucket, limits, seconds) = (Arc::clone(&self.bucket), Arc::clone(&here.limits), self.timeout);
+            let receiving = Arc::clone(&shared);
+            let task = here.handle().spawn(async move { receiving.receive(&bucket, &limits, tag, seconds).await });
+            shared.received_by(task.abort_handle());
+        }
         request
     }
 }

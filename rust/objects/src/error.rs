@@ -62,6 +62,7 @@ impl Error {
 
 impl From<object_store::Error> for Error {
     fn from(error: object_store::Error) -> Self {
+        let error = innermost(error);
         let text = chain(&error);
         let (status, code) = (status_in(&text), element(&text, "Code"));
         let kind = match &error {
@@ -102,6 +103,15 @@ impl Error {
     /// The failure of a connection.
     pub(crate) fn of_transport(error: &HttpError) -> Self {
         Self::new(Kind::Unreachable, chain(error))
+    }
+}
+
+/// The error that was meant: one of a request that was repeated for the rest of a body is wrapped in another one.
+fn innermost(error: object_store::Error) -> object_store::Error {
+    let object_store::Error::Generic { store, source } = error else { return error };
+    match source.downcast::<object_store::Error>() {
+        Ok(inner) => innermost(*inner),
+        Err(source) => object_store::Error::Generic { store, source },
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 /// Threads that work for requests: what takes processor time is the hash in each signature.
 const WORKERS: usize = 2;
 
-/// Threads that look up the addresses of servers and read files.
+/// Threads that look up the addresses of servers, read files and hash bodies.
 const BLOCKING: usize = 4;
 
 /// Threads that start with the first client. One is for names and files: without it, a request that needs one would wait for as long as
@@ -26,11 +26,17 @@ const KEEP: Duration = Duration::from_secs(1 << 32);
 /// Requests at once in the process. More wait for one of them to end.
 const REQUESTS: usize = 128;
 
+/// Bodies that are received at once in the process, so that readers, however slow, leave most places to other requests.
+const BODIES: usize = 32;
+
 /// Bytes of all requests at once in the process, in units of `UNIT`.
 const BYTES: usize = 256 << 20;
 
 /// The longest wait for the threads to end.
 const END: Duration = Duration::from_secs(2);
+
+/// The slowest rate at which a transfer may still succeed, in bytes per second.
+pub(crate) const SLOWEST: u64 = 64 << 10;
 
 /// The unit in which bytes are counted.
 const UNIT: usize = 64 << 10;
@@ -46,6 +52,7 @@ pub(crate) struct Threads {
 pub(crate) struct Limits {
     pub(crate) requests: Semaphore,
     pub(crate) bytes: Semaphore,
+    pub(crate) bodies: Semaphore,
 }
 
 type Shared = (Process, Weak<ProcessBound<Threads>>);
@@ -74,7 +81,11 @@ impl Threads {
         check_room(STEADY)?;
         // tokio panics where the system refuses a thread: others may have taken the room in the meantime.
         let runtime = catch_unwind(build).unwrap_or_else(|_| Err(io::ErrorKind::WouldBlock.into()))?;
-        let limits = Limits { requests: Semaphore::new(REQUESTS), bytes: Semaphore::new(BYTES / UNIT) };
+        let limits = Limits {
+            requests: Semaphore::new(REQUESTS),
+            bytes: Semaphore::new(BYTES / UNIT),
+            bodies: Semaphore::new(BODIES),
+        };
         Ok(Self { runtime: Some(runtime), limits: Arc::new(limits) })
     }
 
@@ -101,12 +112,17 @@ impl Limits {
     pub(crate) fn units(bytes: usize) -> u32 {
         u32::try_from(bytes.div_ceil(UNIT).min(BYTES / UNIT)).unwrap_or(u32::MAX)
     }
+
+    /// Whether as many bodies are received as may be.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.bodies.available_permits() == 0
+    }
 }
 
 impl Drop for Threads {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // Requests end at their next wait, so this waits for a file that is being read, or a name that is being looked up.
+            // Requests end at their next wait, so this waits for a file that is being read, bytes that are being hashed, or a name that is being looked up.
             runtime.shutdown_timeout(END);
         }
     }

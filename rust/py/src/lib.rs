@@ -25,6 +25,7 @@ mod interpreter;
 mod job;
 mod json;
 mod leases;
+mod object_body;
 mod objects;
 mod page;
 mod pool;
@@ -88,6 +89,7 @@ fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<job::Job>()?;
     module.add_class::<json::JsonShape>()?;
     module.add_class::<leases::Leases>()?;
+    module.add_class::<object_body::ObjectBody>()?;
     module.add_class::<objects::ObjectClient>()?;
     module.add_class::<objects::ObjectRequest>()?;
     module.add_class::<pool::Pool>()?;

@@ -14,6 +14,7 @@ use steelyard_objects::{Client, Error, Kind, Meta, Operation, Outcome, Payload, 
 
 use crate::buffer::{Input, lasting};
 use crate::errors::{Cancelled, Failure};
+use crate::object_body::ObjectBody;
 use crate::wait::Wait;
 
 pyo3::create_exception!(
@@ -76,6 +77,13 @@ impl ObjectClient {
     fn get(&self, key: String, range: Option<(u64, u64)>, etag: Option<String>) -> PyResult<ObjectRequest> {
         let range = range.map(|(offset, size)| offset..offset.saturating_add(size));
         self.start(Operation::Get { key, range, tag: etag })
+    }
+
+    /// Start to receive a body, or go on; the outcome is None, when there is something to take.
+    #[pyo3(signature = (body, /, *, etag))]
+    fn receive(&self, body: &ObjectBody, etag: Option<String>) -> PyResult<ObjectRequest> {
+        let body = body.core().map_err(Failure::from)?;
+        self.begin_with(|client| client.receive(body, etag))
     }
 
     /// Look at an object; its row is returned.
