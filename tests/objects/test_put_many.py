@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import pytest
 
+from steelyard._native import ObjectClient
 from steelyard.errors import LeaseEnded, ServerRefused, SteelyardError, Unreachable
 from steelyard.model import Progress, PutManyResult, Sources
 from steelyard.objects import ObjectStore
@@ -218,17 +219,19 @@ async def test_a_failed_look_is_an_error_of_each_blob(store: ObjectStore, asked:
     assert [["put_many: source 0"], ["put_many: source 1"]] == [each.__notes__ for each in caught.value.exceptions]
 
 
-async def test_a_native_batch_that_is_cancelled_ends(tmp_path: Path, keys: None) -> None:
-    """The server takes connections and answers nothing."""
-    del keys
-    del tmp_path
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        from steelyard._native import ObjectClient  # noqa: PLC0415
+def requests_to(port: int) -> Requests:
+    """Return requests, without a second attempt, to a server on this machine."""
+    url = f"http://127.0.0.1:{port}"
+    options = {"bucket": "bucket", "endpoint": url, "allow_http": "true", "region": "us-east-1"}
+    options |= {"access_key_id": "key", "secret_access_key": "secret"}
+    return Requests(url, ObjectClient(options, retries=0, timeout=600), "")
 
-        url = f"http://127.0.0.1:{server.getsockname()[1]}"
-        options = {"bucket": "bucket", "endpoint": url, "allow_http": "true", "region": "us-east-1"}
-        options |= {"access_key_id": "key", "secret_access_key": "secret"}
-        requests = Requests(url, ObjectClient(options, retries=0, timeout=600), "")
+
+@pytest.mark.usefixtures("keys")
+async def test_a_native_batch_that_is_cancelled_ends() -> None:
+    """The server takes connections and answers nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        requests = requests_to(server.getsockname()[1])
         objects = [(f"{BLOBS}{number}", b"data") for number in range(300)]
         with anyio.fail_after(60):
             async with anyio.create_task_group() as tasks:
@@ -239,22 +242,19 @@ async def test_a_native_batch_that_is_cancelled_ends(tmp_path: Path, keys: None)
             await requests.aclose()
 
 
-async def test_each_of_a_native_batch_fails_by_itself(keys: None) -> None:
+@pytest.mark.usefixtures("keys")
+async def test_each_of_a_native_batch_fails_by_itself() -> None:
     """The server has ended."""
-    del keys
     with socket.create_server(("127.0.0.1", 0)) as server:
-        url = f"http://127.0.0.1:{server.getsockname()[1]}"
-    from steelyard._native import ObjectClient  # noqa: PLC0415
-
-    options = {"bucket": "bucket", "endpoint": url, "allow_http": "true", "region": "us-east-1"}
-    options |= {"access_key_id": "key", "secret_access_key": "secret"}
-    requests = Requests(url, ObjectClient(options, retries=0, timeout=600), "")
+        port = server.getsockname()[1]
+    requests = requests_to(port)
     outcomes = await requests.create_all([("a", b"data"), ("b", b"data")])
     assert [Unreachable, Unreachable] == [type(outcome) for outcome in outcomes]
     assert all(isinstance(outcome, SteelyardError) for outcome in outcomes)
     await requests.aclose()
 
 
+@pytest.mark.slow
 async def test_on_a_server_the_blobs_that_are_not_compared_are_marked(address: str, tmp_path: Path) -> None:
     """A mark takes the server time."""
     small, large = data_of(MARKED, "small"), data_of(MARKED + 1, "large")

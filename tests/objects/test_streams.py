@@ -22,7 +22,7 @@ from steelyard.transfer import copy
 from .proxy import FaultProxy, fault_proxy
 from .s3 import request
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 
 LARGE = data_of((40 << 20) + 5, "large")
 DIGEST = digest_of(LARGE)

@@ -62,9 +62,9 @@ struct State {
     /// A task receives, or is about to.
     is_receiving: bool,
     task: Option<AbortHandle>,
-    /// Told when there is something to take.
+    /// Notified when there is something to take.
     reader: Option<Arc<Request>>,
-    /// Why the last task ended, until the reader is told.
+    /// Why the last task ended, until the reader has it.
     failure: Option<Error>,
     is_closed: bool,
 }
@@ -74,7 +74,7 @@ enum Ended {
     /// The object has ended.
     Whole,
     /// More can be asked for at once.
-    Turn,
+    Again,
     /// The reader is behind.
     Rests,
 }
@@ -138,7 +138,7 @@ impl Body {
         if let Some(task) = task {
             task.abort();
         }
-        self.0.tell(Err(cancelled()));
+        self.0.notify(Err(cancelled()));
     }
 
     pub(crate) fn shared(&self) -> Arc<Shared> {
@@ -153,7 +153,7 @@ impl Drop for Body {
 }
 
 impl Shared {
-    /// Tell the reader by the request when there is something to take. Return whether a task must be started for that.
+    /// Notify the reader by the request when there is something to take. Return whether a task must be started for that.
     pub(crate) fn wait(&self, request: &Arc<Request>) -> bool {
         let mut state = self.state();
         if state.is_closed {
@@ -191,8 +191,8 @@ impl Shared {
         loop {
             let begun = shared.state().offset;
             match shared.receive_rest(bucket, limits, tag.clone(), seconds).await {
-                Ok(Ended::Turn) if !shared.has_room(limits).await => return shared.stop(None),
-                Ok(Ended::Turn) => {}
+                Ok(Ended::Again) if !shared.has_room(limits).await => return shared.stop(None),
+                Ok(Ended::Again) => {}
                 Ok(Ended::Whole | Ended::Rests) => return shared.stop(None),
                 Err(error) => {
                     let came_far = shared.state().offset - begun >= STEP;
@@ -206,7 +206,7 @@ impl Shared {
 
     /// Ask for the rest, and receive what one connection gives.
     async fn receive_rest(&self, bucket: &Bucket, limits: &Limits, tag: Option<String>, seconds: u64) -> Result<Ended> {
-        let (Ok(_turn), Ok(_bytes), Ok(_place)) = (
+        let (Ok(_body), Ok(_bytes), Ok(_place)) = (
             limits.bodies.acquire().await,
             limits.bytes.acquire_many(Limits::units(AHEAD)).await,
             limits.requests.acquire().await,
@@ -247,7 +247,7 @@ impl Shared {
         }
         // Of an object that is shorter, or has more bytes in a range than belong there, the reader sees too few or too many.
         state.is_whole = is_short || state.offset > end || state.offset == self.end;
-        Ok(if state.is_whole { Ended::Whole } else { Ended::Turn })
+        Ok(if state.is_whole { Ended::Whole } else { Ended::Again })
     }
 
     /// Add bytes; return how many the reader has not taken, and where to receive on.
@@ -265,7 +265,7 @@ impl Shared {
         let (size, offset) = (state.size, state.offset);
         drop(state);
         if size >= PIECE {
-            self.tell(Ok(Outcome::Done));
+            self.notify(Ok(Outcome::Done));
         }
         (size, offset)
     }
@@ -307,8 +307,8 @@ impl Shared {
         }
     }
 
-    /// Tell the reader, if it waits.
-    fn tell(&self, outcome: Result<Outcome>) {
+    /// Notify the reader, if it waits.
+    fn notify(&self, outcome: Result<Outcome>) {
         let reader = self.state().reader.take();
         if let Some(reader) = reader {
             reader.end(outcome);
