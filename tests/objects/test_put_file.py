@@ -179,3 +179,26 @@ async def test_its_progress_is_reported(bucket: Bucket, file: Path, tmp_path: Pa
     done = [each.done for each in told]
     assert sorted(done) == done
     assert {0, 8 << 20, 16 << 20, SIZE} == set(done)
+
+
+@pytest.mark.parametrize("labels", [{}, {"a": "b"}])
+async def test_an_object_that_is_removed_at_once_is_sent_again(
+    bucket: Bucket, file: Path, tmp_path: Path, labels: dict[str, str]
+) -> None:
+    """A collection may remove it in place of an older one."""
+    removed: list[object] = []
+
+    async def before(client: BucketRequests, name: str, key: str) -> None:
+        del client
+        if name == "head" and key in bucket.objects and key.startswith("blobs/") and not removed:
+            removed.append(bucket.objects.pop(key))
+
+    async with ObjectStore("s3://bucket/prefix", spool=tmp_path / "spool") as store:
+        bucket.before = before
+        result = await store.put(file, labels=labels)
+        bucket.before = None
+
+        assert 1 == len(removed)
+        assert result.new
+        assert file.read_bytes() == await store.get(result.digest)  # noqa: ASYNC240
+        assert labels == (await store.info(result.digest)).labels

@@ -273,7 +273,8 @@ class Blobs:
         """Return the info of a blob that was just stored, with the labels of who stored it."""
         record = None
         if found is None and labels:
-            found = await self.look(digest)
+            with suppress(NotFound):  # a collection has removed it already, which `settle` will see
+                found = await self.look(digest)
         if found is not None and labels:
             # Several may have announced labels for it; those count of the one that stored it.
             value = LabelValue(labels=dict(labels), at=to_time(found.modified_ns), blob=_identity(found))

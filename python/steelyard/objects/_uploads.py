@@ -101,8 +101,15 @@ class Uploads:
             The parts that arrived are noted; the next call for the same ref goes on.
         """
         key = blob_key(sealed.digest)
-        await self._send_in_parts(key, sealed)
-        found = await self._requests.head(key)
+        for _ in range(_BEGINNINGS):
+            await self._send_in_parts(key, sealed)
+            # A collection that was to remove an older object at this key may have removed this one.
+            with suppress(Missing):
+                found = await self._requests.head(key)
+                break
+        else:
+            reason = f"{sealed.digest}: {_BEGINNINGS} times in a row, the object was gone when its upload had ended"
+            raise ServerRefused(self._requests.address, reason=reason)
         if found.size != sealed.size:
             raise DataCorrupt(
                 sealed.digest, expected=f"{sealed.size} bytes at the server", actual=f"{found.size} bytes"
