@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
+from io import FileIO
 
-__all__ = ("at_once",)
+__all__ = ("at_once", "open_regular")
 
 
 def at_once(path: str | bytes | os.PathLike[str], flags: int) -> int:
@@ -16,3 +18,14 @@ def at_once(path: str | bytes | os.PathLike[str], flags: int) -> int:
     descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
     os.set_blocking(descriptor, True)
     return descriptor
+
+
+def open_regular(path: str | bytes | os.PathLike[str]) -> FileIO | None:
+    """Open a regular file to read; return None for another kind, which is not even opened: a pipe tells its writer when a reader has gone."""
+    if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116  # a path of any type
+        return None
+    file = FileIO(path, opener=at_once)
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()  # it was replaced meanwhile
+    return None

@@ -97,13 +97,20 @@ class Run:
                 continue
             run = cls(requests, number)
             try:
-                run.server_ns = (await requests.head(key)).modified_ns
+                run.server_ns = await run._began(key)  # the same class
                 _check_clock(requests.address, run.server_ns, wall_ns, _wall_ns())
                 await run._clean_up()  # the same class
             except BaseException:
                 await run.end()
                 raise
             return run
+
+    async def _began(self, key: str) -> int:
+        try:
+            return (await self._requests.head(key)).modified_ns
+        except Missing:
+            self._is_overtaken = True
+            raise CollectionBusy("another collection, which began while this one was suspended,") from None
 
     async def _clean_up(self) -> None:
         """Remove what earlier collections have left; batches whose removals may still be accepted stay."""

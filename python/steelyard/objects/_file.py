@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import AsyncIterator, Callable
+from io import FileIO
 from pathlib import Path
 
 from steelyard._archive._references import DOCUMENT_LIMIT
 from steelyard._runtime.calls import run, run_always
-from steelyard._runtime.files import at_once
+from steelyard._runtime.files import open_regular
 from steelyard._runtime.scopes import managed
 from steelyard.hashing import Hasher
 from steelyard.model import FileRange, Source
@@ -26,12 +26,14 @@ class LargeFile:
     """A regular file that is open.
 
     Attributes:
+        file: the file; who opened it closes it.
         range: all of it.
         report: called with the bytes that were read so far.
     """
 
-    def __init__(self, descriptor: int, size: int) -> None:
-        self.range = FileRange(descriptor, 0, size)
+    def __init__(self, file: FileIO, size: int) -> None:
+        self.file = file
+        self.range = FileRange(file.fileno(), 0, size)
         self.report: Callable[[int], object] = lambda _: None
 
     async def read(self, hasher: Hasher, offset: int, size: int) -> bytes:
@@ -58,21 +60,17 @@ async def large_file(source: Source, *, more: int) -> AsyncIterator[LargeFile | 
         yield opened
     finally:
         if opened is not None:
-            await run_always(os.close, opened.range.file)
+            await run_always(opened.file.close)
 
 
 def _open(path: Path, more: int) -> LargeFile | None:
-    if not stat.S_ISREG(path.stat().st_mode):
-        return None  # not even opened: a pipe tells its writer when a reader has gone
-    descriptor = at_once(path, os.O_RDONLY)
-    try:
-        found = os.fstat(descriptor)
-        if stat.S_ISREG(found.st_mode) and found.st_size > more:
-            return LargeFile(descriptor, found.st_size)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    os.close(descriptor)
+    file = open_regular(path)
+    if file is None:
+        return None
+    size = os.fstat(file.fileno()).st_size
+    if size > more:
+        return LargeFile(file, size)
+    file.close()
     return None
 
 

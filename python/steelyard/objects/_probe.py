@@ -14,7 +14,7 @@ from uuid import uuid4
 import msgspec
 
 from steelyard._runtime.concurrent import map_concurrently
-from steelyard.objects._requests import Requests, Taken
+from steelyard.objects._requests import Missing, Requests, Taken
 
 __all__ = ("ServerCheck", "kept_check", "probe")
 
@@ -57,6 +57,8 @@ async def probe(requests: Requests, store: str | None) -> ServerCheck:
         key = f"probe/{uuid4().hex}"
         try:
             fault = await _race(requests, key) or await _look(requests, key)
+        except Missing:
+            fault = "an object that was just created is not there: this server cannot keep a store"
         finally:
             await map_concurrently(["", *_SUFFIXES], lambda suffix: requests.delete(key + suffix), concurrency=4)  # noqa: B023
         if fault is not None:

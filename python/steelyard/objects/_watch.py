@@ -21,6 +21,7 @@ from uuid import uuid4
 import anyio
 import msgspec
 
+from steelyard.errors import ServerRefused
 from steelyard.objects._layout import COLLECTING, PROTECTED
 from steelyard.objects._requests import Missing, Object, Requests
 from steelyard.objects._shared import Shared
@@ -198,5 +199,7 @@ async def server_time(requests: Requests) -> int:
     await requests.put(key, b"", create=False)
     try:
         return (await requests.head(key)).modified_ns
+    except Missing:
+        raise ServerRefused(requests.address, reason=f"{key}: an object that was just written is not there") from None
     finally:
         await requests.delete(key)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 from typing import cast
 
 from steelyard._runtime.buffers import view
 from steelyard._runtime.calls import run
-from steelyard._runtime.files import at_once
+from steelyard._runtime.files import open_regular
 from steelyard.digest import Algorithm, Digest
 from steelyard.hashing import Hasher, digest_of
 from steelyard.model import Buffer, FileRange, Source
@@ -74,11 +73,11 @@ def digest_now(data: Buffer, algorithm: Algorithm) -> Digest:
 
 def read_small(path: Path, most: int) -> bytes | None:
     """Return the content of a small regular file, or None."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        return None  # not even opened: a pipe tells its writer when a reader has gone
-    with open(path, "rb", buffering=0, opener=at_once) as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode) or found.st_size > most:
+    file = open_regular(path)
+    if file is None:
+        return None
+    with file:
+        if os.fstat(file.fileno()).st_size > most:
             return None
         pieces = []
         while piece := file.read(most + 1):
