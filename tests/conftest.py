@@ -14,7 +14,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from support.guard import pytest_cmdline_main, pytest_runtest_protocol  # noqa: F401  # hooks: no test outlives its limit or the run
+from support.guard import pytest_cmdline_main, pytest_runtest_protocol, pytest_unconfigure  # noqa: F401  # hooks: nothing outlives a limit or the run
 
 # A debug build of the extension warns when it is imported. Tests may run on one; measurements may not.
 os.environ.setdefault("STEELYARD_ALLOW_DEBUG", "1")

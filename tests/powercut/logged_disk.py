@@ -36,6 +36,7 @@ _KEEP_CACHE = 1 << 1
 _PUNCH_HOLE, _ZERO_RANGE, _KEEP_SIZE = 2, 16, 1
 _FILE = 0o100600
 _PR_SET_IO_FLUSHER = 57
+_CLONE_NEWNS, _MS_REC, _MS_PRIVATE, _MNT_DETACH = 0x20000, 1 << 14, 1 << 18, 2
 
 
 class Operation(NamedTuple):
@@ -179,6 +180,7 @@ def serve(point: str, disk: Disk) -> None:
     fuse = os.open("/dev/fuse", os.O_RDWR)
     options = f"fd={fuse},rootmode={_FILE:o},user_id=0,group_id=0".encode()
     call(_libc().mount, b"powercut", os.fsencode(point), b"fuse", ctypes.c_ulong(0), options)
+    _leave_mounts(point)
     request = bytearray(_MOST_BYTES + 4096)
     whole = memoryview(request)
     while True:
@@ -198,6 +200,17 @@ def serve(point: str, disk: Disk) -> None:
         except OSError as error:
             found, number = b"", error.errno or errno.EIO
         os.writev(fuse, [_OUT.pack(_OUT.size + len(found), -number, unique), found])
+
+
+def _leave_mounts(point: str) -> None:
+    """Have mounts of its own, without this disk, so that this process never unmounts the file system on it.
+
+    The last process of a mount namespace unmounts, while it exits, what is left there. If that were this process, the kernel would
+    wait for its answer, for ever: it closes /dev/fuse only after that.
+    """
+    call(_libc().unshare, _CLONE_NEWNS)
+    call(_libc().mount, None, b"/", None, ctypes.c_ulong(_MS_REC | _MS_PRIVATE), None)
+    call(_libc().umount2, os.fsencode(point), _MNT_DETACH)
 
 
 if __name__ == "__main__":

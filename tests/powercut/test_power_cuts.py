@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -88,20 +89,45 @@ class TestKilled:
     def test_a_killed_explorer_leaves_no_process_and_no_device(self, tmp_path: Path) -> None:
         command = [sys.executable, str(EXPLORE), self.kind, "--states", "1000"]
         with subprocess.Popen(command, env=os.environ | {"TMPDIR": str(tmp_path)}) as process:
-            wait_until(lambda: any(b"work.py" in line for line in processes(tmp_path)))
+            wait_until(lambda: any(b"work.py" in line for line in processes(tmp_path).values()))
             assert devices(tmp_path)
+            seen = processes(tmp_path)
             process.kill()
 
-        wait_until(lambda: not processes(tmp_path) and not devices(tmp_path))
+        wait_until(lambda: not processes(tmp_path) and not devices(tmp_path) and not any(map(Path.exists, seen)))
+
+    def test_the_server_of_a_disk_ends_where_it_is_the_last_to_see_its_mount(self, tmp_path: Path) -> None:
+        command = ["unshare", "--mount", "sh", "-euc", _ALONE, sys.executable, str(EXPLORE.with_name("logged_disk.py"))]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert 0 == done.returncode, done.stderr
+        server = Path("/proc", done.stdout.strip())
+        assert b"logged_disk.py" in (server / "cmdline").read_bytes()
+
+        os.kill(int(server.name), signal.SIGKILL)
+
+        wait_until(lambda: not server.exists())
 
 
-def processes(scratch: Path) -> list[bytes]:
-    """Return the command lines of the processes with a directory in their environment."""
-    found = []
+_ALONE = """
+truncate -s 16M image && mkfs.ext4 -q -F image && truncate -s 8 position && touch disk && mkdir mounted
+"$0" "$1" disk image log position >/dev/null 2>&1 &
+until [ -s disk ]; do sleep 0.01; done
+mount -o loop disk mounted
+touch mounted/file
+echo $!
+"""
+
+
+def processes(scratch: Path) -> dict[Path, bytes]:
+    """Return the command lines of the processes with a directory in their environment, by their folders in /proc.
+
+    A process that ends has no environment any more, but its folder.
+    """
+    found = {}
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if os.fsencode(scratch) in (process / "environ").read_bytes():
-                found.append((process / "cmdline").read_bytes())
+                found[process] = (process / "cmdline").read_bytes()
     return found
 
 

@@ -68,7 +68,9 @@ PLUGINS = ("-p", "no:cacheprovider", "-p", "xdist", "-p", "pytest_timeout")
 
 def _start(folder: Path, text: str, *options: str) -> subprocess.Popen[str]:
     (folder / "pytest.ini").write_text(INI)
-    (folder / "conftest.py").write_text("from support.guard import pytest_cmdline_main, pytest_runtest_protocol\n")
+    (folder / "conftest.py").write_text(
+        "from support.guard import pytest_cmdline_main, pytest_runtest_protocol, pytest_unconfigure\n"
+    )
     (folder / "test_it.py").write_text(text)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     return subprocess.Popen(
@@ -109,6 +111,25 @@ def test_after_a_few_such_tests_the_others_do_not_run(tmp_path: Path) -> None:
 
     assert 0 != running.returncode
     assert "maximum crashed workers reached: 5" in said, said
+
+
+def test_a_run_that_does_not_end_after_its_summary_is_ended(tmp_path: Path) -> None:
+    text = "import atexit, time\ndef test_it(): atexit.register(time.sleep, 1000)\n"
+    with _start(tmp_path, text, "-n", "0") as running:
+        said, _ = running.communicate(timeout=60)
+
+    assert 1 == running.returncode, said
+    assert "Timeout (0:00:05)!" in said[said.index("1 passed") :], said
+
+
+def test_a_process_that_loses_its_parent_late_is_ended(tmp_path: Path) -> None:
+    chain = "import subprocess, sys, time; n = int(sys.argv[1]); n and subprocess.Popen([sys.executable, '-S', '-c', sys.argv[2], str(n - 1), sys.argv[2]]); time.sleep(0.05 if n else 1000)"
+    text = f"import subprocess, sys\nCHAIN = {chain!r}\ndef test_it(): subprocess.Popen([sys.executable, '-S', '-c', CHAIN, '20', CHAIN])\n"
+    with _start(tmp_path, text, "-n", "0") as running:
+        said, _ = running.communicate(timeout=60)
+
+    assert 0 == running.returncode, said
+    assert "left running by the tests, and killed: python" in said, said
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])

@@ -16,6 +16,7 @@ import faulthandler
 import os
 import signal
 import sys
+import time
 from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
@@ -24,7 +25,7 @@ from typing import NoReturn
 import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 
-__all__ = ("pytest_cmdline_main", "pytest_runtest_protocol")
+__all__ = ("pytest_cmdline_main", "pytest_runtest_protocol", "pytest_unconfigure")
 
 GRACE_SECONDS = float(os.environ.get("STEELYARD_TEST_GRACE_SECONDS", "60"))
 """How long a test has, after its limit, to end by what pytest-timeout raises in the main thread."""
@@ -51,13 +52,23 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     running = _fork(signal.SIGKILL)
     if running:
         code = _wait(running)
-        if left := _kill_all():
-            print(f"\nleft running by the tests, and killed: {', '.join(left)}", flush=True)
-        os._exit(code)
+        killed, left = _kill_all()
+        if killed:
+            print(f"\nleft running by the tests, and killed: {', '.join(killed)}", flush=True)
+        if left:
+            print(f"\nnot ended {GRACE_SECONDS:g} s after they were killed: {', '.join(left)}", flush=True)
+        os._exit(code or len(left))
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # A shell has its background jobs ignore SIGINT, and the workers would inherit that: tests send it.
     signal.signal(signal.SIGINT, signal.default_int_handler if before == signal.SIG_IGN else before)
     return None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Print the stacks and end the process, by an error, when it does not end by itself after it has printed its summary."""
+    if not hasattr(config, "workerinput"):  # pytest-xdist kills a worker that does not end
+        faulthandler.dump_traceback_later(GRACE_SECONDS, file=2, exit=True)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -116,21 +127,26 @@ def _wait(child: int) -> int:
             return code if code >= 0 else 128 - code
 
 
-def _kill_all() -> list[str]:
-    """Kill all descendants, and return the names of those that still ran."""
-    found = []
-    while True:
+def _kill_all() -> tuple[list[str], list[str]]:
+    """Kill all descendants; return the names of those that still ran, and of those that the kernel does not end in time."""
+    ran: dict[int, str] = {}
+    end = time.monotonic() + GRACE_SECONDS
+    while time.monotonic() < end:
         for pid in _children():
             with suppress(OSError):
                 stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
                 name, _, rest = stat.partition("(")[2].rpartition(")")
                 if rest.split()[0] != "Z":
-                    found.append(f"{name} ({pid})")
+                    ran.setdefault(pid, f"{name} ({pid})")
                 os.kill(pid, signal.SIGKILL)
+        # The list may lack a process that lost its parent while it was made, so nothing waits here for more than a moment.
         try:
-            os.waitpid(-1, 0)
+            while os.waitpid(-1, os.WNOHANG) != (0, 0):
+                pass
         except ChildProcessError:
-            return found
+            return [*ran.values()], []
+        time.sleep(0.01)
+    return [*ran.values()], [ran.get(pid, str(pid)) for pid in _children()]
 
 
 def _children() -> list[int]:
