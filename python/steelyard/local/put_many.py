@@ -12,7 +12,7 @@ from steelyard.local.blocking._put import Stored, source_error, to_result
 from steelyard.local.put import SHARED_LIMIT
 from steelyard.model import PutManyResult, Source, Sources
 from steelyard.options import PutOptions, name_of, path_error
-from steelyard.transfer._batched import Item, put_batched
+from steelyard.transfer._batched import Item, Sent, put_batched
 from steelyard.transfer._put_many import Put
 
 __all__ = ("put_many",)
@@ -34,7 +34,7 @@ def put_many(
         lease=store.lease,
     )
 
-    async def store_batch(batch: list[Item]) -> list[PutManyResult | None]:
+    async def store_batch(batch: list[Item], _sent: Sent) -> list[PutManyResult | None]:
         outcomes = await run(put_batch, [item.small for item in batch])
         return [
             None if outcome is None else _result(options, item, outcome)

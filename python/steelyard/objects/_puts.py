@@ -19,7 +19,7 @@ from steelyard.objects._layout import blob_key
 from steelyard.objects._requests import MARKED, Missing, Requests, Taken
 from steelyard.objects._watch import Watch
 from steelyard.options import PutOptions, name_of
-from steelyard.transfer._batched import Item
+from steelyard.transfer._batched import Item, Sent
 from steelyard.transfer._small import Small, digest_now, digest_small, read_small
 
 __all__ = ("Puts",)
@@ -123,7 +123,9 @@ class Puts:
         options.report("commit", whole.name, whole.size, whole.size)
         return PutResult(digest=digest, size=whole.size, new=new is not None)
 
-    async def put_batch(self, batch: Sequence[Item], options: PutOptions, enter: Enter) -> list[PutManyResult | None]:
+    async def put_batch(
+        self, batch: Sequence[Item], options: PutOptions, enter: Enter, sent: Sent
+    ) -> list[PutManyResult | None]:
         """Store sources together; return for each its result, or None for one that is a document, large, or fails to be read."""
         read = await run(_read, [item.small for item in batch], options.algorithm)
         small = [_Small(item, *each) for item, each in zip(batch, read, strict=True) if each is not None]
@@ -133,7 +135,7 @@ class Puts:
         try:
             if small:
                 await enter([each.digest for each in small])
-            puts = await self._store([(each.digest, each.data) for each in small], options.labels)
+            puts = await self._store([(each.digest, each.data) for each in small], options.labels, sent)
             ends = [put.error or PutResult(digest=put.digest, size=put.size, new=put.is_new) for put in puts]
             outcomes |= zip(indexes, ends, strict=True)
         except Exception as error:  # noqa: BLE001  # the results carry it, each one of its own
@@ -144,14 +146,14 @@ class Puts:
 
     async def store(self, digest: Digest, data: Buffer, labels: Labels) -> Info | None:
         """Store bytes, and return the info of the blob, or None if it is stored already."""
-        [put] = await self._store([(digest, data)], labels)
+        [put] = await self._store([(digest, data)], labels, lambda: None)
         if put.error is not None:
             raise put.error
         if not put.is_new:
             return None
         return put.info or await self._blobs.added(digest, put.size, NO_LABELS)
 
-    async def _store(self, blobs: Iterable[tuple[Digest, Buffer]], labels: Labels) -> list[_Put]:
+    async def _store(self, blobs: Iterable[tuple[Digest, Buffer]], labels: Labels, sent: Sent) -> list[_Put]:
         """Store blobs, and return what became of each.
 
         What is there is compared, or replaced if it was not written by a store: another program may have put other bytes at the key.
@@ -164,6 +166,7 @@ class Puts:
             since = await self._watch.begin()
             await _each([put for put in left if labels or may_name(put.data)], lambda put: put.announce(labels))
             await self._create([put for put in left if put.error is None], labels)
+            sent()
             left = [put for put in left if put.error is None]
             is_wide = any(put.is_document for put in left)
             left = await self._blobs.settle(since, left, is_wide=is_wide)

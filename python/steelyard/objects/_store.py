@@ -58,7 +58,7 @@ from steelyard.objects._upkeep import Upkeep
 from steelyard.objects._uploads import SMALL, Sealed
 from steelyard.objects._writer import ObjectWriter
 from steelyard.options import CommitOptions, IngestOptions, PutOptions, check_size
-from steelyard.transfer._batched import Item, put_batched
+from steelyard.transfer._batched import Item, Sent, put_batched
 from steelyard.transfer._small import small
 
 __all__ = ("ObjectStore",)
@@ -359,8 +359,8 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         async def put(source: Source) -> PutResult:
             return await self._put(source, options)
 
-        async def put_batch(batch: list[Item]) -> list[PutManyResult | None]:
-            return await opened.puts.put_batch(batch, options, self._enter)
+        async def put_batch(batch: list[Item], sent: Sent) -> list[PutManyResult | None]:
+            return await opened.puts.put_batch(batch, options, self._enter, sent)
 
         at_once = _PUTS_AT_ONCE if concurrency is None else concurrency
         results = put_batched(put, put_batch, sources, limit=MARKED, concurrency=at_once)

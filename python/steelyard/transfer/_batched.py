@@ -55,8 +55,11 @@ class Item(msgspec.Struct, frozen=True):
         return PutManyResult(index=self.index, source=self.source, outcome=outcome)
 
 
-StoreBatch = Callable[[list[Item]], Awaitable[Sequence[PutManyResult | None]]]
-"""Stores a batch, and returns for each item its result, or None for one that is to be stored by itself."""
+Sent = Callable[[], None]
+"""Says that the rest of the work on a batch may overlap with the next ones."""
+
+StoreBatch = Callable[[list[Item], Sent], Awaitable[Sequence[PutManyResult | None]]]
+"""Stores a batch, and returns for each item its result, or None for one that is to be stored by itself. It may call `Sent` once."""
 
 
 def put_batched(
@@ -108,6 +111,8 @@ class _Puts(Starter[Source]):
         self._single = anyio.Semaphore(self._most_singles)
         # In work, until their results are taken:
         self._sources = self._bytes = self._singles = 0
+        # Of them, those of batches that are sent, until their results are there:
+        self._sent = 0
         self._partial_under_way = False
         self._changed = anyio.Event()
 
@@ -136,7 +141,10 @@ class _Puts(Starter[Source]):
 
     def _has_room(self) -> bool:
         return (
-            self._sources < self._most and self._bytes < _AT_ONCE * BATCH_BYTES and self._singles < self._most_singles
+            self._sources - self._sent < self._most
+            and self._sources < 2 * self._most  # so that what is sent, and takes long, is bounded too
+            and self._bytes < _AT_ONCE * BATCH_BYTES
+            and self._singles < self._most_singles
         )
 
     def _start_single(self, index: int, source: Source) -> None:
@@ -149,8 +157,17 @@ class _Puts(Starter[Source]):
         self._partial_under_way = False
 
     async def _store_batch(self, batch: list[Item]) -> None:
-        results, size = [], 0
-        for item, result in zip(batch, await self._store(batch), strict=True):
+        results, size, sent = [], 0, 0
+
+        def send() -> None:
+            nonlocal sent
+            self._sent += len(batch) - sent
+            sent = len(batch)
+            self._changed.set()
+
+        stored = await self._store(batch, send)
+        self._sent -= sent
+        for item, result in zip(batch, stored, strict=True):
             if result is None:
                 self._start_single(item.index, item.source)
             else:
