@@ -157,7 +157,7 @@ class Collected(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CollectDefaults(msgspec.Struct, frozen=True, kw_only=True):
-    """The times of a store's collections that are told no others.
+    """The times that a store's collections use unless they get others.
 
     Attributes:
         grace: the age that garbage must have.

@@ -41,7 +41,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "images convert": ("images_check:convert", "Convert an image to OCI's media types, or to some of its platforms."),
     "leases ls": ("leases:ls", "List leases."),
     "leases create": ("leases:create", "Create a lease, and print it."),
-    "leases rm": ("leases:rm", "End leases; a program that works under one of them is told so at its next call."),
+    "leases rm": ("leases:rm", "End leases; a program that works under one of them notices at its next call."),
     "serve containerd": (
         "serve:containerd",
         "Serve the store to containerd, as its content store, on a Unix socket.",

@@ -68,7 +68,7 @@ async def rm(
     *leases: Annotated[str, Parameter(name="ID", required=True)],
     context: Annotated[Context, Parameter(parse=False)],
 ) -> None:
-    """End leases; a program that works under one of them is told so at its next call.
+    """End leases; a program that works under one of them notices at its next call.
 
     Args:
         leases: IDs of leases.

@@ -95,7 +95,7 @@ class Collector:
         return await self._collect(options)
 
     async def collect_defaults(self) -> CollectDefaults:
-        """Return the times that `collect` uses when it is told no others. They are settings of the store, the same for all who collect it.
+        """Return the times that `collect` uses unless it gets others. They are settings of the store, the same for all who collect it.
 
         Raises:
             Unsupported: the program behind the store collects, with its own settings.
@@ -105,7 +105,7 @@ class Collector:
     async def set_collect_defaults(
         self, *, grace: timedelta | None = None, ingest_age: timedelta | None = None
     ) -> CollectDefaults:
-        """Set the times that `collect` uses when it is told no others, for all who collect the store, and return both.
+        """Set the times that `collect` uses unless it gets others, for all who collect the store, and return both.
 
         On return that survives a power loss. A collection that is running keeps its times. A shorter grace time holds for what is
         stored already, too.

@@ -52,6 +52,6 @@ class Blob:
         self.used = time.monotonic()
 
     def renew(self) -> None:
-        """Have it count as stored just now, before a caller is told that it is stored."""
+        """Have it count as stored just now, before a caller learns that it is stored."""
         self.note = None
         self.use()

@@ -31,7 +31,7 @@ class Collection:
         events: gets an event for each blob that is removed.
 
     Attributes:
-        defaults: the times of collections that are told no others.
+        defaults: the times of collections that get no others.
     """
 
     def __init__(self, contents: Contents, changes: Changes, events: EventSource) -> None:

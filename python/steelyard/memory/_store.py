@@ -261,7 +261,7 @@ class MemoryStore(BaseStore):
             self._leases.leave(self._lease, digests=digests, refs=refs)
 
     def _renew(self, digest: Digest) -> None:
-        """Have a blob count as stored just now, before a caller is told that it is stored."""
+        """Have a blob count as stored just now, before a caller learns that it is stored."""
         self._blobs[digest].renew()
         self._changes.note(Change("stored", digest=digest))
 

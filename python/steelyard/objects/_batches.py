@@ -192,7 +192,7 @@ class Run:
                 if _since_boot() - began > SIGNED_FOR / 2:
                     break  # a slow server: the rest goes with a later batch
                 is_answered = False
-                # CANCEL: a removal that is on its way would be carried out after writers were told that the batch is over.
+                # CANCEL: a removal that is on its way would be carried out after writers saw that the batch is over.
                 with anyio.move_on_after(_END, shield=True):
                     gone = await map_concurrently(
                         going[start : start + _AT_ONCE], partial(self._remove, began), concurrency=_AT_ONCE

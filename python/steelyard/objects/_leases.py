@@ -57,7 +57,7 @@ class HeldLease:
 class ObjectLeases(ProcessBound, Leases):
     """The leases of a store in a bucket.
 
-    None ends with its process: a lease of `Store.lease` ends after a day at the latest, unless told otherwise.
+    None ends with its process: a lease of `Store.lease` ends after a day at the latest, unless it gets another time.
 
     Args:
         requests: the server.

@@ -105,7 +105,7 @@ class LeaseValue(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DefaultsValue(msgspec.Struct, frozen=True, kw_only=True):
-    """The times of collections that are told no others.
+    """The times of collections that get no others.
 
     Attributes:
         grace, ingest_age: see `CollectDefaults`; in microseconds.

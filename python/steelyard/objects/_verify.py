@@ -21,8 +21,6 @@ from steelyard.objects._requests import Requests
 
 __all__ = ("verify", "verify_all")
 
-_PIECE = 4 << 20
-
 
 async def verify(
     requests: Requests, blobs: Blobs, digest: Digest, *, quarantine: bool, on_progress: OnProgress | None
@@ -34,7 +32,7 @@ async def verify(
         async with ObjectReader(requests, digest, found) as reader, reader.stream() as stream:
             while True:
                 try:
-                    done += len(await stream.receive(_PIECE))
+                    done += len(await stream.receive())
                 except EndOfStream:
                     break
                 if on_progress is not None:

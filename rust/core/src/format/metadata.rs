@@ -28,10 +28,10 @@ pub(crate) const ACCEPTED_INDEX: &str = "accepted_index";
 /// The setting that says that a containerd collects this store's garbage.
 pub(crate) const FOREIGN_COLLECTOR: &str = "foreign_collector";
 
-/// The setting with the grace time of collections that are told no other, in ns.
+/// The setting with the grace time of collections that get no other, in ns.
 pub(crate) const GRACE: &str = "grace_ns";
 
-/// The setting with the age of abandoned ingests for collections that are told no other, in ns.
+/// The setting with the age of abandoned ingests for collections that get no other, in ns.
 pub(crate) const INGEST_AGE: &str = "ingest_age_ns";
 
 /// The setting that counts the collections.

@@ -274,7 +274,7 @@ impl Sweep {
 }
 
 /// Remove the files that an earlier collection has condemned; return whether there may be more. Never renamed back: since it was condemned,
-/// each client that was told "stored" got another file.
+/// each client whose put was acknowledged got another file.
 pub(super) fn clean(volume: &Volume, slice: &Slice<'_>) -> Result<bool> {
     for algorithm in Algorithm::ALL {
         let Some(dir) = volume.root.condemned(algorithm)? else { continue };

@@ -1,4 +1,4 @@
-//! The times of collections that are told no others: settings of the store, so that all who collect it use the same.
+//! The times of collections that get no others: settings of the store, so that all who collect it use the same.
 
 use crate::error::Result;
 use crate::format::metadata::{GRACE, INGEST_AGE};

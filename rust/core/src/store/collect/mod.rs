@@ -2,7 +2,7 @@
 //!
 //! | File | Does |
 //! | --- | --- |
-//! | `defaults.rs` | the times of collections that are told no others |
+//! | `defaults.rs` | the times of collections that get no others |
 //! | `start.rs` | refuses where it cannot be known which blobs are needed; begins |
 //! | `collection.rs` | the phases of a collection, in steps |
 //! | `mark.rs`, `marks.rs`, `documents.rs` | what roots keep, and what that names |
