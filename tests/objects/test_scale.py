@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from steelyard.objects import ObjectStore
-from steelyard.objects._layout import BLOBS, LABELS
+from steelyard.objects._layout import BLOBS
 from steelyard.objects._requests import Object
 
 from .bucket import Bucket, BucketRequests
@@ -59,27 +59,3 @@ async def test_a_walk_takes_the_memory_of_a_page(
         await walked(store, 2 * _PAGE, monkeypatch)
         few, many = [await walked(store, blobs, monkeypatch) for blobs in (2 * _PAGE, 8 * _PAGE)]
     assert many < 1.5 * few
-
-
-async def test_the_next_page_is_on_its_way_while_the_labels_of_one_are_read(
-    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[str] = []
-    is_next_asked = anyio.Event()
-
-    class Asked(Many):
-        async def page(self, prefix: str, *, after: str | None = None) -> tuple[list[Object], bool]:
-            asked.append(prefix)
-            if asked.count(BLOBS) == 2:
-                is_next_asked.set()
-            if prefix == LABELS:
-                await is_next_asked.wait()
-            return await super().page(prefix, after=after)
-
-    monkeypatch.setattr("steelyard.objects._store.Requests", lambda address, *_: Asked(bucket, address))
-    async with ObjectStore("s3://bucket", spool=tmp_path) as store:
-        asked.clear()
-        with anyio.fail_after(60):
-            await walked(store, 2 * _PAGE, monkeypatch)
-
-    assert sorted([BLOBS, BLOBS, LABELS, LABELS]) == sorted(asked)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Literal, TypeVar
 
 import msgspec
@@ -150,29 +149,14 @@ class Blobs:
         """Yield the matching blobs in the order of their digests; see `Manager.walk`. With `start`, only those after it."""
         chosen = await compiled(filters)
         pages = self._requests.pages(BLOBS, after=None if start is None else blob_key(start))
-        objects, infos = await pages.next(), list[Info]()
-
-        async def read_on() -> None:
-            nonlocal objects
-            objects = await pages.next()
-
-        async def read_labels(page: list[Object]) -> None:
-            nonlocal infos
-            infos = await self._infos_of(page)
-
-        while objects:
-            both: list[Callable[[], Awaitable[None]]] = [read_on, partial(read_labels, objects)]
-            await map_concurrently(both, lambda read: read(), concurrency=2)
+        while objects := await pages.next():
+            found = [(digest, each) for each in objects if (digest := digest_at(each.key)) is not None]
+            if not found:
+                continue
+            labels = await self._labels.between(label_name(found[0][0]), label_name(found[-1][0]))
+            infos = [_info(digest, each, labels.get(label_name(digest))) for digest, each in found]
             for info in await choose(chosen, infos, info_fields):
                 yield info
-
-    async def _infos_of(self, objects: Iterable[Object]) -> list[Info]:
-        """Return the infos of the blobs among the objects of a page, with their labels."""
-        found = [(digest, each) for each in objects if (digest := digest_at(each.key)) is not None]
-        if not found:
-            return []
-        labels = await self._labels.between(label_name(found[0][0]), label_name(found[-1][0]))
-        return [_info(digest, each, labels.get(label_name(digest))) for digest, each in found]
 
     async def delete(self, digest: Digest) -> None:
         """Delete a blob and its labels."""
