@@ -203,10 +203,10 @@ def serve(point: str, disk: Disk) -> None:
 
 
 def _leave_mounts(point: str) -> None:
-    """Have mounts of its own, without this disk, so that this process never unmounts the file system on it.
+    """Enter a mount namespace without this disk, so that this process never unmounts the file system on it.
 
-    The last process of a mount namespace unmounts, while it exits, what is left there. If that were this process, the kernel would
-    wait for its answer, for ever: it closes /dev/fuse only after that.
+    When the last process of a mount namespace exits, the kernel unmounts the remaining file systems before it closes /dev/fuse. If this
+    process were the last, the kernel would wait forever for its answer.
     """
     call(_libc().unshare, _CLONE_NEWNS)
     call(_libc().mount, None, b"/", None, ctypes.c_ulong(_MS_REC | _MS_PRIVATE), None)

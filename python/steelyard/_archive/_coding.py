@@ -31,7 +31,7 @@ _AHEAD = 8
 _ENOUGH = 4 << 20
 """With this much input, a hop takes no more of the source."""
 
-_JOINED = 256 << 10
+_JOIN_BELOW = 256 << 10
 """Smaller pieces of input are joined, so that each call has enough to do and its output is not mostly empty."""
 
 _MEMORY = 128 << 20
@@ -197,7 +197,7 @@ def _joined(pieces: deque[Buffer]) -> Buffer:
     """Take the next piece, or several small ones as one of at most `_PIECE` bytes."""
     first = pieces.popleft()
     size = memoryview(first).nbytes
-    if size >= _JOINED:
+    if size >= _JOIN_BELOW:
         return first
     parts = [first]
     while pieces and (size := size + memoryview(pieces[0]).nbytes) <= _PIECE:

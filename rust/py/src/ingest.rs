@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use pyo3::prelude::*;
 use steelyard_core::digest::Algorithm;
 use steelyard_core::error::{Error, Result as CoreResult};
-use steelyard_core::store::ingest::{self, COPIED, Pushed};
+use steelyard_core::store::ingest::{self, COPY_BELOW, Pushed};
 use steelyard_core::sys::ProcessBound;
 
 use crate::buffer::{Input, lasting};
@@ -112,7 +112,7 @@ impl Ingest {
     fn push(&self, data: &Bound<'_, PyAny>) -> Result<Option<bool>> {
         let input: Input<'_> = data.extract()?;
         let octets = input.as_slice();
-        let bytes = if octets.len() < COPIED { None } else { lasting(data, &input) };
+        let bytes = if octets.len() < COPY_BELOW { None } else { lasting(data, &input) };
         let pushed = match bytes {
             Some(bytes) => self.core()?.hold(bytes)?,
             None => self.core()?.push(octets)?,

@@ -64,7 +64,7 @@ use write_buffer::WriteBuffer;
 pub use budget::Lasting;
 pub use commit::Sealed;
 pub use copy::Source;
-pub use write_buffer::{COPIED, Notify, Pushed};
+pub use write_buffer::{COPY_BELOW, Notify, Pushed};
 
 /// The ingests of a store.
 pub struct Ingests {

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 pub(super) const FLUSH_UNIT: usize = 256 << 10;
 
 /// Fewer bytes are sooner copied than kept where they are.
-pub const COPIED: usize = 16 << 10;
+pub const COPY_BELOW: usize = 16 << 10;
 
 /// The most that is copied: it holds up an event loop.
 const MOST_COPIED: usize = 256 << 10;
@@ -101,7 +101,7 @@ impl WriteBuffer {
     /// Accept bytes as `push` does, but keep them by reference; a few are copied.
     pub(super) fn hold(&self, data: Lasting, now_ns: impl FnOnce() -> i64) -> Result<(Pushed, bool)> {
         let bytes = (*data).as_ref();
-        if bytes.len() < COPIED {
+        if bytes.len() < COPY_BELOW {
             return self.push(bytes, now_ns);
         }
         self.accept(bytes.len(), now_ns, |state| {

@@ -14,7 +14,7 @@ use crate::threads::both;
 const SHARED: usize = 4 << 20;
 
 /// Fewer bytes are hashed sooner than a pipeline is set up.
-const UNPIPED: u64 = 256 << 10;
+const PIPELINE_ABOVE: u64 = 256 << 10;
 
 /// The pages that a pass over a blob leaves in the page cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Blob {
     pub fn read_and_hash(&self, hasher: &mut MultiHasher, buffer: &mut [u8], offset: u64, job: &Job) -> Result<()> {
         let _user = HASHING.enter();
         self.check_range(offset, buffer.len())?;
-        let lent = if buffer.len() as u64 > UNPIPED { HASHING.lend() } else { None };
+        let lent = if buffer.len() as u64 > PIPELINE_ABOVE { HASHING.lend() } else { None };
         if lent.is_none() {
             for (index, piece) in buffer.chunks_mut(PIECE).enumerate() {
                 self.read_pieces(piece, offset + (index * PIECE) as u64, job)?;
@@ -72,7 +72,7 @@ impl Blob {
     /// Let the hashers see at most `most` bytes from `offset`; return how many: fewer at the end, or when cancelled.
     pub fn hash_at(&self, hasher: &mut MultiHasher, offset: u64, most: u64, job: &Job, cache: Cache) -> Result<u64> {
         let size = self.size().saturating_sub(offset).min(most);
-        if size <= UNPIPED {
+        if size <= PIPELINE_ABOVE {
             let mut buffer = vec![0; usize::try_from(size).unwrap_or_default()];
             self.read_some(&mut buffer, offset, cache)?;
             hasher.update(&buffer);
