@@ -90,10 +90,16 @@ class History:
         """Return the calls under way."""
         return [record for record in self.records if record.begun < at < record.ended]
 
+    def under_way(self, at: int) -> set[str]:
+        """Return the keys that calls under way change."""
+        return {change.key for record in self.pending(at) for change in record.changes}
+
     def _of(self, key: str) -> list[tuple[Record, Change]]:
         return self._changes.get(key, [])
 
 
 def content(seed: str, size: int) -> bytes:
-    """Return the bytes that a workload gave under that seed."""
+    """Return the bytes that a workload gave under that seed; `hex:` is followed by the bytes themselves."""
+    if seed.startswith("hex:"):
+        return bytes.fromhex(seed.removeprefix("hex:"))
     return random.Random(seed).randbytes(size)

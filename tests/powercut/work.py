@@ -21,7 +21,22 @@ from anyio import to_thread
 from powercut.history import Change, Record, content
 from steelyard import LocalStore
 
-__all__ = ("STORES", "WORKLOADS", "Work", "blob", "entry", "file", "ingest", "lease", "loose", "main", "name", "parts")
+__all__ = (
+    "STORES",
+    "WORKLOADS",
+    "Work",
+    "blob",
+    "digest_of",
+    "entry",
+    "file",
+    "ingest",
+    "lease",
+    "loose",
+    "main",
+    "name",
+    "parts",
+    "transfer",
+)
 
 STORES = ("store", "collected")
 """The stores on the disk. Only in the second one garbage is collected, by one workload."""
@@ -92,9 +107,13 @@ class Work:
 
 def blob(data_or_digest: bytes | str, labels: Mapping[str, str] | None, *during: Mapping[str, str] | None) -> Change:
     """Return the change of a blob of those bytes (by SHA-256) or of that digest; None: it is not stored."""
-    if isinstance(data_or_digest, bytes):
-        data_or_digest = f"sha256:{hashlib.sha256(data_or_digest).hexdigest()}"
-    return Change(f"blob:{data_or_digest}", None if labels is None else dict(labels), list(during))
+    digest = digest_of(data_or_digest) if isinstance(data_or_digest, bytes) else data_or_digest
+    return Change(f"blob:{digest}", None if labels is None else dict(labels), list(during))
+
+
+def digest_of(data: bytes) -> str:
+    """Return the SHA-256 digest of bytes."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def loose(data: bytes, labels: Mapping[str, str]) -> Change:
@@ -109,13 +128,12 @@ def lease(text: str, labels: Mapping[str, str] | None) -> Change:
 
 def entry(text: str, data: bytes, *, there: bool = True) -> Change:
     """Return the change of a blob in a lease."""
-    return Change(f"entry:{text} {blob(data, None).key.removeprefix('blob:')}", there or None)
+    return Change(f"entry:{text} {digest_of(data)}", there or None)
 
 
 def parts(document: bytes, *blobs: bytes) -> Change:
     """Return the blobs that a document names."""
-    key, *digests = (blob(data, None).key.removeprefix("blob:") for data in (document, *blobs))
-    return Change(f"parts:{key}", digests)
+    return Change(f"parts:{digest_of(document)}", [digest_of(data) for data in blobs])
 
 
 def name(text: str, digest: object) -> Change:
@@ -127,6 +145,11 @@ def ingest(ref: str, seed: str = "", size: int = 0, offset: int | None = None) -
     """Return the change of an ingest of `content(seed, size)` to that offset; without one, the ingest is gone."""
     value = None if offset is None else {"content": seed, "size": size, "offset": offset}
     return Change(f"ingest:{ref}", value)
+
+
+def transfer(ref: str, data: bytes) -> Change:
+    """Return the change of an ingest that a call makes of those bytes and commits: a part of it may be there meanwhile."""
+    return Change(f"ingest:{ref}", None, [{"content": f"hex:{data.hex()}", "size": len(data), "offset": 0}])
 
 
 def file(disk: Path, path: Path, data: bytes | None = None) -> Change:

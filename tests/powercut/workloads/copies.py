@@ -6,7 +6,8 @@ import json
 
 from support.make_images import MANIFEST, manifest_of, named
 
-from powercut.work import Work, blob, name, parts
+from powercut.history import Change
+from powercut.work import Work, blob, digest_of, name, parts, transfer
 from steelyard import Descriptor, Digest, LocalStore, copy
 from steelyard.images import convert
 
@@ -48,8 +49,9 @@ async def copied(work: Work, source: LocalStore, blobs: list[bytes], text: str) 
         async with store.lease() as leased:
             for data in blobs:
                 begun = work.position()
-                done = await copy(source, blob(data, None).key.removeprefix("blob:"), leased)
-                work.acknowledged(begun, blob(data, {}), *([parts(data, *blobs[:-1])] if data == blobs[-1] else []))
+                done = await copy(source, digest_of(data), leased)
+                named = [parts(data, *blobs[:-1])] if data == blobs[-1] else []
+                work.acknowledged(begun, blob(data, {}), copying(data), *named)
             begun = work.position()
             target = Descriptor(media_type=DOCKER_MANIFEST, digest=done.digest, size=len(blobs[-1]))
             await leased.images.create(text, target)
@@ -66,7 +68,7 @@ async def copied(work: Work, source: LocalStore, blobs: list[bytes], text: str) 
 async def copied_by_command(work: Work, blobs: list[bytes], labels: dict[str, str]) -> None:
     """Copy blobs by the command, whose lease ends with it: a name keeps the image that was named before it was there."""
     text = "example.com/copied/by-command:1"
-    (target, *_), source = [blob(data, None).key.removeprefix("blob:") for data in reversed(blobs)], work.root
+    target, source = digest_of(blobs[-1]), work.root
     work.use("collected")
     async with work.store() as store:
         begun = work.position()
@@ -75,7 +77,12 @@ async def copied_by_command(work: Work, blobs: list[bytes], labels: dict[str, st
         )
         work.acknowledged(begun, name(text, target), parts(blobs[-1], *blobs[:-1]))
     # The name keeps the manifest and what it names, once the manifest is there.
-    digests = [target, *(blob(data, None).key.removeprefix("blob:") for data in blobs[:-1])]
+    digests = [target, *map(digest_of, blobs[:-1])]
     begun = work.position()
     await work.command("cp", "--with-labels", source, work.root, *digests)
-    work.acknowledged(begun, *(blob(data, labels) for data in blobs))
+    work.acknowledged(begun, *(blob(data, labels) for data in blobs), *map(copying, blobs))
+
+
+def copying(data: bytes) -> Change:
+    """Return the change of the ingest of a copy."""
+    return transfer(f"copy-{digest_of(data)}", data)

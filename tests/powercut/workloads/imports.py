@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from support.make_archives import layout, one_image, tar
 
-from powercut.work import Work, blob, name
+from powercut.work import Work, blob, digest_of, name, transfer
 from steelyard.images import import_images
 
 
@@ -23,6 +23,6 @@ async def run(work: Work) -> None:
                 await import_images(store, archive)
         at = work.position()
         async with work.store() as store:
-            kept = [blob(data, (await store.info(blob(data, None).key.removeprefix("blob:"))).labels) for data in blobs]
-        target = blob(manifest, None).key.removeprefix("blob:")
-        work.acknowledged(begun, *kept, name(text, target), at=at)
+            kept = [blob(data, (await store.info(digest_of(data))).labels) for data in blobs]
+        ingests = [transfer(f"import-{digest_of(data)}", data) for data in blobs]
+        work.acknowledged(begun, *kept, *ingests, name(text, digest_of(manifest)), at=at)

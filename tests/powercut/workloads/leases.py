@@ -9,7 +9,7 @@ from contextlib import aclosing
 from datetime import timedelta
 
 from powercut.history import Change
-from powercut.work import Work, blob, entry, ingest, lease, loose
+from powercut.work import Work, blob, digest_of, entry, ingest, lease, loose
 from steelyard import LocalStore
 
 DAY = timedelta(days=1)
@@ -102,7 +102,3 @@ async def by_command(work: Work) -> None:
 def gone(text: str, held: list[tuple[bytes, dict[str, str]]]) -> list[Change]:
     """Return the changes of what a lease protected, when it ends."""
     return [change for data, labels in held for change in (entry(text, data, there=False), loose(data, labels))]
-
-
-def digest_of(data: bytes) -> str:
-    return blob(data, None).key.removeprefix("blob:")

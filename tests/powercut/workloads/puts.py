@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 
-from powercut.work import Work, blob
+from powercut.work import Work, blob, digest_of
 from steelyard import LocalStore
 
 
@@ -35,7 +35,7 @@ async def run(work: Work) -> None:
 async def delete(work: Work, store: LocalStore, data: bytes, labels: dict[str, str]) -> None:
     change = blob(data, None, {}, labels)
     begun = work.position()
-    await store.delete(change.key.removeprefix("blob:"))
+    await store.delete(digest_of(data))
     work.acknowledged(begun, change)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from powercut.history import Change
-from powercut.work import Work, blob
+from powercut.work import Work, blob, digest_of
 from steelyard import DataCorrupt, LocalStore
 
 
@@ -27,7 +27,7 @@ async def run(work: Work) -> None:
 async def quarantine(work: Work, store: LocalStore, data: bytes, *, by_all: bool) -> None:
     """Damage a blob, and have it found."""
     change = blob(data, None, {})
-    digest = change.key.removeprefix("blob:")
+    digest = digest_of(data)
     begun = work.position()
     damage(store, digest, data, work.chance.randrange(len(data)))
     if by_all:

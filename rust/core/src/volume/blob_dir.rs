@@ -3,8 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::access_time::named_by_ns;
 use super::kept::KeptListing;
@@ -22,15 +22,15 @@ pub struct BlobDir {
     linked: AtomicBool,
     /// When the last sync that succeeded began: older names survive a power loss.
     synced_ns: AtomicI64,
-    /// See [`Sys::naming`].
-    naming: OnceLock<Naming>,
+    /// See [`Sys::naming`]; the root asks once for all its directories.
+    naming: Arc<OnceLock<Naming>>,
     names: KeptListing,
 }
 
 impl BlobDir {
-    pub(super) fn new(fd: Fd, path: PathBuf) -> Self {
+    pub(super) fn new(fd: Fd, path: PathBuf, naming: Arc<OnceLock<Naming>>) -> Self {
         let (linked, synced_ns) = (AtomicBool::new(false), AtomicI64::new(i64::MIN));
-        Self { fd, path, linked, synced_ns, naming: OnceLock::new(), names: KeptListing::default() }
+        Self { fd, path, linked, synced_ns, naming, names: KeptListing::default() }
     }
 
     /// The directory.

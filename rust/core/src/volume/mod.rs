@@ -9,7 +9,7 @@
 //! | `publish.rs` | the way by which all bytes become blobs |
 //! | `blob.rs` | the bytes of blobs |
 //! | `access_time.rs`, `last_use.rs` | when a blob was last used |
-//! | `remove.rs`, `quarantine.rs` | delete; damaged copies |
+//! | `remove.rs`, `removed.rs`, `quarantine.rs` | delete; names that are removed; damaged copies |
 //! | `meta/`, `labels.rs`, `images.rs` | what is known of blobs, and image names |
 //! | `leases.rs`, `own_leases.rs`, `protect.rs` | what garbage collection must not remove |
 //! | `foreign.rs` | another program that collects garbage |
@@ -39,6 +39,7 @@ mod protect;
 mod publish;
 pub mod quarantine;
 mod remove;
+pub(crate) mod removed;
 mod reserve;
 mod root;
 mod staged;

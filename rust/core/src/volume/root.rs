@@ -9,14 +9,14 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, Result};
 use crate::format::containerd;
 use crate::format::marker::COLLECTED;
 use crate::format::names::{BLOBS, BLOBS_MODE, CONDEMNED, INGESTS, PRIVATE_DIR_MODE, QUARANTINE, TMP};
-use crate::sys::{Fd, Sys, missing};
+use crate::sys::{Fd, Naming, Sys, missing};
 use crate::volume::blob_dir::BlobDir;
 use crate::volume::meta::Origin;
 
@@ -29,6 +29,8 @@ pub struct Root {
     blobs: Option<Fd>,
     /// None in a read-only store that has none.
     ingests: Option<Fd>,
+    /// See [`Sys::naming`].
+    naming: Arc<OnceLock<Naming>>,
     /// The directories of the algorithms, opened when first needed, in the order of `Algorithm::ALL`.
     blob_dirs: Mutex<[Option<Arc<BlobDir>>; Algorithm::ALL.len()]>,
     new: bool,
@@ -54,8 +56,8 @@ impl Root {
         let marked = found.is_some();
         let collected = AtomicBool::new(found.is_some_and(|marker| marker.format >= COLLECTED));
         let (blob_dirs, new) = (Mutex::default(), !marked);
-        let (blobs, ingests) = (None, None);
-        let mut root = Self { sys, path, dir, blobs, ingests, blob_dirs, new, adopted: false, collected };
+        let (blobs, ingests, naming) = (None, None, Arc::default());
+        let mut root = Self { sys, path, dir, blobs, ingests, naming, blob_dirs, new, adopted: false, collected };
         if read_only {
             root.blobs = root.find_dir(root.dir(), BLOBS)?;
             root.ingests = root.find_dir(root.dir(), INGESTS)?;
@@ -175,6 +177,11 @@ impl Root {
         self.ingests.as_ref().map(AsFd::as_fd)
     }
 
+    /// The syncs that are needed after a name has changed; everything, if that is unknown.
+    pub(crate) fn naming(&self) -> Naming {
+        *self.naming.get_or_init(|| self.sys.naming(self.dir()).unwrap_or(Naming::Everything))
+    }
+
     /// The path of the directory of all ingests.
     pub fn ingests_path(&self) -> PathBuf {
         self.path.join(INGESTS)
@@ -223,7 +230,8 @@ impl Root {
                     }
                 }
             };
-            dirs[index] = fd.map(|fd| Arc::new(BlobDir::new(fd, self.path.join(BLOBS).join(name))));
+            let path = || self.path.join(BLOBS).join(name);
+            dirs[index] = fd.map(|fd| Arc::new(BlobDir::new(fd, path(), Arc::clone(&self.naming))));
         }
         let Some(dir) = &dirs[index] else {
             return Ok(None);

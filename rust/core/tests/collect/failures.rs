@@ -1,11 +1,12 @@
 //! System calls that fail, and the order of those that make things durable.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 
 use steelyard_core::digest::Digest;
 use steelyard_core::store::Store;
-use steelyard_core::sys::{Around, Call, Fault, Faulty, Layer, Linux, Op};
+use steelyard_core::sys::{Around, Call, Fault, Faulty, Layer, Linux, Naming, Op, Sys};
 
 use crate::common::Scratch;
 use crate::support::{NOW, collect, image, name, run, sorted, stored};
@@ -87,4 +88,8 @@ fn a_document_is_gone_for_good_before_a_blob_that_it_names_and_before_its_file_i
         assert!(syncs(place(Op::Rename, layer), place(Op::Unlink, layer)) >= 2, "{noted:?}");
     }
     assert!(syncs(gone, place(Op::Unlink, &manifest)) >= 2, "{noted:?}");
+    // Where an inode may be used again before the removal of its name is durable, that is synced too.
+    let naming = Linux.naming(std::fs::File::open(&scratch.path).unwrap().as_fd()).unwrap();
+    let removed = [&manifest, &one, &two].map(|digest| place(Op::Unlink, digest)).into_iter().max().unwrap();
+    assert_eq!(usize::from(naming == Naming::Everything), syncs(removed, noted.len()), "{noted:?}");
 }

@@ -13,11 +13,12 @@ use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, Result, is_limit};
 use crate::format::names::condemned_name;
 use crate::model::Removal;
-use crate::sys::{Fd, missing};
+use crate::sys::Fd;
 use crate::volume::Volume;
 use crate::volume::events::{Report, done};
 use crate::volume::lock::DigestLock;
 use crate::volume::meta::Checked;
+use crate::volume::removed::Removed;
 use crate::waiting::Patience;
 
 /// The most blobs that are condemned in one transaction.
@@ -43,6 +44,8 @@ pub(super) struct Sweep {
     /// The condemned blobs, by their places in the garbage.
     places: Vec<usize>,
     dirs: [Option<Fd>; Algorithm::ALL.len()],
+    /// The files that were removed from `dirs`.
+    removed: [Removed; Algorithm::ALL.len()],
     unsynced: [bool; Algorithm::ALL.len()],
     /// The lowest level of a blob whose new name is not synced.
     lowest: Option<usize>,
@@ -63,7 +66,9 @@ impl Sweep {
     pub fn new(number: u64, marking: Marking) -> Self {
         let (garbage, dirs) = (Garbage::default(), Default::default());
         let (limit, lowest, places, unsynced, reports) = (None, None, Vec::new(), Default::default(), Vec::new());
-        Self { number, marking, garbage, limit, bytes: 0, tries: 0, seen: 0, places, dirs, unsynced, lowest, reports }
+        let removed = Algorithm::ALL.map(|_| Removed::new(marking.volume.root.naming()));
+        let (bytes, tries, seen) = (0, 0, 0);
+        Self { number, marking, garbage, limit, bytes, tries, seen, places, dirs, removed, unsynced, lowest, reports }
     }
 
     /// Condemn the next blobs; false when no more may go, or when the disk is full and the condemned ones have to make room.
@@ -257,19 +262,37 @@ impl Sweep {
     }
 
     /// Remove the file of that condemned blob; None at the end.
-    pub fn remove(&self, next: usize) -> Result<Option<Found>> {
-        let Some(piece) = self.places.get(next).map(|place| self.garbage.pieces[*place]) else { return Ok(None) };
+    pub fn remove(&mut self, next: usize) -> Result<Option<Found>> {
+        let Some(piece) = self.places.get(next).map(|place| self.garbage.pieces[*place]) else {
+            self.settle()?;
+            return Ok(None);
+        };
         let digest = self.marking.marks.digest(piece.number);
-        let volume = &self.marking.volume;
-        if let Some(dir) = &self.dirs[index_of(digest.algorithm())] {
+        let (volume, at) = (&self.marking.volume, index_of(digest.algorithm()));
+        if let Some(dir) = &self.dirs[at] {
             let name = condemned_name(&digest, self.number);
-            // DURABILITY: not synced; what a power cut brings back is removed by the next collection.
-            match volume.sys.unlink(dir.as_fd(), &name) {
-                Err(error) if missing(&error) => {}
-                other => other.at("unlink", || volume.path().join(&name))?,
-            }
+            // DURABILITY: what a power cut brings back is removed by the next collection.
+            let removed = self.removed[at].unlink(volume.sys.as_ref(), dir.as_fd(), &name);
+            removed.at("unlink", || volume.path().join(&name))?;
         }
         Ok(Some(Found { digest, size: piece.size, since_ns: piece.since_ns, goes: true }))
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        let volume = &self.marking.volume;
+        for (removed, dir) in self.removed.iter_mut().zip(&self.dirs) {
+            if let Some(dir) = dir {
+                removed.settle(volume.sys.as_ref(), dir.as_fd()).at("fsync", || volume.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Sweep {
+    fn drop(&mut self) {
+        // A collection that ends early; a failure changes no promise.
+        self.settle().ok();
     }
 }
 
@@ -296,16 +319,15 @@ pub(super) fn clean(volume: &Volume, slice: &Slice<'_>) -> Result<bool> {
             volume.sys.sync_dir(dir.as_fd()).at("fsync", path)?;
             blobs.sync(volume.sys.as_ref())?;
         }
+        let mut removed = Removed::new(volume.root.naming());
         for name in names {
             // DURABILITY: as in `remove`.
-            match volume.sys.unlink(dir.as_fd(), &name) {
-                Err(error) if missing(&error) => {}
-                other => other.at("unlink", path)?,
-            }
+            removed.unlink(volume.sys.as_ref(), dir.as_fd(), &name).at("unlink", || path().join(&name))?;
             if slice.is_over() {
                 break;
             }
         }
+        removed.settle(volume.sys.as_ref(), dir.as_fd()).at("fsync", path)?;
         return Ok(true);
     }
     Ok(false)

@@ -9,7 +9,7 @@ use crate::error::{At, Error, Result};
 use crate::format::names::{DATA, PRIVATE_DIR_MODE, PRIVATE_MODE, STATE, ingest_name};
 use crate::format::state::{Header, Holder, Layout, SIZE_LIMIT, Slot, State};
 use crate::sys::found;
-use crate::sys::{Fd, FileKind, Stat, Sys, read_full_at, write_all_at};
+use crate::sys::{Fd, FileKind, Naming, Stat, Sys, read_full_at, write_all_at};
 use crate::volume::{FileLease, Volume};
 
 /// Where ingests live.
@@ -18,6 +18,7 @@ pub(super) struct Place<'a> {
     /// The directory `ingest`.
     pub(super) dir: BorrowedFd<'a>,
     pub(super) path: PathBuf,
+    volume: &'a Volume,
 }
 
 /// The state under an ingest's name.
@@ -73,7 +74,7 @@ impl<'a> Place<'a> {
     pub(super) fn find_in(volume: &'a Volume) -> Option<Self> {
         let dir = volume.root.ingests()?;
         let (sys, path) = (volume.sys.as_ref(), volume.root.ingests_path());
-        Some(Self { sys, dir, path })
+        Some(Self { sys, dir, path, volume })
     }
 
     /// Look at an ingest without changing anything.
@@ -171,13 +172,28 @@ impl<'a> Place<'a> {
     }
 
     /// Remove whatever there is under an ingest's name. The data goes first: without it, the rest is garbage.
+    ///
+    /// A power cut may bring it back, whole or in part, but never with something else in it.
     pub(super) fn remove(&self, name: &str) -> Result<()> {
+        self.remove_and(name, || match self.volume.root.naming() {
+            Naming::Everything => self.sync(),
+            Naming::Directory | Naming::File => Ok(()),
+        })
+    }
+
+    /// Do the same; on return it survives a power loss.
+    pub(super) fn remove_durably(&self, name: &str) -> Result<()> {
+        self.remove_and(name, || self.sync())
+    }
+
+    fn remove_and(&self, name: &str, sync: impl FnOnce() -> Result<()>) -> Result<()> {
         let path = || self.path.join(name);
         let dir = match self.sys.open_dir(self.dir, name) {
             Ok(dir) => dir,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return sync(),
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTDIR | libc::ELOOP)) => {
-                return self.sys.unlink(self.dir, name).at("unlink", path);
+                self.sys.unlink(self.dir, name).at("unlink", path)?;
+                return sync();
             }
             Err(error) => return Err(error).at("open", path),
         };
@@ -186,7 +202,9 @@ impl<'a> Place<'a> {
             found(self.sys.unlink(dir.as_fd(), &entry.name)).at("unlink", || path().join(&entry.name))?;
         }
         found(self.sys.rmdir(self.dir, name)).at("rmdir", path)?;
-        Ok(())
+        // DURABILITY: before the directory is closed, and its inode is free for others: a power cut could bring the name back, with
+        // the directory of another ingest or of blobs behind it.
+        sync()
     }
 
     /// Make the removal or making of ingests durable.

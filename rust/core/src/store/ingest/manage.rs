@@ -55,7 +55,7 @@ impl Ingests {
         let name = ingest_name(ref_);
         let open = self.live.get(ref_);
         if let Some(backing) = open.map(|ingest| ingest.fence()).transpose()?.flatten() {
-            let result = place.remove(&name).and_then(|()| place.sync());
+            let result = place.remove_durably(&name);
             if result.is_ok() {
                 self.volume.leave_ingest(lease, ref_);
             }
@@ -69,8 +69,7 @@ impl Ingests {
         let _lock = self.take_ref(ref_)?;
         match place.find(&name)? {
             Found::Whole(_) => {
-                place.remove(&name)?;
-                place.sync()?;
+                place.remove_durably(&name)?;
                 self.volume.leave_ingest(lease, ref_);
                 Ok(())
             }
@@ -99,8 +98,7 @@ impl Ingests {
             Found::Absent | Found::Garbage(_) => false,
         };
         if is_same {
-            place.remove(&name)?;
-            place.sync()?;
+            place.remove_durably(&name)?;
         }
         Ok(is_same)
     }

@@ -13,7 +13,8 @@
 //! | `mmap`, `munmap` | mappings are known that may need room for each change (btrfs), so that [`prepare_mappings`] finds them |
 //! | `lstat` | `/proc/self/fd/N` counts as the directory it leads to, so that SQLite does not resolve it to a path that is too long |
 //! | `sleep` | none where a lock was refused: SQLite would try for ten seconds |
-//! | `unlink` | the blocks of a log are not free for others before its name is durably gone |
+//! | `open` | the inode of a new log is durable before its name: see `log.rs` |
+//! | `unlink` | the inode and the blocks of a log are not free for others before its name is durably gone |
 //!
 //! A failed `fsync` has no entry in SQLite's table; its number comes from SQLite's own log of errors.
 //!
@@ -26,24 +27,23 @@
 #![allow(clippy::disallowed_methods, reason = "a part of the module that makes the calls")]
 
 mod failure;
+mod log;
 mod mappings;
 mod mutexes;
 
 use std::cell::Cell;
-use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
-use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::os::fd::{BorrowedFd, IntoRawFd};
 use std::sync::Once;
 use std::time::Duration;
 use std::{io, mem, ptr, thread};
 
 use libc::{off_t, size_t, ssize_t};
 use rusqlite::ffi;
-use rustix::fs::{self, CWD, MemfdFlags, Mode, OFlags};
+use rustix::fs::{self, MemfdFlags};
 
-use super::{Process, mark, promise, unmark};
-use crate::format::names::{SHM_SUFFIX, WAL_SUFFIX};
+use super::{Process, mark, unmark};
+use crate::format::names::SHM_SUFFIX;
 use failure::{keep, kept, set_errno, set_lock_failure};
 
 pub use failure::{failure, forget_failure, lock_failure, set_failure};
@@ -135,6 +135,10 @@ unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: c_int) -> c_i
     let name = unsafe { CStr::from_ptr(path) };
     if found >= 0 {
         mark(found);
+        if flags & libc::O_CREAT != 0 && log::is_log(name) {
+            // SAFETY: SQLite's file, which has just been opened.
+            log::settle_new(unsafe { BorrowedFd::borrow_raw(found) }).ok();
+        }
     }
     let missing = found < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ENOENT);
     if missing
@@ -259,29 +263,15 @@ fn is_descriptor(path: &[u8]) -> bool {
 unsafe extern "C" fn unlink(path: *const c_char) -> c_int {
     // SAFETY: SQLite's path is a C string that outlives the call.
     let name = unsafe { CStr::from_ptr(path) };
-    let held = name.to_bytes().ends_with(WAL_SUFFIX.as_bytes()).then(|| hold_blocks(name).ok().flatten()).flatten();
+    let removal = log::is_log(name).then(|| log::Removal::begin(name).ok().flatten()).flatten();
     // SAFETY: as above.
     let result = kept(unsafe { libc::unlink(path) }, &-1);
     if result == 0
-        && let Some((_file, dir)) = held
+        && let Some(removal) = removal
     {
-        // DURABILITY: before the file is closed, and its blocks with it are free for others. Otherwise a power cut could
-        // bring the name back with bytes of others behind it: SQLite would then apply the first part of an old log.
-        fs::fsync(dir).ok();
+        removal.finish().ok();
     }
     result
-}
-
-/// Open a file and its directory, where freed blocks may be used again before the removal of a name is durable.
-fn hold_blocks(path: &CStr) -> io::Result<Option<(OwnedFd, OwnedFd)>> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let file = fs::openat(CWD, path, flags, Mode::empty())?;
-    if promise::removes_before_reuse(file.as_fd())? {
-        return Ok(None);
-    }
-    let above = Path::new(OsStr::from_bytes(path.to_bytes())).parent().unwrap_or(Path::new("."));
-    let dir = fs::openat(CWD, above, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    Ok(Some((file, dir)))
 }
 
 #[cfg(test)]

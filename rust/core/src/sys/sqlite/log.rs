@@ -1,0 +1,58 @@
+//! The name of SQLite's log on a file system that writes names, inodes and blocks in any order (ext4 without a journal).
+//!
+//! There a power cut may bring the name of a removed log back, with an inode that another file has by then; and it may leave the
+//! name of a new log with the inode that an older file had. SQLite would take either for its log, if it is one of this store or of
+//! another, and apply it up to its first damaged frame.
+
+use std::ffi::{CStr, OsStr};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{self, CWD, Mode, OFlags};
+
+use super::super::promise;
+use crate::format::names::WAL_SUFFIX;
+
+/// Whether a path is that of a log.
+pub(super) fn is_log(path: &CStr) -> bool {
+    path.to_bytes().ends_with(WAL_SUFFIX.as_bytes())
+}
+
+/// Make the inode of a new log durable.
+pub(super) fn settle_new(file: BorrowedFd<'_>) -> io::Result<()> {
+    if fs::fstat(file)?.st_size > 0 || promise::removes_before_reuse(file)? {
+        return Ok(());
+    }
+    // DURABILITY: before a sync of the directory, which any other call may make, writes the name.
+    Ok(fs::fsync(file)?)
+}
+
+/// A log whose name is being removed. While it is open, its inode and its blocks are not free for others.
+pub(super) struct Removal {
+    file: OwnedFd,
+    dir: OwnedFd,
+}
+
+impl Removal {
+    /// Open a log and its directory, if the file system needs that.
+    pub fn begin(path: &CStr) -> io::Result<Option<Self>> {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = fs::openat(CWD, path, flags, Mode::empty())?;
+        if promise::removes_before_reuse(file.as_fd())? {
+            return Ok(None);
+        }
+        let above = Path::new(OsStr::from_bytes(path.to_bytes())).parent().unwrap_or(Path::new("."));
+        let dir = fs::openat(CWD, above, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Some(Self { file, dir }))
+    }
+
+    /// Make durable that the name is gone, and that the inode holds no log: the next file may get its number.
+    pub fn finish(self) -> io::Result<()> {
+        // DURABILITY: both before the file is closed.
+        fs::ftruncate(&self.file, 0)?;
+        fs::fsync(&self.file)?;
+        Ok(fs::fsync(&self.dir)?)
+    }
+}
