@@ -175,19 +175,18 @@ impl<'a> Place<'a> {
     ///
     /// A power cut may bring it back, whole or in part, but never with something else in it.
     pub(super) fn remove(&self, name: &str) -> Result<()> {
-        self.remove_and(name, || match self.volume.root.naming() {
-            Naming::Everything => self.sync(),
-            Naming::Directory | Naming::File => Ok(()),
-        })
+        self.remove_and_sync(name, false)
     }
 
     /// Do the same; on return it survives a power loss.
     pub(super) fn remove_durably(&self, name: &str) -> Result<()> {
-        self.remove_and(name, || self.sync())
+        self.remove_and_sync(name, true)
     }
 
-    fn remove_and(&self, name: &str, sync: impl FnOnce() -> Result<()>) -> Result<()> {
+    fn remove_and_sync(&self, name: &str, durably: bool) -> Result<()> {
         let path = || self.path.join(name);
+        let reuses = self.volume.root.naming() == Naming::Everything;
+        let sync = || if durably || reuses { self.sync() } else { Ok(()) };
         let dir = match self.sys.open_dir(self.dir, name) {
             Ok(dir) => dir,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return sync(),
@@ -202,8 +201,11 @@ impl<'a> Place<'a> {
             found(self.sys.unlink(dir.as_fd(), &entry.name)).at("unlink", || path().join(&entry.name))?;
         }
         found(self.sys.rmdir(self.dir, name)).at("rmdir", path)?;
-        // DURABILITY: before the directory is closed, and its inode is free for others: a power cut could bring the name back, with
-        // the directory of another ingest or of blobs behind it.
+        if reuses {
+            // DURABILITY: this and its name, before the directory is closed: then its inode and block are free for others. A power cut
+            // could bring it back with the names of another directory in it. Where that cannot be done, nothing is lost without a cut.
+            self.sys.sync_dir(dir.as_fd()).ok();
+        }
         sync()
     }
 

@@ -1,19 +1,17 @@
 //! Every system call of every way to change the store fails once, and from then on; each time the store stays whole.
-#![allow(clippy::disallowed_methods, reason = "tests look at the disk")]
-
-mod common;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use common::{SHA256, Scratch, sha256};
 use steelyard_core::digest::Digest;
 use steelyard_core::error::{Error, Result};
 use steelyard_core::model::Labels;
 use steelyard_core::store::Store;
 use steelyard_core::sys::{Fault, Faulty, Linux, Op};
+
+use crate::common::{SHA256, Scratch, sha256};
 
 const BYTES: &[u8] = b"the bytes of the blob";
 

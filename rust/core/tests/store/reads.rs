@@ -1,7 +1,4 @@
 //! Reading many bytes at once: in bulk, verified, as a stream that reads ahead; and files that are stored already.
-#![allow(clippy::disallowed_methods, reason = "the tests look at the disk themselves")]
-
-mod common;
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;
@@ -10,7 +7,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{SHA256, Scratch, sha256};
 use steelyard_core::digest::{Algorithm, Digest};
 use steelyard_core::error::{Error, Result};
 use steelyard_core::hash::Hasher;
@@ -19,6 +15,8 @@ use steelyard_core::pipe::MultiHasher;
 use steelyard_core::store::Store;
 use steelyard_core::sys::{Fault, Faulty, Linux};
 use steelyard_core::volume::blob::{Blob, Cache, Stream};
+
+use crate::common::{SHA256, Scratch, sha256};
 
 const MIB: usize = 1 << 20;
 

@@ -1,17 +1,15 @@
 //! Events come after their changes are durable.
-#![allow(clippy::disallowed_methods, reason = "tests look at the disk")]
-
-mod common;
 
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use common::{SHA256, Scratch};
 use steelyard_core::filter::Filter;
 use steelyard_core::model::{EventKind, Labels};
 use steelyard_core::store::{Options, Store};
 use steelyard_core::sys::{Around, Call, Layer, Linux, Op};
 use steelyard_core::volume::events::{Item, Subscription};
+
+use crate::common::{SHA256, Scratch};
 
 const HOUR_NS: i64 = 3_600_000_000_000;
 
@@ -85,7 +83,7 @@ fn a_change_that_is_not_durable_has_no_event() {
     store.put(b"data", SHA256, None, None).unwrap_err();
     assert_eq!(layer.around.taken(), []);
     *layer.around.fails.lock().unwrap() = false;
-    store.volume().delete(&common::sha256(b"data")).unwrap();
+    store.volume().delete(&crate::common::sha256(b"data")).unwrap();
 
     // The report of the failed put does not hold this one back.
     assert_eq!(layer.around.taken(), [EventKind::Deleted]);

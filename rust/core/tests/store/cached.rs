@@ -1,7 +1,4 @@
 //! Bytes that are returned at once, because the kernel has them in memory, and bytes that need a call that may wait.
-#![allow(clippy::disallowed_methods, reason = "tests look at the disk")]
-
-mod common;
 
 use std::fs;
 use std::io::IoSliceMut;
@@ -9,12 +6,13 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::Arc;
 
-use common::{SHA256, Scratch, sha256};
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{ReadWriteFlags, preadv2};
 use steelyard_core::error::Error;
 use steelyard_core::sys::{Fault, Faulty, Linux, Op};
 use steelyard_core::volume::blob::Blob;
+
+use crate::common::{SHA256, Scratch, sha256};
 
 /// Whether the file system says what it has in memory; tmpfs does not, and there every read is left to a call that may wait.
 fn tells(blob: &Blob) -> bool {

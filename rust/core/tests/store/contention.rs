@@ -1,14 +1,12 @@
 //! Many threads and two stores change the same few blobs at once.
-#![allow(clippy::disallowed_methods, reason = "tests look at the disk")]
-
-mod common;
 
 use std::fs;
 use std::thread;
 
-use common::{SHA256, Scratch, sha256};
 use steelyard_core::error::Error;
 use steelyard_core::store::Store;
+
+use crate::common::{SHA256, Scratch, sha256};
 
 const ROUNDS: usize = 60;
 

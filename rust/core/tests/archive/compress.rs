@@ -1,5 +1,4 @@
 //! Compression: what goes in comes out, whatever way it is cut; what is broken is refused.
-#![allow(missing_docs, reason = "names of tests are claims")]
 
 use std::time::Instant;
 

@@ -1,18 +1,14 @@
 //! Everything acknowledged was made durable first: the order of the system calls, step by step.
-#![allow(clippy::disallowed_methods, reason = "tests look at the disk")]
-
-mod common;
-#[path = "common/recorder.rs"]
-mod recorder;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
-use common::{SHA256, Scratch, sha256};
-use recorder::{Event, Recorder, assert_durable, changes, recorder};
 use steelyard_core::store::{Options, Store};
 use steelyard_core::sys::Op;
+
+use crate::common::{SHA256, Scratch, sha256};
+use crate::recorder::{Event, Recorder, assert_durable, changes, recorder};
 
 /// Open a store over a recorder, and forget what opening did.
 fn open(scratch: &Scratch) -> (Arc<Store>, Arc<Recorder>) {

@@ -1,7 +1,4 @@
 //! Roots that a careless or hostile hand has prepared.
-#![allow(clippy::disallowed_methods, reason = "tests look at the disk")]
-
-mod common;
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
@@ -9,10 +6,11 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
 
-use common::{SHA256, Scratch, sha256};
 use steelyard_core::error::{Error, Result};
 use steelyard_core::store::{Options, Store};
 use steelyard_core::sys::{Fault, Faulty, Linux, Op};
+
+use crate::common::{SHA256, Scratch, sha256};
 
 fn read_only() -> Options {
     Options { read_only: true, ..Options::default() }

@@ -1,17 +1,15 @@
 //! Blobs in and out of a store on a real file system.
-#![allow(clippy::disallowed_methods, reason = "tests look at the disk")]
-
-mod common;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::thread;
 
-use common::{SHA256, Scratch, sha256};
 use steelyard_core::digest::Algorithm;
 use steelyard_core::error::Error;
 use steelyard_core::model::Labels;
 use steelyard_core::store::{Options, Stats, Store};
+
+use crate::common::{SHA256, Scratch, sha256};
 
 fn mode(path: &std::path::Path) -> u32 {
     fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777

@@ -1,7 +1,4 @@
 //! The last use of a blob: when it is recorded, what it costs, and what it must not change.
-#![allow(clippy::disallowed_methods, reason = "the tests look at the disk themselves")]
-
-mod common;
 
 use std::fs::{File, FileTimes};
 use std::io;
@@ -10,12 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use common::{SHA256, Scratch, sha256};
 use steelyard_core::digest::Digest;
 use steelyard_core::error::Error;
 use steelyard_core::pipe::Job;
 use steelyard_core::store::Store;
 use steelyard_core::sys::{Around, Call, Layer, Linux, Op, Stat};
+
+use crate::common::{SHA256, Scratch, sha256};
 
 const HOURS: Duration = Duration::from_secs(2 * 3600);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -182,7 +180,7 @@ fn a_recorded_use_leaves_a_durable_name_durable() {
     let texts: Vec<_> = (0..100).map(|number| format!("known {number}")).collect();
     let digests: Vec<_> = texts.iter().map(|text| fixture.put(text)).collect();
     fixture.pass(&digests);
-    let other = fixture.scratch.open();
+    let other = fixture.scratch.open_with(Arc::clone(&fixture.sys) as _).unwrap();
     fixture.put("a sync");
 
     let (syncs, _) = fixture.count(Op::SyncDir, || {
