@@ -36,6 +36,7 @@ impl Removed {
     /// Make the removals durable, where the file system needs that, before the last ones are forgotten.
     pub fn settle(&mut self, sys: &dyn Sys, dir: BorrowedFd<'_>) -> io::Result<()> {
         if !self.held.is_empty() {
+            // DURABILITY: a power cut before brings names back, each with its own file.
             sys.sync_dir(dir)?;
             self.held.clear();
         }
