@@ -72,6 +72,20 @@ fn exactly_what_no_name_keeps_goes_and_a_dry_run_says_so() {
 }
 
 #[test]
+fn a_directory_of_others_among_the_condemned_is_left_alone() {
+    let scratch = Scratch::new();
+    let store = scratch.open();
+    let first = image(&store, "a");
+    assert_eq!(sorted(first), removed(&store));
+    let others = scratch.root.join("condemned/sha256/others");
+    fs::create_dir(&others).unwrap();
+
+    let second = image(&store, "b");
+    assert_eq!(sorted(second), removed(&store));
+    assert!(others.is_dir());
+}
+
+#[test]
 fn an_index_keeps_its_manifests_and_a_subject_what_is_said_about_it() {
     let scratch = Scratch::new();
     let store = scratch.open();

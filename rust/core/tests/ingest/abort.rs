@@ -21,6 +21,25 @@ fn an_aborted_ingest_is_gone_and_its_ref_free() {
 }
 
 #[test]
+fn a_directory_of_others_in_an_ingest_stays_and_in_no_ones_way() {
+    let root = Root::new();
+    let store = root.open();
+    leave(&store, b"abc");
+    let others = root.ingest(REF).join("others");
+    fs::create_dir(&others).unwrap();
+
+    for _ in 0..2 {
+        store.ingests().abort(REF).unwrap();
+
+        assert_eq!(Err(Error::no_ingest(REF)), store.ingests().status(REF));
+        assert_eq!(Err(Error::no_ingest(REF)), store.ingests().abort(REF));
+        leave(&store, b"abc");
+    }
+    assert_eq!(sha256(b"abc"), begin(&store).commit(None, None, None).unwrap().digest);
+    assert!(others.is_dir());
+}
+
+#[test]
 fn a_live_writer_of_the_store_is_fenced_and_the_ref_free_at_once() {
     let root = Root::new();
     let store = root.open();

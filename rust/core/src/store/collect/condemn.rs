@@ -13,7 +13,7 @@ use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, Result, is_limit};
 use crate::format::names::condemned_name;
 use crate::model::Removal;
-use crate::sys::Fd;
+use crate::sys::{Fd, FileKind};
 use crate::volume::Volume;
 use crate::volume::events::{Report, done};
 use crate::volume::lock::DigestLock;
@@ -305,7 +305,12 @@ pub(super) fn clean(volume: &Volume, slice: &Slice<'_>) -> Result<bool> {
         let path = || volume.path().to_owned();
         let entries = volume.sys.reopen_dir(dir.as_fd()).at("list", path)?;
         while names.is_empty() {
-            let mut add = |name: &str, _| names.push(name.to_owned());
+            let mut add = |name: &str, kind| {
+                // We make no directory there.
+                if kind != FileKind::Directory {
+                    names.push(name.to_owned());
+                }
+            };
             if !volume.sys.visit_next(entries.as_fd(), &mut add).at("list", path)? {
                 break;
             }

@@ -128,7 +128,11 @@ impl<'a> Place<'a> {
 
     /// Make an ingest's directory with empty data and a first slot; nothing of it is durable yet.
     pub(super) fn create(&self, name: &str, header: &Header, holder: Holder, slot: Slot) -> Result<(Fd, Control)> {
-        self.sys.mkdir(self.dir, name, PRIVATE_DIR_MODE).at("mkdir", || self.path.join(name))?;
+        match self.sys.mkdir(self.dir, name, PRIVATE_DIR_MODE) {
+            // What was there has been removed, but for directories that are not ours.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => other.at("mkdir", || self.path.join(name))?,
+        }
         let made = self.fill(name, header, holder, slot);
         if made.is_err() {
             // Should this fail too, what is left has no readable header and is garbage to the next writer.
@@ -171,7 +175,8 @@ impl<'a> Place<'a> {
         Ok(Resumed { data: file, control, is_shared })
     }
 
-    /// Remove whatever there is under an ingest's name. The data goes first: without it, the rest is garbage.
+    /// Remove the files under an ingest's name, and their directory, if there is nothing else in it. The data goes first: without it,
+    /// the rest is garbage.
     ///
     /// A power cut may bring it back, whole or in part, but never with something else in it.
     pub(super) fn remove(&self, name: &str) -> Result<()> {
@@ -197,8 +202,18 @@ impl<'a> Place<'a> {
             Err(error) => return Err(error).at("open", path),
         };
         found(self.sys.unlink(dir.as_fd(), DATA)).at("unlink", || path().join(DATA))?;
-        for entry in self.sys.list(dir.as_fd()).at("list", path)? {
+        let (others, ours): (Vec<_>, Vec<_>) = self
+            .sys
+            .list(dir.as_fd())
+            .at("list", path)?
+            .into_iter()
+            .partition(|entry| entry.kind == FileKind::Directory);
+        for entry in ours {
             found(self.sys.unlink(dir.as_fd(), &entry.name)).at("unlink", || path().join(&entry.name))?;
+        }
+        if !others.is_empty() {
+            // We make no directory there. A check of the file system may have, and what it holds is not garbage for certain.
+            return sync();
         }
         found(self.sys.rmdir(self.dir, name)).at("rmdir", path)?;
         if reuses {
