@@ -16,7 +16,7 @@ import msgspec
 
 from steelyard._runtime.concurrent import map_concurrently
 from steelyard.digest import Digest
-from steelyard.errors import CollectionBusy, CollectionRefused, ServerRefused, SteelyardError
+from steelyard.errors import CollectionBusy, CollectionRefused, ServerRefused, SteelyardError, Unreachable
 from steelyard.objects._layout import COLLECTING, PROTECTED, blob_key, document_key
 from steelyard.objects._requests import Missing, Object, Requests, Taken
 from steelyard.objects._watch import Note, Seen, State, batch_key, decode_notes, server_time
@@ -168,6 +168,7 @@ class Run:
         Raises:
             CollectionBusy: another collection has taken over, as this one was suspended.
             CollectionRefused: the clocks of this machine and the server differ.
+            Unreachable: the batch is not listed.
         """
         self._batch += 1
         key = batch_key(self.number, self._batch)
@@ -180,7 +181,11 @@ class Run:
         try:
             state = State.of(await self._requests.every(COLLECTING))
             self._check_latest(state)
-            batch = next(each for each in state.batches if each.key == key)
+            batch = next((each for each in state.batches if each.key == key), None)
+            if batch is None:
+                # Writers may not see it either, and would rely on what it removes.
+                reason = f"{key} was just written and is not listed: the server's listings are out of date"
+                raise Unreachable(self._requests.address, reason=reason)
             _check_clock(self._requests.address, batch.modified_ns, wall_ns, _wall_ns())
             await follow(await self.notes())
             going = [
