@@ -80,6 +80,6 @@ def _refused(error: OSError) -> int:
     code = exit_of(error)
     if code is not Exit.BROKEN_PIPE:
         full = error.errno in {errno.EMFILE, errno.ENFILE}
-        subject = os.fsdecode(error.filename) if error.filename is not None else "" if full else "standard output"
+        subject = os.fsdecode(error.filename) if error.filename is not None else "" if full else streams.OUTPUT
         streams.tell(f"steelyard: error: {error.strerror or error}" + (f": {subject}" if subject else ""))
     return int(code)

@@ -13,6 +13,7 @@ from steelyard.cli.exits import BlobNeeded, Exit, OverBudget, exit_of
 from steelyard.cli.names import AmbiguousDigest, counted
 from steelyard.cli.printing import printable, quoted
 from steelyard.cli.records import ErrorRecord
+from steelyard.cli.streams import OUTPUT
 from steelyard.options import looks_like_content
 
 __all__ = ("NoSource", "Report", "UsageError", "explain", "leaves")
@@ -208,6 +209,8 @@ def _is_text(argument: str) -> bool:
 
 def _next_step_of_system(error: BaseException, program: str, command: str | None) -> str | None:
     path = getattr(error, "filename", None)
+    if path == OUTPUT:
+        return None  # no path: only the caller knows where it leads
     name = quoted(os.fsdecode(path)) if isinstance(path, str | bytes) else None
     if getattr(error, "errno", None) in {errno.EMFILE, errno.ENFILE}:
         return "ulimit -n 4096"

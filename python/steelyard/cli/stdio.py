@@ -20,6 +20,7 @@ import anyio
 
 from steelyard._lazy import Module
 from steelyard.cli.explain import UsageError
+from steelyard.cli.streams import OUTPUT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -172,7 +173,7 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
             rest = rest[os.write(descriptor, rest) :]
         except OSError as error:
             if descriptor == STDOUT and error.errno != errno.EPIPE:
-                error.filename = "standard output"
+                error.filename = OUTPUT
             raise
 
 

@@ -12,9 +12,12 @@ import os
 import sys
 from contextlib import suppress
 
-__all__ = ("finish", "prepare", "tell")
+__all__ = ("OUTPUT", "finish", "prepare", "tell")
 
 STDIN, STDOUT, STDERR = range(3)
+
+OUTPUT = "standard output"
+"""Its name in messages, where an error of the system has the name of a file."""
 
 
 _kept: list[object] = []
