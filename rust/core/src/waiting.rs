@@ -18,11 +18,18 @@ use crate::error::{Error, Result};
 /// The first pause: most locks are held for less than a millisecond.
 const FIRST: Duration = Duration::from_micros(100);
 
+/// The longest pause while the other process is probably at work: one that takes the lock again and again, as a collector does,
+/// would leave a waiter with longer pauses out for hundreds of milliseconds.
+const SHORT: Duration = Duration::from_millis(1);
+
+/// After this wait the other process is probably suspended, and the pauses grow.
+const AT_WORK: Duration = Duration::from_millis(100);
+
 /// The longest pause: a cancellation is noticed after it at the latest.
 const LONGEST: Duration = Duration::from_millis(20);
 
-/// From this pause on the caller is notified.
-const NOTIFIED_FROM: Duration = Duration::from_millis(2);
+/// After this wait the caller is notified.
+const NOTIFIED_AFTER: Duration = Duration::from_millis(3);
 
 /// The caller of a call, as the threads that do its work see it.
 pub trait Caller: Send + Sync {
@@ -64,7 +71,7 @@ pub(crate) fn is_cancelled() -> bool {
 
 /// Wait by other means, and say so to the caller.
 pub(crate) fn away<T>(wait: impl FnOnce() -> T) -> T {
-    let _patience = Patience { pause: LONGEST, is_notified: true, notified: notified() };
+    let _patience = Patience { pause: LONGEST, waited: AT_WORK, is_notified: true, notified: notified() };
     wait()
 }
 
@@ -77,16 +84,17 @@ fn notified() -> Option<Arc<dyn Caller>> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Busy;
 
-/// Pauses between tries, each longer than the one before. It costs nothing before the first one.
+/// Pauses between tries. It costs nothing before the first one.
 pub(crate) struct Patience {
     pause: Duration,
+    waited: Duration,
     is_notified: bool,
     notified: Option<Arc<dyn Caller>>,
 }
 
 impl Patience {
     pub(crate) fn new() -> Self {
-        Self { pause: FIRST, is_notified: false, notified: None }
+        Self { pause: FIRST, waited: Duration::ZERO, is_notified: false, notified: None }
     }
 
     /// Wait a moment; `Cancelled` if the result is no longer wanted. The caller holds nothing that others wait for.
@@ -105,13 +113,15 @@ impl Patience {
         if self.is_to_be_notified() {
             (self.notified, self.is_notified) = (notified(), true);
         }
-        self.pause = LONGEST.min(2 * pause);
+        self.waited += pause;
+        let longest = if self.waited < AT_WORK { SHORT } else { LONGEST };
+        self.pause = longest.min(2 * pause);
         Ok(pause)
     }
 
     /// Whether `next` will notify the caller.
     pub(crate) fn is_to_be_notified(&self) -> bool {
-        self.pause >= NOTIFIED_FROM && !self.is_notified
+        self.waited >= NOTIFIED_AFTER && !self.is_notified
     }
 
     /// Try until it works; `Cancelled` if the result is no longer wanted before it has.
@@ -177,5 +187,17 @@ mod tests {
         let result = for_caller(Some(Arc::clone(&caller) as _), || Patience::until(|| Ok(Some(5))));
         assert_eq!(Ok(5), result);
         assert_eq!(0, caller.asked.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn pauses_stay_short_while_the_other_process_is_probably_at_work() {
+        let mut patience = Patience::new();
+        let pauses: Vec<_> = (0..120).map(|_| patience.next().unwrap()).collect();
+
+        assert_eq!([100, 200, 400, 800, 1000, 1000].map(Duration::from_micros), pauses[..6]);
+        let (short, long) = pauses.split_at(pauses.iter().position(|pause| *pause > SHORT).unwrap());
+        let waited: Duration = short.iter().sum();
+        assert!((AT_WORK..AT_WORK + SHORT).contains(&waited), "{waited:?}");
+        assert_eq!([2, 4, 8, 16, 20, 20].map(Duration::from_millis), long[..6]);
     }
 }

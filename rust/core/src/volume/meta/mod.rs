@@ -74,7 +74,7 @@ pub enum Origin {
 }
 
 /// How often a write that saves time only is tried while other processes write: for about 40 ms.
-pub(crate) const SPARE_TRIES: usize = 9;
+pub(crate) const SPARE_TRIES: usize = 43;
 
 /// The metadata of a store. Its methods may be called from any thread.
 pub struct Meta {
