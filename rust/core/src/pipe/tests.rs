@@ -34,12 +34,17 @@ fn niceness() -> i32 {
     rustix::process::getpriority_process(None).unwrap()
 }
 
+/// Whether the second is a lower priority, where there is one.
+fn is_lower(caller: i32, thread: i32) -> bool {
+    caller < thread || (caller, thread) == (19, 19)
+}
+
 #[test]
 fn a_low_priority_thread_is_one_step_below_its_caller_also_when_nested() {
     let before = niceness();
     let (outer, inner) = low_priority(|| (niceness(), low_priority(niceness)));
 
-    assert!(before < outer, "{before} and {outer}");
+    assert!(is_lower(before, outer), "{before} and {outer}");
     assert_eq!(outer, inner);
     assert_eq!(before, niceness());
 }
@@ -50,7 +55,7 @@ fn threads_of_a_pool_have_a_lower_priority_than_their_callers() {
     let (tell, told) = mpsc::channel();
     NICE.hire().run(move || tell.send(niceness()).unwrap());
 
-    assert!(niceness() < told.recv().unwrap());
+    assert!(is_lower(niceness(), told.recv().unwrap()));
 }
 
 #[test]
