@@ -18,8 +18,8 @@ use crate::error::{Error, Result};
 /// The first pause: most locks are held for less than a millisecond.
 const FIRST: Duration = Duration::from_micros(100);
 
-/// The longest pause while the other process is probably at work: one that takes the lock again and again, as a collector does,
-/// would leave a waiter with longer pauses out for hundreds of milliseconds.
+/// The longest pause while the other process is probably at work. A collector takes a lock again and again; a waiter with longer
+/// pauses could miss it for hundreds of milliseconds.
 const SHORT: Duration = Duration::from_millis(1);
 
 /// After this wait the other process is probably suspended, and the pauses grow.

@@ -1,4 +1,4 @@
-//! The tar reader and writer, and compression: what is accepted, what is refused, and that neither depends on how the input is cut.
+//! The tar reader and writer, and compression: which input is accepted and which is refused, in pieces of any size.
 #![allow(missing_docs, reason = "names of tests are claims")]
 
 mod accepts;

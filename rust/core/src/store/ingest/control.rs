@@ -217,8 +217,8 @@ impl<'a> Place<'a> {
         }
         found(self.sys.rmdir(self.dir, name)).at("rmdir", path)?;
         if reuses {
-            // DURABILITY: this and its name, before the directory is closed: then its inode and block are free for others. A power cut
-            // could bring it back with the names of another directory in it. Where that cannot be done, nothing is lost without a cut.
+            // DURABILITY: the directory, then its name, while it is open: until it is closed, its inode and block are not free for
+            // others. Otherwise a power cut could bring it back with the names of another directory in it. A failure here loses nothing.
             self.sys.sync_dir(dir.as_fd()).ok();
         }
         sync()
