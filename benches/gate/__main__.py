@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from gate.calls import why_no_strace
+from gate.jobs import slacks
 from gate.measure import Measure, measures, memory
 from gate.record import RECORD, Line, Record, compare, is_ratio, machine, table
 from steelyard import _native
@@ -60,12 +61,12 @@ def _check(record: Record, chosen: Mapping[str, Measure], name: str, *, whole: b
     for measure in chosen.values():
         values = measure()
         for _ in range(AGAIN):
-            if all(line.verdict != "worse" for line in compare(recorded, values) if line.found is not None):
+            if all(line.verdict != "worse" for line in compare(recorded, values, slacks()) if line.found is not None):
                 break
             again = measure()
             values = {key: min(value, again[key]) for key, value in values.items()}
         found |= values
-    lines = [line for line in compare(recorded, found) if whole or line.found is not None]
+    lines = [line for line in compare(recorded, found, slacks()) if whole or line.found is not None]
     print(table(lines))
     if name not in record.ratios:
         _say(f"no ratios are recorded for this machine, so they hold nothing here: {name}")

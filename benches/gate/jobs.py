@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import anyio
 
 from steelyard.local import LocalStore
 
-__all__ = ("JOBS", "Job", "Prepare", "Work")
+__all__ = ("JOBS", "Job", "Prepare", "Work", "slacks")
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -36,6 +36,8 @@ class Job:
         durable: how the store is opened.
         steady: whether its system calls repeat; where tasks meet by chance, only its hops and wakes are compared.
         left_out: counts that do not repeat: kinds of call, or "calls" for all of them together.
+        chance: how many more of a kind the job may have on another machine: where the loop and the workers meet, hops,
+            wakes and syncs depend on who is quicker.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Job:
     durable: bool = True
     steady: bool = True
     left_out: tuple[str, ...] = ()
+    chance: Mapping[str, int] = field(default_factory=dict)
 
     @asynccontextmanager
     async def start(self, place: Path) -> AsyncIterator[Work]:
@@ -237,7 +240,13 @@ def _walk(count: int) -> Prepare:
 _job = partial(Job, unit="blob")
 
 JOBS = (
-    _job(name="put_many of 500 x 4 KiB", items=500, size=500 * 4 * KIB, prepare=_put_many(500, 4 * KIB)),
+    _job(
+        name="put_many of 500 x 4 KiB",
+        items=500,
+        size=500 * 4 * KIB,
+        prepare=_put_many(500, 4 * KIB),
+        chance={"syncs": 4},
+    ),
     _job(
         name="put_many of 500 x 4 KiB, unsynced",
         items=500,
@@ -250,6 +259,7 @@ JOBS = (
         items=500,
         size=500 * 4 * KIB,
         prepare=_put_async_iterable(500, 4 * KIB),
+        chance={"syncs": 4},
     ),
     _job(name="put of 4 KiB, 50 in turn", items=50, size=50 * 4 * KIB, prepare=_put_each(50, 4 * KIB)),
     _job(
@@ -258,6 +268,8 @@ JOBS = (
         size=1024 * 4 * KIB,
         prepare=_put_at_once(1024, 4 * KIB, 256),
         steady=False,
+        # From 7 to 9 were seen, on two processors; a hop for each blob would be 1,024.
+        chance={"hops": 24, "wakes": 24},
     ),
     _job(name="writers of 4 KiB, 50 in turn", items=50, size=50 * 4 * KIB, prepare=_write_each(50, 4 * KIB)),
     Job(name="put of a file of 8 MiB", unit="MiB", items=8, size=8 * MIB, prepare=_put_file(8 * MIB)),
@@ -269,10 +281,23 @@ JOBS = (
         prepare=_write(8 * MIB, 64 * KIB),
         # How many flushes there are depends on the threads, and each flush checks that the ingest is still its writer's.
         left_out=("calls", "writes"),
+        chance={"hops": 2, "wakes": 2},
     ),
     Job(name="get of 8 MiB", unit="MiB", items=8, size=8 * MIB, prepare=_get(8 * MIB)),
-    Job(name="8 MiB as a stream by 1 MiB", unit="MiB", items=8, size=8 * MIB, prepare=_stream(8 * MIB, MIB)),
+    Job(
+        name="8 MiB as a stream by 1 MiB",
+        unit="MiB",
+        items=8,
+        size=8 * MIB,
+        prepare=_stream(8 * MIB, MIB),
+        chance={"hops": 2, "wakes": 2},
+    ),
     Job(name="256 ranges of 64 KiB", unit="range", items=256, size=256 * 64 * KIB, prepare=_ranges(256, 64 * KIB)),
     _job(name="verify_all of 200 x 64 KiB", items=200, size=200 * 64 * KIB, prepare=_verify(200, 64 * KIB)),
     _job(name="walk of 1000", items=1000, size=0, prepare=_walk(1000)),
 )
+
+
+def slacks() -> dict[str, float]:
+    """Return by how much each value may be above its record by chance, where it may."""
+    return {f"{job.name}: {kind}": more for job in JOBS for kind, more in job.chance.items()}

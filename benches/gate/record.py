@@ -18,7 +18,7 @@ RECORD = Path(__file__).parent.parent / "gate.json"
 TOLERANCE = 1.2
 
 SLACK = 0.01
-"""So much more is not worse, whatever the ratio: a page of a database is much to a value that is next to nothing."""
+"""The slack of a count that repeats: a page of a database is much to a value that is next to nothing."""
 
 Verdict = Literal["worse", "better", "as recorded", "not recorded", "not measured"]
 
@@ -59,11 +59,13 @@ class Line:
         name: of the value.
         recorded: what it was.
         found: what it is.
+        slack: so much more is not worse, whatever the ratio.
     """
 
     name: str
     recorded: float | None
     found: float | None
+    slack: float = SLACK
 
     @property
     def ratio(self) -> float | None:
@@ -85,14 +87,17 @@ class Line:
         if self.ratio is None:
             return "not recorded" if self.recorded is None else "not measured"
         if self.ratio > TOLERANCE:
-            return "worse" if self.over > SLACK else "as recorded"
+            return "worse" if self.over > self.slack else "as recorded"
         return "better" if self.ratio < 1 / TOLERANCE else "as recorded"
 
 
-def compare(recorded: Mapping[str, float], found: Mapping[str, float]) -> list[Line]:
+def compare(
+    recorded: Mapping[str, float], found: Mapping[str, float], slacks: Mapping[str, float] | None = None
+) -> list[Line]:
     """Hold values against the record, in the order they were found; those that were not come last."""
     names = [*found, *(name for name in recorded if name not in found)]
-    return [Line(name, recorded.get(name), found.get(name)) for name in names]
+    slacks = slacks or {}
+    return [Line(name, recorded.get(name), found.get(name), slacks.get(name, SLACK)) for name in names]
 
 
 def is_ratio(name: str) -> bool:

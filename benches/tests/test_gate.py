@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from gate.__main__ import main
 from gate.calls import BEGIN, END, count_calls
-from gate.jobs import JOBS
+from gate.jobs import JOBS, slacks
 from gate.record import RECORD, Record, compare, table
 
 JOB = "256 ranges of 64 KiB"
@@ -73,6 +73,15 @@ def test_a_count_without_a_record_fails(tmp_path: Path) -> None:
 )
 def test_worse_is_more_than_a_fifth_above_the_record(recorded: float, found: float, verdict: str) -> None:
     assert [verdict] == [line.verdict for line in compare({"a": recorded}, {"a": found})]
+
+
+@pytest.mark.parametrize(("found", "verdict"), [(9, "as recorded"), (10, "worse")])
+def test_a_count_that_chance_changes_is_worse_above_its_slack(found: float, verdict: str) -> None:
+    assert [verdict] == [line.verdict for line in compare({"a": 5}, {"a": found}, {"a": 4})]
+
+
+def test_every_slack_is_of_a_recorded_count() -> None:
+    assert set(slacks()) <= set(Record.read(RECORD).counts)
 
 
 def test_a_count_that_is_not_measured_is_reported() -> None:
