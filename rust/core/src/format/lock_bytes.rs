@@ -9,6 +9,7 @@
 //! | 2^62 + 1 | its collector |
 //! | 2^62 + 2 | a service for another collector |
 //! | 2^62 + 3 | a service for programs that leave collecting to the store |
+//! | 2^62 + 4 | a thread that waits to write to the metadata |
 //! | 2^62 + 2^61 + hash of the ID | a lease of a process |
 //!
 //! Two names whose hashes meet share a byte, which costs waiting and nothing else.
@@ -35,6 +36,9 @@ pub(crate) const FOREIGN_SERVICE: u64 = STORE + 2;
 
 /// A service for programs that leave collecting to the store.
 pub(crate) const OWN_SERVICE: u64 = STORE + 3;
+
+/// A thread that waits to write to the metadata.
+pub(crate) const WAITING: u64 = STORE + 4;
 
 /// The first byte for leases. Between the services and this one nothing has a meaning yet.
 const FIRST_LEASE: u64 = STORE + (1 << 61);

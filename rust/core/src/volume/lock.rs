@@ -11,6 +11,7 @@
 //! | of all digests | to do so with any blob: to publish many at once |
 //! | of a lease | to protect what is entered into it, as long as the process lives |
 //! | of the collector | to collect garbage |
+//! | of who waits | to write to the metadata before a collection does |
 //! | of a kind of service | shared: to serve the store so; exclusive: to change who collects |
 //! | of the store | shared: to have the store open for writing; exclusive: to rebuild its metadata |
 //!
@@ -18,12 +19,14 @@
 
 mod look;
 mod part;
+mod waiting;
 
 use std::collections::HashSet;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::digest::Digest;
@@ -51,6 +54,8 @@ struct Table {
     id: Option<FileId>,
     held: Mutex<Held>,
     freed: Condvar,
+    /// Whether the byte of those who wait is held.
+    is_waiting: AtomicBool,
 }
 
 /// The locks that the threads of this store hold.
@@ -118,7 +123,8 @@ impl Locks {
     fn new(sys: Arc<dyn Sys>, path: &Path, file: Option<Fd>, id: Option<FileId>) -> Self {
         let path = path.join(LOCK);
         let process = Process::current();
-        Self(Arc::new(Table { process, sys, path, file, id, held: Mutex::default(), freed: Condvar::new() }))
+        let (held, freed, is_waiting) = Default::default();
+        Self(Arc::new(Table { process, sys, path, file, id, held, freed, is_waiting }))
     }
 
     /// Which file that is; None in a read-only store.
@@ -266,6 +272,7 @@ impl Locks {
 
     /// Stop holding the store open for writing. Refs and digests that are held stay held.
     pub(crate) fn release_store(&self) {
+        self.end_waiting();
         // While the metadata is being rebuilt the lock is that call's.
         if !self.0.held().bytes.contains(&STORE) {
             self.0.set(Part::Store.bytes(), Hold::Free).ok();

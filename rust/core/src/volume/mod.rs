@@ -106,7 +106,7 @@ impl Volume {
             temp::sweep(&root);
         }
         let mode = Mode { read_only, durable, origin: root.origin() };
-        let (meta, notes) = Meta::open(Arc::clone(&sys), &root.dir(), root.path(), mode)?;
+        let (meta, notes) = Meta::open(Arc::clone(&sys), locks.clone(), &root.dir(), root.path(), mode)?;
         if !read_only {
             adopt::adopt(&root)?;
         }

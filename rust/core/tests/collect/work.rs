@@ -1,17 +1,19 @@
 //! How much a step does: counted in system calls, so that no clock decides. Each look at the clock finds that the time is over.
 
-use std::io;
-use std::mem;
+use std::fs::File;
+use std::ops::Range;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::{io, mem, thread};
 
 use steelyard_core::archive::json::Role;
 use steelyard_core::store::Store;
 use steelyard_core::store::collect::Options;
-use steelyard_core::sys::{Around, Call, Layer, Linux, Op};
+use steelyard_core::sys::{Around, Call, Hold, Layer, Linux, Op, Sys};
 
 use crate::common::{Scratch, sha256};
-use crate::support::{HOUR, LATER, NOW, collect, document, image, name, put, reason, stored};
+use crate::support::{HOUR, LATER, NOW, collect, document, image, labels, name, put, reason, stored};
 
 /// Counts calls; its clock runs fast.
 #[derive(Default)]
@@ -141,4 +143,95 @@ fn documents_that_name_many_blobs_are_read_one_in_a_step() {
         assert!(reads <= Some(2), "{reads:?} reads in one step");
         assert_eq!(if options.grace_ns == 0 { 10 } else { 0 }, collection.report().blobs);
     }
+}
+
+/// How many documents and edges are recorded.
+fn recorded(scratch: &Scratch) -> [i64; 2] {
+    let connection = rusqlite::Connection::open(scratch.root.join("meta.db")).unwrap();
+    ["SELECT count(*) FROM documents WHERE digest IN (SELECT document FROM edges)", "SELECT count(*) FROM edges"]
+        .map(|sql| connection.query_row(sql, [], |row| row.get(0)).unwrap())
+}
+
+#[test]
+fn what_a_document_names_is_recorded_in_parts_and_counts_when_all_are_there() {
+    let scratch = Scratch::in_memory();
+    let sys = Arc::new(Layer::new(Arc::new(Linux), Count::default()));
+    let store = scratch.open_with(sys).unwrap();
+    let parts: Vec<_> = (0..1_100_u32).map(|number| (put(&store, &format!("part {number}")), Role::Part)).collect();
+    let image = put(&store, &document(&parts));
+    name(&store, "a", image);
+    let mut collection = store.collection(NOW).unwrap();
+    let mut edges = 0;
+    while edges < 500 {
+        assert!(!collection.step().unwrap());
+        let before = edges;
+        let documents;
+        [documents, edges] = recorded(&scratch);
+        assert_eq!(0, documents);
+        assert!(edges - before <= 128, "{} rows in one transaction", edges - before);
+    }
+    // It ends early; the next one does not take the parts that were recorded for all of them.
+    drop(collection);
+
+    let (report, _) = collect(&store, NOW).unwrap();
+
+    assert_eq!((0, [1, 1_100]), (report.blobs, recorded(&scratch)));
+    assert_eq!(0, collect(&store, NOW).unwrap().0.blobs);
+}
+
+/// The byte of the file `lock` that a thread holds which waits to write to the metadata: 2^62 + 4.
+const WAITING: Range<u64> = (1 << 62) + 4..(1 << 62) + 5;
+
+/// How many notes there are.
+fn notes(scratch: &Scratch) -> i64 {
+    let connection = rusqlite::Connection::open(scratch.root.join("meta.db")).unwrap();
+    connection.query_row("SELECT count(*) FROM notes", [], |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn a_collection_lets_a_thread_that_waits_write_first_but_not_for_ever() {
+    for is_given_back in [true, false] {
+        let scratch = Scratch::in_memory();
+        let (sys, store) = counted(&scratch);
+        let lock = File::options().read(true).write(true).open(scratch.root.join("lock")).unwrap();
+        assert!(Linux.lock(lock.as_fd(), WAITING, Hold::Exclusive).unwrap());
+        let mut collection = store.collection(NOW).unwrap();
+        let asked = || sys.around.calls.lock().unwrap().iter().filter(|call| **call == Op::FindLock).count();
+        while asked() < 10 {
+            assert!(!collection.step().unwrap());
+        }
+        assert_eq!(0, notes(&scratch));
+        if is_given_back {
+            assert!(Linux.lock(lock.as_fd(), WAITING, Hold::Free).unwrap());
+            assert!(!collection.step().unwrap());
+            assert!(notes(&scratch) > 0);
+        }
+        while !collection.step().unwrap() {}
+        assert_eq!(BLOBS as u64, collection.report().blobs);
+    }
+}
+
+#[test]
+fn a_thread_that_finds_another_program_writing_has_collections_wait() {
+    let scratch = Scratch::in_memory();
+    let (store, other) = (scratch.open(), scratch.open());
+    let digest = put(&store, "blob");
+    let program = rusqlite::Connection::open(scratch.root.join("meta.db")).unwrap();
+    program.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let lock = File::options().read(true).write(true).open(scratch.root.join("lock")).unwrap();
+    let is_held = || Linux.find_lock(lock.as_fd(), WAITING).unwrap().is_some();
+    assert!(!is_held());
+    thread::scope(|scope| {
+        let label = |store: Arc<Store>, key: &str| {
+            let labels = labels(&[(key, "1")]);
+            store.volume().update(&digest, &labels, None).unwrap();
+        };
+        scope.spawn(move || label(store, "a"));
+        scope.spawn(move || label(other, "b"));
+        while !is_held() {
+            thread::yield_now();
+        }
+        program.execute_batch("COMMIT").unwrap();
+    });
+    assert!(!is_held());
 }

@@ -10,7 +10,8 @@ use steelyard_core::filter::Filter;
 use steelyard_core::hash::Hasher;
 use steelyard_core::model::{Info, Labels};
 use steelyard_core::store::{Options, Store};
-use steelyard_core::sys::Linux;
+use steelyard_core::sys::{Linux, Sys};
+use steelyard_core::volume::lock::Locks;
 use steelyard_core::volume::meta::{Meta, Mode, Origin, Row};
 
 pub const WRITE: Mode = Mode { read_only: false, durable: true, origin: Origin::Old };
@@ -60,7 +61,9 @@ impl Scratch {
     }
 
     pub fn try_open(&self, mode: Mode) -> steelyard_core::error::Result<(Meta, Vec<String>)> {
-        Meta::open(Arc::new(Linux), &File::open(&self.path).unwrap(), &self.path, mode)
+        let sys: Arc<dyn Sys> = Arc::new(Linux);
+        let locks = Locks::none(Arc::clone(&sys), &self.path);
+        Meta::open(sys, locks, &File::open(&self.path).unwrap(), &self.path, mode)
     }
 
     /// Return the names that begin with `prefix`, in order.

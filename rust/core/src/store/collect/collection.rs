@@ -5,9 +5,10 @@ use std::mem;
 use std::sync::Arc;
 
 use super::condemn::{self, Sweep};
-use super::mark::{Marking, Pending, Roots};
+use super::mark::{Marking, Roots};
 use super::marks::{Keep, Lists, Marks};
 use super::order::Order;
+use super::pending::{Pending, Yielding};
 use super::slice::Slice;
 use super::values::{Found, Options, Progress, Report};
 use crate::error::Result;
@@ -59,7 +60,7 @@ impl Collection {
         lock: Option<CollectorLock>,
         number: u64,
     ) -> Self {
-        let pending = (!options.dry_run).then(Pending::default);
+        let pending = (!options.dry_run).then(|| Pending::new(number));
         let marking = Marking {
             volume,
             ingests,
@@ -71,7 +72,9 @@ impl Collection {
             visited: 0,
             clock: None,
             pending,
-            noted: 0,
+            yielding: Yielding::default(),
+            following: None,
+            large: None,
         };
         Self {
             process: Process::current(),
@@ -85,20 +88,23 @@ impl Collection {
         }
     }
 
-    /// Do work of about 5 ms; return whether the collection has ended.
+    /// Do work of about 2 ms; return whether the collection has ended.
     pub fn step(&mut self) -> Result<bool> {
         self.sweep.marking.volume.check_open()?;
         let sys = Arc::clone(&self.sweep.marking.volume.sys);
         let slice = Slice::step(sys.as_ref());
         loop {
-            if !self.sweep.marking.marks.is_settled() {
-                self.sweep.marking.settle()?;
+            if self.sweep.marking.has_many_pending() {
+                if !self.sweep.marking.record()? {
+                    Patience::new().pause()?;
+                    return Ok(false);
+                }
+            } else if !self.sweep.marking.is_settled() {
+                if !self.sweep.marking.settle(&slice)? {
+                    return Ok(false);
+                }
             } else if !self.advance(&slice)? {
                 return Ok(true);
-            }
-            if self.sweep.marking.has_many_pending() && !self.sweep.marking.flush()? {
-                Patience::new().pause()?;
-                return Ok(false);
             }
             if slice.is_over() {
                 return Ok(false);
@@ -167,8 +173,10 @@ impl Collection {
     fn sweep_on(&mut self, phase: Phase) -> Result<Option<Phase>> {
         Ok(Some(match phase {
             // Without its note no blob can be condemned.
-            Phase::Order(order) if !self.sweep.marking.flush()? => {
-                Patience::new().pause()?;
+            Phase::Order(order) if !self.sweep.marking.is_recorded() => {
+                if !self.sweep.marking.record()? {
+                    Patience::new().pause()?;
+                }
                 Phase::Order(order)
             }
             Phase::Order(mut order) => {
@@ -315,7 +323,7 @@ impl Collection {
 
     /// Whether all that roots keep is marked.
     pub(super) fn is_marked(&self) -> bool {
-        self.sweep.marking.marks.is_settled()
+        self.sweep.marking.is_settled()
             && matches!(self.phase, Phase::Order(_) | Phase::Show(_) | Phase::Count(_) | Phase::End)
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::garbage::{Garbage, Piece, is_needed};
 use super::mark::Marking;
 use super::marks::{Keep, Origin};
+use super::pending::superseded;
 use super::slice::Slice;
 use super::values::Found;
 use crate::digest::{Algorithm, Digest};
@@ -115,14 +116,16 @@ impl Sweep {
             .take_while(|place| is_needed(&mut bytes, excess, &pieces[*place]))
             .take(BATCH)
             .collect();
+        if self.marking.yielding.must_pause(&self.marking.volume.meta) {
+            Patience::new().pause()?;
+            return Ok(true);
+        }
         let (places, locks) = self.lock(&batch)?;
         let tried = self.try_batch(&places)?;
         drop(locks);
         match tried {
             None => Patience::new().pause()?,
-            Some(Checked::Superseded) => {
-                return Err(Error::CollectionBusy { holder: "another process".to_owned() });
-            }
+            Some(Checked::Superseded) => return Err(superseded()),
             Some(Checked::Protected(digests, last)) => {
                 self.seen = last;
                 for digest in digests.iter().filter_map(|text| Digest::parse(text).ok()) {

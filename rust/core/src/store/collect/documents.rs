@@ -16,16 +16,18 @@ pub(super) enum Content {
     Absent,
     /// It is no document.
     Leaf,
+    /// It may be a document, and is too large to be read now.
+    Later,
     /// It is whole, and not JSON although it begins like that or should be.
     Malformed,
     /// It is whole, and names these blobs.
     Document(References),
 }
 
-/// Read a blob as a document. Without `is_document` it is one only if it begins like one.
+/// Read a blob as a document, unless it has more than `most` bytes. Without `is_document` it is one only if it begins like one.
 ///
 /// A blob that cannot be read is an error: it may name blobs.
-pub(super) fn read(volume: &Volume, digest: &Digest, is_document: bool) -> Result<Content> {
+pub(super) fn read(volume: &Volume, digest: &Digest, is_document: bool, most: u64) -> Result<Content> {
     let refused = |reason: String| Error::CollectionRefused {
         path: volume.path().to_owned(),
         cause: "document",
@@ -48,6 +50,9 @@ pub(super) fn read(volume: &Volume, digest: &Digest, is_document: bool) -> Resul
     }
     if size > DOCUMENT_LIMIT {
         return Err(refused(format!("has {size} bytes; documents of up to {DOCUMENT_LIMIT} bytes are read")));
+    }
+    if size > most {
+        return Ok(Content::Later);
     }
     let head = data.len();
     data.resize(usize::try_from(size).unwrap_or_default(), 0);

@@ -59,7 +59,8 @@ impl Marking {
     ) -> Result<()> {
         let note = known.note.take().filter(|note| is_of(note, stat) && note.wall_ns <= self.volume.sys.now_ns());
         garbage.add(number, stat, note.as_ref().map(|note| note.wall_ns), self.volume.sys.now_ns());
-        let names = self.names_of(digest, known, false)?;
+        let names = self.names_of(digest, known, false, u64::MAX)?.map(|names| names.all(&self.volume.meta, digest));
+        let names = names.transpose()?.unwrap_or_default();
         for Reference { digest: subject, .. } in names.iter().filter(|name| name.role == Role::Subject) {
             // A subject that is missing keeps it, too; one that is kept by itself alone does not.
             let subject_number = self.marks.known_number(subject).filter(|number| self.marks.is_followed(*number));
@@ -75,15 +76,8 @@ impl Marking {
         }
         let is_old =
             grace_ns == 0 || note.as_ref().is_some_and(|note| is_older(self.volume.sys.as_ref(), note, grace_ns));
-        if note.is_none()
-            && self.pending.is_some()
-            && self.has_room_to_note()
-            && let Some(pending) = &mut self.pending
-        {
-            let sys = &self.volume.sys;
-            let (wall_ns, boot, boot_ns) = (sys.now_ns(), sys.boot_id(), sys.boot_ns());
-            let note = Note { inode: stat.id.inode, mtime_ns: stat.mtime_ns, wall_ns, boot, boot_ns };
-            pending.notes.push((*digest, note));
+        if note.is_none() {
+            self.add_note(digest, stat);
         }
         if is_old {
             self.marks.set_old(number);
@@ -93,6 +87,21 @@ impl Marking {
         Ok(())
     }
 
+    /// Have a note of a blob written. On a full disk the notes leave room for the collection to go on; blobs without a note stay.
+    fn add_note(&mut self, digest: &Digest, stat: &Stat) {
+        let Some(pending) = &mut self.pending else { return };
+        let note = || {
+            let sys = &self.volume.sys;
+            let (wall_ns, boot, boot_ns) = (sys.now_ns(), sys.boot_id(), sys.boot_ns());
+            Note { inode: stat.id.inode, mtime_ns: stat.mtime_ns, wall_ns, boot, boot_ns }
+        };
+        if !pending.add_note(*digest, note, &self.volume) {
+            self.warn(|| {
+                "the disk is full: not all garbage could be noted, so some of it stays; collect again".to_owned()
+            });
+        }
+    }
+
     /// Remove the next notes after `after` of blobs that roots keep, or that are gone; false at the end.
     pub fn remove_notes(&mut self, after: &mut String) -> Result<bool> {
         let noted = self.volume.meta.notes_after(after, PAGE)?;
@@ -100,9 +109,8 @@ impl Marking {
         *after = last.to_string();
         let marks = &self.marks;
         let is_void = |digest: &Digest| marks.listed_number(digest).is_none_or(|number| !marks.is_garbage(number));
-        let void = noted.into_iter().filter(is_void);
         if let Some(pending) = &mut self.pending {
-            pending.unnoted.extend(void);
+            pending.remove_notes(noted.into_iter().filter(is_void));
         }
         Ok(true)
     }

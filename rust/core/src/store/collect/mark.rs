@@ -1,10 +1,13 @@
 //! Marking: what roots keep, and what that names.
 
 use std::collections::{HashMap, HashSet};
+use std::vec;
 
 use super::documents::{self, Content};
 use super::marks::{Keep, Marks, Origin};
-use crate::archive::json::{Reference, References, Role};
+use super::pending::{Pending, Yielding};
+use super::slice::Slice;
+use crate::archive::json::{Reference, Role};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::format::containerd::parse_time;
@@ -13,7 +16,7 @@ use crate::model::Labels;
 use crate::store::ingest::Ingests;
 use crate::volume::Volume;
 use crate::volume::boot_clock::BootClock;
-use crate::volume::meta::{Known, LeaseRow, Note};
+use crate::volume::meta::{Known, LeaseRow, Meta};
 
 /// The most rows that one question returns.
 const PAGE: usize = 256;
@@ -21,17 +24,14 @@ const PAGE: usize = 256;
 /// The most blobs that are looked up in one question.
 const BATCH: usize = 32;
 
-/// Once the blobs of a batch name so many, the rest of it has to wait.
-pub(super) const MOST_NAMED: usize = 1024;
+/// Once the blobs of a batch name so many, the rest of it has to wait. So many are followed at once.
+pub(super) const MOST_NAMED: usize = 512;
+
+/// A document of more bytes is only read at the beginning of a step: one of some hundred KiB takes 3 ms.
+const SMALL_DOCUMENT: u64 = 64 << 10;
 
 /// The most warnings that are kept.
 const MOST_WARNINGS: usize = 100;
-
-/// The most notes that a full disk is asked to take: the rest of the reserve is for the removals.
-const MOST_NOTES_IN_RESERVE: usize = 512;
-
-/// The most rows that wait to be written, but for what the last batch adds: other writers wait while they are.
-const MOST_PENDING: usize = 128;
 
 /// A root: something that keeps a blob by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,20 +56,19 @@ pub(super) enum Roots {
     Ingests,
 }
 
-/// Rows that are still to be written.
-#[derive(Default)]
-pub(super) struct Pending {
-    pub documents: Vec<(Digest, Option<References>)>,
-    pub notes: Vec<(Digest, Note)>,
-    pub unnoted: Vec<Digest>,
+/// A blob whose names are being followed.
+pub(super) struct Following {
+    number: usize,
+    why: Keep,
+    names: Names,
 }
 
-impl Pending {
-    fn count(&self) -> usize {
-        let named = self.documents.iter().filter_map(|(_, references)| references.as_ref());
-        let rows = named.map(|references| references.blobs.len()).sum::<usize>();
-        rows + self.documents.len() + self.notes.len() + self.unnoted.len()
-    }
+/// The blobs that a blob names.
+pub(super) struct Names {
+    /// The next ones.
+    next: vec::IntoIter<Reference>,
+    /// The last one that was read, if there may be more.
+    last: Option<Reference>,
 }
 
 /// Marks, and all that marking needs.
@@ -90,8 +89,11 @@ pub(super) struct Marking {
     pub clock: Option<BootClock>,
     /// None where nothing may be written.
     pub pending: Option<Pending>,
-    /// How many notes were written.
-    pub noted: usize,
+    pub yielding: Yielding,
+    /// The blob that names more than are followed at once.
+    pub following: Option<Following>,
+    /// A blob that was reached and is a large document, and whether it has to be one: the first that the next step reads.
+    pub large: Option<(usize, bool)>,
 }
 
 impl Marking {
@@ -212,34 +214,67 @@ impl Marking {
         time_ns.is_some_and(|time_ns| time_ns <= now_ns())
     }
 
-    /// Follow the next blobs that were reached.
-    pub fn settle(&mut self) -> Result<()> {
-        let taken = self.marks.take(BATCH);
+    /// Whether all that was reached was followed.
+    pub fn is_settled(&self) -> bool {
+        self.following.is_none() && self.large.is_none() && self.marks.is_settled()
+    }
+
+    /// Follow the next blobs that were reached. False if the next one has to wait for the next step: it takes long to read.
+    pub fn settle(&mut self, slice: &Slice<'_>) -> Result<bool> {
+        if self.following.is_some() {
+            return self.follow_on().map(|()| true);
+        }
+        let (taken, most) = match self.large.take_if(|_| !slice.has_begun()) {
+            Some(large) => (vec![large], u64::MAX),
+            None if self.large.is_some() => return Ok(false),
+            None => (self.marks.take(BATCH), SMALL_DOCUMENT),
+        };
         let digests: Vec<Digest> = taken.iter().map(|(number, _)| self.marks.digest(*number)).collect();
         let known = self.volume.meta.known(&digests, false, MOST_NAMED)?;
         // A blob comes back only if it is not among those that are followed now.
         let mut left = taken[known.len()..].to_vec();
         for (((number, is_document), digest), known) in taken.into_iter().zip(digests).zip(known) {
-            if self.has_many_pending() {
+            if self.large.is_some() || self.following.is_some() || self.has_many_pending() {
                 left.push((number, is_document));
                 continue;
             }
+            let Some(names) = self.names_of(&digest, known, is_document, most)? else {
+                self.large = Some((number, is_document));
+                continue;
+            };
             self.visited += 1;
             let why = self.marks.keep(number).unwrap_or(Keep::Spared);
-            for Reference { digest, role } in self.names_of(&digest, known, is_document)? {
-                self.marks.reach(&digest, why, Origin::blob(number), role != Role::Part, true);
-            }
+            self.following = Some(Following { number, why, names });
+            self.follow_on()?;
             for referrer in self.referrers.remove(&digest).unwrap_or_default() {
                 self.marks.reach(&referrer, why, Origin::blob(number), true, true);
             }
         }
         self.marks.put_back(left);
+        Ok(self.large.is_none())
+    }
+
+    /// Reach the next blobs that one names.
+    fn follow_on(&mut self) -> Result<()> {
+        let Some(Following { number, why, names }) = &mut self.following else { return Ok(()) };
+        for Reference { digest, role } in names.next.by_ref().take(MOST_NAMED) {
+            self.marks.reach(&digest, *why, Origin::blob(*number), role != Role::Part, true);
+        }
+        if names.next.len() > 0 {
+            return Ok(());
+        }
+        let document = self.marks.digest(*number);
+        if !names.read_on(&self.volume.meta, &document)? {
+            self.following = None;
+        }
         Ok(())
     }
 
-    /// The blobs that a blob names: by its labels, and as a document.
-    pub fn names_of(&mut self, digest: &Digest, known: Known, is_document: bool) -> Result<Vec<Reference>> {
+    /// The blobs that a blob names: by its labels, and as a document. None for a document of more than `most` bytes that is still
+    /// to be read.
+    pub fn names_of(&mut self, digest: &Digest, known: Known, is_document: bool, most: u64) -> Result<Option<Names>> {
         let mut names = Vec::new();
+        let is_cut = known.is_cut;
         for (key, text) in known.labels {
             match Digest::parse(&text) {
                 Ok(digest) => names.push(Reference { digest, role: Role::Part }),
@@ -252,16 +287,22 @@ impl Marking {
             Some(Some(references)) => names.extend(references),
             Some(None) if !is_document => {}
             Some(None) => self.warn(|| malformed(digest)),
-            None => names.extend(self.read(digest, is_document)?),
+            None => match self.read(digest, is_document, most)? {
+                Some(references) => names.extend(references),
+                None => return Ok(None),
+            },
         }
-        Ok(names)
+        // What a document names comes last.
+        let last = names.last().filter(|_| is_cut).copied();
+        Ok(Some(Names { next: names.into_iter(), last }))
     }
 
-    /// Read a blob as a document, and have what it names remembered.
-    fn read(&mut self, digest: &Digest, is_document: bool) -> Result<Vec<Reference>> {
-        let references = match documents::read(&self.volume, digest, is_document)? {
+    /// Read a blob as a document, and have what it names remembered. None if it has more than `most` bytes.
+    fn read(&mut self, digest: &Digest, is_document: bool, most: u64) -> Result<Option<Vec<Reference>>> {
+        let references = match documents::read(&self.volume, digest, is_document, most)? {
+            Content::Later => return Ok(None),
             // A missing document is not remembered: it may come.
-            Content::Absent | Content::Leaf => return Ok(Vec::new()),
+            Content::Absent | Content::Leaf => return Ok(Some(Vec::new())),
             Content::Malformed if is_document => {
                 self.warn(|| malformed(digest));
                 None
@@ -275,9 +316,9 @@ impl Marking {
         }
         let blobs = references.as_ref().map_or_else(Vec::new, |references| references.blobs.clone());
         if let Some(pending) = &mut self.pending {
-            pending.documents.push((*digest, references));
+            pending.add_document(*digest, references);
         }
-        Ok(blobs)
+        Ok(Some(blobs))
     }
 
     pub fn warn(&mut self, text: impl FnOnce() -> String) {
@@ -291,37 +332,38 @@ impl Marking {
 
     /// Whether enough rows wait to be written.
     pub fn has_many_pending(&self) -> bool {
-        self.pending.as_ref().is_some_and(|pending| pending.count() >= MOST_PENDING)
+        self.pending.as_ref().is_some_and(Pending::are_many)
     }
 
-    /// Whether there is room for another note. On a full disk the notes leave room for the collection to go on; blobs without a note
-    /// stay.
-    pub fn has_room_to_note(&mut self) -> bool {
-        let waiting = self.pending.as_ref().map_or(0, |pending| pending.notes.len());
-        let has_room = self.noted + waiting < MOST_NOTES_IN_RESERVE || !self.volume.is_reserve_used();
-        if !has_room {
-            self.warn(|| {
-                "the disk is full: not all garbage could be noted, so some of it stays; collect again".to_owned()
-            });
-        }
-        has_room
+    /// Whether all rows were written.
+    pub fn is_recorded(&self) -> bool {
+        self.pending.as_ref().is_none_or(Pending::is_empty)
     }
 
-    /// Write the rows that wait. False, and they still wait, while another process writes.
-    pub fn flush(&mut self) -> Result<bool> {
-        let Some(Pending { documents, notes, unnoted }) = &mut self.pending else { return Ok(true) };
-        let mut written = self.volume.meta.try_record(documents, notes, unnoted);
-        if written.as_ref().is_err_and(|error| self.volume.use_reserve(error)) {
-            written = self.volume.meta.try_record(documents, notes, unnoted);
+    /// Write the next rows that wait. False, and they still wait, while another process writes or waits to.
+    pub fn record(&mut self) -> Result<bool> {
+        let Some(pending) = &mut self.pending else { return Ok(true) };
+        Ok(!self.yielding.must_pause(&self.volume.meta) && pending.write(&self.volume)?)
+    }
+}
+
+impl Names {
+    /// Read the next ones; false at the end.
+    fn read_on(&mut self, meta: &Meta, document: &Digest) -> Result<bool> {
+        let Some(last) = self.last.take() else { return Ok(false) };
+        let found = meta.edges_after(document, &last, MOST_NAMED)?;
+        self.last = found.last().filter(|_| found.len() == MOST_NAMED).copied();
+        self.next = found.into_iter();
+        Ok(true)
+    }
+
+    /// All of them.
+    pub fn all(mut self, meta: &Meta, document: &Digest) -> Result<Vec<Reference>> {
+        let mut all: Vec<_> = self.next.by_ref().collect();
+        while self.read_on(meta, document)? {
+            all.extend(self.next.by_ref());
         }
-        let is_written = written?;
-        if is_written {
-            self.noted += notes.len();
-            documents.clear();
-            notes.clear();
-            unnoted.clear();
-        }
-        Ok(is_written)
+        Ok(all)
     }
 }
 

@@ -7,6 +7,7 @@
 //! | `collection.rs` | the phases of a collection, in steps |
 //! | `mark.rs`, `marks.rs`, `documents.rs` | what roots keep, and what that names |
 //! | `look.rs`, `garbage.rs`, `order.rs` | the files that no root has reached, their notes, and the order in which they may go |
+//! | `pending.rs` | the rows that it writes, and how it lets other writers go first |
 //! | `ingests.rs` | ingests that no writer has come back to |
 //! | `condemn.rs` | takes blobs out of `blobs/`, and removes them |
 //! | `why.rs` | why a blob is kept |
@@ -23,6 +24,7 @@ mod look;
 mod mark;
 mod marks;
 mod order;
+mod pending;
 mod slice;
 mod start;
 mod values;

@@ -1,32 +1,46 @@
 //! The time of one step.
 
+use std::cell::Cell;
+
 use crate::sys::Sys;
 
 /// The most time that a step takes, if no part of it takes longer by itself.
-const STEP_NS: i64 = 4_000_000;
+const STEP_NS: i64 = 1_500_000;
 
 /// The most time for which blobs are condemned in one transaction.
-const BATCH_NS: i64 = 2_000_000;
+const BATCH_NS: i64 = 1_500_000;
 
 /// A length of time from now on.
 pub(super) struct Slice<'a> {
     sys: &'a dyn Sys,
     end_ns: i64,
+    /// Whether a part of the work is done.
+    has_begun: Cell<bool>,
 }
 
 impl<'a> Slice<'a> {
     /// The time of a step.
     pub fn step(sys: &'a dyn Sys) -> Self {
-        Self { sys, end_ns: sys.boot_ns().saturating_add(STEP_NS) }
+        Self::new(sys, STEP_NS)
     }
 
     /// The time of a batch that holds locks.
     pub fn batch(sys: &'a dyn Sys) -> Self {
-        Self { sys, end_ns: sys.boot_ns().saturating_add(BATCH_NS) }
+        Self::new(sys, BATCH_NS)
+    }
+
+    fn new(sys: &'a dyn Sys, time_ns: i64) -> Self {
+        Self { sys, end_ns: sys.boot_ns().saturating_add(time_ns), has_begun: Cell::new(false) }
+    }
+
+    /// Whether the time was asked for before.
+    pub fn has_begun(&self) -> bool {
+        self.has_begun.get()
     }
 
     /// Whether the time is over.
     pub fn is_over(&self) -> bool {
+        self.has_begun.set(true);
         self.sys.boot_ns() >= self.end_ns
     }
 }

@@ -8,7 +8,7 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::writer::Sync;
-use super::{Meta, query};
+use super::{Meta, query, rows};
 use crate::archive::json::{Reference, References, Role};
 use crate::digest::Digest;
 use crate::error::Result;
@@ -63,7 +63,8 @@ impl Meta {
         let run = |connection: &Connection| {
             let Some(collecting) = Collecting::find(connection)? else { return Ok(()) };
             for (digest, references) in documents {
-                collecting.add_document(digest, Some(references))?;
+                references.blobs.iter().try_for_each(|reference| collecting.add_edge(digest, reference))?;
+                collecting.add_document(digest, true)?;
                 collecting.log(&[*digest])?;
             }
             collecting.unnote(noted)
@@ -89,7 +90,7 @@ pub(super) fn noted(transaction: &Connection, digests: &[Digest]) -> rusqlite::R
 
 /// The tables of collections as a transaction sees them. The caller holds it.
 pub(super) struct Collecting<'a> {
-    connection: &'a Connection,
+    pub connection: &'a Connection,
 }
 
 impl<'a> Collecting<'a> {
@@ -129,39 +130,52 @@ impl<'a> Collecting<'a> {
         Ok(())
     }
 
-    /// Remember what a document names; None for one that is whole and cannot be read as a document.
-    pub fn add_document(&self, document: &Digest, references: Option<&References>) -> rusqlite::Result<()> {
-        let document = document.to_string();
-        self.connection
-            .prepare_cached("INSERT OR REPLACE INTO documents (digest, whole) VALUES (?1, ?2)")?
-            .execute(params![document, references.is_some()])?;
+    /// Remember that a document names a blob.
+    pub fn add_edge(&self, document: &Digest, reference: &Reference) -> rusqlite::Result<()> {
+        let Reference { digest, role } = reference;
+        let values = params![document.to_string(), digest.to_string(), number_of(*role)];
         let sql = "INSERT OR IGNORE INTO edges (document, blob, role) VALUES (?1, ?2, ?3)";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        for Reference { digest, role } in references.iter().flat_map(|references| &references.blobs) {
-            statement.execute(params![document, digest.to_string(), number_of(*role)])?;
-        }
-        Ok(())
+        self.connection.prepare_cached(sql)?.execute(values).map(drop)
     }
 
-    /// The blobs that a document names, as far as it was read before: Some(None) is one that cannot be read as a document.
+    /// Remember that a document was read, and all that it names; false for one that is whole and cannot be read as a document.
+    pub fn add_document(&self, document: &Digest, is_whole: bool) -> rusqlite::Result<()> {
+        let sql = "INSERT OR REPLACE INTO documents (digest, whole) VALUES (?1, ?2)";
+        self.connection.prepare_cached(sql)?.execute(params![document.to_string(), is_whole]).map(drop)
+    }
+
+    /// The first blobs that a document names, as far as it was read before: Some(None) is one that cannot be read as a document.
     #[expect(clippy::option_option, reason = "unknown, and known to name nothing, are two answers")]
-    pub fn document(&self, document: &Digest) -> rusqlite::Result<Option<Option<Vec<Reference>>>> {
-        let document = document.to_string();
+    pub fn document(&self, document: &Digest, most: usize) -> rusqlite::Result<Option<Option<Vec<Reference>>>> {
         let whole: Option<bool> = self
             .connection
             .prepare_cached("SELECT whole FROM documents WHERE digest = ?1")?
-            .query_row([&document], |row| row.get(0))
+            .query_row([document.to_string()], |row| row.get(0))
             .optional()?;
-        if whole != Some(true) {
-            return Ok(whole.map(|_| None));
+        match whole {
+            Some(true) => Ok(Some(Some(self.edges_after(document, None, most)?))),
+            Some(false) => Ok(Some(None)),
+            None => Ok(None),
         }
-        let mut statement = self.connection.prepare_cached("SELECT blob, role FROM edges WHERE document = ?1")?;
-        let mut rows = statement.query([&document])?;
+    }
+
+    /// At most `most` blobs that a document names, after that one, in the order of the table.
+    pub fn edges_after(
+        &self,
+        document: &Digest,
+        after: Option<&Reference>,
+        most: usize,
+    ) -> rusqlite::Result<Vec<Reference>> {
+        let sql = "SELECT blob, role FROM edges WHERE document = ?1 AND (blob, role) > (?2, ?3)
+                   ORDER BY blob, role LIMIT ?4";
+        let (blob, role) = after.map_or_else(Default::default, |last| (last.digest.to_string(), number_of(last.role)));
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query(params![document.to_string(), blob, role, rows::whole(most as u64)])?;
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
             found.push(Reference { digest: digest_of(row, 0)?, role: role_of(row.get(1)?) });
         }
-        Ok(Some(Some(found)))
+        Ok(found)
     }
 }
 

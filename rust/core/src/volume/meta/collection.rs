@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::collect::{Collecting, digest_of};
 use super::writer::Sync;
 use super::{Meta, images, query, rows};
-use crate::archive::json::{Reference, References};
+use crate::archive::json::Reference;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::format::metadata::{
@@ -34,12 +34,26 @@ pub struct Note {
 /// All that is known of a blob that a collection keeps, or may remove.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
-    /// The blobs that it names as a document, as far as it was read before; Some(None) if it cannot be read as a document.
+    /// The first blobs that it names as a document, as far as it was read before; Some(None) if it cannot be read as a document.
     pub document: Option<Option<Vec<Reference>>>,
+    /// Whether it names more than these.
+    pub is_cut: bool,
     /// Its labels that name blobs.
     pub labels: Vec<(String, String)>,
     /// Its note.
     pub note: Option<Note>,
+}
+
+/// A row that a collection writes, or removes.
+pub enum Record {
+    /// A document names a blob.
+    Edge(Digest, Reference),
+    /// A document whose edges are all there; false for one that cannot be read as a document.
+    Document(Digest, bool),
+    /// The note of a blob.
+    Note(Digest, Note),
+    /// The note of a blob that has none from now on.
+    NoNote(Digest),
 }
 
 /// The beginning of a collection.
@@ -56,7 +70,7 @@ pub struct Start<'a> {
     pub clock: Option<BootClock>,
 }
 
-/// The result of a look at the log while blobs were to be condemned.
+/// The result of a transaction of a collection.
 pub enum Checked<T> {
     /// A later collection has begun.
     Superseded,
@@ -129,7 +143,7 @@ impl Meta {
     /// End the collection of that number, unless a later one has begun. What cannot be written is written by the next one.
     pub fn end_collection(&self, number: u64) {
         let run = |connection: &Connection| {
-            if query::setting(connection, COLLECTIONS)? == Some(number.to_string()) {
+            if is_latest(connection, number)? {
                 query::set_setting(connection, COLLECTING, None)?;
                 connection.execute("DELETE FROM protected", [])?;
             }
@@ -179,7 +193,8 @@ impl Meta {
         self.read(ask)?.ok_or_else(|| self.corrupt())
     }
 
-    /// Return what is known of the first blobs, in their order: of one at least, and of no more than name `most` blobs together.
+    /// Return what is known of the first blobs, in their order: of one at least. Together they name about `most` blobs; of a document
+    /// that names more, the rest is found by [`Self::edges_after`].
     pub fn known(&self, digests: &[Digest], with_notes: bool, most: usize) -> Result<Vec<Known>> {
         let ask = |connection: &Connection| {
             let transaction = connection.unchecked_transaction()?;
@@ -191,7 +206,8 @@ impl Meta {
                 }
                 let mut known = Known { labels: references_of(&transaction, digest)?, ..Known::default() };
                 if let Some(collecting) = &collecting {
-                    known.document = collecting.document(digest)?;
+                    known.document = collecting.document(digest, most)?;
+                    known.is_cut = known.document.as_ref().is_some_and(|blobs| blobs.iter().flatten().count() == most);
                     known.note = if with_notes { note_of(&transaction, &digest.to_string())? } else { None };
                 }
                 named += known.document.iter().flatten().map(Vec::len).sum::<usize>();
@@ -200,6 +216,12 @@ impl Meta {
             transaction.commit()?;
             Ok(found)
         };
+        self.read(ask)?.ok_or_else(|| self.corrupt())
+    }
+
+    /// Return at most `most` blobs that a document names, after the last one that was found.
+    pub fn edges_after(&self, document: &Digest, last: &Reference, most: usize) -> Result<Vec<Reference>> {
+        let ask = |connection: &Connection| Collecting { connection }.edges_after(document, Some(last), most);
         self.read(ask)?.ok_or_else(|| self.corrupt())
     }
 
@@ -252,27 +274,27 @@ impl Meta {
         self.write_spare(Sync::Cheap, run).map(drop)
     }
 
-    /// Remember documents that were read, write notes and remove others. False, and nothing is written, while another process
-    /// writes.
+    /// Write rows of the collection of that number, in their order. None, and nothing is written, while another process writes.
     ///
     /// The removal of a note survives a power loss. Writers rely on a blob that has no note: an old note must not come back.
-    pub fn try_record(
-        &self,
-        documents: &[(Digest, Option<References>)],
-        notes: &[(Digest, Note)],
-        unnoted: &[Digest],
-    ) -> Result<bool> {
+    pub fn try_record(&self, number: u64, records: &[Record]) -> Result<Option<Checked<()>>> {
         let run = |connection: &Connection| {
-            let Some(collecting) = Collecting::find(connection)? else { return Ok(()) };
-            for (digest, references) in documents {
-                collecting.add_document(digest, references.as_ref())?;
+            // A later one may have removed edges that this one wrote before, so that a document would not be whole.
+            if !is_latest(connection, number)? {
+                return Ok(Checked::Superseded);
             }
-            notes.iter().try_for_each(|(digest, note)| put_note(connection, &digest.to_string(), note))?;
-            unnoted.iter().try_for_each(|digest| remove_note(connection, digest))
+            let collecting = Collecting { connection };
+            let written = records.iter().try_for_each(|record| match record {
+                Record::Edge(document, reference) => collecting.add_edge(document, reference),
+                Record::Document(document, is_whole) => collecting.add_document(document, *is_whole),
+                Record::Note(digest, note) => put_note(connection, &digest.to_string(), note),
+                Record::NoNote(digest) => remove_note(connection, digest),
+            });
+            written.map(Checked::Done)
         };
-        let all = documents.len() + notes.len() + unnoted.len();
-        let sync = if unnoted.is_empty() { Sync::Cheap } else { Sync::Durable };
-        Ok(all == 0 || self.try_write(sync, &mut Some(run))?.is_some())
+        let has_removal = records.iter().any(|record| matches!(record, Record::NoNote(_)));
+        let sync = if has_removal { Sync::Durable } else { Sync::Cheap };
+        self.try_write_last(sync, &mut Some(run))
     }
 
     /// Do the work of the collection of that number in a transaction in which no blob is protected that was not protected when
@@ -284,7 +306,7 @@ impl Meta {
         work: impl FnOnce(&Condemning<'_>) -> rusqlite::Result<T>,
     ) -> Result<Option<Checked<T>>> {
         let run = |connection: &Connection| {
-            if query::setting(connection, COLLECTIONS)? != Some(number.to_string()) {
+            if !is_latest(connection, number)? {
                 return Ok(Checked::Superseded);
             }
             let (protected, last) = logged_after(connection, seen)?;
@@ -293,7 +315,7 @@ impl Meta {
             }
             work(&Condemning { connection }).map(Checked::Done)
         };
-        self.try_write(Sync::Cheap, &mut Some(run))
+        self.try_write_last(Sync::Cheap, &mut Some(run))
     }
 }
 
@@ -319,8 +341,13 @@ impl Condemning<'_> {
     }
 }
 
+/// Whether no collection has begun after that one.
+fn is_latest(connection: &Connection, number: u64) -> rusqlite::Result<bool> {
+    Ok(query::setting(connection, COLLECTIONS)? == Some(number.to_string()))
+}
+
 /// The most entries of the log that are read at a time.
-const MOST_LOGGED: usize = 4096;
+const MOST_LOGGED: usize = 512;
 
 fn logged_after(connection: &Connection, seen: i64) -> rusqlite::Result<(Vec<String>, i64)> {
     let sql = "SELECT number, digest FROM protected WHERE number > ?1 ORDER BY number LIMIT ?2";

@@ -4,6 +4,7 @@
 //! So this module never stands in the way of a blob: when the file is missing, damaged or unreadable, reads find no
 //! labels, and only calls that would set labels fail. It never repairs, moves or overwrites anything by itself.
 
+mod access;
 mod collect;
 mod collection;
 mod connect;
@@ -28,7 +29,6 @@ use std::sync::{Arc, RwLock};
 
 use rusqlite::Connection;
 
-use self::fault::Fault;
 use self::place::Place;
 use self::state::State;
 use self::writer::Sync;
@@ -37,11 +37,12 @@ use crate::error::{At, Result};
 use crate::format::names::META;
 use crate::model::Image;
 use crate::sys::{Fd, Sys, sqlite};
+use crate::volume::lock::Locks;
 use crate::waiting::Patience;
 
 pub use crate::format::metadata::LARGE;
 pub use collect::Noted;
-pub use collection::{Checked, Condemning, Known, Note, Start};
+pub use collection::{Checked, Condemning, Known, Note, Record, Start};
 pub use images::Names;
 pub use leases::{LeaseRow, Leases};
 pub use query::MOST_PAIRS;
@@ -79,6 +80,7 @@ pub(crate) const SPARE_TRIES: usize = 43;
 /// The metadata of a store. Its methods may be called from any thread.
 pub struct Meta {
     sys: Arc<dyn Sys>,
+    locks: Locks,
     dir: Fd,
     path: PathBuf,
     mode: Mode,
@@ -93,13 +95,19 @@ impl Meta {
     /// # Panics
     ///
     /// If the SQLite that was linked has the fault of [`sqlite_is_fixed`].
-    pub fn open(sys: Arc<dyn Sys>, dir: &impl AsFd, root: &Path, mode: Mode) -> Result<(Self, Vec<String>)> {
+    pub fn open(
+        sys: Arc<dyn Sys>,
+        locks: Locks,
+        dir: &impl AsFd,
+        root: &Path,
+        mode: Mode,
+    ) -> Result<(Self, Vec<String>)> {
         let version = rusqlite::version_number();
         assert!(sqlite_is_fixed(version), "SQLite {} can corrupt a log; it must not be linked", rusqlite::version());
         let dir = Fd::from(dir.as_fd().try_clone_to_owned().at("dup", || root)?);
         sqlite::install();
         let path = root.join(META);
-        let meta = Self { sys, dir, path, mode, state: RwLock::new(State::Closed) };
+        let meta = Self { sys, locks, dir, path, mode, state: RwLock::new(State::Closed) };
         let mut notes = Vec::new();
         let mut state = meta.connect()?;
         if matches!(state, State::Absent) && !mode.read_only {
@@ -289,103 +297,6 @@ impl Meta {
     pub fn set_setting(&self, name: &str, value: Option<&str>) -> Result<bool> {
         let done = self.write_spare(Sync::Durable, |connection| query::set_setting(connection, name, value))?;
         Ok(done.is_some())
-    }
-
-    /// Ask the file, if it can be asked: None stands for a missing or damaged one.
-    fn read<T>(&self, run: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<Option<T>> {
-        let (mut tries, mut patience) = (0, Patience::new());
-        // A file that is read without locks may change under the question; then the answer is not used.
-        while tries < 8 {
-            tries += 1;
-            self.refresh()?;
-            let (answer, print) = match &*self.state() {
-                State::Open(connections) => {
-                    let connections = connections.get(|| self.name())?;
-                    let print = connections.frozen().then_some(connections.print);
-                    (connections.read(&run), print)
-                }
-                State::Closed => return Err(self.closed()),
-                State::Absent | State::Damaged(_) => return Ok(None),
-            };
-            if let Some(print) = print
-                && print != self.place().print()?
-            {
-                continue;
-            }
-            match answer {
-                Ok(answer) => return Ok(Some(answer)),
-                // Readers wait for no process but one that recovers the log.
-                Err(error) if fault::is_busy(&error) => {
-                    patience.pause()?;
-                    tries = 0;
-                }
-                Err(error) => self.sort(&error, "read metadata")?,
-            }
-        }
-        Err(fault::refused(libc::EBUSY, &self.path, "read metadata"))
-    }
-
-    /// Change the file, waiting for other processes that do; `Cancelled` if the caller no longer wants it meanwhile.
-    fn write<T>(&self, sync: Sync, run: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
-        let mut run = Some(run);
-        Patience::until(|| self.try_write(sync, &mut run))
-    }
-
-    /// Change the file if other processes let us soon; None, and nothing is written, if not. For writes that only save time:
-    /// no process waits for a suspended one because of it.
-    fn write_spare<T>(&self, sync: Sync, run: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<Option<T>> {
-        let (mut run, mut patience) = (Some(run), Patience::new());
-        for _ in 0..SPARE_TRIES {
-            match self.try_write(sync, &mut run)? {
-                None => patience.pause()?,
-                done => return Ok(done),
-            }
-        }
-        Ok(None)
-    }
-
-    /// Change the file, once; None, and `run` is still there, while another process does.
-    fn try_write<T, F>(&self, sync: Sync, run: &mut Option<F>) -> Result<Option<T>>
-    where
-        F: FnOnce(&Connection) -> rusqlite::Result<T>,
-    {
-        if self.mode.read_only {
-            return Err(fault::refused(libc::EROFS, &self.path, "write metadata"));
-        }
-        let sync = if self.mode.durable { sync } else { Sync::Cheap };
-        self.thaw()?;
-        if !sqlite::prepare_mappings() {
-            return Err(fault::refused(libc::ENOSPC, &self.path, "write metadata"));
-        }
-        // SQLite would continue to write to a file that has lost its name.
-        let there = self.place().exists()?;
-        let result = match &*self.state() {
-            State::Open(_) if !there => None,
-            State::Open(connections) => match connections.get(|| self.name())?.write(sync, run) {
-                Some(result) => Some(result),
-                None => return Err(fault::refused(libc::ENOSPC, &self.path, "write metadata")),
-            },
-            State::Closed => return Err(self.closed()),
-            State::Absent | State::Damaged(_) => return Err(self.corrupt()),
-        };
-        match result {
-            Some(Ok(result)) => return Ok(Some(result)),
-            Some(Err(error)) if run.is_some() && fault::is_busy(&error) => return Ok(None),
-            Some(Err(error)) => self.sort(&error, "write metadata")?,
-            None => self.set_state(State::Damaged("was removed while the store was open".to_owned())),
-        }
-        Err(self.corrupt())
-    }
-
-    /// Enter the damaged state for damage; return an error for a refusal.
-    fn sort(&self, error: &rusqlite::Error, operation: &'static str) -> Result<()> {
-        match fault::classify(error) {
-            Fault::Damage(reason) => {
-                self.set_state(State::Damaged(format!("is damaged ({reason})")));
-                Ok(())
-            }
-            Fault::Refused(errno) => Err(fault::refused(errno, &self.path, operation)),
-        }
     }
 
     /// Its path in messages.

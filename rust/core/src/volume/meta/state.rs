@@ -1,5 +1,6 @@
 //! The state of a store's metadata: open connections, nothing, or a damaged file.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rusqlite::Connection;
@@ -35,6 +36,7 @@ impl State {
         Self::Open(ProcessBound::new(Box::new(Connections {
             reader: Mutex::new(reader),
             writer: writer.map(|connection| Mutex::new(Writer::new(connection))),
+            waiting: AtomicUsize::new(0),
             print,
         })))
     }
@@ -44,6 +46,8 @@ impl State {
 pub(super) struct Connections {
     reader: Mutex<Connection>,
     writer: Option<Mutex<Writer>>,
+    /// How many threads wait for the writer.
+    waiting: AtomicUsize,
     /// The file's information before it was opened; used where it is read without locks.
     pub print: Print,
 }
@@ -61,8 +65,15 @@ impl Connections {
         F: FnOnce(&Connection) -> rusqlite::Result<T>,
     {
         let writer = self.writer.as_ref()?;
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
         Some(writer.write(sync, run))
+    }
+
+    /// Whether a thread waits to change the file while another one of this process does.
+    pub fn is_waited_for(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
     }
 
     /// Whether the file is read without locks, so that it may change at any time.

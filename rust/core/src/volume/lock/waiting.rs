@@ -1,0 +1,45 @@
+//! The sign of those who wait to write to the metadata.
+//!
+//! A thread that finds another process writing tries again after a pause. A collection writes again and again, and such a thread could
+//! miss the moments between. So it holds a byte meanwhile, and a collection writes nothing while somebody holds it.
+//!
+//! It is a hint. A store whose thread no longer waits gives the byte back at its next write only, and a suspended process keeps it:
+//! a collection gives way for a bounded time.
+
+use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
+
+use super::Locks;
+use crate::error::{At, Result};
+use crate::format::lock_bytes::WAITING;
+use crate::sys::Hold;
+
+impl Locks {
+    /// A thread of this store waits to write to the metadata. A failure changes nothing but how long it waits.
+    pub(crate) fn begin_waiting(&self) {
+        if self.0.is_waiting.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        // Another store object may hold the byte: its thread is let in first, and this one tries to take the byte again.
+        if !self.0.set(WAITING..WAITING + 1, Hold::Exclusive).unwrap_or_default() {
+            self.0.is_waiting.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// A thread of this store has written to the metadata. Another that still waits takes the byte again when it tries.
+    pub(crate) fn end_waiting(&self) {
+        if self.0.is_waiting.load(Ordering::Relaxed) && self.0.is_waiting.swap(false, Ordering::Relaxed) {
+            self.0.set(WAITING..WAITING + 1, Hold::Free).ok();
+        }
+    }
+
+    /// Whether a thread of this store waits, or one of another store object.
+    pub(crate) fn is_waited_for(&self) -> Result<bool> {
+        let table = &*self.0;
+        let Some(file) = &table.file else { return Ok(false) };
+        if table.is_waiting.load(Ordering::Relaxed) {
+            return Ok(true);
+        }
+        Ok(table.sys.find_lock(file.as_fd(), WAITING..WAITING + 1).at("lock", || &table.path)?.is_some())
+    }
+}
