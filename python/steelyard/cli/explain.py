@@ -218,7 +218,9 @@ def _next_step_of_system(error: BaseException, program: str, command: str | None
         case Exit.NO_SPACE if command == "gc":
             return f"{program} rm DIGEST"  # a removal needs no room, and gives a collection the room that it needs
         case Exit.NO_SPACE:
-            return f"df -h {name}" if name else f"{program} stat"
+            # A disk with a quota may have room that the store may not use.
+            is_disk = name and getattr(error, "errno", None) != errno.EDQUOT
+            return f"df -h {name}" if is_disk else f"{program} stat"
         case Exit.PERMISSION | Exit.USAGE:
             return f"ls -ld {name}" if name else f"{program} doctor"
         case Exit.NOT_FOUND if isinstance(error, errors.StorageError) and error.operation != "export":
