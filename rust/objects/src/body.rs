@@ -360,3 +360,6 @@ impl Patience {
 fn cancelled() -> Error {
     Error::new(Kind::Cancelled, "the stream is closed")
 }
+
+#[cfg(test)]
+mod tests;

@@ -81,12 +81,7 @@ impl Threads {
         check_room(STEADY)?;
         // tokio panics where the system refuses a thread: others may have taken the room in the meantime.
         let runtime = catch_unwind(build).unwrap_or_else(|_| Err(io::ErrorKind::WouldBlock.into()))?;
-        let limits = Limits {
-            requests: Semaphore::new(REQUESTS),
-            bytes: Semaphore::new(BYTES / UNIT),
-            bodies: Semaphore::new(BODIES),
-        };
-        Ok(Self { runtime: Some(runtime), limits: Arc::new(limits) })
+        Ok(Self { runtime: Some(runtime), limits: Arc::new(Limits::new()) })
     }
 
     pub(crate) fn handle(&self) -> &Handle {
@@ -108,6 +103,11 @@ fn build() -> io::Result<Runtime> {
 }
 
 impl Limits {
+    pub(crate) fn new() -> Self {
+        let [requests, bytes, bodies] = [REQUESTS, BYTES / UNIT, BODIES].map(Semaphore::new);
+        Self { requests, bytes, bodies }
+    }
+
     /// How many permits of `bytes` so many bytes need.
     pub(crate) fn units(bytes: usize) -> u32 {
         u32::try_from(bytes.div_ceil(UNIT).min(BYTES / UNIT)).unwrap_or(u32::MAX)

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use crate::sys::Sys;
 
 /// The most time that a step takes, if no part of it takes longer by itself.
-const STEP_NS: i64 = 1_500_000;
+const STEP_NS: i64 = 1_000_000;
 
 /// The most time for which blobs are condemned in one transaction.
 const BATCH_NS: i64 = 1_500_000;
