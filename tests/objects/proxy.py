@@ -137,7 +137,9 @@ def fault_proxy(upstream: str) -> Iterator[FaultProxy]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # a body after its head would wait for a delayed acknowledgement, 40 ms for each answer
+    disable_nagle_algorithm = (
+        True  # a body after its head would wait for a delayed acknowledgement, 40 ms for each answer
+    )
     state: FaultProxy
 
     def log_message(self, *args: Any) -> None:

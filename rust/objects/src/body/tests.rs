@@ -1,4 +1,4 @@
-//! What the reader of a body gets, without a server: `tests/objects/test_streams.py` has the requests.
+//! The bytes, ends and failures that the reader of a body gets, without a server. `tests/objects/test_streams.py` has the requests.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

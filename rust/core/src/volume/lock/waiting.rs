@@ -1,7 +1,7 @@
-//! The sign of those who wait to write to the metadata.
+//! A byte of the lock file that says that a thread waits to write to the metadata.
 //!
 //! A thread that finds another process writing tries again after a pause. A collection writes again and again, and such a thread could
-//! miss the moments between. So it holds a byte meanwhile, and a collection writes nothing while somebody holds it.
+//! miss the moments between. So it holds the byte meanwhile, and a collection writes nothing while the byte is held.
 //!
 //! It is a hint. A store whose thread no longer waits gives the byte back at its next write only, and a suspended process keeps it:
 //! a collection gives way for a bounded time.
