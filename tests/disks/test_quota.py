@@ -62,7 +62,7 @@ def test_a_quota_is_reported_as_such(tmp_path: Path) -> None:
         )
         large = tmp_path / "large"
         large.write_bytes(os.urandom(20 << 20))
-        command = subprocess.run(
+        refused = subprocess.run(
             [sys.executable, "-m", "steelyard", "--store", str(point / "store"), "put", str(large)],
             capture_output=True,
             text=True,
@@ -70,9 +70,9 @@ def test_a_quota_is_reported_as_such(tmp_path: Path) -> None:
             check=False,
         )
 
-    assert command.returncode == 9, command.stderr
-    assert "Disk quota exceeded" in command.stderr
-    assert f"next: steelyard --store {point}/store stat\n" in command.stderr
+    assert refused.returncode == 9, refused.stderr
+    assert "Disk quota exceeded" in refused.stderr
+    assert f"next: steelyard --store {point}/store stat\n" in refused.stderr
     assert ended.returncode == 0, ended.stderr[-2000:] + ended.stdout
     said = [line.split(maxsplit=2) for line in ended.stdout.splitlines()]
     for step in ("put", "ingest"):
