@@ -1,36 +1,21 @@
 //! Collections that end early, and work between their steps. Each look at the clock finds that the time is over, so that the steps are as
 //! short as they can be.
 
+use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::{fs, io};
 
 use steelyard_core::digest::Digest;
 use steelyard_core::model::Labels;
 use steelyard_core::store::Store;
 use steelyard_core::store::collect::Collection;
-use steelyard_core::sys::{Around, Call, Layer, Linux};
+use steelyard_core::sys::{Layer, Linux};
 
 use crate::common::{SHA256, Scratch};
-use crate::support::{NOW, collect, image, name, sorted, stored};
+use crate::support::{NOW, Slow, collect, image, name, sorted, stored};
 
-/// The store, with a clock that runs fast.
+/// Open the store so that each step is as short as it can be.
 fn open(scratch: &Scratch) -> Arc<Store> {
-    scratch.open_with(Arc::new(Layer::new(Arc::new(Linux), Fast::default()))).unwrap()
-}
-
-/// A clock that is a second later at each look.
-#[derive(Default)]
-struct Fast(AtomicI64);
-
-impl Around for Fast {
-    fn around<T>(&self, _: Call<'_>, mut run: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-        run()
-    }
-
-    fn clock_ns(&self, is_wall: bool, ns: i64) -> i64 {
-        if is_wall { ns } else { ns + self.0.fetch_add(1_000_000_000, Ordering::SeqCst) }
-    }
+    scratch.open_with(Arc::new(Layer::new(Arc::new(Linux), Slow::default()))).unwrap()
 }
 
 /// Take that many steps; whether the collection ended before.

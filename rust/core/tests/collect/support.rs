@@ -1,6 +1,8 @@
 //! Images of a few bytes, and collections of them.
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use steelyard_core::archive::json::Role;
 use steelyard_core::digest::Digest;
@@ -9,6 +11,7 @@ use steelyard_core::filter::Filter;
 use steelyard_core::model::{Labels, Target};
 use steelyard_core::store::Store;
 use steelyard_core::store::collect::{Collection, Found, Options, Reason, Report};
+use steelyard_core::sys::{Around, Call};
 use steelyard_core::volume::images::Taken;
 
 use crate::common::SHA256;
@@ -32,6 +35,20 @@ pub const NOW: Options = Options {
 
 /// A grace time that has not passed.
 pub const LATER: Options = Options { grace_ns: HOUR, ..NOW };
+
+/// A system on which every look at the clock takes longer than a step.
+#[derive(Default)]
+pub struct Slow(AtomicI64);
+
+impl Around for Slow {
+    fn around<T>(&self, _: Call<'_>, mut run: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        run()
+    }
+
+    fn clock_ns(&self, _: bool, ns: i64) -> i64 {
+        ns + self.0.fetch_add(10_000_000, Ordering::Relaxed)
+    }
+}
 
 pub fn put(store: &Store, text: &str) -> Digest {
     store.put(text.as_bytes(), SHA256, None, None).unwrap().digest

@@ -1,35 +1,19 @@
 //! Why a blob is kept: the question ends early, and says the same as one that goes through the whole store.
 
-use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use steelyard_core::archive::json::Role;
 use steelyard_core::digest::Digest;
 use steelyard_core::model::Labels;
 use steelyard_core::store::Store;
 use steelyard_core::store::collect::Reason;
-use steelyard_core::sys::{Around, Call, Layer, Linux};
+use steelyard_core::sys::{Layer, Linux};
 
 use crate::common::{SHA256, Scratch};
 use crate::support::removed;
 use crate::support::{
-    EXPIRE, FLAT, HOUR, REFERENCE, ROOT, document, labels, name, name_with, put, put_labelled, reason, sorted,
+    EXPIRE, FLAT, HOUR, REFERENCE, ROOT, Slow, document, labels, name, name_with, put, put_labelled, reason, sorted,
 };
-
-/// A system on which every look at the clock takes longer than a step.
-#[derive(Default)]
-struct Slow(AtomicI64);
-
-impl Around for Slow {
-    fn around<T>(&self, _: Call<'_>, mut run: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-        run()
-    }
-
-    fn clock_ns(&self, _: bool, ns: i64) -> i64 {
-        ns + self.0.fetch_add(10_000_000, Ordering::Relaxed)
-    }
-}
 
 /// Numbers from a seed.
 struct Numbers(u64);
