@@ -75,12 +75,12 @@ impl Meta {
         is_here || self.locks.is_waited_for().unwrap_or_default()
     }
 
-    /// Change the file, once; None, and `run` is still there, while another process does. A collection will give way.
+    /// Change the file, once; None, and `run` is still there, while another process does. Then collections see that a thread waits.
     pub(super) fn try_write<T, F>(&self, sync: Sync, run: &mut Option<F>) -> Result<Option<T>>
     where
         F: FnOnce(&Connection) -> rusqlite::Result<T>,
     {
-        let done = self.try_write_last(sync, run)?;
+        let done = self.try_write_unannounced(sync, run)?;
         if done.is_some() {
             self.locks.end_waiting();
         } else {
@@ -89,8 +89,8 @@ impl Meta {
         Ok(done)
     }
 
-    /// Change the file as `try_write` does, for a collection: it lets others go first.
-    pub(super) fn try_write_last<T, F>(&self, sync: Sync, run: &mut Option<F>) -> Result<Option<T>>
+    /// Change the file as `try_write` does, but without the sign that a thread waits: for a collection, which lets others go first.
+    pub(super) fn try_write_unannounced<T, F>(&self, sync: Sync, run: &mut Option<F>) -> Result<Option<T>>
     where
         F: FnOnce(&Connection) -> rusqlite::Result<T>,
     {

@@ -294,7 +294,7 @@ impl Meta {
         };
         let has_removal = records.iter().any(|record| matches!(record, Record::NoNote(_)));
         let sync = if has_removal { Sync::Durable } else { Sync::Cheap };
-        self.try_write_last(sync, &mut Some(run))
+        self.try_write_unannounced(sync, &mut Some(run))
     }
 
     /// Do the work of the collection of that number in a transaction in which no blob is protected that was not protected when
@@ -315,7 +315,7 @@ impl Meta {
             }
             work(&Condemning { connection }).map(Checked::Done)
         };
-        self.try_write_last(Sync::Cheap, &mut Some(run))
+        self.try_write_unannounced(Sync::Cheap, &mut Some(run))
     }
 }
 
