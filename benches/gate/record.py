@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from steelyard_bench._machine import look
+from steelyard_bench._machine import cpu_info, look
 
 __all__ = ("RECORD", "TOLERANCE", "Line", "Record", "compare", "is_ratio", "machine", "table")
 
@@ -106,10 +106,14 @@ def is_ratio(name: str) -> bool:
 
 
 def machine(directory: Path) -> str:
-    """Name what ratios depend on: the processor with its instructions, and Python."""
-    found = look(directory)
+    """Name what ratios depend on: the processor with its instructions, and Python.
+
+    Virtual machines give several generations of processors one name, so their numbers are a part of it.
+    """
+    found, cpu = look(directory), cpu_info()
+    numbers = "/".join(cpu.get(key, "-") for key in ("cpu family", "model", "stepping"))
     python = ".".join(platform.python_version_tuple()[:2])
-    return f"{found.processor}; {' '.join(found.instructions)}; Python {python}"
+    return f"{found.processor}, {numbers}; {' '.join(found.instructions)}; Python {python}"
 
 
 def table(lines: list[Line]) -> str:

@@ -61,7 +61,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 def look(directory: Path) -> Machine:
     """Look at the machine, and at the disk that a directory is on."""
-    cpu = _cpu_info()
+    cpu = cpu_info()
     mount = mount_of(directory)
     queue = _queue_of(directory)
     return Machine(
@@ -165,7 +165,7 @@ def _busy_and_total() -> tuple[float, float]:
     return busy, busy + idle + waiting
 
 
-def _cpu_info() -> dict[str, str]:
+def cpu_info() -> dict[str, str]:
     """Return what /proc/cpuinfo says of the first processor."""
     first = (_read("/proc/cpuinfo") or "").partition("\n\n")[0]
     pairs = (line.partition(":") for line in first.splitlines())
