@@ -28,7 +28,7 @@ from steelyard_bench._ground import LARGE, SMALL, Ground, check_space, open_grou
 from steelyard_bench._inside import debug_build, run
 from steelyard_bench._machine import Machine, look
 
-__all__ = ("main",)
+__all__ = ("files_below", "main")
 
 COMMAND_LINE, LIST, COPY = "steelyard put -r", "put_many from a list", "cp -r, then sync"
 
@@ -53,7 +53,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 async def _measure_tree(options: argparse.Namespace) -> None:
-    files, sizes = await run(_files, options.tree.absolute())
+    files, sizes = await run(files_below, options.tree.absolute())
     runs = 3 * (options.rounds + 1)
     large, small = 3 * sum(sizes), runs * len(files)
     contestants: dict[str, Work] = {
@@ -95,7 +95,7 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def _files(tree: Path) -> tuple[list[str], list[int]]:
+def files_below(tree: Path) -> tuple[list[str], list[int]]:
     """Return the paths of the regular files below a directory, and their sizes."""
     found: list[str] = []
     sizes: list[int] = []

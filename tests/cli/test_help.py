@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from steelyard import filters
-from steelyard.cli import records
+from steelyard.cli import records, tree_records
 from steelyard.cli.commands import COMMANDS, OPTIONS, Options, function_of
 from steelyard.cli.exits import MEANINGS
 from steelyard.cli.parameters import arguments_of
@@ -20,7 +20,12 @@ from steelyard.cli.topics import FILTERS
 from .runner import Shell
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
-RECORDS = [kind for kind in vars(records).values() if inspect.isclass(kind) and issubclass(kind, records.Record)]
+RECORDS = [
+    kind
+    for module in (records, tree_records)
+    for kind in vars(module).values()
+    if inspect.isclass(kind) and issubclass(kind, records.Record) and kind.__module__ == module.__name__
+]
 
 
 def section(name: str) -> str:

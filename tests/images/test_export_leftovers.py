@@ -122,7 +122,7 @@ def test_a_file_that_a_sweep_is_about_to_remove_is_made_under_another_name(
 ) -> None:
     monkeypatch.setattr(_files, "_UNNAMED", 0)
     names = iter([".steelyard-0000000000000000", ".steelyard-1111111111111111"])
-    monkeypatch.setattr(_files, "_fresh_name", lambda: next(names))
+    monkeypatch.setattr(_files, "fresh_name", lambda: next(names))
     hold = _files._hold
     sweeping: list[int] = []
 

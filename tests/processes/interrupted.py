@@ -28,7 +28,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -53,6 +53,7 @@ from steelyard.errors import LeaseExists
 from steelyard.images import export_images, import_images
 from steelyard.objects import ObjectStore
 from steelyard.objects import _store as object_store
+from steelyard.trees import checkout, diff, put_tree, tree_of
 
 TOGETHER = 8
 """Interruptions before the store is looked at, where nothing of theirs is lost by then."""
@@ -157,6 +158,15 @@ async def collect(store: LocalStore, _: Path) -> None:
     assert (await store.why(kept)).root is not None
 
 
+async def trees(store: LocalStore, root: Path) -> None:
+    """A directory that is stored, stored again, checked out and compared."""
+    for _ in range(2):
+        await put_tree(store, root / "source", name="tree", cache=root / "tree-cache")
+    await checkout(store, "tree", root / "out", delete=True)
+    async with aclosing(diff(await tree_of(store, "tree"), root / "out")) as changes:
+        assert [] == [change async for change in changes]
+
+
 async def bucket(_: LocalStore, root: Path) -> None:
     """Object storage with a cache: a small blob, an upload in parts, names, a lease, a collection."""
     async with open_bucket(root) as store:
@@ -200,6 +210,7 @@ WORKS: dict[str, Work] = {
     "export": export,
     "leased": leased,
     "collect": collect,
+    "trees": trees,
     "bucket": bucket,
 }
 

@@ -59,6 +59,8 @@ def arguments(file: int) -> dict[str, Any]:
         "expected": None,
         "expires": 1,
         "file": file,
+        "files": [],
+        "folder": file,
         "filter": Filter([]),
         "function": print,
         "grace": 0,

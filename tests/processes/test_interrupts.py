@@ -58,6 +58,9 @@ def prepared(folder: Path) -> Path:
     archive = tar(layout(index, blobs))
     (folder / "archive.tar").write_bytes(archive)
     (folder / "archive.tar.gz").write_bytes(gzip.compress(archive))
+    (folder / "source").mkdir()
+    (folder / "source" / "small").write_bytes(b"small")
+    (folder / "source" / "large").write_bytes(bytes(1_500_000))
     return folder
 
 

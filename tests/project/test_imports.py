@@ -27,6 +27,7 @@ LAYERS = (
     {"local", "memory"},
     {"objects"},
     {"images"},
+    {"trees"},
     {"containerd"},
     {"__init__"},
     {"testing"},

@@ -66,6 +66,7 @@ class Context:
         words: the command line, for messages that repeat it.
         program: how a command line begins that reaches the same store.
         has_loop: whether the command runs in an event loop. Otherwise it may only look at a store on this machine's disk.
+        result: the exit code of a command without failures.
         drain: what the first signal calls, in place of cancelling the command, which is then expected to end by itself.
 
     Raises (when it is made):
@@ -98,6 +99,7 @@ class Context:
         self.failures: list[Report] = []
         self.interrupt_lines: list[str] = []
         self.conclusion: list[str] = []
+        self.result: Exit = Exit.OK
         self.drain: Callable[[], object] | None = None
 
     @property
@@ -162,8 +164,8 @@ class Context:
             self.display.say(f"  and {len(self.failures) - _LISTED_FAILURES} more")
 
     def exit_code(self) -> Exit:
-        """Return the exit code of the failures so far."""
-        return combined(report.exit for report in self.failures)
+        """Return the exit code of the failures so far, or without one that of the result."""
+        return combined(report.exit for report in self.failures) if self.failures else self.result
 
     def on_interrupt(self, text: str) -> None:
         """Add a line that is printed if the run is interrupted: what was kept, and the command that continues."""

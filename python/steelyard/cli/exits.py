@@ -32,7 +32,7 @@ class Exit(IntEnum):
 
 MEANINGS: dict[Exit, str] = {
     Exit.OK: "success; content that is already stored counts as success",
-    Exit.ERROR: "another error, or errors of several kinds in one batch",
+    Exit.ERROR: "another error, or errors of several kinds in one batch; or `diff` found differences",
     Exit.USAGE: "the command line is wrong, or a required package is missing; nothing was done",
     Exit.NOT_FOUND: "no such blob, ingest, image name, file or store; or blobs of an image are not stored",
     Exit.CONFLICT: "the content is already stored and --fail-if-exists is given; another process aborted the ingest; or something needs the blob",

@@ -27,6 +27,10 @@ async def put(
     ref: str | None = None,
     verify: bool = False,
     fail_if_exists: bool = False,
+    name: str | None = None,
+    times: bool = False,
+    owners: bool = False,
+    reread: bool = False,
     context: Annotated[Context, Parameter(parse=False)],
 ) -> None:
     """Store files, directory trees or standard input, and print their digests.
@@ -34,7 +38,8 @@ async def put(
     Content that is already stored counts as success. To resume a file of 16 MiB or more after an interruption, repeat the
     command. To resume standard input, use --ref and give the same bytes from the start again.
 
-    On a terminal, -r shows progress and a summary; --verbose prints the digests, too.
+    On a terminal, -r shows progress and a summary; --verbose prints the digests, too. With -r and --name, one directory is stored as a tree,
+    which `steelyard checkout` writes into a directory again. Files that have not changed since the last time are not read.
 
     Args:
         sources: files, directories with -r, or - for standard input.
@@ -45,6 +50,10 @@ async def put(
         ref: the name of the ingest, to make standard input resumable.
         verify: read the kept bytes of an interrupted put again, before they are published.
         fail_if_exists: exit with code 4 if the content is already stored.
+        name: an image name: store the directory as a tree, and give it this name.
+        times: with --name, also keep the time of the last change of each file.
+        owners: with --name, also keep the user and the group of each file.
+        reread: with --name, read all files, also those that seem unchanged.
         context: the run.
     """
     if len(sources) > 1 and (ref is not None or expected is not None):
@@ -52,6 +61,16 @@ async def put(
         raise UsageError(f"{option}: expected one source, found {len(sources)}", next_step="steelyard put --help")
     if sources.count("-") > 1:
         raise UsageError("-: standard input can be read only once", next_step="steelyard put --help")
+    if name is not None:
+        if not recursive or label or ref is not None or expected is not None or verify or fail_if_exists:
+            message = "--name: expected -r, and none of --label, --ref, --expected, --verify and --fail-if-exists"
+            raise UsageError(message, next_step="steelyard put --help")
+        from steelyard.cli.trees import put_named  # noqa: PLC0415 - other puts do not need it
+
+        await put_named(context, sources, name, algorithm=algorithm, times=times, owners=owners, reread=reread)
+        return
+    if times or owners or reread:
+        raise UsageError("--times, --owners and --reread: expected --name", next_step="steelyard put --help")
     request = Request(
         labels=labels_of(label or ()),
         algorithm=algorithm,

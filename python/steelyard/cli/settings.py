@@ -12,7 +12,17 @@ import msgspec
 from steelyard.cli.addresses import is_address
 from steelyard.errors import InvalidArgument
 
-__all__ = ("Backend", "Durability", "Format", "Setting", "Settings", "config_path", "default_store", "load")
+__all__ = (
+    "Backend",
+    "Durability",
+    "Format",
+    "Setting",
+    "Settings",
+    "cache_path",
+    "config_path",
+    "default_store",
+    "load",
+)
 
 Format = Literal["text", "json", "jsonl"]
 Backend = Literal["asyncio", "trio"]
@@ -111,6 +121,11 @@ def _root(value: str, base: Path, origin: str) -> str:
 def config_path() -> Path:
     """Return the path of the user's config file, which need not exist."""
     return _home("XDG_CONFIG_HOME", ".config") / "steelyard" / "config.toml"
+
+
+def cache_path() -> Path:
+    """Return the folder for what is only kept to save time."""
+    return _home("XDG_CACHE_HOME", ".cache") / "steelyard"
 
 
 def default_store() -> Path:

@@ -14,6 +14,7 @@ import msgspec
 
 from steelyard.cli.explain import UsageError
 from steelyard.cli.printing import path_shown, path_text, quoted
+from steelyard.trees._walk import walk
 
 __all__ = ("RESUMABLE_BYTES", "Found", "Part", "Walk", "automatic_ref", "given")
 
@@ -164,47 +165,10 @@ def _classified(path: str, status: os.stat_result) -> Found:
 
 
 def _tree(top: str, leave_out: tuple[int, int] | None) -> Iterator[Found]:
-    stack: list[Iterator[os.DirEntry[str]]] = []
-    pending: str | None = top
-    while pending is not None or stack:
-        if pending is not None:
-            try:
-                stack.append(iter(_listed(pending, leave_out)))
-            except _StoreItself:
-                yield Found(path=pending, kind="skipped", reason="the store itself")
-            except OSError as error:
-                yield Found(path=pending, kind="error", error=error)
-            pending = None
-            continue
-        entry = next(stack[-1], None)
-        if entry is None:
-            stack.pop()
-        elif entry.is_dir(follow_symlinks=False):
-            pending = entry.path
-        else:
-            yield _entry(entry)
-
-
-class _StoreItself(Exception):
-    """The walk reached the store's own root."""
-
-
-def _listed(path: str, leave_out: tuple[int, int] | None) -> list[os.DirEntry[str]]:
-    if leave_out is not None:
-        status = Path(path).stat()
-        if (status.st_dev, status.st_ino) == leave_out:
-            raise _StoreItself
-    with os.scandir(path) as entries:
-        return sorted(entries, key=lambda entry: entry.name)
-
-
-def _entry(entry: os.DirEntry[str]) -> Found:
-    if entry.is_symlink():
-        return Found(path=entry.path, kind="skipped", reason="symbolic link")
-    try:
-        status = entry.stat(follow_symlinks=False)
-    except OSError as error:
-        return Found(path=entry.path, kind="error", error=error)
-    if stat.S_ISREG(status.st_mode):
-        return Found(path=entry.path, kind="file", status=status)
-    return Found(path=entry.path, kind="skipped", reason="special file")
+    for entry in walk(top, leave_out):
+        if entry.kind == "link":
+            yield Found(path=entry.path, kind="skipped", reason="symbolic link")
+        elif entry.kind == "file":
+            yield Found(path=entry.path, kind="file", status=entry.status)
+        elif entry.kind != "directory":
+            yield Found(path=entry.path, kind=entry.kind, reason=entry.reason, error=entry.error)

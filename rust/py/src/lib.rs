@@ -8,6 +8,7 @@ mod archive;
 mod batch;
 mod batcher;
 mod blob;
+mod blobs;
 mod buffer;
 mod caller;
 mod collect;

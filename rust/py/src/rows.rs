@@ -28,6 +28,10 @@ pub(crate) fn status_row(status: Status) -> StatusRow {
     (status.ref_, status.offset, status.total, expected, status.started_ns, status.updated_ns)
 }
 
+pub(crate) fn parse_all(texts: &[String]) -> steelyard_core::error::Result<Vec<Digest>> {
+    texts.iter().map(|text| Digest::parse(text)).collect()
+}
+
 pub(crate) fn optional_digest(text: Option<&str>) -> steelyard_core::error::Result<Option<Digest>> {
     text.map(Digest::parse).transpose()
 }

@@ -6,18 +6,17 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 use steelyard_core::digest::{Algorithm, Digest};
 use steelyard_core::error::{Error, Result as CoreResult};
 use steelyard_core::store::collect::Options as CollectOptions;
 use steelyard_core::store::{self, Options};
-use steelyard_core::volume::blob::Hashed;
 use steelyard_core::volume::quarantine::Quarantined;
 
 use crate::batch;
 use crate::blob::Blob;
+use crate::blobs;
 use crate::buffer::Input;
 use crate::collect::{self, Collection, Times, Why};
 use crate::descriptor::Descriptor;
@@ -29,7 +28,7 @@ use crate::images::Images;
 use crate::ingest::Ingest;
 use crate::job::Job;
 use crate::leases::Leases;
-use crate::rows::{InfoRow, StatusRow, info_row, optional_algorithm, optional_digest, status_row};
+use crate::rows::{InfoRow, StatusRow, info_row, optional_algorithm, optional_digest, parse_all, status_row};
 use crate::walk::Walk;
 
 /// An open root. Objects that it returns end with it.
@@ -354,14 +353,18 @@ impl Store {
     /// For each blob its size and what its digest is, or the error that it met, or None if the job was cancelled before.
     #[pyo3(signature = (digests, job, /))]
     fn hash_many<'py>(&self, py: Python<'py>, digests: Vec<String>, job: &Job) -> Result<Vec<Bound<'py, PyAny>>> {
-        let job = job.core();
-        let found = py.detach(|| Ok::<_, Error>(self.core()?.volume().hash_many(&parse_all(&digests)?, job)))?;
-        let to_python = |found| match found {
-            Some(Ok(Hashed { digest, size })) => (size, digest.encoded()).into_bound_py_any(py),
-            Some(Err(error)) => Ok(PyErr::from(Failure::from(error)).into_value(py).into_bound(py).into_any()),
-            None => Ok(py.None().into_bound(py)),
-        };
-        found.into_iter().map(to_python).collect::<PyResult<_>>().map_err(Failure::from)
+        blobs::hash(py, &*self.core()?, &digests, job)
+    }
+
+    /// For each file whether it was written, or the error that it met.
+    #[pyo3(signature = (folder, files, /))]
+    fn write_copies<'py>(
+        &self,
+        py: Python<'py>,
+        folder: Descriptor,
+        files: Vec<blobs::Copy>,
+    ) -> Result<Vec<Bound<'py, PyAny>>> {
+        blobs::write_copies(py, &*self.core()?, &folder, files)
     }
 
     #[pyo3(signature = (digests, at, /))]
@@ -393,8 +396,4 @@ impl Store {
     fn rebuild(&self, py: Python<'_>) -> Result<Vec<String>> {
         py.detach(|| self.core()?.volume().rebuild()).map_err(Failure::from)
     }
-}
-
-fn parse_all(texts: &[String]) -> CoreResult<Vec<Digest>> {
-    texts.iter().map(|text| Digest::parse(text)).collect()
 }

@@ -155,7 +155,7 @@ class NewFile:
                     raise
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         while True:
-            self._temporary = _fresh_name()
+            self._temporary = fresh_name()
             number = os.open(self._temporary, flags, self._mode, dir_fd=self._directory)
             if _hold(number) and os.fstat(number).st_nlink:
                 return number
@@ -188,7 +188,7 @@ class NewFile:
             # DURABILITY: before the name, so that a power cut never leaves a name for missing bytes.
             os.fsync(self.number)
             if self._temporary is None:
-                self._temporary = _fresh_name()
+                self._temporary = fresh_name()
                 _hold(self.number)
                 os.link(f"/proc/self/fd/{self.number}", self._temporary, dst_dir_fd=self._directory)
             # DURABILITY: a power cut leaves the old file, or none, or the whole new one.
@@ -198,6 +198,23 @@ class NewFile:
                 # DURABILITY: its links and mode, which the directory's sync does not write here (rust/core/src/sys/promise.rs).
                 os.fsync(self.number)
             os.fsync(self._directory)
+
+    def publish_unsynced(self, name: str) -> None:
+        """Give the file its name, replacing any other file or link. After a power cut it may be empty, or not there."""
+        with storage_errors(self._shown, "publish"):
+            if self._temporary is None:
+                source = f"/proc/self/fd/{self.number}"
+                try:
+                    # DURABILITY: not synced; nothing is acknowledged by it.
+                    os.link(source, name, dst_dir_fd=self._directory)
+                    return
+                except FileExistsError:
+                    self._temporary = fresh_name()
+                # DURABILITY: as above.
+                os.link(source, self._temporary, dst_dir_fd=self._directory)
+            # DURABILITY: not synced: a power cut may leave the old file, the new one, or an empty one.
+            os.replace(self._temporary, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+            self._temporary = None
 
     def close(self) -> None:
         """Close the file, and discard it if it was not published. May be called twice."""
@@ -209,7 +226,8 @@ class NewFile:
                 os.unlink(self._temporary, dir_fd=self._directory)
 
 
-def _fresh_name() -> str:
+def fresh_name() -> str:
+    """Return a name for a file that is not complete."""
     return f".steelyard-{secrets.token_hex(8)}"
 
 

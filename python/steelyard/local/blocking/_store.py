@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -242,6 +242,25 @@ class BlockingStore(ProcessBound):
     def path_of(self, digest: Digest | str) -> Path:
         """Return the path of a blob's file; see `LocalStore.path_of`."""
         return Path(self.native.path_of(str(Digest.parse(digest))))
+
+    def write_copies(
+        self, directory: int, files: Sequence[tuple[Digest, str, int, int | None]]
+    ) -> list[bool | Exception]:
+        """Write verified copies of small blobs into a directory, each with the permissions and the time that are given.
+
+        Nothing is synced. A copy gets its name when it is complete.
+
+        Args:
+            directory: the descriptor of the directory.
+            files: blob, name of the file, permissions, and the time of its last change in nanoseconds since 1970, or None for now.
+
+        Returns:
+            For each file its error, or whether it was written. False: something has that name, or the file system has no
+            unnamed files.
+        """
+        return self.native.write_copies(
+            directory, [(str(digest), name, mode, time) for digest, name, mode, time in files]
+        )
 
     def infos(self, digests: Iterable[Digest | str]) -> dict[Digest, Info]:
         """Return the info of each of the digests that is stored."""

@@ -1,14 +1,17 @@
 //! An open blob: its bytes, as they are on the disk.
 //!
 //! `blob/bulk.rs` reads and hashes many of them in one call, `blob/stream.rs` all of them in order, ahead of its caller;
-//! `blob/many.rs` hashes many blobs at once, and `blob/cached.rs` says what can be had without waiting.
+//! `blob/many.rs` hashes many blobs at once, `blob/copies.rs` copies them into files, and `blob/cached.rs` says what can be had
+//! without waiting.
 
 mod bulk;
 mod cached;
+mod copies;
 mod many;
 mod stream;
 
 pub use bulk::Cache;
+pub use copies::Wanted;
 pub use many::Hashed;
 pub use stream::Stream;
 

@@ -6,6 +6,7 @@ mod cached;
 #[path = "../common/mod.rs"]
 mod common;
 mod contention;
+mod copies;
 mod events;
 mod faults;
 mod hostile;

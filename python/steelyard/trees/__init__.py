@@ -1,0 +1,34 @@
+"""Trees: directories in a store, as OCI artifacts, which names, exports, leases and collections treat like images.
+
+`put_tree` stores a directory, `tree_of` reads the entries of a tree, `checkout` writes them into a directory, `diff` compares.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from steelyard._lazy import exports as _exports
+
+if TYPE_CHECKING:
+    from steelyard.trees._checkout import CheckedOut as CheckedOut
+    from steelyard.trees._checkout import checkout as checkout
+    from steelyard.trees._diff import Change as Change
+    from steelyard.trees._diff import diff as diff
+    from steelyard.trees._entry import Entry as Entry
+    from steelyard.trees._put import StoredTree as StoredTree
+    from steelyard.trees._put import put_tree as put_tree
+    from steelyard.trees._tree import Tree as Tree
+    from steelyard.trees._tree import tree_of as tree_of
+else:
+    __getattr__, __dir__ = _exports(
+        __name__,
+        {
+            "steelyard.trees._diff": "Change diff",
+            "steelyard.trees._checkout": "CheckedOut checkout",
+            "steelyard.trees._entry": "Entry",
+            "steelyard.trees._put": "StoredTree put_tree",
+            "steelyard.trees._tree": "Tree tree_of",
+        },
+    )
+
+__all__ = ("Change", "CheckedOut", "Entry", "StoredTree", "Tree", "checkout", "diff", "put_tree", "tree_of")

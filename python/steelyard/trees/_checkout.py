@@ -1,0 +1,112 @@
+"""Writing a tree into a directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import msgspec
+
+from steelyard._runtime import chunks
+from steelyard._runtime.calls import run, run_always
+from steelyard._runtime.concurrent import map_concurrently
+from steelyard.content import Store
+from steelyard.digest import Digest
+from steelyard.images.leases import lease_guard
+from steelyard.model import Descriptor, OnProgress
+from steelyard.trees._entry import Entry
+from steelyard.trees._tree import Tree, tree_of
+from steelyard.trees._writing import AT_ONCE, Batch, CheckingOut
+
+__all__ = ("CheckedOut", "checkout")
+
+_MOST = 256
+_MOST_BYTES = 4 << 20
+"""A batch of entries: one hop to look at their places, and one to write small files, which are in memory together."""
+
+
+class CheckedOut(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of `checkout`.
+
+    Attributes:
+        target: the descriptor of the tree.
+        files: the number of files of the tree.
+        bytes: their bytes.
+        written: the number of files and links that were written; the others were there already.
+        removed: the number of files, links and directories that were removed because the tree lacks them. A directory counts as one.
+    """
+
+    target: Descriptor
+    files: int
+    bytes: int
+    written: int
+    removed: int
+
+
+async def checkout(
+    store: Store,
+    name: str | Descriptor | Digest,
+    path: str | os.PathLike[str],
+    *,
+    delete: bool = False,
+    hard_links: bool = False,
+    owners: bool = False,
+    on_progress: OnProgress | None = None,
+) -> CheckedOut:
+    """Write the files, links and directories of a tree into a directory.
+
+    Each file is verified, and gets its name when it is complete. A file that is there with the same bytes stays, so a repeated
+    call after an interruption writes the rest. Nothing is written outside of `path`, whatever the tree and the directory
+    contain: links are not followed. A large file shares its blocks with the store where the file system can do that (a reflink).
+
+    Nothing is synced. After a power cut repeat the call: it compares the bytes of the files.
+
+    Args:
+        store: the store.
+        name: see `tree_of`.
+        path: the directory; it is made if it is missing.
+        delete: remove what the tree lacks. Without it, a directory in the place of a file, or the reverse, is an error.
+        hard_links: give files that are not executable a second name of the store's own file, where `path` is on the file system of
+            a `LocalStore`. Such a file is read-only: a program that changes it damages the blob.
+        owners: set the numbers of users and groups that the tree has.
+        on_progress: called with `Progress` of phase ``write`` with the path of each file: `done` bytes of `total`.
+
+    Raises:
+        ExceptionGroup: entries could not be written, for example where a directory is in the place of a file. All others are
+            written. The group has the first 100 errors: `StorageError`, `NotFound` or `DataCorrupt`, each with a note of its path.
+        NotFound, InvalidDocument, LimitExceeded, DataCorrupt: as for `tree_of` and `Tree.entries`. Entries before the place of the
+            error are written.
+
+    Cancellation:
+        Files that were written stay.
+    """
+    async with lease_guard(store, reads=True) as guard:
+        tree = await tree_of(guard.store, name)
+        await guard.protect([tree.target.digest])
+        work = CheckingOut(guard.store, os.fspath(path), hard_links=hard_links, owners=owners, on_progress=on_progress)
+        try:
+            await run(work.open, str(tree.target.digest), delete)
+            await map_concurrently(_looked_at(work, tree), work.write, concurrency=AT_ONCE)
+            await run(work.finish)
+        finally:
+            await run_always(work.close)
+        work.check()
+        return CheckedOut(target=tree.target, **work.counts)
+
+
+async def _looked_at(work: CheckingOut, tree: Tree) -> AsyncGenerator[Batch, None]:
+    """Look at the entries in their order: one batch is looked at while another is written."""
+    async with aclosing(_batches(tree)) as batches:
+        async for entries in batches:
+            yield await run(work.look, entries)
+
+
+async def _batches(tree: Tree) -> AsyncGenerator[list[Entry], None]:
+    batch: chunks.Batch[Entry] = chunks.Batch(_MOST, _MOST_BYTES)
+    async with aclosing(tree.entries()) as entries:
+        async for entry in entries:
+            if batch.add(entry, entry.size or 0):
+                yield batch.take()
+    if rest := batch.take():
+        yield rest

@@ -1,0 +1,219 @@
+"""A directory into which a tree is checked out. Nothing outside of it is written, whatever the tree and the directory contain.
+
+Each directory below it is opened from the one above, by one name, and never through a symbolic link: an entry with a link among its
+directories is refused. Files and links get their names when they are complete. All calls block.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import unicodedata
+from contextlib import suppress
+
+from steelyard.errors import InvalidDocument, StorageError
+from steelyard.images.layout._files import fresh_name
+from steelyard.trees._entry import Entry
+
+__all__ = ("Destination", "replace")
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class _Open:
+    """An open directory on the way to the current one.
+
+    Attributes:
+        name: its name in the directory above.
+        file: its descriptor.
+        names: what the tree has in it, so far.
+        folded: the same, as a file system sees it that ignores case.
+        is_new: whether it was made here, so that nothing is in it.
+    """
+
+    def __init__(self, name: str, file: int, *, is_new: bool = False) -> None:
+        self.name = name
+        self.file = file
+        self.is_new = is_new
+        self.names: set[str] = set()
+        self.folded: dict[str, str] = {}
+
+
+class Destination:
+    """A directory that gets the entries of a tree, in their order.
+
+    Args:
+        path: the directory; it is made if it is missing, with those above it.
+        tree: the digest of the tree, for errors.
+        delete: whether what the tree lacks is removed: when the entries of a directory are complete, and where an entry needs the place.
+        check_names: whether names are refused that the file system takes for one.
+    """
+
+    def __init__(self, path: str, tree: str, *, delete: bool = False, check_names: bool = False) -> None:
+        os.makedirs(path, exist_ok=True)  # noqa: PTH103  # a path as the caller named it
+        self._path, self._tree, self._delete = path, tree, delete
+        self._stack = [_Open("", os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))]
+        self._folds = False
+        self.removed = 0
+        if check_names:
+            try:
+                self._folds = _folds_names(self._stack[0].file)
+            except BaseException:
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """Close all directories."""
+        while self._stack:
+            os.close(self._stack.pop().file)
+
+    def enter(self, entry: Entry) -> tuple[int, str]:
+        """Return the open directory of an entry, and its name there. Missing directories are made.
+
+        Raises:
+            StorageError: a file or a link is where a directory has to be.
+            InvalidDocument: the file system takes the names of two entries for one.
+        """
+        *above, name = entry.path.split("/")
+        self._leave_to(above)
+        for part in above[len(self._stack) - 1 :]:
+            self._note(part, entry)
+            self._stack.append(self._open_below(part, entry))
+        self._note(name, entry)
+        return self._stack[-1].file, name
+
+    def _leave_to(self, above: list[str]) -> None:
+        """Leave the directories that the next entry is not in. Their entries are complete."""
+        depth = 0
+        while depth < min(len(above), len(self._stack) - 1) and self._stack[depth + 1].name == above[depth]:
+            depth += 1
+        while len(self._stack) - 1 > depth:
+            self._leave()
+
+    def _leave(self) -> None:
+        left = self._stack.pop()
+        try:
+            if self._delete:
+                self._remove_others(left)
+        finally:
+            os.close(left.file)
+
+    def finish(self) -> None:
+        """Leave all directories, as the tree is complete."""
+        while self._stack:
+            self._leave()
+
+    def _remove_others(self, directory: _Open) -> None:
+        for name in os.listdir(directory.file):  # noqa: PTH208  # a descriptor
+            if name not in directory.names:
+                self._remove(directory.file, name)
+
+    def _remove(self, directory: int, name: str) -> None:
+        """Remove what has that name; links are not followed."""
+        if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+            shutil.rmtree(name, dir_fd=directory)
+        else:
+            os.unlink(name, dir_fd=directory)
+        self.removed += 1
+
+    def _open_below(self, name: str, entry: Entry) -> _Open:
+        directory, is_new = self._stack[-1].file, True
+        try:
+            os.mkdir(name, dir_fd=directory)
+        except FileExistsError:
+            is_new = False
+        try:
+            return _Open(name, os.open(name, _DIRECTORY, dir_fd=directory), is_new=is_new)
+        except OSError as error:
+            if error.errno not in {errno.ENOTDIR, errno.ELOOP}:
+                raise
+            if not self._delete:
+                raise self._conflict(errno.ENOTDIR, entry) from None
+        self._remove(directory, name)
+        os.mkdir(name, dir_fd=directory)
+        return _Open(name, os.open(name, _DIRECTORY, dir_fd=directory), is_new=True)
+
+    def _note(self, name: str, entry: Entry) -> None:
+        """Note a name of the tree in the current directory."""
+        directory = self._stack[-1]
+        directory.names.add(name)
+        if self._folds:
+            key = unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
+            other = directory.folded.setdefault(key, name)
+            if other != name:
+                raise InvalidDocument(
+                    self._tree,
+                    where=f"entry {entry.path!r}",
+                    expected=f"a name that the file system of {self._path} does not take for {other!r}",
+                    actual=repr(name),
+                )
+
+    def _conflict(self, number: int, entry: Entry) -> StorageError:
+        return StorageError(number, operation="checkout", path=os.path.join(self._path, entry.path))  # noqa: PTH118
+
+    def status(self, entry: Entry, directory: int, name: str) -> os.stat_result | None:
+        """Return the status of what is at the place of an entry, or None if nothing is.
+
+        Raises:
+            StorageError: a directory is there, and the entry is none; or the reverse.
+        """
+        if self._stack[-1].is_new:
+            return None
+        try:
+            found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        if stat.S_ISDIR(found.st_mode) == (entry.kind == "directory"):
+            return found
+        if not self._delete:
+            number = errno.ENOTDIR if entry.kind == "directory" else errno.EISDIR
+            raise self._conflict(number, entry)
+        self._remove(directory, name)
+        return None
+
+    def make_directory(self, entry: Entry) -> None:
+        """Make a directory, unless it is there."""
+        directory, name = self.enter(entry)
+        if self.status(entry, directory, name) is None:
+            os.mkdir(name, dir_fd=directory)
+        self._stack.append(
+            _Open(name, os.open(name, _DIRECTORY, dir_fd=directory))
+        )  # when it is left, others in it are removed
+
+    def make_link(self, entry: Entry) -> bool:
+        """Make a symbolic link, and return whether it was not there."""
+        directory, name = self.enter(entry)
+        found = self.status(entry, directory, name)
+        target = entry.target or ""
+        if found is not None and stat.S_ISLNK(found.st_mode) and os.readlink(name, dir_fd=directory) == target:
+            return False
+        temporary = fresh_name()
+        os.symlink(target, temporary, dir_fd=directory)
+        replace(directory, temporary, name)
+        return True
+
+
+def replace(directory: int, temporary: str, name: str) -> None:
+    """Give a complete link its name, in place of what has that name."""
+    try:
+        # DURABILITY: not synced; a repeated checkout compares.
+        os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary, dir_fd=directory)
+        raise
+
+
+def _folds_names(directory: int) -> bool:
+    """Whether the file system takes names for equal that differ in case only."""
+    name = fresh_name()
+    os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory))
+    try:
+        os.stat(name.upper(), dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    finally:
+        os.unlink(name, dir_fd=directory)
+    return True

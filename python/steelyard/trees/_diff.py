@@ -1,0 +1,238 @@
+"""Differences between trees and directories."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import AsyncExitStack, aclosing
+from typing import Literal, NamedTuple, TypeAlias
+
+import msgspec
+
+from steelyard._runtime.calls import CALL_BYTES, run
+from steelyard._runtime.chunks import in_batches
+from steelyard._runtime.files import open_regular
+from steelyard._runtime.iteration import next_item
+from steelyard.digest import Algorithm, Digest
+from steelyard.hashing import Hasher, digest_of
+from steelyard.model import DEFAULT_ALGORITHM
+from steelyard.trees._entry import Entry, order_of
+from steelyard.trees._tree import Tree
+from steelyard.trees._walk import Walk, WalkEntry, check_utf8, walk
+
+__all__ = ("Change", "TreeOrDirectory", "diff")
+
+TreeOrDirectory: TypeAlias = "Tree | str | os.PathLike[str]"
+"""A tree, or the path of a directory."""
+
+_SMALL = 1 << 20
+"""Files of at most so many bytes are read whole, many in one hop to a thread."""
+
+_BATCH = 256
+"""Pairs of entries that are compared together."""
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry that differs between two trees.
+
+    Attributes:
+        path: its path.
+        before: the entry of the first tree, or None if it has none.
+        after: the entry of the second tree, or None if it has none.
+    """
+
+    path: str
+    before: Entry | None
+    after: Entry | None
+
+    @property
+    def kind(self) -> Literal["added", "removed", "changed"]:
+        """Whether the second tree has an entry more, one less, or another one."""
+        if self.before is None:
+            return "added"
+        return "removed" if self.after is None else "changed"
+
+
+class _Side(NamedTuple):
+    """An entry of one side, and the file if that is a directory."""
+
+    entry: Entry
+    file: str | None = None
+
+
+_Pair: TypeAlias = tuple[_Side | None, _Side | None]
+
+
+class _ToHash(NamedTuple):
+    """A file to hash."""
+
+    path: str
+    algorithm: Algorithm
+    size: int
+
+
+async def diff(before: TreeOrDirectory, after: TreeOrDirectory) -> AsyncGenerator[Change, None]:
+    """Iterate over the entries that differ, in the order of a tree.
+
+    A file of a directory is read only if its size and its executable bit are those of the other side; otherwise the entry of the change has no
+    digest. Times and owners count where a tree has them. A directory is compared as it is found: sockets, devices and named
+    pipes have no entries.
+
+    Args:
+        before: the first tree, or a directory.
+        after: the second one.
+
+    Raises:
+        OSError: a directory or a file cannot be read.
+        InvalidArgument: a name in a directory is not UTF-8.
+        NotFound, InvalidDocument, LimitExceeded, DataCorrupt: as for `Tree.entries`.
+    """
+    pairs: list[_Pair] = []
+    async with aclosing(_merged(before, after)) as merged:
+        async for pair in merged:
+            pairs.append(pair)
+            if len(pairs) >= _BATCH:
+                for change in await _changes(pairs):
+                    yield change
+                pairs = []
+    for change in await _changes(pairs):
+        yield change
+
+
+async def _changes(pairs: list[_Pair]) -> list[Change]:
+    """Return the pairs that differ."""
+    alike = [_may_be_same(pair) for pair in pairs]
+    digests = await _digests(pair for pair, is_alike in zip(pairs, alike, strict=True) if is_alike)
+    found = []
+    for (old, new), is_alike in zip(pairs, alike, strict=True):
+        if is_alike and _digest_in(old, digests) == _digest_in(new, digests):
+            continue
+        before, after = (None if side is None else side.entry for side in (old, new))
+        if (entry := before or after) is not None:
+            found.append(Change(path=entry.path, before=before, after=after))
+    return found
+
+
+def _may_be_same(pair: _Pair) -> bool:
+    """Whether two entries differ at most in the bytes of their files."""
+    old, new = pair
+    if old is None or new is None:
+        return False
+    one, other = old.entry, new.entry
+    if (one.kind, one.size, one.executable, one.target) != (other.kind, other.size, other.executable, other.target):
+        return False
+    if old.file is not None and new.file is not None:
+        return True
+    return not (_differ(one.mtime_ns, other.mtime_ns) or _differ(one.owner, other.owner))
+
+
+def _differ(one: object, other: object) -> bool:
+    """Whether two values that may be unknown are known to differ."""
+    return one is not None and other is not None and one != other
+
+
+def _digest_in(side: _Side | None, digests: dict[str, Digest]) -> Digest | None:
+    """Return the digest of an entry. Digests of two trees with different algorithms are never equal."""
+    if side is None:
+        return None
+    return side.entry.digest if side.file is None else digests.get(side.file)
+
+
+async def _digests(pairs: Iterable[_Pair]) -> dict[str, Digest]:
+    """Return the digests of the files of directories, by the algorithms of the entries that they are compared with."""
+    small: list[_ToHash] = []
+    large: list[_ToHash] = []
+    for pair in pairs:
+        known = next((side.entry.digest for side in pair if side is not None and side.entry.digest is not None), None)
+        algorithm = DEFAULT_ALGORITHM if known is None else known.algorithm
+        for side in pair:
+            if side is not None and side.file is not None and side.entry.kind == "file":
+                (small if (side.entry.size or 0) <= _SMALL else large).append(
+                    _ToHash(side.file, algorithm, side.entry.size or 0)
+                )
+    found: dict[str, Digest] = {}
+    for batch in in_batches(small, lambda each: each.size, _BATCH, CALL_BYTES):
+        found |= await run(_hash_small, batch)
+    for each in large:
+        found[each.path] = await digest_of(each.path, algorithm=each.algorithm)
+    return found
+
+
+def _hash_small(files: list[_ToHash]) -> dict[str, Digest]:
+    """Hash small files, on a thread."""
+    found = {}
+    for each in files:
+        hasher = Hasher(each.algorithm)
+        file = open_regular(each.path)
+        if file is None:
+            continue  # it was replaced by something else
+        with file:
+            hasher.update(file.read(_SMALL + 1))
+        found[each.path] = hasher.digest()
+    return found
+
+
+async def _merged(before: TreeOrDirectory, after: TreeOrDirectory) -> AsyncGenerator[_Pair, None]:
+    """Iterate over the entries of both sides by their paths."""
+    async with AsyncExitStack() as stack:
+        first, second = [await stack.enter_async_context(aclosing(_entries(side))) for side in (before, after)]
+        old, new = await _next(first), await _next(second)
+        while old is not None or new is not None:
+            is_old = new is None or (old is not None and order_of(old.entry.path) <= order_of(new.entry.path))
+            is_new = old is None or (new is not None and order_of(new.entry.path) <= order_of(old.entry.path))
+            yield (old if is_old else None), (new if is_new else None)
+            if is_old:
+                old = await _next(first)
+            if is_new:
+                new = await _next(second)
+
+
+async def _next(sides: AsyncGenerator[_Side, None]) -> _Side | None:
+    try:
+        return await next_item(sides)
+    except StopAsyncIteration:
+        return None
+
+
+async def _entries(side: TreeOrDirectory) -> AsyncGenerator[_Side, None]:
+    if isinstance(side, Tree):
+        async with aclosing(side.entries()) as entries:
+            async for entry in entries:
+                yield _Side(entry)
+        return
+    top = os.fspath(side)
+    found = Walk(walk(top, None))
+    while part := await run(_take, found, len(os.path.join(top, ""))):  # noqa: PTH118  # a path as the caller named it
+        for each in part:
+            yield each
+
+
+def _take(found: Walk, prefix: int) -> list[_Side]:
+    """Return the next entries of a directory, on a thread; empty at the end."""
+    while part := found.take():
+        if sides := [side for entry in part if (side := _side(entry, entry.path[prefix:])) is not None]:
+            return sides
+    return []
+
+
+def _side(found: WalkEntry, path: str) -> _Side | None:
+    if found.error is not None:
+        raise found.error
+    check_utf8(path, found.path)
+    if found.kind == "link":
+        target = os.readlink(found.path)  # noqa: PTH115  # a path as the caller named it
+        check_utf8(target, found.path)
+        return _Side(Entry(path=path, kind="link", target=target))
+    if found.kind == "directory":
+        return _Side(Entry(path=path, kind="directory"))
+    if found.status is None:
+        return None
+    status = found.status
+    entry = Entry(
+        path=path,
+        size=status.st_size,
+        executable=bool(status.st_mode & 0o100),
+        mtime_ns=status.st_mtime_ns,
+        owner=(status.st_uid, status.st_gid),
+    )
+    return _Side(entry, found.path)

@@ -1,0 +1,60 @@
+"""The entries of a tree, their paths and their order."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import msgspec
+
+from steelyard.digest import Digest
+
+__all__ = ("Entry", "EntryKind", "order_of", "path_fault")
+
+_PART = r"(?!\.{1,2}(?:/|\Z))[^/\0]+"
+_PATH = re.compile(rf"{_PART}(?:/{_PART})*")
+
+EntryKind = Literal["file", "link", "directory"]
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A file, a symbolic link or a directory of a tree.
+
+    Attributes:
+        path: the path below the root of the tree, with ``/`` between its parts.
+        kind: a regular file, a symbolic link, or a directory. A directory has an entry of its own if it is empty.
+        digest: the digest of a file's bytes.
+        size: the size of a file in bytes.
+        executable: whether a file may be executed.
+        target: the target of a link: any text, never followed.
+        mtime_ns: the time of the last change of a file, in nanoseconds since 1970, if the tree has it.
+        owner: the numbers of a file's user and group, if the tree has them.
+    """
+
+    path: str
+    kind: EntryKind = "file"
+    digest: Digest | None = None
+    size: int | None = None
+    executable: bool = False
+    target: str | None = None
+    mtime_ns: int | None = None
+    owner: tuple[int, int] | None = None
+
+
+def order_of(path: str) -> bytes:
+    """Return the key by which the entries of a tree are ordered: part by part, each by its bytes in UTF-8.
+
+    So the entries below a directory stand together, and follow an entry of the directory itself.
+    """
+    return path.encode().replace(b"/", b"\0")
+
+
+def path_fault(path: str) -> str | None:
+    """Return why a text is no path of an entry, or None if it is one."""
+    if _PATH.fullmatch(path):
+        return None
+    if not path:
+        return "an empty path"
+    if "\0" in path:
+        return "a path with a null character"
+    return "an absolute path" if path.startswith("/") else "a path with an empty part, . or .."

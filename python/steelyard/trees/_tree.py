@@ -1,0 +1,128 @@
+"""Reading the trees of a store."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import final
+
+import msgspec
+from anyio.lowlevel import checkpoint
+
+from steelyard._archive import _json
+from steelyard._runtime.chunks import slices
+from steelyard.content import Provider, Store
+from steelyard.digest import Digest
+from steelyard.errors import InvalidDocument, NotFound
+from steelyard.images._off_loop import off_loop
+from steelyard.images.documents import Index, Manifest, OCIDescriptor
+from steelyard.images.limits import DEFAULT_LIMITS
+from steelyard.images.parse import check_json
+from steelyard.images.read import describe, read_document
+from steelyard.model import Descriptor
+from steelyard.trees._entry import Entry, order_of
+from steelyard.trees._format import CONFIG, TREE, Config, check_order, check_tree, entries_of
+
+__all__ = ("Tree", "tree_of")
+
+_INLINE_ENTRIES = 1000
+"""Entries that are given without letting others run: less than a millisecond."""
+
+
+@final
+class Tree:
+    """A tree in a store. `tree_of` opens one.
+
+    Attributes:
+        target: the descriptor of its manifest or index.
+    """
+
+    def __init__(self, provider: Provider, root: OCIDescriptor, view: Index | Manifest) -> None:
+        self.target: Descriptor = root.target
+        self._provider = provider
+        self._root = root
+        self._view = view
+
+    def __repr__(self) -> str:
+        return f"<Tree {self.target.digest}>"
+
+    async def entries(self) -> AsyncGenerator[Entry, None]:
+        """Iterate over the files, links and empty directories, in order (`order_of`). One manifest is in memory at a time.
+
+        Raises:
+            NotFound: a document of the tree is not stored.
+            InvalidDocument: a document is malformed, a path leads out of the tree, or two entries have the same path.
+            LimitExceeded, DataCorrupt: as for `steelyard.images.read_document`.
+        """
+        last: Entry | None = None
+        for descriptor, manifest in self._manifests():
+            entries = await self._entries_in(descriptor, manifest)
+            check_order([*([last] if last else []), *entries[:1]], descriptor.digest)
+            for some in slices(entries, _INLINE_ENTRIES):
+                await checkpoint()
+                for entry in some:
+                    yield entry
+            last = entries[-1] if entries else last
+
+    async def find(self, path: str) -> Entry:
+        """Return the entry with that path. Raises NotFound, and what `entries` raises."""
+        key = order_of(path)
+        async with aclosing(self.entries()) as entries:
+            async for entry in entries:
+                if order_of(entry.path) >= key:
+                    if entry.path == path:
+                        return entry
+                    break
+        raise NotFound(path, kind="entry of the tree")
+
+    def _manifests(self) -> list[tuple[OCIDescriptor, Manifest | None]]:
+        if isinstance(self._view, Manifest):
+            return [(self._root, self._view)]
+        return [(descriptor, None) for descriptor in self._view.children]
+
+    async def _entries_in(self, descriptor: OCIDescriptor, manifest: Manifest | None) -> list[Entry]:
+        if manifest is None:
+            view = (await read_document(self._provider, descriptor)).view
+            if not isinstance(view, Manifest) or view.artifact_type != TREE:
+                raise InvalidDocument(
+                    descriptor.digest, expected=f"a manifest of the type {TREE}", actual="another kind"
+                )
+            manifest = view
+        config, name = await self._config(manifest), descriptor.digest
+        return await off_loop(descriptor.size, lambda: entries_of(manifest, config, name))
+
+    async def _config(self, manifest: Manifest) -> Config:
+        descriptor = manifest.config
+        if manifest.artifact_type != TREE or descriptor.media_type != CONFIG:
+            return Config()
+        data = (await read_document(self._provider, descriptor)).raw
+        return await off_loop(len(data), lambda: _parse_config(data, descriptor.digest))
+
+
+async def tree_of(store: Store, name: str | Descriptor | Digest) -> Tree:
+    """Open a tree of a store. Its documents are read when its entries are.
+
+    Args:
+        store: the store.
+        name: an image name, or the descriptor or the digest of the tree.
+
+    Raises:
+        NotFound: there is no such name, or its document is not stored.
+        InvalidDocument: it is no tree: neither a document of `put_tree`, nor a manifest whose layers have titles, as oras makes them.
+        LimitExceeded, DataCorrupt: as for `steelyard.images.read_document`.
+    """
+    target: Descriptor | Digest = (await store.images.get(name)).target if isinstance(name, str) else name
+    root = await describe(store, target)
+    view = (await read_document(store, root)).view
+    if not isinstance(view, Index | Manifest):
+        raise InvalidDocument(root.digest, expected="a tree", actual=root.media_type)
+    check_tree(view, root.digest)
+    return Tree(store, root, view)
+
+
+def _parse_config(data: bytes, name: str) -> Config:
+    check_json(data, name=name, limits=DEFAULT_LIMITS)
+    try:
+        return _json.decode(data, Config)
+    except msgspec.MsgspecError as error:
+        raise InvalidDocument(name, expected="the config of a tree", actual=str(error)) from None

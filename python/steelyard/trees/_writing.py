@@ -1,0 +1,288 @@
+"""The work of `checkout`: batches of entries, first looked at, then written."""
+
+from __future__ import annotations
+
+import os
+from itertools import groupby
+from typing import NamedTuple
+
+from steelyard._runtime.calls import run, run_always
+from steelyard._runtime.concurrent import map_concurrently
+from steelyard.content import Store
+from steelyard.digest import Digest
+from steelyard.errors import DataCorrupt, NotFound, StorageError
+from steelyard.hashing import digest_of
+from steelyard.images.layout._files import NewFile
+from steelyard.local import LocalStore
+from steelyard.local.blocking import BlockingStore
+from steelyard.model import Descriptor, OnProgress, Progress
+from steelyard.trees._copying import fill, is_same, is_there, link_file, may_be_same
+from steelyard.trees._destination import Destination
+from steelyard.trees._entry import Entry
+
+__all__ = ("AT_ONCE", "Batch", "CheckingOut")
+
+AT_ONCE = 2
+"""Batches that are written at a time."""
+
+_SMALL = 1 << 20
+"""Files of at most so many bytes are read whole; larger ones are copied in pieces."""
+
+_READ_AT_ONCE = 16
+"""Small files that are read at a time."""
+
+_MOST_ERRORS = 100
+
+
+class _Outcome:
+    """The result of work on a thread.
+
+    Attributes:
+        written: the number of files and links that were written.
+        errors: what failed, each with its entry.
+    """
+
+    def __init__(self) -> None:
+        self.written = 0
+        self.errors: list[tuple[Exception, Entry]] = []
+
+
+class Batch(NamedTuple):
+    """Entries that were looked at.
+
+    Attributes:
+        outcome: what was done meanwhile.
+        entries: all of them.
+        small: the small files that are not there.
+        single: the other files that are not there, and large ones that may be there: they have the size and the mode.
+    """
+
+    outcome: _Outcome
+    entries: list[Entry]
+    small: list[Entry]
+    single: list[tuple[Entry, bool]]
+
+
+class CheckingOut:
+    """One `checkout`: `look` is called for one batch after the other, `write` for up to `AT_ONCE` at a time.
+
+    Attributes:
+        counts: how many files and bytes the tree has, how many files and links were written, and how much was removed.
+    """
+
+    def __init__(
+        self, store: Store, path: str, *, hard_links: bool, owners: bool, on_progress: OnProgress | None
+    ) -> None:
+        self.counts = dict.fromkeys(("files", "bytes", "written", "removed"), 0)
+        self._store, self._path = store, path
+        self._hard_links = hard_links and isinstance(store, LocalStore)
+        self._owners = owners
+        self._on_progress = on_progress
+        self._places: list[Destination] = []
+        self._looking: Destination | None = None
+        self._errors: list[Exception] = []
+        self._failed = 0
+
+    def open(self, tree: str, delete: bool) -> None:  # noqa: FBT001  # called on a thread
+        """Open the directory, on a thread: once to look, and once for each batch that is written."""
+        self._looking = Destination(self._path, tree, delete=delete, check_names=True)
+        for _ in range(AT_ONCE):
+            self._places.append(Destination(self._path, tree))
+
+    def close(self) -> None:
+        """Close the directory, on a thread."""
+        for place in self._places:
+            place.close()
+        if self._looking is not None:
+            self._looking.close()
+
+    def finish(self) -> None:
+        """Remove the rest of what the tree lacks, on a thread."""
+        if self._looking is not None:
+            self._looking.finish()
+            self.counts["removed"] = self._looking.removed
+
+    def check(self) -> None:
+        """Raise what failed."""
+        if self._errors:
+            raise ExceptionGroup(f"{self._failed} entries of the tree could not be written", self._errors)
+
+    def look(self, entries: list[Entry]) -> Batch:
+        """Make directories and links, and return the files that are to be written, on a thread."""
+        batch = Batch(_Outcome(), entries, [], [])
+        for entry in entries:
+            try:
+                if self._looking is not None:
+                    self._look_at(self._looking, entry, batch)
+            except OSError as error:
+                batch.outcome.errors.append((error, entry))
+        return batch
+
+    def _look_at(self, looking: Destination, entry: Entry, batch: Batch) -> None:
+        if entry.kind == "directory":
+            looking.make_directory(entry)
+            return
+        if entry.kind == "link":
+            batch.outcome.written += looking.make_link(entry)
+            return
+        directory, name = looking.enter(entry)
+        found = looking.status(entry, directory, name)
+        may_be_there = found is not None and may_be_same(found, entry)
+        if _size(entry) > _SMALL:
+            batch.single.append((entry, may_be_there))
+        elif may_be_there and is_same(directory, name, _digest(entry)):
+            return
+        elif self._hard_links and not entry.executable:
+            batch.single.append((entry, False))
+        else:
+            batch.small.append(entry)
+
+    async def write(self, batch: Batch) -> None:
+        """Write what is not there."""
+        self._add(batch.outcome)
+        place = self._places.pop()
+        try:
+            left = batch.small
+            if isinstance(self._store, LocalStore):
+                outcome, left = await run(self._copy_small, self._store.direct(), place, left)
+                self._add(outcome)
+            contents = await map_concurrently(left, self._get, concurrency=_READ_AT_ONCE)
+            self._add(await run(self._write_small, place, list(zip(left, contents, strict=True))))
+            for entry, may_be_there in batch.single:
+                await self._write_one(place, entry, may_be_there=may_be_there)
+        finally:
+            self._places.append(place)
+        for entry in batch.entries:
+            if entry.kind == "file":
+                self.counts["files"] += 1
+                self.counts["bytes"] += _size(entry)
+                self._report(entry)
+
+    def _copy_small(self, store: BlockingStore, place: Destination, files: list[Entry]) -> tuple[_Outcome, list[Entry]]:
+        """Have the store write the small files of each directory in one call, on a thread; return also those that are left."""
+        outcome, left = _Outcome(), [entry for entry in files if self._owners and entry.owner]
+        others = [entry for entry in files if not (self._owners and entry.owner)]
+        for _, group in groupby(others, lambda entry: entry.path.rpartition("/")[0]):
+            entries = list(group)
+            try:
+                directory, _ = place.enter(entries[0])
+                written = store.write_copies(directory, [_copy_of(entry) for entry in entries])
+            except OSError as error:
+                outcome.errors += [(error, entry) for entry in entries]
+                continue
+            for entry, result in zip(entries, written, strict=True):
+                if isinstance(result, Exception):
+                    outcome.errors.append((result, entry))
+                elif result:
+                    outcome.written += 1
+                else:
+                    left.append(entry)
+        return outcome, left
+
+    async def _get(self, entry: Entry) -> bytes | None:
+        """Return the bytes of a small file, or None if they cannot be had."""
+        try:
+            return await self._store.get(_digest(entry))
+        except (NotFound, DataCorrupt, StorageError) as error:
+            self._fail(error, entry)
+            return None
+
+    def _write_small(self, place: Destination, files: list[tuple[Entry, bytes | None]]) -> _Outcome:
+        """Write small files, on a thread."""
+        outcome = _Outcome()
+        for entry, data in files:
+            if data is None:
+                continue
+            try:
+                file, name = self._create(place, entry)
+                try:
+                    file.write(data)
+                    self._publish(file, name, entry)
+                finally:
+                    file.close()
+            except OSError as error:
+                outcome.errors.append((error, entry))
+            else:
+                outcome.written += 1
+        return outcome
+
+    def _create(self, place: Destination, entry: Entry) -> tuple[NewFile, str]:
+        directory, name = place.enter(entry)
+        return NewFile(directory, self._shown(entry), mode=_mode(entry)), name
+
+    def _publish(self, file: NewFile, name: str, entry: Entry) -> None:
+        if self._owners and entry.owner is not None:
+            os.chown(file.number, *entry.owner)
+        if entry.mtime_ns is not None:
+            os.utime(file.number, ns=(entry.mtime_ns, entry.mtime_ns))
+        file.publish_unsynced(name)
+
+    async def _write_one(self, place: Destination, entry: Entry, *, may_be_there: bool) -> None:
+        """Write a file that is copied or linked, not read whole."""
+        try:
+            if may_be_there and await is_there(place, entry, _digest(entry)):
+                return
+            if self._hard_links and not entry.executable and await self._link(place, entry):
+                return
+            async with self._store.reader_at(Descriptor(digest=_digest(entry), size=entry.size)) as reader:
+                file, name = await run(self._create, place, entry)
+                try:
+                    await fill(file, reader)
+                    await run(self._publish, file, name, entry)
+                    self.counts["written"] += 1
+                finally:
+                    await run_always(file.close)
+        except (NotFound, DataCorrupt, OSError) as error:
+            self._fail(error, entry)
+
+    async def _link(self, place: Destination, entry: Entry) -> bool:
+        """Give the store's own file a second name; return whether that is possible."""
+        store = self._store
+        if not isinstance(store, LocalStore):
+            return False
+        path = os.fspath(await store.path_of(_digest(entry)))
+        found = await digest_of(path, algorithm=_digest(entry).algorithm)
+        if found != entry.digest:
+            raise DataCorrupt(_digest(entry), expected=_digest(entry), actual=found)
+        is_linked = await run(link_file, place, path, entry)
+        self.counts["written"] += is_linked
+        return is_linked
+
+    def _report(self, entry: Entry) -> None:
+        if self._on_progress is not None:
+            size = _size(entry)
+            self._on_progress(Progress(phase="write", name=entry.path, done=size, total=size))
+
+    def _shown(self, entry: Entry) -> str:
+        return os.path.join(self._path, entry.path)  # noqa: PTH118  # a path as the caller named it
+
+    def _add(self, outcome: _Outcome) -> None:
+        self.counts["written"] += outcome.written
+        for error, entry in outcome.errors:
+            self._fail(error, entry)
+
+    def _fail(self, error: Exception, entry: Entry) -> None:
+        is_whole = isinstance(error, StorageError) and error.filename != entry.path.rpartition("/")[2]
+        if isinstance(error, OSError) and not is_whole:
+            error = StorageError.of(error, operation="checkout", path=self._shown(entry))
+        self._failed += 1
+        if len(self._errors) < _MOST_ERRORS:
+            error.add_note(f"file: {entry.path}")
+            self._errors.append(error)
+
+
+def _copy_of(entry: Entry) -> tuple[Digest, str, int, int | None]:
+    return _digest(entry), entry.path.rpartition("/")[2], _mode(entry), entry.mtime_ns
+
+
+def _mode(entry: Entry) -> int:
+    return 0o777 if entry.executable else 0o666
+
+
+def _size(entry: Entry) -> int:
+    return entry.size or 0
+
+
+def _digest(entry: Entry) -> Digest:
+    assert entry.digest is not None, "a file has a digest"  # noqa: S101
+    return entry.digest

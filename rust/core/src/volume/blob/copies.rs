@@ -1,0 +1,69 @@
+//! Verified copies of small blobs, as files in a directory outside of the store.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+
+use super::Cache;
+use crate::digest::Digest;
+use crate::error::{At, Error, Result};
+use crate::hash::Hasher;
+use crate::sys::write_all_at;
+use crate::threads::low_priority::low_priority;
+use crate::volume::Volume;
+
+/// A copy that is asked for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The blob.
+    pub digest: Digest,
+    /// The name of the file.
+    pub name: String,
+    /// The permissions of the file, without those in the process's umask.
+    pub mode: u32,
+    /// The time of its last change, if it is not now.
+    pub mtime_ns: Option<i64>,
+}
+
+impl Volume {
+    /// Write copies of blobs into a directory; each succeeds or fails for itself. False: something has that name, or the file system has
+    /// no unnamed files, and nothing was done.
+    ///
+    /// A copy gets its name when it is complete and verified. Each blob is in memory, whole. Nothing is synced.
+    pub fn write_copies(&self, dir: BorrowedFd<'_>, wanted: &[Wanted]) -> Vec<Result<bool>> {
+        let mut buffer = Vec::new();
+        low_priority(|| wanted.iter().map(|each| self.write_copy(dir, each, &mut buffer)).collect())
+    }
+
+    fn write_copy(&self, dir: BorrowedFd<'_>, wanted: &Wanted, buffer: &mut Vec<u8>) -> Result<bool> {
+        let path = || PathBuf::from(&wanted.name);
+        let blob = self.blob(&wanted.digest)?;
+        buffer.resize(usize::try_from(blob.size()).unwrap_or(usize::MAX), 0);
+        blob.read_some(buffer, 0, Cache::Keep)?;
+        let mut hasher = Hasher::new(wanted.digest.algorithm());
+        hasher.update(buffer);
+        let actual = hasher.digest();
+        if actual != wanted.digest {
+            let (name, expected) = (wanted.digest.to_string(), wanted.digest.to_string());
+            return Err(Error::DataCorrupt { name, expected, actual: actual.to_string() });
+        }
+        let sys = self.sys.as_ref();
+        let file = match sys.create_unnamed(dir, wanted.mode) {
+            Err(error) if has_no_unnamed(&error) => return Ok(false),
+            other => other.at("create", path)?,
+        };
+        write_all_at(sys, file.as_fd(), buffer, 0).at("write", path)?;
+        if let Some(mtime_ns) = wanted.mtime_ns {
+            sys.set_mtime(file.as_fd(), mtime_ns).at("utimes", path)?;
+        }
+        // DURABILITY: not synced. After a power cut the file may be empty or not there; nothing was acknowledged by it.
+        match sys.link_unnamed(file.as_fd(), dir, &wanted.name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            other => other.map(|()| true).at("link", path),
+        }
+    }
+}
+
+fn has_no_unnamed(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL))
+}

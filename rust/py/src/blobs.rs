@@ -1,0 +1,61 @@
+//! Reads of many blobs in one call: each of them succeeds or fails for itself.
+
+use std::os::fd::AsFd;
+
+use pyo3::IntoPyObjectExt;
+use pyo3::prelude::*;
+use steelyard_core::digest::Digest;
+use steelyard_core::error::{Error, Result as CoreResult};
+use steelyard_core::store::Store;
+use steelyard_core::volume::blob::{Hashed, Wanted};
+
+use crate::descriptor::Descriptor;
+use crate::errors::{Failure, Result};
+use crate::job::Job;
+use crate::rows::parse_all;
+
+/// A copy that is asked for: the digest, the name of the file, its permissions, and the time of its last change.
+pub(crate) type Copy = (String, String, u32, Option<i64>);
+
+/// See `Store.hash_many`.
+pub(crate) fn hash<'py>(
+    py: Python<'py>,
+    store: &Store,
+    digests: &[String],
+    job: &Job,
+) -> Result<Vec<Bound<'py, PyAny>>> {
+    let job = job.core();
+    let digests = parse_all(digests)?;
+    let found = py.detach(|| store.volume().hash_many(&digests, job));
+    let to_python = |found| match found {
+        Some(Ok(Hashed { digest, size })) => (size, digest.encoded()).into_bound_py_any(py),
+        Some(Err(error)) => Ok(failed(py, error)),
+        None => Ok(py.None().into_bound(py)),
+    };
+    found.into_iter().map(to_python).collect::<PyResult<_>>().map_err(Failure::from)
+}
+
+/// See `Store.write_copies`.
+pub(crate) fn write_copies<'py>(
+    py: Python<'py>,
+    store: &Store,
+    directory: &Descriptor,
+    files: Vec<Copy>,
+) -> Result<Vec<Bound<'py, PyAny>>> {
+    let found = py.detach(|| {
+        let wanted = files
+            .into_iter()
+            .map(|(digest, name, mode, mtime_ns)| Ok(Wanted { digest: Digest::parse(&digest)?, name, mode, mtime_ns }));
+        let wanted = wanted.collect::<CoreResult<Vec<_>>>()?;
+        Ok::<_, Error>(store.volume().write_copies(directory.0.as_fd(), &wanted))
+    })?;
+    let to_python = |found| match found {
+        Ok(is_written) => bool::into_bound_py_any(is_written, py),
+        Err(error) => Ok(failed(py, error)),
+    };
+    found.into_iter().map(to_python).collect::<PyResult<_>>().map_err(Failure::from)
+}
+
+fn failed(py: Python<'_>, error: Error) -> Bound<'_, PyAny> {
+    PyErr::from(Failure::from(error)).into_value(py).into_bound(py).into_any()
+}
