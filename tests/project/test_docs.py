@@ -30,8 +30,8 @@ def _blocks(page: Path, language: str) -> Iterator[tuple[int, str]]:
         yield text.count("\n", 0, match.start()) + 1, match.group(1)
 
 
-WITH_SERVER = {"object-storage.md"}
-"""Pages whose programs need a server: `tests/objects/test_page.py` runs them."""
+WITH_SERVER = {"downloads.md", "object-storage.md"}
+"""Pages whose programs need a server: `tests/fetch/test_page.py` and `tests/objects/test_page.py` run them."""
 
 PROGRAMS = [
     (f"{page.name}:{line}", text)

@@ -28,7 +28,7 @@ LAYERS = (
     {"objects"},
     {"images"},
     {"trees"},
-    {"containerd"},
+    {"containerd", "fetch"},
     {"__init__"},
     {"testing"},
     {"cli"},

@@ -15,6 +15,7 @@ ERRORS: tuple[errors.SteelyardError, ...] = (
     errors.AlreadyExists(ONE),
     errors.Unavailable("a ref", holder="process 4711", since=datetime(2026, 1, 2, 12, tzinfo=UTC), local=True),
     errors.ServerRefused("s3://bucket", server_code="AccessDenied", reason="not permitted"),
+    errors.InvalidResponse("https://example.org/a", expected="no content coding", actual="gzip"),
     errors.Unreachable("unix:///somewhere", reason="connection refused"),
     errors.Unsupported("unix:///somewhere", operation="image names"),
     errors.FailedPrecondition("open it read-only"),

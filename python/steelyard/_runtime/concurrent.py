@@ -19,7 +19,7 @@ from steelyard._runtime.iteration import next_item
 from steelyard._runtime.scopes import task_group
 from steelyard.errors import InvalidArgument
 
-__all__ = ("Emit", "Starter", "check_concurrency", "emitted", "map_concurrently", "map_unordered")
+__all__ = ("Emit", "Starter", "call_each", "check_concurrency", "emitted", "map_concurrently", "map_unordered")
 
 _WITHOUT = 32
 """The most results of one batch that are given without letting others run: a step of the event loop costs more than a result."""
@@ -85,9 +85,19 @@ def map_unordered(
         async def call(index: int, item: ItemT) -> None:
             await function(index, item, emit)
 
-        await _OneByOne(call, concurrency).run(items)
+        await call_each(items, call, concurrency=concurrency)
 
     return emitted(work)
+
+
+async def call_each(
+    items: Iterable[ItemT] | AsyncIterable[ItemT],
+    function: Callable[[int, ItemT], Awaitable[None]],
+    *,
+    concurrency: int,
+) -> None:
+    """Call `function` with the place of each item and the item, at most `concurrency` at a time; see `map_concurrently`."""
+    await _OneByOne(function, concurrency).run(items)
 
 
 def emitted(work: Callable[[Emit[ResultT]], Awaitable[None]]) -> AsyncGenerator[ResultT, None]:

@@ -16,6 +16,7 @@ __all__ = ("COMMANDS", "GROUPS", "LOOKS", "OPTIONS", "CommandLine", "Options", "
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "put": ("put:put", "Store files, directory trees or standard input, and print their digests."),
+    "fetch": ("fetching:fetch", "Download files by their URLs, and print their digests."),
     "get": ("get:get", "Write a blob to a file or to standard output."),
     "ls": ("look:ls", "List blobs."),
     "info": ("look:info", "Show size, times and labels of blobs."),

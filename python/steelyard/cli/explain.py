@@ -159,12 +159,13 @@ def _next_step(error: BaseException, program: str, command: str | None, about: s
             return f"{program} images ls"
         case errors.IncompleteImage(name=name):
             return f"{program} images check {quoted(name)}" if ":" in name and not name.startswith("sha") else None
-        case errors.NotFound(kind="image") | errors.ServerRefused():
+        case errors.NotFound(kind="image" | "URL") | errors.ServerRefused() | errors.InvalidResponse():
             return None  # a source lacks it; or the server says why: the message has it
         case errors.NotFound():
             return f"{program} ls"
         case errors.Unreachable(address=address):
-            return None if address.startswith("s3:") else f"ls -l {quoted(address.removeprefix('unix://'))}"
+            is_socket = not address.startswith(("s3:", "http:", "https:"))
+            return f"ls -l {quoted(address.removeprefix('unix://'))}" if is_socket else None
         case errors.Unsupported():
             return "steelyard --help"
         case errors.Unavailable() | errors.Aborted():

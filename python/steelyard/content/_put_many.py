@@ -1,9 +1,9 @@
-"""The end of `Store.put_many`: the errors of failed sources."""
+"""The end of `Store.put_many`, and of other calls for many sources: the errors of failed ones."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, Literal, TypeAlias
 
 from steelyard.errors import InvalidArgument, LeaseEnded
@@ -17,10 +17,29 @@ _MOST = 100
 """The most errors that are kept for the end: memory must not grow with the number of failed sources."""
 
 
-def with_errors(results: AsyncGenerator[PutManyResult, None], errors: Errors) -> AsyncGenerator[PutManyResult, None]:
-    """Yield all results, or the successes only and raise the errors at the end; see `Store.put_many`."""
+def _shown_path(source: object) -> str:
+    return os.fspath(source) if isinstance(source, str | os.PathLike) else ""
+
+
+def with_errors(
+    results: AsyncGenerator[PutManyResult, None],
+    errors: Errors,
+    *,
+    call: str = "put_many",
+    thing: str = "source",
+    shown: Callable[[Any], str] = _shown_path,
+) -> AsyncGenerator[PutManyResult, None]:
+    """Yield all results, or the successes only and raise the errors at the end; see `Store.put_many`.
+
+    Args:
+        results: the results.
+        errors: which of the two.
+        call: the call, for messages.
+        thing: a source, for messages.
+        shown: returns what messages say of a source, if anything.
+    """
     if errors == "raise":
-        return _RaisedAtEnd(results)
+        return _RaisedAtEnd(results, call, thing, shown)
     if errors == "yield":
         return results
     raise InvalidArgument(f"errors: expected 'raise' or 'yield', found {errors!r}")
@@ -63,8 +82,11 @@ class UntilEnded(AsyncGenerator[PutManyResult, None]):
 class _RaisedAtEnd(AsyncGenerator[PutManyResult, None]):
     """Yields the results of a `put_many` that succeeded. It is not a generator: dropping it drops `results`, which end their work."""
 
-    def __init__(self, results: AsyncGenerator[PutManyResult, None]) -> None:
+    def __init__(
+        self, results: AsyncGenerator[PutManyResult, None], call: str, thing: str, shown: Callable[[Any], str]
+    ) -> None:
         self._results = results
+        self._call, self._thing, self._shown = call, thing, shown
         self._count = self._failed = 0
         self._errors: list[Exception] = []
 
@@ -79,7 +101,7 @@ class _RaisedAtEnd(AsyncGenerator[PutManyResult, None]):
         except Exception as error:
             if self._failed:
                 # The iterable of sources failed, too. A caller that handles one must not lose the other.
-                raise self._group(", and then the iterable of sources", error) from None
+                raise self._group(f", and then the iterable of {self._thing}s", error) from None
             raise
         if self._failed:
             raise self._group()
@@ -88,13 +110,13 @@ class _RaisedAtEnd(AsyncGenerator[PutManyResult, None]):
     def _keep(self, one: PutManyResult, error: Exception) -> None:
         self._failed += 1
         if len(self._errors) < _MOST:
-            path = f": {os.fspath(one.source)}" if isinstance(one.source, str | os.PathLike) else ""
-            error.add_note(f"put_many: source {one.index}{path}")
+            shown = self._shown(one.source)
+            error.add_note(f"{self._call}: {self._thing} {one.index}" + (f": {shown}" if shown else ""))
             self._errors.append(error)
 
     def _group(self, more: str = "", *last: Exception) -> ExceptionGroup[Exception]:
         left_out = f"; the first {_MOST} errors follow" if self._failed > _MOST else ""
-        message = f"put_many: {self._failed} of {self._count} sources failed{more}{left_out}"
+        message = f"{self._call}: {self._failed} of {self._count} {self._thing}s failed{more}{left_out}"
         group = ExceptionGroup(message, [*self._errors, *last])
         self._errors, self._failed = [], 0
         return group

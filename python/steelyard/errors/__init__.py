@@ -7,8 +7,9 @@ SteelyardError
 ├── LeaseExists                       the ID of the lease is in use: choose another
 ├── Unavailable                       another writer holds the ref: wait or choose another ref
 ├── CollectionBusy                    another collection is running: leave it to that one, or wait
-├── Unreachable                       the server of a remote store does not answer: try again later
-├── ServerRefused                     the server of a remote store refuses: its code and the next step are in the message
+├── Unreachable                       a server does not answer, or its answers break off: try again later
+├── ServerRefused                     a server refuses: its code and the next step are in the message
+├── InvalidResponse                   a server's response contradicts the request or itself: do not trust the server
 ├── FailedPrecondition                the state is not the one asked for: change it first
 │   ├── UnexpectedDigest              the bytes are not the expected ones; the ingest keeps them
 │   ├── UnexpectedSize                there are more or fewer bytes than expected; the ingest keeps them
@@ -91,6 +92,7 @@ from steelyard.errors._images import InvalidImage as InvalidImage
 from steelyard.errors._images import InvalidReference as InvalidReference
 from steelyard.errors._images import LimitExceeded as LimitExceeded
 from steelyard.errors._images import NameMoved as NameMoved
+from steelyard.errors._remote import InvalidResponse as InvalidResponse
 from steelyard.errors._remote import ServerRefused as ServerRefused
 from steelyard.errors._remote import Unreachable as Unreachable
 from steelyard.errors._remote import Unsupported as Unsupported
@@ -132,6 +134,7 @@ __all__ = (
     "InvalidImage",
     "InvalidLabel",
     "InvalidReference",
+    "InvalidResponse",
     "LeaseEnded",
     "LeaseExists",
     "LimitExceeded",

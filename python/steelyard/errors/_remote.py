@@ -1,4 +1,4 @@
-"""The errors of stores that live in another process."""
+"""The errors of servers: of stores that live in another process, and of downloads."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from steelyard._digest_errors import SteelyardError
 
 
 class Unreachable(SteelyardError):
-    """The server of a remote store does not answer: it does not run, it ended, or it hangs. Try again later.
+    """A server does not answer, or its answers break off: it does not run, it ended, it hangs, or it is overloaded. Try again later.
 
     The change of the call may have happened or not. No writer holds the ref, so this is no `Unavailable`.
 
     Attributes:
-        address: the server's address.
+        address: the server's address; of a download its URL, without user, password and query.
         reason: the reason, as readable text.
     """
 
@@ -24,12 +24,12 @@ class Unreachable(SteelyardError):
 
 
 class ServerRefused(SteelyardError):
-    """The server of a remote store refuses: wrong credentials, no such bucket, no permission, or a server that cannot keep a store.
+    """A server refuses: wrong credentials, no such bucket, no permission, or a server that cannot keep a store.
 
     Attributes:
-        address: the server's address.
+        address: the server's address; of a download its URL, without user, password and query.
         reason: the reason and, where there is one, the next step, as readable text.
-        server_code: the server's own code, such as ``"NoSuchBucket"``, or None.
+        server_code: the server's own code, such as ``"NoSuchBucket"``, the status of HTTP, or None.
     """
 
     code = "server_refused"
@@ -39,6 +39,24 @@ class ServerRefused(SteelyardError):
         self.address = address
         self.reason = reason
         self.server_code = server_code
+
+
+class InvalidResponse(SteelyardError):
+    """A server's response contradicts the request or itself; no byte of it was stored.
+
+    Attributes:
+        url: the URL, without user, password and query.
+        expected: the expected value.
+        actual: the actual value.
+    """
+
+    code = "invalid_response"
+
+    def __init__(self, url: str, *, expected: str, actual: str) -> None:
+        super().__init__(f"{url}: expected {expected}, found {actual}")
+        self.url = url
+        self.expected = expected
+        self.actual = actual
 
 
 class Unsupported(SteelyardError):

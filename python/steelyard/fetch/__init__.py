@@ -1,0 +1,282 @@
+"""Downloads into a store: resumable, verified and durable.
+
+| Function | Does |
+| --- | --- |
+| `fetch` | download a URL, or anything else that opens at an offset |
+| `fetch_many` | download many URLs at once |
+| `Sums` | the digests of a file such as ``SHA256SUMS`` |
+
+They work with every `Store`, on asyncio and trio. URLs need the extra ``http``, which is imported with the first one.
+
+**Versions.** A download is continued only where its bytes belong together: by Range with If-Range on a strong validator (RFC 9110), or if
+the digest of the whole is known. Otherwise each attempt begins at the start. A blob never has bytes of two versions of a file.
+
+**Secrets.** User, password and query of a URL are never part of errors, refs, progress and logs. Credentials go to the URL's own host only.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
+
+import msgspec
+
+from steelyard._runtime.concurrent import Emit, call_each, check_concurrency, emitted
+from steelyard._runtime.scopes import managed
+from steelyard.content import Store
+from steelyard.content._put_many import Errors, UntilEnded, with_errors
+from steelyard.digest import Algorithm, Digest
+from steelyard.errors import InvalidArgument, UnexpectedSize
+from steelyard.fetch._address import parse_url
+from steelyard.fetch._held import Held
+from steelyard.fetch._origin import FunctionOrigin, OpenAt, Origin
+from steelyard.fetch._pauses import Retries
+from steelyard.fetch._sums import Sums
+from steelyard.fetch._transfer import Transfer, Wanted
+from steelyard.images.leases import LeaseGuard, lease_guard
+from steelyard.model import Descriptor, OnProgress, PutManyResult, PutResult
+from steelyard.names import check_name
+from steelyard.options import PutOptions, check_ref
+
+__all__ = ("FetchItem", "OpenAt", "Retries", "Sums", "fetch", "fetch_many", "shown_url")
+
+_RETRIES = Retries()
+_PER_HOST = 6
+
+
+class FetchItem(msgspec.Struct, frozen=True, kw_only=True):
+    """One of many downloads.
+
+    Attributes:
+        url: the URL.
+        expected: the digest that the file must have, or None. If that blob is already stored, nothing is requested.
+        size: the size that it must have, or None.
+        ref: the base of the ref, or None for one that is made of the URL.
+        name: an image name for the blob, or None.
+        headers: fields for the URL's own host, for example ``Authorization``.
+    """
+
+    url: str
+    expected: Digest | str | None = None
+    size: int | None = None
+    ref: str | None = None
+    name: str | None = None
+    headers: Mapping[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"<FetchItem {shown_url(self.url)}>"
+
+
+def shown_url(url: str) -> str:
+    """Return a URL for people: scheme, host, port and path, without user, password and query.
+
+    ```pycon
+    >>> shown_url("https://me:secret@example.org/a?key=secret")
+    'https://example.org/a'
+
+    ```
+    """
+    try:
+        return parse_url(url).shown
+    except InvalidArgument:
+        return "an invalid URL"
+
+
+async def fetch(
+    store: Store,
+    url: str | None = None,
+    *,
+    open_at: OpenAt | None = None,
+    expected: Digest | str | None = None,
+    size: int | None = None,
+    algorithm: Algorithm | None = None,
+    labels: Mapping[str, str] | None = None,
+    ref: str | None = None,
+    name: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    retries: Retries = _RETRIES,
+    tls: ssl.SSLContext | None = None,
+    on_progress: OnProgress | None = None,
+) -> PutResult:
+    """Download a file into a store, durably, and return its digest, its size and whether it was new.
+
+    After an interruption, also by ``kill -9``, the same call resumes the download. A file of up to 1 MiB is received in memory and
+    begins at its start instead. What a fetch stores is protected from garbage collection by the lease of `store`, or else until the fetch
+    ends, and by `name`.
+
+    Args:
+        store: any store.
+        url: ``http://`` or ``https://``. User and password in it are sent as Basic authorization.
+        open_at: a source in place of a URL: called with an offset, it returns the bytes from there on. It may raise `ConnectionError`,
+            `TimeoutError` or `Unreachable`, and is then called again.
+        expected: the digest that the file must have. If that blob is already stored, nothing is requested.
+        size: the size that the file must have.
+        algorithm: the algorithm of the blob's digest; by default that of `expected`, or SHA-256.
+        labels: labels for a new blob; an existing blob keeps its labels.
+        ref: the base of the ref of the ingest, by default made of the URL; the digest or the validator is added to it. With `open_at` and
+            no `expected`, it is the whole ref, and names these bytes: choose another when the source changes.
+        name: an image name, which then holds the blob; it may move.
+        headers: fields for the URL's own host; they do not follow a redirect to another one.
+        retries: how often and how long it tries again.
+        tls: certificates and keys; by default those that the machine trusts.
+        on_progress: called with `Progress`.
+
+    Raises:
+        Unreachable: the server does not answer, or its answers break off, and the attempts are used up.
+        NotFound: the server does not have the file (404, 410).
+        ServerRefused: another status, or an untrusted certificate.
+        InvalidResponse: a response that contradicts itself or the request, a content coding, or a redirect that is not followed.
+        UnexpectedSize, UnexpectedDigest: the file has another size or digest than the caller or the server says.
+        InvalidArgument: the URL, or neither or both of `url` and `open_at`.
+        ImportError: the extra ``http`` is not installed.
+        StorageError, and any other error of the store or of `open_at`.
+
+    Cancellation:
+        Nothing becomes visible. The bytes so far are kept if a later fetch can continue them: with a strong validator, or if the digest
+        of the whole is known.
+
+    Spec: RFC 9110 (ranges and validators), RFC 9530 (Repr-Digest and Content-Digest, of the blob's own algorithm).
+    """
+    if (url is None) == (open_at is None):
+        raise InvalidArgument("fetch: expected a URL or open_at, and not both")
+    options = PutOptions.parse(
+        size=size, expected=expected, algorithm=algorithm, labels=labels, on_progress=on_progress
+    )
+    _check(ref, name)
+    if open_at is not None:
+        wanted = Wanted(
+            base="fetch:source" if ref is None else ref,
+            is_given=ref is not None and options.expected is None,
+            options=options,
+            retries=retries,
+        )
+        shown = ref or ("a source" if options.expected is None else str(options.expected))
+        origin: Origin = FunctionOrigin(open_at, size=size, shown=shown)
+        async with _guarded(store) as guard:
+            return await _fetch(guard, origin, wanted, await Held.by(guard.store), name)
+    from steelyard.fetch._http import HttpOrigin, connected  # noqa: PLC0415 - it needs an extra
+
+    address = parse_url(url or "")
+    wanted = Wanted(base=address.ref if ref is None else ref, options=options, retries=retries)
+    async with _guarded(store) as guard, connected(per_host=1, retries=retries, tls=tls) as connections:
+        origin = HttpOrigin(connections, address, headers or {}, algorithm=options.algorithm)
+        return await _fetch(guard, origin, wanted, await Held.by(guard.store), name)
+
+
+def fetch_many(
+    store: Store,
+    items: Iterable[FetchItem | str] | AsyncIterable[FetchItem | str],
+    *,
+    concurrency: int = 32,
+    per_host: int = _PER_HOST,
+    algorithm: Algorithm | None = None,
+    labels: Mapping[str, str] | None = None,
+    retries: Retries = _RETRIES,
+    tls: ssl.SSLContext | None = None,
+    on_progress: OnProgress | None = None,
+    errors: Errors = "raise",
+) -> AsyncGenerator[PutManyResult, None]:
+    """Download many URLs at once, and yield each result as it finishes; its `source` is the item.
+
+    `items` is read only as fast as results are taken, and each download holds at most about 1 MiB, so memory is bounded by `concurrency`.
+    A failed item does not stop the others. Close the iterator (`contextlib.aclosing`) to stop early. What was stored is protected from
+    garbage collection until the iterator ends. The other arguments are those of `fetch`.
+
+    Args:
+        store: any store.
+        items: URLs, or items with more options.
+        concurrency: the most items in work at a time: downloads, and small files that are being stored, together where possible.
+        per_host: the most connections to one host at a time.
+        algorithm: the algorithm of the digests of items without `expected`.
+        labels: labels for new blobs.
+        retries: how often and how long each item is tried again.
+        tls: certificates and keys.
+        on_progress: called with `Progress`; its name is the URL without secrets.
+        errors: ``"raise"`` yields only successes, and raises the errors of failed items at the end; ``"yield"`` yields a result for each
+            failed item, too.
+
+    Raises:
+        ExceptionGroup: items failed; see `Store.put_many`.
+        InvalidArgument: `concurrency` or `per_host` is less than 1, or `errors` is something else.
+        InvalidLabel: at once, not for each item.
+        LeaseEnded: the lease of this call, or of `store`, has ended; the items that are left are not stored.
+    """
+    check_concurrency(concurrency)
+    check_concurrency(per_host)
+    PutOptions.parse(algorithm=algorithm, labels=labels)
+
+    async def work(emit: Emit[PutManyResult]) -> None:
+        from steelyard.fetch._http import HttpOrigin, connected  # noqa: PLC0415 - it needs an extra
+
+        async with _guarded(store) as guard, connected(per_host=per_host, retries=retries, tls=tls) as connections:
+            held = await Held.by(guard.store)
+
+            async def one(index: int, item: FetchItem | str) -> None:
+                try:
+                    outcome: PutResult | Exception = await fetched(
+                        FetchItem(url=item) if isinstance(item, str) else item
+                    )
+                except Exception as error:  # noqa: BLE001  # the result carries it
+                    outcome = error
+                await emit([PutManyResult(index=index, source=item, outcome=outcome)])
+
+            async def fetched(item: FetchItem) -> PutResult:
+                address = parse_url(item.url)
+                options = PutOptions.parse(
+                    size=item.size,
+                    expected=item.expected,
+                    algorithm=None if item.expected is not None else algorithm,
+                    labels=labels,
+                    on_progress=on_progress,
+                )
+                _check(item.ref, item.name)
+                wanted = Wanted(base=item.ref or address.ref, options=options, retries=retries)
+                origin = HttpOrigin(connections, address, item.headers, algorithm=options.algorithm)
+                return await _fetch(guard, origin, wanted, held, item.name)
+
+            await call_each(items, one, concurrency=concurrency)
+
+    return with_errors(UntilEnded(emitted(work)), errors, call="fetch_many", thing="item", shown=_shown_item)
+
+
+def _shown_item(item: FetchItem | str) -> str:
+    return shown_url(item if isinstance(item, str) else item.url)
+
+
+def _check(ref: str | None, name: str | None) -> None:
+    if ref is not None:
+        check_ref(ref)
+    if name is not None:
+        check_name(name)
+
+
+@managed
+async def _guarded(store: Store) -> AsyncIterator[LeaseGuard]:
+    """Give the lease guard of a store: its own lease if it has one, which the caller ends, or else one for this call."""
+    if store.lease_id is not None:
+        yield LeaseGuard(store, store.lease_id, labels=store.leases.collects)
+        return
+    async with lease_guard(store) as guard:
+        yield guard
+
+
+async def _fetch(guard: LeaseGuard, origin: Origin, wanted: Wanted, held: Held, name: str | None) -> PutResult:
+    """Store what an origin has, unless its digest is known and stored, and set the name."""
+    result = await _stored(guard, wanted.options)
+    if result is None:
+        result = await Transfer(guard.store, origin, wanted).run(held)
+    if name is not None:
+        target = Descriptor(digest=result.digest, size=result.size)
+        await guard.store.images.assign({name: target}, overwrite=True)
+    return result
+
+
+async def _stored(guard: LeaseGuard, options: PutOptions) -> PutResult | None:
+    """Return the result for a blob whose digest is known, and that is already stored. It is protected from now on."""
+    digest = options.expected
+    info = None if digest is None else (await guard.store.infos([digest])).get(digest)
+    if digest is None or info is None or not await guard.find_stored({digest: info.size}):
+        return None
+    if options.size not in {None, info.size}:
+        raise UnexpectedSize(expected=options.size or 0, actual=info.size)
+    return PutResult(digest=digest, size=info.size, new=False)

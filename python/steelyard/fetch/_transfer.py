@@ -1,0 +1,385 @@
+"""One fetch: requests until the whole is stored.
+
+**Never two versions in one blob.** Bytes are added to an ingest only if its proof holds for them: a part that was sent under a strong
+validator of the same version, or any bytes if the digest of the whole is known, because the commit then compares it. What has no such
+proof begins at its start with each attempt.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from uuid import uuid4
+
+import anyio
+import msgspec
+
+from steelyard.content import Store, Writer
+from steelyard.digest import Digest
+from steelyard.errors import (
+    AlreadyExists,
+    DataCorrupt,
+    InvalidResponse,
+    NotFound,
+    SteelyardError,
+    Unavailable,
+    UnexpectedDigest,
+    UnexpectedSize,
+    Unreachable,
+)
+from steelyard.fetch._held import ONCE, Held, joined, proof_of_validator, validator_of_proof
+from steelyard.fetch._origin import Answer, Origin
+from steelyard.fetch._pauses import Changed, Pauses, Retries, Transient, Unsatisfiable
+from steelyard.model import Buffer, PutResult
+from steelyard.options import PutOptions
+from steelyard.transfer import open_writer
+
+__all__ = ("Transfer", "Wanted")
+
+_SMALL_BYTES = 1 << 20
+"""The most bytes of a file that is received in memory and put as a whole, without an ingest: to receive it again is quick."""
+
+_PART_BYTES = 64 << 10
+"""A server may send less than the range. The rest of a part that is at least so long is requested at once."""
+
+_ABORT_SECONDS = 2.0
+_GIVEN = "given"
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """The file that a fetch is to store.
+
+    Attributes:
+        base: the base of the ref.
+        is_given: whether the caller vouches for the bytes under the ref `base`.
+        options: the options of a put; the ref is not used.
+        retries: when and how often it tries again.
+    """
+
+    base: str
+    is_given: bool = False
+    options: PutOptions
+    retries: Retries
+
+
+class Transfer:
+    """The state of one fetch. Its ingest is opened when more bytes come than are kept in memory."""
+
+    def __init__(self, store: Store, origin: Origin, wanted: Wanted) -> None:
+        self._store = store
+        self._origin = origin
+        self._wanted = wanted
+        self._options = wanted.options
+        self._writer: Writer | None = None
+        self._reset()
+        self._is_second_try = False
+
+    def _reset(self) -> None:
+        """Forget the version of the file."""
+        self._proof: str | None = None
+        self._validator: str | None = None
+        self._digest: Digest | None = self._options.expected
+        self._total: int | None = self._options.size
+        self._is_mixed = False  # whether the ingest has bytes of several responses
+
+    async def run(self, held: Held) -> PutResult:
+        """Store the file.
+
+        Raises:
+            Unreachable: the attempts are used up.
+            NotFound, ServerRefused, InvalidResponse, UnexpectedSize, UnexpectedDigest: see `steelyard.fetch.fetch`.
+
+        Cancellation:
+            The ingest is kept if its bytes have a proof, and discarded otherwise.
+        """
+        pauses = Pauses(self._wanted.retries)
+        try:
+            await self._resume(held)
+            while True:
+                try:
+                    result = await self._attempt()
+                except Transient as error:
+                    await self._pause(pauses, error)
+                else:
+                    if isinstance(result, bytes):
+                        return await self._put(result)  # here, because its connection is free for others now
+                    if result is not None:
+                        return result
+        except AlreadyExists as stored:
+            info = await self._store.info(stored.digest)
+            return PutResult(digest=info.digest, size=info.size, new=False)
+        finally:
+            await self._leave()
+
+    async def _pause(self, pauses: Pauses, error: Transient) -> None:
+        offset = 0 if self._writer is None else self._writer.offset
+        seconds = pauses.next(error, offset)
+        if seconds is None:
+            asked = "" if error.seconds is None else f", and it asks to wait {error.seconds:.0f} s"
+            of = "" if self._total is None else f" of {self._total}"
+            raise Unreachable(self._origin.shown, reason=f"{error.reason}{asked}, after {offset}{of} bytes") from None
+        await anyio.sleep(seconds)
+
+    async def _resume(self, held: Held) -> None:
+        """Open the ingest of an earlier fetch, and discard those that prove nothing."""
+        for ref in held.useless(self._wanted.base):
+            await self._drop(ref)
+        proof = self._proof_of(None)
+        if proof is None:
+            found = held.newest(self._wanted.base)
+        else:
+            status = held.get(self._ref(proof))
+            found = None if status is None else (proof, status)
+        if found is None:
+            return
+        proof, status = found  # its offset is the durable one; the writer may have more
+        self._validator = validator_of_proof(proof)
+        if self._validator is None and proof != _GIVEN and self._digest is None:
+            self._digest = Digest.parse(proof)
+        self._total = status.total if self._total is None else self._total
+        writer = await self._open(proof)
+        self._is_mixed = writer.offset > 0
+
+    async def _drop(self, ref: str) -> None:
+        with suppress(NotFound, Unavailable):
+            # Another fetch may be at it: with the writer, no other has it.
+            writer = await self._store.writer(ref)
+            try:
+                await self._store.abort(ref)
+            finally:
+                await writer.aclose()
+
+    def _proof_of(self, answer: Answer | None) -> str | None:
+        """Return the proof of the bytes of an answer; without one, that of the bytes of any answer."""
+        if self._options.expected is not None:
+            return str(self._options.expected)
+        if self._wanted.is_given:
+            return _GIVEN
+        if answer is None:
+            return None
+        if answer.digest is not None:
+            return str(answer.digest)
+        return None if answer.validator is None else proof_of_validator(answer.validator)
+
+    def _ref(self, proof: str | None) -> str:
+        if proof == _GIVEN:
+            return self._wanted.base
+        return joined(self._wanted.base, f"{ONCE}{uuid4().hex}" if proof is None else proof)
+
+    async def _open(self, proof: str | None) -> Writer:
+        """Open the ingest of a proof. Raises AlreadyExists if the digest of the whole is known and stored."""
+        self._writer = await open_writer(
+            self._store,
+            self._ref(proof),
+            size=self._total,
+            expected=self._digest,
+            algorithm=self._options.algorithm,
+        )
+        self._proof = proof
+        return self._writer
+
+    async def _attempt(self) -> PutResult | bytes | None:
+        """Make one request. Return the result, or a whole small file, or None if there is more to request."""
+        offset = await self._offset()
+        try:
+            async with self._origin.open(offset, self._validator if offset else None) as answer:
+                self._check(answer)
+                if self._writer is None or not await self._continues(self._writer, answer):
+                    return await self._begin(answer)
+                return await self._take(self._writer, answer, [])
+        except Unsatisfiable as error:
+            if error.total != offset or self._total is not None:
+                await self._discard()
+            else:
+                self._total = error.total  # all bytes are there, and the next request asks for the last one again
+            return None
+        except Changed:
+            await self._discard()
+            raise Transient("the file changed") from None
+
+    async def _offset(self) -> int:
+        """Return where the next request begins."""
+        writer = self._writer
+        if writer is None or self._proof is None:
+            return 0
+        if self._total and writer.offset >= self._total:
+            # All bytes are there. One of them is requested again, because only a response says that this is still the version.
+            await writer.truncate(self._total - 1)
+        return writer.offset
+
+    def _check(self, answer: Answer) -> None:
+        """Compare an answer with what the caller expects, and a part with what is known of the rest.
+
+        Raises:
+            UnexpectedSize, UnexpectedDigest: the file is another one.
+            Changed: the part is.
+            InvalidResponse: the end of the bytes could not be told from a broken connection.
+        """
+        wanted, stated = self._options, answer.digest
+        if wanted.size is not None and answer.total is not None and answer.total != wanted.size:
+            raise self._noted(UnexpectedSize(expected=wanted.size, actual=answer.total))
+        if wanted.expected is not None and stated is not None and stated != wanted.expected:
+            raise self._noted(UnexpectedDigest(expected=wanted.expected, actual=stated))
+        if answer.offset:
+            if answer.end is not None and self._total is None and answer.total is None:
+                raise InvalidResponse(self._origin.shown, expected="a part of a known total", actual="none")
+            other_size = self._total is not None and answer.total not in {None, self._total}
+            if other_size or (self._digest is not None and stated not in {None, self._digest}):
+                raise Changed
+        elif not answer.framed and wanted.size is None and wanted.expected is None and stated is None:
+            raise InvalidResponse(
+                self._origin.shown, expected="a Content-Length, a size or a digest", actual="none of them"
+            )
+
+    async def _continues(self, writer: Writer, answer: Answer) -> bool:
+        """Return whether the ingest takes the answer; bytes that it may not keep for that are truncated."""
+        if not answer.offset and (self._proof is None or self._proof_of(answer) != self._proof):
+            await self._discard()
+            return False
+        self._total = self._total if answer.total is None else answer.total
+        if answer.offset:
+            self._is_mixed = True
+            return True
+        if writer.offset and (self._validator is None or self._validator != answer.validator):
+            await writer.truncate(0)
+        self._is_mixed = bool(writer.offset)
+        self._validator = answer.validator
+        return True
+
+    async def _begin(self, answer: Answer) -> PutResult | bytes | None:
+        """Receive an answer from the start of the file: a small one in memory, another one into an ingest."""
+        self._reset()
+        self._total = self._total if answer.total is None else answer.total
+        self._digest = self._digest or answer.digest
+        self._validator = answer.validator
+        proof = self._proof_of(answer)
+        first: list[Buffer] = []
+        size, broken = 0, None
+        if self._total is None or self._total <= _SMALL_BYTES:
+            try:
+                async for piece in answer.pieces:
+                    first.append(piece)
+                    size += len(memoryview(piece))
+                    if size > _SMALL_BYTES:
+                        break
+                else:
+                    return self._whole(first, size, answer)
+            except Transient as error:
+                if self._total is not None or proof is None:
+                    raise
+                broken = error  # of a file that may be large: the bytes so far are kept
+        writer = await self._open(proof)
+        if writer.offset:  # another fetch left it meanwhile
+            await self._continues(writer, answer)
+        return await self._take(writer, answer, first, broken)
+
+    def _whole(self, first: list[Buffer], size: int, answer: Answer) -> bytes:
+        if self._total is not None and size < self._total:
+            raise Transient(f"the response ended after {size} bytes")
+        self._check_end(size, answer)
+        return b"".join(first)
+
+    async def _put(self, data: bytes) -> PutResult:
+        self._report("write", len(data))
+        options = self._options
+        try:
+            return await self._store.put(
+                data,
+                size=self._total,
+                expected=self._digest,
+                algorithm=options.algorithm,
+                labels=options.labels or None,
+            )
+        except UnexpectedDigest as error:
+            raise self._noted(UnexpectedDigest(expected=error.expected, actual=error.actual)) from None
+
+    async def _take(
+        self, writer: Writer, answer: Answer, first: list[Buffer], broken: Transient | None = None
+    ) -> PutResult | None:
+        """Write an answer to the ingest, without the bytes that it has already, and commit it if it is complete.
+
+        Args:
+            writer: the writer.
+            answer: the answer.
+            first: its pieces that were received already.
+            broken: the error after these pieces, or None.
+        """
+        begin, place = writer.offset, answer.offset
+        for piece in first:
+            place = await self._write(writer, piece, place, answer)
+        first.clear()
+        if broken is not None:
+            raise broken
+        async for piece in answer.pieces:
+            place = await self._write(writer, piece, place, answer)
+        total = place if self._total is None else self._total
+        if writer.offset >= total:
+            return await self._commit(writer, total)
+        if writer.offset - begin < _PART_BYTES:
+            raise Transient(f"the response ended after {place - answer.offset} bytes")
+        return None
+
+    async def _write(self, writer: Writer, piece: Buffer, place: int, answer: Answer) -> int:
+        """Write the new bytes of a piece from that place in the file, and return the place after it."""
+        data = memoryview(piece)
+        after = place + len(data)
+        self._check_end(after, answer)
+        new = data[max(0, writer.offset - place) :]
+        if new:
+            await writer.write(piece if len(new) == len(data) else new)
+            self._report("write", writer.offset)
+        return after
+
+    def _check_end(self, place: int, answer: Answer) -> None:
+        """Refuse bytes after the end."""
+        if self._options.size is not None and place > self._options.size:
+            self._proof = None
+            raise self._noted(UnexpectedSize(expected=self._options.size, actual=place))
+        end = self._total if answer.end is None else answer.end
+        if end is not None and place > end:
+            self._proof = None  # a server that sends more than it says is not believed
+            raise InvalidResponse(
+                self._origin.shown, expected=f"{end - answer.offset} bytes", actual=f"{place - answer.offset} or more"
+            )
+
+    async def _commit(self, writer: Writer, total: int) -> PutResult | None:
+        self._report("commit", total)
+        try:
+            info = await writer.commit(size=total, expected=self._digest, labels=self._options.labels or None)
+        except (UnexpectedDigest, DataCorrupt) as error:
+            is_mixed, self._is_mixed = self._is_mixed, False
+            await self._discard()
+            if is_mixed and not self._is_second_try:
+                self._is_second_try = True  # the file, or the store, may have changed in between: from the start, once
+                return None
+            if isinstance(error, UnexpectedDigest):
+                raise self._noted(UnexpectedDigest(expected=error.expected, actual=error.actual)) from None
+            raise
+        self._writer = None
+        return PutResult(digest=info.digest, size=info.size, new=True)
+
+    async def _discard(self) -> None:
+        """Drop the ingest, and forget the version."""
+        self._proof = None
+        await self._leave()
+        self._reset()
+
+    async def _leave(self) -> None:
+        """Close the writer. Without bytes that have a proof, the ingest is discarded."""
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return
+        is_useful = self._proof is not None and writer.offset > 0
+        # CANCEL: shielded, so that the ref is free for the next fetch, which resumes the ingest, or finds nothing of it.
+        with anyio.CancelScope(shield=True):
+            await writer.aclose()
+        if not is_useful:
+            with anyio.move_on_after(_ABORT_SECONDS, shield=True), suppress(SteelyardError):
+                await self._store.abort(writer.ref)
+
+    def _report(self, phase: str, done: int) -> None:
+        self._options.report("commit" if phase == "commit" else "write", self._origin.shown, done, self._total)
+
+    def _noted(self, error: Exception) -> Exception:
+        """Return an error with a note of the URL."""
+        error.add_note(f"fetch: {self._origin.shown}")
+        return error
