@@ -90,10 +90,10 @@ fn step(store: &mut Arc<Store>, disk: &Disk, random: &mut Random, known: &mut Ac
             known.blobs.entry(digest).or_insert(labels);
         }
         8..10 => {
-            if let Some(digest) = random.pick(&known.blobs) {
-                let labels = random.labels();
-                store.volume().update(&digest, &labels, None).unwrap();
-                known.blobs.insert(digest, labels);
+            let labels = random.labels();
+            let digests: Vec<Digest> = (0..random.below(4)).filter_map(|_| random.pick(&known.blobs)).collect();
+            for updated in store.volume().update_many(&digests, &labels, None).unwrap() {
+                known.blobs.insert(updated.unwrap().digest, labels.clone());
             }
         }
         10..13 => {
@@ -105,9 +105,12 @@ fn step(store: &mut Arc<Store>, disk: &Disk, random: &mut Random, known: &mut Ac
             }
         }
         13..15 => {
-            if let Some(digest) = random.pick(&known.blobs) {
-                store.volume().delete(&digest).unwrap();
-                known.blobs.remove(&digest);
+            let mut digests: Vec<Digest> = (0..random.below(4)).filter_map(|_| random.pick(&known.blobs)).collect();
+            digests.sort();
+            digests.dedup();
+            for (digest, deleted) in digests.iter().zip(store.volume().delete_many(None, &digests).unwrap()) {
+                deleted.unwrap();
+                known.blobs.remove(digest);
             }
         }
         _ => {

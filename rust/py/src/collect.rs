@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
-use steelyard_core::digest::Digest;
 use steelyard_core::error::{Error, Result as CoreResult};
 use steelyard_core::store::collect::{self, Found, Keep, Progress, Reason, Report, RootName};
 
@@ -104,11 +103,6 @@ impl Why {
         let reason = Error::Closed { name: "question".to_owned() };
         py.detach(|| drop(self.0.take(reason)));
     }
-}
-
-/// Parse the digests of a question.
-pub(crate) fn parse(digests: &[String]) -> CoreResult<Vec<Digest>> {
-    digests.iter().map(|digest| Digest::parse(digest)).collect()
 }
 
 fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {

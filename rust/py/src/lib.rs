@@ -26,6 +26,7 @@ mod interpreter;
 mod job;
 mod json;
 mod leases;
+mod many;
 mod object_body;
 mod objects;
 mod page;

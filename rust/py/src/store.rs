@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use pyo3::types::PyList;
+use pyo3::types::{PyBytes, PyList};
 use steelyard_core::digest::{Algorithm, Digest};
 use steelyard_core::error::{Error, Result as CoreResult};
 use steelyard_core::store::collect::Options as CollectOptions;
@@ -18,7 +18,7 @@ use crate::batch;
 use crate::blob::Blob;
 use crate::blobs;
 use crate::buffer::Input;
-use crate::collect::{self, Collection, Times, Why};
+use crate::collect::{Collection, Times, Why};
 use crate::descriptor::Descriptor;
 use crate::errors::{Failure, Result};
 use crate::events::{self, Subscription};
@@ -28,6 +28,7 @@ use crate::images::Images;
 use crate::ingest::Ingest;
 use crate::job::Job;
 use crate::leases::Leases;
+use crate::many::{self, Failures};
 use crate::rows::{InfoRow, StatusRow, info_row, optional_algorithm, optional_digest, parse_all, status_row};
 use crate::walk::Walk;
 
@@ -104,7 +105,7 @@ impl Store {
 
     #[pyo3(signature = (digests, /))]
     fn why(&self, py: Python<'_>, digests: Vec<String>) -> Result<Why> {
-        py.detach(|| Why::new(self.core()?.why(collect::parse(&digests)?)?, &self.opened)).map_err(Failure::from)
+        py.detach(|| Why::new(self.core()?.why(parse_all(&digests)?)?, &self.opened)).map_err(Failure::from)
     }
 
     #[pyo3(signature = (collector, /))]
@@ -259,17 +260,15 @@ impl Store {
         .map_err(Failure::from)
     }
 
-    #[pyo3(signature = (digest, /, labels, keys))]
-    fn update(
+    #[pyo3(signature = (digests, labels, keys, /))]
+    fn update<'py>(
         &self,
-        py: Python<'_>,
-        digest: &str,
+        py: Python<'py>,
+        digests: Vec<String>,
         labels: BTreeMap<String, String>,
         keys: Option<Vec<String>>,
-    ) -> Result<InfoRow> {
-        py.detach(|| self.core()?.volume().update(&Digest::parse(digest)?, &labels, keys.as_deref()))
-            .map(info_row)
-            .map_err(Failure::from)
+    ) -> Result<(Bound<'py, PyBytes>, Failures<'py>)> {
+        many::update(py, &*self.core()?, &digests, &labels, keys.as_deref())
     }
 
     #[pyo3(signature = (filter, /, *, unverified_before = None))]
@@ -278,9 +277,9 @@ impl Store {
             .map_err(Failure::from)
     }
 
-    #[pyo3(signature = (digest, /, *, lease = None))]
-    fn delete(&self, py: Python<'_>, digest: &str, lease: Option<&str>) -> Result<()> {
-        py.detach(|| self.core()?.volume().delete_under(lease, &Digest::parse(digest)?)).map_err(Failure::from)
+    #[pyo3(signature = (digests, /, *, lease = None))]
+    fn delete<'py>(&self, py: Python<'py>, digests: Vec<String>, lease: Option<&str>) -> Result<Failures<'py>> {
+        many::delete(py, &*self.core()?, &digests, lease)
     }
 
     #[pyo3(signature = (r#ref, /))]

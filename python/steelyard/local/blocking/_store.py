@@ -269,8 +269,31 @@ class BlockingStore(ProcessBound):
 
     def update(self, info: Info, *fieldpaths: str) -> Info:
         """Set a blob's labels; see `Manager.update`."""
-        keys = label_keys(fieldpaths)
-        return to_info(self.native.update(str(info.digest), dict(Labels(info.labels)), keys))
+        (outcome,) = self.update_many([info.digest], Labels(info.labels), label_keys(fieldpaths))
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def update_many(
+        self, digests: Iterable[Digest | str], labels: Labels, keys: Sequence[str] | None
+    ) -> Sequence[Info | Exception]:
+        """Set labels of many blobs in one transaction, and return the new info of each, or its error.
+
+        Args:
+            digests: the blobs.
+            labels: the new labels.
+            keys: the keys of the labels that change: one that `labels` lacks is removed. None: all labels are replaced.
+
+        Raises:
+            StorageError, DataCorrupt: no label was changed.
+        """
+        texts = [str(Digest.parse(digest)) for digest in digests]
+        page, failures = self.native.update(texts, dict(labels), keys)
+        infos = to_infos(page) if page else []
+        if not failures:
+            return infos
+        failed, rest = dict(failures), iter(infos)
+        return [failed[place] if place in failed else next(rest) for place in range(len(texts))]
 
     def pages(self, *filters_: str, unverified_before: int | None = None) -> BlobPages:
         """Iterate over the matching blobs in the order of their digests, a list of them at a time.
@@ -284,7 +307,19 @@ class BlockingStore(ProcessBound):
 
     def delete(self, digest: Digest | str) -> None:
         """Delete a blob; see `Manager.delete`."""
-        self.native.delete(str(Digest.parse(digest)), lease=self.lease)
+        (error,) = self.delete_many([digest])
+        if error is not None:
+            raise error
+
+    def delete_many(self, digests: Iterable[Digest | str]) -> Sequence[Exception | None]:
+        """Delete many blobs with one sync, and return the error of each, or None.
+
+        Raises:
+            StorageError: some of the blobs may be gone.
+        """
+        texts = [str(Digest.parse(digest)) for digest in digests]
+        failed = dict(self.native.delete(texts, lease=self.lease))
+        return [failed.get(place) for place in range(len(texts))]
 
     # Ingests
 

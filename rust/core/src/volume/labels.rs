@@ -4,6 +4,7 @@
 //! its name, so that a reader that sees the file sees them.
 
 use std::path::PathBuf;
+use std::slice;
 use std::sync::Arc;
 
 use crate::digest::{Algorithm, Digest};
@@ -56,45 +57,59 @@ impl Volume {
     /// Without `keys` all labels are replaced. With them only those change: each gets its value in `labels`, or is
     /// removed if it has none there.
     pub fn update(&self, digest: &Digest, labels: &Labels, keys: Option<&[String]>) -> Result<Info> {
+        self.update_many(slice::from_ref(digest), labels, keys)?.remove(0)
+    }
+
+    /// Set the labels of many blobs as `update` does, all in one transaction, and return the new info of each, or its error.
+    ///
+    /// An error of the call means that no label was changed.
+    pub fn update_many(
+        &self,
+        digests: &[Digest],
+        labels: &Labels,
+        keys: Option<&[String]>,
+    ) -> Result<Vec<Result<Info>>> {
         self.check_writable()?;
         if keys.is_none() {
             check_labels(labels)?;
         }
-        Patience::until(|| self.try_update(digest, labels, keys))
+        if digests.is_empty() {
+            return Ok(Vec::new());
+        }
+        Patience::until(|| self.try_update(digests, &mut Change { labels, keys, last: None }))
     }
 
-    /// Update as `update` does; return None, and change no label, while another process holds the digest or writes labels.
-    fn try_update(&self, digest: &Digest, labels: &Labels, keys: Option<&[String]>) -> Result<Option<Info>> {
-        let Some(_lock) = self.locks.try_digest(digest)? else { return Ok(None) };
-        let stat = self.stat_blob(digest)?.ok_or_else(|| Error::no_blob(digest))?;
-        let mut row = self.meta.get(digest)?.unwrap_or_else(|| plain(digest, &stat));
-        match keys {
-            None => row.labels = Arc::new(labels.clone()),
-            Some(keys) => {
-                let changed = Arc::make_mut(&mut row.labels);
-                for key in keys {
-                    match labels.get(key) {
-                        Some(value) => changed.insert(key.clone(), value.clone()),
-                        None => changed.remove(key),
-                    };
-                }
-                check_labels(&row.labels)?;
-            }
+    /// Update as `update_many` does; return None, and change no label, while another process holds a digest or writes labels.
+    fn try_update(&self, digests: &[Digest], change: &mut Change<'_>) -> Result<Option<Vec<Result<Info>>>> {
+        let Some(_lock) = self.locks.try_digests(digests)? else { return Ok(None) };
+        let stats = digests.iter().map(|digest| self.stat_blob(digest)).collect::<Result<Vec<_>>>()?;
+        self.settle(digests, &stats)?;
+        let (mut rows, mut reports) = (Vec::with_capacity(digests.len()), Vec::new());
+        let mut update = |digest: &Digest, stat: Option<Stat>, row: Option<Row>| -> Result<Info> {
+            let stat = stat.ok_or_else(|| Error::no_blob(digest))?;
+            let mut row = row.unwrap_or_else(|| plain(digest, &stat));
+            row.labels = change.apply(row.labels)?;
+            row.size = stat.size;
+            // Forward, even where the clock stands or was set back.
+            row.updated_ns = self.sys.now_ns().max(row.updated_ns.saturating_add(STEP_NS));
+            let (labels, size, at_ns) = (Arc::clone(&row.labels), Some(stat.size), row.updated_ns);
+            reports.extend(self.events().begin(|| Event {
+                digest: Some(*digest),
+                size,
+                labels,
+                ..Event::new(EventKind::Labelled, at_ns)
+            }));
+            rows.push(row.clone());
+            Ok(row.into_info(stat.size))
+        };
+        let known = self.meta.get_many(digests)?;
+        let all = digests.iter().zip(stats).zip(known);
+        let outcomes = all.map(|((digest, stat), row)| update(digest, stat, row)).collect();
+        let written = self.meta.try_put_many(&rows)?;
+        if written.is_some() {
+            done(reports);
         }
-        self.settle(digest, &stat)?;
-        row.size = stat.size;
-        // Forward, even where the clock stands or was set back.
-        row.updated_ns = self.sys.now_ns().max(row.updated_ns.saturating_add(STEP_NS));
-        let (labels, size, at_ns) = (Arc::clone(&row.labels), Some(stat.size), row.updated_ns);
-        let report = self.events().begin(|| Event {
-            digest: Some(*digest),
-            size,
-            labels,
-            ..Event::new(EventKind::Labelled, at_ns)
-        });
-        let written = self.meta.try_put(&row)?;
-        done(report.filter(|_| written.is_some()));
-        Ok(written.map(|()| row.into_info(stat.size)))
+        Ok(written.map(|()| outcomes))
     }
 
     /// Whether a blob of that size may be stored: a hint that saves hashing a file before it is written. False for a
@@ -152,12 +167,20 @@ impl Volume {
         })
     }
 
-    /// Make a blob's name durable, which may have been given a moment ago: what is acknowledged about it must not survive it.
-    fn settle(&self, digest: &Digest, stat: &Stat) -> Result<()> {
-        match self.root.blob_dir(digest.algorithm())? {
-            Some(dir) if !dir.covers(stat) => dir.sync(self.sys.as_ref()),
-            _ => Ok(()),
+    /// Make the names of blobs durable, which may have been given a moment ago: what is acknowledged about them must not survive them.
+    fn settle(&self, digests: &[Digest], stats: &[Option<Stat>]) -> Result<()> {
+        for algorithm in Algorithm::ALL {
+            let mut stats = digests.iter().zip(stats).filter(|(digest, _)| digest.algorithm() == algorithm).peekable();
+            if stats.peek().is_none() {
+                continue;
+            }
+            if let Some(dir) = self.root.blob_dir(algorithm)?
+                && stats.any(|(_, stat)| stat.is_some_and(|stat| !dir.covers(&stat)))
+            {
+                dir.sync(self.sys.as_ref())?;
+            }
         }
+        Ok(())
     }
 
     /// Look at a blob's file; None if there is no file, or not a blob.
@@ -168,6 +191,41 @@ impl Volume {
         let stat = found(self.sys.stat_at(dir.fd(), &digest.encoded()));
         let stat = stat.at("stat", || self.root.blob_path(digest))?;
         Ok(stat.filter(|stat| stat.kind == FileKind::File))
+    }
+}
+
+/// A change of labels. Many blobs have the same labels before it, and share those after it, too.
+struct Change<'a> {
+    labels: &'a Labels,
+    keys: Option<&'a [String]>,
+    /// The labels of a blob before and after it.
+    last: Option<(Arc<Labels>, Arc<Labels>)>,
+}
+
+impl Change<'_> {
+    /// Return the labels of a blob after the change.
+    fn apply(&mut self, old: Arc<Labels>) -> Result<Arc<Labels>> {
+        if let Some((before, after)) = &self.last
+            && *before == old
+        {
+            return Ok(Arc::clone(after));
+        }
+        let Some(keys) = self.keys else { return Ok(self.remember(old, self.labels.clone())) };
+        let mut new = Labels::clone(&old);
+        for key in keys {
+            match self.labels.get(key) {
+                Some(value) => new.insert(key.clone(), value.clone()),
+                None => new.remove(key),
+            };
+        }
+        check_labels(&new)?;
+        Ok(self.remember(old, new))
+    }
+
+    fn remember(&mut self, old: Arc<Labels>, new: Labels) -> Arc<Labels> {
+        let new = Arc::new(new);
+        self.last = Some((old, Arc::clone(&new)));
+        new
     }
 }
 

@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | of a ref | to write to its ingest, as long as it is open |
 //! | of a digest | to publish, delete or label that blob, for a moment |
-//! | of all digests | to do so with any blob: to publish many at once |
+//! | of all digests | to do so with any blob: to publish, delete or label many at once |
 //! | of a lease | to protect what is entered into it, as long as the process lives |
 //! | of the collector | to collect garbage |
 //! | of who waits | to write to the metadata before a collection does |

@@ -1,18 +1,19 @@
 //! Taking blobs out of the store.
 
 use std::path::PathBuf;
+use std::slice;
 use std::sync::Arc;
 
 use crate::digest::Digest;
 use crate::error::{At, Error, Result};
 use crate::model::{Event, Removal, Resources};
-use crate::sys::found;
-use crate::sys::{FileKind, Naming};
+use crate::sys::{FileKind, Sys, found};
 use crate::volume::Volume;
 use crate::volume::blob_dir::BlobDir;
 use crate::volume::events::{Report, done};
 use crate::volume::lock::DigestLock;
 use crate::volume::meta::SPARE_TRIES;
+use crate::volume::removed::Removed;
 use crate::waiting::Patience;
 
 impl Volume {
@@ -20,44 +21,73 @@ impl Volume {
     ///
     /// `Cancelled` means that nothing was changed: once the blob is gone, there is no wait.
     pub fn delete(&self, digest: &Digest) -> Result<()> {
-        self.delete_under(None, digest)
+        self.delete_many(None, slice::from_ref(digest))?.remove(0)
     }
 
-    /// Do the same under a lease, which no longer protects that blob. Other leases keep their entries, as in containerd.
-    pub fn delete_under(&self, lease: Option<&str>, digest: &Digest) -> Result<()> {
+    /// Delete many blobs as `delete` does, with one sync for all, and return the result of each.
+    ///
+    /// A lease under which the caller works no longer protects them. Other leases keep their entries, as in containerd. After an error of the
+    /// call some of them may be gone, unless it is `Cancelled`.
+    pub fn delete_many(&self, lease: Option<&str>, digests: &[Digest]) -> Result<Vec<Result<()>>> {
         self.check_writable()?;
-        let (lock, dir) = self.leave(lease, digest)?;
+        if digests.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (lock, dirs) = self.leave(lease, digests)?;
+        let mut removal = Unsynced::default();
+        let both = digests.iter().zip(dirs);
+        let results = both.map(|(digest, dir)| self.take_away(&mut removal, digest, dir?)).collect();
+        // The lock of all digests must not last as long as a sync. That of a single one delays no other blob.
+        let lock = (digests.len() == 1).then_some(lock);
+        for (dir, _) in &removal.dirs {
+            dir.sync(self.sys.as_ref())?;
+        }
+        done(removal.reports);
+        self.forget(&removal.digests, lock);
+        Ok(results)
+    }
+
+    /// Remove the name of a blob. Its digest is locked.
+    fn take_away(&self, removal: &mut Unsynced, digest: &Digest, dir: Arc<BlobDir>) -> Result<()> {
         let path = || self.root.blob_path(digest);
-        // Its blocks are not free for others before the sync: otherwise a power cut could bring the name back with their bytes.
-        let needs_hold = dir.naming(self.sys.as_ref()) == Naming::Everything;
-        let _held = needs_hold.then(|| self.sys.open(dir.fd(), &digest.encoded(), false).ok());
         let report = self.begin_removal(digest, Removal::Deleted);
-        // DURABILITY: synced below; a power cut before leaves the blob, with or without its labels.
-        self.sys.unlink(dir.fd(), &digest.encoded()).at("unlink", path)?;
-        dir.sync(self.sys.as_ref())?;
-        done(report);
-        self.forget(digest, lock);
+        let sys = self.sys.as_ref();
+        let (dir, removed) = removal.of(sys, dir);
+        // DURABILITY: synced by the caller; a power cut before leaves the blob, with or without its labels. Its blocks are not free for others
+        // before the sync: otherwise a power cut could bring the name back with their bytes.
+        if !removed.unlink(sys, dir.fd(), &digest.encoded()).at("unlink", path)? {
+            return Err(Error::no_blob(digest));
+        }
+        removal.digests.push(*digest);
+        removal.reports.extend(report);
         Ok(())
     }
 
-    /// Lock the digest of a stored blob, and take it out of a lease. While another process writes, the digest is free; an entry that cannot be
-    /// removed soon stays, and protects nothing.
+    /// Lock the digests of blobs, find the directories of those that are stored, and take these out of a lease. While another process writes,
+    /// the digests are free; entries that cannot be removed soon stay, and protect nothing.
     ///
-    /// The entry goes before the blob: a caller that enters it again from then on keeps that entry.
-    fn leave(&self, lease: Option<&str>, digest: &Digest) -> Result<(DigestLock, Arc<BlobDir>)> {
-        let resources = Resources { digests: vec![*digest], refs: Vec::new() };
+    /// The entries go before the blobs: a caller that enters one again from then on keeps that entry.
+    fn leave(&self, lease: Option<&str>, digests: &[Digest]) -> Result<(DigestLock, Vec<Result<Arc<BlobDir>>>)> {
         let mut patience = Patience::new();
         let mut tries = 0;
         loop {
-            let lock = self.locks.digest(digest)?;
-            let dir = self.stored_in(digest)?;
+            let lock = Patience::until(|| self.locks.try_digests(digests))?;
+            let dirs: Vec<_> = digests.iter().map(|digest| self.stored_in(digest)).collect();
             tries += 1;
-            if tries > SPARE_TRIES || lease.is_none_or(|id| self.meta.try_leave_lease(id, &resources)) {
-                return Ok((lock, dir));
+            if tries > SPARE_TRIES || self.try_leave(lease, digests, &dirs) {
+                return Ok((lock, dirs));
             }
             drop(lock);
             patience.pause()?;
         }
+    }
+
+    /// Take the stored blobs out of a lease; false, and nothing is changed, while another process writes.
+    fn try_leave(&self, lease: Option<&str>, digests: &[Digest], dirs: &[Result<Arc<BlobDir>>]) -> bool {
+        let Some(id) = lease else { return true };
+        let stored = digests.iter().zip(dirs).filter(|(_, dir)| dir.is_ok());
+        let resources = Resources { digests: stored.map(|(digest, _)| *digest).collect(), refs: Vec::new() };
+        resources.digests.is_empty() || self.meta.try_leave_lease(id, &resources)
     }
 
     /// Begin the event of a blob that is removed, under its digest's lock; it is done when the removal is durable.
@@ -73,7 +103,7 @@ impl Volume {
         let report = self.begin_removal(digest, Removal::Quarantined);
         let path = self.move_aside(&dir, digest)?;
         done(report);
-        self.forget(digest, lock);
+        self.forget(slice::from_ref(digest), Some(lock));
         Ok(path)
     }
 
@@ -88,28 +118,55 @@ impl Volume {
         }
     }
 
-    /// Remove a blob's row, after its file is durably gone.
+    /// Remove the rows of blobs, after their files are durably gone; the digests may be locked.
     ///
     /// A row without a file means nothing, and the next blob of that digest replaces it. So a full disk, damaged metadata
-    /// or a suspended process cannot prevent a deletion. While another process writes, the digest is free.
-    fn forget(&self, digest: &Digest, lock: DigestLock) {
-        let mut tried = self.meta.try_forget(digest);
+    /// or a suspended process cannot prevent a deletion. While another process writes, the digests are free.
+    fn forget(&self, digests: &[Digest], lock: Option<DigestLock>) {
+        let mut tried = match &lock {
+            Some(_) => self.meta.try_forget(digests),
+            None => self.try_forget_gone(digests),
+        };
         drop(lock);
         let mut patience = Patience::new();
         for _ in 0..SPARE_TRIES {
             if !matches!(tried, Ok(None)) || patience.pause().is_err() {
                 return;
             }
-            tried = self.try_forget_gone(digest);
+            tried = self.try_forget_gone(digests);
         }
     }
 
-    /// Remove the row of a blob that is gone, unless there is one again; None while another process has a lock.
-    fn try_forget_gone(&self, digest: &Digest) -> Result<Option<()>> {
-        let Some(_lock) = self.locks.try_digest(digest)? else { return Ok(None) };
-        if self.stat_blob(digest)?.is_some() {
-            return Ok(Some(()));
+    /// Remove the rows of blobs that are gone, but of none that is there again; None while another process has a lock.
+    fn try_forget_gone(&self, digests: &[Digest]) -> Result<Option<()>> {
+        let Some(_lock) = self.locks.try_digests(digests)? else { return Ok(None) };
+        let mut gone = Vec::with_capacity(digests.len());
+        for digest in digests {
+            if self.stat_blob(digest)?.is_none() {
+                gone.push(*digest);
+            }
         }
-        self.meta.try_forget(digest)
+        self.meta.try_forget(&gone)
+    }
+}
+
+/// Blobs whose names are removed, and the directories that are to be synced.
+#[derive(Default)]
+struct Unsynced {
+    digests: Vec<Digest>,
+    reports: Vec<Arc<Report>>,
+    dirs: Vec<(Arc<BlobDir>, Removed)>,
+}
+
+impl Unsynced {
+    /// Return a directory with the files that were removed from it.
+    fn of(&mut self, sys: &dyn Sys, dir: Arc<BlobDir>) -> (&BlobDir, &mut Removed) {
+        let place = self.dirs.iter().position(|(known, _)| Arc::ptr_eq(known, &dir)).unwrap_or_else(|| {
+            let removed = Removed::new(dir.naming(sys));
+            self.dirs.push((dir, removed));
+            self.dirs.len() - 1
+        });
+        let (dir, removed) = &mut self.dirs[place];
+        (dir, removed)
     }
 }

@@ -22,15 +22,18 @@ impl Removed {
         Self { held: Vec::new(), holds: naming == Naming::Everything }
     }
 
-    /// Remove a name, if it is there.
-    pub fn unlink(&mut self, sys: &dyn Sys, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    /// Remove a name, if it is there; return whether it was.
+    pub fn unlink(&mut self, sys: &dyn Sys, dir: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
         let file = self.holds.then(|| sys.open(dir, name, false).ok()).flatten();
         match sys.unlink(dir, name) {
-            Err(error) if missing(&error) => return Ok(()),
+            Err(error) if missing(&error) => return Ok(false),
             other => other?,
         }
         self.held.extend(file);
-        if self.held.len() < MOST { Ok(()) } else { self.settle(sys, dir) }
+        if self.held.len() >= MOST {
+            self.settle(sys, dir)?;
+        }
+        Ok(true)
     }
 
     /// Make the removals durable, where the file system needs that, before the last ones are forgotten.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread;
 
 use steelyard_core::error::Error;
+use steelyard_core::model::Labels;
 use steelyard_core::store::Store;
 
 use crate::common::{SHA256, Scratch, sha256};
@@ -73,8 +74,10 @@ fn deletes_and_labels_go_on_beside_batches() {
             scope.spawn(|| {
                 for (round, blob) in blobs.iter().cycle().take(BLOBS * 4).enumerate() {
                     let digest = sha256(blob);
-                    let result = match round % 3 {
+                    let result = match round % 5 {
                         0 => store.volume().delete(&digest),
+                        3 => store.volume().delete_many(None, &[digest, sha256(b"absent")]).map(drop),
+                        4 => store.volume().update_many(&[digest, sha256(b"absent")], &Labels::new(), None).map(drop),
                         1 => store.volume().update(&digest, &[("a".to_owned(), "b".to_owned())].into(), None).map(drop),
                         _ => store.volume().quarantine(&digest).map(drop),
                     };

@@ -98,6 +98,21 @@ fn an_update_waits_without_the_digest_and_a_cancelled_one_changes_nothing() {
 }
 
 #[test]
+fn an_update_of_many_waits_without_their_digests_and_a_cancelled_one_changes_nothing() {
+    let scratch = Scratch::new();
+    let store = store(&scratch);
+    let digests = [put(&store, "x", &[("a", "b")]), put(&store, "y", &[("a", "b")])];
+    let writer = writes(scratch.path());
+    let update = || store.volume().update_many(&digests, &labels(&[("a", "c")]), None);
+
+    assert_eq!(Err(Error::Cancelled), while_it_waits(&scratch, digests[0], update, cancel));
+
+    assert!(digests.iter().all(|digest| store.volume().info(digest).unwrap().labels == labels(&[("a", "b")])));
+    while_it_waits(&scratch, digests[0], update, |_| drop(writer)).unwrap();
+    assert!(digests.iter().all(|digest| store.volume().info(digest).unwrap().labels == labels(&[("a", "c")])));
+}
+
+#[test]
 fn a_put_with_labels_waits_without_the_digest_and_a_cancelled_one_leaves_nothing() {
     let scratch = Scratch::new();
     let (store, digest) = (store(&scratch), name_of("x"));
@@ -117,8 +132,12 @@ type TakeAway = fn(&Store, &Digest) -> Result<()>;
 fn what_takes_a_blob_away_ends_and_its_row_labels_no_later_blob() {
     let scratch = Scratch::new();
     let store = store(&scratch);
-    let take_away: [(&str, TakeAway); 2] = [
+    let take_away: [(&str, TakeAway); 3] = [
         ("deleted", |store, digest| store.volume().delete(digest)),
+        ("deleted with another", |store, digest| {
+            let other = put(store, "another", &[]);
+            store.volume().delete_many(None, &[other, *digest])?.remove(1)
+        }),
         ("aside", |store, digest| store.volume().quarantine(digest).map(drop)),
     ];
     for (text, take) in take_away {

@@ -51,7 +51,7 @@ fn assert_reads_find_nothing(meta: &Meta) {
     // What needs no labels goes on.
     assert_eq!(vec![false], meta.have_rows(&[digest(1)]).unwrap());
     meta.try_before_publish(&[]).unwrap();
-    meta.try_forget(&digest(1)).unwrap();
+    meta.try_forget(&[digest(1)]).unwrap();
     meta.remember(&[row(5, &[])]);
 }
 

@@ -1,5 +1,6 @@
 //! Every system call that opening, rebuilding and labelling make besides SQLite's own fails once, and from then on.
 
+use std::collections::HashSet;
 use std::fs;
 use std::sync::Arc;
 
@@ -69,6 +70,25 @@ fn an_open_or_an_update_that_fails_leaves_the_old_labels_or_the_new() {
         let all = walk(&store, &[], 9);
         let label = all[0].labels["a"].as_str();
         assert!(label == "new" || (!done && label == "old"), "{what}: {label}");
+    });
+}
+
+#[test]
+fn an_update_of_many_that_fails_changes_all_or_none() {
+    let original = Scratch::new();
+    let digests = ["x", "y", "z"].map(|text| put(&store(&original), text, &[("a", "old")]));
+    let run = |scratch: &Scratch, faulty: Arc<Faulty>| {
+        let Ok(store) = Store::open_with(scratch.path(), Options::default(), faulty) else {
+            return false;
+        };
+        let updated = store.volume().update_many(&digests, &labels(&[("a", "new")]), None);
+        updated.is_ok_and(|infos| infos.iter().all(Result::is_ok))
+    };
+    sweep(&original, run, |scratch, done, what| {
+        let all = walk(&store(scratch), &[], 9);
+        let found: HashSet<&str> = all.iter().map(|info| info.labels["a"].as_str()).collect();
+        assert_eq!((3, 1), (all.len(), found.len()), "{what}: {found:?}");
+        assert!(!done || found.contains("new"), "{what}");
     });
 }
 

@@ -65,6 +65,30 @@ fn an_update_by_keys_leaves_the_others_and_removes_what_is_absent() {
 }
 
 #[test]
+fn many_blobs_are_labelled_at_once_and_each_has_its_own_result() {
+    let scratch = Scratch::new();
+    let store = store(&scratch);
+    let mut digests: Vec<Digest> = (0..50).map(|number| put(&store, &number.to_string(), &[("keep", "1")])).collect();
+    digests.extend([put(&store, "plain", &[]), digest(7), put(&store, "last", &[("keep", "1"), ("gone", "1")])]);
+    let given = labels(&[("set", "2")]);
+
+    let infos = store.volume().update_many(&digests, &given, Some(&["set".to_owned(), "gone".to_owned()])).unwrap();
+
+    for (place, (digest, info)) in digests.iter().zip(&infos).enumerate() {
+        if place == 51 {
+            assert!(matches!(info, Err(Error::NotFound { .. })));
+            continue;
+        }
+        let info = info.as_ref().unwrap();
+        assert_eq!(Some("2"), info.labels.get("set").map(String::as_str));
+        assert_eq!((place != 50, false), (info.labels.contains_key("keep"), info.labels.contains_key("gone")));
+        assert_eq!(*info, store.volume().info(digest).unwrap());
+    }
+    assert_eq!(52, walk(&store, &["labels.set==2"], 99).len());
+    assert!(store.volume().update_many(&[], &given, None).unwrap().is_empty());
+}
+
+#[test]
 fn updated_moves_forward_even_when_the_clock_does_not() {
     let scratch = Scratch::new();
     let store = store(&scratch);

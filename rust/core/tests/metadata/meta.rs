@@ -81,7 +81,7 @@ fn the_label_index_follows_every_change() {
     );
 
     meta.put(&row(2, &[("all", "no")])).unwrap();
-    meta.try_forget(&digest(3)).unwrap();
+    meta.try_forget(&[digest(3)]).unwrap();
 
     assert_eq!(vec![digest(1)], find(&[("all", "yes")]));
     assert_eq!(Vec::<steelyard_core::digest::Digest>::new(), find(&[("number", "2")]));

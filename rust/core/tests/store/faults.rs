@@ -14,6 +14,7 @@ use steelyard_core::sys::{Fault, Faulty, Linux, Op};
 use crate::common::{SHA256, Scratch, sha256};
 
 const BYTES: &[u8] = b"the bytes of the blob";
+const OTHER: &[u8] = b"the bytes of another blob";
 
 /// A way to change a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,7 @@ enum Change {
     Heal,
     ReplaceStray,
     Delete,
+    DeleteMany,
     Quarantine,
 }
 
@@ -42,6 +44,9 @@ impl Change {
                 store.put(BYTES, SHA256, None, None).unwrap();
             }
         }
+        if self == Self::DeleteMany {
+            store.put(OTHER, SHA256, None, Some(&Labels::from([("a".to_owned(), "b".to_owned())]))).unwrap();
+        }
         if self == Self::Heal {
             let blob = scratch.blob(&sha256(BYTES));
             fs::set_permissions(&blob, fs::Permissions::from_mode(0o644)).unwrap();
@@ -58,12 +63,13 @@ impl Change {
             }
             Self::PutLabelled => store.put(BYTES, SHA256, None, Some(&labels)).map(drop),
             Self::Delete => store.volume().delete(&digest),
+            Self::DeleteMany => store.volume().delete_many(None, &[sha256(OTHER), digest])?.into_iter().collect(),
             Self::Quarantine => store.volume().quarantine(&digest).map(drop),
         }
     }
 
     fn removes(self) -> bool {
-        matches!(self, Self::Delete | Self::Quarantine)
+        matches!(self, Self::Delete | Self::DeleteMany | Self::Quarantine)
     }
 
     /// Check what an acknowledgement promises.
@@ -177,6 +183,11 @@ fn replacing_a_stray_name_survives_every_fault() {
 #[test]
 fn a_delete_survives_every_fault() {
     sweep(Change::Delete);
+}
+
+#[test]
+fn a_delete_of_many_survives_every_fault() {
+    sweep(Change::DeleteMany);
 }
 
 #[test]

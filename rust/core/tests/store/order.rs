@@ -4,6 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
+use steelyard_core::digest::{Algorithm, Digest};
+use steelyard_core::error::{Error, Result};
+use steelyard_core::model::Labels;
 use steelyard_core::store::{Options, Store};
 use steelyard_core::sys::Op;
 
@@ -112,6 +115,42 @@ fn delete_and_quarantine_are_durable() {
 
         assert_durable(&recorder.around.take());
     }
+}
+
+#[test]
+fn many_blobs_are_deleted_with_one_sync_of_their_directory() {
+    let scratch = Scratch::new();
+    let (store, recorder) = open(&scratch);
+    let texts: Vec<String> = (0..100).map(|number| format!("{number}")).collect();
+    let labels = Labels::from([("a".to_owned(), "b".to_owned())]);
+    let put = |text: &String| store.put(text.as_bytes(), SHA256, None, Some(&labels)).unwrap().digest;
+    let digests: Vec<Digest> = texts.iter().map(put).collect();
+    recorder.around.take();
+
+    let results = store.volume().delete_many(None, &digests).unwrap();
+
+    let events = recorder.around.take();
+    assert!(results.iter().all(Result::is_ok));
+    assert_durable(&events);
+    assert_eq!(100, events.iter().filter(|event| event.op == Op::Unlink).count());
+    // One more on a file system that needs the files to be kept open meanwhile.
+    assert!(events.iter().filter(|event| event.op == Op::SyncDir).count() <= 2, "{events:#?}");
+    assert!(digests.iter().all(|digest| store.volume().info(digest).is_err()));
+}
+
+#[test]
+fn each_of_many_deleted_blobs_has_its_own_result() {
+    let scratch = Scratch::new();
+    let (store, _) = open(&scratch);
+    let digest = store.put(b"hello", SHA256, None, None).unwrap().digest;
+    let other = store.put(b"other", Algorithm::Blake3, None, None).unwrap().digest;
+    let absent = sha256(b"absent");
+
+    let results = store.volume().delete_many(None, &[absent, digest, other, digest]).unwrap();
+
+    assert_eq!([Err(Error::no_blob(absent)), Ok(()), Ok(()), Err(Error::no_blob(digest))], results[..]);
+    assert_eq!(Vec::<Result<()>>::new(), store.volume().delete_many(None, &[]).unwrap());
+    assert_eq!(store.stats().unwrap().blobs, 0);
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod writer;
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::slice;
 use std::sync::{Arc, RwLock};
 
 use rusqlite::Connection;
@@ -187,7 +188,16 @@ impl Meta {
     /// Insert a row, or change all of it but when the blob was verified; on return that survives a power loss. None, and
     /// nothing is written, while another process writes.
     pub fn try_put(&self, row: &Row) -> Result<Option<()>> {
-        self.try_write(Sync::Durable, &mut Some(|connection: &Connection| rows::put(connection, row)))
+        self.try_put_many(slice::from_ref(row))
+    }
+
+    /// Write rows as `try_put` does, all in one transaction.
+    pub fn try_put_many(&self, rows: &[Row]) -> Result<Option<()>> {
+        if rows.is_empty() {
+            return Ok(Some(()));
+        }
+        let run = |connection: &Connection| rows.iter().try_for_each(|row| rows::put(connection, row));
+        self.try_write(Sync::Durable, &mut Some(run))
     }
 
     /// Write a row as `try_put` does, and wait for other processes. The caller holds no lock.
@@ -237,15 +247,17 @@ impl Meta {
         self.try_write(Sync::Durable, &mut Some(run))
     }
 
-    /// Remove the row of a blob that was deleted; on return that survives a power loss.
+    /// Remove the rows of blobs that were deleted, all in one transaction; on return that survives a power loss.
     ///
-    /// The blob is gone without it: call it after the file was removed, so that a full disk cannot keep a blob. None, and
+    /// The blobs are gone without it: call it after their files were removed, so that a full disk cannot keep a blob. None, and
     /// nothing is written, while another process writes.
-    pub fn try_forget(&self, digest: &Digest) -> Result<Option<()>> {
-        if self.damage().is_some() || self.get(digest)?.is_none() {
+    pub fn try_forget(&self, digests: &[Digest]) -> Result<Option<()>> {
+        if self.damage().is_some() || !self.read(|connection| query::has_row(connection, digests))?.unwrap_or_default()
+        {
             return Ok(Some(()));
         }
-        self.try_write(Sync::Durable, &mut Some(|connection: &Connection| rows::forget(connection, digest)))
+        let run = |connection: &Connection| digests.iter().try_for_each(|digest| rows::forget(connection, digest));
+        self.try_write(Sync::Durable, &mut Some(run))
     }
 
     /// Note when blobs were last found whole: of rows that are there, and of blobs that have none yet. Cheap: a power

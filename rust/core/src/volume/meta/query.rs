@@ -15,7 +15,9 @@ pub const MOST_PAIRS: usize = 100;
 pub(super) fn get_many(connection: &Connection, digests: &[Digest]) -> rusqlite::Result<Vec<Option<Row>>> {
     // Besides being one state, one transaction costs one lock instead of one per row.
     let transaction = connection.unchecked_transaction()?;
-    let rows = digests.iter().map(|digest| rows::get(&transaction, digest)).collect::<rusqlite::Result<_>>()?;
+    let mut reader = rows::Reader::default();
+    let mut get = |digest| rows::get_with(&mut reader, &transaction, digest);
+    let rows = digests.iter().map(&mut get).collect::<rusqlite::Result<_>>()?;
     transaction.commit()?;
     Ok(rows)
 }
@@ -26,6 +28,17 @@ pub(super) fn have_rows(connection: &Connection, digests: &[Digest]) -> rusqlite
     let found = rows_there(&transaction, digests)?;
     transaction.commit()?;
     Ok(found)
+}
+
+/// Whether one of the digests has a row.
+pub(super) fn has_row(connection: &Connection, digests: &[Digest]) -> rusqlite::Result<bool> {
+    let mut statement = connection.prepare_cached("SELECT 1 FROM blobs WHERE digest = ?1")?;
+    for digest in digests {
+        if statement.exists([digest.to_string()])? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Say of each digest whether there is a row. The caller holds the transaction.

@@ -85,8 +85,13 @@ fn garbage(column: usize, reason: String) -> rusqlite::Error {
 
 /// Return one blob's row.
 pub(super) fn get(connection: &Connection, digest: &Digest) -> rusqlite::Result<Option<Row>> {
+    get_with(&mut Reader::default(), connection, digest)
+}
+
+/// Return one of several rows, which are read by one reader.
+pub(super) fn get_with(reader: &mut Reader, connection: &Connection, digest: &Digest) -> rusqlite::Result<Option<Row>> {
     let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM blobs WHERE digest = ?1"))?;
-    statement.query_row([digest.to_string()], |row| Reader::default().read(row)).optional()
+    statement.query_row([digest.to_string()], |row| reader.read(row)).optional()
 }
 
 /// Insert a row or change all of it but `verified_ns`, and the label index with it.
@@ -124,8 +129,13 @@ pub(super) fn put_missing(connection: &Connection, rows: &[Row]) -> rusqlite::Re
 /// Remove a blob's row and its labels.
 pub(super) fn forget(connection: &Connection, digest: &Digest) -> rusqlite::Result<()> {
     let digest = digest.to_string();
-    unindex(connection, &digest)?;
-    connection.prepare_cached("DELETE FROM blobs WHERE digest = ?1")?.execute([digest])?;
+    let mut statement = connection.prepare_cached("DELETE FROM blobs WHERE digest = ?1 RETURNING labels")?;
+    let mut removed = statement.query([&digest])?;
+    while let Some(row) = removed.next()? {
+        if let Some(labels) = row.get::<_, Option<String>>(0)? {
+            remove_from_index(connection, &digest, &labels)?;
+        }
+    }
     Ok(())
 }
 
@@ -144,10 +154,11 @@ fn unindex(connection: &Connection, digest: &str) -> rusqlite::Result<()> {
         .prepare_cached("SELECT labels FROM blobs WHERE digest = ?1")?
         .query_row([digest], |row| row.get(0))
         .optional()?;
-    let Some(labels) = old.flatten() else {
-        return Ok(());
-    };
-    let labels = labels::decode(&labels).ok_or_else(|| garbage(0, format!("labels of {digest} are not JSON")))?;
+    old.flatten().map_or(Ok(()), |labels| remove_from_index(connection, digest, &labels))
+}
+
+fn remove_from_index(connection: &Connection, digest: &str, labels: &str) -> rusqlite::Result<()> {
+    let labels = labels::decode(labels).ok_or_else(|| garbage(0, format!("labels of {digest} are not JSON")))?;
     let mut statement =
         connection.prepare_cached("DELETE FROM labels WHERE key = ?1 AND value = ?2 AND digest = ?3")?;
     for (key, value) in &labels {
