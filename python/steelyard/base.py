@@ -4,7 +4,7 @@
 
 | Name | Does |
 | --- | --- |
-| `BaseStore` | implements `put`, `put_many`, `get`, `exists`, `infos`, `lease`, `aopen` and `aclose` |
+| `BaseStore` | implements `put`, `put_many`, `update_many`, `delete_many`, `get`, `exists`, `infos`, `lease`, `aopen` and `aclose` |
 | `BaseReader` | implements `readinto_at` and the verified `stream` |
 | `steelyard.content.opening` | gives `writer` and `reader_at` both forms: awaited and entered |
 | `steelyard.options.IngestOptions.parse` | checks and converts the arguments of `writer` |
@@ -38,8 +38,18 @@ if TYPE_CHECKING:
     from steelyard.events import Events
     from steelyard.filters._async import choose, compiled
     from steelyard.leases import Leases
-    from steelyard.model import Info, Labels, PutManyResult, PutResult, Source, Sources
-    from steelyard.options import REF_LIMIT, PutOptions, changed_labels, check_range, check_ref, check_size
+    from steelyard.model import (
+        Blobs,
+        DeleteManyResult,
+        Info,
+        Labels,
+        PutManyResult,
+        PutResult,
+        Source,
+        Sources,
+        UpdateManyResult,
+    )
+    from steelyard.options import REF_LIMIT, LabelChange, PutOptions, changed_labels, check_range, check_ref, check_size
     from steelyard.transfer import _base as _work
     from steelyard.transfer._reader import BaseReader
 else:
@@ -76,7 +86,8 @@ class BaseStore(Store):
     `open_writer` must know when a ref becomes free. Call `_ref_released` whenever a writer of your store releases its ref,
     and raise `Unavailable` with ``local=True`` exactly if such a call will follow.
 
-    Override `_put` or `_put_many` if your store has a faster way than an ingest for each source.
+    Override `_put` or `_put_many` if your store has a faster way than an ingest for each source, and `_update_many` or `_delete_many` if it
+    has one than a call for each blob.
     """
 
     def _ref_released(self, ref: str) -> None:
@@ -105,6 +116,16 @@ class BaseStore(Store):
             return await self._put(source, options)
 
         return _work.put_each(put, sources, concurrency)
+
+    def _update_many(
+        self, blobs: Blobs, change: LabelChange, concurrency: int | None
+    ) -> AsyncGenerator[UpdateManyResult, None]:
+        """Change many blobs, each as `update` does; a store with a faster way overrides this hook of `update_many`."""
+        return _work.update_each(self, blobs, change, concurrency)
+
+    def _delete_many(self, blobs: Blobs, concurrency: int | None) -> AsyncGenerator[DeleteManyResult, None]:
+        """Delete many blobs, each as `delete` does; a store with a faster way overrides this hook of `delete_many`."""
+        return _work.delete_each(self, blobs, concurrency)
 
     @property
     def leases(self) -> Leases:

@@ -20,7 +20,9 @@ else:
 
 __all__ = (
     "LABEL_LIMIT",
+    "Blobs",
     "Buffer",
+    "DeleteManyResult",
     "Descriptor",
     "FileRange",
     "Image",
@@ -35,6 +37,7 @@ __all__ = (
     "Source",
     "Sources",
     "Status",
+    "UpdateManyResult",
     "Verified",
 )
 
@@ -226,6 +229,46 @@ class PutManyResult(msgspec.Struct, frozen=True, kw_only=True):
         return self.outcome if isinstance(self.outcome, Exception) else None
 
 
+class UpdateManyResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of `update_many` for one blob.
+
+    Attributes:
+        index: the blob's place among the blobs, from 0.
+        blob: the blob as it was given.
+        outcome: its new `Info`, or its error if it was not changed.
+    """
+
+    index: int
+    blob: Any
+    outcome: Info | Exception
+
+    @property
+    def result(self) -> Info:
+        """The new `Info`. If the blob was not changed, this raises its error."""
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+    @property
+    def error(self) -> Exception | None:
+        """The error, or None."""
+        return self.outcome if isinstance(self.outcome, Exception) else None
+
+
+class DeleteManyResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of `delete_many` for one blob.
+
+    Attributes:
+        index: the blob's place among the blobs, from 0.
+        blob: the blob as it was given.
+        error: its error if it was not deleted, or None.
+    """
+
+    index: int
+    blob: Any
+    error: Exception | None = None
+
+
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
     """The result of verifying one of many blobs.
 
@@ -285,6 +328,9 @@ Source = Buffer | str | Path | BinaryIO | FileRange | Iterable[Buffer] | AsyncIt
 
 Sources = Iterable[Source] | AsyncIterable[Source]
 """The sources that `Store.put_many` accepts."""
+
+Blobs = Iterable[Info | Digest | str] | AsyncIterable[Info | Digest | str]
+"""The blobs that `Store.update_many` and `Store.delete_many` accept: infos, as `Manager.walk` yields them, and digests."""
 
 OnProgress = Callable[[Progress], object]
 """A callback in the event loop's thread: called at least once per phase, often for large blobs. It must not block."""

@@ -1,4 +1,4 @@
-"""The arguments of `Store.put`, `Store.put_many`, `Ingester.writer` and `Writer.commit`, checked and converted once.
+"""The arguments of `Store.put`, `Store.put_many`, `Store.update_many`, `Ingester.writer` and `Writer.commit`, checked and converted once.
 
 A store is given them as one value, so that no module below the public method repeats the signature or its checks.
 """
@@ -15,17 +15,19 @@ import msgspec
 
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import InvalidArgument, OutOfRange, SteelyardError
-from steelyard.model import DEFAULT_ALGORITHM, NO_LABELS, Labels, OnProgress, Progress
+from steelyard.model import DEFAULT_ALGORITHM, NO_LABELS, Info, Labels, OnProgress, Progress
 
 __all__ = (
     "REF_LIMIT",
     "CommitOptions",
     "IngestOptions",
+    "LabelChange",
     "PutOptions",
     "changed_labels",
     "check_range",
     "check_ref",
     "check_size",
+    "digest_of_blob",
     "label_keys",
     "looks_like_content",
     "name_of",
@@ -170,6 +172,47 @@ class CommitOptions(msgspec.Struct, frozen=True, kw_only=True):
         check_size(size)
         digest = None if expected is None else Digest.parse(expected)
         return cls(size=size, expected=digest, labels=Labels(labels), verify=verify)
+
+
+class LabelChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A change of the labels of many blobs; `Store.update_many` documents it.
+
+    Attributes:
+        labels: the labels that are set.
+        keys: the keys of all labels that change: those of `labels`, and those that are removed.
+    """
+
+    labels: Labels
+    keys: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, labels: Mapping[str, str | None]) -> Self:
+        """Check and convert the labels of `Store.update_many`.
+
+        Raises:
+            InvalidArgument: there is none.
+            InvalidLabel: a label is too long.
+        """
+        if not labels:
+            raise InvalidArgument("labels: expected at least one, found none")
+        Labels({key: value or "" for key, value in labels.items()})
+        return cls(
+            labels=Labels({key: value for key, value in labels.items() if value is not None}), keys=tuple(labels)
+        )
+
+    @property
+    def fieldpaths(self) -> tuple[str, ...]:
+        """The field paths of `Manager.update`."""
+        return tuple(f"labels.{key}" for key in self.keys)
+
+
+def digest_of_blob(blob: Info | Digest | str) -> Digest:
+    """Return the digest of one of the blobs that `Store.update_many` and `Store.delete_many` accept.
+
+    Raises:
+        InvalidDigest: the text is not a digest.
+    """
+    return blob.digest if isinstance(blob, Info) else Digest.parse(blob)
 
 
 def _algorithm(algorithm: Algorithm | None, expected: Digest | None) -> Algorithm | None:

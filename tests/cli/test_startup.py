@@ -16,7 +16,7 @@ from steelyard.cli.commands import COMMANDS, LOOKS
 from .runner import Shell
 
 LIBRARY = """
-_lazy _native _runtime _runtime.backend _runtime.fork _runtime.opening base content content._collector local local._defaults local.store
+_lazy _native _runtime _runtime.backend _runtime.fork _runtime.opening base content content._batch_manager content._collector local local._defaults local.store
 """
 VERSION = "_lazy cli cli.streams"
 HELP = f"{VERSION} cli.app cli.commands cli.help cli.parameters cli.parse"

@@ -18,6 +18,8 @@ ITERATORS = {
     "verify_all": "store.verify_all()",
     "walk": "store.walk()",
     "put_many": "store.put_many([b'more %d' % number for number in range(3000)])",
+    "update_many": "store.update_many(store.walk(), {'a': 'b'}, concurrency=2)",
+    "delete_many": "store.delete_many([info async for info in store.walk()], concurrency=2)",
 }
 
 

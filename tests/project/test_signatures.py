@@ -86,9 +86,9 @@ def test_every_implementation_takes_what_its_interface_names(cls: type, interfac
     assert all(default is not inspect.Parameter.empty for _, _, default in more)
 
 
-@pytest.mark.parametrize("name", ["put", "put_many", "commit"])
+@pytest.mark.parametrize("name", ["put", "put_many", "update_many", "delete_many", "commit"])
 def test_the_signature_of_a_call_with_a_hook_stands_once(name: str) -> None:
-    """The hooks `_put`, `_put_many` and `_commit` take parsed options, and repeat neither the signature nor the checks."""
+    """The hooks `_put`, `_put_many`, `_update_many`, `_delete_many` and `_commit` take parsed options, and repeat neither the signature nor the checks."""
     interface = Writer if name == "commit" else Store
     for cls, other in CLASSES:
         if other is interface:

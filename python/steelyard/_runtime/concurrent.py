@@ -19,7 +19,16 @@ from steelyard._runtime.iteration import next_item
 from steelyard._runtime.scopes import task_group
 from steelyard.errors import InvalidArgument
 
-__all__ = ("Emit", "Starter", "call_each", "check_concurrency", "emitted", "map_concurrently", "map_unordered")
+__all__ = (
+    "Emit",
+    "Starter",
+    "call_each",
+    "check_concurrency",
+    "emitted",
+    "map_batches",
+    "map_concurrently",
+    "map_unordered",
+)
 
 _WITHOUT = 32
 """The most results of one batch that are given without letting others run: a step of the event loop costs more than a result."""
@@ -98,6 +107,24 @@ async def call_each(
 ) -> None:
     """Call `function` with the place of each item and the item, at most `concurrency` at a time; see `map_concurrently`."""
     await _OneByOne(function, concurrency).run(items)
+
+
+def map_batches(
+    items: Iterable[ItemT] | AsyncIterable[ItemT],
+    function: Callable[[list[tuple[int, ItemT]]], Awaitable[Iterable[ResultT]]],
+    *,
+    most: int,
+) -> AsyncGenerator[ResultT, None]:
+    """Call `function` with batches of at most `most` items and their places, one after the other, and yield all results in order.
+
+    A batch begins when it is full, or as soon as the items keep the event loop waiting: no item waits for a batch to fill. The next batch
+    fills while one is in work, and at most two more wait for the consumer. Otherwise it is as `map_unordered`.
+    """
+
+    async def work(emit: Emit[ResultT]) -> None:
+        await _Batches(function, emit, most).run(items)
+
+    return emitted(work)
 
 
 def emitted(work: Callable[[Emit[ResultT]], Awaitable[None]]) -> AsyncGenerator[ResultT, None]:
@@ -195,6 +222,53 @@ class _OneByOne(Starter[ItemT]):
     async def _one(self, index: int, item: ItemT) -> None:
         await self._call(index, item)
         self._free.release()  # not after a failure: another call would start before the failure cancels it
+
+
+class _Batches(Starter[ItemT], Generic[ItemT, ResultT]):
+    """A call for each batch of items and their places, one call after the other."""
+
+    def __init__(
+        self,
+        function: Callable[[list[tuple[int, ItemT]]], Awaitable[Iterable[ResultT]]],
+        emit: Emit[ResultT],
+        most: int,
+    ) -> None:
+        self._function = function
+        self._emit = emit
+        self._most = most
+        self._indexes = itertools.count()
+        self._batch: list[tuple[int, ItemT]] = []
+        self._is_working = False
+        self._changed = anyio.Event()
+        self._free = anyio.Semaphore(1)
+
+    def start(self, item: ItemT) -> bool:
+        self._batch.append((next(self._indexes), item))
+        if not self._is_working:
+            self._is_working = True
+            # The task takes what has arrived when it first runs: as soon as the items keep the event loop waiting.
+            self.tasks.start_soon(self._work)
+        return len(self._batch) >= self._most
+
+    async def room(self) -> None:
+        await checkpoint()
+        while len(self._batch) >= self._most:
+            self._changed = anyio.Event()
+            await self._changed.wait()
+
+    async def _work(self) -> None:
+        while self._batch:
+            batch, self._batch = self._batch, []
+            self._changed.set()
+            results = await self._function(batch)
+            await self._free.acquire()
+            # The next batch does not wait until the consumer has taken these.
+            self.tasks.start_soon(self._give, results)
+        self._is_working = False
+
+    async def _give(self, results: Iterable[ResultT]) -> None:
+        await self._emit(results)
+        self._free.release()
 
 
 class _Work(Generic[ResultT]):

@@ -8,6 +8,7 @@ of the caller's choice, its **ref**. `Writer.commit` makes the ingest a blob. Th
 | `Provider` | read blobs |
 | `Ingester` | start or resume an ingest |
 | `Manager` | list blobs, change their labels, delete them |
+| `BatchManager` | change the labels of many blobs, delete many |
 | `IngestManager` | list ingests, abort them |
 | `ImageNames` of `steelyard.names` | list and change image names; `Store.images` returns it |
 | `Collector` | remove blobs that nothing needs, and say why a blob is kept |
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, Self
 from steelyard._lazy import Module as _Module
 from steelyard._lazy import exports as _exports
 from steelyard._runtime.opening import Opener
+from steelyard.content._batch_manager import BatchManager
 from steelyard.content._collector import Collector
 
 if TYPE_CHECKING:
@@ -39,8 +41,8 @@ if TYPE_CHECKING:
     from steelyard import options as _options
     from steelyard._runtime import concurrent as _concurrent
     from steelyard._runtime.opening import Opening, opening
-    from steelyard.content import _put_many as _many
-    from steelyard.content._put_many import Errors
+    from steelyard.content import _many
+    from steelyard.content._many import Errors
     from steelyard.content._reader import ReaderAt
     from steelyard.content._writer import Writer
     from steelyard.digest import Algorithm, Digest
@@ -51,7 +53,7 @@ if TYPE_CHECKING:
     from steelyard.options import PutOptions
 else:
     _options, _concurrent = _Module("steelyard.options"), _Module("steelyard._runtime.concurrent")
-    _many = _Module("steelyard.content._put_many")
+    _many = _Module("steelyard.content._many")
     __getattr__, __dir__ = _exports(
         __name__,
         {
@@ -63,6 +65,7 @@ else:
     )
 
 __all__ = (
+    "BatchManager",
     "Collector",
     "IngestManager",
     "Ingester",
@@ -181,7 +184,7 @@ class IngestManager(ABC):
         """
 
 
-class Store(Provider, Ingester, Manager, IngestManager, Collector):
+class Store(Provider, Ingester, Manager, BatchManager, IngestManager, Collector):
     """All interfaces together, and convenience methods.
 
     To write your own store, inherit `steelyard.base.BaseStore`, which builds the convenience methods on the interfaces, and run
@@ -373,7 +376,7 @@ class Store(Provider, Ingester, Manager, IngestManager, Collector):
         """
         _concurrent.check_concurrency(concurrency)
         options = _options.PutOptions.parse(algorithm=algorithm, labels=labels, on_progress=on_progress)
-        return _many.with_errors(self._put_many(sources, options, concurrency), errors)
+        return _many.of_sources(self._put_many(sources, options, concurrency), errors)
 
     @abstractmethod
     async def get(self, digest: Digest | str) -> bytes:

@@ -24,7 +24,8 @@ import msgspec
 from steelyard._runtime.concurrent import Emit, call_each, check_concurrency, emitted
 from steelyard._runtime.scopes import managed
 from steelyard.content import Store
-from steelyard.content._put_many import Errors, UntilEnded, with_errors
+from steelyard.content._many import Errors, of_items
+from steelyard.content._put_many import UntilEnded
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import InvalidArgument, UnexpectedSize
 from steelyard.fetch._address import parse_url
@@ -236,7 +237,7 @@ def fetch_many(
 
             await call_each(items, one, concurrency=concurrency)
 
-    return with_errors(UntilEnded(emitted(work)), errors, call="fetch_many", thing="item", shown=_shown_item)
+    return of_items(UntilEnded(emitted(work)), errors, "fetch_many", _shown_item)
 
 
 def _shown_item(item: FetchItem | str) -> str:

@@ -5,7 +5,6 @@ from pathlib import Path
 from anyio.lowlevel import checkpoint
 
 from steelyard._runtime.calls import run, run_always
-from steelyard._runtime.chunks import slices
 from steelyard._runtime.refqueue import ref_queue, share_queue
 from steelyard.content._put_many import UntilEnded
 from steelyard.digest import Digest
@@ -14,6 +13,7 @@ from steelyard.events import Events
 from steelyard.leases import check_lease
 from steelyard.local.blocking import BlockingStore, OpenOptions
 from steelyard.local.leases import LocalLeases
+from steelyard.local.many import delete_many, infos, update_many
 from steelyard.local.names import LocalImageNames
 from steelyard.local.put import Puts
 from steelyard.local.put_many import put_many
@@ -41,12 +41,14 @@ __all__ = (
     "UntilEnded",
     "check_lease",
     "checkpoint",
+    "delete_many",
+    "infos",
     "put_many",
     "ref_queue",
     "run",
     "run_always",
     "share_queue",
-    "slices",
+    "update_many",
     "verified",
     "verify",
     "verify_all",

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from steelyard.local.reader import LocalReader
     from steelyard.local.writer import LocalWriter
     from steelyard.model import (
+        Blobs,
+        DeleteManyResult,
         Descriptor,
         Info,
         Labels,
@@ -38,16 +40,14 @@ if TYPE_CHECKING:
         Source,
         Sources,
         Status,
+        UpdateManyResult,
         Verified,
     )
-    from steelyard.options import PutOptions
+    from steelyard.options import LabelChange, PutOptions
 else:
     engine, _collecting = map(Module, ("steelyard.local._engine", "steelyard.local.collect"))
 
 __all__ = ("LocalStore",)
-
-_BATCH = 512
-"""The most digests that `infos` looks up in one hop."""
 
 
 class LocalStore(ProcessBound, BaseStore):
@@ -284,14 +284,8 @@ class LocalStore(ProcessBound, BaseStore):
         return await engine.run(self._store.path_of, digest)
 
     async def infos(self, digests: Iterable[Digest | str]) -> dict[Digest, Info]:
-        """Return the `Info` of each stored digest; one hop for `_BATCH` digests."""
-        names = [engine.Digest.parse(digest) for digest in digests]
-        found: dict[Digest, Info] = {}
-        for some in engine.slices(names, _BATCH):
-            found.update(await engine.run(self._store.infos, some))
-        if not names:
-            await engine.checkpoint()
-        return found
+        """Return the `Info` of each stored digest; one hop for 512 digests."""
+        return await engine.infos(self._store, digests)
 
     async def update(self, info: Info, *fieldpaths: str) -> Info:
         """Set a blob's labels; see `Manager.update`."""
@@ -333,6 +327,14 @@ class LocalStore(ProcessBound, BaseStore):
 
         results = engine.put_many(put, self._store, options, sources, concurrency)
         return results if self._lease is None else engine.UntilEnded(results)
+
+    def _update_many(
+        self, blobs: Blobs, change: LabelChange, concurrency: int | None
+    ) -> AsyncGenerator[UpdateManyResult, None]:
+        return engine.update_many(self._store, blobs, change, concurrency)
+
+    def _delete_many(self, blobs: Blobs, concurrency: int | None) -> AsyncGenerator[DeleteManyResult, None]:
+        return engine.delete_many(self._store, blobs, concurrency)
 
     async def get(self, digest: Digest | str) -> bytes:
         """Return a whole blob, verified; see `Store.get`."""

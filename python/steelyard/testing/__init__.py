@@ -34,6 +34,7 @@ pytest.register_assert_rewrite(
         f"steelyard.testing._{name}"
         for name in (
             "cancelling",
+            "changing",
             "collecting",
             "committing",
             "damage",
@@ -55,6 +56,7 @@ pytest.register_assert_rewrite(
 )
 
 from steelyard.testing._cancelling import CancellingContract  # noqa: E402  # after the line above, which the tests need
+from steelyard.testing._changing import ChangingContract  # noqa: E402
 from steelyard.testing._collecting import CollectingContract  # noqa: E402
 from steelyard.testing._committing import CommittingContract  # noqa: E402
 from steelyard.testing._damage import DamagingContract  # noqa: E402
@@ -89,6 +91,7 @@ class StoreContract(
     ResumingContract,
     CommittingContract,
     LabellingContract,
+    ChangingContract,
     ReadingContract,
     ListingContract,
     NamingContract,

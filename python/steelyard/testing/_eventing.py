@@ -62,6 +62,21 @@ class EventingContract:
         assert [None, None, "deleted"] == [event.reason for event in found]
         assert all(before <= event.at <= now() + timedelta(seconds=1) for event in found)
 
+    async def test_each_of_many_blobs_that_are_labelled_and_deleted_has_events(self, store: Store) -> None:
+        many = [await keep(store, b"%d" % number) for number in range(40)]
+        async with store.events("type==labelled", "type==deleted") as events:
+            async with aclosing(
+                store.update_many([*many, digest_of(b"absent")], {"k": "v"}, errors="yield")
+            ) as changed:
+                assert 40 == len([one async for one in changed if one.error is None])
+            async with aclosing(store.delete_many(many)) as gone:
+                assert 40 == len([one async for one in gone])
+            found = await take(events, 80)
+
+        assert sorted(many) == sorted(event.digest for event in found if event.type == "labelled" and event.digest)
+        assert [{"k": "v"}] * 40 == [event.labels for event in found if event.type == "labelled"]
+        assert sorted(many) == sorted(event.digest for event in found if event.reason == "deleted" and event.digest)
+
     async def test_each_way_to_store_a_blob_has_one_event(self, store: Store, tmp_path: Any) -> None:
         file = tmp_path / "file"
         file.write_bytes(b"of a file")

@@ -158,6 +158,18 @@ class LeasedContract:
         await store.with_lease("b").delete(digest_of(b"other"))
         assert not await store.exists(digest_of(b"other"))
 
+    async def test_many_deleted_blobs_leave_the_lease_of_the_caller_alone(self, store: Store) -> None:
+        await store.leases.create("a", expires=HOUR)
+        await store.leases.create("b", expires=HOUR)
+        many = [await keep(store.with_lease("a"), b"%d" % number) for number in range(20)]
+        await store.leases.add("b", digests=many)
+        await store.leases.add("a", digests=[ABSENT])
+        async with aclosing(store.with_lease("a").delete_many([*many, ABSENT], errors="yield")) as results:
+            assert 20 == len([one async for one in results if one.error is None])
+
+        assert (ABSENT,) == (await store.leases.resources("a")).blobs
+        assert tuple(sorted(many, key=str)) == (await store.leases.resources("b")).blobs
+
     async def test_a_failed_delete_or_abort_leaves_the_lease_as_it_is(self, store: Store) -> None:
         await store.leases.create("a", expires=HOUR)
         await store.leases.add("a", digests=[ABSENT], refs=["ref"])

@@ -8,6 +8,7 @@ from steelyard.digest import Digest
 from steelyard.errors import NotFound, Unsupported
 from steelyard.leases import check_lease
 from steelyard.transfer._blob import exists, read_blob
+from steelyard.transfer._change_many import delete_each, update_each
 from steelyard.transfer._lease import leased
 from steelyard.transfer._put import put_source
 from steelyard.transfer._put_many import put_each
@@ -19,10 +20,12 @@ __all__ = (
     "Unsupported",
     "check_lease",
     "checkpoint",
+    "delete_each",
     "exists",
     "leased",
     "put_each",
     "put_source",
     "read_blob",
     "ref_queue",
+    "update_each",
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 from steelyard._runtime.concurrent import Emit, map_unordered
 from steelyard.content import Store
-from steelyard.content._put_many import Errors, with_errors
+from steelyard.content._many import Errors, of_sources
 from steelyard.model import PutManyResult, PutResult, Source, Sources
 from steelyard.options import PutOptions
 from steelyard.transfer._put import signature_of
@@ -40,7 +40,7 @@ def put_many(
             source, algorithm=options.algorithm, labels=options.labels, on_progress=options.on_progress
         )
 
-    return with_errors(put_each(put, sources, concurrency), errors)
+    return of_sources(put_each(put, sources, concurrency), errors)
 
 
 def put_each(put: Put, sources: Sources, concurrency: int | None) -> AsyncGenerator[PutManyResult, None]:

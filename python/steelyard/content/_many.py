@@ -1,0 +1,120 @@
+"""The end of `Store.put_many`, `Store.update_many` and `Store.delete_many`: the errors of what failed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
+
+from steelyard.errors import InvalidArgument
+from steelyard.model import DeleteManyResult, Info, PutManyResult, UpdateManyResult
+
+__all__ = ("Errors", "of_blobs", "of_items", "of_sources")
+
+Errors: TypeAlias = Literal["raise", "yield"]
+
+_MOST = 100
+"""The most errors that are kept for the end: memory must not grow with the number of failures."""
+
+
+class _Result(Protocol):
+    @property
+    def error(self) -> Exception | None: ...
+
+
+ResultT = TypeVar("ResultT", bound=_Result)
+ChangedT = TypeVar("ChangedT", UpdateManyResult, DeleteManyResult)
+
+
+def of_sources(results: AsyncGenerator[PutManyResult, None], errors: Errors) -> AsyncGenerator[PutManyResult, None]:
+    """Yield all results, or the successes only and raise the errors at the end; see `Store.put_many`."""
+
+    def name(one: PutManyResult) -> str:
+        path = f": {os.fspath(one.source)}" if isinstance(one.source, str | os.PathLike) else ""
+        return f"source {one.index}{path}"
+
+    return _with_errors(results, errors, "put_many", "sources", name)
+
+
+def of_items(
+    results: AsyncGenerator[PutManyResult, None], errors: Errors, call: str, shown: Callable[[Any], str]
+) -> AsyncGenerator[PutManyResult, None]:
+    """Yield all results of `call`, or the successes only and raise the errors at the end; `shown` returns an item for people."""
+    return _with_errors(results, errors, call, "items", lambda one: f"item {one.index}: {shown(one.source)}")
+
+
+def of_blobs(results: AsyncGenerator[ChangedT, None], errors: Errors, call: str) -> AsyncGenerator[ChangedT, None]:
+    """Yield all results of `call`, or the successes only and raise the errors at the end; see `Store.update_many`."""
+
+    def name(one: ChangedT) -> str:
+        return f"blob {one.index}: {one.blob.digest if isinstance(one.blob, Info) else one.blob}"
+
+    return _with_errors(results, errors, call, "blobs", name)
+
+
+def _with_errors(
+    results: AsyncGenerator[ResultT, None], errors: Errors, call: str, things: str, name: Callable[[ResultT], str]
+) -> AsyncGenerator[ResultT, None]:
+    if errors == "raise":
+        return _RaisedAtEnd(results, call, things, name)
+    if errors == "yield":
+        return results
+    raise InvalidArgument(f"errors: expected 'raise' or 'yield', found {errors!r}")
+
+
+class _RaisedAtEnd(AsyncGenerator[ResultT, None], Generic[ResultT]):
+    """Yields the results that are successes. It is not a generator: dropping it drops `results`, which end their work."""
+
+    def __init__(
+        self, results: AsyncGenerator[ResultT, None], call: str, things: str, name: Callable[[ResultT], str]
+    ) -> None:
+        self._results = results
+        self._call, self._things, self._name = call, things, name
+        self._count = self._failed = 0
+        self._errors: list[Exception] = []
+
+    async def __anext__(self) -> ResultT:
+        """Return the next success; at the end, raise the errors."""
+        try:
+            async for one in self._results:
+                self._count += 1
+                if one.error is None:
+                    return one
+                self._keep(one, one.error)
+        except Exception as error:
+            if self._failed:
+                # The iterable failed, too. A caller that handles one must not lose the other.
+                raise self._group(f", and then the iterable of {self._things}", error) from None
+            raise
+        if self._failed:
+            raise self._group()
+        raise StopAsyncIteration
+
+    def _keep(self, one: ResultT, error: Exception) -> None:
+        self._failed += 1
+        # The failure of a batch is the error of each of its blobs.
+        if len(self._errors) < _MOST and not (self._errors and self._errors[-1] is error):
+            error.add_note(f"{self._call}: {self._name(one)}")
+            self._errors.append(error)
+
+    def _group(self, more: str = "", *last: Exception) -> ExceptionGroup[Exception]:
+        left_out = f"; the first {_MOST} errors follow" if self._failed > _MOST else ""
+        message = f"{self._call}: {self._failed} of {self._count} {self._things} failed{more}{left_out}"
+        group = ExceptionGroup(message, [*self._errors, *last])
+        self._errors, self._failed = [], 0
+        return group
+
+    async def asend(self, value: None) -> ResultT:
+        """Return the next success; the value is not used."""
+        del value
+        return await self.__anext__()
+
+    async def athrow(self, *error: Any) -> ResultT:
+        """Stop, and raise the error in the consumer."""
+        await self.aclose()
+        raise error[-1] if isinstance(error[-1], BaseException) else error[0]
+
+    async def aclose(self) -> None:
+        """Stop. Errors so far are not raised."""
+        self._failed = 0
+        await self._results.aclose()
