@@ -37,6 +37,18 @@ def test_2_is_for_a_wrong_command_line(shell: Shell) -> None:
         (["put", "a", "b", "--ref", "x"], "--ref: expected one source, found 2"),
         (["put", "a", "--label", "novalue"], "label 'novalue': expected KEY=VALUE"),
         (["verify"], "expected DIGEST… or --all, found neither"),
+        (["rm"], "expected DIGEST… or --filter, found neither"),
+        (["rm", ZERO, "--filter", "size>1"], "expected DIGEST… or --filter, found both"),
+        (["rm", "--filter", "size>1"], "expected --yes"),
+        (["rm", "--filter", "sise==1", "-y"], "no such field"),
+        (["rm", "--filter", "", "-y"], "--filter: expected a filter, found an empty one"),
+        (["label"], "expected DIGEST or --filter"),
+        (["label", ZERO], "expected DIGEST or --filter, and KEY=VALUE or KEY-"),
+        (["label", "--filter", "size>1"], "and KEY=VALUE or KEY-"),
+        (["label", "--filter", "size>1", ZERO, "a=b"], "expected KEY=VALUE or KEY-"),
+        (["label", "--filter", "", "a=b"], "found an empty one"),
+        (["stat", "--by", "size"], "stat --by 'size': expected labels.KEY"),
+        (["ls", "--sort", "used"], 'Invalid value "used" for --sort'),
         (["ls", "a b=="], "filter 'a b=='"),
     )
     for words, message in wrong:

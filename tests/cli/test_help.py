@@ -98,7 +98,8 @@ def test_records_have_the_documented_fields(kind: type[records.Record]) -> None:
 
 def test_the_examples_of_filters_are_filters() -> None:
     examples = [re.split(r" {2,}", line.strip())[0] for line in FILTERS.splitlines() if line.startswith("  ")]
-    commands = [shlex.split(text)[2] if text.startswith("steelyard") else text for text in examples]
+    words = [shlex.split(text.replace("--filter ", "")) for text in examples]
+    commands = [each[2] if each[:1] == ["steelyard"] else text for each, text in zip(words, examples, strict=True)]
 
     assert len(commands) == len(filters.compile(*commands).texts)
     assert {"labels.kind", "ref~=^put:"} <= set(commands)

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -19,13 +20,13 @@ MIB = 1 << 20
 
 
 class Terminal:
-    """A command whose standard output, or standard error, or both are a terminal."""
+    """A command whose standard streams, those that are named, are a terminal."""
 
     def __init__(self, shell: Shell, *words: str | Path, streams: tuple[str, ...], **environment: str) -> None:
         self.master, slave = pty.openpty()
         self.process: subprocess.Popen[bytes] = subprocess.Popen(
             [*COMMAND, *map(str, words)],
-            stdin=subprocess.PIPE,
+            stdin=slave if "stdin" in streams else subprocess.PIPE,
             cwd=shell.home,
             env=shell.environment | environment,
             stdout=slave if "stdout" in streams else subprocess.PIPE,
@@ -190,6 +191,50 @@ def test_many_names_give_a_summary_and_a_list_stays_a_list(shell: Shell) -> None
     (summary,) = shown_lines(shell, "rm", *digests[4:])
     assert summary.startswith("steelyard: deleted 101 blobs, ")
     assert [] == shell.run("ls").lines
+
+
+@pytest.fixture
+def three(shell: Shell) -> Shell:
+    """Give a shell whose store has two blobs with the label `old`, and another blob."""
+    for data in (b"1", b"22"):
+        shell.run("put", "-", "--label", "old=yes", stdin=data)
+    shell.run("put", "-", stdin=b"other")
+    return shell
+
+
+def test_rm_by_filter_asks_and_deletes_after_a_yes(three: Shell) -> None:
+    terminal = Terminal(three, "rm", "--filter", "labels.old==yes", streams=("stdin", "stdout", "stderr"))
+    terminal.show_until(r"steelyard: delete 2 blobs, 3 bytes, but none that something needs\? \[y/N\] ")
+    # It was not there when the blobs were counted.
+    three.run("put", "-", "--label", "old=yes", stdin=b"late")
+    three.run("label", sha256(b"22"), "more=yes")
+    os.write(terminal.master, b"y\n")
+
+    assert "steelyard: deleted 1 blob, 1 byte" in terminal.show_until(None)
+    assert 0 == terminal.close()
+    assert {sha256(data) for data in (b"22", b"late", b"other")} == set(three.run("ls", "-q").lines)
+
+
+@pytest.mark.parametrize("answer", [b"n\n", b"\n", b"\4", b"yess\n", b"\3"])
+def test_rm_by_filter_deletes_nothing_after_any_other_answer(three: Shell, answer: bytes) -> None:
+    terminal = Terminal(three, "rm", "--filter", "size>0", streams=("stdin", "stdout", "stderr"))
+    terminal.show_until(r"delete 3 blobs, 8 bytes.*\[y/N\] ")
+    if answer == b"\3":
+        terminal.process.send_signal(signal.SIGINT)  # the terminal is not the controlling one of the process
+    else:
+        os.write(terminal.master, answer)
+
+    shown = terminal.show_until(None)
+    assert ("interrupted" if answer == b"\3" else "nothing was deleted: not confirmed") in shown
+    assert (130 if answer == b"\3" else 1) == terminal.close()
+    assert 3 == len(three.run("ls").lines)
+
+
+def test_many_blobs_by_filter_give_a_summary(three: Shell) -> None:
+    assert ["steelyard: labelled 3 blobs"] == shown_lines(three, "label", "--filter", "size>0", "a=b")
+    assert 3 == sum("a=c" in line for line in shown_lines(three, "label", "--filter", "size>0", "a=c", "--verbose"))
+    assert 4 == len(shown_lines(three, "rm", "--filter", "size>0", "--dry-run"))
+    assert ["steelyard: deleted 3 blobs, 8 bytes"] == shown_lines(three, "rm", "--filter", "size>0", "-y")
 
 
 def test_binary_is_not_written_to_a_terminal_without_force(shell: Shell) -> None:

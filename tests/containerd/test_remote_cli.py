@@ -50,6 +50,20 @@ def test_blobs_are_put_listed_read_and_removed(shell: Shell, address: str, isola
     shell.run("--store", address, "info", digest, code=3)
 
 
+def test_blobs_are_labelled_counted_and_removed_by_filter(shell: Shell, address: str) -> None:
+    remote = ("--store", address)
+    for number in range(150):
+        (shell.home / f"{number}").write_bytes(b"%d" % number)
+    shell.run(*remote, "put", *map(str, range(150)), "--label", "old=yes")
+
+    assert 150 == len(shell.run(*remote, "label", "--filter", "labels.old==yes", "new=1", "old-", "-q").lines)
+    found = shell.run(*remote, "stat", "--by", "labels.new", "--format", "json").document
+    assert ([{"value": "1", "blobs": 150, "bytes": 340}], 0) == (found["values"], found["without"]["blobs"])
+    assert "next: " in shell.run(*remote, "rm", "--filter", "labels.new==1", code=2).err
+    assert "deleted 150 blobs, 340 bytes" in shell.run(*remote, "rm", "--filter", "labels.new==1", "-y").err
+    assert [] == shell.run(*remote, "ls").lines
+
+
 def test_a_tree_is_put_with_its_errors(shell: Shell, address: str) -> None:
     """Small files go to any store as one list, and a file that fails does not stop the others."""
     (shell.home / "tree" / "deep").mkdir(parents=True)

@@ -20,7 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "get": ("get:get", "Write a blob to a file or to standard output."),
     "ls": ("look:ls", "List blobs."),
     "info": ("look:info", "Show size, times and labels of blobs."),
-    "label": ("edit:label", "Set and remove labels of a blob."),
+    "label": ("edit:label", "Set and remove labels of a blob, or of all blobs that match a filter."),
     "rm": ("edit:rm", "Delete blobs."),
     "gc": ("collecting:gc", "Remove blobs that nothing needs any more, beside all other work on the store."),
     "why": ("collecting:why", "Say what keeps blobs, or since when they are garbage."),
@@ -74,7 +74,7 @@ class Options(NamedTuple):
             $STEELYARD_STORE, `store` in the config file, or the platform's data directory.
         format: The format of the output: readable text, one JSON document, or one JSON record per line.
         quiet: Print digests or refs only, one per line; no notices, no progress.
-        verbose: Print a line for each file or blob, where a terminal would get a summary: put -r, --all, gc, and long lists.
+        verbose: Print a line for each file or blob, where a terminal would get a summary: put -r, --all, --filter, gc, and long lists.
         no_progress: Show no progress on standard error.
         durability: The failure that a finished write survives: a power loss (the default), or only the end of the process.
         backend: The async library.

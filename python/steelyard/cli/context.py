@@ -122,6 +122,21 @@ class Context:
         self.counts = dict.fromkeys(counts, 0)
         return self.display.begin(meter or Meter())
 
+    async def report(self, record: Callable[[], msgspec.Struct], line: Callable[[], str], name: str) -> None:
+        """Report one of many items, and make only that which is shown.
+
+        Args:
+            record: returns its JSON.
+            line: returns its line of text.
+            name: its digest or ref, which is all that --quiet prints.
+        """
+        if self.out.shape != "text":
+            self.out.add(record())
+        elif self.lists:
+            self.out.add_line(name if self.quiet else line())
+        if self.out.is_due:
+            await self.out.flush()
+
     def note(self, text: str) -> None:
         """Print a notice on standard error, unless --quiet is set."""
         if not self.quiet:

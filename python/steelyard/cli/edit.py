@@ -10,6 +10,7 @@ import msgspec
 from steelyard.cli.collecting import phrase
 from steelyard.cli.complete import complete_digest
 from steelyard.cli.context import MOST_LISTED, Context
+from steelyard.cli.edit_many import label_all, needed, remove_all
 from steelyard.cli.exits import BlobNeeded
 from steelyard.cli.explain import UsageError
 from steelyard.cli.look import line_of
@@ -17,29 +18,35 @@ from steelyard.cli.meter import Meter
 from steelyard.cli.names import amount, counted, exact_size, resolve, resolve_one
 from steelyard.cli.parameters import Parameter
 from steelyard.cli.records import BlobRecord, RemovedRecord
-from steelyard.collection import Reason
-from steelyard.content import Store
-from steelyard.digest import Digest
-from steelyard.errors import SteelyardError, Unsupported
+from steelyard.errors import SteelyardError
 from steelyard.model import Labels
 
 
 async def label(
-    digest: Annotated[str, Parameter(name="DIGEST", completer=complete_digest)],
+    digest: Annotated[str | None, Parameter(name="DIGEST", completer=complete_digest)] = None,
     /,
-    *changes: Annotated[str, Parameter(name="CHANGE", required=True)],
+    *changes: Annotated[str, Parameter(name="CHANGE")],
+    filters: Annotated[list[str] | None, Parameter(name="--filter")] = None,
     context: Annotated[Context, Parameter(parse=False)],
 ) -> None:
-    """Set and remove labels of a blob.
+    """Set and remove labels of a blob, or of all blobs that match a filter.
 
-    Other labels do not change.
+    Other labels do not change. On a terminal, --filter gives progress and a summary; --verbose prints the blobs, too.
 
     Args:
-        digest: a digest, or at least 8 hex digits of one.
+        digest: a digest, or at least 8 hex digits of one; not with --filter.
         changes: KEY=VALUE sets a label, KEY- removes one.
+        filters: change all blobs that match it, in place of DIGEST; may be repeated: the filters are alternatives.
         context: the run.
     """
+    if filters is not None and digest is not None:
+        changes, digest = (digest, *changes), None
+    if not changes or (filters is None and digest is None):
+        raise UsageError("expected DIGEST or --filter, and KEY=VALUE or KEY-", next_step="steelyard label --help")
     values = parse_changes(changes)
+    if digest is None:
+        await label_all(context, filters or (), values)
+        return
     context.begin("blobs", "blobs")
     async with context.open_store(change=True) as store:
         found = await store.info(await resolve_one(store, digest))
@@ -51,34 +58,46 @@ async def label(
 
 
 async def rm(
-    *digests: Annotated[str, Parameter(name="DIGEST", completer=complete_digest, required=True)],
+    *digests: Annotated[str, Parameter(name="DIGEST", completer=complete_digest)],
+    filters: Annotated[list[str] | None, Parameter(name="--filter")] = None,
     dry_run: bool = False,
     force: bool = False,
+    yes: Annotated[bool, Parameter(name=["--yes", "-y"])] = False,
     context: Annotated[Context, Parameter(parse=False)],
 ) -> None:
     """Delete blobs.
 
     A blob that an image name, a label, a lease or an ingest needs is not deleted, and the exit code is 4; `steelyard why` says what needs
-    it. On a terminal, more than 100 digests give progress and a summary; --verbose prints the digests, too.
+    it. On a terminal, --filter and more than 100 digests give progress and a summary; --verbose prints the digests, too.
 
     Args:
-        digests: digests, or at least 8 hex digits of each.
+        digests: digests, or at least 8 hex digits of each; not with --filter.
+        filters: delete all blobs that match it; may be repeated: the filters are alternatives. It asks before, on a terminal.
         dry_run: only print the blobs.
         force: delete blobs that something needs, too.
+        yes: with --filter, do not ask; required without a terminal.
         context: the run.
     """
+    if bool(digests) == (filters is not None):
+        found = "both" if digests else "neither"
+        raise UsageError(f"expected DIGEST… or --filter, found {found}", next_step="steelyard rm --help")
+    if filters is not None:
+        await remove_all(context, filters, dry_run=dry_run, force=force, yes=yes)
+        return
     many = len(digests) > MOST_LISTED and not dry_run
     meter = Meter(items="blob", items_total=len(digests), activity="deleting") if many else None
-    context.begin("removed", "blobs", "bytes", meter=meter, many=many)
+    context.begin("removed", "blobs", "bytes", "kept", meter=meter, many=many)
     async with context.open_store(change=not dry_run) as store:
         names = await resolve(store, digests)
-        needed = {} if force else await _needed(store, names)
+        known = [name for name in names if not isinstance(name, SteelyardError)]
+        reasons = {} if force else await needed(store, known)
         for text, name in zip(digests, names, strict=True):
             try:
                 if isinstance(name, SteelyardError):
                     raise name
-                if name in needed:
-                    raise BlobNeeded(str(name), reason=phrase(needed[name]))
+                if name in reasons:
+                    context.counts["kept"] += 1
+                    raise BlobNeeded(str(name), reason=phrase(reasons[name]))
                 size = (await store.info(name)).size
                 if not dry_run:
                     await store.delete(name)
@@ -93,15 +112,6 @@ async def rm(
             await context.out.emit(record, line if context.lists else "")
     what = "would delete" if dry_run else "deleted"
     context.conclude(f"{what} {counted(context.counts['blobs'], 'blob')}, {amount(context.counts['bytes'])}")
-
-
-async def _needed(store: Store, names: Iterable[Digest | SteelyardError]) -> dict[Digest, Reason]:
-    """Return why blobs are needed, for those that are. A store that does not collect cannot know."""
-    try:
-        reasons = await store.reasons([name for name in names if not isinstance(name, SteelyardError)])
-    except Unsupported:
-        return {}
-    return {digest: reason for digest, reason in reasons.items() if reason.root is not None}
 
 
 def parse_changes(words: Iterable[str]) -> dict[str, str | None]:

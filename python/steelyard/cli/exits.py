@@ -8,7 +8,7 @@ from enum import IntEnum
 
 from steelyard import errors
 
-__all__ = ("MEANINGS", "BlobNeeded", "Exit", "OverBudget", "combined", "exit_of")
+__all__ = ("MEANINGS", "BlobNeeded", "Exit", "NotConfirmed", "OverBudget", "combined", "exit_of")
 
 
 class Exit(IntEnum):
@@ -84,14 +84,26 @@ class BlobNeeded(errors.FailedPrecondition):
     Attributes:
         digest: the blob.
         reason: what needs it, in words.
+        count: how many blobs are not deleted; `digest` is the first of them.
     """
 
     code = "blob_needed"
 
-    def __init__(self, digest: str, *, reason: str) -> None:
-        super().__init__(f"blob {digest}: not deleted, because it is needed: {reason}")
+    def __init__(self, digest: str, *, reason: str, count: int = 1) -> None:
+        others = f"; so {'is' if count == 2 else 'are'} {count - 1} more" if count > 1 else ""
+        super().__init__(f"blob {digest}: not deleted, because it is needed: {reason}{others}")
         self.digest = digest
         self.reason = reason
+        self.count = count
+
+
+class NotConfirmed(errors.SteelyardError):
+    """A question was not answered with yes."""
+
+    code = "not_confirmed"
+
+    def __init__(self) -> None:
+        super().__init__("nothing was deleted: not confirmed")
 
 
 _BY_KIND: tuple[tuple[type[Exception], Exit], ...] = (

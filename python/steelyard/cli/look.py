@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Annotated
+from operator import attrgetter
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from steelyard.cli.addresses import is_object_storage, written_out
 from steelyard.cli.complete import complete_digest
 from steelyard.cli.context import Context
-from steelyard.cli.names import check_fields, exact_size, human_size, resolve, timestamp
+from steelyard.cli.explain import UsageError
+from steelyard.cli.listing import Walked
+from steelyard.cli.names import check_fields, counted, exact_size, human_size, resolve, timestamp
 from steelyard.cli.parameters import Parameter
 from steelyard.cli.printing import path_shown, path_text, shown
 from steelyard.cli.records import BlobRecord
@@ -21,20 +25,24 @@ from steelyard.model import Info
 
 async def ls(
     *filters: Annotated[str, Parameter(name="FILTER")],
+    sort: Literal["digest", "size", "created", "updated"] = "digest",
+    reverse: Annotated[bool, Parameter(name=["--reverse", "-r"])] = False,
     context: Annotated[Context, Parameter(parse=False)],
 ) -> None:
     """List blobs.
 
-    One line each, ordered by digest: digest, size, time of creation, labels. Several filters are alternatives: a blob is
+    One line each: digest, size, time of creation, labels. Several filters are alternatives: a blob is
     listed if any filter matches. See `steelyard help filters`.
 
     Args:
         filters: for example 'labels.kind==layer,size>1048576'.
+        sort: the order, ascending; by default that of the digests.
+        reverse: the opposite order: the largest or the newest first.
         context: the run.
     """
     context.begin("blobs", "blobs", "bytes")
     check_fields(filters, BLOB_FIELDS, "blobs")
-    async with context.open_listing() as store, aclosing(store.walk(*filters)) as infos:
+    async with context.open_listing() as store, aclosing(_sorted(store, filters, sort, reverse=reverse)) as infos:
         async for info in infos:
             context.counts["blobs"] += 1
             context.counts["bytes"] += info.size
@@ -67,12 +75,16 @@ async def info(
                 await context.out.emit(BlobRecord.of(found), str(name) if context.quiet else block_of(found))
 
 
-async def stat(*, context: Annotated[Context, Parameter(parse=False)]) -> None:
+async def stat(*, by: str | None = None, context: Annotated[Context, Parameter(parse=False)]) -> None:
     """Count the blobs, ingests and quarantined copies of the store, and their bytes.
 
     Args:
+        by: labels.KEY counts the blobs of each value of that label, and the blobs without it; the most bytes first.
         context: the run.
     """
+    if by is not None:
+        await _stat_by(context, by)
+        return
     if is_object_storage(context.settings.store.value):
         place = written_out(context.settings.store.value)
         async with context.open_own() as store:
@@ -87,6 +99,46 @@ async def stat(*, context: Annotated[Context, Parameter(parse=False)]) -> None:
         label = name.replace("_", " ")
         lines.append(f"{label:<18}{exact_size(number) if size else number}")
     await context.out.document({"type": "stat", "store": place, **stats}, "\n".join(lines))
+
+
+async def _sorted(store: Walked, filters: Sequence[str], sort: str, *, reverse: bool) -> AsyncGenerator[Info, None]:
+    """Yield the blobs that match in the order that is asked for. Only the order of the digests needs no list of all of them."""
+    async with aclosing(store.walk(*filters)) as infos:
+        if sort == "digest" and not reverse:
+            async for info in infos:
+                yield info
+            return
+        found = [info async for info in infos]
+    if sort != "digest":
+        found.sort(key=attrgetter("size" if sort == "size" else f"{sort}_at"))
+    for info in reversed(found) if reverse else found:
+        yield info
+
+
+async def _stat_by(context: Context, by: str) -> None:
+    """Print the number and bytes of the blobs of each value of a label."""
+    key = by.removeprefix("labels.").strip('"')
+    if not key or not by.startswith("labels."):
+        raise UsageError(f"stat --by {by!r}: expected labels.KEY", next_step="steelyard stat --help")
+    counts: dict[str | None, list[int]] = {}
+    async with context.open_listing() as store, aclosing(store.walk()) as infos:
+        async for info in infos:
+            count = counts.setdefault(info.labels.get(key), [0, 0])
+            count[0] += 1
+            count[1] += info.size
+    without = counts.pop(None, [0, 0])
+    ordered = sorted(counts.items(), key=lambda item: (-item[1][1], item[0] or ""))
+    names = [f"{shown(key)}={shown(value or '')}" for value, _ in ordered]
+    rows = [*zip(names, (count for _, count in ordered), strict=True), (f"without {shown(key)}", without)]
+    width = max(len(name) for name, _ in rows) + 2
+    lines = [f"{name:<{width}}{counted(blobs, 'blob')}, {exact_size(size)}" for name, (blobs, size) in rows]
+    document: dict[str, Any] = {
+        "type": "stat_by",
+        "by": f"labels.{key}",
+        "values": [{"value": value, "blobs": blobs, "bytes": size} for value, (blobs, size) in ordered],
+        "without": {"blobs": without[0], "bytes": without[1]},
+    }
+    await context.out.document(document, "\n".join(lines))
 
 
 def line_of(info: Info) -> str:

@@ -28,6 +28,8 @@ Ingests have ref, offset, total, expected, started_at and updated_at.
 Image names have name, digest, media_type, size, created_at, updated_at and labels.KEY.
 
   steelyard ls 'labels.kind==layer,size>1MiB'
+  steelyard label --filter 'labels.kind==layer' tier=cold
+  steelyard rm --filter 'labels.tier==cold' --dry-run
   steelyard ingests 'ref~=^put:'
 """
 
