@@ -62,6 +62,7 @@ CLASSES: dict[type[BaseException], StatusCode] = {
     Exhausted: StatusCode.RESOURCE_EXHAUSTED,
     errors.StorageFull: StatusCode.RESOURCE_EXHAUSTED,
     errors.StorageError: StatusCode.INTERNAL,
+    errors.InvalidResponse: StatusCode.INTERNAL,
     TimeoutError: StatusCode.DEADLINE_EXCEEDED,
 }
 """The code of each class and of those below it; of anything else it is INTERNAL."""
