@@ -122,9 +122,8 @@ class Writer:
                 puts += 1
                 if puts % 20 == 0 and len(await self.store.infos(held)) < LEASED:
                     raise Broken("a leased blob went")
-            unused = len(await self.store.infos(first))
             kept = len(await self.store.infos(hot))
-        print("done", puts, self.reads, self.misses, unused, kept, flush=True)
+        print("done", puts, self.reads, self.misses, kept, *first, flush=True)
 
 
 class Service:
