@@ -1,4 +1,4 @@
-"""Trees that want to write elsewhere, and directories that would let them."""
+"""Trees with paths that lead out of the directory, and directories with links that lead out of it."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ async def test_what_the_tree_lacks_is_removed_without_following_links(
     (outside / "kept").mkdir(parents=True)
     await checkout(store, "sources", out)
     (out / "a" / "more" / "deep").mkdir(parents=True)
-    (out / "a" / "more" / "elsewhere").symlink_to(outside)
+    (out / "a" / "more" / "outside").symlink_to(outside)
     (out / "zz").symlink_to(outside)
     (out / "nothing" / "here" / "file").write_bytes(b"1")
     os.mkfifo(out / "pipe")

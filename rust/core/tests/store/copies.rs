@@ -65,7 +65,7 @@ fn what_is_there_stays_and_what_is_damaged_or_missing_is_an_error_of_its_own() {
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
     fs::write(&file, b"BAD").unwrap();
     fs::write(path.join("taken"), b"mine").unwrap();
-    std::os::unix::fs::symlink("elsewhere", path.join("link")).unwrap();
+    std::os::unix::fs::symlink("nothing", path.join("link")).unwrap();
     let files = [
         wanted(good, "taken"),
         wanted(good, "link"),
