@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeAlias, TypeVar, TypeVarTuple, final
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, TypeVarTuple, final
 
 from steelyard.model import Buffer
 
@@ -238,6 +238,7 @@ class Store:
     def path_of(self, digest: str, /) -> str: ...
     def info(self, digest: str, /) -> _InfoRow: ...
     def infos(self, digests: Sequence[str], /) -> list[_InfoRow]: ...
+    def sizes(self, digests: Sequence[str], /) -> list[int | None]: ...
     def update(
         self, digests: Sequence[str], labels: Mapping[str, str], keys: Sequence[str] | None, /
     ) -> tuple[bytes, _Failures]: ...
@@ -343,6 +344,21 @@ class Ingest:
 _EventRow: TypeAlias = tuple[
     Any, int, str | None, int | None, str | None, str | None, str | None, Any, dict[str, str], int
 ]
+
+# path, kind, (device, inode, size, mtime (ns), ctime (ns)), permission bits, (user, group), target of a link or errno
+_SourceRow: TypeAlias = tuple[
+    str,
+    Literal["file", "link", "directory", "special", "left out", "error"],
+    tuple[int, int, int, int, int] | None,
+    int,
+    tuple[int, int] | None,
+    str | int | None,
+]
+
+@final
+class DirectoryWalk:
+    def __new__(cls, top: str, leave_out: tuple[int, int] | None, /) -> DirectoryWalk: ...
+    def take(self, most: int, /) -> list[_SourceRow]: ...
 
 @final
 class Events:

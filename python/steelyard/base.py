@@ -199,3 +199,7 @@ class BaseStore(Store):
             except _work.NotFound:
                 continue
         return found
+
+    async def sizes(self, digests: Iterable[Digest | str]) -> dict[Digest, int]:
+        """Return the size in bytes of each stored digest, by `infos`."""
+        return {digest: info.size for digest, info in (await self.infos(digests)).items()}

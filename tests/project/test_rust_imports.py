@@ -19,7 +19,7 @@ LAYERS = (
     {"archive", "hash", "model", "threads"},
     {"filter", "format"},
     {"sys"},
-    {"pipe"},
+    {"directory", "pipe"},
     {"volume"},
     {"store"},
 )

@@ -18,6 +18,7 @@ from steelyard.images.leases import LeaseGuard
 from steelyard.trees import Entry, tree_of
 from steelyard.trees._builder import DOCUMENT_BYTES, TreeBuilder
 from steelyard.trees._entry import order_of
+from steelyard.trees._format import encode_layer
 
 pytestmark = pytest.mark.anyio
 
@@ -36,7 +37,13 @@ def file(path: str, data: bytes = b"") -> Entry:
 async def build(store: MemoryStore, entries: Iterable[Entry]) -> Descriptor:
     builder = TreeBuilder(LeaseGuard(store))
     for entry in sorted(entries, key=lambda entry: order_of(entry.path)):
-        await builder.add(entry)
+        if entry.kind == "file":
+            builder.add_file(
+                entry.path, encode_layer(entry.path, str(entry.digest), entry.size or 0, is_executable=False)
+            )
+        else:
+            builder.add(entry)
+        await builder.store_due()
     return await builder.finish()
 
 

@@ -197,8 +197,8 @@ class PutCommand:
     def _ref_of(self, found: Found) -> str | None:
         if self.request.ref is not None:
             return self.request.ref
-        if found.kind == "file" and found.status is not None and found.status.st_size >= RESUMABLE_BYTES:
-            return automatic_ref(found.path, found.status)
+        if found.kind == "file" and found.identity is not None and found.identity[2] >= RESUMABLE_BYTES:
+            return automatic_ref(found.path, found.identity)
         return None
 
     async def _offset(self, ref: str) -> int:

@@ -14,15 +14,12 @@ import msgspec
 
 from steelyard.cli.explain import UsageError
 from steelyard.cli.printing import path_shown, path_text, quoted
-from steelyard.trees._walk import walk
+from steelyard.trees._walk import PART_ENTRIES, Identity, error_of, identity_in, reason_of, walk
 
 __all__ = ("RESUMABLE_BYTES", "Found", "Part", "Walk", "automatic_ref", "given")
 
 RESUMABLE_BYTES = 16 << 20
 """Files of at least this size are stored through an ingest with a ref. Storing a smaller file again is fast."""
-
-_PART_ENTRIES = 2048
-"""The entries of one part of a walk: one hop to a thread, and several batches of small files."""
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,14 +28,14 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         path: where, as the caller named it.
         kind: a regular file, a stream such as a named pipe, a directory to go into, a skipped entry, or an error.
-        status: of a file or a stream.
+        identity: the identity of a file.
         reason: the reason for skipping it.
         error: why it can't be stored.
     """
 
     path: str
     kind: Literal["file", "stream", "directory", "skipped", "error"]
-    status: os.stat_result | None = None
+    identity: Identity | None = None
     reason: str = ""
     error: Exception | None = None
 
@@ -57,14 +54,13 @@ class Part(NamedTuple):
     left_out: list[Found]
 
 
-def automatic_ref(path: str, status: os.stat_result) -> str:
-    """Return a ref for the present content of a file, according to its metadata.
+def automatic_ref(path: str, identity: Identity) -> str:
+    """Return a ref for the present content of a file, by its path and its identity.
 
     The same command finds the same ref again; a file that was changed or replaced gets another one, and so does not
     go on from bytes that it does not have any more. The path is in it for people who look at `ingests`.
     """
     absolute = Path(path).absolute()
-    identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     key = hashlib.sha256(os.fsencode(absolute) + b"\0" + repr(identity).encode()).hexdigest()
     return f"put:{path_text(absolute)}#{key[:32]}"
 
@@ -89,8 +85,8 @@ class Walk:
     def take(self) -> Part | None:
         """Return the next part, or None at the end. It reads directories: call it on a thread."""
         part = Part([], [], [])
-        for found in islice(self._entries, _PART_ENTRIES):
-            if found.kind == "file" and found.status is not None and found.status.st_size < self._most_small:
+        for found in islice(self._entries, PART_ENTRIES):
+            if found.kind == "file" and found.identity is not None and found.identity[2] < self._most_small:
                 part.small.append(found.path)
             elif found.kind in {"file", "stream"}:
                 part.large.append(found)
@@ -158,17 +154,20 @@ def _is_directory(path: str, program: str) -> UsageError:
 
 def _classified(path: str, status: os.stat_result) -> Found:
     if stat.S_ISREG(status.st_mode):
-        return Found(path=path, kind="file", status=status)
+        return Found(path=path, kind="file", identity=identity_in(status))
     if stat.S_ISFIFO(status.st_mode) or stat.S_ISCHR(status.st_mode):
-        return Found(path=path, kind="stream", status=status)
+        return Found(path=path, kind="stream")
     return Found(path=path, kind="error", error=OSError(22, "not a file that can be read", path))
 
 
 def _tree(top: str, leave_out: tuple[int, int] | None) -> Iterator[Found]:
-    for entry in walk(top, leave_out):
-        if entry.kind == "link":
-            yield Found(path=entry.path, kind="skipped", reason="symbolic link")
-        elif entry.kind == "file":
-            yield Found(path=entry.path, kind="file", status=entry.status)
-        elif entry.kind != "directory":
-            yield Found(path=entry.path, kind=entry.kind, reason=entry.reason, error=entry.error)
+    for part in walk(top, leave_out):
+        for path, kind, identity, _mode, _owner, detail in part:
+            if identity is not None:
+                yield Found(path=path, kind="file", identity=identity)
+            elif kind == "link":
+                yield Found(path=path, kind="skipped", reason="symbolic link")
+            elif (reason := reason_of(kind)) is not None:
+                yield Found(path=path, kind="skipped", reason=reason)
+            elif kind == "error":
+                yield Found(path=path, kind="error", error=error_of(path, detail))

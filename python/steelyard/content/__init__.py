@@ -394,3 +394,7 @@ class Store(Provider, Ingester, Manager, BatchManager, IngestManager, Collector)
     @abstractmethod
     async def infos(self, digests: Iterable[Digest | str]) -> dict[Digest, Info]:
         """Return the `Info` of each stored digest; one call can take thousands of digests."""
+
+    @abstractmethod
+    async def sizes(self, digests: Iterable[Digest | str]) -> dict[Digest, int]:
+        """Return the size in bytes of each stored digest. Stores that keep labels apart from blobs answer faster than by `infos`."""

@@ -156,10 +156,10 @@ async def examine(
     absent: list[Node] = []
     for part in short_slices(nodes):
         digests = [_digest(node) for node in part]
-        infos = await store.infos([digest for digest in digests if digest is not None])
+        sizes = await store.sizes([digest for digest in digests if digest is not None])
         for node, digest in zip(part, digests, strict=True):
-            info = None if digest is None else infos.get(digest)
-            here = (info is not None and info.size == node.descriptor.size) or in_memory(node.descriptor)
+            size = None if digest is None else sizes.get(digest)
+            here = (size is not None and size == node.descriptor.size) or in_memory(node.descriptor)
             (present if here else absent).append(node)
     return ImageCheck(
         name=name,

@@ -46,19 +46,24 @@ class LeaseGuard:
         self._lease = lease
         self._labels = labels
 
-    async def find_stored(self, sizes: Mapping[Digest, int]) -> set[Digest]:
-        """Return the blobs that are stored with these sizes; from now on they are protected."""
-        if self._lease is not None and not self._labels:
+    async def find_stored(self, sizes: Mapping[Digest, int], *, protect: bool = True) -> set[Digest]:
+        """Return the blobs that are stored with these sizes; from now on they are protected.
+
+        Args:
+            sizes: the size of each blob.
+            protect: False if documents that name the blobs are protected already.
+        """
+        if protect and self._lease is not None and not self._labels:
             # Before the look: what is absent now is stored soon, and a transaction takes all of them.
             await self.store.leases.add(self._lease, digests=sizes)
-        infos = await self.store.infos(sizes)
-        found = {digest for digest, info in infos.items() if info.size == sizes[digest]}
-        if self._lease is None or not self._labels or not found:
+        stored = await self.store.sizes(sizes)
+        found = {digest for digest, size in stored.items() if size == sizes[digest]}
+        if not protect or self._lease is None or not self._labels or not found:
             return found
         # A server takes a call for each, so only what is there is added.
         await self.store.leases.add(self._lease, digests=found)
         # A blob may have been collected before it was protected.
-        return set(await self.store.infos(found))
+        return set(await self.store.sizes(found))
 
     async def protect(self, digests: Iterable[Digest]) -> None:
         """Protect blobs that are read. On a full disk they are read without protection."""

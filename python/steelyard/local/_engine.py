@@ -13,7 +13,7 @@ from steelyard.events import Events
 from steelyard.leases import check_lease
 from steelyard.local.blocking import BlockingStore, OpenOptions
 from steelyard.local.leases import LocalLeases
-from steelyard.local.many import delete_many, infos, update_many
+from steelyard.local.many import delete_many, infos, sizes, update_many
 from steelyard.local.names import LocalImageNames
 from steelyard.local.put import Puts
 from steelyard.local.put_many import put_many
@@ -48,6 +48,7 @@ __all__ = (
     "run",
     "run_always",
     "share_queue",
+    "sizes",
     "update_many",
     "verified",
     "verify",

@@ -16,7 +16,7 @@ from steelyard.local.blocking import BlockingStore
 from steelyard.model import Blobs, DeleteManyResult, Info, UpdateManyResult
 from steelyard.options import LabelChange, digest_of_blob
 
-__all__ = ("delete_many", "infos", "update_many")
+__all__ = ("delete_many", "infos", "sizes", "update_many")
 
 BATCH = 512
 """The most blobs of one hop. While a batch is changed, no other blob of the store can be published or changed: for a few milliseconds."""
@@ -26,10 +26,21 @@ ResultT = TypeVar("ResultT")
 
 async def infos(store: BlockingStore, digests: Iterable[Digest | str]) -> dict[Digest, Info]:
     """Return the `Info` of each stored digest; see `LocalStore.infos`."""
+    return await _looked_up(store.infos, digests)
+
+
+async def sizes(store: BlockingStore, digests: Iterable[Digest | str]) -> dict[Digest, int]:
+    """Return the size of each stored digest; see `LocalStore.sizes`."""
+    return await _looked_up(store.sizes, digests)
+
+
+async def _looked_up(
+    look_up: Callable[[Iterable[Digest]], dict[Digest, ResultT]], digests: Iterable[Digest | str]
+) -> dict[Digest, ResultT]:
     names = [Digest.parse(digest) for digest in digests]
-    found: dict[Digest, Info] = {}
+    found: dict[Digest, ResultT] = {}
     for some in slices(names, BATCH):
-        found.update(await run(store.infos, some))
+        found.update(await run(look_up, some))
     if not names:
         await checkpoint()
     return found

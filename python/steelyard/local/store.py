@@ -287,6 +287,10 @@ class LocalStore(ProcessBound, BaseStore):
         """Return the `Info` of each stored digest; one hop for 512 digests."""
         return await engine.infos(self._store, digests)
 
+    async def sizes(self, digests: Iterable[Digest | str]) -> dict[Digest, int]:
+        """Return the size in bytes of each stored digest; one hop for 512 digests."""
+        return await engine.sizes(self._store, digests)
+
     async def update(self, info: Info, *fieldpaths: str) -> Info:
         """Set a blob's labels; see `Manager.update`."""
         return await engine.run(partial(self._store.update, info, *fieldpaths))

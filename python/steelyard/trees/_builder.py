@@ -17,7 +17,7 @@ from steelyard.images.media_types import OCI_INDEX, OCI_MANIFEST
 from steelyard.images.parse import parse_document
 from steelyard.model import Descriptor
 from steelyard.trees._entry import Entry
-from steelyard.trees._format import EMPTY_LAYER, descriptor_of, encode_config, encode_index, encode_manifest
+from steelyard.trees._format import EMPTY_LAYER, encode_config, encode_index, encode_manifest
 
 __all__ = ("DOCUMENT_BYTES", "TreeBuilder")
 
@@ -78,23 +78,37 @@ class TreeBuilder:
         self._manifests: list[tuple[Digest, int]] = []
         self._entries = 0
 
-    async def add(self, entry: Entry) -> None:
-        """Add the next entry of the tree."""
-        data = msgspec.json.encode(descriptor_of(entry) if entry.kind == "file" else (entry.path, entry.target))
-        part, directory = self._parts[-1], entry.path.rpartition("/")[0]
-        is_full = part.entries >= _MOST_ENTRIES or part.bytes + len(data) > _MOST_BYTES
-        if is_full or (directory != self._directory and _begins_part(self._directory, directory)):
-            part = self._begin_part()
-        self._directory = directory
-        part.entries += 1
-        if entry.kind == "file":
-            part.layers.append(msgspec.Raw(data))
-        else:
-            part.others.append(entry)
-        part.bytes += len(data) + 1
-        self._entries += 1
-        while self._entries > _WHOLE_ENTRIES and len(self._parts) > 1:
+    @property
+    def is_due(self) -> bool:
+        """Whether a manifest is full, so that `store_due` has something to store."""
+        return len(self._parts) > 1 and self._entries > _WHOLE_ENTRIES
+
+    def add_file(self, path: str, layer: bytes) -> None:
+        """Add the next entry of the tree: a file with its encoded layer."""
+        self._part_of(path, len(layer)).layers.append(msgspec.Raw(layer))
+
+    def add(self, entry: Entry) -> None:
+        """Add the next entry of the tree: a link, or an empty directory."""
+        self._part_of(entry.path, len(msgspec.json.encode((entry.path, entry.target)))).others.append(entry)
+
+    async def store_due(self) -> None:
+        """Store the manifests that are full."""
+        while self.is_due:
             await self._store_part(self._parts.popleft())
+
+    def _part_of(self, path: str, size: int) -> _Part:
+        """Return the part of the next entry, which takes so many bytes."""
+        part, directory = self._parts[-1], path.rpartition("/")[0]
+        if directory != self._directory:
+            begins, self._directory = _begins_part(self._directory, directory), directory
+            if begins:
+                part = self._begin_part()
+        if part.entries >= _MOST_ENTRIES or part.bytes + size > _MOST_BYTES:
+            part = self._begin_part()
+        part.entries += 1
+        part.bytes += size + 1
+        self._entries += 1
+        return part
 
     def _begin_part(self) -> _Part:
         if self._parts[-1].entries:
@@ -133,14 +147,11 @@ class TreeBuilder:
 
 def _begins_part(before: str, directory: str) -> bool:
     """Whether one of the directories that are entered between two directories begins a manifest."""
-    place = -1
-    while directory != before and place < len(directory):
-        place = directory.find("/", place + 1)
-        place = len(directory) if place < 0 else place
-        entered = directory[:place]
-        is_new = not f"{before}/".startswith(f"{entered}/")
-        if entered and is_new and hashlib.sha256(entered.encode()).digest()[0] % _CUT == 0:
+    left = f"{before}/"
+    while directory and not left.startswith(f"{directory}/"):
+        if hashlib.sha256(directory.encode()).digest()[0] % _CUT == 0:
             return True
+        directory = directory.rpartition("/")[0]
     return False
 
 

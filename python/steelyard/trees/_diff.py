@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import AsyncExitStack, aclosing
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -18,7 +18,7 @@ from steelyard.hashing import Hasher, digest_of
 from steelyard.model import DEFAULT_ALGORITHM
 from steelyard.trees._entry import Entry, order_of
 from steelyard.trees._tree import Tree
-from steelyard.trees._walk import Walk, WalkEntry, check_utf8, walk
+from steelyard.trees._walk import WalkEntry, check_utf8, error_of, walk
 
 __all__ = ("Change", "TreeOrDirectory", "diff")
 
@@ -201,38 +201,32 @@ async def _entries(side: TreeOrDirectory) -> AsyncGenerator[_Side, None]:
                 yield _Side(entry)
         return
     top = os.fspath(side)
-    found = Walk(walk(top, None))
+    found = walk(top, None)
     while part := await run(_take, found, len(os.path.join(top, ""))):  # noqa: PTH118  # a path as the caller named it
         for each in part:
             yield each
 
 
-def _take(found: Walk, prefix: int) -> list[_Side]:
+def _take(found: Iterator[list[WalkEntry]], prefix: int) -> list[_Side]:
     """Return the next entries of a directory, on a thread; empty at the end."""
-    while part := found.take():
-        if sides := [side for entry in part if (side := _side(entry, entry.path[prefix:])) is not None]:
+    for part in found:
+        if sides := [side for entry in part if (side := _side(entry, prefix)) is not None]:
             return sides
     return []
 
 
-def _side(found: WalkEntry, path: str) -> _Side | None:
-    if found.error is not None:
-        raise found.error
-    check_utf8(path, found.path)
-    if found.kind == "link":
-        target = os.readlink(found.path)  # noqa: PTH115  # a path as the caller named it
-        check_utf8(target, found.path)
-        return _Side(Entry(path=path, kind="link", target=target))
-    if found.kind == "directory":
+def _side(found: WalkEntry, prefix: int) -> _Side | None:
+    source, kind, identity, mode, owner, detail = found
+    if kind == "error":
+        raise error_of(source, detail)
+    path = source[prefix:]
+    check_utf8(path, source)
+    if kind == "link":
+        check_utf8(str(detail), source)
+        return _Side(Entry(path=path, kind="link", target=str(detail)))
+    if kind == "directory":
         return _Side(Entry(path=path, kind="directory"))
-    if found.status is None:
+    if identity is None:
         return None
-    status = found.status
-    entry = Entry(
-        path=path,
-        size=status.st_size,
-        executable=bool(status.st_mode & 0o100),
-        mtime_ns=status.st_mtime_ns,
-        owner=(status.st_uid, status.st_gid),
-    )
-    return _Side(entry, found.path)
+    entry = Entry(path=path, size=identity[2], executable=bool(mode & 0o100), mtime_ns=identity[3], owner=owner)
+    return _Side(entry, source)

@@ -10,7 +10,7 @@ Spec: OCI image specification, "Guidelines for Artifact Usage" and "Pre-Defined 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -29,9 +29,9 @@ __all__ = (
     "Config",
     "check_order",
     "check_tree",
-    "descriptor_of",
     "encode_config",
     "encode_index",
+    "encode_layer",
     "encode_manifest",
     "entries_of",
 )
@@ -74,16 +74,40 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     directories: tuple[str, ...] = ()
 
 
-def descriptor_of(entry: Entry) -> dict[str, Any]:
+class _Annotations(msgspec.Struct, omit_defaults=True, gc=False):
+    title: str = msgspec.field(name=TITLE)
+    executable: str | None = msgspec.field(default=None, name=_EXECUTABLE)
+    mtime: str | None = msgspec.field(default=None, name=_MTIME)
+    owner: str | None = msgspec.field(default=None, name=_OWNER)
+
+
+class _Layer(msgspec.Struct, gc=False):
+    media_type: str = msgspec.field(name="mediaType")
+    digest: str
+    size: int
+    annotations: _Annotations
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def encode_layer(
+    path: str,
+    digest: str,
+    size: int,
+    *,
+    is_executable: bool,
+    mtime_ns: int | None = None,
+    owner: tuple[int, int] | None = None,
+) -> bytes:
     """Return the layer of a file."""
-    annotations = {TITLE: entry.path}
-    if entry.executable:
-        annotations[_EXECUTABLE] = "true"
-    if entry.mtime_ns is not None:
-        annotations[_MTIME] = str(entry.mtime_ns)
-    if entry.owner is not None:
-        annotations[_OWNER] = "{}:{}".format(*entry.owner)
-    return {"mediaType": _FILE, "digest": str(entry.digest), "size": entry.size, "annotations": annotations}
+    annotations = _Annotations(
+        path,
+        "true" if is_executable else None,
+        None if mtime_ns is None else str(mtime_ns),
+        None if owner is None else "{}:{}".format(*owner),
+    )
+    return _encode(_Layer(_FILE, digest, size, annotations))
 
 
 def encode_config(entries: Iterable[Entry]) -> bytes:

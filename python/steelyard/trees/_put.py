@@ -16,7 +16,7 @@ from steelyard.model import DEFAULT_ALGORITHM, Descriptor, Image, OnProgress
 from steelyard.names import check_name
 from steelyard.trees._putting import Keep, Putting
 from steelyard.trees._stat_cache import StatCache
-from steelyard.trees._walk import Walk, walk
+from steelyard.trees._walk import walk
 
 __all__ = ("StoredTree", "put_tree")
 
@@ -100,16 +100,16 @@ async def put_tree(
     caching = (
         None if cache is None else await run(partial(StatCache, ignored=reread), Path(cache), Path(top), algorithm)
     )
-    done = False
+    done: Descriptor | None = None
     try:
         async with lease_guard(store) as guard:
             keep = Keep(times=times, owners=owners)
             putting = Putting(guard, top, algorithm, caching, keep=keep, on_progress=on_progress)
-            target = await putting.run(Walk(walk(top, excluded)))
+            target = await putting.run(walk(top, excluded))
             image = None
             if name is not None:
                 (image,) = await guard.store.images.assign({name: target}, overwrite=overwrite)
-            done = True
+            done = target
             return StoredTree(
                 target=target,
                 image=image,
@@ -119,7 +119,7 @@ async def put_tree(
             )
     finally:
         if caching is not None:
-            await run_always(partial(caching.finish, keep=done))
+            await run_always(partial(caching.finish, done))
 
 
 def _check(top: str, leave_out: str | os.PathLike[str] | None) -> tuple[int, int] | None:

@@ -23,44 +23,35 @@ from typing import BinaryIO, NamedTuple
 import msgspec
 
 from steelyard.digest import Digest
+from steelyard.model import Descriptor
 from steelyard.trees._entry import order_of
+from steelyard.trees._walk import Identity
 
 __all__ = ("Row", "StatCache", "may_be_kept")
 
-_MAGIC = b"steelyard stat cache 1\n"
+_MAGIC = b"steelyard stat cache 2\n"
 _BLOCK_ROWS = 2048
 _HEADER = struct.Struct("<II")
 """Bytes and checksum of a block."""
+
+_TREE_BYTES = 512
+"""The room of the first block, which has the descriptor of the tree that the rows are of. It is known last, and written over the room."""
 
 _SETTLED_NS = 2_000_000_000
 """A file that changed more recently may change again without another time: FAT keeps times in steps of 2 s."""
 
 
 class Row(NamedTuple):
-    """The digest of a file, and its status when it was read."""
+    """The digest of a file, and its identity when it was read."""
 
     path: str
-    device: int
-    inode: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
+    identity: Identity
     digest: str
 
-    @classmethod
-    def of(cls, path: str, status: os.stat_result, digest: Digest) -> Row:
-        """Return the row of a file with that status."""
-        return cls(path, *identity(status), str(digest))
 
-
-def identity(status: os.stat_result) -> tuple[int, int, int, int, int]:
-    """Return what changes with a file's bytes."""
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def may_be_kept(status: os.stat_result, now_ns: int) -> bool:
-    """Whether a file that was read after `now_ns` with that status has not changed for long enough."""
-    return max(status.st_mtime_ns, status.st_ctime_ns) + _SETTLED_NS < now_ns
+def may_be_kept(identity: Identity, now_ns: int) -> bool:
+    """Whether a file that was read after `now_ns` with that identity has not changed for long enough."""
+    return max(identity[3:]) + _SETTLED_NS < now_ns
 
 
 class StatCache:
@@ -73,17 +64,21 @@ class StatCache:
         directory: the directory.
         algorithm: the algorithm of the digests.
         ignored: whether the rows of the last run are ignored.
+
+    Attributes:
+        tree: the tree that the rows of the last run are of, if there are any.
     """
 
     def __init__(self, folder: Path, directory: Path, algorithm: str, *, ignored: bool = False) -> None:
         key = hashlib.sha256(os.fsencode(directory.resolve()) + b"\0" + algorithm.encode()).hexdigest()
         self._path = folder / key[:40]
         self._rows = iter(()) if ignored else _rows(self._path)
+        self.tree: Descriptor | None = None if ignored else _tree(self._path)
         self._next: Row | None = None
         self._written: list[Row] = []
         self._file: BinaryIO | None = None
 
-    def find(self, path: str, status: os.stat_result) -> Row | None:
+    def find(self, path: str, identity: Identity) -> Row | None:
         """Return the row of a file if it counts. Paths are asked for in order."""
         row = self._next
         if row is None or row.path != path:
@@ -93,7 +88,7 @@ class StatCache:
                 if row is None:
                     self._rows = iter(())
                     return None
-        return row if row.path == path and row[1:6] == identity(status) else None
+        return row if row.path == path and row.identity == identity else None
 
     def add(self, rows: list[Row]) -> None:
         """Add rows to those of this run, in order. A full disk ends the cache, and nothing else."""
@@ -109,26 +104,52 @@ class StatCache:
             descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             self._file = open(descriptor, "wb", buffering=0)  # noqa: PTH123, SIM115  # closed by `finish`
             self._temporary = name
-            self._file.write(_MAGIC)
-        data = msgspec.msgpack.encode(self._written)
-        self._file.write(_HEADER.pack(len(data), zlib.crc32(data)) + data)
+            self._file.write(_MAGIC + bytes(_TREE_BYTES))
+        self._file.write(_block(msgspec.msgpack.encode(self._written)))
         self._written = []
 
-    def finish(self, *, keep: bool) -> None:
-        """Replace the rows of the last run by those of this one, or leave them as they are."""
-        if keep and self._written:
+    def finish(self, tree: Descriptor | None) -> None:
+        """Replace the rows of the last run by those of this one, which are of that tree; or, without a tree, leave them as they are."""
+        if tree is not None and self._written:
             with suppress(OSError):
                 self._write_block()
         if self._file is None:
             return
+        with suppress(OSError):
+            if tree is not None:
+                self._file.seek(len(_MAGIC))
+                self._file.write(_block(msgspec.msgpack.encode((str(tree.digest), tree.size, tree.media_type))))
         self._file.close()
         with suppress(OSError):
-            if keep:
+            if tree is not None:
                 # DURABILITY: not synced. After a power cut the file may be empty or damaged, which its checksums show.
                 self._temporary.replace(self._path)
             else:
                 self._temporary.unlink()
         self._file = None
+
+
+def _block(data: bytes) -> bytes:
+    return _HEADER.pack(len(data), zlib.crc32(data)) + data
+
+
+def _data(header: bytes, file: BinaryIO) -> bytes | None:
+    """Return the bytes of a block with that header, or None if it is damaged."""
+    size, checksum = _HEADER.unpack(header)
+    data = file.read(size)
+    return data if zlib.crc32(data) == checksum else None
+
+
+def _tree(path: Path) -> Descriptor | None:
+    """Return the tree that the rows of a file are of."""
+    try:
+        with path.open("rb") as file:
+            if file.read(len(_MAGIC)) != _MAGIC or (data := _data(file.read(_HEADER.size), file)) is None:
+                return None
+            digest, size, media_type = msgspec.msgpack.decode(data, type=tuple[str, int, str])
+            return Descriptor(digest=Digest.parse(digest), size=size, media_type=media_type)
+    except (OSError, struct.error, msgspec.DecodeError, MemoryError):
+        return None
 
 
 def _rows(path: Path) -> Iterator[Row]:
@@ -137,10 +158,9 @@ def _rows(path: Path) -> Iterator[Row]:
         with path.open("rb") as file:
             if file.read(len(_MAGIC)) != _MAGIC:
                 return
+            file.seek(_TREE_BYTES, os.SEEK_CUR)
             while len(header := file.read(_HEADER.size)) == _HEADER.size:
-                size, checksum = _HEADER.unpack(header)
-                data = file.read(size)
-                if zlib.crc32(data) != checksum:
+                if (data := _data(header, file)) is None:
                     return
                 yield from msgspec.msgpack.decode(data, type=list[Row])
     except (OSError, msgspec.DecodeError, MemoryError):

@@ -13,9 +13,10 @@ from steelyard._archive import _json
 from steelyard._runtime.chunks import slices
 from steelyard.content import Provider, Store
 from steelyard.digest import Digest
-from steelyard.errors import InvalidDocument, NotFound
+from steelyard.errors import DataCorrupt, InvalidDocument, LimitExceeded, NotFound
 from steelyard.images._off_loop import off_loop
 from steelyard.images.documents import Index, Manifest, OCIDescriptor
+from steelyard.images.leases import LeaseGuard
 from steelyard.images.limits import DEFAULT_LIMITS
 from steelyard.images.parse import check_json
 from steelyard.images.read import describe, read_document
@@ -23,7 +24,7 @@ from steelyard.model import Descriptor
 from steelyard.trees._entry import Entry, order_of
 from steelyard.trees._format import CONFIG, TREE, Config, check_order, check_tree, entries_of
 
-__all__ = ("Tree", "tree_of")
+__all__ = ("Tree", "protect_tree", "tree_of")
 
 _INLINE_ENTRIES = 1000
 """Entries that are given without letting others run: less than a millisecond."""
@@ -55,7 +56,7 @@ class Tree:
             LimitExceeded, DataCorrupt: as for `steelyard.images.read_document`.
         """
         last: Entry | None = None
-        for descriptor, manifest in self._manifests():
+        for descriptor, manifest in _manifests(self._root, self._view):
             entries = await self._entries_in(descriptor, manifest)
             check_order([*([last] if last else []), *entries[:1]], descriptor.digest)
             for some in slices(entries, _INLINE_ENTRIES):
@@ -74,11 +75,6 @@ class Tree:
                         return entry
                     break
         raise NotFound(path, kind="entry of the tree")
-
-    def _manifests(self) -> list[tuple[OCIDescriptor, Manifest | None]]:
-        if isinstance(self._view, Manifest):
-            return [(self._root, self._view)]
-        return [(descriptor, None) for descriptor in self._view.children]
 
     async def _entries_in(self, descriptor: OCIDescriptor, manifest: Manifest | None) -> list[Entry]:
         if manifest is None:
@@ -118,6 +114,28 @@ async def tree_of(store: Store, name: str | Descriptor | Digest) -> Tree:
         raise InvalidDocument(root.digest, expected="a tree", actual=root.media_type)
     check_tree(view, root.digest)
     return Tree(store, root, view)
+
+
+async def protect_tree(guard: LeaseGuard, target: Descriptor) -> bool:
+    """Protect a tree: its documents, and with them the blobs that they name. Return whether all its documents are stored."""
+    if target.size is None or not await guard.find_stored({target.digest: target.size}):
+        return False
+    try:
+        root = await describe(guard.store, target)
+        view = (await read_document(guard.store, root)).view
+    except (NotFound, InvalidDocument, LimitExceeded, DataCorrupt):
+        return False
+    if not isinstance(view, Index | Manifest):
+        return False
+    documents = {descriptor.blob: descriptor.size for descriptor, _ in _manifests(root, view)}
+    return len(await guard.find_stored(documents)) == len(documents)
+
+
+def _manifests(root: OCIDescriptor, view: Index | Manifest) -> list[tuple[OCIDescriptor, Manifest | None]]:
+    """Return the descriptors of a tree's manifests, with the manifest if the tree is one."""
+    if isinstance(view, Manifest):
+        return [(root, view)]
+    return [(descriptor, None) for descriptor in view.children]
 
 
 def _parse_config(data: bytes, name: str) -> Config:

@@ -3,43 +3,41 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
-from itertools import islice
-from typing import Literal
+from typing import Literal, TypeAlias
 
-import msgspec
-
+from steelyard._native import DirectoryWalk
 from steelyard.errors import InvalidArgument
 
-__all__ = ("FoundKind", "Walk", "WalkEntry", "check_utf8", "walk")
+__all__ = (
+    "PART_ENTRIES",
+    "FoundKind",
+    "Identity",
+    "WalkEntry",
+    "check_utf8",
+    "error_of",
+    "identity_in",
+    "identity_of",
+    "reason_of",
+    "walk",
+)
 
-FoundKind = Literal["file", "link", "directory", "skipped", "error"]
-
-_PART_ENTRIES = 2048
+PART_ENTRIES = 2048
 """The entries of one part of a walk: one hop to a thread, and several batches of small files."""
 
+FoundKind: TypeAlias = Literal["file", "link", "directory", "special", "left out", "error"]
+"""A regular file, a symbolic link, an empty directory, an entry of another kind, the directory to leave out, or an error."""
 
-class WalkEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry of a walk.
+Identity: TypeAlias = tuple[int, int, int, int, int]
+"""Device, inode, size, and both times of a file in nanoseconds since 1970: they change with its bytes."""
 
-    Attributes:
-        path: where it is, below the directory as the caller named it.
-        kind: a regular file, a symbolic link, an empty directory, an entry that is left out, or an error.
-        status: the status of a file.
-        reason: the reason for leaving it out.
-        error: why it cannot be read.
-    """
-
-    path: str
-    kind: FoundKind
-    status: os.stat_result | None = None
-    reason: str = ""
-    error: OSError | None = None
+WalkEntry: TypeAlias = tuple[str, FoundKind, Identity | None, int, tuple[int, int] | None, str | int | None]
+"""The path, from the directory as the caller named it; the kind; of a file its identity, its permission bits, its user and group;
+and the target of a link, or the number of an error."""
 
 
-def walk(top: str, leave_out: tuple[int, int] | None) -> Iterator[WalkEntry]:
-    """Iterate over what is below a directory: part by part, each in the order of its name.
+def walk(top: str, leave_out: tuple[int, int] | None) -> Iterator[list[WalkEntry]]:
+    """Iterate over the entries below a directory, in parts of at most `PART_ENTRIES`. It reads directories: iterate on a thread.
 
     Links are not followed, so no loop is entered. Memory: the names of the directories on the way down.
 
@@ -47,65 +45,33 @@ def walk(top: str, leave_out: tuple[int, int] | None) -> Iterator[WalkEntry]:
         top: the directory; if it is a link, it is followed.
         leave_out: the device and the inode of a directory that is left out, such as the store's own root.
     """
-    stack: list[Iterator[os.DirEntry[str]]] = []
-    pending: str | None = top
-    while pending is not None or stack:
-        if pending is not None:
-            yield from _enter(pending, leave_out, stack)
-            pending = None
-            continue
-        entry = next(stack[-1], None)
-        if entry is None:
-            stack.pop()
-        elif entry.is_dir(follow_symlinks=False):
-            pending = entry.path
-        else:
-            yield _found(entry)
+    found = DirectoryWalk(top, leave_out)
+    while part := found.take(PART_ENTRIES):
+        yield part
 
 
-def _enter(
-    path: str, leave_out: tuple[int, int] | None, stack: list[Iterator[os.DirEntry[str]]]
-) -> Iterator[WalkEntry]:
+def identity_of(path: str) -> Identity | None:
+    """Return the identity of a file, or None if it is gone; a link is not followed."""
     try:
-        if leave_out is not None and _identity(path) == leave_out:
-            yield WalkEntry(path=path, kind="skipped", reason="the store itself")
-            return
-        with os.scandir(path) as scanned:
-            entries = sorted(scanned, key=lambda entry: entry.name)
-    except OSError as error:
-        yield WalkEntry(path=path, kind="error", error=error)
-        return
-    if not entries and stack:
-        yield WalkEntry(path=path, kind="directory")
-    stack.append(iter(entries))
+        return identity_in(os.lstat(path))
+    except OSError:
+        return None
 
 
-def _identity(path: str) -> tuple[int, int]:
-    status = os.stat(path)  # noqa: PTH116  # a path as the caller named it
-    return status.st_dev, status.st_ino
+def identity_in(status: os.stat_result) -> Identity:
+    """Return the identity of a file with that status."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _found(entry: os.DirEntry[str]) -> WalkEntry:
-    if entry.is_symlink():
-        return WalkEntry(path=entry.path, kind="link")
-    try:
-        status = entry.stat(follow_symlinks=False)
-    except OSError as error:
-        return WalkEntry(path=entry.path, kind="error", error=error)
-    if stat.S_ISREG(status.st_mode):
-        return WalkEntry(path=entry.path, kind="file", status=status)
-    return WalkEntry(path=entry.path, kind="skipped", reason="special file")
+def reason_of(kind: FoundKind) -> str | None:
+    """Return why an entry has no place in a tree, or None if it has one, or is an error."""
+    return {"special": "special file", "left out": "the store itself"}.get(kind)
 
 
-class Walk:
-    """A walk, taken in parts, so that memory is bounded."""
-
-    def __init__(self, entries: Iterator[WalkEntry]) -> None:
-        self._entries = entries
-
-    def take(self) -> list[WalkEntry]:
-        """Return the next part, empty at the end. It reads directories: call it on a thread."""
-        return list(islice(self._entries, _PART_ENTRIES))
+def error_of(path: str, number: str | int | None) -> OSError:
+    """Return the error of an entry that cannot be read."""
+    code = number if isinstance(number, int) else 0
+    return OSError(code, os.strerror(code), path)
 
 
 def check_utf8(text: str, path: str) -> None:
@@ -114,6 +80,8 @@ def check_utf8(text: str, path: str) -> None:
     Raises:
         InvalidArgument: it is not UTF-8.
     """
+    if text.isascii():
+        return
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -3,6 +3,7 @@
 
 pub mod archive;
 pub mod digest;
+pub mod directory;
 pub mod error;
 pub mod filter;
 pub mod format;

@@ -14,6 +14,7 @@ mod caller;
 mod collect;
 mod compress;
 mod descriptor;
+mod directory;
 mod errors;
 mod events;
 mod filter;
@@ -82,6 +83,7 @@ fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<collect::Why>()?;
     module.add_class::<compress::Compressor>()?;
     module.add_class::<compress::Decompressor>()?;
+    module.add_class::<directory::DirectoryWalk>()?;
     module.add_class::<events::Events>()?;
     module.add_class::<events::Subscription>()?;
     module.add_class::<filter::Filter>()?;

@@ -260,6 +260,11 @@ impl Store {
         .map_err(Failure::from)
     }
 
+    #[pyo3(signature = (digests, /))]
+    fn sizes(&self, py: Python<'_>, digests: Vec<String>) -> Result<Vec<Option<u64>>> {
+        py.detach(|| self.core()?.volume().sizes(&parse_all(&digests)?)).map_err(Failure::from)
+    }
+
     #[pyo3(signature = (digests, labels, keys, /))]
     fn update<'py>(
         &self,

@@ -267,6 +267,12 @@ class BlockingStore(ProcessBound):
         rows = self.native.infos([str(Digest.parse(digest)) for digest in digests])
         return {info.digest: info for info in map(to_info, rows)}
 
+    def sizes(self, digests: Iterable[Digest | str]) -> dict[Digest, int]:
+        """Return the size of each of the digests that is stored."""
+        names = [Digest.parse(digest) for digest in digests]
+        found = self.native.sizes([str(name) for name in names])
+        return {name: size for name, size in zip(names, found, strict=True) if size is not None}
+
     def update(self, info: Info, *fieldpaths: str) -> Info:
         """Set a blob's labels; see `Manager.update`."""
         (outcome,) = self.update_many([info.digest], Labels(info.labels), label_keys(fieldpaths))

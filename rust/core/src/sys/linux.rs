@@ -26,7 +26,7 @@ const READ_FLAGS: OFlags =
     OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
 /// The bytes that one call gets of a directory.
-const NAMES: usize = 32 << 10;
+pub(super) const NAMES: usize = 32 << 10;
 
 /// Drop the pages that this read brought into the page cache (Linux 6.14). Earlier pages stay.
 const DONTCACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
@@ -307,7 +307,7 @@ fn mkdir(dir: BorrowedFd<'_>, path: &Path, mode: u32) -> io::Result<()> {
     })
 }
 
-fn kind(file_type: FileType) -> FileKind {
+pub(super) fn kind(file_type: FileType) -> FileKind {
     match file_type {
         FileType::RegularFile => FileKind::File,
         FileType::Directory => FileKind::Directory,
@@ -334,7 +334,7 @@ fn timespec(ns: i64) -> Timespec {
     Timespec { tv_sec: ns.div_euclid(NS), tv_nsec: ns.rem_euclid(NS) }
 }
 
-fn time_ns(seconds: i64, nanoseconds: u64) -> i64 {
+pub(super) fn time_ns(seconds: i64, nanoseconds: u64) -> i64 {
     let nanoseconds = i64::try_from(nanoseconds).unwrap_or_default();
     seconds.saturating_mul(NS).saturating_add(nanoseconds)
 }

@@ -12,6 +12,7 @@ mod outside;
 mod policy;
 mod promise;
 mod raw;
+mod sources;
 pub mod sqlite;
 mod undivided;
 
@@ -29,6 +30,7 @@ pub use linux::Linux;
 pub use outside::outside;
 pub use policy::Policy;
 pub use promise::Naming;
+pub use sources::{SourceDirectory, SourceStatus, source_status, source_target};
 pub use undivided::undivided;
 pub(crate) use undivided::{begin, end};
 

@@ -52,6 +52,12 @@ impl Volume {
         Ok(both.map(|((digest, stat), row)| join(digest, stat, row)).collect())
     }
 
+    /// Return the size of each of the digests that is stored. It reads no labels.
+    pub fn sizes(&self, digests: &[Digest]) -> Result<Vec<Option<u64>>> {
+        self.check_open()?;
+        digests.iter().map(|digest| Ok(self.stat_blob(digest)?.map(|stat| stat.size))).collect()
+    }
+
     /// Set a blob's labels and return its new info; on return that survives a power loss.
     ///
     /// Without `keys` all labels are replaced. With them only those change: each gets its value in `labels`, or is
