@@ -51,7 +51,9 @@ class Explored:
     """The tests of one file system. A class each, so that two processes of pytest share the work."""
 
     kind = ""
-    states = 20
+    states = 50
+    """So many that on ext4 without a journal the few that need a repair by e2fsck can be told from too many."""
+
     names = "directories"
     """The syncs that write names. Where a sync of a file may write its name too, those of files and directories."""
 
@@ -163,7 +165,6 @@ class TestExt4(Explored):
 
 class TestExt4WithoutAJournal(Explored):
     kind = "ext4-no-journal"
-    states = 50  # so few that need a repair of e2fsck can be told from too many
     names = "names"
 
 

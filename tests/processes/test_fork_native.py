@@ -18,6 +18,7 @@ from steelyard._native import Batcher, Filter, Hasher, Job
 
 MEMORY_ONLY = {
     "Cancelled",
+    "DirectoryWalk",
     "Events",
     "Filter",
     "Hasher",
@@ -60,7 +61,7 @@ def arguments(file: int) -> dict[str, Any]:
         "expires": 1,
         "file": file,
         "files": [],
-        "folder": file,
+        "folders": [file],
         "filter": Filter([]),
         "function": print,
         "grace": 0,

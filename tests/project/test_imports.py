@@ -50,6 +50,7 @@ NATIVE = (
     "objects/_reader.py",
     "objects/_requests.py",
     "objects/_store.py",
+    "trees/_walk.py",
 )
 LOOPS = ("_runtime/backend.py", "_runtime/calls/_asyncio.py", "_runtime/calls/_trio.py")
 THREADS = ("_runtime/calls/", "_runtime/refqueue.py", "_runtime/threads.py", "containerd/service/")

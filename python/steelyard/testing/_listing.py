@@ -168,7 +168,7 @@ class ListingContract:
 
         assert 9 == len(await digests(store.walk()))
 
-    async def test_infos_answers_for_those_that_are_stored(self, store: Store) -> None:
+    async def test_infos_and_sizes_answer_for_those_that_are_stored(self, store: Store) -> None:
         kept = [await keep(store, b"%d" % number, number=str(number)) for number in range(30)]
         missing = [digest_of(b"missing %d" % number) for number in range(30)]
         found = await store.infos([*missing, *kept, *(str(digest) for digest in kept)])
@@ -177,6 +177,10 @@ class ListingContract:
         for digest, info in found.items():
             assert info == await store.info(digest)
         assert {} == await store.infos([])
+        assert {digest: info.size for digest, info in found.items()} == await store.sizes(
+            [*missing, *kept, str(kept[0])]
+        )
+        assert {} == await store.sizes([])
 
     async def test_delete_takes_the_blob_and_its_labels(self, store: Store) -> None:
         digest, other = await keep(store, b"data", a="1"), await keep(store, b"other")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from itertools import groupby
+from contextlib import ExitStack
+from itertools import chain, groupby
 from typing import NamedTuple
 
 from steelyard._runtime.calls import run, run_always
+from steelyard._runtime.chunks import slices
 from steelyard._runtime.concurrent import map_concurrently
 from steelyard.content import Store
 from steelyard.digest import Digest
@@ -30,6 +32,9 @@ _SMALL = 1 << 20
 
 _READ_AT_ONCE = 16
 """Small files that are read at a time."""
+
+_DIRECTORIES = 32
+"""Directories of the files that the store writes in one call: it starts a thread, and each directory is open meanwhile."""
 
 _MOST_ERRORS = 100
 
@@ -159,18 +164,24 @@ class CheckingOut:
                 self._report(entry)
 
     def _copy_small(self, store: BlockingStore, place: Destination, files: list[Entry]) -> tuple[_Outcome, list[Entry]]:
-        """Have the store write the small files of each directory in one call, on a thread; return also those that are left."""
+        """Have the store write small files, many in one call, on a thread; return also those that are left."""
         outcome, left = _Outcome(), [entry for entry in files if self._owners and entry.owner]
         others = [entry for entry in files if not (self._owners and entry.owner)]
-        for _, group in groupby(others, lambda entry: entry.path.rpartition("/")[0]):
-            entries = list(group)
-            try:
-                directory, _ = place.enter(entries[0])
-                written = store.write_copies(directory, [_copy_of(entry) for entry in entries])
-            except OSError as error:
-                outcome.errors += [(error, entry) for entry in entries]
-                continue
-            for entry, result in zip(entries, written, strict=True):
+        groups = [list(group) for _, group in groupby(others, lambda entry: entry.path.rpartition("/")[0])]
+        for some in slices(groups, _DIRECTORIES):
+            with ExitStack() as stack:
+                folders = []
+                for entries in some:
+                    try:
+                        directory = os.dup(place.enter(entries[0])[0])
+                    except OSError as error:
+                        outcome.errors += [(error, entry) for entry in entries]
+                        continue
+                    stack.callback(os.close, directory)
+                    folders.append((directory, entries))
+                copies = [(directory, [_copy_of(entry) for entry in entries]) for directory, entries in folders]
+                written = store.write_copies(copies)
+            for entry, result in zip(chain.from_iterable(entries for _, entries in folders), written, strict=True):
                 if isinstance(result, Exception):
                     outcome.errors.append((result, entry))
                 elif result:

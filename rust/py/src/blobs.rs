@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 
 use pyo3::IntoPyObjectExt;
+use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use steelyard_core::digest::Digest;
 use steelyard_core::error::{Error, Result as CoreResult};
@@ -12,10 +13,21 @@ use steelyard_core::volume::blob::{Hashed, Wanted};
 use crate::descriptor::Descriptor;
 use crate::errors::{Failure, Result};
 use crate::job::Job;
-use crate::rows::parse_all;
+use crate::rows::{InfoRow, info_row, parse_all};
 
-/// A copy that is asked for: the digest, the name of the file, its permissions, and the time of its last change.
-pub(crate) type Copy = (String, String, u32, Option<i64>);
+/// A copy that is asked for: the digest, the place of its directory, the name of the file, its permissions, and the time of its last change.
+pub(crate) type Copy = (String, usize, String, u32, Option<i64>);
+
+/// See `Store.infos`.
+pub(crate) fn infos(py: Python<'_>, store: &Store, digests: &[String]) -> Result<Vec<InfoRow>> {
+    let found = py.detach(|| store.volume().infos(&parse_all(digests)?));
+    found.map(|found| found.into_iter().map(info_row).collect()).map_err(Failure::from)
+}
+
+/// See `Store.sizes`.
+pub(crate) fn sizes(py: Python<'_>, store: &Store, digests: &[String]) -> Result<Vec<Option<u64>>> {
+    py.detach(|| store.volume().sizes(&parse_all(digests)?)).map_err(Failure::from)
+}
 
 /// See `Store.hash_many`.
 pub(crate) fn hash<'py>(
@@ -39,15 +51,19 @@ pub(crate) fn hash<'py>(
 pub(crate) fn write_copies<'py>(
     py: Python<'py>,
     store: &Store,
-    directory: &Descriptor,
+    folders: &[Descriptor],
     files: Vec<Copy>,
 ) -> Result<Vec<Bound<'py, PyAny>>> {
+    if files.iter().any(|(_, folder, ..)| *folder >= folders.len()) {
+        return Err(PyIndexError::new_err("a copy is in a directory that is not given").into());
+    }
     let found = py.detach(|| {
-        let wanted = files
-            .into_iter()
-            .map(|(digest, name, mode, mtime_ns)| Ok(Wanted { digest: Digest::parse(&digest)?, name, mode, mtime_ns }));
+        let wanted = files.into_iter().map(|(digest, folder, name, mode, mtime_ns)| {
+            Ok(Wanted { digest: Digest::parse(&digest)?, folder, name, mode, mtime_ns })
+        });
         let wanted = wanted.collect::<CoreResult<Vec<_>>>()?;
-        Ok::<_, Error>(store.volume().write_copies(directory.0.as_fd(), &wanted))
+        let folders: Vec<_> = folders.iter().map(|folder| folder.0.as_fd()).collect();
+        Ok::<_, Error>(store.volume().write_copies(&folders, &wanted))
     })?;
     let to_python = |found| match found {
         Ok(is_written) => bool::into_bound_py_any(is_written, py),

@@ -253,16 +253,12 @@ impl Store {
 
     #[pyo3(signature = (digests, /))]
     fn infos(&self, py: Python<'_>, digests: Vec<String>) -> Result<Vec<InfoRow>> {
-        py.detach(|| {
-            let digests = parse_all(&digests)?;
-            Ok::<_, Error>(self.core()?.volume().infos(&digests)?.into_iter().map(info_row).collect())
-        })
-        .map_err(Failure::from)
+        blobs::infos(py, &*self.core()?, &digests)
     }
 
     #[pyo3(signature = (digests, /))]
     fn sizes(&self, py: Python<'_>, digests: Vec<String>) -> Result<Vec<Option<u64>>> {
-        py.detach(|| self.core()?.volume().sizes(&parse_all(&digests)?)).map_err(Failure::from)
+        blobs::sizes(py, &*self.core()?, &digests)
     }
 
     #[pyo3(signature = (digests, labels, keys, /))]
@@ -361,14 +357,14 @@ impl Store {
     }
 
     /// For each file whether it was written, or the error that it met.
-    #[pyo3(signature = (folder, files, /))]
+    #[pyo3(signature = (folders, files, /))]
     fn write_copies<'py>(
         &self,
         py: Python<'py>,
-        folder: Descriptor,
+        folders: Vec<Descriptor>,
         files: Vec<blobs::Copy>,
     ) -> Result<Vec<Bound<'py, PyAny>>> {
-        blobs::write_copies(py, &*self.core()?, &folder, files)
+        blobs::write_copies(py, &*self.core()?, &folders, files)
     }
 
     #[pyo3(signature = (digests, at, /))]

@@ -244,23 +244,25 @@ class BlockingStore(ProcessBound):
         return Path(self.native.path_of(str(Digest.parse(digest))))
 
     def write_copies(
-        self, directory: int, files: Sequence[tuple[Digest, str, int, int | None]]
+        self, folders: Sequence[tuple[int, Sequence[tuple[Digest, str, int, int | None]]]]
     ) -> list[bool | Exception]:
-        """Write verified copies of small blobs into a directory, each with the permissions and the time that are given.
+        """Write verified copies of small blobs into directories, each with the permissions and the time that are given.
 
         Nothing is synced. A copy gets its name when it is complete.
 
         Args:
-            directory: the descriptor of the directory.
-            files: blob, name of the file, permissions, and the time of its last change in nanoseconds since 1970, or None for now.
+            folders: the descriptor of each directory, and its files: blob, name, permissions, and the time of the last change in
+                nanoseconds since 1970, or None for now.
 
         Returns:
-            For each file its error, or whether it was written. False: something has that name, or the file system has no
-            unnamed files.
+            For each file its error, or whether it was written. False: something has that name, or there can be no unnamed files.
         """
-        return self.native.write_copies(
-            directory, [(str(digest), name, mode, time) for digest, name, mode, time in files]
-        )
+        files = [
+            (str(digest), place, name, mode, time)
+            for place, (_, copies) in enumerate(folders)
+            for digest, name, mode, time in copies
+        ]
+        return self.native.write_copies([folder for folder, _ in folders], files)
 
     def infos(self, digests: Iterable[Digest | str]) -> dict[Digest, Info]:
         """Return the info of each of the digests that is stored."""

@@ -46,7 +46,7 @@ fn copies_have_the_bytes_the_mode_and_the_time() {
     let files = [wanted(one, "a"), wanted(empty, "b"), timed];
 
     let dir = File::open(&path).unwrap();
-    assert_eq!(vec![Ok(true); 3], store.volume().write_copies(dir.as_fd(), &files));
+    assert_eq!(vec![Ok(true); 3], store.volume().write_copies(&[dir.as_fd()], &files));
 
     assert_eq!(b"one", &fs::read(path.join("a")).unwrap()[..]);
     assert_eq!(b"", &fs::read(path.join("b")).unwrap()[..]);
@@ -75,7 +75,7 @@ fn what_is_there_stays_and_what_is_damaged_or_missing_is_an_error_of_its_own() {
     ];
 
     let dir = File::open(&path).unwrap();
-    let found = store.volume().write_copies(dir.as_fd(), &files);
+    let found = store.volume().write_copies(&[dir.as_fd()], &files);
 
     assert_eq!((&Ok(false), &Ok(false), &Ok(true)), (&found[0], &found[1], &found[4]));
     assert!(matches!(&found[2], Err(Error::DataCorrupt { actual, .. }) if *actual == sha256(b"BAD").to_string()));
@@ -92,7 +92,7 @@ fn a_refused_call_leaves_no_file() {
     let path = target(&scratch);
     let blob = put(&store, b"bytes");
     let dir = File::open(&path).unwrap();
-    let copy = || store.volume().write_copies(dir.as_fd(), &[wanted(blob, "copy")]).pop().unwrap();
+    let copy = || store.volume().write_copies(&[dir.as_fd()], &[wanted(blob, "copy")]).pop().unwrap();
     let mut refused = 0;
     for ordinal in 1.. {
         faulty.set(Some(Fault::Once(ordinal, libc::ENOSPC)));

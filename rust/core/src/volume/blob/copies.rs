@@ -17,6 +17,8 @@ use crate::volume::Volume;
 pub struct Wanted {
     /// The blob.
     pub digest: Digest,
+    /// The place of its directory among those of the call.
+    pub folder: usize,
     /// The name of the file.
     pub name: String,
     /// The permissions of the file, without those in the process's umask.
@@ -26,13 +28,17 @@ pub struct Wanted {
 }
 
 impl Volume {
-    /// Write copies of blobs into a directory; each succeeds or fails for itself. False: something has that name, or the file system has
-    /// no unnamed files, and nothing was done.
+    /// Write copies of blobs into directories; each succeeds or fails for itself. False: something has that name, or the file system
+    /// has no unnamed files, and nothing was done.
     ///
     /// A copy gets its name when it is complete and verified. Each blob is in memory, whole. Nothing is synced.
-    pub fn write_copies(&self, dir: BorrowedFd<'_>, wanted: &[Wanted]) -> Vec<Result<bool>> {
+    ///
+    /// # Panics
+    ///
+    /// If a copy is in a directory that is not given.
+    pub fn write_copies(&self, folders: &[BorrowedFd<'_>], wanted: &[Wanted]) -> Vec<Result<bool>> {
         let mut buffer = Vec::new();
-        low_priority(|| wanted.iter().map(|each| self.write_copy(dir, each, &mut buffer)).collect())
+        low_priority(|| wanted.iter().map(|each| self.write_copy(folders[each.folder], each, &mut buffer)).collect())
     }
 
     fn write_copy(&self, dir: BorrowedFd<'_>, wanted: &Wanted, buffer: &mut Vec<u8>) -> Result<bool> {
