@@ -35,7 +35,13 @@ __all__ = ("main",)
 
 MANY, MANY_ALONE = "fetch_many", "httpx2, many"
 LARGE, ONE_RANGE, LARGE_ALONE, HASH, PUT = "fetch", "fetch, one range", "httpx2, large", "H", "put"
-GOALS = ((MANY, MANY_ALONE, 1.2), (LARGE, LARGE_ALONE, 1.15), (LARGE, HASH, 1.3), (LARGE, PUT, None), (LARGE, ONE_RANGE, None))
+GOALS = (
+    (MANY, MANY_ALONE, 1.2),
+    (LARGE, LARGE_ALONE, 1.15),
+    (LARGE, HASH, 1.3),
+    (LARGE, PUT, None),
+    (LARGE, ONE_RANGE, None),
+)
 """The contestants that are compared, and the goals for the ratios. Of the goals of `fetch`, the easier one counts."""
 
 _SMALL_BYTES = 4096

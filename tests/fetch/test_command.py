@@ -160,7 +160,7 @@ def test_only_a_fetch_loads_the_client(shell: Shell) -> None:
 
 
 def test_without_the_client_the_command_says_what_to_install(shell: Shell) -> None:
-    program = "import sys; sys.modules['httpx2'] = None\nfrom steelyard.cli import main; sys.exit(main(['fetch', 'http://h/']))"
+    program = "import sys; sys.modules['httpcore2'] = None\nfrom steelyard.cli import main; sys.exit(main(['fetch', 'http://h/']))"
     done = subprocess.run([sys.executable, "-c", program], env=shell.environment, capture_output=True, text=True)
 
     assert 2 == done.returncode

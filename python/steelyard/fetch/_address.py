@@ -25,6 +25,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
         scheme: ``http`` or ``https``.
         host: the host, in lower case.
         port: the port.
+        path: path and query, as they are requested.
         ref: the base of the ref of an ingest: `shown`, and a hash of the query.
         authorization: the header for user and password, or None.
     """
@@ -34,6 +35,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     scheme: str
     host: str
     port: int
+    path: str
     ref: str
     authorization: str | None = None
 
@@ -41,6 +43,11 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     def place(self) -> tuple[str, int]:
         """Host and port."""
         return self.host, self.port
+
+    @property
+    def has_standard_port(self) -> bool:
+        """Whether the port is that of the scheme, which need not be named."""
+        return self.port == _PORTS[self.scheme]
 
     def joined(self, location: str) -> Address:
         """Return the target of a redirect from here.
@@ -89,6 +96,7 @@ def parse_url(url: str) -> Address:
         scheme=parts.scheme,
         host=host,
         port=standard if port is None else port,
+        path=urlunsplit(("", "", path, parts.query, "")),
         ref=_ref(shown, parts.query),
         authorization=_authorization(parts),
     )

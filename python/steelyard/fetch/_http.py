@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING
 
 from steelyard._runtime.scopes import managed
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import InvalidResponse, NotFound, ServerRefused
 from steelyard.fetch._address import Address
-from steelyard.fetch._connections import Connections, connected, drain, pieces_of
+from steelyard.fetch._connections import Connections, connected, drain
 from steelyard.fetch._headers import (
     agrees,
     content_range,
@@ -23,12 +22,10 @@ from steelyard.fetch._headers import (
     stated_digest,
     strong_validator,
 )
+from steelyard.fetch._hosts import Exchange
 from steelyard.fetch._origin import Answer, Origin
 from steelyard.fetch._pauses import Changed, Transient, Unsatisfiable
 from steelyard.model import Buffer
-
-if TYPE_CHECKING:
-    import httpx2
 
 __all__ = ("HttpOrigin", "connected")
 
@@ -55,35 +52,36 @@ class HttpOrigin(Origin):
             fields["Range"] = f"bytes={offset}-"
             if validator is not None:
                 fields["If-Range"] = validator
-        async with self._http.answered(self._address, self._own, fields) as response:
-            status = response.status_code
-            if status not in {200, 206}:
+        response = await self._http.answered(self._address, self._own, fields)
+        try:
+            if response.status not in {200, 206}:
                 await drain(response)
                 raise self._refusal(response, offset)
             coding = response.headers.get("content-encoding", "identity").strip().lower()
             if coding not in {"identity", ""}:
                 raise self._invalid("no content coding", f"Content-Encoding: {coding[:100]}")
-            if status == 206 and validator is not None and not agrees(response.headers, validator):
+            if response.status == 206 and validator is not None and not agrees(response.headers, validator):
                 raise Changed
-            async with aclosing(pieces_of(response)) as pieces:
-                yield self._whole(response, pieces) if status == 200 else self._part(response, pieces, offset)
+            async with aclosing(response.pieces()) as pieces:
+                yield self._whole(response, pieces) if response.status == 200 else self._part(response, pieces, offset)
+        finally:
+            await response.aclose()
 
-    def _whole(self, response: httpx2.Response, pieces: AsyncIterator[Buffer]) -> Answer:
+    def _whole(self, response: Exchange, pieces: AsyncIterator[Buffer]) -> Answer:
         headers, size = response.headers, length_of(response.headers)
         # A Content-Digest is that of this message: of the file only if the message is the file.
         stated = self._digest(headers, "repr-digest") or self._digest(headers, "content-digest")
-        chunked = "transfer-encoding" in headers or response.extensions.get("http_version") == b"HTTP/2"
         return Answer(
             offset=0,
             pieces=pieces,
             end=size,
             total=size,
-            framed=size is not None or chunked,
+            framed=size is not None or "transfer-encoding" in headers,
             validator=strong_validator(headers),
             digest=stated,
         )
 
-    def _part(self, response: httpx2.Response, pieces: AsyncIterator[Buffer], offset: int) -> Answer:
+    def _part(self, response: Exchange, pieces: AsyncIterator[Buffer], offset: int) -> Answer:
         headers, value = response.headers, response.headers.get("content-range")
         first, last, total = content_range(value) or (None, None, None)
         if first is None or last is None or first != offset:
@@ -103,10 +101,10 @@ class HttpOrigin(Origin):
     def _digest(self, headers: Mapping[str, str], name: str) -> Digest | None:
         return stated_digest(headers.get(name), self._algorithm)
 
-    def _refusal(self, response: httpx2.Response, offset: int) -> Exception:
+    def _refusal(self, response: Exchange, offset: int) -> Exception:
         """Return the error for a response without the file."""
-        status = response.status_code
-        words = f"{status} {response.reason_phrase}".strip()
+        status = response.status
+        words = f"{status} {response.reason}".strip()
         if status in _TRANSIENT:
             sent = date_of(response.headers.get("date"))
             return Transient(words, seconds=retry_after(response.headers.get("retry-after"), now=sent))
