@@ -150,7 +150,7 @@ async def _many_alone(urls: Sequence[str], connections: int, _: Path) -> None:
 
 async def _fetch(url: str, ranges: int, place: Path) -> None:
     async with LocalStore(place / "store") as store:
-        await fetch(store, url)
+        await fetch(store, url, ranges=ranges)
 
 
 async def _large_alone(url: str, _: Path) -> None:

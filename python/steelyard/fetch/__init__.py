@@ -43,6 +43,7 @@ __all__ = ("FetchItem", "OpenAt", "Retries", "Sums", "fetch", "fetch_many", "sho
 
 _RETRIES = Retries()
 _PER_HOST = 6
+_RANGES = 4
 
 
 class FetchItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +96,7 @@ async def fetch(
     ref: str | None = None,
     name: str | None = None,
     headers: Mapping[str, str] | None = None,
+    ranges: int = _RANGES,
     retries: Retries = _RETRIES,
     tls: ssl.SSLContext | None = None,
     on_progress: OnProgress | None = None,
@@ -118,6 +120,8 @@ async def fetch(
             no `expected`, it is the whole ref, and names these bytes: choose another when the source changes.
         name: an image name, which then holds the blob; it may move.
         headers: fields for the URL's own host; they do not follow a redirect to another one.
+        ranges: the most ranges of a large file that are requested at once, each on a connection of its own: 64 MiB and more, from a
+            server that takes ranges, with a strong validator or a known digest. Up to 8 MiB of each wait in memory.
         retries: how often and how long it tries again.
         tls: certificates and keys; by default those that the machine trusts.
         on_progress: called with `Progress`.
@@ -144,6 +148,7 @@ async def fetch(
         size=size, expected=expected, algorithm=algorithm, labels=labels, on_progress=on_progress
     )
     _check(ref, name)
+    check_concurrency(ranges)
     if open_at is not None:
         wanted = Wanted(
             base="fetch:source" if ref is None else ref,
@@ -158,8 +163,8 @@ async def fetch(
     from steelyard.fetch._http import HttpOrigin, connected  # noqa: PLC0415 - it needs an extra
 
     address = parse_url(url or "")
-    wanted = Wanted(base=address.ref if ref is None else ref, options=options, retries=retries)
-    async with _guarded(store) as guard, connected(per_host=1, retries=retries, tls=tls) as connections:
+    wanted = Wanted(base=address.ref if ref is None else ref, options=options, retries=retries, ranges=ranges)
+    async with _guarded(store) as guard, connected(per_host=ranges, retries=retries, tls=tls) as connections:
         origin = HttpOrigin(connections, address, headers or {}, algorithm=options.algorithm)
         return await _fetch(guard, origin, wanted, await Held.by(guard.store), name)
 
@@ -170,6 +175,7 @@ def fetch_many(
     *,
     concurrency: int = 32,
     per_host: int = _PER_HOST,
+    ranges: int = _RANGES,
     algorithm: Algorithm | None = None,
     labels: Mapping[str, str] | None = None,
     retries: Retries = _RETRIES,
@@ -179,7 +185,8 @@ def fetch_many(
 ) -> AsyncGenerator[PutManyResult, None]:
     """Download many URLs at once, and yield each result as it finishes; its `source` is the item.
 
-    `items` is read only as fast as results are taken, and each download holds at most about 1 MiB, so memory is bounded by `concurrency`.
+    `items` is read only as fast as results are taken. Each download holds at most about 1 MiB, and each further range of a large file up to
+    8 MiB, so memory is bounded by `concurrency` and `per_host`.
     A failed item does not stop the others. Close the iterator (`contextlib.aclosing`) to stop early. What was stored is protected from
     garbage collection until the iterator ends. The other arguments are those of `fetch`.
 
@@ -188,6 +195,7 @@ def fetch_many(
         items: URLs, or items with more options.
         concurrency: the most items in work at a time: downloads, and small files that are being stored, together where possible.
         per_host: the most connections to one host at a time.
+        ranges: the most ranges of one large file at once, as those of `fetch`. They take connections that no other file waits for.
         algorithm: the algorithm of the digests of items without `expected`.
         labels: labels for new blobs.
         retries: how often and how long each item is tried again.
@@ -198,12 +206,13 @@ def fetch_many(
 
     Raises:
         ExceptionGroup: items failed; see `Store.put_many`.
-        InvalidArgument: `concurrency` or `per_host` is less than 1, or `errors` is something else.
+        InvalidArgument: `concurrency`, `per_host` or `ranges` is less than 1, or `errors` is something else.
         InvalidLabel: at once, not for each item.
         LeaseEnded: the lease of this call, or of `store`, has ended; the items that are left are not stored.
     """
     check_concurrency(concurrency)
     check_concurrency(per_host)
+    check_concurrency(ranges)
     PutOptions.parse(algorithm=algorithm, labels=labels)
 
     async def work(emit: Emit[PutManyResult]) -> None:
@@ -231,7 +240,7 @@ def fetch_many(
                     on_progress=on_progress,
                 )
                 _check(item.ref, item.name)
-                wanted = Wanted(base=item.ref or address.ref, options=options, retries=retries)
+                wanted = Wanted(base=item.ref or address.ref, options=options, retries=retries, ranges=ranges)
                 origin = HttpOrigin(connections, address, item.headers, algorithm=options.algorithm)
                 return await _fetch(guard, origin, wanted, held, item.name)
 

@@ -38,13 +38,16 @@ class Connections:
         """Close all connections."""
         await self._hosts.aclose()
 
-    async def answered(self, address: Address, own: Mapping[str, str], fields: Mapping[str, str]) -> Exchange:
+    async def answered(
+        self, address: Address, own: Mapping[str, str], fields: Mapping[str, str], *, spare: bool = False
+    ) -> Exchange:
         """Request a URL, follow redirects, and return the exchange whose response is none. The caller closes it.
 
         Args:
             address: the URL.
             own: fields for its own host only: they may have credentials.
             fields: fields for every host.
+            spare: whether to raise `Busy` in place of a wait for a free connection.
 
         Raises:
             InvalidResponse: a redirect leads from https to http, to something else than HTTP, or too far.
@@ -57,7 +60,7 @@ class Connections:
                 headers |= own
                 if target.authorization is not None:
                     headers["Authorization"] = target.authorization
-            exchange = await self._hosts.send(target, headers)
+            exchange = await self._hosts.send(target, headers, spare=spare)
             if exchange.status not in _REDIRECTS or "location" not in exchange.headers:
                 return exchange
             try:

@@ -17,7 +17,7 @@ import anyio
 
 from steelyard.errors import InvalidArgument, ServerRefused
 from steelyard.fetch._address import Address
-from steelyard.fetch._pauses import Retries, Transient
+from steelyard.fetch._pauses import Busy, Retries, Transient
 from steelyard.model import Buffer
 
 try:
@@ -121,10 +121,11 @@ class Hosts:
         while self._proxied:
             await self._proxied.popitem()[1].aclose()
 
-    async def send(self, target: Address, headers: Mapping[str, str]) -> Exchange:
+    async def send(self, target: Address, headers: Mapping[str, str], *, spare: bool = False) -> Exchange:
         """Send a request as soon as the host has a connection for it, and return the exchange, which the caller closes.
 
         Raises:
+            Busy: the host has none, and the request is `spare`.
             Transient: there is no response.
             ServerRefused: the certificate is not trusted.
             InvalidArgument: the URL or a field cannot be sent.
@@ -136,9 +137,14 @@ class Hosts:
             host = self._hosts[place] = _Host(self._per_host)
         host.users += 1
         try:
-            await host.free.acquire()
-        except BaseException:
+            if spare:
+                host.free.acquire_nowait()
+            else:
+                await host.free.acquire()
+        except BaseException as error:
             self._left(place, host)
+            if isinstance(error, anyio.WouldBlock):
+                raise Busy from None
             raise
         sender: _Sender | None = None
         try:

@@ -45,14 +45,16 @@ class HttpOrigin(Origin):
         self._algorithm = algorithm
 
     @managed
-    async def open(self, offset: int, validator: str | None) -> AsyncIterator[Answer]:
+    async def open(
+        self, offset: int, validator: str | None, *, end: int | None = None, spare: bool = False
+    ) -> AsyncIterator[Answer]:
         """Request the file from an offset."""
         fields = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "steelyard"}
-        if offset:
-            fields["Range"] = f"bytes={offset}-"
+        if offset or end is not None:
+            fields["Range"] = f"bytes={offset}-{'' if end is None else end - 1}"
             if validator is not None:
                 fields["If-Range"] = validator
-        response = await self._http.answered(self._address, self._own, fields)
+        response = await self._http.answered(self._address, self._own, fields, spare=spare)
         try:
             if response.status not in {200, 206}:
                 await drain(response)
@@ -79,6 +81,7 @@ class HttpOrigin(Origin):
             framed=size is not None or "transfer-encoding" in headers,
             validator=strong_validator(headers),
             digest=stated,
+            takes_ranges="bytes" in headers.get("accept-ranges", "").lower().replace(",", " ").split(),
         )
 
     def _part(self, response: Exchange, pieces: AsyncIterator[Buffer], offset: int) -> Answer:
@@ -96,6 +99,8 @@ class HttpOrigin(Origin):
             total=total,
             validator=strong_validator(headers),
             digest=self._digest(headers, "repr-digest"),
+            is_part=True,
+            takes_ranges=True,
         )
 
     def _digest(self, headers: Mapping[str, str], name: str) -> Digest | None:

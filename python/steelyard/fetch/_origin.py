@@ -34,6 +34,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         framed: whether the end of `pieces` proves that they are complete.
         validator: the strong validator of this version, or None.
         digest: the digest of the whole according to the source, or None.
+        is_part: whether it is a part.
+        takes_ranges: whether the source gives any part that it is asked for.
         pieces: the bytes.
     """
 
@@ -44,6 +46,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     framed: bool = True
     validator: str | None = None
     digest: Digest | None = None
+    is_part: bool = False
+    takes_ranges: bool = False
 
 
 class Origin(ABC):
@@ -56,13 +60,18 @@ class Origin(ABC):
     shown: str
 
     @abstractmethod
-    def open(self, offset: int, validator: str | None) -> AbstractAsyncContextManager[Answer]:
+    def open(
+        self, offset: int, validator: str | None, *, end: int | None = None, spare: bool = False
+    ) -> AbstractAsyncContextManager[Answer]:
         """Open the source.
 
         Args:
             offset: where to begin. The answer may begin at 0 nevertheless.
             validator: at an offset above 0, the validator of the version that is needed, if it has one. Another version is
                 answered from 0.
+            end: the place after the last byte that is wanted, or None for the end of the source. Only a source that takes ranges is
+                asked for it.
+            spare: whether to raise `Busy` in place of a wait for a free connection.
 
         Raises:
             Transient: another attempt may succeed.
@@ -81,9 +90,11 @@ class FunctionOrigin(Origin):
         self._size = size
 
     @managed
-    async def open(self, offset: int, validator: str | None) -> AsyncIterator[Answer]:
+    async def open(
+        self, offset: int, validator: str | None, *, end: int | None = None, spare: bool = False
+    ) -> AsyncIterator[Answer]:
         """Call the function."""
-        del validator
+        del validator, end, spare
         try:
             source = await self._open_at(offset)
         except _RETRIED as error:

@@ -6,7 +6,7 @@ import random
 
 import msgspec
 
-__all__ = ("Changed", "Pauses", "Retries", "Transient", "Unsatisfiable")
+__all__ = ("Busy", "Changed", "Pauses", "Retries", "Transient", "Unsatisfiable")
 
 _PROGRESS_BYTES = 1 << 20
 """The bytes beyond all earlier attempts after which failures are counted from 0 again."""
@@ -43,6 +43,10 @@ class Transient(Exception):  # not an error of its own: it ends in another attem
         super().__init__(reason)
         self.reason = reason
         self.seconds = seconds
+
+
+class Busy(Exception):  # as above
+    """The host has no connection that is free, and none was to be waited for."""
 
 
 class Changed(Exception):  # as above

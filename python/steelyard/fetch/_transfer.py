@@ -26,8 +26,10 @@ from steelyard.errors import (
     UnexpectedSize,
     Unreachable,
 )
+from steelyard.fetch._checks import check_answer, check_end, noted
 from steelyard.fetch._held import ONCE, Held, joined, proof_of_validator, validator_of_proof
 from steelyard.fetch._origin import Answer, Origin
+from steelyard.fetch._parts import LEAST_BYTES, Parts, UnexpectedPart, Version
 from steelyard.fetch._pauses import Changed, Pauses, Retries, Transient, Unsatisfiable
 from steelyard.model import Buffer, PutResult
 from steelyard.options import PutOptions
@@ -53,12 +55,14 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         is_given: whether the caller vouches for the bytes under the ref `base`.
         options: the options of a put; the ref is not used.
         retries: when and how often it tries again.
+        ranges: the most ranges at once.
     """
 
     base: str
     is_given: bool = False
     options: PutOptions
     retries: Retries
+    ranges: int = 1
 
 
 class Transfer:
@@ -72,6 +76,7 @@ class Transfer:
         self._writer: Writer | None = None
         self._reset()
         self._is_second_try = False
+        self._ranges = wanted.ranges
 
     def _reset(self) -> None:
         """Forget the version of the file."""
@@ -80,6 +85,7 @@ class Transfer:
         self._digest: Digest | None = self._options.expected
         self._total: int | None = self._options.size
         self._is_mixed = False  # whether the ingest has bytes of several responses
+        self._in_parts = False
 
     async def run(self, held: Held) -> PutResult:
         """Store the file.
@@ -180,9 +186,11 @@ class Transfer:
     async def _attempt(self) -> PutResult | bytes | None:
         """Make one request. Return the result, or a whole small file, or None if there is more to request."""
         offset = await self._offset()
+        if self._in_parts and self._writer is not None and self._total is not None:
+            return await self._take_parts(self._writer, self._total)
         try:
             async with self._origin.open(offset, self._validator if offset else None) as answer:
-                self._check(answer)
+                check_answer(self._origin.shown, self._options, self._total, self._digest, answer)
                 if self._writer is None or not await self._continues(self._writer, answer):
                     return await self._begin(answer)
                 return await self._take(self._writer, answer, [])
@@ -205,30 +213,6 @@ class Transfer:
             # All bytes are there. One of them is requested again, because only a response says that this is still the version.
             await writer.truncate(self._total - 1)
         return writer.offset
-
-    def _check(self, answer: Answer) -> None:
-        """Compare an answer with what the caller expects, and a part with what is known of the rest.
-
-        Raises:
-            UnexpectedSize, UnexpectedDigest: the file is another one.
-            Changed: the part is.
-            InvalidResponse: the end of the bytes could not be told from a broken connection.
-        """
-        wanted, stated = self._options, answer.digest
-        if wanted.size is not None and answer.total is not None and answer.total != wanted.size:
-            raise self._noted(UnexpectedSize(expected=wanted.size, actual=answer.total))
-        if wanted.expected is not None and stated is not None and stated != wanted.expected:
-            raise self._noted(UnexpectedDigest(expected=wanted.expected, actual=stated))
-        if answer.offset:
-            if answer.end is not None and self._total is None and answer.total is None:
-                raise InvalidResponse(self._origin.shown, expected="a part of a known total", actual="none")
-            other_size = self._total is not None and answer.total not in {None, self._total}
-            if other_size or (self._digest is not None and stated not in {None, self._digest}):
-                raise Changed
-        elif not answer.framed and wanted.size is None and wanted.expected is None and stated is None:
-            raise InvalidResponse(
-                self._origin.shown, expected="a Content-Length, a size or a digest", actual="none of them"
-            )
 
     async def _continues(self, writer: Writer, answer: Answer) -> bool:
         """Return whether the ingest takes the answer; bytes that it may not keep for that are truncated."""
@@ -290,7 +274,7 @@ class Transfer:
                 labels=options.labels or None,
             )
         except UnexpectedDigest as error:
-            raise self._noted(UnexpectedDigest(expected=error.expected, actual=error.actual)) from None
+            raise noted(UnexpectedDigest(expected=error.expected, actual=error.actual), self._origin.shown) from None
 
     async def _take(
         self, writer: Writer, answer: Answer, first: list[Buffer], broken: Transient | None = None
@@ -303,6 +287,9 @@ class Transfer:
             first: its pieces that were received already.
             broken: the error after these pieces, or None.
         """
+        if self._splits(writer, answer):
+            self._in_parts = True
+            return None  # this answer is dropped: its first bytes are all that it has cost
         begin, place = writer.offset, answer.offset
         for piece in first:
             place = await self._write(writer, piece, place, answer)
@@ -318,6 +305,33 @@ class Transfer:
             raise Transient(f"the response ended after {place - answer.offset} bytes")
         return None
 
+    def _splits(self, writer: Writer, answer: Answer) -> bool:
+        """Return whether the rest of the file is requested in parts: it is large, and the parts of one version are known."""
+        has_place = answer.offset == writer.offset and self._total is not None
+        is_proved = self._validator is not None or self._digest is not None
+        is_large = has_place and (self._total or 0) - writer.offset >= LEAST_BYTES
+        return self._ranges > 1 and answer.takes_ranges and is_proved and is_large
+
+    async def _take_parts(self, writer: Writer, total: int) -> PutResult | None:
+        """Write the rest of the file, with several requests at once. Another answer than the part ends in one request."""
+        version = Version(validator=self._validator, digest=self._digest, total=total)
+        parts = Parts(self._origin, version, begin=writer.offset, most=self._ranges)
+
+        async def take(piece: Buffer) -> None:
+            await writer.write(piece)
+            self._report("write", writer.offset)
+
+        self._in_parts, self._is_mixed = False, True
+        try:
+            await parts.run(take)
+        except UnexpectedPart:
+            self._ranges = 1
+            return None
+        except Transient:
+            self._ranges = 1 if parts.is_refused else self._ranges
+            raise
+        return await self._commit(writer, total)
+
     async def _write(self, writer: Writer, piece: Buffer, place: int, answer: Answer) -> int:
         """Write the new bytes of a piece from that place in the file, and return the place after it."""
         data = memoryview(piece)
@@ -330,16 +344,11 @@ class Transfer:
         return after
 
     def _check_end(self, place: int, answer: Answer) -> None:
-        """Refuse bytes after the end."""
-        if self._options.size is not None and place > self._options.size:
-            self._proof = None
-            raise self._noted(UnexpectedSize(expected=self._options.size, actual=place))
-        end = self._total if answer.end is None else answer.end
-        if end is not None and place > end:
+        try:
+            check_end(self._origin.shown, self._options, self._total, answer, place)
+        except (UnexpectedSize, InvalidResponse):
             self._proof = None  # a server that sends more than it says is not believed
-            raise InvalidResponse(
-                self._origin.shown, expected=f"{end - answer.offset} bytes", actual=f"{place - answer.offset} or more"
-            )
+            raise
 
     async def _commit(self, writer: Writer, total: int) -> PutResult | None:
         self._report("commit", total)
@@ -349,10 +358,15 @@ class Transfer:
             is_mixed, self._is_mixed = self._is_mixed, False
             await self._discard()
             if is_mixed and not self._is_second_try:
-                self._is_second_try = True  # the file, or the store, may have changed in between: from the start, once
+                self._is_second_try, self._ranges = (
+                    True,
+                    1,
+                )  # the file, or the store, may have changed in between: from the start, once
                 return None
             if isinstance(error, UnexpectedDigest):
-                raise self._noted(UnexpectedDigest(expected=error.expected, actual=error.actual)) from None
+                raise noted(
+                    UnexpectedDigest(expected=error.expected, actual=error.actual), self._origin.shown
+                ) from None
             raise
         self._writer = None
         return PutResult(digest=info.digest, size=info.size, new=True)
@@ -378,8 +392,3 @@ class Transfer:
 
     def _report(self, phase: str, done: int) -> None:
         self._options.report("commit" if phase == "commit" else "write", self._origin.shown, done, self._total)
-
-    def _noted(self, error: Exception) -> Exception:
-        """Return an error with a note of the URL."""
-        error.add_note(f"fetch: {self._origin.shown}")
-        return error
