@@ -26,6 +26,7 @@ __all__ = (
 )
 
 _PIECE = 64 << 10
+_RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 
 @functools.cache
@@ -44,8 +45,14 @@ class Request:
     @property
     def offset(self) -> int:
         """The first byte of the range, or 0."""
-        match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("range", ""))
+        match = _RANGE.fullmatch(self.headers.get("range", ""))
         return int(match[1]) if match else 0
+
+    @property
+    def end(self) -> int | None:
+        """The place after the last byte of the range, or None for the end of the file."""
+        match = _RANGE.fullmatch(self.headers.get("range", ""))
+        return int(match[2]) + 1 if match and match[2] else None
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,8 @@ def ranged(data: bytes, etag: str | None = '"one"', **headers: str) -> Handler:
         offset = request.offset
         if offset >= len(data):
             return Reply(416, own | {"Content-Range": f"bytes */{len(data)}"})
-        return Reply(206, own | {"Content-Range": f"bytes {offset}-{len(data) - 1}/{len(data)}"}, data[offset:])
+        end = min(len(data), request.end or len(data))
+        return Reply(206, own | {"Content-Range": f"bytes {offset}-{end - 1}/{len(data)}"}, data[offset:end])
 
     return answer
 
@@ -141,6 +149,11 @@ class Server:
         with self.changed:
             assert self.changed.wait_for(lambda: len(self.requests) >= number, timeout=60)
 
+    def wait_for_end(self) -> None:
+        """Wait until no connection is open."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: not self._open, timeout=60)
+
     def accept(self) -> None:
         """Accept connections until the listener is closed."""
         while True:
@@ -180,6 +193,7 @@ class Server:
                     break
         with self.changed:
             self._open.discard(connection)
+            self.changed.notify_all()
 
     def _receive(self, connection: socket.socket) -> Request | None:
         head = b""

@@ -31,6 +31,7 @@ http {{
   server {{
     listen 127.0.0.1:{port}; root {root}/files;
     location /times/ {{ alias {root}/files/; etag off; }}
+    location /slow/ {{ alias {root}/files/; limit_rate 16m; }}
     location /moved/ {{ rewrite ^/moved/(.*)$ /$1 permanent; }}
   }}
 }}
@@ -115,3 +116,36 @@ async def test_many_files_redirects_and_a_missing_one(nginx: tuple[str, Path], t
             assert content(number * 100, number) == await store.get(found[number].digest)
         with pytest.raises(NotFound):
             await fetch(store, f"{url}/absent")
+
+
+async def test_several_ranges_are_faster_where_each_connection_is_slow(nginx: tuple[str, Path], tmp_path: Path) -> None:
+    """The server sends 16 MiB each second on a connection, so one of them takes five seconds for this file."""
+    url, files = nginx
+    data = content(80 << 20)
+    (files / "slow").write_bytes(data)
+    seconds = {}
+    for ranges in (1, 4):
+        async with LocalStore(tmp_path / f"{ranges}") as store:
+            begun = time.perf_counter()
+            result = await fetch(store, f"{url}/slow/slow", ranges=ranges)
+            seconds[ranges] = time.perf_counter() - begun
+            assert data == await store.get(result.digest)
+    assert seconds[1] > 2.5 * seconds[4], seconds
+    print(seconds)
+
+
+async def test_a_file_that_changes_while_its_parts_are_fetched(nginx: tuple[str, Path], tmp_path: Path) -> None:
+    url, files = nginx
+    old, new = content(80 << 20, 1), content((80 << 20) + 1, 2)
+    (files / "moving").write_bytes(old)
+    (files / "next").write_bytes(new)
+
+    def change(done: int) -> None:
+        if done > 10 << 20 and (files / "next").exists():
+            (files / "next").rename(files / "moving")
+
+    async with LocalStore(tmp_path / "store") as store:
+        result = await fetch(store, f"{url}/slow/moving", on_progress=lambda one: change(one.done))
+        assert new == await store.get(result.digest)
+        assert 1 == len([info async for info in store.walk()])
+        assert [] == await store.list_statuses()
