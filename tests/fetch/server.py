@@ -159,6 +159,8 @@ class Server:
         while True:
             try:
                 connection, _ = self._listener.accept()
+                # A body does not wait for the acknowledgement of its head.
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             except OSError:
                 return
             with self.changed:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,9 +13,10 @@ from tempfile import TemporaryDirectory
 
 import anyio
 import pytest
+from fetch.server import running, whole
 from support.make_images import keep_two_platforms
 
-from steelyard import MemoryStore
+from steelyard import LocalStore, MemoryStore
 from steelyard.containerd import RemoteStore
 from steelyard.images import ImagesOf, import_images
 
@@ -23,11 +26,14 @@ NAME = "docker.io/demo/app:1"
 pytestmark = pytest.mark.slow
 
 
+def _environment() -> dict[str, str]:
+    """Return an environment whose programs import what the tests import, installed or not."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+
 def _run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    # The child imports what the tests import, installed or not.
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.run(
-        [sys.executable, "-W", "error", *map(str, arguments)], env=environment, capture_output=True, text=True
+        [sys.executable, "-W", "error", *map(str, arguments)], env=_environment(), capture_output=True, text=True
     )
 
 
@@ -71,6 +77,43 @@ def test_resume_download_goes_on_where_the_line_dropped(tmp_path: Path) -> None:
 
     offsets = [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("from ")]
     assert [0, 3_000_000, 5_500_000] == offsets
+
+
+def test_download_files_goes_on_after_a_kill(tmp_path: Path) -> None:
+    """3,000 files, killed after a third of them: only those are requested again that were on their way, or not yet reported."""
+    files = {f"files/{number}.txt": f"file {number}\n".encode() * 100 for number in range(3000)}
+    lines = [f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items()]
+    with running() as server:
+        for name, data in files.items():
+            server.plan(f"/{name}", whole(data))
+        url = server.plan("/SHA256SUMS", whole("".join(lines).encode()))
+        program = [sys.executable, "-W", "error", EXAMPLES / "download_files.py", tmp_path / "store", url]
+        with subprocess.Popen(program, env=_environment(), stdout=subprocess.PIPE, text=True) as killed:
+            assert killed.stdout is not None
+            for line in killed.stdout:
+                if line == "1000 of 3000 files, 1000 of them downloaded\n":
+                    killed.kill()
+        assert -signal.SIGKILL == killed.returncode
+        first = {request.path for request in server.requests}
+        before = len(server.requests)
+        done = _run(*program[3:])
+        assert done.returncode == 0, done.stderr
+        again = [request.path for request in server.requests[before:]]
+
+    assert 1000 <= len(first) < 2000
+    assert 1 <= len(first & set(again)) <= 100
+    assert len(set(again)) == len(again)
+    assert {f"/{name}" for name in files} <= first | set(again)
+    last = done.stdout.splitlines()[-1]
+    assert f"3000 of 3000 files, {len(again) - 1} of them downloaded" == last
+
+    async def check() -> None:
+        async with LocalStore(tmp_path / "store") as store:
+            images = {image.name: image.target.digest for image in await store.images.list()}
+            for name, data in files.items():
+                assert data == await store.get(images[url.replace("SHA256SUMS", name)])
+
+    anyio.run(check)
 
 
 def test_repair_takes_the_good_copy_of_the_second_store(tmp_path: Path) -> None:

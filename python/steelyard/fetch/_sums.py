@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
@@ -73,6 +73,10 @@ class Sums:
             return None
         fitting = [name for name in self._by_last.get(parts[-1], ()) if _ends_with(parts, name)]
         return self._digests[max(fitting, key=lambda name: len(_parts(name)))] if fitting else None
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names, in the order of the file."""
+        return iter(self._digests)
 
     def __len__(self) -> int:
         return len(self._digests)
