@@ -65,6 +65,7 @@ class Reply:
     framing: str = "length"  # or "chunked", or "none": the end of the connection
     drop_after: int | None = None
     stall_after: int | None = None
+    hang_up: bool = False  # end the connection after the response, without a word
 
 
 Handler = Callable[[Request], Reply]
@@ -233,7 +234,7 @@ def _send(connection: socket.socket, reply: Reply) -> bool:
         return False
     if reply.framing == "chunked":
         connection.sendall(b"0\r\n\r\n")
-    return reply.framing != "none"
+    return reply.framing != "none" and not reply.hang_up
 
 
 @contextmanager

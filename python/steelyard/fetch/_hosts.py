@@ -217,11 +217,11 @@ class Hosts:
         return self._trusts
 
     def _request(self, target: Address, headers: Mapping[str, str]) -> httpcore2.Request:
+        url = _url(target)
+        host = url.host.decode("ascii")
+        name = f"[{host}]" if ":" in host else host
+        fields = [("Host", name if target.has_standard_port else f"{name}:{target.port}"), *headers.items()]
         try:
-            url = _url(target)
-            host = url.host.decode("ascii")
-            name = f"[{host}]" if ":" in host else host
-            fields = [("Host", name if target.has_standard_port else f"{name}:{target.port}"), *headers.items()]
             return httpcore2.Request("GET", url, headers=fields, extensions={"timeout": self._timeouts})
         except (TypeError, ValueError):
             raise InvalidArgument(_BAD_FIELDS) from None
@@ -233,9 +233,10 @@ def _url(target: Address) -> httpcore2.URL:
     Raises:
         InvalidArgument: the host is not valid.
     """
+    port = None if target.has_standard_port else target.port
     if target.host.isascii() and _PLAIN.fullmatch(target.path) and "/." not in target.path:
         return httpcore2.URL(
-            scheme=target.scheme.encode(), host=target.host.encode(), port=target.port, target=target.path.encode()
+            scheme=target.scheme.encode(), host=target.host.encode(), port=port, target=target.path.encode()
         )
     import httpx2  # noqa: PLC0415 - slow to import, and few URLs need it
 
@@ -243,7 +244,7 @@ def _url(target: Address) -> httpcore2.URL:
         url = httpx2.URL(target.url)
     except httpx2.InvalidURL:
         raise InvalidArgument("URL: expected http:// or https:// and a valid host") from None
-    return httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=target.port, target=url.raw_path)
+    return httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=port, target=url.raw_path)
 
 
 def _proxy(target: Address) -> str | None:
