@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 
 LARGE = 24 << 20
 CONFIG = """
-daemon off; worker_processes 1; pid {root}/pid; error_log {root}/error;
+daemon off; worker_processes 1; pid {root}/pid; error_log {root}/error; {user}
 events {{ worker_connections 256; }}
 http {{
   access_log off; gzip on; gzip_types *; gzip_min_length 1; default_type text/plain;
@@ -48,14 +48,11 @@ def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]
             pytest.fail(message)
         pytest.skip(message)
     root = tmp_path_factory.mktemp("nginx")
-    root.chmod(0o755)
-    for folder in root.parents:  # its worker is another user
-        if folder.stat().st_uid == os.getuid() and len(folder.parts) > 2:
-            folder.chmod(folder.stat().st_mode | 0o011)
     (root / "files").mkdir()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    (root / "config").write_text(CONFIG.format(root=root, port=port))
+    user = "user root;" if os.getuid() == 0 else ""  # else its worker may not read the files of a private directory
+    (root / "config").write_text(CONFIG.format(root=root, port=port, user=user))
     process = subprocess.Popen([program, "-c", str(root / "config"), "-e", str(root / "error")])
     try:
         while True:
