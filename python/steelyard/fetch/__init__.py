@@ -11,6 +11,8 @@ They work with every `Store`, on asyncio and trio. URLs need the extra ``http``,
 **Versions.** A download is continued only where its bytes belong together: by Range with If-Range on a strong validator (RFC 9110), or if
 the digest of the whole is known. Otherwise each attempt begins at the start. A blob never has bytes of two versions of a file.
 
+**Large files.** Several ranges of one version are requested at once, and stored in order.
+
 **Secrets.** User, password and query of a URL are never part of errors, refs, progress and logs. Credentials go to the URL's own host only.
 """
 
