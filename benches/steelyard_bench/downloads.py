@@ -46,7 +46,7 @@ _PIECE_BYTES = 1 << 20
 
 
 class Taken(msgspec.Struct, frozen=True):
-    """What a contestant took in a round: seconds, and seconds of processor time of this process."""
+    """The time of a contestant in a round, and the processor time of this process, in seconds."""
 
     seconds: float
     processor: float
