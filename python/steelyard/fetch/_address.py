@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from urllib.parse import SplitResult, unquote, urljoin, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 import msgspec
 
@@ -88,15 +88,15 @@ def parse_url(url: str) -> Address:
     netloc = f"[{host}]" if ":" in host else host
     if port not in {None, standard}:
         netloc += f":{port}"
-    path = parts.path or "/"
+    path, query = parts.path or "/", f"?{parts.query}" if parts.query else ""
     shown = f"{parts.scheme}://{netloc}{path}"
     return Address(
-        url=urlunsplit((parts.scheme, netloc, path, parts.query, "")),
+        url=f"{shown}{query}",
         shown=shown,
         scheme=parts.scheme,
         host=host,
         port=standard if port is None else port,
-        path=urlunsplit(("", "", path, parts.query, "")),
+        path=f"{path}{query}",
         ref=_ref(shown, parts.query),
         authorization=_authorization(parts),
     )

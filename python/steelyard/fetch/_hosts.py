@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import ssl
+import time
 from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 from typing import TypeAlias, cast
 
@@ -40,7 +42,19 @@ _Place: TypeAlias = tuple[str, str, int]
 
 
 class _Connection(httpcore2.AsyncHTTP11Connection):
+    """A connection, with a quick look at whether its server has ended it while it was idle."""
+
     READ_NUM_BYTES = _READ_BYTES
+
+    def __init__(self, origin: httpcore2.Origin, stream: httpcore2.AsyncNetworkStream) -> None:
+        super().__init__(origin, stream)
+        self._poll = select.poll()
+        self._poll.register(stream.get_extra_info("socket"), select.POLLIN)
+        self.idle_since = 0.0
+
+    def is_usable(self) -> bool:
+        # An idle connection on which something has arrived was ended: the server has nothing to say.
+        return time.monotonic() < self.idle_since + _IDLE_SECONDS and not self._poll.poll(0)
 
 
 _Sender: TypeAlias = _Connection | httpcore2.AsyncConnectionPool
@@ -79,15 +93,18 @@ class Exchange:
             Transient: the connection broke.
         """
         body = cast("AsyncGenerator[bytes, None]", aiter(cast("AsyncIterable[bytes]", self._response.stream)))
+        is_at_end = False
         try:
             async for piece in body:
                 yield piece
+            is_at_end = True
         except _BROKEN as error:
             raise Transient(_words(error)) from None
         finally:
-            # CANCEL: what is left of the body is several generators, which trio wants closed.
-            with anyio.CancelScope(shield=True):
-                await body.aclose()
+            if not is_at_end:
+                # CANCEL: the rest of the body is several generators, which trio wants closed.
+                with anyio.CancelScope(shield=True):
+                    await body.aclose()
 
     async def aclose(self) -> None:
         """Give the connection back if the whole body was read, or else end it."""
@@ -177,6 +194,7 @@ class Hosts:
         """Keep a connection for the next request, if it can have one."""
         if not isinstance(sender, _Connection) or not sender.is_idle():
             return  # a pool keeps its own connections, and the response has closed this one
+        sender.idle_since = time.monotonic()
         self._idle.append((place, sender))
         if len(self._idle) > _MOST_IDLE:
             await self._idle.pop(0)[1].aclose()
@@ -190,7 +208,7 @@ class Hosts:
         for number in range(len(self._idle) - 1, -1, -1):
             if self._idle[number][0] == place:
                 connection = self._idle.pop(number)[1]
-                if not connection.has_expired():
+                if connection.is_usable():
                     return connection
                 with anyio.CancelScope(shield=True):
                     await connection.aclose()
@@ -207,7 +225,7 @@ class Hosts:
                 with anyio.CancelScope(shield=True):
                     await stream.aclose()
                 raise
-        return _Connection(origin=url.origin, stream=stream, keepalive_expiry=_IDLE_SECONDS)
+        return _Connection(url.origin, stream)
 
     def _trusted(self) -> ssl.SSLContext:
         """Return what TLS trusts. It is made once, because to load the machine's certificates takes 20 ms."""
