@@ -49,7 +49,16 @@ if TYPE_CHECKING:
         Sources,
         UpdateManyResult,
     )
-    from steelyard.options import REF_LIMIT, LabelChange, PutOptions, changed_labels, check_range, check_ref, check_size
+    from steelyard.options import (
+        REF_LIMIT,
+        LabelChange,
+        PutOptions,
+        ReadRange,
+        changed_labels,
+        check_range,
+        check_ref,
+        check_size,
+    )
     from steelyard.transfer import _base as _work
     from steelyard.transfer._reader import BaseReader
 else:
@@ -126,6 +135,10 @@ class BaseStore(Store):
     def _delete_many(self, blobs: Blobs, concurrency: int | None) -> AsyncGenerator[DeleteManyResult, None]:
         """Delete many blobs, each as `delete` does; a store with a faster way overrides this hook of `delete_many`."""
         return _work.delete_each(self, blobs, concurrency)
+
+    async def _read_ranges(self, ranges: Sequence[ReadRange]) -> list[bytes | Exception]:
+        """Read parts of many blobs, each through a reader; a store with a faster way overrides this hook."""
+        return await _work.read_ranges(self, ranges)
 
     @property
     def leases(self) -> Leases:

@@ -23,6 +23,7 @@ __all__ = (
     "IngestOptions",
     "LabelChange",
     "PutOptions",
+    "ReadRange",
     "changed_labels",
     "check_range",
     "check_ref",
@@ -42,6 +43,25 @@ _SIZE_LIMIT = 1 << 63
 _UNLIKE_A_PATH = re.compile(r"[\x00-\x1f\x7f<>{}|\"]")
 _NOT_A_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL}
 _SHOWN = 255
+
+
+class ReadRange(msgspec.Struct, frozen=True):
+    """A part of a blob, by the numbers of a slice of `bytes`; for the hook `_read_ranges` of a store.
+
+    Attributes:
+        digest: the blob.
+        start: the offset of the first byte; a negative one counts from the end; None is the start.
+        end: the offset behind the last byte; a negative one counts from the end; None is the end.
+    """
+
+    digest: Digest
+    start: int | None = None
+    end: int | None = None
+
+    def within(self, size: int) -> tuple[int, int]:
+        """Return the offset and the size of the part in a blob of `size` bytes."""
+        start, end, _ = slice(self.start, self.end).indices(size)
+        return start, max(0, end - start)
 
 
 class PutOptions(msgspec.Struct, frozen=True, kw_only=True):

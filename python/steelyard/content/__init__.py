@@ -33,7 +33,7 @@ from steelyard.content._batch_manager import BatchManager
 from steelyard.content._collector import Collector
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from datetime import timedelta
     from types import TracebackType
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from steelyard.leases import Leases
     from steelyard.model import Descriptor, Info, Labels, OnProgress, PutManyResult, PutResult, Source, Sources, Status
     from steelyard.names import ImageNames
-    from steelyard.options import PutOptions
+    from steelyard.options import PutOptions, ReadRange
 else:
     _options, _concurrent = _Module("steelyard.options"), _Module("steelyard._runtime.concurrent")
     _many = _Module("steelyard.content._many")
@@ -194,6 +194,9 @@ class Store(Provider, Ingester, Manager, BatchManager, IngestManager, Collector)
     # The hooks of `put` and `put_many`, called with parsed arguments; `BaseStore` has them for every store.
     _put: Callable[[Source, PutOptions], Awaitable[PutResult]]
     _put_many: Callable[[Sources, PutOptions, int | None], AsyncGenerator[PutManyResult, None]]
+
+    # Reads parts of many blobs: for each its bytes, or the error. A whole blob is verified.
+    _read_ranges: Callable[[Sequence[ReadRange]], Awaitable[list[bytes | Exception]]]
 
     _lease: str | None = None
 

@@ -19,12 +19,11 @@ the digest of the whole is known. Otherwise each attempt begins at the start. A 
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 
 import msgspec
 
 from steelyard._runtime.concurrent import Emit, call_each, check_concurrency, emitted
-from steelyard._runtime.scopes import managed
 from steelyard.content import Store
 from steelyard.content._many import Errors, of_items
 from steelyard.content._put_many import UntilEnded
@@ -36,7 +35,7 @@ from steelyard.fetch._origin import FunctionOrigin, OpenAt, Origin
 from steelyard.fetch._pauses import Retries
 from steelyard.fetch._sums import Sums
 from steelyard.fetch._transfer import Transfer, Wanted
-from steelyard.images.leases import LeaseGuard, lease_guard
+from steelyard.images.leases import LeaseGuard, own_or_new_guard
 from steelyard.model import Descriptor, OnProgress, PutManyResult, PutResult
 from steelyard.names import check_name
 from steelyard.options import PutOptions, check_ref
@@ -160,13 +159,13 @@ async def fetch(
         )
         shown = ref or ("a source" if options.expected is None else str(options.expected))
         origin: Origin = FunctionOrigin(open_at, size=size, shown=shown)
-        async with _guarded(store) as guard:
+        async with own_or_new_guard(store) as guard:
             return await _fetch(guard, origin, wanted, await Held.by(guard.store), name)
     from steelyard.fetch._http import HttpOrigin, connected  # noqa: PLC0415 - it needs an extra
 
     address = parse_url(url or "")
     wanted = Wanted(base=address.ref if ref is None else ref, options=options, retries=retries, ranges=ranges)
-    async with _guarded(store) as guard, connected(per_host=ranges, retries=retries, tls=tls) as connections:
+    async with own_or_new_guard(store) as guard, connected(per_host=ranges, retries=retries, tls=tls) as connections:
         origin = HttpOrigin(connections, address, headers or {}, algorithm=options.algorithm)
         return await _fetch(guard, origin, wanted, await Held.by(guard.store), name)
 
@@ -220,7 +219,7 @@ def fetch_many(
     async def work(emit: Emit[PutManyResult]) -> None:
         from steelyard.fetch._http import HttpOrigin, connected  # noqa: PLC0415 - it needs an extra
 
-        async with _guarded(store) as guard, connected(per_host=per_host, retries=retries, tls=tls) as connections:
+        async with own_or_new_guard(store) as guard, connected(per_host=per_host, retries=retries, tls=tls) as connections:
             held = await Held.by(guard.store)
 
             async def one(index: int, item: FetchItem | str) -> None:
@@ -260,16 +259,6 @@ def _check(ref: str | None, name: str | None) -> None:
         check_ref(ref)
     if name is not None:
         check_name(name)
-
-
-@managed
-async def _guarded(store: Store) -> AsyncIterator[LeaseGuard]:
-    """Give the lease guard of a store: its own lease if it has one, which the caller ends, or else one for this call."""
-    if store.lease_id is not None:
-        yield LeaseGuard(store, store.lease_id, labels=store.leases.collects)
-        return
-    async with lease_guard(store) as guard:
-        yield guard
 
 
 async def _fetch(guard: LeaseGuard, origin: Origin, wanted: Wanted, held: Held, name: str | None) -> PutResult:

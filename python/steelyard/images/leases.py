@@ -23,7 +23,7 @@ from steelyard.images.documents import Index, Manifest, OCIDescriptor
 from steelyard.images.node import Node, view_of
 from steelyard.model import Labels, PutResult
 
-__all__ = ("LeaseGuard", "lease_guard", "reference_labels")
+__all__ = ("LeaseGuard", "lease_guard", "own_or_new_guard", "reference_labels")
 
 _PREFIX = "containerd.io/gc.ref.content."
 _KEYS = {"index": "m.", "manifest": "m.", "layer": "l.", "config": "config"}
@@ -128,6 +128,16 @@ async def lease_guard(store: Store, *, reads: bool = False) -> AsyncIterator[Lea
             yield LeaseGuard(store)
             return
         yield LeaseGuard(leased, leased.lease_id, labels=leased.leases.collects)
+
+
+@managed
+async def own_or_new_guard(store: Store) -> AsyncIterator[LeaseGuard]:
+    """Give the lease guard of a store: its own lease if it has one, which the caller ends, or else one for this call."""
+    if store.lease_id is not None:
+        yield LeaseGuard(store, store.lease_id, labels=store.leases.collects)
+        return
+    async with lease_guard(store) as guard:
+        yield guard
 
 
 def reference_labels(named: Iterable[OCIDescriptor]) -> Labels:

@@ -17,6 +17,7 @@ from steelyard.local.many import delete_many, infos, sizes, update_many
 from steelyard.local.names import LocalImageNames
 from steelyard.local.put import Puts
 from steelyard.local.put_many import put_many
+from steelyard.local.ranges import read_ranges
 from steelyard.local.reader import LocalReader, verified
 from steelyard.local.verify import verify, verify_all
 from steelyard.local.walk import walk
@@ -44,6 +45,7 @@ __all__ = (
     "delete_many",
     "infos",
     "put_many",
+    "read_ranges",
     "ref_queue",
     "run",
     "run_always",

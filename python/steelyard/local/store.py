@@ -43,7 +43,7 @@ if TYPE_CHECKING:
         UpdateManyResult,
         Verified,
     )
-    from steelyard.options import LabelChange, PutOptions
+    from steelyard.options import LabelChange, PutOptions, ReadRange
 else:
     engine, _collecting = map(Module, ("steelyard.local._engine", "steelyard.local.collect"))
 
@@ -339,6 +339,9 @@ class LocalStore(ProcessBound, BaseStore):
 
     def _delete_many(self, blobs: Blobs, concurrency: int | None) -> AsyncGenerator[DeleteManyResult, None]:
         return engine.delete_many(self._store, blobs, concurrency)
+
+    async def _read_ranges(self, ranges: Sequence[ReadRange]) -> list[bytes | Exception]:
+        return await engine.read_ranges(self._store, ranges)
 
     async def get(self, digest: Digest | str) -> bytes:
         """Return a whole blob, verified; see `Store.get`."""

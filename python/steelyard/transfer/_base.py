@@ -12,6 +12,7 @@ from steelyard.transfer._change_many import delete_each, update_each
 from steelyard.transfer._lease import leased
 from steelyard.transfer._put import put_source
 from steelyard.transfer._put_many import put_each
+from steelyard.transfer._ranges import read_ranges
 
 __all__ = (
     "CollectDefaults",
@@ -26,6 +27,7 @@ __all__ = (
     "put_each",
     "put_source",
     "read_blob",
+    "read_ranges",
     "ref_queue",
     "update_each",
 )

@@ -1,0 +1,164 @@
+"""Changes: new files, names that are set, copied, moved and removed."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from glob import has_magic
+from pathlib import Path
+from typing import Any
+
+from fsspec.asyn import AsyncFileSystem, sync
+from fsspec.callbacks import DEFAULT_CALLBACK
+
+from steelyard._runtime.concurrent import map_concurrently
+from steelyard.content import Store
+from steelyard.errors import NotFound
+from steelyard.fs._errors import is_directory, not_found, os_errors, read_only
+from steelyard.fs._finder import Finder, Found
+from steelyard.fs._lazy_store import LazyStore
+from steelyard.fs._paths import joined
+from steelyard.fs._writing import MEDIA_TYPE, check_new, put_source, set_name
+from steelyard.model import Descriptor, Progress, PutResult, Source
+
+__all__ = ("Changes",)
+
+_AT_ONCE = 16
+
+
+class Changes(AsyncFileSystem):
+    """The methods of the file system that change something."""
+
+    _lazy: LazyStore
+    _finder: Finder
+
+    async def _found(self, path: str) -> tuple[Store, Found]:
+        raise NotImplementedError
+
+    async def _pipe_file(
+        self, path: str, value: Any, mode: str = "overwrite", *, media_type: str = MEDIA_TYPE, **options: Any
+    ) -> PutResult:
+        del options
+        return await self._put_source(path, value, create=mode == "create", media_type=media_type)
+
+    async def _put_file(
+        self,
+        lpath: str | os.PathLike[str],
+        rpath: str,
+        mode: str = "overwrite",
+        *,
+        callback: Any = DEFAULT_CALLBACK,
+        media_type: str = MEDIA_TYPE,
+        **options: Any,
+    ) -> PutResult:
+        del options
+
+        def report(progress: Progress) -> None:
+            callback.set_size(progress.total)
+            callback.absolute_update(progress.done)
+
+        return await self._put_source(
+            rpath, Path(lpath), create=mode == "create", media_type=media_type, on_progress=report
+        )
+
+    async def _put_source(self, path: str, source: Source, *, create: bool, **options: Any) -> PutResult:
+        with os_errors(path):
+            store = await self._lazy.writing()
+            target = await check_new(store, self._finder, path, create=create)
+            return await put_source(store, target, source, create=create, **options)
+
+    async def _cp_file(self, path1: str, path2: str, **options: Any) -> None:
+        """Have a name hold what another path names. No byte is copied. A directory without a digest has nothing to hold."""
+        del options
+        _, found = await self._found(path1)
+        if found.type != "directory" or found.digest is not None:
+            await self._hold(path2, found)
+
+    async def _hold(self, path: str, found: Found) -> None:
+        with os_errors(path):
+            store = await self._lazy.writing()
+            target = await check_new(store, self._finder, path, create=False)
+            if target.digest is not None or target.algorithm is not None:
+                raise read_only(path, "a digest cannot be set")
+            await set_name(store, target.path, _descriptor(found), create=False)
+
+    async def _copy(self, path1: Any, path2: Any, recursive: bool = False, **options: Any) -> None:  # noqa: FBT001, FBT002
+        if isinstance(path1, str) and isinstance(path2, str) and not has_magic(path1):
+            _, found = await self._found(path1)
+            if found.type == "directory" and found.tree is not None and not found.inner:
+                if not recursive:
+                    raise is_directory(path1)
+                into = path2.endswith("/") or await self._isdir(path2)
+                name = found.path.rpartition("/")[2]
+                await self._hold(joined(self._strip_protocol(path2), name) if into else path2, found)
+                return
+        await super()._copy(path1, path2, recursive=recursive, **options)
+
+    def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **options: Any) -> None:  # noqa: FBT001, FBT002
+        """Move names: the new ones are set, then the old ones are removed."""
+        if self._strip_protocol(path1) == self._strip_protocol(path2):
+            return
+        self.copy(path1, path2, recursive=recursive, maxdepth=maxdepth, on_error="raise", **options)
+        self.rm(path1, recursive=recursive, maxdepth=maxdepth)
+
+    async def _rm_file(self, path: str, **options: Any) -> None:
+        """Remove a name. What it holds stays stored until it is collected as garbage."""
+        del options
+        store, found = await self._found(path)
+        if found.image is None:
+            if found.type == "directory" and found.tree is None:
+                raise is_directory(path)
+            raise read_only(path, "only names can be removed")
+        with os_errors(path):
+            store = await self._lazy.writing()
+            await store.images.delete(found.image.name)
+
+    async def _rm(
+        self,
+        path: Any,
+        recursive: bool = False,  # noqa: FBT001, FBT002  # fsspec's
+        batch_size: int | None = None,
+        maxdepth: int | None = None,
+        **options: Any,
+    ) -> None:
+        """Remove names: one, or with `recursive` all in a directory. Raises as `_rm_file`, before it removes any."""
+        if maxdepth is not None:
+            await super()._rm(path, recursive=recursive, batch_size=batch_size, maxdepth=maxdepth, **options)
+            return
+        names: dict[str, None] = {}
+        for each in [path] if isinstance(path, str) else path:
+            paths = await self._glob(each) if has_magic(each) else [each]
+            if not paths:
+                raise not_found(each)
+            for one in paths:
+                names.update(dict.fromkeys(await self._removed(one, recursive=recursive)))
+        store = await self._lazy.writing()
+
+        async def remove(name: str) -> None:
+            with suppress(NotFound):  # another task was faster
+                await store.images.delete(name)
+
+        await map_concurrently(names, remove, concurrency=_AT_ONCE)
+
+    async def _removed(self, path: str, *, recursive: bool) -> list[str]:
+        """Return the names that are removed with a path."""
+        store, found = await self._found(path)
+        if found.type == "directory" and not recursive:
+            raise is_directory(path)
+        own = [] if found.image is None else [found.image.name]
+        below = await self._finder.names_below(store, found.path) if recursive else []
+        if not own and not below:
+            raise read_only(path, "only names can be removed")
+        return own + below
+
+    async def _mkdir(self, path: str, create_parents: bool = True, **options: Any) -> None:  # noqa: FBT001, FBT002
+        """Do nothing: a directory of names is there as long as a name is in it."""
+
+
+def _descriptor(found: Found) -> Descriptor:
+    if found.image is not None:
+        return found.image.target
+    if found.digest is None:
+        raise not_found(found.path)
+    media_type = found.media_type or (None if found.tree is not None else MEDIA_TYPE)
+    return Descriptor(digest=found.digest, size=found.size if found.tree is None else None, media_type=media_type)

@@ -1,0 +1,53 @@
+"""The errors that users of fsspec expect, with the typed error as their cause."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from steelyard.errors import AlreadyExists, NotFound, Unsupported
+
+__all__ = ("is_directory", "not_directory", "not_found", "os_errors", "read_only", "unsupported")
+
+
+@contextmanager
+def os_errors(path: str) -> Iterator[None]:
+    """Turn NotFound into FileNotFoundError, and AlreadyExists into FileExistsError. `StorageError` is an OSError already."""
+    try:
+        yield
+    except NotFound as error:
+        raise FileNotFoundError(errno.ENOENT, f"{os.strerror(errno.ENOENT)}: {error}", path) from error
+    except AlreadyExists as error:
+        raise FileExistsError(errno.EEXIST, f"{os.strerror(errno.EEXIST)}: {error}", path) from error
+
+
+def not_found(path: str) -> FileNotFoundError:
+    """Return the error for a path that nothing has."""
+    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+
+def is_directory(path: str) -> IsADirectoryError:
+    """Return the error for a directory in the place of a file."""
+    return IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+
+
+def not_directory(path: str) -> NotADirectoryError:
+    """Return the error for a file in the place of a directory."""
+    return NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+
+
+def read_only(path: str, reason: str) -> OSError:
+    """Return the error for a change of what never changes: a blob, or a tree."""
+    error = OSError(errno.EROFS, f"{os.strerror(errno.EROFS)}: {reason}", path)
+    error.__cause__ = Unsupported(path, operation=reason)
+    return error
+
+
+def unsupported(path: str, operation: str) -> NotImplementedError:
+    """Return the error for an operation that the file system has no form of."""
+    cause = Unsupported(path, operation=operation)
+    error = NotImplementedError(str(cause))
+    error.__cause__ = cause
+    return error

@@ -1,0 +1,199 @@
+"""Files: of a blob to read, and of a new one to write."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from fsspec.asyn import AbstractAsyncStreamedFile, sync
+from fsspec.spec import AbstractBufferedFile, reopen
+
+from steelyard.content import ReaderAt, Store
+from steelyard.digest import Digest
+from steelyard.fs._errors import os_errors
+from steelyard.fs._writing import NewBlob
+from steelyard.model import PutResult
+
+__all__ = ("OpenBlob", "SteelyardAsyncFile", "SteelyardFile")
+
+
+class OpenBlob:
+    """An open blob. A range that is the whole of it is verified; others are not."""
+
+    def __init__(self, store: Store, reader: ReaderAt) -> None:
+        self._store = store
+        self._reader = reader
+        self.digest: Digest = reader.digest
+        self.size: int = reader.size
+
+    async def read(self, start: int, end: int) -> bytes:
+        """Return the bytes of a range."""
+        start, end = max(0, start), min(end, self.size)
+        if start == 0 and end == self.size:
+            return await self._store.get(self.digest)
+        return await self._reader.read_at(start, end - start) if start < end else b""
+
+    async def aclose(self) -> None:
+        """Close it."""
+        await self._reader.aclose()
+
+
+class SteelyardFile(AbstractBufferedFile):
+    """A file of a `SteelyardFileSystem`, for blocking programs; `SteelyardFileSystem.open` returns it.
+
+    A file to read stays as it is, also if its name is set to something else. A file to write becomes a blob, and its name is set, in one step
+    when it is closed. It is discarded if the block of its ``with`` raises, if it is closed while an exception is handled that came
+    after the opening, or if it is dropped without being closed.
+
+    Attributes:
+        digest: the digest of the bytes; of a file to write, after it was closed, else None.
+        result: what was stored, after a file to write was closed, else None.
+    """
+
+    def __init__(
+        self, fs: Any, path: str, mode: str, *, blob: OpenBlob | None = None, new: NewBlob | None = None, **options: Any
+    ) -> None:
+        self._blob = blob
+        self._new = new
+        self._handled = sys.exception()
+        self.digest: Digest | None = None if blob is None else blob.digest
+        self.result: PutResult | None = None
+        super().__init__(fs, path, mode, size=None if blob is None else blob.size, **options)
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """The info of a file to read, as it was opened."""
+        return {"name": self.path, "size": self.size, "type": "file", "digest": str(self.digest)}
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        assert self._blob is not None
+        return sync(self.fs.loop, self._blob.read, start, end)
+
+    def _initiate_upload(self) -> None:
+        """Do nothing: the first bytes begin the ingest."""
+
+    def _upload_chunk(self, final: bool = False) -> bool:
+        data = self.buffer.getvalue()
+        if final and self.autocommit:
+            self._finish(data)
+        elif data:
+            sync(self.fs.loop, self._new.write, data)
+        return True
+
+    def _finish(self, rest: bytes) -> None:
+        with os_errors(self.path):
+            self.result = sync(self.fs.loop, self._new.finish, rest)
+        self.digest = self.result.digest
+
+    def commit(self) -> None:
+        """Store the bytes of a file that a transaction, or ``autocommit=False``, has kept back, and set the name."""
+        if self.result is None:
+            self._finish(b"")
+
+    def discard(self) -> None:
+        """Discard the bytes of a file to write, unless they are stored."""
+        self.closed = True
+        if self.result is None and self._new is not None:
+            sync(self.fs.loop, self._new.discard)
+
+    def close(self) -> None:
+        """Close the file. One to write becomes a blob, and its name is set, unless a new exception is being handled."""
+        if self.closed:
+            return
+        if self._new is not None and sys.exception() not in {None, self._handled}:
+            self.discard()
+            return
+        try:
+            super().close()
+        except BaseException:
+            if self._new is not None:
+                self.discard()
+            raise
+        finally:
+            if self._blob is not None:
+                sync(self.fs.loop, self._blob.aclose)
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        if kind is not None and self._new is not None:
+            self.discard()
+        else:
+            self.close()
+
+    def __del__(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        owned = self._new or self._blob
+        if owned is not None:
+            self.fs.release_soon(owned.discard if isinstance(owned, NewBlob) else owned.aclose)
+
+    def __reduce__(self) -> Any:
+        if self._blob is None:
+            raise TypeError("cannot pickle a file to write")
+        return reopen, (self.fs, str(self.digest), "rb", self.blocksize, self.loc, self.size, True, "readahead", {})
+
+
+class SteelyardAsyncFile(AbstractAsyncStreamedFile):
+    """A file of a `SteelyardFileSystem` in an event loop of asyncio; `SteelyardFileSystem.open_async` returns it. See `SteelyardFile`.
+
+    Attributes:
+        digest: the digest of the bytes; of a file to write, after it was closed, else None.
+        result: what was stored, after a file to write was closed, else None.
+    """
+
+    def __init__(
+        self, fs: Any, path: str, mode: str, *, blob: OpenBlob | None = None, new: NewBlob | None = None, **options: Any
+    ) -> None:
+        self._blob = blob
+        self._new = new
+        self.digest: Digest | None = None if blob is None else blob.digest
+        self.result: PutResult | None = None
+        super().__init__(
+            fs, path, mode, size=None if blob is None else blob.size, **{**options, "cache_type": "none"}
+        )
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """The info of a file to read, as it was opened."""
+        return {"name": self.path, "size": self.size, "type": "file", "digest": str(self.digest)}
+
+    async def _fetch_range(self, start: int, end: int) -> bytes:
+        assert self._blob is not None
+        return await self._blob.read(start, end)
+
+    async def _upload_chunk(self, final: bool = False) -> bool:
+        assert self._new is not None
+        data = self.buffer.getvalue()
+        if final:
+            with os_errors(self.path):
+                self.result = await self._new.finish(data)
+            self.digest = self.result.digest
+        elif data:
+            await self._new.write(data)
+        return True
+
+    async def discard(self) -> None:
+        """Discard the bytes of a file to write, unless they are stored."""
+        self.closed = True
+        if self._new is not None:
+            await self._new.discard()
+
+    async def close(self) -> None:
+        """Close the file. One to write becomes a blob, and its name is set."""
+        if self.closed:
+            return
+        try:
+            await super().close()
+        except BaseException:
+            await self.discard()
+            raise
+        finally:
+            self.closed = True
+            if self._blob is not None:
+                await self._blob.aclose()
+
+    async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        if kind is not None and self._new is not None:
+            await self.discard()
+        else:
+            await self.close()

@@ -1,0 +1,308 @@
+"""The file system: reading, and opening files."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from fsspec.asyn import AsyncFileSystem, sync
+from fsspec.callbacks import DEFAULT_CALLBACK
+from fsspec.config import apply_config
+
+from steelyard._runtime import calls
+from steelyard._runtime.concurrent import map_concurrently
+from steelyard.content import Store
+from steelyard.digest import Digest
+from steelyard.fs._changes import Changes
+from steelyard.fs._errors import is_directory, not_found, os_errors, unsupported
+from steelyard.fs._file import OpenBlob, SteelyardAsyncFile, SteelyardFile
+from steelyard.fs._finder import Finder, Found
+from steelyard.fs._getting import write_file
+from steelyard.fs._lazy_store import LazyStore, close_at_exit, located
+from steelyard.fs._paths import PROTOCOL, parse, stripped
+from steelyard.fs._writing import MEDIA_TYPE, NewBlob, check_new
+from steelyard.options import ReadRange
+
+__all__ = ("SteelyardFileSystem",)
+
+_AT_ONCE = 16
+
+
+class _Instances(type(AsyncFileSystem)):  # type: ignore[misc]  # the class of classes that fsspec has
+    """Makes file systems: one for each address, and one for each call with an open store."""
+
+    def __call__(cls, *args: Any, **options: Any) -> Any:
+        options = apply_config(cls, options)
+        if len(args) > 1 or (args and "store" in options):
+            raise TypeError("SteelyardFileSystem: expected one store")
+        store = args[0] if args else options.pop("store", None)
+        if isinstance(store, Store):
+            options["skip_instance_cache"] = True  # two stores may look the same
+        else:
+            store = located(store)  # the environment and the current directory of now
+        return super().__call__(store=store, **options)
+
+
+class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
+    """The image names, trees and blobs of a store as files, for programs that use fsspec.
+
+    ```python
+    files = fsspec.filesystem("steelyard", store="/srv/blobs")
+    files.pipe("notes/a.txt", b"wool")
+    assert files.cat("notes/a.txt") == b"wool"
+    ```
+
+    `docs/fsspec.md` describes paths, errors, and what cannot be done. Methods with a leading ``_`` are coroutines, for event loops of asyncio
+    with ``asynchronous=True``; the others block, and run them in the event loop of fsspec's thread.
+
+    Args:
+        store: the root of a store, an address as on the command line, or a `Store`. None: that of the environment variable
+            ``STEELYARD_STORE``, of the config file, or the default of the command line. A `Store` is opened if it is not open, and is
+            not closed.
+        read_only: open the store read-only.
+        options: ``asynchronous``, ``loop``, ``batch_size`` and ``skip_instance_cache``; see fsspec.
+
+    Raises (when it is used):
+        FileNotFoundError: there is no store, and the call does not write.
+        FailedPrecondition: in a child of a fork: make another one there.
+        Unsupported: in an event loop of trio.
+    """
+
+    protocol = PROTOCOL
+    root_marker = ""
+
+    def __init__(self, store: Any = None, *, read_only: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self._place: str | Store = store
+        self._lazy = LazyStore(store, read_only=read_only)
+        self._finder = Finder()
+        close_at_exit(self._lazy, self._loop)
+        weakref.finalize(self, self._lazy.close_in, self._loop).atexit = False
+
+    @property
+    def loop(self) -> Any:
+        """The event loop of blocking calls. Raises FailedPrecondition in a child of a fork."""
+        self._lazy.check_process()
+        return self._loop
+
+    @property
+    def fsid(self) -> str:
+        """The store, as text."""
+        return f"{PROTOCOL}:{self._place}"
+
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> Any:
+        if isinstance(path, list):
+            return [cls._strip_protocol(each) for each in path]
+        return stripped(os.fspath(path))
+
+    @classmethod
+    def _parent(cls, path: Any) -> str:
+        return stripped(os.fspath(path)).rpartition("/")[0]
+
+    def __reduce__(self) -> Any:
+        """Return the address of the store: another process opens it again. Raises TypeError for an open store."""
+        if isinstance(self._place, Store):
+            raise TypeError("cannot pickle a SteelyardFileSystem of an open store: make one by the address of the store")
+        return super().__reduce__()
+
+    async def aclose(self) -> None:
+        """Close the store, unless the program gave it. The next call opens it again."""
+        await self._lazy.aclose()
+
+    def close(self) -> None:
+        """Close the store, as `aclose`, from a blocking program."""
+        sync(self.loop, self._lazy.aclose)
+
+    def release_soon(self, release: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Call a coroutine function in the event loop, soon; from a finalizer of an open file."""
+        self._lazy.release_soon(release)
+
+    # Reading
+
+    async def _found(self, path: str) -> tuple[Store, Found]:
+        with os_errors(path):
+            store = await self._lazy.reading()
+            return store, await self._finder.find(store, path)
+
+    async def _blob_at(self, path: str) -> tuple[Store, Digest]:
+        """Return the digest of the file at a path. A digest alone is one: nothing is looked up."""
+        target = parse(path)
+        with os_errors(path):
+            if target.digest is not None and not target.inner:
+                return await self._lazy.reading(), target.digest
+        store, found = await self._found(path)
+        if found.type == "directory":
+            raise is_directory(path)
+        if found.digest is None:
+            raise not_found(path)
+        return store, found.digest
+
+    async def _info(self, path: str, **options: Any) -> dict[str, Any]:
+        del options
+        return (await self._found(path))[1].info()
+
+    async def _ls(self, path: str, detail: bool = True, **options: Any) -> list[Any]:  # noqa: FBT001, FBT002  # fsspec's
+        del options
+        store, found = await self._found(path)
+        with os_errors(path):
+            listed = await self._finder.children(store, found) or ([] if found.type == "directory" else [found])
+        return [each.info() if detail else each.path for each in listed]
+
+    async def _cat_file(
+        self, path: str, start: int | None = None, end: int | None = None, *, callback: Any = DEFAULT_CALLBACK, **options: Any
+    ) -> bytes:
+        del options
+        (data,) = await self._cat_ranges([path], [start], [end], on_error="raise")
+        callback.set_size(len(data))
+        callback.relative_update(len(data))
+        return data
+
+    async def _cat_ranges(
+        self,
+        paths: list[str],
+        starts: Any,
+        ends: Any,
+        max_gap: int | None = None,
+        batch_size: int | None = None,
+        on_error: str = "return",
+        **options: Any,
+    ) -> list[Any]:
+        del batch_size, options
+        if max_gap is not None:
+            raise unsupported("cat_ranges", "max_gap")
+        if not isinstance(paths, list):
+            raise TypeError("cat_ranges: expected a list of paths")
+        numbers = [each if isinstance(each, Iterable) else [each] * len(paths) for each in (starts, ends)]
+        parts = list(zip(paths, *numbers, strict=True))
+        digests = await self._digests(paths)
+        wanted = [ReadRange(digests[path], *ends) for path, *ends in parts if isinstance(digests[path], Digest)]
+        read: Any = iter(await self._read(wanted))
+        found = [next(read) if isinstance(digests[path], Digest) else digests[path] for path in paths]
+        errors = {place: each for place, each in enumerate(found) if isinstance(each, Exception)}
+        for place, error in errors.items():
+            try:
+                with os_errors(paths[place]):
+                    raise error
+            except Exception as shown:  # noqa: BLE001  # it is a result
+                found[place] = shown
+        if errors and on_error != "return":
+            raise found[min(errors)]
+        return found
+
+    async def _digests(self, paths: list[str]) -> dict[str, Any]:
+        """Return the digest of each path, or the error."""
+        found: dict[str, Any] = {}
+
+        async def one(path: str) -> None:
+            try:
+                found[path] = (await self._blob_at(path))[1]
+            except Exception as error:  # noqa: BLE001  # the result carries it
+                found[path] = error
+
+        await map_concurrently(dict.fromkeys(paths), one, concurrency=_AT_ONCE)
+        return found
+
+    async def _read(self, wanted: Sequence[ReadRange]) -> list[bytes | Exception]:
+        store = await self._lazy.reading()
+        if len(wanted) == 1:
+            return [await _read_one(store, wanted[0])]
+        return await store._read_ranges(wanted) if wanted else []  # noqa: SLF001  # a hook of the interface
+
+    async def _get_file(self, rpath: str, lpath: str, *, callback: Any = DEFAULT_CALLBACK, **options: Any) -> None:
+        del options
+        store, found = await self._found(rpath)
+        with os_errors(rpath):
+            if found.type == "directory" or (found.type == "link" and await self._leads_to_directory(rpath)):
+                await calls.run(partial(os.makedirs, lpath, exist_ok=True))
+            elif found.digest is None:
+                raise not_found(rpath)
+            else:
+                await write_file(store, found.digest, lpath, executable=found.executable, callback=callback)
+
+    async def _leads_to_directory(self, path: str) -> bool:
+        return (await self._found(path))[1].type == "directory"
+
+    def ukey(self, path: str) -> str:
+        """Return the digest of a file, or of the document of a tree; of another directory a hash of its info."""
+        info = self.info(path)
+        return str(info["digest"] or super().ukey(path))
+
+    def created(self, path: str) -> datetime:
+        """Return when a name or a blob was made (UTC). Raises NotImplementedError for entries of a tree."""
+        return self._time(path, "created")
+
+    def modified(self, path: str) -> datetime:
+        """Return when a name was set last, or when a file of a tree had changed (UTC).
+
+        Raises:
+            NotImplementedError: the tree does not have the time; a blob does not change.
+        """
+        return self._time(path, "mtime")
+
+    def _time(self, path: str, key: str) -> datetime:
+        found: datetime | None = self.info(path).get(key)
+        if found is None:
+            raise unsupported(path, f"the time {key}, which is not known")
+        return found
+
+    # Open files
+
+    def _open(
+        self,
+        path: str,
+        mode: str = "rb",
+        block_size: int | None = None,
+        autocommit: bool = True,  # noqa: FBT001, FBT002  # fsspec's
+        cache_options: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> SteelyardFile:
+        if self.asynchronous:
+            raise unsupported(path, "open() with asynchronous=True; use open_async()")
+        media_type = options.pop("media_type", MEDIA_TYPE)
+        options |= {"block_size": block_size, "cache_options": cache_options, "autocommit": autocommit}
+        if mode == "rb":
+            return SteelyardFile(self, path, mode, blob=sync(self.loop, self._open_blob, path), **options)
+        new = sync(self.loop, self._new_blob, path, mode, media_type)
+        return SteelyardFile(self, path, mode, new=new, **options)
+
+    async def open_async(self, path: str, mode: str = "rb", **options: Any) -> SteelyardAsyncFile:
+        """Open a file in the event loop of asyncio that runs: ``"rb"``, ``"wb"`` or ``"xb"``, without text and compression."""
+        if options.pop("compression", None) or "b" not in mode:
+            raise unsupported(path, "text and compression in open_async()")
+        path = self._strip_protocol(path)
+        media_type = options.pop("media_type", MEDIA_TYPE)
+        if mode == "rb":
+            return SteelyardAsyncFile(self, path, mode, blob=await self._open_blob(path), **options)
+        new = await self._new_blob(path, mode, media_type)
+        return SteelyardAsyncFile(self, path, "wb", new=new, **options)
+
+    async def _open_blob(self, path: str) -> OpenBlob:
+        store, digest = await self._blob_at(path)
+        with os_errors(path):
+            return OpenBlob(store, await store.reader_at(digest))
+
+    async def _new_blob(self, path: str, mode: str, media_type: str) -> NewBlob:
+        if mode not in {"wb", "xb"}:
+            raise unsupported(path, f"mode {mode!r}: a blob does not change")
+        with os_errors(path):
+            store = await self._lazy.writing()
+            create = mode == "xb"
+            target = await check_new(store, self._finder, path, create=create)
+            return NewBlob(store, target, create=create, media_type=media_type)
+
+
+async def _read_one(store: Store, part: ReadRange) -> bytes | Exception:
+    """Read one range, without a hop if it is in the page cache."""
+    try:
+        async with store.reader_at(part.digest) as reader:
+            offset, size = part.within(reader.size)
+            if size < reader.size:
+                return await reader.read_at(offset, size)
+        return await store.get(part.digest)
+    except Exception as error:  # noqa: BLE001  # the result carries it
+        return error

@@ -1,0 +1,323 @@
+"""From a path to what it names: an image name, a blob by its digest, an entry of a tree, or a directory of names."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import msgspec
+
+from steelyard._runtime.concurrent import map_concurrently
+from steelyard.content import Store
+from steelyard.digest import Digest
+from steelyard.errors import DataCorrupt, InvalidArgument, InvalidImage, NotFound
+from steelyard.fs._errors import not_directory, not_found
+from steelyard.fs._paths import candidates, joined, parse
+from steelyard.images.limits import DEFAULT_LIMITS
+from steelyard.images.media_types import kind_of
+from steelyard.model import Descriptor, Image
+from steelyard.trees import tree_of
+from steelyard.trees._entry import Entry
+from steelyard.trees._lookup import Kept, TreeLookup, lookup_of
+
+__all__ = ("Finder", "Found")
+
+_KEPT_ENTRIES = 131_072
+_KEPT_TREES = 65_536
+_MOST_LINKS = 40
+"""Links that are followed for one path, as Linux does."""
+
+_MOST_TARGET = 4096
+_AT_ONCE = 16
+
+_NO_TREE = object()
+
+Type = Literal["file", "directory", "link"]
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """What a path names.
+
+    Attributes:
+        path: the path.
+        type: a file, a directory, or a link that leads to no file.
+        digest: the digest of a file's bytes, or of the document of a tree.
+        size: the size in bytes; None if it is unknown, 0 of a directory.
+        media_type: the media type that the name has.
+        executable: whether a file of a tree may be executed.
+        destination: the target of a link.
+        created: when the name or the blob was made.
+        modified: when the name was set last, or a file of a tree changed last, if the tree has that.
+        image: the name itself, if the path is one.
+        tree: the tree that a directory is in.
+        inner: the path of the directory in that tree.
+    """
+
+    path: str
+    type: Type
+    digest: Digest | None = None
+    size: int | None = 0
+    media_type: str | None = None
+    executable: bool = False
+    destination: str | None = None
+    created: datetime | None = None
+    modified: datetime | None = None
+    image: Image | None = None
+    tree: TreeLookup | None = None
+    inner: str = ""
+
+    def info(self) -> dict[str, Any]:
+        """Return it as fsspec's `info` does."""
+        is_directory = self.type == "directory"
+        kind = {"file": 0o100000, "directory": 0o040000, "link": 0o120000}[self.type]
+        found: dict[str, Any] = {
+            "name": self.path,
+            "size": self.size,
+            "type": self.type,
+            "digest": None if self.digest is None else str(self.digest),
+            "mode": kind | (0o755 if is_directory or self.executable else 0o777 if self.type == "link" else 0o644),
+            "islink": self.destination is not None,
+        }
+        optional = {
+            "media_type": self.media_type,
+            "destination": self.destination,
+            "created": self.created,
+            "mtime": self.modified,
+        }
+        return found | {key: value for key, value in optional.items() if value is not None}
+
+
+class Finder:
+    """Finds what paths name. It keeps the documents of trees, by their digests, and no names: these may change at any time."""
+
+    def __init__(self) -> None:
+        self._entries: Kept[list[Entry]] = Kept(_KEPT_ENTRIES)
+        self._trees: Kept[Any] = Kept(_KEPT_TREES)
+
+    async def find(self, store: Store, path: str) -> Found:
+        """Return what a path names. A link in a tree is followed, but never out of it.
+
+        Raises:
+            FileNotFoundError: nothing has the path.
+            NotADirectoryError: it leads through a file of a tree.
+        """
+        target = parse(path)
+        if not target.path:
+            return Found(path="", type="directory")
+        if target.digest is not None:
+            return await self._by_digest(store, target.path, target.digest, target.inner)
+        if target.algorithm is None:
+            found = await self._by_name(store, target.path)
+            if found is not None:
+                return found
+            if await _names_below(store, target.path):
+                return Found(path=target.path, type="directory")
+        raise not_found(target.path)
+
+    async def _by_digest(self, store: Store, path: str, digest: Digest, inner: str) -> Found:
+        if not inner:
+            info = await store.info(digest)
+            tree = await self.tree(store, Descriptor(digest=digest, size=info.size))
+            if tree is not None:
+                return Found(path=path, type="directory", digest=digest, created=info.created_at, tree=tree)
+            return Found(path=path, type="file", digest=digest, size=info.size, created=info.created_at)
+        tree = await self.tree(store, Descriptor(digest=digest))
+        if tree is None:
+            raise not_directory(path) if await store.exists(digest) else not_found(path)
+        found = await _in_tree(tree, path, inner)
+        if found is None:
+            raise not_found(path)
+        return found
+
+    async def _by_name(self, store: Store, path: str) -> Found | None:
+        """Return what the shortest name has that has the path."""
+
+        async def look(pair: tuple[str, str]) -> Image | None:
+            try:
+                return await store.images.get(pair[0])
+            except (NotFound, InvalidArgument):
+                return None
+
+        pairs = list(candidates(path))
+        images = await map_concurrently(pairs, look, concurrency=_AT_ONCE)
+        for (_, inner), image in zip(pairs, images, strict=True):
+            if image is None:
+                continue
+            if not inner:
+                return await self.held(store, path, image)
+            tree = await self.tree(store, image.target)
+            if tree is not None and (found := await _in_tree(tree, path, inner)) is not None:
+                return found
+        return None
+
+    async def held(self, store: Store, path: str, image: Image) -> Found:
+        """Return what an image name holds: a tree is a directory, everything else a file."""
+        target = image.target
+        tree = await self.tree(store, target)
+        size = target.size
+        if tree is None and size is None:
+            info = (await store.infos([target.digest])).get(target.digest)
+            size = None if info is None else info.size
+        return Found(
+            path=path,
+            type="file" if tree is None else "directory",
+            digest=target.digest,
+            size=size if tree is None else 0,
+            media_type=target.media_type,
+            created=image.created_at,
+            modified=image.updated_at,
+            image=image,
+            tree=tree,
+        )
+
+    async def children(self, store: Store, found: Found) -> list[Found]:
+        """Return what is directly in a directory; of a name that is no directory, the names below it."""
+        if found.tree is None:
+            is_named = found.type == "directory" or found.image is not None
+            return await self._named(store, found.path) if is_named else []
+        tree, entries = found.tree, []
+        async with aclosing(tree.children(found.inner)) as children:
+            async for entry in children:
+                path = joined(found.path, entry.path.rpartition("/")[2])
+                entries.append(await _listed(tree, path, entry))
+        return entries
+
+    async def names_below(self, store: Store, directory: str) -> list[str]:
+        """Return the names in a directory, at any depth."""
+        return [image.name for image in await _names_below(store, directory)]
+
+    async def _named(self, store: Store, directory: str) -> list[Found]:
+        """Return the names in a directory of names, and the directories in it."""
+        prefix = f"{directory}/" if directory else ""
+        held, directories = [], {}
+        for image in await _names_below(store, directory):
+            head, below, _ = image.name[len(prefix) :].partition("/")
+            if below:
+                path = f"{prefix}{head}"
+                directories[path] = Found(path=path, type="directory")
+            else:
+                held.append(image)
+
+        async def one(image: Image) -> Found:
+            return await self.held(store, image.name, image)
+
+        found = await map_concurrently(held, one, concurrency=_AT_ONCE)
+        trees = {each.path for each in found if each.type == "directory"}
+        others = [each for path, each in directories.items() if path not in trees]
+        return sorted([*found, *others], key=lambda each: (each.path, each.type))
+
+    async def tree(self, store: Store, target: Descriptor) -> TreeLookup | None:
+        """Return the tree that a descriptor names, or None if it names something else, or nothing that can be read."""
+        if target.media_type is not None and kind_of(target.media_type) not in {"index", "manifest"}:
+            return None
+        key = str(target.digest)
+        kept = self._trees.get(key)
+        if kept is not None:
+            return None if kept is _NO_TREE else kept
+        if target.media_type is None and not await _may_be_document(store, target.digest):
+            return None
+        try:
+            tree = await tree_of(store, target)
+        except NotFound:
+            return None
+        except (InvalidImage, DataCorrupt):
+            self._trees.add(key, _NO_TREE, 1)
+            return None
+        lookup = await lookup_of(store, tree, self._entries)
+        self._trees.add(key, lookup, lookup.weight)
+        return lookup
+
+
+async def _may_be_document(store: Store, digest: Digest) -> bool:
+    """Return whether a blob is small enough for a document, and begins as one."""
+    try:
+        async with store.reader_at(digest) as reader:
+            return reader.size <= DEFAULT_LIMITS.json_bytes and await reader.read_at(0, 1) == b"{"
+    except NotFound:
+        return False
+
+
+async def _names_below(store: Store, directory: str) -> list[Image]:
+    if not directory:
+        return [image for image in await store.images.list() if _is_reachable(image.name)]
+    expression = re.escape(f"{directory}/").replace("\\", "\\\\").replace('"', '\\"')
+    try:
+        images = await store.images.list(f'name~="^{expression}"')
+    except InvalidArgument:  # a lone surrogate, or a control character: no name has such a path
+        return []
+    return [image for image in images if _is_reachable(image.name)]
+
+
+def _is_reachable(name: str) -> bool:
+    return all(name.split("/"))
+
+
+async def _in_tree(tree: TreeLookup, path: str, inner: str) -> Found | None:
+    """Return what a path in a tree names, or None. Raises NotADirectoryError if it leads through a file."""
+    parts = inner.split("/")
+    if {"", ".", ".."} & set(parts):
+        return None
+    link = await tree.find(inner)
+    entry = link
+    if entry is None or entry.kind == "link":
+        entry = await _follow(tree, parts)
+    if link is not None and link.kind != "link":
+        link = None
+    if entry is None:
+        return None if link is None else Found(path=path, type="link", destination=link.target)
+    return _of_entry(path, entry, tree, None if link is None else link.target)
+
+
+async def _listed(tree: TreeLookup, path: str, entry: Entry) -> Found:
+    """Return an entry of a directory. A link to a directory is no directory here, so that no walk follows it."""
+    if entry.kind != "link":
+        return _of_entry(path, entry, tree, None)
+    leads_to = await _follow(tree, entry.path.split("/"))
+    if leads_to is None or leads_to.kind == "directory":
+        return Found(path=path, type="link", destination=entry.target)
+    return _of_entry(path, leads_to, tree, entry.target)
+
+
+def _of_entry(path: str, entry: Entry, tree: TreeLookup, destination: str | None) -> Found:
+    if entry.kind == "directory":
+        return Found(path=path, type="directory", destination=destination, tree=tree, inner=entry.path)
+    return Found(
+        path=path,
+        type="file",
+        digest=entry.digest,
+        size=entry.size,
+        executable=entry.executable,
+        destination=destination,
+        modified=None if entry.mtime_ns is None else datetime.fromtimestamp(entry.mtime_ns / 1e9, UTC),
+    )
+
+
+async def _follow(tree: TreeLookup, parts: list[str]) -> Entry | None:
+    """Return the file or directory that a path leads to, part by part as a file system does; None if it leads out or nowhere."""
+    rest, here, links = deque(parts), list[str](), 0
+    entry: Entry | None = Entry(path="", kind="directory")
+    while rest:
+        part = rest.popleft()
+        if part in {"", "."}:
+            continue
+        if part == "..":
+            if not here:
+                return None
+            here.pop()
+            entry = await tree.find("/".join(here))
+            continue
+        entry = await tree.find("/".join([*here, part]))
+        if entry is None or (entry.kind == "file" and rest):
+            return None
+        if entry.kind != "link":
+            here.append(part)
+            continue
+        links, target = links + 1, entry.target or ""
+        if links > _MOST_LINKS or target.startswith("/") or len(target) > _MOST_TARGET:
+            return None
+        rest.extendleft(reversed(target.split("/")))
+        entry = await tree.find("/".join(here))
+    return entry

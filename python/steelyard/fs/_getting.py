@@ -1,0 +1,70 @@
+"""Files of this machine that get the bytes of a blob."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from fsspec.callbacks import NoOpCallback
+
+from steelyard._runtime.calls import OpenFile, run, run_always
+from steelyard.content import ReaderAt, Store
+from steelyard.digest import Digest
+from steelyard.images.layout._files import NewFile
+from steelyard.trees._copying import fill
+
+__all__ = ("write_file",)
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class _NewFile:
+    """A file that gets its name when it is complete."""
+
+    def __init__(self, path: str, *, executable: bool) -> None:
+        head, self._name = os.path.split(os.path.abspath(path))
+        os.makedirs(head, exist_ok=True)
+        self._directory = OpenFile(os.open(head, _DIRECTORY))
+        try:
+            self.file = NewFile(self._directory.fileno(), path, mode=0o777 if executable else 0o666)
+        except BaseException:
+            self._directory.close()
+            raise
+
+    def publish(self) -> None:
+        self.file.publish_unsynced(self._name)
+
+    def close(self) -> None:
+        self.file.close()
+        self._directory.close()
+
+
+async def write_file(store: Store, digest: Digest, path: str, *, executable: bool, callback: Any) -> None:
+    """Write a blob into a file, verified. The file gets its name when it is complete; it is not synced.
+
+    It shares the blocks of the store's file where the file system can do that, unless `callback` wants progress.
+
+    Raises:
+        NotFound: the blob is not stored.
+        DataCorrupt: the stored bytes do not match the digest; there is no file then.
+        StorageError: the file cannot be written.
+    """
+    async with store.reader_at(digest) as reader:
+        callback.set_size(reader.size)
+        new = await run(lambda: _NewFile(path, executable=executable))
+        try:
+            if isinstance(callback, NoOpCallback):
+                await fill(new.file, reader)
+            else:
+                await _copy(new.file, reader, callback)
+            await run(new.publish)
+        finally:
+            # CANCEL: a file without its name is discarded.
+            await run_always(new.close)
+
+
+async def _copy(file: NewFile, reader: ReaderAt, callback: Any) -> None:
+    async with reader.stream() as stream:
+        async for piece in stream:
+            await run(file.write, piece)
+            callback.relative_update(len(piece))

@@ -1,0 +1,165 @@
+"""The store of a file system, opened when it is first used, in the event loop of the file system."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import weakref
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+import anyio
+from fsspec.asyn import sync
+
+from steelyard._runtime import calls
+from steelyard._runtime.backend import EventLoop, on_asyncio
+from steelyard._runtime.fork import Process
+from steelyard.content import Store
+from steelyard.errors import FailedPrecondition, NotFound, Unsupported
+
+__all__ = ("LazyStore", "close_at_exit", "located")
+
+_CLOSE_SECONDS = 30
+
+
+class LazyStore:
+    """A store by its address, or one that a program has opened.
+
+    Args:
+        place: the absolute root of a store on this machine's disk, an address, or a store. A store is opened if it is not open; it is the
+            program's, and is never closed here.
+        read_only: open the store read-only.
+    """
+
+    def __init__(self, place: str | Store, *, read_only: bool) -> None:
+        self._place = place
+        self._read_only = read_only
+        self._process = Process()
+        self._opened: Store | None = None
+        self._can_write = False
+        self._loop: EventLoop | None = None
+        self._opening = anyio.Lock()
+
+    def check_process(self) -> None:
+        """Refuse to work in a child of a fork. Raises FailedPrecondition."""
+        self._process.check("SteelyardFileSystem")
+
+    async def reading(self) -> Store:
+        """Return the store, open to read.
+
+        Raises:
+            NotFound: there is no store.
+            FailedPrecondition: in a child of a fork, or in another event loop than before.
+            Unsupported: the event loop is not asyncio's.
+        """
+        return self._opened if self._is_here() and self._opened is not None else await self._open(change=False)
+
+    async def writing(self) -> Store:
+        """Return the store, open to change it; make it if there is none. Raises as `reading`."""
+        if self._is_here() and self._opened is not None and self._can_write:
+            return self._opened
+        return await self._open(change=True)
+
+    async def aclose(self) -> None:
+        """Close the store if it was opened here. The next use opens it again."""
+        opened, self._opened, self._can_write = self._opened, None, False
+        if opened is not None and isinstance(self._place, str):
+            await opened.aclose()
+
+    def release_soon(self, release: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Call a coroutine function in the event loop of the store, soon; from any thread, even while objects are collected."""
+
+        async def quietly() -> None:
+            with suppress(Exception):
+                await release()
+
+        if self._loop is not None and self._process.is_current:
+            self._loop.try_call(self._loop.start_task, quietly)
+
+    def close_in(self, loop: Any) -> None:
+        """Close the store from another thread, or from a finalizer, in the event loop that it was opened in."""
+        if self._opened is None or not self._process.is_current or loop is None or not loop.is_running():
+            return
+        with suppress(Exception):  # nothing is lost: what was acknowledged is stored
+            try:
+                sync(loop, self.aclose, timeout=_CLOSE_SECONDS)
+            except NotImplementedError:  # in the thread of that loop
+                EventLoop().start_task(self._close_quietly)
+
+    async def _close_quietly(self) -> None:
+        with suppress(Exception):
+            await self.aclose()
+
+    def _is_here(self) -> bool:
+        """Check the process and the event loop; return False if the one that the store was opened in has ended."""
+        self.check_process()
+        if not on_asyncio():
+            raise Unsupported(
+                "SteelyardFileSystem", operation="calls on trio: fsspec is made for asyncio; use a thread, or the store"
+            )
+        if self._loop is None or isinstance(self._place, Store):
+            return True
+        here = EventLoop()
+        if self._loop.reference() is here.reference():
+            return True
+        if self._loop.running:
+            raise FailedPrecondition(
+                "SteelyardFileSystem: it is used in another event loop; make one for this with skip_instance_cache=True"
+            )
+        return False
+
+    async def _open(self, *, change: bool) -> Store:
+        async with self._opening:
+            if not self._is_here():
+                await self.aclose()
+            if self._opened is not None and (self._can_write or not change):
+                return self._opened
+            if isinstance(self._place, Store):
+                self._opened, self._can_write = await self._place.aopen(), True
+                return self._opened
+            exists, ours = await calls.run(_look_at, self._place)
+            if not exists and not change:
+                raise NotFound(self._place, kind="store")
+            can_write = not self._read_only and (change or ours)
+            await self.aclose()  # it was opened to read, and there is a store to write to
+            self._opened = await _store_at(self._place, read_only=not can_write).aopen()
+            self._can_write, self._loop = can_write or self._read_only, EventLoop()
+            return self._opened
+
+
+def _look_at(path: str) -> tuple[bool, bool]:
+    """Return whether there are blobs at a path, and whether there is a store that this process may change."""
+    is_store = os.path.isfile(os.path.join(path, "steelyard.json"))
+    return is_store or os.path.isdir(os.path.join(path, "blobs")), is_store and os.access(path, os.W_OK)
+
+
+def _store_at(place: str, *, read_only: bool) -> Store:
+    from steelyard.local import LocalStore
+
+    return LocalStore(place, read_only=read_only)
+
+
+_all: weakref.WeakKeyDictionary[LazyStore, Any] = weakref.WeakKeyDictionary()
+"""The stores of file systems, each with the event loop of its blocking calls."""
+
+
+def close_at_exit(lazy: LazyStore, loop: Any) -> None:
+    """Close a store when the interpreter ends."""
+    _all[lazy] = loop
+
+
+def _close_all() -> None:
+    for lazy, loop in list(_all.items()):
+        lazy.close_in(loop)
+
+
+# After the import of `calls`, whose threads end at exit, too: what is registered last is called first.
+atexit.register(_close_all)
+
+
+def located(store: str | os.PathLike[str] | None) -> str:
+    """Return the absolute root or the address of a store; None: the one that is set."""
+    if store is None:
+        store = os.environ.get("STEELYARD_STORE") or os.path.expanduser("~/.local/share/steelyard/store")
+    return os.path.abspath(store)

@@ -1,0 +1,63 @@
+"""Paths of the file system: a name or a digest, and a path in the tree that it holds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+from steelyard.digest import Algorithm, Digest
+
+__all__ = ("PROTOCOL", "Target", "candidates", "joined", "parse", "stripped")
+
+PROTOCOL = "steelyard"
+
+_DIGEST = re.compile("|".join(f"{each}:[0-9a-f]{{{each.encoded_length}}}" for each in Algorithm))
+_NEW = {f"{each}:": each for each in Algorithm}
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A parsed path.
+
+    Attributes:
+        path: the path without protocol, and without slashes around it.
+        digest: the digest that it begins with, or None if it begins with a name.
+        inner: the path below the digest.
+        algorithm: of a path that is an algorithm and a colon: new bytes get their digest by it.
+    """
+
+    path: str
+    digest: Digest | None = None
+    inner: str = ""
+    algorithm: Algorithm | None = None
+
+
+def stripped(path: str) -> str:
+    """Return a path without protocol, and without slashes around it."""
+    for prefix in (f"{PROTOCOL}://", f"{PROTOCOL}::"):
+        path = path.removeprefix(prefix)
+    return path.strip("/")
+
+
+def parse(path: str) -> Target:
+    """Return the parts of a path. A first part that has the form of a digest is one, also if there is such a name."""
+    path = stripped(path)
+    first, _, rest = path.partition("/")
+    if _DIGEST.fullmatch(first):
+        return Target(path, Digest.parse(first), rest)
+    return Target(path, algorithm=_NEW.get(path))
+
+
+def candidates(path: str) -> Iterator[tuple[str, str]]:
+    """Iterate over the names that a path may begin with, the shortest first, each with the rest of the path."""
+    place = path.find("/")
+    while place >= 0:
+        yield path[:place], path[place + 1 :]
+        place = path.find("/", place + 1)
+    yield path, ""
+
+
+def joined(directory: str, name: str) -> str:
+    """Return the path of an entry of a directory."""
+    return f"{directory}/{name}" if directory else name

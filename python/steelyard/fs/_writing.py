@@ -1,0 +1,159 @@
+"""New bytes: they become a blob, and the target of a name, when they are complete; or nothing."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from uuid import uuid4
+
+from steelyard.content import Store, Writer
+from steelyard.errors import AlreadyExists, InvalidArgument, NotFound
+from steelyard.fs._errors import is_directory, os_errors, read_only
+from steelyard.fs._finder import Finder
+from steelyard.fs._paths import Target, candidates, parse
+from steelyard.images.leases import LeaseGuard, own_or_new_guard
+from steelyard.model import Descriptor, OnProgress, PutResult, Source
+from steelyard.names import check_name
+
+__all__ = ("MEDIA_TYPE", "NewBlob", "check_new", "put_source", "set_name")
+
+MEDIA_TYPE = "application/octet-stream"
+"""The media type of a name that does not say another one."""
+
+
+async def check_new(store: Store, finder: Finder, path: str, *, create: bool) -> Target:
+    """Return the target of a path to write to.
+
+    Args:
+        store: the store.
+        finder: finds trees.
+        path: a name, an algorithm with a colon, or a digest.
+        create: whether a name must be new.
+
+    Raises:
+        IsADirectoryError: the name holds a tree.
+        FileExistsError: with `create`, the name exists.
+        OSError: the path is in a tree (EROFS).
+        InvalidArgument: it is no name.
+    """
+    target = parse(path)
+    if not target.path:
+        raise is_directory(path)
+    if target.digest is not None and target.inner:
+        raise read_only(path, "trees do not change")
+    if target.digest is not None or target.algorithm is not None:
+        return target
+    check_name(target.path)
+    if not all(target.path.split("/")):
+        raise InvalidArgument(f"{path}: a name with an empty part cannot be listed")
+    for name, inner in candidates(target.path):
+        try:
+            image = await store.images.get(name)
+        except NotFound:
+            continue
+        if not inner and create:
+            with os_errors(path):
+                raise AlreadyExists(image.target.digest, name=name)
+        if await finder.tree(store, image.target) is not None:
+            raise read_only(path, f"{name} holds a tree, and trees do not change") if inner else is_directory(path)
+    return target
+
+
+async def set_name(store: Store, name: str, target: Descriptor, *, create: bool) -> None:
+    """Have a name hold a descriptor; with `create`, only if it is new. Raises AlreadyExists."""
+    if create:
+        await store.images.create(name, target)
+    else:
+        await store.images.assign({name: target}, overwrite=True)
+
+
+async def put_source(
+    store: Store,
+    target: Target,
+    source: Source,
+    *,
+    create: bool,
+    media_type: str = MEDIA_TYPE,
+    on_progress: OnProgress | None = None,
+) -> PutResult:
+    """Store a source and set the name."""
+    async with own_or_new_guard(store) as guard:
+        result = await guard.store.put(
+            source, expected=target.digest, algorithm=target.algorithm, on_progress=on_progress
+        )
+        await _finish(guard, target, result, create=create, media_type=media_type)
+        return result
+
+
+async def _finish(guard: LeaseGuard, target: Target, result: PutResult, *, create: bool, media_type: str) -> None:
+    if target.digest is None and target.algorithm is None:
+        held = Descriptor(digest=result.digest, size=result.size, media_type=media_type)
+        await set_name(guard.store, target.path, held, create=create)
+
+
+class NewBlob:
+    """Bytes that arrive in pieces. They are an ingest under a lease, which ends with the blob or is discarded.
+
+    Args:
+        store: the store.
+        target: where they go.
+        create: whether a name must be new when they are complete.
+        media_type: the media type that the name gets.
+    """
+
+    def __init__(self, store: Store, target: Target, *, create: bool, media_type: str) -> None:
+        self._store = store
+        self._target = target
+        self._create = create
+        self._media_type = media_type
+        self._ref = f"fsspec:{uuid4().hex}"
+        self._stack = AsyncExitStack()
+        self._guard: LeaseGuard | None = None
+        self._writer: Writer | None = None
+
+    async def write(self, data: bytes) -> None:
+        """Append bytes."""
+        if self._writer is None:
+            self._guard = await self._stack.enter_async_context(own_or_new_guard(self._store))
+            digest = self._target.digest
+            algorithm = self._target.algorithm if digest is None else digest.algorithm
+            self._writer = await self._guard.store.writer(self._ref, algorithm=algorithm)
+            self._stack.push_async_callback(self._writer.aclose)
+        await self._writer.write(data)
+
+    async def finish(self, rest: bytes = b"") -> PutResult:
+        """Append the rest, store the blob and set the name; both are durable on return.
+
+        Raises:
+            AlreadyExists: a name that must be new exists.
+            UnexpectedDigest: the path is another digest.
+        """
+        if self._writer is None or self._guard is None:
+            return await put_source(
+                self._store, self._target, rest, create=self._create, media_type=self._media_type
+            )
+        await self.write(rest)
+        async with self._stack:
+            result = await self._commit(self._writer)
+            await _finish(self._guard, self._target, result, create=self._create, media_type=self._media_type)
+        self._writer = None
+        return result
+
+    async def _commit(self, writer: Writer) -> PutResult:
+        size = writer.offset
+        try:
+            info = await writer.commit(expected=self._target.digest)
+        except AlreadyExists as there:
+            return PutResult(digest=there.digest, size=size, new=False)
+        return PutResult(digest=info.digest, size=info.size, new=True)
+
+    async def discard(self) -> None:
+        """Discard the bytes, unless the blob is stored. May be called twice."""
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return
+        async with self._stack:
+            await writer.aclose()
+            try:
+                await self._store.abort(self._ref)
+            except NotFound:
+                return  # it was committed

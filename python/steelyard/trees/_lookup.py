@@ -1,0 +1,237 @@
+"""Looking into a tree by path: its manifests are read when they are needed, and kept while there is room."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Generic, TypeVar
+
+import anyio
+import msgspec
+from anyio.lowlevel import checkpoint
+
+from steelyard.content import Store
+from steelyard.model import Descriptor
+from steelyard.trees._entry import Entry, order_of
+from steelyard.trees._tree import Tree, tree_of
+
+__all__ = ("Kept", "TreeLookup", "lookup_of")
+
+_INLINE_ENTRIES = 500
+"""Entries that are looked at without letting others run: less than a millisecond."""
+
+_END = b"\1"
+"""It follows the key of an entry and of all entries below it: their keys go on with a null."""
+
+ValueT = TypeVar("ValueT")
+
+
+class Kept(Generic[ValueT]):
+    """Values by their digest, the last used ones; those that were not used for the longest time go first.
+
+    Args:
+        most: the most that all kept values may weigh. A single value may weigh more, and is then kept alone.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._weight = 0
+        self._values: OrderedDict[str, tuple[ValueT, int]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def get(self, digest: str) -> ValueT | None:
+        """Return the value if it is kept."""
+        found = self._values.get(digest)
+        if found is None:
+            return None
+        self._values.move_to_end(digest)
+        return found[0]
+
+    def add(self, digest: str, value: ValueT, weight: int) -> None:
+        """Keep a value."""
+        if digest in self._values:
+            self._weight -= self._values.pop(digest)[1]
+        self._values[digest] = value, weight
+        self._weight += weight
+        while self._weight > self._most and len(self._values) > 1:
+            self._weight -= self._values.popitem(last=False)[1][1]
+
+
+class Found(msgspec.Struct, frozen=True):
+    """An entry, and its place.
+
+    Attributes:
+        entry: the entry.
+        key: its key by `order_of`.
+        part: the number of its manifest.
+        place: its place in that manifest.
+    """
+
+    entry: Entry
+    key: bytes
+    part: int
+    place: int
+
+
+class TreeLookup:
+    """Finds entries of a tree by their path, and lists directories. `lookup_of` makes one.
+
+    A path of a large tree is found with some of its manifests: they are in order, so a binary search reads their last entries.
+
+    Attributes:
+        target: the descriptor of the tree.
+        weight: the number of its manifests.
+    """
+
+    def __init__(self, store: Store, tree: Tree, kept: Kept[list[Entry]]) -> None:
+        self.target: Descriptor = tree.target
+        self._store = store
+        # Only an index is kept here: the manifest of a small tree is kept as entries.
+        self._tree = tree if len(tree._manifests()) > 1 else None  # noqa: SLF001  # the same package
+        self._parts = [descriptor for descriptor, _ in tree._manifests()]  # noqa: SLF001
+        self.weight: int = len(self._parts)
+        self._last: dict[int, bytes] = {}
+        self._kept = kept
+        self._reading = anyio.Lock()
+
+    async def find(self, path: str) -> Entry | None:
+        """Return the entry with that path, or None. A directory that is not empty has an entry here, too; so has the root, ``""``.
+
+        Raises:
+            NotFound, InvalidDocument, LimitExceeded, DataCorrupt: as for `Tree.entries`.
+        """
+        key = _key(path)
+        if key is None:
+            return None
+        if not path:
+            return Entry(path="", kind="directory")
+        found = await self._first(key)
+        if found is not None and found.key == key:
+            return found.entry
+        if found is not None and found.key.startswith(key + b"\0"):
+            return Entry(path=path, kind="directory")
+        return None
+
+    async def children(self, directory: str) -> AsyncGenerator[Entry, None]:
+        """Iterate over the entries directly in a directory, in order; directories are entries, too. Raises as `find`."""
+        prefix = _prefix(directory)
+        found = None if prefix is None else await self._first(prefix)
+        seen = 0
+        while found is not None and prefix is not None and found.key.startswith(prefix):
+            if (seen := seen + 1) % _INLINE_ENTRIES == 0:
+                await checkpoint()
+            head, below, _ = found.key[len(prefix) :].partition(b"\0")
+            if below or found.entry.kind == "directory":
+                yield Entry(path=(prefix + head).replace(b"\0", b"/").decode(), kind="directory")
+                found = await self._first(prefix + head + _END)
+            else:
+                yield found.entry
+                found = await self._next(found)
+
+    async def below(self, directory: str) -> AsyncGenerator[Entry, None]:
+        """Iterate over all entries below a directory, in order, as `Tree.entries` does. Raises as `find`."""
+        prefix = _prefix(directory)
+        found = None if prefix is None else await self._first(prefix)
+        seen = 0
+        while found is not None and prefix is not None and found.key.startswith(prefix):
+            if (seen := seen + 1) % _INLINE_ENTRIES == 0:
+                await checkpoint()
+            yield found.entry
+            found = await self._next(found)
+
+    async def is_empty(self, directory: str) -> bool:
+        """Return whether a directory has no entries. Raises as `find`."""
+        async with aclosing(self.children(directory)) as children:
+            async for _ in children:
+                return False
+        return True
+
+    async def _first(self, key: bytes) -> Found | None:
+        """Return the first entry with this key or a later one."""
+        low, high = 0, len(self._parts)
+        while low < high:
+            middle = (low + high) // 2
+            if await self._last_key(middle) < key:
+                low = middle + 1
+            else:
+                high = middle
+        if low == len(self._parts):
+            return None
+        entries = await self._entries(low)
+        place = bisect_left(entries, key, key=lambda entry: order_of(entry.path))
+        return _found(entries, low, place)
+
+    async def _next(self, found: Found) -> Found | None:
+        part, place = found.part, found.place + 1
+        while part < len(self._parts):
+            following = _found(await self._entries(part), part, place)
+            if following is not None:
+                return following
+            part, place = part + 1, 0
+        return None
+
+    async def _last_key(self, part: int) -> bytes:
+        """Return the key of the last entry of a manifest; of an empty one, that of the manifest before it."""
+        if part not in self._last:
+            entries = await self._entries(part)
+            before = await self._last_key(part - 1) if not entries and part else b""
+            self._last[part] = order_of(entries[-1].path) if entries else before
+        return self._last[part]
+
+    async def _entries(self, part: int) -> list[Entry]:
+        digest = self._parts[part].digest
+        entries = self._kept.get(digest)
+        if entries is None:
+            async with self._reading:  # several callers often want the same manifest
+                entries = self._kept.get(digest)
+                if entries is None:
+                    tree = self._tree or await tree_of(self._store, self.target)
+                    entries = await _read(tree, part)
+                    self._kept.add(digest, entries, len(entries) + 1)
+        return entries
+
+
+async def lookup_of(store: Store, tree: Tree, kept: Kept[list[Entry]]) -> TreeLookup:
+    """Return a tree for look-ups.
+
+    Args:
+        store: the store.
+        tree: the tree.
+        kept: where its manifests are kept, by their digest; several trees may share it.
+
+    Raises:
+        NotFound, InvalidDocument, LimitExceeded, DataCorrupt: as for `Tree.entries`.
+    """
+    lookup = TreeLookup(store, tree, kept)
+    if lookup.weight == 1:  # its manifest was read to open the tree
+        entries = await _read(tree, 0)
+        kept.add(str(tree.target.digest), entries, len(entries) + 1)
+    return lookup
+
+
+async def _read(tree: Tree, part: int) -> list[Entry]:
+    descriptor, manifest = tree._manifests()[part]  # noqa: SLF001  # the same package
+    return await tree._entries_in(descriptor, manifest)  # noqa: SLF001
+
+
+def _found(entries: list[Entry], part: int, place: int) -> Found | None:
+    if place >= len(entries):
+        return None
+    entry = entries[place]
+    return Found(entry, order_of(entry.path), part, place)
+
+
+def _key(path: str) -> bytes | None:
+    try:
+        return order_of(path)
+    except UnicodeEncodeError:  # a lone surrogate: no entry has such a path
+        return None
+
+
+def _prefix(directory: str) -> bytes | None:
+    key = _key(directory)
+    return key + b"\0" if key else key

@@ -1,0 +1,49 @@
+"""File systems of stores: on the disk, in memory, and in a bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import fsspec.asyn
+import pytest
+from objects import servers
+from objects.s3 import KEYS
+
+from steelyard import LocalStore, MemoryStore, Store
+from steelyard.fs import SteelyardFileSystem
+from steelyard.objects import ObjectStore
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fsspec_thread() -> None:
+    """Start the thread of fsspec, which ends with the process, before the descriptors of the first test are counted."""
+    fsspec.asyn.get_loop()
+
+
+@pytest.fixture(scope="session")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run a versitygw, and return its URL."""
+    with servers.versitygw(tmp_path_factory.mktemp("versitygw")) as url:
+        yield url
+
+
+@pytest.fixture(params=["local", "memory", pytest.param("objects", marks=pytest.mark.slow)])
+def files(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[SteelyardFileSystem]:
+    """Give the file system of a new store, for blocking calls."""
+    store: Store = LocalStore(tmp_path / "store", durability="process-crash")
+    if request.param == "memory":
+        store = MemoryStore()
+    elif request.param == "objects":
+        url = request.getfixturevalue("gateway")
+        for name, value in KEYS.items():
+            monkeypatch.setenv(name, value)
+        store = ObjectStore(f"s3://bucket/{tmp_path.name}?endpoint={url}", spool=tmp_path / "spool")
+    made = SteelyardFileSystem(store)
+    with ExitStack() as stack:
+        stack.callback(made.close)
+        stack.callback(fsspec.asyn.sync, made.loop, store.aclose)
+        yield made
