@@ -26,7 +26,7 @@ _digest_errors digest errors errors._images errors._remote errors._store filters
 _native _runtime _runtime.backend _runtime.buffers _runtime.fork local local._defaults
 local.blocking local.blocking._blob local.blocking._ingest local.blocking._interruptible local.blocking._names
 local.blocking._rows local.blocking._store
-cli.addresses cli.complete cli.context cli.exits cli.explain cli.listing cli.meter cli.names cli.output cli.printing
+_places cli.addresses cli.complete cli.context cli.exits cli.explain cli.listing cli.meter cli.names cli.output cli.printing
 cli.progress cli.records cli.run cli.running cli.settings cli.stdio
 """
 BASIS = "import importlib, re, typing"

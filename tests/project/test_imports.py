@@ -14,7 +14,7 @@ PACKAGE = ROOT / "python" / "steelyard"
 
 LAYERS = (
     {"_lazy"},
-    {"_digest_errors"},
+    {"_digest_errors", "_units"},
     {"digest"},
     {"errors"},
     {"model"},
@@ -29,6 +29,8 @@ LAYERS = (
     {"images"},
     {"trees"},
     {"containerd", "fetch"},
+    {"_places"},
+    {"fs"},
     {"__init__"},
     {"testing"},
     {"cli"},

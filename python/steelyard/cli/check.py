@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated
 
-from steelyard.cli.addresses import is_object_storage
+from steelyard._places import is_object_storage
 from steelyard.cli.complete import complete_digest
 from steelyard.cli.context import MOST_LISTED, Context
 from steelyard.cli.explain import UsageError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from steelyard._units import Duration, Size, span
 from steelyard.cli.complete import complete_digest
 from steelyard.cli.context import Context
 from steelyard.cli.exits import OverBudget
@@ -12,7 +13,6 @@ from steelyard.cli.names import amount, counted, exact_size, human_size, resolve
 from steelyard.cli.parameters import Parameter
 from steelyard.cli.printing import shown
 from steelyard.cli.records import GarbageRecord, ReasonRecord, WarningRecord
-from steelyard.cli.units import Duration, Size, span
 from steelyard.collection import Collected, Garbage, Reason
 from steelyard.errors import InvalidArgument, NotFound, SteelyardError
 from steelyard.model import Progress

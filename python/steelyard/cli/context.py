@@ -10,17 +10,9 @@ from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 import msgspec
 
 from steelyard._lazy import Module
+from steelyard._places import has_blobs, is_address, is_object_storage, objects_at, written_out
 from steelyard.cli import stdio
-from steelyard.cli.addresses import (
-    NoStore,
-    check_new_root,
-    has_blobs,
-    is_address,
-    is_object_storage,
-    open_objects,
-    open_remote,
-    written_out,
-)
+from steelyard.cli.addresses import NoStore, check_new_root, open_remote
 from steelyard.cli.exits import Exit, combined
 from steelyard.cli.explain import Report, explain, leaves
 from steelyard.cli.meter import Meter
@@ -228,7 +220,7 @@ class Context:
         if not is_object_storage(address):
             where = written_out(address) if is_address(address) else address
             raise Unsupported(where, operation=f"{self.command}; it needs {needs}")
-        async with open_objects(address, read_only=not change) as objects:
+        async with objects_at(address, read_only=not change) as objects:
             yield objects
 
     @asynccontextmanager

@@ -13,8 +13,8 @@ from typing import Annotated, Any
 import msgspec
 
 from steelyard import __version__
+from steelyard._places import config_path, is_address, is_object_storage, written_out
 from steelyard._runtime.calls import run
-from steelyard.cli.addresses import is_address, is_object_storage, written_out
 from steelyard.cli.context import Context
 from steelyard.cli.doctor_checks import Check, ingests_check
 from steelyard.cli.doctor_objects import examine
@@ -23,7 +23,6 @@ from steelyard.cli.mounts import mount_of
 from steelyard.cli.names import exact_size, human_size
 from steelyard.cli.parameters import Parameter
 from steelyard.cli.printing import printable
-from steelyard.cli.settings import config_path
 from steelyard.errors import NotFound, SteelyardError
 from steelyard.local import sqlite_version
 from steelyard.local.blocking import BlockingStore

@@ -7,8 +7,8 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from steelyard._places import written_out
 from steelyard._runtime.calls import run
-from steelyard.cli.addresses import written_out
 from steelyard.cli.context import Context
 from steelyard.cli.doctor_checks import Check, ingests_check
 from steelyard.cli.names import counted, exact_size, timestamp

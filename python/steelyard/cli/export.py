@@ -10,9 +10,10 @@ from typing import Annotated, Literal
 import anyio
 from anyio.abc import ByteSendStream
 
+from steelyard._places import is_address
 from steelyard._runtime.calls import run
 from steelyard.cli import stdio
-from steelyard.cli.addresses import is_address, open_root
+from steelyard.cli.addresses import open_root
 from steelyard.cli.complete import complete_digest, complete_image
 from steelyard.cli.context import Context
 from steelyard.cli.explain import UsageError

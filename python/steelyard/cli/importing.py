@@ -9,9 +9,10 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
+from steelyard._places import is_store
 from steelyard._runtime.calls import run
 from steelyard.cli import stdio
-from steelyard.cli.addresses import is_store, open_root
+from steelyard.cli.addresses import open_root
 from steelyard.cli.context import Context
 from steelyard.cli.explain import NoSource, UsageError
 from steelyard.cli.image_names import find_image, platforms_of

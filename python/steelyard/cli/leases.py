@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from steelyard._units import Duration
 from steelyard.cli.context import Context
 from steelyard.cli.names import check_fields, labels_of, timestamp
 from steelyard.cli.parameters import Parameter
 from steelyard.cli.printing import shown
 from steelyard.cli.records import EndedLeaseRecord, LeaseRecord
-from steelyard.cli.units import Duration
 from steelyard.content import Store
 from steelyard.errors import SteelyardError
 from steelyard.filters import LEASE_FIELDS

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from steelyard.cli.addresses import is_object_storage, written_out
+from steelyard._places import is_object_storage, written_out
 from steelyard.cli.complete import complete_digest
 from steelyard.cli.context import Context
 from steelyard.cli.explain import UsageError

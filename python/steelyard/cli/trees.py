@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
+from steelyard._places import is_address
 from steelyard._runtime.calls import run
-from steelyard.cli.addresses import is_address
 from steelyard.cli.complete import complete_image
 from steelyard.cli.context import Context
 from steelyard.cli.exits import Exit

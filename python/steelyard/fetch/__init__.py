@@ -219,7 +219,10 @@ def fetch_many(
     async def work(emit: Emit[PutManyResult]) -> None:
         from steelyard.fetch._http import HttpOrigin, connected  # noqa: PLC0415 - it needs an extra
 
-        async with own_or_new_guard(store) as guard, connected(per_host=per_host, retries=retries, tls=tls) as connections:
+        async with (
+            own_or_new_guard(store) as guard,
+            connected(per_host=per_host, retries=retries, tls=tls) as connections,
+        ):
             held = await Held.by(guard.store)
 
             async def one(index: int, item: FetchItem | str) -> None:

@@ -8,7 +8,7 @@ from glob import has_magic
 from pathlib import Path
 from typing import Any
 
-from fsspec.asyn import AsyncFileSystem, sync
+from fsspec.asyn import AsyncFileSystem
 from fsspec.callbacks import DEFAULT_CALLBACK
 
 from steelyard._runtime.concurrent import map_concurrently

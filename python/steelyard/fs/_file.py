@@ -148,9 +148,7 @@ class SteelyardAsyncFile(AbstractAsyncStreamedFile):
         self._new = new
         self.digest: Digest | None = None if blob is None else blob.digest
         self.result: PutResult | None = None
-        super().__init__(
-            fs, path, mode, size=None if blob is None else blob.size, **{**options, "cache_type": "none"}
-        )
+        super().__init__(fs, path, mode, size=None if blob is None else blob.size, **{**options, "cache_type": "none"})
 
     @property
     def details(self) -> dict[str, Any]:

@@ -107,7 +107,9 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
     def __reduce__(self) -> Any:
         """Return the address of the store: another process opens it again. Raises TypeError for an open store."""
         if isinstance(self._place, Store):
-            raise TypeError("cannot pickle a SteelyardFileSystem of an open store: make one by the address of the store")
+            raise TypeError(
+                "cannot pickle a SteelyardFileSystem of an open store: make one by the address of the store"
+            )
         return super().__reduce__()
 
     async def aclose(self) -> None:
@@ -154,7 +156,13 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
         return [each.info() if detail else each.path for each in listed]
 
     async def _cat_file(
-        self, path: str, start: int | None = None, end: int | None = None, *, callback: Any = DEFAULT_CALLBACK, **options: Any
+        self,
+        path: str,
+        start: int | None = None,
+        end: int | None = None,
+        *,
+        callback: Any = DEFAULT_CALLBACK,
+        **options: Any,
     ) -> bytes:
         del options
         (data,) = await self._cat_ranges([path], [start], [end], on_error="raise")

@@ -6,17 +6,19 @@ import atexit
 import os
 import weakref
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 import anyio
 from fsspec.asyn import sync
 
+from steelyard._places import find_store, has_blobs, is_address, others_in, read_config, store_at
 from steelyard._runtime import calls
 from steelyard._runtime.backend import EventLoop, on_asyncio
 from steelyard._runtime.fork import Process
 from steelyard.content import Store
-from steelyard.errors import FailedPrecondition, NotFound, Unsupported
+from steelyard.errors import FailedPrecondition, InvalidArgument, NotFound, Unsupported
 
 __all__ = ("LazyStore", "close_at_exit", "located")
 
@@ -36,7 +38,7 @@ class LazyStore:
         self._place = place
         self._read_only = read_only
         self._process = Process()
-        self._opened: Store | None = None
+        self._opened: list[Store] = []
         self._can_write = False
         self._loop: EventLoop | None = None
         self._opening = anyio.Lock()
@@ -53,19 +55,25 @@ class LazyStore:
             FailedPrecondition: in a child of a fork, or in another event loop than before.
             Unsupported: the event loop is not asyncio's.
         """
-        return self._opened if self._is_here() and self._opened is not None else await self._open(change=False)
+        return self._opened[-1] if self._is_here() and self._opened else await self._open(change=False)
 
     async def writing(self) -> Store:
-        """Return the store, open to change it; make it if there is none. Raises as `reading`."""
-        if self._is_here() and self._opened is not None and self._can_write:
-            return self._opened
+        """Return the store, open to change it; make it if there is none. Raises as `reading`.
+
+        Raises:
+            InvalidArgument: it is to be made in a directory with other files.
+        """
+        if self._is_here() and self._can_write and self._opened:
+            return self._opened[-1]
         return await self._open(change=True)
 
     async def aclose(self) -> None:
         """Close the store if it was opened here. The next use opens it again."""
-        opened, self._opened, self._can_write = self._opened, None, False
-        if opened is not None and isinstance(self._place, str):
-            await opened.aclose()
+        opened, self._opened, self._can_write, self._loop = self._opened, [], False, None
+        if isinstance(self._place, str):
+            async with AsyncExitStack() as stack:
+                for store in opened:
+                    stack.push_async_callback(store.aclose)
 
     def release_soon(self, release: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Call a coroutine function in the event loop of the store, soon; from any thread, even while objects are collected."""
@@ -79,7 +87,7 @@ class LazyStore:
 
     def close_in(self, loop: Any) -> None:
         """Close the store from another thread, or from a finalizer, in the event loop that it was opened in."""
-        if self._opened is None or not self._process.is_current or loop is None or not loop.is_running():
+        if not self._opened or not self._process.is_current or loop is None or not loop.is_running():
             return
         with suppress(Exception):  # nothing is lost: what was acknowledged is stored
             try:
@@ -113,31 +121,36 @@ class LazyStore:
         async with self._opening:
             if not self._is_here():
                 await self.aclose()
-            if self._opened is not None and (self._can_write or not change):
-                return self._opened
+            if self._opened and (self._can_write or not change):
+                return self._opened[-1]
             if isinstance(self._place, Store):
-                self._opened, self._can_write = await self._place.aopen(), True
-                return self._opened
-            exists, ours = await calls.run(_look_at, self._place)
-            if not exists and not change:
-                raise NotFound(self._place, kind="store")
-            can_write = not self._read_only and (change or ours)
-            await self.aclose()  # it was opened to read, and there is a store to write to
-            self._opened = await _store_at(self._place, read_only=not can_write).aopen()
-            self._can_write, self._loop = can_write or self._read_only, EventLoop()
-            return self._opened
+                store, self._can_write = await self._place.aopen(), True
+            else:
+                can_write = change and not self._read_only
+                if not is_address(self._place):
+                    can_write = await calls.run(_check, self._place, can_write, not self._read_only)
+                store = await store_at(self._place, read_only=not can_write).aopen()
+                # A store that is read-only refuses changes itself.
+                self._can_write = can_write or self._read_only
+            self._opened.append(store)  # one that was opened to read stays open: there may be open files
+            self._loop = EventLoop()
+            return store
 
 
-def _look_at(path: str) -> tuple[bool, bool]:
-    """Return whether there are blobs at a path, and whether there is a store that this process may change."""
-    is_store = os.path.isfile(os.path.join(path, "steelyard.json"))
-    return is_store or os.path.isdir(os.path.join(path, "blobs")), is_store and os.access(path, os.W_OK)
+def _check(root: str, create: bool, may_write: bool) -> bool:  # noqa: FBT001  # on a thread
+    """Return whether to open the store at a root for changes, too: if it is ours, or is to be made.
 
-
-def _store_at(place: str, *, read_only: bool) -> Store:
-    from steelyard.local import LocalStore
-
-    return LocalStore(place, read_only=read_only)
+    Raises:
+        NotFound: there is no store.
+        InvalidArgument: one is to be made among other files.
+    """
+    if not has_blobs(root):
+        if not create:
+            raise NotFound(root, kind="store")
+        if others := others_in(root):
+            raise InvalidArgument(f"{root}: not a store, and not empty: found {others[0]!r}")
+    is_ours = os.path.isfile(os.path.join(root, "steelyard.json"))  # noqa: PTH113, PTH118  # text, one call
+    return create or (may_write and is_ours and os.access(root, os.W_OK))
 
 
 _all: weakref.WeakKeyDictionary[LazyStore, Any] = weakref.WeakKeyDictionary()
@@ -159,7 +172,12 @@ atexit.register(_close_all)
 
 
 def located(store: str | os.PathLike[str] | None) -> str:
-    """Return the absolute root or the address of a store; None: the one that is set."""
+    """Return the absolute root or the address of a store; None: the one that is set.
+
+    Raises:
+        InvalidArgument: it is empty, or an address of something else.
+    """
     if store is None:
-        store = os.environ.get("STEELYARD_STORE") or os.path.expanduser("~/.local/share/steelyard/store")
-    return os.path.abspath(store)
+        return find_store(None, read_config()).value
+    place = os.fspath(store)
+    return place if is_address(place) else str(Path(place).expanduser().absolute())

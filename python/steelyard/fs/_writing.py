@@ -128,9 +128,7 @@ class NewBlob:
             UnexpectedDigest: the path is another digest.
         """
         if self._writer is None or self._guard is None:
-            return await put_source(
-                self._store, self._target, rest, create=self._create, media_type=self._media_type
-            )
+            return await put_source(self._store, self._target, rest, create=self._create, media_type=self._media_type)
         await self.write(rest)
         async with self._stack:
             result = await self._commit(self._writer)
