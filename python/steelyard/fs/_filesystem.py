@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import aclosing
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -14,7 +15,6 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.config import apply_config
 
 from steelyard._runtime import calls
-from steelyard._runtime.concurrent import map_concurrently
 from steelyard.content import Store
 from steelyard.digest import Digest
 from steelyard.fs._changes import Changes
@@ -131,19 +131,6 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
             store = await self._lazy.reading()
             return store, await self._finder.find(store, path)
 
-    async def _blob_at(self, path: str) -> tuple[Store, Digest]:
-        """Return the digest of the file at a path. A digest alone is one: nothing is looked up."""
-        target = parse(path)
-        with os_errors(path):
-            if target.digest is not None and not target.inner:
-                return await self._lazy.reading(), target.digest
-        store, found = await self._found(path)
-        if found.type == "directory":
-            raise is_directory(path)
-        if found.digest is None:
-            raise not_found(path)
-        return store, found.digest
-
     async def _info(self, path: str, **options: Any) -> dict[str, Any]:
         del options
         return (await self._found(path))[1].info()
@@ -154,6 +141,32 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
         with os_errors(path):
             listed = await self._finder.children(store, found) or ([] if found.type == "directory" else [found])
         return [each.info() if detail else each.path for each in listed]
+
+    async def _find(
+        self,
+        path: str,
+        maxdepth: int | None = None,
+        withdirs: bool = False,  # noqa: FBT001, FBT002  # fsspec's
+        **options: Any,
+    ) -> Any:
+        try:
+            _, top = await self._found(path)
+        except FileNotFoundError:
+            return {} if options.get("detail") else []
+        if maxdepth is not None or top.type != "directory" or top.tree is None:
+            return await super()._find(path, maxdepth=maxdepth, withdirs=withdirs, **options)
+        listed = {top.path: top} if withdirs and top.path else {}
+        async with aclosing(self._finder.below(top)) as below:
+            async for each in below:
+                if withdirs or each.type != "directory":
+                    listed[each.path] = each
+        names = sorted(listed)
+        return {name: listed[name].info() for name in names} if options.get("detail") else names
+
+    async def _du(self, path: str, total: bool = True, maxdepth: int | None = None, **options: Any) -> Any:  # noqa: FBT001, FBT002
+        found = await self._find(path, maxdepth=maxdepth, detail=True, **options)
+        sizes = {name: info.get("size") or 0 for name, info in found.items()}
+        return sum(sizes.values()) if total else sizes
 
     async def _cat_file(
         self,
@@ -169,6 +182,28 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
         callback.set_size(len(data))
         callback.relative_update(len(data))
         return data
+
+    async def _cat(
+        self,
+        path: Any,
+        recursive: bool = False,  # noqa: FBT001, FBT002  # fsspec's
+        on_error: str = "raise",
+        *,
+        callback: Any = DEFAULT_CALLBACK,
+        **options: Any,
+    ) -> Any:
+        paths = await self._expand_path(path, recursive=recursive)
+        if len(paths) == 1 and isinstance(path, str) and paths[0] == self._strip_protocol(path):
+            return await self._cat_file(paths[0], callback=callback, **options)
+        numbers = [options.get("start"), options.get("end")]
+        found = await self._cat_ranges(paths, *numbers, on_error="raise" if on_error == "raise" else "return")
+        callback.set_size(sum(len(each) for each in found if isinstance(each, bytes)))
+        callback.relative_update(callback.size)
+        return {
+            name: each
+            for name, each in zip(paths, found, strict=True)
+            if on_error != "omit" or not isinstance(each, Exception)
+        }
 
     async def _cat_ranges(
         self,
@@ -203,17 +238,12 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
         return found
 
     async def _digests(self, paths: list[str]) -> dict[str, Any]:
-        """Return the digest of each path, or the error."""
-        found: dict[str, Any] = {}
-
-        async def one(path: str) -> None:
-            try:
-                found[path] = (await self._blob_at(path))[1]
-            except Exception as error:  # noqa: BLE001  # the result carries it
-                found[path] = error
-
-        await map_concurrently(dict.fromkeys(paths), one, concurrency=_AT_ONCE)
-        return found
+        """Return the digest of the file at each path, or the error. A digest alone is one: nothing is looked up."""
+        targets = {path: parse(path) for path in paths}
+        alone = {path: each.digest for path, each in targets.items() if each.digest is not None and not each.inner}
+        others = [path for path in targets if path not in alone]
+        found = await self._finder.find_many(await self._lazy.reading(), others) if others else {}
+        return {path: alone[path] if path in alone else _digest_of(path, found[path]) for path in targets}
 
     async def _read(self, wanted: Sequence[ReadRange]) -> list[bytes | Exception]:
         store = await self._lazy.reading()
@@ -290,8 +320,11 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
         return SteelyardAsyncFile(self, path, "wb", new=new, **options)
 
     async def _open_blob(self, path: str) -> OpenBlob:
-        store, digest = await self._blob_at(path)
         with os_errors(path):
+            store = await self._lazy.reading()
+            digest = (await self._digests([path]))[path]
+            if isinstance(digest, Exception):
+                raise digest
             return OpenBlob(store, await store.reader_at(digest))
 
     async def _new_blob(self, path: str, mode: str, media_type: str) -> NewBlob:
@@ -302,6 +335,14 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
             create = mode == "xb"
             target = await check_new(store, self._finder, path, create=create)
             return NewBlob(store, target, create=create, media_type=media_type)
+
+
+def _digest_of(path: str, found: Found | Exception) -> Digest | Exception:
+    if isinstance(found, Exception):
+        return found
+    if found.type == "directory":
+        return is_directory(path)
+    return not_found(path) if found.digest is None else found.digest
 
 
 async def _read_one(store: Store, part: ReadRange) -> bytes | Exception:

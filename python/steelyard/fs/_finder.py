@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from steelyard.content import Store
 from steelyard.digest import Digest
 from steelyard.errors import DataCorrupt, InvalidArgument, InvalidImage, NotFound
 from steelyard.fs._errors import not_directory, not_found
-from steelyard.fs._paths import candidates, joined, parse
+from steelyard.fs._paths import Target, candidates, joined, parse
 from steelyard.images.limits import DEFAULT_LIMITS
 from steelyard.images.media_types import kind_of
 from steelyard.model import Descriptor, Image
@@ -27,6 +28,7 @@ __all__ = ("Finder", "Found")
 
 _KEPT_ENTRIES = 131_072
 _KEPT_TREES = 65_536
+_KEPT_NAMES = 1024
 _MOST_LINKS = 40
 """Links that are followed for one path, as Linux does."""
 
@@ -96,25 +98,45 @@ class Finder:
     def __init__(self) -> None:
         self._entries: Kept[list[Entry]] = Kept(_KEPT_ENTRIES)
         self._trees: Kept[Any] = Kept(_KEPT_TREES)
+        self._held: Kept[bool] = Kept(_KEPT_NAMES)
 
     async def find(self, store: Store, path: str) -> Found:
         """Return what a path names. A link in a tree is followed, but never out of it.
 
         Raises:
             FileNotFoundError: nothing has the path.
-            NotADirectoryError: it leads through a file of a tree.
         """
-        target = parse(path)
+        found = (await self.find_many(store, [path]))[path]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    async def find_many(self, store: Store, paths: Iterable[str]) -> dict[str, Found | Exception]:
+        """Return what paths name, or the errors that `find` raises. Each image name is looked up once."""
+        targets = {path: parse(path) for path in paths}
+        names = [each.path for each in targets.values() if each.path and each.digest is None and each.algorithm is None]
+        named = await self._by_names(store, list(dict.fromkeys(names)))
+        found: dict[str, Found | Exception] = {
+            path: named[each.path] for path, each in targets.items() if each.path in named
+        }
+
+        async def one(path: str) -> None:
+            try:
+                found[path] = await self._other(store, targets[path])
+            except Exception as error:  # noqa: BLE001  # it is a result
+                found[path] = error
+
+        await _each([path for path in targets if path not in found], one)
+        return found
+
+    async def _other(self, store: Store, target: Target) -> Found:
+        """Return what a path names that no name has: a digest, or a directory of names."""
         if not target.path:
             return Found(path="", type="directory")
         if target.digest is not None:
             return await self._by_digest(store, target.path, target.digest, target.inner)
-        if target.algorithm is None:
-            found = await self._by_name(store, target.path)
-            if found is not None:
-                return found
-            if await _names_below(store, target.path):
-                return Found(path=target.path, type="directory")
+        if target.algorithm is None and await _names_below(store, target.path):
+            return Found(path=target.path, type="directory")
         raise not_found(target.path)
 
     async def _by_digest(self, store: Store, path: str, digest: Digest, inner: str) -> Found:
@@ -132,24 +154,53 @@ class Finder:
             raise not_found(path)
         return found
 
-    async def _by_name(self, store: Store, path: str) -> Found | None:
-        """Return what the shortest name has that has the path."""
+    async def _by_names(self, store: Store, paths: Sequence[str]) -> dict[str, Found]:
+        """Return what paths name, for those that a name has: for each the shortest name that has it.
 
-        async def look(pair: tuple[str, str]) -> Image | None:
-            try:
-                return await store.images.get(pair[0])
-            except (NotFound, InvalidArgument):
-                return None
+        Names are looked up in rounds. The first one has the names up to one that held a tree before; if there is none, all names for a single
+        path, and the shortest for many, whose trees often have the rest.
+        """
+        looked: dict[str, Image | None] = {}
+        found: dict[str, Found] = {}
+        left = {path: list(candidates(path)) for path in paths}
+        known = {path: self._depth(pairs) for path, pairs in left.items()}
+        while left:
+            rounds = {
+                path: pairs[: known[path] or (1 if len(paths) > 1 else len(pairs))] for path, pairs in left.items()
+            }
 
-        pairs = list(candidates(path))
-        images = await map_concurrently(pairs, look, concurrency=_AT_ONCE)
-        for (_, inner), image in zip(pairs, images, strict=True):
+            async def look(name: str) -> None:
+                try:
+                    looked[name] = await store.images.get(name)
+                except (NotFound, InvalidArgument):
+                    looked[name] = None
+
+            new = dict.fromkeys(name for pairs in rounds.values() for name, _ in pairs if name not in looked)
+            await _each(list(new), look)
+            for path, pairs in rounds.items():
+                one = await self._first_that_has(store, path, [(looked[name], inner) for name, inner in pairs])
+                if one is not None:
+                    found[path] = one
+                left[path] = left[path][len(pairs) :]
+            left = {path: pairs for path, pairs in left.items() if pairs and path not in found}
+            known = dict.fromkeys(left, 0)
+        return found
+
+    def _depth(self, pairs: Sequence[tuple[str, str]]) -> int:
+        """Return the place, from 1 on, of the first name that held a tree when it was looked up last; 0 if there is none."""
+        return next((place for place, (name, _) in enumerate(pairs, 1) if self._held.get(name)), 0)
+
+    async def _first_that_has(
+        self, store: Store, path: str, images: Sequence[tuple[Image | None, str]]
+    ) -> Found | None:
+        for image, inner in images:
             if image is None:
                 continue
             if not inner:
                 return await self.held(store, path, image)
             tree = await self.tree(store, image.target)
             if tree is not None and (found := await _in_tree(tree, path, inner)) is not None:
+                self._held.add(image.name, True, 1)
                 return found
         return None
 
@@ -184,6 +235,22 @@ class Finder:
                 path = joined(found.path, entry.path.rpartition("/")[2])
                 entries.append(await _listed(tree, path, entry))
         return entries
+
+    async def below(self, found: Found) -> AsyncGenerator[Found, None]:
+        """Iterate over all that is below a directory in a tree, at any depth; directories come before what is in them."""
+        tree = found.tree
+        assert tree is not None  # noqa: S101  # the caller has looked
+        start, before = len(found.inner) + 1 if found.inner else 0, ""
+        async with aclosing(tree.below(found.inner)) as entries:
+            async for entry in entries:
+                path = joined(found.path, entry.path[start:])
+                directory = entry.path.rpartition("/")[0]
+                if directory != before:
+                    for each in _entered(before, directory, start):
+                        yield Found(path=joined(found.path, each[start:]), type="directory", tree=tree, inner=each)
+                    before = directory
+                if entry.kind != "directory" or not directory.startswith(entry.path):
+                    yield await _listed(tree, path, entry)
 
     async def names_below(self, store: Store, directory: str) -> list[str]:
         """Return the names in a directory, at any depth."""
@@ -229,6 +296,14 @@ class Finder:
         lookup = await lookup_of(store, tree, self._entries)
         self._trees.add(key, lookup, lookup.weight)
         return lookup
+
+
+async def _each(items: Sequence[str], function: Callable[[str], Awaitable[None]]) -> None:
+    """Call a function with each item, some at a time; a task costs more than most calls, so a single one gets none."""
+    if len(items) == 1:
+        await function(items[0])
+    elif items:
+        await map_concurrently(items, function, concurrency=_AT_ONCE)
 
 
 async def _may_be_document(store: Store, digest: Digest) -> bool:
@@ -279,6 +354,19 @@ async def _listed(tree: TreeLookup, path: str, entry: Entry) -> Found:
     if leads_to is None or leads_to.kind == "directory":
         return Found(path=path, type="link", destination=entry.target)
     return _of_entry(path, leads_to, tree, entry.target)
+
+
+def _entered(before: str, directory: str, start: int) -> list[str]:
+    """Return the directories that are entered between two directories of a tree, below the one of which the path has `start` letters."""
+    place, found = start, []
+    while place <= len(directory):
+        end = directory.find("/", place)
+        end = len(directory) if end < 0 else end
+        entered = directory[:end]
+        if entered and not f"{before}/".startswith(f"{entered}/"):
+            found.append(entered)
+        place = end + 1
+    return found
 
 
 def _of_entry(path: str, entry: Entry, tree: TreeLookup, destination: str | None) -> Found:
