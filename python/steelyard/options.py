@@ -50,18 +50,18 @@ class ReadRange(msgspec.Struct, frozen=True):
 
     Attributes:
         digest: the blob.
-        start: the offset of the first byte; a negative one counts from the end; None is the start.
+        begin: the offset of the first byte; a negative one counts from the end; None is the start.
         end: the offset behind the last byte; a negative one counts from the end; None is the end.
     """
 
     digest: Digest
-    start: int | None = None
+    begin: int | None = None
     end: int | None = None
 
     def within(self, size: int) -> tuple[int, int]:
         """Return the offset and the size of the part in a blob of `size` bytes."""
-        start, end, _ = slice(self.start, self.end).indices(size)
-        return start, max(0, end - start)
+        begin, end, _ = slice(self.begin, self.end).indices(size)
+        return begin, max(0, end - begin)
 
 
 class PutOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -31,12 +31,14 @@ BANNED_WORDS = {
 }
 
 OWN_WORDS = {
+    "strip": ("python/steelyard/fs/",),
     "tag": ("python/steelyard/images/", "python/steelyard/cli/images", "rust/objects/"),
-    "upload": ("python/steelyard/objects/", "rust/objects/"),
+    "upload": ("python/steelyard/fs/", "python/steelyard/objects/", "rust/objects/"),
     "bucket": ("rust/objects/",),
     "checksum": ("rust/objects/",),
 }
-"""Where such a word is the field's own: a tag is part of the name of an image; S3 has buckets, entity tags and multipart uploads."""
+"""Where such a word is the field's own: a tag is part of the name of an image; S3 has buckets, entity tags and multipart uploads. Methods
+that fsspec calls have its names."""
 
 BANNED_TEXT = re.compile(
     r"\b(?:cr[e]w|h[e]irs?|n[i]cer|s[e]ats?|farew[e]ll|goodb[y]e|step_b[a]ck|leave_b[e]hind|at the d[o]or|told l[a]te|"

@@ -11,8 +11,8 @@ except ImportError as _error:
     raise ImportError("steelyard.fs needs fsspec: pip install 'steelyard[fsspec]'") from _error
 del _fsspec
 
-from steelyard.fs._file import SteelyardAsyncFile as SteelyardAsyncFile
-from steelyard.fs._file import SteelyardFile as SteelyardFile
-from steelyard.fs._filesystem import SteelyardFileSystem as SteelyardFileSystem
+from steelyard.fs._file import SteelyardAsyncFile as SteelyardAsyncFile  # noqa: E402  # after the message
+from steelyard.fs._file import SteelyardFile as SteelyardFile  # noqa: E402
+from steelyard.fs._filesystem import SteelyardFileSystem as SteelyardFileSystem  # noqa: E402
 
 __all__ = ("SteelyardAsyncFile", "SteelyardFile", "SteelyardFileSystem")

@@ -8,14 +8,15 @@ from glob import has_magic
 from pathlib import Path
 from typing import Any
 
-from fsspec.asyn import AsyncFileSystem
 from fsspec.callbacks import DEFAULT_CALLBACK
 
 from steelyard._runtime.concurrent import map_concurrently
 from steelyard.content import Store
 from steelyard.errors import NotFound
+from steelyard.fs._bases import AsyncFileSystem
 from steelyard.fs._errors import is_directory, not_found, os_errors, read_only
-from steelyard.fs._finder import Finder, Found
+from steelyard.fs._finder import Finder
+from steelyard.fs._found import Found
 from steelyard.fs._lazy_store import LazyStore
 from steelyard.fs._paths import joined
 from steelyard.fs._writing import MEDIA_TYPE, check_new, put_source, set_name
@@ -82,7 +83,7 @@ class Changes(AsyncFileSystem):
                 raise read_only(path, "a digest cannot be set")
             await set_name(store, target.path, _descriptor(found), create=False)
 
-    async def _copy(self, path1: Any, path2: Any, recursive: bool = False, **options: Any) -> None:  # noqa: FBT001, FBT002
+    async def _copy(self, path1: Any, path2: Any, recursive: bool = False, **options: Any) -> None:
         if isinstance(path1, str) and isinstance(path2, str) and not has_magic(path1):
             _, found = await self._found(path1)
             if found.type == "directory" and found.tree is not None and not found.inner:
@@ -94,7 +95,7 @@ class Changes(AsyncFileSystem):
                 return
         await super()._copy(path1, path2, recursive=recursive, **options)
 
-    def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **options: Any) -> None:  # noqa: FBT001, FBT002
+    def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **options: Any) -> None:
         """Move names: the new ones are set, then the old ones are removed."""
         if self._strip_protocol(path1) == self._strip_protocol(path2):
             return
@@ -116,7 +117,7 @@ class Changes(AsyncFileSystem):
     async def _rm(
         self,
         path: Any,
-        recursive: bool = False,  # noqa: FBT001, FBT002  # fsspec's
+        recursive: bool = False,
         batch_size: int | None = None,
         maxdepth: int | None = None,
         **options: Any,
@@ -151,7 +152,7 @@ class Changes(AsyncFileSystem):
             raise read_only(path, "only names can be removed")
         return own + below
 
-    async def _mkdir(self, path: str, create_parents: bool = True, **options: Any) -> None:  # noqa: FBT001, FBT002
+    async def _mkdir(self, path: str, create_parents: bool = True, **options: Any) -> None:
         """Do nothing: a directory of names is there as long as a name is in it."""
 
 

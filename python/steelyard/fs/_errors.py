@@ -9,18 +9,31 @@ from contextlib import contextmanager
 
 from steelyard.errors import AlreadyExists, NotFound, Unsupported
 
-__all__ = ("is_directory", "not_directory", "not_found", "os_errors", "read_only", "unsupported")
+__all__ = ("is_directory", "not_directory", "not_found", "os_error", "os_errors", "read_only", "unsupported")
+
+
+def os_error(path: str, error: Exception) -> Exception:
+    """Return FileNotFoundError for NotFound, FileExistsError for AlreadyExists, and any other error as it is.
+
+    `StorageError` is an OSError already.
+    """
+    if isinstance(error, NotFound):
+        shown: OSError = FileNotFoundError(errno.ENOENT, f"{os.strerror(errno.ENOENT)}: {error}", path)
+    elif isinstance(error, AlreadyExists):
+        shown = FileExistsError(errno.EEXIST, f"{os.strerror(errno.EEXIST)}: {error}", path)
+    else:
+        return error
+    shown.__cause__ = error
+    return shown
 
 
 @contextmanager
 def os_errors(path: str) -> Iterator[None]:
-    """Turn NotFound into FileNotFoundError, and AlreadyExists into FileExistsError. `StorageError` is an OSError already."""
+    """Raise errors as `os_error` returns them."""
     try:
         yield
-    except NotFound as error:
-        raise FileNotFoundError(errno.ENOENT, f"{os.strerror(errno.ENOENT)}: {error}", path) from error
-    except AlreadyExists as error:
-        raise FileExistsError(errno.EEXIST, f"{os.strerror(errno.EEXIST)}: {error}", path) from error
+    except (NotFound, AlreadyExists) as error:
+        raise os_error(path, error) from error
 
 
 def not_found(path: str) -> FileNotFoundError:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from types import TracebackType
 from typing import Any
 
-from fsspec.asyn import AbstractAsyncStreamedFile, sync
-from fsspec.spec import AbstractBufferedFile, reopen
+from fsspec.asyn import sync
+from fsspec.spec import reopen
 
 from steelyard.content import ReaderAt, Store
 from steelyard.digest import Digest
+from steelyard.fs._bases import AsyncFile, BlockingFile
 from steelyard.fs._errors import os_errors
 from steelyard.fs._writing import NewBlob
 from steelyard.model import PutResult
@@ -38,7 +40,7 @@ class OpenBlob:
         await self._reader.aclose()
 
 
-class SteelyardFile(AbstractBufferedFile):
+class SteelyardFile(BlockingFile):
     """A file of a `SteelyardFileSystem`, for blocking programs; `SteelyardFileSystem.open` returns it.
 
     A file to read stays as it is, also if its name is set to something else. A file to write becomes a blob, and its name is set, in one step
@@ -55,7 +57,7 @@ class SteelyardFile(AbstractBufferedFile):
     ) -> None:
         self._blob = blob
         self._new = new
-        self._handled = sys.exception()
+        self._handled = sys.exception()  # one that the program already handles
         self.digest: Digest | None = None if blob is None else blob.digest
         self.result: PutResult | None = None
         super().__init__(fs, path, mode, size=None if blob is None else blob.size, **options)
@@ -66,13 +68,15 @@ class SteelyardFile(AbstractBufferedFile):
         return {"name": self.path, "size": self.size, "type": "file", "digest": str(self.digest)}
 
     def _fetch_range(self, start: int, end: int) -> bytes:
-        assert self._blob is not None
-        return sync(self.fs.loop, self._blob.read, start, end)
+        assert self._blob is not None  # noqa: S101  # the file is one to read
+        data: bytes = sync(self.fs.loop, self._blob.read, start, end)
+        return data
 
     def _initiate_upload(self) -> None:
         """Do nothing: the first bytes begin the ingest."""
 
     def _upload_chunk(self, final: bool = False) -> bool:
+        assert self._new is not None  # noqa: S101  # the file is one to write
         data = self.buffer.getvalue()
         if final and self.autocommit:
             self._finish(data)
@@ -81,9 +85,10 @@ class SteelyardFile(AbstractBufferedFile):
         return True
 
     def _finish(self, rest: bytes) -> None:
+        assert self._new is not None  # noqa: S101  # as above
         with os_errors(self.path):
-            self.result = sync(self.fs.loop, self._new.finish, rest)
-        self.digest = self.result.digest
+            result: PutResult = sync(self.fs.loop, self._new.finish, rest)
+        self.result, self.digest = result, result.digest
 
     def commit(self) -> None:
         """Store the bytes of a file that a transaction, or ``autocommit=False``, has kept back, and set the name."""
@@ -92,7 +97,7 @@ class SteelyardFile(AbstractBufferedFile):
 
     def discard(self) -> None:
         """Discard the bytes of a file to write, unless they are stored."""
-        self.closed = True
+        self._closed = True
         if self.result is None and self._new is not None:
             sync(self.fs.loop, self._new.discard)
 
@@ -100,7 +105,9 @@ class SteelyardFile(AbstractBufferedFile):
         """Close the file. One to write becomes a blob, and its name is set, unless a new exception is being handled."""
         if self.closed:
             return
-        if self._new is not None and sys.exception() not in {None, self._handled}:
+        error = sys.exception()
+        if self._new is not None and error is not None and error is not self._handled:
+            # Programs such as pandas close a file in an `__exit__` of their own, without the error.
             self.discard()
             return
         try:
@@ -113,7 +120,9 @@ class SteelyardFile(AbstractBufferedFile):
             if self._blob is not None:
                 sync(self.fs.loop, self._blob.aclose)
 
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         if kind is not None and self._new is not None:
             self.discard()
         else:
@@ -122,7 +131,7 @@ class SteelyardFile(AbstractBufferedFile):
     def __del__(self) -> None:
         if self.closed:
             return
-        self.closed = True
+        self._closed = True
         owned = self._new or self._blob
         if owned is not None:
             self.fs.release_soon(owned.discard if isinstance(owned, NewBlob) else owned.aclose)
@@ -133,7 +142,7 @@ class SteelyardFile(AbstractBufferedFile):
         return reopen, (self.fs, str(self.digest), "rb", self.blocksize, self.loc, self.size, True, "readahead", {})
 
 
-class SteelyardAsyncFile(AbstractAsyncStreamedFile):
+class SteelyardAsyncFile(AsyncFile):
     """A file of a `SteelyardFileSystem` in an event loop of asyncio; `SteelyardFileSystem.open_async` returns it. See `SteelyardFile`.
 
     Attributes:
@@ -156,11 +165,11 @@ class SteelyardAsyncFile(AbstractAsyncStreamedFile):
         return {"name": self.path, "size": self.size, "type": "file", "digest": str(self.digest)}
 
     async def _fetch_range(self, start: int, end: int) -> bytes:
-        assert self._blob is not None
+        assert self._blob is not None  # noqa: S101  # the file is one to read
         return await self._blob.read(start, end)
 
     async def _upload_chunk(self, final: bool = False) -> bool:
-        assert self._new is not None
+        assert self._new is not None  # noqa: S101  # the file is one to write
         data = self.buffer.getvalue()
         if final:
             with os_errors(self.path):
@@ -172,7 +181,7 @@ class SteelyardAsyncFile(AbstractAsyncStreamedFile):
 
     async def discard(self) -> None:
         """Discard the bytes of a file to write, unless they are stored."""
-        self.closed = True
+        self._closed = True
         if self._new is not None:
             await self._new.discard()
 
@@ -186,11 +195,13 @@ class SteelyardAsyncFile(AbstractAsyncStreamedFile):
             await self.discard()
             raise
         finally:
-            self.closed = True
+            self._closed = True
             if self._blob is not None:
                 await self._blob.aclose()
 
-    async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         if kind is not None and self._new is not None:
             await self.discard()
         else:

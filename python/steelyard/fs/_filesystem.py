@@ -10,17 +10,19 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from fsspec.asyn import AsyncFileSystem, sync
+from fsspec.asyn import sync
 from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.config import apply_config
 
 from steelyard._runtime import calls
 from steelyard.content import Store
 from steelyard.digest import Digest
+from steelyard.fs._bases import AsyncFileSystem, FileSystemType
 from steelyard.fs._changes import Changes
-from steelyard.fs._errors import is_directory, not_found, os_errors, unsupported
+from steelyard.fs._errors import is_directory, not_found, os_error, os_errors, unsupported
 from steelyard.fs._file import OpenBlob, SteelyardAsyncFile, SteelyardFile
-from steelyard.fs._finder import Finder, Found
+from steelyard.fs._finder import Finder
+from steelyard.fs._found import Found
 from steelyard.fs._getting import write_file
 from steelyard.fs._lazy_store import LazyStore, close_at_exit, located
 from steelyard.fs._paths import PROTOCOL, parse, stripped
@@ -32,10 +34,10 @@ __all__ = ("SteelyardFileSystem",)
 _AT_ONCE = 16
 
 
-class _Instances(type(AsyncFileSystem)):  # type: ignore[misc]  # the class of classes that fsspec has
+class _Instances(FileSystemType):
     """Makes file systems: one for each address, and one for each call with an open store."""
 
-    def __call__(cls, *args: Any, **options: Any) -> Any:
+    def __call__(cls, *args: Any, **options: Any) -> Any:  # noqa: N805  # of a class of classes
         options = apply_config(cls, options)
         if len(args) > 1 or (args and "store" in options):
             raise TypeError("SteelyardFileSystem: expected one store")
@@ -135,7 +137,7 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
         del options
         return (await self._found(path))[1].info()
 
-    async def _ls(self, path: str, detail: bool = True, **options: Any) -> list[Any]:  # noqa: FBT001, FBT002  # fsspec's
+    async def _ls(self, path: str, detail: bool = True, **options: Any) -> list[Any]:
         del options
         store, found = await self._found(path)
         with os_errors(path):
@@ -146,7 +148,7 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
         self,
         path: str,
         maxdepth: int | None = None,
-        withdirs: bool = False,  # noqa: FBT001, FBT002  # fsspec's
+        withdirs: bool = False,
         **options: Any,
     ) -> Any:
         try:
@@ -163,7 +165,7 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
         names = sorted(listed)
         return {name: listed[name].info() for name in names} if options.get("detail") else names
 
-    async def _du(self, path: str, total: bool = True, maxdepth: int | None = None, **options: Any) -> Any:  # noqa: FBT001, FBT002
+    async def _du(self, path: str, total: bool = True, maxdepth: int | None = None, **options: Any) -> Any:
         found = await self._find(path, maxdepth=maxdepth, detail=True, **options)
         sizes = {name: info.get("size") or 0 for name, info in found.items()}
         return sum(sizes.values()) if total else sizes
@@ -178,6 +180,7 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
         **options: Any,
     ) -> bytes:
         del options
+        data: bytes
         (data,) = await self._cat_ranges([path], [start], [end], on_error="raise")
         callback.set_size(len(data))
         callback.relative_update(len(data))
@@ -186,7 +189,7 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
     async def _cat(
         self,
         path: Any,
-        recursive: bool = False,  # noqa: FBT001, FBT002  # fsspec's
+        recursive: bool = False,
         on_error: str = "raise",
         *,
         callback: Any = DEFAULT_CALLBACK,
@@ -195,17 +198,16 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
         paths = await self._expand_path(path, recursive=recursive)
         if len(paths) == 1 and isinstance(path, str) and paths[0] == self._strip_protocol(path):
             return await self._cat_file(paths[0], callback=callback, **options)
-        numbers = [options.get("start"), options.get("end")]
-        found = await self._cat_ranges(paths, *numbers, on_error="raise" if on_error == "raise" else "return")
-        callback.set_size(sum(len(each) for each in found if isinstance(each, bytes)))
+        found = await self._cat_ranges(paths, options.get("start"), options.get("end"))
+        read = {name: each for name, each in zip(paths, found, strict=True) if not isinstance(each, IsADirectoryError)}
+        errors = [each for each in read.values() if isinstance(each, Exception)]
+        if errors and on_error == "raise":
+            raise errors[0]
+        callback.set_size(sum(len(each) for each in read.values() if isinstance(each, bytes)))
         callback.relative_update(callback.size)
-        return {
-            name: each
-            for name, each in zip(paths, found, strict=True)
-            if on_error != "omit" or not isinstance(each, Exception)
-        }
+        return {name: each for name, each in read.items() if on_error != "omit" or not isinstance(each, Exception)}
 
-    async def _cat_ranges(
+    async def _cat_ranges(  # noqa: PLR0917  # fsspec's
         self,
         paths: list[str],
         starts: Any,
@@ -226,15 +228,14 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
         wanted = [ReadRange(digests[path], *ends) for path, *ends in parts if isinstance(digests[path], Digest)]
         read: Any = iter(await self._read(wanted))
         found = [next(read) if isinstance(digests[path], Digest) else digests[path] for path in paths]
-        errors = {place: each for place, each in enumerate(found) if isinstance(each, Exception)}
-        for place, error in errors.items():
-            try:
-                with os_errors(paths[place]):
-                    raise error
-            except Exception as shown:  # noqa: BLE001  # it is a result
-                found[place] = shown
-        if errors and on_error != "return":
-            raise found[min(errors)]
+        found = [
+            os_error(path, each) if isinstance(each, Exception) else each
+            for path, each in zip(paths, found, strict=True)
+        ]
+        if on_error != "return":
+            for each in found:
+                if isinstance(each, Exception):
+                    raise each
         return found
 
     async def _digests(self, paths: list[str]) -> dict[str, Any]:
@@ -295,7 +296,7 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
         path: str,
         mode: str = "rb",
         block_size: int | None = None,
-        autocommit: bool = True,  # noqa: FBT001, FBT002  # fsspec's
+        autocommit: bool = True,
         cache_options: dict[str, Any] | None = None,
         **options: Any,
     ) -> SteelyardFile:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime
-from typing import Any, Literal
-
-import msgspec
+from typing import Any
 
 from steelyard._runtime.concurrent import map_concurrently
 from steelyard.content import Store
 from steelyard.digest import Digest
 from steelyard.errors import DataCorrupt, InvalidArgument, InvalidImage, NotFound
 from steelyard.fs._errors import not_directory, not_found
+from steelyard.fs._found import Found, entered, in_tree, listed_in
 from steelyard.fs._paths import Target, candidates, joined, parse
 from steelyard.images.limits import DEFAULT_LIMITS
 from steelyard.images.media_types import kind_of
@@ -24,72 +21,14 @@ from steelyard.trees import tree_of
 from steelyard.trees._entry import Entry
 from steelyard.trees._lookup import Kept, TreeLookup, lookup_of
 
-__all__ = ("Finder", "Found")
+__all__ = ("Finder",)
 
 _KEPT_ENTRIES = 131_072
 _KEPT_TREES = 65_536
 _KEPT_NAMES = 1024
-_MOST_LINKS = 40
-"""Links that are followed for one path, as Linux does."""
-
-_MOST_TARGET = 4096
 _AT_ONCE = 16
 
 _NO_TREE = object()
-
-Type = Literal["file", "directory", "link"]
-
-
-class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """What a path names.
-
-    Attributes:
-        path: the path.
-        type: a file, a directory, or a link that leads to no file.
-        digest: the digest of a file's bytes, or of the document of a tree.
-        size: the size in bytes; None if it is unknown, 0 of a directory.
-        media_type: the media type that the name has.
-        executable: whether a file of a tree may be executed.
-        destination: the target of a link.
-        created: when the name or the blob was made.
-        modified: when the name was set last, or a file of a tree changed last, if the tree has that.
-        image: the name itself, if the path is one.
-        tree: the tree that a directory is in.
-        inner: the path of the directory in that tree.
-    """
-
-    path: str
-    type: Type
-    digest: Digest | None = None
-    size: int | None = 0
-    media_type: str | None = None
-    executable: bool = False
-    destination: str | None = None
-    created: datetime | None = None
-    modified: datetime | None = None
-    image: Image | None = None
-    tree: TreeLookup | None = None
-    inner: str = ""
-
-    def info(self) -> dict[str, Any]:
-        """Return it as fsspec's `info` does."""
-        is_directory = self.type == "directory"
-        kind = {"file": 0o100000, "directory": 0o040000, "link": 0o120000}[self.type]
-        found: dict[str, Any] = {
-            "name": self.path,
-            "size": self.size,
-            "type": self.type,
-            "digest": None if self.digest is None else str(self.digest),
-            "mode": kind | (0o755 if is_directory or self.executable else 0o777 if self.type == "link" else 0o644),
-            "islink": self.destination is not None,
-        }
-        optional = {
-            "media_type": self.media_type,
-            "destination": self.destination,
-            "created": self.created,
-            "mtime": self.modified,
-        }
-        return found | {key: value for key, value in optional.items() if value is not None}
 
 
 class Finder:
@@ -149,7 +88,7 @@ class Finder:
         tree = await self.tree(store, Descriptor(digest=digest))
         if tree is None:
             raise not_directory(path) if await store.exists(digest) else not_found(path)
-        found = await _in_tree(tree, path, inner)
+        found = await in_tree(tree, path, inner)
         if found is None:
             raise not_found(path)
         return found
@@ -199,7 +138,7 @@ class Finder:
             if not inner:
                 return await self.held(store, path, image)
             tree = await self.tree(store, image.target)
-            if tree is not None and (found := await _in_tree(tree, path, inner)) is not None:
+            if tree is not None and (found := await in_tree(tree, path, inner)) is not None:
                 self._held.add(image.name, True, 1)
                 return found
         return None
@@ -233,7 +172,7 @@ class Finder:
         async with aclosing(tree.children(found.inner)) as children:
             async for entry in children:
                 path = joined(found.path, entry.path.rpartition("/")[2])
-                entries.append(await _listed(tree, path, entry))
+                entries.append(await listed_in(tree, path, entry))
         return entries
 
     async def below(self, found: Found) -> AsyncGenerator[Found, None]:
@@ -246,11 +185,11 @@ class Finder:
                 path = joined(found.path, entry.path[start:])
                 directory = entry.path.rpartition("/")[0]
                 if directory != before:
-                    for each in _entered(before, directory, start):
+                    for each in entered(before, directory, start):
                         yield Found(path=joined(found.path, each[start:]), type="directory", tree=tree, inner=each)
                     before = directory
                 if entry.kind != "directory" or not directory.startswith(entry.path):
-                    yield await _listed(tree, path, entry)
+                    yield await listed_in(tree, path, entry)
 
     async def names_below(self, store: Store, directory: str) -> list[str]:
         """Return the names in a directory, at any depth."""
@@ -328,84 +267,3 @@ async def _names_below(store: Store, directory: str) -> list[Image]:
 
 def _is_reachable(name: str) -> bool:
     return all(name.split("/"))
-
-
-async def _in_tree(tree: TreeLookup, path: str, inner: str) -> Found | None:
-    """Return what a path in a tree names, or None. Raises NotADirectoryError if it leads through a file."""
-    parts = inner.split("/")
-    if {"", ".", ".."} & set(parts):
-        return None
-    link = await tree.find(inner)
-    entry = link
-    if entry is None or entry.kind == "link":
-        entry = await _follow(tree, parts)
-    if link is not None and link.kind != "link":
-        link = None
-    if entry is None:
-        return None if link is None else Found(path=path, type="link", destination=link.target)
-    return _of_entry(path, entry, tree, None if link is None else link.target)
-
-
-async def _listed(tree: TreeLookup, path: str, entry: Entry) -> Found:
-    """Return an entry of a directory. A link to a directory is no directory here, so that no walk follows it."""
-    if entry.kind != "link":
-        return _of_entry(path, entry, tree, None)
-    leads_to = await _follow(tree, entry.path.split("/"))
-    if leads_to is None or leads_to.kind == "directory":
-        return Found(path=path, type="link", destination=entry.target)
-    return _of_entry(path, leads_to, tree, entry.target)
-
-
-def _entered(before: str, directory: str, start: int) -> list[str]:
-    """Return the directories that are entered between two directories of a tree, below the one of which the path has `start` letters."""
-    place, found = start, []
-    while place <= len(directory):
-        end = directory.find("/", place)
-        end = len(directory) if end < 0 else end
-        entered = directory[:end]
-        if entered and not f"{before}/".startswith(f"{entered}/"):
-            found.append(entered)
-        place = end + 1
-    return found
-
-
-def _of_entry(path: str, entry: Entry, tree: TreeLookup, destination: str | None) -> Found:
-    if entry.kind == "directory":
-        return Found(path=path, type="directory", destination=destination, tree=tree, inner=entry.path)
-    return Found(
-        path=path,
-        type="file",
-        digest=entry.digest,
-        size=entry.size,
-        executable=entry.executable,
-        destination=destination,
-        modified=None if entry.mtime_ns is None else datetime.fromtimestamp(entry.mtime_ns / 1e9, UTC),
-    )
-
-
-async def _follow(tree: TreeLookup, parts: list[str]) -> Entry | None:
-    """Return the file or directory that a path leads to, part by part as a file system does; None if it leads out or nowhere."""
-    rest, here, links = deque(parts), list[str](), 0
-    entry: Entry | None = Entry(path="", kind="directory")
-    while rest:
-        part = rest.popleft()
-        if part in {"", "."}:
-            continue
-        if part == "..":
-            if not here:
-                return None
-            here.pop()
-            entry = await tree.find("/".join(here))
-            continue
-        entry = await tree.find("/".join([*here, part]))
-        if entry is None or (entry.kind == "file" and rest):
-            return None
-        if entry.kind != "link":
-            here.append(part)
-            continue
-        links, target = links + 1, entry.target or ""
-        if links > _MOST_LINKS or target.startswith("/") or len(target) > _MOST_TARGET:
-            return None
-        rest.extendleft(reversed(target.split("/")))
-        entry = await tree.find("/".join(here))
-    return entry

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from fsspec.callbacks import NoOpCallback
@@ -22,9 +23,10 @@ class _NewFile:
     """A file that gets its name when it is complete."""
 
     def __init__(self, path: str, *, executable: bool) -> None:
-        head, self._name = os.path.split(os.path.abspath(path))
-        os.makedirs(head, exist_ok=True)
-        self._directory = OpenFile(os.open(head, _DIRECTORY))
+        whole = Path(path).absolute()
+        whole.parent.mkdir(parents=True, exist_ok=True)
+        self._name = whole.name
+        self._directory = OpenFile(os.open(whole.parent, _DIRECTORY))
         try:
             self.file = NewFile(self._directory.fileno(), path, mode=0o777 if executable else 0o666)
         except BaseException:
@@ -32,9 +34,11 @@ class _NewFile:
             raise
 
     def publish(self) -> None:
+        """Give it its name."""
         self.file.publish_unsynced(self._name)
 
     def close(self) -> None:
+        """Close it, and discard it if it has no name."""
         self.file.close()
         self._directory.close()
 

@@ -137,7 +137,7 @@ class LazyStore:
             return store
 
 
-def _check(root: str, create: bool, may_write: bool) -> bool:  # noqa: FBT001  # on a thread
+def _check(root: str, create: bool, may_write: bool) -> bool:  # on a thread
     """Return whether to open the store at a root for changes, too: if it is ours, or is to be made.
 
     Raises:
