@@ -83,7 +83,7 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
         self._lazy = LazyStore(store, read_only=read_only)
         self._finder = Finder()
         close_at_exit(self._lazy, self._loop)
-        weakref.finalize(self, self._lazy.close_in, self._loop).atexit = False
+        weakref.finalize(self, self._lazy.close_soon).atexit = False
 
     @property
     def loop(self) -> Any:

@@ -79,25 +79,21 @@ class LazyStore:
         """Call a coroutine function in the event loop of the store, soon; from any thread, even while objects are collected."""
 
         async def quietly() -> None:
-            with suppress(Exception):
+            with suppress(Exception):  # what was acknowledged is stored
                 await release()
 
         if self._loop is not None and self._process.is_current:
             self._loop.try_call(self._loop.start_task, quietly)
 
-    def close_in(self, loop: Any) -> None:
-        """Close the store from another thread, or from a finalizer, in the event loop that it was opened in."""
-        if not self._opened or not self._process.is_current or loop is None or not loop.is_running():
-            return
-        with suppress(Exception):  # nothing is lost: what was acknowledged is stored
-            try:
-                sync(loop, self.aclose, timeout=_CLOSE_SECONDS)
-            except NotImplementedError:  # in the thread of that loop
-                EventLoop().start_task(self._close_quietly)
+    def close_soon(self) -> None:
+        """Close the store, soon; from a finalizer."""
+        self.release_soon(self.aclose)
 
-    async def _close_quietly(self) -> None:
-        with suppress(Exception):
-            await self.aclose()
+    def close_in(self, loop: Any) -> None:
+        """Close the store in the event loop that runs in another thread, and wait for it."""
+        if self._opened and self._process.is_current and loop is not None and loop.is_running():
+            with suppress(Exception):  # as above
+                sync(loop, self.aclose, timeout=_CLOSE_SECONDS)
 
     def _is_here(self) -> bool:
         """Check the process and the event loop; return False if the one that the store was opened in has ended."""
