@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import fsspec.asyn
 import pytest
 from objects import servers
 from objects.s3 import KEYS
+from trees.conftest import make_source
 
 from steelyard import LocalStore, MemoryStore, Store
 from steelyard.fs import SteelyardFileSystem
 from steelyard.objects import ObjectStore
+from steelyard.trees import put_tree
+
+ResultT = TypeVar("ResultT")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -48,3 +54,20 @@ def files(
         stack.callback(made.close)
         stack.callback(fsspec.asyn.sync, made.loop, store.aclose)
         yield made
+
+
+def on_store(files: SteelyardFileSystem, function: Callable[..., Coroutine[Any, Any, ResultT]], *args: Any) -> ResultT:
+    """Call a coroutine function with the store of a file system, in its event loop."""
+
+    async def call() -> ResultT:
+        return await function(await files._lazy.writing(), *args)
+
+    result: ResultT = fsspec.asyn.sync(files.loop, call)
+    return result
+
+
+@pytest.fixture
+def tree(files: SteelyardFileSystem, tmp_path: Path) -> SteelyardFileSystem:
+    """Give a file system with the tree `work/tree`, of the files of `trees.conftest`."""
+    on_store(files, partial(put_tree, path=make_source(tmp_path / "source"), name="work/tree", times=True))
+    return files

@@ -10,11 +10,13 @@ from typing import Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
 
+from fsspec.asyn import sync
+
 from steelyard._runtime.concurrent import map_concurrently
 from steelyard.content import Store
 from steelyard.errors import NotFound
 from steelyard.fs._bases import AsyncFileSystem
-from steelyard.fs._errors import is_directory, not_found, os_errors, read_only
+from steelyard.fs._errors import is_directory, not_found, os_errors, read_only, unsupported
 from steelyard.fs._finder import Finder
 from steelyard.fs._found import Found
 from steelyard.fs._lazy_store import LazyStore
@@ -96,11 +98,17 @@ class Changes(AsyncFileSystem):
         await super()._copy(path1, path2, recursive=recursive, **options)
 
     def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **options: Any) -> None:
-        """Move names: the new ones are set, then the old ones are removed."""
+        """Move names: the new ones are set, then the old ones are removed. Raises as `rm`, before it changes anything."""
+        sync(self.loop, self._mv, path1, path2, recursive=recursive, maxdepth=maxdepth, **options)
+
+    async def _mv(self, path1: Any, path2: Any, *, recursive: bool, maxdepth: int | None, **options: Any) -> None:
         if self._strip_protocol(path1) == self._strip_protocol(path2):
             return
-        self.copy(path1, path2, recursive=recursive, maxdepth=maxdepth, on_error="raise", **options)
-        self.rm(path1, recursive=recursive, maxdepth=maxdepth)
+        names = await self._removed(path1, recursive=recursive)
+        if maxdepth is not None:
+            raise unsupported("mv", "maxdepth")
+        await self._copy(path1, path2, recursive=recursive, on_error="raise", **options)
+        await self._remove(names)
 
     async def _rm_file(self, path: str, **options: Any) -> None:
         """Remove a name. What it holds stays stored until it is collected as garbage."""
@@ -125,24 +133,21 @@ class Changes(AsyncFileSystem):
         """Remove names: one, or with `recursive` all in a directory. Raises as `_rm_file`, before it removes any."""
         if maxdepth is not None:
             await super()._rm(path, recursive=recursive, batch_size=batch_size, maxdepth=maxdepth, **options)
-            return
-        names: dict[str, None] = {}
+        else:
+            await self._remove(await self._removed(path, recursive=recursive))
+
+    async def _removed(self, path: Any, *, recursive: bool) -> list[str]:
+        """Return the names that are removed with paths."""
+        names: list[str] = []
         for each in [path] if isinstance(path, str) else path:
             paths = await self._glob(each) if has_magic(each) else [each]
             if not paths:
                 raise not_found(each)
             for one in paths:
-                names.update(dict.fromkeys(await self._removed(one, recursive=recursive)))
-        store = await self._lazy.writing()
+                names += await self._removed_with(one, recursive=recursive)
+        return list(dict.fromkeys(names))
 
-        async def remove(name: str) -> None:
-            with suppress(NotFound):  # another task was faster
-                await store.images.delete(name)
-
-        await map_concurrently(names, remove, concurrency=_AT_ONCE)
-
-    async def _removed(self, path: str, *, recursive: bool) -> list[str]:
-        """Return the names that are removed with a path."""
+    async def _removed_with(self, path: str, *, recursive: bool) -> list[str]:
         store, found = await self._found(path)
         if found.type == "directory" and not recursive:
             raise is_directory(path)
@@ -151,6 +156,15 @@ class Changes(AsyncFileSystem):
         if not own and not below:
             raise read_only(path, "only names can be removed")
         return own + below
+
+    async def _remove(self, names: list[str]) -> None:
+        store = await self._lazy.writing()
+
+        async def remove(name: str) -> None:
+            with suppress(NotFound):  # another task was faster
+                await store.images.delete(name)
+
+        await map_concurrently(names, remove, concurrency=_AT_ONCE)
 
     async def _mkdir(self, path: str, create_parents: bool = True, **options: Any) -> None:
         """Do nothing: a directory of names is there as long as a name is in it."""

@@ -224,7 +224,8 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
             raise TypeError("cat_ranges: expected a list of paths")
         numbers = [each if isinstance(each, Iterable) else [each] * len(paths) for each in (starts, ends)]
         parts = list(zip(paths, *numbers, strict=True))
-        digests = await self._digests(paths)
+        with os_errors(", ".join(paths[:1])):
+            digests = await self._digests(paths)
         wanted = [ReadRange(digests[path], *ends) for path, *ends in parts if isinstance(digests[path], Digest)]
         read: Any = iter(await self._read(wanted))
         found = [next(read) if isinstance(digests[path], Digest) else digests[path] for path in paths]
@@ -303,6 +304,7 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
         if self.asynchronous:
             raise unsupported(path, "open() with asynchronous=True; use open_async()")
         media_type = options.pop("media_type", MEDIA_TYPE)
+        options.pop("size", None)  # that of the blob counts
         options |= {"block_size": block_size, "cache_options": cache_options, "autocommit": autocommit}
         if mode == "rb":
             return SteelyardFile(self, path, mode, blob=sync(self.loop, self._open_blob, path), **options)

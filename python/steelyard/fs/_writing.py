@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from uuid import uuid4
+
+from anyio import CancelScope
 
 from steelyard.content import Store, Writer
 from steelyard.errors import AlreadyExists, InvalidArgument, NotFound
@@ -109,13 +111,16 @@ class NewBlob:
         self._stack = AsyncExitStack()
         self._guard: LeaseGuard | None = None
         self._writer: Writer | None = None
+        self._is_begun = False
 
     async def write(self, data: bytes) -> None:
         """Append bytes."""
         if self._writer is None:
-            self._guard = await self._stack.enter_async_context(own_or_new_guard(self._store))
             digest = self._target.digest
             algorithm = self._target.algorithm if digest is None else digest.algorithm
+            self._is_begun = True
+            self._guard = await self._stack.enter_async_context(own_or_new_guard(self._store))
+            # CANCEL: the ingest may be there without its writer; `discard` aborts it by its ref.
             self._writer = await self._guard.store.writer(self._ref, algorithm=algorithm)
             self._stack.push_async_callback(self._writer.aclose)
         await self._writer.write(data)
@@ -133,7 +138,7 @@ class NewBlob:
         async with self._stack:
             result = await self._commit(self._writer)
             await _finish(self._guard, self._target, result, create=self._create, media_type=self._media_type)
-        self._writer = None
+        self._is_begun = False
         return result
 
     async def _commit(self, writer: Writer) -> PutResult:
@@ -146,12 +151,12 @@ class NewBlob:
 
     async def discard(self) -> None:
         """Discard the bytes, unless the blob is stored. May be called twice."""
-        writer, self._writer = self._writer, None
-        if writer is None:
+        begun, self._is_begun = self._is_begun, False
+        if not begun:
             return
-        async with self._stack:
-            await writer.aclose()
-            try:
-                await self._store.abort(self._ref)
-            except NotFound:
-                return  # it was committed
+        with CancelScope(shield=True):
+            async with self._stack:
+                if self._writer is not None:
+                    await self._writer.aclose()
+                with suppress(NotFound):  # it was committed, or never begun
+                    await self._store.abort(self._ref)
