@@ -126,6 +126,9 @@ def test_universal_pathlib_opens_paths(place: dict[str, str], tmp_path: Path) ->
     assert "flax" == new.read_text()
     new.unlink()
     assert not new.exists()
+    root = upath.UPath("steelyard://", **place)
+    assert ["steelyard://some"] == [str(path) for path in root.iterdir()]
+    assert ("data", root / "some") == ((root / "some/data").name, (root / "some/data").parent)
     with pytest.raises(OSError, match="Read-only"):
         (top / "b").write_text("1")
 
@@ -142,18 +145,24 @@ def test_urls_are_opened_and_chained(place: dict[str, str]) -> None:
     assert (["0.0"], b"chunk") == (list(mapper), mapper["0.0"])
 
 
-def test_spawned_workers_read_with_a_pickled_file_system(place: dict[str, str]) -> None:
+def test_spawned_workers_read_with_a_pickled_file_system(place: dict[str, str], tmp_path: Path) -> None:
     files = SteelyardFileSystem(**place)
     files.pipe({f"n/{number}": b"%d" % number for number in range(8)})
     program = """
 import multiprocessing, sys
 from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
 from steelyard.fs import SteelyardFileSystem
+
+def read(files, path):
+    return files.cat(path)
+
 if __name__ == "__main__":
     files = SteelyardFileSystem(sys.argv[1])
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
-        print(*pool.map(files.cat, files.find("n")))
+        print(*pool.map(read, repeat(files), files.find("n")))
 """
-    done = subprocess.run([sys.executable, "-c", program, place["store"]], capture_output=True, check=True)
+    (tmp_path / "program.py").write_text(program)
+    done = subprocess.run([sys.executable, tmp_path / "program.py", place["store"]], capture_output=True, check=True)
 
     assert b" ".join(str(b"%d" % number).encode() for number in range(8)) + b"\n" == done.stdout

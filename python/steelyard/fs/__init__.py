@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 try:
-    import fsspec as _fsspec
+    from fsspec import register_implementation as _register
 except ImportError as _error:
     raise ImportError("steelyard.fs needs fsspec: pip install 'steelyard[fsspec]'") from _error
-del _fsspec
 
 from steelyard.fs._file import SteelyardAsyncFile as SteelyardAsyncFile  # noqa: E402  # after the message
 from steelyard.fs._file import SteelyardFile as SteelyardFile  # noqa: E402
 from steelyard.fs._filesystem import SteelyardFileSystem as SteelyardFileSystem  # noqa: E402
+
+# Programs that look into fsspec's registry, such as universal_pathlib, do not see entry points.
+_register(SteelyardFileSystem.protocol, SteelyardFileSystem, clobber=True)
 
 __all__ = ("SteelyardAsyncFile", "SteelyardFile", "SteelyardFileSystem")

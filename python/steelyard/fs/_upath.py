@@ -1,0 +1,19 @@
+"""Paths of universal_pathlib, which finds this class by its entry point; no other module imports it."""
+
+from __future__ import annotations
+
+from upath import UPath
+
+__all__ = ("SteelyardPath",)
+
+
+class SteelyardPath(UPath):
+    """A path of a `SteelyardFileSystem`: ``UPath("steelyard://NAME/path/in/tree", store=…)``."""
+
+    __slots__ = ()
+
+    @property
+    def path(self) -> str:
+        """The path as the file system has it; the root is empty."""
+        path = super().path
+        return "" if path == "." else path.strip("/")
