@@ -39,10 +39,14 @@ def test_coroutines_run_in_the_loop_of_the_program(tmp_path: Path) -> None:
             file.seek(len(LARGE))
             assert b"end" == await file.read()
             assert len(LARGE) + 3 == file.size
-        with pytest.raises(ZeroDivisionError):
+
+        async def fail() -> None:
             async with await files.open_async("b", "wb") as file:
                 await file.write(LARGE)
                 raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await fail()
         with pytest.raises(FileExistsError):
             await files.open_async("b", "xb")
         assert LARGE + b"end" == await files._cat_file("b")

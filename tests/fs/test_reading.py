@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -117,8 +118,10 @@ def test_the_typed_error_is_the_cause(tree: SteelyardFileSystem) -> None:
 
 
 def test_a_path_below_a_blob_is_no_directory(tree: SteelyardFileSystem) -> None:
+    path = f"{sha256(FILES['a.txt'])}/below"
     with pytest.raises(NotADirectoryError):
-        tree.info(f"{sha256(FILES['a.txt'])}/below")
+        tree.info(path)
+    assert not tree.exists(path)
 
 
 class Linked:
@@ -266,7 +269,12 @@ def test_whole_reads_are_verified(files: SteelyardFileSystem, tmp_path: Path) ->
         pytest.skip("the store has no files")
 
     assert b"wro" == files.cat_file("a", 0, 3)
-    for read in (files.cat, lambda path: files.open(path).read(), lambda path: files.get(path, tmp_path / "out")):
+    reads: list[Callable[[str], object]] = [
+        files.cat,
+        lambda path: files.open(path).read(),
+        lambda path: files.get(path, tmp_path / "out"),
+    ]
+    for read in reads:
         with pytest.raises(DataCorrupt):
             read("a")
     assert isinstance(files.cat_ranges(["a", "a"], 0, [2, 5])[1], DataCorrupt)
@@ -279,6 +287,7 @@ class Seen(Callback):
         self.children: list[Seen] = []
 
     def branched(self, path_1: Any, path_2: Any, **options: Any) -> Seen:
+        del path_1, path_2, options
         self.children.append(Seen())
         return self.children[-1]
 
@@ -286,12 +295,15 @@ class Seen(Callback):
 def test_callbacks_have_sizes_in_bytes(files: SteelyardFileSystem, tmp_path: Path) -> None:
     data = bytes(3 << 20)
     (tmp_path / "in").write_bytes(data)
-    put, get, read, many = Seen(), Seen(), Seen(), Seen()
+    (tmp_path / "small").write_bytes(b"1")
+    small, put, get, read, many = Seen(), Seen(), Seen(), Seen(), Seen()
+    files.put_file(str(tmp_path / "small"), "small", callback=small)
     files.put_file(str(tmp_path / "in"), "a", callback=put)
     files.get_file("a", str(tmp_path / "out"), callback=get)
     files.cat_file("a", callback=read)
     files.get(["a", "a"], [str(tmp_path / "1"), str(tmp_path / "2")], callback=many)
 
+    assert (1, 1) == (small.size, small.value)
     assert [(len(data), len(data))] * 3 == [(each.size, each.value) for each in (put, get, read)]
     assert (2, 2) == (many.size, many.value)
     assert [(len(data), len(data))] * 2 == [(each.size, each.value) for each in many.children]
@@ -304,7 +316,10 @@ def test_get_writes_executable_files_and_replaces_others(tree: SteelyardFileSyst
     tree.get("work/tree/run.sh", tmp_path / "out/run.sh")
     tree.get("work/tree/a/one", f"{tmp_path}/out/")
 
-    assert FILES["run.sh"] == (tmp_path / "out/run.sh").read_bytes()
+    with (tmp_path / "out/file").open("wb") as file:
+        tree.get_file("work/tree/run.sh", file)
+
+    assert FILES["run.sh"] == (tmp_path / "out/run.sh").read_bytes() == (tmp_path / "out/file").read_bytes()
     assert (tmp_path / "out/run.sh").stat().st_mode & 0o100
     assert not (tmp_path / "out/one").stat().st_mode & 0o111
 

@@ -10,9 +10,9 @@ try:
 except ImportError as _error:
     raise ImportError("steelyard.fs needs fsspec: pip install 'steelyard[fsspec]'") from _error
 
-from steelyard.fs._file import SteelyardAsyncFile as SteelyardAsyncFile  # noqa: E402  # after the message
-from steelyard.fs._file import SteelyardFile as SteelyardFile  # noqa: E402
-from steelyard.fs._filesystem import SteelyardFileSystem as SteelyardFileSystem  # noqa: E402
+from steelyard.fs._file import SteelyardAsyncFile as SteelyardAsyncFile  # after the message
+from steelyard.fs._file import SteelyardFile as SteelyardFile
+from steelyard.fs._filesystem import SteelyardFileSystem as SteelyardFileSystem
 
 # Programs that look into fsspec's registry, such as universal_pathlib, do not see entry points.
 _register(SteelyardFileSystem.protocol, SteelyardFileSystem, clobber=True)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         cat_ranges: Callable[..., list[Any]]
         copy: Callable[..., None]
         cp: Callable[..., None]
+        cp_file: Callable[..., None]
         du: Callable[..., Any]
         exists: Callable[..., bool]
         find: Callable[..., Any]
@@ -53,6 +54,16 @@ if TYPE_CHECKING:
         write_text: Callable[..., int]
 
         _loop: Any
+
+        @property
+        def loop(self) -> Any:
+            """The event loop of blocking calls."""
+            ...
+
+        @classmethod
+        def clear_instance_cache(cls) -> None:
+            """Forget the instances that are kept for later calls."""
+            ...
 
         def __init__(self, **options: Any) -> None: ...
         @classmethod

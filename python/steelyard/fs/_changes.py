@@ -8,9 +8,8 @@ from glob import has_magic
 from pathlib import Path
 from typing import Any
 
-from fsspec.callbacks import DEFAULT_CALLBACK
-
 from fsspec.asyn import sync
+from fsspec.callbacks import DEFAULT_CALLBACK
 
 from steelyard._runtime.concurrent import map_concurrently
 from steelyard.content import Store
@@ -60,9 +59,12 @@ class Changes(AsyncFileSystem):
             callback.set_size(progress.total)
             callback.absolute_update(progress.done)
 
-        return await self._put_source(
+        result = await self._put_source(
             rpath, Path(lpath), create=mode == "create", media_type=media_type, on_progress=report
         )
+        callback.set_size(result.size)  # a small file has no progress
+        callback.absolute_update(result.size)
+        return result
 
     async def _put_source(self, path: str, source: Source, *, create: bool, **options: Any) -> PutResult:
         with os_errors(path):

@@ -13,6 +13,7 @@ from typing import Any
 from fsspec.asyn import sync
 from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.config import apply_config
+from fsspec.utils import isfilelike, stringify_path
 
 from steelyard._runtime import calls
 from steelyard.content import Store
@@ -23,7 +24,7 @@ from steelyard.fs._errors import is_directory, not_found, os_error, os_errors, u
 from steelyard.fs._file import OpenBlob, SteelyardAsyncFile, SteelyardFile
 from steelyard.fs._finder import Finder
 from steelyard.fs._found import Found
-from steelyard.fs._getting import write_file
+from steelyard.fs._getting import write_file, write_pieces
 from steelyard.fs._lazy_store import LazyStore, close_at_exit, located
 from steelyard.fs._paths import PROTOCOL, parse, stripped
 from steelyard.fs._writing import MEDIA_TYPE, NewBlob, check_new
@@ -100,11 +101,11 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
     def _strip_protocol(cls, path: Any) -> Any:
         if isinstance(path, list):
             return [cls._strip_protocol(each) for each in path]
-        return stripped(os.fspath(path))
+        return stripped(stringify_path(path))
 
     @classmethod
     def _parent(cls, path: Any) -> str:
-        return stripped(os.fspath(path)).rpartition("/")[0]
+        return stripped(stringify_path(path)).rpartition("/")[0]
 
     def __reduce__(self) -> Any:
         """Return the address of the store: another process opens it again. Raises TypeError for an open store."""
@@ -136,6 +137,14 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
     async def _info(self, path: str, **options: Any) -> dict[str, Any]:
         del options
         return (await self._found(path))[1].info()
+
+    async def _exists(self, path: str, **options: Any) -> bool:
+        del options
+        try:
+            await self._found(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
 
     async def _ls(self, path: str, detail: bool = True, **options: Any) -> list[Any]:
         del options
@@ -253,7 +262,7 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
             return [await _read_one(store, wanted[0])]
         return await store._read_ranges(wanted) if wanted else []  # noqa: SLF001  # a hook of the interface
 
-    async def _get_file(self, rpath: str, lpath: str, *, callback: Any = DEFAULT_CALLBACK, **options: Any) -> None:
+    async def _get_file(self, rpath: str, lpath: Any, *, callback: Any = DEFAULT_CALLBACK, **options: Any) -> None:
         del options
         store, found = await self._found(rpath)
         with os_errors(rpath):
@@ -261,6 +270,8 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
                 await calls.run(partial(os.makedirs, lpath, exist_ok=True))
             elif found.digest is None:
                 raise not_found(rpath)
+            elif isfilelike(lpath):
+                await write_pieces(store, found.digest, lpath.write, callback)
             else:
                 await write_file(store, found.digest, lpath, executable=found.executable, callback=callback)
 

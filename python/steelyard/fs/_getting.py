@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from steelyard.digest import Digest
 from steelyard.images.layout._files import NewFile
 from steelyard.trees._copying import fill
 
-__all__ = ("write_file",)
+__all__ = ("write_file", "write_pieces")
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -54,21 +55,27 @@ async def write_file(store: Store, digest: Digest, path: str, *, executable: boo
         StorageError: the file cannot be written.
     """
     async with store.reader_at(digest) as reader:
-        callback.set_size(reader.size)
         new = await run(lambda: _NewFile(path, executable=executable))
         try:
             if isinstance(callback, NoOpCallback):
                 await fill(new.file, reader)
             else:
-                await _copy(new.file, reader, callback)
+                await _write(reader, new.file.write, callback)
             await run(new.publish)
         finally:
             # CANCEL: a file without its name is discarded.
             await run_always(new.close)
 
 
-async def _copy(file: NewFile, reader: ReaderAt, callback: Any) -> None:
+async def write_pieces(store: Store, digest: Digest, write: Callable[[bytes], object], callback: Any) -> None:
+    """Write a blob with a function, which is called on threads. It is verified at the end: pieces may have been written before an error."""
+    async with store.reader_at(digest) as reader:
+        await _write(reader, write, callback)
+
+
+async def _write(reader: ReaderAt, write: Callable[[bytes], object], callback: Any) -> None:
+    callback.set_size(reader.size)
     async with reader.stream() as stream:
         async for piece in stream:
-            await run(file.write, piece)
+            await run(write, piece)
             callback.relative_update(len(piece))

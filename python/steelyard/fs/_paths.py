@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 import msgspec
+from fsspec.utils import stringify_path
 
 from steelyard.digest import Algorithm, Digest
 
@@ -42,7 +43,7 @@ def stripped(path: str) -> str:
 
 def parse(path: str) -> Target:
     """Return the parts of a path. A first part that has the form of a digest is one, also if there is such a name."""
-    path = stripped(path)
+    path = stripped(stringify_path(path))
     first, _, rest = path.partition("/")
     if _DIGEST.fullmatch(first):
         return Target(path, Digest.parse(first), rest)
