@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from anyio.lowlevel import checkpoint
 from fsspec.asyn import sync
 from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.config import apply_config
@@ -28,6 +29,7 @@ from steelyard.fs._getting import write_file, write_pieces
 from steelyard.fs._lazy_store import LazyStore, close_at_exit, located
 from steelyard.fs._paths import PROTOCOL, parse, stripped
 from steelyard.fs._writing import MEDIA_TYPE, NewBlob, check_new
+from steelyard.images._off_loop import short_slices
 from steelyard.options import ReadRange
 
 __all__ = ("SteelyardFileSystem",)
@@ -151,7 +153,11 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
         store, found = await self._found(path)
         with os_errors(path):
             listed = await self._finder.children(store, found) or ([] if found.type == "directory" else [found])
-        return [each.info() if detail else each.path for each in listed]
+        shown: list[Any] = []
+        for some in short_slices(listed):
+            shown += [each.info() if detail else each.path for each in some]
+            await checkpoint()
+        return shown
 
     async def _find(
         self,
@@ -166,13 +172,14 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
             return {} if options.get("detail") else []
         if maxdepth is not None or top.type != "directory" or top.tree is None:
             return await super()._find(path, maxdepth=maxdepth, withdirs=withdirs, **options)
-        listed = {top.path: top} if withdirs and top.path else {}
+        detail = options.get("detail", False)
+        listed = {top.path: top.info()} if withdirs and top.path else {}
         async with aclosing(self._finder.below(top)) as below:
-            async for each in below:
+            async for each in below:  # it lets others run
                 if withdirs or each.type != "directory":
-                    listed[each.path] = each
+                    listed[each.path] = each.info() if detail else {}
         names = sorted(listed)
-        return {name: listed[name].info() for name in names} if options.get("detail") else names
+        return {name: listed[name] for name in names} if detail else names
 
     async def _du(self, path: str, total: bool = True, maxdepth: int | None = None, **options: Any) -> Any:
         found = await self._find(path, maxdepth=maxdepth, detail=True, **options)

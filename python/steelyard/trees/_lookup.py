@@ -13,6 +13,7 @@ import msgspec
 from anyio.lowlevel import checkpoint
 
 from steelyard.content import Store
+from steelyard.errors import InvalidDocument
 from steelyard.model import Descriptor
 from steelyard.trees._entry import Entry, order_of
 from steelyard.trees._tree import Tree, tree_of
@@ -159,20 +160,28 @@ class TreeLookup:
                 low = middle + 1
             else:
                 high = middle
-        if low == len(self._parts):
-            return None
-        entries = await self._entries(low)
-        place = bisect_left(entries, key, key=lambda entry: order_of(entry.path))
-        return _found(entries, low, place)
+        for part in range(low, len(self._parts)):  # the first one, unless it is empty
+            entries = await self._entries(part)
+            place = bisect_left(entries, key, key=lambda entry: order_of(entry.path))
+            if (found := _found(entries, part, place)) is not None:
+                return found
+        return None
 
     async def _next(self, found: Found) -> Found | None:
         part, place = found.part, found.place + 1
         while part < len(self._parts):
             following = _found(await self._entries(part), part, place)
             if following is not None:
+                self._check_order(found, following)
                 return following
             part, place = part + 1, 0
         return None
+
+    def _check_order(self, found: Found, following: Found) -> None:
+        """Check the border between two manifests. Within one, the order is checked when it is read."""
+        if following.part != found.part and following.key <= found.key:
+            where, expected = f"entry {following.entry.path!r}", f"a path after {found.entry.path!r}"
+            raise InvalidDocument(str(self.target.digest), where=where, expected=expected, actual=following.entry.path)
 
     async def _last_key(self, part: int) -> bytes:
         """Return the key of the last entry of a manifest; of an empty one, that of the manifest before it."""
