@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import time
+
 import pytest
 from support.make_archives import layout, one_image, tar
 
@@ -88,6 +91,23 @@ def test_ls_sorts_by_size_and_times(numbers: Shell) -> None:
     assert by_size[2:] == numbers.run("ls", "-q", "size>2", "--sort", "size").lines
     found = numbers.run("ls", "--sort", "size", "--format", "json").document
     assert by_size == [blob["digest"] for blob in found["blobs"]]
+
+
+def test_ls_sorts_by_the_last_use(numbers: Shell) -> None:
+    """It is recorded at most once an hour, so the blobs become old first. Looking is no use: a second listing is the same."""
+    for place, text in enumerate(TEXTS):
+        blob = numbers.store / "blobs/sha256" / sha256(text).removeprefix("sha256:")
+        long_ago = time.time() - 7200 - 60 * len(TEXTS) + 60 * place
+        os.utime(blob, (long_ago, long_ago))
+    numbers.run("get", sha256(b"1"))
+    in_order = [sha256(text) for text in (b"333", b"22", b"4444", b"1")]
+
+    for _ in range(2):
+        assert in_order == numbers.run("ls", "-q", "--sort", "used").lines
+        assert in_order[::-1] == numbers.run("ls", "-q", "--sort", "used", "-r").lines
+    assert in_order[2:3] == numbers.run("ls", "-q", "--sort", "used", "size>3").lines
+    error = numbers.run("--store", "s3://bucket?endpoint=http://127.0.0.1:1", "ls", "--sort", "used", code=2).err
+    assert "it needs the root of a store" in error
 
 
 def test_stat_counts_by_the_values_of_a_label(numbers: Shell) -> None:

@@ -48,7 +48,7 @@ def test_2_is_for_a_wrong_command_line(shell: Shell) -> None:
         (["label", "--filter", "size>1", ZERO, "a=b"], "expected KEY=VALUE or KEY-"),
         (["label", "--filter", "", "a=b"], "found an empty one"),
         (["stat", "--by", "size"], "stat --by 'size': expected labels.KEY"),
-        (["ls", "--sort", "used"], 'Invalid value "used" for --sort'),
+        (["ls", "--sort", "labels"], 'Invalid value "labels" for --sort'),
         (["ls", "a b=="], "filter 'a b=='"),
     )
     for words, message in wrong:

@@ -278,6 +278,19 @@ def test_cp_and_mv_set_names_and_move_no_byte(tree: SteelyardFileSystem) -> None
     assert tree.exists("a")
 
 
+def test_a_digest_gets_a_name_by_cp(tree: SteelyardFileSystem) -> None:
+    blob, top = str(tree.pipe_file("sha256:", LARGE).digest), tree.info("work/tree")["digest"]
+    tree.cp(blob, "blob")
+    tree.cp(top, "again", recursive=True)
+
+    assert LARGE == tree.cat("blob")
+    assert b"alpha" == tree.cat("again/a.txt")
+    for missing in (f"sha256:{64 * '0'}", "nothing"):
+        with pytest.raises(FileNotFoundError):
+            tree.cp(missing, "b")
+    assert not tree.exists("b")
+
+
 def test_a_directory_of_a_tree_is_copied_as_names_of_its_files(tree: SteelyardFileSystem) -> None:
     tree.cp("work/tree/a", "out", recursive=True)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
-from operator import attrgetter
-from typing import Annotated, Any, Literal
+from contextlib import aclosing, closing, suppress
+from operator import attrgetter, itemgetter
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
@@ -22,10 +22,13 @@ from steelyard.errors import NotFound, SteelyardError
 from steelyard.filters import BLOB_FIELDS
 from steelyard.model import Info
 
+if TYPE_CHECKING:
+    from steelyard.local.blocking import BlockingStore
+
 
 async def ls(
     *filters: Annotated[str, Parameter(name="FILTER")],
-    sort: Literal["digest", "size", "created", "updated"] = "digest",
+    sort: Literal["digest", "size", "created", "updated", "used"] = "digest",
     reverse: Annotated[bool, Parameter(name=["--reverse", "-r"])] = False,
     context: Annotated[Context, Parameter(parse=False)],
 ) -> None:
@@ -36,17 +39,26 @@ async def ls(
 
     Args:
         filters: for example 'labels.kind==layer,size>1048576'.
-        sort: the order, ascending; by default that of the digests.
+        sort: the order, ascending; by default that of the digests. used is the time of the last use, of a store on this machine's disk.
         reverse: the opposite order: the largest or the newest first.
         context: the run.
     """
     context.begin("blobs", "blobs", "bytes")
     check_fields(filters, BLOB_FIELDS, "blobs")
+    if sort == "used":
+        found = await context.with_blocking(lambda store: _by_use(store, filters))
+        for info in reversed(found) if reverse else found:
+            await _list(context, info)
+        return
     async with context.open_listing() as store, aclosing(_sorted(store, filters, sort, reverse=reverse)) as infos:
         async for info in infos:
-            context.counts["blobs"] += 1
-            context.counts["bytes"] += info.size
-            await context.out.emit(BlobRecord.of(info), str(info.digest) if context.quiet else line_of(info))
+            await _list(context, info)
+
+
+async def _list(context: Context, info: Info) -> None:
+    context.counts["blobs"] += 1
+    context.counts["bytes"] += info.size
+    await context.out.emit(BlobRecord.of(info), str(info.digest) if context.quiet else line_of(info))
 
 
 async def info(
@@ -113,6 +125,18 @@ async def _sorted(store: Walked, filters: Sequence[str], sort: str, *, reverse: 
         found.sort(key=attrgetter("size" if sort == "size" else f"{sort}_at"))
     for info in reversed(found) if reverse else found:
         yield info
+
+
+def _by_use(store: BlockingStore, filters: Sequence[str]) -> list[Info]:
+    """Return the blobs that match, the least recently used first. Looking is no use."""
+    found = []
+    pages = store.pages(*filters)
+    while infos := pages.next():
+        for info in infos:
+            with suppress(NotFound), closing(store.inspect(info.digest)) as blob:  # it may have been deleted
+                found.append((blob.used_ns(), info))
+    found.sort(key=itemgetter(0))
+    return [info for _, info in found]
 
 
 async def _stat_by(context: Context, by: str) -> None:

@@ -21,6 +21,7 @@ from steelyard.fs._found import Found
 from steelyard.fs._lazy_store import LazyStore
 from steelyard.fs._paths import joined
 from steelyard.fs._writing import MEDIA_TYPE, check_new, put_source, set_name
+from steelyard.images.leases import own_or_new_guard
 from steelyard.model import Descriptor, Progress, PutResult, Source
 
 __all__ = ("Changes",)
@@ -85,7 +86,13 @@ class Changes(AsyncFileSystem):
             target = await check_new(store, self._finder, path, create=False)
             if target.digest is not None or target.algorithm is not None:
                 raise read_only(path, "a digest cannot be set")
-            await set_name(store, target.path, _descriptor(found), create=False)
+            held = _descriptor(found)
+            async with own_or_new_guard(store) as guard:
+                if found.image is None:  # perhaps nothing keeps it yet
+                    await guard.protect([held.digest])
+                    if not await store.exists(held.digest):
+                        raise NotFound(held.digest)
+                await set_name(guard.store, target.path, held, create=False)
 
     async def _copy(self, path1: Any, path2: Any, recursive: bool = False, **options: Any) -> None:
         if isinstance(path1, str) and isinstance(path2, str) and not has_magic(path1):
