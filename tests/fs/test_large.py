@@ -8,13 +8,13 @@ from pathlib import Path
 
 import anyio
 import pytest
+from support.made_trees import build_tree
 from support.stalls import watched
 from trees.test_large import file
 
 from steelyard import LocalStore
 from steelyard.fs import SteelyardFileSystem
 from steelyard.images.leases import LeaseGuard
-from steelyard.trees._builder import TreeBuilder
 from steelyard.trees._tree import Tree
 
 pytestmark = pytest.mark.slow
@@ -27,13 +27,9 @@ SECONDS = 60
 async def put_large(store: LocalStore) -> None:
     """Store the documents of the tree, and a flat directory in it. All of its files are one blob."""
     await store.put(b"data")
-    builder = TreeBuilder(LeaseGuard(store))
-    for number in range(DIRECTORIES):
-        for place in range(FILES):
-            await builder.add(file(f"d{number:04d}/f{place:03d}.txt", b"data"))
-    for number in range(20_000):
-        await builder.add(file(f"flat/{number:05d}", b"data"))
-    await store.images.assign({"large": await builder.finish()})
+    paths = [f"d{number:04d}/f{place:03d}.txt" for number in range(DIRECTORIES) for place in range(FILES)]
+    paths += [f"flat/{number:05d}" for number in range(20_000)]
+    await store.images.assign({"large": await build_tree(LeaseGuard(store), (file(path, b"data") for path in paths))})
 
 
 def test_its_documents_are_read_once_and_the_loop_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

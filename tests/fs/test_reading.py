@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from fsspec.callbacks import Callback
+from support.made_trees import build_tree
 from trees.conftest import FILES
 
 from steelyard import Descriptor, Digest, Store
@@ -19,8 +20,6 @@ from steelyard.fs import SteelyardFileSystem
 from steelyard.images.leases import lease_guard
 from steelyard.images.media_types import OCI_INDEX
 from steelyard.trees import Entry
-from steelyard.trees._builder import TreeBuilder
-from steelyard.trees._entry import order_of
 
 from .conftest import on_store
 
@@ -136,10 +135,7 @@ class Linked:
             result = await store.put(path.encode())
             entries.append(Entry(path=path, digest=result.digest, size=result.size))
         async with lease_guard(store) as guard:
-            builder = TreeBuilder(guard)
-            for entry in sorted(entries, key=lambda entry: order_of(entry.path)):
-                await builder.add(entry)
-            await store.images.assign({"t": await builder.finish()}, overwrite=True)
+            await store.images.assign({"t": await build_tree(guard, entries)}, overwrite=True)
 
 
 @pytest.mark.parametrize(

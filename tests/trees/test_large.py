@@ -11,14 +11,14 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
+from support.made_trees import build_tree
 
 from steelyard import Descriptor, Digest, MemoryStore
 from steelyard.errors import LimitExceeded
 from steelyard.images.leases import LeaseGuard
 from steelyard.trees import Entry, tree_of
-from steelyard.trees._builder import DOCUMENT_BYTES, TreeBuilder
+from steelyard.trees._builder import DOCUMENT_BYTES
 from steelyard.trees._entry import order_of
-from steelyard.trees._format import encode_layer
 
 pytestmark = pytest.mark.anyio
 
@@ -35,16 +35,7 @@ def file(path: str, data: bytes = b"") -> Entry:
 
 
 async def build(store: MemoryStore, entries: Iterable[Entry]) -> Descriptor:
-    builder = TreeBuilder(LeaseGuard(store))
-    for entry in sorted(entries, key=lambda entry: order_of(entry.path)):
-        if entry.kind == "file":
-            builder.add_file(
-                entry.path, encode_layer(entry.path, str(entry.digest), entry.size or 0, is_executable=False)
-            )
-        else:
-            builder.add(entry)
-        await builder.store_due()
-    return await builder.finish()
+    return await build_tree(LeaseGuard(store), entries)
 
 
 async def manifests_of(store: MemoryStore, target: Descriptor) -> list[str]:

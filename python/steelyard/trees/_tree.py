@@ -56,7 +56,7 @@ class Tree:
             LimitExceeded, DataCorrupt: as for `steelyard.images.read_document`.
         """
         last: Entry | None = None
-        for descriptor, manifest in _manifests(self._root, self._view):
+        for descriptor, manifest in self._manifests():
             entries = await self._entries_in(descriptor, manifest)
             check_order([*([last] if last else []), *entries[:1]], descriptor.digest)
             for some in slices(entries, _INLINE_ENTRIES):
@@ -75,6 +75,9 @@ class Tree:
                         return entry
                     break
         raise NotFound(path, kind="entry of the tree")
+
+    def _manifests(self) -> list[tuple[OCIDescriptor, Manifest | None]]:
+        return _manifests_of(self._root, self._view)
 
     async def _entries_in(self, descriptor: OCIDescriptor, manifest: Manifest | None) -> list[Entry]:
         if manifest is None:
@@ -127,11 +130,11 @@ async def protect_tree(guard: LeaseGuard, target: Descriptor) -> bool:
         return False
     if not isinstance(view, Index | Manifest):
         return False
-    documents = {descriptor.blob: descriptor.size for descriptor, _ in _manifests(root, view)}
+    documents = {descriptor.blob: descriptor.size for descriptor, _ in _manifests_of(root, view)}
     return len(await guard.find_stored(documents)) == len(documents)
 
 
-def _manifests(root: OCIDescriptor, view: Index | Manifest) -> list[tuple[OCIDescriptor, Manifest | None]]:
+def _manifests_of(root: OCIDescriptor, view: Index | Manifest) -> list[tuple[OCIDescriptor, Manifest | None]]:
     """Return the descriptors of a tree's manifests, with the manifest if the tree is one."""
     if isinstance(view, Manifest):
         return [(root, view)]
