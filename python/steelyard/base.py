@@ -200,7 +200,7 @@ class BaseStore(Store):
 
     async def exists(self, digest: Digest | str) -> bool:
         """Return whether the blob is stored."""
-        return await _work.exists(self, digest)
+        return bool(await self.sizes([digest]))
 
     async def infos(self, digests: Iterable[Digest | str]) -> dict[Digest, Info]:
         """Return the `Info` of each stored digest, with one look-up after the other."""

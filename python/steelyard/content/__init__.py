@@ -8,7 +8,7 @@ of the caller's choice, its **ref**. `Writer.commit` makes the ingest a blob. Th
 | `Provider` | read blobs |
 | `Ingester` | start or resume an ingest |
 | `Manager` | list blobs, change their labels, delete them |
-| `BatchManager` | change the labels of many blobs, delete many |
+| `BatchManager` | look up many blobs, change the labels of many, delete many |
 | `IngestManager` | list ingests, abort them |
 | `ImageNames` of `steelyard.names` | list and change image names; `Store.images` returns it |
 | `Collector` | remove blobs that nothing needs, and say why a blob is kept |
@@ -33,7 +33,7 @@ from steelyard.content._batch_manager import BatchManager
 from steelyard.content._collector import Collector
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
     from datetime import timedelta
     from types import TracebackType
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from steelyard.leases import Leases
     from steelyard.model import Descriptor, Info, Labels, OnProgress, PutManyResult, PutResult, Source, Sources, Status
     from steelyard.names import ImageNames
-    from steelyard.options import PutOptions, ReadRange
+    from steelyard.options import PutOptions
 else:
     _options, _concurrent = _Module("steelyard.options"), _Module("steelyard._runtime.concurrent")
     _many = _Module("steelyard.content._many")
@@ -194,9 +194,6 @@ class Store(Provider, Ingester, Manager, BatchManager, IngestManager, Collector)
     # The hooks of `put` and `put_many`, called with parsed arguments; `BaseStore` has them for every store.
     _put: Callable[[Source, PutOptions], Awaitable[PutResult]]
     _put_many: Callable[[Sources, PutOptions, int | None], AsyncGenerator[PutManyResult, None]]
-
-    # Reads parts of many blobs: for each its bytes, or the error. A whole blob is verified.
-    _read_ranges: Callable[[Sequence[ReadRange]], Awaitable[list[bytes | Exception]]]
 
     _lease: str | None = None
 
@@ -393,11 +390,3 @@ class Store(Provider, Ingester, Manager, BatchManager, IngestManager, Collector)
     @abstractmethod
     async def exists(self, digest: Digest | str) -> bool:
         """Return whether the blob is stored."""
-
-    @abstractmethod
-    async def infos(self, digests: Iterable[Digest | str]) -> dict[Digest, Info]:
-        """Return the `Info` of each stored digest; one call can take thousands of digests."""
-
-    @abstractmethod
-    async def sizes(self, digests: Iterable[Digest | str]) -> dict[Digest, int]:
-        """Return the size in bytes of each stored digest. Stores that keep labels apart from blobs answer faster than by `infos`."""

@@ -1,20 +1,22 @@
-"""The interface of changes of many blobs."""
+"""The interface for many blobs at once."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from steelyard._lazy import Module as _Module
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 
     from steelyard import options as _options
     from steelyard._runtime import concurrent as _concurrent
     from steelyard.content import _many
     from steelyard.content._many import Errors
-    from steelyard.model import Blobs, DeleteManyResult, UpdateManyResult
-    from steelyard.options import LabelChange
+    from steelyard.digest import Digest
+    from steelyard.model import Blobs, DeleteManyResult, Info, UpdateManyResult
+    from steelyard.options import LabelChange, ReadRange
 else:
     _options, _concurrent = _Module("steelyard.options"), _Module("steelyard._runtime.concurrent")
     _many = _Module("steelyard.content._many")
@@ -23,7 +25,18 @@ __all__ = ("BatchManager",)
 
 
 class BatchManager:
-    """Changes the labels of many blobs, and deletes many blobs."""
+    """Looks up many blobs, changes the labels of many, and deletes many."""
+
+    @abstractmethod
+    async def infos(self, digests: Iterable[Digest | str]) -> dict[Digest, Info]:
+        """Return the `Info` of each stored digest; one call can take thousands of digests."""
+
+    @abstractmethod
+    async def sizes(self, digests: Iterable[Digest | str]) -> dict[Digest, int]:
+        """Return the size in bytes of each stored digest. A store that keeps labels apart from blobs answers faster than by `infos`."""
+
+    # Reads parts of many blobs: for each its bytes, or the error. A whole blob is verified.
+    _read_ranges: Callable[[Sequence[ReadRange]], Awaitable[list[bytes | Exception]]]
 
     # The hooks of `update_many` and `delete_many`, called with parsed arguments; `BaseStore` has them for every store.
     _update_many: Callable[[Blobs, LabelChange, int | None], AsyncGenerator[UpdateManyResult, None]]

@@ -348,10 +348,6 @@ class LocalStore(ProcessBound, BaseStore):
         async with self.reader_at(engine.Digest.parse(digest)) as reader:
             return await engine.verified(reader)
 
-    async def exists(self, digest: Digest | str) -> bool:
-        """Return whether the blob is stored."""
-        return bool(await self.infos([digest]))
-
     # Verification
 
     async def verify(

@@ -7,7 +7,7 @@ from steelyard.collection import CollectDefaults
 from steelyard.digest import Digest
 from steelyard.errors import NotFound, Unsupported
 from steelyard.leases import check_lease
-from steelyard.transfer._blob import exists, read_blob
+from steelyard.transfer._blob import read_blob
 from steelyard.transfer._change_many import delete_each, update_each
 from steelyard.transfer._lease import leased
 from steelyard.transfer._put import put_source
@@ -22,7 +22,6 @@ __all__ = (
     "check_lease",
     "checkpoint",
     "delete_each",
-    "exists",
     "leased",
     "put_each",
     "put_source",
