@@ -28,7 +28,7 @@ LAYERS = (
     {"objects"},
     {"images"},
     {"trees"},
-    {"containerd", "fetch"},
+    {"containerd", "fetch", "web"},
     {"_places"},
     {"fs"},
     {"__init__"},
