@@ -1,0 +1,119 @@
+"""Fields of requests and responses: read, checked and written."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Mapping
+from typing import Literal
+from urllib.parse import quote
+
+from steelyard.digest import Algorithm, Digest
+from steelyard.errors import InvalidArgument
+from steelyard.web._asgi import Scope
+
+__all__ = ("Fields", "check_headers", "check_value", "disposition_of", "repr_digest", "request_fields")
+
+Fields = list[tuple[bytes, bytes]]
+"""The fields of a response, as ASGI has them."""
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_ATTRIBUTE = "!#$&+-.^_`|~"
+"""What RFC 8187 section 3.2.1 leaves unencoded, letters and digits aside."""
+
+_OWN = frozenset(
+    (
+        "accept-ranges",
+        "connection",
+        "content-disposition",
+        "content-length",
+        "content-range",
+        "content-type",
+        "etag",
+        "last-modified",
+        "repr-digest",
+        "trailer",
+        "transfer-encoding",
+    )
+)
+"""Fields that `BlobResponse` has from its other arguments, or that the server writes."""
+
+_REPR_DIGEST = {Algorithm.SHA256: "sha-256", Algorithm.SHA512: "sha-512"}
+"""The algorithms of RFC 9530 section 5 that are meant for use among strangers."""
+
+
+def request_fields(scope: Scope) -> dict[str, str]:
+    """Return the fields of a request by their names in lower case. Several lines of one field are one list."""
+    found: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        found[key] = f"{found[key]}, {text}" if key in found else text
+    return found
+
+
+def check_value(name: str, value: str) -> bytes:
+    """Return the bytes of a field's value. A value with a line break would let its author write fields of the response.
+
+    Raises:
+        InvalidArgument: the value is empty, has control characters, or has spaces at an end or characters outside Latin-1.
+
+    Spec: RFC 9110 section 5.5.
+    """
+    if _VALUE.fullmatch(value) is None:
+        expected = "visible characters of Latin-1, and spaces between them"
+        raise InvalidArgument(f"{name} {value[:100]!r}: expected {expected}")
+    return value.encode("latin-1")
+
+
+def check_headers(headers: Mapping[str, str] | None) -> Fields:
+    """Return the caller's own fields.
+
+    Raises:
+        InvalidArgument: a name is no token, `BlobResponse` or the server writes that field, or a value is invalid.
+    """
+    found = []
+    for name, value in (headers or {}).items():
+        if _TOKEN.fullmatch(name) is None:
+            raise InvalidArgument(f"header {name[:100]!r}: expected a token (RFC 9110 section 5.6.2)")
+        if name.lower() in _OWN:
+            raise InvalidArgument(f"header {name}: it is written by the response itself, or by the server")
+        found.append((name.lower().encode("ascii"), check_value(name, value)))
+    return found
+
+
+def disposition_of(kind: Literal["attachment", "inline"] | None, filename: str | None) -> bytes | None:
+    """Return the value of Content-Disposition, or None for no field.
+
+    Args:
+        kind: None: ``attachment`` if there is a file name, else no field.
+        filename: any text. Where ASCII does not have it, both forms are written: one for old clients, and ``filename*``.
+
+    Raises:
+        InvalidArgument: another kind, or a file name with control characters, or that is empty or not Unicode text.
+
+    Spec: RFC 6266, and RFC 8187 for ``filename*``.
+    """
+    if kind not in (None, "attachment", "inline"):
+        raise InvalidArgument(f"disposition {kind!r}: expected 'attachment' or 'inline'")
+    if filename is None:
+        return kind.encode() if kind is not None else None
+    if not filename or _CONTROLS.search(filename):
+        raise InvalidArgument(f"filename {filename[:100]!r}: expected text without control characters")
+    try:
+        encoded = quote(filename, safe=_ATTRIBUTE)
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"filename {filename[:100]!r}: not Unicode text: {error.reason}") from None
+    # Clients disagree on escapes and on "%" in the quoted form: RFC 6266 appendix D.
+    plain = re.sub(r'[^ -~]|["\\/%]', "_", filename)
+    extended = "" if plain == filename else f"; filename*=UTF-8''{encoded}"
+    return f'{kind or "attachment"}; filename="{plain}"{extended}'.encode("ascii")
+
+
+def repr_digest(digest: Digest) -> bytes | None:
+    """Return the value of Repr-Digest, or None if RFC 9530 has no name for the algorithm."""
+    name = _REPR_DIGEST.get(digest.algorithm)
+    if name is None:
+        return None
+    return f"{name}=:{b64encode(bytes.fromhex(digest.encoded)).decode()}:".encode("ascii")

@@ -1,0 +1,75 @@
+"""Files that a server sends by itself: their paths, protected until it has opened them."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from weakref import WeakKeyDictionary
+
+from steelyard.content import Provider
+from steelyard.digest import Digest
+from steelyard.errors import NotFound
+from steelyard.leases import new_lease
+from steelyard.model import Labels
+
+__all__ = ("path_for_server",)
+
+_LEASE = timedelta(minutes=15)
+"""A lease ends by itself after this time."""
+
+_RENEWED_SECONDS = 300
+"""A new lease is made for the first path after this time. So each path is protected for ten minutes: a server opens the file within
+milliseconds, and a file that is open can be read to its end."""
+
+_BLOBS = 10_000
+"""The most blobs in one lease; after that a new one is made."""
+
+_protected: WeakKeyDictionary[Provider, _Paths] = WeakKeyDictionary()
+
+
+class _Paths:
+    """The paths in the present lease of a store.
+
+    A server opens the file after `send` has returned, and does not say when. So a lease protects the blob from garbage collection.
+    It is shared by all responses of a store: a lease for each of them would be a transaction on the disk for each.
+    """
+
+    def __init__(self) -> None:
+        self.lease = new_lease()
+        self.renewed = time.monotonic() + _RENEWED_SECONDS
+        self.begun = False
+        self.paths: dict[Digest, str] = {}
+
+    @property
+    def is_old(self) -> bool:
+        return time.monotonic() >= self.renewed or len(self.paths) >= _BLOBS
+
+
+async def path_for_server(store: Provider, digest: Digest) -> str | None:
+    """Return the path of a blob's file for a server that sends it, under a lease of the store.
+
+    The lease ends with the process or the store, and by itself after some minutes.
+
+    Returns:
+        None: the store has no files, or was opened read-only and so has no leases, or the blob is not stored.
+    """
+    from steelyard.local import LocalStore  # noqa: PLC0415  # a program with another store does not load it
+
+    if not isinstance(store, LocalStore) or store.read_only:
+        return None
+    paths = _protected.get(store)
+    if paths is None or paths.is_old:
+        paths = _protected[store] = _Paths()
+    path = paths.paths.get(digest)
+    if path is None:
+        if not paths.begun:
+            # CANCEL: the lease ends by itself.
+            await store._begin_lease(paths.lease, Labels(), _LEASE)  # noqa: SLF001  # a hook of the interface
+            paths.begun = True
+        try:
+            await store.leases.add(paths.lease, digests=(digest,))
+            path = paths.paths[digest] = str(await store.path_of(digest))
+        except NotFound:
+            _protected.pop(store, None)
+            return None
+    return path
