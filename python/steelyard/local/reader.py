@@ -13,6 +13,7 @@ from steelyard._runtime.jobs import whole
 from steelyard.content import ReaderAt
 from steelyard.digest import Digest
 from steelyard.errors import DataCorrupt
+from steelyard.hashing import Hasher
 from steelyard.local.blocking import BlockingBlob
 from steelyard.local.blocking._blob import compare
 from steelyard.model import Buffer
@@ -77,6 +78,13 @@ class LocalReader(ProcessBound, ReaderAt):
                     return count
             return await whole(lambda job: native.readinto_at(offset, target, job))
 
+    async def read_and_hash(self, offset: int, size: int, hasher: Hasher) -> bytes:
+        """Read a range, unverified, and update a hasher with it, in one hop; see `ReaderAt.read_at`.
+
+        Cancellation: the hasher may have the bytes or not.
+        """
+        return await run(_read_and_hash, self._blob, offset, size, hasher)
+
     def stream(self) -> VerifiedStream:
         """Return the verified stream of the whole blob; see `ReaderAt.stream`."""
         return VerifiedStream(self._blob)
@@ -139,6 +147,12 @@ class VerifiedStream(ProcessBound, ByteReceiveStream):
                 # CANCEL: shielded, because a thread may still read ahead for this stream.
                 await run_always(self._stream.close)
         await checkpoint()
+
+
+def _read_and_hash(blob: BlockingBlob, offset: int, size: int, hasher: Hasher) -> bytes:
+    data = blob.read_at(offset, size)
+    hasher.update(data)
+    return data
 
 
 async def verified(reader: LocalReader) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
+import anyio
 from anyio import EndOfStream
 
 from steelyard._runtime.scopes import task_group
@@ -12,25 +13,15 @@ from steelyard.content import ReaderAt
 from steelyard.errors import DataCorrupt
 from steelyard.web._asgi import Message, Receive, Send
 from steelyard.web._ranges import ByteRange
+from steelyard.web._verified import PIECE_BYTES
 
-__all__ = ("AT_ONCE", "multipart", "part", "respond", "whole")
+__all__ = ("AT_ONCE", "multipart", "part", "respond")
 
-AT_ONCE = 1 << 20
+AT_ONCE = PIECE_BYTES
 """A body of up to so many bytes is read, and verified if it is a whole blob, before anything is sent."""
 
-_PIECE = 256 << 10
-"""A larger body is read and sent in pieces of so many bytes: a `LocalStore` reads so many from the page cache without a hop."""
-
-
-async def whole(reader: ReaderAt) -> AsyncGenerator[bytes, None]:
-    """Yield the bytes of a blob. The generator ends, and does not raise DataCorrupt, only if they match the digest."""
-    async with reader.stream() as stream:
-        while True:
-            try:
-                piece = await stream.receive(AT_ONCE)
-            except EndOfStream:
-                return
-            yield piece
+_READ_AHEAD = 1
+"""The pieces that wait to be sent, besides the one that is read, the one that is sent, and the one that is held back."""
 
 
 async def part(reader: ReaderAt, wanted: ByteRange) -> AsyncGenerator[bytes, None]:
@@ -43,7 +34,7 @@ async def part(reader: ReaderAt, wanted: ByteRange) -> AsyncGenerator[bytes, Non
     async with reader.read_from(wanted.start) as stream:
         while left:
             try:
-                piece = await stream.receive(min(left, _PIECE))
+                piece = await stream.receive(min(left, PIECE_BYTES))
             except EndOfStream:
                 raise DataCorrupt(reader.digest, expected=f"{left} bytes more", actual="its end") from None
             left -= len(piece)
@@ -63,12 +54,10 @@ async def multipart(
 
 
 async def respond(receive: Receive, send: Send, start: Message, body: AsyncGenerator[bytes, None], length: int) -> None:
-    """Send a response.
+    """Send a response. Returns when all is sent, or when the client has gone.
 
     The last piece is sent after the body has ended. So a body that raises an error at its end, because the blob is damaged, is never
     complete: the client sees fewer bytes than Content-Length says. A body of up to `AT_ONCE` bytes raises it before the headers.
-
-    Returns when all is sent, or when the client has gone.
 
     Args:
         receive: the events of the client.
@@ -77,45 +66,49 @@ async def respond(receive: Receive, send: Send, start: Message, body: AsyncGener
         body: the bytes. It is closed.
         length: their number.
     """
+    if length > AT_ONCE:
+        await _send_while_reading(receive, send, start, body)
+        return
     async with aclosing(body):
-        if length <= AT_ONCE:
-            pieces = [piece async for piece in body]
-            await _send_pieces(send, start, pieces)
-        else:
-            # Servers do not tell a `send` that the client has gone: without this, all of the blob would be read in vain.
-            async with task_group() as tasks:
-
-                async def watch() -> None:
-                    while (await receive())["type"] != "http.disconnect":
-                        pass
-                    tasks.cancel_scope.cancel()
-
-                tasks.start_soon(watch)
-                await _send_body(send, start, body)
-                tasks.cancel_scope.cancel()
-
-
-async def _send_pieces(send: Send, start: Message, pieces: list[bytes]) -> None:
+        pieces = [piece async for piece in body]
     data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-    try:
-        await send(start)
-        await send({"type": "http.response.body", "body": data})
-    except OSError:  # the client has gone
-        return
+    if await _sent(send, start):
+        await _sent(send, {"type": "http.response.body", "body": data})
 
 
-async def _send_body(send: Send, start: Message, body: AsyncGenerator[bytes, None]) -> None:
-    held: bytes | None = None
-    message = start
-    async for piece in body:
-        if held is not None:
-            message = {"type": "http.response.body", "body": held, "more_body": True}
-        try:
-            await send(message)
-        except OSError:  # the client has gone
-            return
-        held = piece
+async def _send_while_reading(receive: Receive, send: Send, start: Message, body: AsyncGenerator[bytes, None]) -> None:
+    into, messages = anyio.create_memory_object_stream[Message](_READ_AHEAD)
+
+    async def read() -> None:
+        message = start
+        # Closed without an await: an error of the body must leave this task before the other one sees the end of the messages.
+        with into:
+            async with aclosing(body):
+                async for piece in body:
+                    await into.send(message)
+                    message = {"type": "http.response.body", "body": piece, "more_body": True}
+                await into.send({**message, "more_body": False})
+
+    async def watch() -> None:
+        # Not every server raises an error from `send` when the client has gone: the whole blob would be read in vain.
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        tasks.cancel_scope.cancel()
+
+    async with task_group() as tasks:
+        tasks.start_soon(read)
+        tasks.start_soon(watch)
+        with messages:
+            async for message in messages:
+                if not await _sent(send, message):
+                    break
+        tasks.cancel_scope.cancel()
+
+
+async def _sent(send: Send, message: Message) -> bool:
+    """Send an event; return False if the client has gone."""
     try:
-        await send({"type": "http.response.body", "body": held or b""})
+        await send(message)
     except OSError:
-        return
+        return False
+    return True

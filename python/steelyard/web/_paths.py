@@ -6,6 +6,8 @@ import time
 from datetime import timedelta
 from weakref import WeakKeyDictionary
 
+import anyio
+
 from steelyard.content import Provider
 from steelyard.digest import Digest
 from steelyard.errors import NotFound
@@ -38,6 +40,7 @@ class _Paths:
         self.lease = new_lease()
         self.renewed = time.monotonic() + _RENEWED_SECONDS
         self.begun = False
+        self.lock = anyio.Lock()
         self.paths: dict[Digest, str] = {}
 
     @property
@@ -62,10 +65,11 @@ async def path_for_server(store: Provider, digest: Digest) -> str | None:
         paths = _protected[store] = _Paths()
     path = paths.paths.get(digest)
     if path is None:
-        if not paths.begun:
-            # CANCEL: the lease ends by itself.
-            await store._begin_lease(paths.lease, Labels(), _LEASE)  # noqa: SLF001  # a hook of the interface
-            paths.begun = True
+        async with paths.lock:
+            if not paths.begun:
+                # CANCEL: the lease ends by itself.
+                await store._begin_lease(paths.lease, Labels(), _LEASE)  # noqa: SLF001  # a hook of the interface
+                paths.begun = True
         try:
             await store.leases.add(paths.lease, digests=(digest,))
             path = paths.paths[digest] = str(await store.path_of(digest))

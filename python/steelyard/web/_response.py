@@ -1,16 +1,16 @@
-"""`BlobResponse`: a blob as the answer to a GET or HEAD request."""
+"""`BlobResponse`: a blob as the response to a GET or HEAD request."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, Mapping
-from typing import Literal
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 from steelyard.content import Provider, ReaderAt
 from steelyard.digest import Digest
 from steelyard.errors import InvalidDigest, NotFound, Unsupported
 from steelyard.model import Descriptor
-from steelyard.web import _body, _paths
+from steelyard.web import _body, _paths, _verified
 from steelyard.web._asgi import ASGIApp, Message, Receive, Scope, Send
 from steelyard.web._conditions import entity_tag, if_range_holds, refusal
 from steelyard.web._fields import Fields, check_headers, check_value, disposition_of, repr_digest, request_fields
@@ -18,12 +18,77 @@ from steelyard.web._ranges import ByteRange, requested
 
 __all__ = ("BlobResponse",)
 
-_UNTIL_CHANGED = (b"cache-control", b"expires", b"age", b"content-")
-"""Prefixes of the caller's fields that are about the blob: a 404, 412 or 416 must not be kept for a year."""
+_OF_THE_BLOB = (b"age", b"cache-control", b"content-", b"expires")
+"""Beginnings of the caller's fields that are about the blob. A cache must not keep a 404 for the time that a blob may be kept."""
+
+_REFUSALS = {
+    404: b"not found\n",
+    405: b"method not allowed\n",
+    412: b"precondition failed\n",
+    416: b"range not satisfiable\n",
+}
+
+
+class _Exchange(NamedTuple):
+    """A request and the way to answer it."""
+
+    scope: Scope
+    receive: Receive
+    send: Send
+
+    async def send_all(self, start: Message, body: bytes = b"") -> None:
+        """Send a response with a body that is in memory; HEAD has none."""
+        await self.send(start)
+        await self.send({"type": "http.response.body", "body": b"" if self.scope["method"] == "HEAD" else body})
 
 
 class BlobResponse:
-    """A blob as an ASGI application, which answers one request or many."""
+    """A blob as a response: an ASGI 3 application that answers GET and HEAD.
+
+    ```python
+    async def app(scope, receive, send):
+        await BlobResponse(store, digest, content_type="video/webm")(scope, receive, send)
+    ```
+
+    - A response without Range has the whole blob, verified: the last byte is sent after all bytes were read and match the digest. If
+      they do not, a blob of up to 1 MiB is not sent at all. A larger one lacks its end, so that the client sees fewer bytes than
+      Content-Length. In both cases DataCorrupt is raised.
+    - Range selects one or several ranges, which are **unverified**, unless it selects all of the blob. More than 100 ranges are refused.
+    - The entity tag is the digest in quotes. It is strong. If-Match, If-None-Match and If-Range use it.
+    - Repr-Digest has the digest if that is SHA-256 or SHA-512.
+    - There is no Last-Modified: a blob does not change, and the time at which it was stored is not its own.
+
+    Args:
+        store: the store; it is open while requests are answered.
+        blob: the blob. Text that is no digest names no blob, so the response is 404.
+        content_type: the value of Content-Type. None: the media type of the descriptor, or ``application/octet-stream``.
+        filename: the name under which a client saves the blob, any text.
+        disposition: whether a browser shows the blob or saves it. None: ``attachment`` if there is a file name, else no
+            Content-Disposition.
+        headers: more fields, for example Cache-Control. Those about the blob (Cache-Control, Content-…, Expires) are only sent with it.
+        verify: False: send the whole blob unverified. If the server has the extension ``http.response.pathsend``, and the store is a
+            `LocalStore` that is not open read-only, the server sends the file by itself. A lease protects the file from garbage
+            collection until the server has opened it.
+        not_found: the application that answers if the blob is not stored. None: a 404 with a line of text.
+
+    Raises (when it is made):
+        InvalidArgument: a header, the content type or the file name has a line break or another character that HTTP does not allow
+            there, or `headers` has a field that the response writes by itself.
+
+    Raises (when it is called):
+        DataCorrupt: the blob is damaged; see above. The server closes the connection.
+        Unsupported: a connection that is not HTTP.
+        StorageError, and other errors of the store: before anything is sent, or in place of the rest of a body.
+
+    Cancellation:
+        Ends the response; the reader is closed. The same happens when the client goes, and then no error is raised.
+
+    Cost:
+        Up to 4 MiB of memory for a response. Up to 32 MiB for the process hold small blobs that were verified, and up to 8 MiB the BLAKE3 of
+        larger ones, which takes a quarter of the time to verify.
+
+    Spec: RFC 9110 sections 13 to 15; RFC 9530 (Repr-Digest); RFC 6266 and RFC 8187 (Content-Disposition); ASGI 3.
+    """
 
     def __init__(
         self,
@@ -55,15 +120,16 @@ class BlobResponse:
         """Answer a request, as ASGI 3 calls an application."""
         if scope["type"] != "http":
             raise Unsupported("BlobResponse", operation=f"connections of type {scope['type']}")
+        exchange = _Exchange(scope, receive, send)
         if scope["method"] not in ("GET", "HEAD"):
-            await self._refuse(send, 405, [(b"allow", b"GET, HEAD")])
+            await self._refuse(exchange, 405, [(b"allow", b"GET, HEAD")])
             return
         if self._blob is not None:
             opened = False
             try:
                 async with self._store.reader_at(self._blob) as reader:
                     opened = True
-                    await self._answer(reader, scope, receive, send)
+                    await self._answer(reader, exchange)
                     return
             except NotFound:
                 if opened:
@@ -71,94 +137,83 @@ class BlobResponse:
         if self._not_found is not None:
             await self._not_found(scope, receive, send)
         else:
-            await self._refuse(send, 404)
+            await self._refuse(exchange, 404)
 
-    async def _answer(self, reader: ReaderAt, scope: Scope, receive: Receive, send: Send) -> None:
-        fields = request_fields(scope)
+    async def _answer(self, reader: ReaderAt, exchange: _Exchange) -> None:
+        fields = request_fields(exchange.scope)
         tag = entity_tag(reader.digest)
         own: Fields = [(b"etag", tag.encode("ascii")), (b"accept-ranges", b"bytes")]
         status = refusal(fields, tag)
         if status == 304:
-            await send(_start(304, own + self._fields))
-            await send({"type": "http.response.body"})
+            await exchange.send_all(_start(304, own + self._fields))
             return
         if status is not None:
-            await self._refuse(send, status, own)
+            await self._refuse(exchange, status, own)
             return
         ranges = None
-        if scope["method"] == "GET" and "range" in fields and if_range_holds(fields.get("if-range"), tag):
+        if exchange.scope["method"] == "GET" and "range" in fields and if_range_holds(fields.get("if-range"), tag):
             ranges = requested(fields["range"], reader.size)
         if ranges == ():
-            await self._refuse(send, 416, [*own, (b"content-range", b"bytes */%d" % reader.size)])
+            await self._refuse(exchange, 416, [*own, (b"content-range", b"bytes */%d" % reader.size)])
             return
         digest = repr_digest(reader.digest)
         if digest is not None:
             own.append((b"repr-digest", digest))
         if self._disposition is not None:
             own.append((b"content-disposition", self._disposition))
-        await self._send(reader, ranges, own + self._fields, scope, receive, send)
+        if ranges is not None and len(ranges) > 1:
+            await self._send_several(reader, ranges, own, exchange)
+        else:
+            await self._send_one(reader, ranges, own, exchange)
 
-    async def _send(
-        self,
-        reader: ReaderAt,
-        ranges: tuple[ByteRange, ...] | None,
-        fields: Fields,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
+    async def _send_one(
+        self, reader: ReaderAt, ranges: tuple[ByteRange, ...] | None, own: Fields, exchange: _Exchange
     ) -> None:
         size = reader.size
-        if ranges is not None and len(ranges) > 1:
-            content_type, body, length = self._multipart(reader, ranges)
-            await _body.respond(receive, send, _start(206, fields, content_type, length), body, length)
-            return
         status, wanted = 200, ByteRange(0, size)
         if ranges is not None:
             status, wanted = 206, ranges[0]
-            fields = [*fields, (b"content-range", _content_range(wanted, size))]
+            own = [*own, (b"content-range", _content_range(wanted, size))]
         length = wanted.stop - wanted.start
-        start = _start(status, fields, self._content_type, length)
-        if scope["method"] == "HEAD":
-            await send(start)
-            await send({"type": "http.response.body"})
-            return
-        if length < size or not self._verify:
-            path = None
-            if length == size and "http.response.pathsend" in (scope.get("extensions") or ()):
-                path = await _paths.path_for_server(self._store, reader.digest)
-            if path is not None:
-                await send(start)
-                await send({"type": "http.response.pathsend", "path": path})
-                return
-            body = _body.part(reader, wanted)
+        start = _start(status, own + self._fields, self._content_type, length)
+        if exchange.scope["method"] == "HEAD":
+            await exchange.send_all(start)
+        elif length < size:
+            await _body.respond(exchange.receive, exchange.send, start, _body.part(reader, wanted), length)
+        elif self._verify:
+            await _body.respond(exchange.receive, exchange.send, start, _verified.whole(reader), length)
+        elif (path := await self._path(reader, exchange.scope)) is not None:
+            await exchange.send(start)
+            await exchange.send({"type": "http.response.pathsend", "path": path})
         else:
-            body = _body.whole(reader)
-        await _body.respond(receive, send, start, body, length)
+            await _body.respond(exchange.receive, exchange.send, start, _body.part(reader, wanted), length)
 
-    def _multipart(
-        self, reader: ReaderAt, ranges: tuple[ByteRange, ...]
-    ) -> tuple[bytes, AsyncGenerator[bytes, None], int]:
-        """Return content type, bytes and length of several ranges; see RFC 9110 section 14.6."""
+    async def _path(self, reader: ReaderAt, scope: Scope) -> str | None:
+        """Return the path of the file for a server that sends it by itself, or None."""
+        if "http.response.pathsend" not in (scope.get("extensions") or ()):
+            return None
+        return await _paths.path_for_server(self._store, reader.digest)
+
+    async def _send_several(
+        self, reader: ReaderAt, ranges: Sequence[ByteRange], own: Fields, exchange: _Exchange
+    ) -> None:
+        """Send several ranges, each in a part of its own: RFC 9110 section 14.6."""
         boundary = secrets.token_hex(16).encode()
-        parts = []
-        for place, one in enumerate(ranges):
-            head = b"%s--%s\r\ncontent-type: %s\r\ncontent-range: %s\r\n\r\n"
-            before = b"\r\n" if place else b""
-            parts.append((head % (before, boundary, self._content_type, _content_range(one, reader.size)), one))
+        head = b"--%s\r\ncontent-type: %s\r\ncontent-range: %s\r\n\r\n"
+        parts: list[tuple[bytes, ByteRange]] = []
+        for one in ranges:
+            header = head % (boundary, self._content_type, _content_range(one, reader.size))
+            parts.append((b"\r\n" + header if parts else header, one))
         end = b"\r\n--%s--\r\n" % boundary
-        length = sum(len(head) + one.stop - one.start for head, one in parts) + len(end)
-        return b"multipart/byteranges; boundary=" + boundary, _body.multipart(reader, parts, end), length
+        length = sum(len(header) + one.stop - one.start for header, one in parts) + len(end)
+        start = _start(206, own + self._fields, b"multipart/byteranges; boundary=" + boundary, length)
+        body: AsyncGenerator[bytes, None] = _body.multipart(reader, parts, end)
+        await _body.respond(exchange.receive, exchange.send, start, body, length)
 
-    async def _refuse(self, send: Send, status: int, fields: Fields | None = None) -> None:
-        text = {
-            404: b"not found",
-            405: b"method not allowed",
-            412: b"precondition failed",
-            416: b"range not satisfiable",
-        }
-        kept = [field for field in self._fields if not field[0].startswith(_UNTIL_CHANGED)]
-        await send(_start(status, (fields or []) + kept, b"text/plain; charset=utf-8", len(text[status]) + 1))
-        await send({"type": "http.response.body", "body": text[status] + b"\n"})
+    async def _refuse(self, exchange: _Exchange, status: int, own: Fields | None = None) -> None:
+        text = _REFUSALS[status]
+        fields = (own or []) + [field for field in self._fields if not field[0].startswith(_OF_THE_BLOB)]
+        await exchange.send_all(_start(status, fields, b"text/plain; charset=utf-8", len(text)), text)
 
 
 def _start(status: int, fields: Fields, content_type: bytes | None = None, length: int | None = None) -> Message:
