@@ -15,7 +15,7 @@ from steelyard.web._asgi import Message, Receive, Send
 from steelyard.web._ranges import ByteRange
 from steelyard.web._verified import PIECE_BYTES
 
-__all__ = ("AT_ONCE", "multipart", "part", "respond")
+__all__ = ("AT_ONCE", "multipart", "part", "respond", "send_all")
 
 AT_ONCE = PIECE_BYTES
 """A body of up to so many bytes is read, and verified if it is a whole blob, before anything is sent."""
@@ -72,6 +72,11 @@ async def respond(receive: Receive, send: Send, start: Message, body: AsyncGener
     async with aclosing(body):
         pieces = [piece async for piece in body]
     data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    await send_all(send, start, data)
+
+
+async def send_all(send: Send, start: Message, data: bytes) -> None:
+    """Send a response whose body is in memory."""
     if await _sent(send, start):
         await _sent(send, {"type": "http.response.body", "body": data})
 

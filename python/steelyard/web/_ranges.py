@@ -47,8 +47,8 @@ def requested(value: str, size: int) -> tuple[ByteRange, ...] | None:
 
     Spec: RFC 9110 sections 14.1.1, 14.1.2 and 15.3.7.2.
     """
-    unit, equals, listed = value.partition("=")
-    if not equals or unit.strip(" \t").lower() != "bytes":
+    unit, equals, listed = value.strip(" \t").partition("=")
+    if not equals or unit.lower() != "bytes":
         return None
     if listed.count(",") >= RANGES_LIMIT:
         return ()

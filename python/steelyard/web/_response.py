@@ -38,8 +38,7 @@ class _Exchange(NamedTuple):
 
     async def send_all(self, start: Message, body: bytes = b"") -> None:
         """Send a response with a body that is in memory; HEAD has none."""
-        await self.send(start)
-        await self.send({"type": "http.response.body", "body": b"" if self.scope["method"] == "HEAD" else body})
+        await _body.send_all(self.send, start, b"" if self.scope["method"] == "HEAD" else body)
 
 
 class BlobResponse:
