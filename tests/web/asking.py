@@ -39,8 +39,8 @@ class Answer:
     @property
     def is_complete(self) -> bool:
         """Whether the last event ends the response, and none before it does."""
-        *others, last = [message.get("more_body", False) for message in self.messages[1:]]
-        return all(others) and not last
+        more = [message.get("more_body", False) for message in self.messages[1:]]
+        return more == [True] * (len(more) - 1) + [False]
 
     @property
     def path(self) -> str | None:

@@ -14,7 +14,7 @@ from steelyard.digest import Digest
 __all__ = ("entity_tag", "if_range_holds", "refusal")
 
 _TAG = re.compile(r'(?P<weak>W/)?(?P<opaque>"[!#-~\x80-\xff]*")')
-_TAGS = re.compile(r"[ \t,]*" + _TAG.pattern + r"[ \t]*(?=,|$)")
+_TAGS = re.compile(r"[ \t,]*" + _TAG.pattern + r"[ \t]*(?=,|\Z)")
 
 
 def entity_tag(digest: Digest) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from anyio import EndOfStream
 
@@ -20,7 +21,7 @@ from steelyard.errors import DataCorrupt
 from steelyard.hashing import Hasher
 from steelyard.local.reader import LocalReader
 
-__all__ = ("PIECE_BYTES", "whole")
+__all__ = ("PIECE_BYTES", "forget", "whole")
 
 PIECE_BYTES = 1 << 20
 """The most bytes in a piece, and the size of a small blob."""
@@ -35,8 +36,13 @@ class _Memory:
 
     def __init__(self) -> None:
         self._held: OrderedDict[Digest, bytes] = OrderedDict()
-        self._held_bytes = 0
         self._known: OrderedDict[Digest, Digest] = OrderedDict()
+        self._held_bytes = 0
+
+    def clear(self) -> None:
+        self._held.clear()
+        self._known.clear()
+        self._held_bytes = 0
 
     def bytes_of(self, digest: Digest) -> bytes | None:
         data = self._held.get(digest)
@@ -78,12 +84,13 @@ async def whole(reader: ReaderAt) -> AsyncGenerator[bytes, None]:
     if data is not None and len(data) == reader.size:
         yield data
         return
-    pieces = _of_file(reader, remember=not small) if isinstance(reader, LocalReader) else _of_stream(reader)
     kept = []
-    async for piece in pieces:
-        if small:
-            kept.append(piece)
-        yield piece
+    read = _of_file(reader, remember=not small) if isinstance(reader, LocalReader) else _of_stream(reader)
+    async with aclosing(read) as pieces:
+        async for piece in pieces:
+            if small:
+                kept.append(piece)
+            yield piece
     if small:
         _memory.hold(digest, b"".join(kept))
 
@@ -114,3 +121,8 @@ async def _of_file(reader: LocalReader, *, remember: bool) -> AsyncGenerator[byt
         raise DataCorrupt(reader.digest, expected=expected, actual=found)
     for blake3 in others:
         _memory.know(reader.digest, blake3)
+
+
+def forget() -> None:
+    """Forget all that is remembered, for tests and measurements."""
+    _memory.clear()
