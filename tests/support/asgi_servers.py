@@ -49,8 +49,12 @@ class AsgiServer:
         if self.port is not None:
             return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
         found = socket.socket(socket.AF_UNIX)
-        found.settimeout(timeout)
-        found.connect(str(self.unix))
+        try:
+            found.settimeout(timeout)
+            found.connect(str(self.unix))
+        except OSError:
+            found.close()
+            raise
         return found
 
     def http(self, timeout: float = 30) -> http.client.HTTPConnection:

@@ -26,7 +26,8 @@ milliseconds, and a file that is open can be read to its end."""
 _BLOBS = 10_000
 """The most blobs in one lease; after that a new one is made."""
 
-_protected: WeakKeyDictionary[Provider, _Paths] = WeakKeyDictionary()
+_protected: WeakKeyDictionary[object, _Paths] = WeakKeyDictionary()
+"""By what `LocalStore.direct` returns: a store that is closed has ended its leases, and has another one when it is opened again."""
 
 
 class _Paths:
@@ -60,9 +61,10 @@ async def path_for_server(store: Provider, digest: Digest) -> str | None:
 
     if not isinstance(store, LocalStore) or store.read_only:
         return None
-    paths = _protected.get(store)
+    opened = store.direct()
+    paths = _protected.get(opened)
     if paths is None or paths.is_old:
-        paths = _protected[store] = _Paths()
+        paths = _protected[opened] = _Paths()
     path = paths.paths.get(digest)
     if path is None:
         async with paths.lock:
@@ -74,6 +76,6 @@ async def path_for_server(store: Provider, digest: Digest) -> str | None:
             await store.leases.add(paths.lease, digests=(digest,))
             path = paths.paths[digest] = str(await store.path_of(digest))
         except NotFound:
-            _protected.pop(store, None)
+            _protected.pop(opened, None)
             return None
     return path
