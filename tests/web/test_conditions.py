@@ -116,7 +116,7 @@ async def test_several_lines_of_a_field_are_one_list() -> None:
         async def receive() -> dict[str, str]:
             return {"type": "http.disconnect"}
 
-        await app({"type": "http", "method": "GET", "headers": lines}, receive, send)  # type: ignore[arg-type]
+        await app({"type": "http", "method": "GET", "headers": lines}, receive, send)
         assert [304] == messages
 
 
