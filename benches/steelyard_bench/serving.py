@@ -69,7 +69,7 @@ class Contestant(NamedTuple):
 
 
 class Load(NamedTuple):
-    """What wrk found: bytes and processor seconds of the server in a second, and its memory and descriptors afterwards."""
+    """A measurement: bytes and processor seconds of the server in a second, and its memory and descriptors afterwards."""
 
     bytes_a_second: float
     processor: float

@@ -17,7 +17,7 @@ __all__ = ("Answer", "ask", "parts", "scope_of")
 
 @dataclass
 class Answer:
-    """What an application has sent."""
+    """The events that an application has sent."""
 
     messages: list[Message] = field(default_factory=list)
 

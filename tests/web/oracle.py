@@ -1,4 +1,4 @@
-"""What a field Range asks for, told in another way than the library does: byte by byte, and only for short blobs."""
+"""The meaning of a field Range, found in another way than the library does: byte by byte, and only for short blobs."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ async def test_the_caller_may_answer_for_an_absent_blob(store: Store) -> None:
         await send({"type": "http.response.start", "status": 410, "headers": []})
         await send({"type": "http.response.body", "body": b"gone"})
 
-    answer = await ask(BlobResponse(store, "sha256:" + "00" * 32, not_found=other))
+    answer = await ask(BlobResponse(store, "sha256:" + "00" * 32, missing=other))
     assert (410, b"gone") == (answer.status, answer.body)
 
 

@@ -11,47 +11,47 @@ from collections.abc import Mapping
 
 from steelyard.digest import Digest
 
-__all__ = ("entity_tag", "if_range_holds", "refusal")
+__all__ = ("etag_of", "if_range_holds", "refusal")
 
-_TAG = re.compile(r'(?P<weak>W/)?(?P<opaque>"[!#-~\x80-\xff]*")')
-_TAGS = re.compile(r"[ \t,]*" + _TAG.pattern + r"[ \t]*(?=,|\Z)")
+_ETAG = re.compile(r'(?P<weak>W/)?(?P<opaque>"[!#-~\x80-\xff]*")')
+_ETAGS = re.compile(r"[ \t,]*" + _ETAG.pattern + r"[ \t]*(?=,|\Z)")
 
 
-def entity_tag(digest: Digest) -> str:
+def etag_of(digest: Digest) -> str:
     """Return the entity tag of a blob, in its quotes."""
     return f'"{digest}"'
 
 
-def refusal(fields: Mapping[str, str], tag: str) -> int | None:
+def refusal(fields: Mapping[str, str], etag: str) -> int | None:
     """Return 412 or 304 if the conditions of a GET or HEAD do not hold, else None.
 
     Args:
         fields: the values of the request's fields, by their names in lower case.
-        tag: the entity tag of the blob.
+        etag: the entity tag of the blob.
 
     Spec: RFC 9110 section 13.2.2, in its order.
     """
     if_match = fields.get("if-match")
-    if if_match is not None and not _listed(if_match, tag, strong=True):
+    if if_match is not None and not _listed(if_match, etag, strong=True):
         return 412
     if_none_match = fields.get("if-none-match")
-    if if_none_match is not None and _listed(if_none_match, tag, strong=False):
+    if if_none_match is not None and _listed(if_none_match, etag, strong=False):
         return 304
     return None
 
 
-def if_range_holds(value: str | None, tag: str) -> bool:
-    """Return whether If-Range lets the ranges be sent: there is none, or it has the very tag. A weak tag never matches."""
-    return value is None or value.strip(" \t") == tag
+def if_range_holds(value: str | None, etag: str) -> bool:
+    """Return whether If-Range lets the ranges be sent: there is none, or it has this tag. A weak tag never matches."""
+    return value is None or value.strip(" \t") == etag
 
 
-def _listed(value: str, tag: str, *, strong: bool) -> bool:
-    """Return whether a list of entity tags has a tag, or is ``*``. What is malformed matches nothing."""
+def _listed(value: str, etag: str, *, strong: bool) -> bool:
+    """Return whether a list of entity tags has this one, or is ``*``. A malformed list ends where it is malformed."""
     if value.strip(" \t") == "*":
         return True
     place = 0
-    while (match := _TAGS.match(value, place)) is not None:
-        if match["opaque"] == tag and not (strong and match["weak"]):
+    while (match := _ETAGS.match(value, place)) is not None:
+        if match["opaque"] == etag and not (strong and match["weak"]):
             return True
         place = match.end()
     return False

@@ -21,7 +21,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ATTRIBUTE = "!#$&+-.^_`|~"
-"""What RFC 8187 section 3.2.1 leaves unencoded, letters and digits aside."""
+"""The characters that RFC 8187 section 3.2.1 leaves as they are, letters and digits aside."""
 
 _OWN = frozenset(
     (

@@ -12,7 +12,7 @@ from steelyard.errors import InvalidDigest, NotFound, Unsupported
 from steelyard.model import Descriptor
 from steelyard.web import _body, _paths, _verified
 from steelyard.web._asgi import ASGIApp, Message, Receive, Scope, Send
-from steelyard.web._conditions import entity_tag, if_range_holds, refusal
+from steelyard.web._conditions import etag_of, if_range_holds, refusal
 from steelyard.web._fields import Fields, check_headers, check_value, disposition_of, repr_digest, request_fields
 from steelyard.web._ranges import ByteRange, requested
 
@@ -68,7 +68,7 @@ class BlobResponse:
         verify: False: send the whole blob unverified. If the server has the extension ``http.response.pathsend``, and the store is a
             `LocalStore` that is not open read-only, the server sends the file by itself. A lease protects the file from garbage
             collection until the server has opened it.
-        not_found: the application that answers if the blob is not stored. None: a 404 with a line of text.
+        missing: the application that answers if the blob is not stored. None: a 404 with a line of text.
 
     Raises (when it is made):
         InvalidArgument: a header, the content type or the file name has a line break or another character that HTTP does not allow
@@ -99,7 +99,7 @@ class BlobResponse:
         disposition: Literal["attachment", "inline"] | None = None,
         headers: Mapping[str, str] | None = None,
         verify: bool = True,
-        not_found: ASGIApp | None = None,
+        missing: ASGIApp | None = None,
     ) -> None:
         self._store = store
         self._blob: Descriptor | Digest | None
@@ -113,7 +113,7 @@ class BlobResponse:
         self._disposition = disposition_of(disposition, filename)
         self._fields = check_headers(headers)
         self._verify = verify
-        self._not_found = not_found
+        self._missing = missing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, as ASGI 3 calls an application."""
@@ -133,16 +133,16 @@ class BlobResponse:
             except NotFound:
                 if opened:
                     raise
-        if self._not_found is not None:
-            await self._not_found(scope, receive, send)
+        if self._missing is not None:
+            await self._missing(scope, receive, send)
         else:
             await self._refuse(exchange, 404)
 
     async def _answer(self, reader: ReaderAt, exchange: _Exchange) -> None:
         fields = request_fields(exchange.scope)
-        tag = entity_tag(reader.digest)
-        own: Fields = [(b"etag", tag.encode("ascii")), (b"accept-ranges", b"bytes")]
-        status = refusal(fields, tag)
+        etag = etag_of(reader.digest)
+        own: Fields = [(b"etag", etag.encode("ascii")), (b"accept-ranges", b"bytes")]
+        status = refusal(fields, etag)
         if status == 304:
             await exchange.send_all(_start(304, own + self._fields))
             return
@@ -150,7 +150,7 @@ class BlobResponse:
             await self._refuse(exchange, status, own)
             return
         ranges = None
-        if exchange.scope["method"] == "GET" and "range" in fields and if_range_holds(fields.get("if-range"), tag):
+        if exchange.scope["method"] == "GET" and "range" in fields and if_range_holds(fields.get("if-range"), etag):
             ranges = requested(fields["range"], reader.size)
         if ranges == ():
             await self._refuse(exchange, 416, [*own, (b"content-range", b"bytes */%d" % reader.size)])

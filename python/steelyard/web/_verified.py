@@ -32,7 +32,7 @@ _KNOWN_LIMIT = 16_384
 
 
 class _Memory:
-    """What this process knows about blobs, the last used ones last. A blob never changes, so nothing here becomes wrong."""
+    """The knowledge of this process about blobs, the last used ones last. A blob never changes, so nothing here becomes wrong."""
 
     def __init__(self) -> None:
         self._held: OrderedDict[Digest, bytes] = OrderedDict()

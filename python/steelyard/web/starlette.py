@@ -37,7 +37,7 @@ class BlobResponse(web.BlobResponse, Response):
         disposition: Literal["attachment", "inline"] | None = None,
         headers: Mapping[str, str] | None = None,
         verify: bool = True,
-        not_found: web.ASGIApp | None = None,
+        missing: web.ASGIApp | None = None,
         background: BackgroundTask | None = None,
     ) -> None:
         super().__init__(
@@ -48,7 +48,7 @@ class BlobResponse(web.BlobResponse, Response):
             disposition=disposition,
             headers=headers,
             verify=verify,
-            not_found=not_found,
+            missing=missing,
         )
         self.raw_headers = self._fields
         self.status_code = 200
