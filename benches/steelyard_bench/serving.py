@@ -41,7 +41,7 @@ GOAL = 0.8
 _START_SECONDS = 60
 
 _NGINX = """
-daemon off; worker_processes auto; pid {folder}/pid; error_log {folder}/error; worker_rlimit_nofile 1024;
+{user}daemon off; worker_processes auto; pid {folder}/pid; error_log {folder}/error; worker_rlimit_nofile 1024;
 events {{ worker_connections 768; }}
 http {{
   sendfile on; tcp_nopush on; access_log off; keepalive_requests 1000000; types {{ }}
@@ -233,9 +233,8 @@ def _descriptors(pid: int) -> int:
 @contextmanager
 def _nginx(program: str, folder: Path) -> Iterator[int]:
     port = _free_port()
-    for directory in (folder, folder / "files"):  # its workers are another user
-        directory.chmod(0o755)
-    (folder / "config").write_text(_NGINX.format(folder=folder, port=port), encoding="utf-8")
+    user = "user root; " if os.getuid() == 0 else ""  # else its workers are a user who may not read the files
+    (folder / "config").write_text(_NGINX.format(folder=folder, port=port, user=user), encoding="utf-8")
     with _running([program, "-c", str(folder / "config"), "-e", str(folder / "error")], {}, port):
         yield port
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from pathlib import Path
 
 import anyio
@@ -14,6 +12,7 @@ from support.asgi_servers import SERVERS, serving
 from steelyard import LocalStore
 
 from .browser import browsing
+from .programs import program
 from .test_frameworks import FASTAPI
 from .webm import SECONDS, make_video, red_at
 
@@ -36,16 +35,6 @@ new Promise((resolve, reject) => {
   video.currentTime = %d + 0.5;
 })
 """
-
-
-def program(name: str, package: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        message = f"{name} is not installed: `apt-get install {package}`"
-        if os.environ.get("STEELYARD_ALL_PROGRAMS"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,6 +17,7 @@ from support.asgi_servers import SERVERS, AsgiServer, serving
 from steelyard import LocalStore
 
 from .oracle import expected, generated
+from .programs import program
 
 pytestmark = pytest.mark.slow
 
@@ -70,14 +69,19 @@ def server(request: pytest.FixtureRequest, blobs: Blobs) -> Iterator[AsgiServer]
 
 def curl(*words: str, url: str, directory: Path, code: int = 0) -> tuple[str, bytes]:
     """Run curl; return the headers and the bytes that it got."""
-    program = shutil.which("curl")
-    if program is None:
-        if os.environ.get("STEELYARD_ALL_PROGRAMS"):
-            pytest.fail("curl is not installed")
-        pytest.skip("curl is not installed")
     head, body = directory / "head", directory / "body"
     head.unlink(missing_ok=True)
-    command = [program, "--silent", "--show-error", "--dump-header", str(head), "--output", str(body), *words, url]
+    command = [
+        program("curl", "curl"),
+        "--silent",
+        "--show-error",
+        "--dump-header",
+        str(head),
+        "--output",
+        str(body),
+        *words,
+        url,
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert code == done.returncode, done.stderr
     return head.read_text(encoding="latin-1").lower(), body.read_bytes() if body.exists() else b""
