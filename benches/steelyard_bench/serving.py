@@ -235,7 +235,7 @@ def _nginx(program: str, folder: Path) -> Iterator[int]:
     port = _free_port()
     user = "user root; " if os.getuid() == 0 else ""  # else its workers are a user who may not read the files
     (folder / "config").write_text(_NGINX.format(folder=folder, port=port, user=user), encoding="utf-8")
-    with _running([program, "-c", str(folder / "config"), "-e", str(folder / "error")], {}, port):
+    with _running([program, "-c", str(folder / "config"), "-e", str(folder / "error")], {}, port, folder):
         yield port
 
 
@@ -275,19 +275,24 @@ def _asgi(server: str, folder: Path, blobs: Mapping[str, str], *, workers: int) 
         "STEELYARD_BENCH_STORE": str(folder / "store"),
         "STEELYARD_BENCH_BLOBS": json.dumps(blobs),
     }
-    with _running([sys.executable, "-m", name, *commands[name]], environment, port) as pid:
+    with _running([sys.executable, "-m", name, *commands[name]], environment, port, folder) as pid:
         yield f"http://127.0.0.1:{port}", pid
 
 
 @contextmanager
-def _running(command: Sequence[str], environment: Mapping[str, str], port: int) -> Iterator[int]:
+def _running(command: Sequence[str], environment: Mapping[str, str], port: int, folder: Path) -> Iterator[int]:
     """Run a server until the end of the context; yield its process when it listens."""
-    process = subprocess.Popen(command, env=os.environ | dict(environment), stdin=subprocess.DEVNULL)
+    # Event loops report each send after wrk has gone.
+    with (folder / "log").open("ab") as log:
+        environment = os.environ | dict(environment)
+        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
         end = time.monotonic() + _START_SECONDS
         while not _listens(port):
             if process.poll() is not None or time.monotonic() > end:
-                raise AssertionError(f"{command[:4]}: it does not start")
+                raise AssertionError(
+                    f"{command[:4]}: it does not start:\n{(folder / 'log').read_text(encoding='utf-8')[-2000:]}"
+                )
             time.sleep(0.02)
         yield process.pid
     finally:

@@ -160,3 +160,21 @@ async def test_a_store_that_is_opened_again_has_a_new_lease(tmp_path: Path, anyi
     async with store:
         assert (await ask(BlobResponse(store, digest, verify=False), **OFFERED)).path is not None
         assert {str(digest)} == await leased(store)
+
+
+async def test_a_cancelled_response_leaves_the_next_one_a_lease(local: LocalStore) -> None:
+    digest = (await local.put(DATA)).digest
+    app = BlobResponse(local, digest, verify=False)
+    made = local._begin_lease
+
+    async def cancelled(*words: Any) -> None:
+        await made(*words)
+        scope.cancel()
+        await anyio.lowlevel.checkpoint()
+
+    with pytest.MonkeyPatch.context() as patch, anyio.CancelScope() as scope:
+        patch.setattr(LocalStore, "_begin_lease", lambda _store, *words: cancelled(*words))
+        await ask(app, **OFFERED)
+    assert scope.cancelled_caught
+    assert (await ask(app, **OFFERED)).path is not None
+    assert {str(digest)} == await leased(local)

@@ -38,7 +38,7 @@ class _Paths:
     """
 
     def __init__(self) -> None:
-        self.lease = new_lease()
+        self.lease = ""
         self.renewed = time.monotonic() + _RENEWED_SECONDS
         self.begun = False
         self.lock = anyio.Lock()
@@ -69,7 +69,8 @@ async def path_for_server(store: Provider, digest: Digest) -> str | None:
     if path is None:
         async with paths.lock:
             if not paths.begun:
-                # CANCEL: the lease ends by itself.
+                # CANCEL: the lease may have been made; it ends by itself, and the next call makes another one.
+                paths.lease = new_lease()
                 await store._begin_lease(paths.lease, Labels(), _LEASE)  # noqa: SLF001  # a hook of the interface
                 paths.begun = True
         try:
