@@ -119,8 +119,8 @@ def _measure(options: argparse.Namespace, folder: Path, programs: Mapping[str, s
             if find_spec(server.partition("-")[0]) is None:
                 sys.stderr.write(f"steelyard_bench.serving: {server}: not installed\n")
                 continue
-            address, pid = stack.enter_context(_asgi(server, folder, blobs, workers=1))
             for way in ("memory", "verified"):
+                address, pid = stack.enter_context(_asgi(server, folder, blobs, workers=1))
                 contestants += [Contestant(f"{server}, {way}", name, f"{address}/{way}/{name}", pid) for name in blobs]
             goals.append((f"{server}, verified", f"{server}, memory"))
             if server == "granian":

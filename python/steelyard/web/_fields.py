@@ -47,7 +47,7 @@ _REPR_DIGEST = {Algorithm.SHA256: "sha-256", Algorithm.SHA512: "sha-512"}
 def request_fields(scope: Scope) -> dict[str, str]:
     """Return the fields of a request by their names in lower case. Several lines of one field are one list."""
     found: dict[str, str] = {}
-    for name, value in scope["headers"]:
+    for name, value in scope.get("headers", ()):
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         found[key] = f"{found[key]}, {text}" if key in found else text
     return found
