@@ -20,6 +20,11 @@ from fsspec.tests.abstract.put import AbstractPutTests
 from steelyard.fs import SteelyardFileSystem
 from steelyard.trees import put_tree
 
+ALL = ["local", pytest.param("memory", marks=pytest.mark.slow), pytest.param("objects", marks=pytest.mark.slow)]
+on_all = pytest.mark.parametrize("files", ALL, indirect=True)
+on_two = pytest.mark.parametrize("files", ALL[:2], indirect=True)
+"""Without the bucket, where these tests take minutes."""
+
 
 class Fixtures(AbstractFixtures):
     @pytest.fixture
@@ -64,21 +69,28 @@ class Trees(Fixtures):
             monkeypatch.setattr(self, name, made)
 
 
+@on_all
 class TestTreesGet(Trees, AbstractGetTests): ...
 
 
+@on_two
+@pytest.mark.slow
 class TestNamesGet(Fixtures, AbstractGetTests): ...
 
 
+@on_all
 class TestNamesOpen(Fixtures, AbstractOpenTests): ...
 
 
+@on_all
 class TestNamesPipe(Fixtures, AbstractPipeTests): ...
 
 
+@on_two
 @pytest.mark.slow
 class TestNamesPut(Fixtures, AbstractPutTests): ...
 
 
+@on_two
 @pytest.mark.slow
 class TestNamesCopy(Fixtures, AbstractCopyTests): ...
