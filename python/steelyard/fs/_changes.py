@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from glob import has_magic
 from pathlib import Path
@@ -19,8 +20,8 @@ from steelyard.fs._errors import is_directory, not_found, os_errors, read_only, 
 from steelyard.fs._finder import Finder
 from steelyard.fs._found import Found
 from steelyard.fs._lazy_store import LazyStore
-from steelyard.fs._paths import joined
-from steelyard.fs._writing import MEDIA_TYPE, check_new, put_source, set_name
+from steelyard.fs._paths import Target, joined
+from steelyard.fs._writing import MEDIA_TYPE, check_new, put_source, put_sources, set_name
 from steelyard.images.leases import own_or_new_guard
 from steelyard.model import Descriptor, Progress, PutResult, Source
 
@@ -38,10 +39,38 @@ class Changes(AsyncFileSystem):
     async def _found(self, path: str) -> tuple[Store, Found]:
         raise NotImplementedError
 
+    async def _pipe(
+        self,
+        path: str | Mapping[str, Any],
+        value: Any = None,
+        batch_size: int | None = None,
+        *,
+        mode: str = "overwrite",
+        media_type: str = MEDIA_TYPE,
+        **options: Any,
+    ) -> list[PutResult]:
+        """Store bytes under one name, or those of many names, which are then set all at once."""
+        del batch_size, options
+        values = {path: value} if isinstance(path, str) else dict(path)
+        for each in values.values():
+            _check_bytes(each)
+        create = mode == "create"
+
+        async def check(each: str) -> Target:
+            with os_errors(each):
+                return await check_new(store, self._finder, each, create=create)
+
+        with os_errors(", ".join(list(values)[:1])):
+            store = await self._lazy.writing()
+            targets = await map_concurrently(values, check, concurrency=_AT_ONCE)
+            pairs = list(zip(targets, values.values(), strict=True))
+            return await put_sources(store, pairs, create=create, media_type=media_type)
+
     async def _pipe_file(
         self, path: str, value: Any, mode: str = "overwrite", *, media_type: str = MEDIA_TYPE, **options: Any
     ) -> PutResult:
         del options
+        _check_bytes(value)
         return await self._put_source(path, value, create=mode == "create", media_type=media_type)
 
     async def _put_file(
@@ -84,7 +113,7 @@ class Changes(AsyncFileSystem):
         with os_errors(path):
             store = await self._lazy.writing()
             target = await check_new(store, self._finder, path, create=False)
-            if target.digest is not None or target.algorithm is not None:
+            if not target.is_name:
                 raise read_only(path, "a digest cannot be set")
             held = _descriptor(found)
             async with own_or_new_guard(store) as guard:
@@ -177,6 +206,12 @@ class Changes(AsyncFileSystem):
 
     async def _mkdir(self, path: str, create_parents: bool = True, **options: Any) -> None:
         """Do nothing: a directory of names is there as long as a name is in it."""
+
+
+def _check_bytes(value: object) -> None:
+    """Refuse text, which would be the path of a file to the store. Raises TypeError."""
+    with memoryview(value):  # type: ignore[arg-type]  # it raises TypeError for anything without bytes
+        pass
 
 
 def _descriptor(found: Found) -> Descriptor:

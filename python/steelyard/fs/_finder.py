@@ -53,7 +53,7 @@ class Finder:
     async def find_many(self, store: Store, paths: Iterable[str]) -> dict[str, Found | Exception]:
         """Return what paths name, or the errors that `find` raises. Each image name is looked up once."""
         targets = {path: parse(path) for path in paths}
-        names = [each.path for each in targets.values() if each.path and each.digest is None and each.algorithm is None]
+        names = [each.path for each in targets.values() if each.path and each.is_name]
         named = await self._by_names(store, list(dict.fromkeys(names)))
         found: dict[str, Found | Exception] = {
             path: named[each.path] for path, each in targets.items() if each.path in named

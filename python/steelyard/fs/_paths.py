@@ -33,6 +33,11 @@ class Target(msgspec.Struct, frozen=True):
     inner: str = ""
     algorithm: Algorithm | None = None
 
+    @property
+    def is_name(self) -> bool:
+        """Whether it begins with a name; it may lead into a tree, or be the root."""
+        return self.digest is None and self.algorithm is None
+
 
 def stripped(path: str) -> str:
     """Return a path without protocol, and without slashes around it."""

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, aclosing, suppress
 from uuid import uuid4
 
 from anyio import CancelScope
 
 from steelyard.content import Store, Writer
-from steelyard.errors import AlreadyExists, InvalidArgument, NotFound
+from steelyard.errors import AlreadyExists, InvalidArgument, NotFound, UnexpectedDigest
 from steelyard.fs._errors import is_directory, os_errors, read_only
 from steelyard.fs._finder import Finder
 from steelyard.fs._paths import Target, candidates, parse
+from steelyard.hashing import digest_of
 from steelyard.images.leases import LeaseGuard, own_or_new_guard
 from steelyard.model import Descriptor, OnProgress, PutResult, Source
 from steelyard.names import check_name
 
-__all__ = ("MEDIA_TYPE", "NewBlob", "check_new", "put_source", "set_name")
+__all__ = ("MEDIA_TYPE", "NewBlob", "check_new", "put_source", "put_sources", "set_name")
 
 MEDIA_TYPE = "application/octet-stream"
 """The media type of a name that does not say another one."""
@@ -42,7 +44,7 @@ async def check_new(store: Store, finder: Finder, path: str, *, create: bool) ->
         raise is_directory(path)
     if target.digest is not None and target.inner:
         raise read_only(path, "trees do not change")
-    if target.digest is not None or target.algorithm is not None:
+    if not target.is_name:
         return target
     check_name(target.path)
     if not all(target.path.split("/")):
@@ -79,17 +81,53 @@ async def put_source(
 ) -> PutResult:
     """Store a source and set the name."""
     async with own_or_new_guard(store) as guard:
-        result = await guard.store.put(
-            source, expected=target.digest, algorithm=target.algorithm, on_progress=on_progress
-        )
+        result = await _put(guard.store, target, source, on_progress=on_progress)
         await _finish(guard, target, result, create=create, media_type=media_type)
         return result
 
 
+async def put_sources(
+    store: Store, sources: Sequence[tuple[Target, Source]], *, create: bool, media_type: str = MEDIA_TYPE
+) -> list[PutResult]:
+    """Store many sources, and set all names in one step; return the results in the same order."""
+    if len(sources) == 1:
+        ((target, source),) = sources
+        return [await put_source(store, target, source, create=create, media_type=media_type)]
+    found: dict[int, PutResult] = {}
+    places = [place for place, (target, _) in enumerate(sources) if target.is_name]
+    async with own_or_new_guard(store) as guard:
+        many = guard.store.put_many([sources[place][1] for place in places], errors="yield")
+        async with aclosing(many) as results:
+            async for one in results:
+                found[places[one.index]] = one.result  # the first error ends the call
+        for place, (target, source) in enumerate(sources):
+            if place not in found:
+                found[place] = await _put(guard.store, target, source)
+        held = {sources[place][0].path: _held(found[place], media_type) for place in places}
+        if create:
+            for name, descriptor in held.items():
+                await guard.store.images.create(name, descriptor)
+        elif held:
+            await guard.store.images.assign(held, overwrite=True)
+    return [found[place] for place in range(len(sources))]
+
+
+async def _put(store: Store, target: Target, source: Source, on_progress: OnProgress | None = None) -> PutResult:
+    if target.digest is not None:
+        # `put` does not read the source of a blob that is stored already.
+        found = await digest_of(source, algorithm=target.digest.algorithm)
+        if found != target.digest:
+            raise UnexpectedDigest(target.path, expected=target.digest, actual=found)
+    return await store.put(source, expected=target.digest, algorithm=target.algorithm, on_progress=on_progress)
+
+
+def _held(result: PutResult, media_type: str) -> Descriptor:
+    return Descriptor(digest=result.digest, size=result.size, media_type=media_type)
+
+
 async def _finish(guard: LeaseGuard, target: Target, result: PutResult, *, create: bool, media_type: str) -> None:
-    if target.digest is None and target.algorithm is None:
-        held = Descriptor(digest=result.digest, size=result.size, media_type=media_type)
-        await set_name(guard.store, target.path, held, create=create)
+    if target.is_name:
+        await set_name(guard.store, target.path, _held(result, media_type), create=create)
 
 
 class NewBlob:
