@@ -17,7 +17,6 @@ from .server import Handler, Reply, Request, Server, content, dropped, ranged
 pytestmark = pytest.mark.slow
 
 _ROUNDS = 12
-_LARGE = 24 << 20
 
 
 @pytest.fixture
@@ -28,16 +27,25 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     fork_server.close()
 
 
-def test_no_kill_mixes_two_versions(server: Server, shell: Shell) -> None:
+@pytest.mark.parametrize("size", [24 << 20, 72 << 20], ids=["one request", "in parts"])
+def test_no_kill_mixes_two_versions(server: Server, shell: Shell, size: int) -> None:
     seed = random.randrange(1 << 32)
     print("seed", seed)
     choose = random.Random(seed)
-    versions = [content(_LARGE, number) for number in range(2)]
-    handlers: list[Handler] = [ranged(data, f'"{number}"') for number, data in enumerate(versions)]
+    versions = [content(size, number) for number in range(2)]
+    handlers: list[Handler] = [
+        ranged(data, f'"{number}"', Accept_Ranges="bytes") for number, data in enumerate(versions)
+    ]
+    current = handlers[0]
 
     def any_version(request: Request) -> Reply:
-        handler = choose.choice(handlers)
-        return dropped(handler, choose.randrange(_LARGE))(request) if choose.random() < 0.5 else handler(request)
+        """Give parts of one version for a while, and anything in answer to the first request of a fetch."""
+        nonlocal current
+        if request.end is None or choose.random() < 0.02:
+            current = choose.choice(handlers)
+        if choose.random() < (0.5 if request.end is None else 0.05):
+            return dropped(current, choose.randrange(size))(request)
+        return current(request)
 
     url = server.plan("/file", any_version)
     resumed = 0
@@ -53,6 +61,7 @@ def test_no_kill_mixes_two_versions(server: Server, shell: Shell) -> None:
 
     assert {sha256(data) for data in versions} >= set(found)
     assert 1 == len(found)
+    assert (size > 64 << 20) == any(request.end is not None for request in server.requests)
     shell.run("verify", "--all")
     stored = {record["digest"] for record in shell.run("ls", "--format", "json").document["blobs"]}
     assert stored <= {sha256(data) for data in versions}
