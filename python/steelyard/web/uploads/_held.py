@@ -1,0 +1,131 @@
+"""The writer that one request holds, and gives back while its client stalls."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import anyio
+
+from steelyard._runtime.scopes import managed
+from steelyard.content import Writer
+from steelyard.digest import Algorithm
+from steelyard.transfer import open_writer
+from steelyard.web.uploads._records import Record, Records
+from steelyard.web.uploads._refusal import Refusal
+
+__all__ = ("Held", "held")
+
+_WAIT_SECONDS = 0.5
+"""How long a request waits for the one before it, which may be about to end."""
+
+
+class Held:
+    """The writer of an upload. One request has it at a time, in all processes: the ref's lock says which.
+
+    Attributes:
+        record: the upload.
+        offset: the bytes that it has.
+    """
+
+    def __init__(self, records: Records, record: Record, algorithm: Algorithm | None, writer: Writer) -> None:
+        self.record = record
+        self.offset = writer.offset
+        self._records = records
+        self._algorithm = algorithm
+        self._writer: Writer | None = writer
+        self._lock = anyio.Lock()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all bytes are there, so that it can be committed."""
+        return self.offset == self.record.length
+
+    @property
+    def is_given_back(self) -> bool:
+        """Whether another request may write now."""
+        return self._writer is None
+
+    async def writer(self) -> Writer:
+        """Return the writer. If it was given back, it is taken again.
+
+        Raises:
+            Refusal: 423 if another request has it, 409 if one has written since.
+        """
+        if self._writer is not None and not self._lock.locked():
+            return self._writer
+        async with self._lock:
+            if self._writer is None:
+                writer = await opened(self._records, self.record, self._algorithm)
+                if writer.offset != self.offset:
+                    await close(writer)
+                    raise Refusal(409, "another request has written to this upload")
+                self._writer = writer
+            return self._writer
+
+    async def write(self, data: bytes) -> None:
+        """Append bytes."""
+        writer = await self.writer()
+        try:
+            await writer.write(data)
+        finally:
+            # CANCEL: a part of the bytes may be in the ingest.
+            self.offset = writer.offset
+
+    async def give_back(self) -> None:
+        """Make the bytes so far durable, and let another request write."""
+        async with self._lock:
+            writer, self._writer = self._writer, None
+            if writer is not None:
+                await close(writer)
+
+
+async def opened(records: Records, record: Record, algorithm: Algorithm | None) -> Writer:
+    """Open the writer of an upload, under its lease. Raises `Refusal` with 423 if another request has it."""
+    writer = None
+    with anyio.move_on_after(_WAIT_SECONDS):
+        store = records.store.with_lease(record.ref)
+        writer = await open_writer(store, record.ref, size=record.length, algorithm=algorithm)
+    if writer is None:
+        raise Refusal(423, "another request is writing to this upload", retry_after="1")
+    return writer
+
+
+async def close(writer: Writer) -> None:
+    """Close a writer."""
+    # CANCEL: shielded, so that the bytes are durable and the ref is free for the next request.
+    with anyio.CancelScope(shield=True):
+        await writer.aclose()
+
+
+@managed
+async def held(records: Records, record: Record, algorithm: Algorithm | None) -> AsyncIterator[Held]:
+    """Give the writer of an upload that is not complete, at the end of the bytes that count.
+
+    Raises:
+        Refusal: 423 if another request has it, 410 if the upload was discarded, 409 if it is complete by now.
+    """
+    writer = await opened(records, record, algorithm)
+    held = Held(records, record, algorithm, writer)
+    try:
+        if not writer.offset and await records.is_committed(record):
+            # It was committed while this request waited, and the ingest is a new one.
+            await close(writer)
+            await records.store.abort(record.ref)
+            raise Refusal(409, "the upload is complete")
+        await _drop_unchecked(records, held, writer)
+        yield held
+    finally:
+        await held.give_back()
+
+
+async def _drop_unchecked(records: Records, held: Held, writer: Writer) -> None:
+    """Drop what an earlier request left before it was compared with its checksum."""
+    checked = (await records.refresh(held.record)).checked
+    if checked is None:
+        return
+    if checked < writer.offset:
+        await writer.truncate(checked)
+        # DURABILITY: before the mark goes, or a power cut could bring the bytes back without it.
+        await writer.sync()
+        held.offset = writer.offset
+    await records.unmark(held.record, f"checked={checked}")

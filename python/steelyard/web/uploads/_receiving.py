@@ -1,0 +1,156 @@
+"""The body of a request on its way into an ingest.
+
+**Memory.** One piece of the body at a time; the server reads on when it was taken. A body with a checksum is kept until it was compared, up to 1 MiB.
+
+**Time.** A client that sends nothing for a while gives the writer back, so that another request can continue the upload, in any process. If it
+sends again before that, its request goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+import anyio
+import msgspec
+
+from steelyard._runtime.calls import run
+from steelyard._runtime.scopes import task_group
+from steelyard.web.uploads._fields import Checksum
+from steelyard.web.uploads._held import Held
+from steelyard.web.uploads._records import Records
+from steelyard.web.uploads._refusal import Refusal
+from steelyard.web.uploads._request import Body
+
+__all__ = ("Limits", "Receiving")
+
+_CHECKED_BYTES = 1 << 20
+"""The most bytes of a body with a checksum that are kept in memory until they were compared."""
+
+_INLINE_BYTES = 64 << 10
+"""The most bytes that are hashed in the event loop: 0.1 ms."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """The limits of a request.
+
+    Attributes:
+        max_size: the longest upload in bytes, or None.
+        stalled_after: how long nothing is received until another request may continue the upload.
+        idle_limit: how long nothing is received until the request ends.
+    """
+
+    max_size: int | None
+    stalled_after: timedelta
+    idle_limit: timedelta
+
+
+class Receiving:
+    """One body.
+
+    Args:
+        records: the uploads.
+        held: the writer.
+        body: the body.
+        limits: its limits.
+        checksum: what it must match, or None.
+    """
+
+    def __init__(self, records: Records, held: Held, body: Body, limits: Limits, checksum: Checksum | None) -> None:
+        self._records = records
+        self._held = held
+        self._body = body
+        self._limits = limits
+        self._checksum = checksum
+        self._kept: list[bytes] | None = None if checksum is None else []
+        self._mark: str | None = None
+        self._waits_since: float | None = None
+        self._is_over = False
+
+    async def run(self) -> None:
+        """Receive the whole body, and make its bytes durable.
+
+        If the client goes away, `Body.broken` is set, and what was received counts, unless it has a checksum.
+
+        Raises:
+            Refusal: 408 if the client stalls, 413 if there is too much, 460 if the checksum is another one, 409 or 423 if another request
+                took over.
+        """
+        async with task_group() as tasks:
+            tasks.start_soon(self._watch, tasks.cancel_scope)
+            await self._receive()
+            tasks.cancel_scope.cancel()
+        if self._is_over:
+            raise Refusal(408, "nothing was received for too long; what was received is kept")
+        await self._end()
+
+    async def _receive(self) -> None:
+        body = self._body
+        while not body.ended and not body.broken:
+            self._waits_since = time.monotonic()
+            piece = await body.next()
+            self._waits_since = None
+            if piece:
+                await self._take(piece)
+
+    async def _take(self, piece: bytes) -> None:
+        held = self._held
+        kept = 0 if self._kept is None else sum(map(len, self._kept))
+        self._check_size(held.offset + kept + len(piece))
+        if self._checksum is None:
+            await held.write(piece)
+            return
+        if held.is_given_back:
+            raise Refusal(408, "nothing was received for too long")
+        if len(piece) <= _INLINE_BYTES:
+            self._checksum.update(piece)
+        else:
+            await run(self._checksum.update, piece)
+        if self._kept is None:
+            await held.write(piece)
+        elif kept + len(piece) <= _CHECKED_BYTES:
+            self._kept.append(piece)
+        else:
+            # DURABILITY: the mark first. Without it, a kill would leave bytes that count although they were not compared.
+            self._mark = f"checked={held.offset}"
+            await self._records.mark(held.record, self._mark)
+            await self._write_kept()
+            await held.write(piece)
+
+    def _check_size(self, size: int) -> None:
+        length = self._held.record.length
+        if length is not None and size > length:
+            raise Refusal(413, f"the body goes beyond the Upload-Length of {length} bytes")
+        if self._limits.max_size is not None and size > self._limits.max_size:
+            raise Refusal(413, f"an upload has at most {self._limits.max_size} bytes")
+
+    async def _write_kept(self) -> None:
+        kept, self._kept = self._kept or [], None
+        for piece in kept:
+            await self._held.write(piece)
+
+    async def _end(self) -> None:
+        if self._body.broken:
+            return  # the writer is closed, which makes the bytes durable; those with a checksum are dropped by the next request
+        if self._checksum is not None:
+            self._checksum.check()
+            await self._write_kept()
+        writer = await self._held.writer()
+        await writer.sync()
+        if self._mark is not None:
+            await self._records.unmark(self._held.record, self._mark)
+
+    async def _watch(self, scope: anyio.CancelScope) -> None:
+        """Give the writer back when nothing has been received for a while, and end the request after a longer one."""
+        stalled, idle = self._limits.stalled_after.total_seconds(), self._limits.idle_limit.total_seconds()
+        while True:
+            since = self._waits_since
+            waited = 0.0 if since is None else time.monotonic() - since
+            if waited >= idle:
+                self._is_over = True
+                scope.cancel()
+                return
+            if waited >= stalled and not self._held.is_given_back:
+                await self._held.give_back()
+            left = idle if waited >= stalled else min(stalled, idle)
+            await anyio.sleep(max(left - waited, 0.01))
