@@ -51,7 +51,7 @@ class Answers:
 
     async def refuse(self, request: Request, send: Send, refusal: Refusal) -> None:
         """Send an error."""
-        if not request.waits:
+        if not request.waits and refusal.status != 408:
             await request.body.drain()
         await self.send(request, send, refusal.status, refusal.headers, refusal.text)
 

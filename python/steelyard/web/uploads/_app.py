@@ -82,7 +82,7 @@ class Uploads:
         except (Refusal, SteelyardError) as error:
             refusal = refusal_of(error)
             await self._answers.refuse(request, send, refusal)
-            if refusal.status in {500, 503, 507}:
+            if refusal is not error and refusal.status >= 500:
                 raise  # the server logs it: the operator has to know
             return
         if not request.body.broken:

@@ -73,10 +73,12 @@ class Held:
 
     async def give_back(self) -> None:
         """Make the bytes so far durable, and let another request write."""
-        async with self._lock:
-            writer, self._writer = self._writer, None
-            if writer is not None:
-                await close(writer)
+        # CANCEL: shielded, because the ref would stay locked. The lock is held for a moment only.
+        with anyio.CancelScope(shield=True):
+            async with self._lock:
+                writer, self._writer = self._writer, None
+                if writer is not None:
+                    await writer.aclose()
 
 
 async def opened(records: Records, record: Record, algorithm: Algorithm | None) -> Writer:

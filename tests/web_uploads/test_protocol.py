@@ -1,0 +1,406 @@
+"""tus 1.0, phrase by phrase, on every kind of store."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+import pytest
+
+from steelyard import Store
+from steelyard.digest import Digest
+from steelyard.errors import InvalidArgument
+from steelyard.testing._values import digest_of
+from steelyard.web.uploads import Upload, Uploads
+
+from .client import PATCH_TYPE, Client
+
+pytestmark = pytest.mark.anyio
+
+DATA = bytes(range(256)) * 40
+
+
+@pytest.fixture
+def client(store: Store) -> Client:
+    """Give a client of an application with the default arguments."""
+    return Client(Uploads(store))
+
+
+async def test_options_say_what_is_offered(store: Store) -> None:
+    answer = await Client(Uploads(store, max_size=1 << 40))("OPTIONS", resumable=None)
+
+    assert 204 == answer.status
+    assert "1.0.0" == answer.headers["tus-version"]
+    assert str(1 << 40) == answer.headers["tus-max-size"]
+    assert "sha1" in answer.headers["tus-checksum-algorithm"].split(",")
+    wanted = "creation creation-with-upload creation-defer-length checksum termination expiration".split()
+    assert wanted == answer.headers["tus-extension"].split(",")
+
+
+async def test_an_upload_in_parts_is_a_blob(store: Store, client: Client) -> None:
+    path = await client.create(len(DATA))
+    for offset in range(0, len(DATA), 4000):
+        answer = await client.patch(path, offset, DATA[offset : offset + 4000])
+        assert (204, min(offset + 4000, len(DATA))) == (answer.status, answer.offset)
+    digest = digest_of(DATA)
+
+    assert str(digest) == answer.headers["steelyard-digest"]
+    assert DATA == await store.get(digest)
+    assert [] == await store.list_statuses()
+
+
+@pytest.mark.parametrize("pieces", [[DATA], [DATA[:1], b"", DATA[1:]]])
+async def test_creation_with_upload(store: Store, client: Client, pieces: list[bytes]) -> None:
+    whole = await client("POST", "/", pieces, upload_length=len(DATA), content_type=PATCH_TYPE)
+    part = await client("POST", "/", [DATA[:9]], upload_length=len(DATA), content_type=PATCH_TYPE)
+
+    assert (201, len(DATA)) == (whole.status, whole.offset)
+    assert DATA == await store.get(whole.headers["steelyard-digest"])
+    assert (201, 9) == (part.status, part.offset)
+    assert 9 == (await client("HEAD", "/" + part.headers["location"])).offset
+
+
+async def test_an_upload_without_bytes_is_complete_at_its_creation(store: Store, client: Client) -> None:
+    answer = await client("POST", upload_length=0)
+
+    assert (201, 0) == (answer.status, answer.offset)
+    assert b"" == await store.get(answer.headers["steelyard-digest"])
+    assert 0 == (await client("HEAD", "/" + answer.headers["location"])).offset
+
+
+async def test_head_says_all_that_a_client_needs_to_resume(client: Client) -> None:
+    field = f"filename {base64.b64encode('wö.txt'.encode()).decode()},empty"
+    path = await client.create(len(DATA), upload_metadata=field)
+    await client.patch(path, 0, DATA[:100])
+    answer = await client("HEAD", path)
+
+    assert (200, 100) == (answer.status, answer.offset)
+    assert str(len(DATA)) == answer.headers["upload-length"]
+    assert field == answer.headers["upload-metadata"]
+    assert "no-store" == answer.headers["cache-control"]
+    assert "1.0.0" == answer.headers["tus-resumable"]
+    assert "" == answer.text
+
+
+async def test_a_client_that_missed_the_last_answer_learns_that_it_is_complete(store: Store, client: Client) -> None:
+    path = await client.create(len(DATA))
+    last = await client.patch(path, 0, DATA)
+    head = await Client(Uploads(store))("HEAD", path)  # as after a restart
+    again = await client.patch(path, len(DATA), b"")
+
+    for answer in (head, again):
+        assert len(DATA) == answer.offset
+        assert last.headers["steelyard-digest"] == answer.headers["steelyard-digest"]
+
+
+@pytest.mark.parametrize("is_complete", [False, True])
+async def test_a_wrong_offset_is_409_and_changes_nothing(client: Client, *, is_complete: bool) -> None:
+    path = await client.create(len(DATA))
+    there = len(DATA) if is_complete else 10
+    await client.patch(path, 0, DATA[:there])
+
+    for offset in (0, 9, 11, 10**17):
+        assert 409 == (await client.patch(path, offset, b"x")).status
+    assert there == (await client("HEAD", path)).offset
+
+
+@pytest.mark.parametrize("path", ["/", "/nothing", "/" + "A" * 22, "/../etc", "/a/b", "/" + "é" * 22, "/" + "A" * 23])
+@pytest.mark.parametrize("method", ["HEAD", "PATCH", "DELETE"])
+async def test_what_is_no_upload_is_404_and_has_no_offset(client: Client, path: str, method: str) -> None:
+    answer = await client(method, path, upload_offset=0, content_type=PATCH_TYPE)
+
+    assert (405 if path == "/" else 404) == answer.status
+    assert "upload-offset" not in answer.headers
+
+
+async def test_termination_frees_what_the_upload_has(store: Store, client: Client) -> None:
+    path = await client.create(len(DATA))
+    await client.patch(path, 0, DATA[:5])
+
+    assert 204 == (await client("DELETE", path)).status
+    assert ([], []) == (await store.list_statuses(), await store.leases.list())
+    assert [404] * 3 == [
+        (await client("HEAD", path)).status,
+        (await client.patch(path, 5, b"x")).status,
+        (await client("DELETE", path)).status,
+    ]
+
+
+async def test_termination_of_a_complete_upload_leaves_its_blob(store: Store, client: Client) -> None:
+    path = await client.create(len(DATA))
+    await client.patch(path, 0, DATA)
+
+    assert 204 == (await client("DELETE", path)).status
+    assert 404 == (await client("HEAD", path)).status
+    assert await store.exists(digest_of(DATA))
+
+
+async def test_another_version_is_412_and_nothing_happens(client: Client, store: Store) -> None:
+    for version in ("0.2.2", None, ""):
+        answer = await client("POST", upload_length=1, resumable=version)
+        assert (412, "1.0.0") == (answer.status, answer.headers["tus-version"])
+
+    assert [] == await store.leases.list()
+
+
+async def test_the_method_in_a_field_replaces_the_real_one(client: Client) -> None:
+    path = await client.create(3)
+    answer = await client(
+        "POST", path, b"abc", x_http_method_override="PATCH", upload_offset=0, content_type=PATCH_TYPE
+    )
+
+    assert (204, 3) == (answer.status, answer.offset)
+
+
+async def test_a_length_that_comes_later(store: Store, client: Client) -> None:
+    path = await client.create(None, upload_defer_length="1")
+    await client.patch(path, 0, b"abc")
+    before = await client("HEAD", path)
+    assert 400 == (await client.patch(path, 3, b"", upload_length=2)).status
+    await client.patch(path, 3, b"d", upload_length=6)
+    after = await client("HEAD", path)
+    other = await client.patch(path, 4, b"e", upload_length=7)
+    last = await client.patch(path, 4, b"ef")
+
+    assert ("1", None) == (before.headers["upload-defer-length"], before.headers.get("upload-length"))
+    assert (None, "6") == (after.headers.get("upload-defer-length"), after.headers["upload-length"])
+    assert (400, 204) == (other.status, last.status)
+    assert b"abcdef" == await store.get(last.headers["steelyard-digest"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({}, 400),
+        ({"upload_length": "-1"}, 400),
+        ({"upload_length": "1.5"}, 400),
+        ({"upload_length": "9" * 30}, 400),
+        ({"upload_length": "٣"}, 400),
+        ({"upload_length": 1, "upload_defer_length": 1}, 400),
+        ({"upload_defer_length": 2}, 400),
+        ({"upload_length": 1001}, 413),
+        ({"upload_length": 1, "upload_metadata": "a b,a c"}, 400),
+        ({"upload_length": 1, "upload_metadata": "a !"}, 400),
+        ({"upload_length": 1, "upload_metadata": ",a"}, 400),
+        ({"upload_length": 1, "upload_metadata": "a /w=="}, 400),
+        ({"upload_length": 1, "upload_metadata": "a " + "A" * 4000}, 431),
+    ],
+)
+async def test_a_creation_with_wrong_fields(store: Store, fields: dict[str, object], status: int) -> None:
+    answer = await Client(Uploads(store, max_size=1000))("POST", **fields)
+
+    assert status == answer.status
+    assert answer.text
+    assert [] == await store.leases.list()
+
+
+async def test_a_patch_with_wrong_fields(client: Client) -> None:
+    path = await client.create(10)
+
+    assert 415 == (await client("PATCH", path, b"a", upload_offset=0)).status
+    assert 400 == (await client("PATCH", path, b"a", content_type=PATCH_TYPE)).status
+    assert 400 == (await client.patch(path, -1, b"a")).status
+    assert 0 == (await client("HEAD", path)).offset
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+async def test_a_body_beyond_the_length_is_413(client: Client, *, is_chunked: bool) -> None:
+    path = await client.create(10)
+    body: bytes | list[bytes] = [b"12345", b"678901"] if is_chunked else b"12345678901"
+    answer = await client.patch(path, 0, body)
+    offset = (await client("HEAD", path)).offset
+
+    assert 413 == answer.status
+    assert (5 if is_chunked else 0) == offset
+    assert (204, 10) == ((last := await client.patch(path, offset, b"1234567890"[offset:])).status, last.offset)
+
+
+async def test_no_upload_is_larger_than_the_limit_although_its_length_comes_later(store: Store) -> None:
+    client = Client(Uploads(store, max_size=10))
+    path = await client.create(None, upload_defer_length=1)
+
+    assert 413 == (await client.patch(path, 0, [b"12345", b"678901"])).status
+    assert 413 == (await client.patch(path, 5, b"", upload_length=11)).status
+    assert 204 == (await client.patch(path, 5, b"12345", upload_length=10)).status
+
+
+async def test_an_expired_upload_is_410_and_its_bytes_go(store: Store) -> None:
+    client = Client(Uploads(store, expires=timedelta(microseconds=1)))
+    path = await client.create(10)
+
+    assert 410 == (await client.patch(path, 0, b"a")).status
+    assert 410 == (await client("HEAD", path)).status
+    assert 1 == len(await store.list_statuses())
+    assert 1 == await Uploads(store).sweep()
+    assert [] == await store.list_statuses()
+    assert 404 == (await client.patch(path, 0, b"a")).status
+
+
+async def test_answers_say_when_the_upload_expires(store: Store) -> None:
+    client = Client(Uploads(store, expires=timedelta(hours=1)))
+    answers = [await client("POST", upload_length=10)]
+    path = "/" + answers[0].headers["location"]
+    answers += [await client.patch(path, 0, b"a"), await client("HEAD", path)]
+
+    for answer in answers:
+        left = parsedate_to_datetime(answer.headers["upload-expires"]) - datetime.now(UTC)
+        assert timedelta(minutes=59) < left <= timedelta(hours=1)
+
+
+async def test_a_complete_upload_outlives_its_time(store: Store) -> None:
+    client = Client(Uploads(store, expires=timedelta(seconds=0.05)))
+    path = await client.create(1)
+    while (answer := await client.patch(path, 0, b"a")).status != 204:
+        path = await client.create(1)  # too slow
+    await Uploads(store).sweep()
+
+    assert answer.offset == (await client("HEAD", path)).offset == 1
+
+
+async def test_only_own_uploads_are_touched(store: Store) -> None:
+    async with await store.writer("uploads/" + "A" * 22) as foreign, await store.writer("mine") as mine:
+        await foreign.write(b"x")
+        await mine.write(b"y")
+    first = Client(Uploads(store, prefix="a"))
+    second = Client(Uploads(store, prefix="a/b", expires=timedelta(microseconds=1)))
+    path = await first.create(5)
+    other = await second.create(5)
+
+    assert [404, 404, 404] == [
+        (await second("HEAD", path)).status,
+        (await first("HEAD", "/b" + other)).status,
+        (await Client(Uploads(store))("DELETE", "/" + "A" * 22)).status,
+    ]
+    await Uploads(store, prefix="a").sweep()
+    assert 4 == len(await store.list_statuses())
+    await Uploads(store, prefix="a/b").sweep()
+    assert {"mine", "uploads/" + "A" * 22, "a" + path} == {each.ref for each in await store.list_statuses()}
+
+
+async def test_there_is_a_limit_of_unfinished_uploads(store: Store) -> None:
+    client = Client(Uploads(store, max_uploads=2))
+    path = await client.create(1)
+    await client.create(1)
+    refused = await client("POST", upload_length=1)
+    await client.patch(path, 0, b"a")
+
+    assert (503, "60") == (refused.status, refused.headers["retry-after"])
+    await client.create(1)
+
+
+async def test_an_ingest_that_was_aborted_is_a_discarded_upload(store: Store, client: Client) -> None:
+    path = await client.create(10)
+    await client.patch(path, 0, b"abc")
+    await store.abort("uploads" + path)
+
+    assert 410 == (await client("HEAD", path)).status
+    assert 410 == (await client.patch(path, 3, b"d")).status
+
+
+async def test_an_upload_of_a_blob_that_is_stored(store: Store, client: Client) -> None:
+    digest = (await store.put(DATA)).digest
+    path = await client.create(len(DATA))
+    answer = await client.patch(path, 0, DATA)
+
+    assert (204, str(digest)) == (answer.status, answer.headers["steelyard-digest"])
+
+
+async def test_a_complete_upload_is_no_garbage(store: Store, client: Client) -> None:
+    await store.put(b"garbage")
+    path = await client.create(len(DATA))
+    await client.patch(path, 0, DATA)
+    part = await client.create(5)
+    await client.patch(part, 0, b"abc")
+    found = await store.collect(grace=timedelta(0), ingest_age=timedelta(0))
+
+    assert 1 == found.blobs
+    assert DATA == await store.get(digest_of(DATA))
+    assert 3 == (await client("HEAD", part)).offset
+
+
+async def test_the_application_is_told_and_can_give_a_name(store: Store) -> None:
+    told: list[Upload] = []
+
+    async def on_complete(upload: Upload) -> None:
+        told.append(upload)
+        await store.images.assign({f"files/{upload.metadata['filename']}": upload.descriptor}, overwrite=True)
+
+    client = Client(Uploads(store, on_complete=on_complete))
+    path = await client.create(3, upload_metadata=f"filename {base64.b64encode(b'a.txt').decode()}")
+    await client.patch(path, 0, b"abc")
+    await client("HEAD", path)
+
+    [upload] = told
+    assert (path[1:], 3, Digest.parse(digest_of(b"abc"))) == (upload.id, upload.size, upload.digest)
+    assert upload.digest == (await store.images.get("files/a.txt")).target.digest
+
+
+async def test_the_application_is_told_again_after_a_failure(store: Store) -> None:
+    told: list[Upload] = []
+
+    async def on_complete(upload: Upload) -> None:
+        told.append(upload)
+        if len(told) < 4:
+            raise OSError("not now")
+
+    app = Uploads(store, on_complete=on_complete)
+    client = Client(app)
+    path = await client.create(3)
+    with pytest.raises(OSError, match="not now"):
+        await client.patch(path, 0, b"abc")
+    with pytest.raises(OSError, match="not now"):
+        await client("HEAD", path)
+    with pytest.raises(OSError, match="not now"):
+        await app.sweep()
+    await app.sweep()
+    await app.sweep()
+
+    assert 3 == (await client("HEAD", path)).offset
+    assert 4 == len(told)
+
+
+@pytest.mark.parametrize("prefix", ["", "/", "a/", "/a", "a//b", "a b", "é", "a" * 201, "a..b"])
+async def test_a_prefix_is_a_plain_path(store: Store, prefix: str) -> None:
+    with pytest.raises(InvalidArgument):
+        Uploads(store, prefix=prefix)
+
+
+@pytest.mark.parametrize(
+    ("scope", "created"),
+    [
+        ({"path": "/"}, "ID"),
+        ({"path": "/files/", "root_path": "/files"}, "ID"),
+        ({"path": "/files", "root_path": "/files"}, "files/ID"),
+        ({"path": "/api/files/", "root_path": "/api/files"}, "ID"),
+        ({"path": "/", "root_path": "/files"}, "ID"),
+    ],
+)
+async def test_the_location_is_relative(store: Store, scope: dict[str, str], created: str) -> None:
+    client = Client(Uploads(store))
+    answer = await client("POST", upload_length=1, scope=scope)
+    location = answer.headers["location"]
+    upload = location.rpartition("/")[2]
+
+    assert created == location.replace(upload, "ID")
+    found = {"path": f"{scope.get('root_path', '')}/{upload}", "root_path": scope.get("root_path", "")}
+    assert 0 == (await client("HEAD", scope=found)).offset
+
+
+async def test_pages_of_allowed_origins_may_use_it(store: Store) -> None:
+    client = Client(Uploads(store, origins=["https://a.example"]))
+    preflight = await client(
+        "OPTIONS", resumable=None, origin="https://a.example", access_control_request_method="PATCH"
+    )
+    allowed = await client("POST", upload_length=1, origin="https://a.example")
+    refused = await client("POST", upload_length=1, origin="https://b.example")
+    every = await Client(Uploads(store, origins="*"))("POST", upload_length=1, origin="https://b.example")
+    none = await Client(Uploads(store))("POST", upload_length=1, origin="https://a.example")
+
+    assert "https://a.example" == preflight.headers["access-control-allow-origin"]
+    assert "PATCH" in preflight.headers["access-control-allow-methods"]
+    assert "Upload-Offset" in preflight.headers["access-control-allow-headers"]
+    assert "Location" in allowed.headers["access-control-expose-headers"]
+    assert "access-control-allow-origin" not in refused.headers
+    assert "*" == every.headers["access-control-allow-origin"]
+    assert "access-control-allow-origin" not in none.headers

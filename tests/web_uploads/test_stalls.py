@@ -1,0 +1,251 @@
+"""Clients that stall, go away or come twice, and requests that are cancelled."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import anyio
+import pytest
+
+from steelyard import Store
+from steelyard.web.uploads import Uploads
+
+from .client import Answer, Client, Sender, checksum
+
+pytestmark = pytest.mark.anyio
+
+DATA = bytes(range(256)) * 8
+LARGE = bytes(range(256)) * 8192
+
+
+def quick(store: Store, *, stalled: float = 0.05, idle: float = 30) -> Client:
+    return Client(
+        Uploads(store, stalled_after=timedelta(seconds=stalled), idle_limit=timedelta(seconds=idle)),
+    )
+
+
+async def free(store: Store, path: str) -> None:
+    """Wait until the upload has no writer."""
+    with anyio.fail_after(20):
+        while True:
+            try:
+                await (await store.writer("uploads" + path)).aclose()
+            except Exception:  # noqa: BLE001  # Unavailable
+                await anyio.sleep(0.01)
+            else:
+                return
+
+
+async def test_two_at_once_are_423(store: Store) -> None:
+    client = quick(store, stalled=30)
+    path = await client.create(len(DATA))
+    sender = Sender()
+    sender.send(DATA[:10])
+    answers: list[Answer] = []
+
+    async def first() -> None:
+        answers.append(await client.patch(path, 0, sender))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(first)
+        await anyio.sleep(0.1)
+        for answer in (await client.patch(path, 0, DATA), await client("HEAD", path)):
+            assert (423, "1") == (answer.status, answer.headers["retry-after"])
+            assert "upload-offset" not in answer.headers
+        sender.send(DATA[10:], more=False)
+
+    assert [(204, len(DATA))] == [(answer.status, answer.offset) for answer in answers]
+
+
+async def test_a_request_takes_over_from_a_stalled_one(store: Store) -> None:
+    client = quick(store)
+    path = await client.create(len(DATA))
+    sender = Sender()
+    sender.send(DATA[:10])
+    answers: list[Answer] = []
+
+    async def first() -> None:
+        answers.append(await client.patch(path, 0, sender))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(first)
+        await free(store, path)
+        assert 10 == (await client("HEAD", path)).offset
+        assert 20 == (await client.patch(path, 10, DATA[10:20])).offset
+        sender.send(DATA[10:30])  # it comes too late
+        sender.finish()
+
+    assert [409] == [answer.status for answer in answers]
+    assert 20 == (await client("HEAD", path)).offset
+
+
+async def test_a_stalled_request_goes_on_if_none_took_over(store: Store) -> None:
+    client = quick(store)
+    path = await client.create(len(DATA))
+    sender = Sender()
+    answers: list[Answer] = []
+
+    async def first() -> None:
+        answers.append(await client.patch(path, 0, sender))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(first)
+        for place in range(0, len(DATA), 512):
+            sender.send(DATA[place : place + 512])
+            await free(store, path)
+        sender.finish()
+
+    assert DATA == await store.get(answers[0].headers["steelyard-digest"])
+
+
+async def test_a_stalled_request_with_a_checksum_ends(store: Store) -> None:
+    client = quick(store)
+    path = await client.create(len(LARGE) + 1)
+    await client.patch(path, 0, b"a")
+    sender = Sender()
+    sender.send(LARGE[:-5])
+    answers: list[Answer] = []
+
+    async def first() -> None:
+        answers.append(await client.patch(path, 1, sender, upload_checksum=checksum(LARGE)))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(first)
+        await anyio.sleep(0.2)
+        await free(store, path)
+        sender.send(LARGE[-5:], more=False)
+
+    assert [408] == [answer.status for answer in answers]
+    assert 1 == (await client("HEAD", path)).offset
+
+
+async def test_a_request_that_stalls_for_long_ends(store: Store) -> None:
+    client = quick(store, idle=0.2)
+    path = await client.create(len(DATA))
+    sender = Sender()
+    sender.send(DATA[:10])
+    with anyio.fail_after(20):
+        answer = await client.patch(path, 0, sender)
+
+    assert 408 == answer.status
+    assert 10 == (await client("HEAD", path)).offset
+
+
+async def test_what_arrived_counts_when_the_client_goes_away(store: Store) -> None:
+    client = Client(Uploads(store))
+    path = await client.create(len(DATA))
+    sender = Sender()
+    sender.send(DATA[:100])
+    sender.leave()
+    answer = await client.patch(path, 0, sender)
+
+    assert 0 == answer.status
+    assert 100 == (await client("HEAD", path)).offset
+
+
+async def test_a_body_that_ends_before_its_length_counts_as_broken(store: Store) -> None:
+    client = Client(Uploads(store))
+    path = await client.create(len(DATA))
+    answer = await client.patch(path, 0, [DATA[:100]], content_length=len(DATA))
+
+    assert 0 == answer.status
+    assert 100 == (await client("HEAD", path)).offset
+
+
+async def test_what_arrived_counts_when_the_request_is_cancelled(store: Store) -> None:
+    client = Client(Uploads(store))
+    path = await client.create(len(DATA))
+    sender = Sender()
+    sender.send(DATA[:100])
+    with anyio.move_on_after(0.2):
+        await client.patch(path, 0, sender)
+        pytest.fail("it waits for the rest")
+
+    assert 100 == (await client("HEAD", path)).offset
+    assert DATA == await store.get((await client.patch(path, 100, DATA[100:])).headers["steelyard-digest"])
+
+
+async def test_termination_ends_the_request_under_way(store: Store) -> None:
+    client = quick(store, stalled=30)
+    path = await client.create(len(DATA))
+    sender = Sender()
+    sender.send(DATA[:10])
+    answers: list[Answer] = []
+
+    async def first() -> None:
+        answers.append(await client.patch(path, 0, sender))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(first)
+        await anyio.sleep(0.1)
+        assert 204 == (await client("DELETE", path)).status
+        sender.send(DATA[10:], more=False)
+
+    assert [410] == [answer.status for answer in answers]
+    assert ([], []) == (await store.list_statuses(), await store.leases.list())
+
+
+async def test_an_upload_that_expires_while_it_is_received_is_not_swept(store: Store) -> None:
+    app = Uploads(store, expires=timedelta(seconds=0.3), stalled_after=timedelta(seconds=30))
+    client = Client(app)
+    path = await client.create(len(DATA))
+    sender = Sender()
+    sender.send(DATA[:10])
+    answers: list[Answer] = []
+
+    async def first() -> None:
+        answers.append(await client.patch(path, 0, sender))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(first)
+        await anyio.sleep(0.5)
+        assert 0 == await app.sweep()
+        sender.send(DATA[10:], more=False)
+
+    assert [204] == [answer.status for answer in answers]
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 5, 8, 13, 21, 34, 55])
+async def test_a_creation_that_is_cancelled_leaves_no_writer(store: Store, steps: int) -> None:
+    client = Client(Uploads(store))
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+
+            async def cancel() -> None:
+                for _ in range(steps):
+                    await anyio.lowlevel.checkpoint()
+                scope.cancel()
+
+            tasks.start_soon(cancel)
+            await client.create(3)
+
+    for status in await store.list_statuses():
+        await (await store.writer(status.ref)).aclose()
+
+
+@pytest.mark.parametrize("step", range(0, 60, 3))
+async def test_a_last_request_that_is_cancelled_is_completed_by_the_next(store: Store, step: int) -> None:
+    told = []
+
+    async def on_complete(upload: object) -> None:
+        told.append(upload)
+        await anyio.lowlevel.checkpoint()
+
+    client = Client(Uploads(store, on_complete=on_complete))
+    path = await client.create(len(DATA))
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+
+            async def cancel() -> None:
+                for _ in range(step):
+                    await anyio.lowlevel.checkpoint()
+                scope.cancel()
+
+            tasks.start_soon(cancel)
+            await client.patch(path, 0, DATA)
+    answer = await client("HEAD", path)
+    if answer.offset < len(DATA):
+        answer = await client.patch(path, answer.offset, DATA[answer.offset :])
+
+    assert DATA == await store.get(answer.headers["steelyard-digest"])
+    assert 1 <= len(told) <= 2
