@@ -1,0 +1,174 @@
+"""Uploads in every server, by clients that we did not write."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+from support.asgi_servers import SERVERS, AsgiServer, serving
+
+from steelyard import LocalStore
+from steelyard.digest import Digest
+
+from .client import checksum
+from .clients import CLIENTS, curl, uploaded
+
+pytestmark = pytest.mark.slow
+
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AsgiServer]:
+    """Run each server with the application."""
+    place = tmp_path_factory.mktemp(request.param)
+    environment = {"STORE": str(place / "store"), "LIMITS": json.dumps({"stalled_after": 1, "max_size": 1 << 32})}
+    with serving(request.param, "web_uploads.application:uploads", place, environment=environment) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a file of 20 MiB and some bytes."""
+    path = tmp_path_factory.mktemp("file") / "wool.bin"
+    path.write_bytes(random.Random(3).randbytes(20 * MIB + 77))
+    return path
+
+
+def sha256(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def stored(server: AsgiServer, digest: str) -> bytes:
+    """Read a blob, verified, beside the server."""
+
+    async def read() -> bytes:
+        async with LocalStore(server.log.parent / "store") as store:
+            return await store.get(Digest.parse(digest))
+
+    return anyio.run(read)
+
+
+def head(url: str) -> dict[str, str]:
+    response = curl("--head", url)
+    assert 200 == response.status
+    return response.headers
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("size", [0, 1, 20 * MIB + 77])
+def test_clients_upload_a_file(server: AsgiServer, client: str, size: int, file: Path, tmp_path: Path) -> None:
+    part = tmp_path / "part"
+    part.write_bytes(file.read_bytes()[:size])
+    name = "chunk_size" if client == "tuspy" else "chunkSize"
+    urls = [
+        uploaded(client, f"{server.url}/", part),
+        uploaded(client, f"{server.url}/", part, **{name: 3 * MIB}),
+    ]
+
+    for url in urls:
+        found = head(url)
+        assert (str(size), sha256(part.read_bytes())) == (found["upload-offset"], found["steelyard-digest"])
+    assert part.read_bytes() == stored(server, found["steelyard-digest"])
+
+
+@pytest.mark.parametrize("chunk", [MIB // 2, 5 * MIB, 1 << 40])
+def test_tuspy_with_checksums(server: AsgiServer, file: Path, chunk: int) -> None:
+    url = uploaded("tuspy", f"{server.url}/", file, chunk_size=chunk, upload_checksum=True)
+
+    assert sha256(file.read_bytes()) == head(url)["steelyard-digest"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"uploadDataDuringCreation": True, "chunkSize": 8 * MIB},
+        {"uploadLengthDeferred": True, "chunkSize": 8 * MIB, "isStream": True},
+        {"overridePatchMethod": True},
+    ],
+    ids=["creation with upload", "length comes later", "method in a field"],
+)
+def test_tus_js_client_with_its_options(server: AsgiServer, file: Path, options: dict[str, object]) -> None:
+    url = uploaded("tus-js-client", f"{server.url}/", file, **options)
+
+    assert sha256(file.read_bytes()) == head(url)["steelyard-digest"]
+
+
+def test_curl_follows_the_protocol(server: AsgiServer, file: Path) -> None:
+    size = file.stat().st_size
+    assert 204 == curl("-X", "OPTIONS", f"{server.url}/").status
+    created = curl("-X", "POST", "-H", f"Upload-Length: {size}", f"{server.url}/")
+    url = f"{server.url}/{created.headers['location']}"
+    wrong = curl("-X", "PATCH", "-H", "Upload-Offset: 1", url, data=file)
+    bad = curl("-X", "PATCH", "-H", "Upload-Offset: 0", "-H", f"Upload-Checksum: {checksum(b'x')}", url, data=file)
+    part = curl("-X", "PATCH", "-H", "Upload-Offset: 0", url, data=file.read_bytes()[:MIB])
+    chunked = ("-X", "PATCH", "-H", f"Upload-Offset: {MIB}", "-H", "Transfer-Encoding: chunked")
+    last = curl(*chunked, url, data=file.read_bytes()[MIB:])
+    more = curl("-X", "PATCH", "-H", f"Upload-Offset: {size}", url, data=b"x")
+
+    assert [201, 409, 460, 204, 204, 413] == [
+        response.status for response in (created, wrong, bad, part, last, more)
+    ], [response.text for response in (created, wrong, bad, part, last, more)]
+    assert sha256(file.read_bytes()) == last.headers["steelyard-digest"]
+    assert 204 == curl("-X", "DELETE", url).status
+    assert 404 == curl("--head", url).status
+
+
+def test_a_patch_takes_over_from_a_stalled_one_and_not_from_another(server: AsgiServer) -> None:
+    created = curl("-X", "POST", "-H", "Upload-Length: 1000", f"{server.url}/")
+    location = created.headers["location"]
+    url = f"{server.url}/{location}"
+    with connected(server, location, 0, 1000) as stalled:
+        stalled.sendall(b"a" * 400)
+        refused = curl("-X", "PATCH", "-H", "Upload-Offset: 400", url, data=b"b" * 600)
+        time.sleep(1.2)  # it stalls
+        assert "400" == head(url)["upload-offset"]
+        taken = curl("-X", "PATCH", "-H", "Upload-Offset: 400", url, data=b"b" * 600)
+        stalled.sendall(b"c" * 600)
+        late = stalled.recv(1000)
+
+    assert (423, 204) == (refused.status, taken.status)
+    assert late.startswith(b"HTTP/1.1 4"), late
+    assert b"a" * 400 + b"b" * 600 == stored(server, taken.headers["steelyard-digest"])
+
+
+def test_what_arrived_counts_when_the_connection_breaks(server: AsgiServer) -> None:
+    created = curl("-X", "POST", "-H", "Upload-Length: 10000000", f"{server.url}/")
+    location = created.headers["location"]
+    sent = 0
+    for _ in range(3):
+        with connected(server, location, sent, 10_000_000 - sent) as broken:
+            broken.sendall(b"a" * 1_000_000)
+            time.sleep(0.2)
+        end = time.monotonic() + 20
+        while (found := curl("--head", f"{server.url}/{location}")).status == 423:
+            assert time.monotonic() < end
+        sent += 1_000_000
+
+        assert sent == int(found.headers["upload-offset"])
+    # A break in a body with a checksum leaves nothing of it.
+    with connected(server, location, sent, 10_000_000 - sent, f"Upload-Checksum: {checksum(b'')}\r\n") as broken:
+        broken.sendall(b"b" * 5_000_000)
+        time.sleep(0.2)
+    while (found := curl("--head", f"{server.url}/{location}")).status == 423:
+        assert time.monotonic() < end
+
+    assert sent == int(found.headers["upload-offset"])
+
+
+def connected(server: AsgiServer, location: str, offset: int, size: int, fields: str = "") -> socket.socket:
+    """Send the head of a PATCH."""
+    connection = server.connect()
+    head = (
+        f"PATCH /{location} HTTP/1.1\r\nHost: server\r\nTus-Resumable: 1.0.0\r\nUpload-Offset: {offset}\r\n{fields}"
+        f"Content-Type: application/offset+octet-stream\r\nContent-Length: {size}\r\n\r\n"
+    )
+    connection.sendall(head.encode())
+    return connection
