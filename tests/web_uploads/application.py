@@ -13,7 +13,9 @@ from steelyard.web.uploads import Upload, Uploads
 
 store = LocalStore(os.environ["STORE"])
 limits: dict[str, Any] = json.loads(os.environ.get("LIMITS", "{}"))
-times = {name: timedelta(seconds=limits.pop(name)) for name in ("stalled_after", "idle_limit") if name in limits}
+times: dict[str, Any] = {
+    name: timedelta(seconds=limits.pop(name)) for name in ("stalled_after", "idle_limit") if name in limits
+}
 
 
 async def on_complete(upload: Upload) -> None:

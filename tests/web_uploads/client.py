@@ -81,7 +81,7 @@ class Client:
         headers: Sequence[tuple[str, str]] = (),
         resumable: str | None = "1.0.0",
         scope: dict[str, Any] | None = None,
-        **fields: object,
+        **fields: Any,
     ) -> Answer:
         """Send a request, and return the answer. A field ``upload_offset`` is the header field Upload-Offset."""
         pairs = [(name.replace("_", "-"), str(value)) for name, value in fields.items() if value is not None]
@@ -120,13 +120,13 @@ class Client:
                 sender.close()
         return answer
 
-    async def create(self, length: int | None, **fields: object) -> str:
+    async def create(self, length: int | None, **fields: Any) -> str:
         """Create an upload, and return its path."""
         answer = await self("POST", upload_length=length, **fields)
         assert 201 == answer.status, answer.text
         return "/" + answer.headers["location"]
 
-    async def patch(self, path: str, offset: int, body: bytes | Sequence[bytes] | Sender, **fields: object) -> Answer:
+    async def patch(self, path: str, offset: int, body: bytes | Sequence[bytes] | Sender, **fields: Any) -> Answer:
         """Append bytes."""
         return await self("PATCH", path, body, upload_offset=offset, content_type=PATCH_TYPE, **fields)
 

@@ -12,7 +12,7 @@ from steelyard import LocalStore, MemoryStore, Store
 from steelyard.objects import ObjectStore
 
 
-@pytest.fixture(params=["local", "memory", "objects"])
+@pytest.fixture(params=["local", "memory", pytest.param("objects", marks=pytest.mark.slow)])
 async def store(
     request: pytest.FixtureRequest,
     tmp_path: Path,

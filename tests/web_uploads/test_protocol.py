@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import pytest
 
 from steelyard import Store
 from steelyard.digest import Digest
-from steelyard.errors import InvalidArgument
+from steelyard.errors import InvalidArgument, NotFound
 from steelyard.testing._values import digest_of
 from steelyard.web.uploads import Upload, Uploads
 
@@ -34,7 +35,7 @@ async def test_options_say_what_is_offered(store: Store) -> None:
     assert "1.0.0" == answer.headers["tus-version"]
     assert str(1 << 40) == answer.headers["tus-max-size"]
     assert "sha1" in answer.headers["tus-checksum-algorithm"].split(",")
-    wanted = "creation creation-with-upload creation-defer-length checksum termination expiration".split()
+    wanted = ["creation", "creation-with-upload", "creation-defer-length", "checksum", "termination", "expiration"]
     assert wanted == answer.headers["tus-extension"].split(",")
 
 
@@ -187,7 +188,7 @@ async def test_a_length_that_comes_later(store: Store, client: Client) -> None:
         ({"upload_length": 1, "upload_metadata": "a " + "A" * 4000}, 431),
     ],
 )
-async def test_a_creation_with_wrong_fields(store: Store, fields: dict[str, object], status: int) -> None:
+async def test_a_creation_with_wrong_fields(store: Store, fields: dict[str, Any], status: int) -> None:
     answer = await Client(Uploads(store, max_size=1000))("POST", **fields)
 
     assert status == answer.status
@@ -336,26 +337,28 @@ async def test_the_application_is_told_and_can_give_a_name(store: Store) -> None
     assert upload.digest == (await store.images.get("files/a.txt")).target.digest
 
 
-async def test_the_application_is_told_again_after_a_failure(store: Store) -> None:
+@pytest.mark.parametrize("failure", [OSError("not now"), NotFound("a name", kind="image name")])
+async def test_the_application_is_told_again_after_a_failure(store: Store, failure: Exception) -> None:
     told: list[Upload] = []
 
     async def on_complete(upload: Upload) -> None:
         told.append(upload)
         if len(told) < 4:
-            raise OSError("not now")
+            raise failure
 
+    raised: list[Exception] = []
     app = Uploads(store, on_complete=on_complete)
-    client = Client(app)
+    client = Client(app, raised.append)
     path = await client.create(3)
-    with pytest.raises(OSError, match="not now"):
-        await client.patch(path, 0, b"abc")
-    with pytest.raises(OSError, match="not now"):
-        await client("HEAD", path)
-    with pytest.raises(OSError, match="not now"):
+    answers = [await client.patch(path, 0, b"abc"), await client("HEAD", path)]
+    with pytest.raises(ExceptionGroup) as group:
         await app.sweep()
     await app.sweep()
     await app.sweep()
 
+    assert [500, 500] == [answer.status for answer in answers]
+    assert [failure, failure] == raised
+    assert (failure,) == group.value.exceptions
     assert 3 == (await client("HEAD", path)).offset
     assert 4 == len(told)
 

@@ -12,7 +12,8 @@ creation-defer-length, checksum, termination and expiration.
 
 from __future__ import annotations
 
-from steelyard.web.uploads._app import OnComplete, Uploads
+from steelyard.web.uploads._app import Uploads
+from steelyard.web.uploads._completing import OnComplete
 from steelyard.web.uploads._records import Upload
 
 __all__ = ("OnComplete", "Upload", "Uploads")

@@ -62,7 +62,8 @@ class Receiving:
         self._body = body
         self._limits = limits
         self._checksum = checksum
-        self._kept: list[bytes] | None = None if checksum is None else []
+        self._kept = bytearray()
+        self._keeps = checksum is not None
         self._mark: str | None = None
         self._waits_since: float | None = None
         self._is_over = False
@@ -95,8 +96,7 @@ class Receiving:
 
     async def _take(self, piece: bytes) -> None:
         held = self._held
-        kept = 0 if self._kept is None else sum(map(len, self._kept))
-        self._check_size(held.offset + kept + len(piece))
+        self._check_size(held.offset + len(self._kept) + len(piece))
         if self._checksum is None:
             await held.write(piece)
             return
@@ -106,10 +106,10 @@ class Receiving:
             self._checksum.update(piece)
         else:
             await run(self._checksum.update, piece)
-        if self._kept is None:
+        if not self._keeps:
             await held.write(piece)
-        elif kept + len(piece) <= _CHECKED_BYTES:
-            self._kept.append(piece)
+        elif len(self._kept) + len(piece) <= _CHECKED_BYTES:
+            self._kept += piece
         else:
             # DURABILITY: the mark first. Without it, a kill would leave bytes that count although they were not compared.
             self._mark = f"checked={held.offset}"
@@ -125,9 +125,8 @@ class Receiving:
             raise Refusal(413, f"an upload has at most {self._limits.max_size} bytes")
 
     async def _write_kept(self) -> None:
-        kept, self._kept = self._kept or [], None
-        for piece in kept:
-            await self._held.write(piece)
+        kept, self._kept, self._keeps = bytes(self._kept), bytearray(), False
+        await self._held.write(kept)
 
     async def _end(self) -> None:
         if self._body.broken:
@@ -152,5 +151,5 @@ class Receiving:
                 return
             if waited >= stalled and not self._held.is_given_back:
                 await self._held.give_back()
-            left = idle if waited >= stalled else min(stalled, idle)
-            await anyio.sleep(max(left - waited, 0.01))
+            # It may be taken again in between.
+            await anyio.sleep(max(min(stalled, idle - waited), 0.01))

@@ -29,7 +29,7 @@ import msgspec
 from steelyard.content import Store
 from steelyard.digest import Digest
 from steelyard.errors import NotFound, Unavailable
-from steelyard.model import Descriptor, Info, Lease
+from steelyard.model import Descriptor, Info, Labels, Lease
 from steelyard.web.uploads._fields import parse_metadata
 from steelyard.web.uploads._refusal import Refusal
 
@@ -59,7 +59,7 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     size: int | None
-    metadata: dict[str, str]
+    metadata: Labels
     created_at: datetime
     expires_at: datetime
     digest: Digest | None = None
@@ -114,7 +114,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         return Upload(
             id=self.id,
             size=self.length if found is None else found.size,
-            metadata=parse_metadata(self.metadata),
+            metadata=Labels(parse_metadata(self.metadata)),
             created_at=self.lease.created_at,
             expires_at=self.expires_at,
             digest=None if found is None else found.digest,
