@@ -23,6 +23,7 @@ from steelyard.web.uploads import Upload, Uploads
 from .client import Answer, Client
 from .clients import CLIENTS, curl, finished, started
 from .killed import DATA, HALF
+from .raw import begun, created
 
 pytestmark = pytest.mark.slow
 
@@ -84,8 +85,7 @@ def test_no_kill_loses_what_was_acknowledged(name: str, tmp_path: Path) -> None:
     while True:
         with serving(name, APP, tmp_path, port=port, environment={"STORE": str(tmp_path / "store")}) as server:
             if not location:
-                created = curl("-X", "POST", "-H", f"Upload-Length: {len(data)}", f"{server.url}/")
-                location = created.headers["location"]
+                location = created(server, len(data))
             found = curl("--head", f"{server.url}/{location}")
             offset = int(found.headers["upload-offset"])
             assert known <= offset
@@ -106,12 +106,8 @@ def test_no_kill_loses_what_was_acknowledged(name: str, tmp_path: Path) -> None:
 
 def kill_within_a_request(server: AsgiServer, location: str, offset: int, data: bytes, choose: random.Random) -> None:
     size = min(len(data) - offset, choose.randrange(1, 8 * MIB))
-    with server.connect() as connection:
-        head = (
-            f"PATCH /{location} HTTP/1.1\r\nHost: server\r\nTus-Resumable: 1.0.0\r\nUpload-Offset: {offset}\r\n"
-            f"Content-Type: application/offset+octet-stream\r\nContent-Length: {size}\r\n\r\n"
-        )
-        connection.sendall(head.encode() + data[offset : offset + size - 1])
+    with begun(server, location, offset, size) as connection:
+        connection.sendall(data[offset : offset + size - 1])
         time.sleep(choose.random() * 0.1)  # any moment will do
         server.kill()
 

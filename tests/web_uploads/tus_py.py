@@ -13,7 +13,7 @@ def main() -> None:
     endpoint, file, options = sys.argv[1:]
     metadata = {"filename": Path(file).name}
     more = json.loads(options)
-    uploader = TusClient(endpoint).uploader(file, retries=200, retry_delay=0.1, metadata=metadata, **more)  # type: ignore[arg-type]  # its pause may be short
+    uploader = TusClient(endpoint).uploader(file, retries=200, retry_delay=0.1, metadata=metadata, **more)
     uploader.upload()
     print(uploader.url)
 
