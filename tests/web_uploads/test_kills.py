@@ -23,6 +23,7 @@ from steelyard.web.uploads import Upload, Uploads
 from .client import Answer, Client
 from .clients import CLIENTS, curl, finished, started
 from .killed import DATA, HALF
+from .page import FASTAPI
 from .raw import begun, created
 
 pytestmark = pytest.mark.slow
@@ -126,13 +127,16 @@ def test_a_client_goes_on_by_itself_after_a_kill(client: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("name", "client"), [("uvicorn", "tus-js-client"), ("granian", "tuspy")])
-def test_an_upload_of_1_gib_survives_a_kill(name: str, client: str, tmp_path: Path) -> None:
-    upload_with_kills(name, client, tmp_path, 1024 * MIB, kills=1)
+def test_an_upload_of_1_gib_to_ten_lines_of_fastapi_survives_a_kill(name: str, client: str, tmp_path: Path) -> None:
+    (tmp_path / "example.py").write_text(FASTAPI, encoding="utf-8")
+    upload_with_kills(name, client, tmp_path, 1024 * MIB, kills=1, app="example:app", path="/files/")
 
 
-def upload_with_kills(name: str, client: str, place: Path, size: int, *, kills: int) -> None:
+def upload_with_kills(
+    name: str, client: str, place: Path, size: int, *, kills: int, app: str = APP, path: str = "/"
+) -> None:
     """Upload a file in one request, and kill the server in the middle of it."""
-    file, store, port = place / "wool.bin", place / "store", free_port()
+    file, store, port = place / "wool.bin", place / "example-store", free_port()
     block = random.Random(size).randbytes(MIB)
     with file.open("wb") as output:
         for number in range(size // MIB):
@@ -140,8 +144,8 @@ def upload_with_kills(name: str, client: str, place: Path, size: int, *, kills: 
     process = None
     try:
         for kill in range(kills + 1):
-            with serving(name, APP, place, port=port, environment={"STORE": str(store)}) as server:
-                process = process or started(client, f"{server.url}/", file)
+            with serving(name, app, place, port=port, environment={"STORE": str(store)}) as server:
+                process = process or started(client, server.url + path, file)
                 if kill < kills:
                     wait_for(store, size * (kill + 1) // (kills + 1))
                     assert process.poll() is None
@@ -156,11 +160,11 @@ def upload_with_kills(name: str, client: str, place: Path, size: int, *, kills: 
             process.kill()
             process.communicate()
     digest = Digest.parse(found["steelyard-digest"])
-    path = store / "blobs" / digest.algorithm.value / digest.encoded
-    assert size == int(found["upload-offset"]) == path.stat().st_size
-    assert 0 == subprocess.run(["cmp", str(file), str(path)]).returncode
+    blob = store / "blobs" / digest.algorithm.value / digest.encoded
+    assert size == int(found["upload-offset"]) == blob.stat().st_size
+    assert 0 == subprocess.run(["cmp", str(file), str(blob)]).returncode
     file.unlink()
-    path.unlink()
+    blob.unlink()
 
 
 def wait_for(store: Path, size: int) -> None:
