@@ -33,12 +33,12 @@ BANNED_WORDS = {
 OWN_WORDS = {
     "strip": ("python/steelyard/fs/",),
     "tag": ("python/steelyard/images/", "python/steelyard/cli/images", "rust/objects/"),
-    "upload": ("python/steelyard/fs/", "python/steelyard/objects/", "rust/objects/"),
+    "upload": ("python/steelyard/fs/", "python/steelyard/objects/", "python/steelyard/web/uploads/", "rust/objects/"),
     "bucket": ("rust/objects/",),
-    "checksum": ("rust/objects/",),
+    "checksum": ("python/steelyard/web/uploads/", "rust/objects/"),
 }
-"""Where such a word is the field's own: a tag is part of the name of an image; S3 has buckets, entity tags and multipart uploads. Methods
-that fsspec calls have its names."""
+"""Where such a word is the field's own: a tag is part of the name of an image; S3 has buckets, entity tags and multipart uploads;
+tus has uploads and checksums. Methods that fsspec calls have its names."""
 
 BANNED_TEXT = re.compile(
     r"\b(?:cr[e]w|h[e]irs?|n[i]cer|s[e]ats?|farew[e]ll|goodb[y]e|step_b[a]ck|leave_b[e]hind|at the d[o]or|told l[a]te|"

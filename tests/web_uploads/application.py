@@ -14,7 +14,7 @@ from steelyard.web.uploads import Upload, Uploads
 store = LocalStore(os.environ["STORE"])
 limits: dict[str, Any] = json.loads(os.environ.get("LIMITS", "{}"))
 times: dict[str, Any] = {
-    name: timedelta(seconds=limits.pop(name)) for name in ("stalled_after", "idle_limit") if name in limits
+    name: timedelta(seconds=limits.pop(name)) for name in ("stalled_after", "abandoned_after") if name in limits
 }
 
 

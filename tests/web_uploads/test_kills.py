@@ -80,7 +80,7 @@ def test_no_kill_loses_what_was_acknowledged(name: str, tmp_path: Path) -> None:
     seed = random.randrange(1 << 32)
     print("seed", seed)
     choose = random.Random(seed)
-    data = choose.randbytes(24 * MIB + 5)
+    data = choose.randbytes(12 * MIB + 5)
     port = free_port()
     location, known, kills = "", 0, 0
     while True:
@@ -102,11 +102,11 @@ def test_no_kill_loses_what_was_acknowledged(name: str, tmp_path: Path) -> None:
                 kills += 1
     assert str(digest_of(data)) == found.headers["steelyard-digest"]
     assert data == stored(tmp_path / "store", found.headers["steelyard-digest"])
-    assert kills > 2
+    assert kills > 1
 
 
 def kill_within_a_request(server: AsgiServer, location: str, offset: int, data: bytes, choose: random.Random) -> None:
-    size = min(len(data) - offset, choose.randrange(1, 8 * MIB))
+    size = min(len(data) - offset, choose.randrange(1, 4 * MIB))
     with begun(server, location, offset, size) as connection:
         connection.sendall(data[offset : offset + size - 1])
         time.sleep(choose.random() * 0.1)  # any moment will do

@@ -78,7 +78,7 @@ def test_the_page_gives_the_defaults() -> None:
     defaults = {name: one.default for name, one in inspect.signature(Uploads).parameters.items()}
 
     assert f"`stalled_after` ({defaults['stalled_after'].seconds} s)" in text
-    assert f"`idle_limit` ({defaults['idle_limit'].seconds} s)" in text
+    assert f"`abandoned_after` ({defaults['abandoned_after'].seconds} s)" in text
     assert 7 == defaults["expires"].days
     assert "`expires` (seven days by default)" in text
     assert 1 == defaults["keep"].days

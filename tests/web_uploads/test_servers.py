@@ -32,13 +32,14 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     environment = {"STORE": str(place / "store"), "LIMITS": json.dumps({"stalled_after": 1, "max_size": 1 << 32})}
     with serving(request.param, "web_uploads.application:uploads", place, environment=environment) as running:
         yield running
+        assert "Traceback" not in running.said()
 
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a file of 20 MiB and some bytes."""
+    """Give a file of 9 MiB and some bytes."""
     path = tmp_path_factory.mktemp("file") / "wool.bin"
-    path.write_bytes(random.Random(3).randbytes(20 * MIB + 77))
+    path.write_bytes(random.Random(3).randbytes(9 * MIB + 77))
     return path
 
 
@@ -63,14 +64,14 @@ def head(url: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-@pytest.mark.parametrize("size", [0, 1, 20 * MIB + 77])
+@pytest.mark.parametrize("size", [0, 1, 9 * MIB + 77])
 def test_clients_upload_a_file(server: AsgiServer, client: str, size: int, file: Path, tmp_path: Path) -> None:
     part = tmp_path / "part"
     part.write_bytes(file.read_bytes()[:size])
     name = "chunk_size" if client == "tuspy" else "chunkSize"
     urls = [
         uploaded(client, f"{server.url}/", part),
-        uploaded(client, f"{server.url}/", part, **{name: 3 * MIB}),
+        uploaded(client, f"{server.url}/", part, **{name: 2 * MIB}),
     ]
 
     for url in urls:
@@ -89,8 +90,8 @@ def test_tuspy_with_checksums(server: AsgiServer, file: Path, chunk: int) -> Non
 @pytest.mark.parametrize(
     "options",
     [
-        {"uploadDataDuringCreation": True, "chunkSize": 8 * MIB},
-        {"uploadLengthDeferred": True, "chunkSize": 8 * MIB, "isStream": True},
+        {"uploadDataDuringCreation": True, "chunkSize": 4 * MIB},
+        {"uploadLengthDeferred": True, "chunkSize": 4 * MIB, "isStream": True},
         {"overridePatchMethod": True},
     ],
     ids=["creation with upload", "length comes later", "method in a field"],
@@ -143,7 +144,7 @@ def test_what_arrived_counts_when_the_connection_breaks(server: AsgiServer) -> N
         with begun(server, location, sent, 10_000_000 - sent) as broken:
             broken.sendall(b"a" * 1_000_000)
             time.sleep(0.2)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while (found := curl("--head", f"{server.url}/{location}")).status == 423:
             assert time.monotonic() < end
         sent += 1_000_000

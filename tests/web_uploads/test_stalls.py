@@ -20,13 +20,13 @@ LARGE = bytes(range(256)) * 8192
 
 def quick(store: Store, *, stalled: float = 0.05, idle: float = 30) -> Client:
     return Client(
-        Uploads(store, stalled_after=timedelta(seconds=stalled), idle_limit=timedelta(seconds=idle)),
+        Uploads(store, stalled_after=timedelta(seconds=stalled), abandoned_after=timedelta(seconds=idle)),
     )
 
 
 async def free(store: Store, path: str) -> None:
     """Wait until the upload has no writer."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         while True:
             try:
                 await (await store.writer("uploads" + path)).aclose()
@@ -124,7 +124,7 @@ async def test_a_request_that_stalls_for_long_ends(store: Store) -> None:
     path = await client.create(len(DATA))
     sender = Sender()
     sender.send(DATA[:10])
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         answer = await client.patch(path, 0, sender)
 
     assert 408 == answer.status

@@ -59,7 +59,7 @@ class Uploads:
         algorithm: the algorithm of the digests; by default SHA-256.
         origins: the origins of web pages that may use the application, for example ``["https://example.org"]``; ``"*"`` for all.
         stalled_after: how long a request receives nothing until another one may continue its upload.
-        idle_limit: how long a request receives nothing until it ends.
+        abandoned_after: how long a request receives nothing until it ends.
 
     Raises:
         InvalidArgument: the prefix, a number or a time is invalid.
@@ -79,7 +79,7 @@ class Uploads:
         algorithm: Algorithm | None = None,
         origins: Collection[str] = (),
         stalled_after: timedelta = timedelta(seconds=5),
-        idle_limit: timedelta = timedelta(seconds=60),
+        abandoned_after: timedelta = timedelta(seconds=60),
     ) -> None:
         if not _PREFIX.fullmatch(prefix) or len(prefix) > _PREFIX_BYTES:
             raise InvalidArgument(
@@ -89,9 +89,9 @@ class Uploads:
         check_expires(expires + keep)
         _check_least("max_size", max_size, 0)
         _check_least("max_uploads", max_uploads, 1)
-        if not timedelta() < stalled_after or not timedelta() < idle_limit:
-            raise InvalidArgument("stalled_after and idle_limit: expected more than 0")
-        limits = Limits(max_size=max_size, stalled_after=stalled_after, idle_limit=idle_limit)
+        if not timedelta() < stalled_after or not timedelta() < abandoned_after:
+            raise InvalidArgument("stalled_after and abandoned_after: expected more than 0")
+        limits = Limits(max_size=max_size, stalled_after=stalled_after, abandoned_after=abandoned_after)
         self._store = store
         self._records = Records(store, prefix, expires, keep)
         self._completing = Completing(self._records, on_complete)

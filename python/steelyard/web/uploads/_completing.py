@@ -39,7 +39,7 @@ class Completing:
         await writer.sync()
         digest = await writer.digest()
         # DURABILITY: the digest is in the lease before the ingest is gone. So the upload is known to be complete after a kill in between.
-        await self._records.mark(record, *([] if self._on_complete is None else ["owed"]), digests=[digest])
+        await self._records.mark(record, [] if self._on_complete is None else ["owed"], [digest])
         with suppress(AlreadyExists):
             # CANCEL: the next request finds the ingest and commits it, or finds the blob.
             await writer.commit(size=held.offset)

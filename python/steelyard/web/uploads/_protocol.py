@@ -156,7 +156,7 @@ class Protocol:
             self._check_length(length)
             if length < writer.offset:
                 raise Refusal(400, f"Upload-Length: the upload has {writer.offset} bytes")
-            await self._records.mark(record, f"length={length}")
+            await self._records.mark(record, [f"length={length}"])
             writer.record = await self._records.refresh(record)
         elif length != record.length:
             raise Refusal(400, f"Upload-Length: expected {record.length}, which was given before")

@@ -37,12 +37,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         max_size: the longest upload in bytes, or None.
         stalled_after: how long nothing is received until another request may continue the upload.
-        idle_limit: how long nothing is received until the request ends.
+        abandoned_after: how long nothing is received until the request ends.
     """
 
     max_size: int | None
     stalled_after: timedelta
-    idle_limit: timedelta
+    abandoned_after: timedelta
 
 
 class Receiving:
@@ -113,7 +113,7 @@ class Receiving:
         else:
             # DURABILITY: the mark first. Without it, a kill would leave bytes that count although they were not compared.
             self._mark = f"checked={held.offset}"
-            await self._records.mark(held.record, self._mark)
+            await self._records.mark(held.record, [self._mark])
             await self._write_kept()
             await held.write(piece)
 
@@ -141,7 +141,7 @@ class Receiving:
 
     async def _watch(self, scope: anyio.CancelScope) -> None:
         """Give the writer back when nothing has been received for a while, and end the request after a longer one."""
-        stalled, idle = self._limits.stalled_after.total_seconds(), self._limits.idle_limit.total_seconds()
+        stalled, idle = self._limits.stalled_after.total_seconds(), self._limits.abandoned_after.total_seconds()
         while True:
             since = self._waits_since
             waited = 0.0 if since is None else time.monotonic() - since

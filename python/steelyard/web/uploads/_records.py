@@ -199,13 +199,13 @@ class Records:
             return False
         return True
 
-    async def mark(self, record: Record, *marks: str, digests: Iterable[Digest] = ()) -> None:
+    async def mark(self, record: Record, marks: Iterable[str], digests: Iterable[Digest] = ()) -> None:
         """Enter marks, and the digest of a commit, durably."""
         await self._leases.add(record.ref, refs=[f"{record.ref}!{mark}" for mark in marks], digests=digests)
 
-    async def unmark(self, record: Record, *marks: str) -> None:
-        """Remove marks, durably."""
-        await self._leases.remove(record.ref, refs=[f"{record.ref}!{mark}" for mark in marks])
+    async def unmark(self, record: Record, mark: str) -> None:
+        """Remove a mark, durably."""
+        await self._leases.remove(record.ref, refs=[f"{record.ref}!{mark}"])
 
     async def remove(self, record: Record) -> None:
         """Discard an upload: its bytes if it is not complete, and its record. Its blob stays until it is garbage.
