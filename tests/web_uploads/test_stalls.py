@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from steelyard import Store
+from steelyard.errors import Unavailable
 from steelyard.web.uploads import Uploads
 
 from .client import Answer, Client, Sender, checksum
@@ -24,13 +25,16 @@ def quick(store: Store, *, stalled: float = 0.05, idle: float = 30) -> Client:
     )
 
 
-async def free(store: Store, path: str) -> None:
-    """Wait until the upload has no writer."""
+async def free(store: Store, path: str, offset: int) -> None:
+    """Wait until the request has received so many bytes and has given its writer back."""
+    ref = "uploads" + path
     with anyio.fail_after(60):
+        while (await store.status(ref)).offset < offset:
+            await anyio.sleep(0.01)
         while True:
             try:
-                await (await store.writer("uploads" + path)).aclose()
-            except Exception:  # noqa: BLE001  # Unavailable
+                await (await store.writer(ref)).aclose()
+            except Unavailable:
                 await anyio.sleep(0.01)
             else:
                 return
@@ -69,7 +73,7 @@ async def test_a_request_takes_over_from_a_stalled_one(store: Store) -> None:
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(first)
-        await free(store, path)
+        await free(store, path, 10)
         assert 10 == (await client("HEAD", path)).offset
         assert 20 == (await client.patch(path, 10, DATA[10:20])).offset
         sender.send(DATA[10:30])  # it comes too late
@@ -92,7 +96,7 @@ async def test_a_stalled_request_goes_on_if_none_took_over(store: Store) -> None
         tasks.start_soon(first)
         for place in range(0, len(DATA), 512):
             sender.send(DATA[place : place + 512])
-            await free(store, path)
+            await free(store, path, place + 512)
         sender.finish()
 
     assert DATA == await store.get(answers[0].headers["steelyard-digest"])
@@ -111,12 +115,54 @@ async def test_a_stalled_request_with_a_checksum_ends(store: Store) -> None:
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(first)
-        await anyio.sleep(0.2)
-        await free(store, path)
+        await free(store, path, len(LARGE) - 4)
         sender.send(LARGE[-5:], more=False)
 
     assert [408] == [answer.status for answer in answers]
     assert 1 == (await client("HEAD", path)).offset
+
+
+async def test_a_stalled_request_does_not_begin_an_upload_again_that_is_complete(store: Store) -> None:
+    client = quick(store)
+    path = await client.create(len(DATA))
+    sender = Sender()
+    answers: list[Answer] = []
+
+    async def first() -> None:
+        answers.append(await client.patch(path, 0, sender))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(first)
+        await anyio.sleep(0.2)
+        await free(store, path, 0)
+        assert 204 == (await client.patch(path, 0, DATA)).status
+        sender.send(DATA, more=False)
+
+    assert [409] == [answer.status for answer in answers]
+    assert [] == await store.list_statuses()
+    assert len(DATA) == (await client("HEAD", path)).offset
+
+
+async def test_a_stalled_request_that_goes_on_removes_the_mark_of_another(store: Store) -> None:
+    """A request with a checksum, cancelled after it has left its mark and before it has written a byte."""
+    client = quick(store)
+    path = await client.create(len(DATA) + 5)
+    sender = Sender()
+    sender.send(DATA[:10])
+    answers: list[Answer] = []
+
+    async def first() -> None:
+        answers.append(await client.patch(path, 0, sender))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(first)
+        await free(store, path, 10)
+        ref = "uploads" + path
+        await store.leases.add(ref, refs=[f"{ref}!checked=10"])
+        sender.send(DATA[10:], more=False)
+
+    assert [(204, len(DATA))] == [(answer.status, answer.offset) for answer in answers]
+    assert len(DATA) == (await client("HEAD", path)).offset
 
 
 async def test_a_request_that_stalls_for_long_ends(store: Store) -> None:

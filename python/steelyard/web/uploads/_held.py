@@ -82,14 +82,42 @@ class Held:
 
 
 async def opened(records: Records, record: Record, algorithm: Algorithm | None) -> Writer:
-    """Open the writer of an upload, under its lease. Raises `Refusal` with 423 if another request has it."""
+    """Open the writer of an upload that is not complete, under its lease, at the end of the bytes that count.
+
+    Raises:
+        Refusal: 423 if another request has it, 410 if the upload was discarded, 409 if it is complete by now.
+    """
     writer = None
     with anyio.move_on_after(_WAIT_SECONDS):
         store = records.store.with_lease(record.ref)
         writer = await open_writer(store, record.ref, size=record.length, algorithm=algorithm)
     if writer is None:
         raise Refusal(423, "another request is writing to this upload", retry_after="1")
+    try:
+        await _check(records, record, writer)
+    except BaseException:
+        await close(writer)
+        raise
     return writer
+
+
+async def _check(records: Records, record: Record, writer: Writer) -> None:
+    """Look at the marks that the requests before have left."""
+    found = await records.marks(record)
+    if not writer.offset and found.digests:
+        # It was committed while this request waited, and the ingest is a new one.
+        await writer.aclose()
+        await records.store.abort(record.ref)
+        raise Refusal(409, "the upload is complete")
+    if found.checked is None:
+        return
+    if found.checked < writer.offset:
+        # These bytes were not compared with their checksum.
+        await writer.truncate(found.checked)
+        # DURABILITY: before the mark goes, or a power cut could bring the bytes back without it.
+        await writer.sync()
+    # A mark that stays would make the next bytes count for nothing.
+    await records.unmark(record, f"checked={found.checked}")
 
 
 async def close(writer: Writer) -> None:
@@ -101,33 +129,9 @@ async def close(writer: Writer) -> None:
 
 @managed
 async def held(records: Records, record: Record, algorithm: Algorithm | None) -> AsyncIterator[Held]:
-    """Give the writer of an upload that is not complete, at the end of the bytes that count.
-
-    Raises:
-        Refusal: 423 if another request has it, 410 if the upload was discarded, 409 if it is complete by now.
-    """
-    writer = await opened(records, record, algorithm)
-    held = Held(records, record, algorithm, writer)
+    """Give the writer of an upload that is not complete. Raises `Refusal` as `opened` does."""
+    held = Held(records, record, algorithm, await opened(records, record, algorithm))
     try:
-        if not writer.offset and await records.is_committed(record):
-            # It was committed while this request waited, and the ingest is a new one.
-            await close(writer)
-            await records.store.abort(record.ref)
-            raise Refusal(409, "the upload is complete")
-        await _drop_unchecked(records, held, writer)
         yield held
     finally:
         await held.give_back()
-
-
-async def _drop_unchecked(records: Records, held: Held, writer: Writer) -> None:
-    """Drop what an earlier request left before it was compared with its checksum."""
-    checked = (await records.refresh(held.record)).checked
-    if checked is None:
-        return
-    if checked < writer.offset:
-        await writer.truncate(checked)
-        # DURABILITY: before the mark goes, or a power cut could bring the bytes back without it.
-        await writer.sync()
-        held.offset = writer.offset
-    await records.unmark(held.record, f"checked={checked}")

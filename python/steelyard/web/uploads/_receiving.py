@@ -100,7 +100,7 @@ class Receiving:
         if self._checksum is None:
             await held.write(piece)
             return
-        if held.is_given_back:
+        if held.is_given_back and self._mark is not None:
             raise Refusal(408, "nothing was received for too long")
         if len(piece) <= _INLINE_BYTES:
             self._checksum.update(piece)

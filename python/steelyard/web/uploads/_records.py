@@ -80,7 +80,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         ref: the ref of its ingest, and the ID of its lease.
         lease: the lease.
         length: the length, or None if it is not known yet.
-        checked: the bytes that count, or None for all.
         is_owed: whether the application is to be told.
         info: the info of the blob of a complete upload.
     """
@@ -89,7 +88,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     ref: str
     lease: Lease
     length: int | None = None
-    checked: int | None = None
     is_owed: bool = False
     info: Info | None = None
 
@@ -119,6 +117,22 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
             expires_at=self.expires_at,
             digest=None if found is None else found.digest,
         )
+
+
+class Marks(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of a record that changes.
+
+    Attributes:
+        length: the length of an upload that was created without one, or None.
+        checked: the bytes that count, or None for all.
+        is_owed: whether the application is to be told.
+        digests: the digest of a commit.
+    """
+
+    length: int | None
+    checked: int | None
+    is_owed: bool
+    digests: tuple[Digest, ...]
 
 
 class Records:
@@ -168,29 +182,32 @@ class Records:
         return record
 
     async def refresh(self, record: Record) -> Record:
-        """Return an upload with its marks, and the info of its blob if it is complete."""
+        """Return an upload with its length, and the info of its blob if it is complete."""
         # The ingest first: a commit in between has then entered the digest into the lease that is read afterwards.
         has_ingest = await self._has_ingest(record.ref)
-        found = await self._leases.resources(record.ref)
-        marks = dict(_marks(record.ref, found.refs))
-        length = record.lease.labels.get(_LENGTH, marks.get("length"))
+        marks = await self.marks(record)
         info = None
         if not has_ingest:
-            infos = await self.store.infos(found.blobs)
+            infos = await self.store.infos(marks.digests)
             info = next(iter(infos.values()), None)
             if info is None:
                 raise Refusal(410, "the upload was discarded")
+        length = record.lease.labels.get(_LENGTH)
         return msgspec.structs.replace(
-            record,
-            length=None if length is None else int(length),
-            checked=int(marks["checked"]) if "checked" in marks else None,
-            is_owed="owed" in marks,
-            info=info,
+            record, length=marks.length if length is None else int(length), is_owed=marks.is_owed, info=info
         )
 
-    async def is_committed(self, record: Record) -> bool:
-        """Whether a digest was entered for a commit."""
-        return bool((await self._leases.resources(record.ref)).blobs)
+    async def marks(self, record: Record) -> Marks:
+        """Return the marks of an upload."""
+        found = await self._leases.resources(record.ref)
+        start = f"{record.ref}!"
+        marks = dict(ref[len(start) :].partition("=")[::2] for ref in found.refs if ref.startswith(start))
+        return Marks(
+            length=int(marks["length"]) if "length" in marks else None,
+            checked=int(marks["checked"]) if "checked" in marks else None,
+            is_owed="owed" in marks,
+            digests=found.blobs,
+        )
 
     async def _has_ingest(self, ref: str) -> bool:
         try:
@@ -247,10 +264,3 @@ class Records:
         with suppress(NotFound):
             await self._leases.delete(ref)
         return True
-
-
-def _marks(ref: str, refs: Iterable[str]) -> Iterable[tuple[str, str]]:
-    for entry in refs:
-        if entry.startswith(f"{ref}!"):
-            name, _, value = entry[len(ref) + 1 :].partition("=")
-            yield name, value
