@@ -9,6 +9,7 @@ import anyio
 from steelyard._runtime.scopes import managed
 from steelyard.content import Writer
 from steelyard.digest import Algorithm
+from steelyard.errors import Unsupported
 from steelyard.transfer import open_writer
 from steelyard.web.uploads._records import Record, Records
 from steelyard.web.uploads._refusal import Refusal
@@ -113,7 +114,12 @@ async def _check(records: Records, record: Record, writer: Writer) -> None:
         return
     if found.checked < writer.offset:
         # These bytes were not compared with their checksum.
-        await writer.truncate(found.checked)
+        try:
+            await writer.truncate(found.checked)
+        except Unsupported:
+            await writer.aclose()
+            await records.remove(record)
+            raise Refusal(410, "the store cannot drop bytes that were not compared; the upload was discarded") from None
         # DURABILITY: before the mark goes, or a power cut could bring the bytes back without it.
         await writer.sync()
     # A mark that stays would make the next bytes count for nothing.
@@ -132,6 +138,8 @@ async def held(records: Records, record: Record, algorithm: Algorithm | None) ->
     """Give the writer of an upload that is not complete. Raises `Refusal` as `opened` does."""
     held = Held(records, record, algorithm, await opened(records, record, algorithm))
     try:
+        if record.length is None:
+            held.record = await records.refresh(record)  # another request may have given it while this one waited
         yield held
     finally:
         await held.give_back()

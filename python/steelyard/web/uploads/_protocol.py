@@ -81,7 +81,7 @@ class Protocol:
         if len(metadata) > METADATA_BYTES:
             raise Refusal(431, f"Upload-Metadata: expected at most {METADATA_BYTES} bytes")
         parse_metadata(metadata)
-        has_body = request.headers.get("content-type") == _CONTENT_TYPE
+        has_body = request.content_type == _CONTENT_TYPE
         if has_body:
             _check_body(request, 0, length)
         checksum = Checksum.of(request.headers) if has_body else None
@@ -126,7 +126,7 @@ class Protocol:
 
     async def _append(self, request: Request) -> tuple[int, dict[str, str]]:
         record = await self._records.load(request.upload)
-        if request.headers.get("content-type") != _CONTENT_TYPE:
+        if request.content_type != _CONTENT_TYPE:
             raise Refusal(415, f"Content-Type: expected {_CONTENT_TYPE}")
         offset = required_number(request.headers, "Upload-Offset")
         length = number(request.headers, "Upload-Length")

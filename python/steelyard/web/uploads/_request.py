@@ -87,6 +87,11 @@ class Request:
         return self.path.removeprefix("/")
 
     @property
+    def content_type(self) -> str:
+        """The media type of the body, without parameters; empty if it is not given."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
     def waits(self) -> bool:
         """Whether the client sends the body only after it was asked to."""
         return "100-continue" in self.headers.get("expect", "").lower()
