@@ -8,9 +8,11 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
-from steelyard import Store
+from steelyard import Info, MemoryStore, Store
 from steelyard.digest import Digest
 from steelyard.errors import NotFound
+from steelyard.memory._ingest import MemoryWriter
+from steelyard.options import CommitOptions
 from steelyard.testing._values import digest_of
 from steelyard.web.uploads import Upload, Uploads
 
@@ -264,3 +266,20 @@ async def test_pages_of_allowed_origins_may_use_it(store: Store) -> None:
     assert "access-control-allow-origin" not in refused.headers
     assert "*" == every.headers["access-control-allow-origin"]
     assert "access-control-allow-origin" not in none.headers
+
+
+async def test_the_digest_is_in_the_lease_before_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a complete upload is known after a kill, also in a store that enters the blob only after it has published it."""
+    store = MemoryStore()
+    found: list[tuple[Digest, ...]] = []
+    commit = MemoryWriter._commit
+
+    async def watched(writer: MemoryWriter, options: CommitOptions) -> Info:
+        found.append((await store.leases.resources(writer.ref)).blobs)
+        return await commit(writer, options)
+
+    monkeypatch.setattr(MemoryWriter, "_commit", watched)
+    client = Client(Uploads(store))
+    await client.patch(await client.create(3), 0, b"abc")
+
+    assert [(digest_of(b"abc"),)] == found
