@@ -1,6 +1,6 @@
 """An upload in a process that kills itself: python killed.py STORE STEP KIND. It prints the path of the upload before its last request.
 
-The step is the number of the durable call, of those that the request makes, before which (even) or after which (odd) the process ends.
+The step is the number of the durable call, of those that the request makes, before which the process ends.
 """
 
 from __future__ import annotations
@@ -38,10 +38,7 @@ def armed(step: int) -> Callable[[Callable[..., Awaitable[Any]]], Callable[..., 
         @wraps(call)
         async def counted(*args: Any, **more: Any) -> Any:
             passed()
-            try:
-                return await call(*args, **more)
-            finally:
-                passed()
+            return await call(*args, **more)
 
         return counted
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import socket
+import threading
+import time
+from typing import Self
 
 from support.asgi_servers import AsgiServer
 
 from .clients import curl
 
-__all__ = ("begun", "created")
+__all__ = ("Trickle", "asked", "begun", "created")
 
 
 def created(server: AsgiServer, length: int) -> str:
@@ -27,3 +30,39 @@ def begun(server: AsgiServer, location: str, offset: int, size: int, fields: str
     )
     connection.sendall(head.encode())
     return connection
+
+
+class Trickle:
+    """Sends a byte of a body now and then, so that the request does not stall, until the context ends.
+
+    Attributes:
+        sent: the bytes so far, each an ``a``.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.sent = 0
+        self._connection = connection
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        while not self._ended.wait(0.05):
+            self._connection.sendall(b"a")
+            self.sent += 1
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+
+def asked(url: str) -> int:
+    """Return the offset of an upload as soon as no request writes to it."""
+    end = time.monotonic() + 60
+    while (found := curl("--head", url)).status == 423:
+        assert time.monotonic() < end
+    assert 200 == found.status
+    return int(found.headers["upload-offset"])

@@ -16,14 +16,14 @@ from .raw import begun, created
 pytestmark = pytest.mark.slow
 
 MIB = 1 << 20
-_GROWTH = 48 * MIB
+_GROWTH = 28 * MIB
 """More than the write buffers of a store, and what servers keep of some connections."""
 
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_memory_and_descriptors_are_flat(name: str, tmp_path: Path) -> None:
     file = tmp_path / "file"
-    size = 160 * MIB if name in {"uvicorn", "granian"} else 48 * MIB
+    size = 128 * MIB if name in {"uvicorn", "granian"} else 32 * MIB
     with file.open("wb") as output:
         output.truncate(size)
     with serving(
@@ -38,7 +38,7 @@ def test_memory_and_descriptors_are_flat(name: str, tmp_path: Path) -> None:
         assert 204 == large.status
         with ThreadPoolExecutor(8) as threads:
             assert [204] * 16 == list(threads.map(lambda _: upload(server, MIB), range(16)))
-        for _ in range(40):
+        for _ in range(20):
             upload(server, 10_000)
         for _ in range(10):
             with begun(server, created(server, MIB), 0, MIB) as connection:

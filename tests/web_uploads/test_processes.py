@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from support.asgi_servers import AsgiServer, serving
 from steelyard.testing._values import digest_of
 
 from .clients import curl
-from .raw import begun, created
+from .raw import Trickle, asked, begun, created
 
 pytestmark = pytest.mark.slow
 
@@ -38,21 +37,20 @@ def test_another_process_refuses_a_second_request_and_takes_over_a_stalled_one(
     servers: tuple[AsgiServer, AsgiServer],
 ) -> None:
     first, second = servers
-    location = created(first, 1000)
+    location = created(first, 10_000)
     url = f"{second.url}/{location}"
-    with begun(first, location, 0, 1000) as stalled:
-        stalled.sendall(b"a" * 400)
-        time.sleep(0.2)
-        patch = ("-X", "PATCH", "-H", "Upload-Offset: 400", url)
-        refused = [curl(*patch, data=b"b" * 600), curl("--head", url), curl("-X", "DELETE", url)]
-        time.sleep(1)
-        assert "400" == curl("--head", url).headers["upload-offset"]
-        taken = curl(*patch, data=b"b" * 600)
-        stalled.sendall(b"c" * 600)
+    with begun(first, location, 0, 10_000) as stalled:
+        with Trickle(stalled):
+            patch = curl("-X", "PATCH", "-H", "Upload-Offset: 0", url, data=b"b" * 600)
+            refused = [patch, curl("--head", url), curl("-X", "DELETE", url)]
+        offset = asked(url)
+        rest = 10_000 - offset
+        taken = curl("-X", "PATCH", "-H", f"Upload-Offset: {offset}", url, data=b"b" * rest)
+        stalled.sendall(b"c" * rest)
         late = stalled.recv(1000)
 
     assert [423, 423, 423] == [response.status for response in refused]
-    assert str(digest_of(b"a" * 400 + b"b" * 600)) == taken.headers["steelyard-digest"]
+    assert str(digest_of(b"a" * offset + b"b" * rest)) == taken.headers["steelyard-digest"]
     assert late.startswith(b"HTTP/1.1 4"), late
 
 
