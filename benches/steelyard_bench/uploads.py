@@ -1,7 +1,8 @@
 """Uploads by tus, beside the same server that reads the body and throws it away.
 
 `python -m steelyard_bench.uploads` sends 1 GiB to Uvicorn in one PATCH by curl, and in PATCHes of 8 MiB over one connection. The applications take
-turns, each in a server and a store of its own. What is acknowledged is durable, as far as the disk of `--directory` is. It needs curl and Uvicorn.
+turns, each in a server and a store of its own. Acknowledged bytes are durable, as far as the disk of `--directory` is. The processor time is that of the
+server, all its threads together, during the upload. It needs curl and Uvicorn.
 """
 
 from __future__ import annotations
@@ -79,28 +80,38 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _rounds(folder: Path, size: int, rounds: int) -> dict[tuple[str, str], list[float]]:
-    """Return the seconds of each application with each way to send, in each round."""
+Taken = tuple[float, float]
+"""The seconds of an upload, and those of processors."""
+
+
+def _rounds(folder: Path, size: int, rounds: int) -> dict[tuple[str, str], list[Taken]]:
+    """Return the times of each application with each way to send, in each round."""
     file = folder / "file"
     block = os.urandom(1 << 20)
     with file.open("wb") as output:
         for number in range(0, size, len(block)):
             output.write((number.to_bytes(8) + block[8:])[: size - number])
     contestants = [(app, way) for way in (WHOLE, CHUNKS) for app in (OURS, DROP)]
-    times: dict[tuple[str, str], list[float]] = {contestant: [] for contestant in contestants}
+    times: dict[tuple[str, str], list[Taken]] = {contestant: [] for contestant in contestants}
     for number in range(rounds + 1):
         for turn in range(len(contestants)):
             app, way = contestant = contestants[(number + turn) % len(contestants)]
-            with _serving("uploads" if app == OURS else "drop", folder) as port:
-                begun = time.perf_counter()
+            with _serving("uploads" if app == OURS else "drop", folder) as (port, pid):
+                begun, busy = time.perf_counter(), _busy(pid)
                 (_whole if way == WHOLE else _chunks)(port, file, size)
                 if number:  # the first round warms up
-                    times[contestant].append(time.perf_counter() - begun)
+                    times[contestant].append((time.perf_counter() - begun, _busy(pid) - busy))
     return times
 
 
+def _busy(pid: int) -> float:
+    """Return the processor time of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
-def _serving(factory: str, folder: Path) -> Iterator[int]:
+def _serving(factory: str, folder: Path) -> Iterator[tuple[int, int]]:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = int(taken.getsockname()[1])
     store = folder / "store"
@@ -118,7 +129,7 @@ def _serving(factory: str, folder: Path) -> Iterator[int]:
             if process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError("uvicorn does not start")
             time.sleep(0.02)
-        yield port
+        yield port, process.pid
     finally:
         process.terminate()
         process.wait()
@@ -155,21 +166,21 @@ def _chunks(port: int, file: Path, size: int) -> None:
     connection.close()
 
 
-def _table(times: Mapping[tuple[str, str], list[float]], size: int, what: str) -> list[str]:
-    lines = [
-        what,
-        "",
-        "| Way | Application | Median | Least | Greatest | Rate |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for (app, way), taken in times.items():
+def _table(times: Mapping[tuple[str, str], list[Taken]], size: int, what: str) -> list[str]:
+    head = "| Way | Application | Median | Least | Greatest | Rate | Processor time |"
+    lines = [what, "", head, "| --- | --- | --- | --- | --- | --- | --- |"]
+    for (app, way), found in times.items():
+        taken, busy = zip(*found, strict=True)
         rate = f"{_text.size(size / median(taken))}/s"
         spread = f"{_text.seconds(median(taken))} | {_text.seconds(min(taken))} | {_text.seconds(max(taken))}"
-        lines.append(f"| {way} | {app} | {spread} | {rate} |")
+        lines.append(f"| {way} | {app} | {spread} | {rate} | {_text.seconds(median(busy))} |")
     lines.append("")
     for way in (WHOLE, CHUNKS):
-        found = median(mine / theirs for mine, theirs in zip(times[OURS, way], times[DROP, way], strict=True))
-        lines.append(f"{way}: {_text.ratio(found)} times as long as without a store (median of the rounds' ratios)")
+        pairs = list(zip(times[OURS, way], times[DROP, way], strict=True))
+        longer, busier = (_text.ratio(median(mine[part] / theirs[part] for mine, theirs in pairs)) for part in (0, 1))
+        lines.append(
+            f"{way}: {longer} times as long as without a store, {busier} times the processor time (medians of the rounds' ratios)"
+        )
     return lines
 
 

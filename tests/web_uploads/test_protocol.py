@@ -283,3 +283,17 @@ async def test_the_digest_is_in_the_lease_before_the_commit(monkeypatch: pytest.
     await client.patch(await client.create(3), 0, b"abc")
 
     assert [(digest_of(b"abc"),)] == found
+
+
+async def test_an_upload_without_bytes_is_committed_again_after_a_kill(store: Store, client: Client) -> None:
+    path = await client.create(None, upload_defer_length=1)
+    ref = f"uploads{path}"
+    # A request with the length, killed between its record of the digest and its commit.
+    await store.leases.add(ref, refs=[f"{ref}!length=0"], digests=[digest_of(b"")])
+    answer = await client("HEAD", path)
+
+    assert (200, "0", str(digest_of(b""))) == (
+        answer.status,
+        answer.headers["upload-length"],
+        answer.headers["steelyard-digest"],
+    )

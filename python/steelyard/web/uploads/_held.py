@@ -105,8 +105,8 @@ async def opened(records: Records, record: Record, algorithm: Algorithm | None) 
 async def _check(records: Records, record: Record, writer: Writer) -> None:
     """Look at the marks that the requests before have left."""
     found = await records.marks(record)
-    if not writer.offset and found.digests:
-        # It was committed while this request waited, and the ingest is a new one.
+    if not writer.offset and found.digests and record.length != 0:
+        # It was committed while this request waited, and the ingest is a new one. One without bytes is committed again.
         await writer.aclose()
         await records.store.abort(record.ref)
         raise Refusal(409, "the upload is complete")

@@ -151,5 +151,6 @@ class Receiving:
                 return
             if waited >= stalled and not self._held.is_given_back:
                 await self._held.give_back()
-            # It may be taken again in between.
-            await anyio.sleep(max(min(stalled, idle - waited), 0.01))
+            # It may be taken again, and given back again.
+            left = stalled if waited >= stalled else stalled - waited
+            await anyio.sleep(max(min(left, idle - waited), 0.01))
