@@ -68,10 +68,10 @@ def browsing(program: str, directory: Path) -> Iterator[Browser]:
     """Run Chromium with an empty profile, and end it."""
     commands, to = os.pipe()
     answers, back = os.pipe()
-    # The program finds its pipes at 3 and 4; the shell puts them there.
+    # The program finds its pipes at 3 and 4; bash puts them there, and other shells take no descriptor above 9.
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe"]
     options += ["--no-first-run", "--disable-extensions", "--window-size=640,360", f"--user-data-dir={directory}"]
-    shell = ["sh", "-c", f'exec "$@" 3<&{commands} 4>&{back}', "sh", program, *options]
+    shell = ["bash", "-c", f'exec "$@" 3<&{commands} 4>&{back}', "bash", program, *options]
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(shell, pass_fds=(commands, back), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     os.close(commands)
