@@ -87,7 +87,8 @@ def test_download_files_goes_on_after_a_kill(tmp_path: Path) -> None:
         for name, data in files.items():
             server.plan(f"/{name}", whole(data))
         url = server.plan("/SHA256SUMS", whole("".join(lines).encode()))
-        program = [sys.executable, "-W", "error", str(EXAMPLES / "download_files.py"), str(tmp_path / "store"), url]
+        words = [str(EXAMPLES / "download_files.py"), str(tmp_path / "store"), url]
+        program = [sys.executable, "-W", "error", *words]
         with subprocess.Popen(program, env=_environment(), stdout=subprocess.PIPE, text=True) as killed:
             assert killed.stdout is not None
             for line in killed.stdout:
@@ -96,7 +97,7 @@ def test_download_files_goes_on_after_a_kill(tmp_path: Path) -> None:
         assert -signal.SIGKILL == killed.returncode
         first = {request.path for request in server.requests}
         before = len(server.requests)
-        done = _run(*program[3:])
+        done = _run(*words)
         assert done.returncode == 0, done.stderr
         again = [request.path for request in server.requests[before:]]
 
