@@ -158,7 +158,7 @@ async def test_manifests_out_of_order_end_in_an_error(store: Counting, second: s
     await keep(store, "bad", await index_of(store, first, other))
     lookup = await look(store, (await store.images.get("bad")).target)
 
-    with anyio.fail_after(60):
+    with anyio.fail_after(30):
         for walk in (lookup.children, lookup.below):
             with pytest.raises(InvalidDocument, match="expected a path after"):
                 async with aclosing(walk("")) as entries:
