@@ -196,6 +196,20 @@ def test_a_transaction_sets_names_at_its_end(files: SteelyardFileSystem) -> None
         assert [] == files.ls("")
     assert {"a": b"1", "b": LARGE, "c": b""} == files.cat(["a", "b", "c"])
 
+    def lose() -> None:
+        with files.transaction:
+            files.open("a", "wb").write(b"not closed")
+            files.open("new", "xb").write(LARGE)
+            files.pipe_file("new", b"first")
+
+    with pytest.raises(FileExistsError):
+        lose()
+    assert (b"1", b"first") == (files.cat("a"), files.cat("new"))
+    with files.transaction:
+        files.open("a", "wb").write(b"not closed")
+    assert b"not closed" == files.cat("a")
+    files.pipe_file("a", b"1")
+
     def fail() -> None:
         with files.transaction:
             with files.open("a", "wb") as file:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
         asynchronous: bool
         storage_options: dict[str, Any]
+        transaction_type: type[Transaction]
         cat: Callable[..., Any]
         cat_file: Callable[..., bytes]
         cat_ranges: Callable[..., list[Any]]
@@ -87,6 +88,16 @@ if TYPE_CHECKING:
             """Return a text that changes with the file."""
             ...
 
+    class Transaction:
+        """See `fsspec.transaction.Transaction`."""
+
+        fs: Any
+        files: Any
+
+        def complete(self, commit: bool = True) -> None:
+            """End the transaction."""
+            ...
+
     class BlockingFile(io.IOBase):
         """See `fsspec.spec.AbstractBufferedFile`."""
 
@@ -134,7 +145,8 @@ else:
     from fsspec.asyn import AbstractAsyncStreamedFile as AsyncFile
     from fsspec.asyn import AsyncFileSystem
     from fsspec.spec import AbstractBufferedFile as BlockingFile
+    from fsspec.transaction import Transaction
 
     FileSystemType = type(AsyncFileSystem)
 
-__all__ = ("AsyncFile", "AsyncFileSystem", "BlockingFile", "FileSystemType")
+__all__ = ("AsyncFile", "AsyncFileSystem", "BlockingFile", "FileSystemType", "Transaction")

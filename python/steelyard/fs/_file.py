@@ -11,12 +11,12 @@ from fsspec.spec import reopen
 
 from steelyard.content import ReaderAt, Store
 from steelyard.digest import Digest
-from steelyard.fs._bases import AsyncFile, BlockingFile
+from steelyard.fs._bases import AsyncFile, BlockingFile, Transaction
 from steelyard.fs._errors import os_errors
-from steelyard.fs._writing import NewBlob
+from steelyard.fs._writing import NewBlob, finish_together
 from steelyard.model import PutResult
 
-__all__ = ("OpenBlob", "SteelyardAsyncFile", "SteelyardFile")
+__all__ = ("NamesTogether", "OpenBlob", "SteelyardAsyncFile", "SteelyardFile")
 
 
 class OpenBlob:
@@ -63,6 +63,11 @@ class SteelyardFile(BlockingFile):
         super().__init__(fs, path, mode, size=None if blob is None else blob.size, **options)
 
     @property
+    def new_blob(self) -> NewBlob | None:
+        """The bytes of a file to write."""
+        return self._new
+
+    @property
     def details(self) -> dict[str, Any]:
         """The info of a file to read, as it was opened."""
         return {"name": self.path, "size": self.size, "type": "file", "digest": str(self.digest)}
@@ -88,12 +93,16 @@ class SteelyardFile(BlockingFile):
         assert self._new is not None  # noqa: S101  # as above
         with os_errors(self.path):
             result: PutResult = sync(self.fs.loop, self._new.finish, rest)
-        self.result, self.digest = result, result.digest
+        self.committed(result)
 
     def commit(self) -> None:
         """Store the bytes of a file that a transaction, or ``autocommit=False``, has kept back, and set the name."""
         if self.result is None:
             self._finish(b"")
+
+    def committed(self, result: PutResult) -> None:
+        """Note that a transaction has stored the bytes."""
+        self.result, self.digest = result, result.digest
 
     def discard(self) -> None:
         """Discard the bytes of a file to write, unless they are stored."""
@@ -140,6 +149,27 @@ class SteelyardFile(BlockingFile):
         if self._blob is None:
             raise TypeError("cannot pickle a file to write")
         return reopen, (self.fs, str(self.digest), "rb", self.blocksize, self.loc, self.size, True, "readahead", {})
+
+
+class NamesTogether(Transaction):
+    """A transaction: the names of its files are set in one step."""
+
+    def complete(self, commit: bool = True) -> None:
+        """End it: store all files, or discard them."""
+        files: list[SteelyardFile] = list(self.files)
+        if commit and files:
+            try:
+                for file in files:
+                    file.close()
+                with os_errors(files[0].path):
+                    results = sync(self.fs.loop, finish_together, [file.new_blob for file in files])
+            except BaseException:
+                super().complete(commit=False)
+                raise
+            for file, result in zip(files, results, strict=True):
+                file.committed(result)
+            self.files.clear()
+        super().complete(commit)
 
 
 class SteelyardAsyncFile(AsyncFile):

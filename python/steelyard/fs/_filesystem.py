@@ -22,7 +22,7 @@ from steelyard.digest import Digest
 from steelyard.fs._bases import AsyncFileSystem, FileSystemType
 from steelyard.fs._changes import Changes
 from steelyard.fs._errors import is_directory, not_found, os_error, os_errors, unsupported
-from steelyard.fs._file import OpenBlob, SteelyardAsyncFile, SteelyardFile
+from steelyard.fs._file import NamesTogether, OpenBlob, SteelyardAsyncFile, SteelyardFile
 from steelyard.fs._finder import Finder
 from steelyard.fs._found import Found
 from steelyard.fs._getting import write_file, write_pieces
@@ -79,6 +79,7 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
 
     protocol = PROTOCOL
     root_marker = ""
+    transaction_type = NamesTogether
 
     def __init__(self, store: Any = None, *, read_only: bool = False, **options: Any) -> None:
         super().__init__(**options)

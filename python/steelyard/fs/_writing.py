@@ -18,7 +18,7 @@ from steelyard.images.leases import LeaseGuard, own_or_new_guard
 from steelyard.model import Descriptor, OnProgress, PutResult, Source
 from steelyard.names import check_name
 
-__all__ = ("MEDIA_TYPE", "NewBlob", "check_new", "put_source", "put_sources", "set_name")
+__all__ = ("MEDIA_TYPE", "NewBlob", "check_new", "finish_together", "put_source", "put_sources", "set_name")
 
 MEDIA_TYPE = "application/octet-stream"
 """The media type of a name that does not say another one."""
@@ -130,10 +130,25 @@ async def _finish(guard: LeaseGuard, target: Target, result: PutResult, *, creat
         await set_name(guard.store, target.path, _held(result, media_type), create=create)
 
 
+async def finish_together(blobs: Sequence[NewBlob]) -> list[PutResult]:
+    """Store all of the blobs, then set their names in one step, except for those that must be new, which come before."""
+    async with AsyncExitStack() as stack:
+        results = [await blob.store_with(stack) for blob in blobs]
+        held: dict[str, Descriptor] = {}
+        for blob, result in zip(blobs, results, strict=True):
+            if blob.target.is_name and blob.create:
+                await blob.store.images.create(blob.target.path, _held(result, blob.media_type))
+            elif blob.target.is_name:
+                held[blob.target.path] = _held(result, blob.media_type)
+        if held:
+            await blobs[0].store.images.assign(held, overwrite=True)
+    return results
+
+
 class NewBlob:
     """Bytes that arrive in pieces. They are an ingest under a lease, which ends with the blob or is discarded.
 
-    Args:
+    Attributes:
         store: the store.
         target: where they go.
         create: whether a name must be new when they are complete.
@@ -141,10 +156,10 @@ class NewBlob:
     """
 
     def __init__(self, store: Store, target: Target, *, create: bool, media_type: str) -> None:
-        self._store = store
-        self._target = target
-        self._create = create
-        self._media_type = media_type
+        self.store: Store = store
+        self.target: Target = target
+        self.create: bool = create
+        self.media_type: str = media_type
         self._ref = f"fsspec:{uuid4().hex}"
         self._stack = AsyncExitStack()
         self._guard: LeaseGuard | None = None
@@ -154,10 +169,10 @@ class NewBlob:
     async def write(self, data: bytes) -> None:
         """Append bytes."""
         if self._writer is None:
-            digest = self._target.digest
-            algorithm = self._target.algorithm if digest is None else digest.algorithm
+            digest = self.target.digest
+            algorithm = self.target.algorithm if digest is None else digest.algorithm
             self._is_begun = True
-            self._guard = await self._stack.enter_async_context(own_or_new_guard(self._store))
+            self._guard = await self._stack.enter_async_context(own_or_new_guard(self.store))
             # CANCEL: the ingest may be there without its writer; `discard` aborts it by its ref.
             self._writer = await self._guard.store.writer(self._ref, algorithm=algorithm)
             self._stack.push_async_callback(self._writer.aclose)
@@ -171,18 +186,26 @@ class NewBlob:
             UnexpectedDigest: the path is another digest.
         """
         if self._writer is None or self._guard is None:
-            return await put_source(self._store, self._target, rest, create=self._create, media_type=self._media_type)
+            return await put_source(self.store, self.target, rest, create=self.create, media_type=self.media_type)
         await self.write(rest)
         async with self._stack:
             result = await self._commit(self._writer)
-            await _finish(self._guard, self._target, result, create=self._create, media_type=self._media_type)
+            await _finish(self._guard, self.target, result, create=self.create, media_type=self.media_type)
         self._is_begun = False
         return result
+
+    async def store_with(self, stack: AsyncExitStack) -> PutResult:
+        """Store the blob, and leave it to the stack to end the lease that protects it."""
+        if self._writer is None:
+            guard = await stack.enter_async_context(own_or_new_guard(self.store))
+            return await _put(guard.store, self.target, b"")
+        stack.push_async_exit(self._stack.pop_all())
+        return await self._commit(self._writer)
 
     async def _commit(self, writer: Writer) -> PutResult:
         size = writer.offset
         try:
-            info = await writer.commit(expected=self._target.digest)
+            info = await writer.commit(expected=self.target.digest)
         except AlreadyExists as there:
             return PutResult(digest=there.digest, size=size, new=False)
         return PutResult(digest=info.digest, size=info.size, new=True)
@@ -197,4 +220,4 @@ class NewBlob:
                 if self._writer is not None:
                     await self._writer.aclose()
                 with suppress(NotFound):  # it was committed, or never begun
-                    await self._store.abort(self._ref)
+                    await self.store.abort(self._ref)
