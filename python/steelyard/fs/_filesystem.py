@@ -19,7 +19,7 @@ from fsspec.utils import isfilelike, stringify_path
 from steelyard._runtime import calls
 from steelyard.content import Store
 from steelyard.digest import Digest
-from steelyard.fs._bases import AsyncFileSystem, FileSystemType
+from steelyard.fs._bases import AsyncFileSystem, FileSystemType, Transaction
 from steelyard.fs._changes import Changes
 from steelyard.fs._errors import is_directory, not_found, os_error, os_errors, unsupported
 from steelyard.fs._file import NamesTogether, OpenBlob, SteelyardAsyncFile, SteelyardFile
@@ -77,9 +77,9 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
         Unsupported: in an event loop of trio.
     """
 
-    protocol = PROTOCOL
-    root_marker = ""
-    transaction_type = NamesTogether
+    protocol: str = PROTOCOL
+    root_marker: str = ""
+    transaction_type: type[Transaction] = NamesTogether
 
     def __init__(self, store: Any = None, *, read_only: bool = False, **options: Any) -> None:
         super().__init__(**options)
