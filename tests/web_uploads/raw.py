@@ -46,7 +46,8 @@ class Trickle:
         self._thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:
-        while not self._ended.wait(0.05):
+        while not self._ended.is_set():
+            time.sleep(0.05)
             self._connection.sendall(b"a")
             self.sent += 1
 
