@@ -50,10 +50,10 @@ class BlobResponse(web.BlobResponse, Response):
             verify=verify,
             missing=missing,
         )
-        self.raw_headers = self._fields
-        self.status_code = 200
-        self.body = b""
-        self.background = background
+        self.raw_headers: list[tuple[bytes, bytes]] = self._fields
+        self.status_code: int = 200
+        self.body: bytes | memoryview = b""
+        self.background: BackgroundTask | None = background
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, and run the background task."""
