@@ -69,10 +69,10 @@ class Contestant(NamedTuple):
 
 
 class Load(NamedTuple):
-    """A measurement: bytes and processor seconds of the server in a second, and its memory and descriptors afterwards."""
+    """A measurement: bytes in a second, processor seconds of the server for a GiB, and its memory and descriptors afterwards."""
 
     bytes_a_second: float
-    processor: float
+    processor_seconds: float
     memory: int
     descriptors: int
 
@@ -185,10 +185,9 @@ def _compare(url: str, expected: str) -> None:
 
 
 def _load(wrk: str, one: Contestant, seconds: float, connections: int) -> Load:
-    before, begun = _processor_seconds(one.pid), time.perf_counter()
+    before = _processor_seconds(one.pid)
     command = [wrk, "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "60s", one.url]
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    taken = time.perf_counter() - begun
     match = re.search(r"([0-9.]+)([KMGT]?B) read", out)
     period = re.search(r"requests in ([0-9.]+)(m?s|m),", out)
     if match is None or period is None or "Non-2xx" in out:
@@ -196,7 +195,7 @@ def _load(wrk: str, one: Contestant, seconds: float, connections: int) -> Load:
     read = float(match[1]) * {"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}[match[2]]
     length = float(period[1]) * {"ms": 0.001, "s": 1, "m": 60}[period[2]]
     tree = _tree(one.pid)
-    processor = (_processor_seconds(one.pid) - before) / taken
+    processor = (_processor_seconds(one.pid) - before) / (read / (1 << 30))
     return Load(read / length, processor, sum(map(_resident, tree)), sum(map(_descriptors, tree)))
 
 
@@ -314,12 +313,12 @@ def _free_port() -> int:
 
 
 def _table(found: Mapping[Contestant, list[Load]], goals: Sequence[tuple[str, str]]) -> list[str]:
-    head = "| Served | By | Median in a second | Least | Greatest | Processor | Memory, first and last | Descriptors, first and last |"
+    head = "| Served | By | Median in a second | Least | Greatest | Processor for a GiB | Memory, first and last | Descriptors, first and last |"
     lines = ["", head, "| --- " * 8 + "|"]
     for one, loads in found.items():
         speeds = [load.bytes_a_second for load in loads]
         speed = " | ".join(_text.size(round(value)) for value in (median(speeds), min(speeds), max(speeds)))
-        processor = f"{median(load.processor for load in loads):.2f}" if one.pid else "-"
+        processor = _text.seconds(median(load.processor_seconds for load in loads)) if one.pid else "-"
         memory = f"{_text.size(loads[0].memory)}, {_text.size(loads[-1].memory)}" if one.pid else "-"
         descriptors = f"{loads[0].descriptors}, {loads[-1].descriptors}" if one.pid else "-"
         lines.append(f"| {one.blob} | {one.name} | {speed} | {processor} | {memory} | {descriptors} |")

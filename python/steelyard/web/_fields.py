@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Literal
 from urllib.parse import quote
 
@@ -40,16 +41,20 @@ _OWN = frozenset(
 )
 """Fields that `BlobResponse` has from its other arguments, or that the server writes."""
 
+_READ = {name.encode(): name for name in ("if-match", "if-none-match", "if-range", "range")}
+
 _REPR_DIGEST = {Algorithm.SHA256: "sha-256", Algorithm.SHA512: "sha-512"}
 """The algorithms of RFC 9530 section 5 that are meant for use among strangers."""
 
 
 def request_fields(scope: Scope) -> dict[str, str]:
-    """Return the fields of a request by their names in lower case. Several lines of one field are one list."""
+    """Return the fields of a request that are read here, by their names in lower case. Several lines of one field are one list."""
     found: dict[str, str] = {}
     for name, value in scope.get("headers", ()):
-        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-        found[key] = f"{found[key]}, {text}" if key in found else text
+        key = _READ.get(name.lower())
+        if key is not None:
+            text = value.decode("latin-1")
+            found[key] = f"{found[key]}, {text}" if key in found else text
     return found
 
 
@@ -111,6 +116,7 @@ def disposition_of(kind: Literal["attachment", "inline"] | None, filename: str |
     return f'{kind or "attachment"}; filename="{plain}"{extended}'.encode("ascii")
 
 
+@lru_cache(maxsize=1024)
 def repr_digest(digest: Digest) -> bytes | None:
     """Return the value of Repr-Digest, or None if RFC 9530 has no name for the algorithm."""
     name = _REPR_DIGEST.get(digest.algorithm)

@@ -12,6 +12,7 @@ from steelyard.content import Provider
 from steelyard.digest import Digest
 from steelyard.errors import NotFound
 from steelyard.leases import new_lease
+from steelyard.local import LocalStore
 from steelyard.model import Labels
 
 __all__ = ("path_for_server",)
@@ -57,8 +58,6 @@ async def path_for_server(store: Provider, digest: Digest) -> str | None:
     Returns:
         None: the store has no files, or was opened read-only and so has no leases, or the blob is not stored.
     """
-    from steelyard.local import LocalStore  # noqa: PLC0415  # a program with another store does not load it
-
     if not isinstance(store, LocalStore) or store.read_only:
         return None
     opened = store.direct()

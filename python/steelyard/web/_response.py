@@ -126,6 +126,11 @@ class BlobResponse:
         if self._blob is not None:
             opened = False
             try:
+                held = await _verified.held_reader(self._store, self._blob) if self._verify else None
+                if held is not None:
+                    opened = True
+                    await self._answer(held, exchange)
+                    return
                 async with self._store.reader_at(self._blob) as reader:
                     opened = True
                     await self._answer(reader, exchange)
@@ -179,6 +184,8 @@ class BlobResponse:
             await exchange.send_all(start)
         elif length < size:
             await _body.respond(exchange.receive, exchange.send, start, _body.part(reader, wanted), length)
+        elif self._verify and isinstance(reader, _verified.HeldReader):
+            await exchange.send_all(start, reader.data)
         elif self._verify:
             await _body.respond(exchange.receive, exchange.send, start, _verified.whole(reader), length)
         elif (path := await self._path(reader, exchange.scope)) is not None:

@@ -14,14 +14,19 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from anyio import EndOfStream
+from anyio.lowlevel import checkpoint
 
-from steelyard.content import ReaderAt
+from steelyard.content import Provider, ReaderAt
 from steelyard.digest import Algorithm, Digest
-from steelyard.errors import DataCorrupt
+from steelyard.errors import DataCorrupt, NotFound
 from steelyard.hashing import Hasher
+from steelyard.local import LocalStore
 from steelyard.local.reader import LocalReader
+from steelyard.model import Descriptor
+from steelyard.options import check_range
+from steelyard.transfer._reader import BaseReader
 
-__all__ = ("PIECE_BYTES", "forget", "whole")
+__all__ = ("PIECE_BYTES", "HeldReader", "forget", "held_reader", "whole")
 
 PIECE_BYTES = 1 << 20
 """The most bytes in a piece, and the size of a small blob."""
@@ -72,6 +77,58 @@ class _Memory:
 
 
 _memory = _Memory()
+
+
+class HeldReader(BaseReader):
+    """A small blob that is in memory, verified."""
+
+    def __init__(self, digest: Digest, data: bytes) -> None:
+        self._digest = digest
+        self.data = data
+
+    @property
+    def digest(self) -> Digest:
+        """The blob's name."""
+        return self._digest
+
+    @property
+    def size(self) -> int:
+        """The blob's length in bytes."""
+        return len(self.data)
+
+    async def read_at(self, offset: int, size: int) -> bytes:
+        """Return a range; see `ReaderAt.read_at`."""
+        await checkpoint()
+        return self.data[offset : offset + check_range(self._digest, len(self.data), offset, size)]
+
+    async def aclose(self) -> None:
+        """Do nothing: it holds nothing."""
+        await checkpoint()
+
+
+async def held_reader(store: Provider, blob: Descriptor | Digest) -> HeldReader | None:
+    """Return a reader of a small blob that is in memory, or None. The blob is still stored, which a `LocalStore` says without a hop.
+
+    The answer from memory takes a fifth more of a processor where the blob is opened as a reader, because the bytes of each answer displace
+    the program from the processor's caches.
+
+    Raises:
+        DataCorrupt: the size of the descriptor is not that of the stored blob.
+    """
+    digest = blob if isinstance(blob, Digest) else blob.digest
+    data = _memory.bytes_of(digest)
+    if data is None or not isinstance(store, LocalStore):
+        return None
+    try:
+        found = store.direct().blob_cached(blob)
+    except NotFound:
+        return None
+    if found is None:
+        return None
+    size = found.size
+    if not found.native.close_at_once():
+        await LocalReader(found).aclose()
+    return HeldReader(digest, data) if size == len(data) else None
 
 
 async def whole(reader: ReaderAt) -> AsyncGenerator[bytes, None]:
