@@ -28,7 +28,7 @@ from steelyard.images.layout import DirectoryLayout, TarLayout
 from steelyard.leases import Leases
 from steelyard.names import ImageNames
 
-WITHOUT_FILES = ("steelyard.memory", "steelyard.testing", "steelyard.images.layout._memory")
+WITHOUT_FILES = ("steelyard.memory", "steelyard.testing", "steelyard.images.layout._memory", "steelyard.web._verified")
 """Where objects hold nothing but memory, which a child has a copy of, or are only there for tests."""
 
 
