@@ -11,7 +11,7 @@ from support.asgi_servers import AsgiServer
 
 from .clients import curl
 
-__all__ = ("Trickle", "asked", "begun", "created")
+__all__ = ("Trickle", "asked", "begun", "created", "wait_until_written")
 
 
 def created(server: AsgiServer, length: int) -> str:
@@ -67,3 +67,10 @@ def asked(url: str) -> int:
         assert time.monotonic() < end
     assert 200 == found.status
     return int(found.headers["upload-offset"])
+
+
+def wait_until_written(url: str) -> None:
+    """Wait until a request writes to an upload."""
+    end = time.monotonic() + 60
+    while curl("--head", url).status != 423:
+        assert time.monotonic() < end

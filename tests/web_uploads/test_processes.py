@@ -12,7 +12,7 @@ from support.asgi_servers import AsgiServer, serving
 from steelyard.testing._values import digest_of
 
 from .clients import curl
-from .raw import Trickle, asked, begun, created
+from .raw import Trickle, asked, begun, created, wait_until_written
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[AsgiServer, AsgiServer]]:
     """Run two servers on one store."""
     place = tmp_path_factory.mktemp("servers")
-    environment = {"STORE": str(place / "store"), "LIMITS": json.dumps({"stalled_after": 1})}
+    environment = {"STORE": str(place / "store"), "LIMITS": json.dumps({"stalled_after": 2})}
     directories = [place / "first", place / "second"]
     for directory in directories:
         directory.mkdir()
@@ -41,6 +41,7 @@ def test_another_process_refuses_a_second_request_and_takes_over_a_stalled_one(
     url = f"{second.url}/{location}"
     with begun(first, location, 0, 10_000) as stalled:
         with Trickle(stalled):
+            wait_until_written(url)
             patch = curl("-X", "PATCH", "-H", "Upload-Offset: 0", url, data=b"b" * 600)
             refused = [patch, curl("--head", url), curl("-X", "DELETE", url)]
         offset = asked(url)

@@ -18,7 +18,7 @@ from steelyard.digest import Digest
 
 from .client import checksum
 from .clients import CLIENTS, curl, uploaded
-from .raw import Trickle, asked, begun, created
+from .raw import Trickle, asked, begun, created, wait_until_written
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +29,7 @@ MIB = 1 << 20
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AsgiServer]:
     """Run each server with the application."""
     place = tmp_path_factory.mktemp(request.param)
-    environment = {"STORE": str(place / "store"), "LIMITS": json.dumps({"stalled_after": 1, "max_size": 1 << 32})}
+    environment = {"STORE": str(place / "store"), "LIMITS": json.dumps({"stalled_after": 2, "max_size": 1 << 32})}
     with serving(request.param, "web_uploads.application:uploads", place, environment=environment) as running:
         yield running
         assert "Traceback" not in running.said()
@@ -125,6 +125,7 @@ def test_a_patch_takes_over_from_a_stalled_one_and_not_from_another(server: Asgi
     url = f"{server.url}/{location}"
     with begun(server, location, 0, 10_000) as stalled:
         with Trickle(stalled) as trickle:
+            wait_until_written(url)
             refused = [curl("-X", "PATCH", "-H", "Upload-Offset: 0", url, data=b"b" * 600), curl("--head", url)]
         offset = asked(url)
         rest = 10_000 - offset

@@ -9,8 +9,7 @@ import anyio
 from steelyard._runtime.scopes import managed
 from steelyard.content import Writer
 from steelyard.digest import Algorithm
-from steelyard.errors import Unsupported
-from steelyard.transfer import open_writer
+from steelyard.errors import Unavailable, Unsupported
 from steelyard.web.uploads._records import Record, Records
 from steelyard.web.uploads._refusal import Refusal
 
@@ -18,6 +17,8 @@ __all__ = ("Held", "held")
 
 _WAIT_SECONDS = 0.5
 """How long a request waits for the one before it, which may be about to end."""
+
+_PAUSE_SECONDS = 0.025
 
 
 class Held:
@@ -50,7 +51,8 @@ class Held:
         """Return the writer. If it was given back, it is taken again.
 
         Raises:
-            Refusal: 423 if another request has it, 409 if one has written since.
+            Unavailable: another request has it.
+            Refusal: 409 if one has written since.
         """
         if self._writer is not None and not self._lock.locked():
             return self._writer
@@ -86,20 +88,34 @@ async def opened(records: Records, record: Record, algorithm: Algorithm | None) 
     """Open the writer of an upload that is not complete, under its lease, at the end of the bytes that count.
 
     Raises:
-        Refusal: 423 if another request has it, 410 if the upload was discarded, 409 if it is complete by now.
+        Unavailable: another request has it.
+        LeaseEnded: the upload was discarded.
+        Refusal: 409 if it is complete by now, 410 if it had to be discarded.
     """
-    writer = None
-    with anyio.move_on_after(_WAIT_SECONDS):
-        store = records.store.with_lease(record.ref)
-        writer = await open_writer(store, record.ref, size=record.length, algorithm=algorithm)
-    if writer is None:
-        raise Refusal(423, "another request is writing to this upload", retry_after="1")
+    writer = await _open(records, record, algorithm)
     try:
         await _check(records, record, writer)
     except BaseException:
         await close(writer)
         raise
     return writer
+
+
+async def _open(records: Records, record: Record, algorithm: Algorithm | None) -> Writer:
+    """Open the writer, and wait for a moment while another request has it.
+
+    `steelyard.transfer.open_writer` with a cancel scope would do the same, but limit the time of the opening, too: after a kill it reads up to
+    128 MiB, and a client that asks again would never get an answer.
+    """
+    store = records.store.with_lease(record.ref)
+    end = anyio.current_time() + _WAIT_SECONDS
+    while True:
+        try:
+            return await store.writer(record.ref, size=record.length, algorithm=algorithm)
+        except Unavailable:
+            if anyio.current_time() >= end:
+                raise
+        await anyio.sleep(_PAUSE_SECONDS)
 
 
 async def _check(records: Records, record: Record, writer: Writer) -> None:
@@ -135,7 +151,7 @@ async def close(writer: Writer) -> None:
 
 @managed
 async def held(records: Records, record: Record, algorithm: Algorithm | None) -> AsyncIterator[Held]:
-    """Give the writer of an upload that is not complete. Raises `Refusal` as `opened` does."""
+    """Give the writer of an upload that is not complete. Raises the errors of `opened`."""
     held = Held(records, record, algorithm, await opened(records, record, algorithm))
     try:
         if record.length is None:
