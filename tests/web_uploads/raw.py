@@ -11,7 +11,7 @@ from support.asgi_servers import AsgiServer
 
 from .clients import curl
 
-__all__ = ("Trickle", "asked", "begun", "created", "wait_until_written")
+__all__ = ("Trickle", "asked", "begun", "created", "wait_for_offset", "wait_until_written")
 
 
 def created(server: AsgiServer, length: int) -> str:
@@ -74,3 +74,11 @@ def wait_until_written(url: str) -> None:
     end = time.monotonic() + 60
     while curl("--head", url).status != 423:
         assert time.monotonic() < end
+
+
+def wait_for_offset(url: str, offset: int) -> None:
+    """Wait until so many bytes count, of a request whose client has gone away: the server may not have read them yet."""
+    end = time.monotonic() + 60
+    while (found := asked(url)) != offset:
+        assert found < offset
+        assert time.monotonic() < end, "some of the bytes do not count"
