@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import itertools
 import json
 import os
@@ -66,16 +67,18 @@ class Browser:
 @contextmanager
 def browsing(program: str, directory: Path) -> Iterator[Browser]:
     """Run Chromium with an empty profile, and end it."""
-    commands, to = os.pipe()
-    answers, back = os.pipe()
-    # The program finds its pipes at 3 and 4; bash puts them there, and other shells take no descriptor above 9.
+    (commands, to), (answers, back) = os.pipe(), os.pipe()
+    ends = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in (commands, back)]
+    for end in (commands, back):
+        os.close(end)
+    # The program finds its pipes at 3 and 4; the shell puts them there. Other shells than bash know no descriptors above 9.
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe"]
     options += ["--no-first-run", "--disable-extensions", "--window-size=640,360", f"--user-data-dir={directory}"]
-    shell = ["bash", "-c", f'exec "$@" 3<&{commands} 4>&{back}', "bash", program, *options]
+    shell = ["bash", "-c", f'exec "$@" 3<&{ends[0]} 4>&{ends[1]}', "bash", program, *options]
     with (directory / "log").open("wb") as log:
-        process = subprocess.Popen(shell, pass_fds=(commands, back), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    os.close(commands)
-    os.close(back)
+        process = subprocess.Popen(shell, pass_fds=ends, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    for end in ends:
+        os.close(end)
     try:
         yield Browser(to, answers)
     finally:
