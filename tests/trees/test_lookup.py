@@ -176,6 +176,15 @@ async def test_an_empty_manifest_between_others_is_passed_over(store: Counting) 
     assert await lookup.find("c") is None
 
 
+async def test_thousands_of_empty_manifests_are_passed_over(store: Counting) -> None:
+    empty, full = await manifest_of(store, []), await manifest_of(store, [("a", b"1")])
+    await keep(store, "tree", await index_of(store, full, *[empty] * 3000))
+    lookup = await look(store, (await store.images.get("tree")).target)
+
+    assert await lookup.find("b") is None
+    assert await lookup.find("a") is not None
+
+
 async def test_the_least_recently_used_value_goes_first() -> None:
     kept: Kept[int] = Kept(3)
     for name in "abc":

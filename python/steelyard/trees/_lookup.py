@@ -186,9 +186,15 @@ class TreeLookup:
     async def _last_key(self, part: int) -> bytes:
         """Return the key of the last entry of a manifest; of an empty one, that of the manifest before it."""
         if part not in self._last:
-            entries = await self._entries(part)
-            before = await self._last_key(part - 1) if not entries and part else b""
-            self._last[part] = order_of(entries[-1].path) if entries else before
+            key = b""
+            for place in range(part, -1, -1):  # a loop: there may be thousands of empty ones
+                if place in self._last:
+                    key = self._last[place]
+                    break
+                if entries := await self._entries(place):
+                    key = order_of(entries[-1].path)
+                    break
+            self._last[part] = key
         return self._last[part]
 
     async def _entries(self, part: int) -> list[Entry]:
