@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import anyio
@@ -23,6 +25,19 @@ def quick(store: Store, *, stalled: float = 0.05, idle: float = 30) -> Client:
     return Client(
         Uploads(store, stalled_after=timedelta(seconds=stalled), abandoned_after=timedelta(seconds=idle)),
     )
+
+
+@asynccontextmanager
+async def answering(call: Callable[[], Awaitable[Answer]]) -> AsyncIterator[list[Answer]]:
+    """Send a request beside the body of the block. At its end the list has the answer."""
+    answers: list[Answer] = []
+
+    async def send() -> None:
+        answers.append(await call())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(send)
+        yield answers
 
 
 async def received(store: Store, path: str, offset: int) -> None:
@@ -50,13 +65,7 @@ async def test_two_at_once_are_423(store: Store) -> None:
     path = await client.create(len(DATA))
     sender = Sender()
     sender.send(DATA[:10])
-    answers: list[Answer] = []
-
-    async def first() -> None:
-        answers.append(await client.patch(path, 0, sender))
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(first)
+    async with answering(lambda: client.patch(path, 0, sender)) as answers:
         await received(store, path, 10)
         for answer in (await client.patch(path, 0, DATA), await client("HEAD", path)):
             assert (423, "1") == (answer.status, answer.headers["retry-after"])
@@ -71,13 +80,7 @@ async def test_a_request_takes_over_from_a_stalled_one(store: Store) -> None:
     path = await client.create(len(DATA))
     sender = Sender()
     sender.send(DATA[:10])
-    answers: list[Answer] = []
-
-    async def first() -> None:
-        answers.append(await client.patch(path, 0, sender))
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(first)
+    async with answering(lambda: client.patch(path, 0, sender)) as answers:
         await free(store, path, 10)
         assert 10 == (await client("HEAD", path)).offset
         assert 20 == (await client.patch(path, 10, DATA[10:20])).offset
@@ -92,13 +95,7 @@ async def test_a_stalled_request_goes_on_if_none_took_over(store: Store) -> None
     client = quick(store)
     path = await client.create(len(DATA))
     sender = Sender()
-    answers: list[Answer] = []
-
-    async def first() -> None:
-        answers.append(await client.patch(path, 0, sender))
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(first)
+    async with answering(lambda: client.patch(path, 0, sender)) as answers:
         for place in range(0, len(DATA), 512):
             sender.send(DATA[place : place + 512])
             await free(store, path, place + 512)
@@ -113,13 +110,7 @@ async def test_a_stalled_request_with_a_checksum_ends(store: Store) -> None:
     await client.patch(path, 0, b"a")
     sender = Sender()
     sender.send(LARGE[:-5])
-    answers: list[Answer] = []
-
-    async def first() -> None:
-        answers.append(await client.patch(path, 1, sender, upload_checksum=checksum(LARGE)))
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(first)
+    async with answering(lambda: client.patch(path, 1, sender, upload_checksum=checksum(LARGE))) as answers:
         await free(store, path, len(LARGE) - 4)
         sender.send(LARGE[-5:], more=False)
 
@@ -131,13 +122,7 @@ async def test_a_stalled_request_does_not_begin_an_upload_again_that_is_complete
     client = quick(store)
     path = await client.create(len(DATA))
     sender = Sender()
-    answers: list[Answer] = []
-
-    async def first() -> None:
-        answers.append(await client.patch(path, 0, sender))
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(first)
+    async with answering(lambda: client.patch(path, 0, sender)) as answers:
         await anyio.sleep(0.2)
         await free(store, path, 0)
         assert 204 == (await client.patch(path, 0, DATA)).status
@@ -154,13 +139,7 @@ async def test_a_stalled_request_that_goes_on_removes_the_mark_of_another(store:
     path = await client.create(len(DATA) + 5)
     sender = Sender()
     sender.send(DATA[:10])
-    answers: list[Answer] = []
-
-    async def first() -> None:
-        answers.append(await client.patch(path, 0, sender))
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(first)
+    async with answering(lambda: client.patch(path, 0, sender)) as answers:
         await free(store, path, 10)
         ref = "uploads" + path
         await store.leases.add(ref, refs=[f"{ref}!checked=10"])
@@ -221,13 +200,7 @@ async def test_termination_ends_the_request_under_way(store: Store) -> None:
     path = await client.create(len(DATA))
     sender = Sender()
     sender.send(DATA[:10])
-    answers: list[Answer] = []
-
-    async def first() -> None:
-        answers.append(await client.patch(path, 0, sender))
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(first)
+    async with answering(lambda: client.patch(path, 0, sender)) as answers:
         await received(store, path, 10)
         assert 204 == (await client("DELETE", path)).status
         sender.send(DATA[10:], more=False)
