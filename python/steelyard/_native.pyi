@@ -15,6 +15,7 @@ __all__ = [
     "Collection",
     "Compressor",
     "Decompressor",
+    "DirectoryWalk",
     "Events",
     "Filter",
     "Hasher",
