@@ -15,7 +15,7 @@ use steelyard_core::volume::blob::Wanted;
 use crate::common::{SHA256, Scratch, sha256};
 
 fn wanted(digest: Digest, name: &str) -> Wanted {
-    Wanted { digest, name: name.to_owned(), mode: 0o640, mtime_ns: None }
+    Wanted { digest, folder: 0, name: name.to_owned(), mode: 0o640, mtime_ns: None }
 }
 
 fn put(store: &Store, data: &[u8]) -> Digest {
