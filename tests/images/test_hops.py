@@ -49,15 +49,15 @@ async def store(tmp_path: Path) -> AsyncIterator[LocalStore]:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Give a list that gets the number of digests of each look-up of infos."""
+    """Give a list that gets the number of digests of each look-up of sizes."""
     counts: list[int] = []
-    infos = BlockingStore.infos
+    sizes = BlockingStore.sizes
 
     def counted(self: BlockingStore, digests: list[str]) -> object:
         counts.append(len(digests))
-        return infos(self, digests)
+        return sizes(self, digests)
 
-    monkeypatch.setattr(BlockingStore, "infos", counted)
+    monkeypatch.setattr(BlockingStore, "sizes", counted)
     return counts
 
 
