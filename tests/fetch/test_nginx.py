@@ -127,8 +127,8 @@ async def test_several_ranges_are_faster_where_each_connection_is_slow(nginx: tu
             result = await fetch(store, f"{url}/slow/slow", ranges=ranges)
             seconds[ranges] = time.perf_counter() - begun
             assert data == await store.get(result.digest)
-    assert seconds[1] > 2.5 * seconds[4], seconds
-    print(seconds)
+    print(seconds)  # three times as fast on a machine at rest
+    assert seconds[1] > 1.5 * seconds[4], seconds
 
 
 async def test_a_file_that_changes_while_its_parts_are_fetched(nginx: tuple[str, Path], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from fsspec.asyn import sync
 from fsspec.callbacks import DEFAULT_CALLBACK
 
+from steelyard._runtime.backend import uninterrupted
 from steelyard._runtime.concurrent import map_concurrently
 from steelyard.content import Store
 from steelyard.errors import NotFound
@@ -96,6 +97,7 @@ class Changes(AsyncFileSystem):
         callback.absolute_update(result.size)
         return result
 
+    @uninterrupted  # calls with `**options` would leave their coroutines unawaited
     async def _put_source(self, path: str, source: Source, *, create: bool, **options: Any) -> PutResult:
         with os_errors(path):
             store = await self._lazy.writing()
@@ -123,6 +125,7 @@ class Changes(AsyncFileSystem):
                         raise NotFound(held.digest)
                 await set_name(guard.store, target.path, held, create=False)
 
+    @uninterrupted  # calls with `**options` would leave their coroutines unawaited
     async def _copy(self, path1: Any, path2: Any, recursive: bool = False, **options: Any) -> None:
         if isinstance(path1, str) and isinstance(path2, str) and not has_magic(path1):
             _, found = await self._found(path1)
@@ -139,6 +142,7 @@ class Changes(AsyncFileSystem):
         """Move names: the new ones are set, then the old ones are removed. Raises as `rm`, before it changes anything."""
         sync(self.loop, self._mv, path1, path2, recursive=recursive, maxdepth=maxdepth, **options)
 
+    @uninterrupted  # calls with `**options` would leave their coroutines unawaited
     async def _mv(self, path1: Any, path2: Any, *, recursive: bool, maxdepth: int | None, **options: Any) -> None:
         if self._strip_protocol(path1) == self._strip_protocol(path2):
             return
@@ -160,6 +164,7 @@ class Changes(AsyncFileSystem):
             store = await self._lazy.writing()
             await store.images.delete(found.image.name)
 
+    @uninterrupted  # calls with `**options` would leave their coroutines unawaited
     async def _rm(
         self,
         path: Any,

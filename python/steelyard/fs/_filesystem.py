@@ -17,6 +17,7 @@ from fsspec.config import apply_config
 from fsspec.utils import isfilelike, stringify_path
 
 from steelyard._runtime import calls
+from steelyard._runtime.backend import uninterrupted
 from steelyard.content import Store
 from steelyard.digest import Digest
 from steelyard.fs._bases import AsyncFileSystem, FileSystemType, Transaction
@@ -160,6 +161,7 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
             await checkpoint()
         return shown
 
+    @uninterrupted  # calls with `**options` would leave their coroutines unawaited
     async def _find(
         self,
         path: str,
@@ -182,6 +184,7 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
         names = sorted(listed)
         return {name: listed[name] for name in names} if detail else names
 
+    @uninterrupted  # calls with `**options` would leave their coroutines unawaited
     async def _du(self, path: str, total: bool = True, maxdepth: int | None = None, **options: Any) -> Any:
         found = await self._find(path, maxdepth=maxdepth, detail=True, **options)
         sizes = {name: info.get("size") or 0 for name, info in found.items()}
@@ -203,6 +206,7 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
         callback.relative_update(len(data))
         return data
 
+    @uninterrupted  # calls with `**options` would leave their coroutines unawaited
     async def _cat(
         self,
         path: Any,

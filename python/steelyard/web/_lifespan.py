@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
+from steelyard._runtime.scopes import managed
 from steelyard.content import Store
 
 __all__ = ("lifespan",)
@@ -18,7 +19,7 @@ def lifespan(*stores: Store) -> Callable[[object], AbstractAsyncContextManager[N
     ```
     """
 
-    @asynccontextmanager
+    @managed
     async def opened(_app: object) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             for store in stores:
