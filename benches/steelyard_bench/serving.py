@@ -2,7 +2,7 @@
 
 `python -m steelyard_bench.serving` stores a blob for each size, serves them with nginx and with each ASGI server that is installed, and loads one after
 the other with wrk, in every round in another order. nginx is set up as Debian does it: `sendfile`, and a process for each processor. Granian has as
-many where it is compared with nginx; elsewhere each server has one process. Before and after each measurement one response is compared with the
+many where it is compared with nginx, and otherwise each server has one process. Before and after each measurement one response is compared with the
 blob. Nothing but the loaded server has work. It needs nginx, wrk, and what `steelyard[dev]` installs.
 """
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from statistics import median
 
 from steelyard import LocalStore
+from steelyard.errors import Unsupported
 from steelyard.web import Receive, Scope, Send
 from steelyard.web.uploads import Uploads
 from steelyard_bench import _text
@@ -46,7 +47,7 @@ def drop() -> Callable[[Scope, Receive, Send], object]:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            raise NotImplementedError  # the server then goes on without
+            raise Unsupported("drop", operation="connections of type lifespan")  # the server then goes on without
         while (await receive()).get("more_body", False):
             pass
         fields = [(b"location", b"x"), (b"content-length", b"0")]

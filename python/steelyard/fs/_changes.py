@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from glob import has_magic
 from pathlib import Path
@@ -36,9 +36,7 @@ class Changes(AsyncFileSystem):
 
     _lazy: LazyStore
     _finder: Finder
-
-    async def _found(self, path: str) -> tuple[Store, Found]:
-        raise NotImplementedError
+    _found: Callable[[str], Awaitable[tuple[Store, Found]]]
 
     async def _pipe(
         self,

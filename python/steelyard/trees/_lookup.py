@@ -119,10 +119,9 @@ class TreeLookup:
 
     async def children(self, directory: str) -> AsyncGenerator[Entry, None]:
         """Iterate over the entries directly in a directory, in order; directories are entries, too. Raises as `find`."""
-        prefix = _prefix(directory)
-        found = None if prefix is None else await self._first(prefix)
+        prefix, found = await self._first_below(directory)
         seen = 0
-        while found is not None and prefix is not None and found.key.startswith(prefix):
+        while found is not None and found.key.startswith(prefix):
             if (seen := seen + 1) % _INLINE_ENTRIES == 0:
                 await checkpoint()
             head, below, _ = found.key[len(prefix) :].partition(b"\0")
@@ -135,10 +134,9 @@ class TreeLookup:
 
     async def below(self, directory: str) -> AsyncGenerator[Entry, None]:
         """Iterate over all entries below a directory, in order, as `Tree.entries` does. Raises as `find`."""
-        prefix = _prefix(directory)
-        found = None if prefix is None else await self._first(prefix)
+        prefix, found = await self._first_below(directory)
         seen = 0
-        while found is not None and prefix is not None and found.key.startswith(prefix):
+        while found is not None and found.key.startswith(prefix):
             if (seen := seen + 1) % _INLINE_ENTRIES == 0:
                 await checkpoint()
             yield found.entry
@@ -150,6 +148,11 @@ class TreeLookup:
             async for _ in children:
                 return False
         return True
+
+    async def _first_below(self, directory: str) -> tuple[bytes, Found | None]:
+        """Return how the keys below a directory begin, and the first entry with such a key or a later one."""
+        prefix = _prefix(directory)
+        return (b"", None) if prefix is None else (prefix, await self._first(prefix))
 
     async def _first(self, key: bytes) -> Found | None:
         """Return the first entry with this key or a later one."""
