@@ -33,6 +33,7 @@ __all__ = ("drop", "main", "uploads")
 OURS, DROP = "Uploads", "read and throw away"
 WHOLE, CHUNKS = "one PATCH, curl", "PATCHes of 8 MiB"
 _CHUNK = 8 << 20
+_LEAST_BYTES = 128 << 20
 _TYPE = "application/offset+octet-stream"
 _START_SECONDS = 30
 
@@ -64,6 +65,8 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=5, help="rounds that count, after a warm-up")
     parser.add_argument("--directory", type=Path, default=Path(), help="where the store is, on the disk to measure")
     options = parser.parse_args(words)
+    if options.size < _LEAST_BYTES:
+        parser.error(f"--size {options.size}: expected {_LEAST_BYTES} or more, as processor time has steps of 10 ms")
     if debug_build and not os.environ.get("STEELYARD_ALLOW_DEBUG"):
         sys.stderr.write("steelyard_bench.uploads: a debug build, so its numbers mean nothing\n")
         return 2
