@@ -48,7 +48,7 @@ CLASSES: tuple[tuple[type, type], ...] = (
     (_class("memory._ingest", "MemoryWriter"), Writer),
     (_class("containerd.remote._writer", "RemoteWriter"), Writer),
     (_class("local.reader", "LocalReader"), ReaderAt),
-    (_class("memory._reader", "MemoryReader"), ReaderAt),
+    (_class("transfer._memory_reader", "MemoryReader"), ReaderAt),
     (_class("containerd.remote._reader", "RemoteReader"), ReaderAt),
     (BaseReader, ReaderAt),
     (_class("memory", "MemoryLeases"), Leases),

@@ -13,6 +13,7 @@ import anyio
 import pytest
 
 from steelyard import DataCorrupt, Digest, LocalStore, MemoryStore, NotFound, Store
+from steelyard._runtime.lru import LruCache
 from steelyard.errors import Unsupported
 from steelyard.model import Descriptor
 from steelyard.web import BlobResponse, Message, Receive, Scope, Send, _verified
@@ -200,16 +201,16 @@ async def test_memory_for_small_blobs_is_bounded(store: Store) -> None:
     for number in range(40):
         await ask(BlobResponse(store, (await store.put(number.to_bytes(4, "big") * (MIB // 4))).digest))
 
-    held = _verified._memory._held
-    assert 32 * MIB == sum(map(len, held.values())) == _verified._memory._held_bytes
+    assert 32 == len(_verified._small)
+    assert 32 * MIB == _verified._small.weight
 
 
 async def test_memory_of_larger_blobs_is_bounded(monkeypatch: pytest.MonkeyPatch, local: LocalStore) -> None:
-    monkeypatch.setattr(_verified, "_KNOWN_LIMIT", 3)
+    monkeypatch.setattr(_verified, "_blake3", LruCache(3))
     for number in range(5):
         await ask(BlobResponse(local, (await local.put(bytes([number]) * (MIB + 1))).digest))
 
-    assert 3 == len(_verified._memory._known)
+    assert 3 == len(_verified._blake3)
 
 
 def blob_descriptors(store: LocalStore) -> int:

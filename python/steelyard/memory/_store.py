@@ -33,9 +33,9 @@ from steelyard.memory._ingest import Ingest, MemoryWriter, now
 from steelyard.memory._leases import MemoryLeases
 from steelyard.memory._marking import Contents
 from steelyard.memory._names import MemoryImageNames
-from steelyard.memory._reader import MemoryReader
 from steelyard.model import Descriptor, Info, Labels, OnProgress, Progress, PutManyResult, Sources, Status, Verified
 from steelyard.options import IngestOptions, PutOptions, changed_labels, check_ref
+from steelyard.transfer._memory_reader import MemoryReader
 
 __all__ = ("MemoryStore",)
 

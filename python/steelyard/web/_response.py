@@ -126,10 +126,10 @@ class BlobResponse:
         if self._blob is not None:
             opened = False
             try:
-                held = await _verified.held_reader(self._store, self._blob) if self._verify else None
-                if held is not None:
+                verified = await _verified.verified_reader(self._store, self._blob) if self._verify else None
+                if verified is not None:
                     opened = True
-                    await self._answer(held, exchange)
+                    await self._answer(verified, exchange)
                     return
                 async with self._store.reader_at(self._blob) as reader:
                     opened = True
@@ -184,7 +184,7 @@ class BlobResponse:
             await exchange.send_all(start)
         elif length < size:
             await _body.respond(exchange.receive, exchange.send, start, _body.part(reader, wanted), length)
-        elif self._verify and isinstance(reader, _verified.HeldReader):
+        elif self._verify and isinstance(reader, _verified.VerifiedReader):
             await exchange.send_all(start, reader.data)
         elif self._verify:
             await _body.respond(exchange.receive, exchange.send, start, _verified.whole(reader), length)

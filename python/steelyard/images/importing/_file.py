@@ -32,8 +32,8 @@ from steelyard.images.importing._naming import Contents
 from steelyard.images.importing._source import blob_of
 from steelyard.images.layout._names import BLOBS, blob_name
 from steelyard.images.read import ParsedDocuments
-from steelyard.memory._reader import MemoryReader
 from steelyard.model import DEFAULT_ALGORITHM, Descriptor, FileRange
+from steelyard.transfer._memory_reader import MemoryReader
 
 __all__ = ("ArchiveFile",)
 

@@ -15,9 +15,9 @@ from steelyard.digest import Algorithm, Digest
 from steelyard.errors import DataCorrupt, NotFound
 from steelyard.hashing import digest_of
 from steelyard.images.layout._driver import BlobWriter, LayoutDriver, check_blob, check_room
-from steelyard.memory._reader import MemoryReader
 from steelyard.model import Buffer, Descriptor
 from steelyard.options import PutOptions
+from steelyard.transfer._memory_reader import MemoryReader
 
 __all__ = ("MemoryLayout",)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from anyio import ClosedResourceError
 from anyio.lowlevel import checkpoint
 
-from steelyard.base import BaseReader
 from steelyard.digest import Digest
 from steelyard.options import check_range
+from steelyard.transfer._reader import BaseReader
 
 __all__ = ("MemoryReader",)
 
