@@ -24,7 +24,7 @@ from steelyard import InvalidArgument, LocalStore, MemoryStore, StorageError, er
 from steelyard.containerd._proto import content_pb2 as pb
 from steelyard.containerd._proto import descriptor_pb2, images_pb2
 from steelyard.containerd.service import Server
-from steelyard.containerd.service._codes import CLASSES, MESSAGE_LIMIT, SUFFIXES, Busy, Exhausted, refusal
+from steelyard.containerd.service._codes import CLASSES, STATUS_TEXT_LIMIT, SUFFIXES, Busy, Exhausted, refusal
 
 from .wire import SECONDS, Wire, off_loop, refused, wire
 
@@ -280,7 +280,7 @@ def test_a_message_is_cut_to_what_a_header_may_have_and_keeps_its_end() -> None:
 
         assert found.message.startswith("ingest " + letter)
         assert found.message.endswith(": not found")
-        assert len(found.message) <= MESSAGE_LIMIT
+        assert len(found.message) <= STATUS_TEXT_LIMIT
         assert b"" == found.details
 
 

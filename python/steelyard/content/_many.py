@@ -6,15 +6,13 @@ import os
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
+from steelyard.content._failures import Failures
 from steelyard.errors import InvalidArgument
 from steelyard.model import DeleteManyResult, Info, PutManyResult, UpdateManyResult
 
 __all__ = ("Errors", "of_blobs", "of_items", "of_sources")
 
 Errors: TypeAlias = Literal["raise", "yield"]
-
-_MOST = 100
-"""The most errors that are kept for the end: memory must not grow with the number of failures."""
 
 
 class _Result(Protocol):
@@ -70,8 +68,8 @@ class _RaisedAtEnd(AsyncGenerator[ResultT, None], Generic[ResultT]):
     ) -> None:
         self._results = results
         self._call, self._things, self._name = call, things, name
-        self._count = self._failed = 0
-        self._errors: list[Exception] = []
+        self._count = 0
+        self._failures = Failures()
 
     async def __anext__(self) -> ResultT:
         """Return the next success; at the end, raise the errors."""
@@ -80,29 +78,19 @@ class _RaisedAtEnd(AsyncGenerator[ResultT, None], Generic[ResultT]):
                 self._count += 1
                 if one.error is None:
                     return one
-                self._keep(one, one.error)
+                self._failures.add(one.error, f"{self._call}: {self._name(one)}")
         except Exception as error:
-            if self._failed:
+            if self._failures.count:
                 # The iterable failed, too. A caller that handles one must not lose the other.
                 raise self._group(f", and then the iterable of {self._things}", error) from None
             raise
-        if self._failed:
+        if self._failures.count:
             raise self._group()
         raise StopAsyncIteration
 
-    def _keep(self, one: ResultT, error: Exception) -> None:
-        self._failed += 1
-        # The failure of a batch is the error of each of its blobs.
-        if len(self._errors) < _MOST and not (self._errors and self._errors[-1] is error):
-            error.add_note(f"{self._call}: {self._name(one)}")
-            self._errors.append(error)
-
     def _group(self, more: str = "", *last: Exception) -> ExceptionGroup[Exception]:
-        left_out = f"; the first {_MOST} errors follow" if self._failed > _MOST else ""
-        message = f"{self._call}: {self._failed} of {self._count} {self._things} failed{more}{left_out}"
-        group = ExceptionGroup(message, [*self._errors, *last])
-        self._errors, self._failed = [], 0
-        return group
+        failures, self._failures = self._failures, Failures()
+        return failures.group(f"{self._call}: {failures.count} of {self._count} {self._things} failed{more}", *last)
 
     async def asend(self, value: None) -> ResultT:
         """Return the next success; the value is not used."""
@@ -116,5 +104,5 @@ class _RaisedAtEnd(AsyncGenerator[ResultT, None], Generic[ResultT]):
 
     async def aclose(self) -> None:
         """Stop. Errors so far are not raised."""
-        self._failed = 0
+        self._failures = Failures()
         await self._results.aclose()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import random
-
 import msgspec
+
+from steelyard._runtime.backoff import pause_seconds
 
 __all__ = ("Busy", "Changed", "Pauses", "Retries", "Transient", "Unsatisfiable")
 
@@ -86,6 +86,5 @@ class Pauses:
         asked = error.seconds or 0.0
         if self._failures >= retries.attempts or asked > retries.most_seconds:
             return None
-        bound = min(retries.most_seconds, retries.first_seconds * 2 ** (self._failures - 1))
-        pause = random.uniform(0, bound)  # noqa: S311  # so that clients do not return all at once
+        pause = pause_seconds(self._failures - 1, first=retries.first_seconds, most=retries.most_seconds)
         return max(pause, asked)

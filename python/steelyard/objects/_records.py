@@ -13,7 +13,6 @@ If that exists already, another client was first, and the change starts again fr
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Collection
 from typing import Any, Generic, TypeVar
 from uuid import uuid4
@@ -21,6 +20,7 @@ from uuid import uuid4
 import anyio
 import msgspec
 
+from steelyard._runtime.backoff import pause_seconds
 from steelyard._runtime.concurrent import map_concurrently
 from steelyard.errors import DataCorrupt, Unreachable
 from steelyard.objects._requests import Missing, Object, Requests, Taken
@@ -236,7 +236,7 @@ class Records(Generic[ValueT]):
 
 
 async def _pause(attempt: int) -> None:
-    await anyio.sleep(random.uniform(0, min(1.0, 0.01 * 2 ** min(attempt, 10))))  # noqa: S311  # jitter
+    await anyio.sleep(pause_seconds(attempt, first=0.01, most=1.0))
 
 
 def _number_of(key: str) -> int:

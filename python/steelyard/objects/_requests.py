@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
 import anyio
 
 from steelyard._native import ObjectBody, ObjectClient, ObjectRequest, RequestFailed
+from steelyard._runtime.backoff import pause_seconds
 from steelyard._runtime.calls import run_always, run_job
 from steelyard._runtime.concurrent import map_concurrently
 from steelyard.errors import ServerRefused, SteelyardError, Unreachable
@@ -61,7 +61,7 @@ class Object(NamedTuple):
     Attributes:
         key: its key, below the prefix.
         size: its size, in bytes.
-        etag: its entity etag.
+        etag: its entity tag.
         modified_ns: when it was written, by the server's clock: whole seconds, in nanoseconds since the epoch.
         is_ours: whether it has the mark of a store, not of another program, if it has more than `MARKED` bytes; unknown (False) in a listing.
     """
@@ -244,7 +244,7 @@ class Requests:
             except RequestFailed as failed:
                 if failed.args[0] != "conflict" or attempt == _CONFLICTS - 1:
                     raise self._error(*failed.args) from None
-            await anyio.sleep(random.uniform(0, min(2.0, 0.05 * 2**attempt)))  # noqa: S311  # jitter
+            await anyio.sleep(pause_seconds(attempt, first=0.05, most=2.0))
         raise AssertionError
 
     def _outcome(self, answer: str | Exception) -> Exception | None:

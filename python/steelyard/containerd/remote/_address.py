@@ -8,13 +8,11 @@ from pathlib import Path
 
 from steelyard.errors import InvalidArgument
 
-__all__ = ("check_lease", "check_namespace", "socket_path")
+__all__ = ("check_lease", "socket_path")
 
 _PATH_LIMIT = 107
 """The most bytes that the path of a Unix socket may have on Linux."""
 
-_NAMESPACE = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*", re.ASCII)
-_NAMESPACE_LIMIT = 76
 _LEASE = re.compile(r"[!-~]{1,1024}", re.ASCII)
 
 
@@ -35,16 +33,6 @@ def socket_path(address: str | os.PathLike[str]) -> Path:
     if size > _PATH_LIMIT:
         raise InvalidArgument(f"address {text!r}: expected a path of at most {_PATH_LIMIT} bytes, found {size}")
     return found
-
-
-def check_namespace(namespace: str | None) -> str | None:
-    """Return the namespace, if it can be one: letters and digits, in parts joined by ``.``, ``_`` or ``-``."""
-    if namespace is not None and (len(namespace) > _NAMESPACE_LIMIT or not _NAMESPACE.fullmatch(namespace)):
-        raise InvalidArgument(
-            f"namespace {namespace[:100]!r}: expected letters and digits in parts joined by '.', '_' or '-', "
-            f"at most {_NAMESPACE_LIMIT} characters"
-        )
-    return namespace
 
 
 def check_lease(lease: str | None) -> str | None:

@@ -15,6 +15,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from steelyard._runtime.fork import Process
 from steelyard.containerd._grpc import require_threads
+from steelyard.containerd._namespaces import NAMESPACE
 from steelyard.containerd._parsing import parse
 from steelyard.containerd._proto import content_pb2, images_pb2, leases_pb2
 from steelyard.containerd.remote._wire import read_data, write_data
@@ -134,7 +135,7 @@ class Connection:
         self._metadata = tuple(
             (key, value)
             for key, value in (
-                ("containerd-namespace", namespace),
+                (NAMESPACE, namespace),
                 ("containerd-lease", lease),
                 # To our own service: an empty value of a label is a value.
                 ("steelyard-exact", "1"),

@@ -16,7 +16,8 @@ from steelyard._runtime.opening import opening
 from steelyard._runtime.refqueue import share_queue
 from steelyard.base import BaseStore
 from steelyard.collection import CollectDefaults, Collected, CollectOptions, Reason
-from steelyard.containerd.remote._address import check_lease, check_namespace, socket_path
+from steelyard.containerd._namespaces import check_namespace
+from steelyard.containerd.remote._address import check_lease, socket_path
 from steelyard.containerd.remote._calls import Limits
 from steelyard.containerd.remote._channel import Channel, Connection, method
 from steelyard.containerd.remote._content import Content

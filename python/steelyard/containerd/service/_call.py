@@ -20,7 +20,10 @@ from steelyard.containerd.service._last_message import FINISH_LIMIT, finish_stre
 from steelyard.containerd.service._messages import Malformed
 from steelyard.containerd.service._metrics import Meters
 
-__all__ = ("Call", "Gone")
+__all__ = ("ACTIVE_CHECK_SECONDS", "Call", "Gone")
+
+ACTIVE_CHECK_SECONDS = 1.0
+"""How often a call that waits for something to send looks whether its client is still there."""
 
 REFUSED_SECONDS = 1.0
 """How long a refused call waits for its first request."""

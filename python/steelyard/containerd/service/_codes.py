@@ -19,7 +19,7 @@ __all__ = ("CLASSES", "DETAILS_KEY", "SUFFIXES", "Busy", "Exhausted", "Refusal",
 DETAILS_KEY = "steelyard-error-bin"
 """Trailing metadata of a refused call: the error's code and fields as JSON, from which our own client makes it again."""
 
-MESSAGE_LIMIT = 2048
+STATUS_TEXT_LIMIT = 2048
 """The most bytes of a message on the wire. It travels in a header, and clients take 8 KiB of all headers together."""
 
 
@@ -93,7 +93,7 @@ class Refusal(msgspec.Struct, frozen=True):
 
     Attributes:
         code: the gRPC code.
-        message: for people, with containerd's suffix; shortened to `MESSAGE_LIMIT` bytes on the wire.
+        message: for people, with containerd's suffix; shortened to `STATUS_TEXT_LIMIT` bytes on the wire.
         details: the error's code and fields as JSON; empty where there are none.
     """
 
@@ -155,13 +155,13 @@ def _made(code: StatusCode, text: str, fields: dict[str, Any]) -> Refusal:
     if text != suffix and not text.endswith(f": {suffix}"):
         text = f"{text}: {suffix}"
     details = msgspec.json.encode(fields) if fields else b""
-    return Refusal(code, _shortened(text), details if len(details) <= MESSAGE_LIMIT else b"")
+    return Refusal(code, _shortened(text), details if len(details) <= STATUS_TEXT_LIMIT else b"")
 
 
 def _shortened(text: str) -> str:
     """Cut the middle out of a text that is too long for a header, in which other than ASCII takes three times the room."""
-    most = MESSAGE_LIMIT
-    while len(quote(text)) > MESSAGE_LIMIT:
+    most = STATUS_TEXT_LIMIT
+    while len(quote(text)) > STATUS_TEXT_LIMIT:
         most //= 2
         text = f"{text[: most - most // 4]}…{text[-(most // 4) :]}"
     return text

@@ -10,9 +10,10 @@ import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from steelyard import filters
+from steelyard.containerd._namespaces import NAMESPACE
 from steelyard.containerd._proto import changes_pb2, events_pb2, name_changes_pb2
 from steelyard.containerd.service import _messages as messages
-from steelyard.containerd.service._call import Call
+from steelyard.containerd.service._call import ACTIVE_CHECK_SECONDS, Call
 from steelyard.containerd.service._codes import Busy, Exhausted
 from steelyard.containerd.service._interceptor import Interceptor
 from steelyard.containerd.service._loop_store import AnyStore
@@ -25,8 +26,6 @@ SERVICE = "containerd.services.events.v1.Events"
 
 _TYPES = ("type==created", "type==deleted", "type==name_set", "type==name_moved", "type==name_removed")
 """The events that containerd has, too."""
-
-_LOOK_SECONDS = 1.0
 
 Change = (
     changes_pb2.ContentCreate
@@ -63,13 +62,13 @@ class Events:
         """Send each event that matches, as long as the client listens."""
         request = messages.parse(events_pb2.SubscribeRequest, call.receive_first())
         chosen = filters.compile(*messages.filters_value(request.filters))
-        namespace = call.header("containerd-namespace") or "default"
+        namespace = call.header(NAMESPACE) or "default"
         if not self._subscribers.acquire(blocking=False):
             raise Busy(f"{self._most} calls wait for events, the most there may be", limit="subscribers")
         try:
             with closing(self._store.events(*_TYPES)) as events:
                 while call.is_active() and not self._draining.is_set():
-                    found = events.wait(_LOOK_SECONDS)
+                    found = events.wait(ACTIVE_CHECK_SECONDS)
                     if found is None:
                         return
                     for event in found:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,17 +12,15 @@ import grpc
 from grpc import StatusCode
 
 from steelyard._runtime.threads import start
+from steelyard.containerd._namespaces import NAMESPACE, check_namespace
 from steelyard.containerd.service._call import Call, Gone
 from steelyard.containerd.service._codes import Busy, Exhausted, refusal
 from steelyard.containerd.service._metrics import Meters
-from steelyard.errors import InvalidArgument
 
 __all__ = ("Interceptor",)
 
 logger = logging.getLogger("steelyard.containerd")
 
-_NAMESPACE = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*", re.ASCII)
-_NAMESPACE_LIMIT = 76
 
 _EVERYDAY = {StatusCode.OK, StatusCode.NOT_FOUND, StatusCode.ALREADY_EXISTS, StatusCode.CANCELLED}
 """The codes of a normal end of a call; an operator should see the others."""
@@ -103,7 +100,7 @@ class Interceptor:
             response = b""
             try:
                 self._admit(call)
-                _check_namespace(call)
+                check_namespace(call.header(NAMESPACE))  # any one: all share the store
                 response = handler(call, call.receive_first())
                 _check_size(response, self._message_bytes)
                 call.count_sent(len(response))
@@ -128,7 +125,7 @@ class Interceptor:
             self._enter(call)
             try:
                 self._admit(call)
-                _check_namespace(call)
+                check_namespace(call.header(NAMESPACE))  # any one: all share the store
                 handler(call)
                 call.end(None)
             except Gone:
@@ -206,12 +203,3 @@ def _check_size(response: bytes, most: int) -> None:
     if len(response) > most:
         text = f"the answer has {len(response)} bytes, of {most} that a message may have"
         raise Exhausted(text, limit="message_bytes")
-
-
-def _check_namespace(call: Call) -> None:
-    """Refuse a namespace that cannot be one; which one it is makes no difference, all share the store."""
-    namespace = call.header("containerd-namespace")
-    if namespace is not None and not (len(namespace) <= _NAMESPACE_LIMIT and _NAMESPACE.fullmatch(namespace)):
-        raise InvalidArgument(
-            f"namespace {namespace[:100]!r}: expected at most {_NAMESPACE_LIMIT} letters and digits, with single . _ - between"
-        )

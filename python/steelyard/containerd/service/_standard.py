@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from steelyard.containerd.service import _messages as messages
-from steelyard.containerd.service._call import Call
+from steelyard.containerd.service._call import ACTIVE_CHECK_SECONDS, Call
 from steelyard.containerd.service._codes import Busy
 from steelyard.containerd.service._interceptor import Interceptor
 from steelyard.errors import NotFound
@@ -20,8 +20,6 @@ __all__ = ("HEALTH", "REFLECTION", "Health", "Reflection")
 
 HEALTH = "grpc.health.v1.Health"
 REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
-
-_LOOK_SECONDS = 1.0
 
 
 class Health:
@@ -68,7 +66,7 @@ class Health:
             call.send(self._response(call.subject))
             with self._changed:
                 while self._serving and call.is_active():
-                    self._changed.wait(_LOOK_SECONDS)
+                    self._changed.wait(ACTIVE_CHECK_SECONDS)
             call.send(self._response(call.subject))
         finally:
             self._watchers.release()
