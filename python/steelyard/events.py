@@ -67,7 +67,7 @@ EVENT_FIELDS = ("type", "digest", "size", "name", "previous", "lease", "reason",
 _TAKEN = 256
 """The most events that are taken from the native core at a time."""
 
-_WITHOUT = 32
+_INLINE_EVENTS = 32
 """The most events that are returned without letting other tasks run."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -137,7 +137,7 @@ class Events(ProcessBound, AsyncGenerator[Event, None]):
         self._native: _native.Subscription | None = None
         self._guard = anyio.ResourceGuard("reading these events")
         self._waiting: deque[Event] = deque()
-        self._since = _WITHOUT
+        self._since = _INLINE_EVENTS
         self._entered = self._ended = False
 
     async def __aenter__(self) -> Self:
@@ -159,7 +159,7 @@ class Events(ProcessBound, AsyncGenerator[Event, None]):
 
     async def __anext__(self) -> Event:
         """Return the next event."""
-        if self._waiting and self._since < _WITHOUT:
+        if self._waiting and self._since < _INLINE_EVENTS:
             self._since += 1
             return self._waiting.popleft()
         return await self.asend(None)

@@ -10,8 +10,8 @@ from steelyard.digest import Algorithm, Digest
 from steelyard.errors import InvalidArgument
 from steelyard.fetch import FetchItem, Retries, Sums
 from steelyard.fetch._address import parse_url
+from steelyard.fetch._earlier import EarlierIngests, joined, proof_of_validator, validator_of_proof
 from steelyard.fetch._headers import content_range, retry_after, stated_digest, strong_validator
-from steelyard.fetch._held import Held, joined, proof_of_validator, validator_of_proof
 from steelyard.fetch._pauses import Pauses, Transient
 from steelyard.model import Status
 
@@ -181,6 +181,6 @@ def test_an_ingest_is_found_by_the_base_of_its_ref(base: str, validator: str) ->
     proof = proof_of_validator(validator)
     status = Status(ref=joined(base, proof), offset=1, total=2, expected=None, started_at=NOON, updated_at=NOON)
 
-    assert (proof, status) == Held([status]).newest(base)
+    assert (proof, status) == EarlierIngests([status]).newest(base)
     assert validator == validator_of_proof(proof)
-    assert Held([status]).newest("b") is None
+    assert EarlierIngests([status]).newest("b") is None

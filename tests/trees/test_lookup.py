@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steelyard import Descriptor, Digest, MemoryStore
+from steelyard._runtime.lru import LruCache
 from steelyard.content import Opening, ReaderAt
 from steelyard.errors import InvalidDocument
 from steelyard.trees import Entry, tree_of
 from steelyard.trees._entry import order_of
-from steelyard.trees._lookup import Kept, TreeLookup, lookup_of
+from steelyard.trees._lookup import TreeLookup, lookup_of
 
 from .made import index_of, keep, manifest_of
 from .test_large import build, file, many
@@ -41,7 +42,7 @@ async def store() -> AsyncIterator[Counting]:
 
 
 async def look(store: MemoryStore, target: Descriptor, most: int = 1 << 20) -> TreeLookup:
-    return await lookup_of(store, await tree_of(store, target), Kept(most))
+    return await lookup_of(store, await tree_of(store, target), LruCache(most))
 
 
 def children_of(entries: list[Entry], directory: str) -> dict[str, str]:
@@ -69,7 +70,6 @@ async def compare(lookup: TreeLookup, entries: list[Entry], directories: set[str
         async with aclosing(lookup.below(directory)) as below:
             paths = [entry.path async for entry in below]
         assert [each.path for each in entries if each.path.startswith(f"{directory}/") or not directory] == paths
-        assert await lookup.is_empty(directory) == (not listed)
 
 
 def above(path: str) -> set[str]:
@@ -131,7 +131,7 @@ async def test_a_path_of_a_large_tree_is_found_with_few_manifests(store: Countin
 
 async def test_what_is_kept_is_bounded_and_the_rest_is_read_again(store: Counting) -> None:
     entries = sorted(many(4000, 4), key=lambda entry: order_of(entry.path))
-    kept: Kept[list[Entry]] = Kept(1)
+    kept: LruCache[str, list[Entry]] = LruCache(1)
     lookup = await lookup_of(store, await tree_of(store, await build(store, entries)), kept)
     async with aclosing(lookup.below("")) as below:
         assert [entry.path for entry in entries] == [entry.path async for entry in below]
@@ -183,16 +183,3 @@ async def test_thousands_of_empty_manifests_are_passed_over(store: Counting) -> 
 
     assert await lookup.find("b") is None
     assert await lookup.find("a") is not None
-
-
-async def test_the_least_recently_used_value_goes_first() -> None:
-    kept: Kept[int] = Kept(3)
-    for name in "abc":
-        kept.add(name, ord(name), 1)
-    kept.get("a")
-    kept.add("a", 1, 1)
-    kept.add("d", 4, 2)
-
-    assert [1, None, None, 4] == [kept.get(name) for name in "abcd"]
-    kept.add("large", 5, 100)
-    assert [None, 5] == [kept.get("a"), kept.get("large")]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from contextlib import aclosing
 from typing import Any, Generic, Protocol, TypeVar
 
-__all__ = ("Batch", "in_batches", "slices")
+__all__ = ("Batch", "in_async_batches", "in_batches", "slices")
 
 ItemT = TypeVar("ItemT")
 
@@ -57,5 +58,18 @@ def in_batches(
     for item in items:
         if batch.add(item, size_of(item)):
             yield batch.take()
+    if rest := batch.take():
+        yield rest
+
+
+async def in_async_batches(
+    items: AsyncGenerator[ItemT, None], size_of: Callable[[ItemT], int], most: int, most_bytes: int
+) -> AsyncGenerator[list[ItemT], None]:
+    """Iterate over the items of a generator in batches, bounded as a `Batch` is. The generator is closed."""
+    batch: Batch[ItemT] = Batch(most, most_bytes)
+    async with aclosing(items):
+        async for item in items:
+            if batch.add(item, size_of(item)):
+                yield batch.take()
     if rest := batch.take():
         yield rest

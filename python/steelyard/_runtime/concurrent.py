@@ -30,7 +30,7 @@ __all__ = (
     "map_unordered",
 )
 
-_WITHOUT = 32
+_INLINE_RESULTS = 32
 """The most results of one batch that are given without letting others run: a step of the event loop costs more than a result."""
 
 ItemT = TypeVar("ItemT")
@@ -277,7 +277,7 @@ class _Work(Generic[ResultT]):
     def __init__(self, work: Callable[[Emit[ResultT]], Awaitable[None]]) -> None:
         self._work = work
         self._finished: deque[tuple[deque[ResultT], anyio.Event]] = deque()
-        self._since = _WITHOUT
+        self._since = _INLINE_RESULTS
         self._changed = anyio.Event()
         self._ended = False
         self._error: BaseException | None = None
@@ -303,7 +303,7 @@ class _Work(Generic[ResultT]):
 
     def ready(self) -> ResultT | None:
         """Return the next result if it is one of several that came together, and others may well wait for it; or None."""
-        if self._since >= _WITHOUT or not self._finished:
+        if self._since >= _INLINE_RESULTS or not self._finished:
             return None
         self._since += 1
         return self._pop()
@@ -326,7 +326,7 @@ class _Work(Generic[ResultT]):
         result = results.popleft()
         if not results:
             self._finished.popleft()
-            self._since = _WITHOUT
+            self._since = _INLINE_RESULTS
             taken.set()
         return result
 

@@ -30,7 +30,7 @@ from steelyard.content._put_many import UntilEnded
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import InvalidArgument, UnexpectedSize
 from steelyard.fetch._address import parse_url
-from steelyard.fetch._held import Held
+from steelyard.fetch._earlier import EarlierIngests
 from steelyard.fetch._origin import FunctionOrigin, OpenAt, Origin
 from steelyard.fetch._pauses import Retries
 from steelyard.fetch._sums import Sums
@@ -160,14 +160,14 @@ async def fetch(
         shown = ref or ("a source" if options.expected is None else str(options.expected))
         origin: Origin = FunctionOrigin(open_at, size=size, shown=shown)
         async with own_or_new_guard(store) as guard:
-            return await _fetch(guard, origin, wanted, await Held.by(guard.store), name)
+            return await _fetch(guard, origin, wanted, await EarlierIngests.by(guard.store), name)
     from steelyard.fetch._http import HttpOrigin, connected  # noqa: PLC0415 - it needs an extra
 
     address = parse_url(url or "")
     wanted = Wanted(base=address.ref if ref is None else ref, options=options, retries=retries, ranges=ranges)
     async with own_or_new_guard(store) as guard, connected(per_host=ranges, retries=retries, tls=tls) as connections:
         origin = HttpOrigin(connections, address, headers or {}, algorithm=options.algorithm)
-        return await _fetch(guard, origin, wanted, await Held.by(guard.store), name)
+        return await _fetch(guard, origin, wanted, await EarlierIngests.by(guard.store), name)
 
 
 def fetch_many(
@@ -223,7 +223,7 @@ def fetch_many(
             own_or_new_guard(store) as guard,
             connected(per_host=per_host, retries=retries, tls=tls) as connections,
         ):
-            held = await Held.by(guard.store)
+            earlier = await EarlierIngests.by(guard.store)
 
             async def one(index: int, item: FetchItem | str) -> None:
                 try:
@@ -246,7 +246,7 @@ def fetch_many(
                 _check(item.ref, item.name)
                 wanted = Wanted(base=item.ref or address.ref, options=options, retries=retries, ranges=ranges)
                 origin = HttpOrigin(connections, address, item.headers, algorithm=options.algorithm)
-                return await _fetch(guard, origin, wanted, held, item.name)
+                return await _fetch(guard, origin, wanted, earlier, item.name)
 
             await call_each(items, one, concurrency=concurrency)
 
@@ -264,11 +264,13 @@ def _check(ref: str | None, name: str | None) -> None:
         check_name(name)
 
 
-async def _fetch(guard: LeaseGuard, origin: Origin, wanted: Wanted, held: Held, name: str | None) -> PutResult:
+async def _fetch(
+    guard: LeaseGuard, origin: Origin, wanted: Wanted, earlier: EarlierIngests, name: str | None
+) -> PutResult:
     """Store what an origin has, unless its digest is known and stored, and set the name."""
     result = await _stored(guard, wanted.options)
     if result is None:
-        result = await Transfer(guard.store, origin, wanted).run(held)
+        result = await Transfer(guard.store, origin, wanted).run(earlier)
     if name is not None:
         target = Descriptor(digest=result.digest, size=result.size)
         await guard.store.images.assign({name: target}, overwrite=True)

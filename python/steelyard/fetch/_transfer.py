@@ -8,6 +8,7 @@ proof begins at its start with each attempt.
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Literal
 from uuid import uuid4
 
 import anyio
@@ -27,7 +28,7 @@ from steelyard.errors import (
     Unreachable,
 )
 from steelyard.fetch._checks import check_answer, check_end, noted
-from steelyard.fetch._held import ONCE, Held, joined, proof_of_validator, validator_of_proof
+from steelyard.fetch._earlier import ONCE, EarlierIngests, joined, proof_of_validator, validator_of_proof
 from steelyard.fetch._origin import Answer, Origin
 from steelyard.fetch._parts import LEAST_BYTES, Parts, UnexpectedPart, Version
 from steelyard.fetch._pauses import Changed, Pauses, Retries, Transient, Unsatisfiable
@@ -40,7 +41,7 @@ __all__ = ("Transfer", "Wanted")
 _SMALL_BYTES = 1 << 20
 """The most bytes of a file that is received in memory and put as a whole, without an ingest: to receive it again is quick."""
 
-_PART_BYTES = 64 << 10
+_SHORT_PART_BYTES = 64 << 10
 """A server may send less than the range. The rest of a part that is at least so long is requested at once."""
 
 _ABORT_SECONDS = 2.0
@@ -87,7 +88,7 @@ class Transfer:
         self._is_mixed = False  # whether the ingest has bytes of several responses
         self._in_parts = False
 
-    async def run(self, held: Held) -> PutResult:
+    async def run(self, earlier: EarlierIngests) -> PutResult:
         """Store the file.
 
         Raises:
@@ -99,7 +100,7 @@ class Transfer:
         """
         pauses = Pauses(self._wanted.retries)
         try:
-            await self._resume(held)
+            await self._resume(earlier)
             while True:
                 try:
                     result = await self._attempt()
@@ -125,15 +126,15 @@ class Transfer:
             raise Unreachable(self._origin.shown, reason=f"{error.reason}{asked}, after {offset}{of} bytes") from None
         await anyio.sleep(seconds)
 
-    async def _resume(self, held: Held) -> None:
+    async def _resume(self, earlier: EarlierIngests) -> None:
         """Open the ingest of an earlier fetch, and discard those that prove nothing."""
-        for ref in held.useless(self._wanted.base):
+        for ref in earlier.useless(self._wanted.base):
             await self._drop(ref)
         proof = self._proof_of(None)
         if proof is None:
-            found = held.newest(self._wanted.base)
+            found = earlier.newest(self._wanted.base)
         else:
-            status = held.get(self._ref(proof))
+            status = earlier.get(self._ref(proof))
             found = None if status is None else (proof, status)
         if found is None:
             return
@@ -274,7 +275,13 @@ class Transfer:
                 labels=options.labels or None,
             )
         except UnexpectedDigest as error:
-            raise noted(UnexpectedDigest(expected=error.expected, actual=error.actual), self._origin.shown) from None
+            raise self._noted(error) from None
+
+    def _noted(self, error: Exception) -> Exception:
+        """Return an error of the store, with the source in place of the ref of the ingest if it is an unexpected digest."""
+        if isinstance(error, UnexpectedDigest):
+            return noted(UnexpectedDigest(expected=error.expected, actual=error.actual), self._origin.shown)
+        return error
 
     async def _take(
         self, writer: Writer, answer: Answer, first: list[Buffer], broken: Transient | None = None
@@ -301,7 +308,7 @@ class Transfer:
         total = place if self._total is None else self._total
         if writer.offset >= total:
             return await self._commit(writer, total)
-        if writer.offset - begin < _PART_BYTES:
+        if writer.offset - begin < _SHORT_PART_BYTES:
             raise Transient(f"the response ended after {place - answer.offset} bytes")
         return None
 
@@ -358,16 +365,10 @@ class Transfer:
             is_mixed, self._is_mixed = self._is_mixed, False
             await self._discard()
             if is_mixed and not self._is_second_try:
-                self._is_second_try, self._ranges = (
-                    True,
-                    1,
-                )  # the file, or the store, may have changed in between: from the start, once
+                # The file, or the store, may have changed in between: from the start, once.
+                self._is_second_try, self._ranges = True, 1
                 return None
-            if isinstance(error, UnexpectedDigest):
-                raise noted(
-                    UnexpectedDigest(expected=error.expected, actual=error.actual), self._origin.shown
-                ) from None
-            raise
+            raise self._noted(error) from None
         self._writer = None
         return PutResult(digest=info.digest, size=info.size, new=True)
 
@@ -390,5 +391,5 @@ class Transfer:
             with anyio.move_on_after(_ABORT_SECONDS, shield=True), suppress(SteelyardError):
                 await self._store.abort(writer.ref)
 
-    def _report(self, phase: str, done: int) -> None:
-        self._options.report("commit" if phase == "commit" else "write", self._origin.shown, done, self._total)
+    def _report(self, phase: Literal["write", "commit"], done: int) -> None:
+        self._options.report(phase, self._origin.shown, done, self._total)

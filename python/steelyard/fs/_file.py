@@ -13,10 +13,10 @@ from steelyard.content import ReaderAt, Store
 from steelyard.digest import Digest
 from steelyard.fs._bases import AsyncFile, BlockingFile, Transaction
 from steelyard.fs._errors import os_errors
-from steelyard.fs._writing import NewBlob, finish_together
+from steelyard.fs._writing import NewBlob, finish_batch
 from steelyard.model import PutResult
 
-__all__ = ("NamesTogether", "OpenBlob", "SteelyardAsyncFile", "SteelyardFile")
+__all__ = ("NameTransaction", "OpenBlob", "SteelyardAsyncFile", "SteelyardFile")
 
 
 class OpenBlob:
@@ -151,7 +151,7 @@ class SteelyardFile(BlockingFile):
         return reopen, (self.fs, str(self.digest), "rb", self.blocksize, self.loc, self.size, True, "readahead", {})
 
 
-class NamesTogether(Transaction):
+class NameTransaction(Transaction):
     """A transaction: the names of its files are set in one step."""
 
     def complete(self, commit: bool = True) -> None:
@@ -162,7 +162,7 @@ class NamesTogether(Transaction):
                 for file in files:
                     file.close()
                 with os_errors(files[0].path):
-                    results = sync(self.fs.loop, finish_together, [file.new_blob for file in files])
+                    results = sync(self.fs.loop, finish_batch, [file.new_blob for file in files])
             except BaseException:
                 super().complete(commit=False)
                 raise

@@ -23,7 +23,7 @@ from steelyard.digest import Digest
 from steelyard.fs._bases import AsyncFileSystem, FileSystemType, Transaction
 from steelyard.fs._changes import Changes
 from steelyard.fs._errors import is_directory, not_found, os_error, os_errors, unsupported
-from steelyard.fs._file import NamesTogether, OpenBlob, SteelyardAsyncFile, SteelyardFile
+from steelyard.fs._file import NameTransaction, OpenBlob, SteelyardAsyncFile, SteelyardFile
 from steelyard.fs._finder import Finder
 from steelyard.fs._found import Found
 from steelyard.fs._getting import write_file, write_pieces
@@ -80,7 +80,7 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
 
     protocol: str = PROTOCOL
     root_marker: str = ""
-    transaction_type: type[Transaction] = NamesTogether
+    transaction_type: type[Transaction] = NameTransaction
 
     def __init__(self, store: Any = None, *, read_only: bool = False, **options: Any) -> None:
         super().__init__(**options)
@@ -263,10 +263,10 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
     async def _digests(self, paths: list[str]) -> dict[str, Any]:
         """Return the digest of the file at each path, or the error. A digest alone is one: nothing is looked up."""
         targets = {path: parse(path) for path in paths}
-        alone = {path: each.digest for path, each in targets.items() if each.digest is not None and not each.inner}
-        others = [path for path in targets if path not in alone]
+        direct = {path: each.digest for path, each in targets.items() if each.digest is not None and not each.inner}
+        others = [path for path in targets if path not in direct]
         found = await self._finder.find_many(await self._lazy.reading(), others) if others else {}
-        return {path: alone[path] if path in alone else _digest_of(path, found[path]) for path in targets}
+        return {path: direct[path] if path in direct else _digest_of(path, found[path]) for path in targets}
 
     async def _read(self, wanted: Sequence[ReadRange]) -> list[bytes | Exception]:
         store = await self._lazy.reading()

@@ -8,18 +8,19 @@ from contextlib import aclosing
 from typing import Any
 
 from steelyard._runtime.concurrent import map_concurrently
+from steelyard._runtime.lru import LruCache
 from steelyard.content import Store
 from steelyard.digest import Digest
 from steelyard.errors import DataCorrupt, InvalidArgument, InvalidImage, NotFound
 from steelyard.fs._errors import not_directory, not_found
-from steelyard.fs._found import Found, entered, in_tree, listed_in
+from steelyard.fs._found import Found, in_tree, listed_in
 from steelyard.fs._paths import Target, candidates, joined, parse
 from steelyard.images.limits import DEFAULT_LIMITS
 from steelyard.images.media_types import kind_of
 from steelyard.model import Descriptor, Image
 from steelyard.trees import tree_of
-from steelyard.trees._entry import Entry
-from steelyard.trees._lookup import Kept, TreeLookup, lookup_of
+from steelyard.trees._entry import Entry, entered
+from steelyard.trees._lookup import TreeLookup, lookup_of
 
 __all__ = ("Finder",)
 
@@ -35,9 +36,9 @@ class Finder:
     """Finds what paths name. It keeps the documents of trees, by their digests, and no names: these may change at any time."""
 
     def __init__(self) -> None:
-        self._entries: Kept[list[Entry]] = Kept(_KEPT_ENTRIES)
-        self._trees: Kept[Any] = Kept(_KEPT_TREES)
-        self._held: Kept[bool] = Kept(_KEPT_NAMES)
+        self._entries: LruCache[str, list[Entry]] = LruCache(_KEPT_ENTRIES)
+        self._trees: LruCache[str, Any] = LruCache(_KEPT_TREES)
+        self._held_trees: LruCache[str, bool] = LruCache(_KEPT_NAMES)
 
     async def find(self, store: Store, path: str) -> Found:
         """Return what a path names. A link in a tree is followed, but never out of it.
@@ -127,7 +128,7 @@ class Finder:
 
     def _depth(self, pairs: Sequence[tuple[str, str]]) -> int:
         """Return the place, from 1 on, of the first name that held a tree when it was looked up last; 0 if there is none."""
-        return next((place for place, (name, _) in enumerate(pairs, 1) if self._held.get(name)), 0)
+        return next((place for place, (name, _) in enumerate(pairs, 1) if self._held_trees.get(name)), 0)
 
     async def _first_that_has(
         self, store: Store, path: str, images: Sequence[tuple[Image | None, str]]
@@ -139,7 +140,7 @@ class Finder:
                 return await self.held(store, path, image)
             tree = await self.tree(store, image.target)
             if tree is not None and (found := await in_tree(tree, path, inner)) is not None:
-                self._held.add(image.name, True, 1)
+                self._held_trees.add(image.name, True)
                 return found
         return None
 
@@ -179,13 +180,13 @@ class Finder:
         """Iterate over all that is below a directory in a tree, at any depth; directories come before what is in them."""
         tree = found.tree
         assert tree is not None  # noqa: S101  # the caller has looked
-        start, before = len(found.inner) + 1 if found.inner else 0, ""
+        start, before = len(found.inner) + 1 if found.inner else 0, found.inner
         async with aclosing(tree.below(found.inner)) as entries:
             async for entry in entries:
                 path = joined(found.path, entry.path[start:])
                 directory = entry.path.rpartition("/")[0]
                 if directory != before:
-                    for each in entered(before, directory, start):
+                    for each in entered(before, directory):
                         yield Found(path=joined(found.path, each[start:]), type="directory", tree=tree, inner=each)
                     before = directory
                 if entry.kind != "directory" or not directory.startswith(entry.path):
@@ -230,7 +231,7 @@ class Finder:
         except NotFound:
             return None
         except (InvalidImage, DataCorrupt):
-            self._trees.add(key, _NO_TREE, 1)
+            self._trees.add(key, _NO_TREE)
             return None
         lookup = await lookup_of(store, tree, self._entries)
         self._trees.add(key, lookup, lookup.weight)

@@ -13,7 +13,7 @@ from steelyard.model import Image
 from steelyard.trees._entry import Entry
 from steelyard.trees._lookup import TreeLookup
 
-__all__ = ("Found", "entered", "in_tree", "listed_in")
+__all__ = ("Found", "in_tree", "listed_in")
 
 _MOST_LINKS = 40
 """Links that are followed for one path, as Linux does."""
@@ -99,19 +99,6 @@ async def listed_in(tree: TreeLookup, path: str, entry: Entry) -> Found:
     if leads_to is None or leads_to.kind == "directory":
         return Found(path=path, type="link", destination=entry.target)
     return _of_entry(path, leads_to, tree, entry.target)
-
-
-def entered(before: str, directory: str, start: int) -> list[str]:
-    """Return the directories that are entered between two directories of a tree, below the one of which the path has `start` letters."""
-    place, found = start, []
-    while place <= len(directory):
-        end = directory.find("/", place)
-        end = len(directory) if end < 0 else end
-        entered = directory[:end]
-        if entered and not f"{before}/".startswith(f"{entered}/"):
-            found.append(entered)
-        place = end + 1
-    return found
 
 
 def _of_entry(path: str, entry: Entry, tree: TreeLookup, destination: str | None) -> Found:

@@ -18,7 +18,7 @@ from steelyard.images.leases import LeaseGuard, own_or_new_guard
 from steelyard.model import Descriptor, OnProgress, PutResult, Source
 from steelyard.names import check_name
 
-__all__ = ("MEDIA_TYPE", "NewBlob", "check_new", "finish_together", "put_source", "put_sources", "set_name")
+__all__ = ("MEDIA_TYPE", "NewBlob", "check_new", "finish_batch", "put_source", "put_sources", "set_name")
 
 MEDIA_TYPE = "application/octet-stream"
 """The media type of a name that does not say another one."""
@@ -130,7 +130,7 @@ async def _finish(guard: LeaseGuard, target: Target, result: PutResult, *, creat
         await set_name(guard.store, target.path, _held(result, media_type), create=create)
 
 
-async def finish_together(blobs: Sequence[NewBlob]) -> list[PutResult]:
+async def finish_batch(blobs: Sequence[NewBlob]) -> list[PutResult]:
     """Store all of the blobs, then set their names in one step, except for those that must be new, which come before."""
     async with AsyncExitStack() as stack:
         results = [await blob.store_with(stack) for blob in blobs]

@@ -14,6 +14,7 @@ from uuid import uuid4
 import anyio
 import msgspec
 
+from steelyard._runtime.chunks import slices
 from steelyard._runtime.concurrent import map_concurrently
 from steelyard.digest import Digest
 from steelyard.errors import CollectionBusy, CollectionRefused, ServerRefused, SteelyardError, Unreachable
@@ -193,15 +194,13 @@ class Run:
                 for digest, removal, of_document in zip(digests, signed[::2], signed[1::2], strict=True)
                 if not is_kept(digest)
             ]
-            for start in range(0, len(going), _AT_ONCE):
+            for some in slices(going, _AT_ONCE):
                 if _since_boot() - began > SIGNED_FOR / 2:
                     break  # a slow server: the rest goes with a later batch
                 is_answered = False
                 # CANCEL: a removal that is on its way would be carried out after writers saw that the batch is over.
                 with anyio.move_on_after(_END, shield=True):
-                    gone = await map_concurrently(
-                        going[start : start + _AT_ONCE], partial(self._remove, began), concurrency=_AT_ONCE
-                    )
+                    gone = await map_concurrently(some, partial(self._remove, began), concurrency=_AT_ONCE)
                     for digest in filter(None, gone):
                         await forget(digest, batch.modified_ns)
                         removed.append(digest)

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from steelyard._runtime.chunks import slices
 from steelyard._runtime.concurrent import map_concurrently
 from steelyard.digest import Digest
 from steelyard.objects._layout import BLOBS, blob_key
@@ -42,7 +43,7 @@ async def look_at_many(requests: Requests, digests: Sequence[Digest]) -> Looked:
     if len(wanted) < _WORTH:
         return Looked([], wanted)
     size = max(PAGE, -(-len(wanted) // _LANES))
-    lanes = [wanted[at : at + size] for at in range(0, len(wanted), size)]
+    lanes = list(slices(wanted, size))
 
     async def look(lane: list[Digest]) -> Looked:
         return await _look(requests, lane)

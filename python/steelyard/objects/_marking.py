@@ -24,6 +24,9 @@ __all__ = ("Marking", "Roots", "Stored")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
+_REPORTED = 1000
+"""The blobs after which progress is reported."""
+
 
 class Stored(NamedTuple):
     """A blob in a listing.
@@ -167,7 +170,3 @@ class Marking:
                     self.warnings.add(f"blob {digest}: a malformed document, so it keeps nothing")
                 if not is_known:
                     await self.marks.again(digest)
-
-
-_REPORTED = 1000
-"""The blobs after which progress is reported."""

@@ -46,11 +46,11 @@ from steelyard.model import (
 from steelyard.objects._address import ObjectAddress, default_spool
 from steelyard.objects._cache import Cache
 from steelyard.objects._cached import CachedReader
+from steelyard.objects._components import Components
 from steelyard.objects._credentials import client_options
 from steelyard.objects._leases import DEFAULT_EXPIRES, ObjectLeases
 from steelyard.objects._marker import check_marker
 from steelyard.objects._names import ObjectImageNames
-from steelyard.objects._parts import Parts
 from steelyard.objects._put_file import put_file
 from steelyard.objects._reader import ObjectReader, read_whole
 from steelyard.objects._requests import MARKED, Requests
@@ -117,7 +117,7 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         self._cache = None if cache is None else Cache(Path(cache), cache_bytes)
         self._read_only, self._retries, self._timeout = read_only, retries, timeout
         self._events = EventSource()
-        self._opened: Parts | None = None
+        self._opened: Components | None = None
         self._has_opened = False
         self._process = UNBOUND
 
@@ -157,7 +157,7 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
             await requests.aclose()
             raise
         share_queue(self, spool)
-        self._opened = Parts(self._root, spool, requests, self._events, self._cache)
+        self._opened = Components(self._root, spool, requests, self._events, self._cache)
         self._process = Process()
         self._has_opened = True
         return self
@@ -366,15 +366,15 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         results = put_batched(put, put_batch, sources, limit=MARKED, concurrency=at_once)
         return results if self._lease is None else UntilEnded(results)
 
-    def _parts(self, change: str | None = None) -> Parts:
+    def _components(self, change: str | None = None) -> Components:
         return self._require() if change is None else self._changeable(change)
 
-    def _require(self) -> Parts:
+    def _require(self) -> Components:
         if self._opened is None:
             raise FailedPrecondition(f"store {self.address}: not open; use it in `async with`")
         return self._opened
 
-    def _changeable(self, operation: str) -> Parts:
+    def _changeable(self, operation: str) -> Components:
         if self._read_only:
             raise Unsupported(self.address, operation=f"{operation} in a store that is open read-only")
         return self._require()

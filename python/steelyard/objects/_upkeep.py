@@ -63,8 +63,8 @@ class QuarantinedObject(msgspec.Struct, frozen=True, kw_only=True):
     moved_at: datetime
 
 
-class Parts(Protocol):
-    """The parts of an open store that are needed here."""
+class Components(Protocol):
+    """The components of an open store that are needed here."""
 
     spool: LocalStore
     requests: Requests
@@ -88,25 +88,25 @@ class Upkeep(ABC):
         """Whether the store was opened read-only."""
 
     @abstractmethod
-    def _parts(self, change: str | None = None) -> Parts:
-        """Return the parts of the store, which must be open; and not read-only, if the call `change` changes something."""
+    def _components(self, change: str | None = None) -> Components:
+        """Return the components of the store, which must be open; and not read-only, if the call `change` changes something."""
 
     # Collections
 
     async def _collect(self, options: CollectOptions) -> Collected:
-        parts = self._parts(None if options.dry_run else "collect")
-        return await parts.collection.collect(options)
+        components = self._components(None if options.dry_run else "collect")
+        return await components.collection.collect(options)
 
     async def _collect_defaults(self, grace: timedelta | None, ingest_age: timedelta | None) -> CollectDefaults:
-        parts = self._parts(None if grace is ingest_age is None else "set_collect_defaults")
-        return await parts.collection.defaults(grace, ingest_age)
+        components = self._components(None if grace is ingest_age is None else "set_collect_defaults")
+        return await components.collection.defaults(grace, ingest_age)
 
     async def _reasons(self, digests: Sequence[Digest]) -> dict[Digest, Reason]:
-        return await self._parts().collection.reasons(digests)
+        return await self._components().collection.reasons(digests)
 
     async def _serve(self, collector: str | None) -> None:
         if not self.read_only:  # else nothing changes through this store object
-            await self._parts().collection.serve(collector)
+            await self._components().collection.serve(collector)
 
     # Verification
 
@@ -124,8 +124,10 @@ class Upkeep(ABC):
             NotFound: the blob is not stored.
             DataCorrupt: the bytes do not match the digest.
         """
-        parts = self._parts("verify with quarantine" if quarantine else None)
-        await verify(parts.requests, parts.blobs, Digest.parse(digest), quarantine=quarantine, on_progress=on_progress)
+        components = self._components("verify with quarantine" if quarantine else None)
+        await verify(
+            components.requests, components.blobs, Digest.parse(digest), quarantine=quarantine, on_progress=on_progress
+        )
 
     def verify_all(
         self,
@@ -143,11 +145,11 @@ class Upkeep(ABC):
             quarantine: as for `verify`.
             on_progress: called with `Progress`.
         """
-        parts = self._parts("verify with quarantine" if quarantine else None)
+        components = self._components("verify with quarantine" if quarantine else None)
         return verify_all(
-            parts.requests,
-            parts.blobs,
-            parts.verification,
+            components.requests,
+            components.blobs,
+            components.verification,
             concurrency=concurrency,
             resume=resume,
             quarantine=quarantine,
@@ -165,7 +167,7 @@ class Upkeep(ABC):
 
     async def server(self) -> Server:
         """Ask the server what it calls itself, and compare its clock with this machine's. It takes one request."""
-        requests, before = self._parts().requests, time.time()
+        requests, before = self._components().requests, time.time()
         name, now = await requests.server()
         return Server(name=name, clock_ahead=None if now is None else _ahead(now / 10**9, before, time.time()))
 
@@ -174,10 +176,10 @@ class Upkeep(ABC):
 
         Cost: a request for each 1,000 blobs and copies.
         """
-        parts = self._parts()
-        statuses = await parts.spool.list_statuses()
-        blobs, blob_bytes = await _counted(parts.requests, BLOBS)
-        quarantined, quarantined_bytes = await _counted(parts.requests, QUARANTINE)
+        components = self._components()
+        statuses = await components.spool.list_statuses()
+        blobs, blob_bytes = await _counted(components.requests, BLOBS)
+        quarantined, quarantined_bytes = await _counted(components.requests, QUARANTINE)
         return StoreStats(
             blobs=blobs,
             blob_bytes=blob_bytes,
@@ -189,7 +191,7 @@ class Upkeep(ABC):
 
     async def quarantined(self) -> list[QuarantinedObject]:
         """Return the damaged copies below ``quarantine/``, by digest. They count for no read."""
-        return [_quarantined(*each) async for each in _damaged(self._parts().requests)]
+        return [_quarantined(*each) async for each in _damaged(self._components().requests)]
 
     async def empty_quarantine(self) -> list[QuarantinedObject]:
         """Remove the damaged copies below ``quarantine/``.
@@ -202,7 +204,7 @@ class Upkeep(ABC):
 
         Cancellation: some are removed.
         """
-        requests = self._parts("empty_quarantine").requests
+        requests = self._components("empty_quarantine").requests
         found = [_quarantined(*each) async for each in _damaged(requests)]
         await map_concurrently(found, lambda each: requests.delete(each.key), concurrency=_AT_ONCE)
         return found
@@ -215,8 +217,8 @@ class Upkeep(ABC):
 
         Cost: three requests for each 1,000.
         """
-        parts = self._parts()
-        return unfinished(parts.requests, parts.uploads, parts.spool)
+        components = self._components()
+        return unfinished(components.requests, components.uploads, components.spool)
 
     def abort_uploads(self) -> AsyncGenerator[UnfinishedUpload, None]:
         """Discard the uploads that are `abandoned`, and yield each when it is discarded.
@@ -229,8 +231,8 @@ class Upkeep(ABC):
 
         Cost: as for `uploads`, and a request for each that is discarded.
         """
-        parts = self._parts("abort_uploads")
-        return abort_abandoned(parts.requests, parts.uploads, parts.spool)
+        components = self._components("abort_uploads")
+        return abort_abandoned(components.requests, components.uploads, components.spool)
 
 
 async def _damaged(requests: Requests) -> AsyncGenerator[tuple[Digest, Object], None]:

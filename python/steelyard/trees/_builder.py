@@ -16,7 +16,7 @@ from steelyard.images.leases import LeaseGuard
 from steelyard.images.media_types import OCI_INDEX, OCI_MANIFEST
 from steelyard.images.parse import parse_document
 from steelyard.model import Descriptor
-from steelyard.trees._entry import Entry
+from steelyard.trees._entry import Entry, entered
 from steelyard.trees._format import EMPTY_LAYER, encode_config, encode_index, encode_manifest
 
 __all__ = ("DOCUMENT_BYTES", "TreeBuilder")
@@ -147,12 +147,7 @@ class TreeBuilder:
 
 def _begins_part(before: str, directory: str) -> bool:
     """Whether one of the directories that are entered between two directories begins a manifest."""
-    left = f"{before}/"
-    while directory and not left.startswith(f"{directory}/"):
-        if hashlib.sha256(directory.encode()).digest()[0] % _CUT == 0:
-            return True
-        directory = directory.rpartition("/")[0]
-    return False
+    return any(hashlib.sha256(each.encode()).digest()[0] % _CUT == 0 for each in entered(before, directory))
 
 
 def _children(data: bytes, media_type: str) -> Iterator[OCIDescriptor]:

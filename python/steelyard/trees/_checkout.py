@@ -8,14 +8,13 @@ from contextlib import aclosing
 
 import msgspec
 
-from steelyard._runtime import chunks
 from steelyard._runtime.calls import run, run_always
+from steelyard._runtime.chunks import in_async_batches
 from steelyard._runtime.concurrent import map_concurrently
 from steelyard.content import Store
 from steelyard.digest import Digest
 from steelyard.images.leases import lease_guard
 from steelyard.model import Descriptor, OnProgress
-from steelyard.trees._entry import Entry
 from steelyard.trees._tree import Tree, tree_of
 from steelyard.trees._writing import AT_ONCE, Batch, CheckingOut
 
@@ -97,16 +96,6 @@ async def checkout(
 
 async def _looked_at(work: CheckingOut, tree: Tree) -> AsyncGenerator[Batch, None]:
     """Look at the entries in their order: one batch is looked at while another is written."""
-    async with aclosing(_batches(tree)) as batches:
+    async with aclosing(in_async_batches(tree.entries(), lambda entry: entry.size or 0, _MOST, _MOST_BYTES)) as batches:
         async for entries in batches:
             yield await run(work.look, entries)
-
-
-async def _batches(tree: Tree) -> AsyncGenerator[list[Entry], None]:
-    batch: chunks.Batch[Entry] = chunks.Batch(_MOST, _MOST_BYTES)
-    async with aclosing(tree.entries()) as entries:
-        async for entry in entries:
-            if batch.add(entry, entry.size or 0):
-                yield batch.take()
-    if rest := batch.take():
-        yield rest

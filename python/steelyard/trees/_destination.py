@@ -178,9 +178,8 @@ class Destination:
         directory, name = self.enter(entry)
         if self.status(entry, directory, name) is None:
             os.mkdir(name, dir_fd=directory)
-        self._stack.append(
-            _Open(name, os.open(name, _DIRECTORY, dir_fd=directory))
-        )  # when it is left, others in it are removed
+        # When it is left, others in it are removed.
+        self._stack.append(_Open(name, os.open(name, _DIRECTORY, dir_fd=directory)))
 
     def make_link(self, entry: Entry) -> bool:
         """Make a symbolic link, and return whether it was not there."""

@@ -10,13 +10,13 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 
 from steelyard._runtime.calls import CALL_BYTES, run
-from steelyard._runtime.chunks import in_batches
+from steelyard._runtime.chunks import in_async_batches, in_batches
 from steelyard._runtime.files import open_regular
 from steelyard._runtime.iteration import next_item
 from steelyard.digest import Algorithm, Digest
 from steelyard.hashing import Hasher, digest_of
 from steelyard.model import DEFAULT_ALGORITHM
-from steelyard.trees._entry import Entry, order_of
+from steelyard.trees._entry import WHOLE_BYTES, Entry, order_of
 from steelyard.trees._tree import Tree
 from steelyard.trees._walk import WalkEntry, check_utf8, error_of, walk
 
@@ -24,9 +24,6 @@ __all__ = ("Change", "TreeOrDirectory", "diff")
 
 TreeOrDirectory: TypeAlias = "Tree | str | os.PathLike[str]"
 """A tree, or the path of a directory."""
-
-_SMALL = 1 << 20
-"""Files of at most so many bytes are read whole, many in one hop to a thread."""
 
 _BATCH = 256
 """Pairs of entries that are compared together."""
@@ -87,16 +84,10 @@ async def diff(before: TreeOrDirectory, after: TreeOrDirectory) -> AsyncGenerato
         InvalidArgument: a name in a directory is not UTF-8.
         NotFound, InvalidDocument, LimitExceeded, DataCorrupt: as for `Tree.entries`.
     """
-    pairs: list[_Pair] = []
-    async with aclosing(_merged(before, after)) as merged:
-        async for pair in merged:
-            pairs.append(pair)
-            if len(pairs) >= _BATCH:
-                for change in await _changes(pairs):
-                    yield change
-                pairs = []
-    for change in await _changes(pairs):
-        yield change
+    async with aclosing(in_async_batches(_merged(before, after), lambda _: 0, _BATCH, 1)) as batches:
+        async for pairs in batches:
+            for change in await _changes(pairs):
+                yield change
 
 
 async def _changes(pairs: list[_Pair]) -> list[Change]:
@@ -147,7 +138,7 @@ async def _digests(pairs: Iterable[_Pair]) -> dict[str, Digest]:
         algorithm = DEFAULT_ALGORITHM if known is None else known.algorithm
         for side in pair:
             if side is not None and side.file is not None and side.entry.kind == "file":
-                (small if (side.entry.size or 0) <= _SMALL else large).append(
+                (small if (side.entry.size or 0) <= WHOLE_BYTES else large).append(
                     _ToHash(side.file, algorithm, side.entry.size or 0)
                 )
     found: dict[str, Digest] = {}
@@ -167,7 +158,7 @@ def _hash_small(files: list[_ToHash]) -> dict[str, Digest]:
         if file is None:
             continue  # it was replaced by something else
         with file:
-            hasher.update(file.read(_SMALL + 1))
+            hasher.update(file.read(WHOLE_BYTES + 1))
         found[each.path] = hasher.digest()
     return found
 

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
 
 from steelyard.digest import Digest
 
-__all__ = ("Entry", "EntryKind", "order_of", "path_fault")
+__all__ = ("INLINE_ENTRIES", "WHOLE_BYTES", "Entry", "EntryKind", "entered", "order_of", "path_fault")
 
 _PART = r"(?!\.{1,2}(?:/|\Z))[^/\0]+"
 _PATH = re.compile(rf"{_PART}(?:/{_PART})*")
+
+WHOLE_BYTES = 1 << 20
+"""Files of at most so many bytes are read whole, many in one hop to a thread; larger ones are read in pieces."""
+
+INLINE_ENTRIES = 500
+"""Entries that are looked at or given without letting others run: less than a millisecond."""
 
 EntryKind = Literal["file", "link", "directory"]
 
@@ -47,6 +54,16 @@ def order_of(path: str) -> bytes:
     So the entries below a directory stand together, and follow an entry of the directory itself.
     """
     return path.encode().replace(b"/", b"\0")
+
+
+def entered(before: str, directory: str) -> Iterator[str]:
+    """Iterate over the directories that are entered on the way from one directory of a tree to another, from the top down."""
+    left, end = f"{before}/", 0
+    while directory and end < len(directory):
+        end = directory.find("/", end + 1)
+        end = len(directory) if end < 0 else end
+        if not left.startswith(f"{directory[:end]}/"):
+            yield directory[:end]
 
 
 def path_fault(path: str) -> str | None:

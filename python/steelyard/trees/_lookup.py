@@ -3,66 +3,26 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import OrderedDict
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from typing import Generic, TypeVar
 
 import anyio
 import msgspec
 from anyio.lowlevel import checkpoint
 
+from steelyard._runtime.lru import LruCache
 from steelyard.content import Store
 from steelyard.errors import InvalidDocument
 from steelyard.model import Descriptor
-from steelyard.trees._entry import Entry, order_of
+from steelyard.trees._entry import INLINE_ENTRIES, Entry, order_of
 from steelyard.trees._tree import Tree, tree_of
 
-__all__ = ("Kept", "TreeLookup", "lookup_of")
-
-_INLINE_ENTRIES = 500
-"""Entries that are looked at without letting others run: less than a millisecond."""
+__all__ = ("TreeLookup", "lookup_of")
 
 _END = b"\1"
 """It follows the key of an entry and of all entries below it: their keys go on with a null."""
 
-ValueT = TypeVar("ValueT")
 
-
-class Kept(Generic[ValueT]):
-    """Values by their digest, the last used ones; those that were not used for the longest time go first.
-
-    Args:
-        most: the most that all kept values may weigh. A single value may weigh more, and is then kept alone.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._weight = 0
-        self._values: OrderedDict[str, tuple[ValueT, int]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def get(self, digest: str) -> ValueT | None:
-        """Return the value if it is kept."""
-        found = self._values.get(digest)
-        if found is None:
-            return None
-        self._values.move_to_end(digest)
-        return found[0]
-
-    def add(self, digest: str, value: ValueT, weight: int) -> None:
-        """Keep a value."""
-        if digest in self._values:
-            self._weight -= self._values.pop(digest)[1]
-        self._values[digest] = value, weight
-        self._weight += weight
-        while self._weight > self._most and len(self._values) > 1:
-            self._weight -= self._values.popitem(last=False)[1][1]
-
-
-class Found(msgspec.Struct, frozen=True):
+class _Position(msgspec.Struct, frozen=True):
     """An entry, and its place.
 
     Attributes:
@@ -88,7 +48,7 @@ class TreeLookup:
         weight: the number of its manifests.
     """
 
-    def __init__(self, store: Store, tree: Tree, kept: Kept[list[Entry]]) -> None:
+    def __init__(self, store: Store, tree: Tree, kept: LruCache[str, list[Entry]]) -> None:
         self.target: Descriptor = tree.target
         self._store = store
         # Only an index is kept here: the manifest of a small tree is kept as entries.
@@ -122,7 +82,7 @@ class TreeLookup:
         prefix, found = await self._first_below(directory)
         seen = 0
         while found is not None and found.key.startswith(prefix):
-            if (seen := seen + 1) % _INLINE_ENTRIES == 0:
+            if (seen := seen + 1) % INLINE_ENTRIES == 0:
                 await checkpoint()
             head, below, _ = found.key[len(prefix) :].partition(b"\0")
             if below or found.entry.kind == "directory":
@@ -137,24 +97,17 @@ class TreeLookup:
         prefix, found = await self._first_below(directory)
         seen = 0
         while found is not None and found.key.startswith(prefix):
-            if (seen := seen + 1) % _INLINE_ENTRIES == 0:
+            if (seen := seen + 1) % INLINE_ENTRIES == 0:
                 await checkpoint()
             yield found.entry
             found = await self._next(found)
 
-    async def is_empty(self, directory: str) -> bool:
-        """Return whether a directory has no entries. Raises as `find`."""
-        async with aclosing(self.children(directory)) as children:
-            async for _ in children:
-                return False
-        return True
-
-    async def _first_below(self, directory: str) -> tuple[bytes, Found | None]:
+    async def _first_below(self, directory: str) -> tuple[bytes, _Position | None]:
         """Return how the keys below a directory begin, and the first entry with such a key or a later one."""
         prefix = _prefix(directory)
         return (b"", None) if prefix is None else (prefix, await self._first(prefix))
 
-    async def _first(self, key: bytes) -> Found | None:
+    async def _first(self, key: bytes) -> _Position | None:
         """Return the first entry with this key or a later one."""
         low, high = 0, len(self._parts)
         while low < high:
@@ -170,7 +123,7 @@ class TreeLookup:
                 return found
         return None
 
-    async def _next(self, found: Found) -> Found | None:
+    async def _next(self, found: _Position) -> _Position | None:
         part, place = found.part, found.place + 1
         while part < len(self._parts):
             following = _found(await self._entries(part), part, place)
@@ -180,7 +133,7 @@ class TreeLookup:
             part, place = part + 1, 0
         return None
 
-    def _check_order(self, found: Found, following: Found) -> None:
+    def _check_order(self, found: _Position, following: _Position) -> None:
         """Check the border between two manifests. Within one, the order is checked when it is read."""
         if following.part != found.part and following.key <= found.key:
             where, expected = f"entry {following.entry.path!r}", f"a path after {found.entry.path!r}"
@@ -213,7 +166,7 @@ class TreeLookup:
         return entries
 
 
-async def lookup_of(store: Store, tree: Tree, kept: Kept[list[Entry]]) -> TreeLookup:
+async def lookup_of(store: Store, tree: Tree, kept: LruCache[str, list[Entry]]) -> TreeLookup:
     """Return a tree for look-ups.
 
     Args:
@@ -236,11 +189,11 @@ async def _read(tree: Tree, part: int) -> list[Entry]:
     return await tree._entries_in(descriptor, manifest)  # noqa: SLF001
 
 
-def _found(entries: list[Entry], part: int, place: int) -> Found | None:
+def _found(entries: list[Entry], part: int, place: int) -> _Position | None:
     if place >= len(entries):
         return None
     entry = entries[place]
-    return Found(entry, order_of(entry.path), part, place)
+    return _Position(entry, order_of(entry.path), part, place)
 
 
 def _key(path: str) -> bytes | None:

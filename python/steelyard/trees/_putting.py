@@ -13,6 +13,7 @@ import msgspec
 
 from steelyard._runtime.calls import run
 from steelyard._runtime.concurrent import map_concurrently
+from steelyard.content._failures import Failures
 from steelyard.digest import Algorithm, Digest
 from steelyard.images.leases import LeaseGuard
 from steelyard.model import Descriptor, OnProgress, Progress
@@ -27,8 +28,6 @@ __all__ = ("Keep", "Putting")
 
 _PARTS_AT_ONCE = 2
 """Parts of the walk in work: while the last batches of one are stored, those of the next begin."""
-
-_MOST_ERRORS = 100
 
 
 class Keep(NamedTuple):
@@ -119,8 +118,7 @@ class Putting:
         self._on_progress = on_progress
         self._prefix = len(os.path.join(top, ""))  # noqa: PTH118  # a path as the caller named it
         self._builder = TreeBuilder(guard)
-        self._errors: list[Exception] = []
-        self._failed = 0
+        self._failures = Failures()
         self._is_protected = False
 
     async def run(self, entries: Iterator[list[WalkEntry]]) -> Descriptor:
@@ -128,8 +126,8 @@ class Putting:
         if self._cache is not None and self._cache.tree is not None:
             self._is_protected = await protect_tree(self._guard, self._cache.tree)
         await map_concurrently(self._parts(entries), self._store, concurrency=_PARTS_AT_ONCE)
-        if self._errors:
-            raise ExceptionGroup(f"{self._failed} entries of the tree could not be stored", self._errors)
+        if self._failures.count:
+            raise self._failures.group(f"{self._failures.count} entries of the tree could not be stored")
         return await self._builder.finish()
 
     async def _parts(self, entries: Iterator[list[WalkEntry]]) -> AsyncGenerator[_Part, None]:
@@ -240,10 +238,7 @@ class Putting:
             self._on_progress(Progress(phase="write", name=file.path, done=done, total=file.identity[2]))
 
     def _fail(self, error: Exception, path: str) -> None:
-        self._failed += 1
-        if len(self._errors) < _MOST_ERRORS:
-            error.add_note(f"file: {path}")
-            self._errors.append(error)
+        self._failures.add(error, f"file: {path}")
 
 
 def _rows(part: _Part) -> list[Row]:

@@ -21,13 +21,10 @@ from steelyard.images.limits import DEFAULT_LIMITS
 from steelyard.images.parse import check_json
 from steelyard.images.read import describe, read_document
 from steelyard.model import Descriptor
-from steelyard.trees._entry import Entry, order_of
+from steelyard.trees._entry import INLINE_ENTRIES, Entry, order_of
 from steelyard.trees._format import CONFIG, TREE, Config, check_order, check_tree, entries_of
 
 __all__ = ("Tree", "protect_tree", "tree_of")
-
-_INLINE_ENTRIES = 1000
-"""Entries that are given without letting others run: less than a millisecond."""
 
 
 @final
@@ -59,7 +56,7 @@ class Tree:
         for descriptor, manifest in self._manifests():
             entries = await self._entries_in(descriptor, manifest)
             check_order([*([last] if last else []), *entries[:1]], descriptor.digest)
-            for some in slices(entries, _INLINE_ENTRIES):
+            for some in slices(entries, INLINE_ENTRIES):
                 await checkpoint()
                 for entry in some:
                     yield entry

@@ -11,6 +11,7 @@ from steelyard._runtime.calls import run, run_always
 from steelyard._runtime.chunks import slices
 from steelyard._runtime.concurrent import map_concurrently
 from steelyard.content import Store
+from steelyard.content._failures import Failures
 from steelyard.digest import Digest
 from steelyard.errors import DataCorrupt, NotFound, StorageError
 from steelyard.hashing import digest_of
@@ -20,23 +21,18 @@ from steelyard.local.blocking import BlockingStore
 from steelyard.model import Descriptor, OnProgress, Progress
 from steelyard.trees._copying import fill, is_same, is_there, link_file, may_be_same
 from steelyard.trees._destination import Destination
-from steelyard.trees._entry import Entry
+from steelyard.trees._entry import WHOLE_BYTES, Entry
 
 __all__ = ("AT_ONCE", "Batch", "CheckingOut")
 
 AT_ONCE = 2
 """Batches that are written at a time."""
 
-_SMALL = 1 << 20
-"""Files of at most so many bytes are read whole; larger ones are copied in pieces."""
-
 _READ_AT_ONCE = 16
 """Small files that are read at a time."""
 
 _DIRECTORIES = 32
 """Directories of the files that the store writes in one call: it starts a thread, and each directory is open meanwhile."""
-
-_MOST_ERRORS = 100
 
 
 class _Outcome:
@@ -85,8 +81,7 @@ class CheckingOut:
         self._on_progress = on_progress
         self._places: list[Destination] = []
         self._looking: Destination | None = None
-        self._errors: list[Exception] = []
-        self._failed = 0
+        self._failures = Failures()
 
     def open(self, tree: str, delete: bool) -> None:  # noqa: FBT001  # called on a thread
         """Open the directory, on a thread: once to look, and once for each batch that is written."""
@@ -109,8 +104,8 @@ class CheckingOut:
 
     def check(self) -> None:
         """Raise what failed."""
-        if self._errors:
-            raise ExceptionGroup(f"{self._failed} entries of the tree could not be written", self._errors)
+        if self._failures.count:
+            raise self._failures.group(f"{self._failures.count} entries of the tree could not be written")
 
     def look(self, entries: list[Entry]) -> Batch:
         """Make directories and links, and return the files that are to be written, on a thread."""
@@ -133,7 +128,7 @@ class CheckingOut:
         directory, name = looking.enter(entry)
         found = looking.status(entry, directory, name)
         may_be_there = found is not None and may_be_same(found, entry)
-        if _size(entry) > _SMALL:
+        if _size(entry) > WHOLE_BYTES:
             batch.single.append((entry, may_be_there))
         elif may_be_there and is_same(directory, name, _digest(entry)):
             return
@@ -276,10 +271,7 @@ class CheckingOut:
         is_whole = isinstance(error, StorageError) and error.filename != entry.path.rpartition("/")[2]
         if isinstance(error, OSError) and not is_whole:
             error = StorageError.of(error, operation="checkout", path=self._shown(entry))
-        self._failed += 1
-        if len(self._errors) < _MOST_ERRORS:
-            error.add_note(f"file: {entry.path}")
-            self._errors.append(error)
+        self._failures.add(error, f"file: {entry.path}")
 
 
 def _copy_of(entry: Entry) -> tuple[Digest, str, int, int | None]:

@@ -15,9 +15,9 @@ from steelyard.web._asgi import Message, Receive, Send
 from steelyard.web._ranges import ByteRange
 from steelyard.web._verified import PIECE_BYTES
 
-__all__ = ("AT_ONCE", "multipart", "part", "respond", "send_all")
+__all__ = ("BUFFERED_BYTES", "multipart", "part", "respond", "send_all")
 
-AT_ONCE = PIECE_BYTES
+BUFFERED_BYTES = PIECE_BYTES
 """A body of up to so many bytes is read, and verified if it is a whole blob, before anything is sent."""
 
 _READ_AHEAD = 1
@@ -27,7 +27,7 @@ _READ_AHEAD = 1
 async def part(reader: ReaderAt, wanted: ByteRange) -> AsyncGenerator[bytes, None]:
     """Yield the bytes of a range, unverified."""
     left = wanted.stop - wanted.start
-    if left <= AT_ONCE:
+    if left <= BUFFERED_BYTES:
         if left:
             yield await reader.read_at(wanted.start, left)
         return
@@ -57,7 +57,7 @@ async def respond(receive: Receive, send: Send, start: Message, body: AsyncGener
     """Send a response. Returns when all is sent, or when the client has gone.
 
     The last piece is sent after the body has ended. So a body that raises an error at its end, because the blob is damaged, is never
-    complete: the client sees fewer bytes than Content-Length says. A body of up to `AT_ONCE` bytes raises it before the headers.
+    complete: the client sees fewer bytes than Content-Length says. A body of up to `BUFFERED_BYTES` bytes raises it before the headers.
 
     Args:
         receive: the events of the client.
@@ -66,7 +66,7 @@ async def respond(receive: Receive, send: Send, start: Message, body: AsyncGener
         body: the bytes. It is closed.
         length: their number.
     """
-    if length > AT_ONCE:
+    if length > BUFFERED_BYTES:
         await _send_while_reading(receive, send, start, body)
         return
     async with aclosing(body):

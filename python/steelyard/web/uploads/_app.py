@@ -38,7 +38,7 @@ class Uploads:
     ```
 
     **Durability.** When a PATCH is answered, its bytes survive a power loss, as far as the store promises that of `Writer.sync`. When the last
-    one is answered, the blob does, and the application was told.
+    one is answered, the blob does, and the application was notified.
 
     **Garbage collection.** An upload and its blob are protected by a lease until the upload expires, or until `keep` after that if it is
     complete. `on_complete` gives the blob an image name or a label to keep it for longer.
@@ -128,7 +128,7 @@ class Uploads:
             await self._answers.send(request, send, status, fields)
 
     async def sweep(self) -> int:
-        """Discard expired uploads, and tell the application of complete ones that it does not know of after a failure or a kill.
+        """Discard expired uploads, and notify the application of complete ones that it does not know of after a failure or a kill.
 
         Call it when a service starts, and now and then. The creation of an upload discards expired ones, too, at most once a minute. An upload
         that a request is writing to is left to a later call.
@@ -141,9 +141,9 @@ class Uploads:
             SteelyardError: the store failed.
         """
         discarded = await self._records.discard_expired()
-        errors = await self._completing.tell_all()
+        errors = await self._completing.notify_all()
         if errors:
-            raise ExceptionGroup("the application could not be told of all uploads", errors)
+            raise ExceptionGroup("the application could not be notified of all uploads", errors)
         return discarded
 
     async def _live(self, receive: Receive, send: Send) -> None:

@@ -10,11 +10,11 @@ from steelyard.errors import SteelyardError
 from steelyard.web.uploads._answer import VERSION
 from steelyard.web.uploads._completing import Completing
 from steelyard.web.uploads._fields import CHECKSUMS, Checksum, number, parse_metadata, required_number
-from steelyard.web.uploads._held import Held, held
 from steelyard.web.uploads._receiving import Limits, Receiving
 from steelyard.web.uploads._records import METADATA_BYTES, Record, Records
 from steelyard.web.uploads._refusal import Refusal
 from steelyard.web.uploads._request import Request
+from steelyard.web.uploads._upload_writer import UploadWriter, upload_writer
 
 __all__ = ("Protocol",)
 
@@ -88,7 +88,7 @@ class Protocol:
         await self._make_room()
         record = await self._records.create(length, metadata)
         try:
-            async with held(self._records, record, self._algorithm) as writer:
+            async with upload_writer(self._records, record, self._algorithm) as writer:
                 if has_body:
                     await self._receive(request, writer, checksum)
                 fields = await self._end(request, writer)
@@ -116,10 +116,10 @@ class Protocol:
         record = await self._records.load(request.upload)
         if record.info is None:
             # After a kill, the offset of an ingest is known when it is opened. If all bytes are there, it is committed now.
-            async with held(self._records, record, self._algorithm) as writer:
+            async with upload_writer(self._records, record, self._algorithm) as writer:
                 fields = await self._completing.end(writer)
         else:
-            fields = await self._completing.tell(record)
+            fields = await self._completing.notify(record)
         if record.metadata:
             fields["Upload-Metadata"] = record.metadata
         return 200, _length_field(record) | fields
@@ -134,8 +134,8 @@ class Protocol:
         if record.info is not None:
             _check_offset(offset, record.info.size)
             _check_body(request, offset, offset)
-            return 204, await self._completing.tell(record)
-        async with held(self._records, record, self._algorithm) as writer:
+            return 204, await self._completing.notify(record)
+        async with upload_writer(self._records, record, self._algorithm) as writer:
             _check_offset(offset, writer.offset)
             if length is not None:
                 await self._set_length(writer, length)
@@ -143,13 +143,13 @@ class Protocol:
             await self._receive(request, writer, checksum)
             return 204, await self._end(request, writer)
 
-    async def _receive(self, request: Request, writer: Held, checksum: Checksum | None) -> None:
+    async def _receive(self, request: Request, writer: UploadWriter, checksum: Checksum | None) -> None:
         await Receiving(self._records, writer, request.body, self._limits, checksum).run()
 
-    async def _end(self, request: Request, writer: Held) -> dict[str, str]:
+    async def _end(self, request: Request, writer: UploadWriter) -> dict[str, str]:
         return {} if request.body.broken else await self._completing.end(writer)
 
-    async def _set_length(self, writer: Held, length: int) -> None:
+    async def _set_length(self, writer: UploadWriter, length: int) -> None:
         """Set the length of an upload that was created without one."""
         record = writer.record
         if record.length is None:

@@ -17,10 +17,10 @@ import msgspec
 from steelyard._runtime.calls import run
 from steelyard._runtime.scopes import task_group
 from steelyard.web.uploads._fields import Checksum
-from steelyard.web.uploads._held import Held
 from steelyard.web.uploads._records import Records
 from steelyard.web.uploads._refusal import Refusal
 from steelyard.web.uploads._request import Body
+from steelyard.web.uploads._upload_writer import UploadWriter
 
 __all__ = ("Limits", "Receiving")
 
@@ -50,15 +50,17 @@ class Receiving:
 
     Args:
         records: the uploads.
-        held: the writer.
+        upload: the writer.
         body: the body.
         limits: its limits.
         checksum: what it must match, or None.
     """
 
-    def __init__(self, records: Records, held: Held, body: Body, limits: Limits, checksum: Checksum | None) -> None:
+    def __init__(
+        self, records: Records, upload: UploadWriter, body: Body, limits: Limits, checksum: Checksum | None
+    ) -> None:
         self._records = records
-        self._held = held
+        self._upload = upload
         self._body = body
         self._limits = limits
         self._checksum = checksum
@@ -95,30 +97,30 @@ class Receiving:
                 await self._take(piece)
 
     async def _take(self, piece: bytes) -> None:
-        held = self._held
-        self._check_size(held.offset + len(self._kept) + len(piece))
+        upload = self._upload
+        self._check_size(upload.offset + len(self._kept) + len(piece))
         if self._checksum is None:
-            await held.write(piece)
+            await upload.write(piece)
             return
-        if held.is_given_back and self._mark is not None:
+        if upload.is_given_back and self._mark is not None:
             raise Refusal(408, "nothing was received for too long")
         if len(piece) <= _INLINE_BYTES:
             self._checksum.update(piece)
         else:
             await run(self._checksum.update, piece)
         if not self._keeps:
-            await held.write(piece)
+            await upload.write(piece)
         elif len(self._kept) + len(piece) <= _CHECKED_BYTES:
             self._kept += piece
         else:
             # DURABILITY: the mark first. Without it, a kill would leave bytes that count although they were not compared.
-            self._mark = f"checked={held.offset}"
-            await self._records.mark(held.record, [self._mark])
+            self._mark = f"checked={upload.offset}"
+            await self._records.mark(upload.record, [self._mark])
             await self._write_kept()
-            await held.write(piece)
+            await upload.write(piece)
 
     def _check_size(self, size: int) -> None:
-        length = self._held.record.length
+        length = self._upload.record.length
         if length is not None and size > length:
             raise Refusal(413, f"the body goes beyond the Upload-Length of {length} bytes")
         if self._limits.max_size is not None and size > self._limits.max_size:
@@ -126,7 +128,7 @@ class Receiving:
 
     async def _write_kept(self) -> None:
         kept, self._kept, self._keeps = bytes(self._kept), bytearray(), False
-        await self._held.write(kept)
+        await self._upload.write(kept)
 
     async def _end(self) -> None:
         if self._body.broken:
@@ -134,10 +136,10 @@ class Receiving:
         if self._checksum is not None:
             self._checksum.check()
             await self._write_kept()
-        writer = await self._held.writer()
+        writer = await self._upload.writer()
         await writer.sync()
         if self._mark is not None:
-            await self._records.unmark(self._held.record, self._mark)
+            await self._records.unmark(self._upload.record, self._mark)
 
     async def _watch(self, scope: anyio.CancelScope) -> None:
         """Give the writer back when nothing has been received for a while, and end the request after a longer one."""
@@ -149,8 +151,8 @@ class Receiving:
                 self._is_over = True
                 scope.cancel()
                 return
-            if waited >= stalled and not self._held.is_given_back:
-                await self._held.give_back()
+            if waited >= stalled and not self._upload.is_given_back:
+                await self._upload.give_back()
             # It may be taken again, and given back again.
             left = stalled if waited >= stalled else stalled - waited
             await anyio.sleep(max(min(left, idle - waited), 0.01))

@@ -80,7 +80,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         ref: the ref of its ingest, and the ID of its lease.
         lease: the lease.
         length: the length, or None if it is not known yet.
-        is_owed: whether the application is to be told.
+        is_owed: whether the application is to be notified.
         info: the info of the blob of a complete upload.
     """
 
@@ -125,7 +125,7 @@ class Marks(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         length: the length of an upload that was created without one, or None.
         checked: the bytes that count, or None for all.
-        is_owed: whether the application is to be told.
+        is_owed: whether the application is to be notified.
         digests: the digest of a commit.
     """
 

@@ -1,4 +1,4 @@
-"""The parts of an open store."""
+"""The components of an open store."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from steelyard.objects._verify import Verification
 from steelyard.objects._watch import Watch
 from steelyard.options import CommitOptions
 
-__all__ = ("Parts",)
+__all__ = ("Components",)
 
 
-class Parts:
-    """The parts of an open store."""
+class Components:
+    """The components of an open store."""
 
     def __init__(
         self, root: Path, spool: LocalStore, requests: Requests, events: EventSource, cache: Cache | None

@@ -14,14 +14,13 @@ from collections.abc import Iterable
 from steelyard.content import Store
 from steelyard.model import Status
 
-__all__ = ("ONCE", "Held", "joined", "proof_of_validator", "validator_of_proof")
+__all__ = ("ONCE", "EarlierIngests", "joined", "proof_of_validator", "validator_of_proof")
 
 ONCE = "once:"
 """The proof of an ingest whose bytes prove nothing: its fetch discards it, and a later one does after a crash."""
 
-_REF = re.compile(
-    r"(.*) ((?:etag|modified|once|sha256|sha384|sha512|blake3):[^\n]*)", re.DOTALL
-)  # the last of them: a base may be any text
+# The last of such words begins the proof: a base may be any text.
+_REF = re.compile(r"(.*) ((?:etag|modified|once|sha256|sha384|sha512|blake3):[^\n]*)", re.DOTALL)
 
 
 def joined(base: str, proof: str) -> str:
@@ -40,7 +39,7 @@ def validator_of_proof(proof: str) -> str | None:
     return value if kind in {"etag", "modified"} else None
 
 
-class Held:
+class EarlierIngests:
     """The ingests of a store, as they were when a call began."""
 
     def __init__(self, statuses: Iterable[Status]) -> None:
@@ -52,7 +51,7 @@ class Held:
                 self._by_base[match[1]].append((match[2], status))
 
     @classmethod
-    async def by(cls, store: Store) -> Held:
+    async def by(cls, store: Store) -> EarlierIngests:
         """Return the ingests of a store. One list serves all fetches of a call."""
         return cls(await store.list_statuses())
 

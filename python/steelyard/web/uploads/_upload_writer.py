@@ -13,7 +13,7 @@ from steelyard.errors import Unavailable, Unsupported
 from steelyard.web.uploads._records import Record, Records
 from steelyard.web.uploads._refusal import Refusal
 
-__all__ = ("Held", "held")
+__all__ = ("UploadWriter", "upload_writer")
 
 _WAIT_SECONDS = 0.5
 """How long a request waits for the one before it, which may be about to end."""
@@ -21,7 +21,7 @@ _WAIT_SECONDS = 0.5
 _PAUSE_SECONDS = 0.025
 
 
-class Held:
+class UploadWriter:
     """The writer of an upload. One request has it at a time, in all processes: the ref's lock says which.
 
     Attributes:
@@ -150,12 +150,12 @@ async def close(writer: Writer) -> None:
 
 
 @managed
-async def held(records: Records, record: Record, algorithm: Algorithm | None) -> AsyncIterator[Held]:
+async def upload_writer(records: Records, record: Record, algorithm: Algorithm | None) -> AsyncIterator[UploadWriter]:
     """Give the writer of an upload that is not complete. Raises the errors of `opened`."""
-    held = Held(records, record, algorithm, await opened(records, record, algorithm))
+    upload = UploadWriter(records, record, algorithm, await opened(records, record, algorithm))
     try:
         if record.length is None:
-            held.record = await records.refresh(record)  # another request may have given it while this one waited
-        yield held
+            upload.record = await records.refresh(record)  # another request may have given it while this one waited
+        yield upload
     finally:
-        await held.give_back()
+        await upload.give_back()
