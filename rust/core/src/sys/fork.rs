@@ -197,7 +197,7 @@ fn place(fd: RawFd, make: bool) -> Option<(&'static AtomicU64, u64)> {
 /// Open a file that no child may keep open, not even one that is forked between the call and the mark.
 ///
 /// `open` is called again after a fork in that moment, so it must be a call that can be repeated.
-pub(crate) fn alone(mut open: impl FnMut() -> io::Result<Fd>) -> io::Result<Fd> {
+pub(crate) fn open_unshared(mut open: impl FnMut() -> io::Result<Fd>) -> io::Result<Fd> {
     loop {
         let before = FORKS.load(Ordering::SeqCst);
         let fd = open()?;

@@ -23,7 +23,7 @@ use std::path::Path;
 
 pub(crate) use absent::{found, missing};
 pub use faulty::{Fault, Faulty};
-pub(crate) use fork::alone;
+pub(crate) use fork::open_unshared;
 pub use fork::{Fd, Process, ProcessBound, mark, unmark, watch};
 pub use layer::{Around, Call, Layer, Op};
 pub use linux::Linux;

@@ -33,7 +33,7 @@ use crate::digest::Digest;
 use crate::error::{At, Error, Result};
 use crate::format::lock_bytes::{self, STORE};
 use crate::format::names::{LOCK, PRIVATE_MODE};
-use crate::sys::{Fd, FileId, Hold, Process, Sys, alone, found};
+use crate::sys::{Fd, FileId, Hold, Process, Sys, found, open_unshared};
 use crate::waiting::Patience;
 
 pub use look::DigestLook;
@@ -106,7 +106,7 @@ pub struct StoreLock {
 impl Locks {
     /// Open the lock file in `root`, made if need be, and hold the store open for writing.
     pub fn open(sys: Arc<dyn Sys>, root: BorrowedFd<'_>, path: &Path) -> Result<Self> {
-        let file = alone(|| open_file(sys.as_ref(), root)).at("open", || path.join(LOCK))?;
+        let file = open_unshared(|| open_file(sys.as_ref(), root)).at("open", || path.join(LOCK))?;
         let id = sys.stat(file.as_fd()).at("stat", || path.join(LOCK))?.id;
         let locks = Self::new(sys, path, Some(file), Some(id));
         if !locks.0.set(Part::Store.bytes(), Hold::Shared)? {

@@ -17,7 +17,7 @@ pub(super) struct Order {
     stage: Stage,
     /// By how many documents each piece is named that has no level yet.
     named_by: Vec<u32>,
-    /// The pieces whose level is known, and whose blobs have to be told.
+    /// The pieces whose level is known, while their blobs are not below it yet.
     free: Vec<usize>,
 }
 
@@ -107,7 +107,7 @@ impl Order {
         while done < AT_ONCE {
             done += 1;
             if let Some(place) = self.free.pop() {
-                done += self.tell(garbage, place);
+                done += self.lower_blobs(garbage, place);
                 continue;
             }
             // All that no circle holds back has its level.
@@ -120,8 +120,8 @@ impl Order {
         Some(first)
     }
 
-    /// Tell the blobs that a document names its level, and return how many there are.
-    fn tell(&mut self, garbage: &mut Garbage, place: usize) -> usize {
+    /// Put the blobs that a document names below its level, and return how many there are.
+    fn lower_blobs(&mut self, garbage: &mut Garbage, place: usize) -> usize {
         let Piece { level, used_ns, number, .. } = garbage.pieces[place];
         let Ok(document) = garbage.documents.binary_search_by_key(&number, |(document, _)| *document) else { return 0 };
         let blobs = mem::take(&mut garbage.documents[document].1);
