@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 
 import pytest
 
+from steelyard._http_fields import digest_in_field
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import InvalidArgument
 from steelyard.fetch import FetchItem, Retries, Sums
 from steelyard.fetch._address import parse_url
 from steelyard.fetch._earlier import EarlierIngests, joined, proof_of_validator, validator_of_proof
-from steelyard.fetch._headers import content_range, retry_after, stated_digest, strong_validator
+from steelyard.fetch._headers import content_range, retry_after, strong_validator
 from steelyard.fetch._pauses import Pauses, Transient
 from steelyard.model import Status
 
@@ -84,14 +85,14 @@ def test_a_retry_after_is_a_number_or_a_time(value: str | None, expected: float 
 
 def test_a_digest_counts_if_it_is_one_of_the_right_algorithm() -> None:
     encoded = "nQzGfHFcmzaMo++yQ6zWoRzSRN6ElnRTFFqQ0WmXZ2Q="
-    found = stated_digest(f"sha-512=:AA==:, sha-256=:{encoded}:", Algorithm.SHA256)
+    found = digest_in_field(f"sha-512=:AA==:, sha-256=:{encoded}:", Algorithm.SHA256)
 
     assert found is not None
     assert found.encoded.startswith("9d0cc67c715c9b36")
-    assert stated_digest(f"sha-256=:{encoded}:", Algorithm.SHA512) is None
-    assert stated_digest(f"sha-256=:{encoded}:", Algorithm.BLAKE3) is None
+    assert digest_in_field(f"sha-256=:{encoded}:", Algorithm.SHA512) is None
+    assert digest_in_field(f"sha-256=:{encoded}:", Algorithm.BLAKE3) is None
     for wrong in ("sha-256=:AA==:", "sha-256=:A:", f"sha-256={encoded}", f"md5=:{encoded}:", "", None):
-        assert stated_digest(wrong, Algorithm.SHA256) is None
+        assert digest_in_field(wrong, Algorithm.SHA256) is None
 
 
 def test_pauses_grow_are_random_and_are_never_shorter_than_asked() -> None:

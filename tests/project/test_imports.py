@@ -18,7 +18,7 @@ LAYERS = (
     {"digest"},
     {"errors"},
     {"model"},
-    {"_runtime", "leases", "names", "options"},
+    {"_http_fields", "_runtime", "leases", "names", "options"},
     {"collection", "events"},
     {"_archive", "content", "hashing", "filters"},
     {"_collecting"},

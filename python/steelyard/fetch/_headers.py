@@ -1,25 +1,19 @@
-"""Fields of HTTP: validators, ranges, digests and pauses.
+"""Fields of HTTP: validators, ranges and pauses.
 
-Spec: RFC 9110 (validators in 8.8, ranges in 14, Retry-After in 10.2.3) and RFC 9530 (Repr-Digest and Content-Digest).
+Spec: RFC 9110 (validators in 8.8, ranges in 14, Retry-After in 10.2.3).
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-from steelyard.digest import Algorithm, Digest
-
-__all__ = ("agrees", "content_range", "date_of", "length_of", "retry_after", "stated_digest", "strong_validator")
+__all__ = ("agrees", "content_range", "date_of", "length_of", "retry_after", "strong_validator")
 
 _STRONG = re.compile(r'"[\x21\x23-\x7e]{0,1000}"')
 _RANGE = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(?:(\d{1,18})|\*)", re.ASCII)
-_DIGEST = re.compile(r"(?:^|,)[ \t]*(sha-256|sha-512)=:([A-Za-z0-9+/=]+):")
-_NAMES = {Algorithm.SHA256: "sha-256", Algorithm.SHA512: "sha-512"}
 
 _CLOCKS = timedelta(seconds=60)
 """How much older than the response a file must be for its time to be a strong validator, whatever clocks the two have."""
@@ -65,18 +59,6 @@ def length_of(headers: Mapping[str, str]) -> int | None:
     """Return the Content-Length, or None."""
     text = headers.get("content-length", "")
     return int(text) if re.fullmatch(r"\d{1,18}", text, re.ASCII) else None
-
-
-def stated_digest(value: str | None, algorithm: Algorithm) -> Digest | None:
-    """Return the digest of that algorithm in a Repr-Digest or Content-Digest, or None. A malformed one is ignored."""
-    for name, encoded in _DIGEST.findall(value or ""):
-        if name == _NAMES.get(algorithm):
-            try:
-                octets = base64.b64decode(encoded, validate=True)
-            except binascii.Error:
-                return None
-            return Digest.parse(f"{algorithm}:{octets.hex()}") if len(octets) == algorithm.digest_size else None
-    return None
 
 
 def retry_after(value: str | None, *, now: datetime | None = None) -> float | None:

@@ -17,6 +17,7 @@ from typing import TypeAlias, cast
 
 import anyio
 
+from steelyard._http_fields import combined
 from steelyard.errors import InvalidArgument, ServerRefused
 from steelyard.fetch._address import Address
 from steelyard.fetch._pauses import Busy, Retries, Transient
@@ -81,10 +82,7 @@ class Exchange:
         self._hosts, self._place, self._sender, self._response = hosts, place, sender, response
         self.status = response.status
         self.reason = cast("bytes", response.extensions.get("reason_phrase", b"")).decode("latin-1")
-        self.headers: dict[str, str] = {}
-        for raw, value in response.headers:
-            name, text = raw.decode("latin-1").lower(), value.decode("latin-1")
-            self.headers[name] = f"{self.headers[name]}, {text}" if name in self.headers else text
+        self.headers = combined(response.headers)
 
     async def pieces(self) -> AsyncGenerator[Buffer, None]:
         """Yield the body as it was sent, without decoding.

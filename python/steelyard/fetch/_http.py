@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 
+from steelyard._http_fields import digest_in_field
 from steelyard._runtime.scopes import managed
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import InvalidResponse, NotFound, ServerRefused
@@ -19,7 +20,6 @@ from steelyard.fetch._headers import (
     date_of,
     length_of,
     retry_after,
-    stated_digest,
     strong_validator,
 )
 from steelyard.fetch._hosts import Exchange
@@ -104,7 +104,7 @@ class HttpOrigin(Origin):
         )
 
     def _digest(self, headers: Mapping[str, str], name: str) -> Digest | None:
-        return stated_digest(headers.get(name), self._algorithm)
+        return digest_in_field(headers.get(name), self._algorithm)
 
     def _refusal(self, response: Exchange, offset: int) -> Exception:
         """Return the error for a response without the file."""

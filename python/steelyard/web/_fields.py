@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from base64 import b64encode
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Literal
 from urllib.parse import quote
 
-from steelyard.digest import Algorithm, Digest
+from steelyard._http_fields import combined
 from steelyard.errors import InvalidArgument
 from steelyard.web._asgi import Scope
 
-__all__ = ("Fields", "check_headers", "check_value", "disposition_of", "repr_digest", "request_fields")
+__all__ = ("Fields", "check_headers", "check_value", "disposition_of", "request_fields")
 
 Fields = list[tuple[bytes, bytes]]
 """The fields of a response, as ASGI has them."""
@@ -41,21 +39,12 @@ _OWN = frozenset(
 )
 """Fields that `BlobResponse` has from its other arguments, or that the server writes."""
 
-_READ = {name.encode(): name for name in ("if-match", "if-none-match", "if-range", "range")}
-
-_REPR_DIGEST = {Algorithm.SHA256: "sha-256", Algorithm.SHA512: "sha-512"}
-"""The algorithms of RFC 9530 section 5 that are meant for use among strangers."""
+_READ = {b"if-match", b"if-none-match", b"if-range", b"range"}
 
 
 def request_fields(scope: Scope) -> dict[str, str]:
     """Return the fields of a request that are read here, by their names in lower case. Several lines of one field are one list."""
-    found: dict[str, str] = {}
-    for name, value in scope.get("headers", ()):
-        key = _READ.get(name.lower())
-        if key is not None:
-            text = value.decode("latin-1")
-            found[key] = f"{found[key]}, {text}" if key in found else text
-    return found
+    return combined(line for line in scope.get("headers", ()) if line[0].lower() in _READ)
 
 
 def check_value(name: str, value: str) -> bytes:
@@ -114,12 +103,3 @@ def disposition_of(kind: Literal["attachment", "inline"] | None, filename: str |
     plain = re.sub(r'[^ -~]|["\\/%]', "_", filename)
     extended = "" if plain == filename else f"; filename*=UTF-8''{encoded}"
     return f'{kind or "attachment"}; filename="{plain}"{extended}'.encode("ascii")
-
-
-@lru_cache(maxsize=1024)
-def repr_digest(digest: Digest) -> bytes | None:
-    """Return the value of Repr-Digest, or None if RFC 9530 has no name for the algorithm."""
-    name = _REPR_DIGEST.get(digest.algorithm)
-    if name is None:
-        return None
-    return f"{name}=:{b64encode(bytes.fromhex(digest.encoded)).decode()}:".encode("ascii")

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
+from steelyard._http_fields import digest_field
 from steelyard.content import Provider, ReaderAt
 from steelyard.digest import Digest
 from steelyard.errors import InvalidDigest, NotFound, Unsupported
@@ -13,7 +14,7 @@ from steelyard.model import Descriptor
 from steelyard.web import _body, _paths, _verified
 from steelyard.web._asgi import ASGIApp, Message, Receive, Scope, Send
 from steelyard.web._conditions import etag_of, if_range_holds, refusal
-from steelyard.web._fields import Fields, check_headers, check_value, disposition_of, repr_digest, request_fields
+from steelyard.web._fields import Fields, check_headers, check_value, disposition_of, request_fields
 from steelyard.web._ranges import ByteRange, requested
 
 __all__ = ("BlobResponse",)
@@ -160,7 +161,7 @@ class BlobResponse:
         if ranges == ():
             await self._refuse(exchange, 416, [*own, (b"content-range", b"bytes */%d" % reader.size)])
             return
-        digest = repr_digest(reader.digest)
+        digest = digest_field(reader.digest)
         if digest is not None:
             own.append((b"repr-digest", digest))
         if self._disposition is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import anyio
 
+from steelyard._http_fields import combined
 from steelyard.web._asgi import Receive, Scope
 
 __all__ = ("Body", "Request")
@@ -38,14 +39,14 @@ class Body:
         self.received += len(piece)
         if not message.get("more_body", False):
             self.ended = True
-            # A server may not tell a broken connection from the end.
+            # Not every server distinguishes a broken connection from the end.
             self.broken = self._size is not None and self.received < self._size
         return piece
 
     async def drain(self) -> None:
         """Read what a refused request still sends, up to a limit.
 
-        Otherwise many a client would get a reset connection in place of the answer, because it only reads after it has written.
+        Otherwise many clients would get a reset connection instead of the answer, because they read only after they have written.
         """
         end = self.received + _DRAIN_BYTES
         with anyio.move_on_after(_DRAIN_SECONDS):
@@ -65,10 +66,7 @@ class Request:
     """
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
-        self.headers: dict[str, str] = {}
-        for name, value in scope["headers"]:
-            key, text = name.decode("latin-1").lower(), value.decode("latin-1").strip()
-            self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
+        self.headers = combined(scope["headers"])
         method: str = scope["method"]
         self.method = self.headers.get("x-http-method-override", method).upper()
         path: str = scope["path"]
