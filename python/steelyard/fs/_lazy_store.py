@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 from fsspec.asyn import sync
 
-from steelyard._places import find_store, has_blobs, is_address, others_in, read_config, store_at
+from steelyard._places import find_store, has_blobs, is_address, is_store, others_in, read_config, store_at
 from steelyard._runtime import calls
 from steelyard._runtime.backend import EventLoop, on_asyncio
 from steelyard._runtime.fork import Process
@@ -145,8 +145,7 @@ def _check(root: str, create: bool, may_write: bool) -> bool:  # on a thread
             raise NotFound(root, kind="store")
         if others := others_in(root):
             raise InvalidArgument(f"{root}: not a store, and not empty: found {others[0]!r}")
-    is_ours = os.path.isfile(os.path.join(root, "steelyard.json"))  # noqa: PTH113, PTH118  # text, one call
-    return create or (may_write and is_ours and os.access(root, os.W_OK))
+    return create or (may_write and is_store(root) and os.access(root, os.W_OK))
 
 
 _all: weakref.WeakKeyDictionary[LazyStore, Any] = weakref.WeakKeyDictionary()

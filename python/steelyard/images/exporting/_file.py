@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 
 from steelyard._archive import Place, copy_hashed, copy_range
-from steelyard._runtime.calls import OpenFile, run, run_always
+from steelyard._runtime.calls import run, run_always
 from steelyard._runtime.chunks import in_batches
 from steelyard._runtime.concurrent import map_concurrently
 from steelyard._runtime.scopes import managed
@@ -36,44 +36,27 @@ BATCH_BYTES = 4 << 20
 Placed = tuple[Part, Place]
 
 
-class _New:
-    """A file under construction, and its directory."""
-
-    def __init__(self, path: str, size: int | None) -> None:
-        self.is_closed = False
-        # If the path is a link, the file behind it is replaced, as by a shell.
-        resolved = Path(path).resolve()
-        self._name = resolved.name
-        with _files.storage_errors(str(path), "export"):
-            if resolved.is_dir():
-                raise StorageError(errno.EISDIR, operation="export", path=str(path))
-            self._directory = OpenFile(os.open(resolved.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-        _files.sweep(self._directory.fileno())
-        self.file = _files.NewFile(self._directory.fileno(), str(path), mode=0o666)
-        if size is not None:
-            try:
-                with _files.storage_errors("archive", "export"):
-                    os.ftruncate(self.file.number, size)
-            except BaseException:
-                self.close()
-                raise
-
-    def publish(self) -> None:
-        """Give the file its name, durably, and close it."""
-        self.file.publish(self._name)
-        self.close()
-
-    def close(self) -> None:
-        """Close the file, and discard it if it was not published. May be called twice."""
-        self.is_closed = True
-        self.file.close()
-        self._directory.close()
+def _open(path: str, size: int | None) -> _files.NamedFile:
+    # If the path is a link, the file behind it is replaced, as by a shell.
+    resolved = Path(path).resolve()
+    with _files.storage_errors(path, "export"):
+        if resolved.is_dir():
+            raise StorageError(errno.EISDIR, operation="export", path=path)
+        new = _files.NamedFile(resolved, path, mode=0o666, is_swept=True)
+    if size is not None:
+        try:
+            with _files.storage_errors("archive", "export"):
+                os.ftruncate(new.file.number, size)
+        except BaseException:
+            new.close()
+            raise
+    return new
 
 
 @managed
 async def new_file(path: str, size: int | None = None) -> AsyncIterator[_files.NewFile]:
     """Give a new file, of `size` bytes if it is known. Without an exception it gets its name at the end, in one step and durably."""
-    new = await run(_New, path, size)
+    new = await run(_open, path, size)
     try:
         yield new.file
         # CANCEL: the publication is not interrupted; the old file is replaced by the whole new one, or stays.

@@ -226,6 +226,45 @@ class NewFile:
                 os.unlink(self._temporary, dir_fd=self._directory)
 
 
+class NamedFile:
+    """A file under construction, and its directory, which is open meanwhile.
+
+    Args:
+        path: its path.
+        shown: its name in errors.
+        is_swept: whether files that killed processes left in the directory are removed.
+    """
+
+    def __init__(self, path: Path, shown: str, *, mode: int, is_swept: bool = False) -> None:
+        self.is_closed = False
+        self._name = path.name
+        with storage_errors(shown, "create"):
+            self._directory = OpenFile(os.open(path.parent, _DIRECTORY))
+        try:
+            if is_swept:
+                sweep(self._directory.fileno())
+            self.file = NewFile(self._directory.fileno(), shown, mode=mode)
+        except BaseException:
+            self._directory.close()
+            raise
+
+    def publish(self) -> None:
+        """Give the file its name, durably, and close it."""
+        self.file.publish(self._name)
+        self.close()
+
+    def publish_unsynced(self) -> None:
+        """Give the file its name, and close it. After a power cut it may be empty, or not there."""
+        self.file.publish_unsynced(self._name)
+        self.close()
+
+    def close(self) -> None:
+        """Close the file, and discard it if it was not published. May be called twice."""
+        self.is_closed = True
+        self.file.close()
+        self._directory.close()
+
+
 def fresh_name() -> str:
     """Return a name for a file that is not complete."""
     return f".steelyard-{secrets.token_hex(8)}"
