@@ -1,4 +1,4 @@
-"""How long a start takes, beside a bare interpreter: ``python -m steelyard_bench.start [RUNS]``.
+"""How long a start takes, beside a bare interpreter: ``python -m steelyard_bench.start [--runs N]``.
 
 The programs take turns, so that a busy machine slows all of them. The processor time of a run is that of its process. The
 package is compiled first: an installation from a wheel is, too.
@@ -6,6 +6,7 @@ package is compiled first: an installation from a wheel is, too.
 
 from __future__ import annotations
 
+import argparse
 import compileall
 import os
 import resource
@@ -65,4 +66,10 @@ def main(runs: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else RUNS)
+    parser = argparse.ArgumentParser(
+        prog="python -m steelyard_bench.start", description=(__doc__ or "").partition(":")[0]
+    )
+    parser.add_argument(
+        "--runs", type=int, default=RUNS, help="how often each program is started (default: %(default)s)"
+    )
+    main(parser.parse_args().runs)
