@@ -154,7 +154,7 @@ def test_every_public_name_of_the_modules_below_is_exported_once() -> None:
 
 
 @pytest.mark.parametrize(("name", "thing"), _documented(), ids=lambda value: value if isinstance(value, str) else "")
-def test_everything_public_has_a_docstring_in_house_style(name: str, thing: Any) -> None:
+def test_everything_public_has_a_docstring_in_one_style(name: str, thing: Any) -> None:
     text = inspect.getdoc(thing)
     assert text, f"{name} has no docstring"
     summary = text.split("\n\n")[0]

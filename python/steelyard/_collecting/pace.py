@@ -1,4 +1,4 @@
-"""Long work in bounded steps: the event loop has its turn after each of them."""
+"""Long work in bounded steps: the event loop runs other tasks after each of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ItemT = TypeVar("ItemT")
 
 
 class Pace:
-    """Counts the work of a task, and gives the event loop its turn after each step."""
+    """Counts the work of a task, and lets the event loop run other tasks after each step."""
 
     def __init__(self) -> None:
         self._left = _STEP
@@ -32,13 +32,13 @@ class Pace:
         self._left -= work
 
     async def pause(self) -> None:
-        """Give the loop its turn if the work of a step is done."""
+        """Let other tasks run if the work of a step is done."""
         if self._left <= 0:
             self._left = _STEP
             await checkpoint()
 
     def each(self, items: Iterable[ItemT]) -> AsyncIterator[ItemT]:
-        """Iterate over items, each of them work. The loop has its turn before an item is given, never after.
+        """Iterate over items, each of them work. Other tasks run before an item is given, never after.
 
         What others change meanwhile must not be iterated over: take a copy. A copy costs little, even of a million items.
         """

@@ -14,7 +14,7 @@ __all__ = ("UntilEnded",)
 class UntilEnded(AsyncGenerator[PutManyResult, None]):
     """Yields the results of a `put_many` under a lease, and raises `LeaseEnded` once, not for each source that is left.
 
-    It is no generator, as `_RaisedAtEnd`.
+    Like `_RaisedAtEnd`, it is not a generator.
     """
 
     def __init__(self, results: AsyncGenerator[PutManyResult, None]) -> None:

@@ -24,7 +24,7 @@ def check_answer(shown: str, wanted: PutOptions, total: int | None, digest: Dige
     Raises:
         UnexpectedSize, UnexpectedDigest: the file is another one.
         Changed: the part is.
-        InvalidResponse: the end of the bytes could not be told from a broken connection.
+        InvalidResponse: nothing would distinguish the end of the bytes from a broken connection.
     """
     stated = answer.digest
     if wanted.size is not None and answer.total is not None and answer.total != wanted.size:

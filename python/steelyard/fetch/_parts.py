@@ -1,7 +1,7 @@
 """Several ranges of one version of a file at once.
 
 Bytes are hashed and stored in order. So the file is cut into **parts**, each is one range request, and only the next few are on their way. The
-bytes of the first of them are given on as they arrive; those of the others wait in memory until it is their turn.
+bytes of the first of them are given on as they arrive; those of the others wait in memory until all bytes before them are stored.
 """
 
 from __future__ import annotations

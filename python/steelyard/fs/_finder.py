@@ -1,4 +1,4 @@
-"""From a path to what it names: an image name, a blob by its digest, an entry of a tree, or a directory of names."""
+"""Finding the object that a path names: an image name, a blob by its digest, an entry of a tree, or a directory of names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The things that paths name, and those of a tree, behind its links."""
+"""Files and directories that paths name. In a tree, links are followed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Type = Literal["file", "directory", "link"]
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """The thing that a path names.
+    """A file, a directory or a link that a path names.
 
     Attributes:
         path: the path.

@@ -55,7 +55,7 @@ async def _send_again(requests: Requests, source: str, target: str, found: Objec
             parts.append(await requests.part_of(target, upload, number, data))
         await requests.complete(target, upload, parts)
     except BaseException:
-        # CANCEL: an upload that is not completed takes space at the server until someone discards it.
+        # CANCEL: an upload that is not completed takes space at the server until it is discarded.
         with anyio.move_on_after(_END, shield=True), suppress(SteelyardError):
             await requests.abort(target, upload)
         raise

@@ -65,7 +65,7 @@ class Blobs:
     The labels of a blob are a record of their own. Those of a new blob are written before it (`announce`), so that it never is without them,
     and again when it is there, bound to that object. So what an interrupted `put` or `delete` leaves never labels a later blob.
 
-    Whatever stores or finds a blob looks afterwards whether a collection could have removed it, and then begins again.
+    Each call that stores or finds a blob checks afterwards whether a collection could have removed it, and then starts again.
 
     Args:
         requests: the server.
@@ -322,9 +322,9 @@ def _label_notes(digest: Digest, labels: Labels) -> list[Note]:
 
 
 def _identity(found: Object) -> str:
-    """Return what tells an object from one that is written at the same key later: its time.
+    """Return the value that distinguishes an object from a later one at the same key: its time.
 
-    An ETag tells no more, as equal bytes have equal ones, and a wrong one in an answer would cost the labels.
+    An ETag adds nothing, as equal bytes have equal ones, and a wrong one in an answer would cost the labels.
     """
     return f"{found.modified_ns // 10**9}"
 

@@ -25,7 +25,7 @@ _INLINE = 64 << 10
 """The most bytes of a document that is parsed in the event loop's thread."""
 
 _HEAD = 512
-"""The first bytes of a blob, which tell most blobs from documents."""
+"""The first bytes of a blob. They are enough to see that most blobs are no documents."""
 
 
 class _Names(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ _LANES = 32
 """Listings at once."""
 
 _WORTH = 4
-"""Digests that a page must answer on average. With fewer it is dearer than to ask for each: a page is much larger than an answer."""
+"""Digests that a page must answer on average. With fewer, a request for each costs less: a page is much larger than an answer."""
 
 
 class Looked(NamedTuple):

@@ -1,7 +1,7 @@
 """The check of a server when a store is opened for the first time: does it keep what a store needs?
 
 Several tasks create the same object at the same moment, some times over. Exactly one may succeed each time. A sequence of creates would not
-tell: there are servers that refuse the second create, and let two succeed that race. What was created has to be read, whole and in part,
+show that: there are servers that refuse the second create, and let two succeed that race. What was created has to be read, whole and in part,
 and to be listed in order.
 """
 

@@ -1,7 +1,7 @@
 """A large file that is sent from itself: nothing of it is written to the spool.
 
 The digest must be known before the first part is sent, because it names the object. So a file whose digest was not given is read twice.
-What is sent is what was hashed: each part is hashed in memory, and the upload is completed only if all of them have the digest.
+Each part is hashed in memory before it is sent, and the upload is completed only if all of them together have the digest.
 """
 
 from __future__ import annotations

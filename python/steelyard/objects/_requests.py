@@ -107,7 +107,7 @@ class Requests:
         self._prefix = prefix
 
     async def put(self, key: str, data: Buffer, *, create: bool) -> None:
-        """Write an object; with `create`, `Taken` is raised if it exists, also if an answer was lost that said that we had created it."""
+        """Write an object; with `create`, `Taken` is raised if it exists, also if the answer that said that this call created it was lost."""
         if not create:
             await self._done(lambda: self._client.put(self._prefix + key, data, create=False, mark=_is_marked(data)))
             return
@@ -130,7 +130,7 @@ class Requests:
 
         answers = await self._done(lambda: self._client.create_all(rows)) if rows else []
         outcomes = [self._outcome(answer) for answer in answers]
-        # The native client repeats no create whose answer was lost: it cannot tell whose object it would find.
+        # The native client repeats no create whose answer was lost: it would not know whose object it finds.
         again = [
             index
             for index, answer in enumerate(answers)

@@ -1,4 +1,4 @@
-"""The calls for who operates a store: its server, its size, its unfinished uploads, its damaged copies, its collections."""
+"""The calls for the operator of a store: its server, its size, its unfinished uploads, its damaged copies, its collections."""
 
 from __future__ import annotations
 
@@ -259,5 +259,5 @@ async def _counted(requests: Requests, prefix: str) -> tuple[int, int]:
 
 
 def _ahead(server: float, before: float, after: float) -> int:
-    """Return the seconds by which a clock is ahead that showed `server`, cut to whole seconds, at some time from `before` to `after`."""
+    """Return by how many seconds a clock is ahead. It showed `server`, cut to whole seconds, at some time from `before` to `after`."""
     return int(server - after if server > after else min(0.0, server + 1 - before))

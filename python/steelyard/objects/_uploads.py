@@ -1,7 +1,7 @@
 """Uploads: a sealed ingest becomes an object, by one request or by many that a later process can go on with.
 
 The parts that the server has acknowledged are noted in a file beside the spool, one line each, durably. After a crash only the parts that were
-on their way are sent again. `ListParts` would tell the same, but not every server has it.
+on their way are sent again. `ListParts` would return the same, but not every server has it.
 """
 
 from __future__ import annotations

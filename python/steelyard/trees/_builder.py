@@ -34,7 +34,7 @@ _WHOLE_ENTRIES = 4096
 """A tree of at most so many entries, that fit into one manifest, is one."""
 
 _CUT = 256
-"""One of so many directories begins a manifest, chosen by its path alone: a change in one directory moves no border of other manifests."""
+"""On average, one of so many directories begins a manifest. Its path alone decides, so a change in one directory moves no border of others."""
 
 
 class _Part:

@@ -1,7 +1,7 @@
 """A cache of digests by the status of files, so that a file that did not change is not read again.
 
-It is a file beside no store: it belongs to a directory, and holds for every store. Its rows are in the order of the tree, so it is read
-along with a walk, with memory for one block. A lost or damaged cache only costs time.
+The cache is a file of its own and no part of a store: it belongs to a directory, and serves every store. Its rows are in the order of the
+tree, so it is read along with a walk, with memory for one block. A lost or damaged cache only costs time.
 
 **When a row counts.** Device, inode, size, and both times of the file are those of the row, and the row was written only if the file had
 not changed for a while when it was read. Otherwise a change within the granularity of the file system's clock would go unnoticed, as
@@ -35,7 +35,7 @@ _HEADER = struct.Struct("<II")
 """Bytes and checksum of a block."""
 
 _TREE_BYTES = 512
-"""The room of the first block, which has the descriptor of the tree that the rows are of. It is known last, and written over the room."""
+"""The bytes that are left free for the first block: the descriptor of the tree that has these rows. It is known at the end, and written then."""
 
 _SETTLED_NS = 2_000_000_000
 """A file that changed more recently may change again without another time: FAT keeps times in steps of 2 s."""
@@ -66,7 +66,7 @@ class StatCache:
         ignored: whether the rows of the last run are ignored.
 
     Attributes:
-        tree: the tree that the rows of the last run are of, if there are any.
+        tree: the tree that has the rows of the last run, if there are any.
     """
 
     def __init__(self, folder: Path, directory: Path, algorithm: str, *, ignored: bool = False) -> None:
@@ -109,7 +109,7 @@ class StatCache:
         self._written = []
 
     def finish(self, tree: Descriptor | None) -> None:
-        """Replace the rows of the last run by those of this one, which are of that tree; or, without a tree, leave them as they are."""
+        """Replace the rows of the last run by those of this one, which that tree has; or, without a tree, leave them as they are."""
         if tree is not None and self._written:
             with suppress(OSError):
                 self._write_block()
@@ -141,7 +141,7 @@ def _data(header: bytes, file: BinaryIO) -> bytes | None:
 
 
 def _tree(path: Path) -> Descriptor | None:
-    """Return the tree that the rows of a file are of."""
+    """Return the tree that has the rows of a file."""
     try:
         with path.open("rb") as file:
             if file.read(len(_MAGIC)) != _MAGIC or (data := _data(file.read(_HEADER.size), file)) is None:

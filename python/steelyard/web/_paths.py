@@ -28,7 +28,7 @@ _BLOBS = 10_000
 """The most blobs in one lease; after that a new one is made."""
 
 _protected: WeakKeyDictionary[object, _Paths] = WeakKeyDictionary()
-"""By what `LocalStore.direct` returns: a store that is closed has ended its leases, and has another one when it is opened again."""
+"""By the blocking store (`LocalStore.direct`): a store that is closed has ended its leases, and has another one when it is opened again."""
 
 
 class _Paths:
@@ -41,7 +41,7 @@ class _Paths:
     def __init__(self) -> None:
         self.lease = ""
         self.renewed = time.monotonic() + _RENEWED_SECONDS
-        self.begun = False
+        self.is_leased = False
         self.lock = anyio.Lock()
         self.paths: dict[Digest, str] = {}
 
@@ -67,11 +67,11 @@ async def path_for_server(store: Provider, digest: Digest) -> str | None:
     path = paths.paths.get(digest)
     if path is None:
         async with paths.lock:
-            if not paths.begun:
+            if not paths.is_leased:
                 # CANCEL: the lease may have been made; it ends by itself, and the next call makes another one.
                 paths.lease = new_lease()
                 await store._begin_lease(paths.lease, Labels(), _LEASE)  # noqa: SLF001  # a hook of the interface
-                paths.begun = True
+                paths.is_leased = True
         try:
             await store.leases.add(paths.lease, digests=(digest,))
             path = paths.paths[digest] = str(await store.path_of(digest))

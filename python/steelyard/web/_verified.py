@@ -1,6 +1,6 @@
 """Whole blobs, verified before the last byte is given.
 
-Two things are remembered in memory, because an answer with SHA-256 takes a processor longer than all else that a server does:
+Two things are remembered in memory, because SHA-256 takes more processor time than all the rest of an answer:
 
 - The bytes of small blobs that were verified, up to `_SMALL_TOTAL_BYTES` for the process.
 - The BLAKE3 of larger blobs. The first whole read of a blob computes its BLAKE3, too. If the digest is right, so is the BLAKE3, for ever: it
