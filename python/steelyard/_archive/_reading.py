@@ -13,7 +13,7 @@ from steelyard._runtime import calls
 from steelyard._runtime.iteration import next_item
 from steelyard.model import Buffer
 
-__all__ = ("TarIndex", "TarStream")
+__all__ = ("FILES_PAGE", "TarIndex", "TarStream")
 
 _EVENTS_PER_CHECKPOINT = 64
 """Events between two checkpoints, at which other tasks run: each event takes a few microseconds."""
@@ -21,7 +21,7 @@ _EVENTS_PER_CHECKPOINT = 64
 _STEP = 1000
 """Entries that one hop to a thread reads; each costs a read of 64 KiB if its data is large."""
 
-_PART = 4096
+FILES_PAGE = 4096
 """Entries that one call searches for those below a directory."""
 
 
@@ -187,5 +187,5 @@ class TarIndex:
         """Iterate over the regular files below a directory, the first of each name, in the order of the archive."""
         start: int | None = 0
         while start is not None:
-            rows, start = self._indexer.files_below(directory, start, _PART)
+            rows, start = self._indexer.files_below(directory, start, FILES_PAGE)
             yield [entry_of(row) for row in rows]

@@ -11,7 +11,7 @@ from typing import Literal, get_args, overload
 
 import msgspec
 
-from steelyard.digest import Algorithm, Digest
+from steelyard.digest import Algorithm, Digest, _to_digest
 
 __all__ = ("Account", "BlobStatus", "Blobs", "ImportedBlob")
 
@@ -116,7 +116,7 @@ def _finished(algorithm: Algorithm, rows: _Rows, referenced: Collection[Digest])
             if octets in found:
                 continue
             status = head & ((1 << _STATUS_BITS) - 1)
-            if Digest(algorithm, octets.hex()) in referenced:
+            if _to_digest(algorithm, octets.hex()) in referenced:
                 status |= _REFERENCED
             (seconds,) = _SECONDS.unpack_from(block, end)
             found[octets] = octets + _TAIL.pack(int.from_bytes(block[begin:end], "little"), seconds, status)

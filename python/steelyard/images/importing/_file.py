@@ -8,6 +8,7 @@ import anyio
 
 from steelyard import _archive
 from steelyard._archive import Entry, TarIndex, format_of
+from steelyard._archive._reading import FILES_PAGE
 from steelyard._runtime.chunks import Batch
 from steelyard._runtime.concurrent import map_concurrently
 from steelyard._runtime.opening import opening
@@ -59,6 +60,8 @@ class ArchiveFile(Archive, Provider):
         self._index = TarIndex(file, entries=self._limits.entries, header_bytes=self._limits.header_bytes)
         self._saved_blobs: dict[Digest, Entry] = {}  # that `docker save` names, by another name than a layout's
         self._made: dict[str, bytes] = {}
+        # Of an archive with few entries, which is gone through three times. Memory has no room for all pages of a large one.
+        self._only_page: Work | None = None
 
     @property
     def provider(self) -> Provider:
@@ -123,11 +126,20 @@ class ArchiveFile(Archive, Provider):
         Raises:
             InvalidArchive: the name of a blob is not a digest.
         """
-        for entries in self._index.files_below(BLOBS):
-            pairs = ((entry, blob_of(entry)) for entry in entries)
-            yield [self._work(entry, digest) for entry, digest in pairs if digest is not None]
+        if self._only_page is None:
+            yield from self._pages()
+        else:
+            yield self._only_page
         saved = sorted(self._saved_blobs.items(), key=lambda pair: pair[1].data_offset)
         yield [self._work(entry, digest) for digest, entry in saved if self._blob(digest) is None]
+
+    def _pages(self) -> Iterator[Work]:
+        for entries in self._index.files_below(BLOBS):
+            pairs = ((entry, blob_of(entry)) for entry in entries)
+            page = [self._work(entry, digest) for entry, digest in pairs if digest is not None]
+            if len(self._index) <= FILES_PAGE:
+                self._only_page = page
+            yield page
 
     def _work(self, entry: Entry, digest: Digest) -> tuple[Item, FileRange]:
         return Item(entry.name, entry.size, digest), self._place(entry)

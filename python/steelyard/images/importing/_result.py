@@ -75,16 +75,19 @@ class Ledger:
     def settle(self, digest: Digest, size: int, status: BlobStatus, seconds: float = 0.0) -> None:
         """Add the result for a blob; of several for one blob the first counts."""
         self.account.add(digest, size, status, seconds)
-        self._report(Progress(phase="commit", name=str(digest), done=size, total=size))
+        if self._on_progress is not None:
+            self._on_progress(Progress(phase="commit", name=str(digest), done=size, total=size))
 
     def advance(self, count: int) -> None:
         """Report that `count` more bytes of the source are done."""
         self._done += count
-        self._report(Progress(phase="read", name=self._name, done=self._done, total=self.total))
+        if self._on_progress is not None:
+            self._on_progress(Progress(phase="read", name=self._name, done=self._done, total=self.total))
 
     def follow(self, name: str, size: int, *, counts: bool) -> Callable[[Progress], None] | None:
         """Return the callback for the reports of one blob; with `counts` its bytes count in the whole."""
-        if self._on_progress is None:
+        on_progress = self._on_progress
+        if on_progress is None:
             return None
         seen = 0
 
@@ -92,13 +95,9 @@ class Ledger:
             nonlocal seen
             if report.phase != "write":
                 return
-            self._report(Progress(phase="write", name=name, done=report.done, total=size))
+            on_progress(Progress(phase="write", name=name, done=report.done, total=size))
             if counts and report.done != seen:
                 self.advance(report.done - seen)
                 seen = report.done
 
         return update
-
-    def _report(self, report: Progress) -> None:
-        if self._on_progress is not None:
-            self._on_progress(report)
