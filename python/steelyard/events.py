@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import Literal, Protocol, Self
 
 import anyio
 import msgspec
@@ -30,6 +30,7 @@ from anyio.lowlevel import checkpoint
 from steelyard import _native
 from steelyard._runtime.calls import run, run_job
 from steelyard._runtime.fork import ProcessBound
+from steelyard._runtime.iteration import Iteration
 from steelyard.digest import Digest
 from steelyard.errors import InvalidArgument
 from steelyard.model import NO_LABELS, Labels
@@ -112,7 +113,7 @@ class _Waker:
         self.cancel = native.wake
 
 
-class Events(ProcessBound, AsyncGenerator[Event, None]):
+class Events(ProcessBound, Iteration[Event]):
     """The events of a subscription. It begins when the first event is asked for, or in ``async with``.
 
     The iteration ends when the store is closed. A subscriber that stops earlier closes it: by leaving ``async with``, by `aclose`, or
@@ -184,11 +185,6 @@ class Events(ProcessBound, AsyncGenerator[Event, None]):
         """End the subscription; a second call does nothing."""
         self._end()
         await checkpoint()
-
-    async def athrow(self, *error: Any) -> Event:
-        """End the subscription, and raise the error."""
-        await self.aclose()
-        raise error[-1] if isinstance(error[-1], BaseException) else error[0]
 
     async def _next(self) -> Event:
         while not self._waiting:

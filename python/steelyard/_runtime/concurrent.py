@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 from steelyard._runtime.backend import interruptible
 from steelyard._runtime.background import Background
 from steelyard._runtime.fork import ProcessBound
-from steelyard._runtime.iteration import next_item
+from steelyard._runtime.iteration import Iteration, next_item
 from steelyard._runtime.scopes import task_group
 from steelyard.errors import InvalidArgument
 
@@ -336,8 +336,8 @@ def _each(items: Iterable[ItemT]) -> Iterator[ItemT]:
     yield from items
 
 
-class _Results(ProcessBound, AsyncGenerator[ResultT, None]):
-    """The consumer's side. A generator by its methods, so that `contextlib.aclosing` and type checkers know `aclose`."""
+class _Results(ProcessBound, Iteration[ResultT]):
+    """The consumer's side."""
 
     # On the class, because `__del__` is called even of an object whose `__init__` was interrupted.
     _background: Background | None = None
@@ -374,11 +374,6 @@ class _Results(ProcessBound, AsyncGenerator[ResultT, None]):
         self._closed = True
         if self._background is not None:
             await self._background.aclose()
-
-    async def athrow(self, *error: Any) -> ResultT:
-        """Stop, and raise the error in the consumer."""
-        await self.aclose()
-        raise error[-1] if isinstance(error[-1], BaseException) else error[0]
 
     def __del__(self) -> None:
         # A child of a fork has the parent's task, whose event loop must not be woken from here.

@@ -1,4 +1,4 @@
-"""The next item of an async iterator, which may be the user's, without a step at which Ctrl-C loses a coroutine.
+"""Async iterators: the next item without a step at which Ctrl-C loses a coroutine, and the base of iterators that are no generators.
 
 Python looks for signals after every call of native code, so after ``anext(iterator)`` too: KeyboardInterrupt then drops the
 coroutine that it returned, and Python warns that it "was never awaited". An ``async for`` has no such step.
@@ -6,14 +6,31 @@ coroutine that it returned, and Python warns that it "was never awaited". An ``a
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Generic, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any, Generic, TypeVar
 
 from steelyard._runtime.backend import interruptible
 
-__all__ = ("next_item",)
+__all__ = ("Iteration", "next_item")
 
 ItemT = TypeVar("ItemT")
+
+
+class Iteration(AsyncGenerator[ItemT, None]):
+    """A generator by its methods, so that `contextlib.aclosing` and type checkers know it; a subclass has `__anext__` and `aclose`.
+
+    Dropping it drops what it iterates over, while Python's own async generators are closed by the event loop.
+    """
+
+    async def asend(self, value: None) -> ItemT:
+        """Return the next item; the value is not used."""
+        del value
+        return await self.__anext__()
+
+    async def athrow(self, *error: Any) -> ItemT:
+        """Stop, and raise the error in the consumer."""
+        await self.aclose()
+        raise error[-1] if isinstance(error[-1], BaseException) else error[0]
 
 
 class _Rest(Generic[ItemT]):

@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
+from steelyard._runtime.iteration import Iteration
 from steelyard.content._failures import Failures
 from steelyard.errors import InvalidArgument
 from steelyard.model import DeleteManyResult, Info, PutManyResult, UpdateManyResult
@@ -60,7 +61,7 @@ def _with_errors(
     raise InvalidArgument(f"errors: expected 'raise' or 'yield', found {errors!r}")
 
 
-class _RaisedAtEnd(AsyncGenerator[ResultT, None], Generic[ResultT]):
+class _RaisedAtEnd(Iteration[ResultT], Generic[ResultT]):
     """Yields the results that are successes. It is not a generator: dropping it drops `results`, which end their work."""
 
     def __init__(
@@ -91,16 +92,6 @@ class _RaisedAtEnd(AsyncGenerator[ResultT, None], Generic[ResultT]):
     def _group(self, more: str = "", *last: Exception) -> ExceptionGroup[Exception]:
         failures, self._failures = self._failures, Failures()
         return failures.group(f"{self._call}: {failures.count} of {self._count} {self._things} failed{more}", *last)
-
-    async def asend(self, value: None) -> ResultT:
-        """Return the next success; the value is not used."""
-        del value
-        return await self.__anext__()
-
-    async def athrow(self, *error: Any) -> ResultT:
-        """Stop, and raise the error in the consumer."""
-        await self.aclose()
-        raise error[-1] if isinstance(error[-1], BaseException) else error[0]
 
     async def aclose(self) -> None:
         """Stop. Errors so far are not raised."""

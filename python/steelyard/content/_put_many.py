@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import Any
 
+from steelyard._runtime.iteration import Iteration
 from steelyard.errors import LeaseEnded
 from steelyard.model import PutManyResult
 
 __all__ = ("UntilEnded",)
 
 
-class UntilEnded(AsyncGenerator[PutManyResult, None]):
+class UntilEnded(Iteration[PutManyResult]):
     """Yields the results of a `put_many` under a lease, and raises `LeaseEnded` once, not for each source that is left.
 
     Like `_RaisedAtEnd`, it is not a generator.
@@ -29,16 +29,6 @@ class UntilEnded(AsyncGenerator[PutManyResult, None]):
                 raise error
             return one
         raise StopAsyncIteration
-
-    async def asend(self, value: None) -> PutManyResult:
-        """Return the next result; the value is not used."""
-        del value
-        return await self.__anext__()
-
-    async def athrow(self, *error: Any) -> PutManyResult:
-        """Stop, and raise the error in the consumer."""
-        await self.aclose()
-        raise error[-1] if isinstance(error[-1], BaseException) else error[0]
 
     async def aclose(self) -> None:
         """Stop."""
