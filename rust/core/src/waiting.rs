@@ -9,7 +9,7 @@
 //! (`threads.rs`).
 
 use std::cell::RefCell;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -39,8 +39,28 @@ pub trait Caller: Send + Sync {
     fn waits(&self, begins: bool);
 }
 
+/// A sign for others that a thread waits.
+pub(crate) trait Sign: Send + Sync {
+    /// The thread waits no longer, whether it has got what it waited for or not.
+    fn take_back(&self);
+}
+
 thread_local! {
     static CALLER: RefCell<Option<Arc<dyn Caller>>> = const { RefCell::new(None) };
+    /// What this thread has shown since it waits.
+    static SIGN: RefCell<Option<Weak<dyn Sign>>> = const { RefCell::new(None) };
+}
+
+/// Have a sign taken back when this thread no longer waits: its [`Patience`] ends, however it does.
+pub(crate) fn show(sign: Weak<dyn Sign>) {
+    SIGN.set(Some(sign));
+}
+
+/// This thread waits no longer.
+fn take_back() {
+    if let Some(sign) = SIGN.take().and_then(|sign| sign.upgrade()) {
+        sign.take_back();
+    }
 }
 
 /// Restores the previous caller.
@@ -107,6 +127,7 @@ impl Patience {
     /// How long to wait now, for a thread that waits by other means than `pause`.
     pub(crate) fn next(&mut self) -> Result<Duration> {
         if is_cancelled() {
+            take_back();
             return Err(Error::Cancelled);
         }
         let pause = self.pause;
@@ -138,6 +159,9 @@ impl Patience {
 
 impl Drop for Patience {
     fn drop(&mut self) {
+        if !self.waited.is_zero() {
+            take_back();
+        }
         if let Some(caller) = &self.notified {
             caller.waits(false);
         }

@@ -3,17 +3,19 @@
 use std::fs::File;
 use std::ops::Range;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::{io, mem, thread};
 
 use steelyard_core::archive::json::Role;
+use steelyard_core::error::Error;
 use steelyard_core::store::Store;
 use steelyard_core::store::collect::Options;
 use steelyard_core::sys::{Around, Call, Hold, Layer, Linux, Op, Sys};
+use steelyard_core::waiting::{Caller, for_caller};
 
 use crate::common::{Scratch, sha256};
-use crate::support::{HOUR, LATER, NOW, collect, document, image, labels, name, put, reason, stored};
+use crate::support::{HOUR, LATER, NOW, collect, document, image, labels, name, put, put_labelled, reason, stored};
 
 /// Counts calls; its clock runs fast.
 #[derive(Default)]
@@ -233,5 +235,46 @@ fn a_thread_that_finds_another_program_writing_has_collections_wait() {
         }
         program.execute_batch("COMMIT").unwrap();
     });
+    assert!(!is_held());
+}
+
+/// A caller that can change its mind.
+#[derive(Default)]
+struct Wanting(AtomicBool);
+
+impl Caller for Wanting {
+    fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    fn waits(&self, _: bool) {}
+}
+
+#[test]
+fn a_thread_that_is_cancelled_or_gives_up_has_no_collection_wait() {
+    let scratch = Scratch::in_memory();
+    let store = scratch.open();
+    let digest = put_labelled(&store, "blob", &[("a", "0")]);
+    let program = rusqlite::Connection::open(scratch.root.join("meta.db")).unwrap();
+    program.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let lock = File::options().read(true).write(true).open(scratch.root.join("lock")).unwrap();
+    let is_held = || Linux.find_lock(lock.as_fd(), WAITING).unwrap().is_some();
+    for is_cancelled_first in [false, true] {
+        let caller = Arc::new(Wanting(AtomicBool::new(is_cancelled_first)));
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                let update = || store.volume().update(&digest, &labels(&[("a", "1")]), None);
+                for_caller(Some(Arc::clone(&caller) as _), update)
+            });
+            while !is_cancelled_first && !is_held() {
+                thread::yield_now();
+            }
+            caller.0.store(true, Ordering::SeqCst);
+            assert_eq!(Err(Error::Cancelled), waiting.join().unwrap().map(drop));
+        });
+        assert!(!is_held());
+    }
+    // The row means nothing without the file, so a deletion soon leaves it.
+    store.volume().delete(&digest).unwrap();
     assert!(!is_held());
 }

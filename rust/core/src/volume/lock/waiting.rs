@@ -3,20 +3,24 @@
 //! A thread that finds another process writing tries again after a pause. A collection writes again and again, and such a thread could
 //! miss the moments between. So it holds the byte meanwhile, and a collection writes nothing while the byte is held.
 //!
-//! It is a hint. A store whose thread no longer waits gives the byte back at its next write only, and a suspended process keeps it:
-//! a collection gives way for a bounded time.
+//! It is a hint. A thread gives the byte back when it has written or no longer waits, and another one of its store that still waits
+//! takes it again. A suspended process keeps it: a collection gives way for a bounded time.
 
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
-use super::Locks;
+use super::{Locks, Table};
 use crate::error::{At, Result};
 use crate::format::lock_bytes::WAITING;
 use crate::sys::Hold;
+use crate::waiting::{self, Sign};
 
 impl Locks {
-    /// A thread of this store waits to write to the metadata. A failure changes nothing but how long it waits.
+    /// This thread waits to write to the metadata, with [`waiting::Patience`]. A failure changes nothing but how long it waits.
     pub(crate) fn begin_waiting(&self) {
+        let table: Weak<Table> = Arc::downgrade(&self.0);
+        waiting::show(table);
         if self.0.is_waiting.swap(true, Ordering::Relaxed) {
             return;
         }
@@ -28,9 +32,7 @@ impl Locks {
 
     /// A thread of this store has written to the metadata. Another that still waits takes the byte again when it tries.
     pub(crate) fn end_waiting(&self) {
-        if self.0.is_waiting.load(Ordering::Relaxed) && self.0.is_waiting.swap(false, Ordering::Relaxed) {
-            self.0.set(WAITING..WAITING + 1, Hold::Free).ok();
-        }
+        self.0.end_waiting();
     }
 
     /// Whether a thread of this store waits, or one of another store object.
@@ -41,5 +43,22 @@ impl Locks {
             return Ok(true);
         }
         Ok(table.sys.find_lock(file.as_fd(), WAITING..WAITING + 1).at("lock", || &table.path)?.is_some())
+    }
+}
+
+impl Table {
+    fn end_waiting(&self) {
+        if self.is_waiting.load(Ordering::Relaxed) && self.is_waiting.swap(false, Ordering::Relaxed) {
+            self.set(WAITING..WAITING + 1, Hold::Free).ok();
+        }
+    }
+}
+
+impl Sign for Table {
+    fn take_back(&self) {
+        // The byte of a forked child's parent is the parent's.
+        if self.process.is_current() {
+            self.end_waiting();
+        }
     }
 }

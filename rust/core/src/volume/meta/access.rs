@@ -89,7 +89,8 @@ impl Meta {
         Ok(done)
     }
 
-    /// Change the file as `try_write` does, but without the sign that a thread waits: for a collection, which lets others go first.
+    /// Change the file as `try_write` does, but without the sign that a thread waits: for a collection, which lets others go first,
+    /// and for a caller that does not try again.
     pub(super) fn try_write_unannounced<T, F>(&self, sync: Sync, run: &mut Option<F>) -> Result<Option<T>>
     where
         F: FnOnce(&Connection) -> rusqlite::Result<T>,

@@ -200,6 +200,11 @@ impl Meta {
         self.try_write(Sync::Durable, &mut Some(run))
     }
 
+    /// Write a row as `try_put` does, once, and not again if it cannot be written. So no collection waits for the caller, which holds a lock.
+    pub fn correct(&self, row: &Row) {
+        self.try_write_unannounced(Sync::Durable, &mut Some(|connection: &Connection| rows::put(connection, row))).ok();
+    }
+
     /// Write a row as `try_put` does, and wait for other processes. The caller holds no lock.
     pub fn put(&self, row: &Row) -> Result<()> {
         Patience::until(|| self.try_put(row))

@@ -266,7 +266,7 @@ impl<'a> Publication<'a> {
         if let Ok(Some(row)) = volume.meta.get(digest)
             && row.size != *size
         {
-            volume.meta.try_put(&Row { size: *size, ..row }).ok();
+            volume.meta.correct(&Row { size: *size, ..row });
         }
         Ok(Placed::new(Published::Healed, true))
     }
