@@ -55,7 +55,7 @@ DEFAULT_INGEST_AGE = timedelta(days=7)
 """How long an ingest without a writer stays, unless the caller or a setting of the store says otherwise."""
 
 RootKind = Literal["image name", "label", "lease", "ingest"]
-"""The kinds of roots, in the order in which a collection follows them."""
+"""The kinds of roots, in the order in which a collection follows them. Leases with a label ``containerd.io/gc.flat`` come last."""
 
 
 class Root(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +77,8 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         digest: the blob.
-        root: the first root that keeps it, in the order of `RootKind`, or None for garbage.
+        root: the first root that keeps it, in the order of `RootKind`, or None for garbage. A root that keeps it only because a document
+            says something about a kept blob (its `subject`) comes after the others.
         chain: the blobs from the one that the root names to this one, each named by the one before. Empty for garbage.
         since: when a collection first found that no root keeps it (UTC). None: no collection has, or a root keeps it.
     """

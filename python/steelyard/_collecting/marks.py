@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
@@ -133,10 +134,9 @@ class Graph:
                 except InvalidDigest:
                     self._warnings.add(f"blob {digest}: label {key}: not a digest, so it keeps nothing: {value!r}")
 
-    def kept_by(self, digest: Digest) -> Iterator[Digest]:
-        """Yield the blobs that a kept blob keeps: those that it names, and the documents of which it is the subject."""
-        yield from self.named_by(digest)
-        yield from self._documents.referrers_of(digest)
+    def referrers_of(self, digest: Digest) -> Iterator[Digest]:
+        """Yield the documents of which a blob is the subject: a kept blob keeps them as well."""
+        return self._documents.referrers_of(digest)
 
     def documents_of(self, digest: Digest) -> frozenset[Digest]:
         """Return the documents that a blob names, by their media types."""
@@ -146,7 +146,8 @@ class Graph:
 class Marks:
     """The blobs that are kept, each with the root and the blob that it was reached from.
 
-    Add roots that are flat last, so that a blob counts for one that also keeps what the blob names, if there is one.
+    Add roots that are flat last, so that a blob counts for one that also keeps what the blob names, if there is one. For the same
+    reason keep the documents that say something about kept blobs after all roots: a root that names one of them itself comes first.
 
     Args:
         graph: what blobs name.
@@ -161,10 +162,11 @@ class Marks:
         self._pace = pace
         self._reached: dict[Digest, tuple[Root | None, Digest | None]] = {}
         self._flat: set[Digest] = set()
+        self._unlinked: deque[Digest] = deque()  # their referrers are not kept yet
         self.documents: set[Digest] = set()
 
-    async def add(self, entry: Entry) -> None:
-        """Keep the blobs that a root names, and what they name unless the root is flat."""
+    async def add(self, entry: Entry, *, link: bool = True) -> None:
+        """Keep the blobs that a root names, and what they name unless the root is flat. Without `link` call `link` before the marks are used."""
         new = []
         async for digest in self._pace.each(entry.digests):
             if entry.is_document:
@@ -175,18 +177,30 @@ class Marks:
             elif not entry.is_flat and self._is_new(digest, entry.root, None):
                 new.append(digest)
         await self._follow(entry.root, new)
+        if link:
+            await self.link()
+
+    async def link(self) -> None:
+        """Keep the documents of which kept blobs are the subjects, and what they name."""
+        while self._unlinked:
+            digest = self._unlinked.popleft()
+            root, _ = self._reached[digest]
+            referrers = self._pace.each(self._graph.referrers_of(digest))
+            await self._follow(root, [each async for each in referrers if self._is_new(each, root, digest)])
 
     async def again(self, digest: Digest) -> None:
         """Follow what a blob names once more, if it is kept: it has changed, or was not stored before."""
         if digest in self._reached and digest not in self._flat:
             await self._follow(self._reached[digest][0], [digest])
+            await self.link()
 
     async def _follow(self, root: Root | None, level: list[Digest]) -> None:
         while level:  # level by level, so that chains are short
             named: list[Digest] = []
             async for digest in self._pace.each(level):
                 self.documents |= self._graph.documents_of(digest)
-                kept = self._pace.each(self._graph.kept_by(digest))
+                self._unlinked.append(digest)
+                kept = self._pace.each(self._graph.named_by(digest))
                 named += [each async for each in kept if self._is_new(each, root, digest)]
             level = named
 

@@ -95,21 +95,22 @@ class Marking:
             if done % _REPORTED == 0 or done == len(self.blobs):
                 on_read(done)
         async for name in pace.each(await pace.sort(contents.names.names())):
-            await self._add(self._of_name(name))
+            await self._begin(self._of_name(name))
         async for digest, blob in pace.each(self.blobs):
             if blob.info.labels:
-                await self._add(self._of_labels(digest))
+                await self._begin(self._of_labels(digest))
         flat = []
         async for lease in pace.each(await pace.sort(contents.leases.ids())):
             entry = self._of_lease(lease)
             if entry is not None and entry.is_flat:
                 flat.append(entry)
             else:
-                await self._add(entry)
+                await self._begin(entry)
         async for ref in pace.each(list(contents.ingests)):
-            await self._add(self._of_ingest(ref))
+            await self._begin(self._of_ingest(ref))
         for entry in flat:
-            await self.marks.add(entry)
+            await self._begin(entry)
+        await self.marks.link()
         await self.settle()
 
     async def settle(self) -> None:
@@ -174,6 +175,10 @@ class Marking:
     def _labels_of(self, digest: Digest) -> Labels:
         blob = self._contents.blobs.get(digest)
         return NO_LABELS if blob is None else blob.info.labels
+
+    async def _begin(self, entry: Entry | None) -> None:
+        if entry is not None:
+            await self.marks.add(entry, link=False)
 
     async def _add(self, entry: Entry | None) -> None:
         if entry is not None:

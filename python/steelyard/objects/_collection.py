@@ -38,6 +38,9 @@ _ROOTS = (IMAGES, LABELS, LEASES, LEASED)
 _COLLECT = "collect"
 """The record of the times of collections."""
 
+_DRY_RUNS = 4
+"""How often a dry run marks at most while others change what keeps blobs."""
+
 _QUESTIONS = 16
 """How often a question is asked again while others change what keeps blobs."""
 
@@ -97,7 +100,7 @@ class Collection:
         times = (await self.defaults(None, None)).changed(options.grace, options.ingest_age)
         leases = await self._leases.lasting(server_ns)
         abandoned = await self._abandoned(leases, times.ingest_age, remove=run is not None)
-        marking = await self._mark(server_ns, leases, options)
+        marking = await (self._mark(server_ns, leases, options) if run is not None else self._mark_alone(options))
         sweep = Sweep(marking, self._blobs, self._notes, await self._notes.all(), options, times.grace, server_ns, run)
         await sweep.run()
         if run is not None:
@@ -112,6 +115,26 @@ class Collection:
             ingests=abandoned,
             warnings=marking.warnings.all(),
         )
+
+    async def _mark_alone(self, options: CollectOptions) -> Marking:
+        """Mark for a dry run, for which writers note nothing. What a root has kept at any time meanwhile stays."""
+        kept: set[Digest] = set()
+        before = await self._roots()
+        for _ in range(_DRY_RUNS):
+            marking = await self._mark(time.time_ns(), None, options)
+            # What moved from one root to another between two listings has none in the marks.
+            after = await self._roots()
+            if before == after:
+                break
+            kept |= {digest for digest in marking.stored if digest in marking.marks}
+            before = after
+        for digest in sorted(kept & marking.stored.keys()):
+            await marking.spare(digest)
+        return marking
+
+    async def _roots(self) -> set[str]:
+        """Return the keys of all that keeps blobs, which differ after a change."""
+        return {each.key for prefix in _ROOTS for each in await self._requests.every(prefix)}
 
     async def _mark(self, server_ns: int, leases: Sequence[HeldLease] | None, options: CollectOptions) -> Marking:
         marking = Marking(self._requests, self._blobs)
@@ -137,7 +160,7 @@ class Collection:
         for _ in range(_QUESTIONS):
             marking = await self._mark(time.time_ns(), None, CollectOptions())
             # What moved from one root to another between two listings has none in the marks.
-            after = {each.key for prefix in _ROOTS for each in await self._requests.every(prefix)}
+            after = await self._roots()
             if before == after or all(digest in marking.marks for digest in digests if digest in marking.stored):
                 break
             before = after

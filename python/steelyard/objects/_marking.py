@@ -103,26 +103,27 @@ class Marking:
             if not has_passed(image.labels, f"image name {image.name}", self.warnings):
                 root = Root(kind="image name", name=image.name, until=expiry_of(image.labels))
                 is_one = is_document(image.target.media_type or "")
-                await self.marks.add(Entry(root, (image.target.digest,), is_document=is_one))
+                await self.marks.add(Entry(root, (image.target.digest,), is_document=is_one), link=False)
         for digest, labels in sorted(self._labels.items()):
             await self._add_labelled(digest, labels)
         for lease in sorted(roots.leases, key=lambda lease: (FLAT in lease.value.labels, lease.value.id)):
             root = Root(kind="lease", name=lease.value.id, until=lease.value.expires_at)
             if FLAT not in lease.value.labels:
-                await self.marks.add(Entry(root, sorted(lease.digests)))
+                await self.marks.add(Entry(root, sorted(lease.digests)), link=False)
         for ingest in roots.ingests:
             if ingest.expected is not None:
-                await self.marks.add(Entry(Root(kind="ingest", name=ingest.ref), (ingest.expected,)))
+                await self.marks.add(Entry(Root(kind="ingest", name=ingest.ref), (ingest.expected,)), link=False)
         for lease in roots.leases:
             if FLAT in lease.value.labels:
                 root = Root(kind="lease", name=lease.value.id, until=lease.value.expires_at)
-                await self.marks.add(Entry(root, sorted(lease.digests), is_flat=True))
+                await self.marks.add(Entry(root, sorted(lease.digests), is_flat=True), link=False)
+        await self.marks.link()
         await self._check()
 
     async def _add_labelled(self, digest: Digest, labels: Labels) -> None:
         if labels.get(ROOT) and not has_passed(labels, f"blob {digest}", self.warnings):
             root = Root(kind="label", name=str(digest), until=expiry_of(labels))
-            await self.marks.add(Entry(root, (digest,)))
+            await self.marks.add(Entry(root, (digest,)), link=False)
 
     async def follow(self, notes: Iterable[Note]) -> None:
         """Spare what writers rely on since the start, and what that names."""

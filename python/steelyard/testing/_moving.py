@@ -9,6 +9,7 @@ from typing import ClassVar
 import msgspec
 import pytest
 
+from steelyard.collection import Garbage
 from steelyard.content import Store
 from steelyard.digest import Digest
 from steelyard.model import Descriptor, Labels
@@ -233,6 +234,21 @@ class MovingContract:
             await store.collect(grace=AT_ONCE)
             left = await stored(store)
             assert set() == scene.kept - left, step
+            await scene.clear()
+            if untouched:
+                break
+
+    async def test_what_moves_during_a_dry_run_is_not_listed_as_garbage_that_goes(self, store: Store) -> None:
+        for step in itertools.count(1, self.stride):
+            scene = _Scene(store, step)
+            await scene.make()
+            kept, listed = set(scene.kept), []
+
+            async def ask(listed: list[Garbage] = listed) -> None:
+                await store.collect(grace=AT_ONCE, dry_run=True, on_garbage=listed.append)
+
+            untouched = await act_at(step, ask(), scene.change)
+            assert set() == kept & {each.digest for each in listed if each.goes}, step
             await scene.clear()
             if untouched:
                 break

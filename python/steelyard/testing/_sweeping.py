@@ -9,12 +9,12 @@ from typing import Any
 import anyio
 import pytest
 
-from steelyard.collection import CollectDefaults, Collected, Garbage
+from steelyard.collection import CollectDefaults, Collected, Garbage, Kept
 from steelyard.content import Store
 from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, InvalidArgument
 from steelyard.model import Descriptor
-from steelyard.testing._collecting import AT_ONCE, MANIFEST, collect, document, name, stored
+from steelyard.testing._collecting import AT_ONCE, FLAT, MANIFEST, collect, document, name, stored
 from steelyard.testing._leasing import HOUR
 from steelyard.testing._steps import every_wait
 from steelyard.testing._values import begin, data_of, digest_of, keep
@@ -134,6 +134,36 @@ class SweepingContract:
 
         real, gone = await collect(store)
         assert ({first, second}, result) == (gone, Collected(**_fields(real) | {"dry_run": True}))
+
+    async def test_a_blob_with_several_roots_counts_for_the_first(self, store: Store) -> None:
+        """Flat leases come last, and before them the roots of what a document says something about."""
+        part, layer = await keep(store, b"part"), await keep(store, b"layer")
+        parent = document(layers=[part])
+        image = await keep(store, document(layers=[layer]))
+        signature = await keep(store, document(subject=image, layers=[layer, part]))
+        await name(store, "name", image, MANIFEST)
+        await store.leases.create("flat", expires=HOUR, labels={FLAT: "1"})
+        await store.leases.create("lease", expires=HOUR)
+        await store.leases.add("lease", digests=[signature])
+        async with store.writer("ref", expected=digest_of(parent)):
+            pass
+        above = await keep(store, parent)
+        await store.leases.add("flat", digests=[above, image])
+
+        reasons = await store.reasons([image, layer, signature, part, above])
+        names = {digest: each.root.name for digest, each in reasons.items() if each.root is not None}
+        assert {image: "name", layer: "name", signature: "lease", part: "lease", above: "ref"} == names
+        assert (signature, part) == reasons[part].chain
+        assert Kept(image_names=2, leases=2, ingests=1) == (await collect(store))[0].kept
+        await store.leases.delete("lease")
+        found = await store.why(part)
+        assert found.root is not None
+        assert ("ref", (above, part)) == (found.root.name, found.chain)
+        await store.abort("ref")
+        found = await store.why(part)
+        assert found.root is not None
+        assert ("name", (image, signature, part)) == (found.root.name, found.chain)
+        assert Kept(image_names=4, leases=1) == (await collect(store))[0].kept
 
     async def test_a_budget_removes_the_least_recently_used_garbage_first(self, store: Store) -> None:
         blobs = []

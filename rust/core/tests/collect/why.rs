@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use steelyard_core::archive::json::Role;
 use steelyard_core::digest::Digest;
-use steelyard_core::model::Labels;
+use steelyard_core::model::{Labels, Resources};
 use steelyard_core::store::Store;
-use steelyard_core::store::collect::Reason;
+use steelyard_core::store::collect::{Keep, Options, Reason};
 use steelyard_core::sys::{Layer, Linux};
 
 use crate::common::{SHA256, Scratch};
 use crate::support::removed;
 use crate::support::{
-    EXPIRE, FLAT, HOUR, REFERENCE, ROOT, Slow, document, labels, name, name_with, put, put_labelled, reason, sorted,
+    EXPIRE, FLAT, HOUR, LATER, NOW, REFERENCE, ROOT, Slow, collect, document, labels, name, name_with, put,
+    put_labelled, reason, sorted,
 };
 
 /// Numbers from a seed.
@@ -149,4 +150,87 @@ fn a_blob_that_moves_to_a_root_that_was_read_has_a_root() {
             return;
         }
     }
+}
+
+#[test]
+fn a_dry_run_does_not_list_a_blob_that_moves_to_a_root_that_was_read() {
+    for most in 0.. {
+        let scratch = Scratch::in_memory();
+        let store = scratch.open_with(Arc::new(Layer::new(Arc::new(Linux), Slow::default()))).unwrap();
+        store.volume().create_lease("lease", &Labels::new(), HOUR).unwrap();
+        let [part, garbage] = ["part", "garbage"].map(|text| put(&store, text));
+        let moved = document(&[(part, Role::Part)]);
+        let moved = store.put_under(Some("lease"), moved.as_bytes(), SHA256, None, None).unwrap().digest;
+
+        let mut collection = store.collection(Options { dry_run: true, ..NOW }).unwrap();
+        let has_ended = (0..most).any(|_| collection.step().unwrap());
+        if !has_ended {
+            name(&store, "name", moved);
+            store.volume().delete_lease("lease").unwrap();
+            while !collection.step().unwrap() {}
+        }
+
+        let found: Vec<_> = collection.take_found().iter().map(|found| found.digest).collect();
+        assert_eq!(vec![garbage], found, "after {most} steps");
+        assert_eq!(2, collection.report().kept.iter().sum::<u64>());
+        if has_ended {
+            assert!(most > 5, "a dry run of {most} steps shows little");
+            return;
+        }
+    }
+}
+
+/// Have a flat lease keep a blob.
+fn lease_flatly(store: &Store, digest: Digest) {
+    store.volume().create_lease("flat", &labels(&[(FLAT, "yes")]), HOUR).unwrap();
+    let resources = Resources { digests: vec![digest], refs: Vec::new() };
+    store.volume().add_to_lease("flat", &resources).unwrap();
+}
+
+#[test]
+fn a_flat_lease_is_no_reason_for_what_its_blob_names() {
+    let scratch = Scratch::in_memory();
+    let store = scratch.open();
+    let part = put(&store, "part");
+    let parent = put(&store, &document(&[(part, Role::Part)]));
+    lease_flatly(&store, parent);
+    let kind = |digest| reason(&store, digest).root.map(|root| root.kind);
+    assert_eq!([Some(Keep::Lease), None], [kind(parent), kind(part)]);
+
+    // An ingest does not begin for a blob that is there.
+    let text = document(&[(part, Role::Part)]);
+    store.volume().delete(&parent).unwrap();
+    let ingest = store.ingests().open("ref", None, Some(&parent), None).unwrap();
+    put(&store, &text);
+    assert_eq!([Some(Keep::Ingest); 2], [kind(parent), kind(part)]);
+    assert_eq!(vec![parent, part], reason(&store, part).chain);
+    assert_eq!([0, 0, 0, 2], collect(&store, NOW).unwrap().0.kept);
+    drop(ingest);
+    store.ingests().abort("ref").unwrap();
+
+    // Documents that say something about a blob are looked at last.
+    let image = put(&store, &document(&[]));
+    name(&store, "a", image);
+    let signature = put(&store, &document(&[(image, Role::Subject), (parent, Role::Document)]));
+    assert_eq!([Some(Keep::Image); 2], [kind(parent), kind(part)]);
+    assert_eq!(vec![image, signature, parent, part], reason(&store, part).chain);
+}
+
+#[test]
+fn what_young_garbage_names_is_garbage_although_a_flat_lease_keeps_the_document_between() {
+    let scratch = Scratch::in_memory();
+    let store = scratch.open();
+    let part = put(&store, "part");
+    let parent = put(&store, &document(&[(part, Role::Part)]));
+    lease_flatly(&store, parent);
+    assert_eq!(1, collect(&store, LATER).unwrap().0.spared);
+    let noted = reason(&store, part).since_ns;
+    assert!(noted.is_some());
+
+    put(&store, &document(&[(parent, Role::Document)]));
+    let (report, _) = collect(&store, LATER).unwrap();
+
+    assert_eq!(([0, 0, 1, 0], 2), (report.kept, report.spared));
+    assert_eq!(noted, reason(&store, part).since_ns, "its grace time does not begin again");
+    assert_eq!(2, removed(&store).len());
 }

@@ -1,6 +1,5 @@
 //! One collection: its phases, one after the other.
 
-use std::collections::{HashMap, HashSet};
 use std::mem;
 use std::sync::Arc;
 
@@ -8,7 +7,7 @@ use super::condemn::{self, Sweep};
 use super::mark::{Marking, Roots};
 use super::marks::{Keep, Lists, Marks};
 use super::order::Order;
-use super::pending::{Pending, Yielding};
+use super::pending::Pending;
 use super::slice::Slice;
 use super::values::{Found, Options, Progress, Report};
 use crate::error::Result;
@@ -21,6 +20,9 @@ use crate::waiting::Patience;
 /// So many blobs are counted at once.
 const COUNTED: usize = 8192;
 
+/// So often a dry run marks at most.
+const MOST_PASSES: usize = 4;
+
 /// A collection under way.
 pub struct Collection {
     process: Process,
@@ -30,6 +32,8 @@ pub struct Collection {
     pub(super) sweep: Sweep,
     /// The bytes of all blobs, if that is asked for.
     total: u64,
+    /// How often a dry run has marked, the state of the metadata before the last time, and the marks of the time before.
+    passes: (usize, i64, Option<Marks>),
     phase: Phase,
     found: Vec<Found>,
     report: Report,
@@ -38,7 +42,9 @@ pub struct Collection {
 enum Phase {
     Clean,
     Handshake(DigestLook),
+    Begin,
     List(Lists),
+    Compare(Marks, usize),
     Ingests,
     Remains,
     Roots(Roots),
@@ -61,28 +67,15 @@ impl Collection {
         number: u64,
     ) -> Self {
         let pending = (!options.dry_run).then(|| Pending::new(number));
-        let marking = Marking {
-            volume,
-            ingests,
-            marks: Marks::default(),
-            referrers: HashMap::new(),
-            roots: None,
-            warnings: Vec::new(),
-            abandoned: HashSet::new(),
-            visited: 0,
-            clock: None,
-            pending,
-            yielding: Yielding::default(),
-            following: None,
-            large: None,
-        };
+        let marking = Marking::new(volume, ingests, pending);
         Self {
             process: Process::current(),
             options,
             _lock: lock,
             sweep: Sweep::new(number, marking),
             total: 0,
-            phase: if options.dry_run { Phase::List(Lists::default()) } else { Phase::Clean },
+            passes: (0, 0, None),
+            phase: if options.dry_run { Phase::Begin } else { Phase::Clean },
             found: Vec::new(),
             report: Report::default(),
         }
@@ -119,16 +112,24 @@ impl Collection {
             Phase::Clean if condemn::clean(&self.sweep.marking.volume, slice)? => Phase::Clean,
             Phase::Clean => Phase::Handshake(DigestLook::default()),
             Phase::Handshake(look) => self.shake_hands(look)?,
+            Phase::Begin => {
+                self.passes = (self.passes.0 + 1, self.sweep.marking.volume.meta.version()?, self.passes.2.take());
+                Phase::List(Lists::default())
+            }
             Phase::List(mut lists) => {
                 let marking = &mut self.sweep.marking;
                 match lists.step(&marking.volume.root, marking.roots.is_some())? {
                     None => Phase::List(lists),
                     Some(marks) => {
                         marking.marks = marks;
-                        Phase::Ingests
+                        self.passes.2.take().map_or(Phase::Ingests, |earlier| Phase::Compare(earlier, 0))
                     }
                 }
             }
+            Phase::Compare(earlier, next) => match self.sweep.marking.marks.compare(&earlier, next) {
+                Some(next) => Phase::Compare(earlier, next),
+                None => Phase::Ingests,
+            },
             // A question why blobs are kept asks for what is there.
             Phase::Ingests => {
                 if self.sweep.marking.roots.is_none() {
@@ -151,6 +152,7 @@ impl Collection {
             }
             Phase::Look(next) => match self.look(next)? {
                 Some(next) => Phase::Look(next),
+                None if self.must_begin_again()? => self.begin_again(),
                 None if self.options.dry_run => self.order(),
                 None => Phase::Unnote(String::new()),
             },
@@ -230,6 +232,23 @@ impl Collection {
         Ok(after)
     }
 
+    /// Whether a blob may have moved from a root that was still to be read to one that had been. A collection learns that from the log,
+    /// which is not kept for a dry run; a question why blobs are kept begins again by itself.
+    fn must_begin_again(&self) -> Result<bool> {
+        let (passes, version, _) = self.passes;
+        let is_dry_run = self.options.dry_run && self.sweep.marking.roots.is_none();
+        Ok(is_dry_run && passes < MOST_PASSES && self.sweep.marking.volume.meta.version()? != version)
+    }
+
+    /// Mark again. A blob that a root has kept before does not go.
+    fn begin_again(&mut self) -> Phase {
+        let again = self.sweep.marking.again();
+        let mut before = mem::replace(&mut self.sweep, Sweep::new(0, again));
+        self.passes.2 = Some(mem::take(&mut before.marking.marks));
+        self.total = 0;
+        Phase::Begin
+    }
+
     /// All roots have been followed, and all files were looked at.
     fn order(&self) -> Phase {
         Phase::Order(Order::new(self.options.max_bytes.is_some()))
@@ -253,7 +272,7 @@ impl Collection {
     fn show(&mut self, next: usize) -> bool {
         let Some(piece) = self.sweep.garbage.pieces.get(next).copied() else { return false };
         let is_enough = self.excess().is_some_and(|excess| self.report.bytes >= excess);
-        let goes = !is_enough && self.sweep.marking.marks.may_go(piece.number);
+        let goes = !is_enough && self.sweep.marking.marks.would_go(piece.number);
         if goes {
             self.sweep.marking.marks.set_gone(piece.number);
             self.report.blobs += 1;

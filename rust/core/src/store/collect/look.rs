@@ -63,8 +63,8 @@ impl Marking {
         let names = names.transpose()?.unwrap_or_default();
         for Reference { digest: subject, .. } in names.iter().filter(|name| name.role == Role::Subject) {
             // A subject that is missing keeps it, too; one that is kept by itself alone does not.
-            let subject_number = self.marks.known_number(subject).filter(|number| self.marks.is_followed(*number));
-            match subject_number.and_then(|number| Some((number, self.marks.keep(number)?))) {
+            let subject_number = self.marks.known_number(subject);
+            match subject_number.and_then(|number| Some((number, self.marks.keep_of_named(number)?))) {
                 Some((number, why)) => self.marks.reach(digest, why, Origin::blob(number), true, true),
                 None => self.referrers.entry(*subject).or_default().push(*digest),
             }

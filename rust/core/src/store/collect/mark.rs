@@ -1,10 +1,12 @@
 //! Marking: what roots keep, and what that names.
 
 use std::collections::{HashMap, HashSet};
-use std::vec;
+use std::mem;
+use std::sync::Arc;
 
 use super::documents::{self, Content};
 use super::marks::{Keep, Marks, Origin};
+use super::names::Names;
 use super::pending::{Pending, Yielding};
 use super::slice::Slice;
 use crate::archive::json::{Reference, Role};
@@ -16,7 +18,7 @@ use crate::model::Labels;
 use crate::store::ingest::Ingests;
 use crate::volume::Volume;
 use crate::volume::boot_clock::BootClock;
-use crate::volume::meta::{Known, LeaseRow, Meta};
+use crate::volume::meta::{Known, LeaseRow};
 
 /// The most rows that one question returns.
 const PAGE: usize = 256;
@@ -51,9 +53,12 @@ pub(super) enum Roots {
     Images(String),
     /// Labels `gc.root` after this value and digest.
     Labels((String, String)),
-    /// Leases that are still to be read, and the last blob of the last of them that was.
-    Leases(Option<Vec<LeaseRow>>, String),
-    Ingests,
+    /// Leases that are still to be read, and the last blob of the last of them that was. None of the last ones is flat.
+    Leases(Vec<LeaseRow>, String),
+    /// The ingests, and the flat leases that come after them.
+    Ingests(Vec<LeaseRow>),
+    /// The same as the other leases: flat ones, which count for what nothing else keeps.
+    FlatLeases(Vec<LeaseRow>, String),
 }
 
 /// A blob whose names are being followed.
@@ -63,18 +68,10 @@ pub(super) struct Following {
     names: Names,
 }
 
-/// The blobs that a blob names.
-pub(super) struct Names {
-    /// The next ones.
-    next: vec::IntoIter<Reference>,
-    /// The last one that was read, if there may be more.
-    last: Option<Reference>,
-}
-
 /// Marks, and all that marking needs.
 pub(super) struct Marking {
-    pub volume: std::sync::Arc<Volume>,
-    pub ingests: std::sync::Arc<Ingests>,
+    pub volume: Arc<Volume>,
+    pub ingests: Arc<Ingests>,
     pub marks: Marks,
     /// The documents that say something about a blob, if no root had reached it when they were read.
     pub referrers: HashMap<Digest, Vec<Digest>>,
@@ -97,6 +94,31 @@ pub(super) struct Marking {
 }
 
 impl Marking {
+    pub fn new(volume: Arc<Volume>, ingests: Arc<Ingests>, pending: Option<Pending>) -> Self {
+        Self {
+            volume,
+            ingests,
+            marks: Marks::default(),
+            referrers: HashMap::new(),
+            roots: None,
+            warnings: Vec::new(),
+            abandoned: HashSet::new(),
+            visited: 0,
+            clock: None,
+            pending,
+            yielding: Yielding::default(),
+            following: None,
+            large: None,
+        }
+    }
+
+    /// Return marks of the same store that begin again, for a dry run.
+    pub fn again(&mut self) -> Self {
+        let mut again = Self::new(Arc::clone(&self.volume), Arc::clone(&self.ingests), None);
+        (again.warnings, again.visited) = (mem::take(&mut self.warnings), self.visited);
+        again
+    }
+
     /// Reach the next roots; return whether there may be more of them. What they reach is still to be followed.
     pub fn reach_roots(&mut self, roots: &mut Roots) -> Result<bool> {
         match roots {
@@ -120,7 +142,7 @@ impl Marking {
             Roots::Labels(after) => {
                 let found = self.volume.meta.roots_after(after, PAGE)?;
                 let Some((value, digest, _)) = found.last() else {
-                    *roots = Roots::Leases(None, String::new());
+                    *roots = Roots::Leases(self.live_leases()?, String::new());
                     return Ok(true);
                 };
                 *after = (value.clone(), digest.to_string());
@@ -135,33 +157,31 @@ impl Marking {
                     }
                 }
             }
-            Roots::Leases(leases, after) => {
-                if !self.reach_leased(leases, after)? {
-                    *roots = Roots::Ingests;
+            Roots::Leases(live, after) => {
+                if !self.reach_leased(live, after, false)? {
+                    *roots = Roots::Ingests(mem::take(live));
                 }
             }
-            Roots::Ingests => {
+            Roots::Ingests(flat) => {
                 for status in self.ingests.statuses()? {
                     if let Some(digest) = status.expected.filter(|_| !self.abandoned.contains(&status.ref_)) {
                         let root = RootName { kind: Keep::Ingest, name: status.ref_, until_ns: None };
                         self.reach_root(&[digest], root, false, true);
                     }
                 }
-                return Ok(false);
+                *roots = Roots::FlatLeases(mem::take(flat), String::new());
             }
+            Roots::FlatLeases(live, after) => return self.reach_leased(live, after, true),
         }
         Ok(true)
     }
 
-    /// Reach the next blobs of leases; false at the end.
-    fn reach_leased(&mut self, leases: &mut Option<Vec<LeaseRow>>, after: &mut String) -> Result<bool> {
-        let live = match leases {
-            Some(live) => live,
-            None => leases.insert(self.live_leases()?),
+    /// Reach the next blobs of the last lease; false if there is none that is flat, or none that is not.
+    fn reach_leased(&mut self, live: &mut Vec<LeaseRow>, after: &mut String, is_flat: bool) -> Result<bool> {
+        let Some(LeaseRow { lease, .. }) = live.last().filter(|row| self::is_flat(row) == is_flat) else {
+            return Ok(false);
         };
-        let Some(LeaseRow { lease, .. }) = live.last() else { return Ok(false) };
         let found = self.volume.meta.leased_after(&lease.id, after, PAGE)?;
-        let follow = !lease.labels.contains_key(GC_FLAT);
         let (name, until_ns) = (lease.id.clone(), lease.expires_ns);
         if let Some(last) = found.last() {
             *after = last.to_string();
@@ -169,11 +189,11 @@ impl Marking {
             live.pop();
             after.clear();
         }
-        self.reach_root(&found, RootName { kind: Keep::Lease, name, until_ns }, false, follow);
+        self.reach_root(&found, RootName { kind: Keep::Lease, name, until_ns }, false, !is_flat);
         Ok(true)
     }
 
-    /// The leases that have not ended. Flat ones come first in the list, so that they are read last: what another lease follows is
+    /// The leases that have not ended. Flat ones come first in the list, so that they are read last: what another root follows is
     /// not kept by a flat one alone.
     pub(super) fn live_leases(&self) -> Result<Vec<LeaseRow>> {
         let mut live = Vec::new();
@@ -182,7 +202,7 @@ impl Marking {
                 live.push(row);
             }
         }
-        live.sort_by_key(|row| !row.lease.labels.contains_key(GC_FLAT));
+        live.sort_by_key(|row| !is_flat(row));
         Ok(live)
     }
 
@@ -243,7 +263,7 @@ impl Marking {
                 continue;
             };
             self.visited += 1;
-            let why = self.marks.keep(number).unwrap_or(Keep::Spared);
+            let why = self.marks.keep_of_named(number).unwrap_or(Keep::Spared);
             self.following = Some(Following { number, why, names });
             self.follow_on()?;
             for referrer in self.referrers.remove(&digest).unwrap_or_default() {
@@ -294,7 +314,7 @@ impl Marking {
         }
         // What a document names comes last.
         let last = names.last().filter(|_| is_cut).copied();
-        Ok(Some(Names { next: names.into_iter(), last }))
+        Ok(Some(Names::new(names, last)))
     }
 
     /// Read a blob as a document, and have what it names remembered. None if it has more than `most` bytes.
@@ -347,24 +367,9 @@ impl Marking {
     }
 }
 
-impl Names {
-    /// Read the next ones; false at the end.
-    fn read_on(&mut self, meta: &Meta, document: &Digest) -> Result<bool> {
-        let Some(last) = self.last.take() else { return Ok(false) };
-        let found = meta.edges_after(document, &last, MOST_NAMED)?;
-        self.last = found.last().filter(|_| found.len() == MOST_NAMED).copied();
-        self.next = found.into_iter();
-        Ok(true)
-    }
-
-    /// All of them.
-    pub fn all(mut self, meta: &Meta, document: &Digest) -> Result<Vec<Reference>> {
-        let mut all: Vec<_> = self.next.by_ref().collect();
-        while self.read_on(meta, document)? {
-            all.extend(self.next.by_ref());
-        }
-        Ok(all)
-    }
+/// Whether a lease does not keep what its blobs name.
+fn is_flat(row: &LeaseRow) -> bool {
+    row.lease.labels.contains_key(GC_FLAT)
 }
 
 fn malformed(digest: &Digest) -> String {

@@ -24,12 +24,19 @@ pub enum Keep {
 
 /// The part of a byte that says why the blob stays.
 const KEEP: u8 = 7;
-/// It stays, but what it names does not because of it.
+/// A flat lease keeps it: it stays, but what it names does not because of it.
 const FLAT: u8 = 8;
 /// Its note is as old as the grace time.
 const OLD: u8 = 16;
 /// It is no longer there.
 const GONE: u8 = 32;
+/// A flat lease keeps it, and what it names is spared.
+const SPARES: u8 = 64;
+/// A root has kept it when a dry run marked before.
+const WAS_KEPT: u8 = 128;
+
+/// So many blobs are compared at once.
+const COMPARED: usize = 2048;
 
 /// The blobs, by numbers: first those that were listed, in order, then others that were reached.
 #[derive(Default)]
@@ -138,9 +145,13 @@ impl Marks {
         }
     }
 
-    /// Whether it is kept, and with it what it names.
-    pub fn is_followed(&self, number: usize) -> bool {
-        self.bytes[number] & KEEP != 0 && self.bytes[number] & FLAT == 0
+    /// Why what it names stays because of it; None if that does not. A flat lease keeps the blob only.
+    pub fn keep_of_named(&self, number: usize) -> Option<Keep> {
+        match self.bytes[number] & (FLAT | SPARES) {
+            0 => self.keep(number),
+            FLAT => None,
+            _ => Some(Keep::Spared),
+        }
     }
 
     /// Whether no root keeps it.
@@ -151,6 +162,23 @@ impl Marks {
     /// Whether it may be condemned now.
     pub fn may_go(&self, number: usize) -> bool {
         self.bytes[number] & (KEEP | OLD | GONE) == OLD
+    }
+
+    /// Whether a dry run says that it goes.
+    pub fn would_go(&self, number: usize) -> bool {
+        self.may_go(number) && self.bytes[number] & WAS_KEPT == 0
+    }
+
+    /// Note which of the next blobs from that one on a root has kept by earlier marks, and return where to continue; None at the end.
+    pub fn compare(&mut self, earlier: &Self, next: usize) -> Option<usize> {
+        let end = self.listed.min(next + COMPARED);
+        for number in next..end {
+            let before = earlier.listed_number(&self.digest(number));
+            if before.is_some_and(|before| !earlier.is_garbage(before) || earlier.bytes[before] & WAS_KEPT != 0) {
+                self.bytes[number] |= WAS_KEPT;
+            }
+        }
+        (end < self.listed).then_some(end)
     }
 
     pub fn set_old(&mut self, number: usize) {
@@ -165,27 +193,33 @@ impl Marks {
         self.bytes[number] & GONE != 0
     }
 
-    /// Keep a blob and, with `follow`, what it names. The first reason counts, but any root counts more than [`Keep::Spared`].
+    /// Keep a blob and, with `follow`, what it names. The first reason counts, but any root counts more than [`Keep::Spared`], and
+    /// a root that is followed more than one that is not: what the blob names would else be said to be kept by a flat lease.
     pub fn reach(&mut self, digest: &Digest, why: Keep, from: Origin, is_document: bool, follow: bool) {
         let number = self.number_of(digest);
-        let before = self.keep(number);
-        let is_new = match before {
+        let before = self.bytes[number];
+        let is_better = match self.keep(number) {
             None => true,
             Some(Keep::Spared) => why != Keep::Spared,
-            Some(_) => false,
+            Some(_) => before & FLAT != 0 && follow && why != Keep::Spared,
         };
-        let mark = &mut self.bytes[number];
-        if is_new {
-            *mark = *mark & !KEEP | why as u8;
+        let is_followed = if is_better {
+            let flat = if follow { 0 } else { FLAT };
+            self.bytes[number] = before & !(KEEP | FLAT | SPARES) | why as u8 | flat;
             if let Some(origins) = &mut self.origins {
                 origins[number] = from;
             }
-        }
-        if follow && (is_new || *mark & FLAT != 0) {
-            *mark &= !FLAT;
+            follow
+        } else {
+            // It stays because of the lease, but what it names is garbage that stays for now.
+            let is_followed = follow && before & (FLAT | SPARES) == FLAT;
+            if is_followed {
+                self.bytes[number] |= SPARES;
+            }
+            is_followed
+        };
+        if is_followed {
             self.queue.push((number, is_document));
-        } else if is_new {
-            *mark |= FLAT;
         }
     }
 

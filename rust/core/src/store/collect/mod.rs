@@ -5,7 +5,7 @@
 //! | `defaults.rs` | the times of collections that get no others |
 //! | `start.rs` | refuses where it cannot be known which blobs are needed; begins |
 //! | `collection.rs` | the phases of a collection, in steps |
-//! | `mark.rs`, `marks.rs`, `documents.rs` | what roots keep, and what that names |
+//! | `mark.rs`, `marks.rs`, `names.rs`, `documents.rs` | what roots keep, and what that names |
 //! | `look.rs`, `garbage.rs`, `order.rs` | the files that no root has reached, their notes, and the order in which they may go |
 //! | `pending.rs` | the rows that it writes, and how it lets other writers go first |
 //! | `ingests.rs` | ingests that no writer has come back to |
@@ -23,6 +23,7 @@ mod ingests;
 mod look;
 mod mark;
 mod marks;
+mod names;
 mod order;
 mod pending;
 mod slice;
