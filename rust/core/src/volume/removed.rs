@@ -13,36 +13,67 @@ const MOST: usize = 64;
 /// file system could take that directory from its own name.
 pub(crate) struct Removed {
     held: Vec<Fd>,
+    /// How many of them are synced. Then none is added before these are forgotten.
+    synced: usize,
     holds: bool,
 }
 
 impl Removed {
     /// No file of a file system that needs these syncs.
     pub fn new(naming: Naming) -> Self {
-        Self { held: Vec::new(), holds: naming == Naming::Everything }
+        Self { held: Vec::new(), synced: 0, holds: naming == Naming::Everything }
     }
 
     /// Remove a name, if it is there; return whether it was.
     pub fn unlink(&mut self, sys: &dyn Sys, dir: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
+        if self.is_full() || self.synced > 0 {
+            self.settle(sys, dir)?;
+        }
         let file = self.holds.then(|| sys.open(dir, name, false).ok()).flatten();
         match sys.unlink(dir, name) {
             Err(error) if missing(&error) => return Ok(false),
             other => other?,
         }
         self.held.extend(file);
-        if self.held.len() >= MOST {
-            self.settle(sys, dir)?;
-        }
         Ok(true)
+    }
+
+    /// Whether as many files are held as may be.
+    pub fn is_full(&self) -> bool {
+        self.held.len() >= MOST
     }
 
     /// Make the removals durable, where the file system needs that, before the last ones are forgotten.
     pub fn settle(&mut self, sys: &dyn Sys, dir: BorrowedFd<'_>) -> io::Result<()> {
-        if !self.held.is_empty() {
+        self.sync(sys, dir)?;
+        self.held.clear();
+        self.synced = 0;
+        Ok(())
+    }
+
+    /// Make the removals durable as `settle` does, but forget none of the files yet.
+    pub fn sync(&mut self, sys: &dyn Sys, dir: BorrowedFd<'_>) -> io::Result<()> {
+        if self.synced < self.held.len() {
             // DURABILITY: a power cut before brings names back, each with its own file.
             sys.sync_dir(dir)?;
-            self.held.clear();
+            self.synced = self.held.len();
         }
         Ok(())
+    }
+
+    /// Whether there are files whose removal is durable.
+    pub fn has_synced(&self) -> bool {
+        self.synced > 0
+    }
+
+    /// Forget one of the files whose removal is durable; false if there is none. Each takes its time: its blocks are free then, and a
+    /// file system without a journal may wait until the disk has discarded them.
+    pub fn forget(&mut self) -> bool {
+        let is_synced = self.synced > 0;
+        if is_synced {
+            self.held.pop();
+            self.synced -= 1;
+        }
+        is_synced
     }
 }

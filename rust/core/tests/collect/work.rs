@@ -22,11 +22,16 @@ use crate::support::{HOUR, LATER, NOW, collect, document, image, labels, name, p
 struct Count {
     calls: Mutex<Vec<Op>>,
     ahead_ns: AtomicI64,
+    /// Whether the file system does not say which syncs it needs, so that each is made.
+    is_unknown: bool,
 }
 
 impl Around for Count {
     fn around<T>(&self, call: Call<'_>, mut run: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         self.calls.lock().unwrap().push(call.op);
+        if self.is_unknown && call.op == Op::Naming {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         run()
     }
 
@@ -40,7 +45,11 @@ type Counted = Layer<Count>;
 const BLOBS: usize = 1_500;
 
 fn counted(scratch: &Scratch) -> (Arc<Counted>, Arc<Store>) {
-    let sys = Arc::new(Layer::new(Arc::new(Linux), Count::default()));
+    counted_by(scratch, Count::default())
+}
+
+fn counted_by(scratch: &Scratch, count: Count) -> (Arc<Counted>, Arc<Store>) {
+    let sys = Arc::new(Layer::new(Arc::new(Linux), count));
     let store = scratch.open_with(Arc::clone(&sys) as _).unwrap();
     for number in 0..BLOBS {
         put(&store, &format!("{number}"));
@@ -108,6 +117,27 @@ fn what_an_ended_collection_has_condemned_is_removed_in_steps() {
     drop(collection);
     assert_eq!(0, stored(&store).len());
     assert_eq!(0, collect(&store, NOW).unwrap().0.blobs);
+}
+
+#[test]
+fn files_that_are_held_until_their_removal_is_durable_are_freed_one_in_a_step() {
+    let scratch = Scratch::in_memory();
+    let (sys, store) = counted_by(&scratch, Count { is_unknown: true, ..Count::default() });
+    let mut collection = store.collection(NOW).unwrap();
+
+    let steps = steps(&sys, || collection.step().unwrap());
+
+    assert_eq!(BLOBS as u64, collection.report().blobs);
+    let first = steps.iter().position(|calls| calls.contains(&Op::Unlink)).unwrap();
+    let parts: Vec<_> = steps[first..].split(|calls| calls.contains(&Op::SyncDir)).collect();
+    // The part before the first sync, the parts between two, and the end.
+    assert_eq!(BLOBS.div_ceil(64) + 1, parts.len());
+    for (number, part) in parts.iter().enumerate() {
+        let freed = part.iter().take_while(|calls| calls.is_empty()).count();
+        assert!(number == 0 || freed >= 64.min(BLOBS % 64), "{freed} steps without a call after sync {number}");
+        assert!(part.iter().all(|calls| calls.iter().filter(|call| **call == Op::Unlink).count() <= 1));
+    }
+    assert!(stored(&store).is_empty());
 }
 
 #[test]

@@ -9,6 +9,7 @@ use super::marks::{Keep, Lists, Marks};
 use super::order::Order;
 use super::pending::Pending;
 use super::slice::Slice;
+use super::unlinking::Unlinking;
 use super::values::{Found, Options, Progress, Report};
 use crate::error::Result;
 use crate::store::ingest::Ingests;
@@ -19,6 +20,9 @@ use crate::waiting::Patience;
 
 /// So many blobs are counted at once.
 const COUNTED: usize = 8192;
+
+/// So many blobs are reported at once.
+const REPORTED: usize = 512;
 
 /// So often a dry run marks at most.
 const MOST_PASSES: usize = 4;
@@ -52,7 +56,7 @@ enum Phase {
     Unnote(String),
     Order(Order),
     Condemn(usize),
-    Remove(usize),
+    Remove(Unlinking, usize),
     Show(usize),
     Count(usize),
     End,
@@ -193,12 +197,15 @@ impl Collection {
                 if self.sweep.condemn(&mut next)? {
                     Phase::Condemn(next)
                 } else {
-                    Phase::Remove(0)
+                    Phase::Remove(self.sweep.begin_unlinking(), 0)
                 }
             }
-            Phase::Remove(next) if self.remove(next)? => Phase::Remove(next + 1),
+            Phase::Remove(mut unlinking, next) => match self.remove(&mut unlinking, next)? {
+                Some(next) => Phase::Remove(unlinking, next),
+                None => Phase::Count(0),
+            },
             Phase::Show(next) if self.show(next) => Phase::Show(next + 1),
-            Phase::Remove(_) | Phase::Show(_) => Phase::Count(0),
+            Phase::Show(_) => Phase::Count(0),
             Phase::Count(next) => {
                 let Some(next) = self.count(next) else {
                     self.end();
@@ -259,13 +266,19 @@ impl Collection {
         self.options.max_bytes.map(|most| self.total.saturating_sub(most))
     }
 
-    /// Remove the file of that condemned blob; false at the end.
-    fn remove(&mut self, next: usize) -> Result<bool> {
-        let Some(found) = self.sweep.remove(next)? else { return Ok(false) };
-        self.report.blobs += 1;
-        self.report.bytes += found.size;
-        self.found.push(found);
-        Ok(true)
+    /// Remove the next file of a condemned blob, and report as many blobs from that one on; return where to continue, or None at the
+    /// end. They are reported in the order in which they were condemned, and have all lost their names before.
+    fn remove(&mut self, unlinking: &mut Unlinking, next: usize) -> Result<Option<usize>> {
+        let removed = unlinking.step()?;
+        // The rest lost its last name when it was condemned.
+        let end = next + removed.unwrap_or(REPORTED);
+        for number in next..end {
+            let Some(found) = self.sweep.found(number) else { return Ok(removed.map(|_| number)) };
+            self.report.blobs += 1;
+            self.report.bytes += found.size;
+            self.found.push(found);
+        }
+        Ok(Some(end))
     }
 
     /// Say of that garbage whether it would go; false at the end.
@@ -333,7 +346,7 @@ impl Collection {
     /// How far the collection is.
     pub fn progress(&self) -> Progress {
         match self.phase {
-            Phase::Remove(_) | Phase::Count(_) | Phase::End => {
+            Phase::Remove(..) | Phase::Count(_) | Phase::End => {
                 Progress { removes: true, done: self.report.bytes, total: Some(self.sweep.bytes) }
             }
             _ => Progress { removes: false, done: self.sweep.marking.visited, total: None },

@@ -9,6 +9,7 @@ use super::mark::Marking;
 use super::marks::{Keep, Origin};
 use super::pending::superseded;
 use super::slice::Slice;
+use super::unlinking::Unlinking;
 use super::values::Found;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, Result, is_limit};
@@ -45,8 +46,6 @@ pub(super) struct Sweep {
     /// The condemned blobs, by their places in the garbage.
     places: Vec<usize>,
     dirs: [Option<Fd>; Algorithm::ALL.len()],
-    /// The files that were removed from `dirs`.
-    removed: [Removed; Algorithm::ALL.len()],
     unsynced: [bool; Algorithm::ALL.len()],
     /// The lowest level of a blob whose new name is not synced.
     lowest: Option<usize>,
@@ -67,9 +66,8 @@ impl Sweep {
     pub fn new(number: u64, marking: Marking) -> Self {
         let (garbage, dirs) = (Garbage::default(), Default::default());
         let (limit, lowest, places, unsynced, reports) = (None, None, Vec::new(), Default::default(), Vec::new());
-        let removed = Algorithm::ALL.map(|_| Removed::new(marking.volume.root.naming()));
         let (bytes, tries, seen) = (0, 0, 0);
-        Self { number, marking, garbage, limit, bytes, tries, seen, places, dirs, removed, unsynced, lowest, reports }
+        Self { number, marking, garbage, limit, bytes, tries, seen, places, dirs, unsynced, lowest, reports }
     }
 
     /// Condemn the next blobs; false when no more may go, or when the disk is full and the condemned ones have to make room.
@@ -264,38 +262,16 @@ impl Sweep {
         Ok(())
     }
 
-    /// Remove the file of that condemned blob; None at the end.
-    pub fn remove(&mut self, next: usize) -> Result<Option<Found>> {
-        let Some(piece) = self.places.get(next).map(|place| self.garbage.pieces[*place]) else {
-            self.settle()?;
-            return Ok(None);
-        };
+    /// Begin to remove the files of the condemned blobs.
+    pub fn begin_unlinking(&mut self) -> Unlinking {
+        Unlinking::begin(Arc::clone(&self.marking.volume), self.dirs.iter_mut().filter_map(mem::take).collect())
+    }
+
+    /// That condemned blob, in the order in which they were condemned; None after the last one.
+    pub fn found(&self, next: usize) -> Option<Found> {
+        let piece = self.places.get(next).map(|place| self.garbage.pieces[*place])?;
         let digest = self.marking.marks.digest(piece.number);
-        let (volume, at) = (&self.marking.volume, index_of(digest.algorithm()));
-        if let Some(dir) = &self.dirs[at] {
-            let name = condemned_name(&digest, self.number);
-            // DURABILITY: what a power cut brings back is removed by the next collection.
-            let removed = self.removed[at].unlink(volume.sys.as_ref(), dir.as_fd(), &name);
-            removed.at("unlink", || volume.path().join(&name))?;
-        }
-        Ok(Some(Found { digest, size: piece.size, since_ns: piece.since_ns, goes: true }))
-    }
-
-    fn settle(&mut self) -> Result<()> {
-        let volume = &self.marking.volume;
-        for (removed, dir) in self.removed.iter_mut().zip(&self.dirs) {
-            if let Some(dir) = dir {
-                removed.settle(volume.sys.as_ref(), dir.as_fd()).at("fsync", || volume.path())?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Sweep {
-    fn drop(&mut self) {
-        // A collection that ends early; a failure changes no promise.
-        self.settle().ok();
+        Some(Found { digest, size: piece.size, since_ns: piece.since_ns, goes: true })
     }
 }
 
@@ -329,7 +305,7 @@ pub(super) fn clean(volume: &Volume, slice: &Slice<'_>) -> Result<bool> {
         }
         let mut removed = Removed::new(volume.root.naming());
         for name in names {
-            // DURABILITY: as in `remove`.
+            // DURABILITY: as in `Unlinking`.
             removed.unlink(volume.sys.as_ref(), dir.as_fd(), &name).at("unlink", || path().join(&name))?;
             if slice.is_over() {
                 break;

@@ -9,7 +9,7 @@
 //! | `look.rs`, `garbage.rs`, `order.rs` | the files that no root has reached, their notes, and the order in which they may go |
 //! | `pending.rs` | the rows that it writes, and how it lets other writers go first |
 //! | `ingests.rs` | ingests that no writer has come back to |
-//! | `condemn.rs` | takes blobs out of `blobs/`, and removes them |
+//! | `condemn.rs`, `unlinking.rs` | takes blobs out of `blobs/`, and removes them |
 //! | `why.rs` | why a blob is kept |
 //!
 //! A collection that ends early, however it does, leaves garbage to the next one and nothing else.
@@ -28,6 +28,7 @@ mod order;
 mod pending;
 mod slice;
 mod start;
+mod unlinking;
 mod values;
 mod why;
 

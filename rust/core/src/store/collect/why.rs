@@ -110,10 +110,11 @@ impl Why {
         self.unknown.retain(|digest| !kept.contains_key(digest));
     }
 
-    /// The number of a blob that a root has reached. Its first reason is final.
+    /// The number of a blob that a root has reached. Its first reason is final, but a flat lease is the last of all reasons.
     fn number(&self, digest: &Digest) -> Option<usize> {
         let marks = &self.collection.sweep.marking.marks;
-        marks.listed_number(digest).filter(|number| !marks.is_garbage(*number))
+        let is_final = |number| marks.keep_of_named(number).is_some() || self.collection.is_marked();
+        marks.listed_number(digest).filter(|number| !marks.is_garbage(*number) && is_final(*number))
     }
 
     /// Return the reasons of those blobs that are stored.
