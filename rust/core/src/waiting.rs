@@ -47,7 +47,7 @@ pub(crate) trait Sign: Send + Sync {
 
 thread_local! {
     static CALLER: RefCell<Option<Arc<dyn Caller>>> = const { RefCell::new(None) };
-    /// What this thread has shown since it waits.
+    /// The sign that this thread shows while it waits.
     static SIGN: RefCell<Option<Weak<dyn Sign>>> = const { RefCell::new(None) };
 }
 

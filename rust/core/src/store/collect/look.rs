@@ -1,8 +1,9 @@
 //! Looking at the files that no root has reached, and the notes of them.
 
 use super::garbage::Garbage;
-use super::mark::{MOST_NAMED, Marking};
+use super::mark::Marking;
 use super::marks::{Keep, Origin};
+use super::names::MOST_NAMED;
 use crate::archive::json::{Reference, Role};
 use crate::digest::Digest;
 use crate::error::Result;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::documents::{self, Content};
 use super::marks::{Keep, Marks, Origin};
-use super::names::Names;
+use super::names::{MOST_NAMED, Names};
 use super::pending::{Pending, Yielding};
 use super::slice::Slice;
 use crate::archive::json::{Reference, Role};
@@ -25,9 +25,6 @@ const PAGE: usize = 256;
 
 /// The most blobs that are looked up in one question.
 const BATCH: usize = 32;
-
-/// Once the blobs of a batch name so many, the rest of it has to wait. So many are followed at once.
-pub(super) const MOST_NAMED: usize = 512;
 
 /// A document of more bytes is only read at the beginning of a step: one of some hundred KiB takes 3 ms.
 const SMALL_DOCUMENT: u64 = 64 << 10;

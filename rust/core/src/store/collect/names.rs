@@ -2,11 +2,13 @@
 
 use std::vec;
 
-use super::mark::MOST_NAMED;
 use crate::archive::json::Reference;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::volume::meta::Meta;
+
+/// Once the blobs of a batch name so many, the rest of it has to wait. So many are followed at once.
+pub(super) const MOST_NAMED: usize = 512;
 
 /// The blobs that a blob names.
 pub(super) struct Names {
