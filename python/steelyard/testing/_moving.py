@@ -242,7 +242,8 @@ class MovingContract:
         for step in itertools.count(1, self.stride):
             scene = _Scene(store, step)
             await scene.make()
-            kept, listed = set(scene.kept), []
+            kept = set(scene.kept)
+            listed: list[Garbage] = []
 
             async def ask(listed: list[Garbage] = listed) -> None:
                 await store.collect(grace=AT_ONCE, dry_run=True, on_garbage=listed.append)
